@@ -1,0 +1,35 @@
+"""What every command line of this project does alike: one-line errors and exit statuses."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from mutualformer_sod.errors import InputError
+
+EXIT_INPUT_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Call ``main`` and end the process: 0 or its status, 2 for a user's mistake, 130 for Ctrl-C.
+
+    A mistake of the user (``InputError``) or of the file system (``OSError``) becomes one line on
+    standard error; anything else is a defect and keeps its traceback.
+    """
+    program = sys.argv[0].rsplit("/", 1)[-1]
+    try:
+        status = main() or 0
+    except (InputError, OSError) as error:
+        print(f"{program}: error: {_one_line(error)}", file=sys.stderr)
+        status = EXIT_INPUT_ERROR
+    except KeyboardInterrupt:
+        print(f"\n{program}: interrupted", file=sys.stderr)
+        status = EXIT_INTERRUPTED
+    sys.exit(status)
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split())

@@ -1,0 +1,9 @@
+"""The one exception type for what a user can get wrong."""
+
+
+class InputError(ValueError):
+    """A user's file, folder or flag is not usable; the message names it and the remedy.
+
+    The command lines print the message alone and exit with status 2 (see ``cli.run``). Any other
+    exception is a defect of this package and keeps its traceback.
+    """
