@@ -1,1 +1,20 @@
+"""MutualFormer for RGB-D salient object detection: models, data, measures, tables.
+
+Importing this package imports no torch; the names below fetch what they need when first used.
+"""
+
+from importlib import import_module
+from typing import Any
+
+from mutualformer_sod.config import list_presets
+
 __version__ = "0.1.0"
+__all__ = ["Predictor", "__version__", "build_model", "list_presets"]
+
+_LAZY = {"build_model": "mutualformer_sod.models", "Predictor": "mutualformer_sod.inference"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,15 @@
+"""The network and its parts."""
+
+from mutualformer_sod.config import list_presets
+from mutualformer_sod.models.build import build_model
+from mutualformer_sod.models.detector import DetectorOutput, SaliencyDetector
+from mutualformer_sod.models.mutualformer import MutualFormerBlock, load_released_block
+
+__all__ = [
+    "DetectorOutput",
+    "MutualFormerBlock",
+    "SaliencyDetector",
+    "build_model",
+    "list_presets",
+    "load_released_block",
+]

@@ -1,0 +1,114 @@
+"""Top-down decoder to full input resolution with a light detail branch (CHOSEN: ours)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mutualformer_sod.config import DecoderConfig
+from mutualformer_sod.models.encoder import resize
+
+
+class Decoder(nn.Module):
+    """Fused maps -> saliency logits at input resolution.
+
+    One stage for each fused map from the deepest on, each twice as fine as the one before, so that
+    the maps of a plain ViT, all of one stride, still feed ever finer stages. Stages at strides 4
+    and 2 and the head also take the detail branch, which sees RGB and depth at full resolution:
+    borders are sharper than the token grid, also where only depth shows them. GroupNorm, so that
+    results depend neither on the batch nor on how it is spread over devices.
+    """
+
+    def __init__(self, config: DecoderConfig, channels: list[int], strides: list[int]) -> None:
+        super().__init__()
+        fine = config.detail_width
+        self.detail = DetailBranch(fine)
+        self.laterals = nn.ModuleList()
+        self.stages = nn.ModuleList()
+        self.stage_strides = _stage_strides(strides)
+        width = 0
+        deep_to_fine = list(reversed(channels))
+        for level, stride in enumerate(self.stage_strides):
+            out = {4: config.decoder_width // 2, 2: 2 * fine}.get(stride, config.decoder_width)
+            lateral = level < len(channels)
+            if lateral:
+                self.laterals.append(nn.Conv2d(deep_to_fine[level], out, 1))
+            incoming = width + (out if lateral else 0) + self.detail.channels.get(stride, 0)
+            self.stages.append(nn.Sequential(_conv(incoming, out), _conv(out, out)))
+            width = out
+        self.side_heads = nn.ModuleList(
+            nn.Conv2d(stage[-1][0].out_channels, 1, 1) for stage in list(self.stages)[-4:-1]
+        )
+        self.head = nn.Sequential(
+            nn.Conv2d(width + fine, fine, 3, padding=1), nn.GELU(), nn.Conv2d(fine, 1, 1)
+        )
+
+    def forward(
+        self, fused_maps: list[Tensor], rgb: Tensor, depth: Tensor, has_depth: Tensor
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Decode.
+
+        Args:
+            fused_maps: (B, C_l, h_l, w_l) float, shallow to deep.
+            rgb: (B, 3, H, W) float, normalised.
+            depth: (B, 1, H, W) float, normalised; zero where absent.
+            has_depth: (B, 1, H, W) float, 1 where the depth is real.
+
+        Returns:
+            Logits (B, 1, H, W), and in training mode the side logits (B, 1, h, w) from fine to
+            coarse, in eval mode an empty list.
+        """
+        height, width = rgb.shape[-2:]
+        details = self.detail(torch.cat((rgb, depth, has_depth), dim=1))
+        laterals = iter(zip(self.laterals, reversed(fused_maps), strict=True))
+        features: Tensor | None = None
+        outputs: list[Tensor] = []
+        for stage, stride in zip(self.stages, self.stage_strides, strict=True):
+            size = (height // stride, width // stride)
+            parts = [] if features is None else [resize(features, size)]
+            lateral = next(laterals, None)
+            if lateral is not None:
+                conv, fused_map = lateral
+                parts.append(resize(conv(fused_map), size))  # 1x1 first: it costs less when coarse
+            if stride in details:
+                parts.append(details[stride])
+            features = stage(torch.cat(parts, dim=1))
+            outputs.append(features)
+        logits = self.head(torch.cat((resize(features, (height, width)), details[1]), dim=1))
+        if not self.training:
+            return logits, []
+        sides = zip(self.side_heads, outputs[-4:-1], strict=True)
+        return logits, [head(output) for head, output in sides][::-1]
+
+
+class DetailBranch(nn.Module):
+    """Three convolutions over (rgb, depth, has_depth): maps at strides 1, 2 and 4."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.stride1 = nn.Sequential(nn.Conv2d(5, width, 3, padding=1), nn.GELU())
+        self.stride2 = _conv(width, 2 * width, stride=2)
+        self.stride4 = _conv(2 * width, 4 * width, stride=2)
+        self.channels = {1: width, 2: 2 * width, 4: 4 * width}
+
+    def forward(self, image: Tensor) -> dict[int, Tensor]:
+        full = self.stride1(image)
+        half = self.stride2(full)
+        return {1: full, 2: half, 4: self.stride4(half)}
+
+
+def _conv(channels: int, out: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, out, 3, stride=stride, padding=1, bias=False),
+        nn.GroupNorm(8, out),
+        nn.GELU(),
+    )
+
+
+def _stage_strides(strides: list[int]) -> list[int]:
+    """Halve from the coarsest stride down to 2: [16, 8, 4, 2] for a ViT/16."""
+    stage_strides, stride = [], max(strides)
+    while stride >= 2:
+        stage_strides.append(stride)
+        stride //= 2
+    return stage_strides

@@ -1,0 +1,230 @@
+"""Two-stream encoder: one timm model a modality, tapped at several depths or strides."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from mutualformer_sod.config import EncoderConfig
+from mutualformer_sod.errors import InputError
+
+Taps = list[Tensor]  # (B, C_l, h_l, w_l) each, from the shallowest tap to the deepest
+
+_NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
+
+
+class TwoStreamEncoder(nn.Module):
+    """A timm backbone for RGB and one for depth.
+
+    Plain ViTs are tapped after the blocks ``config.taps``, passed through their final
+    normalisation, prefix tokens (CLS, registers) dropped. Hierarchical models are tapped at their
+    stages. With ``config.share`` the streams hold the same weights but for the normalisation
+    layers, which stay individual to a modality.
+
+    Attributes:
+        channels: C_l of each tap.
+        strides: pixels a cell of each tap.
+    """
+
+    def __init__(
+        self, config: EncoderConfig, image_size: int, pretrained: bool | str | Path = False
+    ) -> None:
+        super().__init__()
+        self.rgb_stream = _Backbone(config, image_size, pretrained)
+        self.depth_stream = _Backbone(config, image_size, pretrained)
+        if config.share:
+            _share_all_but_norms(self.rgb_stream, self.depth_stream)
+        self.channels = self.rgb_stream.channels
+        self.strides = self.rgb_stream.strides
+
+    def forward(self, rgb: Tensor, depth: Tensor) -> tuple[Taps, Taps]:
+        """Encode both modalities.
+
+        Args:
+            rgb: (B, 3, H, W) float, normalised; H and W multiples of the coarsest stride.
+            depth: (B or 1, 3, H, W) float, normalised; 1 where one map stands for the batch.
+
+        Returns:
+            The taps of each stream, (B, C_l, h_l, w_l), shallow to deep.
+        """
+        return self.rgb_stream(rgb), self.depth_stream(depth)
+
+
+class _Backbone(nn.Module):
+    """One timm model behind one interface: image -> list of (B, C, h, w)."""
+
+    def __init__(
+        self, config: EncoderConfig, image_size: int, pretrained: bool | str | Path
+    ) -> None:
+        super().__init__()
+        if not timm.is_model(config.backbone):
+            close = timm.list_models(f"*{config.backbone[:6]}*")[:5]
+            raise InputError(
+                f"unknown timm backbone {config.backbone!r}: timm.list_models() names them, "
+                f"for example {', '.join(close) or 'vit_small_patch16_224'}"
+            )
+        self.is_plain, arguments = _creation_arguments(config, image_size)
+        self.body = create_timm_model(config.backbone, pretrained, arguments)
+        if not (self.is_plain or pretrained):
+            _open_residual_branches(self.body)
+        info = self.body.feature_info
+        if self.is_plain:
+            depth = len(self.body.blocks)
+            if config.taps[-1] > depth:
+                raise InputError(f"taps={config.taps}: {config.backbone} has {depth} blocks")
+            self.indices = [tap - 1 for tap in config.taps]
+            self.body.prune_intermediate_layers(self.indices, prune_norm=False, prune_head=True)
+            self.channels = [self.body.num_features] * len(self.indices)
+            self.strides = [info[0]["reduction"]] * len(self.indices)
+            if config.stem == "conv":
+                self.body.patch_embed.proj = conv_stem(self.channels[0], self.strides[0])
+        else:
+            if config.stem != "patch":
+                raise InputError(f"stem={config.stem!r} replaces a ViT's patch projection only")
+            self.channels = list(info.channels())
+            self.strides = list(info.reduction())
+
+    def forward(self, image: Tensor) -> Taps:
+        if self.is_plain:
+            return self.body.forward_intermediates(
+                image, indices=self.indices, norm=True, intermediates_only=True
+            )
+        taps = self.body(image)
+        return [
+            tap if tap.shape[1] == channels else tap.permute(0, 3, 1, 2)  # NHWC models
+            for tap, channels in zip(taps, self.channels, strict=True)
+        ]
+
+
+def conv_stem(width: int, stride: int) -> nn.Sequential:
+    """Strided 3x3 convolutions in place of the patch projection (Xiao et al., NeurIPS 2021).
+
+    Trained from scratch on little data it converges much faster than one large patch projection.
+    """
+    if stride < 2 or stride & (stride - 1):
+        raise InputError(f"stem='conv' needs a patch size that is a power of 2, not {stride}")
+    halvings = stride.bit_length() - 1
+    layers: list[nn.Module] = []
+    channels = 3
+    for step in range(halvings):
+        out = max(8, width >> (halvings - 1 - step))
+        layers.append(nn.Conv2d(channels, out, 3, stride=2, padding=1, bias=False))
+        layers += [nn.GroupNorm(1, out), nn.GELU()]
+        channels = out
+    return nn.Sequential(*layers, nn.Conv2d(channels, width, 1))
+
+
+def _creation_arguments(config: EncoderConfig, image_size: int) -> tuple[bool, dict[str, Any]]:
+    """Whether the backbone keeps one resolution (a ViT), and what timm is to be told."""
+    with torch.device("meta"):  # shapes only: no memory, no initialisation
+        model = timm.create_model(config.backbone)
+    reductions = {info["reduction"] for info in model.feature_info}
+    is_plain = len(reductions) == 1 and hasattr(model, "prune_intermediate_layers")
+    arguments: dict[str, Any] = {"drop_path_rate": config.encoder_drop_path}
+    if is_plain:
+        arguments |= {"img_size": image_size, "num_classes": 0, "global_pool": ""}
+        return True, arguments | {"dynamic_img_size": True}
+    arguments |= {"features_only": True, "out_indices": _stage_indices(config.backbone)}
+    # Window transformers accept one input size only, unless they are told otherwise.
+    known = inspect.signature(type(model).__init__).parameters
+    any_size = {"strict_img_size": False, "dynamic_mask": True}
+    return False, arguments | {name: value for name, value in any_size.items() if name in known}
+
+
+def _open_residual_branches(model: nn.Module) -> None:
+    """Undo timm's zero-initialised last BatchNorm, behind which nothing receives a gradient."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and not module.weight.any():
+            nn.init.ones_(module.weight)
+
+
+def _stage_indices(backbone: str) -> tuple[int, ...]:
+    """The last stage of each stride from 4 on."""
+    with torch.device("meta"):
+        info = timm.create_model(backbone, features_only=True).feature_info
+    by_stride = {
+        stride: index for index, stride in zip(info.out_indices, info.reduction(), strict=True)
+    }
+    indices = tuple(index for stride, index in sorted(by_stride.items()) if stride >= 4)
+    if len(indices) < 2:
+        raise InputError(f"backbone {backbone!r} gives no pyramid of strides that can be decoded")
+    return indices
+
+
+def create_timm_model(
+    name: str, pretrained: bool | str | Path, arguments: dict[str, Any]
+) -> nn.Module:
+    """``timm.create_model`` whose pretrained weights come from the hub or from a local file.
+
+    Raises:
+        InputError: the hub cannot be reached, or the file is missing or does not fit.
+    """
+    if pretrained is False or pretrained is None:
+        return timm.create_model(name, **arguments)
+    if pretrained is not True:
+        overlay = {"state_dict": read_backbone_weights(Path(pretrained))}
+        try:
+            return timm.create_model(
+                name, pretrained=True, pretrained_cfg_overlay=overlay, **arguments
+            )
+        except (RuntimeError, KeyError) as error:
+            first = str(error).splitlines()[:2]
+            raise InputError(
+                f"{pretrained}: these weights do not fit {name}: {' '.join(first)}"
+            ) from error
+    try:
+        return timm.create_model(name, pretrained=True, **arguments)
+    except Exception as error:  # the hub client raises a dozen unrelated types
+        raise InputError(
+            f"ImageNet weights of {name} could not be fetched ({type(error).__name__}): give "
+            f"pretrained=FILE (--pretrained FILE) with timm's weights of {name}, "
+            "or leave pretrained out to start from random weights"
+        ) from error
+
+
+def read_backbone_weights(path: Path) -> dict[str, Tensor]:
+    """State dict of a ``.safetensors`` file or of a ``torch.save`` file of plain tensors.
+
+    Raises:
+        InputError: no such file, or its content is something else.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file of pretrained weights")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, RuntimeError, pickle.UnpicklingError, EOFError, zipfile.BadZipFile):
+        weights = None
+    for key in ("state_dict", "model"):
+        if isinstance(weights, dict) and isinstance(weights.get(key), dict):
+            weights = weights[key]
+    if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
+        raise InputError(f"{path}: not a file of weights: give .safetensors or a plain state dict")
+    return weights
+
+
+def _share_all_but_norms(source: nn.Module, target: nn.Module) -> None:
+    """Make every parameter of ``target`` the one of ``source``, normalisation layers excepted."""
+    for module, twin in zip(source.modules(), target.modules(), strict=True):
+        if isinstance(module, _NORMS):
+            continue
+        for name, parameter in module.named_parameters(recurse=False):
+            setattr(twin, name, parameter)
+
+
+def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear resize of (B, C, h, w) to ``size`` (H, W), half-pixel centres."""
+    if image.shape[-2:] == tuple(size):
+        return image
+    return F.interpolate(image, size=size, mode="bilinear", align_corners=False)
