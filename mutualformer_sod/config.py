@@ -223,3 +223,64 @@ def field_owners() -> dict[str, str]:
     ):
         owners.update({item.name: part for item in dataclasses.fields(cls)})
     return owners
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run. Paths and set names as the user gave them; sizes in pixels."""
+
+    preset: str = "tiny"
+    data: tuple[str, ...] = ()
+    train_sets: tuple[str, ...] = ()
+    protocol: str | None = None  # "2185", "2985", "dut800", "come15k": stands for train_sets
+    val_sets: tuple[str, ...] = ()
+    choose_on_test_set: bool = False  # allow val_sets that are test sets of the benchmarks
+    holdout: float = 0.1  # share of the training images held out when there are no val_sets
+    holdout_by: str = "scene"  # "scene": frames of one scene stay together; "image"
+    output: str = ""
+    epochs: int = 60
+    batch_size: int = 8
+    lr: float = 1e-4
+    encoder_lr_scale: float | None = None  # None: 0.1 with pretrained weights, else 1
+    weight_decay: float = 0.05
+    warmup_epochs: float = 1.0
+    clip_norm: float = 1.0
+    loss: str = "weighted"
+    depth_dropout: float = 0.0  # share of training images shown without their depth
+    modality: str = "both"  # "rgb" or "depth" hides the other one: the controls of an ablation
+    size: int | None = None  # None: the preset's
+    seed: int = 0
+    device: str = "auto"
+    workers: int = 2
+    near: tuple[str, ...] = ()
+    pretrained: str | None = None  # "imagenet" for timm's weights, or a file
+    limit: int | None = None  # the first images of each training set, for a trial
+
+    def __post_init__(self) -> None:
+        for name in ("data", "train_sets", "val_sets", "near"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("epochs", "batch_size"):
+            _check(getattr(self, name) >= 1, _flag(name), getattr(self, name), "1 or more")
+        for name in ("lr", "clip_norm"):
+            value = getattr(self, name)
+            _check(math.isfinite(value) and value > 0, _flag(name), value, "a positive number")
+        for name in ("weight_decay", "warmup_epochs", "workers"):
+            value = getattr(self, name)
+            _check(math.isfinite(value) and value >= 0, _flag(name), value, "0 or more")
+        _check(0 <= self.holdout < 1, "--holdout", self.holdout, "a share in [0, 1)")
+        _check(0 <= self.depth_dropout <= 1, "--depth-dropout", self.depth_dropout, "0 to 1")
+        _check(
+            self.holdout_by in ("scene", "image"), "--holdout-by", self.holdout_by, "scene, image"
+        )
+        _check(
+            self.modality in ("both", "rgb", "depth"),
+            "--modality",
+            self.modality,
+            "both, rgb, depth",
+        )
+        _check(self.size is None or self.size >= 32, "--size", self.size, "32 pixels or more")
+        _check(self.limit is None or self.limit >= 1, "--limit", self.limit, "1 or more")
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")

@@ -1,0 +1,170 @@
+"""Weights in, saliency maps out: the predictor that tools and applications use."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mutualformer_sod.data.depth import DepthEncoding, depth_to_unit
+from mutualformer_sod.data.transforms import resize_triplet
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.models.detector import SaliencyDetector
+from mutualformer_sod.models.encoder import resize
+from mutualformer_sod.models.weights import load_weights
+
+AMP_CHOICES = ("auto", "off", "bf16", "fp16")
+_AMP_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The device of a ``--device`` flag: auto (CUDA where there is one), cpu, cuda or cuda:N.
+
+    Raises:
+        InputError: unknown name, or no such CUDA device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"--device {name!r} is unknown: choose auto, cpu or cuda") from error
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"--device {name!r} is not supported: choose auto, cpu or cuda")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"--device {name}: no such CUDA device here; choose auto or cpu")
+    return device
+
+
+class Predictor:
+    """Saliency maps from arrays.
+
+    Args:
+        model: the detector; put into eval mode on ``device``.
+        size: pixels a side at which the network sees an image; None for the size it was built for.
+        device: see ``pick_device``.
+        amp: "off" for float32; "bf16" or "fp16" for automatic mixed precision; "auto" is bf16 on a
+            CUDA device that supports it and off elsewhere.
+        modality: "both", or "rgb" to hide the depth, or "depth" to hide the colours.
+
+    Raises:
+        InputError: an illegal option.
+    """
+
+    def __init__(
+        self,
+        model: SaliencyDetector,
+        size: int | None = None,
+        device: str = "auto",
+        amp: str = "auto",
+        modality: str = "both",
+    ) -> None:
+        if amp not in AMP_CHOICES:
+            raise InputError(f"--amp {amp!r} is unknown: choose from {', '.join(AMP_CHOICES)}")
+        if size is not None and size < 32:
+            raise InputError(f"--size {size} is too small: give 32 pixels or more")
+        self.device = pick_device(device)
+        self.model = model.to(self.device).eval()
+        self.size = size or model.config.image_size
+        self.modality = modality
+        if amp == "auto":
+            cuda_bf16 = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
+            amp = "bf16" if cuda_bf16 else "off"
+        self.amp = amp
+
+    @classmethod
+    def from_weights(
+        cls, path: str | Path, size: int | None = None, device: str = "auto", amp: str = "auto"
+    ) -> Predictor:
+        """A predictor from a weights file (``weights.safetensors``).
+
+        Raises:
+            InputError: the file is missing, unreadable or not this project's.
+        """
+        model, protocol = load_weights(Path(path))
+        modality = protocol.get("modality", "both")
+        return cls(model, size, device, amp, modality)
+
+    @torch.inference_mode()
+    def logits(self, rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) -> Tensor:
+        """Run the network.
+
+        On a CPU the images go through one by one: nothing is lost in speed, and a map then depends
+        on its own image alone, to the last bit, whatever the batch.
+
+        Args:
+            rgb: (B, 3, H, W) float in [0, 1].
+            depth: (B, 1, H, W) float in [0, 1], near = 1, or None.
+            has_depth: (B,) bool, or None for all.
+
+        Returns:
+            (B, 1, H, W) float32 logits on the CPU.
+        """
+        if self.modality == "rgb":
+            depth = has_depth = None
+        elif self.modality == "depth":
+            rgb = torch.full_like(rgb, 0.5)
+        chunk = 1 if self.device.type == "cpu" else len(rgb)
+        outputs = []
+        for start in range(0, len(rgb), chunk):
+            part = slice(start, start + chunk)
+            part_depth = None if depth is None else depth[part]
+            part_has = None if has_depth is None else has_depth[part]
+            if part_has is not None and not part_has.any():
+                part_depth = part_has = None  # the cheaper rgb-only path, same values
+            outputs.append(self._forward(rgb[part], part_depth, part_has))
+        return torch.cat(outputs)
+
+    def predict(
+        self,
+        rgb: np.ndarray,
+        depth: np.ndarray | None = None,
+        encoding: DepthEncoding | None = None,
+    ) -> np.ndarray:
+        """Saliency of one image at its own size.
+
+        Args:
+            rgb: (H, W, 3) uint8, RGB order.
+            depth: (H, W) as stored if ``encoding`` is given, else float in [0, 1] with near = 1;
+                None for RGB only.
+            encoding: how ``depth`` is stored, see ``data.depth``.
+
+        Returns:
+            (H, W) float32 in [0, 1].
+
+        Raises:
+            InputError (a ValueError): shapes or types that do not fit.
+        """
+        if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
+            raise InputError(f"rgb is {rgb.shape} {rgb.dtype}: give (H, W, 3) uint8")
+        if depth is not None and depth.ndim != 2:
+            raise InputError(f"depth is {depth.shape}: give (H, W)")
+        if depth is not None and encoding is not None:
+            depth = depth_to_unit(depth, encoding)
+        rgb_tensor, depth_tensor, _ = resize_triplet(rgb, depth, None, (self.size, self.size))
+        logits = self.logits(
+            rgb_tensor[None], None if depth_tensor is None else depth_tensor[None], None
+        )
+        return native_saliency(logits, rgb.shape[:2])
+
+    def _forward(self, rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) -> Tensor:
+        def place(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.to(self.device, non_blocking=True)
+
+        context = contextlib.nullcontext()
+        if self.amp != "off":
+            context = torch.autocast(self.device.type, dtype=_AMP_DTYPES[self.amp])
+        with context:
+            logits = self.model(place(rgb), place(depth), place(has_depth))
+        return logits.float().cpu()
+
+
+def native_saliency(logits: Tensor, native_size: tuple[int, int]) -> np.ndarray:
+    """Logits of one image (1, 1, h, w) -> saliency (H, W) float32 in [0, 1] at its native size.
+
+    The logits are resized and the sigmoid is taken last, so that borders stay sharp.
+    """
+    return resize(logits, native_size).sigmoid()[0, 0].numpy()

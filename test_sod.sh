@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Test, then evaluate: maps to DIR/maps/METHOD/SET, scores to DIR/scores and a table to the screen.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+if [[ " $* " == *" --help "* || " $* " == *" -h "* ]]; then
+    cat <<'HELP'
+Usage: bash test_sod.sh                                the shipped weights on generated scenes
+       bash test_sod.sh --data ROOT [--sets A B] [--weights FILE] [--output DIR] [options]
+       bash test_sod.sh ... -- [options of the evaluation]
+Maps go to DIR/maps/METHOD/SET, scores to DIR/scores (DIR: outputs/test). Options go to
+tools/test.py, those after -- to tools/evaluate.py. The help of tools/test.py follows.
+
+HELP
+    source "$here/tools/env.sh"
+    exec "$PYTHON" "$here/tools/test.py" --help
+fi
+source "$here/tools/env.sh"
+output="outputs/test" data=() sets=() test_options=()
+while [ $# -gt 0 ] && [ "$1" != "--" ]; do
+    case "$1" in
+        --output) output=${2:?--output needs a folder}; shift 2 ;;
+        --output=* | --data=* | --sets=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
+        --data | --sets)
+            option=$1; shift; values=()
+            while [ $# -gt 0 ] && [[ "$1" != --* ]]; do values+=("$1"); shift; done
+            if [ "$option" = --data ]; then data=(--data "${values[@]}"); else sets=(--sets "${values[@]}"); fi ;;
+        *) test_options+=("$1"); shift ;;
+    esac
+done
+if [ "${1:-}" = "--" ]; then shift; fi
+if [ ${#data[@]} -eq 0 ]; then
+    data=(--data "$here/outputs/samples")
+    "$PYTHON" "$here/tools/make_samples.py" --output "$here/outputs/samples" --count 30 --seed 2026
+fi
+"$PYTHON" "$here/tools/test.py" --weights "$here/weights/mutualformer_tiny.safetensors" \
+    "${data[@]}" ${sets[@]+"${sets[@]}"} --output "$output/maps" ${test_options[@]+"${test_options[@]}"}
+exec "$PYTHON" "$here/tools/evaluate.py" "${data[@]}" ${sets[@]+"${sets[@]}"} --maps "$output/maps" \
+    --output "$output/scores" "$@"

@@ -1,0 +1,278 @@
+"""The detector: budgets, gradients, sizes, and images without depth."""
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from mutualformer_sod import build_model, list_presets
+from mutualformer_sod.config import PRESETS, field_owners
+from mutualformer_sod.models import MutualFormerBlock
+
+BUDGET = 52.05e6  # the paper's Table 1
+
+
+def count(model):
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def batch(size=(64, 64), images=2, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    rgb = torch.rand(images, 3, *size, generator=generator)
+    return rgb, torch.rand(images, 1, *size, generator=generator)
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    torch.manual_seed(0)
+    return build_model("tiny").eval()
+
+
+@pytest.mark.parametrize("preset", ["small", "resnet50"])
+def test_presets_have_the_papers_number_of_parameters(preset):
+    assert abs(count(build_model(preset)) - BUDGET) <= 0.01 * BUDGET
+
+
+def test_tiny_has_at_most_8_million_parameters(tiny):
+    assert count(tiny) <= 8e6
+
+
+@pytest.mark.parametrize("preset", list_presets())
+def test_every_parameter_receives_a_gradient_over_a_mixed_batch(preset):
+    torch.manual_seed(0)
+    model = build_model(preset).train()
+    output = model(*batch(), has_depth=torch.tensor([True, False]))
+    outputs = [output.logits, *output.side_logits]
+    sum(item.square().mean() for item in outputs).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.any(), name
+
+
+@pytest.mark.parametrize("preset", ["tiny", "resnet50"])
+@pytest.mark.parametrize("size", [(64, 64), (75, 98), (33, 130)])
+def test_any_input_size_gives_logits_of_that_size(preset, size):
+    model = build_model(preset).eval()
+    rgb, depth = batch(size, images=1)
+    with torch.inference_mode():
+        assert model(rgb, depth).shape == (1, 1, *size)
+
+
+@pytest.mark.parametrize("preset", ["tiny", "resnet50"])
+def test_a_batch_equals_its_images_one_by_one(preset):
+    model = build_model(preset).eval()
+    rgb, depth = batch((64, 80))
+    has_depth = torch.tensor([True, False])
+    with torch.inference_mode():
+        together = model(rgb, depth, has_depth)
+        alone = [model(rgb[i : i + 1], depth[i : i + 1], has_depth[i : i + 1]) for i in (0, 1)]
+    torch.testing.assert_close(together, torch.cat(alone), rtol=1e-4, atol=1e-5)
+
+
+def test_no_depth_is_the_same_whichever_way_it_is_said(tiny):
+    rgb, depth = batch()
+    with torch.inference_mode():
+        without = tiny(rgb, None)
+        masked = tiny(rgb, depth, torch.tensor([False, False]))
+        poisoned = tiny(rgb, torch.full_like(depth, float("nan")), torch.zeros(2).bool())
+    torch.testing.assert_close(masked, without, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(poisoned, without, rtol=1e-4, atol=1e-5)
+
+
+def test_depth_is_looked_at_where_it_is_said_to_be_real(tiny):
+    rgb, depth = batch()
+    with torch.inference_mode():
+        shown = tiny(rgb, depth, torch.tensor([True, False]))
+        changed = tiny(rgb, 1 - depth, torch.tensor([True, False]))
+    assert (shown[0] - changed[0]).abs().max() > 1e-4
+    torch.testing.assert_close(shown[1], changed[1])
+
+
+def test_all_depths_real_is_the_default(tiny):
+    rgb, depth = batch()
+    with torch.inference_mode():
+        torch.testing.assert_close(tiny(rgb, depth), tiny(rgb, depth, torch.ones(2).bool()))
+
+
+def test_training_mode_gives_side_logits_from_fine_to_coarse():
+    output = build_model("tiny").train()(*batch())
+    assert output.logits.shape == (2, 1, 64, 64)
+    assert [tuple(side.shape) for side in output.side_logits] == [
+        (2, 1, 16, 16),
+        (2, 1, 8, 8),
+        (2, 1, 4, 4),
+    ]
+    assert output.extra_losses == {}
+
+
+def test_imagenet_normalisation_is_inside_the_model():
+    model = build_model("tiny").eval()
+    rgb, _ = batch(images=1)
+    seen = []
+    model.encoder.rgb_stream.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    with torch.inference_mode():
+        model(rgb)
+    mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
+    std = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
+    torch.testing.assert_close(seen[0], (rgb - mean) / std)
+    assert not {"mean", "std"} & set(model.state_dict())  # constants are not weights
+
+
+def test_shared_streams_differ_in_their_normalisation_layers_alone():
+    model = build_model("tiny", share=True)
+    rgb = dict(model.encoder.rgb_stream.named_parameters())
+    depth = dict(model.encoder.depth_stream.named_parameters())
+    own = {name for name in rgb if rgb[name] is not depth[name]}
+    assert own
+    assert all("norm" in name for name in own)
+    assert all("norm" not in name for name in set(rgb) - own)
+
+
+def test_unshared_streams_share_nothing_and_start_differently():
+    model = build_model("tiny", share=False)
+    rgb = dict(model.encoder.rgb_stream.named_parameters())
+    depth = dict(model.encoder.depth_stream.named_parameters())
+    assert all(rgb[name] is not depth[name] for name in rgb)
+    name = "body.blocks.0.attn.qkv.weight"
+    assert not torch.equal(rgb[name], depth[name])
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"backbone": "vit_tiny_patch16_224", "taps": (2, 4), "dim": 64},
+        {"backbone": "pvt_v2_b0", "dim": 64},
+        {"backbone": "swin_tiny_patch4_window7_224", "dim": 64},
+        {"backbone": "vit_small_patch16_dinov3", "dim": 64},  # rotary positions, 5 prefix tokens
+        {"stem": "conv"},
+        {"blocks_per_tap": 2, "form": "paper", "steps": 2, "initial": "affinity"},
+    ],
+    ids=lambda overrides: "-".join(map(str, overrides.values())),
+)
+def test_other_backbones_and_blocks_run_with_no_parameter_left_dead(overrides):
+    torch.manual_seed(0)
+    model = build_model("tiny", **overrides).train()
+    output = model(*batch((64, 96)), has_depth=torch.tensor([True, False]))
+    assert output.logits.shape == (2, 1, 64, 96)
+    sum(item.square().mean() for item in [output.logits, *output.side_logits]).backward()
+    dead = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert dead == []
+
+
+def test_overrides_reach_every_field_of_the_configuration():
+    values = {"epsilon": 0.5, "share": False, "image_size": 96, "decoder_width": 32, "steps": 3}
+    model = build_model("tiny", **values)
+    config = model.config.to_dict()
+    flat = {"image_size": config["image_size"]}
+    for part in ("encoder", "fusion", "decoder"):
+        flat |= config[part]
+    assert values.items() <= flat.items()
+    assert set(flat) == set(field_owners())
+    block = next(m for m in model.modules() if isinstance(m, MutualFormerBlock))
+    assert block.diffusion["epsilon"] == 0.5
+    assert block.diffusion["steps"] == 3
+
+
+def test_a_configuration_survives_json():
+    for config in PRESETS.values():
+        assert type(config).from_dict(config.to_dict()) == config
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ({"preset": "huge"}, "tiny, small, base, resnet50"),
+        ({"epsilonn": 0.5}, "epsilon"),
+        ({"dim": 100}, "num_heads"),
+        ({"backbone": "vit_nano"}, "vit_nano"),
+        ({"image_size": 8}, "image_size"),
+        ({"taps": (3, 40)}, "12 blocks"),
+        ({"taps": (6, 3)}, "increasing"),
+        ({"fusion": "magic"}, "mutualformer"),
+    ],
+)
+def test_mistakes_are_answered_with_the_choices(arguments, word):
+    with pytest.raises(ValueError, match=word):
+        build_model(**{"preset": "tiny", **arguments})
+
+
+def test_shapes_that_do_not_fit_are_answered_with_the_right_ones(tiny):
+    rgb, depth = batch()
+    for arguments in (
+        (rgb[:, :1], depth),
+        (rgb, depth[..., :-1]),
+        (rgb, depth, torch.ones(3).bool()),
+        (rgb, depth, torch.ones(2)),
+        (rgb, None, torch.ones(2).bool()),
+    ):
+        with pytest.raises(ValueError, match="give"):
+            tiny(*arguments)
+
+
+@pytest.fixture(scope="module")
+def backbone_state():
+    torch.manual_seed(1)
+    return timm.create_model("vit_tiny_patch16_224").state_dict()
+
+
+class TestPretrained:
+    @pytest.mark.parametrize("kind", ["safetensors", "pth"])
+    def test_a_local_file_fills_both_streams(self, tmp_path, backbone_state, kind):
+        path = tmp_path / f"vit.{kind}"
+        if kind == "pth":
+            torch.save({"model": backbone_state}, path)
+        else:
+            save_file(backbone_state, path)
+        model = build_model("tiny", pretrained=path, share=False, stem="patch", image_size=224)
+        for stream in (model.encoder.rgb_stream, model.encoder.depth_stream):
+            loaded = stream.body.state_dict()
+            assert len(loaded) > 100
+            for name, tensor in loaded.items():
+                torch.testing.assert_close(tensor, backbone_state[name])
+
+    def test_a_file_of_another_backbone_is_refused_by_name(self, tmp_path, backbone_state):
+        path = tmp_path / "vit_tiny.pth"
+        torch.save(backbone_state, path)
+        with pytest.raises(ValueError, match=r"vit_tiny\.pth.*deit_small"):
+            build_model("small", pretrained=path)
+
+    def test_an_unreachable_hub_ends_in_one_line_with_both_ways_out(self, monkeypatch):
+        real = timm.create_model
+
+        def offline(name, pretrained=False, **kwargs):
+            if pretrained:
+                raise ConnectionError("no route\nto host")
+            return real(name, **kwargs)
+
+        monkeypatch.setattr(timm, "create_model", offline)
+        with pytest.raises(ValueError, match=r"pretrained=FILE.*leave pretrained out") as caught:
+            build_model("tiny", pretrained=True)
+        assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize("content", [b"", b"some text", b"PK\x03\x04broken"])
+    @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+    def test_other_files_are_refused_by_name(self, tmp_path, content, suffix):
+        path = tmp_path / f"weights.{suffix}"
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=rf"weights\.{suffix}"):
+            build_model("tiny", pretrained=path)
+
+    def test_a_pickle_is_not_run(self, tmp_path):
+        import pickle
+
+        path = tmp_path / "evil.pth"
+        path.write_bytes(pickle.dumps({"model": _Evil(tmp_path / "ran")}))
+        with pytest.raises(ValueError, match=r"evil\.pth"):
+            build_model("tiny", pretrained=path)
+        assert not (tmp_path / "ran").exists()
+
+
+class _Evil:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        import pathlib
+
+        return pathlib.Path.touch, (self.path,)

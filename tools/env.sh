@@ -1,0 +1,50 @@
+# Sourced by train_sod.sh, test_sod.sh and tests/run.sh: sets PYTHON to an interpreter that can run
+# this project. The active environment is used where it has everything; otherwise .venv is made and
+# the project installed into it, once. Usage: source tools/env.sh [EXTRA ...]
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
+
+mutualformer_usable() { # interpreter: are the modules of the core and of the extras there?
+    "$1" - "${@:2}" >/dev/null 2>&1 <<'PY'
+import sys
+from importlib.util import find_spec
+
+modules = ["torch", "torchvision", "cv2", "timm", "numpy", "scipy", "tqdm", "safetensors"]
+extras = {"test": ["pytest", "ruff"], "plot": ["matplotlib"]}
+for extra in sys.argv[1:]:
+    modules += extras[extra]
+sys.exit(sys.version_info < (3, 10) or any(find_spec(name) is None for name in modules))
+PY
+}
+
+mutualformer_install() { # make .venv; two runs started together must not both do it
+    local base candidate extras
+    for candidate in python3 python python3.13 python3.12 python3.11 python3.10; do
+        if "$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' \
+            >/dev/null 2>&1; then base=$candidate && break; fi
+    done
+    if [ -z "${base:-}" ]; then
+        echo "error: no Python 3.10 or newer with the venv module: install one (Debian: python3-venv)" >&2
+        return 2
+    fi
+    extras=$(IFS=,; echo "$*")
+    echo "Installing mutualformer_sod into $ROOT/.venv (once; torch is large, this takes minutes) ..." >&2
+    [ -x "$ROOT/.venv/bin/python" ] || "$base" -m venv "$ROOT/.venv" || return 2
+    if ! "$ROOT/.venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+        --editable "$ROOT${extras:+[$extras]}" >&2; then
+        echo "error: the installation into $ROOT/.venv failed: see above; is the package index in reach?" >&2
+        return 2
+    fi
+}
+
+PYTHON=
+for candidate in python python3 "$ROOT/.venv/bin/python"; do
+    if mutualformer_usable "$candidate" "$@"; then PYTHON=$candidate && break; fi
+done
+if [ -z "$PYTHON" ]; then
+    if command -v flock >/dev/null; then exec 9>"$ROOT/.venv.lock" && flock 9; fi
+    PYTHON="$ROOT/.venv/bin/python"
+    mutualformer_usable "$PYTHON" "$@" || mutualformer_install "$@" || exit 2
+    if { exec 9>&-; } 2>/dev/null; then :; fi
+fi
+export PYTHON

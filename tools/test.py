@@ -1,0 +1,98 @@
+"""Make saliency maps of RGB-D (or RGB) sets with trained weights."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from mutualformer_sod import cli
+from mutualformer_sod.errors import InputError
+
+EPILOG = """\
+Maps are written to OUTPUT/METHOD/SET/STEM.png, 8-bit, at the ground truth's size (the colour
+image's where there is none), with OUTPUT/METHOD/run.json beside them. A second run goes on where
+the first was interrupted.
+"""
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", nargs="+", required=True, metavar="ROOT", help="folders of sets")
+    parser.add_argument("--sets", nargs="+", metavar="SET", help="only these sets (default: all)")
+    parser.add_argument("--weights", required=True, metavar="FILE", help="weights.safetensors")
+    parser.add_argument("--preset", help="refuse weights of another preset than this one")
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for maps")
+    parser.add_argument("--method", help="name of the maps' folder (default: mutualformer_PRESET)")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="default: 8")
+    parser.add_argument("--workers", type=int, default=2, metavar="N", help="loaders (default: 2)")
+    parser.add_argument("--size", type=int, metavar="S", help="pixels a side the network sees")
+    parser.add_argument(
+        "--near",
+        nargs="+",
+        default=["auto"],
+        metavar="SIDE",
+        help="which depth values are near the camera: auto (told from the depth maps), white, "
+        "black, strict (auto, but stop where the evidence is weak), or SET=white, SET=black",
+    )
+    parser.add_argument(
+        "--amp", default="auto", help="auto, off, bf16 or fp16 (default: auto, which is off on CPU)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace maps made otherwise")
+    parser.add_argument("--limit", type=int, metavar="N", help="the first N images of each set")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_arguments()
+    for flag, value, least in (
+        ("--batch-size", args.batch_size, 1),
+        ("--workers", args.workers, 0),
+        ("--limit", args.limit, 1),
+    ):
+        if value is not None and value < least:
+            raise InputError(f"{flag} {value} is not usable: give {least} or more")
+    # Only now: --help and wrong flags need no torch.
+    from mutualformer_sod.data.depth import decide_encodings
+    from mutualformer_sod.data.layout import discover_sets
+    from mutualformer_sod.engine.test import map_sets
+    from mutualformer_sod.inference import Predictor
+    from mutualformer_sod.models.weights import file_sha256, load_weights
+
+    model, protocol = load_weights(Path(args.weights), args.preset)
+    config = model.config.to_dict()
+    modality = protocol.get("modality", "both")
+    predictor = Predictor(model, args.size, args.device, args.amp, modality)
+    sets = discover_sets(args.data, args.sets)
+    encodings = decide_encodings(sets, args.near)
+    for name, encoding in encodings.items():
+        print(f"{name}: depth {encoding.describe()}")
+    if args.limit is not None:
+        sets = [replace(item, triplets=item.triplets[: args.limit]) for item in sets]
+    method = args.method or f"mutualformer_{config['preset']}"
+    provenance = {
+        "weights_sha256": file_sha256(Path(args.weights)),
+        "config": config,
+        "protocol": protocol,
+    }
+    map_sets(
+        predictor,
+        sets,
+        encodings,
+        args.output / method,
+        provenance,
+        batch_size=args.batch_size,
+        workers=args.workers,
+        overwrite=args.overwrite,
+    )
+    print(f"maps: {args.output / method}")
+
+
+if __name__ == "__main__":
+    cli.run(main)
