@@ -1,0 +1,74 @@
+"""The benchmark sets of the field: names, aliases, numbers of images, training protocols."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+Split = Literal["train", "test"]
+
+TRAINING_PROTOCOLS: dict[str, dict[str, int]] = {
+    "2185": {"NJU2K": 1485, "NLPR": 700},
+    "2985": {"NJU2K": 1485, "NLPR": 700, "DUT-RGBD": 800},
+    "dut800": {"DUT-RGBD": 800},
+    "come15k": {"COME15K": 8025},
+}
+"""Training sets of each published protocol, and the number of images taken from each."""
+
+_USUAL_COUNTS: dict[Split, dict[str, int]] = {
+    "test": {
+        "NJU2K": 500,
+        "NLPR": 300,
+        "STERE": 1000,
+        "STERE797": 797,
+        "SIP": 929,
+        "DES": 135,
+        "LFSD": 100,
+        "SSD": 80,
+        "DUT-RGBD": 400,
+    },
+    "train": {"NJU2K": 1485, "NLPR": 700, "DUT-RGBD": 800, "COME15K": 8025},
+}
+_ALIASES: dict[str, tuple[str, ...]] = {
+    "NJU2K": ("NJUD", "NJU2000", "NJUD2K"),
+    "NLPR": (),
+    "STERE": ("STEREO", "STEREO1000", "STERE1000"),
+    "STERE797": ("STEREO797",),
+    "SIP": (),
+    "DES": ("RGBD135",),
+    "LFSD": (),
+    "SSD": ("SSD80", "SSD100"),
+    "DUT-RGBD": ("DUT", "DUTLF-Depth", "DUTLF-D"),
+    "ReDWeb-S": (),
+    "COME15K": (),
+    "COME15K-E": ("COME-E", "COME15K-Easy"),
+    "COME15K-H": ("COME-H", "COME15K-Hard"),
+    "VT821": (),
+    "VT1000": (),
+    "VT5000": (),
+}
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.casefold())
+
+
+_CANONICAL = {_key(alias): name for name, aliases in _ALIASES.items() for alias in (name, *aliases)}
+
+
+def canonical_name(name: str) -> str:
+    """The field's usual name of a set: "NJUD" -> "NJU2K"; an unknown name is returned as it is.
+
+    Case, hyphens and underscores do not matter.
+    """
+    return _CANONICAL.get(_key(name), name)
+
+
+def is_known(name: str) -> bool:
+    """Whether ``name`` is a set of the field or an alias of one."""
+    return _key(name) in _CANONICAL
+
+
+def usual_count(name: str, split: Split) -> int | None:
+    """Number of images that papers report for this set and split; None where there is none."""
+    return _USUAL_COUNTS[split].get(canonical_name(name))

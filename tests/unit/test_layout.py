@@ -1,0 +1,292 @@
+"""Set discovery and pairing, on folders of empty files: nothing here reads an image."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mutualformer_sod.data.layout import (
+    TRAINING_PROTOCOLS,
+    canonical_name,
+    discover_protocol,
+    discover_sets,
+)
+from mutualformer_sod.errors import InputError
+
+
+def make_set(folder: Path, stems="ab", parts=("RGB", "depth", "GT"), suffix=".png") -> Path:
+    for part in parts:
+        (folder / part).mkdir(parents=True, exist_ok=True)
+        for stem in stems:
+            (folder / part / f"{stem}{suffix}").touch()
+    return folder
+
+
+def names_of(*args, **kwargs) -> list[str]:
+    return [found.name for found in discover_sets(*args, **kwargs)]
+
+
+@pytest.mark.parametrize(
+    ("alias", "name"),
+    [
+        ("NJUD", "NJU2K"),
+        ("nju2000", "NJU2K"),
+        ("STEREO", "STERE"),
+        ("STEREO1000", "STERE"),
+        ("STERE797", "STERE797"),
+        ("RGBD135", "DES"),
+        ("RGBD-135", "DES"),
+        ("SSD80", "SSD"),
+        ("SSD100", "SSD"),
+        ("DUT", "DUT-RGBD"),
+        ("DUTLF-Depth", "DUT-RGBD"),
+        ("DUTLF-D", "DUT-RGBD"),
+        ("my_own", "my_own"),
+    ],
+)
+def test_aliases_lead_to_the_usual_name(alias, name):
+    assert canonical_name(alias) == name
+
+
+@pytest.mark.parametrize("rgb", ["RGB", "rgb", "Images", "images", "image", "img", "Imgs"])
+@pytest.mark.parametrize("gt", ["GT", "gt", "Masks", "mask", "ground_truth", "groundtruth"])
+def test_folder_names_of_the_field_are_read(tmp_path, rgb, gt):
+    make_set(tmp_path / "SIP", parts=(rgb, "Depth", gt))
+    (found,) = discover_sets([tmp_path])
+    assert found.triplets[0].rgb == tmp_path / "SIP" / rgb / "a.png"
+    assert found.triplets[0].gt == tmp_path / "SIP" / gt / "a.png"
+    assert found.has_depth
+
+
+@pytest.mark.parametrize(
+    "path", ["NJUD", "test/NJUD", "NJUD/testset", "RGBD_for_test/NJUD", "testset/NJUD/test"]
+)
+def test_levels_are_no_part_of_the_name(tmp_path, path):
+    make_set(tmp_path / path)
+    assert names_of([tmp_path]) == ["NJU2K"]
+
+
+def test_dut_folders_hold_both_splits(tmp_path):
+    make_set(tmp_path / "DUT", "ab", ("train_images", "train_depth", "train_masks"))
+    make_set(tmp_path / "DUT", "cde", ("test_images", "test_depth", "test_masks"))
+    (test,) = discover_sets([tmp_path])
+    (train,) = discover_sets([tmp_path], split="train")
+    assert (test.name, len(test.triplets), test.usual_count) == ("DUT-RGBD", 3, 400)
+    assert (train.name, len(train.triplets), train.usual_count) == ("DUT-RGBD", 2, 800)
+
+
+def test_split_keeps_training_and_test_levels_apart(tmp_path):
+    make_set(tmp_path / "RGBD_for_train")
+    make_set(tmp_path / "RGBD_for_test/NLPR")
+    make_set(tmp_path / "RGBD_for_test/SIP")
+    assert names_of([tmp_path]) == ["NLPR", "SIP"]
+    assert names_of([tmp_path], split="train") == ["RGBD_for_train"]
+    assert names_of([tmp_path], ["RGBD_for_train"]) == ["RGBD_for_train"]  # by path, on purpose
+
+
+def test_a_root_may_be_a_set(tmp_path):
+    make_set(tmp_path / "STEREO")
+    (found,) = discover_sets([tmp_path / "STEREO"])
+    assert (found.name, found.usual_count) == ("STERE", 1000)
+
+
+def test_custom_sets_are_named_by_path_and_found_by_any_name(tmp_path):
+    make_set(tmp_path / "train_rgbd/HOTS")
+    make_set(tmp_path / "spot/RGBD135")
+    assert names_of([tmp_path]) == ["spot/RGBD135", "train_rgbd/HOTS"]
+    assert names_of([tmp_path], ["HOTS", "DES"]) == ["train_rgbd/HOTS", "spot/RGBD135"]
+    assert names_of([tmp_path], ["train_rgbd/HOTS"]) == ["train_rgbd/HOTS"]
+    assert discover_sets([tmp_path])[0].usual_count == 135
+    assert discover_sets([tmp_path])[1].usual_count is None
+
+
+def test_several_roots_are_searched(tmp_path):
+    make_set(tmp_path / "a/NJU2K")
+    make_set(tmp_path / "b/NLPR")
+    assert names_of([tmp_path / "a", tmp_path / "b"]) == ["NJU2K", "NLPR"]
+
+
+def test_one_folder_below_two_roots_is_one_set(tmp_path):
+    make_set(tmp_path / "a/NJU2K")
+    assert names_of([tmp_path / "a", tmp_path / "a/NJU2K"]) == ["NJU2K"]
+
+
+def test_one_name_for_two_folders_names_both(tmp_path):
+    make_set(tmp_path / "a/NJU2K")
+    make_set(tmp_path / "b/NJUD")
+    make_set(tmp_path / "b/SIP")
+    roots = [tmp_path / "a", tmp_path / "b"]
+    with pytest.raises(InputError, match=r"a/NJU2K.*b/NJUD"):
+        discover_sets(roots)
+    with pytest.raises(InputError, match=r"a/NJU2K.*b/NJUD"):
+        discover_sets(roots, ["NJU2K"])
+    assert names_of(roots, ["SIP"]) == ["SIP"]
+
+
+def test_unknown_name_lists_what_is_there(tmp_path):
+    make_set(tmp_path / "NLPR")
+    with pytest.raises(InputError, match=r"'NJU2K'.*found: NLPR"):
+        discover_sets([tmp_path], ["NJU2K"])
+
+
+def test_missing_root_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"nowhere: no such folder"):
+        discover_sets([tmp_path / "nowhere"])
+
+
+def test_folder_without_sets_says_what_is_expected(tmp_path):
+    with pytest.raises(InputError, match=r"no data set below .*<set>/RGB"):
+        discover_sets([tmp_path])
+
+
+def test_ground_truth_alone_makes_a_set(tmp_path):
+    make_set(tmp_path / "SOD60", parts=("GT",))
+    (found,) = discover_sets([tmp_path], need_gt=True)
+    assert (found.has_rgb, found.has_depth, found.has_gt) == (False, False, True)
+    with pytest.raises(InputError, match=r"SOD60: the set has no folder of colour images"):
+        discover_sets([tmp_path], need_rgb=True)
+
+
+def test_set_without_ground_truth_is_refused_only_where_it_is_needed(tmp_path):
+    make_set(tmp_path / "X", parts=("RGB",))
+    (found,) = discover_sets([tmp_path])
+    assert not found.has_gt
+    assert not found.has_depth
+    with pytest.raises(InputError, match=r"X: the set has no folder of ground truth"):
+        discover_sets([tmp_path], need_gt=True)
+
+
+def test_pairs_are_made_by_stem_and_sorted(tmp_path):
+    make_set(tmp_path / "X", ("b", "a", "c.1"), ("RGB",), ".JPG")
+    make_set(tmp_path / "X", ("c.1", "a", "b"), ("depth",), ".npy")
+    make_set(tmp_path / "X", ("a", "b", "c.1"), ("GT",), ".bmp")
+    (found,) = discover_sets([tmp_path])
+    assert [t.stem for t in found.triplets] == ["a", "b", "c.1"]
+    for t in found.triplets:
+        assert (t.rgb.name, t.depth.name, t.gt.name) == (
+            f"{t.stem}.JPG",
+            f"{t.stem}.npy",
+            f"{t.stem}.bmp",
+        )
+
+
+def test_endings_that_tell_the_kind_are_looked_through(tmp_path):
+    make_set(tmp_path / "X", ("a_rgb", "b_rgb"), ("RGB",))
+    make_set(tmp_path / "X", ("a_Depth", "b_Depth"), ("depth",))
+    make_set(tmp_path / "X", ("a", "b"), ("GT",))
+    (found,) = discover_sets([tmp_path])
+    assert [t.stem for t in found.triplets] == ["a_rgb", "b_rgb"]
+    assert [t.depth.name for t in found.triplets] == ["a_Depth.png", "b_Depth.png"]
+    assert [t.gt.name for t in found.triplets] == ["a.png", "b.png"]
+
+
+def test_exact_stems_win_over_endings(tmp_path):
+    make_set(tmp_path / "X", ("a", "a_d"))
+    (found,) = discover_sets([tmp_path])
+    assert [(t.stem, t.depth.stem, t.gt.stem) for t in found.triplets] == [
+        ("a", "a", "a"),
+        ("a_d", "a_d", "a_d"),
+    ]
+
+
+def test_every_file_without_partner_is_named(tmp_path):
+    make_set(tmp_path / "X", "abc", ("RGB",))
+    make_set(tmp_path / "X", "bc", ("depth",))
+    make_set(tmp_path / "X", "abcz", ("GT",))
+    with pytest.raises(InputError) as caught:
+        discover_sets([tmp_path])
+    assert "RGB without depth: a.png (1)" in str(caught.value)
+    assert "GT without RGB: z.png (1)" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_many_files_without_partner_are_counted(tmp_path):
+    stems = [f"{i:03}" for i in range(50)]
+    make_set(tmp_path / "X", stems, ("RGB",))
+    make_set(tmp_path / "X", stems[40:], ("GT",))
+    with pytest.raises(InputError, match=r"000\.png, .*009\.png, \.\.\. \(40 in all\)"):
+        discover_sets([tmp_path])
+
+
+def test_two_files_for_one_stem_are_named(tmp_path):
+    make_set(tmp_path / "X")
+    (tmp_path / "X/GT/a.bmp").touch()
+    with pytest.raises(InputError, match=r"GT: two files for one image: a\.bmp / a\.png"):
+        discover_sets([tmp_path])
+
+
+def test_two_folders_for_one_role_are_named(tmp_path):
+    make_set(tmp_path / "X", parts=("RGB", "GT", "masks"))
+    with pytest.raises(InputError, match=r"two folders for gt: GT, masks"):
+        discover_sets([tmp_path])
+
+
+def test_file_types_that_are_not_read_are_named(tmp_path):
+    make_set(tmp_path / "X")
+    (tmp_path / "X/RGB/c.webp").touch()
+    with pytest.raises(InputError, match=r"c\.webp.*not read as RGB"):
+        discover_sets([tmp_path])
+
+
+def test_notes_and_hidden_files_are_no_part_of_a_set(tmp_path):
+    make_set(tmp_path / "X")
+    for name in ("readme.txt", ".DS_Store", "Thumbs.db"):
+        (tmp_path / "X/RGB" / name).touch()
+    assert len(discover_sets([tmp_path])[0].triplets) == 2
+
+
+def test_empty_folders_are_refused(tmp_path):
+    make_set(tmp_path / "X", "")
+    with pytest.raises(InputError, match=r"X: the set's folders hold no image"):
+        discover_sets([tmp_path])
+
+
+def test_protocol_totals_are_their_names():
+    assert sum(TRAINING_PROTOCOLS["2185"].values()) == 2185
+    assert sum(TRAINING_PROTOCOLS["2985"].values()) == 2985
+
+
+@pytest.fixture
+def small_protocol(monkeypatch):
+    monkeypatch.setitem(TRAINING_PROTOCOLS, "2985", {"NJU2K": 3, "NLPR": 2, "DUT-RGBD": 4})
+
+
+def test_protocol_takes_its_training_sets(tmp_path, small_protocol):
+    make_set(tmp_path / "NJUD/trainset", "abc")
+    make_set(tmp_path / "NJUD/testset", "x")
+    make_set(tmp_path / "train/NLPR", "de")
+    make_set(tmp_path / "DUT", "fghi", ("train_images", "train_depth", "train_masks"))
+    found = discover_protocol([tmp_path], "2985")
+    assert [(s.name, len(s.triplets)) for s in found] == [
+        ("NJU2K", 3),
+        ("NLPR", 2),
+        ("DUT-RGBD", 4),
+    ]
+
+
+def test_protocol_accepts_merged_folders(tmp_path, small_protocol):
+    make_set(tmp_path / "a/RGBD_for_train", "abcdefghi")
+    make_set(tmp_path / "b/RGBD_for_train", "abcde")
+    make_set(tmp_path / "b/DUT", "fghi")
+    assert [len(s.triplets) for s in discover_protocol([tmp_path / "a"], "2985")] == [9]
+    assert [len(s.triplets) for s in discover_protocol([tmp_path / "b"], "2985")] == [4, 5]
+
+
+def test_protocol_refuses_another_number_of_images(tmp_path, small_protocol):
+    make_set(tmp_path / "NJUD", "ab")
+    make_set(tmp_path / "NLPR", "de")
+    make_set(tmp_path / "DUT", "fghi")
+    with pytest.raises(InputError, match=r"NJUD: holds 2 images, protocol 2985 takes 3 of NJU2K"):
+        discover_protocol([tmp_path], "2985")
+
+
+def test_protocol_names_the_sets_it_lacks(tmp_path, small_protocol):
+    make_set(tmp_path / "NJUD", "abc")
+    with pytest.raises(InputError, match=r"not found below .*: NLPR, DUT-RGBD; found: NJU2K"):
+        discover_protocol([tmp_path], "2985")
+
+
+def test_layout_needs_no_torch():
+    code = "import sys, mutualformer_sod.data.layout; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
