@@ -1,0 +1,134 @@
+"""What the measures need to know of a ground truth, found once and shared by every map scored."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import cv2
+import numpy as np
+
+from mutualformer_sod.errors import InputError
+
+REACH = 3  # pixels to each side that the 7 x 7 window of the weighted F sees
+# Where the weighted F's extra weight, halved every 5 pixels, falls below float64's resolution.
+FARTHEST = 270
+_REACH_SQUARED = 2 * REACH**2  # squared distance of the window's corners
+_FARTHEST_NEIGHBOUR = 4  # a pixel that near has its nearest foreground within so many rows, columns
+
+
+def _neighbour_table() -> np.ndarray:
+    """Offsets at every squared distance up to the reach: (19, 8, 2) int of (row, column).
+
+    In the order of the reference's choice among equidistant pixels: smallest column, then smallest
+    row. Shorter lists are filled up with their last offset.
+    """
+    steps = range(-_FARTHEST_NEIGHBOUR, _FARTHEST_NEIGHBOUR + 1)
+    table = np.zeros((_REACH_SQUARED + 1, 8, 2), np.int64)
+    for squared in range(_REACH_SQUARED + 1):
+        offsets = [(r, c) for c in steps for r in steps if r * r + c * c == squared]
+        if offsets:
+            table[squared] = (offsets + [offsets[-1]] * 8)[:8]
+    return table
+
+
+_NEIGHBOURS = _neighbour_table()
+
+
+class GroundTruth:
+    """A binary mask with the derived quantities of the measures, each computed at first use.
+
+    Args:
+        mask: (H, W) bool, or 8-bit with foreground where the value exceeds 128.
+
+    Raises:
+        InputError: not two-dimensional, empty, or of another type.
+    """
+
+    def __init__(self, mask: np.ndarray) -> None:
+        if mask.ndim != 2 or mask.size == 0:
+            raise InputError(f"ground truth must be a non-empty (H, W) array, got {mask.shape}")
+        if mask.dtype == np.uint8:
+            mask = mask > 128
+        elif mask.dtype != np.bool_:
+            raise InputError(f"ground truth must be bool or uint8, got {mask.dtype}")
+        self.mask = np.ascontiguousarray(mask)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(H, W) in pixels."""
+        return self.mask.shape
+
+    @cached_property
+    def bytes(self) -> np.ndarray:
+        """The mask as (H, W) uint8, 0 or 1, without a copy: what cv2 takes."""
+        return self.mask.view(np.uint8)
+
+    @cached_property
+    def inverse_bytes(self) -> np.ndarray:
+        """The background as (H, W) uint8, 0 or 1."""
+        return (~self.mask).view(np.uint8)
+
+    @cached_property
+    def foreground(self) -> int:
+        """Number of foreground pixels."""
+        return int(np.count_nonzero(self.mask))
+
+    @cached_property
+    def split(self) -> tuple[int, int]:
+        """(rows, columns) of the upper left quadrant of the S-measure.
+
+        The foreground's centroid, rounded half to even from 0-based coordinates, plus one; the
+        middle of the image where there is no foreground.
+        """
+        height, width = self.shape
+        if self.foreground == 0:
+            return round(height / 2), round(width / 2)
+        in_rows = cv2.reduce(self.bytes, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel()
+        in_columns = cv2.reduce(self.bytes, 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel()
+        # Integer sums below 2^53: the quotient is the correctly rounded mean, exact .5 included.
+        row = int(in_rows @ np.arange(height)) / self.foreground
+        column = int(in_columns @ np.arange(width)) / self.foreground
+        return round(row) + 1, round(column) + 1
+
+    @cached_property
+    def window(self) -> tuple[slice, slice]:
+        """(rows, columns) of the foreground's bounding box, widened by `REACH` inside the image."""
+        left, top, width, height = cv2.boundingRect(self.bytes)
+        rows = slice(max(top - REACH, 0), min(top + height + REACH, self.shape[0]))
+        columns = slice(max(left - REACH, 0), min(left + width + REACH, self.shape[1]))
+        return rows, columns
+
+    @cached_property
+    def squared_distance(self) -> np.ndarray:
+        """(H, W) int64: squared Euclidean distance in pixels to the nearest foreground pixel.
+
+        Distances beyond `FARTHEST` are given as `FARTHEST`. cv2's exact transform returns float32
+        roots of integers, so that squaring and rounding restores the integers.
+        """
+        distance = cv2.distanceTransform(
+            self.inverse_bytes, cv2.DIST_L2, cv2.DIST_MASK_PRECISE, dstType=cv2.CV_32F
+        )
+        np.minimum(distance, FARTHEST, out=distance)
+        np.multiply(distance, distance, out=distance)
+        return np.rint(distance, out=distance).astype(np.int64)  # indices that numpy need not cast
+
+    @cached_property
+    def nearest_foreground(self) -> tuple[np.ndarray, np.ndarray]:
+        """Background pixels near the foreground, and the foreground pixel nearest to each.
+
+        Two (M,) int64 arrays of flat indices into the `window`: every background pixel that some
+        foreground pixel has in its 7 x 7 neighbourhood, and its nearest foreground pixel; among
+        equidistant ones that of the smallest column, then of the smallest row.
+        """
+        squared = self.squared_distance[self.window]
+        near = np.flatnonzero((squared > 0) & (squared <= _REACH_SQUARED))
+        border, width = _FARTHEST_NEIGHBOUR, squared.shape[1]
+        padded = np.pad(self.mask[self.window], border)
+        stride = padded.shape[1]
+        rows, columns = np.divmod(near, width)
+        start = (rows + border) * stride + columns + border
+        offsets = _NEIGHBOURS[..., 0] * stride + _NEIGHBOURS[..., 1]
+        candidates = start[:, None] + offsets[squared[rows, columns]]  # (M, 8)
+        first = padded.ravel()[candidates].argmax(axis=1)
+        rows, columns = np.divmod(candidates[np.arange(len(near)), first], stride)
+        return near, (rows - border) * width + columns - border

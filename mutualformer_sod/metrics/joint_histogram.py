@@ -1,0 +1,111 @@
+"""The joint histogram from which all measures but the weighted F follow.
+
+A saliency map has at most 256 levels and a ground truth two, and the S-measure splits the image
+into four quadrants: a table of 4 x 2 x 256 counts holds everything that the mean absolute error,
+precision, recall, F, E and S need to know of an image, whatever its size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from mutualformer_sod.metrics.ground_truth import GroundTruth
+
+LEVELS = 256
+# cv2 returns counts as float32, which is exact up to 2^24.
+_EXACT_COUNT = 1 << 24
+
+
+@dataclass(frozen=True)
+class JointHistogram:
+    """Counts of (quadrant, ground truth, level) and the saliency that each level stands for.
+
+    Attributes:
+        counts: (4, 2, 256) int64; quadrants left top, right top, left bottom, right bottom;
+            background, foreground; level 0..255 of the 8-bit map.
+        values: (256,) float64 in [0, 1], the saliency of a level after normalisation.
+        shape: (H, W) of the image in pixels.
+        split: (rows, columns) of the left top quadrant.
+    """
+
+    counts: np.ndarray
+    values: np.ndarray
+    shape: tuple[int, int]
+    split: tuple[int, int]
+
+    @property
+    def pixels(self) -> int:
+        """Number of pixels, N."""
+        return self.shape[0] * self.shape[1]
+
+    @property
+    def by_class(self) -> np.ndarray:
+        """(2, 256) int64 counts over the whole image: background, foreground."""
+        return self.counts.sum(axis=0)
+
+    @property
+    def quantised(self) -> np.ndarray:
+        """(2, 256) int64 counts by floor(255 p), the levels at which maps are thresholded."""
+        # The product is rounded in float64 before the floor, as in the reference: exact integer
+        # arithmetic would put a few per cent of the (value, minimum, maximum) cases elsewhere.
+        levels = (self.values * 255).astype(np.uint8)
+        moved = np.zeros((2, LEVELS), np.int64)
+        for gt_class, counts in enumerate(self.by_class):
+            np.add.at(moved[gt_class], levels, counts)
+        return moved
+
+
+def level_values(low: int, high: int, normalize: bool = True) -> np.ndarray:
+    """Return the saliency in [0, 1] of each 8-bit level, as (256,) float64.
+
+    The reference's float operations in the reference's order: v / 255, then min-max over the image
+    unless the map is constant.
+
+    Args:
+        low: smallest level of the map.
+        high: largest level of the map.
+        normalize: stretch [low, high] to [0, 1]; otherwise v / 255 stays.
+    """
+    values = np.arange(LEVELS) / 255
+    if normalize and low != high:
+        values = (values - values[low]) / (values[high] - values[low])
+    return np.clip(values, 0.0, 1.0)  # levels outside [low, high] do not occur in the map
+
+
+def joint_histogram(pred: np.ndarray, gt: GroundTruth, normalize: bool = True) -> JointHistogram:
+    """Count a map's levels by quadrant and ground truth.
+
+    Args:
+        pred: (H, W) uint8 map of the ground truth's size.
+        gt: the ground truth.
+        normalize: see `level_values`.
+    """
+    height, width = gt.shape
+    row, column = gt.split
+    counts = np.zeros((4, 2, LEVELS), np.int64)
+    for index, (rows, columns) in enumerate(
+        (r, c)
+        for r in (slice(0, row), slice(row, height))
+        for c in (slice(0, column), slice(column, width))
+    ):
+        part = pred[rows, columns]
+        if part.size:
+            counts[index, 0] = _count(part, gt.inverse_bytes[rows, columns])
+            counts[index, 1] = _count(part, gt.bytes[rows, columns])
+    used = np.flatnonzero(counts.sum(axis=(0, 1)))
+    values = level_values(int(used[0]), int(used[-1]), normalize)
+    return JointHistogram(counts, values, gt.shape, gt.split)
+
+
+def _count(levels: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Histogram of the 8-bit levels under a 0/1 mask, exact at any size: (256,) int64."""
+    rows = max(1, _EXACT_COUNT // levels.shape[1])
+    total = np.zeros(LEVELS, np.int64)
+    for start in range(0, levels.shape[0], rows):
+        part = slice(start, start + rows)
+        counted = cv2.calcHist([levels[part]], [0], mask[part], [LEVELS], [0, LEVELS])
+        total += counted.ravel().astype(np.int64)
+    return total

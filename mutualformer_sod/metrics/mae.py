@@ -1,0 +1,13 @@
+"""Mean absolute error (Perazzi et al., Saliency Filters, CVPR 2012)."""
+
+from __future__ import annotations
+
+from mutualformer_sod.metrics.joint_histogram import JointHistogram
+
+
+def mae(histogram: JointHistogram) -> float:
+    """Return mean |p - g| over the pixels, in [0, 1]; smaller is better."""
+    background, foreground = histogram.by_class
+    values = histogram.values
+    error = (background * values).sum() + (foreground * (1.0 - values)).sum()
+    return float(error / histogram.pixels)

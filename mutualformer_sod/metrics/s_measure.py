@@ -1,0 +1,87 @@
+"""Structure measure (Fan et al., Structure-measure, ICCV 2017), from the joint histogram."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mutualformer_sod.metrics.joint_histogram import JointHistogram
+
+EPS = float(np.spacing(1.0))
+EMPTY_QUADRANT = "empty_quadrant"
+CONSTANT_QUADRANT = "constant_quadrant"
+
+
+def s_measure(histogram: JointHistogram, alpha: float = 0.5) -> tuple[float, tuple[str, ...]]:
+    """Return S = max(0, alpha So + (1 - alpha) Sr) in [0, 1] and what was special about it.
+
+    An empty ground truth gives 1 - mean p, a full one mean p. Two cases have no value of their own
+    in the reference, and are flagged here:
+
+    - ``empty_quadrant``: the centroid lies on the last row or column (or the image is one pixel
+      high or wide), where the reference returns NaN. The empty quadrant gets weight 0.
+    - ``constant_quadrant``: map and ground truth are both constant in a quadrant, the map neither 0
+      nor 1. The reference then returns 1 or 0 as its mean happens to be rounded; the exact value,
+      1, is taken.
+    """
+    background, foreground = histogram.by_class
+    values, pixels = histogram.values, histogram.pixels
+    area = int(foreground.sum())
+    if area in (0, pixels):
+        mean = float(((background + foreground) * values).sum() / pixels)
+        return (mean if area else 1.0 - mean), ()
+    share = area / pixels
+    on_object = share * _object_score(values, foreground)
+    on_object += (1.0 - share) * _object_score(1.0 - values, background)
+    on_region, flags = _region_score(histogram)
+    return max(0.0, alpha * on_object + (1.0 - alpha) * on_region), flags
+
+
+def _object_score(values: np.ndarray, counts: np.ndarray) -> float:
+    """O = 2 m / (m^2 + 1 + sigma + eps), sigma with one degree of freedom less."""
+    number = int(counts.sum())
+    mean = float((counts * values).sum() / number)
+    sigma = 0.0
+    if number > 1:
+        sigma = float(np.sqrt((counts * (values - mean) ** 2).sum() / (number - 1)))
+    return 2.0 * mean / (mean**2 + 1.0 + sigma + EPS)
+
+
+def _region_score(histogram: JointHistogram) -> tuple[float, tuple[str, ...]]:
+    """Similarity in the four quadrants, weighted by their areas."""
+    height, width = histogram.shape
+    row, column = histogram.split
+    pixels = histogram.pixels
+    weights = [row * column / pixels, row * (width - column) / pixels]
+    weights.append((height - row) * column / pixels)
+    weights.append(1.0 - weights[0] - weights[1] - weights[2])
+    total, flags = 0.0, []
+    for counts, weight in zip(histogram.counts, weights, strict=True):
+        if not counts.any():
+            flags.append(EMPTY_QUADRANT)
+            continue
+        score, degenerate = _similarity(histogram.values, counts)
+        total += weight * score
+        if degenerate:
+            flags.append(CONSTANT_QUADRANT)
+    return total, tuple(dict.fromkeys(flags))
+
+
+def _similarity(values: np.ndarray, counts: np.ndarray) -> tuple[float, bool]:
+    """4 x y sxy / ((x^2 + y^2)(sx + sy)) of one quadrant, and whether rounding could decide it."""
+    both = counts.sum(axis=0)
+    number, area = int(both.sum()), int(counts[1].sum())
+    used = np.flatnonzero(both)
+    if used.size == 1 and area in (0, number):
+        return 1.0, number > 2 and 0.0 < values[used[0]] < 1.0
+    x = float((both * values).sum() / number)
+    y = area / number
+    free = number - 1 + EPS
+    sigma_x = float((both * (values - x) ** 2).sum()) / free
+    sigma_y = (area * (1.0 - y) ** 2 + (number - area) * y**2) / free
+    away = values - x
+    sigma_xy = float(((counts[1] * (1.0 - y) - counts[0] * y) * away).sum()) / free
+    numerator = 4.0 * x * y * sigma_xy
+    denominator = (x**2 + y**2) * (sigma_x + sigma_y)
+    if numerator != 0.0:
+        return numerator / (denominator + EPS), False
+    return (1.0 if denominator == 0.0 else 0.0), False

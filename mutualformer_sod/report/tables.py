@@ -1,0 +1,122 @@
+"""Benchmark tables: which columns there are, how scores are printed, the table on the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from mutualformer_sod.errors import InputError
+
+
+@dataclass(frozen=True)
+class Column:
+    """A measure as a table shows it.
+
+    Attributes:
+        title: the heading in plain text.
+        larger_is_better: direction in which the measure improves.
+        latex: the heading in math mode.
+    """
+
+    title: str
+    larger_is_better: bool
+    latex: str
+
+    @property
+    def arrow(self) -> str:
+        """The direction as an arrow."""
+        return "↑" if self.larger_is_better else "↓"
+
+
+COLUMNS = {
+    "s_measure": Column("S", True, r"S_\alpha"),
+    "max_f": Column("maxF", True, r"F_\beta^{\max}"),
+    "mean_f": Column("meanF", True, r"F_\beta^{\mathrm{mean}}"),
+    "adaptive_f": Column("adpF", True, r"F_\beta^{\mathrm{adp}}"),
+    "weighted_f": Column("wF", True, r"F_\beta^{w}"),
+    "max_e": Column("maxE", True, r"E_\phi^{\max}"),
+    "mean_e": Column("meanE", True, r"E_\phi^{\mathrm{mean}}"),
+    "adaptive_e": Column("adpE", True, r"E_\phi^{\mathrm{adp}}"),
+    "mae": Column("MAE", False, r"\mathrm{MAE}"),
+    "max_f_of_mean_pr": Column("maxF(PR)", True, r"F_\beta^{\max}(\bar P,\bar R)"),
+    "adaptive_precision": Column("adpP", True, r"P^{\mathrm{adp}}"),
+    "adaptive_recall": Column("adpR", True, r"R^{\mathrm{adp}}"),
+    "iou": Column("IoU", True, r"\mathrm{IoU}"),
+    "dice": Column("Dice", True, r"\mathrm{Dice}"),
+    "ber": Column("BER", False, r"\mathrm{BER}"),
+}
+DEFAULT_COLUMNS = tuple(COLUMNS)[:10]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method on one set.
+
+    Attributes:
+        set_name: name of the set.
+        method: name of the method.
+        scores: measure -> value; empty where the set could not be scored.
+        images: number of images scored.
+        marks: what the reader has to know of this row, e.g. "NJU2K has usually 500 images".
+    """
+
+    set_name: str
+    method: str
+    scores: dict[str, float]
+    images: int
+    marks: tuple[str, ...] = field(default=())
+
+
+def check_columns(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the columns asked for, or name those that do not exist.
+
+    Raises:
+        InputError: an unknown column.
+    """
+    names = tuple(dict.fromkeys(names))
+    unknown = [name for name in names if name not in COLUMNS]
+    if unknown:
+        raise InputError(f"--columns {' '.join(unknown)}: unknown; there are: {' '.join(COLUMNS)}")
+    return names
+
+
+def format_score(value: float | None, digits: int = 3) -> str:
+    """A score with so many decimals and no leading zero, as papers print it; "-" for none."""
+    if value is None:
+        return "-"
+    text = f"{value:.{digits}f}"
+    return text[1:] if text.startswith("0.") else text
+
+
+def numbered_marks(rows: Sequence[Row]) -> dict[str, int]:
+    """Number the rows' marks in their order of appearance, from 1."""
+    marks = dict.fromkeys(mark for row in rows for mark in row.marks)
+    return {mark: number for number, mark in enumerate(marks, start=1)}
+
+
+def text_table(rows: Sequence[Row], columns: Sequence[str], digits: int = 3) -> str:
+    """Return the table for a terminal: one line a row, a rule between sets, marks as footnotes."""
+    numbers = numbered_marks(rows)
+    titles = [f"{COLUMNS[name].title}{COLUMNS[name].arrow}" for name in columns]
+    cells = [["set", "images", "method", *titles]]
+    for row in rows:
+        noted = "".join(f"[{numbers[mark]}]" for mark in row.marks)
+        scores = [format_score(row.scores.get(name), digits) for name in columns]
+        cells.append([row.set_name, f"{row.images}{noted}", row.method, *scores])
+    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+    lines = [_text_line(line, widths) for line in cells]
+    rule = "-" * len(lines[0])
+    text = [lines[0]]
+    for i, line in enumerate(lines[1:]):
+        if i == 0 or rows[i].set_name != rows[i - 1].set_name:
+            text.append(rule)
+        text.append(line)
+    text += [rule] if rows else []
+    return "\n".join([*text, *(f"[{number}] {mark}" for mark, number in numbers.items())])
+
+
+def _text_line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """Names to the left, numbers to the right."""
+    left = {0, 2}
+    pairs = zip(cells, widths, strict=True)
+    return "  ".join(c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(pairs))
