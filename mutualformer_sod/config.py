@@ -164,7 +164,7 @@ PRESETS: dict[str, ModelConfig] = {
     "tiny": ModelConfig(
         preset="tiny",
         image_size=224,
-        encoder=EncoderConfig(backbone="vit_tiny_patch16_224", share=True),
+        encoder=EncoderConfig(backbone="vit_tiny_patch16_224", share=True, stem="conv"),
         fusion=FusionConfig(dim=96),
         decoder=DecoderConfig(decoder_width=64),
     ),
@@ -246,6 +246,7 @@ class TrainConfig:
     warmup_epochs: float = 1.0
     clip_norm: float = 1.0
     loss: str = "weighted"
+    amp: str = "off"  # "bf16": the forward pass in mixed precision
     depth_dropout: float = 0.0  # share of training images shown without their depth
     modality: str = "both"  # "rgb" or "depth" hides the other one: the controls of an ablation
     size: int | None = None  # None: the preset's
@@ -278,6 +279,7 @@ class TrainConfig:
             self.modality,
             "both, rgb, depth",
         )
+        _check(self.amp in ("off", "bf16"), "--amp", self.amp, "off, bf16")
         _check(self.size is None or self.size >= 32, "--size", self.size, "32 pixels or more")
         _check(self.limit is None or self.limit >= 1, "--limit", self.limit, "1 or more")
 

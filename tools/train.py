@@ -84,6 +84,7 @@ def parse_arguments() -> argparse.Namespace:
         flag = "--" + name.replace("_", "-")
         recipe.add_argument(flag, type=kind, default=value, metavar=metavar, help=note)
     recipe.add_argument("--loss", default=default.loss, help="weighted (default), f3net-released")
+    recipe.add_argument("--amp", default=default.amp, help="off (default), or bf16")
     recipe.add_argument(
         "--modality", default=default.modality, help="both (default); rgb or depth hides the other"
     )

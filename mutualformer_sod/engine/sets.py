@@ -67,6 +67,7 @@ class TrainingData:
             "batch_size": config.batch_size,
             "lr": config.lr,
             "loss": config.loss,
+            "amp": config.amp,
             "modality": config.modality,
             "depth_dropout": config.depth_dropout,
             "seed": config.seed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -126,9 +127,11 @@ class _Run:
 
     def _step(self, batch: dict[str, Any]) -> dict[str, float]:
         rgb, depth, has_depth, gt = self._place(batch)
-        output = self.model(rgb, depth, has_depth)
+        with self._precision():
+            output = self.model(rgb, depth, has_depth)
+        sides = [side.float() for side in output.side_logits]
         losses = detector_losses(
-            output.logits, output.side_logits, output.extra_losses, gt, self.config.loss
+            output.logits.float(), sides, output.extra_losses, gt, self.config.loss
         )
         total = losses["total"]
         if not torch.isfinite(total):
@@ -154,7 +157,8 @@ class _Run:
         loader = self._loader(self.data.val, range(images))
         for batch in tqdm(loader, desc="validating", leave=False):
             rgb, depth, has_depth, gt = self._place(batch)
-            logits = self.model(rgb, depth, has_depth)
+            with self._precision():
+                logits = self.model(rgb, depth, has_depth).float()
             loss += structure_loss(logits, gt).item() * len(rgb)
             mae += mean_absolute_error(logits, gt).sum().item()
         return {"val": {"loss": loss / images, "mae": mae / images}}
@@ -183,6 +187,11 @@ class _Run:
         load_unique_state(self.model, state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch, self.best = state["epoch"], state["best"]
+
+    def _precision(self) -> contextlib.AbstractContextManager:
+        if self.config.amp == "off":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
     def _loader(self, dataset: torch.utils.data.Dataset, order: Iterable[int]) -> DataLoader:
         return DataLoader(

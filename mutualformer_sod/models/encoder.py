@@ -113,14 +113,16 @@ def conv_stem(width: int, stride: int) -> nn.Sequential:
     if stride < 2 or stride & (stride - 1):
         raise InputError(f"stem='conv' needs a patch size that is a power of 2, not {stride}")
     halvings = stride.bit_length() - 1
-    layers: list[nn.Module] = []
+    stem = nn.Sequential()
     channels = 3
     for step in range(halvings):
         out = max(8, width >> (halvings - 1 - step))
-        layers.append(nn.Conv2d(channels, out, 3, stride=2, padding=1, bias=False))
-        layers += [nn.GroupNorm(1, out), nn.GELU()]
+        stem.add_module(f"conv{step}", nn.Conv2d(channels, out, 3, stride=2, padding=1, bias=False))
+        stem.add_module(f"norm{step}", nn.GroupNorm(1, out))
+        stem.add_module(f"act{step}", nn.GELU())
         channels = out
-    return nn.Sequential(*layers, nn.Conv2d(channels, width, 1))
+    stem.add_module("proj", nn.Conv2d(channels, width, 1))
+    return stem
 
 
 def _creation_arguments(config: EncoderConfig, image_size: int) -> tuple[bool, dict[str, Any]]:
