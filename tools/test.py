@@ -69,7 +69,11 @@ def main() -> None:
     config = model.config.to_dict()
     modality = protocol.get("modality", "both")
     predictor = Predictor(model, args.size, args.device, args.amp, modality)
-    sets = discover_sets(args.data, args.sets)
+    sets = discover_sets(args.data, args.sets, need_rgb=args.sets is not None)
+    for item in sets:
+        if not item.has_rgb:
+            print(f"{item.name}: holds ground truth only, nothing to map")
+    sets = [item for item in sets if item.has_rgb]
     encodings = decide_encodings(sets, args.near)
     for name, encoding in encodings.items():
         print(f"{name}: depth {encoding.describe()}")

@@ -9,7 +9,7 @@ from typing import Any
 from mutualformer_sod.config import TrainConfig
 from mutualformer_sod.data.dataset import SodDataset
 from mutualformer_sod.data.depth import DepthEncoding, decide_encodings
-from mutualformer_sod.data.layout import TRAINING_PROTOCOLS, SodSet, discover_sets
+from mutualformer_sod.data.layout import SodSet, discover_protocol, discover_sets
 from mutualformer_sod.data.split import hold_out
 from mutualformer_sod.errors import InputError
 
@@ -110,27 +110,18 @@ def _training_sets(config: TrainConfig) -> list[SodSet]:
     if config.protocol is None:
         if not config.train_sets:
             raise InputError("nothing to train on: give --train-sets A B, or --protocol NAME")
-        return discover_sets(config.data, config.train_sets, need_gt=True, split="train")
+        return discover_sets(
+            config.data, config.train_sets, need_gt=True, need_rgb=True, split="train"
+        )
     if config.train_sets:
         raise InputError("--protocol names its training sets itself: leave --train-sets out")
-    if config.protocol not in TRAINING_PROTOCOLS:
-        names = ", ".join(TRAINING_PROTOCOLS)
-        raise InputError(f"--protocol {config.protocol!r} is unknown: choose from {names}")
-    expected = TRAINING_PROTOCOLS[config.protocol]
-    sets = discover_sets(config.data, list(expected), need_gt=True, split="train")
-    found = {sod_set.name: len(sod_set.triplets) for sod_set in sets}
-    if found != expected:
-        raise InputError(
-            f"--protocol {config.protocol} is {expected}, but the folders hold {found}: "
-            "complete them, or name them with --train-sets to train on what is there"
-        )
-    return sets
+    return discover_protocol(config.data, config.protocol)
 
 
 def _validation_sets(config: TrainConfig, train_sets: list[SodSet]) -> list[SodSet]:
     if not config.val_sets:
         return []
-    val_sets = discover_sets(config.data, config.val_sets, need_gt=True, split="test")
+    val_sets = discover_sets(config.data, config.val_sets, need_gt=True, need_rgb=True)
     for sod_set in val_sets:
         if sod_set.usual_count is not None and not config.choose_on_test_set:
             raise InputError(

@@ -1,0 +1,85 @@
+"""Who may know whom: the import directions of the package, and who may do without torch."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "mutualformer_sod"
+
+EVERYONE = {"errors", "files"}
+ALLOWED = {
+    "__init__": {"config", "inference", "models"},
+    "errors": set(),
+    "files": set(),
+    "cli": set(),
+    "config": set(),
+    "models": {"config"},
+    "data": {"config"},
+    "losses": set(),
+    "metrics": set(),
+    "inference": {"config", "models", "data"},
+    "engine": {"", "config", "models", "data", "losses", "metrics", "inference"},
+    "report": {"metrics"},
+}
+TORCH_FREE = [
+    "mutualformer_sod",
+    "mutualformer_sod.cli",
+    "mutualformer_sod.config",
+    "mutualformer_sod.files",
+    "mutualformer_sod.data.io",
+    "mutualformer_sod.data.depth",
+    "mutualformer_sod.data.layout",
+    "mutualformer_sod.data.samples",
+    "mutualformer_sod.metrics.evaluator",
+    "mutualformer_sod.report.tables",
+]
+
+
+def part_of(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_parts(path):
+    """Parts of the package that a file imports; '' is the package itself."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names = [node.module]
+            if node.module == "mutualformer_sod":
+                names = [f"mutualformer_sod.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            top, _, rest = name.partition(".")
+            assert top != "tools", f"{path} imports tools"
+            if top == "mutualformer_sod":
+                yield rest.split(".")[0]
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.name))
+def test_data_flows_one_way(path):
+    part = part_of(path)
+    foreign = set(imported_parts(path)) - {part} - EVERYONE
+    assert foreign <= ALLOWED[part], f"{path.relative_to(ROOT)} imports {foreign - ALLOWED[part]}"
+
+
+@pytest.mark.parametrize("module", TORCH_FREE)
+def test_no_torch_is_imported(module):
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_evaluation_runs_where_there_is_no_torch():
+    code = (
+        "import sys; sys.modules['torch'] = sys.modules['timm'] = None;"
+        "sys.argv = ['evaluate.py', '--help'];"
+        "import runpy; runpy.run_path('tools/evaluate.py', run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
