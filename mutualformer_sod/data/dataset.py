@@ -1,0 +1,105 @@
+"""The images of one or several sets as tensors."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from mutualformer_sod.data.depth import DepthEncoding, depth_to_unit
+from mutualformer_sod.data.io import image_size, read_triplet
+from mutualformer_sod.data.layout import SodSet
+from mutualformer_sod.data.pairing import Triplet
+from mutualformer_sod.data.transforms import Augmentation, augment_triplet, resize_triplet
+from mutualformer_sod.errors import InputError
+
+
+class SodDataset(Dataset):
+    """Images of several sets, in the order given, each a dictionary:
+
+    - ``rgb``: (3, h, w) float32 in [0, 1].
+    - ``depth``: (1, h, w) float32 in [0, 1], near = 1; zeros where there is none.
+    - ``has_depth``: bool, whether ``depth`` is real.
+    - ``gt``: (1, h, w) float32 in [0, 1], if wanted and every set has it.
+    - ``name``: ``"<set>/<stem>"``.
+    - ``native_size``: (H, W) of the ground truth, or of the colour image where there is none.
+
+    What an item holds depends on (seed, epoch, index) alone, never on who loads it or when, so that
+    the number of workers and a resumed run change nothing.
+
+    Args:
+        sets: the sets; each needs colour images.
+        size: (h, w) of the items, or one number for both.
+        encodings: how each set with depth stores it, by the set's name.
+        augment: training augmentations, see `transforms.Augmentation`; else a plain resize.
+        with_gt: read ground truth where the sets have it.
+        seed: of the augmentations and of depth dropout.
+        depth_dropout: share of the images shown without their depth, drawn anew each epoch.
+
+    Raises:
+        InputError: a set without colour images.
+        KeyError: a set with depth but without encoding.
+    """
+
+    def __init__(
+        self,
+        sets: Sequence[SodSet],
+        size: int | tuple[int, int],
+        *,
+        encodings: Mapping[str, DepthEncoding],
+        augment: bool | Augmentation = False,
+        with_gt: bool = True,
+        seed: int = 0,
+        depth_dropout: float = 0.0,
+    ) -> None:
+        for sod_set in sets:
+            if any(triplet.rgb is None for triplet in sod_set.triplets):
+                raise InputError(f"{sod_set.root}: no folder of colour images (RGB); add it")
+        self.size = (size, size) if isinstance(size, int) else tuple(size)
+        self.augmentation = Augmentation() if augment is True else augment or None
+        self.with_gt = with_gt and all(sod_set.has_gt for sod_set in sets)
+        self.seed = seed
+        self.depth_dropout = depth_dropout
+        self._items: list[tuple[str, Triplet, DepthEncoding | None]] = [
+            (sod_set.name, triplet, encodings[sod_set.name] if triplet.depth else None)
+            for sod_set in sets
+            for triplet in sod_set.triplets
+        ]
+        # In shared memory, so that workers which outlive an epoch see the next one's number.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose augmentations the items get."""
+        self._epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        index = range(len(self))[index]  # from the end, too: the seed below wants it from 0
+        set_name, triplet, encoding = self._items[index]
+        rng = np.random.default_rng([self.seed, int(self._epoch), index])
+        if rng.random() < self.depth_dropout:
+            triplet = dataclasses.replace(triplet, depth=None)
+        rgb, raw_depth, gt = read_triplet(self._wanted(triplet))
+        depth = None if raw_depth is None else depth_to_unit(raw_depth, encoding)
+        if self.augmentation is None:
+            tensors = resize_triplet(rgb, depth, gt, self.size)
+        else:
+            tensors = augment_triplet(rgb, depth, gt, self.size, rng, self.augmentation)
+        rgb_tensor, depth_tensor, gt_tensor = tensors
+        item = {
+            "rgb": rgb_tensor,
+            "depth": torch.zeros(1, *self.size) if depth_tensor is None else depth_tensor,
+            "has_depth": depth_tensor is not None,
+            "name": f"{set_name}/{triplet.stem}",
+            "native_size": image_size(triplet.gt) if triplet.gt else rgb.shape[:2],
+        }
+        return item if gt_tensor is None else item | {"gt": gt_tensor}
+
+    def _wanted(self, triplet: Triplet) -> Triplet:
+        return triplet if self.with_gt else dataclasses.replace(triplet, gt=None)

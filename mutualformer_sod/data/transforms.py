@@ -1,0 +1,183 @@
+"""Joint transforms: one image's arrays in, aligned tensors of the network's size out.
+
+Colour, depth and ground truth are stacked before anything is cut, flipped or resampled, so that a
+pixel of one cannot leave its partners. What changes values alone touches one modality: colour
+jitter never reads depth, depth augmentation never reads colour, and neither reads ground truth.
+Depth polarity is never changed: near = 1 is what the network relies on.
+
+The augmentations are those of the F3Net lineage (flip, crop, multi-scale) and, for RGB-D, noise,
+quantisation and holes in the depth. Their strengths are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as tvf
+
+Triple = tuple[Tensor, Tensor | None, Tensor | None]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Strengths of the training augmentations; every draw is uniform.
+
+    Attributes:
+        flip: probability of a left-right flip.
+        crop: most that is cut from each of the four sides, as a share of the image's side.
+        brightness, contrast, saturation: factors lie in 1 -+ this.
+        hue: shift in -+ this, as a share of the colour circle.
+        depth_noise: largest standard deviation of the noise added to depth, near = 1.
+        depth_levels: fewest grey levels that depth is quantised to.
+        depth_holes: most holes cut into a depth map.
+        depth_change: probability of each of noise, quantisation and holes.
+    """
+
+    flip: float = 0.5
+    crop: float = 1 / 8
+    brightness: float = 0.3
+    contrast: float = 0.3
+    saturation: float = 0.3
+    hue: float = 0.03
+    depth_noise: float = 0.03
+    depth_levels: int = 16
+    depth_holes: int = 4
+    depth_change: float = 0.3
+
+
+def resize_triplet(
+    rgb: np.ndarray, depth: np.ndarray | None, gt: np.ndarray | None, size: tuple[int, int]
+) -> Triple:
+    """Resize one image for the network: bilinear, with antialiasing where it shrinks.
+
+    The ground truth is resampled like the images, as in F3Net: pixels cut by its border become
+    fractions in between, all others stay exactly 0 or 1.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        depth: (H, W) float in [0, 1], or None.
+        gt: (H, W) bool, or None.
+        size: (h, w) of the result.
+
+    Returns:
+        rgb (3, h, w), depth (1, h, w), gt (1, h, w), float32 in [0, 1]; None where there was none.
+    """
+    return _split(_resample(_stack(rgb, depth, gt), size), depth is not None, gt is not None)
+
+
+def augment_triplet(
+    rgb: np.ndarray,
+    depth: np.ndarray | None,
+    gt: np.ndarray | None,
+    size: tuple[int, int],
+    rng: np.random.Generator,
+    augmentation: Augmentation | None = None,
+) -> Triple:
+    """Cut, flip and resize one image alike in all its parts, then alter colours and depth.
+
+    Arguments and result are those of `resize_triplet`. All randomness comes from ``rng``.
+    """
+    augmentation = augmentation or Augmentation()
+    planes = _stack(rgb, depth, gt)
+    top, left, height, width = _draw_crop(rng, planes.shape[-2:], augmentation.crop)
+    planes = planes[:, top : top + height, left : left + width]
+    if rng.random() < augmentation.flip:
+        planes = planes.flip(-1)
+    planes = _resample(planes, size)
+    rgb_tensor, depth_tensor, gt_tensor = _split(planes, depth is not None, gt is not None)
+    rgb_tensor = _jitter_colours(rgb_tensor, rng, augmentation)
+    if depth_tensor is not None:
+        depth_tensor = _degrade_depth(depth_tensor, rng, augmentation)
+    return rgb_tensor, depth_tensor, gt_tensor
+
+
+def draw_training_size(
+    size: tuple[int, int],
+    rng: np.random.Generator,
+    scales: Sequence[float] = (0.75, 0.875, 1.0, 1.125, 1.25),
+    multiple: int = 32,
+) -> tuple[int, int]:
+    """Draw the size (h, w) of one training batch: ``size`` times a scale, a ``multiple`` each."""
+    scale = scales[rng.integers(len(scales))]
+    height, width = (max(multiple, round(scale * side / multiple) * multiple) for side in size)
+    return height, width
+
+
+def resize_batch(rgb: Tensor, depth: Tensor, gt: Tensor, size: tuple[int, int]) -> Triple:
+    """Bring a batch (B, C, H, W) each to another size, as multi-scale training does."""
+    planes = _resample(torch.cat([rgb, depth, gt], dim=1), size)
+    return planes[:, :3], planes[:, 3:4], planes[:, 4:]
+
+
+def _stack(rgb: np.ndarray, depth: np.ndarray | None, gt: np.ndarray | None) -> Tensor:
+    """All parts as float32 planes (C, H, W) in [0, 1], C = 3 to 5."""
+    parts = [torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1).float() / 255]
+    for plane in (depth, gt):
+        if plane is not None:
+            parts.append(torch.from_numpy(plane.astype(np.float32))[None])
+    return torch.cat(parts)
+
+
+def _split(planes: Tensor, has_depth: bool, has_gt: bool) -> Triple:
+    depth = planes[3:4] if has_depth else None
+    gt = planes[-1:] if has_gt else None
+    return planes[:3], depth, gt
+
+
+def _resample(planes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear, antialiased; the weights sum to 1 only up to rounding, hence the clamp."""
+    return tvf.resize(planes, list(size), antialias=True).clamp(0, 1)
+
+
+def _draw_crop(
+    rng: np.random.Generator, size: tuple[int, int], share: float
+) -> tuple[int, int, int, int]:
+    """Top, left, height and width of what remains of an image of ``size`` (H, W)."""
+    height, width = size
+    top, bottom = (int(cut) for cut in rng.random(2) * share * height)
+    left, right = (int(cut) for cut in rng.random(2) * share * width)
+    return top, left, height - top - bottom, width - left - right
+
+
+def _jitter_colours(rgb: Tensor, rng: np.random.Generator, strength: Augmentation) -> Tensor:
+    brightness, contrast, saturation, hue = rng.uniform(-1, 1, 4)
+    rgb = tvf.adjust_brightness(rgb, 1 + strength.brightness * brightness)
+    rgb = tvf.adjust_contrast(rgb, 1 + strength.contrast * contrast)
+    rgb = tvf.adjust_saturation(rgb, 1 + strength.saturation * saturation)
+    return tvf.adjust_hue(rgb, strength.hue * hue)
+
+
+def _degrade_depth(depth: Tensor, rng: np.random.Generator, strength: Augmentation) -> Tensor:
+    """Make a depth map (1, h, w) worse in the ways of sensors and file formats."""
+    noisy, coarse, holed = rng.random(3) < strength.depth_change
+    if noisy:
+        noise = rng.standard_normal(depth.shape, dtype=np.float32)
+        depth = depth + torch.from_numpy(noise) * (strength.depth_noise * rng.random())
+    if coarse:
+        steps = round(2 ** rng.uniform(np.log2(strength.depth_levels), 8)) - 1
+        depth = (depth * steps).round() / steps
+    if holed:
+        depth = _cut_holes(depth, rng, strength.depth_holes)
+    return depth.clamp(0, 1)
+
+
+def _cut_holes(depth: Tensor, rng: np.random.Generator, most: int) -> Tensor:
+    """Cut elliptic holes, each at most a fifth of a side wide.
+
+    Whether holes look farthest (0) or nearest (1) is one draw for the whole map: both occur, since
+    a black hole of the file ends as either, depending on the polarity of its set.
+    """
+    height, width = depth.shape[-2:]
+    value = float(rng.integers(2))
+    rows = torch.arange(height)[:, None] / height
+    columns = torch.arange(width) / width
+    holes = torch.zeros(height, width, dtype=torch.bool)
+    for _ in range(rng.integers(1, most + 1)):
+        y, x = rng.random(2)
+        radius_y, radius_x = rng.uniform(0.01, 0.1, 2)
+        holes |= ((rows - y) / radius_y) ** 2 + ((columns - x) / radius_x) ** 2 < 1
+    return depth.masked_fill(holes, value)
