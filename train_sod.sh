@@ -4,7 +4,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 if [[ " $* " == *" --help "* || " $* " == *" -h "* ]]; then
     cat <<'HELP'
-Usage: bash train_sod.sh                          the tiny preset on 3000 generated scenes
+Usage: bash train_sod.sh                          the tiny preset on 2000 generated scenes
        bash train_sod.sh --data ROOT [options]    your sets; --protocol 2185 or --train-sets A B
        bash train_sod.sh --epochs 2 --output DIR  options go to tools/train.py, whose help follows
 An interrupted run goes on with the same command and --resume.
@@ -18,6 +18,6 @@ if [[ " $* " == *" --data"[\ =]* ]]; then
     exec "$PYTHON" "$here/tools/train.py" --output runs/train "$@"
 fi
 samples="$here/outputs/train_scenes"
-"$PYTHON" "$here/tools/make_samples.py" --output "$samples" --count 3000 --seed 1
+"$PYTHON" "$here/tools/make_samples.py" --output "$samples" --count 2000 --seed 1
 exec "$PYTHON" "$here/tools/train.py" --data "$samples" --train-sets SAMPLES --preset tiny --size 128 \
-    --epochs 12 --batch-size 16 --lr 1e-3 --depth-dropout 0.1 --output runs/tiny "$@"
+    --epochs 8 --batch-size 16 --lr 1e-3 --depth-dropout 0.1 --amp bf16 --no-multi-scale --output runs/tiny "$@"

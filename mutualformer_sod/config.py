@@ -250,6 +250,7 @@ class TrainConfig:
     depth_dropout: float = 0.0  # share of training images shown without their depth
     modality: str = "both"  # "rgb" or "depth" hides the other one: the controls of an ablation
     size: int | None = None  # None: the preset's
+    multi_scale: bool = True  # every batch at 0.75 to 1.25 times the size
     seed: int = 0
     device: str = "auto"
     workers: int = 2

@@ -83,6 +83,12 @@ def parse_arguments() -> argparse.Namespace:
         note = "set by the preset" if value is None else f"default: {value}"
         flag = "--" + name.replace("_", "-")
         recipe.add_argument(flag, type=kind, default=value, metavar=metavar, help=note)
+    recipe.add_argument(
+        "--multi-scale",
+        action=argparse.BooleanOptionalAction,
+        default=default.multi_scale,
+        help="every batch at 0.75 to 1.25 times the size (default: on)",
+    )
     recipe.add_argument("--loss", default=default.loss, help="weighted (default), f3net-released")
     recipe.add_argument("--amp", default=default.amp, help="off (default), or bf16")
     recipe.add_argument(

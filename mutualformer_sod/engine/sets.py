@@ -64,6 +64,7 @@ class TrainingData:
             "near": {name: encoding.near for name, encoding in self.encodings.items()},
             "preset": config.preset,
             "size": self.train.size[0],
+            "multi_scale": config.multi_scale,
             "batch_size": config.batch_size,
             "lr": config.lr,
             "loss": config.loss,

@@ -11,12 +11,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from mutualformer_sod.config import PRESETS, TrainConfig
+from mutualformer_sod.data.transforms import draw_training_size, resize_batch
 from mutualformer_sod.engine.checkpoint import load_checkpoint, save_checkpoint
 from mutualformer_sod.engine.optim import make_optimizer, schedule, set_learning_rate
 from mutualformer_sod.engine.sets import TrainingData, gather_training_data
@@ -109,7 +111,7 @@ class _Run:
         for number, batch in enumerate(progress):
             step = self.epoch * self.steps_per_epoch + number
             set_learning_rate(self.optimizer, schedule(step, total_steps, warmup_steps))
-            losses = self._step(batch)
+            losses = self._step(self._rescale(batch, number))
             count = len(batch["rgb"])
             images += count
             for name, value in losses.items():
@@ -187,6 +189,16 @@ class _Run:
         load_unique_state(self.model, state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch, self.best = state["epoch"], state["best"]
+
+    def _rescale(self, batch: dict[str, Any], number: int) -> dict[str, Any]:
+        """Multi-scale training: the whole batch at another size, the same in a resumed run."""
+        if not self.config.multi_scale:
+            return batch
+        rng = np.random.default_rng([self.config.seed, self.epoch, number])
+        size = draw_training_size(self.data.train.size, rng)
+        names = ("rgb", "depth", "gt")
+        resized = resize_batch(*(batch[name] for name in names), size)
+        return batch | dict(zip(names, resized, strict=True))
 
     def _precision(self) -> contextlib.AbstractContextManager:
         if self.config.amp == "off":
