@@ -1,0 +1,102 @@
+"""Whether an image file is whole, and its size, from the structure of the file alone.
+
+Decoders fill the missing rest of a truncated JPEG with grey, and older ones that of a PNG too,
+and return an image as if nothing had happened. What is checked here is what such a file lacks:
+a PNG's closing chunk and checksums, a JPEG's end-of-image marker.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_JPEG = b"\xff\xd8\xff"
+_BMP = b"BM"
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_SCAN = 0xDA
+_NO_FRAME = {0xC4, 0xC8, 0xCC}  # tables that share the number range of the frame headers
+
+
+def check_whole(data: bytes) -> tuple[int, int] | None:
+    """Size of an encoded image as stored; None where only decoding can tell (TIFF, old BMP).
+
+    Args:
+        data: the bytes of a file.
+
+    Returns:
+        (H, W) in pixels, without regard to an orientation tag.
+
+    Raises:
+        ValueError: with the end of a sentence on the file, such as "is cut short".
+    """
+    if not data:
+        raise ValueError("is empty (0 bytes)")
+    try:
+        if data.startswith(_PNG):
+            return _check_png(data)
+        if data.startswith(_JPEG):
+            return _check_jpeg(data)
+        if data.startswith(_BMP):
+            return _check_bmp(data)
+    except (struct.error, IndexError):
+        raise ValueError("is cut short") from None
+    if data.startswith(_TIFF):
+        return None
+    raise ValueError("is not a PNG, JPEG, BMP or TIFF image")
+
+
+def _check_png(data: bytes) -> tuple[int, int]:
+    position = len(_PNG)
+    size = None
+    while True:
+        length, kind = struct.unpack_from(">I4s", data, position)
+        start, end = position + 4, position + 8 + length
+        (stored,) = struct.unpack_from(">I", data, end)
+        # cv2 skips damaged optional chunks (lower-case names), and so does this.
+        if kind[:1].isupper() and zlib.crc32(memoryview(data)[start:end]) != stored:
+            raise ValueError("is damaged (wrong checksum)")
+        if size is None:
+            if kind != b"IHDR":
+                raise ValueError("is damaged (no header)")
+            width, height = struct.unpack_from(">II", data, start + 4)
+            size = (height, width)
+        if kind == b"IEND":
+            return size
+        position = end + 4
+
+
+def _check_jpeg(data: bytes) -> tuple[int, int]:
+    position = 2
+    size = None
+    while True:
+        if data[position] != 0xFF:
+            raise ValueError("is damaged (no marker where one belongs)")
+        marker = data[position + 1]
+        if marker == 0xFF:  # padding
+            position += 1
+            continue
+        (length,) = struct.unpack_from(">H", data, position + 2)
+        if 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME:
+            size = struct.unpack_from(">HH", data, position + 5)
+        if marker == _SCAN:
+            break
+        position += 2 + length
+    # Inside a scan 0xFF is followed by 0, so the end marker cannot occur by chance. What follows
+    # it (a second picture, zeros) does no harm.
+    if data.find(b"\xff\xd9", position) < 0:
+        raise ValueError("is cut short (no end marker)")
+    if size is None:
+        raise ValueError("is damaged (no frame header)")
+    return size
+
+
+def _check_bmp(data: bytes) -> tuple[int, int] | None:
+    if struct.unpack_from("<I", data, 14)[0] < 40:  # the short header of OS/2
+        return None
+    (offset,) = struct.unpack_from("<I", data, 10)
+    width, height, _, bits, compression = struct.unpack_from("<iiHHI", data, 18)
+    stride = (abs(width) * bits + 31) // 32 * 4
+    if compression in (0, 3) and len(data) < offset + stride * abs(height):
+        raise ValueError("is cut short")
+    return abs(height), abs(width)

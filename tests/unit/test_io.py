@@ -1,0 +1,396 @@
+"""Reading colour images, depth maps and masks in every coding met in the field; writing maps."""
+
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+
+from mutualformer_sod.data.io import (
+    image_size,
+    read_depth,
+    read_gt,
+    read_rgb,
+    read_triplet,
+    write_map,
+)
+from mutualformer_sod.data.pairing import Triplet
+from mutualformer_sod.errors import InputError
+
+SIZE = (12, 17)
+
+
+@pytest.fixture
+def noise() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+
+
+def save(path, image):
+    assert cv2.imwrite(str(path), image)
+    return path
+
+
+def save_palette(path, indices, palette):
+    """Write an indexed PNG, which cv2 cannot."""
+
+    def chunk(kind, body):
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    height, width = indices.shape
+    rows = b"".join(b"\0" + row.astype(np.uint8).tobytes() for row in indices)
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0))
+        + chunk(b"PLTE", np.asarray(palette, np.uint8).tobytes())
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+    return path
+
+
+def with_orientation_tag(jpeg: bytes) -> bytes:
+    """Add an EXIF segment that asks viewers to turn the picture by 90 degrees."""
+    tiff = b"II*\0\x08\0\0\0" + struct.pack("<H", 1) + struct.pack("<HHIHH", 0x112, 3, 1, 6, 0)
+    body = b"Exif\0\0" + tiff + b"\0\0\0\0"
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + jpeg[2:]
+
+
+# Colour images
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".TIFF"])
+def test_rgb_comes_in_rgb_order(tmp_path, noise, suffix):
+    path = save(tmp_path / f"a{suffix}", noise)
+    assert np.array_equal(read_rgb(path), noise[..., ::-1])
+
+
+def test_grey_rgb_is_repeated(tmp_path, noise):
+    path = save(tmp_path / "a.png", noise[..., 0])
+    assert np.array_equal(read_rgb(path), np.repeat(noise[..., :1], 3, axis=2))
+
+
+def test_alpha_of_rgb_is_dropped_not_blended(tmp_path, noise):
+    path = save(tmp_path / "a.png", np.dstack([noise, noise[..., 0]]))
+    assert np.array_equal(read_rgb(path), noise[..., ::-1])
+
+
+def test_palette_of_rgb_is_applied(tmp_path):
+    indices = np.arange(6).reshape(2, 3) % 2
+    path = save_palette(tmp_path / "a.png", indices, [[10, 20, 30], [40, 50, 60]])
+    assert read_rgb(path)[0, :2].tolist() == [[10, 20, 30], [40, 50, 60]]
+
+
+def test_orientation_tag_is_ignored(tmp_path, noise):
+    path = save(tmp_path / "a.jpg", noise)
+    plain = read_rgb(path)
+    path.write_bytes(with_orientation_tag(path.read_bytes()))
+    assert cv2.imread(str(path)).shape[:2] == SIZE[::-1]  # the tag works
+    assert np.array_equal(read_rgb(path), plain)
+    assert image_size(path) == SIZE
+
+
+def test_a_jpeg_named_png_is_read(tmp_path, noise):
+    path = save(tmp_path / "a.jpg", noise)
+    assert read_rgb(path.rename(tmp_path / "a.png")).shape == (*SIZE, 3)
+
+
+def test_16_bit_rgb_is_refused(tmp_path, noise):
+    path = save(tmp_path / "a.png", noise.astype(np.uint16) * 257)
+    with pytest.raises(InputError, match=r"a\.png: 16-bit colour is not read; convert"):
+        read_rgb(path)
+
+
+# Damaged files
+
+
+@pytest.mark.parametrize("read", [read_rgb, read_depth, read_gt, image_size])
+def test_missing_empty_and_foreign_files_are_named(tmp_path, read):
+    with pytest.raises(InputError, match=r"none\.png: no such file"):
+        read(tmp_path / "none.png")
+    (tmp_path / "zero.png").touch()
+    with pytest.raises(InputError, match=r"zero\.png: the file is empty"):
+        read(tmp_path / "zero.png")
+    (tmp_path / "text.png").write_text("no image at all")
+    with pytest.raises(InputError, match=r"text\.png: the file is not a PNG, JPEG, BMP or TIFF"):
+        read(tmp_path / "text.png")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif"])
+def test_every_truncation_is_noticed(tmp_path, noise, suffix):
+    data = save(tmp_path / f"whole{suffix}", noise).read_bytes()
+    path = tmp_path / f"cut{suffix}"
+    for length in (3, 9, 20, 60, len(data) // 2, len(data) - 60, len(data) - 2):
+        path.write_bytes(data[:length])
+        with pytest.raises(InputError, match=rf"cut\{suffix}: .*; replace it") as caught:
+            read_rgb(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_jpeg_cut_inside_is_noticed_despite_its_thumbnail(tmp_path, noise):
+    data = save(tmp_path / "a.jpg", noise).read_bytes()
+    thumbnail = b"\xff\xe1" + struct.pack(">H", len(data) + 2) + data  # has an end marker
+    path = tmp_path / "cut.jpg"
+    path.write_bytes((data[:2] + thumbnail + data[2:])[:-40])
+    with pytest.raises(InputError, match=r"cut short"):
+        read_rgb(path)
+
+
+def test_changed_bits_of_a_png_are_noticed(tmp_path, noise):
+    path = save(tmp_path / "a.png", noise)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"a\.png: the file is damaged"):
+        read_rgb(path)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif"])
+def test_image_size_agrees_with_the_decoded_image(tmp_path, noise, suffix):
+    assert image_size(save(tmp_path / f"a{suffix}", noise)) == SIZE
+
+
+# Depth
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_depth_comes_as_stored(tmp_path, noise, kind):
+    values = noise[..., 0].astype(kind) * (1 if kind is np.uint8 else 257)
+    depth = read_depth(save(tmp_path / "a.png", values))
+    assert depth.dtype == kind
+    assert np.array_equal(depth, values)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".tif"])
+def test_float_depth_comes_as_stored(tmp_path, suffix):
+    values = np.linspace(0, 3, 12, dtype=np.float32).reshape(3, 4)
+    values[0, 0] = np.nan
+    path = tmp_path / f"a{suffix}"
+    np.save(path, values) if suffix == ".npy" else save(path, values)
+    depth = read_depth(path)
+    assert depth.dtype == np.float32
+    assert np.array_equal(depth, values, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("array", "dtype"),
+    [
+        (np.full((3, 4, 1), 0.5, np.float64), np.float32),
+        (np.full((3, 4), 0.5, ">f4"), np.float32),
+        (np.full((3, 4), 900, np.int32), np.uint16),
+        (np.full((3, 4, 3), 9, np.uint8), np.uint8),
+        (np.asfortranarray(np.full((3, 4), 9, np.uint16)), np.uint16),
+    ],
+)
+def test_npy_depth_becomes_one_of_three_types(tmp_path, array, dtype):
+    np.save(tmp_path / "a.npy", array)
+    depth = read_depth(tmp_path / "a.npy")
+    assert (depth.shape, depth.dtype, depth.flags.c_contiguous) == ((3, 4), dtype, True)
+    assert (depth == array.reshape(3, 4, -1)[..., 0]).all()
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((3, 4), bool), "bool is no depth"),
+        (np.zeros((3, 4), complex), "complex128 is no depth"),
+        (np.full((3, 4, 1), "x"), "is no depth"),
+        (np.full((3, 4), -1, np.int16), "integer depth from -1"),
+        (np.full((3, 4), 70000), "integer depth from 70000"),
+        (np.zeros((3, 4, 2)), r"must be \(H, W\)"),
+        (np.zeros(5), r"must be an \(H, W\) array"),
+        (np.zeros((0, 4)), r"must be \(H, W\)"),
+        (np.array([[None]]), "not a whole .npy array"),
+    ],
+)
+def test_npy_that_is_no_depth_is_refused(tmp_path, array, message):
+    np.save(tmp_path / "a.npy", array, allow_pickle=True)
+    with pytest.raises(InputError, match=rf"a\.npy: .*{message}"):
+        read_depth(tmp_path / "a.npy")
+
+
+def test_damaged_npy_is_refused(tmp_path):
+    path = tmp_path / "a.npy"
+    np.save(path, np.zeros((9, 9)))
+    whole = path.read_bytes()
+    for data in (b"", b"text", whole[:50], whole[:-8]):
+        path.write_bytes(data)
+        with pytest.raises(InputError, match=r"a\.npy: not a whole \.npy array"):
+            read_depth(path)
+
+
+def test_equal_channels_of_depth_become_one(tmp_path, noise):
+    grey = np.repeat(noise[..., :1], 3, axis=2)
+    alpha = np.full((*SIZE, 1), 255, np.uint8)
+    for image in (grey, np.dstack([grey, alpha])):
+        assert np.array_equal(read_depth(save(tmp_path / "a.png", image)), noise[..., 0])
+
+
+def test_colour_noise_of_a_jpeg_is_no_colour(tmp_path):
+    ramp = np.tile(np.arange(0, 250, 5, dtype=np.uint8), (40, 1))
+    tinted = np.dstack([ramp, ramp, ramp + 4])
+    depth = read_depth(save(tmp_path / "a.png", tinted))
+    assert np.abs(depth.astype(int) - ramp).max() <= 4
+
+
+def test_colour_coded_depth_is_refused(tmp_path, noise):
+    ramp = np.tile(np.arange(0, 250, 5, dtype=np.uint8), (40, 1))
+    path = save(tmp_path / "jet.png", cv2.applyColorMap(ramp, cv2.COLORMAP_JET))
+    with pytest.raises(InputError, match=r"jet\.png: colour-coded depth is not read"):
+        read_depth(path)
+
+
+def test_depth_with_varying_transparency_is_refused(tmp_path, noise):
+    image = np.dstack([np.repeat(noise[..., :1], 3, axis=2), noise[..., 1]])
+    with pytest.raises(InputError, match=r"a\.png: its transparency varies"):
+        read_depth(save(tmp_path / "a.png", image))
+
+
+# Ground truth
+
+DISC = cv2.circle(np.zeros((60, 80), np.uint8), (40, 30), 20, 1, -1).astype(bool)
+
+
+@pytest.mark.parametrize("value", [1, 2, 128, 153, 255])
+def test_two_values_with_zero_are_a_mask(tmp_path, value):
+    path = save(tmp_path / "a.png", DISC.astype(np.uint8) * np.uint8(value))
+    assert np.array_equal(read_gt(path), DISC)
+
+
+def test_16_bit_and_1_bit_masks_are_read(tmp_path):
+    assert np.array_equal(read_gt(save(tmp_path / "a.png", DISC.astype(np.uint16) * 65535)), DISC)
+    path = tmp_path / "b.png"
+    cv2.imwrite(str(path), DISC.astype(np.uint8) * 255, [cv2.IMWRITE_PNG_BILEVEL, 1])
+    assert np.array_equal(read_gt(path), DISC)
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_empty_and_full_masks_are_read(tmp_path, value):
+    path = save(tmp_path / "a.png", np.full((5, 6), value, np.uint8))
+    assert (read_gt(path) == bool(value)).all()
+
+
+def test_noisy_jpeg_masks_are_thresholded_above_128(tmp_path):
+    image = np.repeat(DISC[..., None], 3, axis=2).astype(np.uint8) * 255
+    path = tmp_path / "a.jpg"
+    cv2.imwrite(str(path), image, [cv2.IMWRITE_JPEG_QUALITY, 60])
+    grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    assert len(np.unique(grey)) > 2
+    assert np.array_equal(read_gt(path), grey > 128)
+
+
+def test_smoothed_edges_are_thresholded_above_128(tmp_path):
+    smooth = cv2.resize(DISC.astype(np.uint8) * 255, (53, 41), interpolation=cv2.INTER_AREA)
+    assert np.array_equal(read_gt(save(tmp_path / "a.png", smooth)), smooth > 128)
+
+
+def test_two_colours_with_black_are_a_mask(tmp_path):
+    path = save_palette(tmp_path / "a.png", DISC, [[0, 0, 0], [128, 0, 0]])
+    assert np.array_equal(read_gt(path), DISC)
+
+
+def test_constant_or_agreeing_transparency_of_a_mask_is_dropped(tmp_path):
+    white = np.repeat(DISC[..., None], 3, axis=2).astype(np.uint8) * 255
+    for alpha in (np.full(DISC.shape, 255, np.uint8), white[..., 0]):
+        assert np.array_equal(read_gt(save(tmp_path / "a.png", np.dstack([white, alpha]))), DISC)
+    with pytest.raises(InputError, match=r"a\.png: its transparency varies"):
+        read_gt(save(tmp_path / "a.png", np.dstack([white, 255 - white[..., 0]])))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [0, 1, 2],
+        [0, 128, 255],
+        [1, 2],
+        [128],
+        [1],
+        list(range(256)),
+        [0, 100, 1000],
+    ],
+    ids=str,
+)
+def test_masks_that_can_be_understood_in_two_ways_are_refused(tmp_path, values):
+    kind = np.uint16 if max(values) > 255 else np.uint8
+    image = np.resize(np.array(values, kind), (24, 32))
+    with pytest.raises(InputError, match=r"a\.png: .*save .*as 0 and 255"):
+        read_gt(save(tmp_path / "a.png", image))
+
+
+def test_label_colours_are_refused(tmp_path):
+    indices = np.arange(60).reshape(6, 10) % 3
+    path = save_palette(tmp_path / "a.png", indices, [[0, 0, 0], [128, 0, 0], [0, 128, 0]])
+    with pytest.raises(InputError, match=r"a\.png: a mask of 3 colours"):
+        read_gt(path)
+
+
+def test_a_photograph_is_no_mask(tmp_path, noise):
+    with pytest.raises(InputError, match=r"a\.png: "):
+        read_gt(save(tmp_path / "a.png", noise))
+
+
+# Triplets
+
+
+def make_triplet(folder, gt_size=SIZE, depth=None) -> Triplet:
+    rgb = save(folder / "rgb.png", np.zeros((*SIZE, 3), np.uint8))
+    gt = save(folder / "gt.png", np.full(gt_size, 255, np.uint8))
+    depth = save(folder / "depth.png", depth) if depth is not None else None
+    return Triplet("a", rgb, depth, gt)
+
+
+def test_depth_of_another_size_is_resized_without_inventing_values(tmp_path):
+    half = np.zeros((6, 8), np.uint16)
+    half[2:4, 3:6] = 5000
+    rgb, depth, gt = read_triplet(make_triplet(tmp_path, depth=half))
+    assert rgb.shape[:2] == depth.shape == gt.shape == SIZE
+    assert set(np.unique(depth)) == {0, 5000}
+    rows, columns = np.nonzero(depth)
+    assert (rows.min(), rows.max()) == (4, 7)  # 12 / 6 rows to one
+    assert columns.mean() == pytest.approx(4.5 * 17 / 8 - 0.5, abs=0.5)
+
+
+def test_ground_truth_of_another_size_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"gt\.png: 8 x 6 pixels, but .*rgb\.png has 17 x 12"):
+        read_triplet(make_triplet(tmp_path, gt_size=(6, 8)))
+
+
+def test_absent_parts_are_none(tmp_path):
+    triplet = make_triplet(tmp_path)
+    assert read_triplet(triplet)[1] is None
+    rgb, depth, gt = read_triplet(Triplet("a", None, None, triplet.gt))
+    assert (rgb, depth, gt.shape) == (None, None, SIZE)
+
+
+# Maps
+
+
+def test_maps_are_rounded_half_to_even(tmp_path):
+    values = np.array([[0.0, 1.0, 0.5 / 255, 1.5 / 255, 2.4999 / 255, 0.1]])
+    write_map(tmp_path / "new/folder/a.png", values)
+    stored = cv2.imread(str(tmp_path / "new/folder/a.png"), cv2.IMREAD_UNCHANGED)
+    assert stored.dtype == np.uint8
+    assert stored.tolist() == [[0, 255, 0, 2, 2, 26]]
+
+
+def test_every_8_bit_value_survives_a_float32_map(tmp_path):
+    values = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    write_map(tmp_path / "a.png", values.astype(np.float32) / 255)
+    assert np.array_equal(cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_UNCHANGED), values)
+
+
+def test_nothing_but_the_map_is_left_in_the_folder(tmp_path):
+    write_map(tmp_path / "a.png", np.zeros((2, 3)))
+    write_map(tmp_path / "a.png", np.ones((2, 3)))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize(
+    "bad", [np.full((2, 3), np.nan), np.full((2, 3), 1.1), np.zeros((1, 2, 3))]
+)
+def test_arrays_that_are_no_map_are_refused(tmp_path, bad):
+    with pytest.raises(ValueError, match=r"a\.png"):
+        write_map(tmp_path / "a.png", bad)
+    assert not list(tmp_path.iterdir())
