@@ -26,7 +26,7 @@ class SodDataset(Dataset):
     - ``has_depth``: bool, whether ``depth`` is real.
     - ``gt``: (1, h, w) float32 in [0, 1], if wanted and every set has it.
     - ``name``: ``"<set>/<stem>"``.
-    - ``native_size``: (H, W) of the ground truth, or of the colour image where there is none.
+    - ``native_size``: (H, W) of the ground truth, which is that of the colour image.
 
     What an item holds depends on (seed, epoch, index) alone, never on who loads it or when, so that
     the number of workers and a resumed run change nothing.
@@ -85,7 +85,7 @@ class SodDataset(Dataset):
         rng = np.random.default_rng([self.seed, int(self._epoch), index])
         if rng.random() < self.depth_dropout:
             triplet = dataclasses.replace(triplet, depth=None)
-        rgb, raw_depth, gt = read_triplet(self._wanted(triplet))
+        rgb, raw_depth, gt = self._read(triplet)
         depth = None if raw_depth is None else depth_to_unit(raw_depth, encoding)
         if self.augmentation is None:
             tensors = resize_triplet(rgb, depth, gt, self.size)
@@ -97,9 +97,19 @@ class SodDataset(Dataset):
             "depth": torch.zeros(1, *self.size) if depth_tensor is None else depth_tensor,
             "has_depth": depth_tensor is not None,
             "name": f"{set_name}/{triplet.stem}",
-            "native_size": image_size(triplet.gt) if triplet.gt else rgb.shape[:2],
+            "native_size": rgb.shape[:2],
         }
         return item if gt_tensor is None else item | {"gt": gt_tensor}
 
-    def _wanted(self, triplet: Triplet) -> Triplet:
-        return triplet if self.with_gt else dataclasses.replace(triplet, gt=None)
+    def _read(self, triplet: Triplet) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+        if self.with_gt or triplet.gt is None:
+            return read_triplet(triplet)
+        rgb, depth, _ = read_triplet(dataclasses.replace(triplet, gt=None))
+        # Maps are made at the colour image's size and must fit a ground truth that is not read.
+        size = image_size(triplet.gt)
+        if size != rgb.shape[:2]:
+            raise InputError(
+                f"{triplet.gt}: {size[1]} x {size[0]} pixels, but {triplet.rgb} has"
+                f" {rgb.shape[1]} x {rgb.shape[0]}; bring both to one size"
+            )
+        return rgb, depth, None

@@ -38,10 +38,12 @@ from mutualformer_sod.data.samples_drawing import (
     sense,
 )
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.files import replacing, write_json
 
 KINDS = ("depth", "colour", "either")
 SET_NAME = "SAMPLES"
 DEFAULT_SIZE = (240, 320)
+_FOLDERS = ("RGB", "depth", "GT")
 GENERATOR_VERSION = 1  # raised when the same seed begins to give other scenes
 
 _STRONG_HEIGHT = (OCCLUDING_HEIGHT, 75.0)  # grey levels by which an object stands out in depth
@@ -126,7 +128,7 @@ def write_samples(
     make_scene(seed, 0, size)  # refuse bad arguments before the first file
     _claim(root, recipe, overwrite)
     for index in tqdm(range(count), desc=str(root), unit="scene", disable=None):
-        files = [root / folder / f"{scene_stem(index)}.png" for folder in ("RGB", "depth", "GT")]
+        files = [root / folder / f"{scene_stem(index)}.png" for folder in _FOLDERS]
         if all(file.exists() for file in files):
             continue
         scene = make_scene(seed, index, size)
@@ -139,25 +141,30 @@ def write_samples(
 def _claim(root: Path, recipe: dict, overwrite: bool) -> None:
     """Make the set's folders, or refuse (or empty, with ``overwrite``) those of another recipe."""
     recipe_file = root / "samples.json"
-    text = json.dumps(recipe) + "\n"
     if root.exists() and any(root.iterdir()):
-        if recipe_file.is_file() and recipe_file.read_text() == text:
+        if recipe_file.is_file() and _read_recipe(recipe_file) == recipe:
             return
         if not overwrite:
             raise InputError(f"{root} holds another set; give --overwrite or another --output")
-        for folder in ("RGB", "depth", "GT"):
+        for folder in _FOLDERS:
             for file in (root / folder).glob("scene_*.png"):  # ours only: other files are kept
                 file.unlink()
-    for folder in ("RGB", "depth", "GT"):
+    for folder in _FOLDERS:
         (root / folder).mkdir(parents=True, exist_ok=True)
-    recipe_file.write_text(text)
+    write_json(recipe_file, recipe)
+
+
+def _read_recipe(path: Path) -> object:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
 
 
 def _write_png(path: Path, image: np.ndarray) -> None:
     encoded = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 3])[1]
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(encoded.tobytes())
-    partial.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_bytes(encoded.tobytes())
 
 
 def _appearances(
