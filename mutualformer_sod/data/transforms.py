@@ -166,7 +166,7 @@ def _degrade_depth(depth: Tensor, rng: np.random.Generator, strength: Augmentati
 
 
 def _cut_holes(depth: Tensor, rng: np.random.Generator, most: int) -> Tensor:
-    """Cut elliptic holes, each at most a fifth of a side wide.
+    """Cut elliptic holes, each at most a tenth of a side wide: smaller than an object.
 
     Whether holes look farthest (0) or nearest (1) is one draw for the whole map: both occur, since
     a black hole of the file ends as either, depending on the polarity of its set.
@@ -178,6 +178,6 @@ def _cut_holes(depth: Tensor, rng: np.random.Generator, most: int) -> Tensor:
     holes = torch.zeros(height, width, dtype=torch.bool)
     for _ in range(rng.integers(1, most + 1)):
         y, x = rng.random(2)
-        radius_y, radius_x = rng.uniform(0.01, 0.1, 2)
+        radius_y, radius_x = rng.uniform(0.01, 0.05, 2)
         holes |= ((rows - y) / radius_y) ** 2 + ((columns - x) / radius_x) ** 2 < 1
     return depth.masked_fill(holes, value)
