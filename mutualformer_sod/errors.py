@@ -7,3 +7,9 @@ class InputError(ValueError):
     The command lines print the message alone and exit with status 2 (see ``cli.run``). Any other
     exception is a defect of this package and keeps its traceback.
     """
+
+    def __init__(self, message: str) -> None:
+        # torch carries an error out of a loader process as the text of its traceback.
+        if "Traceback (most recent call last)" in message:
+            message = message.rstrip().rpartition("InputError: ")[2]
+        super().__init__(message)

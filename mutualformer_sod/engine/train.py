@@ -54,7 +54,7 @@ def train(
     overrides = dict(model_overrides or {})
     if config.size is not None:
         overrides["image_size"] = config.size
-    state = _claim_output(output, config, overrides, resume)
+    state = _find_run(output, config, overrides, resume)
     if state is not None and state["epoch"] >= config.epochs:
         print(f"{output}: this run is finished ({config.epochs} epochs): nothing to do")
         return output
@@ -62,6 +62,9 @@ def train(
     data = gather_training_data(config, size)
     torch.manual_seed(config.seed)
     run = _Run(config, overrides, data, pick_device(config.device))
+    # Only now: whatever can be wrong with the options leaves no folder behind.
+    output.mkdir(parents=True, exist_ok=True)
+    write_json(output / CONFIG_FILE, _run_options(config, overrides))
     print(data.describe())
     if state is not None:
         run.restore(state)
@@ -226,18 +229,20 @@ class _Run:
         return rgb, depth, has_depth, gt
 
 
-def _claim_output(
+def _run_options(config: TrainConfig, overrides: dict[str, Any]) -> dict[str, Any]:
+    """The content of config.json."""
+    options = {"train": dataclasses.asdict(config), "model_overrides": overrides}
+    return json.loads(json.dumps(options))  # tuples become lists, as in the file
+
+
+def _find_run(
     output: Path, config: TrainConfig, overrides: dict[str, Any], resume: bool
 ) -> dict[str, Any] | None:
-    """Make the run's folder, or check that the run in it is the one to go on with."""
-    wanted = {"train": dataclasses.asdict(config), "model_overrides": overrides}
-    wanted = json.loads(json.dumps(wanted))  # tuples become lists, as in the file
+    """The last checkpoint of the run to go on with; None for a new run."""
     config_file = output / CONFIG_FILE
     if not config_file.exists():
-        if output.is_dir() and any(output.iterdir()):
-            raise InputError(f"{output}: not empty and not a run: give --output a new folder")
-        output.mkdir(parents=True, exist_ok=True)
-        write_json(config_file, wanted)
+        if output.exists() and (not output.is_dir() or any(output.iterdir())):
+            raise InputError(f"--output {output}: not empty and not a run: give a new folder")
         return None
     if not resume:
         raise InputError(
@@ -247,13 +252,15 @@ def _claim_output(
         found = json.loads(config_file.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise InputError(f"{config_file}: not valid JSON: {error}") from error
+    wanted = _run_options(config, overrides)
     differing = [
         f"{name} was {found['train'].get(name)!r} and is now {value!r}"
         for name, value in wanted["train"].items()
         if name not in MAY_DIFFER and found["train"].get(name) != value
     ]
-    if found["model_overrides"] != overrides:
-        differing.append(f"model options were {found['model_overrides']} and are now {overrides}")
+    before, now = found["model_overrides"], wanted["model_overrides"]
+    if before != now:
+        differing.append(f"model options were {before} and are now {now}")
     if differing:
         raise InputError(
             f"{output}: --resume needs the options the run was started with: {'; '.join(differing)}"

@@ -1,0 +1,177 @@
+"""tools/test.py: maps at native size, resumable, the same however they are computed."""
+
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from tool_runs import error_line, run_tool
+
+from mutualformer_sod import Predictor
+from mutualformer_sod.data.depth import decide_encodings
+from mutualformer_sod.data.io import read_depth, read_rgb
+from mutualformer_sod.data.layout import discover_sets
+from mutualformer_sod.inference import native_saliency
+
+
+def make_maps(run_folder, data, output, *options):
+    return run_tool(
+        "test",
+        *("--data", data, "--weights", run_folder / "weights.safetensors", "--output", output),
+        *("--device", "cpu", "--workers", 0, "--method", "m", *options),
+    )
+
+
+def maps_of(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.png"))}
+
+
+@pytest.fixture(scope="module")
+def maps(run_folder, scenes, tmp_path_factory):
+    output = tmp_path_factory.mktemp("maps")
+    done = make_maps(run_folder, scenes, output)
+    assert done.status == 0, done.error
+    return output / "m"
+
+
+def test_there_is_an_8_bit_map_at_native_size_for_every_image(maps, scenes):
+    stems = {path.stem for path in (scenes / "SAMPLES" / "GT").iterdir()}
+    assert {path.stem for path in (maps / "SAMPLES").iterdir()} == stems
+    for path in (maps / "SAMPLES").iterdir():
+        image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        gt = cv2.imread(str(scenes / "SAMPLES" / "GT" / f"{path.stem}.png"), cv2.IMREAD_UNCHANGED)
+        assert image.shape == gt.shape
+        assert image.dtype == np.uint8
+
+
+def test_a_map_is_the_rounded_sigmoid_of_the_models_logits(maps, scenes, run_folder):
+    predictor = Predictor.from_weights(run_folder / "weights.safetensors", device="cpu")
+    sod_set = discover_sets([scenes])[0]
+    encoding = decide_encodings([sod_set], ["auto"])["SAMPLES"]
+    triplet = sod_set.triplets[3]
+    saliency = predictor.predict(read_rgb(triplet.rgb), read_depth(triplet.depth), encoding)
+    stored = cv2.imread(str(maps / "SAMPLES" / f"{triplet.stem}.png"), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(stored, np.rint(saliency.astype(np.float64) * 255))
+
+
+def test_run_json_says_what_made_the_maps(maps):
+    record = json.loads((maps / "run.json").read_text())
+    assert len(record["weights_sha256"]) == 64
+    assert record["config"]["preset"] == "tiny"
+    assert record["protocol"]["train_images"] == {"SAMPLES": 9}
+    assert record["sets"] == {"SAMPLES": {"images": 12, "has_depth": True}}
+    assert record["near"] == {"SAMPLES": "white"}
+    assert record["size"] == 32
+    assert record["versions"]["torch"] == torch.__version__
+
+
+@pytest.mark.parametrize("options", [("--batch-size", 5), ("--workers", 2, "--batch-size", 3)])
+def test_maps_depend_neither_on_batch_size_nor_on_workers(
+    maps, run_folder, scenes, tmp_path, options
+):
+    assert make_maps(run_folder, scenes, tmp_path, *options).status == 0
+    assert maps_of(tmp_path / "m" / "SAMPLES") == maps_of(maps / "SAMPLES")
+
+
+def test_a_second_run_makes_what_is_missing_and_keeps_the_rest(maps, run_folder, scenes, tmp_path):
+    shutil.copytree(maps, tmp_path / "m")
+    folder = tmp_path / "m" / "SAMPLES"
+    paths = sorted(folder.iterdir())
+    for path in paths[:4]:
+        path.unlink()
+    kept = {path.name: path.stat().st_mtime_ns for path in paths[4:]}
+    done = make_maps(run_folder, scenes, tmp_path)
+    assert done.status == 0, done.error
+    assert "12 maps, 4 made now" in done.output
+    assert kept.items() <= {p.name: p.stat().st_mtime_ns for p in folder.iterdir()}.items()
+    assert maps_of(folder) == maps_of(maps / "SAMPLES")
+
+
+def test_maps_made_otherwise_are_kept_without_the_flag(maps, run_folder, scenes, tmp_path):
+    shutil.copytree(maps, tmp_path / "m")
+    done = make_maps(run_folder, scenes, tmp_path, "--size", 64)
+    assert "another size" in error_line(done)
+    assert maps_of(tmp_path / "m" / "SAMPLES") == maps_of(maps / "SAMPLES")
+    assert make_maps(run_folder, scenes, tmp_path, "--size", 64, "--overwrite").status == 0
+    assert maps_of(tmp_path / "m" / "SAMPLES") != maps_of(maps / "SAMPLES")
+
+
+def test_maps_of_unknown_origin_are_kept(run_folder, scenes, tmp_path):
+    foreign = tmp_path / "m" / "SAMPLES" / "theirs.png"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_bytes(b"a competitor's map")
+    assert "unknown origin" in error_line(make_maps(run_folder, scenes, tmp_path))
+    assert foreign.read_bytes() == b"a competitor's map"
+
+
+def test_limit_takes_the_first_images(run_folder, scenes, tmp_path):
+    assert make_maps(run_folder, scenes, tmp_path, "--limit", 2).status == 0
+    stems = sorted(path.stem for path in (scenes / "SAMPLES" / "GT").iterdir())
+    assert sorted(p.stem for p in (tmp_path / "m" / "SAMPLES").iterdir()) == stems[:2]
+
+
+def test_a_set_without_depth_is_mapped_by_the_rgb_only_path(run_folder, scenes, tmp_path):
+    shutil.copytree(scenes / "SAMPLES", tmp_path / "data" / "FLAT")
+    shutil.rmtree(tmp_path / "data" / "FLAT" / "depth")
+    shutil.rmtree(tmp_path / "data" / "FLAT" / "GT")
+    done = make_maps(run_folder, tmp_path / "data", tmp_path)
+    assert done.status == 0, done.error
+    assert "no depth: RGB only" in done.output
+    stem = sorted(path.stem for path in (tmp_path / "m" / "FLAT").iterdir())[0]
+    predictor = Predictor.from_weights(run_folder / "weights.safetensors", device="cpu")
+    rgb_file = next((tmp_path / "data" / "FLAT" / "RGB").glob(f"{stem}.*"))
+    saliency = predictor.predict(read_rgb(rgb_file))
+    stored = cv2.imread(str(tmp_path / "m" / "FLAT" / f"{stem}.png"), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(stored, np.rint(saliency.astype(np.float64) * 255))
+
+
+def test_inverting_the_depth_by_flag_changes_the_maps(maps, run_folder, scenes, tmp_path):
+    assert make_maps(run_folder, scenes, tmp_path, "--near", "SAMPLES=black").status == 0
+    assert maps_of(tmp_path / "m" / "SAMPLES") != maps_of(maps / "SAMPLES")
+
+
+def test_native_saliency_resizes_the_logits_and_then_takes_the_sigmoid():
+    logits = torch.tensor([[[[-20.0, 20.0]]]])
+    saliency = native_saliency(logits, (1, 4))
+    assert saliency.shape == (1, 4)
+    np.testing.assert_allclose(saliency[0, 1], 1 / (1 + np.exp(10)), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["--data", "nowhere"], "nowhere"),
+        (["--sets", "NOSUCH"], "NOSUCH"),
+        (["--weights", "nowhere.safetensors"], "nowhere.safetensors"),
+        (["--weights", "README.md"], "README.md"),
+        (["--preset", "small"], "'tiny', not 'small'"),
+        (["--size", "3"], "--size"),
+        (["--batch-size", "0"], "--batch-size"),
+        (["--workers", "-1"], "--workers"),
+        (["--near", "up"], "--near"),
+        (["--amp", "int4"], "--amp"),
+        (["--device", "cuda:99"], "--device"),
+        (["--limit", "0"], "--limit"),
+    ],
+)
+def test_mistakes_end_in_one_line(run_folder, scenes, tmp_path, options, word):
+    assert word in error_line(make_maps(run_folder, scenes, tmp_path, *options))
+
+
+@pytest.mark.parametrize("part", ["RGB", "depth"])
+@pytest.mark.parametrize("damage", ["empty", "truncated", "text", "missing"])
+def test_a_bad_image_is_named(run_folder, scenes, tmp_path, part, damage):
+    data = tmp_path / "data"
+    shutil.copytree(scenes, data)
+    path = sorted((data / "SAMPLES" / part).iterdir())[5]
+    content = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(
+            {"empty": b"", "truncated": content[: len(content) // 2]}.get(damage, b"x")
+        )
+    line = error_line(make_maps(run_folder, data, tmp_path, "--workers", 1))
+    assert path.stem in line

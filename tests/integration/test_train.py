@@ -1,0 +1,140 @@
+"""tools/train.py: the files of a run, resuming, and refusing."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tool_runs import error_line, run_tool, train_small
+
+from mutualformer_sod.models.weights import load_weights
+
+
+def log_of(folder):
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def without_speed(log):
+    return [{k: v for k, v in line.items() if "second" not in k} for line in log]
+
+
+def test_a_run_leaves_config_log_checkpoints_and_weights(run_folder):
+    names = {path.name for path in run_folder.iterdir()}
+    assert names == {"config.json", "log.jsonl", "last.pt", "best.pt", "weights.safetensors"}
+    log = log_of(run_folder)
+    assert [line["epoch"] for line in log] == [1, 2]
+    assert {"loss", "mae"} == set(log[0]["val"])
+    assert log[0]["train"]["total"] > log[1]["train"]["total"] > 0
+
+
+def test_the_weights_are_the_best_epochs_and_say_how_they_came_about(run_folder):
+    _, protocol = load_weights(run_folder / "weights.safetensors")
+    best = min(log_of(run_folder), key=lambda line: line["val"]["loss"])
+    assert protocol["epoch"] == best["epoch"]
+    assert protocol["train_images"] == {"SAMPLES": 9}
+    assert protocol["val_images"] == {"SAMPLES": 3}
+    assert "hold-out" in protocol["choice"]
+    best_state = torch.load(run_folder / "best.pt", weights_only=True)["model"]
+    for name, tensor in load_file(run_folder / "weights.safetensors").items():
+        torch.testing.assert_close(tensor, best_state[name])
+
+
+def test_a_run_resumed_after_an_epoch_ends_as_the_uninterrupted_one(
+    run_folder, scenes, tmp_path, monkeypatch
+):
+    from mutualformer_sod.config import TrainConfig
+    from mutualformer_sod.engine import train as engine
+
+    found = json.loads((run_folder / "config.json").read_text())
+    config = TrainConfig(**found["train"] | {"output": str(tmp_path / "run")})
+    save = engine._Run.save
+
+    def interrupted(run, output, record):
+        save(run, output, record)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine._Run, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        engine.train(config, found["model_overrides"])
+    done = train_small(tmp_path / "run", scenes, "--resume")
+    assert done.status == 0, done.error
+    assert "resuming after epoch 1 of 2" in done.output
+    assert without_speed(log_of(tmp_path / "run")) == without_speed(log_of(run_folder))
+    ours = load_file(tmp_path / "run" / "weights.safetensors")
+    for name, tensor in load_file(run_folder / "weights.safetensors").items():
+        assert torch.equal(tensor, ours[name]), name
+
+
+def test_a_finished_run_says_so(run_folder, scenes):
+    done = train_small(run_folder, scenes, "--resume")
+    assert done.status == 0
+    assert "finished" in done.output
+
+
+def test_an_existing_run_is_not_overwritten(run_folder, scenes):
+    before = (run_folder / "weights.safetensors").read_bytes()
+    assert "--resume" in error_line(train_small(run_folder, scenes))
+    assert (run_folder / "weights.safetensors").read_bytes() == before
+
+
+def test_resuming_with_other_options_names_them(run_folder, scenes):
+    line = error_line(train_small(run_folder, scenes, "--resume", "--lr", "0.5"))
+    assert "lr was 0.001 and is now 0.5" in line
+
+
+def test_resume_in_an_empty_folder_starts_afresh(scenes, tmp_path):
+    (tmp_path / "new").mkdir()
+    done = train_small(tmp_path / "new", scenes, "--resume", "--epochs", 1)
+    assert done.status == 0, done.error
+    assert (tmp_path / "new" / "weights.safetensors").exists()
+
+
+def test_images_with_and_without_depth_train_together(scenes, tmp_path):
+    shutil.copytree(scenes / "SAMPLES", tmp_path / "data" / "WITH")
+    shutil.copytree(scenes / "SAMPLES", tmp_path / "data" / "WITHOUT")
+    shutil.rmtree(tmp_path / "data" / "WITHOUT" / "depth")
+    options = ("--train-sets", "WITH", "WITHOUT", "--epochs", 1)
+    done = train_small(tmp_path / "run", tmp_path / "data", *options)
+    assert done.status == 0, done.error
+    assert "no depth: RGB only" in done.output
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["--train-sets", "NOWHERE"], "NOWHERE"),
+        (["--protocol", "2185"], "--protocol"),
+        (["--train-sets", "SAMPLES", "--epochs", "0"], "--epochs"),
+        (["--train-sets", "SAMPLES", "--lr", "nan"], "--lr"),
+        (["--train-sets", "SAMPLES", "--preset", "huge"], "resnet50"),
+        (["--train-sets", "SAMPLES", "--set", "epsilonn=1"], "epsilon"),
+        (["--train-sets", "SAMPLES", "--set", "epsilon"], "--set"),
+        (["--train-sets", "SAMPLES", "--loss", "dice"], "f3net-released"),
+        (["--train-sets", "SAMPLES", "--device", "tpu"], "--device"),
+        (["--train-sets", "SAMPLES", "--near", "sideways"], "--near"),
+        (["--train-sets", "SAMPLES", "--val-sets", "SAMPLES"], "--val-sets"),
+        (["--train-sets", "SAMPLES", "--pretrained", "nowhere.pth"], "nowhere.pth"),
+        ([], "--train-sets"),
+    ],
+)
+def test_mistakes_end_in_one_line_and_leave_nothing_behind(scenes, tmp_path, options, word):
+    output = tmp_path / "run"
+    common = ["--data", scenes, "--output", output, "--workers", 0]
+    if "--preset" not in options:
+        common += ["--preset", "tiny"]
+    assert word in error_line(run_tool("train", *common, *options))
+    assert not (output / "log.jsonl").exists()
+
+
+def test_a_benchmarks_test_set_may_choose_a_checkpoint_only_by_its_flag(scenes, tmp_path):
+    shutil.copytree(scenes / "SAMPLES", tmp_path / "data" / "train" / "SCENES")
+    shutil.copytree(scenes / "SAMPLES", tmp_path / "data" / "test" / "NJU2K")
+    options = ["--train-sets", "SCENES", "--val-sets", "NJU2K", "--epochs", 1]
+    line = error_line(train_small(tmp_path / "run", tmp_path / "data", *options))
+    assert "--choose-on-test-set" in line
+    options.append("--choose-on-test-set")
+    done = train_small(tmp_path / "run2", tmp_path / "data", *options)
+    assert done.status == 0, done.error
+    _, protocol = load_weights(tmp_path / "run2" / "weights.safetensors")
+    assert "CHOSEN ON A TEST SET" in protocol["choice"]

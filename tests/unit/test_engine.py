@@ -1,0 +1,132 @@
+"""Optimiser groups, schedule, hold-out, checkpoints."""
+
+import itertools
+
+import pytest
+import torch
+
+from mutualformer_sod import build_model
+from mutualformer_sod.config import TrainConfig
+from mutualformer_sod.data.layout import Triplet
+from mutualformer_sod.data.split import hold_out
+from mutualformer_sod.engine.checkpoint import load_checkpoint, save_checkpoint
+from mutualformer_sod.engine.optim import make_optimizer, schedule, set_learning_rate
+
+
+def triplets(*stems):
+    return [Triplet(stem, None, None, None) for stem in stems]
+
+
+class TestOptimizer:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def model(cls):
+        return build_model("tiny", taps=(1, 2), dim=32, image_size=64)
+
+    def test_every_parameter_is_in_one_group(self, model):
+        groups = make_optimizer(model, TrainConfig()).param_groups
+        ids = [id(p) for group in groups for p in group["params"]]
+        assert len(ids) == len(set(ids))
+        assert set(ids) == {id(p) for p in model.parameters()}
+
+    def test_norms_biases_and_learned_inputs_are_not_decayed(self, model):
+        groups = make_optimizer(model, TrainConfig(weight_decay=0.3)).param_groups
+        decayed = {id(p) for group in groups if group["weight_decay"] for p in group["params"]}
+        assert {group["weight_decay"] for group in groups} == {0.0, 0.3}
+        for name, parameter in model.named_parameters():
+            plain = parameter.ndim <= 1 or "pos_embed" in name or name == "no_depth"
+            plain = plain or "cls_token" in name
+            assert (id(parameter) in decayed) is not plain, name
+
+    @pytest.mark.parametrize(
+        ("pretrained", "scale", "want"), [(None, None, 1.0), ("f", None, 0.1), ("f", 0.5, 0.5)]
+    )
+    def test_a_pretrained_encoder_learns_more_slowly(self, model, pretrained, scale, want):
+        config = TrainConfig(lr=2e-4, pretrained=pretrained, encoder_lr_scale=scale)
+        optimizer = make_optimizer(model, config)
+        set_learning_rate(optimizer, 0.5)
+        encoder = {id(p) for p in model.encoder.parameters()}
+        for group in optimizer.param_groups:
+            share = want if id(group["params"][0]) in encoder else 1.0
+            assert group["lr"] == pytest.approx(1e-4 * share)
+
+
+def test_the_schedule_warms_up_and_ends_near_zero():
+    shares = [schedule(step, 100, 10) for step in range(100)]
+    assert shares[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
+    assert max(shares) == shares[9] == 1.0
+    assert all(later <= earlier for earlier, later in itertools.pairwise(shares[9:]))
+    assert 0 < shares[-1] < 0.001
+
+
+class TestHoldOut:
+    def test_frames_of_a_scene_stay_together(self):
+        images = triplets(*(f"s{scene}_{frame:04d}" for scene in range(10) for frame in range(5)))
+        train, held = hold_out(images, 0.2, seed=3)
+        assert len(held) == 10
+        scenes = [{item.stem[:2] for item in part} for part in (train, held)]
+        assert not scenes[0] & scenes[1]
+
+    def test_a_set_of_one_scene_is_split_by_image(self):
+        train, held = hold_out(triplets(*(f"{k:06d}" for k in range(50))), 0.1, seed=0)
+        assert (len(train), len(held)) == (45, 5)
+
+    def test_a_few_large_scenes_lose_one_of_them(self):
+        images = triplets(*(f"{scene}_{k}" for scene in "abc" for k in range(13)))
+        train, held = hold_out(images, 0.1, seed=0)
+        assert (len(train), len(held)) == (26, 13)
+
+    def test_large_scenes_are_not_held_out_where_small_ones_do(self):
+        stems = [f"big_{k}" for k in range(80)] + [f"n{k}_1" for k in range(20)]
+        for seed in range(5):
+            _, held = hold_out(triplets(*stems), 0.1, seed=seed)
+            assert len(held) == 10
+            assert not any(item.stem.startswith("big") for item in held)
+
+    def test_the_seed_decides(self):
+        images = triplets(*(f"{k}_left" for k in range(100)))
+        assert hold_out(images, 0.1, 1) == hold_out(images, 0.1, 1)
+        assert hold_out(images, 0.1, 1) != hold_out(images, 0.1, 2)
+
+    def test_nothing_is_lost(self):
+        images = triplets(*(f"{k}_left" for k in range(37)))
+        train, held = hold_out(images, 0.25, 1, by="image")
+        assert sorted(item.stem for item in train + held) == sorted(i.stem for i in images)
+        assert hold_out(images, 0.0, 1) == (images, [])
+
+
+class TestCheckpoint:
+    def test_what_goes_in_comes_out(self, tmp_path):
+        path = tmp_path / "last.pt"
+        save_checkpoint(path, {"epoch": 3, "model": {"w": torch.arange(3.0)}})
+        state = load_checkpoint(path)
+        assert state["epoch"] == 3
+        assert state["model"]["w"].tolist() == [0, 1, 2]
+        assert [item.name for item in tmp_path.iterdir()] == ["last.pt"]
+
+    def test_a_failed_write_leaves_the_previous_one(self, tmp_path, monkeypatch):
+        path = tmp_path / "last.pt"
+        save_checkpoint(path, {"epoch": 1})
+
+        def full_disk(state, file):
+            file.write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(torch, "save", full_disk)
+        with pytest.raises(OSError, match="No space"):
+            save_checkpoint(path, {"epoch": 2})
+        assert load_checkpoint(path) == {"epoch": 1}
+        assert [item.name for item in tmp_path.iterdir()] == ["last.pt"]
+
+    @pytest.mark.parametrize("damage", ["truncate", "text", "missing"])
+    def test_damage_is_named(self, tmp_path, damage):
+        path = tmp_path / "last.pt"
+        save_checkpoint(path, {"epoch": 1, "model": {"w": torch.zeros(1000)}})
+        if damage == "truncate":
+            path.write_bytes(path.read_bytes()[:500])
+        elif damage == "text":
+            path.write_text("hello")
+        else:
+            path.unlink()
+        with pytest.raises(ValueError, match=r"last\.pt"):
+            load_checkpoint(path)

@@ -1,0 +1,109 @@
+"""Weights files: what goes in comes out, and everything else is refused by name."""
+
+import pickle
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from mutualformer_sod import build_model
+from mutualformer_sod.models.weights import (
+    file_sha256,
+    load_weights,
+    read_metadata,
+    save_weights,
+)
+
+SMALL = {"taps": (1, 2), "dim": 32, "decoder_width": 16, "detail_width": 8, "image_size": 64}
+PROTOCOL = {"name": "custom", "train_images": {"A": 3}, "choice": "last epoch"}
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return build_model("tiny", **SMALL).eval()
+
+
+@pytest.fixture
+def path(tmp_path, model):
+    file = tmp_path / "weights.safetensors"
+    save_weights(model, file, PROTOCOL)
+    return file
+
+
+def test_a_loaded_model_gives_the_same_logits_and_knows_its_protocol(path, model):
+    loaded, protocol = load_weights(path)
+    rgb, depth = torch.rand(1, 3, 64, 64), torch.rand(1, 1, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded(rgb, depth), model(rgb, depth), rtol=0, atol=0)
+    assert not loaded.training
+    assert protocol == PROTOCOL
+    assert loaded.config == model.config == read_metadata(path)[0]
+
+
+def test_parameters_shared_by_the_streams_are_stored_once_and_shared_again(path):
+    with safe_open(path, framework="pt") as file:
+        names = set(file.keys())
+    assert "encoder.rgb_stream.body.blocks.0.attn.qkv.weight" in names
+    assert "encoder.depth_stream.body.blocks.0.attn.qkv.weight" not in names
+    assert "encoder.depth_stream.body.blocks.0.norm1.weight" in names
+    encoder = load_weights(path)[0].encoder
+    rgb, depth = encoder.rgb_stream.body.blocks[0], encoder.depth_stream.body.blocks[0]
+    assert rgb.attn.qkv.weight is depth.attn.qkv.weight
+    assert rgb.norm1.weight is not depth.norm1.weight
+
+
+def test_half_precision_files_load_as_float32(tmp_path, model):
+    path = tmp_path / "half.safetensors"
+    save_weights(model, path, PROTOCOL, dtype=torch.float16)
+    loaded, _ = load_weights(path)
+    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
+    torch.testing.assert_close(loaded.no_depth, model.no_depth, rtol=1e-3, atol=1e-3)
+
+
+def test_the_sha256_is_of_the_file(tmp_path, model):
+    path = tmp_path / "w.safetensors"
+    assert save_weights(model, path, PROTOCOL) == file_sha256(path)
+    assert [item.name for item in tmp_path.iterdir()] == ["w.safetensors"]
+
+
+def test_weights_of_another_preset_are_refused(path):
+    with pytest.raises(ValueError, match=r"'tiny', not 'small'"):
+        load_weights(path, preset="small")
+
+
+def test_tensors_that_do_not_fit_their_configuration_are_named(tmp_path, path):
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    broken = tmp_path / "broken.safetensors"
+    save_file({k: v for k, v in state.items() if k != "no_depth"}, broken, metadata=metadata)
+    with pytest.raises(ValueError, match=r"broken\.safetensors.*lack 'no_depth'"):
+        load_weights(broken)
+    save_file(state | {"no_depth": torch.zeros(2)}, broken, metadata=metadata)
+    with pytest.raises(ValueError, match="shape"):
+        load_weights(broken)
+    save_file(state | {"more": torch.zeros(2)}, broken, metadata=metadata)
+    with pytest.raises(ValueError, match="'more'"):
+        load_weights(broken)
+
+
+@pytest.mark.parametrize("kind", ["text", "empty", "pickle", "torch", "foreign", "folder", "none"])
+def test_other_files_are_refused_by_name(tmp_path, kind):
+    path = tmp_path / "weights.safetensors"
+    if kind == "text":
+        path.write_text("these are not weights")
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "pickle":
+        path.write_bytes(pickle.dumps({"a": 1}))
+    elif kind == "torch":
+        torch.save({"a": torch.zeros(1)}, path)
+    elif kind == "foreign":
+        save_file({"a": torch.zeros(1)}, path)
+    elif kind == "folder":
+        path.mkdir()
+    with pytest.raises(ValueError, match=r"weights\.safetensors") as caught:
+        load_weights(path)
+    assert "\n" not in str(caught.value)
