@@ -7,12 +7,16 @@ told by its content, since the sets are full of JPEGs named ``.png``.
 
 from __future__ import annotations
 
+import contextlib
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from mutualformer_sod.data.containers import check_whole
+from mutualformer_sod.data.masks import foreground_of_colours, foreground_of_grey
 from mutualformer_sod.data.pairing import Triplet
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import replacing
@@ -20,11 +24,10 @@ from mutualformer_sod.files import replacing
 _AS_STORED = cv2.IMREAD_UNCHANGED
 _GREY = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
 _CHROMA_NOISE = 16  # grey levels between the channels that JPEG compression of a grey image leaves
-_DARK, _BRIGHT = 64, 192  # a noisy mask's background lies below, its foreground from there on
+_LOG_LEVEL_LOCK = threading.Lock()
 _AMBIGUOUS_ALPHA = (
     "its transparency varies, so that the values can be understood in two ways; save it without"
 )
-_MAX_BETWEEN = 0.05  # share of a mask's pixels that smoothed edges may take
 
 
 def read_rgb(path: Path | str) -> np.ndarray:
@@ -106,16 +109,16 @@ def read_gt(path: Path | str) -> np.ndarray:
     if image.dtype not in (np.uint8, np.uint16):
         raise InputError(f"{path}: {_depth_of(image)} is no mask; store it as 0 and 255, 8 bits")
     if image.ndim == 2:
-        return _foreground(path, image)
+        return foreground_of_grey(path, image)
     colour, alpha = image[..., :3], image[..., 3:]
     spread = _channel_spread(colour)
     if spread == 0:
-        mask = _foreground(path, colour[..., 0])
+        mask = foreground_of_grey(path, colour[..., 0])
     elif spread <= _CHROMA_NOISE and image.dtype == np.uint8:
         # The reference reads masks with this flag; on noisy edges another grey could differ.
-        mask = _foreground(path, _decode(path, data, _GREY))
+        mask = foreground_of_grey(path, _decode(path, data, _GREY))
     else:
-        mask = _two_colours(path, colour)
+        mask = foreground_of_colours(path, colour)
     if _varies(alpha) and ((alpha[..., 0] > 0) != mask).any():
         raise InputError(f"{path}: {_AMBIGUOUS_ALPHA}")
     return mask
@@ -201,18 +204,27 @@ def _checked(path: Path | str, data: bytes) -> tuple[int, int] | None:
 
 
 def _decode(path: Path | str, data: bytes, flags: int) -> np.ndarray:
-    _checked(path, data)
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # our line is enough
+    whole = _checked(path, data) is not None
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        with contextlib.nullcontext() if whole else _quiet_decoder():
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:  # too many pixels, for one
         image = None
-    finally:
-        cv2.utils.logging.setLogLevel(level)
     if image is None or image.size == 0:
         raise InputError(f"{path}: the image cannot be decoded; replace it or save it anew")
     return image
+
+
+@contextlib.contextmanager
+def _quiet_decoder() -> Iterator[None]:
+    """Keep cv2 from printing what is wrong with a file: our line is enough."""
+    with _LOG_LEVEL_LOCK:  # the level is one for all threads
+        level = cv2.utils.logging.getLogLevel()
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        try:
+            yield
+        finally:
+            cv2.utils.logging.setLogLevel(level)
 
 
 def _load_npy(path: Path | str) -> np.ndarray:
@@ -265,37 +277,6 @@ def _channel_spread(image: np.ndarray) -> float:
         ),
         default=0.0,
     )
-
-
-def _two_colours(path: Path | str, image: np.ndarray) -> np.ndarray:
-    foreground = image.any(axis=2)
-    colours = np.unique(image[foreground], axis=0)
-    if len(colours) != 1 or foreground.all():
-        raise InputError(
-            f"{path}: a mask of {len(colours) + (not foreground.all())} colours does not tell"
-            " foreground from background; save it as 0 and 255"
-        )
-    return foreground
-
-
-def _foreground(path: Path | str, mask: np.ndarray) -> np.ndarray:
-    """Apply the rules of `read_gt` to a mask of one channel."""
-    if mask.max() > 255:
-        if np.unique(mask).size > 2 and (mask % 257).any():
-            raise InputError(f"{path}: a 16-bit mask of many values; save it as 0 and 255, 8 bits")
-        mask = (mask >> 8).astype(np.uint8)
-    counts = np.bincount(mask.ravel(), minlength=256)
-    values = np.flatnonzero(counts)
-    if len(values) <= 2 and values[0] == 0:
-        return mask > 0
-    between = counts[_DARK:_BRIGHT].sum() / mask.size
-    if values[-1] < _BRIGHT or between > _MAX_BETWEEN:
-        listed = ", ".join(map(str, values[:4])) + (", ..." if len(values) > 4 else "")
-        raise InputError(
-            f"{path}: the values {listed} up to {values[-1]} do not tell foreground from"
-            " background; save the mask as 0 and 255"
-        )
-    return mask > 128
 
 
 def _depth_of(image: np.ndarray) -> str:

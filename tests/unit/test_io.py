@@ -309,6 +309,7 @@ def test_constant_or_agreeing_transparency_of_a_mask_is_dropped(tmp_path):
         [1],
         list(range(256)),
         [0, 100, 1000],
+        [100, 300],
     ],
     ids=str,
 )

@@ -1,7 +1,5 @@
 """Set discovery and pairing, on folders of empty files: nothing here reads an image."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -285,8 +283,3 @@ def test_protocol_names_the_sets_it_lacks(tmp_path, small_protocol):
     make_set(tmp_path / "NJUD", "abc")
     with pytest.raises(InputError, match=r"not found below .*: NLPR, DUT-RGBD; found: NJU2K"):
         discover_protocol([tmp_path], "2985")
-
-
-def test_layout_needs_no_torch():
-    code = "import sys, mutualformer_sod.data.layout; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,305 @@
+"""What a set's depth maps mean: which values are near the camera, and depth as [0, 1], near = 1.
+
+The sets of the field disagree about the sign of depth, and packs of one set do too. It is decided
+once for a set, from all its depth maps and nothing else, before anything is computed from them:
+
+1. what the user says (``--near``) wins;
+2. metric depth (millimetres, metres): small is near;
+3. other maps: evidence from the pictures themselves, see `polarity`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from tqdm import tqdm
+
+from mutualformer_sod.data.depth_kind import DepthSample, DepthUnits, tell_units
+from mutualformer_sod.data.holes import fill_holes, find_holes
+from mutualformer_sod.data.io import read_depth
+from mutualformer_sod.data.layout import SodSet, canonical_name
+from mutualformer_sod.errors import InputError
+
+Near = Literal["white", "black"]
+DepthRule = Literal["minmax", "range", "percentile"]
+DEPTH_RULES: tuple[str, ...] = ("minmax", "range", "percentile")
+
+WEAK_MARGIN = 0.2
+"""Below this margin a decision is reported as weak, and ``--near strict`` stops.
+
+Measured: 0.6 and more on every set whose sign is known, 0.1 and less on two sets of close-up views
+from above (road surface, pipe wall), where depth hardly depends on the place in the image.
+"""
+
+_SIDES = ("auto", "white", "black")
+_PERCENTILES = (1.0, 99.0)
+_SAMPLE_SIDE = 96  # pixels of the longer side that are looked at: the evidence is of large scale
+_BAR_FROM = 200  # maps in a set from which on a progress bar is worth it
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DepthEncoding:
+    """How one set stores depth.
+
+    Attributes:
+        kind: "map" (relative, every value counts) or "metric" (0, NaN, infinity are holes).
+        near: "white" if large values are near the camera, else "black".
+        margin: how clear the decision is, 0 to about 1.5; 1 where no evidence was needed.
+        reason: the evidence, in words.
+        low: least value that is stored, for the rule "range".
+        high: largest value that is stored.
+        holes: share of pixels without a value.
+    """
+
+    kind: Literal["map", "metric"]
+    near: Near
+    margin: float
+    reason: str
+    low: float = 0.0
+    high: float = 255.0
+    holes: float = 0.0
+
+    @property
+    def is_weak(self) -> bool:
+        """Whether the evidence is too thin to rely on without a look."""
+        return self.margin < WEAK_MARGIN
+
+    def describe(self) -> str:
+        """The decision in one line, for the screen and the record of a run."""
+        holes = f"; {self.holes:.1%} holes, filled" if self.holes else ""
+        weak = "; WEAK, check it" if self.is_weak else ""
+        return f"near = {self.near} (margin {self.margin:.2f}{weak}): {self.reason}{holes}"
+
+
+def parse_near(items: Sequence[str]) -> tuple[str, dict[str, str], bool]:
+    """Understand the values of ``--near``: auto, white, black, strict, SET=white, SET=black.
+
+    Returns:
+        What holds for sets that are not named ("auto", "white" or "black"), what holds for those
+        that are, and whether a weak decision stops the run.
+
+    Raises:
+        InputError: anything else, or two values that contradict each other.
+    """
+    defaults: set[str] = set()
+    by_set: dict[str, str] = {}
+    for item in items:
+        name, equals, value = item.rpartition("=")
+        if (value not in _SIDES and item != "strict") or bool(name) != bool(equals):
+            raise InputError(
+                f"--near {item}: give auto, white, black, strict, SET=white or SET=black"
+            )
+        if not name:
+            defaults.add(item)
+        elif by_set.setdefault(name, value) != value:
+            raise InputError(f"--near: {name} is given twice, {by_set[name]} and {value}")
+    strict = "strict" in defaults
+    sides = defaults - {"strict", "auto"} or {"auto"}
+    if len(sides) > 1 or (strict and sides != {"auto"}):
+        raise InputError(f"--near {' '.join(sorted(defaults))}: these contradict each other")
+    return sides.pop(), by_set, strict
+
+
+def decide_encodings(sets: Iterable[SodSet], near: Sequence[str] = ()) -> dict[str, DepthEncoding]:
+    """Decide how each set stores depth; sets without depth are left out.
+
+    Args:
+        sets: as found by `layout.discover_sets`.
+        near: values of ``--near``, see `parse_near`.
+
+    Returns:
+        Encodings by the name of the set.
+
+    Raises:
+        InputError: ``near`` is wrong or names an unknown set; depth maps that cannot be read or
+            are not alike; a weak decision if ``near`` says "strict".
+    """
+    sets = list(sets)
+    default, by_set, strict = parse_near(near)
+    chosen: dict[str, str] = {}
+    for asked, side in by_set.items():
+        named = [s.name for s in sets if asked == s.name] or [
+            s.name for s in sets if _last_part(asked) == _last_part(s.name)
+        ]
+        if len(named) != 1:
+            known = ", ".join(s.name for s in sets)
+            problem = "names several sets" if named else "names no set"
+            raise InputError(f"--near {asked}={side} {problem}; the sets are: {known}")
+        chosen[named[0]] = side
+    return {
+        s.name: decide_encoding(
+            [t.depth for t in s.triplets], chosen.get(s.name, default), s.name, strict=strict
+        )
+        for s in sets
+        if s.has_depth
+    }
+
+
+def decide_encoding(
+    depth_paths: Sequence[Path | str],
+    near: str = "auto",
+    name: str = "",
+    *,
+    strict: bool = False,
+) -> DepthEncoding:
+    """Decide how one set stores depth, from all its depth maps and from nothing else.
+
+    A weak decision is logged as a warning, and so is metric depth that looks the other way round.
+
+    Args:
+        depth_paths: every depth map of the set.
+        near: "auto", "white" or "black"; the latter two are not questioned.
+        name: of the set, for messages only.
+        strict: refuse a weak decision.
+
+    Raises:
+        InputError: unreadable files, files of different types, a weak decision if ``strict``.
+    """
+    samples = _read_samples(depth_paths, name)
+    units = tell_units(samples)
+    holes = float(np.mean([s.holes_if_metric if units.metric else s.holes for s in samples]))
+    if near == "auto":
+        side, margin, reason = _decide_near(samples, units, name)
+    else:
+        side, margin, reason = near, 1.0, f"{units.reason}; as given by --near"
+    kind = "metric" if units.metric else "map"
+    encoding = DepthEncoding(kind, side, margin, reason, units.low, units.high, holes)
+    if encoding.is_weak:
+        remedy = f"look at some maps and give --near {name or 'SET'}=white or =black"
+        if strict:
+            raise InputError(f"{name or 'depth'}: {encoding.describe()}; {remedy}")
+        _log.warning("%s: weak evidence, %s; %s", name or "depth", encoding.describe(), remedy)
+    return encoding
+
+
+def polarity(depth: np.ndarray) -> tuple[float, float]:
+    """Evidence in one depth map that large values are near; negative: that they are far.
+
+    Computed on ranks, so that no monotone coding of depth matters (metres, disparity, gamma), and
+    antisymmetric: the inverted map gives exactly the opposite. Two reasons that depend on how
+    pictures are taken rather than on what they show:
+
+    - ground: what stands lower in the picture is nearer, since floors, tables and roads reach
+      from the camera to the horizon;
+    - centre: what is nearer than its own row lies in the middle, since cameras are pointed at
+      things. Weaker, but independent of the first, which decides nothing in a view from above.
+
+    Tried and left out: border against centre as a whole (mostly the first reason again; wrong on
+    tables seen from above), the convexity of near regions at depth edges and the skewness of rows
+    (no better than chance where the first reason is weak; ruined by holes stored as 0).
+
+    Args:
+        depth: (H, W), finite.
+
+    Returns:
+        ground and centre, each in about [-1, 1].
+    """
+    _, inverse, counts = np.unique(depth, return_inverse=True, return_counts=True)
+    middle = 2 * np.cumsum(counts) - counts  # twice the mean rank of equal values
+    rank = ((middle - depth.size) / depth.size)[inverse].reshape(depth.shape)  # in (-1, 1)
+    height, width = depth.shape
+    y = (2 * np.arange(height) + 1 - height) / height  # -1 at the top
+    x = (2 * np.arange(width) + 1 - width) / width
+    ground = 3 * (rank * y[:, None]).mean()
+    centre = 3 * ((rank - rank.mean(axis=1, keepdims=True)) * (1 - 2 * np.abs(x))).mean()
+    return float(ground), float(centre)
+
+
+def depth_to_unit(
+    raw: np.ndarray, encoding: DepthEncoding, rule: DepthRule = "minmax"
+) -> np.ndarray:
+    """Turn depth as stored into [0, 1], near = 1.
+
+    Holes (0, NaN, infinity and 65535 in metric depth; NaN and infinity in other maps) take the
+    value of the nearest pixel that has one. A map of one value, or of none, becomes 0.
+
+    Args:
+        raw: (H, W) as read by `io.read_depth`.
+        encoding: of the set.
+        rule: what becomes 0 and 1: the map's own least and largest value ("minmax"), those that
+            the set can store ("range"), or the map's 1st and 99th percentile ("percentile").
+
+    Returns:
+        (H, W) float32.
+
+    Raises:
+        InputError: unknown rule.
+    """
+    if rule not in DEPTH_RULES:
+        raise InputError(f"depth rule {rule!r} is unknown; give one of {', '.join(DEPTH_RULES)}")
+    holes = find_holes(raw, encoding.kind == "metric")
+    values = raw.astype(np.float32)
+    valid = values[~holes]
+    if valid.size == 0:
+        return np.zeros(raw.shape, np.float32)
+    if rule == "range":
+        low, high = encoding.low, encoding.high
+    elif rule == "percentile":
+        low, high = np.percentile(valid, _PERCENTILES)
+    else:
+        low, high = valid.min(), valid.max()
+    if not high > low:
+        return np.zeros(raw.shape, np.float32)
+    unit = (fill_holes(values, holes) - np.float32(low)) / (np.float32(high) - np.float32(low))
+    unit = np.clip(unit, 0, 1)
+    return unit if encoding.near == "white" else 1 - unit
+
+
+def _decide_near(
+    samples: Sequence[DepthSample], units: DepthUnits, name: str
+) -> tuple[Near, float, str]:
+    """Which side is near, how clearly, and why."""
+    evidence = []
+    for sample in samples:
+        holes = find_holes(sample.pixels, units.metric)
+        if not holes.all():
+            evidence.append(polarity(fill_holes(sample.pixels.astype(np.float32), holes)))
+    scores = np.sum(evidence, axis=1) if evidence else np.zeros(1)
+    white = scores.mean() > 0
+    agreeing = np.mean((scores > 0) == white) if scores.any() else 0.5
+    # Images of opposite signs cancel, in the mean and again here: a mixed set is never clear.
+    margin = float(abs(scores.mean()) * max(0.0, 2 * agreeing - 1))
+    side: Near = "white" if white else "black"
+    if units.metric:
+        if white and margin >= WEAK_MARGIN:
+            _log.warning(
+                "%s: %s, so small is near; but the maps look as if large were near (margin %.2f):"
+                " look at some and give --near if that is so",
+                *(name or "depth", units.reason, margin),
+            )
+        return "black", 1.0, f"{units.reason}: small is near"
+    ground, centre = np.mean(evidence, axis=0) if evidence else (0.0, 0.0)
+    reason = (
+        f"{units.reason}; {round(agreeing * len(scores))} of {len(scores)} images agree"
+        f" (bottom against top {ground:+.2f}, middle against sides {centre:+.2f})"
+    )
+    return side, margin, reason
+
+
+def _read_samples(paths: Sequence[Path | str], name: str) -> list[DepthSample]:
+    def read(path: Path | str) -> DepthSample:
+        return DepthSample.of(read_depth(path), _SAMPLE_SIDE)
+
+    quiet = True if len(paths) < _BAR_FROM else None  # None: no bar where nobody looks on
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        reading = pool.map(read, paths)
+        bar = tqdm(reading, f"{name} depth", len(paths), leave=False, disable=quiet)
+        samples = list(bar)
+    first = {sample.pixels.dtype: path for sample, path in zip(samples, paths, strict=True)}
+    if len(first) != 1:
+        listed = ", ".join(f"{path} ({dtype})" for dtype, path in first.items()) or "no file"
+        raise InputError(f"{name or 'depth'}: maps of different types: {listed}; convert them")
+    return samples
+
+
+def _last_part(name: str) -> str:
+    return canonical_name(name.rsplit("/", 1)[-1])

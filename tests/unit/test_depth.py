@@ -1,0 +1,338 @@
+"""What depth maps mean: units, polarity and the way to [0, 1], on maps made for the purpose."""
+
+import logging
+
+import cv2
+import numpy as np
+import pytest
+
+from mutualformer_sod.data.depth import (
+    WEAK_MARGIN,
+    DepthEncoding,
+    decide_encoding,
+    decide_encodings,
+    depth_to_unit,
+    parse_near,
+    polarity,
+)
+from mutualformer_sod.data.io import read_depth
+from mutualformer_sod.data.layout import SodSet, Triplet
+from mutualformer_sod.errors import InputError
+
+HEIGHT, WIDTH = 60, 80
+NEAR_WHITE = DepthEncoding("map", "white", 1.0, "made so")
+NEAR_BLACK = DepthEncoding("map", "black", 1.0, "made so")
+METRIC = DepthEncoding("metric", "black", 1.0, "made so", 500.0, 4000.0)
+
+
+def distance(seed: int) -> np.ndarray:
+    """A floor, a wall behind it and an upright object, as distance in metres."""
+    rng = np.random.default_rng(seed)
+    rows = np.arange(HEIGHT)[:, None]
+    floor = 40 / np.maximum(rows - rng.integers(5, 15), 4)
+    scene = np.minimum(floor, rng.uniform(3, 5)) * np.ones((1, WIDTH))
+    left, top = rng.integers(20, 45), rng.integers(15, 30)
+    scene[top : top + 20, left : left + 12] = scene[top + 20, left]
+    return scene + rng.normal(0, 0.01, scene.shape)
+
+
+def disparity(seed: int) -> np.ndarray:
+    """The same scene as an 8-bit map, near = white, over the full range."""
+    values = 1 / distance(seed)
+    values = (values - values.min()) / (values.max() - values.min())
+    return np.rint(values * 255).astype(np.uint8)
+
+
+def write(folder, maps, suffix=".png"):
+    folder.mkdir()
+    paths = []
+    for number, array in enumerate(maps):
+        paths.append(folder / f"{number}{suffix}")
+        if suffix == ".npy":
+            np.save(paths[-1], array)
+        else:
+            cv2.imwrite(str(paths[-1]), array)
+    return paths
+
+
+@pytest.fixture
+def maps() -> list[np.ndarray]:
+    return [disparity(seed) for seed in range(5)]
+
+
+# Polarity
+
+
+def test_white_is_near_where_the_floor_is_white(tmp_path, maps):
+    encoding = decide_encoding(write(tmp_path / "a", maps))
+    assert (encoding.kind, encoding.near, encoding.is_weak) == ("map", "white", False)
+
+
+def test_evidence_of_an_inverted_map_is_exactly_the_opposite(maps):
+    noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH), dtype=np.uint8)
+    for depth in (*maps, noise):
+        assert polarity(255 - depth) == tuple(-value for value in polarity(depth))
+
+
+def test_evidence_does_not_depend_on_the_coding_of_depth(maps):
+    for depth in maps:
+        coded = np.exp(depth / 50.0) + 7
+        assert polarity(coded) == polarity(depth)
+
+
+def test_what_stands_in_the_middle_is_near():
+    pillar = np.zeros((HEIGHT, WIDTH))
+    pillar[:, 30:50] = 1
+    ground, centre = polarity(pillar)
+    assert ground == pytest.approx(0, abs=1e-12)
+    assert centre > 0.3
+
+
+def test_a_flat_map_says_nothing():
+    assert polarity(np.full((HEIGHT, WIDTH), 7)) == (0, 0)
+
+
+COPIES = {
+    "inverted": (lambda d: 255 - d, ".png"),
+    "x257": (lambda d: d.astype(np.uint16) * 257, ".png"),
+    "x257 inverted": (lambda d: 65535 - d.astype(np.uint16) * 257, ".png"),
+    "in 16 bits": (lambda d: d.astype(np.uint16), ".png"),
+    "x256": (lambda d: d.astype(np.uint16) << 8, ".png"),
+    "float to 255": (lambda d: d.astype(np.float32), ".npy"),
+    "float to 1": (lambda d: d.astype(np.float32) / 255, ".npy"),
+    "float64 to 1, inverted": (lambda d: 1 - d / 255, ".npy"),
+    "float tiff": (lambda d: d.astype(np.float32), ".tif"),
+    "three channels": (lambda d: np.dstack([d, d, d]), ".png"),
+}
+
+
+@pytest.mark.parametrize("rule", ["minmax", "percentile"])
+@pytest.mark.parametrize("name", COPIES)
+def test_copies_of_a_set_give_the_same_depth(tmp_path, maps, name, rule):
+    change, suffix = COPIES[name]
+    plain = write(tmp_path / "plain", maps)
+    copied = write(tmp_path / "copy", [change(depth) for depth in maps], suffix)
+    first, second = decide_encoding(plain), decide_encoding(copied)
+    assert second.kind == "map"
+    assert second.margin == pytest.approx(first.margin, abs=1e-9)
+    assert (second.near != first.near) == ("inverted" in name)
+    for one, other in zip(plain, copied, strict=True):
+        a = depth_to_unit(read_depth(one), first, rule)
+        b = depth_to_unit(read_depth(other), second, rule)
+        assert np.abs(a - b).max() < 1e-5
+
+
+def test_images_of_both_signs_make_a_weak_decision(tmp_path, maps, caplog):
+    paths = write(tmp_path / "a", [*maps[:3], *(255 - depth for depth in maps[3:])])
+    with caplog.at_level(logging.WARNING):
+        encoding = decide_encoding(paths, name="MIXED")
+    assert encoding.is_weak
+    assert "3 of 5 images agree" in encoding.reason
+    assert "--near MIXED=white or =black" in caplog.text
+
+
+def test_strict_stops_at_a_weak_decision_only(tmp_path, maps):
+    noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH), dtype=np.uint8)
+    with pytest.raises(InputError, match=r"NOISE: .*WEAK.*--near NOISE=white"):
+        decide_encoding(write(tmp_path / "a", [noise]), name="NOISE", strict=True)
+    assert decide_encoding(write(tmp_path / "b", maps), strict=True).near == "white"
+
+
+def test_what_the_user_says_wins(tmp_path, maps):
+    encoding = decide_encoding(write(tmp_path / "a", maps), "black")
+    assert (encoding.near, encoding.margin) == ("black", 1.0)
+    assert "--near" in encoding.reason
+    metric = [np.rint(distance(0) * 1000).astype(np.uint16)]
+    assert decide_encoding(write(tmp_path / "b", metric), "white").near == "white"
+
+
+# Units
+
+
+def with_hole(depth, value=0):
+    depth = depth.copy()
+    depth[:9, :9] = value
+    return depth
+
+
+@pytest.mark.parametrize(
+    ("change", "suffix", "words"),
+    [
+        (lambda d: with_hole(np.rint(d * 1000).astype(np.uint16)), ".png", "16-bit millimetres"),
+        (
+            lambda d: with_hole(np.rint(d * 1000).astype(np.uint16), 65535),
+            ".png",
+            "16-bit millimetres",
+        ),
+        (lambda d: with_hole(d.astype(np.float32)), ".npy", "metres"),
+        (lambda d: with_hole(d.astype(np.float32), np.nan), ".npy", "metres"),
+        (lambda d: with_hole(d.astype(np.float32), -1), ".npy", "metres"),
+        (lambda d: (d / 8 + 0.15).astype(np.float32), ".npy", "metres"),  # all below 1 m
+        (lambda d: (d * 1000).astype(np.float32), ".npy", "floating-point millimetres"),
+    ],
+)
+def test_metric_depth_is_recognised_and_small_is_near(tmp_path, change, suffix, words):
+    paths = write(tmp_path / "a", [change(distance(seed)) for seed in range(3)], suffix)
+    encoding = decide_encoding(paths)
+    assert (encoding.kind, encoding.near) == ("metric", "black")
+    assert words in encoding.reason
+
+
+@pytest.mark.parametrize(
+    ("change", "suffix"),
+    [
+        (lambda d: d.astype(np.uint16) * 200 + 3, ".png"),  # up to 51003
+        (lambda d: (d / 255.0) ** 2, ".npy"),
+        (lambda d: d / 255.0 * 0.9, ".npy"),
+        (lambda d: d * 0.97 + 0.31, ".npy"),
+        (lambda d: d / 100.0 - 1.3, ".npy"),
+    ],
+    ids=["16 bits", "float to 1", "float below 1", "float to 255", "float about 0"],
+)
+def test_relative_maps_are_not_taken_for_metric(tmp_path, maps, change, suffix):
+    encoding = decide_encoding(write(tmp_path / "a", [change(d) for d in maps], suffix))
+    assert (encoding.kind, encoding.near) == ("map", "white")
+
+
+def test_holes_are_counted_in_metric_depth_only(tmp_path):
+    metric = [with_hole(np.rint(distance(0) * 1000).astype(np.uint16))]
+    encoding = decide_encoding(write(tmp_path / "a", metric))
+    assert encoding.holes == pytest.approx(81 / (HEIGHT * WIDTH))
+    assert "1.7% holes" in encoding.describe()
+    assert decide_encoding(write(tmp_path / "b", [with_hole(disparity(0))])).holes == 0
+
+
+def test_metric_depth_that_looks_inverted_is_named(tmp_path, caplog):
+    codes = [disparity(seed).astype(np.uint16) * 16 for seed in range(3)]  # 12 bits, near = white
+    with caplog.at_level(logging.WARNING):
+        encoding = decide_encoding(write(tmp_path / "a", codes), name="X")
+    assert encoding.kind == "metric"
+    assert "look as if large were near" in caplog.text
+
+
+def test_maps_of_different_types_are_named(tmp_path):
+    paths = write(tmp_path / "a", [disparity(0), disparity(1).astype(np.uint16) * 257])
+    with pytest.raises(InputError, match=r"0\.png \(uint8\), .*1\.png \(uint16\)"):
+        decide_encoding(paths, name="X")
+
+
+def test_an_unreadable_map_is_named(tmp_path, maps):
+    paths = write(tmp_path / "a", maps)
+    paths[3].write_bytes(b"")
+    with pytest.raises(InputError, match=r"3\.png: the file is empty"):
+        decide_encoding(paths)
+
+
+# Depth in [0, 1]
+
+
+def test_near_becomes_one():
+    depth = np.array([[10, 60, 110]], np.uint8)
+    assert depth_to_unit(depth, NEAR_WHITE).tolist() == [[0, 0.5, 1]]
+    assert depth_to_unit(depth, NEAR_BLACK).tolist() == [[1, 0.5, 0]]
+    assert depth_to_unit(depth, NEAR_WHITE).dtype == np.float32
+
+
+def test_rules_differ_in_what_becomes_0_and_1():
+    depth = np.arange(101, dtype=np.uint8).reshape(1, -1)
+    assert depth_to_unit(depth, NEAR_WHITE, "range").max() == pytest.approx(100 / 255)
+    unit = depth_to_unit(depth, NEAR_WHITE, "percentile")
+    assert unit[0, :3] == pytest.approx([0, 0, 1 / 98])
+    with pytest.raises(InputError, match=r"depth rule 'max' is unknown; give one of minmax"):
+        depth_to_unit(depth, NEAR_WHITE, "max")
+
+
+def test_range_of_metric_depth_is_that_of_the_set():
+    depth = np.array([[500, 2250, 4000, 9000]], np.uint16)
+    assert depth_to_unit(depth, METRIC, "range").tolist() == [[1, 0.5, 0, 0]]
+
+
+def test_zero_is_a_value_in_maps_and_a_hole_in_metric_depth():
+    depth = np.array([[0, 0, 1000, 2000]], np.uint16)
+    assert depth_to_unit(depth, NEAR_BLACK).tolist() == [[1, 1, 0.5, 0]]
+    assert depth_to_unit(depth, METRIC).tolist() == [[1, 1, 1, 0]]
+
+
+@pytest.mark.parametrize("hole", [np.nan, np.inf, -np.inf, 0, -1])
+def test_holes_take_the_nearest_value(hole):
+    depth = np.array([[1.0, hole, hole, hole, 3.0], [1.0, 1.0, 2.0, 3.0, 3.0]], np.float32)
+    assert depth_to_unit(depth, METRIC).tolist() == [[1, 1, 0.5, 0, 0], [1, 1, 0.5, 0, 0]]
+
+
+def test_holes_of_float_maps_are_filled_too():
+    depth = np.array([[0.0, 0.0, 1.0, np.nan]], np.float32)
+    assert depth_to_unit(depth, NEAR_WHITE).tolist() == [[0, 0, 1, 1]]
+
+
+@pytest.mark.parametrize("encoding", [NEAR_WHITE, NEAR_BLACK, METRIC])
+@pytest.mark.parametrize("rule", ["minmax", "range", "percentile"])
+@pytest.mark.parametrize("value", [0, 700, np.nan])
+def test_flat_and_empty_maps_are_finite(encoding, rule, value):
+    unit = depth_to_unit(np.full((4, 5), value, np.float32), encoding, rule)
+    assert np.isfinite(unit).all()
+    assert unit.min() >= 0
+    assert unit.max() <= 1
+
+
+# --near
+
+
+@pytest.mark.parametrize(
+    ("items", "meaning"),
+    [
+        ([], ("auto", {}, False)),
+        (["auto"], ("auto", {}, False)),
+        (["white"], ("white", {}, False)),
+        (["strict"], ("auto", {}, True)),
+        (["auto", "strict", "DES=black"], ("auto", {"DES": "black"}, True)),
+        (["black", "a/b=white", "SIP=auto"], ("black", {"a/b": "white", "SIP": "auto"}, False)),
+    ],
+)
+def test_near_is_understood(items, meaning):
+    assert parse_near(items) == meaning
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        ["grey"],
+        ["DES=near"],
+        ["DES=strict"],
+        ["=white"],
+        ["DES="],
+        ["white", "black"],
+        ["white", "strict"],
+        ["DES=white", "DES=black"],
+    ],
+    ids=" ".join,
+)
+def test_near_that_makes_no_sense_is_refused(items):
+    with pytest.raises(InputError, match="--near"):
+        parse_near(items)
+
+
+def make_sod_set(name, paths) -> SodSet:
+    return SodSet(name, paths[0].parent, tuple(Triplet(p.stem, p, p, None) for p in paths))
+
+
+def test_near_reaches_the_set_it_names(tmp_path, maps):
+    sets = [
+        make_sod_set("spot/DES", write(tmp_path / "a", maps)),
+        make_sod_set("SIP", write(tmp_path / "b", maps)),
+    ]
+    sides = {name: e.near for name, e in decide_encodings(sets, ["RGBD135=black"]).items()}
+    assert sides == {"spot/DES": "black", "SIP": "white"}
+    with pytest.raises(InputError, match=r"--near LFSD=black names no set; .* spot/DES, SIP"):
+        decide_encodings(sets, ["LFSD=black"])
+
+
+def test_sets_without_depth_have_no_encoding(tmp_path):
+    bare = SodSet("X", tmp_path, (Triplet("a", tmp_path / "a.png", None, None),))
+    assert decide_encodings([bare]) == {}
+
+
+def test_a_clear_decision_is_described_with_its_evidence(tmp_path, maps):
+    encoding = decide_encoding(write(tmp_path / "a", maps))
+    assert encoding.margin > 3 * WEAK_MARGIN
+    assert "near = white" in encoding.describe()
+    assert "5 of 5 images agree" in encoding.describe()
