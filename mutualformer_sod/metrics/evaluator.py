@@ -45,6 +45,7 @@ MEAN_MEASURES = (
     "ber",
 )
 CURVES = ("precision", "recall", "f", "e")
+_TIE = 1e-9  # distance to a threshold far above the rounding of a mean, far below that of levels
 # What the per-image file notes; the S-measure adds empty_quadrant and constant_quadrant.
 EMPTY_GT, FULL_GT = "empty_gt", "full_gt"
 CONSTANT_MAP, RESIZED, SINGLE_PIXEL = "constant_map", "resized", "single_pixel"
@@ -105,12 +106,11 @@ def score_image(
         levels = cv2.resize(levels, gt.shape[::-1], interpolation=cv2.INTER_LINEAR)
         flags.append(RESIZED)
     histogram = joint_histogram(levels, gt, normalize)
-    saliency = cv2.LUT(levels, histogram.values)
     s, s_flags = s_measure(histogram)
     scores = {"mae": mae(histogram), "s_measure": s}
-    scores |= _binary_measures(histogram, saliency)
+    scores |= _binary_measures(histogram, adaptive_threshold(histogram, levels))
     if with_weighted_f:
-        scores["weighted_f"] = weighted_f(saliency, gt)
+        scores["weighted_f"] = weighted_f(levels, histogram, gt)
     quantised = histogram.quantised
     curves = threshold_curves(quantised)
     for name in ("f", "e"):
@@ -135,12 +135,23 @@ def _eight_bits(pred: np.ndarray) -> np.ndarray:
     return np.rint(pred.astype(np.float64) * 255).astype(np.uint8)
 
 
-def _binary_measures(histogram: JointHistogram, saliency: np.ndarray) -> dict[str, float]:
-    """Measures of the map binarised at twice its mean, and at one half."""
+def adaptive_threshold(histogram: JointHistogram, levels: np.ndarray) -> float:
+    """Return min(2 mean p, 1), with the reference's rounding where that matters.
+
+    The histogram gives the mean but for its last bits. They count only where a level lies on the
+    threshold; the mean of the float map itself is then taken, as the reference does.
+    """
+    values = histogram.values
+    counts = histogram.by_class.sum(axis=0)
+    threshold = 2.0 * float((counts * values).sum() / histogram.pixels)
+    if np.abs(values[counts > 0] - threshold).min() < _TIE:
+        threshold = 2.0 * float(cv2.LUT(levels, values).mean())
+    return min(threshold, 1.0)
+
+
+def _binary_measures(histogram: JointHistogram, threshold: float) -> dict[str, float]:
+    """Measures of the map binarised at the adaptive threshold, and at one half."""
     area, pixels = int(histogram.by_class[1].sum()), histogram.pixels
-    # The mean of the float map, as the reference takes it: one from the histogram differs in the
-    # last bit, which moves pixels that lie exactly on the threshold.
-    threshold = min(2.0 * float(saliency.mean()), 1.0)
     hit, false_alarm = counts_above(histogram, threshold)
     f, precision, recall = adaptive_f(hit, false_alarm, area)
     e = float(e_measure(hit, false_alarm, area, pixels))

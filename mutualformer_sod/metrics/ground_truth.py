@@ -9,9 +9,9 @@ import numpy as np
 
 from mutualformer_sod.errors import InputError
 
+Window = tuple[slice, slice]  # rows, columns
+
 REACH = 3  # pixels to each side that the 7 x 7 window of the weighted F sees
-# Where the weighted F's extra weight, halved every 5 pixels, falls below float64's resolution.
-FARTHEST = 270
 _REACH_SQUARED = 2 * REACH**2  # squared distance of the window's corners
 _FARTHEST_NEIGHBOUR = 4  # a pixel that near has its nearest foreground within so many rows, columns
 
@@ -32,6 +32,7 @@ def _neighbour_table() -> np.ndarray:
 
 
 _NEIGHBOURS = _neighbour_table()
+_NEIGHBOURHOOD = np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8)
 
 
 class GroundTruth:
@@ -52,6 +53,7 @@ class GroundTruth:
         elif mask.dtype != np.bool_:
             raise InputError(f"ground truth must be bool or uint8, got {mask.dtype}")
         self.mask = np.ascontiguousarray(mask)
+        self._distance: tuple[Window, np.ndarray | None] = (slice(0, 0), slice(0, 0)), None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -91,26 +93,34 @@ class GroundTruth:
         return round(row) + 1, round(column) + 1
 
     @cached_property
-    def window(self) -> tuple[slice, slice]:
+    def window(self) -> Window:
         """(rows, columns) of the foreground's bounding box, widened by `REACH` inside the image."""
         left, top, width, height = cv2.boundingRect(self.bytes)
         rows = slice(max(top - REACH, 0), min(top + height + REACH, self.shape[0]))
         columns = slice(max(left - REACH, 0), min(left + width + REACH, self.shape[1]))
         return rows, columns
 
-    @cached_property
-    def squared_distance(self) -> np.ndarray:
-        """(H, W) int64: squared Euclidean distance in pixels to the nearest foreground pixel.
+    def distance(self, window: Window) -> np.ndarray:
+        """Euclidean distance in pixels to the nearest foreground pixel, float32, in a window.
 
-        Distances beyond `FARTHEST` are given as `FARTHEST`. cv2's exact transform returns float32
-        roots of integers, so that squaring and rounding restores the integers.
+        The window has to contain the foreground's own `window`. The result is kept: a later map
+        that needs no more of the image costs nothing.
         """
-        distance = cv2.distanceTransform(
-            self.inverse_bytes, cv2.DIST_L2, cv2.DIST_MASK_PRECISE, dstType=cv2.CV_32F
-        )
-        np.minimum(distance, FARTHEST, out=distance)
-        np.multiply(distance, distance, out=distance)
-        return np.rint(distance, out=distance).astype(np.int64)  # indices that numpy need not cast
+        known, distance = self._distance
+        if distance is None or not _contains(known, window):
+            window = window if distance is None else _union(known, window)
+            background = np.ascontiguousarray(self.inverse_bytes[window])
+            # Exact: the float32 roots of integers, which a square and a rounding restore.
+            distance = cv2.distanceTransform(
+                background, cv2.DIST_L2, cv2.DIST_MASK_PRECISE, dstType=cv2.CV_32F
+            )
+            known = window
+            self._distance = known, distance
+        top, left = known[0].start, known[1].start
+        rows, columns = window
+        return distance[
+            rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
+        ]
 
     @cached_property
     def nearest_foreground(self) -> tuple[np.ndarray, np.ndarray]:
@@ -120,15 +130,33 @@ class GroundTruth:
         foreground pixel has in its 7 x 7 neighbourhood, and its nearest foreground pixel; among
         equidistant ones that of the smallest column, then of the smallest row.
         """
-        squared = self.squared_distance[self.window]
-        near = np.flatnonzero((squared > 0) & (squared <= _REACH_SQUARED))
-        border, width = _FARTHEST_NEIGHBOUR, squared.shape[1]
-        padded = np.pad(self.mask[self.window], border)
+        inside = np.ascontiguousarray(self.bytes[self.window])
+        near = np.flatnonzero(cv2.dilate(inside, _NEIGHBOURHOOD) > inside)
+        rows, columns = np.divmod(near, inside.shape[1])
+        distance = self.distance(self.window)[rows, columns]
+        border = _FARTHEST_NEIGHBOUR
+        padded = np.pad(inside, border)
         stride = padded.shape[1]
-        rows, columns = np.divmod(near, width)
         start = (rows + border) * stride + columns + border
         offsets = _NEIGHBOURS[..., 0] * stride + _NEIGHBOURS[..., 1]
-        candidates = start[:, None] + offsets[squared[rows, columns]]  # (M, 8)
+        candidates = start[:, None] + offsets[squared(distance)]  # (M, 8)
         first = padded.ravel()[candidates].argmax(axis=1)
         rows, columns = np.divmod(candidates[np.arange(len(near)), first], stride)
-        return near, (rows - border) * width + columns - border
+        return near, (rows - border) * inside.shape[1] + columns - border
+
+
+def squared(distance: np.ndarray) -> np.ndarray:
+    """Squared pixel distances as int64, exact, from the float32 distances."""
+    return (distance * distance + np.float32(0.5)).astype(np.int64)
+
+
+def _contains(outer: Window, inner: Window) -> bool:
+    return all(o.start <= i.start and i.stop <= o.stop for o, i in zip(outer, inner, strict=True))
+
+
+def _union(first: Window, second: Window) -> Window:
+    rows, columns = (
+        slice(min(a.start, b.start), max(a.stop, b.stop))
+        for a, b in zip(first, second, strict=True)
+    )
+    return rows, columns

@@ -7,7 +7,7 @@ from scipy.ndimage import convolve, distance_transform_edt
 
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.metrics.evaluator import Evaluator, score_image
-from mutualformer_sod.metrics.ground_truth import GroundTruth
+from mutualformer_sod.metrics.ground_truth import GroundTruth, squared
 from mutualformer_sod.metrics.joint_histogram import joint_histogram, level_values
 
 
@@ -75,12 +75,25 @@ def test_nearest_foreground_breaks_ties_by_column_then_row():
 
 
 @pytest.mark.parametrize("shape", [(1, 40), (40, 1), (23, 31), (300, 700)])
-def test_squared_distance_is_exact(shape):
+def test_distances_are_exact(shape):
     rng = np.random.default_rng(1)
     gt = rng.random(shape) < 0.01
     gt[0, 0] = True
-    expected = np.minimum(distance_transform_edt(~gt), 270) ** 2
-    np.testing.assert_array_equal(GroundTruth(gt).squared_distance, np.rint(expected))
+    whole = (slice(0, shape[0]), slice(0, shape[1]))
+    expected = np.rint(distance_transform_edt(~gt) ** 2)
+    np.testing.assert_array_equal(squared(GroundTruth(gt).distance(whole)), expected)
+
+
+def test_distances_of_a_window_are_those_of_the_image():
+    gt = np.zeros((40, 60), bool)
+    gt[15:20, 22:30] = True
+    grown = GroundTruth(gt)
+    small = grown.distance(grown.window).copy()
+    rows, columns = (slice(0, 33), slice(14, 60))
+    later = grown.distance((rows, columns))
+    whole = GroundTruth(gt).distance((slice(0, 40), slice(0, 60)))
+    np.testing.assert_array_equal(squared(small), squared(whole[grown.window]))
+    np.testing.assert_array_equal(squared(later), squared(whole[rows, columns]))
 
 
 def test_level_values_repeat_the_float_operations_of_the_reference():
