@@ -237,8 +237,8 @@ def depth_to_unit(
     if rule not in DEPTH_RULES:
         raise InputError(f"depth rule {rule!r} is unknown; give one of {', '.join(DEPTH_RULES)}")
     holes = find_holes(raw, encoding.kind == "metric")
-    values = raw.astype(np.float32)
-    valid = values[~holes]
+    has_holes = holes.any()
+    valid = raw[~holes] if has_holes else raw
     if valid.size == 0:
         return np.zeros(raw.shape, np.float32)
     if rule == "range":
@@ -249,9 +249,13 @@ def depth_to_unit(
         low, high = valid.min(), valid.max()
     if not high > low:
         return np.zeros(raw.shape, np.float32)
-    unit = (fill_holes(values, holes) - np.float32(low)) / (np.float32(high) - np.float32(low))
-    unit = np.clip(unit, 0, 1)
-    return unit if encoding.near == "white" else 1 - unit
+    unit = raw.astype(np.float32)
+    if has_holes:
+        unit = fill_holes(unit, holes)
+    unit -= np.float32(low)
+    unit /= np.float32(high) - np.float32(low)
+    np.clip(unit, 0, 1, out=unit)
+    return unit if encoding.near == "white" else np.subtract(1, unit, out=unit)
 
 
 def _decide_near(

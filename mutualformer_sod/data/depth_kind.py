@@ -94,7 +94,7 @@ def _units_of_16_bit(samples: Sequence[DepthSample], largest: float) -> DepthUni
 
 
 def _units_of_float(samples: Sequence[DepthSample], largest: float) -> DepthUnits:
-    finite = [sample.pixels[np.isfinite(sample.pixels)] for sample in samples]
+    finite = [s.pixels[~find_holes(s.pixels, metric=False)] for s in samples]
     negative = np.unique(np.concatenate([values[values < 0] for values in finite]))
     if len(negative) > 1:  # a single one may be a code for "no measurement"
         low, high = (float(pick([pick(v) for v in finite if v.size])) for pick in (np.min, np.max))
@@ -114,7 +114,7 @@ def _units_of_float(samples: Sequence[DepthSample], largest: float) -> DepthUnit
 
 
 def _distances(samples: Sequence[DepthSample], reason: str) -> DepthUnits:
-    values = [s.pixels[np.isfinite(s.pixels) & (s.pixels > 0)].ravel() for s in samples]
+    values = [s.pixels[~find_holes(s.pixels, metric=True)] for s in samples]
     low, high = np.percentile(np.concatenate(values), (1, 99))
     return DepthUnits(True, float(low), float(high), reason)
 

@@ -8,14 +8,18 @@ import numpy as np
 METRIC_INVALID = 65535
 """What some cameras store in 16 bits for "no measurement"."""
 
+_LARGEST = 1e30  # beyond, differences of float32 overflow; no depth is stored so
+
 
 def find_holes(raw: np.ndarray, metric: bool) -> np.ndarray:
     """Where a depth map as stored has no value; (H, W) bool.
 
-    NaN and infinity; in metric depth also 0, what is negative, and 65535 of 16 bits. In maps of
-    codes 0 is a value like any other.
+    NaN, infinity and the like (1e30 and beyond); in metric depth also 0, what is negative, and
+    65535 of 16 bits. In maps of codes 0 is a value like any other.
     """
-    missing = ~np.isfinite(raw)
+    missing = np.zeros(raw.shape, bool)
+    if raw.dtype.kind == "f":
+        missing = ~(np.abs(raw) < _LARGEST)  # in this form NaN is missing too
     if metric:
         missing |= raw <= 0
         if raw.dtype == np.uint16:

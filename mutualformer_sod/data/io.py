@@ -232,7 +232,7 @@ def _load_npy(path: Path | str) -> np.ndarray:
         array = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (ValueError, EOFError, OSError, MemoryError):
+    except Exception:  # the header is parsed as Python, which may end in any error
         raise InputError(
             f"{path}: not a whole .npy array of numbers; replace it, or save it with numpy.save"
         ) from None
@@ -267,16 +267,12 @@ def _varies(alpha: np.ndarray) -> bool:
 
 
 def _channel_spread(image: np.ndarray) -> float:
-    """Largest difference between the channels of one pixel; 0 too where both are not finite."""
-    first = image[..., 0]
-    return max(
-        (
-            float(np.abs(first[different].astype(np.float64) - other[different]).max())
-            for other in (image[..., k] for k in range(1, image.shape[2]))
-            if (different := (first != other) & ~(np.isnan(first) & np.isnan(other))).any()
-        ),
-        default=0.0,
-    )
+    """Largest difference between the channels of a pixel; infinity if float channels differ."""
+    first, *others = (np.ascontiguousarray(image[..., k]) for k in range(image.shape[2]))
+    if image.dtype in (np.uint8, np.uint16):
+        return max((cv2.norm(first, other, cv2.NORM_INF) for other in others), default=0.0)
+    same = all(np.array_equal(first, other, equal_nan=True) for other in others)
+    return 0.0 if same else float("inf")
 
 
 def _depth_of(image: np.ndarray) -> str:

@@ -253,7 +253,7 @@ def test_zero_is_a_value_in_maps_and_a_hole_in_metric_depth():
     assert depth_to_unit(depth, METRIC).tolist() == [[1, 1, 1, 0]]
 
 
-@pytest.mark.parametrize("hole", [np.nan, np.inf, -np.inf, 0, -1])
+@pytest.mark.parametrize("hole", [np.nan, np.inf, -np.inf, 3e38, 0, -1])
 def test_holes_take_the_nearest_value(hole):
     depth = np.array([[1.0, hole, hole, hole, 3.0], [1.0, 1.0, 2.0, 3.0, 3.0]], np.float32)
     assert depth_to_unit(depth, METRIC).tolist() == [[1, 1, 0.5, 0, 0], [1, 1, 0.5, 0, 0]]

@@ -147,6 +147,26 @@ def test_changed_bits_of_a_png_are_noticed(tmp_path, noise):
         read_rgb(path)
 
 
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif", ".npy"])
+def test_no_damage_ends_in_another_error(tmp_path, noise, suffix):
+    path = tmp_path / f"a{suffix}"
+    np.save(path, noise[..., 0]) if suffix == ".npy" else save(path, noise[..., 0])
+    whole = path.read_bytes()
+    rng = np.random.default_rng(1)
+    refused = 0
+    for _ in range(100):
+        data = bytearray(whole)
+        start = rng.integers(len(data))
+        data[start : start + rng.integers(1, 9)] = rng.bytes(rng.integers(9))
+        path.write_bytes(data)
+        for read in (read_depth, image_size) if suffix == ".npy" else (read_gt, read_depth):
+            try:
+                assert read(path) is not None
+            except InputError as error:
+                refused += "\n" not in str(error)
+    assert refused > 20
+
+
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif"])
 def test_image_size_agrees_with_the_decoded_image(tmp_path, noise, suffix):
     assert image_size(save(tmp_path / f"a{suffix}", noise)) == SIZE
@@ -215,7 +235,8 @@ def test_damaged_npy_is_refused(tmp_path):
     path = tmp_path / "a.npy"
     np.save(path, np.zeros((9, 9)))
     whole = path.read_bytes()
-    for data in (b"", b"text", whole[:50], whole[:-8]):
+    odd_header = whole.replace(b"{'descr'", b"((((((((")
+    for data in (b"", b"text", whole[:50], whole[:-8], odd_header):
         path.write_bytes(data)
         with pytest.raises(InputError, match=r"a\.npy: not a whole \.npy array"):
             read_depth(path)
