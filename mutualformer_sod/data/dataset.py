@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from mutualformer_sod.data.depth import DepthEncoding, depth_to_unit
+from mutualformer_sod.data.depth import DepthEncoding, DepthRule, depth_to_unit
 from mutualformer_sod.data.io import image_size, read_triplet
 from mutualformer_sod.data.layout import SodSet
 from mutualformer_sod.data.pairing import Triplet
@@ -35,6 +35,7 @@ class SodDataset(Dataset):
         sets: the sets; each needs colour images.
         size: (h, w) of the items, or one number for both.
         encodings: how each set with depth stores it, by the set's name.
+        depth_rule: how a depth map is brought to [0, 1], see `depth.depth_to_unit`.
         augment: training augmentations, see `transforms.Augmentation`; else a plain resize.
         with_gt: read ground truth where the sets have it.
         seed: of the augmentations and of depth dropout.
@@ -51,6 +52,7 @@ class SodDataset(Dataset):
         size: int | tuple[int, int],
         *,
         encodings: Mapping[str, DepthEncoding],
+        depth_rule: DepthRule = "minmax",
         augment: bool | Augmentation = False,
         with_gt: bool = True,
         seed: int = 0,
@@ -61,6 +63,7 @@ class SodDataset(Dataset):
                 raise InputError(f"{sod_set.root}: no folder of colour images (RGB); add it")
         self.size = (size, size) if isinstance(size, int) else tuple(size)
         self.augmentation = Augmentation() if augment is True else augment or None
+        self.depth_rule = depth_rule
         self.with_gt = with_gt and all(sod_set.has_gt for sod_set in sets)
         self.seed = seed
         self.depth_dropout = depth_dropout
@@ -86,7 +89,7 @@ class SodDataset(Dataset):
         if rng.random() < self.depth_dropout:
             triplet = dataclasses.replace(triplet, depth=None)
         rgb, raw_depth, gt = self._read(triplet)
-        depth = None if raw_depth is None else depth_to_unit(raw_depth, encoding)
+        depth = None if raw_depth is None else depth_to_unit(raw_depth, encoding, self.depth_rule)
         if self.augmentation is None:
             tensors = resize_triplet(rgb, depth, gt, self.size)
         else:

@@ -1,0 +1,193 @@
+"""The dataset's items: what they hold, and that nothing but seed, epoch and index decides it."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from mutualformer_sod.data.dataset import SodDataset
+from mutualformer_sod.data.depth import DepthEncoding, decide_encodings
+from mutualformer_sod.data.layout import SodSet, discover_sets
+from mutualformer_sod.data.samples import make_scene, write_samples
+from mutualformer_sod.errors import InputError
+
+NEAR_WHITE = DepthEncoding(kind="map", near="white", margin=1.0, reason="made so")
+NEAR_BLACK = DepthEncoding(kind="map", near="black", margin=1.0, reason="made so")
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory) -> SodSet:
+    folder = tmp_path_factory.mktemp("data")
+    write_samples(folder, 6, 1, size=(64, 88))
+    return discover_sets([folder])[0]
+
+
+@pytest.fixture
+def rgb_only(tmp_path) -> SodSet:
+    (tmp_path / "PLAIN" / "RGB").mkdir(parents=True)
+    for name in ("a", "b"):
+        cv2.imwrite(str(tmp_path / "PLAIN" / "RGB" / f"{name}.png"), make_scene(0, 0, (64, 80)).rgb)
+    return discover_sets([tmp_path])[0]
+
+
+def dataset(samples: SodSet, **options) -> SodDataset:
+    options = {"encodings": {"SAMPLES": NEAR_WHITE}} | options
+    return SodDataset([samples], options.pop("size", 48), **options)
+
+
+def equal(first: dict, second: dict) -> bool:
+    return first.keys() == second.keys() and all(
+        torch.equal(first[key], second[key])
+        if isinstance(first[key], torch.Tensor)
+        else first[key] == second[key]
+        for key in first
+    )
+
+
+def test_an_item_holds_the_triplet(samples):
+    item = dataset(samples, size=(64, 88))[4]
+    scene = make_scene(1, 4, (64, 88))
+    depth = scene.depth.astype(np.float32)
+    depth = (depth - depth.min()) / (depth.max() - depth.min())
+    torch.testing.assert_close(item["rgb"], torch.from_numpy(scene.rgb).permute(2, 0, 1) / 255)
+    torch.testing.assert_close(item["depth"][0], torch.from_numpy(depth), rtol=0, atol=1e-6)
+    assert torch.equal(item["gt"][0], torch.from_numpy(scene.gt).float())
+    assert item["name"] == "SAMPLES/scene_00004_colour"
+    assert item["native_size"] == (64, 88)
+    assert item["has_depth"] is True
+
+
+def test_one_number_means_a_square(samples):
+    found = dataset(samples, size=48)
+    assert found.size == (48, 48)
+    assert found[0]["rgb"].shape == (3, 48, 48)
+
+
+def test_the_encoding_of_the_set_is_applied(samples):
+    white = dataset(samples)[0]["depth"]
+    black = dataset(samples, encodings={"SAMPLES": NEAR_BLACK})[0]["depth"]
+    torch.testing.assert_close(black, 1 - white, rtol=0, atol=1e-5)
+
+
+def test_the_rule_that_brings_depth_to_its_range_is_applied(samples):
+    item = dataset(samples, size=(64, 88), depth_rule="range")[4]
+    stored = torch.from_numpy(make_scene(1, 4, (64, 88)).depth) / 255
+    torch.testing.assert_close(item["depth"][0], stored, rtol=0, atol=1e-6)
+
+
+def test_a_set_without_depth_gives_zeros_and_says_so(rgb_only):
+    item = SodDataset([rgb_only], 48, encodings={})[1]
+    assert item["has_depth"] is False
+    assert item["depth"].shape == (1, 48, 48)
+    assert not item["depth"].any()
+    assert "gt" not in item
+
+
+def test_sets_with_and_without_depth_share_a_batch(samples, rgb_only):
+    mixed = SodDataset([samples, rgb_only], 48, encodings={"SAMPLES": NEAR_WHITE}, with_gt=False)
+    batch = next(iter(DataLoader(mixed, batch_size=8)))
+    assert batch["has_depth"].tolist() == [True] * 6 + [False] * 2
+    assert batch["depth"].shape == (8, 1, 48, 48)
+
+
+def test_a_set_with_depth_needs_its_encoding(samples):
+    with pytest.raises(KeyError, match="SAMPLES"):
+        SodDataset([samples], 48, encodings={})
+
+
+def test_a_set_of_ground_truths_alone_is_refused(tmp_path):
+    (tmp_path / "ONLY" / "GT").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "ONLY" / "GT" / "a.png"), np.zeros((64, 64), np.uint8))
+    with pytest.raises(InputError, match="colour images"):
+        SodDataset(discover_sets([tmp_path]), 48, encodings={})
+
+
+def replace_gt(folder: Path, shape: tuple[int, int]) -> SodSet:
+    root = write_samples(folder, 1, 1, size=(64, 88))
+    gt = np.zeros(shape, np.uint8)
+    gt[:20] = 255
+    cv2.imwrite(str(root / "GT" / "scene_00000_depth.png"), gt)
+    return discover_sets([folder])[0]
+
+
+@pytest.mark.parametrize("with_gt", [True, False])
+def test_a_ground_truth_of_another_size_is_refused_even_if_it_is_not_read(tmp_path, with_gt):
+    found = dataset(replace_gt(tmp_path, (64, 80)), with_gt=with_gt)
+    with pytest.raises(InputError, match=r"80 x 64.*88 x 64"):
+        found[0]
+
+
+def test_epochs_and_indices_get_augmentations_of_their_own(samples):
+    training = dataset(samples, augment=True, seed=3)
+    first = training[0]
+    training.set_epoch(1)
+    assert not equal(training[0], first)
+    training.set_epoch(0)
+    assert equal(training[0], first)
+
+
+def test_an_item_does_not_depend_on_those_loaded_before_it(samples):
+    training = dataset(samples, augment=True, seed=3)
+    backwards = [training[index] for index in reversed(range(6))][::-1]
+    assert all(equal(training[index], backwards[index]) for index in range(6))
+
+
+def test_negative_indices_count_from_the_end(samples):
+    training = dataset(samples, augment=True)
+    assert equal(training[-1], training[5])
+
+
+def test_plain_items_do_not_depend_on_seed_or_epoch(samples):
+    first, second = dataset(samples, seed=0), dataset(samples, seed=9)
+    second.set_epoch(4)
+    assert equal(first[2], second[2])
+
+
+def load(training: SodDataset, workers: int) -> list[dict]:
+    training.set_epoch(2)
+    return list(DataLoader(training, batch_size=4, num_workers=workers))
+
+
+def test_the_number_of_workers_changes_nothing(samples):
+    training = dataset(samples, augment=True, seed=3, depth_dropout=0.5)
+    alone, shared = load(training, 0), load(training, 2)
+    for batch, other in zip(alone, shared, strict=True):
+        assert batch["name"] == other["name"]
+        for key in ("rgb", "depth", "gt", "has_depth"):
+            assert torch.equal(batch[key], other[key]), key
+
+
+def test_workers_that_outlive_an_epoch_see_the_next(samples):
+    training = dataset(samples, augment=True, seed=3)
+    loader = DataLoader(training, batch_size=6, num_workers=1, persistent_workers=True)
+    first = next(iter(loader))["rgb"]
+    training.set_epoch(1)
+    second = next(iter(loader))["rgb"]
+    assert torch.equal(second, torch.stack([training[index]["rgb"] for index in range(6)]))
+    assert not torch.equal(first, second)
+
+
+def test_depth_dropout_hides_its_share_of_the_depth_maps(samples):
+    training = dataset(samples, depth_dropout=0.5)
+    shown = []
+    for epoch in range(20):
+        training.set_epoch(epoch)
+        items = [training[index] for index in range(6)]
+        shown += [item["has_depth"] for item in items]
+        assert all(bool(item["depth"].any()) == item["has_depth"] for item in items)
+    assert 40 <= sum(shown) <= 80  # of 120
+
+
+def test_a_depth_map_that_is_not_shown_is_not_read(tmp_path):
+    root = write_samples(tmp_path, 1, 1, size=(64, 88))
+    found = dataset(discover_sets([tmp_path])[0], depth_dropout=1.0)
+    (root / "depth" / "scene_00000_depth.png").unlink()
+    assert found[0]["has_depth"] is False
+
+
+def test_automatic_polarity_is_right_on_samples(tmp_path):
+    write_samples(tmp_path, 12, 5, size=(64, 88))
+    assert decide_encodings(discover_sets([tmp_path]))["SAMPLES"].near == "white"
