@@ -19,6 +19,7 @@ AFFINITIES = ("sum", "mean")
 INITIALS = ("identity", "affinity")
 FUSIONS = ("mutualformer",)
 STEMS = ("patch", "conv")
+LOSSES = ("weighted", "f3net-released")
 
 
 def _check(condition: bool, name: str, value: object, want: str) -> None:
@@ -280,6 +281,7 @@ class TrainConfig:
             self.modality,
             "both, rgb, depth",
         )
+        _check(self.loss in LOSSES, "--loss", self.loss, ", ".join(LOSSES))
         _check(self.amp in ("off", "bf16"), "--amp", self.amp, "off, bf16")
         _check(self.size is None or self.size >= 32, "--size", self.size, "32 pixels or more")
         _check(self.limit is None or self.limit >= 1, "--limit", self.limit, "1 or more")

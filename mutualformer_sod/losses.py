@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mutualformer_sod.config import LOSSES
 from mutualformer_sod.errors import InputError
 
-LOSSES = ("weighted", "f3net-released")
 BORDER_WINDOW = 31  # pixels
 BORDER_GAIN = 5.0
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from mutualformer_sod.config import PRESETS, TrainConfig
+from mutualformer_sod.config import TrainConfig, make_config
 from mutualformer_sod.data.transforms import draw_training_size, resize_batch
 from mutualformer_sod.engine.checkpoint import load_checkpoint, save_checkpoint
 from mutualformer_sod.engine.optim import make_optimizer, schedule, set_learning_rate
@@ -58,8 +58,7 @@ def train(
     if state is not None and state["epoch"] >= config.epochs:
         print(f"{output}: this run is finished ({config.epochs} epochs): nothing to do")
         return output
-    size = overrides.get("image_size") or PRESETS[config.preset].image_size
-    data = gather_training_data(config, size)
+    data = gather_training_data(config, make_config(config.preset, **overrides).image_size)
     torch.manual_seed(config.seed)
     run = _Run(config, overrides, data, pick_device(config.device))
     # Only now: whatever can be wrong with the options leaves no folder behind.

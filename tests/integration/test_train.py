@@ -54,8 +54,8 @@ def test_a_run_resumed_after_an_epoch_ends_as_the_uninterrupted_one(
         save(run, output, record)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(engine._Run, "save", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(engine._Run, "save", interrupted)
         engine.train(config, found["model_overrides"])
     done = train_small(tmp_path / "run", scenes, "--resume")
     assert done.status == 0, done.error
@@ -104,7 +104,7 @@ def test_images_with_and_without_depth_train_together(scenes, tmp_path):
     ("options", "word"),
     [
         (["--train-sets", "NOWHERE"], "NOWHERE"),
-        (["--protocol", "2185"], "--protocol"),
+        (["--protocol", "2185"], "protocol 2185"),
         (["--train-sets", "SAMPLES", "--epochs", "0"], "--epochs"),
         (["--train-sets", "SAMPLES", "--lr", "nan"], "--lr"),
         (["--train-sets", "SAMPLES", "--preset", "huge"], "resnet50"),

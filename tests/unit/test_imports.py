@@ -19,7 +19,7 @@ ALLOWED = {
     "config": set(),
     "models": {"config"},
     "data": {"config"},
-    "losses": set(),
+    "losses": {"config"},
     "metrics": set(),
     "inference": {"config", "models", "data"},
     "engine": {"", "config", "models", "data", "losses", "metrics", "inference"},
