@@ -1,11 +1,11 @@
 # Sourced by train_sod.sh, test_sod.sh and tests/run.sh: sets PYTHON to an interpreter that can run
 # this project. The active environment is used where it has everything; otherwise .venv is made and
-# the project installed into it, once. Usage: source tools/env.sh [EXTRA ...]
+# the project installed into it, once. The caller may ask for extras: EXTRAS="test plot".
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
 
-mutualformer_usable() { # interpreter: are the modules of the core and of the extras there?
-    "$1" - "${@:2}" >/dev/null 2>&1 <<'PY'
+mutualformer_usable() { # interpreter: Python 3.10 or newer with the core's and the extras' modules?
+    "$1" - ${EXTRAS:-} >/dev/null 2>&1 <<'PY'
 import sys
 from importlib.util import find_spec
 
@@ -17,34 +17,34 @@ sys.exit(sys.version_info < (3, 10) or any(find_spec(name) is None for name in m
 PY
 }
 
-mutualformer_install() { # make .venv; two runs started together must not both do it
-    local base candidate extras
+mutualformer_install() { # make .venv and install the project with its extras into it
+    local base= candidate extras=${EXTRAS:-}
     for candidate in python3 python python3.13 python3.12 python3.11 python3.10; do
         if "$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' \
             >/dev/null 2>&1; then base=$candidate && break; fi
     done
-    if [ -z "${base:-}" ]; then
-        echo "error: no Python 3.10 or newer with the venv module: install one (Debian: python3-venv)" >&2
+    if [ -z "$base" ]; then
+        echo "error: no Python 3.10 or newer with its venv module: install one (Debian: python3-venv)" >&2
         return 2
     fi
-    extras=$(IFS=,; echo "$*")
     echo "Installing mutualformer_sod into $ROOT/.venv (once; torch is large, this takes minutes) ..." >&2
     [ -x "$ROOT/.venv/bin/python" ] || "$base" -m venv "$ROOT/.venv" || return 2
     if ! "$ROOT/.venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-        --editable "$ROOT${extras:+[$extras]}" >&2; then
-        echo "error: the installation into $ROOT/.venv failed: see above; is the package index in reach?" >&2
+        --editable "$ROOT${extras:+[${extras// /,}]}" >&2; then
+        echo "error: the installation into $ROOT/.venv failed (see above): is the package index in reach?" >&2
         return 2
     fi
 }
 
 PYTHON=
 for candidate in python python3 "$ROOT/.venv/bin/python"; do
-    if mutualformer_usable "$candidate" "$@"; then PYTHON=$candidate && break; fi
+    if mutualformer_usable "$candidate"; then PYTHON=$candidate && break; fi
 done
 if [ -z "$PYTHON" ]; then
-    if command -v flock >/dev/null; then exec 9>"$ROOT/.venv.lock" && flock 9; fi
     PYTHON="$ROOT/.venv/bin/python"
-    mutualformer_usable "$PYTHON" "$@" || mutualformer_install "$@" || exit 2
-    if { exec 9>&-; } 2>/dev/null; then :; fi
+    # Of two runs started together one installs and the other waits.
+    if command -v flock >/dev/null; then exec 9>"$ROOT/.venv.lock" && flock 9; fi
+    mutualformer_usable "$PYTHON" || mutualformer_install || exit 2
+    if command -v flock >/dev/null; then exec 9>&-; fi
 fi
 export PYTHON
