@@ -6,7 +6,8 @@ import argparse
 import json
 import os
 import sys
-from contextlib import nullcontext
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -17,13 +18,22 @@ from tqdm import tqdm
 from mutualformer_sod import __version__, cli
 from mutualformer_sod.data.layout import SodSet, canonical_name, discover_sets
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.metrics.cache import ScoreCache
 from mutualformer_sod.metrics.folder import MapFolder, find_map_folder, list_methods, name_list
-from mutualformer_sod.metrics.scoring import Cell, score_set, worker_pool
-from mutualformer_sod.report.tables import DEFAULT_COLUMNS, Row, text_table
+from mutualformer_sod.metrics.scoring import Cell, Outcome, score_set, worker_pool
+from mutualformer_sod.report.comparison import compare, comparison_text
+from mutualformer_sod.report.curves import check_plotting, plot_curves, save_curves
+from mutualformer_sod.report.files import write_results
+from mutualformer_sod.report.per_image import PerImageFile, read_pair
+from mutualformer_sod.report.remarks import complaints, row_marks
+from mutualformer_sod.report.results import Results
+from mutualformer_sod.report.tables import COLUMNS, DEFAULT_COLUMNS, check_columns
 
 EPILOG = """\
 Maps are read from MAPS/METHOD/SET/STEM.png, or from MAPS/METHOD/STEM.png where one set is
-evaluated. The set's folder needs its ground truths only. Writes OUTPUT/scores.json.
+evaluated. Of a set, its ground truths are all that is needed. Written to OUTPUT: scores.json,
+table.csv, table.md, table.tex, per_image.csv, curves.npz, and with --plots plots/SET.pdf and .png.
+Scores are kept in OUTPUT/cache.sqlite: run again after adding a method, and only that is computed.
 """
 
 
@@ -31,200 +41,247 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", nargs="+", required=True, metavar="ROOT", help="folders of sets")
-    parser.add_argument("--maps", type=Path, required=True, metavar="DIR", help="folder of methods")
-    parser.add_argument("--methods", nargs="+", metavar="M", help="only these (default: all)")
-    parser.add_argument("--sets", nargs="+", metavar="SET", help="only these sets (default: all)")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="for the results")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--data", nargs="+", required=True, metavar="ROOT", help="folders of sets")
+    add("--maps", type=Path, required=True, metavar="DIR", help="folder of methods")
+    add("--methods", nargs="+", metavar="M", help="only these (default: all)")
+    add("--sets", nargs="+", metavar="SET", help="only these (default: all)")
+    add("--output", type=Path, required=True, metavar="DIR", help="folder for the results")
+    add(
+        "--columns",
+        nargs="+",
+        default=DEFAULT_COLUMNS,
+        metavar="C",
+        help=f"measures in the tables, of: {' '.join(COLUMNS)}",
+    )
+    add("--digits", type=int, default=3, metavar="N", help="decimals in the tables (default: 3)")
+    add(
         "--no-normalize",
         action="store_true",
         help="take maps as v/255 instead of stretching each to its own minimum and maximum",
     )
-    parser.add_argument(
+    add(
         "--allow-missing",
         action="store_true",
         help="score the maps that are there, and mark the cell",
     )
-    parser.add_argument("--workers", type=int, metavar="N", help="processes (default: all cores)")
+    add(
+        "--compare",
+        nargs=2,
+        metavar=("A", "B"),
+        help="per-image differences of two methods with bootstrap intervals",
+    )
+    add("--published", action="store_true", help="add the paper's rows, marked as quoted")
+    add("--plots", action="store_true", help="draw the curves (needs matplotlib)")
+    add("--no-cache", action="store_true", help="compute every score anew")
+    add("--workers", type=int, metavar="N", help="processes (default: all cores)")
     return parser.parse_args()
+
+
+@dataclass
+class Job:
+    """A set to evaluate: its ground truths by stem, and a folder of maps a method."""
+
+    name: str
+    usual_count: int | None
+    ground_truths: dict[str, Path]
+    folders: list[MapFolder]
 
 
 def main() -> int:
     args = parse_arguments()
-    workers = len(os.sched_getaffinity(0)) if args.workers is None else args.workers
-    if workers < 1:
-        raise InputError(f"--workers {workers} is not usable: give 1 or more")
     cv2.setNumThreads(1)  # the work is shared by processes
+    columns = check_columns(args.columns)
+    workers = count_workers(args.workers)
+    if not 1 <= args.digits <= 15:
+        raise InputError(f"--digits {args.digits} is not usable: give 1 to 15")
+    if args.plots:
+        check_plotting()
     methods = list_methods(args.maps, args.methods)
+    absent = [name for name in args.compare or () if name not in methods]
+    if absent:
+        raise InputError(
+            f"--compare {name_list(absent)}: not evaluated; there: {name_list(methods)}"
+        )
+    jobs = find_jobs(args, methods)
+    prepare_output(args.output)
+    cells, notes = score_all(args, jobs, workers)
+    results = collect(args, jobs, cells, notes)
+    return report(args, columns, results, cells)
+
+
+def count_workers(asked: int | None) -> int:
+    """The number of processes: what was asked for, or the cores this process may use."""
+    if asked is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if asked < 1:
+        raise InputError(f"--workers {asked} is not usable: give 1 or more")
+    return asked
+
+
+def find_jobs(args: argparse.Namespace, methods: list[str]) -> list[Job]:
+    """Pair every method's maps with every set that has ground truth."""
     found = discover_sets(args.data, args.sets, need_gt=args.sets is not None)
-    sets = [item for item in found if item.has_gt]
+    sets: list[SodSet] = [item for item in found if item.has_gt]
     if not sets:
         raise InputError(f"--data {' '.join(args.data)}: no set with ground truth (a GT folder)")
     if len(sets) < len(found):
         left_out = name_list(item.name for item in found if not item.has_gt)
         print(f"left out, no ground truth: {left_out}")
-    args.output.mkdir(parents=True, exist_ok=True)
-    cells, notes = score_all(args, methods, sets, workers)
-    return report(args, sets, cells, notes)
-
-
-def score_all(
-    args: argparse.Namespace, methods: list[str], sets: list[SodSet], workers: int
-) -> tuple[list[Cell], list[str]]:
-    """Score every method on every set, with one pool of processes and one progress bar."""
-    work = []
+    jobs = []
     for item in sets:
         gts = {t.stem: t.gt for t in item.triplets}
+        single = len(sets) == 1
         folders = [
             find_map_folder(
-                args.maps, m, item.name, gts, only_set=len(sets) == 1, canonical_name=canonical_name
+                args.maps, m, item.name, gts, only_set=single, canonical_name=canonical_name
             )
             for m in methods
         ]
-        work.append((item, gts, folders))
-    if not any(folder.folder for _, _, folders in work for folder in folders):
+        jobs.append(Job(item.name, item.usual_count, gts, folders))
+    if not any(folder.maps for job in jobs for folder in job.folders):
         raise InputError(
             f"--maps {args.maps}: no map of {name_list(s.name for s in sets)}; maps are expected "
             f"as <method>/<set>/<stem>.png, e.g. {args.maps / methods[0] / sets[0].name}"
+            f"/{next(iter(jobs[0].ground_truths))}.png"
         )
+    return jobs
+
+
+def prepare_output(output: Path) -> None:
+    """Make the folder, and find out now rather than at the end whether it can be written to."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        probe = output / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"--output {output}: cannot be written to ({error.strerror}); give another folder"
+        ) from error
+
+
+def score_all(
+    args: argparse.Namespace, jobs: list[Job], workers: int
+) -> tuple[list[Cell], list[str]]:
+    """Score every method on every set, with one pool of processes and one progress bar."""
     cells, notes = [], []
-    total = sum(len(gts) for _, gts, _ in work)
-    with (
-        worker_pool(workers) if workers > 1 else nullcontext() as pool,
-        tqdm(total=total, unit="image", disable=None) as bar,
-    ):
-        for item, gts, folders in work:
-            bar.set_description(item.name)
+    with ExitStack() as stack:
+        pool = stack.enter_context(worker_pool(workers)) if workers > 1 else None
+        cache = None
+        if not args.no_cache:
+            cache = ScoreCache(args.output / "cache.sqlite", writable=True)
+            stack.callback(cache.close)
+        per_image = stack.enter_context(PerImageFile(args.output / "per_image.csv"))
+        total = sum(len(job.ground_truths) for job in jobs)
+        bar = stack.enter_context(tqdm(total=total, unit="image", disable=None))
+        for job in jobs:
+            bar.set_description(job.name)
+
+            def book(outcome: Outcome, name: str = job.name) -> None:
+                bar.update()
+                for method, image in outcome.scores.items():
+                    per_image.write(name, outcome.stem, method, image.scores, image.flags)
+
+            count = len(job.ground_truths)
             # A cell that cannot be complete is not worth the time, unless it is wanted as it is.
-            chosen = [f for f in folders if args.allow_missing or len(f.maps) == len(gts)]
+            chosen = [f for f in job.folders if args.allow_missing or len(f.maps) == count]
             scored, gt_notes = score_set(
                 chosen,
-                gts,
+                job.ground_truths,
                 normalize=not args.no_normalize,
+                cache=cache,
                 pool=pool,
                 workers=workers,
-                each=lambda _: bar.update(),
+                each=book,
             )
             done = {cell.folder.method: cell for cell in scored}
-            cells += [done.get(f.method) or Cell.unscored(f, len(gts)) for f in folders]
+            cells += [done.get(f.method) or Cell.unscored(f, count) for f in job.folders]
             notes += [
-                f"{item.name}: {len(stems)} ground truths, e.g. {stems[0]}: {note}"
+                f"{job.name}: {len(stems)} ground truths, e.g. {stems[0]}: {note}"
                 for note, stems in gt_notes.items()
             ]
     return cells, notes
 
 
-def report(
-    args: argparse.Namespace, sets: list[SodSet], cells: list[Cell], notes: list[str]
-) -> int:
-    """Print the table with its protocol, write scores.json, and return the exit status."""
-    usual = {item.name: item.usual_count for item in sets}
-    rows, scores = [], {}
+def collect(
+    args: argparse.Namespace, jobs: list[Job], cells: list[Cell], notes: list[str]
+) -> Results:
+    """Gather scores, marks, notes and protocol."""
+    usual = {job.name: job.usual_count for job in jobs}
+    results = Results(protocol_of(args, cells), notes=[*notes, *complaints(cells)])
     for cell in cells:
-        folder = cell.folder
-        usable = cell.images > 0 and (args.allow_missing or cell.problems == 0)
-        results = cell.evaluator.results() if usable else {}
-        if usable:
-            scores.setdefault(folder.method, {})[folder.set_name] = results
-        marks = row_marks(cell, usual[folder.set_name])
-        rows.append(Row(folder.set_name, folder.method, results, results.get("images", 0), marks))
-    protocol = protocol_of(args, cells)
-    result = {"protocol": protocol, "scores": scores}
-    write_text(args.output / "scores.json", json.dumps(result, indent=1) + "\n")
-    print(text_table(rows, DEFAULT_COLUMNS))
-    print(protocol_line(protocol))
-    for line in [*notes, *complaints(cells)]:
-        print(line)
-    failed = [c for c in cells if c.problems]
+        method, set_name = cell.folder.method, cell.folder.set_name
+        usable = is_usable(args, cell)
+        scores = cell.evaluator.results() if usable else {}
+        results.add(method, set_name, scores, row_marks(cell, usual[set_name]))
+    return results
+
+
+def is_usable(args: argparse.Namespace, cell: Cell) -> bool:
+    return cell.images > 0 and (args.allow_missing or cell.problems == 0)
+
+
+def report(
+    args: argparse.Namespace, columns: tuple[str, ...], results: Results, cells: list[Cell]
+) -> int:
+    """Write all files, print the table and comparison, and return the exit status."""
+    print(write_results(args.output, results, columns, args.digits, args.published))
+    curves: dict = {}
+    for cell in cells:
+        if is_usable(args, cell):
+            by_method = curves.setdefault(cell.folder.set_name, {})
+            by_method[cell.folder.method] = cell.evaluator.curves()
+    save_curves(args.output / "curves.npz", curves)
+    if args.plots and curves:
+        plot_curves(args.output / "plots", curves, results.protocol_lines()[0])
+    if args.compare:
+        pairs = read_pair(args.output / "per_image.csv", *args.compare)
+        for set_name, (first, second) in pairs.items():
+            print(comparison_text(set_name, *args.compare, compare(first, second)))
+    failed = [cell for cell in cells if cell.problems]
     if failed and not args.allow_missing:
         names = name_list(f"{c.folder.method}/{c.folder.set_name}" for c in failed)
         print(
-            f"evaluate.py: not scored: {names}; give the missing maps, or --allow-missing to score "
-            "what is there",
+            f"evaluate.py: not scored: {names} (see above); give the missing maps, or "
+            "--allow-missing to score what is there",
             file=sys.stderr,
         )
         return cli.EXIT_INPUT_ERROR
     return 0
 
 
-def row_marks(cell: Cell, usual_count: int | None) -> tuple[str, ...]:
-    """Footnotes of a row: another image count than the set's usual one, images without a map."""
-    marks = []
-    if usual_count is not None and usual_count != cell.expected:
-        marks.append(
-            f"{cell.folder.set_name} has {cell.expected} images here, usually {usual_count}"
-        )
-    if cell.problems:
-        marks.append(f"{cell.problems} of {cell.expected} images without a usable map")
-    return tuple(marks)
-
-
 def protocol_of(args: argparse.Namespace, cells: list[Cell]) -> dict:
     """How the scores were computed, and how the maps were made where their run.json says so."""
-    protocol = {
+    training = {c.folder.method: training_protocol(args.maps / c.folder.method) for c in cells}
+    return {
         "normalize": not args.no_normalize,
         "thresholds": 256,
         "aggregation": "curves averaged over the images, then maximum or mean",
         "resize": "8-bit maps to the ground truth's size, bilinear",
-        "resized": {f"{c.folder.method}/{c.folder.set_name}": len(c.resized) for c in cells},
         "version": __version__,
+        "resized": {f"{c.folder.method}/{c.folder.set_name}": len(c.resized) for c in cells},
+        "training": {method: text for method, text in training.items() if text is not None},
     }
-    training = {c.folder.method: training_protocol(args.maps / c.folder.method) for c in cells}
-    protocol["training"] = {method: text for method, text in training.items() if text is not None}
-    return protocol
 
 
 def training_protocol(method_folder: Path) -> object | None:
     """The "protocol" of the run.json that tools/test.py leaves beside the maps."""
     try:
-        return json.loads((method_folder / "run.json").read_text())["protocol"]
+        return json.loads((method_folder / "run.json").read_text(encoding="utf-8"))["protocol"]
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError):
         return "run.json not readable"
 
 
-def protocol_line(protocol: dict) -> str:
-    """The protocol as it stands under a table."""
-    normalized = "stretched to their own min-max" if protocol["normalize"] else "not normalized"
-    resized = sum(protocol["resized"].values())
-    lines = [
-        f"maps {normalized}; {protocol['thresholds']} thresholds; {protocol['aggregation']}; "
-        f"{resized} maps resized; mutualformer_sod {protocol['version']}"
-    ]
-    for method, training in protocol["training"].items():
-        lines.append(f"{method}: {json.dumps(training)}")
-    return "\n".join(lines)
-
-
-def complaints(cells: list[Cell]) -> list[str]:
-    """What is wrong or odd with the maps, by name."""
-    lines = []
-    for cell in cells:
-        where = f"{cell.folder.method}/{cell.folder.set_name}"
-        lines += [f"{where}: {text}" for text in folder_complaints(cell.folder)]
-        lines += [f"{where}: unreadable: {message}" for message in cell.unreadable]
-        if cell.resized:
-            lines.append(f"{where}: resized to the ground truth's size: {name_list(cell.resized)}")
-    return lines
-
-
-def folder_complaints(folder: MapFolder) -> list[str]:
-    """Maps that are missing, extra or there twice."""
-    if folder.folder is None:
-        return ["no folder of maps"]
-    named = {"missing": folder.missing, "of no image of the set": folder.extra}
-    named["there twice"] = folder.duplicate
-    return [f"{what}: {name_list(names)}" for what, names in named.items() if names]
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file by writing aside and renaming."""
-    aside = path.with_name(f".{path.name}.partial")
-    aside.write_text(text)
-    aside.replace(path)
+def run() -> int:
+    try:
+        return main()
+    except KeyboardInterrupt:
+        print("\nscores so far are kept; the same command goes on from there", file=sys.stderr)
+        raise
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(run)

@@ -31,6 +31,8 @@ from mutualformer_sod.metrics.overlap import overlap
 from mutualformer_sod.metrics.s_measure import s_measure
 from mutualformer_sod.metrics.weighted_f import weighted_f
 
+MEASURES_VERSION = 1  # of the numbers: raised when any of them changes, so that caches notice
+
 # Averaged over the images as they are; the maxima and means of curves are not, see `results`.
 MEAN_MEASURES = (
     "mae",
@@ -49,6 +51,8 @@ _TIE = 1e-9  # distance to a threshold far above the rounding of a mean, far bel
 # What the per-image file notes; the S-measure adds empty_quadrant and constant_quadrant.
 EMPTY_GT, FULL_GT = "empty_gt", "full_gt"
 CONSTANT_MAP, RESIZED, SINGLE_PIXEL = "constant_map", "resized", "single_pixel"
+OTHER_ASPECT = "other_aspect"  # resized from another aspect ratio: perhaps another image's map
+_ASPECT_TOLERANCE = 0.03  # relative; rounding a small map's sides explains no more
 
 
 @dataclass(frozen=True)
@@ -103,8 +107,11 @@ def score_image(
     levels = _eight_bits(np.asarray(pred))
     flags = []
     if levels.shape != gt.shape:
-        levels = cv2.resize(levels, gt.shape[::-1], interpolation=cv2.INTER_LINEAR)
         flags.append(RESIZED)
+        stretch = levels.shape[0] * gt.shape[1] / (levels.shape[1] * gt.shape[0])
+        if abs(np.log(stretch)) > _ASPECT_TOLERANCE:
+            flags.append(OTHER_ASPECT)
+        levels = cv2.resize(levels, gt.shape[::-1], interpolation=cv2.INTER_LINEAR)
     histogram = joint_histogram(levels, gt, normalize)
     s, s_flags = s_measure(histogram)
     scores = {"mae": mae(histogram), "s_measure": s}

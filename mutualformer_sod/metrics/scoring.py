@@ -8,17 +8,29 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
 
 import cv2
 
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.metrics.evaluator import RESIZED, Evaluator, ImageScores, score_image
+from mutualformer_sod.metrics.cache import ScoreCache, cache_key
+from mutualformer_sod.metrics.evaluator import (
+    OTHER_ASPECT,
+    RESIZED,
+    Evaluator,
+    ImageScores,
+    score_image,
+)
 from mutualformer_sod.metrics.folder import MapFolder
 from mutualformer_sod.metrics.ground_truth import GroundTruth
-from mutualformer_sod.metrics.images import read_ground_truth, read_saliency
+from mutualformer_sod.metrics.images import (
+    ground_truth_from_bytes,
+    read_bytes,
+    saliency_from_bytes,
+)
+from mutualformer_sod.metrics.swaps import SwapSearch
 
 _CHUNK = 4  # images a task: enough to hide its cost, few enough to share the end of a set
 _WINDOW = 8  # tasks in flight for each worker
@@ -33,13 +45,23 @@ class Pairing:
     maps: dict[str, Path]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Outcome:
-    """What became of a pairing: for each method its scores, or the message of what is wrong."""
+    """What became of a pairing: for each method its scores, or the message of what is wrong.
+
+    Attributes:
+        stem: of the image.
+        scores: method -> scores.
+        errors: method -> what is wrong with its map.
+        new: method -> cache key, for the scores that were not in the cache.
+        gt_error: what is wrong with the ground truth.
+        gt_note: how the ground truth was understood where it is not 0/255.
+    """
 
     stem: str
     scores: dict[str, ImageScores] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
+    new: dict[str, bytes] = field(default_factory=dict)
     gt_error: str = ""
     gt_note: str = ""
 
@@ -53,6 +75,8 @@ class Cell:
     evaluator: Evaluator
     unreadable: list[str] = field(default_factory=list)
     resized: list[str] = field(default_factory=list)
+    other_aspect: list[str] = field(default_factory=list)
+    swapped: list[tuple[str, str]] = field(default_factory=list)
 
     @classmethod
     def unscored(cls, folder: MapFolder, expected: int) -> Cell:
@@ -70,20 +94,46 @@ class Cell:
         return self.expected - self.images
 
 
-def score_pairing(pairing: Pairing, normalize: bool = True) -> Outcome:
-    """Read one ground truth and score every method's map of it."""
+def score_pairing(
+    pairing: Pairing, normalize: bool = True, cache_path: Path | None = None
+) -> Outcome:
+    """Read one ground truth and score every method's map of it, but for maps in the cache."""
+    outcome = Outcome(pairing.stem)
     try:
-        mask, note = read_ground_truth(pairing.gt)
+        gt_content = read_bytes(pairing.gt)
     except InputError as error:
-        return Outcome(pairing.stem, gt_error=str(error))
-    gt = GroundTruth(mask)
-    scores, errors = {}, {}
+        outcome.gt_error = str(error)
+        return outcome
+    cache = None if cache_path is None else _cache_for_reading(cache_path)
+    gt = None
     for method, path in pairing.maps.items():
         try:
-            scores[method] = score_image(read_saliency(path), gt, normalize=normalize)
+            content = read_bytes(path)
+            if cache is not None:
+                key = cache_key(content, gt_content, normalize)
+                if (known := cache.get(key)) is not None:
+                    outcome.scores[method], outcome.gt_note = known
+                    continue
+                outcome.new[method] = key
+            levels = saliency_from_bytes(content, path)
         except InputError as error:
-            errors[method] = str(error)
-    return Outcome(pairing.stem, scores, errors, gt_note=note)
+            outcome.errors[method] = str(error)
+            outcome.new.pop(method, None)
+            continue
+        if gt is None:
+            try:
+                mask, outcome.gt_note = ground_truth_from_bytes(gt_content, pairing.gt)
+            except InputError as error:
+                return Outcome(pairing.stem, gt_error=str(error))
+            gt = GroundTruth(mask)
+        outcome.scores[method] = score_image(levels, gt, normalize=normalize)
+    return outcome
+
+
+@lru_cache(maxsize=1)
+def _cache_for_reading(path: Path) -> ScoreCache:
+    """The process's own connection to the cache."""
+    return ScoreCache(path)
 
 
 def score_set(
@@ -91,6 +141,7 @@ def score_set(
     ground_truths: dict[str, Path],
     *,
     normalize: bool = True,
+    cache: ScoreCache | None = None,
     pool: Executor | None = None,
     workers: int = 1,
     each: Callable[[Outcome], None] = lambda _: None,
@@ -101,6 +152,7 @@ def score_set(
         folders: one `MapFolder` a method, of the same set.
         ground_truths: stem -> file.
         normalize: stretch every map to its own minimum and maximum.
+        cache: keeps scores, and gives those of files seen before.
         pool: processes to share the work with, see `worker_pool`; this process alone if None.
         workers: processes of the pool.
         each: called with every image's outcome, in the order of the ground truths.
@@ -110,40 +162,50 @@ def score_set(
         (note -> stems).
 
     Raises:
-        InputError: ground truths cannot be read; all are named.
+        InputError: a ground truth cannot be read; the first one is named, the others counted.
     """
     cells = [Cell(f, len(ground_truths), Evaluator(normalize)) for f in folders]
+    searches = [SwapSearch() for _ in folders]
     pairings = (
         Pairing(stem, gt, {f.method: f.maps[stem] for f in folders if stem in f.maps})
         for stem, gt in ground_truths.items()
     )
     notes: dict[str, list[str]] = {}
     bad_ground_truths = []
-    score = partial(score_pairing, normalize=normalize)
+    path = None if cache is None else cache.path
+    score = partial(score_pairing, normalize=normalize, cache_path=path)
     for outcome in _in_order(score, pairings, pool, workers):
+        for method, key in outcome.new.items():
+            cache.put(key, outcome.scores[method], outcome.gt_note)
         each(outcome)
         if outcome.gt_error:
             bad_ground_truths.append(outcome.gt_error)
         if outcome.gt_note:
             notes.setdefault(outcome.gt_note, []).append(outcome.stem)
-        for cell in cells:
-            _book(cell, outcome)
+        for cell, search in zip(cells, searches, strict=True):
+            _book(cell, search, outcome, ground_truths[outcome.stem])
     if bad_ground_truths:
         count = len(bad_ground_truths)
         more = f" (and {count - 1} more ground truths like it)" if count > 1 else ""
         raise InputError(bad_ground_truths[0] + more)
+    for cell, search in zip(cells, searches, strict=True):
+        cell.swapped = search.pairs()
     return cells, notes
 
 
-def _book(cell: Cell, outcome: Outcome) -> None:
+def _book(cell: Cell, search: SwapSearch, outcome: Outcome, gt: Path) -> None:
     method = cell.folder.method
     if method in outcome.errors:
         cell.unreadable.append(outcome.errors[method])
-    if method in outcome.scores:
-        image = outcome.scores[method]
-        cell.evaluator.add(image)
-        if RESIZED in image.flags:
-            cell.resized.append(outcome.stem)
+    if method not in outcome.scores:
+        return
+    image = outcome.scores[method]
+    cell.evaluator.add(image)
+    search.add(outcome.stem, image.scores["iou"], cell.folder.maps[outcome.stem], gt)
+    if RESIZED in image.flags:
+        cell.resized.append(outcome.stem)
+    if OTHER_ASPECT in image.flags:
+        cell.other_aspect.append(outcome.stem)
 
 
 def worker_pool(workers: int) -> ProcessPoolExecutor:

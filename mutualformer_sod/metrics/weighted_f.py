@@ -86,7 +86,7 @@ def _relief(levels: np.ndarray, values: np.ndarray, gt: GroundTruth) -> float:
 
 def _window_of_relief(levels: np.ndarray, values: np.ndarray, gt: GroundTruth) -> Window:
     """Rows and columns where the map is not 0, near the foreground; all of its own window."""
-    marked = cv2.compare(levels, int(np.count_nonzero(values == 0.0)), cv2.CMP_GE)
+    marked = (levels >= np.count_nonzero(values == 0.0)).view(np.uint8)
     left, top, width, height = cv2.boundingRect(marked)
     rows, columns = gt.window
     if not width:

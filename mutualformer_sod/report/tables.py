@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from mutualformer_sod.errors import InputError
 
@@ -58,6 +60,7 @@ class Row:
         scores: measure -> value; empty where the set could not be scored.
         images: number of images scored.
         marks: what the reader has to know of this row, e.g. "NJU2K has usually 500 images".
+        kind: "measured" here, "quoted" from a paper, or the "difference" of the two.
     """
 
     set_name: str
@@ -65,6 +68,7 @@ class Row:
     scores: dict[str, float]
     images: int
     marks: tuple[str, ...] = field(default=())
+    kind: Literal["measured", "quoted", "difference"] = "measured"
 
 
 def check_columns(names: Iterable[str]) -> tuple[str, ...]:
@@ -80,12 +84,40 @@ def check_columns(names: Iterable[str]) -> tuple[str, ...]:
     return names
 
 
-def format_score(value: float | None, digits: int = 3) -> str:
+def format_score(value: float | None, digits: int = 3, signed: bool = False) -> str:
     """A score with so many decimals and no leading zero, as papers print it; "-" for none."""
     if value is None:
         return "-"
-    text = f"{value:.{digits}f}"
-    return text[1:] if text.startswith("0.") else text
+    text = f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
+    return re.sub(r"^([+-]?)0\.", r"\1.", text)
+
+
+def cell_text(row: Row, column: str, digits: int) -> str:
+    """The text of one score of a row."""
+    return format_score(row.scores.get(column), digits, signed=row.kind == "difference")
+
+
+def images_text(row: Row) -> str:
+    """The number of images; none for a row that was not measured here."""
+    return str(row.images) if row.kind == "measured" else ""
+
+
+def rank_rows(rows: Sequence[Row], column: str) -> list[int | None]:
+    """Rank the measured rows of each set by one column, 1 for the best, at full precision.
+
+    Equal scores share a rank; rows that are quoted, differences or without a score have none.
+    """
+    sign = -1.0 if COLUMNS[column].larger_is_better else 1.0
+    by_set: dict[str, list[float]] = {}
+    for row in rows:
+        if row.kind == "measured" and column in row.scores:
+            by_set.setdefault(row.set_name, []).append(sign * row.scores[column])
+    return [
+        1 + sum(value < sign * row.scores[column] for value in by_set[row.set_name])
+        if row.kind == "measured" and column in row.scores
+        else None
+        for row in rows
+    ]
 
 
 def numbered_marks(rows: Sequence[Row]) -> dict[str, int]:
@@ -101,8 +133,8 @@ def text_table(rows: Sequence[Row], columns: Sequence[str], digits: int = 3) -> 
     cells = [["set", "images", "method", *titles]]
     for row in rows:
         noted = "".join(f"[{numbers[mark]}]" for mark in row.marks)
-        scores = [format_score(row.scores.get(name), digits) for name in columns]
-        cells.append([row.set_name, f"{row.images}{noted}", row.method, *scores])
+        scores = [cell_text(row, name, digits) for name in columns]
+        cells.append([row.set_name, f"{images_text(row)}{noted}", row.method, *scores])
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
     lines = [_text_line(line, widths) for line in cells]
     rule = "-" * len(lines[0])

@@ -1,0 +1,37 @@
+"""Writes an evaluation's tables to a folder, all from the same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mutualformer_sod.report.formats import csv_table, latex_table, markdown_table
+from mutualformer_sod.report.published import with_published
+from mutualformer_sod.report.results import Results, write_text
+from mutualformer_sod.report.tables import text_table
+
+
+def write_results(
+    output: Path,
+    results: Results,
+    columns: Sequence[str],
+    digits: int = 3,
+    published: bool = False,
+) -> str:
+    """Write scores.json, table.csv, table.md and table.tex; return the table for the screen.
+
+    Args:
+        output: an existing folder.
+        results: the scores, protocol, marks and notes.
+        columns: measures to show; scores.json holds all.
+        digits: decimals in the tables; CSV and JSON hold full precision.
+        published: put the paper's rows and the differences beside the measured ones.
+    """
+    rows, protocol = results.rows(), results.protocol_lines()
+    if published:
+        rows = with_published(rows)
+    write_text(output / "scores.json", results.to_json())
+    write_text(output / "table.csv", csv_table(rows, columns, protocol))
+    write_text(output / "table.md", markdown_table(rows, columns, protocol, digits))
+    write_text(output / "table.tex", latex_table(rows, columns, protocol, digits))
+    return "\n".join([text_table(rows, columns, digits), *protocol, *results.notes])

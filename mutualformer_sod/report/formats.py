@@ -1,0 +1,154 @@
+"""The table in the formats of spreadsheets, web pages and papers: CSV, Markdown, LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from itertools import groupby
+
+from mutualformer_sod.report.tables import (
+    COLUMNS,
+    Column,
+    Row,
+    cell_text,
+    images_text,
+    numbered_marks,
+    rank_rows,
+)
+
+_LATEX_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': "''",
+    "†": r"\textsuperscript{\textdagger}",
+    "−": r"$-$",
+    "→": r"$\rightarrow$",
+    "Δ": r"$\Delta$",
+}
+_LATEX_HEAD = r"""% needs \usepackage{booktabs}; \usepackage[T1]{fontenc} is advised
+% best, second and third of the measured methods of a set, ranked at full precision
+\providecommand{\sodbest}[1]{\textbf{#1}}
+\providecommand{\sodsecond}[1]{\underline{#1}}
+\providecommand{\sodthird}[1]{\textit{#1}}
+\providecommand{\sodup}{$\uparrow$}
+\providecommand{\soddown}{$\downarrow$}
+"""
+_LATEX_RANKS = {1: r"\sodbest", 2: r"\sodsecond", 3: r"\sodthird"}
+_MARKDOWN_RANKS = {1: "**{}**", 2: "<u>{}</u>", 3: "*{}*"}
+
+
+def csv_table(rows: Sequence[Row], columns: Sequence[str], protocol: Sequence[str]) -> str:
+    """Return the table as CSV: full precision, a rank beside each score, the protocol as comments.
+
+    Comment lines start with "#" and stand at the end; `pandas.read_csv(..., comment="#")` skips
+    them.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    ranks = {name: rank_rows(rows, name) for name in columns}
+    titles = [title for name in columns for title in (name, f"{name}_rank")]
+    writer.writerow(["set", "images", "method", "kind", *titles, "marks"])
+    for i, row in enumerate(rows):
+        values: list[object] = []
+        for name in columns:
+            values += [row.scores.get(name, ""), ranks[name][i] or ""]
+        head = [row.set_name, images_text(row), row.method, row.kind]
+        writer.writerow([*head, *values, "; ".join(row.marks)])
+    return text.getvalue() + "".join(f"# {line}\n" for line in protocol)
+
+
+def markdown_table(
+    rows: Sequence[Row], columns: Sequence[str], protocol: Sequence[str], digits: int = 3
+) -> str:
+    """Return the table as Markdown: best bold, second underlined, third italic, per set."""
+    numbers = numbered_marks(rows)
+    ranks = {name: rank_rows(rows, name) for name in columns}
+    titles = [f"{COLUMNS[name].title} {COLUMNS[name].arrow}" for name in columns]
+    lines = [_markdown_line(["Set", "Images", "Method", *titles])]
+    lines.append(_markdown_line([":--", "--:", ":--", *["--:"] * len(columns)]))
+    for i, row in enumerate(rows):
+        noted = "".join(f"<sup>{numbers[mark]}</sup>" for mark in row.marks)
+        scores = [
+            _MARKDOWN_RANKS.get(ranks[name][i], "{}").format(cell_text(row, name, digits))
+            for name in columns
+        ]
+        names = [_escape_markdown(name) for name in (row.set_name, row.method)]
+        lines.append(_markdown_line([names[0], images_text(row) + noted, names[1], *scores]))
+    lines.append("")
+    lines += [f"<sup>{n}</sup> {_escape_markdown(mark)}  " for mark, n in numbers.items()]
+    lines.append("Per set: **best**, <u>second</u>, *third*.  ")
+    lines += [f"{_escape_markdown(line)}  " for line in protocol]
+    return "\n".join(lines) + "\n"
+
+
+def _markdown_line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _escape_markdown(text: str) -> str:
+    for character in "\\`*_|[]<":
+        text = text.replace(character, f"\\{character}")
+    return text
+
+
+def latex_table(
+    rows: Sequence[Row], columns: Sequence[str], protocol: Sequence[str], digits: int = 3
+) -> str:
+    r"""Return a LaTeX table (booktabs) with its macros: \input it, or redefine them before."""
+    numbers = numbered_marks(rows)
+    ranks = {name: rank_rows(rows, name) for name in columns}
+    arrows = {
+        name: r"\sodup" if COLUMNS[name].larger_is_better else r"\soddown" for name in columns
+    }
+    titles = [f"${COLUMNS[name].latex}$\\,{arrows[name]}" for name in columns]
+    lines = [r"\begin{tabular}{lrl" + "c" * len(columns) + "}", r"\toprule"]
+    lines.append(_latex_line(["Set", "Images", "Method", *titles]))
+    for _, group in groupby(range(len(rows)), key=lambda i: rows[i].set_name):
+        lines.append(r"\midrule")
+        for i in group:
+            row = rows[i]
+            noted = ",".join(str(numbers[mark]) for mark in row.marks)
+            images = images_text(row) + (rf"\textsuperscript{{{noted}}}" if noted else "")
+            scores = [_latex_score(row, name, digits, ranks[name][i]) for name in columns]
+            names = [escape_latex(name) for name in (row.set_name, row.method)]
+            lines.append(_latex_line([names[0], images, names[1], *scores]))
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    feet = [rf"\textsuperscript{{{n}}}\,{escape_latex(mark)}" for mark, n in numbers.items()]
+    feet += [escape_latex(line) for line in protocol]
+    notes = "\\\\\n".join(feet)
+    return _LATEX_HEAD + "\n".join(lines) + f"\n\n\\smallskip\n{{\\footnotesize\n{notes}\n\\par}}\n"
+
+
+def _latex_title(column: Column) -> str:
+    arrow = r"\sodup" if column.larger_is_better else r"\soddown"
+    return rf"${column.latex}$\,{arrow}"
+
+
+def _latex_line(cells: Sequence[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def _latex_score(row: Row, column: str, digits: int, rank: int | None) -> str:
+    text = cell_text(row, column, digits)
+    if row.kind == "difference":
+        text = f"${text}$"
+    elif text == "-":
+        text = "--"
+    return f"{_LATEX_RANKS[rank]}{{{text}}}" if rank in _LATEX_RANKS else text
+
+
+def escape_latex(text: str) -> str:
+    """Return the text with LaTeX's special characters made harmless."""
+    return "".join(_LATEX_SPECIAL.get(character, character) for character in text)
