@@ -34,7 +34,7 @@ class EncoderConfig:
     backbone: str = "deit_small_patch16_224"  # any timm model with features (ViT or hierarchical)
     taps: tuple[int, ...] = (3, 6, 9, 12)  # ViT: blocks tapped, counted from 1; else ignored
     share: bool = False  # one set of weights for both streams, normalisation layers individual
-    stem: str = "patch"  # "conv": strided 3x3 convolutions in place of the patch projection
+    stem: str = "patch"  # ViT: "conv" puts strided 3x3 convolutions for the patch projection
     encoder_drop_path: float = 0.0
 
     def __post_init__(self) -> None:

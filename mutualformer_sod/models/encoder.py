@@ -88,8 +88,6 @@ class _Backbone(nn.Module):
             if config.stem == "conv":
                 self.body.patch_embed.proj = conv_stem(self.channels[0], self.strides[0])
         else:
-            if config.stem != "patch":
-                raise InputError(f"stem={config.stem!r} replaces a ViT's patch projection only")
             self.channels = list(info.channels())
             self.strides = list(info.reduction())
 
