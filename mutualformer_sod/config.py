@@ -19,6 +19,7 @@ AFFINITIES = ("sum", "mean")
 INITIALS = ("identity", "affinity")
 FUSIONS = ("mutualformer",)
 STEMS = ("patch", "conv")
+DEPTH_RULES = ("minmax", "range", "percentile")
 LOSSES = ("weighted", "f3net-released")
 
 
@@ -124,6 +125,7 @@ class ModelConfig:
 
     preset: str = "small"
     image_size: int = 384  # pixels a side; the size a model is built for, others work too
+    depth_rule: str = "minmax"  # how a depth map becomes [0, 1], see data.depth.depth_to_unit
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
@@ -134,6 +136,9 @@ class ModelConfig:
             "image_size",
             self.image_size,
             "a whole number of pixels, 32 or more",
+        )
+        _check(
+            self.depth_rule in DEPTH_RULES, "depth_rule", self.depth_rule, ", ".join(DEPTH_RULES)
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -216,7 +221,7 @@ def make_config(preset: str = "small", **overrides: Any) -> ModelConfig:
 
 def field_owners() -> dict[str, str]:
     """Map every override's name to the part that owns it (``model`` for the top level)."""
-    owners = {"image_size": "model"}
+    owners = {"image_size": "model", "depth_rule": "model"}
     for part, cls in (
         ("encoder", EncoderConfig),
         ("fusion", FusionConfig),

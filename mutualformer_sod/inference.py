@@ -140,10 +140,10 @@ class Predictor:
         """
         if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
             raise InputError(f"rgb is {rgb.shape} {rgb.dtype}: give (H, W, 3) uint8")
-        if depth is not None and depth.ndim != 2:
-            raise InputError(f"depth is {depth.shape}: give (H, W)")
+        if depth is not None and depth.shape != rgb.shape[:2]:
+            raise InputError(f"depth is {depth.shape}: give {rgb.shape[:2]}, the size of rgb")
         if depth is not None and encoding is not None:
-            depth = depth_to_unit(depth, encoding)
+            depth = depth_to_unit(depth, encoding, self.model.config.depth_rule)
         rgb_tensor, depth_tensor, _ = resize_triplet(rgb, depth, None, (self.size, self.size))
         logits = self.logits(
             rgb_tensor[None], None if depth_tensor is None else depth_tensor[None], None

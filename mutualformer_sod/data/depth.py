@@ -21,6 +21,7 @@ from typing import Literal
 import numpy as np
 from tqdm import tqdm
 
+from mutualformer_sod.config import DEPTH_RULES
 from mutualformer_sod.data.depth_kind import DepthSample, DepthUnits, tell_units
 from mutualformer_sod.data.holes import fill_holes, find_holes
 from mutualformer_sod.data.io import read_depth
@@ -29,7 +30,6 @@ from mutualformer_sod.errors import InputError
 
 Near = Literal["white", "black"]
 DepthRule = Literal["minmax", "range", "percentile"]
-DEPTH_RULES: tuple[str, ...] = ("minmax", "range", "percentile")
 
 WEAK_MARGIN = 0.2
 """Below this margin a decision is reported as weak, and ``--near strict`` stops.

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from mutualformer_sod.config import TrainConfig
+from mutualformer_sod.config import ModelConfig, TrainConfig
 from mutualformer_sod.data.dataset import SodDataset
 from mutualformer_sod.data.depth import DepthEncoding, decide_encodings
 from mutualformer_sod.data.layout import SodSet, discover_protocol, discover_sets
@@ -76,7 +76,7 @@ class TrainingData:
         }
 
 
-def gather_training_data(config: TrainConfig, size: int) -> TrainingData:
+def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingData:
     """Find the sets, decide their depth encodings, and split off what validates.
 
     Raises:
@@ -93,11 +93,11 @@ def gather_training_data(config: TrainConfig, size: int) -> TrainingData:
         train_parts.append(dataclasses.replace(sod_set, triplets=tuple(train)))
         if held:
             val_parts.append(dataclasses.replace(sod_set, triplets=tuple(held)))
-    common = {"encodings": encodings, "seed": config.seed}
+    common = {"encodings": encodings, "depth_rule": model.depth_rule, "seed": config.seed}
     train = SodDataset(
-        train_parts, size, augment=True, depth_dropout=config.depth_dropout, **common
+        train_parts, model.image_size, augment=True, depth_dropout=config.depth_dropout, **common
     )
-    val = SodDataset(val_parts, size, **common) if val_parts else None
+    val = SodDataset(val_parts, model.image_size, **common) if val_parts else None
     return TrainingData(
         train,
         val,

@@ -94,7 +94,13 @@ def _map_set(
 ) -> float:
     if not sod_set.triplets:
         return 0.0
-    dataset = SodDataset([sod_set], predictor.size, encodings=encodings, with_gt=False)
+    dataset = SodDataset(
+        [sod_set],
+        predictor.size,
+        encodings=encodings,
+        depth_rule=predictor.model.config.depth_rule,
+        with_gt=False,
+    )
     loader = DataLoader(
         dataset,
         batch_size=batch_size,

@@ -58,7 +58,7 @@ def train(
     if state is not None and state["epoch"] >= config.epochs:
         print(f"{output}: this run is finished ({config.epochs} epochs): nothing to do")
         return output
-    data = gather_training_data(config, make_config(config.preset, **overrides).image_size)
+    data = gather_training_data(config, make_config(config.preset, **overrides))
     torch.manual_seed(config.seed)
     run = _Run(config, overrides, data, pick_device(config.device))
     # Only now: whatever can be wrong with the options leaves no folder behind.

@@ -44,7 +44,7 @@ def test_random_arrays_are_scored_or_refused():
         scored += 1
         # E divides by N - 1, as the reference does: up to 2 for an image of two pixels.
         assert all(-1e-9 <= value <= 2.0 + 1e-9 for value in image.scores.values()), image.scores
-    assert scored > 500
+    assert scored > 300
     assert all(math.isfinite(value) for value in evaluator.results().values())
 
 

@@ -164,7 +164,7 @@ def test_overrides_reach_every_field_of_the_configuration():
     values = {"epsilon": 0.5, "share": False, "image_size": 96, "decoder_width": 32, "steps": 3}
     model = build_model("tiny", **values)
     config = model.config.to_dict()
-    flat = {"image_size": config["image_size"]}
+    flat = {name: config[name] for name in ("image_size", "depth_rule")}
     for part in ("encoder", "fusion", "decoder"):
         flat |= config[part]
     assert values.items() <= flat.items()
