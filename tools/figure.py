@@ -1,0 +1,74 @@
+"""Draw a figure: colour, depth, the maps of some methods, and ground truth, a row an image."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import cv2
+
+from mutualformer_sod import cli
+from mutualformer_sod.data.depth import decide_encodings, depth_to_unit
+from mutualformer_sod.data.io import read_depth, read_gt, read_rgb
+from mutualformer_sod.data.layout import SodSet, discover_sets
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.files import replacing
+from mutualformer_sod.report.figure import picture_grid
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", nargs="+", required=True, metavar="ROOT", help="folders of sets")
+    parser.add_argument("--sets", nargs="+", metavar="SET", help="only these sets (default: all)")
+    parser.add_argument("--maps", type=Path, required=True, metavar="DIR", help="folder of methods")
+    parser.add_argument("--methods", nargs="+", metavar="M", help="only these (default: all)")
+    parser.add_argument("--stems", nargs="+", metavar="STEM", help="only these images")
+    parser.add_argument("--limit", type=int, default=6, metavar="N", help="images a set (6)")
+    parser.add_argument("--near", nargs="+", default=["auto"], metavar="SIDE", help="as in test.py")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="a .png file")
+    parser.add_argument("--overwrite", action="store_true", help="replace the file")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_arguments()
+    if args.output.suffix.lower() != ".png":
+        raise InputError(f"--output {args.output}: give a .png file")
+    if args.output.exists() and not args.overwrite:
+        raise InputError(f"--output {args.output}: exists: give another file, or --overwrite")
+    if not args.maps.is_dir():
+        raise InputError(f"--maps {args.maps}: no such folder")
+    methods = args.methods or sorted(item.name for item in args.maps.iterdir() if item.is_dir())
+    sets = discover_sets(args.data, args.sets, need_rgb=True)
+    encodings = decide_encodings(sets, args.near)
+    rows = []
+    for sod_set in sets:
+        rows += figure_rows(sod_set, encodings.get(sod_set.name), args, methods)
+    if not rows:
+        raise InputError(f"--stems {' '.join(args.stems or [])}: no such image in the sets")
+    grid = picture_grid(rows, ["RGB", "depth", *methods, "ground truth"])
+    with replacing(args.output) as temporary:
+        cv2.imwrite(str(temporary), grid[..., ::-1])
+    print(f"{len(rows)} images: {args.output}")
+
+
+def figure_rows(sod_set: SodSet, encoding, args: argparse.Namespace, methods: list[str]) -> list:
+    """One list of pictures for each chosen image of a set."""
+    rows = []
+    triplets = [t for t in sod_set.triplets if args.stems is None or t.stem in args.stems]
+    for triplet in triplets[: args.limit]:
+        row = [read_rgb(triplet.rgb), None]
+        if triplet.depth is not None:
+            row[1] = depth_to_unit(read_depth(triplet.depth), encoding)
+        for method in methods:
+            path = args.maps / method / sod_set.name / f"{triplet.stem}.png"
+            row.append(read_depth(path) if path.exists() else None)
+        rows.append([*row, read_gt(triplet.gt) if triplet.gt is not None else None])
+    return rows
+
+
+if __name__ == "__main__":
+    cli.run(main)
