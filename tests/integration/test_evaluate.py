@@ -8,49 +8,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from evaluation_runs import STEMS, TOOL, evaluate, make_bench, make_pair, refused, scores
 
 from mutualformer_sod.metrics.evaluator import Evaluator
-
-TOOL = Path(__file__).parents[2] / "tools" / "evaluate.py"
-STEMS = [f"image_{i}" for i in range(6)]
-
-
-def make_pair(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    gt = np.zeros((48, 64), np.uint8)
-    cv2.circle(gt, (int(rng.integers(15, 50)), int(rng.integers(12, 36))), 10, 255, -1)
-    noise = rng.integers(-30, 30, gt.shape)
-    pred = cv2.GaussianBlur(gt, (0, 0), 2.0).astype(int) + noise
-    return np.clip(pred, 0, 255).astype(np.uint8), gt
 
 
 @pytest.fixture
 def bench(tmp_path) -> Path:
-    """One set of ground truths and the maps of two methods."""
-    for folder in ("data/MINI/GT", "maps/ours/MINI", "maps/theirs/MINI"):
-        (tmp_path / folder).mkdir(parents=True)
-    for seed, stem in enumerate(STEMS):
-        pred, gt = make_pair(seed)
-        cv2.imwrite(str(tmp_path / f"data/MINI/GT/{stem}.png"), gt)
-        cv2.imwrite(str(tmp_path / f"maps/ours/MINI/{stem}.png"), pred)
-        cv2.imwrite(str(tmp_path / f"maps/theirs/MINI/{stem}.png"), 255 - pred)
-    return tmp_path
-
-
-def evaluate(bench: Path, *flags: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(TOOL), "--data", "data", "--maps", "maps", "--output", "out"]
-    return subprocess.run([*command, *flags], cwd=bench, capture_output=True, text=True)
-
-
-def scores(bench: Path) -> dict:
-    return json.loads((bench / "out/scores.json").read_text())
-
-
-def refused(result: subprocess.CompletedProcess) -> str:
-    """The one line of a refusal."""
-    assert result.returncode == 2
-    assert "Traceback" not in result.stderr
-    return result.stderr.strip().splitlines()[-1]
+    return make_bench(tmp_path)
 
 
 def test_scores_are_those_of_the_evaluator(bench):

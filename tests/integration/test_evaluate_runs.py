@@ -1,0 +1,228 @@
+"""tools/evaluate.py in adversity: damage, interruption, repetition, and all its files."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from evaluation_runs import STEMS, TOOL, evaluate, make_bench, refused, scores
+
+MERGE = TOOL.with_name("merge_scores.py")
+
+
+@pytest.fixture
+def bench(tmp_path) -> Path:
+    return make_bench(tmp_path)
+
+
+def per_image(folder: Path) -> list[dict[str, str]]:
+    with (folder / "out/per_image.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_all_files_are_written(bench):
+    assert evaluate(bench).returncode == 0
+    written = {path.name for path in (bench / "out").iterdir()}
+    tables = {"scores.json", "table.csv", "table.md", "table.tex"}
+    assert written == tables | {"per_image.csv", "curves.npz", "cache.sqlite"}
+
+
+def test_per_image_file_names_special_images(bench):
+    cv2.imwrite(str(bench / "data/MINI/GT/image_0.png"), np.zeros((48, 64), np.uint8))
+    cv2.imwrite(str(bench / "data/MINI/GT/image_1.png"), np.full((48, 64), 255, np.uint8))
+    assert evaluate(bench).returncode == 0
+    flags = {row["image"]: row["flags"] for row in per_image(bench)}
+    assert (flags["image_0"], flags["image_1"], flags["image_2"]) == ("empty_gt", "full_gt", "")
+
+
+def test_curves_hold_every_method(bench):
+    evaluate(bench)
+    with np.load(bench / "out/curves.npz") as curves:
+        assert curves["thresholds"].tolist() == list(range(255, -1, -1))
+        assert curves["MINI/ours/precision"].shape == (256,)
+        expected = scores(bench)["scores"]["theirs"]["MINI"]["max_f"]
+        assert curves["MINI/theirs/f"].max() == pytest.approx(expected)
+
+
+def test_plots_are_drawn(bench):
+    pytest.importorskip("matplotlib")
+    assert evaluate(bench, "--plots").returncode == 0
+    assert {path.name for path in (bench / "out/plots").iterdir()} == {"MINI.pdf", "MINI.png"}
+
+
+def test_columns_and_comparison(bench):
+    result = evaluate(bench, "--columns", "iou", "ber", "--compare", "ours", "theirs")
+    assert result.returncode == 0
+    assert "IoU↑" in result.stdout and "maxE" not in result.stdout.split("protocol")[0]
+    assert "ours − theirs, 6 images" in result.stdout
+
+
+def test_published_rows_stand_beside_measured_ones(bench):
+    (bench / "data/MINI").rename(bench / "data/SIP")
+    for method in ("ours", "theirs"):
+        (bench / f"maps/{method}/MINI").rename(bench / f"maps/{method}/SIP")
+    out = evaluate(bench, "--published").stdout
+    assert "TriTransNet†" in out and "ours − MutualFormer†" in out and "quoted" in out
+
+
+def test_damage_is_named_file_by_file(bench):
+    maps = bench / "maps/ours/MINI"
+    content = bytearray((maps / "image_0.png").read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    (maps / "image_0.png").write_bytes(content)
+    (maps / "image_1.png").unlink()
+    (maps / "image_2.png").unlink()
+    shutil.copy(maps / "image_3.png", maps / "stray.png")
+    shutil.copy(maps / "image_4.png", maps / "image_4.bmp")
+    result = evaluate(bench, "--allow-missing")
+    assert result.returncode == 0
+    assert "image_0.png: truncated or damaged" in result.stdout
+    assert "missing: image_1, image_2" in result.stdout
+    assert "of no image of the set: stray.png" in result.stdout
+    assert "there twice: image_4" in result.stdout
+    assert "4 of 6 images without a usable map" in result.stdout
+    assert scores(bench)["scores"]["ours"]["MINI"]["images"] == 2
+
+
+def test_stray_maps_alone_do_not_stop_a_set(bench):
+    shutil.copy(bench / "maps/ours/MINI/image_3.png", bench / "maps/ours/MINI/stray.png")
+    result = evaluate(bench)
+    assert result.returncode == 0
+    assert "stray.png" in result.stdout
+
+
+def swap(first: Path, second: Path) -> None:
+    aside = first.with_suffix(".aside")
+    first.rename(aside)
+    second.rename(first)
+    aside.rename(second)
+
+
+def test_swapped_maps_of_equal_size_are_suspected(bench):
+    for stem, column in (("image_1", 16), ("image_4", 48)):
+        gt = cv2.circle(np.zeros((48, 64), np.uint8), (column, 24), 11, 255, -1)
+        cv2.imwrite(str(bench / f"data/MINI/GT/{stem}.png"), gt)
+        cv2.imwrite(str(bench / f"maps/ours/MINI/{stem}.png"), cv2.blur(gt, (5, 5)))
+        cv2.imwrite(str(bench / f"maps/theirs/MINI/{stem}.png"), cv2.blur(gt, (5, 5)))
+    maps = bench / "maps/ours/MINI"
+    swap(maps / "image_1.png", maps / "image_4.png")
+    result = evaluate(bench)
+    assert result.returncode == 0
+    suspicions = [line for line in result.stdout.splitlines() if "swapped?" in line]
+    assert len(suspicions) == 1
+    assert "ours/MINI" in suspicions[0] and "image_1 and image_4" in suspicions[0]
+
+
+def test_swapped_maps_of_another_size_are_named(bench):
+    gt = np.zeros((64, 48), np.uint8)
+    gt[20:50, 10:30] = 255
+    cv2.imwrite(str(bench / "data/MINI/GT/image_5.png"), gt)
+    for method in ("ours", "theirs"):
+        cv2.imwrite(str(bench / f"maps/{method}/MINI/image_5.png"), gt)
+    maps = bench / "maps/ours/MINI"
+    swap(maps / "image_2.png", maps / "image_5.png")
+    out = evaluate(bench).stdout
+    assert "resized to the ground truth's size: image_2, image_5" in out
+    assert "another aspect ratio than the ground truth, swapped?: image_2, image_5" in out
+
+
+def test_a_folder_without_maps_is_named(bench):
+    for path in (bench / "maps/ours/MINI").iterdir():
+        path.unlink()
+    result = evaluate(bench)
+    assert "ours/MINI" in refused(result)
+    assert "ours/MINI: no maps" in result.stdout
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(bench):
+    (bench / "out").write_text("a file in the way")
+    assert "--output out: cannot be written to" in refused(evaluate(bench))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_output_is_refused(bench):
+    (bench / "out").mkdir(mode=0o555)
+    assert "cannot be written to (Permission denied)" in refused(evaluate(bench))
+
+
+def test_a_second_run_takes_known_scores_and_notices_a_changed_map(bench):
+    evaluate(bench)
+    before = scores(bench)["scores"]
+    assert evaluate(bench).returncode == 0
+    assert scores(bench)["scores"] == before
+    shutil.copy(bench / "maps/theirs/MINI/image_0.png", bench / "maps/ours/MINI/image_0.png")
+    evaluate(bench)
+    cached = scores(bench)["scores"]
+    evaluate(bench, "--no-cache")
+    assert cached == scores(bench)["scores"]
+    assert cached["ours"] != before["ours"] and cached["theirs"] == before["theirs"]
+
+
+def test_only_a_new_method_is_computed(bench):
+    evaluate(bench, "--methods", "ours")
+    # Whatever the cache says of a known pair is taken: proof that it is not computed again.
+    with sqlite3.connect(bench / "out/cache.sqlite") as cache:
+        (text,) = cache.execute("SELECT scores FROM images LIMIT 1").fetchone()
+        content = json.loads(text)
+        content["scores"]["mae"] += 6.0
+        cache.execute("UPDATE images SET scores = ? WHERE scores = ?", (json.dumps(content), text))
+    evaluate(bench, "--workers", "2")
+    found = scores(bench)["scores"]
+    assert found["ours"]["MINI"]["mae"] > 1.0 > found["theirs"]["MINI"]["mae"]
+
+
+def test_an_interrupted_run_leaves_no_table_and_goes_on(bench):
+    data, maps = bench / "data/MINI/GT", bench / "maps/ours/MINI"
+    for i in range(600):
+        shutil.copy(data / "image_0.png", data / f"copy_{i}.png")
+        map_of = cv2.imread(str(maps / "image_0.png"), cv2.IMREAD_GRAYSCALE)
+        map_of[0, 0], map_of[0, 1] = i % 256, i // 256
+        cv2.imwrite(str(maps / f"copy_{i}.png"), map_of)
+    flags = ["--data", "data", "--maps", "maps", "--methods", "ours", "--output", "out"]
+    command = [sys.executable, str(TOOL), *flags, "--workers", "1"]
+    running = subprocess.Popen(command, cwd=bench, stderr=subprocess.PIPE, text=True)
+    cache = bench / "out/cache.sqlite"
+    deadline = time.monotonic() + 60
+    while not (cache.exists() and cache.stat().st_size > 100_000) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    running.send_signal(signal.SIGINT)
+    _, errors = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "scores so far are kept" in errors and "Traceback" not in errors
+    assert not (bench / "out/scores.json").exists()
+    assert not (bench / "out/per_image.csv").exists()
+    assert evaluate(bench, "--methods", "ours").returncode == 0
+    assert scores(bench)["scores"]["ours"]["MINI"]["images"] == 600 + len(STEMS)
+
+
+def merge(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(MERGE), *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+def test_separate_runs_merge_into_the_table_of_one(bench):
+    evaluate(bench)
+    together = scores(bench)["scores"]
+    evaluate(bench, "--methods", "ours", "--output", "one")
+    evaluate(bench, "--methods", "theirs", "--output", "two")
+    assert merge(bench, "one/scores.json", "two/scores.json", "--output", "both").returncode == 0
+    assert json.loads((bench / "both/scores.json").read_text())["scores"] == together
+    again = merge(bench, "one/scores.json", "--output", "both")
+    assert "--overwrite" in refused(again)
+
+
+def test_merging_refuses_another_protocol(bench):
+    evaluate(bench, "--methods", "ours", "--output", "one")
+    evaluate(bench, "--methods", "theirs", "--output", "two", "--no-normalize")
+    result = merge(bench, "one/scores.json", "two/scores.json", "--output", "both")
+    assert "normalize" in refused(result)
+    assert not (bench / "both").exists()

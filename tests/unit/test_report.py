@@ -1,0 +1,212 @@
+"""Tables, ranks, published rows, comparison and merging."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.report.comparison import compare
+from mutualformer_sod.report.formats import csv_table, escape_latex, latex_table, markdown_table
+from mutualformer_sod.report.per_image import PerImageFile, read_pair
+from mutualformer_sod.report.published import with_published
+from mutualformer_sod.report.results import Results
+from mutualformer_sod.report.tables import (
+    COLUMNS,
+    DEFAULT_COLUMNS,
+    Row,
+    check_columns,
+    format_score,
+    rank_rows,
+    text_table,
+)
+
+PROTOCOL = {
+    "normalize": True,
+    "thresholds": 256,
+    "aggregation": "mean of curves",
+    "resize": "bilinear",
+    "version": "0",
+}
+
+
+def row(method: str, s: float, mae: float, set_name: str = "SIP", **more) -> Row:
+    return Row(set_name, method, {"s_measure": s, "mae": mae}, 929, **more)
+
+
+def results(**methods: float) -> Results:
+    made = Results(dict(PROTOCOL))
+    for method, s in methods.items():
+        made.add(method, "SIP", {"images": 929, "s_measure": s}, [])
+    return made
+
+
+def test_ranks_use_full_precision_and_the_direction_of_the_measure():
+    rows = [row("a", 0.9001, 0.04), row("b", 0.9002, 0.03), row("c", 0.9001, 0.05)]
+    assert rank_rows(rows, "s_measure") == [2, 1, 2]
+    assert rank_rows(rows, "mae") == [2, 1, 3]
+
+
+def test_ranks_are_those_within_a_set():
+    rows = [row("a", 0.5, 0.1), row("a", 0.4, 0.1, "DES"), row("b", 0.3, 0.1, "DES")]
+    assert rank_rows(rows, "s_measure") == [1, 1, 2]
+
+
+def test_quoted_rows_and_missing_scores_are_not_ranked():
+    rows = [row("paper", 0.99, 0.01, kind="quoted"), row("a", 0.5, 0.1), Row("SIP", "b", {}, 0)]
+    assert rank_rows(rows, "s_measure") == [None, 1, None]
+
+
+@pytest.mark.parametrize(
+    ("value", "signed", "text"),
+    [
+        (0.92249, False, ".922"),
+        (1.0, False, "1.000"),
+        (None, False, "-"),
+        (-0.0123, True, "-.012"),
+        (0.5, True, "+.500"),
+        (10.5, False, "10.500"),
+    ],
+)
+def test_scores_are_printed_as_papers_print_them(value, signed, text):
+    assert format_score(value, signed=signed) == text
+
+
+def test_unknown_columns_are_named():
+    with pytest.raises(InputError, match=r"nonsense.*s_measure"):
+        check_columns(["mae", "nonsense"])
+
+
+def test_marks_become_numbered_footnotes():
+    rows = [row("a", 0.5, 0.1, marks=("one",)), row("b", 0.4, 0.1, marks=("one", "two"))]
+    text = text_table(rows, ["mae"])
+    assert "929[1][2]" in text
+    assert "[1] one\n[2] two" in text
+
+
+def test_csv_keeps_full_precision_and_ranks():
+    rows = [row("a", 0.123456789012345, 0.1), row("b,c", 0.2, 0.2)]
+    lines = csv_table(rows, ["s_measure"], ["the protocol"]).splitlines()
+    assert lines[-1] == "# the protocol"
+    parsed = list(csv.DictReader(io.StringIO("\n".join(lines[:-1]))))
+    assert float(parsed[0]["s_measure"]) == 0.123456789012345
+    assert [line["s_measure_rank"] for line in parsed] == ["2", "1"]
+    assert parsed[1]["method"] == "b,c"
+
+
+def test_markdown_has_as_many_cells_in_each_line():
+    rows = [row("a|b", 0.9, 0.1, marks=("mark",)), row("c", 0.8, 0.2), row("d", 0.7, 0.3)]
+    lines = markdown_table(rows, DEFAULT_COLUMNS, ["protocol"]).splitlines()
+    table = [line.replace("\\|", "") for line in lines if line.startswith("|")]
+    assert {line.count("|") for line in table} == {len(DEFAULT_COLUMNS) + 4}
+    assert "**.900**" in table[2] and "<u>.800</u>" in table[3] and "*.700*" in table[4]
+
+
+def test_latex_marks_ranks_and_defines_its_macros():
+    rows = [row("a_b", 0.9, 0.3), row("c%", 0.8, 0.2), row("d", 0.7, 0.1)]
+    text = latex_table(rows, ["s_measure", "mae"], ["100 % protocol"])
+    assert r"a\_b & \sodbest{.900} & \sodthird{.300} \\" in text
+    assert r"c\% & \sodsecond{.800} & \sodsecond{.200} \\" in text
+    for macro in (r"\sodbest", r"\sodsecond", r"\sodthird", r"\sodup", r"\soddown"):
+        assert rf"\providecommand{{{macro}}}" in text
+    assert r"100 \% protocol" in text
+
+
+def test_latex_escapes_every_special_character():
+    assert escape_latex("a&b_c#$%{}~^\\") == (
+        r"a\&b\_c\#\$\%\{\}\textasciitilde{}\textasciicircum{}\textbackslash{}"
+    )
+
+
+def test_published_rows_are_marked_and_compared():
+    rows = with_published([row("ours", 0.9, 0.04)])
+    assert [r.kind for r in rows] == ["measured", "quoted", "quoted", "quoted", "difference"]
+    assert all("not measured here" in r.marks[0] for r in rows if r.kind == "quoted")
+    assert rows[-1].scores["s_measure"] == pytest.approx(0.9 - 0.894)
+    assert rows[-1].scores["mae"] == pytest.approx(0.04 - 0.043)
+
+
+def test_sets_that_the_paper_does_not_report_gain_nothing():
+    assert len(with_published([row("ours", 0.9, 0.04, "HOTS")])) == 1
+
+
+def test_comparison_finds_a_difference_and_its_interval():
+    rng = np.random.default_rng(0)
+    second = rng.uniform(0.3, 0.9, 200)
+    first = second + rng.normal(0.02, 0.05, 200)
+    (found,) = compare({"s_measure": first}, {"s_measure": second})
+    assert found.mean == pytest.approx((first - second).mean())
+    error = (first - second).std(ddof=1) / np.sqrt(200)
+    assert found.low == pytest.approx(found.mean - 1.96 * error, abs=0.2 * error)
+    assert found.high == pytest.approx(found.mean + 1.96 * error, abs=0.2 * error)
+    assert found.settled
+    assert found.better == int((first > second).sum())
+
+
+def test_comparison_knows_that_a_smaller_mae_is_better():
+    (found,) = compare({"mae": np.full(9, 0.1)}, {"mae": np.full(9, 0.2)})
+    assert (found.better, found.worse) == (9, 0)
+
+
+def test_results_survive_a_file(tmp_path):
+    made = results(ours=0.9)
+    made.add("theirs", "SIP", {}, ["3 of 929 images without a usable map"])
+    (tmp_path / "scores.json").write_text(made.to_json())
+    again = Results.read(tmp_path / "scores.json")
+    assert again.rows() == made.rows()
+    assert again.protocol_lines() == made.protocol_lines()
+
+
+def test_merging_keeps_all_cells():
+    merged = results(ours=0.9)
+    merged.merge(results(theirs=0.8), "B.json")
+    assert [r.method for r in merged.rows()] == ["ours", "theirs"]
+
+
+def test_merging_refuses_another_protocol_and_names_it():
+    other = results(theirs=0.8)
+    other.protocol["normalize"] = False
+    with pytest.raises(InputError, match=r"B\.json.*normalize: True against False"):
+        results(ours=0.9).merge(other, "B.json")
+
+
+def test_merging_refuses_other_scores_for_the_same_cell():
+    with pytest.raises(InputError, match="ours on SIP"):
+        results(ours=0.9).merge(results(ours=0.8), "B.json")
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"protocol": {}}', '{"scores": 1, "protocol": {}}'])
+def test_other_files_are_refused_as_scores(tmp_path, text):
+    (tmp_path / "other.json").write_text(text)
+    with pytest.raises(InputError, match=r"other\.json"):
+        Results.read(tmp_path / "other.json")
+
+
+def test_nan_never_reaches_the_json():
+    with pytest.raises(ValueError, match="JSON"):
+        results(ours=float("nan")).to_json()
+
+
+def test_scores_json_is_of_the_agreed_form():
+    content = json.loads(results(ours=0.9).to_json())
+    assert content["scores"]["ours"]["SIP"] == {"images": 929, "s_measure": 0.9}
+
+
+def test_per_image_file_gives_pairs_back(tmp_path):
+    path = tmp_path / "per_image.csv"
+    scores = dict.fromkeys(COLUMNS, 0.5)
+    with PerImageFile(path) as file:
+        file.write("SIP", "1", "a", scores | {"mae": 0.1}, ("empty_gt",))
+        file.write("SIP", "1", "b", scores, ())
+        file.write("SIP", "2", "a", scores, ())
+    first, second = read_pair(path, "a", "b")["SIP"]
+    assert first["mae"].tolist() == [0.1]
+    assert second["mae"].tolist() == [0.5]
+
+
+def test_per_image_file_is_not_left_half_written(tmp_path):
+    with pytest.raises(KeyboardInterrupt), PerImageFile(tmp_path / "per_image.csv"):
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []

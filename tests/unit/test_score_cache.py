@@ -1,0 +1,47 @@
+"""Scores kept by content: the same files give the same scores, any change is noticed."""
+
+import numpy as np
+import pytest
+
+from mutualformer_sod.metrics.cache import ScoreCache, cache_key
+from mutualformer_sod.metrics.evaluator import score_image
+
+IMAGE = score_image(np.arange(64, dtype=np.uint8).reshape(8, 8), np.eye(8, dtype=bool))
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """A cache with one entry, closed."""
+    path = tmp_path / "cache.sqlite"
+    cache = ScoreCache(path, writable=True)
+    cache.put(cache_key(b"map", b"gt", True), IMAGE, "a note")
+    cache.close()
+    return path
+
+
+def test_scores_come_back_to_the_last_bit(kept):
+    image, note = ScoreCache(kept).get(cache_key(b"map", b"gt", True))
+    assert image.scores == IMAGE.scores
+    assert image.flags == IMAGE.flags
+    assert note == "a note"
+    np.testing.assert_array_equal(image.quantised, IMAGE.quantised)
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [(b"mop", b"gt", True), (b"map", b"gT", True), (b"map", b"gt", False), (b"p", b"gtma", True)],
+)
+def test_another_map_ground_truth_or_protocol_is_another_key(kept, pair):
+    assert ScoreCache(kept).get(cache_key(*pair)) is None
+
+
+def test_reading_where_there_is_no_cache_finds_nothing(tmp_path):
+    assert ScoreCache(tmp_path / "absent").get(cache_key(b"map", b"gt", True)) is None
+
+
+def test_a_broken_cache_is_replaced(kept):
+    kept.write_bytes(b"this is no database at all, but long enough to be taken for one" * 20)
+    cache = ScoreCache(kept, writable=True)
+    cache.put(b"key", IMAGE, "")
+    cache.close()
+    assert ScoreCache(kept).get(b"key")[0].scores == IMAGE.scores
