@@ -20,4 +20,5 @@ fi
 samples="$here/outputs/train_scenes"
 "$PYTHON" "$here/tools/make_samples.py" --output "$samples" --count 2000 --seed 1
 exec "$PYTHON" "$here/tools/train.py" --data "$samples" --train-sets SAMPLES --preset tiny --size 128 \
-    --epochs 6 --batch-size 16 --lr 1e-3 --depth-dropout 0.1 --amp bf16 --no-multi-scale --output runs/tiny "$@"
+    --epochs 6 --batch-size 16 --lr 1e-3 --depth-dropout 0.1 --amp bf16 --no-multi-scale \
+    --workers 1 --weights-dtype float16 --output runs/tiny "$@"

@@ -252,6 +252,7 @@ class TrainConfig:
     warmup_epochs: float = 1.0
     clip_norm: float = 1.0
     loss: str = "weighted"
+    weights_dtype: str = "float32"  # of the weights file at the end; "float16" halves it
     amp: str = "off"  # "bf16": the forward pass in mixed precision
     depth_dropout: float = 0.0  # share of training images shown without their depth
     modality: str = "both"  # "rgb" or "depth" hides the other one: the controls of an ablation
@@ -287,6 +288,12 @@ class TrainConfig:
             "both, rgb, depth",
         )
         _check(self.loss in LOSSES, "--loss", self.loss, ", ".join(LOSSES))
+        _check(
+            self.weights_dtype in ("float32", "float16"),
+            "--weights-dtype",
+            self.weights_dtype,
+            "float32, float16",
+        )
         _check(self.amp in ("off", "bf16"), "--amp", self.amp, "off, bf16")
         _check(self.size is None or self.size >= 32, "--size", self.size, "32 pixels or more")
         _check(self.limit is None or self.limit >= 1, "--limit", self.limit, "1 or more")

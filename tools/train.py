@@ -97,6 +97,12 @@ def parse_arguments() -> argparse.Namespace:
     run = parser.add_argument_group("run")
     run.add_argument("--output", required=True, metavar="DIR", help="folder of this run")
     run.add_argument("--device", default=default.device, help="auto (default), cpu or cuda")
+    run.add_argument(
+        "--weights-dtype",
+        default=default.weights_dtype,
+        metavar="TYPE",
+        help="of weights.safetensors: float32 (default) or float16",
+    )
     run.add_argument("--resume", action="store_true", help="go on with the run in --output")
     return parser.parse_args()
 

@@ -31,7 +31,7 @@ from mutualformer_sod.models.weights import load_unique_state, save_weights, uni
 
 CONFIG_FILE, LOG_FILE = "config.json", "log.jsonl"
 LAST_FILE, BEST_FILE, WEIGHTS_FILE = "last.pt", "best.pt", "weights.safetensors"
-MAY_DIFFER = ("device", "workers", "output")  # between a run and its resumption
+MAY_DIFFER = ("device", "workers", "output", "weights_dtype")  # between a run and its resumption
 
 
 def train(
@@ -281,7 +281,8 @@ def _write_weights(output: Path, config: TrainConfig, protocol: dict[str, Any], 
     best = load_checkpoint(output / BEST_FILE)
     load_unique_state(run.model, best["model"])
     protocol |= {"epoch": best["epoch"], "epochs": config.epochs}
-    sha256 = save_weights(run.model, output / WEIGHTS_FILE, protocol)
+    dtype = getattr(torch, config.weights_dtype)
+    sha256 = save_weights(run.model, output / WEIGHTS_FILE, protocol, dtype)
     parameters = sum(parameter.numel() for parameter in run.model.parameters())
     print(
         f"done: {parameters / 1e6:.2f} M parameters, epoch {best['epoch']} of {config.epochs} "
