@@ -32,6 +32,8 @@ from mutualformer_sod.metrics.weighted_f import weighted_f
 Pair = tuple[np.ndarray, np.ndarray]
 # A network of today saturates to 0 away from objects; older ones leave texture everywhere.
 NOISE = {"clean maps": 0, "maps with texture everywhere": 60}
+ALL, WHOLE = "all measures, without reading", "whole run"
+FLOOR = "floor: decode both, one histogram"
 REFERENCE_CLASSES = ("MAE", "Smeasure", "Fmeasure", "Emeasure", "WeightedFmeasure")
 
 
@@ -52,10 +54,7 @@ def main() -> None:
     for kind, noise in NOISE.items():
         pairs = [make_pair(seed, height, width, noise) for seed in range(args.pairs)]
         print(f"\n{kind}: {args.pairs} pairs of {width}x{height}, ms an image, one core")
-        total = time_measures(pairs, args.rounds)
-        reference = time_reference(pairs, args.rounds)
-        if reference is not None:
-            show("  ratio, without reading", reference / total, 1)
+        time_measures(pairs, args.rounds)
         time_runs(pairs, args)
 
 
@@ -81,64 +80,59 @@ def make_pair(seed: int, height: int, width: int, noise: int) -> Pair:
     return np.clip(np.maximum(soft, texture), 0, 255).astype(np.uint8), gt
 
 
-def best(rounds: int, run: Callable, inputs: list[tuple]) -> float:
-    """Milliseconds an input: the mean over the inputs of each one's fastest of several rounds."""
-    fastest = [float("inf")] * len(inputs)
+def best(rounds: int, runs: dict[str, Callable], inputs: list[tuple]) -> dict[str, float]:
+    """Milliseconds an input: the mean over the inputs of each one's fastest of several rounds.
+
+    The runs take turns on every input, so that a busy machine slows all of them alike.
+    """
+    fastest = {name: [float("inf")] * len(inputs) for name in runs}
     for _ in range(rounds):
         for i, items in enumerate(inputs):
-            start = time.perf_counter()
-            run(*items)
-            fastest[i] = min(fastest[i], time.perf_counter() - start)
-    return 1e3 * sum(fastest) / len(inputs)
+            for name, run in runs.items():
+                start = time.perf_counter()
+                run(*items)
+                fastest[name][i] = min(fastest[name][i], time.perf_counter() - start)
+    return {name: 1e3 * sum(times) / len(times) for name, times in fastest.items()}
 
 
-def time_measures(pairs: list[Pair], rounds: int) -> float:
-    """Print the cost of each part of the measures; return that of all of them together."""
-    preds, masks = [p for p, _ in pairs], [gt > 128 for _, gt in pairs]
-    truths = [GroundTruth(mask) for mask in masks]
-    histograms = [joint_histogram(p, t) for p, t in zip(preds, truths, strict=True)]
-    for p, h, t in zip(preds, histograms, truths, strict=True):
-        weighted_f(p, h, t)  # finds all that is kept of a ground truth
-
-    def over(function: Callable, *lists: list) -> float:
-        return best(rounds, function, list(zip(*lists, strict=True)))
-
-    parts = {
-        "joint histogram": over(lambda p, m: joint_histogram(p, GroundTruth(m)), preds, masks),
-        "MAE": over(mae, histograms),
-        "S": over(s_measure, histograms),
-        "P, R, F and E": over(lambda h: threshold_curves(h.quantised), histograms),
-        "weighted F": over(
-            lambda p, h, m: weighted_f(p, h, GroundTruth(m)), preds, histograms, masks
-        ),
-        "weighted F, ground truth known": over(weighted_f, preds, histograms, truths),
+def time_measures(pairs: list[Pair], rounds: int) -> None:
+    """Print the cost of each measure, of all together, and of pysodmetrics on the same pairs."""
+    inputs = []
+    for pred, gt in pairs:
+        truth = GroundTruth(gt)
+        histogram = joint_histogram(pred, truth)
+        weighted_f(pred, histogram, truth)  # finds all that is kept of a ground truth
+        inputs.append((pred, gt, histogram, truth))
+    runs = {
+        "  joint histogram": lambda p, g, h, t: joint_histogram(p, GroundTruth(g)),
+        "  MAE": lambda p, g, h, t: mae(h),
+        "  S": lambda p, g, h, t: s_measure(h),
+        "  P, R, F and E": lambda p, g, h, t: threshold_curves(h.quantised),
+        "  weighted F": lambda p, g, h, t: weighted_f(p, h, GroundTruth(g)),
+        "  weighted F, ground truth known": lambda p, g, h, t: weighted_f(p, h, t),
+        ALL: lambda p, g, h, t: score_image(p, g),
     }
-    for name, value in parts.items():
-        show(f"  {name}", value)
-    total = over(score_image, preds, masks)
-    show("all measures, without reading", total)
-    return total
-
-
-def time_reference(pairs: list[Pair], rounds: int) -> float | None:
-    """Print the cost of pysodmetrics' five classes; return their sum, or None without it."""
     measures = reference_measures()
-    if measures is None:
+    names = [f"  pysodmetrics {type(measure).__name__}" for measure in measures]
+    for name, measure in zip(names, measures, strict=True):
+        runs[name] = lambda p, g, h, t, measure=measure: measure.step(p, g)
+    costs = best(rounds, runs, inputs)
+    for name, value in costs.items():
+        show(name, value)
+    if not measures:
         print("pysodmetrics is not installed here: no ratio")
-        return None
-    costs = [best(rounds, measure.step, pairs) for measure in measures]
-    for measure, value in zip(measures, costs, strict=True):
-        show(f"  pysodmetrics {type(measure).__name__}", value)
-    show("pysodmetrics, without reading", sum(costs))
-    return sum(costs)
+        return
+    reference = sum(costs[name] for name in names)
+    show("pysodmetrics, without reading", reference)
+    show("  ratio, without reading", reference / costs[ALL], 1)
 
 
-def reference_measures() -> list | None:
-    """The five classes of pysodmetrics, or None where it is not installed."""
+def reference_measures() -> list:
+    """The five classes of pysodmetrics; none where it is not installed."""
     try:
         import py_sod_metrics
     except ImportError:
-        return None
+        return []
     warnings.simplefilter("ignore")
     return [getattr(py_sod_metrics, name)() for name in REFERENCE_CLASSES]
 
@@ -156,35 +150,40 @@ def time_runs(pairs: list[Pair], args: argparse.Namespace) -> None:
             for kind, files, image in (("map", maps, pred), ("gt", gts, gt)):
                 files[f"{i}"] = root / f"{kind}_{i}.png"
                 cv2.imwrite(str(files[f"{i}"]), image)
-        both = [(maps[stem], gts[stem]) for stem in maps]
-        floor = best(args.rounds, read_and_count, both)
-        show("floor: decode both, one histogram", floor)
-        pairings = [(Pairing(stem, gts[stem], {"method": maps[stem]}),) for stem in maps]
-        evaluator = Evaluator()
-        ours = best(
-            args.rounds, lambda p: evaluator.add(score_pairing(p).scores["method"]), pairings
-        )
-        show("whole run", ours)
-        show("  of the floor", ours / floor, 2)
-        measures = reference_measures()
-        if measures is not None:
-            reference = best(args.rounds, lambda *paths: read_and_step(measures, *paths), both)
-            show("whole run of pysodmetrics", reference)
-            show("  ratio, one process each", reference / ours, 1)
+        evaluator, measures = Evaluator(), reference_measures()
+
+        def ours(map_path: Path, gt_path: Path) -> None:
+            scored = score_pairing(Pairing("", gt_path, {"method": map_path}))
+            evaluator.add(scored.scores["method"])
+
+        runs = {FLOOR: read_and_count, WHOLE: ours}
+        if measures:
+            runs[f"{WHOLE} of pysodmetrics"] = partial(read_and_step, measures)
+        costs = best(args.rounds, runs, [(maps[stem], gts[stem]) for stem in maps])
+        for name, value in costs.items():
+            show(name, value)
+        show("  of the floor", costs[WHOLE] / costs[FLOOR], 2)
+        if measures:
+            show("  ratio, one process each", costs[f"{WHOLE} of pysodmetrics"] / costs[WHOLE], 1)
         time_workers(MapFolder("method", "set", root, maps), gts, args)
 
 
 def time_workers(source: MapFolder, gts: dict[str, Path], args: argparse.Namespace) -> None:
     """Print wall times of a run by workers, their start left out."""
-    alone = best(args.rounds, lambda: score_set([source], gts), [()]) / len(gts)
-    show("run of 1 process, wall time", alone)
     for workers in args.workers:
         with worker_pool(workers) as pool:
-            together = partial(score_set, [source], gts, pool=pool, workers=workers)
-            together()
-            wall = best(args.rounds, together, [()]) / len(gts)
-        show(f"run of {workers} workers, wall time", wall)
-        show("  speed-up", alone / wall, 2)
+            runs = {
+                "run of 1 process, wall time": partial(score_set, [source], gts),
+                f"run of {workers} workers, wall time": partial(
+                    score_set, [source], gts, pool=pool, workers=workers
+                ),
+            }
+            runs[f"run of {workers} workers, wall time"]()  # starts them
+            costs = best(args.rounds, runs, [()])
+        for name, value in costs.items():
+            show(name, value / len(gts))
+        alone, together = costs.values()
+        show("  speed-up", alone / together, 2)
 
 
 def read_and_step(measures: list, map_path: Path, gt_path: Path) -> None:

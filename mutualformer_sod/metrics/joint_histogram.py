@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from mutualformer_sod.metrics.ground_truth import GroundTruth
+from mutualformer_sod.metrics.ground_truth import GroundTruth, Window
 
 LEVELS = 256
 # cv2 returns counts as float32, which is exact up to 2^24.
@@ -29,12 +29,14 @@ class JointHistogram:
         values: (256,) float64 in [0, 1], the saliency of a level after normalisation.
         shape: (H, W) of the image in pixels.
         split: (rows, columns) of the left top quadrant.
+        window: rows and columns outside of which there is background at the lowest level alone.
     """
 
     counts: np.ndarray
     values: np.ndarray
     shape: tuple[int, int]
     split: tuple[int, int]
+    window: Window
 
     @property
     def pixels(self) -> int:
@@ -45,6 +47,11 @@ class JointHistogram:
     def by_class(self) -> np.ndarray:
         """(2, 256) int64 counts over the whole image: background, foreground."""
         return self.counts.sum(axis=0)
+
+    @property
+    def darkest(self) -> float:
+        """The lowest saliency of the map."""
+        return float(self.values[np.flatnonzero(self.by_class.any(axis=0))[0]])
 
     @property
     def quantised(self) -> np.ndarray:
@@ -85,19 +92,34 @@ def joint_histogram(pred: np.ndarray, gt: GroundTruth, normalize: bool = True) -
     """
     height, width = gt.shape
     row, column = gt.split
+    low, high = int(pred.min()), int(pred.max())
+    window = _busy_window(pred, low, gt)
     counts = np.zeros((4, 2, LEVELS), np.int64)
     for index, (rows, columns) in enumerate(
         (r, c)
         for r in (slice(0, row), slice(row, height))
         for c in (slice(0, column), slice(column, width))
     ):
-        part = pred[rows, columns]
+        busy = _overlap(rows, window[0]), _overlap(columns, window[1])
+        part = pred[busy]
         if part.size:
-            counts[index, 0] = _count(part, gt.inverse_bytes[rows, columns])
-            counts[index, 1] = _count(part, gt.bytes[rows, columns])
-    used = np.flatnonzero(counts.sum(axis=(0, 1)))
-    values = level_values(int(used[0]), int(used[-1]), normalize)
-    return JointHistogram(counts, values, gt.shape, gt.split)
+            counts[index, 0] = _count(part, gt.inverse_bytes[busy])
+            counts[index, 1] = _count(part, gt.bytes[busy])
+        area = (rows.stop - rows.start) * (columns.stop - columns.start)
+        counts[index, 0, low] += area - part.size
+    values = level_values(low, high, normalize)
+    return JointHistogram(counts, values, gt.shape, gt.split, window)
+
+
+def _busy_window(pred: np.ndarray, low: int, gt: GroundTruth) -> Window:
+    """Rows and columns outside of which there is background at the map's lowest level alone."""
+    left, top, width, height = cv2.boundingRect((pred != low).view(np.uint8) | gt.bytes)
+    return slice(top, top + height), slice(left, left + width)
+
+
+def _overlap(first: slice, second: slice) -> slice:
+    start = max(first.start, second.start)
+    return slice(start, max(start, min(first.stop, second.stop)))
 
 
 def _count(levels: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -51,7 +51,7 @@ def weighted_f(levels: np.ndarray, histogram: JointHistogram, gt: GroundTruth) -
     values = histogram.values
     plain = float((histogram.by_class[0] * values).sum())
     # The background first: it asks for the larger window of distances.
-    false_positive = 2.0 * plain - _relief(levels, values, gt)
+    false_positive = 2.0 * plain - _relief(levels, histogram, gt)
     missed = _foreground_error(levels, values, gt)
     true_positive = gt.foreground - missed
     recall = 1.0 - missed / gt.foreground
@@ -71,9 +71,9 @@ def _foreground_error(levels: np.ndarray, values: np.ndarray, gt: GroundTruth) -
     return float(np.multiply(smoothed, gt.mask[gt.window], out=smoothed).sum())
 
 
-def _relief(levels: np.ndarray, values: np.ndarray, gt: GroundTruth) -> float:
+def _relief(levels: np.ndarray, histogram: JointHistogram, gt: GroundTruth) -> float:
     """Sum over the background of saliency times 0.5^(distance / 5)."""
-    window = _window_of_relief(levels, values, gt)
+    values, window = histogram.values, _window_of_relief(histogram, gt)
     distance, levels = gt.distance(window), levels[window]
     total = 0.0
     for start in range(0, len(levels), _BLOCK):
@@ -84,17 +84,15 @@ def _relief(levels: np.ndarray, values: np.ndarray, gt: GroundTruth) -> float:
     return total
 
 
-def _window_of_relief(levels: np.ndarray, values: np.ndarray, gt: GroundTruth) -> Window:
-    """Rows and columns where the map is not 0, near the foreground; all of its own window."""
-    marked = (levels >= np.count_nonzero(values == 0.0)).view(np.uint8)
-    left, top, width, height = cv2.boundingRect(marked)
-    rows, columns = gt.window
-    if not width:
-        return rows, columns
+def _window_of_relief(histogram: JointHistogram, gt: GroundTruth) -> Window:
+    """Rows and columns near the foreground where the map is not 0, and all of gt's own window."""
+    # Outside the histogram's window the map is at its lowest level, as a rule 0.
+    whole = slice(0, gt.shape[0]), slice(0, gt.shape[1])
+    busy = histogram.window if histogram.darkest == 0.0 else whole
     return tuple(
         slice(
-            min(own.start, max(start, own.start - _FARTHEST)),
-            max(own.stop, min(stop, own.stop + _FARTHEST)),
+            min(own.start, max(used.start, own.start - _FARTHEST)),
+            max(own.stop, min(used.stop, own.stop + _FARTHEST)),
         )
-        for own, start, stop in ((rows, top, top + height), (columns, left, left + width))
+        for own, used in zip(gt.window, busy, strict=True)
     )
