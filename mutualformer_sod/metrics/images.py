@@ -22,7 +22,6 @@ _JPEG_END = b"\xff\xd9"
 _TAIL = 4096  # bytes at the end in which a JPEG's end marker is looked for
 # Difference of colour channels that JPEG's chroma coding leaves in a grey image.
 _CHROMA_NOISE = 16
-_INDEXED_COLOURS = 64  # objects of an indexed mask; a photograph with a palette has more
 # 8-bit values that are neither clearly background nor clearly foreground, and the share of them
 # that JPEG noise explains: of all pixels, or where there are more, away from resampled edges.
 _MIDDLE = (64, 192)
@@ -66,13 +65,20 @@ def saliency_from_bytes(content: bytes, path: Path) -> np.ndarray:
 def ground_truth_from_bytes(content: bytes, path: Path) -> tuple[np.ndarray, str]:
     """As `read_ground_truth`, from the file's content; the path serves the messages."""
     image = decode(content, path)
-    alpha = _mask_in_alpha(image)
-    if alpha is not None:
+    alpha = _varying_alpha(image)
+    if alpha is not None and (image[..., :3] == image[0, 0, :3]).all():
         return _binarise(alpha, path)[0], "mask taken from the alpha channel"
     levels = _one_channel(image, path)
     if levels is None:
-        return _painted(image, _is_indexed(content), path), "colours on black, foreground = colour"
-    return _binarise(levels, path)
+        mask, note = _painted(image, path), "one colour on black, foreground = colour"
+    else:
+        mask, note = _binarise(levels, path)
+    if alpha is not None and ((alpha > 0) != mask).any():
+        raise InputError(
+            f"{path}: ground truth with another mask in its transparency; save foreground as 255, "
+            "the rest as 0, without transparency"
+        )
+    return mask, note
 
 
 def read_bytes(path: Path) -> bytes:
@@ -148,27 +154,19 @@ def _one_channel(image: np.ndarray, path: Path) -> np.ndarray | None:
     return None
 
 
-def _mask_in_alpha(image: np.ndarray) -> np.ndarray | None:
-    """The alpha channel where it alone varies."""
+def _varying_alpha(image: np.ndarray) -> np.ndarray | None:
+    """The alpha channel where it is not the same everywhere."""
     if image.ndim != 3 or image.shape[2] != 4:
         return None
-    colour = image[..., :3].reshape(-1, 3)
-    alpha = image[..., 3]
-    alone = (colour == colour[0]).all() and alpha.min() != alpha.max()
-    return np.ascontiguousarray(alpha) if alone else None
+    alpha = np.ascontiguousarray(image[..., 3])
+    return alpha if alpha.min() != alpha.max() else None
 
 
-def _is_indexed(content: bytes) -> bool:
-    """Whether the file is a PNG with a palette (colour type 3 of its header)."""
-    return content.startswith(_PNG_SIGNATURE) and content[25] == 3
-
-
-def _painted(image: np.ndarray, indexed: bool, path: Path) -> np.ndarray:
-    """Foreground of a mask painted on black: in one colour, or by a palette in one an object."""
+def _painted(image: np.ndarray, path: Path) -> np.ndarray:
+    """Foreground of a mask painted on black in one colour; several could be anything."""
     painted = image[..., :3].any(axis=2)
     colours = image[..., :3][painted]
-    allowed = _INDEXED_COLOURS if indexed else 1
-    if painted.all() or len(np.unique(colours, axis=0)) > allowed:
+    if painted.all() or (colours != colours[0]).any():
         raise InputError(
             f"{path}: ground truth with several colours; save foreground as 255, the rest as 0"
         )
@@ -181,9 +179,10 @@ def _binarise(levels: np.ndarray, path: Path) -> tuple[np.ndarray, str]:
     full = np.iinfo(levels.dtype).max if levels.dtype.kind == "u" else None
     remedy = "save foreground as 255, the rest as 0"
     if low == high:
-        if low not in (0, full):
+        bright = full == 255 and low >= _MIDDLE[1]  # what JPEG makes of a full mask
+        if low not in (0, full) and not bright:
             raise InputError(f"{path}: ground truth has the value {low} everywhere; {remedy}")
-        return levels == full, ""
+        return levels > 0, ""
     if low == 0 and bool(((levels == 0) | (levels == high)).all()):
         note = "" if high == full else f"values 0 and {high}, foreground = {high}"
         return levels == high, note

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 from pathlib import Path
 
 import cv2
@@ -10,28 +9,28 @@ import pytest
 
 from mutualformer_sod.metrics.evaluator import Evaluator, ImageScores
 
-ROOT = Path(
-    os.environ.get("MUTUALFORMER_SOD_DATA", Path(__file__).parents[3] / "shared" / "data")
-) / ("eval/SOD60")
 METHODS = ("Amulet", "DSS", "PiCANet")
 TOLERANCE = {"weighted_f": 1e-6}
 
-pytestmark = pytest.mark.skipif(not ROOT.is_dir(), reason=f"development data not at {ROOT}")
+
+@pytest.fixture(scope="module")
+def sod60(shared_data: Path) -> Path:
+    return shared_data / "eval" / "SOD60"
 
 
 @pytest.fixture(scope="module", params=METHODS)
-def evaluated(request) -> tuple[str, Evaluator, dict[str, ImageScores]]:
+def evaluated(request, sod60) -> tuple[str, Evaluator, dict[str, ImageScores]]:
     evaluator, images = Evaluator(), {}
-    for path in sorted((ROOT / "maps" / request.param).iterdir()):
-        gt = cv2.imread(str(ROOT / "GT" / path.name), cv2.IMREAD_UNCHANGED)
+    for path in sorted((sod60 / "maps" / request.param).iterdir()):
+        gt = cv2.imread(str(sod60 / "GT" / path.name), cv2.IMREAD_UNCHANGED)
         pred = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         images[path.name] = evaluator.step(pred, gt)
     return request.param, evaluator, images
 
 
-def test_every_image_agrees_with_the_reference(evaluated):
+def test_every_image_agrees_with_the_reference(evaluated, sod60):
     method, _, images = evaluated
-    with (ROOT / "per_image.csv").open() as file:
+    with (sod60 / "per_image.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["method"] == method]
     assert len(rows) == len(images) == 60
     for row in rows:
@@ -41,9 +40,9 @@ def test_every_image_agrees_with_the_reference(evaluated):
             assert scores[name] == expected, (row["image"], name)
 
 
-def test_the_set_agrees_with_the_reference(evaluated):
+def test_the_set_agrees_with_the_reference(evaluated, sod60):
     method, evaluator, _ = evaluated
-    expected = json.loads((ROOT / "dataset.json").read_text())[method]
+    expected = json.loads((sod60 / "dataset.json").read_text())[method]
     results = evaluator.results()
     assert results["images"] == expected.pop("n")
     for name, value in expected.items():

@@ -226,3 +226,11 @@ def test_merging_refuses_another_protocol(bench):
     result = merge(bench, "one/scores.json", "two/scores.json", "--output", "both")
     assert "normalize" in refused(result)
     assert not (bench / "both").exists()
+
+
+def test_the_benchmark_runs_with_or_without_the_reference(tmp_path):
+    tool = TOOL.with_name("benchmark_metrics.py")
+    flags = ["--size", "40x32", "--pairs", "2", "--rounds", "1", "--workers", "2"]
+    result = subprocess.run([sys.executable, str(tool), *flags], capture_output=True, text=True)
+    assert result.returncode == 0
+    assert "all measures, without reading" in result.stdout

@@ -75,6 +75,10 @@ UNCLEAR = {
     "1 everywhere": np.ones((40, 60), np.uint8),
     "colours": cv2.applyColorMap(gradient, cv2.COLORMAP_JET),
     "two greys": painted(90, 255),
+    "objects in colours": np.where(
+        gradient[..., None] > 128, (0, 0, 200), painted((0, 0, 0), (90, 90, 90))
+    ).astype(np.uint8),
+    "another mask in alpha": np.dstack([painted((0, 0, 0), (255, 255, 255)), gradient]),
 }
 
 
