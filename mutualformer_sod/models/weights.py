@@ -80,6 +80,7 @@ def save_weights(
     }
     with replacing(path, sync=True) as temporary:
         save_file(state, temporary, metadata=metadata)
+        temporary.chmod(0o644)  # safetensors gives it to its owner alone
     return file_sha256(path)
 
 
