@@ -108,7 +108,9 @@ def _map_set(
         pin_memory=predictor.device.type == "cuda",
     )
     started = time.perf_counter()
-    with tqdm(total=len(dataset), desc=sod_set.name, unit="map", leave=False) as progress:
+    with tqdm(
+        total=len(dataset), desc=sod_set.name, unit="map", leave=False, disable=None
+    ) as progress:
         for batch in loader:
             logits = predictor.logits(batch["rgb"], batch["depth"], batch["has_depth"])
             heights, widths = batch["native_size"]

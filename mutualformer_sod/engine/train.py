@@ -52,10 +52,16 @@ def train(
     """
     output = Path(config.output)
     overrides = dict(model_overrides or {})
-    if config.size is not None:
-        overrides["image_size"] = config.size
+    size = overrides.setdefault("image_size", config.size) if config.size is not None else None
+    if size != config.size:
+        raise InputError(
+            f"--size {config.size} and --set image_size={size} contradict each other: "
+            "give one of them"
+        )
     state = _find_run(output, config, overrides, resume)
-    if state is not None and state["epoch"] >= config.epochs:
+    # A run that was stopped between its last epoch and its weights goes on to write them.
+    done = state is not None and state["epoch"] >= config.epochs
+    if done and (output / WEIGHTS_FILE).exists():
         print(f"{output}: this run is finished ({config.epochs} epochs): nothing to do")
         return output
     data = gather_training_data(config, make_config(config.preset, **overrides))
@@ -109,7 +115,9 @@ class _Run:
         self.model.train()
         sums: dict[str, float] = {}
         images, started = 0, time.perf_counter()
-        progress = tqdm(loader, desc=f"epoch {self.epoch + 1}/{config.epochs}", leave=False)
+        progress = tqdm(
+            loader, desc=f"epoch {self.epoch + 1}/{config.epochs}", leave=False, disable=None
+        )
         for number, batch in enumerate(progress):
             step = self.epoch * self.steps_per_epoch + number
             set_learning_rate(self.optimizer, schedule(step, total_steps, warmup_steps))
@@ -159,7 +167,7 @@ class _Run:
         loss = mae = 0.0
         images = len(self.data.val)
         loader = self._loader(self.data.val, range(images))
-        for batch in tqdm(loader, desc="validating", leave=False):
+        for batch in tqdm(loader, desc="validating", leave=False, disable=None):
             rgb, depth, has_depth, gt = self._place(batch)
             with self._precision():
                 logits = self.model(rgb, depth, has_depth).float()
