@@ -178,11 +178,11 @@ def load_released_block(state_dict: Mapping[str, Any], num_heads: int) -> Mutual
     missing = {"fused_proj.weight", "mlp.fc1.weight"} - set(renamed)
     if missing:
         raise InputError(f"the released block's weights lack {', '.join(sorted(missing))}")
-    dim = renamed["fused_proj.weight"].shape[0]
+    dim, hidden = (len(renamed[name]) for name in ("fused_proj.weight", "mlp.fc1.weight"))
     block = MutualFormerBlock(
         dim,
         num_heads,
-        mlp_ratio=renamed["mlp.fc1.weight"].shape[0] / dim,
+        mlp_ratio=(hidden + 0.5) / dim,  # rounded down by the block: the quotient may fall short
         qkv_bias="rgb_qkv.bias" in renamed,
     ).to(renamed["fused_proj.weight"].dtype)
     try:

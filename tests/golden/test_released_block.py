@@ -114,6 +114,21 @@ def test_other_sizes_equal_the_plain_formula(dim, heads, tokens, hidden, bias):
     torch.testing.assert_close(block(modality, fused).double(), want, rtol=0, atol=1e-5)
 
 
+def test_every_hidden_width_is_read_from_the_weights():
+    # 49 * (h / 49) < h in floating point for some h.
+    for hidden in range(1, 200):
+        block = load_released_block(random_released_weights(49, hidden), 7)
+        assert block.mlp.fc1.out_features == hidden
+
+
+def test_double_precision_weights_give_a_double_precision_block():
+    weights = {k: v.double().numpy() for k, v in random_released_weights(24, 96, False).items()}
+    block = load_released_block(weights, 2)
+    modality, fused = torch.randn(2, 9, 48).double(), torch.randn(2, 9, 24).double()
+    want = plain_block({k: torch.as_tensor(v) for k, v in weights.items()}, 2, modality, fused)
+    torch.testing.assert_close(block(modality, fused), want, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize(("qkv_bias", "vectors"), [(False, 17), (True, 26)])
 def test_parameter_count(qkv_bias, vectors):
     block = MutualFormerBlock(256, 8, qkv_bias=qkv_bias)
