@@ -28,6 +28,34 @@ def _check(condition: bool, name: str, value: object, want: str) -> None:
         raise InputError(f"{name}={value!r} is not usable: give {want}")
 
 
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+_TYPES = {  # of the model's fields, by annotation: what is accepted, and its name in messages
+    "str": (lambda value: isinstance(value, str), "a word"),
+    "bool": (lambda value: isinstance(value, bool), "true or false"),
+    "int": (_is_whole, "a whole number"),
+    "float": (
+        lambda value: (_is_whole(value) or isinstance(value, float)) and math.isfinite(value),
+        "a number",
+    ),
+    "tuple[int, ...]": (
+        lambda value: isinstance(value, tuple | list) and all(map(_is_whole, value)),
+        "a list of whole numbers, for example [3, 6, 9, 12]",
+    ),
+}
+
+
+def _check_types(part: object) -> None:
+    """Values come from command lines and files: a wrong type must not get to the arithmetic."""
+    for item in dataclasses.fields(part):
+        if item.type in _TYPES:
+            accepted, want = _TYPES[item.type]
+            value = getattr(part, item.name)
+            _check(accepted(value), item.name, value, want)
+
+
 @dataclass(frozen=True)
 class EncoderConfig:
     """Two timm models, one for each modality."""
@@ -39,7 +67,8 @@ class EncoderConfig:
     encoder_drop_path: float = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "taps", tuple(int(tap) for tap in self.taps))
+        _check_types(self)
+        object.__setattr__(self, "taps", tuple(self.taps))
         _check(
             len(self.taps) > 0 and self.taps[0] >= 1 and list(self.taps) == sorted(set(self.taps)),
             "taps",
@@ -72,6 +101,7 @@ class FusionConfig:
     fine_width: int = 64  # hierarchical encoders: width of the levels fused by concat + conv
 
     def __post_init__(self) -> None:
+        _check_types(self)
         _check(self.fusion in FUSIONS, "fusion", self.fusion, f"one of {', '.join(FUSIONS)}")
         _check(
             self.dim > 0 and self.num_heads > 0 and self.dim % self.num_heads == 0,
@@ -80,10 +110,20 @@ class FusionConfig:
             f"a positive multiple of num_heads={self.num_heads}",
         )
         _check(self.blocks_per_tap >= 1, "blocks_per_tap", self.blocks_per_tap, "1 or more")
-        _check(self.mlp_ratio > 0, "mlp_ratio", self.mlp_ratio, "a positive number")
+        _check(
+            int(self.dim * self.mlp_ratio) >= 1,
+            "mlp_ratio",
+            self.mlp_ratio,
+            "a positive number that makes the MLP at least one channel wide",
+        )
         _check(0 <= self.drop_path < 1, "drop_path", self.drop_path, "a number in [0, 1)")
         _check(self.attention_stride >= 1, "attention_stride", self.attention_stride, "1 or more")
-        _check(self.fine_width >= 1, "fine_width", self.fine_width, "1 or more")
+        _check(
+            self.fine_width >= 8 and self.fine_width % 8 == 0,
+            "fine_width",
+            self.fine_width,
+            "a positive multiple of 8",
+        )
         check_cross_diffusion(self.form, self.epsilon, self.steps, self.affinity)
         _check(self.initial in INITIALS, "initial", self.initial, f"one of {', '.join(INITIALS)}")
 
@@ -114,9 +154,11 @@ class DecoderConfig:
     detail_width: int = 16  # width at full resolution; doubled at strides 2 and 4
 
     def __post_init__(self) -> None:
-        for name in ("decoder_width", "detail_width"):
+        _check_types(self)
+        # Normalised in groups of 8 channels; the stage at stride 4 has half the decoder's width.
+        for name, multiple in (("decoder_width", 16), ("detail_width", 8)):
             value = getattr(self, name)
-            _check(value >= 8 and value % 8 == 0, name, value, "a positive multiple of 8")
+            _check(value > 0 and value % multiple == 0, name, value, f"a multiple of {multiple}")
 
 
 @dataclass(frozen=True)
@@ -131,12 +173,8 @@ class ModelConfig:
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
 
     def __post_init__(self) -> None:
-        _check(
-            isinstance(self.image_size, int) and self.image_size >= 32,
-            "image_size",
-            self.image_size,
-            "a whole number of pixels, 32 or more",
-        )
+        _check_types(self)
+        _check(self.image_size >= 32, "image_size", self.image_size, "32 pixels or more")
         _check(
             self.depth_rule in DEPTH_RULES, "depth_rule", self.depth_rule, ", ".join(DEPTH_RULES)
         )
@@ -153,6 +191,8 @@ class ModelConfig:
             InputError: a field is unknown to this version or holds an illegal value.
         """
         parts = {"encoder": EncoderConfig, "fusion": FusionConfig, "decoder": DecoderConfig}
+        if not isinstance(values, dict):
+            raise InputError("the model configuration is not an object of named fields")
         try:
             return cls(
                 **{
@@ -273,9 +313,11 @@ class TrainConfig:
         for name in ("lr", "clip_norm"):
             value = getattr(self, name)
             _check(math.isfinite(value) and value > 0, _flag(name), value, "a positive number")
-        for name in ("weight_decay", "warmup_epochs", "workers"):
+        for name in ("weight_decay", "warmup_epochs", "workers", "encoder_lr_scale"):
             value = getattr(self, name)
-            _check(math.isfinite(value) and value >= 0, _flag(name), value, "0 or more")
+            fits = value is None or (math.isfinite(value) and value >= 0)
+            _check(fits, _flag(name), value, "0 or more")
+        _check(0 <= self.seed < 2**32, "--seed", self.seed, "a whole number from 0 to 4294967295")
         _check(0 <= self.holdout < 1, "--holdout", self.holdout, "a share in [0, 1)")
         _check(0 <= self.depth_dropout <= 1, "--depth-dropout", self.depth_dropout, "0 to 1")
         _check(

@@ -65,6 +65,8 @@ class Decoder(nn.Module):
         outputs: list[Tensor] = []
         for stage, stride in zip(self.stages, self.stage_strides, strict=True):
             size = (height // stride, width // stride)
+            if stride in details:  # rounded up where the stride does not divide the image
+                size = details[stride].shape[-2:]
             parts = [] if features is None else [resize(features, size)]
             lateral = next(laterals, None)
             if lateral is not None:
@@ -106,9 +108,11 @@ def _conv(channels: int, out: int, stride: int = 1) -> nn.Sequential:
 
 
 def _stage_strides(strides: list[int]) -> list[int]:
-    """Halve from the coarsest stride down to 2: [16, 8, 4, 2] for a ViT/16."""
-    stage_strides, stride = [], max(strides)
-    while stride >= 2:
-        stage_strides.append(stride)
-        stride //= 2
-    return stage_strides
+    """The coarsest stride, then the powers of 2 below it: [16, 8, 4, 2] for a ViT/16.
+
+    Where there are more maps than that, the first stages stay at the coarsest stride.
+    """
+    coarsest = max(strides)
+    finer = [2**power for power in range(coarsest.bit_length(), 0, -1) if 2**power < coarsest]
+    stages = [coarsest, *finer]
+    return [coarsest] * (len(strides) - len(stages)) + stages

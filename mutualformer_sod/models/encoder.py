@@ -129,7 +129,9 @@ def _creation_arguments(config: EncoderConfig, image_size: int) -> tuple[bool, d
         model = timm.create_model(config.backbone)
     reductions = {info["reduction"] for info in model.feature_info}
     is_plain = len(reductions) == 1 and hasattr(model, "prune_intermediate_layers")
-    arguments: dict[str, Any] = {"drop_path_rate": config.encoder_drop_path}
+    arguments: dict[str, Any] = {}
+    if config.encoder_drop_path:  # not every timm model knows of it
+        arguments["drop_path_rate"] = config.encoder_drop_path
     if is_plain:
         arguments |= {"img_size": image_size, "num_classes": 0, "global_pool": ""}
         return True, arguments | {"dynamic_img_size": True}
@@ -169,7 +171,13 @@ def create_timm_model(
         InputError: the hub cannot be reached, or the file is missing or does not fit.
     """
     if pretrained is False or pretrained is None:
-        return timm.create_model(name, **arguments)
+        try:
+            return timm.create_model(name, **arguments)
+        except TypeError as error:
+            raise InputError(
+                f"backbone {name!r} cannot be used here, {error}: give a plain ViT with images of "
+                "any size, or a timm model with features_only"
+            ) from error
     if pretrained is not True:
         overlay = {"state_dict": read_backbone_weights(Path(pretrained))}
         try:

@@ -146,6 +146,9 @@ def test_unshared_streams_share_nothing_and_start_differently():
         {"backbone": "swin_tiny_patch4_window7_224", "dim": 64},
         {"backbone": "vit_small_patch16_dinov3", "dim": 64},  # rotary positions, 5 prefix tokens
         {"stem": "conv"},
+        {"taps": (1, 2, 3, 4, 5)},  # more than the decoder has strides
+        {"backbone": "vit_small_patch14_dinov2", "stem": "patch", "taps": (1, 2)},
+        {"backbone": "densenet121"},  # knows no drop_path_rate
         {"blocks_per_tap": 2, "form": "paper", "steps": 2, "initial": "affinity"},
     ],
     ids=lambda overrides: "-".join(map(str, overrides.values())),
@@ -174,6 +177,11 @@ def test_overrides_reach_every_field_of_the_configuration():
     assert block.diffusion["steps"] == 3
 
 
+def test_every_tap_reaches_the_decoder():
+    model = build_model("tiny", taps=(1, 2, 3, 4, 5), dim=32)
+    assert len(model.decoder.laterals) == 5
+
+
 def test_a_configuration_survives_json():
     for config in PRESETS.values():
         assert type(config).from_dict(config.to_dict()) == config
@@ -190,6 +198,21 @@ def test_a_configuration_survives_json():
         ({"taps": (3, 40)}, "12 blocks"),
         ({"taps": (6, 3)}, "increasing"),
         ({"fusion": "magic"}, "mutualformer"),
+        ({"dim": "abc"}, "dim='abc'"),
+        ({"num_heads": None}, "num_heads"),
+        ({"taps": 3}, "list of whole numbers"),
+        ({"taps": (1.5, 2)}, "list of whole numbers"),
+        ({"taps": "abc"}, "list of whole numbers"),
+        ({"share": "yes"}, "true or false"),
+        ({"mlp_ratio": float("inf")}, "mlp_ratio"),
+        ({"mlp_ratio": 0.001}, "mlp_ratio"),
+        ({"encoder_drop_path": None}, "encoder_drop_path"),
+        ({"blocks_per_tap": 1.5}, "blocks_per_tap"),
+        ({"backbone": 5}, "backbone"),
+        ({"backbone": "mixer_s16_224"}, "cannot be used here"),
+        ({"decoder_width": 24}, "multiple of 16"),
+        ({"fine_width": 20}, "multiple of 8"),
+        ({"backbone": "pvt_v2_b0", "attention_stride": 64}, "coarsest stride is 32"),
     ],
 )
 def test_mistakes_are_answered_with_the_choices(arguments, word):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mutualformer_sod.config import FusionConfig
+from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.mutualformer import MutualFormerBlock
 
 
@@ -25,6 +26,11 @@ class MutualFormerFusion(nn.Module):
         super().__init__()
         plain = len(set(strides)) == 1
         self.attended = [plain or stride >= config.attention_stride for stride in strides]
+        if not any(self.attended):
+            raise InputError(
+                f"attention_stride={config.attention_stride}: the backbone's coarsest stride is "
+                f"{max(strides)}; give that or less"
+            )
         if len({s for s, attended in zip(strides, self.attended, strict=True) if attended}) > 1:
             # Blocks exchange one fused stream, hence one grid: only the coarsest stride keeps it.
             self.attended = [stride == max(strides) for stride in strides]
