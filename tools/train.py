@@ -114,6 +114,10 @@ def parse_fields(assignments: list[str]) -> dict[str, Any]:
         name, equals, text = assignment.partition("=")
         if not equals:
             raise InputError(f"--set {assignment!r}: give FIELD=VALUE, for example epsilon=0.5")
+        if name == "preset":
+            raise InputError(f"--set {assignment!r}: choose the preset with --preset")
+        if name in fields:
+            raise InputError(f"--set {assignment!r}: {name} is given twice")
         try:
             fields[name] = json.loads(text)
         except json.JSONDecodeError:

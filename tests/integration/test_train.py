@@ -72,6 +72,16 @@ def test_a_finished_run_says_so(run_folder, scenes):
     assert "finished" in done.output
 
 
+def test_a_run_stopped_before_its_weights_writes_them_when_resumed(run_folder, scenes, tmp_path):
+    shutil.copytree(run_folder, tmp_path / "run")
+    (tmp_path / "run" / "weights.safetensors").unlink()
+    done = train_small(tmp_path / "run", scenes, "--resume")
+    assert done.status == 0, done.error
+    written = load_file(tmp_path / "run" / "weights.safetensors")
+    for name, tensor in load_file(run_folder / "weights.safetensors").items():
+        assert torch.equal(tensor, written[name]), name
+
+
 def test_an_existing_run_is_not_overwritten(run_folder, scenes):
     before = (run_folder / "weights.safetensors").read_bytes()
     assert "--resume" in error_line(train_small(run_folder, scenes))
@@ -110,6 +120,12 @@ def test_images_with_and_without_depth_train_together(scenes, tmp_path):
         (["--train-sets", "SAMPLES", "--preset", "huge"], "resnet50"),
         (["--train-sets", "SAMPLES", "--set", "epsilonn=1"], "epsilon"),
         (["--train-sets", "SAMPLES", "--set", "epsilon"], "--set"),
+        (["--train-sets", "SAMPLES", "--set", "dim=abc"], "dim"),
+        (["--train-sets", "SAMPLES", "--set", "preset=tiny"], "--preset"),
+        (["--train-sets", "SAMPLES", "--set", "dim=64", "dim=32"], "given twice"),
+        (["--train-sets", "SAMPLES", "--set", "image_size=64", "--size", "32"], "contradict"),
+        (["--train-sets", "SAMPLES", "--seed", "-1"], "--seed"),
+        (["--train-sets", "SAMPLES", "--encoder-lr-scale", "nan"], "--encoder-lr-scale"),
         (["--train-sets", "SAMPLES", "--loss", "dice"], "f3net-released"),
         (["--train-sets", "SAMPLES", "--device", "tpu"], "--device"),
         (["--train-sets", "SAMPLES", "--near", "sideways"], "--near"),
