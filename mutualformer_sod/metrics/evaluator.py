@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -70,6 +71,7 @@ class ImageScores:
     quantised: np.ndarray
     flags: tuple[str, ...]
 
+    @cached_property
     def curves(self) -> dict[str, np.ndarray]:
         """Precision, recall, F and E at the thresholds 255..0, each (256,) float64."""
         return threshold_curves(self.quantised)
@@ -118,13 +120,12 @@ def score_image(
     scores |= _binary_measures(histogram, adaptive_threshold(histogram, levels))
     if with_weighted_f:
         scores["weighted_f"] = weighted_f(levels, histogram, gt)
-    quantised = histogram.quantised
-    curves = threshold_curves(quantised)
-    for name in ("f", "e"):
-        scores[f"max_{name}"] = float(curves[name].max())
-        scores[f"mean_{name}"] = float(curves[name].mean())
     flags += [*_plain_flags(histogram, gt), *s_flags]
-    return ImageScores(scores, quantised, tuple(flags))
+    image = ImageScores(scores, histogram.quantised, tuple(flags))
+    for name in ("f", "e"):
+        scores[f"max_{name}"] = float(image.curves[name].max())
+        scores[f"mean_{name}"] = float(image.curves[name].mean())
+    return image
 
 
 def _eight_bits(pred: np.ndarray) -> np.ndarray:
@@ -225,7 +226,7 @@ class Evaluator:
             raise ValueError(f"scores that are not finite: {', '.join(broken)}")
         for name in wanted:
             self._sums[name] += image.scores[name]
-        for name, curve in image.curves().items():
+        for name, curve in image.curves.items():
             self._curves[name] += curve
         self.flags.update(image.flags)
         self.images += 1

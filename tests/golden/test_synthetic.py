@@ -38,7 +38,7 @@ def test_the_pairs_are_those_of_the_golden_file():
 @pytest.mark.parametrize("name", PAIRS)
 def test_pair_agrees_with_the_reference(name, protocol):
     image = score_image(*PAIRS[name], normalize=protocol == "normalize")
-    curves = image.curves()
+    curves = image.curves
     scores = image.scores | {f"mean_{c}": curves[c].mean() for c in ("precision", "recall")}
     own = OURS.get(name, ("", {}))[1]
     for measure, value in GOLDEN[name][protocol].items():

@@ -32,7 +32,7 @@ def saliency_of(pred: np.ndarray) -> np.ndarray:
 def test_curves_follow_the_definition_at_every_threshold(seed):
     pred, gt = blob_pair(seed)
     g, q = gt > 128, (saliency_of(pred) * 255).astype(np.uint8)
-    curves = score_image(pred, gt).curves()
+    curves = score_image(pred, gt).curves
     for i, t in enumerate(range(255, -1, -1)):
         b = q >= t
         tp = np.sum(b & g)
