@@ -15,15 +15,15 @@ HELP
     exec "$PYTHON" "$here/tools/test.py" --help
 fi
 source "$here/tools/env.sh"
-output="outputs/test" data=() sets=() test_options=()
+output="outputs/test" data=() both=() test_options=() # data and both go to both tools
 while [ $# -gt 0 ] && [ "$1" != "--" ]; do
     case "$1" in
         --output) output=${2:?--output needs a folder}; shift 2 ;;
-        --output=* | --data=* | --sets=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
-        --data | --sets)
-            option=$1; shift; values=()
+        --output=* | --data=* | --sets=* | --limit=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
+        --data | --sets | --limit)
+            values=("$1"); shift
             while [ $# -gt 0 ] && [[ "$1" != --* ]]; do values+=("$1"); shift; done
-            if [ "$option" = --data ]; then data=(--data "${values[@]}"); else sets=(--sets "${values[@]}"); fi ;;
+            if [ "${values[0]}" = --data ]; then data=("${values[@]}"); else both+=("${values[@]}"); fi ;;
         *) test_options+=("$1"); shift ;;
     esac
 done
@@ -32,7 +32,7 @@ if [ ${#data[@]} -eq 0 ]; then
     data=(--data "$here/outputs/samples")
     "$PYTHON" "$here/tools/make_samples.py" --output "$here/outputs/samples" --count 30 --seed 2026
 fi
+both=("${data[@]}" ${both[@]+"${both[@]}"})
 "$PYTHON" "$here/tools/test.py" --weights "$here/weights/mutualformer_tiny.safetensors" \
-    "${data[@]}" ${sets[@]+"${sets[@]}"} --output "$output/maps" ${test_options[@]+"${test_options[@]}"}
-exec "$PYTHON" "$here/tools/evaluate.py" "${data[@]}" ${sets[@]+"${sets[@]}"} --maps "$output/maps" \
-    --output "$output/scores" "$@"
+    "${both[@]}" --output "$output/maps" ${test_options[@]+"${test_options[@]}"}
+exec "$PYTHON" "$here/tools/evaluate.py" "${both[@]}" --maps "$output/maps" --output "$output/scores" "$@"

@@ -74,6 +74,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--published", action="store_true", help="add the paper's rows, marked as quoted")
     add("--plots", action="store_true", help="draw the curves (needs matplotlib)")
     add("--no-cache", action="store_true", help="compute every score anew")
+    add("--limit", type=int, metavar="N", help="the first N images of each set, as in test.py")
     add("--workers", type=int, metavar="N", help="processes (default: all cores)")
     return parser.parse_args()
 
@@ -95,6 +96,8 @@ def main() -> int:
     workers = count_workers(args.workers)
     if not 1 <= args.digits <= 15:
         raise InputError(f"--digits {args.digits} is not usable: give 1 to 15")
+    if args.limit is not None and args.limit < 1:
+        raise InputError(f"--limit {args.limit} is not usable: give 1 or more")
     if args.plots:
         check_plotting()
     methods = list_methods(args.maps, args.methods)
@@ -130,7 +133,7 @@ def find_jobs(args: argparse.Namespace, methods: list[str]) -> list[Job]:
         print(f"left out, no ground truth: {left_out}")
     jobs = []
     for item in sets:
-        gts = {t.stem: t.gt for t in item.triplets}
+        gts = {t.stem: t.gt for t in item.triplets[: args.limit]}
         single = len(sets) == 1
         folders = [
             find_map_folder(

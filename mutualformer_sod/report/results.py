@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.files import replacing
 from mutualformer_sod.report.tables import COLUMNS, Row
 
 # Results are comparable where these agree; what else a protocol says belongs to its maps.
@@ -64,7 +65,7 @@ class Results:
             f"{resized} maps resized ({p['resize']}); mutualformer_sod {p['version']}"
         ]
         training = p.get("training", {})
-        lines += [f"{method}: {json.dumps(text)}" for method, text in training.items()]
+        lines += [f"{method}: {training_line(record)}" for method, record in training.items()]
         return lines
 
     def to_json(self) -> str:
@@ -141,8 +142,19 @@ class Results:
         self.notes += [note for note in other.notes if note not in self.notes]
 
 
+def training_line(record: object) -> str:
+    """How weights were trained, in one line, from what tools/test.py recorded beside the maps."""
+    try:
+        images = ", ".join(f"{name} {count}" for name, count in record["train_images"].items())
+        return (
+            f"trained on {images} images (protocol {record['name']}); {record['choice']}: epoch "
+            f"{record['epoch']} of {record['epochs']}; seed {record['seed']}, {record['size']} px"
+        )
+    except (TypeError, KeyError, AttributeError):
+        return json.dumps(record)  # another program's record, as it is
+
+
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 file aside and rename it, so that no reader sees half of it."""
-    aside = path.with_name(f".{path.name}.partial")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
+    """Write a UTF-8 file, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
