@@ -69,7 +69,8 @@ def search(roots: Iterable[Path | str]) -> list[Candidate]:
 def _walk(root: Path, parts: tuple[str, ...]) -> Iterator[Candidate]:
     folder = root.joinpath(*parts)
     with os.scandir(folder) as entries:
-        below = sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir())
+        shown = {e.name: e.is_dir() for e in entries if not e.name.startswith(".")}
+    below = sorted(name for name, is_dir in shown.items() if is_dir)
     roles: dict[Split | None, dict[str, list[Path]]] = {}
     others = []
     for name in below:
@@ -78,6 +79,7 @@ def _walk(root: Path, parts: tuple[str, ...]) -> Iterator[Candidate]:
             others.append(name)
         else:
             roles.setdefault(level, {}).setdefault(role, []).append(folder / name)
+    _refuse_no_folders(folder, sorted(shown.keys() - below), roles)
     for level, own in roles.items():
         if "rgb" in own or "gt" in own:
             split = level or _split_of(parts)
@@ -86,6 +88,19 @@ def _walk(root: Path, parts: tuple[str, ...]) -> Iterator[Candidate]:
     if len(parts) < _MAX_LEVELS:
         for name in others:
             yield from _walk(root, (*parts, name))
+
+
+def _refuse_no_folders(
+    folder: Path, names: Sequence[str], roles: dict[Split | None, dict[str, list[Path]]]
+) -> None:
+    """A broken link in place of the depth folder must not turn a set into an RGB-only one."""
+    for name in names:
+        level, role = _role(name)
+        if role is not None and role not in roles.get(level, {role: []}):
+            raise InputError(
+                f"{folder / name}: a file or a broken link where the set's folder of {role}"
+                " belongs; replace it by the folder, or remove it"
+            )
 
 
 def _role(folder_name: str) -> tuple[Split | None, str | None]:
@@ -107,5 +122,5 @@ def _name_of(root: Path, parts: Sequence[str]) -> str:
         kept = [parts[-1]]  # the merged training folder, wherever its root lies
     if not kept:
         above = [part for part in root.resolve().parts if part.casefold() not in _LEVELS]
-        kept = [above[-1]]
+        kept = [above[-1] if len(above) > 1 else root.resolve().name]  # "/test" is named test
     return canonical_name("/".join(kept))

@@ -80,9 +80,17 @@ def pair_by_stem(
 
 def _list_files(role: str, folder: Path) -> list[Path]:
     """The image files of a folder; notes and hidden files are no part of a set."""
-    with os.scandir(folder) as entries:
-        names = sorted(e.name for e in entries if not e.name.startswith(".") and e.is_file())
     suffixes = DEPTH_SUFFIXES if role == "depth" else IMAGE_SUFFIXES
+    with os.scandir(folder) as entries:
+        shown = {e.name: e.is_file() for e in entries if not e.name.startswith(".")}
+    names = sorted(name for name, is_file in shown.items() if is_file)
+    no_files = sorted(shown.keys() - names)
+    no_images = [name for name in no_files if Path(name).suffix.lower() in suffixes]
+    if no_images:
+        raise InputError(
+            f"{folder}: {_named(no_images)}: named as images, but broken links or folders;"
+            " replace them by the images, or remove them"
+        )
     paths = [Path(folder, name) for name in names]
     odd = [p.name for p in paths if p.suffix.lower() not in suffixes | _NOTES]
     if odd:

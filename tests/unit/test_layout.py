@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from mutualformer_sod.data.folders import _name_of
 from mutualformer_sod.data.layout import (
     TRAINING_PROTOCOLS,
     canonical_name,
@@ -87,6 +88,10 @@ def test_a_root_may_be_a_set(tmp_path):
     make_set(tmp_path / "STEREO")
     (found,) = discover_sets([tmp_path / "STEREO"])
     assert (found.name, found.usual_count) == ("STERE", 1000)
+
+
+def test_a_root_below_the_file_systems_is_named_for_itself():
+    assert _name_of(Path("/test"), ()) == "test"
 
 
 def test_custom_sets_are_named_by_path_and_found_by_any_name(tmp_path):
@@ -232,6 +237,23 @@ def test_notes_and_hidden_files_are_no_part_of_a_set(tmp_path):
     for name in ("readme.txt", ".DS_Store", "Thumbs.db"):
         (tmp_path / "X/RGB" / name).touch()
     assert len(discover_sets([tmp_path])[0].triplets) == 2
+
+
+@pytest.mark.parametrize("kind", ["broken link", "folder"])
+def test_what_is_named_as_an_image_and_is_none_is_named(tmp_path, kind):
+    folder = make_set(tmp_path / "A")
+    for part in ("RGB", "depth", "GT"):  # in all parts, so that no file lacks a partner
+        path = folder / part / "c.png"
+        path.mkdir() if kind == "folder" else path.symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(InputError, match=r"RGB: c\.png"):
+        discover_sets([tmp_path])
+
+
+def test_a_broken_link_for_a_depth_folder_makes_no_rgb_only_set(tmp_path):
+    folder = make_set(tmp_path / "A", parts=("RGB", "GT"))
+    (folder / "depth").symlink_to(tmp_path / "not_mounted")
+    with pytest.raises(InputError, match=r"A/depth: .*broken link"):
+        discover_sets([tmp_path])
 
 
 def test_empty_folders_are_refused(tmp_path):
