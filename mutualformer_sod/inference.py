@@ -17,6 +17,7 @@ from mutualformer_sod.models.encoder import resize
 from mutualformer_sod.models.weights import load_weights
 
 AMP_CHOICES = ("auto", "off", "bf16", "fp16")
+MODALITIES = ("both", "rgb", "depth")
 _AMP_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -64,6 +65,8 @@ class Predictor:
     ) -> None:
         if amp not in AMP_CHOICES:
             raise InputError(f"--amp {amp!r} is unknown: choose from {', '.join(AMP_CHOICES)}")
+        if modality not in MODALITIES:
+            raise InputError(f"modality {modality!r} is unknown: choose {', '.join(MODALITIES)}")
         if size is not None and size < 32:
             raise InputError(f"--size {size} is too small: give 32 pixels or more")
         self.device = pick_device(device)
@@ -142,6 +145,11 @@ class Predictor:
             raise InputError(f"rgb is {rgb.shape} {rgb.dtype}: give (H, W, 3) uint8")
         if depth is not None and depth.shape != rgb.shape[:2]:
             raise InputError(f"depth is {depth.shape}: give {rgb.shape[:2]}, the size of rgb")
+        if depth is not None and encoding is None and not _is_unit(depth):
+            raise InputError(
+                f"depth is {depth.dtype} and not all in [0, 1]: give float with near = 1, or depth "
+                "as stored with encoding= (see data.depth.decide_encoding)"
+            )
         if depth is not None and encoding is not None:
             depth = depth_to_unit(depth, encoding, self.model.config.depth_rule)
         rgb_tensor, depth_tensor, _ = resize_triplet(rgb, depth, None, (self.size, self.size))
@@ -160,6 +168,10 @@ class Predictor:
         with context:
             logits = self.model(place(rgb), place(depth), place(has_depth))
         return logits.float().cpu()
+
+
+def _is_unit(depth: np.ndarray) -> bool:
+    return depth.dtype.kind == "f" and bool(((depth >= 0) & (depth <= 1)).all())  # NaN is not
 
 
 def native_saliency(logits: Tensor, native_size: tuple[int, int]) -> np.ndarray:

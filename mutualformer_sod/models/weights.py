@@ -108,9 +108,14 @@ def read_metadata(path: Path) -> tuple[ModelConfig, dict[str, Any]]:
         )
     try:
         config = ModelConfig.from_dict(json.loads(metadata["config"]))
-        return config, json.loads(metadata["protocol"])
-    except (KeyError, json.JSONDecodeError, InputError) as error:
+        protocol = json.loads(metadata["protocol"])
+        if not isinstance(protocol, dict):
+            raise InputError("the training protocol is not an object of named fields")
+    except KeyError as error:
+        raise InputError(f"{path}: its metadata lack {error}: take a whole copy") from error
+    except (json.JSONDecodeError, InputError) as error:
         raise InputError(f"{path}: its metadata cannot be used: {error}") from error
+    return config, protocol
 
 
 def load_weights(path: Path, preset: str | None = None) -> tuple[SaliencyDetector, dict[str, Any]]:
@@ -132,14 +137,17 @@ def load_weights(path: Path, preset: str | None = None) -> tuple[SaliencyDetecto
             f"{path}: weights of preset {config.preset!r}, not {preset!r}: "
             f"give --preset {config.preset} or other weights"
         )
-    model = SaliencyDetector(config)
     try:
+        model = SaliencyDetector(config)
         with safe_open(path, framework="pt") as file:
             # ``safe_open`` is no mapping: it has keys() alone.
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         load_unique_state(model, state)
     except (InputError, SafetensorError) as error:
         raise InputError(f"{path}: {error}") from error
+    for name, tensor in state.items():
+        if not tensor.isfinite().all():
+            raise InputError(f"{path}: {name!r} holds NaN or infinity: give other weights")
     return model.eval(), protocol
 
 

@@ -107,3 +107,32 @@ def test_other_files_are_refused_by_name(tmp_path, kind):
     with pytest.raises(ValueError, match=r"weights\.safetensors") as caught:
         load_weights(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "word"),
+    [
+        ("config", "[]", "metadata"),
+        ("config", '{"fusion": {"dim": "x"}}', "dim='x'"),
+        ("config", '{"encoder": {"backbone": "vit_nano"}}', "vit_nano"),
+        ("protocol", "null", "protocol"),
+        ("protocol", None, "protocol"),
+    ],
+)
+def test_broken_metadata_are_refused_with_the_files_name(tmp_path, path, key, value, word):
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    metadata = {k: v for k, v in (metadata | {key: value}).items() if v is not None}
+    save_file({"a": torch.zeros(1)}, tmp_path / "b.safetensors", metadata)
+    with pytest.raises(ValueError, match=word) as caught:
+        load_weights(tmp_path / "b.safetensors")
+    assert "b.safetensors" in str(caught.value)
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    broken = build_model("tiny", **SMALL)
+    with torch.no_grad():
+        broken.no_depth.fill_(float("nan"))
+    save_weights(broken, tmp_path / "nan.safetensors", PROTOCOL)
+    with pytest.raises(ValueError, match=r"nan\.safetensors: 'no_depth'"):
+        load_weights(tmp_path / "nan.safetensors")
