@@ -23,10 +23,24 @@ def run(main: Callable[[], int | None]) -> None:
     except (InputError, OSError) as error:
         print(f"{program}: error: {_one_line(error)}", file=sys.stderr)
         status = EXIT_INPUT_ERROR
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        print(
+            f"{program}: error: out of memory: give a smaller --size or --batch-size",
+            file=sys.stderr,
+        )
+        status = EXIT_INPUT_ERROR
     except KeyboardInterrupt:
         print(f"\n{program}: interrupted", file=sys.stderr)
         status = EXIT_INTERRUPTED
     sys.exit(status)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out, on a CPU or a GPU; torch says so in RuntimeErrors of its own."""
+    names = {"MemoryError", "OutOfMemoryError"}
+    return type(error).__name__ in names or "can't allocate memory" in str(error)
 
 
 def _one_line(error: Exception) -> str:

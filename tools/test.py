@@ -58,6 +58,8 @@ def main() -> None:
     ):
         if value is not None and value < least:
             raise InputError(f"{flag} {value} is not usable: give {least} or more")
+    if args.method and (Path(args.method).name != args.method or args.method == ".."):
+        raise InputError(f"--method {args.method!r} is not usable: give the name of one folder")
     # Only now: --help and wrong flags need no torch.
     from mutualformer_sod.data.depth import decide_encodings
     from mutualformer_sod.data.layout import discover_sets
@@ -69,6 +71,7 @@ def main() -> None:
     config = model.config.to_dict()
     modality = protocol.get("modality", "both")
     predictor = Predictor(model, args.size, args.device, args.amp, modality)
+    method = args.method or f"mutualformer_{Path(config['preset']).name}"
     sets = discover_sets(args.data, args.sets, need_rgb=args.sets is not None)
     for item in sets:
         if not item.has_rgb:
@@ -79,7 +82,8 @@ def main() -> None:
         print(f"{name}: depth {encoding.describe()}")
     if args.limit is not None:
         sets = [replace(item, triplets=item.triplets[: args.limit]) for item in sets]
-    method = args.method or f"mutualformer_{config['preset']}"
+    if not sets:
+        raise InputError(f"--data {' '.join(args.data)}: no set with colour images: nothing to map")
     provenance = {
         "weights_sha256": file_sha256(Path(args.weights)),
         "config": config,

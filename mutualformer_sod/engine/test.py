@@ -60,22 +60,25 @@ def map_sets(
         "size": predictor.size,
         "amp": predictor.amp,
         "modality": predictor.modality,
-        "near": {name: encoding.near for name, encoding in encodings.items()},
+        "near": {s.name: encodings[s.name].near if s.has_depth else "no depth" for s in sets},
     }
-    kept = _claim_folder(output, settings, overwrite)
+    kept, old_maps = _claim_folder(output, settings, overwrite)
     record = settings | {
         "depth": {name: dataclasses.asdict(encoding) for name, encoding in encodings.items()},
         "versions": _versions(),
         "device": str(predictor.device),
         "sets": kept,
+        "to_replace": sorted(old_maps),
     }
     write_json(output / RUN_FILE, record)
     made = {}
     for sod_set in sets:
-        todo = _without_maps(sod_set, output, overwrite)
+        todo = _without_maps(sod_set, output, old_maps, overwrite)
         made[sod_set.name] = len(todo.triplets)
         seconds = _map_set(predictor, todo, encodings, output, batch_size, workers)
         images = len(sod_set.triplets)
+        old_maps -= {f"{sod_set.name}/{item.stem}.png" for item in todo.triplets}
+        record["to_replace"] = sorted(old_maps)
         record["sets"][sod_set.name] = {"images": images, "has_depth": sod_set.has_depth}
         write_json(output / RUN_FILE, record)
         depth = "" if sod_set.has_depth else ", no depth: RGB only"
@@ -113,6 +116,11 @@ def _map_set(
     ) as progress:
         for batch in loader:
             logits = predictor.logits(batch["rgb"], batch["depth"], batch["has_depth"])
+            if not logits.isfinite().all():
+                raise InputError(
+                    f"the network's output on {', '.join(batch['name'])} is not finite in --amp "
+                    f"{predictor.amp}: give --amp off, or other weights"
+                )
             heights, widths = batch["native_size"]
             for index, name in enumerate(batch["name"]):
                 native_size = (int(heights[index]), int(widths[index]))
@@ -122,39 +130,62 @@ def _map_set(
     return time.perf_counter() - started
 
 
-def _without_maps(sod_set: SodSet, output: Path, overwrite: bool) -> SodSet:
+def _without_maps(sod_set: SodSet, output: Path, old_maps: set[str], overwrite: bool) -> SodSet:
+    def is_there(stem: str) -> bool:
+        name = f"{sod_set.name}/{stem}.png"
+        return name not in old_maps and (output / name).exists()
+
     if overwrite:
         return sod_set
-    folder = output / sod_set.name
-    todo = [item for item in sod_set.triplets if not (folder / f"{item.stem}.png").exists()]
+    todo = [item for item in sod_set.triplets if not is_there(item.stem)]
     return dataclasses.replace(sod_set, triplets=tuple(todo))
 
 
-def _claim_folder(output: Path, settings: dict[str, Any], overwrite: bool) -> dict[str, Any]:
-    """Refuse a folder of maps that were made otherwise; return what is known of its sets."""
-    run_file = output / RUN_FILE
+def _claim_folder(
+    output: Path, settings: dict[str, Any], overwrite: bool
+) -> tuple[dict[str, Any], set[str]]:
+    """Refuse a folder of maps that were made otherwise, unless they may be overwritten.
+
+    Returns:
+        What is known of the folder's sets, and the maps of other settings that are to be replaced:
+        a run with ``overwrite`` that is interrupted leaves some, which must not pass for new.
+    """
     output.mkdir(parents=True, exist_ok=True)
     remedy = "give another --output or --method, or --overwrite to replace them"
-    if overwrite:
-        return {}
-    if not run_file.exists():
-        if any(output.rglob("*.png")):
-            raise InputError(f"{output}: holds maps of unknown origin (no {RUN_FILE}): {remedy}")
-        return {}
-    try:
-        before = json.loads(run_file.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{run_file}: unreadable: {remedy}") from error
-    now = json.loads(json.dumps(settings))
-    near = before.get("near", {}), now.pop("near")
-    shared_near_differs = any(near[0].get(name, near[1][name]) != near[1][name] for name in near[1])
-    differing = sorted(key for key in now if before.get(key) != now[key])
-    if shared_near_differs:
-        differing.append("near")
+    maps = {path.relative_to(output).as_posix() for path in output.rglob("[!.]*.png")}
+    before = _read_record(output / RUN_FILE)
+    if before is None:
+        if overwrite or not maps:
+            return {}, maps
+        problem = "unreadable" if (output / RUN_FILE).exists() else "no"
+        raise InputError(f"{output}: holds maps of unknown origin ({problem} {RUN_FILE}): {remedy}")
+    differing = _differing(before, settings)
+    if differing and overwrite:
+        return {}, maps
     if differing:
         raise InputError(f"{output}: holds maps made with another {', '.join(differing)}: {remedy}")
-    settings["near"] |= {k: v for k, v in near[0].items() if k not in near[1]}
-    return before.get("sets", {})
+    settings["near"] = before["near"] | settings["near"]
+    return before["sets"], set(before.get("to_replace", [])) & maps
+
+
+def _read_record(run_file: Path) -> dict[str, Any] | None:
+    """What an earlier run wrote; None if there is none, or it cannot be used."""
+    try:
+        record = json.loads(run_file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):  # the latter: not UTF-8, or not JSON
+        return None
+    parts = (record.get("near"), record.get("sets")) if isinstance(record, dict) else (None,)
+    return record if all(isinstance(part, dict) for part in parts) else None
+
+
+def _differing(before: dict[str, Any], settings: dict[str, Any]) -> list[str]:
+    """Names of the settings that differ from an earlier run's; of the depth, only shared sets'."""
+    now = json.loads(json.dumps(settings))
+    near = now.pop("near")
+    differing = sorted(key for key in now if before.get(key) != now[key])
+    if any(before["near"].get(name, side) != side for name, side in near.items()):
+        differing.append("near")
+    return differing
 
 
 def _versions() -> dict[str, str]:

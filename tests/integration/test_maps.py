@@ -98,6 +98,60 @@ def test_maps_made_otherwise_are_kept_without_the_flag(maps, run_folder, scenes,
     assert maps_of(tmp_path / "m" / "SAMPLES") != maps_of(maps / "SAMPLES")
 
 
+def test_an_interrupted_overwrite_leaves_no_map_of_the_old_settings(
+    maps, run_folder, scenes, tmp_path, monkeypatch
+):
+    import mutualformer_sod.engine.test as engine
+
+    shutil.copytree(maps, tmp_path / "m")
+    write, written = engine.write_map, []
+
+    def interrupted(path, saliency):
+        if len(written) == 3:
+            raise KeyboardInterrupt
+        written.append(write(path, saliency))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "write_map", interrupted)
+        done = make_maps(run_folder, scenes, tmp_path, "--size", 64, "--overwrite")
+        assert done.status == 130, done.error
+    assert make_maps(run_folder, scenes, tmp_path, "--size", 64).status == 0
+    assert make_maps(run_folder, scenes, tmp_path / "new", "--size", 64).status == 0
+    assert maps_of(tmp_path / "m" / "SAMPLES") == maps_of(tmp_path / "new" / "m" / "SAMPLES")
+
+
+def test_maps_made_without_depth_do_not_pass_for_maps_with_it(run_folder, scenes, tmp_path):
+    shutil.copytree(scenes / "SAMPLES", tmp_path / "data" / "A")
+    (tmp_path / "data" / "A" / "depth").rename(tmp_path / "depth")
+    assert make_maps(run_folder, tmp_path / "data", tmp_path, "--limit", 1).status == 0
+    (tmp_path / "depth").rename(tmp_path / "data" / "A" / "depth")
+    assert "near" in error_line(make_maps(run_folder, tmp_path / "data", tmp_path))
+
+
+@pytest.mark.parametrize("content", [b"[]", b"\xff\xfe", b'{"near": [], "sets": {}}', b"{"])
+def test_maps_with_a_broken_record_are_kept(maps, run_folder, scenes, tmp_path, content):
+    shutil.copytree(maps, tmp_path / "m")
+    (tmp_path / "m" / "run.json").write_bytes(content)
+    assert "run.json" in error_line(make_maps(run_folder, scenes, tmp_path))
+
+
+def test_sets_of_ground_truth_alone_are_no_success(run_folder, scenes, tmp_path):
+    shutil.copytree(scenes / "SAMPLES" / "GT", tmp_path / "data" / "A" / "GT")
+    line = error_line(make_maps(run_folder, tmp_path / "data", tmp_path))
+    assert "nothing to map" in line
+
+
+def test_running_out_of_memory_is_said_in_one_line(run_folder, scenes, tmp_path, monkeypatch):
+    import mutualformer_sod.engine.test as engine
+
+    def out_of_memory(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(engine.Predictor, "logits", out_of_memory)
+    line = error_line(make_maps(run_folder, scenes, tmp_path))
+    assert "--batch-size" in line
+
+
 def test_maps_of_unknown_origin_are_kept(run_folder, scenes, tmp_path):
     foreign = tmp_path / "m" / "SAMPLES" / "theirs.png"
     foreign.parent.mkdir(parents=True)
@@ -154,6 +208,8 @@ def test_native_saliency_resizes_the_logits_and_then_takes_the_sigmoid():
         (["--amp", "int4"], "--amp"),
         (["--device", "cuda:99"], "--device"),
         (["--limit", "0"], "--limit"),
+        (["--method", "../m"], "--method"),
+        (["--method", ".."], "--method"),
     ],
 )
 def test_mistakes_end_in_one_line(run_folder, scenes, tmp_path, options, word):
@@ -175,3 +231,11 @@ def test_a_bad_image_is_named(run_folder, scenes, tmp_path, part, damage):
         )
     line = error_line(make_maps(run_folder, data, tmp_path, "--workers", 1))
     assert path.stem in line
+
+
+@pytest.mark.parametrize("fill", [128, 1.5, -0.1, np.nan])
+def test_depth_as_stored_is_not_taken_for_depth_from_0_to_1(run_folder, fill):
+    predictor = Predictor.from_weights(run_folder / "weights.safetensors", device="cpu")
+    rgb, depth = np.zeros((40, 50, 3), np.uint8), np.full((40, 50), fill)
+    with pytest.raises(ValueError, match="encoding="):
+        predictor.predict(rgb, depth.astype(np.uint8) if fill == 128 else depth)
