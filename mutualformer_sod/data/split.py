@@ -43,7 +43,8 @@ def hold_out(
     held: set[str] = set()
     count = 0
     for key in order:
-        if count < quota and count + len(scenes[key]) <= 1.5 * quota:
+        most = min(1.5 * quota, len(triplets) - 1)  # something must be left to train on
+        if count < quota and count + len(scenes[key]) <= most:
             held.add(key)
             count += len(scenes[key])
     if not held:  # every scene is larger than the quota

@@ -137,4 +137,9 @@ def _validation_sets(config: TrainConfig, train_sets: list[SodSet]) -> list[SodS
         raise InputError(
             f"--val-sets holds {len(shared)} training images, for example {min(shared)}"
         )
-    return val_sets
+    # The training and the test part of a set are two sets, whose depth may be stored differently.
+    taken = {sod_set.name for sod_set in train_sets}
+    return [
+        dataclasses.replace(item, name=f"test/{item.name}") if item.name in taken else item
+        for item in val_sets
+    ]

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import cv2
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -154,3 +155,18 @@ def test_a_benchmarks_test_set_may_choose_a_checkpoint_only_by_its_flag(scenes, 
     assert done.status == 0, done.error
     _, protocol = load_weights(tmp_path / "run2" / "weights.safetensors")
     assert "CHOSEN ON A TEST SET" in protocol["choice"]
+
+
+def test_training_and_test_part_of_a_set_keep_their_own_depth_polarity(scenes, tmp_path):
+    from mutualformer_sod.config import TrainConfig, make_config
+    from mutualformer_sod.engine.sets import gather_training_data
+
+    for split in ("train", "test"):
+        shutil.copytree(scenes / "SAMPLES", tmp_path / split / "SCENES")
+    for path in (tmp_path / "test" / "SCENES" / "depth").iterdir():
+        cv2.imwrite(str(path), 255 - cv2.imread(str(path), cv2.IMREAD_UNCHANGED))
+    config = TrainConfig(data=(tmp_path,), train_sets=("SCENES",), val_sets=("SCENES",))
+    data = gather_training_data(config, make_config("tiny"))
+    near = {name: encoding.near for name, encoding in data.encodings.items()}
+    assert near == {"SCENES": "white", "test/SCENES": "black"}
+    assert data.val_counts == {"test/SCENES": 12}

@@ -88,6 +88,12 @@ class TestHoldOut:
         assert hold_out(images, 0.1, 1) == hold_out(images, 0.1, 1)
         assert hold_out(images, 0.1, 1) != hold_out(images, 0.1, 2)
 
+    @pytest.mark.parametrize("count", [2, 3, 5])
+    def test_something_is_left_to_train_on(self, count):
+        train, held = hold_out(triplets(*(f"{k}_left" for k in range(count))), 0.9, seed=0)
+        assert len(train) == 1
+        assert len(held) == count - 1
+
     def test_nothing_is_lost(self):
         images = triplets(*(f"{k}_left" for k in range(37)))
         train, held = hold_out(images, 0.25, 1, by="image")
