@@ -39,19 +39,26 @@ def main() -> None:
         raise InputError(f"--output {args.output}: give a .png file")
     if args.output.exists() and not args.overwrite:
         raise InputError(f"--output {args.output}: exists: give another file, or --overwrite")
+    if args.limit < 1:
+        raise InputError(f"--limit {args.limit} is not usable: give 1 or more")
     if not args.maps.is_dir():
         raise InputError(f"--maps {args.maps}: no such folder")
     methods = args.methods or sorted(item.name for item in args.maps.iterdir() if item.is_dir())
+    for method in methods:
+        if not (args.maps / method).is_dir():
+            raise InputError(f"--methods {method}: no such folder in {args.maps}")
     sets = discover_sets(args.data, args.sets, need_rgb=True)
     encodings = decide_encodings(sets, args.near)
     rows = []
     for sod_set in sets:
         rows += figure_rows(sod_set, encodings.get(sod_set.name), args, methods)
-    if not rows:
-        raise InputError(f"--stems {' '.join(args.stems or [])}: no such image in the sets")
+    stems = {triplet.stem for sod_set in sets for triplet in sod_set.triplets}
+    unknown = [stem for stem in args.stems or [] if stem not in stems]
+    if unknown:
+        raise InputError(f"--stems {' '.join(unknown)}: no such image in the sets")
     grid = picture_grid(rows, ["RGB", "depth", *methods, "ground truth"])
     with replacing(args.output) as temporary:
-        cv2.imwrite(str(temporary), grid[..., ::-1])
+        temporary.write_bytes(cv2.imencode(".png", grid[..., ::-1])[1].tobytes())
     print(f"{len(rows)} images: {args.output}")
 
 
@@ -65,7 +72,7 @@ def figure_rows(sod_set: SodSet, encoding, args: argparse.Namespace, methods: li
             row[1] = depth_to_unit(read_depth(triplet.depth), encoding)
         for method in methods:
             path = args.maps / method / sod_set.name / f"{triplet.stem}.png"
-            row.append(read_depth(path) if path.exists() else None)
+            row.append(read_rgb(path) if path.exists() else None)
         rows.append([*row, read_gt(triplet.gt) if triplet.gt is not None else None])
     return rows
 
