@@ -38,7 +38,7 @@ REFERENCE_CLASSES = ("MAE", "Smeasure", "Fmeasure", "Emeasure", "WeightedFmeasur
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = cli.Parser(__doc__)
     parser.add_argument("--size", default="640x480", metavar="WxH", help="default: 640x480")
     parser.add_argument("--pairs", type=int, default=30, metavar="N", help="images (default: 30)")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="the best of N counts")

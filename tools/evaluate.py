@@ -38,9 +38,7 @@ Scores are kept in OUTPUT/cache.sqlite: run again after adding a method, and onl
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = cli.Parser(__doc__, EPILOG)
     add = parser.add_argument
     add("--data", nargs="+", required=True, metavar="ROOT", help="folders of sets")
     add("--maps", type=Path, required=True, metavar="DIR", help="folder of methods")

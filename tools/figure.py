@@ -20,7 +20,7 @@ from mutualformer_sod.report.figure import picture_grid
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = cli.Parser(__doc__)
     parser.add_argument("--data", nargs="+", required=True, metavar="ROOT", help="folders of sets")
     parser.add_argument("--sets", nargs="+", metavar="SET", help="only these sets (default: all)")
     parser.add_argument("--maps", type=Path, required=True, metavar="DIR", help="folder of methods")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from mutualformer_sod.data.samples import DEFAULT_SIZE, write_samples
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = cli.Parser(__doc__)
     parser.add_argument("--output", type=Path, required=True, help="folder that gets SAMPLES/")
     parser.add_argument("--count", type=int, default=30, help="number of scenes (default 30)")
     parser.add_argument("--seed", type=int, default=0, help="the series (default 0)")

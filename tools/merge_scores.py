@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from mutualformer_sod.report.tables import COLUMNS, DEFAULT_COLUMNS, check_colum
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = cli.Parser(__doc__)
     parser.add_argument("files", nargs="+", type=Path, metavar="SCORES.json")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="for the tables")
     parser.add_argument(

@@ -20,9 +20,7 @@ the first was interrupted.
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = cli.Parser(__doc__, EPILOG)
     parser.add_argument("--data", nargs="+", required=True, metavar="ROOT", help="folders of sets")
     parser.add_argument("--sets", nargs="+", metavar="SET", help="only these sets (default: all)")
     parser.add_argument("--weights", required=True, metavar="FILE", help="weights.safetensors")

@@ -23,9 +23,7 @@ Interrupted? The same command with --resume goes on after the last finished epoc
 
 def parse_arguments() -> argparse.Namespace:
     default = TrainConfig()
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = cli.Parser(__doc__, EPILOG)
     data = parser.add_argument_group("data")
     data.add_argument("--data", nargs="+", required=True, metavar="ROOT", help="folders of sets")
     data.add_argument("--train-sets", nargs="+", default=[], metavar="SET", help="train on these")
