@@ -179,9 +179,10 @@ def create_timm_model(
                 "any size, or a timm model with features_only"
             ) from error
     if pretrained is not True:
-        overlay = {"state_dict": read_backbone_weights(Path(pretrained))}
+        weights = read_backbone_weights(Path(pretrained))
+        overlay = {"state_dict": dict(weights)}
         try:
-            return timm.create_model(
+            model = timm.create_model(
                 name, pretrained=True, pretrained_cfg_overlay=overlay, **arguments
             )
         except (RuntimeError, KeyError) as error:
@@ -189,6 +190,12 @@ def create_timm_model(
             raise InputError(
                 f"{pretrained}: these weights do not fit {name}: {' '.join(first)}"
             ) from error
+        if _share_taken(model, weights) < 0.5:
+            raise InputError(
+                f"{pretrained}: these are no weights of {name}, hardly a tensor was taken from "
+                f"them: give timm's weights of {name}"
+            )
+        return model
     try:
         return timm.create_model(name, pretrained=True, **arguments)
     except Exception as error:  # the hub client raises a dozen unrelated types
@@ -197,6 +204,22 @@ def create_timm_model(
             f"pretrained=FILE (--pretrained FILE) with timm's weights of {name}, "
             "or leave pretrained out to start from random weights"
         ) from error
+
+
+def _share_taken(model: nn.Module, weights: dict[str, Tensor]) -> float:
+    """Share of a model's weight matrices that occur in a file.
+
+    By value: timm renames tensors on the way and lets a file pass of which it knows no name.
+    """
+    matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+    stored: dict[torch.Size, list[Tensor]] = {}
+    for tensor in weights.values():
+        stored.setdefault(tensor.shape, []).append(tensor)
+    taken = [
+        any(torch.equal(matrix, tensor.to(matrix.dtype)) for tensor in stored.get(matrix.shape, []))
+        for matrix in matrices
+    ]
+    return sum(taken) / len(taken)
 
 
 def read_backbone_weights(path: Path) -> dict[str, Tensor]:

@@ -260,6 +260,16 @@ class TestPretrained:
         with pytest.raises(ValueError, match=r"vit_tiny\.pth.*deit_small"):
             build_model("small", pretrained=path)
 
+    def test_a_file_of_which_nothing_is_taken_is_refused(self, tmp_path, tiny):
+        torch.save(tiny.state_dict(), tmp_path / "whole.pth")
+        with pytest.raises(ValueError, match=r"whole\.pth: these are no weights of vit_tiny"):
+            build_model("tiny", pretrained=tmp_path / "whole.pth")
+
+    @pytest.mark.parametrize("backbone", ["pvt_v2_b0", "resnet18"])
+    def test_hierarchical_backbones_take_local_files(self, tmp_path, backbone):
+        torch.save(timm.create_model(backbone).state_dict(), tmp_path / "b.pth")
+        build_model("tiny", backbone=backbone, stem="patch", pretrained=tmp_path / "b.pth")
+
     def test_an_unreachable_hub_ends_in_one_line_with_both_ways_out(self, monkeypatch):
         real = timm.create_model
 
