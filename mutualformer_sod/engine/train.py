@@ -173,6 +173,11 @@ class _Run:
                 logits = self.model(rgb, depth, has_depth).float()
             loss += structure_loss(logits, gt).item() * len(rgb)
             mae += mean_absolute_error(logits, gt).sum().item()
+        if not math.isfinite(loss):
+            raise InputError(
+                f"the validation loss is {loss} after epoch {self.epoch}: lower --lr, or look at "
+                "the validation images"
+            )
         return {"val": {"loss": loss / images, "mae": mae / images}}
 
     def save(self, output: Path, record: dict[str, Any]) -> None:

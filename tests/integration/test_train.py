@@ -101,6 +101,12 @@ def test_resume_in_an_empty_folder_starts_afresh(scenes, tmp_path):
     assert (tmp_path / "new" / "weights.safetensors").exists()
 
 
+def test_a_run_that_diverges_says_so(scenes, tmp_path):
+    options = ("--lr", 1e30, "--epochs", 1, "--batch-size", 12, "--warmup-epochs", 0)
+    line = error_line(train_small(tmp_path / "run", scenes, *options))
+    assert "lower --lr" in line
+
+
 def test_images_with_and_without_depth_train_together(scenes, tmp_path):
     shutil.copytree(scenes / "SAMPLES", tmp_path / "data" / "WITH")
     shutil.copytree(scenes / "SAMPLES", tmp_path / "data" / "WITHOUT")
