@@ -18,7 +18,8 @@ source "$here/tools/env.sh"
 output="outputs/test" data=() both=() test_options=() # data and both go to both tools
 while [ $# -gt 0 ] && [ "$1" != "--" ]; do
     case "$1" in
-        --output) output=${2:?--output needs a folder}; shift 2 ;;
+        --output) [[ "${2:---}" != --* ]] || { echo "test_sod.sh: error: --output needs a folder" >&2; exit 2; }
+            output=$2; shift 2 ;;
         --output=* | --data=* | --sets=* | --limit=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
         --data | --sets | --limit)
             values=("$1"); shift

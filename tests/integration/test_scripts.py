@@ -58,3 +58,11 @@ def test_train_sod_trains_on_the_users_sets(scenes, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "weights.safetensors").exists()
+
+
+@pytest.mark.parametrize("options", [["--output"], ["--output="], ["--output", "--data", "x"]])
+def test_an_output_without_a_folder_is_a_mistake_in_one_line(tmp_path, options):
+    done = bash("test_sod.sh", *options, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == "test_sod.sh: error: --output needs a folder\n"
+    assert not any(tmp_path.iterdir())
