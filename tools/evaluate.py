@@ -24,7 +24,7 @@ from mutualformer_sod.metrics.scoring import Cell, Outcome, score_set, worker_po
 from mutualformer_sod.report.comparison import compare, comparison_text
 from mutualformer_sod.report.curves import check_plotting, plot_curves, save_curves
 from mutualformer_sod.report.files import write_results
-from mutualformer_sod.report.per_image import PerImageFile, read_pair
+from mutualformer_sod.report.per_image import per_image_file, read_pair
 from mutualformer_sod.report.remarks import complaints, row_marks
 from mutualformer_sod.report.results import Results
 from mutualformer_sod.report.tables import COLUMNS, DEFAULT_COLUMNS, check_columns
@@ -88,6 +88,7 @@ class Job:
 
 
 def main() -> int:
+    sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be Unicode
     args = parse_arguments()
     cv2.setNumThreads(1)  # the work is shared by processes
     columns = check_columns(args.columns)
@@ -155,7 +156,7 @@ def prepare_output(output: Path) -> None:
         output.mkdir(parents=True, exist_ok=True)
         probe = output / ".writable"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # two runs may share the folder
     except OSError as error:
         raise InputError(
             f"--output {output}: cannot be written to ({error.strerror}); give another folder"
@@ -172,8 +173,8 @@ def score_all(
         cache = None
         if not args.no_cache:
             cache = ScoreCache(args.output / "cache.sqlite", writable=True)
-            stack.callback(cache.close)
-        per_image = stack.enter_context(PerImageFile(args.output / "per_image.csv"))
+            stack.callback(close_cache, cache)
+        per_image = stack.enter_context(per_image_file(args.output / "per_image.csv"))
         total = sum(len(job.ground_truths) for job in jobs)
         bar = stack.enter_context(tqdm(total=total, unit="image", disable=None))
         for job in jobs:
@@ -203,6 +204,12 @@ def score_all(
                 for note, stems in gt_notes.items()
             ]
     return cells, notes
+
+
+def close_cache(cache: ScoreCache) -> None:
+    cache.close()
+    if cache.failure:
+        print(f"evaluate.py: {cache.failure}", file=sys.stderr)
 
 
 def collect(

@@ -9,14 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
+from mutualformer_sod.errors import InputError
 from mutualformer_sod.metrics.evaluator import MEASURES_VERSION, ImageScores
 
 _BATCH = 200  # new scores between two commits
-_WAIT = 60.0  # seconds that a reader waits for a writer
+_WAIT = 60.0  # seconds to wait for another process; it writes for milliseconds
 _TABLE = (
     "CREATE TABLE IF NOT EXISTS images"
-    " (key BLOB PRIMARY KEY, scores TEXT, quantised BLOB, gt_note TEXT) WITHOUT ROWID"
+    " (key BLOB PRIMARY KEY, scores TEXT, quantised BLOB, gt_note TEXT, checksum BLOB)"
+    " WITHOUT ROWID"
 )
+_COLUMNS = "scores, quantised, gt_note, checksum"
 
 
 def cache_key(map_content: bytes, gt_content: bytes, normalize: bool) -> bytes:
@@ -29,71 +32,101 @@ def cache_key(map_content: bytes, gt_content: bytes, normalize: bool) -> bytes:
 
 
 class ScoreCache:
-    """A file of scores by key. One process writes; any number may read at the same time.
+    """A file of scores by key. Any number of processes may read and write at the same time.
 
-    A file that cannot be used as a cache is replaced by a new one when opened for writing.
+    A file that cannot be used as a cache is replaced by a new one when opened for writing; a row
+    that does not have its checksum counts as absent.
 
     Args:
-        path: the file; made when the first score is kept.
+        path: the file; made when opened for writing.
         writable: open for writing.
+
+    Attributes:
+        failure: why scores could not be kept, "" if they were; evaluating goes on without.
+
+    Raises:
+        InputError: another process keeps the file locked, or no file can be made there.
     """
 
     def __init__(self, path: Path, writable: bool = False) -> None:
         self.path = path
-        self._pending = 0
+        self.failure = ""
+        # Written in one go: a transaction that stays open would keep other runs waiting.
+        self._pending: list[tuple[bytes, str, bytes, str, bytes]] = []
         self._connection = _open_for_writing(path) if writable else _open_for_reading(path)
 
     def get(self, key: bytes) -> tuple[ImageScores, str] | None:
         """Return the scores and the note on the ground truth, or None where there are none."""
         if self._connection is None:
             return None
-        query = "SELECT scores, quantised, gt_note FROM images WHERE key = ?"
+        query = f"SELECT {_COLUMNS} FROM images WHERE key = ?"
         try:
             row = self._connection.execute(query, (key,)).fetchone()
-            if row is None:
+            if row is None or row[3] != _checksum(key, *row[:3]):
                 return None
             content = json.loads(row[0])
             quantised = np.frombuffer(row[1], "<u4").astype(np.int64).reshape(2, 256)
             return ImageScores(content["scores"], quantised, tuple(content["flags"])), row[2]
-        except (sqlite3.Error, ValueError, KeyError, TypeError):
+        except (sqlite3.Error, ValueError, KeyError, TypeError, AttributeError):
             return None  # computing anew is always right
 
     def put(self, key: bytes, image: ImageScores, gt_note: str) -> None:
         """Keep the scores of a pair; they reach the file with the next `flush` or batch."""
-        content = json.dumps({"scores": image.scores, "flags": image.flags})
-        row = (key, content, image.quantised.astype("<u4").tobytes(), gt_note)
-        self._connection.execute("INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?)", row)
-        self._pending += 1
-        if self._pending >= _BATCH:
+        scores = json.dumps({"scores": image.scores, "flags": image.flags})
+        row = scores, image.quantised.astype("<u4").tobytes(), gt_note
+        self._pending.append((key, *row, _checksum(key, *row)))
+        if len(self._pending) >= _BATCH:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is pending."""
-        self._connection.commit()
-        self._pending = 0
+        """Write what is pending; where that fails, `failure` says why."""
+        rows, self._pending = self._pending, []
+        if not rows or self.failure:
+            return
+        try:
+            with self._connection:
+                insert = "INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?)"
+                self._connection.executemany(insert, rows)
+        except sqlite3.Error as error:
+            self.failure = f"{self.path}: scores not kept ({error}); delete the file"
 
     def close(self) -> None:
         """Write what is pending and let go of the file."""
         if self._connection is not None:
-            self._connection.commit()
+            self.flush()
             self._connection.close()
             self._connection = None
+
+
+def _checksum(key: bytes, scores: str, quantised: bytes, gt_note: str) -> bytes:
+    """What a row has to have: a wrong digit out of a damaged file would look like any other."""
+    return hashlib.blake2b(
+        b"".join((key, scores.encode(), quantised, gt_note.encode())), digest_size=8
+    ).digest()
 
 
 def _open_for_writing(path: Path) -> sqlite3.Connection:
     try:
         return _connect(path)
-    except sqlite3.DatabaseError:
-        path.unlink()  # not a cache, or a broken one; nothing in it is worth a question
+    except sqlite3.Error as error:
+        if "locked" in str(error):
+            raise InputError(
+                f"{path}: locked by another program; end it, or give --no-cache"
+            ) from error
+    # Not a cache, or a broken or older one; nothing in it is worth a question.
+    for name in (path.name, f"{path.name}-journal"):
+        path.with_name(name).unlink(missing_ok=True)
+    try:
         return _connect(path)
+    except sqlite3.Error as error:
+        raise InputError(f"{path}: cannot be written ({error}); give --no-cache") from error
 
 
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=_WAIT)
     try:
         connection.execute(_TABLE)
-        connection.execute("SELECT key, scores, quantised, gt_note FROM images LIMIT 1").fetchone()
-        connection.commit()
+        connection.execute(f"SELECT key, {_COLUMNS} FROM images LIMIT 1").fetchone()
     except sqlite3.Error:
         connection.close()
         raise

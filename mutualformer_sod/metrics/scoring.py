@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
@@ -30,7 +32,7 @@ from mutualformer_sod.metrics.images import (
     read_bytes,
     saliency_from_bytes,
 )
-from mutualformer_sod.metrics.swaps import SwapSearch
+from mutualformer_sod.metrics.swaps import SwapSearch, Thumbnails, is_suspect
 
 _CHUNK = 4  # images a task: enough to hide its cost, few enough to share the end of a set
 _WINDOW = 8  # tasks in flight for each worker
@@ -61,6 +63,7 @@ class Outcome:
     stem: str
     scores: dict[str, ImageScores] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
+    thumbnails: dict[str, Thumbnails] = field(default_factory=dict)
     new: dict[str, bytes] = field(default_factory=dict)
     gt_error: str = ""
     gt_note: str = ""
@@ -126,7 +129,9 @@ def score_pairing(
             except InputError as error:
                 return Outcome(pairing.stem, gt_error=str(error))
             gt = GroundTruth(mask)
-        outcome.scores[method] = score_image(levels, gt, normalize=normalize)
+        image = outcome.scores[method] = score_image(levels, gt, normalize=normalize)
+        if is_suspect(image.scores["iou"]):
+            outcome.thumbnails[method] = Thumbnails.of(levels, gt.mask)
     return outcome
 
 
@@ -201,7 +206,8 @@ def _book(cell: Cell, search: SwapSearch, outcome: Outcome, gt: Path) -> None:
         return
     image = outcome.scores[method]
     cell.evaluator.add(image)
-    search.add(outcome.stem, image.scores["iou"], cell.folder.maps[outcome.stem], gt)
+    path, thumbnails = cell.folder.maps[outcome.stem], outcome.thumbnails.get(method)
+    search.add(outcome.stem, image.scores["iou"], path, gt, thumbnails)
     if RESIZED in image.flags:
         cell.resized.append(outcome.stem)
     if OTHER_ASPECT in image.flags:
@@ -219,6 +225,13 @@ def worker_pool(workers: int) -> ProcessPoolExecutor:
 def _start_worker() -> None:
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A killed parent stops no worker: each would wait for tasks for ever."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _in_order(

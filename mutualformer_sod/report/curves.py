@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
 
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.files import replacing
 
 Curves = dict[str, dict[str, dict[str, np.ndarray]]]  # set -> method -> curve -> (256,)
 
@@ -25,9 +25,8 @@ def save_curves(path: Path, curves: Curves) -> None:
         for method, by_name in methods.items()
         for name, curve in by_name.items()
     }
-    content = io.BytesIO()
-    np.savez_compressed(content, thresholds=THRESHOLDS, **arrays)
-    _replace(path, content.getvalue())
+    with replacing(path) as temporary:
+        np.savez_compressed(temporary, thresholds=THRESHOLDS, **arrays)
 
 
 def plot_curves(folder: Path, curves: Curves, protocol: str) -> list[Path]:
@@ -37,7 +36,6 @@ def plot_curves(folder: Path, curves: Curves, protocol: str) -> list[Path]:
         InputError: matplotlib is not installed.
     """
     plt = _pyplot()
-    folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for set_name, methods in curves.items():
         figure, (pr, f, e) = plt.subplots(1, 3, figsize=(12.5, 4.2), layout="constrained")
@@ -46,7 +44,7 @@ def plot_curves(folder: Path, curves: Curves, protocol: str) -> list[Path]:
                 "color": _COLOURS[i % len(_COLOURS)],
                 "linestyle": _STYLES[i // len(_COLOURS) % len(_STYLES)],
                 "linewidth": 1.6,
-                "label": method,
+                "label": _without_mathematics(method),
             }
             pr.plot(curve["recall"], curve["precision"], **style)
             f.plot(THRESHOLDS, curve["f"], **style)
@@ -57,15 +55,19 @@ def plot_curves(folder: Path, curves: Curves, protocol: str) -> list[Path]:
         for axes in (pr, f, e):
             axes.grid(alpha=0.3)
         pr.legend(loc="lower left", fontsize=9, ncols=1 + len(methods) // 9)
-        figure.suptitle(f"{set_name}: mean curves over the images")
+        figure.suptitle(f"{_without_mathematics(set_name)}: mean curves over the images")
         figure.supxlabel(protocol, fontsize=7, color="0.35")
         for suffix in (".pdf", ".png"):
-            content = io.BytesIO()
-            figure.savefig(content, format=suffix[1:], dpi=150)
             paths.append(folder / f"{set_name.replace('/', '_')}{suffix}")
-            _replace(paths[-1], content.getvalue())
+            with replacing(paths[-1]) as temporary:
+                figure.savefig(temporary, dpi=150)
         plt.close(figure)
     return paths
+
+
+def _without_mathematics(name: str) -> str:
+    """The name as matplotlib shall draw it: a dollar sign opens no formula."""
+    return name.replace("$", r"\$")
 
 
 def check_plotting() -> None:
@@ -88,9 +90,3 @@ def _pyplot():
     import matplotlib.pyplot as plt
 
     return plt
-
-
-def _replace(path: Path, content: bytes) -> None:
-    aside = path.with_name(f".{path.name}.partial")
-    aside.write_bytes(content)
-    aside.replace(path)

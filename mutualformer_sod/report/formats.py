@@ -31,6 +31,9 @@ _LATEX_SPECIAL = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
+    "[": "{[}",  # after the end of a line, an option of that
+    "]": "{]}",
+    "*": "{*}",
     '"': "''",
     "†": r"\textsuperscript{\textdagger}",
     "−": r"$-$",
@@ -98,7 +101,7 @@ def _markdown_line(cells: Sequence[str]) -> str:
 
 
 def _escape_markdown(text: str) -> str:
-    for character in "\\`*_|[]<":
+    for character in "\\`*_|[]<&~$":
         text = text.replace(character, f"\\{character}")
     return text
 
@@ -109,10 +112,7 @@ def latex_table(
     r"""Return a LaTeX table (booktabs) with its macros: \input it, or redefine them before."""
     numbers = numbered_marks(rows)
     ranks = {name: rank_rows(rows, name) for name in columns}
-    arrows = {
-        name: r"\sodup" if COLUMNS[name].larger_is_better else r"\soddown" for name in columns
-    }
-    titles = [f"${COLUMNS[name].latex}$\\,{arrows[name]}" for name in columns]
+    titles = [_latex_title(COLUMNS[name]) for name in columns]
     lines = [r"\begin{tabular}{lrl" + "c" * len(columns) + "}", r"\toprule"]
     lines.append(_latex_line(["Set", "Images", "Method", *titles]))
     for _, group in groupby(range(len(rows)), key=lambda i: rows[i].set_name):

@@ -3,45 +3,41 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
+from typing import TextIO
 
 import numpy as np
 
+from mutualformer_sod.files import replacing
 from mutualformer_sod.report.tables import COLUMNS
 
 _MEASURES = tuple(name for name in COLUMNS if name != "max_f_of_mean_pr")  # that is of a set alone
 
 
+@contextmanager
+def per_image_file(path: Path) -> Iterator[PerImageFile]:
+    """Open a per-image CSV; it appears when the `with` block ends, and not if that fails."""
+    # Names of files need not be Unicode.
+    text = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
+    with replacing(path) as temporary, temporary.open("w", **text) as file:
+        yield PerImageFile(file)
+
+
 class PerImageFile:
-    """Writes the per-image CSV aside, line by line; it appears when all is done.
+    """Writes the per-image CSV line by line.
 
     Columns: set, image, method, the measures at full precision, flags (what was special about the
-    image, separated by blanks). Leaving the `with` block by an exception leaves no file.
+    image, separated by blanks).
+
+    Args:
+        file: open for writing; see `per_image_file`.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._aside = path.with_name(f".{path.name}.partial")
-
-    def __enter__(self) -> PerImageFile:
-        self._file = self._aside.open("w", newline="", encoding="utf-8")
-        self._writer = csv.writer(self._file, lineterminator="\n")
+    def __init__(self, file: TextIO) -> None:
+        self._writer = csv.writer(file, lineterminator="\n")
         self._writer.writerow(["set", "image", "method", *_MEASURES, "flags"])
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._file.close()
-        if kind is None:
-            self._aside.replace(self._path)
-        else:
-            self._aside.unlink()
 
     def write(
         self,
@@ -75,10 +71,5 @@ def read_pair(
         both = [scores for scores in images.values() if len(scores) == 2]
         if both:
             one, two = (np.array([scores[m] for scores in both]).T for m in (first, second))
-            names = zip(_MEASURES, one, two, strict=True)
-            by_measure = [(name, a, b) for name, a, b in names]
-            pairs[set_name] = (
-                {name: a for name, a, _ in by_measure},
-                {name: b for name, _, b in by_measure},
-            )
+            pairs[set_name] = tuple(dict(zip(_MEASURES, s, strict=True)) for s in (one, two))
     return pairs

@@ -5,16 +5,18 @@ import json
 import os
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from evaluation_runs import STEMS, TOOL, evaluate, make_bench, refused, scores
+
+from mutualformer_sod.metrics.cache import ScoreCache, cache_key
 
 MERGE = TOOL.with_name("merge_scores.py")
 
@@ -170,11 +172,12 @@ def test_a_second_run_takes_known_scores_and_notices_a_changed_map(bench):
 def test_only_a_new_method_is_computed(bench):
     evaluate(bench, "--methods", "ours")
     # Whatever the cache says of a known pair is taken: proof that it is not computed again.
-    with sqlite3.connect(bench / "out/cache.sqlite") as cache:
-        (text,) = cache.execute("SELECT scores FROM images LIMIT 1").fetchone()
-        content = json.loads(text)
-        content["scores"]["mae"] += 6.0
-        cache.execute("UPDATE images SET scores = ? WHERE scores = ?", (json.dumps(content), text))
+    cache = ScoreCache(bench / "out/cache.sqlite", writable=True)
+    pair = (bench / "maps/ours/MINI/image_0.png", bench / "data/MINI/GT/image_0.png")
+    key = cache_key(*(path.read_bytes() for path in pair), True)
+    image, note = cache.get(key)
+    cache.put(key, replace(image, scores=image.scores | {"mae": 6.0 + image.scores["mae"]}), note)
+    cache.close()
     evaluate(bench, "--workers", "2")
     found = scores(bench)["scores"]
     assert found["ours"]["MINI"]["mae"] > 1.0 > found["theirs"]["MINI"]["mae"]
@@ -202,6 +205,68 @@ def test_an_interrupted_run_leaves_no_table_and_goes_on(bench):
     assert not (bench / "out/per_image.csv").exists()
     assert evaluate(bench, "--methods", "ours").returncode == 0
     assert scores(bench)["scores"]["ours"]["MINI"]["images"] == 600 + len(STEMS)
+
+
+def test_two_runs_share_an_output_folder(bench):
+    command = [sys.executable, str(TOOL), "--data", "data", "--maps", "maps", "--output", "out"]
+    flags = [["--methods", "ours"], ["--methods", "theirs"]] * 2
+    running = [subprocess.Popen([*command, *f], cwd=bench, stderr=subprocess.PIPE) for f in flags]
+    assert [(run.communicate()[1], run.returncode) for run in running] == [(b"", 0)] * 4
+    assert len(per_image(bench)) == len(STEMS)
+
+
+def test_a_cache_that_breaks_is_named_and_the_run_goes_on(bench):
+    evaluate(bench, "--methods", "ours")
+    cache = bench / "out/cache.sqlite"
+    content = bytearray(cache.read_bytes())
+    content[-4000:] = b"\xff" * 4000
+    cache.write_bytes(content)
+    result = evaluate(bench)
+    assert result.returncode == 0
+    assert scores(bench)["scores"]["theirs"]["MINI"]["images"] == len(STEMS)
+    assert "Traceback" not in result.stderr
+
+
+def test_file_names_that_are_not_unicode_are_escaped(bench):
+    latin = os.fsdecode(b"caf\xe9.png")
+    for folder in ("data/MINI/GT", "maps/ours/MINI", "maps/theirs/MINI"):
+        (bench / folder / "image_0.png").rename(bench / folder / latin)
+    (bench / "maps/ours/MINI/image_1.png").unlink()
+    (bench / "maps/theirs/MINI" / latin).unlink()
+    result = evaluate(bench, "--allow-missing")
+    assert result.returncode == 0, result.stderr
+    assert r"missing: caf\udce9" in result.stdout
+    assert r"caf\udce9" in {row["image"] for row in per_image(bench)}
+
+
+def test_no_worker_outlives_a_run_that_was_killed(bench):
+    flags = ["--data", "data", "--maps", "maps", "--output", "out", "--workers", "2"]
+    many = bench / "data/MINI/GT"
+    for i in range(2000):
+        (many / f"more_{i}.png").symlink_to("image_0.png")
+        for method in ("ours", "theirs"):
+            (bench / f"maps/{method}/MINI/more_{i}.png").symlink_to("image_0.png")
+    running = subprocess.Popen([sys.executable, str(TOOL), *flags], cwd=bench)
+    children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
+    if not children.exists():
+        running.kill()
+        pytest.skip("needs /proc to list the children of a process")
+    deadline = time.monotonic() + 60
+    while len(workers := children.read_text().split()) < 2 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    running.kill()
+    running.wait()
+    while any(is_alive(worker) for worker in workers) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(workers) == 2
+    assert not [worker for worker in workers if is_alive(worker)]
+
+
+def is_alive(process: str) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def merge(folder: Path, *arguments: str) -> subprocess.CompletedProcess:

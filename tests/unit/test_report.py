@@ -9,8 +9,9 @@ import pytest
 
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.report.comparison import compare
+from mutualformer_sod.report.curves import plot_curves
 from mutualformer_sod.report.formats import csv_table, escape_latex, latex_table, markdown_table
-from mutualformer_sod.report.per_image import PerImageFile, read_pair
+from mutualformer_sod.report.per_image import per_image_file, read_pair
 from mutualformer_sod.report.published import with_published
 from mutualformer_sod.report.results import Results
 from mutualformer_sod.report.tables import (
@@ -120,6 +121,22 @@ def test_latex_escapes_every_special_character():
     )
 
 
+def test_latex_line_that_starts_with_a_bracket_is_no_option_of_the_line_before():
+    rows = [row("a", 0.9, 0.3, "[x]"), row("b", 0.8, 0.2, "[x]")]
+    assert r"\\" + "\n[" not in latex_table(rows, ["mae"], ["[y]: protocol"])
+
+
+def test_markdown_names_are_no_formulas_and_no_deletions():
+    assert r"\$x\$ \~\~y\~\~" in markdown_table([row("$x$ ~~y~~", 0.9, 0.3)], ["mae"], [])
+
+
+def test_dollars_in_names_are_drawn_as_they_are(tmp_path):
+    pytest.importorskip("matplotlib")
+    curve = dict.fromkeys(("precision", "recall", "f", "e"), np.linspace(0, 1, 256))
+    plot_curves(tmp_path, {"a$b": {r"$\foo$": curve}}, "protocol")
+    assert {path.name for path in tmp_path.iterdir()} == {"a$b.pdf", "a$b.png"}
+
+
 def test_published_rows_are_marked_and_compared():
     rows = with_published([row("ours", 0.9, 0.04)])
     assert [r.kind for r in rows] == ["measured", "quoted", "quoted", "quoted", "difference"]
@@ -197,7 +214,7 @@ def test_scores_json_is_of_the_agreed_form():
 def test_per_image_file_gives_pairs_back(tmp_path):
     path = tmp_path / "per_image.csv"
     scores = dict.fromkeys(COLUMNS, 0.5)
-    with PerImageFile(path) as file:
+    with per_image_file(path) as file:
         file.write("SIP", "1", "a", scores | {"mae": 0.1}, ("empty_gt",))
         file.write("SIP", "1", "b", scores, ())
         file.write("SIP", "2", "a", scores, ())
@@ -207,6 +224,6 @@ def test_per_image_file_gives_pairs_back(tmp_path):
 
 
 def test_per_image_file_is_not_left_half_written(tmp_path):
-    with pytest.raises(KeyboardInterrupt), PerImageFile(tmp_path / "per_image.csv"):
+    with pytest.raises(KeyboardInterrupt), per_image_file(tmp_path / "per_image.csv"):
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []

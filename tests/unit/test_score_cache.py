@@ -1,8 +1,13 @@
 """Scores kept by content: the same files give the same scores, any change is noticed."""
 
+import contextlib
+import sqlite3
+
 import numpy as np
 import pytest
 
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.metrics import cache as cache_module
 from mutualformer_sod.metrics.cache import ScoreCache, cache_key
 from mutualformer_sod.metrics.evaluator import score_image
 
@@ -45,3 +50,38 @@ def test_a_broken_cache_is_replaced(kept):
     cache.put(b"key", IMAGE, "")
     cache.close()
     assert ScoreCache(kept).get(b"key")[0].scores == IMAGE.scores
+
+
+def test_a_damaged_row_counts_as_absent(kept):
+    with sqlite3.connect(kept) as table:
+        table.execute("UPDATE images SET scores = replace(scores, '0.', '0.1')")
+    assert ScoreCache(kept).get(cache_key(b"map", b"gt", True)) is None
+
+
+def test_two_processes_write_in_turns(kept):
+    first, second = ScoreCache(kept, writable=True), ScoreCache(kept, writable=True)
+    first.put(b"one", IMAGE, "")
+    second.put(b"two", IMAGE, "")
+    second.close()
+    first.close()
+    assert not first.failure and not second.failure
+    assert ScoreCache(kept).get(b"one") and ScoreCache(kept).get(b"two")
+
+
+def test_a_locked_cache_is_left_as_it_is(kept, monkeypatch):
+    monkeypatch.setattr(cache_module, "_WAIT", 0.01)
+    with contextlib.closing(sqlite3.connect(kept)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(InputError, match=r"cache\.sqlite.*--no-cache"):
+            ScoreCache(kept, writable=True)
+    assert ScoreCache(kept).get(cache_key(b"map", b"gt", True)) is not None
+
+
+def test_scores_that_cannot_be_kept_are_reported(kept, monkeypatch):
+    monkeypatch.setattr(cache_module, "_WAIT", 0.01)
+    cache = ScoreCache(kept, writable=True)
+    with contextlib.closing(sqlite3.connect(kept)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        cache.put(b"key", IMAGE, "")
+        cache.close()
+    assert "locked" in cache.failure
