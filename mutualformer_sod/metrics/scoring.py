@@ -55,6 +55,7 @@ class Outcome:
         stem: of the image.
         scores: method -> scores.
         errors: method -> what is wrong with its map.
+        thumbnails: method -> what tells whether a poor map belongs to another image.
         new: method -> cache key, for the scores that were not in the cache.
         gt_error: what is wrong with the ground truth.
         gt_note: how the ground truth was understood where it is not 0/255.
