@@ -8,6 +8,7 @@ import os
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -27,7 +28,7 @@ from mutualformer_sod.report.files import write_results
 from mutualformer_sod.report.per_image import per_image_file, read_pair
 from mutualformer_sod.report.remarks import complaints, row_marks
 from mutualformer_sod.report.results import Results
-from mutualformer_sod.report.tables import COLUMNS, DEFAULT_COLUMNS, check_columns
+from mutualformer_sod.report.tables import COLUMNS, DEFAULT_COLUMNS, check_columns, check_digits
 
 EPILOG = """\
 Maps are read from MAPS/METHOD/SET/STEM.png, or from MAPS/METHOD/STEM.png where one set is
@@ -79,9 +80,18 @@ def parse_arguments() -> argparse.Namespace:
 
 @dataclass
 class Job:
-    """A set to evaluate: its ground truths by stem, and a folder of maps a method."""
+    """A set to evaluate: its ground truths by stem, and a folder of maps a method.
+
+    Attributes:
+        name: of the set.
+        count: its images, of which `--limit` may leave some out.
+        usual_count: images that papers report for it; None for a custom set.
+        ground_truths: stem -> file, of the images to evaluate.
+        folders: the maps of these images, method by method.
+    """
 
     name: str
+    count: int
     usual_count: int | None
     ground_truths: dict[str, Path]
     folders: list[MapFolder]
@@ -93,20 +103,16 @@ def main() -> int:
     cv2.setNumThreads(1)  # the work is shared by processes
     columns = check_columns(args.columns)
     workers = count_workers(args.workers)
-    if not 1 <= args.digits <= 15:
-        raise InputError(f"--digits {args.digits} is not usable: give 1 to 15")
+    check_digits(args.digits)
     if args.limit is not None and args.limit < 1:
         raise InputError(f"--limit {args.limit} is not usable: give 1 or more")
     if args.plots:
         check_plotting()
     methods = list_methods(args.maps, args.methods)
-    absent = [name for name in args.compare or () if name not in methods]
-    if absent:
-        raise InputError(
-            f"--compare {name_list(absent)}: not evaluated; there: {name_list(methods)}"
-        )
+    if args.compare:
+        check_compared(args.compare, methods)
     jobs = find_jobs(args, methods)
-    prepare_output(args.output)
+    prepare_output(args.output, args.maps)
     cells, notes = score_all(args, jobs, workers)
     results = collect(args, jobs, cells, notes)
     return report(args, columns, results, cells)
@@ -132,15 +138,16 @@ def find_jobs(args: argparse.Namespace, methods: list[str]) -> list[Job]:
         print(f"left out, no ground truth: {left_out}")
     jobs = []
     for item in sets:
-        gts = {t.stem: t.gt for t in item.triplets[: args.limit]}
+        whole = {t.stem: t.gt for t in item.triplets}
+        gts = dict(islice(whole.items(), args.limit))
         single = len(sets) == 1
         folders = [
             find_map_folder(
-                args.maps, m, item.name, gts, only_set=single, canonical_name=canonical_name
-            )
+                args.maps, m, item.name, whole, only_set=single, canonical_name=canonical_name
+            ).part(gts)
             for m in methods
         ]
-        jobs.append(Job(item.name, item.usual_count, gts, folders))
+        jobs.append(Job(item.name, len(whole), item.usual_count, gts, folders))
     if not any(folder.maps for job in jobs for folder in job.folders):
         raise InputError(
             f"--maps {args.maps}: no map of {name_list(s.name for s in sets)}; maps are expected "
@@ -150,8 +157,23 @@ def find_jobs(args: argparse.Namespace, methods: list[str]) -> list[Job]:
     return jobs
 
 
-def prepare_output(output: Path) -> None:
+def check_compared(pair: list[str], methods: list[str]) -> None:
+    absent = [name for name in pair if name not in methods]
+    if absent:
+        raise InputError(
+            f"--compare {name_list(absent)}: not evaluated; there: {name_list(methods)}"
+        )
+    if pair[0] == pair[1]:
+        raise InputError(f"--compare {pair[0]} {pair[1]}: name two different methods")
+
+
+def prepare_output(output: Path, maps: Path) -> None:
     """Make the folder, and find out now rather than at the end whether it can be written to."""
+    if maps.resolve() in (output.resolve(), output.resolve().parent):
+        raise InputError(
+            f"--output {output}: would be taken for a method of --maps {maps} in the next run; "
+            "give a folder elsewhere"
+        )
     try:
         output.mkdir(parents=True, exist_ok=True)
         probe = output / ".writable"
@@ -216,13 +238,13 @@ def collect(
     args: argparse.Namespace, jobs: list[Job], cells: list[Cell], notes: list[str]
 ) -> Results:
     """Gather scores, marks, notes and protocol."""
-    usual = {job.name: job.usual_count for job in jobs}
+    counts = {job.name: (job.count, job.usual_count) for job in jobs}
     results = Results(protocol_of(args, cells), notes=[*notes, *complaints(cells)])
     for cell in cells:
         method, set_name = cell.folder.method, cell.folder.set_name
         usable = is_usable(args, cell)
         scores = cell.evaluator.results() if usable else {}
-        results.add(method, set_name, scores, row_marks(cell, usual[set_name]))
+        results.add(method, set_name, scores, row_marks(cell, *counts[set_name]))
     return results
 
 
@@ -247,6 +269,8 @@ def report(
         pairs = read_pair(args.output / "per_image.csv", *args.compare)
         for set_name, (first, second) in pairs.items():
             print(comparison_text(set_name, *args.compare, compare(first, second)))
+        if not pairs:
+            print(f"{' − '.join(args.compare)}: no image that both have")
     failed = [cell for cell in cells if cell.problems]
     if failed and not args.allow_missing:
         names = name_list(f"{c.folder.method}/{c.folder.set_name}" for c in failed)
@@ -276,7 +300,9 @@ def protocol_of(args: argparse.Namespace, cells: list[Cell]) -> dict:
 def training_protocol(method_folder: Path) -> object | None:
     """The "protocol" of the run.json that tools/test.py leaves beside the maps."""
     try:
-        return json.loads((method_folder / "run.json").read_text(encoding="utf-8"))["protocol"]
+        text = (method_folder / "run.json").read_text(encoding="utf-8")
+        # JSON has no NaN, and neither has scores.json.
+        return json.loads(text, parse_constant=str)["protocol"]
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError):

@@ -11,10 +11,11 @@ from mutualformer_sod import cli
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.report.files import write_results
 from mutualformer_sod.report.results import Results
-from mutualformer_sod.report.tables import COLUMNS, DEFAULT_COLUMNS, check_columns
+from mutualformer_sod.report.tables import COLUMNS, DEFAULT_COLUMNS, check_columns, check_digits
 
 
 def main() -> None:
+    sys.stdout.reconfigure(errors="backslashreplace")  # as evaluate.py
     parser = cli.Parser(__doc__)
     parser.add_argument("files", nargs="+", type=Path, metavar="SCORES.json")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="for the tables")
@@ -30,6 +31,7 @@ def main() -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace a table that is there")
     args = parser.parse_args()
     columns = check_columns(args.columns)
+    check_digits(args.digits)
     target = args.output / "scores.json"
     if target.exists() and not args.overwrite:
         raise InputError(f"{target}: exists; give another --output, or --overwrite")

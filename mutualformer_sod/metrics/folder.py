@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mutualformer_sod.errors import InputError
@@ -33,6 +33,16 @@ class MapFolder:
     missing: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
     duplicate: tuple[str, ...] = ()
+
+    def part(self, stems: Iterable[str]) -> MapFolder:
+        """The maps of these images alone; those of the set's other images are not extra."""
+        kept = dict.fromkeys(stems)
+        return replace(
+            self,
+            maps={stem: path for stem, path in self.maps.items() if stem in kept},
+            missing=tuple(stem for stem in self.missing if stem in kept),
+            duplicate=tuple(stem for stem in self.duplicate if stem in kept),
+        )
 
 
 def list_methods(maps_root: Path, wanted: Iterable[str] | None = None) -> list[str]:

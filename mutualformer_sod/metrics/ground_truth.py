@@ -42,13 +42,19 @@ class GroundTruth:
         mask: (H, W) bool, or 8-bit with foreground where the value exceeds 128.
 
     Raises:
-        InputError: not two-dimensional, empty, or of another type.
+        InputError: not two-dimensional, without pixels, of another type, or 8-bit with values of
+            1 to 128 alone besides 0, e.g. a mask stored as 0 and 1.
     """
 
     def __init__(self, mask: np.ndarray) -> None:
         if mask.ndim != 2 or mask.size == 0:
             raise InputError(f"ground truth must be a non-empty (H, W) array, got {mask.shape}")
         if mask.dtype == np.uint8:
+            brightest = int(mask.max())
+            if 0 < brightest <= 128:  # empty under the field's rule, hardly meant to be
+                raise InputError(
+                    f"ground truth has no value above {brightest}: give it as bool, or as 0 and 255"
+                )
             mask = mask > 128
         elif mask.dtype != np.bool_:
             raise InputError(f"ground truth must be bool or uint8, got {mask.dtype}")
@@ -131,18 +137,20 @@ class GroundTruth:
         equidistant ones that of the smallest column, then of the smallest row.
         """
         inside = np.ascontiguousarray(self.bytes[self.window])
-        near = np.flatnonzero(cv2.dilate(inside, _NEIGHBOURHOOD) > inside)
-        rows, columns = np.divmod(near, inside.shape[1])
-        distance = self.distance(self.window)[rows, columns]
-        border = _FARTHEST_NEIGHBOUR
-        padded = np.pad(inside, border)
+        ring = cv2.dilate(inside, _NEIGHBOURHOOD) - inside
+        points = cv2.findNonZero(ring)
+        if points is None:  # no background, or none that near
+            nothing = np.empty(0, np.int64)
+            return nothing, nothing
+        columns, rows = points.reshape(-1, 2).astype(np.int64).T
+        near = rows * inside.shape[1] + columns
+        apart = squared(self.distance(self.window)[rows, columns])
+        padded = np.pad(inside, _FARTHEST_NEIGHBOUR)
         stride = padded.shape[1]
-        start = (rows + border) * stride + columns + border
-        offsets = _NEIGHBOURS[..., 0] * stride + _NEIGHBOURS[..., 1]
-        candidates = start[:, None] + offsets[squared(distance)]  # (M, 8)
+        start = (rows + _FARTHEST_NEIGHBOUR) * stride + columns + _FARTHEST_NEIGHBOUR
+        candidates = start[:, None] + (_NEIGHBOURS @ (stride, 1))[apart]  # (M, 8)
         first = padded.ravel()[candidates].argmax(axis=1)
-        rows, columns = np.divmod(candidates[np.arange(len(near)), first], stride)
-        return near, (rows - border) * inside.shape[1] + columns - border
+        return near, near + (_NEIGHBOURS @ (inside.shape[1], 1))[apart, first]
 
 
 def squared(distance: np.ndarray) -> np.ndarray:

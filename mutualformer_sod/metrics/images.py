@@ -52,7 +52,7 @@ def read_ground_truth(path: Path) -> tuple[np.ndarray, str]:
 
 def saliency_from_bytes(content: bytes, path: Path) -> np.ndarray:
     """As `read_saliency`, from the file's content; the path serves the messages."""
-    levels = _one_channel(decode(content, path), path)
+    levels = _one_channel(decode(content, path), content, path)
     if levels is None:
         raise InputError(f"{path}: a colour image, not a saliency map; save it as greyscale")
     if levels.dtype == np.uint16:
@@ -68,7 +68,7 @@ def ground_truth_from_bytes(content: bytes, path: Path) -> tuple[np.ndarray, str
     alpha = _varying_alpha(image)
     if alpha is not None and (image[..., :3] == image[0, 0, :3]).all():
         return _binarise(alpha, path)[0], "mask taken from the alpha channel"
-    levels = _one_channel(image, path)
+    levels = _one_channel(image, content, path)
     if levels is None:
         mask, note = _painted(image, path), "one colour on black, foreground = colour"
     else:
@@ -137,7 +137,7 @@ def _png_is_complete(content: bytes) -> bool:
     return False
 
 
-def _one_channel(image: np.ndarray, path: Path) -> np.ndarray | None:
+def _one_channel(image: np.ndarray, content: bytes, path: Path) -> np.ndarray | None:
     """The grey values of an image without colour, or None; transparency is dropped."""
     if image.ndim == 2:
         return image
@@ -150,7 +150,9 @@ def _one_channel(image: np.ndarray, path: Path) -> np.ndarray | None:
         return first
     spread = image[..., :3].max(axis=2) - image[..., :3].min(axis=2)
     if image.dtype == np.uint8 and spread.max() <= _CHROMA_NOISE:
-        return cv2.cvtColor(np.ascontiguousarray(image[..., :3]), cv2.COLOR_BGR2GRAY)
+        # As everyone reads it: the decoders weigh the channels otherwise than cvtColor.
+        flags = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
+        return cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     return None
 
 
@@ -183,10 +185,10 @@ def _binarise(levels: np.ndarray, path: Path) -> tuple[np.ndarray, str]:
         if low not in (0, full) and not bright:
             raise InputError(f"{path}: ground truth has the value {low} everywhere; {remedy}")
         return levels > 0, ""
-    if low == 0 and bool(((levels == 0) | (levels == high)).all()):
+    if low == 0 and np.isfinite(high) and bool(((levels == 0) | (levels == high)).all()):
         note = "" if high == full else f"values 0 and {high}, foreground = {high}"
         return levels == high, note
-    if full is None or not np.isfinite([low, high]).all():
+    if full is None:
         raise InputError(f"{path}: {levels.dtype} ground truth is not two-valued; {remedy}")
     if levels.dtype == np.uint16:
         levels, low, high = levels >> 8, low >> 8, high >> 8

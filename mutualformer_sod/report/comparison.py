@@ -37,8 +37,8 @@ class Difference:
 
     @property
     def settled(self) -> bool:
-        """Whether the interval leaves zero out."""
-        return self.low > 0 or self.high < 0
+        """Whether the interval leaves zero out; that of a single image has no width."""
+        return self.images > 1 and (self.low > 0 or self.high < 0)
 
 
 def compare(
@@ -53,6 +53,9 @@ def compare(
         first: measure -> (N,) per-image scores of the first method.
         second: the same of the second, in the same order of images.
         seed: of the resampling.
+
+    Returns:
+        One difference for each measure that both have, in the order of the tables' columns.
     """
     measures = [name for name in COLUMNS if name in first and name in second]
     if not measures:

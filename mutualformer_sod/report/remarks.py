@@ -16,13 +16,21 @@ _VARIANTS = {
 }
 
 
-def row_marks(cell: Cell, usual_count: int | None) -> list[str]:
-    """Footnotes of a row: another image count than the set's usual one, images without a map."""
+def row_marks(cell: Cell, count: int, usual_count: int | None) -> list[str]:
+    """Footnotes of a row: another image count than the set's usual one, images without a map.
+
+    Args:
+        cell: the method on the set.
+        count: images of the set, of which the cell may have the first ones only.
+        usual_count: images that papers report for the set; None for a custom set.
+    """
     marks, name = [], cell.folder.set_name
-    if usual_count is not None and usual_count != cell.expected:
-        variant = _VARIANTS.get((name, cell.expected))
+    if usual_count is not None and usual_count != count:
+        variant = _VARIANTS.get((name, count))
         which = f" ({variant})" if variant else ""
-        marks.append(f"{name} has {cell.expected} images here{which}, usually {usual_count}")
+        marks.append(f"{name} has {count} images here{which}, usually {usual_count}")
+    if cell.expected < count:
+        marks.append(f"the first {cell.expected} of {count} images of {name}")
     if cell.problems:
         marks.append(f"{cell.problems} of {cell.expected} images without a usable map")
     return marks

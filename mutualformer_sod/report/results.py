@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -103,12 +103,24 @@ class Results:
         missing = [name for name in SHARED_PROTOCOL if name not in self.protocol]
         if missing:
             raise ValueError(f"no {', '.join(missing)} in the protocol")
+        for name in ("resized", "training"):
+            self.protocol.setdefault(name, {}).items()  # has to be a dict
+        sum(self.protocol["resized"].values())  # of numbers
+        if not all(isinstance(text, str) for text in self._texts()):
+            raise ValueError("marks or notes that are not text")
         for method, cells in self.scores.items():
             for set_name, scores in cells.items():
                 wrong = [n for n, v in scores.items() if not math.isfinite(v)]
                 if wrong or "images" not in scores or not set(scores) & set(COLUMNS):
                     raise ValueError(f"scores of {method} on {set_name}")
                 self.marks.setdefault(method, {}).setdefault(set_name, [])
+
+    def _texts(self) -> Iterator[object]:
+        """All notes and marks."""
+        yield from self.notes
+        for cells in self.marks.values():
+            for marks in cells.values():
+                yield from marks
 
     def merge(self, other: Results, source: str) -> None:
         """Add another run's results.
@@ -118,7 +130,8 @@ class Results:
             source: what to call the other in messages.
 
         Raises:
-            InputError: another protocol, or other scores for the same cell.
+            InputError: another protocol, other scores for the same cell, or maps of other weights
+                under the same name.
         """
         differing = [n for n in SHARED_PROTOCOL if self.protocol[n] != other.protocol[n]]
         if differing:
@@ -126,6 +139,11 @@ class Results:
                 f"{n}: {self.protocol[n]!r} against {other.protocol[n]!r}" for n in differing
             )
             raise InputError(f"{source}: another protocol ({named}); evaluate all maps alike")
+        for method, record in other.protocol.get("training", {}).items():
+            if self.protocol.get("training", {}).get(method, record) != record:
+                raise InputError(
+                    f"{source}: {method} was trained otherwise than the {method} before; rename one"
+                )
         for method, cells in other.marks.items():
             for set_name, marks in cells.items():
                 scores = other.scores.get(method, {}).get(set_name, {})

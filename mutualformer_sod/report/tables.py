@@ -84,6 +84,16 @@ def check_columns(names: Iterable[str]) -> tuple[str, ...]:
     return names
 
 
+def check_digits(digits: int) -> None:
+    """Refuse a number of decimals that no table can show.
+
+    Raises:
+        InputError: fewer than 1 or more than 15, what a float64 holds.
+    """
+    if not 1 <= digits <= 15:
+        raise InputError(f"--digits {digits} is not usable: give 1 to 15")
+
+
 def format_score(value: float | None, digits: int = 3, signed: bool = False) -> str:
     """A score with so many decimals and no leading zero, as papers print it; "-" for none."""
     if value is None:

@@ -269,6 +269,34 @@ def is_alive(process: str) -> bool:
         return False
 
 
+def test_a_limited_run_says_so_and_finds_no_map_strange(bench):
+    out = evaluate(bench, "--limit", "2").stdout
+    assert "the first 2 of 6 images" in out
+    assert "of no image" not in out
+
+
+@pytest.mark.parametrize("output", ["maps", "maps/scores"])
+def test_results_are_not_written_among_the_methods(bench, output):
+    assert "--output" in refused(evaluate(bench, "--output", output))
+
+
+def test_a_method_is_not_compared_with_itself(bench):
+    assert "--compare" in refused(evaluate(bench, "--compare", "ours", "ours"))
+
+
+def test_methods_without_a_common_image_are_not_compared_in_silence(bench):
+    for stem, method in zip(STEMS, ("ours", "theirs") * 3, strict=True):
+        (bench / f"maps/{method}/MINI/{stem}.png").unlink()
+    result = evaluate(bench, "--allow-missing", "--compare", "ours", "theirs")
+    assert result.returncode == 0
+    assert "ours − theirs: no image that both have" in result.stdout
+
+
+def test_a_training_record_with_nan_does_not_stop_the_table(bench):
+    (bench / "maps/ours/run.json").write_text('{"protocol": {"loss": NaN}}')
+    assert evaluate(bench).returncode == 0
+
+
 def merge(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     command = [sys.executable, str(MERGE), *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
@@ -291,6 +319,19 @@ def test_merging_refuses_another_protocol(bench):
     result = merge(bench, "one/scores.json", "two/scores.json", "--output", "both")
     assert "normalize" in refused(result)
     assert not (bench / "both").exists()
+
+
+@pytest.mark.parametrize("digits", ["-1", "0", "99"])
+def test_merging_refuses_impossible_digits(bench, digits):
+    evaluate(bench)
+    result = merge(bench, "out/scores.json", "--output", "both", "--digits", digits)
+    assert "--digits" in refused(result)
+
+
+def test_the_benchmark_refuses_impossible_workers():
+    tool = TOOL.with_name("benchmark_metrics.py")
+    command = [sys.executable, str(tool), "--workers", "0"]
+    assert "--workers" in refused(subprocess.run(command, capture_output=True, text=True))
 
 
 def test_the_benchmark_runs_with_or_without_the_reference(tmp_path):

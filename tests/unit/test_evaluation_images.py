@@ -127,3 +127,10 @@ def test_colour_maps_are_refused(tmp_path):
     path = write(tmp_path / "map.png", cv2.applyColorMap(gradient, cv2.COLORMAP_JET))
     with pytest.raises(InputError, match="colour"):
         read_saliency(path)
+
+
+def test_almost_grey_maps_are_read_as_by_cv2(tmp_path):
+    noise = np.random.default_rng(0).integers(-6, 7, (*gradient.shape, 3))
+    tinted = np.clip(gradient[..., None].astype(int) + noise, 0, 255).astype(np.uint8)
+    path = write(tmp_path / "map.png", tinted)
+    np.testing.assert_array_equal(read_saliency(path), cv2.imread(str(path), cv2.IMREAD_GRAYSCALE))

@@ -191,3 +191,11 @@ def test_results_are_plain_floats():
     evaluator = Evaluator()
     evaluator.step(*blob_pair(0))
     assert {type(value) for value in evaluator.results().values()} == {int, float}
+
+
+@pytest.mark.parametrize("value", [1, 2, 128])
+def test_a_mask_that_the_usual_rule_would_empty_is_refused(value):
+    mask = np.zeros((4, 4), np.uint8)
+    mask[1, 1] = value
+    with pytest.raises(InputError, match="0 and 255"):
+        GroundTruth(mask)

@@ -194,6 +194,38 @@ def test_merging_refuses_other_scores_for_the_same_cell():
         results(ours=0.9).merge(results(ours=0.8), "B.json")
 
 
+def test_merging_refuses_maps_of_other_weights_under_one_name():
+    first, second = results(ours=0.9), Results(dict(PROTOCOL))
+    second.add("ours", "DES", {"images": 135, "s_measure": 0.9}, [])
+    first.protocol["training"] = {"ours": {"epoch": 1}}
+    second.protocol["training"] = {"ours": {"epoch": 2}}
+    with pytest.raises(InputError, match=r"B\.json.*ours"):
+        first.merge(second, "B.json")
+
+
+def test_one_image_settles_no_difference():
+    (found,) = compare({"mae": np.array([0.1])}, {"mae": np.array([0.2])})
+    assert not found.settled
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"marks": {"ours": {"SIP": 5}}},
+        {"marks": {"ours": {"SIP": [5]}}},
+        {"notes": [5]},
+        {"protocol": PROTOCOL | {"resized": {"ours/SIP": "x"}}},
+        {"protocol": PROTOCOL | {"resized": []}},
+        {"protocol": PROTOCOL | {"training": []}},
+    ],
+)
+def test_parts_of_another_kind_are_refused(tmp_path, part):
+    content = json.loads(results(ours=0.9).to_json()) | part
+    (tmp_path / "other.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"other\.json"):
+        Results.read(tmp_path / "other.json")
+
+
 @pytest.mark.parametrize("text", ["", "[]", '{"protocol": {}}', '{"scores": 1, "protocol": {}}'])
 def test_other_files_are_refused_as_scores(tmp_path, text):
     (tmp_path / "other.json").write_text(text)
