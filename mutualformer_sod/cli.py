@@ -35,6 +35,9 @@ def run(main: Callable[[], int | None]) -> None:
     standard error; anything else is a defect and keeps its traceback.
     """
     program = sys.argv[0].rsplit("/", 1)[-1]
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a name the terminal cannot show must not end a run
+            stream.reconfigure(errors="backslashreplace")
     try:
         status = main() or 0
     except (InputError, OSError) as error:

@@ -98,7 +98,6 @@ class Job:
 
 
 def main() -> int:
-    sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be Unicode
     args = parse_arguments()
     cv2.setNumThreads(1)  # the work is shared by processes
     columns = check_columns(args.columns)

@@ -15,7 +15,6 @@ from mutualformer_sod.report.tables import COLUMNS, DEFAULT_COLUMNS, check_colum
 
 
 def main() -> None:
-    sys.stdout.reconfigure(errors="backslashreplace")  # as evaluate.py
     parser = cli.Parser(__doc__)
     parser.add_argument("files", nargs="+", type=Path, metavar="SCORES.json")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="for the tables")
