@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import numbers
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -133,13 +134,13 @@ def check_cross_diffusion(form: str, epsilon: float, steps: int, affinity: str) 
     _check(form in FORMS, "form", form, f"one of {', '.join(FORMS)}")
     _check(affinity in AFFINITIES, "affinity", affinity, f"one of {', '.join(AFFINITIES)}")
     _check(
-        isinstance(epsilon, int | float) and math.isfinite(epsilon) and 0 < epsilon < 1,
+        isinstance(epsilon, numbers.Real) and 0 < epsilon < 1,
         "epsilon",
         epsilon,
         "a number strictly between 0 and 1",
     )
     _check(
-        isinstance(steps, int) and not isinstance(steps, bool) and steps >= 1,
+        isinstance(steps, numbers.Integral) and not isinstance(steps, bool) and steps >= 1,
         "steps",
         steps,
         "a whole number, 1 or more",

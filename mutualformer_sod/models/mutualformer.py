@@ -49,8 +49,13 @@ class MutualFormerBlock(nn.Module):
         initial: str = "identity",
     ) -> None:
         super().__init__()
-        if num_heads < 1 or dim % num_heads:
-            raise InputError(f"num_heads={num_heads} must divide dim={dim}")
+        if dim < 1 or num_heads < 1 or dim % num_heads:
+            raise InputError(f"num_heads={num_heads} must divide dim={dim}, both 1 or more")
+        if not (mlp_ratio > 0 and 0 <= drop_path < 1):
+            raise InputError(
+                f"mlp_ratio={mlp_ratio}, drop_path={drop_path}: give a positive ratio and a rate "
+                "in [0, 1)"
+            )
         check_cross_diffusion(form, epsilon, steps, affinity)
         if initial not in INITIALS:
             raise InputError(f"initial={initial!r}: give one of {', '.join(INITIALS)}")

@@ -151,3 +151,19 @@ def test_unknown_missing_and_misshapen_parameters_are_named():
         load_released_block(weights | {"norm2.weight": torch.zeros(3)}, 2)
     with pytest.raises(ValueError, match="num_heads=3"):
         load_released_block(weights, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"dim": 0}, "dim=0"),
+        ({"num_heads": 3}, "num_heads=3"),
+        ({"mlp_ratio": 0}, "mlp_ratio=0"),
+        ({"drop_path": 1.0}, "drop_path=1.0"),
+        ({"form": "other"}, "form"),
+        ({"initial": "zeros"}, "initial"),
+    ],
+)
+def test_illegal_options_of_the_block_are_named(options, word):
+    with pytest.raises(ValueError, match=word):
+        MutualFormerBlock(**{"dim": 16, "num_heads": 4, **options})
