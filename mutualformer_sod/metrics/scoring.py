@@ -94,8 +94,8 @@ class Cell:
 
     @property
     def problems(self) -> int:
-        """Images of the set that have no scores."""
-        return self.expected - self.images
+        """Images of the set without a usable map, as far as the maps were read."""
+        return self.expected - len(self.folder.maps) + len(self.unreadable)
 
 
 def score_pairing(

@@ -95,6 +95,11 @@ def test_damage_is_named_file_by_file(bench):
     assert scores(bench)["scores"]["ours"]["MINI"]["images"] == 2
 
 
+def test_a_row_that_is_not_scored_tells_how_many_maps_are_missing(bench):
+    (bench / "maps/ours/MINI/image_1.png").unlink()
+    assert "1 of 6 images without a usable map" in evaluate(bench).stdout
+
+
 def test_stray_maps_alone_do_not_stop_a_set(bench):
     shutil.copy(bench / "maps/ours/MINI/image_3.png", bench / "maps/ours/MINI/stray.png")
     result = evaluate(bench)
