@@ -76,9 +76,10 @@ def parse_arguments() -> argparse.Namespace:
         "seed": (int, "S"),
         "workers": (int, "N"),
     }
+    unset = {"size": "default: the preset's", "encoder_lr_scale": "0.1 with --pretrained, else 1"}
     for name, (kind, metavar) in numbers.items():
         value = getattr(default, name)
-        note = "set by the preset" if value is None else f"default: {value}"
+        note = unset.get(name, f"default: {value}")
         flag = "--" + name.replace("_", "-")
         recipe.add_argument(flag, type=kind, default=value, metavar=metavar, help=note)
     recipe.add_argument(

@@ -1,0 +1,81 @@
+"""The weights in weights/: what they are said to be, and what they do."""
+
+import re
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+from tool_runs import ROOT, run_tool
+
+from mutualformer_sod import Predictor
+from mutualformer_sod.data.layout import discover_sets
+from mutualformer_sod.data.samples import make_scene
+from mutualformer_sod.metrics import Evaluator
+from mutualformer_sod.models.weights import file_sha256
+
+WEIGHTS = ROOT / "weights" / "mutualformer_tiny.safetensors"
+
+
+def test_the_file_is_the_one_the_readme_describes():
+    row = re.search(r"`mutualformer_tiny\.safetensors`.*", (ROOT / "weights/README.md").read_text())
+    assert f"`{file_sha256(WEIGHTS)}`" in row[0]
+    assert WEIGHTS.stat().st_size <= 16 * 2**20
+    dtypes = {str(t.dtype) for t in load_file(WEIGHTS).values() if t.is_floating_point()}
+    assert dtypes == {"torch.float16"}
+
+
+def test_they_find_objects_that_only_one_modality_shows():
+    predictor = Predictor.from_weights(WEIGHTS, device="cpu")
+    evaluators = {}
+    for index in range(18):
+        scene = make_scene(seed=31, index=index)
+        depth = scene.depth.astype(np.float32)
+        depth = (depth - depth.min()) / (depth.max() - depth.min())
+        evaluator = evaluators.setdefault(scene.kind, Evaluator())
+        evaluator.step(predictor.predict(scene.rgb, depth), scene.gt)
+    scores = {kind: e.results()["s_measure"] for kind, e in evaluators.items()}
+    assert set(scores) == {"depth", "colour", "either"}
+    assert min(scores.values()) > 0.92, scores
+
+
+def make_maps(data, output):
+    done = run_tool(
+        "test", "--data", data, "--weights", WEIGHTS, "--output", output, "--workers", 0
+    )
+    assert done.status == 0, done.error
+    files = sorted(output.rglob("*.png"))
+    return {f.relative_to(output).as_posix(): cv2.imread(str(f), -1).astype(int) for f in files}
+
+
+@pytest.fixture(scope="module")
+def spot_maps(shared_data, tmp_path_factory):
+    return make_maps(shared_data / "spot", tmp_path_factory.mktemp("spot"))
+
+
+def test_spot_gives_17_maps_at_native_size(shared_data, spot_maps):
+    assert len(spot_maps) == 17
+    for sod_set in discover_sets([shared_data / "spot"]):
+        for triplet in sod_set.triplets:
+            gt = cv2.imread(str(triplet.gt), cv2.IMREAD_GRAYSCALE)
+            assert (
+                spot_maps[f"mutualformer_tiny/{sod_set.name}/{triplet.stem}.png"].shape == gt.shape
+            )
+
+
+@pytest.mark.parametrize("change", ["inverted", "x257"])
+def test_another_coding_of_the_depth_gives_the_same_maps(shared_data, spot_maps, tmp_path, change):
+    for source in (shared_data / "spot").rglob("*.*"):
+        target = tmp_path / "data" / source.relative_to(shared_data / "spot")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.parent.name != "depth":
+            shutil.copyfile(source, target)
+            continue
+        depth = cv2.imread(str(source), cv2.IMREAD_GRAYSCALE)
+        coded = 255 - depth if change == "inverted" else depth.astype(np.uint16) * 257
+        cv2.imwrite(str(target.with_suffix(".png")), coded)
+    changed = make_maps(tmp_path / "data", tmp_path / "maps")
+    assert changed.keys() == spot_maps.keys()
+    for name, saliency in changed.items():
+        assert np.abs(saliency - spot_maps[name]).max() <= 1, name
