@@ -206,11 +206,10 @@ def score_all(
                 for method, image in outcome.scores.items():
                     per_image.write(name, outcome.stem, method, image.scores, image.flags)
 
-            count = len(job.ground_truths)
-            # A cell that cannot be complete is not worth the time, unless it is wanted as it is.
-            chosen = [f for f in job.folders if args.allow_missing or len(f.maps) == count]
+            # Incomplete cells too: everything that is wrong with them is said at once, and what is
+            # scored now comes from the cache when they are complete.
             scored, gt_notes = score_set(
-                chosen,
+                job.folders,
                 job.ground_truths,
                 normalize=not args.no_normalize,
                 cache=cache,
@@ -218,8 +217,7 @@ def score_all(
                 workers=workers,
                 each=book,
             )
-            done = {cell.folder.method: cell for cell in scored}
-            cells += [done.get(f.method) or Cell.unscored(f, count) for f in job.folders]
+            cells += scored
             notes += [
                 f"{job.name}: {len(stems)} ground truths, e.g. {stems[0]}: {note}"
                 for note, stems in gt_notes.items()
@@ -265,11 +263,7 @@ def report(
     if args.plots and curves:
         plot_curves(args.output / "plots", curves, results.protocol_lines()[0])
     if args.compare:
-        pairs = read_pair(args.output / "per_image.csv", *args.compare)
-        for set_name, (first, second) in pairs.items():
-            print(comparison_text(set_name, *args.compare, compare(first, second)))
-        if not pairs:
-            print(f"{' − '.join(args.compare)}: no image that both have")
+        print_comparison(args, cells)
     failed = [cell for cell in cells if cell.problems]
     if failed and not args.allow_missing:
         names = name_list(f"{c.folder.method}/{c.folder.set_name}" for c in failed)
@@ -280,6 +274,21 @@ def report(
         )
         return cli.EXIT_INPUT_ERROR
     return 0
+
+
+def print_comparison(args: argparse.Namespace, cells: list[Cell]) -> None:
+    """Print the paired comparison on every set that both methods are scored on."""
+    left_out = {
+        cell.folder.set_name
+        for cell in cells
+        if cell.folder.method in args.compare and not is_usable(args, cell)
+    }
+    pairs = read_pair(args.output / "per_image.csv", *args.compare)
+    pairs = {name: pair for name, pair in pairs.items() if name not in left_out}
+    for set_name, (first, second) in pairs.items():
+        print(comparison_text(set_name, *args.compare, compare(first, second)))
+    if not pairs:
+        print(f"{' − '.join(args.compare)}: no image that both have")
 
 
 def protocol_of(args: argparse.Namespace, cells: list[Cell]) -> dict:

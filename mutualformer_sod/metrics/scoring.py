@@ -82,11 +82,6 @@ class Cell:
     other_aspect: list[str] = field(default_factory=list)
     swapped: list[tuple[str, str]] = field(default_factory=list)
 
-    @classmethod
-    def unscored(cls, folder: MapFolder, expected: int) -> Cell:
-        """A cell that was left out, with what is known of its files."""
-        return cls(folder, expected, Evaluator())
-
     @property
     def images(self) -> int:
         """Images that have scores."""

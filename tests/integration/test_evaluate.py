@@ -96,6 +96,23 @@ def test_a_truncated_map_is_named_and_the_cell_is_not_scored(bench):
     assert "image_3.png: truncated" in result.stdout
 
 
+def test_everything_that_is_wrong_with_a_cell_is_said_at_once(bench):
+    maps = bench / "maps/ours/MINI"
+    for stem in STEMS[:2]:
+        (maps / f"{stem}.png").unlink()
+    broken = maps / f"{STEMS[3]}.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    (maps / "stray.png").write_bytes((maps / f"{STEMS[4]}.png").read_bytes())
+    result = evaluate(bench, "--compare", "ours", "theirs")
+    assert result.returncode == 2
+    assert f"missing: {STEMS[0]}, {STEMS[1]}" in result.stdout
+    assert "of no image of the set: stray.png" in result.stdout
+    assert f"unreadable: maps/ours/MINI/{STEMS[3]}.png" in result.stdout
+    assert "3 of 6 images without a usable map" in result.stdout
+    assert set(scores(bench)["scores"]) == {"theirs"}
+    assert "no image that both have" in result.stdout
+
+
 def test_an_unclear_ground_truth_is_named(bench):
     path = bench / "data/MINI/GT/image_1.png"
     cv2.imwrite(str(path), np.tile(np.arange(64, dtype=np.uint8) * 4, (48, 1)))
