@@ -295,7 +295,7 @@ class TestPretrained:
         import pickle
 
         path = tmp_path / "evil.pth"
-        path.write_bytes(pickle.dumps({"model": _Evil(tmp_path / "ran")}))
+        path.write_bytes(pickle.dumps({"model": _Evil(tmp_path / "ran")}, protocol=2))
         with pytest.raises(ValueError, match=r"evil\.pth"):
             build_model("tiny", pretrained=path)
         assert not (tmp_path / "ran").exists()
