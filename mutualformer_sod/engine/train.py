@@ -66,7 +66,9 @@ def train(
         return output
     data = gather_training_data(config, make_config(config.preset, **overrides))
     torch.manual_seed(config.seed)
-    run = _Run(config, overrides, data, pick_device(config.device))
+    # A checkpoint brings its own weights: to go on needs neither the hub nor the file.
+    pretrained = config.pretrained if state is None else None
+    run = _Run(config, overrides, data, pick_device(config.device), pretrained)
     # Only now: whatever can be wrong with the options leaves no folder behind.
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / CONFIG_FILE, _run_options(config, overrides))
@@ -93,10 +95,11 @@ class _Run:
         overrides: dict[str, Any],
         data: TrainingData,
         device: torch.device,
+        pretrained: str | None,
     ) -> None:
         self.config, self.data, self.device = config, data, device
-        pretrained = True if config.pretrained == "imagenet" else config.pretrained or False
-        self.model = build_model(config.preset, pretrained=pretrained, **overrides).to(device)
+        source = True if pretrained == "imagenet" else pretrained or False
+        self.model = build_model(config.preset, pretrained=source, **overrides).to(device)
         self.optimizer = make_optimizer(self.model, config)
         self.epoch = 0
         self.best: dict[str, float] = {"epoch": 0, "val_loss": math.inf}
@@ -260,17 +263,20 @@ def _find_run(
         raise InputError(
             f"{output}: holds a run: add --resume to go on with it, or give another --output"
         )
+    wanted = _run_options(config, overrides)
     try:
         found = json.loads(config_file.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{config_file}: not valid JSON: {error}") from error
-    wanted = _run_options(config, overrides)
+        options, before = dict(found["train"]), dict(found["model_overrides"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{config_file}: not the configuration of a run: restore it, or give another --output"
+        ) from error
     differing = [
-        f"{name} was {found['train'].get(name)!r} and is now {value!r}"
+        f"{name} was {options.get(name)!r} and is now {value!r}"
         for name, value in wanted["train"].items()
-        if name not in MAY_DIFFER and found["train"].get(name) != value
+        if name not in MAY_DIFFER and options.get(name) != value
     ]
-    before, now = found["model_overrides"], wanted["model_overrides"]
+    now = wanted["model_overrides"]
     if before != now:
         differing.append(f"model options were {before} and are now {now}")
     if differing:

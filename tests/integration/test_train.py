@@ -5,6 +5,7 @@ import shutil
 
 import cv2
 import pytest
+import timm
 import torch
 from safetensors.torch import load_file
 from tool_runs import error_line, run_tool, train_small
@@ -92,6 +93,24 @@ def test_an_existing_run_is_not_overwritten(run_folder, scenes):
 def test_resuming_with_other_options_names_them(run_folder, scenes):
     line = error_line(train_small(run_folder, scenes, "--resume", "--lr", "0.5"))
     assert "lr was 0.001 and is now 0.5" in line
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"train": 3, "model_overrides": {}}'])
+def test_a_broken_configuration_is_named(scenes, tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    assert "config.json" in error_line(train_small(tmp_path, scenes, "--resume"))
+
+
+def test_going_on_needs_no_pretrained_file(scenes, tmp_path):
+    vit = tmp_path / "vit.pth"
+    torch.save(timm.create_model("vit_tiny_patch16_224").state_dict(), vit)
+    options = ("--pretrained", vit, "--epochs", 1)
+    done = train_small(tmp_path / "run", scenes, *options)
+    assert done.status == 0, done.error
+    (tmp_path / "run" / "weights.safetensors").unlink()
+    vit.unlink()
+    done = train_small(tmp_path / "run", scenes, *options, "--resume")
+    assert done.status == 0, done.error
 
 
 def test_resume_in_an_empty_folder_starts_afresh(scenes, tmp_path):
