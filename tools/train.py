@@ -11,8 +11,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mutualformer_sod import cli, list_presets
-from mutualformer_sod.config import TrainConfig, field_owners
+from mutualformer_sod.config import field_owners
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.training_config import TrainConfig
 
 EPILOG = """\
 OUTPUT gets config.json, log.jsonl (one line an epoch), last.pt, best.pt and, at the end,

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from mutualformer_sod.config import TrainConfig
+from mutualformer_sod.training_config import TrainConfig
 
 PRETRAINED_ENCODER_SCALE = 0.1
 

@@ -6,12 +6,13 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from mutualformer_sod.config import ModelConfig, TrainConfig
+from mutualformer_sod.config import ModelConfig
 from mutualformer_sod.data.dataset import SodDataset
 from mutualformer_sod.data.depth import DepthEncoding, decide_encodings
 from mutualformer_sod.data.layout import SodSet, discover_protocol, discover_sets
 from mutualformer_sod.data.split import hold_out
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.training_config import TrainConfig
 
 
 @dataclass

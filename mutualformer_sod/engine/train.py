@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from mutualformer_sod.config import TrainConfig, make_config
+from mutualformer_sod.config import make_config
 from mutualformer_sod.data.transforms import draw_training_size, resize_batch
 from mutualformer_sod.engine.checkpoint import load_checkpoint, save_checkpoint
 from mutualformer_sod.engine.optim import make_optimizer, schedule, set_learning_rate
@@ -28,6 +28,7 @@ from mutualformer_sod.inference import pick_device
 from mutualformer_sod.losses import detector_losses, mean_absolute_error, structure_loss
 from mutualformer_sod.models import build_model
 from mutualformer_sod.models.weights import load_unique_state, save_weights, unique_state
+from mutualformer_sod.training_config import TrainConfig
 
 CONFIG_FILE, LOG_FILE = "config.json", "log.jsonl"
 LAST_FILE, BEST_FILE, WEIGHTS_FILE = "last.pt", "best.pt", "weights.safetensors"
@@ -219,7 +220,7 @@ class _Run:
         return batch | dict(zip(names, resized, strict=True))
 
     def _precision(self) -> contextlib.AbstractContextManager:
-        if self.config.amp == "off":
+        if self.config.amp in ("off", "auto"):
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 

@@ -45,8 +45,8 @@ def test_the_weights_are_the_best_epochs_and_say_how_they_came_about(run_folder)
 def test_a_run_resumed_after_an_epoch_ends_as_the_uninterrupted_one(
     run_folder, scenes, tmp_path, monkeypatch
 ):
-    from mutualformer_sod.config import TrainConfig
     from mutualformer_sod.engine import train as engine
+    from mutualformer_sod.training_config import TrainConfig
 
     found = json.loads((run_folder / "config.json").read_text())
     config = TrainConfig(**found["train"] | {"output": str(tmp_path / "run")})
@@ -183,8 +183,9 @@ def test_a_benchmarks_test_set_may_choose_a_checkpoint_only_by_its_flag(scenes, 
 
 
 def test_training_and_test_part_of_a_set_keep_their_own_depth_polarity(scenes, tmp_path):
-    from mutualformer_sod.config import TrainConfig, make_config
+    from mutualformer_sod.config import make_config
     from mutualformer_sod.engine.sets import gather_training_data
+    from mutualformer_sod.training_config import TrainConfig
 
     for split in ("train", "test"):
         shutil.copytree(scenes / "SAMPLES", tmp_path / split / "SCENES")

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from mutualformer_sod import build_model
-from mutualformer_sod.config import TrainConfig
 from mutualformer_sod.data.layout import Triplet
 from mutualformer_sod.data.split import hold_out
 from mutualformer_sod.engine.checkpoint import load_checkpoint, save_checkpoint
 from mutualformer_sod.engine.optim import make_optimizer, schedule, set_learning_rate
+from mutualformer_sod.training_config import TrainConfig
 
 
 def triplets(*stems):

@@ -1,0 +1,176 @@
+"""The configuration of one training run, and the named recipes that set several fields at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from mutualformer_sod.config import LOSSES
+from mutualformer_sod.errors import InputError
+
+OPTIMIZERS = ("adamw", "sgd")
+SCHEDULES = ("cosine", "poly", "triangular", "constant")
+AMP = ("auto", "off", "bf16", "fp16")
+CACHES = ("off", "ram", "disk")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run. Paths and set names as the user gave them; sizes in pixels."""
+
+    preset: str = "tiny"
+    # data
+    data: tuple[str, ...] = ()
+    train_sets: tuple[str, ...] = ()
+    protocol: str | None = None  # "2185", "2985", "dut800", "come15k": stands for train_sets
+    repeat: tuple[str, ...] = ()  # "SET=K": a small set's images are seen K times an epoch
+    val_sets: tuple[str, ...] = ()
+    choose_on_test_set: bool = False  # allow val_sets that are test sets of the benchmarks
+    allow_overlap: bool = False  # train on images that a test set under ``data`` holds, too
+    holdout: float = 0.1  # share of the training images held out when there are no val_sets
+    holdout_by: str = "scene"  # "scene": frames of one scene stay together; "image"
+    near: tuple[str, ...] = ()
+    limit: int | None = None  # the first images of each training set, for a trial
+    cache: str = "off"  # "ram" or "disk": decode every image once, keep it shrunk as uint8
+    cache_dir: str | None = None  # of cache="disk"; None: "cache" in the folder of the run
+    cache_side: int | None = None  # longer side of cached images; None: 1.25 of the largest used
+    workers: int = 2
+    # augmentation
+    size: int | None = None  # None: the preset's
+    multi_scale: bool = True  # every batch at 0.75 to 1.25 times the size
+    progressive: float = 1.0  # share of the size to start at; grows over the first 4/5 of the run
+    depth_dropout: float = 0.0  # share of training images shown without their depth
+    paste: float = 0.0  # share of RGB-D images that get another one's object with its depth
+    modality: str = "both"  # "rgb" or "depth" hides the other one: the controls of an ablation
+    # optimisation
+    epochs: int = 60
+    batch_size: int = 8  # images a process takes at a time
+    global_batch_size: int | None = None  # images of one update; None: batch_size x processes
+    optimizer: str = "adamw"
+    lr: float = 1e-4
+    encoder_lr_scale: float | None = None  # None: 0.1 with pretrained weights, else 1
+    layer_decay: float | None = None  # each encoder layer's rate is this share of the next one's
+    weight_decay: float = 0.05
+    momentum: float = 0.9  # of sgd
+    nesterov: bool = True  # of sgd
+    schedule: str = "cosine"
+    poly_power: float = 0.9  # of the schedule "poly"
+    min_lr_share: float = 0.0  # share of the peak rate that the schedule ends at
+    warmup_epochs: float = 1.0
+    freeze_encoder_epochs: int = 0  # the first epochs train all but the encoder
+    clip_norm: float = 1.0
+    ema_decay: float | None = None  # validate and release a moving average of the weights
+    loss: str = "weighted"
+    ssim_weight: float = 0.0  # of the optional SSIM term
+    boundary_weight: float = 0.0  # of the optional boundary term
+    # precision and speed
+    amp: str = "auto"  # "auto": bf16 on a CUDA device that has it, else off
+    channels_last: bool = False
+    compile: bool = False
+    grad_checkpointing: bool = False  # less memory, a third more time
+    deterministic: bool = False
+    # the run
+    output: str = ""
+    seed: int = 0
+    device: str = "auto"
+    pretrained: str | None = None  # "imagenet" for timm's weights, or a file
+    weights_dtype: str = "float32"  # of the weights file at the end; "float16" halves it
+    checkpoint_minutes: float = 10.0  # a checkpoint at least this often, not only every epoch
+    checkpoint_steps: int | None = None  # and every so many updates
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("data", "train_sets", "val_sets", "near", "repeat"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name, accepted, want in _LIMITS:
+            for field in name.split():
+                value = getattr(self, field)
+                if not (value is None or accepted(value)):
+                    flag = "--" + field.replace("_", "-")
+                    raise InputError(f"{flag}={value!r} is not usable: give {want}")
+
+
+def _one_of(*choices: str) -> tuple[Any, str]:
+    return (lambda value: value in choices), ", ".join(choices)
+
+
+_LIMITS = [  # fields, what is accepted, its name in messages; None stands for "not given"
+    ("epochs batch_size global_batch_size limit", lambda v: v >= 1, "1 or more"),
+    ("cache_side checkpoint_steps", lambda v: v >= 1, "1 or more"),
+    ("lr clip_norm poly_power", lambda v: math.isfinite(v) and v > 0, "a positive number"),
+    (
+        "weight_decay warmup_epochs workers encoder_lr_scale freeze_encoder_epochs ssim_weight "
+        "boundary_weight checkpoint_minutes",
+        lambda v: math.isfinite(v) and v >= 0,
+        "0 or more",
+    ),
+    ("seed", lambda v: 0 <= v < 2**32, "a whole number from 0 to 4294967295"),
+    ("holdout momentum", lambda v: 0 <= v < 1, "a share in [0, 1)"),
+    ("depth_dropout paste min_lr_share", lambda v: 0 <= v <= 1, "a share from 0 to 1"),
+    ("ema_decay", lambda v: 0 < v < 1, "a number between 0 and 1, for example 0.999"),
+    ("layer_decay progressive", lambda v: 0 < v <= 1, "a share above 0, at most 1"),
+    ("size", lambda v: v >= 32, "32 pixels or more"),
+    ("holdout_by", *_one_of("scene", "image")),
+    ("modality", *_one_of("both", "rgb", "depth")),
+    ("loss", *_one_of(*LOSSES)),
+    ("weights_dtype", *_one_of("float32", "float16")),
+    ("amp", *_one_of(*AMP)),
+    ("optimizer", *_one_of(*OPTIMIZERS)),
+    ("schedule", *_one_of(*SCHEDULES)),
+    ("cache", *_one_of(*CACHES)),
+]
+
+_MUTUALFORMER = {
+    "preset": "small",
+    "pretrained": "imagenet",
+    "epochs": 80,
+    "batch_size": 8,
+    "global_batch_size": 8,
+    "lr": 1e-4,
+    "encoder_lr_scale": 0.1,
+    "warmup_epochs": 2.0,
+    "ema_decay": 0.999,
+    "workers": 4,
+}
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "mutualformer-2185": _MUTUALFORMER | {"protocol": "2185"},
+    "mutualformer-2985": _MUTUALFORMER | {"protocol": "2985"},
+    "mutualformer-dut800": _MUTUALFORMER | {"protocol": "dut800"},
+    "f3net-2185": {  # the optimisation F3Net published, for the network the authors probably used
+        "protocol": "2185",
+        "preset": "resnet50",
+        "pretrained": "imagenet",
+        "epochs": 32,
+        "batch_size": 32,
+        "global_batch_size": 32,
+        "optimizer": "sgd",
+        "lr": 0.05,
+        "encoder_lr_scale": 0.1,
+        "weight_decay": 5e-4,
+        "schedule": "triangular",
+        "warmup_epochs": 0.0,
+        "workers": 4,
+    },
+}
+
+
+def make_train_config(recipe: str | None = None, **fields: Any) -> TrainConfig:
+    """The recipe's configuration, or the defaults, with the given fields replaced.
+
+    Raises:
+        InputError: unknown recipe, or an illegal value.
+    """
+    if recipe is not None and recipe not in RECIPES:
+        raise InputError(f"unknown --recipe {recipe!r}: choose from {', '.join(RECIPES)}")
+    known = {item.name for item in dataclasses.fields(TrainConfig)}
+    values = dict(RECIPES[recipe]) if recipe else {}
+    if fields.get("train_sets"):  # the user's sets stand for the recipe's protocol
+        values.pop("protocol", None)
+    values |= fields
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise InputError(f"unknown training option {unknown[0]!r}")
+    return TrainConfig(**values)
