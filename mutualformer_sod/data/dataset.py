@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from mutualformer_sod.data.cache import SetCache
 from mutualformer_sod.data.depth import DepthEncoding, DepthRule, depth_to_unit
 from mutualformer_sod.data.io import image_size, read_triplet
 from mutualformer_sod.data.layout import SodSet
@@ -27,6 +28,8 @@ class SodDataset(Dataset):
     - ``gt``: (1, h, w) float32 in [0, 1], if wanted and every set has it.
     - ``name``: ``"<set>/<stem>"``.
     - ``native_size``: (H, W) of the ground truth, which is that of the colour image.
+    - ``index``: its place in the dataset.
+    - ``key``: int64, drawn from (seed, epoch, index): for what else is random about the item.
 
     What an item holds depends on (seed, epoch, index) alone, never on who loads it or when, so that
     the number of workers and a resumed run change nothing.
@@ -40,6 +43,8 @@ class SodDataset(Dataset):
         with_gt: read ground truth where the sets have it.
         seed: of the augmentations and of depth dropout.
         depth_dropout: share of the images shown without their depth, drawn anew each epoch.
+        caches: decoded images by the set's name, see `cache.build_caches`; sets without one are
+            read from their files. ``depth_rule`` is then the cache's.
 
     Raises:
         InputError: a set without colour images.
@@ -57,6 +62,7 @@ class SodDataset(Dataset):
         with_gt: bool = True,
         seed: int = 0,
         depth_dropout: float = 0.0,
+        caches: Mapping[str, SetCache] | None = None,
     ) -> None:
         for sod_set in sets:
             if any(triplet.rgb is None for triplet in sod_set.triplets):
@@ -67,6 +73,7 @@ class SodDataset(Dataset):
         self.with_gt = with_gt and all(sod_set.has_gt for sod_set in sets)
         self.seed = seed
         self.depth_dropout = depth_dropout
+        self._caches = dict(caches or {})
         self._items: list[tuple[str, Triplet, DepthEncoding | None]] = [
             (sod_set.name, triplet, encodings[sod_set.name] if triplet.depth else None)
             for sod_set in sets
@@ -84,12 +91,11 @@ class SodDataset(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         index = range(len(self))[index]  # from the end, too: the seed below wants it from 0
-        set_name, triplet, encoding = self._items[index]
-        rng = np.random.default_rng([self.seed, int(self._epoch), index])
-        if rng.random() < self.depth_dropout:
-            triplet = dataclasses.replace(triplet, depth=None)
-        rgb, raw_depth, gt = self._read(triplet)
-        depth = None if raw_depth is None else depth_to_unit(raw_depth, encoding, self.depth_rule)
+        set_name, triplet, _ = self._items[index]
+        sequence = np.random.SeedSequence([self.seed, int(self._epoch), index])
+        rng = np.random.default_rng(sequence)
+        with_depth = rng.random() >= self.depth_dropout
+        rgb, depth, gt, native_size = self._load(index, with_depth)
         if self.augmentation is None:
             tensors = resize_triplet(rgb, depth, gt, self.size)
         else:
@@ -100,9 +106,28 @@ class SodDataset(Dataset):
             "depth": torch.zeros(1, *self.size) if depth_tensor is None else depth_tensor,
             "has_depth": depth_tensor is not None,
             "name": f"{set_name}/{triplet.stem}",
-            "native_size": rgb.shape[:2],
+            "native_size": native_size,
+            "index": index,
+            # Of another branch than the numbers of rng, which begin with the sequence's own words.
+            "key": int(sequence.spawn(1)[0].generate_state(1, np.uint64).view(np.int64)[0]),
         }
         return item if gt_tensor is None else item | {"gt": gt_tensor}
+
+    def _load(
+        self, index: int, with_depth: bool = True
+    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None, tuple[int, int]]:
+        """Colours, depth in [0, 1] and ground truth of one image, and its size (H, W) as stored."""
+        set_name, triplet, encoding = self._items[index]
+        cache = self._caches.get(set_name)
+        if cache is not None:
+            image = cache.read(triplet.stem)
+            depth = image.depth if with_depth else None
+            return image.rgb, depth, image.gt if self.with_gt else None, image.native_size
+        if not with_depth:
+            triplet = dataclasses.replace(triplet, depth=None)
+        rgb, raw_depth, gt = self._read(triplet)
+        depth = None if raw_depth is None else depth_to_unit(raw_depth, encoding, self.depth_rule)
+        return rgb, depth, gt, rgb.shape[:2]
 
     def _read(self, triplet: Triplet) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
         if self.with_gt or triplet.gt is None:

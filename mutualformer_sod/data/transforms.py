@@ -115,7 +115,7 @@ def resize_batch(rgb: Tensor, depth: Tensor, gt: Tensor, size: tuple[int, int]) 
 
 def _stack(rgb: np.ndarray, depth: np.ndarray | None, gt: np.ndarray | None) -> Tensor:
     """All parts as float32 planes (C, H, W) in [0, 1], C = 3 to 5."""
-    parts = [torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1).float() / 255]
+    parts = [torch.from_numpy(rgb.transpose(2, 0, 1).astype(np.float32)) / 255]
     for plane in (depth, gt):
         if plane is not None:
             parts.append(torch.from_numpy(plane.astype(np.float32))[None])

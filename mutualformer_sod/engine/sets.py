@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mutualformer_sod.config import ModelConfig
+from mutualformer_sod.data.cache import CacheOptions, SetCache, build_caches
 from mutualformer_sod.data.dataset import SodDataset
 from mutualformer_sod.data.depth import DepthEncoding, decide_encodings
 from mutualformer_sod.data.layout import SodSet, discover_protocol, discover_sets
 from mutualformer_sod.data.split import hold_out
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.training_config import TrainConfig
+
+_CACHE_SCALE = 1.25  # side of cached images, as a multiple of the training size
 
 
 @dataclass
@@ -86,15 +91,16 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
     train_sets = _training_sets(config)
     val_sets = _validation_sets(config, train_sets)
     encodings = decide_encodings([*train_sets, *val_sets], config.near)
+    train_sets = [dataclasses.replace(s, triplets=s.triplets[: config.limit]) for s in train_sets]
     train_parts, val_parts = [], list(val_sets)
     for sod_set in train_sets:
-        triplets = sod_set.triplets[: config.limit]
         share = 0.0 if val_sets else config.holdout
-        train, held = hold_out(triplets, share, config.seed, config.holdout_by)
+        train, held = hold_out(sod_set.triplets, share, config.seed, config.holdout_by)
         train_parts.append(dataclasses.replace(sod_set, triplets=tuple(train)))
         if held:
             val_parts.append(dataclasses.replace(sod_set, triplets=tuple(held)))
     common = {"encodings": encodings, "depth_rule": model.depth_rule, "seed": config.seed}
+    common["caches"] = _caches([*train_sets, *val_sets], config, model, encodings)
     train = SodDataset(
         train_parts, model.image_size, augment=True, depth_dropout=config.depth_dropout, **common
     )
@@ -106,6 +112,22 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
         {part.name: len(part.triplets) for part in val_parts},
         encodings,
     )
+
+
+def _caches(
+    sets: list[SodSet],
+    config: TrainConfig,
+    model: ModelConfig,
+    encodings: dict[str, DepthEncoding],
+) -> dict[str, SetCache]:
+    """Whole sets, before anything is held out: another hold-out finds the same files."""
+    if config.cache == "off":
+        return {}
+    # A crop takes up to an eighth from each end of a side: 3/4 of it or more are left.
+    side = config.cache_side or math.ceil(_CACHE_SCALE * model.image_size)
+    folder = Path(config.cache_dir or Path(config.output).parent / "cache")
+    options = CacheOptions(config.cache, side, folder)
+    return build_caches(sets, options, encodings=encodings, depth_rule=model.depth_rule)
 
 
 def _training_sets(config: TrainConfig) -> list[SodSet]:

@@ -143,7 +143,20 @@ def test_negative_indices_count_from_the_end(samples):
 def test_plain_items_do_not_depend_on_seed_or_epoch(samples):
     first, second = dataset(samples, seed=0), dataset(samples, seed=9)
     second.set_epoch(4)
-    assert equal(first[2], second[2])
+    assert equal(first[2] | {"key": 0}, second[2] | {"key": 0})
+
+
+def test_keys_are_the_items_own(samples):
+    keys = set()
+    for seed in range(3):
+        plain = dataset(samples, seed=seed)
+        for epoch in range(3):
+            plain.set_epoch(epoch)
+            keys |= {plain[index]["key"] for index in range(6)}
+    assert len(keys) == 3 * 3 * 6
+    batch = next(iter(DataLoader(dataset(samples), batch_size=6)))
+    assert batch["key"].dtype == batch["index"].dtype == torch.int64
+    assert batch["index"].tolist() == list(range(6))
 
 
 def load(training: SodDataset, workers: int) -> list[dict]:
@@ -156,7 +169,7 @@ def test_the_number_of_workers_changes_nothing(samples):
     alone, shared = load(training, 0), load(training, 2)
     for batch, other in zip(alone, shared, strict=True):
         assert batch["name"] == other["name"]
-        for key in ("rgb", "depth", "gt", "has_depth"):
+        for key in ("rgb", "depth", "gt", "has_depth", "key", "index"):
             assert torch.equal(batch[key], other[key]), key
 
 

@@ -1,0 +1,83 @@
+"""The file of one set's cached images: a checked header, then the images as one block.
+
+Layout: magic number, CRC of the index, CRC of the block, length of the index (all little-endian);
+the index as JSON; the block, from the next multiple of 64 bytes to the end of the file.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mutualformer_sod.files import replacing
+
+_MAGIC = b"SODcach1"  # another digit for another layout
+_HEAD = struct.Struct("<8sIIQ")
+_ALIGNMENT = 64
+_CHUNK = 1 << 24
+
+
+def write_cache_file(path: Path, index: dict[str, Any], fill: Callable[[np.ndarray], None]) -> None:
+    """Write a cache; it appears under its name when it is whole.
+
+    Args:
+        path: of the file.
+        index: plain values; ``index["bytes"]`` is the size of the block.
+        fill: writes the block, (bytes,) uint8.
+    """
+    text = json.dumps(index).encode()
+    start = _start(len(text))
+    with replacing(path, sync=True) as temporary:
+        whole = np.memmap(temporary, np.uint8, "w+", shape=(start + index["bytes"],))
+        fill(whole[start:])
+        head = _HEAD.pack(_MAGIC, zlib.crc32(text), _checksum(whole[start:]), len(text))
+        whole[: len(head)] = np.frombuffer(head, np.uint8)
+        whole[len(head) : len(head) + len(text)] = np.frombuffer(text, np.uint8)
+        whole.flush()
+
+
+def open_cache_file(
+    path: Path, key: str, check: bool = True
+) -> tuple[dict[str, Any], np.ndarray] | None:
+    """Map a cache for reading.
+
+    Args:
+        path: of the file.
+        key: that the index must hold.
+        check: compare the checksum of the images, too.
+
+    Returns:
+        The index and the block, (bytes,) uint8; None if there is no such file, or if anything
+        about it is wrong.
+    """
+    try:
+        whole = np.memmap(path, np.uint8, "r")
+        magic, index_crc, block_crc, length = _HEAD.unpack(whole[: _HEAD.size].tobytes())
+        text = whole[_HEAD.size : _HEAD.size + length].tobytes()
+        if magic != _MAGIC or zlib.crc32(text) != index_crc:
+            return None
+        index = json.loads(text)
+        block = np.asarray(whole[_start(length) :])
+        if index["key"] != key or len(block) != index["bytes"]:
+            return None
+    except (OSError, ValueError, KeyError, TypeError, struct.error):
+        return None
+    return None if check and _checksum(block) != block_crc else (index, block)
+
+
+def _start(length: int) -> int:
+    """Where the block begins behind an index of ``length`` bytes."""
+    return -(-(_HEAD.size + length) // _ALIGNMENT) * _ALIGNMENT
+
+
+def _checksum(block: np.ndarray) -> int:
+    crc = 0
+    for begin in range(0, len(block), _CHUNK):
+        crc = zlib.crc32(block[begin : begin + _CHUNK], crc)
+    return crc
