@@ -1,0 +1,45 @@
+"""The loader of batches that were chosen beforehand."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+
+import cv2
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+_PREFETCH = 4  # batches a worker keeps ready
+
+
+def make_loader(
+    dataset: Dataset,
+    batches: Sequence[Sequence[int]],
+    workers: int = 0,
+    pin_memory: bool = False,
+) -> DataLoader:
+    """Load given batches in their order.
+
+    Args:
+        dataset: of items that the default collation puts together.
+        batches: indices of the items of each batch.
+        workers: processes that load; 0: this one.
+        pin_memory: put batches where a CUDA device copies them from without waiting.
+    """
+    return DataLoader(
+        dataset,
+        batch_sampler=[list(batch) for batch in batches],
+        num_workers=workers,
+        pin_memory=pin_memory,
+        worker_init_fn=_start_worker,
+        prefetch_factor=_PREFETCH if workers else None,
+        # Unused, but drawn from torch's global generator without it: a loader must not decide
+        # what comes after it.
+        generator=torch.Generator().manual_seed(0),
+    )
+
+
+def _start_worker(_: int) -> None:
+    # Ctrl-C reaches all processes of a terminal; the main one alone decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(1)
