@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from torchvision.transforms.v2.functional import adjust_hue
 
 from mutualformer_sod.data.transforms import (
     Augmentation,
+    _turn_hue,
     augment_triplet,
     draw_training_size,
     resize_batch,
@@ -120,6 +122,17 @@ def test_colour_jitter_leaves_depth_and_ground_truth_alone(seed):
     assert not torch.equal(jittered[0], plain[0])
     assert torch.equal(jittered[1], plain[1])
     assert torch.equal(jittered[2], plain[2])
+
+
+@pytest.mark.parametrize("shift", [-0.5, -0.03, 0.0, 0.02, 0.5])
+def test_hue_turns_as_in_torchvision(shift):
+    colours = torch.rand(3, 40, 50, generator=torch.Generator().manual_seed(0))
+    colours[:, :5] = colours[:1, :5]  # grey
+    colours[:, 5] = 0
+    colours[:, 6] = 1
+    torch.testing.assert_close(
+        _turn_hue(colours, shift), adjust_hue(colours, shift), rtol=0, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("seed", range(6))
