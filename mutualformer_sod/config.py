@@ -19,7 +19,7 @@ FORMS = ("released", "paper")
 AFFINITIES = ("sum", "mean")
 INITIALS = ("identity", "affinity")
 FUSIONS = ("mutualformer",)
-STEMS = ("patch", "conv")
+STEMS = ("patch", "conv", "hybrid")
 DEPTH_RULES = ("minmax", "range", "percentile")
 LOSSES = ("weighted", "f3net-released")
 
@@ -64,8 +64,12 @@ class EncoderConfig:
     backbone: str = "deit_small_patch16_224"  # any timm model with features (ViT or hierarchical)
     taps: tuple[int, ...] = (3, 6, 9, 12)  # ViT: blocks tapped, counted from 1; else ignored
     share: bool = False  # one set of weights for both streams, normalisation layers individual
-    stem: str = "patch"  # ViT: "conv" puts strided 3x3 convolutions for the patch projection
+    # ViT: "conv" puts strided 3x3 convolutions for the patch projection, "hybrid" residual ones
+    # whose maps at strides finer than the tokens are taps too.
+    stem: str = "patch"
     encoder_drop_path: float = 0.0
+    stem_width: int = 48  # hybrid stem: width at stride 4; doubled with every halving
+    stem_blocks: int = 1  # hybrid stem: residual blocks a stride, from 4 on
 
     def __post_init__(self) -> None:
         _check_types(self)
@@ -80,6 +84,13 @@ class EncoderConfig:
         _check(
             0 <= self.encoder_drop_path < 1, "encoder_drop_path", self.encoder_drop_path, "[0, 1)"
         )
+        _check(  # half of it at stride 2, in groups of 8 channels
+            self.stem_width > 0 and self.stem_width % 16 == 0,
+            "stem_width",
+            self.stem_width,
+            "a positive multiple of 16",
+        )
+        _check(self.stem_blocks >= 0, "stem_blocks", self.stem_blocks, "0 or more")
 
 
 @dataclass(frozen=True)
@@ -99,7 +110,7 @@ class FusionConfig:
     affinity: str = "sum"
     initial: str = "identity"
     attention_stride: int = 32  # hierarchical encoders: levels this coarse get attention
-    fine_width: int = 64  # hierarchical encoders: width of the levels fused by concat + conv
+    fine_width: int = 64  # width of the finer levels, fused by concat + conv
 
     def __post_init__(self) -> None:
         _check_types(self)
@@ -153,9 +164,15 @@ class DecoderConfig:
 
     decoder_width: int = 128
     detail_width: int = 16  # width at full resolution; doubled at strides 2 and 4
+    finest: int = 1  # stride of the finest maps: 1, or 2 from which the logits are interpolated
+    stage_convs: int = 2  # 3x3 convolutions a stage
+    side_heads: int = 3  # stages under deep supervision, from the last but one towards coarse
 
     def __post_init__(self) -> None:
         _check_types(self)
+        _check(self.finest in (1, 2), "finest", self.finest, "1 or 2")
+        _check(self.stage_convs >= 1, "stage_convs", self.stage_convs, "1 or more")
+        _check(self.side_heads >= 0, "side_heads", self.side_heads, "0 or more")
         # Normalised in groups of 8 channels; the stage at stride 4 has half the decoder's width.
         for name, multiple in (("decoder_width", 16), ("detail_width", 8)):
             value = getattr(self, name)
@@ -208,12 +225,20 @@ class ModelConfig:
 
 
 PRESETS: dict[str, ModelConfig] = {
+    # CHOSEN to learn fast from random weights on one CPU core: docs/experiments.md.
     "tiny": ModelConfig(
         preset="tiny",
-        image_size=224,
-        encoder=EncoderConfig(backbone="vit_tiny_patch16_224", share=True, stem="conv"),
-        fusion=FusionConfig(dim=96),
-        decoder=DecoderConfig(decoder_width=64),
+        image_size=128,
+        encoder=EncoderConfig(
+            backbone="vit_tiny_patch16_224",
+            taps=(4, 8),
+            share=True,
+            stem="hybrid",
+        ),
+        fusion=FusionConfig(dim=128, attention_stride=16, fine_width=32),
+        decoder=DecoderConfig(
+            decoder_width=64, detail_width=8, finest=2, stage_convs=1, side_heads=2
+        ),
     ),
     "small": ModelConfig(preset="small"),
     "base": ModelConfig(preset="base", encoder=EncoderConfig(backbone="deit_base_patch16_224")),

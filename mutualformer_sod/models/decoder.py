@@ -13,16 +13,19 @@ class Decoder(nn.Module):
     """Fused maps -> saliency logits at input resolution.
 
     One stage for each fused map from the deepest on, each twice as fine as the one before, so that
-    the maps of a plain ViT, all of one stride, still feed ever finer stages. Stages at strides 4
-    and 2 and the head also take the detail branch, which sees RGB and depth at full resolution:
-    borders are sharper than the token grid, also where only depth shows them. GroupNorm, so that
-    results depend neither on the batch nor on how it is spread over devices.
+    the maps of a plain ViT, all of one stride, still feed ever finer stages. Where there are finer
+    maps, each feeds the stage of its own stride. Stages at strides 4 and 2 and the head also take
+    the detail branch, which sees RGB and depth at full resolution: borders are sharper than the
+    token grid, also where only depth shows them. With ``config.finest`` 2 all that ends at half
+    resolution, from where the logits are interpolated: full resolution is where time goes.
+    GroupNorm, so that results depend neither on the batch nor on how it is spread over devices.
     """
 
     def __init__(self, config: DecoderConfig, channels: list[int], strides: list[int]) -> None:
         super().__init__()
         fine = config.detail_width
-        self.detail = DetailBranch(fine)
+        self.finest = config.finest
+        self.detail = DetailBranch(fine, config.finest)
         self.laterals = nn.ModuleList()
         self.stages = nn.ModuleList()
         self.stage_strides = _stage_strides(strides)
@@ -34,13 +37,16 @@ class Decoder(nn.Module):
             if lateral:
                 self.laterals.append(nn.Conv2d(deep_to_fine[level], out, 1))
             incoming = width + (out if lateral else 0) + self.detail.channels.get(stride, 0)
-            self.stages.append(nn.Sequential(_conv(incoming, out), _conv(out, out)))
+            convs = [_conv(incoming, out), *(_conv(out, out) for _ in range(1, config.stage_convs))]
+            self.stages.append(nn.Sequential(*convs))
             width = out
+        supervised = list(self.stages)[-1 - config.side_heads : -1]
         self.side_heads = nn.ModuleList(
-            nn.Conv2d(stage[-1][0].out_channels, 1, 1) for stage in list(self.stages)[-4:-1]
+            nn.Conv2d(stage[-1][0].out_channels, 1, 1) for stage in supervised
         )
+        incoming = width if config.finest == 2 else width + fine
         self.head = nn.Sequential(
-            nn.Conv2d(width + fine, fine, 3, padding=1), nn.GELU(), nn.Conv2d(fine, 1, 1)
+            nn.Conv2d(incoming, fine, 3, padding=1), nn.GELU(), nn.Conv2d(fine, 1, 1)
         )
 
     def forward(
@@ -55,8 +61,8 @@ class Decoder(nn.Module):
             has_depth: (B, 1, H, W) float, 1 where the depth is real.
 
         Returns:
-            Logits (B, 1, H, W), and in training mode the side logits (B, 1, h, w) from fine to
-            coarse, in eval mode an empty list.
+            Logits (B, 1, H, W), and in training mode ``config.side_heads`` side logits
+            (B, 1, h, w) from fine to coarse, in eval mode an empty list.
         """
         height, width = rgb.shape[-2:]
         details = self.detail(torch.cat((rgb, depth, has_depth), dim=1))
@@ -76,27 +82,32 @@ class Decoder(nn.Module):
                 parts.append(details[stride])
             features = stage(torch.cat(parts, dim=1))
             outputs.append(features)
-        logits = self.head(torch.cat((resize(features, (height, width)), details[1]), dim=1))
+        if self.finest == 1:
+            features = torch.cat((resize(features, (height, width)), details[1]), dim=1)
+        logits = resize(self.head(features), (height, width))
         if not self.training:
             return logits, []
-        sides = zip(self.side_heads, outputs[-4:-1], strict=True)
+        sides = zip(self.side_heads, outputs[-1 - len(self.side_heads) : -1], strict=True)
         return logits, [head(output) for head, output in sides][::-1]
 
 
 class DetailBranch(nn.Module):
-    """Three convolutions over (rgb, depth, has_depth): maps at strides 1, 2 and 4."""
+    """A convolution a stride over (rgb, depth, has_depth): maps at strides 1 or 2, up to 4."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, finest: int = 1) -> None:
         super().__init__()
-        self.stride1 = nn.Sequential(nn.Conv2d(5, width, 3, padding=1), nn.GELU())
-        self.stride2 = _conv(width, 2 * width, stride=2)
+        self.channels = {2: 2 * width, 4: 4 * width}
+        if finest == 1:
+            self.channels = {1: width} | self.channels
+            self.stride1 = nn.Sequential(nn.Conv2d(5, width, 3, padding=1), nn.GELU())
+        self.stride2 = _conv(width if finest == 1 else 5, 2 * width, stride=2)
         self.stride4 = _conv(2 * width, 4 * width, stride=2)
-        self.channels = {1: width, 2: 2 * width, 4: 4 * width}
 
     def forward(self, image: Tensor) -> dict[int, Tensor]:
-        full = self.stride1(image)
-        half = self.stride2(full)
-        return {1: full, 2: half, 4: self.stride4(half)}
+        maps = {}
+        for stride in self.channels:
+            image = maps[stride] = getattr(self, f"stride{stride}")(image)
+        return maps
 
 
 def _conv(channels: int, out: int, stride: int = 1) -> nn.Sequential:
@@ -110,9 +121,12 @@ def _conv(channels: int, out: int, stride: int = 1) -> nn.Sequential:
 def _stage_strides(strides: list[int]) -> list[int]:
     """The coarsest stride, then the powers of 2 below it: [16, 8, 4, 2] for a ViT/16.
 
-    Where there are more maps than that, the first stages stay at the coarsest stride.
+    Where there are more maps than that, or several at the coarsest stride beside finer ones, the
+    first stages stay at the coarsest stride.
     """
     coarsest = max(strides)
     finer = [2**power for power in range(coarsest.bit_length(), 0, -1) if 2**power < coarsest]
-    stages = [coarsest, *finer]
-    return [coarsest] * (len(strides) - len(stages)) + stages
+    first = len(strides) - len(finer)
+    if min(strides) < coarsest:
+        first = strides.count(coarsest)
+    return [coarsest] * max(1, first) + finer

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from mutualformer_sod.config import EncoderConfig
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import load_torch_file
+from mutualformer_sod.models.stem import HybridStem, conv_stem
 
 Taps = list[Tensor]  # (B, C_l, h_l, w_l) each, from the shallowest tap to the deepest
 
@@ -26,9 +27,10 @@ class TwoStreamEncoder(nn.Module):
     """A timm backbone for RGB and one for depth.
 
     Plain ViTs are tapped after the blocks ``config.taps``, passed through their final
-    normalisation, prefix tokens (CLS, registers) dropped. Hierarchical models are tapped at their
-    stages. With ``config.share`` the streams hold the same weights but for the normalisation
-    layers, which stay individual to a modality.
+    normalisation, prefix tokens (CLS, registers) dropped; the finer maps of a hybrid stem are taps
+    too, before them. Hierarchical models are tapped at their stages. With ``config.share`` the
+    streams hold the same weights but for the normalisation layers, which stay individual to a
+    modality.
 
     Attributes:
         channels: C_l of each tap.
@@ -51,10 +53,10 @@ class TwoStreamEncoder(nn.Module):
 
         Args:
             rgb: (B, 3, H, W) float, normalised; H and W multiples of the coarsest stride.
-            depth: (B or 1, 3, H, W) float, normalised; 1 where one map stands for the batch.
+            depth: (D, 3, H, W) float, normalised: the distinct maps, D = B or fewer.
 
         Returns:
-            The taps of each stream, (B, C_l, h_l, w_l), shallow to deep.
+            The taps of each stream, (B, C_l, h_l, w_l) and (D, C_l, h_l, w_l), shallow to deep.
         """
         return self.rgb_stream(rgb), self.depth_stream(depth)
 
@@ -87,40 +89,29 @@ class _Backbone(nn.Module):
             self.strides = [info[0]["reduction"]] * len(self.indices)
             if config.stem == "conv":
                 self.body.patch_embed.proj = conv_stem(self.channels[0], self.strides[0])
+            if config.stem == "hybrid":
+                stem = HybridStem(
+                    config.stem_width, config.stem_blocks, self.channels[0], self.strides[0]
+                )
+                self.body.patch_embed.proj = stem
+                self.channels = stem.fine_channels + self.channels
+                self.strides = stem.fine_strides + self.strides
         else:
             self.channels = list(info.channels())
             self.strides = list(info.reduction())
 
     def forward(self, image: Tensor) -> Taps:
         if self.is_plain:
-            return self.body.forward_intermediates(
+            taps = self.body.forward_intermediates(
                 image, indices=self.indices, norm=True, intermediates_only=True
             )
+            stem = self.body.patch_embed.proj
+            return stem.take_fine() + taps if isinstance(stem, HybridStem) else taps
         taps = self.body(image)
         return [
             tap if tap.shape[1] == channels else tap.permute(0, 3, 1, 2)  # NHWC models
             for tap, channels in zip(taps, self.channels, strict=True)
         ]
-
-
-def conv_stem(width: int, stride: int) -> nn.Sequential:
-    """Strided 3x3 convolutions in place of the patch projection (Xiao et al., NeurIPS 2021).
-
-    Trained from scratch on little data it converges much faster than one large patch projection.
-    """
-    if stride < 2 or stride & (stride - 1):
-        raise InputError(f"stem='conv' needs a patch size that is a power of 2, not {stride}")
-    halvings = stride.bit_length() - 1
-    stem = nn.Sequential()
-    channels = 3
-    for step in range(halvings):
-        out = max(8, width >> (halvings - 1 - step))
-        stem.add_module(f"conv{step}", nn.Conv2d(channels, out, 3, stride=2, padding=1, bias=False))
-        stem.add_module(f"norm{step}", nn.GroupNorm(1, out))
-        stem.add_module(f"act{step}", nn.GELU())
-        channels = out
-    stem.add_module("proj", nn.Conv2d(channels, width, 1))
-    return stem
 
 
 def _creation_arguments(config: EncoderConfig, image_size: int) -> tuple[bool, dict[str, Any]]:

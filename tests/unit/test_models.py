@@ -1,4 +1,4 @@
-"""The detector: budgets, gradients, sizes, and images without depth."""
+"""The detector: budgets, gradients, sizes, configurations, and pretrained weights."""
 
 import pytest
 import timm
@@ -6,8 +6,9 @@ import torch
 from safetensors.torch import save_file
 
 from mutualformer_sod import build_model, list_presets
-from mutualformer_sod.config import PRESETS, field_owners
+from mutualformer_sod.config import PRESETS, ModelConfig, field_owners
 from mutualformer_sod.models import MutualFormerBlock
+from mutualformer_sod.models.detector import SaliencyDetector
 
 BUDGET = 52.05e6  # the paper's Table 1
 
@@ -70,29 +71,13 @@ def test_a_batch_equals_its_images_one_by_one(preset):
     torch.testing.assert_close(together, torch.cat(alone), rtol=1e-4, atol=1e-5)
 
 
-def test_no_depth_is_the_same_whichever_way_it_is_said(tiny):
+def test_training_and_evaluation_compute_the_same(tiny):
     rgb, depth = batch()
-    with torch.inference_mode():
-        without = tiny(rgb, None)
-        masked = tiny(rgb, depth, torch.tensor([False, False]))
-        poisoned = tiny(rgb, torch.full_like(depth, float("nan")), torch.zeros(2).bool())
-    torch.testing.assert_close(masked, without, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(poisoned, without, rtol=1e-4, atol=1e-5)
-
-
-def test_depth_is_looked_at_where_it_is_said_to_be_real(tiny):
-    rgb, depth = batch()
-    with torch.inference_mode():
-        shown = tiny(rgb, depth, torch.tensor([True, False]))
-        changed = tiny(rgb, 1 - depth, torch.tensor([True, False]))
-    assert (shown[0] - changed[0]).abs().max() > 1e-4
-    torch.testing.assert_close(shown[1], changed[1])
-
-
-def test_all_depths_real_is_the_default(tiny):
-    rgb, depth = batch()
-    with torch.inference_mode():
-        torch.testing.assert_close(tiny(rgb, depth), tiny(rgb, depth, torch.ones(2).bool()))
+    with torch.no_grad():
+        trained = build_model("tiny").train()
+        trained.load_state_dict(tiny.state_dict())
+        output = trained(rgb, depth)
+        torch.testing.assert_close(output.logits, tiny(rgb, depth), rtol=1e-4, atol=1e-5)
 
 
 def test_training_mode_gives_side_logits_from_fine_to_coarse():
@@ -101,7 +86,6 @@ def test_training_mode_gives_side_logits_from_fine_to_coarse():
     assert [tuple(side.shape) for side in output.side_logits] == [
         (2, 1, 16, 16),
         (2, 1, 8, 8),
-        (2, 1, 4, 4),
     ]
     assert output.extra_losses == {}
 
@@ -146,6 +130,8 @@ def test_unshared_streams_share_nothing_and_start_differently():
         {"backbone": "swin_tiny_patch4_window7_224", "dim": 64},
         {"backbone": "vit_small_patch16_dinov3", "dim": 64},  # rotary positions, 5 prefix tokens
         {"stem": "conv"},
+        {"stem": "patch", "stage_convs": 2, "side_heads": 3},
+        {"stem": "hybrid", "stem_width": 16, "stem_blocks": 2, "finest": 1},
         {"taps": (1, 2, 3, 4, 5)},  # more than the decoder has strides
         {"backbone": "vit_small_patch14_dinov2", "stem": "patch", "taps": (1, 2)},
         {"backbone": "densenet121"},  # knows no drop_path_rate
@@ -178,8 +164,46 @@ def test_overrides_reach_every_field_of_the_configuration():
 
 
 def test_every_tap_reaches_the_decoder():
-    model = build_model("tiny", taps=(1, 2, 3, 4, 5), dim=32)
+    model = build_model("tiny", taps=(1, 2, 3, 4, 5), dim=32, stem="patch")
     assert len(model.decoder.laterals) == 5
+
+
+def test_a_hybrid_stems_maps_reach_the_decoders_stages_of_their_strides():
+    model = build_model("tiny", taps=(1, 2), stem_width=16)
+    assert model.encoder.strides == [4, 8, 16, 16]
+    assert model.encoder.channels == [16, 32, 192, 192]
+    assert model.decoder.stage_strides == [16, 16, 8, 4, 2]
+    assert len(model.decoder.laterals) == 4
+
+
+def test_half_resolution_decoding_still_gives_logits_of_every_odd_size():
+    model = build_model("tiny", taps=(1,), finest=2).eval()
+    with torch.inference_mode():
+        assert model(*batch((47, 61), images=1)).shape == (1, 1, 47, 61)
+
+
+def test_no_side_heads_means_no_side_logits():
+    assert build_model("tiny", taps=(1,), side_heads=0).train()(*batch()).side_logits == []
+
+
+def test_a_configuration_of_before_the_hybrid_stem_builds_what_it_built():
+    before = {
+        "preset": "tiny",
+        "image_size": 224,
+        "depth_rule": "minmax",
+        "encoder": {
+            "backbone": "vit_tiny_patch16_224",
+            "taps": [3, 6, 9, 12],
+            "share": True,
+            "stem": "conv",
+            "encoder_drop_path": 0.0,
+        },
+        "fusion": {"dim": 96},
+        "decoder": {"decoder_width": 64, "detail_width": 16},
+    }
+    model = SaliencyDetector(ModelConfig.from_dict(before))
+    assert count(model) == 7_031_856
+    assert model.decoder.stage_strides == [16, 8, 4, 2]
 
 
 def test_a_configuration_survives_json():
@@ -212,6 +236,12 @@ def test_a_configuration_survives_json():
         ({"backbone": "mixer_s16_224"}, "cannot be used here"),
         ({"decoder_width": 24}, "multiple of 16"),
         ({"fine_width": 20}, "multiple of 8"),
+        ({"stem_width": 24}, "multiple of 16"),
+        ({"stem_blocks": -1}, "stem_blocks"),
+        ({"finest": 4}, "1 or 2"),
+        ({"stage_convs": 0}, "stage_convs"),
+        ({"side_heads": -1}, "side_heads"),
+        ({"backbone": "vit_small_patch14_dinov2"}, "power of 2"),
         ({"backbone": "pvt_v2_b0", "attention_stride": 64}, "coarsest stride is 32"),
     ],
 )

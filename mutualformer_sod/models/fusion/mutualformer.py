@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mutualformer_sod.config import FusionConfig
@@ -50,12 +51,15 @@ class MutualFormerFusion(nn.Module):
         self.channels = [config.dim if a else config.fine_width for a in self.attended]
         self.strides = strides
 
-    def forward(self, rgb_taps: list[Tensor], depth_taps: list[Tensor]) -> list[Tensor]:
+    def forward(
+        self, rgb_taps: list[Tensor], depth_taps: list[Tensor], rows: Tensor | None = None
+    ) -> list[Tensor]:
         """Fuse tap by tap.
 
         Args:
             rgb_taps: (B, C_l, h_l, w_l) float each, shallow to deep.
-            depth_taps: the same shapes.
+            depth_taps: (D, C_l, h_l, w_l) each.
+            rows: (B,) integers, which depth map belongs to each image; None where D = B.
 
         Returns:
             Fused maps (B, ``channels[l]``, h_l, w_l).
@@ -66,10 +70,11 @@ class MutualFormerFusion(nn.Module):
         stack = iter(zip(self.rgb_proj, self.depth_proj, self.blocks, strict=True))
         for rgb, depth, attended in zip(rgb_taps, depth_taps, self.attended, strict=True):
             if not attended:
-                fused_maps.append(next(fine)(rgb, depth))
+                fused_maps.append(next(fine)(rgb, depth, rows))
                 continue
             rgb_proj, depth_proj, blocks = next(stack)
-            tokens = torch.cat((rgb_proj(_tokens(rgb)), depth_proj(_tokens(depth))), dim=-1)
+            depth_tokens = pick(depth_proj(_tokens(depth)), rows)
+            tokens = torch.cat((rgb_proj(_tokens(rgb)), depth_tokens), dim=-1)
             if fused_tokens is None:
                 fused_tokens = self.first_aggregate(tokens)
             for block in blocks:
@@ -89,8 +94,24 @@ class ConcatConv(nn.Module):
             nn.Conv2d(2 * out, out, 3, padding=1, bias=False), nn.GroupNorm(8, out), nn.GELU()
         )
 
-    def forward(self, rgb: Tensor, depth: Tensor) -> Tensor:
-        return self.mix(torch.cat((self.rgb_reduce(rgb), self.depth_reduce(depth)), dim=1))
+    def forward(self, rgb: Tensor, depth: Tensor, rows: Tensor | None = None) -> Tensor:
+        """(B, C, h, w) and (D, C, h, w), of which image b takes ``rows[b]`` -> (B, out, h, w)."""
+        conv, *rest = self.mix
+        # The convolution of a concatenation is a sum: depth's share is computed D times, not B.
+        rgb_kernel, depth_kernel = conv.weight.chunk(2, dim=1)
+        mixed = F.conv2d(self.rgb_reduce(rgb), rgb_kernel, padding=1)
+        shared = F.conv2d(self.depth_reduce(depth), depth_kernel, padding=1)
+        mixed = mixed + pick(shared, rows)
+        for layer in rest:
+            mixed = layer(mixed)
+        return mixed
+
+
+def pick(items: Tensor, rows: Tensor | None) -> Tensor:
+    """The item of each image: (D, ...) -> (B, ...); a single one is spread without a copy."""
+    if rows is None:
+        return items
+    return items.expand(len(rows), *items.shape[1:]) if len(items) == 1 else items[rows]
 
 
 def _tokens(feature_map: Tensor) -> Tensor:
