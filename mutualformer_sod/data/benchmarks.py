@@ -26,6 +26,12 @@ _USUAL_COUNTS: dict[Split, dict[str, int]] = {
         "LFSD": 100,
         "SSD": 80,
         "DUT-RGBD": 400,
+        "ECSSD": 1000,
+        "PASCAL-S": 850,
+        "HKU-IS": 4447,
+        "DUT-OMRON": 5168,
+        "DUTS-TE": 5019,
+        "SOD": 300,
     },
     "train": {"NJU2K": 1485, "NLPR": 700, "DUT-RGBD": 800, "COME15K": 8025},
 }
@@ -46,6 +52,13 @@ _ALIASES: dict[str, tuple[str, ...]] = {
     "VT821": (),
     "VT1000": (),
     "VT5000": (),
+    # colour images alone
+    "ECSSD": (),
+    "PASCAL-S": (),
+    "HKU-IS": (),
+    "DUT-OMRON": ("OMRON", "DUTO"),
+    "DUTS-TE": (),
+    "SOD": (),
 }
 
 

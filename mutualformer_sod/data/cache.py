@@ -45,11 +45,13 @@ class CacheOptions:
         mode: "ram" or "disk".
         side: most pixels of each side of a kept image.
         folder: of the files; only for "disk".
+        copies: processes on this host that keep one each in "ram".
     """
 
     mode: str
     side: int
     folder: Path | None = None
+    copies: int = 1
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,7 @@ def build_caches(
     *,
     encodings: Mapping[str, DepthEncoding],
     depth_rule: DepthRule = "minmax",
+    say: Callable[[str], None] = print,
 ) -> dict[str, SetCache]:
     """Decode all images of the sets, or find them in files that an earlier run wrote.
 
@@ -137,6 +140,7 @@ def build_caches(
         options: where and how large.
         encodings: how each set with depth stores it, by the set's name.
         depth_rule: how a depth map is brought to [0, 1].
+        say: gets one line a set, with its size.
 
     Returns:
         Caches by the name of the set.
@@ -155,13 +159,13 @@ def build_caches(
             missing.append((sod_set, _plan(sod_set, options.side, key)))
         else:
             caches[sod_set.name] = SetCache(found[0], None, path)
-            print(f"cache: {sod_set.name}: {found[0]['bytes'] / 1e6:.0f} MB in {path}, reused")
+            say(f"cache: {sod_set.name}: {found[0]['bytes'] / 1e6:.0f} MB in {path}, reused")
     _check_room(sum(index["bytes"] for _, index in missing), options)
     for sod_set, index in missing:
         encoding = encodings[sod_set.name] if sod_set.has_depth else None
         path = _path(options, sod_set.name, index["key"])
         where = "memory" if path is None else path
-        print(f"cache: {sod_set.name}: {index['bytes'] / 1e6:.0f} MB in {where}")
+        say(f"cache: {sod_set.name}: {index['bytes'] / 1e6:.0f} MB in {where}")
 
         def fill(block: np.ndarray, sod_set=sod_set, index=index, encoding=encoding) -> None:
             def keep(work: tuple[Triplet, list[int]]) -> None:
@@ -268,6 +272,7 @@ def _check_room(wanted: int, options: CacheOptions) -> None:
         remedy = "choose a smaller --cache-side, or another --cache-dir"
     else:
         free, what = _free_memory(), "memory"
+        wanted *= options.copies
         remedy = "choose a smaller --cache-side, or --cache disk"
     if free is not None and wanted > free * (1 - _SPARE):
         raise InputError(

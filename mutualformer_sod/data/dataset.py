@@ -15,6 +15,7 @@ from mutualformer_sod.data.depth import DepthEncoding, DepthRule, depth_to_unit
 from mutualformer_sod.data.io import image_size, read_triplet
 from mutualformer_sod.data.layout import SodSet
 from mutualformer_sod.data.pairing import Triplet
+from mutualformer_sod.data.paste import paste_object
 from mutualformer_sod.data.transforms import Augmentation, augment_triplet, resize_triplet
 from mutualformer_sod.errors import InputError
 
@@ -39,7 +40,8 @@ class SodDataset(Dataset):
         size: (h, w) of the items, or one number for both.
         encodings: how each set with depth stores it, by the set's name.
         depth_rule: how a depth map is brought to [0, 1], see `depth.depth_to_unit`.
-        augment: training augmentations, see `transforms.Augmentation`; else a plain resize.
+        augment: training augmentations, see `transforms.Augmentation`; else a plain resize. Only
+            images shown with their depth, and with ground truth, get an object pasted.
         with_gt: read ground truth where the sets have it.
         seed: of the augmentations and of depth dropout.
         depth_dropout: share of the images shown without their depth, drawn anew each epoch.
@@ -79,6 +81,10 @@ class SodDataset(Dataset):
             for sod_set in sets
             for triplet in sod_set.triplets
         ]
+        places: dict[str, list[int]] = {}
+        for place, (name, _, _) in enumerate(self._items):
+            places.setdefault(name, []).append(place)
+        self._peers = {name: range(found[0], found[-1] + 1) for name, found in places.items()}
         # In shared memory, so that workers which outlive an epoch see the next one's number.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
@@ -96,6 +102,10 @@ class SodDataset(Dataset):
         rng = np.random.default_rng(sequence)
         with_depth = rng.random() >= self.depth_dropout
         rgb, depth, gt, native_size = self._load(index, with_depth)
+        share = self.augmentation.paste if self.augmentation else 0.0
+        if share and depth is not None and gt is not None and rng.random() < share:
+            donor = self._load(int(rng.choice(self._peers[set_name])))
+            rgb, depth, gt = paste_object((rgb, depth, gt), donor[:3], rng)
         if self.augmentation is None:
             tensors = resize_triplet(rgb, depth, gt, self.size)
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ __all__ = [
     "Split",
     "Triplet",
     "canonical_name",
+    "discover_benchmarks",
     "discover_protocol",
     "discover_sets",
 ]
@@ -144,6 +145,43 @@ def discover_protocol(roots: Sequence[Path | str], protocol: str) -> list[SodSet
                 f" {parts[part]} of {part}; name the sets with --train-sets to train on these"
             )
     return list(sets.values())
+
+
+def discover_benchmarks(
+    roots: Sequence[Path | str], trained_on: Collection[Path] = ()
+) -> list[SodSet]:
+    """Find the test sets of the field by name, with their colour images alone.
+
+    For a comparison with training images: files are listed, not paired, so that a set that is
+    incomplete does no harm. Folders of a training part are left out.
+
+    Args:
+        roots: folders to search.
+        trained_on: folders of sets in use as training sets. Where the path of such a folder does
+            not say which part it is, it is a test set if the field trains on no part of that set,
+            or if it holds exactly the usual number of test images.
+
+    Raises:
+        InputError: no such folder.
+    """
+    found = []
+    for candidate in search(roots):
+        if candidate.split == "train" or not is_known(candidate.last_part):
+            continue
+        files = sorted(
+            path
+            for folder in candidate.roles.get("rgb", ())
+            for path in folder.iterdir()
+            if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+        )
+        triplets = tuple(Triplet(path.stem, path, None, None) for path in files)
+        test_set = SodSet(candidate.name, candidate.folder, triplets)
+        is_open = candidate.split is None and candidate.folder in trained_on
+        has_training_part = usual_count(candidate.last_part, "train") is not None
+        is_test = test_set.usual_count == len(files) if has_training_part else test_set.usual_count
+        if not is_open or is_test:
+            found.append(test_set)
+    return found
 
 
 def _merged(candidates: Iterable[Candidate], count: int) -> Candidate | None:

@@ -36,6 +36,8 @@ class Augmentation:
         depth_levels: fewest grey levels that depth is quantised to.
         depth_holes: most holes cut into a depth map.
         depth_change: probability of each of noise, quantisation and holes.
+        paste: probability that an image with depth gets the object of another one of its set, see
+            `paste.paste_object`; done by the dataset, which has the other images.
     """
 
     flip: float = 0.5
@@ -48,6 +50,7 @@ class Augmentation:
     depth_levels: int = 16
     depth_holes: int = 4
     depth_change: float = 0.3
+    paste: float = 0.0
 
 
 def resize_triplet(

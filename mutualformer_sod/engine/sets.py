@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mutualformer_sod.config import ModelConfig
-from mutualformer_sod.data.cache import CacheOptions, SetCache, build_caches
+from mutualformer_sod.data.cache import CacheOptions, build_caches
 from mutualformer_sod.data.dataset import SodDataset
 from mutualformer_sod.data.depth import DepthEncoding, decide_encodings
-from mutualformer_sod.data.layout import SodSet, discover_protocol, discover_sets
+from mutualformer_sod.data.fingerprint import data_fingerprint, find_overlap
+from mutualformer_sod.data.layout import (
+    SodSet,
+    canonical_name,
+    discover_benchmarks,
+    discover_protocol,
+    discover_sets,
+)
 from mutualformer_sod.data.split import hold_out
+from mutualformer_sod.data.transforms import Augmentation
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.training_config import TrainConfig
 
-_CACHE_SCALE = 1.25  # side of cached images, as a multiple of the training size
+# Side of cached images, as a multiple of the training size: a crop leaves 3/4 of a side or more.
+_CACHE_SCALE = 1.25
 
 
 @dataclass
@@ -29,6 +41,10 @@ class TrainingData:
         val: as in testing; None where nothing is held out.
         counts: training images by set; val_counts: validation images by set.
         encodings: how each set stores depth.
+        repeats: how often an epoch shows the images of a set, where that is not once.
+        fingerprint: of all files, see `data_fingerprint`.
+        overlap: training images that test sets hold, too, by test set; allowed by the user.
+        cache: how images are kept, in words.
     """
 
     train: SodDataset
@@ -36,6 +52,10 @@ class TrainingData:
     counts: dict[str, int]
     val_counts: dict[str, int]
     encodings: dict[str, DepthEncoding]
+    repeats: dict[str, int]
+    fingerprint: str
+    overlap: dict[str, int]
+    cache: str
 
     def describe(self) -> str:
         """The sets with their counts and depth polarity, for the screen."""
@@ -44,11 +64,16 @@ class TrainingData:
             encoding = self.encodings.get(name)
             depth = encoding.describe() if encoding else "no depth: RGB only"
             held = self.val_counts.get(name, 0)
-            lines.append(f"train {name}: {count} images, {held} held out; depth: {depth}")
+            times = f", each {self.repeats[name]} times an epoch" if name in self.repeats else ""
+            lines.append(f"train {name}: {count} images{times}, {held} held out; depth: {depth}")
         lines += [
             f"validate {name}: {count} images"
             for name, count in self.val_counts.items()
             if name not in self.counts
+        ]
+        lines += [
+            f"OVERLAP: {count} training images are in the test set {name}"
+            for name, count in self.overlap.items()
         ]
         return "\n".join(lines)
 
@@ -66,6 +91,10 @@ class TrainingData:
             "name": config.protocol or "custom",
             "train_images": self.counts,
             "val_images": self.val_counts,
+            "repeat": self.repeats,
+            "data_fingerprint": self.fingerprint,
+            "test_images_trained_on": self.overlap,
+            "cache": self.cache,
             "choice": choice,
             "near": {name: encoding.near for name, encoding in self.encodings.items()},
             "preset": config.preset,
@@ -77,6 +106,7 @@ class TrainingData:
             "amp": config.amp,
             "modality": config.modality,
             "depth_dropout": config.depth_dropout,
+            "paste": config.paste,
             "seed": config.seed,
             "pretrained": config.pretrained,
         }
@@ -88,46 +118,111 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
     Raises:
         InputError: sets missing, without ground truth, or test sets used to choose a checkpoint.
     """
-    train_sets = _training_sets(config)
+    train_sets = [
+        dataclasses.replace(sod_set, triplets=sod_set.triplets[: config.limit])
+        for sod_set in _training_sets(config)
+    ]
     val_sets = _validation_sets(config, train_sets)
-    encodings = decide_encodings([*train_sets, *val_sets], config.near)
-    train_sets = [dataclasses.replace(s, triplets=s.triplets[: config.limit]) for s in train_sets]
-    train_parts, val_parts = [], list(val_sets)
+    repeats = parse_repeat(config.repeat, [sod_set.name for sod_set in train_sets])
+    overlap = _overlap(config, train_sets, val_sets)
+    sets = [*train_sets, *val_sets]
+    encodings = decide_encodings(sets, config.near)
+    train_parts, val_parts, counts = [], list(val_sets), {}
     for sod_set in train_sets:
         share = 0.0 if val_sets else config.holdout
         train, held = hold_out(sod_set.triplets, share, config.seed, config.holdout_by)
+        counts[sod_set.name] = len(train)
+        train *= repeats.get(sod_set.name, 1)  # each time at another index: augmented anew
         train_parts.append(dataclasses.replace(sod_set, triplets=tuple(train)))
         if held:
             val_parts.append(dataclasses.replace(sod_set, triplets=tuple(held)))
-    common = {"encodings": encodings, "depth_rule": model.depth_rule, "seed": config.seed}
-    common["caches"] = _caches([*train_sets, *val_sets], config, model, encodings)
+    options = _cache_options(config, model)
+    common: dict[str, Any] = {
+        "encodings": encodings,
+        "depth_rule": model.depth_rule,
+        "seed": config.seed,
+    }
+    if options is not None:
+        say = print if os.environ.get("RANK", "0") == "0" else lambda line: None
+        common["caches"] = build_caches(
+            sets, options, encodings=encodings, depth_rule=model.depth_rule, say=say
+        )
     train = SodDataset(
-        train_parts, model.image_size, augment=True, depth_dropout=config.depth_dropout, **common
+        train_parts,
+        model.image_size,
+        augment=Augmentation(paste=config.paste),
+        depth_dropout=config.depth_dropout,
+        **common,
     )
-    val = SodDataset(val_parts, model.image_size, **common) if val_parts else None
     return TrainingData(
-        train,
-        val,
-        {part.name: len(part.triplets) for part in train_parts},
-        {part.name: len(part.triplets) for part in val_parts},
-        encodings,
+        train=train,
+        val=SodDataset(val_parts, model.image_size, **common) if val_parts else None,
+        counts=counts,
+        val_counts={part.name: len(part.triplets) for part in val_parts},
+        encodings=encodings,
+        repeats=repeats,
+        fingerprint=data_fingerprint(sets),
+        overlap=overlap,
+        cache=f"{config.cache}, at most {options.side} pixels a side" if options else "off",
     )
 
 
-def _caches(
-    sets: list[SodSet],
-    config: TrainConfig,
-    model: ModelConfig,
-    encodings: dict[str, DepthEncoding],
-) -> dict[str, SetCache]:
-    """Whole sets, before anything is held out: another hold-out finds the same files."""
+def parse_repeat(items: Sequence[str], names: Sequence[str]) -> dict[str, int]:
+    """Understand the values of ``--repeat``: SET=K.
+
+    Args:
+        items: as given.
+        names: of the training sets; aliases and last parts of a name will do.
+
+    Returns:
+        How often an epoch shows each image, by set; sets that are not named are left out.
+
+    Raises:
+        InputError: not of that form, no such set, or a set named twice.
+    """
+    repeats: dict[str, int] = {}
+    for item in items:
+        asked, _, times = item.rpartition("=")
+        if not asked or not times.isdecimal() or int(times) < 1:
+            raise InputError(f"--repeat {item}: give SET=K, for example {names[0]}=3")
+        named = [name for name in names if asked == name] or [
+            name for name in names if _last_part(asked) == _last_part(name)
+        ]
+        if len(named) != 1 or named[0] in repeats:
+            problem = "names no training set" if not named else "names a set again"
+            problem = "names several sets" if len(named) > 1 else problem
+            raise InputError(f"--repeat {item} {problem}; the sets are: {', '.join(names)}")
+        repeats[named[0]] = int(times)
+    return repeats
+
+
+def _last_part(name: str) -> str:
+    return canonical_name(name.rsplit("/", 1)[-1])
+
+
+def _overlap(
+    config: TrainConfig, train_sets: list[SodSet], val_sets: list[SodSet]
+) -> dict[str, int]:
+    """Training images that test sets below ``--data``, or ``--val-sets``, hold, by test set."""
+    own = {sod_set.root for sod_set in train_sets}
+    sets = [*val_sets, *discover_benchmarks(config.data, own)]
+    shared = find_overlap(train_sets, sets)
+    if shared and not config.allow_overlap:
+        train_file, test_file = shared[0]
+        raise InputError(
+            f"{len(shared)} training images are in a test set, for example {train_file} is"
+            f" {test_file}: leave them out, or say --allow-overlap, which the weights will record"
+        )
+    owner = {triplet.rgb: item.name for item in sets for triplet in item.triplets}
+    return dict(Counter(owner[test_file] for _, test_file in shared))
+
+
+def _cache_options(config: TrainConfig, model: ModelConfig) -> CacheOptions | None:
     if config.cache == "off":
-        return {}
-    # A crop takes up to an eighth from each end of a side: 3/4 of it or more are left.
+        return None
     side = config.cache_side or math.ceil(_CACHE_SCALE * model.image_size)
     folder = Path(config.cache_dir or Path(config.output).parent / "cache")
-    options = CacheOptions(config.cache, side, folder)
-    return build_caches(sets, options, encodings=encodings, depth_rule=model.depth_rule)
+    return CacheOptions(config.cache, side, folder, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def _training_sets(config: TrainConfig) -> list[SodSet]:
