@@ -8,7 +8,8 @@ Usage: bash test_sod.sh                                the shipped weights on ge
        bash test_sod.sh --data ROOT [--sets A B] [--weights FILE] [--output DIR] [options]
        bash test_sod.sh ... -- [options of the evaluation]
 Maps go to DIR/maps/METHOD/SET, scores to DIR/scores (DIR: outputs/test). Options go to
-tools/test.py, those after -- to tools/evaluate.py. The help of tools/test.py follows.
+tools/test.py, those after -- to tools/evaluate.py. GPUS=4 bash test_sod.sh ... shares the images over
+four processes. The help of tools/test.py follows.
 
 HELP
     source "$here/tools/env.sh"
@@ -34,6 +35,6 @@ if [ ${#data[@]} -eq 0 ]; then
     "$PYTHON" "$here/tools/make_samples.py" --output "$here/outputs/samples" --count 30 --seed 2026
 fi
 both=("${data[@]}" ${both[@]+"${both[@]}"})
-"$PYTHON" "$here/tools/test.py" --weights "$here/weights/mutualformer_tiny.safetensors" \
+"${LAUNCH[@]}" "$here/tools/test.py" --weights "$here/weights/mutualformer_tiny.safetensors" \
     "${both[@]}" --output "$output/maps" ${test_options[@]+"${test_options[@]}"}
 exec "$PYTHON" "$here/tools/evaluate.py" "${both[@]}" --maps "$output/maps" --output "$output/scores" "$@"

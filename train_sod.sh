@@ -1,13 +1,17 @@
 #!/usr/bin/env bash
-# Train. Without --data: the tiny preset on generated scenes, as the shipped weights were.
+# Train. Without --data: the tiny preset on generated scenes.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 if [[ " $* " == *" --help "* || " $* " == *" -h "* ]]; then
     cat <<'HELP'
 Usage: bash train_sod.sh                          the tiny preset on 2000 generated scenes
-       bash train_sod.sh --data ROOT [options]    your sets; --protocol 2185 or --train-sets A B
-       bash train_sod.sh --epochs 2 --output DIR  options go to tools/train.py, whose help follows
-An interrupted run goes on with the same command and --resume.
+       bash train_sod.sh --data ROOT [options]    your sets: --protocol 2185, --train-sets A B, or
+                                                  --recipe mutualformer-2185 (see docs/reproduce.md)
+       GPUS=4 bash train_sod.sh --data ROOT ...   four processes, one a GPU (or sharing the CPU)
+       TORCHRUN="--nnodes 2 --node-rank 0 --rdzv-backend c10d --rdzv-endpoint HOST:29500" \
+           GPUS=8 bash train_sod.sh ...           on each of two hosts; torchrun's own flags
+An interrupted or killed run goes on with the same command and --resume.
+Options go to tools/train.py, whose help follows.
 
 HELP
     source "$here/tools/env.sh"
@@ -15,10 +19,8 @@ HELP
 fi
 source "$here/tools/env.sh"
 if [[ " $* " == *" --data"[\ =]* ]]; then
-    exec "$PYTHON" "$here/tools/train.py" --output runs/train "$@"
+    exec "${LAUNCH[@]}" "$here/tools/train.py" --output runs/train "$@"
 fi
 samples="$here/outputs/train_scenes"
 "$PYTHON" "$here/tools/make_samples.py" --output "$samples" --count 2000 --seed 1
-exec "$PYTHON" "$here/tools/train.py" --data "$samples" --train-sets SAMPLES --preset tiny --size 128 \
-    --epochs 6 --batch-size 16 --lr 1e-3 --depth-dropout 0.1 --amp bf16 --no-multi-scale \
-    --workers 1 --weights-dtype float16 --output runs/tiny "$@"
+exec "${LAUNCH[@]}" "$here/tools/train.py" --data "$samples" --recipe samples --output runs/tiny "$@"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, Stopped
 
 EXIT_INPUT_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -32,7 +34,8 @@ def run(main: Callable[[], int | None]) -> None:
     """Call ``main`` and end the process: 0 or its status, 2 for a user's mistake, 130 for Ctrl-C.
 
     A mistake of the user (``InputError``) or of the file system (``OSError``) becomes one line on
-    standard error; anything else is a defect and keeps its traceback.
+    standard error, as does a run that a signal stopped (status 128 + its number); anything else is
+    a defect and keeps its traceback.
     """
     program = sys.argv[0].rsplit("/", 1)[-1]
     for stream in (sys.stdout, sys.stderr):
@@ -51,6 +54,11 @@ def run(main: Callable[[], int | None]) -> None:
             file=sys.stderr,
         )
         status = EXIT_INPUT_ERROR
+    except Stopped as stop:
+        if os.environ.get("RANK", "0") == "0":
+            name = signal.Signals(stop.signal).name
+            print(f"\n{program}: stopped by {name}: {stop}", file=sys.stderr)
+        status = 128 + stop.signal
     except KeyboardInterrupt:
         print(f"\n{program}: interrupted", file=sys.stderr)
         status = EXIT_INTERRUPTED

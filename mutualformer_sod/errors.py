@@ -13,3 +13,15 @@ class InputError(ValueError):
         if "Traceback (most recent call last)" in message:
             message = message.rstrip().rpartition("InputError: ")[2]
         super().__init__(message)
+
+
+class Stopped(BaseException):
+    """A long run was asked to end, has saved where it is, and can be resumed.
+
+    Attributes:
+        signal: number of the signal that asked.
+    """
+
+    def __init__(self, signal: int, message: str) -> None:
+        super().__init__(message)
+        self.signal = signal

@@ -136,6 +136,19 @@ _MUTUALFORMER = {
 }
 
 RECIPES: dict[str, dict[str, Any]] = {
+    "samples": {  # generated scenes, half an hour on one core
+        "train_sets": ("SAMPLES",),
+        "preset": "tiny",
+        "size": 128,
+        "epochs": 6,
+        "batch_size": 16,
+        "lr": 1e-3,
+        "depth_dropout": 0.1,
+        "amp": "bf16",
+        "multi_scale": False,
+        "workers": 1,
+        "weights_dtype": "float16",
+    },
     "mutualformer-2185": _MUTUALFORMER | {"protocol": "2185"},
     "mutualformer-2985": _MUTUALFORMER | {"protocol": "2985"},
     "mutualformer-dut800": _MUTUALFORMER | {"protocol": "dut800"},

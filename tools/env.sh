@@ -1,5 +1,5 @@
 # Sourced by train_sod.sh, test_sod.sh and tests/run.sh: sets PYTHON to an interpreter that can run
-# this project. The active environment is used where it has everything; otherwise .venv is made and
+# this project, and LAUNCH to what starts a tool with it. The active environment is used where it has everything; otherwise .venv is made and
 # the project installed into it, once. The caller may ask for extras: EXTRAS="test plot".
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
@@ -48,3 +48,10 @@ if [ -z "$PYTHON" ]; then
     if command -v flock >/dev/null; then exec 9>&-; fi
 fi
 export PYTHON
+
+# How train.py and test.py are started: by torchrun where several processes are asked for.
+LAUNCH=("$PYTHON")
+if [ -n "${TORCHRUN:-}" ] || [ "${GPUS:-1}" != 1 ]; then
+    # shellcheck disable=SC2206 # torchrun's flags are words
+    LAUNCH+=("$ROOT/tools/launch.py" --nproc-per-node "${GPUS:-1}" ${TORCHRUN:---standalone})
+fi

@@ -15,7 +15,7 @@ from mutualformer_sod.errors import InputError
 EPILOG = """\
 Maps are written to OUTPUT/METHOD/SET/STEM.png, 8-bit, at the ground truth's size (the colour
 image's where there is none), with OUTPUT/METHOD/run.json beside them. A second run goes on where
-the first was interrupted.
+the first was interrupted. Under torchrun (tools/launch.py) the processes share the images.
 """
 
 
@@ -61,23 +61,26 @@ def main() -> None:
     # Only now: --help and wrong flags need no torch.
     from mutualformer_sod.data.depth import decide_encodings
     from mutualformer_sod.data.layout import discover_sets
+    from mutualformer_sod.engine.distributed import is_main, start_processes, stop_processes
     from mutualformer_sod.engine.test import map_sets
     from mutualformer_sod.inference import Predictor
     from mutualformer_sod.models.weights import file_sha256, load_weights
 
+    device = start_processes(args.device)
     model, protocol = load_weights(Path(args.weights), args.preset)
     config = model.config.to_dict()
     modality = protocol.get("modality", "both")
-    predictor = Predictor(model, args.size, args.device, args.amp, modality)
+    predictor = Predictor(model, args.size, str(device), args.amp, modality)
     method = args.method or f"mutualformer_{Path(config['preset']).name}"
     sets = discover_sets(args.data, args.sets, need_rgb=args.sets is not None)
     for item in sets:
-        if not item.has_rgb:
+        if not item.has_rgb and is_main():
             print(f"{item.name}: holds ground truth only, nothing to map")
     sets = [item for item in sets if item.has_rgb]
     encodings = decide_encodings(sets, args.near)
-    for name, encoding in encodings.items():
-        print(f"{name}: depth {encoding.describe()}")
+    if is_main():
+        for name, encoding in encodings.items():
+            print(f"{name}: depth {encoding.describe()}")
     if args.limit is not None:
         sets = [replace(item, triplets=item.triplets[: args.limit]) for item in sets]
     if not sets:
@@ -97,7 +100,9 @@ def main() -> None:
         workers=args.workers,
         overwrite=args.overwrite,
     )
-    print(f"maps: {args.output / method}")
+    if is_main():
+        print(f"maps: {args.output / method}")
+    stop_processes()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Train a saliency detector on RGB-D (or RGB) sets."""
+"""Train a saliency detector on RGB-D (or RGB) sets, on one device or several."""
 
 from __future__ import annotations
 
@@ -11,49 +11,134 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mutualformer_sod import cli, list_presets
-from mutualformer_sod.config import field_owners
+from mutualformer_sod.config import LOSSES, field_owners
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.training_config import TrainConfig
+from mutualformer_sod.training_config import (
+    AMP,
+    CACHES,
+    OPTIMIZERS,
+    RECIPES,
+    SCHEDULES,
+    TrainConfig,
+    make_train_config,
+)
 
 EPILOG = """\
-OUTPUT gets config.json, log.jsonl (one line an epoch), last.pt, best.pt and, at the end,
-weights.safetensors: the epoch with the least loss on a seeded hold-out of the training images.
-Interrupted? The same command with --resume goes on after the last finished epoch.
+OUTPUT gets config.json, starts.json (code, versions, data of each start), log.jsonl (one line an
+epoch), checkpoints/ and, at the end, weights.safetensors: the epoch with the least loss on a
+seeded hold-out of the training images. Interrupted, killed? The same command with --resume goes on.
+Several GPUs or hosts: GPUS=4 bash train_sod.sh ..., or torchrun --nproc-per-node 4 tools/train.py
 """
 
+DATA = {  # field: (type, metavar, help); "{}" stands for the default
+    "train_sets": (str, "SET", "train on these"),
+    "protocol": (str, "NAME", "or on a benchmark's: 2185, 2985, dut800, come15k"),
+    "repeat": (str, "SET=K", "show a small set K times an epoch"),
+    "val_sets": (str, "SET", "validate on these"),
+    "choose_on_test_set": (bool, "", "allow a test set in --val-sets; every table will say it"),
+    "allow_overlap": (bool, "", "train on images that a test set under --data holds; stamped"),
+    "holdout": (
+        float,
+        "SHARE",
+        "of the training images, without --val-sets (default: {}); 0: none",
+    ),
+    "holdout_by": (
+        str,
+        "HOW",
+        "scene: stems that differ in their last number alone stay together (default); image",
+    ),
+    "near": (str, "SIDE", "which depth values are near, as in test.py (default: auto)"),
+    "limit": (int, "N", "the first N images of each set"),
+    "cache": (str, "WHERE", f"decode every image once: {', '.join(CACHES)} (default: {{}})"),
+    "cache_dir": (str, "DIR", "of --cache disk (default: OUTPUT/cache)"),
+    "cache_side": (int, "S", "longer side of cached images (default: 1.25 of the largest used)"),
+    "workers": (int, "N", "loaders of each process (default: {})"),
+}
+AUGMENTATION = {
+    "size": (int, "S", "pixels a side (default: the preset's)"),
+    "multi_scale": (bool, "", "every batch at 0.75 to 1.25 times the size (default: on)"),
+    "progressive": (float, "SHARE", "start at this share of the size and grow (default: {})"),
+    "depth_dropout": (float, "SHARE", "of images shown without their depth (default: {})"),
+    "paste": (float, "SHARE", "of RGB-D images that get another's object (default: {})"),
+    "modality": (str, "WHICH", "both (default); rgb or depth hides the other"),
+}
+OPTIMISATION = {
+    "epochs": (int, "N", "default: {}"),
+    "batch_size": (int, "N", "images a process takes at a time (default: {})"),
+    "global_batch_size": (
+        int,
+        "N",
+        "images of one update, whatever the number of processes; "
+        "gradients are accumulated (default: --batch-size x processes)",
+    ),
+    "optimizer": (str, "NAME", f"{', '.join(OPTIMIZERS)} (default: {{}})"),
+    "lr": (float, "X", "peak learning rate (default: {})"),
+    "encoder_lr_scale": (
+        float,
+        "X",
+        "the encoder's share (default: 0.1 with --pretrained, else 1)",
+    ),
+    "layer_decay": (float, "X", "each encoder layer's rate is this share of the next one's"),
+    "weight_decay": (float, "X", "of matrices, not of biases and norms (default: {})"),
+    "momentum": (float, "X", "of sgd (default: {})"),
+    "nesterov": (bool, "", "of sgd (default: on)"),
+    "schedule": (str, "NAME", f"{', '.join(SCHEDULES)} (default: {{}})"),
+    "poly_power": (float, "X", "of --schedule poly (default: {})"),
+    "min_lr_share": (float, "SHARE", "of the peak rate at the end (default: {})"),
+    "warmup_epochs": (float, "X", "default: {}"),
+    "freeze_encoder_epochs": (int, "N", "the first N epochs train all but the encoder"),
+    "clip_norm": (float, "X", "of the gradient (default: {})"),
+    "ema_decay": (float, "X", "validate and release a moving average of the weights (0.999)"),
+    "loss": (str, "NAME", f"{', '.join(LOSSES)} (default: {{}})"),
+    "ssim_weight": (float, "X", "of an SSIM term (default: {}, off)"),
+    "boundary_weight": (float, "X", "of a boundary term (default: {}, off)"),
+}
+SPEED = {
+    "device": (str, "D", "auto (default), cpu or cuda"),
+    "amp": (str, "TYPE", f"{', '.join(AMP)} (default: auto, bf16 on CUDA where it is supported)"),
+    "channels_last": (bool, "", "memory format of images and convolutions"),
+    "compile": (bool, "", "torch.compile the network"),
+    "grad_checkpointing": (bool, "", "less memory, a third more time"),
+    "deterministic": (bool, "", "only algorithms that repeat bit for bit (CUDA; slower)"),
+}
+RUN = {
+    "seed": (int, "S", "default: {}"),
+    "weights_dtype": (str, "TYPE", "of weights.safetensors: float32 (default) or float16"),
+    "checkpoint_minutes": (float, "X", "between checkpoints within an epoch (default: {})"),
+    "checkpoint_steps": (int, "N", "and every N updates"),
+    "tensorboard": (bool, "", "losses, rates, gradient norm, pictures in OUTPUT/tensorboard"),
+}
+LISTS = ("train_sets", "val_sets", "near", "repeat")
 
-def parse_arguments() -> argparse.Namespace:
-    default = TrainConfig()
+
+def make_parser() -> cli.Parser:
+    # What is not given stays out of the result: a recipe's value or the default holds then.
     parser = cli.Parser(__doc__, EPILOG)
-    data = parser.add_argument_group("data")
-    data.add_argument("--data", nargs="+", required=True, metavar="ROOT", help="folders of sets")
-    data.add_argument("--train-sets", nargs="+", default=[], metavar="SET", help="train on these")
-    data.add_argument("--protocol", help="or on a benchmark's: 2185, 2985, dut800, come15k")
-    data.add_argument("--val-sets", nargs="+", default=[], metavar="SET", help="validate on these")
-    data.add_argument(
-        "--choose-on-test-set",
-        action="store_true",
-        help="allow a test set in --val-sets; stamped into the weights and every table",
+    parser.usage = "%(prog)s --data ROOT ... --output DIR [options]"
+    parser.add_argument("--data", nargs="+", required=True, metavar="ROOT", help="folders of sets")
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder of this run")
+    parser.add_argument(
+        "--recipe",
+        default=argparse.SUPPRESS,
+        metavar="NAME",
+        help=f"sets the options below, of which any may be overridden: {', '.join(RECIPES)}",
     )
-    data.add_argument(
-        "--holdout",
-        type=float,
-        default=default.holdout,
-        metavar="SHARE",
-        help=f"of the training images, without --val-sets (default: {default.holdout}); 0: none",
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        choices=("last", "previous"),
+        const="last",
+        help="go on with the run in --output; previous: from the checkpoint before the last",
     )
-    data.add_argument(
-        "--holdout-by",
-        choices=("scene", "image"),
-        default=default.holdout_by,
-        help="scene: stems that differ only in their last number stay together (default)",
-    )
-    data.add_argument("--near", nargs="+", default=["auto"], metavar="SIDE", help="as in test.py")
-    data.add_argument("--limit", type=int, metavar="N", help="the first N images of each set")
     model = parser.add_argument_group("model")
-    model.add_argument("--preset", default="small", help=f"{', '.join(list_presets())}")
     model.add_argument(
-        "--pretrained", metavar="FILE", help="backbone weights: imagenet (timm's hub), or a file"
+        "--preset", default=argparse.SUPPRESS, help=f"{', '.join(list_presets())} (default: small)"
+    )
+    model.add_argument(
+        "--pretrained",
+        default=argparse.SUPPRESS,
+        metavar="FILE",
+        help="backbone weights: imagenet (timm's hub), or a file",
     )
     model.add_argument(
         "--set",
@@ -63,48 +148,26 @@ def parse_arguments() -> argparse.Namespace:
         dest="fields",
         help=f"model options: {', '.join(sorted(field_owners()))}",
     )
-    recipe = parser.add_argument_group("recipe")
-    numbers = {
-        "epochs": (int, "N"),
-        "batch_size": (int, "N"),
-        "lr": (float, "X"),
-        "encoder_lr_scale": (float, "X"),
-        "weight_decay": (float, "X"),
-        "warmup_epochs": (float, "X"),
-        "clip_norm": (float, "X"),
-        "depth_dropout": (float, "SHARE"),
-        "size": (int, "S"),
-        "seed": (int, "S"),
-        "workers": (int, "N"),
-    }
-    unset = {"size": "default: the preset's", "encoder_lr_scale": "0.1 with --pretrained, else 1"}
-    for name, (kind, metavar) in numbers.items():
-        value = getattr(default, name)
-        note = unset.get(name, f"default: {value}")
-        flag = "--" + name.replace("_", "-")
-        recipe.add_argument(flag, type=kind, default=value, metavar=metavar, help=note)
-    recipe.add_argument(
-        "--multi-scale",
-        action=argparse.BooleanOptionalAction,
-        default=default.multi_scale,
-        help="every batch at 0.75 to 1.25 times the size (default: on)",
-    )
-    recipe.add_argument("--loss", default=default.loss, help="weighted (default), f3net-released")
-    recipe.add_argument("--amp", default=default.amp, help="off (default), or bf16")
-    recipe.add_argument(
-        "--modality", default=default.modality, help="both (default); rgb or depth hides the other"
-    )
-    run = parser.add_argument_group("run")
-    run.add_argument("--output", required=True, metavar="DIR", help="folder of this run")
-    run.add_argument("--device", default=default.device, help="auto (default), cpu or cuda")
-    run.add_argument(
-        "--weights-dtype",
-        default=default.weights_dtype,
-        metavar="TYPE",
-        help="of weights.safetensors: float32 (default) or float16",
-    )
-    run.add_argument("--resume", action="store_true", help="go on with the run in --output")
-    return parser.parse_args()
+    groups = (("data", DATA), ("augmentation", AUGMENTATION), ("optimisation", OPTIMISATION))
+    for title, options in (*groups, ("precision and speed", SPEED), ("run", RUN)):
+        add_options(parser.add_argument_group(title), options)
+    return parser
+
+
+def add_options(group: argparse._ArgumentGroup, options: dict[str, tuple[type, str, str]]) -> None:
+    """Add the flag of each field of TrainConfig."""
+    defaults = TrainConfig()
+    for name, (kind, metavar, text) in options.items():
+        default = getattr(defaults, name)
+        flag, text = "--" + name.replace("_", "-"), text.format(default)
+        if kind is bool:
+            action = argparse.BooleanOptionalAction if default else "store_true"
+            group.add_argument(flag, action=action, default=argparse.SUPPRESS, help=text)
+            continue
+        several = {"nargs": "+"} if name in LISTS else {}
+        group.add_argument(
+            flag, type=kind, default=argparse.SUPPRESS, metavar=metavar, help=text, **several
+        )
 
 
 def parse_fields(assignments: list[str]) -> dict[str, Any]:
@@ -126,9 +189,12 @@ def parse_fields(assignments: list[str]) -> dict[str, Any]:
 
 
 def main() -> None:
-    args = vars(parse_arguments())
+    args = vars(make_parser().parse_args())
     resume, overrides = args.pop("resume"), parse_fields(args.pop("fields"))
-    config = TrainConfig(**args)
+    recipe = args.pop("recipe", None)
+    if recipe is None:
+        args.setdefault("preset", "small")
+    config = make_train_config(recipe, **args)
     from mutualformer_sod.engine.train import train  # only now: --help needs no torch
 
     train(config, overrides, resume)

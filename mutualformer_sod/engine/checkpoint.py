@@ -1,38 +1,134 @@
-"""Training checkpoints: all that a run needs to go on, in one file of tensors and plain data."""
+"""Training checkpoints: all that a run needs to go on, in one checked file.
+
+A checkpoint's name ends in the first half of its SHA-256, so that a truncated or altered file is
+recognised, and so that content and checksum appear together by one rename.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import os
+import re
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.files import load_torch_file, replacing
+from mutualformer_sod.files import load_torch_file
+
+KEPT = 2  # the newest checkpoint and the one before it
+_NAME = re.compile(r"(last|best)-(\d{6,})-([0-9a-f]{32})\.pt")
 
 
-def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint; the one that was there stays until the new one is on disk.
+def save_checkpoint(folder: Path, kind: str, number: int, state: dict[str, Any]) -> Path:
+    """Write a checkpoint under a temporary name, flush it to the disk, rename it.
 
     Args:
-        path: the file.
-        state: tensors, numbers, strings, and lists and dictionaries of them.
+        folder: of the run's checkpoints; made if missing.
+        kind: "last" or "best".
+        number: counts up over the checkpoints of a kind.
+        state: tensors, numbers, strings, None, and lists, tuples and dictionaries of them.
+
+    Returns:
+        The file: ``<kind>-<number>-<checksum>.pt``.
+
+    Raises:
+        InputError: the file cannot be written (a full disk); all earlier ones are untouched.
     """
-    with replacing(path, sync=True) as temporary:
-        torch.save(state, temporary)
+    temporary = folder / f".{kind}.{os.getpid()}.tmp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            writer = _HashingWriter(file)
+            _save(state, writer)
+            file.flush()
+            os.fsync(file.fileno())
+        path = folder / f"{kind}-{number:06d}-{writer.digest()}.pt"
+        temporary.replace(path)
+        _sync_folder(folder)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise InputError(
+            f"{folder}: a checkpoint could not be written ({error.strerror}): make room; the "
+            "earlier checkpoints are untouched, --resume goes on from them"
+        ) from error
+    return path
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read what ``save_checkpoint`` wrote, on the CPU, without running any code in it.
 
     Raises:
-        InputError: missing, truncated, or not a checkpoint.
+        InputError: missing, truncated, altered, or not a checkpoint.
     """
-    if not path.is_file():
+    path = Path(path)
+    match = _NAME.fullmatch(path.name)
+    if not path.is_file() or match is None:
         raise InputError(f"{path}: no such checkpoint")
-    state = load_torch_file(path)
-    if not isinstance(state, dict) or "epoch" not in state:
-        raise InputError(
-            f"{path}: not a readable checkpoint (truncated, or not written by tools/train.py)"
-        )
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    state = load_torch_file(path) if digest.hexdigest()[:32] == match[3] else None
+    if not isinstance(state, dict):
+        raise InputError(f"{path}: damaged: its content does not have the checksum of its name")
     return state
+
+
+def find_checkpoints(folder: Path, kind: str) -> list[Path]:
+    """The checkpoints of a kind ("last" or "best"), newest first."""
+    if not folder.is_dir():
+        return []
+    found = [(match, path) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))]
+    ordered = sorted(((int(m[2]), path) for m, path in found if m[1] == kind), reverse=True)
+    return [path for _, path in ordered]
+
+
+def drop_old_checkpoints(folder: Path) -> None:
+    """Remove all but the newest two of each kind, and what a kill left half written."""
+    kept = {path for kind in ("last", "best") for path in find_checkpoints(folder, kind)[:KEPT]}
+    for path in folder.iterdir():
+        leftover = path.name.startswith(".") and path.suffix == ".tmp"
+        if leftover or (_NAME.fullmatch(path.name) and path not in kept):
+            path.unlink(missing_ok=True)
+
+
+def _save(state: dict[str, Any], writer: _HashingWriter) -> None:
+    try:
+        torch.save(state, writer)
+    except RuntimeError:  # torch hides what its writer met behind an error of its own
+        if writer.error is not None:
+            raise writer.error from None
+        raise
+
+
+class _HashingWriter:
+    """A file to write to that knows the SHA-256 of what was written."""
+
+    def __init__(self, file: Any) -> None:
+        self._file, self._hash = file, hashlib.sha256()
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        self._hash.update(data)
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def digest(self) -> str:
+        return self._hash.hexdigest()[:32]
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last through a power failure."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

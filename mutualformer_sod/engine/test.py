@@ -19,6 +19,7 @@ from mutualformer_sod.data.dataset import SodDataset
 from mutualformer_sod.data.depth import DepthEncoding
 from mutualformer_sod.data.io import write_map
 from mutualformer_sod.data.layout import SodSet
+from mutualformer_sod.engine.distributed import is_main, rank, wait_for_all, world_size
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import write_json
 from mutualformer_sod.inference import Predictor, native_saliency
@@ -40,6 +41,7 @@ def map_sets(
     """Write a saliency map for every image: ``output/<set>/<stem>.png``, 8-bit, native size.
 
     Maps that are there already, made with the same settings, are kept: an interrupted run goes on.
+    Under torchrun every process makes a share of the maps, and the first one keeps the record.
 
     Args:
         predictor: the model, its size and precision.
@@ -70,12 +72,18 @@ def map_sets(
         "sets": kept,
         "to_replace": sorted(old_maps),
     }
-    write_json(output / RUN_FILE, record)
+    missing = [_without_maps(sod_set, output, old_maps, overwrite) for sod_set in sets]
+    wait_for_all()  # all have looked at the folder before anyone writes to it
+    if is_main():
+        write_json(output / RUN_FILE, record)
     made = {}
-    for sod_set in sets:
-        todo = _without_maps(sod_set, output, old_maps, overwrite)
+    for sod_set, todo in zip(sets, missing, strict=True):
         made[sod_set.name] = len(todo.triplets)
-        seconds = _map_set(predictor, todo, encodings, output, batch_size, workers)
+        mine = dataclasses.replace(todo, triplets=todo.triplets[rank() :: world_size()])
+        seconds = _map_set(predictor, mine, encodings, output, batch_size, workers)
+        wait_for_all()
+        if not is_main():
+            continue
         images = len(sod_set.triplets)
         old_maps -= {f"{sod_set.name}/{item.stem}.png" for item in todo.triplets}
         record["to_replace"] = sorted(old_maps)

@@ -23,7 +23,10 @@ ALLOWED = {
     "losses": {"config"},
     "metrics": set(),
     "inference": {"config", "models", "data"},
-    "engine": {"", "config", "training_config", "models", "data", "losses", "metrics", "inference"},
+    "engine": {
+        *("", "cli", "config", "training_config"),
+        *("models", "data", "losses", "metrics", "inference"),
+    },
     "report": {"metrics"},
 }
 TORCH_FREE = [

@@ -1,0 +1,48 @@
+"""Leaving a long run in order: SIGTERM and Ctrl-C ask it to save and end."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from types import FrameType, TracebackType
+
+PATIENCE = 3.0  # seconds after which a second Ctrl-C means it
+
+
+class StopRequest:
+    """Context in which SIGTERM and SIGINT are noted instead of ending the process.
+
+    torchrun passes a Ctrl-C on, so that a process gets it twice at once: only a second one after
+    ``PATIENCE`` seconds ends the process where it is.
+
+    Attributes:
+        signal: number of the first signal that came, or None.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._came_at = 0.0
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> StopRequest:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self.signal is None:
+            self.signal, self._came_at = number, now
+        elif number == signal.SIGINT and now - self._came_at > PATIENCE:
+            raise KeyboardInterrupt

@@ -1,0 +1,157 @@
+"""One optimiser step: the micro-batches of this process, summed over all processes."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mutualformer_sod.data.transforms import draw_training_size, resize_batch
+from mutualformer_sod.engine.distributed import gather, sum_over_processes, world_size
+from mutualformer_sod.engine.optim import schedule, set_learning_rate
+from mutualformer_sod.engine.run import Run
+from mutualformer_sod.engine.sampler import MicroBatch
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.losses import detector_losses
+from mutualformer_sod.training_config import TrainConfig
+
+GROWTH_SHARE = 0.8  # of the run, after which progressive training has reached the full size
+
+
+@dataclass(frozen=True)
+class Update:
+    """What came of one update, the same on every process.
+
+    Attributes:
+        losses: by name, mean over the update's images.
+        grad_norm: L2 norm of the gradient before clipping.
+        requests: the largest value of each request over the processes.
+    """
+
+    losses: dict[str, float]
+    grad_norm: float
+    requests: list[int]
+
+
+def update_weights(
+    run: Run,
+    parts: Sequence[MicroBatch],
+    batches: Iterator[dict[str, Any]],
+    requests: Sequence[int] = (),
+) -> Update:
+    """Take this process' micro-batches of one update from ``batches`` and step the optimiser.
+
+    Gradients are summed with each micro-batch's share of the update's images, so that neither the
+    number of processes nor that of micro-batches matters.
+
+    Args:
+        run: where the run stands; its weights are changed.
+        parts: this process' micro-batches.
+        batches: the loader's iterator, which gives them in this order.
+        requests: numbers that one process wants all others to know: a signal, a wish to save.
+
+    Raises:
+        InputError: a loss or gradient is not finite; names the images. The weights are unchanged.
+    """
+    config = run.config
+    warmup = round(config.warmup_epochs * run.updates_per_epoch)
+    share = schedule(
+        run.updates,
+        config.epochs * run.updates_per_epoch,
+        warmup,
+        config.schedule,
+        poly_power=config.poly_power,
+        min_share=config.min_lr_share,
+    )
+    set_learning_rate(run.optimizer, share)
+    run.optimizer.zero_grad(set_to_none=True)
+    sums: dict[str, Tensor] = {}
+    names: list[str] = []
+    size = training_size(config, run.epoch, run.step, run.updates_per_epoch, run.image_size)
+    for part in parts:
+        batch = next(batches)
+        names += batch["name"]
+        losses = _losses(run, batch, size)
+        for name, value in losses.items():
+            sums[name] = sums.get(name, 0.0) + value.detach().double() * part.share
+        # DistributedDataParallel averages over the processes; the shares already add up to 1.
+        loss = losses["total"] * (part.share * world_size())
+        with _without_reduction(run, not part.ends_update):
+            run.scaler.scale(loss).backward()
+    run.scaler.unscale_(run.optimizer)
+    norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), config.clip_norm)
+    order = sorted(sums)
+    local = torch.stack([sums[name] for name in order] + [norm.double()]).tolist()
+    # fp16's scaler expects infinite gradients now and then, and skips such updates by itself.
+    finite = math.isfinite(sum(local[:-1])) and (
+        run.scaler.is_enabled() or math.isfinite(local[-1])
+    )
+    flags = [float(not finite), *(float(value) for value in requests)]
+    together = sum_over_processes(flags + local[:-1], run.device)
+    if together[0]:
+        _refuse(run, finite, names)
+    run.scaler.step(run.optimizer)
+    run.scaler.update()
+    if run.ema:
+        run.ema.update(run.model)
+    losses = dict(zip(order, together[len(flags) :], strict=True))
+    return Update(losses, local[-1], [round(value) for value in together[1 : len(flags)]])
+
+
+def _losses(run: Run, batch: dict[str, Any], size: tuple[int, int]) -> dict[str, Tensor]:
+    planes = ("rgb", "depth", "gt")
+    if batch["rgb"].shape[-2:] != size:
+        resized = resize_batch(*(batch[name] for name in planes), size)
+        batch = batch | dict(zip(planes, resized, strict=True))
+    rgb, depth, has_depth, gt = run.place(batch)
+    # The "no depth" map belongs to no image: its key is the update's.
+    words = np.random.SeedSequence([run.config.seed, run.epoch, run.step]).generate_state(2)
+    own = torch.from_numpy(words.view(np.int64).copy())
+    keys = torch.cat((batch["key"], own)).to(run.device, non_blocking=True)
+    with run.precision():
+        output = run.network(rgb, depth, has_depth, keys)
+    sides = [side.float() for side in output.side_logits]
+    config = run.config
+    return detector_losses(
+        output.logits.float(),
+        sides,
+        output.extra_losses,
+        gt,
+        config.loss,
+        ssim_weight=config.ssim_weight,
+        boundary_weight=config.boundary_weight,
+    )
+
+
+def training_size(
+    config: TrainConfig, epoch: int, step: int, updates_per_epoch: int, full: tuple[int, int]
+) -> tuple[int, int]:
+    """Size (h, w) of one update's images: a function of the seed and the position alone."""
+    if config.progressive < 1:
+        done = (epoch * updates_per_epoch + step) / (config.epochs * updates_per_epoch)
+        grown = config.progressive + (1 - config.progressive) * min(1.0, done / GROWTH_SHARE)
+        full = tuple(max(32, round(grown * side / 32) * 32) for side in full)
+    if not config.multi_scale:
+        return full
+    return draw_training_size(full, np.random.default_rng([config.seed, epoch, step]))
+
+
+def _without_reduction(run: Run, wanted: bool) -> contextlib.AbstractContextManager:
+    """Gradients of all but an update's last micro-batch stay on their process."""
+    if wanted and hasattr(run.network, "no_sync"):
+        return run.network.no_sync()
+    return contextlib.nullcontext()
+
+
+def _refuse(run: Run, finite: bool, names: list[str]) -> None:
+    suspects = [name for found in gather([] if finite else names) for name in found]
+    raise InputError(
+        f"the loss or its gradient is not finite in epoch {run.epoch + 1}, update {run.step + 1} "
+        f"on the images {', '.join(suspects)}: look at them, or lower --lr"
+    )

@@ -1,0 +1,62 @@
+"""Loss and MAE on the validation images, shared by all processes and merged exactly."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from tqdm import tqdm
+
+from mutualformer_sod.data.dataset import SodDataset
+from mutualformer_sod.data.loader import make_loader
+from mutualformer_sod.engine.distributed import gather, is_main, rank, world_size
+from mutualformer_sod.engine.run import Run
+from mutualformer_sod.engine.signals import StopRequest
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.losses import mean_absolute_error, structure_loss
+
+
+@torch.inference_mode()
+def validate(run: Run, val: SodDataset, stop: StopRequest) -> dict[str, float] | None:
+    """Mean structure loss and MAE at training size, by the weights that would be released.
+
+    Every process takes each n-th image; sums are taken in the order of the images, in float64, so
+    that the number of processes does not show. On a CPU images go through one by one, for the same
+    reason.
+
+    Returns:
+        ``loss`` and ``mae``; None where a process was asked to stop meanwhile.
+
+    Raises:
+        InputError: the loss is not finite.
+    """
+    run.model.eval()
+    size = 1 if run.device.type == "cpu" else run.config.batch_size
+    mine = list(range(rank(), len(val), world_size()))
+    batches = [mine[start : start + size] for start in range(0, len(mine), size)]
+    loader = make_loader(val, batches, run.config.workers, run.device.type == "cuda")
+    scores: list[tuple[int, float, float]] = []
+    hide = None if is_main() else True
+    with run.averaged():
+        for indices, batch in zip(
+            batches, tqdm(loader, desc="validating", leave=False, disable=hide), strict=True
+        ):
+            rgb, depth, has_depth, gt = run.place(batch)
+            with run.precision():
+                logits = run.model(rgb, depth, has_depth).float()
+            losses = [structure_loss(logits[k : k + 1], gt[k : k + 1]) for k in range(len(indices))]
+            errors = mean_absolute_error(logits, gt)
+            scores += zip(indices, torch.stack(losses).tolist(), errors.tolist(), strict=True)
+            if stop.signal:
+                break
+    parts = gather(None if stop.signal else scores)
+    if None in parts:
+        return None
+    together = sorted(score for part in parts for score in part)
+    loss = math.fsum(score[1] for score in together) / len(val)
+    if not math.isfinite(loss):
+        raise InputError(
+            f"the validation loss is {loss} after epoch {run.epoch + 1}: lower --lr, or look at "
+            "the validation images"
+        )
+    return {"loss": loss, "mae": math.fsum(score[2] for score in together) / len(val)}

@@ -1,0 +1,208 @@
+"""Several processes, on one host and on two: the same training, the same maps."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+
+import pytest
+import torch
+from tool_runs import ROOT, SMALL_MODEL
+
+from mutualformer_sod.engine.checkpoint import find_checkpoints, load_checkpoint
+
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+SCORES = ("total", "structure", "side_1")
+
+
+def train_command(output, scenes, batch_size, *options):
+    # Nine images in updates of six: the second update of an epoch is smaller. 20 updates in all.
+    arguments = [
+        *(str(ROOT / "tools" / "train.py"), "--data", scenes, "--train-sets", "SAMPLES"),
+        *("--preset", "tiny", "--epochs", 10, "--batch-size", batch_size, "--workers", 0),
+        *("--global-batch-size", 6, "--size", 64, "--holdout", 0.25, "--lr", 1e-3),
+        *("--depth-dropout", 0.3, "--device", "cpu", "--output", output, *options),
+        *("--set", *SMALL_MODEL, "drop_path=0.2", "encoder_drop_path=0.2"),
+    ]
+    return [str(argument) for argument in arguments]
+
+
+def torchrun(*arguments):
+    return [sys.executable, str(ROOT / "tools" / "launch.py"), *map(str, arguments)]
+
+
+def run(command, **options):
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=180, env=ENVIRONMENT, **options
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def log_of(folder):
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def weights_of(folder):
+    return load_checkpoint(find_checkpoints(folder / "checkpoints", "last")[0])["model"]
+
+
+@pytest.fixture(scope="module")
+def one_process(tmp_path_factory, scenes):
+    folder = tmp_path_factory.mktemp("one") / "run"
+    run([sys.executable, *train_command(folder, scenes, 6)])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory, scenes):
+    folder = tmp_path_factory.mktemp("two") / "run"
+    output = run(torchrun("--nproc-per-node", 2, "--standalone", *train_command(folder, scenes, 3)))
+    assert output.count("epoch 10/10") == 1  # the first process alone talks
+    return folder
+
+
+def assert_same_training(folder, one_process):
+    for line, want in zip(log_of(folder), log_of(one_process), strict=True):
+        for name in SCORES:
+            assert line["train"][name] == pytest.approx(want["train"][name], abs=1e-5)
+        assert line["val"]["loss"] == pytest.approx(want["val"]["loss"], abs=1e-5)
+    want = weights_of(one_process)
+    for name, tensor in weights_of(folder).items():
+        assert torch.allclose(tensor, want[name], rtol=0, atol=1e-4), name
+
+
+def test_two_processes_train_as_one_with_the_same_images_an_update(one_process, two_processes):
+    assert_same_training(two_processes, one_process)
+
+
+def test_accumulated_gradients_train_as_whole_batches(tmp_path, one_process, scenes):
+    run([sys.executable, *train_command(tmp_path / "run", scenes, 2)])
+    assert_same_training(tmp_path / "run", one_process)
+
+
+def test_a_run_of_two_processes_goes_on_with_one(tmp_path, two_processes, scenes):
+    shutil.copytree(two_processes, tmp_path / "run")
+    (tmp_path / "run" / "weights.safetensors").unlink()
+    for path in (tmp_path / "run" / "checkpoints").glob("*-000010-*"):
+        path.unlink()
+    output = run([sys.executable, *train_command(tmp_path / "run", scenes, 3, "--resume")])
+    assert "resuming in epoch 10" in output
+    assert_same_training(tmp_path / "run", two_processes)
+
+
+def test_another_number_of_images_an_update_is_refused(two_processes, scenes):
+    command = train_command(two_processes, scenes, 6, "--resume", "--global-batch-size", "8")
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "--global-batch-size 6" in done.stderr
+
+
+def test_maps_of_two_processes_are_those_of_one(tmp_path, two_processes, scenes):
+    test = [str(ROOT / "tools" / "test.py"), "--data", str(scenes), "--device", "cpu"]
+    test += ["--weights", str(two_processes / "weights.safetensors"), "--output"]
+    run([sys.executable, *test, str(tmp_path / "one")])
+    run(torchrun("--nproc-per-node", 2, "--standalone", *test, tmp_path / "two"))
+    maps = sorted((tmp_path / "one").rglob("*.png"))
+    assert len(maps) == 12
+    for path in maps:
+        twin = tmp_path / "two" / path.relative_to(tmp_path / "one")
+        assert path.read_bytes() == twin.read_bytes()
+    records = [json.loads(path.read_text()) for path in tmp_path.rglob("run.json")]
+    assert records[0] == records[1]
+
+
+def test_a_mistake_ends_two_processes_with_one_line_and_status_two(tmp_path, scenes):
+    command = train_command(tmp_path / "run", scenes, 3, "--lr", "nan")
+    done = subprocess.run(
+        torchrun("--nproc-per-node", 2, "--standalone", *command), capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "--lr" in done.stderr
+
+
+def free_port():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
+def can_make_hosts():
+    """Whether network namespaces can be made here, each of which stands for a host."""
+    name = f"probe{os.getpid()}"
+    if shutil.which("ip") is None:
+        return False
+    done = subprocess.run(["ip", "netns", "add", name], capture_output=True)
+    subprocess.run(["ip", "netns", "delete", name], capture_output=True)
+    return done.returncode == 0
+
+
+@pytest.fixture
+def two_hosts():
+    """For each of two hosts its address and how a command is started there.
+
+    Network namespaces joined by a virtual cable where those can be made, else this host twice.
+    """
+    if not can_make_hosts():
+        yield [("127.0.0.1", []), ("127.0.0.1", [])]
+        return
+    names = [f"mf{os.getpid()}{side}" for side in "ab"]
+    for name in names:
+        subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        cable = ["ip", "link", "add", "cable0", "netns", names[0], "type", "veth"]
+        subprocess.run([*cable, "peer", "name", "cable0", "netns", names[1]], check=True)
+        for number, name in enumerate(names, start=1):
+            inside = ["ip", "-n", name]
+            address = f"10.77.3.{number}/24"
+            subprocess.run([*inside, "addr", "add", address, "dev", "cable0"], check=True)
+            for device in ("lo", "cable0"):
+                subprocess.run([*inside, "link", "set", device, "up"], check=True)
+        yield [
+            (f"10.77.3.{number}", ["ip", "netns", "exec", name])
+            for number, name in enumerate(names, start=1)
+        ]
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "delete", name], capture_output=True)
+
+
+def on_both(two_hosts, *arguments):
+    """Run one process of a command on each host."""
+    rendezvous = f"{two_hosts[0][0]}:{free_port()}"
+    agents = []
+    for number, (address, prefix) in enumerate(two_hosts):
+        flags = ["--nnodes", 2, "--nproc-per-node", 1, "--node-rank", number]
+        flags += ["--rdzv-backend", "c10d", "--rdzv-id", "test", "--rdzv-endpoint", rendezvous]
+        flags += ["--local-addr", address, "--rdzv-conf", f"is_host={int(number == 0)}"]
+        environment = ENVIRONMENT | ({"GLOO_SOCKET_IFNAME": "cable0"} if prefix else {})
+        command = [*prefix, *torchrun(*flags, *arguments)]
+        agents.append(
+            subprocess.Popen(
+                command,
+                env=environment,
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+        )
+    try:
+        outputs = [agent.communicate(timeout=180)[0] for agent in agents]
+    finally:
+        for agent in agents:
+            agent.kill()
+    assert [agent.returncode for agent in agents] == [0, 0], outputs
+    return outputs
+
+
+def test_two_hosts_train_and_test(tmp_path, two_hosts, one_process, scenes):
+    outputs = on_both(two_hosts, *train_command(tmp_path / "run", scenes, 3))
+    assert "2 process(es) x 3" in outputs[0] + outputs[1]
+    assert_same_training(tmp_path / "run", one_process)
+    weights = one_process / "weights.safetensors"
+    test = [ROOT / "tools" / "test.py", "--data", scenes, "--device", "cpu", "--weights", weights]
+    on_both(two_hosts, *test, "--output", tmp_path / "maps")
+    assert len(list((tmp_path / "maps").rglob("*.png"))) == 12

@@ -1,0 +1,31 @@
+"""torchrun whose failures end in the failed process' own line and status, without a traceback.
+
+Usage: launch.py [torchrun's flags] SCRIPT [the script's flags]
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+
+def main() -> int:
+    # The agents log what the processes have said themselves already.
+    logging.disable(logging.ERROR)
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import parse_args, run
+
+    try:
+        run(parse_args(sys.argv[1:]))
+    except ChildFailedError as error:
+        # The process that failed first explains the others, which lost it.
+        first = min(error.failures.values(), key=lambda failure: failure.timestamp)
+        return first.exitcode if first.exitcode > 0 else 128 - first.exitcode
+    except SignalException as stop:
+        return 128 + int(stop.sigval)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
