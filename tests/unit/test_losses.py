@@ -2,14 +2,17 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from mutualformer_sod.losses import (
     border_weight,
+    boundary_loss,
     detector_losses,
     mean_absolute_error,
+    ssim_loss,
     structure_loss,
 )
 
@@ -86,6 +89,124 @@ def test_deep_supervision_halves_from_fine_to_coarse(pair):
         want = want + weight * structure_loss(full, gt)
     torch.testing.assert_close(losses["total"], want)
     assert set(losses) == {"structure", "side_1", "side_2", "side_3", "sparsity", "total"}
+
+
+def ssim_by_hand(p, g):
+    """1 - mean SSIM of one image, window by window; zeros beyond the border."""
+    height, width = g.shape
+    p, g = np.pad(p, 5), np.pad(g, 5)
+    profile = [math.exp(-((i - 5) ** 2) / (2 * 1.5**2)) for i in range(11)]
+    window = np.outer(profile, profile) / sum(profile) ** 2
+    total = 0.0
+    for y in range(height):
+        for x in range(width):
+            here, there = p[y : y + 11, x : x + 11], g[y : y + 11, x : x + 11]
+            m_p, m_g = (window * here).sum(), (window * there).sum()
+            s_pp = (window * (here - m_p) ** 2).sum()
+            s_gg = (window * (there - m_g) ** 2).sum()
+            s_pg = (window * (here - m_p) * (there - m_g)).sum()
+            ssim = (2 * m_p * m_g + 1e-4) * (2 * s_pg + 9e-4)
+            total += ssim / ((m_p**2 + m_g**2 + 1e-4) * (s_pp + s_gg + 9e-4))
+    return 1 - total / (height * width)
+
+
+def boundary_by_hand(p, g):
+    """1 - F1 of the boundaries of one image, pixel by pixel."""
+    height, width = g.shape
+
+    def greatest(values, y, x, reach):
+        return values[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1].max()
+
+    def over(function):
+        return np.array([[function(y, x) for x in range(width)] for y in range(height)])
+
+    b_p = over(lambda y, x: greatest(1 - p, y, x, 1) - (1 - p[y, x]))
+    b_g = over(lambda y, x: greatest(1 - g, y, x, 1) - (1 - g[y, x]))
+    met = over(lambda y, x: b_p[y, x] * greatest(b_g, y, x, 2)).sum()
+    gt_met = over(lambda y, x: b_g[y, x] * greatest(b_p, y, x, 2)).sum()
+    precision, recall = (met + 1) / (b_p.sum() + 1), (gt_met + 1) / (b_g.sum() + 1)
+    return 1 - 2 * precision * recall / (precision + recall)
+
+
+@pytest.mark.parametrize(
+    ("loss", "by_hand"), [(ssim_loss, ssim_by_hand), (boundary_loss, boundary_by_hand)]
+)
+def test_optional_terms_equal_their_equations(pair, loss, by_hand):
+    logits, gt = (tensor[..., ::2, :31] for tensor in pair)  # rows and columns differ in number
+    images = zip(logits.sigmoid().numpy()[:, 0], gt.numpy()[:, 0], strict=True)
+    want = np.mean([by_hand(p, g) for p, g in images])
+    assert loss(logits, gt).item() == pytest.approx(want, rel=1e-9)
+
+
+@pytest.mark.parametrize("loss", [ssim_loss, boundary_loss])
+def test_optional_terms_rise_as_the_map_moves_away(pair, loss):
+    gt = pair[1][:1]
+    values = [loss(20 * (2 * gt.roll(k, dims=-1) - 1), gt).item() for k in (0, 3, 6)]
+    assert values[0] < 1e-3 < 0.1 < values[1] < values[2]
+
+
+def test_the_boundary_term_forgives_one_pixel(pair):
+    gt = pair[1][:1]
+    assert boundary_loss(20 * (2 * gt.roll(1, dims=-1) - 1), gt).item() < 1e-3
+
+
+def test_without_an_object_the_boundary_term_asks_for_no_boundary():
+    gt = torch.zeros(1, 1, 16, 16)
+    blob = gt.clone()
+    blob[..., 4:9, 4:9] = 1
+    assert boundary_loss(-20 + 0 * gt, gt).item() < 1e-6
+    assert boundary_loss(40 * blob - 20, gt).item() > 0.5
+
+
+def total_loss(logits, gt, **options):
+    sides = [F.avg_pool2d(logits, 4)]
+    return detector_losses(logits, sides, {}, gt, **options)["total"]
+
+
+LOSS_OPTIONS = [
+    {},
+    {"loss": "f3net-released"},
+    {"ssim_weight": 1.0},
+    {"boundary_weight": 1.0},
+    {"loss": "f3net-released", "ssim_weight": 0.5, "boundary_weight": 2.0},
+]
+
+
+@pytest.mark.parametrize("options", LOSS_OPTIONS)
+def test_the_loss_of_a_batch_is_the_mean_over_its_images(pair, options):
+    logits, gt = (torch.cat((tensor, tensor.roll(9, dims=-2)[:1])) for tensor in pair)
+    gt[2] = 0  # an image without an object is an image like any other
+    alone = [total_loss(logits[k : k + 1], gt[k : k + 1], **options) for k in range(3)]
+    assert max(alone) - min(alone) > 0.01
+    torch.testing.assert_close(
+        total_loss(logits, gt, **options), torch.stack(alone).mean(), atol=1e-12, rtol=0
+    )
+
+
+@pytest.mark.parametrize("options", LOSS_OPTIONS)
+def test_every_loss_has_a_finite_gradient_in_float32(pair, options):
+    logits, gt = (tensor.float() for tensor in pair)
+    logits = (40 * logits).requires_grad_()
+    total_loss(logits, gt, **options).backward()
+    assert logits.grad.isfinite().all() and logits.grad.any()
+
+
+def test_optional_terms_are_named_and_weighted_in_the_total(pair):
+    logits, gt = pair
+    plain = detector_losses(logits, [], {}, gt)
+    both = detector_losses(logits, [], {}, gt, ssim_weight=0.5, boundary_weight=2.0)
+    assert set(plain) == {"structure", "total"}
+    assert set(both) == {"structure", "ssim", "boundary", "total"}
+    torch.testing.assert_close(both["ssim"], ssim_loss(logits, gt))
+    torch.testing.assert_close(both["boundary"], boundary_loss(logits, gt))
+    want = plain["total"] + 0.5 * both["ssim"] + 2 * both["boundary"]
+    torch.testing.assert_close(both["total"], want)
+
+
+def test_the_border_weight_keeps_its_digits_under_autocast(pair):
+    gt = pair[1].float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(border_weight(gt), border_weight(gt.double()).float())
 
 
 def test_mean_absolute_error_is_of_the_saliency():
