@@ -1,0 +1,88 @@
+"""Exponential moving average of a model's weights."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.models.weights import unique_state
+
+
+class Ema:
+    """Averaged copy of a model's weights (Polyak and Juditsky, 1992).
+
+    After update number n (from 0): average <- d average + (1 - d) weight, with
+    d = min(decay, (1 + n) / (10 + n)), so that the random weights of the start are soon forgotten.
+    Floating tensors are averaged, BatchNorm's running statistics among them; integer ones are
+    copied. Shared tensors are held once.
+
+    Args:
+        model: the model itself, not its DistributedDataParallel or compiled wrapper.
+        decay: d in the long run, in [0, 1).
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.updates = 0
+        self.averages = {name: tensor.clone() for name, tensor in unique_state(model).items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Take in the model's weights as they are after an optimiser step."""
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        averages, weights = [], []
+        for name, tensor in unique_state(model).items():
+            if tensor.is_floating_point():
+                averages.append(self.averages[name])
+                weights.append(tensor)
+            else:
+                self.averages[name].copy_(tensor)
+        torch._foreach_lerp_(averages, weights, 1 - decay)
+        self.updates += 1
+
+    @contextlib.contextmanager
+    def applied_to(self, model: nn.Module) -> Iterator[None]:
+        """The model with the averaged weights; its own come back at the end, bit for bit."""
+        state = unique_state(model)
+        own = {name: tensor.clone() for name, tensor in state.items()}
+        try:
+            _copy(self.averages, state)
+            yield
+        finally:
+            _copy(own, state)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Number of updates and averages, for ``torch.load(weights_only=True)``; not a copy."""
+        return {"updates": self.updates, "averages": self.averages}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to what ``state_dict`` gave; the decay stays this object's.
+
+        Raises:
+            InputError (a ValueError): the averages are of another model.
+        """
+        averages = state["averages"]
+        for name in sorted(set(self.averages) | set(averages)):
+            ours, theirs = (_shape(tensors, name) for tensors in (self.averages, averages))
+            if ours != theirs:
+                raise InputError(
+                    f"the checkpoint's averaged weights are of another model: {name!r} is "
+                    f"{theirs} there and {ours} here"
+                )
+        _copy(averages, self.averages)
+        self.updates = state["updates"]
+
+
+def _shape(tensors: dict[str, Tensor], name: str) -> str:
+    return f"of shape {tuple(tensors[name].shape)}" if name in tensors else "absent"
+
+
+@torch.no_grad()
+def _copy(source: dict[str, Tensor], target: dict[str, Tensor]) -> None:
+    for name, tensor in target.items():
+        tensor.copy_(source[name])
