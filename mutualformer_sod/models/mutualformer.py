@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.layers import DropPath, Mlp
+from timm.layers import Mlp
 from torch import Tensor, nn
 
 from mutualformer_sod.config import INITIALS, check_cross_diffusion
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.affinity import cross_diffusion, self_affinity
+from mutualformer_sod.models.drop_path import DropPath
 
 
 class MutualFormerBlock(nn.Module):
