@@ -236,9 +236,7 @@ PRESETS: dict[str, ModelConfig] = {
             stem="hybrid",
         ),
         fusion=FusionConfig(dim=128, attention_stride=16, fine_width=32),
-        decoder=DecoderConfig(
-            decoder_width=64, detail_width=8, finest=2, stage_convs=1, side_heads=2
-        ),
+        decoder=DecoderConfig(decoder_width=64, detail_width=8, finest=2),
     ),
     "small": ModelConfig(preset="small"),
     "base": ModelConfig(preset="base", encoder=EncoderConfig(backbone="deit_base_patch16_224")),

@@ -86,6 +86,7 @@ def test_training_mode_gives_side_logits_from_fine_to_coarse():
     assert [tuple(side.shape) for side in output.side_logits] == [
         (2, 1, 16, 16),
         (2, 1, 8, 8),
+        (2, 1, 4, 4),
     ]
     assert output.extra_losses == {}
 
@@ -130,7 +131,7 @@ def test_unshared_streams_share_nothing_and_start_differently():
         {"backbone": "swin_tiny_patch4_window7_224", "dim": 64},
         {"backbone": "vit_small_patch16_dinov3", "dim": 64},  # rotary positions, 5 prefix tokens
         {"stem": "conv"},
-        {"stem": "patch", "stage_convs": 2, "side_heads": 3},
+        {"stem": "patch", "stage_convs": 1, "side_heads": 1},
         {"stem": "hybrid", "stem_width": 16, "stem_blocks": 2, "finest": 1},
         {"taps": (1, 2, 3, 4, 5)},  # more than the decoder has strides
         {"backbone": "vit_small_patch14_dinov2", "stem": "patch", "taps": (1, 2)},
