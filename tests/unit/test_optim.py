@@ -168,6 +168,24 @@ def test_the_fused_step_is_torchs_plain_one(optimizer):
     torch.testing.assert_close(ours.bias, plain.bias)
 
 
+def test_the_fused_step_is_the_plain_one_on_channels_last_weights():
+    # The fused kernel walks memory: it is right only where a gradient lies as its parameter does.
+    torch.manual_seed(0)
+    model = build_model("resnet50", backbone="resnet18", dim=32, image_size=32).train()
+    model.to(memory_format=torch.channels_last)
+    optimizer = make_optimizer(model, TrainConfig(lr=0.01))
+    model(torch.rand(2, 3, 32, 32), torch.rand(2, 1, 32, 32)).logits.mean().backward()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    optimizer.step()
+    fused = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    model.load_state_dict(before)
+    plain = make_optimizer(model, TrainConfig(lr=0.01))
+    for group in plain.param_groups:
+        group["fused"] = False
+    plain.step()
+    torch.testing.assert_close(dict(model.state_dict()), fused, atol=1e-5, rtol=1e-4)
+
+
 class TestSchedule:
     TOTAL, WARMUP = 200, 20
 
