@@ -138,9 +138,9 @@ def add_to_log(output: Path, record: dict[str, Any]) -> None:
 
 def describe_start(device: torch.device, processes: int, fingerprint: str) -> dict[str, Any]:
     """What a start of a run is recorded with: when, by which code, on what, from which data."""
-    packages = ("torch", "torchvision", "timm", "numpy", "opencv-python-headless", "opencv-python")
+    packages = ("torchvision", "timm", "numpy", "opencv-python-headless", "opencv-python")
     versions = {"mutualformer_sod": mutualformer_sod.__version__}
-    versions |= {"python": platform.python_version()}
+    versions |= {"python": platform.python_version(), "torch": torch.__version__}
     for package in packages:
         try:
             versions[package] = version(package)

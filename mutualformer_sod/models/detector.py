@@ -14,6 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from mutualformer_sod.config import ModelConfig
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.decoder import Decoder
+from mutualformer_sod.models.drop_path import replace_drop_path, set_drop_path_keys
 from mutualformer_sod.models.encoder import TwoStreamEncoder, resize
 from mutualformer_sod.models.fusion.mutualformer import MutualFormerFusion
 
@@ -58,9 +59,14 @@ class SaliencyDetector(nn.Module):
         std = torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
+        replace_drop_path(self)
 
     def forward(
-        self, rgb: Tensor, depth: Tensor | None = None, has_depth: Tensor | None = None
+        self,
+        rgb: Tensor,
+        depth: Tensor | None = None,
+        has_depth: Tensor | None = None,
+        keys: Tensor | None = None,
     ) -> Tensor | DetectorOutput:
         """Saliency logits of a batch.
 
@@ -69,6 +75,8 @@ class SaliencyDetector(nn.Module):
             depth: (B, 1, H, W) float in [0, 1], near = 1; None for RGB-only use.
             has_depth: (B,) bool, which images' depth is real; None means all of them.
                 Where False the depth values are not looked at.
+            keys: (B + 1,) int64, what stochastic depth is keyed by in training: one for each image
+                and, last, one for the "no depth" map; None to draw from torch's generator.
 
         Returns:
             In eval mode logits (B, 1, H, W) at input size; in training mode a DetectorOutput.
@@ -81,6 +89,8 @@ class SaliencyDetector(nn.Module):
         rgb, depth = self._pad(rgb), None if depth is None else self._pad(depth)
         rgb = (rgb - self.mean) / self.std
         encoder_depth, rows = self._encoder_depth(rgb, depth, has_depth)
+        if self.training:
+            self._hand_out_keys(keys, has_depth, rows is None)
         with self._attention_kernel(rgb):
             rgb_taps, depth_taps = self.encoder(rgb, encoder_depth)
             fused_maps = self.fusion(rgb_taps, depth_taps, rows)
@@ -93,12 +103,24 @@ class SaliencyDetector(nn.Module):
             logits = logits + 0 * self.no_depth.sum()
         return DetectorOutput(logits, side_logits) if self.training else logits
 
+    def _hand_out_keys(self, keys: Tensor | None, has_depth: Tensor | None, all_real: bool) -> None:
+        """Give stochastic depth the keys of what each stream is about to see."""
+        rgb_keys = depth_keys = None
+        if keys is not None:
+            rgb_keys, learned_key = keys[:-1], keys[-1:]
+            real_keys = rgb_keys[:0] if has_depth is None else rgb_keys[has_depth]
+            depth_keys = rgb_keys if all_real else torch.cat((real_keys, learned_key))
+        set_drop_path_keys(self.encoder.rgb_stream, rgb_keys)
+        set_drop_path_keys(self.encoder.depth_stream, depth_keys)
+        set_drop_path_keys(self.fusion, rgb_keys)
+
     def _attention_kernel(self, image: Tensor) -> AbstractContextManager:
         """Plain matrix products for attention where a CPU trains.
 
         The backward pass of torch's fused CPU kernel took a quarter of a training step.
         """
         plain = self.training and image.device.type == "cpu"
+        plain &= not self.encoder.recomputes  # that would happen outside this context
         return sdpa_kernel(SDPBackend.MATH) if plain else nullcontext()
 
     def _encoder_depth(

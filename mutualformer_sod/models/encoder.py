@@ -35,6 +35,7 @@ class TwoStreamEncoder(nn.Module):
     Attributes:
         channels: C_l of each tap.
         strides: pixels a cell of each tap.
+        recomputes: whether activations are recomputed in the backward pass.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class TwoStreamEncoder(nn.Module):
             _share_all_but_norms(self.rgb_stream, self.depth_stream)
         self.channels = self.rgb_stream.channels
         self.strides = self.rgb_stream.strides
+        self.recomputes = False
 
     def forward(self, rgb: Tensor, depth: Tensor) -> tuple[Taps, Taps]:
         """Encode both modalities.
@@ -59,6 +61,21 @@ class TwoStreamEncoder(nn.Module):
             The taps of each stream, (B, C_l, h_l, w_l) and (D, C_l, h_l, w_l), shallow to deep.
         """
         return self.rgb_stream(rgb), self.depth_stream(depth)
+
+    def set_grad_checkpointing(self) -> None:
+        """Recompute activations in the backward pass instead of keeping them.
+
+        Raises:
+            InputError: timm offers it for no part of this backbone.
+        """
+        self.recomputes = True
+        for stream in (self.rgb_stream, self.depth_stream):
+            try:
+                stream.body.set_grad_checkpointing(True)
+            except (AttributeError, AssertionError) as error:
+                raise InputError(
+                    "--grad-checkpointing: timm has none for this backbone: leave it out"
+                ) from error
 
 
 class _Backbone(nn.Module):

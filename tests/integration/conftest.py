@@ -17,9 +17,21 @@ def scenes(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def run_folder(tmp_path_factory, scenes) -> Path:
-    """A finished training run of the cut-down model."""
+def finished_run(tmp_path_factory, scenes) -> tuple[Path, str]:
+    """The folder of a finished training run of the cut-down model, and what the run printed."""
     folder = tmp_path_factory.mktemp("run") / "tiny"
     done = train_small(folder, scenes)
     assert done.status == 0, done.error
-    return folder
+    return folder, done.output
+
+
+@pytest.fixture(scope="session")
+def run_folder(finished_run) -> Path:
+    """The folder of that run."""
+    return finished_run[0]
+
+
+@pytest.fixture(scope="session")
+def run_folder_output(finished_run) -> str:
+    """What that run printed."""
+    return finished_run[1]

@@ -8,7 +8,12 @@ import torch
 from mutualformer_sod import build_model
 from mutualformer_sod.data.layout import Triplet
 from mutualformer_sod.data.split import hold_out
-from mutualformer_sod.engine.checkpoint import load_checkpoint, save_checkpoint
+from mutualformer_sod.engine.checkpoint import (
+    drop_old_checkpoints,
+    find_checkpoints,
+    load_checkpoint,
+    save_checkpoint,
+)
 from mutualformer_sod.engine.optim import make_optimizer, schedule, set_learning_rate
 from mutualformer_sod.training_config import TrainConfig
 
@@ -103,36 +108,40 @@ class TestHoldOut:
 
 class TestCheckpoint:
     def test_what_goes_in_comes_out(self, tmp_path):
-        path = tmp_path / "last.pt"
-        save_checkpoint(path, {"epoch": 3, "model": {"w": torch.arange(3.0)}})
-        state = load_checkpoint(path)
-        assert state["epoch"] == 3
-        assert state["model"]["w"].tolist() == [0, 1, 2]
-        assert [item.name for item in tmp_path.iterdir()] == ["last.pt"]
+        state = {"epoch": 3, "best": None, "model": {"w": torch.arange(3.0)}, "t": (1, "a")}
+        path = save_checkpoint(tmp_path, "last", 7, state)
+        found = load_checkpoint(path)
+        assert found["model"].pop("w").tolist() == [0, 1, 2]
+        assert found == state | {"model": {}}
+        assert [item.name for item in tmp_path.iterdir()] == [path.name]
 
-    def test_a_failed_write_leaves_the_previous_one(self, tmp_path, monkeypatch):
-        path = tmp_path / "last.pt"
-        save_checkpoint(path, {"epoch": 1})
+    def test_the_newest_two_of_each_kind_stay(self, tmp_path):
+        for number in range(1, 5):
+            save_checkpoint(tmp_path, "last", number, {"n": number})
+            save_checkpoint(tmp_path, "best", number, {"n": number})
+        (tmp_path / ".last.77.tmp").write_text("half")
+        (tmp_path / "mine.pt").write_text("of a user")
+        drop_old_checkpoints(tmp_path)
+        for kind in ("last", "best"):
+            found = [load_checkpoint(path)["n"] for path in find_checkpoints(tmp_path, kind)]
+            assert found == [4, 3]
+        assert len(list(tmp_path.iterdir())) == 5
+        assert (tmp_path / "mine.pt").exists()
 
-        def full_disk(state, file):
-            file.write_bytes(b"half")
-            raise OSError(28, "No space left on device")
-
-        monkeypatch.setattr(torch, "save", full_disk)
-        with pytest.raises(OSError, match="No space"):
-            save_checkpoint(path, {"epoch": 2})
-        assert load_checkpoint(path) == {"epoch": 1}
-        assert [item.name for item in tmp_path.iterdir()] == ["last.pt"]
-
-    @pytest.mark.parametrize("damage", ["truncate", "text", "missing"])
+    @pytest.mark.parametrize("damage", ["truncate", "flip a bit", "text", "rename", "missing"])
     def test_damage_is_named(self, tmp_path, damage):
-        path = tmp_path / "last.pt"
-        save_checkpoint(path, {"epoch": 1, "model": {"w": torch.zeros(1000)}})
+        path = save_checkpoint(tmp_path, "last", 1, {"model": {"w": torch.zeros(1000)}})
+        content = bytearray(path.read_bytes())
         if damage == "truncate":
-            path.write_bytes(path.read_bytes()[:500])
+            path.write_bytes(content[:500])
+        elif damage == "flip a bit":
+            content[2000] ^= 1
+            path.write_bytes(content)
         elif damage == "text":
             path.write_text("hello")
+        elif damage == "rename":
+            path = path.rename(tmp_path / f"last-000001-{'0' * 32}.pt")
         else:
             path.unlink()
-        with pytest.raises(ValueError, match=r"last\.pt"):
+        with pytest.raises(ValueError, match="last-000001"):
             load_checkpoint(path)
