@@ -7,6 +7,9 @@ if [[ " $* " == *" --help "* || " $* " == *" -h "* ]]; then
 Usage: bash train_sod.sh                          the tiny preset on 2000 generated scenes
        bash train_sod.sh --data ROOT [options]    your sets: --protocol 2185, --train-sets A B, or
                                                   --recipe mutualformer-2185 (see docs/reproduce.md)
+       bash train_sod.sh --recipe tiny-real --data ../shared/data
+                                                  the shipped weights: photographs, RGB-D pictures
+                                                  and the generated scenes
        GPUS=4 bash train_sod.sh --data ROOT ...   four processes, one a GPU (or sharing the CPU)
        TORCHRUN="--nnodes 2 --node-rank 0 --rdzv-backend c10d --rdzv-endpoint HOST:29500" \
            GPUS=8 bash train_sod.sh ...           on each of two hosts; torchrun's own flags
@@ -18,9 +21,11 @@ HELP
     exec "$PYTHON" "$here/tools/train.py" --help
 fi
 source "$here/tools/env.sh"
-if [[ " $* " == *" --data"[\ =]* ]]; then
+samples="$here/outputs/train_scenes"
+if [[ " $* " != *" --data"[\ =]* ]]; then
+    set -- --recipe samples --output runs/tiny "$@"
+elif [[ " $* " != *" --recipe tiny-real "* && " $* " != *" --recipe=tiny-real "* ]]; then
     exec "${LAUNCH[@]}" "$here/tools/train.py" --output runs/train "$@"
 fi
-samples="$here/outputs/train_scenes"
 "$PYTHON" "$here/tools/make_samples.py" --output "$samples" --count 2000 --seed 1
-exec "${LAUNCH[@]}" "$here/tools/train.py" --data "$samples" --recipe samples --output runs/tiny "$@"
+exec "${LAUNCH[@]}" "$here/tools/train.py" --data "$samples" --output runs/tiny-real "$@"

@@ -30,12 +30,12 @@ class TrainConfig:
     choose_on_test_set: bool = False  # allow val_sets that are test sets of the benchmarks
     allow_overlap: bool = False  # train on images that a test set under ``data`` holds, too
     holdout: float = 0.1  # share of the training images held out when there are no val_sets
-    holdout_by: str = "scene"  # "scene": frames of one scene stay together; "image"
+    holdout_by: str = "scene"  # "scene": frames of one scene stay together; "image"; "auto"
     near: tuple[str, ...] = ()
     limit: int | None = None  # the first images of each training set, for a trial
     cache: str = "off"  # "ram" or "disk": decode every image once, keep it shrunk as uint8
-    cache_dir: str | None = None  # of cache="disk"; None: "cache" in the folder of the run
-    cache_side: int | None = None  # longer side of cached images; None: 1.25 of the largest used
+    cache_dir: str | None = None  # of cache="disk"; None: "cache" beside the run's folder
+    cache_side: int | None = None  # bound of each side of cached images; None: 1.25 of the size
     workers: int = 2
     # augmentation
     size: int | None = None  # None: the preset's
@@ -43,6 +43,7 @@ class TrainConfig:
     progressive: float = 1.0  # share of the size to start at; grows over the first 4/5 of the run
     depth_dropout: float = 0.0  # share of training images shown without their depth
     paste: float = 0.0  # share of RGB-D images that get another one's object with its depth
+    invent_depth: float = 0.0  # share of images without depth that get an invented map
     modality: str = "both"  # "rgb" or "depth" hides the other one: the controls of an ablation
     # optimisation
     epochs: int = 60
@@ -108,11 +109,11 @@ _LIMITS = [  # fields, what is accepted, its name in messages; None stands for "
     ),
     ("seed", lambda v: 0 <= v < 2**32, "a whole number from 0 to 4294967295"),
     ("holdout momentum", lambda v: 0 <= v < 1, "a share in [0, 1)"),
-    ("depth_dropout paste min_lr_share", lambda v: 0 <= v <= 1, "a share from 0 to 1"),
+    ("depth_dropout paste invent_depth min_lr_share", lambda v: 0 <= v <= 1, "a share from 0 to 1"),
     ("ema_decay", lambda v: 0 < v < 1, "a number between 0 and 1, for example 0.999"),
     ("layer_decay progressive", lambda v: 0 < v <= 1, "a share above 0, at most 1"),
     ("size", lambda v: v >= 32, "32 pixels or more"),
-    ("holdout_by", *_one_of("scene", "image")),
+    ("holdout_by", *_one_of("scene", "image", "auto")),
     ("modality", *_one_of("both", "rgb", "depth")),
     ("loss", *_one_of(*LOSSES)),
     ("weights_dtype", *_one_of("float32", "float16")),
@@ -147,6 +148,37 @@ RECIPES: dict[str, dict[str, Any]] = {
         "amp": "bf16",
         "multi_scale": False,
         "workers": 1,
+        "weights_dtype": "float16",
+    },
+    "tiny-real": {  # photographs, RGB-D pictures and generated scenes, from random weights
+        "train_sets": (
+            "train_rgb/DUTS_TR",
+            *(f"train_rgbd/{name}" for name in ("HOTS", "gqcnn", "UW", "tracebot")),
+            *("train_rgbd/pothole", "train_rgbd/pipe", "SAMPLES"),
+        ),
+        "repeat": (
+            *("train_rgbd/HOTS=4", "train_rgbd/gqcnn=8", "train_rgbd/UW=8"),
+            *("train_rgbd/tracebot=6", "train_rgbd/pothole=3", "train_rgbd/pipe=3"),
+        ),
+        "holdout": 0.05,
+        "holdout_by": "auto",
+        "cache": "ram",
+        "preset": "tiny",
+        "size": 128,
+        "multi_scale": False,
+        "progressive": 0.75,
+        "invent_depth": 0.3,
+        "depth_dropout": 0.15,
+        "paste": 0.3,
+        "epochs": 16,
+        "batch_size": 16,
+        "global_batch_size": 16,
+        "lr": 1e-3,
+        "weight_decay": 0.05,
+        "warmup_epochs": 0.5,
+        "ema_decay": 0.999,
+        "amp": "bf16",
+        "workers": 0,
         "weights_dtype": "float16",
     },
     "mutualformer-2185": _MUTUALFORMER | {"protocol": "2185"},

@@ -45,13 +45,14 @@ DATA = {  # field: (type, metavar, help); "{}" stands for the default
     "holdout_by": (
         str,
         "HOW",
-        "scene: stems that differ in their last number alone stay together (default); image",
+        "scene: stems that differ in their last number alone stay together (default); image; "
+        "auto: scene for sets with depth, image for photographs",
     ),
     "near": (str, "SIDE", "which depth values are near, as in test.py (default: auto)"),
     "limit": (int, "N", "the first N images of each set"),
     "cache": (str, "WHERE", f"decode every image once: {', '.join(CACHES)} (default: {{}})"),
-    "cache_dir": (str, "DIR", "of --cache disk (default: OUTPUT/cache)"),
-    "cache_side": (int, "S", "longer side of cached images (default: 1.25 of the largest used)"),
+    "cache_dir": (str, "DIR", "of --cache disk (default: cache beside OUTPUT)"),
+    "cache_side": (int, "S", "bound of each side of cached images (default: 1.25 of the size)"),
     "workers": (int, "N", "loaders of each process (default: {})"),
 }
 AUGMENTATION = {
@@ -60,6 +61,11 @@ AUGMENTATION = {
     "progressive": (float, "SHARE", "start at this share of the size and grow (default: {})"),
     "depth_dropout": (float, "SHARE", "of images shown without their depth (default: {})"),
     "paste": (float, "SHARE", "of RGB-D images that get another's object (default: {})"),
+    "invent_depth": (
+        float,
+        "SHARE",
+        "of images without depth that get an invented map (default: {})",
+    ),
     "modality": (str, "WHICH", "both (default); rgb or depth hides the other"),
 }
 OPTIMISATION = {
@@ -115,7 +121,9 @@ def make_parser() -> cli.Parser:
     # What is not given stays out of the result: a recipe's value or the default holds then.
     parser = cli.Parser(__doc__, EPILOG)
     parser.usage = "%(prog)s --data ROOT ... --output DIR [options]"
-    parser.add_argument("--data", nargs="+", required=True, metavar="ROOT", help="folders of sets")
+    parser.add_argument(
+        "--data", nargs="+", action="extend", required=True, metavar="ROOT", help="folders of sets"
+    )
     parser.add_argument("--output", required=True, metavar="DIR", help="folder of this run")
     parser.add_argument(
         "--recipe",

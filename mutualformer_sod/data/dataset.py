@@ -16,6 +16,7 @@ from mutualformer_sod.data.io import image_size, read_triplet
 from mutualformer_sod.data.layout import SodSet
 from mutualformer_sod.data.pairing import Triplet
 from mutualformer_sod.data.paste import paste_object
+from mutualformer_sod.data.pseudo_depth import invent_depth
 from mutualformer_sod.data.transforms import Augmentation, augment_triplet, resize_triplet
 from mutualformer_sod.errors import InputError
 
@@ -106,6 +107,9 @@ class SodDataset(Dataset):
         if share and depth is not None and gt is not None and rng.random() < share:
             donor = self._load(int(rng.choice(self._peers[set_name])))
             rgb, depth, gt = paste_object((rgb, depth, gt), donor[:3], rng)
+        share = self.augmentation.invent_depth if self.augmentation else 0.0
+        if share and depth is None and with_depth and gt is not None and rng.random() < share:
+            depth = invent_depth(gt, rng)
         if self.augmentation is None:
             tensors = resize_triplet(rgb, depth, gt, self.size)
         else:

@@ -38,6 +38,8 @@ class Augmentation:
         depth_change: probability of each of noise, quantisation and holes.
         paste: probability that an image with depth gets the object of another one of its set, see
             `paste.paste_object`; done by the dataset, which has the other images.
+        invent_depth: probability that an image without depth gets an invented map, see
+            `pseudo_depth.invent_depth`; done by the dataset, before anything else.
     """
 
     flip: float = 0.5
@@ -51,6 +53,7 @@ class Augmentation:
     depth_holes: int = 4
     depth_change: float = 0.3
     paste: float = 0.0
+    invent_depth: float = 0.0
 
 
 def resize_triplet(

@@ -107,6 +107,7 @@ class TrainingData:
             "modality": config.modality,
             "depth_dropout": config.depth_dropout,
             "paste": config.paste,
+            "invent_depth": config.invent_depth,
             "seed": config.seed,
             "pretrained": config.pretrained,
         }
@@ -130,7 +131,10 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
     train_parts, val_parts, counts = [], list(val_sets), {}
     for sod_set in train_sets:
         share = 0.0 if val_sets else config.holdout
-        train, held = hold_out(sod_set.triplets, share, config.seed, config.holdout_by)
+        by = config.holdout_by
+        if by == "auto":  # photographs are each a scene of their own, frames of a camera are not
+            by = "scene" if sod_set.has_depth else "image"
+        train, held = hold_out(sod_set.triplets, share, config.seed, by)
         counts[sod_set.name] = len(train)
         train *= repeats.get(sod_set.name, 1)  # each time at another index: augmented anew
         train_parts.append(dataclasses.replace(sod_set, triplets=tuple(train)))
@@ -150,7 +154,7 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
     train = SodDataset(
         train_parts,
         model.image_size,
-        augment=Augmentation(paste=config.paste),
+        augment=Augmentation(paste=config.paste, invent_depth=config.invent_depth),
         depth_dropout=config.depth_dropout,
         **common,
     )

@@ -136,7 +136,7 @@ def training_size(
     if config.progressive < 1:
         done = (epoch * updates_per_epoch + step) / (config.epochs * updates_per_epoch)
         grown = config.progressive + (1 - config.progressive) * min(1.0, done / GROWTH_SHARE)
-        full = tuple(max(32, round(grown * side / 32) * 32) for side in full)
+        full = tuple(max(32, round(grown * side / 16) * 16) for side in full)
     if not config.multi_scale:
         return full
     return draw_training_size(full, np.random.default_rng([config.seed, epoch, step]))

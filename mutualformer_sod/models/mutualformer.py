@@ -78,7 +78,8 @@ class MutualFormerBlock(nn.Module):
         self.depth_aggregate = nn.Linear(2 * dim, dim)
         self.joint_aggregate = nn.Linear(2 * dim, dim)
         self.fused_proj = nn.Linear(dim, dim)
-        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
+        self.drop_path = DropPath(drop_path)
+        self.mlp_drop_path = DropPath(drop_path)
         self.mlp_norm = nn.LayerNorm(dim)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
 
@@ -106,7 +107,7 @@ class MutualFormerBlock(nn.Module):
         update = self._fused_self_attention(self.fused_norm(fused_tokens))
         update = update + self._modality_attention(rgb, depth)
         fused_tokens = fused_tokens + self.drop_path(update)
-        return fused_tokens + self.drop_path(self.mlp(self.mlp_norm(fused_tokens)))
+        return fused_tokens + self.mlp_drop_path(self.mlp(self.mlp_norm(fused_tokens)))
 
     def _modality_attention(self, rgb: Tensor, depth: Tensor) -> Tensor:
         """Self-attention, cross-diffusion and aggregation: (B, N, C) twice -> (B, N, C)."""

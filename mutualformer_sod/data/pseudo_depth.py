@@ -1,0 +1,105 @@
+"""Invented depth for training images that have none, so that real colours meet depth as well.
+
+Photographs with saliency masks are many, with depth few. An invented map says roughly what a depth
+camera would: a floor that comes nearer towards the bottom, a few planes behind, the object standing
+on the floor, other things as near as it is. It is built from the ground truth, therefore it is made
+unreliable on purpose (wrong outlines, rivals, objects that do not stand out): a network that
+trusted it alone would be wrong often. For training only; it is never shown in validation.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+
+def invent_depth(gt: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Invent a depth map for an image with this ground truth.
+
+    Args:
+        gt: (H, W) in [0, 1].
+        rng: makes all draws.
+
+    Returns:
+        (H, W) float32 in [0, 1], near = 1, both ends occurring.
+    """
+    height, width = gt.shape
+    mask = np.ascontiguousarray(gt, np.float32)
+    depth = _background(rng, height, width)
+    rivals = [_rival(rng, mask) for _ in range(rng.integers(0, 4))]
+    for rival in rivals:
+        depth = _stand(rng, depth, rival)
+    if rng.random() < 0.9:  # else the object is flat: a picture on a wall, a painted sign
+        depth = _stand(rng, depth, _sloppy(rng, mask))
+    if rng.random() < 0.5:
+        depth = cv2.GaussianBlur(depth, (0, 0), rng.uniform(0.5, 2.5))
+    if rng.random() < 0.5:
+        depth = depth + rng.uniform(0, 0.03) * rng.standard_normal(depth.shape, np.float32)
+    low, high = float(depth.min()), float(depth.max())
+    return ((depth - low) / max(high - low, 1e-6)).astype(np.float32)
+
+
+def _background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """A floor, or a wall with a floor below a horizon, tilted and bent a little."""
+    rows = np.linspace(0, 1, height, dtype=np.float32)[:, None]
+    columns = np.linspace(-0.5, 0.5, width, dtype=np.float32)
+    floor = rows
+    if rng.random() < 0.6:
+        horizon = rng.uniform(0, 0.7)
+        floor = np.maximum(0, (rows - horizon) / (1 - horizon))
+    depth = rng.uniform(0.1, 0.7) * floor + rng.uniform(-0.2, 0.2) * columns
+    depth = depth + rng.uniform(0, 0.25) * _smooth(rng, height, width)
+    if rng.random() < 0.3:  # something large at one side, say a doorway
+        edge = rng.uniform(0.1, 0.9) - 0.5
+        depth = depth + rng.uniform(-0.3, 0.3) * (columns > edge)
+    return depth.astype(np.float32)
+
+
+def _smooth(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Smooth noise in about [-1, 1]."""
+    cells = int(rng.integers(2, 7))
+    coarse = rng.uniform(-1, 1, (cells, cells)).astype(np.float32)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def _sloppy(rng: np.random.Generator, mask: np.ndarray) -> np.ndarray:
+    """The mask with an outline that is a little too wide or too narrow, and out of place."""
+    reach = max(1, round(0.03 * min(mask.shape)))
+    size = int(rng.integers(0, reach + 1)) * 2 + 1
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+    mask = (cv2.dilate if rng.random() < 0.6 else cv2.erode)(mask, kernel)
+    shift = np.float32([[1, 0, rng.integers(-reach, reach + 1)], [0, 1, 0]])
+    return cv2.warpAffine(mask, shift, mask.shape[::-1], borderMode=cv2.BORDER_REPLICATE)
+
+
+def _rival(rng: np.random.Generator, mask: np.ndarray) -> np.ndarray:
+    """The outline of something that is not salient: an ellipse, a box, or the object's shape."""
+    height, width = mask.shape
+    centre = (int(rng.integers(width)), int(rng.integers(height)))
+    axes = (int(width * rng.uniform(0.05, 0.3)) + 1, int(height * rng.uniform(0.05, 0.3)) + 1)
+    canvas = np.zeros_like(mask)
+    kind = rng.integers(3)
+    if kind == 0:
+        cv2.ellipse(canvas, centre, axes, float(rng.uniform(0, 180)), 0, 360, 1.0, -1)
+    elif kind == 1:
+        corner = (centre[0] + axes[0], centre[1] + axes[1])
+        cv2.rectangle(canvas, centre, corner, 1.0, -1)
+    else:
+        scale = rng.uniform(0.4, 1.0)
+        matrix = np.float32([[-scale, 0, centre[0] + width * scale / 2], [0, scale, 0]])
+        matrix[1, 2] = centre[1] - height * scale / 2
+        canvas = cv2.warpAffine(mask, matrix, (width, height))
+    return canvas * (1 - mask)
+
+
+def _stand(rng: np.random.Generator, depth: np.ndarray, outline: np.ndarray) -> np.ndarray:
+    """Put something with this outline on the floor: as near as where it ends, or nearer."""
+    inside = outline > 0.5
+    if not inside.any():
+        return depth
+    lowest = np.flatnonzero(inside.any(axis=1))[-1]
+    contact = float(np.median(depth[lowest][inside[lowest]]))
+    level = contact + max(0.0, rng.normal(0.15, 0.15))
+    relief = rng.uniform(0, 0.1) * _smooth(rng, *depth.shape)
+    lean = rng.uniform(0, 0.5) * (depth - contact)  # it may lean back with what is behind it
+    return np.where(inside, np.maximum(depth, level + relief + lean), depth).astype(np.float32)
