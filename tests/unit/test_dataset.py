@@ -1,5 +1,6 @@
 """The dataset's items: what they hold, and that nothing but seed, epoch and index decides it."""
 
+import dataclasses
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,7 @@ from mutualformer_sod.data.dataset import SodDataset
 from mutualformer_sod.data.depth import DepthEncoding, decide_encodings
 from mutualformer_sod.data.layout import SodSet, discover_sets
 from mutualformer_sod.data.samples import make_scene, write_samples
+from mutualformer_sod.data.transforms import Augmentation
 from mutualformer_sod.errors import InputError
 
 NEAR_WHITE = DepthEncoding(kind="map", near="white", margin=1.0, reason="made so")
@@ -204,3 +206,23 @@ def test_a_depth_map_that_is_not_shown_is_not_read(tmp_path):
 def test_automatic_polarity_is_right_on_samples(tmp_path):
     write_samples(tmp_path, 12, 5, size=(64, 88))
     assert decide_encodings(discover_sets([tmp_path]))["SAMPLES"].near == "white"
+
+
+class TestInventedDepth:
+    def make(self, samples, share, with_depth):
+        if not with_depth:
+            triplets = tuple(dataclasses.replace(item, depth=None) for item in samples.triplets)
+            samples = dataclasses.replace(samples, triplets=triplets)
+        return dataset(samples, augment=Augmentation(invent_depth=share), seed=3)
+
+    def test_images_without_depth_get_it_with_the_given_share(self, samples):
+        items = self.make(samples, 0.5, with_depth=False)
+        found = []
+        for epoch in range(10):
+            items.set_epoch(epoch)
+            found += [items[index]["has_depth"] for index in range(6)]
+        assert 18 <= sum(found) <= 42
+
+    def test_real_depth_is_never_replaced(self, samples):
+        without, wanted = (self.make(samples, share, with_depth=True)[0] for share in (0.0, 1.0))
+        assert torch.equal(without["depth"], wanted["depth"])

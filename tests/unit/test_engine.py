@@ -1,12 +1,15 @@
 """Optimiser groups, schedule, hold-out, checkpoints."""
 
 import itertools
+import shutil
 
 import pytest
 import torch
 
 from mutualformer_sod import build_model
+from mutualformer_sod.config import make_config
 from mutualformer_sod.data.layout import Triplet
+from mutualformer_sod.data.samples import write_samples
 from mutualformer_sod.data.split import hold_out
 from mutualformer_sod.engine.checkpoint import (
     drop_old_checkpoints,
@@ -15,6 +18,7 @@ from mutualformer_sod.engine.checkpoint import (
     save_checkpoint,
 )
 from mutualformer_sod.engine.optim import make_optimizer, schedule, set_learning_rate
+from mutualformer_sod.engine.sets import gather_training_data
 from mutualformer_sod.training_config import TrainConfig
 
 
@@ -145,3 +149,27 @@ class TestCheckpoint:
             path.unlink()
         with pytest.raises(ValueError, match="last-000001"):
             load_checkpoint(path)
+
+
+class TestHoldOutByAuto:
+    def test_photographs_are_split_by_image_and_frames_by_scene(self, tmp_path):
+        for name in ("PHOTOS", "FRAMES"):
+            write_samples(tmp_path, 1, seed=1, size=(64, 80))
+            (tmp_path / "SAMPLES").rename(tmp_path / f"{name}0")
+            for part in ("RGB", "GT", "depth"):
+                (source,) = (tmp_path / f"{name}0" / part).iterdir()
+                (tmp_path / name / part).mkdir(parents=True)
+                for scene in "abcd":
+                    for frame in range(5):
+                        target = tmp_path / name / part / f"{scene}_{frame}{source.suffix}"
+                        target.write_bytes(source.read_bytes())
+        shutil.rmtree(tmp_path / "PHOTOS" / "depth")
+        config = TrainConfig(
+            data=(tmp_path,), train_sets=("PHOTOS", "FRAMES"), holdout=0.25, holdout_by="auto"
+        )
+        held = gather_training_data(config, make_config("tiny")).val._items
+        scenes = {
+            name: {t.stem[0] for n, t, _ in held if n == name} for name in ("PHOTOS", "FRAMES")
+        }
+        assert len(scenes["FRAMES"]) == 1
+        assert len(scenes["PHOTOS"]) > 1
