@@ -47,7 +47,7 @@ class TrainConfig:
     modality: str = "both"  # "rgb" or "depth" hides the other one: the controls of an ablation
     # optimisation
     epochs: int = 60
-    batch_size: int = 8  # images a process takes at a time
+    batch_size: int = 8  # most images a process takes at a time
     global_batch_size: int | None = None  # images of one update; None: batch_size x processes
     optimizer: str = "adamw"
     lr: float = 1e-4

@@ -1,6 +1,7 @@
 # Sourced by train_sod.sh, test_sod.sh and tests/run.sh: sets PYTHON to an interpreter that can run
-# this project, and LAUNCH to what starts a tool with it. The active environment is used where it has everything; otherwise .venv is made and
-# the project installed into it, once. The caller may ask for extras: EXTRAS="test plot".
+# this project, and LAUNCH to what starts a tool with it. The active environment is used where it has
+# everything; otherwise .venv is made and the project installed into it, once. The caller may ask for
+# extras: EXTRAS="test plot".
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
 
@@ -10,7 +11,7 @@ import sys
 from importlib.util import find_spec
 
 modules = ["torch", "torchvision", "cv2", "timm", "numpy", "scipy", "tqdm", "safetensors"]
-extras = {"test": ["pytest", "ruff"], "plot": ["matplotlib"]}
+extras = {"test": ["pytest", "ruff"], "plot": ["matplotlib"], "tensorboard": ["tensorboard"]}
 for extra in sys.argv[1:]:
     modules += extras[extra]
 sys.exit(sys.version_info < (3, 10) or any(find_spec(name) is None for name in modules))

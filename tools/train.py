@@ -70,7 +70,7 @@ AUGMENTATION = {
 }
 OPTIMISATION = {
     "epochs": (int, "N", "default: {}"),
-    "batch_size": (int, "N", "images a process takes at a time (default: {})"),
+    "batch_size": (int, "N", "most images a process takes at a time (default: {})"),
     "global_batch_size": (
         int,
         "N",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import signal
 from collections.abc import Sequence
 
@@ -26,6 +27,9 @@ def make_loader(
         workers: processes that load; 0: this one.
         pin_memory: put batches where a CUDA device copies them from without waiting.
     """
+    if workers:
+        # Before the workers are forked: OpenCV would wait in them for threads of this process.
+        cv2.setNumThreads(1)
     return DataLoader(
         dataset,
         batch_sampler=[list(batch) for batch in batches],
@@ -42,4 +46,5 @@ def make_loader(
 def _start_worker(_: int) -> None:
     # Ctrl-C reaches all processes of a terminal; the main one alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(1)
+    if multiprocessing.get_start_method() != "fork":
+        cv2.setNumThreads(1)

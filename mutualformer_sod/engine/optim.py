@@ -49,6 +49,8 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
     settings = [
         {
             "params": parameters,
+            "name": ("rest" if layer == _TOP else f"encoder_{layer}")
+            + ("" if decayed else "_undecayed"),
             "peak_lr": rate(layer),
             "weight_decay": config.weight_decay if decayed else 0.0,
         }

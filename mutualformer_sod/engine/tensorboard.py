@@ -39,8 +39,8 @@ class Board:
         for name, value in update.losses.items():
             self.writer.add_scalar(f"train/{name}", value, run.updates)
         self.writer.add_scalar("train/grad_norm", update.grad_norm, run.updates)
-        for number, group in enumerate(run.optimizer.param_groups):
-            self.writer.add_scalar(f"lr/{group.get('name', number)}", group["lr"], run.updates)
+        for group in run.optimizer.param_groups:
+            self.writer.add_scalar(f"lr/{group['name']}", group["lr"], run.updates)
 
     def add_epoch(self, run: Run, scores: dict[str, float], images: SodDataset) -> None:
         """Log an epoch's scores, and rgb, depth, gt and map of the first few ``images``."""

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 import mutualformer_sod
@@ -19,6 +18,7 @@ from mutualformer_sod.data.dataset import SodDataset
 from mutualformer_sod.data.depth import DepthEncoding
 from mutualformer_sod.data.io import write_map
 from mutualformer_sod.data.layout import SodSet
+from mutualformer_sod.data.loader import make_loader
 from mutualformer_sod.engine.distributed import is_main, rank, wait_for_all, world_size
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import write_json
@@ -112,12 +112,9 @@ def _map_set(
         depth_rule=predictor.model.config.depth_rule,
         with_gt=False,
     )
-    loader = DataLoader(
-        dataset,
-        batch_size=batch_size,
-        num_workers=workers,
-        pin_memory=predictor.device.type == "cuda",
-    )
+    order = range(len(dataset))
+    batches = [order[start : start + batch_size] for start in order[::batch_size]]
+    loader = make_loader(dataset, batches, workers, predictor.device.type == "cuda")
     started = time.perf_counter()
     with tqdm(
         total=len(dataset), desc=sod_set.name, unit="map", leave=False, disable=None

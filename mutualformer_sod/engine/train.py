@@ -25,7 +25,6 @@ from mutualformer_sod.engine.distributed import (
     rank,
     start_processes,
     stop_processes,
-    wait_for_all,
     world_size,
 )
 from mutualformer_sod.engine.run import Run
@@ -117,7 +116,12 @@ def _train(config: TrainConfig, overrides: dict[str, Any], resume: str | None) -
     run = Run(config, overrides, images, global_batch, data.fingerprint, device, pretrained)
     if state is not None:
         run.restore(state, output)
-    wait_for_all()  # all have looked at the folder before the first one writes to it
+    # All have looked at the folder before the first one writes to it, and have seen the same.
+    if len(set(gather((run.epoch, run.step, run.checkpoints, run.fingerprint)))) > 1:
+        raise InputError(
+            f"--output {output}: the hosts of this run do not see the same checkpoints or data: "
+            "give folders that all of them share"
+        )
     if is_main():
         # Only now: whatever can be wrong with the options leaves no folder behind.
         start = describe_start(device, world_size(), data.fingerprint)
@@ -269,10 +273,14 @@ def _write_weights(output: Path, data: TrainingData, run: Run) -> None:
 
 
 def _describe_batch(run: Run) -> str:
-    processes, batch = world_size(), run.config.batch_size
-    parts = math.ceil(run.global_batch / (batch * processes))
-    line = f"an update sees {run.global_batch} images: {processes} process(es) x {batch} at a time"
-    return line + (f" x {parts} times; " if parts > 1 else "; ") + f"{run.device}, amp {run.amp}"
+    processes = world_size()
+    rounds = math.ceil(run.global_batch / (run.config.batch_size * processes))
+    images = math.ceil(run.global_batch / (rounds * processes))
+    times = f", {rounds} times" if rounds > 1 else ""
+    return (
+        f"an update sees {run.global_batch} images: {processes} process(es), at most {images} at a "
+        f"time each{times}; {run.device}, amp {run.amp}"
+    )
 
 
 def _describe_epoch(record: dict[str, Any], epochs: int) -> str:

@@ -200,7 +200,7 @@ def on_both(two_hosts, *arguments):
 
 def test_two_hosts_train_and_test(tmp_path, two_hosts, one_process, scenes):
     outputs = on_both(two_hosts, *train_command(tmp_path / "run", scenes, 3))
-    assert "2 process(es) x 3" in outputs[0] + outputs[1]
+    assert "2 process(es), at most 3 at a time" in outputs[0] + outputs[1]
     assert_same_training(tmp_path / "run", one_process)
     weights = one_process / "weights.safetensors"
     test = [ROOT / "tools" / "test.py", "--data", scenes, "--device", "cpu", "--weights", weights]
