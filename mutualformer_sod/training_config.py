@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
 from mutualformer_sod.config import LOSSES
@@ -84,13 +85,26 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name in ("data", "train_sets", "val_sets", "near", "repeat"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+            value = getattr(self, name)
+            value = (value,) if isinstance(value, str | PathLike) else tuple(value)
+            object.__setattr__(self, name, value)
+        for item in dataclasses.fields(self):
+            value, kinds = getattr(self, item.name), _NUMBERS.get(str(item.type).split(" |")[0])
+            if kinds and value is not None and type(value) not in kinds:
+                want = "a whole number" if kinds == (int,) else "a number"
+                raise InputError(f"{_flag(item.name)}={value!r} is not usable: give {want}")
         for name, accepted, want in _LIMITS:
             for field in name.split():
                 value = getattr(self, field)
                 if not (value is None or accepted(value)):
-                    flag = "--" + field.replace("_", "-")
-                    raise InputError(f"{flag}={value!r} is not usable: give {want}")
+                    raise InputError(f"{_flag(field)}={value!r} is not usable: give {want}")
+
+
+_NUMBERS = {"int": (int,), "float": (int, float)}  # not bool, which is an int to Python
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def _one_of(*choices: str) -> tuple[Any, str]:

@@ -52,6 +52,10 @@ export PYTHON
 
 # How train.py and test.py are started: by torchrun where several processes are asked for.
 LAUNCH=("$PYTHON")
+if [[ ! "${GPUS:-1}" =~ ^[1-9][0-9]*$ ]]; then
+    echo "error: GPUS=$GPUS: give the number of processes, 1 or more" >&2
+    exit 2
+fi
 if [ -n "${TORCHRUN:-}" ] || [ "${GPUS:-1}" != 1 ]; then
     # shellcheck disable=SC2206 # torchrun's flags are words
     LAUNCH+=("$ROOT/tools/launch.py" --nproc-per-node "${GPUS:-1}" ${TORCHRUN:---standalone})

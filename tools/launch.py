@@ -14,6 +14,7 @@ def main() -> int:
     logging.disable(logging.ERROR)
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous.api import RendezvousError
     from torch.distributed.run import parse_args, run
 
     try:
@@ -24,6 +25,9 @@ def main() -> int:
         return first.exitcode if first.exitcode > 0 else 128 - first.exitcode
     except SignalException as stop:
         return 128 + int(stop.sigval)
+    except RendezvousError as error:
+        print(f"launch.py: error: the hosts of this run did not meet: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -59,9 +59,17 @@ def main() -> None:
     if args.method and (Path(args.method).name != args.method or args.method == ".."):
         raise InputError(f"--method {args.method!r} is not usable: give the name of one folder")
     # Only now: --help and wrong flags need no torch.
+    from mutualformer_sod.engine.distributed import one_voice
+
+    with one_voice():
+        make_maps(args)
+
+
+def make_maps(args: argparse.Namespace) -> None:
+    """Weights and sets in, maps out; in this process or in all that torchrun started."""
     from mutualformer_sod.data.depth import decide_encodings
     from mutualformer_sod.data.layout import discover_sets
-    from mutualformer_sod.engine.distributed import is_main, start_processes, stop_processes
+    from mutualformer_sod.engine.distributed import is_main, start_processes
     from mutualformer_sod.engine.test import map_sets
     from mutualformer_sod.inference import Predictor
     from mutualformer_sod.models.weights import file_sha256, load_weights
@@ -102,7 +110,6 @@ def main() -> None:
     )
     if is_main():
         print(f"maps: {args.output / method}")
-    stop_processes()
 
 
 if __name__ == "__main__":

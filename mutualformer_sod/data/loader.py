@@ -44,7 +44,8 @@ def make_loader(
 
 
 def _start_worker(_: int) -> None:
-    # Ctrl-C reaches all processes of a terminal; the main one alone decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Signals may reach all processes of a group; the main one alone decides what they mean.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     if multiprocessing.get_start_method() != "fork":
         cv2.setNumThreads(1)

@@ -94,6 +94,14 @@ def drop_old_checkpoints(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def drop_later_checkpoints(folder: Path, last: int, best: int) -> None:
+    """Remove the checkpoints of each kind whose number is above these."""
+    for kind, number in (("last", last), ("best", best)):
+        for path in find_checkpoints(folder, kind):
+            if int(_NAME.fullmatch(path.name)[2]) > number:
+                path.unlink(missing_ok=True)
+
+
 def _save(state: dict[str, Any], writer: _HashingWriter) -> None:
     try:
         torch.save(state, writer)

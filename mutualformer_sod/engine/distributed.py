@@ -5,12 +5,17 @@ Everything here works without a process group, where the run is one process.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
+from mutualformer_sod.cli import EXIT_INPUT_ERROR
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.inference import pick_device
 
@@ -40,10 +45,27 @@ def start_processes(device: str) -> torch.device:
     return chosen
 
 
-def stop_processes() -> None:
-    """Leave the process group; nothing happens without one."""
-    if is_connected():
-        dist.destroy_process_group()
+@contextlib.contextmanager
+def one_voice() -> Iterator[None]:
+    """Leave the process group at the end, and say a mistake once.
+
+    What goes wrong before the processes are connected goes wrong in all processes of a host alike:
+    its first one says it. Afterwards a process that lost the others says that, and no traceback.
+    """
+    try:
+        yield
+    except InputError:
+        if not is_connected() and int(os.environ.get("LOCAL_RANK", "0")) > 0:
+            sys.exit(EXIT_INPUT_ERROR)
+        raise
+    except RuntimeError as error:
+        lost = isinstance(error, dist.DistError) or "peer" in str(error)
+        if is_connected() and lost:
+            raise InputError("another process of this run ended: see what it said") from error
+        raise
+    finally:
+        if is_connected():
+            dist.destroy_process_group()
 
 
 def is_connected() -> bool:
@@ -73,6 +95,22 @@ def sum_over_processes(values: list[float], device: torch.device) -> list[float]
     tensor = torch.tensor(values, dtype=torch.float64, device=device)
     dist.all_reduce(tensor)
     return tensor.tolist()
+
+
+def max_over_processes(values: list[float], device: torch.device) -> list[float]:
+    """Element-wise maximum of a list of numbers over all processes."""
+    if world_size() == 1:
+        return values
+    tensor = torch.tensor(values, dtype=torch.float64, device=device)
+    dist.all_reduce(tensor, dist.ReduceOp.MAX)
+    return tensor.tolist()
+
+
+def share_buffers(model: nn.Module) -> None:
+    """Give every process the first one's buffers: the running statistics of BatchNorm."""
+    if world_size() > 1:
+        for buffer in model.buffers():
+            dist.broadcast(buffer, 0)
 
 
 def gather(value: Any) -> list[Any]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
 import json
 import platform
 import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,17 +19,22 @@ from typing import Any
 import torch
 
 import mutualformer_sod
-from mutualformer_sod.engine.checkpoint import find_checkpoints, load_checkpoint
+from mutualformer_sod.engine.checkpoint import (
+    drop_later_checkpoints,
+    find_checkpoints,
+    load_checkpoint,
+)
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import replacing, write_json
 from mutualformer_sod.training_config import TrainConfig
 
 CONFIG_FILE, LOG_FILE, STARTS_FILE = "config.json", "log.jsonl", "starts.json"
+LOCK_FILE = ".lock"
 WEIGHTS_FILE, CHECKPOINTS = "weights.safetensors", "checkpoints"
 # Between a run and its resumption; the number of images in an update is compared on its own.
 MAY_DIFFER = {
     *("device", "workers", "output", "weights_dtype", "batch_size", "global_batch_size"),
-    *("cache", "cache_dir", "checkpoint_minutes", "checkpoint_steps", "tensorboard"),
+    *("cache_dir", "checkpoint_minutes", "checkpoint_steps", "tensorboard"),
 }
 
 
@@ -55,7 +63,9 @@ def find_run(output: Path, options: dict[str, Any], resume: str | None) -> dict[
     """
     config_file = output / CONFIG_FILE
     if not config_file.exists():
-        if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        if output.exists() and (
+            not output.is_dir() or any(p.name != LOCK_FILE for p in output.iterdir())
+        ):
             raise InputError(f"--output {output}: not empty and not a run: give a new folder")
         return None
     if resume is None:
@@ -101,7 +111,7 @@ def _differing(config_file: Path, options: dict[str, Any]) -> list[str]:
     differing = [
         f"{name} was {train.get(name)!r} and is now {value!r}"
         for name, value in options["train"].items()
-        if name not in MAY_DIFFER and train.get(name) != value
+        if name not in MAY_DIFFER and _effect(name, train.get(name)) != _effect(name, value)
     ]
     if before != options["model_overrides"]:
         differing.append(f"model options were {before} and are now {options['model_overrides']}")
@@ -113,9 +123,43 @@ def _differing(config_file: Path, options: dict[str, Any]) -> list[str]:
     return differing
 
 
-def open_run(output: Path, options: dict[str, Any], start: dict[str, Any], log_lines: int) -> None:
-    """Write config.json, add this start to starts.json, cut the log to the checkpoint's lines."""
+def _effect(name: str, value: Any) -> Any:
+    """Caches in memory and on disk hold the same images."""
+    return value != "off" if name == "cache" else value
+
+
+@contextlib.contextmanager
+def open_run(
+    output: Path, options: dict[str, Any], start: dict[str, Any], state: dict[str, Any] | None
+) -> Iterator[None]:
+    """Hold the folder for this process, and bring it to where the run goes on.
+
+    Writes config.json, adds this start to starts.json, cuts the log to the checkpoint's lines and
+    removes checkpoints from beyond it: those damaged, or of updates that will be done again.
+
+    Raises:
+        InputError: another process trains in this folder.
+    """
     output.mkdir(parents=True, exist_ok=True)
+    with (output / LOCK_FILE).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                f"{output}: another process is training in it: wait for it, or give another "
+                "--output"
+            ) from error
+        _bring_back(output, options, start, state)
+        yield
+
+
+def _bring_back(
+    output: Path, options: dict[str, Any], start: dict[str, Any], state: dict[str, Any] | None
+) -> None:
+    log_lines = 0
+    if state is not None:
+        log_lines = state["log_lines"]
+        drop_later_checkpoints(output / CHECKPOINTS, state["number"], state["best"]["epoch"])
     write_json(output / CONFIG_FILE, options)
     starts_file = output / STARTS_FILE
     try:

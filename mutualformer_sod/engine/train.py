@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -12,19 +13,18 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
+from torch import nn
 from tqdm import tqdm
 
-from mutualformer_sod.cli import EXIT_INPUT_ERROR
 from mutualformer_sod.config import make_config
 from mutualformer_sod.data.loader import make_loader
 from mutualformer_sod.engine.checkpoint import load_checkpoint
 from mutualformer_sod.engine.distributed import (
     gather,
-    is_connected,
     is_main,
+    one_voice,
     rank,
     start_processes,
-    stop_processes,
     world_size,
 )
 from mutualformer_sod.engine.run import Run
@@ -75,21 +75,16 @@ def train(
             not finite, or a full disk.
         Stopped: SIGTERM or Ctrl-C came; the run was saved.
     """
-    try:
-        return _train(config, dict(model_overrides or {}), resume)
-    except InputError:
-        if not is_connected() and int(os.environ.get("RANK", "0")) > 0:
-            sys.exit(EXIT_INPUT_ERROR)  # the first process says the same: once is enough
-        raise
-    except RuntimeError as error:
-        if is_connected() and "peer" in str(error):
-            raise InputError("another process of this run ended: see what it said") from error
-        raise
-    finally:
-        stop_processes()
+    with one_voice(), contextlib.ExitStack() as held:
+        return _train(config, dict(model_overrides or {}), resume, held)
 
 
-def _train(config: TrainConfig, overrides: dict[str, Any], resume: str | None) -> Path:
+def _train(
+    config: TrainConfig,
+    overrides: dict[str, Any],
+    resume: str | None,
+    held: contextlib.ExitStack,
+) -> Path:
     output = Path(config.output)
     size = overrides.setdefault("image_size", config.size) if config.size is not None else None
     if size != config.size:
@@ -102,7 +97,8 @@ def _train(config: TrainConfig, overrides: dict[str, Any], resume: str | None) -
     options = run_options(config, overrides, global_batch)
     state = find_run(output, options, resume)
     if state and state["epoch"] >= config.epochs and (output / WEIGHTS_FILE).exists():
-        print(f"{output}: this run is finished ({config.epochs} epochs): nothing to do")
+        if os.environ.get("RANK", "0") == "0":
+            print(f"{output}: this run is finished ({config.epochs} epochs): nothing to do")
         return output
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -125,7 +121,7 @@ def _train(config: TrainConfig, overrides: dict[str, Any], resume: str | None) -
     if is_main():
         # Only now: whatever can be wrong with the options leaves no folder behind.
         start = describe_start(device, world_size(), data.fingerprint)
-        open_run(output, options, start, run.log_lines)
+        held.enter_context(open_run(output, options, start, state))
         print(data.describe())
         print(_describe_batch(run))
         if state is not None:
@@ -183,7 +179,8 @@ class _Loop:
             images = min(run.global_batch, len(order) - run.step * run.global_batch)
             run.step += 1
             run.images += images
-            run.grad_norms += update.grad_norm
+            if math.isfinite(update.grad_norm):  # fp16 skips a few updates that are not
+                run.grad_norms += update.grad_norm
             for name, value in update.losses.items():
                 run.sums[name] = run.sums.get(name, 0.0) + value * images
             now = time.perf_counter()
@@ -277,6 +274,11 @@ def _describe_batch(run: Run) -> str:
     rounds = math.ceil(run.global_batch / (run.config.batch_size * processes))
     images = math.ceil(run.global_batch / (rounds * processes))
     times = f", {rounds} times" if rounds > 1 else ""
+    batch_norm = any(
+        isinstance(module, nn.modules.batchnorm._BatchNorm) for module in run.model.modules()
+    )
+    if batch_norm and (rounds > 1 or (processes > 1 and run.device.type == "cpu")):
+        times += " (BatchNorm sees those alone: not the same as the whole update at once)"
     return (
         f"an update sees {run.global_batch} images: {processes} process(es), at most {images} at a "
         f"time each{times}; {run.device}, amp {run.amp}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mutualformer_sod.cli import EXIT_INPUT_ERROR
 from mutualformer_sod.data.transforms import draw_training_size, resize_batch
-from mutualformer_sod.engine.distributed import gather, sum_over_processes, world_size
+from mutualformer_sod.engine.distributed import (
+    gather,
+    is_main,
+    max_over_processes,
+    sum_over_processes,
+    world_size,
+)
 from mutualformer_sod.engine.optim import schedule, set_learning_rate
 from mutualformer_sod.engine.run import Run
 from mutualformer_sod.engine.sampler import MicroBatch
@@ -21,6 +29,7 @@ from mutualformer_sod.errors import InputError
 from mutualformer_sod.losses import detector_losses
 from mutualformer_sod.training_config import TrainConfig
 
+LEAST_SCALE = 2.0**-14  # of fp16's losses, below which no gradient is finite any more
 GROWTH_SHARE = 0.8  # of the run, after which progressive training has reached the full size
 
 
@@ -93,15 +102,18 @@ def update_weights(
         run.scaler.is_enabled() or math.isfinite(local[-1])
     )
     flags = [float(not finite), *(float(value) for value in requests)]
-    together = sum_over_processes(flags + local[:-1], run.device)
-    if together[0]:
+    bad, *granted = max_over_processes(flags, run.device)
+    if bad:
         _refuse(run, finite, names)
+    together = sum_over_processes(local[:-1], run.device)
     run.scaler.step(run.optimizer)
     run.scaler.update()
+    if run.scaler.is_enabled() and run.scaler.get_scale() < LEAST_SCALE:
+        _refuse(run, False, names)  # not now and then, but for dozens of updates in a row
     if run.ema:
         run.ema.update(run.model)
-    losses = dict(zip(order, together[len(flags) :], strict=True))
-    return Update(losses, local[-1], [round(value) for value in together[1 : len(flags)]])
+    losses = dict(zip(order, together, strict=True))
+    return Update(losses, local[-1], [round(value) for value in granted])
 
 
 def _losses(run: Run, batch: dict[str, Any], size: tuple[int, int]) -> dict[str, Tensor]:
@@ -151,6 +163,8 @@ def _without_reduction(run: Run, wanted: bool) -> contextlib.AbstractContextMana
 
 def _refuse(run: Run, finite: bool, names: list[str]) -> None:
     suspects = [name for found in gather([] if finite else names) for name in found]
+    if not is_main():
+        sys.exit(EXIT_INPUT_ERROR)  # the first process says it
     raise InputError(
         f"the loss or its gradient is not finite in epoch {run.epoch + 1}, update {run.step + 1} "
         f"on the images {', '.join(suspects)}: look at them, or lower --lr"

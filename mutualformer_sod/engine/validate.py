@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import torch
 from tqdm import tqdm
 
+from mutualformer_sod.cli import EXIT_INPUT_ERROR
 from mutualformer_sod.data.dataset import SodDataset
 from mutualformer_sod.data.loader import make_loader
-from mutualformer_sod.engine.distributed import gather, is_main, rank, world_size
+from mutualformer_sod.engine.distributed import gather, is_main, rank, share_buffers, world_size
 from mutualformer_sod.engine.run import Run
 from mutualformer_sod.engine.signals import StopRequest
 from mutualformer_sod.errors import InputError
@@ -31,6 +33,7 @@ def validate(run: Run, val: SodDataset, stop: StopRequest) -> dict[str, float] |
         InputError: the loss is not finite.
     """
     run.model.eval()
+    share_buffers(run.model)
     size = 1 if run.device.type == "cpu" else run.config.batch_size
     mine = list(range(rank(), len(val), world_size()))
     batches = [mine[start : start + size] for start in range(0, len(mine), size)]
@@ -55,6 +58,8 @@ def validate(run: Run, val: SodDataset, stop: StopRequest) -> dict[str, float] |
     together = sorted(score for part in parts for score in part)
     loss = math.fsum(score[1] for score in together) / len(val)
     if not math.isfinite(loss):
+        if not is_main():
+            sys.exit(EXIT_INPUT_ERROR)  # the first process says it
         raise InputError(
             f"the validation loss is {loss} after epoch {run.epoch + 1}: lower --lr, or look at "
             "the validation images"

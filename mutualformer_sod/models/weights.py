@@ -68,6 +68,9 @@ def save_weights(
         path: a ``.safetensors`` file; replaced as a whole.
         protocol: what it was trained on and how, plain JSON data.
         dtype: of the floating-point tensors in the file.
+
+    Raises:
+        InputError: the file cannot be written, for example to a full disk.
     """
     state = {
         name: tensor.to("cpu", dtype if tensor.is_floating_point() else tensor.dtype).contiguous()
@@ -78,9 +81,14 @@ def save_weights(
         "config": json.dumps(model.config.to_dict()),
         "protocol": json.dumps(protocol),
     }
-    with replacing(path, sync=True) as temporary:
-        save_file(state, temporary, metadata=metadata)
-        temporary.chmod(0o644)  # safetensors gives it to its owner alone
+    try:
+        with replacing(path, sync=True) as temporary:
+            save_file(state, temporary, metadata=metadata)
+            temporary.chmod(0o644)  # safetensors gives it to its owner alone
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"{path}: the weights could not be written ({error}): make room"
+        ) from error
     return file_sha256(path)
 
 

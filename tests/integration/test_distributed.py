@@ -13,7 +13,7 @@ from tool_runs import ROOT, SMALL_MODEL
 
 from mutualformer_sod.engine.checkpoint import find_checkpoints, load_checkpoint
 
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 SCORES = ("total", "structure", "side_1")
 
 
@@ -122,6 +122,19 @@ def test_a_mistake_ends_two_processes_with_one_line_and_status_two(tmp_path, sce
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert "--lr" in done.stderr
+
+
+def test_requests_of_several_processes_are_granted_once(tmp_path):
+    script = tmp_path / "ask.py"
+    script.write_text(
+        "import torch\n"
+        "from mutualformer_sod.engine.distributed import max_over_processes, one_voice, rank\n"
+        "from mutualformer_sod.engine.distributed import start_processes\n"
+        "with one_voice():\n"
+        "    start_processes('cpu')\n"
+        "    assert max_over_processes([15.0, float(rank())], torch.device('cpu')) == [15.0, 2.0]\n"
+    )
+    run(torchrun("--nproc-per-node", 3, "--standalone", script))
 
 
 def free_port():

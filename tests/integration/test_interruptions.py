@@ -5,6 +5,8 @@ import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from functools import partial
 
@@ -12,6 +14,7 @@ import pytest
 import torch
 from forked_runs import finish, start, train_arguments
 from safetensors.torch import load_file
+from tool_runs import ROOT
 
 from mutualformer_sod.engine.checkpoint import find_checkpoints, load_checkpoint
 
@@ -141,7 +144,12 @@ def test_a_damaged_checkpoint_is_told_and_the_previous_one_serves(
     assert newest.name in line[0]
     assert "damaged" in line[0]
     assert f"--resume previous to go on from {previous.name}" in line[0]
-    assert finish([*arguments, "--resume", "previous"], log) == 0, log.read_text()
+    process = start([*arguments, "--resume", "previous"], log)
+    wait_until(lambda: saved(folder) and saved(folder)[0].name != newest.name, process)
+    process.kill()  # the damaged one must not come back when the run is interrupted again
+    process.join()
+    assert not newest.exists()
+    assert finish([*arguments, "--resume"], log) == 0, log.read_text()
     assert_same_end(folder, whole_run)
 
 
@@ -172,3 +180,42 @@ def test_other_data_are_refused_when_going_on(tmp_path, begun_run, scenes):
     log = tmp_path / "log2"
     assert finish([*arguments, "--resume"], log) == 2
     assert "data changed" in log.read_text()
+
+
+def test_a_group_of_processes_asked_to_end_saves_though_it_has_workers(tmp_path, scenes, whole_run):
+    arguments = train_arguments(tmp_path / "run", scenes, "--workers", 2)
+    command = [sys.executable, str(ROOT / "tools" / "train.py"), *arguments]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while len(saved(tmp_path / "run")) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    os.killpg(process.pid, signal.SIGTERM)
+    status = process.wait(60)
+    text = (tmp_path / "log").read_text()
+    assert status == 128 + signal.SIGTERM, text
+    assert "Traceback" not in text
+    assert finish([*arguments, "--resume"], tmp_path / "log") == 0
+    assert_same_end(tmp_path / "run", whole_run)
+
+
+def test_a_folder_in_which_a_run_goes_on_is_left_alone(tmp_path, scenes, whole_run):
+    arguments = train_arguments(tmp_path / "run", scenes)
+    process = start(arguments, tmp_path / "log")
+    wait_until(lambda: len(saved(tmp_path / "run")) >= 1, process)
+    os.kill(process.pid, signal.SIGSTOP)
+    try:
+        assert finish([*arguments, "--resume"], tmp_path / "log2") == 2
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+    assert "another process is training in it" in (tmp_path / "log2").read_text()
+    process.join(60)
+    assert process.exitcode == 0
+    assert_same_end(tmp_path / "run", whole_run)
+
+
+def test_a_run_does_not_go_on_with_other_images_from_a_cache(tmp_path, begun_run):
+    _, arguments = begun_run
+    assert finish([*arguments, "--resume", "--cache", "ram"], tmp_path / "log2") == 2
+    assert "cache was 'off' and is now 'ram'" in (tmp_path / "log2").read_text()

@@ -24,7 +24,7 @@ def log_of(folder):
 
 
 def test_a_run_leaves_config_log_checkpoints_and_weights(run_folder):
-    names = {path.name for path in run_folder.iterdir()}
+    names = {path.name for path in run_folder.glob("[!.]*")}
     assert names == {
         *("config.json", "starts.json", "log.jsonl", "checkpoints", "weights.safetensors")
     }

@@ -14,8 +14,9 @@ class Numbers(Dataset):
         return 10
 
     def __getitem__(self, index: int) -> dict:
-        ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-        return {"number": index, "ignores_ctrl_c": ignored}
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        ignored = {signal.getsignal(number) is signal.SIG_IGN for number in numbers}
+        return {"number": index, "ignores_signals": ignored == {True}}
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -27,9 +28,9 @@ def test_batches_are_those_given_in_their_order(workers):
 
 
 @pytest.mark.parametrize(("workers", "ignored"), [(0, False), (1, True)])
-def test_only_workers_ignore_ctrl_c(workers, ignored):
+def test_only_workers_leave_signals_to_the_main_process(workers, ignored):
     loader = make_loader(Numbers(), [[0]], workers)
-    assert next(iter(loader))["ignores_ctrl_c"].item() is ignored
+    assert next(iter(loader))["ignores_signals"].item() is ignored
 
 
 @pytest.mark.parametrize("workers", [0, 1])
