@@ -12,6 +12,7 @@ from torch import Tensor
 from mutualformer_sod.data.depth import DepthEncoding, depth_to_unit
 from mutualformer_sod.data.transforms import resize_triplet
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.models.cpu import optimise_for_cpu
 from mutualformer_sod.models.detector import SaliencyDetector
 from mutualformer_sod.models.encoder import resize
 from mutualformer_sod.models.weights import load_weights
@@ -40,11 +41,32 @@ def pick_device(name: str = "auto") -> torch.device:
     return device
 
 
+def pick_amp(name: str, device: torch.device) -> str:
+    """The precision of an ``--amp`` flag: ``auto`` is bf16 on a CUDA device that has it, else off.
+
+    Raises:
+        InputError: unknown name.
+    """
+    if name not in AMP_CHOICES:
+        raise InputError(f"--amp {name!r} is unknown: choose from {', '.join(AMP_CHOICES)}")
+    if name == "auto":
+        return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "off"
+    return name
+
+
+def autocast(device: torch.device, amp: str) -> contextlib.AbstractContextManager:
+    """The context of ``amp`` "off", "bf16" or "fp16" on a device."""
+    if amp == "off":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=_AMP_DTYPES[amp])
+
+
 class Predictor:
     """Saliency maps from arrays.
 
     Args:
-        model: the detector; put into eval mode on ``device``.
+        model: the detector; put into eval mode on ``device`` and, on a CPU, rearranged for speed
+            (``models.cpu``), which leaves its weights' names, shapes and values alone.
         size: pixels a side at which the network sees an image; None for the size it was built for.
         device: see ``pick_device``.
         amp: "off" for float32; "bf16" or "fp16" for automatic mixed precision; "auto" is bf16 on a
@@ -63,20 +85,17 @@ class Predictor:
         amp: str = "auto",
         modality: str = "both",
     ) -> None:
-        if amp not in AMP_CHOICES:
-            raise InputError(f"--amp {amp!r} is unknown: choose from {', '.join(AMP_CHOICES)}")
         if modality not in MODALITIES:
             raise InputError(f"modality {modality!r} is unknown: choose {', '.join(MODALITIES)}")
         if size is not None and size < 32:
             raise InputError(f"--size {size} is too small: give 32 pixels or more")
         self.device = pick_device(device)
+        self.amp = pick_amp(amp, self.device)
         self.model = model.to(self.device).eval()
+        if self.device.type == "cpu":
+            optimise_for_cpu(self.model)
         self.size = size or model.config.image_size
         self.modality = modality
-        if amp == "auto":
-            cuda_bf16 = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
-            amp = "bf16" if cuda_bf16 else "off"
-        self.amp = amp
 
     @classmethod
     def from_weights(
@@ -162,10 +181,7 @@ class Predictor:
         def place(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else tensor.to(self.device, non_blocking=True)
 
-        context = contextlib.nullcontext()
-        if self.amp != "off":
-            context = torch.autocast(self.device.type, dtype=_AMP_DTYPES[self.amp])
-        with context:
+        with autocast(self.device, self.amp):
             logits = self.model(place(rgb), place(depth), place(has_depth))
         return logits.float().cpu()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mutualformer_sod.config import DecoderConfig
@@ -83,12 +84,25 @@ class Decoder(nn.Module):
             features = stage(torch.cat(parts, dim=1))
             outputs.append(features)
         if self.finest == 1:
-            features = torch.cat((resize(features, (height, width)), details[1]), dim=1)
-        logits = resize(self.head(features), (height, width))
+            logits = self._full_resolution_head(resize(features, (height, width)), details[1])
+        else:
+            logits = resize(self.head(features), (height, width))
         if not self.training:
             return logits, []
         sides = zip(self.side_heads, outputs[-1 - len(self.side_heads) : -1], strict=True)
         return logits, [head(output) for head, output in sides][::-1]
+
+    def _full_resolution_head(self, features: Tensor, detail: Tensor) -> Tensor:
+        """The head over a concatenation that is never written: at this size it is the largest."""
+        conv, *rest = self.head
+        features_kernel, detail_kernel = conv.weight.split(
+            (features.shape[1], detail.shape[1]), dim=1
+        )
+        mixed = F.conv2d(features, features_kernel, padding=1)
+        mixed = mixed + F.conv2d(detail, detail_kernel, conv.bias, padding=1)
+        for layer in rest:
+            mixed = layer(mixed)
+        return mixed
 
 
 class DetailBranch(nn.Module):

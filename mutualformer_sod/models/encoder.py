@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from timm.models import Eva, VisionTransformer
 from torch import Tensor, nn
 
 from mutualformer_sod.config import EncoderConfig
@@ -20,6 +21,7 @@ from mutualformer_sod.models.stem import HybridStem, conv_stem
 
 Taps = list[Tensor]  # (B, C_l, h_l, w_l) each, from the shallowest tap to the deepest
 
+_TOKEN_MODELS = (VisionTransformer, Eva)  # give their taps as tokens; some timm models do not
 _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
 
 
@@ -119,9 +121,7 @@ class _Backbone(nn.Module):
 
     def forward(self, image: Tensor) -> Taps:
         if self.is_plain:
-            taps = self.body.forward_intermediates(
-                image, indices=self.indices, norm=True, intermediates_only=True
-            )
+            taps = self._token_maps(image)
             stem = self.body.patch_embed.proj
             return stem.take_fine() + taps if isinstance(stem, HybridStem) else taps
         taps = self.body(image)
@@ -129,6 +129,15 @@ class _Backbone(nn.Module):
             tap if tap.shape[1] == channels else tap.permute(0, 3, 1, 2)  # NHWC models
             for tap, channels in zip(taps, self.channels, strict=True)
         ]
+
+    def _token_maps(self, image: Tensor) -> Taps:
+        """A ViT's tapped tokens as maps; (B, N, C) seen as (B, C, h, w) where timm allows it."""
+        arguments = {"indices": self.indices, "norm": True, "intermediates_only": True}
+        if not isinstance(self.body, _TOKEN_MODELS):
+            return self.body.forward_intermediates(image, **arguments)
+        grid = self.body.patch_embed.dynamic_feat_size(image.shape[-2:])
+        taps = self.body.forward_intermediates(image, output_fmt="NLC", **arguments)
+        return [tap.transpose(1, 2).unflatten(2, grid) for tap in taps]
 
 
 def _creation_arguments(config: EncoderConfig, image_size: int) -> tuple[bool, dict[str, Any]]:
