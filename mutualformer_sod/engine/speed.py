@@ -1,0 +1,289 @@
+"""What a network costs: parameters, products, time and memory, whole and part by part."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from mutualformer_sod.config import ModelConfig, make_config
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.inference import autocast
+from mutualformer_sod.models.cpu import optimise_for_cpu
+from mutualformer_sod.models.detector import SaliencyDetector
+from mutualformer_sod.models.weights import load_weights, read_metadata
+
+PARTS = ("encoder", "fusion", "decoder")
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How contestants are run; all of them alike."""
+
+    size: int
+    batch_size: int = 1
+    device: str = "cpu"
+    amp: str = "off"
+    compile: bool = False
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+
+class Backbones(nn.Module):
+    """Bare timm backbones, run one after the other on the same images."""
+
+    def __init__(self, name: str, copies: int, size: int) -> None:
+        super().__init__()
+        self.streams = nn.ModuleList(_bare_backbone(name, size) for _ in range(copies))
+
+    def forward(self, rgb: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) float -> the last features of each, as timm gives them."""
+        return [stream.forward_features(rgb) for stream in self.streams]
+
+
+class Contestant:
+    """A network with an input, ready to be run.
+
+    Args:
+        spec: a preset; ``timm:NAME`` for a bare backbone, ``2x timm:NAME`` for two run one after
+            the other; a file of weights. ``plain:`` before it leaves its layers as they are, where
+            ``models.cpu`` would rearrange them.
+        settings: see ``Settings``.
+        counted: whether to count products, which takes a batch.
+
+    Raises:
+        InputError: no such preset, backbone or file.
+    """
+
+    def __init__(self, spec: str, settings: Settings, counted: bool = True) -> None:
+        self.spec = spec
+        self.settings = settings
+        self.device = torch.device(settings.device)
+        plain, name = spec.startswith("plain:"), spec.removeprefix("plain:")
+        self.model = _build(name, settings).to(self.device).eval()
+        generator = torch.Generator().manual_seed(0)
+        shape = (settings.batch_size, 3, settings.size, settings.size)
+        self.inputs = [torch.rand(shape, generator=generator).to(self.device)]
+        if isinstance(self.model, SaliencyDetector):
+            depth = torch.rand(shape, generator=generator)[:, :1]
+            self.inputs.append(depth.contiguous().to(self.device))
+        self.parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        # Counted before layers that no counter knows take their places.
+        self.macs = count_macs(self.model, self.inputs) if counted else {}
+        if self.device.type == "cpu" and not plain:
+            optimise_for_cpu(self.model)
+        self.network: Callable = self.model
+        if settings.compile:
+            self.network = torch.compile(self.model)
+
+    @torch.inference_mode()
+    def run(self, network: Callable | None = None) -> float:
+        """Seconds that one batch takes, to the last kernel."""
+        self._synchronise()
+        start = time.perf_counter()
+        with autocast(self.device, self.settings.amp):
+            (network or self.network)(*self.inputs)
+        self._synchronise()
+        return time.perf_counter() - start
+
+    def run_in_parts(self) -> dict[str, float]:
+        """Seconds of one uncompiled batch by part, and of the ``rest``."""
+        seconds: dict[str, float] = {}
+        with contextlib.ExitStack() as stack:
+            for name in PARTS:
+                if hasattr(self.model, name):
+                    stack.enter_context(self._watch(name, seconds))
+            whole = self.run(self.model)
+        if seconds:
+            seconds["rest"] = whole - sum(seconds.values())
+        return seconds
+
+    @contextlib.contextmanager
+    def _watch(self, name: str, seconds: dict[str, float]) -> Iterator[None]:
+        part = getattr(self.model, name)
+
+        def begin(*_: Any) -> None:
+            self._synchronise()
+            seconds[name] = -time.perf_counter()
+
+        def end(*_: Any) -> None:
+            self._synchronise()
+            seconds[name] += time.perf_counter()
+
+        hooks = part.register_forward_pre_hook(begin), part.register_forward_hook(end)
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def peak_memory(self) -> int:
+        """Bytes that a batch needs at its height beyond weights and inputs.
+
+        On CUDA by torch's allocator. On a CPU by a process of its own: how high its resident
+        memory rises within two batches.
+        """
+        if self.device.type == "cuda":
+            self.run()
+            torch.cuda.reset_peak_memory_stats(self.device)
+            before = torch.cuda.memory_allocated(self.device)
+            self.run()
+            return torch.cuda.max_memory_allocated(self.device) - before
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            return pool.apply(_measure_height, (self.spec, self.settings, torch.get_num_threads()))
+
+    def _synchronise(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+def count_macs(model: nn.Module, inputs: list[Tensor]) -> dict[str, int]:
+    """Multiply-accumulates of matrix products and convolutions, by torch's own counter.
+
+    One is two FLOPs. Element-wise work, normalisations and interpolations are not counted.
+
+    Args:
+        model: in eval mode; its layers as torch knows them, not those of ``models.cpu``.
+        inputs: what it is called with; the counts are of this batch.
+
+    Returns:
+        ``total``, and each of ``PARTS`` that the model has.
+    """
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        model(*inputs)
+    by_module = counter.get_flop_counts()
+    root = type(model).__name__
+    flops = {"total": counter.get_total_flops()}
+    flops |= {
+        part: sum(by_module[f"{root}.{part}"].values())
+        for part in PARTS
+        if f"{root}.{part}" in by_module
+    }
+    return {name: count // 2 for name, count in flops.items()}
+
+
+def measure(contestants: list[Contestant], rounds: int, warm_up: int = 2) -> list[dict[str, Any]]:
+    """Time contestants in turn, so that a busy machine slows all of them alike.
+
+    Returns:
+        A plain dictionary for each, in their order: ``name``, ``parameters``, ``macs`` and
+        ``flops`` (of a batch, by part), ``seconds`` (``fastest``, ``median``, ``quartiles`` of a
+        batch), ``images_per_second`` (of the median), ``seconds_by_part`` (fastest of each) and
+        ``peak_memory_mib`` (beyond ``weights_mib`` and inputs).
+    """
+    for contestant in contestants:
+        for _ in range(warm_up):
+            contestant.run()
+    seconds: list[list[float]] = [[] for _ in contestants]
+    by_part: list[dict[str, float]] = [{} for _ in contestants]
+    for _ in range(rounds):
+        for contestant, times in zip(contestants, seconds, strict=True):
+            times.append(contestant.run())
+    for _ in range(min(rounds, 5)):
+        for contestant, fastest in zip(contestants, by_part, strict=True):
+            for name, value in contestant.run_in_parts().items():
+                fastest[name] = min(value, fastest.get(name, value))
+    return [
+        _result(*items, peak_memory=items[0].peak_memory())
+        for items in zip(contestants, seconds, by_part, strict=True)
+    ]
+
+
+def _result(
+    contestant: Contestant, times: list[float], by_part: dict[str, float], peak_memory: int
+) -> dict[str, Any]:
+    median = statistics.median(times)
+    low, _, high = statistics.quantiles(times, n=4) if len(times) > 1 else times * 3
+    weights = sum(p.numel() * p.element_size() for p in contestant.model.parameters())
+    return {
+        "name": contestant.spec,
+        "parameters": contestant.parameters,
+        "macs": contestant.macs,
+        "flops": {name: 2 * count for name, count in contestant.macs.items()},
+        "seconds": {"fastest": min(times), "median": median, "quartiles": [low, high]},
+        "images_per_second": contestant.settings.batch_size / median,
+        "seconds_by_part": by_part,
+        "peak_memory_mib": peak_memory / MIB,
+        "weights_mib": weights / MIB,
+    }
+
+
+def default_size(specs: list[str], overrides: dict[str, Any]) -> int:
+    """Pixels a side that the first network with an opinion was built for; 384 without one."""
+    for spec in specs:
+        name = spec.removeprefix("plain:")
+        if not _backbone_spec(name):
+            return _config(name, overrides).image_size
+    return 384
+
+
+def _backbone_spec(name: str) -> tuple[str, int] | None:
+    """``2x timm:NAME`` -> (NAME, 2)."""
+    copies, separator, backbone = name.rpartition("timm:")
+    if not separator:
+        return None
+    copies = copies.strip()
+    if copies and not (copies.endswith("x") and copies[:-1].isdecimal() and int(copies[:-1]) > 0):
+        raise InputError(f"{name!r} is no contestant: give timm:{backbone} or '2x timm:{backbone}'")
+    return backbone, int(copies[:-1] or 1) if copies else 1
+
+
+def _config(name: str, overrides: dict[str, Any]) -> ModelConfig:
+    return read_metadata(Path(name))[0] if _is_file(name) else make_config(name, **overrides)
+
+
+def _is_file(name: str) -> bool:
+    return name.endswith(".safetensors")
+
+
+def _build(name: str, settings: Settings) -> nn.Module:
+    bare = _backbone_spec(name)
+    if bare is not None:
+        return Backbones(*bare, settings.size)
+    config = _config(name, {"image_size": settings.size} | settings.overrides)
+    return load_weights(Path(name))[0] if _is_file(name) else SaliencyDetector(config)
+
+
+def _bare_backbone(name: str, size: int) -> nn.Module:
+    if not timm.is_model(name):
+        raise InputError(f"timm:{name}: timm has no such model: timm.list_models() names them")
+    try:
+        return timm.create_model(name, num_classes=0, img_size=size)
+    except TypeError:  # convolutional models take any size and know no img_size
+        return timm.create_model(name, num_classes=0)
+
+
+def _measure_height(spec: str, settings: Settings, threads: int) -> int:
+    torch.set_num_threads(threads)
+    contestant = Contestant(spec, settings, counted=False)
+    before = _resident_height(reset=True)
+    for _ in range(2):
+        contestant.run()
+    return max(0, _resident_height() - before)
+
+
+def _resident_height(reset: bool = False) -> int:
+    """Most bytes this process was resident with; ``reset`` forgets what is given back by now."""
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    # Not ru_maxrss: Linux lets a process inherit its parent's.
+    if reset:
+        with contextlib.suppress(OSError):  # not every container allows it
+            Path("/proc/self/clear_refs").write_text("5")
+    height = next(row for row in status.read_text().splitlines() if row.startswith("VmHWM:"))
+    return int(height.split()[1]) * 1024

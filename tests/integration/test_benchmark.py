@@ -1,0 +1,111 @@
+"""tools/benchmark.py and what it counts."""
+
+import json
+
+import pytest
+import torch
+from tool_runs import ROOT, SMALL_MODEL, error_line, run_tool
+from torch import nn
+
+from mutualformer_sod.engine.speed import Contestant, Settings, count_macs
+from mutualformer_sod.models import MutualFormerBlock
+
+
+def test_the_products_of_one_block_are_those_counted_by_hand():
+    tokens, dim, heads = 36, 32, 4
+    block = MutualFormerBlock(dim, heads, attention="dense").eval()
+    inputs = [torch.rand(1, tokens, 2 * dim), torch.rand(1, tokens, dim)]
+    qkv = 3 * tokens * dim * 3 * dim  # rgb, depth, fused
+    aggregates = 3 * tokens * 2 * dim * dim  # rgb, depth, joint
+    mlp = 2 * tokens * dim * 4 * dim
+    projection = tokens * dim * dim
+    # q k^T of rgb, depth, fused; W v of the fused stream; W_r and W_d on both modalities' values;
+    # W_d^T and W_r^T on what they gave of the other's.
+    attention = (3 + 1 + 4 + 2) * tokens * tokens * dim
+    expected = qkv + aggregates + mlp + projection + attention
+    assert count_macs(block, inputs) == {"total": expected}
+
+
+def test_macs_of_a_convolution_and_a_linear_layer():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Flatten(), nn.Linear(8 * 36, 5))
+    counted = count_macs(model, [torch.rand(2, 3, 6, 6)])
+    assert counted["total"] == 2 * (36 * 3 * 8 * 9 + 8 * 36 * 5)
+
+
+def test_parts_add_up_to_the_whole_network():
+    contestant = Contestant("tiny", Settings(size=64))
+    assert (
+        sum(contestant.macs[part] for part in ("encoder", "fusion", "decoder"))
+        == (contestant.macs["total"])
+    )
+    seconds = contestant.run_in_parts()
+    assert set(seconds) == {"encoder", "fusion", "decoder", "rest"}
+    assert min(seconds.values()) > 0
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory):
+    path = tmp_path_factory.mktemp("benchmark") / "figures.json"
+    done = run_tool(
+        "benchmark",
+        *("--compare", "2x timm:vit_tiny_patch16_224", "tiny", "--size", 64, "--rounds", 2),
+        *("--device", "cpu", "--set", *SMALL_MODEL, "--json", path),
+    )
+    assert done.status == 0, done.error
+    return done.output, json.loads(path.read_text())
+
+
+def test_networks_and_bare_backbones_stand_side_by_side(comparison):
+    output, figures = comparison
+    first, second = figures["results"]
+    assert first["times_the_first"] == 1
+    ratio = second["seconds"]["fastest"] / first["seconds"]["fastest"]
+    assert second["times_the_first"] == pytest.approx(ratio)
+    assert f"{ratio:.2f}" in output
+    assert "fusion" in output
+
+
+def test_figures_carry_machine_and_units(comparison):
+    _, figures = comparison
+    assert figures["machine"]["torch_threads"] >= 1
+    assert figures["settings"]["size"] == 64
+    for result in figures["results"]:
+        assert result["flops"]["total"] == 2 * result["macs"]["total"]
+        assert result["seconds"]["fastest"] <= result["seconds"]["median"]
+        assert result["images_per_second"] == pytest.approx(1 / result["seconds"]["median"])
+        assert 0 < result["peak_memory_mib"] < 500
+
+
+def test_two_backbones_cost_twice_one(comparison):
+    _, figures = comparison
+    one = Contestant("timm:vit_tiny_patch16_224", Settings(size=64))
+    assert figures["results"][0]["macs"]["total"] == 2 * one.macs["total"]
+
+
+def test_shipped_weights_can_be_measured():
+    weights = ROOT / "weights" / "mutualformer_tiny.safetensors"
+    done = run_tool("benchmark", "--weights", weights, "--rounds", 1, "--device", "cpu")
+    assert done.status == 0, done.error
+    assert "decoder" in done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--preset", "huge"], "tiny, small"),
+        (["--compare", "timm:vit_nano"], "vit_nano"),
+        (["--compare", "two timm:vit_tiny_patch16_224"], "2x timm"),
+        (["--preset", "tiny", "--size", "8"], "--size 8"),
+        (["--preset", "tiny", "--amp", "half"], "--amp"),
+        (["--preset", "tiny", "--device", "tpu"], "--device"),
+        (["--preset", "tiny", "--set", "epsilon"], "FIELD=VALUE"),
+        (["--preset", "tiny", "--set", "epsilonn=1"], "epsilon"),
+        (["--weights", "no.safetensors"], "no.safetensors"),
+        (["--weights", "no.pth"], ".safetensors"),
+        (["--rounds", "0", "--preset", "tiny"], "--rounds 0"),
+        ([], "--preset"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, list) else "",
+)
+def test_mistakes_end_in_one_line(arguments, word):
+    assert word in error_line(run_tool("benchmark", *arguments))
