@@ -16,6 +16,7 @@ EPILOG = """\
 Maps are written to OUTPUT/METHOD/SET/STEM.png, 8-bit, at the ground truth's size (the colour
 image's where there is none), with OUTPUT/METHOD/run.json beside them. A second run goes on where
 the first was interrupted. Under torchrun (tools/launch.py) the processes share the images.
+The line "speed" tells images/s, and the share of the time that was the network's own.
 """
 
 
@@ -30,6 +31,13 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="default: 8")
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="loaders (default: 2)")
+    parser.add_argument(
+        "--writers",
+        type=int,
+        default=2,
+        metavar="N",
+        help="threads that write maps while the network works (default: 2)",
+    )
     parser.add_argument("--size", type=int, metavar="S", help="pixels a side the network sees")
     parser.add_argument(
         "--near",
@@ -52,6 +60,7 @@ def main() -> None:
     for flag, value, least in (
         ("--batch-size", args.batch_size, 1),
         ("--workers", args.workers, 0),
+        ("--writers", args.writers, 0),
         ("--limit", args.limit, 1),
     ):
         if value is not None and value < least:
@@ -106,6 +115,7 @@ def make_maps(args: argparse.Namespace) -> None:
         provenance,
         batch_size=args.batch_size,
         workers=args.workers,
+        writers=args.writers,
         overwrite=args.overwrite,
     )
     if is_main():

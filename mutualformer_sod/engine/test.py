@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import platform
+import signal
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -16,15 +20,44 @@ from tqdm import tqdm
 import mutualformer_sod
 from mutualformer_sod.data.dataset import SodDataset
 from mutualformer_sod.data.depth import DepthEncoding
-from mutualformer_sod.data.io import write_map
 from mutualformer_sod.data.layout import SodSet
 from mutualformer_sod.data.loader import make_loader
-from mutualformer_sod.engine.distributed import is_main, rank, wait_for_all, world_size
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.engine.distributed import (
+    is_main,
+    rank,
+    sum_over_processes,
+    wait_for_all,
+    world_size,
+)
+from mutualformer_sod.engine.writer import MapWriters
+from mutualformer_sod.errors import InputError, Stopped
 from mutualformer_sod.files import write_json
-from mutualformer_sod.inference import Predictor, native_saliency
+from mutualformer_sod.inference import Predictor
 
 RUN_FILE = "run.json"
+
+
+@dataclasses.dataclass
+class Timing:
+    """Where the time of one process went, in seconds.
+
+    Attributes:
+        images: maps made.
+        start_up: until the first batch was loaded.
+        running: from then on until the last map was written.
+        model: of these, in the network.
+    """
+
+    images: int = 0
+    start_up: float = 0.0
+    running: float = 0.0
+    model: float = 0.0
+
+    def add(self, other: Timing) -> None:
+        """Count another set's time too."""
+        for field in dataclasses.fields(self):
+            name = field.name
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
 def map_sets(
@@ -36,12 +69,14 @@ def map_sets(
     *,
     batch_size: int = 1,
     workers: int = 0,
+    writers: int = 0,
     overwrite: bool = False,
 ) -> dict[str, int]:
     """Write a saliency map for every image: ``output/<set>/<stem>.png``, 8-bit, native size.
 
     Maps that are there already, made with the same settings, are kept: an interrupted run goes on.
     Under torchrun every process makes a share of the maps, and the first one keeps the record.
+    Loading, the network and the writing of maps overlap. Ctrl-C and SIGTERM leave whole files.
 
     Args:
         predictor: the model, its size and precision.
@@ -49,7 +84,8 @@ def map_sets(
         encodings: how each set stores its depth.
         output: the folder of this method.
         provenance: weights and training protocol, recorded in ``output/run.json``.
-        batch_size, workers: speed only; on a CPU the maps do not depend on them.
+        batch_size, workers, writers: speed only; on a CPU the maps do not depend on them. Of
+            ``workers`` (processes that load) and ``writers`` (threads) 0 is the main thread.
         overwrite: replace maps made with other settings.
 
     Returns:
@@ -57,6 +93,8 @@ def map_sets(
 
     Raises:
         InputError: unreadable images, or a folder that holds maps made with other settings.
+        OSError: a map could not be written.
+        Stopped: SIGTERM came; the same call goes on.
     """
     settings = provenance | {
         "size": predictor.size,
@@ -77,10 +115,13 @@ def map_sets(
     if is_main():
         write_json(output / RUN_FILE, record)
     made = {}
+    timing = Timing()
     for sod_set, todo in zip(sets, missing, strict=True):
         made[sod_set.name] = len(todo.triplets)
         mine = dataclasses.replace(todo, triplets=todo.triplets[rank() :: world_size()])
-        seconds = _map_set(predictor, mine, encodings, output, batch_size, workers)
+        with _ended_by_sigterm(output):
+            spent = _map_set(predictor, mine, encodings, output, batch_size, workers, writers)
+        timing.add(spent)
         wait_for_all()
         if not is_main():
             continue
@@ -90,9 +131,41 @@ def map_sets(
         record["sets"][sod_set.name] = {"images": images, "has_depth": sod_set.has_depth}
         write_json(output / RUN_FILE, record)
         depth = "" if sod_set.has_depth else ", no depth: RGB only"
+        seconds = spent.start_up + spent.running
         speed = f" in {seconds:.1f} s" if todo.triplets else " (all were there)"
         print(f"{sod_set.name}: {images} maps, {len(todo.triplets)} made now{speed}{depth}")
+    _print_speed(timing, predictor.device)
     return made
+
+
+def _print_speed(timing: Timing, device: torch.device) -> None:
+    """Say how fast the maps were made, and how much of the time was the network's own."""
+    spent = [float(timing.images), timing.start_up, timing.running, timing.model]
+    images, start_up, running, model = sum_over_processes(spent, device)
+    if is_main() and images:
+        processes = world_size()
+        print(
+            f"speed: {images * processes / running:.2f} images/s without the start-up of "
+            f"{start_up / processes:.1f} s; {model / running:.1%} of the time was the network's own"
+        )
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm(output: Path) -> Iterator[None]:
+    """Context that SIGTERM leaves as Ctrl-C does, so that the maps in writing are finished."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, _: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        raise Stopped(number, f"the maps in {output} are whole, the same command goes on")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _map_set(
@@ -102,9 +175,10 @@ def _map_set(
     output: Path,
     batch_size: int,
     workers: int,
-) -> float:
+    writers: int,
+) -> Timing:
     if not sod_set.triplets:
-        return 0.0
+        return Timing()
     dataset = SodDataset(
         [sod_set],
         predictor.size,
@@ -115,12 +189,18 @@ def _map_set(
     order = range(len(dataset))
     batches = [order[start : start + batch_size] for start in order[::batch_size]]
     loader = make_loader(dataset, batches, workers, predictor.device.type == "cuda")
+    timing = Timing(len(dataset))
     started = time.perf_counter()
-    with tqdm(
-        total=len(dataset), desc=sod_set.name, unit="map", leave=False, disable=None
-    ) as progress:
-        for batch in loader:
+    loading = iter(loader)  # before there are threads: loader processes are forked
+    with (
+        MapWriters(writers) as pool,
+        tqdm(total=len(dataset), desc=sod_set.name, unit="map", leave=False, disable=None) as bar,
+    ):
+        for batch in loading:
+            begun = time.perf_counter()
+            timing.start_up = timing.start_up or begun - started
             logits = predictor.logits(batch["rgb"], batch["depth"], batch["has_depth"])
+            timing.model += time.perf_counter() - begun
             if not logits.isfinite().all():
                 raise InputError(
                     f"the network's output on {', '.join(batch['name'])} is not finite in --amp "
@@ -129,10 +209,10 @@ def _map_set(
             heights, widths = batch["native_size"]
             for index, name in enumerate(batch["name"]):
                 native_size = (int(heights[index]), int(widths[index]))
-                saliency = native_saliency(logits[index : index + 1], native_size)
-                write_map(output / f"{name}.png", saliency)
-            progress.update(len(logits))
-    return time.perf_counter() - started
+                pool.write(output / f"{name}.png", logits[index : index + 1], native_size)
+            bar.update(len(logits))
+    timing.running = time.perf_counter() - started - timing.start_up
+    return timing
 
 
 def _without_maps(sod_set: SodSet, output: Path, old_maps: set[str], overwrite: bool) -> SodSet:

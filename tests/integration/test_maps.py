@@ -1,7 +1,13 @@
 """tools/test.py: maps at native size, resumable, the same however they are computed."""
 
+import errno
 import json
+import os
+import re
 import shutil
+import signal
+import threading
+import time
 
 import cv2
 import numpy as np
@@ -13,6 +19,7 @@ from mutualformer_sod import Predictor
 from mutualformer_sod.data.depth import decide_encodings
 from mutualformer_sod.data.io import read_depth, read_rgb
 from mutualformer_sod.data.layout import discover_sets
+from mutualformer_sod.engine import writer
 from mutualformer_sod.inference import native_saliency
 
 
@@ -20,7 +27,7 @@ def make_maps(run_folder, data, output, *options):
     return run_tool(
         "test",
         *("--data", data, "--weights", run_folder / "weights.safetensors", "--output", output),
-        *("--device", "cpu", "--workers", 0, "--method", "m", *options),
+        *("--device", "cpu", "--workers", 0, "--writers", 0, "--method", "m", *options),
     )
 
 
@@ -67,8 +74,11 @@ def test_run_json_says_what_made_the_maps(maps):
     assert record["versions"]["torch"] == torch.__version__
 
 
-@pytest.mark.parametrize("options", [("--batch-size", 5), ("--workers", 2, "--batch-size", 3)])
-def test_maps_depend_neither_on_batch_size_nor_on_workers(
+@pytest.mark.parametrize(
+    "options",
+    [("--batch-size", 5), ("--workers", 2, "--batch-size", 3), ("--workers", 2, "--writers", 3)],
+)
+def test_maps_depend_neither_on_batch_size_nor_on_what_overlaps(
     maps, run_folder, scenes, tmp_path, options
 ):
     assert make_maps(run_folder, scenes, tmp_path, *options).status == 0
@@ -98,26 +108,92 @@ def test_maps_made_otherwise_are_kept_without_the_flag(maps, run_folder, scenes,
     assert maps_of(tmp_path / "m" / "SAMPLES") != maps_of(maps / "SAMPLES")
 
 
+@pytest.mark.parametrize("writers", [0, 2])
 def test_an_interrupted_overwrite_leaves_no_map_of_the_old_settings(
-    maps, run_folder, scenes, tmp_path, monkeypatch
+    maps, run_folder, scenes, tmp_path, monkeypatch, writers
 ):
-    import mutualformer_sod.engine.test as engine
-
     shutil.copytree(maps, tmp_path / "m")
-    write, written = engine.write_map, []
+    write, written = writer.write_map, []
 
-    def interrupted(path, saliency):
-        if len(written) == 3:
-            raise KeyboardInterrupt
+    def on_a_full_disk(path, saliency):
+        if len(written) >= 3:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
         written.append(write(path, saliency))
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "write_map", interrupted)
-        done = make_maps(run_folder, scenes, tmp_path, "--size", 64, "--overwrite")
-        assert done.status == 130, done.error
+        patch.setattr(writer, "write_map", on_a_full_disk)
+        done = make_maps(
+            *(run_folder, scenes, tmp_path, "--size", 64, "--overwrite", "--writers", writers)
+        )
+        assert "No space left on device" in error_line(done)
     assert make_maps(run_folder, scenes, tmp_path, "--size", 64).status == 0
     assert make_maps(run_folder, scenes, tmp_path / "new", "--size", 64).status == 0
     assert maps_of(tmp_path / "m" / "SAMPLES") == maps_of(tmp_path / "new" / "m" / "SAMPLES")
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "line"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "stopped by SIGTERM")],
+)
+def test_a_signal_leaves_whole_files_alone(
+    maps, run_folder, scenes, tmp_path, monkeypatch, number, status, line
+):
+    write, begun = writer.write_map, threading.Event()
+
+    def slowly(path, saliency):
+        begun.set()
+        time.sleep(0.05)  # so that the signal meets maps in writing and others that wait
+        write(path, saliency)
+
+    def send():
+        begun.wait()
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(writer, "write_map", slowly)
+    before = signal.getsignal(number)
+    sender = threading.Thread(target=send)
+    sender.start()
+    done = make_maps(run_folder, scenes, tmp_path, "--workers", 1, "--writers", 2)
+    begun.set()
+    sender.join()
+    assert done.status == status, done.error
+    assert line in done.error
+    assert "Traceback" not in done.error
+    files = {path.name: path.read_bytes() for path in (tmp_path / "m" / "SAMPLES").iterdir()}
+    assert 0 < len(files) < 12
+    assert files.items() <= maps_of(maps / "SAMPLES").items()
+    assert signal.getsignal(number) == before
+    assert make_maps(run_folder, scenes, tmp_path).status == 0
+    assert maps_of(tmp_path / "m" / "SAMPLES") == maps_of(maps / "SAMPLES")
+
+
+def test_a_slow_disk_holds_the_network_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(writer, "write_map", lambda *_: time.sleep(0.02))
+    waited = 0
+    with writer.MapWriters(1) as pool:
+        for number in range(2 * writer._AHEAD):
+            pool.write(tmp_path / f"{number}.png", torch.zeros(1, 1, 2, 2), (2, 2))
+            waited = max(waited, pool._queue.qsize())
+    assert waited == writer._AHEAD
+
+
+def test_the_last_map_written_is_waited_for(tmp_path, monkeypatch):
+    def refused(*_):
+        time.sleep(0.05)
+        raise OSError("late")
+
+    monkeypatch.setattr(writer, "write_map", refused)
+    with pytest.raises(OSError, match="late"), writer.MapWriters(2) as pool:
+        pool.write(tmp_path / "a.png", torch.zeros(1, 1, 2, 2), (2, 2))
+
+
+def test_the_speed_is_told(run_folder, scenes, tmp_path):
+    done = make_maps(run_folder, scenes, tmp_path, "--writers", 2)
+    told = re.search(r"speed: ([\d.]+) images/s .* ([\d.]+)% of the time", done.output)
+    assert float(told[1]) > 0
+    assert 0 < float(told[2]) <= 100
+    done = make_maps(run_folder, scenes, tmp_path)  # all were there
+    assert "images/s" not in done.output
 
 
 def test_maps_made_without_depth_do_not_pass_for_maps_with_it(run_folder, scenes, tmp_path):
@@ -204,6 +280,7 @@ def test_native_saliency_resizes_the_logits_and_then_takes_the_sigmoid():
         (["--size", "3"], "--size"),
         (["--batch-size", "0"], "--batch-size"),
         (["--workers", "-1"], "--workers"),
+        (["--writers", "-1"], "--writers"),
         (["--near", "up"], "--near"),
         (["--amp", "int4"], "--amp"),
         (["--device", "cuda:99"], "--device"),
