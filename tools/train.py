@@ -172,7 +172,7 @@ def add_options(group: argparse._ArgumentGroup, options: dict[str, tuple[type, s
             action = argparse.BooleanOptionalAction if default else "store_true"
             group.add_argument(flag, action=action, default=argparse.SUPPRESS, help=text)
             continue
-        several = {"nargs": "+", "action": "extend"} if name in LISTS else {}
+        several = {"nargs": "+"} if name in LISTS else {}
         group.add_argument(
             flag, type=kind, default=argparse.SUPPRESS, metavar=metavar, help=text, **several
         )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import cv2
 import torch
@@ -18,6 +20,8 @@ def make_loader(
     batches: Sequence[Sequence[int]],
     workers: int = 0,
     pin_memory: bool = False,
+    *,
+    patient: bool = False,
 ) -> DataLoader:
     """Load given batches in their order.
 
@@ -26,6 +30,7 @@ def make_loader(
         batches: indices of the items of each batch.
         workers: processes that load; 0: this one.
         pin_memory: put batches where a CUDA device copies them from without waiting.
+        patient: see ``open_stream``, the only caller that gives it.
     """
     if workers:
         # Before the workers are forked: OpenCV would wait in them for threads of this process.
@@ -35,7 +40,7 @@ def make_loader(
         batch_sampler=[list(batch) for batch in batches],
         num_workers=workers,
         pin_memory=pin_memory,
-        worker_init_fn=_start_worker,
+        worker_init_fn=_start_patient_worker if patient else _start_worker,
         prefetch_factor=_PREFETCH if workers else None,
         # Unused, but drawn from torch's global generator without it: a loader must not decide
         # what comes after it.
@@ -43,9 +48,33 @@ def make_loader(
     )
 
 
+@contextlib.contextmanager
+def open_stream(
+    dataset: Dataset,
+    batches: Sequence[Sequence[int]],
+    workers: int = 0,
+    pin_memory: bool = False,
+) -> Iterator[Iterator[Any]]:
+    """The batches of ``make_loader``, from workers that a SIGTERM does not end.
+
+    Schedulers send it to all processes of a job, and the main one still needs some batches until it
+    has saved. Such workers must be told to end, which this context does.
+    """
+    stream = iter(make_loader(dataset, batches, workers, pin_memory, patient=True))
+    try:
+        yield stream
+    finally:
+        if workers:
+            stream._shutdown_workers()
+
+
+def _start_patient_worker(number: int) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _start_worker(number)
+
+
 def _start_worker(_: int) -> None:
-    # Signals may reach all processes of a group; the main one alone decides what they mean.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    # Ctrl-C reaches all processes of a terminal; the main one alone decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     if multiprocessing.get_start_method() != "fork":
         cv2.setNumThreads(1)

@@ -9,6 +9,7 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,7 +18,7 @@ from torch import nn
 from tqdm import tqdm
 
 from mutualformer_sod.config import make_config
-from mutualformer_sod.data.loader import make_loader
+from mutualformer_sod.data.loader import open_stream
 from mutualformer_sod.engine.checkpoint import load_checkpoint
 from mutualformer_sod.engine.distributed import (
     gather,
@@ -39,7 +40,7 @@ from mutualformer_sod.engine.run_folder import (
     open_run,
     run_options,
 )
-from mutualformer_sod.engine.sampler import epoch_order, plan_epoch
+from mutualformer_sod.engine.sampler import MicroBatch, epoch_order, plan_epoch
 from mutualformer_sod.engine.sets import TrainingData, gather_training_data
 from mutualformer_sod.engine.signals import StopRequest
 from mutualformer_sod.engine.tensorboard import Board
@@ -161,12 +162,23 @@ class _Loop:
         run.prepare_network()
         todo = plan[run.step :]
         batches = [list(part.indices) for parts in todo for part in parts]
-        loader = make_loader(self.data.train, batches, config.workers, run.device.type == "cuda")
-        stream, begun_at = iter(loader), time.perf_counter()
+        cuda = run.device.type == "cuda"
+        with open_stream(self.data.train, batches, config.workers, cuda) as stream:
+            self._do_updates(todo, stream, len(plan), len(order))
+
+    def _do_updates(
+        self,
+        todo: list[list[MicroBatch]],
+        stream: Iterator[dict[str, Any]],
+        updates: int,
+        epoch_images: int,
+    ) -> None:
+        run, config = self.run, self.run.config
+        begun_at = time.perf_counter()
         progress = tqdm(
             todo,
             desc=f"epoch {run.epoch + 1}/{config.epochs}",
-            total=len(plan),
+            total=updates,
             initial=run.step,
             unit="update",
             leave=False,
@@ -176,7 +188,7 @@ class _Loop:
             # Every process has a clock and signals of its own: the update makes them agree.
             due = is_main() and time.perf_counter() - self.saved_at > 60 * config.checkpoint_minutes
             update = update_weights(run, parts, stream, (self.stop.signal or 0, due))
-            images = min(run.global_batch, len(order) - run.step * run.global_batch)
+            images = min(run.global_batch, epoch_images - run.step * run.global_batch)
             run.step += 1
             run.images += images
             if math.isfinite(update.grad_norm):  # fp16 skips a few updates that are not

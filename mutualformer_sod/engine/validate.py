@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from mutualformer_sod.cli import EXIT_INPUT_ERROR
 from mutualformer_sod.data.dataset import SodDataset
-from mutualformer_sod.data.loader import make_loader
+from mutualformer_sod.data.loader import open_stream
 from mutualformer_sod.engine.distributed import gather, is_main, rank, share_buffers, world_size
 from mutualformer_sod.engine.run import Run
 from mutualformer_sod.engine.signals import StopRequest
@@ -37,13 +37,12 @@ def validate(run: Run, val: SodDataset, stop: StopRequest) -> dict[str, float] |
     size = 1 if run.device.type == "cpu" else run.config.batch_size
     mine = list(range(rank(), len(val), world_size()))
     batches = [mine[start : start + size] for start in range(0, len(mine), size)]
-    loader = make_loader(val, batches, run.config.workers, run.device.type == "cuda")
     scores: list[tuple[int, float, float]] = []
     hide = None if is_main() else True
-    with run.averaged():
-        for indices, batch in zip(
-            batches, tqdm(loader, desc="validating", leave=False, disable=hide), strict=True
-        ):
+    cuda = run.device.type == "cuda"
+    with run.averaged(), open_stream(val, batches, run.config.workers, cuda) as stream:
+        progress = tqdm(batches, desc="validating", leave=False, disable=hide)
+        for indices, batch in zip(progress, stream, strict=True):
             rgb, depth, has_depth, gt = run.place(batch)
             with run.precision():
                 logits = run.model(rgb, depth, has_depth).float()

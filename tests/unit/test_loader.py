@@ -1,12 +1,14 @@
 """Batches come as they were chosen, from workers that leave Ctrl-C to the main process."""
 
+import multiprocessing
+import os
 import signal
 
 import pytest
 import torch
 from torch.utils.data import Dataset
 
-from mutualformer_sod.data.loader import make_loader
+from mutualformer_sod.data.loader import make_loader, open_stream
 
 
 class Numbers(Dataset):
@@ -14,9 +16,10 @@ class Numbers(Dataset):
         return 10
 
     def __getitem__(self, index: int) -> dict:
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        ignored = {signal.getsignal(number) is signal.SIG_IGN for number in numbers}
-        return {"number": index, "ignores_signals": ignored == {True}}
+        ignored = [
+            signal.getsignal(number) is signal.SIG_IGN for number in (signal.SIGINT, signal.SIGTERM)
+        ]
+        return {"number": index, "ignored": torch.tensor(ignored)}
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -28,9 +31,27 @@ def test_batches_are_those_given_in_their_order(workers):
 
 
 @pytest.mark.parametrize(("workers", "ignored"), [(0, False), (1, True)])
-def test_only_workers_leave_signals_to_the_main_process(workers, ignored):
+def test_only_workers_leave_ctrl_c_to_the_main_process(workers, ignored):
     loader = make_loader(Numbers(), [[0]], workers)
-    assert next(iter(loader))["ignores_signals"].item() is ignored
+    assert next(iter(loader))["ignored"].tolist() == [[ignored, False]]
+
+
+def test_the_workers_of_a_stream_outlive_a_sigterm_and_end_with_the_stream():
+    with open_stream(Numbers(), [[index] for index in range(10)], workers=2) as stream:
+        for _ in range(2):  # one of each worker: both are up
+            assert next(stream)["ignored"].tolist() == [[True, True]]
+        workers = multiprocessing.active_children()
+        for worker in workers:
+            os.kill(worker.pid, signal.SIGTERM)
+        assert len(list(stream)) == 8
+    assert not any(worker.is_alive() for worker in workers)
+
+
+def test_a_stream_that_is_left_early_ends_its_workers():
+    with pytest.raises(ValueError, match="mine"), open_stream(Numbers(), [[0]] * 10, 1) as stream:
+        next(stream)
+        raise ValueError("mine")
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.parametrize("workers", [0, 1])
