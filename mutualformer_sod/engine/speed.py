@@ -9,7 +9,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +192,7 @@ def measure(contestants: list[Contestant], rounds: int, warm_up: int = 2) -> lis
     for _ in range(rounds):
         for contestant, times in zip(contestants, seconds, strict=True):
             times.append(contestant.run())
-    for _ in range(min(rounds, 5)):
+    for _ in range(rounds):
         for contestant, fastest in zip(contestants, by_part, strict=True):
             for name, value in contestant.run_in_parts().items():
                 fastest[name] = min(value, fastest.get(name, value))
@@ -268,7 +268,8 @@ def _bare_backbone(name: str, size: int) -> nn.Module:
 
 def _measure_height(spec: str, settings: Settings, threads: int) -> int:
     torch.set_num_threads(threads)
-    contestant = Contestant(spec, settings, counted=False)
+    # A compiler's own memory is none of the network's.
+    contestant = Contestant(spec, replace(settings, compile=False), counted=False)
     before = _resident_height(reset=True)
     for _ in range(2):
         contestant.run()
