@@ -7,9 +7,8 @@ if [[ " $* " == *" --help "* || " $* " == *" -h "* ]]; then
 Usage: bash test_sod.sh                                the shipped weights on generated scenes
        bash test_sod.sh --data ROOT [--sets A B] [--weights FILE] [--output DIR] [options]
        bash test_sod.sh ... -- [options of the evaluation]
-Maps go to DIR/maps/METHOD/SET, scores to DIR/scores (DIR: outputs/test). Options go to
-tools/test.py, those after -- to tools/evaluate.py. GPUS=4 bash test_sod.sh ... shares the images over
-four processes. The help of tools/test.py follows.
+Maps go to DIR/maps/METHOD/SET, scores to DIR/scores (DIR: outputs/test). With GPUS=4 four processes
+share the images. Options go to tools/test.py (help follows), those after -- to tools/evaluate.py.
 
 HELP
     source "$here/tools/env.sh"
