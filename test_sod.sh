@@ -20,8 +20,8 @@ while [ $# -gt 0 ] && [ "$1" != "--" ]; do
     case "$1" in
         --output) [[ "${2:---}" != --* ]] || { echo "test_sod.sh: error: --output needs a folder" >&2; exit 2; }
             output=$2; shift 2 ;;
-        --output=* | --data=* | --sets=* | --limit=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
-        --data | --sets | --limit)
+        --output=* | --data=* | --sets=* | --limit=* | --images=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
+        --data | --sets | --limit | --images)
             values=("$1"); shift
             while [ $# -gt 0 ] && [[ "$1" != --* ]]; do values+=("$1"); shift; done
             if [ "${values[0]}" = --data ]; then data=("${values[@]}"); else both+=("${values[@]}"); fi ;;

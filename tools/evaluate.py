@@ -17,7 +17,7 @@ import cv2
 from tqdm import tqdm
 
 from mutualformer_sod import __version__, cli
-from mutualformer_sod.data.layout import SodSet, canonical_name, discover_sets
+from mutualformer_sod.data.layout import SodSet, canonical_name, discover_sets, keep_images
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.metrics.cache import ScoreCache
 from mutualformer_sod.metrics.folder import MapFolder, find_map_folder, list_methods, name_list
@@ -73,6 +73,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--published", action="store_true", help="add the paper's rows, marked as quoted")
     add("--plots", action="store_true", help="draw the curves (needs matplotlib)")
     add("--no-cache", action="store_true", help="compute every score anew")
+    add("--images", type=Path, metavar="FILE", help="only those in a list SET/STEM, as in test.py")
     add("--limit", type=int, metavar="N", help="the first N images of each set, as in test.py")
     add("--workers", type=int, metavar="N", help="processes (default: all cores)")
     return parser.parse_args()
@@ -135,10 +136,14 @@ def find_jobs(args: argparse.Namespace, methods: list[str]) -> list[Job]:
     if len(sets) < len(found):
         left_out = name_list(item.name for item in found if not item.has_gt)
         print(f"left out, no ground truth: {left_out}")
+    listed = {item.name: item for item in keep_images(sets, args.images)} if args.images else {}
     jobs = []
     for item in sets:
+        if args.images and item.name not in listed:
+            continue
         whole = {t.stem: t.gt for t in item.triplets}
-        gts = dict(islice(whole.items(), args.limit))
+        chosen = {t.stem: t.gt for t in listed.get(item.name, item).triplets}
+        gts = dict(islice(chosen.items(), args.limit))
         single = len(sets) == 1
         folders = [
             find_map_folder(

@@ -51,6 +51,10 @@ def parse_arguments() -> argparse.Namespace:
         "--amp", default="auto", help="auto, off, bf16 or fp16 (default: auto, which is off on CPU)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace maps made otherwise")
+    parser.add_argument("--images", type=Path, metavar="FILE", help="only those in a list SET/STEM")
+    parser.add_argument(
+        "--modality", choices=("both", "rgb", "depth"), help="hide a modality (default: as trained)"
+    )
     parser.add_argument("--limit", type=int, metavar="N", help="the first N images of each set")
     return parser.parse_args()
 
@@ -77,7 +81,7 @@ def main() -> None:
 def make_maps(args: argparse.Namespace) -> None:
     """Weights and sets in, maps out; in this process or in all that torchrun started."""
     from mutualformer_sod.data.depth import decide_encodings
-    from mutualformer_sod.data.layout import discover_sets
+    from mutualformer_sod.data.layout import discover_sets, keep_images
     from mutualformer_sod.engine.distributed import is_main, start_processes
     from mutualformer_sod.engine.test import map_sets
     from mutualformer_sod.inference import Predictor
@@ -86,7 +90,7 @@ def make_maps(args: argparse.Namespace) -> None:
     device = start_processes(args.device)
     model, protocol = load_weights(Path(args.weights), args.preset)
     config = model.config.to_dict()
-    modality = protocol.get("modality", "both")
+    modality = args.modality or protocol.get("modality", "both")
     predictor = Predictor(model, args.size, str(device), args.amp, modality)
     method = args.method or f"mutualformer_{Path(config['preset']).name}"
     sets = discover_sets(args.data, args.sets, need_rgb=args.sets is not None)
@@ -98,6 +102,8 @@ def make_maps(args: argparse.Namespace) -> None:
     if is_main():
         for name, encoding in encodings.items():
             print(f"{name}: depth {encoding.describe()}")
+    if args.images is not None:
+        sets = keep_images(sets, args.images)
     if args.limit is not None:
         sets = [replace(item, triplets=item.triplets[: args.limit]) for item in sets]
     if not sets:

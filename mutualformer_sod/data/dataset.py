@@ -96,6 +96,11 @@ class SodDataset(Dataset):
     def __len__(self) -> int:
         return len(self._items)
 
+    @property
+    def names(self) -> list[str]:
+        """``SET/STEM`` of every item."""
+        return [f"{set_name}/{triplet.stem}" for set_name, triplet, _ in self._items]
+
     def __getitem__(self, index: int) -> dict[str, Any]:
         index = range(len(self))[index]  # from the end, too: the seed below wants it from 0
         set_name, triplet, _ = self._items[index]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -194,6 +195,36 @@ def _merged(candidates: Iterable[Candidate], count: int) -> Candidate | None:
         and _count_files(candidate) == count
     ]
     return found[0] if len(found) == 1 else None
+
+
+def keep_images(sets: Sequence[SodSet], list_file: Path) -> list[SodSet]:
+    """Only the images that a file lists, one ``SET/STEM`` a line, such as a run's hold-out.
+
+    Of a set's name its last part counts, so that a list serves whatever root the sets are found by.
+
+    Raises:
+        InputError: the file cannot be read, or lists an image of these sets that is not there.
+    """
+    try:
+        lines = list_file.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise InputError(f"--images {list_file}: cannot be read as a list of SET/STEM") from error
+    wanted = {tuple(line.rsplit("/", 2)[-2:]) for line in lines if line.strip()}
+    kept = []
+    for sod_set in sets:
+        name = sod_set.name.rsplit("/", 1)[-1]
+        triplets = tuple(t for t in sod_set.triplets if (name, t.stem) in wanted)
+        missing = {stem for owner, stem in wanted if owner == name} - {t.stem for t in triplets}
+        if missing:
+            raise InputError(
+                f"--images {list_file}: {sod_set.root} has no image {min(missing)} "
+                f"({len(missing)} such): take a list of these sets"
+            )
+        if triplets:
+            kept.append(dataclasses.replace(sod_set, triplets=triplets))
+    if not kept:
+        raise InputError(f"--images {list_file}: lists no image of these sets")
+    return kept
 
 
 def _choose(

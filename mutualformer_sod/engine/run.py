@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import random
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,7 @@ class Run:
             self.network = torch.compile(self.network)
         if world_size() > 1:
             # It notes at its creation which parameters get gradients, so it is made anew.
+            warnings.filterwarnings("ignore", "Grad strides do not match bucket view")  # speed only
             ids = [self.device.index] if self.device.type == "cuda" else None
             self.network = DistributedDataParallel(self.network, device_ids=ids)
 

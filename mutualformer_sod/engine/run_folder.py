@@ -29,7 +29,7 @@ from mutualformer_sod.files import replacing, write_json
 from mutualformer_sod.training_config import TrainConfig
 
 CONFIG_FILE, LOG_FILE, STARTS_FILE = "config.json", "log.jsonl", "starts.json"
-LOCK_FILE = ".lock"
+LOCK_FILE, VAL_FILE = ".lock", "val_images.txt"
 WEIGHTS_FILE, CHECKPOINTS = "weights.safetensors", "checkpoints"
 # Between a run and its resumption; the number of images in an update is compared on its own.
 MAY_DIFFER = {

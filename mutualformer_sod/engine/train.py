@@ -32,6 +32,7 @@ from mutualformer_sod.engine.run import Run
 from mutualformer_sod.engine.run_folder import (
     CHECKPOINTS,
     LOG_FILE,
+    VAL_FILE,
     WEIGHTS_FILE,
     add_to_log,
     describe_code,
@@ -47,6 +48,7 @@ from mutualformer_sod.engine.tensorboard import Board
 from mutualformer_sod.engine.update import update_weights
 from mutualformer_sod.engine.validate import validate
 from mutualformer_sod.errors import InputError, Stopped
+from mutualformer_sod.files import replacing
 from mutualformer_sod.models.weights import load_unique_state, save_weights
 from mutualformer_sod.training_config import TrainConfig
 
@@ -123,6 +125,9 @@ def _train(
         # Only now: whatever can be wrong with the options leaves no folder behind.
         start = describe_start(device, world_size(), data.fingerprint)
         held.enter_context(open_run(output, options, start, state))
+        if data.val is not None:
+            with replacing(output / VAL_FILE) as temporary:
+                temporary.write_text("\n".join(data.val.names) + "\n", encoding="utf-8")
         print(data.describe())
         print(_describe_batch(run))
         if state is not None:

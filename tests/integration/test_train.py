@@ -26,7 +26,8 @@ def log_of(folder):
 def test_a_run_leaves_config_log_checkpoints_and_weights(run_folder):
     names = {path.name for path in run_folder.glob("[!.]*")}
     assert names == {
-        *("config.json", "starts.json", "log.jsonl", "checkpoints", "weights.safetensors")
+        *("config.json", "starts.json", "log.jsonl", "val_images.txt"),
+        *("checkpoints", "weights.safetensors"),
     }
     log = log_of(run_folder)
     assert [line["epoch"] for line in log] == [1, 2]
