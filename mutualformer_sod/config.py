@@ -18,6 +18,7 @@ from mutualformer_sod.errors import InputError
 FORMS = ("released", "paper")
 AFFINITIES = ("sum", "mean")
 INITIALS = ("identity", "affinity")
+ATTENTIONS = ("auto", "dense", "tiled")
 FUSIONS = ("mutualformer",)
 STEMS = ("patch", "conv", "hybrid")
 DEPTH_RULES = ("minmax", "range", "percentile")
@@ -109,6 +110,7 @@ class FusionConfig:
     steps: int = 1
     affinity: str = "sum"
     initial: str = "identity"
+    attention: str = "auto"  # affinities whole ("dense") or in row tiles ("tiled"): same results
     attention_stride: int = 32  # hierarchical encoders: levels this coarse get attention
     fine_width: int = 64  # width of the finer levels, fused by concat + conv
 
@@ -137,7 +139,9 @@ class FusionConfig:
             "a positive multiple of 8",
         )
         check_cross_diffusion(self.form, self.epsilon, self.steps, self.affinity)
-        _check(self.initial in INITIALS, "initial", self.initial, f"one of {', '.join(INITIALS)}")
+        for name, choices in (("initial", INITIALS), ("attention", ATTENTIONS)):
+            value = getattr(self, name)
+            _check(value in choices, name, value, f"one of {', '.join(choices)}")
 
 
 def check_cross_diffusion(form: str, epsilon: float, steps: int, affinity: str) -> None:

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from timm.layers import Mlp
 from torch import Tensor, nn
 
-from mutualformer_sod.config import INITIALS, check_cross_diffusion
+from mutualformer_sod.config import ATTENTIONS, INITIALS, check_cross_diffusion
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.models.affinity import cross_diffusion, self_affinity
+from mutualformer_sod.models.affinity import cross_diffusion_attention
 from mutualformer_sod.models.drop_path import DropPath
 
 
@@ -31,6 +31,7 @@ class MutualFormerBlock(nn.Module):
         qkv_bias: biases in the three qkv projections.
         drop_path: stochastic depth rate of the two residual branches.
         form, epsilon, steps, affinity, initial: see ``affinity.cross_diffusion``.
+        attention: see ``affinity.cross_diffusion_attention``.
 
     Raises:
         InputError (a ValueError): an option is not legal.
@@ -48,6 +49,7 @@ class MutualFormerBlock(nn.Module):
         steps: int = 1,
         affinity: str = "sum",
         initial: str = "identity",
+        attention: str = "auto",
     ) -> None:
         super().__init__()
         if dim < 1 or num_heads < 1 or dim % num_heads:
@@ -60,6 +62,8 @@ class MutualFormerBlock(nn.Module):
         check_cross_diffusion(form, epsilon, steps, affinity)
         if initial not in INITIALS:
             raise InputError(f"initial={initial!r}: give one of {', '.join(INITIALS)}")
+        if attention not in ATTENTIONS:
+            raise InputError(f"attention={attention!r}: give one of {', '.join(ATTENTIONS)}")
         self.dim = dim
         self.num_heads = num_heads
         self.diffusion = {
@@ -68,6 +72,7 @@ class MutualFormerBlock(nn.Module):
             "steps": steps,
             "affinity": affinity,
             "initial": initial,
+            "attention": attention,
         }
         self.modality_norm = nn.LayerNorm(2 * dim)
         self.fused_norm = nn.LayerNorm(dim)
@@ -111,15 +116,9 @@ class MutualFormerBlock(nn.Module):
 
     def _modality_attention(self, rgb: Tensor, depth: Tensor) -> Tensor:
         """Self-attention, cross-diffusion and aggregation: (B, N, C) twice -> (B, N, C)."""
-        rgb_query, rgb_key, rgb_values = self._heads(self.rgb_qkv(rgb))
-        depth_query, depth_key, depth_values = self._heads(self.depth_qkv(depth))
-        rgb_affinity = self_affinity(rgb_query, rgb_key)
-        depth_affinity = self_affinity(depth_query, depth_key)
-        rgb_cross, depth_cross = cross_diffusion(
-            rgb_affinity, depth_affinity, rgb_values, depth_values, **self.diffusion
+        rgb_own, depth_own, rgb_cross, depth_cross = cross_diffusion_attention(
+            self._heads(self.rgb_qkv(rgb)), self._heads(self.depth_qkv(depth)), **self.diffusion
         )
-        rgb_own = rgb_affinity @ rgb_values
-        depth_own = depth_affinity @ depth_values
         rgb_joined = self.rgb_aggregate(_merge(rgb_own, rgb_cross))
         depth_joined = self.depth_aggregate(_merge(depth_own, depth_cross))
         return self.joint_aggregate(torch.cat((rgb_joined, depth_joined), dim=-1))

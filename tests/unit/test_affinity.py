@@ -98,7 +98,7 @@ def test_no_product_of_two_affinities_is_formed(inputs, monkeypatch):
     for form in ("released", "paper"):
         cross_diffusion(*inputs, form=form, steps=3, initial="affinity")
     assert shapes
-    assert all(right[-1] == D for _, right in shapes)
+    assert max(right[-1] for _, right in shapes) == 2 * D < N  # both sides' values at once
 
 
 def test_swapping_the_modalities_swaps_the_outputs(inputs):

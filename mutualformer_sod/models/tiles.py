@@ -1,0 +1,188 @@
+"""Products with row-softmaxed affinities that are never held whole: W X and W^T Y in row tiles.
+
+One slab of rows of W = softmax(q k^T) is computed, multiplied from both sides and dropped; the
+backward pass computes it again. Exact, and of memory O(tile x N) a head where W takes O(N^2).
+FlashAttention (Dao et al., 2022) does so for W X; here W^T Y is accumulated from the same slab, and
+the slabs of the two modalities are worked on as a pair: the rows of Y for one modality may be made
+on the spot of the rows of W X of both (``link``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+# Weights of the partner's own product and of one's cross product in a linked Y.
+Link = tuple[float, float]
+
+TILE_ROWS = {"cpu": 128, "cuda": 1024}  # CPU: measured, docs/attention.md; CUDA: CHOSEN, unmeasured
+# Slabs of several heads share a tile while they take no more bytes than this (CPU: for each thread,
+# about its second-level cache).
+SLAB_BYTES = {"cpu": 2**20, "cuda": 2**28}
+
+
+@torch.compiler.disable
+def tiled_products(
+    query: Tensor,
+    key: Tensor,
+    rows: Tensor | None = None,
+    columns: Tensor | None = None,
+    link: Link | None = None,
+    tile_rows: int | None = None,
+) -> tuple[Tensor | None, Tensor | None]:
+    """W X and W^T Y with W = softmax(q k^T), one pass over the row tiles of both modalities.
+
+    Args:
+        query: (B, heads, 2, N, d) float, scaled by the caller; axis -3 is rgb, depth.
+        key: (B, heads, 2, N, d) of the same dtype, as are the following.
+        rows: X (B, heads, 2, N, w), or None: no product W X.
+        columns: Y (B, heads, 2, N, c), or None: no product W^T Y unless ``link`` is given.
+        link: (a, b), in place of ``columns``: X is [own ; other] of even width w = 2 c, and
+            Y = a P(W X)_own + b (W X)_other, where P swaps the modalities.
+        tile_rows: rows of a slab; default: by device.
+
+    Returns:
+        W X (B, heads, 2, N, w) and W^T Y (B, heads, 2, N, c), or None for what was not asked for.
+        Softmax and accumulation are float32 at least; the results have the dtype of ``query``.
+    """
+    lead = query.shape[:-2]
+    flat = [None if x is None else x.flatten(0, -3) for x in (query, key, rows, columns)]
+    tile, group = _tiling(query, tile_rows)
+    products = _RowTiles.apply(*flat, link, tile, group)
+    return tuple(None if x is None else x.unflatten(0, lead) for x in products)
+
+
+def _tiling(query: Tensor, tile_rows: int | None) -> tuple[int, int]:
+    """Rows of a slab, and how many matrices (two a head) are worked on at once."""
+    tokens, matrices = query.shape[-2], query.shape[:-2].numel()
+    kind = "cpu" if query.device.type == "cpu" else "cuda"
+    workers = torch.get_num_threads() if kind == "cpu" else 1
+    tile = min(tokens, tile_rows or TILE_ROWS[kind])
+    pair_bytes = 2 * tile * tokens * query.element_size()
+    pairs = max(workers, SLAB_BYTES[kind] * workers // max(1, pair_bytes))
+    return tile, min(matrices, 2 * pairs)
+
+
+class _RowTiles(torch.autograd.Function):
+    """``tiled_products`` on (2 B heads, N, width), modalities alternating along the first axis."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        rows: Tensor | None,
+        columns: Tensor | None,
+        link: Link | None,
+        tile: int,
+        group: int,
+    ) -> tuple[Tensor | None, Tensor | None]:
+        row_products = None if rows is None else torch.empty_like(rows)
+        width = rows.shape[-1] // 2 if link else 0 if columns is None else columns.shape[-1]
+        sums = _zeros(query, width) if width else None
+        with torch.autocast(query.device.type, enabled=False):
+            for these, tokens in _tiles(query, tile, group):
+                slab = _softmax(query[these, tokens], key[these])
+                part = None
+                if rows is not None:
+                    part = slab @ rows[these]
+                    row_products[these, tokens] = part
+                if sums is not None:
+                    given = None if columns is None else columns[these, tokens]
+                    _accumulate(sums[these], slab, _operand(part, given, link))
+        ctx.save_for_backward(query, key, rows, columns, row_products)
+        ctx.link, ctx.tile, ctx.group = link, tile, group
+        return row_products, None if sums is None else sums.to(query.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, row_grad: Tensor | None, sum_grad: Tensor | None) -> tuple:
+        query, key, rows, columns, row_products = ctx.saved_tensors
+        link, dtype = ctx.link, query.dtype
+        query_grad = torch.empty_like(query)
+        key_grad = _zeros(key, key.shape[-1])
+        rows_grad = None if rows is None else _zeros(rows, rows.shape[-1])
+        columns_grad = None if columns is None else torch.empty_like(columns)
+        # dW = (d WX) X^T + Y (d W^TY)^T is one product of what stands left and right.
+        right = _join(rows, sum_grad)
+        with torch.autocast(query.device.type, enabled=False):
+            for these, tokens in _tiles(query, ctx.tile, ctx.group):
+                slab = _softmax(query[these, tokens], key[these])
+                part = part_grad = operand = operand_grad = None
+                if rows is not None:
+                    part, part_grad = row_products[these, tokens], row_grad[these, tokens]
+                if sum_grad is not None:
+                    given = None if columns is None else columns[these, tokens]
+                    operand = _operand(part, given, link)
+                    operand_grad = slab @ sum_grad[these]
+                    if link:
+                        part_grad = part_grad + _operand_backward(operand_grad, link)
+                    else:
+                        columns_grad[these, tokens] = operand_grad
+                if rows is not None:
+                    _accumulate(rows_grad[these], slab, part_grad)
+                score_grad = _join(part_grad, operand) @ right[these].mT
+                # The softmax' sum over j of W_ij dW_ij, from products that are there already.
+                inner = _dot(part, part_grad) + _dot(operand, operand_grad)
+                score_grad = score_grad.sub_(inner).mul_(slab)
+                query_grad[these, tokens] = score_grad @ key[these]
+                _accumulate(key_grad[these], score_grad, query[these, tokens])
+        sums = (x if x is None else x.to(dtype) for x in (key_grad, rows_grad))
+        return query_grad, *sums, columns_grad, None, None, None
+
+
+def _tiles(like: Tensor, tile: int, group: int) -> Iterator[tuple[slice, slice]]:
+    """Which matrices, and which of their rows, of each slab."""
+    matrices, tokens = like.shape[:2]
+    for first in range(0, matrices, group):
+        for row in range(0, tokens, tile):
+            yield slice(first, first + group), slice(row, row + tile)
+
+
+def _softmax(query: Tensor, key: Tensor) -> Tensor:
+    statistics = torch.promote_types(query.dtype, torch.float32)
+    return torch.softmax(query @ key.mT, dim=-1, dtype=statistics).to(query.dtype)
+
+
+def _zeros(like: Tensor, width: int) -> Tensor:
+    dtype = torch.promote_types(like.dtype, torch.float32)
+    return like.new_zeros((*like.shape[:-1], width), dtype=dtype)
+
+
+def _accumulate(sums: Tensor, slab: Tensor, operand: Tensor) -> None:
+    """sums += slab^T operand."""
+    if sums.dtype == slab.dtype:
+        sums.baddbmm_(slab.mT, operand)
+    else:
+        sums += slab.mT @ operand
+
+
+def _operand(part: Tensor | None, columns: Tensor | None, link: Link | None) -> Tensor:
+    """The rows of Y: given, or made of the rows of W X."""
+    if link is None:
+        return columns
+    own, other = part.chunk(2, dim=-1)
+    made = _swap(own) if link[0] == 1 else link[0] * _swap(own)
+    return made + link[1] * other if link[1] else made
+
+
+def _operand_backward(grad: Tensor, link: Link) -> Tensor:
+    return torch.cat((link[0] * _swap(grad), link[1] * grad), dim=-1)
+
+
+def _swap(pairs: Tensor) -> Tensor:
+    """Exchange the modalities: (2 M, n, w) -> (2 M, n, w)."""
+    return pairs.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)
+
+
+def _join(*parts: Tensor | None) -> Tensor:
+    there = [part for part in parts if part is not None]
+    return there[0] if len(there) == 1 else torch.cat(there, dim=-1)
+
+
+def _dot(left: Tensor | None, right: Tensor | None) -> Tensor | float:
+    return 0.0 if left is None else torch.linalg.vecdot(left, right)[..., None]
