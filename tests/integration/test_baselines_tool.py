@@ -1,0 +1,107 @@
+"""tools/baselines.py: maps of no network, scored beside others."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from tool_runs import error_line, run_tool
+
+from mutualformer_sod.baselines import centre_prior
+from mutualformer_sod.data.io import read_depth, read_gt
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory, scenes):
+    """The sample scenes, and a copy without depth."""
+    root = tmp_path_factory.mktemp("baselines")
+    shutil.copytree(scenes / "SAMPLES", root / "SAMPLES")
+    for part in ("RGB", "GT"):
+        shutil.copytree(scenes / "SAMPLES" / part, root / "FLAT" / part)
+    return root
+
+
+@pytest.fixture(scope="module")
+def maps(root, tmp_path_factory):
+    """The maps of both methods, and what the tool said."""
+    folder = tmp_path_factory.mktemp("maps")
+    done = run_tool("baselines", "--data", root, "--output", folder)
+    assert done.status == 0, done.error
+    return folder, done.output
+
+
+def test_sets_without_depth_are_skipped_by_depth_otsu_and_said_so(maps):
+    folder, said = maps
+    assert "depth_otsu: FLAT: skipped" in said
+    assert not (folder / "depth_otsu" / "FLAT").exists()
+    assert len(list((folder / "centre" / "FLAT").glob("*.png"))) == 12
+
+
+def test_the_maps_are_8_bit_of_native_size(root, maps):
+    path = next((maps[0] / "centre" / "SAMPLES").glob("*.png"))
+    size = read_gt(root / "SAMPLES" / "GT" / path.name).shape
+    assert np.array_equal(read_depth(path), np.rint(centre_prior(size).astype(float) * 255))
+
+
+def test_evaluate_scores_them_beside_each_other(root, maps, tmp_path):
+    done = run_tool(
+        "evaluate",
+        *("--data", root, "--sets", "SAMPLES", "--maps", maps[0], "--output", tmp_path),
+        *("--workers", 1, "--no-cache"),
+    )
+    assert done.status == 0, done.error
+    scores = (tmp_path / "scores.json").read_text()
+    assert '"centre"' in scores
+    assert '"depth_otsu"' in scores
+    assert "not readable" not in scores + done.output
+
+
+def test_what_stands_out_in_depth_is_found(root, maps):
+    stems = [path.stem for path in (root / "SAMPLES" / "GT").glob("*_depth.png")]
+    errors = [
+        abs(
+            read_depth(maps[0] / "depth_otsu" / "SAMPLES" / f"{stem}.png") / 255.0
+            - read_gt(root / "SAMPLES" / "GT" / f"{stem}.png")
+        ).mean()
+        for stem in stems
+    ]
+    assert len(stems) == 4
+    inverted = [1 - error for error in errors]  # near and far mixed up
+    assert np.mean(errors) < np.mean(inverted)
+
+
+def test_a_second_run_keeps_maps_and_makes_the_missing_one(root, maps, tmp_path):
+    folder = tmp_path / "maps"
+    shutil.copytree(maps[0], folder)
+    here = sorted((folder / "centre" / "SAMPLES").glob("*.png"))
+    here[0].write_bytes(b"mine")
+    here[1].unlink()
+    done = run_tool("baselines", "--data", root, "--output", folder, "--methods", "centre")
+    assert "centre: SAMPLES: 1 maps made" in done.output
+    assert here[0].read_bytes() == b"mine"
+    assert here[1].exists()
+
+
+def test_overwrite_makes_all_maps_anew(root, maps, tmp_path):
+    folder = tmp_path / "maps"
+    shutil.copytree(maps[0], folder)
+    path = next((folder / "centre" / "SAMPLES").glob("*.png"))
+    whole = path.read_bytes()
+    path.write_bytes(b"mine")
+    run_tool("baselines", "--data", root, "--output", folder, "--methods", "centre", "--overwrite")
+    assert path.read_bytes() == whole
+
+
+def test_maps_of_another_polarity_are_not_mixed_in(root, maps):
+    near = json.loads((maps[0] / "depth_otsu" / "run.json").read_text())["near"]["SAMPLES"]
+    other = {"white": "black", "black": "white"}[near]
+    done = run_tool("baselines", "--data", root, "--output", maps[0], "--near", other)
+    assert "--near" in error_line(done)
+
+
+def test_maps_of_unknown_origin_are_not_mixed_in(root, tmp_path):
+    mine = tmp_path / "centre" / "SAMPLES" / "a.png"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"mine")
+    done = run_tool("baselines", "--data", root, "--output", tmp_path)
+    assert "unknown origin" in error_line(done)

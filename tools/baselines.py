@@ -1,0 +1,133 @@
+"""Make the saliency maps of baselines that learn nothing: a centre prior, a depth threshold."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+from tqdm import tqdm
+
+from mutualformer_sod import cli
+from mutualformer_sod.baselines import centre_prior, depth_otsu
+from mutualformer_sod.data.depth import DepthEncoding, decide_encodings, depth_to_unit
+from mutualformer_sod.data.io import image_size, read_triplet, write_map
+from mutualformer_sod.data.layout import SodSet, discover_sets
+from mutualformer_sod.data.pairing import Triplet
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.files import write_json
+
+METHODS = ("centre", "depth_otsu")
+RUN_FILE = "run.json"
+EPILOG = """\
+centre      a Gaussian around the middle of the image, a quarter of each side wide
+depth_otsu  what is near, by Otsu's threshold on nearness; sets without depth are skipped
+Maps are written to OUTPUT/METHOD/SET/STEM.png as tools/test.py writes them, so that
+tools/evaluate.py scores them beside others. Maps that are there already are kept.
+"""
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = cli.Parser(__doc__, EPILOG)
+    add = parser.add_argument
+    add("--data", nargs="+", required=True, metavar="ROOT", help="folders of sets")
+    add("--sets", nargs="+", metavar="SET", help="only these sets (default: all)")
+    add("--methods", nargs="+", choices=METHODS, default=METHODS, help="default: both")
+    add("--output", required=True, type=Path, metavar="MAPS", help="folder for maps")
+    add(
+        "--near",
+        nargs="+",
+        default=["auto"],
+        metavar="SIDE",
+        help="which depth values are near the camera, as in tools/test.py (default: auto)",
+    )
+    add("--overwrite", action="store_true", help="replace the maps that are there")
+    add("--limit", type=int, metavar="N", help="the first N images of each set")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_arguments()
+    if args.limit is not None and args.limit < 1:
+        raise InputError(f"--limit {args.limit} is not usable: give 1 or more")
+    sets = discover_sets(args.data, args.sets)
+    encodings = {}
+    if "depth_otsu" in args.methods:
+        encodings = decide_encodings(sets, args.near)
+        for name, encoding in encodings.items():
+            print(f"{name}: depth {encoding.describe()}")
+    for method in dict.fromkeys(args.methods):
+        claim_folder(args.output / method, method, encodings, args.overwrite)
+        for sod_set in sets:
+            if method == "depth_otsu" and not sod_set.has_depth:
+                print(f"{method}: {sod_set.name}: skipped, it has no depth")
+                continue
+            made = map_set(method, sod_set, encodings, args)
+            print(f"{method}: {sod_set.name}: {made} maps made, the others were there")
+    print(f"maps: {args.output}")
+
+
+def map_set(
+    method: str,
+    sod_set: SodSet,
+    encodings: dict[str, DepthEncoding],
+    args: argparse.Namespace,
+) -> int:
+    """Write a method's missing maps of one set; how many."""
+    made = 0
+    label = f"{method}: {sod_set.name}"
+    for triplet in tqdm(sod_set.triplets[: args.limit], label, leave=False, disable=None):
+        path = args.output / method / sod_set.name / f"{triplet.stem}.png"
+        if args.overwrite or not path.exists():
+            write_map(path, saliency_of(method, triplet, encodings.get(sod_set.name)))
+            made += 1
+    return made
+
+
+def saliency_of(method: str, triplet: Triplet, encoding: DepthEncoding | None) -> np.ndarray:
+    """One map, (H, W) float32 at the colour image's size, the ground truth's where there is none"""
+    if method == "centre":
+        return centre_prior(image_size(triplet.rgb or triplet.gt))
+    # Of the two pictures that tell the size the ground truth is read faster.
+    part = replace(triplet, rgb=None) if triplet.gt is not None else triplet
+    _, depth, _ = read_triplet(part)
+    return depth_otsu(depth_to_unit(depth, encoding))
+
+
+def claim_folder(
+    folder: Path, method: str, encodings: dict[str, DepthEncoding], overwrite: bool
+) -> None:
+    """Refuse to mix maps of two polarities, or with maps of another tool."""
+    near = {n: e.near for n, e in encodings.items()} if method == "depth_otsu" else {}
+    run_file = folder / RUN_FILE
+    before = read_record(run_file)
+    if not overwrite:
+        remedy = "give another --output, or --overwrite to replace them"
+        if before is None and folder.is_dir() and any(folder.rglob("[!.]*.png")):
+            raise InputError(f"{folder}: holds maps of unknown origin: {remedy}")
+        known = {} if before is None else before["near"]
+        other = sorted(name for name in near if known.get(name, near[name]) != near[name])
+        if other:
+            raise InputError(
+                f"{folder}: holds maps of {', '.join(other)} made with another --near: {remedy}"
+            )
+    near = (before or {"near": {}})["near"] | near
+    write_json(run_file, {"baseline": method, "near": near, "protocol": "baseline, not trained"})
+
+
+def read_record(path: Path) -> dict | None:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    ours = isinstance(record, dict) and "baseline" in record
+    return record if ours and isinstance(record.get("near"), dict) else None
+
+
+if __name__ == "__main__":
+    cli.run(main)
