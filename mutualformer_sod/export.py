@@ -1,0 +1,260 @@
+"""The network as a file that runs without this package: ONNX, or a torch.export program."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+import mutualformer_sod
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.models.detector import SaliencyDetector
+from mutualformer_sod.models.encoder import resize
+
+# rgb (B, 3, H, W), depth (B, 1, H, W), has_depth (B,) -> logits (B, 1, H, W)
+Network = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+INPUTS = ("rgb", "depth", "has_depth")
+OUTPUT = "logits"
+METADATA_FILE = "metadata.json"  # inside a torch.export file
+_LARGEST_ONNX = 2**31 - 1  # bytes of a protobuf message
+
+
+class ExportableDetector(nn.Module):
+    """A detector in eval mode whose graph depends on no input's values.
+
+    The detector shows the depth stream the distinct maps of a batch alone, so that shapes follow
+    ``has_depth``. Here that stream sees one map an image, the learned one where depth is absent:
+    the same logits, at the cost of a whole batch in that stream.
+
+    Args:
+        detector: as loaded; put into eval mode.
+        modality: "both"; "rgb" to hide the depth, "depth" to hide the colours: what it was trained
+            with.
+    """
+
+    def __init__(self, detector: SaliencyDetector, modality: str = "both") -> None:
+        super().__init__()
+        self.detector = detector.eval()
+        self.modality = modality
+        self.stride = max(detector.encoder.strides)
+
+    def forward(self, rgb: Tensor, depth: Tensor, has_depth: Tensor) -> Tensor:
+        """Saliency logits of a batch.
+
+        Args:
+            rgb: (B, 3, H, W) float32 in [0, 1]; H and W multiples of ``stride``.
+            depth: (B, 1, H, W) float32 in [0, 1], near = 1.
+            has_depth: (B,) bool; where False the image's depth is not looked at.
+
+        Returns:
+            (B, 1, H, W) float32.
+        """
+        detector = self.detector
+        if self.modality == "rgb":
+            has_depth = torch.zeros_like(has_depth)
+        elif self.modality == "depth":
+            rgb = torch.full_like(rgb, 0.5)
+        real = has_depth.view(-1, 1, 1, 1)
+        absent = resize(detector.no_depth, rgb.shape[-2:])
+        seen = (torch.where(real, depth, absent) - detector.mean) / detector.std
+        rgb = (rgb - detector.mean) / detector.std
+        fused_maps = detector.fusion(*detector.encoder(rgb, seen))
+        nothing = torch.zeros_like(depth)
+        centred = torch.where(real, depth - 0.5, nothing)
+        logits, _ = detector.decoder(fused_maps, rgb, centred, nothing + real.to(depth.dtype))
+        return logits
+
+
+def trace(exportable: ExportableDetector, size: int | None = None) -> tuple[ExportedProgram, bool]:
+    """The graph of a detector, for any batch.
+
+    Args:
+        exportable: the network.
+        size: pixels a side; None for all sizes that are multiples of the stride, or, where the
+            backbone does not allow that, the one it was built for.
+
+    Returns:
+        The program, and whether it takes images of any size.
+
+    Raises:
+        InputError: ``size`` is no multiple of the stride, or the network cannot be traced.
+    """
+    stride = exportable.stride
+    if size is not None and (size < 32 or size % stride):
+        raise InputError(f"--size {size} is not usable: give a multiple of {stride}, 32 or more")
+    built_for = exportable.detector.config.image_size
+    if size is None:
+        # Unequal sides that are not the ones it was built for: no equality is taken for a rule.
+        rounded = -(-built_for // stride) * stride
+        try:
+            return _trace(exportable, (rounded + stride, rounded + 2 * stride), True), True
+        except Exception:  # torch.export fails in many ways, all of which mean the same here
+            size = rounded
+    try:
+        return _trace(exportable, (size, size), False), False
+    except Exception as error:
+        first = str(error).strip().splitlines()[:1]
+        name = exportable.detector.config.encoder.backbone
+        raise InputError(f"backbone {name!r} cannot be exported: {' '.join(first)}") from error
+
+
+def describe(
+    exportable: ExportableDetector, any_size: bool, protocol: dict[str, Any], size: int
+) -> dict[str, str]:
+    """What an exported file says of itself, all values text.
+
+    Args:
+        exportable: the network.
+        any_size: whether it takes images of any size.
+        protocol: what it was trained on, from its weights.
+        size: pixels a side; of a file for any size the one to use.
+    """
+    stride = exportable.stride
+    return {
+        "format": f"mutualformer_sod/{mutualformer_sod.__version__}",
+        "config": json.dumps(exportable.detector.config.to_dict()),
+        "protocol": json.dumps(protocol),
+        "size": str(size),
+        "sizes": f"multiples of {stride}" if any_size else f"{size} x {size}",
+        "rgb": "(batch, 3, height, width) float32 in [0, 1], RGB order",
+        "depth": "(batch, 1, height, width) float32 in [0, 1], near = 1",
+        "has_depth": "(batch,) bool; where false, depth is not looked at",
+        "logits": "(batch, 1, height, width) float32; resize them, then saliency is their sigmoid",
+    }
+
+
+def save_onnx(
+    program: ExportedProgram, path: Path, metadata: dict[str, str], opset: int | None = None
+) -> None:
+    """Write an ONNX file with its weights and metadata inside.
+
+    Args:
+        program: see ``trace``.
+        path: of the file.
+        metadata: see ``describe``.
+        opset: version of the operators; None for torch's choice.
+
+    Raises:
+        InputError: the extra ``export`` is missing, the opset cannot be had, or the file would
+            pass the format's 2 GB.
+    """
+    needs_extra("onnx", "onnxscript")
+    import onnx
+    from torch.onnx.errors import OnnxExporterError
+
+    names = {"input_names": list(INPUTS), "output_names": [OUTPUT]}
+    try:
+        with _quiet():
+            exported = torch.onnx.export(
+                program, dynamo=True, opset_version=opset, verbose=False, **names
+            )
+        model = exported.model_proto
+    except (OnnxExporterError, ValueError, RuntimeError) as error:
+        first = str(error).strip().splitlines()[:1]
+        asked = "" if opset is None else f" with --opset {opset}"
+        raise InputError(f"--format onnx{asked}: {' '.join(first)}") from error
+    got = next(item.version for item in model.opset_import if item.domain == "")
+    if opset is not None and got != opset:
+        raise InputError(f"--opset {opset} cannot be had of this torch: leave it out for {got}")
+    _name_axes(model)
+    onnx.helper.set_model_props(model, metadata)
+    if model.ByteSize() > _LARGEST_ONNX:
+        raise InputError(f"{path}: over 2 GB, too large for ONNX: give --format exported-program")
+    path.write_bytes(model.SerializeToString())
+
+
+def save_program(program: ExportedProgram, path: Path, metadata: dict[str, str]) -> None:
+    """Write a file for ``torch.export.load``; the metadata are its extra file ``METADATA_FILE``."""
+    torch.export.save(program, path, extra_files={METADATA_FILE: json.dumps(metadata)})
+
+
+def load_exported(path: Path) -> Network:
+    """The network in an exported file, on the CPU with torch's number of threads.
+
+    Args:
+        path: written by ``save_onnx`` (``.onnx``) or ``save_program``.
+    """
+    if path.suffix == ".onnx":
+        needs_extra("onnxruntime")
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+        def run(*inputs: Tensor) -> Tensor:
+            arrays = {name: x.numpy() for name, x in zip(INPUTS, inputs, strict=True)}
+            return torch.from_numpy(session.run([OUTPUT], arrays)[0])
+
+        return run
+    with _quiet():
+        # Its guards refuse a batch of one, which torch tells from all others; the graph takes it.
+        program = torch.export.load(path).module(check_guards=False)
+    return torch.inference_mode()(program)
+
+
+def needs_extra(*modules: str) -> None:
+    """Raise InputError unless these modules of the extra ``export`` are installed."""
+    from importlib.util import find_spec
+
+    missing = [name for name in modules if find_spec(name) is None]
+    if missing:
+        raise InputError(f"{', '.join(missing)} missing: pip install -e '.[export]'")
+
+
+def _trace(
+    exportable: ExportableDetector, size: tuple[int, int], any_size: bool
+) -> ExportedProgram:
+    rgb, depth = torch.zeros(2, 3, *size), torch.zeros(2, 1, *size)
+    batch = Dim("batch")
+    image: dict[int, Any] = {0: batch}
+    if any_size:
+        stride = exportable.stride
+        image |= {2: stride * Dim("rows", min=2), 3: stride * Dim("columns", min=2)}
+    shapes = (image, image, {0: batch})
+    with torch.no_grad(), _quiet():
+        program = torch.export.export(
+            exportable, (rgb, depth, torch.tensor([True, False])), dynamic_shapes=shapes
+        )
+    sides = next(n for n in program.graph.nodes if n.name == "rgb").meta["val"].shape[-2:]
+    if any_size and any(isinstance(side, int) for side in sides):
+        raise ValueError("a side of the image was taken for a constant")
+    return program
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep torch and the exporter from telling users about themselves."""
+    loggers = [logging.getLogger(name) for name in ("onnxscript", "onnx_ir", "torch.onnx")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _name_axes(model: Any) -> None:
+    """Batch, height and width in place of torch's symbols."""
+    names: dict[str, str] = {}
+    for value in model.graph.input:
+        axes = value.type.tensor_type.shape.dim
+        for axis, name in zip(axes, ("batch", "channels", "height", "width"), strict=False):
+            if axis.dim_param:
+                names.setdefault(axis.dim_param, name)
+    for value in (*model.graph.input, *model.graph.output):
+        for axis in value.type.tensor_type.shape.dim:
+            axis.dim_param = names.get(axis.dim_param, axis.dim_param)

@@ -1,0 +1,218 @@
+"""tools/export.py: files that run without this package and say what PyTorch says."""
+
+import importlib.util
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from tool_runs import ROOT, error_line, run_tool
+from torch.utils.data import default_collate
+
+from mutualformer_sod import Predictor, export
+from mutualformer_sod.data.dataset import SodDataset
+from mutualformer_sod.data.depth import DepthEncoding, decide_encodings
+from mutualformer_sod.data.io import read_depth, read_rgb
+from mutualformer_sod.data.layout import discover_sets
+from mutualformer_sod.models.weights import load_weights
+
+onnx = pytest.importorskip("onnx", reason="the extra export is not installed")
+onnxruntime = pytest.importorskip("onnxruntime", reason="the extra export is not installed")
+
+SHIPPED = ROOT / "weights" / "mutualformer_tiny.safetensors"
+
+
+def run_export(weights, output, *options):
+    return run_tool("export", "--weights", weights, "--output", output, *options)
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory):
+    """An ONNX file of the shipped weights, for any batch and size."""
+    path = tmp_path_factory.mktemp("export") / "tiny.onnx"
+    done = run_export(SHIPPED, path)
+    assert done.status == 0, done.error
+    return path
+
+
+@pytest.fixture(scope="module")
+def program(cut_down):
+    return export.load_exported(cut_down[0])
+
+
+@pytest.fixture(scope="module")
+def cut_down(run_folder, scenes, tmp_path_factory):
+    """An exported program of the cut-down model for any size, and what the tool said."""
+    path = tmp_path_factory.mktemp("export") / "network.pt2"
+    options = ("--format", "exported-program", "--check", scenes, "--benchmark", "--rounds", 2)
+    done = run_export(run_folder / "weights.safetensors", path, *options)
+    assert done.status == 0, done.error
+    return path, done.output
+
+
+def real_images(root, size, count=6):
+    sets = discover_sets([root])
+    dataset = SodDataset(sets, size, encodings=decide_encodings(sets, ["white"]), with_gt=False)
+    step = max(1, len(dataset) // count)
+    batch = default_collate([dataset[index] for index in range(0, step * count, step)])
+    return batch["rgb"], batch["depth"], batch["has_depth"]
+
+
+@pytest.mark.parametrize("size", [128, (96, 160)])
+@pytest.mark.parametrize("depth", ["with", "without", "mixed"])
+def test_onnxruntime_gives_the_maps_of_pytorch_on_real_images(shared_data, shipped, size, depth):
+    rgb, maps, has_depth = real_images(shared_data / "train_rgbd", size)
+    assert has_depth.all()
+    if depth != "with":
+        has_depth[(0 if depth == "without" else 1) :: (1 if depth == "without" else 2)] = False
+        maps[~has_depth] = torch.nan  # what is absent is not looked at
+    network = export.load_exported(shipped)
+    with torch.inference_mode():
+        want = load_weights(SHIPPED)[0](rgb, maps, has_depth)
+    one = network(rgb[:1], maps[:1], has_depth[:1])
+    for got, logits in ((network(rgb, maps, has_depth), want), (one, want[:1])):
+        torch.testing.assert_close(got.sigmoid(), logits.sigmoid(), rtol=0, atol=1e-4)
+        torch.testing.assert_close(got, logits, rtol=0, atol=5e-4)  # of -16 to 19
+
+
+def test_an_onnx_file_names_its_axes_and_carries_its_description(shipped):
+    session = onnxruntime.InferenceSession(shipped)
+    assert [item.name for item in session.get_inputs()] == ["rgb", "depth", "has_depth"]
+    assert session.get_inputs()[0].shape[::2] == ["batch", "height"]
+    assert session.get_outputs()[0].name == "logits"
+    metadata = session.get_modelmeta().custom_metadata_map
+    config, protocol = load_weights(SHIPPED)[0].config, load_weights(SHIPPED)[1]
+    assert json.loads(metadata["config"]) == json.loads(json.dumps(config.to_dict()))
+    assert json.loads(metadata["protocol"]) == protocol
+    assert (metadata["size"], metadata["sizes"]) == ("128", "multiples of 16")
+    onnx.checker.check_model(onnx.load(shipped), full_check=True)
+
+
+def test_the_documented_use_of_an_onnx_file_gives_the_predictors_map(shipped, scenes):
+    code = re.search(r"```python\n(import cv2.*?)```", (ROOT / "docs/export.md").read_text(), re.S)
+    names: dict = {}
+    exec(code[1].replace("mutualformer.onnx", str(shipped)), names)  # ours, from the document
+    predictor = Predictor.from_weights(SHIPPED, device="cpu")
+    white = DepthEncoding("map", "white", 1.0, "drawn so")
+    for triplet in discover_sets([scenes])[0].triplets[:4]:
+        rgb, depth = read_rgb(triplet.rgb), read_depth(triplet.depth)
+        for want, got in (
+            (predictor.predict(rgb, depth, white), names["predict"](rgb, depth)),
+            (predictor.predict(rgb), names["predict"](rgb)),
+        ):
+            assert got.shape == rgb.shape[:2]
+            assert np.abs(got - want).mean() < 0.01
+
+
+@pytest.mark.parametrize("images", [1, 3])
+@pytest.mark.parametrize("size", [(32, 32), (64, 96)])
+def test_an_exported_program_takes_any_batch_and_size(run_folder, program, images, size):
+    generator = torch.Generator().manual_seed(0)
+    rgb = torch.rand(images, 3, *size, generator=generator)
+    depth = torch.rand(images, 1, *size, generator=generator)
+    has_depth = torch.arange(images) % 2 == 1
+    with torch.inference_mode():
+        model, _ = load_weights(run_folder / "weights.safetensors")
+        want = model(rgb, depth, has_depth)
+    got = program(rgb, depth, has_depth)
+    torch.testing.assert_close(got, want, rtol=0, atol=1e-4)
+
+
+def test_an_exported_program_carries_its_description(cut_down):
+    extra = {export.METADATA_FILE: ""}
+    torch.export.load(cut_down[0], extra_files=extra)
+    assert json.loads(extra[export.METADATA_FILE])["size"] == "32"
+
+
+def test_the_check_and_the_speed_are_told(cut_down):
+    assert "8 images, 8 with depth" in cut_down[1]
+    assert re.search(r"largest difference: [\d.e-]+ in logits", cut_down[1])
+    assert re.search(r"^\| torch.export \| [\d.]+ \|", cut_down[1], re.MULTILINE)
+
+
+@pytest.mark.parametrize("modality", ["rgb", "depth"])
+def test_a_network_of_one_modality_never_sees_the_other(run_folder, modality):
+    model, _ = load_weights(run_folder / "weights.safetensors")
+    exportable = export.ExportableDetector(model, modality)
+    rgb, depth = torch.rand(2, 3, 32, 32), torch.rand(2, 1, 32, 32)
+    has_depth = torch.tensor([True, True])
+    with torch.inference_mode():
+        want = Predictor(model, 32, "cpu", "off", modality).logits(rgb, depth, has_depth)
+        got = exportable(rgb, depth, has_depth)
+    torch.testing.assert_close(got, want, rtol=0, atol=1e-4)
+
+
+def test_one_size_is_said_where_the_backbone_allows_no_other(run_folder, tmp_path, monkeypatch):
+    trace = export._trace
+
+    def one_size(exportable, size, any_size):
+        if any_size:
+            raise ValueError("a side of the image was taken for a constant")
+        return trace(exportable, size, any_size)
+
+    monkeypatch.setattr(export, "_trace", one_size)
+    path = tmp_path / "network.pt2"
+    done = run_export(run_folder / "weights.safetensors", path, "--format", "exported-program")
+    assert done.status == 0, done.error
+    assert "one size of image alone: 32 x 32" in done.output
+    network = export.load_exported(path)
+    assert (
+        network(torch.rand(3, 3, 32, 32), torch.rand(3, 1, 32, 32), torch.ones(3) > 0)
+        .isfinite()
+        .all()
+    )
+
+
+def test_a_file_that_differs_is_not_written(run_folder, scenes, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "trace", lambda *_: (None, True))
+    monkeypatch.setattr(export, "save_program", lambda program, path, _: path.write_bytes(b"x"))
+    monkeypatch.setattr(export, "load_exported", lambda _: lambda rgb, *_: rgb[:, :1] * torch.nan)
+    options = ("--format", "exported-program", "--check", scenes, "--overwrite")
+    (tmp_path / "a.pt2").write_bytes(b"before")
+    done = run_export(run_folder / "weights.safetensors", tmp_path / "a.pt2", *options)
+    assert "not written" in error_line(done)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a.pt2": b"before"}
+
+
+def test_a_file_that_is_there_is_kept_without_the_flag(run_folder, tmp_path):
+    (tmp_path / "a.onnx").write_bytes(b"before")
+    line = error_line(run_export(run_folder / "weights.safetensors", tmp_path / "a.onnx"))
+    assert "--overwrite" in line
+    assert (tmp_path / "a.onnx").read_bytes() == b"before"
+
+
+def test_a_missing_extra_is_named(run_folder, tmp_path, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "onnxscript" else find(name)
+    )
+    line = error_line(run_export(run_folder / "weights.safetensors", tmp_path / "a.onnx"))
+    assert "onnxscript missing: pip install -e '.[export]'" in line
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["--format", "tflite"], "--format"),
+        (["--format", "exported-program"], ".pt2"),
+        (["--size", "40"], "multiple of 16"),
+        (["--size", "16"], "--size"),
+        (["--limit", "0"], "--limit"),
+        (["--rounds", "0"], "--rounds"),
+        (["--check", "nowhere"], "nowhere"),
+        (["--weights", "nowhere.safetensors"], "nowhere.safetensors"),
+        (["--output", "network"], "--output"),
+        (["--opset", "3"], "--opset 3"),
+    ],
+)
+def test_mistakes_end_in_one_line(run_folder, tmp_path, options, word):
+    done = run_export(run_folder / "weights.safetensors", tmp_path / "a.onnx", *options)
+    assert word in error_line(done)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_opset_goes_with_onnx_alone(run_folder, tmp_path):
+    options = ("--format", "exported-program", "--opset", 18)
+    done = run_export(run_folder / "weights.safetensors", tmp_path / "a.pt2", *options)
+    assert "--opset" in error_line(done)
