@@ -55,6 +55,12 @@ def parse_arguments() -> argparse.Namespace:
         metavar="S",
         help="a contestant that has run this long at one size gets no further round (default: 6)",
     )
+    parser.add_argument(
+        "--clock",
+        choices=("wall", "cpu"),
+        default="wall",
+        help="cpu: the process' own seconds, for a machine that others use (one thread)",
+    )
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="default: 1")
     parser.add_argument(
         "--fit-from", type=int, default=400, metavar="N", help="sizes in the fit (default: 400 on)"
@@ -65,6 +71,8 @@ def parse_arguments() -> argparse.Namespace:
     counts = (*args.tokens, args.dim, args.heads, args.batch_size, args.rounds, args.threads)
     if min(counts) < 1 or args.dim % args.heads:
         raise InputError("give sizes and counts of 1 or more, and --dim a multiple of --heads")
+    if args.clock == "cpu" and args.threads > 1:
+        raise InputError("--clock cpu adds the threads' seconds up: give --threads 1 with it")
     return args
 
 
@@ -87,7 +95,7 @@ def main() -> None:
         print(f"{fit['part']}, {fit['mode']}, {fit['contestant']}: N^{fit['exponent']:.2f}")
     if args.json is not None:
         options = {"dim": args.dim, "heads": args.heads, "batch_size": args.batch_size}
-        options |= {"threads": args.threads, "torch": torch.__version__}
+        options |= {"threads": args.threads, "clock": args.clock, "torch": torch.__version__}
         write_json(args.json, {"options": options, "figures": figures, "exponents": fits})
     if args.plot is not None:
         plot(args.plot, figures, args)
@@ -155,14 +163,15 @@ def time_in_turn(
 
     A contestant whose --seconds are spent rests while the others go on.
     """
+    clock = time.process_time if args.clock == "cpu" else time.perf_counter
     calls = {name: make_call(args, part, mode, tokens, name) for name in args.contestants}
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(args.rounds + 1):
         for name, call in calls.items():
             if sum(times[name]) < args.seconds:
-                started = time.perf_counter()
+                started = clock()
                 call()
-                times[name].append(time.perf_counter() - started)
+                times[name].append(clock() - started)
     return {name: runs[1:] or runs for name, runs in times.items()}
 
 

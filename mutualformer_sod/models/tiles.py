@@ -9,6 +9,7 @@ on the spot of the rows of W X of both (``link``).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,9 +20,9 @@ from torch.autograd.function import once_differentiable
 # Weights of the partner's own product and of one's cross product in a linked Y.
 Link = tuple[float, float]
 
-TILE_ROWS = {"cpu": 128, "cuda": 1024}  # CPU: measured, docs/attention.md; CUDA: CHOSEN, unmeasured
-# Slabs of several heads share a tile while they take no more bytes than this (CPU: for each thread,
-# about its second-level cache).
+# Slabs take about this many bytes: on a CPU each thread's second-level cache. Few tokens: several
+# heads share a slab; many: it has fewer rows, within these limits. CUDA: CHOSEN, not measured.
+TILE_ROWS = {"cpu": (64, 256), "cuda": (256, 1024)}
 SLAB_BYTES = {"cpu": 2**20, "cuda": 2**28}
 
 
@@ -61,9 +62,13 @@ def _tiling(query: Tensor, tile_rows: int | None) -> tuple[int, int]:
     tokens, matrices = query.shape[-2], query.shape[:-2].numel()
     kind = "cpu" if query.device.type == "cpu" else "cuda"
     workers = torch.get_num_threads() if kind == "cpu" else 1
-    tile = min(tokens, tile_rows or TILE_ROWS[kind])
-    pair_bytes = 2 * tile * tokens * query.element_size()
-    pairs = max(workers, SLAB_BYTES[kind] * workers // max(1, pair_bytes))
+    row_bytes = max(1, 2 * tokens * query.element_size())  # one row of both modalities' slabs
+    if tile_rows is None:
+        least, most = TILE_ROWS[kind]
+        tile_rows = min(most, max(least, SLAB_BYTES[kind] // row_bytes))
+        tile_rows = math.ceil(tokens / max(1, math.ceil(tokens / tile_rows)))  # of equal heights
+    tile = max(1, min(tokens, tile_rows))
+    pairs = max(workers, SLAB_BYTES[kind] * workers // (tile * row_bytes))
     return tile, min(matrices, 2 * pairs)
 
 
