@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from tool_runs import ROOT, run_tool
 
 from mutualformer_sod import Predictor
+from mutualformer_sod.data.io import read_gt
 from mutualformer_sod.data.layout import discover_sets
 from mutualformer_sod.data.samples import make_scene
 from mutualformer_sod.metrics import Evaluator
@@ -62,6 +63,17 @@ def test_spot_gives_17_maps_at_native_size(shared_data, spot_maps):
             assert (
                 spot_maps[f"mutualformer_tiny/{sod_set.name}/{triplet.stem}.png"].shape == gt.shape
             )
+
+
+def test_the_spot_check_scores_what_the_model_card_says(shared_data, spot_maps):
+    evaluator = Evaluator()
+    for sod_set in discover_sets([shared_data / "spot"]):
+        for triplet in sod_set.triplets:
+            saliency = spot_maps[f"mutualformer_tiny/{sod_set.name}/{triplet.stem}.png"]
+            evaluator.step(saliency.astype(np.uint8), read_gt(triplet.gt))
+    results = evaluator.results()
+    assert results["s_measure"] == pytest.approx(0.839, abs=0.003)
+    assert results["mae"] == pytest.approx(0.075, abs=0.003)
 
 
 @pytest.mark.parametrize("change", ["inverted", "x257"])

@@ -130,4 +130,5 @@ def _make_block(config: FusionConfig) -> MutualFormerBlock:
         config.steps,
         config.affinity,
         config.initial,
+        config.attention,
     )
