@@ -73,7 +73,7 @@ def test_onnxruntime_gives_the_maps_of_pytorch_on_real_images(shared_data, shipp
     one = network(rgb[:1], maps[:1], has_depth[:1])
     for got, logits in ((network(rgb, maps, has_depth), want), (one, want[:1])):
         torch.testing.assert_close(got.sigmoid(), logits.sigmoid(), rtol=0, atol=1e-4)
-        torch.testing.assert_close(got, logits, rtol=0, atol=5e-4)  # of -16 to 19
+        torch.testing.assert_close(got, logits, rtol=0, atol=1e-4)
 
 
 def test_an_onnx_file_names_its_axes_and_carries_its_description(shipped):
