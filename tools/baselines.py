@@ -116,7 +116,13 @@ def claim_folder(
             raise InputError(
                 f"{folder}: holds maps of {', '.join(other)} made with another --near: {remedy}"
             )
-    near = (before or {"near": {}})["near"] | near
+    known = (before or {"near": {}})["near"]
+    for name, side in near.items():
+        if known.get(name, side) != side or (before is None and folder.is_dir()):
+            # A run that is interrupted must not leave them under the new record.
+            for path in (folder / name).glob("[!.]*.png"):
+                path.unlink()
+    near = known | near
     write_json(run_file, {"baseline": method, "near": near, "protocol": "baseline, not trained"})
 
 

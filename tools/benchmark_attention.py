@@ -71,6 +71,10 @@ def parse_arguments() -> argparse.Namespace:
     counts = (*args.tokens, args.dim, args.heads, args.batch_size, args.rounds, args.threads)
     if min(counts) < 1 or args.dim % args.heads:
         raise InputError("give sizes and counts of 1 or more, and --dim a multiple of --heads")
+    if not args.seconds > 0:
+        raise InputError(f"--seconds {args.seconds} is not usable: give a positive number")
+    if args.plot is not None and args.plot.suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise InputError(f"--plot {args.plot}: give a .png, .pdf or .svg file")
     if args.clock == "cpu" and args.threads > 1:
         raise InputError("--clock cpu adds the threads' seconds up: give --threads 1 with it")
     return args

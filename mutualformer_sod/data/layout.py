@@ -206,10 +206,14 @@ def keep_images(sets: Sequence[SodSet], list_file: Path) -> list[SodSet]:
         InputError: the file cannot be read, or lists an image of these sets that is not there.
     """
     try:
-        lines = list_file.read_text(encoding="utf-8").splitlines()
+        lines = list_file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
         raise InputError(f"--images {list_file}: cannot be read as a list of SET/STEM") from error
-    wanted = {tuple(line.rsplit("/", 2)[-2:]) for line in lines if line.strip()}
+    names = [line.strip() for line in lines if line.strip()]
+    wrong = [name for name in names if "/" not in name]
+    if wrong:
+        raise InputError(f"--images {list_file}: {wrong[0]!r} is no SET/STEM: give one a line")
+    wanted = {tuple(name.rsplit("/", 2)[-2:]) for name in names}
     kept = []
     for sod_set in sets:
         name = sod_set.name.rsplit("/", 1)[-1]

@@ -13,6 +13,7 @@ import io
 import json
 import os
 import random
+import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -32,6 +33,7 @@ from mutualformer_sod.data.shards import File, ShardWriter, checked_shards, unpa
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import write_json
 
+STAGING = ".packing"
 INDEX_FILE = "index.json"
 FORMAT = 1  # of the index; raised when an older unpacker would go wrong
 
@@ -106,17 +108,27 @@ def pack_sets(
         for path, item in by_path.items()
     }
     work = [(path, triplet) for path, item in chosen.items() for triplet in item.triplets]
-    shards = ShardWriter(output, int(options.shard_mb * _MIB))
-    with (
-        ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool,
-        tqdm(total=len(work), desc="packing", unit="image", disable=None) as bar,
-    ):
-        for start in range(0, len(work), _AT_ONCE):
-            part = work[start : start + _AT_ONCE]
-            for files in pool.map(lambda item: _encode(*item, options), part):
-                shards.add(files)
-                bar.update()
-    shards.flush()
+    # Beside the pack that is there, if any: it goes when the new one is whole.
+    staging = output / STAGING
+    shutil.rmtree(staging, ignore_errors=True)
+    shards = ShardWriter(staging, int(options.shard_mb * _MIB))
+    try:
+        with (
+            ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool,
+            tqdm(total=len(work), desc="packing", unit="image", disable=None) as bar,
+        ):
+            for start in range(0, len(work), _AT_ONCE):
+                part = work[start : start + _AT_ONCE]
+                for files in pool.map(lambda item: _encode(*item, options), part):
+                    shards.add(files)
+                    bar.update()
+        shards.flush()
+        for path in _old_files(output):
+            path.unlink()
+        for shard in shards.written:
+            (staging / shard["file"]).replace(output / shard["file"])
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
     index = {
         "format": FORMAT,
         "options": asdict(options),
@@ -184,13 +196,13 @@ def _by_path(sets: Sequence[SodSet], roots: Sequence[Path | str]) -> dict[str, S
 
 
 def _claim(output: Path, overwrite: bool) -> None:
-    old = [*output.glob("shard_*.tar"), *output.glob(INDEX_FILE)]
-    if old and not overwrite:
-        raise InputError(
-            f"{output}: holds a pack, or a part of one; give --overwrite or another --output"
-        )
-    for path in old:
-        path.unlink()
+    if _old_files(output) and not overwrite:
+        raise InputError(f"{output}: holds a pack: give --overwrite or another --output")
+
+
+def _old_files(output: Path) -> list[Path]:
+    """The index first: shards without one are no pack."""
+    return [*output.glob(INDEX_FILE), *output.glob("shard_*.tar")]
 
 
 def _every_kth(triplets: Sequence[Triplet], options: PackOptions, path: str) -> tuple[Triplet, ...]:

@@ -41,7 +41,11 @@ def test_a_hidden_modality_gives_other_maps_and_is_recorded(run_folder, scenes, 
 
 def test_a_list_of_other_images_is_refused(run_folder, scenes, tmp_path):
     weights = ["--weights", run_folder / "weights.safetensors", "--output", tmp_path / "maps"]
-    for text, word in (("SAMPLES/nothing\n", "nothing"), ("OTHER/x\n", "no image of these sets")):
+    for text, word in (
+        ("SAMPLES/nothing\n", "nothing"),
+        ("OTHER/x\n", "no image of these sets"),
+        ("alone\n", "'alone' is no SET/STEM"),
+    ):
         (tmp_path / "list.txt").write_text(text)
         common = ["--data", scenes, "--images", tmp_path / "list.txt"]
         assert word in error_line(run_tool("test", *common, *weights))
