@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from mutualformer_sod.errors import InputError, Stopped
 
@@ -63,6 +64,24 @@ def run(main: Callable[[], int | None]) -> None:
         print(f"\n{program}: interrupted", file=sys.stderr)
         status = EXIT_INTERRUPTED
     sys.exit(status)
+
+
+def parse_fields(assignments: list[str]) -> dict[str, Any]:
+    """``["epsilon=0.5", "share=true"]`` -> a dictionary with typed values, for ``--set``."""
+    fields = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals:
+            raise InputError(f"--set {assignment!r}: give FIELD=VALUE, for example epsilon=0.5")
+        if name == "preset":
+            raise InputError(f"--set {assignment!r}: choose the preset with --preset")
+        if name in fields:
+            raise InputError(f"--set {assignment!r}: {name} is given twice")
+        try:
+            fields[name] = json.loads(text)
+        except json.JSONDecodeError:
+            fields[name] = text
+    return fields
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import sys
 from pathlib import Path
@@ -62,7 +61,7 @@ def main() -> None:
     ):
         if value is not None and value < least:
             raise InputError(f"{flag} {value} is not usable: give {least} or more")
-    fields = parse_fields(args.fields)
+    fields = cli.parse_fields(args.fields)
     if args.weights and fields:
         raise InputError("--set does not go with --weights: they bring their configuration along")
     if args.weights and not args.weights.endswith(".safetensors"):
@@ -100,20 +99,6 @@ def main() -> None:
         chosen = {"size": size, "batch_size": args.batch_size, "amp": settings.amp}
         chosen |= {"compile": args.compile, "rounds": args.rounds, "fields": fields}
         write_json(args.json, {"machine": machine, "settings": chosen, "results": results})
-
-
-def parse_fields(assignments: list[str]) -> dict[str, Any]:
-    """``["epsilon=0.5", "share=true"]`` -> a dictionary with typed values."""
-    fields = {}
-    for assignment in assignments:
-        name, equals, text = assignment.partition("=")
-        if not equals:
-            raise InputError(f"--set {assignment!r}: give FIELD=VALUE, for example epsilon=0.5")
-        try:
-            fields[name] = json.loads(text)
-        except json.JSONDecodeError:
-            fields[name] = text
-    return fields
 
 
 def print_table(results: list[dict[str, Any]], batch_size: int) -> None:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mutualformer_sod import cli, list_presets
 from mutualformer_sod.config import LOSSES, field_owners
-from mutualformer_sod.errors import InputError
 from mutualformer_sod.training_config import (
     AMP,
     CACHES,
@@ -178,27 +175,9 @@ def add_options(group: argparse._ArgumentGroup, options: dict[str, tuple[type, s
         )
 
 
-def parse_fields(assignments: list[str]) -> dict[str, Any]:
-    """``["epsilon=0.5", "share=true"]`` -> a dictionary with typed values."""
-    fields = {}
-    for assignment in assignments:
-        name, equals, text = assignment.partition("=")
-        if not equals:
-            raise InputError(f"--set {assignment!r}: give FIELD=VALUE, for example epsilon=0.5")
-        if name == "preset":
-            raise InputError(f"--set {assignment!r}: choose the preset with --preset")
-        if name in fields:
-            raise InputError(f"--set {assignment!r}: {name} is given twice")
-        try:
-            fields[name] = json.loads(text)
-        except json.JSONDecodeError:
-            fields[name] = text
-    return fields
-
-
 def main() -> None:
     args = vars(make_parser().parse_args())
-    resume, overrides = args.pop("resume"), parse_fields(args.pop("fields"))
+    resume, overrides = args.pop("resume"), cli.parse_fields(args.pop("fields"))
     recipe = args.pop("recipe", None)
     if recipe is None:
         args.setdefault("preset", "small")

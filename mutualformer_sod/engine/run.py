@@ -21,11 +21,10 @@ from mutualformer_sod.engine.optim import freeze_encoder, make_optimizer
 from mutualformer_sod.engine.run_folder import CHECKPOINTS
 from mutualformer_sod.engine.sampler import updates_per_epoch
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.inference import autocast, pick_amp
 from mutualformer_sod.models import build_model
 from mutualformer_sod.models.weights import load_unique_state, unique_state
 from mutualformer_sod.training_config import TrainConfig
-
-AMP_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Run:
@@ -65,6 +64,8 @@ class Run:
             self.model.encoder.set_grad_checkpointing()
         self.optimizer = make_optimizer(self.model, config)
         self.amp = pick_amp(config.amp, device)
+        if self.amp == "fp16" and device.type == "cpu":
+            raise InputError("--amp fp16 is for training on CUDA devices: give bf16 or off")
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.amp == "fp16")
         self.ema = Ema(self.model, config.ema_decay) if config.ema_decay else None
         self.global_batch = global_batch
@@ -107,9 +108,7 @@ class Run:
 
     def precision(self) -> contextlib.AbstractContextManager:
         """Automatic mixed precision, or nothing."""
-        if self.amp == "off":
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, dtype=AMP_DTYPES[self.amp])
+        return autocast(self.device, self.amp)
 
     def place(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """rgb, depth, has_depth and gt of a batch on the device, one modality hidden if wanted."""
@@ -193,19 +192,6 @@ class Run:
         self.best = dict(state["best"])
         self.log_lines = state["log_lines"]
         _restore_rng_states(state["rng"], self.device)
-
-
-def pick_amp(name: str, device: torch.device) -> str:
-    """ "off", "bf16" or "fp16" for an ``--amp`` flag; "auto" is bf16 on CUDA devices that have it.
-
-    Raises:
-        InputError: fp16 on a CPU, which has no use for it.
-    """
-    if name == "auto":
-        return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "off"
-    if name == "fp16" and device.type == "cpu":
-        raise InputError("--amp fp16 is for CUDA devices: give bf16 or off on a CPU")
-    return name
 
 
 def _rng_states(device: torch.device) -> dict[str, Any]:
