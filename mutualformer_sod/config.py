@@ -8,54 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
-import numbers
 from dataclasses import dataclass, field
 from typing import Any
 
+from mutualformer_sod.config_checks import check, check_types
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.fusion_config import IN_ENCODER, FusionConfig
 
-FORMS = ("released", "paper")
-AFFINITIES = ("sum", "mean")
-INITIALS = ("identity", "affinity")
-ATTENTIONS = ("auto", "dense", "tiled")
-FUSIONS = ("mutualformer",)
 STEMS = ("patch", "conv", "hybrid")
 DEPTH_RULES = ("minmax", "range", "percentile")
 LOSSES = ("weighted", "f3net-released")
-
-
-def _check(condition: bool, name: str, value: object, want: str) -> None:
-    if not condition:
-        raise InputError(f"{name}={value!r} is not usable: give {want}")
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-_TYPES = {  # of the model's fields, by annotation: what is accepted, and its name in messages
-    "str": (lambda value: isinstance(value, str), "a word"),
-    "bool": (lambda value: isinstance(value, bool), "true or false"),
-    "int": (_is_whole, "a whole number"),
-    "float": (
-        lambda value: (_is_whole(value) or isinstance(value, float)) and math.isfinite(value),
-        "a number",
-    ),
-    "tuple[int, ...]": (
-        lambda value: isinstance(value, tuple | list) and all(map(_is_whole, value)),
-        "a list of whole numbers, for example [3, 6, 9, 12]",
-    ),
-}
-
-
-def _check_types(part: object) -> None:
-    """Values come from command lines and files: a wrong type must not get to the arithmetic."""
-    for item in dataclasses.fields(part):
-        if item.type in _TYPES:
-            accepted, want = _TYPES[item.type]
-            value = getattr(part, item.name)
-            _check(accepted(value), item.name, value, want)
 
 
 @dataclass(frozen=True)
@@ -73,93 +35,25 @@ class EncoderConfig:
     stem_blocks: int = 1  # hybrid stem: residual blocks a stride, from 4 on
 
     def __post_init__(self) -> None:
-        _check_types(self)
+        check_types(self)
         object.__setattr__(self, "taps", tuple(self.taps))
-        _check(
+        check(
             len(self.taps) > 0 and self.taps[0] >= 1 and list(self.taps) == sorted(set(self.taps)),
             "taps",
             self.taps,
             "increasing block numbers counted from 1, for example (3, 6, 9, 12)",
         )
-        _check(self.stem in STEMS, "stem", self.stem, f"one of {', '.join(STEMS)}")
-        _check(
+        check(self.stem in STEMS, "stem", self.stem, f"one of {', '.join(STEMS)}")
+        check(
             0 <= self.encoder_drop_path < 1, "encoder_drop_path", self.encoder_drop_path, "[0, 1)"
         )
-        _check(  # half of it at stride 2, in groups of 8 channels
+        check(  # half of it at stride 2, in groups of 8 channels
             self.stem_width > 0 and self.stem_width % 16 == 0,
             "stem_width",
             self.stem_width,
             "a positive multiple of 16",
         )
-        _check(self.stem_blocks >= 0, "stem_blocks", self.stem_blocks, "0 or more")
-
-
-@dataclass(frozen=True)
-class FusionConfig:
-    """The MutualFormer stack (IJCV 2024, Fig. 2); READ and CHOSEN parts are named in the README."""
-
-    fusion: str = "mutualformer"
-    dim: int = 256  # width of the projected tokens and of the fused stream
-    num_heads: int = 8
-    blocks_per_tap: int = 1
-    mlp_ratio: float = 4.0
-    qkv_bias: bool = True
-    drop_path: float = 0.0
-    form: str = "released"
-    epsilon: float = 0.6
-    steps: int = 1
-    affinity: str = "sum"
-    initial: str = "identity"
-    attention: str = "auto"  # affinities whole ("dense") or in row tiles ("tiled"): same results
-    attention_stride: int = 32  # hierarchical encoders: levels this coarse get attention
-    fine_width: int = 64  # width of the finer levels, fused by concat + conv
-
-    def __post_init__(self) -> None:
-        _check_types(self)
-        _check(self.fusion in FUSIONS, "fusion", self.fusion, f"one of {', '.join(FUSIONS)}")
-        _check(
-            self.dim > 0 and self.num_heads > 0 and self.dim % self.num_heads == 0,
-            "dim",
-            self.dim,
-            f"a positive multiple of num_heads={self.num_heads}",
-        )
-        _check(self.blocks_per_tap >= 1, "blocks_per_tap", self.blocks_per_tap, "1 or more")
-        _check(
-            int(self.dim * self.mlp_ratio) >= 1,
-            "mlp_ratio",
-            self.mlp_ratio,
-            "a positive number that makes the MLP at least one channel wide",
-        )
-        _check(0 <= self.drop_path < 1, "drop_path", self.drop_path, "a number in [0, 1)")
-        _check(self.attention_stride >= 1, "attention_stride", self.attention_stride, "1 or more")
-        _check(
-            self.fine_width >= 8 and self.fine_width % 8 == 0,
-            "fine_width",
-            self.fine_width,
-            "a positive multiple of 8",
-        )
-        check_cross_diffusion(self.form, self.epsilon, self.steps, self.affinity)
-        for name, choices in (("initial", INITIALS), ("attention", ATTENTIONS)):
-            value = getattr(self, name)
-            _check(value in choices, name, value, f"one of {', '.join(choices)}")
-
-
-def check_cross_diffusion(form: str, epsilon: float, steps: int, affinity: str) -> None:
-    """Raise InputError (a ValueError) unless these are legal cross-diffusion settings."""
-    _check(form in FORMS, "form", form, f"one of {', '.join(FORMS)}")
-    _check(affinity in AFFINITIES, "affinity", affinity, f"one of {', '.join(AFFINITIES)}")
-    _check(
-        isinstance(epsilon, numbers.Real) and 0 < epsilon < 1,
-        "epsilon",
-        epsilon,
-        "a number strictly between 0 and 1",
-    )
-    _check(
-        isinstance(steps, numbers.Integral) and not isinstance(steps, bool) and steps >= 1,
-        "steps",
-        steps,
-        "a whole number, 1 or more",
-    )
+        check(self.stem_blocks >= 0, "stem_blocks", self.stem_blocks, "0 or more")
 
 
 @dataclass(frozen=True)
@@ -173,14 +67,14 @@ class DecoderConfig:
     side_heads: int = 3  # stages under deep supervision, from the last but one towards coarse
 
     def __post_init__(self) -> None:
-        _check_types(self)
-        _check(self.finest in (1, 2), "finest", self.finest, "1 or 2")
-        _check(self.stage_convs >= 1, "stage_convs", self.stage_convs, "1 or more")
-        _check(self.side_heads >= 0, "side_heads", self.side_heads, "0 or more")
+        check_types(self)
+        check(self.finest in (1, 2), "finest", self.finest, "1 or 2")
+        check(self.stage_convs >= 1, "stage_convs", self.stage_convs, "1 or more")
+        check(self.side_heads >= 0, "side_heads", self.side_heads, "0 or more")
         # Normalised in groups of 8 channels; the stage at stride 4 has half the decoder's width.
         for name, multiple in (("decoder_width", 16), ("detail_width", 8)):
             value = getattr(self, name)
-            _check(value > 0 and value % multiple == 0, name, value, f"a multiple of {multiple}")
+            check(value > 0 and value % multiple == 0, name, value, f"a multiple of {multiple}")
 
 
 @dataclass(frozen=True)
@@ -195,11 +89,14 @@ class ModelConfig:
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
 
     def __post_init__(self) -> None:
-        _check_types(self)
-        _check(self.image_size >= 32, "image_size", self.image_size, "32 pixels or more")
-        _check(
-            self.depth_rule in DEPTH_RULES, "depth_rule", self.depth_rule, ", ".join(DEPTH_RULES)
-        )
+        check_types(self)
+        check(self.image_size >= 32, "image_size", self.image_size, "32 pixels or more")
+        check(self.depth_rule in DEPTH_RULES, "depth_rule", self.depth_rule, ", ".join(DEPTH_RULES))
+        if self.fusion.in_encoder and not self.encoder.share:
+            raise InputError(
+                f"share=False: {self.fusion.fusion} acts inside an encoder that both modalities "
+                "share: leave share out, or give share=true"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain dictionary, ready for JSON."""
@@ -279,6 +176,8 @@ def make_config(preset: str = "small", **overrides: Any) -> ModelConfig:
             close = difflib.get_close_matches(name, owners, n=3) or sorted(owners)
             raise InputError(f"unknown model option {name!r}: did you mean {', '.join(close)}?")
         parts[owners[name]][name] = value
+    if overrides.get("fusion") in IN_ENCODER:
+        parts["encoder"].setdefault("share", True)
     replaced = {
         part: dataclasses.replace(getattr(config, part), **values)
         for part, values in parts.items()

@@ -6,6 +6,9 @@ the mean of the losses of its parts, weighted by their sizes: distributed traini
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -136,12 +139,14 @@ def detector_losses(
     loss: str = "weighted",
     ssim_weight: float = 0.0,
     boundary_weight: float = 0.0,
+    streams: Mapping[str, tuple[Tensor, list[Tensor]]] = MappingProxyType({}),
 ) -> dict[str, Tensor]:
     """All losses of one training step by name; ``total`` is their weighted sum.
 
     Deep supervision: the outputs, ``logits`` first and then ``side_logits`` from fine to coarse,
     weigh 1, 1/2, 1/4, 1/8; coarse ones are upsampled to the ground truth's size. The SSIM and
-    boundary terms are of ``logits`` alone.
+    boundary terms are of ``logits`` alone. Every stream of an ensemble adds the loss of its own
+    outputs, likewise.
 
     Args:
         logits: (B, 1, H, W) float.
@@ -151,18 +156,21 @@ def detector_losses(
         loss: see ``structure_loss``.
         ssim_weight: weight of ``ssim_loss`` in the total; 0 leaves it out.
         boundary_weight: weight of ``boundary_loss`` in the total; 0 leaves it out.
+        streams: (logits, side logits) of each stream of an ensemble, by name.
 
     Returns:
-        Scalars: "structure", "side_1" and so on, "ssim", "boundary" (each unweighted, without
+        Scalars: "structure", "side_1" and so on, the same of a stream with its name before
+        ("rgb_structure"), "ssim", "boundary" (each unweighted, without
         gradient), the extra losses, and "total", which alone carries the gradient.
     """
     weight = border_weight(gt)
-    losses = {"structure": structure_loss(logits, gt, weight, loss)}
-    total = losses["structure"]
-    for level, side in enumerate(side_logits, start=1):
-        full = F.interpolate(side, size=gt.shape[-2:], mode="bilinear", align_corners=False)
-        losses[f"side_{level}"] = structure_loss(full, gt, weight, loss)
-        total = total + losses[f"side_{level}"] / 2**level
+    losses, total = {}, 0.0
+    outputs = {"": (logits, side_logits)} | {f"{name}_": pair for name, pair in streams.items()}
+    for prefix, (full, sides) in outputs.items():
+        for level, output in enumerate((full, *sides)):
+            name = prefix + (f"side_{level}" if level else "structure")
+            losses[name] = structure_loss(_upsample(output, gt), gt, weight, loss)
+            total = total + losses[name] / 2**level
     if ssim_weight:
         losses["ssim"] = ssim_loss(logits, gt)
         total = total + ssim_weight * losses["ssim"]
@@ -184,6 +192,12 @@ def mean_absolute_error(logits: Tensor, gt: Tensor) -> Tensor:
 def _check_shapes(logits: Tensor, gt: Tensor) -> None:
     if logits.shape != gt.shape:
         raise InputError(f"logits {tuple(logits.shape)} and gt {tuple(gt.shape)} must agree")
+
+
+def _upsample(logits: Tensor, gt: Tensor) -> Tensor:
+    if logits.shape[-2:] == gt.shape[-2:]:
+        return logits
+    return F.interpolate(logits, size=gt.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def _filter(maps: Tensor, window: Tensor) -> Tensor:

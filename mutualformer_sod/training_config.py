@@ -78,6 +78,7 @@ class TrainConfig:
     seed: int = 0
     device: str = "auto"
     pretrained: str | None = None  # "imagenet" for timm's weights, or a file
+    init_weights: str | None = None  # a weights file of this project, for the encoder's start
     weights_dtype: str = "float32"  # of the weights file at the end; "float16" halves it
     checkpoint_minutes: float = 10.0  # a checkpoint at least this often, not only every epoch
     checkpoint_steps: int | None = None  # and every so many updates

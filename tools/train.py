@@ -146,6 +146,12 @@ def make_parser() -> cli.Parser:
         help="backbone weights: imagenet (timm's hub), or a file",
     )
     model.add_argument(
+        "--init-weights",
+        default=argparse.SUPPRESS,
+        metavar="FILE",
+        help="weights of ours (weights.safetensors), of which the encoder takes its own",
+    )
+    model.add_argument(
         "--set",
         nargs="+",
         default=[],

@@ -110,6 +110,7 @@ class TrainingData:
             "invent_depth": config.invent_depth,
             "seed": config.seed,
             "pretrained": config.pretrained,
+            "init_weights": config.init_weights,
         }
 
 

@@ -49,7 +49,7 @@ from mutualformer_sod.engine.update import update_weights
 from mutualformer_sod.engine.validate import validate
 from mutualformer_sod.errors import InputError, Stopped
 from mutualformer_sod.files import replacing
-from mutualformer_sod.models.weights import load_unique_state, save_weights
+from mutualformer_sod.models.weights import load_encoder, load_unique_state, save_weights
 from mutualformer_sod.training_config import TrainConfig
 
 
@@ -115,6 +115,8 @@ def _train(
     run = Run(config, overrides, images, global_batch, data.fingerprint, device, pretrained)
     if state is not None:
         run.restore(state, output)
+    elif config.init_weights:
+        load_encoder(run.model, Path(config.init_weights))
     # All have looked at the folder before the first one writes to it, and have seen the same.
     if len(set(gather((run.epoch, run.step, run.checkpoints, run.fingerprint)))) > 1:
         raise InputError(
@@ -218,12 +220,16 @@ class _Loop:
         record: dict[str, Any] = {
             "epoch": run.epoch + 1,
             "lr": max(group["lr"] for group in run.optimizer.param_groups),
-            "train": {name: value / run.images for name, value in run.sums.items()},
+            "train": {},
             "grad_norm": run.grad_norms / run.updates_per_epoch,
             "seconds": round(run.seconds, 2),
             "images_per_second": round(run.images / run.seconds, 2),
             "peak_memory_mb": round(peak_memory(run.device) / 2**20),
         }
+        for name, value in run.sums.items():
+            kind, slash, statistic = name.partition("/")
+            part = record.setdefault(kind, {}) if slash else record["train"]
+            part[statistic or name] = value / run.images
         score = -float(run.epoch)  # without validation the last epoch is the one to release
         if self.data.val is not None:
             scores = validate(run, self.data.val, self.stop)

@@ -27,9 +27,11 @@ from mutualformer_sod.engine.run import Run
 from mutualformer_sod.engine.sampler import MicroBatch
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.losses import detector_losses
+from mutualformer_sod.models.detector import DetectorOutput
 from mutualformer_sod.training_config import TrainConfig
 
 LEAST_SCALE = 2.0**-14  # of fp16's losses, below which no gradient is finite any more
+STATISTICS = "statistics/"
 GROWTH_SHARE = 0.8  # of the run, after which progressive training has reached the full size
 
 
@@ -38,7 +40,8 @@ class Update:
     """What came of one update, the same on every process.
 
     Attributes:
-        losses: by name, mean over the update's images.
+        losses: by name, mean over the update's images; what else the fusion says has ``STATISTICS``
+            before its name.
         grad_norm: L2 norm of the gradient before clipping.
         requests: the largest value of each request over the processes.
     """
@@ -128,17 +131,21 @@ def _losses(run: Run, batch: dict[str, Any], size: tuple[int, int]) -> dict[str,
     keys = torch.cat((batch["key"], own)).to(run.device, non_blocking=True)
     with run.precision():
         output = run.network(rgb, depth, has_depth, keys)
-    sides = [side.float() for side in output.side_logits]
     config = run.config
-    return detector_losses(
-        output.logits.float(),
-        sides,
+    losses = detector_losses(
+        *_float(output),
         output.extra_losses,
         gt,
         config.loss,
         ssim_weight=config.ssim_weight,
         boundary_weight=config.boundary_weight,
+        streams={name: _float(stream) for name, stream in output.streams.items()},
     )
+    return losses | {STATISTICS + name: value for name, value in output.statistics.items()}
+
+
+def _float(output: DetectorOutput) -> tuple[Tensor, list[Tensor]]:
+    return output.logits.float(), [side.float() for side in output.side_logits]
 
 
 def training_size(

@@ -56,17 +56,21 @@ class Decoder(nn.Module):
         """Decode.
 
         Args:
-            fused_maps: (B, C_l, h_l, w_l) float, shallow to deep.
+            fused_maps: (B, C_l, h_l, w_l) float, shallow to deep; or k B of them, k streams of
+                the same images one after the other, which see the same detail.
             rgb: (B, 3, H, W) float, normalised.
             depth: (B, 1, H, W) float, normalised; zero where absent.
             has_depth: (B, 1, H, W) float, 1 where the depth is real.
 
         Returns:
-            Logits (B, 1, H, W), and in training mode ``config.side_heads`` side logits
-            (B, 1, h, w) from fine to coarse, in eval mode an empty list.
+            Logits (k B, 1, H, W), and in training mode ``config.side_heads`` side logits
+            (k B, 1, h, w) from fine to coarse, in eval mode an empty list.
         """
         height, width = rgb.shape[-2:]
         details = self.detail(torch.cat((rgb, depth, has_depth), dim=1))
+        streams = len(fused_maps[0]) // len(rgb)
+        if streams > 1:
+            details = {stride: x.repeat(streams, 1, 1, 1) for stride, x in details.items()}
         laterals = iter(zip(self.laterals, reversed(fused_maps), strict=True))
         features: Tensor | None = None
         outputs: list[Tensor] = []

@@ -16,7 +16,8 @@ from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.decoder import Decoder
 from mutualformer_sod.models.drop_path import replace_drop_path, set_drop_path_keys
 from mutualformer_sod.models.encoder import TwoStreamEncoder, resize
-from mutualformer_sod.models.fusion.mutualformer import MutualFormerFusion
+from mutualformer_sod.models.fusion.build import build_fusion
+from mutualformer_sod.models.fusion.streams import pick
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -31,15 +32,24 @@ class DetectorOutput:
         logits: (B, 1, H, W) float at input size.
         side_logits: (B, 1, h, w) float, fine to coarse, for deep supervision.
         extra_losses: losses that a fusion brings along, scalar tensors by name.
+        statistics: what a fusion says about itself, scalar tensors by name.
+        streams: with the head "ensemble", what either stream says alone, "rgb" and "depth";
+            ``logits`` then trains the streams' weights and nothing else, and has no sides.
     """
 
     logits: Tensor
     side_logits: list[Tensor]
     extra_losses: dict[str, Tensor] = field(default_factory=dict)
+    statistics: dict[str, Tensor] = field(default_factory=dict)
+    streams: dict[str, DetectorOutput] = field(default_factory=dict)
 
 
 class SaliencyDetector(nn.Module):
     """RGB-D salient object detector (MutualFormer, IJCV 2024; encoder and decoder CHOSEN).
+
+    ``config.fusion`` puts another method in MutualFormer's place; encoder and decoder stay. With
+    its head "ensemble" the shared decoder decodes both streams, and their logits are added with the
+    weights softmax(alpha) (TokenFusion, CVPR 2022).
 
     Args:
         config: see ``config.ModelConfig``.
@@ -51,9 +61,9 @@ class SaliencyDetector(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = TwoStreamEncoder(config.encoder, config.image_size, pretrained)
-        channels, strides = self.encoder.channels, self.encoder.strides
-        self.fusion = MutualFormerFusion(config.fusion, channels, strides)
+        self.fusion = build_fusion(config.fusion, self.encoder)
         self.decoder = Decoder(config.decoder, self.fusion.channels, self.fusion.strides)
+        self.alpha = nn.Parameter(torch.zeros(2)) if config.fusion.is_ensemble else None
         self.no_depth = nn.Parameter(torch.full((1, 1, NO_DEPTH_GRID, NO_DEPTH_GRID), 0.5))
         mean = torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
         std = torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
@@ -90,7 +100,9 @@ class SaliencyDetector(nn.Module):
         rgb = (rgb - self.mean) / self.std
         encoder_depth, rows = self._encoder_depth(rgb, depth, has_depth)
         if self.training:
-            self._hand_out_keys(keys, has_depth, rows is None)
+            self._hand_out_keys(keys, has_depth, rows)
+        if self.encoder.is_joint:
+            encoder_depth, rows = pick(encoder_depth, rows), None
         with self._attention_kernel(rgb):
             rgb_taps, depth_taps = self.encoder(rgb, encoder_depth)
             fused_maps = self.fusion(rgb_taps, depth_taps, rows)
@@ -101,18 +113,41 @@ class SaliencyDetector(nn.Module):
             # Every parameter takes part in every step, as DistributedDataParallel demands, also
             # where all images have depth.
             logits = logits + 0 * self.no_depth.sum()
-        return DetectorOutput(logits, side_logits) if self.training else logits
+        extra_losses, statistics = self.fusion.report()
+        output = DetectorOutput(logits, side_logits)
+        if self.alpha is not None:
+            output = self._ensemble(logits, side_logits)
+            statistics["rgb_weight"] = self.alpha.detach().softmax(0)[0]
+        output.extra_losses, output.statistics = extra_losses, statistics
+        return output if self.training else output.logits
 
-    def _hand_out_keys(self, keys: Tensor | None, has_depth: Tensor | None, all_real: bool) -> None:
+    def _ensemble(self, logits: Tensor, side_logits: list[Tensor]) -> DetectorOutput:
+        """Average both streams' logits (2B, 1, H, W), the streams detached."""
+        halves = [[part.chunk(2)[stream] for part in (logits, *side_logits)] for stream in (0, 1)]
+        streams = {
+            name: DetectorOutput(own, sides)
+            for name, (own, *sides) in zip(("rgb", "depth"), halves, strict=True)
+        }
+        rgb_weight, depth_weight = self.alpha.softmax(0).unbind(0)
+        rgb_logits, depth_logits = (stream.logits.detach() for stream in streams.values())
+        joint = rgb_weight * rgb_logits + depth_weight * depth_logits
+        return DetectorOutput(joint, [], streams=streams)
+
+    def _hand_out_keys(
+        self, keys: Tensor | None, has_depth: Tensor | None, rows: Tensor | None
+    ) -> None:
         """Give stochastic depth the keys of what each stream is about to see."""
         rgb_keys = depth_keys = None
         if keys is not None:
             rgb_keys, learned_key = keys[:-1], keys[-1:]
             real_keys = rgb_keys[:0] if has_depth is None else rgb_keys[has_depth]
-            depth_keys = rgb_keys if all_real else torch.cat((real_keys, learned_key))
+            depth_keys = rgb_keys if rows is None else torch.cat((real_keys, learned_key))
+        self.fusion.keys = rgb_keys
+        set_drop_path_keys(self.fusion, rgb_keys)
+        if self.encoder.is_joint and keys is not None:  # both go through the rgb stream's blocks
+            rgb_keys = torch.cat((rgb_keys, pick(depth_keys, rows)))
         set_drop_path_keys(self.encoder.rgb_stream, rgb_keys)
         set_drop_path_keys(self.encoder.depth_stream, depth_keys)
-        set_drop_path_keys(self.fusion, rgb_keys)
 
     def _attention_kernel(self, image: Tensor) -> AbstractContextManager:
         """Plain matrix products for attention where a CPU trains.

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from mutualformer_sod.config import EncoderConfig
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import load_torch_file
+from mutualformer_sod.models.seam import NORMS, Seam
 from mutualformer_sod.models.stem import HybridStem, conv_stem
 
 Taps = list[Tensor]  # (B, C_l, h_l, w_l) each, from the shallowest tap to the deepest
 
 _TOKEN_MODELS = (VisionTransformer, Eva)  # give their taps as tokens; some timm models do not
-_NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
 
 
 class TwoStreamEncoder(nn.Module):
@@ -38,6 +38,7 @@ class TwoStreamEncoder(nn.Module):
         channels: C_l of each tap.
         strides: pixels a cell of each tap.
         recomputes: whether activations are recomputed in the backward pass.
+        is_joint: whether a fusion method acts inside, so that both modalities go in lock-step.
     """
 
     def __init__(
@@ -50,18 +51,32 @@ class TwoStreamEncoder(nn.Module):
             _share_all_but_norms(self.rgb_stream, self.depth_stream)
         self.channels = self.rgb_stream.channels
         self.strides = self.rgb_stream.strides
-        self.recomputes = False
+        self.recomputes = self.is_joint = False
+
+    def open_seam(self, fusion: str) -> Seam:
+        """The place in which a fusion method may act; see ``seam.Seam``.
+
+        Raises:
+            InputError: this backbone has no such place.
+        """
+        seam = Seam(self.rgb_stream.body, self.depth_stream.body, fusion)
+        self.is_joint = True
+        return seam
 
     def forward(self, rgb: Tensor, depth: Tensor) -> tuple[Taps, Taps]:
         """Encode both modalities.
 
         Args:
             rgb: (B, 3, H, W) float, normalised; H and W multiples of the coarsest stride.
-            depth: (D, 3, H, W) float, normalised: the distinct maps, D = B or fewer.
+            depth: (D, 3, H, W) float, normalised: the distinct maps, D = B or fewer; D = B where
+                the encoder ``is_joint``.
 
         Returns:
             The taps of each stream, (B, C_l, h_l, w_l) and (D, C_l, h_l, w_l), shallow to deep.
         """
+        if self.is_joint:
+            pairs = [tap.chunk(2) for tap in self.rgb_stream(torch.cat((rgb, depth)))]
+            return [rgb_tap for rgb_tap, _ in pairs], [depth_tap for _, depth_tap in pairs]
         return self.rgb_stream(rgb), self.depth_stream(depth)
 
     def set_grad_checkpointing(self) -> None:
@@ -262,7 +277,7 @@ def read_backbone_weights(path: Path) -> dict[str, Tensor]:
 def _share_all_but_norms(source: nn.Module, target: nn.Module) -> None:
     """Make every parameter of ``target`` the one of ``source``, normalisation layers excepted."""
     for module, twin in zip(source.modules(), target.modules(), strict=True):
-        if isinstance(module, _NORMS):
+        if isinstance(module, NORMS):
             continue
         for name, parameter in module.named_parameters(recurse=False):
             setattr(twin, name, parameter)

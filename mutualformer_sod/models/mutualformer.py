@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from timm.layers import Mlp
 from torch import Tensor, nn
 
-from mutualformer_sod.config import ATTENTIONS, INITIALS, check_cross_diffusion
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.fusion_config import ATTENTIONS, CROSSINGS, INITIALS, check_cross_diffusion
 from mutualformer_sod.models.affinity import cross_diffusion_attention
 from mutualformer_sod.models.drop_path import DropPath
 
@@ -32,6 +32,9 @@ class MutualFormerBlock(nn.Module):
         drop_path: stochastic depth rate of the two residual branches.
         form, epsilon, steps, affinity, initial: see ``affinity.cross_diffusion``.
         attention: see ``affinity.cross_diffusion_attention``.
+        cross: "diffusion", or an ablation: plain cross-"attention" softmax(q_r k_d^T / sqrt(d)) V_d
+            (and the reverse) in its place, or "none", self-attention of either modality alone.
+        fused_attention: False leaves out the self-attention over the fused stream.
 
     Raises:
         InputError (a ValueError): an option is not legal.
@@ -50,6 +53,8 @@ class MutualFormerBlock(nn.Module):
         affinity: str = "sum",
         initial: str = "identity",
         attention: str = "auto",
+        cross: str = "diffusion",
+        fused_attention: bool = True,
     ) -> None:
         super().__init__()
         if dim < 1 or num_heads < 1 or dim % num_heads:
@@ -64,6 +69,9 @@ class MutualFormerBlock(nn.Module):
             raise InputError(f"initial={initial!r}: give one of {', '.join(INITIALS)}")
         if attention not in ATTENTIONS:
             raise InputError(f"attention={attention!r}: give one of {', '.join(ATTENTIONS)}")
+        if cross not in CROSSINGS:
+            raise InputError(f"cross={cross!r}: give one of {', '.join(CROSSINGS)}")
+        self.cross = cross
         self.dim = dim
         self.num_heads = num_heads
         self.diffusion = {
@@ -75,14 +83,17 @@ class MutualFormerBlock(nn.Module):
             "attention": attention,
         }
         self.modality_norm = nn.LayerNorm(2 * dim)
-        self.fused_norm = nn.LayerNorm(dim)
         self.rgb_qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.depth_qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
-        self.fused_qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
-        self.rgb_aggregate = nn.Linear(2 * dim, dim)
-        self.depth_aggregate = nn.Linear(2 * dim, dim)
+        joined = dim if cross == "none" else 2 * dim
+        self.rgb_aggregate = nn.Linear(joined, dim)
+        self.depth_aggregate = nn.Linear(joined, dim)
         self.joint_aggregate = nn.Linear(2 * dim, dim)
-        self.fused_proj = nn.Linear(dim, dim)
+        self.fused_attention = fused_attention
+        if fused_attention:
+            self.fused_norm = nn.LayerNorm(dim)
+            self.fused_qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+            self.fused_proj = nn.Linear(dim, dim)
         self.drop_path = DropPath(drop_path)
         self.mlp_drop_path = DropPath(drop_path)
         self.mlp_norm = nn.LayerNorm(dim)
@@ -109,18 +120,30 @@ class MutualFormerBlock(nn.Module):
                 f"(B, N, {self.dim})"
             )
         rgb, depth = self.modality_norm(modality_tokens).chunk(2, dim=-1)
-        update = self._fused_self_attention(self.fused_norm(fused_tokens))
-        update = update + self._modality_attention(rgb, depth)
+        update = self._modality_attention(rgb, depth)
+        if self.fused_attention:
+            update = self._fused_self_attention(self.fused_norm(fused_tokens)) + update
         fused_tokens = fused_tokens + self.drop_path(update)
         return fused_tokens + self.mlp_drop_path(self.mlp(self.mlp_norm(fused_tokens)))
 
     def _modality_attention(self, rgb: Tensor, depth: Tensor) -> Tensor:
         """Self-attention, cross-diffusion and aggregation: (B, N, C) twice -> (B, N, C)."""
-        rgb_own, depth_own, rgb_cross, depth_cross = cross_diffusion_attention(
-            self._heads(self.rgb_qkv(rgb)), self._heads(self.depth_qkv(depth)), **self.diffusion
-        )
-        rgb_joined = self.rgb_aggregate(_merge(rgb_own, rgb_cross))
-        depth_joined = self.depth_aggregate(_merge(depth_own, depth_cross))
+        rgb_heads, depth_heads = self._heads(self.rgb_qkv(rgb)), self._heads(self.depth_qkv(depth))
+        if self.cross == "diffusion":
+            rgb_own, depth_own, *crossed = cross_diffusion_attention(
+                rgb_heads, depth_heads, **self.diffusion
+            )
+        else:
+            rgb_own = F.scaled_dot_product_attention(*rgb_heads)
+            depth_own = F.scaled_dot_product_attention(*depth_heads)
+            crossed = []
+        if self.cross == "attention":
+            crossed = [
+                F.scaled_dot_product_attention(rgb_heads[0], *depth_heads[1:]),
+                F.scaled_dot_product_attention(depth_heads[0], *rgb_heads[1:]),
+            ]
+        rgb_joined = self.rgb_aggregate(_merge(rgb_own, *crossed[:1]))
+        depth_joined = self.depth_aggregate(_merge(depth_own, *crossed[1:]))
         return self.joint_aggregate(torch.cat((rgb_joined, depth_joined), dim=-1))
 
     def _fused_self_attention(self, fused: Tensor) -> Tensor:

@@ -159,6 +159,35 @@ def load_weights(path: Path, preset: str | None = None) -> tuple[SaliencyDetecto
     return model.eval(), protocol
 
 
+def load_encoder(model: SaliencyDetector, path: Path) -> None:
+    """Start a model's encoder from the one in a weights file, whatever fusion that had.
+
+    Where the file was trained without depth, its depth stream's normalisation layers have seen
+    nothing, and those of rgb are taken for both; likewise where it has one stream's weights alone.
+
+    Raises:
+        InputError: unreadable file, or an encoder of another shape.
+    """
+    _, protocol = read_metadata(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise InputError(f"{path}: {error}: take a whole copy") from error
+    rgb_only = protocol.get("modality") == "rgb"
+    own = {n: t for n, t in unique_state(model).items() if n.startswith("encoder.")}
+    with torch.no_grad():
+        for name, tensor in own.items():
+            twin = name.replace("encoder.depth_stream.", "encoder.rgb_stream.", 1)
+            source = stored.get(twin) if rgb_only else stored.get(name, stored.get(twin))
+            if source is None or source.shape != tensor.shape:
+                raise InputError(
+                    f"--init-weights {path}: its encoder does not fit this model ({name!r}): give "
+                    "weights of the same preset"
+                )
+            tensor.copy_(source)
+
+
 def file_sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
     digest = hashlib.sha256()  # hashlib.file_digest needs Python 3.11

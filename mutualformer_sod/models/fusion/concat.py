@@ -1,0 +1,34 @@
+"""Joint attention over the concatenated tokens of both modalities."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mutualformer_sod.fusion_config import FusionConfig
+from mutualformer_sod.models.fusion.streams import Fusion
+from mutualformer_sod.models.seam import Seam
+
+
+class ConcatFusion(Fusion):
+    """All tokens of both modalities attend to each other, in every block of the shared encoder.
+
+    A learned modality embedding is added before the first block; attention runs over the joint
+    sequence of 2N tokens (prefix tokens included), the rest of a block over each modality's own.
+    """
+
+    joint_attention = True
+
+    def __init__(
+        self, config: FusionConfig, channels: list[int], strides: list[int], seam: Seam
+    ) -> None:
+        super().__init__(config, channels, strides)
+        self.modality_embed = nn.Parameter(torch.zeros(2, seam.dim))
+        nn.init.trunc_normal_(self.modality_embed, std=0.02)
+        self.hooks = {"input": self.embed}
+
+    def embed(self, layer: int, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
+        """Mark whose tokens these are, before the first block: (B, N, C) twice -> the same."""
+        if layer > 0:
+            return rgb, depth
+        return rgb + self.modality_embed[0], depth + self.modality_embed[1]

@@ -1,0 +1,167 @@
+"""What all fusions have in common: the taps of two streams in, maps for the decoder out."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.fusion_config import FusionConfig
+
+
+class Fusion(nn.Module):
+    """Taps of two streams -> maps for the decoder, one a tap.
+
+    Taps of stride ``config.attention_stride`` or more, and all taps of a plain ViT, are attended:
+    their tokens are projected to ``config.dim`` and given to ``mix``, which is what a method at the
+    taps overrides. Finer taps are fused by convolutions, in every method alike.
+
+    The head "merge" adds a projection of either stream: one fused map. The head "ensemble" keeps
+    the streams apart, as one batch of 2B maps, rgb first.
+
+    Args:
+        config: see ``FusionConfig``.
+        channels, strides: of the encoder's taps, shallow to deep.
+
+    Attributes:
+        channels, strides: of the maps, one for each tap.
+        attended: which taps are attended.
+        keys: (B,) int64 in training, one for each image, for what a method draws; None to draw
+            from torch's generator.
+
+    Raises:
+        InputError: no tap is coarse enough.
+    """
+
+    def __init__(self, config: FusionConfig, channels: list[int], strides: list[int]) -> None:
+        super().__init__()
+        self.config = config
+        self.attended = attended_taps(config.attention_stride, strides)
+        self.channels = [config.dim if a else config.fine_width for a in self.attended]
+        self.strides = strides
+        self.keys: Tensor | None = None
+        self.fine = nn.ModuleList()
+        self.rgb_proj, self.depth_proj = nn.ModuleList(), nn.ModuleList()
+        for width, attended in zip(channels, self.attended, strict=True):
+            if attended:
+                self.rgb_proj.append(nn.Linear(width, config.dim))
+                self.depth_proj.append(nn.Linear(width, config.dim))
+            else:
+                fine = StreamConv if config.is_ensemble else ConcatConv
+                self.fine.append(fine(width, config.fine_width))
+
+    def forward(
+        self, rgb_taps: list[Tensor], depth_taps: list[Tensor], rows: Tensor | None = None
+    ) -> list[Tensor]:
+        """Fuse tap by tap.
+
+        Args:
+            rgb_taps: (B, C_l, h_l, w_l) float each, shallow to deep.
+            depth_taps: (D, C_l, h_l, w_l) each.
+            rows: (B,) integers, which depth map belongs to each image; None where D = B.
+
+        Returns:
+            Maps (B, ``channels[l]``, h_l, w_l), or (2B, ...) with the head "ensemble".
+        """
+        maps: list[Tensor] = []
+        fine = iter(self.fine)
+        level = 0
+        for rgb, depth, attended in zip(rgb_taps, depth_taps, self.attended, strict=True):
+            if not attended:
+                maps.append(next(fine)(rgb, depth, rows))
+                continue
+            rgb_tokens = self.rgb_proj[level](tokens_of(rgb))
+            depth_tokens = pick(self.depth_proj[level](tokens_of(depth)), rows)
+            streams = self.mix(level, rgb_tokens, depth_tokens)
+            joined = torch.cat(streams) if self.config.is_ensemble else streams[0] + streams[1]
+            maps.append(map_of(joined, rgb.shape[-2:]))
+            level += 1
+        return maps
+
+    def mix(self, level: int, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
+        """Let the streams meet at the attended tap ``level``: (B, N, C) twice -> the same."""
+        return rgb, depth
+
+    def report(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """What came of the batch just seen; forgets it.
+
+        Returns:
+            Losses by name, weighted, and what else is worth logging; each a mean over the images.
+        """
+        return {}, {}
+
+
+class ConcatConv(nn.Module):
+    """Reduce each modality by a 1x1 convolution, concatenate, mix by a 3x3 convolution."""
+
+    def __init__(self, width: int, out: int) -> None:
+        super().__init__()
+        self.rgb_reduce = nn.Conv2d(width, out, 1)
+        self.depth_reduce = nn.Conv2d(width, out, 1)
+        self.mix = _conv(2 * out, out)
+
+    def forward(self, rgb: Tensor, depth: Tensor, rows: Tensor | None = None) -> Tensor:
+        """(B, C, h, w) and (D, C, h, w), of which image b takes ``rows[b]`` -> (B, out, h, w)."""
+        conv, *rest = self.mix
+        # The convolution of a concatenation is a sum: depth's share is computed D times, not B.
+        rgb_kernel, depth_kernel = conv.weight.chunk(2, dim=1)
+        mixed = F.conv2d(self.rgb_reduce(rgb), rgb_kernel, padding=1)
+        shared = F.conv2d(self.depth_reduce(depth), depth_kernel, padding=1)
+        mixed = mixed + pick(shared, rows)
+        for layer in rest:
+            mixed = layer(mixed)
+        return mixed
+
+
+class StreamConv(nn.Module):
+    """As ``ConcatConv``, but the modalities stay apart: (2B, out, h, w), rgb first."""
+
+    def __init__(self, width: int, out: int) -> None:
+        super().__init__()
+        self.rgb_reduce = nn.Conv2d(width, out, 1)
+        self.depth_reduce = nn.Conv2d(width, out, 1)
+        self.mix = _conv(out, out)
+
+    def forward(self, rgb: Tensor, depth: Tensor, rows: Tensor | None = None) -> Tensor:
+        """(B, C, h, w) and (D, C, h, w), of which image b takes ``rows[b]`` -> (2B, out, h, w)."""
+        depth = pick(self.depth_reduce(depth), rows)
+        return self.mix(torch.cat((self.rgb_reduce(rgb), depth)))
+
+
+def attended_taps(attention_stride: int, strides: list[int]) -> list[bool]:
+    """Which taps are attended: those this coarse, all of a plain ViT, one stride alone."""
+    plain = len(set(strides)) == 1
+    attended = [plain or stride >= attention_stride for stride in strides]
+    if not any(attended):
+        raise InputError(
+            f"attention_stride={attention_stride}: the backbone's coarsest stride is "
+            f"{max(strides)}; give that or less"
+        )
+    if len({s for s, chosen in zip(strides, attended, strict=True) if chosen}) > 1:
+        # MutualFormer's blocks exchange one fused stream, hence one grid: the coarsest.
+        attended = [stride == max(strides) for stride in strides]
+    return attended
+
+
+def pick(items: Tensor, rows: Tensor | None) -> Tensor:
+    """The item of each image: (D, ...) -> (B, ...); a single one is spread without a copy."""
+    if rows is None:
+        return items
+    return items.expand(len(rows), *items.shape[1:]) if len(items) == 1 else items[rows]
+
+
+def tokens_of(feature_map: Tensor) -> Tensor:
+    """(B, C, h, w) -> (B, h w, C)."""
+    return feature_map.flatten(2).transpose(1, 2)
+
+
+def map_of(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+    """(B, h w, C) -> (B, C, h, w)."""
+    return tokens.transpose(1, 2).unflatten(2, grid)
+
+
+def _conv(channels: int, out: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, out, 3, padding=1, bias=False), nn.GroupNorm(8, out), nn.GELU()
+    )

@@ -1,0 +1,117 @@
+"""TokenFusion: tokens that say little are replaced by their partners (Wang et al., CVPR 2022).
+
+A small net scores every token, s in (0, 1); the mean score is pulled towards 0 by an L1 penalty.
+The paper and its released code differ, ``config.score_on`` chooses:
+
+    "output" (code)   O = proj(MSA(LN X));  Z_m = s_m O_m;
+                      Z'_m = Z_m where s_m >= theta, else Z_m';  X_m <- X_m + Z'_m
+    "input" (paper)   X_m <- X_m where s_m >= theta, else X_m';  then a block whose attention
+                      sees s_m LN(X_m)
+
+The penalty is a mean here; the released code's sum makes its weight depend on image and batch size.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import Tensor, nn
+
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.fusion_config import FusionConfig
+from mutualformer_sod.models.drop_path import DRAW_BITS, keyed_draws
+from mutualformer_sod.models.fusion.streams import Fusion
+from mutualformer_sod.models.seam import Seam
+
+BLOCKS_PER_NET = 3
+
+
+class TokenFusion(Fusion):
+    """Token exchange in every block of the shared encoder.
+
+    ``config.exchange`` "random" and "full" are the controls: which tokens are exchanged is drawn
+    (one pattern for all images in eval mode), or all of them are.
+    """
+
+    joint_attention = False
+
+    def __init__(
+        self, config: FusionConfig, channels: list[int], strides: list[int], seam: Seam
+    ) -> None:
+        super().__init__(config, channels, strides)
+        if config.realign and not seam.has_position:
+            raise InputError("realign=True: this backbone has no position embedding to add again")
+        self.group = 1 if config.per_block else BLOCKS_PER_NET
+        nets = -(-seam.depth // self.group)
+        self.rgb_scores = nn.ModuleList(score_net(seam.dim) for _ in range(nets))
+        self.depth_scores = nn.ModuleList(score_net(seam.dim) for _ in range(nets))
+        self._seam = seam
+        # Of the batch at hand, by layer: (2, B, N), rgb first.
+        self._scores: dict[int, Tensor] = {}
+        self._kept: dict[int, Tensor] = {}
+        self.hooks = {"input": self.score}
+        if config.score_on == "output":
+            self.hooks["projection"] = self.scale_and_exchange
+        else:
+            self.hooks["norm"] = self.scale
+
+    def score(self, layer: int, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
+        """Score a block's tokens; exchange them already with ``score_on="input"``."""
+        if self.config.realign and layer > 0:
+            position = self._seam.position()  # no gradient
+            rgb, depth = rgb + position, depth + position
+        nets = self.rgb_scores[layer // self.group], self.depth_scores[layer // self.group]
+        with torch.autocast(rgb.device.type, enabled=False):
+            logits = torch.stack((nets[0](rgb.float()), nets[1](depth.float())))
+        scores = logits.softmax(dim=-1)[..., 0]
+        self._scores[layer] = scores
+        self._kept[layer] = self._decide(layer, scores.detach())
+        if self.config.score_on == "input":
+            return self._exchange(layer, rgb, depth)
+        return rgb, depth
+
+    def scale(self, layer: int, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
+        """Weigh tokens by their scores: (B, N, C) twice -> the same."""
+        rgb_score, depth_score = self._scores[layer].to(rgb.dtype).unsqueeze(-1).unbind(0)
+        return rgb * rgb_score, depth * depth_score
+
+    def scale_and_exchange(self, layer: int, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
+        """What attention gives to each token, weighed, and swapped where it says little."""
+        return self._exchange(layer, *self.scale(layer, rgb, depth))
+
+    def report(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """``sparsity``: weighted mean score; ``exchange_ratio``: share of tokens exchanged."""
+        score = torch.stack([scores.mean() for scores in self._scores.values()]).mean()
+        kept = torch.stack([kept.float().mean() for kept in self._kept.values()]).mean()
+        self._scores, self._kept = {}, {}
+        return {"sparsity": self.config.sparsity * score}, {"exchange_ratio": 1 - kept}
+
+    def _exchange(self, layer: int, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
+        rgb_kept, depth_kept = self._kept[layer].unsqueeze(-1).unbind(0)
+        return torch.where(rgb_kept, rgb, depth), torch.where(depth_kept, depth, rgb)
+
+    def _decide(self, layer: int, scores: Tensor) -> Tensor:
+        """Which tokens stay: (2, B, N) bool."""
+        if self.config.exchange == "scores":
+            return scores >= self.config.theta
+        if self.config.exchange == "full":
+            return torch.zeros_like(scores, dtype=torch.bool)
+        _, batch, count = scores.shape
+        if self.training and self.keys is None:
+            return torch.rand_like(scores) >= self.config.exchange_ratio
+        keys = torch.zeros(batch, dtype=torch.int64, device=scores.device)
+        if self.training:
+            keys = self.keys
+        indices = torch.arange(2 * count, device=scores.device) + (layer + 1) * 2**32
+        draws = keyed_draws(keys, indices).unflatten(0, (2, count))  # (2, N, B)
+        return (draws >= round(self.config.exchange_ratio * 2**DRAW_BITS)).mT
+
+
+def score_net(dim: int) -> nn.Sequential:
+    """LN, then Linear layers of widths C, C/2, C/4 with GELU between, and 2 logits a token."""
+    widths = (dim, dim, dim // 2, dim // 4)
+    layers: list[nn.Module] = [nn.LayerNorm(dim)]
+    for width, out in itertools.pairwise(widths):
+        layers += [nn.Linear(width, out), nn.GELU()]
+    return nn.Sequential(*layers, nn.Linear(widths[-1], 2))
