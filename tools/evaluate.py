@@ -27,7 +27,7 @@ from mutualformer_sod.report.curves import check_plotting, plot_curves, save_cur
 from mutualformer_sod.report.files import write_results
 from mutualformer_sod.report.per_image import per_image_file, read_pair
 from mutualformer_sod.report.remarks import complaints, row_marks
-from mutualformer_sod.report.results import Results
+from mutualformer_sod.report.results import Results, scoring_protocol
 from mutualformer_sod.report.tables import COLUMNS, DEFAULT_COLUMNS, check_columns, check_digits
 
 EPILOG = """\
@@ -299,12 +299,7 @@ def print_comparison(args: argparse.Namespace, cells: list[Cell]) -> None:
 def protocol_of(args: argparse.Namespace, cells: list[Cell]) -> dict:
     """How the scores were computed, and how the maps were made where their run.json says so."""
     training = {c.folder.method: training_protocol(args.maps / c.folder.method) for c in cells}
-    return {
-        "normalize": not args.no_normalize,
-        "thresholds": 256,
-        "aggregation": "curves averaged over the images, then maximum or mean",
-        "resize": "8-bit maps to the ground truth's size, bilinear",
-        "version": __version__,
+    return scoring_protocol(__version__, not args.no_normalize) | {
         "resized": {f"{c.folder.method}/{c.folder.set_name}": len(c.resized) for c in cells},
         "training": {method: text for method, text in training.items() if text is not None},
     }

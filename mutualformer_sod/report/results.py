@@ -18,6 +18,22 @@ SHARED_PROTOCOL = ("normalize", "thresholds", "aggregation", "resize", "version"
 Scores = dict[str, float]
 
 
+def scoring_protocol(version: str, normalize: bool = True) -> dict:
+    """How scores are computed here: what `SHARED_PROTOCOL` names.
+
+    Args:
+        version: of this package.
+        normalize: whether each map is stretched to its own minimum and maximum.
+    """
+    return {
+        "normalize": normalize,
+        "thresholds": 256,
+        "aggregation": "curves averaged over the images, then maximum or mean",
+        "resize": "8-bit maps to the ground truth's size, bilinear",
+        "version": version,
+    }
+
+
 @dataclass
 class Results:
     """Scores by method and set, how they were computed, and what has to be said about them.

@@ -32,6 +32,10 @@ ALLOWED = {
         *("models", "data", "losses", "metrics", "inference"),
     },
     "report": {"metrics"},
+    "comparison": {
+        *("", "cli", "config", "fusion_config", "training_config"),
+        *("models", "data", "metrics", "inference", "engine", "report"),
+    },
 }
 TORCH_FREE = [
     "mutualformer_sod",
@@ -47,6 +51,8 @@ TORCH_FREE = [
     "mutualformer_sod.data.samples",
     "mutualformer_sod.metrics.evaluator",
     "mutualformer_sod.report.tables",
+    "mutualformer_sod.comparison.collect",
+    "mutualformer_sod.comparison.schedule",
 ]
 
 

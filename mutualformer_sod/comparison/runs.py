@@ -1,0 +1,184 @@
+"""One run of a comparison from training to scores, and what a network costs; both need torch."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import mutualformer_sod
+from mutualformer_sod.comparison.collect import last_statistics
+from mutualformer_sod.comparison.data import find_sets, groups_of
+from mutualformer_sod.comparison.plan import SCORES_FILE, Job, Options, job_of, train_config
+from mutualformer_sod.comparison.variants import Variant
+from mutualformer_sod.config import make_config
+from mutualformer_sod.data.depth import decide_encodings
+from mutualformer_sod.data.layout import SodSet, canonical_name
+from mutualformer_sod.engine.run_folder import CHECKPOINTS, CONFIG_FILE, WEIGHTS_FILE
+from mutualformer_sod.engine.speed import Contestant, Settings, count_macs
+from mutualformer_sod.engine.test import map_sets
+from mutualformer_sod.engine.train import train
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.files import write_json
+from mutualformer_sod.inference import Predictor, pick_device
+from mutualformer_sod.metrics.evaluator import Evaluator
+from mutualformer_sod.metrics.folder import find_map_folder, name_list
+from mutualformer_sod.metrics.scoring import Outcome, score_set
+from mutualformer_sod.models.cpu import optimise_for_cpu
+from mutualformer_sod.models.weights import file_sha256, load_weights
+from mutualformer_sod.report.per_image import per_image_file
+from mutualformer_sod.report.results import Results, scoring_protocol, write_text
+
+MAPS = "maps"
+_ROUNDS, _WARM_UP = 9, 2
+
+
+def do_run(
+    output: Path, job: Job, options: Options, data: dict[str, Any], resources: dict[str, Any]
+) -> None:
+    """Train a variant, map the test images, score the maps; goes on where it was interrupted.
+
+    The checkpoints are removed at the end: the weights stay.
+
+    Args:
+        output: the folder of the comparison.
+        job: the run.
+        options: of the comparison.
+        data: as ``prepare_data`` gave it.
+        resources: "device" and "workers", which change no result.
+
+    Raises:
+        InputError: as training, testing and scoring raise it.
+        Stopped: SIGTERM or Ctrl-C came while training; the run was saved.
+    """
+    resources = resources | {"cache_dir": str(output / "cache")}
+    config = train_config(options, job, data["train"], resources)
+    train(config, _overrides(output, job, options), resume="last")
+    weights = job.folder / WEIGHTS_FILE
+    model, protocol = load_weights(weights)
+    sets = find_sets(data["test"], "test")
+    provenance = {
+        "weights_sha256": file_sha256(weights),
+        "config": model.config.to_dict(),
+        "protocol": protocol,
+    }
+    map_sets(
+        Predictor(model, None, resources["device"], options.amp, protocol["modality"]),
+        sets,
+        decide_encodings(sets, data["test"]["near"]),
+        job.folder / MAPS,
+        provenance,
+        batch_size=options.batch_size,
+        overwrite=True,  # the folder is this run's own
+    )
+    score_maps(job, sets, protocol)
+    shutil.rmtree(job.folder / CHECKPOINTS, ignore_errors=True)
+
+
+def score_maps(job: Job, sets: Sequence[SodSet], training: dict[str, Any]) -> None:
+    """Score a run's maps, all together and group by group, as tools/evaluate.py would.
+
+    Raises:
+        InputError: a map is missing or unreadable.
+    """
+    evaluators: dict[str, Evaluator] = {}
+    resized = 0
+    with per_image_file(job.folder / Path(SCORES_FILE).parent / "per_image.csv") as per_image:
+        for item in sets:
+
+            def book(outcome: Outcome, name: str = item.name) -> None:
+                for image in outcome.scores.values():
+                    per_image.write(name, outcome.stem, job.variant.name, image.scores, image.flags)
+                    for group in groups_of(name, outcome.stem, len(sets)):
+                        evaluators.setdefault(group, Evaluator()).add(image)
+
+            gts = {triplet.stem: triplet.gt for triplet in item.triplets}
+            folder = find_map_folder(
+                job.folder, MAPS, item.name, gts, only_set=False, canonical_name=canonical_name
+            )
+            (cell,), _ = score_set([folder], gts, each=book)
+            if cell.problems:
+                raise InputError(
+                    f"{job.folder / MAPS / item.name}: {cell.problems} of {cell.expected} maps are "
+                    f"missing or unreadable: {name_list([*folder.missing, *cell.unreadable])}"
+                )
+            resized += len(cell.resized)
+    name = job.variant.name
+    protocol = scoring_protocol(mutualformer_sod.__version__) | {
+        "resized": {name: resized},
+        "training": {name: training},
+    }
+    results = Results(protocol)
+    for group, evaluator in evaluators.items():
+        results.add(name, group, evaluator.results(), ())
+    write_text(job.folder / SCORES_FILE, results.to_json())  # last: it marks a finished run
+
+
+def _overrides(output: Path, job: Job, options: Options) -> dict[str, Any]:
+    """The model's fields; a variant that matches another's exchange ratio takes it from its log."""
+    overrides = job.variant.overrides(options.fields)
+    if job.variant.matches is None:
+        return overrides
+    begun = job.folder / CONFIG_FILE
+    if begun.exists():  # what a run was begun with it goes on with
+        ratio = json.loads(begun.read_text(encoding="utf-8"))["model_overrides"]["exchange_ratio"]
+    else:
+        other = job_of(output, Variant(job.variant.matches), job.seed)
+        ratio = last_statistics(other.folder).get("exchange_ratio") if other.finished else None
+    if ratio is not None:
+        overrides["exchange_ratio"] = round(float(ratio), 4)
+    return overrides
+
+
+def measure_costs(path: Path, variants: Sequence[Variant], options: Options, device: str) -> None:
+    """Write parameters, MACs and images/s of every variant, timed in turn, as JSON.
+
+    Each is fed what it is tested with: the network of ``rgb_only`` gets no depth. Weights are
+    random: the cost does not depend on them.
+
+    Args:
+        path: of the file.
+        variants: what to measure.
+        options: of the comparison.
+        device: see ``pick_device``.
+    """
+    contestants = [_contestant(variant, options, pick_device(device)) for variant in variants]
+    times: list[list[float]] = [[] for _ in contestants]
+    for number in range(_WARM_UP + _ROUNDS):
+        for (contestant, _), seconds in zip(contestants, times, strict=True):
+            spent = contestant.run()
+            if number >= _WARM_UP:
+                seconds.append(spent)
+    costs = {
+        variant.name: {
+            "parameters": contestant.parameters,
+            "macs": macs,
+            "images_per_second": contestant.settings.batch_size / statistics.median(seconds),
+        }
+        for variant, (contestant, macs), seconds in zip(variants, contestants, times, strict=True)
+    }
+    on_cuda = pick_device(device).type == "cuda"
+    name = torch.cuda.get_device_name(pick_device(device)) if on_cuda else "CPU"
+    threads = "" if on_cuda else f", {torch.get_num_threads()} thread(s)"
+    size, amp = contestants[0][0].settings.size, contestants[0][0].settings.amp
+    how = f"{size} x {size}, batch 1, {name}{threads}, amp {amp}, median of {_ROUNDS} rounds"
+    write_json(path, {"how": how, "costs": costs})
+
+
+def _contestant(variant: Variant, options: Options, device: torch.device) -> tuple[Contestant, int]:
+    overrides = variant.overrides(options.fields)
+    size = options.size or make_config(options.preset, **overrides).image_size
+    # Plain first: products are counted before layers that no counter knows take their places.
+    settings = Settings(size, 1, str(device), overrides=overrides)
+    contestant = Contestant(f"plain:{options.preset}", settings, counted=False)
+    if variant.modality == "rgb":
+        del contestant.inputs[1:]
+    macs = count_macs(contestant.model, contestant.inputs)["total"]
+    if device.type == "cpu":
+        optimise_for_cpu(contestant.model)
+    return contestant, macs

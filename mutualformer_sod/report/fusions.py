@@ -1,0 +1,253 @@
+"""The table of a comparison of fusions: mean and spread over seeds, as Markdown, CSV and plot."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import io
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mutualformer_sod.files import replacing
+from mutualformer_sod.report.results import Scores, write_text
+from mutualformer_sod.report.tables import COLUMNS, Row, format_score, text_table
+
+MEASURES = ("s_measure", "max_f", "mean_f", "weighted_f", "max_e", "mean_e", "mae")
+EXCHANGE = "exchange_ratio"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One variant trained with one seed.
+
+    Attributes:
+        variant: its name.
+        seed: of the training.
+        scores: group of test images -> measure -> value, with "images" among the measures.
+        statistics: what the fusion logged at the last epoch.
+        seconds: of training.
+        commits: of the code that trained it.
+    """
+
+    variant: str
+    seed: int
+    scores: dict[str, Scores]
+    statistics: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    commits: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A variant on a group of test images, over its seeds.
+
+    Attributes:
+        mean: by measure; std: sample standard deviation (n - 1), empty for a single seed.
+        images: of the group.
+    """
+
+    group: str
+    variant: str
+    seeds: tuple[int, ...]
+    images: int
+    mean: Scores
+    std: Scores
+
+
+@dataclass(frozen=True)
+class FusionTable:
+    """Everything that the table shows.
+
+    Attributes:
+        trials: the finished runs.
+        meanings: variant -> what it is, in the order of the rows.
+        costs: variant -> "parameters", "macs" and "images_per_second"; some may be missing.
+        notes: lines that stand below the table.
+    """
+
+    trials: Sequence[Trial]
+    meanings: dict[str, str]
+    costs: dict[str, dict[str, float]] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+    @property
+    def groups(self) -> list[str]:
+        """Groups of test images, in their order of appearance."""
+        return list(dict.fromkeys(group for trial in self.trials for group in trial.scores))
+
+    def of(self, variant: str) -> list[Trial]:
+        """A variant's trials."""
+        return [trial for trial in self.trials if trial.variant == variant]
+
+    def summary(self, group: str, variant: str) -> Summary:
+        """A row: mean and standard deviation over the variant's seeds."""
+        trials = self.of(variant)
+        scores = [trial.scores[group] for trial in trials]
+        names = [name for name in COLUMNS if all(name in one for one in scores)]
+        mean = {name: statistics.fmean(one[name] for one in scores) for name in names}
+        std = {}
+        if len(scores) > 1:
+            std = {name: statistics.stdev(one[name] for one in scores) for name in names}
+        seeds = tuple(trial.seed for trial in trials)
+        return Summary(group, variant, seeds, int(scores[0]["images"]), mean, std)
+
+
+def write_fusions(folder: Path, table: FusionTable) -> str:
+    """Write fusions.md, fusions.csv, runs.csv and, with matplotlib, fusions.png.
+
+    Returns:
+        The means as a table for the screen, and the notes.
+    """
+    write_text(folder / "fusions.md", fusion_markdown(table))
+    write_text(folder / "fusions.csv", fusion_csv(table))
+    write_text(folder / "runs.csv", runs_csv(table))
+    notes = list(table.notes)
+    if importlib.util.find_spec("matplotlib") is None:
+        notes.append("No plot: it needs matplotlib (pip install 'mutualformer_sod[plot]').")
+    else:
+        plot_fusions(folder / "fusions.png", table)
+    summaries = [table.summary(group, name) for group in table.groups for name in table.meanings]
+    rows = [Row(s.group, f"{s.variant} x {len(s.seeds)}", s.mean, s.images) for s in summaries]
+    return "\n".join([text_table(rows, MEASURES), *notes])
+
+
+def fusion_markdown(table: FusionTable) -> str:
+    """The tables as Markdown: scores by group with costs, then all measures of each group."""
+    lines = [*_overview(table), ""]
+    for group in table.groups:
+        rows = [table.summary(group, variant) for variant in table.meanings]
+        heads = [f"{COLUMNS[name].title} {COLUMNS[name].arrow}" for name in MEASURES]
+        lines += [f"### {group}: {rows[0].images} images", ""]
+        body = [[f"`{row.variant}`", *(_spread(row, name) for name in MEASURES)] for row in rows]
+        lines += [*_markdown(["", *heads], body), ""]
+    lines += [f"- `{name}`: {meaning}" for name, meaning in table.meanings.items() if meaning]
+    lines += ["", *(f"{note}  " for note in [*_reading(table), *table.notes])]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _overview(table: FusionTable) -> list[str]:
+    first = table.groups[0]
+    heads = ["", "seeds", *(f"S ↑ {group}" for group in table.groups), f"MAE ↓ {first}"]
+    heads += ["params M", "GMACs", "images/s"]
+    exchange = any(EXCHANGE in trial.statistics for trial in table.trials)
+    body = []
+    for variant in table.meanings:
+        rows = [table.summary(group, variant) for group in table.groups]
+        cells = [f"`{variant}`", str(len(rows[0].seeds))]
+        cells += [_spread(row, "s_measure") for row in rows] + [_spread(rows[0], "mae")]
+        body.append(cells + _cost_cells(table.costs.get(variant, {})))
+        if exchange:
+            body[-1].append(_exchange_cell(table.of(variant)))
+    return _markdown([*heads, "exchanged"] if exchange else heads, body)
+
+
+def _cost_cells(cost: dict[str, float]) -> list[str]:
+    formats: tuple[tuple[str, Callable[[float], str]], ...] = (
+        ("parameters", lambda value: f"{value / 1e6:.2f}"),
+        ("macs", lambda value: f"{value / 1e9:.3g}"),
+        ("images_per_second", lambda value: f"{value:.3g}"),
+    )
+    return [text(cost[name]) if name in cost else "-" for name, text in formats]
+
+
+def _exchange_cell(trials: Sequence[Trial]) -> str:
+    shares = [100 * t.statistics[EXCHANGE] for t in trials if EXCHANGE in t.statistics]
+    if not shares:
+        return ""
+    spread = f" ± {statistics.stdev(shares):.1f}" if len(shares) > 1 else ""
+    return f"{statistics.fmean(shares):.1f}{spread} %"
+
+
+def _spread(row: Summary, measure: str) -> str:
+    """Mean ± standard deviation; the mean alone of a single seed."""
+    text = format_score(row.mean.get(measure))
+    return f"{text} ± {format_score(row.std[measure])}" if measure in row.std else text
+
+
+def _markdown(heads: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    ruler = [":--", *["--:"] * (len(heads) - 1)]
+    return [f"| {' | '.join(cells)} |" for cells in (heads, ruler, *body)]
+
+
+def _reading(table: FusionTable) -> list[str]:
+    """How the spreads are to be read; what can be said of them depends on the number of seeds."""
+    counts = sorted({len(table.of(variant)) for variant in table.meanings})
+    most = counts[-1]
+    seeds = str(most) if len(counts) == 1 else f"{counts[0]} to {most}"
+    if most == 1:
+        return ["One seed: how far another would be off is not known."]
+    from scipy.stats import chi2  # takes half a second to import
+
+    low, high = (((most - 1) / chi2.ppf(p, most - 1)) ** 0.5 for p in (0.975, 0.025))
+    return [
+        f"± is the standard deviation (n − 1) over {seeds} seeds. Of so few it is rough: of {most} "
+        f"normal scores the true one lies between {low:.2f} and {high:.1f} times it (95 %). It "
+        "tells the seeds apart, not the test images, which are the same for all."
+    ]
+
+
+def fusion_csv(table: FusionTable) -> str:
+    """One line a group and variant: mean and standard deviation of all measures, and the costs."""
+    names = [name for name in COLUMNS if name in table.summary(table.groups[0], _first(table)).mean]
+    costs = ("parameters", "macs", "images_per_second")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    scores = [f"{name}_{kind}" for name in names for kind in ("mean", "std")]
+    writer.writerow(["group", "images", "variant", "seeds", *scores, *costs, EXCHANGE])
+    for group in table.groups:
+        for variant in table.meanings:
+            row, cost = table.summary(group, variant), table.costs.get(variant, {})
+            values = [part.get(name, "") for name in names for part in (row.mean, row.std)]
+            shares = [t.statistics[EXCHANGE] for t in table.of(variant) if EXCHANGE in t.statistics]
+            values += [cost.get(name, "") for name in costs]
+            values.append(statistics.fmean(shares) if shares else "")
+            writer.writerow([group, row.images, variant, len(row.seeds), *values])
+    return text.getvalue() + "".join(f"# {note}\n" for note in table.notes)
+
+
+def runs_csv(table: FusionTable) -> str:
+    """One line a group, variant and seed: what the means are made of."""
+    names = [name for name in COLUMNS if name in table.summary(table.groups[0], _first(table)).mean]
+    said = list(dict.fromkeys(name for trial in table.trials for name in trial.statistics))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["group", "variant", "seed", *names, "training_seconds", *said])
+    for group in table.groups:
+        for trial in table.trials:
+            values = [trial.scores[group].get(name, "") for name in names]
+            values += [trial.seconds, *(trial.statistics.get(name, "") for name in said)]
+            writer.writerow([group, trial.variant, trial.seed, *values])
+    return text.getvalue()
+
+
+def _first(table: FusionTable) -> str:
+    return next(iter(table.meanings))
+
+
+def plot_fusions(path: Path, table: FusionTable) -> None:
+    """Draw the S-measure: a panel a group, a point a seed, a bar at the mean. Needs matplotlib."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    groups, variants = table.groups, list(table.meanings)
+    size = (2.2 + 2.3 * len(groups), 1.2 + 0.26 * len(variants))
+    figure, panels = plt.subplots(1, len(groups), figsize=size, sharey=True, layout="constrained")
+    for axes, group in zip([panels] if len(groups) == 1 else panels, groups, strict=True):
+        for height, variant in enumerate(variants):
+            points = [trial.scores[group]["s_measure"] for trial in table.of(variant)]
+            mean = statistics.fmean(points)
+            axes.plot(points, [height] * len(points), "o", color="#0072b2", alpha=0.6, ms=4)
+            axes.plot([mean], [height], "|", color="#d55e00", ms=12, mew=2)
+        axes.set_title(group, fontsize=9)
+        axes.grid(alpha=0.3)
+        axes.tick_params(labelsize=7)
+    axes.set_yticks(range(len(variants)), [name.replace("$", r"\$") for name in variants])
+    axes.invert_yaxis()
+    figure.supxlabel("S-measure: a point a seed, the bar is their mean", fontsize=8)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=150)
+    plt.close(figure)

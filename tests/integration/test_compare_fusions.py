@@ -1,0 +1,111 @@
+"""tools/compare_fusions.py as a user starts it: interrupted, gone on with, failing in part."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from tool_runs import ROOT, SMALL_MODEL, error_line, run_tool
+
+TABLES = ("fusions.csv", "runs.csv")
+TIMED = {"images_per_second", "training_seconds"}
+
+
+def arguments(output, *options):
+    """Two variants and two seeds of the cut-down model, on a few scenes."""
+    return [
+        *("--output", str(output), "--fusions", "mutualformer:steps=2", "rgb_only", "--seeds", "2"),
+        *("--scenes", "6", "--test-scenes", "3", "--epochs", "2", "--batch-size", "3"),
+        *("--size", "32", "--device", "cpu", *options, "--set", *SMALL_MODEL),
+    ]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A comparison that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("whole") / "comparison"
+    done = run_tool("compare_fusions", *arguments(folder, "--jobs", "2"))
+    assert done.status == 0, done.error
+    return folder
+
+
+def cells(path):
+    """A table's cells but for those that were timed."""
+    head, *lines = (line.split(",") for line in path.read_text().splitlines() if line[0] != "#")
+    kept = [i for i, name in enumerate(head) if name not in TIMED]
+    return [[line[i] for i in kept] for line in (head, *lines)]
+
+
+def test_every_run_leaves_weights_maps_and_scores(finished):
+    runs = sorted(path.relative_to(finished / "runs") for path in finished.glob("runs/*/*/"))
+    runs = [str(path) for path in runs if path.suffix != ".log"]
+    variants = ("mutualformer_steps=2", "rgb_only")
+    assert runs == [f"{name}/seed-{seed}" for name in variants for seed in (0, 1)]
+    for run in runs:
+        folder = finished / "runs" / run
+        assert (folder / "weights.safetensors").is_file()
+        assert len(list((folder / "maps" / "SAMPLES").glob("*.png"))) == 3
+        assert (folder / "scores" / "per_image.csv").read_text().count("\n") == 4
+        assert not (folder / "checkpoints").exists()
+
+
+def test_the_table_has_every_variant_on_every_kind_of_scene(finished):
+    head, *lines = cells(finished / "fusions.csv")
+    assert [line[:4] for line in lines] == [
+        [group, images, variant, "2"]
+        for group, images in (
+            *(("all", "3"), ("needs depth", "1")),
+            *(("needs colour", "1"), ("either", "1")),
+        )
+        for variant in ("mutualformer:steps=2", "rgb_only")
+    ]
+    assert int(lines[0][head.index("parameters")]) > int(lines[1][head.index("parameters")])
+    assert (finished / "fusions.md").read_text().startswith("|  | seeds | S ↑ all |")
+
+
+def test_an_interrupted_comparison_ends_as_the_whole_one(tmp_path, finished):
+    folder = tmp_path / "comparison"
+    command = [sys.executable, str(ROOT / "tools/compare_fusions.py"), *arguments(folder)]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    end = time.monotonic() + 100
+    # Within the second run: the first one is finished, the others are not.
+    while not list(folder.glob("runs/*/*/maps")) or len(list(folder.glob("runs/*/*/"))) < 2:
+        assert process.poll() is None and time.monotonic() < end, (tmp_path / "log").read_text()
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 128 + signal.SIGTERM, (tmp_path / "log").read_text()
+    finished_runs = list(folder.glob("runs/*/*/scores/scores.json"))
+    assert len(finished_runs) < 4
+    times = [path.stat().st_mtime_ns for path in finished_runs]
+    done = run_tool("compare_fusions", *arguments(folder))
+    assert done.status == 0, done.error
+    assert [path.stat().st_mtime_ns for path in finished_runs] == times
+    for name in TABLES:
+        assert cells(folder / name) == cells(finished / name)
+
+
+def test_the_report_is_made_anew(finished):
+    before = (finished / "fusions.csv").read_bytes()
+    (finished / "fusions.csv").unlink()
+    done = run_tool("compare_fusions", "--output", finished, "--report")
+    assert done.status == 0, done.error
+    assert (finished / "fusions.csv").read_bytes() == before
+
+
+def test_other_options_are_refused_in_one_line(finished):
+    done = run_tool("compare_fusions", *arguments(finished, "--lr", "0.5"))
+    assert "--lr 0.001" in error_line(done)
+
+
+def test_a_failed_run_is_told_and_the_status_is_1(tmp_path):
+    folder = tmp_path / "comparison"
+    # No such weights to the run, though a file is there.
+    (tmp_path / "x.safetensors").write_text("none")
+    options = ("--init-weights", str(tmp_path / "x.safetensors"), "--seeds", "1")
+    done = run_tool("compare_fusions", *arguments(folder, *options))
+    assert done.status == 1
+    assert done.error.count("FAILED") == 2
+    assert "Traceback" not in done.error
+    assert "x.safetensors" in done.error

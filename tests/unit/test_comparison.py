@@ -1,0 +1,430 @@
+"""A comparison of fusions: what is compared, on which images, and what its table says."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from mutualformer_sod.comparison import collect, data, plan, schedule
+from mutualformer_sod.comparison.plan import Job, Options
+from mutualformer_sod.comparison.variants import (
+    CONTROLS,
+    Variant,
+    check_variants,
+    parse_variants,
+)
+from mutualformer_sod.config import make_config
+from mutualformer_sod.data.layout import discover_sets
+from mutualformer_sod.data.samples import write_samples
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.fusion_config import FUSIONS
+from mutualformer_sod.report.fusions import (
+    FusionTable,
+    Trial,
+    fusion_csv,
+    fusion_markdown,
+    runs_csv,
+)
+
+MEASURES = ("s_measure", "max_f", "mean_f", "weighted_f", "max_e", "mean_e", "mae")
+
+
+def names(variants):
+    return [variant.name for variant in variants]
+
+
+# What is compared.
+
+
+def test_all_and_controls_stand_for_their_members():
+    assert names(parse_variants(["all"])) == list(FUSIONS)
+    assert set(names(parse_variants(["controls"]))) == set(CONTROLS)
+
+
+def test_a_variant_named_twice_is_compared_once():
+    assert names(parse_variants(["sum", "all", "sum"]))[0] == "sum"
+    assert len(parse_variants(["sum", "all", "sum"])) == len(FUSIONS)
+
+
+def test_an_own_variant_sets_its_fields():
+    (variant,) = parse_variants(["mutualformer:steps=2,taps=[1,2],form=paper,modality=rgb"])
+    assert variant.fields == {
+        "fusion": "mutualformer",
+        "steps": 2,
+        "taps": [1, 2],
+        "form": "paper",
+    }
+    assert variant.modality == "rgb"
+
+
+@pytest.mark.parametrize("variant", parse_variants(["all", "controls"]), ids=lambda v: v.name)
+def test_every_variant_shares_its_encoder(variant):
+    config = make_config("small", **variant.overrides({"epsilon": 0.5}))
+    assert config.encoder.share
+    assert config.fusion.fusion == variant.fields["fusion"]
+
+
+@pytest.mark.parametrize("control", CONTROLS.values(), ids=lambda v: v.name)
+def test_a_control_differs_from_its_fusion(control):
+    (fusion,) = parse_variants([control.fields["fusion"]])
+    own, other = (make_config("small", **v.overrides({})).fusion for v in (control, fusion))
+    if "head" in control.fields:  # which may be what "auto" stands for
+        assert own.is_ensemble != other.is_ensemble
+    assert (own, control.modality) != (other, fusion.modality)
+
+
+def test_what_is_matched_comes_before_what_matches_it():
+    order = names(parse_variants(["random_exchange", "sum", "token_fusion"]))
+    assert order == ["sum", "token_fusion", "random_exchange"]
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("late", "there are all, controls"),
+        ("sum:steps", "FIELD=VALUE"),
+        ("sum:share=false", "share cannot be set"),
+        ("sum:image_size=64", "--size"),
+        ("sum:modality=x", "both, rgb or depth"),
+    ],
+)
+def test_what_is_no_variant_is_named(name, part):
+    with pytest.raises(InputError, match=part):
+        parse_variants([name])
+
+
+def test_a_field_no_network_has_is_named_with_its_variant():
+    with pytest.raises(InputError, match=r"--fusions sum:setps=2: .*steps"):
+        check_variants(parse_variants(["sum:setps=2"]), "tiny", {})
+
+
+def test_one_folder_for_two_variants_is_refused():
+    with pytest.raises(InputError, match="share a folder"):
+        parse_variants(["sum:form=a:b", "sum:form=a b"])
+
+
+# The folder.
+
+
+def test_a_started_comparison_keeps_its_options(tmp_path):
+    options, variants = Options(fields={"dim": 32}), parse_variants(["sum"])
+    plan.claim_folder(tmp_path, options, variants, 2)
+    (tmp_path / plan.DATA_FILE).touch()
+    plan.claim_folder(tmp_path, options, variants, 2)
+    with pytest.raises(InputError, match=r"--lr 0\.001, now it is 0\.01"):
+        plan.claim_folder(tmp_path, Options(fields={"dim": 32}, lr=0.01), variants, 2)
+    with pytest.raises(InputError, match="--set dim=32, now it is"):
+        plan.claim_folder(tmp_path, Options(), variants, 2)
+
+
+def test_options_do_not_bind_before_the_data_were_found(tmp_path):
+    plan.claim_folder(tmp_path, Options(), [], 1)
+    plan.claim_folder(tmp_path, Options(epochs=2), [], 1)
+    assert plan.read_plan(tmp_path)["options"]["epochs"] == 2
+
+
+def test_fusions_and_seeds_may_be_added(tmp_path):
+    plan.claim_folder(tmp_path, Options(), parse_variants(["sum"]), 3)
+    plan.claim_folder(tmp_path, Options(), parse_variants(["concat"]), 1)
+    found = plan.read_plan(tmp_path)
+    assert (found["variants"], found["seeds"]) == (["sum", "concat"], 3)
+
+
+def test_a_folder_of_anything_else_is_refused(tmp_path):
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(InputError, match="not a comparison"), plan.alone_in(tmp_path):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_two_comparisons_do_not_share_a_folder(tmp_path):
+    with (
+        plan.alone_in(tmp_path),
+        pytest.raises(InputError, match="another process"),
+        plan.alone_in(tmp_path),
+    ):
+        pass
+
+
+def test_runs_are_done_seed_by_seed():
+    jobs = plan.jobs_of(Path("x"), parse_variants(["sum", "concat"]), 2)
+    assert [job.name for job in jobs] == [
+        *("sum seed 0", "concat seed 0"),
+        *("sum seed 1", "concat seed 1"),
+    ]
+
+
+def test_every_run_has_the_same_recipe_but_for_seed_modality_and_folder():
+    sources = {"data": ["d"], "sets": ["A"], "near": ["A=white"]}
+    jobs = plan.jobs_of(Path("x"), parse_variants(["sum", "depth_only", "gemini_fusion"]), 2)
+    configs = [vars(plan.train_config(Options(), job, sources, {})) for job in jobs]
+    differing = {name for c in configs for name in c if c[name] != configs[0][name]}
+    assert differing == {"seed", "modality", "output"}
+    assert configs[0]["holdout"] == 0
+
+
+# The images.
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    """Twelve scenes of two frames, as a camera numbers them."""
+    root = tmp_path_factory.mktemp("scenes")
+    write_samples(root, 24, 5, size=(64, 80))
+    for path in (root / "SAMPLES").rglob("scene_*.png"):
+        number = int(path.stem.split("_")[1])
+        path.rename(path.with_name(f"take{number // 2}_{number % 2}.png"))
+    (root / "SAMPLES" / "samples.json").unlink()
+    return root
+
+
+def stems(sources, split):
+    return {t.stem for item in data.find_sets(sources, split) for t in item.triplets}
+
+
+def test_a_split_keeps_scenes_together_and_shares_none(tmp_path, scenes):
+    found = data.prepare_data(tmp_path, Options(data=(str(scenes),), holdout=0.25))
+    train, test = stems(found["train"], "train"), stems(found["test"], "test")
+    assert len(train | test) == 24
+    assert found["test"]["images"] == {"SAMPLES": 6}
+    takes = [{stem.split("_")[0] for stem in part} for part in (train, test)]
+    assert not takes[0] & takes[1]
+
+
+def test_a_split_is_the_same_in_every_folder(tmp_path, scenes):
+    options = Options(data=(str(scenes),))
+    one, two = (data.prepare_data(tmp_path / name, options) for name in "ab")
+    assert stems(one["test"], "test") == stems(two["test"], "test")
+    assert one["fingerprint"] == two["fingerprint"]
+
+
+def test_training_copies_of_test_images_are_left_out(tmp_path, scenes):
+    options = Options(data=(str(scenes),))
+    first = data.prepare_data(tmp_path / "a", options)
+    twin = min(stems(first["test"], "test"))
+    copy = tmp_path / "copy"
+    for role in ("RGB", "depth", "GT"):
+        (copy / "SAMPLES" / role).mkdir(parents=True)
+        for path in (scenes / "SAMPLES" / role).iterdir():
+            (copy / "SAMPLES" / role / path.name).symlink_to(path)
+    left = min(stems(first["train"], "train"))
+    for role in ("RGB", "depth", "GT"):
+        path = copy / "SAMPLES" / role / f"{left}.png"
+        path.unlink()
+        path.write_bytes((scenes / "SAMPLES" / role / f"{twin}.png").read_bytes())
+    second = data.prepare_data(tmp_path / "b", Options(data=(str(copy),)))
+    assert left not in stems(second["train"], "train")
+    assert stems(second["test"], "test") == stems(first["test"], "test")
+
+
+def test_images_to_test_on_must_not_be_trained_on(tmp_path, scenes):
+    root = str(scenes)
+    with pytest.raises(InputError, match="24 of its images are training images"):
+        data.prepare_data(tmp_path, Options(data=(root,), test_data=(root,)))
+
+
+def test_changed_images_are_refused(tmp_path):
+    options = Options(scenes=3, test_scenes=3)
+    data.prepare_data(tmp_path, options)
+    data.prepare_data(tmp_path, options)
+    image = next((tmp_path / "scenes/test/SAMPLES/RGB").iterdir())
+    image.write_bytes(image.read_bytes() + b"x")
+    with pytest.raises(InputError, match="images changed"):
+        data.prepare_data(tmp_path, options)
+
+
+def test_generated_training_and_test_scenes_differ(tmp_path):
+    found = data.prepare_data(tmp_path, Options(scenes=3, test_scenes=3))
+    train, test = (discover_sets(found[part]["data"])[0].triplets[0] for part in ("train", "test"))
+    assert train.stem == test.stem
+    assert train.rgb.read_bytes() != test.rgb.read_bytes()
+
+
+def test_images_are_grouped_by_set_and_kind():
+    assert data.groups_of("SAMPLES", "scene_00001_colour", 1) == ["all", "needs colour"]
+    assert data.groups_of("UW", "frame_depth", 2) == ["all", "UW"]
+    assert data.groups_of("x/SAMPLES", "scene_00000_depth", 2) == [
+        *("all", "x/SAMPLES", "needs depth")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "flag"),
+    [
+        ({"holdout": 1.0}, "--holdout"),
+        ({"scenes": 1}, "--scenes"),
+        ({"sets": ("A",)}, "--sets"),
+        ({"test_data": ("A",)}, "--test-data"),
+        ({"init_weights": "/none"}, "--init-weights"),
+    ],
+)
+def test_unusable_options_name_their_flag(fields, flag):
+    with pytest.raises(InputError, match=flag):
+        Options(**fields)
+
+
+# The runs.
+
+
+def finish(job: Job, statistics=None, s=0.9):
+    """Leave what a finished run leaves."""
+    (job.folder / "scores").mkdir(parents=True)
+    protocol = dict.fromkeys(("normalize", "thresholds", "aggregation", "resize", "version"), "x")
+    scores = {"all": dict.fromkeys(MEASURES, s) | {"images": 3}}
+    results = {"protocol": protocol, "scores": {job.variant.name: scores}}
+    (job.folder / plan.SCORES_FILE).write_text(json.dumps(results))
+    line = {"seconds": 2.0, "statistics": statistics} if statistics else {"seconds": 2.0}
+    (job.folder / "log.jsonl").write_text(json.dumps({"seconds": 1.0}) + "\n" + json.dumps(line))
+    start = {"code": {"commit": "0123456789abcdef", "dirty": False}}
+    (job.folder / "starts.json").write_text(json.dumps([start, start]))
+
+
+def test_random_exchange_takes_over_the_ratio_of_the_same_seed(tmp_path):
+    from mutualformer_sod.comparison.runs import _overrides
+
+    finish(plan.job_of(tmp_path, Variant("token_fusion"), 1), {"exchange_ratio": 0.31237})
+    ratios = [
+        _overrides(tmp_path, plan.job_of(tmp_path, CONTROLS["random_exchange"], seed), Options())
+        for seed in (0, 1)
+    ]
+    assert [fields["exchange_ratio"] for fields in ratios] == [0.4, 0.3124]
+
+
+def test_a_begun_random_exchange_keeps_its_ratio(tmp_path):
+    from mutualformer_sod.comparison.runs import _overrides
+
+    job = plan.job_of(tmp_path, CONTROLS["random_exchange"], 0)
+    job.folder.mkdir(parents=True)
+    (job.folder / "config.json").write_text('{"model_overrides": {"exchange_ratio": 0.4}}')
+    finish(plan.job_of(tmp_path, Variant("token_fusion"), 0), {"exchange_ratio": 0.1})
+    assert _overrides(tmp_path, job, Options())["exchange_ratio"] == 0.4
+
+
+class Ended:
+    """Stands for a process that has ended."""
+
+    def __init__(self, sentinel, exitcode):
+        self.sentinel, self.exitcode = sentinel, exitcode
+
+    def join(self):
+        pass
+
+    terminate = join
+
+
+def do_jobs(monkeypatch, jobs, at_once=1, statuses=()):
+    """The order in which runs are started, and those that failed."""
+    started = []
+
+    def start(function, arguments, log, threads):
+        (name,) = arguments
+        started.append(name)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text("error: broken\n\n")
+        return Ended(len(started), dict(statuses).get(name, 0))
+
+    monkeypatch.setattr(schedule, "start", start)
+    monkeypatch.setattr(schedule, "wait", lambda sentinels: sentinels[:1])
+    failed = schedule.do_jobs(
+        jobs, "do_run", lambda job: (job.name,), at_once=at_once, say=lambda job, _: job.name
+    )
+    return started, failed
+
+
+def test_a_failed_run_does_not_stop_the_others(tmp_path, monkeypatch):
+    jobs = plan.jobs_of(tmp_path, parse_variants(["sum", "concat"]), 2)
+    started, failed = do_jobs(monkeypatch, jobs, 2, {"sum seed 0": 2})
+    assert len(started) == 4
+    assert list(failed) == ["sum seed 0"]
+    assert failed["sum seed 0"].startswith("error: broken (see ")
+
+
+def test_finished_runs_are_not_done_again(tmp_path, monkeypatch):
+    jobs = plan.jobs_of(tmp_path, parse_variants(["sum", "concat"]), 1)
+    finish(jobs[0])
+    assert do_jobs(monkeypatch, jobs)[0] == ["concat seed 0"]
+
+
+def test_what_matches_a_failed_run_is_not_done(tmp_path, monkeypatch):
+    jobs = plan.jobs_of(tmp_path, parse_variants(["token_fusion", "random_exchange"]), 2)
+    started, failed = do_jobs(monkeypatch, jobs, 4, {"token_fusion seed 0": -9})
+    assert "random_exchange seed 0" not in started
+    assert "SIGKILL" in failed["token_fusion seed 0"]
+    assert "token_fusion seed 0, which failed" in failed["random_exchange seed 0"]
+    assert started.index("random_exchange seed 1") > started.index("token_fusion seed 1")
+
+
+# The table.
+
+
+def test_finished_runs_are_collected_and_the_others_named(tmp_path):
+    variants = parse_variants(["sum", "token_fusion"])
+    plan.claim_folder(tmp_path, Options(), variants, 2)
+    sources = {"images": {"SAMPLES": 3}}
+    (tmp_path / plan.DATA_FILE).write_text(json.dumps({"train": sources, "test": sources}))
+    finish(plan.job_of(tmp_path, variants[1], 0), {"exchange_ratio": 0.25, "note": "x"})
+    table = collect.collect(tmp_path)
+    (trial,) = table.trials
+    assert (trial.variant, trial.seed, trial.seconds) == ("token_fusion", 0, 3.0)
+    assert trial.statistics == {"exchange_ratio": 0.25}
+    assert trial.commits == ("0123456789ab",)
+    assert "NOT FINISHED: sum seed 0, sum seed 1, token_fusion seed 1." in table.notes
+
+
+def test_no_finished_run_is_no_table(tmp_path):
+    plan.claim_folder(tmp_path, Options(), parse_variants(["sum"]), 1)
+    with pytest.raises(InputError, match="no run is finished"):
+        collect.collect(tmp_path)
+
+
+def table_of(**values):
+    """A table with these S of all images, by variant and seed."""
+    trials = [
+        Trial(
+            name,
+            seed,
+            {"all": dict.fromkeys(MEASURES, s) | {"images": 5}},
+            {"exchange_ratio": 0.3 + 0.1 * seed} if name == "token_fusion" else {},
+        )
+        for name, seeds in values.items()
+        for seed, s in enumerate(seeds)
+    ]
+    costs = {"sum": {"parameters": 1.5e6, "macs": 2e8, "images_per_second": 50.0}}
+    return FusionTable(trials, dict.fromkeys(values, ""), costs, ["Trained somehow."])
+
+
+def test_the_spread_is_the_sample_standard_deviation():
+    summary = table_of(sum=[0.7, 0.8, 0.9]).summary("all", "sum")
+    assert summary.mean["s_measure"] == pytest.approx(0.8)
+    assert summary.std["s_measure"] == pytest.approx(0.1)
+    assert (summary.seeds, summary.images) == ((0, 1, 2), 5)
+
+
+def test_markdown_shows_spreads_costs_and_ratios():
+    text = fusion_markdown(table_of(sum=[0.7, 0.8, 0.9], token_fusion=[0.5, 0.6, 0.7]))
+    assert "| `sum` | 3 | .800 ± .100 | .800 ± .100 | 1.50 | 0.2 | 50 |  |" in text
+    assert "| `token_fusion` | 3 | .600 ± .100 | .600 ± .100 | - | - | - | 40.0 ± 10.0 % |" in text
+    assert "over 3 seeds" in text
+    assert "between 0.52 and 6.3 times it" in text
+    assert "Trained somehow." in text
+
+
+def test_one_seed_has_no_spread():
+    text = fusion_markdown(table_of(sum=[0.7]))
+    assert "±" not in text
+    assert "One seed" in text
+
+
+def test_csv_holds_means_and_every_run():
+    table = table_of(sum=[0.7, 0.8], token_fusion=[0.5, 0.7])
+    lines = [line for line in fusion_csv(table).splitlines() if not line.startswith("#")]
+    rows = list(csv.DictReader(lines))
+    assert [row["variant"] for row in rows] == ["sum", "token_fusion"]
+    assert float(rows[0]["s_measure_mean"]) == pytest.approx(0.75)
+    assert float(rows[1]["exchange_ratio"]) == pytest.approx(0.35)
+    runs = list(csv.DictReader(runs_csv(table).splitlines()))
+    assert [(row["variant"], row["seed"], row["s_measure"]) for row in runs] == [
+        *(("sum", "0", "0.7"), ("sum", "1", "0.8")),
+        *(("token_fusion", "0", "0.5"), ("token_fusion", "1", "0.7")),
+    ]
