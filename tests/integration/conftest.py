@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from browser import chromium, chromium_page  # noqa: F401 (fixtures)
 from tool_runs import train_small
 
 from mutualformer_sod.data.samples import write_samples
