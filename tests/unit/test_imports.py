@@ -26,6 +26,7 @@ ALLOWED = {
     "metrics": set(),
     "baselines": set(),
     "inference": {"config", "models", "data"},
+    "predict": {"", "models", "data", "inference"},
     "export": {"", "models"},
     "engine": {
         *("", "cli", "config", "training_config"),
@@ -49,6 +50,7 @@ TORCH_FREE = [
     "mutualformer_sod.data.layout",
     "mutualformer_sod.data.pack",
     "mutualformer_sod.data.samples",
+    "mutualformer_sod.predict",
     "mutualformer_sod.metrics.evaluator",
     "mutualformer_sod.report.tables",
     "mutualformer_sod.comparison.collect",

@@ -1,0 +1,100 @@
+"""Writes PNG files strip by strip, so that a map of any size needs little memory.
+
+PNG specification, third edition (W3C, 2025). cv2 and Pillow want a picture whole before they
+encode it, and cv2 writes no text chunk, which here holds what a file was made from.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mutualformer_sod.files import replacing
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_KEYWORD = b"mutualformer_sod"
+_COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
+_SUB = 1  # filter: each byte less that of the pixel to its left
+_LEVEL = 3  # of zlib: a third of the time of its default, files a few per cent larger
+
+
+def write_png(
+    path: Path,
+    size: tuple[int, int],
+    strips: Iterable[np.ndarray],
+    note: dict[str, Any] | None = None,
+) -> None:
+    """Write an 8-bit PNG from strips, whole or not at all; replaces what is there.
+
+    Args:
+        path: of the file; missing folders are made.
+        size: (H, W).
+        strips: (h, W), (h, W, 3) or (h, W, 4) uint8 from the top down, H rows in all.
+        note: plain JSON data that `read_note` gives back.
+
+    Raises:
+        ValueError: the strips have another number of rows than ``size``.
+        OSError: the file cannot be written.
+    """
+    packer = zlib.compressobj(_LEVEL)
+    rows = 0
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        for strip in strips:
+            strip = strip.reshape(*strip.shape[:2], -1)  # (h, W, C)
+            if rows == 0:
+                colour = _COLOUR_TYPES[strip.shape[2]]
+                header = struct.pack(">IIBBBBB", size[1], size[0], 8, colour, 0, 0, 0)
+                file.write(_SIGNATURE + _chunk(b"IHDR", header))
+                if note is not None:
+                    file.write(_chunk(b"tEXt", _KEYWORD + b"\0" + json.dumps(note).encode()))
+            rows += len(strip)
+            if packed := packer.compress(_filtered(strip)):
+                file.write(_chunk(b"IDAT", packed))
+        if rows != size[0]:
+            raise ValueError(f"{path}: {rows} rows came, {size[0]} were announced")
+        file.write(_chunk(b"IDAT", packer.flush()) + _chunk(b"IEND", b""))
+
+
+def read_note(path: Path) -> dict[str, Any] | None:
+    """The note of a file by `write_png`; None for any other file.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        start = file.read(len(_SIGNATURE) + 25 + 8)  # signature, header chunk, head of the next
+        if len(start) < 41 or not start.startswith(_SIGNATURE) or start[-4:] != b"tEXt":
+            return None
+        (length,) = struct.unpack(">I", start[-8:-4])
+        body = file.read(min(length, 1 << 20))
+    keyword, _, text = body.partition(b"\0")
+    if keyword != _KEYWORD:
+        return None
+    try:
+        note = json.loads(text)
+    except ValueError:
+        return None
+    return note if isinstance(note, dict) else None
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    checksum = zlib.crc32(body, zlib.crc32(kind))
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", checksum)
+
+
+def _filtered(strip: np.ndarray) -> bytes:
+    height, width, channels = strip.shape
+    lines = np.empty((height, 1 + width * channels), np.uint8)
+    lines[:, 0] = _SUB
+    bytes_of_rows = strip.reshape(height, -1)
+    lines[:, 1 : 1 + channels] = bytes_of_rows[:, :channels]
+    np.subtract(
+        bytes_of_rows[:, channels:], bytes_of_rows[:, :-channels], out=lines[:, 1 + channels :]
+    )
+    return lines.tobytes()
