@@ -1,9 +1,10 @@
-"""Measure networks: parameters, products, images/s, memory; encoder, fusion and decoder apart."""
+"""Measure networks, by part, and fusions, a layer or a network each: products, time, memory."""
 
 from __future__ import annotations
 
 import argparse
 import platform
+import runpy
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from mutualformer_sod import cli
 from mutualformer_sod.config import list_presets
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.fusion_config import FUSIONS
 
 EPILOG = """\
 MACs are the multiply-accumulates of matrix products and convolutions; a MAC is two FLOPs. Memory is
@@ -22,16 +24,30 @@ of the fastest rounds to the first network's. Contestants: a preset, timm:NAME (
 tools/test.py does it (models/cpu.py), but for those with "plain:" before them. OMP_NUM_THREADS sets
 the threads.
 
+--fusions compares the methods of --fusion. Alone: what a layer of each adds to a block of a
+two-stream ViT, on a CPU and of one image: MACs of its own, and seconds (fastest of all rounds, in
+turn; the layer's, less those of what is not the method's). With --preset: the whole networks, the
+encoder shared in all of them; methods inside the encoder count as encoder.
+
+    python tools/benchmark.py --fusions all --dim 384 --tokens 196 784
+    python tools/benchmark.py --fusions all --preset small
     python tools/benchmark.py --compare "plain:2x timm:deit_small_patch16_224" plain:small small
 """
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = cli.Parser(__doc__, EPILOG)
-    who = parser.add_mutually_exclusive_group(required=True)
+    who = parser.add_mutually_exclusive_group()
     who.add_argument("--preset", help=f"one of {', '.join(list_presets())}")
     who.add_argument("--weights", metavar="FILE", help="weights.safetensors")
     who.add_argument("--compare", nargs="+", metavar="NETWORK", help="several, side by side")
+    parser.add_argument(
+        "--fusions", nargs="+", metavar="NAME", help=f"all, or some of {', '.join(FUSIONS)}"
+    )
+    parser.add_argument("--dim", type=int, metavar="C", help="of --fusions' layers; default: 384")
+    parser.add_argument(
+        "--tokens", type=int, nargs="+", metavar="N", help="a modality; default: 196 784"
+    )
     parser.add_argument("--size", type=int, metavar="S", help="pixels a side (default: preset's)")
     parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="default: 1")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
@@ -54,51 +70,105 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_arguments()
-    for flag, value, least in (
-        ("--size", args.size, 32),
-        ("--batch-size", args.batch_size, 1),
-        ("--rounds", args.rounds, 1),
-    ):
-        if value is not None and value < least:
-            raise InputError(f"{flag} {value} is not usable: give {least} or more")
+    check_arguments(args)
     fields = cli.parse_fields(args.fields)
     if args.weights and fields:
         raise InputError("--set does not go with --weights: they bring their configuration along")
+    if args.fusions and not args.preset:
+        measure_layers(args, fields)
+    else:
+        measure_networks(args, fields)
+
+
+def check_arguments(args: argparse.Namespace) -> None:
+    if not (args.fusions or args.preset or args.weights or args.compare):
+        raise InputError("say what to measure: --preset, --weights, --compare or --fusions")
     if args.weights and not args.weights.endswith(".safetensors"):
         raise InputError(f"--weights {args.weights}: give a .safetensors file of tools/train.py")
+    if args.fusions and (args.weights or args.compare):
+        raise InputError("--fusions goes with --preset or alone: leave --weights, --compare out")
+    layers = args.fusions and not args.preset
+    networks_only = args.size, args.compile, args.batch_size != 1, args.amp != "auto"
+    if layers and (any(networks_only) or args.device not in ("auto", "cpu")):
+        raise InputError(
+            "--size, --batch-size, --amp, --compile and --device cuda are for whole networks: "
+            "give --preset with --fusions, or leave them out"
+        )
+    if not layers and (args.dim or args.tokens):
+        raise InputError("--dim and --tokens are for --fusions without --preset: leave them out")
+    checked = [("--size", args.size, 32), ("--batch-size", args.batch_size, 1)]
+    checked += [("--rounds", args.rounds, 1), ("--dim", args.dim, 64)]
+    checked += [("--tokens", tokens, 1) for tokens in args.tokens or ()]
+    for flag, value, least in checked:
+        if value is not None and value < least:
+            raise InputError(f"{flag} {value} is not usable: give {least} or more")
+    if (args.dim or 64) % 64:
+        raise InputError(f"--dim {args.dim} is not usable: give a multiple of 64")
 
-    import torch  # only now: --help needs none of these
 
+def measure_layers(args: argparse.Namespace, fields: dict[str, Any]) -> None:
+    """What a layer of each fusion adds to a two-stream ViT block."""
+    from mutualformer_sod.engine.fusion_cost import check_fusions, layer_costs
+    from mutualformer_sod.files import write_json
+
+    # The published formula is a contestant of that tool, and of no use to the package.
+    contestants = runpy.run_path(str(Path(__file__).with_name("benchmark_attention.py")))
+    released = contestants["released_attention"]
+    dim, fusions, figures = args.dim or 384, check_fusions(args.fusions), {}
+    print(f"C = {dim}, one image, float32; {describe_machine('cpu')['text']}")
+    for tokens in args.tokens or (196, 784):
+        rows = layer_costs(fusions, dim, tokens, args.rounds, fields, released)
+        print(f"\nN = {tokens:<32}{'MMACs':>10}{'of the block':>14}{'ms':>10}{'of the block':>14}")
+        for row in rows:
+            print(
+                f"{row['name']:<36}{row['macs'] / 1e6:>10.1f}{row['macs_ratio']:>14.1%}"
+                f"{1e3 * row['seconds']:>10.2f}{row['seconds_ratio']:>14.1%}",
+                flush=True,
+            )
+        figures[str(tokens)] = rows
+    if args.json is not None:
+        machine = describe_machine("cpu")["machine"]
+        chosen = {"dim": dim, "rounds": args.rounds, "fields": fields}
+        write_json(args.json, {"machine": machine, "settings": chosen, "tokens": figures})
+
+
+def measure_networks(args: argparse.Namespace, fields: dict[str, Any]) -> None:
+    """Whole networks in turn: those named, or one preset with each fusion."""
+    from mutualformer_sod.engine.fusion_cost import check_fusions, network_overrides
     from mutualformer_sod.engine.speed import Contestant, Settings, default_size, measure
     from mutualformer_sod.files import write_json
     from mutualformer_sod.inference import pick_amp, pick_device
 
-    specs = args.compare or [args.preset or args.weights]
+    names = args.compare or [args.preset or args.weights]
+    entries = [(name, name, fields) for name in names]
+    if args.fusions:
+        entries = [
+            (fusion, args.preset, network_overrides(fusion, args.preset, fields))
+            for fusion in check_fusions(args.fusions)
+        ]
     device = pick_device(args.device)
-    size = args.size or default_size(specs, fields)
+    size = args.size or default_size([spec for _, spec, _ in entries], fields)
     amp = pick_amp(args.amp, device)
-    settings = Settings(size, args.batch_size, str(device), amp, args.compile, fields)
-    machine = {
-        "processor": processor(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "torch_threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-    }
-    results = measure([Contestant(spec, settings) for spec in specs], args.rounds)
-    for result in results:
+    contestants = [
+        Contestant(spec, Settings(size, args.batch_size, str(device), amp, args.compile, overrides))
+        for _, spec, overrides in entries
+    ]
+    about = describe_machine(str(device))
+    results = measure(contestants, args.rounds)
+    for result, (name, _, _) in zip(results, entries, strict=True):
+        result["name"] = name
         fastest = result["seconds"]["fastest"]
         result["times_the_first"] = fastest / results[0]["seconds"]["fastest"]
     print(
-        f"{size} x {size}, batch {args.batch_size}, {machine['device']}, amp {settings.amp}"
-        f"{', compiled' if args.compile else ''}; {machine['processor']},"
-        f" {machine['torch_threads']} threads, torch {machine['torch']}\n"
+        f"{size} x {size}, batch {args.batch_size}, {about['machine']['device']}, amp {amp}"
+        f"{', compiled' if args.compile else ''}; {about['text']}\n"
     )
     print_table(results, args.batch_size)
     print_parts(results)
     if args.json is not None:
-        chosen = {"size": size, "batch_size": args.batch_size, "amp": settings.amp}
+        chosen = {"size": size, "batch_size": args.batch_size, "amp": amp}
         chosen |= {"compile": args.compile, "rounds": args.rounds, "fields": fields}
-        write_json(args.json, {"machine": machine, "settings": chosen, "results": results})
+        write_json(args.json, {"machine": about["machine"], "settings": chosen, "results": results})
 
 
 def print_table(results: list[dict[str, Any]], batch_size: int) -> None:
@@ -136,6 +206,20 @@ def print_parts(results: list[dict[str, Any]]) -> None:
             macs = result["macs"].get(name)
             share = "" if macs is None else f"{macs / result['macs']['total']:>8.1%} of the MACs"
             print(f"  {name:<10}{1e3 * seconds:>10.1f} ms{seconds / whole:>8.1%}{share}")
+
+
+def describe_machine(device: str) -> dict[str, Any]:
+    """What the figures were measured on, for a file and as ``text``."""
+    import torch
+
+    machine = {
+        "processor": processor(),
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
+        "torch_threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+    text = f"{machine['processor']}, {machine['torch_threads']} threads, torch {machine['torch']}"
+    return {"machine": machine, "text": text}
 
 
 def processor() -> str:

@@ -82,6 +82,37 @@ def test_two_backbones_cost_twice_one(comparison):
     assert figures["results"][0]["macs"]["total"] == 2 * one.macs["total"]
 
 
+def test_layers_of_fusions_stand_beside_the_block(tmp_path):
+    path = tmp_path / "figures.json"
+    done = run_tool(
+        "benchmark",
+        *("--fusions", "all", "--dim", 64, "--tokens", 9, 16, "--rounds", 1, "--json", path),
+    )
+    assert done.status == 0, done.error
+    figures = json.loads(path.read_text())
+    assert list(figures["tokens"]) == ["9", "16"]
+    for rows in figures["tokens"].values():
+        assert rows[0]["seconds_ratio"] == 1
+        for row in rows:
+            assert row["name"] in done.output
+
+
+def test_networks_differ_in_nothing_but_their_fusion(tmp_path):
+    path = tmp_path / "figures.json"
+    done = run_tool(
+        "benchmark",
+        *("--fusions", "sum", "gemini_fusion", "--preset", "tiny", "--size", 64, "--rounds", 1),
+        *("--device", "cpu", "--json", path, "--set", "head=merge", *SMALL_MODEL),
+    )
+    assert done.status == 0, done.error
+    plain, inside = json.loads(path.read_text())["results"]
+    assert [plain["name"], inside["name"]] == ["sum", "gemini_fusion"]
+    for part in ("fusion", "decoder"):
+        assert plain["macs"][part] == inside["macs"][part]
+    assert plain["macs"]["encoder"] < inside["macs"]["encoder"]
+    assert plain["parameters"] < inside["parameters"]
+
+
 def test_shipped_weights_can_be_measured():
     weights = ROOT / "weights" / "mutualformer_tiny.safetensors"
     done = run_tool("benchmark", "--weights", weights, "--rounds", 1, "--device", "cpu")
@@ -104,6 +135,15 @@ def test_shipped_weights_can_be_measured():
         (["--weights", "no.pth"], ".safetensors"),
         (["--rounds", "0", "--preset", "tiny"], "--rounds 0"),
         ([], "--preset"),
+        (["--fusions", "fussion"], "mutualformer, cross_attention"),
+        (["--fusions", "sum", "--weights", "x.safetensors"], "--weights"),
+        (["--fusions", "sum", "--compare", "tiny"], "--compare"),
+        (["--fusions", "sum", "--dim", "100"], "--dim 100"),
+        (["--fusions", "sum", "--tokens", "0"], "--tokens 0"),
+        (["--fusions", "sum", "--size", "64"], "--size"),
+        (["--fusions", "sum", "--set", "image_size=64"], "image_size"),
+        (["--fusions", "sum", "--preset", "tiny", "--set", "share=false"], "share"),
+        (["--preset", "tiny", "--tokens", "9"], "--tokens"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else "",
 )

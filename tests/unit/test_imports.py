@@ -29,7 +29,7 @@ ALLOWED = {
     "predict": {"", "models", "data", "inference"},
     "export": {"", "models"},
     "engine": {
-        *("", "cli", "config", "training_config"),
+        *("", "cli", "config", "fusion_config", "training_config"),
         *("models", "data", "losses", "metrics", "inference"),
     },
     "report": {"metrics"},
