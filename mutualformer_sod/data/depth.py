@@ -5,7 +5,7 @@ once for a set, from all its depth maps and nothing else, before anything is com
 
 1. what the user says (``--near``) wins;
 2. metric depth (millimetres, metres): small is near;
-3. other maps: evidence from the pictures themselves, see `polarity`.
+3. other maps: evidence from the pictures themselves, see `depth_evidence.polarity`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,25 @@ import numpy as np
 from tqdm import tqdm
 
 from mutualformer_sod.config import DEPTH_RULES
+from mutualformer_sod.data.depth_evidence import polarity, weigh
 from mutualformer_sod.data.depth_kind import DepthSample, DepthUnits, tell_units
 from mutualformer_sod.data.holes import fill_holes, find_holes
 from mutualformer_sod.data.io import read_depth
 from mutualformer_sod.data.layout import SodSet, canonical_name
 from mutualformer_sod.errors import InputError
+
+__all__ = [
+    "SAMPLE_SIDE",
+    "WEAK_MARGIN",
+    "DepthEncoding",
+    "DepthRule",
+    "decide_encoding",
+    "decide_encodings",
+    "depth_to_unit",
+    "encoding_of",
+    "parse_near",
+    "polarity",
+]
 
 Near = Literal["white", "black"]
 DepthRule = Literal["minmax", "range", "percentile"]
@@ -34,13 +48,16 @@ DepthRule = Literal["minmax", "range", "percentile"]
 WEAK_MARGIN = 0.2
 """Below this margin a decision is reported as weak, and ``--near strict`` stops.
 
-Measured: 0.6 and more on every set whose sign is known, 0.1 and less on two sets of close-up views
-from above (road surface, pipe wall), where depth hardly depends on the place in the image.
+Measured: 0.6 and more on every set whose sign is known, 0.02 and less on two of close-up views
+from above (road surface, pipe wall), where depth hardly depends on the place in the image
+(docs/data.md).
 """
+
+SAMPLE_SIDE = 96
+"""Pixels of the longer side of a map that are looked at: the evidence is of large scale."""
 
 _SIDES = ("auto", "white", "black")
 _PERCENTILES = (1.0, 99.0)
-_SAMPLE_SIDE = 96  # pixels of the longer side that are looked at: the evidence is of large scale
 _BAR_FROM = 200  # maps in a set from which on a progress bar is worth it
 
 _log = logging.getLogger(__name__)
@@ -164,7 +181,13 @@ def decide_encoding(
     Raises:
         InputError: unreadable files, files of different types, a weak decision if ``strict``.
     """
-    samples = _read_samples(depth_paths, name)
+    return encoding_of(_read_samples(depth_paths, name), near, name, strict=strict)
+
+
+def encoding_of(
+    samples: Sequence[DepthSample], near: str = "auto", name: str = "", *, strict: bool = False
+) -> DepthEncoding:
+    """Decide as `decide_encoding` does, from samples of every depth map of the set (one dtype)."""
     units = tell_units(samples)
     holes = float(np.mean([s.holes_if_metric if units.metric else s.holes for s in samples]))
     if near == "auto":
@@ -174,44 +197,12 @@ def decide_encoding(
     kind = "metric" if units.metric else "map"
     encoding = DepthEncoding(kind, side, margin, reason, units.low, units.high, holes)
     if encoding.is_weak:
-        remedy = f"look at some maps and give --near {name or 'SET'}=white or =black"
+        sides = f"{name}=white or =black" if name else "white or black"
+        remedy = f"look at some maps and give --near {sides}"
         if strict:
             raise InputError(f"{name or 'depth'}: {encoding.describe()}; {remedy}")
         _log.warning("%s: weak evidence, %s; %s", name or "depth", encoding.describe(), remedy)
     return encoding
-
-
-def polarity(depth: np.ndarray) -> tuple[float, float]:
-    """Evidence in one depth map that large values are near; negative: that they are far.
-
-    Computed on ranks, so that no monotone coding of depth matters (metres, disparity, gamma), and
-    antisymmetric: the inverted map gives exactly the opposite. Two reasons that depend on how
-    pictures are taken rather than on what they show:
-
-    - ground: what stands lower in the picture is nearer, since floors, tables and roads reach
-      from the camera to the horizon;
-    - centre: what is nearer than its own row lies in the middle, since cameras are pointed at
-      things. Weaker, but independent of the first, which decides nothing in a view from above.
-
-    Tried and left out: border against centre as a whole (mostly the first reason again; wrong on
-    tables seen from above), the convexity of near regions at depth edges and the skewness of rows
-    (no better than chance where the first reason is weak; ruined by holes stored as 0).
-
-    Args:
-        depth: (H, W), finite.
-
-    Returns:
-        ground and centre, each in about [-1, 1].
-    """
-    _, inverse, counts = np.unique(depth, return_inverse=True, return_counts=True)
-    middle = 2 * np.cumsum(counts) - counts  # twice the mean rank of equal values
-    rank = ((middle - depth.size) / depth.size)[inverse].reshape(depth.shape)  # in (-1, 1)
-    height, width = depth.shape
-    y = (2 * np.arange(height) + 1 - height) / height  # -1 at the top
-    x = (2 * np.arange(width) + 1 - width) / width
-    ground = 3 * (rank * y[:, None]).mean()
-    centre = 3 * ((rank - rank.mean(axis=1, keepdims=True)) * (1 - 2 * np.abs(x))).mean()
-    return float(ground), float(centre)
 
 
 def depth_to_unit(
@@ -262,36 +253,22 @@ def _decide_near(
     samples: Sequence[DepthSample], units: DepthUnits, name: str
 ) -> tuple[Near, float, str]:
     """Which side is near, how clearly, and why."""
-    evidence = []
-    for sample in samples:
-        holes = find_holes(sample.pixels, units.metric)
-        if not holes.all():
-            evidence.append(polarity(fill_holes(sample.pixels.astype(np.float32), holes)))
-    scores = np.sum(evidence, axis=1) if evidence else np.zeros(1)
-    white = scores.mean() > 0
-    agreeing = np.mean((scores > 0) == white) if scores.any() else 0.5
-    # Images of opposite signs cancel, in the mean and again here: a mixed set is never clear.
-    margin = float(abs(scores.mean()) * max(0.0, 2 * agreeing - 1))
-    side: Near = "white" if white else "black"
+    evidence = weigh(samples, units.metric)
+    side: Near = "white" if evidence.mean > 0 else "black"
     if units.metric:
-        if white and margin >= WEAK_MARGIN:
+        if side == "white" and evidence.margin >= WEAK_MARGIN:
             _log.warning(
                 "%s: %s, so small is near; but the maps look as if large were near (margin %.2f):"
                 " look at some and give --near if that is so",
-                *(name or "depth", units.reason, margin),
+                *(name or "depth", units.reason, evidence.margin),
             )
         return "black", 1.0, f"{units.reason}: small is near"
-    ground, centre = np.mean(evidence, axis=0) if evidence else (0.0, 0.0)
-    reason = (
-        f"{units.reason}; {round(agreeing * len(scores))} of {len(scores)} images agree"
-        f" (bottom against top {ground:+.2f}, middle against sides {centre:+.2f})"
-    )
-    return side, margin, reason
+    return side, evidence.margin, f"{units.reason}; {evidence.describe()}"
 
 
 def _read_samples(paths: Sequence[Path | str], name: str) -> list[DepthSample]:
     def read(path: Path | str) -> DepthSample:
-        return DepthSample.of(read_depth(path), _SAMPLE_SIDE)
+        return DepthSample.of(read_depth(path), SAMPLE_SIDE)
 
     quiet = True if len(paths) < _BAR_FROM else None  # None: no bar where nobody looks on
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
