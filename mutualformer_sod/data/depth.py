@@ -34,6 +34,7 @@ __all__ = [
     "WEAK_MARGIN",
     "DepthEncoding",
     "DepthRule",
+    "chosen_sides",
     "decide_encoding",
     "decide_encodings",
     "depth_to_unit",
@@ -141,24 +142,34 @@ def decide_encodings(sets: Iterable[SodSet], near: Sequence[str] = ()) -> dict[s
             are not alike; a weak decision if ``near`` says "strict".
     """
     sets = list(sets)
-    default, by_set, strict = parse_near(near)
-    chosen: dict[str, str] = {}
-    for asked, side in by_set.items():
-        named = [s.name for s in sets if asked == s.name] or [
-            s.name for s in sets if _last_part(asked) == _last_part(s.name)
-        ]
-        if len(named) != 1:
-            known = ", ".join(s.name for s in sets)
-            problem = "names several sets" if named else "names no set"
-            raise InputError(f"--near {asked}={side} {problem}; the sets are: {known}")
-        chosen[named[0]] = side
+    sides, strict = chosen_sides([s.name for s in sets], near)
     return {
-        s.name: decide_encoding(
-            [t.depth for t in s.triplets], chosen.get(s.name, default), s.name, strict=strict
-        )
+        s.name: decide_encoding([t.depth for t in s.triplets], sides[s.name], s.name, strict=strict)
         for s in sets
         if s.has_depth
     }
+
+
+def chosen_sides(names: Sequence[str], near: Sequence[str]) -> tuple[dict[str, str], bool]:
+    """What ``--near`` says of each set.
+
+    Returns:
+        "auto", "white" or "black" by the name of the set, and whether a weak decision stops.
+
+    Raises:
+        InputError: as `parse_near`; a set that is not among ``names``.
+    """
+    default, by_set, strict = parse_near(near)
+    sides = dict.fromkeys(names, default)
+    for asked, side in by_set.items():
+        named = [name for name in names if asked == name] or [
+            name for name in names if _last_part(asked) == _last_part(name)
+        ]
+        if len(named) != 1:
+            problem = "names several sets" if named else "names no set"
+            raise InputError(f"--near {asked}={side} {problem}; the sets are: {', '.join(names)}")
+        sides[named[0]] = side
+    return sides, strict
 
 
 def decide_encoding(

@@ -14,7 +14,9 @@ from mutualformer_sod.errors import InputError
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
 DEPTH_SUFFIXES = IMAGE_SUFFIXES | {".npy"}
 
-_LABELS = {"rgb": "RGB", "depth": "depth", "gt": "GT"}
+ROLE_LABELS = {"rgb": "RGB", "depth": "depth", "gt": "GT"}
+"""What the parts of a triplet are called in messages."""
+
 _NOTES = frozenset(
     {".txt", ".md", ".json", ".csv", ".log", ".html", ".db", ".ini", ".yaml", ".yml"}
 )
@@ -40,6 +42,68 @@ class Triplet:
     gt: Path | None
 
 
+@dataclass(frozen=True)
+class Matches:
+    """The files of a set's folders by stem, and the names of those that spoil the set.
+
+    Attributes:
+        base: the role whose stems count: "rgb", or "gt" where there are no colour images.
+        files: by role, then by stem; the first where several have one stem.
+        broken: by role: named as images, but broken links or folders.
+        odd: by role: of a type that is not read.
+        doubles: by role: pairs "kept / other" of one stem.
+    """
+
+    base: str
+    files: dict[str, dict[str, Path]]
+    broken: dict[str, list[str]]
+    odd: dict[str, list[str]]
+    doubles: dict[str, list[str]]
+
+    def unpaired(self) -> list[tuple[str, list[str]]]:
+        """What lacks what ("RGB without depth"), and the names of the files."""
+        problems = []
+        base = self.files[self.base]
+        for role, own in self.files.items():
+            lacking = [path.name for stem, path in sorted(base.items()) if stem not in own]
+            extra = [path.name for stem, path in sorted(own.items()) if stem not in base]
+            problems.append((f"{ROLE_LABELS[self.base]} without {ROLE_LABELS[role]}", lacking))
+            problems.append((f"{ROLE_LABELS[role]} without {ROLE_LABELS[self.base]}", extra))
+        return [(what, names) for what, names in problems if names]
+
+    def triplets(self) -> tuple[Triplet, ...]:
+        """One triplet an image that has all its parts, sorted by stem."""
+        whole = set.intersection(*(set(own) for own in self.files.values()))
+        roles = ("rgb", "depth", "gt")
+        return tuple(
+            Triplet(stem, *(self.files[r][stem] if r in self.files else None for r in roles))
+            for stem in sorted(whole)
+        )
+
+
+def match_by_stem(
+    rgb: Path | None = None, depth: Path | None = None, gt: Path | None = None
+) -> Matches:
+    """Match the files of up to three folders as `pair_by_stem` does, refusing nothing."""
+    folders = {"rgb": rgb, "depth": depth, "gt": gt}
+    given = {role: path for role, path in folders.items() if path is not None}
+    listed = {role: _list_files(role, path) for role, path in given.items()}
+    base_role = "rgb" if rgb is not None else "gt"
+    base, doubles = _by_stem({}, listed[base_role][0])
+    found = {base_role: (base, doubles)}
+    known = {stem: stem for stem in base} | _without_endings(base)
+    for role in given:
+        if role != base_role:
+            found[role] = _by_stem(known, listed[role][0])
+    return Matches(
+        base_role,
+        {role: own for role, (own, _) in found.items()},
+        {role: broken for role, (_, broken, _) in listed.items()},
+        {role: odd for role, (_, _, odd) in listed.items()},
+        {role: twice for role, (_, twice) in found.items()},
+    )
+
+
 def pair_by_stem(
     folder: Path, rgb: Path | None = None, depth: Path | None = None, gt: Path | None = None
 ) -> tuple[Triplet, ...]:
@@ -60,83 +124,80 @@ def pair_by_stem(
     Raises:
         InputError: no image, two files for one stem, files without partner, types not read.
     """
-    roles = {"rgb": rgb, "depth": depth, "gt": gt}
-    files = {role: _list_files(role, path) for role, path in roles.items() if path is not None}
-    base_role = "rgb" if rgb is not None else "gt"
-    base = _by_stem(roles[base_role], {}, files[base_role])
-    if not any(files.values()):
+    matches = match_by_stem(rgb, depth, gt)
+    _refuse_files(matches, {"rgb": rgb, "depth": depth, "gt": gt})
+    if not any(matches.files.values()):
         raise InputError(f"{folder}: the set's folders hold no image; fill or remove them")
-    paired = {base_role: base}
-    known = {stem: stem for stem in base} | _without_endings(base)
-    for role, own in files.items():
-        if role != base_role:
-            paired[role] = _by_stem(roles[role], known, own)
-    _refuse_unpaired(folder, base_role, paired)
-    return tuple(
-        Triplet(stem, *(paired[role][stem] if role in paired else None for role in roles))
-        for stem in sorted(base)
-    )
+    unpaired = matches.unpaired()
+    if unpaired:
+        listed = "; ".join(f"{what}: {_named(names)}" for what, names in unpaired)
+        raise InputError(
+            f"{folder}: files without partner of the same name; {listed};"
+            " add the missing files or move the others away"
+        )
+    return matches.triplets()
 
 
-def _list_files(role: str, folder: Path) -> list[Path]:
-    """The image files of a folder; notes and hidden files are no part of a set."""
-    suffixes = DEPTH_SUFFIXES if role == "depth" else IMAGE_SUFFIXES
+def bare_stem(stem: str) -> str:
+    """A stem less the ending that tells the kind: "a_Depth" -> "a"."""
+    return _ENDING.sub("", stem)
+
+
+def _refuse_files(matches: Matches, folders: Mapping[str, Path | None]) -> None:
+    for role in matches.files:
+        if matches.broken[role]:
+            raise InputError(
+                f"{folders[role]}: {_named(matches.broken[role])}: named as images, but broken"
+                " links or folders; replace them by the images, or remove them"
+            )
+        if matches.odd[role]:
+            read = ", ".join(sorted(suffix[1:] for suffix in _suffixes(role)))
+            raise InputError(
+                f"{folders[role]}: {_named(matches.odd[role])}: file types not read as"
+                f" {ROLE_LABELS[role]}; convert them ({read}) or move them away"
+            )
+    for role, doubles in matches.doubles.items():
+        if doubles:
+            raise InputError(
+                f"{folders[role]}: two files for one image: {_named(doubles)}; keep one of each"
+            )
+
+
+def _suffixes(role: str) -> frozenset[str]:
+    return DEPTH_SUFFIXES if role == "depth" else IMAGE_SUFFIXES
+
+
+def _list_files(role: str, folder: Path) -> tuple[list[Path], list[str], list[str]]:
+    """A folder's image files, broken and odd ones; notes and hidden files are no part of a set."""
+    suffixes = _suffixes(role)
     with os.scandir(folder) as entries:
         shown = {e.name: e.is_file() for e in entries if not e.name.startswith(".")}
     names = sorted(name for name, is_file in shown.items() if is_file)
     no_files = sorted(shown.keys() - names)
-    no_images = [name for name in no_files if Path(name).suffix.lower() in suffixes]
-    if no_images:
-        raise InputError(
-            f"{folder}: {_named(no_images)}: named as images, but broken links or folders;"
-            " replace them by the images, or remove them"
-        )
+    broken = [name for name in no_files if Path(name).suffix.lower() in suffixes]
     paths = [Path(folder, name) for name in names]
     odd = [p.name for p in paths if p.suffix.lower() not in suffixes | _NOTES]
-    if odd:
-        raise InputError(
-            f"{folder}: {_named(odd)}: file types not read as {_LABELS[role]}; convert them"
-            f" ({', '.join(sorted(s[1:] for s in suffixes))}) or move them away"
-        )
-    return [p for p in paths if p.suffix.lower() in suffixes]
+    return [p for p in paths if p.suffix.lower() in suffixes], broken, odd
 
 
 def _without_endings(stems: Mapping[str, Path]) -> dict[str, str]:
     """Map each stem less its ending to the stem, where that is unique and not itself a stem."""
     groups: dict[str, list[str]] = defaultdict(list)
     for stem in stems:
-        groups[_ENDING.sub("", stem)].append(stem)
+        groups[bare_stem(stem)].append(stem)
     return {short: own[0] for short, own in groups.items() if len(own) == 1 and short not in stems}
 
 
-def _by_stem(folder: Path, known: Mapping[str, str], paths: list[Path]) -> dict[str, Path]:
-    """Files by the stem they pair with; their own stem if it is not among the ``known``."""
+def _by_stem(known: Mapping[str, str], paths: list[Path]) -> tuple[dict[str, Path], list[str]]:
+    """Files by the stem they pair with, their own if it is not among the ``known``; doubles."""
     found: dict[str, Path] = {}
     doubles = []
     for path in paths:
-        stem = known.get(path.stem) or known.get(_ENDING.sub("", path.stem)) or path.stem
+        stem = known.get(path.stem) or known.get(bare_stem(path.stem)) or path.stem
         other = found.setdefault(stem, path)
         if other is not path:
             doubles.append(f"{other.name} / {path.name}")
-    if doubles:
-        raise InputError(f"{folder}: two files for one image: {_named(doubles)}; keep one of each")
-    return found
-
-
-def _refuse_unpaired(folder: Path, base: str, paired: Mapping[str, Mapping[str, Path]]) -> None:
-    problems = []
-    for role, own in paired.items():
-        lacking = [path.name for stem, path in sorted(paired[base].items()) if stem not in own]
-        extra = [path.name for stem, path in sorted(own.items()) if stem not in paired[base]]
-        if lacking:
-            problems.append(f"{_LABELS[base]} without {_LABELS[role]}: {_named(lacking)}")
-        if extra:
-            problems.append(f"{_LABELS[role]} without {_LABELS[base]}: {_named(extra)}")
-    if problems:
-        raise InputError(
-            f"{folder}: files without partner of the same name; {'; '.join(problems)};"
-            " add the missing files or move the others away"
-        )
+    return found, doubles
 
 
 def _named(names: list[str]) -> str:
