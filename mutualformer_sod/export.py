@@ -71,7 +71,7 @@ class ExportableDetector(nn.Module):
         nothing = torch.zeros_like(depth)
         centred = torch.where(real, depth - 0.5, nothing)
         logits, _ = detector.decoder(fused_maps, rgb, centred, nothing + real.to(depth.dtype))
-        return logits
+        return detector.average(logits)
 
 
 def trace(exportable: ExportableDetector, size: int | None = None) -> tuple[ExportedProgram, bool]:

@@ -20,11 +20,21 @@ class Decoder(nn.Module):
     token grid, also where only depth shows them. With ``config.finest`` 2 all that ends at half
     resolution, from where the logits are interpolated: full resolution is where time goes.
     GroupNorm, so that results depend neither on the batch nor on how it is spread over devices.
+
+    Args:
+        config: see ``DecoderConfig``.
+        channels, strides: of the fused maps, shallow to deep.
+        streams: k, how many streams of the same images come one after the other in one batch; they
+            see the same detail.
     """
 
-    def __init__(self, config: DecoderConfig, channels: list[int], strides: list[int]) -> None:
+    def __init__(
+        self, config: DecoderConfig, channels: list[int], strides: list[int], streams: int = 1
+    ) -> None:
         super().__init__()
         fine = config.detail_width
+        # Given, not read off the batches at hand: a quotient would fix an exported graph's batch.
+        self.streams = streams
         self.finest = config.finest
         self.detail = DetailBranch(fine, config.finest)
         self.laterals = nn.ModuleList()
@@ -56,8 +66,7 @@ class Decoder(nn.Module):
         """Decode.
 
         Args:
-            fused_maps: (B, C_l, h_l, w_l) float, shallow to deep; or k B of them, k streams of
-                the same images one after the other, which see the same detail.
+            fused_maps: (k B, C_l, h_l, w_l) float, shallow to deep.
             rgb: (B, 3, H, W) float, normalised.
             depth: (B, 1, H, W) float, normalised; zero where absent.
             has_depth: (B, 1, H, W) float, 1 where the depth is real.
@@ -68,9 +77,8 @@ class Decoder(nn.Module):
         """
         height, width = rgb.shape[-2:]
         details = self.detail(torch.cat((rgb, depth, has_depth), dim=1))
-        streams = len(fused_maps[0]) // len(rgb)
-        if streams > 1:
-            details = {stride: x.repeat(streams, 1, 1, 1) for stride, x in details.items()}
+        if self.streams > 1:
+            details = {stride: x.repeat(self.streams, 1, 1, 1) for stride, x in details.items()}
         laterals = iter(zip(self.laterals, reversed(fused_maps), strict=True))
         features: Tensor | None = None
         outputs: list[Tensor] = []

@@ -62,8 +62,11 @@ class SaliencyDetector(nn.Module):
         self.config = config
         self.encoder = TwoStreamEncoder(config.encoder, config.image_size, pretrained)
         self.fusion = build_fusion(config.fusion, self.encoder)
-        self.decoder = Decoder(config.decoder, self.fusion.channels, self.fusion.strides)
-        self.alpha = nn.Parameter(torch.zeros(2)) if config.fusion.is_ensemble else None
+        ensemble = config.fusion.is_ensemble
+        self.decoder = Decoder(
+            config.decoder, self.fusion.channels, self.fusion.strides, 2 if ensemble else 1
+        )
+        self.alpha = nn.Parameter(torch.zeros(2)) if ensemble else None
         self.no_depth = nn.Parameter(torch.full((1, 1, NO_DEPTH_GRID, NO_DEPTH_GRID), 0.5))
         mean = torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
         std = torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
@@ -121,6 +124,14 @@ class SaliencyDetector(nn.Module):
         output.extra_losses, output.statistics = extra_losses, statistics
         return output if self.training else output.logits
 
+    def average(self, logits: Tensor) -> Tensor:
+        """The map of what the decoder gives: (k B, 1, H, W) logits of k streams -> (B, 1, H, W)."""
+        if self.alpha is None:
+            return logits
+        rgb_weight, depth_weight = self.alpha.softmax(0).unbind(0)
+        rgb_logits, depth_logits = logits.unflatten(0, (2, -1)).unbind(0)
+        return rgb_weight * rgb_logits + depth_weight * depth_logits
+
     def _ensemble(self, logits: Tensor, side_logits: list[Tensor]) -> DetectorOutput:
         """Average both streams' logits (2B, 1, H, W), the streams detached."""
         halves = [[part.chunk(2)[stream] for part in (logits, *side_logits)] for stream in (0, 1)]
@@ -128,10 +139,7 @@ class SaliencyDetector(nn.Module):
             name: DetectorOutput(own, sides)
             for name, (own, *sides) in zip(("rgb", "depth"), halves, strict=True)
         }
-        rgb_weight, depth_weight = self.alpha.softmax(0).unbind(0)
-        rgb_logits, depth_logits = (stream.logits.detach() for stream in streams.values())
-        joint = rgb_weight * rgb_logits + depth_weight * depth_logits
-        return DetectorOutput(joint, [], streams=streams)
+        return DetectorOutput(self.average(logits.detach()), [], streams=streams)
 
     def _hand_out_keys(
         self, keys: Tensor | None, has_depth: Tensor | None, rows: Tensor | None
