@@ -145,7 +145,7 @@ def detector_losses(
 
     Deep supervision: the outputs, ``logits`` first and then ``side_logits`` from fine to coarse,
     weigh 1, 1/2, 1/4, 1/8; coarse ones are upsampled to the ground truth's size. The SSIM and
-    boundary terms are of ``logits`` alone. Every stream of an ensemble adds the loss of its own
+    boundary terms are of ``logits`` alone. Every stream of an ensemble adds the losses of its own
     outputs, likewise.
 
     Args:
@@ -159,9 +159,9 @@ def detector_losses(
         streams: (logits, side logits) of each stream of an ensemble, by name.
 
     Returns:
-        Scalars: "structure", "side_1" and so on, the same of a stream with its name before
-        ("rgb_structure"), "ssim", "boundary" (each unweighted, without
-        gradient), the extra losses, and "total", which alone carries the gradient.
+        Scalars: "structure", "side_1" and so on, "ssim", "boundary", the same of a stream with its
+        name before ("rgb_structure"), each unweighted and without gradient, the extra losses, and
+        "total", which alone carries the gradient.
     """
     weight = border_weight(gt)
     losses, total = {}, 0.0
@@ -171,12 +171,12 @@ def detector_losses(
             name = prefix + (f"side_{level}" if level else "structure")
             losses[name] = structure_loss(_upsample(output, gt), gt, weight, loss)
             total = total + losses[name] / 2**level
-    if ssim_weight:
-        losses["ssim"] = ssim_loss(logits, gt)
-        total = total + ssim_weight * losses["ssim"]
-    if boundary_weight:
-        losses["boundary"] = boundary_loss(logits, gt)
-        total = total + boundary_weight * losses["boundary"]
+        if ssim_weight:
+            losses[f"{prefix}ssim"] = ssim_loss(full, gt)
+            total = total + ssim_weight * losses[f"{prefix}ssim"]
+        if boundary_weight:
+            losses[f"{prefix}boundary"] = boundary_loss(full, gt)
+            total = total + boundary_weight * losses[f"{prefix}boundary"]
     for name, extra in extra_losses.items():
         losses[name] = extra
         total = total + extra

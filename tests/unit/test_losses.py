@@ -203,6 +203,25 @@ def test_optional_terms_are_named_and_weighted_in_the_total(pair):
     torch.testing.assert_close(both["total"], want)
 
 
+@pytest.mark.parametrize("option", ["ssim_weight", "boundary_weight"])
+def test_every_stream_of_an_ensemble_adds_its_own_losses(pair, option):
+    logits, gt = pair
+    streams = {
+        name: (logits.roll(k, -1), [F.avg_pool2d(logits, k)])
+        for k, name in ((2, "rgb"), (4, "depth"))
+    }
+    together = detector_losses(logits, [], {}, gt, streams=streams, **{option: 0.5})
+    want = detector_losses(logits, [], {}, gt, **{option: 0.5})
+    for name, (full, sides) in streams.items():
+        alone = detector_losses(full, sides, {}, gt, **{option: 0.5})
+        total = alone.pop("total")
+        want |= {f"{name}_{term}": value for term, value in alone.items()}
+        want["total"] = want["total"] + total
+    assert set(together) == set(want)
+    for name, value in want.items():
+        torch.testing.assert_close(together[name], value)
+
+
 def test_the_border_weight_keeps_its_digits_under_autocast(pair):
     gt = pair[1].float()
     with torch.autocast("cpu", dtype=torch.bfloat16):
