@@ -166,7 +166,7 @@ def load_encoder(model: SaliencyDetector, path: Path) -> None:
     nothing, and those of rgb are taken for both; likewise where it has one stream's weights alone.
 
     Raises:
-        InputError: unreadable file, or an encoder of another shape.
+        InputError: unreadable file, an encoder of another shape, or values that are not finite.
     """
     _, protocol = read_metadata(path)
     try:
@@ -183,7 +183,11 @@ def load_encoder(model: SaliencyDetector, path: Path) -> None:
             if source is None or source.shape != tensor.shape:
                 raise InputError(
                     f"--init-weights {path}: its encoder does not fit this model ({name!r}): give "
-                    "weights of the same preset"
+                    "weights of the same preset and --size"
+                )
+            if not source.isfinite().all():
+                raise InputError(
+                    f"--init-weights {path}: {name!r} holds NaN or infinity: give other weights"
                 )
             tensor.copy_(source)
 
