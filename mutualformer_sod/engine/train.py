@@ -28,6 +28,7 @@ from mutualformer_sod.engine.distributed import (
     start_processes,
     world_size,
 )
+from mutualformer_sod.engine.ema import Ema
 from mutualformer_sod.engine.run import Run
 from mutualformer_sod.engine.run_folder import (
     CHECKPOINTS,
@@ -117,6 +118,8 @@ def _train(
         run.restore(state, output)
     elif config.init_weights:
         load_encoder(run.model, Path(config.init_weights))
+        if run.ema:  # or the average would begin at the random weights
+            run.ema = Ema(run.model, config.ema_decay)
     # All have looked at the folder before the first one writes to it, and have seen the same.
     if len(set(gather((run.epoch, run.step, run.checkpoints, run.fingerprint)))) > 1:
         raise InputError(
