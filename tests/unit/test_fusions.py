@@ -1,0 +1,323 @@
+"""Every fusion in the whole network: heads, mixed batches, configurations, weights files."""
+
+import pytest
+import torch
+
+from mutualformer_sod import build_model
+from mutualformer_sod.config import make_config
+from mutualformer_sod.engine.optim import make_optimizer
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.fusion_config import AT_TAPS, FUSIONS, IN_ENCODER
+from mutualformer_sod.losses import detector_losses
+from mutualformer_sod.models.weights import load_encoder, load_weights, save_weights
+from mutualformer_sod.training_config import TrainConfig
+
+SMALL = {"taps": (1, 3), "dim": 32, "decoder_width": 16, "detail_width": 8, "image_size": 64}
+ENSEMBLES = [fusion for fusion in FUSIONS if fusion != "mutualformer"]
+BY_DEFAULT = ("token_fusion", "gemini_fusion", "channel_exchange")  # decoded as an ensemble
+# Exchange that does happen, as it would not at the threshold of scores and scales near 1/2 and 1.
+EXCHANGING = {"token_fusion": {"theta": 0.5}, "channel_exchange": {"theta": 1.0}}
+
+
+def make_model(fusion, **options):
+    torch.manual_seed(0)
+    settings = SMALL | EXCHANGING.get(fusion, {}) | {"share": True} | options
+    model = build_model("tiny", fusion=fusion, **settings)
+    with torch.no_grad():  # norms start alike in both streams, and alpha at its middle
+        for name, parameter in model.named_parameters():
+            if "norm" in name and parameter.ndim == 1:
+                parameter.add_(0.3 * torch.randn_like(parameter))
+        if model.alpha is not None:
+            model.alpha.copy_(torch.tensor([0.7, -0.4]))
+    return model
+
+
+def batch(size=(64, 64), images=2, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    rgb = torch.rand(images, 3, *size, generator=generator)
+    return rgb, torch.rand(images, 1, *size, generator=generator)
+
+
+def masks(images=2, size=(64, 64)):
+    gt = torch.zeros(images, 1, *size)
+    gt[..., 10:40, 20:50] = 1
+    return gt
+
+
+def losses_of(output, gt, **options):
+    streams = {name: (own.logits, own.side_logits) for name, own in output.streams.items()}
+    arguments = output.logits, output.side_logits, output.extra_losses, gt
+    return detector_losses(*arguments, streams=streams, **options)
+
+
+def dead_parameters(model):
+    """Parameters without a gradient; a bias of keys, which a softmax cancels, may have zeros."""
+    return [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.grad is None or not (parameter.grad.any() or name.endswith("key.bias"))
+    ]
+
+
+def losses_alone(logits, side_logits, gt):
+    return detector_losses(logits, side_logits, {}, gt)
+
+
+class TestHeads:
+    @pytest.mark.parametrize("fusion", FUSIONS)
+    def test_merge_gives_one_map_and_its_sides(self, fusion):
+        output = make_model(fusion, head="merge")(*batch())
+        assert output.logits.shape == (2, 1, 64, 64)
+        assert [len(side) for side in output.side_logits] == [2, 2, 2]
+        assert output.streams == {}
+
+    @pytest.mark.parametrize("fusion", ENSEMBLES)
+    def test_ensemble_weighs_the_logits_of_both_streams(self, fusion):
+        model = make_model(fusion, head="ensemble")
+        images = batch()
+        with torch.no_grad():
+            output = model.train()(*images)
+            evaluated = model.eval()(*images)
+        rgb, depth = output.streams["rgb"].logits, output.streams["depth"].logits
+        share = 1 / (1 + torch.exp(model.alpha[1] - model.alpha[0]))
+        want = share * rgb + (1 - share) * depth
+        assert not torch.allclose(rgb, depth)
+        torch.testing.assert_close(output.logits, want)
+        torch.testing.assert_close(evaluated, want, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(output.statistics["rgb_weight"], share)
+
+    @pytest.mark.parametrize("fusion", FUSIONS)
+    def test_auto_is_the_head_of_the_methods_paper(self, fusion):
+        assert make_config("tiny", fusion=fusion).fusion.is_ensemble == (fusion in BY_DEFAULT)
+
+    @pytest.mark.parametrize("fusion", ["sum", "token_fusion"])
+    def test_the_ensemble_trains_alpha_alone(self, fusion):
+        model = make_model(fusion, head="ensemble").train()
+        losses_of(model(*batch()), masks())  # no error: every output has a loss
+        output = model(*batch())
+        output.logits.square().sum().backward()
+        moved = {n for n, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+        assert moved == {"alpha"}
+
+    @pytest.mark.parametrize("fusion", ["sum", "gemini_fusion"])
+    def test_the_streams_losses_are_those_of_their_outputs(self, fusion):
+        model, gt = make_model(fusion, head="ensemble").train(), masks()
+        with torch.no_grad():
+            output = model(*batch())
+            got = losses_of(output, gt)
+            total = losses_alone(output.logits, [], gt)["structure"]
+            for name, own in output.streams.items():
+                assert len(own.side_logits) == 3
+                want = losses_alone(own.logits, own.side_logits, gt)
+                total = total + want.pop("total")
+                for term, value in want.items():
+                    torch.testing.assert_close(got[f"{name}_{term}"], value)
+            torch.testing.assert_close(got["total"], total + sum(output.extra_losses.values()))
+
+    @pytest.mark.parametrize("fusion", ENSEMBLES)
+    def test_every_parameter_is_trained_under_the_ensemble(self, fusion):
+        model = make_model(fusion, head="ensemble").train()
+        losses_of(model(*batch(), torch.tensor([True, False])), masks())["total"].backward()
+        dead = dead_parameters(model)
+        assert dead == []
+
+    @pytest.mark.parametrize("fusion", FUSIONS)
+    def test_every_parameter_is_trained_under_merge(self, fusion):
+        model = make_model(fusion, head="merge").train()
+        losses_of(model(*batch(), torch.tensor([True, False])), masks())["total"].backward()
+        dead = dead_parameters(model)
+        assert dead == []
+
+    def test_alpha_is_in_the_optimiser_without_decay(self):
+        model = make_model("sum", head="ensemble")
+        groups = make_optimizer(model, TrainConfig(weight_decay=0.1)).param_groups
+        (group,) = [g for g in groups if any(p is model.alpha for p in g["params"])]
+        assert group["weight_decay"] == 0
+        assert group["peak_lr"] == TrainConfig().lr
+
+    def test_alpha_moves_towards_the_better_stream(self):
+        model = make_model("sum", head="ensemble").train()
+        images = batch()
+        with torch.no_grad():
+            model.alpha.zero_()
+            logits = model(*images).streams["rgb"].logits
+        gt = (logits > logits.median()).float()  # what rgb says already
+        optimizer = make_optimizer(model, TrainConfig(lr=0.01))
+        for _ in range(3):
+            optimizer.zero_grad()
+            losses_of(model(*images), gt)["total"].backward()
+            optimizer.step()
+        assert model.alpha[0] > 0.01
+        assert model.alpha[1] < -0.01
+
+    def test_without_an_ensemble_there_is_no_alpha(self):
+        assert "alpha" not in make_model("sum", head="merge").state_dict()
+
+
+CASES = [("mutualformer", "merge")]
+CASES += [(fusion, head) for fusion in ENSEMBLES for head in ("merge", "ensemble")]
+NEARLY = {"rtol": 1e-4, "atol": 1e-5}
+
+
+@pytest.mark.parametrize(("fusion", "head"), CASES)
+class TestMixedBatches:
+    @pytest.fixture
+    def model(self, fusion, head):
+        return make_model(fusion, head=head).eval()
+
+    @torch.inference_mode()
+    def test_a_mixed_batch_equals_its_images_one_by_one(self, model):
+        rgb, depth = batch(images=3)
+        depth[1] = torch.nan  # where there is none it is not looked at
+        has_depth = torch.tensor([True, False, True])
+        together = model(rgb, depth, has_depth)
+        for row, real in enumerate(has_depth.tolist()):
+            one = slice(row, row + 1)
+            alone = model(rgb[one], depth[one] if real else None)
+            torch.testing.assert_close(together[one], alone, **NEARLY)
+        assert (together[0] - model(rgb[:1], 1 - depth[:1])).abs().max() > 1e-4
+
+    @torch.inference_mode()
+    def test_no_depth_is_the_same_whichever_way_it_is_said(self, model):
+        rgb, depth = batch()
+        without = model(rgb, None)
+        poisoned = model(rgb, depth * torch.nan, torch.zeros(2, dtype=torch.bool))
+        torch.testing.assert_close(poisoned, without, **NEARLY)
+
+    @torch.inference_mode()
+    def test_odd_sizes_give_logits_of_that_size(self, model):
+        got = model(*batch((51, 70), images=1))
+        assert got.shape == (1, 1, 51, 70)
+        assert got.isfinite().all()
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_nan_where_there_is_no_depth_reaches_no_gradient(fusion):
+    model = make_model(fusion).train()
+    rgb, depth = batch()
+    depth[1] = torch.nan
+    losses_of(model(rgb, depth, torch.tensor([True, False])), masks())["total"].backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+class TestConfig:
+    @pytest.mark.parametrize("fusion", IN_ENCODER)
+    def test_methods_inside_the_encoder_share_it_by_themselves(self, fusion):
+        assert not make_config("small").encoder.share
+        assert make_config("small", fusion=fusion).encoder.share
+
+    @pytest.mark.parametrize("fusion", AT_TAPS)
+    def test_methods_at_the_taps_leave_the_preset_alone(self, fusion):
+        assert not make_config("small", fusion=fusion).encoder.share
+
+    @pytest.mark.parametrize("fusion", IN_ENCODER)
+    def test_methods_inside_the_encoder_refuse_separate_encoders(self, fusion):
+        with pytest.raises(InputError, match=f"share=False.*{fusion}.*leave share out") as error:
+            make_config("small", fusion=fusion, share=False)
+        assert "\n" not in str(error.value)
+
+    @pytest.mark.parametrize(
+        ("options", "word"),
+        [
+            ({"head": "ensemble"}, "merge: mutualformer has one fused stream"),
+            ({"fusion": "token_fusion", "head": "both"}, "auto, merge, ensemble"),
+            ({"fusion": "tokenfusion"}, "token_fusion, gemini_fusion"),
+            ({"fusion": ["concat"]}, "fusion=.*a word"),
+            ({"cross": "cross"}, "diffusion, attention, none"),
+            ({"fused_attention": 1}, "true or false"),
+            ({"theta": -0.1}, "0 or more"),
+            ({"sparsity": -1.0}, "0 or more"),
+            ({"exchange": "some"}, "scores, random, full"),
+            ({"exchange_ratio": 1.5}, "0 to 1"),
+            ({"score_on": "both"}, "output, input"),
+        ],
+        ids=str,
+    )
+    def test_mistakes_are_named_with_their_remedy(self, options, word):
+        with pytest.raises(InputError, match=word) as error:
+            make_config("tiny", **options)
+        assert "\n" not in str(error.value)
+
+
+class TestWeights:
+    @pytest.mark.parametrize(("fusion", "head"), CASES)
+    def test_saved_and_loaded_they_give_the_same_maps(self, fusion, head, tmp_path):
+        model = make_model(fusion, head=head).eval()
+        save_weights(model, tmp_path / "weights.safetensors", {})
+        loaded, _ = load_weights(tmp_path / "weights.safetensors")
+        assert loaded.config == model.config
+        rgb, depth = batch((64, 80))
+        has_depth = torch.tensor([True, False])
+        with torch.inference_mode():
+            want, got = model(rgb, depth, has_depth), loaded(rgb, depth, has_depth)
+        torch.testing.assert_close(got, want, rtol=0, atol=0)
+
+    def test_a_configuration_from_before_the_fusions_is_the_default(self):
+        values = make_config("tiny").to_dict()
+        before = ("dim", "num_heads", "blocks_per_tap", "mlp_ratio", "qkv_bias", "drop_path")
+        before += ("form", "epsilon", "steps", "affinity", "initial", "attention")
+        before += ("attention_stride", "fine_width")
+        values["fusion"] = {name: values["fusion"][name] for name in before}
+        assert type(make_config("tiny")).from_dict(values) == make_config("tiny")
+
+
+def encoder_of(model):
+    return {n: p for n, p in model.state_dict().items() if n.startswith("encoder.")}
+
+
+class TestInitWeights:
+    """load_encoder, which --init-weights calls."""
+
+    @pytest.fixture
+    def path(self, tmp_path):
+        return tmp_path / "weights.safetensors"
+
+    @pytest.mark.parametrize("fusion", FUSIONS)
+    def test_the_encoder_is_that_of_the_file_in_any_fusion(self, fusion, path):
+        source = make_model("mutualformer")
+        save_weights(source, path, {"modality": "both"})
+        model = build_model("tiny", fusion=fusion, **SMALL)
+        others = {n: p.clone() for n, p in model.state_dict().items() if "encoder." not in n}
+        load_encoder(model, path)
+        want = encoder_of(source)
+        assert set(want) == set(encoder_of(model))
+        for name, tensor in encoder_of(model).items():
+            torch.testing.assert_close(tensor, want[name], rtol=0, atol=0)
+        for name, tensor in others.items():
+            torch.testing.assert_close(model.state_dict()[name], tensor, rtol=0, atol=0)
+
+    def test_norms_of_depth_that_have_seen_nothing_are_those_of_rgb(self, path):
+        source = make_model("mutualformer")
+        save_weights(source, path, {"modality": "rgb"})
+        model = build_model("tiny", fusion="token_fusion", **SMALL)
+        load_encoder(model, path)
+        streams = model.encoder.rgb_stream.state_dict(), model.encoder.depth_stream.state_dict()
+        for name, tensor in source.encoder.rgb_stream.state_dict().items():
+            torch.testing.assert_close(streams[0][name], tensor, rtol=0, atol=0)
+            torch.testing.assert_close(streams[1][name], tensor, rtol=0, atol=0)
+
+    def test_one_shared_encoder_starts_two(self, path):
+        source = make_model("mutualformer")
+        save_weights(source, path, {"modality": "both"})
+        model = build_model("tiny", share=False, **SMALL)
+        load_encoder(model, path)
+        for name, tensor in encoder_of(source).items():
+            torch.testing.assert_close(model.state_dict()[name], tensor, rtol=0, atol=0)
+
+    @pytest.mark.parametrize(
+        "other", [{"backbone": "vit_small_patch16_224"}, {"taps": (1, 4)}, {"image_size": 96}]
+    )
+    def test_another_encoder_is_refused_in_one_line(self, path, other):
+        save_weights(make_model("sum"), path, {})
+        model = build_model("tiny", **SMALL | other)
+        with pytest.raises(InputError, match=r"--init-weights .*weights\.safetensors") as error:
+            load_encoder(model, path)
+        assert "\n" not in str(error.value)
+
+    def test_weights_that_are_not_finite_are_refused(self, path):
+        source = make_model("sum")
+        with torch.no_grad():
+            next(source.encoder.parameters()).fill_(torch.nan)
+        save_weights(source, path, {})
+        with pytest.raises(InputError, match="NaN"):
+            load_encoder(build_model("tiny", **SMALL), path)
