@@ -58,6 +58,10 @@ def do_run(
     """
     resources = resources | {"cache_dir": str(output / "cache")}
     config = train_config(options, job, data["train"], resources)
+    if not (job.folder / CONFIG_FILE).exists():
+        # Of a kill in the run's first moments, which training would take for somebody else's.
+        for half_written in job.folder.glob(".*.tmp*"):
+            half_written.unlink()
     train(config, _overrides(output, job, options), resume="last")
     weights = job.folder / WEIGHTS_FILE
     model, protocol = load_weights(weights)

@@ -246,7 +246,7 @@ def plot_fusions(path: Path, table: FusionTable) -> None:
         axes.grid(alpha=0.3)
         axes.tick_params(labelsize=7)
     axes.set_yticks(range(len(variants)), [name.replace("$", r"\$") for name in variants])
-    axes.invert_yaxis()
+    axes.set_ylim(len(variants) - 0.5, -0.5)  # in the order of the table, from above
     figure.supxlabel("S-measure: a point a seed, the bar is their mean", fontsize=8)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=150)

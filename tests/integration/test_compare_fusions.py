@@ -30,6 +30,10 @@ def finished(tmp_path_factory):
     return folder
 
 
+def run_folders(folder):
+    return [path for path in folder.glob("runs/*/*") if path.is_dir()]
+
+
 def cells(path):
     """A table's cells but for those that were timed."""
     head, *lines = (line.split(",") for line in path.read_text().splitlines() if line[0] != "#")
@@ -38,8 +42,7 @@ def cells(path):
 
 
 def test_every_run_leaves_weights_maps_and_scores(finished):
-    runs = sorted(path.relative_to(finished / "runs") for path in finished.glob("runs/*/*/"))
-    runs = [str(path) for path in runs if path.suffix != ".log"]
+    runs = sorted(str(path.relative_to(finished / "runs")) for path in run_folders(finished))
     variants = ("mutualformer_steps=2", "rgb_only")
     assert runs == [f"{name}/seed-{seed}" for name in variants for seed in (0, 1)]
     for run in runs:
@@ -71,15 +74,19 @@ def test_an_interrupted_comparison_ends_as_the_whole_one(tmp_path, finished):
         process = subprocess.Popen(command, stdout=log, stderr=log)
     end = time.monotonic() + 100
     # Within the second run: the first one is finished, the others are not.
-    while not list(folder.glob("runs/*/*/maps")) or len(list(folder.glob("runs/*/*/"))) < 2:
+    while not (list(folder.glob("runs/*/*/scores")) and len(run_folders(folder)) >= 2):
         assert process.poll() is None and time.monotonic() < end, (tmp_path / "log").read_text()
         time.sleep(0.005)
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 128 + signal.SIGTERM, (tmp_path / "log").read_text()
+    last = folder / "runs" / "rgb_only" / "seed-1"
+    assert not last.exists()
+    last.mkdir(parents=True)
+    (last / ".config.1.tmp.json").touch()  # as a kill leaves it
     finished_runs = list(folder.glob("runs/*/*/scores/scores.json"))
     assert len(finished_runs) < 4
     times = [path.stat().st_mtime_ns for path in finished_runs]
-    done = run_tool("compare_fusions", *arguments(folder))
+    done = run_tool("compare_fusions", *arguments(folder, "--jobs", "2"))
     assert done.status == 0, done.error
     assert [path.stat().st_mtime_ns for path in finished_runs] == times
     for name in TABLES:

@@ -218,6 +218,13 @@ def test_training_copies_of_test_images_are_left_out(tmp_path, scenes):
     assert stems(second["test"], "test") == stems(first["test"], "test")
 
 
+def test_test_data_are_tested_on_and_nothing_is_split(tmp_path, scenes):
+    write_samples(tmp_path / "other", 3, 6, size=(64, 80))
+    options = Options(data=(str(scenes),), test_data=(str(tmp_path / "other"),))
+    found = data.prepare_data(tmp_path / "out", options)
+    assert (found["train"]["images"], found["test"]["images"]) == ({"SAMPLES": 24}, {"SAMPLES": 3})
+
+
 def test_images_to_test_on_must_not_be_trained_on(tmp_path, scenes):
     root = str(scenes)
     with pytest.raises(InputError, match="24 of its images are training images"):
