@@ -6,6 +6,7 @@ import argparse
 import platform
 import runpy
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--dim", type=int, metavar="C", help="of --fusions' layers; default: 384")
     parser.add_argument(
         "--tokens", type=int, nargs="+", metavar="N", help="a modality; default: 196 784"
+    )
+    parser.add_argument(
+        "--clock",
+        choices=("wall", "cpu"),
+        help="of --fusions' layers; cpu: the process' own seconds, for a machine that others use "
+        "(one thread); default: wall",
     )
     parser.add_argument("--size", type=int, metavar="S", help="pixels a side (default: preset's)")
     parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="default: 1")
@@ -94,8 +101,8 @@ def check_arguments(args: argparse.Namespace) -> None:
             "--size, --batch-size, --amp, --compile and --device cuda are for whole networks: "
             "give --preset with --fusions, or leave them out"
         )
-    if not layers and (args.dim or args.tokens):
-        raise InputError("--dim and --tokens are for --fusions without --preset: leave them out")
+    if not layers and (args.dim or args.tokens or args.clock):
+        raise InputError("--dim, --tokens and --clock are for --fusions alone: leave them out")
     checked = [("--size", args.size, 32), ("--batch-size", args.batch_size, 1)]
     checked += [("--rounds", args.rounds, 1), ("--dim", args.dim, 64)]
     checked += [("--tokens", tokens, 1) for tokens in args.tokens or ()]
@@ -108,16 +115,22 @@ def check_arguments(args: argparse.Namespace) -> None:
 
 def measure_layers(args: argparse.Namespace, fields: dict[str, Any]) -> None:
     """What a layer of each fusion adds to a two-stream ViT block."""
+    import torch  # only now: --help needs none of these
+
     from mutualformer_sod.engine.fusion_cost import check_fusions, layer_costs
     from mutualformer_sod.files import write_json
+
+    if args.clock == "cpu" and torch.get_num_threads() > 1:
+        raise InputError("--clock cpu adds the threads' seconds up: set OMP_NUM_THREADS=1 with it")
 
     # The published formula is a contestant of that tool, and of no use to the package.
     contestants = runpy.run_path(str(Path(__file__).with_name("benchmark_attention.py")))
     released = contestants["released_attention"]
     dim, fusions, figures = args.dim or 384, check_fusions(args.fusions), {}
+    clock = time.process_time if args.clock == "cpu" else time.perf_counter
     print(f"C = {dim}, one image, float32; {describe_machine('cpu')['text']}")
     for tokens in args.tokens or (196, 784):
-        rows = layer_costs(fusions, dim, tokens, args.rounds, fields, released)
+        rows = layer_costs(fusions, dim, tokens, args.rounds, fields, released, clock)
         print(f"\nN = {tokens:<32}{'MMACs':>10}{'of the block':>14}{'ms':>10}{'of the block':>14}")
         for row in rows:
             print(
@@ -128,7 +141,8 @@ def measure_layers(args: argparse.Namespace, fields: dict[str, Any]) -> None:
         figures[str(tokens)] = rows
     if args.json is not None:
         machine = describe_machine("cpu")["machine"]
-        chosen = {"dim": dim, "rounds": args.rounds, "fields": fields}
+        chosen = {"dim": dim, "rounds": args.rounds, "clock": args.clock or "wall"}
+        chosen |= {"fields": fields}
         write_json(args.json, {"machine": machine, "settings": chosen, "tokens": figures})
 
 

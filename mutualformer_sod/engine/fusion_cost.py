@@ -75,6 +75,7 @@ def layer_costs(
     rounds: int,
     fields: dict[str, Any] | None = None,
     released: Attention | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> list[dict[str, Any]]:
     """Cost of one layer of each method beside one block of a two-stream ViT, one image, on a CPU.
 
@@ -88,6 +89,7 @@ def layer_costs(
         rounds: how often each is timed; the fastest counts. 0: products alone.
         fields: options of ``FusionConfig`` but for ``fusion`` and ``dim``.
         released: the published computation of cross-diffusion, to be measured as well.
+        clock: seconds; ``time.process_time`` for one thread on a machine that others use.
 
     Raises:
         InputError: an option is not legal or is none of a layer.
@@ -105,7 +107,7 @@ def layer_costs(
     for module in modules:
         optimise_for_cpu(module)
     with torch.inference_mode():
-        seconds = _time_in_turn(layers, rounds) if rounds else [None] * len(layers)
+        seconds = _time_in_turn(layers, rounds, clock) if rounds else [None] * len(layers)
     return [
         {
             "name": layer.name,
@@ -210,7 +212,7 @@ def _count(call: Call) -> int:
     return counter.get_total_flops() // 2
 
 
-def _time_in_turn(layers: list[Layer], rounds: int) -> list[float]:
+def _time_in_turn(layers: list[Layer], rounds: int, clock: Callable[[], float]) -> list[float]:
     """Fastest seconds of each layer's own work.
 
     What is taken off is timed anew for every layer, next to it and as often: two layers' shares of
@@ -220,11 +222,11 @@ def _time_in_turn(layers: list[Layer], rounds: int) -> list[float]:
     for turn in range(rounds + 1):
         for layer, best in zip(layers, fastest, strict=True):
             for part, call in enumerate((layer.without, layer.run)):
-                start = time.perf_counter()
+                start = clock()
                 if call is not None:
                     call()
                 if turn > 0:  # the first is a warm-up
-                    best[part] = min(best[part], time.perf_counter() - start)
+                    best[part] = min(best[part], clock() - start)
     return [
         run - (without if layer.without else 0.0)
         for layer, (without, run) in zip(layers, fastest, strict=True)

@@ -144,6 +144,7 @@ def test_shipped_weights_can_be_measured():
         (["--fusions", "sum", "--set", "image_size=64"], "image_size"),
         (["--fusions", "sum", "--preset", "tiny", "--set", "share=false"], "share"),
         (["--preset", "tiny", "--tokens", "9"], "--tokens"),
+        (["--preset", "tiny", "--clock", "cpu"], "--clock"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else "",
 )
