@@ -20,14 +20,14 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from timm.layers import resample_abs_pos_embed
+from timm.layers import RmsNorm, resample_abs_pos_embed
 from timm.models.eva import Eva, EvaBlock
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from mutualformer_sod.errors import InputError
 
-NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
+NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, RmsNorm, nn.modules.batchnorm._BatchNorm)
 # (layer from 0, rgb, depth) -> (rgb, depth), (B, N, C) each
 Hook = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]
 
