@@ -14,6 +14,7 @@ The penalty is a mean here; the released code's sum makes its weight depend on i
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -56,15 +57,21 @@ class TokenFusion(Fusion):
         else:
             self.hooks["norm"] = self.scale
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the batch at hand, which a recomputed backward pass leaves behind."""
+        return self.__dict__ | {"_scores": {}, "_kept": {}}
+
     def score(self, layer: int, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
         """Score a block's tokens; exchange them already with ``score_on="input"``."""
         if self.config.realign and layer > 0:
             position = self._seam.position()  # no gradient
             rgb, depth = rgb + position, depth + position
         nets = self.rgb_scores[layer // self.group], self.depth_scores[layer // self.group]
+        precision = nets[0][0].weight.dtype  # autocast would have less
         with torch.autocast(rgb.device.type, enabled=False):
-            logits = torch.stack((nets[0](rgb.float()), nets[1](depth.float())))
-        scores = logits.softmax(dim=-1)[..., 0]
+            streams = rgb.to(precision), depth.to(precision)
+            logits = torch.stack([net(s) for net, s in zip(nets, streams, strict=True)])
+            scores = logits.softmax(dim=-1)[..., 0]
         self._scores[layer] = scores
         self._kept[layer] = self._decide(layer, scores.detach())
         if self.config.score_on == "input":
