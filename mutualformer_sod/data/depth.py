@@ -196,13 +196,29 @@ def decide_encoding(
 
 
 def encoding_of(
-    samples: Sequence[DepthSample], near: str = "auto", name: str = "", *, strict: bool = False
+    samples: Sequence[DepthSample],
+    near: str = "auto",
+    name: str = "",
+    *,
+    strict: bool = False,
+    warn: bool = True,
 ) -> DepthEncoding:
-    """Decide as `decide_encoding` does, from samples of every depth map of the set (one dtype)."""
+    """Decide as `decide_encoding` does, from samples of every depth map of the set (one dtype).
+
+    Args:
+        samples: of its maps.
+        near: "auto", "white" or "black".
+        name: of the set, for messages only.
+        strict: refuse a weak decision.
+        warn: log what is doubtful.
+
+    Raises:
+        InputError: a weak decision if ``strict``.
+    """
     units = tell_units(samples)
     holes = float(np.mean([s.holes_if_metric if units.metric else s.holes for s in samples]))
     if near == "auto":
-        side, margin, reason = _decide_near(samples, units, name)
+        side, margin, reason = _decide_near(samples, units, name if warn else None)
     else:
         side, margin, reason = near, 1.0, f"{units.reason}; as given by --near"
     kind = "metric" if units.metric else "map"
@@ -212,7 +228,8 @@ def encoding_of(
         remedy = f"look at some maps and give --near {sides}"
         if strict:
             raise InputError(f"{name or 'depth'}: {encoding.describe()}; {remedy}")
-        _log.warning("%s: weak evidence, %s; %s", name or "depth", encoding.describe(), remedy)
+        if warn:
+            _log.warning("%s: weak evidence, %s; %s", name or "depth", encoding.describe(), remedy)
     return encoding
 
 
@@ -261,13 +278,13 @@ def depth_to_unit(
 
 
 def _decide_near(
-    samples: Sequence[DepthSample], units: DepthUnits, name: str
+    samples: Sequence[DepthSample], units: DepthUnits, name: str | None
 ) -> tuple[Near, float, str]:
-    """Which side is near, how clearly, and why."""
+    """Which side is near, how clearly, and why; no ``name``, no warning."""
     evidence = weigh(samples, units.metric)
     side: Near = "white" if evidence.mean > 0 else "black"
     if units.metric:
-        if side == "white" and evidence.margin >= WEAK_MARGIN:
+        if name is not None and side == "white" and evidence.margin >= WEAK_MARGIN:
             _log.warning(
                 "%s: %s, so small is near; but the maps look as if large were near (margin %.2f):"
                 " look at some and give --near if that is so",

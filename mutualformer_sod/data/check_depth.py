@@ -1,0 +1,118 @@
+"""What a set's depth maps are, which end is near and why, and what is the matter with them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mutualformer_sod.data.depth import WEAK_MARGIN, DepthEncoding, encoding_of
+from mutualformer_sod.data.depth_evidence import SetEvidence, weigh
+from mutualformer_sod.data.findings import Finding, about
+from mutualformer_sod.data.inspection import Inspected
+
+_MANY_HOLES = 0.5  # of a map: what is filled in outweighs what was measured
+_CONTRARY = 0.5  # evidence of an image against its set that is worth a look
+
+
+@dataclass(frozen=True)
+class DepthReport:
+    """The depth of one set.
+
+    Attributes:
+        encoding: as `depth.decide_encoding` decides it.
+        evidence: of its maps, in the order of ``stems``.
+        stems: of the maps that say anything.
+        types: how many maps of each type of numbers.
+        range: least and largest finite value of the set.
+    """
+
+    encoding: DepthEncoding
+    evidence: SetEvidence
+    stems: tuple[str, ...]
+    types: dict[str, int]
+    range: tuple[float, float]
+
+
+def check_depth(
+    label: str, images: Sequence[Inspected], side: str, strict: bool = False
+) -> tuple[DepthReport, list[Finding]]:
+    """Decide what the depth maps of a set are, and look for what is odd among them.
+
+    Args:
+        label: the set.
+        images: its images; at least one with a depth map that was read.
+        side: "auto", "white" or "black".
+        strict: refuse a weak decision.
+
+    Raises:
+        InputError: the evidence is weak, if ``strict``.
+    """
+    read = [image for image in images if image.depth is not None]
+    types = Counter(str(image.depth.pixels.dtype) for image in read)
+    main = types.most_common(1)[0][0]
+    own = [image for image in read if str(image.depth.pixels.dtype) == main]
+    samples = [image.depth for image in own]
+    encoding = encoding_of(samples, side, label, strict=strict, warn=False)
+    metric = encoding.kind == "metric"
+    speaking = [i for i in own if (i.depth.holes_if_metric if metric else i.depth.holes) < 1]
+    evidence = weigh([image.depth for image in speaking], metric)
+    ranges = np.array([image.depth_range for image in own])
+    report = DepthReport(
+        encoding,
+        evidence,
+        tuple(image.triplet.stem for image in speaking),
+        dict(types),
+        (float(ranges[:, 0].min()), float(ranges[:, 1].max())),
+    )
+    findings = [
+        *about(
+            *("problem", "depth types", label, f"maps of several types, most are {main}"),
+            "convert them to one",
+            [i.triplet.depth for i in read if str(i.depth.pixels.dtype) != main],
+        ),
+        *about(
+            *("problem", "constant depth", label, "depth maps of a single value"),
+            "they carry nothing: replace them, or leave the images out",
+            [i.triplet.depth for i in own if i.depth_range[0] == i.depth_range[1]],
+        ),
+        *about(
+            *("note", "holes", label, f"depth maps with more than {_MANY_HOLES:.0%} holes"),
+            "filled from the nearest value",
+            [i.triplet.depth for i in own if _holes(i, metric) > _MANY_HOLES],
+        ),
+        *_polarity_findings(label, report, {i.triplet.stem: i for i in own}, side),
+    ]
+    return report, findings
+
+
+def _holes(image: Inspected, metric: bool) -> float:
+    return image.depth.holes_if_metric if metric else image.depth.holes
+
+
+def _polarity_findings(
+    label: str, report: DepthReport, by_stem: dict[str, Inspected], side: str
+) -> list[Finding]:
+    encoding, evidence = report.encoding, report.evidence
+    seen = "white" if evidence.mean > 0 else "black"
+    remedy = f"look at some maps and give --near {label.split(' ')[0]}=white or =black"
+    clear = evidence.margin >= WEAK_MARGIN
+    if encoding.is_weak:
+        text = f"weak evidence which end of depth is near: {encoding.describe()}"
+        return [Finding("problem", "polarity", label, text, remedy)]
+    if clear and seen != encoding.near:
+        why = "--near says" if side != "auto" else f"{encoding.reason}, so"
+        text = f"{why} {encoding.near} is near, but the maps look as if {seen} were"
+        return [Finding("problem", "polarity", label, f"{text} ({evidence.describe()})", remedy)]
+    sign = 1 if encoding.near == "white" else -1
+    contrary = [
+        by_stem[stem].triplet.depth
+        for stem, score in zip(report.stems, evidence.scores, strict=True)
+        if score * sign < -_CONTRARY
+    ]
+    return about(
+        *("note", "polarity", label, "maps that look inverted against the rest of their set"),
+        *("look at them", contrary),
+    )

@@ -1,0 +1,138 @@
+"""A check of data as a table for the terminal and as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mutualformer_sod.data.check import Check, CheckedSet
+from mutualformer_sod.data.inspection import Inspected
+
+_HEADS = ("set", "part", "images", "usual", "RGB", "depth", "near", "margin", "holes", "GT", "!")
+
+
+def check_table(check: Check) -> str:
+    """One line a set; under "!" the number of its problems."""
+    rows = [_HEADS, *(_row(checked, check) for checked in check.sets)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADS))]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def layout_line(checked: CheckedSet) -> str:
+    """Where a set lies and under which names, in one line."""
+    folders = ", ".join(f"{role} in {names}" for role, names in checked.layout.items())
+    alias = checked.path.rsplit("/", 1)[-1]
+    own = checked.label.split(" ")[0].rsplit("/", 1)[-1]
+    known_as = f", found as {alias}" if alias and alias != own else ""
+    return f"{checked.label}: {checked.folder} ({folders}){known_as}"
+
+
+def check_json(check: Check) -> dict[str, Any]:
+    """Everything that was found out; the findings name all their files."""
+    return {
+        "sets": [_set_json(checked) for checked in check.sets],
+        "findings": [
+            {
+                "level": f.level,
+                "kind": f.kind,
+                "set": f.set_name,
+                "text": f.text,
+                "remedy": f.remedy,
+                "files": list(f.files),
+            }
+            for f in check.findings
+        ],
+        "problems": len(check.problems),
+    }
+
+
+def _row(checked: CheckedSet, check: Check) -> tuple[str, ...]:
+    depth = checked.depth
+    problems = sum(checked.label in f.set_name.split(" / ") for f in check.problems)
+    return (
+        checked.label,
+        checked.part or "-",
+        str(checked.count),
+        str(checked.usual or "-"),
+        _sizes(checked.images, "rgb"),
+        "-" if depth is None else _kind(checked),
+        "-" if depth is None else depth.encoding.near,
+        "-" if depth is None else f"{depth.encoding.margin:.2f}",
+        "-" if depth is None else f"{depth.encoding.holes:.1%}",
+        _gt(checked.images),
+        str(problems or "-"),
+    )
+
+
+def _kind(checked: CheckedSet) -> str:
+    """Type, unit and range of the depth, "uint16 mm 306-3400"."""
+    depth = checked.depth
+    kind = next(iter(sorted(depth.types, key=depth.types.get, reverse=True)))
+    unit = ""
+    if depth.encoding.kind == "metric":
+        unit = " mm" if "millimetres" in depth.encoding.reason else " m"
+    elif "x257" in depth.encoding.reason:
+        unit = " x257"
+    low, high = depth.range
+    return f"{kind}{unit} {low:.4g}-{high:.5g}"
+
+
+def _sizes(images: list[Inspected], role: str) -> str:
+    """The size of all images, "640x480", or the smallest and largest by area."""
+    sizes = sorted({i.sizes[role] for i in images if role in i.sizes}, key=lambda s: s[0] * s[1])
+    if not sizes:
+        return "-"
+    ends = (sizes[0], sizes[-1]) if len(sizes) > 1 else sizes
+    return "..".join(f"{width}x{height}" for height, width in ends)
+
+
+def _gt(images: list[Inspected]) -> str:
+    shares = [image.gt_share for image in images if image.gt_share is not None]
+    return f"{np.mean(shares):.0%} fg" if shares else "-"
+
+
+def _set_json(checked: CheckedSet) -> dict[str, Any]:
+    holds: dict[str, Any] = {
+        "name": checked.label,
+        "folder": str(checked.folder),
+        "path": checked.path,
+        "part": checked.part,
+        "layout": checked.layout,
+        "images": checked.count,
+        "usual": checked.usual,
+        "read": len(checked.images),
+        "sizes": {role: _sizes(checked.images, role) for role in checked.layout},
+    }
+    values: dict[str, int] = {}
+    for image in checked.images:
+        if image.gt_values is not None:
+            values[image.gt_values] = values.get(image.gt_values, 0) + 1
+    holds["gt_values"] = values
+    if checked.depth is not None:
+        holds["depth"] = _depth_json(checked)
+    return holds
+
+
+def _depth_json(checked: CheckedSet) -> dict[str, Any]:
+    depth = checked.depth
+    return {
+        "kind": depth.encoding.kind,
+        "near": depth.encoding.near,
+        "margin": round(depth.encoding.margin, 4),
+        "weak": depth.encoding.is_weak,
+        "reason": depth.encoding.reason,
+        "holes": round(depth.encoding.holes, 6),
+        "types": depth.types,
+        "range": list(depth.range),
+        "evidence": {
+            "mean": round(depth.evidence.mean, 4),
+            "agreeing": round(depth.evidence.agreeing, 4),
+            "margin": round(depth.evidence.margin, 4),
+            "images": {
+                stem: round(float(score), 4)
+                for stem, score in zip(depth.stems, depth.evidence.scores, strict=True)
+            },
+        },
+    }

@@ -1,0 +1,127 @@
+"""What there is to say of one image's files, and of those of many in several processes."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mutualformer_sod.data.depth import SAMPLE_SIDE
+from mutualformer_sod.data.depth_kind import DepthSample
+from mutualformer_sod.data.duplicates import look_of
+from mutualformer_sod.data.holes import find_holes
+from mutualformer_sod.data.io import read_depth, read_gt, read_rgb
+from mutualformer_sod.data.pairing import Triplet
+from mutualformer_sod.errors import InputError
+
+_CHUNK = 16  # images a task
+_SOFT = "noisy or smoothed"
+
+
+@dataclass
+class Inspected:
+    """What the files of one image hold; None where there is no such file, or none that is read.
+
+    Attributes:
+        triplet: its files.
+        errors: by role, why a file cannot be read, and what to do.
+        sizes: (H, W) by role.
+        content: hash of the colour image's file.
+        look: of the colour image, see `duplicates.look_of`.
+        depth: sample of the depth map.
+        depth_range: least and largest finite value.
+        gt_values: the values of the mask, such as "0, 1" or "noisy or smoothed".
+        gt_share: share of foreground.
+    """
+
+    triplet: Triplet
+    errors: dict[str, str] = field(default_factory=dict)
+    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    content: bytes | None = None
+    look: np.ndarray | None = None
+    depth: DepthSample | None = None
+    depth_range: tuple[float, float] | None = None
+    gt_values: str | None = None
+    gt_share: float | None = None
+
+
+def inspect_image(triplet: Triplet) -> Inspected:
+    """Read the files of one image; what is wrong with them is recorded, not raised."""
+    found = Inspected(triplet)
+    for role, inspect in (("rgb", _inspect_rgb), ("depth", _inspect_depth), ("gt", _inspect_gt)):
+        path = getattr(triplet, role)
+        if path is not None:
+            try:
+                inspect(found, path)
+            except InputError as error:
+                found.errors[role] = str(error)
+    return found
+
+
+def inspect_images(triplets: Sequence[Triplet], workers: int) -> Iterator[Inspected]:
+    """Inspect many images in their order, in ``workers`` processes; 1 is this process."""
+    workers = min(workers, -(-len(triplets) // _CHUNK))
+    if workers <= 1:
+        yield from map(inspect_image, triplets)
+        return
+    # fork starts in milliseconds; nothing here holds threads or a GPU.
+    method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
+    with multiprocessing.get_context(method).Pool(workers, _start_worker) as pool:
+        yield from pool.imap(inspect_image, triplets, _CHUNK)
+
+
+def _inspect_rgb(found: Inspected, path: Path) -> None:
+    rgb = read_rgb(path)
+    found.sizes["rgb"] = rgb.shape[:2]
+    found.content = hashlib.sha256(path.read_bytes()).digest()
+    found.look = look_of(rgb)
+
+
+def _inspect_depth(found: Inspected, path: Path) -> None:
+    depth = read_depth(path)
+    found.sizes["depth"] = depth.shape
+    found.depth = DepthSample.of(depth, SAMPLE_SIDE)
+    values = depth[~find_holes(depth, metric=False)]
+    found.depth_range = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+
+
+def _inspect_gt(found: Inspected, path: Path) -> None:
+    found.gt_values = _values_of(path)
+    mask = read_gt(path)
+    found.sizes["gt"] = mask.shape
+    found.gt_share = float(mask.mean())
+
+
+def _values_of(path: Path) -> str | None:
+    """The values that a mask stores; what is no picture is told by `read_gt`."""
+    try:
+        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    except (OSError, cv2.error):
+        return None
+    if image is None or image.dtype not in (np.uint8, np.uint16):
+        return None
+    if image.dtype == np.uint8:
+        values = np.flatnonzero(np.bincount(image[..., :3].ravel(), minlength=1))
+    else:
+        values = np.unique(image[..., :3])
+    return ", ".join(map(str, values)) if len(values) <= 3 else _SOFT
+
+
+def _start_worker() -> None:
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A killed parent stops no worker: each would wait for tasks for ever."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
