@@ -25,7 +25,7 @@ of the fastest rounds to the first network's. Contestants: a preset, timm:NAME (
 tools/test.py does it (models/cpu.py), but for those with "plain:" before them. OMP_NUM_THREADS sets
 the threads.
 
---fusions compares the methods of --fusion. Alone: what a layer of each adds to a block of a
+--fusions compares the methods of fusion=NAME. Alone: what a layer of each adds to a block of a
 two-stream ViT, on a CPU and of one image: MACs of its own, and seconds (fastest of all rounds, in
 turn; the layer's, less those of what is not the method's). With --preset: the whole networks, the
 encoder shared in all of them; methods inside the encoder count as encoder.
