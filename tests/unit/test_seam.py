@@ -6,6 +6,7 @@ import pytest
 import timm
 import torch
 from fused_models import IN_ENCODER, close, images, scrambled, small_model
+from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from mutualformer_sod import build_model
@@ -62,6 +63,28 @@ def test_hooks_that_do_nothing_leave_the_separate_encoders_taps(name):
         for got, want in zip(joint(*pair(size)), encoder(*pair(size)), strict=True):
             assert len(got) == len(want) >= 2
             close(got, want)
+
+
+def test_a_vit_without_prefix_tokens_keeps_all_of_its_tokens():
+    torch.manual_seed(0)
+    settings = {"img_size": 32, "embed_dim": 16, "depth": 2, "num_heads": 2, "num_classes": 0}
+    bodies = [VisionTransformer(class_token=False, global_pool="avg", **settings) for _ in range(2)]
+    _share_all_but_norms(*bodies)
+    bodies = scrambled(nn.ModuleList(bodies)).double().eval()
+    rgb, depth = pair((32, 32))
+    want = [
+        body.norm(body.blocks(body._pos_embed(body.patch_embed(image))))
+        for body, image in zip(bodies, (rgb, depth), strict=True)
+    ]
+    counts = []
+
+    def count(layer, rgb, depth):
+        counts.append((rgb.shape[1], depth.shape[1]))
+        return rgb, depth
+
+    seam.Seam(*bodies, "test").connect(dict.fromkeys(POINTS, count))
+    close(bodies[0].forward_features(torch.cat((rgb, depth))), torch.cat(want))
+    assert counts == [(4, 4)] * len(POINTS) * 2
 
 
 @pytest.mark.parametrize("training", [False, True])
