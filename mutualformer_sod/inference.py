@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mutualformer_sod.data.depth import DepthEncoding, depth_to_unit
+from mutualformer_sod.data.depth import SAMPLE_SIDE, DepthEncoding, depth_to_unit, encoding_of
+from mutualformer_sod.data.depth_kind import DepthSample
+from mutualformer_sod.data.holes import find_holes
 from mutualformer_sod.data.transforms import resize_triplet
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.cpu import optimise_for_cpu
@@ -19,6 +22,10 @@ from mutualformer_sod.models.weights import load_weights
 
 AMP_CHOICES = ("auto", "off", "bf16", "fp16")
 MODALITIES = ("both", "rgb", "depth")
+STRIP_PIXELS = 16 * 10**6
+"""A map of more pixels is made strip by strip: whole, it takes several times 4 bytes a pixel."""
+
+_NEAR = ("auto", "white", "black")
 _AMP_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -125,6 +132,8 @@ class Predictor:
         Returns:
             (B, 1, H, W) float32 logits on the CPU.
         """
+        if not len(rgb):
+            return rgb.new_zeros((0, 1, *rgb.shape[-2:]), dtype=torch.float32, device="cpu")
         if self.modality == "rgb":
             depth = has_depth = None
         elif self.modality == "depth":
@@ -145,37 +154,77 @@ class Predictor:
         rgb: np.ndarray,
         depth: np.ndarray | None = None,
         encoding: DepthEncoding | None = None,
+        near: str | None = None,
     ) -> np.ndarray:
         """Saliency of one image at its own size.
 
         Args:
             rgb: (H, W, 3) uint8, RGB order.
-            depth: (H, W) as stored if ``encoding`` is given, else float in [0, 1] with near = 1;
-                None for RGB only.
+            depth: (H, W) as stored if ``encoding`` or ``near`` is given, else float in [0, 1] with
+                near = 1; None for RGB only. A camera's millimetres (uint16) or metres (float) may
+                have holes: 0, NaN and infinity. Depth of one value is taken for none if it is
+                given as stored.
             encoding: how ``depth`` is stored, see ``data.depth``.
+            near: instead of ``encoding``, told from this map alone: "black" if small values are
+                near (metres and millimetres), "white" if large ones are, "auto" to tell that too.
 
         Returns:
             (H, W) float32 in [0, 1].
 
         Raises:
-            InputError (a ValueError): shapes or types that do not fit.
+            InputError (a ValueError): shapes, types or values that do not fit.
         """
-        if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
-            raise InputError(f"rgb is {rgb.shape} {rgb.dtype}: give (H, W, 3) uint8")
-        if depth is not None and depth.shape != rgb.shape[:2]:
-            raise InputError(f"depth is {depth.shape}: give {rgb.shape[:2]}, the size of rgb")
-        if depth is not None and encoding is None and not _is_unit(depth):
-            raise InputError(
-                f"depth is {depth.dtype} and not all in [0, 1]: give float with near = 1, or depth "
-                "as stored with encoding= (see data.depth.decide_encoding)"
-            )
-        if depth is not None and encoding is not None:
-            depth = depth_to_unit(depth, encoding, self.model.config.depth_rule)
+        logits = self.image_logits(rgb, depth, encoding, near)
+        return native_saliency(logits, rgb.shape[:2])
+
+    def image_logits(
+        self,
+        rgb: np.ndarray,
+        depth: np.ndarray | None = None,
+        encoding: DepthEncoding | None = None,
+        near: str | None = None,
+    ) -> Tensor:
+        """Logits of one image, (1, 1, size, size) float32 on the CPU; arguments as `predict`."""
+        _check_rgb(rgb)
+        if depth is not None:
+            depth = self._unit_depth(depth, rgb.shape[:2], encoding, near)
+        # torch takes no views with negative strides, such as bgr[..., ::-1]
+        rgb = np.ascontiguousarray(rgb)
         rgb_tensor, depth_tensor, _ = resize_triplet(rgb, depth, None, (self.size, self.size))
-        logits = self.logits(
+        return self.logits(
             rgb_tensor[None], None if depth_tensor is None else depth_tensor[None], None
         )
-        return native_saliency(logits, rgb.shape[:2])
+
+    def _unit_depth(
+        self,
+        depth: np.ndarray,
+        size: tuple[int, int],
+        encoding: DepthEncoding | None,
+        near: str | None,
+    ) -> np.ndarray | None:
+        """Depth (H, W) in [0, 1], near = 1; None where depth as stored says nothing."""
+        if not isinstance(depth, np.ndarray) or depth.dtype.kind not in "fiu":
+            raise InputError("depth must be a numpy array of numbers: give float or uint16, (H, W)")
+        if depth.shape != size:
+            raise InputError(f"depth is {depth.shape}: give {size}, the size of rgb")
+        if encoding is not None and near is not None:
+            raise InputError("both encoding= and near= are given: give one of them")
+        if encoding is None and near is None:
+            if not _is_unit(depth):
+                raise InputError(
+                    f"depth is {depth.dtype} and not all in [0, 1]: give float with near = 1, or "
+                    'depth as stored with near="black" (metres, millimetres), "white" or encoding='
+                )
+            return np.ascontiguousarray(depth)
+        depth = _as_stored(depth)
+        if encoding is None:
+            if near not in _NEAR:
+                raise InputError(f"near={near!r} is unknown: give {', '.join(_NEAR)}")
+            encoding = encoding_of([DepthSample.of(depth, SAMPLE_SIDE)], near)
+        valid = depth[~find_holes(depth, encoding.kind == "metric")]
+        if valid.size == 0 or valid.min() == valid.max():
+            return None
+        return depth_to_unit(depth, encoding, self.model.config.depth_rule)
 
     def _forward(self, rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) -> Tensor:
         def place(tensor: Tensor | None) -> Tensor | None:
@@ -184,6 +233,29 @@ class Predictor:
         with autocast(self.device, self.amp):
             logits = self.model(place(rgb), place(depth), place(has_depth))
         return logits.float().cpu()
+
+
+def _check_rgb(rgb: np.ndarray) -> None:
+    if not isinstance(rgb, np.ndarray):
+        raise InputError(f"rgb is a {type(rgb).__name__}: give a numpy array, (H, W, 3) uint8")
+    if rgb.ndim == 3 and rgb.shape[2] == 3 and rgb.dtype == np.uint8 and rgb.size:
+        return
+    remedy = "give (H, W, 3) uint8"
+    if rgb.dtype == np.uint8 and (rgb.ndim == 2 or rgb.shape[2:] == (1,)):
+        remedy += "; a grey picture as numpy.dstack([grey] * 3)"
+    raise InputError(f"rgb is {rgb.shape} {rgb.dtype}: {remedy}")
+
+
+def _as_stored(depth: np.ndarray) -> np.ndarray:
+    """Depth in one of the types that `io.read_depth` gives: uint8, uint16, float32."""
+    if depth.dtype.kind == "f":
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite: a hole
+            return depth.astype(np.float32)
+    if depth.dtype == np.uint8:
+        return depth
+    if depth.min() < 0 or depth.max() > 65535:
+        raise InputError(f"depth is {depth.dtype} beyond 16 bits: give float metres, or uint16")
+    return depth.astype(np.uint16)
 
 
 def _is_unit(depth: np.ndarray) -> bool:
@@ -196,3 +268,24 @@ def native_saliency(logits: Tensor, native_size: tuple[int, int]) -> np.ndarray:
     The logits are resized and the sigmoid is taken last, so that borders stay sharp.
     """
     return resize(logits, native_size).sigmoid()[0, 0].numpy()
+
+
+def saliency_strips(logits: Tensor, native_size: tuple[int, int]) -> Iterator[np.ndarray]:
+    """As `native_saliency` from the top down in strips (h, W); in one where the map is small.
+
+    Strips differ from the whole map by rounding alone, and their height depends on the width, so
+    that a map of hundreds of megapixels takes no more memory than ``STRIP_PIXELS`` do.
+    """
+    height, width = native_size
+    if height * width <= STRIP_PIXELS:
+        yield native_saliency(logits, native_size)
+        return
+    wide = resize(logits, (logits.shape[-2], width))[0, 0]  # (h, W)
+    step = max(1, STRIP_PIXELS // 16 // width)
+    for top in range(0, height, step):
+        rows = torch.arange(top, min(top + step, height))
+        # Half-pixel centres, clamped at the border, as F.interpolate has them.
+        y = ((rows + 0.5) * (len(wide) / height) - 0.5).clamp(min=0)
+        above = y.long().clamp(max=len(wide) - 1)
+        below = (above + 1).clamp(max=len(wide) - 1)
+        yield torch.lerp(wide[above], wide[below], (y - above)[:, None]).sigmoid().numpy()

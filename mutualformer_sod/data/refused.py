@@ -1,0 +1,80 @@
+"""Formats that are met and not read, each with the remedy, told from the first bytes of a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mutualformer_sod.errors import InputError
+
+_HEIC = "HEIC is not read; convert it to JPEG (heif-convert IN OUT.jpg), or set the camera to JPEG"
+_AVIF = "AVIF is not read; convert it to PNG or JPEG (avifdec IN OUT.png)"
+_RAW = "a camera's raw file is not read; develop it to JPEG or TIFF (darktable, dcraw -T)"
+_SVG = "SVG is a drawing, not a picture; render it to PNG (rsvg-convert IN -o OUT.png)"
+_PDF = "PDF is not read; render its page to PNG (pdftoppm -png IN OUT)"
+_PSD = "a Photoshop file is not read; export it as PNG"
+_VIDEO = "a video; give it as --video"
+_TEXT = "text, not a picture; give a picture, or export one"
+
+REFUSED_SUFFIXES = frozenset(
+    {".heic", ".heif", ".hif", ".avif", ".svg", ".svgz", ".pdf", ".psd", ".jp2", ".jxl", ".exr"}
+    | {".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf", ".pef", ".srw"}
+)
+"""Pictures by their names, though not read: they are named rather than passed over."""
+
+_RAW_SUFFIXES = frozenset({".cr2", ".nef", ".arw", ".dng", ".orf", ".rw2", ".pef", ".srw", ".raf"})
+_BRANDS = {
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1"), _HEIC),
+    **dict.fromkeys((b"avif", b"avis"), _AVIF),
+    b"crx ": _RAW,
+}
+_STARTS = {
+    b"FUJIFILMCCD-RAW": _RAW,
+    b"IIRO": _RAW,
+    b"IIU\0": _RAW,
+    b"%PDF": _PDF,
+    b"8BPS": _PSD,
+    b"\x1a\x45\xdf\xa3": _VIDEO,  # Matroska, WebM
+}
+
+
+def refuse_by_content(path: Path | str, data: bytes) -> None:
+    """Refuse what is known and not read.
+
+    Args:
+        path: for the message; of raw files, which are TIFFs inside, also its suffix counts.
+        data: the file's bytes.
+
+    Raises:
+        InputError: with the remedy.
+    """
+    if not data:
+        raise InputError(f"{path}: the file is empty (0 bytes); replace it by a whole copy")
+    reason = _reason(Path(path).suffix.lower(), data)
+    if reason is not None:
+        raise InputError(f"{path}: {reason}")
+
+
+def _reason(suffix: str, data: bytes) -> str | None:
+    for start, reason in _STARTS.items():
+        if data.startswith(start):
+            return reason
+    if data[4:8] == b"ftyp":
+        return _BRANDS.get(data[8:12], _VIDEO)
+    if data[:4] == b"RIFF" and data[8:12] == b"AVI ":
+        return _VIDEO
+    if suffix in _RAW_SUFFIXES and data[:2] in (b"II", b"MM"):
+        return _RAW
+    head = data[:4096]
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<") and b"<svg" in head:
+        return _SVG
+    if data[:1] != b"P" and b"\0" not in head and _is_text(head):  # P: a PPM may look like text
+        return _TEXT
+    return None
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        head[: max(1, len(head) - 3)].decode("utf-8")  # the last character may be cut
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,135 @@
+"""Which pictures are to be mapped, with which depth, into which files."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mutualformer_sod.data.pairing import DEPTH_SUFFIXES, bare_stem
+from mutualformer_sod.data.photos import PHOTO_SUFFIXES
+from mutualformer_sod.data.refused import REFUSED_SUFFIXES
+from mutualformer_sod.errors import InputError
+
+_NAMED = 5  # files that a message names before it only counts
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture.
+
+    Attributes:
+        stem: of the picture; its outputs are named by it.
+        rgb: the picture's file.
+        depth: its depth map's file; None if there is none.
+    """
+
+    stem: str
+    rgb: Path
+    depth: Path | None
+
+
+def find_jobs(rgb: Sequence[Path], depth: Path | None) -> tuple[list[Job], list[str]]:
+    """Pair pictures with depth maps by stem; endings such as ``_rgb`` and ``_depth`` are looked
+    through where the stems do not agree without that.
+
+    Args:
+        rgb: files, and folders whose pictures are taken (not those of their subfolders).
+        depth: a file, for a single picture; a folder; or None.
+
+    Returns:
+        The jobs, sorted by stem, and remarks for the user.
+
+    Raises:
+        InputError: no such file or folder, no picture, two files of one stem.
+    """
+    remarks: list[str] = []
+    pictures = []
+    for path in rgb:
+        pictures += _pictures_of(path, remarks)
+    by_stem = _by_stem(pictures, "--rgb", "two pictures would get one name")
+    if not by_stem:
+        raise InputError(f"--rgb {_listed(rgb)}: no picture in there; give a picture or a folder")
+    depths = _depths_for(by_stem, list(rgb), depth, remarks)
+    return [Job(stem, by_stem[stem], depths.get(stem)) for stem in sorted(by_stem)], remarks
+
+
+def _pictures_of(path: Path, remarks: list[str]) -> list[Path]:
+    if not path.is_dir():
+        if not path.exists():
+            raise InputError(f"--rgb {path}: no such file or folder")
+        return [path]
+    pictures, others = _sorted_out(path, PHOTO_SUFFIXES | REFUSED_SUFFIXES)
+    if others:
+        remarks.append(f"{path}: {_listed(others)} passed over: no picture by its name")
+    return pictures
+
+
+def _depths_for(
+    pictures: dict[str, Path], rgb: list[Path], depth: Path | None, remarks: list[str]
+) -> dict[str, Path]:
+    """Depth files by the stem of their picture."""
+    if depth is None:
+        return {}
+    if not depth.exists():
+        raise InputError(f"--depth {depth}: no such file or folder")
+    if not depth.is_dir():
+        if len(pictures) > 1:
+            raise InputError(f"--depth {depth}: one file for several pictures; give a folder")
+        return dict.fromkeys(pictures, depth)
+    if any(folder.is_dir() and folder.samefile(depth) for folder in rgb):
+        raise InputError(f"--depth {depth}: is the folder of the pictures; put depth into its own")
+    files, others = _sorted_out(depth, DEPTH_SUFFIXES)
+    if others:
+        remarks.append(f"{depth}: {_listed(others)} passed over: no depth map by its name")
+    found = _paired(pictures, files)
+    spare = sorted(set(files) - set(found.values()))
+    if spare:
+        remarks.append(f"{depth}: {_listed(spare)}: depth without a picture of that name")
+    return found
+
+
+def _paired(pictures: dict[str, Path], files: list[Path]) -> dict[str, Path]:
+    bare = defaultdict(list)
+    for stem in pictures:
+        bare[bare_stem(stem)].append(stem)
+    known = {short: stems[0] for short, stems in bare.items() if len(stems) == 1}
+    pairs = []
+    for file in files:
+        exact = file.stem if file.stem in pictures else None
+        stem = exact or known.get(file.stem) or _bare_match(file.stem, pictures, known)
+        if stem is not None:
+            pairs.append((stem, file))
+    found: dict[str, Path] = {}
+    for stem, file in pairs:
+        if stem in found:
+            raise InputError(f"--depth: {found[stem]} and {file} both belong to {stem}; keep one")
+        found[stem] = file
+    return found
+
+
+def _bare_match(stem: str, pictures: dict[str, Path], known: dict[str, str]) -> str | None:
+    short = bare_stem(stem)
+    return short if short in pictures else known.get(short)
+
+
+def _sorted_out(folder: Path, suffixes: frozenset[str]) -> tuple[list[Path], list[Path]]:
+    """Files with one of the suffixes, and all else that is shown in a folder; both sorted."""
+    shown = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    wanted = [path for path in shown if path.suffix.lower() in suffixes and not path.is_dir()]
+    return wanted, [path for path in shown if path not in set(wanted)]
+
+
+def _by_stem(paths: Sequence[Path], flag: str, problem: str) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in paths:
+        other = found.setdefault(path.stem, path)
+        if other is not path:
+            raise InputError(f"{flag}: {other} and {path}: {problem}; rename or move one of them")
+    return found
+
+
+def _listed(paths: Sequence[Path]) -> str:
+    names = ", ".join(path.name or str(path) for path in paths[:_NAMED])
+    return names if len(paths) <= _NAMED else f"{names}, ... ({len(paths)} in all)"

@@ -1,0 +1,253 @@
+"""Pictures in, maps, overlays and cut-outs out: one after the other, resumable."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from torch import Tensor
+from tqdm import tqdm
+
+from mutualformer_sod.data.photos import Photo, read_photo
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.inference import Predictor, saliency_strips
+from mutualformer_sod.predict.depths import DepthPlan, fit_depth, read_user_depth
+from mutualformer_sod.predict.jobs import Job
+from mutualformer_sod.predict.pictures import cutout, overlay
+from mutualformer_sod.predict.png import read_note, write_png
+
+KINDS = ("maps", "overlays", "cutouts")
+"""Folders in the output, one a kind of picture."""
+
+SEEN_PIXELS = 16 * 10**6
+"""Of larger pictures the network gets a copy of this size, averaged: it sees far fewer anyway."""
+
+
+@dataclass
+class Outcome:
+    """What became of the pictures.
+
+    Attributes:
+        made: outputs were written now.
+        kept: they were there already, from the same picture, weights and settings.
+        failed: what was wrong with the others, one line each.
+    """
+
+    made: int = 0
+    kept: int = 0
+    failed: list[str] = field(default_factory=list)
+
+
+def predict_pictures(
+    predictor: Predictor,
+    jobs: Sequence[Job],
+    plan: DepthPlan,
+    output: Path,
+    settings: dict[str, Any],
+    *,
+    kinds: Sequence[str] = ("maps",),
+    overwrite: bool = False,
+) -> Outcome:
+    """Write ``output/KIND/STEM.png`` for every picture and kind.
+
+    Every file carries what it was made from and with (`png.read_note`); what is there already from
+    the same is kept. Remarks are printed, on standard error if a picture failed; the others are
+    done all the same. Ctrl-C leaves whole files.
+
+    Args:
+        predictor: the network.
+        jobs: the pictures.
+        plan: how their depth is stored, see `depths.plan_depths`.
+        output: the folder.
+        settings: plain JSON data that the outputs depend on, such as the weights' checksum.
+        kinds: of `KINDS`.
+        overwrite: replace files made otherwise.
+
+    Raises:
+        InputError: files are there that were made otherwise, or a picture would be replaced.
+        OSError: an output cannot be written.
+    """
+    settings = settings | {
+        "size": predictor.size,
+        "amp": predictor.amp,
+        "modality": predictor.modality,
+    }
+    outcome = Outcome()
+    todo = _without_done(jobs, plan, output, settings, kinds, overwrite)
+    outcome.kept = len(jobs) - len(todo)
+    with tqdm(todo, unit="picture", leave=False, disable=None) as bar:
+        for job in bar:
+            bar.set_postfix_str(_one_line(job.rgb.name), refresh=False)
+            try:
+                ready = _prepare(predictor, job, plan)
+            except (InputError, MemoryError) as error:
+                line = str(error) or f"{job.rgb}: out of memory; save a smaller copy"
+                outcome.failed.append(_one_line(line))
+                tqdm.write(f"failed: {outcome.failed[-1]}", file=sys.stderr)
+                continue
+            note = _note(job, plan, settings)
+            for kind in kinds:
+                _write(ready, _path(output, kind, job), kind, note)
+            outcome.made += 1
+            if ready.notes:
+                tqdm.write(_one_line(f"{job.rgb.name}: {'; '.join(ready.notes)}"), file=sys.stdout)
+    return outcome
+
+
+@dataclass(frozen=True)
+class _Ready:
+    photo: Photo
+    logits: Tensor
+    notes: list[str]
+
+
+def _prepare(predictor: Predictor, job: Job, plan: DepthPlan) -> _Ready:
+    """Read a picture and its depth and run the network."""
+    if job.depth in plan.failed:
+        raise InputError(plan.failed[job.depth])
+    photo = read_photo(job.rgb)
+    notes = list(photo.notes)
+    seen = _averaged(photo.rgb)
+    depth = encoding = None
+    if job.depth is None:
+        if plan.encodings:
+            notes.append("no depth of that name: colour alone")
+    else:
+        encoding = plan.encodings[job.depth]
+        raw = read_user_depth(job.depth)
+        depth, remarks = fit_depth(raw, encoding, photo, seen.shape[:2])
+        notes += remarks
+    logits = predictor.image_logits(seen, depth, encoding if depth is not None else None)
+    if not logits.isfinite().all():
+        raise InputError(
+            f"{job.rgb}: the network's output is not finite in --amp {predictor.amp}: give "
+            "--amp off, or other weights"
+        )
+    return _Ready(photo, logits, notes)
+
+
+def _averaged(rgb: np.ndarray) -> np.ndarray:
+    height, width = rgb.shape[:2]
+    if height * width <= SEEN_PIXELS:
+        return rgb
+    scale = (SEEN_PIXELS / (height * width)) ** 0.5
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
+
+
+def _write(ready: _Ready, path: Path, kind: str, note: dict[str, Any]) -> None:
+    photo = ready.photo
+    if kind == "maps":
+        size = photo.native_size
+        strips: Iterable[np.ndarray] = map(_as_8_bit, saliency_strips(ready.logits, size))
+    else:
+        size = photo.rgb.shape[:2]
+        paint = _cutout_strip if kind == "cutouts" else _overlay_strip
+        strips = _painted(photo, saliency_strips(ready.logits, size), paint)
+    write_png(path, size, strips, note | {"kind": kind})
+
+
+def _painted(
+    photo: Photo,
+    strips: Iterable[np.ndarray],
+    paint: Callable[[Photo, slice, np.ndarray], np.ndarray],
+) -> Iterator[np.ndarray]:
+    top = 0
+    for saliency in strips:
+        rows = slice(top, top + len(saliency))
+        yield paint(photo, rows, saliency)
+        top = rows.stop
+
+
+def _overlay_strip(photo: Photo, rows: slice, saliency: np.ndarray) -> np.ndarray:
+    return overlay(photo.rgb[rows], saliency)
+
+
+def _cutout_strip(photo: Photo, rows: slice, saliency: np.ndarray) -> np.ndarray:
+    opacity = None if photo.opacity is None else photo.opacity[rows]
+    return cutout(photo.colours[rows], saliency, opacity)
+
+
+def _as_8_bit(saliency: np.ndarray) -> np.ndarray:
+    return np.rint(saliency.astype(np.float64) * 255).astype(np.uint8)  # as io.write_map
+
+
+def _path(output: Path, kind: str, job: Job) -> Path:
+    return output / kind / f"{job.stem}.png"
+
+
+def _note(job: Job, plan: DepthPlan, settings: dict[str, Any]) -> dict[str, Any]:
+    """What a job's outputs depend on."""
+    encoding = plan.encodings.get(job.depth) if job.depth is not None else None
+    return settings | {
+        "picture": _sha256(job.rgb),
+        "depth": _sha256(job.depth) if job.depth is not None else "none",
+        "near": encoding.near if encoding is not None else "no depth",
+        "depth_kind": encoding.kind if encoding is not None else "no depth",
+    }
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _without_done(
+    jobs: Sequence[Job],
+    plan: DepthPlan,
+    output: Path,
+    settings: dict[str, Any],
+    kinds: Sequence[str],
+    overwrite: bool,
+) -> list[Job]:
+    """The jobs whose outputs are not all there.
+
+    Raises:
+        InputError: outputs are there that were made otherwise, unless ``overwrite``; or an output
+            is one of the pictures or depth maps.
+    """
+    sources = {path.resolve() for job in jobs for path in (job.rgb, job.depth) if path is not None}
+    todo, others = [], []
+    for job in jobs:
+        paths = {kind: _path(output, kind, job) for kind in kinds}
+        if replaced := [path for path in paths.values() if path.resolve() in sources]:
+            raise InputError(
+                f"{replaced[0]}: would be replaced by an output; give another --output"
+            )
+        there = {kind: path for kind, path in paths.items() if path.exists()}
+        differing = []
+        if there:
+            note = _note(job, plan, settings)
+            differing = [
+                (path, found)
+                for kind, path in there.items()
+                if (found := _differing(read_note(path), note | {"kind": kind}))
+            ]
+        if there.keys() != paths.keys() or differing:
+            todo.append(job)
+        others += differing
+    if others and not overwrite:
+        path, found = others[0]
+        more = f" (and {len(others) - 1} more files)" if len(others) > 1 else ""
+        raise InputError(
+            f"{path}{more}: exists, {found}; give another --output, or --overwrite to replace it"
+        )
+    return todo
+
+
+def _differing(before: dict[str, Any] | None, now: dict[str, Any]) -> str:
+    """In words, what an existing file was made with otherwise; empty if nothing."""
+    if before is None:
+        return "of unknown origin"
+    names = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    return f"made with another {', '.join(names)}" if names else ""
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,130 @@
+"""Saliency of your own pictures: maps, overlays, cut-outs; with or without depth; videos too."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from mutualformer_sod import cli
+from mutualformer_sod.errors import InputError
+
+SHIPPED = Path(__file__).resolve().parents[1] / "weights" / "mutualformer_tiny.safetensors"
+EPILOG = """\
+Written are OUTPUT/maps/STEM.png (8-bit, at the size of the picture), with --overlay
+OUTPUT/overlays/STEM.png, with --cutout OUTPUT/cutouts/STEM.png (RGBA); of a video
+OUTPUT/NAME_map.mp4 and OUTPUT/NAME_overlay.mp4. A second run makes what is missing. Status 1: some
+pictures failed, each was named, the others are done. docs/predict.md has the rest.
+"""
+FAILED = 1
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = cli.Parser(__doc__, EPILOG)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--rgb", nargs="+", type=Path, metavar="FILE|DIR", help="pictures, or folders of pictures"
+    )
+    source.add_argument("--video", type=Path, metavar="FILE", help="a video, instead of pictures")
+    parser.add_argument(
+        "--depth",
+        type=Path,
+        metavar="FILE|DIR",
+        help="depth of the picture, or a folder of depth maps paired by name (.png .tif .npy ...)",
+    )
+    parser.add_argument("--depth-video", type=Path, metavar="FILE", help="depth of the video")
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        default=SHIPPED,
+        metavar="FILE",
+        help="weights.safetensors (default: the shipped ones)",
+    )
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder to fill")
+    parser.add_argument(
+        "--near",
+        choices=("auto", "white", "black"),
+        default="auto",
+        help="which depth values are near the camera: large (white) or small (black) ones; "
+        "auto: small in metres and millimetres, else told from the maps (default)",
+    )
+    parser.add_argument("--overlay", action="store_true", help="also the map over the picture")
+    parser.add_argument("--cutout", action="store_true", help="also the picture, transparent")
+    parser.add_argument("--size", type=int, metavar="S", help="pixels a side the network sees")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    parser.add_argument("--amp", default="auto", help="auto, off, bf16 or fp16 (default: auto)")
+    parser.add_argument("--overwrite", action="store_true", help="replace files made otherwise")
+    args = parser.parse_args()
+    for flag, value, needed in (
+        ("--depth", args.depth, "--rgb"),
+        ("--depth-video", args.depth_video, "--video"),
+        ("--cutout", args.cutout or None, "--rgb"),
+    ):
+        if value is not None and getattr(args, needed[2:]) is None:
+            parser.error(f"{flag} goes with {needed}")
+    return args
+
+
+def main() -> int:
+    args = parse_arguments()
+    if args.output.exists() and not args.output.is_dir():
+        raise InputError(f"--output {args.output}: is a file; give a folder")
+    return predict_video(args) if args.video is not None else predict_pictures(args)
+
+
+def predict_pictures(args: argparse.Namespace) -> int:
+    """Map the pictures of ``--rgb``."""
+    # Only now: --help and wrong flags need no torch.
+    from mutualformer_sod.predict.depths import plan_depths
+    from mutualformer_sod.predict.jobs import find_jobs
+    from mutualformer_sod.predict.run import predict_pictures
+
+    jobs, remarks = find_jobs(args.rgb, args.depth)
+    for remark in remarks:
+        print(remark)
+    predictor, settings = load(args)
+    plan = plan_depths(jobs, args.near)
+    for remark in plan.remarks:
+        print(remark)
+    kinds = ["maps", *["overlays"] * args.overlay, *["cutouts"] * args.cutout]
+    outcome = predict_pictures(
+        predictor, jobs, plan, args.output, settings, kinds=kinds, overwrite=args.overwrite
+    )
+    kept = f", {outcome.kept} were there" if outcome.kept else ""
+    alone = "" if args.depth else ", from colour alone"
+    print(f"{outcome.made} of {len(jobs)} pictures mapped{alone}{kept}: {args.output}")
+    if outcome.failed:
+        print(f"{len(outcome.failed)} failed, see above", file=sys.stderr)
+    return FAILED if outcome.failed else 0
+
+
+def predict_video(args: argparse.Namespace) -> int:
+    """Map the frames of ``--video``."""
+    from mutualformer_sod.predict.video import predict_video
+
+    predictor, _ = load(args)
+    predict_video(
+        predictor,
+        args.video,
+        args.depth_video,
+        args.output,
+        near=args.near,
+        with_overlay=args.overlay,
+        overwrite=args.overwrite,
+    )
+    return 0
+
+
+def load(args: argparse.Namespace) -> tuple:
+    """The predictor, and what its maps depend on besides pictures."""
+    from mutualformer_sod.inference import Predictor
+    from mutualformer_sod.models.weights import file_sha256
+
+    predictor = Predictor.from_weights(args.weights, args.size, args.device, args.amp)
+    return predictor, {"weights": file_sha256(args.weights)}
+
+
+if __name__ == "__main__":
+    cli.run(main)
