@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,7 @@ FLAGS = (
     "--disable-dev-shm-usage",
 )
 LAPTOP = (1280, 800)  # CSS pixels
+PATIENCE = 60  # seconds to wait for anything: the machine may be busy with other work
 
 
 @dataclass
@@ -55,6 +57,16 @@ class WatchedPage:
         self.page.on("request", lambda request: self.requested.append(request.url))
         self.page.on("requestfailed", self._on_failure)
         return self
+
+    def wait_until(self, expression: str) -> None:
+        """Wait until an expression of JavaScript is true.
+
+        Unlike playwright's wait_for_function it needs no eval, which a page's policy may forbid.
+        """
+        end = time.monotonic() + PATIENCE
+        while not self.page.evaluate(expression):
+            assert time.monotonic() < end, f"still false after {PATIENCE} s: {expression}"
+            self.page.wait_for_timeout(50)
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
@@ -94,14 +106,14 @@ def chromium_page(chromium: Browser) -> Iterator[Callable[..., WatchedPage]]:
     """Opens empty pages: ``chromium_page()``, ``chromium_page((600, 900))`` for another window.
 
     Each page has a context of its own, so that no test meets another's storage. Downloads are
-    accepted; waiting for anything ends after 20 s.
+    accepted; waiting for anything ends after `PATIENCE`.
     """
     contexts = []
 
     def open_page(window: tuple[int, int] = LAPTOP, **options: object) -> WatchedPage:
         viewport = {"width": window[0], "height": window[1]}
         context = chromium.new_context(viewport=viewport, accept_downloads=True, **options)
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(1000 * PATIENCE)
         contexts.append(context)
         return WatchedPage(context.new_page()).watch()
 

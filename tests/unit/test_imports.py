@@ -33,6 +33,7 @@ ALLOWED = {
         *("models", "data", "losses", "metrics", "inference"),
     },
     "report": {"metrics"},
+    "gallery": {"data", "metrics", "report"},
     "comparison": {
         *("", "cli", "config", "fusion_config", "training_config"),
         *("models", "data", "metrics", "inference", "engine", "report"),
@@ -45,6 +46,7 @@ TORCH_FREE = [
     "mutualformer_sod.training_config",
     "mutualformer_sod.baselines",
     "mutualformer_sod.files",
+    "mutualformer_sod.gallery",
     "mutualformer_sod.data.io",
     "mutualformer_sod.data.depth",
     "mutualformer_sod.data.layout",
