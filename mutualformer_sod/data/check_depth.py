@@ -26,7 +26,7 @@ class DepthReport:
         evidence: of its maps, in the order of ``stems``.
         stems: of the maps that say anything.
         types: how many maps of each type of numbers.
-        range: least and largest finite value of the set.
+        range: least and largest value of the set; holes are none.
     """
 
     encoding: DepthEncoding
@@ -59,7 +59,8 @@ def check_depth(
     metric = encoding.kind == "metric"
     speaking = [i for i in own if (i.depth.holes_if_metric if metric else i.depth.holes) < 1]
     evidence = weigh([image.depth for image in speaking], metric)
-    ranges = np.array([image.depth_range for image in own])
+    measured = [(s.least, s.largest) for s in samples if s.largest > 0]
+    ranges = np.array(measured if metric and measured else [image.depth_range for image in own])
     report = DepthReport(
         encoding,
         evidence,

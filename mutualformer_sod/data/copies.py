@@ -31,6 +31,8 @@ def find_copies(sets: Mapping[str, tuple[Split | None, Sequence[Inspected]]]) ->
     ]
     same: Pairs = {}
     like: Pairs = {}
+    # Training images first: the line names the one to leave out.
+    owners.sort(key=lambda owner: sets[owner[0]][0] != "train")
     for one, other in similar_pairs([image.look for _, image in owners]):
         (first, a), (second, b) = owners[one], owners[other]
         if a.triplet.rgb.samefile(b.triplet.rgb):

@@ -108,10 +108,12 @@ def _values_of(path: Path) -> str | None:
         return None
     if image is None or image.dtype not in (np.uint8, np.uint16):
         return None
+    if image.ndim == 3:
+        image = image[..., :3]  # less the transparency
     if image.dtype == np.uint8:
-        values = np.flatnonzero(np.bincount(image[..., :3].ravel(), minlength=1))
+        values = np.flatnonzero(np.bincount(image.ravel()))
     else:
-        values = np.unique(image[..., :3])
+        values = np.unique(image)
     return ", ".join(map(str, values)) if len(values) <= 3 else _SOFT
 
 

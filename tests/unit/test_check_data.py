@@ -1,0 +1,321 @@
+"""What a look through data sets finds: files, counts, sizes, masks, depth, copies."""
+
+import cv2
+import numpy as np
+import pytest
+
+from mutualformer_sod.data.check import QUICK_IMAGES, check_data
+from mutualformer_sod.data.check_images import check_counts
+from mutualformer_sod.data.check_picture import polarity_picture
+from mutualformer_sod.data.check_report import check_json, check_table
+from mutualformer_sod.data.duplicates import look_of, similar_pairs
+from mutualformer_sod.data.findings import Finding
+from mutualformer_sod.errors import InputError
+
+HEIGHT, WIDTH = 48, 64
+
+
+def picture(seed: int) -> np.ndarray:
+    """Smooth colours, like a photograph out of focus; no two seeds look alike."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    return cv2.resize(coarse, (WIDTH * 2, HEIGHT * 2), interpolation=cv2.INTER_CUBIC)[::2, ::2]
+
+
+def floor(seed: int) -> np.ndarray:
+    """8-bit depth, near = white at the bottom."""
+    noise = np.random.default_rng(seed).normal(0, 8, (HEIGHT, WIDTH))
+    return np.clip(np.linspace(20, 230, HEIGHT)[:, None] + noise, 1, 254).astype(np.uint8)
+
+
+def mask() -> np.ndarray:
+    image = np.zeros((HEIGHT, WIDTH), np.uint8)
+    image[10:30, 20:40] = 255
+    return image
+
+
+def make_set(folder, seeds=range(4), depth=floor):
+    for role in ("RGB", "depth", "GT"):
+        (folder / role).mkdir(parents=True)
+    for seed in seeds:
+        save(folder / "RGB" / f"{seed}.png", picture(seed))
+        save(folder / "depth" / f"{seed}.png", depth(seed))
+        save(folder / "GT" / f"{seed}.png", mask())
+    return folder
+
+
+def save(path, image):
+    assert cv2.imwrite(str(path), image)
+
+
+def kinds(check, level="problem"):
+    return sorted(finding.kind for finding in check.findings if finding.level == level)
+
+
+def the(check, kind) -> Finding:
+    (finding,) = [finding for finding in check.findings if finding.kind == kind]
+    return finding
+
+
+def test_a_clean_set_has_nothing_to_say(tmp_path):
+    make_set(tmp_path / "mine")
+    check = check_data([tmp_path])
+    assert check.findings == []
+    (checked,) = check.sets
+    assert (checked.count, checked.depth.encoding.near) == (4, "white")
+
+
+# Files
+
+
+def test_files_without_partner_and_twins_are_named_not_refused(tmp_path):
+    folder = make_set(tmp_path / "mine")
+    (folder / "depth" / "0.png").unlink()
+    save(folder / "GT" / "9.png", mask())
+    save(folder / "RGB" / "1.bmp", picture(1))
+    check = check_data([tmp_path])
+    lines = [finding.line() for finding in check.problems]
+    assert any("RGB without depth: 0.png; add" in line for line in lines)
+    assert any("GT without RGB: 9.png; add" in line for line in lines)
+    assert any("two RGB files for one image: 1.bmp / 1.png" in line for line in lines)
+    assert check.sets[0].count == 3
+
+
+@pytest.mark.parametrize("role", ["RGB", "depth", "GT"])
+def test_an_unreadable_file_is_named_with_its_reason(tmp_path, role):
+    folder = make_set(tmp_path / "mine")
+    path = folder / role / "2.png"
+    path.write_bytes(path.read_bytes()[:-40])
+    finding = the(check_data([tmp_path]), "unreadable")
+    assert finding.files == (str(path),)
+    assert "replace it by a whole copy" in finding.line()
+
+
+def test_types_that_are_not_read_and_broken_links_are_named(tmp_path):
+    folder = make_set(tmp_path / "mine")
+    (folder / "RGB" / "x.webp").write_bytes(b"x")
+    (folder / "GT" / "y.png").symlink_to(tmp_path / "nowhere")
+    assert kinds(check_data([tmp_path])) == ["broken", "type"]
+
+
+def test_many_findings_of_a_kind_are_summed_up(tmp_path):
+    folder = make_set(tmp_path / "mine", range(8))
+    for seed in range(8):
+        save(folder / "GT" / f"{seed}.png", np.zeros((HEIGHT, WIDTH), np.uint8))
+    finding = the(check_data([tmp_path]), "empty gt")
+    assert len(finding.files) == 8
+    assert finding.line().count(".png") == 3
+    assert "... (8 in all)" in finding.line()
+
+
+# Counts and names
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "count", "words"),
+    [
+        ("NJU2K", "test", 498, "498 images (a pack of 498 that circulates), papers report 500"),
+        ("NJU2K", "train", 1400, "1400 images, papers train on 1485"),
+        ("a/STERE", "test", 797, "the subset STERE797"),
+        ("RGBD_for_train", "train", 2185, "merged training images of NJU2K + NLPR"),
+    ],
+)
+def test_counts_are_compared_with_the_usual_ones(name, part, count, words):
+    (finding,) = check_counts(name, part, count)
+    assert words in finding.text
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "count"),
+    [("NJU2K", "test", 500), ("NJU2K", "train", 1485), ("SSD", "test", 80), ("mine", None, 7)],
+)
+def test_usual_counts_need_no_remark(name, part, count):
+    assert check_counts(name, part, count) == []
+
+
+def test_an_alias_and_its_layout_are_told(tmp_path):
+    make_set(tmp_path / "NJUD")
+    (tmp_path / "NJUD" / "RGB").rename(tmp_path / "NJUD" / "Images")
+    (checked,) = check_data([tmp_path]).sets
+    assert (checked.label, checked.path) == ("NJU2K", "NJUD")
+    assert checked.layout["rgb"] == "Images"
+
+
+def test_both_parts_of_a_set_are_looked_at(tmp_path):
+    make_set(tmp_path / "train" / "X", range(4))
+    make_set(tmp_path / "test" / "X", range(4, 8))
+    labels = {checked.label: checked.part for checked in check_data([tmp_path]).sets}
+    assert labels == {"X (train)": "train", "X (test)": "test"}
+
+
+def test_one_name_in_two_folders_is_a_problem(tmp_path):
+    make_set(tmp_path / "a" / "SIP", range(4))
+    make_set(tmp_path / "b" / "SIP", range(4, 8))
+    assert "twice" in kinds(check_data([tmp_path / "a", tmp_path / "b"]))
+
+
+def test_an_unknown_set_is_refused_with_those_that_are_there(tmp_path):
+    make_set(tmp_path / "mine")
+    with pytest.raises(InputError, match=r"--sets DES: no such set .*found: mine"):
+        check_data([tmp_path], ["DES"])
+
+
+# Sizes and masks
+
+
+def test_masks_and_depth_of_another_size_are_told_apart(tmp_path):
+    folder = make_set(tmp_path / "mine")
+    save(folder / "GT" / "0.png", mask()[::2, ::2])
+    save(folder / "depth" / "1.png", floor(1)[::2, ::2])
+    save(folder / "depth" / "2.png", floor(2)[:, ::2])
+    check = check_data([tmp_path])
+    sizes = {f.text: (f.level, f.files) for f in check.findings if f.kind == "size"}
+    assert [(level, files[0][-9:]) for level, files in sizes.values()] == [
+        ("problem", "/GT/0.png"),
+        ("problem", "pth/2.png"),
+        ("note", "pth/1.png"),
+    ]
+
+
+def test_unusual_empty_and_full_masks_are_named(tmp_path):
+    folder = make_set(tmp_path / "mine")
+    save(folder / "GT" / "0.png", mask() // 255)
+    save(folder / "GT" / "1.png", np.full((HEIGHT, WIDTH), 255, np.uint8))
+    save(folder / "GT" / "2.png", cv2.GaussianBlur(mask(), (3, 3), 0))
+    check = check_data([tmp_path])
+    assert kinds(check) == ["full gt"]
+    assert kinds(check, "note") == ["gt values", "gt values"]
+    assert check.sets[0].images[0].gt_values == "0, 1"
+
+
+# Depth
+
+
+def test_constant_maps_and_mixed_types_are_named(tmp_path):
+    folder = make_set(tmp_path / "mine", range(6))
+    save(folder / "depth" / "0.png", np.full((HEIGHT, WIDTH), 7, np.uint8))
+    save(folder / "depth" / "1.png", floor(1).astype(np.uint16) * 257)
+    check = check_data([tmp_path])
+    assert kinds(check) == ["constant depth", "depth types"]
+    assert check.sets[0].depth.types == {"uint8": 5, "uint16": 1}
+
+
+def test_metric_depth_is_told_with_its_range_and_holes(tmp_path):
+    def millimetres(seed):
+        depth = 3000 - 10 * floor(seed).astype(np.uint16)
+        depth[:24, :32] = 0
+        depth[0, 40] = 65535
+        return depth
+
+    make_set(tmp_path / "mine", depth=millimetres)
+    (checked,) = check_data([tmp_path]).sets
+    assert checked.depth.encoding.kind == "metric"
+    assert checked.depth.encoding.holes == pytest.approx(0.25, abs=0.01)
+    assert 400 < checked.depth.range[0] < checked.depth.range[1] < 3000
+
+
+def test_weak_polarity_is_a_problem_and_strict_stops(tmp_path):
+    def noise(seed):
+        return np.random.default_rng(seed).integers(0, 256, (HEIGHT, WIDTH), dtype=np.uint8)
+
+    make_set(tmp_path / "mine", depth=noise)
+    assert "--near mine=white or =black" in the(check_data([tmp_path]), "polarity").line()
+    with pytest.raises(InputError, match=r"mine: .*WEAK"):
+        check_data([tmp_path], near=["strict"])
+
+
+def test_a_wrong_near_is_contradicted(tmp_path):
+    make_set(tmp_path / "mine")
+    check = check_data([tmp_path], near=["mine=black"])
+    assert "--near says black is near, but the maps look as if white" in the(check, "polarity").text
+    assert check_data([tmp_path], near=["mine=white"]).findings == []
+
+
+def test_an_inverted_map_among_others_is_noted(tmp_path):
+    def one_inverted(seed):
+        return 255 - floor(seed) if seed == 3 else floor(seed)
+
+    make_set(tmp_path / "mine", range(8), depth=one_inverted)
+    finding = the(check_data([tmp_path]), "polarity")
+    assert (finding.level, len(finding.files)) == ("note", 1)
+    assert finding.files[0].endswith("3.png")
+
+
+# Copies
+
+
+def test_training_images_in_a_test_set_are_found_encoded_anew_too(tmp_path):
+    train = make_set(tmp_path / "train" / "A", range(6))
+    test = make_set(tmp_path / "test" / "B", range(10, 14))
+    (test / "RGB" / "10.png").write_bytes((train / "RGB" / "0.png").read_bytes())
+    smaller = cv2.resize(picture(1), (WIDTH - 8, HEIGHT - 6), interpolation=cv2.INTER_AREA)
+    cv2.imwrite(str(test / "RGB" / "11.jpg"), smaller, [cv2.IMWRITE_JPEG_QUALITY, 80])
+    (test / "RGB" / "11.png").unlink()
+    overlaps = [f for f in check_data([tmp_path]).problems if f.kind == "overlap"]
+    assert [len(finding.files) for finding in overlaps] == [1, 1]
+    assert "the same file" in overlaps[0].text
+    assert "encoded anew" in overlaps[1].text
+    assert overlaps[1].files[0].endswith("11.jpg")
+    assert "A/RGB/1.png = " in overlaps[1].files[0]
+
+
+def test_copies_in_a_set_are_a_problem_only_if_the_file_is_the_same(tmp_path):
+    folder = make_set(tmp_path / "mine")
+    (folder / "RGB" / "3.png").write_bytes((folder / "RGB" / "0.png").read_bytes())
+    save(folder / "RGB" / "2.png", np.clip(picture(1).astype(int) + 2, 0, 255))
+    check = check_data([tmp_path])
+    assert kinds(check) == kinds(check, "note") == ["copies"]
+
+
+def test_one_folder_under_two_roots_is_no_copy(tmp_path):
+    make_set(tmp_path / "a" / "mine")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "mine").symlink_to(tmp_path / "a" / "mine")
+    assert check_data([tmp_path / "a", tmp_path / "b"]).findings == []
+
+
+def test_pictures_of_one_shade_pair_with_none():
+    plain = [look_of(np.full((HEIGHT, WIDTH, 3), shade, np.uint8)) for shade in (9, 90, 200)]
+    assert list(similar_pairs(plain)) == []
+
+
+def test_other_pictures_pair_with_none():
+    assert list(similar_pairs([look_of(picture(seed)) for seed in range(60)])) == []
+
+
+# What comes out
+
+
+def test_processes_find_what_one_finds(tmp_path):
+    folder = make_set(tmp_path / "mine", range(40))
+    (folder / "GT" / "7.png").write_bytes(b"")
+    one, two = check_data([tmp_path]), check_data([tmp_path], workers=2)
+    assert check_json(one) == check_json(two)
+
+
+def test_quick_reads_some_images_and_counts_all(tmp_path):
+    folder = make_set(tmp_path / "mine", range(QUICK_IMAGES + 10))
+    (folder / "RGB" / "3.png").write_bytes((folder / "RGB" / "0.png").read_bytes())
+    check = check_data([tmp_path], quick=True)
+    assert check.findings == []
+    assert (check.sets[0].count, len(check.sets[0].images)) == (QUICK_IMAGES + 10, QUICK_IMAGES)
+
+
+def test_table_and_json_tell_the_decision(tmp_path):
+    make_set(tmp_path / "mine")
+    check = check_data([tmp_path])
+    line = check_table(check).splitlines()[1]
+    assert line.split()[0] == "mine"
+    assert "white" in line
+    depth = check_json(check)["sets"][0]["depth"]
+    assert depth["near"] == "white"
+    assert set(depth["evidence"]["images"]) == {"0", "1", "2", "3"}
+
+
+def test_the_picture_shows_near_as_bright(tmp_path):
+    make_set(tmp_path / "white")
+    make_set(tmp_path / "black", range(10, 14), depth=lambda seed: 255 - floor(seed))
+    for checked in check_data([tmp_path]).sets:
+        image = polarity_picture(checked)
+        depth = image[image.shape[0] - 148 - 130 - 4 : image.shape[0] - 148 - 4, :170]
+        assert depth[-30:].mean() > depth[:30].mean() + 60

@@ -1,0 +1,56 @@
+"""Copies of a real set (inverted, 16 bits, float) give the same maps by the shipped weights."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from mutualformer_sod.data.depth import decide_encoding, depth_to_unit
+from mutualformer_sod.data.io import read_depth, read_rgb
+from mutualformer_sod.data.layout import discover_sets
+
+WEIGHTS = Path(__file__).resolve().parents[2] / "weights" / "mutualformer_tiny.safetensors"
+COPIES = {
+    "inverted": (lambda d: 255 - d, ".png"),
+    "x257": (lambda d: d.astype(np.uint16) * 257, ".png"),
+    "float": (lambda d: d.astype(np.float32) / 255, ".npy"),
+}
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    from mutualformer_sod import Predictor
+
+    return Predictor.from_weights(WEIGHTS)
+
+
+def write(path: Path, depth: np.ndarray) -> Path:
+    if path.suffix == ".npy":
+        np.save(path, depth)
+    else:
+        cv2.imwrite(str(path), depth)
+    return path
+
+
+@pytest.mark.parametrize("name", ["NJU2K", "DES", "SSD"])
+def test_copies_of_a_set_give_the_same_maps(shared_data, predictor, tmp_path, name):
+    (spot,) = discover_sets([shared_data / "spot"], [name])
+    plain = decide_encoding([t.depth for t in spot.triplets], name=name)
+    rgbs = [read_rgb(t.rgb) for t in spot.triplets]
+    wanted = [
+        predictor.predict(rgb, depth_to_unit(read_depth(t.depth), plain))
+        for rgb, t in zip(rgbs, spot.triplets, strict=True)
+    ]
+    for copy, (change, suffix) in COPIES.items():
+        folder = tmp_path / copy
+        folder.mkdir()
+        paths = [
+            write(folder / f"{t.stem}{suffix}", change(read_depth(t.depth))) for t in spot.triplets
+        ]
+        encoding = decide_encoding(paths, name=name)
+        assert (encoding.near == plain.near) == (copy != "inverted")
+        assert encoding.margin == pytest.approx(plain.margin, abs=1e-9)
+        for rgb, path, saliency in zip(rgbs, paths, wanted, strict=True):
+            again = predictor.predict(rgb, depth_to_unit(read_depth(path), encoding))
+            assert np.abs(again - saliency).max() <= 1 / 255, f"{copy}: {path.stem}"
