@@ -158,7 +158,7 @@ def training_step(
     import torch
 
     from mutualformer_sod.engine.optim import make_optimizer
-    from mutualformer_sod.losses import detector_losses
+    from mutualformer_sod.engine.update import losses_of
     from mutualformer_sod.models.detector import SaliencyDetector
 
     torch.manual_seed(0)
@@ -174,8 +174,7 @@ def training_step(
     def step() -> None:
         with precision():
             output = model(rgb, depth, has_depth)
-        sides = [side.float() for side in output.side_logits]
-        losses = detector_losses(output.logits.float(), sides, output.extra_losses, gt, config.loss)
+        losses = losses_of(output, gt, config)
         optimizer.zero_grad(set_to_none=True)
         losses["total"].backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)

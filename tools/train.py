@@ -10,6 +10,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mutualformer_sod import cli, list_presets
 from mutualformer_sod.config import LOSSES, field_owners
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.fusion_config import FUSIONS, HEADS
 from mutualformer_sod.training_config import (
     AMP,
     CACHES,
@@ -151,6 +153,13 @@ def make_parser() -> cli.Parser:
         metavar="FILE",
         help="weights of ours (weights.safetensors), of which the encoder takes its own",
     )
+    for name, choices in (("fusion", FUSIONS), ("head", HEADS)):
+        model.add_argument(
+            f"--{name}",
+            default=argparse.SUPPRESS,
+            metavar="NAME",
+            help=f"{', '.join(choices)} (default: {choices[0]})",
+        )
     model.add_argument(
         "--set",
         nargs="+",
@@ -184,6 +193,11 @@ def add_options(group: argparse._ArgumentGroup, options: dict[str, tuple[type, s
 def main() -> None:
     args = vars(make_parser().parse_args())
     resume, overrides = args.pop("resume"), cli.parse_fields(args.pop("fields"))
+    for name in ("fusion", "head"):
+        if name in args and name in overrides:
+            raise InputError(f"--{name} and --set {name}= are the same: give one of them")
+        if name in args:
+            overrides[name] = args.pop(name)
     recipe = args.pop("recipe", None)
     if recipe is None:
         args.setdefault("preset", "small")

@@ -13,7 +13,10 @@ from mutualformer_sod.errors import InputError
 from mutualformer_sod.training_config import SCHEDULES, TrainConfig
 
 PRETRAINED_ENCODER_SCALE = 0.1
-LEARNED_INPUTS = ("pos_embed", "cls_token", "reg_token", "no_depth")
+LEARNED_INPUTS = (
+    *("pos_embed", "cls_token", "reg_token", "no_depth"),
+    *("modality_embed", "noise"),  # of concat and of GeminiFusion
+)
 _STREAMS = ("rgb_stream", "depth_stream")
 _TOP = math.inf  # the layer of all that is not encoder: sorts last
 
@@ -22,7 +25,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
     """AdamW, or SGD with momentum, in groups by layer and by decayed or not.
 
     Vectors (biases, normalisation scales) and learned inputs (position embeddings, CLS tokens, the
-    "no depth" map) are not decayed. The encoder trains at ``lr * encoder_lr_scale``; with
+    "no depth" map, noise) are not decayed. The encoder trains at ``lr * encoder_lr_scale``; with
     ``layer_decay`` each of its layers at that rate times ``layer_decay`` for itself and for every
     encoder layer above it (BEiT, ICLR 2022, A.6). Each group keeps its peak rate as ``peak_lr``.
     Groups and the parameters in them are in an order that depends on the model alone.

@@ -131,8 +131,13 @@ def _losses(run: Run, batch: dict[str, Any], size: tuple[int, int]) -> dict[str,
     keys = torch.cat((batch["key"], own)).to(run.device, non_blocking=True)
     with run.precision():
         output = run.network(rgb, depth, has_depth, keys)
-    config = run.config
-    losses = detector_losses(
+    losses = losses_of(output, gt, run.config)
+    return losses | {STATISTICS + name: value for name, value in output.statistics.items()}
+
+
+def losses_of(output: DetectorOutput, gt: Tensor, config: TrainConfig) -> dict[str, Tensor]:
+    """``detector_losses`` of what the network gave, in float32."""
+    return detector_losses(
         *_float(output),
         output.extra_losses,
         gt,
@@ -141,7 +146,6 @@ def _losses(run: Run, batch: dict[str, Any], size: tuple[int, int]) -> dict[str,
         boundary_weight=config.boundary_weight,
         streams={name: _float(stream) for name, stream in output.streams.items()},
     )
-    return losses | {STATISTICS + name: value for name, value in output.statistics.items()}
 
 
 def _float(output: DetectorOutput) -> tuple[Tensor, list[Tensor]]:

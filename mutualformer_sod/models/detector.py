@@ -18,6 +18,7 @@ from mutualformer_sod.models.drop_path import replace_drop_path, set_drop_path_k
 from mutualformer_sod.models.encoder import TwoStreamEncoder, resize
 from mutualformer_sod.models.fusion.build import build_fusion
 from mutualformer_sod.models.fusion.streams import pick
+from mutualformer_sod.models.seam import halves
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -129,15 +130,15 @@ class SaliencyDetector(nn.Module):
         if self.alpha is None:
             return logits
         rgb_weight, depth_weight = self.alpha.softmax(0).unbind(0)
-        rgb_logits, depth_logits = logits.unflatten(0, (2, -1)).unbind(0)
+        rgb_logits, depth_logits = halves(logits)
         return rgb_weight * rgb_logits + depth_weight * depth_logits
 
     def _ensemble(self, logits: Tensor, side_logits: list[Tensor]) -> DetectorOutput:
         """Average both streams' logits (2B, 1, H, W), the streams detached."""
-        halves = [[part.chunk(2)[stream] for part in (logits, *side_logits)] for stream in (0, 1)]
+        parts = zip(*(halves(part) for part in (logits, *side_logits)), strict=True)
         streams = {
             name: DetectorOutput(own, sides)
-            for name, (own, *sides) in zip(("rgb", "depth"), halves, strict=True)
+            for name, (own, *sides) in zip(("rgb", "depth"), parts, strict=True)
         }
         return DetectorOutput(self.average(logits.detach()), [], streams=streams)
 
@@ -152,8 +153,9 @@ class SaliencyDetector(nn.Module):
             depth_keys = rgb_keys if rows is None else torch.cat((real_keys, learned_key))
         self.fusion.keys = rgb_keys
         set_drop_path_keys(self.fusion, rgb_keys)
-        if self.encoder.is_joint and keys is not None:  # both go through the rgb stream's blocks
-            rgb_keys = torch.cat((rgb_keys, pick(depth_keys, rows)))
+        if self.encoder.is_joint and keys is not None:
+            # Both go through the rgb stream's blocks, and are to be dropped apart from each other.
+            rgb_keys = torch.cat((rgb_keys, ~pick(depth_keys, rows)))
         set_drop_path_keys(self.encoder.rgb_stream, rgb_keys)
         set_drop_path_keys(self.encoder.depth_stream, depth_keys)
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from mutualformer_sod.config import EncoderConfig
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import load_torch_file
-from mutualformer_sod.models.seam import NORMS, Seam
+from mutualformer_sod.models.seam import NORMS, Seam, halves
 from mutualformer_sod.models.stem import HybridStem, conv_stem
 
 Taps = list[Tensor]  # (B, C_l, h_l, w_l) each, from the shallowest tap to the deepest
@@ -75,7 +75,7 @@ class TwoStreamEncoder(nn.Module):
             The taps of each stream, (B, C_l, h_l, w_l) and (D, C_l, h_l, w_l), shallow to deep.
         """
         if self.is_joint:
-            pairs = [tap.chunk(2) for tap in self.rgb_stream(torch.cat((rgb, depth)))]
+            pairs = [halves(tap) for tap in self.rgb_stream(torch.cat((rgb, depth)))]
             return [rgb_tap for rgb_tap, _ in pairs], [depth_tap for _, depth_tap in pairs]
         return self.rgb_stream(rgb), self.depth_stream(depth)
 

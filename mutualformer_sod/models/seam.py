@@ -146,7 +146,7 @@ class _Step:
         return self._replace(tokens)
 
     def _replace(self, tokens: Tensor) -> Tensor:
-        patches = torch.cat(self.hook(self.layer, *tokens[:, self.prefix :].chunk(2)))
+        patches = torch.cat(self.hook(self.layer, *halves(tokens[:, self.prefix :])))
         patches = patches.to(tokens.dtype)
         return torch.cat((tokens[:, : self.prefix], patches), dim=1) if self.prefix else patches
 
@@ -159,7 +159,7 @@ class _NormPair:
         self.depth: Tensor | None = None
 
     def hold_depth(self, module: nn.Module, args: tuple) -> tuple:
-        rgb, self.depth = args[0].chunk(2)
+        rgb, self.depth = halves(args[0])
         return (rgb, *args[1:])
 
     def normalise_depth(self, module: nn.Module, args: tuple, rgb: Tensor) -> Tensor:
@@ -167,9 +167,18 @@ class _NormPair:
         return torch.cat((rgb, self.depth_norm(depth)))
 
 
+def halves(batch: Tensor) -> tuple[Tensor, Tensor]:
+    """The rgb and the depth part of a joint batch: (2B, ...) -> (B, ...) twice.
+
+    Not ``chunk``, by which an exported graph would hold the batch's size.
+    """
+    rgb, depth = batch.unflatten(0, (2, -1)).unbind(0)
+    return rgb, depth
+
+
 def _join(module: nn.Module, args: tuple) -> tuple:
     """(2B, N, C) -> (B, 2N, C)."""
-    return torch.cat(args[0].chunk(2), dim=1), *args[1:]
+    return torch.cat(halves(args[0]), dim=1), *args[1:]
 
 
 def _split(module: nn.Module, args: tuple, tokens: Tensor) -> Tensor:
