@@ -107,7 +107,7 @@ def fit_depth(
     """
     holes = find_holes(depth, encoding.kind == "metric")
     valid = depth[~holes]
-    if valid.size == 0:
+    if not valid.any():  # no value, or a camera's 0 everywhere
         return None, ["empty depth: colour alone"]
     if valid.min() == valid.max():
         return None, ["depth of one value: colour alone"]

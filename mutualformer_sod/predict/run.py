@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from tqdm import tqdm
 from mutualformer_sod.data.photos import Photo, read_photo
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.inference import Predictor, saliency_strips
+from mutualformer_sod.models.weights import file_sha256
 from mutualformer_sod.predict.depths import DepthPlan, fit_depth, read_user_depth
 from mutualformer_sod.predict.jobs import Job
 from mutualformer_sod.predict.pictures import cutout, overlay
@@ -186,16 +186,11 @@ def _note(job: Job, plan: DepthPlan, settings: dict[str, Any]) -> dict[str, Any]
     """What a job's outputs depend on."""
     encoding = plan.encodings.get(job.depth) if job.depth is not None else None
     return settings | {
-        "picture": _sha256(job.rgb),
-        "depth": _sha256(job.depth) if job.depth is not None else "none",
+        "picture": file_sha256(job.rgb),
+        "depth": file_sha256(job.depth) if job.depth is not None else "none",
         "near": encoding.near if encoding is not None else "no depth",
         "depth_kind": encoding.kind if encoding is not None else "no depth",
     }
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _without_done(

@@ -1,0 +1,284 @@
+"""``tools/predict.py`` as a user starts it, on good and on bad files."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from tool_runs import ROOT, error_line, run_tool
+
+from mutualformer_sod.predict.run import KINDS
+
+
+@pytest.fixture(scope="module")
+def picture() -> np.ndarray:
+    """A red box on grey, (60, 90, 3)."""
+    rgb = np.full((60, 90, 3), 90, np.uint8)
+    rgb[20:45, 30:60] = (200, 60, 40)
+    return rgb
+
+
+@pytest.fixture(scope="module")
+def depth() -> np.ndarray:
+    """Its depth in millimetres with a hole, (60, 90) uint16."""
+    millimetres = np.tile(np.linspace(3000, 1200, 60)[:, None], (1, 90)).astype(np.uint16)
+    millimetres[20:45, 30:60] = 900
+    millimetres[:4, :4] = 0
+    return millimetres
+
+
+@pytest.fixture
+def data(tmp_path, picture, depth):
+    """Three pictures in rgb/, depth of two of them in depth/."""
+    (tmp_path / "rgb").mkdir()
+    (tmp_path / "depth").mkdir()
+    for name in ("a", "b c", "d\né"):
+        Image.fromarray(picture).save(tmp_path / "rgb" / f"{name}.png")
+    Image.fromarray(depth).save(tmp_path / "depth" / "a.png")
+    np.save(tmp_path / "depth" / "b c.npy", np.where(depth, depth / 1000, np.nan))
+    return tmp_path
+
+
+def predict(data, *options):
+    return run_tool("predict", "--rgb", data / "rgb", "--output", data / "out", *options)
+
+
+def with_depth(data, *options):
+    return predict(data, "--depth", data / "depth", *options)
+
+
+def files_of(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def read(path):
+    return cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+
+
+def test_every_kind_is_written_at_native_size(data):
+    done = with_depth(data, "--overlay", "--cutout")
+    assert done.status == 0, done.error
+    names = {f"{kind}/{stem}.png" for kind in KINDS for stem in ("a", "b c", "d\né")}
+    assert set(files_of(data / "out")) == names
+    assert read(data / "out" / "maps" / "a.png").shape == (60, 90)
+    assert read(data / "out" / "overlays" / "a.png").shape == (60, 90, 3)
+    cut, saliency = (read(data / "out" / kind / "a.png") for kind in ("cutouts", "maps"))
+    assert np.array_equal(cut[..., 3], saliency)
+    assert "d é.png: no depth of that name: colour alone" in done.output
+    assert "millimetres" in done.output
+    assert "metres" in done.output
+
+
+def test_a_picture_has_the_map_that_tools_test_makes(tmp_path, scenes):
+    done = run_tool(
+        *("test", "--data", scenes, "--output", tmp_path / "t", "--method", "m"),
+        *("--weights", ROOT / "weights/mutualformer_tiny.safetensors", "--workers", 0),
+    )
+    assert done.status == 0, done.error
+    folder = scenes / "SAMPLES"
+    done = run_tool(
+        *("predict", "--rgb", folder / "RGB", "--depth", folder / "depth"),
+        *("--output", tmp_path / "p"),
+    )
+    assert done.status == 0, done.error
+    maps = sorted((tmp_path / "p" / "maps").iterdir())
+    assert len(maps) == 12
+    for path in maps:
+        assert np.array_equal(read(path), read(tmp_path / "t" / "m" / "SAMPLES" / path.name))
+
+
+def test_a_second_start_makes_what_is_missing(data):
+    assert predict(data).status == 0
+    before = files_of(data / "out")
+    (data / "out" / "maps" / "a.png").unlink()
+    stamp = (data / "out" / "maps" / "b c.png").stat().st_mtime_ns
+    done = predict(data)
+    assert "1 of 3 pictures mapped, from colour alone, 2 were there" in done.output
+    assert files_of(data / "out") == before
+    assert (data / "out" / "maps" / "b c.png").stat().st_mtime_ns == stamp
+
+
+@pytest.mark.parametrize("change", ["size", "depth", "picture", "foreign"])
+def test_files_made_otherwise_are_kept_without_the_flag(data, picture, change):
+    assert predict(data).status == 0
+    options = {"size": ["--size", 64], "depth": ["--depth", data / "depth"]}.get(change, [])
+    if change == "picture":
+        Image.fromarray(picture[::-1]).save(data / "rgb" / "a.png")
+    if change == "foreign":
+        Image.fromarray(picture).save(data / "out" / "maps" / "a.png")
+    before = files_of(data / "out")
+    line = error_line(predict(data, *options))
+    assert ("unknown origin" if change == "foreign" else f"another {change}") in line
+    assert "--overwrite" in line
+    assert files_of(data / "out") == before
+    assert predict(data, *options, "--overwrite").status == 0
+    assert files_of(data / "out") != before
+
+
+def test_pictures_are_never_replaced_by_their_maps(data):
+    (data / "rgb").rename(data / "maps")
+    before = files_of(data / "maps")
+    done = run_tool("predict", "--rgb", data / "maps", "--output", data, "--overwrite")
+    assert "give another --output" in error_line(done)
+    assert files_of(data / "maps") == before
+
+
+def test_bad_files_are_named_and_the_others_done(data, picture):
+    whole = (data / "rgb" / "a.png").read_bytes()
+    bad = {
+        "cut.png": whole[: len(whole) // 2],
+        "zero.jpg": b"",
+        "words.png": b"no picture",
+        "phone.heic": b"\0\0\0\x18ftypheic\0\0\0\0",
+    }
+    for name, content in bad.items():
+        (data / "rgb" / name).write_bytes(content)
+    Image.fromarray(picture).save(data / "rgb" / "no_z.png")
+    (data / "depth" / "no_z.png").write_bytes(b"")
+    done = with_depth(data)
+    assert done.status == 1
+    failed = [line for line in done.error.splitlines() if line.startswith("failed: ")]
+    for name in (*bad, "no_z.png"):
+        assert sum(f"/{name}: " in line for line in failed) == 1, name
+    assert len(failed) == 5
+    assert "Traceback" not in done.error
+    assert {path.stem for path in (data / "out" / "maps").iterdir()} == {"a", "b c", "d\né"}
+
+
+def test_depth_that_says_nothing_is_taken_for_none(data, depth):
+    Image.fromarray(np.zeros_like(depth)).save(data / "depth" / "a.png")
+    np.save(data / "depth" / "b c.npy", np.full(depth.shape, 2.5))
+    done = with_depth(data)
+    assert done.status == 0, done.error
+    assert "a.png: empty depth: colour alone" in done.output
+    assert "b c.png: depth of one value: colour alone" in done.output
+    maps = [read(path) for path in (data / "out" / "maps").iterdir()]
+    assert all(np.array_equal(maps[0], other) for other in maps)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 70, 3), (70, 1, 3)])
+def test_the_smallest_pictures_have_maps(tmp_path, shape):
+    Image.fromarray(np.zeros(shape, np.uint8)).save(tmp_path / "a.png")
+    done = run_tool("predict", "--rgb", tmp_path / "a.png", "--output", tmp_path / "o", "--cutout")
+    assert done.status == 0, done.error
+    assert read(tmp_path / "o" / "maps" / "a.png").shape == shape[:2]
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["--rgb", "nowhere"], "nowhere"),
+        (["--rgb", "README.md", "--weights", "nowhere"], "nowhere"),
+        (["--rgb", "README.md", "--size", "3"], "--size"),
+        (["--rgb", "README.md", "--near", "up"], "--near"),
+        (["--rgb", "README.md", "--output", "README.md"], "--output"),
+        (["--rgb", "README.md", "--depth-video", "x"], "--depth-video"),
+        (["--video", "x", "--depth", "y"], "--depth"),
+        (["--video", "x", "--cutout"], "--cutout"),
+        (["--video", "nowhere.mp4"], "nowhere.mp4"),
+        (["--video", "README.md"], "README.md: not a video"),
+        ([], "--rgb"),
+    ],
+)
+def test_mistakes_end_in_one_line(tmp_path, monkeypatch, options, word):
+    monkeypatch.chdir(ROOT)
+    assert word in error_line(run_tool("predict", "--output", tmp_path / "o", *options))
+
+
+def test_ctrl_c_leaves_whole_files(data, picture):
+    for number in range(300):
+        Image.fromarray(picture).save(data / "rgb" / f"{number}.png")
+    command = [sys.executable, ROOT / "tools" / "predict.py", "--rgb", data / "rgb"]
+    process = subprocess.Popen([*command, "--output", data / "out"], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not (data / "out" / "maps").is_dir() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGINT)
+    assert b"Traceback" not in process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    made = list((data / "out" / "maps").iterdir())
+    assert 0 < len(made) < 303
+    assert all(read(path).shape == (60, 90) for path in made)
+    assert not [path for path in made if path.name.startswith(".")]
+
+
+class TestVideo:
+    @pytest.fixture
+    def video(self, tmp_path, picture):
+        """Writes a video of so many frames; a grey one shows the box near."""
+
+        def write(name, frames, grey=False):
+            path = tmp_path / name
+            writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 12, (90, 60))
+            ramp = np.tile(np.linspace(20, 120, 60)[:, None], (1, 90)).astype(np.uint8)
+            ramp[20:45, 30:60] = 230
+            for _ in range(frames):
+                writer.write(np.dstack([ramp] * 3) if grey else picture[..., ::-1].copy())
+            writer.release()
+            return path
+
+        return write
+
+    def frames_of(self, path):
+        capture = cv2.VideoCapture(str(path))
+        frames = []
+        while (got := capture.read())[0]:
+            frames.append(got[1])
+        return frames, capture.get(cv2.CAP_PROP_FPS)
+
+    def test_every_frame_has_a_map(self, tmp_path, video):
+        options = ["--video", video("v.mp4", 5), "--output", tmp_path / "o", "--overlay"]
+        done = run_tool("predict", *options)
+        assert done.status == 0, done.error
+        for name in ("v_map.mp4", "v_overlay.mp4"):
+            frames, rate = self.frames_of(tmp_path / "o" / name)
+            assert (len(frames), frames[0].shape, rate) == (5, (60, 90, 3), 12)
+        assert "exists" in error_line(run_tool("predict", *options))
+        assert run_tool("predict", *options, "--overwrite").status == 0
+
+    @pytest.mark.parametrize(("frames", "word"), [(3, "shorter: 2 frames"), (9, "longer")])
+    def test_a_depth_video_of_another_length_is_told(self, tmp_path, video, frames, word):
+        done = run_tool(
+            *("predict", "--video", video("v.mp4", 5), "--output", tmp_path / "o"),
+            *("--depth-video", video("d.mp4", frames, grey=True)),
+        )
+        assert done.status == 0, done.error
+        assert word in done.output
+        assert "near = white" in done.output
+
+    def test_a_cut_video_is_named_and_nothing_is_left(self, tmp_path, video):
+        path = video("v.mp4", 5)
+        path.write_bytes(path.read_bytes()[:400])
+        done = run_tool("predict", "--video", path, "--output", tmp_path / "o")
+        assert "v.mp4" in error_line(done)
+        assert not files_of(tmp_path / "o") if (tmp_path / "o").exists() else True
+
+
+def test_copies_of_real_depth_give_one_map(tmp_path, shared_data):
+    spot = shared_data / "spot" / "NJU2K"
+    rgb = sorted((spot / "RGB").iterdir())[0]
+    grey = cv2.imread(str(spot / "depth" / f"{rgb.stem}.jpg"), cv2.IMREAD_GRAYSCALE)
+    cv2.imwrite(str(tmp_path / "same.png"), grey)
+    cv2.imwrite(str(tmp_path / "inverted.png"), 255 - grey)
+    cv2.imwrite(str(tmp_path / "wide.png"), grey.astype(np.uint16) * 257)
+    np.save(tmp_path / "float.npy", (grey / 255).astype(np.float32))
+    maps = []
+    for name in ("same.png", "inverted.png", "wide.png", "float.npy"):
+        near = "black" if name == "inverted.png" else "white"
+        done = run_tool(
+            *("predict", "--rgb", rgb, "--depth", tmp_path / name, "--near", near),
+            *("--output", tmp_path / name.replace(".", "_")),
+        )
+        assert done.status == 0, done.error
+        maps.append(read(tmp_path / name.replace(".", "_") / "maps" / f"{rgb.stem}.png"))
+    for other in maps[1:]:
+        assert cv2.norm(maps[0], other, cv2.NORM_INF) <= 1

@@ -1,0 +1,274 @@
+"""Own pictures: pairing, depth, overlays, cut-outs, PNG files, and the predictor's arguments."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mutualformer_sod import Predictor, inference
+from mutualformer_sod.data.depth import DepthEncoding
+from mutualformer_sod.data.photos import Photo
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.inference import native_saliency, saliency_strips
+from mutualformer_sod.predict import cutout, overlay
+from mutualformer_sod.predict.depths import fit_depth, plan_depths
+from mutualformer_sod.predict.jobs import Job, find_jobs
+from mutualformer_sod.predict.png import read_note, write_png
+
+ROOT = Path(__file__).resolve().parents[2]
+WEIGHTS = ROOT / "weights" / "mutualformer_tiny.safetensors"
+MAP = DepthEncoding("map", "white", 1.0, "")
+
+
+def touch(folder, *names):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).write_bytes(b"x")
+    return folder
+
+
+class TestJobs:
+    def test_pictures_and_depth_pair_by_stem(self, tmp_path):
+        rgb = touch(tmp_path / "rgb", "b.JPG", "a b.png", "ü.webp")
+        depth = touch(tmp_path / "d", "a b.npy", "ü.png")
+        jobs, remarks = find_jobs([rgb], depth)
+        assert [(j.stem, j.depth and j.depth.name) for j in jobs] == [
+            ("a b", "a b.npy"),
+            ("b", None),
+            ("ü", "ü.png"),
+        ]
+        assert not remarks
+
+    def test_endings_of_kind_are_looked_through(self, tmp_path):
+        rgb = touch(tmp_path / "rgb", "1_rgb.png", "2.png")
+        depth = touch(tmp_path / "d", "1_depth.png", "2_depth.png")
+        assert [j.depth.name for j in find_jobs([rgb], depth)[0]] == ["1_depth.png", "2_depth.png"]
+
+    def test_a_file_pairs_with_a_file_of_any_name(self, tmp_path):
+        rgb, depth = touch(tmp_path, "a.png") / "a.png", touch(tmp_path, "z.npy") / "z.npy"
+        assert find_jobs([rgb], depth)[0] == [Job("a", rgb, depth)]
+
+    def test_other_files_are_passed_over_and_heic_is_not(self, tmp_path):
+        rgb = touch(tmp_path / "rgb", "a.png", "b.HEIC", "notes.txt", ".hidden.png")
+        (rgb / "sub.png").mkdir()
+        jobs, remarks = find_jobs([rgb], None)
+        assert [job.stem for job in jobs] == ["a", "b"]
+        assert len(remarks) == 1
+        assert "notes.txt, sub.png" in remarks[0]
+
+    def test_spare_depth_is_told(self, tmp_path):
+        rgb, depth = touch(tmp_path / "rgb", "a.png"), touch(tmp_path / "d", "a.png", "b.png")
+        assert "b.png: depth without a picture" in find_jobs([rgb], depth)[1][0]
+
+    @pytest.mark.parametrize(
+        ("rgb", "depth", "words"),
+        [
+            (["none"], None, "--rgb .*none"),
+            (["empty"], None, "no picture"),
+            (["two"], None, "two pictures would get one name"),
+            (["one", "more/a.png"], None, "two pictures would get one name"),
+            (["one"], "none", "--depth .*none"),
+            (["one"], "one", "is the folder of the pictures"),
+            (["one", "z.png"], "z.npy", "one file for several pictures"),
+            (["one"], "double", "both belong to a"),
+        ],
+    )
+    def test_mistakes_are_told(self, tmp_path, rgb, depth, words):
+        touch(tmp_path, "z.png", "z.npy")
+        for folder, names in (
+            ("empty", []),
+            ("one", ["a.png"]),
+            ("more", ["a.png"]),
+            ("two", ["a.png", "a.jpg"]),
+            ("double", ["a.png", "a.npy"]),
+        ):
+            touch(tmp_path / folder, *names)
+        with pytest.raises(InputError, match=words):
+            find_jobs([tmp_path / name for name in rgb], depth and tmp_path / depth)
+
+
+class TestDepths:
+    def photo(self, size, orientation=1):
+        rgb = np.zeros((*size, 3), np.uint8)
+        return Photo(rgb, rgb, None, size, orientation, ())
+
+    @pytest.mark.parametrize(
+        ("raw", "word"),
+        [
+            (np.full((4, 6), 9, np.uint8), "one value"),
+            (np.zeros((4, 6), np.uint16), "empty"),
+            (np.full((4, 6), np.nan, np.float32), "empty"),
+            (np.where(np.eye(4, 6) > 0, 0, 700).astype(np.uint16), "one value"),
+        ],
+    )
+    def test_depth_that_says_nothing_is_taken_for_none(self, raw, word):
+        encoding = DepthEncoding("metric" if raw.dtype != np.uint8 else "map", "black", 1.0, "")
+        depth, notes = fit_depth(raw, encoding, self.photo((4, 6)), (4, 6))
+        assert depth is None
+        assert word in notes[0]
+
+    def test_half_size_depth_is_resized_without_new_values(self):
+        raw = np.array([[1, 2], [3, 90]], np.uint8)
+        depth, notes = fit_depth(raw, MAP, self.photo((4, 4)), (4, 4))
+        assert np.array_equal(depth, raw.repeat(2, axis=0).repeat(2, axis=1))
+        assert notes == ["depth 2 x 2 resized"]
+
+    def test_depth_of_other_proportions_is_told(self):
+        raw = np.arange(12, dtype=np.uint8).reshape(3, 4)
+        assert "STRETCHED" in fit_depth(raw, MAP, self.photo((9, 16)), (9, 16))[1][0]
+
+    @pytest.mark.parametrize(("stored", "turned"), [((2, 3), True), ((3, 2), False)])
+    def test_depth_turns_with_its_picture_unless_it_is_turned_already(self, stored, turned):
+        raw = np.arange(6, dtype=np.uint8).reshape(stored)
+        depth, notes = fit_depth(raw, MAP, self.photo((3, 2), orientation=6), (3, 2))
+        assert np.array_equal(depth, np.rot90(raw, -1) if turned else raw)
+        assert bool(notes) is turned
+
+    def test_types_are_decided_apart_and_bad_files_do_not_stop_the_others(self, tmp_path):
+        ramp = np.linspace(700, 3000, 48).reshape(6, 8)[::-1]
+        cv2.imwrite(str(tmp_path / "mm.png"), ramp.astype(np.uint16))
+        np.save(tmp_path / "m.npy", np.where(ramp < 800, np.nan, ramp / 1000).astype(np.float32))
+        cv2.imwrite(str(tmp_path / "map.png"), (ramp / 12).astype(np.uint8))
+        (tmp_path / "bad.png").write_bytes(b"")
+        files = [tmp_path / name for name in ("mm.png", "m.npy", "map.png", "bad.png")]
+        plan = plan_depths([Job(f.stem, f, f) for f in files], "auto")
+        kinds = [(plan.encodings[f].kind, plan.encodings[f].near) for f in files[:3]]
+        assert kinds == [("metric", "black"), ("metric", "black"), ("map", "black")]
+        assert list(plan.failed) == files[3:]
+        assert sum("told from 1 map alone" in remark for remark in plan.remarks) == 1
+
+
+def test_an_overlay_keeps_the_picture_visible_and_marks_the_object():
+    rgb = np.array([[[100, 200, 50], [100, 200, 50]]], np.uint8)
+    marked = overlay(rgb, np.array([[0.0, 1.0]]))
+    assert marked[0, 0].tolist() == [55, 110, 28]  # darker, of the same hue
+    assert marked[0, 1, 0] > 180 > marked[0, 1, 1]
+
+
+def test_a_cutout_keeps_colours_and_multiplies_opacity():
+    rgb = np.random.default_rng(0).integers(0, 256, (2, 3, 3), dtype=np.uint8)
+    saliency = np.array([[0, 0.5, 1], [1, 1, 1]], np.float32)
+    opacity = np.array([[255, 255, 255], [0, 128, 255]], np.uint8)
+    cut = cutout(rgb, saliency, opacity)
+    assert np.array_equal(cut[..., :3], rgb)
+    assert cut[..., 3].tolist() == [[0, 128, 255], [0, 128, 255]]
+
+
+@pytest.mark.parametrize("paint", [overlay, cutout])
+def test_pictures_and_maps_of_two_sizes_are_refused(paint):
+    with pytest.raises(ValueError, match="give"):
+        paint(np.zeros((2, 3, 3), np.uint8), np.zeros((3, 2)))
+
+
+class TestPng:
+    @pytest.mark.parametrize("channels", [1, 3, 4])
+    @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (33, 20)])
+    def test_other_readers_see_the_pixels(self, tmp_path, size, channels):
+        image = np.random.default_rng(0).integers(0, 256, (*size, channels), dtype=np.uint8)
+        image = image[..., 0] if channels == 1 else image
+        write_png(tmp_path / "a.png", size, [image[:5], image[5:]][: 1 + (size[0] > 5)])
+        assert np.array_equal(np.asarray(Image.open(tmp_path / "a.png")), image)
+        read = cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_UNCHANGED)
+        assert np.array_equal(read[..., [2, 1, 0, 3][:channels]] if channels > 1 else read, image)
+
+    def test_a_note_is_found_again_and_only_there(self, tmp_path):
+        note = {"weights": "abc", "size": 3, "name": "ü\n"}
+        write_png(tmp_path / "a.png", (2, 2), [np.zeros((2, 2), np.uint8)], note)
+        assert read_note(tmp_path / "a.png") == note
+        cv2.imwrite(str(tmp_path / "b.png"), np.zeros((2, 2), np.uint8))
+        (tmp_path / "c.png").write_bytes(b"\x89PNG")
+        assert read_note(tmp_path / "b.png") is read_note(tmp_path / "c.png") is None
+
+    def test_a_failed_write_leaves_what_was_there(self, tmp_path):
+        (tmp_path / "a.png").write_bytes(b"before")
+        with pytest.raises(ValueError, match="rows"):
+            write_png(tmp_path / "a.png", (5, 2), [np.zeros((2, 2), np.uint8)])
+        assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a.png", b"before")]
+
+
+@pytest.mark.parametrize("size", [(37, 53), (400, 3), (5, 7), (1, 90)])
+def test_strips_are_the_whole_map_to_rounding(monkeypatch, size):
+    logits = torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 5
+    monkeypatch.setattr(inference, "STRIP_PIXELS", 0)
+    strips = list(saliency_strips(logits, size))
+    assert len(strips) == size[0]
+    np.testing.assert_allclose(np.vstack(strips), native_saliency(logits, size), atol=2e-6)
+
+
+class TestPredictor:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def predictor(cls):
+        return Predictor.from_weights(WEIGHTS, device="cpu")
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def scene(cls):
+        rgb = np.full((60, 80, 3), 90, np.uint8)
+        rgb[20:45, 25:55] = (200, 60, 40)
+        depth = np.tile(np.linspace(20, 120, 60)[:, None], (1, 80)).astype(np.uint8)
+        depth[20:45, 25:55] = 230
+        return rgb, depth
+
+    @pytest.mark.parametrize("copy", ["inverted", "x257", "0 to 1", "0 to 255", "inverted x257"])
+    def test_copies_of_a_depth_map_give_one_map(self, predictor, scene, copy):
+        rgb, depth = scene
+        other, near = depth, "white"
+        if "inverted" in copy:
+            other, near = 255 - depth, "black"
+        if "x257" in copy:
+            other = other.astype(np.uint16) * 257
+        if "0 to" in copy:
+            other = other / (255 if copy == "0 to 1" else 1)  # float64
+        want = predictor.predict(rgb, depth, near="white")
+        assert np.abs(predictor.predict(rgb, other, near=near) - want).max() <= 1 / 255
+        assert np.abs(predictor.predict(rgb, None) - want).max() > 1 / 255
+
+    def test_metres_and_millimetres_with_holes_give_one_map(self, predictor, scene):
+        rgb, depth = scene
+        millimetres = (3000 - 10 * depth.astype(np.uint16)).astype(np.uint16)
+        metres = millimetres / 1000
+        millimetres[5:9, 5:9], metres[5:9, 5:9] = 0, np.nan
+        first, second = (predictor.predict(rgb, d, near="auto") for d in (millimetres, metres))
+        np.testing.assert_allclose(first, second, atol=1e-4)
+
+    @pytest.mark.parametrize("depth", [np.zeros, np.ones, lambda size: np.full(size, np.nan)])
+    def test_depth_that_says_nothing_is_none(self, predictor, scene, depth):
+        got = predictor.predict(scene[0], depth(scene[1].shape), near="auto")
+        assert np.array_equal(got, predictor.predict(scene[0]))
+
+    def test_views_are_taken(self, predictor, scene):
+        rgb, depth = scene
+        got = predictor.predict(rgb[:, ::-1], depth[:, ::-1], near="white")
+        want = predictor.predict(rgb[:, ::-1].copy(), depth[:, ::-1].copy(), near="white")
+        assert np.array_equal(got, want)
+
+    def test_a_batch_of_none_gives_none(self, predictor):
+        logits = predictor.logits(torch.zeros(0, 3, 32, 32), torch.zeros(0, 1, 32, 32), None)
+        assert logits.shape == (0, 1, 32, 32)
+
+    @pytest.mark.parametrize(
+        ("rgb", "depth", "options", "words"),
+        [
+            (np.zeros((4, 5), np.uint8), None, {}, "grey picture as numpy.dstack"),
+            (np.zeros((4, 5, 4), np.uint8), None, {}, r"give \(H, W, 3\)"),
+            (np.zeros((4, 5, 3)), None, {}, "float64"),
+            (np.zeros((0, 5, 3), np.uint8), None, {}, "give"),
+            ([[1, 2]], None, {}, "list"),
+            (None, np.zeros((5, 4)), {}, r"give \(4, 5\), the size of rgb"),
+            (None, np.full((4, 5), 7, np.uint8), {}, "near="),
+            (None, np.full((4, 5), np.nan), {}, "near="),
+            (None, np.full((4, 5), "x"), {}, "numbers"),
+            (None, np.full((4, 5), 70000), {"near": "black"}, "16 bits"),
+            (None, np.zeros((4, 5)), {"near": "up"}, "unknown"),
+            (None, np.zeros((4, 5)), {"near": "white", "encoding": MAP}, "one of them"),
+        ],
+    )
+    def test_mistakes_are_told_in_one_line(self, predictor, rgb, depth, options, words):
+        rgb = np.zeros((4, 5, 3), np.uint8) if rgb is None else rgb
+        with pytest.raises(InputError, match=words) as caught:
+            predictor.predict(rgb, depth, **options)
+        assert "\n" not in str(caught.value)
