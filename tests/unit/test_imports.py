@@ -27,6 +27,7 @@ ALLOWED = {
     "baselines": set(),
     "inference": {"config", "models", "data"},
     "predict": {"", "models", "data", "inference"},
+    "demo": {"models", "data", "inference", "predict"},
     "export": {"", "models"},
     "engine": {
         *("", "cli", "config", "fusion_config", "training_config"),
@@ -53,6 +54,7 @@ TORCH_FREE = [
     "mutualformer_sod.data.pack",
     "mutualformer_sod.data.samples",
     "mutualformer_sod.predict",
+    "mutualformer_sod.demo.scratch",
     "mutualformer_sod.metrics.evaluator",
     "mutualformer_sod.report.tables",
     "mutualformer_sod.comparison.collect",

@@ -1,0 +1,162 @@
+"""The page of the demo, and its server. Needs gradio: import it after `prepare_gradio`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import gradio as gr
+
+from mutualformer_sod.demo.samples import Sample
+from mutualformer_sod.demo.service import Request, Service
+
+_ABOUT = """# Salient object detection from colour and depth
+Drop a picture, and its depth map if there is one. The map is white where something stands out."""
+# No font, script or picture from elsewhere: the page works without a network.
+_FONTS = ("ui-sans-serif", "system-ui", "sans-serif")
+_MONO = ("ui-monospace", "monospace")
+_HEIGHT = 300  # CSS pixels of a shown picture
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a server takes.
+
+    Attributes:
+        upload_bytes: most bytes of one file.
+        queue: most requests that wait; further ones are told so.
+    """
+
+    upload_bytes: int
+    queue: int
+
+
+def build_page(service: Service, samples: Sequence[Sample]) -> gr.Blocks:
+    """Lay the page out.
+
+    Args:
+        service: answers the requests, one at a time.
+        samples: to click on.
+    """
+    with gr.Blocks(title="mutualformer_sod", analytics_enabled=False) as page:
+        gr.Markdown(_ABOUT)
+        with gr.Row():
+            with gr.Column(scale=1, min_width=300):
+                inputs = _inputs(list(service.predictors))
+                gallery = gr.Gallery(
+                    [(sample.thumbnail, sample.title) for sample in samples],
+                    label="Samples (generated scenes): click on one",
+                    columns=3,
+                    height=300,
+                    object_fit="contain",
+                    allow_preview=False,
+                    interactive=False,
+                    buttons=[],
+                    elem_id="samples",
+                )
+                button = gr.Button("Map it again", elem_id="again")
+            with gr.Column(scale=2, min_width=300):
+                outputs = _outputs()
+        _connect(service, samples, inputs, outputs, gallery, button)
+    return page
+
+
+def serve(page: gr.Blocks, host: str, port: int, limits: Limits) -> str:
+    """Start serving in the background; gives the page's address."""
+    page.queue(max_size=limits.queue, default_concurrency_limit=1, api_open=False)
+    _, address, _ = page.launch(
+        server_name=host,
+        server_port=port,
+        share=False,
+        inbrowser=False,
+        prevent_thread_lock=True,
+        quiet=True,
+        max_file_size=limits.upload_bytes,
+        enable_monitoring=False,
+        ssr_mode=False,
+        pwa=False,
+        mcp_server=False,
+        footer_links=[],
+        theme=gr.themes.Default(font=_FONTS, font_mono=_MONO),
+    )
+    return address
+
+
+def wait_for_ever() -> None:
+    """Sleep until a signal ends the process."""
+    threading.Event().wait()
+
+
+def _inputs(weights: list[str]) -> list[gr.Component]:
+    return [
+        gr.File(label="Picture", elem_id="rgb", height=120),
+        gr.File(label="Depth (optional): PNG, TIFF, .npy", elem_id="depth", height=120),
+        gr.Dropdown(weights, value=weights[0], label="Weights", elem_id="weights"),
+        gr.Slider(
+            *(0, 1, 0),
+            step=0.01,
+            label="Threshold (0: the map as it is)",
+            elem_id="threshold",
+        ),
+        gr.Checkbox(label="Invert the depth", elem_id="invert"),
+    ]
+
+
+def _outputs() -> list[gr.Component]:
+    message = gr.Textbox(label="Message", lines=3, interactive=False, elem_id="message")
+    shown = []
+    for pair in (("Map", "Overlay"), ("Cut-out", "Depth as the network got it: near = white")):
+        with gr.Row():
+            for label in pair:
+                shown.append(
+                    gr.Image(
+                        label=label,
+                        type="filepath",
+                        interactive=False,
+                        height=_HEIGHT,
+                        buttons=["download", "fullscreen"],
+                        elem_id=label.split()[0].lower().replace("-", "") + "_shown",
+                    )
+                )
+    download = gr.DownloadButton("Download the map (PNG)", elem_id="download", interactive=False)
+    return [message, *shown, download]
+
+
+def _connect(
+    service: Service,
+    samples: Sequence[Sample],
+    inputs: list[gr.Component],
+    outputs: list[gr.Component],
+    gallery: gr.Gallery,
+    button: gr.Button,
+) -> None:
+    rgb, depth, weights, threshold, invert = inputs
+
+    def map_picture(
+        rgb: str | None, depth: str | None, weights: str, threshold: float, invert: bool
+    ) -> tuple:
+        paths = [Path(path) if path else None for path in (rgb, depth)]
+        answer = service.answer(Request(*paths, str(weights), threshold or 0.0, bool(invert)))
+        saliency = answer.saliency and str(answer.saliency)
+        pictures = [saliency, answer.overlay, answer.cutout, answer.depth]
+        download = gr.DownloadButton(value=saliency, interactive=saliency is not None)
+        return answer.message, *(path and str(path) for path in pictures), download
+
+    def pick(chosen: gr.SelectData) -> tuple[str, str]:
+        sample = samples[chosen.index]
+        return str(sample.rgb), str(sample.depth)
+
+    job = {"inputs": inputs, "outputs": outputs, "concurrency_id": "network"}
+    job |= {"concurrency_limit": 1, "show_progress_on": [outputs[1]]}
+    files = [rgb.upload, rgb.clear, depth.upload, depth.clear]
+    gr.on(
+        [*files, weights.input, threshold.release, invert.input, button.click],
+        map_picture,
+        api_name="map",
+        trigger_mode="always_last",
+        **job,
+    )
+    picked = gallery.select(pick, None, [rgb, depth], queue=False, api_visibility="private")
+    picked.then(map_picture, api_visibility="private", **job)

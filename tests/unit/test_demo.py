@@ -1,0 +1,233 @@
+"""The demo without its page: answers to files of all kinds, limits, the folder that stays small."""
+
+import os
+import time
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from mutualformer_sod import Predictor
+from mutualformer_sod.data.samples import make_scene
+from mutualformer_sod.demo.limits import check_pixels
+from mutualformer_sod.demo.running import named
+from mutualformer_sod.demo.samples import make_samples
+from mutualformer_sod.demo.scratch import Scratch
+from mutualformer_sod.demo.service import Request, Service
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.models.build import build_model
+
+SIZE = (96, 128)
+
+
+@pytest.fixture(scope="module")
+def service():
+    fields = {"taps": (1, 2), "dim": 32, "decoder_width": 16, "detail_width": 8}
+    predictor = Predictor(build_model("tiny", **fields), 64, "cpu")
+    scratch = Scratch()
+    yield Service({"small": predictor}, scratch, 10**6)
+    scratch.close()
+
+
+@pytest.fixture
+def scene():
+    return make_scene(0, 2, SIZE)
+
+
+@pytest.fixture
+def rgb(tmp_path, scene):
+    path = tmp_path / "photo.png"
+    Image.fromarray(scene.rgb).save(path)
+    return path
+
+
+def ask(service, rgb, depth=None, **options):
+    return service.answer(Request(rgb, depth, "small", **options))
+
+
+def read(path):
+    return cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+
+
+def save_depth(folder, depth, suffix=".png"):
+    path = folder / f"depth{suffix}"
+    np.save(path, depth) if suffix == ".npy" else Image.fromarray(depth).save(path)
+    return path
+
+
+def test_a_picture_gives_map_overlay_and_cutout_at_its_size(service, rgb, scene):
+    answer = ask(service, rgb)
+    assert read(answer.saliency).shape == SIZE
+    assert read(answer.overlay).shape == (*SIZE, 3)
+    cut = read(answer.cutout)
+    assert (cut[..., 2::-1] == scene.rgb).all()
+    assert (cut[..., 3] == read(answer.saliency)).all()
+    assert answer.depth is None and "colour alone" in answer.message
+
+
+@pytest.mark.parametrize("kind", ["uint16", "npy"])
+def test_deep_depth_gives_the_map_of_its_8_bits(service, rgb, scene, tmp_path, kind):
+    plain = ask(service, rgb, save_depth(tmp_path, scene.depth))
+    wide = scene.depth.astype(np.uint16) * 257
+    deep = wide if kind == "uint16" else scene.depth / np.float32(255) * 7 - 3
+    path = save_depth(tmp_path, deep, ".png" if kind == "uint16" else ".npy")
+    difference = read(plain.saliency).astype(int) - read(ask(service, rgb, path).saliency)
+    assert np.abs(difference).max() <= 1
+
+
+def test_the_switch_inverts_what_the_network_sees_of_depth(service, rgb, scene, tmp_path):
+    path = save_depth(tmp_path, scene.depth)
+    shown = read(ask(service, rgb, path).depth).astype(int)
+    inverted = read(ask(service, rgb, path, invert=True).depth)
+    assert np.abs(255 - inverted - shown).max() <= 1
+
+
+def test_a_threshold_splits_the_map_in_two(service, rgb):
+    soft = read(ask(service, rgb).saliency)
+    hard = read(ask(service, rgb, threshold=float(np.median(soft)) / 255).saliency)
+    assert set(np.unique(hard)) <= {0, 255}
+    assert (hard[soft > np.median(soft) + 1] == 255).all()
+
+
+def test_moving_the_threshold_runs_no_network(service, rgb, monkeypatch):
+    ask(service, rgb)
+    monkeypatch.setattr(Predictor, "image_logits", None)
+    assert ask(service, rgb, threshold=0.5).saliency is not None
+
+
+def test_a_picture_on_its_side_is_turned(service, tmp_path, scene):
+    exif = Image.Exif()
+    exif[0x112] = 6
+    path = tmp_path / "turned.jpg"
+    Image.fromarray(scene.rgb).save(path, exif=exif)
+    answer = ask(service, path)
+    assert read(answer.saliency).shape == SIZE[::-1]
+    assert "turned" in answer.message
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "P", "L", "RGBA"])
+def test_colours_of_every_coding_are_mapped(service, tmp_path, scene, mode):
+    path = tmp_path / ("x.jpg" if mode == "CMYK" else "x.png")
+    Image.fromarray(scene.rgb).convert(mode).save(path)
+    assert ask(service, path).saliency is not None
+
+
+def test_depth_of_other_proportions_is_told(service, rgb, tmp_path):
+    depth = np.tile(np.arange(100, dtype=np.uint8), (100, 1))
+    assert "STRETCHED" in ask(service, rgb, save_depth(tmp_path, depth)).message
+
+
+def test_depth_without_any_value_is_left_out_and_told(service, rgb, tmp_path):
+    nothing = save_depth(tmp_path, np.full(SIZE, np.nan, np.float32), ".npy")
+    answer = ask(service, rgb, nothing)
+    assert answer.saliency is not None and "empty depth" in answer.message
+
+
+def bad_files(folder):
+    rng = np.random.default_rng(0)
+    picture = Image.fromarray(rng.integers(0, 255, (*SIZE, 3), dtype=np.uint8))
+    picture.save(folder / "whole.png")
+    picture.save(folder / "whole.jpg")
+    whole, jpeg = (folder / "whole.png").read_bytes(), (folder / "whole.jpg").read_bytes()
+    header = b"IHDR" + (60000).to_bytes(4, "big") * 2
+    return {
+        "text.png": b"this is no picture",
+        "nothing.png": b"",
+        "half.png": whole[: len(whole) // 2],
+        "half.jpg": jpeg[: len(jpeg) // 2],
+        "huge.png": whole[:12] + header + whole[24:],
+        "noise.png": rng.bytes(1000),
+        "noise.npy": rng.bytes(1000),
+        "x.tif": b"II*\0" + rng.bytes(100),
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["text.png", "nothing.png", "half.png", "half.jpg", "huge.png", "noise.png", "x.tif"],
+)
+@pytest.mark.parametrize("place", ["rgb", "depth"])
+def test_a_bad_file_is_named_in_one_line(service, rgb, tmp_path, name, place):
+    path = tmp_path / name
+    path.write_bytes(bad_files(tmp_path)[name])
+    answer = ask(service, path) if place == "rgb" else ask(service, rgb, path)
+    assert answer.saliency is None
+    assert answer.message.startswith(f"Error: {name}: ")  # the name alone: no folder of ours
+    assert "\n" not in answer.message and "defect" not in answer.message
+
+
+def test_a_file_that_was_removed_is_asked_for_again(service, tmp_path):
+    assert "upload it again" in ask(service, tmp_path / "gone.png").message
+
+
+@pytest.mark.parametrize("suffix", [".png", ".npy", ".tif", ".webp"])
+def test_size_is_checked_without_decoding(tmp_path, suffix):
+    path = save_depth(tmp_path, np.zeros((40, 50), np.uint8), suffix)
+    check_pixels(path, 2000)
+    with pytest.raises(InputError, match="50 x 40 pixels"):
+        check_pixels(path, 1999)
+
+
+def test_an_array_that_only_claims_to_be_huge_is_refused(tmp_path):
+    path = save_depth(tmp_path, np.zeros((40, 50), np.uint8), ".npy")
+    path.write_bytes(path.read_bytes().replace(b"(40, 50), }     ", b"(4000000, 50), }"))
+    with pytest.raises(InputError, match="50 x 4000000 pixels"):
+        check_pixels(path, 10**6)
+
+
+def test_a_defect_is_answered_too(service, rgb, monkeypatch, caplog):
+    monkeypatch.setattr(Predictor, "image_logits", None)
+    service._remembered.clear()
+    assert "defect" in ask(service, rgb).message
+    assert "Traceback" in caplog.text  # in the terminal, not in the page
+
+
+def test_what_is_remembered_is_bounded(service, tmp_path):
+    for index in range(40):
+        path = tmp_path / f"{index}.png"
+        Image.new("RGB", (64, 64), (index, 0, 0)).save(path)
+        ask(service, path)
+    assert len(service._remembered) == 32
+
+
+def test_old_files_are_removed_and_kept_ones_are_not():
+    scratch = Scratch(keep_seconds=100)
+    kept, old, new = (scratch.path / name for name in ("kept", "old", "new"))
+    kept.write_bytes(b"x")
+    scratch.keep_what_is_there()
+    old.write_bytes(b"x")
+    new.write_bytes(b"x")
+    for path in (kept, old):
+        os.utime(path, (time.time() - 200,) * 2)
+    scratch.sweep()
+    assert [path.exists() for path in (kept, old, new)] == [True, False, True]
+    scratch.close()
+    assert not scratch.path.exists()
+
+
+def test_the_oldest_files_give_way_when_the_folder_is_full():
+    scratch = Scratch(most_bytes=250)
+    for age in range(5):
+        path = scratch.path / str(age)
+        path.write_bytes(bytes(100))
+        os.utime(path, (time.time() - age,) * 2)
+    scratch.sweep()
+    assert sorted(path.name for path in scratch.path.iterdir()) == ["0", "1"]
+    scratch.close()
+
+
+def test_samples_are_scenes_of_every_kind(tmp_path):
+    samples = make_samples(tmp_path / "x", 3)
+    assert len({sample.title for sample in samples}) == 3
+    assert all(read(sample.rgb).shape[:2] == read(sample.depth).shape for sample in samples)
+
+
+def test_weights_get_the_shortest_names_that_differ(tmp_path):
+    paths = [tmp_path / name for name in ("a/weights.x", "b/weights.x", "c/own.x", "d/own.x")]
+    assert list(named(paths)) == ["a", "b", "c/own", "d/own"]
+
+
+def test_weights_given_twice_are_refused(tmp_path):
+    with pytest.raises(InputError, match="given twice"):
+        named([tmp_path / "a.x"] * 2)
