@@ -93,6 +93,7 @@ function buildCard(image, index) {
 const cards = data.images.map(buildCard);
 let shown = cards;
 let current = null;
+let writtenFor = null; // the order whose scores stand in the captions
 
 function option(value, label) {
   return make("option", { value }, label);
@@ -159,7 +160,10 @@ function update() {
     shown.length === cards.length
       ? `${cards.length} images`
       : `${shown.length} of ${cards.length} images`;
-  for (const card of cards) writeScores(card, sort);
+  if (sort !== writtenFor) {
+    for (const card of cards) writeScores(card, sort);
+    writtenFor = sort;
+  }
   if (!shown.includes(current)) setCurrent(shown[0] ?? null);
   remember();
 }
