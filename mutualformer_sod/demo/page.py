@@ -45,11 +45,12 @@ def build_page(service: Service, samples: Sequence[Sample]) -> gr.Blocks:
         with gr.Row():
             with gr.Column(scale=1, min_width=300):
                 inputs = _inputs(list(service.predictors))
+                gr.Markdown("Samples to click on (generated); the object stands out in")
                 gallery = gr.Gallery(
                     [(sample.thumbnail, sample.title) for sample in samples],
-                    label="Samples (generated scenes): click on one",
+                    show_label=False,
                     columns=3,
-                    height=300,
+                    height=280,
                     object_fit="contain",
                     allow_preview=False,
                     interactive=False,

@@ -13,11 +13,7 @@ from mutualformer_sod.data.samples import KINDS, make_scene, scene_stem
 SEED = 2027
 """A series that no weights were trained on."""
 
-_TITLES = {
-    "depth": "depth alone shows it",
-    "colour": "colour alone shows it",
-    "either": "either shows it",
-}
+_TITLES = {"depth": "depth", "colour": "colour", "either": "both"}
 _THUMBNAIL = (160, 120)  # (W, H) of one half
 
 
@@ -26,7 +22,7 @@ class Sample:
     """One scene.
 
     Attributes:
-        title: which modality shows its object.
+        title: what its object stands out in: depth, colour or both.
         rgb: file of the picture.
         depth: file of its depth map.
         thumbnail: file that shows the depth below the picture.
