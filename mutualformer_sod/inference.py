@@ -10,9 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mutualformer_sod.data.depth import SAMPLE_SIDE, DepthEncoding, depth_to_unit, encoding_of
+from mutualformer_sod.data.depth import (
+    SAMPLE_SIDE,
+    DepthEncoding,
+    depth_to_unit,
+    encoding_of,
+    without_flat,
+)
 from mutualformer_sod.data.depth_kind import DepthSample
-from mutualformer_sod.data.holes import find_holes
 from mutualformer_sod.data.transforms import resize_triplet
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.cpu import optimise_for_cpu
@@ -221,10 +226,7 @@ class Predictor:
             if near not in _NEAR:
                 raise InputError(f"near={near!r} is unknown: give {', '.join(_NEAR)}")
             encoding = encoding_of([DepthSample.of(depth, SAMPLE_SIDE)], near)
-        valid = depth[~find_holes(depth, encoding.kind == "metric")]
-        if valid.size == 0 or valid.min() == valid.max():
-            return None
-        return depth_to_unit(depth, encoding, self.model.config.depth_rule)
+        return without_flat(depth_to_unit(depth, encoding, self.model.config.depth_rule))
 
     def _forward(self, rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) -> Tensor:
         def place(tensor: Tensor | None) -> Tensor | None:

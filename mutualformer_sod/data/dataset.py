@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import Dataset
 
 from mutualformer_sod.data.cache import SetCache
-from mutualformer_sod.data.depth import DepthEncoding, DepthRule, depth_to_unit
+from mutualformer_sod.data.depth import DepthEncoding, DepthRule, depth_to_unit, without_flat
 from mutualformer_sod.data.io import image_size, read_triplet
 from mutualformer_sod.data.layout import SodSet
 from mutualformer_sod.data.pairing import Triplet
@@ -26,7 +26,7 @@ class SodDataset(Dataset):
 
     - ``rgb``: (3, h, w) float32 in [0, 1].
     - ``depth``: (1, h, w) float32 in [0, 1], near = 1; zeros where there is none.
-    - ``has_depth``: bool, whether ``depth`` is real.
+    - ``has_depth``: bool, whether ``depth`` is real; a map of one value, or of none, is not.
     - ``gt``: (1, h, w) float32 in [0, 1], if wanted and every set has it.
     - ``name``: ``"<set>/<stem>"``.
     - ``native_size``: (H, W) of the ground truth, which is that of the colour image.
@@ -111,7 +111,8 @@ class SodDataset(Dataset):
         share = self.augmentation.paste if self.augmentation else 0.0
         if share and depth is not None and gt is not None and rng.random() < share:
             donor = self._load(int(rng.choice(self._peers[set_name])))
-            rgb, depth, gt = paste_object((rgb, depth, gt), donor[:3], rng)
+            if donor[1] is not None:
+                rgb, depth, gt = paste_object((rgb, depth, gt), donor[:3], rng)
         share = self.augmentation.invent_depth if self.augmentation else 0.0
         if share and depth is None and with_depth and gt is not None and rng.random() < share:
             depth = invent_depth(gt, rng)
@@ -135,17 +136,22 @@ class SodDataset(Dataset):
     def _load(
         self, index: int, with_depth: bool = True
     ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None, tuple[int, int]]:
-        """Colours, depth in [0, 1] and ground truth of one image, and its size (H, W) as stored."""
+        """Colours, depth in [0, 1] and ground truth of one image, and its size (H, W) as stored.
+
+        Depth of one value is None, as `Predictor` has it.
+        """
         set_name, triplet, encoding = self._items[index]
         cache = self._caches.get(set_name)
         if cache is not None:
             image = cache.read(triplet.stem)
-            depth = image.depth if with_depth else None
+            depth = without_flat(image.depth) if with_depth and image.depth is not None else None
             return image.rgb, depth, image.gt if self.with_gt else None, image.native_size
         if not with_depth:
             triplet = dataclasses.replace(triplet, depth=None)
         rgb, raw_depth, gt = self._read(triplet)
-        depth = None if raw_depth is None else depth_to_unit(raw_depth, encoding, self.depth_rule)
+        depth = None
+        if raw_depth is not None:
+            depth = without_flat(depth_to_unit(raw_depth, encoding, self.depth_rule))
         return rgb, depth, gt, rgb.shape[:2]
 
     def _read(self, triplet: Triplet) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:

@@ -41,6 +41,7 @@ __all__ = [
     "encoding_of",
     "parse_near",
     "polarity",
+    "without_flat",
 ]
 
 Near = Literal["white", "black"]
@@ -275,6 +276,11 @@ def depth_to_unit(
     unit /= np.float32(high) - np.float32(low)
     np.clip(unit, 0, 1, out=unit)
     return unit if encoding.near == "white" else np.subtract(1, unit, out=unit)
+
+
+def without_flat(unit: np.ndarray) -> np.ndarray | None:
+    """Depth (H, W) in [0, 1]; None if all of it is one value, which tells nothing apart."""
+    return unit if unit.min() < unit.max() else None
 
 
 def _decide_near(

@@ -88,6 +88,18 @@ def test_a_set_without_depth_gives_zeros_and_says_so(rgb_only):
     assert "gt" not in item
 
 
+@pytest.mark.parametrize("value", [0, 90])
+def test_depth_of_one_value_is_none(tmp_path, value):
+    write_samples(tmp_path, 2, 1, size=(64, 88))
+    flat = tmp_path / "SAMPLES" / "depth" / "scene_00001_colour.png"
+    cv2.imwrite(str(flat), np.full((64, 88), value, np.uint8))
+    options = {"encodings": {"SAMPLES": NEAR_BLACK}, "augment": Augmentation(paste=1.0)}
+    for rule in ("minmax", "range"):
+        items = SodDataset(discover_sets([tmp_path]), 48, depth_rule=rule, **options)
+        assert [item["has_depth"] for item in items] == [True, False]
+        assert not items[1]["depth"].any()
+
+
 def test_sets_with_and_without_depth_share_a_batch(samples, rgb_only):
     mixed = SodDataset([samples, rgb_only], 48, encodings={"SAMPLES": NEAR_WHITE}, with_gt=False)
     batch = next(iter(DataLoader(mixed, batch_size=8)))
