@@ -23,6 +23,14 @@ from mutualformer_sod.files import replacing
 
 _AS_STORED = cv2.IMREAD_UNCHANGED
 _GREY = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
+_REDUCED = {
+    factor: flag | cv2.IMREAD_IGNORE_ORIENTATION
+    for factor, flag in (
+        (2, cv2.IMREAD_REDUCED_COLOR_2),
+        (4, cv2.IMREAD_REDUCED_COLOR_4),
+        (8, cv2.IMREAD_REDUCED_COLOR_8),
+    )
+}
 _CHROMA_NOISE = 16  # grey levels between the channels that JPEG compression of a grey image leaves
 _LOG_LEVEL_LOCK = threading.Lock()
 _AMBIGUOUS_ALPHA = (
@@ -45,7 +53,18 @@ def read_rgb(path: Path | str) -> np.ndarray:
     Raises:
         InputError: missing, empty, damaged or not an 8-bit image.
     """
-    image = _decode(path, _bytes(path), _AS_STORED)
+    return decode_rgb(path, _bytes(path))
+
+
+def decode_rgb(path: Path | str, data: bytes, shrink: int = 1) -> np.ndarray:
+    """As `read_rgb`, of a file's bytes.
+
+    Args:
+        path: for messages.
+        data: the whole file.
+        shrink: 2, 4 or 8 to divide the sides of a JPEG by it, rounded up, while it is decoded.
+    """
+    image = _decode(path, data, _AS_STORED if shrink == 1 else _REDUCED[shrink])
     if image.dtype != np.uint8:
         raise InputError(f"{path}: {_depth_of(image)} colour is not read; convert it to 8 bits")
     if image.ndim == 2:

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from mutualformer_sod.data.containers import check_whole
-from mutualformer_sod.data.io import read_rgb
+from mutualformer_sod.data.io import decode_rgb
 from mutualformer_sod.data.refused import refuse_by_content
 from mutualformer_sod.errors import InputError
 
@@ -29,8 +29,8 @@ PHOTO_SUFFIXES = frozenset(
     | {".webp", ".gif", ".ppm", ".pgm"}
 )
 
-FULL_PIXELS = 128 * 10**6
-"""Pictures of more pixels are decoded or averaged to fewer: 0.4 GB a copy."""
+FULL_PIXELS = 64 * 10**6
+"""Pictures of more pixels are decoded or averaged to fewer: 0.2 GB a copy, two while decoding."""
 
 WHOLE_PIXELS = 320 * 10**6
 """Most pixels of a picture that its decoder must hold whole (all but baseline JPEG): 1.3 GB."""
@@ -42,6 +42,8 @@ _FORMATS = ("JPEG", "PNG", "BMP", "DIB", "TIFF", "WEBP", "GIF", "PPM")
 _JPEG = ("JPEG", "MPO")  # Pillow opens the latter, a JPEG with previews behind it, as the former
 _CHECKED = (*_JPEG, "PNG", "BMP")  # by containers.check_whole
 _ORIENTATION = 0x112
+_REDUCED = (2, 4, 8)  # what the JPEG decoder divides by
+_BAND_PIXELS = 10**6
 _PIXEL_LIMIT_LOCK = threading.Lock()
 
 
@@ -78,18 +80,23 @@ def read_photo(path: Path | str) -> Photo:
     data = _bytes(path)
     refuse_by_content(path, data)
     with _opened(path, data) as image:
+        image_size = image.size  # a draft changes it
         shrink = _shrink_factor(path, image)
         orientation = 1 if image.format == "TIFF" else _orientation_of(image)  # Pillow turns TIFFs
         native_size = image.size[::-1] if orientation < 5 else image.size
         notes = []
         if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # an MPO's are previews
             notes.append(f"the first of {image.n_frames} frames")
-        if shrink == 1 and not notes and _is_plain(image, data):
-            rgb, opacity = read_rgb(path), None
+        reduced = image.format in _JPEG and shrink in _REDUCED
+        if not notes and _is_plain(image, data) and (shrink == 1 or reduced):
+            rgb, opacity = decode_rgb(path, data, shrink), None
         else:
             if image.format in _CHECKED:
                 _check_whole(path, data)
             rgb, opacity = _decode(path, image, shrink, notes)
+        if shrink > 1:
+            read, whole = (f"{w} x {h}" for w, h in (rgb.shape[1::-1], image_size))
+            notes.append(f"huge: read at {read}, the map is {whole}")
     if orientation != 1:
         notes.append("turned by its orientation tag")
     rgb = turn(rgb, orientation)
@@ -174,7 +181,7 @@ def _orientation_of(image: Image.Image) -> int:
 
 
 def _is_plain(image: Image.Image, data: bytes) -> bool:
-    """Whether `io.read_rgb` reads the same from the file."""
+    """Whether `io.decode_rgb` reads the same from the file."""
     wide = image.format == "PNG" and data[24] == 16
     transparent = "transparency" in image.info
     return image.format in _CHECKED and image.mode in ("RGB", "L") and not (wide or transparent)
@@ -204,19 +211,36 @@ def _decode(
                 image = _as_8_bit(image, notes)
             transparent = image.mode in ("LA", "PA", "RGBA", "La", "RGBa")
             transparent = transparent or "transparency" in image.info
-            image = image.convert("RGBA" if transparent else "RGB")
-            if shrink > 1 and image.size == (width, height):
-                image = image.reduce(shrink)
+            drafted = image.size != (width, height)
+            return _converted(image, transparent, 1 if drafted else shrink)
     except MemoryError:
         raise
     except Exception:
         raise InputError(
             f"{path}: the picture cannot be decoded whole; replace it, or save it anew as PNG"
         ) from None
-    if shrink > 1:
-        notes.append(f"huge: read at {image.width} x {image.height}, the map is {width} x {height}")
-    pixels = np.asarray(image)
-    return np.ascontiguousarray(pixels[..., :3]), pixels[..., 3] if transparent else None
+
+
+def _converted(
+    image: Image.Image, transparent: bool, factor: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Colours and opacity of a decoded picture, averaged over ``factor`` x ``factor`` pixels.
+
+    In bands of rows, since each of Pillow's own steps copies the picture at 4 bytes a pixel.
+    """
+    width, height = image.size
+    size = -(-height // factor), -(-width // factor)
+    rgb = np.empty((*size, 3), np.uint8)
+    opacity = np.empty(size, np.uint8) if transparent else None
+    rows = max(1, _BAND_PIXELS // (factor * width))  # of the result
+    for top in range(0, size[0], rows):
+        box = 0, factor * top, width, min(factor * (top + rows), height)
+        band = image.crop(box).convert("RGBA" if transparent else "RGB")
+        pixels = np.asarray(band.reduce(factor) if factor > 1 else band)
+        rgb[top : top + rows] = pixels[..., :3]
+        if opacity is not None:
+            opacity[top : top + rows] = pixels[..., 3]
+    return rgb, opacity
 
 
 def _as_8_bit(image: Image.Image, notes: list[str]) -> Image.Image:

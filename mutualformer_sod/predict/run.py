@@ -26,7 +26,10 @@ KINDS = ("maps", "overlays", "cutouts")
 """Folders in the output, one a kind of picture."""
 
 SEEN_PIXELS = 16 * 10**6
-"""Of larger pictures the network gets a copy of this size, averaged: it sees far fewer anyway."""
+"""Of larger pictures the network gets an averaged copy: it sees far fewer pixels anyway."""
+
+_AVERAGED_PIXELS = 4 * 10**6  # of that copy, or more
+_BAND_PIXELS = 10**6  # painted at once: floating-point colours take many times a picture's memory
 
 
 @dataclass
@@ -84,6 +87,7 @@ def predict_pictures(
     with tqdm(todo, unit="picture", leave=False, disable=None) as bar:
         for job in bar:
             bar.set_postfix_str(_one_line(job.rgb.name), refresh=False)
+            ready = None  # two huge pictures at once would take twice the memory
             try:
                 ready = _prepare(predictor, job, plan)
             except (InputError, MemoryError) as error:
@@ -113,7 +117,7 @@ def _prepare(predictor: Predictor, job: Job, plan: DepthPlan) -> _Ready:
         raise InputError(plan.failed[job.depth])
     photo = read_photo(job.rgb)
     notes = list(photo.notes)
-    seen = _averaged(photo.rgb)
+    seen = _averaged(photo.rgb, predictor.size)
     depth = encoding = None
     if job.depth is None:
         if plan.encodings:
@@ -132,25 +136,34 @@ def _prepare(predictor: Predictor, job: Job, plan: DepthPlan) -> _Ready:
     return _Ready(photo, logits, notes)
 
 
-def _averaged(rgb: np.ndarray) -> np.ndarray:
+def _averaged(rgb: np.ndarray, size: int) -> np.ndarray:
+    """The picture, or an averaged copy of a large one: its planes in floating point take memory."""
     height, width = rgb.shape[:2]
-    if height * width <= SEEN_PIXELS:
+    wanted = max(_AVERAGED_PIXELS, (2 * size) ** 2)
+    if height * width <= max(SEEN_PIXELS, wanted):
         return rgb
-    scale = (SEEN_PIXELS / (height * width)) ** 0.5
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    return cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
+    scale = (wanted / (height * width)) ** 0.5
+    smaller = max(1, round(width * scale)), max(1, round(height * scale))
+    return cv2.resize(rgb, smaller, interpolation=cv2.INTER_AREA)
 
 
 def _write(ready: _Ready, path: Path, kind: str, note: dict[str, Any]) -> None:
     photo = ready.photo
     if kind == "maps":
         size = photo.native_size
-        strips: Iterable[np.ndarray] = map(_as_8_bit, saliency_strips(ready.logits, size))
+        strips: Iterable[np.ndarray] = map(_as_8_bit, _bands(saliency_strips(ready.logits, size)))
     else:
         size = photo.rgb.shape[:2]
         paint = _cutout_strip if kind == "cutouts" else _overlay_strip
-        strips = _painted(photo, saliency_strips(ready.logits, size), paint)
+        strips = _painted(photo, _bands(saliency_strips(ready.logits, size)), paint)
     write_png(path, size, strips, note | {"kind": kind})
+
+
+def _bands(strips: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    for strip in strips:
+        rows = max(1, _BAND_PIXELS // strip.shape[1])
+        for top in range(0, len(strip), rows):
+            yield strip[top : top + rows]
 
 
 def _painted(

@@ -13,7 +13,7 @@ from mutualformer_sod.data.depth import DepthEncoding
 from mutualformer_sod.data.photos import Photo
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.inference import native_saliency, saliency_strips
-from mutualformer_sod.predict import cutout, overlay
+from mutualformer_sod.predict import cutout, overlay, run
 from mutualformer_sod.predict.depths import fit_depth, plan_depths
 from mutualformer_sod.predict.jobs import Job, find_jobs
 from mutualformer_sod.predict.png import read_note, write_png
@@ -196,6 +196,18 @@ def test_strips_are_the_whole_map_to_rounding(monkeypatch, size):
     strips = list(saliency_strips(logits, size))
     assert len(strips) == size[0]
     np.testing.assert_allclose(np.vstack(strips), native_saliency(logits, size), atol=2e-6)
+
+
+def test_bands_change_nothing_that_is_painted(tmp_path, monkeypatch):
+    rgb = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    monkeypatch.setattr(run, "_BAND_PIXELS", 240)
+    photo = Photo(rgb, rgb, None, (40, 60), 1, ())
+    logits = torch.linspace(-4, 4, 64).reshape(1, 1, 8, 8)
+    saliency = native_saliency(logits, (40, 60))
+    shown = np.rint(saliency * 255), overlay(rgb, saliency), cutout(rgb, saliency)
+    for kind, image in zip(run.KINDS, shown, strict=True):
+        run._write(run._Ready(photo, logits, []), tmp_path / "a.png", kind, {})
+        assert np.array_equal(np.asarray(Image.open(tmp_path / "a.png")), image)
 
 
 class TestPredictor:

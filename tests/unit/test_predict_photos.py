@@ -152,6 +152,19 @@ def test_what_is_not_read_is_refused_with_the_remedy(tmp_path, name, data, words
         read_photo(tmp_path / name)
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "CMYK"])
+def test_bands_change_nothing(tmp_path, rgb, monkeypatch, mode):
+    path = save(tmp_path / ("a.tif" if mode == "CMYK" else "a.webp"), rgb, mode)
+    path = path if mode != "P" else save(tmp_path / "a.png", rgb, mode)
+    whole = read_photo(path).rgb
+    monkeypatch.setattr(photos, "_BAND_PIXELS", 5 * SIZE[1])
+    assert np.array_equal(read_photo(path).rgb, whole)
+    monkeypatch.setattr(photos, "FULL_PIXELS", SIZE[0] * SIZE[1] // 3)
+    smaller = read_photo(path).rgb
+    want = np.asarray(Image.fromarray(whole).reduce(2))
+    assert np.abs(smaller.astype(int) - want).max() <= 1
+
+
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
     for path in (tmp_path / "none.png", tmp_path):
         with pytest.raises(InputError, match=path.name):
