@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any, NoReturn
 
 from mutualformer_sod.errors import InputError, Stopped
@@ -64,6 +67,24 @@ def run(main: Callable[[], int | None]) -> None:
         print(f"\n{program}: interrupted", file=sys.stderr)
         status = EXIT_INTERRUPTED
     sys.exit(status)
+
+
+@contextlib.contextmanager
+def ended_by_sigterm(message: str) -> Iterator[None]:
+    """Context that SIGTERM leaves as Ctrl-C does, by ``Stopped``, so that no half file is left."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, _: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        raise Stopped(number, message)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def parse_fields(assignments: list[str]) -> dict[str, Any]:

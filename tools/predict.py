@@ -71,7 +71,9 @@ def main() -> int:
     args = parse_arguments()
     if args.output.exists() and not args.output.is_dir():
         raise InputError(f"--output {args.output}: is a file; give a folder")
-    return predict_video(args) if args.video is not None else predict_pictures(args)
+    remedy = "finished files are kept" if args.video is None else "nothing is kept of the video"
+    with cli.ended_by_sigterm(f"{remedy}, the same command goes on"):
+        return predict_video(args) if args.video is not None else predict_pictures(args)
 
 
 def predict_pictures(args: argparse.Namespace) -> int:

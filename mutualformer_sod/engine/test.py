@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import platform
-import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
 import mutualformer_sod
+from mutualformer_sod.cli import ended_by_sigterm
 from mutualformer_sod.data.dataset import SodDataset
 from mutualformer_sod.data.depth import DepthEncoding
 from mutualformer_sod.data.layout import SodSet
@@ -30,7 +27,7 @@ from mutualformer_sod.engine.distributed import (
     world_size,
 )
 from mutualformer_sod.engine.writer import MapWriters
-from mutualformer_sod.errors import InputError, Stopped
+from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import write_json
 from mutualformer_sod.inference import Predictor
 
@@ -119,7 +116,7 @@ def map_sets(
     for sod_set, todo in zip(sets, missing, strict=True):
         made[sod_set.name] = len(todo.triplets)
         mine = dataclasses.replace(todo, triplets=todo.triplets[rank() :: world_size()])
-        with _ended_by_sigterm(output):
+        with ended_by_sigterm(f"the maps in {output} are whole, the same command goes on"):
             spent = _map_set(predictor, mine, encodings, output, batch_size, workers, writers)
         timing.add(spent)
         wait_for_all()
@@ -148,24 +145,6 @@ def _print_speed(timing: Timing, device: torch.device) -> None:
             f"speed: {images * processes / running:.2f} images/s without the start-up of "
             f"{start_up / processes:.1f} s; {model / running:.1%} of the time was the network's own"
         )
-
-
-@contextlib.contextmanager
-def _ended_by_sigterm(output: Path) -> Iterator[None]:
-    """Context that SIGTERM leaves as Ctrl-C does, so that the maps in writing are finished."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, _: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_IGN)
-        raise Stopped(number, f"the maps in {output} are whole, the same command goes on")
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _map_set(

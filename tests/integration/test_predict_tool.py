@@ -1,10 +1,9 @@
 """``tools/predict.py`` as a user starts it, on good and on bad files."""
 
-import os
+import functools
+import itertools
+import shutil
 import signal
-import subprocess
-import sys
-import time
 
 import cv2
 import numpy as np
@@ -12,7 +11,21 @@ import pytest
 from PIL import Image
 from tool_runs import ROOT, error_line, run_tool
 
-from mutualformer_sod.predict.run import KINDS
+from mutualformer_sod import Predictor
+from mutualformer_sod.predict import png
+from mutualformer_sod.predict.depths import plan_depths
+from mutualformer_sod.predict.jobs import Job
+from mutualformer_sod.predict.run import KINDS, predict_pictures
+
+WEIGHTS = ROOT / "weights" / "mutualformer_tiny.safetensors"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def predictors():
+    """Reads each weights file once for all tests; a predictor keeps nothing between pictures."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Predictor, "from_weights", functools.cache(Predictor.from_weights))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +92,12 @@ def test_every_kind_is_written_at_native_size(data):
 
 
 def test_a_picture_has_the_map_that_tools_test_makes(tmp_path, scenes):
+    scenes = shutil.copytree(scenes, tmp_path / "data")
+    first = min((scenes / "SAMPLES" / "depth").iterdir())
+    cv2.imwrite(str(first), np.full_like(read(first), 90))  # of one value: says nothing
     done = run_tool(
         *("test", "--data", scenes, "--output", tmp_path / "t", "--method", "m"),
-        *("--weights", ROOT / "weights/mutualformer_tiny.safetensors", "--workers", 0),
+        *("--weights", WEIGHTS, "--workers", 0),
     )
     assert done.status == 0, done.error
     folder = scenes / "SAMPLES"
@@ -194,21 +210,27 @@ def test_mistakes_end_in_one_line(tmp_path, monkeypatch, options, word):
     assert word in error_line(run_tool("predict", "--output", tmp_path / "o", *options))
 
 
-def test_ctrl_c_leaves_whole_files(data, picture):
-    for number in range(300):
-        Image.fromarray(picture).save(data / "rgb" / f"{number}.png")
-    command = [sys.executable, ROOT / "tools" / "predict.py", "--rgb", data / "rgb"]
-    process = subprocess.Popen([*command, "--output", data / "out"], stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 120
-    while not (data / "out" / "maps").is_dir() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGINT)
-    assert b"Traceback" not in process.communicate(timeout=60)[1]
-    assert process.returncode == 130
-    made = list((data / "out" / "maps").iterdir())
-    assert 0 < len(made) < 303
-    assert all(read(path).shape == (60, 90) for path in made)
-    assert not [path for path in made if path.name.startswith(".")]
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_amid_writing_leaves_whole_files(data, monkeypatch, number, status):
+    pack, calls = png._filtered, itertools.count()
+
+    def interrupted(strip):
+        if next(calls) == 1:  # the second picture's header is on the disk
+            signal.raise_signal(number)
+        return pack(strip)
+
+    monkeypatch.setattr(png, "_filtered", interrupted)
+    before = signal.signal(number, signal.default_int_handler)
+    try:
+        done = predict(data)
+    finally:
+        signal.signal(number, before)
+    assert done.status == status, done.error
+    assert len([line for line in done.error.splitlines() if line.startswith("predict.py: ")]) == 1
+    assert "Traceback" not in done.error
+    assert list(files_of(data / "out")) == ["maps/a.png"]
+    monkeypatch.undo()
+    assert "2 of 3 pictures mapped" in predict(data).output
 
 
 class TestVideo:
@@ -271,14 +293,14 @@ def test_copies_of_real_depth_give_one_map(tmp_path, shared_data):
     cv2.imwrite(str(tmp_path / "inverted.png"), 255 - grey)
     cv2.imwrite(str(tmp_path / "wide.png"), grey.astype(np.uint16) * 257)
     np.save(tmp_path / "float.npy", (grey / 255).astype(np.float32))
-    maps = []
-    for name in ("same.png", "inverted.png", "wide.png", "float.npy"):
-        near = "black" if name == "inverted.png" else "white"
-        done = run_tool(
-            *("predict", "--rgb", rgb, "--depth", tmp_path / name, "--near", near),
-            *("--output", tmp_path / name.replace(".", "_")),
-        )
-        assert done.status == 0, done.error
-        maps.append(read(tmp_path / name.replace(".", "_") / "maps" / f"{rgb.stem}.png"))
-    for other in maps[1:]:
-        assert cv2.norm(maps[0], other, cv2.NORM_INF) <= 1
+    predictor = Predictor.from_weights(WEIGHTS, device="cpu")
+    for near, names in (
+        ("white", ["same.png", "wide.png", "float.npy"]),
+        ("black", ["inverted.png"]),
+    ):
+        jobs = [Job(name, rgb, tmp_path / name) for name in names]
+        plan = plan_depths(jobs, near)
+        assert predict_pictures(predictor, jobs, plan, tmp_path / "o", {}).made == len(names)
+    first, *others = (read(path) for path in sorted((tmp_path / "o" / "maps").iterdir()))
+    assert len(others) == 3
+    assert all(cv2.norm(first, other, cv2.NORM_INF) <= 1 for other in others)
