@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mutualformer_sod.comparison.plan import DATA_FILE, SCORES_FILE, Job, jobs_of, read_plan
+from mutualformer_sod.comparison.plan import (
+    DATA_FILE,
+    SCORES_FILE,
+    Job,
+    jobs_of,
+    read_data,
+    read_plan,
+)
 from mutualformer_sod.comparison.variants import Variant, parse_variants
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.report.fusions import FusionTable, Trial
@@ -30,7 +37,10 @@ def collect(output: Path) -> FusionTable:
     if not trials:
         raise InputError(f"--output {output}: no run is finished yet: leave --report out")
     costs = _read(output / COSTS_FILE) or {"costs": {}}
-    notes = _notes(plan["options"], _read(output / DATA_FILE), trials)
+    data = read_data(output)
+    if data is None:
+        raise InputError(f"{output / DATA_FILE}: missing: leave --report out, and it is made anew")
+    notes = _notes(plan["options"], data, trials)
     if "how" in costs:
         notes.append(f"Images/s and GMACs: {costs['how']}, the variants in turn.")
     unfinished = [job.name for job in jobs if not job.finished]
@@ -47,8 +57,8 @@ def read_trial(job: Job) -> Trial:
     Raises:
         InputError: damaged files.
     """
-    results = Results.read(job.folder / SCORES_FILE)
     try:
+        results = Results.read(job.folder / SCORES_FILE)
         log = _read_log(job.folder)
         starts = json.loads((job.folder / _STARTS_FILE).read_text(encoding="utf-8"))
         return Trial(

@@ -5,14 +5,13 @@ They are the same for every variant and seed, and no image is in both parts.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mutualformer_sod.comparison.plan import DATA_FILE, Options
+from mutualformer_sod.comparison.plan import DATA_FILE, Options, read_data
 from mutualformer_sod.data.depth import decide_encodings
 from mutualformer_sod.data.fingerprint import data_fingerprint, find_overlap
 from mutualformer_sod.data.layout import SodSet, canonical_name, discover_sets
@@ -45,7 +44,7 @@ def prepare_data(output: Path, options: Options) -> dict[str, Any]:
             that would be trained and tested on.
     """
     path = output / DATA_FILE
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    known = read_data(output)
     if not options.data:
         roots = _write_scenes(output, options, anew=known is None)
     elif options.test_data:

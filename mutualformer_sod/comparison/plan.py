@@ -186,6 +186,23 @@ def read_plan(output: Path) -> dict[str, Any]:
     return plan
 
 
+def read_data(output: Path) -> dict[str, Any] | None:
+    """What ``data.prepare_data`` wrote about the images; None before it did.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = output / DATA_FILE
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        str(data["fingerprint"]), dict(data["train"]["images"]), dict(data["test"]["images"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{path}: damaged: restore it, or give another --output") from None
+    return data
+
+
 def _refuse_other_options(output: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     for name, value in now.items():
         if before.get(name) != value:

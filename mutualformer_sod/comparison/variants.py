@@ -120,7 +120,8 @@ CONTROLS = {
         _control(
             "random_exchange",
             "token_fusion",
-            "tokens drawn at random, at the ratio that token_fusion ended with",
+            "tokens drawn at random, at the ratio that token_fusion of the same seed ended with "
+            f"({DEFAULT_EXCHANGE_RATIO:.0%} where that had not run before)",
             matches="token_fusion",
             exchange="random",
             exchange_ratio=DEFAULT_EXCHANGE_RATIO,
@@ -168,7 +169,8 @@ def check_variants(variants: Sequence[Variant], preset: str, common: dict[str, A
     for name, remedy in _NOT_FOR_USERS.items():
         if name in common:
             raise InputError(f"--set {name}: not for the comparison to take: {remedy}")
-    make_config(preset, **common)
+    # With the fusion that takes every head: each variant's own is looked at below.
+    make_config(preset, **common, fusion="sum")
     for variant in variants:
         try:
             make_config(preset, **variant.overrides(common))

@@ -99,6 +99,12 @@ def test_a_field_no_network_has_is_named_with_its_variant():
         check_variants(parse_variants(["sum:setps=2"]), "tiny", {})
 
 
+def test_a_head_for_all_need_not_suit_a_fusion_that_is_left_out():
+    check_variants(parse_variants(["sum", "concat"]), "tiny", {"head": "ensemble"})
+    with pytest.raises(InputError, match="--fusions mutualformer: head"):
+        check_variants(parse_variants(["sum", "mutualformer"]), "tiny", {"head": "ensemble"})
+
+
 def test_one_folder_for_two_variants_is_refused():
     with pytest.raises(InputError, match="share a folder"):
         parse_variants(["sum:form=a:b", "sum:form=a b"])
@@ -241,6 +247,13 @@ def test_changed_images_are_refused(tmp_path):
         data.prepare_data(tmp_path, options)
 
 
+@pytest.mark.parametrize("text", ['{"tr', "[]", '{"train": {}, "test": {}}'])
+def test_a_damaged_record_of_the_images_ends_in_one_line(tmp_path, text):
+    (tmp_path / plan.DATA_FILE).write_text(text)
+    with pytest.raises(InputError, match=r"data\.json: damaged"):
+        data.prepare_data(tmp_path, Options(scenes=3, test_scenes=3))
+
+
 def test_generated_training_and_test_scenes_differ(tmp_path):
     found = data.prepare_data(tmp_path, Options(scenes=3, test_scenes=3))
     train, test = (discover_sets(found[part]["data"])[0].triplets[0] for part in ("train", "test"))
@@ -369,7 +382,8 @@ def test_finished_runs_are_collected_and_the_others_named(tmp_path):
     variants = parse_variants(["sum", "token_fusion"])
     plan.claim_folder(tmp_path, Options(), variants, 2)
     sources = {"images": {"SAMPLES": 3}}
-    (tmp_path / plan.DATA_FILE).write_text(json.dumps({"train": sources, "test": sources}))
+    text = json.dumps({"train": sources, "test": sources, "fingerprint": "x"})
+    (tmp_path / plan.DATA_FILE).write_text(text)
     finish(plan.job_of(tmp_path, variants[1], 0), {"exchange_ratio": 0.25, "note": "x"})
     table = collect.collect(tmp_path)
     (trial,) = table.trials
@@ -383,6 +397,21 @@ def test_no_finished_run_is_no_table(tmp_path):
     plan.claim_folder(tmp_path, Options(), parse_variants(["sum"]), 1)
     with pytest.raises(InputError, match="no run is finished"):
         collect.collect(tmp_path)
+
+
+def test_a_missing_record_of_the_images_ends_in_one_line(tmp_path):
+    plan.claim_folder(tmp_path, Options(), parse_variants(["sum"]), 1)
+    finish(plan.job_of(tmp_path, Variant("sum"), 0))
+    with pytest.raises(InputError, match=r"data\.json: missing"):
+        collect.collect(tmp_path)
+
+
+def test_damaged_scores_name_the_folder_to_remove(tmp_path):
+    job = plan.job_of(tmp_path, Variant("sum"), 0)
+    finish(job)
+    (job.folder / plan.SCORES_FILE).write_text("trash")
+    with pytest.raises(InputError, match="remove the folder"):
+        collect.read_trial(job)
 
 
 def table_of(**values):
