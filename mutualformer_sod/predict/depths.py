@@ -62,10 +62,10 @@ def plan_depths(jobs: Sequence[Job], near: str) -> DepthPlan:
         telling = [sample for sample in samples.values() if _varies(sample.pixels)]
         encoding = encoding_of(telling or list(samples.values()), near)
         plan.encodings |= dict.fromkeys(samples, encoding)
-        if telling:
+        told = near == "auto" and encoding.kind == "map"
+        if telling and not (told and encoding.is_weak):  # that has been logged, with the remedy
             remark = f"depth: near = {encoding.near}: {encoding.reason}"
-            told = near == "auto" and encoding.kind == "map" and not encoding.is_weak
-            if told and len(telling) < _FEW:  # a weak decision has been logged, with the remedy
+            if told and len(telling) < _FEW:
                 other = "white" if encoding.near == "black" else "black"
                 remark += (
                     f"; told from {len(telling)} map{'s' * (len(telling) > 1)} alone: if near "
