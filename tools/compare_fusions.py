@@ -112,6 +112,10 @@ def main() -> int:
     jobs = plan.jobs_of(args.output, variants, args.seeds)
     # Whatever is wrong with the recipe is said now, and not by every run.
     plan.train_config(options, jobs[0], {"data": (), "sets": (), "near": ()}, {})
+    if not (args.output / plan.PLAN_FILE).exists():
+        from mutualformer_sod.comparison.runs import check_networks  # only now: it needs torch
+
+        check_networks(variants, options)
     with plan.alone_in(args.output):
         plan.claim_folder(args.output, options, variants, args.seeds)
         return compare(args, options, jobs)

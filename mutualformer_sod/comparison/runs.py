@@ -29,13 +29,32 @@ from mutualformer_sod.inference import Predictor, pick_device
 from mutualformer_sod.metrics.evaluator import Evaluator
 from mutualformer_sod.metrics.folder import find_map_folder, name_list
 from mutualformer_sod.metrics.scoring import Outcome, score_set
+from mutualformer_sod.models import build_model
 from mutualformer_sod.models.cpu import optimise_for_cpu
-from mutualformer_sod.models.weights import file_sha256, load_weights
+from mutualformer_sod.models.weights import file_sha256, load_encoder, load_weights
 from mutualformer_sod.report.per_image import per_image_file
 from mutualformer_sod.report.results import Results, scoring_protocol, write_text
 
 MAPS = "maps"
 _ROUNDS, _WARM_UP = 9, 2
+
+
+def check_networks(variants: Sequence[Variant], options: Options) -> None:
+    """Build every variant's network once, before anything is made for them.
+
+    Raises:
+        InputError: naming the variant whose network does not go with the options.
+    """
+    for number, variant in enumerate(variants):
+        overrides = variant.overrides(options.fields)
+        if options.size is not None:
+            overrides["image_size"] = options.size
+        try:
+            model = build_model(options.preset, **overrides)
+        except InputError as error:
+            raise InputError(f"--fusions {variant.name}: {error}") from None
+        if options.init_weights and number == 0:  # the encoders are alike
+            load_encoder(model, Path(options.init_weights))
 
 
 def do_run(

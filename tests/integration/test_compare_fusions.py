@@ -106,13 +106,20 @@ def test_other_options_are_refused_in_one_line(finished):
     assert "--lr 0.001" in error_line(done)
 
 
+def test_weights_that_fit_no_network_are_refused_before_anything_is_made(tmp_path):
+    folder = tmp_path / "comparison"
+    (tmp_path / "x.safetensors").write_text("none")
+    done = run_tool(
+        "compare_fusions", *arguments(folder, "--init-weights", str(tmp_path / "x.safetensors"))
+    )
+    assert "x.safetensors" in error_line(done)
+    assert not folder.exists()
+
+
 def test_a_failed_run_is_told_and_the_status_is_1(tmp_path):
     folder = tmp_path / "comparison"
-    # No such weights to the run, though a file is there.
-    (tmp_path / "x.safetensors").write_text("none")
-    options = ("--init-weights", str(tmp_path / "x.safetensors"), "--seeds", "1")
-    done = run_tool("compare_fusions", *arguments(folder, *options))
+    done = run_tool("compare_fusions", *arguments(folder, "--lr", "1e30", "--seeds", "1"))
     assert done.status == 1
     assert done.error.count("FAILED") == 2
     assert "Traceback" not in done.error
-    assert "x.safetensors" in done.error
+    assert "not finite" in done.error
