@@ -27,7 +27,7 @@ _LEVELS: dict[str, Split] = {
     for split in ("train", "test")
     for ending in ("", "set", "_data", "dataset", "ing")
 } | {"rgbd_for_train": "train", "rgbd_for_test": "test"}
-_MAX_LEVELS = 6  # below a root; also ends a loop of symbolic links
+_MAX_LEVELS = 6  # below a root
 
 
 @dataclass(frozen=True, eq=False)  # one object a folder
@@ -61,15 +61,18 @@ def search(roots: Iterable[Path | str]) -> list[Candidate]:
         if not root.is_dir():
             problem = "is a file, not a folder" if root.exists() else "no such folder"
             raise InputError(f"{root}: {problem}; give --data a folder that holds data sets")
-        for candidate in _walk(root, ()):
+        for candidate in _walk(root, (), frozenset()):
             found.setdefault((candidate.folder.resolve(), candidate.split), candidate)
     return list(found.values())
 
 
-def _walk(root: Path, parts: tuple[str, ...]) -> Iterator[Candidate]:
+def _walk(root: Path, parts: tuple[str, ...], above: frozenset[str]) -> Iterator[Candidate]:
     folder = root.joinpath(*parts)
+    real = os.path.realpath(folder)
+    if real in above:  # a link back up: what is below has its shorter name already
+        return
     with os.scandir(folder) as entries:
-        shown = {e.name: e.is_dir() for e in entries if not e.name.startswith(".")}
+        shown = {e.name: Path(e).is_dir() for e in entries if not e.name.startswith(".")}
     below = sorted(name for name, is_dir in shown.items() if is_dir)
     roles: dict[Split | None, dict[str, list[Path]]] = {}
     others = []
@@ -87,7 +90,7 @@ def _walk(root: Path, parts: tuple[str, ...]) -> Iterator[Candidate]:
             yield Candidate(_name_of(root, parts), "/".join(parts), folder, split, paths)
     if len(parts) < _MAX_LEVELS:
         for name in others:
-            yield from _walk(root, (*parts, name))
+            yield from _walk(root, (*parts, name), above | {real})
 
 
 def _refuse_no_folders(

@@ -171,7 +171,7 @@ def _list_files(role: str, folder: Path) -> tuple[list[Path], list[str], list[st
     """A folder's image files, broken and odd ones; notes and hidden files are no part of a set."""
     suffixes = _suffixes(role)
     with os.scandir(folder) as entries:
-        shown = {e.name: e.is_file() for e in entries if not e.name.startswith(".")}
+        shown = {e.name: Path(e).is_file() for e in entries if not e.name.startswith(".")}
     names = sorted(name for name, is_file in shown.items() if is_file)
     no_files = sorted(shown.keys() - names)
     broken = [name for name in no_files if Path(name).suffix.lower() in suffixes]

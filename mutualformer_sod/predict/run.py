@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -220,11 +221,12 @@ def _without_done(
         InputError: outputs are there that were made otherwise, unless ``overwrite``; or an output
             is one of the pictures or depth maps.
     """
-    sources = {path.resolve() for job in jobs for path in (job.rgb, job.depth) if path is not None}
+    inputs = [path for job in jobs for path in (job.rgb, job.depth) if path is not None]
+    sources = {os.path.realpath(path) for path in inputs}  # pathlib stops at a link to itself
     todo, others = [], []
     for job in jobs:
         paths = {kind: _path(output, kind, job) for kind in kinds}
-        if replaced := [path for path in paths.values() if path.resolve() in sources]:
+        if replaced := [path for path in paths.values() if os.path.realpath(path) in sources]:
             raise InputError(
                 f"{replaced[0]}: would be replaced by an output; give another --output"
             )

@@ -239,14 +239,21 @@ def test_notes_and_hidden_files_are_no_part_of_a_set(tmp_path):
     assert len(discover_sets([tmp_path])[0].triplets) == 2
 
 
-@pytest.mark.parametrize("kind", ["broken link", "folder"])
+@pytest.mark.parametrize("kind", ["broken link", "link to itself", "folder"])
 def test_what_is_named_as_an_image_and_is_none_is_named(tmp_path, kind):
     folder = make_set(tmp_path / "A")
     for part in ("RGB", "depth", "GT"):  # in all parts, so that no file lacks a partner
         path = folder / part / "c.png"
-        path.mkdir() if kind == "folder" else path.symlink_to(tmp_path / "nowhere.png")
+        target = path if kind == "link to itself" else tmp_path / "nowhere.png"
+        path.mkdir() if kind == "folder" else path.symlink_to(target)
     with pytest.raises(InputError, match=r"RGB: c\.png"):
         discover_sets([tmp_path])
+
+
+def test_a_set_is_not_named_by_a_link_that_leads_back_up(tmp_path):
+    make_set(tmp_path / "test" / "NJU2K")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    assert names_of([tmp_path]) == ["NJU2K"]
 
 
 def test_a_broken_link_for_a_depth_folder_makes_no_rgb_only_set(tmp_path):

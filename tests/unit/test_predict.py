@@ -141,6 +141,13 @@ class TestDepths:
         assert sum("told from 1 map alone" in remark for remark in plan.remarks) == 1
 
 
+def test_a_link_to_itself_among_the_pictures_does_not_stop_the_plan(tmp_path):
+    link = tmp_path / "a.png"
+    link.symlink_to(link)
+    jobs, _ = find_jobs([tmp_path], None)
+    assert run._without_done(jobs, None, tmp_path / "out", {}, ("maps",), False) == jobs
+
+
 def test_an_overlay_keeps_the_picture_visible_and_marks_the_object():
     rgb = np.array([[[100, 200, 50], [100, 200, 50]]], np.uint8)
     marked = overlay(rgb, np.array([[0.0, 1.0]]))
