@@ -15,6 +15,7 @@ from mutualformer_sod.data.inspection import Inspected
 
 _MANY_HOLES = 0.5  # of a map: what is filled in outweighs what was measured
 _CONTRARY = 0.5  # evidence of an image against its set that is worth a look
+_FEW = 0.1  # share of a set, below which clear maps of the other sign are no second kind
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,8 @@ def _polarity_findings(
     clear = evidence.margin >= WEAK_MARGIN
     if encoding.is_weak:
         text = f"weak evidence which end of depth is near: {encoding.describe()}"
-        return [Finding("problem", "polarity", label, text, remedy)]
+        weak = Finding("problem", "polarity", label, text, remedy)
+        return [weak, *_both_signs(label, report, by_stem)]
     if clear and seen != encoding.near:
         why = "--near says" if side != "auto" else f"{encoding.reason}, so"
         text = f"{why} {encoding.near} is near, but the maps look as if {seen} were"
@@ -117,3 +119,22 @@ def _polarity_findings(
         *("note", "polarity", label, "maps that look inverted against the rest of their set"),
         *("look at them", contrary),
     )
+
+
+def _both_signs(label: str, report: DepthReport, by_stem: dict[str, Inspected]) -> list[Finding]:
+    """Maps that say the opposite of others, clearly: no one flag is right for all of them."""
+    scored = list(zip(report.stems, report.evidence.scores, strict=True))
+    white, black = (
+        [by_stem[stem].triplet.depth for stem, score in scored if score * sign > _CONTRARY]
+        for sign in (1, -1)
+    )
+    fewer, more = sorted((white, black), key=len)
+    if len(fewer) < _FEW * len(scored):
+        return []
+    sides = ("white", "black") if fewer is white else ("black", "white")
+    text = (
+        f"maps that look as if {sides[0]} were near, where {len(more)} others look as if "
+        f"{sides[1]} were: of both signs, or views without up and down"
+    )
+    remedy = "look at them; invert those of the wrong sign, or give the two kinds as two sets"
+    return about("problem", "polarity", label, text, remedy, fewer)

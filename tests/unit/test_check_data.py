@@ -1,5 +1,7 @@
 """What a look through data sets finds: files, counts, sizes, masks, depth, copies."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -239,6 +241,17 @@ def test_an_inverted_map_among_others_is_noted(tmp_path):
     finding = the(check_data([tmp_path]), "polarity")
     assert (finding.level, len(finding.files)) == ("note", 1)
     assert finding.files[0].endswith("3.png")
+
+
+def test_maps_of_both_signs_are_named(tmp_path):
+    def half_inverted(seed):
+        return 255 - floor(seed) if seed < 3 else floor(seed)
+
+    make_set(tmp_path / "mine", range(7), depth=half_inverted)
+    weak, both = (f for f in check_data([tmp_path]).findings if f.kind == "polarity")
+    assert "weak evidence" in weak.text
+    assert "of both signs" in both.text
+    assert sorted(Path(file).stem for file in both.files) == ["0", "1", "2"]
 
 
 # Copies
