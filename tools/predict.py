@@ -23,7 +23,7 @@ FAILED = 1
 
 def parse_arguments() -> argparse.Namespace:
     parser = cli.Parser(__doc__, EPILOG)
-    source = parser.add_mutually_exclusive_group(required=True)
+    source = parser.add_mutually_exclusive_group()
     source.add_argument(
         "--rgb", nargs="+", type=Path, metavar="FILE|DIR", help="pictures, or folders of pictures"
     )
@@ -64,6 +64,8 @@ def parse_arguments() -> argparse.Namespace:
     ):
         if value is not None and getattr(args, needed[2:]) is None:
             parser.error(f"{flag} goes with {needed}")
+    if args.rgb is None and args.video is None:
+        parser.error("one of the arguments --rgb --video is required")
     return args
 
 

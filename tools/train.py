@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -190,8 +191,8 @@ def add_options(group: argparse._ArgumentGroup, options: dict[str, tuple[type, s
         )
 
 
-def main() -> None:
-    args = vars(make_parser().parse_args())
+def read_options(args: dict[str, Any]) -> tuple[TrainConfig, dict[str, Any], str | None]:
+    """What was asked for: the run, the fields of its model, and how to resume."""
     resume, overrides = args.pop("resume"), cli.parse_fields(args.pop("fields"))
     for name in ("fusion", "head"):
         if name in args and name in overrides:
@@ -201,7 +202,11 @@ def main() -> None:
     recipe = args.pop("recipe", None)
     if recipe is None:
         args.setdefault("preset", "small")
-    config = make_train_config(recipe, **args)
+    return make_train_config(recipe, **args), overrides, resume
+
+
+def main() -> None:
+    config, overrides, resume = read_options(vars(make_parser().parse_args()))
     from mutualformer_sod.engine.train import train  # only now: --help needs no torch
 
     train(config, overrides, resume)

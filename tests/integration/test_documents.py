@@ -12,9 +12,7 @@ from pathlib import Path
 import pytest
 
 from mutualformer_sod import cli
-from mutualformer_sod.cli import parse_fields
 from mutualformer_sod.config import make_config
-from mutualformer_sod.training_config import make_train_config
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "weights/README.md"]
@@ -96,9 +94,7 @@ def check_training(options):
     """What tools/train.py does with its options before it looks at any data."""
     train = tool("train")
     args = vars(argparse.ArgumentParser.parse_args(train["make_parser"](), options))
-    args.pop("resume")
-    overrides = parse_fields(args.pop("fields"))
-    config = make_train_config(args.pop("recipe", None), **args)
+    config, overrides, _ = train["read_options"](args)
     make_config(config.preset, **overrides)
 
 
