@@ -15,6 +15,7 @@ from mutualformer_sod.data.dataset import SodDataset
 from mutualformer_sod.data.depth import DepthEncoding, decide_encodings
 from mutualformer_sod.data.io import read_depth, read_rgb
 from mutualformer_sod.data.layout import discover_sets
+from mutualformer_sod.models import build_model
 from mutualformer_sod.models.weights import load_weights
 
 onnx = pytest.importorskip("onnx", reason="the extra export is not installed")
@@ -117,6 +118,17 @@ def test_an_exported_program_takes_any_batch_and_size(run_folder, program, image
         want = model(rgb, depth, has_depth)
     got = program(rgb, depth, has_depth)
     torch.testing.assert_close(got, want, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("fields", [{"fusion": "token_fusion"}, {"fusion": "concat"}])
+def test_a_fusion_inside_the_encoder_is_traced_for_any_batch_and_size(fields):
+    torch.manual_seed(0)
+    network = export.ExportableDetector(build_model("tiny", taps=[1, 2], **fields))
+    program, any_size = export.trace(network)
+    assert any_size
+    inputs = torch.rand(3, 3, 32, 64), torch.rand(3, 1, 32, 64), torch.tensor([True, False, True])
+    with torch.inference_mode():
+        torch.testing.assert_close(program.module()(*inputs), network(*inputs))
 
 
 def test_an_exported_program_carries_its_description(cut_down):
