@@ -1,5 +1,6 @@
 """A small set of scenes and a finished run on them."""
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,13 @@ from demo_server import demo_server  # noqa: F401 (fixture)
 from tool_runs import train_small
 
 from mutualformer_sod.data.samples import write_samples
+
+
+@pytest.fixture(autouse=True)
+def unsilenced():
+    """What a tool silences in its process (tools/launch.py) is heard again after the test."""
+    yield
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")
