@@ -26,8 +26,9 @@ from mutualformer_sod.metrics.ground_truth import GroundTruth
 from mutualformer_sod.metrics.joint_histogram import joint_histogram
 from mutualformer_sod.metrics.mae import mae
 from mutualformer_sod.metrics.s_measure import s_measure
-from mutualformer_sod.metrics.scoring import Pairing, score_pairing, score_set, worker_pool
+from mutualformer_sod.metrics.scoring import Pairing, score_pairing, score_set
 from mutualformer_sod.metrics.weighted_f import weighted_f
+from mutualformer_sod.workers import worker_pool
 
 Pair = tuple[np.ndarray, np.ndarray]
 # A network of today saturates to 0 away from objects; older ones leave texture everywhere.

@@ -21,7 +21,7 @@ from mutualformer_sod.data.layout import SodSet, canonical_name, discover_sets, 
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.metrics.cache import ScoreCache
 from mutualformer_sod.metrics.folder import MapFolder, find_map_folder, list_methods, name_list
-from mutualformer_sod.metrics.scoring import Cell, Outcome, score_set, worker_pool
+from mutualformer_sod.metrics.scoring import Cell, Outcome, score_set
 from mutualformer_sod.report.comparison import compare, comparison_text
 from mutualformer_sod.report.curves import check_plotting, plot_curves, save_curves
 from mutualformer_sod.report.files import write_results
@@ -29,6 +29,7 @@ from mutualformer_sod.report.per_image import per_image_file, read_pair
 from mutualformer_sod.report.remarks import complaints, row_marks
 from mutualformer_sod.report.results import Results, scoring_protocol
 from mutualformer_sod.report.tables import COLUMNS, DEFAULT_COLUMNS, check_columns, check_digits
+from mutualformer_sod.workers import worker_pool
 
 EPILOG = """\
 Maps are read from MAPS/METHOD/SET/STEM.png, or from MAPS/METHOD/STEM.png where one set is

@@ -19,10 +19,10 @@ from mutualformer_sod.data.layout import discover_sets
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.gallery import Job, figure_rows, find_jobs, make_card, with_scores
 from mutualformer_sod.metrics.folder import list_methods, name_list
-from mutualformer_sod.metrics.scoring import worker_pool
 from mutualformer_sod.report.gallery import ImageCard, pick, read_scores, write_page
 from mutualformer_sod.report.gallery_pictures import PictureFolder
 from mutualformer_sod.report.paper_figure import check_matplotlib, save_paper_figure
+from mutualformer_sod.workers import worker_pool
 
 EPILOG = """\
 Maps are found as by evaluate.py. OUTPUT/index.html opens in any browser, without a network; its

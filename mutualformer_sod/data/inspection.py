@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +17,7 @@ from mutualformer_sod.data.holes import find_holes
 from mutualformer_sod.data.io import read_depth, read_gt, read_rgb
 from mutualformer_sod.data.pairing import Triplet
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.workers import start_worker, worker_context
 
 _CHUNK = 16  # images a task
 _SOFT = "noisy or smoothed"
@@ -72,9 +69,7 @@ def inspect_images(triplets: Sequence[Triplet], workers: int) -> Iterator[Inspec
     if workers <= 1:
         yield from map(inspect_image, triplets)
         return
-    # fork starts in milliseconds; nothing here holds threads or a GPU.
-    method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
-    with multiprocessing.get_context(method).Pool(workers, _start_worker) as pool:
+    with worker_context().Pool(workers, start_worker) as pool:
         yield from pool.imap(inspect_image, triplets, _CHUNK)
 
 
@@ -115,15 +110,3 @@ def _values_of(path: Path) -> str | None:
     else:
         values = np.unique(image)
     return ", ".join(map(str, values)) if len(values) <= 3 else _SOFT
-
-
-def _start_worker() -> None:
-    cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A killed parent stops no worker: each would wait for tasks for ever."""
-    multiprocessing.parent_process().join()
-    os._exit(1)

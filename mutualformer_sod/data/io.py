@@ -53,7 +53,7 @@ def read_rgb(path: Path | str) -> np.ndarray:
     Raises:
         InputError: missing, empty, damaged or not an 8-bit image.
     """
-    return decode_rgb(path, _bytes(path))
+    return decode_rgb(path, read_bytes(path))
 
 
 def decode_rgb(path: Path | str, data: bytes, shrink: int = 1) -> np.ndarray:
@@ -90,7 +90,7 @@ def read_depth(path: Path | str) -> np.ndarray:
     """
     if Path(path).suffix.lower() == ".npy":
         return _as_depth(path, _load_npy(path))
-    data = _bytes(path)
+    data = read_bytes(path)
     image = _decode(path, data, _AS_STORED)
     if image.ndim == 3:
         if _varies(image[..., 3:]):
@@ -123,7 +123,7 @@ def read_gt(path: Path | str) -> np.ndarray:
     Raises:
         InputError: missing, empty, damaged, or a mask that can be understood in several ways.
     """
-    data = _bytes(path)
+    data = read_bytes(path)
     image = _decode(path, data, _AS_STORED)
     if image.dtype not in (np.uint8, np.uint16):
         raise InputError(f"{path}: {_depth_of(image)} is no mask; store it as 0 and 255, 8 bits")
@@ -180,7 +180,7 @@ def image_size(path: Path | str) -> tuple[int, int]:
     """
     if Path(path).suffix.lower() == ".npy":
         return _load_npy(path).shape[:2]
-    data = _bytes(path)
+    data = read_bytes(path)
     size = _checked(path, data)
     return size if size is not None else _decode(path, data, _AS_STORED).shape[:2]
 
@@ -206,7 +206,8 @@ def write_map(path: Path | str, saliency: np.ndarray) -> None:
         temporary.write_bytes(encoded.tobytes())
 
 
-def _bytes(path: Path | str) -> bytes:
+def read_bytes(path: Path | str) -> bytes:
+    """The content of a file; an `InputError` if there is none, or if it cannot be read."""
     try:
         return Path(path).read_bytes()
     except FileNotFoundError:

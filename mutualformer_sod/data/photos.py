@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from mutualformer_sod.data.containers import check_whole
-from mutualformer_sod.data.io import decode_rgb
+from mutualformer_sod.data.io import decode_rgb, read_bytes
 from mutualformer_sod.data.refused import refuse_by_content
 from mutualformer_sod.errors import InputError
 
@@ -77,7 +77,7 @@ def read_photo(path: Path | str) -> Photo:
         InputError: missing, empty, damaged, too large, or of a format that is not read; the
             message says what to convert it to.
     """
-    data = _bytes(path)
+    data = read_bytes(path)
     refuse_by_content(path, data)
     with _opened(path, data) as image:
         image_size = image.size  # a draft changes it
@@ -116,15 +116,6 @@ def turn(image: np.ndarray, orientation: int) -> np.ndarray:
     if orientation in (2, 3, 6, 7):
         image = image[:, ::-1]
     return np.ascontiguousarray(image)
-
-
-def _bytes(path: Path | str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check the file") from None
 
 
 @contextlib.contextmanager

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
-
-import cv2
 
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.metrics.cache import ScoreCache, cache_key
@@ -154,7 +148,7 @@ def score_set(
         ground_truths: stem -> file.
         normalize: stretch every map to its own minimum and maximum.
         cache: keeps scores, and gives those of files seen before.
-        pool: processes to share the work with, see `worker_pool`; this process alone if None.
+        pool: of `workers.worker_pool`, to share the work with; this process alone if None.
         workers: processes of the pool.
         each: called with every image's outcome, in the order of the ground truths.
 
@@ -208,26 +202,6 @@ def _book(cell: Cell, search: SwapSearch, outcome: Outcome, gt: Path) -> None:
         cell.resized.append(outcome.stem)
     if OTHER_ASPECT in image.flags:
         cell.other_aspect.append(outcome.stem)
-
-
-def worker_pool(workers: int) -> ProcessPoolExecutor:
-    """Return a pool of scoring processes; leaving its `with` block ends them."""
-    # fork starts in milliseconds; nothing here holds threads or a GPU.
-    method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(method)
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
-
-
-def _start_worker() -> None:
-    cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A killed parent stops no worker: each would wait for tasks for ever."""
-    multiprocessing.parent_process().join()
-    os._exit(1)
 
 
 def _in_order(

@@ -63,10 +63,9 @@ class TestTrained:
             assert set(line.get("statistics", {})) == statistics
             assert all(0 <= value <= 1 for value in line.get("statistics", {}).values())
 
+    @pytest.mark.parametrize("trained", ENSEMBLES, indirect=True)
     def test_alpha_moves(self, trained):
-        fusion, folder = trained
-        if fusion not in ENSEMBLES:
-            pytest.skip(f"{fusion} has one map")
+        _, folder = trained
         assert load_file(folder / "weights.safetensors")["alpha"].abs().min() > 1e-5
         assert log_of(folder)[-1]["statistics"]["rgb_weight"] != 0.5
 

@@ -10,11 +10,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "mutualformer_sod"
 
-EVERYONE = {"errors", "files"}
+EVERYONE = {"errors", "files", "workers"}
 ALLOWED = {
     "__init__": {"config", "inference", "models"},
     "errors": set(),
     "files": set(),
+    "workers": set(),
     "cli": set(),
     "config_checks": set(),
     "fusion_config": {"config_checks"},
