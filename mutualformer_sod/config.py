@@ -16,6 +16,7 @@ from mutualformer_sod.errors import InputError
 from mutualformer_sod.fusion_config import IN_ENCODER, FusionConfig
 
 STEMS = ("patch", "conv", "hybrid")
+DEFAULT_PRESET = "tiny"  # of the library, of every tool and of the shipped weights
 DEPTH_RULES = ("minmax", "range", "percentile")
 LOSSES = ("weighted", "f3net-released")
 
@@ -156,7 +157,7 @@ def list_presets() -> list[str]:
     return list(PRESETS)
 
 
-def make_config(preset: str = "small", **overrides: Any) -> ModelConfig:
+def make_config(preset: str = DEFAULT_PRESET, **overrides: Any) -> ModelConfig:
     """The preset's configuration with any field of any part replaced.
 
     Args:

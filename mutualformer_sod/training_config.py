@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
-from mutualformer_sod.config import LOSSES
+from mutualformer_sod.config import DEFAULT_PRESET, LOSSES
 from mutualformer_sod.errors import InputError
 
 OPTIMIZERS = ("adamw", "sgd")
@@ -21,7 +21,7 @@ CACHES = ("off", "ram", "disk")
 class TrainConfig:
     """One training run. Paths and set names as the user gave them; sizes in pixels."""
 
-    preset: str = "tiny"
+    preset: str = DEFAULT_PRESET
     # data
     data: tuple[str, ...] = ()
     train_sets: tuple[str, ...] = ()

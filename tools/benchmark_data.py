@@ -14,6 +14,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mutualformer_sod import cli, list_presets
+from mutualformer_sod.config import DEFAULT_PRESET
 from mutualformer_sod.errors import InputError
 
 EPILOG = """\
@@ -29,7 +30,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--train-sets", nargs="+", default=[], metavar="SET", help="sets to load")
     parser.add_argument("--near", nargs="+", default=["auto"], metavar="SIDE", help="as in test.py")
     parser.add_argument("--limit", type=int, metavar="N", help="the first N images of each set")
-    parser.add_argument("--preset", default="tiny", help=", ".join(list_presets()))
+    parser.add_argument("--preset", default=DEFAULT_PRESET, help=", ".join(list_presets()))
     parser.add_argument("--size", type=int, metavar="S", help="default: the preset's")
     parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="default: 8")
     parser.add_argument(

@@ -59,7 +59,11 @@ def make_parser() -> cli.Parser:
     )
     recipe = parser.add_argument_group("recipe, the same for all")
     add = recipe.add_argument
-    add("--preset", default=options.preset, help=f"{', '.join(list_presets())} (default: tiny)")
+    add(
+        "--preset",
+        default=options.preset,
+        help=f"{', '.join(list_presets())} (default: {options.preset})",
+    )
     add("--epochs", type=int, default=options.epochs, metavar="N", help="default: %(default)s")
     add("--lr", type=float, default=options.lr, metavar="X", help="default: %(default)s")
     add("--batch-size", type=int, default=options.batch_size, metavar="N", help="%(default)s")

@@ -27,7 +27,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--weights", required=True, metavar="FILE", help="weights.safetensors")
     parser.add_argument("--preset", help="refuse weights of another preset than this one")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for maps")
-    parser.add_argument("--method", help="name of the maps' folder (default: mutualformer_PRESET)")
+    parser.add_argument("--method", help="name of the maps' folder (default: FUSION_PRESET)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="default: 8")
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="loaders (default: 2)")
@@ -83,7 +83,7 @@ def make_maps(args: argparse.Namespace) -> None:
     from mutualformer_sod.data.depth import decide_encodings
     from mutualformer_sod.data.layout import discover_sets, keep_images
     from mutualformer_sod.engine.distributed import is_main, start_processes
-    from mutualformer_sod.engine.test import map_sets
+    from mutualformer_sod.engine.test import map_sets, method_name
     from mutualformer_sod.inference import Predictor
     from mutualformer_sod.models.weights import file_sha256, load_weights
 
@@ -92,7 +92,7 @@ def make_maps(args: argparse.Namespace) -> None:
     config = model.config.to_dict()
     modality = args.modality or protocol.get("modality", "both")
     predictor = Predictor(model, args.size, str(device), args.amp, modality)
-    method = args.method or f"mutualformer_{Path(config['preset']).name}"
+    method = args.method or method_name(model.config, modality)
     sets = discover_sets(args.data, args.sets, need_rgb=args.sets is not None)
     for item in sets:
         if not item.has_rgb and is_main():

@@ -10,7 +10,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mutualformer_sod import cli, list_presets
-from mutualformer_sod.config import LOSSES, field_owners
+from mutualformer_sod.config import DEFAULT_PRESET, LOSSES, field_owners
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.fusion_config import FUSIONS, HEADS
 from mutualformer_sod.training_config import (
@@ -140,7 +140,9 @@ def make_parser() -> cli.Parser:
     )
     model = parser.add_argument_group("model")
     model.add_argument(
-        "--preset", default=argparse.SUPPRESS, help=f"{', '.join(list_presets())} (default: small)"
+        "--preset",
+        default=argparse.SUPPRESS,
+        help=f"{', '.join(list_presets())} (default: {DEFAULT_PRESET})",
     )
     model.add_argument(
         "--pretrained",
@@ -199,10 +201,7 @@ def read_options(args: dict[str, Any]) -> tuple[TrainConfig, dict[str, Any], str
             raise InputError(f"--{name} and --set {name}= are the same: give one of them")
         if name in args:
             overrides[name] = args.pop(name)
-    recipe = args.pop("recipe", None)
-    if recipe is None:
-        args.setdefault("preset", "small")
-    return make_train_config(recipe, **args), overrides, resume
+    return make_train_config(args.pop("recipe", None), **args), overrides, resume
 
 
 def main() -> None:

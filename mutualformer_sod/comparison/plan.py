@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mutualformer_sod.comparison.variants import Variant
+from mutualformer_sod.config import DEFAULT_PRESET
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import write_json
 from mutualformer_sod.training_config import TrainConfig, make_train_config
@@ -42,7 +43,7 @@ class Options:
         scenes, test_scenes: numbers of generated scenes, without ``data``.
     """
 
-    preset: str = "tiny"
+    preset: str = DEFAULT_PRESET
     epochs: int = 6
     lr: float = 1e-3
     batch_size: int = 16

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 import mutualformer_sod
 from mutualformer_sod.cli import ended_by_sigterm
+from mutualformer_sod.config import ModelConfig
 from mutualformer_sod.data.dataset import SodDataset
 from mutualformer_sod.data.depth import DepthEncoding
 from mutualformer_sod.data.layout import SodSet
@@ -55,6 +56,12 @@ class Timing:
         for field in dataclasses.fields(self):
             name = field.name
             setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+def method_name(config: ModelConfig, modality: str) -> str:
+    """The folder of a network's maps: fusion and preset, and the modality where it is one alone."""
+    name = f"{config.fusion.fusion}_{Path(config.preset).name}"
+    return name if modality == "both" else f"{name}_{modality}"
 
 
 def map_sets(

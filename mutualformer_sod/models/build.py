@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mutualformer_sod.config import make_config
+from mutualformer_sod.config import DEFAULT_PRESET, make_config
 from mutualformer_sod.models.detector import SaliencyDetector
 
 
 def build_model(
-    preset: str = "small", *, pretrained: bool | str | Path = False, **overrides: Any
+    preset: str = DEFAULT_PRESET, *, pretrained: bool | str | Path = False, **overrides: Any
 ) -> SaliencyDetector:
     """Build a saliency detector.
 

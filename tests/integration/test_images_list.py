@@ -26,15 +26,14 @@ def test_a_runs_hold_out_is_mapped_and_scored(run_folder, scenes, tmp_path):
 
 def test_a_hidden_modality_gives_other_maps_and_is_recorded(run_folder, scenes, tmp_path):
     common = ["--data", scenes, "--weights", run_folder / "weights.safetensors", "--workers", 0]
-    for modality in ("both", "rgb"):
-        output = ["--output", tmp_path / modality, "--modality", modality]
-        done = run_tool("test", *common, *output)
+    folders = {"both": tmp_path / "mutualformer_tiny", "rgb": tmp_path / "mutualformer_tiny_rgb"}
+    for modality, folder in folders.items():
+        done = run_tool("test", *common, "--output", tmp_path, "--modality", modality)
         assert done.status == 0, done.error
-        record = json.loads((tmp_path / modality / "mutualformer_tiny" / "run.json").read_text())
-        assert record["modality"] == modality
+        assert json.loads((folder / "run.json").read_text())["modality"] == modality
     pairs = [
-        (path.read_bytes(), (tmp_path / "rgb" / path.relative_to(tmp_path / "both")).read_bytes())
-        for path in (tmp_path / "both").rglob("*.png")
+        (path.read_bytes(), (folders["rgb"] / path.relative_to(folders["both"])).read_bytes())
+        for path in folders["both"].rglob("*.png")
     ]
     assert any(with_depth != without for with_depth, without in pairs)
 

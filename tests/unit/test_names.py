@@ -1,0 +1,54 @@
+"""Names that several entry points give: the default preset, the folder of a network's maps."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+from mutualformer_sod import build_model
+from mutualformer_sod.comparison.plan import Options
+from mutualformer_sod.config import DEFAULT_PRESET, make_config
+from mutualformer_sod.engine.test import method_name
+from mutualformer_sod.training_config import TrainConfig, make_train_config
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def preset_of_train():
+    train = runpy.run_path(str(ROOT / "tools" / "train.py"))
+    arguments = ["--data", "x", "--output", "y", "--train-sets", "z"]
+    config, _, _ = train["read_options"](vars(train["make_parser"]().parse_args(arguments)))
+    return config.preset
+
+
+def preset_of_benchmark_data(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["benchmark_data.py", "--data", "x"])
+    return runpy.run_path(str(ROOT / "tools" / "benchmark_data.py"))["parse_arguments"]().preset
+
+
+def test_default_preset_is_the_same_for_every_entry_point(monkeypatch):
+    presets = {
+        "build_model": build_model().config.preset,
+        "make_config": make_config().preset,
+        "TrainConfig": TrainConfig().preset,
+        "make_train_config": make_train_config().preset,
+        "recipe of train_sod.sh": make_train_config("samples").preset,
+        "tools/train.py": preset_of_train(),
+        "tools/benchmark_data.py": preset_of_benchmark_data(monkeypatch),
+        "tools/compare_fusions.py": Options().preset,
+    }
+    assert presets == dict.fromkeys(presets, DEFAULT_PRESET)
+
+
+@pytest.mark.parametrize(
+    ("preset", "fields", "modality", "want"),
+    [
+        ("tiny", {}, "both", "mutualformer_tiny"),
+        ("tiny", {"fusion": "sum"}, "both", "sum_tiny"),
+        ("small", {"fusion": "token_fusion"}, "both", "token_fusion_small"),
+        ("tiny", {}, "rgb", "mutualformer_tiny_rgb"),
+        ("resnet50", {"fusion": "sum"}, "depth", "sum_resnet50_depth"),
+    ],
+)
+def test_method_name_has_fusion_preset_and_a_single_modality(preset, fields, modality, want):
+    assert method_name(make_config(preset, **fields), modality) == want
