@@ -16,6 +16,7 @@ from typing import Any
 import timm
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from mutualformer_sod.config import ModelConfig, make_config
@@ -152,7 +153,8 @@ class Contestant:
 def count_macs(model: nn.Module, inputs: list[Tensor]) -> dict[str, int]:
     """Multiply-accumulates of matrix products and convolutions, by torch's own counter.
 
-    One is two FLOPs. Element-wise work, normalisations and interpolations are not counted.
+    One is two FLOPs. Element-wise work, normalisations and interpolations are not counted. The
+    counts do not depend on the processor, the device or torch's version: see ``make_counter``.
 
     Args:
         model: in eval mode; its layers as torch knows them, not those of ``models.cpu``.
@@ -161,8 +163,7 @@ def count_macs(model: nn.Module, inputs: list[Tensor]) -> dict[str, int]:
     Returns:
         ``total``, and each of ``PARTS`` that the model has.
     """
-    counter = make_counter()
-    with torch.no_grad(), counter:
+    with torch.no_grad(), make_counter() as counter:
         model(*inputs)
     by_module = counter.get_flop_counts()
     root = type(model).__name__
@@ -175,9 +176,19 @@ def count_macs(model: nn.Module, inputs: list[Tensor]) -> dict[str, int]:
     return {name: count // 2 for name, count in flops.items()}
 
 
-def make_counter() -> FlopCounterMode:
-    """torch's counter, and what it overlooks: the product that row tiles add up in place."""
-    return FlopCounterMode(display=False, custom_mapping={torch.ops.aten.baddbmm_: _baddbmm_flops})
+@contextlib.contextmanager
+def make_counter() -> Iterator[FlopCounterMode]:
+    """Count FLOPs with torch's counter, and the products that it overlooks.
+
+    Those are the product that row tiles add up in place, and attention: torch takes another fused
+    kernel for each device, and its counter knows not all of them (of torch 2.14 not the CPU's).
+    While counting, attention is therefore two plain products.
+    """
+    counter = FlopCounterMode(
+        display=False, custom_mapping={torch.ops.aten.baddbmm_: _baddbmm_flops}
+    )
+    with sdpa_kernel(SDPBackend.MATH), counter:
+        yield counter
 
 
 def _baddbmm_flops(sums: Any, left: Any, right: Any, **_: Any) -> int:

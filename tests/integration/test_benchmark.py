@@ -1,11 +1,15 @@
 """tools/benchmark.py and what it counts."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
 from tool_runs import ROOT, SMALL_MODEL, error_line, run_tool
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mutualformer_sod.engine.speed import Contestant, Settings, count_macs
 from mutualformer_sod.models import MutualFormerBlock
@@ -24,6 +28,40 @@ def test_the_products_of_one_block_are_those_counted_by_hand():
     attention = (3 + 1 + 4 + 2) * tokens * tokens * dim
     expected = qkv + aggregates + mlp + projection + attention
     assert count_macs(block, inputs) == {"total": expected}
+
+
+@pytest.mark.parametrize("instructions", ["avx2", "default"])
+def test_count_macs_under_other_instruction_sets_is_the_same(instructions):
+    code = "\n".join(
+        (
+            "import json, sys, torch",
+            "from mutualformer_sod.engine.speed import Contestant, Settings",
+            "macs = Contestant('tiny', Settings(64)).macs",
+            "json.dump((torch.backends.cpu.get_cpu_capability(), macs), sys.stdout)",
+        )
+    )
+    environment = os.environ | {"ATEN_CPU_CAPABILITY": instructions}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    capability, macs = json.loads(done.stdout)
+    assert capability.lower() == instructions or capability == "NO AVX"
+    assert macs == Contestant("tiny", Settings(size=64)).macs
+
+
+def test_count_macs_with_any_attention_kernel_is_the_same():
+    query = torch.rand(1, 2, 36, 8)
+    counts = []
+    for backend in (SDPBackend.MATH, SDPBackend.FLASH_ATTENTION):
+        with sdpa_kernel(backend):
+            counts.append(count_macs(_Attention(), [query])["total"])
+    assert counts == [2 * 2 * 36 * 36 * 8] * 2
+
+
+class _Attention(nn.Module):
+    def forward(self, query):
+        return nn.functional.scaled_dot_product_attention(query, query, query)
 
 
 def test_macs_of_a_convolution_and_a_linear_layer():
