@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -113,5 +114,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{error.filename}: {error.strerror}"
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        remedy = "; make room there and start again" if full else ""
+        return f"{error.filename}: {error.strerror}{remedy}"
     return " ".join(str(error).split())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import logging
 import warnings
@@ -174,7 +175,9 @@ def save_onnx(
 
 def save_program(program: ExportedProgram, path: Path, metadata: dict[str, str]) -> None:
     """Write a file for ``torch.export.load``; the metadata are its extra file ``METADATA_FILE``."""
-    torch.export.save(program, path, extra_files={METADATA_FILE: json.dumps(metadata)})
+    content = io.BytesIO()  # torch's own writer ends the process where a disk is full
+    torch.export.save(program, content, extra_files={METADATA_FILE: json.dumps(metadata)})
+    path.write_bytes(content.getbuffer())
 
 
 def load_exported(path: Path) -> Network:

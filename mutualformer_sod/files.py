@@ -22,13 +22,34 @@ def replacing(path: Path | str, *, sync: bool = False) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
-        yield temporary
-        if sync:
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-        temporary.replace(path)
+        with naming(path, temporary):
+            yield temporary
+            if sync:
+                with temporary.open("rb") as file:
+                    os.fsync(file.fileno())
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def naming(path: Path, *others: Path) -> Iterator[None]:
+    """Context in which an error of writing names ``path``; "No space left on device" alone does not
+    tell what to make room for.
+
+    Args:
+        path: the file that is written.
+        others: temporary names of it, which mean nothing to a user.
+
+    Raises:
+        OSError: one that named no file, or one of ``others``, names ``path``.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None and str(error.filename) not in map(str, others):
+            raise
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 def write_json(path: Path | str, value: Any) -> None:

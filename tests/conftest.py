@@ -1,7 +1,9 @@
 """Where real data lies; tests that need it skip with the reason where it is absent."""
 
+import contextlib
 import os
 import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -28,3 +30,20 @@ def reference_block(shared_data: Path) -> Path:
     if not path.is_file():
         pytest.skip(f"no golden tensors of the released block: {path} does not exist")
     return path
+
+
+@pytest.fixture
+def full_disk() -> Callable[..., contextlib.AbstractContextManager]:
+    """Context in which no file can grow beyond a few bytes: what a full disk looks like."""
+    resource = pytest.importorskip("resource", reason="no limit on files on this system")
+
+    @contextlib.contextmanager
+    def limited(most_bytes: int = 16) -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limited

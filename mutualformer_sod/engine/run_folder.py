@@ -25,7 +25,7 @@ from mutualformer_sod.engine.checkpoint import (
     load_checkpoint,
 )
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.files import replacing, write_json
+from mutualformer_sod.files import naming, replacing, write_json
 from mutualformer_sod.training_config import TrainConfig
 
 CONFIG_FILE, LOG_FILE, STARTS_FILE = "config.json", "log.jsonl", "starts.json"
@@ -176,7 +176,8 @@ def _bring_back(
 
 def add_to_log(output: Path, record: dict[str, Any]) -> None:
     """Append one line to log.jsonl."""
-    with (output / LOG_FILE).open("a", encoding="utf-8") as log:
+    path = output / LOG_FILE
+    with naming(path), path.open("a", encoding="utf-8") as log:
         log.write(json.dumps(record) + "\n")
 
 

@@ -10,6 +10,7 @@ from mutualformer_sod.data.dataset import SodDataset
 from mutualformer_sod.engine.run import Run
 from mutualformer_sod.engine.update import Update
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.files import naming
 
 SAMPLES = 4
 
@@ -32,20 +33,23 @@ class Board:
             raise InputError(
                 "--tensorboard: TensorBoard is not installed: pip install -e '.[tensorboard]'"
             ) from error
-        self.writer = SummaryWriter(str(output / "tensorboard"), purge_step=updates)
+        self.folder = output / "tensorboard"
+        with naming(self.folder):
+            self.writer = SummaryWriter(str(self.folder), purge_step=updates)
 
     def add_update(self, run: Run, update: Update) -> None:
         """Log one update of the weights."""
-        for name, value in update.losses.items():
-            self.writer.add_scalar(f"train/{name}", value, run.updates)
-        self.writer.add_scalar("train/grad_norm", update.grad_norm, run.updates)
-        for group in run.optimizer.param_groups:
-            self.writer.add_scalar(f"lr/{group['name']}", group["lr"], run.updates)
+        rates = {f"lr/{group['name']}": group["lr"] for group in run.optimizer.param_groups}
+        losses = {f"train/{name}": value for name, value in update.losses.items()}
+        with naming(self.folder):
+            for name, value in (losses | {"train/grad_norm": update.grad_norm} | rates).items():
+                self.writer.add_scalar(name, value, run.updates)
 
     def add_epoch(self, run: Run, scores: dict[str, float], images: SodDataset) -> None:
         """Log an epoch's scores, and rgb, depth, gt and map of the first few ``images``."""
-        for name, value in scores.items():
-            self.writer.add_scalar(f"val/{name}", value, run.updates)
+        with naming(self.folder):
+            for name, value in scores.items():
+                self.writer.add_scalar(f"val/{name}", value, run.updates)
         batch = torch.utils.data.default_collate(
             [images[index] for index in range(min(SAMPLES, len(images)))]
         )
@@ -55,9 +59,11 @@ class Board:
             saliency = run.model(rgb, depth, has_depth).float().sigmoid()
         columns = [rgb, *(plane.expand(-1, 3, -1, -1) for plane in (depth, gt, saliency))]
         picture = torch.cat([torch.cat(list(column), dim=1) for column in columns], dim=2)
-        self.writer.add_image("rgb_depth_gt_map", picture.float().cpu(), run.updates)
-        self.writer.flush()
+        with naming(self.folder):
+            self.writer.add_image("rgb_depth_gt_map", picture.float().cpu(), run.updates)
+            self.writer.flush()
 
     def close(self) -> None:
         """Write what is still held back."""
-        self.writer.close()
+        with naming(self.folder):
+            self.writer.close()

@@ -77,6 +77,15 @@ def test_onnxruntime_gives_the_maps_of_pytorch_on_real_images(shared_data, shipp
         torch.testing.assert_close(got, logits, rtol=0, atol=1e-4)
 
 
+def test_a_full_disk_is_reported_with_the_file(run_folder, tmp_path, full_disk):
+    path = tmp_path / "a.pt2"
+    weights = run_folder / "weights.safetensors"
+    with full_disk():
+        line = error_line(run_export(weights, path, "--format", "exported-program"))
+    assert str(path) in line
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_onnx_file_names_its_axes_and_carries_its_description(shipped):
     session = onnxruntime.InferenceSession(shipped)
     assert [item.name for item in session.get_inputs()] == ["rgb", "depth", "has_depth"]

@@ -108,6 +108,21 @@ def test_maps_made_otherwise_are_kept_without_the_flag(maps, run_folder, scenes,
     assert maps_of(tmp_path / "m" / "SAMPLES") != maps_of(maps / "SAMPLES")
 
 
+def test_a_full_disk_is_reported_with_the_file(run_folder, scenes, tmp_path, full_disk):
+    with full_disk():
+        done = make_maps(run_folder, scenes, tmp_path)
+    assert str(tmp_path / "m" / "run.json") in error_line(done)
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_map_writers_on_a_full_disk_name_the_map(tmp_path, full_disk, threads):
+    path = tmp_path / "SET" / "a.png"
+    with full_disk(), pytest.raises(OSError) as failed, writer.MapWriters(threads) as pool:
+        pool.write(path, torch.randn(1, 1, 8, 8), (32, 32))
+    assert failed.value.filename == str(path)
+    assert not list(path.parent.iterdir())
+
+
 @pytest.mark.parametrize("writers", [0, 2])
 def test_an_interrupted_overwrite_leaves_no_map_of_the_old_settings(
     maps, run_folder, scenes, tmp_path, monkeypatch, writers

@@ -170,6 +170,13 @@ def test_bad_files_are_named_and_the_others_done(data, picture):
     assert {path.stem for path in (data / "out" / "maps").iterdir()} == {"a", "b c", "d\né"}
 
 
+def test_a_full_disk_is_reported_with_the_file(data, full_disk):
+    with full_disk():
+        line = error_line(predict(data))
+    assert str(data / "out" / "maps" / "a.png") in line
+    assert not any(path.is_file() for path in (data / "out").rglob("*"))
+
+
 def test_depth_that_says_nothing_is_taken_for_none(data, depth):
     Image.fromarray(np.zeros_like(depth)).save(data / "depth" / "a.png")
     np.save(data / "depth" / "b c.npy", np.full(depth.shape, 2.5))
