@@ -225,7 +225,7 @@ class Predictor:
         if encoding is None:
             if near not in _NEAR:
                 raise InputError(f"near={near!r} is unknown: give {', '.join(_NEAR)}")
-            encoding = encoding_of([DepthSample.of(depth, SAMPLE_SIDE)], near)
+            encoding = encoding_of([DepthSample.of(depth, SAMPLE_SIDE)], near, ask='near="{}"')
         return without_flat(depth_to_unit(depth, encoding, self.model.config.depth_rule))
 
     def _forward(self, rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) -> Tensor:

@@ -127,7 +127,7 @@ def load_images(
     dataset = SodDataset(
         sets,
         size,
-        encodings=decide_encodings(sets, ["auto"]),
+        encodings=decide_encodings(sets, quiet=True),
         depth_rule=model.config.depth_rule,
         with_gt=False,
     )

@@ -45,10 +45,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder to fill")
     parser.add_argument(
         "--near",
-        choices=("auto", "white", "black"),
+        choices=("auto", "white", "black", "strict"),
         default="auto",
         help="which depth values are near the camera: large (white) or small (black) ones; "
-        "auto: small in metres and millimetres, else told from the maps (default)",
+        "auto: told from the maps and their type, metres or millimetres or not (default); strict: "
+        "auto, but stop where the evidence is weak or contradicts the type",
     )
     parser.add_argument("--overlay", action="store_true", help="also the map over the picture")
     parser.add_argument("--cutout", action="store_true", help="also the picture, transparent")

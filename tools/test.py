@@ -45,7 +45,8 @@ def parse_arguments() -> argparse.Namespace:
         default=["auto"],
         metavar="SIDE",
         help="which depth values are near the camera: auto (told from the depth maps), white, "
-        "black, strict (auto, but stop where the evidence is weak), or SET=white, SET=black",
+        "black, strict (auto, but stop where the evidence is weak or contradicts the type), or "
+        "SET=white, SET=black",
     )
     parser.add_argument(
         "--amp", default="auto", help="auto, off, bf16 or fp16 (default: auto, which is off on CPU)"

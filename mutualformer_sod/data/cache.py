@@ -194,7 +194,11 @@ def _key(sod_set: SodSet, side: int, encoding: DepthEncoding | None, depth_rule:
     ]
     coding = None
     if encoding is not None:
-        coding = {k: v for k, v in asdict(encoding).items() if k in ("kind", "near", "low", "high")}
+        coding = {
+            k: v
+            for k, v in asdict(encoding).items()
+            if k in ("kind", "near", "low", "high", "hole_code")
+        }
     parts = [data_fingerprint([sod_set]), times, side, coding, depth_rule]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from mutualformer_sod.data.depth import WEAK_MARGIN, DepthEncoding, encoding_of
 from mutualformer_sod.data.depth_evidence import SetEvidence, weigh
+from mutualformer_sod.data.depth_kind import tell_units
 from mutualformer_sod.data.findings import Finding, about
 from mutualformer_sod.data.inspection import Inspected
 
@@ -49,17 +50,18 @@ def check_depth(
         strict: refuse a weak decision.
 
     Raises:
-        InputError: the evidence is weak, if ``strict``.
+        InputError: the evidence is weak or contradicts the type, if ``strict``.
     """
     read = [image for image in images if image.depth is not None]
     types = Counter(str(image.depth.pixels.dtype) for image in read)
     main = types.most_common(1)[0][0]
     own = [image for image in read if str(image.depth.pixels.dtype) == main]
     samples = [image.depth for image in own]
-    encoding = encoding_of(samples, side, label, strict=strict, warn=False)
+    units = tell_units(samples)
+    encoding = encoding_of(samples, side, label, strict=strict, quiet=True)
     metric = encoding.kind == "metric"
     speaking = [i for i in own if (i.depth.holes_if_metric if metric else i.depth.holes) < 1]
-    evidence = weigh([image.depth for image in speaking], metric)
+    evidence = weigh([image.depth for image in speaking], metric, encoding.hole_code)
     measured = [(s.least, s.largest) for s in samples if s.largest > 0]
     ranges = np.array(measured if metric and measured else [image.depth_range for image in own])
     report = DepthReport(
@@ -85,7 +87,7 @@ def check_depth(
             "filled from the nearest value",
             [i.triplet.depth for i in own if _holes(i, metric) > _MANY_HOLES],
         ),
-        *_polarity_findings(label, report, {i.triplet.stem: i for i in own}, side),
+        *_polarity_findings(label, report, {i.triplet.stem: i for i in own}, side, units.metric),
     ]
     return report, findings
 
@@ -95,18 +97,20 @@ def _holes(image: Inspected, metric: bool) -> float:
 
 
 def _polarity_findings(
-    label: str, report: DepthReport, by_stem: dict[str, Inspected], side: str
+    label: str, report: DepthReport, by_stem: dict[str, Inspected], side: str, metric_type: bool
 ) -> list[Finding]:
     encoding, evidence = report.encoding, report.evidence
     seen = "white" if evidence.mean > 0 else "black"
     remedy = f"look at some maps and give --near {label.split(' ')[0]}=white or =black"
     clear = evidence.margin >= WEAK_MARGIN
+    if side == "auto" and metric_type and encoding.kind == "map":
+        return [Finding("problem", "polarity", label, encoding.describe(), remedy)]
     if encoding.is_weak:
         text = f"weak evidence which end of depth is near: {encoding.describe()}"
         weak = Finding("problem", "polarity", label, text, remedy)
         return [weak, *_both_signs(label, report, by_stem)]
     if clear and seen != encoding.near:
-        why = "--near says" if side != "auto" else f"{encoding.reason}, so"
+        why = "--near says" if side != "auto" else "the type of the maps says"
         text = f"{why} {encoding.near} is near, but the maps look as if {seen} were"
         return [Finding("problem", "polarity", label, f"{text} ({evidence.describe()})", remedy)]
     sign = 1 if encoding.near == "white" else -1

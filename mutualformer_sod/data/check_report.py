@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -59,11 +60,15 @@ def _row(checked: CheckedSet, check: Check) -> tuple[str, ...]:
         _sizes(checked.images, "rgb"),
         "-" if depth is None else _kind(checked),
         "-" if depth is None else depth.encoding.near,
-        "-" if depth is None else f"{depth.encoding.margin:.2f}",
+        "-" if depth is None else _rounded(depth.encoding.margin),
         "-" if depth is None else f"{depth.encoding.holes:.1%}",
         _gt(checked.images),
         str(problems or "-"),
     )
+
+
+def _rounded(margin: float | None) -> str:
+    return "-" if margin is None else f"{margin:.2f}"
 
 
 def _kind(checked: CheckedSet) -> str:
@@ -73,8 +78,8 @@ def _kind(checked: CheckedSet) -> str:
     unit = ""
     if depth.encoding.kind == "metric":
         unit = " mm" if "millimetres" in depth.encoding.reason else " m"
-    elif "x257" in depth.encoding.reason:
-        unit = " x257"
+    elif copied := re.search(r" x\d+ ", depth.encoding.reason):
+        unit = copied[0].rstrip()
     low, high = depth.range
     return f"{kind}{unit} {low:.4g}-{high:.5g}"
 
@@ -120,7 +125,7 @@ def _depth_json(checked: CheckedSet) -> dict[str, Any]:
     return {
         "kind": depth.encoding.kind,
         "near": depth.encoding.near,
-        "margin": round(depth.encoding.margin, 4),
+        "margin": None if depth.encoding.margin is None else round(depth.encoding.margin, 4),
         "weak": depth.encoding.is_weak,
         "reason": depth.encoding.reason,
         "holes": round(depth.encoding.holes, 6),

@@ -60,11 +60,13 @@ class SetEvidence:
         )
 
 
-def weigh(samples: Sequence[DepthSample], metric: bool) -> SetEvidence:
+def weigh(
+    samples: Sequence[DepthSample], metric: bool, hole_code: int | None = None
+) -> SetEvidence:
     """Collect the evidence of a set's maps; maps without any value are passed over."""
     reasons = []
     for sample in samples:
-        holes = find_holes(sample.pixels, metric)
+        holes = find_holes(sample.pixels, metric, hole_code)
         if not holes.all():
             reasons.append(polarity(fill_holes(sample.pixels.astype(np.float32), holes)))
     ground, centre = np.array(reasons, float).reshape(-1, 2).T

@@ -11,11 +11,11 @@ METRIC_INVALID = 65535
 _LARGEST = 1e30  # beyond, differences of float32 overflow; no depth is stored so
 
 
-def find_holes(raw: np.ndarray, metric: bool) -> np.ndarray:
+def find_holes(raw: np.ndarray, metric: bool, code: int | None = None) -> np.ndarray:
     """Where a depth map as stored has no value; (H, W) bool.
 
     NaN, infinity and the like (1e30 and beyond); in metric depth also 0, what is negative, and
-    65535 of 16 bits. In maps of codes 0 is a value like any other.
+    65535 of 16 bits; and what equals ``code``. In maps of codes 0 is a value like any other.
     """
     missing = np.zeros(raw.shape, bool)
     if raw.dtype.kind == "f":
@@ -24,6 +24,8 @@ def find_holes(raw: np.ndarray, metric: bool) -> np.ndarray:
         missing |= raw <= 0
         if raw.dtype == np.uint16:
             missing |= raw == METRIC_INVALID
+    if code is not None:
+        missing |= raw == code
     return missing
 
 

@@ -102,7 +102,8 @@ def pack_sets(
     sets = discover_sets(roots, names, need_rgb=names is not None, split="train")
     by_path = _by_path([item for item in sets if item.has_rgb], roots)
     _claim(output, overwrite)
-    encodings = decide_encodings(by_path.values())  # from all maps: the reference for `unpack_sets`
+    # From all maps: the reference for `unpack_sets`.
+    encodings = decide_encodings(by_path.values(), quiet=True)
     chosen = {
         path: replace(item, triplets=_every_kth(item.triplets, options, path))
         for path, item in by_path.items()
@@ -287,7 +288,7 @@ def _compare(index: dict[str, Any], root: Path) -> list[str]:
     """Find the sets as a training run will; say where depth would be understood otherwise."""
     paths = list(index["sets"])
     sets = discover_sets([root], paths, need_rgb=True, split="train")
-    encodings = decide_encodings(sets)
+    encodings = decide_encodings(sets, quiet=True)
     remarks = []
     for path, item in zip(paths, sets, strict=True):
         packed = index["sets"][path]

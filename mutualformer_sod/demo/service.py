@@ -196,11 +196,13 @@ def _read_depth(
 ) -> tuple[np.ndarray | None, DepthEncoding | None, list[str]]:
     """Depth (h, w) as stored, how it is stored, and remarks; None, None where it says nothing."""
     raw = read_depth(request.depth)
-    encoding = encoding_of([DepthSample.of(raw, SAMPLE_SIDE)], warn=False)
+    encoding = encoding_of([DepthSample.of(raw, SAMPLE_SIDE)], quiet=True)
     depth, notes = fit_depth(raw, encoding, photo, photo.rgb.shape[:2])
     if depth is None:
         return None, None, notes
     how = "told from this map alone" if encoding.kind == "map" else "metres or millimetres"
+    if encoding.is_contradicted:
+        how += ", but the map looks otherwise: try the switch"
     if request.invert:
         encoding = replace(encoding, near="black" if encoding.near == "white" else "white")
         how = "inverted by the switch"

@@ -45,7 +45,10 @@ def plan_depths(jobs: Sequence[Job], near: str) -> DepthPlan:
 
     Args:
         jobs: the pictures.
-        near: "auto", "white" or "black".
+        near: "auto", "white", "black" or "strict".
+
+    Raises:
+        InputError: maps that contradict their type, or "strict" and weak evidence.
     """
     plan = DepthPlan()
     groups: dict[str, dict[Path, DepthSample]] = defaultdict(dict)
@@ -60,9 +63,11 @@ def plan_depths(jobs: Sequence[Job], near: str) -> DepthPlan:
         groups[str(depth.dtype)][path] = DepthSample.of(depth, SAMPLE_SIDE)
     for samples in groups.values():
         telling = [sample for sample in samples.values() if _varies(sample.pixels)]
-        encoding = encoding_of(telling or list(samples.values()), near)
+        strict = near == "strict"
+        side = "auto" if strict else near
+        encoding = encoding_of(telling or list(samples.values()), side, strict=strict)
         plan.encodings |= dict.fromkeys(samples, encoding)
-        told = near == "auto" and encoding.kind == "map"
+        told = side == "auto" and encoding.kind == "map"
         if telling and not (told and encoding.is_weak):  # that has been logged, with the remedy
             remark = f"depth: near = {encoding.near}: {encoding.reason}"
             if told and len(telling) < _FEW:
@@ -105,8 +110,7 @@ def fit_depth(
     Returns:
         (h, w) as stored, or None where it says nothing (one value, or none); and remarks.
     """
-    holes = find_holes(depth, encoding.kind == "metric")
-    valid = depth[~holes]
+    valid = depth[~encoding.find_holes(depth)]
     if not valid.any():  # no value, or a camera's 0 everywhere
         return None, ["empty depth: colour alone"]
     if valid.min() == valid.max():

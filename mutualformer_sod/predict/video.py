@@ -42,7 +42,7 @@ def predict_video(
         video: what OpenCV reads (MP4, AVI, MOV, MKV ...).
         depth_video: its depth as 8-bit grey, frame for frame; None for colour alone.
         output: the folder.
-        near: "auto" (told from the depth video's first frames), "white" or "black".
+        near: "auto" (told from the depth video's first frames), "white", "black" or "strict".
         with_overlay: also lay the maps over the frames.
         overwrite: replace files that are there.
 
@@ -148,7 +148,8 @@ def _encoding_of_video(path: Path, near: str) -> DepthEncoding:
                 break
     if not samples:
         raise InputError(f"{path}: no frame could be read; replace the file")
-    return encoding_of(samples, near)
+    strict = near == "strict"
+    return encoding_of(samples, "auto" if strict else near, strict=strict)
 
 
 class _Writer:

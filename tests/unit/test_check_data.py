@@ -233,6 +233,17 @@ def test_a_wrong_near_is_contradicted(tmp_path):
     assert check_data([tmp_path], near=["mine=white"]).findings == []
 
 
+@pytest.mark.parametrize("count", [1, 4])
+def test_maps_that_contradict_their_type_are_a_problem(tmp_path, count):
+    make_set(tmp_path / "mine", range(count), depth=lambda seed: floor(seed) * np.uint16(99) + 50)
+    check = check_data([tmp_path])
+    assert "look as if" in the(check, "polarity").line()
+    assert "--near mine=white or =black" in the(check, "polarity").line()
+    assert check.sets[0].depth.encoding.near == ("black" if count == 1 else "white")
+    with pytest.raises(InputError, match="mine: 16-bit millimetres by the type"):
+        check_data([tmp_path], near=["strict"])
+
+
 def test_an_inverted_map_among_others_is_noted(tmp_path):
     def one_inverted(seed):
         return 255 - floor(seed) if seed == 3 else floor(seed)

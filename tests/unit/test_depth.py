@@ -140,7 +140,7 @@ def test_strict_stops_at_a_weak_decision_only(tmp_path, maps):
 
 def test_what_the_user_says_wins(tmp_path, maps):
     encoding = decide_encoding(write(tmp_path / "a", maps), "black")
-    assert (encoding.near, encoding.margin) == ("black", 1.0)
+    assert (encoding.near, encoding.margin) == ("black", None)  # not measured
     assert "--near" in encoding.reason
     metric = [np.rint(distance(0) * 1000).astype(np.uint16)]
     assert decide_encoding(write(tmp_path / "b", metric), "white").near == "white"
@@ -202,12 +202,87 @@ def test_holes_are_counted_in_metric_depth_only(tmp_path):
     assert decide_encoding(write(tmp_path / "b", [with_hole(disparity(0))])).holes == 0
 
 
-def test_metric_depth_that_looks_inverted_is_named(tmp_path, caplog):
-    codes = [disparity(seed).astype(np.uint16) * 16 for seed in range(3)]  # 12 bits, near = white
-    with caplog.at_level(logging.WARNING):
-        encoding = decide_encoding(write(tmp_path / "a", codes), name="X")
-    assert encoding.kind == "metric"
-    assert "look as if large were near" in caplog.text
+LIKE_DISTANCES = {  # near = white, in a range of millimetres or metres
+    "disparity x256": (lambda d: np.rint(d * 0.4 * 256 + 99).astype(np.uint16), ".png"),
+    "disparity to 14": (lambda d: (d * 0.053 + 0.11).astype(np.float32), ".npy"),
+    "1 / metres": (lambda d: (d * 0.011 + 0.2).astype(np.float32), ".npy"),
+}
+
+
+@pytest.mark.parametrize("name", LIKE_DISTANCES)
+def test_near_white_maps_in_a_range_of_distances_are_not_inverted(tmp_path, maps, caplog, name):
+    change, suffix = LIKE_DISTANCES[name]
+    plain = decide_encoding(write(tmp_path / "plain", maps))
+    paths = write(tmp_path / "a", [change(depth) for depth in maps], suffix)
+    encoding = decide_encoding(paths, name="X")
+    assert (encoding.kind, encoding.near) == ("map", "white")
+    assert encoding.margin == pytest.approx(plain.margin, abs=0.01)
+    assert "X: " in caplog.text
+    assert "look as if large were" in caplog.text
+    for path, depth in zip(paths, maps, strict=True):
+        unit = depth_to_unit(read_depth(path), encoding)
+        assert np.abs(unit - depth_to_unit(depth, plain)).max() < 1 / 255
+
+
+@pytest.mark.parametrize("name", LIKE_DISTANCES)
+def test_one_map_that_contradicts_its_type_stops_with_both_choices(tmp_path, maps, name):
+    change, suffix = LIKE_DISTANCES[name]
+    paths = write(tmp_path / "a", [change(maps[0])], suffix)
+    with pytest.raises(InputError, match=r"Fix: .*--near X=black .*--near X=white"):
+        decide_encoding(paths, name="X")
+
+
+@pytest.mark.parametrize("name", LIKE_DISTANCES)
+def test_strict_stops_where_maps_contradict_their_type(tmp_path, maps, name):
+    change, suffix = LIKE_DISTANCES[name]
+    paths = write(tmp_path / "a", [change(depth) for depth in maps], suffix)
+    with pytest.raises(InputError, match="look as if large were"):
+        decide_encoding(paths, strict=True)
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_8_bit_values_x16_are_no_millimetres(tmp_path, maps, count):
+    paths = write(tmp_path / "a", [depth.astype(np.uint16) * 16 for depth in maps[:count]])
+    encoding = decide_encoding(paths, strict=True)
+    assert (encoding.kind, encoding.near, encoding.high) == ("map", "white", 255 * 16)
+
+
+def test_the_margin_of_metric_depth_is_measured(tmp_path):
+    metric = [np.rint(distance(seed) * 1000).astype(np.uint16) for seed in range(5)]
+    encoding = decide_encoding(write(tmp_path / "a", metric), strict=True)
+    assert 3 * WEAK_MARGIN < encoding.margin != 1.0
+    assert f"margin {encoding.margin:.2f}" in encoding.describe()
+    assert "margin" not in decide_encoding(write(tmp_path / "b", metric), "black").describe()
+
+
+def test_metric_depth_that_shows_no_side_is_not_weak(tmp_path):
+    noise = np.random.default_rng(0).integers(500, 3001, (HEIGHT, WIDTH)).astype(np.uint16)
+    encoding = decide_encoding(write(tmp_path / "a", [noise]), strict=True)
+    assert (encoding.kind, encoding.near, encoding.is_weak) == ("metric", "black", False)
+
+
+def raw_kinect(seed: int) -> np.ndarray:
+    """11 bits that grow with distance and end at about 1100; 2047 where nothing was measured."""
+    raw = np.rint((3.33 - 1 / distance(seed)) / 0.00307).astype(np.uint16)
+    raw[40:, 60:] = 2047
+    return raw
+
+
+def test_raw_kinect_2047_is_a_hole(tmp_path):
+    paths = write(tmp_path / "a", [raw_kinect(seed) for seed in range(3)])
+    encoding = decide_encoding(paths)
+    assert (encoding.near, encoding.hole_code) == ("black", 2047)
+    assert "2047 a hole value" in encoding.describe()
+    assert encoding.holes == pytest.approx(400 / (HEIGHT * WIDTH), abs=0.02)
+    unit = depth_to_unit(read_depth(paths[0]), encoding)
+    assert unit[45:, 65:].min() > 0.2  # as the floor beside, not the farthest
+
+
+def test_2047_mm_on_a_wall_is_a_distance(tmp_path):
+    wall = np.rint(distance(0) * 400).astype(np.uint16)
+    wall[:20] = 2047
+    wall[20] = 1980
+    assert decide_encoding(write(tmp_path / "a", [wall])).hole_code is None
 
 
 def test_maps_of_different_types_are_named(tmp_path):

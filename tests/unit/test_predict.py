@@ -127,6 +127,14 @@ class TestDepths:
         assert np.array_equal(depth, np.rot90(raw, -1) if turned else raw)
         assert bool(notes) is turned
 
+    @pytest.mark.parametrize("near", ["auto", "strict"])
+    def test_a_map_that_contradicts_its_type_stops(self, tmp_path, near):
+        np.save(tmp_path / "a.npy", np.linspace(1, 14, 48, dtype=np.float32).reshape(6, 8))
+        jobs = [Job("a", tmp_path / "a.npy", tmp_path / "a.npy")]
+        with pytest.raises(InputError, match=r"Fix: .*--near black .*--near white"):
+            plan_depths(jobs, near)
+        assert plan_depths(jobs, "white").encodings[tmp_path / "a.npy"].near == "white"
+
     def test_types_are_decided_apart_and_bad_files_do_not_stop_the_others(self, tmp_path):
         ramp = np.linspace(700, 3000, 48).reshape(6, 8)[::-1]
         cv2.imwrite(str(tmp_path / "mm.png"), ramp.astype(np.uint16))
@@ -282,6 +290,7 @@ class TestPredictor:
             (None, np.full((4, 5), np.nan), {}, "near="),
             (None, np.full((4, 5), "x"), {}, "numbers"),
             (None, np.full((4, 5), 70000), {"near": "black"}, "16 bits"),
+            (None, np.linspace(1, 9, 20).reshape(4, 5), {"near": "auto"}, 'near="black" if'),
             (None, np.zeros((4, 5)), {"near": "up"}, "unknown"),
             (None, np.zeros((4, 5)), {"near": "white", "encoding": MAP}, "one of them"),
         ],
