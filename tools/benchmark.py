@@ -203,7 +203,7 @@ def print_table(results: list[dict[str, Any]], batch_size: int) -> None:
             f"{low:.1f} - {high:.1f}",
             f"{1e3 * seconds['fastest']:.1f}",
             f"{result['times_the_first']:.2f}",
-            f"{result['peak_memory_mib']:.0f}",
+            "-" if result["peak_memory_mib"] is None else f"{result['peak_memory_mib']:.0f}",
         )
         print(row.format(result["name"], *cells, width=width))
 

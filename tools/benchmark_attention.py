@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import multiprocessing
-import resource
 import statistics
 import sys
 import time
@@ -21,15 +19,17 @@ from torch import Tensor
 from mutualformer_sod import cli
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import replacing, write_json
+from mutualformer_sod.memory import peak_resident_memory
 from mutualformer_sod.models.affinity import cross_diffusion_attention, self_affinity
 from mutualformer_sod.models.mutualformer import MutualFormerBlock
+from mutualformer_sod.workers import accept_signals, worker_context
 
 EPILOG = """\
 "released" is the published formula written out: explicit D^-1/2 and identity matrices, four
 N x N x N products a direction and head. "dense" and "tiled" are this package's two ways, "auto" its
 choice between them. "cda" goes from q, k, v of both modalities to the four attention outputs,
 "block" is a whole MutualFormer block. The contestants take turns; the best run counts. Peak memory
-is a fresh process' ru_maxrss above what it was before the one call. CPU only.
+is a fresh process' resident peak above what it was before the one call. CPU only.
 """
 CONTESTANTS = ("released", "dense", "tiled", "auto")
 PARTS = ("cda", "block")
@@ -84,6 +84,8 @@ def main() -> None:
     args = parse_arguments()
     if args.plot is not None:
         import_pyplot()  # a missing matplotlib is told now, not after minutes
+    if peak_resident_memory() is None:
+        raise InputError("this system does not report a process' peak memory; use Linux or macOS")
     figures = []
     for part in args.parts:
         for mode in args.modes:
@@ -136,18 +138,10 @@ def measure(args: argparse.Namespace, part: str, mode: str, tokens: int) -> list
 
 
 def in_child(function: Callable[..., Any], *arguments: Any) -> Any:
-    """The function's result from a forked process; None if it was killed for its memory.
-
-    Forked, because a process started afresh inherits the ru_maxrss of its parent. Safe here: the
-    parent itself computes nothing, hence has no threads.
-    """
-    context = multiprocessing.get_context("fork")
+    """Return the function's result from a new process; None if it was killed for its memory."""
+    context = worker_context()
     receiver, sender = context.Pipe(duplex=False)
-
-    def work() -> None:
-        sender.send(function(*arguments))
-
-    process = context.Process(target=work)
+    process = context.Process(target=send_result, args=(sender, function, arguments))
     process.start()
     sender.close()
     try:
@@ -158,6 +152,11 @@ def in_child(function: Callable[..., Any], *arguments: Any) -> Any:
         process.join()
         if process.exitcode not in (0, -9):
             raise InputError(f"the measurement of {arguments[1:]} failed (see above)")
+
+
+def send_result(sender: Any, function: Callable[..., Any], arguments: tuple) -> None:
+    accept_signals()
+    sender.send(function(*arguments))
 
 
 def time_in_turn(
@@ -183,10 +182,9 @@ def peak_memory(args: argparse.Namespace, part: str, mode: str, tokens: int, nam
     """Bytes that one call adds to the process' peak."""
     make_call(args, part, mode, 8, name)()  # libraries are loaded and threads started
     call = make_call(args, part, mode, tokens, name)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_resident_memory(reset=True)
     call()
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return (after - before) * (1 if sys.platform == "darwin" else 1024)
+    return peak_resident_memory() - before
 
 
 def make_call(

@@ -11,7 +11,7 @@ import sys
 from importlib.util import find_spec
 
 modules = ["torch", "torchvision", "cv2", "timm", "numpy", "scipy", "tqdm", "safetensors"]
-extras = {"test": ["pytest", "ruff", "playwright"], "plot": ["matplotlib"],
+extras = {"test": ["pytest", "pytest_timeout", "ruff", "playwright"], "plot": ["matplotlib"],
           "tensorboard": ["tensorboard"], "export": ["onnx", "onnxscript", "onnxruntime"],
           "demo": ["gradio"]}
 for extra in sys.argv[1:]:

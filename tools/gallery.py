@@ -165,10 +165,7 @@ def in_processes(
         yield from map(work, jobs)
         return
     with worker_pool(workers) as pool:
-        try:
-            yield from pool.map(work, jobs, chunksize=2)
-        finally:
-            pool.shutdown(cancel_futures=True)  # an interrupted run ends now
+        yield from pool.map(work, jobs, chunksize=2)
 
 
 def draw_figure(

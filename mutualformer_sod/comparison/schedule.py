@@ -1,7 +1,7 @@
 """All runs of a comparison, each in a process of its own, so many at once; none stops the others.
 
-The processes are forked from one that has imported torch: an import takes longer than the testing
-of a small network.
+The processes are forked from one that has imported torch, where the system can: an import takes
+longer than the testing of a small network.
 """
 
 from __future__ import annotations
@@ -24,11 +24,10 @@ from tqdm import tqdm
 
 from mutualformer_sod.comparison.plan import Job
 from mutualformer_sod.errors import InputError, Stopped
+from mutualformer_sod.workers import accept_signals, worker_context
 
 _RUNS = "mutualformer_sod.comparison.runs"
-# Ours come last: where the package is not installed the server cannot import it, but the rest.
 _PRELOADED = ["torch", "torchvision", "timm", "cv2", _RUNS]
-_context = multiprocessing.get_context("forkserver")
 
 
 @dataclass(frozen=True)
@@ -103,8 +102,9 @@ def do_jobs(
 def start(function: str, arguments: tuple, log: Path, threads: int) -> Any:
     """Start a function of ``runs`` in a process of its own, which prints to the end of ``log``."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    _context.set_forkserver_preload(_PRELOADED)
-    process = _context.Process(target=_work, args=(function, arguments, str(log), threads))
+    process = worker_context(_PRELOADED).Process(
+        target=_work, args=(function, arguments, str(log), threads)
+    )
     process.start()
     return process
 
@@ -161,6 +161,7 @@ def _work(function: str, arguments: tuple, log: str, threads: int) -> None:
     with Path(log).open("a", encoding="utf-8", buffering=1) as file:
         for descriptor in (1, 2):  # what libraries print, too
             os.dup2(file.fileno(), descriptor)
+    accept_signals()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import importlib
 

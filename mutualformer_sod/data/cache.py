@@ -32,6 +32,7 @@ from mutualformer_sod.data.io import image_size, read_triplet
 from mutualformer_sod.data.layout import SodSet
 from mutualformer_sod.data.pairing import Triplet
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.memory import free_memory, free_shared_memory
 
 _ALIGNMENT = 64  # bytes; depth comes first in an image's part and is read as uint16
 _SPARE = 0.1  # share of the free memory that a cache in memory must leave
@@ -46,12 +47,14 @@ class CacheOptions:
         side: most pixels of each side of a kept image.
         folder: of the files; only for "disk".
         copies: processes on this host that keep one each in "ram".
+        shared: each of them has workers that read it, too.
     """
 
     mode: str
     side: int
     folder: Path | None = None
     copies: int = 1
+    shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,8 +77,8 @@ class CachedImage:
 class SetCache:
     """The images of one set in one block of bytes; read-only once it is filled.
 
-    The block is a tensor (processes that are forked share it; torch moves it to shared memory for
-    those that are not) or a mapped file, which another process maps for itself.
+    The block is a tensor (torch moves it to shared memory for other processes, unless it is there
+    from the beginning) or a mapped file, which another process maps for itself.
     """
 
     def __init__(self, index: dict[str, Any], block: torch.Tensor | None, path: Path | None):
@@ -112,7 +115,7 @@ class SetCache:
 
     def _bytes(self) -> np.ndarray:
         if self._block is not None:
-            # Never kept: torch moves the tensor when a process that is not forked asks for it.
+            # Never kept: torch may move the tensor when another process asks for it.
             return self._block.numpy()
         if self._mapped is None:
             found = open_cache_file(self.path, self.index["key"], check=False)
@@ -176,6 +179,8 @@ def build_caches(
 
         if path is None:
             block = torch.empty(index["bytes"], dtype=torch.uint8)
+            if options.shared:  # while it is empty: moved later, it would be held twice
+                block.share_memory_()
             fill(block.numpy())
             caches[sod_set.name] = SetCache(index, block, None)
         else:
@@ -275,7 +280,10 @@ def _check_room(wanted: int, options: CacheOptions) -> None:
         free, what = shutil.disk_usage(options.folder).free, f"the disk of {options.folder}"
         remedy = "choose a smaller --cache-side, or another --cache-dir"
     else:
-        free, what = _free_memory(), "memory"
+        free, what = free_memory(), "memory"
+        shared = free_shared_memory() if options.shared else None
+        if shared is not None and (free is None or shared < free):
+            free, what = shared, "shared memory (/dev/shm), which loader processes read it from,"
         wanted *= options.copies
         remedy = "choose a smaller --cache-side, or --cache disk"
     if free is not None and wanted > free * (1 - _SPARE):
@@ -283,21 +291,3 @@ def _check_room(wanted: int, options: CacheOptions) -> None:
             f"--cache {options.mode}: the images take {wanted / 1e6:.0f} MB, but {what} has"
             f" {free / 1e6:.0f} MB free: {remedy}"
         )
-
-
-def _free_memory() -> int | None:
-    """Bytes that can be had without swapping; None where the system does not say."""
-    found = []
-    try:
-        text = Path("/proc/meminfo").read_text()
-        found.append(int(re.search(r"MemAvailable:\s+(\d+) kB", text)[1]) * 1024)
-    except (OSError, TypeError):
-        pass
-    try:  # the limit of a container; pages of files are given back when memory is wanted
-        group = Path("/sys/fs/cgroup")
-        limit, used = (int((group / f"memory.{n}").read_text()) for n in ("max", "current"))
-        pages = re.search(r"^file (\d+)", (group / "memory.stat").read_text(), re.MULTILINE)
-        found.append(limit - used + int(pages[1]))
-    except (OSError, ValueError, TypeError):
-        pass
-    return min(found, default=None)

@@ -17,7 +17,7 @@ from mutualformer_sod.data.holes import find_holes
 from mutualformer_sod.data.io import read_depth, read_gt, read_rgb
 from mutualformer_sod.data.pairing import Triplet
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.workers import start_worker, worker_context
+from mutualformer_sod.workers import worker_pool
 
 _CHUNK = 16  # images a task
 _SOFT = "noisy or smoothed"
@@ -69,8 +69,8 @@ def inspect_images(triplets: Sequence[Triplet], workers: int) -> Iterator[Inspec
     if workers <= 1:
         yield from map(inspect_image, triplets)
         return
-    with worker_context().Pool(workers, start_worker) as pool:
-        yield from pool.imap(inspect_image, triplets, _CHUNK)
+    with worker_pool(workers) as pool:
+        yield from pool.map(inspect_image, triplets, chunksize=_CHUNK)
 
 
 def _inspect_rgb(found: Inspected, path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import signal
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -11,6 +10,8 @@ from typing import Any
 import cv2
 import torch
 from torch.utils.data import DataLoader, Dataset
+
+from mutualformer_sod.workers import accept_signals, worker_context
 
 _PREFETCH = 4  # batches a worker keeps ready
 
@@ -32,13 +33,11 @@ def make_loader(
         pin_memory: put batches where a CUDA device copies them from without waiting.
         patient: see ``open_stream``, the only caller that gives it.
     """
-    if workers:
-        # Before the workers are forked: OpenCV would wait in them for threads of this process.
-        cv2.setNumThreads(1)
     return DataLoader(
         dataset,
         batch_sampler=[list(batch) for batch in batches],
         num_workers=workers,
+        multiprocessing_context=worker_context() if workers else None,
         pin_memory=pin_memory,
         worker_init_fn=_start_patient_worker if patient else _start_worker,
         prefetch_factor=_PREFETCH if workers else None,
@@ -76,5 +75,5 @@ def _start_patient_worker(number: int) -> None:
 def _start_worker(_: int) -> None:
     # Ctrl-C reaches all processes of a terminal; the main one alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if multiprocessing.get_start_method() != "fork":
-        cv2.setNumThreads(1)
+    accept_signals()
+    cv2.setNumThreads(1)

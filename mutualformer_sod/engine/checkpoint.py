@@ -135,6 +135,8 @@ class _HashingWriter:
 
 def _sync_folder(folder: Path) -> None:
     """Make a rename last through a power failure."""
+    if os.name == "nt":  # no folder can be opened there
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -227,7 +227,8 @@ def _cache_options(config: TrainConfig, model: ModelConfig) -> CacheOptions | No
         return None
     side = config.cache_side or math.ceil(_CACHE_SCALE * model.image_size)
     folder = Path(config.cache_dir or Path(config.output).parent / "cache")
-    return CacheOptions(config.cache, side, folder, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    copies = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return CacheOptions(config.cache, side, folder, copies, shared=config.workers > 0)
 
 
 def _training_sets(config: TrainConfig) -> list[SodSet]:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -22,9 +19,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from mutualformer_sod.config import ModelConfig, make_config
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.inference import autocast
+from mutualformer_sod.memory import peak_resident_memory
 from mutualformer_sod.models.cpu import optimise_for_cpu
 from mutualformer_sod.models.detector import SaliencyDetector
 from mutualformer_sod.models.weights import load_weights, read_metadata
+from mutualformer_sod.workers import worker_pool
 
 PARTS = ("encoder", "fusion", "decoder")
 MIB = 2**20
@@ -130,11 +129,11 @@ class Contestant:
             for hook in hooks:
                 hook.remove()
 
-    def peak_memory(self) -> int:
+    def peak_memory(self) -> int | None:
         """Bytes that a batch needs at its height beyond weights and inputs.
 
         On CUDA by torch's allocator. On a CPU by a process of its own: how high its resident
-        memory rises within two batches.
+        memory rises within two batches; None where the system does not say.
         """
         if self.device.type == "cuda":
             self.run()
@@ -142,8 +141,9 @@ class Contestant:
             before = torch.cuda.memory_allocated(self.device)
             self.run()
             return torch.cuda.max_memory_allocated(self.device) - before
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            return pool.apply(_measure_height, (self.spec, self.settings, torch.get_num_threads()))
+        with worker_pool(1) as pool:
+            arguments = self.spec, self.settings, torch.get_num_threads()
+            return pool.submit(_measure_height, *arguments).result()
 
     def _synchronise(self) -> None:
         if self.device.type == "cuda":
@@ -224,7 +224,7 @@ def measure(contestants: list[Contestant], rounds: int, warm_up: int = 2) -> lis
 
 
 def _result(
-    contestant: Contestant, times: list[float], by_part: dict[str, float], peak_memory: int
+    contestant: Contestant, times: list[float], by_part: dict[str, float], peak_memory: int | None
 ) -> dict[str, Any]:
     median = statistics.median(times)
     low, _, high = statistics.quantiles(times, n=4) if len(times) > 1 else times * 3
@@ -237,7 +237,7 @@ def _result(
         "seconds": {"fastest": min(times), "median": median, "quartiles": [low, high]},
         "images_per_second": contestant.settings.batch_size / median,
         "seconds_by_part": by_part,
-        "peak_memory_mib": peak_memory / MIB,
+        "peak_memory_mib": None if peak_memory is None else peak_memory / MIB,
         "weights_mib": weights / MIB,
     }
 
@@ -287,25 +287,11 @@ def _bare_backbone(name: str, size: int) -> nn.Module:
         return timm.create_model(name, num_classes=0)
 
 
-def _measure_height(spec: str, settings: Settings, threads: int) -> int:
+def _measure_height(spec: str, settings: Settings, threads: int) -> int | None:
     torch.set_num_threads(threads)
     # A compiler's own memory is none of the network's.
     contestant = Contestant(spec, replace(settings, compile=False), counted=False)
-    before = _resident_height(reset=True)
+    before = peak_resident_memory(reset=True)
     for _ in range(2):
         contestant.run()
-    return max(0, _resident_height() - before)
-
-
-def _resident_height(reset: bool = False) -> int:
-    """Most bytes this process was resident with; ``reset`` forgets what is given back by now."""
-    status = Path("/proc/self/status")
-    if not status.is_file():
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    # Not ru_maxrss: Linux lets a process inherit its parent's.
-    if reset:
-        with contextlib.suppress(OSError):  # not every container allows it
-            Path("/proc/self/clear_refs").write_text("5")
-    height = next(row for row in status.read_text().splitlines() if row.startswith("VmHWM:"))
-    return int(height.split()[1]) * 1024
+    return None if before is None else max(0, peak_resident_memory() - before)

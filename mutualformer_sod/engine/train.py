@@ -6,8 +6,6 @@ import contextlib
 import json
 import math
 import os
-import resource
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +48,7 @@ from mutualformer_sod.engine.update import update_weights
 from mutualformer_sod.engine.validate import validate
 from mutualformer_sod.errors import InputError, Stopped
 from mutualformer_sod.files import replacing
+from mutualformer_sod.memory import peak_resident_memory
 from mutualformer_sod.models.weights import load_encoder, load_unique_state, save_weights
 from mutualformer_sod.training_config import TrainConfig
 
@@ -227,7 +226,7 @@ class _Loop:
             "grad_norm": run.grad_norms / run.updates_per_epoch,
             "seconds": round(run.seconds, 2),
             "images_per_second": round(run.images / run.seconds, 2),
-            "peak_memory_mb": round(peak_memory(run.device) / 2**20),
+            "peak_memory_mb": _peak_memory_mb(run.device),
         }
         for name, value in run.sums.items():
             kind, slash, statistic = name.partition("/")
@@ -264,12 +263,11 @@ class _Loop:
         )
 
 
-def peak_memory(device: torch.device) -> int:
-    """Most bytes this process held so far: CUDA's allocations, or on a CPU its resident set."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+def _peak_memory_mb(device: torch.device) -> int | None:
+    """The most that this process held so far: CUDA's allocations, or else its resident set."""
+    cuda = device.type == "cuda"
+    peak = torch.cuda.max_memory_allocated(device) if cuda else peak_resident_memory()
+    return None if peak is None else round(peak / 2**20)
 
 
 def _write_weights(output: Path, data: TrainingData, run: Run) -> None:
@@ -285,12 +283,13 @@ def _write_weights(output: Path, data: TrainingData, run: Run) -> None:
     log = [json.loads(line) for line in (output / LOG_FILE).read_text().splitlines()]
     seconds = [line["seconds"] for line in log]
     speed = sum(line["images_per_second"] for line in log) / len(log)
-    memory = max(line["peak_memory_mb"] for line in log)
+    peaks = [line["peak_memory_mb"] for line in log if line["peak_memory_mb"] is not None]
     kind = "CUDA memory" if run.device.type == "cuda" else "resident memory"
+    memory = f", peak {kind} {max(peaks)} MB" if peaks else ""
     print(
         f"done: {parameters / 1e6:.2f} M parameters, {config.epochs} epochs, released epoch "
         f"{best['epoch']} ({protocol['choice']}), {sum(seconds) / len(seconds):.1f} s an epoch, "
-        f"{speed:.1f} images/s, peak {kind} {memory} MB\n"
+        f"{speed:.1f} images/s{memory}\n"
         f"weights: {output / WEIGHTS_FILE} (sha256 {sha256[:12]})"
     )
 

@@ -17,6 +17,7 @@ from mutualformer_sod.data.layout import SodSet, discover_sets
 from mutualformer_sod.data.samples import write_samples
 from mutualformer_sod.data.transforms import Augmentation
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.workers import worker_context
 
 NEAR_WHITE = DepthEncoding(kind="map", near="white", margin=1.0, reason="made so")
 NEAR_BLACK = DepthEncoding(kind="map", near="black", margin=1.0, reason="made so")
@@ -93,7 +94,7 @@ def test_a_shrunk_cache_gives_nearly_the_same_items(samples):
             assert (first[part] - second[part]).abs().mean() < 0.03
 
 
-@pytest.mark.parametrize("context", ["fork", "spawn"])
+@pytest.mark.parametrize("context", [worker_context(), "spawn"], ids=str)
 @pytest.mark.parametrize("mode", ["ram", "disk"])
 def test_workers_read_what_the_main_process_reads(samples, tmp_path, mode, context):
     caches = build(samples, 60, tmp_path if mode == "disk" else None)
@@ -179,7 +180,7 @@ def test_an_unreadable_image_leaves_no_file_behind(tmp_path):
 
 @pytest.mark.parametrize("mode", ["ram", "disk"])
 def test_too_little_room_is_an_error_that_names_the_flag(samples, tmp_path, monkeypatch, mode):
-    monkeypatch.setattr(cache_module, "_free_memory", lambda: 1000)
+    monkeypatch.setattr(cache_module, "free_memory", lambda: 1000)
     monkeypatch.setattr(
         cache_module.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000})
     )

@@ -10,11 +10,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "mutualformer_sod"
 
-EVERYONE = {"errors", "files", "workers"}
+EVERYONE = {"errors", "files", "memory", "workers"}
 ALLOWED = {
     "__init__": {"config", "inference", "models"},
     "errors": set(),
     "files": set(),
+    "memory": set(),
     "workers": set(),
     "cli": set(),
     "config_checks": set(),
