@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -165,8 +166,21 @@ def make_config(preset: str = DEFAULT_PRESET, **overrides: Any) -> ModelConfig:
         **overrides: flat field names, for example ``epsilon=0.5, share=True, image_size=256``.
 
     Raises:
-        InputError: unknown preset or field, or an illegal value; the message names the choices.
+        InputError: unknown preset or field, an illegal value, or a field that has no effect
+            beside the others; the message names the choices.
     """
+    config = replace_fields(preset, overrides)
+    for name in overrides:
+        reason = config.fusion.why_unused(name)
+        if name in ("stem_width", "stem_blocks") and config.encoder.stem != "hybrid":
+            reason = "it needs stem=hybrid"
+        if reason:
+            raise InputError(f"{name} has no effect: {reason}. Fix: leave {name} out.")
+    return config
+
+
+def replace_fields(preset: str, overrides: Mapping[str, Any]) -> ModelConfig:
+    """As ``make_config``, fields without an effect included."""
     if preset not in PRESETS:
         raise InputError(f"unknown preset {preset!r}: choose from {', '.join(PRESETS)}")
     config = PRESETS[preset]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import numbers
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from mutualformer_sod.config_checks import check, check_types
+from mutualformer_sod.errors import InputError
 
 FORMS = ("released", "paper")
 AFFINITIES = ("sum", "mean")
@@ -20,6 +23,34 @@ CROSSINGS = ("diffusion", "attention", "none")
 SCORED = ("output", "input")
 EXCHANGES = ("scores", "random", "full")
 
+# Which fields of FusionConfig each method uses, beside those that all of them use.
+_ALL_USE = ("fusion", "head", "dim", "attention_stride", "fine_width")
+_BLOCKS = ("num_heads", "blocks_per_tap", "qkv_bias")
+_DIFFUSION = ("form", "epsilon", "steps", "affinity")
+_EXCHANGE = ("theta", "sparsity")
+USED_FIELDS: dict[str, tuple[str, ...]] = {
+    "mutualformer": (
+        *(*_BLOCKS, "mlp_ratio", "drop_path", "cross", "fused_attention"),
+        *(*_DIFFUSION, "initial", "attention"),
+    ),
+    "cross_attention": _BLOCKS,
+    "cross_attention_cda": (*_BLOCKS, *_DIFFUSION),
+    "sum": (),
+    "concat": (),
+    "token_fusion": (
+        *(*_EXCHANGE, "score_on", "per_block", "realign"),
+        *("exchange", "exchange_ratio"),
+    ),
+    "gemini_fusion": ("noise", "phi"),
+    "channel_exchange": _EXCHANGE,
+}
+# Fields that are used only while another field has this value.
+_NEEDS = {
+    **dict.fromkeys((*_DIFFUSION, "initial", "attention"), ("cross", "diffusion")),
+    "theta": ("exchange", "scores"),
+    "exchange_ratio": ("exchange", "random"),
+}
+
 _CHOICES = {
     "fusion": FUSIONS,
     "head": HEADS,
@@ -33,7 +64,7 @@ _CHOICES = {
 
 @dataclass(frozen=True)
 class FusionConfig:
-    """How the streams meet; a switch that a method does not know has no effect on it."""
+    """How the streams meet; ``USED_FIELDS`` has the fields that each method uses."""
 
     fusion: str = "mutualformer"
     # "merge" decodes one fused map, "ensemble" each stream; "auto" is what the method's paper has.
@@ -70,11 +101,16 @@ class FusionConfig:
 
     def __post_init__(self) -> None:
         check_types(self)
+        for name, choices in _CHOICES.items():
+            value = getattr(self, name)
+            check(value in choices, name, value, f"one of {', '.join(choices)}")
+        check(self.num_heads > 0, "num_heads", self.num_heads, "1 or more")
+        heads = self.num_heads if "num_heads" in USED_FIELDS[self.fusion] else 1
         check(
-            self.dim > 0 and self.num_heads > 0 and self.dim % self.num_heads == 0,
+            self.dim > 0 and self.dim % heads == 0,
             "dim",
             self.dim,
-            f"a positive multiple of num_heads={self.num_heads}",
+            "1 or more" if heads == 1 else f"a positive multiple of num_heads={heads}",
         )
         check(self.blocks_per_tap >= 1, "blocks_per_tap", self.blocks_per_tap, "1 or more")
         check(
@@ -92,9 +128,6 @@ class FusionConfig:
             "a positive multiple of 8",
         )
         check_cross_diffusion(self.form, self.epsilon, self.steps, self.affinity)
-        for name, choices in _CHOICES.items():
-            value = getattr(self, name)
-            check(value in choices, name, value, f"one of {', '.join(choices)}")
         merges = self.fusion != "mutualformer" or self.head != "ensemble"
         check(merges, "head", self.head, "merge: mutualformer has one fused stream")
         check(self.theta >= 0, "theta", self.theta, "0 or more")
@@ -112,6 +145,43 @@ class FusionConfig:
         if self.head == "auto":
             return self.fusion in ("token_fusion", "gemini_fusion", "channel_exchange")
         return self.head == "ensemble"
+
+    def why_unused(self, name: str) -> str | None:
+        """Why a field has no effect in this configuration; None if it has, or is no field of it."""
+        users = [fusion for fusion, fields in USED_FIELDS.items() if name in fields]
+        if users and self.fusion not in users:
+            return f"fusion={self.fusion} does not use it, {', '.join(users)} would"
+        other, value = _NEEDS.get(name, ("fusion", self.fusion))
+        if getattr(self, other) != value:
+            return f"it needs {other}={value}"
+        return None
+
+
+def combine(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of one of several networks: of the common ones those that it uses, then its own.
+
+    Args:
+        common, own: flat fields of a model; ``own`` has the fusion.
+    """
+    fields = {**common, **own}
+    switches = {name: fields[name] for name in ("fusion", "cross", "exchange") if name in fields}
+    config = FusionConfig(**switches)
+    return {name: common[name] for name in common if not config.why_unused(name)} | dict(own)
+
+
+def refuse_unused(common: Mapping[str, Any], networks: Iterable[Mapping[str, Any]]) -> None:
+    """Refuse a common option that none of the networks uses.
+
+    Raises:
+        InputError: naming the option.
+    """
+    used = {name for own in networks for name in combine(common, own)}
+    for name in common:
+        if name not in used:
+            raise InputError(
+                f"--set {name} has no effect: none of the fusions compared uses it. "
+                f"Fix: leave {name} out."
+            )
 
 
 def check_cross_diffusion(form: str, epsilon: float, steps: int, affinity: str) -> None:

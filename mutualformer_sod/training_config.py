@@ -138,6 +138,21 @@ _LIMITS = [  # fields, what is accepted, its name in messages; None stands for "
     ("cache", *_one_of(*CACHES)),
 ]
 
+_NEEDS = [  # fields, whether they have an effect in a configuration, and what they need for it
+    ("momentum nesterov", lambda c: c.optimizer == "sgd", "--optimizer sgd"),
+    ("poly_power", lambda c: c.schedule == "poly", "--schedule poly"),
+    ("min_lr_share", lambda c: c.schedule != "constant", "a --schedule that falls"),
+    ("warmup_epochs", lambda c: c.schedule != "triangular", "another --schedule than triangular"),
+    ("cache_dir", lambda c: c.cache == "disk", "--cache disk"),
+    ("cache_side", lambda c: c.cache != "off", "--cache ram or disk"),
+    ("choose_on_test_set", lambda c: bool(c.val_sets), "--val-sets"),
+    ("holdout", lambda c: not c.val_sets, "a run without --val-sets"),
+    ("holdout_by", lambda c: c.holdout > 0 and not c.val_sets, "a --holdout"),
+    ("depth_dropout invent_depth", lambda c: c.modality != "rgb", "a --modality with depth"),
+    ("pretrained", lambda c: not c.init_weights, "a run without --init-weights"),
+]
+_OFF = (None, False, 0, ())
+
 _MUTUALFORMER = {
     "preset": "small",
     "pretrained": "imagenet",
@@ -221,7 +236,8 @@ def make_train_config(recipe: str | None = None, **fields: Any) -> TrainConfig:
     """The recipe's configuration, or the defaults, with the given fields replaced.
 
     Raises:
-        InputError: unknown recipe, or an illegal value.
+        InputError: unknown recipe, an illegal value, or one of ``fields`` that has no effect beside
+            the others; what the recipe brings along, and what switches a thing off, may have none.
     """
     if recipe is not None and recipe not in RECIPES:
         raise InputError(f"unknown --recipe {recipe!r}: choose from {', '.join(RECIPES)}")
@@ -229,8 +245,16 @@ def make_train_config(recipe: str | None = None, **fields: Any) -> TrainConfig:
     values = dict(RECIPES[recipe]) if recipe else {}
     if fields.get("train_sets"):  # the user's sets stand for the recipe's protocol
         values.pop("protocol", None)
+    if fields.get("init_weights"):  # likewise for the encoder's start
+        values.pop("pretrained", None)
     values |= fields
     unknown = sorted(set(values) - known)
     if unknown:
         raise InputError(f"unknown training option {unknown[0]!r}")
-    return TrainConfig(**values)
+    config = TrainConfig(**values)
+    for names, has_effect, need in _NEEDS:
+        for name in names.split():
+            if fields.get(name) not in _OFF and not has_effect(config):
+                flag = _flag(name)
+                raise InputError(f"{flag} has no effect: it needs {need}. Fix: leave {flag} out.")
+    return config

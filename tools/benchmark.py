@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from mutualformer_sod import cli
 from mutualformer_sod.config import list_presets
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.fusion_config import FUSIONS
+from mutualformer_sod.fusion_config import FUSIONS, refuse_unused
 
 EPILOG = """\
 MACs are the multiply-accumulates of matrix products and convolutions; a MAC is two FLOPs. Memory is
@@ -160,8 +160,9 @@ def measure_networks(args: argparse.Namespace, fields: dict[str, Any]) -> None:
             (fusion, args.preset, network_overrides(fusion, args.preset, fields))
             for fusion in check_fusions(args.fusions)
         ]
+        refuse_unused(fields, [{"fusion": fusion} for fusion, _, _ in entries])
+    size = args.size or default_size([spec for _, spec, _ in entries], entries[0][2])
     device = pick_device(args.device)
-    size = args.size or default_size([spec for _, spec, _ in entries], fields)
     amp = pick_amp(args.amp, device)
     contestants = [
         Contestant(spec, Settings(size, args.batch_size, str(device), amp, args.compile, overrides))

@@ -65,6 +65,8 @@ def parse_arguments() -> argparse.Namespace:
     ):
         if value is not None and getattr(args, needed[2:]) is None:
             parser.error(f"{flag} goes with {needed}")
+    if args.near != "auto" and args.depth is None and args.depth_video is None:
+        parser.error("--near goes with --depth or --depth-video")
     if args.rgb is None and args.video is None:
         parser.error("one of the arguments --rgb --video is required")
     return args

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mutualformer_sod.cli import parse_fields
-from mutualformer_sod.config import make_config
+from mutualformer_sod.config import make_config, replace_fields
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.fusion_config import FUSIONS
+from mutualformer_sod.fusion_config import FUSIONS, combine, refuse_unused
 
 ALL, CONTROLS_NAME = "all", "controls"
 DEFAULT_EXCHANGE_RATIO = 0.4  # where no run says it; TokenFusion's authors aim at 30 to 50 %
@@ -50,8 +50,8 @@ class Variant:
         return re.sub(r"[^\w.=,+-]", "_", self.name)
 
     def overrides(self, common: dict[str, Any]) -> dict[str, Any]:
-        """Fields of the model: those of all variants, then its own."""
-        return common | _SHARED | self.fields
+        """Fields of the model: those of all variants that it uses, then its own."""
+        return combine(common, _SHARED | self.fields)
 
 
 def _control(
@@ -170,7 +170,8 @@ def check_variants(variants: Sequence[Variant], preset: str, common: dict[str, A
         if name in common:
             raise InputError(f"--set {name}: not for the comparison to take: {remedy}")
     # With the fusion that takes every head: each variant's own is looked at below.
-    make_config(preset, **common, fusion="sum")
+    replace_fields(preset, common | {"fusion": "sum"})
+    refuse_unused(common, [variant.fields for variant in variants])
     for variant in variants:
         try:
             make_config(preset, **variant.overrides(common))

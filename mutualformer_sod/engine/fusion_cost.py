@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mutualformer_sod.config import field_owners, make_config
 from mutualformer_sod.engine.speed import make_counter
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.fusion_config import FUSIONS, FusionConfig
+from mutualformer_sod.fusion_config import FUSIONS, FusionConfig, combine, refuse_unused
 from mutualformer_sod.models.affinity import cross_diffusion_attention
 from mutualformer_sod.models.cpu import optimise_for_cpu
 from mutualformer_sod.models.fusion.build import build_fusion
@@ -62,7 +62,7 @@ def network_overrides(fusion: str, preset: str, fields: dict[str, Any]) -> dict[
     Raises:
         InputError: an option is not legal, with this method or at all.
     """
-    overrides = {"share": True} | fields | {"fusion": fusion}
+    overrides = combine({"share": True} | fields, {"fusion": fusion})
     if not make_config(preset, **overrides).encoder.share:
         raise InputError("--set share=false: fusions are compared on a shared encoder")
     return overrides
@@ -99,7 +99,9 @@ def layer_costs(
         without rounds), both of the method's own work, and ``macs_ratio``, ``seconds_ratio`` to
         the block. Differences of two times may come out negative where there is little to measure.
     """
-    layers, modules = _make_layers(fusions, dim, tokens, _layer_fields(fields or {}), released)
+    fusions, fields = list(fusions), _layer_fields(fields or {})
+    refuse_unused(fields, [{"fusion": fusion} for fusion in fusions])
+    layers, modules = _make_layers(fusions, dim, tokens, fields, released)
     with torch.no_grad():
         macs = [
             _count(layer.run) - (_count(layer.without) if layer.without else 0) for layer in layers

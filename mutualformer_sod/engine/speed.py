@@ -20,6 +20,7 @@ from mutualformer_sod.config import ModelConfig, make_config
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.inference import autocast
 from mutualformer_sod.memory import peak_resident_memory
+from mutualformer_sod.models import build_model
 from mutualformer_sod.models.cpu import optimise_for_cpu
 from mutualformer_sod.models.detector import SaliencyDetector
 from mutualformer_sod.models.weights import load_weights, read_metadata
@@ -274,8 +275,9 @@ def _build(name: str, settings: Settings) -> nn.Module:
     bare = _backbone_spec(name)
     if bare is not None:
         return Backbones(*bare, settings.size)
-    config = _config(name, {"image_size": settings.size} | settings.overrides)
-    return load_weights(Path(name))[0] if _is_file(name) else SaliencyDetector(config)
+    if _is_file(name):
+        return load_weights(Path(name))[0]
+    return build_model(name, **({"image_size": settings.size} | settings.overrides))
 
 
 def _bare_backbone(name: str, size: int) -> nn.Module:

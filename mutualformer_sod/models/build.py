@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mutualformer_sod.config import DEFAULT_PRESET, make_config
+from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.detector import SaliencyDetector
 
 
@@ -25,6 +26,24 @@ def build_model(
         The detector in training mode, as torch modules come.
 
     Raises:
-        InputError (a ValueError): unknown preset or option, illegal value, weights out of reach.
+        InputError (a ValueError): unknown preset or option, illegal value, an option without an
+            effect, weights out of reach.
     """
-    return SaliencyDetector(make_config(preset, **overrides), pretrained)
+    model = SaliencyDetector(make_config(preset, **overrides), pretrained)
+    _refuse_unused(model, overrides)
+    return model
+
+
+def _refuse_unused(model: SaliencyDetector, overrides: dict[str, Any]) -> None:
+    """Refuse fields that this backbone leaves without an effect, which takes timm to know."""
+    plain = model.encoder.rgb_stream.is_plain
+    needs = {
+        "taps": (plain, "this backbone is hierarchical and gives a map a stage"),
+        "stem": (plain or overrides.get("stem") == "patch", "this backbone has a stem of its own"),
+        "attention_stride": (len(set(model.encoder.strides)) > 1, "all maps have one stride"),
+        "fine_width": (not all(model.fusion.attended), "no map is finer than those attended"),
+    }
+    for name in overrides:
+        used, reason = needs.get(name, (True, ""))
+        if not used:
+            raise InputError(f"{name} has no effect: {reason}. Fix: leave {name} out.")

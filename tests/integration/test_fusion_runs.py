@@ -136,7 +136,7 @@ def test_mistakes_end_in_one_line(scenes, tmp_path, options, word):
 
 @pytest.mark.parametrize("fusion", RESUMED)
 def test_killed_and_resumed_is_the_same_bit_for_bit(fusion, scenes, tmp_path):
-    options = ("--epochs", "2", "--set", *SMALL_MODEL, "drop_path=0.1", "encoder_drop_path=0.1")
+    options = ("--epochs", "2", "--set", *SMALL_MODEL, "encoder_drop_path=0.1")
     options += fusion_options(fusion, *RESUMED[fusion])
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert finish(train_arguments(whole, scenes, *options), tmp_path / "log") == 0

@@ -11,6 +11,7 @@ from torch import nn
 
 from mutualformer_sod import build_model
 from mutualformer_sod.config import EncoderConfig
+from mutualformer_sod.fusion_config import USED_FIELDS
 from mutualformer_sod.models import cpu, seam
 from mutualformer_sod.models.encoder import TwoStreamEncoder, _share_all_but_norms
 
@@ -228,8 +229,9 @@ class TestEveryMethod:
 
     def test_recomputed_activations_give_the_same_gradients(self, fusion):
         gradients = []
+        exchange = {"theta": 0.5} if "theta" in USED_FIELDS[fusion] else {}
         for recomputed in (False, True):
-            model = small_model(fusion, encoder_drop_path=0.3, theta=0.5).train()
+            model = small_model(fusion, encoder_drop_path=0.3, **exchange).train()
             if recomputed:
                 model.encoder.set_grad_checkpointing()
             output = model(*images(), keys=torch.tensor([3, 4, 9]))

@@ -1,0 +1,175 @@
+"""An option that has no effect beside the others is refused by name."""
+
+import copy
+import dataclasses
+import runpy
+from pathlib import Path
+
+import pytest
+import torch
+from fused_models import images
+
+from mutualformer_sod import build_model
+from mutualformer_sod.comparison.variants import check_variants, parse_variants
+from mutualformer_sod.config import PRESETS, ModelConfig, make_config
+from mutualformer_sod.engine.fusion_cost import layer_costs, network_overrides
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.fusion_config import FUSIONS, USED_FIELDS, FusionConfig
+from mutualformer_sod.models.encoder import TwoStreamEncoder
+from mutualformer_sod.models.fusion.build import build_fusion
+from mutualformer_sod.training_config import RECIPES, make_train_config
+
+ROOT = Path(__file__).resolve().parents[2]
+# Another value of every field that not all methods use; "attention" changes no result.
+CHANGES = {
+    "num_heads": 2,
+    "blocks_per_tap": 2,
+    "qkv_bias": False,
+    "mlp_ratio": 2.0,
+    "drop_path": 0.9,
+    "form": "paper",
+    "epsilon": 0.3,
+    "steps": 2,
+    "affinity": "mean",
+    "initial": "affinity",
+    "cross": "none",
+    "fused_attention": False,
+    "theta": 1.5,
+    "sparsity": 2.0,
+    "score_on": "input",
+    "per_block": True,
+    "realign": True,
+    "exchange": "full",
+    "exchange_ratio": 0.9,
+    "noise": False,
+    "phi": False,
+}
+FOR_ALL = {"fusion", "head", "dim", "attention_stride", "fine_width"}
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    config = make_config("tiny", backbone="test_vit", stem="patch", taps=(2, 4)).encoder
+    return TwoStreamEncoder(config, 32)
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_used_fields_are_those_that_change_a_methods_results(encoder, fusion):
+    def outcome(**fields):
+        torch.manual_seed(0)
+        own = copy.deepcopy(encoder)
+        method = build_fusion(FusionConfig(fusion=fusion, dim=16, **fields), own).train()
+        maps = method(*own(rgb, depth))
+        return [*maps, *method.report()[0].values()]
+
+    rgb, depth = (image.float() for image in images(size=(32, 32), channels=(3, 3)))
+    changing = set()
+    for name, value in CHANGES.items():
+        fixed = {"exchange": "random"} if name == "exchange_ratio" else {}
+        pairs = zip(outcome(**fixed), outcome(**fixed, **{name: value}), strict=True)
+        if not all(torch.equal(before, after) for before, after in pairs):
+            changing.add(name)
+    assert changing == set(USED_FIELDS[fusion]) - {"attention"}
+
+
+def test_used_fields_name_every_field_of_the_configuration():
+    named = {name for fields in USED_FIELDS.values() for name in fields}
+    assert named | FOR_ALL == {field.name for field in dataclasses.fields(FusionConfig)}
+    assert set(USED_FIELDS) == set(FUSIONS)
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "reason"),
+    [
+        ({"fusion": "sum", "theta": 0.1}, "theta", "fusion=sum does not use it, token_fusion"),
+        ({"fusion": "gemini_fusion", "epsilon": 0.5}, "epsilon", "mutualformer, cross_att"),
+        ({"fusion": "sum", "theta": 0.02}, "theta", "fusion=sum"),  # the default, still no use
+        ({"noise": False}, "noise", "fusion=mutualformer"),
+        ({"cross": "none", "steps": 2}, "steps", "cross=diffusion"),
+        ({"cross": "attention", "initial": "affinity"}, "initial", "cross=diffusion"),
+        ({"fusion": "token_fusion", "exchange_ratio": 0.2}, "exchange_ratio", "exchange=random"),
+        ({"fusion": "token_fusion", "exchange": "full", "theta": 0.1}, "theta", "exchange=scores"),
+        ({"stem": "patch", "stem_width": 32}, "stem_width", "stem=hybrid"),
+        ({"preset": "small", "stem_blocks": 2}, "stem_blocks", "stem=hybrid"),
+        ({"backbone": "resnet18", "taps": (1, 2)}, "taps", "hierarchical"),
+        ({"backbone": "resnet18", "stem": "conv"}, "stem", "stem of its own"),
+        ({"stem": "patch", "attention_stride": 16}, "attention_stride", "one stride"),
+        ({"stem": "patch", "fine_width": 32}, "fine_width", "no map is finer"),
+    ],
+    ids=str,
+)
+def test_model_option_without_effect_is_refused(options, name, reason):
+    with pytest.raises(InputError, match=f"^{name} has no effect: .*{reason}.*leave {name} out"):
+        build_model(**{"preset": "tiny", **options})
+
+
+def test_width_of_a_method_without_heads_need_not_divide_by_them():
+    assert make_config("tiny", fusion="sum", dim=20).fusion.dim == 20
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_every_preset_takes_every_fusion(preset, fusion):
+    assert make_config(preset, fusion=fusion).fusion.fusion == fusion
+
+
+def test_stored_configuration_may_hold_fields_without_effect():
+    stored = make_config("tiny", fusion="sum").to_dict()
+    stored["fusion"]["theta"] = 0.1
+    assert ModelConfig.from_dict(stored).fusion.theta == 0.1
+
+
+@pytest.mark.parametrize(
+    ("fields", "flag"),
+    [
+        ({"momentum": 0.5}, "--momentum"),
+        ({"schedule": "cosine", "poly_power": 0.5}, "--poly-power"),
+        ({"schedule": "constant", "min_lr_share": 0.1}, "--min-lr-share"),
+        ({"recipe": "f3net-2185", "warmup_epochs": 2.0}, "--warmup-epochs"),
+        ({"cache": "ram", "cache_dir": "x"}, "--cache-dir"),
+        ({"cache_side": 100}, "--cache-side"),
+        ({"choose_on_test_set": True}, "--choose-on-test-set"),
+        ({"val_sets": ("V",), "holdout": 0.2}, "--holdout"),
+        ({"holdout": 0.0, "holdout_by": "image"}, "--holdout-by"),
+        ({"modality": "rgb", "depth_dropout": 0.1}, "--depth-dropout"),
+        ({"modality": "rgb", "invent_depth": 0.1}, "--invent-depth"),
+        ({"pretrained": "imagenet", "init_weights": "w"}, "--pretrained"),
+    ],
+    ids=str,
+)
+def test_training_option_without_effect_is_refused(fields, flag):
+    with pytest.raises(InputError, match=f"^{flag} has no effect: .*leave {flag} out"):
+        make_train_config(**fields)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_recipe_whose_options_lose_their_effect_is_accepted(recipe):
+    config = make_train_config(recipe, modality="rgb", depth_dropout=0.0, init_weights="w")
+    assert config.pretrained is None  # the weights given stand for the recipe's
+
+
+class TestSeveralNetworks:
+    def test_option_for_all_reaches_those_that_use_it(self):
+        sum_, mutualformer = parse_variants(["sum", "mutualformer"])
+        assert "epsilon" not in sum_.overrides({"epsilon": 0.5})
+        assert mutualformer.overrides({"epsilon": 0.5})["epsilon"] == 0.5
+        assert "epsilon" not in network_overrides("sum", "tiny", {"epsilon": 0.5})
+
+    def test_option_that_none_uses_is_refused(self):
+        variants = parse_variants(["sum", "concat"])
+        with pytest.raises(InputError, match="--set epsilon has no effect"):
+            check_variants(variants, "tiny", {"epsilon": 0.5})
+        with pytest.raises(InputError, match="--set phi has no effect"):
+            layer_costs(["sum", "concat"], 64, 16, 0, {"phi": False})
+
+    def test_option_that_one_of_them_does_not_use_is_refused(self):
+        with pytest.raises(InputError, match=r"--fusions sum:theta=0.1: theta has no effect"):
+            check_variants(parse_variants(["sum:theta=0.1"]), "tiny", {})
+
+
+def test_polarity_without_depth_is_refused(monkeypatch, capsys):
+    arguments = ["predict.py", "--rgb", "x.png", "--output", "y", "--near", "white"]
+    monkeypatch.setattr("sys.argv", arguments)
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(ROOT / "tools" / "predict.py"))["parse_arguments"]()
+    assert "--near goes with --depth" in capsys.readouterr().err
