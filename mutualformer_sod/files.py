@@ -1,13 +1,19 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and what a file of weights is where it is none."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
+import logging
 import os
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+_WRAPPERS = {"module.": "DataParallel", "_orig_mod.": "torch.compile"}
+_MAX_HEADER = 10**8  # bytes, as safetensors itself has it
 
 
 @contextlib.contextmanager
@@ -72,3 +78,64 @@ def load_torch_file(path: Path | str) -> Any:
         raise
     except Exception:
         return None
+
+
+def why_unreadable(path: Path) -> str:
+    """Why a file is no usable file of weights, by its first bytes and its length; "" if unknown."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(512)
+        if not head:
+            return "an empty file. Fix: take a whole copy"
+        if head.startswith(b"version https://git-lfs"):
+            return "a Git LFS pointer, not the file itself. Fix: run git lfs pull, or download it"
+        if b"<html" in head.lower() or head.lower().startswith(b"<!doctype"):
+            return "a web page, not the file itself. Fix: download the file that the page offers"
+        if head.startswith(b"PK\x03\x04"):
+            whole = zipfile.is_zipfile(path)  # its table of contents is at the end
+            return "" if whole else f"truncated after {size} bytes. Fix: take a whole copy"
+        wanted = _safetensors_size(head, size, path)
+    if wanted is None or wanted == size:
+        return ""
+    word = "truncated" if size < wanted else "damaged"
+    return f"{word}: it has {size} of {wanted} bytes. Fix: take a whole copy"
+
+
+def _safetensors_size(head: bytes, size: int, path: Path) -> int | None:
+    """Bytes that a safetensors file says it has (at least); None if it is no such file."""
+    length = int.from_bytes(head[:8], "little")
+    if head[8:9] != b"{" or length > _MAX_HEADER:
+        return None
+    if size < 8 + length:
+        return 8 + length
+    with path.open("rb") as file:
+        try:
+            header = json.loads(file.read(8 + length)[8:])
+            ends = [item["data_offsets"][1] for name, item in header.items() if name[:2] != "__"]
+            return 8 + length + max(ends, default=0)
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+            return None
+
+
+def without_wrappers(state: Mapping[str, Any], source: object) -> dict[str, Any]:
+    """Names as the network itself has them; what they were wrapped in is reported.
+
+    DataParallel puts ``module.`` before every name, torch.compile ``_orig_mod.``.
+    """
+    names, removed = list(state), []
+    while wrapper := next((w for w in _WRAPPERS if names and _all_start(names, w)), None):
+        names = [name.removeprefix(wrapper) for name in names]
+        removed.append(f"{_WRAPPERS[wrapper]} ({wrapper!r})")
+    if removed:
+        _report(f"{source}: saved from {', '.join(removed)}: taken off the names of its tensors")
+    return dict(zip(names, state.values(), strict=True))
+
+
+def _all_start(names: list[str], wrapper: str) -> bool:
+    return all(name.startswith(wrapper) for name in names)
+
+
+@functools.cache
+def _report(line: str) -> None:
+    """Log a line, once: a file is read for each of two streams."""
+    logging.getLogger(__name__).warning(line)

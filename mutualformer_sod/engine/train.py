@@ -111,12 +111,12 @@ def _train(
     device = start_processes(config.device)
     # A checkpoint brings its own weights: to go on needs neither the hub nor the file.
     pretrained = config.pretrained if state is None else None
-    images = len(data.train)
+    images, taken = len(data.train), ""
     run = Run(config, overrides, images, global_batch, data.fingerprint, device, pretrained)
     if state is not None:
         run.restore(state, output)
     elif config.init_weights:
-        load_encoder(run.model, Path(config.init_weights))
+        taken = load_encoder(run.model, Path(config.init_weights))
         if run.ema:  # or the average would begin at the random weights
             run.ema = Ema(run.model, config.ema_decay)
     # All have looked at the folder before the first one writes to it, and have seen the same.
@@ -134,6 +134,8 @@ def _train(
                 temporary.write_text("\n".join(data.val.names) + "\n", encoding="utf-8")
         print(data.describe())
         print(_describe_batch(run))
+        if taken:
+            print(taken)
         if state is not None:
             print(f"resuming in epoch {run.epoch + 1} of {config.epochs}, update {run.step}")
     with StopRequest() as stop:

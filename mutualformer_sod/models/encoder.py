@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mutualformer_sod.config import EncoderConfig
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.files import load_torch_file
+from mutualformer_sod.files import load_torch_file, why_unreadable, without_wrappers
 from mutualformer_sod.models.seam import NORMS, Seam, halves
 from mutualformer_sod.models.stem import HybridStem, conv_stem
 
@@ -270,8 +270,11 @@ def read_backbone_weights(path: Path) -> dict[str, Tensor]:
         if isinstance(weights, dict) and isinstance(weights.get(key), dict):
             weights = weights[key]
     if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
-        raise InputError(f"{path}: not a file of weights: give .safetensors or a plain state dict")
-    return weights
+        reason = why_unreadable(path) or (
+            "not a file of weights: give .safetensors or a plain state dict"
+        )
+        raise InputError(f"{path}: {reason}")
+    return without_wrappers(weights, path)
 
 
 def _share_all_but_norms(source: nn.Module, target: nn.Module) -> None:

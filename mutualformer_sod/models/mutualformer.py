@@ -11,6 +11,7 @@ from timm.layers import Mlp
 from torch import Tensor, nn
 
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.files import without_wrappers
 from mutualformer_sod.fusion_config import ATTENTIONS, CROSSINGS, INITIALS, check_cross_diffusion
 from mutualformer_sod.models.affinity import cross_diffusion_attention
 from mutualformer_sod.models.drop_path import DropPath
@@ -185,7 +186,7 @@ def remap_released_names(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
         InputError (a ValueError): a name is not one of the released block's.
     """
     renamed = {}
-    for name, value in state_dict.items():
+    for name, value in without_wrappers(state_dict, "the released block's weights").items():
         module, _, kind = name.rpartition(".")
         if module not in _RELEASED_NAMES:
             raise InputError(f"{name!r} is no parameter of the released MutualFormer block")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -12,12 +13,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mutualformer_sod.config import ModelConfig
+from mutualformer_sod.config import PRESETS, ModelConfig
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.files import replacing
+from mutualformer_sod.files import replacing, why_unreadable, without_wrappers
 from mutualformer_sod.models.detector import SaliencyDetector
 
 FORMAT = "mutualformer_sod/1"
+CONTENT_SHA256 = "content_sha256"  # in the metadata; absent in files of older versions
+_DAMAGED = "{}: damaged: its content does not have the checksum in it. Fix: take a whole copy."
+_ENCODER = "encoder."
 
 
 def unique_state(model: nn.Module) -> dict[str, Tensor]:
@@ -81,6 +85,7 @@ def save_weights(
         "config": json.dumps(model.config.to_dict()),
         "protocol": json.dumps(protocol),
     }
+    metadata[CONTENT_SHA256] = content_sha256(metadata, state)
     try:
         with replacing(path, sync=True) as temporary:
             save_file(state, temporary, metadata=metadata)
@@ -105,10 +110,11 @@ def read_metadata(path: Path) -> tuple[ModelConfig, dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"{path}: not a safetensors file: give weights written by tools/train.py "
-            "(weights.safetensors), not a pickle, a checkpoint or another file"
-        ) from error
+        reason = why_unreadable(path) or (
+            "not a safetensors file: give weights written by tools/train.py (weights.safetensors), "
+            "not a pickle, a checkpoint or another file"
+        )
+        raise InputError(f"{path}: {reason}") from error
     if metadata.get("format") != FORMAT:
         raise InputError(
             f"{path}: safetensors, but not weights of this project: give a file written by "
@@ -137,7 +143,8 @@ def load_weights(path: Path, preset: str | None = None) -> tuple[SaliencyDetecto
         The detector and its training protocol.
 
     Raises:
-        InputError: unreadable file, another preset, or tensors that do not fit the configuration.
+        InputError: unreadable or damaged file, another preset, or tensors that do not fit the
+            configuration.
     """
     config, protocol = read_metadata(path)
     if preset is not None and config.preset != preset:
@@ -147,49 +154,103 @@ def load_weights(path: Path, preset: str | None = None) -> tuple[SaliencyDetecto
         )
     try:
         model = SaliencyDetector(config)
-        with safe_open(path, framework="pt") as file:
-            # ``safe_open`` is no mapping: it has keys() alone.
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        load_unique_state(model, state)
+        state, is_intact = _read_tensors(path)
+        load_unique_state(model, without_wrappers(state, path))
     except (InputError, SafetensorError) as error:
         raise InputError(f"{path}: {error}") from error
+    if not is_intact:
+        raise InputError(_DAMAGED.format(path))
     for name, tensor in state.items():
         if not tensor.isfinite().all():
             raise InputError(f"{path}: {name!r} holds NaN or infinity: give other weights")
     return model.eval(), protocol
 
 
-def load_encoder(model: SaliencyDetector, path: Path) -> None:
+def load_encoder(model: SaliencyDetector, path: Path) -> str:
     """Start a model's encoder from the one in a weights file, whatever fusion that had.
 
     Where the file was trained without depth, its depth stream's normalisation layers have seen
     nothing, and those of rgb are taken for both; likewise where it has one stream's weights alone.
 
+    Returns:
+        A line for the user: what was taken from the file and what is new.
+
     Raises:
-        InputError: unreadable file, an encoder of another shape, or values that are not finite.
+        InputError: unreadable or damaged file, an encoder of another shape, or values that are not
+            finite.
     """
-    _, protocol = read_metadata(path)
+    config, protocol = read_metadata(path)
     try:
-        with safe_open(path, framework="pt") as file:
-            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        stored, is_intact = _read_tensors(path)
     except SafetensorError as error:
         raise InputError(f"{path}: {error}: take a whole copy") from error
+    if not is_intact:
+        raise InputError(_DAMAGED.format(path))
+    stored = without_wrappers(stored, path)
     rgb_only = protocol.get("modality") == "rgb"
-    own = {n: t for n, t in unique_state(model).items() if n.startswith("encoder.")}
+    state = unique_state(model)
+    own = {n: t for n, t in state.items() if n.startswith(_ENCODER)}
     with torch.no_grad():
         for name, tensor in own.items():
             twin = name.replace("encoder.depth_stream.", "encoder.rgb_stream.", 1)
             source = stored.get(twin) if rgb_only else stored.get(name, stored.get(twin))
             if source is None or source.shape != tensor.shape:
                 raise InputError(
-                    f"--init-weights {path}: its encoder does not fit this model ({name!r}): give "
-                    "weights of the same preset and --size"
+                    f"--init-weights {path}: its encoder does not fit this model ({name!r}). Fix: "
+                    f"{_how_to_fit(config, model.config)}."
                 )
             if not source.isfinite().all():
                 raise InputError(
                     f"--init-weights {path}: {name!r} holds NaN or infinity: give other weights"
                 )
             tensor.copy_(source)
+    new: dict[str, int] = {}
+    for name in state.keys() - own.keys():
+        part = name.partition(".")[0]
+        new[part] = new.get(part, 0) + state[name].numel()
+    taken = sum(tensor.numel() for tensor in own.values())
+    both = ", rgb's norms for depth too, as it was trained without depth" if rgb_only else ""
+    return (
+        f"--init-weights {path}: the encoder is taken, {taken / 1e6:.2f} M parameters of a "
+        f"{config.fusion.fusion} {config.preset}{both}; new, from random weights: "
+        + ", ".join(f"{part} {new[part] / 1e6:.2f} M" for part in sorted(new, key=new.get)[::-1])
+    )
+
+
+def _how_to_fit(stored: ModelConfig, wanted: ModelConfig) -> str:
+    """The flags with which a model has the encoder of a weights file."""
+    flags = [] if stored.preset == wanted.preset else [f"--preset {stored.preset}"]
+    if stored.image_size != wanted.image_size:
+        flags.append(f"--size {stored.image_size}")
+    base = PRESETS.get(stored.preset, wanted) if flags else wanted
+    fields = [
+        f"{item.name}={json.dumps(value)}".replace(" ", "").replace('"', "")
+        for item in dataclasses.fields(stored.encoder)
+        if (value := getattr(stored.encoder, item.name)) != getattr(base.encoder, item.name)
+    ]
+    if fields:
+        flags += ["--set", *fields]
+    return f"pass {' '.join(flags)}, as the file has it" if flags else "give other weights"
+
+
+def content_sha256(metadata: dict[str, str], state: dict[str, Tensor]) -> str:
+    """Hexadecimal SHA-256 over metadata (but for this sum itself) and tensors on the CPU."""
+    own = {name: text for name, text in metadata.items() if name != CONTENT_SHA256}
+    digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode())
+    for name, tensor in sorted(state.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _read_tensors(path: Path) -> tuple[dict[str, Tensor], bool]:
+    """The tensors of a file, and whether they have the checksum that the file states, if any."""
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+        # ``safe_open`` is no mapping: it has keys() alone.
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    want = metadata.get(CONTENT_SHA256)
+    return state, want is None or want == content_sha256(metadata, state)
 
 
 def file_sha256(path: Path) -> str:

@@ -145,6 +145,13 @@ def test_every_hidden_width_is_read_from_the_weights():
         assert block.mlp.fc1.out_features == hidden
 
 
+def test_released_weights_saved_from_data_parallel_load():
+    weights = random_released_weights(24, 96)
+    wrapped = load_released_block({f"module.{k}": v for k, v in weights.items()}, 3)
+    plain = load_released_block(weights, 3).state_dict()
+    assert all(torch.equal(wrapped.state_dict()[name], plain[name]) for name in plain)
+
+
 def test_double_precision_weights_give_a_double_precision_block():
     weights = {k: v.double().numpy() for k, v in random_released_weights(24, 96, False).items()}
     block = load_released_block(weights, 2)

@@ -92,6 +92,8 @@ def test_initial_weights_are_those_of_the_encoder_and_of_its_average(run_folder,
         if name.startswith("encoder."):
             torch.testing.assert_close(tensor, want[name], rtol=0, atol=1e-6)
     assert read_metadata(path)[1]["init_weights"] == str(source)
+    assert "the encoder is taken" in done.output
+    assert "new, from random weights: " in done.output
 
 
 def test_resuming_needs_no_file_of_initial_weights(run_folder, scenes, tmp_path):
@@ -114,7 +116,7 @@ def test_initial_weights_of_another_preset_are_refused_in_one_line(run_folder, s
     options = ("--init-weights", run_folder / "weights.safetensors", "--preset", "small")
     done = train_small(tmp_path / "run", scenes, *options)
     assert "--init-weights" in (line := error_line(done))
-    assert "same preset" in line
+    assert "--preset tiny" in line
     assert not (tmp_path / "run").exists()
 
 

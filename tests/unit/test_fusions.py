@@ -1,5 +1,7 @@
 """Every fusion in the whole network: heads, mixed batches, configurations, weights files."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -13,6 +15,7 @@ from mutualformer_sod.models.weights import load_encoder, load_weights, save_wei
 from mutualformer_sod.training_config import TrainConfig
 
 SMALL = {"taps": (1, 3), "dim": 32, "decoder_width": 16, "detail_width": 8, "image_size": 64}
+SHIPPED = Path(__file__).resolve().parents[2] / "weights" / "mutualformer_tiny.safetensors"
 ENSEMBLES = [fusion for fusion in FUSIONS if fusion != "mutualformer"]
 BY_DEFAULT = ("token_fusion", "gemini_fusion", "channel_exchange")  # decoded as an ensemble
 # Exchange that does happen, as it would not at the threshold of scores and scales near 1/2 and 1.
@@ -305,14 +308,33 @@ class TestInitWeights:
             torch.testing.assert_close(model.state_dict()[name], tensor, rtol=0, atol=0)
 
     @pytest.mark.parametrize(
-        "other", [{"backbone": "vit_small_patch16_224"}, {"taps": (1, 4)}, {"image_size": 96}]
+        ("other", "fix"),
+        [
+            ({"backbone": "vit_small_patch16_224"}, "--set backbone=vit_tiny_patch16_224"),
+            ({"taps": (1, 4)}, r"--set taps=\[1,3\]"),
+            ({"image_size": 96}, "--size 64"),
+        ],
     )
-    def test_another_encoder_is_refused_in_one_line(self, path, other):
+    def test_another_encoder_is_refused_in_one_line_with_the_flags_that_fit(self, path, other, fix):
         save_weights(make_model("sum"), path, {})
         model = build_model("tiny", **SMALL | other)
-        with pytest.raises(InputError, match=r"--init-weights .*weights\.safetensors") as error:
+        with pytest.raises(InputError, match=rf"--init-weights .*weights\.safetensors.*{fix}") as e:
             load_encoder(model, path)
-        assert "\n" not in str(error.value)
+        assert "\n" not in str(e.value)
+
+    def test_weights_of_another_preset_suggest_that_preset(self):
+        with pytest.raises(InputError, match="Fix: pass --preset tiny --size 128, as the file has"):
+            load_encoder(build_model("small", image_size=64), SHIPPED)
+
+    def test_what_was_taken_and_what_is_new_is_told(self, path):
+        save_weights(make_model("mutualformer"), path, {"modality": "rgb"})
+        model = build_model("tiny", fusion="sum", **SMALL)
+        told = load_encoder(model, path)
+        encoder = sum(p.numel() for p in model.encoder.parameters()) / 1e6
+        assert f"{path}: the encoder is taken, {encoder:.2f} M parameters" in told
+        assert "trained without depth" in told
+        new = told.split("new, from random weights: ")[1]
+        assert {part.split()[0] for part in new.split(", ")} == {"fusion", "decoder", "no_depth"}
 
     def test_weights_that_are_not_finite_are_refused(self, path):
         source = make_model("sum")

@@ -312,10 +312,10 @@ class TestRandomExchange:
         close(alone, together[1:2])
 
 
-@pytest.mark.parametrize("exchange", ["scores", "full"])
+@pytest.mark.parametrize("exchange", [{"theta": 0.5}, {"exchange": "full"}])
 @pytest.mark.parametrize("score_on", FORMS)
 def test_modalities_swapped_with_their_parameters_swap_the_taps(score_on, exchange):
-    model = make(score_on=score_on, exchange=exchange, theta=0.5)
+    model = make(score_on=score_on, **exchange)
     names = [("fusion.rgb_scores", "fusion.depth_scores")]
     assert_swapped_taps(model, modalities_swapped(model, names))
 

@@ -1,21 +1,29 @@
 """Weights files: what goes in comes out, and everything else is refused by name."""
 
+import logging
 import pickle
+from pathlib import Path
 
 import pytest
+import timm
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 from mutualformer_sod import build_model
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.models.encoder import read_backbone_weights
 from mutualformer_sod.models.weights import (
+    CONTENT_SHA256,
     file_sha256,
+    load_encoder,
     load_weights,
     read_metadata,
     save_weights,
 )
 
 SMALL = {"taps": (1, 2), "dim": 32, "decoder_width": 16, "detail_width": 8, "image_size": 64}
+SHIPPED = Path(__file__).resolve().parents[2] / "weights" / "mutualformer_tiny.safetensors"
 PROTOCOL = {"name": "custom", "train_images": {"A": 3}, "choice": "last epoch"}
 
 
@@ -136,3 +144,117 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
     save_weights(broken, tmp_path / "nan.safetensors", PROTOCOL)
     with pytest.raises(ValueError, match=r"nan\.safetensors: 'no_depth'"):
         load_weights(tmp_path / "nan.safetensors")
+
+
+def stored(path):
+    with safe_open(path, framework="pt") as file:
+        return {n: file.get_tensor(n) for n in file.keys()}, file.metadata()  # noqa: SIM118
+
+
+class TestDamage:
+    """Files that a download, a copy or a disk has spoilt are named as what they are."""
+
+    @pytest.fixture(params=["weights", "shipped"])
+    def whole(self, request, path):
+        return path if request.param == "weights" else SHIPPED
+
+    @pytest.mark.parametrize("place", [0.3, 0.6, 0.999])
+    def test_weights_with_a_flipped_bit_are_refused(self, whole, tmp_path, place):
+        content = bytearray(whole.read_bytes())
+        content[int(place * len(content))] ^= 1
+        (tmp_path / "flipped.safetensors").write_bytes(content)
+        with pytest.raises(InputError, match=r"flipped\.safetensors: damaged: .*checksum"):
+            load_weights(tmp_path / "flipped.safetensors")
+
+    def test_weights_with_another_protocol_than_they_were_saved_with_are_refused(self, path):
+        content = path.read_bytes()
+        path.write_bytes(content.replace(b"last epoch", b"best epoch"))
+        with pytest.raises(InputError, match="checksum"):
+            load_weights(path)
+
+    def test_initial_weights_with_a_flipped_bit_are_refused(self, path, model):
+        content = bytearray(path.read_bytes())
+        content[-100] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="checksum"):
+            load_encoder(build_model("tiny", **SMALL), path)
+
+    def test_weights_without_a_checksum_load(self, path):
+        state, metadata = stored(path)
+        del metadata[CONTENT_SHA256]
+        save_file(state, path, metadata)
+        assert load_weights(path)[1] == PROTOCOL
+
+    @pytest.mark.parametrize(
+        ("kind", "word"),
+        [
+            ("pointer", "a Git LFS pointer.*git lfs pull"),
+            ("page", "a web page"),
+            ("empty", "an empty file"),
+            ("header", r"truncated: it has 100 of \d+ bytes"),
+            ("half", r"truncated: it has \d+ of \d+ bytes"),
+            ("longer", r"damaged: it has \d+ of \d+ bytes"),
+        ],
+    )
+    @pytest.mark.parametrize("reader", ["load_weights", "load_encoder", "read_backbone_weights"])
+    def test_spoilt_file_is_named_as_what_it_is(self, path, tmp_path, reader, kind, word):
+        whole = path.read_bytes()
+        spoilt = tmp_path / "spoilt.safetensors"
+        spoilt.write_bytes(
+            {
+                "pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n",
+                "page": b"<!DOCTYPE html>\n<html><body>Not found</body></html>",
+                "empty": b"",
+                "header": whole[:100],
+                "half": whole[: len(whole) // 2],
+                "longer": whole + b"more",
+            }[kind]
+        )
+        read = {
+            "load_weights": load_weights,
+            "load_encoder": lambda file: load_encoder(build_model("tiny", **SMALL), file),
+            "read_backbone_weights": read_backbone_weights,
+        }[reader]
+        with pytest.raises(InputError, match=rf"spoilt\.safetensors: {word}") as caught:
+            read(spoilt)
+        assert "pickle" not in str(caught.value)
+
+    @pytest.mark.parametrize("kind", ["pointer", "half"])
+    def test_spoilt_backbone_of_torch_is_named_as_what_it_is(self, tmp_path, kind):
+        torch.save({"a": torch.zeros(1000)}, tmp_path / "b.pth")
+        whole = (tmp_path / "b.pth").read_bytes()
+        content, word = whole[: len(whole) // 2], "truncated after"
+        if kind == "pointer":
+            content, word = b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"
+        (tmp_path / "b.pth").write_bytes(content)
+        with pytest.raises(InputError, match=rf"b\.pth: .*{word}"):
+            read_backbone_weights(tmp_path / "b.pth")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "name"),
+    [("module.", "DataParallel"), ("_orig_mod.", "compile"), ("module._orig_mod.", "DataParallel")],
+)
+class TestWrapped:
+    """Weights saved from inside DataParallel or torch.compile."""
+
+    def test_weights_load_and_say_so(self, path, model, caplog, prefix, name):
+        state, metadata = stored(path)
+        del metadata[CONTENT_SHA256]
+        save_file({prefix + key: value for key, value in state.items()}, path, metadata)
+        with caplog.at_level(logging.WARNING):
+            loaded, _ = load_weights(path)
+        assert torch.equal(loaded.no_depth, model.no_depth)
+        assert name in caplog.text
+        assert path.name in caplog.text
+
+    def test_backbone_loads_and_says_so_once(self, tmp_path, caplog, prefix, name):
+        state = timm.create_model("test_vit").state_dict()
+        wrapped = {prefix + key: value for key, value in state.items()}
+        torch.save({"state_dict": wrapped}, tmp_path / "vit.pth")
+        settings = {"backbone": "test_vit", "stem": "patch", "image_size": 160}
+        with caplog.at_level(logging.WARNING):
+            model = build_model("tiny", pretrained=tmp_path / "vit.pth", taps=(2,), **settings)
+        weight = model.encoder.rgb_stream.body.blocks[0].attn.qkv.weight
+        assert torch.equal(weight, state["blocks.0.attn.qkv.weight"])
+        assert caplog.text.count(name) == 1
