@@ -15,8 +15,8 @@ SHIPPED = Path(__file__).resolve().parents[1] / "weights" / "mutualformer_tiny.s
 EPILOG = """\
 Written are OUTPUT/maps/STEM.png (8-bit, at the size of the picture), with --overlay
 OUTPUT/overlays/STEM.png, with --cutout OUTPUT/cutouts/STEM.png (RGBA); of a video
-OUTPUT/NAME_map.mp4 and OUTPUT/NAME_overlay.mp4. A second run makes what is missing. Status 1: some
-pictures failed, each was named, the others are done. docs/predict.md has the rest.
+OUTPUT/NAME_map.webm and OUTPUT/NAME_overlay.webm. A second run makes what is missing. Status 1:
+some pictures failed, each was named, the others are done. docs/predict.md has the rest.
 """
 FAILED = 1
 
@@ -83,14 +83,15 @@ def main() -> int:
 
 def predict_pictures(args: argparse.Namespace) -> int:
     """Map the pictures of ``--rgb``."""
-    # Only now: --help and wrong flags need no torch.
-    from mutualformer_sod.predict.depths import plan_depths
     from mutualformer_sod.predict.jobs import find_jobs
-    from mutualformer_sod.predict.run import predict_pictures
 
     jobs, remarks = find_jobs(args.rgb, args.depth)
     for remark in remarks:
         print(remark)
+    # Only now: torch takes seconds, and none of it is needed to find what is wrong with the files.
+    from mutualformer_sod.predict.depths import plan_depths
+    from mutualformer_sod.predict.run import predict_pictures
+
     predictor, settings = load(args)
     plan = plan_depths(jobs, args.near)
     for remark in plan.remarks:
@@ -109,18 +110,14 @@ def predict_pictures(args: argparse.Namespace) -> int:
 
 def predict_video(args: argparse.Namespace) -> int:
     """Map the frames of ``--video``."""
-    from mutualformer_sod.predict.video import predict_video
+    from mutualformer_sod.predict.video import check_videos, predict_video
 
+    videos = (args.video, args.depth_video, args.output)
+    options = {"with_overlay": args.overlay, "overwrite": args.overwrite}
+    for remark in check_videos(*videos, **options):
+        print(remark)
     predictor, _ = load(args)
-    predict_video(
-        predictor,
-        args.video,
-        args.depth_video,
-        args.output,
-        near=args.near,
-        with_overlay=args.overlay,
-        overwrite=args.overwrite,
-    )
+    predict_video(predictor, *videos, near=args.near, **options)
     return 0
 
 

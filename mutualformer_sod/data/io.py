@@ -226,7 +226,7 @@ def _checked(path: Path | str, data: bytes) -> tuple[int, int] | None:
 def _decode(path: Path | str, data: bytes, flags: int) -> np.ndarray:
     whole = _checked(path, data) is not None
     try:
-        with contextlib.nullcontext() if whole else _quiet_decoder():
+        with contextlib.nullcontext() if whole else quiet_decoder():
             image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:  # too many pixels, for one
         image = None
@@ -236,7 +236,7 @@ def _decode(path: Path | str, data: bytes, flags: int) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _quiet_decoder() -> Iterator[None]:
+def quiet_decoder() -> Iterator[None]:
     """Keep cv2 from printing what is wrong with a file: our line is enough."""
     with _LOG_LEVEL_LOCK:  # the level is one for all threads
         level = cv2.utils.logging.getLogLevel()

@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -13,14 +14,69 @@ from tqdm import tqdm
 
 from mutualformer_sod.data.depth import SAMPLE_SIDE, DepthEncoding, encoding_of
 from mutualformer_sod.data.depth_kind import DepthSample
+from mutualformer_sod.data.io import quiet_decoder
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.files import replacing
-from mutualformer_sod.inference import Predictor
 from mutualformer_sod.predict.pictures import overlay
+from mutualformer_sod.predict.webm import MOST_SIDE, open_webm
+
+if TYPE_CHECKING:  # torch takes seconds, and what is wrong with a video is told before
+    from mutualformer_sod.inference import Predictor
 
 _SAMPLED = 16  # frames of the depth video that tell which side is near
 _SAMPLED_EVERY = 8
 _USUAL_RATE = 25.0  # frames/s of a file that does not say
+_RATE_TOLERANCE = 0.01
+_ASPECT_TOLERANCE = 0.02
+
+
+def check_videos(
+    video: Path,
+    depth_video: Path | None,
+    output: Path,
+    *,
+    with_overlay: bool = False,
+    overwrite: bool = False,
+) -> list[str]:
+    """Find out before any work whether the videos can be read and the outputs written.
+
+    Args:
+        video, depth_video, output, with_overlay, overwrite: as of `predict_video`.
+
+    Returns:
+        Remarks for the user.
+
+    Raises:
+        InputError: a video that cannot be read or written; outputs that are there.
+    """
+    sources = {path.resolve() for path in (video, depth_video) if path is not None}
+    for path in _outputs(video, output, with_overlay):
+        if path.exists() and path.resolve() in sources:
+            raise InputError(f"{path}: would be replaced by an output; give another --output")
+        if path.exists() and not overwrite:
+            raise InputError(f"{path}: exists; give another --output, or --overwrite to replace it")
+    with _opened(video, "--video") as capture:
+        width, height, rate = _measures(capture)
+    if max(width, height) > MOST_SIDE:
+        raise InputError(
+            f"--video {video}: {width} x {height} pixels are too many for a video of maps "
+            f"({MOST_SIDE} a side); make it smaller first"
+        )
+    if depth_video is None:
+        return []
+    with _opened(depth_video, "--depth-video") as capture:
+        depth_width, depth_height, depth_rate = _measures(capture)
+    remarks = []
+    if abs((depth_width * height) / (width * depth_height) - 1) > _ASPECT_TOLERANCE:
+        remarks.append(
+            f"--depth-video {depth_video}: {depth_width} x {depth_height} is of other proportions "
+            f"than {width} x {height}: STRETCHED, check that it shows the same view"
+        )
+    if abs(depth_rate / rate - 1) > _RATE_TOLERANCE:
+        remarks.append(
+            f"--depth-video {depth_video}: {depth_rate:.5g} frames/s, the video has {rate:.5g}: "
+            "frames are paired by number, NOT by time; bring both to one rate first"
+        )
+    return remarks
 
 
 def predict_video(
@@ -33,9 +89,10 @@ def predict_video(
     with_overlay: bool = False,
     overwrite: bool = False,
 ) -> int:
-    """Write ``output/NAME_map.mp4`` and, if asked, ``output/NAME_overlay.mp4``.
+    """Write ``output/NAME_map.webm`` and, if asked, ``output/NAME_overlay.webm``.
 
-    The files appear whole, at the end. What was done is printed.
+    They have the size of the video in pixels, and its frames at their times. The files appear
+    whole, at the end. What was done is printed.
 
     Args:
         predictor: the network.
@@ -51,54 +108,70 @@ def predict_video(
 
     Raises:
         InputError: a video that cannot be read or written; outputs that are there.
+        OSError: an output cannot be written.
     """
-    outputs = [output / f"{video.stem}_map.mp4"]
-    outputs += [output / f"{video.stem}_overlay.mp4"] * with_overlay
-    for path in outputs:
-        if path.exists() and path.resolve() in {
-            video.resolve(),
-            depth_video and depth_video.resolve(),
-        }:
-            raise InputError(f"{path}: would be replaced by an output; give another --output")
-        if path.exists() and not overwrite:
-            raise InputError(f"{path}: exists; give another --output, or --overwrite to replace it")
+    check_videos(video, depth_video, output, with_overlay=with_overlay, overwrite=overwrite)
+    outputs = _outputs(video, output, with_overlay)
     encoding = None
     if depth_video is not None:
         encoding = _encoding_of_video(depth_video, near)
         print(f"depth: near = {encoding.near}: {encoding.reason}")
     with contextlib.ExitStack() as stack:
-        capture = stack.enter_context(_opened(video))
-        depth_capture = stack.enter_context(_opened(depth_video)) if depth_video else None
-        rate = capture.get(cv2.CAP_PROP_FPS)
-        writers = [
-            stack.enter_context(_Writer(path, rate if 0 < rate < 1000 else _USUAL_RATE))
-            for path in outputs
-        ]
-        promised = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
-        depths = _frames(depth_capture) if depth_capture is not None else None
-        count = without_depth = 0
+        capture = stack.enter_context(_opened(video, "--video"))
+        depths = None
+        if depth_video is not None:
+            depths = _frames(stack.enter_context(_opened(depth_video, "--depth-video")))
+        aspect = _pixel_aspect(capture)
+        writers = [stack.enter_context(open_webm(path, aspect)) for path in outputs]
+        promised = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))) or None
+        times: list[float] = []
+        untimed = without_depth = 0
         bar = tqdm(_frames(capture), total=promised, unit="frame", leave=False, disable=None)
         for bgr in bar:
             depth = None if depths is None else _depth_frame(next(depths, None), bgr.shape[:2])
             without_depth += depth is None
             rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+            time = capture.get(cv2.CAP_PROP_POS_MSEC)
+            if times and time <= times[-1]:
+                time = times[-1] + 1000 / _rate(capture)
+                untimed += 1
+            times.append(time)
             saliency = predictor.predict(rgb, depth, encoding if depth is not None else None)
-            grey = np.rint(saliency * 255).astype(np.uint8)
-            writers[0].write(cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR))
+            writers[0].write(np.rint(saliency * 255).astype(np.uint8), time)
             if with_overlay:
-                writers[1].write(cv2.cvtColor(overlay(rgb, saliency), cv2.COLOR_RGB2BGR))
-            count += 1
-        if count == 0:
+                writers[1].write(overlay(rgb, saliency), time)
+        if not times:
             raise InputError(f"{video}: no frame could be read; replace the file")
         spare = depths is not None and next(depths, None) is not None
-    _report(video, count, promised, without_depth if depth_video else 0, spare)
-    print(f"{count} frames: {', '.join(map(str, outputs))}")
-    return count
+        _report_end(video, times, promised, _rate(capture))
+    if untimed:
+        print(f"{video}: {untimed} frames bear no time of their own: set one interval apart")
+    _report_depth(without_depth if depth_video else 0, spare)
+    print(f"{len(times)} frames: {', '.join(map(str, outputs))}")
+    return len(times)
 
 
-def _report(video: Path, count: int, promised: int, without_depth: int, spare: bool) -> None:
-    if count < promised:
-        print(f"{video}: ends after {count} frames, its header promises {promised}")
+def _outputs(video: Path, output: Path, with_overlay: bool) -> list[Path]:
+    kinds = ["map", *["overlay"] * with_overlay]
+    return [output / f"{video.stem}_{kind}.webm" for kind in kinds]
+
+
+def _report_end(video: Path, times: list[float], promised: int | None, rate: float) -> None:
+    """Say so where a video ends before its time.
+
+    Its frames are counted by some formats and estimated from its length for others, so that their
+    number alone says nothing.
+    """
+    length = (promised or 0) / rate  # s
+    step = max(1 / rate, (times[-1] - times[0]) / 1000 / max(1, len(times) - 1))
+    if (promised or 0) > len(times) and times[-1] / 1000 + 1.5 * step < length:
+        print(
+            f"{video}: ends after {len(times)} frames, at {times[-1] / 1000 + step:.1f} s of the "
+            f"{length:.1f} s that its header promises"
+        )
+
+
+def _report_depth(without_depth: int, spare: bool) -> None:
     if without_depth:
         print(f"the depth video is shorter: {without_depth} frames from colour alone")
     if spare:
@@ -106,17 +179,42 @@ def _report(video: Path, count: int, promised: int, without_depth: int, spare: b
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+def _opened(path: Path, flag: str) -> Iterator[cv2.VideoCapture]:
+    if path.is_dir():
+        pictures = ", or its pictures with --rgb" if flag == "--video" else ""
+        raise InputError(f"{flag} {path}: is a folder; give a video file{pictures}")
+    if not path.exists():
+        raise InputError(f"{flag} {path}: no such file")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # our line is enough
-    capture = cv2.VideoCapture(str(path))
+    with quiet_decoder():
+        capture = cv2.VideoCapture(str(path))
     try:
         if not capture.isOpened():
-            raise InputError(f"{path}: not a video that OpenCV reads; convert it to MP4 (ffmpeg)")
+            raise InputError(
+                f"{flag} {path}: not a video that OpenCV reads; convert it to MP4 (ffmpeg)"
+            )
         yield capture
     finally:
         capture.release()
+
+
+def _measures(capture: cv2.VideoCapture) -> tuple[int, int, float]:
+    """Width and height in pixels as shown, frames/s."""
+    sides = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
+    width, height = (max(1, int(capture.get(side))) for side in sides)
+    return width, height, _rate(capture)
+
+
+def _rate(capture: cv2.VideoCapture) -> float:
+    rate = capture.get(cv2.CAP_PROP_FPS)
+    return rate if 0 < rate < 1000 else _USUAL_RATE
+
+
+def _pixel_aspect(capture: cv2.VideoCapture) -> float:
+    """Width of a pixel by its height; 1 where the file does not say."""
+    sides = (cv2.CAP_PROP_SAR_NUM, cv2.CAP_PROP_SAR_DEN)
+    width, height = (capture.get(side) for side in sides)
+    return width / height if width > 0 and height > 0 else 1.0
 
 
 def _frames(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
@@ -140,7 +238,7 @@ def _depth_frame(bgr: np.ndarray | None, size: tuple[int, int]) -> np.ndarray | 
 
 def _encoding_of_video(path: Path, near: str) -> DepthEncoding:
     samples = []
-    with _opened(path) as capture:
+    with _opened(path, "--depth-video") as capture:
         for number, frame in enumerate(_frames(capture)):
             if number % _SAMPLED_EVERY == 0:
                 samples.append(DepthSample.of(_depth_frame(frame, frame.shape[:2]), SAMPLE_SIDE))
@@ -150,30 +248,3 @@ def _encoding_of_video(path: Path, near: str) -> DepthEncoding:
         raise InputError(f"{path}: no frame could be read; replace the file")
     strict = near == "strict"
     return encoding_of(samples, "auto" if strict else near, strict=strict)
-
-
-class _Writer:
-    """Context of an MP4 file that appears whole, once the block succeeds."""
-
-    def __init__(self, path: Path, rate: float) -> None:
-        self._path, self._rate = path, rate
-        self._stack = contextlib.ExitStack()
-        self._writer: cv2.VideoWriter | None = None
-
-    def __enter__(self) -> _Writer:
-        self._temporary = self._stack.enter_context(replacing(self._path))
-        return self
-
-    def write(self, bgr: np.ndarray) -> None:
-        """Append a frame, (H, W, 3) uint8 BGR."""
-        if self._writer is None:
-            codec = cv2.VideoWriter_fourcc(*"mp4v")
-            size = bgr.shape[1::-1]
-            self._writer = cv2.VideoWriter(str(self._temporary), codec, self._rate, size)
-            self._stack.callback(self._writer.release)  # before the file is renamed
-            if not self._writer.isOpened():
-                raise InputError(f"{self._path}: OpenCV writes no MP4 of {size[0]} x {size[1]}")
-        self._writer.write(bgr)
-
-    def __exit__(self, *error: object) -> bool | None:
-        return self._stack.__exit__(*error)

@@ -16,6 +16,7 @@ from mutualformer_sod.predict import png
 from mutualformer_sod.predict.depths import plan_depths
 from mutualformer_sod.predict.jobs import Job
 from mutualformer_sod.predict.run import KINDS, predict_pictures
+from mutualformer_sod.predict.webm import open_webm
 
 WEIGHTS = ROOT / "weights" / "mutualformer_tiny.safetensors"
 
@@ -209,6 +210,7 @@ def test_the_smallest_pictures_have_maps(tmp_path, shape):
         (["--video", "x", "--cutout"], "--cutout"),
         (["--video", "nowhere.mp4"], "nowhere.mp4"),
         (["--video", "README.md"], "README.md: not a video"),
+        (["--video", "docs"], "--video docs: is a folder"),
         ([], "--rgb"),
     ],
 )
@@ -245,13 +247,14 @@ class TestVideo:
     def video(self, tmp_path, picture):
         """Writes a video of so many frames; a grey one shows the box near."""
 
-        def write(name, frames, grey=False):
+        def write(name, frames, grey=False, rate=12, size=(90, 60)):
             path = tmp_path / name
-            writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 12, (90, 60))
+            writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), rate, size)
             ramp = np.tile(np.linspace(20, 120, 60)[:, None], (1, 90)).astype(np.uint8)
             ramp[20:45, 30:60] = 230
+            bgr = np.dstack([ramp] * 3) if grey else picture[..., ::-1].copy()
             for _ in range(frames):
-                writer.write(np.dstack([ramp] * 3) if grey else picture[..., ::-1].copy())
+                writer.write(cv2.resize(bgr, size))
             writer.release()
             return path
 
@@ -259,36 +262,80 @@ class TestVideo:
 
     def frames_of(self, path):
         capture = cv2.VideoCapture(str(path))
-        frames = []
+        frames, times = [], []
         while (got := capture.read())[0]:
             frames.append(got[1])
-        return frames, capture.get(cv2.CAP_PROP_FPS)
+            times.append(capture.get(cv2.CAP_PROP_POS_MSEC))
+        return frames, times, capture.get(cv2.CAP_PROP_FPS)
+
+    def predict(self, tmp_path, video, *options):
+        return run_tool("predict", "--video", video, "--output", tmp_path / "o", *options)
 
     def test_every_frame_has_a_map(self, tmp_path, video):
-        options = ["--video", video("v.mp4", 5), "--output", tmp_path / "o", "--overlay"]
-        done = run_tool("predict", *options)
+        options = [tmp_path, video("v.mp4", 5), "--overlay"]
+        done = self.predict(*options)
         assert done.status == 0, done.error
-        for name in ("v_map.mp4", "v_overlay.mp4"):
-            frames, rate = self.frames_of(tmp_path / "o" / name)
+        for name in ("v_map.webm", "v_overlay.webm"):
+            frames, _, rate = self.frames_of(tmp_path / "o" / name)
             assert (len(frames), frames[0].shape, rate) == (5, (60, 90, 3), 12)
-        assert "exists" in error_line(run_tool("predict", *options))
-        assert run_tool("predict", *options, "--overwrite").status == 0
+        assert "exists" in error_line(self.predict(*options))
+        assert self.predict(*options, "--overwrite").status == 0
+
+    def test_a_map_is_that_of_its_frame(self, tmp_path, video):
+        path = video("v.mp4", 2)
+        assert self.predict(tmp_path, path).status == 0
+        want = Predictor.from_weights(WEIGHTS).predict(self.frames_of(path)[0][0][..., ::-1])
+        got = self.frames_of(tmp_path / "o" / "v_map.webm")[0][0]
+        assert np.abs(got / 255 - want[..., None]).mean() < 0.01
+
+    def test_odd_sizes_and_uneven_times_are_kept(self, tmp_path, picture):
+        given = [0, 40, 90, 300, 340, 1000]
+        with open_webm(tmp_path / "v.webm") as writer:
+            for time in given:
+                writer.write(np.pad(picture, ((0, 1), (0, 1), (0, 0)), "edge"), time)
+        done = self.predict(tmp_path, tmp_path / "v.webm", "--overlay")
+        assert done.status == 0, done.error
+        assert "promises" not in done.output
+        for name in ("v_map.webm", "v_overlay.webm"):
+            frames, times, _ = self.frames_of(tmp_path / "o" / name)
+            assert {frame.shape for frame in frames} == {(61, 91, 3)}
+            assert times == pytest.approx(given)
 
     @pytest.mark.parametrize(("frames", "word"), [(3, "shorter: 2 frames"), (9, "longer")])
     def test_a_depth_video_of_another_length_is_told(self, tmp_path, video, frames, word):
-        done = run_tool(
-            *("predict", "--video", video("v.mp4", 5), "--output", tmp_path / "o"),
-            *("--depth-video", video("d.mp4", frames, grey=True)),
-        )
+        depth_video = video("d.mp4", frames, grey=True)
+        done = self.predict(tmp_path, video("v.mp4", 5), "--depth-video", depth_video)
         assert done.status == 0, done.error
         assert word in done.output
         assert "near = white" in done.output
 
+    def test_a_depth_video_of_other_proportions_is_reported(self, tmp_path, video):
+        depth_video = video("d.mp4", 2, grey=True, size=(60, 60))
+        done = self.predict(tmp_path, video("v.mp4", 2), "--depth-video", depth_video)
+        assert done.status == 0, done.error
+        assert done.output.count("STRETCHED") == 1
+        assert "60 x 60 is of other proportions than 90 x 60" in done.output
+
+    def test_a_depth_video_of_another_rate_is_reported(self, tmp_path, video):
+        depth_video = video("d.mp4", 2, grey=True, rate=6)
+        done = self.predict(tmp_path, video("v.mp4", 2), "--depth-video", depth_video)
+        assert done.status == 0, done.error
+        assert "6 frames/s, the video has 12" in done.output
+
+    @pytest.mark.parametrize("flag", ["--video", "--depth-video"])
+    @pytest.mark.parametrize(("name", "word"), [("", "is a folder"), ("no.mp4", "no such file")])
+    def test_a_wrong_path_is_reported_before_the_weights_are_read(
+        self, tmp_path, video, flag, name, word
+    ):
+        files = {"--video": video("v.mp4", 2), flag: tmp_path / name}
+        flags = [part for pair in files.items() for part in pair]
+        done = run_tool("predict", *flags, "--output", tmp_path / "o", "--weights", "nowhere")
+        assert error_line(done).count(f"{flag} {tmp_path / name}: {word}") == 1
+
     def test_a_cut_video_is_named_and_nothing_is_left(self, tmp_path, video):
         path = video("v.mp4", 5)
         path.write_bytes(path.read_bytes()[:400])
-        done = run_tool("predict", "--video", path, "--output", tmp_path / "o")
-        assert "v.mp4" in error_line(done)
+        assert "v.mp4" in error_line(self.predict(tmp_path, path))
         assert not files_of(tmp_path / "o") if (tmp_path / "o").exists() else True
 
 

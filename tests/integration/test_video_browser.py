@@ -1,0 +1,51 @@
+"""Videos of maps in a real browser."""
+
+import base64
+
+import numpy as np
+import pytest
+
+from mutualformer_sod.predict.webm import open_webm
+
+pytestmark = pytest.mark.browser
+
+TIMES = [0, 500, 700, 4000]  # ms
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    """Four grey frames of 641 x 359, each brighter than the one before it."""
+    path = tmp_path_factory.mktemp("video") / "v.webm"
+    with open_webm(path) as writer:
+        for number, time in enumerate(TIMES):
+            writer.write(np.full((359, 641), 60 * number, np.uint8), time)
+    return path
+
+
+# Grey level of the frame at a time. A data: address, because pixels of a file cannot be read.
+SHADE = """time => new Promise((resolve, reject) => {
+    setTimeout(() => reject(new Error('no frame in 20 s')), 20000);
+    v.onseeked = () => {
+        const canvas = Object.assign(document.createElement('canvas'), {width: 1, height: 1});
+        const context = canvas.getContext('2d');
+        context.drawImage(v, 0, 0, 1, 1);
+        resolve(context.getImageData(0, 0, 1, 1).data[0]);
+    };
+    v.currentTime = time;
+})"""
+
+
+def test_a_video_plays_at_its_size_and_shows_every_frame_at_its_time(chromium_page, video):
+    watched = chromium_page()
+    page = watched.page
+    data = base64.b64encode(video.read_bytes()).decode()
+    page.set_content(f'<video id="v" preload="auto" muted src="data:video/webm;base64,{data}">')
+    watched.wait_until("v.readyState >= 3 || v.error !== null")
+    assert page.evaluate("v.error && v.error.message") is None
+    assert page.evaluate("[v.videoWidth, v.videoHeight]") == [641, 359]
+    assert page.evaluate("v.duration") > TIMES[-1] / 1000
+    seen = [page.evaluate(SHADE, (time + 100) / 1000) for time in TIMES]
+    assert seen == pytest.approx([60 * number for number in range(len(TIMES))], abs=3)
+    page.evaluate("v.currentTime = 0; v.play()")
+    watched.wait_until("v.currentTime > 0.3")
+    assert not watched.problems
