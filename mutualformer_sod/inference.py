@@ -18,6 +18,7 @@ from mutualformer_sod.data.depth import (
     without_flat,
 )
 from mutualformer_sod.data.depth_kind import DepthSample
+from mutualformer_sod.data.io import without_channels
 from mutualformer_sod.data.transforms import resize_triplet
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.cpu import optimise_for_cpu
@@ -210,6 +211,7 @@ class Predictor:
         """Depth (H, W) in [0, 1], near = 1; None where depth as stored says nothing."""
         if not isinstance(depth, np.ndarray) or depth.dtype.kind not in "fiu":
             raise InputError("depth must be a numpy array of numbers: give float or uint16, (H, W)")
+        depth = without_channels(depth)
         if depth.shape != size:
             raise InputError(f"depth is {depth.shape}: give {size}, the size of rgb")
         if encoding is not None and near is not None:

@@ -11,6 +11,7 @@ import numpy as np
 from mutualformer_sod.data.depth import WEAK_MARGIN, DepthEncoding, encoding_of
 from mutualformer_sod.data.depth_evidence import SetEvidence, weigh
 from mutualformer_sod.data.depth_kind import tell_units
+from mutualformer_sod.data.depth_notes import CONSTANT, MOSTLY_ZERO, TWO_VALUES, doubt_of
 from mutualformer_sod.data.findings import Finding, about
 from mutualformer_sod.data.inspection import Inspected
 
@@ -80,7 +81,15 @@ def check_depth(
         *about(
             *("problem", "constant depth", label, "depth maps of a single value"),
             "they carry nothing: replace them, or leave the images out",
-            [i.triplet.depth for i in own if i.depth_range[0] == i.depth_range[1]],
+            [i.triplet.depth for i in own if doubt_of(i.depth, encoding) == CONSTANT],
+        ),
+        *(
+            finding
+            for kind, doubt in (("two values", TWO_VALUES), ("zeros", MOSTLY_ZERO))
+            for finding in about(
+                *("note", kind, label, f"depth maps: {doubt}", "look at them"),
+                [i.triplet.depth for i in own if doubt_of(i.depth, encoding) == doubt],
+            )
         ),
         *about(
             *("note", "holes", label, f"depth maps with more than {_MANY_HOLES:.0%} holes"),

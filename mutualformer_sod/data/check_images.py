@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from mutualformer_sod.data.benchmarks import TRAINING_PROTOCOLS, Split, is_known, usual_count
+from mutualformer_sod.data.depth_notes import same_proportions
 from mutualformer_sod.data.findings import Finding, about
 from mutualformer_sod.data.inspection import Inspected
 from mutualformer_sod.data.pairing import ROLE_LABELS
@@ -16,7 +17,6 @@ _OTHER_PACKS = {
     ("NJU2K", 503): "a pack of 503 that circulates",
     ("STERE", 797): "the subset STERE797",
 }
-_ASPECT_TOLERANCE = 0.02
 _USUAL_VALUES = ("0, 255", "0, 65535", "0", "255")
 
 
@@ -79,7 +79,7 @@ def check_sizes(label: str, images: Sequence[Inspected]) -> list[Finding]:
         size = sizes.get("rgb") or sizes.get("gt")
         if size is not None and "depth" in sizes and sizes["depth"] != size:
             depths.append(image.triplet.depth)
-            if not _same_aspect(size, sizes["depth"]):
+            if not same_proportions(size, sizes["depth"]):
                 stretched.append(image.triplet.depth)
     alike = [path for path in depths if path not in set(stretched)]
     return [
@@ -121,8 +121,3 @@ def check_gt(label: str, images: Sequence[Inspected]) -> list[Finding]:
         paths = [image.triplet.gt for image in read if image.gt_share == share]
         findings += about("problem", f"{kind} gt", label, text, remedy, paths)
     return findings
-
-
-def _same_aspect(one: tuple[int, int], other: tuple[int, int]) -> bool:
-    ratio = one[0] * other[1] / (one[1] * other[0])
-    return abs(ratio - 1) <= _ASPECT_TOLERANCE

@@ -15,6 +15,7 @@ import logging
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from mutualformer_sod.data.depth_encoding import (
 )
 from mutualformer_sod.data.depth_evidence import polarity, weigh
 from mutualformer_sod.data.depth_kind import DepthSample, DepthUnits, tell_units
+from mutualformer_sod.data.depth_notes import CONSTANT, depth_notes, doubt_of
 from mutualformer_sod.data.holes import METRIC_INVALID
 from mutualformer_sod.data.io import read_depth
 from mutualformer_sod.data.layout import SodSet
@@ -72,6 +74,8 @@ def decide_encodings(
 ) -> dict[str, DepthEncoding]:
     """Decide how each set stores depth; sets without depth are left out.
 
+    Maps that are doubtful one by one (`depth_notes`) are logged.
+
     Args:
         sets: as found by `layout.discover_sets`.
         near: values of ``--near``, see `parse_near`.
@@ -87,13 +91,16 @@ def decide_encodings(
     """
     sets = list(sets)
     sides, strict = chosen_sides([s.name for s in sets], near)
-    return {
-        s.name: decide_encoding(
-            [t.depth for t in s.triplets], sides[s.name], s.name, strict=strict, quiet=quiet
-        )
-        for s in sets
-        if s.has_depth
-    }
+    encodings = {}
+    for sod_set in sets:
+        if sod_set.has_depth:
+            name = sod_set.name
+            samples = _read_samples([t.depth for t in sod_set.triplets], name)
+            encoding = encoding_of(samples, sides[name], name, strict=strict, quiet=quiet)
+            for note in () if quiet else depth_notes(sod_set.triplets, samples, encoding):
+                _log.warning("%s: %s", name, note)
+            encodings[name] = encoding
+    return encodings
 
 
 def decide_encoding(
@@ -102,7 +109,6 @@ def decide_encoding(
     name: str = "",
     *,
     strict: bool = False,
-    quiet: bool = False,
 ) -> DepthEncoding:
     """Decide how one set stores depth, from all its depth maps and from nothing else.
 
@@ -113,13 +119,11 @@ def decide_encoding(
         near: "auto", "white" or "black"; the latter two are not questioned.
         name: of the set, for messages only.
         strict: refuse a weak decision, and maps that contradict their type.
-        quiet: see `encoding_of`.
 
     Raises:
         InputError: unreadable files, files of different types, and as `encoding_of`.
     """
-    samples = _read_samples(depth_paths, name)
-    return encoding_of(samples, near, name, strict=strict, quiet=quiet)
+    return encoding_of(_read_samples(depth_paths, name), near, name, strict=strict)
 
 
 def encoding_of(
@@ -178,7 +182,7 @@ def encoding_of(
         remedy = f"look at some maps and give {white} or {'=black' if name else black}"
         if strict:
             raise InputError(f"{label}: {encoding.describe()}; {remedy}")
-        if not quiet:
+        if not (quiet or encoding.is_empty):
             _log.warning("%s: weak evidence, %s; %s", label, encoding.describe(), remedy)
     return encoding
 
@@ -201,7 +205,9 @@ def _encoding(
     if code is not None:
         holes += float(np.mean([np.mean(s.pixels == code) for s in samples]))
     kind = "metric" if metric else "map"
-    return DepthEncoding(kind, side, margin, reason, low, high, holes, code)
+    encoding = DepthEncoding(kind, side, margin, reason, low, high, holes, code)
+    is_empty = all(doubt_of(sample, encoding) == CONSTANT for sample in samples)
+    return replace(encoding, is_empty=is_empty)
 
 
 def _read_samples(paths: Sequence[Path | str], name: str) -> list[DepthSample]:

@@ -39,6 +39,7 @@ class DepthEncoding:
         high: largest value that is stored.
         holes: share of pixels without a value.
         hole_code: a value that stands for "no measurement" besides those of ``kind``, or None.
+        is_empty: whether every map is constant or empty, so that colour alone is left.
     """
 
     kind: Literal["map", "metric"]
@@ -49,6 +50,7 @@ class DepthEncoding:
     high: float = 255.0
     holes: float = 0.0
     hole_code: int | None = None
+    is_empty: bool = False
 
     @property
     def is_weak(self) -> bool:
@@ -66,6 +68,8 @@ class DepthEncoding:
 
     def describe(self) -> str:
         """The decision in one line, for the screen and the record of a run."""
+        if self.is_empty:
+            return "none: every map is constant or empty, colour alone is used"
         holes = f"; {self.holes:.1%} holes, filled" if self.holes else ""
         weak = "; WEAK, check it" if self.is_weak else ""
         margin = "" if self.margin is None else f" (margin {self.margin:.2f}{weak})"

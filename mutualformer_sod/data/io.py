@@ -18,6 +18,7 @@ import numpy as np
 from mutualformer_sod.data.containers import check_whole
 from mutualformer_sod.data.masks import foreground_of_colours, foreground_of_grey
 from mutualformer_sod.data.pairing import Triplet
+from mutualformer_sod.data.refused import refuse_depth_container
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import replacing
 
@@ -76,8 +77,8 @@ def decode_rgb(path: Path | str, data: bytes, shrink: int = 1) -> np.ndarray:
 def read_depth(path: Path | str) -> np.ndarray:
     """Read a depth map as it is stored; `depth.depth_to_unit` gives the values a meaning.
 
-    A third axis of one channel, or of equal channels, is removed; so are differences between
-    channels that JPEG compression explains. A constant alpha channel is dropped.
+    A third axis of one channel, first or last, or of equal channels, is removed; so are
+    differences between channels that JPEG compression explains. Constant alpha is dropped.
 
     Args:
         path: an image file, or ``.npy`` (never unpickled).
@@ -90,6 +91,7 @@ def read_depth(path: Path | str) -> np.ndarray:
     """
     if Path(path).suffix.lower() == ".npy":
         return _as_depth(path, _load_npy(path))
+    refuse_depth_container(path)
     data = read_bytes(path)
     image = _decode(path, data, _AS_STORED)
     if image.ndim == 3:
@@ -179,7 +181,7 @@ def image_size(path: Path | str) -> tuple[int, int]:
         InputError: missing, empty, damaged or not an image.
     """
     if Path(path).suffix.lower() == ".npy":
-        return _load_npy(path).shape[:2]
+        return without_channels(_load_npy(path)).shape[:2]
     data = read_bytes(path)
     size = _checked(path, data)
     return size if size is not None else _decode(path, data, _AS_STORED).shape[:2]
@@ -261,13 +263,19 @@ def _load_npy(path: Path | str) -> np.ndarray:
     return array
 
 
+def without_channels(depth: np.ndarray) -> np.ndarray:
+    """Depth (H, W, 1), (H, W, 3) of equal channels or (1, H, W) as (H, W); all else as it is."""
+    if depth.ndim == 3 and depth.shape[2] in (1, 3) and _channel_spread(depth) == 0:
+        return depth[..., 0]
+    return depth[0] if depth.ndim == 3 and len(depth) == 1 else depth
+
+
 def _as_depth(path: Path | str, array: np.ndarray) -> np.ndarray:
     if array.dtype.kind not in "fiu":
         raise InputError(f"{path}: {array.dtype} is no depth; save numbers (float32 or uint16)")
-    if array.ndim == 3 and array.shape[2] in (1, 3) and _channel_spread(array) == 0:
-        array = array[..., 0]
+    array = without_channels(array)
     if array.ndim != 2 or array.size == 0:
-        raise InputError(f"{path}: depth must be (H, W) or (H, W, 1), not {array.shape}")
+        raise InputError(f"{path}: depth must be (H, W), (H, W, 1) or (1, H, W), not {array.shape}")
     if array.dtype.kind == "f":
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite: a hole
             array = array.astype(np.float32)

@@ -21,6 +21,17 @@ REFUSED_SUFFIXES = frozenset(
 )
 """Pictures by their names, though not read: they are named rather than passed over."""
 
+_SAVE = "numpy.save('x.npy', ARRAY)"
+DEPTH_CONTAINERS = {
+    ".mat": f"load it with scipy.io.loadmat and store the array by {_SAVE}",
+    ".npz": f"store one array of it by {_SAVE}",
+    ".exr": f"store it by {_SAVE}, or as 16-bit PNG in millimetres",
+    ".pfm": f"store it by {_SAVE}, or as 16-bit PNG in millimetres",
+    **dict.fromkeys((".h5", ".hdf5"), f"store one array of it by {_SAVE}"),
+    **dict.fromkeys((".raw", ".bin", ".dat", ".pcd", ".ply"), f"store the map by {_SAVE}"),
+}
+"""Files that may hold depth by their names and are not read, with the remedy of each."""
+
 _RAW_SUFFIXES = frozenset({".cr2", ".nef", ".arw", ".dng", ".orf", ".rw2", ".pef", ".srw", ".raf"})
 _BRANDS = {
     **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1"), _HEIC),
@@ -52,6 +63,17 @@ def refuse_by_content(path: Path | str, data: bytes) -> None:
     reason = _reason(Path(path).suffix.lower(), data)
     if reason is not None:
         raise InputError(f"{path}: {reason}")
+
+
+def refuse_depth_container(path: Path | str) -> None:
+    """Refuse a file of depth by its name.
+
+    Raises:
+        InputError: the suffix is one of `DEPTH_CONTAINERS`.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix in DEPTH_CONTAINERS:
+        raise InputError(f"{path}: depth in {suffix} is not read. Fix: {DEPTH_CONTAINERS[suffix]}")
 
 
 def _reason(suffix: str, data: bytes) -> str | None:

@@ -13,14 +13,21 @@ from tqdm import tqdm
 
 from mutualformer_sod.data.depth import SAMPLE_SIDE, DepthEncoding, encoding_of
 from mutualformer_sod.data.depth_kind import DepthSample
+from mutualformer_sod.data.depth_notes import (
+    MOSTLY_ZERO,
+    STRETCHED,
+    TWO_VALUES,
+    doubt_of,
+    same_proportions,
+)
 from mutualformer_sod.data.holes import find_holes
 from mutualformer_sod.data.io import image_size, read_depth
 from mutualformer_sod.data.photos import WHOLE_PIXELS, Photo, turn
+from mutualformer_sod.data.refused import refuse_depth_container
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.predict.jobs import Job
 
 _FEW = 5  # maps from which on their agreement says something
-_ASPECT_TOLERANCE = 0.02
 
 
 @dataclass
@@ -86,6 +93,7 @@ def read_user_depth(path: Path) -> np.ndarray:
     Raises:
         InputError: also above ``photos.WHOLE_PIXELS`` pixels.
     """
+    refuse_depth_container(path)
     if path.suffix.lower() != ".npy":
         height, width = image_size(path)
         if height * width > WHOLE_PIXELS:
@@ -115,15 +123,14 @@ def fit_depth(
         return None, ["empty depth: colour alone"]
     if valid.min() == valid.max():
         return None, ["depth of one value: colour alone"]
-    notes = []
+    doubt = doubt_of(DepthSample.of(depth, SAMPLE_SIDE), encoding)
+    notes = [f"depth: {doubt}"] if doubt in (TWO_VALUES, MOSTLY_ZERO) else []
     if photo.orientation != 1 and not _fits_turned_only(depth, photo):
         depth = turn(depth, photo.orientation)
         notes.append("depth turned with its picture")
     height, width = depth.shape
-    native_height, native_width = photo.native_size
-    aspect = (width * native_height) / (height * native_width)
-    if abs(aspect - 1) > _ASPECT_TOLERANCE and (height, width) != size:
-        notes.append("depth of other proportions: STRETCHED, check that it shows the same view")
+    if not same_proportions(depth.shape, photo.native_size) and (height, width) != size:
+        notes.append(f"depth: {STRETCHED}")
     if depth.shape != photo.native_size:
         notes.append(f"depth {width} x {height} resized")
     if depth.shape != tuple(size):

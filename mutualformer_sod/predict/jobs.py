@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mutualformer_sod.data.pairing import DEPTH_SUFFIXES, bare_stem
 from mutualformer_sod.data.photos import PHOTO_SUFFIXES
-from mutualformer_sod.data.refused import REFUSED_SUFFIXES
+from mutualformer_sod.data.refused import DEPTH_CONTAINERS, REFUSED_SUFFIXES
 from mutualformer_sod.errors import InputError
 
 _NAMED = 5  # files that a message names before it only counts
@@ -42,7 +42,8 @@ def find_jobs(rgb: Sequence[Path], depth: Path | None) -> tuple[list[Job], list[
         The jobs, sorted by stem, and remarks for the user.
 
     Raises:
-        InputError: no such file or folder, no picture, two files of one stem.
+        InputError: no such file or folder, no picture, a folder that holds depth of no picture,
+            two files of one stem.
     """
     remarks: list[str] = []
     pictures = []
@@ -81,13 +82,37 @@ def _depths_for(
     if any(folder.is_dir() and folder.samefile(depth) for folder in rgb):
         raise InputError(f"--depth {depth}: is the folder of the pictures; put depth into its own")
     files, others = _sorted_out(depth, DEPTH_SUFFIXES)
+    found = _paired(pictures, files)
+    containers = [path for path in others if path.suffix.lower() in DEPTH_CONTAINERS]
+    unread = _paired({stem: pictures[stem] for stem in pictures.keys() - found}, containers)
+    if not found:
+        _refuse_folder(depth, files, containers)
+    others = [path for path in others if path not in unread.values()]
     if others:
         remarks.append(f"{depth}: {_listed(others)} passed over: no depth map by its name")
-    found = _paired(pictures, files)
     spare = sorted(set(files) - set(found.values()))
     if spare:
         remarks.append(f"{depth}: {_listed(spare)}: depth without a picture of that name")
-    return found
+    return found | unread  # the latter fail when they are read, each with its remedy
+
+
+def _refuse_folder(depth: Path, files: list[Path], containers: list[Path]) -> None:
+    """A folder that holds depth of no picture must not pass for no depth.
+
+    Raises:
+        InputError: always, with what the folder holds instead.
+    """
+    if files:
+        raise InputError(
+            f"--depth {depth}: no file belongs to a picture: {_listed(files)}. Fix: name depth maps"
+            " as their pictures (x.jpg, x.png)"
+        )
+    if containers:
+        remedy = DEPTH_CONTAINERS[containers[0].suffix.lower()]
+        raise InputError(
+            f"--depth {depth}: no depth map that is read: {_listed(containers)}. Fix: {remedy}"
+        )
+    raise InputError(f"--depth {depth}: no depth map in there. Fix: give another folder")
 
 
 def _paired(pictures: dict[str, Path], files: list[Path]) -> dict[str, Path]:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from mutualformer_sod.data.depth import SAMPLE_SIDE, DepthEncoding, encoding_of
 from mutualformer_sod.data.depth_kind import DepthSample
+from mutualformer_sod.data.depth_notes import same_proportions
 from mutualformer_sod.data.io import quiet_decoder
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.predict.pictures import overlay
@@ -24,9 +25,10 @@ if TYPE_CHECKING:  # torch takes seconds, and what is wrong with a video is told
 
 _SAMPLED = 16  # frames of the depth video that tell which side is near
 _SAMPLED_EVERY = 8
+_CHROMA_NOISE = 16  # grey levels between the channels; coding a grey video leaves 3
+_COLOURED = 0.05  # share of such pixels; 15 % in the palest of 29 photographs
 _USUAL_RATE = 25.0  # frames/s of a file that does not say
 _RATE_TOLERANCE = 0.01
-_ASPECT_TOLERANCE = 0.02
 
 
 def check_videos(
@@ -66,7 +68,7 @@ def check_videos(
     with _opened(depth_video, "--depth-video") as capture:
         depth_width, depth_height, depth_rate = _measures(capture)
     remarks = []
-    if abs((depth_width * height) / (width * depth_height) - 1) > _ASPECT_TOLERANCE:
+    if not same_proportions((depth_height, depth_width), (height, width)):
         remarks.append(
             f"--depth-video {depth_video}: {depth_width} x {depth_height} is of other proportions "
             f"than {width} x {height}: STRETCHED, check that it shows the same view"
@@ -237,14 +239,20 @@ def _depth_frame(bgr: np.ndarray | None, size: tuple[int, int]) -> np.ndarray | 
 
 
 def _encoding_of_video(path: Path, near: str) -> DepthEncoding:
-    samples = []
+    samples, coloured = [], []
     with _opened(path, "--depth-video") as capture:
         for number, frame in enumerate(_frames(capture)):
             if number % _SAMPLED_EVERY == 0:
+                coloured.append(np.mean(np.ptp(frame, axis=2) > _CHROMA_NOISE))
                 samples.append(DepthSample.of(_depth_frame(frame, frame.shape[:2]), SAMPLE_SIDE))
             if len(samples) == _SAMPLED:
                 break
     if not samples:
         raise InputError(f"{path}: no frame could be read; replace the file")
+    if np.mean(coloured) > _COLOURED:
+        raise InputError(
+            f"--depth-video {path}: its frames are in colour ({np.mean(coloured):.0%} of the"
+            " pixels), depth is grey. Fix: give the depth video, as 8-bit grey"
+        )
     strict = near == "strict"
     return encoding_of(samples, "auto" if strict else near, strict=strict)

@@ -90,3 +90,87 @@ def test_video_strict_stops_at_weak_evidence(tmp_path):
     options = ["--video", tmp_path / "rgb.avi", "--depth-video", tmp_path / "depth.avi"]
     done = run_tool("predict", *options, "--near", "strict", "--output", tmp_path / "o")
     assert "WEAK" in error_line(done)
+
+
+# Depth that can be read and says nothing
+
+
+def spoil(path, kind):
+    """Make a depth map what its name says."""
+    depth = read(path)
+    spoilt = {
+        "constant": np.full_like(depth, 90),
+        "empty": np.zeros_like(depth),
+        "two values": np.where(depth > np.median(depth), 255, 0).astype(np.uint8),
+        "0 in more than half": np.where(depth > np.percentile(depth, 70), depth, 0),
+        "other proportions": depth[: len(depth) // 2],
+    }[kind]
+    assert cv2.imwrite(str(path), spoilt)
+
+
+KINDS = ("constant", "empty", "two values", "0 in more than half", "other proportions")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_test_names_doubtful_depth(data, tmp_path, caplog, kind):
+    path = sorted((data / "depth").iterdir())[2]
+    spoil(path, kind)
+    done = run_test(data, tmp_path / "o", "--limit", 1)
+    assert done.status == 0, done.error
+    assert f"SAMPLES: depth: 1 of {IMAGES} maps: " in caplog.text
+    assert kind in caplog.text
+    assert str(path) in caplog.text
+
+
+@pytest.mark.parametrize("value", [0, np.nan])
+def test_a_set_without_usable_depth_is_told(data, tmp_path, caplog, value):
+    for path in (data / "depth").iterdir():
+        np.save(path.with_suffix(".npy"), np.full(read(path).shape, value, np.float32))
+        path.unlink()
+    done = run_test(data, tmp_path / "o", "--limit", 1)
+    assert done.status == 0, done.error
+    assert "SAMPLES: depth none: every map is constant or empty" in done.output
+    assert f"{IMAGES} of {IMAGES} maps: constant or empty" in caplog.text
+    assert "filled" not in done.output
+
+
+def test_train_names_depth_that_is_not_a_number(data, tmp_path, caplog):
+    for path in (data / "depth").iterdir():
+        np.save(path.with_suffix(".npy"), np.full(read(path).shape, np.nan, np.float32))
+        path.unlink()
+    done = train_small(tmp_path / "run", data.parent, "--epochs", 1)
+    assert done.status == 0, done.error
+    assert f"{IMAGES} of {IMAGES} maps: constant or empty" in caplog.text
+
+
+@pytest.mark.parametrize("suffix", [".mat", ".npz", ".exr", ".pfm", ".h5"])
+def test_predict_stops_where_no_depth_file_is_read(data, tmp_path, suffix):
+    for path in (data / "depth").iterdir():
+        path.rename(path.with_suffix(suffix))
+    options = ["--rgb", data / "RGB", "--depth", data / "depth", "--output", tmp_path / "o"]
+    line = error_line(run_tool("predict", *options))
+    assert f"--depth {data / 'depth'}: no depth map that is read" in line
+    assert not (tmp_path / "o").exists()
+
+
+def test_predict_fails_a_picture_whose_depth_is_not_read(data, tmp_path):
+    path = sorted((data / "depth").iterdir())[0]
+    path.rename(path.with_suffix(".mat"))
+    options = ["--rgb", data / "RGB", "--depth", data / "depth", "--output", tmp_path / "o"]
+    done = run_tool("predict", *options)
+    assert done.status == 1
+    assert f"failed: {path.with_suffix('.mat')}: depth in .mat is not read. Fix: " in done.error
+
+
+def test_a_colour_video_is_no_depth_video(tmp_path):
+    rgb = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
+    frame = cv2.resize(rgb, (64, 48), interpolation=cv2.INTER_CUBIC)
+    codec = cv2.VideoWriter_fourcc(*"mp4v")
+    video = cv2.VideoWriter(str(tmp_path / "v.mp4"), codec, 12, (64, 48))
+    for _ in range(3):
+        video.write(frame)
+    video.release()
+    options = ["--video", tmp_path / "v.mp4", "--depth-video", tmp_path / "v.mp4"]
+    line = error_line(run_tool("predict", *options, "--output", tmp_path / "o"))
+    assert "--depth-video" in line
+    assert "in colour" in line

@@ -202,6 +202,26 @@ def test_constant_maps_and_mixed_types_are_named(tmp_path):
     assert check.sets[0].depth.types == {"uint8": 5, "uint16": 1}
 
 
+def test_depth_that_says_nothing_in_its_unit_is_named(tmp_path):
+    make_set(tmp_path / "mine", depth=lambda seed: 3000 - 10 * floor(seed).astype(np.uint16))
+    one_value = np.full((HEIGHT, WIDTH), 700, np.uint16)
+    one_value[:9] = 0
+    save(tmp_path / "mine" / "depth" / "0.png", one_value)
+    assert the(check_data([tmp_path]), "constant depth").files[0].endswith("0.png")
+
+
+def test_depth_of_two_values_and_of_zeros_is_noted(tmp_path):
+    make_set(tmp_path / "mine", range(6))
+    save(tmp_path / "mine" / "depth" / "0.png", mask())
+    depth = floor(1)
+    depth[: HEIGHT * 2 // 3] = 0
+    save(tmp_path / "mine" / "depth" / "1.png", depth)
+    check = check_data([tmp_path])
+    assert kinds(check) == []
+    assert the(check, "two values").files[0].endswith("0.png")
+    assert the(check, "zeros").files[0].endswith("1.png")
+
+
 def test_metric_depth_is_told_with_its_range_and_holes(tmp_path):
     def millimetres(seed):
         depth = 3000 - 10 * floor(seed).astype(np.uint16)

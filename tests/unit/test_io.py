@@ -231,6 +231,20 @@ def test_npy_that_is_no_depth_is_refused(tmp_path, array, message):
         read_depth(tmp_path / "a.npy")
 
 
+def test_npy_of_one_leading_channel_is_read(tmp_path):
+    depth = np.arange(12, dtype=np.float32).reshape(1, 3, 4)
+    np.save(tmp_path / "a.npy", depth)
+    assert np.array_equal(read_depth(tmp_path / "a.npy"), depth[0])
+    assert image_size(tmp_path / "a.npy") == (3, 4)
+
+
+@pytest.mark.parametrize("suffix", [".mat", ".npz", ".exr", ".pfm", ".H5"])
+def test_containers_of_depth_are_refused_with_the_way_out(tmp_path, suffix):
+    (tmp_path / f"a{suffix}").write_bytes(b"x")
+    with pytest.raises(InputError, match=rf"a{suffix}: depth in .* Fix: .*numpy\.save"):
+        read_depth(tmp_path / f"a{suffix}")
+
+
 def test_damaged_npy_is_refused(tmp_path):
     path = tmp_path / "a.npy"
     np.save(path, np.zeros((9, 9)))

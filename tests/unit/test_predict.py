@@ -63,6 +63,14 @@ class TestJobs:
         rgb, depth = touch(tmp_path / "rgb", "a.png"), touch(tmp_path / "d", "a.png", "b.png")
         assert "b.png: depth without a picture" in find_jobs([rgb], depth)[1][0]
 
+    def test_a_picture_whose_depth_is_in_a_container_gets_it_to_fail(self, tmp_path):
+        rgb = touch(tmp_path / "rgb", "a.png", "b.png")
+        depth = touch(tmp_path / "d", "a.png", "a.mat", "b.mat")
+        jobs, remarks = find_jobs([rgb], depth)
+        assert [job.depth.name for job in jobs] == ["a.png", "b.mat"]
+        assert "a.mat passed over" in remarks[0]
+        assert list(plan_depths(jobs[1:], "auto").failed) == [depth / "b.mat"]
+
     @pytest.mark.parametrize(
         ("rgb", "depth", "words"),
         [
@@ -74,6 +82,10 @@ class TestJobs:
             (["one"], "one", "is the folder of the pictures"),
             (["one", "z.png"], "z.npy", "one file for several pictures"),
             (["one"], "double", "both belong to a"),
+            (["one"], "bare", "no depth map in there"),
+            (["one"], "other", r"no file belongs to a picture: z\.png"),
+            (["one"], "matlab", r"no depth map that is read: a\.mat\. Fix: .*numpy\.save"),
+            (["one"], "unpaired", r"no depth map that is read: 7\.npz"),
         ],
     )
     def test_mistakes_are_told(self, tmp_path, rgb, depth, words):
@@ -84,6 +96,10 @@ class TestJobs:
             ("more", ["a.png"]),
             ("two", ["a.png", "a.jpg"]),
             ("double", ["a.png", "a.npy"]),
+            ("bare", ["notes.txt"]),
+            ("other", ["z.png"]),
+            ("matlab", ["a.mat"]),
+            ("unpaired", ["7.npz"]),
         ):
             touch(tmp_path / folder, *names)
         with pytest.raises(InputError, match=words):
@@ -115,6 +131,18 @@ class TestDepths:
         depth, notes = fit_depth(raw, MAP, self.photo((4, 4)), (4, 4))
         assert np.array_equal(depth, raw.repeat(2, axis=0).repeat(2, axis=1))
         assert notes == ["depth 2 x 2 resized"]
+
+    @pytest.mark.parametrize(
+        ("raw", "word"),
+        [
+            (np.eye(4, 6, dtype=np.uint8) * 255, "two values"),
+            (np.maximum(np.arange(24).reshape(4, 6) - 14, 0), "half of"),
+        ],
+    )
+    def test_depth_that_looks_like_a_mask_or_holes_is_told(self, raw, word):
+        depth, notes = fit_depth(raw.astype(np.uint8), MAP, self.photo((4, 6)), (4, 6))
+        assert depth is not None
+        assert word in notes[0]
 
     def test_depth_of_other_proportions_is_told(self):
         raw = np.arange(12, dtype=np.uint8).reshape(3, 4)
@@ -266,6 +294,12 @@ class TestPredictor:
     def test_depth_that_says_nothing_is_none(self, predictor, scene, depth):
         got = predictor.predict(scene[0], depth(scene[1].shape), near="auto")
         assert np.array_equal(got, predictor.predict(scene[0]))
+
+    @pytest.mark.parametrize("axis", [0, 2])
+    def test_depth_of_one_channel_is_taken(self, predictor, scene, axis):
+        rgb, depth = scene
+        got = predictor.predict(rgb, np.expand_dims(depth, axis), near="white")
+        assert np.array_equal(got, predictor.predict(rgb, depth, near="white"))
 
     def test_views_are_taken(self, predictor, scene):
         rgb, depth = scene
