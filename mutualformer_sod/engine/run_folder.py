@@ -55,7 +55,8 @@ def find_run(output: Path, options: dict[str, Any], resume: str | None) -> dict[
 
     Args:
         output: the folder of the run.
-        options: ``run_options`` of this start.
+        options: ``run_options`` of this start; ``extended_from`` is added where a finished run
+            goes on, or went on before, to more epochs: the numbers that it had.
         resume: None, "last", or "previous" for the checkpoint before the last.
 
     Raises:
@@ -72,12 +73,21 @@ def find_run(output: Path, options: dict[str, Any], resume: str | None) -> dict[
         raise InputError(
             f"{output}: holds a run: add --resume to go on with it, or give another --output"
         )
-    differing = _differing(config_file, options)
+    before = _read_config(config_file)
+    state, ended = None, before["extended_from"]
+    epochs, more = before["train"].get("epochs"), options["train"]["epochs"]
+    if isinstance(epochs, int) and more > epochs:
+        state = _load_newest(output, resume)
+        if state is not None and state["epoch"] >= epochs:
+            before["train"]["epochs"], ended = more, [*ended, epochs]
+    if ended:
+        options["extended_from"] = ended
+    differing = _differing(before, options)
     if differing:
         raise InputError(
             f"{output}: --resume needs the options the run was started with: {'; '.join(differing)}"
         )
-    return _load_newest(output, resume)
+    return state or _load_newest(output, resume)
 
 
 def _load_newest(output: Path, resume: str) -> dict[str, Any] | None:
@@ -99,20 +109,33 @@ def _load_newest(output: Path, resume: str) -> dict[str, Any] | None:
         raise InputError(f"{error}; {remedy}") from error
 
 
-def _differing(config_file: Path, options: dict[str, Any]) -> list[str]:
+def _read_config(config_file: Path) -> dict[str, Any]:
+    """``run_options`` of an earlier start."""
     try:
         found = json.loads(config_file.read_text(encoding="utf-8"))
-        train, before = dict(found["train"]), dict(found["model_overrides"])
-        images = int(found["images_per_update"])
+        return {
+            "train": dict(found["train"]),
+            "model_overrides": dict(found["model_overrides"]),
+            "images_per_update": int(found["images_per_update"]),
+            "extended_from": list(found.get("extended_from", [])),
+        }
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{config_file}: not the configuration of a run: restore it, or give another --output"
         ) from error
+
+
+def _differing(found: dict[str, Any], options: dict[str, Any]) -> list[str]:
+    train, before, images = (
+        found[name] for name in ("train", "model_overrides", "images_per_update")
+    )
     differing = [
         f"{name} was {train.get(name)!r} and is now {value!r}"
         for name, value in options["train"].items()
         if name not in MAY_DIFFER and _effect(name, train.get(name)) != _effect(name, value)
     ]
+    if train.get("epochs") != options["train"]["epochs"]:
+        differing.append("only a finished run that has its checkpoints takes more epochs")
     if before != options["model_overrides"]:
         differing.append(f"model options were {before} and are now {options['model_overrides']}")
     if images != options["images_per_update"]:
@@ -135,7 +158,8 @@ def open_run(
     """Hold the folder for this process, and bring it to where the run goes on.
 
     Writes config.json, adds this start to starts.json, cuts the log to the checkpoint's lines and
-    removes checkpoints from beyond it: those damaged, or of updates that will be done again.
+    removes checkpoints from beyond it: those damaged, or of updates that will be done again. The
+    weights of a finished run that goes on are kept as weights-N-epochs.safetensors.
 
     Raises:
         InputError: another process trains in this folder.
@@ -160,6 +184,7 @@ def _bring_back(
     if state is not None:
         log_lines = state["log_lines"]
         drop_later_checkpoints(output / CHECKPOINTS, state["number"], state["best"]["epoch"])
+        _keep_weights(output, options, state)
     write_json(output / CONFIG_FILE, options)
     starts_file = output / STARTS_FILE
     try:
@@ -172,6 +197,14 @@ def _bring_back(
         lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
         with replacing(log) as temporary:
             temporary.write_text("".join(lines[:log_lines]), encoding="utf-8")
+
+
+def _keep_weights(output: Path, options: dict[str, Any], state: dict[str, Any]) -> None:
+    """Give the weights of a finished run that goes on to more epochs a name of their own."""
+    ended = options.get("extended_from", [None])[-1]
+    weights, kept = output / WEIGHTS_FILE, output / f"weights-{ended}-epochs.safetensors"
+    if state["epoch"] == ended and weights.exists() and not kept.exists():
+        weights.replace(kept)
 
 
 def add_to_log(output: Path, record: dict[str, Any]) -> None:

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from mutualformer_sod.config import make_config
 from mutualformer_sod.data.loader import open_stream
+from mutualformer_sod.engine.announce import describe_batch, describe_epoch, describe_extension
 from mutualformer_sod.engine.checkpoint import load_checkpoint
 from mutualformer_sod.engine.distributed import (
     gather,
@@ -101,7 +101,8 @@ def _train(
     state = find_run(output, options, resume)
     if state and state["epoch"] >= config.epochs and (output / WEIGHTS_FILE).exists():
         if os.environ.get("RANK", "0") == "0":
-            print(f"{output}: this run is finished ({config.epochs} epochs): nothing to do")
+            done = f"this run is finished ({config.epochs} epochs)"
+            print(f"{output}: {done}: nothing to do; a larger --epochs trains on")
         return output
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -133,18 +134,20 @@ def _train(
             with replacing(output / VAL_FILE) as temporary:
                 temporary.write_text("\n".join(data.val.names) + "\n", encoding="utf-8")
         print(data.describe())
-        print(_describe_batch(run))
+        print(describe_batch(run))
         if taken:
             print(taken)
         if state is not None:
             print(f"resuming in epoch {run.epoch + 1} of {config.epochs}, update {run.step}")
+            if "extended_from" in options:
+                print(describe_extension(config, options["extended_from"][-1]))
     with StopRequest() as stop:
         loop = _Loop(run, data, output, options, stop)
         while run.epoch < config.epochs:
             loop.train_epoch()
             loop.finish_epoch()
     if is_main():
-        _write_weights(output, data, run)
+        _write_weights(output, data, run, options)
     return output
 
 
@@ -250,7 +253,7 @@ class _Loop:
         run.log_lines += 1
         self.save(score if score < run.best["score"] else None)
         if is_main():
-            print(_describe_epoch(record, config.epochs), flush=True)
+            print(describe_epoch(record, config.epochs), flush=True)
 
     def save(self, new_best: float | None = None) -> None:
         self.run.save(self.output, self.options, new_best)
@@ -272,13 +275,14 @@ def _peak_memory_mb(device: torch.device) -> int | None:
     return None if peak is None else round(peak / 2**20)
 
 
-def _write_weights(output: Path, data: TrainingData, run: Run) -> None:
+def _write_weights(output: Path, data: TrainingData, run: Run, options: dict[str, Any]) -> None:
     """Write the chosen epoch's weights: the best on the validation images, else the last."""
     config = run.config
     best = load_checkpoint(output / CHECKPOINTS / run.best["file"])
     load_unique_state(run.model, best["model"])
     protocol = data.protocol(config) | {"epoch": best["epoch"], "epochs": config.epochs}
     protocol |= {"code": describe_code(), "images_per_update": run.global_batch}
+    protocol |= {k: v for k, v in options.items() if k == "extended_from"}
     dtype = getattr(torch, config.weights_dtype)
     sha256 = save_weights(run.model, output / WEIGHTS_FILE, protocol, dtype)
     parameters = sum(parameter.numel() for parameter in run.model.parameters())
@@ -294,26 +298,3 @@ def _write_weights(output: Path, data: TrainingData, run: Run) -> None:
         f"{speed:.1f} images/s{memory}\n"
         f"weights: {output / WEIGHTS_FILE} (sha256 {sha256[:12]})"
     )
-
-
-def _describe_batch(run: Run) -> str:
-    processes = world_size()
-    rounds = math.ceil(run.global_batch / (run.config.batch_size * processes))
-    images = math.ceil(run.global_batch / (rounds * processes))
-    times = f", {rounds} times" if rounds > 1 else ""
-    batch_norm = any(
-        isinstance(module, nn.modules.batchnorm._BatchNorm) for module in run.model.modules()
-    )
-    if batch_norm and (rounds > 1 or (processes > 1 and run.device.type == "cpu")):
-        times += " (BatchNorm sees those alone: not the same as the whole update at once)"
-    return (
-        f"an update sees {run.global_batch} images: {processes} process(es), at most {images} at a "
-        f"time each{times}; {run.device}, amp {run.amp}"
-    )
-
-
-def _describe_epoch(record: dict[str, Any], epochs: int) -> str:
-    line = f"epoch {record['epoch']}/{epochs}  loss {record['train']['total']:.4f}"
-    if "val" in record:
-        line += f"  val loss {record['val']['loss']:.4f}  val MAE {record['val']['mae']:.4f}"
-    return line + f"  {record['images_per_second']:.1f} images/s"
