@@ -1,5 +1,11 @@
 """The one exception type for what a user can get wrong."""
 
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
 
 class InputError(ValueError):
     """A user's file, folder or flag is not usable; the message names it and the remedy.
@@ -13,6 +19,28 @@ class InputError(ValueError):
         if "Traceback (most recent call last)" in message:
             message = message.rstrip().rpartition("InputError: ")[2]
         super().__init__(message)
+
+
+def together(read: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
+    """Call a function on every item, so that all mistakes are reported at once.
+
+    Raises:
+        InputError: of one item or several; the message holds the messages of all.
+    """
+    results, problems = [], []
+    for item in items:
+        try:
+            results.append(read(item))
+        except InputError as error:
+            problems.append(str(error))
+    refuse_all(problems)
+    return results
+
+
+def refuse_all(problems: Sequence[str]) -> None:
+    """Raise one InputError that holds all of the problems; nothing where there are none."""
+    if problems:
+        raise InputError(" | ".join(problems))
 
 
 class Stopped(BaseException):

@@ -201,6 +201,8 @@ def _list_findings(label: str, matches: Matches, findings: list[Finding]) -> Non
         ):
             names = getattr(matches, found).get(role, ())
             findings += about("problem", kind, label, text, remedy, names)
+        text = f"hidden {title} files, which are no part of the set"
+        findings += about("note", "hidden", label, text, "", matches.hidden.get(role, ()))
     for what, names in matches.unpaired():
         findings += about(
             *("problem", "unpaired", label, what),

@@ -17,7 +17,7 @@ from mutualformer_sod.data.benchmarks import (
 )
 from mutualformer_sod.data.folders import Candidate, search
 from mutualformer_sod.data.pairing import IMAGE_SUFFIXES, Triplet, pair_by_stem
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, refuse_all, together
 
 __all__ = [
     "TRAINING_PROTOCOLS",
@@ -102,9 +102,10 @@ def discover_sets(
         if not chosen:
             raise InputError(_nothing_found(roots, candidates, split))
     else:
-        chosen = list(dict.fromkeys(_choose(name, candidates, split, roots) for name in names))
+        named = together(lambda name: _choose(name, candidates, split, roots), names)
+        chosen = list(dict.fromkeys(named))
     _refuse_shared_names(chosen)
-    return [_load(candidate, split, need_rgb, need_gt) for candidate in chosen]
+    return together(lambda candidate: _load(candidate, split, need_rgb, need_gt), chosen)
 
 
 def discover_protocol(roots: Sequence[Path | str], protocol: str) -> list[SodSet]:
@@ -138,13 +139,16 @@ def discover_protocol(roots: Sequence[Path | str], protocol: str) -> list[SodSet
                 f" {_listed(c.name for c in candidates)}"
             )
         named = {part: c for part, c in named.items() if c is not None} | {"": rest}
-    sets = {part: _load(candidate, "train", True, True) for part, candidate in named.items()}
-    for part, found in sets.items():
-        if part and len(found.triplets) != parts[part]:
-            raise InputError(
-                f"{found.root}: holds {len(found.triplets)} images, protocol {protocol} takes"
-                f" {parts[part]} of {part}; name the sets with --train-sets to train on these"
-            )
+    loaded = together(lambda candidate: _load(candidate, "train", True, True), named.values())
+    sets = dict(zip(named, loaded, strict=True))
+    refuse_all(
+        [
+            f"{found.root}: holds {len(found.triplets)} images, protocol {protocol} takes"
+            f" {parts[part]} of {part}; name the sets with --train-sets to train on these"
+            for part, found in sets.items()
+            if part and len(found.triplets) != parts[part]
+        ]
+    )
     return list(sets.values())
 
 
@@ -256,14 +260,17 @@ def _choose(
 
 
 def _refuse_shared_names(candidates: Sequence[Candidate]) -> None:
-    by_name: dict[str, Candidate] = {}
+    by_name: dict[str, list[Candidate]] = {}
     for candidate in candidates:
-        other = by_name.setdefault(candidate.name, candidate)
-        if other is not candidate:
-            raise InputError(
-                f"{candidate.name} is found twice: {other.folder} and {candidate.folder};"
-                " leave one of them out of --data"
-            )
+        by_name.setdefault(candidate.name, []).append(candidate)
+    refuse_all(
+        [
+            f"{name} is found {len(own)} times: {_listed(candidate.folder for candidate in own)};"
+            " leave all but one out of --data"
+            for name, own in by_name.items()
+            if len(own) > 1
+        ]
+    )
 
 
 def _nothing_found(

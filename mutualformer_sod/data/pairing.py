@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import refuse_all
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
 DEPTH_SUFFIXES = IMAGE_SUFFIXES | {".npy"}
@@ -51,6 +51,7 @@ class Matches:
         files: by role, then by stem; the first where several have one stem.
         broken: by role: named as images, but broken links or folders.
         odd: by role: of a type that is not read.
+        hidden: by role: images that are left out because their names start with a dot.
         doubles: by role: pairs "kept / other" of one stem.
     """
 
@@ -58,6 +59,7 @@ class Matches:
     files: dict[str, dict[str, Path]]
     broken: dict[str, list[str]]
     odd: dict[str, list[str]]
+    hidden: dict[str, list[str]]
     doubles: dict[str, list[str]]
 
     def unpaired(self) -> list[tuple[str, list[str]]]:
@@ -98,8 +100,9 @@ def match_by_stem(
     return Matches(
         base_role,
         {role: own for role, (own, _) in found.items()},
-        {role: broken for role, (_, broken, _) in listed.items()},
-        {role: odd for role, (_, _, odd) in listed.items()},
+        {role: broken for role, (_, broken, _, _) in listed.items()},
+        {role: odd for role, (_, _, odd, _) in listed.items()},
+        {role: hidden for role, (_, _, _, hidden) in listed.items()},
         {role: twice for role, (_, twice) in found.items()},
     )
 
@@ -125,16 +128,17 @@ def pair_by_stem(
         InputError: no image, two files for one stem, files without partner, types not read.
     """
     matches = match_by_stem(rgb, depth, gt)
-    _refuse_files(matches, {"rgb": rgb, "depth": depth, "gt": gt})
-    if not any(matches.files.values()):
-        raise InputError(f"{folder}: the set's folders hold no image; fill or remove them")
+    problems = _wrong_files(matches, {"rgb": rgb, "depth": depth, "gt": gt})
     unpaired = matches.unpaired()
     if unpaired:
         listed = "; ".join(f"{what}: {_named(names)}" for what, names in unpaired)
-        raise InputError(
+        problems.append(
             f"{folder}: files without partner of the same name; {listed};"
             " add the missing files or move the others away"
         )
+    if not problems and not any(matches.files.values()):
+        problems.append(f"{folder}: the set's folders hold no image; fill or remove them")
+    refuse_all(problems)
     return matches.triplets()
 
 
@@ -143,41 +147,45 @@ def bare_stem(stem: str) -> str:
     return _ENDING.sub("", stem)
 
 
-def _refuse_files(matches: Matches, folders: Mapping[str, Path | None]) -> None:
+def _wrong_files(matches: Matches, folders: Mapping[str, Path | None]) -> list[str]:
+    problems = []
     for role in matches.files:
         if matches.broken[role]:
-            raise InputError(
+            problems.append(
                 f"{folders[role]}: {_named(matches.broken[role])}: named as images, but broken"
                 " links or folders; replace them by the images, or remove them"
             )
         if matches.odd[role]:
             read = ", ".join(sorted(suffix[1:] for suffix in _suffixes(role)))
-            raise InputError(
+            problems.append(
                 f"{folders[role]}: {_named(matches.odd[role])}: file types not read as"
                 f" {ROLE_LABELS[role]}; convert them ({read}) or move them away"
             )
-    for role, doubles in matches.doubles.items():
-        if doubles:
-            raise InputError(
-                f"{folders[role]}: two files for one image: {_named(doubles)}; keep one of each"
+        if matches.doubles[role]:
+            problems.append(
+                f"{folders[role]}: two files for one image: {_named(matches.doubles[role])};"
+                " keep one of each"
             )
+    return problems
 
 
 def _suffixes(role: str) -> frozenset[str]:
     return DEPTH_SUFFIXES if role == "depth" else IMAGE_SUFFIXES
 
 
-def _list_files(role: str, folder: Path) -> tuple[list[Path], list[str], list[str]]:
-    """A folder's image files, broken and odd ones; notes and hidden files are no part of a set."""
+def _list_files(role: str, folder: Path) -> tuple[list[Path], list[str], list[str], list[str]]:
+    """A folder's images, broken, odd and hidden ones; notes and hidden files belong to no set."""
     suffixes = _suffixes(role)
     with os.scandir(folder) as entries:
-        shown = {e.name: Path(e).is_file() for e in entries if not e.name.startswith(".")}
+        everything = {e.name: Path(e).is_file() for e in entries}
+    shown = {name: is_file for name, is_file in everything.items() if not name.startswith(".")}
+    hidden = sorted(n for n in everything.keys() - shown if Path(n).suffix.lower() in suffixes)
     names = sorted(name for name, is_file in shown.items() if is_file)
     no_files = sorted(shown.keys() - names)
     broken = [name for name in no_files if Path(name).suffix.lower() in suffixes]
     paths = [Path(folder, name) for name in names]
     odd = [p.name for p in paths if p.suffix.lower() not in suffixes | _NOTES]
-    return [p for p in paths if p.suffix.lower() in suffixes], broken, odd
+    return [p for p in paths if p.suffix.lower() in suffixes], broken, odd, hidden
 
 
 def _without_endings(stems: Mapping[str, Path]) -> dict[str, str]:

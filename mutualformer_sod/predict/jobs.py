@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mutualformer_sod.data.pairing import DEPTH_SUFFIXES, bare_stem
 from mutualformer_sod.data.photos import PHOTO_SUFFIXES
 from mutualformer_sod.data.refused import DEPTH_CONTAINERS, REFUSED_SUFFIXES
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, refuse_all
 
 _NAMED = 5  # files that a message names before it only counts
+_PAIRS = 100  # likewise pairs of files, each of which wants an action
 
 
 @dataclass(frozen=True)
@@ -43,25 +44,32 @@ def find_jobs(rgb: Sequence[Path], depth: Path | None) -> tuple[list[Job], list[
 
     Raises:
         InputError: no such file or folder, no picture, a folder that holds depth of no picture,
-            two files of one stem.
+            files of one stem: all of them at once.
     """
+    missing = [path for path in rgb if not path.exists()]
+    problems = [f"--rgb {path}: no such file or folder" for path in missing]
     remarks: list[str] = []
-    pictures = []
-    for path in rgb:
-        pictures += _pictures_of(path, remarks)
-    by_stem = _by_stem(pictures, "--rgb", "two pictures would get one name")
-    if not by_stem:
-        raise InputError(f"--rgb {_listed(rgb)}: no picture in there; give a picture or a folder")
-    depths = _depths_for(by_stem, list(rgb), depth, remarks)
-    return [Job(stem, by_stem[stem], depths.get(stem)) for stem in sorted(by_stem)], remarks
+    pictures = [picture for path in rgb if path.exists() for picture in _pictures_of(path, remarks)]
+    by_stem: dict[str, list[Path]] = defaultdict(list)
+    for picture in pictures:
+        by_stem[picture.stem].append(picture)
+    problems += _doubles("--rgb: pictures that would get one name", by_stem)
+    if not problems and not by_stem:
+        problems = [f"--rgb {_listed(rgb)}: no picture in there; give a picture or a folder"]
+    chosen = {stem: found[0] for stem, found in by_stem.items()}
+    depths: dict[str, Path] = {}
+    try:
+        depths = _depths_for(chosen, list(rgb), depth, remarks) if chosen else {}
+    except InputError as error:
+        problems.append(str(error))
+    refuse_all(problems)
+    return [Job(stem, chosen[stem], depths.get(stem)) for stem in sorted(chosen)], remarks
 
 
 def _pictures_of(path: Path, remarks: list[str]) -> list[Path]:
     if not path.is_dir():
-        if not path.exists():
-            raise InputError(f"--rgb {path}: no such file or folder")
         return [path]
-    pictures, others = _sorted_out(path, PHOTO_SUFFIXES | REFUSED_SUFFIXES)
+    pictures, others = _sorted_out(path, PHOTO_SUFFIXES | REFUSED_SUFFIXES, remarks)
     if others:
         remarks.append(f"{path}: {_listed(others)} passed over: no picture by its name")
     return pictures
@@ -81,7 +89,7 @@ def _depths_for(
         return dict.fromkeys(pictures, depth)
     if any(folder.is_dir() and folder.samefile(depth) for folder in rgb):
         raise InputError(f"--depth {depth}: is the folder of the pictures; put depth into its own")
-    files, others = _sorted_out(depth, DEPTH_SUFFIXES)
+    files, others = _sorted_out(depth, DEPTH_SUFFIXES, remarks)
     found = _paired(pictures, files)
     containers = [path for path in others if path.suffix.lower() in DEPTH_CONTAINERS]
     unread = _paired({stem: pictures[stem] for stem in pictures.keys() - found}, containers)
@@ -126,12 +134,11 @@ def _paired(pictures: dict[str, Path], files: list[Path]) -> dict[str, Path]:
         stem = exact or known.get(file.stem) or _bare_match(file.stem, pictures, known)
         if stem is not None:
             pairs.append((stem, file))
-    found: dict[str, Path] = {}
+    found: dict[str, list[Path]] = defaultdict(list)
     for stem, file in pairs:
-        if stem in found:
-            raise InputError(f"--depth: {found[stem]} and {file} both belong to {stem}; keep one")
-        found[stem] = file
-    return found
+        found[stem].append(file)
+    refuse_all(_doubles("--depth: depth maps of one picture", found))
+    return {stem: own[0] for stem, own in found.items()}
 
 
 def _bare_match(stem: str, pictures: dict[str, Path], known: dict[str, str]) -> str | None:
@@ -139,20 +146,28 @@ def _bare_match(stem: str, pictures: dict[str, Path], known: dict[str, str]) -> 
     return short if short in pictures else known.get(short)
 
 
-def _sorted_out(folder: Path, suffixes: frozenset[str]) -> tuple[list[Path], list[Path]]:
+def _sorted_out(
+    folder: Path, suffixes: frozenset[str], remarks: list[str]
+) -> tuple[list[Path], list[Path]]:
     """Files with one of the suffixes, and all else that is shown in a folder; both sorted."""
-    shown = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    everything = sorted(folder.iterdir())
+    hidden = [path for path in everything if path.name.startswith(".")]
+    shown = [path for path in everything if not path.name.startswith(".")]
+    if unseen := [path for path in hidden if path.suffix.lower() in suffixes]:
+        remarks.append(
+            f"{folder}: {_listed(unseen)} passed over: hidden, its name starts with a dot"
+        )
     wanted = [path for path in shown if path.suffix.lower() in suffixes and not path.is_dir()]
     return wanted, [path for path in shown if path not in set(wanted)]
 
 
-def _by_stem(paths: Sequence[Path], flag: str, problem: str) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for path in paths:
-        other = found.setdefault(path.stem, path)
-        if other is not path:
-            raise InputError(f"{flag}: {other} and {path}: {problem}; rename or move one of them")
-    return found
+def _doubles(problem: str, files: Mapping[str, Sequence[Path]]) -> list[str]:
+    """One line that names all files of stems that have several; none if there are none."""
+    groups = [" and ".join(map(str, own)) for _, own in sorted(files.items()) if len(own) > 1]
+    if not groups:
+        return []
+    more = f", ... ({len(groups)} in all)" if len(groups) > _PAIRS else ""
+    return [f"{problem}: {', '.join(groups[:_PAIRS])}{more}; keep or rename one of each"]
 
 
 def _listed(paths: Sequence[Path]) -> str:

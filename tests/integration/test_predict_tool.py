@@ -4,6 +4,8 @@ import functools
 import itertools
 import shutil
 import signal
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -217,6 +219,20 @@ def test_the_smallest_pictures_have_maps(tmp_path, shape):
 def test_mistakes_end_in_one_line(tmp_path, monkeypatch, options, word):
     monkeypatch.chdir(ROOT)
     assert word in error_line(run_tool("predict", "--output", tmp_path / "o", *options))
+
+
+def test_mistakes_in_the_pictures_are_told_before_torch_is_imported(data):
+    (data / "rgb" / "a.jpg").write_bytes(b"")
+    code = "import sys, runpy; sys.modules['torch'] = None; sys.argv = sys.argv[1:]; "
+    code += "runpy.run_path(sys.argv[0], run_name='__main__')"
+    command = [sys.executable, "-c", code, str(ROOT / "tools" / "predict.py")]
+    done = subprocess.run(
+        [*command, "--rgb", str(data / "rgb"), "--output", str(data / "o")],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "one name" in done.stderr
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -93,6 +93,14 @@ def test_an_unreadable_file_is_named_with_its_reason(tmp_path, role):
     assert "replace it by a whole copy" in finding.line()
 
 
+def test_hidden_images_are_noted(tmp_path):
+    folder = make_set(tmp_path / "S")
+    first = sorted((folder / "RGB").iterdir())[0]
+    (folder / "RGB" / f"._{first.name}").write_bytes(b"x")
+    finding = the(check_data([tmp_path]), "hidden")
+    assert (finding.level, finding.files) == ("note", (f"._{first.name}",))
+
+
 def test_types_that_are_not_read_and_broken_links_are_named(tmp_path):
     folder = make_set(tmp_path / "mine")
     (folder / "RGB" / "x.webp").write_bytes(b"x")

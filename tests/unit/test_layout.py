@@ -312,3 +312,20 @@ def test_protocol_names_the_sets_it_lacks(tmp_path, small_protocol):
     make_set(tmp_path / "NJUD", "abc")
     with pytest.raises(InputError, match=r"not found below .*: NLPR, DUT-RGBD; found: NJU2K"):
         discover_protocol([tmp_path], "2985")
+
+
+def test_discovery_reports_the_mistakes_of_all_sets_at_once(tmp_path):
+    (make_set(tmp_path / "A") / "depth" / "a.png").unlink()
+    (make_set(tmp_path / "B") / "GT" / "b.jpg").touch()
+    (make_set(tmp_path / "C") / "RGB" / "notes.docx").touch()
+    (tmp_path / "C" / "depth" / "b.png").unlink()
+    with pytest.raises(InputError) as refused:
+        discover_sets([tmp_path])
+    for words in ("A: files without partner", "B/GT: two files", "notes.docx", "C: files without"):
+        assert words in str(refused.value)
+
+
+def test_discovery_reports_all_unknown_names_at_once(tmp_path):
+    make_set(tmp_path / "A")
+    with pytest.raises(InputError, match=r"'X'.*'Y'"):
+        discover_sets([tmp_path], ["X", "A", "Y"])

@@ -56,8 +56,27 @@ class TestJobs:
         (rgb / "sub.png").mkdir()
         jobs, remarks = find_jobs([rgb], None)
         assert [job.stem for job in jobs] == ["a", "b"]
-        assert len(remarks) == 1
-        assert "notes.txt, sub.png" in remarks[0]
+        assert len(remarks) == 2
+        assert ".hidden.png passed over: hidden" in remarks[0]
+        assert "notes.txt, sub.png" in remarks[1]
+
+    def test_hidden_depth_is_listed_as_passed_over(self, tmp_path):
+        rgb, depth = touch(tmp_path / "rgb", "a.png"), touch(tmp_path / "d", "a.png", "._a.png")
+        jobs, remarks = find_jobs([rgb], depth)
+        assert jobs[0].depth.name == "a.png"
+        assert remarks == [f"{depth}: ._a.png passed over: hidden, its name starts with a dot"]
+
+    def test_all_mistakes_are_reported_at_once(self, tmp_path):
+        rgb = touch(tmp_path / "rgb", *(f"{n}{end}" for n in range(9) for end in (".png", ".jpg")))
+        depth = touch(tmp_path / "d", *(f"{n}{end}" for n in range(7) for end in (".png", ".npy")))
+        with pytest.raises(InputError) as refused:
+            find_jobs([rgb, tmp_path / "none", tmp_path / "nowhere"], depth)
+        for number in range(9):
+            assert f"{rgb}/{number}.jpg and {rgb}/{number}.png" in str(refused.value)
+        for number in range(7):
+            assert f"{depth}/{number}.npy and {depth}/{number}.png" in str(refused.value)
+        assert f"{tmp_path / 'none'}: no such" in str(refused.value)
+        assert f"{tmp_path / 'nowhere'}: no such" in str(refused.value)
 
     def test_spare_depth_is_told(self, tmp_path):
         rgb, depth = touch(tmp_path / "rgb", "a.png"), touch(tmp_path / "d", "a.png", "b.png")
@@ -76,12 +95,12 @@ class TestJobs:
         [
             (["none"], None, "--rgb .*none"),
             (["empty"], None, "no picture"),
-            (["two"], None, "two pictures would get one name"),
-            (["one", "more/a.png"], None, "two pictures would get one name"),
+            (["two"], None, "pictures that would get one name"),
+            (["one", "more/a.png"], None, "pictures that would get one name"),
             (["one"], "none", "--depth .*none"),
             (["one"], "one", "is the folder of the pictures"),
             (["one", "z.png"], "z.npy", "one file for several pictures"),
-            (["one"], "double", "both belong to a"),
+            (["one"], "double", "depth maps of one picture"),
             (["one"], "bare", "no depth map in there"),
             (["one"], "other", r"no file belongs to a picture: z\.png"),
             (["one"], "matlab", r"no depth map that is read: a\.mat\. Fix: .*numpy\.save"),
