@@ -13,14 +13,12 @@ from mutualformer_sod.data.depth import DepthEncoding, decide_encodings, depth_t
 from mutualformer_sod.data.io import read_depth, read_rgb
 from mutualformer_sod.data.layout import SodSet, Triplet, canonical_name
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.imaging.decoding import read_bytes
+from mutualformer_sod.imaging.masks import decode_mask
+from mutualformer_sod.imaging.saliency import decode_saliency
 from mutualformer_sod.metrics.evaluator import score_image
 from mutualformer_sod.metrics.folder import MapFolder, find_map_folder, name_list
 from mutualformer_sod.metrics.ground_truth import GroundTruth
-from mutualformer_sod.metrics.images import (
-    ground_truth_from_bytes,
-    read_bytes,
-    saliency_from_bytes,
-)
 from mutualformer_sod.report.gallery import MEASURES, ImageCard, MapCard, Scores
 from mutualformer_sod.report.gallery_pictures import (
     Picture,
@@ -172,6 +170,7 @@ def make_card(job: Job, pictures: PictureFolder, normalize: bool = True) -> Imag
     truth = None
     if triplet.gt is not None and (truth := _try(card, lambda: _Truth.read(triplet.gt))):
         card.gt = pictures.keep(truth.gt.mask, b"gt", truth.content)
+        card.gt_note = truth.note
     scorer = _Scorer(job, pictures, normalize, truth)
     for method, path in job.maps.items():
         if path is None:
@@ -186,15 +185,17 @@ def make_card(job: Job, pictures: PictureFolder, normalize: bool = True) -> Imag
 
 @dataclass(frozen=True)
 class _Truth:
-    """A ground truth and the bytes of its file."""
+    """A ground truth, how it was understood, and the bytes of its file."""
 
     gt: GroundTruth
+    note: str
     content: bytes
 
     @classmethod
     def read(cls, path: Path) -> _Truth:
         content = read_bytes(path)
-        return cls(GroundTruth(ground_truth_from_bytes(content, path)[0]), content)
+        foreground, note = decode_mask(path, content)
+        return cls(GroundTruth(foreground), note, content)
 
 
 class _Scorer:
@@ -265,7 +266,7 @@ def _keep_depth(path: Path, encoding: DepthEncoding, pictures: PictureFolder) ->
 
 def _read_map(path: Path) -> tuple[bytes, np.ndarray]:
     content = read_bytes(path)
-    return content, saliency_from_bytes(content, path)
+    return content, decode_saliency(path, content)
 
 
 def figure_rows(jobs: Sequence[Job], methods: Sequence[str]) -> tuple[list[list], list[str]]:

@@ -188,11 +188,22 @@ def report(output: Path, methods: list[str], cards: list[ImageCard], lines: list
             if absent:
                 names = name_list(f"{c.set_name}/{c.stem}" for c in absent)
                 lines.append(f"{method}: {len(absent)} maps: {note}: {names}")
+    for (set_name, note), stems in gt_notes(cards).items():
+        lines.append(f"{set_name}: {len(stems)} ground truths, e.g. {stems[0]}: {note}")
     print(*lines, f"{len(cards)} images, {len(methods)} methods: {output / 'index.html'}", sep="\n")
     problems = [line for card in cards for line in card.problems]
     for line in problems:
         print(f"gallery.py: {line}", file=sys.stderr)
     return cli.EXIT_INPUT_ERROR if problems else 0
+
+
+def gt_notes(cards: list[ImageCard]) -> dict[tuple[str, str], list[str]]:
+    """Stems by set and by how their ground truth was understood where it is not 0 and 255."""
+    notes: dict[tuple[str, str], list[str]] = {}
+    for card in cards:
+        if card.gt_note:
+            notes.setdefault((card.set_name, card.gt_note), []).append(card.stem)
+    return notes
 
 
 def run() -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 from mutualformer_sod.data.benchmarks import TRAINING_PROTOCOLS, Split, is_known, usual_count
@@ -17,7 +16,6 @@ _OTHER_PACKS = {
     ("NJU2K", 503): "a pack of 503 that circulates",
     ("STERE", 797): "the subset STERE797",
 }
-_USUAL_VALUES = ("0, 255", "0, 65535", "0", "255")
 
 
 def check_counts(label: str, part: Split | None, count: int, has_rgb: bool = True) -> list[Finding]:
@@ -101,14 +99,10 @@ def check_sizes(label: str, images: Sequence[Inspected]) -> list[Finding]:
 def check_gt(label: str, images: Sequence[Inspected]) -> list[Finding]:
     """Name masks of unusual values, and those without foreground or without background."""
     read = [image for image in images if image.gt_share is not None]
-    odd = Counter(i.gt_values for i in read if i.gt_values not in _USUAL_VALUES)
     findings = []
-    for values in sorted(odd, key=str):
-        paths = [image.triplet.gt for image in read if image.gt_values == values]
-        text = f"GT with the values {values}: read as foreground and background without doubt"
-        if values is not None and not values[0].isdigit():
-            text = f"GT {values}: above 128 is foreground"
-        findings += about("note", "gt values", label, text, "", paths)
+    for note in sorted({image.gt_note for image in read} - {""}):
+        paths = [image.triplet.gt for image in read if image.gt_note == note]
+        findings += about("note", "gt values", label, f"GT with {note}", "", paths)
     for kind, text, remedy, share in (
         (
             "empty",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -110,11 +111,8 @@ def _set_json(checked: CheckedSet) -> dict[str, Any]:
         "read": len(checked.images),
         "sizes": {role: _sizes(checked.images, role) for role in checked.layout},
     }
-    values: dict[str, int] = {}
-    for image in checked.images:
-        if image.gt_values is not None:
-            values[image.gt_values] = values.get(image.gt_values, 0) + 1
-    holds["gt_values"] = values
+    notes = Counter(image.gt_note for image in checked.images if image.gt_note)
+    holds["gt_notes"] = dict(notes)
     if checked.depth is not None:
         holds["depth"] = _depth_json(checked)
     return holds

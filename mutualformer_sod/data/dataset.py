@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from mutualformer_sod.data.cache import SetCache
 from mutualformer_sod.data.depth import DepthEncoding, DepthRule, depth_to_unit, without_flat
-from mutualformer_sod.data.io import image_size, read_triplet
+from mutualformer_sod.data.io import check_size, image_size, read_triplet
 from mutualformer_sod.data.layout import SodSet
 from mutualformer_sod.data.pairing import Triplet
 from mutualformer_sod.data.paste import paste_object
@@ -159,10 +159,5 @@ class SodDataset(Dataset):
             return read_triplet(triplet)
         rgb, depth, _ = read_triplet(dataclasses.replace(triplet, gt=None))
         # Maps are made at the colour image's size and must fit a ground truth that is not read.
-        size = image_size(triplet.gt)
-        if size != rgb.shape[:2]:
-            raise InputError(
-                f"{triplet.gt}: {size[1]} x {size[0]} pixels, but {triplet.rgb} has"
-                f" {rgb.shape[1]} x {rgb.shape[0]}; bring both to one size"
-            )
+        check_size(triplet.gt, image_size(triplet.gt), triplet.rgb, rgb.shape[:2])
         return rgb, depth, None

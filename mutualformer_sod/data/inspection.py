@@ -7,20 +7,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from mutualformer_sod.data.depth import SAMPLE_SIDE
 from mutualformer_sod.data.depth_kind import DepthSample
 from mutualformer_sod.data.duplicates import look_of
 from mutualformer_sod.data.holes import find_holes
-from mutualformer_sod.data.io import read_depth, read_gt, read_rgb
+from mutualformer_sod.data.io import read_depth, read_rgb
 from mutualformer_sod.data.pairing import Triplet
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.imaging.masks import read_mask
 from mutualformer_sod.workers import worker_pool
 
 _CHUNK = 16  # images a task
-_SOFT = "noisy or smoothed"
 
 
 @dataclass
@@ -35,7 +34,7 @@ class Inspected:
         look: of the colour image, see `duplicates.look_of`.
         depth: sample of the depth map.
         depth_range: least and largest finite value.
-        gt_values: the values of the mask, such as "0, 1" or "noisy or smoothed".
+        gt_note: how the mask was understood, see `imaging.masks.read_mask`.
         gt_share: share of foreground.
     """
 
@@ -46,7 +45,7 @@ class Inspected:
     look: np.ndarray | None = None
     depth: DepthSample | None = None
     depth_range: tuple[float, float] | None = None
-    gt_values: str | None = None
+    gt_note: str | None = None
     gt_share: float | None = None
 
 
@@ -89,24 +88,6 @@ def _inspect_depth(found: Inspected, path: Path) -> None:
 
 
 def _inspect_gt(found: Inspected, path: Path) -> None:
-    found.gt_values = _values_of(path)
-    mask = read_gt(path)
+    mask, found.gt_note = read_mask(path)
     found.sizes["gt"] = mask.shape
     found.gt_share = float(mask.mean())
-
-
-def _values_of(path: Path) -> str | None:
-    """The values that a mask stores; what is no picture is told by `read_gt`."""
-    try:
-        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-    except (OSError, cv2.error):
-        return None
-    if image is None or image.dtype not in (np.uint8, np.uint16):
-        return None
-    if image.ndim == 3:
-        image = image[..., :3]  # less the transparency
-    if image.dtype == np.uint8:
-        values = np.flatnonzero(np.bincount(image.ravel()))
-    else:
-        values = np.unique(image)
-    return ", ".join(map(str, values)) if len(values) <= 3 else _SOFT

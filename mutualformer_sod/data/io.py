@@ -1,29 +1,30 @@
 """Reads colour images, depth maps and ground truths; writes saliency maps.
 
-Files are read as they are stored: a JPEG's orientation tag is ignored, because the depth maps and
-ground truths of the benchmarks carry none and lie in the stored orientation. The kind of a file is
-told by its content, since the sets are full of JPEGs named ``.png``.
+Files are read as they are stored, see `imaging.decoding`; masks by the rule of `imaging.masks`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from mutualformer_sod.data.containers import check_whole
-from mutualformer_sod.data.masks import foreground_of_colours, foreground_of_grey
 from mutualformer_sod.data.pairing import Triplet
 from mutualformer_sod.data.refused import refuse_depth_container
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import replacing
+from mutualformer_sod.imaging.decoding import (
+    AS_STORED,
+    channel_spread,
+    check_file,
+    decode,
+    one_channel,
+    read_bytes,
+    varying_alpha,
+)
+from mutualformer_sod.imaging.masks import read_mask
 
-_AS_STORED = cv2.IMREAD_UNCHANGED
-_GREY = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
 _REDUCED = {
     factor: flag | cv2.IMREAD_IGNORE_ORIENTATION
     for factor, flag in (
@@ -32,11 +33,6 @@ _REDUCED = {
         (8, cv2.IMREAD_REDUCED_COLOR_8),
     )
 }
-_CHROMA_NOISE = 16  # grey levels between the channels that JPEG compression of a grey image leaves
-_LOG_LEVEL_LOCK = threading.Lock()
-_AMBIGUOUS_ALPHA = (
-    "its transparency varies, so that the values can be understood in two ways; save it without"
-)
 
 
 def read_rgb(path: Path | str) -> np.ndarray:
@@ -65,7 +61,7 @@ def decode_rgb(path: Path | str, data: bytes, shrink: int = 1) -> np.ndarray:
         data: the whole file.
         shrink: 2, 4 or 8 to divide the sides of a JPEG by it, rounded up, while it is decoded.
     """
-    image = _decode(path, data, _AS_STORED if shrink == 1 else _REDUCED[shrink])
+    image = decode(path, data, AS_STORED if shrink == 1 else _REDUCED[shrink])
     if image.dtype != np.uint8:
         raise InputError(f"{path}: {_depth_of(image)} colour is not read; convert it to 8 bits")
     if image.ndim == 2:
@@ -93,31 +89,24 @@ def read_depth(path: Path | str) -> np.ndarray:
         return _as_depth(path, _load_npy(path))
     refuse_depth_container(path)
     data = read_bytes(path)
-    image = _decode(path, data, _AS_STORED)
-    if image.ndim == 3:
-        if _varies(image[..., 3:]):
-            raise InputError(f"{path}: {_AMBIGUOUS_ALPHA}")
-        spread = _channel_spread(image[..., :3])
-        if spread > (_CHROMA_NOISE if image.dtype == np.uint8 else 0):
-            raise InputError(
-                f"{path}: colour-coded depth is not read (channels differ by {spread:g});"
-                " store the depth itself as one grey channel"
-            )
-        image = image[..., 0] if spread == 0 else _decode(path, data, _GREY)
-    return _as_depth(path, image)
+    image = decode(path, data)
+    if varying_alpha(image) is not None:
+        raise InputError(
+            f"{path}: its transparency varies, so that the values can be understood in two ways;"
+            " save it without"
+        )
+    levels = one_channel(path, data, image)
+    if levels is None:
+        spread = channel_spread(image[..., :3])
+        raise InputError(
+            f"{path}: colour-coded depth is not read (channels differ by {spread:g});"
+            " store the depth itself as one grey channel"
+        )
+    return _as_depth(path, levels)
 
 
 def read_gt(path: Path | str) -> np.ndarray:
-    """Read a ground-truth mask, in any coding that leaves no doubt what is foreground.
-
-    - two values, the lower one 0 (0/1, 0/2, 0/128, 0/255): the upper one is foreground;
-    - two colours, one of them black: the other one is foreground;
-    - a transparency channel must be constant, or agree with the colours;
-    - all else (JPEG noise, smoothed edges): above 128 is foreground, as in the reference
-      evaluation code, provided that at most 5 % of the pixels lie between 64 and 192.
-
-    Args:
-        path: a PNG, JPEG, BMP or TIFF file.
+    """Read a ground-truth mask by the rule of `imaging.masks.read_mask`.
 
     Returns:
         (H, W) bool, True for foreground.
@@ -125,24 +114,7 @@ def read_gt(path: Path | str) -> np.ndarray:
     Raises:
         InputError: missing, empty, damaged, or a mask that can be understood in several ways.
     """
-    data = read_bytes(path)
-    image = _decode(path, data, _AS_STORED)
-    if image.dtype not in (np.uint8, np.uint16):
-        raise InputError(f"{path}: {_depth_of(image)} is no mask; store it as 0 and 255, 8 bits")
-    if image.ndim == 2:
-        return foreground_of_grey(path, image)
-    colour, alpha = image[..., :3], image[..., 3:]
-    spread = _channel_spread(colour)
-    if spread == 0:
-        mask = foreground_of_grey(path, colour[..., 0])
-    elif spread <= _CHROMA_NOISE and image.dtype == np.uint8:
-        # The reference reads masks with this flag; on noisy edges another grey could differ.
-        mask = foreground_of_grey(path, _decode(path, data, _GREY))
-    else:
-        mask = foreground_of_colours(path, colour)
-    if _varies(alpha) and ((alpha[..., 0] > 0) != mask).any():
-        raise InputError(f"{path}: {_AMBIGUOUS_ALPHA}")
-    return mask
+    return read_mask(path).foreground
 
 
 def read_triplet(
@@ -164,14 +136,28 @@ def read_triplet(
     depth = read_depth(triplet.depth) if triplet.depth is not None else None
     gt = read_gt(triplet.gt) if triplet.gt is not None else None
     size = next((part.shape[:2] for part in (rgb, gt) if part is not None), None)
-    if rgb is not None and gt is not None and gt.shape != size:
-        raise InputError(
-            f"{triplet.gt}: {_by(gt.shape)} pixels, but {triplet.rgb} has {_by(size)};"
-            " bring both to one size"
-        )
+    if rgb is not None and gt is not None:
+        check_size(triplet.gt, gt.shape, triplet.rgb, rgb.shape[:2])
     if depth is not None and size is not None and depth.shape != size:
         depth = cv2.resize(depth, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     return rgb, depth, gt
+
+
+def check_size(
+    gt: Path | str, gt_size: tuple[int, int], rgb: Path | str, rgb_size: tuple[int, int]
+) -> None:
+    """Refuse a ground truth of another size than its image: scores would depend on the resizing.
+
+    Args:
+        gt, rgb: the files, for the message.
+        gt_size, rgb_size: (H, W) in pixels.
+
+    Raises:
+        InputError: the sizes differ.
+    """
+    if gt_size != rgb_size:
+        one, other = (f"{width} x {height}" for height, width in (gt_size, rgb_size))
+        raise InputError(f"{gt}: {one} pixels, but {rgb} has {other}; bring both to one size")
 
 
 def image_size(path: Path | str) -> tuple[int, int]:
@@ -183,8 +169,7 @@ def image_size(path: Path | str) -> tuple[int, int]:
     if Path(path).suffix.lower() == ".npy":
         return without_channels(_load_npy(path)).shape[:2]
     data = read_bytes(path)
-    size = _checked(path, data)
-    return size if size is not None else _decode(path, data, _AS_STORED).shape[:2]
+    return check_file(path, data) or decode(path, data).shape[:2]
 
 
 def write_map(path: Path | str, saliency: np.ndarray) -> None:
@@ -208,47 +193,6 @@ def write_map(path: Path | str, saliency: np.ndarray) -> None:
         temporary.write_bytes(encoded.tobytes())
 
 
-def read_bytes(path: Path | str) -> bytes:
-    """The content of a file; an `InputError` if there is none, or if it cannot be read."""
-    try:
-        return Path(path).read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check the file") from None
-
-
-def _checked(path: Path | str, data: bytes) -> tuple[int, int] | None:
-    try:
-        return check_whole(data)
-    except ValueError as error:
-        raise InputError(f"{path}: the file {error}; replace it by a whole copy") from None
-
-
-def _decode(path: Path | str, data: bytes, flags: int) -> np.ndarray:
-    whole = _checked(path, data) is not None
-    try:
-        with contextlib.nullcontext() if whole else quiet_decoder():
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:  # too many pixels, for one
-        image = None
-    if image is None or image.size == 0:
-        raise InputError(f"{path}: the image cannot be decoded; replace it or save it anew")
-    return image
-
-
-@contextlib.contextmanager
-def quiet_decoder() -> Iterator[None]:
-    """Keep cv2 from printing what is wrong with a file: our line is enough."""
-    with _LOG_LEVEL_LOCK:  # the level is one for all threads
-        level = cv2.utils.logging.getLogLevel()
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-        try:
-            yield
-        finally:
-            cv2.utils.logging.setLogLevel(level)
-
-
 def _load_npy(path: Path | str) -> np.ndarray:
     try:
         array = np.load(path, allow_pickle=False)
@@ -265,7 +209,7 @@ def _load_npy(path: Path | str) -> np.ndarray:
 
 def without_channels(depth: np.ndarray) -> np.ndarray:
     """Depth (H, W, 1), (H, W, 3) of equal channels or (1, H, W) as (H, W); all else as it is."""
-    if depth.ndim == 3 and depth.shape[2] in (1, 3) and _channel_spread(depth) == 0:
+    if depth.ndim == 3 and depth.shape[2] in (1, 3) and channel_spread(depth) == 0:
         return depth[..., 0]
     return depth[0] if depth.ndim == 3 and len(depth) == 1 else depth
 
@@ -290,23 +234,5 @@ def _as_depth(path: Path | str, array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array)
 
 
-def _varies(alpha: np.ndarray) -> bool:
-    return alpha.size > 0 and bool((alpha != alpha[0, 0]).any())
-
-
-def _channel_spread(image: np.ndarray) -> float:
-    """Largest difference between the channels of a pixel; infinity if float channels differ."""
-    first, *others = (np.ascontiguousarray(image[..., k]) for k in range(image.shape[2]))
-    if image.dtype in (np.uint8, np.uint16):
-        return max((cv2.norm(first, other, cv2.NORM_INF) for other in others), default=0.0)
-    same = all(np.array_equal(first, other, equal_nan=True) for other in others)
-    return 0.0 if same else float("inf")
-
-
 def _depth_of(image: np.ndarray) -> str:
     return {"uint16": "16-bit", "float32": "floating-point"}.get(str(image.dtype), str(image.dtype))
-
-
-def _by(size: tuple[int, int]) -> str:
-    """A size in the order that image viewers print."""
-    return f"{size[1]} x {size[0]}"

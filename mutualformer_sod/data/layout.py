@@ -16,8 +16,9 @@ from mutualformer_sod.data.benchmarks import (
     usual_count,
 )
 from mutualformer_sod.data.folders import Candidate, search
-from mutualformer_sod.data.pairing import IMAGE_SUFFIXES, Triplet, pair_by_stem
+from mutualformer_sod.data.pairing import Triplet, pair_by_stem
 from mutualformer_sod.errors import InputError, refuse_all, together
+from mutualformer_sod.imaging import IMAGE_SUFFIXES
 
 __all__ = [
     "TRAINING_PROTOCOLS",

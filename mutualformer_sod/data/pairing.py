@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mutualformer_sod.errors import refuse_all
+from mutualformer_sod.imaging import IMAGE_SUFFIXES
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
 DEPTH_SUFFIXES = IMAGE_SUFFIXES | {".npy"}
 
 ROLE_LABELS = {"rgb": "RGB", "depth": "depth", "gt": "GT"}

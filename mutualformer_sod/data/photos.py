@@ -19,10 +19,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from mutualformer_sod.data.containers import check_whole
-from mutualformer_sod.data.io import decode_rgb, read_bytes
+from mutualformer_sod.data.io import decode_rgb
 from mutualformer_sod.data.refused import refuse_by_content
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.imaging.containers import check_whole
+from mutualformer_sod.imaging.decoding import read_bytes
 
 PHOTO_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".mpo", ".png", ".apng", ".bmp", ".tif", ".tiff"}

@@ -15,6 +15,7 @@ from mutualformer_sod.config import ModelConfig
 from mutualformer_sod.data.cache import CacheOptions, build_caches
 from mutualformer_sod.data.dataset import SodDataset
 from mutualformer_sod.data.depth import DepthEncoding, decide_encodings
+from mutualformer_sod.data.file_check import check_training_files
 from mutualformer_sod.data.fingerprint import data_fingerprint, find_overlap
 from mutualformer_sod.data.layout import (
     SodSet,
@@ -45,6 +46,7 @@ class TrainingData:
         fingerprint: of all files, see `data_fingerprint`.
         overlap: training images that test sets hold, too, by test set; allowed by the user.
         cache: how images are kept, in words.
+        remarks: lines on the masks, see `file_check.check_training_files`.
     """
 
     train: SodDataset
@@ -56,6 +58,7 @@ class TrainingData:
     fingerprint: str
     overlap: dict[str, int]
     cache: str
+    remarks: list[str]
 
     def describe(self) -> str:
         """The sets with their counts and depth polarity, for the screen."""
@@ -75,7 +78,7 @@ class TrainingData:
             f"OVERLAP: {count} training images are in the test set {name}"
             for name, count in self.overlap.items()
         ]
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.remarks])
 
     def protocol(self, config: TrainConfig) -> dict[str, Any]:
         """What weights trained on these images are stamped with."""
@@ -118,7 +121,8 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
     """Find the sets, decide their depth encodings, and split off what validates.
 
     Raises:
-        InputError: sets missing, without ground truth, or test sets used to choose a checkpoint.
+        InputError: sets missing, without ground truth, or test sets used to choose a checkpoint;
+            unusable files or masks, see `check_training_files`.
     """
     train_sets = [
         dataclasses.replace(sod_set, triplets=sod_set.triplets[: config.limit])
@@ -129,6 +133,8 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
     overlap = _overlap(config, train_sets, val_sets)
     sets = [*train_sets, *val_sets]
     encodings = decide_encodings(sets, config.near)
+    first = os.environ.get("RANK", "0") == "0"
+    remarks = check_training_files(sets, show_bar=first)
     train_parts, val_parts, counts = [], list(val_sets), {}
     for sod_set in train_sets:
         share = 0.0 if val_sets else config.holdout
@@ -148,7 +154,7 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
         "seed": config.seed,
     }
     if options is not None:
-        say = print if os.environ.get("RANK", "0") == "0" else lambda line: None
+        say = print if first else lambda line: None
         common["caches"] = build_caches(
             sets, options, encodings=encodings, depth_rule=model.depth_rule, say=say
         )
@@ -169,6 +175,7 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
         fingerprint=data_fingerprint(sets),
         overlap=overlap,
         cache=f"{config.cache}, at most {options.side} pixels a side" if options else "off",
+        remarks=remarks,
     )
 
 

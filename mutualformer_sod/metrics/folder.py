@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.metrics.images import SUFFIXES
+from mutualformer_sod.imaging import IMAGE_SUFFIXES
 
 _LISTED = 10  # names in a message before "and N more"
 
@@ -104,7 +104,9 @@ def find_map_folder(
 
 def _map_files(folder: Path) -> list[Path]:
     return sorted(
-        p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
+        p
+        for p in folder.iterdir()
+        if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")
     )
 
 

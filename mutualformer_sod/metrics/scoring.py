@@ -11,6 +11,9 @@ from itertools import islice
 from pathlib import Path
 
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.imaging.decoding import read_bytes
+from mutualformer_sod.imaging.masks import decode_mask
+from mutualformer_sod.imaging.saliency import decode_saliency
 from mutualformer_sod.metrics.cache import ScoreCache, cache_key
 from mutualformer_sod.metrics.evaluator import (
     OTHER_ASPECT,
@@ -21,11 +24,6 @@ from mutualformer_sod.metrics.evaluator import (
 )
 from mutualformer_sod.metrics.folder import MapFolder
 from mutualformer_sod.metrics.ground_truth import GroundTruth
-from mutualformer_sod.metrics.images import (
-    ground_truth_from_bytes,
-    read_bytes,
-    saliency_from_bytes,
-)
 from mutualformer_sod.metrics.swaps import SwapSearch, Thumbnails, is_suspect
 
 _CHUNK = 4  # images a task: enough to hide its cost, few enough to share the end of a set
@@ -108,14 +106,14 @@ def score_pairing(
                     outcome.scores[method], outcome.gt_note = known
                     continue
                 outcome.new[method] = key
-            levels = saliency_from_bytes(content, path)
+            levels = decode_saliency(path, content)
         except InputError as error:
             outcome.errors[method] = str(error)
             outcome.new.pop(method, None)
             continue
         if gt is None:
             try:
-                mask, outcome.gt_note = ground_truth_from_bytes(gt_content, pairing.gt)
+                mask, outcome.gt_note = decode_mask(pairing.gt, gt_content)
             except InputError as error:
                 return Outcome(pairing.stem, gt_error=str(error))
             gt = GroundTruth(mask)

@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.metrics.images import read_ground_truth, read_saliency
+from mutualformer_sod.imaging.masks import read_mask
+from mutualformer_sod.imaging.saliency import read_saliency
 
 _POOR_IOU = 0.3  # maps that overlap their ground truth more than this are not suspected
 _KEPT = 40  # the poorest maps of a set that are compared with each other's ground truths
@@ -72,7 +73,7 @@ class SwapSearch:
         for _, stem, map_path, gt_path, thumbnails in sorted(self._poorest, key=lambda e: e[1]):
             if thumbnails is None:
                 try:
-                    saliency, mask = read_saliency(map_path), read_ground_truth(gt_path)[0]
+                    saliency, mask = read_saliency(map_path), read_mask(gt_path).foreground
                 except InputError:
                     continue
                 thumbnails = Thumbnails.of(saliency, mask)

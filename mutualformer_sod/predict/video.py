@@ -15,8 +15,8 @@ from tqdm import tqdm
 from mutualformer_sod.data.depth import SAMPLE_SIDE, DepthEncoding, encoding_of
 from mutualformer_sod.data.depth_kind import DepthSample
 from mutualformer_sod.data.depth_notes import same_proportions
-from mutualformer_sod.data.io import quiet_decoder
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.imaging.decoding import quiet_decoder
 from mutualformer_sod.predict.pictures import overlay
 from mutualformer_sod.predict.webm import MOST_SIDE, open_webm
 

@@ -52,6 +52,7 @@ class ImageCard:
         maps: one a method, in the order of the methods.
         disagreement: see `gallery_pictures.disagreement`.
         problems: one line for each file that cannot be read.
+        gt_note: how the ground truth was understood where it is not 0 and 255.
     """
 
     set_name: str
@@ -62,6 +63,7 @@ class ImageCard:
     maps: list[MapCard] = field(default_factory=list)
     disagreement: float | None = None
     problems: list[str] = field(default_factory=list)
+    gt_note: str = ""
 
     def pictures(self) -> list[Picture]:
         """All its pictures."""

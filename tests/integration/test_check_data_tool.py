@@ -54,7 +54,7 @@ def test_real_sets_are_understood(shared_data, tmp_path):
     near = {name: item["depth"]["near"] for name, item in sets.items()}
     assert near == {"NJU2K": "white", "DES": "black", "SSD": "black"}
     assert not any(item["depth"]["weak"] for item in sets.values())
-    assert sets["NJU2K"]["gt_values"] == {"noisy or smoothed": 9}
+    assert sets["NJU2K"]["gt_notes"] == {"more than two values, foreground = above 128": 9}
 
 
 def test_awkward_files_are_named(shared_data):

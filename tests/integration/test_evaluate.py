@@ -93,7 +93,7 @@ def test_a_truncated_map_is_named_and_the_cell_is_not_scored(bench):
     path.write_bytes(path.read_bytes()[:200])
     result = evaluate(bench)
     assert "ours/MINI" in refused(result)
-    assert "image_3.png: truncated" in result.stdout
+    assert "image_3.png: the file is cut short" in result.stdout
 
 
 def test_everything_that_is_wrong_with_a_cell_is_said_at_once(bench):

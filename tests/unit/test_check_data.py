@@ -195,7 +195,7 @@ def test_unusual_empty_and_full_masks_are_named(tmp_path):
     check = check_data([tmp_path])
     assert kinds(check) == ["full gt"]
     assert kinds(check, "note") == ["gt values", "gt values"]
-    assert check.sets[0].images[0].gt_values == "0, 1"
+    assert check.sets[0].images[0].gt_note == "values 0 and 1, foreground = 1"
 
 
 # Depth

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.metrics.images import read_ground_truth, read_saliency
+from mutualformer_sod.imaging.masks import read_mask
+from mutualformer_sod.imaging.saliency import read_saliency
 
 MASK = np.zeros((40, 60), bool)
 MASK[10:30, 15:40] = True
@@ -40,29 +41,29 @@ CLEAR = {
 
 @pytest.mark.parametrize("kind", CLEAR)
 def test_clear_ground_truths_are_understood(tmp_path, kind):
-    mask, _ = read_ground_truth(write(tmp_path / "gt.png", CLEAR[kind]))
+    mask, _ = read_mask(write(tmp_path / "gt.png", CLEAR[kind]))
     np.testing.assert_array_equal(mask, MASK)
 
 
 def test_jpeg_noise_is_understood(tmp_path):
     path = write(tmp_path / "gt.jpg", painted(0, 255), cv2.IMWRITE_JPEG_QUALITY, 60)
-    np.testing.assert_array_equal(read_ground_truth(path)[0], MASK)
+    np.testing.assert_array_equal(read_mask(path)[0], MASK)
 
 
 def test_one_bit_png_is_understood(tmp_path):
     path = write(tmp_path / "gt.png", painted(0, 255), cv2.IMWRITE_PNG_BILEVEL, 1)
-    np.testing.assert_array_equal(read_ground_truth(path)[0], MASK)
+    np.testing.assert_array_equal(read_mask(path)[0], MASK)
 
 
 def test_an_unusual_coding_is_noted_and_the_usual_one_is_not(tmp_path):
-    assert read_ground_truth(write(tmp_path / "a.png", CLEAR["0/255"]))[1] == ""
-    assert "0 and 1" in read_ground_truth(write(tmp_path / "b.png", CLEAR["0/1"]))[1]
+    assert read_mask(write(tmp_path / "a.png", CLEAR["0/255"]))[1] == ""
+    assert "0 and 1" in read_mask(write(tmp_path / "b.png", CLEAR["0/1"]))[1]
 
 
 @pytest.mark.parametrize(("value", "full"), [(0, False), (255, True)])
 def test_empty_and_full_ground_truths_are_legitimate(tmp_path, value, full):
     path = write(tmp_path / "gt.png", np.full((8, 9), value, np.uint8))
-    mask, note = read_ground_truth(path)
+    mask, note = read_mask(path)
     assert (mask.all() if full else not mask.any()) and not note
 
 
@@ -86,7 +87,7 @@ UNCLEAR = {
 def test_unclear_ground_truths_are_named_with_a_remedy(tmp_path, kind):
     path = write(tmp_path / "gt.png", UNCLEAR[kind])
     with pytest.raises(InputError, match=r"gt\.png.*255") as caught:
-        read_ground_truth(path)
+        read_mask(path)
     assert "\n" not in str(caught.value)
 
 

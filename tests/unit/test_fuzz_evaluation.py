@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.imaging.masks import decode_mask
+from mutualformer_sod.imaging.saliency import decode_saliency
 from mutualformer_sod.metrics.evaluator import Evaluator, score_image
-from mutualformer_sod.metrics.images import ground_truth_from_bytes, saliency_from_bytes
 
 DTYPES = (np.uint8, np.bool_, np.uint16, np.int32, np.float32, np.float64, np.float16, np.complex64)
 STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"BM", b"II*\x00", b"MM\x00*", b"GIF89a")
@@ -74,13 +75,13 @@ def random_file(rng: np.random.Generator) -> bytes:
     return bytes(content[: rng.integers(len(content) + 1)])
 
 
-@pytest.mark.parametrize("read", [saliency_from_bytes, ground_truth_from_bytes])
+@pytest.mark.parametrize("read", [decode_saliency, decode_mask])
 def test_random_files_are_read_or_refused(read):
     rng = np.random.default_rng(1)
     was_read = 0
     for _ in range(3500):
         try:
-            image = read(random_file(rng), "file")
+            image = read("file", random_file(rng))
         except InputError as error:
             assert str(error).startswith("file: ")
             continue
@@ -101,4 +102,4 @@ def test_a_png_that_promises_too_many_pixels_is_refused():
         b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
     )
     with pytest.raises(InputError, match="file"):
-        saliency_from_bytes(content, "file")
+        decode_saliency("file", content)

@@ -1,0 +1,126 @@
+"""Bytes of image files, checked for completeness and decoded as stored.
+
+The kind of a file is decided by its content, since the sets are full of JPEGs named ``.png``, and
+its orientation tag is ignored: depth maps and masks carry none and lie in the stored orientation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.imaging.containers import check_whole
+
+AS_STORED = cv2.IMREAD_UNCHANGED
+_CHROMA_NOISE = 16  # grey levels between the channels that JPEG compression of a grey image leaves
+_GREY = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
+_LOG_LEVEL_LOCK = threading.Lock()
+
+
+def read_bytes(path: Path | str) -> bytes:
+    """Return the content of a file.
+
+    Raises:
+        InputError: no such file, or it cannot be read.
+    """
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the file") from None
+
+
+def check_file(path: Path | str, data: bytes) -> tuple[int, int] | None:
+    """Return the size (H, W) of an image as stored; None where only decoding shows it.
+
+    Raises:
+        InputError: empty, incomplete, damaged, or no image.
+    """
+    try:
+        return check_whole(data)
+    except ValueError as error:
+        raise InputError(f"{path}: the file {error}; replace it by a whole copy") from None
+
+
+def decode(path: Path | str, data: bytes, flags: int = AS_STORED) -> np.ndarray:
+    """Decode a complete image.
+
+    Args:
+        path: for messages.
+        data: the whole file.
+        flags: of ``cv2.imdecode``.
+
+    Returns:
+        (H, W) or (H, W, channels in cv2's order), of any dtype.
+
+    Raises:
+        InputError: empty, incomplete, damaged, or no image.
+    """
+    whole = check_file(path, data) is not None
+    try:
+        with contextlib.nullcontext() if whole else quiet_decoder():
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:  # too many pixels, for one
+        image = None
+    if image is None or image.size == 0:
+        raise InputError(f"{path}: the image cannot be decoded; replace it or save it anew")
+    return image
+
+
+def one_channel(path: Path | str, data: bytes, image: np.ndarray) -> np.ndarray | None:
+    """Return the grey values of a decoded image; None for a colour image.
+
+    Transparency is dropped. Channels that differ by JPEG noise alone are decoded as grey, as
+    everyone reads them: decoders weigh the channels differently than a conversion afterwards.
+
+    Args:
+        path: for messages.
+        data: the file that was decoded.
+        image: as from `decode`.
+
+    Returns:
+        (H, W), of the image's dtype.
+    """
+    if image.ndim == 2:
+        return image
+    spread = channel_spread(image[..., :3])
+    if spread == 0:
+        return np.ascontiguousarray(image[..., 0])
+    noise = _CHROMA_NOISE if image.dtype == np.uint8 else 0
+    return decode(path, data, _GREY) if spread <= noise else None
+
+
+def varying_alpha(image: np.ndarray) -> np.ndarray | None:
+    """Return the alpha channel (H, W) where it is not constant."""
+    if image.ndim != 3 or image.shape[2] != 4:
+        return None
+    alpha = np.ascontiguousarray(image[..., 3])
+    return alpha if alpha.min() != alpha.max() else None
+
+
+def channel_spread(image: np.ndarray) -> float:
+    """Return the largest difference between the channels of a pixel; infinity for float ones."""
+    first, *others = (np.ascontiguousarray(image[..., k]) for k in range(image.shape[2]))
+    if image.dtype in (np.uint8, np.uint16):
+        return max((cv2.norm(first, other, cv2.NORM_INF) for other in others), default=0.0)
+    same = all(np.array_equal(first, other, equal_nan=True) for other in others)
+    return 0.0 if same else float("inf")
+
+
+@contextlib.contextmanager
+def quiet_decoder() -> Iterator[None]:
+    """Keep cv2 from printing what is wrong with a file: our line is enough."""
+    with _LOG_LEVEL_LOCK:  # the level is one for all threads
+        level = cv2.utils.logging.getLogLevel()
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        try:
+            yield
+        finally:
+            cv2.utils.logging.setLogLevel(level)

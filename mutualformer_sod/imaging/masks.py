@@ -1,0 +1,131 @@
+"""The one rule of what is foreground in a ground-truth mask.
+
+Training, checking, scoring and the gallery read masks here, so that none of them scores a file that
+another one refuses. A reader that takes everything changes a table silently: a mask stored as 0 and
+1 is empty under the field's rule "foreground above 128".
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.imaging.decoding import decode, one_channel, read_bytes, varying_alpha
+
+# 8-bit values that are neither clearly background nor clearly foreground, and the share of them
+# that JPEG noise explains: of all pixels, or where there are more, away from soft edges.
+_DARK, _BRIGHT = 64, 192
+_MIDDLE_SHARE = 0.05
+_EDGE_SHARE, _INNER_SHARE = 0.25, 0.005
+_REMEDY = "save it as 0 and 255"
+
+
+class Mask(NamedTuple):
+    """A ground truth as it was understood.
+
+    Attributes:
+        foreground: (H, W) bool.
+        note: how the file was understood; "" for the usual 0 and 255.
+    """
+
+    foreground: np.ndarray
+    note: str
+
+
+def read_mask(path: Path | str) -> Mask:
+    """Read a ground-truth mask, in any coding that leaves no doubt about the foreground.
+
+    - One channel of 0 and one other value (0/1, 0/2, 0/128, 0/255; 8 or 16 bits, integer or
+      floating-point): the other value is foreground.
+    - One channel of more values, 8 or 16 bits: above 128 of 255 is foreground, as in the reference
+      evaluation code, if dark and bright pixels are there and at most 5 % lie between 64 and 192,
+      or at most 25 % and nearly all of these at an edge. No value below 192: all is foreground.
+    - Colours: one colour on black is foreground.
+    - Transparency: constant, or the same mask as the colours; where the colours are constant, the
+      mask itself.
+
+    Args:
+        path: a PNG, JPEG, BMP or TIFF file.
+
+    Raises:
+        InputError: missing, empty, damaged, or a mask that can be understood in several ways.
+    """
+    return decode_mask(path, read_bytes(path))
+
+
+def decode_mask(path: Path | str, data: bytes) -> Mask:
+    """As `read_mask`, of a file's bytes; the path serves the messages."""
+    image = decode(path, data)
+    alpha = varying_alpha(image)
+    if alpha is not None and (image[..., :3] == image[0, 0, :3]).all():
+        foreground, note = _of_grey(path, alpha)
+        return Mask(foreground, "; ".join(filter(None, ("mask in the alpha channel", note))))
+    levels = one_channel(path, data, image)
+    mask = _of_colours(path, image) if levels is None else _of_grey(path, levels)
+    if alpha is not None and not _is_same(path, alpha, mask.foreground):
+        raise InputError(
+            f"{path}: its transparency varies and is another mask than its colours; {_REMEDY},"
+            " without transparency"
+        )
+    return mask
+
+
+def _is_same(path: Path | str, alpha: np.ndarray, foreground: np.ndarray) -> bool:
+    try:
+        return np.array_equal(_of_grey(path, alpha).foreground, foreground)
+    except InputError:
+        return False
+
+
+def _of_colours(path: Path | str, image: np.ndarray) -> Mask:
+    """Foreground of a mask painted on black in one colour; several could be anything."""
+    foreground = image[..., :3].any(axis=2)
+    colours = np.unique(image[..., :3][foreground], axis=0)
+    if len(colours) != 1 or foreground.all():
+        raise InputError(
+            f"{path}: a mask of {len(colours) + (not foreground.all())} colours does not tell"
+            f" foreground from background; {_REMEDY}"
+        )
+    return Mask(foreground, "one colour on black, foreground = colour")
+
+
+def _of_grey(path: Path | str, levels: np.ndarray) -> Mask:
+    """Foreground of a grey image (H, W) that is clearly a mask."""
+    low, high = levels.min(), levels.max()
+    if low == 0 and np.isfinite(high) and bool(((levels == 0) | (levels == high)).all()):
+        usual = high in (0, 255) or (levels.dtype == np.uint16 and high == 65535)
+        note = "" if usual else f"values 0 and {high:g}, foreground = {high:g}"
+        return Mask(levels != 0, note)
+    if levels.dtype not in (np.uint8, np.uint16):
+        raise InputError(f"{path}: a {levels.dtype} mask without the two values 0 and x; {_REMEDY}")
+    if high > 255:
+        levels, low, high = levels >> 8, low >> 8, high >> 8
+    if low >= _BRIGHT:  # what JPEG makes of a full mask
+        return Mask(levels > 128, "" if low == 255 else f"values from {low} on, all foreground")
+    if low >= _DARK or high < _BRIGHT or not _is_mask_with_noise(levels):
+        raise InputError(
+            f"{path}: the values {_listed(levels)} do not tell foreground from background;"
+            f" {_REMEDY}"
+        )
+    return Mask(levels > 128, "more than two values, foreground = above 128")
+
+
+def _is_mask_with_noise(levels: np.ndarray) -> bool:
+    """Whether an 8-bit image is a mask but for JPEG noise and soft edges."""
+    middle = (levels >= _DARK) & (levels < _BRIGHT)
+    share = np.count_nonzero(middle) / levels.size
+    if share <= _MIDDLE_SHARE:
+        return True
+    mask, around = (levels > 128).view(np.uint8), np.ones((5, 5), np.uint8)
+    inner = middle & (cv2.dilate(mask, around) == cv2.erode(mask, around))
+    return share <= _EDGE_SHARE and np.count_nonzero(inner) / levels.size <= _INNER_SHARE
+
+
+def _listed(levels: np.ndarray) -> str:
+    values = np.unique(levels)
+    listed = ", ".join(str(value) for value in values[:4])
+    return f"{listed} up to {values[-1]}" if values.size > 4 else listed
