@@ -20,6 +20,10 @@ HELP
     source "$here/tools/env.sh"
     exec "$PYTHON" "$here/tools/train.py" --help
 fi
+# --pretrained auto may have to convert weights.
+if [[ " $* " =~ \ --(pretrained[\ =]auto|recipe[\ =](small-dinov2|tiny-distilled))\  ]]; then
+    export EXTRAS="${EXTRAS:+$EXTRAS }pretrained"
+fi
 source "$here/tools/env.sh"
 samples="$here/outputs/train_scenes"
 if [[ " $* " != *" --data"[\ =]* ]]; then

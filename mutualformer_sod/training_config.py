@@ -77,7 +77,7 @@ class TrainConfig:
     output: str = ""
     seed: int = 0
     device: str = "auto"
-    pretrained: str | None = None  # "imagenet" for timm's weights, or a file
+    pretrained: str | None = None  # "imagenet" for timm's weights, "auto", or a file
     init_weights: str | None = None  # a weights file of this project, for the encoder's start
     weights_dtype: str = "float32"  # of the weights file at the end; "float16" halves it
     checkpoint_minutes: float = 10.0  # a checkpoint at least this often, not only every epoch

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 modules = ["torch", "torchvision", "cv2", "timm", "numpy", "scipy", "tqdm", "safetensors"]
 extras = {"test": ["pytest", "pytest_timeout", "ruff", "playwright"], "plot": ["matplotlib"],
           "tensorboard": ["tensorboard"], "export": ["onnx", "onnxscript", "onnxruntime"],
-          "demo": ["gradio"]}
+          "pretrained": ["onnx"], "demo": ["gradio"]}
 for extra in sys.argv[1:]:
     modules += extras[extra]
 sys.exit(sys.version_info < (3, 10) or any(find_spec(name) is None for name in modules))

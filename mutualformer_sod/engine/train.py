@@ -49,6 +49,7 @@ from mutualformer_sod.engine.validate import validate
 from mutualformer_sod.errors import InputError, Stopped
 from mutualformer_sod.files import replacing
 from mutualformer_sod.memory import peak_resident_memory
+from mutualformer_sod.models.pretrained import AUTO, describe_backbone_weights
 from mutualformer_sod.models.weights import load_encoder, load_unique_state, save_weights
 from mutualformer_sod.training_config import TrainConfig
 
@@ -283,6 +284,9 @@ def _write_weights(output: Path, data: TrainingData, run: Run, options: dict[str
     protocol = data.protocol(config) | {"epoch": best["epoch"], "epochs": config.epochs}
     protocol |= {"code": describe_code(), "images_per_update": run.global_batch}
     protocol |= {k: v for k, v in options.items() if k == "extended_from"}
+    if config.pretrained == AUTO:
+        name = run.model.config.encoder.backbone
+        protocol["backbone_weights"] = describe_backbone_weights(name)
     dtype = getattr(torch, config.weights_dtype)
     sha256 = save_weights(run.model, output / WEIGHTS_FILE, protocol, dtype)
     parameters = sum(parameter.numel() for parameter in run.model.parameters())

