@@ -16,6 +16,8 @@ from mutualformer_sod.config_checks import check, check_types
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.fusion_config import IN_ENCODER, FusionConfig
 
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 STEMS = ("patch", "conv", "hybrid")
 DEFAULT_PRESET = "tiny"  # of the library, of every tool and of the shipped weights
 DEPTH_RULES = ("minmax", "range", "percentile")
@@ -86,6 +88,10 @@ class ModelConfig:
     preset: str = "small"
     image_size: int = 384  # pixels a side; the size a model is built for, others work too
     depth_rule: str = "minmax"  # how a depth map becomes [0, 1], see data.depth.depth_to_unit
+    # Normalisation of the colour channels, in units of [0, 1]. None: the pretrained configuration
+    # of the backbone decides when the network is built, and the weights file records the result.
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
@@ -94,6 +100,14 @@ class ModelConfig:
         check_types(self)
         check(self.image_size >= 32, "image_size", self.image_size, "32 pixels or more")
         check(self.depth_rule in DEPTH_RULES, "depth_rule", self.depth_rule, ", ".join(DEPTH_RULES))
+        for name in ("mean", "std"):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            object.__setattr__(self, name, tuple(value))
+            usable = len(value) == 3 and all(v >= 0 if name == "mean" else v > 0 for v in value)
+            check(usable, name, value, "three numbers in [0, 1], one for each of R, G, B")
+        check((self.mean is None) == (self.std is None), "mean", self.mean, "mean and std together")
         if self.fusion.in_encoder and not self.encoder.share:
             raise InputError(
                 f"share=False: {self.fusion.fusion} acts inside an encoder that both modalities "
@@ -114,6 +128,8 @@ class ModelConfig:
         parts = {"encoder": EncoderConfig, "fusion": FusionConfig, "decoder": DecoderConfig}
         if not isinstance(values, dict):
             raise InputError("the model configuration is not an object of named fields")
+        # Files older than the fields mean and std were trained with ImageNet's values.
+        values = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD} | values
         try:
             return cls(
                 **{
@@ -140,6 +156,14 @@ PRESETS: dict[str, ModelConfig] = {
         ),
         fusion=FusionConfig(dim=128, attention_stride=16, fine_width=32),
         decoder=DecoderConfig(decoder_width=64, detail_width=8, finest=2),
+    ),
+    # The ViT-S/14 of DINOv2 for both streams. CHOSEN: width and decoder keep a CPU fast.
+    "small-dinov2": ModelConfig(
+        preset="small-dinov2",
+        image_size=224,
+        encoder=EncoderConfig(backbone="vit_small_patch14_dinov2", share=True),
+        fusion=FusionConfig(dim=192, num_heads=6),
+        decoder=DecoderConfig(decoder_width=96, finest=2),
     ),
     "small": ModelConfig(preset="small"),
     "base": ModelConfig(preset="base", encoder=EncoderConfig(backbone="deit_base_patch16_224")),
@@ -203,7 +227,7 @@ def replace_fields(preset: str, overrides: Mapping[str, Any]) -> ModelConfig:
 
 def field_owners() -> dict[str, str]:
     """Map every override's name to the part that owns it (``model`` for the top level)."""
-    owners = {"image_size": "model", "depth_rule": "model"}
+    owners = dict.fromkeys(("image_size", "depth_rule", "mean", "std"), "model")
     for part, cls in (
         ("encoder", EncoderConfig),
         ("fusion", FusionConfig),

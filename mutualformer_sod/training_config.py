@@ -45,6 +45,7 @@ class TrainConfig:
     depth_dropout: float = 0.0  # share of training images shown without their depth
     paste: float = 0.0  # share of RGB-D images that get another one's object with its depth
     invent_depth: float = 0.0  # share of images without depth that get an invented map
+    wrong_depth: float = 0.0  # share of depth maps replaced by one that misleads
     modality: str = "both"  # "rgb" or "depth" hides the other one: the controls of an ablation
     # optimisation
     epochs: int = 60
@@ -62,6 +63,7 @@ class TrainConfig:
     min_lr_share: float = 0.0  # share of the peak rate that the schedule ends at
     warmup_epochs: float = 1.0
     freeze_encoder_epochs: int = 0  # the first epochs train all but the encoder
+    freeze_layers: int = 0  # the encoder's first layers stay as they are, in every epoch
     clip_norm: float = 1.0
     ema_decay: float | None = None  # validate and release a moving average of the weights
     loss: str = "weighted"
@@ -79,6 +81,7 @@ class TrainConfig:
     device: str = "auto"
     pretrained: str | None = None  # "imagenet" for timm's weights, "auto", or a file
     init_weights: str | None = None  # a weights file of this project, for the encoder's start
+    finetune: str | None = None  # a weights file of this project, for the whole network's start
     weights_dtype: str = "float32"  # of the weights file at the end; "float16" halves it
     checkpoint_minutes: float = 10.0  # a checkpoint at least this often, not only every epoch
     checkpoint_steps: int | None = None  # and every so many updates
@@ -117,14 +120,18 @@ _LIMITS = [  # fields, what is accepted, its name in messages; None stands for "
     ("cache_side checkpoint_steps", lambda v: v >= 1, "1 or more"),
     ("lr clip_norm poly_power", lambda v: math.isfinite(v) and v > 0, "a positive number"),
     (
-        "weight_decay warmup_epochs workers encoder_lr_scale freeze_encoder_epochs ssim_weight "
-        "boundary_weight checkpoint_minutes",
+        "weight_decay warmup_epochs workers encoder_lr_scale freeze_encoder_epochs freeze_layers "
+        "ssim_weight boundary_weight checkpoint_minutes",
         lambda v: math.isfinite(v) and v >= 0,
         "0 or more",
     ),
     ("seed", lambda v: 0 <= v < 2**32, "a whole number from 0 to 4294967295"),
     ("holdout momentum", lambda v: 0 <= v < 1, "a share in [0, 1)"),
-    ("depth_dropout paste invent_depth min_lr_share", lambda v: 0 <= v <= 1, "a share from 0 to 1"),
+    (
+        "depth_dropout paste invent_depth wrong_depth min_lr_share",
+        lambda v: 0 <= v <= 1,
+        "a share from 0 to 1",
+    ),
     ("ema_decay", lambda v: 0 < v < 1, "a number between 0 and 1, for example 0.999"),
     ("layer_decay progressive", lambda v: 0 < v <= 1, "a share above 0, at most 1"),
     ("size", lambda v: v >= 32, "32 pixels or more"),
@@ -148,8 +155,17 @@ _NEEDS = [  # fields, whether they have an effect in a configuration, and what t
     ("choose_on_test_set", lambda c: bool(c.val_sets), "--val-sets"),
     ("holdout", lambda c: not c.val_sets, "a run without --val-sets"),
     ("holdout_by", lambda c: c.holdout > 0 and not c.val_sets, "a --holdout"),
-    ("depth_dropout invent_depth", lambda c: c.modality != "rgb", "a --modality with depth"),
-    ("pretrained", lambda c: not c.init_weights, "a run without --init-weights"),
+    (
+        "depth_dropout invent_depth wrong_depth",
+        lambda c: c.modality != "rgb",
+        "a --modality with depth",
+    ),
+    (
+        "pretrained",
+        lambda c: not (c.init_weights or c.finetune),
+        "a run without --init-weights and --finetune",
+    ),
+    ("init_weights", lambda c: not c.finetune, "a run without --finetune"),
 ]
 _OFF = (None, False, 0, ())
 
@@ -164,6 +180,43 @@ _MUTUALFORMER = {
     "warmup_epochs": 2.0,
     "ema_decay": 0.999,
     "workers": 4,
+}
+
+_REAL_SETS = (
+    "train_rgb/DUTS_TR",
+    *(f"train_rgbd/{name}" for name in ("HOTS", "gqcnn", "UW", "tracebot", "pothole", "pipe")),
+)
+_REAL_REPEATS = (
+    *("train_rgbd/HOTS=4", "train_rgbd/gqcnn=8", "train_rgbd/UW=8"),
+    *("train_rgbd/tracebot=6", "train_rgbd/pothole=3", "train_rgbd/pipe=3"),
+)
+
+_DINOV2 = {  # pretrained ViT, photographs and RGB-D pictures: hours on two CPU cores
+    "train_sets": _REAL_SETS,
+    "repeat": _REAL_REPEATS,
+    "holdout": 0.05,
+    "holdout_by": "auto",
+    "cache": "ram",
+    "preset": "small-dinov2",
+    "pretrained": "auto",
+    "multi_scale": False,
+    "progressive": 0.75,
+    "invent_depth": 0.25,
+    "depth_dropout": 0.15,
+    "wrong_depth": 0.2,
+    "paste": 0.3,
+    "epochs": 3,
+    "batch_size": 16,
+    "global_batch_size": 16,
+    "lr": 5e-4,
+    "encoder_lr_scale": 0.15,
+    "layer_decay": 0.8,
+    "freeze_layers": 5,
+    "weight_decay": 0.05,
+    "warmup_epochs": 0.1,
+    "ema_decay": 0.998,
+    "workers": 0,
+    "weights_dtype": "float16",
 }
 
 RECIPES: dict[str, dict[str, Any]] = {
@@ -211,6 +264,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "workers": 0,
         "weights_dtype": "float16",
     },
+    "small-dinov2": _DINOV2,
     "mutualformer-2185": _MUTUALFORMER | {"protocol": "2185"},
     "mutualformer-2985": _MUTUALFORMER | {"protocol": "2985"},
     "mutualformer-dut800": _MUTUALFORMER | {"protocol": "dut800"},
@@ -245,7 +299,7 @@ def make_train_config(recipe: str | None = None, **fields: Any) -> TrainConfig:
     values = dict(RECIPES[recipe]) if recipe else {}
     if fields.get("train_sets"):  # the user's sets stand for the recipe's protocol
         values.pop("protocol", None)
-    if fields.get("init_weights"):  # likewise for the encoder's start
+    if fields.get("init_weights") or fields.get("finetune"):  # likewise for the encoder's start
         values.pop("pretrained", None)
     values |= fields
     unknown = sorted(set(values) - known)

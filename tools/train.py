@@ -66,6 +66,7 @@ AUGMENTATION = {
         "SHARE",
         "of images without depth that get an invented map (default: {})",
     ),
+    "wrong_depth": (float, "SHARE", "of depth maps replaced by one that misleads (default: {})"),
     "modality": (str, "WHICH", "both (default); rgb or depth hides the other"),
 }
 OPTIMISATION = {
@@ -82,7 +83,7 @@ OPTIMISATION = {
     "encoder_lr_scale": (
         float,
         "X",
-        "the encoder's share (default: 0.1 with --pretrained, else 1)",
+        "the encoder's share (default: 0.1 with --pretrained or --finetune, else 1)",
     ),
     "layer_decay": (float, "X", "each encoder layer's rate is this share of the next one's"),
     "weight_decay": (float, "X", "of matrices, not of biases and norms (default: {})"),
@@ -93,6 +94,7 @@ OPTIMISATION = {
     "min_lr_share": (float, "SHARE", "of the peak rate at the end (default: {})"),
     "warmup_epochs": (float, "X", "default: {}"),
     "freeze_encoder_epochs": (int, "N", "the first N epochs train all but the encoder"),
+    "freeze_layers": (int, "N", "the first N layers of the encoder never train (default: {})"),
     "clip_norm": (float, "X", "of the gradient (default: {})"),
     "ema_decay": (float, "X", "validate and release a moving average of the weights (0.999)"),
     "loss": (str, "NAME", f"{', '.join(LOSSES)} (default: {{}})"),
@@ -156,6 +158,12 @@ def make_parser() -> cli.Parser:
         default=argparse.SUPPRESS,
         metavar="FILE",
         help="weights of ours (weights.safetensors), of which the encoder takes its own",
+    )
+    model.add_argument(
+        "--finetune",
+        default=argparse.SUPPRESS,
+        metavar="FILE",
+        help="weights of ours, from which the whole network starts",
     )
     for name, choices in (("fusion", FUSIONS), ("head", HEADS)):
         model.add_argument(

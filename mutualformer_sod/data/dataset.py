@@ -18,6 +18,7 @@ from mutualformer_sod.data.pairing import Triplet
 from mutualformer_sod.data.paste import paste_object
 from mutualformer_sod.data.pseudo_depth import invent_depth
 from mutualformer_sod.data.transforms import Augmentation, augment_triplet, resize_triplet
+from mutualformer_sod.data.wrong_depth import mislead
 from mutualformer_sod.errors import InputError
 
 
@@ -116,6 +117,10 @@ class SodDataset(Dataset):
         share = self.augmentation.invent_depth if self.augmentation else 0.0
         if share and depth is None and with_depth and gt is not None and rng.random() < share:
             depth = invent_depth(gt, rng)
+        share = self.augmentation.wrong_depth if self.augmentation else 0.0
+        if share and depth is not None and rng.random() < share:
+            peer = int(rng.choice(self._peers[set_name]))
+            depth = mislead(depth, lambda: self._load(peer)[1], rng)
         if self.augmentation is None:
             tensors = resize_triplet(rgb, depth, gt, self.size)
         else:

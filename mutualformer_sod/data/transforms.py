@@ -40,6 +40,8 @@ class Augmentation:
             `paste.paste_object`; done by the dataset, which has the other images.
         invent_depth: probability that an image without depth gets an invented map, see
             `pseudo_depth.invent_depth`; done by the dataset, before anything else.
+        wrong_depth: probability that a depth map is replaced by a misleading one, see
+            `wrong_depth.mislead`; done by the dataset, which has the other images.
     """
 
     flip: float = 0.5
@@ -54,6 +56,7 @@ class Augmentation:
     depth_change: float = 0.3
     paste: float = 0.0
     invent_depth: float = 0.0
+    wrong_depth: float = 0.0
 
 
 def resize_triplet(

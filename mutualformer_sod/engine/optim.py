@@ -35,7 +35,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
     """
     scale = config.encoder_lr_scale
     if scale is None:
-        scale = PRETRAINED_ENCODER_SCALE if config.pretrained else 1.0
+        scale = PRETRAINED_ENCODER_SCALE if config.pretrained or config.finetune else 1.0
     decay = config.layer_decay
     layers, count = ({}, 0) if decay is None else encoder_layers(model)
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
@@ -155,14 +155,23 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, share: float) -> None:
         group["lr"] = group["peak_lr"] * share
 
 
-def freeze_encoder(model: nn.Module, frozen: bool) -> None:
+def freeze_encoder(model: nn.Module, frozen: bool, layers: int = 0) -> None:
     """Stop or resume the training of the encoder; to be called after every ``model.train()``.
+
+    With ``layers`` its first layers, counted as by ``encoder_layers``, never train.
 
     A frozen encoder's parameters receive no gradient, so the optimiser leaves them alone, weight
     decay included, and its BatchNorms neither use nor update the statistics of the batch.
     """
     for parameter in model.encoder.parameters():  # shared parameters once
         parameter.requires_grad_(not frozen)
+    if layers:
+        numbers, count = encoder_layers(model)
+        if layers >= count:
+            raise InputError(f"--freeze-layers {layers}: the encoder has {count} layers: give less")
+        for name, parameter in model.named_parameters():
+            if numbers.get(name, count) < layers:
+                parameter.requires_grad_(False)
     if not frozen:
         return
     for module in model.encoder.modules():

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from mutualformer_sod.config import IMAGENET_MEAN, IMAGENET_STD
 from mutualformer_sod.engine.checkpoint import drop_old_checkpoints, save_checkpoint
 from mutualformer_sod.engine.distributed import gather, is_main, rank, world_size
 from mutualformer_sod.engine.ema import Ema
@@ -105,7 +106,7 @@ class Run:
         """Training mode, with the encoder frozen or not, as the epoch wants it."""
         frozen = self.epoch < self.config.freeze_encoder_epochs
         self.model.train()
-        freeze_encoder(self.model, frozen)
+        freeze_encoder(self.model, frozen, self.config.freeze_layers)
         if frozen == self.frozen:
             return
         self.frozen, self.network = frozen, self.model
@@ -172,6 +173,7 @@ class Run:
             "best": self.best,
             "log_lines": self.log_lines,
             "model": unique_state(self.model),
+            "normalisation": [list(self.model.config.mean), list(self.model.config.std)],
             "ema": self.ema.state_dict() if self.ema else None,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -192,6 +194,8 @@ class Run:
                 "(names or sizes of files): restore them, or start again with another --output"
             )
         load_unique_state(self.model, state["model"])
+        # Runs older than this entry were trained with ImageNet's values.
+        self.model.normalise_with(*state.get("normalisation", (IMAGENET_MEAN, IMAGENET_STD)))
         self.optimizer.load_state_dict(state["optimizer"])
         if self.ema:
             self.ema.load_state_dict(state["ema"])

@@ -111,9 +111,11 @@ class TrainingData:
             "depth_dropout": config.depth_dropout,
             "paste": config.paste,
             "invent_depth": config.invent_depth,
+            "wrong_depth": config.wrong_depth,
             "seed": config.seed,
             "pretrained": config.pretrained,
             "init_weights": config.init_weights,
+            "finetune": config.finetune,
         }
 
 
@@ -161,7 +163,9 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
     train = SodDataset(
         train_parts,
         model.image_size,
-        augment=Augmentation(paste=config.paste, invent_depth=config.invent_depth),
+        augment=Augmentation(
+            paste=config.paste, invent_depth=config.invent_depth, wrong_depth=config.wrong_depth
+        ),
         depth_dropout=config.depth_dropout,
         **common,
     )

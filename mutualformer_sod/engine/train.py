@@ -50,7 +50,12 @@ from mutualformer_sod.errors import InputError, Stopped
 from mutualformer_sod.files import replacing
 from mutualformer_sod.memory import peak_resident_memory
 from mutualformer_sod.models.pretrained import AUTO, describe_backbone_weights
-from mutualformer_sod.models.weights import load_encoder, load_unique_state, save_weights
+from mutualformer_sod.models.weights import (
+    load_encoder,
+    load_network,
+    load_unique_state,
+    save_weights,
+)
 from mutualformer_sod.training_config import TrainConfig
 
 
@@ -117,8 +122,11 @@ def _train(
     run = Run(config, overrides, images, global_batch, data.fingerprint, device, pretrained)
     if state is not None:
         run.restore(state, output)
-    elif config.init_weights:
-        taken = load_encoder(run.model, Path(config.init_weights))
+    elif config.init_weights or config.finetune:
+        if config.finetune:
+            taken = load_network(run.model, Path(config.finetune))
+        else:
+            taken = load_encoder(run.model, Path(config.init_weights))
         if run.ema:  # or the average would begin at the random weights
             run.ema = Ema(run.model, config.ema_decay)
     # All have looked at the folder before the first one writes to it, and have seen the same.

@@ -85,7 +85,14 @@ def update_weights(
     run.optimizer.zero_grad(set_to_none=True)
     sums: dict[str, Tensor] = {}
     names: list[str] = []
-    size = training_size(config, run.epoch, run.step, run.updates_per_epoch, run.image_size)
+    size = training_size(
+        config,
+        run.epoch,
+        run.step,
+        run.updates_per_epoch,
+        run.image_size,
+        max(run.model.encoder.strides),
+    )
     for part in parts:
         batch = next(batches)
         names += batch["name"]
@@ -153,16 +160,27 @@ def _float(output: DetectorOutput) -> tuple[Tensor, list[Tensor]]:
 
 
 def training_size(
-    config: TrainConfig, epoch: int, step: int, updates_per_epoch: int, full: tuple[int, int]
+    config: TrainConfig,
+    epoch: int,
+    step: int,
+    updates_per_epoch: int,
+    full: tuple[int, int],
+    stride: int = 16,
 ) -> tuple[int, int]:
-    """Size (h, w) of one update's images: a function of the seed and the position alone."""
+    """Size (h, w) of one update's images: a function of the seed and the position alone.
+
+    Sizes are multiples of 16 and, with ``multi_scale``, of 32; for patches that do not divide
+    these, of ``stride`` and twice that.
+    """
+    multiple = 16 if 32 % stride == 0 else stride
     if config.progressive < 1:
         done = (epoch * updates_per_epoch + step) / (config.epochs * updates_per_epoch)
         grown = config.progressive + (1 - config.progressive) * min(1.0, done / GROWTH_SHARE)
-        full = tuple(max(32, round(grown * side / 16) * 16) for side in full)
+        full = tuple(max(2 * multiple, round(grown * side / multiple) * multiple) for side in full)
     if not config.multi_scale:
         return full
-    return draw_training_size(full, np.random.default_rng([config.seed, epoch, step]))
+    rng = np.random.default_rng([config.seed, epoch, step])
+    return draw_training_size(full, rng, multiple=2 * multiple)
 
 
 def _without_reduction(run: Run, wanted: bool) -> contextlib.AbstractContextManager:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,8 +21,6 @@ from mutualformer_sod.models.fusion.build import build_fusion
 from mutualformer_sod.models.fusion.streams import pick
 from mutualformer_sod.models.seam import halves
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 NO_DEPTH_GRID = 14  # cells a side of the learned "no depth" map, stretched to the image
 
 
@@ -60,8 +59,8 @@ class SaliencyDetector(nn.Module):
 
     def __init__(self, config: ModelConfig, pretrained: bool | str | Path = False) -> None:
         super().__init__()
-        self.config = config
         self.encoder = TwoStreamEncoder(config.encoder, config.image_size, pretrained)
+        self.config = config
         self.fusion = build_fusion(config.fusion, self.encoder)
         ensemble = config.fusion.is_ensemble
         self.decoder = Decoder(
@@ -69,10 +68,10 @@ class SaliencyDetector(nn.Module):
         )
         self.alpha = nn.Parameter(torch.zeros(2)) if ensemble else None
         self.no_depth = nn.Parameter(torch.full((1, 1, NO_DEPTH_GRID, NO_DEPTH_GRID), 0.5))
-        mean = torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
-        std = torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
-        self.register_buffer("mean", mean, persistent=False)
-        self.register_buffer("std", std, persistent=False)
+        if config.mean is None:
+            self.normalise_with(*self.encoder.normalisation)
+        else:
+            self.normalise_with(config.mean, config.std)
         replace_drop_path(self)
 
     def forward(
@@ -124,6 +123,13 @@ class SaliencyDetector(nn.Module):
             statistics["rgb_weight"] = self.alpha.detach().softmax(0)[0]
         output.extra_losses, output.statistics = extra_losses, statistics
         return output if self.training else output.logits
+
+    def normalise_with(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        """Normalise colours by these values, in units of [0, 1]; the configuration records them."""
+        self.config = dataclasses.replace(self.config, mean=mean, std=std)
+        for name in ("mean", "std"):  # part of the configuration, not of the state
+            values = torch.tensor(getattr(self.config, name)).view(1, 3, 1, 1)
+            self.register_buffer(name, values.to(self.no_depth.device), persistent=False)
 
     def average(self, logits: Tensor) -> Tensor:
         """The map of what the decoder gives: (k B, 1, H, W) logits of k streams -> (B, 1, H, W)."""

@@ -38,6 +38,7 @@ class TwoStreamEncoder(nn.Module):
     Attributes:
         channels: C_l of each tap.
         strides: pixels a cell of each tap.
+        normalisation: mean and std of the colour channels that the backbone was trained with.
         recomputes: whether activations are recomputed in the backward pass.
         is_joint: whether a fusion method acts inside, so that both modalities go in lock-step.
     """
@@ -52,6 +53,7 @@ class TwoStreamEncoder(nn.Module):
             _share_all_but_norms(self.rgb_stream, self.depth_stream)
         self.channels = self.rgb_stream.channels
         self.strides = self.rgb_stream.strides
+        self.normalisation = self.rgb_stream.normalisation
         self.recomputes = self.is_joint = False
 
     def open_seam(self, fusion: str) -> Seam:
@@ -114,6 +116,8 @@ class _Backbone(nn.Module):
         if not (self.is_plain or pretrained):
             _open_residual_branches(self.body)
         info = self.body.feature_info
+        pretrained_cfg = timm.get_pretrained_cfg(config.backbone)
+        self.normalisation = tuple(pretrained_cfg.mean), tuple(pretrained_cfg.std)
         if self.is_plain:
             depth = len(self.body.blocks)
             if config.taps[-1] > depth:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from mutualformer_sod.config import PRESETS, ModelConfig
@@ -166,6 +168,43 @@ def load_weights(path: Path, preset: str | None = None) -> tuple[SaliencyDetecto
     return model.eval(), protocol
 
 
+def load_network(model: SaliencyDetector, path: Path) -> str:
+    """Start a whole model from a weights file of the same configuration.
+
+    Position embeddings are resampled where the image size differs.
+
+    Returns:
+        A line for the user: what was taken from the file.
+
+    Raises:
+        InputError: unreadable file, or tensors that do not fit the model.
+    """
+    source, _ = load_weights(path)
+    state = unique_state(source)
+    try:
+        load_unique_state(model, _at_grid_of(state, unique_state(model)))
+    except InputError as error:
+        raise InputError(
+            f"--finetune {path}: {error}. Fix: {_how_to_fit(source.config, model.config)}."
+        ) from error
+    model.normalise_with(source.config.mean, source.config.std)
+    taken = sum(tensor.numel() for tensor in state.values())
+    return f"--finetune {path}: the whole network is taken, {taken / 1e6:.2f} M parameters"
+
+
+def _at_grid_of(state: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state with its position embeddings resampled where another image size expects so."""
+    resampled = dict(state)
+    for name, tensor in state.items():
+        wanted = expected.get(name)
+        if not name.endswith("pos_embed") or wanted is None or wanted.shape == tensor.shape:
+            continue
+        side = math.isqrt(wanted.shape[1])
+        prefix = wanted.shape[1] - side**2
+        resampled[name] = resample_abs_pos_embed(tensor, [side] * 2, num_prefix_tokens=prefix)
+    return resampled
+
+
 def load_encoder(model: SaliencyDetector, path: Path) -> str:
     """Start a model's encoder from the one in a weights file, whatever fusion that had.
 
@@ -204,6 +243,7 @@ def load_encoder(model: SaliencyDetector, path: Path) -> str:
                     f"--init-weights {path}: {name!r} holds NaN or infinity: give other weights"
                 )
             tensor.copy_(source)
+    model.normalise_with(config.mean, config.std)  # what this encoder was trained with
     new: dict[str, int] = {}
     for name in state.keys() - own.keys():
         part = name.partition(".")[0]

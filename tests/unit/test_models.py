@@ -91,8 +91,8 @@ def test_training_mode_gives_side_logits_from_fine_to_coarse():
     assert output.extra_losses == {}
 
 
-def test_imagenet_normalisation_is_inside_the_model():
-    model = build_model("tiny").eval()
+def test_normalisation_is_inside_the_model():
+    model = build_model("tiny", backbone="deit_tiny_patch16_224").eval()
     rgb, _ = batch(images=1)
     seen = []
     model.encoder.rgb_stream.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
@@ -154,7 +154,7 @@ def test_overrides_reach_every_field_of_the_configuration():
     values = {"epsilon": 0.5, "share": False, "image_size": 96, "decoder_width": 32, "steps": 3}
     model = build_model("tiny", **values)
     config = model.config.to_dict()
-    flat = {name: config[name] for name in ("image_size", "depth_rule")}
+    flat = {name: config[name] for name in ("image_size", "depth_rule", "mean", "std")}
     for part in ("encoder", "fusion", "decoder"):
         flat |= config[part]
     assert values.items() <= flat.items()
@@ -215,7 +215,7 @@ def test_a_configuration_survives_json():
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        ({"preset": "huge"}, "tiny, small, base, resnet50"),
+        ({"preset": "huge"}, "tiny, small-dinov2, small, base, resnet50"),
         ({"epsilonn": 0.5}, "epsilon"),
         ({"dim": 100}, "num_heads"),
         ({"backbone": "vit_nano"}, "vit_nano"),

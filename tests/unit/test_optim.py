@@ -260,3 +260,25 @@ class TestFrozenEncoder:
     def test_thawing_leaves_evaluation_mode_alone(self, resnet):
         freeze_encoder(resnet.eval(), False)
         assert not any(module.training for module in resnet.modules())
+
+
+class TestFrozenLayers:
+    def test_first_layers_do_not_train_and_the_others_do(self):
+        model = small_model()
+        freeze_encoder(model.train(), False, layers=2)
+        body = "encoder.rgb_stream.body."
+        trains = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+        for name, expected in {
+            f"{body}pos_embed": False,
+            f"{body}patch_embed.proj.conv0.weight": False,
+            f"{body}blocks.0.attn.qkv.weight": False,
+            "encoder.depth_stream.body.blocks.0.norm1.weight": False,
+            f"{body}blocks.1.attn.qkv.weight": True,
+            f"{body}norm.weight": True,
+            "no_depth": True,
+        }.items():
+            assert trains[name] is expected, name
+
+    def test_more_layers_than_the_encoder_has_are_refused(self):
+        with pytest.raises(InputError, match="--freeze-layers 9: the encoder has 4 layers"):
+            freeze_encoder(small_model(), False, layers=9)

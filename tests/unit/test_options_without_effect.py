@@ -133,7 +133,10 @@ def test_stored_configuration_may_hold_fields_without_effect():
         ({"holdout": 0.0, "holdout_by": "image"}, "--holdout-by"),
         ({"modality": "rgb", "depth_dropout": 0.1}, "--depth-dropout"),
         ({"modality": "rgb", "invent_depth": 0.1}, "--invent-depth"),
+        ({"modality": "rgb", "wrong_depth": 0.1}, "--wrong-depth"),
         ({"pretrained": "imagenet", "init_weights": "w"}, "--pretrained"),
+        ({"pretrained": "imagenet", "finetune": "w"}, "--pretrained"),
+        ({"init_weights": "w", "finetune": "w"}, "--init-weights"),
     ],
     ids=str,
 )

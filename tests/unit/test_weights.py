@@ -17,6 +17,7 @@ from mutualformer_sod.models.weights import (
     CONTENT_SHA256,
     file_sha256,
     load_encoder,
+    load_network,
     load_weights,
     read_metadata,
     save_weights,
@@ -258,3 +259,27 @@ class TestWrapped:
         weight = model.encoder.rgb_stream.body.blocks[0].attn.qkv.weight
         assert torch.equal(weight, state["blocks.0.attn.qkv.weight"])
         assert caplog.text.count(name) == 1
+
+
+def test_whole_network_started_from_a_file_gives_its_logits(path, model):
+    started = build_model("tiny", **SMALL).eval()
+    line = load_network(started, path)
+    rgb, depth = torch.rand(1, 3, 64, 64), torch.rand(1, 1, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(started(rgb, depth), model(rgb, depth), rtol=0, atol=0)
+    assert "the whole network is taken" in line
+
+
+def test_whole_network_started_at_another_size_resamples_position_embeddings(path, model):
+    started = build_model("tiny", **(SMALL | {"image_size": 96})).eval()
+    load_network(started, path)
+    rgb = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert (started(rgb) - model(rgb)).abs().max() < 0.2
+    body = started.encoder.rgb_stream.body
+    assert body.pos_embed.shape[1] == 1 + 6 * 6
+
+
+def test_whole_network_of_another_shape_is_refused_with_the_flags_to_pass(path):
+    with pytest.raises(InputError, match=r"--finetune .*Fix: "):
+        load_network(build_model("tiny", **(SMALL | {"dim": 64})), path)
