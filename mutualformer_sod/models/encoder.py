@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from mutualformer_sod.config import EncoderConfig
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import load_torch_file, why_unreadable, without_wrappers
-from mutualformer_sod.models.pretrained import AUTO, find_backbone_weights
+from mutualformer_sod.models.pretrained import AUTO, find_backbone_weights, read_backbone_norm
 from mutualformer_sod.models.seam import NORMS, Seam, halves
 from mutualformer_sod.models.stem import HybridStem, conv_stem
 
@@ -116,8 +116,7 @@ class _Backbone(nn.Module):
         if not (self.is_plain or pretrained):
             _open_residual_branches(self.body)
         info = self.body.feature_info
-        pretrained_cfg = timm.get_pretrained_cfg(config.backbone)
-        self.normalisation = tuple(pretrained_cfg.mean), tuple(pretrained_cfg.std)
+        self.normalisation = _normalisation(self.body)
         if self.is_plain:
             depth = len(self.body.blocks)
             if config.taps[-1] > depth:
@@ -179,6 +178,12 @@ def _creation_arguments(config: EncoderConfig, image_size: int) -> tuple[bool, d
     return False, arguments | {name: value for name, value in any_size.items() if name in known}
 
 
+def _normalisation(model: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and std that a timm model, or its weights file, was trained with."""
+    known = model.pretrained_cfg
+    return tuple(known["mean"]), tuple(known["std"])
+
+
 def _open_residual_branches(model: nn.Module) -> None:
     """Undo timm's zero-initialised last BatchNorm, behind which nothing receives a gradient."""
     for module in model.modules():
@@ -221,7 +226,10 @@ def create_timm_model(
             ) from error
     if pretrained is not True:
         weights = read_backbone_weights(Path(pretrained))
-        overlay = {"state_dict": dict(weights)}
+        overlay: dict[str, Any] = {"state_dict": dict(weights)}
+        norm = read_backbone_norm(pretrained)
+        if norm is not None:
+            overlay["mean"], overlay["std"] = norm
         try:
             model = timm.create_model(
                 name, pretrained=True, pretrained_cfg_overlay=overlay, **arguments

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import timm
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -94,3 +95,16 @@ def test_mean_without_std_is_refused():
 def test_configuration_survives_json():
     config = make_config("tiny", mean=HALF, std=HALF)
     assert ModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize(
+    ("preset", "backbone"), [("tiny", "deit_tiny_patch16_224"), ("resnet50", "resnet18")]
+)
+def test_backbone_file_that_records_its_values_decides(tmp_path, preset, backbone):
+    arguments = {"features_only": True} if preset == "resnet50" else {}
+    state = timm.create_model(backbone, **arguments).state_dict()
+    path = tmp_path / "backbone.safetensors"
+    save_file(state, path, metadata={"mean": "[0.1, 0.2, 0.3]", "std": "[0.4, 0.5, 0.6]"})
+    detector = build_model(preset, backbone=backbone, pretrained=path)
+    assert detector.config.mean == (0.1, 0.2, 0.3)
+    assert detector.config.std == (0.4, 0.5, 0.6)
