@@ -24,6 +24,7 @@ from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.cpu import optimise_for_cpu
 from mutualformer_sod.models.detector import SaliencyDetector
 from mutualformer_sod.models.encoder import resize
+from mutualformer_sod.models.inputs import check_inputs
 from mutualformer_sod.models.weights import load_weights
 
 AMP_CHOICES = ("auto", "off", "bf16", "fp16")
@@ -136,10 +137,14 @@ class Predictor:
             has_depth: (B,) bool, or None for all.
 
         Returns:
-            (B, 1, H, W) float32 logits on the CPU.
+            (B, 1, H, W) float32 logits on the CPU; NaN for an image with NaN in what is looked at.
+
+        Raises:
+            InputError (a ValueError): types, shapes or values that do not fit.
         """
-        if not len(rgb):
+        if isinstance(rgb, Tensor) and not len(rgb):
             return rgb.new_zeros((0, 1, *rgb.shape[-2:]), dtype=torch.float32, device="cpu")
+        check_inputs(rgb, depth, has_depth)
         if self.modality == "rgb":
             depth = has_depth = None
         elif self.modality == "depth":

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mutualformer_sod.config import ModelConfig
-from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.decoder import Decoder
 from mutualformer_sod.models.drop_path import replace_drop_path, set_drop_path_keys
 from mutualformer_sod.models.encoder import TwoStreamEncoder, resize
 from mutualformer_sod.models.fusion.build import build_fusion
 from mutualformer_sod.models.fusion.streams import pick
+from mutualformer_sod.models.inputs import check_inputs, check_values
 from mutualformer_sod.models.seam import halves
 
 NO_DEPTH_GRID = 14  # cells a side of the learned "no depth" map, stretched to the image
@@ -55,7 +55,14 @@ class SaliencyDetector(nn.Module):
         config: see ``config.ModelConfig``.
         pretrained: True for timm's ImageNet weights from the hub in both streams, a path for the
             same from a local file, False for random weights.
+
+    Attributes:
+        check_values: whether values outside [0, 1] are refused in eval mode; never in a compiled
+            or exported graph. NaN is not refused: it makes that image's logits NaN, but for depth
+            where ``has_depth`` is False, which is not looked at.
     """
+
+    check_values = True
 
     def __init__(self, config: ModelConfig, pretrained: bool | str | Path = False) -> None:
         super().__init__()
@@ -95,9 +102,13 @@ class SaliencyDetector(nn.Module):
             In eval mode logits (B, 1, H, W) at input size; in training mode a DetectorOutput.
 
         Raises:
-            InputError (a ValueError): shapes that do not fit each other.
+            InputError (a ValueError): types or shapes that do not fit, or in eval mode values that
+                are not in [0, 1].
         """
-        _check_inputs(rgb, depth, has_depth)
+        check_inputs(rgb, depth, has_depth)
+        # A compiled or exported graph must not depend on values.
+        if self.check_values and not (self.training or torch.compiler.is_compiling()):
+            check_values(rgb, depth, has_depth)
         height, width = rgb.shape[-2:]
         rgb, depth = self._pad(rgb), None if depth is None else self._pad(depth)
         rgb = (rgb - self.mean) / self.std
@@ -216,21 +227,3 @@ def _decoder_depth(
     real = has_depth.view(-1, 1, 1, 1)
     # where, not a product: a NaN under the mask must not spread.
     return torch.where(real, centred, plane), plane + real.to(plane.dtype)
-
-
-def _check_inputs(rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) -> None:
-    if rgb.ndim != 4 or rgb.shape[1] != 3 or not rgb.is_floating_point():
-        raise InputError(
-            f"rgb is {tuple(rgb.shape)} {rgb.dtype}: give (B, 3, H, W) float in [0, 1]"
-        )
-    if depth is not None and depth.shape != (len(rgb), 1, *rgb.shape[-2:]):
-        raise InputError(
-            f"depth is {tuple(depth.shape)}: give {(len(rgb), 1, *rgb.shape[-2:])}, "
-            "one channel at the size of rgb"
-        )
-    if has_depth is not None and depth is None:
-        raise InputError("has_depth is given without depth: give both, or neither")
-    if has_depth is not None and (has_depth.shape != (len(rgb),) or has_depth.dtype != torch.bool):
-        raise InputError(
-            f"has_depth is {tuple(has_depth.shape)} {has_depth.dtype}: give ({len(rgb)},) bool"
-        )

@@ -168,3 +168,15 @@ def test_every_flag_named_is_one_of_a_tool(document):
 
 def flags_of(parser: argparse.ArgumentParser) -> set[str]:
     return {flag for action in parser._actions for flag in action.option_strings}
+
+
+def test_model_document_has_the_parameters_of_a_block_for_its_default_bias():
+    from mutualformer_sod.models import MutualFormerBlock
+
+    text = (ROOT / "docs" / "model.md").read_text()
+    vectors = [int(count) for count in re.findall(r"`24 C\^2 \+ (\d+) C`", text)]
+    dim, counts = 16, []
+    for options in ({}, {"qkv_bias": False}):
+        parameters = MutualFormerBlock(dim, 2, **options).parameters()
+        counts.append((sum(p.numel() for p in parameters) - 24 * dim**2) // dim)
+    assert vectors == counts

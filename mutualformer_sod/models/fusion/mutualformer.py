@@ -1,4 +1,4 @@
-"""Stacked MutualFormer blocks over the encoder's taps (IJCV 2024, Fig. 2a; stacking CHOSEN)."""
+"""Stacked MutualFormer blocks over the encoder's taps (IJCV 2024, Fig. 2b; stacking CHOSEN)."""
 
 from __future__ import annotations
 

@@ -1,0 +1,80 @@
+"""Checks of what the detector is called with: one line that names the argument and the fix."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mutualformer_sod.errors import InputError
+
+TOLERANCE = 1e-3  # beyond [0, 1]: what resizing may add
+_RGB = "give (B, 3, H, W) float in [0, 1]"
+
+
+def check_inputs(rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) -> None:
+    """Check types and shapes, which costs nothing and depends on no value.
+
+    Args:
+        rgb, depth, has_depth: see ``SaliencyDetector.forward``.
+
+    Raises:
+        InputError (a ValueError): naming the argument.
+    """
+    for name, value in (("rgb", rgb), ("depth", depth), ("has_depth", has_depth)):
+        if not isinstance(value, Tensor) and (value is not None or name == "rgb"):
+            remedy = "; Predictor.predict takes numpy arrays" if name != "has_depth" else ""
+            raise InputError(f"{name} is a {type(value).__name__}: give a torch.Tensor{remedy}")
+    if rgb.ndim != 4 or rgb.shape[1] != 3 or not rgb.is_floating_point():
+        scale = ", for example rgb.float() / 255" if rgb.dtype == torch.uint8 else ""
+        raise InputError(f"rgb is {tuple(rgb.shape)} {rgb.dtype}: {_RGB}{scale}")
+    if 0 in rgb.shape:
+        raise InputError(f"rgb is {tuple(rgb.shape)}, an empty batch: {_RGB}, B 1 or more")
+    if depth is not None and depth.shape != (len(rgb), 1, *rgb.shape[-2:]):
+        raise InputError(
+            f"depth is {tuple(depth.shape)}: give {(len(rgb), 1, *rgb.shape[-2:])}, "
+            "one channel at the size of rgb"
+        )
+    if depth is not None and depth.dtype != rgb.dtype:
+        raise InputError(
+            f"depth is {depth.dtype} and rgb {rgb.dtype}: give depth in [0, 1], near = 1, in the "
+            "dtype of rgb"
+        )
+    if has_depth is not None and depth is None:
+        raise InputError("has_depth is given without depth: give both, or neither")
+    if has_depth is not None and (has_depth.shape != (len(rgb),) or has_depth.dtype != torch.bool):
+        raise InputError(
+            f"has_depth is {tuple(has_depth.shape)} {has_depth.dtype}: give ({len(rgb)},) bool"
+        )
+
+
+def check_values(rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) -> None:
+    """Check that values are in [0, 1]; NaN passes, as does depth that ``has_depth`` hides.
+
+    Raises:
+        InputError (a ValueError): naming the argument and the value.
+    """
+    bounds = [*torch.aminmax(rgb.detach())]
+    if depth is not None:
+        depth = depth.detach()
+        if has_depth is not None:
+            depth = torch.where(has_depth.view(-1, 1, 1, 1), depth, torch.full_like(depth, 0.5))
+        bounds += torch.aminmax(depth)
+    lows_and_highs = torch.stack(bounds).tolist()  # together: one wait for a GPU
+    _check_range("rgb", *lows_and_highs[:2])
+    if depth is not None:
+        _check_range("depth", *lows_and_highs[2:])
+
+
+def _check_range(name: str, low: float, high: float) -> None:
+    if not (low < -TOLERANCE or high > 1 + TOLERANCE):  # comparisons with NaN are false
+        return
+    if name == "depth":
+        guess = "perhaps millimetres or another unit" if high > 1 else "perhaps normalised already"
+        fix = "give [0, 1] with near = 1, as data.depth.depth_to_unit makes it of depth as stored"
+    else:
+        guess = "perhaps 0 to 255" if low >= 0 else "perhaps normalised already"
+        fix = "give [0, 1]: the network normalises it itself"
+    raise InputError(
+        f"{name} has values from {low:.4g} to {high:.4g}, {guess}: {fix} (check_values = False on "
+        "the network skips this check)"
+    )
