@@ -18,7 +18,8 @@ from mutualformer_sod.fusion_config import IN_ENCODER, FusionConfig
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-STEMS = ("patch", "conv", "hybrid")
+TIMM_STEMS = ("tf_efficientnet_lite0", "tf_efficientnet_lite2")
+STEMS = ("patch", "conv", "hybrid", *TIMM_STEMS)
 DEFAULT_PRESET = "tiny"  # of the library, of every tool and of the shipped weights
 DEPTH_RULES = ("minmax", "range", "percentile")
 LOSSES = ("weighted", "f3net-released")
@@ -32,7 +33,8 @@ class EncoderConfig:
     taps: tuple[int, ...] = (3, 6, 9, 12)  # ViT: blocks tapped, counted from 1; else ignored
     share: bool = False  # one set of weights for both streams, normalisation layers individual
     # ViT: "conv" puts strided 3x3 convolutions for the patch projection, "hybrid" residual ones
-    # whose maps at strides finer than the tokens are taps too.
+    # whose maps at strides finer than the tokens are taps too. A name of timm puts that pretrained
+    # network there, its maps at strides 4 and 8 are taps likewise.
     stem: str = "patch"
     encoder_drop_path: float = 0.0
     stem_width: int = 48  # hybrid stem: width at stride 4; doubled with every halving

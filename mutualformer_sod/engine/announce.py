@@ -31,7 +31,8 @@ def describe_batch(run: Run) -> str:
     images = math.ceil(run.global_batch / (rounds * processes))
     times = f", {rounds} times" if rounds > 1 else ""
     batch_norm = any(
-        isinstance(module, nn.modules.batchnorm._BatchNorm) for module in run.model.modules()
+        isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training
+        for module in run.model.modules()
     )
     if batch_norm and (rounds > 1 or (processes > 1 and run.device.type == "cpu")):
         times += " (BatchNorm sees those alone: not the same as the whole update at once)"

@@ -14,12 +14,12 @@ from safetensors.torch import load_file
 from timm.models import Eva, VisionTransformer
 from torch import Tensor, nn
 
-from mutualformer_sod.config import EncoderConfig
+from mutualformer_sod.config import TIMM_STEMS, EncoderConfig
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import load_torch_file, why_unreadable, without_wrappers
 from mutualformer_sod.models.pretrained import AUTO, find_backbone_weights, read_backbone_norm
 from mutualformer_sod.models.seam import NORMS, Seam, halves
-from mutualformer_sod.models.stem import HybridStem, conv_stem
+from mutualformer_sod.models.stem import FineStem, HybridStem, TimmStem, conv_stem
 
 Taps = list[Tensor]  # (B, C_l, h_l, w_l) each, from the shallowest tap to the deepest
 
@@ -112,7 +112,9 @@ class _Backbone(nn.Module):
                 f"for example {', '.join(close) or 'vit_small_patch16_224'}"
             )
         self.is_plain, arguments = _creation_arguments(config, image_size)
-        self.body = create_timm_model(config.backbone, pretrained, arguments)
+        has_timm_stem = self.is_plain and config.stem in TIMM_STEMS  # which takes the weights
+        body_weights = False if has_timm_stem else pretrained
+        self.body = create_timm_model(config.backbone, body_weights, arguments)
         if not (self.is_plain or pretrained):
             _open_residual_branches(self.body)
         info = self.body.feature_info
@@ -127,10 +129,17 @@ class _Backbone(nn.Module):
             self.strides = [info[0]["reduction"]] * len(self.indices)
             if config.stem == "conv":
                 self.body.patch_embed.proj = conv_stem(self.channels[0], self.strides[0])
+            stem: nn.Module | None = None
             if config.stem == "hybrid":
                 stem = HybridStem(
                     config.stem_width, config.stem_blocks, self.channels[0], self.strides[0]
                 )
+            if has_timm_stem:
+                pyramid = {"features_only": True, "out_indices": (1, 2, 3, 4)}
+                body = create_timm_model(config.stem, pretrained, pyramid)
+                stem = TimmStem(body, self.channels[0], self.strides[0])
+                self.normalisation = _normalisation(body)
+            if stem is not None:
                 self.body.patch_embed.proj = stem
                 self.channels = stem.fine_channels + self.channels
                 self.strides = stem.fine_strides + self.strides
@@ -142,7 +151,7 @@ class _Backbone(nn.Module):
         if self.is_plain:
             taps = self._token_maps(image)
             stem = self.body.patch_embed.proj
-            return stem.take_fine() + taps if isinstance(stem, HybridStem) else taps
+            return stem.take_fine() + taps if isinstance(stem, FineStem) else taps
         taps = self.body(image)
         return [
             tap if tap.shape[1] == channels else tap.permute(0, 3, 1, 2)  # NHWC models

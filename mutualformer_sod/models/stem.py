@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mutualformer_sod.errors import InputError
@@ -25,7 +26,73 @@ def conv_stem(width: int, stride: int) -> nn.Sequential:
     return stem
 
 
-class HybridStem(nn.Module):
+class FineStem(nn.Module):
+    """A stem whose maps at strides finer than the tokens are taps.
+
+    Attributes:
+        fine_channels, fine_strides: of these maps, from the finest on.
+    """
+
+    fine_channels: list[int]
+    fine_strides: list[int]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._fine: list[Tensor] = []
+
+    def take_fine(self) -> list[Tensor]:
+        """The finer maps of the last ``forward``, once: timm's models hand on the tokens alone."""
+        fine, self._fine = self._fine, []
+        return fine
+
+
+class TimmStem(FineStem):
+    """A pretrained convolutional network that ends in a ViT's patch embeddings (CHOSEN: ours).
+
+    Its maps at strides 4 and 8 are taps. The tokens are the sum of its maps at strides 16 and 32,
+    each projected, the coarser one upsampled: the network keeps the meaning that it learned at
+    its deepest stage.
+
+    Its BatchNorms keep the statistics of the pretraining: what comes of an image never depends on
+    the batch. Their scales and biases train.
+
+    Args:
+        body: a timm model with features at strides 4, 8, 16 and 32.
+        out: width of the tokens.
+        stride: patch size.
+
+    Raises:
+        InputError: a patch size other than 16.
+    """
+
+    def __init__(self, body: nn.Module, out: int, stride: int) -> None:
+        super().__init__()
+        if stride != 16:
+            raise InputError(f"a pretrained stem needs a patch size of 16, not {stride}")
+        self.body = body
+        *fine, middle, deep = body.feature_info.channels()
+        self.fine_channels, self.fine_strides = fine, [4, 8]
+        self.proj = nn.Conv2d(middle, out, 1)
+        self.deep_proj = nn.Conv2d(deep, out, 1)
+
+    def train(self, mode: bool = True) -> TimmStem:
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        return self
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) float -> patch embeddings (B, out, H / 16, W / 16)."""
+        *self._fine, middle, deep = self.body(image)
+        tokens = self.proj(middle)
+        deep = F.interpolate(
+            self.deep_proj(deep), size=tokens.shape[-2:], mode="bilinear", align_corners=False
+        )
+        return tokens + deep
+
+
+class HybridStem(FineStem):
     """A small convolutional network that ends in a ViT's patch embeddings (CHOSEN: ours).
 
     A strided 3x3 convolution halves the resolution, then ``blocks`` residual blocks follow, at
@@ -39,8 +106,6 @@ class HybridStem(nn.Module):
         out: width of the tokens.
         stride: patch size, a power of 2.
 
-    Attributes:
-        fine_channels, fine_strides: of the maps finer than the tokens, from the finest on.
     """
 
     def __init__(self, width: int, blocks: int, out: int, stride: int) -> None:
@@ -56,7 +121,6 @@ class HybridStem(nn.Module):
             self.stages.append(nn.Sequential(*stage))
             channels = wider
         self.proj = nn.Conv2d(channels, out, 3, stride=2, padding=1)
-        self._fine: list[Tensor] = []
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) float -> patch embeddings (B, out, H / stride, W / stride)."""
@@ -66,11 +130,6 @@ class HybridStem(nn.Module):
             features = stage(features)
             self._fine.append(features)
         return self.proj(features)
-
-    def take_fine(self) -> list[Tensor]:
-        """The finer maps of the last ``forward``, once: timm's models hand on the tokens alone."""
-        fine, self._fine = self._fine, []
-        return fine
 
 
 class ResidualBlock(nn.Module):
