@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -42,7 +43,7 @@ def run(main: Callable[[], int | None]) -> None:
     standard error, as does a run that a signal stopped (status 128 + its number); anything else is
     a defect and keeps its traceback.
     """
-    program = sys.argv[0].rsplit("/", 1)[-1]
+    program = Path(sys.argv[0]).name
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a name the terminal cannot show must not end a run
             stream.reconfigure(errors="backslashreplace")

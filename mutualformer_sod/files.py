@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from mutualformer_sod.errors import InputError
+
 _WRAPPERS = {"module.": "DataParallel", "_orig_mod.": "torch.compile"}
 _MAX_HEADER = 10**8  # bytes, as safetensors itself has it
 
@@ -56,6 +58,26 @@ def naming(path: Path, *others: Path) -> Iterator[None]:
         if error.filename is not None and str(error.filename) not in map(str, others):
             raise
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
+@contextlib.contextmanager
+def locked(path: Path, problem: str) -> Iterator[None]:
+    """Hold a lock file, which a process that ends gives back however it ends.
+
+    Raises:
+        InputError: with the text ``problem``: another process holds it.
+    """
+    from filelock import FileLock, Timeout  # here: few tools hold a folder
+
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise InputError(problem) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_json(path: Path | str, value: Any) -> None:

@@ -37,21 +37,25 @@ _AMP_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """The device of a ``--device`` flag: auto (CUDA where there is one), cpu, cuda or cuda:N.
+    """The device of a ``--device`` flag: auto (CUDA where there is one), cpu, cuda, cuda:N or mps.
 
     Raises:
-        InputError: unknown name, or no such CUDA device.
+        InputError: unknown name, or no such device here.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise InputError(f"--device {name!r} is unknown: choose auto, cpu or cuda") from error
-    if device.type not in ("cpu", "cuda"):
-        raise InputError(f"--device {name!r} is not supported: choose auto, cpu or cuda")
+        raise InputError(f"--device {name!r} is unknown: choose auto, cpu, cuda or mps") from error
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise InputError(f"--device {name!r} is not supported: choose auto, cpu, cuda or mps")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise InputError(f"--device {name}: no such CUDA device here; choose auto or cpu")
+    # Parts of the network leave autocast, which early versions of torch do not know for mps.
+    has_mps = torch.backends.mps.is_available() and torch.amp.is_autocast_available("mps")
+    if device.type == "mps" and not has_mps:
+        raise InputError(f"--device {name}: torch has no Apple GPU here; choose auto or cpu")
     return device
 
 

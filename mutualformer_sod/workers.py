@@ -23,7 +23,7 @@ import cv2
 from mutualformer_sod.errors import InputError
 
 _LIBRARIES = ("torch", "torchvision", "timm", "scipy", "cv2")
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_IS_SERVER = "MUTUALFORMER_SOD_FORK_SERVER"
 
 
 @contextlib.contextmanager
@@ -52,8 +52,8 @@ def worker_context(preload: Sequence[str] = ()) -> BaseContext:
     """Return how processes are started: forked from a server of one thread, or started anew.
 
     The server imports the modules of this package that this process has imported, so that a worker
-    starts in milliseconds. Its processes begin with SIGINT and SIGTERM blocked, because a terminal
-    or a scheduler sends them to all processes of a job: call `accept_signals` in them.
+    starts in milliseconds. It outlives a SIGTERM, which a scheduler sends to all processes of a
+    job: this process may still need its workers until it has saved. It ends with this process.
 
     Args:
         preload: modules that the server imports, too.
@@ -64,11 +64,11 @@ def worker_context(preload: Sequence[str] = ()) -> BaseContext:
     context = multiprocessing.get_context("forkserver")
     libraries = [name for name in _LIBRARIES if name in sys.modules]
     ours = sorted(name for name in sys.modules if name.partition(".")[0] == "mutualformer_sod")
-    context.set_forkserver_preload([*libraries, *ours, *preload])
-    from multiprocessing import forkserver, resource_tracker  # not on Windows
+    context.set_forkserver_preload([__name__, *libraries, *ours, *preload])
+    from multiprocessing import forkserver  # not on Windows
 
-    resource_tracker.ensure_running()  # it would unblock the signals
-    with _blocked_signals(), _one_blas_thread():
+    # numpy must start no threads in the server: its processes are forks, too.
+    with _environment({_IS_SERVER: "1", "OPENBLAS_NUM_THREADS": "1"}):
         forkserver.ensure_running()
     return context
 
@@ -77,14 +77,7 @@ def start_worker() -> None:
     """Make a new process one of many on this machine, to end with the one that started it."""
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    accept_signals()
     threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def accept_signals() -> None:
-    """Let a process of `worker_context` receive the signals that it begins without."""
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
 
 def _end_with_parent() -> None:
@@ -94,25 +87,24 @@ def _end_with_parent() -> None:
 
 
 @contextlib.contextmanager
-def _blocked_signals() -> Iterator[None]:
-    """Context whose new processes begin with SIGINT and SIGTERM blocked."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Context whose new processes find these variables."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
-@contextlib.contextmanager
-def _one_blas_thread() -> Iterator[None]:
-    """Context whose new processes import numpy without starting threads."""
-    name = "OPENBLAS_NUM_THREADS"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
+def _accept_sigterm() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+
+
+if os.environ.pop(_IS_SERVER, None):  # set for the server of `worker_context` alone
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    os.register_at_fork(after_in_child=_accept_sigterm)

@@ -57,7 +57,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--size", type=int, metavar="S", help="pixels a side (default: preset's)")
     parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="default: 1")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
     parser.add_argument(
         "--amp", default="auto", help="auto, off, bf16 or fp16 (default: auto, which is off on CPU)"
     )

@@ -22,7 +22,7 @@ from mutualformer_sod.files import replacing, write_json
 from mutualformer_sod.memory import peak_resident_memory
 from mutualformer_sod.models.affinity import cross_diffusion_attention, self_affinity
 from mutualformer_sod.models.mutualformer import MutualFormerBlock
-from mutualformer_sod.workers import accept_signals, worker_context
+from mutualformer_sod.workers import worker_context
 
 EPILOG = """\
 "released" is the published formula written out: explicit D^-1/2 and identity matrices, four
@@ -155,7 +155,6 @@ def in_child(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def send_result(sender: Any, function: Callable[..., Any], arguments: tuple) -> None:
-    accept_signals()
     sender.send(function(*arguments))
 
 

@@ -47,7 +47,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--cache-side", type=int, metavar="S", help="default: 1.25 of the size")
     parser.add_argument("--cache-dir", metavar="DIR", help="for --cache disk")
     parser.add_argument("--amp", choices=("off", "bf16"), default="off", help="default: off")
-    parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
     parser.add_argument("--batches", type=int, default=20, metavar="N", help="default: 20")
     parser.add_argument("--windows", type=int, default=5, metavar="N", help="default: 5")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here, too")

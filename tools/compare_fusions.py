@@ -83,7 +83,7 @@ def make_parser() -> cli.Parser:
     add("--jobs", type=int, default=1, metavar="J", help="runs at a time (default: 1)")
     add("--threads", type=int, default=1, metavar="T", help="of each on a CPU (default: 1)")
     add("--workers", type=int, default=0, metavar="N", help="loaders of each (default: 0)")
-    add("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    add("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
     return parser
 
 
@@ -108,8 +108,8 @@ def main() -> int:
     ):
         if value < least:
             raise InputError(f"{flag} {value} is not usable: give {least} or more")
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", args.device):
-        raise InputError(f"--device {args.device!r} is unknown: choose auto, cpu or cuda")
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", args.device):
+        raise InputError(f"--device {args.device!r} is unknown: choose auto, cpu, cuda or mps")
     options = read_options(args)
     variants = parse_variants(args.fusions)
     check_variants(variants, options.preset, options.fields)

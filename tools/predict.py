@@ -54,7 +54,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--overlay", action="store_true", help="also the map over the picture")
     parser.add_argument("--cutout", action="store_true", help="also the picture, transparent")
     parser.add_argument("--size", type=int, metavar="S", help="pixels a side the network sees")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
     parser.add_argument("--amp", default="auto", help="auto, off, bf16 or fp16 (default: auto)")
     parser.add_argument("--overwrite", action="store_true", help="replace files made otherwise")
     args = parser.parse_args()

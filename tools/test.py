@@ -28,7 +28,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--preset", help="refuse weights of another preset than this one")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for maps")
     parser.add_argument("--method", help="name of the maps' folder (default: FUSION_PRESET)")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
     parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="default: 8")
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="loaders (default: 2)")
     parser.add_argument(

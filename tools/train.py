@@ -102,7 +102,7 @@ OPTIMISATION = {
     "boundary_weight": (float, "X", "of a boundary term (default: {}, off)"),
 }
 SPEED = {
-    "device": (str, "D", "auto (default), cpu or cuda"),
+    "device": (str, "D", "auto (default), cpu, cuda or mps"),
     "amp": (str, "TYPE", f"{', '.join(AMP)} (default: auto, bf16 on CUDA where it is supported)"),
     "channels_last": (bool, "", "memory format of images and convolutions"),
     "compile": (bool, "", "torch.compile the network"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from typing import Any
 from mutualformer_sod.comparison.variants import Variant
 from mutualformer_sod.config import DEFAULT_PRESET
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.files import write_json
+from mutualformer_sod.files import locked, write_json
 from mutualformer_sod.training_config import TrainConfig, make_train_config
 
 PLAN_FILE, DATA_FILE, LOCK_FILE = "comparison.json", "data.json", ".lock"
@@ -241,11 +240,6 @@ def alone_in(output: Path) -> Iterator[None]:
     if output.exists() and not (output.is_dir() and _is_ours(output)):
         raise InputError(f"--output {output}: not empty and not a comparison: give a new folder")
     output.mkdir(parents=True, exist_ok=True)
-    with (output / LOCK_FILE).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"--output {output}: another process compares in it: wait for it, or give another"
-            ) from None
+    problem = f"--output {output}: another process compares in it: wait for it, or give another"
+    with locked(output / LOCK_FILE, problem):
         yield

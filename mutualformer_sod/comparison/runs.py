@@ -185,9 +185,9 @@ def measure_costs(path: Path, variants: Sequence[Variant], options: Options, dev
         }
         for variant, (contestant, macs), seconds in zip(variants, contestants, times, strict=True)
     }
-    on_cuda = pick_device(device).type == "cuda"
-    name = torch.cuda.get_device_name(pick_device(device)) if on_cuda else "CPU"
-    threads = "" if on_cuda else f", {torch.get_num_threads()} thread(s)"
+    kind = pick_device(device).type
+    name = torch.cuda.get_device_name(pick_device(device)) if kind == "cuda" else kind.upper()
+    threads = "" if kind != "cpu" else f", {torch.get_num_threads()} thread(s)"
     size, amp = contestants[0][0].settings.size, contestants[0][0].settings.amp
     how = f"{size} x {size}, batch 1, {name}{threads}, amp {amp}, median of {_ROUNDS} rounds"
     write_json(path, {"how": how, "costs": costs})

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from mutualformer_sod.comparison.plan import Job
 from mutualformer_sod.errors import InputError, Stopped
-from mutualformer_sod.workers import accept_signals, worker_context
+from mutualformer_sod.workers import worker_context
 
 _RUNS = "mutualformer_sod.comparison.runs"
 _PRELOADED = ["torch", "torchvision", "timm", "cv2", _RUNS]
@@ -161,7 +161,6 @@ def _work(function: str, arguments: tuple, log: str, threads: int) -> None:
     with Path(log).open("a", encoding="utf-8", buffering=1) as file:
         for descriptor in (1, 2):  # what libraries print, too
             os.dup2(file.fileno(), descriptor)
-    accept_signals()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import importlib
 

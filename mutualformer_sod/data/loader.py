@@ -11,7 +11,7 @@ import cv2
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from mutualformer_sod.workers import accept_signals, worker_context
+from mutualformer_sod.workers import worker_context
 
 _PREFETCH = 4  # batches a worker keeps ready
 
@@ -75,5 +75,4 @@ def _start_patient_worker(number: int) -> None:
 def _start_worker(_: int) -> None:
     # Ctrl-C reaches all processes of a terminal; the main one alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    accept_signals()
     cv2.setNumThreads(1)

@@ -26,12 +26,15 @@ def start_processes(device: str) -> torch.device:
     nccl connects CUDA devices, one a process; gloo connects CPUs.
 
     Raises:
-        InputError: unknown device, or fewer CUDA devices than processes on this host.
+        InputError: unknown device, one that processes cannot share, or fewer CUDA devices than
+            processes on this host.
     """
     chosen = pick_device(device)
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         return chosen
     local = int(os.environ.get("LOCAL_RANK", "0"))
+    if chosen.type == "mps":
+        raise InputError("--device mps: several processes cannot share it; give --device cpu")
     if chosen.type == "cuda":
         if local >= torch.cuda.device_count():
             raise InputError(

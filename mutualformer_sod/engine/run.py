@@ -66,7 +66,7 @@ class Run:
             self.model.encoder.set_grad_checkpointing()
         self.optimizer = make_optimizer(self.model, config)
         self.amp = pick_amp(config.amp, device)
-        if self.amp == "fp16" and device.type == "cpu":
+        if self.amp == "fp16" and device.type != "cuda":
             raise InputError("--amp fp16 is for training on CUDA devices: give bf16 or off")
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.amp == "fp16")
         self.ema = Ema(self.model, config.ema_decay) if config.ema_decay else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import platform
 import shlex
@@ -25,7 +24,7 @@ from mutualformer_sod.engine.checkpoint import (
     load_checkpoint,
 )
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.files import naming, replacing, write_json
+from mutualformer_sod.files import locked, naming, replacing, write_json
 from mutualformer_sod.training_config import TrainConfig
 
 CONFIG_FILE, LOG_FILE, STARTS_FILE = "config.json", "log.jsonl", "starts.json"
@@ -165,14 +164,8 @@ def open_run(
         InputError: another process trains in this folder.
     """
     output.mkdir(parents=True, exist_ok=True)
-    with (output / LOCK_FILE).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(
-                f"{output}: another process is training in it: wait for it, or give another "
-                "--output"
-            ) from error
+    problem = f"{output}: another process is training in it: wait for it, or give another --output"
+    with locked(output / LOCK_FILE, problem):
         _bring_back(output, options, start, state)
         yield
 

@@ -149,6 +149,8 @@ class Contestant:
     def _synchronise(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
 
 
 def count_macs(model: nn.Module, inputs: list[Tensor]) -> dict[str, int]:

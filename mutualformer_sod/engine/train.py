@@ -298,7 +298,9 @@ def _write_weights(output: Path, data: TrainingData, run: Run, options: dict[str
     dtype = getattr(torch, config.weights_dtype)
     sha256 = save_weights(run.model, output / WEIGHTS_FILE, protocol, dtype)
     parameters = sum(parameter.numel() for parameter in run.model.parameters())
-    log = [json.loads(line) for line in (output / LOG_FILE).read_text().splitlines()]
+    log = [
+        json.loads(line) for line in (output / LOG_FILE).read_text(encoding="utf-8").splitlines()
+    ]
     seconds = [line["seconds"] for line in log]
     speed = sum(line["images_per_second"] for line in log) / len(log)
     peaks = [line["peak_memory_mb"] for line in log if line["peak_memory_mb"] is not None]

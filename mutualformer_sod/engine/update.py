@@ -83,6 +83,7 @@ def update_weights(
     )
     set_learning_rate(run.optimizer, share)
     run.optimizer.zero_grad(set_to_none=True)
+    exact = torch.float32 if run.device.type == "mps" else torch.float64  # Apple has no float64
     sums: dict[str, Tensor] = {}
     names: list[str] = []
     size = training_size(
@@ -98,7 +99,7 @@ def update_weights(
         names += batch["name"]
         losses = _losses(run, batch, size)
         for name, value in losses.items():
-            sums[name] = sums.get(name, 0.0) + value.detach().double() * part.share
+            sums[name] = sums.get(name, 0.0) + value.detach().to(exact) * part.share
         # DistributedDataParallel averages over the processes; the shares already add up to 1.
         loss = losses["total"] * (part.share * world_size())
         with _without_reduction(run, not part.ends_update):
@@ -106,7 +107,7 @@ def update_weights(
     run.scaler.unscale_(run.optimizer)
     norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), config.clip_norm)
     order = sorted(sums)
-    local = torch.stack([sums[name] for name in order] + [norm.double()]).tolist()
+    local = torch.stack([sums[name] for name in order] + [norm.to(exact)]).tolist()
     # fp16's scaler expects infinite gradients now and then, and skips such updates by itself.
     finite = math.isfinite(sum(local[:-1])) and (
         run.scaler.is_enabled() or math.isfinite(local[-1])

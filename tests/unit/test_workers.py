@@ -1,10 +1,12 @@
 """Processes start, and end, whatever OpenCV, torch and numpy have done in the process before."""
 
+import multiprocessing
 import os
 import runpy
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -136,6 +138,16 @@ def test_workers_start_after_a_sigterm_to_all_processes(samples):
     os.kill(server, signal.SIGTERM)
     with worker_pool(1) as pool:
         assert pool.submit(os.getppid).result() == server
+
+
+@on_linux
+def test_processes_of_others_can_be_terminated():
+    with worker_pool(1):
+        process = multiprocessing.get_context("forkserver").Process(target=time.sleep, args=(99,))
+        process.start()
+        process.terminate()
+        process.join(60)
+    assert process.exitcode == -signal.SIGTERM
 
 
 def test_workers_have_one_opencv_thread_each():

@@ -1,0 +1,79 @@
+"""What Windows and macOS lack is not needed: modules and start methods of Unix."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from tool_runs import ROOT, SMALL_MODEL
+
+from mutualformer_sod import Predictor
+from mutualformer_sod.data.samples import write_samples
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.files import locked
+from mutualformer_sod.inference import pick_device
+
+# What a process finds on Windows.
+WINDOWS = """
+import multiprocessing, os, runpy, signal, sys
+for name in ("fcntl", "resource"):
+    sys.modules[name] = None
+multiprocessing.get_all_start_methods = lambda: ["spawn"]
+del signal.pthread_sigmask, os.sched_getaffinity
+"""
+IMPORT_ALL = """
+import importlib, pathlib, pkgutil
+import mutualformer_sod
+for module in pkgutil.walk_packages(mutualformer_sod.__path__, "mutualformer_sod."):
+    importlib.import_module(module.name)
+for path in sorted(pathlib.Path("tools").glob("*.py")):
+    runpy.run_path(str(path), run_name="imported")
+"""
+TRAIN = """
+sys.argv = ["train.py", *sys.argv[1:]]
+if __name__ == "__main__":
+    runpy.run_path("tools/train.py", run_name="__main__")
+"""
+
+
+def run_on_windows(code, *arguments):
+    command = [sys.executable, "-c", WINDOWS + code, *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def test_every_module_is_imported_without_modules_of_unix():
+    done = run_on_windows(IMPORT_ALL)
+    assert done.returncode == 0, done.stderr
+
+
+def test_training_runs_without_modules_of_unix(tmp_path):
+    write_samples(tmp_path / "data", 6, 1, size=(64, 72))
+    done = run_on_windows(
+        TRAIN,
+        *("--data", tmp_path / "data", "--train-sets", "SAMPLES", "--preset", "tiny"),
+        *("--output", tmp_path / "run", "--epochs", 1, "--batch-size", 4, "--size", 32),
+        *("--workers", 1, "--holdout", 0, "--device", "cpu", "--set", *SMALL_MODEL),
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "weights.safetensors").is_file()
+
+
+def test_lock_held_by_another_is_an_input_error_and_is_given_back(tmp_path):
+    path = tmp_path / ".lock"
+    for _ in range(2):
+        with locked(path, "mine"), pytest.raises(InputError, match="busy"), locked(path, "busy"):
+            pass
+
+
+def test_mps_is_accepted_where_torch_has_it(monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.amp, "is_autocast_available", lambda _: True)
+    assert pick_device("mps") == torch.device("mps")
+
+
+@pytest.mark.parametrize(("available", "autocast"), [(False, True), (True, False)])
+def test_mps_is_refused_in_one_line_where_torch_lacks_it(monkeypatch, available, autocast):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: available)
+    monkeypatch.setattr(torch.amp, "is_autocast_available", lambda _: autocast)
+    with pytest.raises(InputError, match=r"--device mps.*choose auto or cpu"):
+        Predictor.from_weights(ROOT / "weights" / "mutualformer_tiny.safetensors", device="mps")
