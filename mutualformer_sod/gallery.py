@@ -166,7 +166,8 @@ def make_card(job: Job, pictures: PictureFolder, normalize: bool = True) -> Imag
     if triplet.rgb is not None:
         card.rgb = _try(card, lambda: _keep_rgb(triplet.rgb, pictures))
     if triplet.depth is not None:
-        card.depth = _try(card, lambda: _keep_depth(triplet.depth, job.encoding, pictures))
+        card.depth = _try(card, lambda: _keep_depth(triplet, job.encoding, pictures))
+        card.thermal = triplet.thermal
     truth = None
     if triplet.gt is not None and (truth := _try(card, lambda: _Truth.read(triplet.gt))):
         card.gt = pictures.keep(truth.gt.mask, b"gt", truth.content)
@@ -259,9 +260,10 @@ def _keep_rgb(path: Path, pictures: PictureFolder) -> Picture:
     return pictures.keep(read_rgb(path), b"rgb", read_bytes(path), suffix=".jpg")
 
 
-def _keep_depth(path: Path, encoding: DepthEncoding, pictures: PictureFolder) -> Picture:
-    unit = depth_to_unit(read_depth(path), encoding)
-    return pictures.keep(unit, f"depth {encoding.kind} {encoding.near}".encode(), read_bytes(path))
+def _keep_depth(triplet: Triplet, encoding: DepthEncoding, pictures: PictureFolder) -> Picture:
+    unit = depth_to_unit(read_depth(triplet.depth, triplet.thermal), encoding)
+    kind = f"depth {encoding.kind} {encoding.near}".encode()
+    return pictures.keep(unit, kind, read_bytes(triplet.depth))
 
 
 def _read_map(path: Path) -> tuple[bytes, np.ndarray]:
@@ -278,13 +280,16 @@ def figure_rows(jobs: Sequence[Job], methods: Sequence[str]) -> tuple[list[list]
     Raises:
         InputError: a file cannot be read.
     """
-    titles = ["RGB", "depth", "GT", *methods]
+    nouns = " / ".join(sorted({job.encoding.noun for job in jobs if job.encoding})) or "depth"
+    titles = ["RGB", nouns, "GT", *methods]
     rows = []
     for job in jobs:
         files = job.triplet
         row = [
             None if files.rgb is None else read_rgb(files.rgb),
-            None if files.depth is None else depth_to_unit(read_depth(files.depth), job.encoding),
+            None
+            if files.depth is None
+            else depth_to_unit(read_depth(files.depth, files.thermal), job.encoding),
             None if files.gt is None else _Truth.read(files.gt).gt.mask,
         ]
         maps = (job.maps[method] for method in methods)

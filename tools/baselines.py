@@ -55,17 +55,18 @@ def main() -> None:
     args = parse_arguments()
     if args.limit is not None and args.limit < 1:
         raise InputError(f"--limit {args.limit} is not usable: give 1 or more")
-    sets = discover_sets(args.data, args.sets)
+    sets = discover_sets(args.data, args.sets, with_depth="depth_otsu" in args.methods)
     encodings = {}
     if "depth_otsu" in args.methods:
         encodings = decide_encodings(sets, args.near)
         for name, encoding in encodings.items():
-            print(f"{name}: depth {encoding.describe()}")
+            print(f"{name}: {encoding.noun} {encoding.describe()}")
     for method in dict.fromkeys(args.methods):
         claim_folder(args.output / method, method, encodings, args.overwrite)
         for sod_set in sets:
-            if method == "depth_otsu" and not sod_set.has_depth:
-                print(f"{method}: {sod_set.name}: skipped, it has no depth")
+            if method == "depth_otsu" and (sod_set.thermal or not sod_set.has_depth):
+                what = "thermal images, no depth" if sod_set.thermal else "no depth"
+                print(f"{method}: {sod_set.name}: skipped, it has {what}")
                 continue
             made = map_set(method, sod_set, encodings, args)
             print(f"{method}: {sod_set.name}: {made} maps made, the others were there")

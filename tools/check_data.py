@@ -74,13 +74,13 @@ def main() -> int:
 
 
 def draw(sets: list, folder: Path) -> None:
-    """Write a picture of the polarity of each set with depth."""
+    """Write a picture of the polarity of each set with depth; thermal images have none."""
     import cv2
 
     from mutualformer_sod.data.check_picture import polarity_picture
 
     for checked in sets:
-        if checked.depth is not None and checked.depth.stems:
+        if checked.depth is not None and checked.depth.stems and not checked.thermal:
             path = folder / f"polarity_{checked.label.replace('/', '_').replace(' ', '_')}.png"
             _, encoded = cv2.imencode(".png", polarity_picture(checked)[..., ::-1])
             with replacing(path) as temporary:

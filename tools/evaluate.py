@@ -130,7 +130,7 @@ def count_workers(asked: int | None) -> int:
 
 def find_jobs(args: argparse.Namespace, methods: list[str]) -> list[Job]:
     """Pair every method's maps with every set that has ground truth."""
-    found = discover_sets(args.data, args.sets, need_gt=args.sets is not None)
+    found = discover_sets(args.data, args.sets, need_gt=args.sets is not None, with_depth=False)
     sets: list[SodSet] = [item for item in found if item.has_gt]
     if not sets:
         raise InputError(f"--data {' '.join(args.data)}: no set with ground truth (a GT folder)")

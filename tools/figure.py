@@ -56,7 +56,8 @@ def main() -> None:
     unknown = [stem for stem in args.stems or [] if stem not in stems]
     if unknown:
         raise InputError(f"--stems {' '.join(unknown)}: no such image in the sets")
-    grid = picture_grid(rows, ["RGB", "depth", *methods, "ground truth"])
+    nouns = " / ".join(sorted({encoding.noun for encoding in encodings.values()})) or "depth"
+    grid = picture_grid(rows, ["RGB", nouns, *methods, "ground truth"])
     with replacing(args.output) as temporary:
         temporary.write_bytes(cv2.imencode(".png", grid[..., ::-1])[1].tobytes())
     print(f"{len(rows)} images: {args.output}")
@@ -69,7 +70,7 @@ def figure_rows(sod_set: SodSet, encoding, args: argparse.Namespace, methods: li
     for triplet in triplets[: args.limit]:
         row = [read_rgb(triplet.rgb), None]
         if triplet.depth is not None:
-            row[1] = depth_to_unit(read_depth(triplet.depth), encoding)
+            row[1] = depth_to_unit(read_depth(triplet.depth, triplet.thermal), encoding)
         for method in methods:
             path = args.maps / method / sod_set.name / f"{triplet.stem}.png"
             row.append(read_rgb(path) if path.exists() else None)

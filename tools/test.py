@@ -94,7 +94,11 @@ def make_maps(args: argparse.Namespace) -> None:
     modality = args.modality or protocol.get("modality", "both")
     predictor = Predictor(model, args.size, str(device), args.amp, modality)
     method = args.method or method_name(model.config, modality)
-    sets = discover_sets(args.data, args.sets, need_rgb=args.sets is not None)
+    # Depth that is not looked at need be neither there nor readable, and no polarity is told.
+    sees_depth = modality != "rgb"
+    sets = discover_sets(
+        args.data, args.sets, need_rgb=args.sets is not None, with_depth=sees_depth
+    )
     for item in sets:
         if not item.has_rgb and is_main():
             print(f"{item.name}: holds ground truth only, nothing to map")
@@ -102,7 +106,7 @@ def make_maps(args: argparse.Namespace) -> None:
     encodings = decide_encodings(sets, args.near)
     if is_main():
         for name, encoding in encodings.items():
-            print(f"{name}: depth {encoding.describe()}")
+            print(f"{name}: {encoding.noun} {encoding.describe()}")
     if args.images is not None:
         sets = keep_images(sets, args.images)
     if args.limit is not None:

@@ -130,8 +130,8 @@ def _both(train: Iterable[SodSet], test: Iterable[SodSet]) -> list[SodSet]:
 def _decide_near(sets: Sequence[SodSet], near: Sequence[str]) -> list[str]:
     encodings = decide_encodings(sets, near)
     for name, encoding in encodings.items():
-        print(f"{name}: depth {encoding.describe()}")
-    return [f"{name}={encoding.near}" for name, encoding in encodings.items()]
+        print(f"{name}: {encoding.noun} {encoding.describe()}")
+    return [f"{n}={encoding.near}" for n, encoding in encodings.items() if encoding.near != "none"]
 
 
 def _near_of(sets: Sequence[SodSet], near: Sequence[str]) -> list[str]:
@@ -178,6 +178,7 @@ def _split(folder: Path, options: Options) -> None:
 def _link(folder: Path, sod_set: SodSet) -> None:
     for role, label in _ROLES.items():
         files = [getattr(triplet, role) for triplet in sod_set.triplets]
+        label = "T" if role == "depth" and sod_set.thermal else label
         if files and files[0] is not None:
             (folder / label).mkdir(parents=True)
             for file in files:

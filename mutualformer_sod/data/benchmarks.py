@@ -66,6 +66,7 @@ def _key(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.casefold())
 
 
+_THERMAL = ("vt821", "vt1000", "vt5000")
 _CANONICAL = {_key(alias): name for name, aliases in _ALIASES.items() for alias in (name, *aliases)}
 
 
@@ -80,6 +81,11 @@ def canonical_name(name: str) -> str:
 def is_known(name: str) -> bool:
     """Whether ``name`` is a set of the field or an alias of one."""
     return _key(name) in _CANONICAL
+
+
+def is_thermal(name: str) -> bool:
+    """Whether ``name`` is an RGB-T set, whatever its folder of thermal images is called."""
+    return _key(name).startswith(_THERMAL)
 
 
 def usual_count(name: str, split: Split) -> int | None:

@@ -19,7 +19,7 @@ from mutualformer_sod.data.depth import chosen_sides
 from mutualformer_sod.data.findings import Finding, about
 from mutualformer_sod.data.folders import Candidate, search
 from mutualformer_sod.data.inspection import Inspected, inspect_images
-from mutualformer_sod.data.pairing import ROLE_LABELS, Matches, match_by_stem
+from mutualformer_sod.data.pairing import Matches, match_by_stem, role_labels
 from mutualformer_sod.errors import InputError
 
 QUICK_IMAGES = 40
@@ -35,7 +35,7 @@ class CheckedSet:
         folder: where it lies.
         path: below the root, as it is on disk; the alias is its last part.
         part: "test" or "train" if its path or its number of images says so, else None.
-        layout: names of the folders of its parts, by role.
+        layout: names of the folders of its parts, by role; "thermal" in place of "depth".
         count: images that have all their parts.
         images: those that were read.
         depth: what its depth maps are; None without depth.
@@ -49,6 +49,11 @@ class CheckedSet:
     count: int
     images: list[Inspected] = field(default_factory=list)
     depth: DepthReport | None = None
+
+    @property
+    def thermal(self) -> bool:
+        """Whether thermal images take the place of depth."""
+        return "thermal" in self.layout
 
     @property
     def usual(self) -> int | None:
@@ -160,9 +165,10 @@ def _open(
     candidate: Candidate, label: str, findings: list[Finding]
 ) -> tuple[CheckedSet, Matches | None]:
     """List a set's files; what is wrong with the list is added to the findings."""
-    layout = {role: ", ".join(p.name for p in found) for role, found in candidate.roles.items()}
+    names = role_labels(candidate.thermal) | {"rgb": "rgb", "gt": "gt"}
+    layout = {names[r]: ", ".join(p.name for p in found) for r, found in candidate.roles.items()}
     checked = CheckedSet(label, candidate.folder, candidate.path, candidate.split, layout, 0)
-    several = [names for role, names in layout.items() if len(candidate.roles[role]) > 1]
+    several = [layout[names[r]] for r, found in candidate.roles.items() if len(found) > 1]
     if several:
         findings += about(
             *("problem", "folders", label, "several folders of one kind"),
@@ -170,7 +176,7 @@ def _open(
         )
         return checked, None
     folders = {role: found[0] for role, found in candidate.roles.items()}
-    matches = match_by_stem(**folders)
+    matches = match_by_stem(**folders, thermal=candidate.thermal)
     checked.count = len(matches.triplets())
     checked.part = candidate.split or _part_by_count(candidate.last_part, checked.count)
     if candidate.split is None and checked.part is None:
@@ -193,7 +199,7 @@ def _part_by_path(candidate: Candidate) -> Split | None:
 
 
 def _list_findings(label: str, matches: Matches, findings: list[Finding]) -> None:
-    for role, title in ROLE_LABELS.items():
+    for role, title in role_labels(matches.thermal).items():
         for kind, text, remedy, found in (
             ("broken", f"broken links or folders in place of {title} files", "replace", "broken"),
             ("type", f"file types not read as {title}", "convert or move them away", "odd"),
@@ -235,7 +241,8 @@ def _check_set(checked: CheckedSet, side: str, strict: bool) -> list[Finding]:
     checks = (check_readable, check_sizes, check_gt)
     findings = check_counts(label, checked.part, checked.count, "rgb" in checked.layout)
     for role, text in (("depth", "no depth: mapped from colour alone"), ("gt", "no ground truth")):
-        if role not in checked.layout and "rgb" in checked.layout:
+        there = role in checked.layout or (role == "depth" and checked.thermal)
+        if not there and "rgb" in checked.layout:
             findings.append(Finding("note", f"no {role}", label, text))
     for check in checks:
         findings += check(label, images)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mutualformer_sod.data.depth import WEAK_MARGIN, DepthEncoding, encoding_of
+from mutualformer_sod.data.depth import WEAK_MARGIN, DepthEncoding, encoding_of, thermal_encoding
 from mutualformer_sod.data.depth_evidence import SetEvidence, weigh
 from mutualformer_sod.data.depth_kind import tell_units
 from mutualformer_sod.data.depth_notes import CONSTANT, MOSTLY_ZERO, TWO_VALUES, doubt_of
@@ -59,8 +59,12 @@ def check_depth(
     own = [image for image in read if str(image.depth.pixels.dtype) == main]
     samples = [image.depth for image in own]
     units = tell_units(samples)
-    encoding = encoding_of(samples, side, label, strict=strict, quiet=True)
-    metric = encoding.kind == "metric"
+    thermal = read[0].triplet.thermal
+    if thermal:
+        encoding = thermal_encoding(samples)
+    else:
+        encoding = encoding_of(samples, side, label, strict=strict, quiet=True)
+    metric, noun = encoding.kind == "metric", encoding.noun
     speaking = [i for i in own if (i.depth.holes_if_metric if metric else i.depth.holes) < 1]
     evidence = weigh([image.depth for image in speaking], metric, encoding.hole_code)
     measured = [(s.least, s.largest) for s in samples if s.largest > 0]
@@ -74,12 +78,12 @@ def check_depth(
     )
     findings = [
         *about(
-            *("problem", "depth types", label, f"maps of several types, most are {main}"),
+            *("problem", f"{noun} types", label, f"maps of several types, most are {main}"),
             "convert them to one",
             [i.triplet.depth for i in read if str(i.depth.pixels.dtype) != main],
         ),
         *about(
-            *("problem", "constant depth", label, "depth maps of a single value"),
+            *("problem", f"constant {noun}", label, f"{noun} maps of a single value"),
             "they carry nothing: replace them, or leave the images out",
             [i.triplet.depth for i in own if doubt_of(i.depth, encoding) == CONSTANT],
         ),
@@ -87,12 +91,12 @@ def check_depth(
             finding
             for kind, doubt in (("two values", TWO_VALUES), ("zeros", MOSTLY_ZERO))
             for finding in about(
-                *("note", kind, label, f"depth maps: {doubt}", "look at them"),
+                *("note", kind, label, f"{noun} maps: {doubt}", "look at them"),
                 [i.triplet.depth for i in own if doubt_of(i.depth, encoding) == doubt],
             )
         ),
         *about(
-            *("note", "holes", label, f"depth maps with more than {_MANY_HOLES:.0%} holes"),
+            *("note", "holes", label, f"{noun} maps with more than {_MANY_HOLES:.0%} holes"),
             "filled from the nearest value",
             [i.triplet.depth for i in own if _holes(i, metric) > _MANY_HOLES],
         ),
@@ -109,6 +113,8 @@ def _polarity_findings(
     label: str, report: DepthReport, by_stem: dict[str, Inspected], side: str, metric_type: bool
 ) -> list[Finding]:
     encoding, evidence = report.encoding, report.evidence
+    if encoding.kind == "thermal":
+        return []
     seen = "white" if evidence.mean > 0 else "black"
     remedy = f"look at some maps and give --near {label.split(' ')[0]}=white or =black"
     clear = evidence.margin >= WEAK_MARGIN

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from mutualformer_sod.data.benchmarks import TRAINING_PROTOCOLS, Split, is_known, usual_count
 from mutualformer_sod.data.depth_notes import same_proportions
 from mutualformer_sod.data.findings import Finding, about
 from mutualformer_sod.data.inspection import Inspected
-from mutualformer_sod.data.pairing import ROLE_LABELS
+from mutualformer_sod.data.pairing import role_labels
 
 _OTHER_PACKS = {
     ("NJU2K", 485): "the rest of the 1985 after 1500 training images",
@@ -53,23 +54,29 @@ def check_counts(label: str, part: Split | None, count: int, has_rgb: bool = Tru
 def check_readable(label: str, images: Sequence[Inspected]) -> list[Finding]:
     """Name the files that cannot be read, each with its reason if they are few."""
     findings = []
-    for role, title in ROLE_LABELS.items():
-        reasons: dict[str, list[str]] = {}
+    for role, title in role_labels(_are_thermal(images)).items():
+        reasons: dict[str, list[tuple[str, str]]] = {}
         for image in images:
             if role in image.errors:
                 path = str(getattr(image.triplet, role))
-                reason = image.errors[role].removeprefix(f"{path}: ")
-                reasons.setdefault(reason, []).append(path)
-        for reason, paths in reasons.items():
-            findings += about(
-                "problem", "unreadable", label, f"{title} not read, {reason}", "", paths
-            )
+                reason = image.errors[role].replace(f"{path}: ", "")
+                # One cause, whatever the sizes and values that each file's line gives.
+                cause = re.sub(r"\d+(\.\d+)?", "N", reason.replace(str(image.triplet.rgb), "RGB"))
+                reasons.setdefault(cause, []).append((reason, path))
+        for found in reasons.values():
+            text = f"{title} not read, {found[0][0]}"
+            findings += about("problem", "unreadable", label, text, "", [p for _, p in found])
     return findings
+
+
+def _are_thermal(images: Sequence[Inspected]) -> bool:
+    return bool(images) and images[0].triplet.thermal
 
 
 def check_sizes(label: str, images: Sequence[Inspected]) -> list[Finding]:
     """Name the images whose files differ in size: masks may not, depth is resized."""
     masks, depths, stretched = [], [], []
+    noun = role_labels(_are_thermal(images))["depth"]
     for image in images:
         sizes = image.sizes
         if "rgb" in sizes and "gt" in sizes and sizes["rgb"] != sizes["gt"]:
@@ -86,11 +93,11 @@ def check_sizes(label: str, images: Sequence[Inspected]) -> list[Finding]:
             *("resize both to one size, masks by nearest neighbour", masks),
         ),
         *about(
-            *("problem", "size", label, "depth of another shape than its RGB"),
+            *("problem", "size", label, f"{noun} of another shape than its RGB"),
             *("crop or register it: it would be stretched", stretched),
         ),
         *about(
-            *("note", "size", label, "depth of another size, same shape: resized on reading"),
+            *("note", "size", label, f"{noun} of another size, same shape: resized on reading"),
             *("", alike),
         ),
     ]

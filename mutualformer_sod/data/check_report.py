@@ -16,7 +16,10 @@ _HEADS = ("set", "part", "images", "usual", "RGB", "depth", "near", "margin", "h
 
 def check_table(check: Check) -> str:
     """One line a set; under "!" the number of its problems."""
-    rows = [_HEADS, *(_row(checked, check) for checked in check.sets)]
+    kinds = ("thermal" if s.thermal else "depth" for s in check.sets if s.depth is not None)
+    noun = " / ".join(sorted(set(kinds))) or "depth"
+    heads = tuple(noun if head == "depth" else head for head in _HEADS)
+    rows = [heads, *(_row(checked, check) for checked in check.sets)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADS))]
     lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
     return "\n".join(line.rstrip() for line in lines)
@@ -60,7 +63,7 @@ def _row(checked: CheckedSet, check: Check) -> tuple[str, ...]:
         str(checked.usual or "-"),
         _sizes(checked.images, "rgb"),
         "-" if depth is None else _kind(checked),
-        "-" if depth is None else depth.encoding.near,
+        "-" if depth is None or checked.thermal else depth.encoding.near,
         "-" if depth is None else _rounded(depth.encoding.margin),
         "-" if depth is None else f"{depth.encoding.holes:.1%}",
         _gt(checked.images),
@@ -87,6 +90,7 @@ def _kind(checked: CheckedSet) -> str:
 
 def _sizes(images: list[Inspected], role: str) -> str:
     """The size of all images, "640x480", or the smallest and largest by area."""
+    role = "depth" if role == "thermal" else role
     sizes = sorted({i.sizes[role] for i in images if role in i.sizes}, key=lambda s: s[0] * s[1])
     if not sizes:
         return "-"
@@ -114,12 +118,18 @@ def _set_json(checked: CheckedSet) -> dict[str, Any]:
     notes = Counter(image.gt_note for image in checked.images if image.gt_note)
     holds["gt_notes"] = dict(notes)
     if checked.depth is not None:
-        holds["depth"] = _depth_json(checked)
+        holds["thermal" if checked.thermal else "depth"] = _depth_json(checked)
     return holds
 
 
 def _depth_json(checked: CheckedSet) -> dict[str, Any]:
     depth = checked.depth
+    if checked.thermal:
+        return {
+            "holes": round(depth.encoding.holes, 6),
+            "types": depth.types,
+            "range": [*depth.range],
+        }
     return {
         "kind": depth.encoding.kind,
         "near": depth.encoding.near,

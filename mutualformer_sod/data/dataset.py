@@ -110,7 +110,8 @@ class SodDataset(Dataset):
         with_depth = rng.random() >= self.depth_dropout
         rgb, depth, gt, native_size = self._load(index, with_depth)
         share = self.augmentation.paste if self.augmentation else 0.0
-        if share and depth is not None and gt is not None and rng.random() < share:
+        is_depth = depth is not None and not triplet.thermal  # heat has no near and far
+        if share and is_depth and gt is not None and rng.random() < share:
             donor = self._load(int(rng.choice(self._peers[set_name])))
             if donor[1] is not None:
                 rgb, depth, gt = paste_object((rgb, depth, gt), donor[:3], rng)

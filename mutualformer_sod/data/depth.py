@@ -50,6 +50,7 @@ __all__ = [
     "encoding_of",
     "parse_near",
     "polarity",
+    "thermal_encoding",
     "without_flat",
 ]
 
@@ -74,6 +75,8 @@ def decide_encodings(
 ) -> dict[str, DepthEncoding]:
     """Decide how each set stores depth; sets without depth are left out.
 
+    Thermal images (`SodSet.thermal`) have no near side: they are never inverted.
+
     Maps that are doubtful one by one (`depth_notes`) are logged.
 
     Args:
@@ -85,18 +88,27 @@ def decide_encodings(
         Encodings by the name of the set.
 
     Raises:
-        InputError: ``near`` is wrong or names an unknown set; depth maps that cannot be read or
-            are not alike; maps that contradict their type (see `TYPE_WEIGHT`); a weak decision or
-            any contradiction if ``near`` says "strict".
+        InputError: ``near`` is wrong, names an unknown set or a set of thermal images; depth maps
+            that cannot be read or are not alike; maps that contradict their type (see
+            `TYPE_WEIGHT`); a weak decision or any contradiction if ``near`` says "strict".
     """
     sets = list(sets)
     sides, strict = chosen_sides([s.name for s in sets], near)
+    thermal = [s.name for s in sets if s.thermal]
+    if asked := [name for name in thermal if sides[name] != "auto"]:
+        raise InputError(
+            f"--near {sides[asked[0]]}: {asked[0]} holds thermal images, which have no near side."
+            f" Fix: name the sets of depth, as in --near SET={sides[asked[0]]}"
+        )
     encodings = {}
     for sod_set in sets:
         if sod_set.has_depth:
             name = sod_set.name
-            samples = _read_samples([t.depth for t in sod_set.triplets], name)
-            encoding = encoding_of(samples, sides[name], name, strict=strict, quiet=quiet)
+            samples = _read_samples([t.depth for t in sod_set.triplets], name, sod_set.thermal)
+            if sod_set.thermal:
+                encoding = thermal_encoding(samples)
+            else:
+                encoding = encoding_of(samples, sides[name], name, strict=strict, quiet=quiet)
             for note in () if quiet else depth_notes(sod_set.triplets, samples, encoding):
                 _log.warning("%s: %s", name, note)
             encodings[name] = encoding
@@ -187,6 +199,19 @@ def encoding_of(
     return encoding
 
 
+def thermal_encoding(samples: Sequence[DepthSample]) -> DepthEncoding:
+    """The encoding of a set of thermal images: brightness as stored, whatever they look like."""
+    if samples[0].pixels.dtype == np.uint8:
+        low, high = 0.0, 255.0
+    else:
+        low = min(sample.least for sample in samples)
+        high = max(sample.largest for sample in samples)
+    holes = float(np.mean([sample.holes for sample in samples]))
+    reason = "brightness as stored, no near or far"
+    encoding = DepthEncoding("thermal", "none", None, reason, low, high, holes)
+    return _with_emptiness(encoding, samples)
+
+
 def _encoding(
     samples: Sequence[DepthSample],
     units: DepthUnits,
@@ -206,18 +231,30 @@ def _encoding(
         holes += float(np.mean([np.mean(s.pixels == code) for s in samples]))
     kind = "metric" if metric else "map"
     encoding = DepthEncoding(kind, side, margin, reason, low, high, holes, code)
+    return _with_emptiness(encoding, samples)
+
+
+def _with_emptiness(encoding: DepthEncoding, samples: Sequence[DepthSample]) -> DepthEncoding:
     is_empty = all(doubt_of(sample, encoding) == CONSTANT for sample in samples)
     return replace(encoding, is_empty=is_empty)
 
 
-def _read_samples(paths: Sequence[Path | str], name: str) -> list[DepthSample]:
+def _read_samples(
+    paths: Sequence[Path | str], name: str, thermal: bool = False
+) -> list[DepthSample]:
     def read(path: Path | str) -> DepthSample:
-        return DepthSample.of(read_depth(path), SAMPLE_SIDE)
+        return DepthSample.of(read_depth(path, thermal), SAMPLE_SIDE)
 
     quiet = True if len(paths) < _BAR_FROM else None  # None: no bar where nobody looks on
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         reading = pool.map(read, paths)
-        bar = tqdm(reading, f"{name} depth", len(paths), leave=False, disable=quiet)
+        bar = tqdm(
+            reading,
+            f"{name} {'thermal' if thermal else 'depth'}",
+            len(paths),
+            leave=False,
+            disable=quiet,
+        )
         samples = list(bar)
     first = {sample.pixels.dtype: path for sample, path in zip(samples, paths, strict=True)}
     if len(first) != 1:

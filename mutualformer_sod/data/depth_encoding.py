@@ -11,7 +11,7 @@ from mutualformer_sod.config import DEPTH_RULES
 from mutualformer_sod.data.holes import fill_holes, find_holes
 from mutualformer_sod.errors import InputError
 
-Near = Literal["white", "black"]
+Near = Literal["white", "black", "none"]
 DepthRule = Literal["minmax", "range", "percentile"]
 
 WEAK_MARGIN = 0.2
@@ -30,8 +30,9 @@ class DepthEncoding:
     """How one set stores depth.
 
     Attributes:
-        kind: "map" (relative, every value counts) or "metric" (0, NaN, infinity are holes).
-        near: "white" if large values are near the camera, else "black".
+        kind: "map" (relative, every value counts), "metric" (0, NaN, infinity are holes), or
+            "thermal" (no depth at all, but images that take its place: every value counts).
+        near: "white" if large values are near the camera, else "black"; "none" of thermal images.
         margin: how clearly the maps show that, 0 to about 1.5, negative where they look otherwise;
             None where it was given and not measured.
         reason: the evidence, in words.
@@ -42,7 +43,7 @@ class DepthEncoding:
         is_empty: whether every map is constant or empty, so that colour alone is left.
     """
 
-    kind: Literal["map", "metric"]
+    kind: Literal["map", "metric", "thermal"]
     near: Near
     margin: float | None
     reason: str
@@ -66,10 +67,17 @@ class DepthEncoding:
         """Where a depth map (H, W) as stored has no value; (H, W) bool."""
         return find_holes(raw, self.kind == "metric", self.hole_code)
 
+    @property
+    def noun(self) -> str:
+        """What the maps are called in the output: "depth" or "thermal"."""
+        return "thermal" if self.kind == "thermal" else "depth"
+
     def describe(self) -> str:
         """The decision in one line, for the screen and the record of a run."""
         if self.is_empty:
             return "none: every map is constant or empty, colour alone is used"
+        if self.kind == "thermal":
+            return self.reason
         holes = f"; {self.holes:.1%} holes, filled" if self.holes else ""
         weak = "; WEAK, check it" if self.is_weak else ""
         margin = "" if self.margin is None else f" (margin {self.margin:.2f}{weak})"
@@ -79,7 +87,7 @@ class DepthEncoding:
 def depth_to_unit(
     raw: np.ndarray, encoding: DepthEncoding, rule: DepthRule = "minmax"
 ) -> np.ndarray:
-    """Turn depth as stored into [0, 1], near = 1.
+    """Turn depth as stored into [0, 1], near = 1; thermal images keep their sign.
 
     Holes (0, NaN, infinity and 65535 in metric depth; NaN and infinity in other maps; a hole code)
     take the value of the nearest pixel that has one. A map of one value, or of none, becomes 0.
@@ -117,7 +125,7 @@ def depth_to_unit(
     unit -= np.float32(low)
     unit /= np.float32(high) - np.float32(low)
     np.clip(unit, 0, 1, out=unit)
-    return unit if encoding.near == "white" else np.subtract(1, unit, out=unit)
+    return np.subtract(1, unit, out=unit) if encoding.near == "black" else unit
 
 
 def without_flat(unit: np.ndarray) -> np.ndarray | None:

@@ -11,7 +11,7 @@ from mutualformer_sod.data.io import image_size
 from mutualformer_sod.data.pairing import Triplet
 from mutualformer_sod.errors import InputError
 
-CONSTANT = "constant or empty, used as missing depth: colour alone"
+CONSTANT = "constant or empty, used as missing: colour alone"
 TWO_VALUES = "two values only: is it a mask?"
 MOSTLY_ZERO = "0 in more than half of the pixels: 8-bit maps have no holes, 0 counts as a distance"
 STRETCHED = "other proportions than the picture: STRETCHED, check that it shows the same view"
@@ -28,7 +28,7 @@ def doubt_of(sample: DepthSample, encoding: DepthEncoding) -> str | None:
         return CONSTANT
     if levels == 2:
         return TWO_VALUES
-    is_8_bit = sample.pixels.dtype == "uint8"
+    is_8_bit = sample.pixels.dtype == "uint8" and encoding.kind != "thermal"
     return MOSTLY_ZERO if is_8_bit and sample.zeros > _MOSTLY else None
 
 
@@ -56,8 +56,8 @@ def depth_notes(
         for doubt in filter(None, doubts):
             found.setdefault(doubt, []).append(str(triplet.depth))
     return [
-        f"depth: {len(paths)} of {len(samples)} maps: {doubt}: {', '.join(paths[:_NAMED])}"
-        + (", ..." if len(paths) > _NAMED else "")
+        f"{encoding.noun}: {len(paths)} of {len(samples)} maps: {doubt}:"
+        f" {', '.join(paths[:_NAMED])}{', ...' if len(paths) > _NAMED else ''}"
         for doubt, paths in found.items()
     ]
 

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mutualformer_sod.data.benchmarks import Split, canonical_name
+from mutualformer_sod.data.benchmarks import Split, canonical_name, is_thermal
 from mutualformer_sod.errors import InputError
 
-# The thermal image of the VT* sets takes the place of depth, as in the papers that test on them.
+# The thermal image of an RGB-T set takes the place of depth, as in the papers that test on them.
+_THERMAL = frozenset({"t", "thermal"})
 _ROLES: dict[str, frozenset[str]] = {
     "rgb": frozenset({"rgb", "images", "image", "img", "imgs", "imgs_right"}),
-    "depth": frozenset({"depth", "depths", "t", "thermal"}),
+    "depth": frozenset({"depth", "depths"}) | _THERMAL,
     "gt": frozenset({"gt", "masks", "mask", "ground_truth", "groundtruth", "gt_right"}),
 }
 # Only these: "train_rgb" and the like are as often the name of a folder of sets.
@@ -39,6 +40,12 @@ class Candidate:
     folder: Path
     split: Split | None  # of the level in the path or the file names; None where there is none
     roles: dict[str, tuple[Path, ...]]
+
+    @property
+    def thermal(self) -> bool:
+        """Whether the files in the place of depth are thermal images, by the names."""
+        named = any(path.name.casefold() in _THERMAL for path in self.roles.get("depth", ()))
+        return named or is_thermal(self.last_part)
 
     @property
     def last_part(self) -> str:

@@ -80,7 +80,7 @@ def _inspect_rgb(found: Inspected, path: Path) -> None:
 
 
 def _inspect_depth(found: Inspected, path: Path) -> None:
-    depth = read_depth(path)
+    depth = read_depth(path, found.triplet.thermal)
     found.sizes["depth"] = depth.shape
     found.depth = DepthSample.of(depth, SAMPLE_SIDE)
     values = depth[~find_holes(depth, metric=False)]

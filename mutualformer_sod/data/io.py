@@ -70,7 +70,7 @@ def decode_rgb(path: Path | str, data: bytes, shrink: int = 1) -> np.ndarray:
     return cv2.cvtColor(image, code)
 
 
-def read_depth(path: Path | str) -> np.ndarray:
+def read_depth(path: Path | str, thermal: bool = False) -> np.ndarray:
     """Read a depth map as it is stored; `depth.depth_to_unit` gives the values a meaning.
 
     A third axis of one channel, first or last, or of equal channels, is removed; so are
@@ -78,6 +78,7 @@ def read_depth(path: Path | str) -> np.ndarray:
 
     Args:
         path: an image file, or ``.npy`` (never unpickled).
+        thermal: of a thermal image in colours, as VT5000 has them, the luminance is taken.
 
     Returns:
         (H, W) uint8, uint16 or float32. NaN and infinity are kept.
@@ -96,6 +97,8 @@ def read_depth(path: Path | str) -> np.ndarray:
             " save it without"
         )
     levels = one_channel(path, data, image)
+    if levels is None and thermal:
+        levels = cv2.cvtColor(image[..., :3], cv2.COLOR_BGR2GRAY)
     if levels is None:
         spread = channel_spread(image[..., :3])
         raise InputError(
@@ -133,7 +136,7 @@ def read_triplet(
         InputError: as the readers of the parts; ground truth and colour image differ in size.
     """
     rgb = read_rgb(triplet.rgb) if triplet.rgb is not None else None
-    depth = read_depth(triplet.depth) if triplet.depth is not None else None
+    depth = read_depth(triplet.depth, triplet.thermal) if triplet.depth is not None else None
     gt = read_gt(triplet.gt) if triplet.gt is not None else None
     size = next((part.shape[:2] for part in (rgb, gt) if part is not None), None)
     if rgb is not None and gt is not None:

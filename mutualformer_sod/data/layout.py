@@ -59,6 +59,11 @@ class SodSet:
         return bool(self.triplets) and self.triplets[0].depth is not None
 
     @property
+    def thermal(self) -> bool:
+        """Whether the maps in the place of depth are thermal images."""
+        return self.has_depth and self.triplets[0].thermal
+
+    @property
     def has_gt(self) -> bool:
         """Whether there is a ground truth for each image."""
         return bool(self.triplets) and self.triplets[0].gt is not None
@@ -75,6 +80,7 @@ def discover_sets(
     *,
     need_gt: bool = False,
     need_rgb: bool = False,
+    with_depth: bool = True,
     split: Split = "test",
 ) -> list[SodSet]:
     """Find the data sets below one or several folders, in any of the field's usual layouts.
@@ -89,6 +95,7 @@ def discover_sets(
         names: sets wanted, by name, alias or path below a root; None: all that are found.
         need_gt: refuse a set without ground truth.
         need_rgb: refuse a set without colour images.
+        with_depth: False to pass over the folders of depth or thermal images, whatever they hold.
         split: "test" or "train".
 
     Returns:
@@ -106,7 +113,9 @@ def discover_sets(
         named = together(lambda name: _choose(name, candidates, split, roots), names)
         chosen = list(dict.fromkeys(named))
     _refuse_shared_names(chosen)
-    return together(lambda candidate: _load(candidate, split, need_rgb, need_gt), chosen)
+    return together(
+        lambda candidate: _load(candidate, split, need_rgb, need_gt, with_depth), chosen
+    )
 
 
 def discover_protocol(roots: Sequence[Path | str], protocol: str) -> list[SodSet]:
@@ -286,9 +295,13 @@ def _nothing_found(
     )
 
 
-def _load(candidate: Candidate, split: Split, need_rgb: bool, need_gt: bool) -> SodSet:
+def _load(
+    candidate: Candidate, split: Split, need_rgb: bool, need_gt: bool, with_depth: bool = True
+) -> SodSet:
     folders: dict[str, Path] = {}
     for role, found in candidate.roles.items():
+        if role == "depth" and not with_depth:
+            continue
         if len(found) > 1:
             raise InputError(
                 f"{candidate.folder}: two folders for {role}: {_listed(p.name for p in found)};"
@@ -299,7 +312,7 @@ def _load(candidate: Candidate, split: Split, need_rgb: bool, need_gt: bool) -> 
         if needed and role not in folders:
             label = {"rgb": "colour images (RGB)", "gt": "ground truth (GT)"}[role]
             raise InputError(f"{candidate.folder}: the set has no folder of {label}; add it")
-    triplets = pair_by_stem(candidate.folder, **folders)
+    triplets = pair_by_stem(candidate.folder, **folders, thermal=candidate.thermal)
     return SodSet(candidate.name, candidate.folder, triplets, split)
 
 

@@ -14,8 +14,11 @@ from mutualformer_sod.imaging import IMAGE_SUFFIXES
 
 DEPTH_SUFFIXES = IMAGE_SUFFIXES | {".npy"}
 
-ROLE_LABELS = {"rgb": "RGB", "depth": "depth", "gt": "GT"}
-"""What the parts of a triplet are called in messages."""
+
+def role_labels(thermal: bool) -> dict[str, str]:
+    """What the parts of a triplet are called in messages, by role."""
+    return {"rgb": "RGB", "depth": "thermal" if thermal else "depth", "gt": "GT"}
+
 
 _NOTES = frozenset(
     {".txt", ".md", ".json", ".csv", ".log", ".html", ".db", ".ini", ".yaml", ".yml"}
@@ -34,12 +37,14 @@ class Triplet:
 
     Attributes:
         stem: of the RGB file, or of the ground truth where there is no RGB.
+        thermal: whether ``depth`` is a thermal image, which takes its place.
     """
 
     stem: str
     rgb: Path | None
     depth: Path | None
     gt: Path | None
+    thermal: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ class Matches:
         odd: by role: of a type that is not read.
         hidden: by role: images that are left out because their names start with a dot.
         doubles: by role: pairs "kept / other" of one stem.
+        thermal: whether the files in the place of depth are thermal images.
     """
 
     base: str
@@ -61,16 +67,18 @@ class Matches:
     odd: dict[str, list[str]]
     hidden: dict[str, list[str]]
     doubles: dict[str, list[str]]
+    thermal: bool = False
 
     def unpaired(self) -> list[tuple[str, list[str]]]:
         """What lacks what ("RGB without depth"), and the names of the files."""
         problems = []
+        labels = role_labels(self.thermal)
         base = self.files[self.base]
         for role, own in self.files.items():
             lacking = [path.name for stem, path in sorted(base.items()) if stem not in own]
             extra = [path.name for stem, path in sorted(own.items()) if stem not in base]
-            problems.append((f"{ROLE_LABELS[self.base]} without {ROLE_LABELS[role]}", lacking))
-            problems.append((f"{ROLE_LABELS[role]} without {ROLE_LABELS[self.base]}", extra))
+            problems.append((f"{labels[self.base]} without {labels[role]}", lacking))
+            problems.append((f"{labels[role]} without {labels[self.base]}", extra))
         return [(what, names) for what, names in problems if names]
 
     def triplets(self) -> tuple[Triplet, ...]:
@@ -78,13 +86,21 @@ class Matches:
         whole = set.intersection(*(set(own) for own in self.files.values()))
         roles = ("rgb", "depth", "gt")
         return tuple(
-            Triplet(stem, *(self.files[r][stem] if r in self.files else None for r in roles))
+            Triplet(
+                stem,
+                *(self.files[r][stem] if r in self.files else None for r in roles),
+                thermal=self.thermal,
+            )
             for stem in sorted(whole)
         )
 
 
 def match_by_stem(
-    rgb: Path | None = None, depth: Path | None = None, gt: Path | None = None
+    rgb: Path | None = None,
+    depth: Path | None = None,
+    gt: Path | None = None,
+    *,
+    thermal: bool = False,
 ) -> Matches:
     """Match the files of up to three folders as `pair_by_stem` does, refusing nothing."""
     folders = {"rgb": rgb, "depth": depth, "gt": gt}
@@ -104,11 +120,17 @@ def match_by_stem(
         {role: odd for role, (_, _, odd, _) in listed.items()},
         {role: hidden for role, (_, _, _, hidden) in listed.items()},
         {role: twice for role, (_, twice) in found.items()},
+        thermal,
     )
 
 
 def pair_by_stem(
-    folder: Path, rgb: Path | None = None, depth: Path | None = None, gt: Path | None = None
+    folder: Path,
+    rgb: Path | None = None,
+    depth: Path | None = None,
+    gt: Path | None = None,
+    *,
+    thermal: bool = False,
 ) -> tuple[Triplet, ...]:
     """Pair the files of up to three folders by stem, never by position in a sorted list.
 
@@ -120,6 +142,7 @@ def pair_by_stem(
         rgb: folder of colour images.
         depth: folder of depth maps.
         gt: folder of ground truths.
+        thermal: whether the depth folder holds thermal images.
 
     Returns:
         One triplet an image, sorted by stem.
@@ -127,7 +150,7 @@ def pair_by_stem(
     Raises:
         InputError: no image, two files for one stem, files without partner, types not read.
     """
-    matches = match_by_stem(rgb, depth, gt)
+    matches = match_by_stem(rgb, depth, gt, thermal=thermal)
     problems = _wrong_files(matches, {"rgb": rgb, "depth": depth, "gt": gt})
     unpaired = matches.unpaired()
     if unpaired:
@@ -149,6 +172,7 @@ def bare_stem(stem: str) -> str:
 
 def _wrong_files(matches: Matches, folders: Mapping[str, Path | None]) -> list[str]:
     problems = []
+    labels = role_labels(matches.thermal)
     for role in matches.files:
         if matches.broken[role]:
             problems.append(
@@ -159,7 +183,7 @@ def _wrong_files(matches: Matches, folders: Mapping[str, Path | None]) -> list[s
             read = ", ".join(sorted(suffix[1:] for suffix in _suffixes(role)))
             problems.append(
                 f"{folders[role]}: {_named(matches.odd[role])}: file types not read as"
-                f" {ROLE_LABELS[role]}; convert them ({read}) or move them away"
+                f" {labels[role]}; convert them ({read}) or move them away"
             )
         if matches.doubles[role]:
             problems.append(

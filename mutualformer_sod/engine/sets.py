@@ -65,10 +65,10 @@ class TrainingData:
         lines = []
         for name, count in self.counts.items():
             encoding = self.encodings.get(name)
-            depth = encoding.describe() if encoding else "no depth: RGB only"
+            maps = f"{encoding.noun}: {encoding.describe()}" if encoding else "no depth: RGB only"
             held = self.val_counts.get(name, 0)
             times = f", each {self.repeats[name]} times an epoch" if name in self.repeats else ""
-            lines.append(f"train {name}: {count} images{times}, {held} held out; depth: {depth}")
+            lines.append(f"train {name}: {count} images{times}, {held} held out; {maps}")
         lines += [
             f"validate {name}: {count} images"
             for name, count in self.val_counts.items()

@@ -134,7 +134,8 @@ def map_sets(
         record["to_replace"] = sorted(old_maps)
         record["sets"][sod_set.name] = {"images": images, "has_depth": sod_set.has_depth}
         write_json(output / RUN_FILE, record)
-        depth = "" if sod_set.has_depth else ", no depth: RGB only"
+        without = ", RGB only" if predictor.modality == "rgb" else ", no depth: RGB only"
+        depth = "" if sod_set.has_depth else without
         seconds = spent.start_up + spent.running
         speed = f" in {seconds:.1f} s" if todo.triplets else " (all were there)"
         print(f"{sod_set.name}: {images} maps, {len(todo.triplets)} made now{speed}{depth}")

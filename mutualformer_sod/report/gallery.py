@@ -49,6 +49,7 @@ class ImageCard:
         set_name: of its set.
         stem: of its files.
         rgb: the colour image, or None; likewise depth (near = bright) and gt.
+        thermal: whether a thermal image is in the place of depth.
         maps: one a method, in the order of the methods.
         disagreement: see `gallery_pictures.disagreement`.
         problems: one line for each file that cannot be read.
@@ -64,6 +65,7 @@ class ImageCard:
     disagreement: float | None = None
     problems: list[str] = field(default_factory=list)
     gt_note: str = ""
+    thermal: bool = False
 
     def pictures(self) -> list[Picture]:
         """All its pictures."""
@@ -210,6 +212,7 @@ def _image_entry(card: ImageCard) -> dict:
         "stem": card.stem,
         "rgb": _picture_entry(card.rgb),
         "depth": _picture_entry(card.depth),
+        "thermal": card.thermal,
         "gt": _picture_entry(card.gt),
         "disagreement": card.disagreement,
         "spread": statistics.pstdev(s) if len(s) > 1 else None,

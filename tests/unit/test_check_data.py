@@ -1,5 +1,6 @@
 """What a look through data sets finds: files, counts, sizes, masks, depth, copies."""
 
+import json
 from pathlib import Path
 
 import cv2
@@ -9,7 +10,7 @@ import pytest
 from mutualformer_sod.data.check import QUICK_IMAGES, check_data
 from mutualformer_sod.data.check_images import check_counts
 from mutualformer_sod.data.check_picture import polarity_picture
-from mutualformer_sod.data.check_report import check_json, check_table
+from mutualformer_sod.data.check_report import check_json, check_table, layout_line
 from mutualformer_sod.data.duplicates import look_of, similar_pairs
 from mutualformer_sod.data.findings import Finding
 from mutualformer_sod.errors import InputError
@@ -141,6 +142,44 @@ def test_counts_are_compared_with_the_usual_ones(name, part, count, words):
 )
 def test_usual_counts_need_no_remark(name, part, count):
     assert check_counts(name, part, count) == []
+
+
+def make_thermal(folder, seeds=range(4)):
+    make_set(folder, seeds)
+    (folder / "depth").rename(folder / "T")
+    for path in (folder / "T").iterdir():
+        heat = cv2.applyColorMap(255 - floor(int(path.stem)), cv2.COLORMAP_INFERNO)
+        save(path.with_suffix(".jpg"), heat)
+        path.unlink()
+    return folder
+
+
+def test_coloured_thermal_images_are_no_problem_and_no_depth(tmp_path):
+    make_thermal(tmp_path / "VT5000_part")
+    check = check_data([tmp_path])
+    assert check.findings == []
+    table = check_table(check)
+    assert "thermal" in table.splitlines()[0]
+    assert "depth" not in table + layout_line(check.sets[0]) + json.dumps(check_json(check))
+
+
+def test_missing_thermal_images_are_one_problem(tmp_path):
+    folder = make_thermal(tmp_path / "mine")
+    for stem in (0, 2):
+        (folder / "T" / f"{stem}.jpg").unlink()
+    (finding,) = check_data([tmp_path]).findings
+    assert finding.text == "RGB without thermal"
+
+
+def test_one_cause_is_one_problem_whatever_the_numbers(tmp_path):
+    make_set(tmp_path / "mine")
+    for seed in range(4):  # each with another spread of the channels
+        depth = np.dstack([floor(seed)] * 3)
+        depth[5:20, 5:20, 0] = 40 + 20 * seed
+        save(tmp_path / "mine" / "depth" / f"{seed}.png", depth)
+    (finding,) = check_data([tmp_path]).findings
+    assert len(finding.files) == 4
+    assert "colour-coded depth" in finding.text
 
 
 def test_an_alias_and_its_layout_are_told(tmp_path):

@@ -411,3 +411,40 @@ def test_a_clear_decision_is_described_with_its_evidence(tmp_path, maps):
     assert encoding.margin > 3 * WEAK_MARGIN
     assert "near = white" in encoding.describe()
     assert "5 of 5 images agree" in encoding.describe()
+
+
+# Thermal images
+
+
+def thermal_set(folder, images, suffix=".png") -> SodSet:
+    paths = write(folder, images, suffix)
+    return SodSet("VT", folder, tuple(Triplet(p.stem, None, p, None, True) for p in paths))
+
+
+@pytest.mark.parametrize("change", [lambda d: d, lambda d: 255 - d, lambda d: d * np.uint16(40)])
+def test_thermal_images_are_never_inverted(tmp_path, maps, change):
+    images = [change(depth) for depth in maps]
+    found = thermal_set(tmp_path / "T", images)
+    encoding = decide_encodings([found], ["strict"])["VT"]
+    assert (encoding.kind, encoding.near, encoding.margin) == ("thermal", "none", None)
+    assert "near =" not in encoding.describe()
+    low, high = images[0].min(), images[0].max()
+    unit = depth_to_unit(read_depth(found.triplets[0].depth), encoding)
+    assert np.allclose(unit, (images[0] - float(low)) / (float(high) - low), atol=1e-6)
+
+
+@pytest.mark.parametrize("near", ["white", "VT=black"])
+def test_thermal_images_have_no_near_side(tmp_path, maps, near):
+    with pytest.raises(InputError, match="VT holds thermal images"):
+        decide_encodings([thermal_set(tmp_path / "T", maps)], [near])
+
+
+def test_coloured_thermal_images_give_their_luminance(tmp_path, maps, caplog):
+    colours = [cv2.applyColorMap(depth, cv2.COLORMAP_HOT) for depth in maps]
+    found = thermal_set(tmp_path / "T", colours)
+    assert decide_encodings([found])["VT"].kind == "thermal"
+    assert not caplog.text
+    grey = cv2.cvtColor(colours[0], cv2.COLOR_BGR2GRAY)
+    assert cv2.norm(read_depth(found.triplets[0].depth, thermal=True), grey, cv2.NORM_INF) <= 1
+    with pytest.raises(InputError, match="colour-coded depth"):
+        read_depth(found.triplets[0].depth)

@@ -329,3 +329,40 @@ def test_discovery_reports_all_unknown_names_at_once(tmp_path):
     make_set(tmp_path / "A")
     with pytest.raises(InputError, match=r"'X'.*'Y'"):
         discover_sets([tmp_path], ["X", "A", "Y"])
+
+
+# Thermal images
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "thermal"),
+    [
+        ("VT5000", "T", True),
+        ("mine", "thermal", True),
+        ("VT821", "depth", True),
+        ("VT1000-Test", "Depth", True),
+        ("mine", "depth", False),
+        ("NJU2K", "Depth", False),
+    ],
+)
+def test_thermal_images_are_told_by_their_folder_or_set(tmp_path, name, folder, thermal):
+    make_set(tmp_path / name, parts=("RGB", folder, "GT"))
+    (found,) = discover_sets([tmp_path])
+    assert found.thermal is found.triplets[0].thermal is thermal
+
+
+def test_a_missing_thermal_image_is_not_called_depth(tmp_path):
+    make_set(tmp_path / "VT5000", parts=("RGB", "T", "GT"))
+    (tmp_path / "VT5000" / "T" / "a.png").unlink()
+    with pytest.raises(InputError, match=r"RGB without thermal: a\.png"):
+        discover_sets([tmp_path])
+
+
+@pytest.mark.parametrize("folder", ["T", "depth"])
+def test_a_set_is_found_without_looking_at_its_depth(tmp_path, folder):
+    make_set(tmp_path / "mine", parts=("RGB", folder, "GT"))
+    (tmp_path / "mine" / folder / "a.png").unlink()
+    (tmp_path / "mine" / folder / "b.mat").touch()
+    (found,) = discover_sets([tmp_path], with_depth=False)
+    assert not found.has_depth
+    assert [triplet.stem for triplet in found.triplets] == ["a", "b"]
