@@ -1,0 +1,73 @@
+"""Training sets made from a network's confident maps."""
+
+import cv2
+import numpy as np
+import pytest
+
+from mutualformer_sod.data.io import read_gt, write_map
+from mutualformer_sod.data.layout import discover_sets
+from mutualformer_sod.data.pseudo_labels import Confidence, label_set
+from mutualformer_sod.errors import InputError
+
+
+def saliency(inside=1.0, outside=0.0, side=8):
+    plane = np.full((24, 32), outside, np.float32)
+    plane[4 : 4 + side, 4 : 4 + side] = inside
+    return plane
+
+
+@pytest.fixture
+def sod_set(tmp_path):
+    for name in ("sure", "unsure"):
+        for folder in ("RGB", "depth"):
+            path = tmp_path / "data" / "Set" / folder / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shape = (24, 32, 3) if folder == "RGB" else (24, 32)
+            cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 255, shape, np.uint8))
+    write_map(tmp_path / "maps" / "sure.png", saliency())
+    write_map(tmp_path / "maps" / "unsure.png", saliency(0.6, 0.4))
+    (found,) = discover_sets([tmp_path / "data"], ["Set"], need_rgb=True)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("plane", "accepted"),
+    [
+        (saliency(), True),
+        (saliency(0.6), False),
+        (saliency(1.0, 0.3), False),
+        (saliency(side=1), False),
+        (np.zeros((24, 32), np.float32), False),
+        (np.ones((24, 32), np.float32), False),
+    ],
+    ids=("sure", "faint object", "unsure ground", "speck", "empty", "full"),
+)
+def test_confidence_accepts_maps_that_are_certain(plane, accepted):
+    assert Confidence().accepts(plane) is accepted
+
+
+def test_labelled_set_holds_the_confident_images_with_their_depth(sod_set, tmp_path):
+    assert label_set(sod_set, tmp_path / "maps", tmp_path / "out" / "Set") == 1
+    (made,) = discover_sets([tmp_path / "out"], need_rgb=True, need_gt=True)
+    assert [triplet.stem for triplet in made.triplets] == ["sure"]
+    assert made.has_depth
+    assert np.array_equal(read_gt(made.triplets[0].gt), saliency() > 0.5)
+
+
+def test_labelled_set_copies_images_byte_for_byte(sod_set, tmp_path):
+    label_set(sod_set, tmp_path / "maps", tmp_path / "out")
+    for triplet in sod_set.triplets[:1]:
+        for role, file in (("RGB", triplet.rgb), ("depth", triplet.depth)):
+            assert (tmp_path / "out" / role / file.name).read_bytes() == file.read_bytes()
+
+
+def test_missing_map_is_named(sod_set, tmp_path):
+    (tmp_path / "maps" / "unsure.png").unlink()
+    with pytest.raises(InputError, match=r"unsure\.png: no such map"):
+        label_set(sod_set, tmp_path / "maps", tmp_path / "out")
+
+
+def test_map_of_another_size_is_named(sod_set, tmp_path):
+    write_map(tmp_path / "maps" / "sure.png", np.zeros((5, 5), np.float32))
+    with pytest.raises(InputError, match=r"sure\.png: 5 x 5 pixels"):
+        label_set(sod_set, tmp_path / "maps", tmp_path / "out")
