@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,14 +25,13 @@ from mutualformer_sod.models.detector import SaliencyDetector
 from mutualformer_sod.models.encoder import resize
 from mutualformer_sod.models.inputs import check_inputs
 from mutualformer_sod.models.weights import load_weights
+from mutualformer_sod.precision import autocast, pick_amp
 
-AMP_CHOICES = ("auto", "off", "bf16", "fp16")
 MODALITIES = ("both", "rgb", "depth")
 STRIP_PIXELS = 16 * 10**6
 """A map of more pixels is made strip by strip: whole, it takes several times 4 bytes a pixel."""
 
 _NEAR = ("auto", "white", "black")
-_AMP_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -59,26 +57,6 @@ def pick_device(name: str = "auto") -> torch.device:
     return device
 
 
-def pick_amp(name: str, device: torch.device) -> str:
-    """The precision of an ``--amp`` flag: ``auto`` is bf16 on a CUDA device that has it, else off.
-
-    Raises:
-        InputError: unknown name.
-    """
-    if name not in AMP_CHOICES:
-        raise InputError(f"--amp {name!r} is unknown: choose from {', '.join(AMP_CHOICES)}")
-    if name == "auto":
-        return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "off"
-    return name
-
-
-def autocast(device: torch.device, amp: str) -> contextlib.AbstractContextManager:
-    """The context of ``amp`` "off", "bf16" or "fp16" on a device."""
-    if amp == "off":
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, dtype=_AMP_DTYPES[amp])
-
-
 class Predictor:
     """Saliency maps from arrays.
 
@@ -87,8 +65,8 @@ class Predictor:
             (``models.cpu``), which leaves its weights' names, shapes and values alone.
         size: pixels a side at which the network sees an image; None for the size it was built for.
         device: see ``pick_device``.
-        amp: "off" for float32; "bf16" or "fp16" for automatic mixed precision; "auto" is bf16 on a
-            CUDA device that supports it and off elsewhere.
+        amp: "off" for float32; "bf16" or "fp16" for automatic mixed precision; "auto" is bf16 where
+            the device computes in it and off elsewhere (``precision``).
         modality: "both", or "rgb" to hide the depth, or "depth" to hide the colours.
 
     Raises:

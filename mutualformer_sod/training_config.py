@@ -70,7 +70,7 @@ class TrainConfig:
     ssim_weight: float = 0.0  # of the optional SSIM term
     boundary_weight: float = 0.0  # of the optional boundary term
     # precision and speed
-    amp: str = "auto"  # "auto": bf16 on a CUDA device that has it, else off
+    amp: str = "auto"  # "auto": bf16 where the device computes in it, else off
     channels_last: bool = False
     compile: bool = False
     grad_checkpointing: bool = False  # less memory, a third more time
@@ -228,7 +228,6 @@ RECIPES: dict[str, dict[str, Any]] = {
         "batch_size": 16,
         "lr": 1e-3,
         "depth_dropout": 0.1,
-        "amp": "bf16",
         "multi_scale": False,
         "workers": 1,
         "weights_dtype": "float16",
@@ -260,7 +259,6 @@ RECIPES: dict[str, dict[str, Any]] = {
         "weight_decay": 0.05,
         "warmup_epochs": 0.5,
         "ema_decay": 0.999,
-        "amp": "bf16",
         "workers": 0,
         "weights_dtype": "float16",
     },

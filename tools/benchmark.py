@@ -59,7 +59,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="default: 1")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
     parser.add_argument(
-        "--amp", default="auto", help="auto, off, bf16 or fp16 (default: auto, which is off on CPU)"
+        "--amp",
+        default="auto",
+        help="auto, off, bf16 or fp16 (default: auto, bf16 where the device computes in it)",
     )
     parser.add_argument("--compile", action="store_true", help="time torch.compile's network")
     parser.add_argument("--rounds", type=int, default=9, metavar="N", help="default: 9")
@@ -151,7 +153,8 @@ def measure_networks(args: argparse.Namespace, fields: dict[str, Any]) -> None:
     from mutualformer_sod.engine.fusion_cost import check_fusions, network_overrides
     from mutualformer_sod.engine.speed import Contestant, Settings, default_size, measure
     from mutualformer_sod.files import write_json
-    from mutualformer_sod.inference import pick_amp, pick_device
+    from mutualformer_sod.inference import pick_device
+    from mutualformer_sod.precision import pick_amp
 
     names = args.compare or [args.preset or args.weights]
     entries = [(name, name, fields) for name in names]

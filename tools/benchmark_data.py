@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import statistics
 import sys
 import time
@@ -46,7 +45,9 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--cache-side", type=int, metavar="S", help="default: 1.25 of the size")
     parser.add_argument("--cache-dir", metavar="DIR", help="for --cache disk")
-    parser.add_argument("--amp", choices=("off", "bf16"), default="off", help="default: off")
+    parser.add_argument(
+        "--amp", default="auto", help="auto (default), off, bf16 or fp16; as in tools/train.py"
+    )
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
     parser.add_argument("--batches", type=int, default=20, metavar="N", help="default: 20")
     parser.add_argument("--windows", type=int, default=5, metavar="N", help="default: 5")
@@ -66,8 +67,10 @@ def main() -> None:
     from mutualformer_sod.config import make_config
     from mutualformer_sod.files import write_json
     from mutualformer_sod.inference import pick_device
+    from mutualformer_sod.precision import pick_amp
 
     device = pick_device(args.device)
+    args.amp = pick_amp(args.amp, device)
     model = make_config(args.preset, **({} if args.size is None else {"image_size": args.size}))
     loaders = []
     for cache in dict.fromkeys(args.cache):
@@ -161,6 +164,7 @@ def training_step(
     from mutualformer_sod.engine.optim import make_optimizer
     from mutualformer_sod.engine.update import losses_of
     from mutualformer_sod.models.detector import SaliencyDetector
+    from mutualformer_sod.precision import autocast
 
     torch.manual_seed(0)
     model = SaliencyDetector(model_config).to(device).train()
@@ -169,11 +173,8 @@ def training_step(
         batch[part].to(device) for part in ("rgb", "depth", "has_depth", "gt")
     )
 
-    def precision() -> contextlib.AbstractContextManager:
-        return torch.autocast(device.type, torch.bfloat16, enabled=amp == "bf16")
-
     def step() -> None:
-        with precision():
+        with autocast(device, amp):
             output = model(rgb, depth, has_depth)
         losses = losses_of(output, gt, config)
         optimizer.zero_grad(set_to_none=True)

@@ -116,9 +116,10 @@ def main() -> int:
     jobs = plan.jobs_of(args.output, variants, args.seeds)
     # Whatever is wrong with the recipe is said now, and not by every run.
     plan.train_config(options, jobs[0], {"data": (), "sets": (), "near": ()}, {})
-    if not (args.output / plan.PLAN_FILE).exists():
-        from mutualformer_sod.comparison.runs import check_networks  # only now: it needs torch
+    from mutualformer_sod.comparison.runs import check_networks, settle_amp  # now: needs torch
 
+    options = settle_amp(args.output, options, args.device)
+    if not (args.output / plan.PLAN_FILE).exists():
         check_networks(variants, options)
     with plan.alone_in(args.output):
         plan.claim_folder(args.output, options, variants, args.seeds)

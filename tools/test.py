@@ -49,7 +49,9 @@ def parse_arguments() -> argparse.Namespace:
         "SET=white, SET=black",
     )
     parser.add_argument(
-        "--amp", default="auto", help="auto, off, bf16 or fp16 (default: auto, which is off on CPU)"
+        "--amp",
+        default="auto",
+        help="auto, off, bf16 or fp16 (default: auto, bf16 where the device computes in it)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace maps made otherwise")
     parser.add_argument("--images", type=Path, metavar="FILE", help="only those in a list SET/STEM")

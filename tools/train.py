@@ -103,7 +103,7 @@ OPTIMISATION = {
 }
 SPEED = {
     "device": (str, "D", "auto (default), cpu, cuda or mps"),
-    "amp": (str, "TYPE", f"{', '.join(AMP)} (default: auto, bf16 on CUDA where it is supported)"),
+    "amp": (str, "TYPE", f"{', '.join(AMP)} (default: auto, bf16 where the device computes in it)"),
     "channels_last": (bool, "", "memory format of images and convolutions"),
     "compile": (bool, "", "torch.compile the network"),
     "grad_checkpointing": (bool, "", "less memory, a third more time"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import logging
 import shutil
 import statistics
 from collections.abc import Sequence
@@ -14,7 +16,15 @@ import torch
 import mutualformer_sod
 from mutualformer_sod.comparison.collect import last_statistics
 from mutualformer_sod.comparison.data import find_sets, groups_of
-from mutualformer_sod.comparison.plan import SCORES_FILE, Job, Options, job_of, train_config
+from mutualformer_sod.comparison.plan import (
+    PLAN_FILE,
+    SCORES_FILE,
+    Job,
+    Options,
+    job_of,
+    read_plan,
+    train_config,
+)
 from mutualformer_sod.comparison.variants import Variant
 from mutualformer_sod.config import make_config
 from mutualformer_sod.data.depth import decide_encodings
@@ -32,11 +42,36 @@ from mutualformer_sod.metrics.scoring import Outcome, score_set
 from mutualformer_sod.models import build_model
 from mutualformer_sod.models.cpu import optimise_for_cpu
 from mutualformer_sod.models.weights import file_sha256, load_encoder, load_weights
+from mutualformer_sod.precision import pick_amp
 from mutualformer_sod.report.per_image import per_image_file
 from mutualformer_sod.report.results import Results, scoring_protocol, write_text
 
 MAPS = "maps"
+_log = logging.getLogger(__name__)
 _ROUNDS, _WARM_UP = 9, 2
+
+
+def settle_amp(output: Path, options: Options, device: str) -> Options:
+    """The options with the precision "auto" decided, once for all runs of a comparison.
+
+    Args:
+        output: the folder of the comparison; one that was begun keeps its precision.
+        options: as given.
+        device: see ``pick_device``.
+
+    Raises:
+        InputError: no such device, or the folder's plan is damaged.
+    """
+    if options.amp != "auto":
+        return options
+    here = pick_amp("auto", pick_device(device))
+    amp = read_plan(output)["options"]["amp"] if (output / PLAN_FILE).exists() else here
+    if amp not in ("auto", here):
+        _log.warning(
+            "the comparison goes on with --amp %s, as it was started; on this device auto means %s",
+            *(amp, here),
+        )
+    return dataclasses.replace(options, amp=amp)
 
 
 def check_networks(variants: Sequence[Variant], options: Options) -> None:

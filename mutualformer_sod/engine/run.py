@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import random
 import warnings
@@ -22,10 +23,12 @@ from mutualformer_sod.engine.optim import freeze_encoder, make_optimizer
 from mutualformer_sod.engine.run_folder import CHECKPOINTS
 from mutualformer_sod.engine.sampler import updates_per_epoch
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.inference import autocast, pick_amp
 from mutualformer_sod.models import build_model
 from mutualformer_sod.models.weights import load_unique_state, unique_state
+from mutualformer_sod.precision import autocast, pick_amp
 from mutualformer_sod.training_config import TrainConfig
+
+_log = logging.getLogger(__name__)
 
 
 class Run:
@@ -39,6 +42,7 @@ class Run:
         sums: losses of the epoch begun, by name, each times its images; ``images``, ``seconds`` and
             ``grad_norms`` (a sum over the updates) go with them.
         best: epoch, score and checkpoint file of the best epoch so far.
+        amp: the precision, see ``settle_amp``.
         fingerprint: of the data the run was started with.
         log_lines: lines of log.jsonl at this position.
     """
@@ -52,6 +56,7 @@ class Run:
         fingerprint: str,
         device: torch.device,
         pretrained: str | None,
+        amp: str,
     ) -> None:
         self.config, self.device = config, device
         torch.manual_seed(config.seed)
@@ -65,9 +70,7 @@ class Run:
         if config.grad_checkpointing:
             self.model.encoder.set_grad_checkpointing()
         self.optimizer = make_optimizer(self.model, config)
-        self.amp = pick_amp(config.amp, device)
-        if self.amp == "fp16" and device.type != "cuda":
-            raise InputError("--amp fp16 is for training on CUDA devices: give bf16 or off")
+        self.amp = amp
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.amp == "fp16")
         self.ema = Ema(self.model, config.ema_decay) if config.ema_decay else None
         self.global_batch = global_batch
@@ -163,6 +166,7 @@ class Run:
         state = {
             "options": options,
             "fingerprint": self.fingerprint,
+            "amp": self.amp,
             "number": self.checkpoints,
             "epoch": self.epoch,
             "step": self.step,
@@ -207,6 +211,50 @@ class Run:
         self.best = dict(state["best"])
         self.log_lines = state["log_lines"]
         _restore_rng_states(state["rng"], self.device)
+
+
+def settle_amp(asked: str, device: torch.device, state: dict[str, Any] | None) -> str:
+    """The precision of a run: decided at its start, for all its processes and resumptions.
+
+    Args:
+        asked: the ``--amp`` of this start; with "auto" a resumption keeps what the run has.
+        device: of this process.
+        state: the checkpoint to go on from; None for a new run.
+
+    Returns:
+        "off", "bf16" or "fp16". "off" where "auto" means different types on different hosts.
+
+    Raises:
+        InputError: fp16 on a CPU, or another precision than the run was started with.
+    """
+    if state is None:
+        amps = set(gather(pick_amp(asked, device)))
+        amp = amps.pop() if len(amps) == 1 else "off"
+    else:
+        amp = _recorded_amp(state, device)
+        if asked not in ("auto", amp):
+            raise InputError(
+                f"--amp {asked}: this run was started with {amp}: leave --amp out to keep that, "
+                "or start again with another --output"
+            )
+        here = pick_amp("auto", device)
+        if asked == "auto" and amp != here and is_main():
+            _log.warning(
+                "the run goes on with --amp %s, as it was started; on this device auto means %s",
+                *(amp, here),
+            )
+        pick_amp(amp, device)  # warns where that is slow
+    if amp == "fp16" and device.type != "cuda":
+        raise InputError("--amp fp16 is for training on CUDA devices: give bf16 or off")
+    return amp
+
+
+def _recorded_amp(state: dict[str, Any], device: torch.device) -> str:
+    """The precision of a checkpoint; older ones have the flag alone, when auto was off on CPUs."""
+    amp = state.get("amp") or state["options"]["train"]["amp"]
+    if amp == "auto":
+        return "off" if device.type == "cpu" else pick_amp(amp, device)
+    return amp
 
 
 def _rng_states(device: torch.device) -> dict[str, Any]:

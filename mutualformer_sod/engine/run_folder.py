@@ -34,6 +34,7 @@ WEIGHTS_FILE, CHECKPOINTS = "weights.safetensors", "checkpoints"
 MAY_DIFFER = {
     *("device", "workers", "output", "weights_dtype", "batch_size", "global_batch_size"),
     *("cache_dir", "checkpoint_minutes", "checkpoint_steps", "tensorboard"),
+    "amp",  # compared by its meaning, see ``run.settle_amp``
 }
 
 
@@ -207,7 +208,9 @@ def add_to_log(output: Path, record: dict[str, Any]) -> None:
         log.write(json.dumps(record) + "\n")
 
 
-def describe_start(device: torch.device, processes: int, fingerprint: str) -> dict[str, Any]:
+def describe_start(
+    device: torch.device, amp: str, processes: int, fingerprint: str
+) -> dict[str, Any]:
     """What a start of a run is recorded with: when, by which code, on what, from which data."""
     packages = ("torchvision", "timm", "numpy", "opencv-python-headless", "opencv-python")
     versions = {"mutualformer_sod": mutualformer_sod.__version__}
@@ -224,6 +227,7 @@ def describe_start(device: torch.device, processes: int, fingerprint: str) -> di
         "code": describe_code(),
         "versions": versions,
         "device": f"{device} ({name})",
+        "amp": amp,
         "processes": processes,
         "threads": torch.get_num_threads(),
         "data_fingerprint": fingerprint,

@@ -106,7 +106,6 @@ class TrainingData:
             "batch_size": config.batch_size,
             "lr": config.lr,
             "loss": config.loss,
-            "amp": config.amp,
             "modality": config.modality,
             "depth_dropout": config.depth_dropout,
             "paste": config.paste,

@@ -18,12 +18,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mutualformer_sod.config import ModelConfig, make_config
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.inference import autocast
 from mutualformer_sod.memory import peak_resident_memory
 from mutualformer_sod.models import build_model
 from mutualformer_sod.models.cpu import optimise_for_cpu
 from mutualformer_sod.models.detector import SaliencyDetector
 from mutualformer_sod.models.weights import load_weights, read_metadata
+from mutualformer_sod.precision import autocast
 from mutualformer_sod.workers import worker_pool
 
 PARTS = ("encoder", "fusion", "decoder")

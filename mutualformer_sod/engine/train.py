@@ -27,7 +27,7 @@ from mutualformer_sod.engine.distributed import (
     world_size,
 )
 from mutualformer_sod.engine.ema import Ema
-from mutualformer_sod.engine.run import Run
+from mutualformer_sod.engine.run import Run, settle_amp
 from mutualformer_sod.engine.run_folder import (
     CHECKPOINTS,
     LOG_FILE,
@@ -119,7 +119,8 @@ def _train(
     # A checkpoint brings its own weights: to go on needs neither the hub nor the file.
     pretrained = config.pretrained if state is None else None
     images, taken = len(data.train), ""
-    run = Run(config, overrides, images, global_batch, data.fingerprint, device, pretrained)
+    amp = settle_amp(config.amp, device, state)
+    run = Run(config, overrides, images, global_batch, data.fingerprint, device, pretrained, amp)
     if state is not None:
         run.restore(state, output)
     elif config.init_weights or config.finetune:
@@ -137,7 +138,7 @@ def _train(
         )
     if is_main():
         # Only now: whatever can be wrong with the options leaves no folder behind.
-        start = describe_start(device, world_size(), data.fingerprint)
+        start = describe_start(device, amp, world_size(), data.fingerprint)
         held.enter_context(open_run(output, options, start, state))
         if data.val is not None:
             with replacing(output / VAL_FILE) as temporary:
@@ -290,7 +291,7 @@ def _write_weights(output: Path, data: TrainingData, run: Run, options: dict[str
     best = load_checkpoint(output / CHECKPOINTS / run.best["file"])
     load_unique_state(run.model, best["model"])
     protocol = data.protocol(config) | {"epoch": best["epoch"], "epochs": config.epochs}
-    protocol |= {"code": describe_code(), "images_per_update": run.global_batch}
+    protocol |= {"code": describe_code(), "images_per_update": run.global_batch, "amp": run.amp}
     protocol |= {k: v for k, v in options.items() if k == "extended_from"}
     if config.pretrained == AUTO:
         name = run.model.config.encoder.backbone

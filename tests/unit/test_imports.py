@@ -28,19 +28,20 @@ ALLOWED = {
     "losses": {"config"},
     "metrics": {"imaging"},
     "baselines": set(),
-    "inference": {"config", "models", "data"},
+    "precision": {"training_config"},
+    "inference": {"config", "models", "data", "precision"},
     "predict": {"", "imaging", "models", "data", "inference"},
     "demo": {"models", "data", "inference", "predict"},
     "export": {"", "models"},
     "engine": {
         *("", "cli", "config", "fusion_config", "training_config"),
-        *("models", "data", "losses", "metrics", "inference"),
+        *("models", "data", "losses", "metrics", "inference", "precision"),
     },
     "report": {"metrics"},
     "gallery": {"data", "imaging", "metrics", "report"},
     "comparison": {
         *("", "cli", "config", "fusion_config", "training_config"),
-        *("models", "data", "metrics", "inference", "engine", "report"),
+        *("models", "data", "metrics", "inference", "precision", "engine", "report"),
     },
 }
 TORCH_FREE = [

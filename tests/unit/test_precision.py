@@ -1,0 +1,128 @@
+"""What --amp means on a CPU, and what a run makes of it."""
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mutualformer_sod import Predictor, build_model
+from mutualformer_sod.comparison.plan import Options, claim_folder
+from mutualformer_sod.comparison.runs import settle_amp as settle_comparison
+from mutualformer_sod.engine.run import settle_amp
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.precision import cpu_computes_in, pick_amp
+from mutualformer_sod.training_config import RECIPES, make_train_config
+
+ROOT = Path(__file__).resolve().parents[2]
+CPU = torch.device("cpu")
+LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+
+
+@pytest.fixture
+def avx2(monkeypatch):
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+
+
+@pytest.fixture
+def unlimited(monkeypatch):
+    for name in LIMITS:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize("name", LIMITS)
+@pytest.mark.parametrize("limit", ["AVX2", "avx2_vnni_2", "AVX512_CORE", "AVX512_CORE_VNNI"])
+def test_auto_under_a_limit_of_onednn_is_off(name, limit, unlimited, monkeypatch):
+    monkeypatch.setenv(name, limit)
+    assert pick_amp("auto", CPU) == "off"
+
+
+@pytest.mark.parametrize("capability", ["avx2", "default"])
+def test_auto_under_a_limit_of_torch_is_off(capability, unlimited):
+    code = (
+        "import torch; from mutualformer_sod.precision import pick_amp;"
+        "print(pick_amp('auto', torch.device('cpu')))"
+    )
+    environment = os.environ | {"ATEN_CPU_CAPABILITY": capability}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment
+    )
+    assert done.stdout.strip() == "off", done.stderr
+
+
+@pytest.mark.parametrize("name", ["bf16", "fp16"])
+def test_a_cpu_computes_in_what_its_flags_name(name, unlimited):
+    words = set()
+    if Path("/proc/cpuinfo").is_file():
+        words = set(Path("/proc/cpuinfo").read_text().split())
+    native = bool(words & {f"avx512_{name}", f"amx_{name}"})
+    limited = "AVX512" not in torch.backends.cpu.get_cpu_capability()
+    assert cpu_computes_in(name) == (native and not limited)
+
+
+def test_auto_follows_the_cpu(unlimited):
+    assert pick_amp("auto", CPU) == ("bf16" if cpu_computes_in("bf16") else "off")
+
+
+@pytest.mark.parametrize("name", ["bf16", "fp16"])
+def test_an_explicit_type_that_the_cpu_lacks_is_taken_with_a_warning(name, avx2, caplog):
+    assert pick_amp(name, CPU) == name
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert f"--amp {name}" in record.message
+    assert "4 to 5 times" in record.message
+
+
+@pytest.mark.parametrize("name", ["auto", "off"])
+def test_float32_gives_no_warning(name, avx2, caplog):
+    assert pick_amp(name, CPU) == "off"
+    assert not caplog.records
+
+
+def test_an_unknown_type_is_refused():
+    with pytest.raises(InputError, match="int4"):
+        pick_amp("int4", CPU)
+
+
+@pytest.mark.parametrize("recipe", [None, *RECIPES])
+def test_every_recipe_trains_in_auto(recipe):
+    assert make_train_config(recipe).amp == "auto"
+
+
+def test_a_predictor_is_in_auto_by_default(avx2):
+    assert Predictor(build_model("tiny"), device="cpu").amp == "off"
+
+
+@pytest.mark.parametrize("amp", ["off", "bf16"])
+def test_a_resumed_run_keeps_its_precision_on_another_machine(amp, avx2):
+    assert settle_amp("auto", CPU, {"amp": amp}) == amp
+
+
+def test_a_resumed_run_reports_a_precision_that_auto_would_not_take(avx2, caplog):
+    settle_amp("auto", CPU, {"amp": "bf16"})
+    assert "goes on with --amp bf16" in caplog.text
+
+
+def test_a_resumed_run_refuses_another_precision():
+    with pytest.raises(InputError, match="started with off"):
+        settle_amp("bf16", CPU, {"amp": "off"})
+
+
+@pytest.mark.parametrize(("flag", "amp"), [("auto", "off"), ("off", "off"), ("bf16", "bf16")])
+def test_a_run_of_before_keeps_the_precision_of_its_flag(flag, amp):
+    state = {"options": {"train": {"amp": flag}}}
+    assert settle_amp("auto", CPU, state) == amp
+
+
+def test_a_comparison_keeps_its_precision_on_another_machine(tmp_path, avx2, caplog):
+    begun = settle_comparison(tmp_path, Options(amp="bf16"), "cpu")
+    claim_folder(tmp_path, begun, [], 1)
+    assert settle_comparison(tmp_path, Options(), "cpu").amp == "bf16"
+    assert "goes on with --amp bf16" in caplog.text
+
+
+def test_a_comparison_decides_auto_once(tmp_path, avx2):
+    assert settle_comparison(tmp_path, Options(), "cpu").amp == "off"
