@@ -71,20 +71,26 @@ def main() -> None:
     exportable = ExportableDetector(model, protocol.get("modality", "both"))
     size = args.size or -(-model.config.image_size // exportable.stride) * exportable.stride
     images = load_images(args.check, args.limit, size, model) if args.check else None
+    print("tracing the network; that of a large one takes minutes", flush=True)
+    started = time.perf_counter()
     program, any_size = trace(exportable, args.size)
     metadata = describe(exportable, any_size, protocol, size)
     with replacing(args.output) as temporary:
+        print(f"traced in {time.perf_counter() - started:.0f} s; writing {args.format}", flush=True)
         if args.format == "onnx":
             save_onnx(program, temporary, metadata, args.opset)
         else:
             save_program(program, temporary, metadata)
+        print(f"written after {time.perf_counter() - started:.0f} s", flush=True)
         if images is not None:
+            print("check: comparing it with PyTorch", flush=True)
             check(load_exported(temporary), exportable, images, args.output)
     megabytes = args.output.stat().st_size / 1e6
     print(f"{args.output}: {megabytes:.1f} MB, any batch, images of {metadata['sizes']}")
     if args.size is None and not any_size:
         print(f"this backbone's graph holds for one size of image alone: {size} x {size}")
     if args.benchmark:
+        print(f"benchmark: {args.rounds} rounds", flush=True)
         benchmark(load_exported(args.output), model, exportable.modality, size, args)
 
 

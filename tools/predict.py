@@ -125,8 +125,11 @@ def load(args: argparse.Namespace) -> tuple:
     """The predictor, and what its maps depend on besides pictures."""
     from mutualformer_sod.inference import Predictor
     from mutualformer_sod.models.weights import file_sha256
+    from mutualformer_sod.progress import forecast
 
     predictor = Predictor.from_weights(args.weights, args.size, args.device, args.amp)
+    if line := forecast(predictor):
+        print(line, flush=True)
     return predictor, {"weights": file_sha256(args.weights)}
 
 

@@ -89,6 +89,7 @@ def make_maps(args: argparse.Namespace) -> None:
     from mutualformer_sod.engine.test import map_sets, method_name
     from mutualformer_sod.inference import Predictor
     from mutualformer_sod.models.weights import file_sha256, load_weights
+    from mutualformer_sod.progress import forecast
 
     device = start_processes(args.device)
     model, protocol = load_weights(Path(args.weights), args.preset)
@@ -120,6 +121,8 @@ def make_maps(args: argparse.Namespace) -> None:
         "config": config,
         "protocol": protocol,
     }
+    if is_main() and (line := forecast(predictor)):
+        print(line, flush=True)
     map_sets(
         predictor,
         sets,

@@ -6,11 +6,16 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
 
+from mutualformer_sod.demo.access import Gate
+from mutualformer_sod.demo.inputs import check_inputs
 from mutualformer_sod.demo.samples import Sample
 from mutualformer_sod.demo.service import Request, Service
+from mutualformer_sod.errors import InputError
 
 _ABOUT = """# Salient object detection from colour and depth
 Drop a picture, and its depth map if there is one. The map is white where something stands out."""
@@ -33,6 +38,26 @@ class Limits:
     queue: int
 
 
+class _Page(gr.Blocks):
+    """The page, which answers wrong inputs in a line and not with a traceback in the terminal."""
+
+    def __init__(self, weights: Sequence[str]) -> None:
+        super().__init__(title="mutualformer_sod", analytics_enabled=False)
+        self._weights = weights
+
+    async def preprocess_data(self, block_fn: Any, inputs: list[Any], *rest: Any, **more: Any):
+        """As gradio does it; whatever it meets here, a program has sent."""
+        try:
+            if block_fn.inputs:
+                check_inputs(inputs, self._weights)
+            return await super().preprocess_data(block_fn, inputs, *rest, **more)
+        except InputError as error:
+            problem = str(error)
+        except Exception:
+            problem = "the files are none that were uploaded to this page. Fix: upload them first"
+        raise gr.Error(problem, print_exception=False)
+
+
 def build_page(service: Service, samples: Sequence[Sample]) -> gr.Blocks:
     """Lay the page out.
 
@@ -40,7 +65,7 @@ def build_page(service: Service, samples: Sequence[Sample]) -> gr.Blocks:
         service: answers the requests, one at a time.
         samples: to click on.
     """
-    with gr.Blocks(title="mutualformer_sod", analytics_enabled=False) as page:
+    with _Page(list(service.predictors)) as page:
         gr.Markdown(_ABOUT)
         with gr.Row():
             with gr.Column(scale=1, min_width=300):
@@ -65,7 +90,7 @@ def build_page(service: Service, samples: Sequence[Sample]) -> gr.Blocks:
 
 
 def serve(page: gr.Blocks, host: str, port: int, limits: Limits) -> str:
-    """Start serving in the background; gives the page's address."""
+    """Start serving in the background, to loopback names and ``host``; gives the page's address."""
     page.queue(max_size=limits.queue, default_concurrency_limit=1, api_open=False)
     _, address, _ = page.launch(
         server_name=host,
@@ -80,6 +105,7 @@ def serve(page: gr.Blocks, host: str, port: int, limits: Limits) -> str:
         pwa=False,
         mcp_server=False,
         footer_links=[],
+        app_kwargs={"middleware": [Middleware(Gate, host=host)]},
         theme=gr.themes.Default(font=_FONTS, font_mono=_MONO),
     )
     return address

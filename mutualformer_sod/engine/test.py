@@ -31,6 +31,7 @@ from mutualformer_sod.engine.writer import MapWriters
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import write_json
 from mutualformer_sod.inference import Predictor
+from mutualformer_sod.progress import ticking
 
 RUN_FILE = "run.json"
 
@@ -181,7 +182,9 @@ def _map_set(
     loading = iter(loader)  # before there are threads: loader processes are forked
     with (
         MapWriters(writers) as pool,
-        tqdm(total=len(dataset), desc=sod_set.name, unit="map", leave=False, disable=None) as bar,
+        ticking(
+            tqdm(total=len(dataset), desc=sod_set.name, unit="map", leave=False, disable=None)
+        ) as bar,
     ):
         for batch in loading:
             begun = time.perf_counter()

@@ -22,6 +22,7 @@ from mutualformer_sod.predict.depths import DepthPlan, fit_depth, read_user_dept
 from mutualformer_sod.predict.jobs import Job
 from mutualformer_sod.predict.pictures import cutout, overlay
 from mutualformer_sod.predict.png import read_note, write_png
+from mutualformer_sod.progress import ticking
 
 KINDS = ("maps", "overlays", "cutouts")
 """Folders in the output, one a kind of picture."""
@@ -85,7 +86,7 @@ def predict_pictures(
     outcome = Outcome()
     todo = _without_done(jobs, plan, output, settings, kinds, overwrite)
     outcome.kept = len(jobs) - len(todo)
-    with tqdm(todo, unit="picture", leave=False, disable=None) as bar:
+    with ticking(tqdm(todo, unit="picture", leave=False, disable=None)) as bar:
         for job in bar:
             bar.set_postfix_str(_one_line(job.rgb.name), refresh=False)
             ready = None  # two huge pictures at once would take twice the memory

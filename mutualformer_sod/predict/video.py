@@ -19,6 +19,7 @@ from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.decoding import quiet_decoder
 from mutualformer_sod.predict.pictures import overlay
 from mutualformer_sod.predict.webm import MOST_SIDE, open_webm
+from mutualformer_sod.progress import ticking
 
 if TYPE_CHECKING:  # torch takes seconds, and what is wrong with a video is told before
     from mutualformer_sod.inference import Predictor
@@ -129,7 +130,7 @@ def predict_video(
         times: list[float] = []
         untimed = without_depth = 0
         bar = tqdm(_frames(capture), total=promised, unit="frame", leave=False, disable=None)
-        for bgr in bar:
+        for bgr in stack.enter_context(ticking(bar)):
             depth = None if depths is None else _depth_frame(next(depths, None), bgr.shape[:2])
             without_depth += depth is None
             rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)

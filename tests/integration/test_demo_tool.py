@@ -1,5 +1,6 @@
 """tools/demo.py as programs meet it: many clients, files of all kinds, limits, its end."""
 
+import json
 import os
 import random
 import socket
@@ -111,6 +112,78 @@ def test_an_upload_above_the_limit_is_refused(demo_server, tmp_path):
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=20)
     assert refused.value.code in (400, 413)
+
+
+def post(address, path, body, **headers):
+    """Status and text of an answer to JSON, without any proxy."""
+    request = urllib.request.Request(
+        address + path,
+        body and json.dumps(body).encode(),
+        {"Content-Type": "application/json", **headers},
+    )
+    try:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(request, timeout=60) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def call(address, *inputs):
+    """What the interface answers to inputs."""
+    status, text = post(address, "gradio_api/call/map", {"data": inputs})
+    assert status == 200, text
+    return post(address, f"gradio_api/call/map/{json.loads(text)['event_id']}", None)[1]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ([], "0 inputs are given"),
+        (["photo.png", None, WEIGHTS, 0, False], "picture 'photo.png' is not usable"),
+        ([{"path": __file__}, None, WEIGHTS, 0, False], "upload them first"),
+        ([None, None, "others", 0, False], f"give one of {WEIGHTS}"),
+        ([None, None, WEIGHTS, "half", False], "threshold 'half' is not usable"),
+    ],
+)
+def test_wrong_inputs_have_a_clear_error_and_leave_no_traceback(demo_server, inputs, words):
+    answer = call(demo_server.address, *inputs)
+    assert answer.startswith("event: error")
+    assert words in answer
+    assert "Traceback" not in "".join(demo_server.lines)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("gradio_api/call/nothing", {"data": []}),
+        ("gradio_api/queue/join", {"data": [], "fn_index": 99, "session_hash": "x"}),
+    ],
+)
+def test_calls_of_unknown_functions_have_a_clear_error(demo_server, path, body):
+    assert post(demo_server.address, path, body) == (
+        400,
+        "this call cannot be answered. Fix: call the function /map",
+    )
+    assert "Traceback" not in "".join(demo_server.lines)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Host": "localhost:7860", "Origin": "http://localhost:7860"}, 200),
+        ({"Host": "evil.example"}, 403),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+    ],
+)
+@pytest.mark.parametrize("path", ["", "gradio_api/call/map"])
+def test_foreign_hosts_and_pages_are_refused(demo_server, headers, status, path):
+    body = {"data": [None, None, WEIGHTS, 0, False]} if path else None
+    got, text = post(demo_server.address, path, body, **headers)
+    assert got == status
+    assert ("is refused" in text) == (status == 403)
 
 
 def test_ctrl_c_ends_it_and_removes_its_files(tmp_path):

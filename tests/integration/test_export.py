@@ -77,6 +77,12 @@ def test_onnxruntime_gives_the_maps_of_pytorch_on_real_images(shared_data, shipp
         torch.testing.assert_close(got, logits, rtol=0, atol=1e-4)
 
 
+def test_the_steps_of_an_export_are_told(cut_down):
+    steps = ("tracing the network", "traced in", "written after", "check: comparing", "benchmark:")
+    places = [cut_down[1].index(step) for step in steps]
+    assert places == sorted(places)
+
+
 def test_a_full_disk_is_reported_with_the_file(run_folder, tmp_path, full_disk):
     path = tmp_path / "a.pt2"
     weights = run_folder / "weights.safetensors"

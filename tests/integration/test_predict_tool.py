@@ -221,6 +221,13 @@ def test_mistakes_end_in_one_line(tmp_path, monkeypatch, options, word):
     assert word in error_line(run_tool("predict", "--output", tmp_path / "o", *options))
 
 
+def test_the_cost_of_a_large_size_is_told_before_the_work(data):
+    done = predict(data, "--size", 288)
+    assert done.status == 0, done.error
+    cost, mapped = (done.output.index(words) for words in ("--size 288: the network", "mapped"))
+    assert cost < mapped
+
+
 def test_mistakes_in_the_pictures_are_told_before_torch_is_imported(data):
     (data / "rgb" / "a.jpg").write_bytes(b"")
     code = "import sys, runpy; sys.modules['torch'] = None; sys.argv = sys.argv[1:]; "

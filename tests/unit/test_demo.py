@@ -1,6 +1,7 @@
 """The demo without its page: answers to files of all kinds, limits, the folder that stays small."""
 
 import os
+import socket
 import time
 
 import cv2
@@ -10,6 +11,8 @@ from PIL import Image
 
 from mutualformer_sod import Predictor
 from mutualformer_sod.data.samples import make_scene
+from mutualformer_sod.demo.access import is_own, refusal
+from mutualformer_sod.demo.inputs import check_inputs
 from mutualformer_sod.demo.limits import check_pixels
 from mutualformer_sod.demo.running import named
 from mutualformer_sod.demo.samples import make_samples
@@ -231,3 +234,73 @@ def test_weights_get_the_shortest_names_that_differ(tmp_path):
 def test_weights_given_twice_are_refused(tmp_path):
     with pytest.raises(InputError, match="given twice"):
         named([tmp_path / "a.x"] * 2)
+
+
+class TestAccess:
+    @pytest.mark.parametrize(
+        ("name", "host", "own"),
+        [
+            ("localhost", "127.0.0.1", True),
+            ("127.0.0.1", "127.0.0.1", True),
+            ("127.8.9.1", "127.0.0.1", True),
+            ("::1", "127.0.0.1", True),
+            ("evil.example", "127.0.0.1", False),
+            ("localhost.evil.example", "127.0.0.1", False),
+            ("127.0.0.1.evil.example", "127.0.0.1", False),
+            ("192.0.2.7", "127.0.0.1", False),
+            ("192.0.2.7", "192.0.2.7", True),
+            ("lab.example", "Lab.Example", True),
+            ("localhost", "192.0.2.7", True),
+            ("192.0.2.7", "0.0.0.0", True),
+            ("evil.example", "0.0.0.0", False),
+            (socket.gethostname().casefold(), "0.0.0.0", True),
+            (None, "0.0.0.0", False),
+        ],
+    )
+    def test_a_demo_answers_to_loopback_names_and_the_host_asked_for(self, name, host, own):
+        assert is_own(name, host) is own
+
+    @pytest.mark.parametrize(
+        ("headers", "word"),
+        [
+            ({"host": "localhost:7860"}, None),
+            ({"host": "[::1]:7860", "origin": "http://localhost:7860"}, None),
+            ({"host": "evil.example"}, "Host 'evil.example'"),
+            ({}, "Host ''"),
+            ({"host": "localhost", "origin": "https://evil.example"}, "Origin 'https://evil"),
+            ({"host": "localhost", "origin": "null"}, "Origin 'null'"),
+            ({"host": "localhost", "origin": "http://[broken"}, "Origin"),
+        ],
+    )
+    def test_foreign_headers_are_refused_with_their_value(self, headers, word):
+        pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
+        problem = refusal(pairs, "127.0.0.1")
+        assert problem is None if word is None else word in problem
+
+
+class TestInputs:
+    FILE = {"path": "/tmp/a.png", "meta": {"_type": "gradio.FileData"}}  # noqa: RUF012
+
+    @pytest.mark.parametrize("inputs", [(FILE, None, "w", 0, False), (FILE, FILE, "w", 0.5, True)])
+    def test_usable_inputs_pass(self, inputs):
+        check_inputs(inputs, ["w"])
+
+    @pytest.mark.parametrize(
+        ("inputs", "words"),
+        [
+            ((), "0 inputs .*give 5: picture, depth"),
+            (("a.png", None, "w", 0, False), "picture 'a.png' .*upload"),
+            ((FILE, {"path": 7}, "w", 0, False), "depth .*upload"),
+            (([FILE], None, "w", 0, False), "picture"),
+            ((FILE, None, "v", 0, False), "weights 'v' .*one of w"),
+            ((FILE, None, ["w"], 0, False), "weights"),
+            ((FILE, None, "w", "x", False), "threshold 'x' .*0 to 1"),
+            ((FILE, None, "w", 2, False), "threshold 2"),
+            ((FILE, None, "w", float("nan"), False), "threshold nan"),
+            ((FILE, None, "w", True, False), "threshold True"),
+            ((FILE, None, "w", 0, "yes"), "invert 'yes' .*true or false"),
+        ],
+    )
+    def test_wrong_inputs_are_named_with_the_remedy(self, inputs, words):
+        with pytest.raises(InputError, match=words):
+            check_inputs(inputs, ["w"])

@@ -1,0 +1,124 @@
+"""Who may talk to the page: without this any web page could use a demo that runs on its reader's
+machine, by its address or by a name of its own that leads there (DNS rebinding).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+from urllib.parse import urlsplit
+
+_FIX = "Fix: open the address that it printed, or start it with the --host that is used here."
+
+_CALLS = ("/gradio_api/call/", "/gradio_api/queue/", "/gradio_api/run/", "/gradio_api/api/")
+
+_log = logging.getLogger(__name__)
+
+_App = Callable[[dict[str, Any], Callable, Callable], Awaitable[None]]
+
+
+class Gate:
+    """ASGI middleware: 403 for foreign Host or Origin headers, 400 for calls that name no function.
+
+    Args:
+        app: that answers all other requests.
+        host: address or name that the demo was asked to listen on, see `is_own`.
+    """
+
+    def __init__(self, app: _App, host: str) -> None:
+        self._app, self._host = app, host
+
+    async def __call__(self, scope: dict[str, Any], receive: Callable, send: Callable) -> None:
+        """Answer one request."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+        elif problem := refusal(scope["headers"], self._host):
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1008, "reason": problem})
+            else:
+                await _answer(send, 403, problem)
+        elif any(part in scope["path"] for part in _CALLS):
+            await self._call(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _call(self, scope: dict[str, Any], receive: Callable, send: Callable) -> None:
+        """Answer a call of a function; gradio has no answer but a traceback where there is none."""
+        begun = False
+
+        async def noting(message: dict[str, Any]) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        except Exception as error:
+            if begun:
+                raise
+            _log.error("%s: %s: %s", scope["path"], type(error).__name__, error)
+            await _answer(send, 400, "this call cannot be answered. Fix: call the function /map")
+
+
+async def _answer(send: Callable, status: int, text: str) -> None:
+    head = [(b"content-type", b"text/plain; charset=utf-8")]
+    await send({"type": "http.response.start", "status": status, "headers": head})
+    await send({"type": "http.response.body", "body": text.encode()})
+
+
+def refusal(headers: Iterable[tuple[bytes, bytes]], host: str) -> str | None:
+    """Say why a request is refused; None if it is not.
+
+    Args:
+        headers: of the request, names in lower case.
+        host: that the demo was asked to listen on.
+    """
+    found: dict[bytes, list[str]] = {b"host": [], b"origin": []}
+    for name, value in headers:
+        if name in found:
+            found[name].append(value.decode("latin-1"))
+    for value in found[b"host"] or [""]:
+        if not is_own(_name_in(f"//{value}"), host):
+            return f"Host {value!r} is refused: this demo was started for {host}. {_FIX}"
+    for value in found[b"origin"]:
+        if not is_own(_name_in(value), host):
+            return f"Origin {value!r} is refused: pages of other hosts cannot use this demo. {_FIX}"
+    return None
+
+
+def is_own(name: str | None, host: str) -> bool:
+    """Whether a name or address leads to the demo by its own right.
+
+    Loopback names and addresses do, and the host asked for. Where that is 0.0.0.0 or ::, all
+    addresses do, since only names can be given a new meaning, and the names of this machine.
+    """
+    if not name:
+        return False
+    if name == host.casefold() or name == "localhost" or _is_loopback(name):
+        return True
+    if host not in ("0.0.0.0", "::"):
+        return False
+    own = socket.gethostname(), socket.getfqdn(), f"{socket.gethostname()}.local"
+    return _address(name) is not None or name in map(str.casefold, own)
+
+
+def _name_in(address: str) -> str | None:
+    try:
+        return urlsplit(address).hostname  # in lower case, without port and brackets
+    except ValueError:
+        return None
+
+
+def _is_loopback(name: str) -> bool:
+    address = _address(name)
+    return address is not None and address.is_loopback
+
+
+def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(name)
+    except ValueError:
+        return None

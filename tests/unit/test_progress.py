@@ -1,0 +1,48 @@
+"""What is told of long work: its cost before, a running clock during it."""
+
+import io
+import re
+import time
+
+import pytest
+from tqdm import tqdm
+
+from mutualformer_sod import Predictor, build_model
+from mutualformer_sod.progress import forecast, ticking
+
+
+@pytest.fixture(scope="module")
+def model():
+    return build_model("tiny", image_size=32, taps=[1, 2], dim=32)
+
+
+def test_a_ticking_bar_shows_the_time_during_one_long_step():
+    shown = io.StringIO()
+    with ticking(tqdm(range(1), file=shown, mininterval=0), every=0.2) as bar:
+        for _ in bar:
+            time.sleep(1.5)
+            during = shown.getvalue()
+    assert "0/1 [00:01" in during
+
+
+def test_a_ticking_bar_is_closed_where_its_work_fails():
+    bar = tqdm(range(1), file=io.StringIO())
+    with pytest.raises(KeyboardInterrupt), ticking(bar):
+        raise KeyboardInterrupt
+    assert bar.disable  # as tqdm marks a closed one
+
+
+@pytest.mark.parametrize("size", [None, 32, 64])
+def test_the_forecast_of_a_usual_size_is_none(model, size):
+    assert forecast(Predictor(model, size, "cpu")) is None
+
+
+def test_the_forecast_of_a_large_size_names_it_and_a_time_that_grows(model):
+    def milliseconds(size):
+        line = forecast(Predictor(model, size, "cpu"))
+        assert f"--size {size}: the network was built for 32" in line
+        number, unit = re.search(r"about (\d+) (ms|s|minutes)", line).groups()
+        return int(number) * {"ms": 1, "s": 1000, "minutes": 60_000}[unit]
+
+    # 16 and 1024 times the tokens, whatever else this machine does meanwhile
+    assert milliseconds(1024) > 4 * milliseconds(128)
