@@ -34,6 +34,13 @@ def parse_arguments() -> argparse.Namespace:
         metavar="FILE|DIR",
         help="depth of the picture, or a folder of depth maps paired by name (.png .tif .npy ...)",
     )
+    parser.add_argument(
+        "--depth-orientation",
+        choices=("auto", "stored", "shown"),
+        help="how depth lies beside a picture with an orientation tag: like the stored file, or "
+        "like the picture as it is shown; auto: stored, unless its sides fit the shown one only "
+        "(default)",
+    )
     parser.add_argument("--depth-video", type=Path, metavar="FILE", help="depth of the video")
     parser.add_argument(
         "--weights",
@@ -67,6 +74,8 @@ def parse_arguments() -> argparse.Namespace:
             parser.error(f"{flag} goes with {needed}")
     if args.near != "auto" and args.depth is None and args.depth_video is None:
         parser.error("--near goes with --depth or --depth-video")
+    if args.depth_orientation is not None and args.depth is None:
+        parser.error("--depth-orientation goes with --depth")
     if args.rgb is None and args.video is None:
         parser.error("one of the arguments --rgb --video is required")
     return args
@@ -93,7 +102,7 @@ def predict_pictures(args: argparse.Namespace) -> int:
     from mutualformer_sod.predict.run import predict_pictures
 
     predictor, settings = load(args)
-    plan = plan_depths(jobs, args.near)
+    plan = plan_depths(jobs, args.near, args.depth_orientation or "auto")
     for remark in plan.remarks:
         print(remark)
     kinds = ["maps", *["overlays"] * args.overlay, *["cutouts"] * args.cutout]
@@ -128,6 +137,12 @@ def load(args: argparse.Namespace) -> tuple:
     from mutualformer_sod.progress import forecast
 
     predictor = Predictor.from_weights(args.weights, args.size, args.device, args.amp)
+    for flag, value in (("--depth", args.depth), ("--depth-video", args.depth_video)):
+        if value is not None and predictor.modality == "rgb":
+            raise InputError(
+                f"{flag} {value}: --weights {args.weights} were trained without depth. Fix: leave "
+                f"{flag} out, or give other weights"
+            )
     if line := forecast(predictor):
         print(line, flush=True)
     return predictor, {"weights": file_sha256(args.weights)}

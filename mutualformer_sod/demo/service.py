@@ -179,6 +179,9 @@ class Service:
 def _run(predictor: Predictor, request: Request, photo: Photo) -> _Seen:
     if request.depth is None:
         depth, encoding, notes = None, None, ["no depth: mapped from colour alone"]
+    elif predictor.modality == "rgb":
+        notes = ["these weights were trained without depth: mapped from colour alone"]
+        depth = encoding = None
     else:
         depth, encoding, notes = _read_depth(request, photo)
     logits = predictor.image_logits(photo.rgb, depth, encoding)

@@ -27,6 +27,9 @@ from mutualformer_sod.data.refused import refuse_depth_container
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.predict.jobs import Job
 
+ORIENTATIONS = ("auto", "stored", "shown")
+"""How depth may lie beside a picture with an orientation tag, see `fit_depth`."""
+
 _FEW = 5  # maps from which on their agreement says something
 
 
@@ -38,14 +41,16 @@ class DepthPlan:
         encodings: how each depth file is stored.
         failed: what is wrong with the files that cannot be read.
         remarks: for the user.
+        orientation: how the maps lie, see `fit_depth`.
     """
 
     encodings: dict[Path, DepthEncoding] = field(default_factory=dict)
     failed: dict[Path, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
+    orientation: str = "auto"
 
 
-def plan_depths(jobs: Sequence[Job], near: str) -> DepthPlan:
+def plan_depths(jobs: Sequence[Job], near: str, orientation: str = "auto") -> DepthPlan:
     """Decide how the depth maps are stored: together for those of one type (8-bit, 16-bit, float).
 
     Maps of one value, or of none, have no say.
@@ -53,11 +58,12 @@ def plan_depths(jobs: Sequence[Job], near: str) -> DepthPlan:
     Args:
         jobs: the pictures.
         near: "auto", "white", "black" or "strict".
+        orientation: of `ORIENTATIONS`.
 
     Raises:
         InputError: maps that contradict their type, or "strict" and weak evidence.
     """
-    plan = DepthPlan()
+    plan = DepthPlan(orientation=orientation)
     groups: dict[str, dict[Path, DepthSample]] = defaultdict(dict)
     paths = [job.depth for job in jobs if job.depth is not None]
     quiet = True if len(paths) < 50 else None  # None: no bar where nobody looks on
@@ -102,18 +108,24 @@ def read_user_depth(path: Path) -> np.ndarray:
 
 
 def fit_depth(
-    depth: np.ndarray, encoding: DepthEncoding, photo: Photo, size: tuple[int, int]
+    depth: np.ndarray,
+    encoding: DepthEncoding,
+    photo: Photo,
+    size: tuple[int, int],
+    orientation: str = "auto",
 ) -> tuple[np.ndarray | None, list[str]]:
     """Turn and resize depth as stored to its picture.
 
-    A picture's orientation tag holds for its depth too, unless the depth's sides fit the turned
-    picture only. Sizes are matched by nearest neighbour, which invents no depth.
+    Sizes are matched by nearest neighbour, which invents no depth.
 
     Args:
         depth: (H, W) as stored.
         encoding: how it is stored.
         photo: the picture.
         size: (h, w) that is needed.
+        orientation: "stored" if the depth lies like the picture's file, so that the picture's
+            orientation tag holds for it too; "shown" if it lies like the turned picture; "auto"
+            takes it for stored unless its sides fit the turned picture only.
 
     Returns:
         (h, w) as stored, or None where it says nothing (one value, or none); and remarks.
@@ -125,7 +137,9 @@ def fit_depth(
         return None, ["depth of one value: colour alone"]
     doubt = doubt_of(DepthSample.of(depth, SAMPLE_SIDE), encoding)
     notes = [f"depth: {doubt}"] if doubt in (TWO_VALUES, MOSTLY_ZERO) else []
-    if photo.orientation != 1 and not _fits_turned_only(depth, photo):
+    if orientation == "auto":
+        orientation = "shown" if _fits_turned_only(depth, photo) else "stored"
+    if photo.orientation != 1 and orientation == "stored":
         depth = turn(depth, photo.orientation)
         notes.append("depth turned with its picture")
     height, width = depth.shape

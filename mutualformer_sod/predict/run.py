@@ -127,7 +127,7 @@ def _prepare(predictor: Predictor, job: Job, plan: DepthPlan) -> _Ready:
     else:
         encoding = plan.encodings[job.depth]
         raw = read_user_depth(job.depth)
-        depth, remarks = fit_depth(raw, encoding, photo, seen.shape[:2])
+        depth, remarks = fit_depth(raw, encoding, photo, seen.shape[:2], plan.orientation)
         notes += remarks
     logits = predictor.image_logits(seen, depth, encoding if depth is not None else None)
     if not logits.isfinite().all():
@@ -200,6 +200,8 @@ def _path(output: Path, kind: str, job: Job) -> Path:
 def _note(job: Job, plan: DepthPlan, settings: dict[str, Any]) -> dict[str, Any]:
     """What a job's outputs depend on."""
     encoding = plan.encodings.get(job.depth) if job.depth is not None else None
+    if plan.orientation != "auto" and job.depth is not None:
+        settings = settings | {"depth_orientation": plan.orientation}
     return settings | {
         "picture": file_sha256(job.rgb),
         "depth": file_sha256(job.depth) if job.depth is not None else "none",

@@ -5,6 +5,7 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from tool_runs import ROOT, error_line, run_tool, train_small
 
 WEIGHTS = ROOT / "weights" / "mutualformer_tiny.safetensors"
@@ -256,3 +257,54 @@ def test_weights_trained_without_depth_are_told_no_polarity(data, tmp_path):
     done = run_test(data, tmp_path / "o", "--limit", 1, "--weights", weights)
     assert done.status == 0, done.error
     assert "near" not in done.output
+
+
+def test_predict_refuses_depth_for_weights_trained_without(data, tmp_path):
+    done = train_small(tmp_path / "run", data.parent, "--modality", "rgb", "--epochs", 1)
+    assert done.status == 0, done.error
+    line = error_line(
+        run_tool(
+            *("predict", "--rgb", data / "RGB", "--depth", data / "depth", "--weights"),
+            *(tmp_path / "run" / "weights.safetensors", "--output", tmp_path / "o"),
+        )
+    )
+    assert "were trained without depth" in line
+
+
+# Depth of a picture with an orientation tag
+
+
+def test_depth_that_lies_as_shown_is_not_turned_with_its_picture(data, tmp_path):
+    rgb, depth = (sorted((data / role).iterdir())[1] for role in ("RGB", "depth"))
+    side = min(read(rgb).shape[:2])
+    picture = Image.fromarray(cv2.cvtColor(read(rgb)[:side, :side], cv2.COLOR_BGR2RGB))
+    picture.save(tmp_path / "plain.png")
+    exif = Image.Exif()
+    exif[0x112] = 3
+    picture.rotate(180).save(tmp_path / "tagged.png", exif=exif)
+    cv2.imwrite(str(tmp_path / "depth.png"), read(depth)[:side, :side])
+    maps = {}
+    for name, options in (
+        ("plain", []),
+        ("tagged", ["--depth-orientation", "shown"]),
+        ("tagged", []),
+    ):
+        done = run_tool(
+            *("predict", "--rgb", tmp_path / f"{name}.png", "--depth", tmp_path / "depth.png"),
+            *("--output", tmp_path / str(len(maps)), "--near", "white", *options),
+        )
+        assert done.status == 0, done.error
+        maps[len(maps)] = read(tmp_path / str(len(maps)) / "maps" / f"{name}.png")
+    assert cv2.norm(maps[0], maps[1], cv2.NORM_INF) <= 1
+    assert cv2.norm(maps[0], maps[2], cv2.NORM_INF) > 1
+
+
+def test_maps_of_another_depth_orientation_are_kept_without_the_flag(data, tmp_path):
+    rgb, depth = (sorted((data / role).iterdir())[1] for role in ("RGB", "depth"))
+    options = ["predict", "--rgb", rgb, "--depth", depth, "--output", tmp_path / "o"]
+    assert run_tool(*options).status == 0
+    line = error_line(run_tool(*options, "--depth-orientation", "shown"))
+    assert "another depth_orientation" in line
+    assert "--depth" in error_line(
+        run_tool("predict", "--rgb", rgb, "--output", tmp_path, "--depth-orientation", "shown")
+    )

@@ -10,7 +10,7 @@ from PIL import Image
 
 from mutualformer_sod import Predictor, inference
 from mutualformer_sod.data.depth import DepthEncoding
-from mutualformer_sod.data.photos import Photo
+from mutualformer_sod.data.photos import Photo, turn
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.inference import native_saliency, saliency_strips
 from mutualformer_sod.predict import cutout, overlay, run
@@ -173,6 +173,14 @@ class TestDepths:
         depth, notes = fit_depth(raw, MAP, self.photo((3, 2), orientation=6), (3, 2))
         assert np.array_equal(depth, np.rot90(raw, -1) if turned else raw)
         assert bool(notes) is turned
+
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    @pytest.mark.parametrize("lies", ["stored", "shown"])
+    def test_depth_lies_as_the_user_says(self, orientation, lies):
+        raw = np.arange(16, dtype=np.uint8).reshape(4, 4)  # square: its sides tell nothing
+        photo = self.photo((4, 4), orientation)
+        depth, _ = fit_depth(raw, MAP, photo, (4, 4), lies)
+        assert np.array_equal(depth, raw if lies == "shown" else turn(raw, orientation))
 
     @pytest.mark.parametrize("near", ["auto", "strict"])
     def test_a_map_that_contradicts_its_type_stops(self, tmp_path, near):
