@@ -5,7 +5,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 if [[ " $* " == *" --help "* || " $* " == *" -h "* ]]; then
     cat <<'HELP'
 Usage: bash test_sod.sh                                the shipped weights on generated scenes
-       bash test_sod.sh --data ROOT [--sets A B] [--weights FILE] [--output DIR] [options]
+       bash test_sod.sh --data ROOT [--sets A B] [--weights FILE|NAME] [--output DIR] [options]
        bash test_sod.sh ... -- [options of the evaluation]
 Maps go to DIR/maps/METHOD/SET, scores to DIR/scores (DIR: outputs/test). With GPUS=4 four processes
 share the images. Options go to tools/test.py (help follows), those after -- to tools/evaluate.py.
@@ -34,6 +34,5 @@ if [ ${#data[@]} -eq 0 ]; then
     "$PYTHON" "$here/tools/make_samples.py" --output "$here/outputs/samples" --count 30 --seed 2026
 fi
 both=("${data[@]}" ${both[@]+"${both[@]}"})
-"${LAUNCH[@]}" "$here/tools/test.py" --weights "$here/weights/mutualformer_tiny.safetensors" \
-    "${both[@]}" --output "$output/maps" ${test_options[@]+"${test_options[@]}"}
+"${LAUNCH[@]}" "$here/tools/test.py" "${both[@]}" --output "$output/maps" ${test_options[@]+"${test_options[@]}"}
 exec "$PYTHON" "$here/tools/evaluate.py" "${both[@]}" --maps "$output/maps" --output "$output/scores" "$@"

@@ -97,12 +97,12 @@ class Predictor:
     def from_weights(
         cls, path: str | Path, size: int | None = None, device: str = "auto", amp: str = "auto"
     ) -> Predictor:
-        """A predictor from a weights file (``weights.safetensors``).
+        """A predictor from a weights file, or from released weights by their name.
 
         Raises:
             InputError: the file is missing, unreadable or not this project's.
         """
-        model, protocol = load_weights(Path(path))
+        model, protocol = load_weights(path)
         modality = protocol.get("modality", "both")
         return cls(model, size, device, amp, modality)
 

@@ -16,6 +16,7 @@ from mutualformer_sod import cli
 from mutualformer_sod.config import list_presets
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.fusion_config import FUSIONS, refuse_unused
+from mutualformer_sod.released import WEIGHTS_HELP, find_weights
 
 EPILOG = """\
 MACs are the multiply-accumulates of matrix products and convolutions; a MAC is two FLOPs. Memory is
@@ -40,7 +41,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = cli.Parser(__doc__, EPILOG)
     who = parser.add_mutually_exclusive_group()
     who.add_argument("--preset", help=f"one of {', '.join(list_presets())}")
-    who.add_argument("--weights", metavar="FILE", help="weights.safetensors")
+    who.add_argument("--weights", metavar="FILE|NAME", help=WEIGHTS_HELP)
     who.add_argument("--compare", nargs="+", metavar="NETWORK", help="several, side by side")
     parser.add_argument(
         "--fusions", nargs="+", metavar="NAME", help=f"all, or some of {', '.join(FUSIONS)}"
@@ -92,8 +93,8 @@ def main() -> None:
 def check_arguments(args: argparse.Namespace) -> None:
     if not (args.fusions or args.preset or args.weights or args.compare):
         raise InputError("say what to measure: --preset, --weights, --compare or --fusions")
-    if args.weights and not args.weights.endswith(".safetensors"):
-        raise InputError(f"--weights {args.weights}: give a .safetensors file of tools/train.py")
+    if args.weights:
+        args.weights = str(find_weights(args.weights))
     if args.fusions and (args.weights or args.compare):
         raise InputError("--fusions goes with --preset or alone: leave --weights, --compare out")
     layers = args.fusions and not args.preset

@@ -14,8 +14,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mutualformer_sod import cli
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.released import DEFAULT_WEIGHTS, WEIGHTS_HELP, find_weights
 
-SHIPPED = Path(__file__).resolve().parents[1] / "weights" / "mutualformer_tiny.safetensors"
 MOST_MEGAPIXELS = 128  # of larger pictures data.photos reads a smaller copy
 EPILOG = "Ctrl-C ends it and removes all that was uploaded. docs/demo.md has the rest."
 
@@ -25,10 +25,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--weights",
         nargs="+",
-        type=Path,
-        default=[SHIPPED],
-        metavar="FILE",
-        help="weights.safetensors, one or several to choose from (default: the shipped ones)",
+        default=[DEFAULT_WEIGHTS],
+        metavar="FILE|NAME",
+        help=f"one or several to choose from: {WEIGHTS_HELP}",
     )
     parser.add_argument(
         "--host",
@@ -74,7 +73,7 @@ def main() -> None:
     from mutualformer_sod.demo.running import run_demo
 
     run_demo(
-        args.weights,
+        [find_weights(given) for given in args.weights],
         args.host,
         port,
         device=args.device,

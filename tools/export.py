@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from mutualformer_sod import cli
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import replacing
+from mutualformer_sod.released import WEIGHTS_HELP
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,7 +33,7 @@ multiple of the network's stride unless --size fixes it. docs/export.md shows ho
 
 def parse_arguments() -> argparse.Namespace:
     parser = cli.Parser(__doc__, EPILOG)
-    parser.add_argument("--weights", required=True, metavar="FILE", help="weights.safetensors")
+    parser.add_argument("--weights", required=True, metavar="FILE|NAME", help=WEIGHTS_HELP)
     parser.add_argument("--format", default="onnx", help="onnx (default) or exported-program")
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help=".onnx or .pt2")
     parser.add_argument("--size", type=int, metavar="S", help="images of S x S alone")
@@ -67,7 +68,7 @@ def main() -> None:
 
     if args.format == "onnx":
         needs_extra("onnx", "onnxscript", "onnxruntime")
-    model, protocol = load_weights(Path(args.weights))
+    model, protocol = load_weights(args.weights)
     exportable = ExportableDetector(model, protocol.get("modality", "both"))
     size = args.size or -(-model.config.image_size // exportable.stride) * exportable.stride
     images = load_images(args.check, args.limit, size, model) if args.check else None

@@ -10,8 +10,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mutualformer_sod import cli
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.released import DEFAULT_WEIGHTS, WEIGHTS_HELP, find_weights
 
-SHIPPED = Path(__file__).resolve().parents[1] / "weights" / "mutualformer_tiny.safetensors"
 EPILOG = """\
 Written are OUTPUT/maps/STEM.png (8-bit, at the size of the picture), with --overlay
 OUTPUT/overlays/STEM.png, with --cutout OUTPUT/cutouts/STEM.png (RGBA); of a video
@@ -44,10 +44,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--depth-video", type=Path, metavar="FILE", help="depth of the video")
     parser.add_argument(
         "--weights",
-        type=Path,
-        default=SHIPPED,
-        metavar="FILE",
-        help="weights.safetensors (default: the shipped ones)",
+        default=DEFAULT_WEIGHTS,
+        metavar="FILE|NAME",
+        help=WEIGHTS_HELP,
     )
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder to fill")
     parser.add_argument(
@@ -136,7 +135,8 @@ def load(args: argparse.Namespace) -> tuple:
     from mutualformer_sod.models.weights import file_sha256
     from mutualformer_sod.progress import forecast
 
-    predictor = Predictor.from_weights(args.weights, args.size, args.device, args.amp)
+    weights = find_weights(args.weights)
+    predictor = Predictor.from_weights(weights, args.size, args.device, args.amp)
     for flag, value in (("--depth", args.depth), ("--depth-video", args.depth_video)):
         if value is not None and predictor.modality == "rgb":
             raise InputError(
@@ -145,7 +145,7 @@ def load(args: argparse.Namespace) -> tuple:
             )
     if line := forecast(predictor):
         print(line, flush=True)
-    return predictor, {"weights": file_sha256(args.weights)}
+    return predictor, {"weights": file_sha256(weights)}
 
 
 if __name__ == "__main__":

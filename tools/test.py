@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mutualformer_sod import cli
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.released import DEFAULT_WEIGHTS, WEIGHTS_HELP, find_weights
 
 EPILOG = """\
 Maps are written to OUTPUT/METHOD/SET/STEM.png, 8-bit, at the ground truth's size (the colour
@@ -24,7 +25,9 @@ def parse_arguments() -> argparse.Namespace:
     parser = cli.Parser(__doc__, EPILOG)
     parser.add_argument("--data", nargs="+", required=True, metavar="ROOT", help="folders of sets")
     parser.add_argument("--sets", nargs="+", metavar="SET", help="only these sets (default: all)")
-    parser.add_argument("--weights", required=True, metavar="FILE", help="weights.safetensors")
+    parser.add_argument(
+        "--weights", default=DEFAULT_WEIGHTS, metavar="FILE|NAME", help=WEIGHTS_HELP
+    )
     parser.add_argument("--preset", help="refuse weights of another preset than this one")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for maps")
     parser.add_argument("--method", help="name of the maps' folder (default: FUSION_PRESET)")
@@ -92,7 +95,8 @@ def make_maps(args: argparse.Namespace) -> None:
     from mutualformer_sod.progress import forecast
 
     device = start_processes(args.device)
-    model, protocol = load_weights(Path(args.weights), args.preset)
+    weights = find_weights(args.weights)
+    model, protocol = load_weights(weights, args.preset)
     config = model.config.to_dict()
     modality = args.modality or protocol.get("modality", "both")
     predictor = Predictor(model, args.size, str(device), args.amp, modality)
@@ -117,7 +121,7 @@ def make_maps(args: argparse.Namespace) -> None:
     if not sets:
         raise InputError(f"--data {' '.join(args.data)}: no set with colour images: nothing to map")
     provenance = {
-        "weights_sha256": file_sha256(Path(args.weights)),
+        "weights_sha256": file_sha256(weights),
         "config": config,
         "protocol": protocol,
     }

@@ -125,9 +125,9 @@ def _train(
         run.restore(state, output)
     elif config.init_weights or config.finetune:
         if config.finetune:
-            taken = load_network(run.model, Path(config.finetune))
+            taken = load_network(run.model, config.finetune)
         else:
-            taken = load_encoder(run.model, Path(config.init_weights))
+            taken = load_encoder(run.model, config.init_weights)
         if run.ema:  # or the average would begin at the random weights
             run.ema = Ema(run.model, config.ema_decay)
     # All have looked at the folder before the first one writes to it, and have seen the same.

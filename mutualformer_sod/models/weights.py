@@ -19,6 +19,7 @@ from mutualformer_sod.config import PRESETS, ModelConfig
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import replacing, why_unreadable, without_wrappers
 from mutualformer_sod.models.detector import SaliencyDetector
+from mutualformer_sod.released import find_weights
 
 FORMAT = "mutualformer_sod/1"
 CONTENT_SHA256 = "content_sha256"  # in the metadata; absent in files of older versions
@@ -99,15 +100,16 @@ def save_weights(
     return file_sha256(path)
 
 
-def read_metadata(path: Path) -> tuple[ModelConfig, dict[str, Any]]:
+def read_metadata(path: str | Path) -> tuple[ModelConfig, dict[str, Any]]:
     """Configuration and training protocol that a weights file carries.
+
+    Args:
+        path: a file, or the name of released weights.
 
     Raises:
         InputError: no such file, or not a weights file of this project.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such weights file (--weights)")
+    path = find_weights(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -134,11 +136,13 @@ def read_metadata(path: Path) -> tuple[ModelConfig, dict[str, Any]]:
     return config, protocol
 
 
-def load_weights(path: Path, preset: str | None = None) -> tuple[SaliencyDetector, dict[str, Any]]:
+def load_weights(
+    path: str | Path, preset: str | None = None
+) -> tuple[SaliencyDetector, dict[str, Any]]:
     """Build the detector that a weights file describes and load it, in float32 and eval mode.
 
     Args:
-        path: a ``.safetensors`` file written by ``save_weights``.
+        path: a ``.safetensors`` file written by ``save_weights``, or the name of released weights.
         preset: refuse weights of another preset than this one.
 
     Returns:
@@ -148,6 +152,7 @@ def load_weights(path: Path, preset: str | None = None) -> tuple[SaliencyDetecto
         InputError: unreadable or damaged file, another preset, or tensors that do not fit the
             configuration.
     """
+    path = find_weights(path)
     config, protocol = read_metadata(path)
     if preset is not None and config.preset != preset:
         raise InputError(
@@ -168,7 +173,7 @@ def load_weights(path: Path, preset: str | None = None) -> tuple[SaliencyDetecto
     return model.eval(), protocol
 
 
-def load_network(model: SaliencyDetector, path: Path) -> str:
+def load_network(model: SaliencyDetector, path: str | Path) -> str:
     """Start a whole model from a weights file of the same configuration.
 
     Position embeddings are resampled where the image size differs.
@@ -205,7 +210,7 @@ def _at_grid_of(state: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[s
     return resampled
 
 
-def load_encoder(model: SaliencyDetector, path: Path) -> str:
+def load_encoder(model: SaliencyDetector, path: str | Path) -> str:
     """Start a model's encoder from the one in a weights file, whatever fusion that had.
 
     Where the file was trained without depth, its depth stream's normalisation layers have seen
@@ -218,6 +223,7 @@ def load_encoder(model: SaliencyDetector, path: Path) -> str:
         InputError: unreadable or damaged file, an encoder of another shape, or values that are not
             finite.
     """
+    path = find_weights(path)
     config, protocol = read_metadata(path)
     try:
         stored, is_intact = _read_tensors(path)

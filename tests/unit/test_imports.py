@@ -10,12 +10,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "mutualformer_sod"
 
-EVERYONE = {"errors", "files", "memory", "workers"}
+EVERYONE = {"errors", "files", "memory", "released", "workers"}
 ALLOWED = {
     "__init__": {"config", "inference", "models"},
     "errors": set(),
     "files": set(),
     "memory": set(),
+    "released": set(),
     "workers": set(),
     "imaging": set(),
     "cli": set(),

@@ -1,0 +1,39 @@
+"""The weights that ship with the project, by name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from mutualformer_sod.errors import InputError
+
+FOLDER = Path(__file__).resolve().parents[1] / "weights"
+PREFIX, SUFFIX = "mutualformer_", ".safetensors"
+DEFAULT_WEIGHTS = "tiny"
+WEIGHTS_HELP = f"a weights.safetensors, or the name of released weights ({DEFAULT_WEIGHTS}, ...)"
+
+
+def released_weights() -> dict[str, Path]:
+    """Files of the released weights by name: ``weights/mutualformer_NAME.safetensors``."""
+    files = sorted(FOLDER.glob(f"{PREFIX}*{SUFFIX}"))
+    return {file.stem.removeprefix(PREFIX).replace("_", "-"): file for file in files}
+
+
+def find_weights(given: str | os.PathLike[str]) -> Path:
+    """Find a weights file by its path, or by the name of released weights.
+
+    A file of that name wins over released weights.
+
+    Raises:
+        InputError: neither a file nor a name.
+    """
+    path = Path(given)
+    if path.is_file():
+        return path
+    released = released_weights()
+    if str(given) in released:
+        return released[str(given)]
+    raise InputError(
+        f"{given}: no such weights file. Fix: give a weights.safetensors of "
+        f"tools/train.py, or a name of the released ones: {', '.join(released) or 'none is here'}."
+    )
