@@ -166,7 +166,9 @@ def _shrink_factor(path: Path | str, image: Image.Image) -> int:
 
 def _orientation_of(image: Image.Image) -> int:
     try:
-        value = image.getexif().get(_ORIENTATION, 1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # odd metadata
+            value = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # metadata come from anywhere; a picture is worth more than they are
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1

@@ -46,6 +46,33 @@ def check_whole(data: bytes) -> tuple[int, int] | None:
     raise ValueError("is not a PNG, JPEG, BMP or TIFF image")
 
 
+def without_notes(data: bytes) -> bytes:
+    """Drop what a whole PNG holds beside its pixels, such as profiles, times and texts.
+
+    No value depends on it here, and libpng prints a warning on what it finds odd in it, which names
+    no file. All other images are returned as they are.
+    """
+    if not data.startswith(_PNG):
+        return data
+    position, kept, colour_type = len(_PNG), [data[: len(_PNG)]], data[25]
+    kind = b""
+    while kind != b"IEND":
+        length, kind = struct.unpack_from(">I4s", data, position)
+        end = position + 12 + length
+        chunk = memoryview(data)[position:end]
+        if kind[:1].isupper() or (kind == b"tRNS" and _is_transparency(chunk, colour_type)):
+            kept.append(chunk)
+        position = end
+    return data if sum(map(len, kept)) == len(data) else b"".join(kept)
+
+
+def _is_transparency(chunk: memoryview, colour_type: int) -> bool:
+    """Whether a tRNS chunk is whole and of a length that its kind of pixels has."""
+    lengths = {0: (2,), 2: (6,), 3: range(1, 257)}.get(colour_type, ())
+    (stored,) = struct.unpack(">I", chunk[-4:])
+    return len(chunk) - 12 in lengths and zlib.crc32(chunk[4:-4]) == stored
+
+
 def _check_png(data: bytes) -> tuple[int, int]:
     position = len(_PNG)
     size = None

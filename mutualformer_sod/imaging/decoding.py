@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.imaging.containers import check_whole
+from mutualformer_sod.imaging.containers import check_whole, without_notes
 
 AS_STORED = cv2.IMREAD_UNCHANGED
 _CHROMA_NOISE = 16  # grey levels between the channels that JPEG compression of a grey image leaves
@@ -66,7 +66,8 @@ def decode(path: Path | str, data: bytes, flags: int = AS_STORED) -> np.ndarray:
     whole = check_file(path, data) is not None
     try:
         with contextlib.nullcontext() if whole else quiet_decoder():
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+            pixels = without_notes(data) if whole else data
+            image = cv2.imdecode(np.frombuffer(pixels, np.uint8), flags)
     except cv2.error:  # too many pixels, for one
         image = None
     if image is None or image.size == 0:

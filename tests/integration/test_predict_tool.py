@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import os
 import shutil
 import signal
 import subprocess
@@ -354,6 +355,17 @@ class TestVideo:
         flags = [part for pair in files.items() for part in pair]
         done = run_tool("predict", *flags, "--output", tmp_path / "o", "--weights", "nowhere")
         assert error_line(done).count(f"{flag} {tmp_path / name}: {word}") == 1
+
+    def test_a_cut_video_ends_in_one_line_of_ours_alone(self, tmp_path, video):
+        path = video("v.mp4", 5)
+        path.write_bytes(path.read_bytes()[:-100])
+        command = [sys.executable, str(ROOT / "tools" / "predict.py"), "--video", str(path)]
+        environment = {k: v for k, v in os.environ.items() if k != "OPENCV_FFMPEG_LOGLEVEL"}
+        done = subprocess.run(
+            [*command, "--output", str(tmp_path)], capture_output=True, text=True, env=environment
+        )
+        assert done.returncode == 2
+        assert [line.split()[0] for line in done.stderr.splitlines()] == ["predict.py:"]
 
     def test_a_cut_video_is_named_and_nothing_is_left(self, tmp_path, video):
         path = video("v.mp4", 5)

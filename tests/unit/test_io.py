@@ -16,7 +16,9 @@ from mutualformer_sod.data.io import (
     write_map,
 )
 from mutualformer_sod.data.pairing import Triplet
+from mutualformer_sod.data.photos import read_photo
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.imaging.decoding import decode
 
 SIZE = (12, 17)
 
@@ -430,3 +432,52 @@ def test_arrays_that_are_no_map_are_refused(tmp_path, bad):
     with pytest.raises(ValueError, match=r"a\.png"):
         write_map(tmp_path / "a.png", bad)
     assert not list(tmp_path.iterdir())
+
+
+def _with_chunk(path, kind, content, checksum=None):
+    """Put a chunk behind a PNG's header."""
+    data = path.read_bytes()
+    checksum = zlib.crc32(kind + content) if checksum is None else checksum
+    chunk = struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
+    path.write_bytes(data[:33] + chunk + data[33:])
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "checksum"),
+    [
+        (b"iCCP", b"x\0\0abc", None),
+        (b"sRGB", b"\x09", None),
+        (b"pHYs", b"1", None),
+        (b"tEXt", b"a\0b", 0),
+        (b"tRNS", b"\0\0\0", None),
+        (b"tRNS", b"\0" * 6, 0),
+    ],
+)
+def test_odd_chunks_of_a_png_change_nothing_and_print_nothing(
+    tmp_path, capfd, kind, content, checksum
+):
+    path = tmp_path / "a.png"
+    rgb = np.random.default_rng(0).integers(0, 256, (12, 17, 3), np.uint8)
+    assert cv2.imwrite(str(path), rgb[..., ::-1])
+    _with_chunk(path, kind, content, checksum)
+    assert np.array_equal(read_rgb(path), rgb)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_transparency_of_a_png_is_kept(tmp_path):
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), np.tile(np.arange(8, dtype=np.uint8)[:, None] * 30, (8, 1, 3)))
+    _with_chunk(path, b"tRNS", b"\0\x1e" * 3)
+    _with_chunk(path, b"sRGB", b"\0")
+    alone = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert alone.shape == (8, 8, 4)
+    assert np.array_equal(decode(path, path.read_bytes()), alone)
+
+
+def test_corrupt_metadata_of_a_photo_print_nothing(tmp_path, capfd, recwarn):
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), np.zeros((8, 8, 3), np.uint8))
+    _with_chunk(path, b"eXIf", b"MM\0*\0\0\0\x08\xff\xff\0\0\0")
+    assert read_photo(path).orientation == 1
+    assert not recwarn.list
+    assert capfd.readouterr() == ("", "")
