@@ -1,7 +1,6 @@
 """Training in processes that can be killed, forked from a server that has imported torch."""
 
 import contextlib
-import multiprocessing
 import os
 import runpy
 import sys
@@ -9,8 +8,9 @@ from pathlib import Path
 
 from tool_runs import ROOT, SMALL_MODEL
 
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["mutualformer_sod.engine.train", "cv2", "timm"])
+from mutualformer_sod.workers import worker_context
+
+_PRELOADED = ["mutualformer_sod.engine.train", "cv2", "timm"]
 
 
 def train_arguments(output: Path, data: Path, *options: object) -> list[str]:
@@ -27,7 +27,8 @@ def train_arguments(output: Path, data: Path, *options: object) -> list[str]:
 
 def start(arguments: list[str], log: Path, most_bytes: int | None = None):
     """Start tools/train.py with these arguments; output goes to the end of the file ``log``."""
-    process = _context.Process(target=_train, args=(arguments, str(log), most_bytes))
+    context = worker_context(_PRELOADED)
+    process = context.Process(target=_train, args=(arguments, str(log), most_bytes))
     process.start()
     return process
 
