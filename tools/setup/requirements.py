@@ -1,0 +1,89 @@
+"""Print what of setup.cfg this interpreter lacks, a line each; status 1 if there is any.
+
+For tools/env.sh, before anything is installed: knows the standard library alone.
+Usage: requirements.py [EXTRA ...]
+"""
+
+import configparser
+import re
+import sys
+from importlib import metadata
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+# Distributions that bring the same module.
+SAME = {
+    "opencv-python-headless": (
+        *("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless"),
+        "opencv",
+    )
+}
+
+
+def read_requirements(extras, path=ROOT / "setup.cfg"):
+    """Return the lines of the core and of extras, and the bounds on Python."""
+    config = configparser.ConfigParser()
+    config.read(path, encoding="utf-8")
+    lines = config["options"]["install_requires"].split("\n")
+    for extra in extras:
+        lines += config["options.extras_require"][extra].split("\n")
+    found = [line.strip() for line in lines if line.strip()]
+    return found, config["options"]["python_requires"]
+
+
+def release(version):
+    """Return the numbers that a version begins with: "2.4.0+cpu" is (2, 4, 0)."""
+    return tuple(int(number) for number in re.match(r"\d+(?:\.\d+)*", version)[0].split("."))
+
+
+def fits(version, bounds):
+    """Return whether a version keeps bounds such as ">=0.17,<0.18"."""
+    for sign, bound in re.findall(r"(>=|<=|==|<|>)\s*([\d.]+)", bounds):
+        ours, theirs = release(version), release(bound)
+        length = max(len(ours), len(theirs))
+        ours, theirs = (numbers + (0,) * (length - len(numbers)) for numbers in (ours, theirs))
+        order = (ours > theirs) - (ours < theirs)
+        if order not in {">=": (0, 1), "<=": (0, -1), "==": (0,), "<": (-1,), ">": (1,)}[sign]:
+            return False
+    return True
+
+
+def find_lacking(requirements, version_of):
+    """Return a line for each requirement that is missing, too old or too new.
+
+    Args:
+        requirements: lines such as "numpy>=1.24".
+        version_of: returns the version of an installed distribution, or None.
+    """
+    lacking = []
+    for line in requirements:
+        name, bounds = re.match(r"([A-Za-z0-9._-]+)\s*(.*)", line).groups()
+        versions = filter(None, map(version_of, (name, *SAME.get(name, ()))))
+        version = next(versions, None)
+        if version is None:
+            lacking.append(f"{name} is missing")
+        elif not fits(version, bounds):
+            lacking.append(f"{name} {version} is there, {bounds} is needed")
+    return lacking
+
+
+def version_of(name):
+    """Return the version of an installed distribution, or None."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def main(extras):
+    requirements, python = read_requirements(extras)
+    version = ".".join(map(str, sys.version_info[:3]))
+    lacking = [] if fits(version, python) else [f"Python {version} is there, {python} is needed"]
+    lacking += find_lacking(requirements, version_of)
+    for line in lacking:
+        print(line)
+    return 1 if lacking else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
