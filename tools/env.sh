@@ -22,7 +22,7 @@ mutualformer_install() { # make .venv and install the project with its extras in
         echo "error: no Python 3.10 or newer with its venv module: install one (Debian: python3-venv)" >&2
         return 2
     fi
-    lacking=$(mutualformer_lacks "$base" || true)
+    lacking=$(mutualformer_lacks "$base" | grep "is there" || true)
     echo "Installing mutualformer_sod into $ROOT/.venv (once; torch is large, this takes minutes) ..." \
         "${lacking:+($base: ${lacking//$'\n'/, })}" >&2
     [ -x "$ROOT/.venv/bin/python" ] || "$base" -m venv "$ROOT/.venv" || return 2
