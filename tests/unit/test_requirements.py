@@ -14,9 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "tools" / "setup" / "requirements.py"
 EXTRAS = ("test", "plot", "tensorboard", "export", "pretrained", "demo")
 MODULES = {"py_sod_metrics": "pysodmetrics", "cv2": "opencv-python-headless", "PIL": "Pillow"}
-OF_DEPENDENCIES = {"pysodmetrics", "starlette"}  # a reference where it is installed; the server of gradio
-    "pysodmetrics"
-}  # a reference that tests and benchmarks use where it is installed
+# A reference that is used where it is installed, and what gradio serves with.
+OF_DEPENDENCIES = {"pysodmetrics", "starlette"}
 
 requirements = runpy.run_path(str(SCRIPT))
 fits, find_lacking = requirements["fits"], requirements["find_lacking"]
