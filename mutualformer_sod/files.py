@@ -7,6 +7,7 @@ import functools
 import json
 import logging
 import os
+import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -78,6 +79,29 @@ def locked(path: Path, problem: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def check_writable(folder: Path, flag: str = "--output") -> None:
+    """Find out before the work whether a folder, there or not yet, can be written to.
+
+    Args:
+        folder: that files will be written to; it is not made.
+        flag: by which a user gave it.
+
+    Raises:
+        InputError: it cannot.
+    """
+    home = folder.absolute()
+    while not os.path.lexists(home):
+        home = home.parent
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=".writable", dir=home)
+        os.close(descriptor)
+        Path(name).unlink()
+    except OSError as error:
+        raise InputError(
+            f"{flag} {folder}: cannot be written to ({error.strerror}); give another folder"
+        ) from error
 
 
 def write_json(path: Path | str, value: Any) -> None:

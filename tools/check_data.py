@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mutualformer_sod import cli
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.files import replacing, write_json
+from mutualformer_sod.files import check_writable, replacing, write_json
 
 EPILOG = """\
 A table, then one line for each thing to say: PROBLEM wants attention, note is to be known. The exit
@@ -54,6 +54,9 @@ def main() -> int:
             raise InputError(f"{path}: exists: name another place, or give --overwrite")
     if args.json is not None and args.json.suffix.lower() != ".json":
         raise InputError(f"--json {args.json}: give a .json file")
+    for flag, folder in (("--output", args.output), ("--json", args.json and args.json.parent)):
+        if folder is not None:
+            check_writable(folder, flag)
     # Only now: --help needs no cv2.
     from mutualformer_sod.data.check import check_data
     from mutualformer_sod.data.check_report import check_json, check_table, layout_line

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from mutualformer_sod import __version__, cli
 from mutualformer_sod.data.layout import SodSet, canonical_name, discover_sets, keep_images
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.files import check_writable
 from mutualformer_sod.metrics.cache import ScoreCache
 from mutualformer_sod.metrics.folder import MapFolder, find_map_folder, list_methods, name_list
 from mutualformer_sod.metrics.scoring import Cell, Outcome, score_set
@@ -179,15 +180,8 @@ def prepare_output(output: Path, maps: Path) -> None:
             f"--output {output}: would be taken for a method of --maps {maps} in the next run; "
             "give a folder elsewhere"
         )
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        probe = output / ".writable"
-        probe.touch()
-        probe.unlink(missing_ok=True)  # two runs may share the folder
-    except OSError as error:
-        raise InputError(
-            f"--output {output}: cannot be written to ({error.strerror}); give another folder"
-        ) from error
+    check_writable(output)
+    output.mkdir(parents=True, exist_ok=True)
 
 
 def score_all(

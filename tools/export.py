@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mutualformer_sod import cli
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.files import replacing
+from mutualformer_sod.files import check_writable, replacing
 from mutualformer_sod.released import WEIGHTS_HELP
 
 if TYPE_CHECKING:
@@ -116,6 +116,7 @@ def check_arguments(args: argparse.Namespace) -> None:
             raise InputError(f"{flag} {value} is not usable: give {least} or more")
     if args.output.exists() and not args.overwrite:
         raise InputError(f"{args.output}: is there already: give --overwrite to replace it")
+    check_writable(args.output.parent)
 
 
 def load_images(

@@ -15,7 +15,7 @@ from mutualformer_sod.data.depth import decide_encodings, depth_to_unit
 from mutualformer_sod.data.io import read_depth, read_gt, read_rgb
 from mutualformer_sod.data.layout import SodSet, discover_sets
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.files import replacing
+from mutualformer_sod.files import check_writable, replacing
 from mutualformer_sod.report.figure import picture_grid
 
 
@@ -39,6 +39,7 @@ def main() -> None:
         raise InputError(f"--output {args.output}: give a .png file")
     if args.output.exists() and not args.overwrite:
         raise InputError(f"--output {args.output}: exists: give another file, or --overwrite")
+    check_writable(args.output.parent)
     if args.limit < 1:
         raise InputError(f"--limit {args.limit} is not usable: give 1 or more")
     if not args.maps.is_dir():

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from mutualformer_sod import __version__, cli
 from mutualformer_sod.data.layout import discover_sets
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.files import check_writable
 from mutualformer_sod.gallery import Job, figure_rows, find_jobs, make_card, with_scores
 from mutualformer_sod.metrics.folder import list_methods, name_list
 from mutualformer_sod.report.gallery import ImageCard, pick, read_scores, write_page
@@ -142,16 +143,9 @@ def check_figure(args: argparse.Namespace, jobs: Sequence[Job], methods: Sequenc
 
 def make_folders(output: Path) -> None:
     """Find out now rather than in a worker whether the pictures can be written."""
-    try:
-        for folder in ("thumbs", "full"):
-            (output / folder).mkdir(parents=True, exist_ok=True)
-            probe = output / folder / ".writable"
-            probe.touch()
-            probe.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"--output {output}: cannot be written to ({error.strerror}); give another folder"
-        ) from error
+    for folder in ("thumbs", "full"):
+        check_writable(output / folder)
+        (output / folder).mkdir(parents=True, exist_ok=True)
 
 
 def in_processes(

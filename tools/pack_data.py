@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from mutualformer_sod import cli
 from mutualformer_sod.data.pack import PackOptions, pack_sets, unpack_sets
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.files import check_writable
 
 EPILOG = """\
 Here:   python tools/pack_data.py --data ROOT --sets train_rgb/DUTS_TR --side 160 --output packed
@@ -44,6 +45,7 @@ def parse_arguments() -> tuple[cli.Parser, argparse.Namespace]:
 
 def main() -> None:
     parser, args = parse_arguments()
+    check_writable(args.output)
     if args.unpack is not None:
         if args.data:
             parser.error("--data packs and --unpack unpacks: give one of them")

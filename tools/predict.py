@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mutualformer_sod import cli
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.files import check_writable
 from mutualformer_sod.released import DEFAULT_WEIGHTS, WEIGHTS_HELP, find_weights
 
 EPILOG = """\
@@ -84,6 +85,7 @@ def main() -> int:
     args = parse_arguments()
     if args.output.exists() and not args.output.is_dir():
         raise InputError(f"--output {args.output}: is a file; give a folder")
+    check_writable(args.output)
     remedy = "finished files are kept" if args.video is None else "nothing is kept of the video"
     with cli.ended_by_sigterm(f"{remedy}, the same command goes on"):
         return predict_video(args) if args.video is not None else predict_pictures(args)

@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mutualformer_sod import cli
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.files import check_writable
 from mutualformer_sod.released import DEFAULT_WEIGHTS, WEIGHTS_HELP, find_weights
 
 EPILOG = """\
@@ -81,6 +82,7 @@ def main() -> None:
     from mutualformer_sod.engine.distributed import one_voice
 
     with one_voice():
+        check_writable(args.output)
         make_maps(args)
 
 

@@ -4,7 +4,8 @@ import errno
 
 import pytest
 
-from mutualformer_sod.files import naming, replacing, write_json
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.files import check_writable, naming, replacing, write_json
 
 
 def test_replacing_on_a_full_disk_names_the_file_and_keeps_the_old_one(tmp_path, full_disk):
@@ -38,3 +39,14 @@ def test_naming_keeps_the_kind_of_an_error(tmp_path):
     with pytest.raises(OSError) as failed, naming(path):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert (failed.value.errno, failed.value.filename) == (errno.ENOSPC, str(path))
+
+
+def test_check_writable_passes_a_folder_that_is_not_there_and_leaves_nothing(tmp_path):
+    check_writable(tmp_path / "a" / "b")
+    assert not list(tmp_path.iterdir())
+
+
+def test_check_writable_refuses_a_place_below_a_file(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"--output .*file.* cannot be written to"):
+        check_writable(tmp_path / "file" / "b")
