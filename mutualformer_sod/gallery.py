@@ -17,7 +17,7 @@ from mutualformer_sod.imaging.decoding import read_bytes
 from mutualformer_sod.imaging.masks import decode_mask
 from mutualformer_sod.imaging.saliency import decode_saliency
 from mutualformer_sod.metrics.evaluator import score_image
-from mutualformer_sod.metrics.folder import MapFolder, find_map_folder, name_list
+from mutualformer_sod.metrics.folder import MapFolder, find_map_folder, name_list, refuse_no_maps
 from mutualformer_sod.metrics.ground_truth import GroundTruth
 from mutualformer_sod.report.gallery import MEASURES, ImageCard, MapCard, Scores
 from mutualformer_sod.report.gallery_pictures import (
@@ -86,11 +86,7 @@ def find_jobs(
     found = {s.name: _map_folders(maps_root, methods, s, len(sets) == 1) for s in sets}
     mapped = {name for name, folders in found.items() if any(f.maps for f in folders)}
     if not mapped:
-        raise InputError(
-            f"--maps {maps_root}: no map of {name_list(found)}; maps are expected as "
-            f"<method>/<set>/<stem>.png, e.g. {maps_root / methods[0] / sets[0].name}"
-            f"/{sets[0].triplets[0].stem}.png"
-        )
+        refuse_no_maps(maps_root, [folder for own in found.values() for folder in own])
     chosen = [s for s in sets if keep_unmapped or s.name in mapped]
     lines = []
     if len(chosen) < len(sets):
@@ -101,11 +97,10 @@ def find_jobs(
         folders = found[sod_set.name]
         encoding = encodings.get(sod_set.name)
         jobs += [_job(sod_set.name, t, encoding, folders) for t in sod_set.triplets[:limit]]
-        lines += [
-            f"{f.method}/{f.set_name}: of no image of the set: {name_list(f.extra)}"
-            for f in folders
-            if f.extra
-        ]
+        for f in folders:
+            extra = f"of no image of the set: {name_list(f.extra)}" if f.extra else ""
+            own = filter(None, (extra, f.hint))
+            lines += [f"{f.method}/{f.set_name}: {text}" for text in own]
     return jobs, lines
 
 

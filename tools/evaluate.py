@@ -21,7 +21,13 @@ from mutualformer_sod.data.layout import SodSet, canonical_name, discover_sets, 
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import check_writable
 from mutualformer_sod.metrics.cache import ScoreCache
-from mutualformer_sod.metrics.folder import MapFolder, find_map_folder, list_methods, name_list
+from mutualformer_sod.metrics.folder import (
+    MapFolder,
+    find_map_folder,
+    list_methods,
+    name_list,
+    refuse_no_maps,
+)
 from mutualformer_sod.metrics.scoring import Cell, Outcome, score_set
 from mutualformer_sod.report.comparison import compare, comparison_text
 from mutualformer_sod.report.curves import check_plotting, plot_curves, save_curves
@@ -154,12 +160,9 @@ def find_jobs(args: argparse.Namespace, methods: list[str]) -> list[Job]:
             for m in methods
         ]
         jobs.append(Job(item.name, len(whole), item.usual_count, gts, folders))
-    if not any(folder.maps for job in jobs for folder in job.folders):
-        raise InputError(
-            f"--maps {args.maps}: no map of {name_list(s.name for s in sets)}; maps are expected "
-            f"as <method>/<set>/<stem>.png, e.g. {args.maps / methods[0] / sets[0].name}"
-            f"/{next(iter(jobs[0].ground_truths))}.png"
-        )
+    found = [folder for job in jobs for folder in job.folders]
+    if not any(folder.maps for folder in found):
+        refuse_no_maps(args.maps, found)
     return jobs
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NoReturn
 
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging import IMAGE_SUFFIXES
 
 _LISTED = 10  # names in a message before "and N more"
+_HINTS = 3  # hints in one error
+_COMPARED = 20  # missing images whose names are looked for inside other names
+_SEPARATORS = "_-. "
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,7 @@ class MapFolder:
         missing: stems of the set without a map.
         extra: file names that belong to no image of the set.
         duplicate: stems of the set with several maps (`a.png` and `a.jpg`).
+        hint: what was found instead of missing maps, and what to do; "" where nothing was.
     """
 
     method: str
@@ -33,14 +38,17 @@ class MapFolder:
     missing: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
     duplicate: tuple[str, ...] = ()
+    hint: str = ""
 
     def part(self, stems: Iterable[str]) -> MapFolder:
         """The maps of these images alone; those of the set's other images are not extra."""
         kept = dict.fromkeys(stems)
+        missing = tuple(stem for stem in self.missing if stem in kept)
         return replace(
             self,
             maps={stem: path for stem, path in self.maps.items() if stem in kept},
-            missing=tuple(stem for stem in self.missing if stem in kept),
+            missing=missing,
+            hint=self.hint if missing else "",
             duplicate=tuple(stem for stem in self.duplicate if stem in kept),
         )
 
@@ -96,10 +104,39 @@ def find_map_folder(
     )
     if only_set:
         candidates.append(home)
+    candidates = [folder for folder in dict.fromkeys(candidates) if folder.is_dir()]
     for folder in candidates:
-        if folder.is_dir() and (files := _map_files(folder)):
+        if files := _map_files(folder):
             return _pair(method, set_name, folder, files, ground_truths)
-    return MapFolder(method, set_name, None, missing=tuple(ground_truths))
+    hint = next(filter(None, (_hint_of_types(p, ground_truths) for p in candidates)), "")
+    hint = hint or f"{home} holds: {name_list(_shown(home)) or 'nothing'}"
+    return MapFolder(method, set_name, None, missing=tuple(ground_truths), hint=hint)
+
+
+def refuse_no_maps(maps_root: Path, folders: Sequence[MapFolder]) -> NoReturn:
+    """Raise the error of an evaluation without any map.
+
+    Args:
+        maps_root: as in `find_map_folder`.
+        folders: what was found for each method and set, at least one.
+
+    Raises:
+        InputError: always; names the sets, where a map is expected, and what was found.
+    """
+    first = folders[0]
+    sets = dict.fromkeys(folder.set_name for folder in folders)
+    hints = dict.fromkeys(folder.hint for folder in folders if folder.hint)
+    found = "".join(f"; {hint}" for hint in list(hints)[:_HINTS])
+    raise InputError(
+        f"--maps {maps_root}: no map of {name_list(sets)}; maps are expected as "
+        f"<method>/<set>/<stem>.png, e.g. {maps_root / first.method / first.set_name}"
+        f"/{first.missing[0] if first.missing else '<stem>'}.png{found}"
+    )
+
+
+def _shown(folder: Path) -> list[str]:
+    """Names in a folder, sub-folders with a slash, without hidden ones."""
+    return sorted(p.name + "/" * p.is_dir() for p in folder.iterdir() if not p.name.startswith("."))
 
 
 def _map_files(folder: Path) -> list[Path]:
@@ -119,15 +156,63 @@ def _pair(
     for path in files:
         if path.stem in stem_of:
             found.setdefault(stem_of[path.stem], []).append(path)
+    missing = tuple(s for s in ground_truths if s not in found)
+    extra = tuple(path.name for path in files if path.stem not in stem_of)
     return MapFolder(
         method,
         set_name,
         folder,
         maps={s: found[s][0] for s in ground_truths if len(found.get(s, ())) == 1},
-        missing=tuple(s for s in ground_truths if s not in found),
-        extra=tuple(path.name for path in files if path.stem not in stem_of),
+        missing=missing,
+        extra=extra,
         duplicate=tuple(s for s in ground_truths if len(found.get(s, ())) > 1),
+        hint=_hint_of_names(missing, extra) or _hint_of_types(folder, missing),
     )
+
+
+def _hint_of_types(folder: Path, stems: Collection[str]) -> str:
+    """Name files that bear an image's stem, but are of a type that is not read as a map."""
+    wanted = set(stems)
+    found = sorted(
+        p.name
+        for p in folder.iterdir()
+        if p.stem in wanted and p.is_file() and p.suffix.lower() not in IMAGE_SUFFIXES
+    )
+    if not found:
+        return ""
+    return (
+        f"{folder} holds {name_list(found)}: types that are not read as maps; save them as 8-bit"
+        f" PNG, e.g. {Path(found[0]).stem}.png"
+    )
+
+
+def _hint_of_names(missing: Sequence[str], extra: Sequence[str]) -> str:
+    """Name a file that seems to be the map of an image without one: "im0_sal.png" of "im0"."""
+    others = {Path(name).stem for name in extra}
+    numbers = {int(stem) for stem in others if stem.isdecimal()}
+    for stem in missing[:_COMPARED]:
+        for name in extra:
+            other = Path(name).stem
+            if (around := _around(stem, other)) is not None:
+                alike = sum(around[0] + s + around[1] in others for s in missing)
+            elif stem.isdecimal() and other.isdecimal() and int(stem) == int(other):
+                alike = sum(s.isdecimal() and int(s) in numbers for s in missing)
+            else:
+                continue
+            return (
+                f"{name} seems to be the map of {stem} ({max(alike, 1)} of {len(missing)} missing"
+                f" maps alike); rename such files as their images: {stem}{Path(name).suffix}"
+            )
+    return ""
+
+
+def _around(stem: str, name: str) -> tuple[str, str] | None:
+    """What stands before and after a stem in a name, ("", "_sal"); None if it is not in there."""
+    before, found, after = name.lower().partition(stem.lower())
+    apart = before[-1:] in _SEPARATORS and after[:1] in _SEPARATORS  # "" is in every string
+    if not (found and apart):
+        return None
+    return name[: len(before)], name[len(name) - len(after) :]
 
 
 def name_list(names: Iterable[str]) -> str:

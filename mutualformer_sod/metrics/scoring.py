@@ -24,6 +24,7 @@ from mutualformer_sod.metrics.evaluator import (
 )
 from mutualformer_sod.metrics.folder import MapFolder
 from mutualformer_sod.metrics.ground_truth import GroundTruth
+from mutualformer_sod.metrics.oddities import Oddities
 from mutualformer_sod.metrics.swaps import SwapSearch, Thumbnails, is_suspect
 
 _CHUNK = 4  # images a task: enough to hide its cost, few enough to share the end of a set
@@ -73,6 +74,7 @@ class Cell:
     resized: list[str] = field(default_factory=list)
     other_aspect: list[str] = field(default_factory=list)
     swapped: list[tuple[str, str]] = field(default_factory=list)
+    oddities: Oddities = field(default_factory=Oddities)
 
     @property
     def images(self) -> int:
@@ -194,6 +196,7 @@ def _book(cell: Cell, search: SwapSearch, outcome: Outcome, gt: Path) -> None:
         return
     image = outcome.scores[method]
     cell.evaluator.add(image)
+    cell.oddities.add(outcome.stem, image)
     path, thumbnails = cell.folder.maps[outcome.stem], outcome.thumbnails.get(method)
     search.add(outcome.stem, image.scores["iou"], path, gt, thumbnails)
     if RESIZED in image.flags:

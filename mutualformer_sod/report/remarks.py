@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 from mutualformer_sod.metrics.folder import name_list
 from mutualformer_sod.metrics.scoring import Cell
+from mutualformer_sod.report.tables import format_score
+
+_BRIGHT = 128  # maps of a whole set that stay below it are hardly saliency in [0, 255]
 
 # Counts under which sets circulate besides the usual one.
 _VARIANTS = {
@@ -33,7 +36,42 @@ def row_marks(cell: Cell, count: int, usual_count: int | None) -> list[str]:
         marks.append(f"the first {cell.expected} of {count} images of {name}")
     if cell.problems:
         marks.append(f"{cell.problems} of {cell.expected} images without a usable map")
+    return marks + _odd_marks(cell)
+
+
+def _odd_marks(cell: Cell) -> list[str]:
+    """Footnotes of a row whose scores do not mean what they seem to."""
+    odd, count, marks = cell.oddities, cell.images, []
+    for names, text in (
+        (odd.empty_gt, "ground truths without foreground, where F is 0 for any map"),
+        (odd.black, "maps all black"),
+        (odd.constant, "maps of one value"),
+        (odd.zero_one, "maps of the values 0 and 1, almost black as v/255: save 0 to 255"),
+    ):
+        if names:
+            marks.append(f"{len(names)} of {count}: {text}")
+    if _looks_inverted(cell):
+        mae = format_score(1 - cell.evaluator.results()["mae"])
+        marks.append(
+            f"inverted? background brighter than foreground in {len(odd.inverted)} of {count} maps;"
+            f" 1 - map would have MAE {mae}"
+        )
+    elif 1 < odd.brightest < _BRIGHT:
+        marks.append(f"no map has a value above {odd.brightest} of 255")
     return marks
+
+
+def _looks_inverted(cell: Cell) -> bool:
+    return 2 * len(cell.oddities.inverted) > cell.images
+
+
+def _without_empty(cell: Cell) -> str:
+    """Max F of the images that have foreground: the others add curves of zeros to the mean."""
+    empty, count = len(cell.oddities.empty_gt), cell.images
+    if not 0 < empty < count:
+        return ""
+    max_f = cell.evaluator.results()["max_f"] * count / (count - empty)
+    return f"max F is {format_score(max_f)} without the images that have no foreground"
 
 
 def complaints(cells: Sequence[Cell]) -> list[str]:
@@ -49,11 +87,21 @@ def complaints(cells: Sequence[Cell]) -> list[str]:
             ("there twice", folder.duplicate),
             ("resized to the ground truth's size", cell.resized),
             ("of another aspect ratio than the ground truth, swapped?", cell.other_aspect),
+            ("ground truth without foreground", cell.oddities.empty_gt),
+            ("ground truth that is foreground all over, inverted?", cell.oddities.full_gt),
+            ("map all black", cell.oddities.black),
+            ("map of one value", cell.oddities.constant),
+            ("map of the values 0 and 1", cell.oddities.zero_one),
+            ("inverted?", cell.oddities.inverted if _looks_inverted(cell) else ()),
             ("swapped? Each fits the other's ground truth far better", _swapped(cell)),
         ):
             if names:
                 texts.append(f"{what}: {name_list(names)}")
+        if folder.hint:
+            texts.append(folder.hint)
         texts += [f"unreadable: {message}" for message in cell.unreadable]
+        if text := _without_empty(cell):
+            texts.append(text)
         lines += [f"{folder.method}/{folder.set_name}: {text}" for text in texts]
     return lines
 

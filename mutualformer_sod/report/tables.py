@@ -47,7 +47,10 @@ COLUMNS = {
     "dice": Column("Dice", True, r"\mathrm{Dice}"),
     "ber": Column("BER", False, r"\mathrm{BER}"),
 }
-DEFAULT_COLUMNS = tuple(COLUMNS)[:10]
+DEFAULT_COLUMNS = (
+    *("s_measure", "max_f", "mean_f", "adaptive_f", "weighted_f"),
+    *("max_e", "mean_e", "adaptive_e", "mae", "max_f_of_mean_pr"),
+)
 
 
 @dataclass(frozen=True)

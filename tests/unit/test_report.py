@@ -44,6 +44,13 @@ def results(**methods: float) -> Results:
     return made
 
 
+def test_default_columns_are_the_measures_that_papers_report():
+    assert DEFAULT_COLUMNS == (
+        *("s_measure", "max_f", "mean_f", "adaptive_f", "weighted_f"),
+        *("max_e", "mean_e", "adaptive_e", "mae", "max_f_of_mean_pr"),
+    )
+
+
 def test_ranks_use_full_precision_and_the_direction_of_the_measure():
     rows = [row("a", 0.9001, 0.04), row("b", 0.9002, 0.03), row("c", 0.9001, 0.05)]
     assert rank_rows(rows, "s_measure") == [2, 1, 2]

@@ -1,0 +1,167 @@
+"""Lines below the table of tools/evaluate.py about scores that do not mean what they seem to."""
+
+import cv2
+import numpy as np
+import pytest
+from evaluation_runs import STEMS, make_bench, make_pair, scores
+from tool_runs import error_line, run_tool
+
+
+@pytest.fixture
+def bench(tmp_path):
+    return make_bench(tmp_path)
+
+
+def evaluate(bench, *flags):
+    """One method, with the good maps of the bench unless a test changed them."""
+    folders = ("--data", bench / "data", "--maps", bench / "maps", "--output", bench / "out")
+    done = run_tool("evaluate", *folders, "--methods", "ours", "--workers", 1, *flags)
+    assert done.status == 0, done.error
+    return done.output
+
+
+def change_maps(bench, change, count=None):
+    for stem in STEMS[:count]:
+        path = str(bench / f"maps/ours/MINI/{stem}.png")
+        cv2.imwrite(path, change(cv2.imread(path, cv2.IMREAD_GRAYSCALE)))
+
+
+def change_gt(bench, stem, value):
+    gt = np.full(make_pair(0)[1].shape, value, np.uint8)
+    cv2.imwrite(str(bench / f"data/MINI/GT/{stem}.png"), gt)
+
+
+def test_good_maps_have_no_remark(bench):
+    evaluate(bench)
+    assert scores(bench)["notes"] == [] and scores(bench)["marks"]["ours"]["MINI"] == []
+
+
+def test_empty_ground_truth_is_marked_and_the_max_f_of_the_others_given(bench):
+    (bench / f"maps/ours/MINI/{STEMS[0]}.png").rename(bench / "kept.png")
+    (bench / f"data/MINI/GT/{STEMS[0]}.png").rename(bench / "gt.png")
+    evaluate(bench)
+    others = scores(bench)["scores"]["ours"]["MINI"]["max_f"]
+    (bench / "kept.png").rename(bench / f"maps/ours/MINI/{STEMS[0]}.png")
+    change_gt(bench, STEMS[0], 0)
+    output = evaluate(bench)
+    with_empty = scores(bench)["scores"]["ours"]["MINI"]["max_f"]
+    assert with_empty == pytest.approx(others * 5 / 6)
+    assert "[1] 1 of 6: ground truths without foreground, where F is 0 for any map" in output
+    assert f"ours/MINI: ground truth without foreground: {STEMS[0]}" in output
+    given = f"{others:.3f}".removeprefix("0")
+    assert f"ours/MINI: max F is {given} without the images that have no foreground" in output
+
+
+def test_full_ground_truth_is_named(bench):
+    change_gt(bench, STEMS[2], 255)
+    assert f"foreground all over, inverted?: {STEMS[2]}" in evaluate(bench)
+
+
+@pytest.mark.parametrize(
+    ("value", "mark", "line"),
+    [(0, "maps all black", "map all black"), (90, "maps of one value", "map of one value")],
+)
+def test_constant_maps_are_marked_and_named(bench, value, mark, line):
+    change_maps(bench, lambda levels: np.full_like(levels, value), 2)
+    output = evaluate(bench)
+    assert f"[1] 2 of 6: {mark}" in output
+    assert f"ours/MINI: {line}: {STEMS[0]}, {STEMS[1]}" in output
+
+
+def test_black_map_of_an_empty_ground_truth_is_right(bench):
+    change_gt(bench, STEMS[0], 0)
+    change_maps(bench, np.zeros_like, 1)
+    assert "all black" not in evaluate(bench)
+
+
+def test_inverted_maps_are_marked_with_the_mae_of_the_inverse(bench):
+    evaluate(bench)
+    right = scores(bench)["scores"]["ours"]["MINI"]["mae"]
+    change_maps(bench, lambda levels: 255 - levels)
+    output = evaluate(bench)
+    assert "inverted? background brighter than foreground in 6 of 6 maps" in output
+    given = f"{right:.3f}".removeprefix("0")
+    assert f"1 - map would have MAE {given}" in output
+
+
+def test_one_bad_map_is_not_taken_for_inverted(bench):
+    change_maps(bench, lambda levels: 255 - levels, 1)
+    assert "inverted" not in evaluate(bench)
+
+
+def test_zero_one_maps_without_normalisation_are_marked_and_named(bench):
+    change_maps(bench, lambda levels: (levels > 128).astype(np.uint8))
+    output = evaluate(bench, "--no-normalize")
+    assert "[1] 6 of 6: maps of the values 0 and 1, almost black as v/255: save 0 to 255" in output
+    assert f"ours/MINI: map of the values 0 and 1: {STEMS[0]}" in output
+    assert "values 0 and 1" not in evaluate(bench)  # stretched: no different from 0 and 255
+
+
+def test_dark_maps_without_normalisation_are_marked(bench):
+    change_maps(bench, lambda levels: levels // 25)
+    assert "no map has a value above 10 of 255" in evaluate(bench, "--no-normalize")
+
+
+def test_remarks_are_the_same_from_the_cache(bench):
+    change_maps(bench, np.zeros_like, 2)
+    change_gt(bench, STEMS[3], 0)
+    assert evaluate(bench) == evaluate(bench)
+
+
+# Maps that bear other names
+
+
+def rename_maps(bench, new_name):
+    folder = bench / "maps/ours/MINI"
+    for stem in STEMS:
+        (folder / f"{stem}.png").rename(folder / new_name(stem))
+
+
+def refuse(bench, tool="evaluate", output="out"):
+    folders = ("--data", bench / "data", "--maps", bench / "maps", "--output", bench / output)
+    return error_line(run_tool(tool, *folders, "--methods", "ours", "--workers", 1))
+
+
+RENAMED = {
+    "ending": (lambda stem: f"{stem}_sal.png", "image_0_sal.png seems to be the map of image_0"),
+    "beginning": (lambda stem: f"pred-{stem}.png", "pred-image_0.png seems to be the map of"),
+    "capitals": (lambda stem: f"{stem.upper()}.png", "IMAGE_0.png seems to be the map of image_0"),
+    "type": (lambda stem: f"{stem}.npy", "image_5.npy: types that are not read as maps; save them"),
+}
+
+
+@pytest.mark.parametrize("tool", ["evaluate", "gallery"])
+@pytest.mark.parametrize("kind", RENAMED)
+def test_maps_of_other_names_are_named_with_a_remedy(bench, tool, kind):
+    new_name, words = RENAMED[kind]
+    rename_maps(bench, new_name)
+    line = refuse(bench, tool)
+    assert "no map of MINI" in line and words in line
+
+
+def test_all_maps_named_alike_are_counted(bench):
+    rename_maps(bench, lambda stem: f"{stem}_sal.png")
+    assert "(6 of 6 missing maps alike); rename such files as their images" in refuse(bench)
+
+
+def test_numbers_without_leading_zeros_are_named(bench):
+    for folder in ("data/MINI/GT", "maps/ours/MINI"):
+        for number, stem in enumerate(STEMS):
+            name = f"{number}.png" if "maps" in folder else f"{number:04}.png"
+            (bench / folder / f"{stem}.png").rename(bench / folder / name)
+    assert "0.png seems to be the map of 0000 (6 of 6 missing maps alike)" in refuse(bench)
+
+
+def test_folder_of_another_set_is_named(bench):
+    (bench / "maps/ours/MINI").rename(bench / "maps/ours/OTHER")
+    (bench / "data/MINI").rename(bench / "data/NJU2K")
+    assert "ours holds: OTHER/" in refuse(bench)
+
+
+def test_one_map_of_another_name_is_named_below_the_table(bench):
+    folder = bench / "maps/ours/MINI"
+    (folder / f"{STEMS[0]}.png").rename(folder / f"{STEMS[0]}_sal.png")
+    folders = ("--data", bench / "data", "--maps", bench / "maps", "--output", bench / "out")
+    done = run_tool("evaluate", *folders, "--workers", 1)
+    assert done.status == 2
+    assert f"ours/MINI: {STEMS[0]}_sal.png seems to be the map of {STEMS[0]}" in done.output
