@@ -122,10 +122,13 @@ def depth_to_unit(
     unit = raw.astype(np.float32)
     if has_holes:
         unit = fill_holes(unit, holes)
-    unit -= np.float32(low)
-    unit /= np.float32(high) - np.float32(low)
-    np.clip(unit, 0, 1, out=unit)
-    return np.subtract(1, unit, out=unit) if encoding.near == "black" else unit
+    low, high = np.float32(low), np.float32(high)
+    if encoding.near == "black":  # so, an inverted copy of a map gives the same to the last bit
+        np.subtract(high, unit, out=unit)
+    else:
+        unit -= low
+    unit /= high - low
+    return np.clip(unit, 0, 1, out=unit)
 
 
 def without_flat(unit: np.ndarray) -> np.ndarray | None:

@@ -118,7 +118,7 @@ def predict_video(
     encoding = None
     if depth_video is not None:
         encoding = _encoding_of_video(depth_video, near)
-        print(f"depth: near = {encoding.near}: {encoding.reason}")
+        print(f"depth: {encoding.describe()}")
     with contextlib.ExitStack() as stack:
         capture = stack.enter_context(_opened(video, "--video"))
         depths = None

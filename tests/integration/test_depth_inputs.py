@@ -163,6 +163,18 @@ def test_predict_fails_a_picture_whose_depth_is_not_read(data, tmp_path):
     assert f"failed: {path.with_suffix('.mat')}: depth in .mat is not read. Fix: " in done.error
 
 
+def test_a_constant_depth_video_is_told(tmp_path):
+    codec = cv2.VideoWriter_fourcc(*"MJPG")
+    for name, value in (("rgb.avi", 90), ("depth.avi", 0)):
+        video = cv2.VideoWriter(str(tmp_path / name), codec, 12, (64, 64))
+        video.write(np.full((64, 64, 3), value, np.uint8))
+        video.release()
+    options = ["--video", tmp_path / "rgb.avi", "--depth-video", tmp_path / "depth.avi"]
+    done = run_tool("predict", *options, "--output", tmp_path / "o")
+    assert done.status == 0, done.error
+    assert "depth: none: every map is constant or empty" in done.output
+
+
 def test_a_colour_video_is_no_depth_video(tmp_path):
     rgb = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
     frame = cv2.resize(rgb, (64, 48), interpolation=cv2.INTER_CUBIC)

@@ -308,6 +308,13 @@ def test_near_becomes_one():
     assert depth_to_unit(depth, NEAR_WHITE).dtype == np.float32
 
 
+@pytest.mark.parametrize("rule", ["minmax", "range", "percentile"])
+def test_an_inverted_copy_gives_the_same_depth_to_the_last_bit(maps, rule):
+    for depth in maps:
+        unit = depth_to_unit(depth, NEAR_WHITE, rule)
+        assert np.array_equal(depth_to_unit(255 - depth, NEAR_BLACK, rule), unit)
+
+
 def test_rules_differ_in_what_becomes_0_and_1():
     depth = np.arange(101, dtype=np.uint8).reshape(1, -1)
     assert depth_to_unit(depth, NEAR_WHITE, "range").max() == pytest.approx(100 / 255)
