@@ -45,9 +45,9 @@ def main() -> None:
     if not args.maps.is_dir():
         raise InputError(f"--maps {args.maps}: no such folder")
     methods = args.methods or sorted(item.name for item in args.maps.iterdir() if item.is_dir())
-    for method in methods:
-        if not (args.maps / method).is_dir():
-            raise InputError(f"--methods {method}: no such folder in {args.maps}")
+    absent = [method for method in methods if not (args.maps / method).is_dir()]
+    if absent:
+        raise InputError(f"--methods {' '.join(absent)}: no such folder in {args.maps}")
     sets = discover_sets(args.data, args.sets, need_rgb=True)
     encodings = decide_encodings(sets, args.near)
     rows = []

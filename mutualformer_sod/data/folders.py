@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mutualformer_sod.data.benchmarks import Split, canonical_name, is_thermal
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, together
 
 # The thermal image of an RGB-T set takes the place of depth, as in the papers that test on them.
 _THERMAL = frozenset({"t", "thermal"})
@@ -64,13 +64,17 @@ class Candidate:
 def search(roots: Iterable[Path | str]) -> list[Candidate]:
     """All sets below the roots, each folder once, in a fixed order."""
     found: dict[tuple[Path, Split | None], Candidate] = {}
-    for root in map(Path, roots):
-        if not root.is_dir():
-            problem = "is a file, not a folder" if root.exists() else "no such folder"
-            raise InputError(f"{root}: {problem}; give --data a folder that holds data sets")
+    for root in together(_folder, map(Path, roots)):
         for candidate in _walk(root, (), frozenset()):
             found.setdefault((candidate.folder.resolve(), candidate.split), candidate)
     return list(found.values())
+
+
+def _folder(root: Path) -> Path:
+    if not root.is_dir():
+        problem = "is a file, not a folder" if root.exists() else "no such folder"
+        raise InputError(f"{root}: {problem}; give --data a folder that holds data sets")
+    return root
 
 
 def _walk(root: Path, parts: tuple[str, ...], above: frozenset[str]) -> Iterator[Candidate]:

@@ -325,6 +325,12 @@ def test_discovery_reports_the_mistakes_of_all_sets_at_once(tmp_path):
         assert words in str(refused.value)
 
 
+def test_discovery_reports_all_missing_folders_at_once(tmp_path):
+    make_set(tmp_path / "A")
+    with pytest.raises(InputError, match=r"none: no such folder.*nowhere: no such folder"):
+        discover_sets([tmp_path / "none", tmp_path, tmp_path / "nowhere"])
+
+
 def test_discovery_reports_all_unknown_names_at_once(tmp_path):
     make_set(tmp_path / "A")
     with pytest.raises(InputError, match=r"'X'.*'Y'"):
