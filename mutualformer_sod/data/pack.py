@@ -2,7 +2,7 @@
 
 A packed image is what ``--cache ram`` would keep, in the files' own types: colours shrunk by area
 average and stored as JPEG; ground truth by area average, then foreground where the average is at
-least one half (soft masks would be refused by `io.read_gt`, which thresholds there anyway); depth
+least one half (soft masks may be refused by `imaging.masks`, which thresholds there anyway); depth
 by picking pixels, never averaged, in the dtype and values of the original, so that units, holes
 and polarity are told from it as before.
 """

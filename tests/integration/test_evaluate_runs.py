@@ -87,7 +87,7 @@ def test_damage_is_named_file_by_file(bench):
     shutil.copy(maps / "image_4.png", maps / "image_4.bmp")
     result = evaluate(bench, "--allow-missing")
     assert result.returncode == 0
-    assert "image_0.png: truncated or damaged" in result.stdout
+    assert "image_0.png: the file is damaged" in result.stdout
     assert "missing: image_1, image_2" in result.stdout
     assert "of no image of the set: stray.png" in result.stdout
     assert "there twice: image_4" in result.stdout
