@@ -22,9 +22,7 @@ EPILOG = """\
 MACs are the multiply-accumulates of matrix products and convolutions; a MAC is two FLOPs. Memory is
 what a batch needs beyond weights and inputs. Networks are timed in turn; --compare gives the ratio
 of the fastest rounds to the first network's. Contestants: a preset, timm:NAME (a bare backbone),
-"2x timm:NAME" (two, one after the other), a file of weights; on a CPU all of them are rearranged as
-tools/test.py does it (models/cpu.py), but for those with "plain:" before them. OMP_NUM_THREADS sets
-the threads.
+"2x timm:NAME" (two, one after the other), a file of weights. OMP_NUM_THREADS sets the threads.
 
 --fusions compares the methods of fusion=NAME. Alone: what a layer of each adds to a block of a
 two-stream ViT, on a CPU and of one image: MACs of its own, and seconds (fastest of all rounds, in
@@ -33,7 +31,7 @@ encoder shared in all of them; methods inside the encoder count as encoder.
 
     python tools/benchmark.py --fusions all --dim 384 --tokens 196 784
     python tools/benchmark.py --fusions all --preset small
-    python tools/benchmark.py --compare "plain:2x timm:deit_small_patch16_224" plain:small small
+    python tools/benchmark.py --compare "2x timm:deit_small_patch16_224" small --amp off
 """
 
 
@@ -53,8 +51,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--clock",
         choices=("wall", "cpu"),
-        help="of --fusions' layers; cpu: the process' own seconds, for a machine that others use "
-        "(one thread); default: wall",
+        default="wall",
+        help="cpu: the process' own seconds, for a machine that others use (one thread); "
+        "default: wall",
     )
     parser.add_argument("--size", type=int, metavar="S", help="pixels a side (default: preset's)")
     parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="default: 1")
@@ -104,8 +103,8 @@ def check_arguments(args: argparse.Namespace) -> None:
             "--size, --batch-size, --amp, --compile and --device cuda are for whole networks: "
             "give --preset with --fusions, or leave them out"
         )
-    if not layers and (args.dim or args.tokens or args.clock):
-        raise InputError("--dim, --tokens and --clock are for --fusions alone: leave them out")
+    if not layers and (args.dim or args.tokens):
+        raise InputError("--dim and --tokens are for --fusions alone: leave them out")
     checked = [("--size", args.size, 32), ("--batch-size", args.batch_size, 1)]
     checked += [("--rounds", args.rounds, 1), ("--dim", args.dim, 64)]
     checked += [("--tokens", tokens, 1) for tokens in args.tokens or ()]
@@ -118,14 +117,10 @@ def check_arguments(args: argparse.Namespace) -> None:
 
 def measure_layers(args: argparse.Namespace, fields: dict[str, Any]) -> None:
     """What a layer of each fusion adds to a two-stream ViT block."""
-    import torch  # only now: --help needs none of these
-
     from mutualformer_sod.engine.fusion_cost import check_fusions, layer_costs
     from mutualformer_sod.files import write_json
 
-    if args.clock == "cpu" and torch.get_num_threads() > 1:
-        raise InputError("--clock cpu adds the threads' seconds up: set OMP_NUM_THREADS=1 with it")
-
+    check_clock(args, "cpu")
     # The published formula is a contestant of that tool, and of no use to the package.
     contestants = runpy.run_path(str(Path(__file__).with_name("benchmark_attention.py")))
     released = contestants["released_attention"]
@@ -144,9 +139,20 @@ def measure_layers(args: argparse.Namespace, fields: dict[str, Any]) -> None:
         figures[str(tokens)] = rows
     if args.json is not None:
         machine = describe_machine("cpu")["machine"]
-        chosen = {"dim": dim, "rounds": args.rounds, "clock": args.clock or "wall"}
+        chosen = {"dim": dim, "rounds": args.rounds, "clock": args.clock}
         chosen |= {"fields": fields}
         write_json(args.json, {"machine": machine, "settings": chosen, "tokens": figures})
+
+
+def check_clock(args: argparse.Namespace, device: str) -> None:
+    """Refuse the process' own seconds where they are no time that passed."""
+    import torch  # only now: --help needs none of these
+
+    if args.clock == "cpu" and (torch.get_num_threads() > 1 or device != "cpu"):
+        raise InputError(
+            "--clock cpu adds the threads' seconds up: set OMP_NUM_THREADS=1 and --device cpu with "
+            "it"
+        )
 
 
 def measure_networks(args: argparse.Namespace, fields: dict[str, Any]) -> None:
@@ -167,11 +173,10 @@ def measure_networks(args: argparse.Namespace, fields: dict[str, Any]) -> None:
         refuse_unused(fields, [{"fusion": fusion} for fusion, _, _ in entries])
     size = args.size or default_size([spec for _, spec, _ in entries], entries[0][2])
     device = pick_device(args.device)
+    check_clock(args, device.type)
     amp = pick_amp(args.amp, device)
-    contestants = [
-        Contestant(spec, Settings(size, args.batch_size, str(device), amp, args.compile, overrides))
-        for _, spec, overrides in entries
-    ]
+    common = (size, args.batch_size, str(device), amp, args.compile, args.clock)
+    contestants = [Contestant(spec, Settings(*common, overrides)) for _, spec, overrides in entries]
     about = describe_machine(str(device))
     results = measure(contestants, args.rounds)
     for result, (name, _, _) in zip(results, entries, strict=True):
@@ -180,13 +185,14 @@ def measure_networks(args: argparse.Namespace, fields: dict[str, Any]) -> None:
         result["times_the_first"] = fastest / results[0]["seconds"]["fastest"]
     print(
         f"{size} x {size}, batch {args.batch_size}, {about['machine']['device']}, amp {amp}"
-        f"{', compiled' if args.compile else ''}; {about['text']}\n"
+        f"{', compiled' if args.compile else ''}, {args.clock} time; {about['text']}\n"
     )
     print_table(results, args.batch_size)
     print_parts(results)
     if args.json is not None:
         chosen = {"size": size, "batch_size": args.batch_size, "amp": amp}
-        chosen |= {"compile": args.compile, "rounds": args.rounds, "fields": fields}
+        chosen |= {"compile": args.compile, "clock": args.clock, "rounds": args.rounds}
+        chosen |= {"fields": fields}
         write_json(args.json, {"machine": about["machine"], "settings": chosen, "results": results})
 
 

@@ -40,7 +40,6 @@ from mutualformer_sod.metrics.evaluator import Evaluator
 from mutualformer_sod.metrics.folder import find_map_folder, name_list
 from mutualformer_sod.metrics.scoring import Outcome, score_set
 from mutualformer_sod.models import build_model
-from mutualformer_sod.models.cpu import optimise_for_cpu
 from mutualformer_sod.models.weights import file_sha256, load_encoder, load_weights
 from mutualformer_sod.precision import pick_amp
 from mutualformer_sod.report.per_image import per_image_file
@@ -231,12 +230,8 @@ def measure_costs(path: Path, variants: Sequence[Variant], options: Options, dev
 def _contestant(variant: Variant, options: Options, device: torch.device) -> tuple[Contestant, int]:
     overrides = variant.overrides(options.fields)
     size = options.size or make_config(options.preset, **overrides).image_size
-    # Plain first: products are counted before layers that no counter knows take their places.
     settings = Settings(size, 1, str(device), overrides=overrides)
-    contestant = Contestant(f"plain:{options.preset}", settings, counted=False)
+    contestant = Contestant(options.preset, settings, counted=False)
     if variant.modality == "rgb":
         del contestant.inputs[1:]
-    macs = count_macs(contestant.model, contestant.inputs)["total"]
-    if device.type == "cpu":
-        optimise_for_cpu(contestant.model)
-    return contestant, macs
+    return contestant, count_macs(contestant.model, contestant.inputs)["total"]

@@ -39,6 +39,7 @@ class Settings:
     device: str = "cpu"
     amp: str = "off"
     compile: bool = False
+    clock: str = "wall"  # or "cpu": the process' own seconds, for a machine that others use
     overrides: dict[str, Any] = field(default_factory=dict)
 
 
@@ -59,8 +60,8 @@ class Contestant:
 
     Args:
         spec: a preset; ``timm:NAME`` for a bare backbone, ``2x timm:NAME`` for two run one after
-            the other; a file of weights. ``plain:`` before it leaves its layers as they are, where
-            ``models.cpu`` would rearrange them.
+            the other; a file of weights. On a CPU its convolutions are laid out as the predictor's
+            (``models.cpu``).
         settings: see ``Settings``.
         counted: whether to count products, which takes a batch.
 
@@ -72,8 +73,7 @@ class Contestant:
         self.spec = spec
         self.settings = settings
         self.device = torch.device(settings.device)
-        plain, name = spec.startswith("plain:"), spec.removeprefix("plain:")
-        self.model = _build(name, settings).to(self.device).eval()
+        self.model = _build(spec, settings).to(self.device).eval()
         generator = torch.Generator().manual_seed(0)
         shape = (settings.batch_size, 3, settings.size, settings.size)
         self.inputs = [torch.rand(shape, generator=generator).to(self.device)]
@@ -81,9 +81,8 @@ class Contestant:
             depth = torch.rand(shape, generator=generator)[:, :1]
             self.inputs.append(depth.contiguous().to(self.device))
         self.parameters = sum(parameter.numel() for parameter in self.model.parameters())
-        # Counted before layers that no counter knows take their places.
         self.macs = count_macs(self.model, self.inputs) if counted else {}
-        if self.device.type == "cpu" and not plain:
+        if self.device.type == "cpu":
             optimise_for_cpu(self.model)
         self.network: Callable = self.model
         if settings.compile:
@@ -92,12 +91,10 @@ class Contestant:
     @torch.inference_mode()
     def run(self, network: Callable | None = None) -> float:
         """Seconds that one batch takes, to the last kernel."""
-        self._synchronise()
-        start = time.perf_counter()
+        start = self._now()
         with autocast(self.device, self.settings.amp):
             (network or self.network)(*self.inputs)
-        self._synchronise()
-        return time.perf_counter() - start
+        return self._now() - start
 
     def run_in_parts(self) -> dict[str, float]:
         """Seconds of one uncompiled batch by part, and of the ``rest``."""
@@ -116,12 +113,10 @@ class Contestant:
         part = getattr(self.model, name)
 
         def begin(*_: Any) -> None:
-            self._synchronise()
-            seconds[name] = -time.perf_counter()
+            seconds[name] = -self._now()
 
         def end(*_: Any) -> None:
-            self._synchronise()
-            seconds[name] += time.perf_counter()
+            seconds[name] += self._now()
 
         hooks = part.register_forward_pre_hook(begin), part.register_forward_hook(end)
         try:
@@ -146,11 +141,12 @@ class Contestant:
             arguments = self.spec, self.settings, torch.get_num_threads()
             return pool.submit(_measure_height, *arguments).result()
 
-    def _synchronise(self) -> None:
+    def _now(self) -> float:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         elif self.device.type == "mps":
             torch.mps.synchronize()
+        return time.process_time() if self.settings.clock == "cpu" else time.perf_counter()
 
 
 def count_macs(model: nn.Module, inputs: list[Tensor]) -> dict[str, int]:
@@ -160,7 +156,7 @@ def count_macs(model: nn.Module, inputs: list[Tensor]) -> dict[str, int]:
     counts do not depend on the processor, the device or torch's version: see ``make_counter``.
 
     Args:
-        model: in eval mode; its layers as torch knows them, not those of ``models.cpu``.
+        model: in eval mode.
         inputs: what it is called with; the counts are of this batch.
 
     Returns:
@@ -248,9 +244,8 @@ def _result(
 def default_size(specs: list[str], overrides: dict[str, Any]) -> int:
     """Pixels a side that the first network with an opinion was built for; 384 without one."""
     for spec in specs:
-        name = spec.removeprefix("plain:")
-        if not _backbone_spec(name):
-            return _config(name, overrides).image_size
+        if not _backbone_spec(spec):
+            return _config(spec, overrides).image_size
     return 384
 
 

@@ -12,7 +12,8 @@ from torch import nn
 from mutualformer_sod import build_model
 from mutualformer_sod.config import EncoderConfig
 from mutualformer_sod.fusion_config import USED_FIELDS
-from mutualformer_sod.models import cpu, seam
+from mutualformer_sod.models import seam
+from mutualformer_sod.models.cpu import optimise_for_cpu
 from mutualformer_sod.models.encoder import TwoStreamEncoder, _share_all_but_norms
 
 POINTS = ("input", "norm", "heads", "projection", "mlp_norm")
@@ -216,15 +217,12 @@ class TestEveryMethod:
             for name, tensor in stream.body.state_dict().items():
                 assert torch.equal(tensor, weights[name]), name
 
-    def test_the_fast_layers_of_a_cpu_give_the_same_maps(self, fusion, monkeypatch):
-        if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
-            pytest.skip("this torch has no Linear of oneDNN")
-        monkeypatch.setattr(cpu, "mkl_is_slow", lambda: True)
+    def test_the_memory_layout_of_a_cpu_gives_the_same_maps(self, fusion):
         model = small_model(fusion, stem="hybrid").float().eval()
         rgb, depth = (image.float() for image in images())
         with torch.inference_mode():
             want = model(rgb, depth)
-            got = cpu.optimise_for_cpu(model)(rgb, depth)
+            got = optimise_for_cpu(model)(rgb, depth)
         torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)
 
     def test_recomputed_activations_give_the_same_gradients(self, fusion):
