@@ -81,7 +81,7 @@ def cross_diffusion_attention(
     _check_heads(rgb, depth)
     (rgb_width, depth_width), (rgb_values, depth_values) = _pad_values(rgb[2], depth[2])
     query, key, values = _same_dtype(
-        torch.stack((rgb[0], depth[0]), dim=-3) * rgb[0].shape[-1] ** -0.5,
+        torch.stack((rgb[0], depth[0]), dim=-3).mul_(rgb[0].shape[-1] ** -0.5),
         torch.stack((rgb[1], depth[1]), dim=-3),
         torch.stack((rgb_values, depth_values), dim=-3),
     )
@@ -191,7 +191,7 @@ def _diffuse(
     if isinstance(start, Tensor):
         diffused = start @ _partner(power)
     elif start == "identity":
-        diffused = _partner(power)
+        diffused = None if released else _partner(power)  # the last pass took it as its columns
     else:
         link = (scale, scale) if released else None
         rows, columns = products(torch.cat((power, _partner(power)), dim=-1), None, link)
@@ -205,7 +205,7 @@ def _diffuse(
             diffused = products(None, diffused)[1]
         else:
             diffused = products(diffused)[0]
-        diffused = epsilon * diffused + (1 - epsilon) * joint
+        diffused = torch.lerp(joint, diffused, epsilon)
     return own, diffused
 
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mutualformer_sod.config import DecoderConfig
+from mutualformer_sod.models.coarse_conv import convolve_upsampled, saves_products
 from mutualformer_sod.models.encoder import resize
 
 
@@ -86,14 +87,17 @@ class Decoder(nn.Module):
             size = (height // stride, width // stride)
             if stride in details:  # rounded up where the stride does not divide the image
                 size = details[stride].shape[-2:]
-            parts = [] if features is None else [resize(features, size)]
+            parts = [] if features is None else [features]
             lateral = next(laterals, None)
             if lateral is not None:
                 conv, fused_map = lateral
-                parts.append(resize(conv(fused_map), size))  # 1x1 first: it costs less when coarse
+                parts.append(conv(fused_map))  # 1x1 first: it costs less when coarse
             if stride in details:
                 parts.append(details[stride])
-            features = stage(torch.cat(parts, dim=1))
+            (first, *norm_act), *rest = stage
+            features = self._convolve(first, parts, size)
+            for layer in (*norm_act, *rest):
+                features = layer(features)
             outputs.append(features)
         if self.finest == 1:
             logits = self._full_resolution_head(resize(features, (height, width)), details[1])
@@ -103,6 +107,31 @@ class Decoder(nn.Module):
             return logits, []
         sides = zip(self.side_heads, outputs[-1 - len(self.side_heads) : -1], strict=True)
         return logits, [head(output) for head, output in sides][::-1]
+
+    def _convolve(self, conv: nn.Conv2d, parts: list[Tensor], size: tuple[int, int]) -> Tensor:
+        """``conv`` over the concatenation of ``parts`` (B, C, h, w), each resized to ``size``.
+
+        In eval mode and float32, parts that are coarse enough are never resized.
+        """
+        kernels = list(conv.weight.split([part.shape[1] for part in parts], dim=1))
+        traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+        mixed = None
+        if not (self.training or traced or torch.is_autocast_enabled(parts[0].device.type)):
+            for grid in {part.shape[-2:]: None for part in parts}:
+                chosen = [number for number, part in enumerate(parts) if part.shape[-2:] == grid]
+                joined = torch.cat([parts[number] for number in chosen], dim=1)
+                if saves_products(joined.shape[1], conv.out_channels, grid, size):
+                    kernel = torch.cat([kernels[number] for number in chosen], dim=1)
+                    coarse = convolve_upsampled(joined, kernel, size)
+                    mixed = coarse if mixed is None else mixed + coarse
+                    parts = [part for part in parts if part.shape[-2:] != grid]
+                    kernels = [k for number, k in enumerate(kernels) if number not in chosen]
+        joined = torch.cat([resize(part, size) for part in parts], dim=1) if parts else None
+        if mixed is None:
+            return conv(joined)
+        if joined is not None:
+            mixed = mixed + F.conv2d(joined, torch.cat(kernels, dim=1), padding=1)
+        return mixed
 
     def _full_resolution_head(self, features: Tensor, detail: Tensor) -> Tensor:
         """The head over a concatenation that is never written: at this size it is the largest."""

@@ -94,8 +94,8 @@ class _RowTiles(torch.autograd.Function):
                 slab = _softmax(query[these, tokens], key[these])
                 part = None
                 if rows is not None:
-                    part = slab @ rows[these]
-                    row_products[these, tokens] = part
+                    part = row_products[these, tokens]  # written in place: no copy
+                    part.baddbmm_(slab, rows[these], beta=0)
                 if sums is not None:
                     given = None if columns is None else columns[these, tokens]
                     _accumulate(sums[these], slab, _operand(part, given, link))

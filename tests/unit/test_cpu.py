@@ -91,7 +91,7 @@ def test_the_decoder_of_a_rearranged_model_works_channels_last():
     model = optimise_for_cpu(build_model("small", image_size=64).eval())
     seen = []
     for stage in model.decoder.stages:
-        stage.register_forward_hook(lambda module, args, output: seen.append(output))
+        stage[-1][-1].register_forward_hook(lambda module, args, output: seen.append(output))
     with torch.inference_mode():
         model(*batch((64, 64)))
     assert seen
