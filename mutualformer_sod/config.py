@@ -40,6 +40,11 @@ class EncoderConfig:
     stem_width: int = 48  # hybrid stem: width at stride 4; doubled with every halving
     stem_blocks: int = 1  # hybrid stem: residual blocks a stride, from 4 on
 
+    @property
+    def pretrained(self) -> str:
+        """timm's name of the part that takes pretrained weights."""
+        return self.stem if self.stem in TIMM_STEMS else self.backbone
+
     def __post_init__(self) -> None:
         check_types(self)
         object.__setattr__(self, "taps", tuple(self.taps))

@@ -40,7 +40,8 @@ from mutualformer_sod.metrics.evaluator import Evaluator
 from mutualformer_sod.metrics.folder import find_map_folder, name_list
 from mutualformer_sod.metrics.scoring import Outcome, score_set
 from mutualformer_sod.models import build_model
-from mutualformer_sod.models.weights import file_sha256, load_encoder, load_weights
+from mutualformer_sod.models.starting import load_encoder
+from mutualformer_sod.models.weights import file_sha256, load_weights
 from mutualformer_sod.precision import pick_amp
 from mutualformer_sod.report.per_image import per_image_file
 from mutualformer_sod.report.results import Results, scoring_protocol, write_text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 import time
@@ -17,7 +16,6 @@ from tqdm import tqdm
 from mutualformer_sod.config import make_config
 from mutualformer_sod.data.loader import open_stream
 from mutualformer_sod.engine.announce import describe_batch, describe_epoch, describe_extension
-from mutualformer_sod.engine.checkpoint import load_checkpoint
 from mutualformer_sod.engine.distributed import (
     gather,
     is_main,
@@ -27,14 +25,12 @@ from mutualformer_sod.engine.distributed import (
     world_size,
 )
 from mutualformer_sod.engine.ema import Ema
+from mutualformer_sod.engine.release import release_weights
 from mutualformer_sod.engine.run import Run, settle_amp
 from mutualformer_sod.engine.run_folder import (
-    CHECKPOINTS,
-    LOG_FILE,
     VAL_FILE,
     WEIGHTS_FILE,
     add_to_log,
-    describe_code,
     describe_start,
     find_run,
     open_run,
@@ -49,13 +45,7 @@ from mutualformer_sod.engine.validate import validate
 from mutualformer_sod.errors import InputError, Stopped
 from mutualformer_sod.files import replacing
 from mutualformer_sod.memory import peak_resident_memory
-from mutualformer_sod.models.pretrained import AUTO, describe_backbone_weights
-from mutualformer_sod.models.weights import (
-    load_encoder,
-    load_network,
-    load_unique_state,
-    save_weights,
-)
+from mutualformer_sod.models.starting import load_encoder, load_network
 from mutualformer_sod.training_config import TrainConfig
 
 
@@ -157,7 +147,7 @@ def _train(
             loop.train_epoch()
             loop.finish_epoch()
     if is_main():
-        _write_weights(output, data, run, options)
+        release_weights(output, data, run, options)
     return output
 
 
@@ -283,33 +273,3 @@ def _peak_memory_mb(device: torch.device) -> int | None:
     cuda = device.type == "cuda"
     peak = torch.cuda.max_memory_allocated(device) if cuda else peak_resident_memory()
     return None if peak is None else round(peak / 2**20)
-
-
-def _write_weights(output: Path, data: TrainingData, run: Run, options: dict[str, Any]) -> None:
-    """Write the chosen epoch's weights: the best on the validation images, else the last."""
-    config = run.config
-    best = load_checkpoint(output / CHECKPOINTS / run.best["file"])
-    load_unique_state(run.model, best["model"])
-    protocol = data.protocol(config) | {"epoch": best["epoch"], "epochs": config.epochs}
-    protocol |= {"code": describe_code(), "images_per_update": run.global_batch, "amp": run.amp}
-    protocol |= {k: v for k, v in options.items() if k == "extended_from"}
-    if config.pretrained == AUTO:
-        name = run.model.config.encoder.backbone
-        protocol["backbone_weights"] = describe_backbone_weights(name)
-    dtype = getattr(torch, config.weights_dtype)
-    sha256 = save_weights(run.model, output / WEIGHTS_FILE, protocol, dtype)
-    parameters = sum(parameter.numel() for parameter in run.model.parameters())
-    log = [
-        json.loads(line) for line in (output / LOG_FILE).read_text(encoding="utf-8").splitlines()
-    ]
-    seconds = [line["seconds"] for line in log]
-    speed = sum(line["images_per_second"] for line in log) / len(log)
-    peaks = [line["peak_memory_mb"] for line in log if line["peak_memory_mb"] is not None]
-    kind = "CUDA memory" if run.device.type == "cuda" else "resident memory"
-    memory = f", peak {kind} {max(peaks)} MB" if peaks else ""
-    print(
-        f"done: {parameters / 1e6:.2f} M parameters, {config.epochs} epochs, released epoch "
-        f"{best['epoch']} ({protocol['choice']}), {sum(seconds) / len(seconds):.1f} s an epoch, "
-        f"{speed:.1f} images/s{memory}\n"
-        f"weights: {output / WEIGHTS_FILE} (sha256 {sha256[:12]})"
-    )

@@ -9,15 +9,12 @@ from typing import Any
 import timm
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from timm.models import Eva, VisionTransformer
 from torch import Tensor, nn
 
 from mutualformer_sod.config import TIMM_STEMS, EncoderConfig
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.files import load_torch_file, why_unreadable, without_wrappers
-from mutualformer_sod.models.pretrained import AUTO, find_backbone_weights, read_backbone_norm
+from mutualformer_sod.models.backbone import create_timm_model
 from mutualformer_sod.models.seam import NORMS, Seam, halves
 from mutualformer_sod.models.stem import FineStem, HybridStem, TimmStem, conv_stem
 
@@ -211,96 +208,6 @@ def _stage_indices(backbone: str) -> tuple[int, ...]:
     if len(indices) < 2:
         raise InputError(f"backbone {backbone!r} gives no pyramid of strides that can be decoded")
     return indices
-
-
-def create_timm_model(
-    name: str, pretrained: bool | str | Path, arguments: dict[str, Any]
-) -> nn.Module:
-    """``timm.create_model`` whose pretrained weights come from the hub or from a local file.
-
-    ``pretrained="auto"`` stands for the file that ``find_backbone_weights`` gives.
-
-    Raises:
-        InputError: no source is in reach, or the file is missing or does not fit.
-    """
-    if pretrained == AUTO:
-        pretrained = find_backbone_weights(name)
-    if pretrained is False or pretrained is None:
-        try:
-            return timm.create_model(name, **arguments)
-        except TypeError as error:
-            raise InputError(
-                f"backbone {name!r} cannot be used here, {error}: give a plain ViT with images of "
-                "any size, or a timm model with features_only"
-            ) from error
-    if pretrained is not True:
-        weights = read_backbone_weights(Path(pretrained))
-        overlay: dict[str, Any] = {"state_dict": dict(weights)}
-        norm = read_backbone_norm(pretrained)
-        if norm is not None:
-            overlay["mean"], overlay["std"] = norm
-        try:
-            model = timm.create_model(
-                name, pretrained=True, pretrained_cfg_overlay=overlay, **arguments
-            )
-        except (RuntimeError, KeyError) as error:
-            first = str(error).splitlines()[:2]
-            raise InputError(
-                f"{pretrained}: these weights do not fit {name}: {' '.join(first)}"
-            ) from error
-        if _share_taken(model, weights) < 0.5:
-            raise InputError(
-                f"{pretrained}: these are no weights of {name}, hardly a tensor was taken from "
-                f"them: give timm's weights of {name}"
-            )
-        return model
-    try:
-        return timm.create_model(name, pretrained=True, **arguments)
-    except Exception as error:  # the hub client raises a dozen unrelated types
-        raise InputError(
-            f"ImageNet weights of {name} could not be fetched ({type(error).__name__}): give "
-            f"pretrained=FILE (--pretrained FILE) with timm's weights of {name}, "
-            "or leave pretrained out to start from random weights"
-        ) from error
-
-
-def _share_taken(model: nn.Module, weights: dict[str, Tensor]) -> float:
-    """Share of a model's weight matrices that occur in a file.
-
-    By value: timm renames tensors on the way and lets a file pass of which it knows no name.
-    """
-    matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-    stored: dict[torch.Size, list[Tensor]] = {}
-    for tensor in weights.values():
-        stored.setdefault(tensor.shape, []).append(tensor)
-    taken = [
-        any(torch.equal(matrix, tensor.to(matrix.dtype)) for tensor in stored.get(matrix.shape, []))
-        for matrix in matrices
-    ]
-    return sum(taken) / len(taken)
-
-
-def read_backbone_weights(path: Path) -> dict[str, Tensor]:
-    """State dict of a ``.safetensors`` file or of a ``torch.save`` file of plain tensors.
-
-    Raises:
-        InputError: no such file, or its content is something else.
-    """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file of pretrained weights")
-    try:
-        weights = load_file(path) if path.suffix == ".safetensors" else load_torch_file(path)
-    except (SafetensorError, OSError):
-        weights = None
-    for key in ("state_dict", "model"):
-        if isinstance(weights, dict) and isinstance(weights.get(key), dict):
-            weights = weights[key]
-    if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
-        reason = why_unreadable(path) or (
-            "not a file of weights: give .safetensors or a plain state dict"
-        )
-        raise InputError(f"{path}: {reason}")
-    return without_wrappers(weights, path)
 
 
 def _share_all_but_norms(source: nn.Module, target: nn.Module) -> None:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
-from mutualformer_sod.config import PRESETS, ModelConfig
+from mutualformer_sod.config import ModelConfig
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import replacing, why_unreadable, without_wrappers
 from mutualformer_sod.models.detector import SaliencyDetector
@@ -23,8 +20,7 @@ from mutualformer_sod.released import find_weights
 
 FORMAT = "mutualformer_sod/1"
 CONTENT_SHA256 = "content_sha256"  # in the metadata; absent in files of older versions
-_DAMAGED = "{}: damaged: its content does not have the checksum in it. Fix: take a whole copy."
-_ENCODER = "encoder."
+DAMAGED = "{}: damaged: its content does not have the checksum in it. Fix: take a whole copy."
 
 
 def unique_state(model: nn.Module) -> dict[str, Tensor]:
@@ -161,122 +157,16 @@ def load_weights(
         )
     try:
         model = SaliencyDetector(config)
-        state, is_intact = _read_tensors(path)
+        state, is_intact = read_tensors(path)
         load_unique_state(model, without_wrappers(state, path))
     except (InputError, SafetensorError) as error:
         raise InputError(f"{path}: {error}") from error
     if not is_intact:
-        raise InputError(_DAMAGED.format(path))
+        raise InputError(DAMAGED.format(path))
     for name, tensor in state.items():
         if not tensor.isfinite().all():
             raise InputError(f"{path}: {name!r} holds NaN or infinity: give other weights")
     return model.eval(), protocol
-
-
-def load_network(model: SaliencyDetector, path: str | Path) -> str:
-    """Start a whole model from a weights file of the same configuration.
-
-    Position embeddings are resampled where the image size differs.
-
-    Returns:
-        A line for the user: what was taken from the file.
-
-    Raises:
-        InputError: unreadable file, or tensors that do not fit the model.
-    """
-    source, _ = load_weights(path)
-    state = unique_state(source)
-    try:
-        load_unique_state(model, _at_grid_of(state, unique_state(model)))
-    except InputError as error:
-        raise InputError(
-            f"--finetune {path}: {error}. Fix: {_how_to_fit(source.config, model.config)}."
-        ) from error
-    model.normalise_with(source.config.mean, source.config.std)
-    taken = sum(tensor.numel() for tensor in state.values())
-    return f"--finetune {path}: the whole network is taken, {taken / 1e6:.2f} M parameters"
-
-
-def _at_grid_of(state: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The state with its position embeddings resampled where another image size expects so."""
-    resampled = dict(state)
-    for name, tensor in state.items():
-        wanted = expected.get(name)
-        if not name.endswith("pos_embed") or wanted is None or wanted.shape == tensor.shape:
-            continue
-        side = math.isqrt(wanted.shape[1])
-        prefix = wanted.shape[1] - side**2
-        resampled[name] = resample_abs_pos_embed(tensor, [side] * 2, num_prefix_tokens=prefix)
-    return resampled
-
-
-def load_encoder(model: SaliencyDetector, path: str | Path) -> str:
-    """Start a model's encoder from the one in a weights file, whatever fusion that had.
-
-    Where the file was trained without depth, its depth stream's normalisation layers have seen
-    nothing, and those of rgb are taken for both; likewise where it has one stream's weights alone.
-
-    Returns:
-        A line for the user: what was taken from the file and what is new.
-
-    Raises:
-        InputError: unreadable or damaged file, an encoder of another shape, or values that are not
-            finite.
-    """
-    path = find_weights(path)
-    config, protocol = read_metadata(path)
-    try:
-        stored, is_intact = _read_tensors(path)
-    except SafetensorError as error:
-        raise InputError(f"{path}: {error}: take a whole copy") from error
-    if not is_intact:
-        raise InputError(_DAMAGED.format(path))
-    stored = without_wrappers(stored, path)
-    rgb_only = protocol.get("modality") == "rgb"
-    state = unique_state(model)
-    own = {n: t for n, t in state.items() if n.startswith(_ENCODER)}
-    with torch.no_grad():
-        for name, tensor in own.items():
-            twin = name.replace("encoder.depth_stream.", "encoder.rgb_stream.", 1)
-            source = stored.get(twin) if rgb_only else stored.get(name, stored.get(twin))
-            if source is None or source.shape != tensor.shape:
-                raise InputError(
-                    f"--init-weights {path}: its encoder does not fit this model ({name!r}). Fix: "
-                    f"{_how_to_fit(config, model.config)}."
-                )
-            if not source.isfinite().all():
-                raise InputError(
-                    f"--init-weights {path}: {name!r} holds NaN or infinity: give other weights"
-                )
-            tensor.copy_(source)
-    model.normalise_with(config.mean, config.std)  # what this encoder was trained with
-    new: dict[str, int] = {}
-    for name in state.keys() - own.keys():
-        part = name.partition(".")[0]
-        new[part] = new.get(part, 0) + state[name].numel()
-    taken = sum(tensor.numel() for tensor in own.values())
-    both = ", rgb's norms for depth too, as it was trained without depth" if rgb_only else ""
-    return (
-        f"--init-weights {path}: the encoder is taken, {taken / 1e6:.2f} M parameters of a "
-        f"{config.fusion.fusion} {config.preset}{both}; new, from random weights: "
-        + ", ".join(f"{part} {new[part] / 1e6:.2f} M" for part in sorted(new, key=new.get)[::-1])
-    )
-
-
-def _how_to_fit(stored: ModelConfig, wanted: ModelConfig) -> str:
-    """The flags with which a model has the encoder of a weights file."""
-    flags = [] if stored.preset == wanted.preset else [f"--preset {stored.preset}"]
-    if stored.image_size != wanted.image_size:
-        flags.append(f"--size {stored.image_size}")
-    base = PRESETS.get(stored.preset, wanted) if flags else wanted
-    fields = [
-        f"{item.name}={json.dumps(value)}".replace(" ", "").replace('"', "")
-        for item in dataclasses.fields(stored.encoder)
-        if (value := getattr(stored.encoder, item.name)) != getattr(base.encoder, item.name)
-    ]
-    if fields:
-        flags += ["--set", *fields]
-    return f"pass {' '.join(flags)}, as the file has it" if flags else "give other weights"
 
 
 def content_sha256(metadata: dict[str, str], state: dict[str, Tensor]) -> str:
@@ -289,7 +179,7 @@ def content_sha256(metadata: dict[str, str], state: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _read_tensors(path: Path) -> tuple[dict[str, Tensor], bool]:
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], bool]:
     """The tensors of a file, and whether they have the checksum that the file states, if any."""
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}

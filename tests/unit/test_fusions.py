@@ -11,7 +11,8 @@ from mutualformer_sod.engine.optim import make_optimizer
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.fusion_config import AT_TAPS, FUSIONS, IN_ENCODER
 from mutualformer_sod.losses import detector_losses
-from mutualformer_sod.models.weights import load_encoder, load_weights, save_weights
+from mutualformer_sod.models.starting import load_encoder
+from mutualformer_sod.models.weights import load_weights, save_weights
 from mutualformer_sod.training_config import TrainConfig
 
 SMALL = {"taps": (1, 3), "dim": 32, "decoder_width": 16, "detail_width": 8, "image_size": 64}

@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from mutualformer_sod import build_model
 from mutualformer_sod.config import IMAGENET_MEAN, IMAGENET_STD, ModelConfig, make_config
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.models.weights import load_encoder, load_network, load_weights, save_weights
+from mutualformer_sod.models.starting import load_encoder, load_network
+from mutualformer_sod.models.weights import load_weights, save_weights
 
 HALF = (0.5, 0.5, 0.5)
 SMALL = {"taps": (1, 2), "dim": 32, "image_size": 32}

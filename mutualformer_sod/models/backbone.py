@@ -1,0 +1,106 @@
+"""timm backbones with pretrained weights of any source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.files import load_torch_file, why_unreadable, without_wrappers
+from mutualformer_sod.models.pretrained import AUTO, find_backbone_weights, read_backbone_norm
+
+
+def create_timm_model(
+    name: str, pretrained: bool | str | Path, arguments: dict[str, Any]
+) -> nn.Module:
+    """``timm.create_model`` whose pretrained weights come from the hub or from a local file.
+
+    ``pretrained="auto"`` stands for the file that ``find_backbone_weights`` gives.
+
+    Raises:
+        InputError: no source is in reach, or the file is missing or does not fit.
+    """
+    if pretrained == AUTO:
+        pretrained = find_backbone_weights(name)
+    if pretrained is False or pretrained is None:
+        try:
+            return timm.create_model(name, **arguments)
+        except TypeError as error:
+            raise InputError(
+                f"backbone {name!r} cannot be used here, {error}: give a plain ViT with images of "
+                "any size, or a timm model with features_only"
+            ) from error
+    if pretrained is not True:
+        weights = read_backbone_weights(Path(pretrained))
+        overlay: dict[str, Any] = {"state_dict": dict(weights)}
+        norm = read_backbone_norm(pretrained)
+        if norm is not None:
+            overlay["mean"], overlay["std"] = norm
+        try:
+            model = timm.create_model(
+                name, pretrained=True, pretrained_cfg_overlay=overlay, **arguments
+            )
+        except (RuntimeError, KeyError) as error:
+            first = str(error).splitlines()[:2]
+            raise InputError(
+                f"{pretrained}: these weights do not fit {name}: {' '.join(first)}"
+            ) from error
+        if _share_taken(model, weights) < 0.5:
+            raise InputError(
+                f"{pretrained}: these are no weights of {name}, hardly a tensor was taken from "
+                f"them: give timm's weights of {name}"
+            )
+        return model
+    try:
+        return timm.create_model(name, pretrained=True, **arguments)
+    except Exception as error:  # the hub client raises a dozen unrelated types
+        raise InputError(
+            f"ImageNet weights of {name} could not be fetched ({type(error).__name__}): give "
+            f"pretrained=FILE (--pretrained FILE) with timm's weights of {name}, "
+            "or leave pretrained out to start from random weights"
+        ) from error
+
+
+def _share_taken(model: nn.Module, weights: dict[str, Tensor]) -> float:
+    """Share of a model's weight matrices that occur in a file.
+
+    By value: timm renames tensors on the way and lets a file pass of which it knows no name.
+    """
+    matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+    stored: dict[torch.Size, list[Tensor]] = {}
+    for tensor in weights.values():
+        stored.setdefault(tensor.shape, []).append(tensor)
+    taken = [
+        any(torch.equal(matrix, tensor.to(matrix.dtype)) for tensor in stored.get(matrix.shape, []))
+        for matrix in matrices
+    ]
+    return sum(taken) / len(taken)
+
+
+def read_backbone_weights(path: Path) -> dict[str, Tensor]:
+    """State dict of a ``.safetensors`` file or of a ``torch.save`` file of plain tensors.
+
+    Raises:
+        InputError: no such file, or its content is something else.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file of pretrained weights")
+    try:
+        weights = load_file(path) if path.suffix == ".safetensors" else load_torch_file(path)
+    except (SafetensorError, OSError):
+        weights = None
+    for key in ("state_dict", "model"):
+        if isinstance(weights, dict) and isinstance(weights.get(key), dict):
+            weights = weights[key]
+    if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
+        reason = why_unreadable(path) or (
+            "not a file of weights: give .safetensors or a plain state dict"
+        )
+        raise InputError(f"{path}: {reason}")
+    return without_wrappers(weights, path)
