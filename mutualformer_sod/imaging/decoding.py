@@ -119,9 +119,10 @@ def channel_spread(image: np.ndarray) -> float:
 def quiet_decoder() -> Iterator[None]:
     """Keep cv2 from printing what is wrong with a file: our line is enough."""
     with _LOG_LEVEL_LOCK:  # the level is one for all threads
-        level = cv2.utils.logging.getLogLevel()
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        logging = cv2 if hasattr(cv2, "getLogLevel") else cv2.utils.logging  # as of 4.8, later
+        level = logging.getLogLevel()
+        logging.setLogLevel(0)  # silent
         try:
             yield
         finally:
-            cv2.utils.logging.setLogLevel(level)
+            logging.setLogLevel(level)
