@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -19,6 +20,8 @@ from mutualformer_sod.errors import InputError, Stopped
 
 EXIT_INPUT_ERROR = 2
 EXIT_INTERRUPTED = 130
+
+_LIBRARIES = r"(torch|torchvision|timm|onnx|onnxscript|PIL|matplotlib|gradio)(\.|$)"
 
 
 class Parser(argparse.ArgumentParser):
@@ -47,6 +50,7 @@ def run(main: Callable[[], int | None]) -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a name the terminal cannot show must not end a run
             stream.reconfigure(errors="backslashreplace")
+    _quieten_libraries()
     try:
         status = main() or 0
     except (InputError, OSError) as error:
@@ -105,6 +109,15 @@ def parse_fields(assignments: list[str]) -> dict[str, Any]:
         except json.JSONDecodeError:
             fields[name] = text
     return fields
+
+
+def _quieten_libraries() -> None:
+    """Keep what libraries tell programmers from users; ``python -W default`` shows it."""
+    if sys.warnoptions:
+        return
+    for category in (FutureWarning, DeprecationWarning):
+        warnings.simplefilter("ignore", category)
+    warnings.filterwarnings("ignore", category=UserWarning, module=_LIBRARIES)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from mutualformer_sod import cli
 from mutualformer_sod.data.layout import discover_sets
 from mutualformer_sod.data.pseudo_labels import label_set
+from mutualformer_sod.files import check_writable
 
 EPILOG = """\
 Maps come from tools/test.py --modality rgb (MAPS/METHOD/SET/STEM.png). Each image whose map is
@@ -26,6 +27,7 @@ def main() -> None:
     add("--maps", required=True, type=Path, metavar="DIR", help="maps of one method: MAPS/METHOD")
     add("--output", required=True, type=Path, metavar="DIR", help="folder for the labelled sets")
     args = parser.parse_args()
+    check_writable(args.output)
     for sod_set in discover_sets(args.data, args.sets, need_rgb=True):
         folder = args.output / sod_set.name
         taken = label_set(sod_set, args.maps / sod_set.name, folder)

@@ -18,7 +18,7 @@ def test_help_tells_every_flag(tool):
 @pytest.mark.parametrize("tool", [tool for tool in TOOLS if tool != "launch"])  # torchrun's flags
 def test_an_unknown_flag_is_answered_in_one_line(tool):
     source = Path(ROOT / "tools" / f"{tool}.py").read_text()
-    required = ["--data", "x", "--maps", "x", "--output", "x", "--weights", "x"]
+    required = ["--data", "x", "--maps", "x", "--output", "x", "--weights", "x", "--sets", "x"]
     known = [
         word
         for flag, value in zip(required[::2], required[1::2], strict=True)

@@ -1,0 +1,40 @@
+"""What every command line does alike."""
+
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+from mutualformer_sod import cli
+
+ROOT = Path(cli.__file__).parents[1]
+TOOL = """
+import warnings
+from mutualformer_sod import cli
+def main():
+    warnings.warn("old name", FutureWarning)
+    warnings.warn_explicit("odd", UserWarning, "x.py", 1, module="torch.nn")
+    warnings.warn_explicit("ours", UserWarning, "x.py", 2, module="mutualformer_sod.data")
+cli.run(main)
+"""
+
+
+@pytest.mark.parametrize(("flags", "shown"), [((), ["ours"]), (("-W", "default"), None)])
+def test_warnings_of_libraries_are_for_programmers(flags, shown):
+    command = [sys.executable, *flags, "-c", TOOL]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    words = [word for word in ("old name", "odd", "ours") if word in done.stderr]
+    assert done.returncode == 0, done.stderr
+    assert words == (shown or ["old name", "odd", "ours"])
+
+
+def test_a_user_mistake_ends_in_status_2_whatever_the_filters(capsys):
+    def main():
+        raise cli.InputError("--x 1: wrong; give 2")
+
+    with warnings.catch_warnings(), pytest.raises(SystemExit) as ended:
+        cli.run(main)
+    assert ended.value.code == 2
+    assert "--x 1: wrong; give 2" in capsys.readouterr().err
