@@ -65,8 +65,8 @@ class Predictor:
             (``models.cpu``), which leaves its weights' names, shapes and values alone.
         size: pixels a side at which the network sees an image; None for the size it was built for.
         device: see ``pick_device``.
-        amp: "off" for float32; "bf16" or "fp16" for automatic mixed precision; "auto" is bf16 where
-            the device computes in it and off elsewhere (``precision``).
+        amp: "off" for float32; "bf16" or "fp16" for automatic mixed precision; "auto" is bf16 on
+            CUDA devices that compute in it, else off: maps do not depend on the CPU's instructions.
         modality: "both", or "rgb" to hide the depth, or "depth" to hide the colours.
 
     Raises:
@@ -86,7 +86,8 @@ class Predictor:
         if size is not None and size < 32:
             raise InputError(f"--size {size} is too small: give 32 pixels or more")
         self.device = pick_device(device)
-        self.amp = pick_amp(amp, self.device)
+        float32 = amp == "auto" and self.device.type == "cpu"
+        self.amp = "off" if float32 else pick_amp(amp, self.device)
         self.model = model.to(self.device).eval()
         if self.device.type == "cpu":
             optimise_for_cpu(self.model)

@@ -55,7 +55,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--amp",
         default="auto",
-        help="auto, off, bf16 or fp16 (default: auto, bf16 where the device computes in it)",
+        help="auto, off, bf16 or fp16 (default: auto, bf16 on CUDA devices that compute in it)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace maps made otherwise")
     parser.add_argument("--images", type=Path, metavar="FILE", help="only those in a list SET/STEM")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-import timm
 import torch
 from timm.models import group_parameters
 from torch import nn
 
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.models.backbone import timm_skeleton
 from mutualformer_sod.training_config import SCHEDULES, TrainConfig
 
 PRETRAINED_ENCODER_SCALE = 0.1
@@ -93,8 +93,7 @@ def _layer_matcher(backbone: nn.Module, name: str) -> dict:
     """timm's description of the layers of a backbone, for ``timm.models.group_parameters``."""
     source = backbone.body
     if not backbone.is_plain:  # timm's features_only wrapper no longer knows: ask the model proper
-        with torch.device("meta"):
-            source = timm.create_model(name)
+        source = timm_skeleton(name)
     if not hasattr(source, "group_matcher"):
         raise InputError(f"--layer-decay: timm knows no layers of {name}: leave the flag out")
     if backbone.is_plain:

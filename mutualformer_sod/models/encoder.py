@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mutualformer_sod.config import TIMM_STEMS, EncoderConfig
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.models.backbone import create_timm_model
+from mutualformer_sod.models.backbone import create_timm_model, timm_skeleton
 from mutualformer_sod.models.seam import NORMS, Seam, halves
 from mutualformer_sod.models.stem import FineStem, HybridStem, TimmStem, conv_stem
 
@@ -167,8 +167,7 @@ class _Backbone(nn.Module):
 
 def _creation_arguments(config: EncoderConfig, image_size: int) -> tuple[bool, dict[str, Any]]:
     """Whether the backbone keeps one resolution (a ViT), and what timm is to be told."""
-    with torch.device("meta"):  # shapes only: no memory, no initialisation
-        model = timm.create_model(config.backbone)
+    model = timm_skeleton(config.backbone)
     reductions = {info["reduction"] for info in model.feature_info}
     is_plain = len(reductions) == 1 and hasattr(model, "prune_intermediate_layers")
     arguments: dict[str, Any] = {}
@@ -199,8 +198,7 @@ def _open_residual_branches(model: nn.Module) -> None:
 
 def _stage_indices(backbone: str) -> tuple[int, ...]:
     """The last stage of each stride from 4 on."""
-    with torch.device("meta"):
-        info = timm.create_model(backbone, features_only=True).feature_info
+    info = timm_skeleton(backbone, features_only=True).feature_info
     by_stride = {
         stride: index for index, stride in zip(info.out_indices, info.reduction(), strict=True)
     }

@@ -73,6 +73,8 @@ def accept(monkeypatch):
         script, *options = arguments
         path = (ROOT / script).resolve()
         assert path.is_file(), f"there is no {script}"
+        if path.parent.name == "setup":  # a part of tools/env.sh
+            return None
         if path.name == "launch.py":
             return accept("torchrun", options)
         if path.name == "train.py":

@@ -62,6 +62,7 @@ def test_every_set_is_found_under_its_path():
         "train_rgbd/pipe": 71,
         "train_rgbd/pothole": 67,
         "train_rgbd/tracebot": 39,
+        "unlabelled_rgbd/NLPR": 700,
     }
 
 
