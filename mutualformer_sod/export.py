@@ -26,6 +26,8 @@ Network = Callable[[Tensor, Tensor, Tensor], Tensor]
 INPUTS = ("rgb", "depth", "has_depth")
 OUTPUT = "logits"
 METADATA_FILE = "metadata.json"  # inside a torch.export file
+# Older exporters refuse a network that keeps features between its parts.
+CAN_EXPORT = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 6)
 _LARGEST_ONNX = 2**31 - 1  # bytes of a protobuf message
 
 
@@ -206,9 +208,13 @@ def load_exported(path: Path) -> Network:
 
 
 def needs_extra(*modules: str) -> None:
-    """Raise InputError unless these modules of the extra ``export`` are installed."""
+    """Raise InputError unless torch can export and these modules of the extra are installed."""
     from importlib.util import find_spec
 
+    if not CAN_EXPORT:
+        raise InputError(
+            f"torch {torch.__version__} cannot export these networks: give 2.6 or newer"
+        )
     missing = [name for name in modules if find_spec(name) is None]
     if missing:
         raise InputError(f"{', '.join(missing)} missing: pip install -e '.[export]'")

@@ -92,10 +92,10 @@ def main() -> None:
 def check_arguments(args: argparse.Namespace) -> None:
     if not (args.fusions or args.preset or args.weights or args.compare):
         raise InputError("say what to measure: --preset, --weights, --compare or --fusions")
-    if args.weights:
-        args.weights = str(find_weights(args.weights))
     if args.fusions and (args.weights or args.compare):
         raise InputError("--fusions goes with --preset or alone: leave --weights, --compare out")
+    if args.weights:
+        args.weights = str(find_weights(args.weights))
     layers = args.fusions and not args.preset
     networks_only = args.size, args.compile, args.batch_size != 1, args.amp != "auto"
     if layers and (any(networks_only) or args.device not in ("auto", "cpu")):

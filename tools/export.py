@@ -66,8 +66,7 @@ def main() -> None:
     )
     from mutualformer_sod.models.weights import load_weights
 
-    if args.format == "onnx":
-        needs_extra("onnx", "onnxscript", "onnxruntime")
+    needs_extra(*(("onnx", "onnxscript", "onnxruntime") if args.format == "onnx" else ()))
     model, protocol = load_weights(args.weights)
     exportable = ExportableDetector(model, protocol.get("modality", "both"))
     size = args.size or -(-model.config.image_size // exportable.stride) * exportable.stride

@@ -121,7 +121,8 @@ def gather(value: Any) -> list[Any]:
     if world_size() == 1:
         return [value]
     values: list[Any] = [None] * world_size()
-    dist.all_gather_object(values, value)
+    with torch.inference_mode(False):  # old versions of torch write into tensors of their own
+        dist.all_gather_object(values, value)
     return values
 
 

@@ -80,18 +80,17 @@ class Decoder(nn.Module):
         details = self.detail(torch.cat((rgb, depth, has_depth), dim=1))
         if self.streams > 1:
             details = {stride: x.repeat(self.streams, 1, 1, 1) for stride, x in details.items()}
-        laterals = iter(zip(self.laterals, reversed(fused_maps), strict=True))
+        deep_to_fine = fused_maps[::-1]
         features: Tensor | None = None
         outputs: list[Tensor] = []
-        for stage, stride in zip(self.stages, self.stage_strides, strict=True):
+        for level, stage in enumerate(self.stages):
+            stride = self.stage_strides[level]
             size = (height // stride, width // stride)
             if stride in details:  # rounded up where the stride does not divide the image
                 size = details[stride].shape[-2:]
             parts = [] if features is None else [features]
-            lateral = next(laterals, None)
-            if lateral is not None:
-                conv, fused_map = lateral
-                parts.append(conv(fused_map))  # 1x1 first: it costs less when coarse
+            if level < len(deep_to_fine):  # 1x1 first: it costs less when coarse
+                parts.append(self.laterals[level](deep_to_fine[level]))
             if stride in details:
                 parts.append(details[stride])
             (first, *norm_act), *rest = stage

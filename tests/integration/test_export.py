@@ -21,6 +21,7 @@ from mutualformer_sod.models.weights import load_weights
 onnx = pytest.importorskip("onnx", reason="the extra export is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra export is not installed")
 
+pytestmark = pytest.mark.skipif(not export.CAN_EXPORT, reason="exporting needs torch 2.6 or newer")
 SHIPPED = ROOT / "weights" / "mutualformer_tiny.safetensors"
 
 

@@ -168,7 +168,7 @@ def test_mistakes_end_in_one_line_and_leave_nothing_behind(scenes, tmp_path, opt
 def test_a_benchmarks_test_set_may_choose_a_checkpoint_only_by_its_flag(scenes, tmp_path):
     shutil.copytree(scenes / "SAMPLES", tmp_path / "data" / "train" / "SCENES")
     shutil.copytree(scenes / "SAMPLES", tmp_path / "data" / "test" / "NJU2K")
-    options = ["--train-sets", "SCENES", "--val-sets", "NJU2K", "--epochs", 1]
+    options = ["--train-sets", "SCENES", "--val-sets", "NJU2K", "--epochs", 1, "--holdout", 0]
     line = error_line(train_small(tmp_path / "run", tmp_path / "data", *options))
     assert "--choose-on-test-set" in line
     options += ["--choose-on-test-set", "--allow-overlap"]  # the images are the same here

@@ -300,9 +300,13 @@ def test_a_wrong_near_is_contradicted(tmp_path):
     assert check_data([tmp_path], near=["mine=white"]).findings == []
 
 
+def in_millimetres(seed):
+    return floor(seed).astype(np.uint16) * 99 + 50
+
+
 @pytest.mark.parametrize("count", [1, 4])
 def test_maps_that_contradict_their_type_are_a_problem(tmp_path, count):
-    make_set(tmp_path / "mine", range(count), depth=lambda seed: floor(seed) * np.uint16(99) + 50)
+    make_set(tmp_path / "mine", range(count), depth=in_millimetres)
     check = check_data([tmp_path])
     assert "look as if" in the(check, "polarity").line()
     assert "--near mine=white or =black" in the(check, "polarity").line()
