@@ -9,7 +9,7 @@ from timm.models import group_parameters
 from torch import nn
 
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.models.backbone import timm_skeleton
+from mutualformer_sod.models.skeleton import timm_skeleton
 from mutualformer_sod.training_config import SCHEDULES, TrainConfig
 
 PRETRAINED_ENCODER_SCALE = 0.1

@@ -16,16 +16,6 @@ from mutualformer_sod.files import load_torch_file, why_unreadable, without_wrap
 from mutualformer_sod.models.pretrained import AUTO, find_backbone_weights, read_backbone_norm
 
 
-def timm_skeleton(name: str, **arguments: Any) -> nn.Module:
-    """A timm model whose structure alone is looked at: no memory, no initialisation."""
-    try:
-        with torch.device("meta"):
-            return timm.create_model(name, **arguments)
-    except RuntimeError:  # old versions of timm compute with tensors while they build
-        with torch.random.fork_rng(devices=[]):
-            return timm.create_model(name, **arguments)
-
-
 def create_timm_model(
     name: str, pretrained: bool | str | Path, arguments: dict[str, Any]
 ) -> nn.Module:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import load_torch_file
+from mutualformer_sod.models.skeleton import timm_skeleton
 
 if TYPE_CHECKING:
     import numpy as np
@@ -106,8 +107,7 @@ def efficientnet_from_torch(path: Path, name: str) -> dict[str, Tensor]:
 
 def timm_shapes(name: str) -> dict[str, torch.Size]:
     """Names and shapes of a timm model's state dict, without its memory."""
-    with torch.device("meta"):
-        return {key: value.shape for key, value in timm.create_model(name).state_dict().items()}
+    return {key: value.shape for key, value in timm_skeleton(name).state_dict().items()}
 
 
 def check_state(state: dict[str, Tensor], name: str) -> None:

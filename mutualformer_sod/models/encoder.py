@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from mutualformer_sod.config import TIMM_STEMS, EncoderConfig
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.models.backbone import create_timm_model, timm_skeleton
+from mutualformer_sod.models.backbone import create_timm_model
 from mutualformer_sod.models.seam import NORMS, Seam, halves
+from mutualformer_sod.models.skeleton import timm_skeleton
 from mutualformer_sod.models.stem import FineStem, HybridStem, TimmStem, conv_stem
 
 Taps = list[Tensor]  # (B, C_l, h_l, w_l) each, from the shallowest tap to the deepest
