@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+# Before anything imports torch: without this limit --amp auto would train in bf16 on some CPUs, and
+# the suite is to do the same everywhere.
+os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_VNNI")
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # A suite that a shell started in the background ignores Ctrl-C, and so would what it starts.
