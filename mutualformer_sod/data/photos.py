@@ -22,8 +22,8 @@ from PIL import Image, UnidentifiedImageError
 from mutualformer_sod.data.io import decode_rgb
 from mutualformer_sod.data.refused import refuse_by_content
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.imaging.containers import check_whole
-from mutualformer_sod.imaging.decoding import read_bytes
+from mutualformer_sod.imaging.containers import PNG, without_notes
+from mutualformer_sod.imaging.decoding import check_file, read_bytes
 
 PHOTO_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".mpo", ".png", ".apng", ".bmp", ".tif", ".tiff"}
@@ -93,8 +93,9 @@ def read_photo(path: Path | str) -> Photo:
             rgb, opacity = decode_rgb(path, data, shrink), None
         else:
             if image.format in _CHECKED:
-                _check_whole(path, data)
-            rgb, opacity = _decode(path, image, shrink, notes)
+                check_file(path, data)
+            with _opened(path, without_notes(data)) as pixels:
+                rgb, opacity = _decode(path, pixels, shrink, notes)
         if shrink > 1:
             read, whole = (f"{w} x {h}" for w, h in (rgb.shape[1::-1], image_size))
             notes.append(f"huge: read at {read}, the map is {whole}")
@@ -121,12 +122,22 @@ def turn(image: np.ndarray, orientation: int) -> np.ndarray:
 
 @contextlib.contextmanager
 def _opened(path: Path | str, data: bytes) -> Iterator[Image.Image]:
-    """The picture with its header read; a decoder's complaint becomes one line."""
+    """The picture with its header read; a decoder's complaint becomes one line.
+
+    Pillow refuses a PNG for anything odd beside its pixels. As by `io.read_rgb`, it is read all the
+    same: without its notes, but for the one that says how it is turned.
+    """
+    if data.startswith(PNG):
+        check_file(path, data)
     try:
         with warnings.catch_warnings(), _without_pixel_limit():
             warnings.simplefilter("ignore")  # odd metadata, which are not looked at
             Image.init()  # else open() knows only some of the formats by name
-            image = Image.open(io.BytesIO(data), formats=_FORMATS)
+            try:
+                image = Image.open(io.BytesIO(data), formats=_FORMATS)
+            except Exception:
+                plain = without_notes(data, keep=b"eXIf")
+                image = Image.open(io.BytesIO(plain), formats=_FORMATS)
     except UnidentifiedImageError:
         raise InputError(f"{path}: not a picture that is read; convert it to PNG or JPEG") from None
     except Exception:  # a decoder ends in errors of any kind on damaged files
@@ -179,13 +190,6 @@ def _is_plain(image: Image.Image, data: bytes) -> bool:
     wide = image.format == "PNG" and data[24] == 16
     transparent = "transparency" in image.info
     return image.format in _CHECKED and image.mode in ("RGB", "L") and not (wide or transparent)
-
-
-def _check_whole(path: Path | str, data: bytes) -> None:
-    try:
-        check_whole(data)
-    except ValueError as error:
-        raise InputError(f"{path}: the file {error}; replace it by a whole copy") from None
 
 
 def _decode(

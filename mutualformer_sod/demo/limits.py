@@ -9,6 +9,7 @@ from pathlib import Path
 from numpy.lib import format as npy
 from PIL import Image, UnidentifiedImageError
 
+from mutualformer_sod.data.io import image_size
 from mutualformer_sod.errors import InputError
 
 
@@ -60,9 +61,12 @@ def _image_size(path: Path) -> tuple[int, int] | None:
         # Other decoders read some TIFFs that Pillow does not, and have no limit of their own.
         if _starts_as_tiff(path):
             raise InputError(f"{path}: a TIFF of a rare kind; save it as PNG or .npy") from None
-    except Exception:  # a damaged header
+    except Exception:  # a damaged header, or notes beside it
+        pass
+    try:
+        return image_size(path)
+    except InputError:
         return None
-    return None
 
 
 def _starts_as_tiff(path: Path) -> bool:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import struct
 import zlib
 
-_PNG = b"\x89PNG\r\n\x1a\n"
+PNG = b"\x89PNG\r\n\x1a\n"
+"""The first bytes of a PNG."""
+
 _JPEG = b"\xff\xd8\xff"
 _BMP = b"BM"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -33,7 +35,7 @@ def check_whole(data: bytes) -> tuple[int, int] | None:
     if not data:
         raise ValueError("is empty (0 bytes)")
     try:
-        if data.startswith(_PNG):
+        if data.startswith(PNG):
             return _check_png(data)
         if data.startswith(_JPEG):
             return _check_jpeg(data)
@@ -46,21 +48,29 @@ def check_whole(data: bytes) -> tuple[int, int] | None:
     raise ValueError("is not a PNG, JPEG, BMP or TIFF image")
 
 
-def without_notes(data: bytes) -> bytes:
+def without_notes(data: bytes, *, keep: bytes = b"") -> bytes:
     """Drop what a whole PNG holds beside its pixels, such as profiles, times and texts.
 
     No value depends on it here, and libpng prints a warning on what it finds odd in it, which names
     no file. All other images are returned as they are.
+
+    Args:
+        data: the bytes of an image that `check_whole` has passed.
+        keep: name of an optional chunk that stays where its checksum is right.
     """
-    if not data.startswith(_PNG):
+    if not data.startswith(PNG):
         return data
-    position, kept, colour_type = len(_PNG), [data[: len(_PNG)]], data[25]
+    position, kept, colour_type = len(PNG), [data[: len(PNG)]], data[25]
     kind = b""
     while kind != b"IEND":
         length, kind = struct.unpack_from(">I4s", data, position)
         end = position + 12 + length
         chunk = memoryview(data)[position:end]
-        if kind[:1].isupper() or (kind == b"tRNS" and _is_transparency(chunk, colour_type)):
+        if (
+            kind[:1].isupper()
+            or (kind == b"tRNS" and _is_transparency(chunk, colour_type))
+            or (kind == keep and _is_undamaged(chunk))
+        ):
             kept.append(chunk)
         position = end
     return data if sum(map(len, kept)) == len(data) else b"".join(kept)
@@ -69,12 +79,16 @@ def without_notes(data: bytes) -> bytes:
 def _is_transparency(chunk: memoryview, colour_type: int) -> bool:
     """Whether a tRNS chunk is whole and of a length that its kind of pixels has."""
     lengths = {0: (2,), 2: (6,), 3: range(1, 257)}.get(colour_type, ())
+    return len(chunk) - 12 in lengths and _is_undamaged(chunk)
+
+
+def _is_undamaged(chunk: memoryview) -> bool:
     (stored,) = struct.unpack(">I", chunk[-4:])
-    return len(chunk) - 12 in lengths and zlib.crc32(chunk[4:-4]) == stored
+    return zlib.crc32(chunk[4:-4]) == stored
 
 
 def _check_png(data: bytes) -> tuple[int, int]:
-    position = len(_PNG)
+    position = len(PNG)
     size = None
     while True:
         length, kind = struct.unpack_from(">I4s", data, position)

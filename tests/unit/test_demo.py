@@ -172,6 +172,16 @@ def test_size_is_checked_without_decoding(tmp_path, suffix):
         check_pixels(path, 1999)
 
 
+def test_size_beside_damaged_notes_is_checked(tmp_path):
+    path = tmp_path / "a.png"
+    Image.new("L", (50, 40)).save(path, dpi=(72, 72))
+    data = bytearray(path.read_bytes())
+    data[data.index(b"pHYs") + 4] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="50 x 40 pixels"):
+        check_pixels(path, 1999)
+
+
 def test_an_array_that_only_claims_to_be_huge_is_refused(tmp_path):
     path = save_depth(tmp_path, np.zeros((40, 50), np.uint8), ".npy")
     path.write_bytes(path.read_bytes().replace(b"(40, 50), }     ", b"(4000000, 50), }"))

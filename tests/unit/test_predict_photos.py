@@ -77,6 +77,54 @@ def test_orientation_is_applied(tmp_path, rgb, suffix, tag):
     assert np.abs(photo.rgb.astype(int) - want).mean() < 8  # a turn the wrong way: above 30
 
 
+def with_chunk(png: bytes, kind: bytes, body: bytes, *, damaged=False, last=False) -> bytes:
+    """Add a chunk behind the header of a PNG, or before its end."""
+    checksum = zlib.crc32(kind + body) ^ damaged
+    chunk = struct.pack(">I", len(body)) + kind + body + struct.pack(">I", checksum)
+    place = len(png) - 12 if last else 33
+    return png[:place] + chunk + png[place:]
+
+
+ODD_CHUNKS = {
+    "damaged": (b"pHYs", bytes(9), {"damaged": True}),
+    "damaged at the end": (b"tEXt", b"a\0b", {"damaged": True, "last": True}),
+    "too short": (b"pHYs", bytes(5), {}),
+    "too short at the end": (b"sRGB", b"", {"last": True}),
+    "profile of no method": (b"iCCP", b"a\0\7", {}),
+    "huge text": (b"zTXt", b"a\0\0" + zlib.compress(bytes(2 * 10**6)), {}),
+    "huge text at the end": (b"zTXt", b"a\0\0" + zlib.compress(bytes(2 * 10**6)), {"last": True}),
+}
+
+
+@pytest.mark.parametrize("mode", ["RGB", "P", "RGBA"])
+@pytest.mark.parametrize("odd", ODD_CHUNKS)
+def test_a_png_of_odd_notes_is_read_as_the_benchmarks_files_are(tmp_path, rgb, odd, mode):
+    exif = Image.Exif()
+    exif[ORIENTATION] = 1
+    path = save(tmp_path / "a.png", rgb, mode, exif=exif)
+    kind, body, place = ODD_CHUNKS[odd]
+    path.write_bytes(with_chunk(path.read_bytes(), kind, body, **place))
+    assert np.array_equal(read_photo(path).rgb, read_rgb(path))
+
+
+def test_a_png_with_a_damaged_note_is_turned_by_its_tag_all_the_same(tmp_path, rgb):
+    exif = Image.Exif()
+    exif[ORIENTATION] = 3
+    path = save(tmp_path / "a.png", rgb, exif=exif)
+    path.write_bytes(with_chunk(path.read_bytes(), b"pHYs", bytes(9), damaged=True))
+    assert np.array_equal(read_photo(path).rgb, rgb[::-1, ::-1])
+
+
+def test_a_png_of_damaged_pixels_is_refused_in_the_benchmarks_words(tmp_path, rgb):
+    path = save(tmp_path / "a.png", rgb)
+    data = bytearray(path.read_bytes())
+    data[29] ^= 1  # the header's checksum
+    path.write_bytes(data)
+    for read in (read_rgb, read_photo):
+        with pytest.raises(InputError, match=r"a\.png: the file is damaged \(wrong checksum\)"):
+            read(path)
+
+
 @pytest.mark.parametrize("kind", ["RGBA", "LA", "palette", "key"])
 def test_transparent_pixels_are_seen_on_white(tmp_path, kind):
     path = tmp_path / "a.png"
