@@ -76,6 +76,14 @@ def without_notes(data: bytes, *, keep: bytes = b"") -> bytes:
     return data if sum(map(len, kept)) == len(data) else b"".join(kept)
 
 
+def without_padding(data: bytes) -> bytes:
+    """Drop the zeros that fill a whole JPEG up before its end marker, and what follows that."""
+    _, end = _parse_jpeg(data)
+    scan = data[:end].rstrip(b"\0")
+    stuffing = b"\0" if scan.endswith(b"\xff") else b""
+    return scan + stuffing + data[end : end + 2]
+
+
 def _is_transparency(chunk: memoryview, colour_type: int) -> bool:
     """Whether a tRNS chunk is whole and of a length that its kind of pixels has."""
     lengths = {0: (2,), 2: (6,), 3: range(1, 257)}.get(colour_type, ())
@@ -108,6 +116,16 @@ def _check_png(data: bytes) -> tuple[int, int]:
 
 
 def _check_jpeg(data: bytes) -> tuple[int, int]:
+    size, end = _parse_jpeg(data)
+    if end < 0:
+        raise ValueError("is cut short (no end marker)")
+    if size is None:
+        raise ValueError("is damaged (no frame header)")
+    return size
+
+
+def _parse_jpeg(data: bytes) -> tuple[tuple[int, int] | None, int]:
+    """Size (H, W), and place of the end marker, -1 where there is none."""
     position = 2
     size = None
     while True:
@@ -121,22 +139,19 @@ def _check_jpeg(data: bytes) -> tuple[int, int]:
         if 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME:
             size = struct.unpack_from(">HH", data, position + 5)
         if marker == _SCAN:
-            break
+            # Inside a scan 0xFF is followed by 0, so the end marker cannot occur by chance. What
+            # follows it (a second picture, zeros) does no harm.
+            return size, data.find(b"\xff\xd9", position)
         position += 2 + length
-    # Inside a scan 0xFF is followed by 0, so the end marker cannot occur by chance. What follows
-    # it (a second picture, zeros) does no harm.
-    if data.find(b"\xff\xd9", position) < 0:
-        raise ValueError("is cut short (no end marker)")
-    if size is None:
-        raise ValueError("is damaged (no frame header)")
-    return size
 
 
 def _check_bmp(data: bytes) -> tuple[int, int] | None:
-    if struct.unpack_from("<I", data, 14)[0] < 40:  # the short header of OS/2
+    offset, header = struct.unpack_from("<II", data, 10)
+    if header < 40:  # the short one of OS/2
         return None
-    (offset,) = struct.unpack_from("<I", data, 10)
     width, height, _, bits, compression = struct.unpack_from("<iiHHI", data, 18)
+    if header > len(data) or compression > 3:  # cv2 would print what it expected
+        raise ValueError("is damaged, or of a rare kind")
     stride = (abs(width) * bits + 31) // 32 * 4
     if compression in (0, 3) and len(data) < offset + stride * abs(height):
         raise ValueError("is cut short")

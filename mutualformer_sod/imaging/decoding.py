@@ -7,6 +7,9 @@ its orientation tag is ignored: depth maps and masks carry none and lie in the s
 from __future__ import annotations
 
 import contextlib
+import functools
+import logging
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,12 +18,17 @@ import cv2
 import numpy as np
 
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.imaging.containers import check_whole, without_notes
+from mutualformer_sod.imaging.c_stderr import listen
+from mutualformer_sod.imaging.containers import check_whole, without_notes, without_padding
 
 AS_STORED = cv2.IMREAD_UNCHANGED
 _CHROMA_NOISE = 16  # grey levels between the channels that JPEG compression of a grey image leaves
 _GREY = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
 _LOG_LEVEL_LOCK = threading.Lock()
+_DAMAGE = re.compile(r"Corrupt JPEG data: (?!bad ICC)|Premature end of JPEG file")  # of libjpeg
+_ODD_END = "extraneous bytes before marker 0xd9"  # the end marker
+
+_log = logging.getLogger(__name__)
 
 
 def read_bytes(path: Path | str) -> bytes:
@@ -52,6 +60,8 @@ def check_file(path: Path | str, data: bytes) -> tuple[int, int] | None:
 def decode(path: Path | str, data: bytes, flags: int = AS_STORED) -> np.ndarray:
     """Decode a complete image.
 
+    A JPEG that is damaged inside is decoded as far as it goes, and logged once in a process.
+
     Args:
         path: for messages.
         data: the whole file.
@@ -66,13 +76,30 @@ def decode(path: Path | str, data: bytes, flags: int = AS_STORED) -> np.ndarray:
     whole = check_file(path, data) is not None
     try:
         with contextlib.nullcontext() if whole else quiet_decoder():
-            pixels = without_notes(data) if whole else data
-            image = cv2.imdecode(np.frombuffer(pixels, np.uint8), flags)
+            image, complaint = _imdecode(without_notes(data) if whole else data, flags)
+            if _ODD_END in complaint:
+                complaint = _imdecode(without_padding(data), flags)[1]
     except cv2.error:  # too many pixels, for one
         image = None
     if image is None or image.size == 0:
         raise InputError(f"{path}: the image cannot be decoded; replace it or save it anew")
+    if _DAMAGE.match(complaint):
+        _warn_of_damage(str(path), complaint.removeprefix("Corrupt JPEG data: "))
     return image
+
+
+def _imdecode(data: bytes, flags: int) -> tuple[np.ndarray | None, str]:
+    """The image, and what libpng or libjpeg printed about it."""
+    return listen(lambda: cv2.imdecode(np.frombuffer(data, np.uint8), flags))
+
+
+@functools.cache  # once a file
+def _warn_of_damage(path: str, damage: str) -> None:
+    _log.warning(
+        "%s: damaged JPEG data (%s): part of the image may be wrong. Fix: look at it, and replace"
+        " it by a whole copy or save it anew.",
+        *(path, damage),
+    )
 
 
 def one_channel(path: Path | str, data: bytes, image: np.ndarray) -> np.ndarray | None:

@@ -1,7 +1,9 @@
 """Reading colour images, depth maps and masks in every coding met in the field; writing maps."""
 
 import struct
+import sys
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -21,6 +23,7 @@ from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.decoding import decode
 
 SIZE = (12, 17)
+listens = pytest.mark.skipif(sys.platform != "linux", reason="C prints as ever without glibc")
 
 
 @pytest.fixture
@@ -167,6 +170,75 @@ def test_no_damage_ends_in_another_error(tmp_path, noise, suffix):
             except InputError as error:
                 refused += "\n" not in str(error)
     assert refused > 20
+
+
+@pytest.fixture
+def jpeg(noise) -> bytes:
+    """A JPEG of many bytes, in which a lost end shows."""
+    return cv2.imencode(".jpg", cv2.resize(noise, (170, 120)))[1].tobytes()
+
+
+def early_end(jpeg: bytes) -> bytes:
+    return jpeg[: len(jpeg) * 2 // 3] + jpeg[-2:]
+
+
+@listens
+def test_damage_inside_a_jpeg_is_logged_once_with_its_name(tmp_path, jpeg, caplog, capfd):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(early_end(jpeg))
+    assert read_rgb(path).shape == read_rgb(path).shape == (120, 170, 3)
+    (line,) = caplog.messages
+    assert line.startswith(f"{path}: damaged JPEG data (premature end of data segment): ")
+    assert capfd.readouterr() == ("", "")  # none of libjpeg's own
+
+
+@listens
+@pytest.mark.parametrize("behind", [bytes(5000), b"a second picture \xff\xd9"])
+@pytest.mark.parametrize("before", [b"", bytes(300)])
+def test_a_jpeg_with_an_odd_end_that_reads_right_is_read_in_silence(
+    tmp_path, jpeg, caplog, capfd, before, behind
+):
+    (tmp_path / "a.jpg").write_bytes(jpeg)
+    (tmp_path / "b.jpg").write_bytes(jpeg[:-2] + before + jpeg[-2:] + behind)
+    assert np.array_equal(read_rgb(tmp_path / "b.jpg"), read_rgb(tmp_path / "a.jpg"))
+    assert not caplog.messages
+    assert capfd.readouterr() == ("", "")
+
+
+@listens
+def test_damage_is_told_of_the_right_file_in_many_threads(jpeg, caplog, capfd):
+    files = {f"{k}.jpg": jpeg if k % 3 else early_end(jpeg) for k in range(300)}
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(decode, files, files.values()))
+    named = [line.partition(": ")[0] for line in caplog.messages]
+    assert sorted(named) == sorted(name for name, data in files.items() if data != jpeg)
+    assert capfd.readouterr() == ("", "")
+
+
+@listens
+def test_stderr_of_c_is_whole_after_decoding(jpeg, capfd):
+    decode("a.jpg", early_end(jpeg))
+    cv2.imdecode(np.frombuffer(early_end(jpeg), np.uint8), cv2.IMREAD_UNCHANGED)
+    assert "premature end of data segment" in capfd.readouterr().err
+
+
+@listens
+@pytest.mark.parametrize(
+    ("suffix", "place", "value"),
+    [(".png", 25, 7), (".png", 26, 9), (".bmp", 30, 99), (".bmp", 17, 255)],
+)
+def test_decoders_print_nothing_about_a_damaged_header(
+    tmp_path, noise, capfd, suffix, place, value
+):
+    path = save(tmp_path / f"a{suffix}", noise)
+    data = bytearray(path.read_bytes())
+    data[place] = value
+    if suffix == ".png":
+        data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=rf"a\{suffix}: "):
+        read_rgb(path)
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif"])
