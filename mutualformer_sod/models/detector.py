@@ -19,6 +19,7 @@ from mutualformer_sod.models.encoder import TwoStreamEncoder, resize
 from mutualformer_sod.models.fusion.build import build_fusion
 from mutualformer_sod.models.fusion.streams import pick
 from mutualformer_sod.models.inputs import check_inputs, check_values
+from mutualformer_sod.models.plain_attention import PlainAttention
 from mutualformer_sod.models.seam import halves
 
 NO_DEPTH_GRID = 14  # cells a side of the learned "no depth" map, stretched to the image
@@ -183,7 +184,9 @@ class SaliencyDetector(nn.Module):
         """
         plain = self.training and image.device.type == "cpu"
         plain &= not self.encoder.recomputes  # that would happen outside this context
-        return sdpa_kernel(SDPBackend.MATH) if plain else nullcontext()
+        if plain and torch.compiler.is_compiling():  # which knows torch's own contexts alone
+            return sdpa_kernel(SDPBackend.MATH)
+        return PlainAttention() if plain else nullcontext()
 
     def _encoder_depth(
         self, rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None

@@ -1,0 +1,39 @@
+"""Attention by plain matrix products, for training on a CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+
+class PlainAttention(TorchFunctionMode):
+    """Within this context ``F.scaled_dot_product_attention`` is two products and a softmax.
+
+    On CPUs the backward pass of torch's fused kernel is slow, and its own plain kernel spends most
+    of its time on rows that are masked whole, which do not occur without a mask. Calls with a mask,
+    dropout or other options go to torch.
+    """
+
+    def __torch_function__(
+        self, func: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is F.scaled_dot_product_attention and _is_plain(args, kwargs):
+            return _attend(*args[:3])
+        return func(*args, **kwargs)
+
+
+def _is_plain(args: tuple, kwargs: dict[str, Any]) -> bool:
+    """Whether a call has query, key and value alone; timm writes out what it leaves off."""
+    return len(args) == 3 and not any(value for value in kwargs.values())
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """softmax(q k^T / sqrt(d)) v of (B, H, N, d) queries and (B, H, M, d) keys and values."""
+    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
+    return torch.softmax(scores, dim=-1) @ value
