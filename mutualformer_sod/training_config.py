@@ -45,7 +45,9 @@ class TrainConfig:
     depth_dropout: float = 0.0  # share of training images shown without their depth
     paste: float = 0.0  # share of RGB-D images that get another one's object with its depth
     invent_depth: float = 0.0  # share of images without depth that get an invented map
+    estimated_depth: str | None = None  # folder of depth maps that take the place of invented ones
     wrong_depth: float = 0.0  # share of depth maps replaced by one that misleads
+    poor_colour: float = 0.0  # share of images with right depth whose colours are made poor
     modality: str = "both"  # "rgb" or "depth" hides the other one: the controls of an ablation
     # optimisation
     epochs: int = 60
@@ -128,7 +130,7 @@ _LIMITS = [  # fields, what is accepted, its name in messages; None stands for "
     ("seed", lambda v: 0 <= v < 2**32, "a whole number from 0 to 4294967295"),
     ("holdout momentum", lambda v: 0 <= v < 1, "a share in [0, 1)"),
     (
-        "depth_dropout paste invent_depth wrong_depth min_lr_share",
+        "depth_dropout paste invent_depth wrong_depth poor_colour min_lr_share",
         lambda v: 0 <= v <= 1,
         "a share from 0 to 1",
     ),
@@ -156,7 +158,7 @@ _NEEDS = [  # fields, whether they have an effect in a configuration, and what t
     ("holdout", lambda c: not c.val_sets, "a run without --val-sets"),
     ("holdout_by", lambda c: c.holdout > 0 and not c.val_sets, "a --holdout"),
     (
-        "depth_dropout invent_depth wrong_depth",
+        "depth_dropout invent_depth wrong_depth poor_colour",
         lambda c: c.modality != "rgb",
         "a --modality with depth",
     ),
@@ -166,6 +168,7 @@ _NEEDS = [  # fields, whether they have an effect in a configuration, and what t
         "a run without --init-weights and --finetune",
     ),
     ("init_weights", lambda c: not c.finetune, "a run without --finetune"),
+    ("estimated_depth", lambda c: c.invent_depth > 0, "--invent-depth"),
 ]
 _OFF = (None, False, 0, ())
 

@@ -66,7 +66,17 @@ AUGMENTATION = {
         "SHARE",
         "of images without depth that get an invented map (default: {})",
     ),
+    "estimated_depth": (
+        str,
+        "DIR",
+        "take three of four invented maps from here: tools/estimate_depth.py maps",
+    ),
     "wrong_depth": (float, "SHARE", "of depth maps replaced by one that misleads (default: {})"),
+    "poor_colour": (
+        float,
+        "SHARE",
+        "of images with depth whose colours are made poor",
+    ),
     "modality": (str, "WHICH", "both (default); rgb or depth hides the other"),
 }
 OPTIMISATION = {

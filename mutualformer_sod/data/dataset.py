@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from mutualformer_sod.data.cache import SetCache
 from mutualformer_sod.data.depth import DepthEncoding, DepthRule, depth_to_unit, without_flat
-from mutualformer_sod.data.io import check_size, image_size, read_triplet
+from mutualformer_sod.data.io import check_size, image_size, read_depth, read_triplet
 from mutualformer_sod.data.layout import SodSet
 from mutualformer_sod.data.pairing import Triplet
 from mutualformer_sod.data.paste import paste_object
@@ -20,6 +22,8 @@ from mutualformer_sod.data.pseudo_depth import invent_depth
 from mutualformer_sod.data.transforms import Augmentation, augment_triplet, resize_triplet
 from mutualformer_sod.data.wrong_depth import mislead
 from mutualformer_sod.errors import InputError
+
+_ESTIMATED = 0.75  # share of invented maps whose place an estimated one takes
 
 
 class SodDataset(Dataset):
@@ -47,6 +51,8 @@ class SodDataset(Dataset):
         with_gt: read ground truth where the sets have it.
         seed: of the augmentations and of depth dropout.
         depth_dropout: share of the images shown without their depth, drawn anew each epoch.
+        estimated_depth: a folder SET/STEM.png, near = white: where there is a file it takes the
+            place of three of four invented maps.
         caches: decoded images by the set's name, see `cache.build_caches`; sets without one are
             read from their files. ``depth_rule`` is then the cache's.
 
@@ -66,6 +72,7 @@ class SodDataset(Dataset):
         with_gt: bool = True,
         seed: int = 0,
         depth_dropout: float = 0.0,
+        estimated_depth: Path | None = None,
         caches: Mapping[str, SetCache] | None = None,
     ) -> None:
         for sod_set in sets:
@@ -77,6 +84,7 @@ class SodDataset(Dataset):
         self.with_gt = with_gt and all(sod_set.has_gt for sod_set in sets)
         self.seed = seed
         self.depth_dropout = depth_dropout
+        self._estimated_depth = estimated_depth
         self._caches = dict(caches or {})
         self._items: list[tuple[str, Triplet, DepthEncoding | None]] = [
             (sod_set.name, triplet, encodings[sod_set.name] if triplet.depth else None)
@@ -117,15 +125,19 @@ class SodDataset(Dataset):
                 rgb, depth, gt = paste_object((rgb, depth, gt), donor[:3], rng)
         share = self.augmentation.invent_depth if self.augmentation else 0.0
         if share and depth is None and with_depth and gt is not None and rng.random() < share:
-            depth = invent_depth(gt, rng)
+            depth = self._estimated(index, gt.shape, rng)
+            depth = invent_depth(gt, rng) if depth is None else depth
         share = self.augmentation.wrong_depth if self.augmentation else 0.0
-        if share and depth is not None and rng.random() < share:
+        misled = share > 0 and depth is not None and rng.random() < share
+        if misled:
             peer = int(rng.choice(self._peers[set_name]))
             depth = mislead(depth, lambda: self._load(peer)[1], rng)
         if self.augmentation is None:
             tensors = resize_triplet(rgb, depth, gt, self.size)
         else:
-            tensors = augment_triplet(rgb, depth, gt, self.size, rng, self.augmentation)
+            tensors = augment_triplet(
+                rgb, depth, gt, self.size, rng, self.augmentation, depth_is_right=not misled
+            )
         rgb_tensor, depth_tensor, gt_tensor = tensors
         item = {
             "rgb": rgb_tensor,
@@ -138,6 +150,19 @@ class SodDataset(Dataset):
             "key": int(sequence.spawn(1)[0].generate_state(1, np.uint64).view(np.int64)[0]),
         }
         return item if gt_tensor is None else item | {"gt": gt_tensor}
+
+    def _estimated(
+        self, index: int, size: tuple[int, int], rng: np.random.Generator
+    ) -> np.ndarray | None:
+        """The estimated depth (h, w) of an image without depth, in three of four draws."""
+        if self._estimated_depth is None or rng.random() >= _ESTIMATED:
+            return None
+        set_name, triplet, _ = self._items[index]
+        path = self._estimated_depth / set_name / f"{triplet.stem}.png"
+        if not path.exists():
+            return None
+        unit = np.float32(read_depth(path)) / 255
+        return cv2.resize(unit, size[::-1], interpolation=cv2.INTER_LINEAR)
 
     def _load(
         self, index: int, with_depth: bool = True

@@ -42,6 +42,8 @@ class Augmentation:
             `pseudo_depth.invent_depth`; done by the dataset, before anything else.
         wrong_depth: probability that a depth map is replaced by a misleading one, see
             `wrong_depth.mislead`; done by the dataset, which has the other images.
+        poor_colour: probability that an image shown with its depth loses most of what its colours
+            say, so that depth has to be used.
     """
 
     flip: float = 0.5
@@ -57,6 +59,7 @@ class Augmentation:
     paste: float = 0.0
     invent_depth: float = 0.0
     wrong_depth: float = 0.0
+    poor_colour: float = 0.0
 
 
 def resize_triplet(
@@ -86,10 +89,13 @@ def augment_triplet(
     size: tuple[int, int],
     rng: np.random.Generator,
     augmentation: Augmentation | None = None,
+    *,
+    depth_is_right: bool = True,
 ) -> Triple:
     """Cut, flip and resize one image alike in all its parts, then alter colours and depth.
 
-    Arguments and result are those of `resize_triplet`. All randomness comes from ``rng``.
+    Arguments and result are those of `resize_triplet`. All randomness comes from ``rng``. Colours
+    are made poor only where there is depth and ``depth_is_right``.
     """
     augmentation = augmentation or Augmentation()
     planes = _stack(rgb, depth, gt)
@@ -100,6 +106,9 @@ def augment_triplet(
     planes = _resample(planes, size)
     rgb_tensor, depth_tensor, gt_tensor = _split(planes, depth is not None, gt is not None)
     rgb_tensor = _jitter_colours(rgb_tensor, rng, augmentation)
+    share = augmentation.poor_colour if depth_is_right and depth_tensor is not None else 0.0
+    if share and rng.random() < share:
+        rgb_tensor = _impoverish_colours(rgb_tensor, rng)
     if depth_tensor is not None:
         depth_tensor = _degrade_depth(depth_tensor, rng, augmentation)
     return rgb_tensor, depth_tensor, gt_tensor
@@ -167,6 +176,20 @@ def _turn_hue(rgb: Tensor, shift: float) -> Tensor:
     hsv[..., 0] += 360 * (shift % 1)  # degrees; cv2 wraps what lies above 360, but not below 0
     turned = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB, dst=hsv)
     return torch.from_numpy(turned).permute(2, 0, 1).contiguous().clamp_(0, 1)
+
+
+def _impoverish_colours(rgb: Tensor, rng: np.random.Generator) -> Tensor:
+    """Grey, dim, low in contrast, blurred or noisy, as in the dark or against a like background."""
+    grey, blurred = rng.random(2) < 0.5
+    if grey:
+        rgb = tvf.rgb_to_grayscale(rgb, num_output_channels=3)
+    if blurred:
+        size = 2 * int(rng.integers(1, max(2, rgb.shape[-1] // 28))) + 1
+        rgb = tvf.gaussian_blur(rgb, [size, size])
+    mean = rgb.mean(dim=(1, 2), keepdim=True)
+    rgb = mean * rng.uniform(0.4, 1.0) + (rgb - mean) * rng.uniform(0.1, 0.6)
+    noise = torch.from_numpy(rng.standard_normal(rgb.shape, dtype=np.float32))
+    return (rgb + noise * rng.uniform(0, 0.05)).clamp(0, 1)
 
 
 def _degrade_depth(depth: Tensor, rng: np.random.Generator, strength: Augmentation) -> Tensor:

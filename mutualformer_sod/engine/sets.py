@@ -110,7 +110,9 @@ class TrainingData:
             "depth_dropout": config.depth_dropout,
             "paste": config.paste,
             "invent_depth": config.invent_depth,
+            "estimated_depth": config.estimated_depth,
             "wrong_depth": config.wrong_depth,
+            "poor_colour": config.poor_colour,
             "seed": config.seed,
             "pretrained": config.pretrained,
             "init_weights": config.init_weights,
@@ -163,9 +165,13 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
         train_parts,
         model.image_size,
         augment=Augmentation(
-            paste=config.paste, invent_depth=config.invent_depth, wrong_depth=config.wrong_depth
+            paste=config.paste,
+            invent_depth=config.invent_depth,
+            wrong_depth=config.wrong_depth,
+            poor_colour=config.poor_colour,
         ),
         depth_dropout=config.depth_dropout,
+        estimated_depth=_estimated_folder(config, train_parts),
         **common,
     )
     return TrainingData(
@@ -180,6 +186,19 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
         cache=f"{config.cache}, at most {options.side} pixels a side" if options else "off",
         remarks=remarks,
     )
+
+
+def _estimated_folder(config: TrainConfig, parts: Sequence[SodSet]) -> Path | None:
+    """The folder of ``--estimated-depth``; InputError where it has no map for any set."""
+    if config.estimated_depth is None:
+        return None
+    folder = Path(config.estimated_depth)
+    if not any((folder / part.name).is_dir() for part in parts if not part.has_depth):
+        raise InputError(
+            f"--estimated-depth {folder}: it has no folder SET for any training set without depth. "
+            "Fix: make it with tools/estimate_depth.py maps"
+        )
+    return folder
 
 
 def parse_repeat(items: Sequence[str], names: Sequence[str]) -> dict[str, int]:

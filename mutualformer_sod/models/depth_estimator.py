@@ -1,0 +1,131 @@
+"""Depth from colour alone: a small decoder on the frozen features of a pretrained ViT."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from mutualformer_sod.config import DecoderConfig
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.files import replacing, why_unreadable
+from mutualformer_sod.models.backbone import create_timm_model
+from mutualformer_sod.models.decoder import Decoder
+
+TAPS = (3, 6, 9, 12)
+FORMAT = "mutualformer_sod depth estimator"
+
+
+class DepthEstimator(nn.Module):
+    """Colour image -> relative depth (CHOSEN: ours).
+
+    The features of a ViT after four of its blocks, which are never trained, feed the same decoder
+    that makes saliency maps; its logits are read as nearness.
+
+    Args:
+        backbone: timm's name of the ViT.
+        image_size: side of the images, a multiple of the ViT's patch size.
+        pretrained: weights of the ViT, as for ``build_model``.
+    """
+
+    def __init__(
+        self,
+        backbone: str = "vit_small_patch14_dinov2",
+        image_size: int = 224,
+        pretrained: bool | str | Path = "auto",
+    ) -> None:
+        super().__init__()
+        self.backbone, self.image_size = backbone, image_size
+        arguments: dict[str, Any] = {"img_size": image_size, "num_classes": 0}
+        self.vit = create_timm_model(backbone, pretrained, arguments).requires_grad_(False).eval()
+        config = DecoderConfig(decoder_width=64, finest=2)
+        stride = self.vit.patch_embed.patch_size[0]
+        self.decoder = Decoder(config, [self.vit.num_features] * len(TAPS), [stride] * len(TAPS))
+        for name in ("mean", "std"):
+            values = torch.tensor(self.vit.pretrained_cfg[name]).view(1, 3, 1, 1)
+            self.register_buffer(name, values, persistent=False)
+
+    def train(self, mode: bool = True) -> DepthEstimator:
+        super().train(mode)
+        self.vit.eval()
+        return self
+
+    def forward(self, rgb: Tensor) -> Tensor:
+        """Nearness of every pixel, up to an increasing affine map.
+
+        Args:
+            rgb: (B, 3, S, S) float in [0, 1], S the side that the estimator was built for.
+
+        Returns:
+            (B, 1, S, S) float, any real number, larger where nearer.
+        """
+        rgb = (rgb - self.mean) / self.std
+        with torch.no_grad():
+            maps = self.vit.forward_intermediates(
+                rgb, indices=[tap - 1 for tap in TAPS], norm=True, intermediates_only=True
+            )
+        absent = rgb.new_zeros(len(rgb), 1, *rgb.shape[-2:])
+        return self.decoder([found.detach() for found in maps], rgb, absent, absent)[0]
+
+
+def save_estimator(model: DepthEstimator, path: Path | str) -> None:
+    """Write the decoder's weights (fp16) and what it takes to build the rest."""
+    state = {name: value.half().contiguous() for name, value in model.decoder.state_dict().items()}
+    about = {"format": FORMAT, "backbone": model.backbone, "image_size": model.image_size}
+    with replacing(path) as temporary:
+        save_file(state, temporary, metadata={"about": json.dumps(about)})
+        temporary.chmod(0o644)
+
+
+def load_estimator(path: Path | str, pretrained: bool | str | Path = "auto") -> DepthEstimator:
+    """Build the estimator of a file that ``save_estimator`` wrote, in eval mode.
+
+    Raises:
+        InputError: unreadable or another kind of file, or no weights of its ViT in reach.
+    """
+    path = Path(path)
+    try:
+        with safe_open(path, "pt") as file:
+            about = json.loads((file.metadata() or {}).get("about", "{}"))
+            state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: {why_unreadable(path) or error}") from error
+    if about.get("format") != FORMAT:
+        raise InputError(
+            f"{path}: no weights of a depth estimator. Fix: make them with "
+            "tools/estimate_depth.py train"
+        )
+    model = DepthEstimator(about["backbone"], about["image_size"], pretrained)
+    model.decoder.load_state_dict(state)
+    return model.eval()
+
+
+def affine_invariant_loss(predicted: Tensor, target: Tensor) -> Tensor:
+    """Mean absolute difference after the best scale and shift of each map, and of its gradients.
+
+    As in MiDaS (TPAMI 2022): eq. 5 with an L1 error, and the gradient term of eq. 11.
+
+    Args:
+        predicted: (B, 1, H, W) float, any real number.
+        target: (B, 1, H, W) float in [0, 1].
+    """
+    flat, wanted = predicted.float().flatten(1), target.float().flatten(1)
+    mean, wanted_mean = flat.mean(1, keepdim=True), wanted.mean(1, keepdim=True)
+    centred, goal = flat - mean, wanted - wanted_mean
+    scale = (centred * goal).mean(1, keepdim=True) / (centred.square().mean(1, keepdim=True) + 1e-4)
+    scale = scale.clamp(min=1e-3)  # nearer stays larger
+    error = (scale * centred - goal).unflatten(1, target.shape[-2:])
+    loss = error.abs().mean()
+    for step in (1, 2, 4, 8):
+        coarse = F.avg_pool2d(error[:, None], step) if step > 1 else error[:, None]
+        loss = (
+            loss + 0.5 * coarse.diff(dim=-1).abs().mean() + 0.5 * coarse.diff(dim=-2).abs().mean()
+        )
+    # Pins the free scale and shift, so that logits stay in the range where numbers are precise.
+    return loss + 0.1 * (torch.sigmoid(flat) - wanted).abs().mean()

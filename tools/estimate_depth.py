@@ -1,0 +1,66 @@
+"""Train a depth estimator on genuine depth maps, or give photographs estimated depth."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+
+from mutualformer_sod import cli
+from mutualformer_sod.data.layout import discover_sets
+from mutualformer_sod.engine.depth_estimation import (
+    EstimatorSchedule,
+    train_estimator,
+    write_estimates,
+)
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.models.depth_estimator import (
+    DepthEstimator,
+    load_estimator,
+    save_estimator,
+)
+from mutualformer_sod.precision import pick_amp
+
+EPILOG = """\
+"train" learns from the sets' depth maps and writes one file, the decoder on a frozen pretrained
+ViT. "maps" writes OUTPUT/SET/STEM.png, near = white, for tools/train.py --estimated-depth OUTPUT.
+"""
+
+
+def main() -> None:
+    parser = cli.Parser(__doc__, EPILOG)
+    add = parser.add_argument
+    add("command", choices=("train", "maps"))
+    add("--data", nargs="+", required=True, metavar="ROOT", help="folders of sets")
+    add("--sets", nargs="+", required=True, metavar="SET")
+    add("--output", required=True, type=Path, help="train: a file of weights; maps: a folder")
+    add("--weights", type=Path, metavar="FILE", help="maps: what train wrote")
+    add("--pretrained", default="auto", metavar="FILE", help="weights of the ViT (default: auto)")
+    add("--epochs", type=int, default=8, metavar="N", help="train: default 8")
+    add("--near", nargs="+", default=[], help="train: which depth values are near, as in train.py")
+    add("--amp", default="auto", help="auto (default), off, bf16")
+    args = parser.parse_args()
+    amp = pick_amp(args.amp, torch.device("cpu"))
+    if args.command == "train":
+        if args.output.exists():
+            raise InputError(f"{args.output}: it is there already. Fix: choose another --output")
+        sets = discover_sets(args.data, args.sets, need_rgb=True, split="train")
+        torch.manual_seed(0)
+        model = DepthEstimator(pretrained=args.pretrained)
+        score = train_estimator(
+            model, sets, EstimatorSchedule(args.epochs), near=args.near, amp=amp
+        )
+        save_estimator(model, args.output)
+        print(f"correlation with genuine depth on images held out: {score:.3f}: {args.output}")
+    else:
+        model = load_estimator(args.weights, args.pretrained)
+        for sod_set in discover_sets(args.data, args.sets, need_rgb=True, split="train"):
+            written = write_estimates(model, sod_set, args.output / sod_set.name, amp)
+            print(f"{sod_set.name}: {written} maps: {args.output / sod_set.name}")
+
+
+if __name__ == "__main__":
+    cli.run(main)
