@@ -30,7 +30,9 @@ class PlainAttention(TorchFunctionMode):
 
 def _is_plain(args: tuple, kwargs: dict[str, Any]) -> bool:
     """Whether a call has query, key and value alone; timm writes out what it leaves off."""
-    return len(args) == 3 and not any(value for value in kwargs.values())
+    return len(args) == 3 and all(
+        not isinstance(value, Tensor) and not value for value in kwargs.values()
+    )
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

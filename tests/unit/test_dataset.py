@@ -238,3 +238,33 @@ class TestInventedDepth:
     def test_real_depth_is_never_replaced(self, samples):
         without, wanted = (self.make(samples, share, with_depth=True)[0] for share in (0.0, 1.0))
         assert torch.equal(without["depth"], wanted["depth"])
+
+
+class TestEstimatedDepth:
+    """Estimated maps take the place of three of four invented ones."""
+
+    def make(self, samples, folder):
+        triplets = tuple(dataclasses.replace(item, depth=None) for item in samples.triplets)
+        samples = dataclasses.replace(samples, triplets=triplets)
+        plain = Augmentation(invent_depth=1.0, depth_change=0.0, crop=0.0, flip=0.0)
+        return dataset(samples, augment=plain, seed=3, estimated_depth=folder)
+
+    def write(self, samples, folder):
+        (folder / "SAMPLES").mkdir()
+        ramp = np.tile(np.linspace(0, 255, 88).astype(np.uint8), (64, 1))
+        for triplet in samples.triplets:
+            cv2.imwrite(str(folder / "SAMPLES" / f"{triplet.stem}.png"), ramp)
+
+    def test_three_of_four_maps_are_the_estimated_ones(self, samples, tmp_path):
+        self.write(samples, tmp_path)
+        items = self.make(samples, tmp_path)
+        ramp = torch.linspace(0, 1, 48)
+        found = 0
+        for epoch in range(20):
+            items.set_epoch(epoch)
+            found += sum((item["depth"][0] - ramp).abs().max() < 0.03 for item in items)
+        assert 75 <= found <= 105  # of 120
+
+    def test_without_a_file_the_map_is_invented(self, samples, tmp_path):
+        item = self.make(samples, tmp_path)[0]
+        assert item["has_depth"] and item["depth"].std() > 0

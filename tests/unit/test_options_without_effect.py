@@ -134,6 +134,8 @@ def test_stored_configuration_may_hold_fields_without_effect():
         ({"modality": "rgb", "depth_dropout": 0.1}, "--depth-dropout"),
         ({"modality": "rgb", "invent_depth": 0.1}, "--invent-depth"),
         ({"modality": "rgb", "wrong_depth": 0.1}, "--wrong-depth"),
+        ({"modality": "rgb", "poor_colour": 0.1}, "--poor-colour"),
+        ({"estimated_depth": "x"}, "--estimated-depth"),
         ({"pretrained": "imagenet", "init_weights": "w"}, "--pretrained"),
         ({"pretrained": "imagenet", "finetune": "w"}, "--pretrained"),
         ({"init_weights": "w", "finetune": "w"}, "--init-weights"),

@@ -175,3 +175,25 @@ def test_resizing_a_batch_keeps_it_aligned():
     assert rgb.shape == (1, 3, 64, 96)
     assert gt.shape == (1, 1, 64, 96)
     torch.testing.assert_close(depth[:, 0], rgb[:, 0], rtol=0, atol=1e-6)
+
+
+class TestPoorColour:
+    def make(self, share, depth=True, **options):
+        rgb, near, gt = coordinate_grid()
+        strength = Augmentation(depth_change=0, poor_colour=share)
+        given = (rgb, near if depth else None, gt, (64, 64), rng(), strength)
+        return augment_triplet(*given, **options)
+
+    def test_poor_colours_vary_less(self):
+        assert self.make(1.0)[0].std() < 0.8 * self.make(0.0)[0].std()
+
+    def test_poor_colours_leave_depth_and_ground_truth(self):
+        for poor, plain in zip(self.make(1.0)[1:], self.make(0.0)[1:], strict=True):
+            assert torch.equal(poor, plain)
+
+    def test_without_depth_colours_stay(self):
+        assert torch.equal(self.make(1.0, depth=False)[0], self.make(0.0, depth=False)[0])
+
+    def test_with_wrong_depth_colours_stay(self):
+        poor, plain = (self.make(share, depth_is_right=False)[0] for share in (1.0, 0.0))
+        assert torch.equal(poor, plain)

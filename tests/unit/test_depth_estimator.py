@@ -1,0 +1,99 @@
+"""Depth estimated from colour: the loss, the file of weights, the maps."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from mutualformer_sod.data.layout import discover_sets
+from mutualformer_sod.data.samples import write_samples
+from mutualformer_sod.engine.depth_estimation import (
+    EstimatorSchedule,
+    estimate,
+    train_estimator,
+    write_estimates,
+)
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.models.depth_estimator import (
+    DepthEstimator,
+    affine_invariant_loss,
+    load_estimator,
+    save_estimator,
+)
+
+BACKBONE = "vit_tiny_patch16_224"
+
+
+def estimator():
+    torch.manual_seed(0)
+    return DepthEstimator(BACKBONE, 64, pretrained=False)
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    write_samples(folder, 20, 1, size=(64, 88))
+    return discover_sets([folder])[0]
+
+
+def test_the_loss_ignores_scale_and_shift():
+    target = torch.rand(2, 1, 16, 16)
+    found = [affine_invariant_loss(a * (target - 0.5), target) for a in (4.0, 8.0)]
+    other = affine_invariant_loss(torch.rand(2, 1, 16, 16), target)
+    assert max(found) < 0.1 * other
+
+
+def test_the_loss_of_an_inverted_map_is_larger_than_of_a_constant_one():
+    target = torch.linspace(0, 1, 256).view(1, 1, 16, 16)
+    constant = affine_invariant_loss(torch.zeros_like(target), target)
+    assert affine_invariant_loss(4 * (0.5 - target), target) > constant
+
+
+def test_training_lets_the_backbone_alone(scenes):
+    model = estimator()
+    before = {name: value.clone() for name, value in model.vit.state_dict().items()}
+    train_estimator(model, [scenes], EstimatorSchedule(epochs=1))
+    assert all(torch.equal(value, before[name]) for name, value in model.vit.state_dict().items())
+
+
+def test_training_raises_the_correlation_with_genuine_depth(scenes):
+    schedule = EstimatorSchedule(epochs=60, holdout=0.2)
+    trained = train_estimator(estimator(), [scenes], schedule)
+    untrained = train_estimator(estimator(), [scenes], EstimatorSchedule(epochs=0, holdout=0.2))
+    assert trained > untrained + 0.2
+
+
+def test_training_without_depth_is_refused(scenes):
+    no_depth = type(scenes)(**{**vars(scenes), "triplets": ()})
+    with pytest.raises(InputError, match="depth"):
+        train_estimator(estimator(), [no_depth], EstimatorSchedule(epochs=1))
+
+
+def test_a_saved_estimator_gives_the_same_maps(scenes, tmp_path, monkeypatch):
+    model = estimator().eval()
+    model.decoder.half().float()  # the file holds fp16
+    save_estimator(model, tmp_path / "depth.safetensors")
+    loaded = load_estimator(tmp_path / "depth.safetensors", pretrained=False)
+    loaded.vit.load_state_dict(model.vit.state_dict())
+    picture = cv2.imread(str(scenes.triplets[0].rgb))
+    first, second = (estimate(m, [picture], [(64, 88)])[0] for m in (model, loaded))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_another_file_is_no_estimator(tmp_path):
+    (tmp_path / "x.safetensors").write_bytes(b"none")
+    with pytest.raises(InputError, match=r"x\.safetensors"):
+        load_estimator(tmp_path / "x.safetensors", pretrained=False)
+
+
+def test_estimates_have_the_size_of_their_pictures(scenes, tmp_path):
+    assert write_estimates(estimator().eval(), scenes, tmp_path) == 20
+    found = cv2.imread(str(tmp_path / f"{scenes.triplets[0].stem}.png"), cv2.IMREAD_UNCHANGED)
+    assert found.shape == (64, 88) and found.dtype == np.uint8
+
+
+def test_estimates_that_are_there_stay(scenes, tmp_path):
+    kept = tmp_path / f"{scenes.triplets[0].stem}.png"
+    kept.write_bytes(b"mine")
+    assert write_estimates(estimator().eval(), scenes, tmp_path) == 19
+    assert kept.read_bytes() == b"mine"
