@@ -17,6 +17,7 @@ from mutualformer_sod.engine.depth_estimation import (
     write_estimates,
 )
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.files import check_writable
 from mutualformer_sod.models.depth_estimator import (
     DepthEstimator,
     load_estimator,
@@ -43,23 +44,28 @@ def main() -> None:
     add("--near", nargs="+", default=[], help="train: which depth values are near, as in train.py")
     add("--amp", default="auto", help="auto (default), off, bf16")
     args = parser.parse_args()
+    is_training = args.command == "train"
+    if is_training == (args.weights is not None):
+        parser.error("--weights FILE belongs to maps, which needs it")
+    if args.epochs < 1:
+        parser.error(f"--epochs {args.epochs}: give 1 or more")
+    check_writable(args.output.parent if is_training else args.output)
+    if is_training and args.output.exists():
+        raise InputError(f"--output {args.output}: it exists. Fix: name a new file")
     amp = pick_amp(args.amp, torch.device("cpu"))
-    if args.command == "train":
-        if args.output.exists():
-            raise InputError(f"{args.output}: it is there already. Fix: choose another --output")
-        sets = discover_sets(args.data, args.sets, need_rgb=True, split="train")
+    sets = discover_sets(args.data, args.sets, need_rgb=True, split="train")
+    if is_training:
         torch.manual_seed(0)
         model = DepthEstimator(pretrained=args.pretrained)
-        score = train_estimator(
-            model, sets, EstimatorSchedule(args.epochs), near=args.near, amp=amp
-        )
+        schedule = EstimatorSchedule(args.epochs)
+        score = train_estimator(model, sets, schedule, near=args.near, amp=amp)
         save_estimator(model, args.output)
         print(f"correlation with genuine depth on images held out: {score:.3f}: {args.output}")
-    else:
-        model = load_estimator(args.weights, args.pretrained)
-        for sod_set in discover_sets(args.data, args.sets, need_rgb=True, split="train"):
-            written = write_estimates(model, sod_set, args.output / sod_set.name, amp)
-            print(f"{sod_set.name}: {written} maps: {args.output / sod_set.name}")
+        return
+    model = load_estimator(args.weights, args.pretrained)
+    for sod_set in sets:
+        folder = args.output / sod_set.name
+        print(f"{sod_set.name}: {write_estimates(model, sod_set, folder, amp)} maps: {folder}")
 
 
 if __name__ == "__main__":

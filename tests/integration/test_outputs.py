@@ -13,6 +13,7 @@ from tool_runs import error_line, run_tool
         ("export", ("--weights", "none"), "a.onnx"),
         ("figure", ("--data", "none", "--maps", "none"), "a.png"),
         ("check_data", ("--data", "none"), "folder"),
+        ("estimate_depth", ("train", "--data", "none", "--sets", "none"), "file"),
         ("pseudo_label", ("--data", "none", "--sets", "none", "--maps", "none"), "folder"),
         ("pack_data", ("--data", "none", "--side", 32), "folder"),
     ],
