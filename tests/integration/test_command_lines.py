@@ -25,7 +25,7 @@ def test_an_unknown_flag_is_answered_in_one_line(tool):
         if f'"{flag}"' in source
         for word in (flag, value)
     ]
-    files = ["x.json"] if tool == "merge_scores" else []
+    files = {"merge_scores": ["x.json"], "estimate_depth": ["maps"]}.get(tool, [])
     done = run_tool(tool, *files, *known, "--no-such-flag")
     assert "--no-such-flag" in error_line(done)
     assert len(done.error.splitlines()) == 1
