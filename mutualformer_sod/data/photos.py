@@ -138,6 +138,7 @@ def _opened(path: Path | str, data: bytes) -> Iterator[Image.Image]:
             except Exception:
                 plain = without_notes(data, keep=b"eXIf")
                 image = Image.open(io.BytesIO(plain), formats=_FORMATS)
+            getattr(image, "n_frames", 1)  # reads the headers of all pages of a TIFF, once
     except UnidentifiedImageError:
         raise InputError(f"{path}: not a picture that is read; convert it to PNG or JPEG") from None
     except Exception:  # a decoder ends in errors of any kind on damaged files

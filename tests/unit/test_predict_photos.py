@@ -213,6 +213,18 @@ def test_bands_change_nothing(tmp_path, rgb, monkeypatch, mode):
     assert np.abs(smaller.astype(int) - want).max() <= 1
 
 
+def test_a_tiff_of_a_damaged_second_page_is_named(tmp_path, rgb):
+    path = tmp_path / "a.tif"
+    page = Image.fromarray(rgb)
+    page.save(path, save_all=True, append_images=[page])
+    data = path.read_bytes()
+    width = struct.pack("<HH", 256, 4)  # tag and type
+    assert data.count(width) == 2
+    path.write_bytes(data[: data.rindex(width)] + bytes(2) + data[data.rindex(width) + 2 :])
+    with pytest.raises(InputError, match=r"a\.tif: the header is damaged"):
+        read_photo(path)
+
+
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
     for path in (tmp_path / "none.png", tmp_path):
         with pytest.raises(InputError, match=path.name):
