@@ -13,6 +13,7 @@ from typing import Any
 
 from mutualformer_sod.comparison.plan import DATA_FILE, Options, read_data
 from mutualformer_sod.data.depth import decide_encodings
+from mutualformer_sod.data.file_check import check_images
 from mutualformer_sod.data.fingerprint import data_fingerprint, find_overlap
 from mutualformer_sod.data.layout import SodSet, canonical_name, discover_sets
 from mutualformer_sod.data.samples import KINDS, SET_NAME, write_samples
@@ -40,8 +41,8 @@ def prepare_data(output: Path, options: Options) -> dict[str, Any]:
         "fingerprint" of all files.
 
     Raises:
-        InputError: unusable data, data that changed since the comparison was started, or images
-            that would be trained and tested on.
+        InputError: unusable data, damaged test images, data that changed since the comparison was
+            started, or images that would be trained and tested on.
     """
     path = output / DATA_FILE
     known = read_data(output)
@@ -56,6 +57,7 @@ def prepare_data(output: Path, options: Options) -> dict[str, Any]:
         roots = ([str(folder / "train")], [str(folder / "test")])
     if known is None:
         known = _describe(roots, options)
+        check_images(find_sets(known["test"], "test"))  # training checks its own
         write_json(path, known)
     train, test = find_sets(known["train"], "train"), find_sets(known["test"], "test")
     if data_fingerprint(_both(train, test)) != known["fingerprint"]:

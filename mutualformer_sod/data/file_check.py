@@ -1,4 +1,4 @@
-"""Checks the files of training sets before the first epoch: damage, sizes, degenerate masks.
+"""Checks files before the first epoch or the first map: damage, sizes, degenerate masks.
 
 A damaged image would otherwise end a run when its batch comes, hours later. Depth maps are not
 looked at here: `depth.decide_encodings` has decoded all of them.
@@ -7,7 +7,7 @@ looked at here: `depth.decide_encodings` has decoded all of them.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -51,16 +51,7 @@ def check_training_files(sets: Sequence[SodSet], *, show_bar: bool = True) -> li
         InputError: files that are damaged, unclear, or of two sizes; the first one is described and
             the others are named. A set of which no mask holds both foreground and background.
     """
-    work = [triplet for sod_set in sets for triplet in sod_set.triplets]
-    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
-        checking = pool.map(_check, work)
-        disable = None if show_bar else True
-        results = list(tqdm(checking, "checking files", len(work), leave=False, disable=disable))
-    damaged = [(c.error, t) for c, t in zip(results, work, strict=True) if c.error]
-    if damaged:
-        others = [triplet.rgb.name for _, triplet in damaged[1:]]
-        more = f" (and {len(others)} more images: {_named(others)})" if others else ""
-        raise InputError(damaged[0][0] + more)
+    results = _check_all(_check_training, sets, show_bar)
     lines, start = [], 0
     for sod_set in sets:
         count = len(sod_set.triplets)
@@ -69,15 +60,59 @@ def check_training_files(sets: Sequence[SodSet], *, show_bar: bool = True) -> li
     return lines
 
 
-def _check(triplet: Triplet) -> _Checked:
-    try:
-        size = image_size(triplet.rgb)
-        if triplet.gt is None:
-            return _Checked()
-        mask, note = read_mask(triplet.gt)
-        check_size(triplet.gt, mask.shape, triplet.rgb, size)
-    except InputError as error:
-        return _Checked(str(error))
+def check_images(sets: Sequence[SodSet], *, show_bar: bool = True) -> None:
+    """Check that all images are complete and fit their ground truths, before maps are made.
+
+    Both are checked from their headers, ends and checksums without decoding (TIFF is decoded).
+
+    Args:
+        sets: sets with colour images.
+        show_bar: show a progress bar where the output is a terminal.
+
+    Raises:
+        InputError: files that are damaged, or of two sizes; the first one is described and the
+            others are named.
+    """
+    _check_all(_check_image, sets, show_bar)
+
+
+def _check_all(
+    check: Callable[[Triplet], _Checked], sets: Sequence[SodSet], show_bar: bool
+) -> list[_Checked]:
+    """The results of all images, in their order; errors of any are raised in one line."""
+    work = [triplet for sod_set in sets for triplet in sod_set.triplets]
+
+    def checked(triplet: Triplet) -> _Checked:
+        try:
+            return check(triplet)
+        except InputError as error:
+            return _Checked(str(error))
+
+    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
+        checking = pool.map(checked, work)
+        disable = None if show_bar else True
+        results = list(tqdm(checking, "checking files", len(work), leave=False, disable=disable))
+    damaged = [(c.error, t) for c, t in zip(results, work, strict=True) if c.error]
+    if damaged:
+        others = [triplet.rgb.name for _, triplet in damaged[1:]]
+        more = f" (and {len(others)} more images: {_named(others)})" if others else ""
+        raise InputError(damaged[0][0] + more)
+    return results
+
+
+def _check_image(triplet: Triplet) -> _Checked:
+    size = image_size(triplet.rgb)
+    if triplet.gt is not None:
+        check_size(triplet.gt, image_size(triplet.gt), triplet.rgb, size)
+    return _Checked()
+
+
+def _check_training(triplet: Triplet) -> _Checked:
+    size = image_size(triplet.rgb)
+    if triplet.gt is None:
+        return _Checked()
+    mask, note = read_mask(triplet.gt)
+    check_size(triplet.gt, mask.shape, triplet.rgb, size)
     foreground = np.count_nonzero(mask)
     return _Checked("", {0: "empty", mask.size: "full"}.get(foreground, ""), note)
 

@@ -18,6 +18,7 @@ from mutualformer_sod.cli import ended_by_sigterm
 from mutualformer_sod.config import ModelConfig
 from mutualformer_sod.data.dataset import SodDataset
 from mutualformer_sod.data.depth import DepthEncoding
+from mutualformer_sod.data.file_check import check_images
 from mutualformer_sod.data.layout import SodSet
 from mutualformer_sod.data.loader import make_loader
 from mutualformer_sod.engine.distributed import (
@@ -97,7 +98,8 @@ def map_sets(
         Number of maps made now, by set.
 
     Raises:
-        InputError: unreadable images, or a folder that holds maps made with other settings.
+        InputError: unreadable images, all of them before the first map; or a folder that holds
+            maps made with other settings.
         OSError: a map could not be written.
         Stopped: SIGTERM came; the same call goes on.
     """
@@ -116,6 +118,8 @@ def map_sets(
         "to_replace": sorted(old_maps),
     }
     missing = [_without_maps(sod_set, output, old_maps, overwrite) for sod_set in sets]
+    if is_main():
+        check_images(missing)
     wait_for_all()  # all have looked at the folder before anyone writes to it
     if is_main():
         write_json(output / RUN_FILE, record)

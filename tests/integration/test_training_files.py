@@ -1,4 +1,4 @@
-"""Files that a training run refuses, or warns of, before its first epoch."""
+"""Files that training refuses, or warns of, before its first epoch, and testing before a map."""
 
 import shutil
 
@@ -93,3 +93,33 @@ def test_train_on_some_degenerate_masks_is_warned_of(data, tmp_path, value, word
 
 def test_good_files_have_nothing_to_report(data):
     assert check(data) == []
+
+
+def make_maps(run_folder, data, output):
+    weights = run_folder / "weights.safetensors"
+    options = ("--batch-size", 1, "--workers", 0, "--device", "cpu", "--method", "m")
+    return run_tool("test", "--data", data, "--weights", weights, "--output", output, *options)
+
+
+def test_damaged_images_are_named_at_once_before_the_first_map(run_folder, data, tmp_path):
+    first, *_, other = sorted((data / "SAMPLES" / "RGB").iterdir())[2:]
+    for path in (first, other):
+        cut(path)
+    line = error_line(make_maps(run_folder, data, tmp_path))
+    assert f"{first}: the file is cut short" in line
+    assert f"(and 1 more images: {other.name})" in line
+    assert not list((tmp_path / "m").rglob("*.png"))
+
+
+def test_a_ground_truth_of_another_size_is_named_before_the_first_map(run_folder, data, tmp_path):
+    path = last(data, "GT")
+    cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)[:-1])
+    line = error_line(make_maps(run_folder, data, tmp_path))
+    assert str(path) in line and "bring both to one size" in line
+    assert not list((tmp_path / "m").rglob("*.png"))
+
+
+def test_an_image_that_has_its_map_is_not_checked_again(run_folder, data, tmp_path):
+    assert make_maps(run_folder, data, tmp_path).status == 0
+    cut(last(data, "RGB"))
+    assert make_maps(run_folder, data, tmp_path).status == 0

@@ -231,6 +231,15 @@ def test_test_data_are_tested_on_and_nothing_is_split(tmp_path, scenes):
     assert (found["train"]["images"], found["test"]["images"]) == ({"SAMPLES": 24}, {"SAMPLES": 3})
 
 
+def test_damaged_test_images_are_named_before_any_run(tmp_path, scenes):
+    write_samples(tmp_path / "other", 3, 6, size=(64, 80))
+    image = next((tmp_path / "other/SAMPLES/RGB").iterdir())
+    image.write_bytes(image.read_bytes()[:-30])
+    options = Options(data=(str(scenes),), test_data=(str(tmp_path / "other"),))
+    with pytest.raises(InputError, match=f"{image.name}: the file is cut short"):
+        data.prepare_data(tmp_path / "out", options)
+
+
 def test_images_to_test_on_must_not_be_trained_on(tmp_path, scenes):
     root = str(scenes)
     with pytest.raises(InputError, match="24 of its images are training images"):
