@@ -42,6 +42,7 @@ class TrainingData:
         val: as in testing; None where nothing is held out.
         counts: training images by set; val_counts: validation images by set.
         encodings: how each set stores depth.
+        sees_depth: False where the modality hides it.
         repeats: how often an epoch shows the images of a set, where that is not once.
         fingerprint: of all files, see `data_fingerprint`.
         overlap: training images that test sets hold, too, by test set; allowed by the user.
@@ -54,6 +55,7 @@ class TrainingData:
     counts: dict[str, int]
     val_counts: dict[str, int]
     encodings: dict[str, DepthEncoding]
+    sees_depth: bool
     repeats: dict[str, int]
     fingerprint: str
     overlap: dict[str, int]
@@ -66,6 +68,7 @@ class TrainingData:
         for name, count in self.counts.items():
             encoding = self.encodings.get(name)
             maps = f"{encoding.noun}: {encoding.describe()}" if encoding else "no depth: RGB only"
+            maps = maps if self.sees_depth else "RGB only"
             held = self.val_counts.get(name, 0)
             times = f", each {self.repeats[name]} times an epoch" if name in self.repeats else ""
             lines.append(f"train {name}: {count} images{times}, {held} held out; {maps}")
@@ -135,7 +138,8 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
     repeats = parse_repeat(config.repeat, [sod_set.name for sod_set in train_sets])
     overlap = _overlap(config, train_sets, val_sets)
     sets = [*train_sets, *val_sets]
-    encodings = decide_encodings(sets, config.near)
+    sees_depth = config.modality != "rgb"
+    encodings = decide_encodings(sets, config.near, quiet=not sees_depth)
     first = os.environ.get("RANK", "0") == "0"
     remarks = check_training_files(sets, show_bar=first)
     train_parts, val_parts, counts = [], list(val_sets), {}
@@ -180,6 +184,7 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
         counts=counts,
         val_counts={part.name: len(part.triplets) for part in val_parts},
         encodings=encodings,
+        sees_depth=sees_depth,
         repeats=repeats,
         fingerprint=data_fingerprint(sets),
         overlap=overlap,

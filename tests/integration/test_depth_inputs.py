@@ -262,9 +262,11 @@ def test_no_polarity_is_told_where_depth_is_not_looked_at(data, tmp_path, caplog
     assert "RGB only" in done.output
 
 
-def test_weights_trained_without_depth_are_told_no_polarity(data, tmp_path):
+def test_weights_trained_without_depth_are_told_no_polarity(data, tmp_path, caplog):
     done = train_small(tmp_path / "run", data.parent, "--modality", "rgb", "--epochs", 1)
     assert done.status == 0, done.error
+    assert "near" not in done.output + caplog.text  # nor while they are trained
+    assert "RGB only" in done.output
     weights = tmp_path / "run" / "weights.safetensors"
     done = run_test(data, tmp_path / "o", "--limit", 1, "--weights", weights)
     assert done.status == 0, done.error
