@@ -158,7 +158,7 @@ _NEEDS = [  # fields, whether they have an effect in a configuration, and what t
     ("holdout", lambda c: not c.val_sets, "a run without --val-sets"),
     ("holdout_by", lambda c: c.holdout > 0 and not c.val_sets, "a --holdout"),
     (
-        "depth_dropout invent_depth wrong_depth poor_colour",
+        "near depth_dropout invent_depth wrong_depth poor_colour",
         lambda c: c.modality != "rgb",
         "a --modality with depth",
     ),
@@ -170,7 +170,7 @@ _NEEDS = [  # fields, whether they have an effect in a configuration, and what t
     ("init_weights", lambda c: not c.finetune, "a run without --finetune"),
     ("estimated_depth", lambda c: c.invent_depth > 0, "--invent-depth"),
 ]
-_OFF = (None, False, 0, ())
+_OFF = (None, False, 0, (), ("auto",))
 
 _MUTUALFORMER = {
     "preset": "small",
@@ -309,7 +309,7 @@ def make_train_config(recipe: str | None = None, **fields: Any) -> TrainConfig:
     config = TrainConfig(**values)
     for names, has_effect, need in _NEEDS:
         for name in names.split():
-            if fields.get(name) not in _OFF and not has_effect(config):
+            if name in fields and getattr(config, name) not in _OFF and not has_effect(config):
                 flag = _flag(name)
                 raise InputError(f"{flag} has no effect: it needs {need}. Fix: leave {flag} out.")
     return config

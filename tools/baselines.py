@@ -55,6 +55,10 @@ def main() -> None:
     args = parse_arguments()
     if args.limit is not None and args.limit < 1:
         raise InputError(f"--limit {args.limit} is not usable: give 1 or more")
+    if args.near != ["auto"] and "depth_otsu" not in args.methods:
+        raise InputError(
+            "--near has no effect: it needs --methods depth_otsu. Fix: leave --near out."
+        )
     sets = discover_sets(args.data, args.sets, with_depth="depth_otsu" in args.methods)
     encodings = {}
     if "depth_otsu" in args.methods:

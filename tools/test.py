@@ -105,6 +105,10 @@ def make_maps(args: argparse.Namespace) -> None:
     method = args.method or method_name(model.config, modality)
     # Depth that is not looked at need be neither there nor readable, and no polarity is told.
     sees_depth = modality != "rgb"
+    if not sees_depth and args.near != ["auto"]:
+        raise InputError(
+            "--near has no effect: it needs a --modality with depth. Fix: leave --near out."
+        )
     sets = discover_sets(
         args.data, args.sets, need_rgb=args.sets is not None, with_depth=sees_depth
     )

@@ -127,7 +127,7 @@ def train_config(options: Options, job: Job, sources: dict[str, Any], run: dict)
         InputError: an illegal value.
     """
     own = {} if options.init_weights is None else {"init_weights": options.init_weights}
-    return make_train_config(
+    config = make_train_config(
         None,
         **_RECIPE,
         **own,
@@ -135,7 +135,6 @@ def train_config(options: Options, job: Job, sources: dict[str, Any], run: dict)
         preset=options.preset,
         data=tuple(sources["data"]),
         train_sets=tuple(sources["sets"]),
-        near=tuple(sources["near"]),
         # A part of a benchmark is no test set of it; overlaps with what is tested on are refused
         # when the data are prepared.
         allow_overlap=True,
@@ -148,6 +147,8 @@ def train_config(options: Options, job: Job, sources: dict[str, Any], run: dict)
         seed=job.seed,
         output=str(job.folder),
     )
+    # Variants without depth, too, though it has no effect there: all of them share the cache.
+    return dataclasses.replace(config, near=tuple(sources["near"]))
 
 
 def claim_folder(output: Path, options: Options, variants: Sequence[Variant], seeds: int) -> None:

@@ -8,6 +8,9 @@ import pytest
 from PIL import Image
 from tool_runs import ROOT, error_line, run_tool, train_small
 
+from mutualformer_sod import build_model
+from mutualformer_sod.models.weights import save_weights
+
 WEIGHTS = ROOT / "weights" / "mutualformer_tiny.safetensors"
 IMAGES = 5
 
@@ -271,6 +274,17 @@ def test_weights_trained_without_depth_are_told_no_polarity(data, tmp_path, capl
     done = run_test(data, tmp_path / "o", "--limit", 1, "--weights", weights)
     assert done.status == 0, done.error
     assert "near" not in done.output
+
+
+def test_a_polarity_for_colour_alone_is_refused(data, tmp_path):
+    weights = tmp_path / "rgb.safetensors"
+    save_weights(build_model("tiny"), weights, {"modality": "rgb"})
+    for options in (("--modality", "rgb"), ("--weights", weights)):
+        done = run_test(data, tmp_path / "o", "--near", "white", *options)
+        assert "--near has no effect" in error_line(done)
+    options = ("--methods", "centre", "--near", "white", "--output", tmp_path / "o")
+    line = error_line(run_tool("baselines", "--data", data, *options))
+    assert "--near has no effect" in line
 
 
 def test_predict_refuses_depth_for_weights_trained_without(data, tmp_path):

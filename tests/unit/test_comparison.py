@@ -163,7 +163,9 @@ def test_runs_are_done_seed_by_seed():
 
 def test_every_run_has_the_same_recipe_but_for_seed_modality_and_folder():
     sources = {"data": ["d"], "sets": ["A"], "near": ["A=white"]}
-    jobs = plan.jobs_of(Path("x"), parse_variants(["sum", "depth_only", "gemini_fusion"]), 2)
+    jobs = plan.jobs_of(
+        Path("x"), parse_variants(["sum", "depth_only", "rgb_only", "gemini_fusion"]), 2
+    )
     configs = [vars(plan.train_config(Options(), job, sources, {})) for job in jobs]
     differing = {name for c in configs for name in c if c[name] != configs[0][name]}
     assert differing == {"seed", "modality", "output"}

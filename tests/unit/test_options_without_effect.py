@@ -131,6 +131,8 @@ def test_stored_configuration_may_hold_fields_without_effect():
         ({"choose_on_test_set": True}, "--choose-on-test-set"),
         ({"val_sets": ("V",), "holdout": 0.2}, "--holdout"),
         ({"holdout": 0.0, "holdout_by": "image"}, "--holdout-by"),
+        ({"modality": "rgb", "near": ["white"]}, "--near"),
+        ({"modality": "rgb", "near": "SAMPLES=black"}, "--near"),
         ({"modality": "rgb", "depth_dropout": 0.1}, "--depth-dropout"),
         ({"modality": "rgb", "invent_depth": 0.1}, "--invent-depth"),
         ({"modality": "rgb", "wrong_depth": 0.1}, "--wrong-depth"),
@@ -149,7 +151,8 @@ def test_training_option_without_effect_is_refused(fields, flag):
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_recipe_whose_options_lose_their_effect_is_accepted(recipe):
-    config = make_train_config(recipe, modality="rgb", depth_dropout=0.0, init_weights="w")
+    off = {"depth_dropout": 0.0, "near": ["auto"]}
+    config = make_train_config(recipe, modality="rgb", **off, init_weights="w")
     assert config.pretrained is None  # the weights given stand for the recipe's
 
 
