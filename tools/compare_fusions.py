@@ -197,10 +197,11 @@ def measure_costs(args: argparse.Namespace, options: plan.Options) -> bool:
 
 
 def describe(job: plan.Job, seconds: float) -> str:
-    """A finished run in one line."""
+    """A finished run in one line, and one for each thing that is odd about its maps."""
     trial = collect.read_trial(job)
     s, mae = (format_score(trial.scores[WHOLE][name]) for name in ("s_measure", "mae"))
-    return f"{job.name}: S {s}, MAE {mae}; {seconds:.0f} s, {trial.seconds:.0f} of them training"
+    line = f"{job.name}: S {s}, MAE {mae}; {seconds:.0f} s, {trial.seconds:.0f} of them training"
+    return "\n".join([line, *(f"  {remark}" for remark in trial.remarks)])
 
 
 if __name__ == "__main__":

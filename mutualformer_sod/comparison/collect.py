@@ -43,12 +43,25 @@ def collect(output: Path) -> FusionTable:
     notes = _notes(plan["options"], data, trials)
     if "how" in costs:
         notes.append(f"Images/s and GMACs: {costs['how']}, the variants in turn.")
+    notes += _remarks(trials)
     unfinished = [job.name for job in jobs if not job.finished]
     if unfinished:
         notes.append(f"NOT FINISHED: {', '.join(unfinished)}.")
     finished = {trial.variant for trial in trials}
     meanings = {v.name: v.meaning for v in variants if v.name in finished}
     return FusionTable(trials, meanings, costs["costs"], notes)
+
+
+def _remarks(trials: Sequence[Trial]) -> list[str]:
+    """What is odd about the maps of runs, each remark once, with the runs that it holds for."""
+    runs: dict[str, list[str]] = {}
+    for trial in trials:
+        for remark in trial.remarks:
+            runs.setdefault(remark, []).append(f"{trial.variant} seed {trial.seed}")
+    return [
+        f"{remark} ({'all runs' if len(names) == len(trials) else ', '.join(names)})"
+        for remark, names in runs.items()
+    ]
 
 
 def read_trial(job: Job) -> Trial:
@@ -68,6 +81,7 @@ def read_trial(job: Job) -> Trial:
             _numbers(log[-1].get("statistics")),
             sum(line["seconds"] for line in log),
             tuple(dict.fromkeys(_commit(start["code"]) for start in starts)),
+            tuple(results.notes),
         )
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise InputError(

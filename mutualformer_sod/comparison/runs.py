@@ -44,6 +44,7 @@ from mutualformer_sod.models.starting import load_encoder
 from mutualformer_sod.models.weights import file_sha256, load_weights
 from mutualformer_sod.precision import pick_amp
 from mutualformer_sod.report.per_image import per_image_file
+from mutualformer_sod.report.remarks import complaints
 from mutualformer_sod.report.results import Results, scoring_protocol, write_text
 
 MAPS = "maps"
@@ -141,11 +142,14 @@ def do_run(
 def score_maps(job: Job, sets: Sequence[SodSet], training: dict[str, Any]) -> None:
     """Score a run's maps, all together and group by group, as tools/evaluate.py would.
 
+    What is odd about them is written beside the scores, as its remarks.
+
     Raises:
         InputError: a map is missing or unreadable.
     """
     evaluators: dict[str, Evaluator] = {}
     resized = 0
+    remarks: list[str] = []
     with per_image_file(job.folder / Path(SCORES_FILE).parent / "per_image.csv") as per_image:
         for item in sets:
 
@@ -166,12 +170,13 @@ def score_maps(job: Job, sets: Sequence[SodSet], training: dict[str, Any]) -> No
                     f"missing or unreadable: {name_list([*folder.missing, *cell.unreadable])}"
                 )
             resized += len(cell.resized)
+            remarks += [line.removeprefix(f"{MAPS}/") for line in complaints([cell])]
     name = job.variant.name
     protocol = scoring_protocol(mutualformer_sod.__version__) | {
         "resized": {name: resized},
         "training": {name: training},
     }
-    results = Results(protocol)
+    results = Results(protocol, notes=remarks)
     for group, evaluator in evaluators.items():
         results.add(name, group, evaluator.results(), ())
     write_text(job.folder / SCORES_FILE, results.to_json())  # last: it marks a finished run

@@ -29,6 +29,7 @@ class Trial:
         statistics: what the fusion logged at the last epoch.
         seconds: of training.
         commits: of the code that trained it.
+        remarks: what is odd about its maps, by name.
     """
 
     variant: str
@@ -37,6 +38,7 @@ class Trial:
     statistics: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     commits: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,10 @@
 
 import csv
 import json
+import runpy
 from pathlib import Path
 
+import cv2
 import pytest
 
 from mutualformer_sod.comparison import collect, data, plan, schedule
@@ -27,6 +29,7 @@ from mutualformer_sod.report.fusions import (
     runs_csv,
 )
 
+ROOT = Path(collect.__file__).resolve().parents[2]
 MEASURES = ("s_measure", "max_f", "mean_f", "weighted_f", "max_e", "mean_e", "mae")
 
 
@@ -298,12 +301,12 @@ def test_unusable_options_name_their_flag(fields, flag):
 # The runs.
 
 
-def finish(job: Job, statistics=None, s=0.9):
+def finish(job: Job, statistics=None, s=0.9, remarks=()):
     """Leave what a finished run leaves."""
     (job.folder / "scores").mkdir(parents=True)
     protocol = dict.fromkeys(("normalize", "thresholds", "aggregation", "resize", "version"), "x")
     scores = {"all": dict.fromkeys(MEASURES, s) | {"images": 3}}
-    results = {"protocol": protocol, "scores": {job.variant.name: scores}}
+    results = {"protocol": protocol, "scores": {job.variant.name: scores}, "notes": [*remarks]}
     (job.folder / plan.SCORES_FILE).write_text(json.dumps(results))
     line = {"seconds": 2.0, "statistics": statistics} if statistics else {"seconds": 2.0}
     (job.folder / "log.jsonl").write_text(json.dumps({"seconds": 1.0}) + "\n" + json.dumps(line))
@@ -402,6 +405,42 @@ def test_finished_runs_are_collected_and_the_others_named(tmp_path):
     assert trial.statistics == {"exchange_ratio": 0.25}
     assert trial.commits == ("0123456789ab",)
     assert "NOT FINISHED: sum seed 0, sum seed 1, token_fusion seed 1." in table.notes
+
+
+def test_remarks_on_maps_are_noted_once_with_their_runs(tmp_path):
+    variants = parse_variants(["sum", "concat"])
+    plan.claim_folder(tmp_path, Options(), variants, 1)
+    sources = {"images": {"SAMPLES": 3}}
+    text = json.dumps({"train": sources, "test": sources, "fingerprint": "x"})
+    (tmp_path / plan.DATA_FILE).write_text(text)
+    jobs = plan.jobs_of(tmp_path, variants, 1)
+    finish(jobs[0], remarks=["A: empty", "A: map all black: x"])
+    finish(jobs[1], remarks=["A: empty"])
+    notes = collect.collect(tmp_path).notes
+    assert {"A: empty (all runs)", "A: map all black: x (sum seed 0)"} <= set(notes)
+
+
+def test_odd_maps_of_a_run_are_remarked(tmp_path, scenes):
+    from mutualformer_sod.comparison.runs import score_maps
+
+    sets = discover_sets([scenes])
+    job = plan.job_of(tmp_path, Variant("sum"), 0)
+    maps = job.folder / "maps" / "SAMPLES"
+    maps.mkdir(parents=True)
+    for number, triplet in enumerate(sets[0].triplets):
+        gt = cv2.imread(str(triplet.gt), cv2.IMREAD_GRAYSCALE)
+        cv2.imwrite(str(maps / f"{triplet.stem}.png"), 0 * gt if number == 1 else gt)
+    finish(job)
+    score_maps(job, sets, {})
+    black = sets[0].triplets[1].stem
+    assert collect.read_trial(job).remarks == (f"SAMPLES: map all black: {black}",)
+
+
+def test_remarks_on_maps_are_printed_with_their_run(tmp_path):
+    job = plan.job_of(tmp_path, Variant("sum"), 0)
+    finish(job, remarks=["A: map all black: x"])
+    describe = runpy.run_path(str(ROOT / "tools" / "compare_fusions.py"))["describe"]
+    assert describe(job, 4.0).splitlines()[1:] == ["  A: map all black: x"]
 
 
 def test_no_finished_run_is_no_table(tmp_path):
