@@ -35,7 +35,7 @@ def torchrun(*arguments):
 
 def run(command, **options):
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=180, env=ENVIRONMENT, **options
+        command, capture_output=True, text=True, timeout=400, env=ENVIRONMENT, **options
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -203,7 +203,7 @@ def on_both(two_hosts, *arguments):
             )
         )
     try:
-        outputs = [agent.communicate(timeout=180)[0] for agent in agents]
+        outputs = [agent.communicate(timeout=400)[0] for agent in agents]
     finally:
         for agent in agents:
             agent.kill()

@@ -166,7 +166,7 @@ def test_two_processes_train_as_one(fusion, scenes, tmp_path):
         [sys.executable, *map(str, command)],
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=400,
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
     )
     assert shared.returncode == 0, shared.stderr
