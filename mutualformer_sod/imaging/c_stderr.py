@@ -24,13 +24,17 @@ class _Stderr:
         self._changed = threading.Condition()
         self._running = 0
         self._own: int | None = None
-        self._text, self._length = ctypes.c_void_p(), ctypes.c_size_t()
         library = ctypes.CDLL(None) if sys.platform == "linux" else None
         self._is_settable = hasattr(library, "gnu_get_libc_version")
         if self._is_settable:
-            library.open_memstream.restype = ctypes.c_void_p
-            places = ctypes.byref(self._text), ctypes.byref(self._length)
-            self._stream = ctypes.c_void_p(library.open_memstream(*places))
+            library.calloc.restype = library.open_memstream.restype = ctypes.c_void_p
+            # Never freed: the C library writes there even after Python's own end.
+            text = library.calloc(2, ctypes.sizeof(ctypes.c_void_p))
+            length = text + ctypes.sizeof(ctypes.c_void_p)
+            self._text = ctypes.c_void_p.from_address(text)
+            self._length = ctypes.c_size_t.from_address(length)
+            stream = library.open_memstream(ctypes.c_void_p(text), ctypes.c_void_p(length))
+            self._stream = ctypes.c_void_p(stream)
             self._variable = ctypes.c_void_p.in_dll(library, "stderr")
             self._flush = library.fflush
 
