@@ -20,7 +20,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 TIMM_STEMS = ("tf_efficientnet_lite0", "tf_efficientnet_lite2")
 STEMS = ("patch", "conv", "hybrid", *TIMM_STEMS)
-DEFAULT_PRESET = "tiny"  # of the library, of every tool and of the shipped weights
+DEFAULT_PRESET = "tiny"  # of the library and of every tool that trains
 DEPTH_RULES = ("minmax", "range", "percentile")
 LOSSES = ("weighted", "f3net-released")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -69,9 +69,15 @@ class Predictor:
             CUDA devices that compute in it, else off: maps do not depend on the CPU's instructions.
         modality: "both", or "rgb" to hide the depth, or "depth" to hide the colours.
 
+    Attributes:
+        estimator: rgb (H, W, 3) uint8 -> (H, W) float in [0, 1], near = 1, for images that come
+            without depth; None: they are mapped from colour alone.
+
     Raises:
         InputError: an illegal option.
     """
+
+    estimator: Callable[[np.ndarray], np.ndarray] | None = None
 
     def __init__(
         self,
@@ -182,6 +188,8 @@ class Predictor:
         _check_rgb(rgb)
         if depth is not None:
             depth = self._unit_depth(depth, rgb.shape[:2], encoding, near)
+        elif self.estimator is not None:
+            depth = self.estimator(rgb)
         # torch takes no views with negative strides, such as bgr[..., ::-1]
         rgb = np.ascontiguousarray(rgb)
         rgb_tensor, depth_tensor, _ = resize_triplet(rgb, depth, None, (self.size, self.size))

@@ -9,8 +9,9 @@ from mutualformer_sod.errors import InputError
 
 FOLDER = Path(__file__).resolve().parents[1] / "weights"
 PREFIX, SUFFIX = "mutualformer_", ".safetensors"
-DEFAULT_WEIGHTS = "tiny"
-WEIGHTS_HELP = f"a weights.safetensors, or the name of released weights ({DEFAULT_WEIGHTS}, ...)"
+DEFAULT_WEIGHTS = "small-dinov2"
+ESTIMATOR = FOLDER / "depth_estimator.safetensors"
+WEIGHTS_HELP = "a weights.safetensors, or the name of released weights (small-dinov2, tiny)"
 
 
 def released_weights() -> dict[str, Path]:

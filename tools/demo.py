@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mutualformer_sod import cli
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.released import DEFAULT_WEIGHTS, WEIGHTS_HELP, find_weights
+from mutualformer_sod.released import DEFAULT_WEIGHTS, ESTIMATOR, WEIGHTS_HELP, find_weights
 
 MOST_MEGAPIXELS = 128  # of larger pictures data.photos reads a smaller copy
 EPILOG = "Ctrl-C ends it and removes all that was uploaded. docs/demo.md has the rest."
@@ -28,6 +28,11 @@ def parse_arguments() -> argparse.Namespace:
         default=[DEFAULT_WEIGHTS],
         metavar="FILE|NAME",
         help=f"one or several to choose from: {WEIGHTS_HELP}",
+    )
+    parser.add_argument(
+        "--estimate-depth",
+        action="store_true",
+        help="estimate depth from colour for pictures that come without it",
     )
     parser.add_argument(
         "--host",
@@ -77,6 +82,7 @@ def main() -> None:
         args.host,
         port,
         device=args.device,
+        estimator=ESTIMATOR if args.estimate_depth else None,
         most_pixels=round(args.max_megapixels * 10**6),
         upload_bytes=round(args.max_upload * 10**6),
         queue=args.queue,

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from mutualformer_sod import cli
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import check_writable
-from mutualformer_sod.released import DEFAULT_WEIGHTS, WEIGHTS_HELP, find_weights
+from mutualformer_sod.released import DEFAULT_WEIGHTS, ESTIMATOR, WEIGHTS_HELP, find_weights
 
 EPILOG = """\
 Written are OUTPUT/maps/STEM.png (8-bit, at the size of the picture), with --overlay
@@ -41,6 +41,14 @@ def parse_arguments() -> argparse.Namespace:
         help="how depth lies beside a picture with an orientation tag: like the stored file, or "
         "like the picture as it is shown; auto: stored, unless its sides fit the shown one only "
         "(default)",
+    )
+    parser.add_argument(
+        "--estimate-depth",
+        nargs="?",
+        const=ESTIMATOR,
+        type=Path,
+        metavar="FILE",
+        help="estimate depth from colour; FILE: an estimator of yours (tools/estimate_depth.py)",
     )
     parser.add_argument("--depth-video", type=Path, metavar="FILE", help="depth of the video")
     parser.add_argument(
@@ -76,6 +84,8 @@ def parse_arguments() -> argparse.Namespace:
         parser.error("--near goes with --depth or --depth-video")
     if args.depth_orientation is not None and args.depth is None:
         parser.error("--depth-orientation goes with --depth")
+    if args.estimate_depth is not None and (args.depth or args.depth_video):
+        parser.error("--estimate-depth goes without --depth and --depth-video")
     if args.rgb is None and args.video is None:
         parser.error("one of the arguments --rgb --video is required")
     return args
@@ -112,6 +122,8 @@ def predict_pictures(args: argparse.Namespace) -> int:
     )
     kept = f", {outcome.kept} were there" if outcome.kept else ""
     alone = "" if args.depth else ", from colour alone"
+    if args.estimate_depth:
+        alone = ", with estimated depth"
     print(f"{outcome.made} of {len(jobs)} pictures mapped{alone}{kept}: {args.output}")
     if outcome.failed:
         print(f"{len(outcome.failed)} failed, see above", file=sys.stderr)
@@ -139,15 +151,22 @@ def load(args: argparse.Namespace) -> tuple:
 
     weights = find_weights(args.weights)
     predictor = Predictor.from_weights(weights, args.size, args.device, args.amp)
-    for flag, value in (("--depth", args.depth), ("--depth-video", args.depth_video)):
+    settings = {"weights": file_sha256(weights)}
+    flags = ("depth", "depth_video", "estimate_depth")
+    for flag, value in ((f"--{name.replace('_', '-')}", getattr(args, name)) for name in flags):
         if value is not None and predictor.modality == "rgb":
             raise InputError(
                 f"{flag} {value}: --weights {args.weights} were trained without depth. Fix: leave "
                 f"{flag} out, or give other weights"
             )
+    if args.estimate_depth is not None:
+        from mutualformer_sod.estimation import estimator_of
+
+        predictor.estimator = estimator_of(args.estimate_depth)
+        settings["depth_estimator"] = file_sha256(args.estimate_depth)
     if line := forecast(predictor):
         print(line, flush=True)
-    return predictor, {"weights": file_sha256(weights)}
+    return predictor, settings
 
 
 if __name__ == "__main__":

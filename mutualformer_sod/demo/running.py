@@ -24,6 +24,7 @@ def run_demo(
     port: int,
     *,
     device: str,
+    estimator: Path | None,
     most_pixels: int,
     upload_bytes: int,
     queue: int,
@@ -35,6 +36,7 @@ def run_demo(
         host: address to listen on.
         port: a free one.
         device: see `inference.pick_device`.
+        estimator: of depth, for pictures that come without it; None for colour alone.
         most_pixels: of a picture or a depth map.
         upload_bytes: most bytes of one file.
         queue: most requests that wait.
@@ -45,6 +47,11 @@ def run_demo(
     predictors = {
         name: Predictor.from_weights(path, device=device) for name, path in named(weights).items()
     }
+    if estimator is not None:
+        from mutualformer_sod.estimation import estimator_of
+
+        for predictor in predictors.values():
+            predictor.estimator = estimator_of(estimator)
     scratch = Scratch()
     try:
         signal.signal(signal.SIGTERM, _as_interrupt)

@@ -178,7 +178,8 @@ class Service:
 
 def _run(predictor: Predictor, request: Request, photo: Photo) -> _Seen:
     if request.depth is None:
-        depth, encoding, notes = None, None, ["no depth: mapped from colour alone"]
+        without = "mapped from colour alone" if predictor.estimator is None else "it was estimated"
+        depth, encoding, notes = None, None, [f"no depth: {without}"]
     elif predictor.modality == "rgb":
         notes = ["these weights were trained without depth: mapped from colour alone"]
         depth = encoding = None

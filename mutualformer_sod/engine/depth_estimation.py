@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 from tqdm import tqdm, trange
 
 from mutualformer_sod.data.dataset import SodDataset
@@ -18,10 +17,10 @@ from mutualformer_sod.data.io import read_rgb, write_map
 from mutualformer_sod.data.layout import SodSet
 from mutualformer_sod.data.loader import open_stream
 from mutualformer_sod.data.split import hold_out
-from mutualformer_sod.data.transforms import Augmentation, resize_triplet
+from mutualformer_sod.data.transforms import Augmentation
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.estimation import estimate
 from mutualformer_sod.models.depth_estimator import DepthEstimator, affine_invariant_loss
-from mutualformer_sod.models.encoder import resize
 from mutualformer_sod.precision import autocast
 
 BATCH = 16
@@ -118,33 +117,6 @@ def write_estimates(model: DepthEstimator, sod_set: SodSet, output: Path, amp: s
         for triplet, unit in zip(triplets, estimate(model, pictures, sizes, amp), strict=True):
             write_map(output / f"{triplet.stem}.png", unit)
     return len(wanted)
-
-
-def estimate(
-    model: DepthEstimator,
-    pictures: Sequence[np.ndarray],
-    sizes: Sequence[tuple[int, int]],
-    amp: str = "off",
-) -> list[np.ndarray]:
-    """Estimate nearness.
-
-    Args:
-        pictures: (H, W, 3) uint8 each.
-        sizes: (h, w) wanted of each map.
-
-    Returns:
-        (h, w) float32 each, in [0, 1], near = 1, both ends occurring.
-    """
-    side = (model.image_size, model.image_size)
-    rgb = torch.stack([resize_triplet(picture, None, None, side)[0] for picture in pictures])
-    with torch.inference_mode(), autocast(torch.device("cpu"), amp):
-        near = model(rgb).float()
-    return [_unit(resize(one[None], size)[0, 0]) for one, size in zip(near, sizes, strict=True)]
-
-
-def _unit(near: Tensor) -> np.ndarray:
-    near = near - near.min()
-    return (near / near.max().clamp(min=1e-6)).clamp(0, 1).numpy()
 
 
 def _split_sets(

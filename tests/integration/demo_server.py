@@ -55,6 +55,7 @@ def start_demo(folder: Path, *flags: object) -> Server:
     away = "http://127.0.0.1:9"
     environment = os.environ | {"TMPDIR": str(folder), "http_proxy": away, "https_proxy": away}
     command = [sys.executable, str(ROOT / "tools" / "demo.py"), "--port", "0", "--device", "cpu"]
+    command += ["--weights", "tiny"]  # small and fast; flags below override it
     process = subprocess.Popen(
         [*command, *map(str, flags)],
         stdout=subprocess.PIPE,

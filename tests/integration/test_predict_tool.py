@@ -62,7 +62,8 @@ def data(tmp_path, picture, depth):
 
 
 def predict(data, *options):
-    return run_tool("predict", "--rgb", data / "rgb", "--output", data / "out", *options)
+    given = ("--rgb", data / "rgb", "--weights", "tiny", "--output", data / "out")
+    return run_tool("predict", *given, *options)
 
 
 def with_depth(data, *options):
@@ -107,7 +108,7 @@ def test_a_picture_has_the_map_that_tools_test_makes(tmp_path, scenes):
     folder = scenes / "SAMPLES"
     done = run_tool(
         *("predict", "--rgb", folder / "RGB", "--depth", folder / "depth"),
-        *("--output", tmp_path / "p"),
+        *("--weights", WEIGHTS, "--output", tmp_path / "p"),
     )
     assert done.status == 0, done.error
     maps = sorted((tmp_path / "p" / "maps").iterdir())
@@ -293,7 +294,8 @@ class TestVideo:
         return frames, times, capture.get(cv2.CAP_PROP_FPS)
 
     def predict(self, tmp_path, video, *options):
-        return run_tool("predict", "--video", video, "--output", tmp_path / "o", *options)
+        given = ("--video", video, "--weights", "tiny", "--output", tmp_path / "o")
+        return run_tool("predict", *given, *options)
 
     def test_every_frame_has_a_map(self, tmp_path, video):
         options = [tmp_path, video("v.mp4", 5), "--overlay"]
@@ -393,3 +395,12 @@ def test_copies_of_real_depth_give_one_map(tmp_path, shared_data):
     first, *others = (read(path) for path in sorted((tmp_path / "o" / "maps").iterdir()))
     assert len(others) == 3
     assert all(cv2.norm(first, other, cv2.NORM_INF) <= 1 for other in others)
+
+
+def test_estimated_depth_beside_depth_is_refused(data):
+    assert "--estimate-depth" in error_line(with_depth(data, "--estimate-depth"))
+
+
+def test_a_file_that_is_no_estimator_is_refused(data):
+    done = predict(data, "--estimate-depth", WEIGHTS)
+    assert "tools/estimate_depth.py train" in error_line(done)

@@ -5,15 +5,16 @@ import numpy as np
 import pytest
 import torch
 
+from mutualformer_sod import Predictor, build_model
 from mutualformer_sod.data.layout import discover_sets
 from mutualformer_sod.data.samples import write_samples
 from mutualformer_sod.engine.depth_estimation import (
     EstimatorSchedule,
-    estimate,
     train_estimator,
     write_estimates,
 )
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.estimation import estimate
 from mutualformer_sod.models.depth_estimator import (
     DepthEstimator,
     affine_invariant_loss,
@@ -97,3 +98,21 @@ def test_estimates_that_are_there_stay(scenes, tmp_path):
     kept.write_bytes(b"mine")
     assert write_estimates(estimator().eval(), scenes, tmp_path) == 19
     assert kept.read_bytes() == b"mine"
+
+
+def test_a_predictor_with_an_estimator_maps_a_picture_as_with_that_depth(scenes):
+    rgb = cv2.imread(str(scenes.triplets[0].rgb))
+    depth = np.tile(np.linspace(0, 1, 88, dtype=np.float32), (64, 1))
+    predictor = Predictor(build_model("tiny", image_size=64), device="cpu")
+    wanted = predictor.predict(rgb, depth)
+    predictor.estimator = lambda picture: depth
+    np.testing.assert_array_equal(predictor.predict(rgb), wanted)
+
+
+def test_an_estimator_does_not_touch_a_picture_with_depth(scenes):
+    rgb = cv2.imread(str(scenes.triplets[0].rgb))
+    depth = np.tile(np.linspace(0, 1, 88, dtype=np.float32), (64, 1))
+    predictor = Predictor(build_model("tiny", image_size=64), device="cpu")
+    wanted = predictor.predict(rgb, depth)
+    predictor.estimator = lambda picture: 1 - depth
+    np.testing.assert_array_equal(predictor.predict(rgb, depth), wanted)

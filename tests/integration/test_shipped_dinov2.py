@@ -1,0 +1,75 @@
+"""The weights of small-dinov2: what they are said to be, and that depth does not mislead them."""
+
+import re
+
+import cv2
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+from tool_runs import ROOT
+
+from mutualformer_sod import Predictor
+from mutualformer_sod.data.depth import decide_encodings
+from mutualformer_sod.data.depth_encoding import depth_to_unit
+from mutualformer_sod.data.io import read_gt, read_triplet
+from mutualformer_sod.data.layout import discover_sets
+from mutualformer_sod.metrics import Evaluator
+from mutualformer_sod.models.weights import file_sha256
+
+WEIGHTS = ROOT / "weights" / "mutualformer_small_dinov2.safetensors"
+CARD = (ROOT / "weights/README.md").read_text().split("\n# `tiny`")[0]
+KINDS = ("right", "none", "another image's", "constant", "random")
+
+
+@pytest.fixture(scope="module")
+def scores(shared_data):
+    """S-measure of the 17 images of the spot check, in their order, by kind of depth."""
+    sets = discover_sets([shared_data / "spot"])
+    encodings = decide_encodings(sets, quiet=True)
+    images = []
+    for sod_set in sets:
+        for triplet in sod_set.triplets:
+            rgb, depth, _ = read_triplet(triplet)
+            images.append((rgb, depth_to_unit(depth, encodings[sod_set.name]), read_gt(triplet.gt)))
+    predictor = Predictor.from_weights(WEIGHTS, device="cpu")
+    found = {kind: [] for kind in KINDS}
+    for number, (rgb, depth, gt) in enumerate(images):
+        for kind in KINDS:
+            given = wrong_depth(kind, number, images, depth)
+            saliency = np.rint(predictor.predict(rgb, given) * 255).astype(np.uint8)
+            evaluator = Evaluator()
+            evaluator.step(saliency, gt)
+            found[kind].append(evaluator.results()["s_measure"])
+    return {kind: np.array(values) for kind, values in found.items()}
+
+
+def wrong_depth(kind, number, images, depth):
+    if kind == "another image's":
+        other = images[(number + 1) % len(images)][1]
+        return cv2.resize(other, depth.shape[::-1])
+    rng = np.random.default_rng(number)
+    return {
+        "right": depth,
+        "none": None,
+        "constant": np.full_like(depth, 0.5),
+        "random": rng.random(depth.shape, dtype=np.float32),
+    }[kind]
+
+
+def test_the_file_is_the_one_the_card_describes():
+    row = re.search(r"`mutualformer_small_dinov2\.safetensors`.*", CARD)
+    assert f"`{file_sha256(WEIGHTS)}`" in row[0]
+    assert WEIGHTS.stat().st_size <= 70 * 10**6
+    dtypes = {str(t.dtype) for t in load_file(WEIGHTS).values() if t.is_floating_point()}
+    assert dtypes == {"torch.float16"}
+
+
+def test_the_spot_check_scores_what_the_card_says(scores):
+    row = re.search(r"\| spot check, all[^|]*\| 17 \| (\.\d+) \| \.\d+ \| (\.\d+) \|", CARD)
+    assert scores["right"].mean() == pytest.approx(float(row[1]), abs=0.003)
+    assert scores["none"].mean() == pytest.approx(float(row[2]), abs=0.003)
+
+
+@pytest.mark.parametrize("kind", ["right", *KINDS[2:]])
+def test_no_depth_costs_more_than_two_hundredths_of_s(scores, kind):
+    assert scores[kind].mean() >= scores["none"].mean() - 0.02
