@@ -154,14 +154,15 @@ class SodDataset(Dataset):
     def _estimated(
         self, index: int, size: tuple[int, int], rng: np.random.Generator
     ) -> np.ndarray | None:
-        """The estimated depth (h, w) of an image without depth, in three of four draws."""
+        """The estimated depth (h, w) of an image without depth, drawn with `_ESTIMATED`."""
         if self._estimated_depth is None or rng.random() >= _ESTIMATED:
             return None
         set_name, triplet, _ = self._items[index]
         path = self._estimated_depth / set_name / f"{triplet.stem}.png"
         if not path.exists():
             return None
-        unit = np.float32(read_depth(path)) / 255
+        stored = read_depth(path)
+        unit = np.float32(stored) / np.iinfo(stored.dtype).max
         return cv2.resize(unit, size[::-1], interpolation=cv2.INTER_LINEAR)
 
     def _load(

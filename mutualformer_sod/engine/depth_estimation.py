@@ -50,7 +50,7 @@ def train_estimator(
     *,
     near: Sequence[str] = (),
     amp: str = "off",
-) -> float:
+) -> float | None:
     """Train the decoder of an estimator on every image that has depth.
 
     Args:
@@ -61,14 +61,15 @@ def train_estimator(
         amp: precision of the products, see ``precision.autocast``.
 
     Returns:
-        Mean correlation of estimated with genuine nearness over the images held out, in [-1, 1].
+        Mean correlation of estimated with genuine nearness over the images held out, in [-1, 1];
+        None where the sets are so small that none was.
 
     Raises:
         InputError: no set with depth, or depth that cannot be used.
     """
     sets = [sod_set for sod_set in sets if sod_set.has_depth and not sod_set.thermal]
     if not sets:
-        raise InputError("--train-sets: none of the sets has depth. Fix: name sets with depth maps")
+        raise InputError("--sets: none of the sets has depth. Fix: name sets with depth maps")
     encodings = decide_encodings(sets, near)
     parts, held = _split_sets(sets, schedule)
     light = Augmentation(depth_change=0.0)
@@ -131,7 +132,7 @@ def _split_sets(
     return parts, held
 
 
-def _correlation(model: DepthEstimator, held: SodDataset, amp: str) -> float:
+def _correlation(model: DepthEstimator, held: SodDataset, amp: str) -> float | None:
     found = []
     with torch.inference_mode(), open_stream(held, [[i] for i in range(len(held))]) as stream:
         for item in stream:
@@ -140,4 +141,4 @@ def _correlation(model: DepthEstimator, held: SodDataset, amp: str) -> float:
                     near = model(item["rgb"]).float()
                 pair = torch.stack([near.flatten(), item["depth"].flatten()])
                 found.append(float(torch.corrcoef(pair)[0, 1]))
-    return float(np.mean(found))
+    return float(np.mean(found)) if found else None

@@ -109,7 +109,8 @@ def load_estimator(path: Path | str, pretrained: bool | str | Path = "auto") -> 
 def affine_invariant_loss(predicted: Tensor, target: Tensor) -> Tensor:
     """Mean absolute difference after the best scale and shift of each map, and of its gradients.
 
-    As in MiDaS (TPAMI 2022): eq. 5 with an L1 error, and the gradient term of eq. 11.
+    The scale- and shift-invariant loss of MiDaS (TPAMI 2022) with its gradient term. CHOSEN: least
+    squares align the maps, and both maps are compared at four scales.
 
     Args:
         predicted: (B, 1, H, W) float, any real number.

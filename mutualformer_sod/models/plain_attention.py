@@ -14,9 +14,8 @@ from torch.overrides import TorchFunctionMode
 class PlainAttention(TorchFunctionMode):
     """Within this context ``F.scaled_dot_product_attention`` is two products and a softmax.
 
-    On CPUs the backward pass of torch's fused kernel is slow, and its own plain kernel spends most
-    of its time on rows that are masked whole, which do not occur without a mask. Calls with a mask,
-    dropout or other options go to torch.
+    On CPUs the backward pass of torch's fused kernel is slow, and its plain kernel also looks for
+    rows that are masked whole. Calls with a mask, dropout or other options go to torch.
     """
 
     def __torch_function__(

@@ -249,14 +249,15 @@ class TestEstimatedDepth:
         plain = Augmentation(invent_depth=1.0, depth_change=0.0, crop=0.0, flip=0.0)
         return dataset(samples, augment=plain, seed=3, estimated_depth=folder)
 
-    def write(self, samples, folder):
+    def write(self, samples, folder, dtype):
         (folder / "SAMPLES").mkdir()
-        ramp = np.tile(np.linspace(0, 255, 88).astype(np.uint8), (64, 1))
+        ramp = np.tile(np.linspace(0, np.iinfo(dtype).max, 88).astype(dtype), (64, 1))
         for triplet in samples.triplets:
             cv2.imwrite(str(folder / "SAMPLES" / f"{triplet.stem}.png"), ramp)
 
-    def test_three_of_four_maps_are_the_estimated_ones(self, samples, tmp_path):
-        self.write(samples, tmp_path)
+    @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+    def test_three_of_four_maps_are_the_estimated_ones(self, samples, tmp_path, dtype):
+        self.write(samples, tmp_path, dtype)
         items = self.make(samples, tmp_path)
         ramp = torch.linspace(0, 1, 48)
         found = 0

@@ -66,7 +66,7 @@ def test_training_raises_the_correlation_with_genuine_depth(scenes):
 
 def test_training_without_depth_is_refused(scenes):
     no_depth = type(scenes)(**{**vars(scenes), "triplets": ()})
-    with pytest.raises(InputError, match="depth"):
+    with pytest.raises(InputError, match="--sets: none"):
         train_estimator(estimator(), [no_depth], EstimatorSchedule(epochs=1))
 
 
@@ -116,3 +116,8 @@ def test_an_estimator_does_not_touch_a_picture_with_depth(scenes):
     wanted = predictor.predict(rgb, depth)
     predictor.estimator = lambda picture: 1 - depth
     np.testing.assert_array_equal(predictor.predict(rgb, depth), wanted)
+
+
+def test_too_few_images_to_hold_any_out_give_no_correlation(scenes):
+    few = type(scenes)(**{**vars(scenes), "triplets": scenes.triplets[:3]})
+    assert train_estimator(estimator(), [few], EstimatorSchedule(epochs=1)) is None

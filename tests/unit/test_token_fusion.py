@@ -87,7 +87,7 @@ def theta_amid_scores(score_on, layer, streams):
     scores = loop_scores(nets, [stream[:, 1:] for stream in streams])
     ranked = torch.cat([s.flatten() for s in scores]).sort().values
     middle = len(ranked) // 2
-    return float(ranked[middle - 1 : middle + 1].mean())
+    return ranked[middle - 1 : middle + 1].mean().item()
 
 
 @pytest.mark.parametrize("layer", [0, 3])
