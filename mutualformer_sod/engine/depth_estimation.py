@@ -62,7 +62,7 @@ def train_estimator(
 
     Returns:
         Mean correlation of estimated with genuine nearness over the images held out, in [-1, 1];
-        None where the sets are so small that none was.
+        None where none was.
 
     Raises:
         InputError: no set with depth, or depth that cannot be used.

@@ -1,5 +1,7 @@
 """Depth estimated from colour: the loss, the file of weights, the maps."""
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
@@ -65,7 +67,7 @@ def test_training_raises_the_correlation_with_genuine_depth(scenes):
 
 
 def test_training_without_depth_is_refused(scenes):
-    no_depth = type(scenes)(**{**vars(scenes), "triplets": ()})
+    no_depth = dataclasses.replace(scenes, triplets=())
     with pytest.raises(InputError, match="--sets: none"):
         train_estimator(estimator(), [no_depth], EstimatorSchedule(epochs=1))
 
@@ -118,6 +120,10 @@ def test_an_estimator_does_not_touch_a_picture_with_depth(scenes):
     np.testing.assert_array_equal(predictor.predict(rgb, depth), wanted)
 
 
-def test_too_few_images_to_hold_any_out_give_no_correlation(scenes):
-    few = type(scenes)(**{**vars(scenes), "triplets": scenes.triplets[:3]})
-    assert train_estimator(estimator(), [few], EstimatorSchedule(epochs=1)) is None
+def test_without_a_hold_out_there_is_no_correlation(scenes):
+    assert train_estimator(estimator(), [scenes], EstimatorSchedule(1, holdout=0.0)) is None
+
+
+def test_one_image_is_enough_to_train_on(scenes):
+    one = dataclasses.replace(scenes, triplets=scenes.triplets[:1])
+    train_estimator(estimator(), [one], EstimatorSchedule(epochs=1))
