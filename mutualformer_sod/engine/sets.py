@@ -32,6 +32,12 @@ from mutualformer_sod.training_config import TrainConfig
 # Side of cached images, as a multiple of the training size: a crop leaves 3/4 of a side or more.
 _CACHE_SCALE = 1.25
 
+_STAMPED = (
+    *("preset", "multi_scale", "batch_size", "lr", "loss", "modality", "depth_dropout", "paste"),
+    *("invent_depth", "wrong_depth", "poor_colour", "seed"),
+)
+_STAMPED_FILES = ("pretrained", "init_weights", "finetune", "estimated_depth")
+
 
 @dataclass
 class TrainingData:
@@ -103,23 +109,9 @@ class TrainingData:
             "cache": self.cache,
             "choice": choice,
             "near": {name: encoding.near for name, encoding in self.encodings.items()},
-            "preset": config.preset,
             "size": self.train.size[0],
-            "multi_scale": config.multi_scale,
-            "batch_size": config.batch_size,
-            "lr": config.lr,
-            "loss": config.loss,
-            "modality": config.modality,
-            "depth_dropout": config.depth_dropout,
-            "paste": config.paste,
-            "invent_depth": config.invent_depth,
-            "estimated_depth": config.estimated_depth,
-            "wrong_depth": config.wrong_depth,
-            "poor_colour": config.poor_colour,
-            "seed": config.seed,
-            "pretrained": config.pretrained,
-            "init_weights": config.init_weights,
-            "finetune": config.finetune,
+            **{name: getattr(config, name) for name in _STAMPED},
+            **{name: _file_name(getattr(config, name)) for name in _STAMPED_FILES},
         }
 
 
@@ -191,6 +183,11 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
         cache=f"{config.cache}, at most {options.side} pixels a side" if options else "off",
         remarks=remarks,
     )
+
+
+def _file_name(given: str | None) -> str | None:
+    """The last part of a path: where files lay on one machine says nothing on another."""
+    return None if given is None else Path(given).name
 
 
 def _estimated_folder(config: TrainConfig, parts: Sequence[SodSet]) -> Path | None:
