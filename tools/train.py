@@ -13,11 +13,11 @@ from mutualformer_sod import cli, list_presets
 from mutualformer_sod.config import DEFAULT_PRESET, LOSSES, field_owners
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.fusion_config import FUSIONS, HEADS
+from mutualformer_sod.recipes import RECIPES
 from mutualformer_sod.training_config import (
     AMP,
     CACHES,
     OPTIMIZERS,
-    RECIPES,
     SCHEDULES,
     TrainConfig,
     make_train_config,

@@ -392,12 +392,17 @@ def test_what_matches_a_failed_run_is_not_done(tmp_path, monkeypatch):
 # The table.
 
 
-def test_finished_runs_are_collected_and_the_others_named(tmp_path):
-    variants = parse_variants(["sum", "token_fusion"])
-    plan.claim_folder(tmp_path, Options(), variants, 2)
+def claim(output, variants, seeds):
+    """A comparison whose data are known and of which no run is finished."""
+    plan.claim_folder(output, Options(), variants, seeds)
     sources = {"images": {"SAMPLES": 3}}
     text = json.dumps({"train": sources, "test": sources, "fingerprint": "x"})
-    (tmp_path / plan.DATA_FILE).write_text(text)
+    (output / plan.DATA_FILE).write_text(text)
+
+
+def test_finished_runs_are_collected_and_the_others_named(tmp_path):
+    variants = parse_variants(["sum", "token_fusion"])
+    claim(tmp_path, variants, 2)
     finish(plan.job_of(tmp_path, variants[1], 0), {"exchange_ratio": 0.25, "note": "x"})
     table = collect.collect(tmp_path)
     (trial,) = table.trials
@@ -409,10 +414,7 @@ def test_finished_runs_are_collected_and_the_others_named(tmp_path):
 
 def test_remarks_on_maps_are_noted_once_with_their_runs(tmp_path):
     variants = parse_variants(["sum", "concat"])
-    plan.claim_folder(tmp_path, Options(), variants, 1)
-    sources = {"images": {"SAMPLES": 3}}
-    text = json.dumps({"train": sources, "test": sources, "fingerprint": "x"})
-    (tmp_path / plan.DATA_FILE).write_text(text)
+    claim(tmp_path, variants, 1)
     jobs = plan.jobs_of(tmp_path, variants, 1)
     finish(jobs[0], remarks=["A: empty", "A: map all black: x"])
     finish(jobs[1], remarks=["A: empty"])

@@ -17,7 +17,8 @@ from mutualformer_sod.errors import InputError
 from mutualformer_sod.fusion_config import FUSIONS, USED_FIELDS, FusionConfig
 from mutualformer_sod.models.encoder import TwoStreamEncoder
 from mutualformer_sod.models.fusion.build import build_fusion
-from mutualformer_sod.training_config import RECIPES, make_train_config
+from mutualformer_sod.recipes import RECIPES
+from mutualformer_sod.training_config import make_train_config
 
 ROOT = Path(__file__).resolve().parents[2]
 # Another value of every field that not all methods use; "attention" changes no result.

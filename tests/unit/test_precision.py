@@ -15,7 +15,8 @@ from mutualformer_sod.comparison.runs import settle_amp as settle_comparison
 from mutualformer_sod.engine.run import settle_amp
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.precision import cpu_computes_in, pick_amp
-from mutualformer_sod.training_config import RECIPES, make_train_config
+from mutualformer_sod.recipes import RECIPES
+from mutualformer_sod.training_config import make_train_config
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
