@@ -130,6 +130,7 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
     repeats = parse_repeat(config.repeat, [sod_set.name for sod_set in train_sets])
     overlap = _overlap(config, train_sets, val_sets)
     sets = [*train_sets, *val_sets]
+    estimated_depth = _estimated_folder(config, train_sets)
     sees_depth = config.modality != "rgb"
     encodings = decide_encodings(sets, config.near, quiet=not sees_depth)
     first = os.environ.get("RANK", "0") == "0"
@@ -167,7 +168,7 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
             poor_colour=config.poor_colour,
         ),
         depth_dropout=config.depth_dropout,
-        estimated_depth=_estimated_folder(config, train_parts),
+        estimated_depth=estimated_depth,
         **common,
     )
     return TrainingData(
@@ -190,12 +191,10 @@ def _file_name(given: str | None) -> str | None:
     return None if given is None else Path(given).name
 
 
-def _estimated_folder(config: TrainConfig, parts: Sequence[SodSet]) -> Path | None:
+def _estimated_folder(config: TrainConfig, sets: Sequence[SodSet]) -> Path | None:
     """The folder of ``--estimated-depth``; InputError where it has no map for any set."""
-    if config.estimated_depth is None:
-        return None
-    folder = Path(config.estimated_depth)
-    if not any((folder / part.name).is_dir() for part in parts if not part.has_depth):
+    folder = None if config.estimated_depth is None else Path(config.estimated_depth)
+    if folder and not any((folder / s.name).is_dir() for s in sets if not s.has_depth):
         raise InputError(
             f"--estimated-depth {folder}: it has no folder SET for any training set without depth. "
             "Fix: make it with tools/estimate_depth.py maps"

@@ -189,3 +189,16 @@ def test_a_run_with_a_cache_records_it(root, tmp_path, mode):
     assert data.train[0]["rgb"].shape == data.val[0]["rgb"].shape == (3, 32, 32)
     assert (tmp_path / "runs" / "cache").exists() == (mode == "disk")
     assert not output.exists()
+
+
+def test_a_folder_without_estimated_depth_for_any_set_is_refused(root, tmp_path):
+    for path in (root / "SAMPLES" / "depth").iterdir():
+        path.unlink()
+    (root / "SAMPLES" / "depth").rmdir()
+    with pytest.raises(InputError, match=r"--estimated-depth .*no folder SET"):
+        gather(root, invent_depth=0.5, estimated_depth=str(tmp_path))
+
+
+def test_weights_are_stamped_with_names_of_files_not_with_paths(root):
+    config, data = gather(root, finetune="/somewhere/on/a/machine/weights.safetensors")
+    assert data.protocol(config)["finetune"] == "weights.safetensors"
