@@ -9,7 +9,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mutualformer_sod.config import DecoderConfig
@@ -17,6 +16,7 @@ from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import replacing, why_unreadable
 from mutualformer_sod.models.backbone import create_timm_model
 from mutualformer_sod.models.decoder import Decoder
+from mutualformer_sod.models.safetensors_file import write_safetensors
 
 TAPS = (3, 6, 9, 12)
 FORMAT = "mutualformer_sod depth estimator"
@@ -79,8 +79,7 @@ def save_estimator(model: DepthEstimator, path: Path | str) -> None:
     state = {name: value.half().contiguous() for name, value in model.decoder.state_dict().items()}
     about = {"format": FORMAT, "backbone": model.backbone, "image_size": model.image_size}
     with replacing(path) as temporary:
-        save_file(state, temporary, metadata={"about": json.dumps(about)})
-        temporary.chmod(0o644)
+        write_safetensors(state, temporary, {"about": json.dumps(about)})
 
 
 def load_estimator(path: Path | str, pretrained: bool | str | Path = "auto") -> DepthEstimator:

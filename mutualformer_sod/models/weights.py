@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mutualformer_sod.config import ModelConfig
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import replacing, why_unreadable, without_wrappers
 from mutualformer_sod.models.detector import SaliencyDetector
+from mutualformer_sod.models.safetensors_file import write_safetensors
 from mutualformer_sod.released import find_weights
 
 FORMAT = "mutualformer_sod/1"
@@ -87,8 +87,7 @@ def save_weights(
     metadata[CONTENT_SHA256] = content_sha256(metadata, state)
     try:
         with replacing(path, sync=True) as temporary:
-            save_file(state, temporary, metadata=metadata)
-            temporary.chmod(0o644)  # safetensors gives it to its owner alone
+            write_safetensors(state, temporary, metadata)
     except (SafetensorError, OSError) as error:
         raise InputError(
             f"{path}: the weights could not be written ({error}): make room"

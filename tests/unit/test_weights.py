@@ -2,6 +2,8 @@
 
 import logging
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,8 @@ from mutualformer_sod.models.weights import (
 )
 
 SMALL = {"taps": (1, 2), "dim": 32, "decoder_width": 16, "detail_width": 8, "image_size": 64}
-SHIPPED = Path(__file__).resolve().parents[2] / "weights" / "mutualformer_tiny.safetensors"
+ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = ROOT / "weights" / "mutualformer_tiny.safetensors"
 PROTOCOL = {"name": "custom", "train_images": {"A": 3}, "choice": "last epoch"}
 
 
@@ -282,3 +285,21 @@ def test_whole_network_started_at_another_size_resamples_position_embeddings(pat
 def test_whole_network_of_another_shape_is_refused_with_the_flags_to_pass(path):
     with pytest.raises(InputError, match=r"--finetune .*Fix: "):
         load_network(build_model("tiny", **(SMALL | {"dim": 64})), path)
+
+
+def test_the_same_weights_are_the_same_file_in_every_process(tmp_path):
+    code = (
+        "import sys, pathlib, torch\n"
+        "from mutualformer_sod.models.safetensors_file import write_safetensors\n"
+        "metadata = {name: f'\u00e9 {name}' for name in 'abcdefgh'}\n"
+        "state = {'y': torch.arange(3), 'x': torch.ones(2, 2).half()}\n"
+        "write_safetensors(state, pathlib.Path(sys.argv[1]), metadata)\n"
+    )
+    paths = [tmp_path / f"{number}.safetensors" for number in range(3)]
+    for path in paths:
+        subprocess.run([sys.executable, "-c", code, path], check=True, cwd=ROOT)
+    assert len({path.read_bytes() for path in paths}) == 1
+    with safe_open(paths[0], "pt") as file:
+        assert file.metadata() == {name: f"\u00e9 {name}" for name in "abcdefgh"}
+        assert torch.equal(file.get_tensor("y"), torch.arange(3))
+        assert torch.equal(file.get_tensor("x"), torch.ones(2, 2).half())

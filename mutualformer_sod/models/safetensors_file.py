@@ -1,0 +1,35 @@
+"""safetensors files that are equal, byte for byte, where their contents are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors.torch import save
+from torch import Tensor
+
+
+def write_safetensors(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
+    """Write tensors and metadata, the metadata sorted by name.
+
+    safetensors itself writes metadata in an order that changes from process to process, so that
+    two equal runs would leave files with different checksums.
+
+    Args:
+        state: contiguous tensors on the CPU by name.
+        path: of the file.
+        metadata: texts by name.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    data = save(dict(state), dict(metadata))
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["__metadata__"] = dict(sorted(metadata.items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # the format aligns tensors to 8 bytes
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.write(memoryview(data)[end:])
