@@ -11,7 +11,7 @@ Usage: bash train_sod.sh                          the tiny preset on 2000 genera
                                                   the shipped weights: photographs, RGB-D pictures
                                                   and the generated scenes
        GPUS=4 bash train_sod.sh --data ROOT ...   four processes, one a GPU (or sharing the CPU)
-       TORCHRUN="--nnodes 2 --node-rank 0 --rdzv-backend c10d --rdzv-endpoint HOST:29500" \
+       TORCHRUN="--nnodes 2 --node-rank 0 --master-addr HOST --master-port 29500" \
            GPUS=8 bash train_sod.sh ...           on each of two hosts; torchrun's own flags
 An interrupted or killed run goes on with the same command and --resume.
 Options go to tools/train.py, whose help follows.

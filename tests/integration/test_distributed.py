@@ -185,12 +185,11 @@ def two_hosts():
 
 def on_both(two_hosts, *arguments):
     """Run one process of a command on each host."""
-    rendezvous = f"{two_hosts[0][0]}:{free_port()}"
+    first, port = two_hosts[0][0], free_port()
     agents = []
-    for number, (address, prefix) in enumerate(two_hosts):
+    for number, (_, prefix) in enumerate(two_hosts):
         flags = ["--nnodes", 2, "--nproc-per-node", 1, "--node-rank", number]
-        flags += ["--rdzv-backend", "c10d", "--rdzv-id", "test", "--rdzv-endpoint", rendezvous]
-        flags += ["--local-addr", address, "--rdzv-conf", f"is_host={int(number == 0)}"]
+        flags += ["--master-addr", first, "--master-port", port]
         environment = ENVIRONMENT | ({"GLOO_SOCKET_IFNAME": "cable0"} if prefix else {})
         command = [*prefix, *torchrun(*flags, *arguments)]
         agents.append(
