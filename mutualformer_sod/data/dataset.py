@@ -125,8 +125,7 @@ class SodDataset(Dataset):
                 rgb, depth, gt = paste_object((rgb, depth, gt), donor[:3], rng)
         share = self.augmentation.invent_depth if self.augmentation else 0.0
         if share and depth is None and with_depth and gt is not None and rng.random() < share:
-            depth = self._estimated(index, gt.shape, rng)
-            depth = invent_depth(gt, rng) if depth is None else depth
+            depth = invent_depth(gt, rng, self._estimated(index, gt.shape, rng))
         share = self.augmentation.wrong_depth if self.augmentation else 0.0
         misled = share > 0 and depth is not None and rng.random() < share
         if misled:

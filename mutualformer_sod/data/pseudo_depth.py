@@ -13,22 +13,29 @@ import cv2
 import numpy as np
 
 
-def invent_depth(gt: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def invent_depth(
+    gt: np.ndarray, rng: np.random.Generator, scene: np.ndarray | None = None
+) -> np.ndarray:
     """Invent a depth map for an image with this ground truth.
 
     Args:
         gt: (H, W) in [0, 1].
         rng: makes all draws.
+        scene: (H, W) float in [0, 1], near = 1, an estimated depth map of the image. It replaces
+            the invented surroundings. The object still gets an outline from its ground truth: an
+            estimate alone adds nothing to the colours that it was computed from.
 
     Returns:
         (H, W) float32 in [0, 1], near = 1, both ends occurring.
     """
     height, width = gt.shape
     mask = np.ascontiguousarray(gt, np.float32)
-    depth = _background(rng, height, width)
-    rivals = [_rival(rng, mask) for _ in range(rng.integers(0, 4))]
-    for rival in rivals:
-        depth = _stand(rng, depth, rival)
+    if scene is None:
+        depth = _background(rng, height, width)
+        for rival in [_rival(rng, mask) for _ in range(rng.integers(0, 4))]:
+            depth = _stand(rng, depth, rival)
+    else:
+        depth = np.float32(scene)
     if rng.random() < 0.9:  # else the object is flat: a picture on a wall, a painted sign
         depth = _stand(rng, depth, _sloppy(rng, mask))
     if rng.random() < 0.5:
