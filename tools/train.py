@@ -69,7 +69,7 @@ AUGMENTATION = {
     "estimated_depth": (
         str,
         "DIR",
-        "take three of four invented maps from here: tools/estimate_depth.py maps",
+        "of estimated maps, for three of four invented ones: tools/estimate_depth.py maps",
     ),
     "wrong_depth": (float, "SHARE", "of depth maps replaced by one that misleads (default: {})"),
     "poor_colour": (

@@ -23,7 +23,7 @@ from mutualformer_sod.data.transforms import Augmentation, augment_triplet, resi
 from mutualformer_sod.data.wrong_depth import mislead
 from mutualformer_sod.errors import InputError
 
-_ESTIMATED = 0.75  # share of invented maps whose place an estimated one takes
+_ESTIMATED = 0.75  # share of invented maps whose surroundings are estimated
 
 
 class SodDataset(Dataset):
@@ -51,8 +51,8 @@ class SodDataset(Dataset):
         with_gt: read ground truth where the sets have it.
         seed: of the augmentations and of depth dropout.
         depth_dropout: share of the images shown without their depth, drawn anew each epoch.
-        estimated_depth: a folder SET/STEM.png, near = white: where there is a file it takes the
-            place of three of four invented maps.
+        estimated_depth: a folder SET/STEM.png, near = white: where there is a file it
+            gives the surroundings of the object in three of four invented maps.
         caches: decoded images by the set's name, see `cache.build_caches`; sets without one are
             read from their files. ``depth_rule`` is then the cache's.
 

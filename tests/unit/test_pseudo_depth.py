@@ -38,3 +38,17 @@ def test_the_object_is_mostly_but_not_always_nearer_than_what_surrounds_it():
         gaps.append(np.median(depth[mask]) - np.median(depth[ring]))
     share = np.mean(np.array(gaps) > 0.05)
     assert 0.6 < share < 0.95
+
+
+def test_the_object_stands_out_of_an_estimated_scene_that_does_not_show_it():
+    scene = np.tile(np.linspace(0, 0.5, 80, dtype=np.float32)[:, None], (1, 100))
+    mask = a_mask() > 0.5
+    around = np.ones_like(mask)
+    around[20:70, 30:80] = False
+    gaps, likeness = [], []
+    for seed in range(50):
+        depth = invent_depth(a_mask(), np.random.default_rng(seed), scene)
+        likeness.append(np.corrcoef(depth[around], scene[around])[0, 1])
+        gaps.append(np.median(depth[mask]) - np.median(depth[30:60][:, [10, 90]]))
+    assert min(likeness) > 0.98
+    assert np.mean(np.array(gaps) > 0.05) > 0.6
