@@ -60,8 +60,8 @@ def main() -> None:
         schedule = EstimatorSchedule(args.epochs)
         score = train_estimator(model, sets, schedule, near=args.near, amp=amp)
         save_estimator(model, args.output)
-        told = "no image was held out" if score is None else f"{score:.3f} on images held out"
-        print(f"correlation with genuine depth: {told}: {args.output}")
+        result = "no image was held out" if score is None else f"{score:.3f} on images held out"
+        print(f"correlation with genuine depth: {result}: {args.output}")
         return
     model = load_estimator(args.weights, args.pretrained)
     for sod_set in sets:
