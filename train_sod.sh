@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Train. Without --data: the tiny preset on generated scenes.
+# Train. Without --data: the tiny-scratch preset on generated scenes.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 if [[ " $* " == *" --help "* || " $* " == *" -h "* ]]; then
     cat <<'HELP'
-Usage: bash train_sod.sh                          the tiny preset on 2000 generated scenes
+Usage: bash train_sod.sh                          the tiny-scratch preset on 2000 generated scenes
        bash train_sod.sh --data ROOT [options]    your sets: --protocol 2185, --train-sets A B, or
                                                   --recipe mutualformer-2185 (see docs/reproduce.md)
-       bash train_sod.sh --recipe tiny-real --data ../shared/data
+       bash train_sod.sh --recipe tiny --data ../shared/data
                                                   the shipped weights: photographs, RGB-D pictures
                                                   and the generated scenes
        GPUS=4 bash train_sod.sh --data ROOT ...   four processes, one a GPU (or sharing the CPU)
@@ -21,15 +21,15 @@ HELP
     exec "$PYTHON" "$here/tools/train.py" --help
 fi
 # --pretrained auto may have to convert weights.
-if [[ " $* " =~ \ --(pretrained[\ =]auto|recipe[\ =](small-dinov2|tiny-distilled))\  ]]; then
+if [[ " $* " =~ \ --(pretrained[\ =]auto|recipe[\ =](small-dinov2|tiny))\  ]]; then
     export EXTRAS="${EXTRAS:+$EXTRAS }pretrained"
 fi
 source "$here/tools/env.sh"
 samples="$here/outputs/train_scenes"
 if [[ " $* " != *" --data"[\ =]* ]]; then
-    set -- --recipe samples --output runs/tiny "$@"
-elif [[ " $* " != *" --recipe tiny-real "* && " $* " != *" --recipe=tiny-real "* ]]; then
+    set -- --recipe samples --output runs/samples "$@"
+elif [[ " $* " != *" --recipe tiny "* && " $* " != *" --recipe=tiny "* ]]; then
     exec "${LAUNCH[@]}" "$here/tools/train.py" --output runs/train "$@"
 fi
 "$PYTHON" "$here/tools/make_samples.py" --output "$samples" --count 2000 --seed 1
-exec "${LAUNCH[@]}" "$here/tools/train.py" --data "$samples" --output runs/tiny-real "$@"
+exec "${LAUNCH[@]}" "$here/tools/train.py" --data "$samples" --output runs/tiny "$@"

@@ -20,7 +20,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 TIMM_STEMS = ("tf_efficientnet_lite0", "tf_efficientnet_lite2")
 STEMS = ("patch", "conv", "hybrid", *TIMM_STEMS)
-DEFAULT_PRESET = "tiny"  # of the library and of every tool that trains
+DEFAULT_PRESET = "tiny-scratch"  # of the library and of every tool that trains
 DEPTH_RULES = ("minmax", "range", "percentile")
 LOSSES = ("weighted", "f3net-released")
 
@@ -151,9 +151,22 @@ class ModelConfig:
 
 
 PRESETS: dict[str, ModelConfig] = {
-    # CHOSEN to learn fast from random weights on one CPU core: docs/experiments.md.
+    # CHOSEN: a small pretrained network where the maps are fine, transformer blocks above it.
     "tiny": ModelConfig(
         preset="tiny",
+        image_size=224,
+        encoder=EncoderConfig(
+            backbone="vit_tiny_patch16_224",
+            taps=(2, 4),
+            share=True,
+            stem="tf_efficientnet_lite0",
+        ),
+        fusion=FusionConfig(dim=128, attention_stride=16, fine_width=32),
+        decoder=DecoderConfig(decoder_width=64, detail_width=8, finest=2),
+    ),
+    # CHOSEN to learn fast from random weights on one CPU core: docs/experiments.md.
+    "tiny-scratch": ModelConfig(
+        preset="tiny-scratch",
         image_size=128,
         encoder=EncoderConfig(
             backbone="vit_tiny_patch16_224",

@@ -16,7 +16,7 @@ from mutualformer_sod.files import check_writable
 EPILOG = """\
 Here:   python tools/pack_data.py --data ROOT --sets train_rgb/DUTS_TR --side 160 --output packed
 There:  python tools/pack_data.py --unpack packed --output ROOT
-        bash train_sod.sh --recipe tiny-real --data ROOT
+        bash train_sod.sh --recipe tiny --data ROOT
 OUTPUT gets shard_0000.tar, ... (<set>/RGB/x.jpg, <set>/GT/x.png, <set>/depth/x.png: plain tar
 files) and index.json with their sha256. Colour and ground truth are shrunk by area average, depth
 by picking pixels, so that it keeps its type and values. Unpacking compares the checksums first,

@@ -75,7 +75,8 @@ class SaliencyDetector(nn.Module):
             config.decoder, self.fusion.channels, self.fusion.strides, 2 if ensemble else 1
         )
         self.alpha = nn.Parameter(torch.zeros(2)) if ensemble else None
-        self.no_depth = nn.Parameter(torch.full((1, 1, NO_DEPTH_GRID, NO_DEPTH_GRID), 0.5))
+        # Not 0.5: normalised with that mean it is 0, of which convolutions give no gradient.
+        self.no_depth = nn.Parameter(torch.full((1, 1, NO_DEPTH_GRID, NO_DEPTH_GRID), 0.4))
         if config.mean is None:
             self.normalise_with(*self.encoder.normalisation)
         else:

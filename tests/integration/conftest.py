@@ -29,7 +29,7 @@ def scenes(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory, scenes) -> tuple[Path, str]:
     """The folder of a finished training run of the cut-down model, and what the run printed."""
-    folder = tmp_path_factory.mktemp("run") / "tiny"
+    folder = tmp_path_factory.mktemp("run") / "tiny-scratch"
     done = train_small(folder, scenes)
     assert done.status == 0, done.error
     return folder, done.output

@@ -47,7 +47,7 @@ def test_count_macs_under_other_instruction_sets_is_the_same(instructions):
     assert done.returncode == 0, done.stderr
     capability, macs = json.loads(done.stdout)
     assert capability.lower() == instructions or capability == "NO AVX"
-    assert macs == Contestant("tiny", Settings(size=64)).macs
+    assert macs == Contestant("tiny-scratch", Settings(size=64)).macs
 
 
 def test_count_macs_with_any_attention_kernel_is_the_same():
@@ -77,7 +77,18 @@ def threads():
     torch.set_num_threads(before)
 
 
-SHORT = ("--preset", "tiny", "--size", 64, "--rounds", 1, "--device", "cpu", "--clock", "cpu")
+SHORT = (
+    "--preset",
+    "tiny-scratch",
+    "--size",
+    64,
+    "--rounds",
+    1,
+    "--device",
+    "cpu",
+    "--clock",
+    "cpu",
+)
 
 
 def test_networks_are_timed_by_the_clock_of_the_process(tmp_path, threads):
@@ -94,7 +105,7 @@ def test_the_clock_of_the_process_is_refused_with_several_threads(threads):
 
 
 def test_parts_add_up_to_the_whole_network():
-    contestant = Contestant("tiny", Settings(size=64))
+    contestant = Contestant("tiny-scratch", Settings(size=64))
     assert (
         sum(contestant.macs[part] for part in ("encoder", "fusion", "decoder"))
         == (contestant.macs["total"])
@@ -109,7 +120,7 @@ def comparison(tmp_path_factory):
     path = tmp_path_factory.mktemp("benchmark") / "figures.json"
     done = run_tool(
         "benchmark",
-        *("--compare", "2x timm:vit_tiny_patch16_224", "tiny", "--size", 64, "--rounds", 2),
+        *("--compare", "2x timm:vit_tiny_patch16_224", "tiny-scratch", "--size", 64, "--rounds", 2),
         *("--device", "cpu", "--set", *SMALL_MODEL, "--json", path),
     )
     assert done.status == 0, done.error
@@ -162,7 +173,17 @@ def test_networks_differ_in_nothing_but_their_fusion(tmp_path):
     path = tmp_path / "figures.json"
     done = run_tool(
         "benchmark",
-        *("--fusions", "sum", "gemini_fusion", "--preset", "tiny", "--size", 64, "--rounds", 1),
+        *(
+            "--fusions",
+            "sum",
+            "gemini_fusion",
+            "--preset",
+            "tiny-scratch",
+            "--size",
+            64,
+            "--rounds",
+            1,
+        ),
         *("--device", "cpu", "--json", path, "--set", "head=merge", *SMALL_MODEL),
     )
     assert done.status == 0, done.error
@@ -187,24 +208,24 @@ def test_shipped_weights_can_be_measured():
         (["--preset", "huge"], "tiny, small"),
         (["--compare", "timm:vit_nano"], "vit_nano"),
         (["--compare", "two timm:vit_tiny_patch16_224"], "2x timm"),
-        (["--preset", "tiny", "--size", "8"], "--size 8"),
-        (["--preset", "tiny", "--amp", "half"], "--amp"),
-        (["--preset", "tiny", "--device", "tpu"], "--device"),
-        (["--preset", "tiny", "--set", "epsilon"], "FIELD=VALUE"),
-        (["--preset", "tiny", "--set", "epsilonn=1"], "epsilon"),
+        (["--preset", "tiny-scratch", "--size", "8"], "--size 8"),
+        (["--preset", "tiny-scratch", "--amp", "half"], "--amp"),
+        (["--preset", "tiny-scratch", "--device", "tpu"], "--device"),
+        (["--preset", "tiny-scratch", "--set", "epsilon"], "FIELD=VALUE"),
+        (["--preset", "tiny-scratch", "--set", "epsilonn=1"], "epsilon"),
         (["--weights", "no.safetensors"], "no.safetensors"),
         (["--weights", "no.pth"], ".safetensors"),
-        (["--rounds", "0", "--preset", "tiny"], "--rounds 0"),
+        (["--rounds", "0", "--preset", "tiny-scratch"], "--rounds 0"),
         ([], "--preset"),
         (["--fusions", "fussion"], "mutualformer, cross_attention"),
         (["--fusions", "sum", "--weights", "x.safetensors"], "--weights"),
-        (["--fusions", "sum", "--compare", "tiny"], "--compare"),
+        (["--fusions", "sum", "--compare", "tiny-scratch"], "--compare"),
         (["--fusions", "sum", "--dim", "100"], "--dim 100"),
         (["--fusions", "sum", "--tokens", "0"], "--tokens 0"),
         (["--fusions", "sum", "--size", "64"], "--size"),
         (["--fusions", "sum", "--set", "image_size=64"], "image_size"),
-        (["--fusions", "sum", "--preset", "tiny", "--set", "share=false"], "share"),
-        (["--preset", "tiny", "--tokens", "9"], "--tokens"),
+        (["--fusions", "sum", "--preset", "tiny-scratch", "--set", "share=false"], "share"),
+        (["--preset", "tiny-scratch", "--tokens", "9"], "--tokens"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else "",
 )

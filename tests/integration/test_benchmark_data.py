@@ -5,7 +5,7 @@ import json
 import pytest
 from tool_runs import error_line, run_tool
 
-TINY = ["--preset", "tiny", "--size", 32, "--batch-size", 2, "--device", "cpu"]
+TINY = ["--preset", "tiny-scratch", "--size", 32, "--batch-size", 2, "--device", "cpu"]
 SHORT = ["--batches", 1, "--windows", 1]
 
 

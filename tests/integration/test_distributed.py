@@ -21,7 +21,7 @@ def train_command(output, scenes, batch_size, *options):
     # Nine images in updates of six: the second update of an epoch is smaller. 20 updates in all.
     arguments = [
         *(str(ROOT / "tools" / "train.py"), "--data", scenes, "--train-sets", "SAMPLES"),
-        *("--preset", "tiny", "--epochs", 10, "--batch-size", batch_size, "--workers", 0),
+        *("--preset", "tiny-scratch", "--epochs", 10, "--batch-size", batch_size, "--workers", 0),
         *("--global-batch-size", 6, "--size", 64, "--holdout", 0.25, "--lr", 1e-3),
         *("--depth-dropout", 0.3, "--device", "cpu", "--amp", "off", "--output", output, *options),
         *("--set", *SMALL_MODEL, "drop_path=0.2", "encoder_drop_path=0.2"),

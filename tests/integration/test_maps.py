@@ -66,7 +66,7 @@ def test_a_map_is_the_rounded_sigmoid_of_the_models_logits(maps, scenes, run_fol
 def test_run_json_says_what_made_the_maps(maps):
     record = json.loads((maps / "run.json").read_text())
     assert len(record["weights_sha256"]) == 64
-    assert record["config"]["preset"] == "tiny"
+    assert record["config"]["preset"] == "tiny-scratch"
     assert record["protocol"]["train_images"] == {"SAMPLES": 9}
     assert record["sets"] == {"SAMPLES": {"images": 12, "has_depth": True}}
     assert record["near"] == {"SAMPLES": "white"}

@@ -50,7 +50,7 @@ def test_training_runs_without_modules_of_unix(tmp_path):
     write_samples(tmp_path / "data", 6, 1, size=(64, 72))
     done = run_on_windows(
         TRAIN,
-        *("--data", tmp_path / "data", "--train-sets", "SAMPLES", "--preset", "tiny"),
+        *("--data", tmp_path / "data", "--train-sets", "SAMPLES", "--preset", "tiny-scratch"),
         *("--output", tmp_path / "run", "--epochs", 1, "--batch-size", 4, "--size", 32),
         *("--workers", 1, "--holdout", 0, "--device", "cpu", "--set", *SMALL_MODEL),
     )

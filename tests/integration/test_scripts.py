@@ -51,7 +51,7 @@ def test_a_mistake_stops_test_sod_before_the_evaluation(scenes, tmp_path):
 
 def test_train_sod_trains_on_the_users_sets(scenes, tmp_path):
     done = bash(
-        *("train_sod.sh", "--data", scenes, "--train-sets", "SAMPLES", "--preset", "tiny"),
+        *("train_sod.sh", "--data", scenes, "--train-sets", "SAMPLES", "--preset", "tiny-scratch"),
         *("--epochs", 1, "--batch-size", 4, "--size", 32, "--workers", 0, "--output", "run"),
         *("--set", "taps=[1,2]", "dim=32", "decoder_width=16"),
         cwd=tmp_path,

@@ -160,7 +160,7 @@ def test_mistakes_end_in_one_line_and_leave_nothing_behind(scenes, tmp_path, opt
     output = tmp_path / "run"
     common = ["--data", scenes, "--output", output, "--workers", 0]
     if "--preset" not in options:
-        common += ["--preset", "tiny"]
+        common += ["--preset", "tiny-scratch"]
     assert word in error_line(run_tool("train", *common, *options))
     assert not (output / "log.jsonl").exists()
 
@@ -190,7 +190,7 @@ def test_training_and_test_part_of_a_set_keep_their_own_depth_polarity(scenes, t
     config = TrainConfig(
         data=(tmp_path,), train_sets=("SCENES",), val_sets=("SCENES",), allow_overlap=True
     )
-    data = gather_training_data(config, make_config("tiny"))
+    data = gather_training_data(config, make_config("tiny-scratch"))
     near = {name: encoding.near for name, encoding in data.encodings.items()}
     assert near == {"SCENES": "white", "test/SCENES": "black"}
     assert data.val_counts == {"test/SCENES": 12}
@@ -245,7 +245,7 @@ def test_a_frozen_encoder_does_not_change(scenes, tmp_path):
     from mutualformer_sod import build_model
 
     torch.manual_seed(0)
-    model = dict(build_model("tiny", image_size=32, **SMALL_FIELDS).named_parameters())
+    model = dict(build_model("tiny-scratch", image_size=32, **SMALL_FIELDS).named_parameters())
     names = [name for name in model if name.startswith("encoder.") and "weight" in name]
     assert all(torch.equal(states[0][name], model[name]) for name in names)
     assert not any(torch.equal(states[1][name], model[name]) for name in names)

@@ -99,13 +99,15 @@ def test_what_is_no_variant_is_named(name, part):
 
 def test_a_field_no_network_has_is_named_with_its_variant():
     with pytest.raises(InputError, match=r"--fusions sum:setps=2: .*steps"):
-        check_variants(parse_variants(["sum:setps=2"]), "tiny", {})
+        check_variants(parse_variants(["sum:setps=2"]), "tiny-scratch", {})
 
 
 def test_a_head_for_all_need_not_suit_a_fusion_that_is_left_out():
-    check_variants(parse_variants(["sum", "concat"]), "tiny", {"head": "ensemble"})
+    check_variants(parse_variants(["sum", "concat"]), "tiny-scratch", {"head": "ensemble"})
     with pytest.raises(InputError, match="--fusions mutualformer: head"):
-        check_variants(parse_variants(["sum", "mutualformer"]), "tiny", {"head": "ensemble"})
+        check_variants(
+            parse_variants(["sum", "mutualformer"]), "tiny-scratch", {"head": "ensemble"}
+        )
 
 
 def test_one_folder_for_two_variants_is_refused():

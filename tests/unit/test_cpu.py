@@ -14,7 +14,7 @@ from mutualformer_sod.models.cpu import optimise_for_cpu
 @pytest.fixture(scope="module")
 def tiny():
     torch.manual_seed(0)
-    return build_model("tiny").eval()
+    return build_model("tiny-scratch").eval()
 
 
 def batch(size=(64, 96)):
@@ -23,7 +23,7 @@ def batch(size=(64, 96)):
     return torch.rand(shape, generator=generator), torch.rand(shape, generator=generator)[:, :1]
 
 
-@pytest.mark.parametrize("preset", ["tiny", "resnet50"])
+@pytest.mark.parametrize("preset", ["tiny-scratch", "resnet50"])
 def test_logits_change_by_rounding_alone(preset):
     torch.manual_seed(0)
     model = build_model(preset).eval()
@@ -41,7 +41,7 @@ def test_weights_keep_names_shapes_and_values(tiny):
 
 
 def test_shared_parameters_stay_shared():
-    model = optimise_for_cpu(build_model("tiny", share=True))
+    model = optimise_for_cpu(build_model("tiny-scratch", share=True))
     rgb, depth = (
         stream.body.blocks[0].mlp.fc1.weight
         for stream in (model.encoder.rgb_stream, model.encoder.depth_stream)
@@ -60,7 +60,7 @@ def test_a_rearranged_model_still_trains(tiny):
 
 def test_a_rearranged_model_loads_other_weights(tiny):
     torch.manual_seed(1)
-    other = build_model("tiny").eval()
+    other = build_model("tiny-scratch").eval()
     model = optimise_for_cpu(copy.deepcopy(tiny))
     model.load_state_dict(other.state_dict())
     with torch.inference_mode():

@@ -27,7 +27,7 @@ SIZE = (96, 128)
 @pytest.fixture(scope="module")
 def service():
     fields = {"taps": (1, 2), "dim": 32, "decoder_width": 16, "detail_width": 8}
-    predictor = Predictor(build_model("tiny", **fields), 64, "cpu")
+    predictor = Predictor(build_model("tiny-scratch", **fields), 64, "cpu")
     scratch = Scratch()
     yield Service({"small": predictor}, scratch, 10**6)
     scratch.close()

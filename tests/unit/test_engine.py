@@ -30,7 +30,7 @@ class TestOptimizer:
     @pytest.fixture(scope="class")
     @classmethod
     def model(cls):
-        return build_model("tiny", taps=(1, 2), dim=32, image_size=64)
+        return build_model("tiny-scratch", taps=(1, 2), dim=32, image_size=64)
 
     def test_every_parameter_is_in_one_group(self, model):
         groups = make_optimizer(model, TrainConfig()).param_groups
@@ -167,7 +167,7 @@ class TestHoldOutByAuto:
         config = TrainConfig(
             data=(tmp_path,), train_sets=("PHOTOS", "FRAMES"), holdout=0.25, holdout_by="auto"
         )
-        held = gather_training_data(config, make_config("tiny")).val._items
+        held = gather_training_data(config, make_config("tiny-scratch")).val._items
         scenes = {
             name: {t.stem[0] for n, t, _ in held if n == name} for name in ("PHOTOS", "FRAMES")
         }

@@ -94,7 +94,7 @@ def gather(root, *names, **options):
     config = TrainConfig(
         data=(str(root),), train_sets=names or ("SAMPLES",), holdout=0.25, **options
     )
-    return config, gather_training_data(config, make_config("tiny", image_size=32))
+    return config, gather_training_data(config, make_config("tiny-scratch", image_size=32))
 
 
 def test_training_on_test_images_is_refused(root):

@@ -26,7 +26,7 @@ EXCHANGING = {"token_fusion": {"theta": 0.5}, "channel_exchange": {"theta": 1.0}
 def make_model(fusion, seed=0, **options):
     torch.manual_seed(seed)
     settings = SMALL | EXCHANGING.get(fusion, {}) | {"share": True} | options
-    model = build_model("tiny", fusion=fusion, **settings)
+    model = build_model("tiny-scratch", fusion=fusion, **settings)
     with torch.no_grad():  # norms start alike in both streams, and alpha at its middle
         for name, parameter in model.named_parameters():
             if "norm" in name and parameter.ndim == 1:
@@ -92,7 +92,9 @@ class TestHeads:
 
     @pytest.mark.parametrize("fusion", FUSIONS)
     def test_auto_is_the_head_of_the_methods_paper(self, fusion):
-        assert make_config("tiny", fusion=fusion).fusion.is_ensemble == (fusion in BY_DEFAULT)
+        assert make_config("tiny-scratch", fusion=fusion).fusion.is_ensemble == (
+            fusion in BY_DEFAULT
+        )
 
     @pytest.mark.parametrize("fusion", ["sum", "token_fusion"])
     def test_the_ensemble_trains_alpha_alone(self, fusion):
@@ -240,7 +242,7 @@ class TestConfig:
     )
     def test_mistakes_are_named_with_their_remedy(self, options, word):
         with pytest.raises(InputError, match=word) as error:
-            make_config("tiny", **options)
+            make_config("tiny-scratch", **options)
         assert "\n" not in str(error.value)
 
 
@@ -258,12 +260,12 @@ class TestWeights:
         torch.testing.assert_close(got, want, rtol=0, atol=0)
 
     def test_a_configuration_from_before_the_fusions_is_the_default(self):
-        values = make_config("tiny").to_dict()
+        values = make_config("tiny-scratch").to_dict()
         before = ("dim", "num_heads", "blocks_per_tap", "mlp_ratio", "qkv_bias", "drop_path")
         before += ("form", "epsilon", "steps", "affinity", "initial", "attention")
         before += ("attention_stride", "fine_width")
         values["fusion"] = {name: values["fusion"][name] for name in before}
-        assert type(make_config("tiny")).from_dict(values) == make_config("tiny")
+        assert type(make_config("tiny-scratch")).from_dict(values) == make_config("tiny-scratch")
 
 
 def encoder_of(model):
@@ -281,7 +283,7 @@ class TestInitWeights:
     def test_the_encoder_is_that_of_the_file_in_any_fusion(self, fusion, path):
         source = make_model("mutualformer")
         save_weights(source, path, {"modality": "both"})
-        model = build_model("tiny", fusion=fusion, **SMALL)
+        model = build_model("tiny-scratch", fusion=fusion, **SMALL)
         others = {n: p.clone() for n, p in model.state_dict().items() if "encoder." not in n}
         load_encoder(model, path)
         want = encoder_of(source)
@@ -294,7 +296,7 @@ class TestInitWeights:
     def test_norms_of_depth_that_have_seen_nothing_are_those_of_rgb(self, path):
         source = make_model("mutualformer")
         save_weights(source, path, {"modality": "rgb"})
-        model = build_model("tiny", fusion="token_fusion", **SMALL)
+        model = build_model("tiny-scratch", fusion="token_fusion", **SMALL)
         load_encoder(model, path)
         streams = model.encoder.rgb_stream.state_dict(), model.encoder.depth_stream.state_dict()
         for name, tensor in source.encoder.rgb_stream.state_dict().items():
@@ -304,7 +306,7 @@ class TestInitWeights:
     def test_one_shared_encoder_starts_two(self, path):
         source = make_model("mutualformer")
         save_weights(source, path, {"modality": "both"})
-        model = build_model("tiny", share=False, **SMALL)
+        model = build_model("tiny-scratch", share=False, **SMALL)
         load_encoder(model, path)
         for name, tensor in encoder_of(source).items():
             torch.testing.assert_close(model.state_dict()[name], tensor, rtol=0, atol=0)
@@ -319,7 +321,7 @@ class TestInitWeights:
     )
     def test_another_encoder_is_refused_in_one_line_with_the_flags_that_fit(self, path, other, fix):
         save_weights(make_model("sum"), path, {})
-        model = build_model("tiny", **SMALL | other)
+        model = build_model("tiny-scratch", **SMALL | other)
         with pytest.raises(InputError, match=rf"--init-weights .*weights\.safetensors.*{fix}") as e:
             load_encoder(model, path)
         assert "\n" not in str(e.value)
@@ -330,7 +332,7 @@ class TestInitWeights:
 
     def test_what_was_taken_and_what_is_new_is_told(self, path):
         save_weights(make_model("mutualformer"), path, {"modality": "rgb"})
-        model = build_model("tiny", fusion="sum", **SMALL)
+        model = build_model("tiny-scratch", fusion="sum", **SMALL)
         told = load_encoder(model, path)
         encoder = sum(p.numel() for p in model.encoder.parameters()) / 1e6
         assert f"{path}: the encoder is taken, {encoder:.2f} M parameters" in told
@@ -344,4 +346,4 @@ class TestInitWeights:
             next(source.encoder.parameters()).fill_(torch.nan)
         save_weights(source, path, {})
         with pytest.raises(InputError, match="NaN"):
-            load_encoder(build_model("tiny", **SMALL), path)
+            load_encoder(build_model("tiny-scratch", **SMALL), path)

@@ -17,7 +17,7 @@ NAN = torch.full_like(DEPTH, torch.nan)
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    return build_model("tiny", num_heads=2, **SMALL).eval()
+    return build_model("tiny-scratch", num_heads=2, **SMALL).eval()
 
 
 @pytest.fixture(params=["network", "predictor"])
@@ -57,7 +57,7 @@ def test_network_on_an_empty_batch_is_refused(model):
 
 
 def test_values_are_checked_in_eval_mode_alone_and_can_be_let_pass(model):
-    training = build_model("tiny", num_heads=2, **SMALL).train()
+    training = build_model("tiny-scratch", num_heads=2, **SMALL).train()
     training(RGB, DEPTH * 2)
     model.check_values = False
     try:

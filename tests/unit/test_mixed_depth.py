@@ -17,7 +17,7 @@ def batch(size=(64, 64), images=2, seed=0):
 @pytest.fixture(scope="module")
 def tiny():
     torch.manual_seed(0)
-    return build_model("tiny").eval()
+    return build_model("tiny-scratch").eval()
 
 
 def test_no_depth_is_the_same_whichever_way_it_is_said(tiny):
@@ -39,7 +39,7 @@ def test_depth_is_looked_at_where_it_is_said_to_be_real(tiny):
     torch.testing.assert_close(shown[1], changed[1])
 
 
-@pytest.mark.parametrize("preset", ["tiny", "resnet50"])
+@pytest.mark.parametrize("preset", ["tiny-scratch", "resnet50"])
 def test_the_depth_stream_sees_each_real_map_and_one_stand_in(preset):
     model = build_model(preset).eval()
     rgb, depth = batch(images=4)
@@ -76,7 +76,7 @@ def one_process_group(tmp_path):
     distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize("preset", ["tiny", "resnet50"])
+@pytest.mark.parametrize("preset", ["tiny-scratch", "resnet50"])
 def test_every_batch_of_a_distributed_run_reaches_every_parameter(preset, one_process_group):
     model = DistributedDataParallel(build_model(preset).train())  # raises on a parameter left out
     rgb, depth = batch()

@@ -26,7 +26,7 @@ def batch(size=(64, 64), images=2, seed=0):
 @pytest.fixture(scope="module")
 def tiny():
     torch.manual_seed(0)
-    return build_model("tiny").eval()
+    return build_model("tiny-scratch").eval()
 
 
 @pytest.mark.parametrize("preset", ["small", "resnet50"])
@@ -51,7 +51,7 @@ def test_every_parameter_receives_a_gradient_over_a_mixed_batch(preset):
         assert parameter.grad.any(), name
 
 
-@pytest.mark.parametrize("preset", ["tiny", "resnet50"])
+@pytest.mark.parametrize("preset", ["tiny-scratch", "resnet50"])
 @pytest.mark.parametrize("size", [(64, 64), (75, 98), (33, 130)])
 def test_any_input_size_gives_logits_of_that_size(preset, size):
     model = build_model(preset).eval()
@@ -60,7 +60,7 @@ def test_any_input_size_gives_logits_of_that_size(preset, size):
         assert model(rgb, depth).shape == (1, 1, *size)
 
 
-@pytest.mark.parametrize("preset", ["tiny", "resnet50"])
+@pytest.mark.parametrize("preset", ["tiny-scratch", "resnet50"])
 def test_a_batch_equals_its_images_one_by_one(preset):
     model = build_model(preset).eval()
     rgb, depth = batch((64, 80))
@@ -74,14 +74,14 @@ def test_a_batch_equals_its_images_one_by_one(preset):
 def test_training_and_evaluation_compute_the_same(tiny):
     rgb, depth = batch()
     with torch.no_grad():
-        trained = build_model("tiny").train()
+        trained = build_model("tiny-scratch").train()
         trained.load_state_dict(tiny.state_dict())
         output = trained(rgb, depth)
         torch.testing.assert_close(output.logits, tiny(rgb, depth), rtol=1e-4, atol=1e-5)
 
 
 def test_training_mode_gives_side_logits_from_fine_to_coarse():
-    output = build_model("tiny").train()(*batch())
+    output = build_model("tiny-scratch").train()(*batch())
     assert output.logits.shape == (2, 1, 64, 64)
     assert [tuple(side.shape) for side in output.side_logits] == [
         (2, 1, 16, 16),
@@ -92,7 +92,7 @@ def test_training_mode_gives_side_logits_from_fine_to_coarse():
 
 
 def test_normalisation_is_inside_the_model():
-    model = build_model("tiny", backbone="deit_tiny_patch16_224").eval()
+    model = build_model("tiny-scratch", backbone="deit_tiny_patch16_224").eval()
     rgb, _ = batch(images=1)
     seen = []
     model.encoder.rgb_stream.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
@@ -105,7 +105,7 @@ def test_normalisation_is_inside_the_model():
 
 
 def test_shared_streams_differ_in_their_normalisation_layers_alone():
-    model = build_model("tiny", share=True)
+    model = build_model("tiny-scratch", share=True)
     rgb = dict(model.encoder.rgb_stream.named_parameters())
     depth = dict(model.encoder.depth_stream.named_parameters())
     own = {name for name in rgb if rgb[name] is not depth[name]}
@@ -115,7 +115,7 @@ def test_shared_streams_differ_in_their_normalisation_layers_alone():
 
 
 def test_unshared_streams_share_nothing_and_start_differently():
-    model = build_model("tiny", share=False)
+    model = build_model("tiny-scratch", share=False)
     rgb = dict(model.encoder.rgb_stream.named_parameters())
     depth = dict(model.encoder.depth_stream.named_parameters())
     assert all(rgb[name] is not depth[name] for name in rgb)
@@ -142,7 +142,7 @@ def test_unshared_streams_share_nothing_and_start_differently():
 )
 def test_other_backbones_and_blocks_run_with_no_parameter_left_dead(overrides):
     torch.manual_seed(0)
-    model = build_model("tiny", **overrides).train()
+    model = build_model("tiny-scratch", **overrides).train()
     output = model(*batch((64, 96)), has_depth=torch.tensor([True, False]))
     assert output.logits.shape == (2, 1, 64, 96)
     sum(item.square().mean() for item in [output.logits, *output.side_logits]).backward()
@@ -152,7 +152,7 @@ def test_other_backbones_and_blocks_run_with_no_parameter_left_dead(overrides):
 
 def test_overrides_reach_every_field_of_the_configuration():
     values = {"epsilon": 0.5, "share": False, "image_size": 96, "decoder_width": 32, "steps": 3}
-    model = build_model("tiny", **values)
+    model = build_model("tiny-scratch", **values)
     config = model.config.to_dict()
     flat = {name: config[name] for name in ("image_size", "depth_rule", "mean", "std")}
     for part in ("encoder", "fusion", "decoder"):
@@ -165,12 +165,12 @@ def test_overrides_reach_every_field_of_the_configuration():
 
 
 def test_every_tap_reaches_the_decoder():
-    model = build_model("tiny", taps=(1, 2, 3, 4, 5), dim=32, stem="patch")
+    model = build_model("tiny-scratch", taps=(1, 2, 3, 4, 5), dim=32, stem="patch")
     assert len(model.decoder.laterals) == 5
 
 
 def test_a_hybrid_stems_maps_reach_the_decoders_stages_of_their_strides():
-    model = build_model("tiny", taps=(1, 2), stem_width=16)
+    model = build_model("tiny-scratch", taps=(1, 2), stem_width=16)
     assert model.encoder.strides == [4, 8, 16, 16]
     assert model.encoder.channels == [16, 32, 192, 192]
     assert model.decoder.stage_strides == [16, 16, 8, 4, 2]
@@ -178,18 +178,18 @@ def test_a_hybrid_stems_maps_reach_the_decoders_stages_of_their_strides():
 
 
 def test_half_resolution_decoding_still_gives_logits_of_every_odd_size():
-    model = build_model("tiny", taps=(1,), finest=2).eval()
+    model = build_model("tiny-scratch", taps=(1,), finest=2).eval()
     with torch.inference_mode():
         assert model(*batch((47, 61), images=1)).shape == (1, 1, 47, 61)
 
 
 def test_no_side_heads_means_no_side_logits():
-    assert build_model("tiny", taps=(1,), side_heads=0).train()(*batch()).side_logits == []
+    assert build_model("tiny-scratch", taps=(1,), side_heads=0).train()(*batch()).side_logits == []
 
 
 def test_a_configuration_of_before_the_hybrid_stem_builds_what_it_built():
     before = {
-        "preset": "tiny",
+        "preset": "tiny-scratch",
         "image_size": 224,
         "depth_rule": "minmax",
         "encoder": {
@@ -215,7 +215,7 @@ def test_a_configuration_survives_json():
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        ({"preset": "huge"}, "tiny, small-dinov2, small, base, resnet50"),
+        ({"preset": "huge"}, "tiny, tiny-scratch, small-dinov2, small, base, resnet50"),
         ({"epsilonn": 0.5}, "epsilon"),
         ({"dim": 100}, "num_heads"),
         ({"backbone": "vit_nano"}, "vit_nano"),
@@ -248,7 +248,7 @@ def test_a_configuration_survives_json():
 )
 def test_mistakes_are_answered_with_the_choices(arguments, word):
     with pytest.raises(ValueError, match=word):
-        build_model(**{"preset": "tiny", **arguments})
+        build_model(**{"preset": "tiny-scratch", **arguments})
 
 
 def test_shapes_that_do_not_fit_are_answered_with_the_right_ones(tiny):
@@ -278,7 +278,9 @@ class TestPretrained:
             torch.save({"model": backbone_state}, path)
         else:
             save_file(backbone_state, path)
-        model = build_model("tiny", pretrained=path, share=False, stem="patch", image_size=224)
+        model = build_model(
+            "tiny-scratch", pretrained=path, share=False, stem="patch", image_size=224
+        )
         for stream in (model.encoder.rgb_stream, model.encoder.depth_stream):
             loaded = stream.body.state_dict()
             assert len(loaded) > 100
@@ -294,12 +296,12 @@ class TestPretrained:
     def test_a_file_of_which_nothing_is_taken_is_refused(self, tmp_path, tiny):
         torch.save(tiny.state_dict(), tmp_path / "whole.pth")
         with pytest.raises(ValueError, match=r"whole\.pth: these are no weights of vit_tiny"):
-            build_model("tiny", pretrained=tmp_path / "whole.pth")
+            build_model("tiny-scratch", pretrained=tmp_path / "whole.pth")
 
     @pytest.mark.parametrize("backbone", ["pvt_v2_b0", "resnet18"])
     def test_hierarchical_backbones_take_local_files(self, tmp_path, backbone):
         torch.save(timm.create_model(backbone).state_dict(), tmp_path / "b.pth")
-        build_model("tiny", backbone=backbone, stem="patch", pretrained=tmp_path / "b.pth")
+        build_model("tiny-scratch", backbone=backbone, stem="patch", pretrained=tmp_path / "b.pth")
 
     def test_an_unreachable_hub_ends_in_one_line_with_both_ways_out(self, monkeypatch):
         real = timm.create_model
@@ -311,7 +313,7 @@ class TestPretrained:
 
         monkeypatch.setattr(timm, "create_model", offline)
         with pytest.raises(ValueError, match=r"pretrained=FILE.*leave pretrained out") as caught:
-            build_model("tiny", pretrained=True)
+            build_model("tiny-scratch", pretrained=True)
         assert "\n" not in str(caught.value)
 
     @pytest.mark.parametrize("content", [b"", b"some text", b"PK\x03\x04broken"])
@@ -320,7 +322,7 @@ class TestPretrained:
         path = tmp_path / f"weights.{suffix}"
         path.write_bytes(content)
         with pytest.raises(ValueError, match=rf"weights\.{suffix}"):
-            build_model("tiny", pretrained=path)
+            build_model("tiny-scratch", pretrained=path)
 
     def test_a_pickle_is_not_run(self, tmp_path):
         import pickle
@@ -328,7 +330,7 @@ class TestPretrained:
         path = tmp_path / "evil.pth"
         path.write_bytes(pickle.dumps({"model": _Evil(tmp_path / "ran")}, protocol=2))
         with pytest.raises(ValueError, match=r"evil\.pth"):
-            build_model("tiny", pretrained=path)
+            build_model("tiny-scratch", pretrained=path)
         assert not (tmp_path / "ran").exists()
 
 

@@ -44,9 +44,9 @@ def test_default_preset_is_the_same_for_every_entry_point(monkeypatch):
     ("preset", "fields", "modality", "want"),
     [
         ("tiny", {}, "both", "mutualformer_tiny"),
-        ("tiny", {"fusion": "sum"}, "both", "sum_tiny"),
+        ("tiny-scratch", {"fusion": "sum"}, "both", "sum_tiny-scratch"),
         ("small", {"fusion": "token_fusion"}, "both", "token_fusion_small"),
-        ("tiny", {}, "rgb", "mutualformer_tiny_rgb"),
+        ("tiny-scratch", {}, "rgb", "mutualformer_tiny-scratch_rgb"),
         ("resnet50", {"fusion": "sum"}, "depth", "sum_resnet50_depth"),
     ],
 )

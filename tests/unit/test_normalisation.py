@@ -21,7 +21,7 @@ PYRAMID = {"backbone": "tf_efficientnet_lite0", "dim": 32, "image_size": 64}
 
 def model(backbone="vit_tiny_patch16_224", **options):
     torch.manual_seed(0)
-    return build_model("tiny", backbone=backbone, **(SMALL | options)).eval()
+    return build_model("tiny-scratch", backbone=backbone, **(SMALL | options)).eval()
 
 
 @pytest.mark.parametrize(
@@ -85,21 +85,21 @@ def test_weights_bring_their_values_to_the_model_they_start(tmp_path, load):
 @pytest.mark.parametrize("bad", [(0.5,), (0.5, 0.5, -1.0), (0.5, 0.5, 0.0)])
 def test_unusable_std_is_refused(bad):
     with pytest.raises(InputError, match="std"):
-        make_config("tiny", mean=HALF, std=bad)
+        make_config("tiny-scratch", mean=HALF, std=bad)
 
 
 def test_mean_without_std_is_refused():
     with pytest.raises(InputError, match="mean"):
-        make_config("tiny", mean=HALF)
+        make_config("tiny-scratch", mean=HALF)
 
 
 def test_configuration_survives_json():
-    config = make_config("tiny", mean=HALF, std=HALF)
+    config = make_config("tiny-scratch", mean=HALF, std=HALF)
     assert ModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
 @pytest.mark.parametrize(
-    ("preset", "backbone"), [("tiny", "deit_tiny_patch16_224"), ("resnet50", "resnet18")]
+    ("preset", "backbone"), [("tiny-scratch", "deit_tiny_patch16_224"), ("resnet50", "resnet18")]
 )
 def test_backbone_file_that_records_its_values_decides(tmp_path, preset, backbone):
     arguments = {"features_only": True} if preset == "resnet50" else {}

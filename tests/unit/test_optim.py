@@ -19,7 +19,7 @@ from mutualformer_sod.training_config import TrainConfig
 
 
 def small_model():
-    return build_model("tiny", taps=(1, 3), dim=32, image_size=32, stem="conv")
+    return build_model("tiny-scratch", taps=(1, 3), dim=32, image_size=32, stem="conv")
 
 
 @pytest.fixture(scope="module")

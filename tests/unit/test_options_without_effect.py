@@ -50,7 +50,7 @@ FOR_ALL = {"fusion", "head", "dim", "attention_stride", "fine_width"}
 
 @pytest.fixture(scope="module")
 def encoder():
-    config = make_config("tiny", backbone="test_vit", stem="patch", taps=(2, 4)).encoder
+    config = make_config("tiny-scratch", backbone="test_vit", stem="patch", taps=(2, 4)).encoder
     return TwoStreamEncoder(config, 32)
 
 
@@ -101,11 +101,11 @@ def test_used_fields_name_every_field_of_the_configuration():
 )
 def test_model_option_without_effect_is_refused(options, name, reason):
     with pytest.raises(InputError, match=f"^{name} has no effect: .*{reason}.*leave {name} out"):
-        build_model(**{"preset": "tiny", **options})
+        build_model(**{"preset": "tiny-scratch", **options})
 
 
 def test_width_of_a_method_without_heads_need_not_divide_by_them():
-    assert make_config("tiny", fusion="sum", dim=20).fusion.dim == 20
+    assert make_config("tiny-scratch", fusion="sum", dim=20).fusion.dim == 20
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -115,7 +115,7 @@ def test_every_preset_takes_every_fusion(preset, fusion):
 
 
 def test_stored_configuration_may_hold_fields_without_effect():
-    stored = make_config("tiny", fusion="sum").to_dict()
+    stored = make_config("tiny-scratch", fusion="sum").to_dict()
     stored["fusion"]["theta"] = 0.1
     assert ModelConfig.from_dict(stored).fusion.theta == 0.1
 
@@ -162,18 +162,18 @@ class TestSeveralNetworks:
         sum_, mutualformer = parse_variants(["sum", "mutualformer"])
         assert "epsilon" not in sum_.overrides({"epsilon": 0.5})
         assert mutualformer.overrides({"epsilon": 0.5})["epsilon"] == 0.5
-        assert "epsilon" not in network_overrides("sum", "tiny", {"epsilon": 0.5})
+        assert "epsilon" not in network_overrides("sum", "tiny-scratch", {"epsilon": 0.5})
 
     def test_option_that_none_uses_is_refused(self):
         variants = parse_variants(["sum", "concat"])
         with pytest.raises(InputError, match="--set epsilon has no effect"):
-            check_variants(variants, "tiny", {"epsilon": 0.5})
+            check_variants(variants, "tiny-scratch", {"epsilon": 0.5})
         with pytest.raises(InputError, match="--set phi has no effect"):
             layer_costs(["sum", "concat"], 64, 16, 0, {"phi": False})
 
     def test_option_that_one_of_them_does_not_use_is_refused(self):
         with pytest.raises(InputError, match=r"--fusions sum:theta=0.1: theta has no effect"):
-            check_variants(parse_variants(["sum:theta=0.1"]), "tiny", {})
+            check_variants(parse_variants(["sum:theta=0.1"]), "tiny-scratch", {})
 
 
 def test_polarity_without_depth_is_refused(monkeypatch, capsys):

@@ -94,7 +94,7 @@ def test_every_recipe_trains_in_auto(recipe):
 
 
 def test_a_predictor_is_in_auto_by_default(avx2):
-    assert Predictor(build_model("tiny"), device="cpu").amp == "off"
+    assert Predictor(build_model("tiny-scratch"), device="cpu").amp == "off"
 
 
 @pytest.mark.parametrize("amp", ["off", "bf16"])

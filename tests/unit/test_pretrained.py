@@ -180,7 +180,7 @@ class TestAuto:
         pretrained.fetch(LITE)
         monkeypatch.setattr("subprocess.run", _refuse)
         overrides = {"backbone": LITE, "stem": "patch", "share": True}
-        model = build_model("tiny", pretrained="auto", **overrides)
+        model = build_model("tiny-scratch", pretrained="auto", **overrides)
         loaded = model.encoder.rgb_stream.body.state_dict()
         torch.testing.assert_close(loaded["conv_stem.weight"], lite[0]["conv_stem.weight"])
 
@@ -200,12 +200,12 @@ class TestAuto:
 
     def test_auto_without_any_source_is_one_line(self, cache, no_hub):
         with pytest.raises(InputError, match=r"auto: no weights of resnet18.*Fix:.*FILE") as caught:
-            build_model("tiny", backbone="resnet18", stem="patch", pretrained="auto")
+            build_model("tiny-scratch", backbone="resnet18", stem="patch", pretrained="auto")
         assert "\n" not in str(caught.value)
 
     def test_auto_without_hub_and_index_is_one_line(self, cache, no_hub, index):
         with pytest.raises(InputError, match=r"could not be downloaded.*Fix:"):
-            build_model("tiny", backbone=LITE, stem="patch", pretrained="auto")
+            build_model("tiny-scratch", backbone=LITE, stem="patch", pretrained="auto")
 
 
 class TestNorm:

@@ -13,7 +13,7 @@ from mutualformer_sod.progress import forecast, ticking
 
 @pytest.fixture(scope="module")
 def model():
-    return build_model("tiny", image_size=32, taps=[1, 2], dim=32)
+    return build_model("tiny-scratch", image_size=32, taps=[1, 2], dim=32)
 
 
 def test_a_ticking_bar_shows_the_time_during_one_long_step():

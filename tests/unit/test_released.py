@@ -18,8 +18,8 @@ def test_predictor_takes_the_name_of_released_weights(name):
 
 def test_file_of_the_same_name_wins_over_released_weights(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "tiny").touch()
-    assert find_weights("tiny").resolve() == tmp_path / "tiny"
+    (tmp_path / "tiny-scratch").touch()
+    assert find_weights("tiny-scratch").resolve() == tmp_path / "tiny-scratch"
 
 
 def test_unknown_name_is_refused_with_the_names(tmp_path):

@@ -212,7 +212,9 @@ class TestEveryMethod:
         weights = scrambled(timm.create_model("test_vit")).state_dict()
         torch.save(weights, tmp_path / "vit.pth")
         settings = {"backbone": "test_vit", "stem": "patch", "taps": (2, 6), "image_size": 160}
-        model = build_model("tiny", fusion=fusion, pretrained=tmp_path / "vit.pth", **settings)
+        model = build_model(
+            "tiny-scratch", fusion=fusion, pretrained=tmp_path / "vit.pth", **settings
+        )
         for stream in (model.encoder.rgb_stream, model.encoder.depth_stream):
             for name, tensor in stream.body.state_dict().items():
                 assert torch.equal(tensor, weights[name]), name

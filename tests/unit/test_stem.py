@@ -15,7 +15,7 @@ STEM = {"stem": LITE, "taps": (1, 2), "image_size": 64}
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    return build_model("tiny", **STEM)
+    return build_model("tiny-scratch", **STEM)
 
 
 def norms(model):
@@ -71,7 +71,7 @@ def test_pretrained_file_goes_into_the_stem_of_both_streams(tmp_path):
     path = tmp_path / "lite.safetensors"
     source = timm.create_model(LITE)
     save_file(source.state_dict(), path)
-    model = build_model("tiny", pretrained=path, **STEM)
+    model = build_model("tiny-scratch", pretrained=path, **STEM)
     for stream in (model.encoder.rgb_stream, model.encoder.depth_stream):
         stem = stream.body.patch_embed.proj.body
         assert torch.equal(stem.conv_stem.weight, source.conv_stem.weight)

@@ -33,7 +33,7 @@ PROTOCOL = {"name": "custom", "train_images": {"A": 3}, "choice": "last epoch"}
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    return build_model("tiny", **SMALL).eval()
+    return build_model("tiny-scratch", **SMALL).eval()
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_the_sha256_is_of_the_file(tmp_path, model):
 
 
 def test_weights_of_another_preset_are_refused(path):
-    with pytest.raises(ValueError, match=r"'tiny', not 'small'"):
+    with pytest.raises(ValueError, match=r"'tiny-scratch', not 'small'"):
         load_weights(path, preset="small")
 
 
@@ -141,7 +141,7 @@ def test_broken_metadata_are_refused_with_the_files_name(tmp_path, path, key, va
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path):
-    broken = build_model("tiny", **SMALL)
+    broken = build_model("tiny-scratch", **SMALL)
     with torch.no_grad():
         broken.no_depth.fill_(float("nan"))
     save_weights(broken, tmp_path / "nan.safetensors", PROTOCOL)
@@ -180,7 +180,7 @@ class TestDamage:
         content[-100] ^= 1
         path.write_bytes(content)
         with pytest.raises(InputError, match="checksum"):
-            load_encoder(build_model("tiny", **SMALL), path)
+            load_encoder(build_model("tiny-scratch", **SMALL), path)
 
     def test_weights_without_a_checksum_load(self, path):
         state, metadata = stored(path)
@@ -215,7 +215,7 @@ class TestDamage:
         )
         read = {
             "load_weights": load_weights,
-            "load_encoder": lambda file: load_encoder(build_model("tiny", **SMALL), file),
+            "load_encoder": lambda file: load_encoder(build_model("tiny-scratch", **SMALL), file),
             "read_backbone_weights": read_backbone_weights,
         }[reader]
         with pytest.raises(InputError, match=rf"spoilt\.safetensors: {word}") as caught:
@@ -257,14 +257,16 @@ class TestWrapped:
         torch.save({"state_dict": wrapped}, tmp_path / "vit.pth")
         settings = {"backbone": "test_vit", "stem": "patch", "image_size": 160}
         with caplog.at_level(logging.WARNING):
-            model = build_model("tiny", pretrained=tmp_path / "vit.pth", taps=(2,), **settings)
+            model = build_model(
+                "tiny-scratch", pretrained=tmp_path / "vit.pth", taps=(2,), **settings
+            )
         weight = model.encoder.rgb_stream.body.blocks[0].attn.qkv.weight
         assert torch.equal(weight, state["blocks.0.attn.qkv.weight"])
         assert caplog.text.count(name) == 1
 
 
 def test_whole_network_started_from_a_file_gives_its_logits(path, model):
-    started = build_model("tiny", **SMALL).eval()
+    started = build_model("tiny-scratch", **SMALL).eval()
     line = load_network(started, path)
     rgb, depth = torch.rand(1, 3, 64, 64), torch.rand(1, 1, 64, 64)
     with torch.inference_mode():
@@ -273,7 +275,7 @@ def test_whole_network_started_from_a_file_gives_its_logits(path, model):
 
 
 def test_whole_network_started_at_another_size_resamples_position_embeddings(path, model):
-    started = build_model("tiny", **(SMALL | {"image_size": 96})).eval()
+    started = build_model("tiny-scratch", **(SMALL | {"image_size": 96})).eval()
     load_network(started, path)
     rgb = torch.rand(1, 3, 64, 64)
     with torch.inference_mode():
@@ -284,7 +286,7 @@ def test_whole_network_started_at_another_size_resamples_position_embeddings(pat
 
 def test_whole_network_of_another_shape_is_refused_with_the_flags_to_pass(path):
     with pytest.raises(InputError, match=r"--finetune .*Fix: "):
-        load_network(build_model("tiny", **(SMALL | {"dim": 64})), path)
+        load_network(build_model("tiny-scratch", **(SMALL | {"dim": 64})), path)
 
 
 def test_the_same_weights_are_the_same_file_in_every_process(tmp_path):
