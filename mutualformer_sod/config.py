@@ -154,7 +154,7 @@ PRESETS: dict[str, ModelConfig] = {
     # CHOSEN: a small pretrained network where the maps are fine, transformer blocks above it.
     "tiny": ModelConfig(
         preset="tiny",
-        image_size=224,
+        image_size=192,
         encoder=EncoderConfig(
             backbone="vit_tiny_patch16_224",
             taps=(2, 4),

@@ -36,7 +36,7 @@ def test_count_macs_under_other_instruction_sets_is_the_same(instructions):
         (
             "import json, sys, torch",
             "from mutualformer_sod.engine.speed import Contestant, Settings",
-            "macs = Contestant('tiny', Settings(64)).macs",
+            "macs = Contestant('tiny-scratch', Settings(64)).macs",
             "json.dump((torch.backends.cpu.get_cpu_capability(), macs), sys.stdout)",
         )
     )
@@ -78,16 +78,8 @@ def threads():
 
 
 SHORT = (
-    "--preset",
-    "tiny-scratch",
-    "--size",
-    64,
-    "--rounds",
-    1,
-    "--device",
-    "cpu",
-    "--clock",
-    "cpu",
+    *("--preset", "tiny-scratch", "--size", 64),
+    *("--rounds", 1, "--device", "cpu", "--clock", "cpu"),
 )
 
 
@@ -173,17 +165,8 @@ def test_networks_differ_in_nothing_but_their_fusion(tmp_path):
     path = tmp_path / "figures.json"
     done = run_tool(
         "benchmark",
-        *(
-            "--fusions",
-            "sum",
-            "gemini_fusion",
-            "--preset",
-            "tiny-scratch",
-            "--size",
-            64,
-            "--rounds",
-            1,
-        ),
+        *("--fusions", "sum", "gemini_fusion", "--preset", "tiny-scratch"),
+        *("--size", 64, "--rounds", 1),
         *("--device", "cpu", "--json", path, "--set", "head=merge", *SMALL_MODEL),
     )
     assert done.status == 0, done.error
@@ -205,7 +188,7 @@ def test_shipped_weights_can_be_measured():
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        (["--preset", "huge"], "tiny, small"),
+        (["--preset", "huge"], "tiny, tiny-scratch"),
         (["--compare", "timm:vit_nano"], "vit_nano"),
         (["--compare", "two timm:vit_tiny_patch16_224"], "2x timm"),
         (["--preset", "tiny-scratch", "--size", "8"], "--size 8"),

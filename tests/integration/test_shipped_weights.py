@@ -76,8 +76,8 @@ def test_the_spot_check_scores_what_the_model_card_says(shared_data, spot_maps):
             saliency = spot_maps[f"mutualformer_tiny/{sod_set.name}/{triplet.stem}.png"]
             evaluator.step(saliency.astype(np.uint8), read_gt(triplet.gt))
     results = evaluator.results()
-    assert results["s_measure"] == pytest.approx(0.839, abs=0.003)
-    assert results["mae"] == pytest.approx(0.075, abs=0.003)
+    assert results["s_measure"] == pytest.approx(0.842, abs=0.003)
+    assert results["mae"] == pytest.approx(0.069, abs=0.003)
 
 
 @pytest.mark.parametrize("change", ["inverted", "x257"])
