@@ -6,12 +6,15 @@ Importing this package imports no torch; the names below fetch what they need wh
 from importlib import import_module
 from typing import Any
 
-from mutualformer_sod.config import list_presets
+from mutualformer_sod.configs.model import list_presets
 
 __version__ = "0.1.0"
 __all__ = ["Predictor", "__version__", "build_model", "list_presets"]
 
-_LAZY = {"build_model": "mutualformer_sod.models", "Predictor": "mutualformer_sod.inference"}
+_LAZY = {
+    "build_model": "mutualformer_sod.models",
+    "Predictor": "mutualformer_sod.inference.predictor",
+}
 
 
 def __getattr__(name: str) -> Any:

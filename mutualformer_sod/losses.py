@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mutualformer_sod.config import LOSSES
+from mutualformer_sod.configs.model import LOSSES
 from mutualformer_sod.errors import InputError
 
 BORDER_WINDOW = 31  # pixels

@@ -13,14 +13,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from tqdm import tqdm
 
-from mutualformer_sod import cli
-from mutualformer_sod.baselines import centre_prior, depth_otsu
-from mutualformer_sod.data.depth import DepthEncoding, decide_encodings, depth_to_unit
-from mutualformer_sod.data.io import image_size, read_triplet, write_map
-from mutualformer_sod.data.layout import SodSet, discover_sets
-from mutualformer_sod.data.pairing import Triplet
+from mutualformer_sod.cli import common as cli
+from mutualformer_sod.data.depth.units import DepthEncoding, decide_encodings, depth_to_unit
+from mutualformer_sod.data.discovery.layout import SodSet, discover_sets
+from mutualformer_sod.data.discovery.pairing import Triplet
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import write_json
+from mutualformer_sod.imaging.io import image_size, read_triplet, write_map
+from mutualformer_sod.inference.baselines import centre_prior, depth_otsu
 
 METHODS = ("centre", "depth_otsu")
 RUN_FILE = "run.json"

@@ -12,11 +12,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mutualformer_sod import cli
-from mutualformer_sod.config import list_presets
+from mutualformer_sod.cli import common as cli
+from mutualformer_sod.configs.fusion import FUSIONS, refuse_unused
+from mutualformer_sod.configs.model import list_presets
+from mutualformer_sod.configs.released import WEIGHTS_HELP, find_weights
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.fusion_config import FUSIONS, refuse_unused
-from mutualformer_sod.released import WEIGHTS_HELP, find_weights
 
 EPILOG = """\
 MACs are the multiply-accumulates of matrix products and convolutions; a MAC is two FLOPs. Memory is
@@ -117,7 +117,7 @@ def check_arguments(args: argparse.Namespace) -> None:
 
 def measure_layers(args: argparse.Namespace, fields: dict[str, Any]) -> None:
     """What a layer of each fusion adds to a two-stream ViT block."""
-    from mutualformer_sod.engine.fusion_cost import check_fusions, layer_costs
+    from mutualformer_sod.benchmark.fusion_cost import check_fusions, layer_costs
     from mutualformer_sod.files import write_json
 
     check_clock(args, "cpu")
@@ -157,11 +157,11 @@ def check_clock(args: argparse.Namespace, device: str) -> None:
 
 def measure_networks(args: argparse.Namespace, fields: dict[str, Any]) -> None:
     """Whole networks in turn: those named, or one preset with each fusion."""
-    from mutualformer_sod.engine.fusion_cost import check_fusions, network_overrides
-    from mutualformer_sod.engine.speed import Contestant, Settings, default_size, measure
+    from mutualformer_sod.benchmark.fusion_cost import check_fusions, network_overrides
+    from mutualformer_sod.benchmark.speed import Contestant, Settings, default_size, measure
     from mutualformer_sod.files import write_json
-    from mutualformer_sod.inference import pick_device
-    from mutualformer_sod.precision import pick_amp
+    from mutualformer_sod.inference.predictor import pick_device
+    from mutualformer_sod.models.precision import pick_amp
 
     names = args.compare or [args.preset or args.weights]
     entries = [(name, name, fields) for name in names]

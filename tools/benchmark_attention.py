@@ -16,12 +16,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 from torch import Tensor
 
-from mutualformer_sod import cli
+from mutualformer_sod.cli import common as cli
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import replacing, write_json
 from mutualformer_sod.memory import peak_resident_memory
 from mutualformer_sod.models.affinity import cross_diffusion_attention, self_affinity
-from mutualformer_sod.models.mutualformer import MutualFormerBlock
+from mutualformer_sod.models.block import MutualFormerBlock
 from mutualformer_sod.workers import worker_context
 
 EPILOG = """\

@@ -12,8 +12,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mutualformer_sod import cli, list_presets
-from mutualformer_sod.config import DEFAULT_PRESET
+from mutualformer_sod import list_presets
+from mutualformer_sod.cli import common as cli
+from mutualformer_sod.configs.model import DEFAULT_PRESET
 from mutualformer_sod.errors import InputError
 
 EPILOG = """\
@@ -64,10 +65,10 @@ def main() -> None:
     args = parse_arguments()
     import torch  # only now: --help needs none of these
 
-    from mutualformer_sod.config import make_config
+    from mutualformer_sod.configs.model import make_config
     from mutualformer_sod.files import write_json
-    from mutualformer_sod.inference import pick_device
-    from mutualformer_sod.precision import pick_amp
+    from mutualformer_sod.inference.predictor import pick_device
+    from mutualformer_sod.models.precision import pick_amp
 
     device = pick_device(args.device)
     args.amp = pick_amp(args.amp, device)
@@ -104,7 +105,7 @@ def main() -> None:
 
 def train_config(args: argparse.Namespace, cache: str) -> Any:
     """The run whose data and optimiser are timed."""
-    from mutualformer_sod.training_config import TrainConfig
+    from mutualformer_sod.configs.training import TrainConfig
 
     same = ("preset", "data", "train_sets", "near", "limit", "cache_side", "cache_dir")
     same += ("batch_size", "workers")
@@ -119,8 +120,8 @@ def time_loaders(
     """Figures of the loader without and with workers, and its first batch."""
     import torch
 
-    from mutualformer_sod.data.loader import make_loader
-    from mutualformer_sod.engine.sets import gather_training_data
+    from mutualformer_sod.data.training.loader import make_loader
+    from mutualformer_sod.training.sets import gather_training_data
 
     started = time.perf_counter()
     train = gather_training_data(train_config(args, cache), model).train
@@ -161,10 +162,10 @@ def training_step(
     """One update of freshly initialised weights on ``batch``, as a function to call."""
     import torch
 
-    from mutualformer_sod.engine.optim import make_optimizer
-    from mutualformer_sod.engine.update import losses_of
     from mutualformer_sod.models.detector import SaliencyDetector
-    from mutualformer_sod.precision import autocast
+    from mutualformer_sod.models.precision import autocast
+    from mutualformer_sod.training.optimiser import make_optimizer
+    from mutualformer_sod.training.update import losses_of
 
     torch.manual_seed(0)
     model = SaliencyDetector(model_config).to(device).train()

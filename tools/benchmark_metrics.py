@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import cv2
 import numpy as np
 
-from mutualformer_sod import cli
+from mutualformer_sod.cli import common as cli
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.metrics.evaluator import Evaluator, score_image, threshold_curves
 from mutualformer_sod.metrics.folder import MapFolder

@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mutualformer_sod import cli
+from mutualformer_sod.cli import common as cli
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import check_writable, replacing, write_json
 
@@ -58,8 +58,8 @@ def main() -> int:
         if folder is not None:
             check_writable(folder, flag)
     # Only now: --help needs no cv2.
-    from mutualformer_sod.data.check import check_data
-    from mutualformer_sod.data.check_report import check_json, check_table, layout_line
+    from mutualformer_sod.data.audit.check import check_data
+    from mutualformer_sod.data.audit.report import check_json, check_table, layout_line
 
     check = check_data(args.data, args.sets, args.near, workers=workers, quick=args.quick)
     for checked in check.sets:
@@ -80,7 +80,7 @@ def draw(sets: list, folder: Path) -> None:
     """Write a picture of the polarity of each set with depth; thermal images have none."""
     import cv2
 
-    from mutualformer_sod.data.check_picture import polarity_picture
+    from mutualformer_sod.data.audit.picture import polarity_picture
 
     for checked in sets:
         if checked.depth is not None and checked.depth.stems and not checked.thermal:

@@ -9,15 +9,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mutualformer_sod import cli, list_presets
-from mutualformer_sod.comparison import collect, plan, schedule
-from mutualformer_sod.comparison.data import WHOLE, prepare_data
-from mutualformer_sod.comparison.variants import CONTROLS, check_variants, parse_variants
+from mutualformer_sod import list_presets
+from mutualformer_sod.cli import common as cli
+from mutualformer_sod.configs.fusion import FUSIONS
+from mutualformer_sod.configs.training import AMP
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.fusion_config import FUSIONS
-from mutualformer_sod.report.fusions import write_fusions
+from mutualformer_sod.experiments import collect, plan, schedule
+from mutualformer_sod.experiments.data import WHOLE, prepare_data
+from mutualformer_sod.experiments.report import write_fusions
+from mutualformer_sod.experiments.variants import CONTROLS, check_variants, parse_variants
 from mutualformer_sod.report.tables import format_score
-from mutualformer_sod.training_config import AMP
 
 EPILOG = f"""\
 fusions:   {" ".join(FUSIONS)}
@@ -116,7 +117,7 @@ def main() -> int:
     jobs = plan.jobs_of(args.output, variants, args.seeds)
     # Whatever is wrong with the recipe is said now, and not by every run.
     plan.train_config(options, jobs[0], {"data": (), "sets": (), "near": ()}, {})
-    from mutualformer_sod.comparison.runs import check_networks, settle_amp  # now: needs torch
+    from mutualformer_sod.experiments.runs import check_networks, settle_amp  # now: needs torch
 
     options = settle_amp(args.output, options, args.device)
     if not (args.output / plan.PLAN_FILE).exists():

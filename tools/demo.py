@@ -12,9 +12,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mutualformer_sod import cli
+from mutualformer_sod.cli import common as cli
+from mutualformer_sod.configs.released import DEFAULT_WEIGHTS, ESTIMATOR, WEIGHTS_HELP, find_weights
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.released import DEFAULT_WEIGHTS, ESTIMATOR, WEIGHTS_HELP, find_weights
 
 MOST_MEGAPIXELS = 128  # of larger pictures data.photos reads a smaller copy
 EPILOG = "Ctrl-C ends it and removes all that was uploaded. docs/demo.md has the rest."

@@ -9,13 +9,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
-from mutualformer_sod import cli
-from mutualformer_sod.data.layout import discover_sets
-from mutualformer_sod.engine.depth_estimation import (
-    EstimatorSchedule,
-    train_estimator,
-    write_estimates,
-)
+from mutualformer_sod.cli import common as cli
+from mutualformer_sod.data.discovery.layout import discover_sets
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import check_writable
 from mutualformer_sod.models.depth_estimator import (
@@ -23,7 +18,12 @@ from mutualformer_sod.models.depth_estimator import (
     load_estimator,
     save_estimator,
 )
-from mutualformer_sod.precision import pick_amp
+from mutualformer_sod.models.precision import pick_amp
+from mutualformer_sod.training.depth_estimation import (
+    EstimatorSchedule,
+    train_estimator,
+    write_estimates,
+)
 
 EPILOG = """\
 "train" learns from the sets' depth maps and writes one file, the decoder on a frozen pretrained

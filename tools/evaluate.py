@@ -16,8 +16,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import cv2
 from tqdm import tqdm
 
-from mutualformer_sod import __version__, cli
-from mutualformer_sod.data.layout import SodSet, canonical_name, discover_sets, keep_images
+from mutualformer_sod import __version__
+from mutualformer_sod.cli import common as cli
+from mutualformer_sod.data.discovery.layout import (
+    SodSet,
+    canonical_name,
+    discover_sets,
+    keep_images,
+)
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import check_writable
 from mutualformer_sod.metrics.cache import ScoreCache
@@ -29,12 +35,12 @@ from mutualformer_sod.metrics.folder import (
     refuse_no_maps,
 )
 from mutualformer_sod.metrics.scoring import Cell, Outcome, score_set
-from mutualformer_sod.report.comparison import compare, comparison_text
 from mutualformer_sod.report.curves import check_plotting, plot_curves, save_curves
 from mutualformer_sod.report.files import write_results
 from mutualformer_sod.report.per_image import per_image_file, read_pair
 from mutualformer_sod.report.remarks import complaints, row_marks
 from mutualformer_sod.report.results import Results, scoring_protocol
+from mutualformer_sod.report.significance import compare, comparison_text
 from mutualformer_sod.report.tables import COLUMNS, DEFAULT_COLUMNS, check_columns, check_digits
 from mutualformer_sod.workers import worker_pool
 

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mutualformer_sod import cli
+from mutualformer_sod.cli import common as cli
+from mutualformer_sod.configs.released import WEIGHTS_HELP
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import check_writable, replacing
-from mutualformer_sod.released import WEIGHTS_HELP
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mutualformer_sod.export import Network
+    from mutualformer_sod.inference.export import Network
     from mutualformer_sod.models.detector import SaliencyDetector
 
 SUFFIXES = {"onnx": ".onnx", "exported-program": ".pt2"}
@@ -55,7 +55,7 @@ def main() -> None:
     args = parse_arguments()
     check_arguments(args)
     # Only now: --help and wrong flags need no torch.
-    from mutualformer_sod.export import (
+    from mutualformer_sod.inference.export import (
         ExportableDetector,
         describe,
         load_exported,
@@ -124,9 +124,9 @@ def load_images(
     """The first images of the sets in a folder as one batch: rgb, depth, has_depth."""
     from torch.utils.data import default_collate
 
-    from mutualformer_sod.data.dataset import SodDataset
-    from mutualformer_sod.data.depth import decide_encodings
-    from mutualformer_sod.data.layout import discover_sets
+    from mutualformer_sod.data.depth.units import decide_encodings
+    from mutualformer_sod.data.discovery.layout import discover_sets
+    from mutualformer_sod.data.training.dataset import SodDataset
 
     sets = [item for item in discover_sets([root]) if item.has_rgb]
     if not sets:
@@ -184,7 +184,7 @@ def benchmark(
     """Print images/s of the exported file and of PyTorch, one image with depth at a time."""
     import torch
 
-    from mutualformer_sod.inference import Predictor
+    from mutualformer_sod.inference.predictor import Predictor
 
     predictor = Predictor(model, size, "cpu", "off", modality)
     inputs = (torch.rand(1, 3, size, size), torch.rand(1, 1, size, size), torch.tensor([True]))

@@ -10,13 +10,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import cv2
 
-from mutualformer_sod import cli
-from mutualformer_sod.data.depth import decide_encodings, depth_to_unit
-from mutualformer_sod.data.io import read_depth, read_gt, read_rgb
-from mutualformer_sod.data.layout import SodSet, discover_sets
+from mutualformer_sod.cli import common as cli
+from mutualformer_sod.data.depth.units import decide_encodings, depth_to_unit
+from mutualformer_sod.data.discovery.layout import SodSet, discover_sets
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import check_writable, replacing
-from mutualformer_sod.report.figure import picture_grid
+from mutualformer_sod.gallery.figure import picture_grid
+from mutualformer_sod.imaging.io import read_depth, read_gt, read_rgb
 
 
 def parse_arguments() -> argparse.Namespace:

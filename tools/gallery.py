@@ -14,15 +14,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import cv2
 from tqdm import tqdm
 
-from mutualformer_sod import __version__, cli
-from mutualformer_sod.data.layout import discover_sets
+from mutualformer_sod import __version__
+from mutualformer_sod.cli import common as cli
+from mutualformer_sod.data.discovery.layout import discover_sets
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import check_writable
-from mutualformer_sod.gallery import Job, figure_rows, find_jobs, make_card, with_scores
+from mutualformer_sod.gallery.cards import Job, figure_rows, find_jobs, make_card, with_scores
+from mutualformer_sod.gallery.page import ImageCard, pick, read_scores, write_page
+from mutualformer_sod.gallery.paper_figure import check_matplotlib, save_paper_figure
+from mutualformer_sod.gallery.pictures import PictureFolder
 from mutualformer_sod.metrics.folder import list_methods, name_list
-from mutualformer_sod.report.gallery import ImageCard, pick, read_scores, write_page
-from mutualformer_sod.report.gallery_pictures import PictureFolder
-from mutualformer_sod.report.paper_figure import check_matplotlib, save_paper_figure
 from mutualformer_sod.workers import worker_pool
 
 EPILOG = """\

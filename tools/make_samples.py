@@ -7,8 +7,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mutualformer_sod import cli
-from mutualformer_sod.data.samples import DEFAULT_SIZE, write_samples
+from mutualformer_sod.cli import common as cli
+from mutualformer_sod.data.synthetic.scenes import DEFAULT_SIZE, write_samples
 
 
 def main() -> None:

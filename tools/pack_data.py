@@ -8,8 +8,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mutualformer_sod import cli
-from mutualformer_sod.data.pack import PackOptions, pack_sets, unpack_sets
+from mutualformer_sod.cli import common as cli
+from mutualformer_sod.data.packing.pack import PackOptions, pack_sets, unpack_sets
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import check_writable
 

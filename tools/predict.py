@@ -8,10 +8,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mutualformer_sod import cli
+from mutualformer_sod.cli import common as cli
+from mutualformer_sod.configs.released import DEFAULT_WEIGHTS, ESTIMATOR, WEIGHTS_HELP, find_weights
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import check_writable
-from mutualformer_sod.released import DEFAULT_WEIGHTS, ESTIMATOR, WEIGHTS_HELP, find_weights
 
 EPILOG = """\
 Written are OUTPUT/maps/STEM.png (8-bit, at the size of the picture), with --overlay
@@ -103,14 +103,14 @@ def main() -> int:
 
 def predict_pictures(args: argparse.Namespace) -> int:
     """Map the pictures of ``--rgb``."""
-    from mutualformer_sod.predict.jobs import find_jobs
+    from mutualformer_sod.inference.jobs import find_jobs
 
     jobs, remarks = find_jobs(args.rgb, args.depth)
     for remark in remarks:
         print(remark)
     # Only now: torch takes seconds, and none of it is needed to find what is wrong with the files.
-    from mutualformer_sod.predict.depths import plan_depths
-    from mutualformer_sod.predict.run import predict_pictures
+    from mutualformer_sod.inference.depths import plan_depths
+    from mutualformer_sod.inference.predict import predict_pictures
 
     predictor, settings = load(args)
     plan = plan_depths(jobs, args.near, args.depth_orientation or "auto")
@@ -132,7 +132,7 @@ def predict_pictures(args: argparse.Namespace) -> int:
 
 def predict_video(args: argparse.Namespace) -> int:
     """Map the frames of ``--video``."""
-    from mutualformer_sod.predict.video import check_videos, predict_video
+    from mutualformer_sod.inference.video import check_videos, predict_video
 
     videos = (args.video, args.depth_video, args.output)
     options = {"with_overlay": args.overlay, "overwrite": args.overwrite}
@@ -145,9 +145,9 @@ def predict_video(args: argparse.Namespace) -> int:
 
 def load(args: argparse.Namespace) -> tuple:
     """The predictor, and what its maps depend on besides pictures."""
-    from mutualformer_sod.inference import Predictor
+    from mutualformer_sod.inference.predictor import Predictor
+    from mutualformer_sod.inference.progress import forecast
     from mutualformer_sod.models.weights import file_sha256
-    from mutualformer_sod.progress import forecast
 
     weights = find_weights(args.weights)
     predictor = Predictor.from_weights(weights, args.size, args.device, args.amp)
@@ -160,7 +160,7 @@ def load(args: argparse.Namespace) -> tuple:
                 f"{flag} out, or give other weights"
             )
     if args.estimate_depth is not None:
-        from mutualformer_sod.estimation import estimator_of
+        from mutualformer_sod.inference.estimation import estimator_of
 
         predictor.estimator = estimator_of(args.estimate_depth)
         settings["depth_estimator"] = file_sha256(args.estimate_depth)

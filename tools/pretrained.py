@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mutualformer_sod import cli
+from mutualformer_sod.cli import common as cli
 from mutualformer_sod.errors import InputError
 
 EPILOG = """\

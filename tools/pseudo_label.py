@@ -7,9 +7,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mutualformer_sod import cli
-from mutualformer_sod.data.layout import discover_sets
-from mutualformer_sod.data.pseudo_labels import label_set
+from mutualformer_sod.cli import common as cli
+from mutualformer_sod.data.discovery.layout import discover_sets
+from mutualformer_sod.data.training.pseudo_labels import label_set
 from mutualformer_sod.files import check_writable
 
 EPILOG = """\

@@ -9,10 +9,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mutualformer_sod import cli
+from mutualformer_sod.cli import common as cli
+from mutualformer_sod.configs.released import DEFAULT_WEIGHTS, WEIGHTS_HELP, find_weights
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import check_writable
-from mutualformer_sod.released import DEFAULT_WEIGHTS, WEIGHTS_HELP, find_weights
 
 EPILOG = """\
 Maps are written to OUTPUT/METHOD/SET/STEM.png, 8-bit, at the ground truth's size (the colour
@@ -79,7 +79,7 @@ def main() -> None:
     if args.method and (Path(args.method).name != args.method or args.method == ".."):
         raise InputError(f"--method {args.method!r} is not usable: give the name of one folder")
     # Only now: --help and wrong flags need no torch.
-    from mutualformer_sod.engine.distributed import one_voice
+    from mutualformer_sod.training.distributed import one_voice
 
     with one_voice():
         check_writable(args.output)
@@ -88,13 +88,13 @@ def main() -> None:
 
 def make_maps(args: argparse.Namespace) -> None:
     """Weights and sets in, maps out; in this process or in all that torchrun started."""
-    from mutualformer_sod.data.depth import decide_encodings
-    from mutualformer_sod.data.layout import discover_sets, keep_images
-    from mutualformer_sod.engine.distributed import is_main, start_processes
-    from mutualformer_sod.engine.test import map_sets, method_name
-    from mutualformer_sod.inference import Predictor
+    from mutualformer_sod.data.depth.units import decide_encodings
+    from mutualformer_sod.data.discovery.layout import discover_sets, keep_images
+    from mutualformer_sod.inference.benchmark_maps import map_sets, method_name
+    from mutualformer_sod.inference.predictor import Predictor
+    from mutualformer_sod.inference.progress import forecast
     from mutualformer_sod.models.weights import file_sha256, load_weights
-    from mutualformer_sod.progress import forecast
+    from mutualformer_sod.training.distributed import is_main, start_processes
 
     device = start_processes(args.device)
     weights = find_weights(args.weights)

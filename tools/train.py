@@ -9,12 +9,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mutualformer_sod import cli, list_presets
-from mutualformer_sod.config import DEFAULT_PRESET, LOSSES, field_owners
-from mutualformer_sod.errors import InputError
-from mutualformer_sod.fusion_config import FUSIONS, HEADS
-from mutualformer_sod.recipes import RECIPES
-from mutualformer_sod.training_config import (
+from mutualformer_sod import list_presets
+from mutualformer_sod.cli import common as cli
+from mutualformer_sod.configs.fusion import FUSIONS, HEADS
+from mutualformer_sod.configs.model import DEFAULT_PRESET, LOSSES, field_owners
+from mutualformer_sod.configs.recipes import RECIPES
+from mutualformer_sod.configs.training import (
     AMP,
     CACHES,
     OPTIMIZERS,
@@ -22,6 +22,7 @@ from mutualformer_sod.training_config import (
     TrainConfig,
     make_train_config,
 )
+from mutualformer_sod.errors import InputError
 
 EPILOG = """\
 OUTPUT gets config.json, starts.json (code, versions, data of each start), log.jsonl (one line an
@@ -225,7 +226,7 @@ def read_options(args: dict[str, Any]) -> tuple[TrainConfig, dict[str, Any], str
 
 def main() -> None:
     config, overrides, resume = read_options(vars(make_parser().parse_args()))
-    from mutualformer_sod.engine.train import train  # only now: --help needs no torch
+    from mutualformer_sod.training.trainer import train  # only now: --help needs no torch
 
     train(config, overrides, resume)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from numpy.lib import format as npy
 from PIL import Image, UnidentifiedImageError
 
-from mutualformer_sod.data.io import image_size
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.imaging.io import image_size
 
 
 def check_pixels(path: Path, most: int) -> None:

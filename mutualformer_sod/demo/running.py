@@ -13,7 +13,7 @@ from mutualformer_sod.demo.samples import make_samples
 from mutualformer_sod.demo.scratch import Scratch
 from mutualformer_sod.demo.service import Service
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.inference import Predictor
+from mutualformer_sod.inference.predictor import Predictor
 
 _EXIT_INTERRUPTED = 130
 
@@ -48,7 +48,7 @@ def run_demo(
         name: Predictor.from_weights(path, device=device) for name, path in named(weights).items()
     }
     if estimator is not None:
-        from mutualformer_sod.estimation import estimator_of
+        from mutualformer_sod.inference.estimation import estimator_of
 
         for predictor in predictors.values():
             predictor.estimator = estimator_of(estimator)

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mutualformer_sod.data.samples import KINDS, make_scene, scene_stem
+from mutualformer_sod.data.synthetic.scenes import KINDS, make_scene, scene_stem
 
 SEED = 2027
 """A series that no weights were trained on."""

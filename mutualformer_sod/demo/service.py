@@ -13,18 +13,18 @@ import cv2
 import numpy as np
 from torch import Tensor
 
-from mutualformer_sod.data.depth import SAMPLE_SIDE, DepthEncoding, depth_to_unit, encoding_of
-from mutualformer_sod.data.depth_kind import DepthSample
-from mutualformer_sod.data.io import read_depth
-from mutualformer_sod.data.photos import Photo, read_photo
+from mutualformer_sod.data.depth.kind import DepthSample
+from mutualformer_sod.data.depth.units import SAMPLE_SIDE, DepthEncoding, depth_to_unit, encoding_of
 from mutualformer_sod.demo.limits import check_pixels
 from mutualformer_sod.demo.scratch import Scratch
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.inference import Predictor, native_saliency
+from mutualformer_sod.imaging.io import read_depth
+from mutualformer_sod.imaging.photos import Photo, read_photo
+from mutualformer_sod.imaging.png import write_png
+from mutualformer_sod.inference.depths import fit_depth
+from mutualformer_sod.inference.pictures import cutout, overlay
+from mutualformer_sod.inference.predictor import Predictor, native_saliency
 from mutualformer_sod.models.weights import file_sha256
-from mutualformer_sod.predict.depths import fit_depth
-from mutualformer_sod.predict.pictures import cutout, overlay
-from mutualformer_sod.predict.png import write_png
 
 SHOWN_PIXELS = 10**6
 """Of larger pictures the overlay is a smaller copy; map and cut-out have the picture's size."""

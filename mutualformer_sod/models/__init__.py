@@ -1,9 +1,9 @@
 """The network and its parts."""
 
-from mutualformer_sod.config import list_presets
+from mutualformer_sod.configs.model import list_presets
+from mutualformer_sod.models.block import MutualFormerBlock, load_released_block
 from mutualformer_sod.models.build import build_model
 from mutualformer_sod.models.detector import DetectorOutput, SaliencyDetector
-from mutualformer_sod.models.mutualformer import MutualFormerBlock, load_released_block
 
 __all__ = [
     "DetectorOutput",

@@ -29,8 +29,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mutualformer_sod.configs.fusion import ATTENTIONS, INITIALS, check_cross_diffusion
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.fusion_config import ATTENTIONS, INITIALS, check_cross_diffusion
 from mutualformer_sod.models.tiles import Link, tiled_products
 
 Initial = str | Tensor | tuple[Tensor, Tensor]

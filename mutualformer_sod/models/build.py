@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mutualformer_sod.config import DEFAULT_PRESET, make_config
+from mutualformer_sod.configs.model import DEFAULT_PRESET, make_config
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.detector import SaliencyDetector
 

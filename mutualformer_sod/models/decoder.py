@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mutualformer_sod.config import DecoderConfig
+from mutualformer_sod.configs.model import DecoderConfig
 from mutualformer_sod.models.coarse_conv import convolve_upsampled, saves_products
 from mutualformer_sod.models.encoder import resize
 

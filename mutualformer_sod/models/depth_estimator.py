@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from mutualformer_sod.config import DecoderConfig
+from mutualformer_sod.configs.model import DecoderConfig
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import replacing, why_unreadable
 from mutualformer_sod.models.backbone import create_timm_model

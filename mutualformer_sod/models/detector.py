@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from mutualformer_sod.config import ModelConfig
+from mutualformer_sod.configs.model import ModelConfig
 from mutualformer_sod.models.decoder import Decoder
 from mutualformer_sod.models.drop_path import replace_drop_path, set_drop_path_keys
 from mutualformer_sod.models.encoder import TwoStreamEncoder, resize

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from timm.models import Eva, VisionTransformer
 from torch import Tensor, nn
 
-from mutualformer_sod.config import TIMM_STEMS, EncoderConfig
+from mutualformer_sod.configs.model import TIMM_STEMS, EncoderConfig
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.backbone import create_timm_model
 from mutualformer_sod.models.seam import NORMS, Seam, halves

@@ -12,7 +12,8 @@ from safetensors import SafetensorError
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor
 
-from mutualformer_sod.config import PRESETS, ModelConfig
+from mutualformer_sod.configs.model import PRESETS, ModelConfig
+from mutualformer_sod.configs.released import find_weights
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import without_wrappers
 from mutualformer_sod.models.detector import SaliencyDetector
@@ -24,7 +25,6 @@ from mutualformer_sod.models.weights import (
     read_tensors,
     unique_state,
 )
-from mutualformer_sod.released import find_weights
 
 _ENCODER = "encoder."
 

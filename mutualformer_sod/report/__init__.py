@@ -1,0 +1,1 @@
+"""Tables, curves, file formats and significance of an evaluation."""

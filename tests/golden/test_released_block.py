@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mutualformer_sod.models import MutualFormerBlock, load_released_block
-from mutualformer_sod.models.mutualformer import remap_released_names
+from mutualformer_sod.models.block import remap_released_names
 
 
 def golden_case(path, case):

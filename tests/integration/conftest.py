@@ -8,7 +8,7 @@ from browser import chromium, chromium_page  # noqa: F401 (fixtures)
 from demo_server import demo_server  # noqa: F401 (fixture)
 from tool_runs import train_small
 
-from mutualformer_sod.data.samples import write_samples
+from mutualformer_sod.data.synthetic.scenes import write_samples
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 from tool_runs import ROOT
 
-from mutualformer_sod.data.samples import make_scene
+from mutualformer_sod.data.synthetic.scenes import make_scene
 
 WEIGHTS = "mutualformer_tiny"
 MOST_MEGABYTES = 2

@@ -10,7 +10,7 @@ from tool_runs import ROOT, SMALL_MODEL
 
 from mutualformer_sod.workers import worker_context
 
-_PRELOADED = ["mutualformer_sod.engine.train", "cv2", "timm"]
+_PRELOADED = ["mutualformer_sod.training.trainer", "cv2", "timm"]
 
 
 def train_arguments(output: Path, data: Path, *options: object) -> list[str]:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from tool_runs import error_line, run_tool
 
-from mutualformer_sod.baselines import centre_prior
-from mutualformer_sod.data.io import read_depth, read_gt
+from mutualformer_sod.imaging.io import read_depth, read_gt
+from mutualformer_sod.inference.baselines import centre_prior
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from tool_runs import ROOT, SMALL_MODEL, error_line, run_tool
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from mutualformer_sod.engine.speed import Contestant, Settings, count_macs
+from mutualformer_sod.benchmark.speed import Contestant, Settings, count_macs
 from mutualformer_sod.models import MutualFormerBlock
 
 
@@ -35,7 +35,7 @@ def test_count_macs_under_other_instruction_sets_is_the_same(instructions):
     code = "\n".join(
         (
             "import json, sys, torch",
-            "from mutualformer_sod.engine.speed import Contestant, Settings",
+            "from mutualformer_sod.benchmark.speed import Contestant, Settings",
             "macs = Contestant('tiny-scratch', Settings(64)).macs",
             "json.dump((torch.backends.cpu.get_cpu_capability(), macs), sys.stdout)",
         )

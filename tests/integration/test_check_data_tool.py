@@ -68,6 +68,6 @@ def test_awkward_files_are_named(shared_data):
 def test_no_torch_is_needed():
     code = (
         "import sys; sys.modules['torch'] = None;"
-        "import mutualformer_sod.data.check_report, mutualformer_sod.data.check_picture"
+        "import mutualformer_sod.data.audit.report, mutualformer_sod.data.audit.picture"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

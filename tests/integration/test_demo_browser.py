@@ -4,7 +4,7 @@ import cv2
 import pytest
 from demo_server import make_uploads
 
-from mutualformer_sod.data.samples import DEFAULT_SIZE
+from mutualformer_sod.data.synthetic.scenes import DEFAULT_SIZE
 
 pytestmark = pytest.mark.browser
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from tool_runs import ROOT, SMALL_MODEL
 
-from mutualformer_sod.engine.checkpoint import find_checkpoints, load_checkpoint
+from mutualformer_sod.training.checkpoints import find_checkpoints, load_checkpoint
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 SCORES = ("total", "structure", "side_1")
@@ -128,8 +128,8 @@ def test_requests_of_several_processes_are_granted_once(tmp_path):
     script = tmp_path / "ask.py"
     script.write_text(
         "import torch\n"
-        "from mutualformer_sod.engine.distributed import max_over_processes, one_voice, rank\n"
-        "from mutualformer_sod.engine.distributed import start_processes\n"
+        "from mutualformer_sod.training.distributed import max_over_processes, one_voice, rank\n"
+        "from mutualformer_sod.training.distributed import start_processes\n"
         "with one_voice():\n"
         "    start_processes('cpu')\n"
         "    assert max_over_processes([15.0, float(rank())], torch.device('cpu')) == [15.0, 2.0]\n"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mutualformer_sod import cli
-from mutualformer_sod.config import make_config
+from mutualformer_sod.cli import common as cli
+from mutualformer_sod.configs.model import make_config
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "weights/README.md"]

@@ -10,11 +10,12 @@ import torch
 from tool_runs import ROOT, error_line, run_tool
 from torch.utils.data import default_collate
 
-from mutualformer_sod import Predictor, export
-from mutualformer_sod.data.dataset import SodDataset
-from mutualformer_sod.data.depth import DepthEncoding, decide_encodings
-from mutualformer_sod.data.io import read_depth, read_rgb
-from mutualformer_sod.data.layout import discover_sets
+from mutualformer_sod import Predictor
+from mutualformer_sod.data.depth.units import DepthEncoding, decide_encodings
+from mutualformer_sod.data.discovery.layout import discover_sets
+from mutualformer_sod.data.training.dataset import SodDataset
+from mutualformer_sod.imaging.io import read_depth, read_rgb
+from mutualformer_sod.inference import export
 from mutualformer_sod.models import build_model
 from mutualformer_sod.models.weights import load_weights
 

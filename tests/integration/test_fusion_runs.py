@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 from test_interruptions import assert_same_end, wait_until
 from tool_runs import ROOT, SMALL_MODEL, error_line, run_tool, train_small
 
-from mutualformer_sod.engine.checkpoint import find_checkpoints
-from mutualformer_sod.fusion_config import FUSIONS
+from mutualformer_sod.configs.fusion import FUSIONS
 from mutualformer_sod.models.weights import read_metadata
+from mutualformer_sod.training.checkpoints import find_checkpoints
 
 SPARSE = ("token_fusion", "channel_exchange")
 ENSEMBLES = (*SPARSE, "gemini_fusion")

@@ -7,8 +7,8 @@ from evaluation_runs import make_pair
 from gallery_runs import AWKWARD_SET, STEMS, make_gallery_bench, page_data, write
 from tool_runs import error_line, run_tool
 
+from mutualformer_sod.gallery.page import MEASURES
 from mutualformer_sod.metrics.evaluator import score_image
-from mutualformer_sod.report.gallery import MEASURES
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from forked_runs import finish, start, train_arguments
 from safetensors.torch import load_file
 from tool_runs import ROOT
 
-from mutualformer_sod.engine.checkpoint import find_checkpoints, load_checkpoint
+from mutualformer_sod.training.checkpoints import find_checkpoints, load_checkpoint
 
 KILLS = 20
 

@@ -16,11 +16,11 @@ import torch
 from tool_runs import error_line, run_tool
 
 from mutualformer_sod import Predictor
-from mutualformer_sod.data.depth import decide_encodings
-from mutualformer_sod.data.io import read_depth, read_rgb
-from mutualformer_sod.data.layout import discover_sets
-from mutualformer_sod.engine import writer
-from mutualformer_sod.inference import native_saliency
+from mutualformer_sod.data.depth.units import decide_encodings
+from mutualformer_sod.data.discovery.layout import discover_sets
+from mutualformer_sod.imaging.io import read_depth, read_rgb
+from mutualformer_sod.inference import writer
+from mutualformer_sod.inference.predictor import native_saliency
 
 
 def make_maps(run_folder, data, output, *options):
@@ -233,7 +233,7 @@ def test_sets_of_ground_truth_alone_are_no_success(run_folder, scenes, tmp_path)
 
 
 def test_running_out_of_memory_is_said_in_one_line(run_folder, scenes, tmp_path, monkeypatch):
-    import mutualformer_sod.engine.test as engine
+    import mutualformer_sod.inference.benchmark_maps as engine
 
     def out_of_memory(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from tool_runs import error_line, run_tool
 
-from mutualformer_sod.data.depth import decide_encodings
-from mutualformer_sod.data.io import read_depth, read_gt, read_rgb
-from mutualformer_sod.data.layout import discover_sets
+from mutualformer_sod.data.depth.units import decide_encodings
+from mutualformer_sod.data.discovery.layout import discover_sets
+from mutualformer_sod.imaging.io import read_depth, read_gt, read_rgb
 
 SIDE = 96
 SETS = ("train_rgb/FLAT", "train_rgbd/MM", "train_rgbd/METRES", "train_rgbd/WHITE")

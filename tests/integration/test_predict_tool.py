@@ -15,11 +15,11 @@ from PIL import Image
 from tool_runs import ROOT, error_line, run_tool
 
 from mutualformer_sod import Predictor
-from mutualformer_sod.predict import png
-from mutualformer_sod.predict.depths import plan_depths
-from mutualformer_sod.predict.jobs import Job
-from mutualformer_sod.predict.run import KINDS, predict_pictures
-from mutualformer_sod.predict.webm import open_webm
+from mutualformer_sod.imaging import png
+from mutualformer_sod.inference.depths import plan_depths
+from mutualformer_sod.inference.jobs import Job
+from mutualformer_sod.inference.predict import KINDS, predict_pictures
+from mutualformer_sod.inference.webm import open_webm
 
 WEIGHTS = ROOT / "weights" / "mutualformer_tiny.safetensors"
 

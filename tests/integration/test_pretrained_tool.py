@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from tool_runs import ROOT, error_line, run_tool, train_small
 
+from mutualformer_sod.configs.recipes import RECIPES
 from mutualformer_sod.models.backbone_packages import PACKAGES
 from mutualformer_sod.models.weights import read_metadata
-from mutualformer_sod.recipes import RECIPES
 
 VIT, LITE = "vit_small_patch14_dinov2", "tf_efficientnet_lite0"
 TOLERANCE = 1e-4

@@ -7,17 +7,17 @@ import cv2
 import numpy as np
 import pytest
 
-from mutualformer_sod.data.depth import (
+from mutualformer_sod.data.depth.holes import fill_holes, find_holes
+from mutualformer_sod.data.depth.units import (
     WEAK_MARGIN,
     decide_encoding,
     decide_encodings,
     depth_to_unit,
     polarity,
 )
-from mutualformer_sod.data.holes import fill_holes, find_holes
-from mutualformer_sod.data.io import read_depth, read_gt, read_triplet
-from mutualformer_sod.data.layout import discover_sets
+from mutualformer_sod.data.discovery.layout import discover_sets
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.imaging.io import read_depth, read_gt, read_triplet
 
 DATA = Path(
     os.environ.get("MUTUALFORMER_SOD_DATA", Path(__file__).parents[2] / ".." / "shared" / "data")

@@ -9,10 +9,10 @@ from safetensors.torch import load_file
 from tool_runs import ROOT
 
 from mutualformer_sod import Predictor
-from mutualformer_sod.data.depth import decide_encodings
-from mutualformer_sod.data.depth_encoding import depth_to_unit
-from mutualformer_sod.data.io import read_gt, read_triplet
-from mutualformer_sod.data.layout import discover_sets
+from mutualformer_sod.data.depth.encoding import depth_to_unit
+from mutualformer_sod.data.depth.units import decide_encodings
+from mutualformer_sod.data.discovery.layout import discover_sets
+from mutualformer_sod.imaging.io import read_gt, read_triplet
 from mutualformer_sod.metrics import Evaluator
 from mutualformer_sod.models.weights import file_sha256
 

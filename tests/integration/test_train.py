@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file
 from tool_runs import SMALL_MODEL, error_line, run_tool, train_small
 
-from mutualformer_sod.engine.checkpoint import find_checkpoints, load_checkpoint
 from mutualformer_sod.models.weights import load_weights
+from mutualformer_sod.training.checkpoints import find_checkpoints, load_checkpoint
 
 SMALL_FIELDS = {
     name: json.loads(value) for name, value in (item.split("=") for item in SMALL_MODEL)
@@ -179,9 +179,9 @@ def test_a_benchmarks_test_set_may_choose_a_checkpoint_only_by_its_flag(scenes, 
 
 
 def test_training_and_test_part_of_a_set_keep_their_own_depth_polarity(scenes, tmp_path):
-    from mutualformer_sod.config import make_config
-    from mutualformer_sod.engine.sets import gather_training_data
-    from mutualformer_sod.training_config import TrainConfig
+    from mutualformer_sod.configs.model import make_config
+    from mutualformer_sod.configs.training import TrainConfig
+    from mutualformer_sod.training.sets import gather_training_data
 
     for split in ("train", "test"):
         shutil.copytree(scenes / "SAMPLES", tmp_path / split / "SCENES")
@@ -199,7 +199,7 @@ def test_training_and_test_part_of_a_set_keep_their_own_depth_polarity(scenes, t
 def test_a_loss_that_is_not_finite_stops_with_the_update_and_the_images(
     scenes, tmp_path, monkeypatch
 ):
-    from mutualformer_sod.engine import update
+    from mutualformer_sod.training import update
 
     losses = update.detector_losses
     calls = []
@@ -275,7 +275,7 @@ def test_tensorboard_gets_losses_rates_scores_and_pictures(scenes, tmp_path):
 
 
 def test_a_recipe_sets_options_that_flags_override(tmp_path, scenes):
-    from mutualformer_sod.training_config import make_train_config
+    from mutualformer_sod.configs.training import make_train_config
 
     config = make_train_config("mutualformer-2185", epochs=3)
     assert (config.protocol, config.preset, config.epochs) == ("2185", "small", 3)

@@ -5,7 +5,7 @@ import base64
 import numpy as np
 import pytest
 
-from mutualformer_sod.predict.webm import open_webm
+from mutualformer_sod.inference.webm import open_webm
 
 pytestmark = pytest.mark.browser
 

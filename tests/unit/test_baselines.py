@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mutualformer_sod.baselines import centre_prior, depth_otsu
+from mutualformer_sod.inference.baselines import centre_prior, depth_otsu
 
 
 def otsu_by_definition(levels):

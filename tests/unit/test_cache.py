@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from mutualformer_sod.data import cache as cache_module
-from mutualformer_sod.data.cache import CacheOptions, build_caches
-from mutualformer_sod.data.dataset import SodDataset
-from mutualformer_sod.data.depth import DepthEncoding, depth_to_unit
-from mutualformer_sod.data.io import read_triplet
-from mutualformer_sod.data.layout import SodSet, discover_sets
-from mutualformer_sod.data.samples import write_samples
-from mutualformer_sod.data.transforms import Augmentation
+from mutualformer_sod.data.depth.units import DepthEncoding, depth_to_unit
+from mutualformer_sod.data.discovery.layout import SodSet, discover_sets
+from mutualformer_sod.data.synthetic.scenes import write_samples
+from mutualformer_sod.data.training import cache as cache_module
+from mutualformer_sod.data.training.cache import CacheOptions, build_caches
+from mutualformer_sod.data.training.dataset import SodDataset
+from mutualformer_sod.data.training.transforms import Augmentation
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.imaging.io import read_triplet
 from mutualformer_sod.workers import worker_context
 
 NEAR_WHITE = DepthEncoding(kind="map", near="white", margin=1.0, reason="made so")

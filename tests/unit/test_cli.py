@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from mutualformer_sod import cli
+from mutualformer_sod.cli import common as cli
 
 ROOT = Path(cli.__file__).parents[1]
 TOOL = """
 import warnings
-from mutualformer_sod import cli
+from mutualformer_sod.cli import common as cli
 def main():
     warnings.warn("old name", FutureWarning)
     warnings.warn_explicit("odd", UserWarning, "x.py", 1, module="torch.nn")

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from mutualformer_sod import build_model
-from mutualformer_sod.engine.speed import count_macs
+from mutualformer_sod.benchmark.speed import count_macs
 from mutualformer_sod.models.coarse_conv import convolve_upsampled, saves_products
 
 

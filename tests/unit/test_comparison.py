@@ -8,25 +8,25 @@ from pathlib import Path
 import cv2
 import pytest
 
-from mutualformer_sod.comparison import collect, data, plan, schedule
-from mutualformer_sod.comparison.plan import Job, Options
-from mutualformer_sod.comparison.variants import (
-    CONTROLS,
-    Variant,
-    check_variants,
-    parse_variants,
-)
-from mutualformer_sod.config import make_config
-from mutualformer_sod.data.layout import discover_sets
-from mutualformer_sod.data.samples import write_samples
+from mutualformer_sod.configs.fusion import FUSIONS
+from mutualformer_sod.configs.model import make_config
+from mutualformer_sod.data.discovery.layout import discover_sets
+from mutualformer_sod.data.synthetic.scenes import write_samples
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.fusion_config import FUSIONS
-from mutualformer_sod.report.fusions import (
+from mutualformer_sod.experiments import collect, data, plan, schedule
+from mutualformer_sod.experiments.plan import Job, Options
+from mutualformer_sod.experiments.report import (
     FusionTable,
     Trial,
     fusion_csv,
     fusion_markdown,
     runs_csv,
+)
+from mutualformer_sod.experiments.variants import (
+    CONTROLS,
+    Variant,
+    check_variants,
+    parse_variants,
 )
 
 ROOT = Path(collect.__file__).resolve().parents[2]
@@ -317,7 +317,7 @@ def finish(job: Job, statistics=None, s=0.9, remarks=()):
 
 
 def test_random_exchange_takes_over_the_ratio_of_the_same_seed(tmp_path):
-    from mutualformer_sod.comparison.runs import _overrides
+    from mutualformer_sod.experiments.runs import _overrides
 
     finish(plan.job_of(tmp_path, Variant("token_fusion"), 1), {"exchange_ratio": 0.31237})
     ratios = [
@@ -328,7 +328,7 @@ def test_random_exchange_takes_over_the_ratio_of_the_same_seed(tmp_path):
 
 
 def test_a_begun_random_exchange_keeps_its_ratio(tmp_path):
-    from mutualformer_sod.comparison.runs import _overrides
+    from mutualformer_sod.experiments.runs import _overrides
 
     job = plan.job_of(tmp_path, CONTROLS["random_exchange"], 0)
     job.folder.mkdir(parents=True)
@@ -425,7 +425,7 @@ def test_remarks_on_maps_are_noted_once_with_their_runs(tmp_path):
 
 
 def test_odd_maps_of_a_run_are_remarked(tmp_path, scenes):
-    from mutualformer_sod.comparison.runs import score_maps
+    from mutualformer_sod.experiments.runs import score_maps
 
     sets = discover_sets([scenes])
     job = plan.job_of(tmp_path, Variant("sum"), 0)

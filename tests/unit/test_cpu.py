@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mutualformer_sod import Predictor, build_model
-from mutualformer_sod.export import CAN_EXPORT
+from mutualformer_sod.inference.export import CAN_EXPORT
 from mutualformer_sod.models.cpu import optimise_for_cpu
 
 

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from mutualformer_sod.fusion_config import FusionConfig
+from mutualformer_sod.configs.fusion import FusionConfig
 from mutualformer_sod.models import MutualFormerBlock
 from mutualformer_sod.models.fusion.cross_attention import (
     CrossAttention,

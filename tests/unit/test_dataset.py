@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from mutualformer_sod.data.dataset import SodDataset
-from mutualformer_sod.data.depth import DepthEncoding, decide_encodings
-from mutualformer_sod.data.layout import SodSet, discover_sets
-from mutualformer_sod.data.samples import make_scene, write_samples
-from mutualformer_sod.data.transforms import Augmentation
+from mutualformer_sod.data.depth.units import DepthEncoding, decide_encodings
+from mutualformer_sod.data.discovery.layout import SodSet, discover_sets
+from mutualformer_sod.data.synthetic.scenes import make_scene, write_samples
+from mutualformer_sod.data.training.dataset import SodDataset
+from mutualformer_sod.data.training.transforms import Augmentation
 from mutualformer_sod.errors import InputError
 
 NEAR_WHITE = DepthEncoding(kind="map", near="white", margin=1.0, reason="made so")

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mutualformer_sod import Predictor
-from mutualformer_sod.data.samples import make_scene
+from mutualformer_sod.data.synthetic.scenes import make_scene
 from mutualformer_sod.demo.access import is_own, refusal
 from mutualformer_sod.demo.inputs import check_inputs
 from mutualformer_sod.demo.limits import check_pixels

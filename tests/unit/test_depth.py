@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mutualformer_sod.data.depth import (
+from mutualformer_sod.data.depth.units import (
     WEAK_MARGIN,
     DepthEncoding,
     decide_encoding,
@@ -15,9 +15,9 @@ from mutualformer_sod.data.depth import (
     parse_near,
     polarity,
 )
-from mutualformer_sod.data.io import read_depth
-from mutualformer_sod.data.layout import SodSet, Triplet
+from mutualformer_sod.data.discovery.layout import SodSet, Triplet
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.imaging.io import read_depth
 
 HEIGHT, WIDTH = 60, 80
 NEAR_WHITE = DepthEncoding("map", "white", 1.0, "made so")

@@ -8,20 +8,20 @@ import pytest
 import torch
 
 from mutualformer_sod import Predictor, build_model
-from mutualformer_sod.data.layout import discover_sets
-from mutualformer_sod.data.samples import write_samples
-from mutualformer_sod.engine.depth_estimation import (
-    EstimatorSchedule,
-    train_estimator,
-    write_estimates,
-)
+from mutualformer_sod.data.discovery.layout import discover_sets
+from mutualformer_sod.data.synthetic.scenes import write_samples
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.estimation import estimate
+from mutualformer_sod.inference.estimation import estimate
 from mutualformer_sod.models.depth_estimator import (
     DepthEstimator,
     affine_invariant_loss,
     load_estimator,
     save_estimator,
+)
+from mutualformer_sod.training.depth_estimation import (
+    EstimatorSchedule,
+    train_estimator,
+    write_estimates,
 )
 
 BACKBONE = "vit_tiny_patch16_224"

@@ -6,7 +6,7 @@ import timm.layers
 import torch
 from torch import nn
 
-from mutualformer_sod.export import CAN_EXPORT
+from mutualformer_sod.inference.export import CAN_EXPORT
 from mutualformer_sod.models.drop_path import (
     DropPath,
     keyed_draws,

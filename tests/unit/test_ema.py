@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from mutualformer_sod.engine.ema import Ema
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.weights import unique_state
+from mutualformer_sod.training.ema import Ema
 
 
 def make_model(seed=0):

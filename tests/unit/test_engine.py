@@ -7,19 +7,19 @@ import pytest
 import torch
 
 from mutualformer_sod import build_model
-from mutualformer_sod.config import make_config
-from mutualformer_sod.data.layout import Triplet
-from mutualformer_sod.data.samples import write_samples
-from mutualformer_sod.data.split import hold_out
-from mutualformer_sod.engine.checkpoint import (
+from mutualformer_sod.configs.model import make_config
+from mutualformer_sod.configs.training import TrainConfig
+from mutualformer_sod.data.discovery.layout import Triplet
+from mutualformer_sod.data.discovery.split import hold_out
+from mutualformer_sod.data.synthetic.scenes import write_samples
+from mutualformer_sod.training.checkpoints import (
     drop_old_checkpoints,
     find_checkpoints,
     load_checkpoint,
     save_checkpoint,
 )
-from mutualformer_sod.engine.optim import make_optimizer, schedule, set_learning_rate
-from mutualformer_sod.engine.sets import gather_training_data
-from mutualformer_sod.training_config import TrainConfig
+from mutualformer_sod.training.optimiser import make_optimizer, schedule, set_learning_rate
+from mutualformer_sod.training.sets import gather_training_data
 
 
 def triplets(*stems):

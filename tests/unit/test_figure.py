@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mutualformer_sod.report.figure import MARGIN, TITLE_HEIGHT, picture_grid
+from mutualformer_sod.gallery.figure import MARGIN, TITLE_HEIGHT, picture_grid
 
 
 def test_pictures_of_every_kind_stand_in_their_cells():

@@ -7,13 +7,13 @@ import cv2
 import numpy as np
 import pytest
 
-from mutualformer_sod.config import make_config
-from mutualformer_sod.data.fingerprint import data_fingerprint, find_overlap
-from mutualformer_sod.data.layout import discover_benchmarks, discover_sets
-from mutualformer_sod.data.samples import write_samples
-from mutualformer_sod.engine.sets import gather_training_data, parse_repeat
+from mutualformer_sod.configs.model import make_config
+from mutualformer_sod.configs.training import TrainConfig
+from mutualformer_sod.data.discovery.fingerprint import data_fingerprint, find_overlap
+from mutualformer_sod.data.discovery.layout import discover_benchmarks, discover_sets
+from mutualformer_sod.data.synthetic.scenes import write_samples
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.training_config import TrainConfig
+from mutualformer_sod.training.sets import gather_training_data, parse_repeat
 
 
 @pytest.fixture(scope="module")

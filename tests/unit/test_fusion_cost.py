@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from mutualformer_sod.engine.fusion_cost import check_fusions, layer_costs, network_overrides
-from mutualformer_sod.engine.speed import make_counter
+from mutualformer_sod.benchmark.fusion_cost import check_fusions, layer_costs, network_overrides
+from mutualformer_sod.benchmark.speed import make_counter
+from mutualformer_sod.configs.fusion import FUSIONS
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.fusion_config import FUSIONS
 from mutualformer_sod.models.affinity import cross_diffusion_attention
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from mutualformer_sod import build_model
-from mutualformer_sod.config import make_config
-from mutualformer_sod.engine.optim import make_optimizer
+from mutualformer_sod.configs.fusion import AT_TAPS, FUSIONS, IN_ENCODER
+from mutualformer_sod.configs.model import make_config
+from mutualformer_sod.configs.training import TrainConfig
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.fusion_config import AT_TAPS, FUSIONS, IN_ENCODER
 from mutualformer_sod.losses import detector_losses
 from mutualformer_sod.models.starting import load_encoder
 from mutualformer_sod.models.weights import load_weights, save_weights
-from mutualformer_sod.training_config import TrainConfig
+from mutualformer_sod.training.optimiser import make_optimizer
 
 SMALL = {"taps": (1, 3), "dim": 32, "decoder_width": 16, "detail_width": 8, "image_size": 64}
 SHIPPED = Path(__file__).resolve().parents[2] / "weights" / "mutualformer_tiny.safetensors"

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.report.gallery import ImageCard, MapCard, pick, read_scores, write_page
-from mutualformer_sod.report.gallery_pictures import (
+from mutualformer_sod.gallery.page import ImageCard, MapCard, pick, read_scores, write_page
+from mutualformer_sod.gallery.paper_figure import save_paper_figure
+from mutualformer_sod.gallery.pictures import (
     FALSE_POSITIVE,
     MISS,
     PictureFolder,
@@ -18,7 +19,6 @@ from mutualformer_sod.report.gallery_pictures import (
     map_as_scored,
     thumb_size,
 )
-from mutualformer_sod.report.paper_figure import save_paper_figure
 
 
 def test_errors_have_the_colour_of_their_sign():

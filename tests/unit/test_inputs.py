@@ -6,7 +6,7 @@ import torch
 
 from mutualformer_sod import Predictor, build_model
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.export import CAN_EXPORT
+from mutualformer_sod.inference.export import CAN_EXPORT
 
 SMALL = {"taps": (1,), "dim": 16, "decoder_width": 16, "detail_width": 8, "image_size": 32}
 RGB = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))

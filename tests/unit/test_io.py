@@ -9,7 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from mutualformer_sod.data.io import (
+from mutualformer_sod.data.discovery.pairing import Triplet
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.imaging.decoding import decode
+from mutualformer_sod.imaging.io import (
     image_size,
     read_depth,
     read_gt,
@@ -17,10 +20,7 @@ from mutualformer_sod.data.io import (
     read_triplet,
     write_map,
 )
-from mutualformer_sod.data.pairing import Triplet
-from mutualformer_sod.data.photos import read_photo
-from mutualformer_sod.errors import InputError
-from mutualformer_sod.imaging.decoding import decode
+from mutualformer_sod.imaging.photos import read_photo
 
 SIZE = (12, 17)
 listens = pytest.mark.skipif(sys.platform != "linux", reason="C prints as ever without glibc")

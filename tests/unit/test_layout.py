@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from mutualformer_sod.data.folders import _name_of
-from mutualformer_sod.data.layout import (
+from mutualformer_sod.data.discovery.folders import _name_of
+from mutualformer_sod.data.discovery.layout import (
     TRAINING_PROTOCOLS,
     canonical_name,
     discover_protocol,

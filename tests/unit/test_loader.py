@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from mutualformer_sod.data.loader import make_loader, open_stream
+from mutualformer_sod.data.training.loader import make_loader, open_stream
 
 
 class Numbers(Dataset):

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 
 from mutualformer_sod import build_model, list_presets
-from mutualformer_sod.config import PRESETS, ModelConfig, field_owners
+from mutualformer_sod.configs.model import PRESETS, ModelConfig, field_owners
 from mutualformer_sod.models import MutualFormerBlock
 from mutualformer_sod.models.detector import SaliencyDetector
 

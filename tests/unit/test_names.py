@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from mutualformer_sod import build_model
-from mutualformer_sod.comparison.plan import Options
-from mutualformer_sod.config import DEFAULT_PRESET, make_config
-from mutualformer_sod.engine.test import method_name
-from mutualformer_sod.training_config import TrainConfig, make_train_config
+from mutualformer_sod.configs.model import DEFAULT_PRESET, make_config
+from mutualformer_sod.configs.training import TrainConfig, make_train_config
+from mutualformer_sod.experiments.plan import Options
+from mutualformer_sod.inference.benchmark_maps import method_name
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from mutualformer_sod import build_model
-from mutualformer_sod.config import IMAGENET_MEAN, IMAGENET_STD, ModelConfig, make_config
+from mutualformer_sod.configs.model import IMAGENET_MEAN, IMAGENET_STD, ModelConfig, make_config
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.starting import load_encoder, load_network
 from mutualformer_sod.models.weights import load_weights, save_weights

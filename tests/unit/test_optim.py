@@ -7,15 +7,15 @@ import torch
 from torch import nn
 
 from mutualformer_sod import build_model
-from mutualformer_sod.engine.optim import (
+from mutualformer_sod.configs.training import TrainConfig
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.training.optimiser import (
     encoder_layers,
     freeze_encoder,
     make_optimizer,
     schedule,
     set_learning_rate,
 )
-from mutualformer_sod.errors import InputError
-from mutualformer_sod.training_config import TrainConfig
 
 
 def small_model():

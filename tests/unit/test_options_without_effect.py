@@ -10,15 +10,15 @@ import torch
 from fused_models import images
 
 from mutualformer_sod import build_model
-from mutualformer_sod.comparison.variants import check_variants, parse_variants
-from mutualformer_sod.config import PRESETS, ModelConfig, make_config
-from mutualformer_sod.engine.fusion_cost import layer_costs, network_overrides
+from mutualformer_sod.benchmark.fusion_cost import layer_costs, network_overrides
+from mutualformer_sod.configs.fusion import FUSIONS, USED_FIELDS, FusionConfig
+from mutualformer_sod.configs.model import PRESETS, ModelConfig, make_config
+from mutualformer_sod.configs.recipes import RECIPES
+from mutualformer_sod.configs.training import make_train_config
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.fusion_config import FUSIONS, USED_FIELDS, FusionConfig
+from mutualformer_sod.experiments.variants import check_variants, parse_variants
 from mutualformer_sod.models.encoder import TwoStreamEncoder
 from mutualformer_sod.models.fusion.build import build_fusion
-from mutualformer_sod.recipes import RECIPES
-from mutualformer_sod.training_config import make_train_config
 
 ROOT = Path(__file__).resolve().parents[2]
 # Another value of every field that not all methods use; "attention" changes no result.

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from mutualformer_sod.data.dataset import SodDataset
-from mutualformer_sod.data.depth import DepthEncoding
-from mutualformer_sod.data.layout import discover_sets
-from mutualformer_sod.data.paste import paste_object
-from mutualformer_sod.data.samples import write_samples
-from mutualformer_sod.data.transforms import Augmentation
+from mutualformer_sod.data.depth.units import DepthEncoding
+from mutualformer_sod.data.discovery.layout import discover_sets
+from mutualformer_sod.data.synthetic.scenes import write_samples
+from mutualformer_sod.data.training.copy_paste import paste_object
+from mutualformer_sod.data.training.dataset import SodDataset
+from mutualformer_sod.data.training.transforms import Augmentation
 
 HEIGHT, WIDTH = 60, 80
 OBJECT_COLOUR = 200

@@ -8,15 +8,17 @@ import pytest
 import torch
 from PIL import Image
 
-from mutualformer_sod import Predictor, inference
-from mutualformer_sod.data.depth import DepthEncoding
-from mutualformer_sod.data.photos import Photo, turn
+from mutualformer_sod import Predictor
+from mutualformer_sod.data.depth.units import DepthEncoding
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.inference import native_saliency, saliency_strips
-from mutualformer_sod.predict import cutout, overlay, run
-from mutualformer_sod.predict.depths import fit_depth, plan_depths
-from mutualformer_sod.predict.jobs import Job, find_jobs
-from mutualformer_sod.predict.png import read_note, write_png
+from mutualformer_sod.imaging.photos import Photo, turn
+from mutualformer_sod.imaging.png import read_note, write_png
+from mutualformer_sod.inference import predict as run
+from mutualformer_sod.inference import predictor as predictor_module
+from mutualformer_sod.inference.depths import fit_depth, plan_depths
+from mutualformer_sod.inference.jobs import Job, find_jobs
+from mutualformer_sod.inference.pictures import cutout, overlay
+from mutualformer_sod.inference.predictor import native_saliency, saliency_strips
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = ROOT / "weights" / "mutualformer_tiny.safetensors"
@@ -262,7 +264,7 @@ class TestPng:
 @pytest.mark.parametrize("size", [(37, 53), (400, 3), (5, 7), (1, 90)])
 def test_strips_are_the_whole_map_to_rounding(monkeypatch, size):
     logits = torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 5
-    monkeypatch.setattr(inference, "STRIP_PIXELS", 0)
+    monkeypatch.setattr(predictor_module, "STRIP_PIXELS", 0)
     strips = list(saliency_strips(logits, size))
     assert len(strips) == size[0]
     np.testing.assert_allclose(np.vstack(strips), native_saliency(logits, size), atol=2e-6)

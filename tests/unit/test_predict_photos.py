@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mutualformer_sod.data import photos
-from mutualformer_sod.data.io import read_rgb
-from mutualformer_sod.data.photos import read_photo
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.imaging import photos
+from mutualformer_sod.imaging.io import read_rgb
+from mutualformer_sod.imaging.photos import read_photo
 
 SIZE = (24, 40)
 ORIENTATION = 0x112

@@ -8,7 +8,7 @@ import pytest
 from tqdm import tqdm
 
 from mutualformer_sod import Predictor, build_model
-from mutualformer_sod.progress import forecast, ticking
+from mutualformer_sod.inference.progress import forecast, ticking
 
 
 @pytest.fixture(scope="module")

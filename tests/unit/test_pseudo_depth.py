@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mutualformer_sod.data.pseudo_depth import invent_depth
+from mutualformer_sod.data.training.pseudo_depth import invent_depth
 
 
 def a_mask(height=80, width=100):

@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from mutualformer_sod.data.io import read_gt, write_map
-from mutualformer_sod.data.layout import discover_sets
-from mutualformer_sod.data.pseudo_labels import Confidence, label_set
+from mutualformer_sod.data.discovery.layout import discover_sets
+from mutualformer_sod.data.training.pseudo_labels import Confidence, label_set
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.imaging.io import read_gt, write_map
 
 
 def saliency(inside=1.0, outside=0.0, side=8):

@@ -3,8 +3,8 @@
 import pytest
 
 from mutualformer_sod import Predictor
+from mutualformer_sod.configs.released import DEFAULT_WEIGHTS, find_weights, released_weights
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.released import DEFAULT_WEIGHTS, find_weights, released_weights
 
 
 def test_default_weights_are_among_the_released_ones():

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from mutualformer_sod.engine.sampler import epoch_order, plan_epoch, updates_per_epoch
+from mutualformer_sod.training.sampler import epoch_order, plan_epoch, updates_per_epoch
 
 CASES = list(
     itertools.product((1, 7, 16, 37), (1, 4, 8, 12), (1, 2, 5), (1, 2, 3))

@@ -10,7 +10,13 @@ import cv2
 import numpy as np
 import pytest
 
-from mutualformer_sod.data.samples import KINDS, Scene, make_scene, scene_stem, write_samples
+from mutualformer_sod.data.synthetic.scenes import (
+    KINDS,
+    Scene,
+    make_scene,
+    scene_stem,
+    write_samples,
+)
 from mutualformer_sod.errors import InputError
 
 SIZE = (120, 160)
@@ -216,5 +222,5 @@ def test_the_tool_reports_a_mistake_in_one_line(tmp_path):
 
 
 def test_making_scenes_does_not_import_torch():
-    code = "import sys, mutualformer_sod.data.samples; sys.exit('torch' in sys.modules)"
+    code = "import sys, mutualformer_sod.data.synthetic.scenes; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

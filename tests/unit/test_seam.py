@@ -10,8 +10,8 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from mutualformer_sod import build_model
-from mutualformer_sod.config import EncoderConfig
-from mutualformer_sod.fusion_config import USED_FIELDS
+from mutualformer_sod.configs.fusion import USED_FIELDS
+from mutualformer_sod.configs.model import EncoderConfig
 from mutualformer_sod.models import seam
 from mutualformer_sod.models.cpu import optimise_for_cpu
 from mutualformer_sod.models.encoder import TwoStreamEncoder, _share_all_but_norms

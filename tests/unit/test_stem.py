@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 
 from mutualformer_sod import build_model
-from mutualformer_sod.engine.optim import encoder_layers
+from mutualformer_sod.training.optimiser import encoder_layers
 
 LITE = "tf_efficientnet_lite0"
 STEM = {"stem": LITE, "taps": (1, 2), "image_size": 64}

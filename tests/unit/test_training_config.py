@@ -2,8 +2,8 @@
 
 import pytest
 
-from mutualformer_sod.recipes import RECIPES
-from mutualformer_sod.training_config import TrainConfig, make_train_config
+from mutualformer_sod.configs.recipes import RECIPES
+from mutualformer_sod.configs.training import TrainConfig, make_train_config
 
 
 @pytest.mark.parametrize(

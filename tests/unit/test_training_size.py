@@ -2,8 +2,8 @@
 
 import pytest
 
-from mutualformer_sod.engine.update import training_size
-from mutualformer_sod.training_config import TrainConfig
+from mutualformer_sod.configs.training import TrainConfig
+from mutualformer_sod.training.update import training_size
 
 
 def sizes(stride, side, **fields):

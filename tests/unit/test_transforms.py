@@ -5,7 +5,7 @@ import pytest
 import torch
 from torchvision.transforms.v2.functional import adjust_hue
 
-from mutualformer_sod.data.transforms import (
+from mutualformer_sod.data.training.transforms import (
     Augmentation,
     _turn_hue,
     augment_triplet,

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mutualformer_sod.predict.webm import open_webm
+from mutualformer_sod.inference.webm import open_webm
 
 
 def frames_of(path):

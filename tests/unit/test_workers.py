@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 import torch
 
-from mutualformer_sod.comparison.schedule import start
-from mutualformer_sod.data.cache import CacheOptions, build_caches
-from mutualformer_sod.data.dataset import SodDataset
-from mutualformer_sod.data.depth import DepthEncoding
-from mutualformer_sod.data.inspection import inspect_images
-from mutualformer_sod.data.layout import discover_sets
-from mutualformer_sod.data.loader import make_loader, open_stream
-from mutualformer_sod.data.samples import write_samples
-from mutualformer_sod.engine.speed import Contestant, Settings
+from mutualformer_sod.benchmark.speed import Contestant, Settings
+from mutualformer_sod.data.audit.inspection import inspect_images
+from mutualformer_sod.data.depth.units import DepthEncoding
+from mutualformer_sod.data.discovery.layout import discover_sets
+from mutualformer_sod.data.synthetic.scenes import write_samples
+from mutualformer_sod.data.training.cache import CacheOptions, build_caches
+from mutualformer_sod.data.training.dataset import SodDataset
+from mutualformer_sod.data.training.loader import make_loader, open_stream
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.experiments.schedule import start
 from mutualformer_sod.metrics.folder import MapFolder
 from mutualformer_sod.metrics.scoring import score_set
 from mutualformer_sod.workers import worker_context, worker_pool

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mutualformer_sod.fusion_config import FusionConfig
+from mutualformer_sod.configs.fusion import FusionConfig
 from mutualformer_sod.models.encoder import TwoStreamEncoder
 from mutualformer_sod.models.fusion.channel_exchange import ChannelExchangeFusion
 from mutualformer_sod.models.fusion.concat import ConcatFusion

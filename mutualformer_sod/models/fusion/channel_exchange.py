@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mutualformer_sod.fusion_config import FusionConfig
+from mutualformer_sod.configs.fusion import FusionConfig
 from mutualformer_sod.models.fusion.streams import Fusion
 from mutualformer_sod.models.seam import Seam
 

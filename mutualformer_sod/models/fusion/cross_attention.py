@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mutualformer_sod.fusion_config import FusionConfig
+from mutualformer_sod.configs.fusion import FusionConfig
 from mutualformer_sod.models.affinity import cross_diffusion, self_affinity
 from mutualformer_sod.models.fusion.streams import Fusion
 

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mutualformer_sod.configs.fusion import FusionConfig
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.fusion_config import FusionConfig
 from mutualformer_sod.models.fusion.streams import Fusion
 from mutualformer_sod.models.seam import Seam
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mutualformer_sod.fusion_config import FusionConfig
+from mutualformer_sod.configs.fusion import FusionConfig
+from mutualformer_sod.models.block import MutualFormerBlock
 from mutualformer_sod.models.fusion.streams import Fusion, map_of, pick, tokens_of
-from mutualformer_sod.models.mutualformer import MutualFormerBlock
 
 
 class MutualFormerFusion(Fusion):

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mutualformer_sod.configs.fusion import FusionConfig
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.fusion_config import FusionConfig
 
 
 class Fusion(nn.Module):

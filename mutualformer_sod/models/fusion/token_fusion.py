@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mutualformer_sod.configs.fusion import FusionConfig
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.fusion_config import FusionConfig
 from mutualformer_sod.models.drop_path import DRAW_BITS, keyed_draws
 from mutualformer_sod.models.fusion.streams import Fusion
 from mutualformer_sod.models.seam import Seam

@@ -1,0 +1,235 @@
+"""What each fusion adds to one block of a two-stream ViT: products and seconds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from timm.models.vision_transformer import Block, VisionTransformer
+from torch import Tensor, nn
+
+from mutualformer_sod.benchmark.speed import make_counter
+from mutualformer_sod.configs.fusion import FUSIONS, FusionConfig, combine, refuse_unused
+from mutualformer_sod.configs.model import field_owners, make_config
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.models.affinity import cross_diffusion_attention
+from mutualformer_sod.models.block import MutualFormerBlock
+from mutualformer_sod.models.cpu import optimise_for_cpu
+from mutualformer_sod.models.fusion.build import build_fusion
+from mutualformer_sod.models.seam import Seam
+
+HEAD_DIM = 64  # of the ViT, as DeiT has it; it changes no product
+Call = Callable[[], Any]
+# (q, k, v of rgb, q, k, v of depth) -> W_r V_r, W_d V_d, S_rd V_d, S_dr V_r
+Attention = Callable[..., tuple[Tensor, ...]]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of a method, ready to be run.
+
+    Attributes:
+        name: of the row.
+        run: the layer.
+        without: what of it is not the method's own, to be taken off; None where all of it is.
+    """
+
+    name: str
+    run: Call
+    without: Call | None = None
+
+
+def check_fusions(names: list[str]) -> list[str]:
+    """The methods that ``names`` mean, "all" being every one, without repetition.
+
+    Raises:
+        InputError: there is no such method.
+    """
+    unknown = [name for name in names if name not in (*FUSIONS, "all")]
+    if unknown:
+        raise InputError(f"--fusions {unknown[0]}: give all, or some of {', '.join(FUSIONS)}")
+    return list(FUSIONS if "all" in names else dict.fromkeys(names))
+
+
+def network_overrides(fusion: str, preset: str, fields: dict[str, Any]) -> dict[str, Any]:
+    """Options of a network that is compared with others: one encoder for all of them, shared.
+
+    Raises:
+        InputError: an option is not legal, with this method or at all.
+    """
+    overrides = combine({"share": True} | fields, {"fusion": fusion})
+    if not make_config(preset, **overrides).encoder.share:
+        raise InputError("--set share=false: fusions are compared on a shared encoder")
+    return overrides
+
+
+def layer_costs(
+    fusions: Iterable[str],
+    dim: int,
+    tokens: int,
+    rounds: int,
+    fields: dict[str, Any] | None = None,
+    released: Attention | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[dict[str, Any]]:
+    """Cost of one layer of each method beside one block of a two-stream ViT, one image, on a CPU.
+
+    Products are counted by torch on the modules as they are built, times are taken in turn on the
+    same modules rearranged for inference (``models.cpu``).
+
+    Args:
+        fusions: names of methods.
+        dim: C, a multiple of 64, of streams and method alike.
+        tokens: N of each modality.
+        rounds: how often each is timed; the fastest counts. 0: products alone.
+        fields: options of ``FusionConfig`` but for ``fusion`` and ``dim``.
+        released: the published computation of cross-diffusion, to be measured as well.
+        clock: seconds; ``time.process_time`` for one thread on a machine that others use.
+
+    Raises:
+        InputError: an option is not legal or is none of a layer.
+
+    Returns:
+        A dictionary a layer, first the two-stream block's: ``name``, ``macs``, ``seconds`` (None
+        without rounds), both of the method's own work, and ``macs_ratio``, ``seconds_ratio`` to
+        the block. Differences of two times may come out negative where there is little to measure.
+    """
+    fusions, fields = list(fusions), _layer_fields(fields or {})
+    refuse_unused(fields, [{"fusion": fusion} for fusion in fusions])
+    layers, modules = _make_layers(fusions, dim, tokens, fields, released)
+    with torch.no_grad():
+        macs = [
+            _count(layer.run) - (_count(layer.without) if layer.without else 0) for layer in layers
+        ]
+    for module in modules:
+        optimise_for_cpu(module)
+    with torch.inference_mode():
+        seconds = _time_in_turn(layers, rounds, clock) if rounds else [None] * len(layers)
+    return [
+        {
+            "name": layer.name,
+            "macs": own_macs,
+            "macs_ratio": own_macs / macs[0],
+            "seconds": own_seconds,
+            "seconds_ratio": None if own_seconds is None else own_seconds / seconds[0],
+        }
+        for layer, own_macs, own_seconds in zip(layers, macs, seconds, strict=True)
+    ]
+
+
+def _layer_fields(fields: dict[str, Any]) -> dict[str, Any]:
+    owners = field_owners()
+    for name in fields:
+        if owners.get(name) != "fusion" or name in ("fusion", "dim"):
+            raise InputError(
+                f"--set {name}: one layer knows the fusion's options only, its width is --dim: "
+                "leave it out, or give --preset for whole networks"
+            )
+    return fields
+
+
+def _make_layers(
+    fusions: Iterable[str],
+    dim: int,
+    tokens: int,
+    fields: dict[str, Any],
+    released: Attention | None,
+) -> tuple[list[Layer], list[nn.Module]]:
+    """The layers, and the modules that they are of."""
+    generator = torch.Generator().manual_seed(0)
+    both = torch.randn(2, tokens, dim, generator=generator)  # rgb, depth
+    plain = _OneBlock(dim)
+    plain_block = partial(plain.block, both)
+    layers = [Layer("two-stream ViT block", plain_block)]
+    modules: list[nn.Module] = [plain.streams[0]]
+    for name in fusions:
+        encoder = _OneBlock(dim)
+        config = FusionConfig(fusion=name, dim=dim, **fields)
+        fusion = build_fusion(config, encoder).eval()
+        modules += [encoder.streams[0], fusion]
+        if config.in_encoder:
+            layers.append(Layer(name, partial(encoder.block, both), plain_block))
+        elif name == "mutualformer":
+            layers += _mutualformer_layers(fusion.blocks[0][0], both, released)
+        else:
+            layers.append(Layer(name, partial(fusion.mix, 0, *both.chunk(2))))
+    return layers, modules
+
+
+def _mutualformer_layers(
+    block: MutualFormerBlock, both: Tensor, released: Attention | None
+) -> list[Layer]:
+    """Cross-diffusion alone, beyond the self-attentions it starts from, and a whole block."""
+    joint = torch.cat(both.chunk(2), dim=-1)
+    layers = [Layer("mutualformer: whole block", partial(block, joint, both[:1]))]
+    if block.cross != "diffusion":
+        return layers
+    split = both.unflatten(2, (block.num_heads, -1)).transpose(1, 2)
+    heads = [(stream,) * 3 for stream in split.contiguous().chunk(2)]  # as q, k and v
+    own = partial(_self_attentions, heads)
+    diffused = partial(cross_diffusion_attention, *heads, **block.diffusion)
+    layers.insert(0, Layer("mutualformer: cross-diffusion", diffused, own))
+    if released is not None:
+        call = partial(released, *heads[0], *heads[1])
+        layers.insert(0, Layer("mutualformer: the same as released", call, own))
+    return layers
+
+
+def _self_attentions(heads: list[tuple[Tensor, ...]]) -> list[Tensor]:
+    return [F.scaled_dot_product_attention(*stream) for stream in heads]
+
+
+class _OneBlock:
+    """A two-stream encoder of one block and one tap, which is all that a fusion asks for."""
+
+    def __init__(self, dim: int) -> None:
+        self.streams = [
+            VisionTransformer(
+                embed_dim=dim,
+                depth=1,
+                num_heads=dim // HEAD_DIM,
+                class_token=False,
+                global_pool="avg",
+                dynamic_img_size=True,
+            ).eval()
+            for _ in range(2)
+        ]
+        self.block: Block = self.streams[0].blocks[0]
+        self.channels, self.strides = [dim], [16]
+
+    def open_seam(self, fusion: str) -> Seam:
+        """As ``TwoStreamEncoder.open_seam``."""
+        return Seam(*self.streams, fusion)
+
+
+def _count(call: Call) -> int:
+    """Multiply-accumulates of matrix products; see ``speed.count_macs``."""
+    with make_counter() as counter:
+        call()
+    return counter.get_total_flops() // 2
+
+
+def _time_in_turn(layers: list[Layer], rounds: int, clock: Callable[[], float]) -> list[float]:
+    """Fastest seconds of each layer's own work.
+
+    What is taken off is timed anew for every layer, next to it and as often: two layers' shares of
+    it would differ on a busy machine.
+    """
+    fastest = [[float("inf")] * 2 for _ in layers]
+    for turn in range(rounds + 1):
+        for layer, best in zip(layers, fastest, strict=True):
+            for part, call in enumerate((layer.without, layer.run)):
+                start = clock()
+                if call is not None:
+                    call()
+                if turn > 0:  # the first is a warm-up
+                    best[part] = min(best[part], clock() - start)
+    return [
+        run - (without if layer.without else 0.0)
+        for layer, (without, run) in zip(layers, fastest, strict=True)
+    ]

@@ -1,0 +1,296 @@
+"""What a network costs: parameters, products, time and memory, whole and part by part."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from mutualformer_sod.configs.model import ModelConfig, make_config
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.memory import peak_resident_memory
+from mutualformer_sod.models import build_model
+from mutualformer_sod.models.cpu import optimise_for_cpu
+from mutualformer_sod.models.detector import SaliencyDetector
+from mutualformer_sod.models.precision import autocast
+from mutualformer_sod.models.weights import load_weights, read_metadata
+from mutualformer_sod.workers import worker_pool
+
+PARTS = ("encoder", "fusion", "decoder")
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How contestants are run; all of them alike."""
+
+    size: int
+    batch_size: int = 1
+    device: str = "cpu"
+    amp: str = "off"
+    compile: bool = False
+    clock: str = "wall"  # or "cpu": the process' own seconds, for a machine that others use
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+
+class Backbones(nn.Module):
+    """Bare timm backbones, run one after the other on the same images."""
+
+    def __init__(self, name: str, copies: int, size: int) -> None:
+        super().__init__()
+        self.streams = nn.ModuleList(_bare_backbone(name, size) for _ in range(copies))
+
+    def forward(self, rgb: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) float -> the last features of each, as timm gives them."""
+        return [stream.forward_features(rgb) for stream in self.streams]
+
+
+class Contestant:
+    """A network with an input, ready to be run.
+
+    Args:
+        spec: a preset; ``timm:NAME`` for a bare backbone, ``2x timm:NAME`` for two run one after
+            the other; a file of weights. On a CPU its convolutions are laid out as the predictor's
+            (``models.cpu``).
+        settings: see ``Settings``.
+        counted: whether to count products, which takes a batch.
+
+    Raises:
+        InputError: no such preset, backbone or file.
+    """
+
+    def __init__(self, spec: str, settings: Settings, counted: bool = True) -> None:
+        self.spec = spec
+        self.settings = settings
+        self.device = torch.device(settings.device)
+        self.model = _build(spec, settings).to(self.device).eval()
+        generator = torch.Generator().manual_seed(0)
+        shape = (settings.batch_size, 3, settings.size, settings.size)
+        self.inputs = [torch.rand(shape, generator=generator).to(self.device)]
+        if isinstance(self.model, SaliencyDetector):
+            depth = torch.rand(shape, generator=generator)[:, :1]
+            self.inputs.append(depth.contiguous().to(self.device))
+        self.parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        self.macs = count_macs(self.model, self.inputs) if counted else {}
+        if self.device.type == "cpu":
+            optimise_for_cpu(self.model)
+        self.network: Callable = self.model
+        if settings.compile:
+            self.network = torch.compile(self.model)
+
+    @torch.inference_mode()
+    def run(self, network: Callable | None = None) -> float:
+        """Seconds that one batch takes, to the last kernel."""
+        start = self._now()
+        with autocast(self.device, self.settings.amp):
+            (network or self.network)(*self.inputs)
+        return self._now() - start
+
+    def run_in_parts(self) -> dict[str, float]:
+        """Seconds of one uncompiled batch by part, and of the ``rest``."""
+        seconds: dict[str, float] = {}
+        with contextlib.ExitStack() as stack:
+            for name in PARTS:
+                if hasattr(self.model, name):
+                    stack.enter_context(self._watch(name, seconds))
+            whole = self.run(self.model)
+        if seconds:
+            seconds["rest"] = whole - sum(seconds.values())
+        return seconds
+
+    @contextlib.contextmanager
+    def _watch(self, name: str, seconds: dict[str, float]) -> Iterator[None]:
+        part = getattr(self.model, name)
+
+        def begin(*_: Any) -> None:
+            seconds[name] = -self._now()
+
+        def end(*_: Any) -> None:
+            seconds[name] += self._now()
+
+        hooks = part.register_forward_pre_hook(begin), part.register_forward_hook(end)
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def peak_memory(self) -> int | None:
+        """Bytes that a batch needs at its height beyond weights and inputs.
+
+        On CUDA by torch's allocator. On a CPU by a process of its own: how high its resident
+        memory rises within two batches; None where the system does not say.
+        """
+        if self.device.type == "cuda":
+            self.run()
+            torch.cuda.reset_peak_memory_stats(self.device)
+            before = torch.cuda.memory_allocated(self.device)
+            self.run()
+            return torch.cuda.max_memory_allocated(self.device) - before
+        with worker_pool(1) as pool:
+            arguments = self.spec, self.settings, torch.get_num_threads()
+            return pool.submit(_measure_height, *arguments).result()
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
+        return time.process_time() if self.settings.clock == "cpu" else time.perf_counter()
+
+
+def count_macs(model: nn.Module, inputs: list[Tensor]) -> dict[str, int]:
+    """Multiply-accumulates of matrix products and convolutions, by torch's own counter.
+
+    One is two FLOPs. Element-wise work, normalisations and interpolations are not counted. The
+    counts do not depend on the processor, the device or torch's version: see ``make_counter``.
+
+    Args:
+        model: in eval mode.
+        inputs: what it is called with; the counts are of this batch.
+
+    Returns:
+        ``total``, and each of ``PARTS`` that the model has.
+    """
+    with torch.no_grad(), make_counter() as counter:
+        model(*inputs)
+    by_module = counter.get_flop_counts()
+    root = type(model).__name__
+    flops = {"total": counter.get_total_flops()}
+    flops |= {
+        part: sum(by_module[f"{root}.{part}"].values())
+        for part in PARTS
+        if f"{root}.{part}" in by_module
+    }
+    return {name: count // 2 for name, count in flops.items()}
+
+
+@contextlib.contextmanager
+def make_counter() -> Iterator[FlopCounterMode]:
+    """Count FLOPs with torch's counter, and the products that it overlooks.
+
+    Those are the product that row tiles add up in place, and attention: torch takes another fused
+    kernel for each device, and its counter knows not all of them (of torch 2.14 not the CPU's).
+    While counting, attention is therefore two plain products.
+    """
+    counter = FlopCounterMode(
+        display=False, custom_mapping={torch.ops.aten.baddbmm_: _baddbmm_flops}
+    )
+    with sdpa_kernel(SDPBackend.MATH), counter:
+        yield counter
+
+
+def _baddbmm_flops(sums: Any, left: Any, right: Any, **_: Any) -> int:
+    batch, rows, inner = left  # shapes: (b, n, k) and (b, k, m)
+    return 2 * batch * rows * inner * right[-1]
+
+
+def measure(contestants: list[Contestant], rounds: int, warm_up: int = 2) -> list[dict[str, Any]]:
+    """Time contestants in turn, so that a busy machine slows all of them alike.
+
+    Returns:
+        A plain dictionary for each, in their order: ``name``, ``parameters``, ``macs`` and
+        ``flops`` (of a batch, by part), ``seconds`` (``fastest``, ``median``, ``quartiles`` of a
+        batch), ``images_per_second`` (of the median), ``seconds_by_part`` (fastest of each) and
+        ``peak_memory_mib`` (beyond ``weights_mib`` and inputs).
+    """
+    for contestant in contestants:
+        for _ in range(warm_up):
+            contestant.run()
+    seconds: list[list[float]] = [[] for _ in contestants]
+    by_part: list[dict[str, float]] = [{} for _ in contestants]
+    for _ in range(rounds):
+        for contestant, times in zip(contestants, seconds, strict=True):
+            times.append(contestant.run())
+    for _ in range(rounds):
+        for contestant, fastest in zip(contestants, by_part, strict=True):
+            for name, value in contestant.run_in_parts().items():
+                fastest[name] = min(value, fastest.get(name, value))
+    return [
+        _result(*items, peak_memory=items[0].peak_memory())
+        for items in zip(contestants, seconds, by_part, strict=True)
+    ]
+
+
+def _result(
+    contestant: Contestant, times: list[float], by_part: dict[str, float], peak_memory: int | None
+) -> dict[str, Any]:
+    median = statistics.median(times)
+    low, _, high = statistics.quantiles(times, n=4) if len(times) > 1 else times * 3
+    weights = sum(p.numel() * p.element_size() for p in contestant.model.parameters())
+    return {
+        "name": contestant.spec,
+        "parameters": contestant.parameters,
+        "macs": contestant.macs,
+        "flops": {name: 2 * count for name, count in contestant.macs.items()},
+        "seconds": {"fastest": min(times), "median": median, "quartiles": [low, high]},
+        "images_per_second": contestant.settings.batch_size / median,
+        "seconds_by_part": by_part,
+        "peak_memory_mib": None if peak_memory is None else peak_memory / MIB,
+        "weights_mib": weights / MIB,
+    }
+
+
+def default_size(specs: list[str], overrides: dict[str, Any]) -> int:
+    """Pixels a side that the first network with an opinion was built for; 384 without one."""
+    for spec in specs:
+        if not _backbone_spec(spec):
+            return _config(spec, overrides).image_size
+    return 384
+
+
+def _backbone_spec(name: str) -> tuple[str, int] | None:
+    """``2x timm:NAME`` -> (NAME, 2)."""
+    copies, separator, backbone = name.rpartition("timm:")
+    if not separator:
+        return None
+    copies = copies.strip()
+    if copies and not (copies.endswith("x") and copies[:-1].isdecimal() and int(copies[:-1]) > 0):
+        raise InputError(f"{name!r} is no contestant: give timm:{backbone} or '2x timm:{backbone}'")
+    return backbone, int(copies[:-1] or 1) if copies else 1
+
+
+def _config(name: str, overrides: dict[str, Any]) -> ModelConfig:
+    return read_metadata(Path(name))[0] if _is_file(name) else make_config(name, **overrides)
+
+
+def _is_file(name: str) -> bool:
+    return name.endswith(".safetensors")
+
+
+def _build(name: str, settings: Settings) -> nn.Module:
+    bare = _backbone_spec(name)
+    if bare is not None:
+        return Backbones(*bare, settings.size)
+    if _is_file(name):
+        return load_weights(Path(name))[0]
+    return build_model(name, **({"image_size": settings.size} | settings.overrides))
+
+
+def _bare_backbone(name: str, size: int) -> nn.Module:
+    if not timm.is_model(name):
+        raise InputError(f"timm:{name}: timm has no such model: timm.list_models() names them")
+    try:
+        return timm.create_model(name, num_classes=0, img_size=size)
+    except TypeError:  # convolutional models take any size and know no img_size
+        return timm.create_model(name, num_classes=0)
+
+
+def _measure_height(spec: str, settings: Settings, threads: int) -> int | None:
+    torch.set_num_threads(threads)
+    # A compiler's own memory is none of the network's.
+    contestant = Contestant(spec, replace(settings, compile=False), counted=False)
+    before = peak_resident_memory(reset=True)
+    for _ in range(2):
+        contestant.run()
+    return None if before is None else max(0, peak_resident_memory() - before)

@@ -1,0 +1,1 @@
+"""Check data sets: unreadable files, sizes, polarity, duplicates."""

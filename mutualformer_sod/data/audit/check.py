@@ -1,0 +1,258 @@
+"""Looks through data sets and says what they are and what is the matter with them.
+
+Nothing is refused: what the readers of this package would stop at becomes a finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+from mutualformer_sod.data.audit.copies import find_copies
+from mutualformer_sod.data.audit.depth import DepthReport, check_depth
+from mutualformer_sod.data.audit.findings import Finding, about
+from mutualformer_sod.data.audit.images import check_counts, check_gt, check_readable, check_sizes
+from mutualformer_sod.data.audit.inspection import Inspected, inspect_images
+from mutualformer_sod.data.depth.units import chosen_sides
+from mutualformer_sod.data.discovery.benchmarks import Split, is_known, usual_count
+from mutualformer_sod.data.discovery.folders import Candidate, search
+from mutualformer_sod.data.discovery.pairing import Matches, match_by_stem, role_labels
+from mutualformer_sod.errors import InputError
+
+QUICK_IMAGES = 40
+"""Images of a set that are read where not all are."""
+
+
+@dataclass
+class CheckedSet:
+    """One set and what was found out about it.
+
+    Attributes:
+        label: its name, with its part where the same name has two.
+        folder: where it lies.
+        path: below the root, as it is on disk; the alias is its last part.
+        part: "test" or "train" if its path or its number of images says so, else None.
+        layout: names of the folders of its parts, by role; "thermal" in place of "depth".
+        count: images that have all their parts.
+        images: those that were read.
+        depth: what its depth maps are; None without depth.
+    """
+
+    label: str
+    folder: Path
+    path: str
+    part: Split | None
+    layout: dict[str, str]
+    count: int
+    images: list[Inspected] = field(default_factory=list)
+    depth: DepthReport | None = None
+
+    @property
+    def thermal(self) -> bool:
+        """Whether thermal images take the place of depth."""
+        return "thermal" in self.layout
+
+    @property
+    def usual(self) -> int | None:
+        """Number of images that papers report for this part."""
+        return usual_count(self.label.rsplit("/", 1)[-1].split(" ")[0], self.part or "test")
+
+
+@dataclass
+class Check:
+    """All that was looked at, and what there is to say."""
+
+    sets: list[CheckedSet]
+    findings: list[Finding]
+
+    @property
+    def problems(self) -> list[Finding]:
+        """The findings that want attention."""
+        return [finding for finding in self.findings if finding.level == "problem"]
+
+
+def check_data(
+    roots: Sequence[Path | str],
+    names: Sequence[str] | None = None,
+    near: Sequence[str] = (),
+    *,
+    workers: int = 1,
+    quick: bool = False,
+) -> Check:
+    """Look through the sets below some folders, both training and test sets.
+
+    Args:
+        roots: folders to search.
+        names: sets wanted, by name, alias or path below a root; None: all that are found.
+        near: values of ``--near``, see `depth.parse_near`; what they say is compared with the maps.
+        workers: processes that read.
+        quick: read `QUICK_IMAGES` images of each set, evenly spread, and look for no copies.
+
+    Raises:
+        InputError: no such folder or set, ``near`` makes no sense, or it says "strict" and the
+            evidence of a set is weak.
+    """
+    candidates = _wanted(search(roots), names, roots)
+    labels = _labels(candidates)
+    sides, strict = chosen_sides(list(dict.fromkeys(labels)), near)
+    findings: list[Finding] = []
+    sets = []
+    pending = []
+    for candidate, label in zip(candidates, labels, strict=True):
+        checked, matches = _open(candidate, label, findings)
+        if matches is not None:
+            triplets = matches.triplets()
+            pending.append((checked, _spread(triplets, QUICK_IMAGES) if quick else triplets))
+        sets.append(checked)
+    findings += _named_twice(sets)
+    everything = [triplet for _, triplets in pending for triplet in triplets]
+    reading = iter(
+        tqdm(
+            inspect_images(everything, workers), "reading", len(everything), unit="image",
+            leave=False, disable=None,
+        )
+    )  # fmt: skip
+    for checked, triplets in pending:
+        checked.images = [next(reading) for _ in triplets]
+    for _ in reading:  # ends the pool and the bar
+        pass
+    for checked in sets:
+        findings += _check_set(checked, sides[checked.label], strict)
+    if not quick:
+        findings += find_copies({s.label: (s.part, s.images) for s in sets})
+    order = {"problem": 0, "note": 1}
+    return Check(sets, sorted(findings, key=lambda finding: order[finding.level]))
+
+
+def _wanted(
+    candidates: list[Candidate], names: Sequence[str] | None, roots: Sequence[Path | str]
+) -> list[Candidate]:
+    listed = ", ".join(map(str, roots))
+    if not candidates:
+        raise InputError(
+            f"no data set below {listed}: expected <set>/RGB, <set>/depth, <set>/GT (docs/data.md"
+            " tells the other layouts that are read)"
+        )
+    if names is None:
+        return candidates
+    chosen: dict[Candidate, None] = {}
+    for name in names:
+        own = [c for c in candidates if c.answers(name)] or [
+            c for c in candidates if c.answers_loosely(name)
+        ]
+        if not own:
+            found = ", ".join(dict.fromkeys(c.name for c in candidates))
+            raise InputError(f"--sets {name}: no such set below {listed}; found: {found}")
+        chosen |= dict.fromkeys(own)
+    return list(chosen)
+
+
+def _labels(candidates: Sequence[Candidate]) -> list[str]:
+    """The names, with the part where one name has a training and a test part."""
+    parts: dict[str, set[Split | None]] = {}
+    for candidate in candidates:
+        parts.setdefault(candidate.name, set()).add(candidate.split)
+    return [
+        f"{c.name} ({c.split})" if c.split and len(parts[c.name]) > 1 else c.name
+        for c in candidates
+    ]
+
+
+def _open(
+    candidate: Candidate, label: str, findings: list[Finding]
+) -> tuple[CheckedSet, Matches | None]:
+    """List a set's files; what is wrong with the list is added to the findings."""
+    names = role_labels(candidate.thermal) | {"rgb": "rgb", "gt": "gt"}
+    layout = {names[r]: ", ".join(p.name for p in found) for r, found in candidate.roles.items()}
+    checked = CheckedSet(label, candidate.folder, candidate.path, candidate.split, layout, 0)
+    several = [layout[names[r]] for r, found in candidate.roles.items() if len(found) > 1]
+    if several:
+        findings += about(
+            *("problem", "folders", label, "several folders of one kind"),
+            *("keep one of each", several),
+        )
+        return checked, None
+    folders = {role: found[0] for role, found in candidate.roles.items()}
+    matches = match_by_stem(**folders, thermal=candidate.thermal)
+    checked.count = len(matches.triplets())
+    checked.part = candidate.split or _part_by_count(candidate.last_part, checked.count)
+    if candidate.split is None and checked.part is None:
+        checked.part = _part_by_path(candidate)
+    _list_findings(label, matches, findings)
+    return checked, matches
+
+
+def _part_by_count(name: str, count: int) -> Split | None:
+    if not is_known(name):
+        return None
+    return next((s for s in ("test", "train") if usual_count(name, s) == count), "test")
+
+
+def _part_by_path(candidate: Candidate) -> Split | None:
+    """Folders are often called "train_rgb", which is no level of a layout but still says it."""
+    above = candidate.folder.resolve().parts[-2:-1] + tuple(candidate.path.split("/"))
+    parts = [part.casefold() for part in above]
+    return next((s for s in ("train", "test") if any(p.startswith(s) for p in parts)), None)
+
+
+def _list_findings(label: str, matches: Matches, findings: list[Finding]) -> None:
+    for role, title in role_labels(matches.thermal).items():
+        for kind, text, remedy, found in (
+            ("broken", f"broken links or folders in place of {title} files", "replace", "broken"),
+            ("type", f"file types not read as {title}", "convert or move them away", "odd"),
+            ("double", f"two {title} files for one image", "keep one of each", "doubles"),
+        ):
+            names = getattr(matches, found).get(role, ())
+            findings += about("problem", kind, label, text, remedy, names)
+        text = f"hidden {title} files, which are no part of the set"
+        findings += about("note", "hidden", label, text, "", matches.hidden.get(role, ()))
+    for what, names in matches.unpaired():
+        findings += about(
+            *("problem", "unpaired", label, what),
+            *("add the missing files or move these away", names),
+        )
+    if not any(matches.files.values()):
+        findings.append(
+            Finding("problem", "empty", label, "its folders hold no image", "fill or remove them")
+        )
+
+
+def _named_twice(sets: Sequence[CheckedSet]) -> list[Finding]:
+    by_label: dict[str, list[CheckedSet]] = {}
+    for checked in sets:
+        by_label.setdefault(checked.label, []).append(checked)
+    return [
+        Finding(
+            *("problem", "twice", label, f"{len(own)} folders under one name"),
+            "leave all but one out of --data",
+            tuple(str(checked.folder) for checked in own),
+        )
+        for label, own in by_label.items()
+        if len(own) > 1
+    ]
+
+
+def _check_set(checked: CheckedSet, side: str, strict: bool) -> list[Finding]:
+    label, images = checked.label, checked.images
+    checks: tuple[Callable[[str, list[Inspected]], list[Finding]], ...]
+    checks = (check_readable, check_sizes, check_gt)
+    findings = check_counts(label, checked.part, checked.count, "rgb" in checked.layout)
+    for role, text in (("depth", "no depth: mapped from colour alone"), ("gt", "no ground truth")):
+        there = role in checked.layout or (role == "depth" and checked.thermal)
+        if not there and "rgb" in checked.layout:
+            findings.append(Finding("note", f"no {role}", label, text))
+    for check in checks:
+        findings += check(label, images)
+    if any(image.depth is not None for image in images):
+        checked.depth, found = check_depth(label, images, side, strict)
+        findings += found
+    return findings
+
+
+def _spread(triplets: Sequence, count: int) -> list:
+    """At most ``count`` of them, from the middles of equal stretches."""
+    count = min(count, len(triplets))
+    return [triplets[(2 * k + 1) * len(triplets) // (2 * count)] for k in range(count)]

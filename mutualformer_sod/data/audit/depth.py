@@ -1,0 +1,164 @@
+"""What a set's depth maps are, which end is near and why, and what is the matter with them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mutualformer_sod.data.audit.findings import Finding, about
+from mutualformer_sod.data.audit.inspection import Inspected
+from mutualformer_sod.data.depth.evidence import SetEvidence, weigh
+from mutualformer_sod.data.depth.kind import tell_units
+from mutualformer_sod.data.depth.notes import CONSTANT, MOSTLY_ZERO, TWO_VALUES, doubt_of
+from mutualformer_sod.data.depth.units import (
+    WEAK_MARGIN,
+    DepthEncoding,
+    encoding_of,
+    thermal_encoding,
+)
+
+_MANY_HOLES = 0.5  # of a map: what is filled in outweighs what was measured
+_CONTRARY = 0.5  # evidence of an image against its set that is worth a look
+_FEW = 0.1  # share of a set, below which clear maps of the other sign are no second kind
+
+
+@dataclass(frozen=True)
+class DepthReport:
+    """The depth of one set.
+
+    Attributes:
+        encoding: as `depth.decide_encoding` decides it.
+        evidence: of its maps, in the order of ``stems``.
+        stems: of the maps that say anything.
+        types: how many maps of each type of numbers.
+        range: least and largest value of the set; holes are none.
+    """
+
+    encoding: DepthEncoding
+    evidence: SetEvidence
+    stems: tuple[str, ...]
+    types: dict[str, int]
+    range: tuple[float, float]
+
+
+def check_depth(
+    label: str, images: Sequence[Inspected], side: str, strict: bool = False
+) -> tuple[DepthReport, list[Finding]]:
+    """Decide what the depth maps of a set are, and look for what is odd among them.
+
+    Args:
+        label: the set.
+        images: its images; at least one with a depth map that was read.
+        side: "auto", "white" or "black".
+        strict: refuse a weak decision.
+
+    Raises:
+        InputError: the evidence is weak or contradicts the type, if ``strict``.
+    """
+    read = [image for image in images if image.depth is not None]
+    types = Counter(str(image.depth.pixels.dtype) for image in read)
+    main = types.most_common(1)[0][0]
+    own = [image for image in read if str(image.depth.pixels.dtype) == main]
+    samples = [image.depth for image in own]
+    units = tell_units(samples)
+    thermal = read[0].triplet.thermal
+    if thermal:
+        encoding = thermal_encoding(samples)
+    else:
+        encoding = encoding_of(samples, side, label, strict=strict, quiet=True)
+    metric, noun = encoding.kind == "metric", encoding.noun
+    speaking = [i for i in own if (i.depth.holes_if_metric if metric else i.depth.holes) < 1]
+    evidence = weigh([image.depth for image in speaking], metric, encoding.hole_code)
+    measured = [(s.least, s.largest) for s in samples if s.largest > 0]
+    ranges = np.array(measured if metric and measured else [image.depth_range for image in own])
+    report = DepthReport(
+        encoding,
+        evidence,
+        tuple(image.triplet.stem for image in speaking),
+        dict(types),
+        (float(ranges[:, 0].min()), float(ranges[:, 1].max())),
+    )
+    findings = [
+        *about(
+            *("problem", f"{noun} types", label, f"maps of several types, most are {main}"),
+            "convert them to one",
+            [i.triplet.depth for i in read if str(i.depth.pixels.dtype) != main],
+        ),
+        *about(
+            *("problem", f"constant {noun}", label, f"{noun} maps of a single value"),
+            "they carry nothing: replace them, or leave the images out",
+            [i.triplet.depth for i in own if doubt_of(i.depth, encoding) == CONSTANT],
+        ),
+        *(
+            finding
+            for kind, doubt in (("two values", TWO_VALUES), ("zeros", MOSTLY_ZERO))
+            for finding in about(
+                *("note", kind, label, f"{noun} maps: {doubt}", "look at them"),
+                [i.triplet.depth for i in own if doubt_of(i.depth, encoding) == doubt],
+            )
+        ),
+        *about(
+            *("note", "holes", label, f"{noun} maps with more than {_MANY_HOLES:.0%} holes"),
+            "filled from the nearest value",
+            [i.triplet.depth for i in own if _holes(i, metric) > _MANY_HOLES],
+        ),
+        *_polarity_findings(label, report, {i.triplet.stem: i for i in own}, side, units.metric),
+    ]
+    return report, findings
+
+
+def _holes(image: Inspected, metric: bool) -> float:
+    return image.depth.holes_if_metric if metric else image.depth.holes
+
+
+def _polarity_findings(
+    label: str, report: DepthReport, by_stem: dict[str, Inspected], side: str, metric_type: bool
+) -> list[Finding]:
+    encoding, evidence = report.encoding, report.evidence
+    if encoding.kind == "thermal":
+        return []
+    seen = "white" if evidence.mean > 0 else "black"
+    remedy = f"look at some maps and give --near {label.split(' ')[0]}=white or =black"
+    clear = evidence.margin >= WEAK_MARGIN
+    if side == "auto" and metric_type and encoding.kind == "map":
+        return [Finding("problem", "polarity", label, encoding.describe(), remedy)]
+    if encoding.is_weak:
+        text = f"weak evidence which end of depth is near: {encoding.describe()}"
+        weak = Finding("problem", "polarity", label, text, remedy)
+        return [weak, *_both_signs(label, report, by_stem)]
+    if clear and seen != encoding.near:
+        why = "--near says" if side != "auto" else "the type of the maps says"
+        text = f"{why} {encoding.near} is near, but the maps look as if {seen} were"
+        return [Finding("problem", "polarity", label, f"{text} ({evidence.describe()})", remedy)]
+    sign = 1 if encoding.near == "white" else -1
+    contrary = [
+        by_stem[stem].triplet.depth
+        for stem, score in zip(report.stems, evidence.scores, strict=True)
+        if score * sign < -_CONTRARY
+    ]
+    return about(
+        *("note", "polarity", label, "maps that look inverted against the rest of their set"),
+        *("look at them", contrary),
+    )
+
+
+def _both_signs(label: str, report: DepthReport, by_stem: dict[str, Inspected]) -> list[Finding]:
+    """Maps that say the opposite of others, clearly: no one flag is right for all of them."""
+    scored = list(zip(report.stems, report.evidence.scores, strict=True))
+    white, black = (
+        [by_stem[stem].triplet.depth for stem, score in scored if score * sign > _CONTRARY]
+        for sign in (1, -1)
+    )
+    fewer, more = sorted((white, black), key=len)
+    if len(fewer) < _FEW * len(scored):
+        return []
+    sides = ("white", "black") if fewer is white else ("black", "white")
+    text = (
+        f"maps that look as if {sides[0]} were near, where {len(more)} others look as if "
+        f"{sides[1]} were: of both signs, or views without up and down"
+    )
+    remedy = "look at them; invert those of the wrong sign, or give the two kinds as two sets"
+    return about("problem", "polarity", label, text, remedy, fewer)

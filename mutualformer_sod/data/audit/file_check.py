@@ -1,0 +1,150 @@
+"""Checks files before the first epoch or the first map: damage, sizes, degenerate masks.
+
+A damaged image would otherwise end a run when its batch comes, hours later. Depth maps are not
+looked at here: `depth.decide_encodings` has decoded all of them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from tqdm import tqdm
+
+from mutualformer_sod.data.discovery.layout import SodSet
+from mutualformer_sod.data.discovery.pairing import Triplet
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.imaging.io import check_size, image_size
+from mutualformer_sod.imaging.masks import read_mask
+
+_THREADS = 8
+_NAMED = 3  # files that a line names before it only counts
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """What is known of one image: an error, or its mask's kind ("empty", "full") and note."""
+
+    error: str = ""
+    kind: str = ""
+    note: str = ""
+
+
+def check_training_files(sets: Sequence[SodSet], *, show_bar: bool = True) -> list[str]:
+    """Check that all images are complete and all masks are usable, before training begins.
+
+    Colour images are checked from their headers, ends and checksums without decoding (TIFF is
+    decoded); masks are decoded by the rule of `imaging.masks`.
+
+    Args:
+        sets: training and validation sets, with colour images.
+        show_bar: show a progress bar where the output is a terminal.
+
+    Returns:
+        One line for each thing to know about a set's masks: how unusual ones were understood, how
+        many are all black or all white.
+
+    Raises:
+        InputError: files that are damaged, unclear, or of two sizes; the first one is described and
+            the others are named. A set of which no mask holds both foreground and background.
+    """
+    results = _check_all(_check_training, sets, show_bar)
+    lines, start = [], 0
+    for sod_set in sets:
+        count = len(sod_set.triplets)
+        lines += _describe(sod_set, results[start : start + count])
+        start += count
+    return lines
+
+
+def check_images(sets: Sequence[SodSet], *, show_bar: bool = True) -> None:
+    """Check that all images are complete and fit their ground truths, before maps are made.
+
+    Both are checked from their headers, ends and checksums without decoding (TIFF is decoded).
+
+    Args:
+        sets: sets with colour images.
+        show_bar: show a progress bar where the output is a terminal.
+
+    Raises:
+        InputError: files that are damaged, or of two sizes; the first one is described and the
+            others are named.
+    """
+    _check_all(_check_image, sets, show_bar)
+
+
+def _check_all(
+    check: Callable[[Triplet], _Checked], sets: Sequence[SodSet], show_bar: bool
+) -> list[_Checked]:
+    """The results of all images, in their order; errors of any are raised in one line."""
+    work = [triplet for sod_set in sets for triplet in sod_set.triplets]
+
+    def checked(triplet: Triplet) -> _Checked:
+        try:
+            return check(triplet)
+        except InputError as error:
+            return _Checked(str(error))
+
+    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
+        checking = pool.map(checked, work)
+        disable = None if show_bar else True
+        results = list(tqdm(checking, "checking files", len(work), leave=False, disable=disable))
+    damaged = [(c.error, t) for c, t in zip(results, work, strict=True) if c.error]
+    if damaged:
+        others = [triplet.rgb.name for _, triplet in damaged[1:]]
+        more = f" (and {len(others)} more images: {_named(others)})" if others else ""
+        raise InputError(damaged[0][0] + more)
+    return results
+
+
+def _check_image(triplet: Triplet) -> _Checked:
+    size = image_size(triplet.rgb)
+    if triplet.gt is not None:
+        check_size(triplet.gt, image_size(triplet.gt), triplet.rgb, size)
+    return _Checked()
+
+
+def _check_training(triplet: Triplet) -> _Checked:
+    size = image_size(triplet.rgb)
+    if triplet.gt is None:
+        return _Checked()
+    mask, note = read_mask(triplet.gt)
+    check_size(triplet.gt, mask.shape, triplet.rgb, size)
+    foreground = np.count_nonzero(mask)
+    return _Checked("", {0: "empty", mask.size: "full"}.get(foreground, ""), note)
+
+
+def _describe(sod_set: SodSet, results: Sequence[_Checked]) -> list[str]:
+    by_kind: dict[str, list[str]] = {"empty": [], "full": []}
+    by_note: dict[str, list[str]] = {}
+    for triplet, result in zip(sod_set.triplets, results, strict=True):
+        if result.kind:
+            by_kind[result.kind].append(triplet.gt.name)
+        if result.note:
+            by_note.setdefault(result.note, []).append(triplet.gt.name)
+    words = {"empty": "all black (no foreground)", "full": "all white (no background)"}
+    count = len(results)
+    found = [
+        f"{len(names)} of {count} masks are {words[kind]}: {_named(names)}"
+        for kind, names in by_kind.items()
+        if names
+    ]
+    if sod_set.has_gt and count and sum(map(len, by_kind.values())) == count:
+        raise InputError(
+            f"{sod_set.root}: {', '.join(found)}; no mask shows an object, so nothing can be learnt"
+            " from them: restore the masks, or leave the set out"
+        )
+    lines = [f"WARNING: {sod_set.name}: {text}; look at them" for text in found]
+    lines += [
+        f"{sod_set.name}: {len(names)} masks, e.g. {names[0]}: {note}"
+        for note, names in by_note.items()
+    ]
+    return lines
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f", ... ({len(names)} in all)" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more

@@ -1,0 +1,129 @@
+"""What is the matter with a set's number of images, its files, their sizes and its masks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from mutualformer_sod.data.audit.findings import Finding, about
+from mutualformer_sod.data.audit.inspection import Inspected
+from mutualformer_sod.data.depth.notes import same_proportions
+from mutualformer_sod.data.discovery.benchmarks import (
+    TRAINING_PROTOCOLS,
+    Split,
+    is_known,
+    usual_count,
+)
+from mutualformer_sod.data.discovery.pairing import role_labels
+
+_OTHER_PACKS = {
+    ("NJU2K", 485): "the rest of the 1985 after 1500 training images",
+    ("NJU2K", 498): "a pack of 498 that circulates",
+    ("NJU2K", 503): "a pack of 503 that circulates",
+    ("STERE", 797): "the subset STERE797",
+}
+
+
+def check_counts(label: str, part: Split | None, count: int, has_rgb: bool = True) -> list[Finding]:
+    """Compare a set's number of images with the one that papers report.
+
+    Args:
+        label: the set.
+        part: the part it is taken for; a known set of no part is taken for the test set.
+        count: of its images.
+        has_rgb: False for a folder of masks alone, whose number means nothing.
+    """
+    name = label.rsplit("/", 1)[-1].split(" ")[0]
+    protocols = [p for p, own in TRAINING_PROTOCOLS.items() if sum(own.values()) == count]
+    if not is_known(name):
+        merged = [p for p in protocols if len(TRAINING_PROTOCOLS[p]) > 1]
+        if merged:
+            sets = " + ".join(TRAINING_PROTOCOLS[merged[0]])
+            text = f"{count} images: the merged training images of {sets}"
+            return [Finding("note", "count", label, text)]
+        return []
+    usual = usual_count(name, part or "test")
+    if not has_rgb or usual is None or usual == count:
+        return []
+    pack = _OTHER_PACKS.get((name, count)) if part != "train" else None
+    what = f" ({pack})" if pack else ""
+    use = "train on" if part == "train" else "report"
+    return [
+        Finding(
+            *("problem", "count", label, f"{count} images{what}, papers {use} {usual}"),
+            "take the usual pack, or say the number beside the scores",
+        )
+    ]
+
+
+def check_readable(label: str, images: Sequence[Inspected]) -> list[Finding]:
+    """Name the files that cannot be read, each with its reason if they are few."""
+    findings = []
+    for role, title in role_labels(_are_thermal(images)).items():
+        reasons: dict[str, list[tuple[str, str]]] = {}
+        for image in images:
+            if role in image.errors:
+                path = str(getattr(image.triplet, role))
+                reason = image.errors[role].replace(f"{path}: ", "")
+                # One cause, whatever the sizes and values that each file's line gives.
+                cause = re.sub(r"\d+(\.\d+)?", "N", reason.replace(str(image.triplet.rgb), "RGB"))
+                reasons.setdefault(cause, []).append((reason, path))
+        for found in reasons.values():
+            text = f"{title} not read, {found[0][0]}"
+            findings += about("problem", "unreadable", label, text, "", [p for _, p in found])
+    return findings
+
+
+def _are_thermal(images: Sequence[Inspected]) -> bool:
+    return bool(images) and images[0].triplet.thermal
+
+
+def check_sizes(label: str, images: Sequence[Inspected]) -> list[Finding]:
+    """Name the images whose files differ in size: masks may not, depth is resized."""
+    masks, depths, stretched = [], [], []
+    noun = role_labels(_are_thermal(images))["depth"]
+    for image in images:
+        sizes = image.sizes
+        if "rgb" in sizes and "gt" in sizes and sizes["rgb"] != sizes["gt"]:
+            masks.append(image.triplet.gt)
+        size = sizes.get("rgb") or sizes.get("gt")
+        if size is not None and "depth" in sizes and sizes["depth"] != size:
+            depths.append(image.triplet.depth)
+            if not same_proportions(size, sizes["depth"]):
+                stretched.append(image.triplet.depth)
+    alike = [path for path in depths if path not in set(stretched)]
+    return [
+        *about(
+            *("problem", "size", label, "GT of another size than its RGB"),
+            *("resize both to one size, masks by nearest neighbour", masks),
+        ),
+        *about(
+            *("problem", "size", label, f"{noun} of another shape than its RGB"),
+            *("crop or register it: it would be stretched", stretched),
+        ),
+        *about(
+            *("note", "size", label, f"{noun} of another size, same shape: resized on reading"),
+            *("", alike),
+        ),
+    ]
+
+
+def check_gt(label: str, images: Sequence[Inspected]) -> list[Finding]:
+    """Name masks of unusual values, and those without foreground or without background."""
+    read = [image for image in images if image.gt_share is not None]
+    findings = []
+    for note in sorted({image.gt_note for image in read} - {""}):
+        paths = [image.triplet.gt for image in read if image.gt_note == note]
+        findings += about("note", "gt values", label, f"GT with {note}", "", paths)
+    for kind, text, remedy, share in (
+        (
+            "empty",
+            "GT without foreground",
+            "leave the image out, unless its mask is lost",
+            0,
+        ),
+        ("full", "GT that is foreground all over", "look whether it is inverted", 1),
+    ):
+        paths = [image.triplet.gt for image in read if image.gt_share == share]
+        findings += about("problem", f"{kind} gt", label, text, remedy, paths)
+    return findings

@@ -1,0 +1,93 @@
+"""What there is to say of one image's files, and of those of many in several processes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from mutualformer_sod.data.audit.duplicates import look_of
+from mutualformer_sod.data.depth.holes import find_holes
+from mutualformer_sod.data.depth.kind import DepthSample
+from mutualformer_sod.data.depth.units import SAMPLE_SIDE
+from mutualformer_sod.data.discovery.pairing import Triplet
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.imaging.io import read_depth, read_rgb
+from mutualformer_sod.imaging.masks import read_mask
+from mutualformer_sod.workers import worker_pool
+
+_CHUNK = 16  # images a task
+
+
+@dataclass
+class Inspected:
+    """What the files of one image hold; None where there is no such file, or none that is read.
+
+    Attributes:
+        triplet: its files.
+        errors: by role, why a file cannot be read, and what to do.
+        sizes: (H, W) by role.
+        content: hash of the colour image's file.
+        look: of the colour image, see `duplicates.look_of`.
+        depth: sample of the depth map.
+        depth_range: least and largest finite value.
+        gt_note: how the mask was understood, see `imaging.masks.read_mask`.
+        gt_share: share of foreground.
+    """
+
+    triplet: Triplet
+    errors: dict[str, str] = field(default_factory=dict)
+    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    content: bytes | None = None
+    look: np.ndarray | None = None
+    depth: DepthSample | None = None
+    depth_range: tuple[float, float] | None = None
+    gt_note: str | None = None
+    gt_share: float | None = None
+
+
+def inspect_image(triplet: Triplet) -> Inspected:
+    """Read the files of one image; what is wrong with them is recorded, not raised."""
+    found = Inspected(triplet)
+    for role, inspect in (("rgb", _inspect_rgb), ("depth", _inspect_depth), ("gt", _inspect_gt)):
+        path = getattr(triplet, role)
+        if path is not None:
+            try:
+                inspect(found, path)
+            except InputError as error:
+                found.errors[role] = str(error)
+    return found
+
+
+def inspect_images(triplets: Sequence[Triplet], workers: int) -> Iterator[Inspected]:
+    """Inspect many images in their order, in ``workers`` processes; 1 is this process."""
+    workers = min(workers, -(-len(triplets) // _CHUNK))
+    if workers <= 1:
+        yield from map(inspect_image, triplets)
+        return
+    with worker_pool(workers) as pool:
+        yield from pool.map(inspect_image, triplets, chunksize=_CHUNK)
+
+
+def _inspect_rgb(found: Inspected, path: Path) -> None:
+    rgb = read_rgb(path)
+    found.sizes["rgb"] = rgb.shape[:2]
+    found.content = hashlib.sha256(path.read_bytes()).digest()
+    found.look = look_of(rgb)
+
+
+def _inspect_depth(found: Inspected, path: Path) -> None:
+    depth = read_depth(path, found.triplet.thermal)
+    found.sizes["depth"] = depth.shape
+    found.depth = DepthSample.of(depth, SAMPLE_SIDE)
+    values = depth[~find_holes(depth, metric=False)]
+    found.depth_range = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+
+
+def _inspect_gt(found: Inspected, path: Path) -> None:
+    mask, found.gt_note = read_mask(path)
+    found.sizes["gt"] = mask.shape
+    found.gt_share = float(mask.mean())

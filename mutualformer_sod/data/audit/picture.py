@@ -1,0 +1,135 @@
+"""A picture of how the polarity of a set was decided: depth beside colour, and the evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from mutualformer_sod.data.audit.check import CheckedSet
+from mutualformer_sod.data.audit.inspection import Inspected
+from mutualformer_sod.data.depth.units import WEAK_MARGIN, depth_to_unit
+from mutualformer_sod.imaging.io import read_depth, read_rgb
+
+_HEIGHT = 130  # of a tile
+_WIDEST = 240
+_GAP = 4
+_TEXT = 18  # height of a line
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_INK, _PALE, _GOOD, _BAD = (30, 30, 30), (205, 205, 205), (40, 140, 60), (200, 60, 40)
+
+
+def polarity_picture(checked: CheckedSet, count: int = 6) -> np.ndarray:
+    """Draw some images of a set: colour, depth with near = bright as decided, and evidence.
+
+    The images are spread over the range of evidence, the most contrary one first. Under each, how
+    near its rows are on the average, from the top of the picture to its bottom (to the right:
+    nearer), and its evidence; at the end that of all images of the set.
+
+    Args:
+        checked: a set with depth.
+        count: of images.
+
+    Returns:
+        (H, W, 3) uint8, RGB.
+    """
+    report = checked.depth
+    sign = 1 if report.encoding.near == "white" else -1
+    scores = dict(zip(report.stems, sign * report.evidence.scores, strict=True))
+    images = {i.triplet.stem: i for i in checked.images if i.triplet.stem in scores}
+    order = sorted(scores, key=scores.get)
+    picked = [order[k] for k in np.unique(np.linspace(0, len(order) - 1, count).astype(int))]
+    columns = [_column(images[stem], scores[stem], checked) for stem in picked]
+    columns.append(_histogram(list(scores.values()), columns[0].shape[0] if columns else _HEIGHT))
+    body = np.hstack(columns)
+    lines = _wrapped(f"{checked.label}: {report.encoding.describe()}", body.shape[1])
+    head = np.full((len(lines) * _TEXT + 6, body.shape[1], 3), 255, np.uint8)
+    for number, line in enumerate(lines):
+        _write(head, line, (4, (number + 1) * _TEXT - 4))
+    return np.vstack([head, body])
+
+
+def _column(image: Inspected, score: float, checked: CheckedSet) -> np.ndarray:
+    encoding = checked.depth.encoding
+    near = depth_to_unit(read_depth(image.triplet.depth), encoding, "percentile")
+    tile = _fitted(np.rint(near * 255).astype(np.uint8))
+    if image.triplet.rgb is not None and "rgb" in image.sizes:
+        rgb = cv2.resize(
+            read_rgb(image.triplet.rgb), tile.shape[1::-1], interpolation=cv2.INTER_AREA
+        )
+    else:
+        rgb = np.full_like(tile, 255)
+    label = np.full((_TEXT, tile.shape[1], 3), 255, np.uint8)
+    name = image.triplet.stem[: tile.shape[1] // 13]
+    _write(label, f"{name} {score:+.2f}", (2, _TEXT - 5), _GOOD if score > 0 else _BAD)
+    column = np.vstack([rgb, _gap(tile), tile, _profile(near, tile.shape[1]), label])
+    return np.hstack([column, np.full((column.shape[0], _GAP, 3), 255, np.uint8)])
+
+
+def _profile(near: np.ndarray, width: int) -> np.ndarray:
+    """Mean nearness of the rows as a curve: down the picture is down, nearer is right."""
+    panel = np.full((_HEIGHT, width, 3), 255, np.uint8)
+    cv2.rectangle(panel, (0, 4), (width - 1, _HEIGHT - 1), _PALE, 1)
+    rows = np.sort(near, axis=None).searchsorted(near.ravel()).reshape(near.shape) / near.size
+    means = rows.mean(axis=1)
+    x = np.clip(means * (width - 9) + 4, 0, width - 1)
+    y = np.linspace(8, _HEIGHT - 5, len(means))
+    points = np.stack([x, y], axis=1).round().astype(np.int32)
+    cv2.polylines(panel, [points], False, _INK, 1, cv2.LINE_AA)
+    return panel
+
+
+def _histogram(scores: Sequence[float], height: int) -> np.ndarray:
+    """Evidence of all images for the side that was decided: how many a tenth."""
+    width = 200
+    panel = np.full((height, width, 3), 255, np.uint8)
+    counts, _ = np.histogram(np.clip(scores, -1.49, 1.49), bins=30, range=(-1.5, 1.5))
+    floor, top = height - 2 * _TEXT, 2 * _TEXT
+    step = (width - 20) / 30
+    for number, count in enumerate(counts):
+        left = round(10 + number * step)
+        right = round(10 + (number + 1) * step) - 1
+        tall = round((floor - top) * count / counts.max())
+        colour = _GOOD if number >= 15 else _BAD
+        if count:
+            cv2.rectangle(panel, (left, floor - tall), (right, floor), colour, cv2.FILLED)
+    cv2.line(panel, (10, floor), (width - 10, floor), _INK, 1)
+    for value in (-WEAK_MARGIN, WEAK_MARGIN):
+        x = round(10 + (value + 1.5) * 10 * step)
+        cv2.line(panel, (x, top), (x, floor), _PALE, 1)
+    for value in (-1, 0, 1):
+        x = round(10 + (value + 1.5) * 10 * step)
+        _write(panel, f"{value:+d}" if value else "0", (x - 8, floor + 15))
+    _write(panel, f"evidence of {len(scores)} image" + "s" * (len(scores) > 1), (8, _TEXT - 4))
+    _write(panel, "against      for", (width // 2 - 62, height - 5))
+    return panel
+
+
+def _fitted(grey: np.ndarray) -> np.ndarray:
+    width = min(_WIDEST, max(60, round(grey.shape[1] * _HEIGHT / grey.shape[0])))
+    small = cv2.resize(grey, (width, _HEIGHT), interpolation=cv2.INTER_AREA)
+    return np.repeat(small[..., None], 3, axis=2)
+
+
+def _gap(tile: np.ndarray) -> np.ndarray:
+    return np.full((_GAP, tile.shape[1], 3), 255, np.uint8)
+
+
+def _write(
+    panel: np.ndarray, text: str, at: tuple[int, int], colour: tuple[int, int, int] = _INK
+) -> None:
+    text = text.encode("ascii", "replace").decode()  # the font knows no other
+    cv2.putText(panel, text, at, _FONT, 0.4, colour, 1, cv2.LINE_AA)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Lines that fit the width."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if cv2.getTextSize(longer, _FONT, 0.4, 1)[0][0] > width - 8 and lines[-1]:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines

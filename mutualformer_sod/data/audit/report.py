@@ -1,0 +1,151 @@
+"""A check of data as a table for the terminal and as JSON."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from mutualformer_sod.data.audit.check import Check, CheckedSet
+from mutualformer_sod.data.audit.inspection import Inspected
+
+_HEADS = ("set", "part", "images", "usual", "RGB", "depth", "near", "margin", "holes", "GT", "!")
+
+
+def check_table(check: Check) -> str:
+    """One line a set; under "!" the number of its problems."""
+    kinds = ("thermal" if s.thermal else "depth" for s in check.sets if s.depth is not None)
+    noun = " / ".join(sorted(set(kinds))) or "depth"
+    heads = tuple(noun if head == "depth" else head for head in _HEADS)
+    rows = [heads, *(_row(checked, check) for checked in check.sets)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADS))]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def layout_line(checked: CheckedSet) -> str:
+    """Where a set lies and under which names, in one line."""
+    folders = ", ".join(f"{role} in {names}" for role, names in checked.layout.items())
+    alias = checked.path.rsplit("/", 1)[-1]
+    own = checked.label.split(" ")[0].rsplit("/", 1)[-1]
+    known_as = f", found as {alias}" if alias and alias != own else ""
+    return f"{checked.label}: {checked.folder} ({folders}){known_as}"
+
+
+def check_json(check: Check) -> dict[str, Any]:
+    """Everything that was found out; the findings name all their files."""
+    return {
+        "sets": [_set_json(checked) for checked in check.sets],
+        "findings": [
+            {
+                "level": f.level,
+                "kind": f.kind,
+                "set": f.set_name,
+                "text": f.text,
+                "remedy": f.remedy,
+                "files": list(f.files),
+            }
+            for f in check.findings
+        ],
+        "problems": len(check.problems),
+    }
+
+
+def _row(checked: CheckedSet, check: Check) -> tuple[str, ...]:
+    depth = checked.depth
+    problems = sum(checked.label in f.set_name.split(" / ") for f in check.problems)
+    return (
+        checked.label,
+        checked.part or "-",
+        str(checked.count),
+        str(checked.usual or "-"),
+        _sizes(checked.images, "rgb"),
+        "-" if depth is None else _kind(checked),
+        "-" if depth is None or checked.thermal else depth.encoding.near,
+        "-" if depth is None else _rounded(depth.encoding.margin),
+        "-" if depth is None else f"{depth.encoding.holes:.1%}",
+        _gt(checked.images),
+        str(problems or "-"),
+    )
+
+
+def _rounded(margin: float | None) -> str:
+    return "-" if margin is None else f"{margin:.2f}"
+
+
+def _kind(checked: CheckedSet) -> str:
+    """Type, unit and range of the depth, "uint16 mm 306-3400"."""
+    depth = checked.depth
+    kind = next(iter(sorted(depth.types, key=depth.types.get, reverse=True)))
+    unit = ""
+    if depth.encoding.kind == "metric":
+        unit = " mm" if "millimetres" in depth.encoding.reason else " m"
+    elif copied := re.search(r" x\d+ ", depth.encoding.reason):
+        unit = copied[0].rstrip()
+    low, high = depth.range
+    return f"{kind}{unit} {low:.4g}-{high:.5g}"
+
+
+def _sizes(images: list[Inspected], role: str) -> str:
+    """The size of all images, "640x480", or the smallest and largest by area."""
+    role = "depth" if role == "thermal" else role
+    sizes = sorted({i.sizes[role] for i in images if role in i.sizes}, key=lambda s: s[0] * s[1])
+    if not sizes:
+        return "-"
+    ends = (sizes[0], sizes[-1]) if len(sizes) > 1 else sizes
+    return "..".join(f"{width}x{height}" for height, width in ends)
+
+
+def _gt(images: list[Inspected]) -> str:
+    shares = [image.gt_share for image in images if image.gt_share is not None]
+    return f"{np.mean(shares):.0%} fg" if shares else "-"
+
+
+def _set_json(checked: CheckedSet) -> dict[str, Any]:
+    holds: dict[str, Any] = {
+        "name": checked.label,
+        "folder": str(checked.folder),
+        "path": checked.path,
+        "part": checked.part,
+        "layout": checked.layout,
+        "images": checked.count,
+        "usual": checked.usual,
+        "read": len(checked.images),
+        "sizes": {role: _sizes(checked.images, role) for role in checked.layout},
+    }
+    notes = Counter(image.gt_note for image in checked.images if image.gt_note)
+    holds["gt_notes"] = dict(notes)
+    if checked.depth is not None:
+        holds["thermal" if checked.thermal else "depth"] = _depth_json(checked)
+    return holds
+
+
+def _depth_json(checked: CheckedSet) -> dict[str, Any]:
+    depth = checked.depth
+    if checked.thermal:
+        return {
+            "holes": round(depth.encoding.holes, 6),
+            "types": depth.types,
+            "range": [*depth.range],
+        }
+    return {
+        "kind": depth.encoding.kind,
+        "near": depth.encoding.near,
+        "margin": None if depth.encoding.margin is None else round(depth.encoding.margin, 4),
+        "weak": depth.encoding.is_weak,
+        "reason": depth.encoding.reason,
+        "holes": round(depth.encoding.holes, 6),
+        "types": depth.types,
+        "range": list(depth.range),
+        "evidence": {
+            "mean": round(depth.evidence.mean, 4),
+            "agreeing": round(depth.evidence.agreeing, 4),
+            "margin": round(depth.evidence.margin, 4),
+            "images": {
+                stem: round(float(score), 4)
+                for stem, score in zip(depth.stems, depth.evidence.scores, strict=True)
+            },
+        },
+    }

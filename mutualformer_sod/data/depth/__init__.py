@@ -1,0 +1,1 @@
+"""Give depth values a meaning: units, polarity, encoding, holes."""

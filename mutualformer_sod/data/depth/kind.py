@@ -1,0 +1,197 @@
+"""Whether a set stores depth in millimetres or metres, or relative depth in a range of codes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mutualformer_sod.data.depth.holes import find_holes
+
+_FARTHEST_MM = 32767  # 16-bit maps beyond use the whole range of codes, not millimetres
+_FARTHEST_M = 100.0
+_NEAREST_M = 0.1  # no depth camera measures nearer, whereas relative maps come close to 0
+_HOLE_CODES = tuple(2**bits - 1 for bits in range(10, 16))  # raw Kinect: 2047, the largest of 11
+_CODE_SHARE = 0.01  # of the pixels, from which on such a value may be a code
+_LEVELS_OF_A_COPY = 16
+_CODE_GAP = 0.9  # of the code, below which all other values lie
+
+
+@dataclass(frozen=True)
+class DepthSample:
+    """What is kept of one depth map while a set is looked through.
+
+    Attributes:
+        pixels: (h, w), every k-th row and column as stored. Picked, never averaged, so that an
+            inverted copy is sampled to the exact inverse.
+        least: smallest positive value of the whole map; infinity if there is none.
+        largest: largest finite value of the whole map below the code for "no measurement".
+        holes: share of pixels without a value if these are codes.
+        holes_if_metric: the same if they are distances.
+        levels: number of different values if these are codes: 0, 1, 2, or 3 for more.
+        levels_if_metric: the same if they are distances.
+        zeros: share of pixels that are 0.
+        size: (H, W) of the map.
+    """
+
+    pixels: np.ndarray
+    least: float
+    largest: float
+    holes: float
+    holes_if_metric: float
+    levels: int
+    levels_if_metric: int
+    zeros: float
+    size: tuple[int, int]
+
+    @classmethod
+    def of(cls, depth: np.ndarray, side: int) -> DepthSample:
+        """Sample a depth map, (H, W) as stored, to at most ``side`` pixels a side."""
+        holes, holes_if_metric = find_holes(depth, False), find_holes(depth, True)
+        values = depth[~holes_if_metric]
+        rows, columns = (_picked(length, max(depth.shape), side) for length in depth.shape)
+        return cls(
+            np.ascontiguousarray(depth[np.ix_(rows, columns)]),
+            float(values.min()) if values.size else float("inf"),
+            float(values.max()) if values.size else 0.0,
+            float(holes.mean()),
+            float(holes_if_metric.mean()),
+            _levels(depth[~holes]),
+            _levels(values),
+            float(np.mean(depth == 0)),
+            depth.shape,
+        )
+
+
+def _levels(values: np.ndarray) -> int:
+    """Number of different values, 3 for more than 2."""
+    if values.size == 0:
+        return 0
+    low, high = values.min(), values.max()
+    if low == high:
+        return 1
+    between = (values > low) & (values < high)
+    return 3 if between.any() else 2
+
+
+def _picked(length: int, longest: int, side: int) -> np.ndarray:
+    """Indices of the middles of equal stretches."""
+    count = max(1, round(length * min(1.0, side / longest)))
+    return (2 * np.arange(count) + 1) * length // (2 * count)
+
+
+@dataclass(frozen=True)
+class DepthUnits:
+    """What the numbers of a set are.
+
+    Attributes:
+        metric: distances in millimetres or metres; else codes of relative depth.
+        low: least value that is stored, or for distances the 1st percentile of the set.
+        high: largest value that can be stored, or the 99th percentile.
+        reason: in words.
+        hole_code: a value that stands for "no measurement" besides the usual ones, or None.
+    """
+
+    metric: bool
+    low: float
+    high: float
+    reason: str
+    hole_code: int | None = None
+
+
+def tell_units(samples: Sequence[DepthSample]) -> DepthUnits:
+    """Tell what the numbers of a set are, from samples of all its maps (of one dtype)."""
+    kind = samples[0].pixels.dtype
+    if kind == np.uint8:
+        return DepthUnits(False, 0, 255, "8-bit maps")
+    # The median, since a single map may hold a stray value.
+    largest = float(np.median([sample.largest for sample in samples]))
+    if kind == np.uint16:
+        return _units_of_16_bit(samples, largest)
+    return _units_of_float(samples, largest)
+
+
+def _units_of_16_bit(samples: Sequence[DepthSample], largest: float) -> DepthUnits:
+    if largest <= 255:
+        return DepthUnits(False, 0, 255, "8-bit values in 16-bit maps")
+    step = _copied_by(samples)
+    if step is not None:
+        reason = f"16-bit maps, a x{step} copy of 8-bit ones"
+        return DepthUnits(False, 0, 255 * step, reason)
+    if largest > _FARTHEST_MM:
+        return DepthUnits(False, 0, 65535, "16-bit maps over the full range")
+    return _distances(samples, "16-bit millimetres")
+
+
+def _units_of_float(samples: Sequence[DepthSample], largest: float) -> DepthUnits:
+    finite = [s.pixels[~find_holes(s.pixels, metric=False)] for s in samples]
+    negative = np.unique(np.concatenate([values[values < 0] for values in finite]))
+    if len(negative) > 1:  # a single one may be a code for "no measurement"
+        low, high = (float(pick([pick(v) for v in finite if v.size])) for pick in (np.min, np.max))
+        return DepthUnits(False, low, high, "floating-point maps with values below 0")
+    scale = 255 if largest <= 1 else 1
+    if largest <= 255 and all(_is_integral(values * scale) for values in finite):
+        return DepthUnits(False, 0, 255 / scale, "floating-point copies of 8-bit maps")
+    if largest <= 1 and np.median([sample.least for sample in samples]) < _NEAREST_M:
+        return DepthUnits(False, 0, 1, "floating-point maps from 0 to 1")
+    if largest <= _FARTHEST_M:
+        return _distances(samples, "floating-point metres")
+    if largest <= 255:
+        return DepthUnits(False, 0, 255, "floating-point maps from 0 to 255")
+    if largest <= _FARTHEST_MM:
+        return _distances(samples, "floating-point millimetres")
+    return DepthUnits(False, 0, 65535, "floating-point maps from 0 to 65535")
+
+
+def _copied_by(samples: Sequence[DepthSample]) -> int | None:
+    """What 8-bit values were multiplied by: 257, or a power of two; None if they were not.
+
+    Other factors are left to the evidence: they may be centimetres.
+    """
+    largest = max(int(sample.pixels.max()) for sample in samples)
+    for step in (257, 256, 128, 64, 32, 16, 8, 4, 2):
+        fits = largest <= 255 * step
+        if fits and all((sample.pixels % step == 0).all() for sample in samples):
+            return step if step == 257 or _has_levels(samples) else None
+    return None
+
+
+def _has_levels(samples: Sequence[DepthSample]) -> bool:
+    """Whether there are too many different values for all to be round by chance."""
+    found: set[int] = set()
+    for sample in samples:
+        found.update(np.unique(sample.pixels).tolist())
+        if len(found) >= _LEVELS_OF_A_COPY:
+            return True
+    return False
+
+
+def _distances(samples: Sequence[DepthSample], reason: str) -> DepthUnits:
+    values = np.concatenate([s.pixels[~find_holes(s.pixels, metric=True)] for s in samples])
+    code = _hole_code(values)
+    if code is not None:
+        share = np.mean(values == code)
+        values = values[values != code]
+        reason += f", {code} a hole value (one far value in {share:.0%} of the pixels)"
+    if not values.size:
+        return DepthUnits(True, 0, 0, reason)
+    low, high = np.percentile(values, (1, 99))
+    return DepthUnits(True, float(low), float(high), reason, code)
+
+
+def _hole_code(values: np.ndarray) -> int | None:
+    """The one far value, the largest of so many bits, that many pixels hold and none comes near.
+
+    A raw Kinect map stores 2047 so; its other values end at about 1100.
+    """
+    largest = values.max(initial=0)
+    if largest not in _HOLE_CODES or np.mean(values == largest) < _CODE_SHARE:
+        return None
+    others = values[values < largest]
+    is_apart = others.size > 0 and others.max() <= _CODE_GAP * largest
+    return int(largest) if is_apart else None
+
+
+def _is_integral(values: np.ndarray) -> bool:
+    return bool((np.abs(values - np.rint(values)) < 1e-3).all())

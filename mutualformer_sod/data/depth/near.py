@@ -1,0 +1,65 @@
+"""What ``--near`` says: which end of the depth values is near the camera, by set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mutualformer_sod.data.discovery.benchmarks import canonical_name
+from mutualformer_sod.errors import InputError
+
+_SIDES = ("auto", "white", "black")
+
+
+def parse_near(items: Sequence[str]) -> tuple[str, dict[str, str], bool]:
+    """Understand the values of ``--near``: auto, white, black, strict, SET=white, SET=black.
+
+    Returns:
+        What holds for sets that are not named ("auto", "white" or "black"), what holds for those
+        that are, and whether a weak decision stops the run.
+
+    Raises:
+        InputError: anything else, or two values that contradict each other.
+    """
+    defaults: set[str] = set()
+    by_set: dict[str, str] = {}
+    for item in items:
+        name, equals, value = item.rpartition("=")
+        if (value not in _SIDES and item != "strict") or bool(name) != bool(equals):
+            raise InputError(
+                f"--near {item}: give auto, white, black, strict, SET=white or SET=black"
+            )
+        if not name:
+            defaults.add(item)
+        elif by_set.setdefault(name, value) != value:
+            raise InputError(f"--near: {name} is given twice, {by_set[name]} and {value}")
+    strict = "strict" in defaults
+    sides = defaults - {"strict", "auto"} or {"auto"}
+    if len(sides) > 1 or (strict and sides != {"auto"}):
+        raise InputError(f"--near {' '.join(sorted(defaults))}: these contradict each other")
+    return sides.pop(), by_set, strict
+
+
+def chosen_sides(names: Sequence[str], near: Sequence[str]) -> tuple[dict[str, str], bool]:
+    """What ``--near`` says of each set.
+
+    Returns:
+        "auto", "white" or "black" by the name of the set, and whether a weak decision stops.
+
+    Raises:
+        InputError: as `parse_near`; a set that is not among ``names``.
+    """
+    default, by_set, strict = parse_near(near)
+    sides = dict.fromkeys(names, default)
+    for asked, side in by_set.items():
+        named = [name for name in names if asked == name] or [
+            name for name in names if _last_part(asked) == _last_part(name)
+        ]
+        if len(named) != 1:
+            problem = "names several sets" if named else "names no set"
+            raise InputError(f"--near {asked}={side} {problem}; the sets are: {', '.join(names)}")
+        sides[named[0]] = side
+    return sides, strict
+
+
+def _last_part(name: str) -> str:
+    return canonical_name(name.rsplit("/", 1)[-1])

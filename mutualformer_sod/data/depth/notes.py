@@ -1,0 +1,69 @@
+"""Depth maps that are read and yet doubtful: constant, of two values, mostly 0, stretched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mutualformer_sod.data.depth.encoding import DepthEncoding
+from mutualformer_sod.data.depth.kind import DepthSample
+from mutualformer_sod.data.discovery.pairing import Triplet
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.imaging.io import image_size
+
+CONSTANT = "constant or empty, used as missing: colour alone"
+TWO_VALUES = "two values only: is it a mask?"
+MOSTLY_ZERO = "0 in more than half of the pixels: 8-bit maps have no holes, 0 counts as a distance"
+STRETCHED = "other proportions than the picture: STRETCHED, check that it shows the same view"
+
+_MOSTLY = 0.5
+_ASPECT_TOLERANCE = 0.02
+_NAMED = 3  # files that a line names before it only counts
+
+
+def doubt_of(sample: DepthSample, encoding: DepthEncoding) -> str | None:
+    """What is doubtful about one map: `CONSTANT`, `TWO_VALUES`, `MOSTLY_ZERO` or None."""
+    levels = sample.levels_if_metric if encoding.kind == "metric" else sample.levels
+    if levels < 2:
+        return CONSTANT
+    if levels == 2:
+        return TWO_VALUES
+    is_8_bit = sample.pixels.dtype == "uint8" and encoding.kind != "thermal"
+    return MOSTLY_ZERO if is_8_bit and sample.zeros > _MOSTLY else None
+
+
+def same_proportions(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether two sizes (H, W) differ by scale alone, to 2 %."""
+    ratio = one[0] * other[1] / (one[1] * other[0])
+    return abs(ratio - 1) <= _ASPECT_TOLERANCE
+
+
+def depth_notes(
+    triplets: Sequence[Triplet], samples: Sequence[DepthSample], encoding: DepthEncoding
+) -> list[str]:
+    """What is doubtful about the depth maps of a set, one line a kind with the first files.
+
+    Args:
+        triplets: the images; a colour image that cannot be read is passed over.
+        samples: of their depth maps.
+        encoding: of the set.
+    """
+    found: dict[str, list[str]] = {}
+    for triplet, sample in zip(triplets, samples, strict=True):
+        doubts = [doubt_of(sample, encoding)]
+        if not _fits(triplet.rgb, sample.size):
+            doubts.append(STRETCHED)
+        for doubt in filter(None, doubts):
+            found.setdefault(doubt, []).append(str(triplet.depth))
+    return [
+        f"{encoding.noun}: {len(paths)} of {len(samples)} maps: {doubt}:"
+        f" {', '.join(paths[:_NAMED])}{', ...' if len(paths) > _NAMED else ''}"
+        for doubt, paths in found.items()
+    ]
+
+
+def _fits(rgb: Path | None, size: tuple[int, int]) -> bool:
+    try:
+        return rgb is None or same_proportions(image_size(rgb), size)
+    except InputError:  # reported by who reads it
+        return True

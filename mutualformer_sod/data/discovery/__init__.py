@@ -1,0 +1,1 @@
+"""Find the samples of a data set: benchmark names, folders, pairing, splits, fingerprints."""

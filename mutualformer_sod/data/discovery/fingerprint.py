@@ -1,0 +1,93 @@
+"""Which images a run saw: a fingerprint of its sets, and images that two groups of sets share."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from tqdm import tqdm
+
+from mutualformer_sod.data.discovery.layout import SodSet
+from mutualformer_sod.errors import InputError
+
+
+def data_fingerprint(sets: Iterable[SodSet]) -> str:
+    """Hash of the names of sets and files and of the sizes of the files, without reading them.
+
+    Neither where the sets lie nor the order they are given in matters, so that two machines with
+    the same copies of the data give the same fingerprint.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Raises:
+        InputError: a file has disappeared.
+    """
+    digest = hashlib.sha256()
+    for sod_set in sorted(sets, key=lambda item: item.name):
+        digest.update(f"{sod_set.name}\n".encode())
+        lines = {
+            f"{role}\t{path.relative_to(sod_set.root).as_posix()}\t{_size(path)}\n"
+            for triplet in sod_set.triplets
+            for role in ("rgb", "depth", "gt")
+            if (path := getattr(triplet, role)) is not None
+        }
+        digest.update("".join(sorted(lines)).encode())
+    return digest.hexdigest()
+
+
+def find_overlap(
+    train_sets: Iterable[SodSet], test_sets: Iterable[SodSet]
+) -> list[tuple[Path, Path]]:
+    """Find the colour images that two groups of sets share, byte for byte, whatever their names.
+
+    Only files of equal size are read. A copy that was encoded anew is not found.
+
+    Returns:
+        (training file, test file), in the order of the training sets.
+
+    Raises:
+        InputError: a file has disappeared or cannot be read.
+    """
+    tests = _by_size(test_sets)
+    trains = _by_size(train_sets)
+    sizes = [size for size in trains if size in tests]
+    count = sum(len(trains[size]) + len(tests[size]) for size in sizes)
+    shared = []
+    with tqdm(total=count, desc="looking for test images", leave=False, disable=None) as bar:
+        for size in sizes:
+            by_content: dict[bytes, Path] = {}
+            for path in tests[size]:
+                by_content.setdefault(_content(path), path)
+                bar.update()
+            for path in trains[size]:
+                twin = by_content.get(_content(path))
+                bar.update()
+                if twin is not None:
+                    shared.append((path, twin))
+    order = {path: number for number, path in enumerate(p for s in trains.values() for p in s)}
+    return sorted(shared, key=lambda pair: order[pair[0]])
+
+
+def _by_size(sets: Iterable[SodSet]) -> dict[int, list[Path]]:
+    """Colour images by the size of their file, each once."""
+    paths = {t.rgb: None for s in sets for t in s.triplets if t.rgb is not None}
+    found: dict[int, list[Path]] = {}
+    for path in paths:
+        found.setdefault(_size(path), []).append(path)
+    return found
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the file") from None
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return hashlib.sha256(path.read_bytes()).digest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the file") from None

@@ -1,0 +1,327 @@
+"""Finds data sets below the user's folders and pairs their files by stem. Reads no image."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mutualformer_sod.data.discovery.benchmarks import (
+    TRAINING_PROTOCOLS,
+    Split,
+    canonical_name,
+    is_known,
+    usual_count,
+)
+from mutualformer_sod.data.discovery.folders import Candidate, search
+from mutualformer_sod.data.discovery.pairing import Triplet, pair_by_stem
+from mutualformer_sod.errors import InputError, refuse_all, together
+from mutualformer_sod.imaging import IMAGE_SUFFIXES
+
+__all__ = [
+    "TRAINING_PROTOCOLS",
+    "SodSet",
+    "Split",
+    "Triplet",
+    "canonical_name",
+    "discover_benchmarks",
+    "discover_protocol",
+    "discover_sets",
+]
+
+
+@dataclass(frozen=True)
+class SodSet:
+    """The images of one data set.
+
+    Attributes:
+        name: canonical name, or the path below the root, e.g. "train_rgbd/HOTS".
+        root: the folder that holds the RGB, depth and GT folders.
+        triplets: sorted by stem; all have the same parts.
+        split: what the set was asked for.
+    """
+
+    name: str
+    root: Path
+    triplets: tuple[Triplet, ...]
+    split: Split = "test"
+
+    @property
+    def has_rgb(self) -> bool:
+        """False for a folder of ground truths alone, which can be evaluated only."""
+        return bool(self.triplets) and self.triplets[0].rgb is not None
+
+    @property
+    def has_depth(self) -> bool:
+        """Whether there is a depth map for each image."""
+        return bool(self.triplets) and self.triplets[0].depth is not None
+
+    @property
+    def thermal(self) -> bool:
+        """Whether the maps in the place of depth are thermal images."""
+        return self.has_depth and self.triplets[0].thermal
+
+    @property
+    def has_gt(self) -> bool:
+        """Whether there is a ground truth for each image."""
+        return bool(self.triplets) and self.triplets[0].gt is not None
+
+    @property
+    def usual_count(self) -> int | None:
+        """Number of images that papers report for this set and split; None for a custom set."""
+        return usual_count(self.name.rsplit("/", 1)[-1], self.split)
+
+
+def discover_sets(
+    roots: Sequence[Path | str],
+    names: Sequence[str] | None = None,
+    *,
+    need_gt: bool = False,
+    need_rgb: bool = False,
+    with_depth: bool = True,
+    split: Split = "test",
+) -> list[SodSet]:
+    """Find the data sets below one or several folders, in any of the field's usual layouts.
+
+    A set is a folder, at most six levels below a root or a root itself, that holds an RGB or a GT
+    folder; a depth folder is optional. Levels such as ``testset`` or ``RGBD_for_train`` are no
+    part of the name; where one says "train", the set is left out of a search for test sets, and
+    vice versa, unless it is asked for by its path.
+
+    Args:
+        roots: folders to search.
+        names: sets wanted, by name, alias or path below a root; None: all that are found.
+        need_gt: refuse a set without ground truth.
+        need_rgb: refuse a set without colour images.
+        with_depth: False to pass over the folders of depth or thermal images, whatever they hold.
+        split: "test" or "train".
+
+    Returns:
+        The sets in the order of ``names``, else of ``roots`` and then by path.
+
+    Raises:
+        InputError: no such folder or set, one name for two folders, files without partner.
+    """
+    candidates = search(roots)
+    if names is None:
+        chosen = [c for c in candidates if c.split in (None, split)]
+        if not chosen:
+            raise InputError(_nothing_found(roots, candidates, split))
+    else:
+        named = together(lambda name: _choose(name, candidates, split, roots), names)
+        chosen = list(dict.fromkeys(named))
+    _refuse_shared_names(chosen)
+    return together(
+        lambda candidate: _load(candidate, split, need_rgb, need_gt, with_depth), chosen
+    )
+
+
+def discover_protocol(roots: Sequence[Path | str], protocol: str) -> list[SodSet]:
+    """Find the training sets of a published protocol, with exactly its numbers of images.
+
+    Sets that are not found under their own name may lie merged in one folder, whose number of
+    images then tells which they are (2185 = NJU2K + NLPR).
+
+    Args:
+        roots: folders to search.
+        protocol: a key of `TRAINING_PROTOCOLS`.
+
+    Raises:
+        InputError: unknown protocol, or the folders do not hold its images.
+    """
+    if protocol not in TRAINING_PROTOCOLS:
+        raise InputError(f"unknown protocol {protocol!r}; known: {', '.join(TRAINING_PROTOCOLS)}")
+    parts = TRAINING_PROTOCOLS[protocol]
+    candidates = [c for c in search(roots) if c.split in (None, "train")]
+    named = {part: _choose(part, candidates, "train", roots, optional=True) for part in parts}
+    missing = [part for part, candidate in named.items() if candidate is None]
+    if missing:
+        whole = _merged(candidates, sum(parts.values()))
+        if whole is not None:
+            return [_load(whole, "train", True, True)]
+        rest = _merged(candidates, sum(parts[part] for part in missing))
+        if rest is None:
+            raise InputError(
+                f"protocol {protocol} takes {', '.join(f'{n} of {s}' for s, n in parts.items())};"
+                f" not found below {_listed(roots)}: {', '.join(missing)}; found:"
+                f" {_listed(c.name for c in candidates)}"
+            )
+        named = {part: c for part, c in named.items() if c is not None} | {"": rest}
+    loaded = together(lambda candidate: _load(candidate, "train", True, True), named.values())
+    sets = dict(zip(named, loaded, strict=True))
+    refuse_all(
+        [
+            f"{found.root}: holds {len(found.triplets)} images, protocol {protocol} takes"
+            f" {parts[part]} of {part}; name the sets with --train-sets to train on these"
+            for part, found in sets.items()
+            if part and len(found.triplets) != parts[part]
+        ]
+    )
+    return list(sets.values())
+
+
+def discover_benchmarks(
+    roots: Sequence[Path | str], trained_on: Collection[Path] = ()
+) -> list[SodSet]:
+    """Find the test sets of the field by name, with their colour images alone.
+
+    For a comparison with training images: files are listed, not paired, so that a set that is
+    incomplete does no harm. Folders of a training part are left out.
+
+    Args:
+        roots: folders to search.
+        trained_on: folders of sets in use as training sets. Where the path of such a folder does
+            not say which part it is, it is a test set if the field trains on no part of that set,
+            or if it holds exactly the usual number of test images.
+
+    Raises:
+        InputError: no such folder.
+    """
+    found = []
+    for candidate in search(roots):
+        if candidate.split == "train" or not is_known(candidate.last_part):
+            continue
+        files = sorted(
+            path
+            for folder in candidate.roles.get("rgb", ())
+            for path in folder.iterdir()
+            if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+        )
+        triplets = tuple(Triplet(path.stem, path, None, None) for path in files)
+        test_set = SodSet(candidate.name, candidate.folder, triplets)
+        is_open = candidate.split is None and candidate.folder in trained_on
+        has_training_part = usual_count(candidate.last_part, "train") is not None
+        is_test = test_set.usual_count == len(files) if has_training_part else test_set.usual_count
+        if not is_open or is_test:
+            found.append(test_set)
+    return found
+
+
+def _merged(candidates: Iterable[Candidate], count: int) -> Candidate | None:
+    """The one folder under no known set's name that holds ``count`` images."""
+    found = [
+        candidate
+        for candidate in candidates
+        if {"rgb", "gt"} <= candidate.roles.keys()
+        and not is_known(candidate.last_part)
+        and _count_files(candidate) == count
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def keep_images(sets: Sequence[SodSet], list_file: Path) -> list[SodSet]:
+    """Only the images that a file lists, one ``SET/STEM`` a line, such as a run's hold-out.
+
+    Of a set's name its last part counts, so that a list serves whatever root the sets are found by.
+
+    Raises:
+        InputError: the file cannot be read, or lists an image of these sets that is not there.
+    """
+    try:
+        lines = list_file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise InputError(f"--images {list_file}: cannot be read as a list of SET/STEM") from error
+    names = [line.strip() for line in lines if line.strip()]
+    wrong = [name for name in names if "/" not in name]
+    if wrong:
+        raise InputError(f"--images {list_file}: {wrong[0]!r} is no SET/STEM: give one a line")
+    wanted = {tuple(name.rsplit("/", 2)[-2:]) for name in names}
+    kept = []
+    for sod_set in sets:
+        name = sod_set.name.rsplit("/", 1)[-1]
+        triplets = tuple(t for t in sod_set.triplets if (name, t.stem) in wanted)
+        missing = {stem for owner, stem in wanted if owner == name} - {t.stem for t in triplets}
+        if missing:
+            raise InputError(
+                f"--images {list_file}: {sod_set.root} has no image {min(missing)} "
+                f"({len(missing)} such): take a list of these sets"
+            )
+        if triplets:
+            kept.append(dataclasses.replace(sod_set, triplets=triplets))
+    if not kept:
+        raise InputError(f"--images {list_file}: lists no image of these sets")
+    return kept
+
+
+def _choose(
+    name: str,
+    candidates: Sequence[Candidate],
+    split: Split,
+    roots: Sequence[Path | str],
+    *,
+    optional: bool = False,
+) -> Candidate | None:
+    """The one set that ``name`` means: by name in this split, by path in any, by its last part."""
+    here = [c for c in candidates if c.split in (None, split)]
+    matches = (
+        [c for c in here if c.answers(name)]
+        or [c for c in candidates if c.path == name.strip("/")]
+        or [c for c in here if c.answers_loosely(name)]
+    )
+    if not matches and not optional:
+        found = _listed(c.name for c in here)
+        raise InputError(f"no {split} set {name!r} below {_listed(roots)}; found: {found}")
+    if len(matches) > 1:
+        folders = _listed(c.folder for c in matches)
+        raise InputError(f"{name!r} is ambiguous: {folders}; leave one of them out of --data")
+    return matches[0] if matches else None
+
+
+def _refuse_shared_names(candidates: Sequence[Candidate]) -> None:
+    by_name: dict[str, list[Candidate]] = {}
+    for candidate in candidates:
+        by_name.setdefault(candidate.name, []).append(candidate)
+    refuse_all(
+        [
+            f"{name} is found {len(own)} times: {_listed(candidate.folder for candidate in own)};"
+            " leave all but one out of --data"
+            for name, own in by_name.items()
+            if len(own) > 1
+        ]
+    )
+
+
+def _nothing_found(
+    roots: Sequence[Path | str], candidates: Sequence[Candidate], split: Split
+) -> str:
+    if candidates:
+        folders = _listed(c.folder for c in candidates)
+        return f"no {split} set below {_listed(roots)}, only {folders}; ask for one by its path"
+    return (
+        f"no data set below {_listed(roots)}: expected <set>/RGB, <set>/depth, <set>/GT"
+        " (see the README for the other layouts that are read)"
+    )
+
+
+def _load(
+    candidate: Candidate, split: Split, need_rgb: bool, need_gt: bool, with_depth: bool = True
+) -> SodSet:
+    folders: dict[str, Path] = {}
+    for role, found in candidate.roles.items():
+        if role == "depth" and not with_depth:
+            continue
+        if len(found) > 1:
+            raise InputError(
+                f"{candidate.folder}: two folders for {role}: {_listed(p.name for p in found)};"
+                " keep one of them"
+            )
+        folders[role] = found[0]
+    for role, needed in (("rgb", need_rgb), ("gt", need_gt)):
+        if needed and role not in folders:
+            label = {"rgb": "colour images (RGB)", "gt": "ground truth (GT)"}[role]
+            raise InputError(f"{candidate.folder}: the set has no folder of {label}; add it")
+    triplets = pair_by_stem(candidate.folder, **folders, thermal=candidate.thermal)
+    return SodSet(candidate.name, candidate.folder, triplets, split)
+
+
+def _count_files(candidate: Candidate) -> int:
+    with os.scandir(candidate.roles["gt"][0]) as entries:
+        return sum(Path(entry.name).suffix.lower() in IMAGE_SUFFIXES for entry in entries)
+
+
+def _listed(items: Iterable[object], limit: int = 10) -> str:
+    texts = [str(item) for item in items]
+    more = f" and {len(texts) - limit} more" if len(texts) > limit else ""
+    return (", ".join(texts[:limit]) or "nothing") + more

@@ -1,0 +1,1 @@
+"""Pack data sets into shards and read them back."""

@@ -1,0 +1,1 @@
+"""Generated RGB-D scenes with ground truth."""

@@ -1,0 +1,213 @@
+"""Sample scenes: synthetic RGB-D triplets in which colour, depth, or either shows the object.
+
+Every scene holds three to five regions drawn from one distribution of shapes, sizes and places; one
+of them, picked at random, is the salient object. What sets it apart depends on the kind of scene:
+
+==========  ==============================================  =====================================
+kind        colour                                          depth
+==========  ==============================================  =====================================
+``depth``   says nothing: regions hidden in the background  the object stands out to the camera
+            or in strong colours, whichever the object is
+``colour``  one region in a strong colour, the others as    says nothing: flat regions and mild
+            the background or nearly so                     bumps, whichever the object is
+``either``  as in ``colour``                                as in ``depth``
+==========  ==============================================  =====================================
+
+A model that sees one modality can therefore only guess on a third of the scenes.
+
+Scenes are the same on every machine; ``samples_drawing.py`` says how.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from mutualformer_sod.data.synthetic.drawing import (
+    FAMILIES,
+    OCCLUDING_HEIGHT,
+    Appearance,
+    Random,
+    paint,
+    place_regions,
+    sense,
+)
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.files import replacing, write_json
+
+KINDS = ("depth", "colour", "either")
+SET_NAME = "SAMPLES"
+DEFAULT_SIZE = (240, 320)
+_FOLDERS = ("RGB", "depth", "GT")
+GENERATOR_VERSION = 1  # raised when the same seed begins to give other scenes
+
+_STRONG_HEIGHT = (OCCLUDING_HEIGHT, 75.0)  # grey levels by which an object stands out in depth
+_MILD_HEIGHT = 16.0  # the most that any other region does, either way
+_STRONG_COLOUR = 190.0  # least L1 distance (RGB levels) from the background's mean colour
+_MUTED_COLOUR = 22.0  # most, per channel
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One triplet.
+
+    Attributes:
+        rgb: (H, W, 3) uint8, RGB order.
+        depth: (H, W) uint8, near = white, with a sensor's noise, quantisation and holes. As in
+            published 8-bit maps a hole has no code of its own: it is 0 (black) in half of the
+            scenes and filled with the farthest depth around it in the others.
+        gt: (H, W) bool, the salient object, 3 to 35 % of the image.
+        regions: (H, W) uint8, 0 for the background, otherwise the number of the object or
+            distractor there. Numbers follow the order of placement, not salience.
+        kind: which modality shows the object: "depth", "colour" or "either".
+    """
+
+    rgb: np.ndarray
+    depth: np.ndarray
+    gt: np.ndarray
+    regions: np.ndarray
+    kind: str
+
+
+def make_scene(seed: int, index: int, size: tuple[int, int] = DEFAULT_SIZE) -> Scene:
+    """Draw scene ``index`` of the series ``seed``; its kind is ``KINDS[index % 3]``.
+
+    Args:
+        seed: the series, at least 0. Two series share no scene.
+        index: the scene's place in it, at least 0; scenes are independent of each other.
+        size: (H, W) in pixels, each at least 64.
+
+    Raises:
+        InputError: a negative seed or index, or a size below 64.
+    """
+    if seed < 0 or index < 0:
+        raise InputError(f"seed and index must not be negative, got {seed} and {index}")
+    if min(size) < 64:
+        raise InputError(f"size {size[0]}x{size[1]} is too small for a scene; give at least 64x64")
+    random = Random(seed, index)
+    kind = KINDS[index % len(KINDS)]
+    regions, count = place_regions(random, size)
+    salient = random.integer(count)
+    gt = regions == salient + 1
+    rgb = paint(random, regions, _appearances(random, kind, count, salient))
+    depth = sense(random, regions, _heights(random, kind, count, salient))
+    return Scene(rgb, depth, gt, regions, kind)
+
+
+def scene_stem(index: int) -> str:
+    """Give the file stem of scene ``index``, such as ``scene_00012_depth``: it ends in the kind."""
+    return f"scene_{index:05d}_{KINDS[index % len(KINDS)]}"
+
+
+def write_samples(
+    output_dir: Path | str,
+    count: int,
+    seed: int,
+    *,
+    size: tuple[int, int] = DEFAULT_SIZE,
+    overwrite: bool = False,
+) -> Path:
+    """Write ``count`` scenes as ``<output_dir>/SAMPLES/{RGB,depth,GT}/<stem>.png``; return SAMPLES.
+
+    Scenes already there from the same seed, count and size are kept, so that an interrupted run
+    continues. The set's recipe lies beside the folders, in ``samples.json``.
+
+    Raises:
+        InputError: no positive count, or a folder there which holds anything else and
+            ``overwrite`` is not given.
+    """
+    if count < 1:
+        raise InputError(f"--count {count}: give at least one scene")
+    root = Path(output_dir) / SET_NAME
+    recipe = {"generator": GENERATOR_VERSION, "seed": seed, "count": count, "size": list(size)}
+    make_scene(seed, 0, size)  # refuse bad arguments before the first file
+    _claim(root, recipe, overwrite)
+    for index in tqdm(range(count), desc=str(root), unit="scene", disable=None):
+        files = [root / folder / f"{scene_stem(index)}.png" for folder in _FOLDERS]
+        if all(file.exists() for file in files):
+            continue
+        scene = make_scene(seed, index, size)
+        gt = scene.gt.astype(np.uint8) * 255
+        for file, image in zip(files, (scene.rgb[..., ::-1], scene.depth, gt), strict=True):
+            _write_png(file, image)
+    return root
+
+
+def _claim(root: Path, recipe: dict, overwrite: bool) -> None:
+    """Make the set's folders, or refuse (or empty, with ``overwrite``) those of another recipe."""
+    recipe_file = root / "samples.json"
+    if root.exists() and any(root.iterdir()):
+        if recipe_file.is_file() and _read_recipe(recipe_file) == recipe:
+            return
+        if not overwrite:
+            raise InputError(f"{root} holds another set; give --overwrite or another --output")
+        for folder in _FOLDERS:
+            for file in (root / folder).glob("scene_*.png"):  # ours only: other files are kept
+                file.unlink()
+    for folder in _FOLDERS:
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    write_json(recipe_file, recipe)
+
+
+def _read_recipe(path: Path) -> object:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+
+
+def _write_png(path: Path, image: np.ndarray) -> None:
+    encoded = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 3])[1]
+    with replacing(path) as temporary:
+        temporary.write_bytes(encoded.tobytes())
+
+
+def _appearances(
+    random: Random, kind: str, count: int, salient: int
+) -> tuple[Appearance, list[Appearance | None]]:
+    """Choose the background's appearance and each region's; None looks like the background."""
+    first = random.uniform(50, 205, 3)
+    colours = np.stack([first, first + random.uniform(-50, 50, 3)])
+    background = Appearance(random.choice(FAMILIES), colours)
+    mean = colours.mean(axis=0)
+
+    def muted() -> Appearance:
+        return Appearance(
+            random.choice(FAMILIES), colours + random.uniform(-_MUTED_COLOUR, _MUTED_COLOUR, 3)
+        )
+
+    def strong() -> Appearance:
+        colour = random.uniform(20, 235, 3)
+        while np.abs(colour - mean).sum() < _STRONG_COLOUR:
+            colour = random.uniform(20, 235, 3)
+        texture = np.stack([colour, colour + random.uniform(-40, 40, 3)])
+        return Appearance(random.choice(FAMILIES), texture)
+
+    if kind != "depth":
+        hidden = [random.uniform() < 0.5 for _ in range(count)]
+        regions = [None if hide else muted() for hide in hidden]
+        regions[salient] = strong()
+        return background, regions
+    # Colour must not give the object away: which regions show is drawn without regard to it, and
+    # a single strong one, which the other kinds call salient, does not occur.
+    style = random.choice(("none", "muted", "shared", "own", "own"))
+    visible = random.subset(2 + random.integer(count - 1), count)
+    shared = strong()
+    makers = {"none": lambda: None, "muted": muted, "shared": lambda: shared, "own": strong}
+    return background, [makers[style]() if i in visible else None for i in range(count)]
+
+
+def _heights(random: Random, kind: str, count: int, salient: int) -> list[float]:
+    """Choose by how many grey levels each region stands out, by one law but for a salient one."""
+    heights = []
+    for _ in range(count):
+        height = random.uniform(-_MILD_HEIGHT, _MILD_HEIGHT)
+        heights.append(height if random.uniform() < 0.6 else 0.0)
+    if kind != "colour":
+        heights[salient] = random.uniform(*_STRONG_HEIGHT)
+    return heights

@@ -1,0 +1,1 @@
+"""Training samples as tensors: dataset, loader, augmentation, cache."""

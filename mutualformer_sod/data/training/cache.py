@@ -1,0 +1,293 @@
+"""Decoded images kept at a bounded size, in memory or in one file a set.
+
+An image is decoded once and shrunk (area average) so that neither side exceeds a bound; it is never
+enlarged. Each side is bounded for itself, because the network sees squares: an image of 4:3 keeps
+as many rows as columns. What is kept are uint8 colours, uint16 depth in unit range (near = 1) after
+holes, polarity and range were dealt with, and the uint8 share of each pixel that is foreground.
+Images from a cache differ slightly from those read from files: they were shrunk twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from mutualformer_sod.data.depth.units import DepthEncoding, DepthRule, depth_to_unit
+from mutualformer_sod.data.discovery.fingerprint import data_fingerprint
+from mutualformer_sod.data.discovery.layout import SodSet
+from mutualformer_sod.data.discovery.pairing import Triplet
+from mutualformer_sod.data.training.cache_file import open_cache_file, write_cache_file
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.imaging.io import image_size, read_triplet
+from mutualformer_sod.memory import free_memory, free_shared_memory
+
+_ALIGNMENT = 64  # bytes; depth comes first in an image's part and is read as uint16
+_SPARE = 0.1  # share of the free memory that a cache in memory must leave
+
+
+@dataclass(frozen=True)
+class CacheOptions:
+    """How images are kept.
+
+    Attributes:
+        mode: "ram" or "disk".
+        side: most pixels of each side of a kept image.
+        folder: of the files; only for "disk".
+        copies: processes on this host that keep one each in "ram".
+        shared: each of them has workers that read it, too.
+    """
+
+    mode: str
+    side: int
+    folder: Path | None = None
+    copies: int = 1
+    shared: bool = False
+
+
+@dataclass(frozen=True)
+class CachedImage:
+    """One image as kept.
+
+    Attributes:
+        rgb: (h, w, 3) uint8, not writable.
+        depth: (h, w) float32 in [0, 1], near = 1; None in a set without depth.
+        gt: (h, w) float32 in [0, 1], share of foreground; None in a set without ground truth.
+        native_size: (H, W) of the file.
+    """
+
+    rgb: np.ndarray
+    depth: np.ndarray | None
+    gt: np.ndarray | None
+    native_size: tuple[int, int]
+
+
+class SetCache:
+    """The images of one set in one block of bytes; read-only once it is filled.
+
+    The block is a tensor (torch moves it to shared memory for other processes, unless it is there
+    from the beginning) or a mapped file, which another process maps for itself.
+    """
+
+    def __init__(self, index: dict[str, Any], block: torch.Tensor | None, path: Path | None):
+        self.index, self.path = index, path
+        self._block = block
+        self._rows = {stem: row for row, stem in enumerate(index["stems"])}
+        self._mapped: np.ndarray | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_mapped": None}  # pickled, a mapping would be a copy
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the images in bytes."""
+        return self.index["bytes"]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def read(self, stem: str) -> CachedImage:
+        """The image of that stem."""
+        offset, height, width, *native_size = self.index["images"][self._rows[stem]]
+        count = height * width
+        part = self._bytes()[offset : offset + count * self.index["pixel"]]
+        part.flags.writeable = False
+        depth = gt = None
+        if self.index["depth"]:
+            stored, part = part[: 2 * count], part[2 * count :]
+            depth = stored.view("<u2").reshape(height, width) / np.float32(65535)
+        rgb = part[: 3 * count].reshape(height, width, 3)
+        if self.index["gt"]:
+            gt = part[3 * count :].reshape(height, width) / np.float32(255)
+        return CachedImage(rgb, depth, gt, tuple(native_size))
+
+    def _bytes(self) -> np.ndarray:
+        if self._block is not None:
+            # Never kept: torch may move the tensor when another process asks for it.
+            return self._block.numpy()
+        if self._mapped is None:
+            found = open_cache_file(self.path, self.index["key"], check=False)
+            if found is None:
+                raise InputError(f"{self.path}: the cache was removed or changed; start again")
+            self._mapped = found[1]
+        return self._mapped
+
+
+def build_caches(
+    sets: Sequence[SodSet],
+    options: CacheOptions,
+    *,
+    encodings: Mapping[str, DepthEncoding],
+    depth_rule: DepthRule = "minmax",
+    say: Callable[[str], None] = print,
+) -> dict[str, SetCache]:
+    """Decode all images of the sets, or find them in files that an earlier run wrote.
+
+    A file is used only if it was made from the same files (names, sizes, times of change) with the
+    same options and its checksums agree; else it is made anew.
+
+    Args:
+        sets: each needs colour images; every triplet once.
+        options: where and how large.
+        encodings: how each set with depth stores it, by the set's name.
+        depth_rule: how a depth map is brought to [0, 1].
+        say: gets one line a set, with its size.
+
+    Returns:
+        Caches by the name of the set.
+
+    Raises:
+        InputError: unreadable images, or not enough memory or disk.
+    """
+    caches: dict[str, SetCache] = {}
+    missing: list[tuple[SodSet, dict[str, Any]]] = []
+    for sod_set in sets:
+        encoding = encodings[sod_set.name] if sod_set.has_depth else None
+        key = _key(sod_set, options.side, encoding, depth_rule)
+        path = _path(options, sod_set.name, key)
+        found = open_cache_file(path, key) if path is not None else None
+        if found is None:
+            missing.append((sod_set, _plan(sod_set, options.side, key)))
+        else:
+            caches[sod_set.name] = SetCache(found[0], None, path)
+            say(f"cache: {sod_set.name}: {found[0]['bytes'] / 1e6:.0f} MB in {path}, reused")
+    _check_room(sum(index["bytes"] for _, index in missing), options)
+    for sod_set, index in missing:
+        encoding = encodings[sod_set.name] if sod_set.has_depth else None
+        path = _path(options, sod_set.name, index["key"])
+        where = "memory" if path is None else path
+        say(f"cache: {sod_set.name}: {index['bytes'] / 1e6:.0f} MB in {where}")
+
+        def fill(block: np.ndarray, sod_set=sod_set, index=index, encoding=encoding) -> None:
+            def keep(work: tuple[Triplet, list[int]]) -> None:
+                _keep(*work, block, encoding, depth_rule)
+
+            work = list(zip(sod_set.triplets, index["images"], strict=True))
+            _in_threads(keep, work, f"{sod_set.name}: caching")
+
+        if path is None:
+            block = torch.empty(index["bytes"], dtype=torch.uint8)
+            if options.shared:  # while it is empty: moved later, it would be held twice
+                block.share_memory_()
+            fill(block.numpy())
+            caches[sod_set.name] = SetCache(index, block, None)
+        else:
+            write_cache_file(path, index, fill)
+            caches[sod_set.name] = SetCache(index, None, path)
+    return {sod_set.name: caches[sod_set.name] for sod_set in sets}
+
+
+def _key(sod_set: SodSet, side: int, encoding: DepthEncoding | None, depth_rule: DepthRule) -> str:
+    """What decides a set's images: its files, and how they are read and shrunk."""
+    times = [
+        path.stat().st_mtime_ns
+        for triplet in sod_set.triplets
+        for path in (triplet.rgb, triplet.depth, triplet.gt)
+        if path is not None
+    ]
+    coding = None
+    if encoding is not None:
+        coding = {
+            k: v
+            for k, v in asdict(encoding).items()
+            if k in ("kind", "near", "low", "high", "hole_code")
+        }
+    parts = [data_fingerprint([sod_set]), times, side, coding, depth_rule]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _path(options: CacheOptions, name: str, key: str) -> Path | None:
+    if options.mode != "disk":
+        return None
+    return options.folder / f"{re.sub(r'[^A-Za-z0-9.-]+', '_', name)}-{key[:16]}.cache"
+
+
+def _plan(sod_set: SodSet, side: int, key: str) -> dict[str, Any]:
+    """Where each image will lie: the index of a cache, see `SetCache.read`."""
+    triplets = sod_set.triplets
+    pixel = 3 + 2 * sod_set.has_depth + sod_set.has_gt
+    sizes = _in_threads(lambda triplet: image_size(triplet.rgb), triplets, f"{sod_set.name}: sizes")
+    images, end = [], 0
+    for size in sizes:
+        height, width = (min(length, side) for length in size)
+        images.append([end, height, width, *size])
+        end += -(-height * width * pixel // _ALIGNMENT) * _ALIGNMENT
+    return {
+        "key": key,
+        "bytes": end,
+        "pixel": pixel,
+        "depth": sod_set.has_depth,
+        "gt": sod_set.has_gt,
+        "stems": [triplet.stem for triplet in triplets],
+        "images": images,
+    }
+
+
+def _keep(
+    triplet: Triplet,
+    row: list[int],
+    block: np.ndarray,
+    encoding: DepthEncoding | None,
+    depth_rule: DepthRule,
+) -> None:
+    """Read one image and write it to its place in the block."""
+    offset, height, width, *native_size = row
+    rgb, raw_depth, gt = read_triplet(triplet)
+    if list(rgb.shape[:2]) != native_size:
+        raise InputError(f"{triplet.rgb}: changed while it was read; start again")
+    parts = [_shrink(rgb, height, width)]
+    if raw_depth is not None:
+        depth = _shrink(depth_to_unit(raw_depth, encoding, depth_rule), height, width)
+        parts.insert(0, np.rint(depth * 65535).astype("<u2").view(np.uint8))
+    if gt is not None:
+        parts.append(_shrink(gt.astype(np.uint8) * 255, height, width))
+    for part in parts:
+        block[offset : offset + part.size] = part.reshape(-1)
+        offset += part.size
+
+
+def _shrink(plane: np.ndarray, height: int, width: int) -> np.ndarray:
+    if plane.shape[:2] == (height, width):
+        return plane
+    return cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def _in_threads(function: Callable, items: Sequence, label: str) -> list:
+    """``function`` of each item, in order, with a progress bar; the first error ends it."""
+    pool = ThreadPoolExecutor(os.cpu_count() or 1)
+    try:
+        results = pool.map(function, items)
+        return list(tqdm(results, label, len(items), leave=False, disable=None))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _check_room(wanted: int, options: CacheOptions) -> None:
+    if options.mode == "disk":
+        options.folder.mkdir(parents=True, exist_ok=True)
+        free, what = shutil.disk_usage(options.folder).free, f"the disk of {options.folder}"
+        remedy = "choose a smaller --cache-side, or another --cache-dir"
+    else:
+        free, what = free_memory(), "memory"
+        shared = free_shared_memory() if options.shared else None
+        if shared is not None and (free is None or shared < free):
+            free, what = shared, "shared memory (/dev/shm), which loader processes read it from,"
+        wanted *= options.copies
+        remedy = "choose a smaller --cache-side, or --cache disk"
+    if free is not None and wanted > free * (1 - _SPARE):
+        raise InputError(
+            f"--cache {options.mode}: the images take {wanted / 1e6:.0f} MB, but {what} has"
+            f" {free / 1e6:.0f} MB free: {remedy}"
+        )

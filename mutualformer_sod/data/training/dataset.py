@@ -1,0 +1,194 @@
+"""The images of one or several sets as tensors."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from mutualformer_sod.data.depth.units import DepthEncoding, DepthRule, depth_to_unit, without_flat
+from mutualformer_sod.data.discovery.layout import SodSet
+from mutualformer_sod.data.discovery.pairing import Triplet
+from mutualformer_sod.data.training.cache import SetCache
+from mutualformer_sod.data.training.copy_paste import paste_object
+from mutualformer_sod.data.training.pseudo_depth import invent_depth
+from mutualformer_sod.data.training.transforms import Augmentation, augment_triplet, resize_triplet
+from mutualformer_sod.data.training.wrong_depth import mislead
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.imaging.io import check_size, image_size, read_depth, read_triplet
+
+_ESTIMATED = 0.75  # share of invented maps whose surroundings are estimated
+
+
+class SodDataset(Dataset):
+    """Images of several sets, in the order given, each a dictionary:
+
+    - ``rgb``: (3, h, w) float32 in [0, 1].
+    - ``depth``: (1, h, w) float32 in [0, 1], near = 1; zeros where there is none.
+    - ``has_depth``: bool, whether ``depth`` is real; a map of one value, or of none, is not.
+    - ``gt``: (1, h, w) float32 in [0, 1], if wanted and every set has it.
+    - ``name``: ``"<set>/<stem>"``.
+    - ``native_size``: (H, W) of the ground truth, which is that of the colour image.
+    - ``index``: its place in the dataset.
+    - ``key``: int64, drawn from (seed, epoch, index): for what else is random about the item.
+
+    What an item holds depends on (seed, epoch, index) alone, never on who loads it or when, so that
+    the number of workers and a resumed run change nothing.
+
+    Args:
+        sets: the sets; each needs colour images.
+        size: (h, w) of the items, or one number for both.
+        encodings: how each set with depth stores it, by the set's name.
+        depth_rule: how a depth map is brought to [0, 1], see `depth.depth_to_unit`.
+        augment: training augmentations, see `transforms.Augmentation`; else a plain resize. Only
+            images shown with their depth, and with ground truth, get an object pasted.
+        with_gt: read ground truth where the sets have it.
+        seed: of the augmentations and of depth dropout.
+        depth_dropout: share of the images shown without their depth, drawn anew each epoch.
+        estimated_depth: a folder SET/STEM.png, near = white: where there is a file it
+            gives the surroundings of the object in three of four invented maps.
+        caches: decoded images by the set's name, see `cache.build_caches`; sets without one are
+            read from their files. ``depth_rule`` is then the cache's.
+
+    Raises:
+        InputError: a set without colour images.
+        KeyError: a set with depth but without encoding.
+    """
+
+    def __init__(
+        self,
+        sets: Sequence[SodSet],
+        size: int | tuple[int, int],
+        *,
+        encodings: Mapping[str, DepthEncoding],
+        depth_rule: DepthRule = "minmax",
+        augment: bool | Augmentation = False,
+        with_gt: bool = True,
+        seed: int = 0,
+        depth_dropout: float = 0.0,
+        estimated_depth: Path | None = None,
+        caches: Mapping[str, SetCache] | None = None,
+    ) -> None:
+        for sod_set in sets:
+            if any(triplet.rgb is None for triplet in sod_set.triplets):
+                raise InputError(f"{sod_set.root}: no folder of colour images (RGB); add it")
+        self.size = (size, size) if isinstance(size, int) else tuple(size)
+        self.augmentation = Augmentation() if augment is True else augment or None
+        self.depth_rule = depth_rule
+        self.with_gt = with_gt and all(sod_set.has_gt for sod_set in sets)
+        self.seed = seed
+        self.depth_dropout = depth_dropout
+        self._estimated_depth = estimated_depth
+        self._caches = dict(caches or {})
+        self._items: list[tuple[str, Triplet, DepthEncoding | None]] = [
+            (sod_set.name, triplet, encodings[sod_set.name] if triplet.depth else None)
+            for sod_set in sets
+            for triplet in sod_set.triplets
+        ]
+        places: dict[str, list[int]] = {}
+        for place, (name, _, _) in enumerate(self._items):
+            places.setdefault(name, []).append(place)
+        self._peers = {name: range(found[0], found[-1] + 1) for name, found in places.items()}
+        # In shared memory, so that workers which outlive an epoch see the next one's number.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose augmentations the items get."""
+        self._epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def names(self) -> list[str]:
+        """``SET/STEM`` of every item."""
+        return [f"{set_name}/{triplet.stem}" for set_name, triplet, _ in self._items]
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        index = range(len(self))[index]  # from the end, too: the seed below wants it from 0
+        set_name, triplet, _ = self._items[index]
+        sequence = np.random.SeedSequence([self.seed, int(self._epoch), index])
+        rng = np.random.default_rng(sequence)
+        with_depth = rng.random() >= self.depth_dropout
+        rgb, depth, gt, native_size = self._load(index, with_depth)
+        share = self.augmentation.paste if self.augmentation else 0.0
+        is_depth = depth is not None and not triplet.thermal  # heat has no near and far
+        if share and is_depth and gt is not None and rng.random() < share:
+            donor = self._load(int(rng.choice(self._peers[set_name])))
+            if donor[1] is not None:
+                rgb, depth, gt = paste_object((rgb, depth, gt), donor[:3], rng)
+        share = self.augmentation.invent_depth if self.augmentation else 0.0
+        if share and depth is None and with_depth and gt is not None and rng.random() < share:
+            depth = invent_depth(gt, rng, self._estimated(index, gt.shape, rng))
+        share = self.augmentation.wrong_depth if self.augmentation else 0.0
+        misled = share > 0 and depth is not None and rng.random() < share
+        if misled:
+            peer = int(rng.choice(self._peers[set_name]))
+            depth = mislead(depth, lambda: self._load(peer)[1], rng)
+        if self.augmentation is None:
+            tensors = resize_triplet(rgb, depth, gt, self.size)
+        else:
+            tensors = augment_triplet(
+                rgb, depth, gt, self.size, rng, self.augmentation, depth_is_right=not misled
+            )
+        rgb_tensor, depth_tensor, gt_tensor = tensors
+        item = {
+            "rgb": rgb_tensor,
+            "depth": torch.zeros(1, *self.size) if depth_tensor is None else depth_tensor,
+            "has_depth": depth_tensor is not None,
+            "name": f"{set_name}/{triplet.stem}",
+            "native_size": native_size,
+            "index": index,
+            # Of another branch than the numbers of rng, which begin with the sequence's own words.
+            "key": int(sequence.spawn(1)[0].generate_state(1, np.uint64).view(np.int64)[0]),
+        }
+        return item if gt_tensor is None else item | {"gt": gt_tensor}
+
+    def _estimated(
+        self, index: int, size: tuple[int, int], rng: np.random.Generator
+    ) -> np.ndarray | None:
+        """The estimated depth (h, w) of an image without depth, drawn with `_ESTIMATED`."""
+        if self._estimated_depth is None or rng.random() >= _ESTIMATED:
+            return None
+        set_name, triplet, _ = self._items[index]
+        path = self._estimated_depth / set_name / f"{triplet.stem}.png"
+        if not path.exists():
+            return None
+        stored = read_depth(path)
+        unit = np.float32(stored) / np.iinfo(stored.dtype).max
+        return cv2.resize(unit, size[::-1], interpolation=cv2.INTER_LINEAR)
+
+    def _load(
+        self, index: int, with_depth: bool = True
+    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None, tuple[int, int]]:
+        """Colours, depth in [0, 1] and ground truth of one image, and its size (H, W) as stored.
+
+        Depth of one value is None, as `Predictor` has it.
+        """
+        set_name, triplet, encoding = self._items[index]
+        cache = self._caches.get(set_name)
+        if cache is not None:
+            image = cache.read(triplet.stem)
+            depth = without_flat(image.depth) if with_depth and image.depth is not None else None
+            return image.rgb, depth, image.gt if self.with_gt else None, image.native_size
+        if not with_depth:
+            triplet = dataclasses.replace(triplet, depth=None)
+        rgb, raw_depth, gt = self._read(triplet)
+        depth = None
+        if raw_depth is not None:
+            depth = without_flat(depth_to_unit(raw_depth, encoding, self.depth_rule))
+        return rgb, depth, gt, rgb.shape[:2]
+
+    def _read(self, triplet: Triplet) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+        if self.with_gt or triplet.gt is None:
+            return read_triplet(triplet)
+        rgb, depth, _ = read_triplet(dataclasses.replace(triplet, gt=None))
+        # Maps are made at the colour image's size and must fit a ground truth that is not read.
+        check_size(triplet.gt, image_size(triplet.gt), triplet.rgb, rgb.shape[:2])
+        return rgb, depth, None

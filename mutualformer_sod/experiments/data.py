@@ -1,0 +1,187 @@
+"""Which images a comparison trains and tests on: generated, split by scene, or two folders of sets.
+
+They are the same for every variant and seed, and no image is in both parts.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mutualformer_sod.data.audit.file_check import check_images
+from mutualformer_sod.data.depth.units import decide_encodings
+from mutualformer_sod.data.discovery.fingerprint import data_fingerprint, find_overlap
+from mutualformer_sod.data.discovery.layout import SodSet, canonical_name, discover_sets
+from mutualformer_sod.data.discovery.split import hold_out
+from mutualformer_sod.data.synthetic.scenes import KINDS, SET_NAME, write_samples
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.experiments.plan import DATA_FILE, Options, read_data
+from mutualformer_sod.files import write_json
+
+SPLIT_SEED = 0
+# Neither trained the released weights (seed 0) nor tests them (2027).
+TRAIN_SCENES_SEED, TEST_SCENES_SEED = 9001, 9002
+WHOLE = "all"
+_ROLES = {"rgb": "RGB", "depth": "depth", "gt": "GT"}
+_KIND_NAMES = {"depth": "needs depth", "colour": "needs colour", "either": "either"}
+
+
+def prepare_data(output: Path, options: Options) -> dict[str, Any]:
+    """Make, split or find the images; what an earlier start made is used again.
+
+    Args:
+        output: the folder of the comparison.
+        options: of the comparison.
+
+    Returns:
+        "train" and "test", each with "data" (folders), "sets", "near" and "images" (by set), and a
+        "fingerprint" of all files.
+
+    Raises:
+        InputError: unusable data, damaged test images, data that changed since the comparison was
+            started, or images that would be trained and tested on.
+    """
+    path = output / DATA_FILE
+    known = read_data(output)
+    if not options.data:
+        roots = _write_scenes(output, options, anew=known is None)
+    elif options.test_data:
+        roots = (list(options.data), list(options.test_data))
+    else:
+        folder = output / "split"
+        if known is None:
+            _split(folder, options)
+        roots = ([str(folder / "train")], [str(folder / "test")])
+    if known is None:
+        known = _describe(roots, options)
+        check_images(find_sets(known["test"], "test"))  # training checks its own
+        write_json(path, known)
+    train, test = find_sets(known["train"], "train"), find_sets(known["test"], "test")
+    if data_fingerprint(_both(train, test)) != known["fingerprint"]:
+        raise InputError(
+            f"--output {output}: the images changed since the comparison was started (names or "
+            "sizes of files): restore them, or give another --output"
+        )
+    return known
+
+
+def find_sets(sources: dict[str, Any], split: str) -> list[SodSet]:
+    """The sets of a part of what ``prepare_data`` gave."""
+    return discover_sets(sources["data"], sources["sets"], need_rgb=True, need_gt=True, split=split)
+
+
+def groups_of(sod_set: str, stem: str, sets: int) -> list[str]:
+    """Parts of the test images that an image is scored in: all, its set's, and its kind's.
+
+    Args:
+        sod_set: name of its set.
+        stem: of the image; that of a generated scene ends in its kind.
+        sets: number of sets tested on.
+    """
+    kind = stem.rpartition("_")[2]
+    groups = [WHOLE] if sets == 1 else [WHOLE, sod_set]
+    if sod_set.rpartition("/")[2] == SET_NAME and kind in KINDS:
+        groups.append(_KIND_NAMES[kind])
+    return groups
+
+
+def _write_scenes(output: Path, options: Options, anew: bool) -> tuple[list[str], list[str]]:
+    folders = [output / "scenes" / part for part in ("train", "test")]
+    write_samples(folders[0], options.scenes, TRAIN_SCENES_SEED, overwrite=anew)
+    write_samples(folders[1], options.test_scenes, TEST_SCENES_SEED, overwrite=anew)
+    return [str(folders[0])], [str(folders[1])]
+
+
+def _describe(roots: tuple[list[str], list[str]], options: Options) -> dict[str, Any]:
+    """Find the sets of both parts and decide their depth once for all runs."""
+    if options.data and not options.test_data:
+        # Decided on the whole sets: a small part of one says less.
+        whole = discover_sets(options.data, options.sets or None, split="train")
+        train = discover_sets(roots[0], need_rgb=True, need_gt=True, split="train")
+        test = discover_sets(roots[1], need_rgb=True, need_gt=True)
+        near = _decide_near(whole, options.near)
+        near = [near, [n for n in near if n.rpartition("=")[0] in {s.name for s in test}]]
+    else:
+        train = discover_sets(roots[0], options.sets or None, split="train")
+        test = discover_sets(roots[1])
+        given = options.near if options.data else ["white"]  # as scenes are drawn
+        near = [_decide_near(part, _near_of(part, given)) for part in (train, test)]
+        _refuse_overlap(train, test)
+    parts = {
+        name: {
+            "data": root,
+            "sets": [item.name for item in sets],
+            "near": sides,
+            "images": {item.name: len(item.triplets) for item in sets},
+        }
+        for name, root, sets, sides in zip(
+            ("train", "test"), roots, (train, test), near, strict=True
+        )
+    }
+    return parts | {"fingerprint": data_fingerprint(_both(train, test))}
+
+
+def _both(train: Iterable[SodSet], test: Iterable[SodSet]) -> list[SodSet]:
+    """All sets, the test part's under names of their own."""
+    return [*train, *(replace(item, name=f"test/{item.name}") for item in test)]
+
+
+def _decide_near(sets: Sequence[SodSet], near: Sequence[str]) -> list[str]:
+    encodings = decide_encodings(sets, near)
+    for name, encoding in encodings.items():
+        print(f"{name}: {encoding.noun} {encoding.describe()}")
+    return [f"{n}={encoding.near}" for n, encoding in encodings.items() if encoding.near != "none"]
+
+
+def _near_of(sets: Sequence[SodSet], near: Sequence[str]) -> list[str]:
+    """Of the values of ``--near`` those that speak of these sets, or of none by name."""
+
+    def last(name: str) -> str:
+        return canonical_name(name.rpartition("/")[2])
+
+    names = {last(item.name) for item in sets}
+    return [item for item in near if "=" not in item or last(item.rpartition("=")[0]) in names]
+
+
+def _refuse_overlap(train: Sequence[SodSet], test: Sequence[SodSet]) -> None:
+    shared = find_overlap(train, test)
+    if shared:
+        raise InputError(
+            f"--test-data: {len(shared)} of its images are training images, for example "
+            f"{shared[0][1]} is {shared[0][0]}: leave them out of --data, or name other --sets"
+        )
+
+
+def _split(folder: Path, options: Options) -> None:
+    """Links to the files of each set's training part and of its test part, in two folders."""
+    parts: dict[str, list[SodSet]] = {"train": [], "test": []}
+    wanted = options.sets or None
+    for item in discover_sets(options.data, wanted, need_rgb=True, need_gt=True, split="train"):
+        train, test = hold_out(item.triplets, options.holdout, SPLIT_SEED)
+        parts["train"].append(replace(item, triplets=tuple(train)))
+        if test:
+            parts["test"].append(replace(item, triplets=tuple(test)))
+    if not parts["test"]:
+        raise InputError("--data: sets of one image each cannot be split: give --test-data")
+    # Two files of one content may lie in two scenes.
+    copies = {path for path, _ in find_overlap(parts["train"], parts["test"])}
+    if copies:
+        print(f"split: {len(copies)} training images are copies of test images: left out")
+    for name in ("train", "test"):
+        shutil.rmtree(folder / name, ignore_errors=True)  # links of a start that was interrupted
+        for item in parts[name]:
+            kept = [triplet for triplet in item.triplets if triplet.rgb not in copies]
+            _link(folder / name / item.name, replace(item, triplets=tuple(kept)))
+
+
+def _link(folder: Path, sod_set: SodSet) -> None:
+    for role, label in _ROLES.items():
+        files = [getattr(triplet, role) for triplet in sod_set.triplets]
+        label = "T" if role == "depth" and sod_set.thermal else label
+        if files and files[0] is not None:
+            (folder / label).mkdir(parents=True)
+            for file in files:
+                (folder / label / file.name).symlink_to(file.resolve())

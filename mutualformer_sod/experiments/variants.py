@@ -1,0 +1,218 @@
+"""What is compared: the fusions, the controls that make their comparison honest, and anyone's own.
+
+A variant differs from the others by the fields it names and by nothing else. The encoder is shared
+by the modalities in all of them, so that sharing is not confounded with fusion.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mutualformer_sod.cli.common import parse_fields
+from mutualformer_sod.configs.fusion import FUSIONS, combine, refuse_unused
+from mutualformer_sod.configs.model import make_config, replace_fields
+from mutualformer_sod.errors import InputError
+
+ALL, CONTROLS_NAME = "all", "controls"
+DEFAULT_EXCHANGE_RATIO = 0.4  # where no run says it; TokenFusion's authors aim at 30 to 50 %
+_SHARED = {"share": True}
+_NOT_FOR_USERS = {
+    "fusion": "name it in --fusions",
+    "share": "it is true for all",
+    "image_size": "give --size",
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of the comparison.
+
+    Attributes:
+        name: as the user asks for it and as tables show it.
+        fields: of the model configuration, ``fusion`` and ``share`` included.
+        modality: "both", or the one that training and testing see.
+        meaning: in a few words, for the table.
+        matches: the variant whose exchange ratio of the same seed this one takes over.
+    """
+
+    name: str
+    fields: dict[str, Any] = field(default_factory=dict)
+    modality: str = "both"
+    meaning: str = ""
+    matches: str | None = None
+
+    @property
+    def folder(self) -> str:
+        """The name of its folder."""
+        return re.sub(r"[^\w.=,+-]", "_", self.name)
+
+    def overrides(self, common: dict[str, Any]) -> dict[str, Any]:
+        """Fields of the model: those of all variants that it uses, then its own."""
+        return combine(common, _SHARED | self.fields)
+
+
+def _control(
+    name: str,
+    fusion: str,
+    meaning: str,
+    modality: str = "both",
+    matches: str | None = None,
+    **fields: Any,
+) -> Variant:
+    return Variant(name, {"fusion": fusion} | fields, modality, meaning, matches)
+
+
+_FUSION_MEANINGS = {
+    "mutualformer": "cross-diffusion attention at the taps, as released",
+    "cross_attention": "cross-attention at the taps, one fused map",
+    "cross_attention_cda": "cross-attention with the affinity of cross-diffusion",
+    "concat": "attention over the tokens of both, split after",
+    "sum": "addition at the taps: no fusion but that",
+    "token_fusion": "tokens with low scores are exchanged, in every block",
+    "gemini_fusion": "pixel-wise attention between the modalities, in every block",
+    "channel_exchange": "channels with small LayerNorm scales are exchanged, in every block",
+}
+CONTROLS = {
+    variant.name: variant
+    for variant in (
+        _control("rgb_only", "sum", "depth hidden", modality="rgb"),
+        _control("depth_only", "sum", "colour hidden", modality="depth"),
+        _control(
+            "mutualformer_no_cda", "mutualformer", "self-attention in place of CDA", cross="none"
+        ),
+        _control(
+            "mutualformer_cross_attention",
+            "mutualformer",
+            "cross-attention in place of CDA",
+            cross="attention",
+        ),
+        _control(
+            "mutualformer_no_fused_attention",
+            "mutualformer",
+            "without self-attention over the fused stream",
+            fused_attention=False,
+        ),
+        _control("mutualformer_paper", "mutualformer", "the paper's recurrence", form="paper"),
+        _control(
+            "mutualformer_epsilon_0.3", "mutualformer", "epsilon 0.3 in place of 0.6", epsilon=0.3
+        ),
+        _control("mutualformer_steps_2", "mutualformer", "two diffusion steps", steps=2),
+        _control(
+            "mutualformer_mean_affinity",
+            "mutualformer",
+            "mean of the affinities in place of their sum",
+            affinity="mean",
+        ),
+        _control(
+            "mutualformer_initial_affinity",
+            "mutualformer",
+            "diffusion starts from the affinities",
+            initial="affinity",
+        ),
+        _control("mutualformer_two_blocks", "mutualformer", "two blocks a tap", blocks_per_tap=2),
+        _control(
+            "cross_attention_ensemble", "cross_attention", "under the other head", head="ensemble"
+        ),
+        _control("concat_ensemble", "concat", "under the other head", head="ensemble"),
+        _control(
+            "random_exchange",
+            "token_fusion",
+            "tokens drawn at random, at the ratio that token_fusion of the same seed ended with "
+            f"({DEFAULT_EXCHANGE_RATIO:.0%} where that had not run before)",
+            matches="token_fusion",
+            exchange="random",
+            exchange_ratio=DEFAULT_EXCHANGE_RATIO,
+        ),
+        _control("full_exchange", "token_fusion", "all tokens exchanged", exchange="full"),
+        _control("gemini_no_noise", "gemini_fusion", "without the learned noise", noise=False),
+        _control("gemini_no_phi", "gemini_fusion", "without the relation phi", phi=False),
+    )
+}
+
+
+def parse_variants(names: Sequence[str]) -> list[Variant]:
+    """Understand the values of ``--fusions``.
+
+    Args:
+        names: fusions, controls, ``all``, ``controls``, or ``FUSION:FIELD=VALUE,FIELD=VALUE``.
+
+    Returns:
+        Each variant once, in the order given; one that takes over another's exchange ratio comes
+        after it.
+
+    Raises:
+        InputError: no such fusion or control, or two variants of one folder.
+    """
+    found: dict[str, Variant] = {}
+    for name in names:
+        for variant in _variants_of(name):
+            found.setdefault(variant.name, variant)
+    folders: dict[str, str] = {}
+    for variant in found.values():
+        other = folders.setdefault(variant.folder, variant.name)
+        if other != variant.name:
+            raise InputError(
+                f"--fusions {other} {variant.name}: they share a folder; leave one out"
+            )
+    return sorted(found.values(), key=lambda variant: variant.matches in found)
+
+
+def check_variants(variants: Sequence[Variant], preset: str, common: dict[str, Any]) -> None:
+    """Refuse variants that no network can be built of.
+
+    Raises:
+        InputError: naming the variant and the field.
+    """
+    for name, remedy in _NOT_FOR_USERS.items():
+        if name in common:
+            raise InputError(f"--set {name}: not for the comparison to take: {remedy}")
+    # With the fusion that takes every head: each variant's own is looked at below.
+    replace_fields(preset, common | {"fusion": "sum"})
+    refuse_unused(common, [variant.fields for variant in variants])
+    for variant in variants:
+        try:
+            make_config(preset, **variant.overrides(common))
+        except InputError as error:
+            raise InputError(f"--fusions {variant.name}: {error}") from None
+
+
+def _variants_of(name: str) -> list[Variant]:
+    if name == ALL:
+        return [_fusion(fusion) for fusion in FUSIONS]
+    if name == CONTROLS_NAME:
+        return list(CONTROLS.values())
+    if name in CONTROLS:
+        return [CONTROLS[name]]
+    fusion, colon, text = name.partition(":")
+    if fusion not in FUSIONS:
+        known = ", ".join((*FUSIONS, *CONTROLS))
+        raise InputError(
+            f"--fusions {name}: unknown; there are {ALL}, {CONTROLS_NAME}, {known}, and "
+            "FUSION:FIELD=VALUE,FIELD=VALUE"
+        )
+    return [_own_variant(name, fusion, text)] if colon else [_fusion(fusion)]
+
+
+def _fusion(name: str) -> Variant:
+    return Variant(name, {"fusion": name}, meaning=_FUSION_MEANINGS.get(name, ""))
+
+
+def _own_variant(name: str, fusion: str, text: str) -> Variant:
+    # A comma within brackets belongs to a list.
+    assignments = re.split(r",(?![^\[]*\])", text)
+    try:
+        fields = parse_fields(assignments)
+    except InputError as error:
+        raise InputError(f"--fusions {name}: {error}".replace("--set ", "", 1)) from None
+    modality = fields.pop("modality", "both")
+    if modality not in ("both", "rgb", "depth"):
+        raise InputError(
+            f"--fusions {name}: modality={modality!r} is not usable: give both, rgb or depth"
+        )
+    for field_name, remedy in _NOT_FOR_USERS.items():
+        if field_name in fields:
+            raise InputError(f"--fusions {name}: {field_name} cannot be set: {remedy}")
+    return Variant(name, {"fusion": fusion} | fields, modality, text.replace(",", ", "))

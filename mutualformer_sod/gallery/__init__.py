@@ -1,0 +1,1 @@
+"""Pages and figures that show maps beside their scores."""

@@ -1,0 +1,233 @@
+"""A gallery: images, ground truths, the maps of several methods and their scores on one page.
+
+The page is one file that needs no network and no server; only its pictures lie beside it.
+"""
+
+from __future__ import annotations
+
+import csv
+import html
+import json
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.resources import files
+from pathlib import Path
+
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.gallery.pictures import FALSE_POSITIVE, MISS, Picture, thumb_size
+from mutualformer_sod.report.results import write_text
+from mutualformer_sod.report.tables import COLUMNS
+
+MEASURES = ("s_measure", "max_f", "adaptive_f", "max_e", "adaptive_e", "mae", "iou")
+
+Scores = dict[str, float]
+
+
+@dataclass
+class MapCard:
+    """One method's map of one image.
+
+    Attributes:
+        map: as stored; None where there is none.
+        error: see `gallery_pictures.error_map`; None without map or ground truth.
+        scores: `MEASURES` of the image; empty without map or ground truth.
+        note: what is wrong or special, e.g. "missing", "unreadable", "resized".
+    """
+
+    map: Picture | None = None
+    error: Picture | None = None
+    scores: Scores = field(default_factory=dict)
+    note: str = ""
+
+
+@dataclass
+class ImageCard:
+    """One image and the maps of it.
+
+    Attributes:
+        set_name: of its set.
+        stem: of its files.
+        rgb: the colour image, or None; likewise depth (near = bright) and gt.
+        thermal: whether a thermal image is in the place of depth.
+        maps: one a method, in the order of the methods.
+        disagreement: see `gallery_pictures.disagreement`.
+        problems: one line for each file that cannot be read.
+        gt_note: how the ground truth was understood where it is not 0 and 255.
+    """
+
+    set_name: str
+    stem: str
+    rgb: Picture | None = None
+    depth: Picture | None = None
+    gt: Picture | None = None
+    maps: list[MapCard] = field(default_factory=list)
+    disagreement: float | None = None
+    problems: list[str] = field(default_factory=list)
+    gt_note: str = ""
+    thermal: bool = False
+
+    def pictures(self) -> list[Picture]:
+        """All its pictures."""
+        own = [self.rgb, self.depth, self.gt]
+        own += [picture for card in self.maps for picture in (card.map, card.error)]
+        return [picture for picture in own if picture is not None]
+
+    def mean_s(self) -> float | None:
+        """Mean S-measure of the methods; None unless every one has a score."""
+        scores = [card.scores.get("s_measure") for card in self.maps]
+        return None if None in scores or not scores else statistics.fmean(scores)
+
+
+def pick(
+    cards: Sequence[ImageCard],
+    *,
+    stems: Sequence[str] = (),
+    worst: int = 0,
+    best: int = 0,
+    disagreement: int = 0,
+) -> list[ImageCard]:
+    """Choose images for a figure in one of four ways.
+
+    Args:
+        cards: to choose from.
+        stems: these images, in this order; STEM, or SET/STEM where several sets have the stem.
+        worst: so many with the lowest S-measure, averaged over the methods.
+        best: so many with the highest.
+        disagreement: so many on which the methods' maps differ most.
+
+    Raises:
+        InputError: no such image, several of the name, or none that can be ranked.
+    """
+    if stems:
+        return [_named(cards, stem) for stem in stems]
+    if disagreement:
+        ranked = [(-card.disagreement, card) for card in cards if card.disagreement is not None]
+        flag, count, need = "--disagreement", disagreement, "two methods with a map"
+    else:
+        flag, count = ("--best", best) if best else ("--worst", worst)
+        sign, need = (-1 if best else 1), "a ground truth and every method's map"
+        ranked = [(sign * s, card) for card in cards if (s := card.mean_s()) is not None]
+    if not ranked:
+        raise InputError(f"{flag}: no image has {need}; choose images with --figure STEM")
+    return [card for _, card in sorted(ranked, key=lambda pair: pair[0])[:count]]
+
+
+def _named(cards: Sequence[ImageCard], name: str) -> ImageCard:
+    found = [card for card in cards if name in (card.stem, f"{card.set_name}/{card.stem}")]
+    if not found:
+        raise InputError(f"--figure {name}: no such image in the gallery")
+    if len(found) > 1:
+        sets = " or ".join(f"{card.set_name}/{name}" for card in found[:4])
+        raise InputError(f"--figure {name}: several sets have it; give {sets}")
+    return found[0]
+
+
+def read_scores(folder: Path) -> tuple[dict[tuple[str, str, str], Scores], bool]:
+    """Read the per-image scores that tools/evaluate.py wrote.
+
+    Args:
+        folder: holds per_image.csv and scores.json.
+
+    Returns:
+        (set, stem, method) -> measure -> value, and whether maps were stretched to their min-max.
+
+    Raises:
+        InputError: a file is missing or not of that tool.
+    """
+    path, summary = folder / "per_image.csv", folder / "scores.json"
+    try:
+        normalize = bool(json.loads(summary.read_text(encoding="utf-8"))["protocol"]["normalize"])
+        with path.open(newline="", encoding="utf-8") as file:
+            scores = {
+                (line["set"], line["image"], line["method"]): {m: float(line[m]) for m in MEASURES}
+                for line in csv.DictReader(file)
+            }
+    except FileNotFoundError as error:
+        raise InputError(
+            f"--scores {folder}: there is no {Path(error.filename).name}; "
+            "give the --output of tools/evaluate.py"
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"--scores {folder}: not written by tools/evaluate.py ({error!r}); run it again"
+        ) from None
+    return scores, normalize
+
+
+def write_page(
+    path: Path, title: str, methods: Sequence[str], cards: Iterable[ImageCard], note: str = ""
+) -> None:
+    """Write the page; the pictures lie in ``thumbs/`` and ``full/`` beside it.
+
+    Args:
+        path: of the HTML file.
+        title: of the page.
+        methods: names, in the order of the cards' maps.
+        cards: in the order in which they are shown at first.
+        note: how the scores were computed, shown at the page's end.
+    """
+    cards = list(cards)
+    content = {
+        "methods": list(methods),
+        "measures": [
+            {"key": m, "title": COLUMNS[m].title, "larger": COLUMNS[m].larger_is_better}
+            for m in MEASURES
+        ],
+        "sets": list(dict.fromkeys(card.set_name for card in cards)),
+        "images": [_image_entry(card) for card in cards],
+    }
+    parts = {
+        "TITLE": html.escape(title),
+        "NOTE": html.escape(note),
+        "COLOURS": f"--false-positive: {_css(FALSE_POSITIVE)}; --miss: {_css(MISS)};",
+        "STYLE": _part("page.css"),
+        "DATA": _json_in_html(content),
+        "SCRIPT": _part("page.js") + _part("zoom.js") + "start();",
+    }
+    # In pieces: a name that looks like a placeholder must stay what it is.
+    pieces = _part("page.html").split("@@")
+    pieces[1::2] = [parts[name] for name in pieces[1::2]]
+    write_text(path, "".join(pieces))
+
+
+def _part(name: str) -> str:
+    return files(__package__).joinpath(f"gallery_{name}").read_text(encoding="utf-8")
+
+
+def _css(colour: tuple[int, int, int]) -> str:
+    return "rgb({}, {}, {})".format(*colour)
+
+
+def _json_in_html(content: object) -> str:
+    """JSON that no name can break out of: ``<`` opens neither an end tag nor a comment."""
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False)  # ASCII alone
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _image_entry(card: ImageCard) -> dict:
+    s = [c.scores["s_measure"] for c in card.maps if "s_measure" in c.scores]
+    return {
+        "set": card.set_name,
+        "stem": card.stem,
+        "rgb": _picture_entry(card.rgb),
+        "depth": _picture_entry(card.depth),
+        "thermal": card.thermal,
+        "gt": _picture_entry(card.gt),
+        "disagreement": card.disagreement,
+        "spread": statistics.pstdev(s) if len(s) > 1 else None,
+        "problems": card.problems,
+        "maps": [
+            {
+                "map": _picture_entry(c.map),
+                "error": _picture_entry(c.error),
+                "scores": [c.scores[m] for m in MEASURES] if c.scores else None,
+                "note": c.note,
+            }
+            for c in card.maps
+        ],
+    }
+
+
+def _picture_entry(picture: Picture | None) -> dict | None:
+    return None if picture is None else asdict(picture) | {"thumb": thumb_size(picture.size)}

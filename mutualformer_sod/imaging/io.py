@@ -1,0 +1,241 @@
+"""Reads colour images, depth maps and ground truths; writes saliency maps.
+
+Files are read as they are stored, see `imaging.decoding`; masks by the rule of `imaging.masks`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mutualformer_sod.data.discovery.pairing import Triplet
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.files import replacing
+from mutualformer_sod.imaging.decoding import (
+    AS_STORED,
+    channel_spread,
+    check_file,
+    decode,
+    one_channel,
+    read_bytes,
+    varying_alpha,
+)
+from mutualformer_sod.imaging.masks import read_mask
+from mutualformer_sod.imaging.refused import refuse_depth_container
+
+_REDUCED = {
+    factor: flag | cv2.IMREAD_IGNORE_ORIENTATION
+    for factor, flag in (
+        (2, cv2.IMREAD_REDUCED_COLOR_2),
+        (4, cv2.IMREAD_REDUCED_COLOR_4),
+        (8, cv2.IMREAD_REDUCED_COLOR_8),
+    )
+}
+
+
+def read_rgb(path: Path | str) -> np.ndarray:
+    """Read a colour image.
+
+    Grey images are repeated over the channels and palettes are applied. An alpha channel is
+    dropped, not blended: the stored colour is what every other method of the field sees.
+
+    Args:
+        path: a PNG, JPEG, BMP or TIFF file of 8 bits a channel.
+
+    Returns:
+        (H, W, 3) uint8, in RGB order.
+
+    Raises:
+        InputError: missing, empty, damaged or not an 8-bit image.
+    """
+    return decode_rgb(path, read_bytes(path))
+
+
+def decode_rgb(path: Path | str, data: bytes, shrink: int = 1) -> np.ndarray:
+    """As `read_rgb`, of a file's bytes.
+
+    Args:
+        path: for messages.
+        data: the whole file.
+        shrink: 2, 4 or 8 to divide the sides of a JPEG by it, rounded up, while it is decoded.
+    """
+    image = decode(path, data, AS_STORED if shrink == 1 else _REDUCED[shrink])
+    if image.dtype != np.uint8:
+        raise InputError(f"{path}: {_depth_of(image)} colour is not read; convert it to 8 bits")
+    if image.ndim == 2:
+        return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
+    code = cv2.COLOR_BGRA2RGB if image.shape[2] == 4 else cv2.COLOR_BGR2RGB
+    return cv2.cvtColor(image, code)
+
+
+def read_depth(path: Path | str, thermal: bool = False) -> np.ndarray:
+    """Read a depth map as it is stored; `depth.depth_to_unit` gives the values a meaning.
+
+    A third axis of one channel, first or last, or of equal channels, is removed; so are
+    differences between channels that JPEG compression explains. Constant alpha is dropped.
+
+    Args:
+        path: an image file, or ``.npy`` (never unpickled).
+        thermal: of a thermal image in colours, as VT5000 has them, the luminance is taken.
+
+    Returns:
+        (H, W) uint8, uint16 or float32. NaN and infinity are kept.
+
+    Raises:
+        InputError: missing, empty, damaged, colour-coded, or of a type that is no depth.
+    """
+    if Path(path).suffix.lower() == ".npy":
+        return _as_depth(path, _load_npy(path))
+    refuse_depth_container(path)
+    data = read_bytes(path)
+    image = decode(path, data)
+    if varying_alpha(image) is not None:
+        raise InputError(
+            f"{path}: its transparency varies, so that the values can be understood in two ways;"
+            " save it without"
+        )
+    levels = one_channel(path, data, image)
+    if levels is None and thermal:
+        levels = cv2.cvtColor(image[..., :3], cv2.COLOR_BGR2GRAY)
+    if levels is None:
+        spread = channel_spread(image[..., :3])
+        raise InputError(
+            f"{path}: colour-coded depth is not read (channels differ by {spread:g});"
+            " store the depth itself as one grey channel"
+        )
+    return _as_depth(path, levels)
+
+
+def read_gt(path: Path | str) -> np.ndarray:
+    """Read a ground-truth mask by the rule of `imaging.masks.read_mask`.
+
+    Returns:
+        (H, W) bool, True for foreground.
+
+    Raises:
+        InputError: missing, empty, damaged, or a mask that can be understood in several ways.
+    """
+    return read_mask(path).foreground
+
+
+def read_triplet(
+    triplet: Triplet,
+) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+    """Read the files of one image.
+
+    Depth of another size than the colour image is resized to it by nearest neighbour: any
+    interpolation would invent depths between an object and what lies behind it, and across holes.
+    A ground truth of another size is refused, since scores would depend on how it is resized.
+
+    Returns:
+        rgb (H, W, 3) uint8, depth (H, W) as stored, gt (H, W) bool; None for what is not there.
+
+    Raises:
+        InputError: as the readers of the parts; ground truth and colour image differ in size.
+    """
+    rgb = read_rgb(triplet.rgb) if triplet.rgb is not None else None
+    depth = read_depth(triplet.depth, triplet.thermal) if triplet.depth is not None else None
+    gt = read_gt(triplet.gt) if triplet.gt is not None else None
+    size = next((part.shape[:2] for part in (rgb, gt) if part is not None), None)
+    if rgb is not None and gt is not None:
+        check_size(triplet.gt, gt.shape, triplet.rgb, rgb.shape[:2])
+    if depth is not None and size is not None and depth.shape != size:
+        depth = cv2.resize(depth, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+    return rgb, depth, gt
+
+
+def check_size(
+    gt: Path | str, gt_size: tuple[int, int], rgb: Path | str, rgb_size: tuple[int, int]
+) -> None:
+    """Refuse a ground truth of another size than its image: scores would depend on the resizing.
+
+    Args:
+        gt, rgb: the files, for the message.
+        gt_size, rgb_size: (H, W) in pixels.
+
+    Raises:
+        InputError: the sizes differ.
+    """
+    if gt_size != rgb_size:
+        one, other = (f"{width} x {height}" for height, width in (gt_size, rgb_size))
+        raise InputError(f"{gt}: {one} pixels, but {rgb} has {other}; bring both to one size")
+
+
+def image_size(path: Path | str) -> tuple[int, int]:
+    """Size (H, W) in pixels of an image file or ``.npy``, decoding it only where it must.
+
+    Raises:
+        InputError: missing, empty, damaged or not an image.
+    """
+    if Path(path).suffix.lower() == ".npy":
+        return without_channels(_load_npy(path)).shape[:2]
+    data = read_bytes(path)
+    return check_file(path, data) or decode(path, data).shape[:2]
+
+
+def write_map(path: Path | str, saliency: np.ndarray) -> None:
+    """Write a saliency map as 8-bit PNG: 255 times the value, rounded half to even.
+
+    The file appears whole or not at all, and replaces one that is there.
+
+    Args:
+        path: ends in ``.png``; missing folders are made.
+        saliency: (H, W) float in [0, 1].
+
+    Raises:
+        ValueError: another shape, or values outside [0, 1].
+    """
+    if saliency.ndim != 2 or not (saliency.min() >= 0 and saliency.max() <= 1):
+        raise ValueError(f"{path}: a map must be (H, W) in [0, 1], got {saliency.shape}")
+    # In float64 the product is exact for a float32 map, so that only rint rounds.
+    values = np.rint(saliency.astype(np.float64) * 255).astype(np.uint8)
+    _, encoded = cv2.imencode(".png", values)
+    with replacing(path) as temporary:
+        temporary.write_bytes(encoded.tobytes())
+
+
+def _load_npy(path: Path | str) -> np.ndarray:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except Exception:  # the header is parsed as Python, which may end in any error
+        raise InputError(
+            f"{path}: not a whole .npy array of numbers; replace it, or save it with numpy.save"
+        ) from None
+    if not isinstance(array, np.ndarray) or array.ndim < 2:
+        raise InputError(f"{path}: depth must be an (H, W) array; save it with numpy.save")
+    return array
+
+
+def without_channels(depth: np.ndarray) -> np.ndarray:
+    """Depth (H, W, 1), (H, W, 3) of equal channels or (1, H, W) as (H, W); all else as it is."""
+    if depth.ndim == 3 and depth.shape[2] in (1, 3) and channel_spread(depth) == 0:
+        return depth[..., 0]
+    return depth[0] if depth.ndim == 3 and len(depth) == 1 else depth
+
+
+def _as_depth(path: Path | str, array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind not in "fiu":
+        raise InputError(f"{path}: {array.dtype} is no depth; save numbers (float32 or uint16)")
+    array = without_channels(array)
+    if array.ndim != 2 or array.size == 0:
+        raise InputError(f"{path}: depth must be (H, W), (H, W, 1) or (1, H, W), not {array.shape}")
+    if array.dtype.kind == "f":
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite: a hole
+            array = array.astype(np.float32)
+    elif array.dtype != np.uint8:
+        low, high = int(array.min()), int(array.max())
+        if low < 0 or high > 65535:
+            raise InputError(
+                f"{path}: integer depth from {low} to {high} does not fit 16 bits; save it as"
+                " float metres or 16-bit millimetres"
+            )
+        array = array.astype(np.uint16)
+    return np.ascontiguousarray(array)
+
+
+def _depth_of(image: np.ndarray) -> str:
+    return {"uint16": "16-bit", "float32": "floating-point"}.get(str(image.dtype), str(image.dtype))

@@ -1,0 +1,259 @@
+"""Reads pictures that users bring, as a viewer shows them, in the formats of cameras and the web.
+
+Unlike the files of the benchmarks (`io`), these are turned by their orientation tag, laid on white
+where they are transparent, and decoded smaller where they are huge. What `io.read_rgb` reads to
+the same end is read by it, so that a map does not depend on the tool that made it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import threading
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.imaging.containers import PNG, without_notes
+from mutualformer_sod.imaging.decoding import check_file, read_bytes
+from mutualformer_sod.imaging.io import decode_rgb
+from mutualformer_sod.imaging.refused import refuse_by_content
+
+PHOTO_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".mpo", ".png", ".apng", ".bmp", ".tif", ".tiff"}
+    | {".webp", ".gif", ".ppm", ".pgm"}
+)
+
+FULL_PIXELS = 64 * 10**6
+"""Pictures of more pixels are decoded or averaged to fewer: 0.2 GB a copy, two while decoding."""
+
+WHOLE_PIXELS = 320 * 10**6
+"""Most pixels of a picture that its decoder must hold whole (all but baseline JPEG): 1.3 GB."""
+
+STREAMED_PIXELS = 1000 * 10**6
+"""Most pixels of a baseline JPEG, which is decoded at a fraction of its size."""
+
+_FORMATS = ("JPEG", "PNG", "BMP", "DIB", "TIFF", "WEBP", "GIF", "PPM")
+_JPEG = ("JPEG", "MPO")  # Pillow opens the latter, a JPEG with previews behind it, as the former
+_CHECKED = (*_JPEG, "PNG", "BMP")  # by containers.check_whole
+_ORIENTATION = 0x112
+_REDUCED = (2, 4, 8)  # what the JPEG decoder divides by
+_BAND_PIXELS = 10**6
+_PIXEL_LIMIT_LOCK = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A picture as a viewer shows it.
+
+    Attributes:
+        rgb: (h, w, 3) uint8, on white where it is transparent.
+        colours: (h, w, 3) uint8, the same without the white; ``rgb`` itself if it is opaque.
+        opacity: (h, w) uint8, 255 = opaque; None if all of it is.
+        native_size: (H, W) of the file, turned; (h, w) is smaller if the picture is huge.
+        orientation: EXIF tag by which it was turned, 1 to 8; 1 is not at all.
+        notes: what was done to it that a user may want to know, in words.
+    """
+
+    rgb: np.ndarray
+    colours: np.ndarray
+    opacity: np.ndarray | None
+    native_size: tuple[int, int]
+    orientation: int
+    notes: tuple[str, ...]
+
+
+def read_photo(path: Path | str) -> Photo:
+    """Read a picture: JPEG (CMYK too), PNG, BMP, TIFF, WebP, GIF or PPM; of several frames, one.
+
+    16-bit colours are cut to 8 bits, grey and palettes become RGB, colour profiles are ignored.
+
+    Raises:
+        InputError: missing, empty, damaged, too large, or of a format that is not read; the
+            message says what to convert it to.
+    """
+    data = read_bytes(path)
+    refuse_by_content(path, data)
+    with _opened(path, data) as image:
+        image_size = image.size  # a draft changes it
+        shrink = _shrink_factor(path, image)
+        orientation = 1 if image.format == "TIFF" else _orientation_of(image)  # Pillow turns TIFFs
+        native_size = image.size[::-1] if orientation < 5 else image.size
+        notes = []
+        if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # an MPO's are previews
+            notes.append(f"the first of {image.n_frames} frames")
+        reduced = image.format in _JPEG and shrink in _REDUCED
+        if not notes and _is_plain(image, data) and (shrink == 1 or reduced):
+            rgb, opacity = decode_rgb(path, data, shrink), None
+        else:
+            if image.format in _CHECKED:
+                check_file(path, data)
+            with _opened(path, without_notes(data)) as pixels:
+                rgb, opacity = _decode(path, pixels, shrink, notes)
+        if shrink > 1:
+            read, whole = (f"{w} x {h}" for w, h in (rgb.shape[1::-1], image_size))
+            notes.append(f"huge: read at {read}, the map is {whole}")
+    if orientation != 1:
+        notes.append("turned by its orientation tag")
+    rgb = turn(rgb, orientation)
+    if opacity is None or opacity.min() == 255:
+        return Photo(rgb, rgb, None, native_size, orientation, tuple(notes))
+    notes.append("transparent: seen on white")
+    opacity = turn(opacity, orientation)
+    return Photo(_on_white(rgb, opacity), rgb, opacity, native_size, orientation, tuple(notes))
+
+
+def turn(image: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn a stored (H, W, ...) image as an EXIF orientation tag (1 to 8) asks."""
+    if orientation >= 5:
+        image = image.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    return np.ascontiguousarray(image)
+
+
+@contextlib.contextmanager
+def _opened(path: Path | str, data: bytes) -> Iterator[Image.Image]:
+    """The picture with its header read; a decoder's complaint becomes one line.
+
+    Pillow refuses a PNG for anything odd beside its pixels. As by `io.read_rgb`, it is read all the
+    same: without its notes, but for the one that says how it is turned.
+    """
+    if data.startswith(PNG):
+        check_file(path, data)
+    try:
+        with warnings.catch_warnings(), _without_pixel_limit():
+            warnings.simplefilter("ignore")  # odd metadata, which are not looked at
+            Image.init()  # else open() knows only some of the formats by name
+            try:
+                image = Image.open(io.BytesIO(data), formats=_FORMATS)
+            except Exception:
+                plain = without_notes(data, keep=b"eXIf")
+                image = Image.open(io.BytesIO(plain), formats=_FORMATS)
+            getattr(image, "n_frames", 1)  # reads the headers of all pages of a TIFF, once
+    except UnidentifiedImageError:
+        raise InputError(f"{path}: not a picture that is read; convert it to PNG or JPEG") from None
+    except Exception:  # a decoder ends in errors of any kind on damaged files
+        raise InputError(f"{path}: the header is damaged; replace the file") from None
+    with image:
+        yield image
+
+
+@contextlib.contextmanager
+def _without_pixel_limit() -> Iterator[None]:
+    """Pillow's own limit is a global that raises before a size is known; ours follow in a line."""
+    with _PIXEL_LIMIT_LOCK:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _shrink_factor(path: Path | str, image: Image.Image) -> int:
+    """By what a picture's sides are divided while it is read.
+
+    Raises:
+        InputError: it has more pixels than memory is spent on.
+    """
+    pixels = image.width * image.height
+    streamed = image.format in _JPEG and not image.info.get("progressive")
+    most = STREAMED_PIXELS if streamed else WHOLE_PIXELS
+    if pixels > most:
+        raise InputError(
+            f"{path}: {image.width} x {image.height} pixels are {pixels / 1e6:.0f} megapixels, of "
+            f"which at most {most // 10**6} are read in this format; save a smaller copy"
+        )
+    factor = math.ceil(math.sqrt(pixels / FULL_PIXELS))
+    return 1 << (factor - 1).bit_length() if streamed else factor
+
+
+def _orientation_of(image: Image.Image) -> int:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # odd metadata
+            value = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # metadata come from anywhere; a picture is worth more than they are
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _is_plain(image: Image.Image, data: bytes) -> bool:
+    """Whether `io.decode_rgb` reads the same from the file."""
+    wide = image.format == "PNG" and data[24] == 16
+    transparent = "transparency" in image.info
+    return image.format in _CHECKED and image.mode in ("RGB", "L") and not (wide or transparent)
+
+
+def _decode(
+    path: Path | str, image: Image.Image, shrink: int, notes: list[str]
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Colours (h, w, 3) and opacity (h, w) or None, as stored; ``notes`` are added to."""
+    if image.mode == "F":
+        raise InputError(f"{path}: floating-point colour is not read; convert it to 8 bits")
+    width, height = image.size
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if shrink > 1:  # only the JPEG decoder does it while it reads
+                image.draft(image.mode, (width // shrink, height // shrink))
+            image.load()
+            if image.mode.startswith("I"):
+                image = _as_8_bit(image, notes)
+            transparent = image.mode in ("LA", "PA", "RGBA", "La", "RGBa")
+            transparent = transparent or "transparency" in image.info
+            drafted = image.size != (width, height)
+            return _converted(image, transparent, 1 if drafted else shrink)
+    except MemoryError:
+        raise
+    except Exception:
+        raise InputError(
+            f"{path}: the picture cannot be decoded whole; replace it, or save it anew as PNG"
+        ) from None
+
+
+def _converted(
+    image: Image.Image, transparent: bool, factor: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Colours and opacity of a decoded picture, averaged over ``factor`` x ``factor`` pixels.
+
+    In bands of rows, since each of Pillow's own steps copies the picture at 4 bytes a pixel.
+    """
+    width, height = image.size
+    size = -(-height // factor), -(-width // factor)
+    rgb = np.empty((*size, 3), np.uint8)
+    opacity = np.empty(size, np.uint8) if transparent else None
+    rows = max(1, _BAND_PIXELS // (factor * width))  # of the result
+    for top in range(0, size[0], rows):
+        box = 0, factor * top, width, min(factor * (top + rows), height)
+        band = image.crop(box).convert("RGBA" if transparent else "RGB")
+        pixels = np.asarray(band.reduce(factor) if factor > 1 else band)
+        rgb[top : top + rows] = pixels[..., :3]
+        if opacity is not None:
+            opacity[top : top + rows] = pixels[..., 3]
+    return rgb, opacity
+
+
+def _as_8_bit(image: Image.Image, notes: list[str]) -> Image.Image:
+    """Grey of 16 or 32 bits -> the upper 8 of 16."""
+    values = np.asarray(image)
+    if values.min() < 0 or values.max() > 65535:
+        raise ValueError("no picture has such values")
+    notes.append("16-bit grey: its upper 8 bits are used")
+    return Image.fromarray((values >> 8).astype(np.uint8))
+
+
+def _on_white(rgb: np.ndarray, opacity: np.ndarray) -> np.ndarray:
+    blended = np.empty_like(rgb)
+    for row in range(len(rgb)):  # 16-bit products of one row at a time
+        alpha = opacity[row, :, None].astype(np.uint16)
+        blended[row] = (rgb[row] * alpha + 255 * (255 - alpha) + 127) // 255
+    return blended

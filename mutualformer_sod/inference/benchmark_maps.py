@@ -1,0 +1,275 @@
+"""The testing loop: sets -> loader -> predictor -> maps in folders, resumable."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+import mutualformer_sod
+from mutualformer_sod.cli.common import ended_by_sigterm
+from mutualformer_sod.configs.model import ModelConfig
+from mutualformer_sod.data.audit.file_check import check_images
+from mutualformer_sod.data.depth.units import DepthEncoding
+from mutualformer_sod.data.discovery.layout import SodSet
+from mutualformer_sod.data.training.dataset import SodDataset
+from mutualformer_sod.data.training.loader import make_loader
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.files import write_json
+from mutualformer_sod.inference.predictor import Predictor
+from mutualformer_sod.inference.progress import ticking
+from mutualformer_sod.inference.writer import MapWriters
+from mutualformer_sod.training.distributed import (
+    is_main,
+    rank,
+    sum_over_processes,
+    wait_for_all,
+    world_size,
+)
+
+RUN_FILE = "run.json"
+
+
+@dataclasses.dataclass
+class Timing:
+    """Where the time of one process went, in seconds.
+
+    Attributes:
+        images: maps made.
+        start_up: until the first batch was loaded.
+        running: from then on until the last map was written.
+        model: of these, in the network.
+    """
+
+    images: int = 0
+    start_up: float = 0.0
+    running: float = 0.0
+    model: float = 0.0
+
+    def add(self, other: Timing) -> None:
+        """Count another set's time too."""
+        for field in dataclasses.fields(self):
+            name = field.name
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+def method_name(config: ModelConfig, modality: str) -> str:
+    """The folder of a network's maps: fusion and preset, and the modality where it is one alone."""
+    name = f"{config.fusion.fusion}_{Path(config.preset).name}"
+    return name if modality == "both" else f"{name}_{modality}"
+
+
+def map_sets(
+    predictor: Predictor,
+    sets: Sequence[SodSet],
+    encodings: dict[str, DepthEncoding],
+    output: Path,
+    provenance: dict[str, Any],
+    *,
+    batch_size: int = 1,
+    workers: int = 0,
+    writers: int = 0,
+    overwrite: bool = False,
+) -> dict[str, int]:
+    """Write a saliency map for every image: ``output/<set>/<stem>.png``, 8-bit, native size.
+
+    Maps that are there already, made with the same settings, are kept: an interrupted run goes on.
+    Under torchrun every process makes a share of the maps, and the first one keeps the record.
+    Loading, the network and the writing of maps overlap. Ctrl-C and SIGTERM leave whole files.
+
+    Args:
+        predictor: the model, its size and precision.
+        sets: what to map.
+        encodings: how each set stores its depth.
+        output: the folder of this method.
+        provenance: weights and training protocol, recorded in ``output/run.json``.
+        batch_size, workers, writers: speed only; on a CPU the maps do not depend on them. Of
+            ``workers`` (processes that load) and ``writers`` (threads) 0 is the main thread.
+        overwrite: replace maps made with other settings.
+
+    Returns:
+        Number of maps made now, by set.
+
+    Raises:
+        InputError: unreadable images, all of them before the first map; or a folder that holds
+            maps made with other settings.
+        OSError: a map could not be written.
+        Stopped: SIGTERM came; the same call goes on.
+    """
+    settings = provenance | {
+        "size": predictor.size,
+        "amp": predictor.amp,
+        "modality": predictor.modality,
+        "near": {s.name: encodings[s.name].near if s.has_depth else "no depth" for s in sets},
+    }
+    kept, old_maps = _claim_folder(output, settings, overwrite)
+    record = settings | {
+        "depth": {name: dataclasses.asdict(encoding) for name, encoding in encodings.items()},
+        "versions": _versions(),
+        "device": str(predictor.device),
+        "sets": kept,
+        "to_replace": sorted(old_maps),
+    }
+    missing = [_without_maps(sod_set, output, old_maps, overwrite) for sod_set in sets]
+    if is_main():
+        check_images(missing)
+    wait_for_all()  # all have looked at the folder before anyone writes to it
+    if is_main():
+        write_json(output / RUN_FILE, record)
+    made = {}
+    timing = Timing()
+    for sod_set, todo in zip(sets, missing, strict=True):
+        made[sod_set.name] = len(todo.triplets)
+        mine = dataclasses.replace(todo, triplets=todo.triplets[rank() :: world_size()])
+        with ended_by_sigterm(f"the maps in {output} are whole, the same command goes on"):
+            spent = _map_set(predictor, mine, encodings, output, batch_size, workers, writers)
+        timing.add(spent)
+        wait_for_all()
+        if not is_main():
+            continue
+        images = len(sod_set.triplets)
+        old_maps -= {f"{sod_set.name}/{item.stem}.png" for item in todo.triplets}
+        record["to_replace"] = sorted(old_maps)
+        record["sets"][sod_set.name] = {"images": images, "has_depth": sod_set.has_depth}
+        write_json(output / RUN_FILE, record)
+        without = ", RGB only" if predictor.modality == "rgb" else ", no depth: RGB only"
+        depth = "" if sod_set.has_depth else without
+        seconds = spent.start_up + spent.running
+        speed = f" in {seconds:.1f} s" if todo.triplets else " (all were there)"
+        print(f"{sod_set.name}: {images} maps, {len(todo.triplets)} made now{speed}{depth}")
+    _print_speed(timing, predictor.device)
+    return made
+
+
+def _print_speed(timing: Timing, device: torch.device) -> None:
+    """Say how fast the maps were made, and how much of the time was the network's own."""
+    spent = [float(timing.images), timing.start_up, timing.running, timing.model]
+    images, start_up, running, model = sum_over_processes(spent, device)
+    if is_main() and images:
+        processes = world_size()
+        print(
+            f"speed: {images * processes / running:.2f} images/s without the start-up of "
+            f"{start_up / processes:.1f} s; {model / running:.1%} of the time was the network's own"
+        )
+
+
+def _map_set(
+    predictor: Predictor,
+    sod_set: SodSet,
+    encodings: dict[str, DepthEncoding],
+    output: Path,
+    batch_size: int,
+    workers: int,
+    writers: int,
+) -> Timing:
+    if not sod_set.triplets:
+        return Timing()
+    dataset = SodDataset(
+        [sod_set],
+        predictor.size,
+        encodings=encodings,
+        depth_rule=predictor.model.config.depth_rule,
+        with_gt=False,
+    )
+    order = range(len(dataset))
+    batches = [order[start : start + batch_size] for start in order[::batch_size]]
+    loader = make_loader(dataset, batches, workers, predictor.device.type == "cuda")
+    timing = Timing(len(dataset))
+    started = time.perf_counter()
+    loading = iter(loader)  # before there are threads: loader processes are forked
+    with (
+        MapWriters(writers) as pool,
+        ticking(
+            tqdm(total=len(dataset), desc=sod_set.name, unit="map", leave=False, disable=None)
+        ) as bar,
+    ):
+        for batch in loading:
+            begun = time.perf_counter()
+            timing.start_up = timing.start_up or begun - started
+            logits = predictor.logits(batch["rgb"], batch["depth"], batch["has_depth"])
+            timing.model += time.perf_counter() - begun
+            if not logits.isfinite().all():
+                raise InputError(
+                    f"the network's output on {', '.join(batch['name'])} is not finite in --amp "
+                    f"{predictor.amp}: give --amp off, or other weights"
+                )
+            heights, widths = batch["native_size"]
+            for index, name in enumerate(batch["name"]):
+                native_size = (int(heights[index]), int(widths[index]))
+                pool.write(output / f"{name}.png", logits[index : index + 1], native_size)
+            bar.update(len(logits))
+    timing.running = time.perf_counter() - started - timing.start_up
+    return timing
+
+
+def _without_maps(sod_set: SodSet, output: Path, old_maps: set[str], overwrite: bool) -> SodSet:
+    def is_there(stem: str) -> bool:
+        name = f"{sod_set.name}/{stem}.png"
+        return name not in old_maps and (output / name).exists()
+
+    if overwrite:
+        return sod_set
+    todo = [item for item in sod_set.triplets if not is_there(item.stem)]
+    return dataclasses.replace(sod_set, triplets=tuple(todo))
+
+
+def _claim_folder(
+    output: Path, settings: dict[str, Any], overwrite: bool
+) -> tuple[dict[str, Any], set[str]]:
+    """Refuse a folder of maps that were made otherwise, unless they may be overwritten.
+
+    Returns:
+        What is known of the folder's sets, and the maps of other settings that are to be replaced:
+        a run with ``overwrite`` that is interrupted leaves some, which must not pass for new.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    remedy = "give another --output or --method, or --overwrite to replace them"
+    maps = {path.relative_to(output).as_posix() for path in output.rglob("[!.]*.png")}
+    before = _read_record(output / RUN_FILE)
+    if before is None:
+        if overwrite or not maps:
+            return {}, maps
+        problem = "unreadable" if (output / RUN_FILE).exists() else "no"
+        raise InputError(f"{output}: holds maps of unknown origin ({problem} {RUN_FILE}): {remedy}")
+    differing = _differing(before, settings)
+    if differing and overwrite:
+        return {}, maps
+    if differing:
+        raise InputError(f"{output}: holds maps made with another {', '.join(differing)}: {remedy}")
+    settings["near"] = before["near"] | settings["near"]
+    return before["sets"], set(before.get("to_replace", [])) & maps
+
+
+def _read_record(run_file: Path) -> dict[str, Any] | None:
+    """What an earlier run wrote; None if there is none, or it cannot be used."""
+    try:
+        record = json.loads(run_file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):  # the latter: not UTF-8, or not JSON
+        return None
+    parts = (record.get("near"), record.get("sets")) if isinstance(record, dict) else (None,)
+    return record if all(isinstance(part, dict) for part in parts) else None
+
+
+def _differing(before: dict[str, Any], settings: dict[str, Any]) -> list[str]:
+    """Names of the settings that differ from an earlier run's; of the depth, only shared sets'."""
+    now = json.loads(json.dumps(settings))
+    near = now.pop("near")
+    differing = sorted(key for key in now if before.get(key) != now[key])
+    if any(before["near"].get(name, side) != side for name, side in near.items()):
+        differing.append("near")
+    return differing
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "mutualformer_sod": mutualformer_sod.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }

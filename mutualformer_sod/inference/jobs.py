@@ -1,0 +1,175 @@
+"""Which pictures are to be mapped, with which depth, into which files."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mutualformer_sod.data.discovery.pairing import DEPTH_SUFFIXES, bare_stem
+from mutualformer_sod.errors import InputError, refuse_all
+from mutualformer_sod.imaging.photos import PHOTO_SUFFIXES
+from mutualformer_sod.imaging.refused import DEPTH_CONTAINERS, REFUSED_SUFFIXES
+
+_NAMED = 5  # files that a message names before it only counts
+_PAIRS = 100  # likewise pairs of files, each of which wants an action
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture.
+
+    Attributes:
+        stem: of the picture; its outputs are named by it.
+        rgb: the picture's file.
+        depth: its depth map's file; None if there is none.
+    """
+
+    stem: str
+    rgb: Path
+    depth: Path | None
+
+
+def find_jobs(rgb: Sequence[Path], depth: Path | None) -> tuple[list[Job], list[str]]:
+    """Pair pictures with depth maps by stem; endings such as ``_rgb`` and ``_depth`` are looked
+    through where the stems do not agree without that.
+
+    Args:
+        rgb: files, and folders whose pictures are taken (not those of their subfolders).
+        depth: a file, for a single picture; a folder; or None.
+
+    Returns:
+        The jobs, sorted by stem, and remarks for the user.
+
+    Raises:
+        InputError: no such file or folder, no picture, a folder that holds depth of no picture,
+            files of one stem: all of them at once.
+    """
+    missing = [path for path in rgb if not path.exists()]
+    problems = [f"--rgb {path}: no such file or folder" for path in missing]
+    remarks: list[str] = []
+    pictures = [picture for path in rgb if path.exists() for picture in _pictures_of(path, remarks)]
+    by_stem: dict[str, list[Path]] = defaultdict(list)
+    for picture in pictures:
+        by_stem[picture.stem].append(picture)
+    problems += _doubles("--rgb: pictures that would get one name", by_stem)
+    if not problems and not by_stem:
+        problems = [f"--rgb {_listed(rgb)}: no picture in there; give a picture or a folder"]
+    chosen = {stem: found[0] for stem, found in by_stem.items()}
+    depths: dict[str, Path] = {}
+    try:
+        depths = _depths_for(chosen, list(rgb), depth, remarks) if chosen else {}
+    except InputError as error:
+        problems.append(str(error))
+    refuse_all(problems)
+    return [Job(stem, chosen[stem], depths.get(stem)) for stem in sorted(chosen)], remarks
+
+
+def _pictures_of(path: Path, remarks: list[str]) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    pictures, others = _sorted_out(path, PHOTO_SUFFIXES | REFUSED_SUFFIXES, remarks)
+    if others:
+        remarks.append(f"{path}: {_listed(others)} passed over: no picture by its name")
+    return pictures
+
+
+def _depths_for(
+    pictures: dict[str, Path], rgb: list[Path], depth: Path | None, remarks: list[str]
+) -> dict[str, Path]:
+    """Depth files by the stem of their picture."""
+    if depth is None:
+        return {}
+    if not depth.exists():
+        raise InputError(f"--depth {depth}: no such file or folder")
+    if not depth.is_dir():
+        if len(pictures) > 1:
+            raise InputError(f"--depth {depth}: one file for several pictures; give a folder")
+        return dict.fromkeys(pictures, depth)
+    if any(folder.is_dir() and folder.samefile(depth) for folder in rgb):
+        raise InputError(f"--depth {depth}: is the folder of the pictures; put depth into its own")
+    files, others = _sorted_out(depth, DEPTH_SUFFIXES, remarks)
+    found = _paired(pictures, files)
+    containers = [path for path in others if path.suffix.lower() in DEPTH_CONTAINERS]
+    unread = _paired({stem: pictures[stem] for stem in pictures.keys() - found}, containers)
+    if not found:
+        _refuse_folder(depth, files, containers)
+    others = [path for path in others if path not in unread.values()]
+    if others:
+        remarks.append(f"{depth}: {_listed(others)} passed over: no depth map by its name")
+    spare = sorted(set(files) - set(found.values()))
+    if spare:
+        remarks.append(f"{depth}: {_listed(spare)}: depth without a picture of that name")
+    return found | unread  # the latter fail when they are read, each with its remedy
+
+
+def _refuse_folder(depth: Path, files: list[Path], containers: list[Path]) -> None:
+    """A folder that holds depth of no picture must not pass for no depth.
+
+    Raises:
+        InputError: always, with what the folder holds instead.
+    """
+    if files:
+        raise InputError(
+            f"--depth {depth}: no file belongs to a picture: {_listed(files)}. Fix: name depth maps"
+            " as their pictures (x.jpg, x.png)"
+        )
+    if containers:
+        remedy = DEPTH_CONTAINERS[containers[0].suffix.lower()]
+        raise InputError(
+            f"--depth {depth}: no depth map that is read: {_listed(containers)}. Fix: {remedy}"
+        )
+    raise InputError(f"--depth {depth}: no depth map in there. Fix: give another folder")
+
+
+def _paired(pictures: dict[str, Path], files: list[Path]) -> dict[str, Path]:
+    bare = defaultdict(list)
+    for stem in pictures:
+        bare[bare_stem(stem)].append(stem)
+    known = {short: stems[0] for short, stems in bare.items() if len(stems) == 1}
+    pairs = []
+    for file in files:
+        exact = file.stem if file.stem in pictures else None
+        stem = exact or known.get(file.stem) or _bare_match(file.stem, pictures, known)
+        if stem is not None:
+            pairs.append((stem, file))
+    found: dict[str, list[Path]] = defaultdict(list)
+    for stem, file in pairs:
+        found[stem].append(file)
+    refuse_all(_doubles("--depth: depth maps of one picture", found))
+    return {stem: own[0] for stem, own in found.items()}
+
+
+def _bare_match(stem: str, pictures: dict[str, Path], known: dict[str, str]) -> str | None:
+    short = bare_stem(stem)
+    return short if short in pictures else known.get(short)
+
+
+def _sorted_out(
+    folder: Path, suffixes: frozenset[str], remarks: list[str]
+) -> tuple[list[Path], list[Path]]:
+    """Files with one of the suffixes, and all else that is shown in a folder; both sorted."""
+    everything = sorted(folder.iterdir())
+    hidden = [path for path in everything if path.name.startswith(".")]
+    shown = [path for path in everything if not path.name.startswith(".")]
+    if unseen := [path for path in hidden if path.suffix.lower() in suffixes]:
+        remarks.append(
+            f"{folder}: {_listed(unseen)} passed over: hidden, its name starts with a dot"
+        )
+    wanted = [path for path in shown if path.suffix.lower() in suffixes and not path.is_dir()]
+    return wanted, [path for path in shown if path not in set(wanted)]
+
+
+def _doubles(problem: str, files: Mapping[str, Sequence[Path]]) -> list[str]:
+    """One line that names all files of stems that have several; none if there are none."""
+    groups = [" and ".join(map(str, own)) for _, own in sorted(files.items()) if len(own) > 1]
+    if not groups:
+        return []
+    more = f", ... ({len(groups)} in all)" if len(groups) > _PAIRS else ""
+    return [f"{problem}: {', '.join(groups[:_PAIRS])}{more}; keep or rename one of each"]
+
+
+def _listed(paths: Sequence[Path]) -> str:
+    names = ", ".join(path.name or str(path) for path in paths[:_NAMED])
+    return names if len(paths) <= _NAMED else f"{names}, ... ({len(paths)} in all)"

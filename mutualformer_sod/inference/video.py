@@ -1,0 +1,259 @@
+"""Saliency of a video, frame by frame: each frame is a picture of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from mutualformer_sod.data.depth.kind import DepthSample
+from mutualformer_sod.data.depth.notes import same_proportions
+from mutualformer_sod.data.depth.units import SAMPLE_SIDE, DepthEncoding, encoding_of
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.imaging.decoding import quiet_decoder
+from mutualformer_sod.inference.pictures import overlay
+from mutualformer_sod.inference.progress import ticking
+from mutualformer_sod.inference.webm import MOST_SIDE, open_webm
+
+if TYPE_CHECKING:  # torch takes seconds, and what is wrong with a video is told before
+    from mutualformer_sod.inference.predictor import Predictor
+
+_SAMPLED = 16  # frames of the depth video that tell which side is near
+_SAMPLED_EVERY = 8
+_CHROMA_NOISE = 16  # grey levels between the channels; coding a grey video leaves 3
+_COLOURED = 0.05  # share of such pixels; 15 % in the palest of 29 photographs
+_USUAL_RATE = 25.0  # frames/s of a file that does not say
+_RATE_TOLERANCE = 0.01
+
+
+def check_videos(
+    video: Path,
+    depth_video: Path | None,
+    output: Path,
+    *,
+    with_overlay: bool = False,
+    overwrite: bool = False,
+) -> list[str]:
+    """Find out before any work whether the videos can be read and the outputs written.
+
+    Args:
+        video, depth_video, output, with_overlay, overwrite: as of `predict_video`.
+
+    Returns:
+        Remarks for the user.
+
+    Raises:
+        InputError: a video that cannot be read or written; outputs that are there.
+    """
+    sources = {path.resolve() for path in (video, depth_video) if path is not None}
+    for path in _outputs(video, output, with_overlay):
+        if path.exists() and path.resolve() in sources:
+            raise InputError(f"{path}: would be replaced by an output; give another --output")
+        if path.exists() and not overwrite:
+            raise InputError(f"{path}: exists; give another --output, or --overwrite to replace it")
+    with _opened(video, "--video") as capture:
+        width, height, rate = _measures(capture)
+    if max(width, height) > MOST_SIDE:
+        raise InputError(
+            f"--video {video}: {width} x {height} pixels are too many for a video of maps "
+            f"({MOST_SIDE} a side); make it smaller first"
+        )
+    if depth_video is None:
+        return []
+    with _opened(depth_video, "--depth-video") as capture:
+        depth_width, depth_height, depth_rate = _measures(capture)
+    remarks = []
+    if not same_proportions((depth_height, depth_width), (height, width)):
+        remarks.append(
+            f"--depth-video {depth_video}: {depth_width} x {depth_height} is of other proportions "
+            f"than {width} x {height}: STRETCHED, check that it shows the same view"
+        )
+    if abs(depth_rate / rate - 1) > _RATE_TOLERANCE:
+        remarks.append(
+            f"--depth-video {depth_video}: {depth_rate:.5g} frames/s, the video has {rate:.5g}: "
+            "frames are paired by number, NOT by time; bring both to one rate first"
+        )
+    return remarks
+
+
+def predict_video(
+    predictor: Predictor,
+    video: Path,
+    depth_video: Path | None,
+    output: Path,
+    *,
+    near: str = "auto",
+    with_overlay: bool = False,
+    overwrite: bool = False,
+) -> int:
+    """Write ``output/NAME_map.webm`` and, if asked, ``output/NAME_overlay.webm``.
+
+    They have the size of the video in pixels, and its frames at their times. The files appear
+    whole, at the end. What was done is printed.
+
+    Args:
+        predictor: the network.
+        video: what OpenCV reads (MP4, AVI, MOV, MKV ...).
+        depth_video: its depth as 8-bit grey, frame for frame; None for colour alone.
+        output: the folder.
+        near: "auto" (told from the depth video's first frames), "white", "black" or "strict".
+        with_overlay: also lay the maps over the frames.
+        overwrite: replace files that are there.
+
+    Returns:
+        Number of frames.
+
+    Raises:
+        InputError: a video that cannot be read or written; outputs that are there.
+        OSError: an output cannot be written.
+    """
+    check_videos(video, depth_video, output, with_overlay=with_overlay, overwrite=overwrite)
+    outputs = _outputs(video, output, with_overlay)
+    encoding = None
+    if depth_video is not None:
+        encoding = _encoding_of_video(depth_video, near)
+        print(f"depth: {encoding.describe()}")
+    with contextlib.ExitStack() as stack:
+        capture = stack.enter_context(_opened(video, "--video"))
+        depths = None
+        if depth_video is not None:
+            depths = _frames(stack.enter_context(_opened(depth_video, "--depth-video")))
+        aspect = _pixel_aspect(capture)
+        writers = [stack.enter_context(open_webm(path, aspect)) for path in outputs]
+        promised = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))) or None
+        times: list[float] = []
+        untimed = without_depth = 0
+        bar = tqdm(_frames(capture), total=promised, unit="frame", leave=False, disable=None)
+        for bgr in stack.enter_context(ticking(bar)):
+            depth = None if depths is None else _depth_frame(next(depths, None), bgr.shape[:2])
+            without_depth += depth is None
+            rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+            time = capture.get(cv2.CAP_PROP_POS_MSEC)
+            if times and time <= times[-1]:
+                time = times[-1] + 1000 / _rate(capture)
+                untimed += 1
+            times.append(time)
+            saliency = predictor.predict(rgb, depth, encoding if depth is not None else None)
+            writers[0].write(np.rint(saliency * 255).astype(np.uint8), time)
+            if with_overlay:
+                writers[1].write(overlay(rgb, saliency), time)
+        if not times:
+            raise InputError(f"{video}: no frame could be read; replace the file")
+        spare = depths is not None and next(depths, None) is not None
+        _report_end(video, times, promised, _rate(capture))
+    if untimed:
+        print(f"{video}: {untimed} frames bear no time of their own: set one interval apart")
+    _report_depth(without_depth if depth_video else 0, spare)
+    print(f"{len(times)} frames: {', '.join(map(str, outputs))}")
+    return len(times)
+
+
+def _outputs(video: Path, output: Path, with_overlay: bool) -> list[Path]:
+    kinds = ["map", *["overlay"] * with_overlay]
+    return [output / f"{video.stem}_{kind}.webm" for kind in kinds]
+
+
+def _report_end(video: Path, times: list[float], promised: int | None, rate: float) -> None:
+    """Say so where a video ends before its time.
+
+    Its frames are counted by some formats and estimated from its length for others, so that their
+    number alone says nothing.
+    """
+    length = (promised or 0) / rate  # s
+    step = max(1 / rate, (times[-1] - times[0]) / 1000 / max(1, len(times) - 1))
+    if (promised or 0) > len(times) and times[-1] / 1000 + 1.5 * step < length:
+        print(
+            f"{video}: ends after {len(times)} frames, at {times[-1] / 1000 + step:.1f} s of the "
+            f"{length:.1f} s that its header promises"
+        )
+
+
+def _report_depth(without_depth: int, spare: bool) -> None:
+    if without_depth:
+        print(f"the depth video is shorter: {without_depth} frames from colour alone")
+    if spare:
+        print("the depth video is longer: its rest was not used; do the frames belong together?")
+
+
+@contextlib.contextmanager
+def _opened(path: Path, flag: str) -> Iterator[cv2.VideoCapture]:
+    if path.is_dir():
+        pictures = ", or its pictures with --rgb" if flag == "--video" else ""
+        raise InputError(f"{flag} {path}: is a folder; give a video file{pictures}")
+    if not path.exists():
+        raise InputError(f"{flag} {path}: no such file")
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # our line is enough
+    with quiet_decoder():
+        capture = cv2.VideoCapture(str(path))
+    try:
+        if not capture.isOpened():
+            raise InputError(
+                f"{flag} {path}: not a video that OpenCV reads; convert it to MP4 (ffmpeg)"
+            )
+        yield capture
+    finally:
+        capture.release()
+
+
+def _measures(capture: cv2.VideoCapture) -> tuple[int, int, float]:
+    """Width and height in pixels as shown, frames/s."""
+    sides = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
+    width, height = (max(1, int(capture.get(side))) for side in sides)
+    return width, height, _rate(capture)
+
+
+def _rate(capture: cv2.VideoCapture) -> float:
+    rate = capture.get(cv2.CAP_PROP_FPS)
+    return rate if 0 < rate < 1000 else _USUAL_RATE
+
+
+def _pixel_aspect(capture: cv2.VideoCapture) -> float:
+    """Width of a pixel by its height; 1 where the file does not say."""
+    sides = (cv2.CAP_PROP_SAR_NUM, cv2.CAP_PROP_SAR_DEN)
+    width, height = (capture.get(side) for side in sides)
+    return width / height if width > 0 and height > 0 else 1.0
+
+
+def _frames(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
+    """(H, W, 3) uint8 BGR until the end, wherever the header says it is."""
+    while True:
+        there, frame = capture.read()
+        if not there:
+            return
+        yield frame
+
+
+def _depth_frame(bgr: np.ndarray | None, size: tuple[int, int]) -> np.ndarray | None:
+    """(H, W) uint8 of a grey frame at the size of its picture; None at the end."""
+    if bgr is None:
+        return None
+    grey = cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY)
+    if grey.shape == size:
+        return grey
+    return cv2.resize(grey, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def _encoding_of_video(path: Path, near: str) -> DepthEncoding:
+    samples, coloured = [], []
+    with _opened(path, "--depth-video") as capture:
+        for number, frame in enumerate(_frames(capture)):
+            if number % _SAMPLED_EVERY == 0:
+                coloured.append(np.mean(np.ptp(frame, axis=2) > _CHROMA_NOISE))
+                samples.append(DepthSample.of(_depth_frame(frame, frame.shape[:2]), SAMPLE_SIDE))
+            if len(samples) == _SAMPLED:
+                break
+    if not samples:
+        raise InputError(f"{path}: no frame could be read; replace the file")
+    if np.mean(coloured) > _COLOURED:
+        raise InputError(
+            f"--depth-video {path}: its frames are in colour ({np.mean(coloured):.0%} of the"
+            " pixels), depth is grey. Fix: give the depth video, as 8-bit grey"
+        )
+    strict = near == "strict"
+    return encoding_of(samples, "auto" if strict else near, strict=strict)

@@ -1,0 +1,1 @@
+"""Train a network: steps, optimiser, validation, checkpoints, run folder, several processes."""

@@ -1,0 +1,144 @@
+"""Training of a depth estimator on genuine depth, and the maps that it gives to photographs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm, trange
+
+from mutualformer_sod.data.depth.units import decide_encodings
+from mutualformer_sod.data.discovery.layout import SodSet
+from mutualformer_sod.data.discovery.split import hold_out
+from mutualformer_sod.data.training.dataset import SodDataset
+from mutualformer_sod.data.training.loader import open_stream
+from mutualformer_sod.data.training.transforms import Augmentation
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.imaging.io import read_rgb, write_map
+from mutualformer_sod.inference.estimation import estimate
+from mutualformer_sod.models.depth_estimator import DepthEstimator, affine_invariant_loss
+from mutualformer_sod.models.precision import autocast
+
+BATCH = 16
+
+
+@dataclass(frozen=True)
+class EstimatorSchedule:
+    """How an estimator is trained: AdamW, one cosine.
+
+    Attributes:
+        epochs: passes over the images.
+        lr: peak learning rate.
+        holdout: share of the images that are measured, not trained on.
+        seed: of everything random.
+    """
+
+    epochs: int = 8
+    lr: float = 1e-3
+    holdout: float = 0.05
+    seed: int = 0
+
+
+def train_estimator(
+    model: DepthEstimator,
+    sets: Sequence[SodSet],
+    schedule: EstimatorSchedule,
+    *,
+    near: Sequence[str] = (),
+    amp: str = "off",
+) -> float | None:
+    """Train the decoder of an estimator on every image that has depth.
+
+    Args:
+        model: trained in place, left in eval mode.
+        sets: with depth; ground truth is not looked at.
+        schedule: see there.
+        near: which values are near, see ``decide_encodings``.
+        amp: precision of the products, see ``precision.autocast``.
+
+    Returns:
+        Mean correlation of estimated with genuine nearness over the images held out, in [-1, 1];
+        None where none was.
+
+    Raises:
+        InputError: no set with depth, or depth that cannot be used.
+    """
+    sets = [sod_set for sod_set in sets if sod_set.has_depth and not sod_set.thermal]
+    if not sets:
+        raise InputError("--sets: none of the sets has depth. Fix: name sets with depth maps")
+    encodings = decide_encodings(sets, near)
+    parts, held = _split_sets(sets, schedule)
+    light = Augmentation(depth_change=0.0)
+    options = {"encodings": encodings, "with_gt": False}
+    train = SodDataset(parts, model.image_size, augment=light, seed=schedule.seed, **options)
+    torch.manual_seed(schedule.seed)
+    rng = np.random.default_rng(schedule.seed)
+    steps = len(train) // BATCH or 1
+    optimizer = torch.optim.AdamW(model.decoder.parameters(), schedule.lr, weight_decay=0.05)
+    rates = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, schedule.lr, total_steps=steps * schedule.epochs + 1, pct_start=0.1
+    )
+    for epoch in trange(schedule.epochs, desc="epochs", disable=None):
+        model.train()
+        train.set_epoch(epoch)
+        order = rng.permutation(len(train))[: steps * BATCH]
+        batches = np.array_split(order, steps)
+        with open_stream(train, batches) as stream:
+            for batch in tqdm(stream, f"epoch {epoch + 1}", steps, leave=False, disable=None):
+                has = batch["has_depth"]
+                if not has.any():
+                    continue
+                with autocast(torch.device("cpu"), amp):
+                    predicted = model(batch["rgb"][has])
+                loss = affine_invariant_loss(predicted, batch["depth"][has])
+                optimizer.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(model.decoder.parameters(), 1.0)
+                optimizer.step()
+                rates.step()
+    model.eval()
+    return _correlation(model, SodDataset(held, model.image_size, **options), amp)
+
+
+def write_estimates(model: DepthEstimator, sod_set: SodSet, output: Path, amp: str = "off") -> int:
+    """Write ``OUTPUT/STEM.png`` for each image, 8 bits, near = white; files that are there stay.
+
+    Returns:
+        Number of maps written now.
+    """
+    wanted = [t for t in sod_set.triplets if not (output / f"{t.stem}.png").exists()]
+    for start in trange(0, len(wanted), BATCH, desc=sod_set.name, leave=False, disable=None):
+        triplets = wanted[start : start + BATCH]
+        pictures = [read_rgb(triplet.rgb) for triplet in triplets]
+        sizes = [picture.shape[:2] for picture in pictures]
+        for triplet, unit in zip(triplets, estimate(model, pictures, sizes, amp), strict=True):
+            write_map(output / f"{triplet.stem}.png", unit)
+    return len(wanted)
+
+
+def _split_sets(
+    sets: Sequence[SodSet], schedule: EstimatorSchedule
+) -> tuple[list[SodSet], list[SodSet]]:
+    parts, held = [], []
+    for sod_set in sets:
+        with_depth = [triplet for triplet in sod_set.triplets if triplet.depth]
+        train, rest = hold_out(with_depth, schedule.holdout, schedule.seed, "image")
+        parts.append(dataclasses.replace(sod_set, triplets=tuple(train)))
+        held.append(dataclasses.replace(sod_set, triplets=tuple(rest)))
+    return parts, held
+
+
+def _correlation(model: DepthEstimator, held: SodDataset, amp: str) -> float | None:
+    found = []
+    with torch.inference_mode(), open_stream(held, [[i] for i in range(len(held))]) as stream:
+        for item in stream:
+            if item["has_depth"]:
+                with autocast(torch.device("cpu"), amp):
+                    near = model(item["rgb"]).float()
+                pair = torch.stack([near.flatten(), item["depth"].flatten()])
+                found.append(float(torch.corrcoef(pair)[0, 1]))
+    return float(np.mean(found)) if found else None

@@ -1,0 +1,132 @@
+"""The processes of one run: those that torchrun started, or this one alone.
+
+Everything here works without a process group, where the run is one process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from mutualformer_sod.cli.common import EXIT_INPUT_ERROR
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.inference.predictor import pick_device
+
+
+def start_processes(device: str) -> torch.device:
+    """Join the other processes of the run, if torchrun started any; returns this one's device.
+
+    nccl connects CUDA devices, one a process; gloo connects CPUs.
+
+    Raises:
+        InputError: unknown device, one that processes cannot share, or fewer CUDA devices than
+            processes on this host.
+    """
+    chosen = pick_device(device)
+    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+        return chosen
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    if chosen.type == "mps":
+        raise InputError("--device mps: several processes cannot share it; give --device cpu")
+    if chosen.type == "cuda":
+        if local >= torch.cuda.device_count():
+            raise InputError(
+                f"{local + 1} processes were started on a host with {torch.cuda.device_count()} "
+                "CUDA devices: start one a device (GPUS=N, --nproc-per-node), or give --device cpu"
+            )
+        chosen = torch.device("cuda", local)
+        torch.cuda.set_device(chosen)
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    return chosen
+
+
+@contextlib.contextmanager
+def one_voice() -> Iterator[None]:
+    """Leave the process group at the end, and say a mistake once.
+
+    What goes wrong before the processes are connected goes wrong in all processes of a host alike:
+    its first one says it. Afterwards a process that lost the others says that, and no traceback.
+    """
+    try:
+        yield
+    except InputError:
+        if not is_connected() and int(os.environ.get("LOCAL_RANK", "0")) > 0:
+            sys.exit(EXIT_INPUT_ERROR)
+        raise
+    except RuntimeError as error:
+        lost = isinstance(error, dist.DistError) or "peer" in str(error)
+        if is_connected() and lost:
+            raise InputError("another process of this run ended: see what it said") from error
+        raise
+    finally:
+        if is_connected():
+            dist.destroy_process_group()
+
+
+def is_connected() -> bool:
+    """Whether this process has joined others."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def rank() -> int:
+    """Number of this process, from 0."""
+    return dist.get_rank() if is_connected() else 0
+
+
+def world_size() -> int:
+    """Number of processes."""
+    return dist.get_world_size() if is_connected() else 1
+
+
+def is_main() -> bool:
+    """Whether this is the process that writes files and talks."""
+    return rank() == 0
+
+
+def sum_over_processes(values: list[float], device: torch.device) -> list[float]:
+    """Element-wise sum of a list of numbers over all processes, in float64."""
+    if world_size() == 1:
+        return values
+    tensor = torch.tensor(values, dtype=torch.float64, device=device)
+    dist.all_reduce(tensor)
+    return tensor.tolist()
+
+
+def max_over_processes(values: list[float], device: torch.device) -> list[float]:
+    """Element-wise maximum of a list of numbers over all processes."""
+    if world_size() == 1:
+        return values
+    tensor = torch.tensor(values, dtype=torch.float64, device=device)
+    dist.all_reduce(tensor, dist.ReduceOp.MAX)
+    return tensor.tolist()
+
+
+def share_buffers(model: nn.Module) -> None:
+    """Give every process the first one's buffers: the running statistics of BatchNorm."""
+    if world_size() > 1:
+        for buffer in model.buffers():
+            dist.broadcast(buffer, 0)
+
+
+def gather(value: Any) -> list[Any]:
+    """The values of all processes in the order of their numbers, on every process."""
+    if world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * world_size()
+    with torch.inference_mode(False):  # old versions of torch write into tensors of their own
+        dist.all_gather_object(values, value)
+    return values
+
+
+def wait_for_all() -> None:
+    """Return when every process got here."""
+    if world_size() > 1:
+        dist.barrier()

@@ -1,0 +1,251 @@
+"""The folder of a training run: its configuration, its log, and who made it where with what."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import mutualformer_sod
+from mutualformer_sod.configs.training import TrainConfig
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.files import locked, naming, replacing, write_json
+from mutualformer_sod.training.checkpoints import (
+    drop_later_checkpoints,
+    find_checkpoints,
+    load_checkpoint,
+)
+
+CONFIG_FILE, LOG_FILE, STARTS_FILE = "config.json", "log.jsonl", "starts.json"
+LOCK_FILE, VAL_FILE = ".lock", "val_images.txt"
+WEIGHTS_FILE, CHECKPOINTS = "weights.safetensors", "checkpoints"
+# Between a run and its resumption; the number of images in an update is compared on its own.
+MAY_DIFFER = {
+    *("device", "workers", "output", "weights_dtype", "batch_size", "global_batch_size"),
+    *("cache_dir", "checkpoint_minutes", "checkpoint_steps", "tensorboard"),
+    "amp",  # compared by its meaning, see ``run.settle_amp``
+}
+
+
+def run_options(
+    config: TrainConfig, overrides: dict[str, Any], global_batch: int
+) -> dict[str, Any]:
+    """The content of config.json, as plain JSON data."""
+    options = {
+        "train": dataclasses.asdict(config),
+        "model_overrides": overrides,
+        "images_per_update": global_batch,
+    }
+    return json.loads(json.dumps(options, default=str))  # tuples become lists, as in the file
+
+
+def find_run(output: Path, options: dict[str, Any], resume: str | None) -> dict[str, Any] | None:
+    """The checkpoint of the run to go on with; None for a new run, or one without checkpoint.
+
+    Args:
+        output: the folder of the run.
+        options: ``run_options`` of this start; ``extended_from`` is added where a finished run
+            goes on, or went on before, to more epochs: the numbers that it had.
+        resume: None, "last", or "previous" for the checkpoint before the last.
+
+    Raises:
+        InputError: an existing run without ``resume``, other options, or a damaged checkpoint.
+    """
+    config_file = output / CONFIG_FILE
+    if not config_file.exists():
+        if output.exists() and (
+            not output.is_dir() or any(p.name != LOCK_FILE for p in output.iterdir())
+        ):
+            raise InputError(f"--output {output}: not empty and not a run: give a new folder")
+        return None
+    if resume is None:
+        raise InputError(
+            f"{output}: holds a run: add --resume to go on with it, or give another --output"
+        )
+    before = _read_config(config_file)
+    state, ended = None, before["extended_from"]
+    epochs, more = before["train"].get("epochs"), options["train"]["epochs"]
+    if isinstance(epochs, int) and more > epochs:
+        state = _load_newest(output, resume)
+        if state is not None and state["epoch"] >= epochs:
+            before["train"]["epochs"], ended = more, [*ended, epochs]
+    if ended:
+        options["extended_from"] = ended
+    differing = _differing(before, options)
+    if differing:
+        raise InputError(
+            f"{output}: --resume needs the options the run was started with: {'; '.join(differing)}"
+        )
+    return state or _load_newest(output, resume)
+
+
+def _load_newest(output: Path, resume: str) -> dict[str, Any] | None:
+    found = find_checkpoints(output / CHECKPOINTS, "last")
+    if resume == "previous":
+        if len(found) < 2:
+            raise InputError(f"{output}: --resume previous: there is no checkpoint before the last")
+        return load_checkpoint(found[1])
+    if not found:
+        return None
+    try:
+        return load_checkpoint(found[0])
+    except InputError as error:
+        remedy = (
+            f"add --resume previous to go on from {found[1].name}"
+            if len(found) > 1
+            else "there is no earlier one: start again with another --output"
+        )
+        raise InputError(f"{error}; {remedy}") from error
+
+
+def _read_config(config_file: Path) -> dict[str, Any]:
+    """``run_options`` of an earlier start."""
+    try:
+        found = json.loads(config_file.read_text(encoding="utf-8"))
+        return {
+            "train": dict(found["train"]),
+            "model_overrides": dict(found["model_overrides"]),
+            "images_per_update": int(found["images_per_update"]),
+            "extended_from": list(found.get("extended_from", [])),
+        }
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{config_file}: not the configuration of a run: restore it, or give another --output"
+        ) from error
+
+
+def _differing(found: dict[str, Any], options: dict[str, Any]) -> list[str]:
+    train, before, images = (
+        found[name] for name in ("train", "model_overrides", "images_per_update")
+    )
+    differing = [
+        f"{name} was {train.get(name)!r} and is now {value!r}"
+        for name, value in options["train"].items()
+        if name not in MAY_DIFFER and _effect(name, train.get(name)) != _effect(name, value)
+    ]
+    if train.get("epochs") != options["train"]["epochs"]:
+        differing.append("only a finished run that has its checkpoints takes more epochs")
+    if before != options["model_overrides"]:
+        differing.append(f"model options were {before} and are now {options['model_overrides']}")
+    if images != options["images_per_update"]:
+        differing.append(
+            f"an update saw {images} images and would now see {options['images_per_update']} "
+            f"(--global-batch-size {images} keeps it)"
+        )
+    return differing
+
+
+def _effect(name: str, value: Any) -> Any:
+    """Caches in memory and on disk hold the same images."""
+    return value != "off" if name == "cache" else value
+
+
+@contextlib.contextmanager
+def open_run(
+    output: Path, options: dict[str, Any], start: dict[str, Any], state: dict[str, Any] | None
+) -> Iterator[None]:
+    """Hold the folder for this process, and bring it to where the run goes on.
+
+    Writes config.json, adds this start to starts.json, cuts the log to the checkpoint's lines and
+    removes checkpoints from beyond it: those damaged, or of updates that will be done again. The
+    weights of a finished run that goes on are kept as weights-N-epochs.safetensors.
+
+    Raises:
+        InputError: another process trains in this folder.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    problem = f"{output}: another process is training in it: wait for it, or give another --output"
+    with locked(output / LOCK_FILE, problem):
+        _bring_back(output, options, start, state)
+        yield
+
+
+def _bring_back(
+    output: Path, options: dict[str, Any], start: dict[str, Any], state: dict[str, Any] | None
+) -> None:
+    log_lines = 0
+    if state is not None:
+        log_lines = state["log_lines"]
+        drop_later_checkpoints(output / CHECKPOINTS, state["number"], state["best"]["epoch"])
+        _keep_weights(output, options, state)
+    write_json(output / CONFIG_FILE, options)
+    starts_file = output / STARTS_FILE
+    try:
+        starts = json.loads(starts_file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        starts = []
+    write_json(starts_file, [*starts, start])
+    log = output / LOG_FILE
+    if log.exists():
+        lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
+        with replacing(log) as temporary:
+            temporary.write_text("".join(lines[:log_lines]), encoding="utf-8")
+
+
+def _keep_weights(output: Path, options: dict[str, Any], state: dict[str, Any]) -> None:
+    """Give the weights of a finished run that goes on to more epochs a name of their own."""
+    ended = options.get("extended_from", [None])[-1]
+    weights, kept = output / WEIGHTS_FILE, output / f"weights-{ended}-epochs.safetensors"
+    if state["epoch"] == ended and weights.exists() and not kept.exists():
+        weights.replace(kept)
+
+
+def add_to_log(output: Path, record: dict[str, Any]) -> None:
+    """Append one line to log.jsonl."""
+    path = output / LOG_FILE
+    with naming(path), path.open("a", encoding="utf-8") as log:
+        log.write(json.dumps(record) + "\n")
+
+
+def describe_start(
+    device: torch.device, amp: str, processes: int, fingerprint: str
+) -> dict[str, Any]:
+    """What a start of a run is recorded with: when, by which code, on what, from which data."""
+    packages = ("torchvision", "timm", "numpy", "opencv-python-headless", "opencv-python")
+    versions = {"mutualformer_sod": mutualformer_sod.__version__}
+    versions |= {"python": platform.python_version(), "torch": torch.__version__}
+    for package in packages:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": shlex.join(sys.argv),
+        "code": describe_code(),
+        "versions": versions,
+        "device": f"{device} ({name})",
+        "amp": amp,
+        "processes": processes,
+        "threads": torch.get_num_threads(),
+        "data_fingerprint": fingerprint,
+    }
+
+
+def describe_code() -> dict[str, Any]:
+    """Git commit of this code and whether files differ from it; None where there is no git."""
+    root = Path(mutualformer_sod.__file__).resolve().parents[1]
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=30
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", "mutualformer_sod")
+    return {"commit": git("rev-parse", "HEAD"), "dirty": None if changed is None else bool(changed)}

@@ -1,0 +1,299 @@
+"""From a training configuration to the images to train on and those to validate on."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mutualformer_sod.configs.model import ModelConfig
+from mutualformer_sod.configs.training import TrainConfig
+from mutualformer_sod.data.audit.file_check import check_training_files
+from mutualformer_sod.data.depth.units import DepthEncoding, decide_encodings
+from mutualformer_sod.data.discovery.fingerprint import data_fingerprint, find_overlap
+from mutualformer_sod.data.discovery.layout import (
+    SodSet,
+    canonical_name,
+    discover_benchmarks,
+    discover_protocol,
+    discover_sets,
+)
+from mutualformer_sod.data.discovery.split import hold_out
+from mutualformer_sod.data.training.cache import CacheOptions, build_caches
+from mutualformer_sod.data.training.dataset import SodDataset
+from mutualformer_sod.data.training.transforms import Augmentation
+from mutualformer_sod.errors import InputError
+
+# Side of cached images, as a multiple of the training size: a crop leaves 3/4 of a side or more.
+_CACHE_SCALE = 1.25
+
+_STAMPED = (
+    *("preset", "multi_scale", "batch_size", "lr", "loss", "modality", "depth_dropout", "paste"),
+    *("invent_depth", "wrong_depth", "poor_colour", "seed"),
+)
+_STAMPED_FILES = ("pretrained", "init_weights", "finetune", "estimated_depth")
+
+
+@dataclass
+class TrainingData:
+    """Datasets of a run and how they came about.
+
+    Attributes:
+        train: augmented.
+        val: as in testing; None where nothing is held out.
+        counts: training images by set; val_counts: validation images by set.
+        encodings: how each set stores depth.
+        sees_depth: False where the modality hides it.
+        repeats: how often an epoch shows the images of a set, where that is not once.
+        fingerprint: of all files, see `data_fingerprint`.
+        overlap: training images that test sets hold, too, by test set; allowed by the user.
+        cache: how images are kept, in words.
+        remarks: lines on the masks, see `file_check.check_training_files`.
+    """
+
+    train: SodDataset
+    val: SodDataset | None
+    counts: dict[str, int]
+    val_counts: dict[str, int]
+    encodings: dict[str, DepthEncoding]
+    sees_depth: bool
+    repeats: dict[str, int]
+    fingerprint: str
+    overlap: dict[str, int]
+    cache: str
+    remarks: list[str]
+
+    def describe(self) -> str:
+        """The sets with their counts and depth polarity, for the screen."""
+        lines = []
+        for name, count in self.counts.items():
+            encoding = self.encodings.get(name)
+            maps = f"{encoding.noun}: {encoding.describe()}" if encoding else "no depth: RGB only"
+            maps = maps if self.sees_depth else "RGB only"
+            held = self.val_counts.get(name, 0)
+            times = f", each {self.repeats[name]} times an epoch" if name in self.repeats else ""
+            lines.append(f"train {name}: {count} images{times}, {held} held out; {maps}")
+        lines += [
+            f"validate {name}: {count} images"
+            for name, count in self.val_counts.items()
+            if name not in self.counts
+        ]
+        lines += [
+            f"OVERLAP: {count} training images are in the test set {name}"
+            for name, count in self.overlap.items()
+        ]
+        return "\n".join([*lines, *self.remarks])
+
+    def protocol(self, config: TrainConfig) -> dict[str, Any]:
+        """What weights trained on these images are stamped with."""
+        if config.val_sets:
+            choice = f"best epoch on {', '.join(config.val_sets)}"
+            if config.choose_on_test_set:
+                choice += " (CHOSEN ON A TEST SET)"
+        elif self.val is not None:
+            choice = f"best epoch on a seeded hold-out of {len(self.val)} training images"
+        else:
+            choice = "last epoch"
+        return {
+            "name": config.protocol or "custom",
+            "train_images": self.counts,
+            "val_images": self.val_counts,
+            "repeat": self.repeats,
+            "data_fingerprint": self.fingerprint,
+            "test_images_trained_on": self.overlap,
+            "cache": self.cache,
+            "choice": choice,
+            "near": {name: encoding.near for name, encoding in self.encodings.items()},
+            "size": self.train.size[0],
+            **{name: getattr(config, name) for name in _STAMPED},
+            **{name: _file_name(getattr(config, name)) for name in _STAMPED_FILES},
+        }
+
+
+def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingData:
+    """Find the sets, decide their depth encodings, and split off what validates.
+
+    Raises:
+        InputError: sets missing, without ground truth, or test sets used to choose a checkpoint;
+            unusable files or masks, see `check_training_files`.
+    """
+    train_sets = [
+        dataclasses.replace(sod_set, triplets=sod_set.triplets[: config.limit])
+        for sod_set in _training_sets(config)
+    ]
+    val_sets = _validation_sets(config, train_sets)
+    repeats = parse_repeat(config.repeat, [sod_set.name for sod_set in train_sets])
+    overlap = _overlap(config, train_sets, val_sets)
+    sets = [*train_sets, *val_sets]
+    estimated_depth = _estimated_folder(config, train_sets)
+    sees_depth = config.modality != "rgb"
+    encodings = decide_encodings(sets, config.near, quiet=not sees_depth)
+    first = os.environ.get("RANK", "0") == "0"
+    remarks = check_training_files(sets, show_bar=first)
+    train_parts, val_parts, counts = [], list(val_sets), {}
+    for sod_set in train_sets:
+        share = 0.0 if val_sets else config.holdout
+        by = config.holdout_by
+        if by == "auto":  # photographs are each a scene of their own, frames of a camera are not
+            by = "scene" if sod_set.has_depth else "image"
+        train, held = hold_out(sod_set.triplets, share, config.seed, by)
+        counts[sod_set.name] = len(train)
+        train *= repeats.get(sod_set.name, 1)  # each time at another index: augmented anew
+        train_parts.append(dataclasses.replace(sod_set, triplets=tuple(train)))
+        if held:
+            val_parts.append(dataclasses.replace(sod_set, triplets=tuple(held)))
+    options = _cache_options(config, model)
+    common: dict[str, Any] = {
+        "encodings": encodings,
+        "depth_rule": model.depth_rule,
+        "seed": config.seed,
+    }
+    if options is not None:
+        say = print if first else lambda line: None
+        common["caches"] = build_caches(
+            sets, options, encodings=encodings, depth_rule=model.depth_rule, say=say
+        )
+    train = SodDataset(
+        train_parts,
+        model.image_size,
+        augment=Augmentation(
+            paste=config.paste,
+            invent_depth=config.invent_depth,
+            wrong_depth=config.wrong_depth,
+            poor_colour=config.poor_colour,
+        ),
+        depth_dropout=config.depth_dropout,
+        estimated_depth=estimated_depth,
+        **common,
+    )
+    return TrainingData(
+        train=train,
+        val=SodDataset(val_parts, model.image_size, **common) if val_parts else None,
+        counts=counts,
+        val_counts={part.name: len(part.triplets) for part in val_parts},
+        encodings=encodings,
+        sees_depth=sees_depth,
+        repeats=repeats,
+        fingerprint=data_fingerprint(sets),
+        overlap=overlap,
+        cache=f"{config.cache}, at most {options.side} pixels a side" if options else "off",
+        remarks=remarks,
+    )
+
+
+def _file_name(given: str | None) -> str | None:
+    """The last part of a path: where files lay on one machine says nothing on another."""
+    return None if given is None else Path(given).name
+
+
+def _estimated_folder(config: TrainConfig, sets: Sequence[SodSet]) -> Path | None:
+    """The folder of ``--estimated-depth``; InputError where it has no map for any set."""
+    folder = None if config.estimated_depth is None else Path(config.estimated_depth)
+    if folder and not any((folder / s.name).is_dir() for s in sets if not s.has_depth):
+        raise InputError(
+            f"--estimated-depth {folder}: it has no folder SET for any training set without depth. "
+            "Fix: make it with tools/estimate_depth.py maps"
+        )
+    return folder
+
+
+def parse_repeat(items: Sequence[str], names: Sequence[str]) -> dict[str, int]:
+    """Understand the values of ``--repeat``: SET=K.
+
+    Args:
+        items: as given.
+        names: of the training sets; aliases and last parts of a name will do.
+
+    Returns:
+        How often an epoch shows each image, by set; sets that are not named are left out.
+
+    Raises:
+        InputError: not of that form, no such set, or a set named twice.
+    """
+    repeats: dict[str, int] = {}
+    for item in items:
+        asked, _, times = item.rpartition("=")
+        if not asked or not times.isdecimal() or int(times) < 1:
+            raise InputError(f"--repeat {item}: give SET=K, for example {names[0]}=3")
+        named = [name for name in names if asked == name] or [
+            name for name in names if _last_part(asked) == _last_part(name)
+        ]
+        if len(named) != 1 or named[0] in repeats:
+            problem = "names no training set" if not named else "names a set again"
+            problem = "names several sets" if len(named) > 1 else problem
+            raise InputError(f"--repeat {item} {problem}; the sets are: {', '.join(names)}")
+        repeats[named[0]] = int(times)
+    return repeats
+
+
+def _last_part(name: str) -> str:
+    return canonical_name(name.rsplit("/", 1)[-1])
+
+
+def _overlap(
+    config: TrainConfig, train_sets: list[SodSet], val_sets: list[SodSet]
+) -> dict[str, int]:
+    """Training images that test sets below ``--data``, or ``--val-sets``, hold, by test set."""
+    own = {sod_set.root for sod_set in train_sets}
+    sets = [*val_sets, *discover_benchmarks(config.data, own)]
+    shared = find_overlap(train_sets, sets)
+    if shared and not config.allow_overlap:
+        train_file, test_file = shared[0]
+        raise InputError(
+            f"{len(shared)} training images are in a test set, for example {train_file} is"
+            f" {test_file}: leave them out, or say --allow-overlap, which the weights will record"
+        )
+    owner = {triplet.rgb: item.name for item in sets for triplet in item.triplets}
+    return dict(Counter(owner[test_file] for _, test_file in shared))
+
+
+def _cache_options(config: TrainConfig, model: ModelConfig) -> CacheOptions | None:
+    if config.cache == "off":
+        return None
+    side = config.cache_side or math.ceil(_CACHE_SCALE * model.image_size)
+    folder = Path(config.cache_dir or Path(config.output).parent / "cache")
+    copies = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return CacheOptions(config.cache, side, folder, copies, shared=config.workers > 0)
+
+
+def _training_sets(config: TrainConfig) -> list[SodSet]:
+    if config.protocol is None:
+        if not config.train_sets:
+            raise InputError("nothing to train on: give --train-sets A B, or --protocol NAME")
+        return discover_sets(
+            config.data, config.train_sets, need_gt=True, need_rgb=True, split="train"
+        )
+    if config.train_sets:
+        raise InputError("--protocol names its training sets itself: leave --train-sets out")
+    return discover_protocol(config.data, config.protocol)
+
+
+def _validation_sets(config: TrainConfig, train_sets: list[SodSet]) -> list[SodSet]:
+    if not config.val_sets:
+        return []
+    val_sets = discover_sets(config.data, config.val_sets, need_gt=True, need_rgb=True)
+    for sod_set in val_sets:
+        if sod_set.usual_count is not None and not config.choose_on_test_set:
+            raise InputError(
+                f"--val-sets {sod_set.name} is a test set: choosing a checkpoint on it makes its "
+                "scores worthless; leave --val-sets out (a hold-out of the training set is used), "
+                "or say --choose-on-test-set"
+            )
+    shared = {item.rgb for s in train_sets for item in s.triplets} & {
+        item.rgb for s in val_sets for item in s.triplets
+    }
+    if shared:
+        raise InputError(
+            f"--val-sets holds {len(shared)} training images, for example {min(shared)}"
+        )
+    # The training and the test part of a set are two sets, whose depth may be stored differently.
+    taken = {sod_set.name for sod_set in train_sets}
+    return [
+        dataclasses.replace(item, name=f"test/{item.name}") if item.name in taken else item
+        for item in val_sets
+    ]

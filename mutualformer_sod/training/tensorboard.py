@@ -1,0 +1,69 @@
+"""The optional TensorBoard log of a run (extra ``tensorboard``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from mutualformer_sod.data.training.dataset import SodDataset
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.files import naming
+from mutualformer_sod.training.run import Run
+from mutualformer_sod.training.update import Update
+
+SAMPLES = 4
+
+
+class Board:
+    """Losses, learning rates and gradient norm of every update; scores and pictures of every epoch.
+
+    Args:
+        output: the folder of the run; events go to its folder ``tensorboard``.
+        updates: where the run stands: what an interrupted run wrote beyond it is hidden.
+
+    Raises:
+        InputError: TensorBoard is not installed.
+    """
+
+    def __init__(self, output: Path, updates: int) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise InputError(
+                "--tensorboard: TensorBoard is not installed: pip install -e '.[tensorboard]'"
+            ) from error
+        self.folder = output / "tensorboard"
+        with naming(self.folder):
+            self.writer = SummaryWriter(str(self.folder), purge_step=updates)
+
+    def add_update(self, run: Run, update: Update) -> None:
+        """Log one update of the weights."""
+        rates = {f"lr/{group['name']}": group["lr"] for group in run.optimizer.param_groups}
+        losses = {f"train/{name}": value for name, value in update.losses.items()}
+        with naming(self.folder):
+            for name, value in (losses | {"train/grad_norm": update.grad_norm} | rates).items():
+                self.writer.add_scalar(name, value, run.updates)
+
+    def add_epoch(self, run: Run, scores: dict[str, float], images: SodDataset) -> None:
+        """Log an epoch's scores, and rgb, depth, gt and map of the first few ``images``."""
+        with naming(self.folder):
+            for name, value in scores.items():
+                self.writer.add_scalar(f"val/{name}", value, run.updates)
+        batch = torch.utils.data.default_collate(
+            [images[index] for index in range(min(SAMPLES, len(images)))]
+        )
+        rgb, depth, has_depth, gt = run.place(batch)
+        run.model.eval()
+        with torch.inference_mode(), run.averaged():
+            saliency = run.model(rgb, depth, has_depth).float().sigmoid()
+        columns = [rgb, *(plane.expand(-1, 3, -1, -1) for plane in (depth, gt, saliency))]
+        picture = torch.cat([torch.cat(list(column), dim=1) for column in columns], dim=2)
+        with naming(self.folder):
+            self.writer.add_image("rgb_depth_gt_map", picture.float().cpu(), run.updates)
+            self.writer.flush()
+
+    def close(self) -> None:
+        """Write what is still held back."""
+        with naming(self.folder):
+            self.writer.close()

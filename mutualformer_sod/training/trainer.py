@@ -1,0 +1,275 @@
+"""The training loop: sets -> loader -> network -> losses -> optimiser, epoch by epoch."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from tqdm import tqdm
+
+from mutualformer_sod.configs.model import make_config
+from mutualformer_sod.configs.training import TrainConfig
+from mutualformer_sod.data.training.loader import open_stream
+from mutualformer_sod.errors import InputError, Stopped
+from mutualformer_sod.files import replacing
+from mutualformer_sod.memory import peak_resident_memory
+from mutualformer_sod.models.starting import load_encoder, load_network
+from mutualformer_sod.training.announce import describe_batch, describe_epoch, describe_extension
+from mutualformer_sod.training.distributed import (
+    gather,
+    is_main,
+    one_voice,
+    rank,
+    start_processes,
+    world_size,
+)
+from mutualformer_sod.training.ema import Ema
+from mutualformer_sod.training.release import release_weights
+from mutualformer_sod.training.run import Run, settle_amp
+from mutualformer_sod.training.run_folder import (
+    VAL_FILE,
+    WEIGHTS_FILE,
+    add_to_log,
+    describe_start,
+    find_run,
+    open_run,
+    run_options,
+)
+from mutualformer_sod.training.sampler import MicroBatch, epoch_order, plan_epoch
+from mutualformer_sod.training.sets import TrainingData, gather_training_data
+from mutualformer_sod.training.signals import StopRequest
+from mutualformer_sod.training.tensorboard import Board
+from mutualformer_sod.training.update import update_weights
+from mutualformer_sod.training.validation import validate
+
+
+def train(
+    config: TrainConfig,
+    model_overrides: dict[str, Any] | None = None,
+    resume: str | None = None,
+) -> Path:
+    """Train one model, in this process or in all those that torchrun started.
+
+    A run is a function of its configuration, its data and the images of an update: it does not
+    matter where it was interrupted nor, up to rounding, how many processes shared the work.
+
+    Args:
+        config: the run.
+        model_overrides: fields of the model configuration that differ from the preset's.
+        resume: "last" to go on with the run in ``config.output``, or start it if there is none;
+            "previous" to go on from the checkpoint before the last; None for a new run.
+
+    Returns:
+        The folder of the run: config.json, starts.json, log.jsonl, checkpoints and, at the end,
+        weights.safetensors.
+
+    Raises:
+        InputError: unusable data or options, an existing run without ``resume``, a loss that is
+            not finite, or a full disk.
+        Stopped: SIGTERM or Ctrl-C came; the run was saved.
+    """
+    with one_voice(), contextlib.ExitStack() as held:
+        return _train(config, dict(model_overrides or {}), resume, held)
+
+
+def _train(
+    config: TrainConfig,
+    overrides: dict[str, Any],
+    resume: str | None,
+    held: contextlib.ExitStack,
+) -> Path:
+    output = Path(config.output)
+    size = overrides.setdefault("image_size", config.size) if config.size is not None else None
+    if size != config.size:
+        raise InputError(
+            f"--size {config.size} and --set image_size={size} contradict each other: "
+            "give one of them"
+        )
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    global_batch = config.global_batch_size or config.batch_size * processes
+    options = run_options(config, overrides, global_batch)
+    state = find_run(output, options, resume)
+    if state and state["epoch"] >= config.epochs and (output / WEIGHTS_FILE).exists():
+        if os.environ.get("RANK", "0") == "0":
+            done = f"this run is finished ({config.epochs} epochs)"
+            print(f"{output}: {done}: nothing to do; a larger --epochs trains on")
+        return output
+    if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+    data = gather_training_data(config, make_config(config.preset, **overrides))
+    device = start_processes(config.device)
+    # A checkpoint brings its own weights: to go on needs neither the hub nor the file.
+    pretrained = config.pretrained if state is None else None
+    images, taken = len(data.train), ""
+    amp = settle_amp(config.amp, device, state)
+    run = Run(config, overrides, images, global_batch, data.fingerprint, device, pretrained, amp)
+    if state is not None:
+        run.restore(state, output)
+    elif config.init_weights or config.finetune:
+        if config.finetune:
+            taken = load_network(run.model, config.finetune)
+        else:
+            taken = load_encoder(run.model, config.init_weights)
+        if run.ema:  # or the average would begin at the random weights
+            run.ema = Ema(run.model, config.ema_decay)
+    # All have looked at the folder before the first one writes to it, and have seen the same.
+    if len(set(gather((run.epoch, run.step, run.checkpoints, run.fingerprint)))) > 1:
+        raise InputError(
+            f"--output {output}: the hosts of this run do not see the same checkpoints or data: "
+            "give folders that all of them share"
+        )
+    if is_main():
+        # Only now: whatever can be wrong with the options leaves no folder behind.
+        start = describe_start(device, amp, world_size(), data.fingerprint)
+        held.enter_context(open_run(output, options, start, state))
+        if data.val is not None:
+            with replacing(output / VAL_FILE) as temporary:
+                temporary.write_text("\n".join(data.val.names) + "\n", encoding="utf-8")
+        print(data.describe())
+        print(describe_batch(run))
+        if taken:
+            print(taken)
+        if state is not None:
+            print(f"resuming in epoch {run.epoch + 1} of {config.epochs}, update {run.step}")
+            if "extended_from" in options:
+                print(describe_extension(config, options["extended_from"][-1]))
+    with StopRequest() as stop:
+        loop = _Loop(run, data, output, options, stop)
+        while run.epoch < config.epochs:
+            loop.train_epoch()
+            loop.finish_epoch()
+    if is_main():
+        release_weights(output, data, run, options)
+    return output
+
+
+class _Loop:
+    """Epochs of a run: feeding it, saving it, and leaving when asked to."""
+
+    def __init__(
+        self,
+        run: Run,
+        data: TrainingData,
+        output: Path,
+        options: dict[str, Any],
+        stop: StopRequest,
+    ) -> None:
+        self.run, self.data = run, data
+        self.output, self.options, self.stop = output, options, stop
+        self.board = Board(output, run.updates) if run.config.tensorboard and is_main() else None
+        self.saved_at = time.perf_counter()
+
+    def train_epoch(self) -> None:
+        """Do what remains of the epoch begun."""
+        run, config = self.run, self.run.config
+        order = epoch_order(len(self.data.train), config.seed, run.epoch)
+        plan = plan_epoch(order, run.global_batch, config.batch_size, rank(), world_size())
+        self.data.train.set_epoch(run.epoch)
+        run.prepare_network()
+        todo = plan[run.step :]
+        batches = [list(part.indices) for parts in todo for part in parts]
+        cuda = run.device.type == "cuda"
+        with open_stream(self.data.train, batches, config.workers, cuda) as stream:
+            self._do_updates(todo, stream, len(plan), len(order))
+
+    def _do_updates(
+        self,
+        todo: list[list[MicroBatch]],
+        stream: Iterator[dict[str, Any]],
+        updates: int,
+        epoch_images: int,
+    ) -> None:
+        run, config = self.run, self.run.config
+        begun_at = time.perf_counter()
+        progress = tqdm(
+            todo,
+            desc=f"epoch {run.epoch + 1}/{config.epochs}",
+            total=updates,
+            initial=run.step,
+            unit="update",
+            leave=False,
+            disable=None if is_main() else True,
+        )
+        for parts in progress:
+            # Every process has a clock and signals of its own: the update makes them agree.
+            due = is_main() and time.perf_counter() - self.saved_at > 60 * config.checkpoint_minutes
+            update = update_weights(run, parts, stream, (self.stop.signal or 0, due))
+            images = min(run.global_batch, epoch_images - run.step * run.global_batch)
+            run.step += 1
+            run.images += images
+            if math.isfinite(update.grad_norm):  # fp16 skips a few updates that are not
+                run.grad_norms += update.grad_norm
+            for name, value in update.losses.items():
+                run.sums[name] = run.sums.get(name, 0.0) + value * images
+            now = time.perf_counter()
+            run.seconds, begun_at = run.seconds + now - begun_at, now
+            progress.set_postfix(loss=f"{run.sums['total'] / run.images:.4f}")
+            if self.board:
+                self.board.add_update(run, update)
+            signal, due = update.requests
+            every = config.checkpoint_steps
+            if signal or due or (every and run.updates % every == 0):
+                self.save()
+            if signal:
+                self.leave(signal)
+
+    def finish_epoch(self) -> None:
+        """Validate, log, save and report an epoch whose updates are done."""
+        run, config = self.run, self.run.config
+        record: dict[str, Any] = {
+            "epoch": run.epoch + 1,
+            "lr": max(group["lr"] for group in run.optimizer.param_groups),
+            "train": {},
+            "grad_norm": run.grad_norms / run.updates_per_epoch,
+            "seconds": round(run.seconds, 2),
+            "images_per_second": round(run.images / run.seconds, 2),
+            "peak_memory_mb": _peak_memory_mb(run.device),
+        }
+        for name, value in run.sums.items():
+            kind, slash, statistic = name.partition("/")
+            part = record.setdefault(kind, {}) if slash else record["train"]
+            part[statistic or name] = value / run.images
+        score = -float(run.epoch)  # without validation the last epoch is the one to release
+        if self.data.val is not None:
+            scores = validate(run, self.data.val, self.stop)
+            if scores is None:
+                self.save()
+                self.leave(max(gather(self.stop.signal or 0)))
+            record["val"], score = scores, scores["loss"]
+        if self.board:
+            self.board.add_epoch(run, record.get("val", {}), self.data.val or self.data.train)
+        run.start_epoch(run.epoch + 1)
+        if is_main():
+            # The log is written first: a kill in between leaves a line that a resumption cuts.
+            add_to_log(self.output, record)
+        run.log_lines += 1
+        self.save(score if score < run.best["score"] else None)
+        if is_main():
+            print(describe_epoch(record, config.epochs), flush=True)
+
+    def save(self, new_best: float | None = None) -> None:
+        self.run.save(self.output, self.options, new_best)
+        self.saved_at = time.perf_counter()
+
+    def leave(self, signal: int) -> NoReturn:
+        run = self.run
+        raise Stopped(
+            signal,
+            f"saved {self.output} in epoch {run.epoch + 1} of {run.config.epochs}, after update "
+            f"{run.step} of {run.updates_per_epoch}: the same command with --resume goes on",
+        )
+
+
+def _peak_memory_mb(device: torch.device) -> int | None:
+    """The most that this process held so far: CUDA's allocations, or else its resident set."""
+    cuda = device.type == "cuda"
+    peak = torch.cuda.max_memory_allocated(device) if cuda else peak_resident_memory()
+    return None if peak is None else round(peak / 2**20)

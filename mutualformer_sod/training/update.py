@@ -1,0 +1,201 @@
+"""One optimiser step: the micro-batches of this process, summed over all processes."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mutualformer_sod.cli.common import EXIT_INPUT_ERROR
+from mutualformer_sod.configs.training import TrainConfig
+from mutualformer_sod.data.training.transforms import draw_training_size, resize_batch
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.losses import detector_losses
+from mutualformer_sod.models.detector import DetectorOutput
+from mutualformer_sod.training.distributed import (
+    gather,
+    is_main,
+    max_over_processes,
+    sum_over_processes,
+    world_size,
+)
+from mutualformer_sod.training.optimiser import schedule, set_learning_rate
+from mutualformer_sod.training.run import Run
+from mutualformer_sod.training.sampler import MicroBatch
+
+LEAST_SCALE = 2.0**-14  # of fp16's losses, below which no gradient is finite any more
+STATISTICS = "statistics/"
+GROWTH_SHARE = 0.8  # of the run, after which progressive training has reached the full size
+
+
+@dataclass(frozen=True)
+class Update:
+    """What came of one update, the same on every process.
+
+    Attributes:
+        losses: by name, mean over the update's images; what else the fusion says has ``STATISTICS``
+            before its name.
+        grad_norm: L2 norm of the gradient before clipping.
+        requests: the largest value of each request over the processes.
+    """
+
+    losses: dict[str, float]
+    grad_norm: float
+    requests: list[int]
+
+
+def update_weights(
+    run: Run,
+    parts: Sequence[MicroBatch],
+    batches: Iterator[dict[str, Any]],
+    requests: Sequence[int] = (),
+) -> Update:
+    """Take this process' micro-batches of one update from ``batches`` and step the optimiser.
+
+    Gradients are summed with each micro-batch's share of the update's images, so that neither the
+    number of processes nor that of micro-batches matters.
+
+    Args:
+        run: where the run stands; its weights are changed.
+        parts: this process' micro-batches.
+        batches: the loader's iterator, which gives them in this order.
+        requests: numbers that one process wants all others to know: a signal, a wish to save.
+
+    Raises:
+        InputError: a loss or gradient is not finite; names the images. The weights are unchanged.
+    """
+    config = run.config
+    warmup = round(config.warmup_epochs * run.updates_per_epoch)
+    share = schedule(
+        run.updates,
+        config.epochs * run.updates_per_epoch,
+        warmup,
+        config.schedule,
+        poly_power=config.poly_power,
+        min_share=config.min_lr_share,
+    )
+    set_learning_rate(run.optimizer, share)
+    run.optimizer.zero_grad(set_to_none=True)
+    exact = torch.float32 if run.device.type == "mps" else torch.float64  # Apple has no float64
+    sums: dict[str, Tensor] = {}
+    names: list[str] = []
+    size = training_size(
+        config,
+        run.epoch,
+        run.step,
+        run.updates_per_epoch,
+        run.image_size,
+        max(run.model.encoder.strides),
+    )
+    for part in parts:
+        batch = next(batches)
+        names += batch["name"]
+        losses = _losses(run, batch, size)
+        for name, value in losses.items():
+            sums[name] = sums.get(name, 0.0) + value.detach().to(exact) * part.share
+        # DistributedDataParallel averages over the processes; the shares already add up to 1.
+        loss = losses["total"] * (part.share * world_size())
+        with _without_reduction(run, not part.ends_update):
+            run.scaler.scale(loss).backward()
+    run.scaler.unscale_(run.optimizer)
+    norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), config.clip_norm)
+    order = sorted(sums)
+    local = torch.stack([sums[name] for name in order] + [norm.to(exact)]).tolist()
+    # fp16's scaler expects infinite gradients now and then, and skips such updates by itself.
+    finite = math.isfinite(sum(local[:-1])) and (
+        run.scaler.is_enabled() or math.isfinite(local[-1])
+    )
+    flags = [float(not finite), *(float(value) for value in requests)]
+    bad, *granted = max_over_processes(flags, run.device)
+    if bad:
+        _refuse(run, finite, names)
+    together = sum_over_processes(local[:-1], run.device)
+    run.scaler.step(run.optimizer)
+    run.scaler.update()
+    if run.scaler.is_enabled() and run.scaler.get_scale() < LEAST_SCALE:
+        _refuse(run, False, names)  # not now and then, but for dozens of updates in a row
+    if run.ema:
+        run.ema.update(run.model)
+    losses = dict(zip(order, together, strict=True))
+    return Update(losses, local[-1], [round(value) for value in granted])
+
+
+def _losses(run: Run, batch: dict[str, Any], size: tuple[int, int]) -> dict[str, Tensor]:
+    planes = ("rgb", "depth", "gt")
+    if batch["rgb"].shape[-2:] != size:
+        resized = resize_batch(*(batch[name] for name in planes), size)
+        batch = batch | dict(zip(planes, resized, strict=True))
+    rgb, depth, has_depth, gt = run.place(batch)
+    # The "no depth" map belongs to no image: its key is the update's.
+    words = np.random.SeedSequence([run.config.seed, run.epoch, run.step]).generate_state(2)
+    own = torch.from_numpy(words.view(np.int64).copy())
+    keys = torch.cat((batch["key"], own)).to(run.device, non_blocking=True)
+    with run.precision():
+        output = run.network(rgb, depth, has_depth, keys)
+    losses = losses_of(output, gt, run.config)
+    return losses | {STATISTICS + name: value for name, value in output.statistics.items()}
+
+
+def losses_of(output: DetectorOutput, gt: Tensor, config: TrainConfig) -> dict[str, Tensor]:
+    """``detector_losses`` of what the network gave, in float32."""
+    return detector_losses(
+        *_float(output),
+        output.extra_losses,
+        gt,
+        config.loss,
+        ssim_weight=config.ssim_weight,
+        boundary_weight=config.boundary_weight,
+        streams={name: _float(stream) for name, stream in output.streams.items()},
+    )
+
+
+def _float(output: DetectorOutput) -> tuple[Tensor, list[Tensor]]:
+    return output.logits.float(), [side.float() for side in output.side_logits]
+
+
+def training_size(
+    config: TrainConfig,
+    epoch: int,
+    step: int,
+    updates_per_epoch: int,
+    full: tuple[int, int],
+    stride: int = 16,
+) -> tuple[int, int]:
+    """Size (h, w) of one update's images: a function of the seed and the position alone.
+
+    Sizes are multiples of 16 and, with ``multi_scale``, of 32; for patches that do not divide
+    these, of ``stride`` and twice that.
+    """
+    multiple = 16 if 32 % stride == 0 else stride
+    if config.progressive < 1:
+        done = (epoch * updates_per_epoch + step) / (config.epochs * updates_per_epoch)
+        grown = config.progressive + (1 - config.progressive) * min(1.0, done / GROWTH_SHARE)
+        full = tuple(max(2 * multiple, round(grown * side / multiple) * multiple) for side in full)
+    if not config.multi_scale:
+        return full
+    rng = np.random.default_rng([config.seed, epoch, step])
+    return draw_training_size(full, rng, multiple=2 * multiple)
+
+
+def _without_reduction(run: Run, wanted: bool) -> contextlib.AbstractContextManager:
+    """Gradients of all but an update's last micro-batch stay on their process."""
+    if wanted and hasattr(run.network, "no_sync"):
+        return run.network.no_sync()
+    return contextlib.nullcontext()
+
+
+def _refuse(run: Run, finite: bool, names: list[str]) -> None:
+    suspects = [name for found in gather([] if finite else names) for name in found]
+    if not is_main():
+        sys.exit(EXIT_INPUT_ERROR)  # the first process says it
+    raise InputError(
+        f"the loss or its gradient is not finite in epoch {run.epoch + 1}, update {run.step + 1} "
+        f"on the images {', '.join(suspects)}: look at them, or lower --lr"
+    )

@@ -1,0 +1,66 @@
+"""Loss and MAE on the validation images, shared by all processes and merged exactly."""
+
+from __future__ import annotations
+
+import math
+import sys
+
+import torch
+from tqdm import tqdm
+
+from mutualformer_sod.cli.common import EXIT_INPUT_ERROR
+from mutualformer_sod.data.training.dataset import SodDataset
+from mutualformer_sod.data.training.loader import open_stream
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.losses import mean_absolute_error, structure_loss
+from mutualformer_sod.training.distributed import gather, is_main, rank, share_buffers, world_size
+from mutualformer_sod.training.run import Run
+from mutualformer_sod.training.signals import StopRequest
+
+
+@torch.inference_mode()
+def validate(run: Run, val: SodDataset, stop: StopRequest) -> dict[str, float] | None:
+    """Mean structure loss and MAE at training size, by the weights that would be released.
+
+    Every process takes each n-th image; sums are taken in the order of the images, in float64, so
+    that the number of processes does not show. On a CPU images go through one by one, for the same
+    reason.
+
+    Returns:
+        ``loss`` and ``mae``; None where a process was asked to stop meanwhile.
+
+    Raises:
+        InputError: the loss is not finite.
+    """
+    run.model.eval()
+    share_buffers(run.model)
+    size = 1 if run.device.type == "cpu" else run.config.batch_size
+    mine = list(range(rank(), len(val), world_size()))
+    batches = [mine[start : start + size] for start in range(0, len(mine), size)]
+    scores: list[tuple[int, float, float]] = []
+    hide = None if is_main() else True
+    cuda = run.device.type == "cuda"
+    with run.averaged(), open_stream(val, batches, run.config.workers, cuda) as stream:
+        progress = tqdm(batches, desc="validating", leave=False, disable=hide)
+        for indices, batch in zip(progress, stream, strict=True):
+            rgb, depth, has_depth, gt = run.place(batch)
+            with run.precision():
+                logits = run.model(rgb, depth, has_depth).float()
+            losses = [structure_loss(logits[k : k + 1], gt[k : k + 1]) for k in range(len(indices))]
+            errors = mean_absolute_error(logits, gt)
+            scores += zip(indices, torch.stack(losses).tolist(), errors.tolist(), strict=True)
+            if stop.signal:
+                break
+    parts = gather(None if stop.signal else scores)
+    if None in parts:
+        return None
+    together = sorted(score for part in parts for score in part)
+    loss = math.fsum(score[1] for score in together) / len(val)
+    if not math.isfinite(loss):
+        if not is_main():
+            sys.exit(EXIT_INPUT_ERROR)  # the first process says it
+        raise InputError(
+            f"the validation loss is {loss} after epoch {run.epoch + 1}: lower --lr, or look at "
+            "the validation images"
+        )
+    return {"loss": loss, "mae": math.fsum(score[2] for score in together) / len(val)}
