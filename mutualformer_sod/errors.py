@@ -10,7 +10,8 @@ _Result = TypeVar("_Result")
 class InputError(ValueError):
     """A user's file, folder or flag is not usable; the message names it and the remedy.
 
-    The command lines print the message alone and exit with status 2 (see ``cli.run``). Any other
+    The command lines print the message alone and exit with status 2 (see `cli.common.run`). Any
+    other
     exception is a defect of this package and keeps its traceback.
     """
 
@@ -19,6 +20,13 @@ class InputError(ValueError):
         if "Traceback (most recent call last)" in message:
             message = message.rstrip().rpartition("InputError: ")[2]
         super().__init__(message)
+
+
+class ReportedElsewhere(InputError):
+    """The same mistake as in another process of this run, which reports it."""
+
+    def __init__(self) -> None:
+        super().__init__("another process of this run reports what is wrong")
 
 
 def together(read: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:

@@ -16,10 +16,10 @@ from tqdm import tqdm
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.data.depth.units import DepthEncoding, decide_encodings, depth_to_unit
 from mutualformer_sod.data.discovery.layout import SodSet, discover_sets
-from mutualformer_sod.data.discovery.pairing import Triplet
+from mutualformer_sod.data.sample import Sample, read_sample
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import write_json
-from mutualformer_sod.imaging.io import image_size, read_triplet, write_map
+from mutualformer_sod.imaging.io import image_size, write_map
 from mutualformer_sod.inference.baselines import centre_prior, depth_otsu
 
 METHODS = ("centre", "depth_otsu")
@@ -86,21 +86,21 @@ def map_set(
     """Write a method's missing maps of one set; how many."""
     made = 0
     label = f"{method}: {sod_set.name}"
-    for triplet in tqdm(sod_set.triplets[: args.limit], label, leave=False, disable=None):
-        path = args.output / method / sod_set.name / f"{triplet.stem}.png"
+    for sample in tqdm(sod_set.samples[: args.limit], label, leave=False, disable=None):
+        path = args.output / method / sod_set.name / f"{sample.stem}.png"
         if args.overwrite or not path.exists():
-            write_map(path, saliency_of(method, triplet, encodings.get(sod_set.name)))
+            write_map(path, saliency_of(method, sample, encodings.get(sod_set.name)))
             made += 1
     return made
 
 
-def saliency_of(method: str, triplet: Triplet, encoding: DepthEncoding | None) -> np.ndarray:
+def saliency_of(method: str, sample: Sample, encoding: DepthEncoding | None) -> np.ndarray:
     """One map, (H, W) float32 at the colour image's size, the ground truth's where there is none"""
     if method == "centre":
-        return centre_prior(image_size(triplet.rgb or triplet.gt))
+        return centre_prior(image_size(sample.rgb or sample.gt))
     # Of the two pictures that tell the size the ground truth is read faster.
-    part = replace(triplet, rgb=None) if triplet.gt is not None else triplet
-    _, depth, _ = read_triplet(part)
+    part = replace(sample, rgb=None) if sample.gt is not None else sample
+    _, depth, _ = read_sample(part)
     return depth_otsu(depth_to_unit(depth, encoding))
 
 

@@ -13,6 +13,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mutualformer_sod.cli import common as cli
+from mutualformer_sod.configs.assignments import parse_fields
 from mutualformer_sod.configs.fusion import FUSIONS, refuse_unused
 from mutualformer_sod.configs.model import list_presets
 from mutualformer_sod.configs.released import WEIGHTS_HELP, find_weights
@@ -80,7 +81,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     args = parse_arguments()
     check_arguments(args)
-    fields = cli.parse_fields(args.fields)
+    fields = parse_fields(args.fields)
     if args.weights and fields:
         raise InputError("--set does not go with --weights: they bring their configuration along")
     if args.fusions and not args.preset:
@@ -160,8 +161,7 @@ def measure_networks(args: argparse.Namespace, fields: dict[str, Any]) -> None:
     from mutualformer_sod.benchmark.fusion_cost import check_fusions, network_overrides
     from mutualformer_sod.benchmark.speed import Contestant, Settings, default_size, measure
     from mutualformer_sod.files import write_json
-    from mutualformer_sod.inference.predictor import pick_device
-    from mutualformer_sod.models.precision import pick_amp
+    from mutualformer_sod.models.device import pick_amp, pick_device
 
     names = args.compare or [args.preset or args.weights]
     entries = [(name, name, fields) for name in names]

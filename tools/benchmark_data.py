@@ -67,8 +67,7 @@ def main() -> None:
 
     from mutualformer_sod.configs.model import make_config
     from mutualformer_sod.files import write_json
-    from mutualformer_sod.inference.predictor import pick_device
-    from mutualformer_sod.models.precision import pick_amp
+    from mutualformer_sod.models.device import pick_amp, pick_device
 
     device = pick_device(args.device)
     args.amp = pick_amp(args.amp, device)
@@ -163,7 +162,7 @@ def training_step(
     import torch
 
     from mutualformer_sod.models.detector import SaliencyDetector
-    from mutualformer_sod.models.precision import autocast
+    from mutualformer_sod.models.device import autocast
     from mutualformer_sod.training.optimiser import make_optimizer
     from mutualformer_sod.training.update import losses_of
 

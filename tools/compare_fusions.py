@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mutualformer_sod import list_presets
 from mutualformer_sod.cli import common as cli
+from mutualformer_sod.configs.assignments import parse_fields
 from mutualformer_sod.configs.fusion import FUSIONS
 from mutualformer_sod.configs.training import AMP
 from mutualformer_sod.errors import InputError
@@ -140,7 +141,7 @@ def read_options(args: argparse.Namespace) -> plan.Options:
         batch_size=args.batch_size,
         size=args.size,
         amp=args.amp,
-        fields=cli.parse_fields(args.fields),
+        fields=parse_fields(args.fields),
         init_weights=args.init_weights and absolute([args.init_weights])[0],
         data=absolute(args.data),
         sets=tuple(args.sets),

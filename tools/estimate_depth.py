@@ -18,7 +18,7 @@ from mutualformer_sod.models.depth_estimator import (
     load_estimator,
     save_estimator,
 )
-from mutualformer_sod.models.precision import pick_amp
+from mutualformer_sod.models.device import pick_amp
 from mutualformer_sod.training.depth_estimation import (
     EstimatorSchedule,
     train_estimator,

@@ -155,8 +155,8 @@ def find_jobs(args: argparse.Namespace, methods: list[str]) -> list[Job]:
     for item in sets:
         if args.images and item.name not in listed:
             continue
-        whole = {t.stem: t.gt for t in item.triplets}
-        chosen = {t.stem: t.gt for t in listed.get(item.name, item).triplets}
+        whole = {t.stem: t.gt for t in item.samples}
+        chosen = {t.stem: t.gt for t in listed.get(item.name, item).samples}
         gts = dict(islice(chosen.items(), args.limit))
         single = len(sets) == 1
         folders = [

@@ -53,7 +53,7 @@ def main() -> None:
     rows = []
     for sod_set in sets:
         rows += figure_rows(sod_set, encodings.get(sod_set.name), args, methods)
-    stems = {triplet.stem for sod_set in sets for triplet in sod_set.triplets}
+    stems = {sample.stem for sod_set in sets for sample in sod_set.samples}
     unknown = [stem for stem in args.stems or [] if stem not in stems]
     if unknown:
         raise InputError(f"--stems {' '.join(unknown)}: no such image in the sets")
@@ -67,15 +67,15 @@ def main() -> None:
 def figure_rows(sod_set: SodSet, encoding, args: argparse.Namespace, methods: list[str]) -> list:
     """One list of pictures for each chosen image of a set."""
     rows = []
-    triplets = [t for t in sod_set.triplets if args.stems is None or t.stem in args.stems]
-    for triplet in triplets[: args.limit]:
-        row = [read_rgb(triplet.rgb), None]
-        if triplet.depth is not None:
-            row[1] = depth_to_unit(read_depth(triplet.depth, triplet.thermal), encoding)
+    samples = [t for t in sod_set.samples if args.stems is None or t.stem in args.stems]
+    for sample in samples[: args.limit]:
+        row = [read_rgb(sample.rgb), None]
+        if sample.depth is not None:
+            row[1] = depth_to_unit(read_depth(sample.depth, sample.thermal), encoding)
         for method in methods:
-            path = args.maps / method / sod_set.name / f"{triplet.stem}.png"
+            path = args.maps / method / sod_set.name / f"{sample.stem}.png"
             row.append(read_rgb(path) if path.exists() else None)
-        rows.append([*row, read_gt(triplet.gt) if triplet.gt is not None else None])
+        rows.append([*row, read_gt(sample.gt) if sample.gt is not None else None])
     return rows
 
 

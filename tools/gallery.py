@@ -134,10 +134,10 @@ def check_output(args: argparse.Namespace, wants_figure: bool) -> None:
 def check_figure(args: argparse.Namespace, jobs: Sequence[Job], methods: Sequence[str]) -> None:
     """Refuse before any work what no figure can be drawn of."""
     if args.figure:
-        pick([ImageCard(job.set_name, job.triplet.stem) for job in jobs], stems=args.figure)
+        pick([ImageCard(job.set_name, job.sample.stem) for job in jobs], stems=args.figure)
     if args.disagreement and len(methods) < 2:
         raise InputError(f"--disagreement {args.disagreement}: needs two methods or more")
-    if (args.worst or args.best) and not any(job.triplet.gt for job in jobs):
+    if (args.worst or args.best) and not any(job.sample.gt for job in jobs):
         flag = "--worst" if args.worst else "--best"
         raise InputError(f"{flag}: the sets have no ground truth; choose with --figure STEM")
 
@@ -168,7 +168,7 @@ def draw_figure(
 ) -> None:
     counts = {name: getattr(args, name) or 0 for name in ("worst", "best", "disagreement")}
     chosen = pick(cards, stems=args.figure, **counts)
-    by_name = {(job.set_name, job.triplet.stem): job for job in jobs}
+    by_name = {(job.set_name, job.sample.stem): job for job in jobs}
     chosen_jobs = [by_name[card.set_name, card.stem] for card in chosen]
     rows, titles = figure_rows(chosen_jobs, methods)
     save_paper_figure([args.output / name for name in FIGURES], rows, titles)

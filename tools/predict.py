@@ -12,6 +12,7 @@ from mutualformer_sod.cli import common as cli
 from mutualformer_sod.configs.released import DEFAULT_WEIGHTS, ESTIMATOR, WEIGHTS_HELP, find_weights
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import check_writable
+from mutualformer_sod.signals import ended_by_sigterm
 
 EPILOG = """\
 Written are OUTPUT/maps/STEM.png (8-bit, at the size of the picture), with --overlay
@@ -97,7 +98,7 @@ def main() -> int:
         raise InputError(f"--output {args.output}: is a file; give a folder")
     check_writable(args.output)
     remedy = "finished files are kept" if args.video is None else "nothing is kept of the video"
-    with cli.ended_by_sigterm(f"{remedy}, the same command goes on"):
+    with ended_by_sigterm(f"{remedy}, the same command goes on"):
         return predict_video(args) if args.video is not None else predict_pictures(args)
 
 

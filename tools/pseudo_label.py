@@ -31,7 +31,7 @@ def main() -> None:
     for sod_set in discover_sets(args.data, args.sets, need_rgb=True):
         folder = args.output / sod_set.name
         taken = label_set(sod_set, args.maps / sod_set.name, folder)
-        print(f"{sod_set.name}: {taken} of {len(sod_set.triplets)} images labelled: {folder}")
+        print(f"{sod_set.name}: {taken} of {len(sod_set.samples)} images labelled: {folder}")
 
 
 if __name__ == "__main__":

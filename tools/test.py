@@ -79,7 +79,7 @@ def main() -> None:
     if args.method and (Path(args.method).name != args.method or args.method == ".."):
         raise InputError(f"--method {args.method!r} is not usable: give the name of one folder")
     # Only now: --help and wrong flags need no torch.
-    from mutualformer_sod.training.distributed import one_voice
+    from mutualformer_sod.distributed import one_voice
 
     with one_voice():
         check_writable(args.output)
@@ -90,11 +90,11 @@ def make_maps(args: argparse.Namespace) -> None:
     """Weights and sets in, maps out; in this process or in all that torchrun started."""
     from mutualformer_sod.data.depth.units import decide_encodings
     from mutualformer_sod.data.discovery.layout import discover_sets, keep_images
+    from mutualformer_sod.distributed import is_main, start_processes
     from mutualformer_sod.inference.benchmark_maps import map_sets, method_name
     from mutualformer_sod.inference.predictor import Predictor
     from mutualformer_sod.inference.progress import forecast
     from mutualformer_sod.models.weights import file_sha256, load_weights
-    from mutualformer_sod.training.distributed import is_main, start_processes
 
     device = start_processes(args.device)
     weights = find_weights(args.weights)
@@ -123,7 +123,7 @@ def make_maps(args: argparse.Namespace) -> None:
     if args.images is not None:
         sets = keep_images(sets, args.images)
     if args.limit is not None:
-        sets = [replace(item, triplets=item.triplets[: args.limit]) for item in sets]
+        sets = [replace(item, samples=item.samples[: args.limit]) for item in sets]
     if not sets:
         raise InputError(f"--data {' '.join(args.data)}: no set with colour images: nothing to map")
     provenance = {

@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mutualformer_sod import list_presets
 from mutualformer_sod.cli import common as cli
+from mutualformer_sod.configs.assignments import parse_fields
 from mutualformer_sod.configs.fusion import FUSIONS, HEADS
 from mutualformer_sod.configs.model import DEFAULT_PRESET, LOSSES, field_owners
 from mutualformer_sod.configs.recipes import RECIPES
@@ -215,7 +216,7 @@ def add_options(group: argparse._ArgumentGroup, options: dict[str, tuple[type, s
 
 def read_options(args: dict[str, Any]) -> tuple[TrainConfig, dict[str, Any], str | None]:
     """What was asked for: the run, the fields of its model, and how to resume."""
-    resume, overrides = args.pop("resume"), cli.parse_fields(args.pop("fields"))
+    resume, overrides = args.pop("resume"), parse_fields(args.pop("fields"))
     for name in ("fusion", "head"):
         if name in args and name in overrides:
             raise InputError(f"--{name} and --set {name}= are the same: give one of them")

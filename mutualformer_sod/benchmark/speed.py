@@ -22,7 +22,7 @@ from mutualformer_sod.memory import peak_resident_memory
 from mutualformer_sod.models import build_model
 from mutualformer_sod.models.cpu import optimise_for_cpu
 from mutualformer_sod.models.detector import SaliencyDetector
-from mutualformer_sod.models.precision import autocast
+from mutualformer_sod.models.device import autocast
 from mutualformer_sod.models.weights import load_weights, read_metadata
 from mutualformer_sod.workers import worker_pool
 

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import errno
-import json
 import os
 import signal
 import sys
-import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from mutualformer_sod.errors import InputError, Stopped
+from mutualformer_sod.errors import InputError, ReportedElsewhere, Stopped
 
 EXIT_INPUT_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -53,6 +49,8 @@ def run(main: Callable[[], int | None]) -> None:
     _quieten_libraries()
     try:
         status = main() or 0
+    except ReportedElsewhere:
+        status = EXIT_INPUT_ERROR
     except (InputError, OSError) as error:
         print(f"{program}: error: {_one_line(error)}", file=sys.stderr)
         status = EXIT_INPUT_ERROR
@@ -73,42 +71,6 @@ def run(main: Callable[[], int | None]) -> None:
         print(f"\n{program}: interrupted", file=sys.stderr)
         status = EXIT_INTERRUPTED
     sys.exit(status)
-
-
-@contextlib.contextmanager
-def ended_by_sigterm(message: str) -> Iterator[None]:
-    """Context that SIGTERM leaves as Ctrl-C does, by ``Stopped``, so that no half file is left."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, _: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_IGN)
-        raise Stopped(number, message)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def parse_fields(assignments: list[str]) -> dict[str, Any]:
-    """``["epsilon=0.5", "share=true"]`` -> a dictionary with typed values, for ``--set``."""
-    fields = {}
-    for assignment in assignments:
-        name, equals, text = assignment.partition("=")
-        if not equals:
-            raise InputError(f"--set {assignment!r}: give FIELD=VALUE, for example epsilon=0.5")
-        if name == "preset":
-            raise InputError(f"--set {assignment!r}: choose the preset with --preset")
-        if name in fields:
-            raise InputError(f"--set {assignment!r}: {name} is given twice")
-        try:
-            fields[name] = json.loads(text)
-        except json.JSONDecodeError:
-            fields[name] = text
-    return fields
 
 
 def _quieten_libraries() -> None:

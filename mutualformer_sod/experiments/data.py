@@ -115,7 +115,7 @@ def _describe(roots: tuple[list[str], list[str]], options: Options) -> dict[str,
             "data": root,
             "sets": [item.name for item in sets],
             "near": sides,
-            "images": {item.name: len(item.triplets) for item in sets},
+            "images": {item.name: len(item.samples) for item in sets},
         }
         for name, root, sets, sides in zip(
             ("train", "test"), roots, (train, test), near, strict=True
@@ -160,10 +160,10 @@ def _split(folder: Path, options: Options) -> None:
     parts: dict[str, list[SodSet]] = {"train": [], "test": []}
     wanted = options.sets or None
     for item in discover_sets(options.data, wanted, need_rgb=True, need_gt=True, split="train"):
-        train, test = hold_out(item.triplets, options.holdout, SPLIT_SEED)
-        parts["train"].append(replace(item, triplets=tuple(train)))
+        train, test = hold_out(item.samples, options.holdout, SPLIT_SEED)
+        parts["train"].append(replace(item, samples=tuple(train)))
         if test:
-            parts["test"].append(replace(item, triplets=tuple(test)))
+            parts["test"].append(replace(item, samples=tuple(test)))
     if not parts["test"]:
         raise InputError("--data: sets of one image each cannot be split: give --test-data")
     # Two files of one content may lie in two scenes.
@@ -173,13 +173,13 @@ def _split(folder: Path, options: Options) -> None:
     for name in ("train", "test"):
         shutil.rmtree(folder / name, ignore_errors=True)  # links of a start that was interrupted
         for item in parts[name]:
-            kept = [triplet for triplet in item.triplets if triplet.rgb not in copies]
-            _link(folder / name / item.name, replace(item, triplets=tuple(kept)))
+            kept = [sample for sample in item.samples if sample.rgb not in copies]
+            _link(folder / name / item.name, replace(item, samples=tuple(kept)))
 
 
 def _link(folder: Path, sod_set: SodSet) -> None:
     for role, label in _ROLES.items():
-        files = [getattr(triplet, role) for triplet in sod_set.triplets]
+        files = [getattr(sample, role) for sample in sod_set.samples]
         label = "T" if role == "depth" and sod_set.thermal else label
         if files and files[0] is not None:
             (folder / label).mkdir(parents=True)

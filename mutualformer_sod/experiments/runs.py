@@ -33,12 +33,12 @@ from mutualformer_sod.experiments.plan import (
 from mutualformer_sod.experiments.variants import Variant
 from mutualformer_sod.files import write_json
 from mutualformer_sod.inference.benchmark_maps import map_sets
-from mutualformer_sod.inference.predictor import Predictor, pick_device
+from mutualformer_sod.inference.predictor import Predictor
 from mutualformer_sod.metrics.evaluator import Evaluator
 from mutualformer_sod.metrics.folder import find_map_folder, name_list
 from mutualformer_sod.metrics.scoring import Outcome, score_set
 from mutualformer_sod.models import build_model
-from mutualformer_sod.models.precision import pick_amp
+from mutualformer_sod.models.device import pick_amp, pick_device
 from mutualformer_sod.models.starting import load_encoder
 from mutualformer_sod.models.weights import file_sha256, load_weights
 from mutualformer_sod.report.per_image import per_image_file
@@ -159,7 +159,7 @@ def score_maps(job: Job, sets: Sequence[SodSet], training: dict[str, Any]) -> No
                     for group in groups_of(name, outcome.stem, len(sets)):
                         evaluators.setdefault(group, Evaluator()).add(image)
 
-            gts = {triplet.stem: triplet.gt for triplet in item.triplets}
+            gts = {sample.stem: sample.gt for sample in item.samples}
             folder = find_map_folder(
                 job.folder, MAPS, item.name, gts, only_set=False, canonical_name=canonical_name
             )

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mutualformer_sod.cli.common import parse_fields
+from mutualformer_sod.configs.assignments import parse_fields
 from mutualformer_sod.configs.fusion import FUSIONS, combine, refuse_unused
 from mutualformer_sod.configs.model import make_config, replace_fields
 from mutualformer_sod.errors import InputError

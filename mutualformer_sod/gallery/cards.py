@@ -10,7 +10,8 @@ from typing import TypeVar
 import numpy as np
 
 from mutualformer_sod.data.depth.units import DepthEncoding, decide_encodings, depth_to_unit
-from mutualformer_sod.data.discovery.layout import SodSet, Triplet, canonical_name
+from mutualformer_sod.data.discovery.layout import SodSet, canonical_name
+from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.gallery.page import MEASURES, ImageCard, MapCard, Scores
 from mutualformer_sod.gallery.pictures import (
@@ -38,7 +39,7 @@ class Job:
 
     Attributes:
         set_name: of its set.
-        triplet: its files.
+        sample: its files.
         encoding: of the set's depth; None for a set without depth.
         maps: method -> file; None where there is none.
         notes: method -> why there is none.
@@ -46,7 +47,7 @@ class Job:
     """
 
     set_name: str
-    triplet: Triplet
+    sample: Sample
     encoding: DepthEncoding | None = None
     maps: dict[str, Path | None] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
@@ -55,7 +56,7 @@ class Job:
     @property
     def name(self) -> str:
         """SET/STEM."""
-        return f"{self.set_name}/{self.triplet.stem}"
+        return f"{self.set_name}/{self.sample.stem}"
 
 
 def find_jobs(
@@ -96,7 +97,7 @@ def find_jobs(
     for sod_set in chosen:
         folders = found[sod_set.name]
         encoding = encodings.get(sod_set.name)
-        jobs += [_job(sod_set.name, t, encoding, folders) for t in sod_set.triplets[:limit]]
+        jobs += [_job(sod_set.name, t, encoding, folders) for t in sod_set.samples[:limit]]
         for f in folders:
             extra = f"of no image of the set: {name_list(f.extra)}" if f.extra else ""
             own = filter(None, (extra, f.hint))
@@ -107,21 +108,21 @@ def find_jobs(
 def _map_folders(
     maps_root: Path, methods: Sequence[str], sod_set: SodSet, only_set: bool
 ) -> list[MapFolder]:
-    files = {t.stem: t.gt or t.rgb for t in sod_set.triplets}
+    files = {t.stem: t.gt or t.rgb for t in sod_set.samples}
     names = {"only_set": only_set, "canonical_name": canonical_name}
     return [find_map_folder(maps_root, m, sod_set.name, files, **names) for m in methods]
 
 
 def _job(
     set_name: str,
-    triplet: Triplet,
+    sample: Sample,
     encoding: DepthEncoding | None,
     folders: Sequence[MapFolder],
 ) -> Job:
-    stem = triplet.stem
+    stem = sample.stem
     notes = {f.method: "two files" if stem in f.duplicate else "missing" for f in folders}
     maps = {f.method: f.maps.get(stem) for f in folders}
-    return Job(set_name, triplet, encoding, maps, notes)
+    return Job(set_name, sample, encoding, maps, notes)
 
 
 def with_scores(jobs: Sequence[Job], known: dict[tuple[str, str, str], Scores]) -> list[Job]:
@@ -132,7 +133,7 @@ def with_scores(jobs: Sequence[Job], known: dict[tuple[str, str, str], Scores]) 
     scored = []
     for job in jobs:
         # As evaluate.py writes names: those of files need not be Unicode.
-        names = {m: (job.set_name, job.triplet.stem, m) for m in job.maps}
+        names = {m: (job.set_name, job.sample.stem, m) for m in job.maps}
         keys = {m: tuple(_escaped(part) for part in name) for m, name in names.items()}
         scores = {m: known[key] for m, key in keys.items() if key in known}
         scored.append(replace(job, scores=scores))
@@ -156,15 +157,15 @@ def make_card(job: Job, pictures: PictureFolder, normalize: bool = True) -> Imag
     Raises:
         InputError: scores were given, but not of these maps.
     """
-    triplet = job.triplet
-    card = ImageCard(job.set_name, triplet.stem)
-    if triplet.rgb is not None:
-        card.rgb = _try(card, lambda: _keep_rgb(triplet.rgb, pictures))
-    if triplet.depth is not None:
-        card.depth = _try(card, lambda: _keep_depth(triplet, job.encoding, pictures))
-        card.thermal = triplet.thermal
+    sample = job.sample
+    card = ImageCard(job.set_name, sample.stem)
+    if sample.rgb is not None:
+        card.rgb = _try(card, lambda: _keep_rgb(sample.rgb, pictures))
+    if sample.depth is not None:
+        card.depth = _try(card, lambda: _keep_depth(sample, job.encoding, pictures))
+        card.thermal = sample.thermal
     truth = None
-    if triplet.gt is not None and (truth := _try(card, lambda: _Truth.read(triplet.gt))):
+    if sample.gt is not None and (truth := _try(card, lambda: _Truth.read(sample.gt))):
         card.gt = pictures.keep(truth.gt.mask, b"gt", truth.content)
         card.gt_note = truth.note
     scorer = _Scorer(job, pictures, normalize, truth)
@@ -255,10 +256,10 @@ def _keep_rgb(path: Path, pictures: PictureFolder) -> Picture:
     return pictures.keep(read_rgb(path), b"rgb", read_bytes(path), suffix=".jpg")
 
 
-def _keep_depth(triplet: Triplet, encoding: DepthEncoding, pictures: PictureFolder) -> Picture:
-    unit = depth_to_unit(read_depth(triplet.depth, triplet.thermal), encoding)
+def _keep_depth(sample: Sample, encoding: DepthEncoding, pictures: PictureFolder) -> Picture:
+    unit = depth_to_unit(read_depth(sample.depth, sample.thermal), encoding)
     kind = f"depth {encoding.kind} {encoding.near}".encode()
-    return pictures.keep(unit, kind, read_bytes(triplet.depth))
+    return pictures.keep(unit, kind, read_bytes(sample.depth))
 
 
 def _read_map(path: Path) -> tuple[bytes, np.ndarray]:
@@ -279,7 +280,7 @@ def figure_rows(jobs: Sequence[Job], methods: Sequence[str]) -> tuple[list[list]
     titles = ["RGB", nouns, "GT", *methods]
     rows = []
     for job in jobs:
-        files = job.triplet
+        files = job.sample
         row = [
             None if files.rgb is None else read_rgb(files.rgb),
             None

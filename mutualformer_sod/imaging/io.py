@@ -10,7 +10,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mutualformer_sod.data.discovery.pairing import Triplet
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import replacing
 from mutualformer_sod.imaging.decoding import (
@@ -118,32 +117,6 @@ def read_gt(path: Path | str) -> np.ndarray:
         InputError: missing, empty, damaged, or a mask that can be understood in several ways.
     """
     return read_mask(path).foreground
-
-
-def read_triplet(
-    triplet: Triplet,
-) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
-    """Read the files of one image.
-
-    Depth of another size than the colour image is resized to it by nearest neighbour: any
-    interpolation would invent depths between an object and what lies behind it, and across holes.
-    A ground truth of another size is refused, since scores would depend on how it is resized.
-
-    Returns:
-        rgb (H, W, 3) uint8, depth (H, W) as stored, gt (H, W) bool; None for what is not there.
-
-    Raises:
-        InputError: as the readers of the parts; ground truth and colour image differ in size.
-    """
-    rgb = read_rgb(triplet.rgb) if triplet.rgb is not None else None
-    depth = read_depth(triplet.depth, triplet.thermal) if triplet.depth is not None else None
-    gt = read_gt(triplet.gt) if triplet.gt is not None else None
-    size = next((part.shape[:2] for part in (rgb, gt) if part is not None), None)
-    if rgb is not None and gt is not None:
-        check_size(triplet.gt, gt.shape, triplet.rgb, rgb.shape[:2])
-    if depth is not None and size is not None and depth.shape != size:
-        depth = cv2.resize(depth, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
-    return rgb, depth, gt
 
 
 def check_size(

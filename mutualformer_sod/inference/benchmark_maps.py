@@ -14,25 +14,25 @@ import torch
 from tqdm import tqdm
 
 import mutualformer_sod
-from mutualformer_sod.cli.common import ended_by_sigterm
 from mutualformer_sod.configs.model import ModelConfig
 from mutualformer_sod.data.audit.file_check import check_images
 from mutualformer_sod.data.depth.units import DepthEncoding
 from mutualformer_sod.data.discovery.layout import SodSet
 from mutualformer_sod.data.training.dataset import SodDataset
 from mutualformer_sod.data.training.loader import make_loader
-from mutualformer_sod.errors import InputError
-from mutualformer_sod.files import write_json
-from mutualformer_sod.inference.predictor import Predictor
-from mutualformer_sod.inference.progress import ticking
-from mutualformer_sod.inference.writer import MapWriters
-from mutualformer_sod.training.distributed import (
+from mutualformer_sod.distributed import (
     is_main,
     rank,
     sum_over_processes,
     wait_for_all,
     world_size,
 )
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.files import write_json
+from mutualformer_sod.inference.predictor import Predictor
+from mutualformer_sod.inference.progress import ticking
+from mutualformer_sod.inference.writer import MapWriters
+from mutualformer_sod.signals import ended_by_sigterm
 
 RUN_FILE = "run.json"
 
@@ -126,24 +126,24 @@ def map_sets(
     made = {}
     timing = Timing()
     for sod_set, todo in zip(sets, missing, strict=True):
-        made[sod_set.name] = len(todo.triplets)
-        mine = dataclasses.replace(todo, triplets=todo.triplets[rank() :: world_size()])
+        made[sod_set.name] = len(todo.samples)
+        mine = dataclasses.replace(todo, samples=todo.samples[rank() :: world_size()])
         with ended_by_sigterm(f"the maps in {output} are whole, the same command goes on"):
             spent = _map_set(predictor, mine, encodings, output, batch_size, workers, writers)
         timing.add(spent)
         wait_for_all()
         if not is_main():
             continue
-        images = len(sod_set.triplets)
-        old_maps -= {f"{sod_set.name}/{item.stem}.png" for item in todo.triplets}
+        images = len(sod_set.samples)
+        old_maps -= {f"{sod_set.name}/{item.stem}.png" for item in todo.samples}
         record["to_replace"] = sorted(old_maps)
         record["sets"][sod_set.name] = {"images": images, "has_depth": sod_set.has_depth}
         write_json(output / RUN_FILE, record)
         without = ", RGB only" if predictor.modality == "rgb" else ", no depth: RGB only"
         depth = "" if sod_set.has_depth else without
         seconds = spent.start_up + spent.running
-        speed = f" in {seconds:.1f} s" if todo.triplets else " (all were there)"
-        print(f"{sod_set.name}: {images} maps, {len(todo.triplets)} made now{speed}{depth}")
+        speed = f" in {seconds:.1f} s" if todo.samples else " (all were there)"
+        print(f"{sod_set.name}: {images} maps, {len(todo.samples)} made now{speed}{depth}")
     _print_speed(timing, predictor.device)
     return made
 
@@ -169,7 +169,7 @@ def _map_set(
     workers: int,
     writers: int,
 ) -> Timing:
-    if not sod_set.triplets:
+    if not sod_set.samples:
         return Timing()
     dataset = SodDataset(
         [sod_set],
@@ -216,8 +216,8 @@ def _without_maps(sod_set: SodSet, output: Path, old_maps: set[str], overwrite: 
 
     if overwrite:
         return sod_set
-    todo = [item for item in sod_set.triplets if not is_there(item.stem)]
-    return dataclasses.replace(sod_set, triplets=tuple(todo))
+    todo = [item for item in sod_set.samples if not is_there(item.stem)]
+    return dataclasses.replace(sod_set, samples=tuple(todo))
 
 
 def _claim_folder(

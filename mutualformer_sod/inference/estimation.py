@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mutualformer_sod.data.training.transforms import resize_triplet
+from mutualformer_sod.data.training.transforms import resize_sample
 from mutualformer_sod.models.depth_estimator import DepthEstimator, load_estimator
+from mutualformer_sod.models.device import autocast
 from mutualformer_sod.models.encoder import resize
-from mutualformer_sod.models.precision import autocast
 
 
 def estimate(
@@ -31,7 +31,7 @@ def estimate(
         (h, w) float32 each, in [0, 1], near = 1, both ends occurring.
     """
     side = (model.image_size, model.image_size)
-    rgb = torch.stack([resize_triplet(picture, None, None, side)[0] for picture in pictures])
+    rgb = torch.stack([resize_sample(picture, None, None, side)[0] for picture in pictures])
     with torch.inference_mode(), autocast(torch.device("cpu"), amp):
         near = model(rgb).float()
     return [_unit(resize(one[None], size)[0, 0]) for one, size in zip(near, sizes, strict=True)]

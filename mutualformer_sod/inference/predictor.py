@@ -17,14 +17,14 @@ from mutualformer_sod.data.depth.units import (
     encoding_of,
     without_flat,
 )
-from mutualformer_sod.data.training.transforms import resize_triplet
+from mutualformer_sod.data.training.transforms import resize_sample
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import without_channels
 from mutualformer_sod.models.cpu import optimise_for_cpu
 from mutualformer_sod.models.detector import SaliencyDetector
+from mutualformer_sod.models.device import autocast, pick_amp, pick_device
 from mutualformer_sod.models.encoder import resize
 from mutualformer_sod.models.inputs import check_inputs
-from mutualformer_sod.models.precision import autocast, pick_amp
 from mutualformer_sod.models.weights import load_weights
 
 MODALITIES = ("both", "rgb", "depth")
@@ -32,29 +32,6 @@ STRIP_PIXELS = 16 * 10**6
 """A map of more pixels is made strip by strip: whole, it takes several times 4 bytes a pixel."""
 
 _NEAR = ("auto", "white", "black")
-
-
-def pick_device(name: str = "auto") -> torch.device:
-    """The device of a ``--device`` flag: auto (CUDA where there is one), cpu, cuda, cuda:N or mps.
-
-    Raises:
-        InputError: unknown name, or no such device here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InputError(f"--device {name!r} is unknown: choose auto, cpu, cuda or mps") from error
-    if device.type not in ("cpu", "cuda", "mps"):
-        raise InputError(f"--device {name!r} is not supported: choose auto, cpu, cuda or mps")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"--device {name}: no such CUDA device here; choose auto or cpu")
-    # Parts of the network leave autocast, which early versions of torch do not know for mps.
-    has_mps = torch.backends.mps.is_available() and torch.amp.is_autocast_available("mps")
-    if device.type == "mps" and not has_mps:
-        raise InputError(f"--device {name}: torch has no Apple GPU here; choose auto or cpu")
-    return device
 
 
 class Predictor:
@@ -192,7 +169,7 @@ class Predictor:
             depth = self.estimator(rgb)
         # torch takes no views with negative strides, such as bgr[..., ::-1]
         rgb = np.ascontiguousarray(rgb)
-        rgb_tensor, depth_tensor, _ = resize_triplet(rgb, depth, None, (self.size, self.size))
+        rgb_tensor, depth_tensor, _ = resize_sample(rgb, depth, None, (self.size, self.size))
         return self.logits(
             rgb_tensor[None], None if depth_tensor is None else depth_tensor[None], None
         )

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from mutualformer_sod.configs.training import TrainConfig
-from mutualformer_sod.training.distributed import world_size
+from mutualformer_sod.distributed import world_size
 from mutualformer_sod.training.run import Run
 
 

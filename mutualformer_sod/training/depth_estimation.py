@@ -21,7 +21,7 @@ from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import read_rgb, write_map
 from mutualformer_sod.inference.estimation import estimate
 from mutualformer_sod.models.depth_estimator import DepthEstimator, affine_invariant_loss
-from mutualformer_sod.models.precision import autocast
+from mutualformer_sod.models.device import autocast
 
 BATCH = 16
 
@@ -110,13 +110,13 @@ def write_estimates(model: DepthEstimator, sod_set: SodSet, output: Path, amp: s
     Returns:
         Number of maps written now.
     """
-    wanted = [t for t in sod_set.triplets if not (output / f"{t.stem}.png").exists()]
+    wanted = [t for t in sod_set.samples if not (output / f"{t.stem}.png").exists()]
     for start in trange(0, len(wanted), BATCH, desc=sod_set.name, leave=False, disable=None):
-        triplets = wanted[start : start + BATCH]
-        pictures = [read_rgb(triplet.rgb) for triplet in triplets]
+        samples = wanted[start : start + BATCH]
+        pictures = [read_rgb(sample.rgb) for sample in samples]
         sizes = [picture.shape[:2] for picture in pictures]
-        for triplet, unit in zip(triplets, estimate(model, pictures, sizes, amp), strict=True):
-            write_map(output / f"{triplet.stem}.png", unit)
+        for sample, unit in zip(samples, estimate(model, pictures, sizes, amp), strict=True):
+            write_map(output / f"{sample.stem}.png", unit)
     return len(wanted)
 
 
@@ -125,10 +125,10 @@ def _split_sets(
 ) -> tuple[list[SodSet], list[SodSet]]:
     parts, held = [], []
     for sod_set in sets:
-        with_depth = [triplet for triplet in sod_set.triplets if triplet.depth]
+        with_depth = [sample for sample in sod_set.samples if sample.depth]
         train, rest = hold_out(with_depth, schedule.holdout, schedule.seed, "image")
-        parts.append(dataclasses.replace(sod_set, triplets=tuple(train)))
-        held.append(dataclasses.replace(sod_set, triplets=tuple(rest)))
+        parts.append(dataclasses.replace(sod_set, samples=tuple(train)))
+        held.append(dataclasses.replace(sod_set, samples=tuple(rest)))
     return parts, held
 
 

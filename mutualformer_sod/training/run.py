@@ -17,12 +17,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mutualformer_sod.configs.model import IMAGENET_MEAN, IMAGENET_STD
 from mutualformer_sod.configs.training import TrainConfig
+from mutualformer_sod.distributed import gather, is_main, rank, world_size
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.models import build_model
-from mutualformer_sod.models.precision import autocast, pick_amp
+from mutualformer_sod.models.device import autocast, pick_amp
 from mutualformer_sod.models.weights import load_unique_state, unique_state
 from mutualformer_sod.training.checkpoints import drop_old_checkpoints, save_checkpoint
-from mutualformer_sod.training.distributed import gather, is_main, rank, world_size
 from mutualformer_sod.training.ema import Ema
 from mutualformer_sod.training.optimiser import freeze_encoder, make_optimizer
 from mutualformer_sod.training.run_folder import CHECKPOINTS

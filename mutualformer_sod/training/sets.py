@@ -123,7 +123,7 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
             unusable files or masks, see `check_training_files`.
     """
     train_sets = [
-        dataclasses.replace(sod_set, triplets=sod_set.triplets[: config.limit])
+        dataclasses.replace(sod_set, samples=sod_set.samples[: config.limit])
         for sod_set in _training_sets(config)
     ]
     val_sets = _validation_sets(config, train_sets)
@@ -141,12 +141,12 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
         by = config.holdout_by
         if by == "auto":  # photographs are each a scene of their own, frames of a camera are not
             by = "scene" if sod_set.has_depth else "image"
-        train, held = hold_out(sod_set.triplets, share, config.seed, by)
+        train, held = hold_out(sod_set.samples, share, config.seed, by)
         counts[sod_set.name] = len(train)
         train *= repeats.get(sod_set.name, 1)  # each time at another index: augmented anew
-        train_parts.append(dataclasses.replace(sod_set, triplets=tuple(train)))
+        train_parts.append(dataclasses.replace(sod_set, samples=tuple(train)))
         if held:
-            val_parts.append(dataclasses.replace(sod_set, triplets=tuple(held)))
+            val_parts.append(dataclasses.replace(sod_set, samples=tuple(held)))
     options = _cache_options(config, model)
     common: dict[str, Any] = {
         "encodings": encodings,
@@ -175,7 +175,7 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
         train=train,
         val=SodDataset(val_parts, model.image_size, **common) if val_parts else None,
         counts=counts,
-        val_counts={part.name: len(part.triplets) for part in val_parts},
+        val_counts={part.name: len(part.samples) for part in val_parts},
         encodings=encodings,
         sees_depth=sees_depth,
         repeats=repeats,
@@ -248,7 +248,7 @@ def _overlap(
             f"{len(shared)} training images are in a test set, for example {train_file} is"
             f" {test_file}: leave them out, or say --allow-overlap, which the weights will record"
         )
-    owner = {triplet.rgb: item.name for item in sets for triplet in item.triplets}
+    owner = {sample.rgb: item.name for item in sets for sample in item.samples}
     return dict(Counter(owner[test_file] for _, test_file in shared))
 
 
@@ -284,8 +284,8 @@ def _validation_sets(config: TrainConfig, train_sets: list[SodSet]) -> list[SodS
                 "scores worthless; leave --val-sets out (a hold-out of the training set is used), "
                 "or say --choose-on-test-set"
             )
-    shared = {item.rgb for s in train_sets for item in s.triplets} & {
-        item.rgb for s in val_sets for item in s.triplets
+    shared = {item.rgb for s in train_sets for item in s.samples} & {
+        item.rgb for s in val_sets for item in s.samples
     }
     if shared:
         raise InputError(

@@ -16,12 +16,7 @@ from tqdm import tqdm
 from mutualformer_sod.configs.model import make_config
 from mutualformer_sod.configs.training import TrainConfig
 from mutualformer_sod.data.training.loader import open_stream
-from mutualformer_sod.errors import InputError, Stopped
-from mutualformer_sod.files import replacing
-from mutualformer_sod.memory import peak_resident_memory
-from mutualformer_sod.models.starting import load_encoder, load_network
-from mutualformer_sod.training.announce import describe_batch, describe_epoch, describe_extension
-from mutualformer_sod.training.distributed import (
+from mutualformer_sod.distributed import (
     gather,
     is_main,
     one_voice,
@@ -29,6 +24,12 @@ from mutualformer_sod.training.distributed import (
     start_processes,
     world_size,
 )
+from mutualformer_sod.errors import InputError, Stopped
+from mutualformer_sod.files import replacing
+from mutualformer_sod.memory import peak_resident_memory
+from mutualformer_sod.models.starting import load_encoder, load_network
+from mutualformer_sod.signals import StopRequest
+from mutualformer_sod.training.announce import describe_batch, describe_epoch, describe_extension
 from mutualformer_sod.training.ema import Ema
 from mutualformer_sod.training.release import release_weights
 from mutualformer_sod.training.run import Run, settle_amp
@@ -43,7 +44,6 @@ from mutualformer_sod.training.run_folder import (
 )
 from mutualformer_sod.training.sampler import MicroBatch, epoch_order, plan_epoch
 from mutualformer_sod.training.sets import TrainingData, gather_training_data
-from mutualformer_sod.training.signals import StopRequest
 from mutualformer_sod.training.tensorboard import Board
 from mutualformer_sod.training.update import update_weights
 from mutualformer_sod.training.validation import validate

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,19 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mutualformer_sod.cli.common import EXIT_INPUT_ERROR
 from mutualformer_sod.configs.training import TrainConfig
 from mutualformer_sod.data.training.transforms import draw_training_size, resize_batch
-from mutualformer_sod.errors import InputError
-from mutualformer_sod.losses import detector_losses
-from mutualformer_sod.models.detector import DetectorOutput
-from mutualformer_sod.training.distributed import (
+from mutualformer_sod.distributed import (
     gather,
     is_main,
     max_over_processes,
     sum_over_processes,
     world_size,
 )
+from mutualformer_sod.errors import InputError, ReportedElsewhere
+from mutualformer_sod.losses import detector_losses
+from mutualformer_sod.models.detector import DetectorOutput
 from mutualformer_sod.training.optimiser import schedule, set_learning_rate
 from mutualformer_sod.training.run import Run
 from mutualformer_sod.training.sampler import MicroBatch
@@ -194,7 +192,7 @@ def _without_reduction(run: Run, wanted: bool) -> contextlib.AbstractContextMana
 def _refuse(run: Run, finite: bool, names: list[str]) -> None:
     suspects = [name for found in gather([] if finite else names) for name in found]
     if not is_main():
-        sys.exit(EXIT_INPUT_ERROR)  # the first process says it
+        raise ReportedElsewhere
     raise InputError(
         f"the loss or its gradient is not finite in epoch {run.epoch + 1}, update {run.step + 1} "
         f"on the images {', '.join(suspects)}: look at them, or lower --lr"

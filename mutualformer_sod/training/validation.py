@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-import sys
 
 import torch
 from tqdm import tqdm
 
-from mutualformer_sod.cli.common import EXIT_INPUT_ERROR
 from mutualformer_sod.data.training.dataset import SodDataset
 from mutualformer_sod.data.training.loader import open_stream
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.distributed import gather, is_main, rank, share_buffers, world_size
+from mutualformer_sod.errors import InputError, ReportedElsewhere
 from mutualformer_sod.losses import mean_absolute_error, structure_loss
-from mutualformer_sod.training.distributed import gather, is_main, rank, share_buffers, world_size
+from mutualformer_sod.signals import StopRequest
 from mutualformer_sod.training.run import Run
-from mutualformer_sod.training.signals import StopRequest
 
 
 @torch.inference_mode()
@@ -58,7 +56,7 @@ def validate(run: Run, val: SodDataset, stop: StopRequest) -> dict[str, float] |
     loss = math.fsum(score[1] for score in together) / len(val)
     if not math.isfinite(loss):
         if not is_main():
-            sys.exit(EXIT_INPUT_ERROR)  # the first process says it
+            raise ReportedElsewhere
         raise InputError(
             f"the validation loss is {loss} after epoch {run.epoch + 1}: lower --lr, or look at "
             "the validation images"

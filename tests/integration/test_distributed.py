@@ -128,8 +128,8 @@ def test_requests_of_several_processes_are_granted_once(tmp_path):
     script = tmp_path / "ask.py"
     script.write_text(
         "import torch\n"
-        "from mutualformer_sod.training.distributed import max_over_processes, one_voice, rank\n"
-        "from mutualformer_sod.training.distributed import start_processes\n"
+        "from mutualformer_sod.distributed import max_over_processes, one_voice, rank\n"
+        "from mutualformer_sod.distributed import start_processes\n"
         "with one_voice():\n"
         "    start_processes('cpu')\n"
         "    assert max_over_processes([15.0, float(rank())], torch.device('cpu')) == [15.0, 2.0]\n"

@@ -113,8 +113,8 @@ def test_the_documented_use_of_an_onnx_file_gives_the_predictors_map(shipped, sc
     exec(code[1].replace("mutualformer.onnx", str(shipped)), names)  # ours, from the document
     predictor = Predictor.from_weights(SHIPPED, device="cpu")
     white = DepthEncoding("map", "white", 1.0, "drawn so")
-    for triplet in discover_sets([scenes])[0].triplets[:4]:
-        rgb, depth = read_rgb(triplet.rgb), read_depth(triplet.depth)
+    for sample in discover_sets([scenes])[0].samples[:4]:
+        rgb, depth = read_rgb(sample.rgb), read_depth(sample.depth)
         for want, got in (
             (predictor.predict(rgb, depth, white), names["predict"](rgb, depth)),
             (predictor.predict(rgb), names["predict"](rgb)),

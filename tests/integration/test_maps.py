@@ -57,9 +57,9 @@ def test_a_map_is_the_rounded_sigmoid_of_the_models_logits(maps, scenes, run_fol
     predictor = Predictor.from_weights(run_folder / "weights.safetensors", device="cpu")
     sod_set = discover_sets([scenes])[0]
     encoding = decide_encodings([sod_set], ["auto"])["SAMPLES"]
-    triplet = sod_set.triplets[3]
-    saliency = predictor.predict(read_rgb(triplet.rgb), read_depth(triplet.depth), encoding)
-    stored = cv2.imread(str(maps / "SAMPLES" / f"{triplet.stem}.png"), cv2.IMREAD_UNCHANGED)
+    sample = sod_set.samples[3]
+    saliency = predictor.predict(read_rgb(sample.rgb), read_depth(sample.depth), encoding)
+    stored = cv2.imread(str(maps / "SAMPLES" / f"{sample.stem}.png"), cv2.IMREAD_UNCHANGED)
     np.testing.assert_array_equal(stored, np.rint(saliency.astype(np.float64) * 255))
 
 

@@ -11,7 +11,7 @@ from mutualformer_sod import Predictor
 from mutualformer_sod.data.synthetic.scenes import write_samples
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import locked
-from mutualformer_sod.inference.predictor import pick_device
+from mutualformer_sod.models.device import pick_device
 
 # What a process finds on Windows.
 WINDOWS = """

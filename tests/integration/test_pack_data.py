@@ -91,7 +91,7 @@ def test_discovery_finds_the_same_sets_by_the_same_paths(originals, unpacked):
     after = discover_sets([unpacked], SETS, split="train")
     assert [s.name for s in after] == [s.name for s in before]
     for one, other in zip(before, after, strict=True):
-        assert [t.stem for t in other.triplets] == [t.stem for t in one.triplets]
+        assert [t.stem for t in other.samples] == [t.stem for t in one.samples]
         assert (other.has_depth, other.has_gt) == (one.has_depth, one.has_gt)
 
 

@@ -16,8 +16,9 @@ from mutualformer_sod.data.depth.units import (
     polarity,
 )
 from mutualformer_sod.data.discovery.layout import discover_sets
+from mutualformer_sod.data.sample import read_sample
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.imaging.io import read_depth, read_gt, read_triplet
+from mutualformer_sod.imaging.io import read_depth, read_gt
 
 DATA = Path(
     os.environ.get("MUTUALFORMER_SOD_DATA", Path(__file__).parents[2] / ".." / "shared" / "data")
@@ -44,7 +45,7 @@ def depth_paths(name):
 
 
 def test_every_set_is_found_under_its_path():
-    counts = {s.name: len(s.triplets) for s in discover_sets([DATA])}
+    counts = {s.name: len(s.samples) for s in discover_sets([DATA])}
     assert counts.pop("eval/SOD60") == 60
     assert counts == {
         "formats/HOTS": 1,
@@ -127,26 +128,26 @@ def test_copies_of_a_set_give_the_same_depth(tmp_path, name, copy):
 # Formats: what is read, what is refused, and why
 
 
-def read_only_triplet(name):
+def read_only_sample(name):
     (found,) = discover_sets([DATA], [name])
-    return read_triplet(found.triplets[0]), found
+    return read_sample(found.samples[0]), found
 
 
 def test_16_bit_millimetres_with_a_1_bit_mask_are_read():
-    (rgb, depth, gt), found = read_only_triplet("formats/UW")
+    (rgb, depth, gt), found = read_only_sample("formats/UW")
     assert (rgb.shape, depth.shape, gt.shape) == ((480, 640, 3), (480, 640), (480, 640))
     assert (depth.dtype, depth.max()) == (np.uint16, 9870)
-    assert np.array_equal(gt, cv2.imread(str(found.triplets[0].gt), cv2.IMREAD_UNCHANGED) == 255)
+    assert np.array_equal(gt, cv2.imread(str(found.samples[0].gt), cv2.IMREAD_UNCHANGED) == 255)
     encoding = decide_encodings([found])["formats/UW"]
     assert (encoding.kind, encoding.near) == ("metric", "black")
 
 
 def test_masks_of_0_1_and_0_2_and_an_empty_one_are_read():
     (found,) = discover_sets([DATA], ["formats/pipe"])
-    shares = {t.stem: read_triplet(t)[2].mean() for t in found.triplets}
-    for triplet in found.triplets:
-        stored = cv2.imread(str(triplet.gt), cv2.IMREAD_UNCHANGED)
-        assert np.array_equal(read_gt(triplet.gt), stored > 0)
+    shares = {t.stem: read_sample(t)[2].mean() for t in found.samples}
+    for sample in found.samples:
+        stored = cv2.imread(str(sample.gt), cv2.IMREAD_UNCHANGED)
+        assert np.array_equal(read_gt(sample.gt), stored > 0)
     assert shares["51"] == 0
     assert shares["0"] > 0
     assert shares["1"] > 0
@@ -156,7 +157,7 @@ def test_indexed_mask_of_many_labels_is_refused():
     """Eleven objects have a label each: a mask does not say which of them are salient."""
     (found,) = discover_sets([DATA], ["formats/HOTS"])
     with pytest.raises(InputError, match=r"HOTS/GT/mix_1_top_raw_0\.png: a mask of 12 colours"):
-        read_triplet(found.triplets[0])
+        read_sample(found.samples[0])
 
 
 def test_float_metres_are_read():
@@ -171,15 +172,15 @@ def test_float_metres_are_read():
 def test_mask_of_half_the_size_is_refused():
     """Scores would depend on how it is brought to the colour image's size, where maps are made."""
     with pytest.raises(InputError, match=r"PhoXi/GT/.*: 516 x 386 pixels, but .* has 1032 x 772"):
-        read_only_triplet("formats/PhoXi")
+        read_only_sample("formats/PhoXi")
 
 
 def test_depth_of_half_the_size_and_one_channel_is_read():
     (found,) = discover_sets([DATA], ["formats/PhoXi"])
-    triplet = found.triplets[0]
-    stored = read_depth(triplet.depth)
+    sample = found.samples[0]
+    stored = read_depth(sample.depth)
     assert (stored.shape, stored.dtype) == ((386, 516), np.float32)
-    rgb, depth, _ = read_triplet(type(triplet)(triplet.stem, triplet.rgb, triplet.depth, None))
+    rgb, depth, _ = read_sample(type(sample)(sample.stem, sample.rgb, sample.depth, None))
     assert depth.shape == rgb.shape[:2] == (772, 1032)
     assert np.array_equal(depth[::2, ::2], stored)
 

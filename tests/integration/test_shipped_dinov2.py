@@ -12,7 +12,8 @@ from mutualformer_sod import Predictor
 from mutualformer_sod.data.depth.encoding import depth_to_unit
 from mutualformer_sod.data.depth.units import decide_encodings
 from mutualformer_sod.data.discovery.layout import discover_sets
-from mutualformer_sod.imaging.io import read_gt, read_triplet
+from mutualformer_sod.data.sample import read_sample
+from mutualformer_sod.imaging.io import read_gt
 from mutualformer_sod.metrics import Evaluator
 from mutualformer_sod.models.weights import file_sha256
 
@@ -28,9 +29,9 @@ def scores(shared_data):
     encodings = decide_encodings(sets, quiet=True)
     images = []
     for sod_set in sets:
-        for triplet in sod_set.triplets:
-            rgb, depth, _ = read_triplet(triplet)
-            images.append((rgb, depth_to_unit(depth, encodings[sod_set.name]), read_gt(triplet.gt)))
+        for sample in sod_set.samples:
+            rgb, depth, _ = read_sample(sample)
+            images.append((rgb, depth_to_unit(depth, encodings[sod_set.name]), read_gt(sample.gt)))
     predictor = Predictor.from_weights(WEIGHTS, device="cpu")
     found = {kind: [] for kind in KINDS}
     for number, (rgb, depth, gt) in enumerate(images):

@@ -62,19 +62,19 @@ def float32_maps(shared_data, tmp_path_factory):
 def test_spot_gives_17_maps_at_native_size(shared_data, spot_maps):
     assert len(spot_maps) == 17
     for sod_set in discover_sets([shared_data / "spot"]):
-        for triplet in sod_set.triplets:
-            gt = cv2.imread(str(triplet.gt), cv2.IMREAD_GRAYSCALE)
+        for sample in sod_set.samples:
+            gt = cv2.imread(str(sample.gt), cv2.IMREAD_GRAYSCALE)
             assert (
-                spot_maps[f"mutualformer_tiny/{sod_set.name}/{triplet.stem}.png"].shape == gt.shape
+                spot_maps[f"mutualformer_tiny/{sod_set.name}/{sample.stem}.png"].shape == gt.shape
             )
 
 
 def test_the_spot_check_scores_what_the_model_card_says(shared_data, spot_maps):
     evaluator = Evaluator()
     for sod_set in discover_sets([shared_data / "spot"]):
-        for triplet in sod_set.triplets:
-            saliency = spot_maps[f"mutualformer_tiny/{sod_set.name}/{triplet.stem}.png"]
-            evaluator.step(saliency.astype(np.uint8), read_gt(triplet.gt))
+        for sample in sod_set.samples:
+            saliency = spot_maps[f"mutualformer_tiny/{sod_set.name}/{sample.stem}.png"]
+            evaluator.step(saliency.astype(np.uint8), read_gt(sample.gt))
     results = evaluator.results()
     assert results["s_measure"] == pytest.approx(0.842, abs=0.003)
     assert results["mae"] == pytest.approx(0.069, abs=0.003)

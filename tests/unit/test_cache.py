@@ -10,13 +10,13 @@ from torch.utils.data import DataLoader
 
 from mutualformer_sod.data.depth.units import DepthEncoding, depth_to_unit
 from mutualformer_sod.data.discovery.layout import SodSet, discover_sets
+from mutualformer_sod.data.sample import read_sample
 from mutualformer_sod.data.synthetic.scenes import write_samples
 from mutualformer_sod.data.training import cache as cache_module
 from mutualformer_sod.data.training.cache import CacheOptions, build_caches
 from mutualformer_sod.data.training.dataset import SodDataset
 from mutualformer_sod.data.training.transforms import Augmentation
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.imaging.io import read_triplet
 from mutualformer_sod.workers import worker_context
 
 NEAR_WHITE = DepthEncoding(kind="map", near="white", margin=1.0, reason="made so")
@@ -46,15 +46,15 @@ def same_item(first: dict, second: dict) -> bool:
 
 
 def test_small_images_are_kept_as_they_are(samples):
-    cached = build(samples, 100)["SAMPLES"].read(samples.triplets[3].stem)
-    rgb, depth, gt = read_triplet(samples.triplets[3])
+    cached = build(samples, 100)["SAMPLES"].read(samples.samples[3].stem)
+    rgb, depth, gt = read_sample(samples.samples[3])
     assert np.array_equal(cached.rgb, rgb)
     assert np.array_equal(cached.gt, gt.astype(np.float32))
     assert np.abs(cached.depth - depth_to_unit(depth, NEAR_WHITE)).max() <= 0.5 / 65535 + 1e-7
 
 
 def test_each_side_is_bounded_for_itself(samples):
-    cached = build(samples, 70)["SAMPLES"].read(samples.triplets[0].stem)
+    cached = build(samples, 70)["SAMPLES"].read(samples.samples[0].stem)
     assert cached.rgb.shape == (64, 70, 3)
     assert cached.depth.shape == cached.gt.shape == (64, 70)
     assert cached.native_size == NATIVE
@@ -62,14 +62,14 @@ def test_each_side_is_bounded_for_itself(samples):
 
 def test_ground_truth_keeps_its_area_when_it_shrinks(samples):
     caches = build(samples, 24)
-    for triplet in samples.triplets:
-        kept = caches["SAMPLES"].read(triplet.stem).gt
-        assert kept.mean() == pytest.approx(read_triplet(triplet)[2].mean(), abs=2e-3)
+    for sample in samples.samples:
+        kept = caches["SAMPLES"].read(sample.stem).gt
+        assert kept.mean() == pytest.approx(read_sample(sample)[2].mean(), abs=2e-3)
         assert ((kept > 0) & (kept < 1)).any()
 
 
 def test_polarity_is_dealt_with_before_depth_is_kept(samples):
-    stem = samples.triplets[0].stem
+    stem = samples.samples[0].stem
     white = build(samples, 40)["SAMPLES"].read(stem).depth
     black = build(samples, 40, encodings={"SAMPLES": NEAR_BLACK})["SAMPLES"].read(stem).depth
     assert np.abs(black - (1 - white)).max() < 1e-4
@@ -109,12 +109,12 @@ def test_workers_read_what_the_main_process_reads(samples, tmp_path, mode, conte
 
 def test_a_pickled_cache_file_holds_no_images(samples, tmp_path):
     cache = build(samples, 60, tmp_path)["SAMPLES"]
-    cache.read(samples.triplets[0].stem)
+    cache.read(samples.samples[0].stem)
     assert len(pickle.dumps(cache)) < cache.nbytes / 4
 
 
 def test_cached_images_cannot_be_written(samples):
-    cached = build(samples, 100)["SAMPLES"].read(samples.triplets[0].stem)
+    cached = build(samples, 100)["SAMPLES"].read(samples.samples[0].stem)
     with pytest.raises(ValueError, match="read-only"):
         cached.rgb[0] = 0
 
@@ -136,8 +136,8 @@ def test_a_cache_file_is_used_again(samples, tmp_path, monkeypatch):
     assert len(files(tmp_path)) == 1
     assert not rebuilt(samples, tmp_path, monkeypatch)
     second = build(samples, 40, tmp_path)["SAMPLES"]
-    for triplet in samples.triplets:
-        assert np.array_equal(first.read(triplet.stem).rgb, second.read(triplet.stem).rgb)
+    for sample in samples.samples:
+        assert np.array_equal(first.read(sample.stem).rgb, second.read(sample.stem).rgb)
 
 
 @pytest.mark.parametrize("damage", ["cut", "head", "index", "images", "empty"])
@@ -164,7 +164,7 @@ def test_a_changed_image_makes_the_cache_stale(tmp_path, monkeypatch):
     write_samples(tmp_path / "data", 2, 1, size=NATIVE)
     samples = discover_sets([tmp_path / "data"])[0]
     build(samples, 40, tmp_path / "cache")
-    path = samples.triplets[0].gt
+    path = samples.samples[0].gt
     cv2.imwrite(str(path), 255 - cv2.imread(str(path), cv2.IMREAD_UNCHANGED))
     assert rebuilt(samples, tmp_path / "cache", monkeypatch)
 
@@ -172,8 +172,8 @@ def test_a_changed_image_makes_the_cache_stale(tmp_path, monkeypatch):
 def test_an_unreadable_image_leaves_no_file_behind(tmp_path):
     write_samples(tmp_path / "data", 3, 1, size=NATIVE)
     samples = discover_sets([tmp_path / "data"])[0]
-    samples.triplets[1].depth.write_bytes(b"nothing")
-    with pytest.raises(InputError, match=samples.triplets[1].depth.name):
+    samples.samples[1].depth.write_bytes(b"nothing")
+    with pytest.raises(InputError, match=samples.samples[1].depth.name):
         build(samples, 40, tmp_path / "cache")
     assert not files(tmp_path / "cache")
 

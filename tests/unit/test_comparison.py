@@ -193,7 +193,7 @@ def scenes(tmp_path_factory):
 
 
 def stems(sources, split):
-    return {t.stem for item in data.find_sets(sources, split) for t in item.triplets}
+    return {t.stem for item in data.find_sets(sources, split) for t in item.samples}
 
 
 def test_a_split_keeps_scenes_together_and_shares_none(tmp_path, scenes):
@@ -272,7 +272,7 @@ def test_a_damaged_record_of_the_images_ends_in_one_line(tmp_path, text):
 
 def test_generated_training_and_test_scenes_differ(tmp_path):
     found = data.prepare_data(tmp_path, Options(scenes=3, test_scenes=3))
-    train, test = (discover_sets(found[part]["data"])[0].triplets[0] for part in ("train", "test"))
+    train, test = (discover_sets(found[part]["data"])[0].samples[0] for part in ("train", "test"))
     assert train.stem == test.stem
     assert train.rgb.read_bytes() != test.rgb.read_bytes()
 
@@ -431,12 +431,12 @@ def test_odd_maps_of_a_run_are_remarked(tmp_path, scenes):
     job = plan.job_of(tmp_path, Variant("sum"), 0)
     maps = job.folder / "maps" / "SAMPLES"
     maps.mkdir(parents=True)
-    for number, triplet in enumerate(sets[0].triplets):
-        gt = cv2.imread(str(triplet.gt), cv2.IMREAD_GRAYSCALE)
-        cv2.imwrite(str(maps / f"{triplet.stem}.png"), 0 * gt if number == 1 else gt)
+    for number, sample in enumerate(sets[0].samples):
+        gt = cv2.imread(str(sample.gt), cv2.IMREAD_GRAYSCALE)
+        cv2.imwrite(str(maps / f"{sample.stem}.png"), 0 * gt if number == 1 else gt)
     finish(job)
     score_maps(job, sets, {})
-    black = sets[0].triplets[1].stem
+    black = sets[0].samples[1].stem
     assert collect.read_trial(job).remarks == (f"SAMPLES: map all black: {black}",)
 
 

@@ -49,7 +49,7 @@ def equal(first: dict, second: dict) -> bool:
     )
 
 
-def test_an_item_holds_the_triplet(samples):
+def test_an_item_holds_the_sample(samples):
     item = dataset(samples, size=(64, 88))[4]
     scene = make_scene(1, 4, (64, 88))
     depth = scene.depth.astype(np.float32)
@@ -223,8 +223,8 @@ def test_automatic_polarity_is_right_on_samples(tmp_path):
 class TestInventedDepth:
     def make(self, samples, share, with_depth):
         if not with_depth:
-            triplets = tuple(dataclasses.replace(item, depth=None) for item in samples.triplets)
-            samples = dataclasses.replace(samples, triplets=triplets)
+            without = tuple(dataclasses.replace(item, depth=None) for item in samples.samples)
+            samples = dataclasses.replace(samples, samples=without)
         return dataset(samples, augment=Augmentation(invent_depth=share), seed=3)
 
     def test_images_without_depth_get_it_with_the_given_share(self, samples):
@@ -244,16 +244,16 @@ class TestEstimatedDepth:
     """Estimated maps are the surroundings of the object in three of four invented maps."""
 
     def make(self, samples, folder):
-        triplets = tuple(dataclasses.replace(item, depth=None) for item in samples.triplets)
-        samples = dataclasses.replace(samples, triplets=triplets)
+        without = tuple(dataclasses.replace(item, depth=None) for item in samples.samples)
+        samples = dataclasses.replace(samples, samples=without)
         plain = Augmentation(invent_depth=1.0, depth_change=0.0, crop=0.0, flip=0.0)
         return dataset(samples, augment=plain, seed=3, estimated_depth=folder)
 
     def write(self, samples, folder, dtype):
         (folder / "SAMPLES").mkdir()
         ramp = np.tile(np.linspace(0, np.iinfo(dtype).max, 88).astype(dtype), (64, 1))
-        for triplet in samples.triplets:
-            cv2.imwrite(str(folder / "SAMPLES" / f"{triplet.stem}.png"), ramp)
+        for sample in samples.samples:
+            cv2.imwrite(str(folder / "SAMPLES" / f"{sample.stem}.png"), ramp)
 
     @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
     def test_three_of_four_maps_have_estimated_surroundings(self, samples, tmp_path, dtype):

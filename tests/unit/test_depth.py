@@ -15,7 +15,8 @@ from mutualformer_sod.data.depth.units import (
     parse_near,
     polarity,
 )
-from mutualformer_sod.data.discovery.layout import SodSet, Triplet
+from mutualformer_sod.data.discovery.layout import SodSet
+from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import read_depth
 
@@ -394,7 +395,7 @@ def test_near_that_makes_no_sense_is_refused(items):
 
 
 def make_sod_set(name, paths) -> SodSet:
-    return SodSet(name, paths[0].parent, tuple(Triplet(p.stem, p, p, None) for p in paths))
+    return SodSet(name, paths[0].parent, tuple(Sample(p.stem, p, p, None) for p in paths))
 
 
 def test_near_reaches_the_set_it_names(tmp_path, maps):
@@ -409,7 +410,7 @@ def test_near_reaches_the_set_it_names(tmp_path, maps):
 
 
 def test_sets_without_depth_have_no_encoding(tmp_path):
-    bare = SodSet("X", tmp_path, (Triplet("a", tmp_path / "a.png", None, None),))
+    bare = SodSet("X", tmp_path, (Sample("a", tmp_path / "a.png", None, None),))
     assert decide_encodings([bare]) == {}
 
 
@@ -425,7 +426,7 @@ def test_a_clear_decision_is_described_with_its_evidence(tmp_path, maps):
 
 def thermal_set(folder, images, suffix=".png") -> SodSet:
     paths = write(folder, images, suffix)
-    return SodSet("VT", folder, tuple(Triplet(p.stem, None, p, None, True) for p in paths))
+    return SodSet("VT", folder, tuple(Sample(p.stem, None, p, None, True) for p in paths))
 
 
 @pytest.mark.parametrize("change", [lambda d: d, lambda d: 255 - d, lambda d: d * np.uint16(40)])
@@ -436,7 +437,7 @@ def test_thermal_images_are_never_inverted(tmp_path, maps, change):
     assert (encoding.kind, encoding.near, encoding.margin) == ("thermal", "none", None)
     assert "near =" not in encoding.describe()
     low, high = images[0].min(), images[0].max()
-    unit = depth_to_unit(read_depth(found.triplets[0].depth), encoding)
+    unit = depth_to_unit(read_depth(found.samples[0].depth), encoding)
     assert np.allclose(unit, (images[0] - float(low)) / (float(high) - low), atol=1e-6)
 
 
@@ -452,6 +453,6 @@ def test_coloured_thermal_images_give_their_luminance(tmp_path, maps, caplog):
     assert decide_encodings([found])["VT"].kind == "thermal"
     assert not caplog.text
     grey = cv2.cvtColor(colours[0], cv2.COLOR_BGR2GRAY)
-    assert cv2.norm(read_depth(found.triplets[0].depth, thermal=True), grey, cv2.NORM_INF) <= 1
+    assert cv2.norm(read_depth(found.samples[0].depth, thermal=True), grey, cv2.NORM_INF) <= 1
     with pytest.raises(InputError, match="colour-coded depth"):
-        read_depth(found.triplets[0].depth)
+        read_depth(found.samples[0].depth)

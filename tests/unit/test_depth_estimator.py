@@ -67,7 +67,7 @@ def test_training_raises_the_correlation_with_genuine_depth(scenes):
 
 
 def test_training_without_depth_is_refused(scenes):
-    no_depth = dataclasses.replace(scenes, triplets=())
+    no_depth = dataclasses.replace(scenes, samples=())
     with pytest.raises(InputError, match="--sets: none"):
         train_estimator(estimator(), [no_depth], EstimatorSchedule(epochs=1))
 
@@ -78,7 +78,7 @@ def test_a_saved_estimator_gives_the_same_maps(scenes, tmp_path, monkeypatch):
     save_estimator(model, tmp_path / "depth.safetensors")
     loaded = load_estimator(tmp_path / "depth.safetensors", pretrained=False)
     loaded.vit.load_state_dict(model.vit.state_dict())
-    picture = cv2.imread(str(scenes.triplets[0].rgb))
+    picture = cv2.imread(str(scenes.samples[0].rgb))
     first, second = (estimate(m, [picture], [(64, 88)])[0] for m in (model, loaded))
     np.testing.assert_array_equal(first, second)
 
@@ -91,19 +91,19 @@ def test_another_file_is_no_estimator(tmp_path):
 
 def test_estimates_have_the_size_of_their_pictures(scenes, tmp_path):
     assert write_estimates(estimator().eval(), scenes, tmp_path) == 20
-    found = cv2.imread(str(tmp_path / f"{scenes.triplets[0].stem}.png"), cv2.IMREAD_UNCHANGED)
+    found = cv2.imread(str(tmp_path / f"{scenes.samples[0].stem}.png"), cv2.IMREAD_UNCHANGED)
     assert found.shape == (64, 88) and found.dtype == np.uint8
 
 
 def test_estimates_that_are_there_stay(scenes, tmp_path):
-    kept = tmp_path / f"{scenes.triplets[0].stem}.png"
+    kept = tmp_path / f"{scenes.samples[0].stem}.png"
     kept.write_bytes(b"mine")
     assert write_estimates(estimator().eval(), scenes, tmp_path) == 19
     assert kept.read_bytes() == b"mine"
 
 
 def test_a_predictor_with_an_estimator_maps_a_picture_as_with_that_depth(scenes):
-    rgb = cv2.imread(str(scenes.triplets[0].rgb))
+    rgb = cv2.imread(str(scenes.samples[0].rgb))
     depth = np.tile(np.linspace(0, 1, 88, dtype=np.float32), (64, 1))
     predictor = Predictor(build_model("tiny", image_size=64), device="cpu")
     wanted = predictor.predict(rgb, depth)
@@ -112,7 +112,7 @@ def test_a_predictor_with_an_estimator_maps_a_picture_as_with_that_depth(scenes)
 
 
 def test_an_estimator_does_not_touch_a_picture_with_depth(scenes):
-    rgb = cv2.imread(str(scenes.triplets[0].rgb))
+    rgb = cv2.imread(str(scenes.samples[0].rgb))
     depth = np.tile(np.linspace(0, 1, 88, dtype=np.float32), (64, 1))
     predictor = Predictor(build_model("tiny", image_size=64), device="cpu")
     wanted = predictor.predict(rgb, depth)
@@ -125,5 +125,5 @@ def test_without_a_hold_out_there_is_no_correlation(scenes):
 
 
 def test_one_image_is_enough_to_train_on(scenes):
-    one = dataclasses.replace(scenes, triplets=scenes.triplets[:1])
+    one = dataclasses.replace(scenes, samples=scenes.samples[:1])
     train_estimator(estimator(), [one], EstimatorSchedule(epochs=1))

@@ -9,8 +9,8 @@ import torch
 from mutualformer_sod import build_model
 from mutualformer_sod.configs.model import make_config
 from mutualformer_sod.configs.training import TrainConfig
-from mutualformer_sod.data.discovery.layout import Triplet
 from mutualformer_sod.data.discovery.split import hold_out
+from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.data.synthetic.scenes import write_samples
 from mutualformer_sod.training.checkpoints import (
     drop_old_checkpoints,
@@ -22,8 +22,8 @@ from mutualformer_sod.training.optimiser import make_optimizer, schedule, set_le
 from mutualformer_sod.training.sets import gather_training_data
 
 
-def triplets(*stems):
-    return [Triplet(stem, None, None, None) for stem in stems]
+def samples(*stems):
+    return [Sample(stem, None, None, None) for stem in stems]
 
 
 class TestOptimizer:
@@ -70,41 +70,41 @@ def test_the_schedule_warms_up_and_ends_near_zero():
 
 class TestHoldOut:
     def test_frames_of_a_scene_stay_together(self):
-        images = triplets(*(f"s{scene}_{frame:04d}" for scene in range(10) for frame in range(5)))
+        images = samples(*(f"s{scene}_{frame:04d}" for scene in range(10) for frame in range(5)))
         train, held = hold_out(images, 0.2, seed=3)
         assert len(held) == 10
         scenes = [{item.stem[:2] for item in part} for part in (train, held)]
         assert not scenes[0] & scenes[1]
 
     def test_a_set_of_one_scene_is_split_by_image(self):
-        train, held = hold_out(triplets(*(f"{k:06d}" for k in range(50))), 0.1, seed=0)
+        train, held = hold_out(samples(*(f"{k:06d}" for k in range(50))), 0.1, seed=0)
         assert (len(train), len(held)) == (45, 5)
 
     def test_a_few_large_scenes_lose_one_of_them(self):
-        images = triplets(*(f"{scene}_{k}" for scene in "abc" for k in range(13)))
+        images = samples(*(f"{scene}_{k}" for scene in "abc" for k in range(13)))
         train, held = hold_out(images, 0.1, seed=0)
         assert (len(train), len(held)) == (26, 13)
 
     def test_large_scenes_are_not_held_out_where_small_ones_do(self):
         stems = [f"big_{k}" for k in range(80)] + [f"n{k}_1" for k in range(20)]
         for seed in range(5):
-            _, held = hold_out(triplets(*stems), 0.1, seed=seed)
+            _, held = hold_out(samples(*stems), 0.1, seed=seed)
             assert len(held) == 10
             assert not any(item.stem.startswith("big") for item in held)
 
     def test_the_seed_decides(self):
-        images = triplets(*(f"{k}_left" for k in range(100)))
+        images = samples(*(f"{k}_left" for k in range(100)))
         assert hold_out(images, 0.1, 1) == hold_out(images, 0.1, 1)
         assert hold_out(images, 0.1, 1) != hold_out(images, 0.1, 2)
 
     @pytest.mark.parametrize("count", [2, 3, 5])
     def test_something_is_left_to_train_on(self, count):
-        train, held = hold_out(triplets(*(f"{k}_left" for k in range(count))), 0.9, seed=0)
+        train, held = hold_out(samples(*(f"{k}_left" for k in range(count))), 0.9, seed=0)
         assert len(train) == 1
         assert len(held) == count - 1
 
     def test_nothing_is_lost(self):
-        images = triplets(*(f"{k}_left" for k in range(37)))
+        images = samples(*(f"{k}_left" for k in range(37)))
         train, held = hold_out(images, 0.25, 1, by="image")
         assert sorted(item.stem for item in train + held) == sorted(i.stem for i in images)
         assert hold_out(images, 0.0, 1) == (images, [])

@@ -39,7 +39,7 @@ def test_a_copy_elsewhere_has_the_same_fingerprint(source, root):
 
 @pytest.mark.parametrize("role", ["rgb", "depth", "gt"])
 def test_a_file_of_another_size_changes_the_fingerprint(source, root, role):
-    with getattr(discover_sets([root])[0].triplets[2], role).open("ab") as file:
+    with getattr(discover_sets([root])[0].samples[2], role).open("ab") as file:
         file.write(b"\0")
     assert fingerprint(root) != fingerprint(source)
 
@@ -48,7 +48,7 @@ def test_a_missing_image_or_another_name_changes_the_fingerprint(source, root):
     (root / "SAMPLES").rename(root / "OTHER")
     assert fingerprint(root) != fingerprint(source)
     sets = discover_sets([source])
-    fewer = [type(sets[0])(sets[0].name, sets[0].root, sets[0].triplets[1:])]
+    fewer = [type(sets[0])(sets[0].name, sets[0].root, sets[0].samples[1:])]
     assert data_fingerprint(fewer) != data_fingerprint(sets)
 
 
@@ -65,7 +65,7 @@ def make_test_set(root, name, stems):
     folder.mkdir(parents=True)
     own = np.random.default_rng(0).integers(0, 255, (64, 88, 3), np.uint8)
     cv2.imwrite(str(folder / "own.png"), own)
-    images = discover_sets([root], ["SAMPLES"])[0].triplets
+    images = discover_sets([root], ["SAMPLES"])[0].samples
     for number in stems:
         shutil.copy(images[number].rgb, folder / f"copy_{number}{images[number].rgb.suffix}")
     return folder
@@ -75,7 +75,7 @@ def test_shared_images_are_found_under_any_name(root):
     folder = make_test_set(root, "ECSSD", [5, 2])
     train = discover_sets([root], ["SAMPLES"])
     shared = find_overlap(train, discover_benchmarks([root]))
-    images = train[0].triplets
+    images = train[0].samples
     assert [pair[0] for pair in shared] == [images[2].rgb, images[5].rgb]
     assert [pair[1].stem for pair in shared] == ["copy_2", "copy_5"]
     assert shared[0][1].parent == folder

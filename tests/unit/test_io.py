@@ -9,17 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from mutualformer_sod.data.discovery.pairing import Triplet
+from mutualformer_sod.data.sample import Sample, read_sample
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.decoding import decode
-from mutualformer_sod.imaging.io import (
-    image_size,
-    read_depth,
-    read_gt,
-    read_rgb,
-    read_triplet,
-    write_map,
-)
+from mutualformer_sod.imaging.io import image_size, read_depth, read_gt, read_rgb, write_map
 from mutualformer_sod.imaging.photos import read_photo
 
 SIZE = (12, 17)
@@ -441,20 +434,20 @@ def test_a_photograph_is_no_mask(tmp_path, noise):
         read_gt(save(tmp_path / "a.png", noise))
 
 
-# Triplets
+# Samples
 
 
-def make_triplet(folder, gt_size=SIZE, depth=None) -> Triplet:
+def make_sample(folder, gt_size=SIZE, depth=None) -> Sample:
     rgb = save(folder / "rgb.png", np.zeros((*SIZE, 3), np.uint8))
     gt = save(folder / "gt.png", np.full(gt_size, 255, np.uint8))
     depth = save(folder / "depth.png", depth) if depth is not None else None
-    return Triplet("a", rgb, depth, gt)
+    return Sample("a", rgb, depth, gt)
 
 
 def test_depth_of_another_size_is_resized_without_inventing_values(tmp_path):
     half = np.zeros((6, 8), np.uint16)
     half[2:4, 3:6] = 5000
-    rgb, depth, gt = read_triplet(make_triplet(tmp_path, depth=half))
+    rgb, depth, gt = read_sample(make_sample(tmp_path, depth=half))
     assert rgb.shape[:2] == depth.shape == gt.shape == SIZE
     assert set(np.unique(depth)) == {0, 5000}
     rows, columns = np.nonzero(depth)
@@ -464,13 +457,13 @@ def test_depth_of_another_size_is_resized_without_inventing_values(tmp_path):
 
 def test_ground_truth_of_another_size_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"gt\.png: 8 x 6 pixels, but .*rgb\.png has 17 x 12"):
-        read_triplet(make_triplet(tmp_path, gt_size=(6, 8)))
+        read_sample(make_sample(tmp_path, gt_size=(6, 8)))
 
 
 def test_absent_parts_are_none(tmp_path):
-    triplet = make_triplet(tmp_path)
-    assert read_triplet(triplet)[1] is None
-    rgb, depth, gt = read_triplet(Triplet("a", None, None, triplet.gt))
+    sample = make_sample(tmp_path)
+    assert read_sample(sample)[1] is None
+    rgb, depth, gt = read_sample(Sample("a", None, None, sample.gt))
     assert (rgb, depth, gt.shape) == (None, None, SIZE)
 
 

@@ -53,8 +53,8 @@ def test_aliases_lead_to_the_usual_name(alias, name):
 def test_folder_names_of_the_field_are_read(tmp_path, rgb, gt):
     make_set(tmp_path / "SIP", parts=(rgb, "Depth", gt))
     (found,) = discover_sets([tmp_path])
-    assert found.triplets[0].rgb == tmp_path / "SIP" / rgb / "a.png"
-    assert found.triplets[0].gt == tmp_path / "SIP" / gt / "a.png"
+    assert found.samples[0].rgb == tmp_path / "SIP" / rgb / "a.png"
+    assert found.samples[0].gt == tmp_path / "SIP" / gt / "a.png"
     assert found.has_depth
 
 
@@ -71,8 +71,8 @@ def test_dut_folders_hold_both_splits(tmp_path):
     make_set(tmp_path / "DUT", "cde", ("test_images", "test_depth", "test_masks"))
     (test,) = discover_sets([tmp_path])
     (train,) = discover_sets([tmp_path], split="train")
-    assert (test.name, len(test.triplets), test.usual_count) == ("DUT-RGBD", 3, 400)
-    assert (train.name, len(train.triplets), train.usual_count) == ("DUT-RGBD", 2, 800)
+    assert (test.name, len(test.samples), test.usual_count) == ("DUT-RGBD", 3, 400)
+    assert (train.name, len(train.samples), train.usual_count) == ("DUT-RGBD", 2, 800)
 
 
 def test_split_keeps_training_and_test_levels_apart(tmp_path):
@@ -165,8 +165,8 @@ def test_pairs_are_made_by_stem_and_sorted(tmp_path):
     make_set(tmp_path / "X", ("c.1", "a", "b"), ("depth",), ".npy")
     make_set(tmp_path / "X", ("a", "b", "c.1"), ("GT",), ".bmp")
     (found,) = discover_sets([tmp_path])
-    assert [t.stem for t in found.triplets] == ["a", "b", "c.1"]
-    for t in found.triplets:
+    assert [t.stem for t in found.samples] == ["a", "b", "c.1"]
+    for t in found.samples:
         assert (t.rgb.name, t.depth.name, t.gt.name) == (
             f"{t.stem}.JPG",
             f"{t.stem}.npy",
@@ -179,15 +179,15 @@ def test_endings_that_tell_the_kind_are_looked_through(tmp_path):
     make_set(tmp_path / "X", ("a_Depth", "b_Depth"), ("depth",))
     make_set(tmp_path / "X", ("a", "b"), ("GT",))
     (found,) = discover_sets([tmp_path])
-    assert [t.stem for t in found.triplets] == ["a_rgb", "b_rgb"]
-    assert [t.depth.name for t in found.triplets] == ["a_Depth.png", "b_Depth.png"]
-    assert [t.gt.name for t in found.triplets] == ["a.png", "b.png"]
+    assert [t.stem for t in found.samples] == ["a_rgb", "b_rgb"]
+    assert [t.depth.name for t in found.samples] == ["a_Depth.png", "b_Depth.png"]
+    assert [t.gt.name for t in found.samples] == ["a.png", "b.png"]
 
 
 def test_exact_stems_win_over_endings(tmp_path):
     make_set(tmp_path / "X", ("a", "a_d"))
     (found,) = discover_sets([tmp_path])
-    assert [(t.stem, t.depth.stem, t.gt.stem) for t in found.triplets] == [
+    assert [(t.stem, t.depth.stem, t.gt.stem) for t in found.samples] == [
         ("a", "a", "a"),
         ("a_d", "a_d", "a_d"),
     ]
@@ -236,7 +236,7 @@ def test_notes_and_hidden_files_are_no_part_of_a_set(tmp_path):
     make_set(tmp_path / "X")
     for name in ("readme.txt", ".DS_Store", "Thumbs.db"):
         (tmp_path / "X/RGB" / name).touch()
-    assert len(discover_sets([tmp_path])[0].triplets) == 2
+    assert len(discover_sets([tmp_path])[0].samples) == 2
 
 
 @pytest.mark.parametrize("kind", ["broken link", "link to itself", "folder"])
@@ -285,7 +285,7 @@ def test_protocol_takes_its_training_sets(tmp_path, small_protocol):
     make_set(tmp_path / "train/NLPR", "de")
     make_set(tmp_path / "DUT", "fghi", ("train_images", "train_depth", "train_masks"))
     found = discover_protocol([tmp_path], "2985")
-    assert [(s.name, len(s.triplets)) for s in found] == [
+    assert [(s.name, len(s.samples)) for s in found] == [
         ("NJU2K", 3),
         ("NLPR", 2),
         ("DUT-RGBD", 4),
@@ -296,8 +296,8 @@ def test_protocol_accepts_merged_folders(tmp_path, small_protocol):
     make_set(tmp_path / "a/RGBD_for_train", "abcdefghi")
     make_set(tmp_path / "b/RGBD_for_train", "abcde")
     make_set(tmp_path / "b/DUT", "fghi")
-    assert [len(s.triplets) for s in discover_protocol([tmp_path / "a"], "2985")] == [9]
-    assert [len(s.triplets) for s in discover_protocol([tmp_path / "b"], "2985")] == [4, 5]
+    assert [len(s.samples) for s in discover_protocol([tmp_path / "a"], "2985")] == [9]
+    assert [len(s.samples) for s in discover_protocol([tmp_path / "b"], "2985")] == [4, 5]
 
 
 def test_protocol_refuses_another_number_of_images(tmp_path, small_protocol):
@@ -354,7 +354,7 @@ def test_discovery_reports_all_unknown_names_at_once(tmp_path):
 def test_thermal_images_are_told_by_their_folder_or_set(tmp_path, name, folder, thermal):
     make_set(tmp_path / name, parts=("RGB", folder, "GT"))
     (found,) = discover_sets([tmp_path])
-    assert found.thermal is found.triplets[0].thermal is thermal
+    assert found.thermal is found.samples[0].thermal is thermal
 
 
 def test_a_missing_thermal_image_is_not_called_depth(tmp_path):
@@ -371,4 +371,4 @@ def test_a_set_is_found_without_looking_at_its_depth(tmp_path, folder):
     (tmp_path / "mine" / folder / "b.mat").touch()
     (found,) = discover_sets([tmp_path], with_depth=False)
     assert not found.has_depth
-    assert [triplet.stem for triplet in found.triplets] == ["a", "b"]
+    assert [sample.stem for sample in found.samples] == ["a", "b"]

@@ -36,17 +36,17 @@ def write(path: Path, depth: np.ndarray) -> Path:
 @pytest.mark.parametrize("name", ["NJU2K", "DES", "SSD"])
 def test_copies_of_a_set_give_the_same_maps(shared_data, predictor, tmp_path, name):
     (spot,) = discover_sets([shared_data / "spot"], [name])
-    plain = decide_encoding([t.depth for t in spot.triplets], name=name)
-    rgbs = [read_rgb(t.rgb) for t in spot.triplets]
+    plain = decide_encoding([t.depth for t in spot.samples], name=name)
+    rgbs = [read_rgb(t.rgb) for t in spot.samples]
     wanted = [
         predictor.predict(rgb, depth_to_unit(read_depth(t.depth), plain))
-        for rgb, t in zip(rgbs, spot.triplets, strict=True)
+        for rgb, t in zip(rgbs, spot.samples, strict=True)
     ]
     for copy, (change, suffix) in COPIES.items():
         folder = tmp_path / copy
         folder.mkdir()
         paths = [
-            write(folder / f"{t.stem}{suffix}", change(read_depth(t.depth))) for t in spot.triplets
+            write(folder / f"{t.stem}{suffix}", change(read_depth(t.depth))) for t in spot.samples
         ]
         encoding = decide_encoding(paths, name=name)
         assert (encoding.near == plain.near) == (copy != "inverted")

@@ -15,7 +15,7 @@ from mutualformer_sod.configs.training import make_train_config
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.experiments.plan import Options, claim_folder
 from mutualformer_sod.experiments.runs import settle_amp as settle_comparison
-from mutualformer_sod.models.precision import cpu_computes_in, pick_amp
+from mutualformer_sod.models.device import cpu_computes_in, pick_amp
 from mutualformer_sod.training.run import settle_amp
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,7 +44,7 @@ def test_auto_under_a_limit_of_onednn_is_off(name, limit, unlimited, monkeypatch
 @pytest.mark.parametrize("capability", ["avx2", "default"])
 def test_auto_under_a_limit_of_torch_is_off(capability, unlimited):
     code = (
-        "import torch; from mutualformer_sod.models.precision import pick_amp;"
+        "import torch; from mutualformer_sod.models.device import pick_amp;"
         "print(pick_amp('auto', torch.device('cpu')))"
     )
     environment = os.environ | {"ATEN_CPU_CAPABILITY": capability}

@@ -49,15 +49,15 @@ def test_confidence_accepts_maps_that_are_certain(plane, accepted):
 def test_labelled_set_holds_the_confident_images_with_their_depth(sod_set, tmp_path):
     assert label_set(sod_set, tmp_path / "maps", tmp_path / "out" / "Set") == 1
     (made,) = discover_sets([tmp_path / "out"], need_rgb=True, need_gt=True)
-    assert [triplet.stem for triplet in made.triplets] == ["sure"]
+    assert [sample.stem for sample in made.samples] == ["sure"]
     assert made.has_depth
-    assert np.array_equal(read_gt(made.triplets[0].gt), saliency() > 0.5)
+    assert np.array_equal(read_gt(made.samples[0].gt), saliency() > 0.5)
 
 
 def test_labelled_set_copies_images_byte_for_byte(sod_set, tmp_path):
     label_set(sod_set, tmp_path / "maps", tmp_path / "out")
-    for triplet in sod_set.triplets[:1]:
-        for role, file in (("RGB", triplet.rgb), ("depth", triplet.depth)):
+    for sample in sod_set.samples[:1]:
+        for role, file in (("RGB", sample.rgb), ("depth", sample.depth)):
             assert (tmp_path / "out" / role / file.name).read_bytes() == file.read_bytes()
 
 

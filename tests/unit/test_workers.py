@@ -65,18 +65,18 @@ def dataset(samples, caches=None):
 
 
 def test_check_data_workers_inspect_all_images(samples):
-    found = inspect_images(samples.triplets, workers=2)
-    assert [image.triplet for image in found] == list(samples.triplets)
+    found = inspect_images(samples.samples, workers=2)
+    assert [image.sample for image in found] == list(samples.samples)
 
 
 def test_check_data_workers_end_when_inspection_is_left_early(samples):
-    found = inspect_images(samples.triplets, workers=2)
-    assert next(found).triplet == samples.triplets[0]
+    found = inspect_images(samples.samples, workers=2)
+    assert next(found).sample == samples.samples[0]
     found.close()
 
 
 def test_evaluation_workers_score_all_maps(samples, tmp_path):
-    gts = {triplet.stem: triplet.gt for triplet in samples.triplets}
+    gts = {sample.stem: sample.gt for sample in samples.samples}
     source = MapFolder("method", "SAMPLES", tmp_path, gts)
     with worker_pool(2) as pool:
         cells, _ = score_set([source], gts, pool=pool, workers=2)

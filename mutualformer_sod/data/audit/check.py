@@ -104,19 +104,19 @@ def check_data(
     for candidate, label in zip(candidates, labels, strict=True):
         checked, matches = _open(candidate, label, findings)
         if matches is not None:
-            triplets = matches.triplets()
-            pending.append((checked, _spread(triplets, QUICK_IMAGES) if quick else triplets))
+            samples = matches.samples()
+            pending.append((checked, _spread(samples, QUICK_IMAGES) if quick else samples))
         sets.append(checked)
     findings += _named_twice(sets)
-    everything = [triplet for _, triplets in pending for triplet in triplets]
+    everything = [sample for _, samples in pending for sample in samples]
     reading = iter(
         tqdm(
             inspect_images(everything, workers), "reading", len(everything), unit="image",
             leave=False, disable=None,
         )
     )  # fmt: skip
-    for checked, triplets in pending:
-        checked.images = [next(reading) for _ in triplets]
+    for checked, samples in pending:
+        checked.images = [next(reading) for _ in samples]
     for _ in reading:  # ends the pool and the bar
         pass
     for checked in sets:
@@ -177,7 +177,7 @@ def _open(
         return checked, None
     folders = {role: found[0] for role, found in candidate.roles.items()}
     matches = match_by_stem(**folders, thermal=candidate.thermal)
-    checked.count = len(matches.triplets())
+    checked.count = len(matches.samples())
     checked.part = candidate.split or _part_by_count(candidate.last_part, checked.count)
     if candidate.split is None and checked.part is None:
         checked.part = _part_by_path(candidate)
@@ -252,7 +252,7 @@ def _check_set(checked: CheckedSet, side: str, strict: bool) -> list[Finding]:
     return findings
 
 
-def _spread(triplets: Sequence, count: int) -> list:
+def _spread(samples: Sequence, count: int) -> list:
     """At most ``count`` of them, from the middles of equal stretches."""
-    count = min(count, len(triplets))
-    return [triplets[(2 * k + 1) * len(triplets) // (2 * count)] for k in range(count)]
+    count = min(count, len(samples))
+    return [samples[(2 * k + 1) * len(samples) // (2 * count)] for k in range(count)]

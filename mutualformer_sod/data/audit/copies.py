@@ -35,10 +35,10 @@ def find_copies(sets: Mapping[str, tuple[Split | None, Sequence[Inspected]]]) ->
     owners.sort(key=lambda owner: sets[owner[0]][0] != "train")
     for one, other in similar_pairs([image.look for _, image in owners]):
         (first, a), (second, b) = owners[one], owners[other]
-        if a.triplet.rgb.samefile(b.triplet.rgb):
+        if a.sample.rgb.samefile(b.sample.rgb):
             continue  # one file that two roots lead to
         pairs = same if a.content == b.content else like
-        pairs.setdefault((first, second), []).append((a.triplet.rgb, b.triplet.rgb))
+        pairs.setdefault((first, second), []).append((a.sample.rgb, b.sample.rgb))
     _add_plain_copies(owners, same)
     parts = {name: part for name, (part, _) in sets.items()}
     findings = [
@@ -55,8 +55,8 @@ def _add_plain_copies(owners: Sequence[tuple[str, Inspected]], same: Pairs) -> N
     known = {pair for found in same.values() for pair in found}
     by_content: dict[bytes, tuple[str, Path]] = {}
     for name, image in owners:
-        first = by_content.setdefault(image.content, (name, image.triplet.rgb))
-        pair = (first[1], image.triplet.rgb)
+        first = by_content.setdefault(image.content, (name, image.sample.rgb))
+        pair = (first[1], image.sample.rgb)
         if pair[0] is not pair[1] and pair not in known and not pair[0].samefile(pair[1]):
             same.setdefault((first[0], name), []).append(pair)
 

@@ -64,7 +64,7 @@ def check_depth(
     own = [image for image in read if str(image.depth.pixels.dtype) == main]
     samples = [image.depth for image in own]
     units = tell_units(samples)
-    thermal = read[0].triplet.thermal
+    thermal = read[0].sample.thermal
     if thermal:
         encoding = thermal_encoding(samples)
     else:
@@ -77,7 +77,7 @@ def check_depth(
     report = DepthReport(
         encoding,
         evidence,
-        tuple(image.triplet.stem for image in speaking),
+        tuple(image.sample.stem for image in speaking),
         dict(types),
         (float(ranges[:, 0].min()), float(ranges[:, 1].max())),
     )
@@ -85,27 +85,27 @@ def check_depth(
         *about(
             *("problem", f"{noun} types", label, f"maps of several types, most are {main}"),
             "convert them to one",
-            [i.triplet.depth for i in read if str(i.depth.pixels.dtype) != main],
+            [i.sample.depth for i in read if str(i.depth.pixels.dtype) != main],
         ),
         *about(
             *("problem", f"constant {noun}", label, f"{noun} maps of a single value"),
             "they carry nothing: replace them, or leave the images out",
-            [i.triplet.depth for i in own if doubt_of(i.depth, encoding) == CONSTANT],
+            [i.sample.depth for i in own if doubt_of(i.depth, encoding) == CONSTANT],
         ),
         *(
             finding
             for kind, doubt in (("two values", TWO_VALUES), ("zeros", MOSTLY_ZERO))
             for finding in about(
                 *("note", kind, label, f"{noun} maps: {doubt}", "look at them"),
-                [i.triplet.depth for i in own if doubt_of(i.depth, encoding) == doubt],
+                [i.sample.depth for i in own if doubt_of(i.depth, encoding) == doubt],
             )
         ),
         *about(
             *("note", "holes", label, f"{noun} maps with more than {_MANY_HOLES:.0%} holes"),
             "filled from the nearest value",
-            [i.triplet.depth for i in own if _holes(i, metric) > _MANY_HOLES],
+            [i.sample.depth for i in own if _holes(i, metric) > _MANY_HOLES],
         ),
-        *_polarity_findings(label, report, {i.triplet.stem: i for i in own}, side, units.metric),
+        *_polarity_findings(label, report, {i.sample.stem: i for i in own}, side, units.metric),
     ]
     return report, findings
 
@@ -135,7 +135,7 @@ def _polarity_findings(
         return [Finding("problem", "polarity", label, f"{text} ({evidence.describe()})", remedy)]
     sign = 1 if encoding.near == "white" else -1
     contrary = [
-        by_stem[stem].triplet.depth
+        by_stem[stem].sample.depth
         for stem, score in zip(report.stems, evidence.scores, strict=True)
         if score * sign < -_CONTRARY
     ]
@@ -149,7 +149,7 @@ def _both_signs(label: str, report: DepthReport, by_stem: dict[str, Inspected]) 
     """Maps that say the opposite of others, clearly: no one flag is right for all of them."""
     scored = list(zip(report.stems, report.evidence.scores, strict=True))
     white, black = (
-        [by_stem[stem].triplet.depth for stem, score in scored if score * sign > _CONTRARY]
+        [by_stem[stem].sample.depth for stem, score in scored if score * sign > _CONTRARY]
         for sign in (1, -1)
     )
     fewer, more = sorted((white, black), key=len)

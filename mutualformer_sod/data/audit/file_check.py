@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mutualformer_sod.data.discovery.layout import SodSet
-from mutualformer_sod.data.discovery.pairing import Triplet
+from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import check_size, image_size
 from mutualformer_sod.imaging.masks import read_mask
@@ -54,7 +54,7 @@ def check_training_files(sets: Sequence[SodSet], *, show_bar: bool = True) -> li
     results = _check_all(_check_training, sets, show_bar)
     lines, start = [], 0
     for sod_set in sets:
-        count = len(sod_set.triplets)
+        count = len(sod_set.samples)
         lines += _describe(sod_set, results[start : start + count])
         start += count
     return lines
@@ -77,14 +77,14 @@ def check_images(sets: Sequence[SodSet], *, show_bar: bool = True) -> None:
 
 
 def _check_all(
-    check: Callable[[Triplet], _Checked], sets: Sequence[SodSet], show_bar: bool
+    check: Callable[[Sample], _Checked], sets: Sequence[SodSet], show_bar: bool
 ) -> list[_Checked]:
     """The results of all images, in their order; errors of any are raised in one line."""
-    work = [triplet for sod_set in sets for triplet in sod_set.triplets]
+    work = [sample for sod_set in sets for sample in sod_set.samples]
 
-    def checked(triplet: Triplet) -> _Checked:
+    def checked(sample: Sample) -> _Checked:
         try:
-            return check(triplet)
+            return check(sample)
         except InputError as error:
             return _Checked(str(error))
 
@@ -94,25 +94,25 @@ def _check_all(
         results = list(tqdm(checking, "checking files", len(work), leave=False, disable=disable))
     damaged = [(c.error, t) for c, t in zip(results, work, strict=True) if c.error]
     if damaged:
-        others = [triplet.rgb.name for _, triplet in damaged[1:]]
+        others = [sample.rgb.name for _, sample in damaged[1:]]
         more = f" (and {len(others)} more images: {_named(others)})" if others else ""
         raise InputError(damaged[0][0] + more)
     return results
 
 
-def _check_image(triplet: Triplet) -> _Checked:
-    size = image_size(triplet.rgb)
-    if triplet.gt is not None:
-        check_size(triplet.gt, image_size(triplet.gt), triplet.rgb, size)
+def _check_image(sample: Sample) -> _Checked:
+    size = image_size(sample.rgb)
+    if sample.gt is not None:
+        check_size(sample.gt, image_size(sample.gt), sample.rgb, size)
     return _Checked()
 
 
-def _check_training(triplet: Triplet) -> _Checked:
-    size = image_size(triplet.rgb)
-    if triplet.gt is None:
+def _check_training(sample: Sample) -> _Checked:
+    size = image_size(sample.rgb)
+    if sample.gt is None:
         return _Checked()
-    mask, note = read_mask(triplet.gt)
-    check_size(triplet.gt, mask.shape, triplet.rgb, size)
+    mask, note = read_mask(sample.gt)
+    check_size(sample.gt, mask.shape, sample.rgb, size)
     foreground = np.count_nonzero(mask)
     return _Checked("", {0: "empty", mask.size: "full"}.get(foreground, ""), note)
 
@@ -120,11 +120,11 @@ def _check_training(triplet: Triplet) -> _Checked:
 def _describe(sod_set: SodSet, results: Sequence[_Checked]) -> list[str]:
     by_kind: dict[str, list[str]] = {"empty": [], "full": []}
     by_note: dict[str, list[str]] = {}
-    for triplet, result in zip(sod_set.triplets, results, strict=True):
+    for sample, result in zip(sod_set.samples, results, strict=True):
         if result.kind:
-            by_kind[result.kind].append(triplet.gt.name)
+            by_kind[result.kind].append(sample.gt.name)
         if result.note:
-            by_note.setdefault(result.note, []).append(triplet.gt.name)
+            by_note.setdefault(result.note, []).append(sample.gt.name)
     words = {"empty": "all black (no foreground)", "full": "all white (no background)"}
     count = len(results)
     found = [

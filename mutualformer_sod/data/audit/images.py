@@ -63,10 +63,10 @@ def check_readable(label: str, images: Sequence[Inspected]) -> list[Finding]:
         reasons: dict[str, list[tuple[str, str]]] = {}
         for image in images:
             if role in image.errors:
-                path = str(getattr(image.triplet, role))
+                path = str(getattr(image.sample, role))
                 reason = image.errors[role].replace(f"{path}: ", "")
                 # One cause, whatever the sizes and values that each file's line gives.
-                cause = re.sub(r"\d+(\.\d+)?", "N", reason.replace(str(image.triplet.rgb), "RGB"))
+                cause = re.sub(r"\d+(\.\d+)?", "N", reason.replace(str(image.sample.rgb), "RGB"))
                 reasons.setdefault(cause, []).append((reason, path))
         for found in reasons.values():
             text = f"{title} not read, {found[0][0]}"
@@ -75,7 +75,7 @@ def check_readable(label: str, images: Sequence[Inspected]) -> list[Finding]:
 
 
 def _are_thermal(images: Sequence[Inspected]) -> bool:
-    return bool(images) and images[0].triplet.thermal
+    return bool(images) and images[0].sample.thermal
 
 
 def check_sizes(label: str, images: Sequence[Inspected]) -> list[Finding]:
@@ -85,12 +85,12 @@ def check_sizes(label: str, images: Sequence[Inspected]) -> list[Finding]:
     for image in images:
         sizes = image.sizes
         if "rgb" in sizes and "gt" in sizes and sizes["rgb"] != sizes["gt"]:
-            masks.append(image.triplet.gt)
+            masks.append(image.sample.gt)
         size = sizes.get("rgb") or sizes.get("gt")
         if size is not None and "depth" in sizes and sizes["depth"] != size:
-            depths.append(image.triplet.depth)
+            depths.append(image.sample.depth)
             if not same_proportions(size, sizes["depth"]):
-                stretched.append(image.triplet.depth)
+                stretched.append(image.sample.depth)
     alike = [path for path in depths if path not in set(stretched)]
     return [
         *about(
@@ -113,7 +113,7 @@ def check_gt(label: str, images: Sequence[Inspected]) -> list[Finding]:
     read = [image for image in images if image.gt_share is not None]
     findings = []
     for note in sorted({image.gt_note for image in read} - {""}):
-        paths = [image.triplet.gt for image in read if image.gt_note == note]
+        paths = [image.sample.gt for image in read if image.gt_note == note]
         findings += about("note", "gt values", label, f"GT with {note}", "", paths)
     for kind, text, remedy, share in (
         (
@@ -124,6 +124,6 @@ def check_gt(label: str, images: Sequence[Inspected]) -> list[Finding]:
         ),
         ("full", "GT that is foreground all over", "look whether it is inverted", 1),
     ):
-        paths = [image.triplet.gt for image in read if image.gt_share == share]
+        paths = [image.sample.gt for image in read if image.gt_share == share]
         findings += about("problem", f"{kind} gt", label, text, remedy, paths)
     return findings

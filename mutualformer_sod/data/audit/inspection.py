@@ -13,7 +13,7 @@ from mutualformer_sod.data.audit.duplicates import look_of
 from mutualformer_sod.data.depth.holes import find_holes
 from mutualformer_sod.data.depth.kind import DepthSample
 from mutualformer_sod.data.depth.units import SAMPLE_SIDE
-from mutualformer_sod.data.discovery.pairing import Triplet
+from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import read_depth, read_rgb
 from mutualformer_sod.imaging.masks import read_mask
@@ -27,7 +27,7 @@ class Inspected:
     """What the files of one image hold; None where there is no such file, or none that is read.
 
     Attributes:
-        triplet: its files.
+        sample: its files.
         errors: by role, why a file cannot be read, and what to do.
         sizes: (H, W) by role.
         content: hash of the colour image's file.
@@ -38,7 +38,7 @@ class Inspected:
         gt_share: share of foreground.
     """
 
-    triplet: Triplet
+    sample: Sample
     errors: dict[str, str] = field(default_factory=dict)
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     content: bytes | None = None
@@ -49,11 +49,11 @@ class Inspected:
     gt_share: float | None = None
 
 
-def inspect_image(triplet: Triplet) -> Inspected:
+def inspect_image(sample: Sample) -> Inspected:
     """Read the files of one image; what is wrong with them is recorded, not raised."""
-    found = Inspected(triplet)
+    found = Inspected(sample)
     for role, inspect in (("rgb", _inspect_rgb), ("depth", _inspect_depth), ("gt", _inspect_gt)):
-        path = getattr(triplet, role)
+        path = getattr(sample, role)
         if path is not None:
             try:
                 inspect(found, path)
@@ -62,14 +62,14 @@ def inspect_image(triplet: Triplet) -> Inspected:
     return found
 
 
-def inspect_images(triplets: Sequence[Triplet], workers: int) -> Iterator[Inspected]:
+def inspect_images(samples: Sequence[Sample], workers: int) -> Iterator[Inspected]:
     """Inspect many images in their order, in ``workers`` processes; 1 is this process."""
-    workers = min(workers, -(-len(triplets) // _CHUNK))
+    workers = min(workers, -(-len(samples) // _CHUNK))
     if workers <= 1:
-        yield from map(inspect_image, triplets)
+        yield from map(inspect_image, samples)
         return
     with worker_pool(workers) as pool:
-        yield from pool.map(inspect_image, triplets, chunksize=_CHUNK)
+        yield from pool.map(inspect_image, samples, chunksize=_CHUNK)
 
 
 def _inspect_rgb(found: Inspected, path: Path) -> None:
@@ -80,7 +80,7 @@ def _inspect_rgb(found: Inspected, path: Path) -> None:
 
 
 def _inspect_depth(found: Inspected, path: Path) -> None:
-    depth = read_depth(path, found.triplet.thermal)
+    depth = read_depth(path, found.sample.thermal)
     found.sizes["depth"] = depth.shape
     found.depth = DepthSample.of(depth, SAMPLE_SIDE)
     values = depth[~find_holes(depth, metric=False)]

@@ -37,7 +37,7 @@ def polarity_picture(checked: CheckedSet, count: int = 6) -> np.ndarray:
     report = checked.depth
     sign = 1 if report.encoding.near == "white" else -1
     scores = dict(zip(report.stems, sign * report.evidence.scores, strict=True))
-    images = {i.triplet.stem: i for i in checked.images if i.triplet.stem in scores}
+    images = {i.sample.stem: i for i in checked.images if i.sample.stem in scores}
     order = sorted(scores, key=scores.get)
     picked = [order[k] for k in np.unique(np.linspace(0, len(order) - 1, count).astype(int))]
     columns = [_column(images[stem], scores[stem], checked) for stem in picked]
@@ -52,16 +52,16 @@ def polarity_picture(checked: CheckedSet, count: int = 6) -> np.ndarray:
 
 def _column(image: Inspected, score: float, checked: CheckedSet) -> np.ndarray:
     encoding = checked.depth.encoding
-    near = depth_to_unit(read_depth(image.triplet.depth), encoding, "percentile")
+    near = depth_to_unit(read_depth(image.sample.depth), encoding, "percentile")
     tile = _fitted(np.rint(near * 255).astype(np.uint8))
-    if image.triplet.rgb is not None and "rgb" in image.sizes:
+    if image.sample.rgb is not None and "rgb" in image.sizes:
         rgb = cv2.resize(
-            read_rgb(image.triplet.rgb), tile.shape[1::-1], interpolation=cv2.INTER_AREA
+            read_rgb(image.sample.rgb), tile.shape[1::-1], interpolation=cv2.INTER_AREA
         )
     else:
         rgb = np.full_like(tile, 255)
     label = np.full((_TEXT, tile.shape[1], 3), 255, np.uint8)
-    name = image.triplet.stem[: tile.shape[1] // 13]
+    name = image.sample.stem[: tile.shape[1] // 13]
     _write(label, f"{name} {score:+.2f}", (2, _TEXT - 5), _GOOD if score > 0 else _BAD)
     column = np.vstack([rgb, _gap(tile), tile, _profile(near, tile.shape[1]), label])
     return np.hstack([column, np.full((column.shape[0], _GAP, 3), 255, np.uint8)])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mutualformer_sod.data.depth.encoding import DepthEncoding
 from mutualformer_sod.data.depth.kind import DepthSample
-from mutualformer_sod.data.discovery.pairing import Triplet
+from mutualformer_sod.data.depth_sample import Sample
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import image_size
 
@@ -21,15 +21,15 @@ _ASPECT_TOLERANCE = 0.02
 _NAMED = 3  # files that a line names before it only counts
 
 
-def doubt_of(sample: DepthSample, encoding: DepthEncoding) -> str | None:
+def doubt_of(depth_sample: DepthSample, encoding: DepthEncoding) -> str | None:
     """What is doubtful about one map: `CONSTANT`, `TWO_VALUES`, `MOSTLY_ZERO` or None."""
-    levels = sample.levels_if_metric if encoding.kind == "metric" else sample.levels
+    levels = depth_sample.levels_if_metric if encoding.kind == "metric" else depth_sample.levels
     if levels < 2:
         return CONSTANT
     if levels == 2:
         return TWO_VALUES
-    is_8_bit = sample.pixels.dtype == "uint8" and encoding.kind != "thermal"
-    return MOSTLY_ZERO if is_8_bit and sample.zeros > _MOSTLY else None
+    is_8_bit = depth_sample.pixels.dtype == "uint8" and encoding.kind != "thermal"
+    return MOSTLY_ZERO if is_8_bit and depth_sample.zeros > _MOSTLY else None
 
 
 def same_proportions(one: tuple[int, int], other: tuple[int, int]) -> bool:
@@ -39,24 +39,24 @@ def same_proportions(one: tuple[int, int], other: tuple[int, int]) -> bool:
 
 
 def depth_notes(
-    triplets: Sequence[Triplet], samples: Sequence[DepthSample], encoding: DepthEncoding
+    samples: Sequence[Sample], depth_samples: Sequence[DepthSample], encoding: DepthEncoding
 ) -> list[str]:
     """What is doubtful about the depth maps of a set, one line a kind with the first files.
 
     Args:
-        triplets: the images; a colour image that cannot be read is passed over.
-        samples: of their depth maps.
+        samples: the images; a colour image that cannot be read is passed over.
+        depth_samples: of their depth maps.
         encoding: of the set.
     """
     found: dict[str, list[str]] = {}
-    for triplet, sample in zip(triplets, samples, strict=True):
-        doubts = [doubt_of(sample, encoding)]
-        if not _fits(triplet.rgb, sample.size):
+    for sample, depth_sample in zip(samples, depth_samples, strict=True):
+        doubts = [doubt_of(depth_sample, encoding)]
+        if not _fits(sample.rgb, depth_sample.size):
             doubts.append(STRETCHED)
         for doubt in filter(None, doubts):
-            found.setdefault(doubt, []).append(str(triplet.depth))
+            found.setdefault(doubt, []).append(str(sample.depth))
     return [
-        f"{encoding.noun}: {len(paths)} of {len(samples)} maps: {doubt}:"
+        f"{encoding.noun}: {len(paths)} of {len(depth_samples)} maps: {doubt}:"
         f" {', '.join(paths[:_NAMED])}{', ...' if len(paths) > _NAMED else ''}"
         for doubt, paths in found.items()
     ]

@@ -104,12 +104,12 @@ def decide_encodings(
     for sod_set in sets:
         if sod_set.has_depth:
             name = sod_set.name
-            samples = _read_samples([t.depth for t in sod_set.triplets], name, sod_set.thermal)
+            samples = _read_samples([t.depth for t in sod_set.samples], name, sod_set.thermal)
             if sod_set.thermal:
                 encoding = thermal_encoding(samples)
             else:
                 encoding = encoding_of(samples, sides[name], name, strict=strict, quiet=quiet)
-            for note in () if quiet else depth_notes(sod_set.triplets, samples, encoding):
+            for note in () if quiet else depth_notes(sod_set.samples, samples, encoding):
                 _log.warning("%s: %s", name, note)
             encodings[name] = encoding
     return encodings

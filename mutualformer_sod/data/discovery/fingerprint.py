@@ -29,9 +29,9 @@ def data_fingerprint(sets: Iterable[SodSet]) -> str:
         digest.update(f"{sod_set.name}\n".encode())
         lines = {
             f"{role}\t{path.relative_to(sod_set.root).as_posix()}\t{_size(path)}\n"
-            for triplet in sod_set.triplets
+            for sample in sod_set.samples
             for role in ("rgb", "depth", "gt")
-            if (path := getattr(triplet, role)) is not None
+            if (path := getattr(sample, role)) is not None
         }
         digest.update("".join(sorted(lines)).encode())
     return digest.hexdigest()
@@ -72,7 +72,7 @@ def find_overlap(
 
 def _by_size(sets: Iterable[SodSet]) -> dict[int, list[Path]]:
     """Colour images by the size of their file, each once."""
-    paths = {t.rgb: None for s in sets for t in s.triplets if t.rgb is not None}
+    paths = {t.rgb: None for s in sets for t in s.samples if t.rgb is not None}
     found: dict[int, list[Path]] = {}
     for path in paths:
         found.setdefault(_size(path), []).append(path)

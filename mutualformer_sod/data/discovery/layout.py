@@ -16,15 +16,16 @@ from mutualformer_sod.data.discovery.benchmarks import (
     usual_count,
 )
 from mutualformer_sod.data.discovery.folders import Candidate, search
-from mutualformer_sod.data.discovery.pairing import Triplet, pair_by_stem
+from mutualformer_sod.data.discovery.pairing import pair_by_stem
+from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.errors import InputError, refuse_all, together
 from mutualformer_sod.imaging import IMAGE_SUFFIXES
 
 __all__ = [
     "TRAINING_PROTOCOLS",
+    "Sample",
     "SodSet",
     "Split",
-    "Triplet",
     "canonical_name",
     "discover_benchmarks",
     "discover_protocol",
@@ -39,34 +40,34 @@ class SodSet:
     Attributes:
         name: canonical name, or the path below the root, e.g. "train_rgbd/HOTS".
         root: the folder that holds the RGB, depth and GT folders.
-        triplets: sorted by stem; all have the same parts.
+        samples: sorted by stem; all have the same parts.
         split: what the set was asked for.
     """
 
     name: str
     root: Path
-    triplets: tuple[Triplet, ...]
+    samples: tuple[Sample, ...]
     split: Split = "test"
 
     @property
     def has_rgb(self) -> bool:
         """False for a folder of ground truths alone, which can be evaluated only."""
-        return bool(self.triplets) and self.triplets[0].rgb is not None
+        return bool(self.samples) and self.samples[0].rgb is not None
 
     @property
     def has_depth(self) -> bool:
         """Whether there is a depth map for each image."""
-        return bool(self.triplets) and self.triplets[0].depth is not None
+        return bool(self.samples) and self.samples[0].depth is not None
 
     @property
     def thermal(self) -> bool:
         """Whether the maps in the place of depth are thermal images."""
-        return self.has_depth and self.triplets[0].thermal
+        return self.has_depth and self.samples[0].thermal
 
     @property
     def has_gt(self) -> bool:
         """Whether there is a ground truth for each image."""
-        return bool(self.triplets) and self.triplets[0].gt is not None
+        return bool(self.samples) and self.samples[0].gt is not None
 
     @property
     def usual_count(self) -> int | None:
@@ -153,10 +154,10 @@ def discover_protocol(roots: Sequence[Path | str], protocol: str) -> list[SodSet
     sets = dict(zip(named, loaded, strict=True))
     refuse_all(
         [
-            f"{found.root}: holds {len(found.triplets)} images, protocol {protocol} takes"
+            f"{found.root}: holds {len(found.samples)} images, protocol {protocol} takes"
             f" {parts[part]} of {part}; name the sets with --train-sets to train on these"
             for part, found in sets.items()
-            if part and len(found.triplets) != parts[part]
+            if part and len(found.samples) != parts[part]
         ]
     )
     return list(sets.values())
@@ -189,8 +190,8 @@ def discover_benchmarks(
             for path in folder.iterdir()
             if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
         )
-        triplets = tuple(Triplet(path.stem, path, None, None) for path in files)
-        test_set = SodSet(candidate.name, candidate.folder, triplets)
+        samples = tuple(Sample(path.stem, path, None, None) for path in files)
+        test_set = SodSet(candidate.name, candidate.folder, samples)
         is_open = candidate.split is None and candidate.folder in trained_on
         has_training_part = usual_count(candidate.last_part, "train") is not None
         is_test = test_set.usual_count == len(files) if has_training_part else test_set.usual_count
@@ -231,15 +232,15 @@ def keep_images(sets: Sequence[SodSet], list_file: Path) -> list[SodSet]:
     kept = []
     for sod_set in sets:
         name = sod_set.name.rsplit("/", 1)[-1]
-        triplets = tuple(t for t in sod_set.triplets if (name, t.stem) in wanted)
-        missing = {stem for owner, stem in wanted if owner == name} - {t.stem for t in triplets}
+        samples = tuple(t for t in sod_set.samples if (name, t.stem) in wanted)
+        missing = {stem for owner, stem in wanted if owner == name} - {t.stem for t in samples}
         if missing:
             raise InputError(
                 f"--images {list_file}: {sod_set.root} has no image {min(missing)} "
                 f"({len(missing)} such): take a list of these sets"
             )
-        if triplets:
-            kept.append(dataclasses.replace(sod_set, triplets=triplets))
+        if samples:
+            kept.append(dataclasses.replace(sod_set, samples=samples))
     if not kept:
         raise InputError(f"--images {list_file}: lists no image of these sets")
     return kept
@@ -312,8 +313,8 @@ def _load(
         if needed and role not in folders:
             label = {"rgb": "colour images (RGB)", "gt": "ground truth (GT)"}[role]
             raise InputError(f"{candidate.folder}: the set has no folder of {label}; add it")
-    triplets = pair_by_stem(candidate.folder, **folders, thermal=candidate.thermal)
-    return SodSet(candidate.name, candidate.folder, triplets, split)
+    samples = pair_by_stem(candidate.folder, **folders, thermal=candidate.thermal)
+    return SodSet(candidate.name, candidate.folder, samples, split)
 
 
 def _count_files(candidate: Candidate) -> int:

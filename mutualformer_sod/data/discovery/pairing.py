@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.errors import refuse_all
 from mutualformer_sod.imaging import IMAGE_SUFFIXES
 
@@ -16,7 +17,7 @@ DEPTH_SUFFIXES = IMAGE_SUFFIXES | {".npy"}
 
 
 def role_labels(thermal: bool) -> dict[str, str]:
-    """What the parts of a triplet are called in messages, by role."""
+    """What the parts of a sample are called in messages, by role."""
     return {"rgb": "RGB", "depth": "thermal" if thermal else "depth", "gt": "GT"}
 
 
@@ -29,22 +30,6 @@ _ENDING = re.compile(
     re.IGNORECASE,
 )
 _NAMED = 10  # files that an error message names before it only counts
-
-
-@dataclass(frozen=True)
-class Triplet:
-    """The files of one image; None where the set has no folder of that kind.
-
-    Attributes:
-        stem: of the RGB file, or of the ground truth where there is no RGB.
-        thermal: whether ``depth`` is a thermal image, which takes its place.
-    """
-
-    stem: str
-    rgb: Path | None
-    depth: Path | None
-    gt: Path | None
-    thermal: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,12 +66,12 @@ class Matches:
             problems.append((f"{labels[role]} without {labels[self.base]}", extra))
         return [(what, names) for what, names in problems if names]
 
-    def triplets(self) -> tuple[Triplet, ...]:
-        """One triplet an image that has all its parts, sorted by stem."""
+    def samples(self) -> tuple[Sample, ...]:
+        """One sample an image that has all its parts, sorted by stem."""
         whole = set.intersection(*(set(own) for own in self.files.values()))
         roles = ("rgb", "depth", "gt")
         return tuple(
-            Triplet(
+            Sample(
                 stem,
                 *(self.files[r][stem] if r in self.files else None for r in roles),
                 thermal=self.thermal,
@@ -131,7 +116,7 @@ def pair_by_stem(
     gt: Path | None = None,
     *,
     thermal: bool = False,
-) -> tuple[Triplet, ...]:
+) -> tuple[Sample, ...]:
     """Pair the files of up to three folders by stem, never by position in a sorted list.
 
     Endings that tell the kind ("_Depth", "-gt", "_rgb", ...) are looked through where the stems
@@ -145,7 +130,7 @@ def pair_by_stem(
         thermal: whether the depth folder holds thermal images.
 
     Returns:
-        One triplet an image, sorted by stem.
+        One sample an image, sorted by stem.
 
     Raises:
         InputError: no image, two files for one stem, files without partner, types not read.
@@ -162,7 +147,7 @@ def pair_by_stem(
     if not problems and not any(matches.files.values()):
         problems.append(f"{folder}: the set's folders hold no image; fill or remove them")
     refuse_all(problems)
-    return matches.triplets()
+    return matches.samples()
 
 
 def bare_stem(stem: str) -> str:

@@ -27,11 +27,10 @@ from tqdm import tqdm
 from mutualformer_sod.data.depth.units import DepthEncoding, decide_encodings
 from mutualformer_sod.data.discovery.fingerprint import data_fingerprint
 from mutualformer_sod.data.discovery.layout import SodSet, discover_sets
-from mutualformer_sod.data.discovery.pairing import Triplet
 from mutualformer_sod.data.packing.shards import File, ShardWriter, checked_shards, unpack_shard
+from mutualformer_sod.data.sample import Sample, read_sample
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import write_json
-from mutualformer_sod.imaging.io import read_triplet
 
 STAGING = ".packing"
 INDEX_FILE = "index.json"
@@ -105,10 +104,10 @@ def pack_sets(
     # From all maps: the reference for `unpack_sets`.
     encodings = decide_encodings(by_path.values(), quiet=True)
     chosen = {
-        path: replace(item, triplets=_every_kth(item.triplets, options, path))
+        path: replace(item, samples=_every_kth(item.samples, options, path))
         for path, item in by_path.items()
     }
-    work = [(path, triplet) for path, item in chosen.items() for triplet in item.triplets]
+    work = [(path, sample) for path, item in chosen.items() for sample in item.samples]
     # Beside the pack that is there, if any: it goes when the new one is whole.
     staging = output / STAGING
     shutil.rmtree(staging, ignore_errors=True)
@@ -137,8 +136,8 @@ def pack_sets(
         "sets": {
             path: {
                 "name": item.name,
-                "images": len(item.triplets),
-                "of": len(by_path[path].triplets),
+                "images": len(item.samples),
+                "of": len(by_path[path].samples),
                 "depth": _coding(encodings.get(item.name)),
             }
             for path, item in chosen.items()
@@ -206,23 +205,23 @@ def _old_files(output: Path) -> list[Path]:
     return [*output.glob(INDEX_FILE), *output.glob("shard_*.tar")]
 
 
-def _every_kth(triplets: Sequence[Triplet], options: PackOptions, path: str) -> tuple[Triplet, ...]:
+def _every_kth(samples: Sequence[Sample], options: PackOptions, path: str) -> tuple[Sample, ...]:
     """A share of the images, evenly spaced, from a seeded start."""
-    count = max(1, round(options.share * len(triplets)))
-    if count == len(triplets):
-        return tuple(triplets)
+    count = max(1, round(options.share * len(samples)))
+    if count == len(samples):
+        return tuple(samples)
     start = random.Random(f"{options.seed} {path}").random()
-    return tuple(triplets[int((k + start) * len(triplets) / count)] for k in range(count))
+    return tuple(samples[int((k + start) * len(samples) / count)] for k in range(count))
 
 
-def _encode(path: str, triplet: Triplet, options: PackOptions) -> list[File]:
+def _encode(path: str, sample: Sample, options: PackOptions) -> list[File]:
     """The files of one image; folders keep the names they have, which may tell the split."""
-    rgb, depth, gt = read_triplet(triplet)
+    rgb, depth, gt = read_sample(sample)
     scale = min(1.0, options.side / max(rgb.shape[:2]))
     height, width = (max(1, round(length * scale)) for length in rgb.shape[:2])
     small = _shrink(rgb, height, width)
     jpeg = [cv2.IMWRITE_JPEG_QUALITY, options.quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
-    files = [(triplet.rgb, ".jpg", _image(".jpg", small[..., ::-1], jpeg))]
+    files = [(sample.rgb, ".jpg", _image(".jpg", small[..., ::-1], jpeg))]
     if depth is not None:
         picked = depth
         if depth.shape != (height, width):
@@ -230,14 +229,14 @@ def _encode(path: str, triplet: Triplet, options: PackOptions) -> list[File]:
         if depth.dtype == np.float32:
             buffer = io.BytesIO()
             np.save(buffer, picked, allow_pickle=False)
-            files.append((triplet.depth, ".npy", buffer.getvalue()))
+            files.append((sample.depth, ".npy", buffer.getvalue()))
         else:
             png = _image(".png", picked, [cv2.IMWRITE_PNG_COMPRESSION, 9])
-            files.append((triplet.depth, ".png", png))
+            files.append((sample.depth, ".png", png))
     if gt is not None:
-        files.append((triplet.gt, ".png", _mask(gt, height, width)))
+        files.append((sample.gt, ".png", _mask(gt, height, width)))
     return [
-        (f"{path}/{source.parent.name}/{triplet.stem}{suffix}", data)
+        (f"{path}/{source.parent.name}/{sample.stem}{suffix}", data)
         for source, suffix, data in files
     ]
 
@@ -292,9 +291,9 @@ def _compare(index: dict[str, Any], root: Path) -> list[str]:
     remarks = []
     for path, item in zip(paths, sets, strict=True):
         packed = index["sets"][path]
-        if len(item.triplets) != packed["images"]:
+        if len(item.samples) != packed["images"]:
             raise InputError(
-                f"{item.root}: holds {len(item.triplets)} images, the pack {packed['images']};"
+                f"{item.root}: holds {len(item.samples)} images, the pack {packed['images']};"
                 " move those of other origin away, or give another --output"
             )
         now = _coding(encodings.get(item.name))

@@ -1,4 +1,4 @@
-"""Sample scenes: synthetic RGB-D triplets in which colour, depth, or either shows the object.
+"""Sample scenes: synthetic RGB-D samples in which colour, depth, or either shows the object.
 
 Every scene holds three to five regions drawn from one distribution of shapes, sizes and places; one
 of them, picked at random, is the salient object. What sets it apart depends on the kind of scene:
@@ -54,7 +54,7 @@ _MUTED_COLOUR = 22.0  # most, per channel
 
 @dataclass(frozen=True)
 class Scene:
-    """One triplet.
+    """One sample.
 
     Attributes:
         rgb: (H, W, 3) uint8, RGB order.

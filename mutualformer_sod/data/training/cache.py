@@ -28,10 +28,10 @@ from tqdm import tqdm
 from mutualformer_sod.data.depth.units import DepthEncoding, DepthRule, depth_to_unit
 from mutualformer_sod.data.discovery.fingerprint import data_fingerprint
 from mutualformer_sod.data.discovery.layout import SodSet
-from mutualformer_sod.data.discovery.pairing import Triplet
+from mutualformer_sod.data.sample import Sample, read_sample
 from mutualformer_sod.data.training.cache_file import open_cache_file, write_cache_file
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.imaging.io import image_size, read_triplet
+from mutualformer_sod.imaging.io import image_size
 from mutualformer_sod.memory import free_memory, free_shared_memory
 
 _ALIGNMENT = 64  # bytes; depth comes first in an image's part and is read as uint16
@@ -139,7 +139,7 @@ def build_caches(
     same options and its checksums agree; else it is made anew.
 
     Args:
-        sets: each needs colour images; every triplet once.
+        sets: each needs colour images; every sample once.
         options: where and how large.
         encodings: how each set with depth stores it, by the set's name.
         depth_rule: how a depth map is brought to [0, 1].
@@ -171,10 +171,10 @@ def build_caches(
         say(f"cache: {sod_set.name}: {index['bytes'] / 1e6:.0f} MB in {where}")
 
         def fill(block: np.ndarray, sod_set=sod_set, index=index, encoding=encoding) -> None:
-            def keep(work: tuple[Triplet, list[int]]) -> None:
+            def keep(work: tuple[Sample, list[int]]) -> None:
                 _keep(*work, block, encoding, depth_rule)
 
-            work = list(zip(sod_set.triplets, index["images"], strict=True))
+            work = list(zip(sod_set.samples, index["images"], strict=True))
             _in_threads(keep, work, f"{sod_set.name}: caching")
 
         if path is None:
@@ -193,8 +193,8 @@ def _key(sod_set: SodSet, side: int, encoding: DepthEncoding | None, depth_rule:
     """What decides a set's images: its files, and how they are read and shrunk."""
     times = [
         path.stat().st_mtime_ns
-        for triplet in sod_set.triplets
-        for path in (triplet.rgb, triplet.depth, triplet.gt)
+        for sample in sod_set.samples
+        for path in (sample.rgb, sample.depth, sample.gt)
         if path is not None
     ]
     coding = None
@@ -216,9 +216,9 @@ def _path(options: CacheOptions, name: str, key: str) -> Path | None:
 
 def _plan(sod_set: SodSet, side: int, key: str) -> dict[str, Any]:
     """Where each image will lie: the index of a cache, see `SetCache.read`."""
-    triplets = sod_set.triplets
+    samples = sod_set.samples
     pixel = 3 + 2 * sod_set.has_depth + sod_set.has_gt
-    sizes = _in_threads(lambda triplet: image_size(triplet.rgb), triplets, f"{sod_set.name}: sizes")
+    sizes = _in_threads(lambda sample: image_size(sample.rgb), samples, f"{sod_set.name}: sizes")
     images, end = [], 0
     for size in sizes:
         height, width = (min(length, side) for length in size)
@@ -230,13 +230,13 @@ def _plan(sod_set: SodSet, side: int, key: str) -> dict[str, Any]:
         "pixel": pixel,
         "depth": sod_set.has_depth,
         "gt": sod_set.has_gt,
-        "stems": [triplet.stem for triplet in triplets],
+        "stems": [sample.stem for sample in samples],
         "images": images,
     }
 
 
 def _keep(
-    triplet: Triplet,
+    sample: Sample,
     row: list[int],
     block: np.ndarray,
     encoding: DepthEncoding | None,
@@ -244,9 +244,9 @@ def _keep(
 ) -> None:
     """Read one image and write it to its place in the block."""
     offset, height, width, *native_size = row
-    rgb, raw_depth, gt = read_triplet(triplet)
+    rgb, raw_depth, gt = read_sample(sample)
     if list(rgb.shape[:2]) != native_size:
-        raise InputError(f"{triplet.rgb}: changed while it was read; start again")
+        raise InputError(f"{sample.rgb}: changed while it was read; start again")
     parts = [_shrink(rgb, height, width)]
     if raw_depth is not None:
         depth = _shrink(depth_to_unit(raw_depth, encoding, depth_rule), height, width)

@@ -14,14 +14,14 @@ from torch.utils.data import Dataset
 
 from mutualformer_sod.data.depth.units import DepthEncoding, DepthRule, depth_to_unit, without_flat
 from mutualformer_sod.data.discovery.layout import SodSet
-from mutualformer_sod.data.discovery.pairing import Triplet
+from mutualformer_sod.data.sample import Sample, read_sample
 from mutualformer_sod.data.training.cache import SetCache
 from mutualformer_sod.data.training.copy_paste import paste_object
 from mutualformer_sod.data.training.pseudo_depth import invent_depth
-from mutualformer_sod.data.training.transforms import Augmentation, augment_triplet, resize_triplet
+from mutualformer_sod.data.training.transforms import Augmentation, augment_sample, resize_sample
 from mutualformer_sod.data.training.wrong_depth import mislead
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.imaging.io import check_size, image_size, read_depth, read_triplet
+from mutualformer_sod.imaging.io import check_size, image_size, read_depth
 
 _ESTIMATED = 0.75  # share of invented maps whose surroundings are estimated
 
@@ -76,7 +76,7 @@ class SodDataset(Dataset):
         caches: Mapping[str, SetCache] | None = None,
     ) -> None:
         for sod_set in sets:
-            if any(triplet.rgb is None for triplet in sod_set.triplets):
+            if any(sample.rgb is None for sample in sod_set.samples):
                 raise InputError(f"{sod_set.root}: no folder of colour images (RGB); add it")
         self.size = (size, size) if isinstance(size, int) else tuple(size)
         self.augmentation = Augmentation() if augment is True else augment or None
@@ -86,10 +86,10 @@ class SodDataset(Dataset):
         self.depth_dropout = depth_dropout
         self._estimated_depth = estimated_depth
         self._caches = dict(caches or {})
-        self._items: list[tuple[str, Triplet, DepthEncoding | None]] = [
-            (sod_set.name, triplet, encodings[sod_set.name] if triplet.depth else None)
+        self._items: list[tuple[str, Sample, DepthEncoding | None]] = [
+            (sod_set.name, sample, encodings[sod_set.name] if sample.depth else None)
             for sod_set in sets
-            for triplet in sod_set.triplets
+            for sample in sod_set.samples
         ]
         places: dict[str, list[int]] = {}
         for place, (name, _, _) in enumerate(self._items):
@@ -108,17 +108,17 @@ class SodDataset(Dataset):
     @property
     def names(self) -> list[str]:
         """``SET/STEM`` of every item."""
-        return [f"{set_name}/{triplet.stem}" for set_name, triplet, _ in self._items]
+        return [f"{set_name}/{sample.stem}" for set_name, sample, _ in self._items]
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         index = range(len(self))[index]  # from the end, too: the seed below wants it from 0
-        set_name, triplet, _ = self._items[index]
+        set_name, sample, _ = self._items[index]
         sequence = np.random.SeedSequence([self.seed, int(self._epoch), index])
         rng = np.random.default_rng(sequence)
         with_depth = rng.random() >= self.depth_dropout
         rgb, depth, gt, native_size = self._load(index, with_depth)
         share = self.augmentation.paste if self.augmentation else 0.0
-        is_depth = depth is not None and not triplet.thermal  # heat has no near and far
+        is_depth = depth is not None and not sample.thermal  # heat has no near and far
         if share and is_depth and gt is not None and rng.random() < share:
             donor = self._load(int(rng.choice(self._peers[set_name])))
             if donor[1] is not None:
@@ -132,9 +132,9 @@ class SodDataset(Dataset):
             peer = int(rng.choice(self._peers[set_name]))
             depth = mislead(depth, lambda: self._load(peer)[1], rng)
         if self.augmentation is None:
-            tensors = resize_triplet(rgb, depth, gt, self.size)
+            tensors = resize_sample(rgb, depth, gt, self.size)
         else:
-            tensors = augment_triplet(
+            tensors = augment_sample(
                 rgb, depth, gt, self.size, rng, self.augmentation, depth_is_right=not misled
             )
         rgb_tensor, depth_tensor, gt_tensor = tensors
@@ -142,7 +142,7 @@ class SodDataset(Dataset):
             "rgb": rgb_tensor,
             "depth": torch.zeros(1, *self.size) if depth_tensor is None else depth_tensor,
             "has_depth": depth_tensor is not None,
-            "name": f"{set_name}/{triplet.stem}",
+            "name": f"{set_name}/{sample.stem}",
             "native_size": native_size,
             "index": index,
             # Of another branch than the numbers of rng, which begin with the sequence's own words.
@@ -156,8 +156,8 @@ class SodDataset(Dataset):
         """The estimated depth (h, w) of an image without depth, drawn with `_ESTIMATED`."""
         if self._estimated_depth is None or rng.random() >= _ESTIMATED:
             return None
-        set_name, triplet, _ = self._items[index]
-        path = self._estimated_depth / set_name / f"{triplet.stem}.png"
+        set_name, sample, _ = self._items[index]
+        path = self._estimated_depth / set_name / f"{sample.stem}.png"
         if not path.exists():
             return None
         stored = read_depth(path)
@@ -171,24 +171,24 @@ class SodDataset(Dataset):
 
         Depth of one value is None, as `Predictor` has it.
         """
-        set_name, triplet, encoding = self._items[index]
+        set_name, sample, encoding = self._items[index]
         cache = self._caches.get(set_name)
         if cache is not None:
-            image = cache.read(triplet.stem)
+            image = cache.read(sample.stem)
             depth = without_flat(image.depth) if with_depth and image.depth is not None else None
             return image.rgb, depth, image.gt if self.with_gt else None, image.native_size
         if not with_depth:
-            triplet = dataclasses.replace(triplet, depth=None)
-        rgb, raw_depth, gt = self._read(triplet)
+            sample = dataclasses.replace(sample, depth=None)
+        rgb, raw_depth, gt = self._read(sample)
         depth = None
         if raw_depth is not None:
             depth = without_flat(depth_to_unit(raw_depth, encoding, self.depth_rule))
         return rgb, depth, gt, rgb.shape[:2]
 
-    def _read(self, triplet: Triplet) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-        if self.with_gt or triplet.gt is None:
-            return read_triplet(triplet)
-        rgb, depth, _ = read_triplet(dataclasses.replace(triplet, gt=None))
+    def _read(self, sample: Sample) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+        if self.with_gt or sample.gt is None:
+            return read_sample(sample)
+        rgb, depth, _ = read_sample(dataclasses.replace(sample, gt=None))
         # Maps are made at the colour image's size and must fit a ground truth that is not read.
-        check_size(triplet.gt, image_size(triplet.gt), triplet.rgb, rgb.shape[:2])
+        check_size(sample.gt, image_size(sample.gt), sample.rgb, rgb.shape[:2])
         return rgb, depth, None

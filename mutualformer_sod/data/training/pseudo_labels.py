@@ -61,27 +61,27 @@ def label_set(
     """
     confidence = confidence or Confidence()
     taken = 0
-    for triplet in tqdm(sod_set.triplets, sod_set.name, leave=False, disable=None):
-        source = maps / f"{triplet.stem}.png"
+    for sample in tqdm(sod_set.samples, sod_set.name, leave=False, disable=None):
+        source = maps / f"{sample.stem}.png"
         if not source.is_file():
             raise InputError(
                 f"{source}: no such map. Fix: make maps of all images of {sod_set.name} with "
                 "tools/test.py, and pass their folder with --maps."
             )
         saliency = read_saliency(source)
-        size = image_size(triplet.rgb)
+        size = image_size(sample.rgb)
         if saliency.shape != size:
             raise InputError(
-                f"{source}: {saliency.shape[1]} x {saliency.shape[0]} pixels, but {triplet.rgb} "
+                f"{source}: {saliency.shape[1]} x {saliency.shape[0]} pixels, but {sample.rgb} "
                 f"has {size[1]} x {size[0]}. Fix: make the maps at the size of the images."
             )
         if not confidence.accepts(saliency / 255):
             continue
         taken += 1
-        for role, file in (("RGB", triplet.rgb), ("depth", triplet.depth)):
+        for role, file in (("RGB", sample.rgb), ("depth", sample.depth)):
             if file is not None:
                 _copy(file, output / role / file.name)
-        label = output / "GT" / f"{triplet.stem}.png"
+        label = output / "GT" / f"{sample.stem}.png"
         if not label.exists():
             write_map(label, (saliency >= 128).astype(np.float32))
     return taken

@@ -62,7 +62,7 @@ class Augmentation:
     poor_colour: float = 0.0
 
 
-def resize_triplet(
+def resize_sample(
     rgb: np.ndarray, depth: np.ndarray | None, gt: np.ndarray | None, size: tuple[int, int]
 ) -> Triple:
     """Resize one image for the network: bilinear, with antialiasing where it shrinks.
@@ -82,7 +82,7 @@ def resize_triplet(
     return _split(_resample(_stack(rgb, depth, gt), size), depth is not None, gt is not None)
 
 
-def augment_triplet(
+def augment_sample(
     rgb: np.ndarray,
     depth: np.ndarray | None,
     gt: np.ndarray | None,
@@ -94,7 +94,7 @@ def augment_triplet(
 ) -> Triple:
     """Cut, flip and resize one image alike in all its parts, then alter colours and depth.
 
-    Arguments and result are those of `resize_triplet`. All randomness comes from ``rng``. Colours
+    Arguments and result are those of `resize_sample`. All randomness comes from ``rng``. Colours
     are made poor only where there is depth and ``depth_is_right``.
     """
     augmentation = augmentation or Augmentation()

@@ -1,4 +1,4 @@
-"""Automatic mixed precision: the meaning of ``--amp`` on a device, and what a CPU computes in."""
+"""Device and precision of a computation: ``--device`` and ``--amp``."""
 
 from __future__ import annotations
 
@@ -22,6 +22,29 @@ _INSTRUCTIONS = {
 # Values of ONEDNN_MAX_CPU_ISA under which oneDNN does not use them, in oneDNN's order.
 _LIMITS = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
 _LIMITS_OF = {"bf16": _LIMITS, "fp16": (*_LIMITS, "AVX512_CORE_BF16")}
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The device of a ``--device`` flag: auto (CUDA where there is one), cpu, cuda, cuda:N or mps.
+
+    Raises:
+        InputError: unknown name, or no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"--device {name!r} is unknown: choose auto, cpu, cuda or mps") from error
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise InputError(f"--device {name!r} is not supported: choose auto, cpu, cuda or mps")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"--device {name}: no such CUDA device here; choose auto or cpu")
+    # Parts of the network leave autocast, which early versions of torch do not know for mps.
+    has_mps = torch.backends.mps.is_available() and torch.amp.is_autocast_available("mps")
+    if device.type == "mps" and not has_mps:
+        raise InputError(f"--device {name}: torch has no Apple GPU here; choose auto or cpu")
+    return device
 
 
 def pick_amp(name: str, device: torch.device) -> str:

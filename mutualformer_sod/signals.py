@@ -1,11 +1,15 @@
-"""Leaving a long run in order: SIGTERM and Ctrl-C ask it to save and end."""
+"""SIGTERM and Ctrl-C: end long work in order."""
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from types import FrameType, TracebackType
+
+from mutualformer_sod.errors import Stopped
 
 PATIENCE = 3.0  # seconds after which a second Ctrl-C means it
 
@@ -46,3 +50,21 @@ class StopRequest:
             self.signal, self._came_at = number, now
         elif number == signal.SIGINT and now - self._came_at > PATIENCE:
             raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def ended_by_sigterm(message: str) -> Iterator[None]:
+    """Context that SIGTERM leaves as Ctrl-C does, by ``Stopped``, so that no half file is left."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, _: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        raise Stopped(number, message)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

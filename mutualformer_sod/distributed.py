@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,9 +14,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from mutualformer_sod.cli.common import EXIT_INPUT_ERROR
-from mutualformer_sod.errors import InputError
-from mutualformer_sod.inference.predictor import pick_device
+from mutualformer_sod.errors import InputError, ReportedElsewhere
+from mutualformer_sod.models.device import pick_device
 
 
 def start_processes(device: str) -> torch.device:
@@ -57,9 +55,9 @@ def one_voice() -> Iterator[None]:
     """
     try:
         yield
-    except InputError:
+    except InputError as error:
         if not is_connected() and int(os.environ.get("LOCAL_RANK", "0")) > 0:
-            sys.exit(EXIT_INPUT_ERROR)
+            raise ReportedElsewhere from error
         raise
     except RuntimeError as error:
         lost = isinstance(error, dist.DistError) or "peer" in str(error)
