@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mutualformer_sod.data.depth.encoding import DepthEncoding
 from mutualformer_sod.data.depth.kind import DepthSample
-from mutualformer_sod.data.depth_sample import Sample
+from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import image_size
 
