@@ -1,95 +1,12 @@
-"""Look through data sets: what they are, which end of depth is near, and what needs attention."""
+"""Entry point of `mutualformer-sod check-data`."""
 
-from __future__ import annotations
-
-import argparse
-import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mutualformer_sod.cli import common as cli
-from mutualformer_sod.errors import InputError
-from mutualformer_sod.files import check_writable, replacing, write_json
-
-EPILOG = """\
-A table, then one line for each thing to say: PROBLEM wants attention, note is to be known. The exit
-status is 0 if there is no PROBLEM, 1 if there is one, 2 if the command line is wrong. Nothing in
-ROOT is changed. OUTPUT gets check.json and polarity_SET.png: depth as it was understood (near =
-bright) beside the colour images, with the evidence. docs/data.md explains every line.
-"""
-CLEAN, ATTENTION = 0, 1
-
-
-def parse_arguments() -> argparse.Namespace:
-    parser = cli.Parser(__doc__, EPILOG)
-    add = parser.add_argument
-    add("--data", nargs="+", required=True, metavar="ROOT", help="folders of sets")
-    add("--sets", nargs="+", metavar="SET", help="only these sets (default: all)")
-    add(
-        "--near",
-        nargs="+",
-        default=["auto"],
-        metavar="SIDE",
-        help="which depth values are near the camera, as in tools/test.py (default: auto); what "
-        "is given is compared with what the maps look like",
-    )
-    add("--output", type=Path, metavar="DIR", help="folder for check.json and the pictures")
-    add("--json", type=Path, metavar="FILE", help="write all that was found out to this file")
-    add("--workers", type=int, metavar="N", help="processes that read (default: all cores)")
-    add("--quick", action="store_true", help="read 40 images a set, look for no copies")
-    add("--overwrite", action="store_true", help="replace the files that are there")
-    return parser.parse_args()
-
-
-def main() -> int:
-    args = parse_arguments()
-    workers = os.cpu_count() or 1 if args.workers is None else args.workers
-    if workers < 1:
-        raise InputError(f"--workers {workers} is not usable: give 1 or more")
-    targets = [args.json, args.output and args.output / "check.json"]
-    for path in filter(None, targets):
-        if path.exists() and not args.overwrite:
-            raise InputError(f"{path}: exists: name another place, or give --overwrite")
-    if args.json is not None and args.json.suffix.lower() != ".json":
-        raise InputError(f"--json {args.json}: give a .json file")
-    for flag, folder in (("--output", args.output), ("--json", args.json and args.json.parent)):
-        if folder is not None:
-            check_writable(folder, flag)
-    # Only now: --help needs no cv2.
-    from mutualformer_sod.data.audit.check import check_data
-    from mutualformer_sod.data.audit.report import check_json, check_table, layout_line
-
-    check = check_data(args.data, args.sets, args.near, workers=workers, quick=args.quick)
-    for checked in check.sets:
-        print(layout_line(checked))
-    print(f"\n{check_table(check)}\n")
-    for finding in check.findings:
-        print(finding.line())
-    for path in filter(None, targets):
-        write_json(path, check_json(check))
-    if args.output is not None:
-        draw(check.sets, args.output)
-    notes = len(check.findings) - len(check.problems)
-    print(f"{len(check.sets)} sets, {len(check.problems)} problems, {notes} notes")
-    return ATTENTION if check.problems else CLEAN
-
-
-def draw(sets: list, folder: Path) -> None:
-    """Write a picture of the polarity of each set with depth; thermal images have none."""
-    import cv2
-
-    from mutualformer_sod.data.audit.picture import polarity_picture
-
-    for checked in sets:
-        if checked.depth is not None and checked.depth.stems and not checked.thermal:
-            path = folder / f"polarity_{checked.label.replace('/', '_').replace(' ', '_')}.png"
-            _, encoded = cv2.imencode(".png", polarity_picture(checked)[..., ::-1])
-            with replacing(path) as temporary:
-                temporary.write_bytes(encoded.tobytes())
-            print(f"picture: {path}")
-
+from mutualformer_sod.cli.check_data import main
+from mutualformer_sod.cli.common import run
 
 if __name__ == "__main__":
-    cli.run(main)
+    run(main)

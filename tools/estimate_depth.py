@@ -1,73 +1,12 @@
-"""Train a depth estimator on genuine depth maps, or give photographs estimated depth."""
-
-from __future__ import annotations
+"""Entry point of `mutualformer-sod estimate-depth`."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import torch
-
-from mutualformer_sod.cli import common as cli
-from mutualformer_sod.data.discovery.layout import discover_sets
-from mutualformer_sod.errors import InputError
-from mutualformer_sod.files import check_writable
-from mutualformer_sod.models.depth_estimator import (
-    DepthEstimator,
-    load_estimator,
-    save_estimator,
-)
-from mutualformer_sod.models.device import pick_amp
-from mutualformer_sod.training.depth_estimation import (
-    EstimatorSchedule,
-    train_estimator,
-    write_estimates,
-)
-
-EPILOG = """\
-"train" learns from the sets' depth maps and writes one file, the decoder on a frozen pretrained
-ViT. "maps" writes OUTPUT/SET/STEM.png, near = white, for tools/train.py --estimated-depth OUTPUT.
-"""
-
-
-def main() -> None:
-    parser = cli.Parser(__doc__, EPILOG)
-    add = parser.add_argument
-    add("command", choices=("train", "maps"))
-    add("--data", nargs="+", required=True, metavar="ROOT", help="folders of sets")
-    add("--sets", nargs="+", required=True, metavar="SET")
-    add("--output", required=True, type=Path, help="train: a file of weights; maps: a folder")
-    add("--weights", type=Path, metavar="FILE", help="maps: what train wrote")
-    add("--pretrained", default="auto", metavar="FILE", help="weights of the ViT (default: auto)")
-    add("--epochs", type=int, default=8, metavar="N", help="train: default 8")
-    add("--near", nargs="+", default=[], help="train: which depth values are near, as in train.py")
-    add("--amp", default="auto", help="auto (default), off, bf16")
-    args = parser.parse_args()
-    is_training = args.command == "train"
-    if is_training == (args.weights is not None):
-        parser.error("--weights FILE belongs to maps, which needs it")
-    if args.epochs < 1:
-        parser.error(f"--epochs {args.epochs}: give 1 or more")
-    check_writable(args.output.parent if is_training else args.output)
-    if is_training and args.output.exists():
-        raise InputError(f"--output {args.output}: it exists. Fix: name a new file")
-    amp = pick_amp(args.amp, torch.device("cpu"))
-    sets = discover_sets(args.data, args.sets, need_rgb=True, split="train")
-    if is_training:
-        torch.manual_seed(0)
-        model = DepthEstimator(pretrained=args.pretrained)
-        schedule = EstimatorSchedule(args.epochs)
-        score = train_estimator(model, sets, schedule, near=args.near, amp=amp)
-        save_estimator(model, args.output)
-        result = "no image was held out" if score is None else f"{score:.3f} on images held out"
-        print(f"correlation with genuine depth: {result}: {args.output}")
-        return
-    model = load_estimator(args.weights, args.pretrained)
-    for sod_set in sets:
-        folder = args.output / sod_set.name
-        print(f"{sod_set.name}: {write_estimates(model, sod_set, folder, amp)} maps: {folder}")
-
+from mutualformer_sod.cli.common import run
+from mutualformer_sod.cli.estimate_depth import main
 
 if __name__ == "__main__":
-    cli.run(main)
+    run(main)

@@ -1,83 +1,12 @@
-"""Draw a figure: colour, depth, the maps of some methods, and ground truth, a row an image."""
+"""Entry point of `mutualformer-sod figure`."""
 
-from __future__ import annotations
-
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import cv2
-
-from mutualformer_sod.cli import common as cli
-from mutualformer_sod.data.depth.units import decide_encodings, depth_to_unit
-from mutualformer_sod.data.discovery.layout import SodSet, discover_sets
-from mutualformer_sod.errors import InputError
-from mutualformer_sod.files import check_writable, replacing
-from mutualformer_sod.gallery.figure import picture_grid
-from mutualformer_sod.imaging.io import read_depth, read_gt, read_rgb
-
-
-def parse_arguments() -> argparse.Namespace:
-    parser = cli.Parser(__doc__)
-    parser.add_argument("--data", nargs="+", required=True, metavar="ROOT", help="folders of sets")
-    parser.add_argument("--sets", nargs="+", metavar="SET", help="only these sets (default: all)")
-    parser.add_argument("--maps", type=Path, required=True, metavar="DIR", help="folder of methods")
-    parser.add_argument("--methods", nargs="+", metavar="M", help="only these (default: all)")
-    parser.add_argument("--stems", nargs="+", metavar="STEM", help="only these images")
-    parser.add_argument("--limit", type=int, default=6, metavar="N", help="images a set (6)")
-    parser.add_argument("--near", nargs="+", default=["auto"], metavar="SIDE", help="as in test.py")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="a .png file")
-    parser.add_argument("--overwrite", action="store_true", help="replace the file")
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = parse_arguments()
-    if args.output.suffix.lower() != ".png":
-        raise InputError(f"--output {args.output}: give a .png file")
-    if args.output.exists() and not args.overwrite:
-        raise InputError(f"--output {args.output}: exists: give another file, or --overwrite")
-    check_writable(args.output.parent)
-    if args.limit < 1:
-        raise InputError(f"--limit {args.limit} is not usable: give 1 or more")
-    if not args.maps.is_dir():
-        raise InputError(f"--maps {args.maps}: no such folder")
-    methods = args.methods or sorted(item.name for item in args.maps.iterdir() if item.is_dir())
-    absent = [method for method in methods if not (args.maps / method).is_dir()]
-    if absent:
-        raise InputError(f"--methods {' '.join(absent)}: no such folder in {args.maps}")
-    sets = discover_sets(args.data, args.sets, need_rgb=True)
-    encodings = decide_encodings(sets, args.near)
-    rows = []
-    for sod_set in sets:
-        rows += figure_rows(sod_set, encodings.get(sod_set.name), args, methods)
-    stems = {sample.stem for sod_set in sets for sample in sod_set.samples}
-    unknown = [stem for stem in args.stems or [] if stem not in stems]
-    if unknown:
-        raise InputError(f"--stems {' '.join(unknown)}: no such image in the sets")
-    nouns = " / ".join(sorted({encoding.noun for encoding in encodings.values()})) or "depth"
-    grid = picture_grid(rows, ["RGB", nouns, *methods, "ground truth"])
-    with replacing(args.output) as temporary:
-        temporary.write_bytes(cv2.imencode(".png", grid[..., ::-1])[1].tobytes())
-    print(f"{len(rows)} images: {args.output}")
-
-
-def figure_rows(sod_set: SodSet, encoding, args: argparse.Namespace, methods: list[str]) -> list:
-    """One list of pictures for each chosen image of a set."""
-    rows = []
-    samples = [t for t in sod_set.samples if args.stems is None or t.stem in args.stems]
-    for sample in samples[: args.limit]:
-        row = [read_rgb(sample.rgb), None]
-        if sample.depth is not None:
-            row[1] = depth_to_unit(read_depth(sample.depth, sample.thermal), encoding)
-        for method in methods:
-            path = args.maps / method / sod_set.name / f"{sample.stem}.png"
-            row.append(read_rgb(path) if path.exists() else None)
-        rows.append([*row, read_gt(sample.gt) if sample.gt is not None else None])
-    return rows
-
+from mutualformer_sod.cli.common import run
+from mutualformer_sod.cli.figure import main
 
 if __name__ == "__main__":
-    cli.run(main)
+    run(main)

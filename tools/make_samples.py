@@ -1,38 +1,12 @@
-"""Write synthetic RGB-D sample scenes: ``<output>/SAMPLES/{RGB,depth,GT}/<stem>.png``."""
-
-from __future__ import annotations
+"""Entry point of `mutualformer-sod make-samples`."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mutualformer_sod.cli import common as cli
-from mutualformer_sod.data.synthetic.scenes import DEFAULT_SIZE, write_samples
-
-
-def main() -> None:
-    parser = cli.Parser(__doc__)
-    parser.add_argument("--output", type=Path, required=True, help="folder that gets SAMPLES/")
-    parser.add_argument("--count", type=int, default=30, help="number of scenes (default 30)")
-    parser.add_argument("--seed", type=int, default=0, help="the series (default 0)")
-    parser.add_argument(
-        "--size",
-        type=int,
-        nargs=2,
-        metavar=("H", "W"),
-        default=DEFAULT_SIZE,
-        help="pixels (default %(default)s)",
-    )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace the sample scenes of another recipe"
-    )
-    args = parser.parse_args()
-    root = write_samples(
-        args.output, args.count, args.seed, size=tuple(args.size), overwrite=args.overwrite
-    )
-    print(f"{args.count} scenes in {root}")
-
+from mutualformer_sod.cli.common import run
+from mutualformer_sod.cli.make_samples import main
 
 if __name__ == "__main__":
-    cli.run(main)
+    run(main)

@@ -3,10 +3,10 @@
 import argparse
 import os
 import re
-import runpy
 import subprocess
 import sys
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -48,8 +48,8 @@ class Parsed(Exception):
 
 @cache
 def tool(name):
-    """The functions of ``tools/<name>.py``."""
-    return runpy.run_path(str(ROOT / "tools" / f"{name}.py"))
+    """The functions of the command behind ``tools/<name>.py``."""
+    return vars(import_module(f"mutualformer_sod.cli.{name}"))
 
 
 @cache
@@ -161,7 +161,7 @@ def test_every_training_option_is_documented():
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_flag_named_is_one_of_a_tool(document):
-    sources = "".join(path.read_text() for path in (ROOT / "tools").glob("*.py"))
+    sources = "".join(path.read_text() for path in (ROOT / "mutualformer_sod" / "cli").glob("*.py"))
     known = flags_of(tool("train")["make_parser"]()) | flags_of(torchrun_parser())
     known |= set(re.findall(r'"(--[a-z][a-z-]*)"', sources))
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+[a-z]", document.read_text()))

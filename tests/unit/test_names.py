@@ -1,29 +1,24 @@
 """Names that several entry points give: the default preset, the folder of a network's maps."""
 
-import runpy
-from pathlib import Path
-
 import pytest
 
 from mutualformer_sod import build_model
+from mutualformer_sod.cli import benchmark_data, train
 from mutualformer_sod.configs.model import DEFAULT_PRESET, make_config
 from mutualformer_sod.configs.training import TrainConfig, make_train_config
 from mutualformer_sod.experiments.plan import Options
 from mutualformer_sod.inference.benchmark_maps import method_name
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 def preset_of_train():
-    train = runpy.run_path(str(ROOT / "tools" / "train.py"))
     arguments = ["--data", "x", "--output", "y", "--train-sets", "z"]
-    config, _, _ = train["read_options"](vars(train["make_parser"]().parse_args(arguments)))
+    config, _, _ = train.read_options(vars(train.make_parser().parse_args(arguments)))
     return config.preset
 
 
 def preset_of_benchmark_data(monkeypatch):
     monkeypatch.setattr("sys.argv", ["benchmark_data.py", "--data", "x"])
-    return runpy.run_path(str(ROOT / "tools" / "benchmark_data.py"))["parse_arguments"]().preset
+    return benchmark_data.parse_arguments().preset
 
 
 def test_default_preset_is_the_same_for_every_entry_point(monkeypatch):

@@ -1,0 +1,6 @@
+"""`python -m mutualformer_sod COMMAND ...`."""
+
+from mutualformer_sod.cli.commands import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""Time and memory of attention and of a whole block, against the released computation."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mutualformer_sod.benchmark.released_attention import ReleasedBlock, released_attention
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.memory import peak_resident_memory
+from mutualformer_sod.models.affinity import cross_diffusion_attention
+from mutualformer_sod.models.block import MutualFormerBlock
+from mutualformer_sod.workers import worker_context
+
+
+def measure(args: argparse.Namespace, part: str, mode: str, tokens: int) -> list[dict[str, Any]]:
+    """One cell a contestant: best and median seconds, number of runs, peak memory in bytes."""
+    # Times first: the sizes' page faults are not the first contestant's alone.
+    times = in_child(time_in_turn, args, part, mode, tokens) or {}
+    cells = []
+    for name in args.contestants:
+        peak = in_child(peak_memory, args, part, mode, tokens, name)
+        runs = times.get(name)
+        cell = {"part": part, "mode": mode, "tokens": tokens, "contestant": name}
+        cell |= {
+            "seconds": min(runs) if runs and peak is not None else None,
+            "median_seconds": statistics.median(runs) if runs else None,
+            "runs": len(runs or ()),
+            "peak_bytes": peak,
+        }
+        cells.append(cell)
+    released = next((c["seconds"] for c in cells if c["contestant"] == "released"), None)
+    for cell in cells:
+        if released and cell["seconds"]:
+            cell["times_released"] = released / cell["seconds"]
+    return cells
+
+
+def in_child(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return the function's result from a new process; None if it was killed for its memory."""
+    context = worker_context()
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=send_result, args=(sender, function, arguments))
+    process.start()
+    sender.close()
+    try:
+        return receiver.recv()
+    except EOFError:
+        return None
+    finally:
+        process.join()
+        if process.exitcode not in (0, -9):
+            raise InputError(f"the measurement of {arguments[1:]} failed (see above)")
+
+
+def send_result(sender: Any, function: Callable[..., Any], arguments: tuple) -> None:
+    sender.send(function(*arguments))
+
+
+def time_in_turn(
+    args: argparse.Namespace, part: str, mode: str, tokens: int
+) -> dict[str, list[float]]:
+    """Seconds of each run of each contestant; each one's first run is left out if there are more.
+
+    A contestant whose --seconds are spent rests while the others go on.
+    """
+    clock = time.process_time if args.clock == "cpu" else time.perf_counter
+    calls = {name: make_call(args, part, mode, tokens, name) for name in args.contestants}
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(args.rounds + 1):
+        for name, call in calls.items():
+            if sum(times[name]) < args.seconds:
+                started = clock()
+                call()
+                times[name].append(clock() - started)
+    return {name: runs[1:] or runs for name, runs in times.items()}
+
+
+def peak_memory(args: argparse.Namespace, part: str, mode: str, tokens: int, name: str) -> int:
+    """Bytes that one call adds to the process' peak."""
+    make_call(args, part, mode, 8, name)()  # libraries are loaded and threads started
+    call = make_call(args, part, mode, tokens, name)
+    before = peak_resident_memory(reset=True)
+    call()
+    return peak_resident_memory() - before
+
+
+def make_call(
+    args: argparse.Namespace, part: str, mode: str, tokens: int, name: str
+) -> Callable[[], None]:
+    """A function to time: inputs are drawn once, the same for every contestant."""
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    shape = (args.batch_size, args.heads, tokens, args.dim // args.heads)
+    if part == "cda":
+        inputs = [torch.randn(shape) for _ in range(6)]
+        if name == "released":
+            function = released_attention
+        else:
+
+            def function(*heads: Tensor) -> tuple[Tensor, ...]:
+                return cross_diffusion_attention(heads[:3], heads[3:], attention=name)
+    else:
+        inputs = [torch.randn(args.batch_size, tokens, k * args.dim) for k in (2, 1)]
+        options = {} if name == "released" else {"attention": name}
+        kind = ReleasedBlock if name == "released" else MutualFormerBlock
+        function = kind(args.dim, args.heads, **options)
+    backward = mode == "forward+backward"
+    leaves = [item.requires_grad_(backward) for item in inputs]
+
+    def call() -> None:
+        with torch.set_grad_enabled(backward):
+            outputs = function(*leaves)
+            if backward:
+                outputs = (outputs,) if isinstance(outputs, Tensor) else outputs
+                parameters = function.parameters() if isinstance(function, torch.nn.Module) else ()
+                ones = [torch.ones_like(output) for output in outputs]
+                torch.autograd.grad(outputs, (*leaves, *parameters), ones)
+
+    return call
+
+
+def fit_exponents(figures: list[dict[str, Any]], fit_from: int) -> list[dict[str, Any]]:
+    """Slopes of log seconds over log N, by least squares, where two sizes or more were timed."""
+    lines: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
+    for cell in figures:
+        if cell["seconds"] is not None and cell["tokens"] >= fit_from:
+            line = lines.setdefault((cell["part"], cell["mode"], cell["contestant"]), [])
+            line.append((math.log(cell["tokens"]), math.log(cell["seconds"])))
+    return [
+        {
+            "part": part,
+            "mode": mode,
+            "contestant": name,
+            "exponent": statistics.linear_regression(*zip(*line, strict=True)).slope,
+        }
+        for (part, mode, name), line in lines.items()
+        if len({tokens for tokens, _ in line}) > 1
+    ]

@@ -1,0 +1,137 @@
+"""Make the saliency maps of baselines that learn nothing: a centre prior, a depth threshold."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from mutualformer_sod.cli import common as cli
+from mutualformer_sod.data.depth.units import DepthEncoding, decide_encodings, depth_to_unit
+from mutualformer_sod.data.discovery.layout import SodSet, discover_sets
+from mutualformer_sod.data.sample import Sample, read_sample
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.files import write_json
+from mutualformer_sod.imaging.io import image_size, write_map
+from mutualformer_sod.inference.baselines import centre_prior, depth_otsu
+
+METHODS = ("centre", "depth_otsu")
+RUN_FILE = "run.json"
+EPILOG = """\
+centre      a Gaussian around the middle of the image, a quarter of each side wide
+depth_otsu  what is near, by Otsu's threshold on nearness; sets without depth are skipped
+Maps are written to OUTPUT/METHOD/SET/STEM.png as tools/test.py writes them, so that
+tools/evaluate.py scores them beside others. Maps that are there already are kept.
+"""
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = cli.Parser(__doc__, EPILOG)
+    add = parser.add_argument
+    add("--data", nargs="+", required=True, metavar="ROOT", help="folders of sets")
+    add("--sets", nargs="+", metavar="SET", help="only these sets (default: all)")
+    add("--methods", nargs="+", choices=METHODS, default=METHODS, help="default: both")
+    add("--output", required=True, type=Path, metavar="MAPS", help="folder for maps")
+    add(
+        "--near",
+        nargs="+",
+        default=["auto"],
+        metavar="SIDE",
+        help="which depth values are near the camera, as in tools/test.py (default: auto)",
+    )
+    add("--overwrite", action="store_true", help="replace the maps that are there")
+    add("--limit", type=int, metavar="N", help="the first N images of each set")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_arguments()
+    if args.limit is not None and args.limit < 1:
+        raise InputError(f"--limit {args.limit} is not usable: give 1 or more")
+    if args.near != ["auto"] and "depth_otsu" not in args.methods:
+        raise InputError(
+            "--near has no effect: it needs --methods depth_otsu. Fix: leave --near out."
+        )
+    sets = discover_sets(args.data, args.sets, with_depth="depth_otsu" in args.methods)
+    encodings = {}
+    if "depth_otsu" in args.methods:
+        encodings = decide_encodings(sets, args.near)
+        for name, encoding in encodings.items():
+            print(f"{name}: {encoding.noun} {encoding.describe()}")
+    for method in dict.fromkeys(args.methods):
+        claim_folder(args.output / method, method, encodings, args.overwrite)
+        for sod_set in sets:
+            if method == "depth_otsu" and (sod_set.thermal or not sod_set.has_depth):
+                what = "thermal images, no depth" if sod_set.thermal else "no depth"
+                print(f"{method}: {sod_set.name}: skipped, it has {what}")
+                continue
+            made = map_set(method, sod_set, encodings, args)
+            print(f"{method}: {sod_set.name}: {made} maps made, the others were there")
+    print(f"maps: {args.output}")
+
+
+def map_set(
+    method: str,
+    sod_set: SodSet,
+    encodings: dict[str, DepthEncoding],
+    args: argparse.Namespace,
+) -> int:
+    """Write a method's missing maps of one set; how many."""
+    made = 0
+    label = f"{method}: {sod_set.name}"
+    for sample in tqdm(sod_set.samples[: args.limit], label, leave=False, disable=None):
+        path = args.output / method / sod_set.name / f"{sample.stem}.png"
+        if args.overwrite or not path.exists():
+            write_map(path, saliency_of(method, sample, encodings.get(sod_set.name)))
+            made += 1
+    return made
+
+
+def saliency_of(method: str, sample: Sample, encoding: DepthEncoding | None) -> np.ndarray:
+    """One map, (H, W) float32 at the colour image's size, the ground truth's where there is none"""
+    if method == "centre":
+        return centre_prior(image_size(sample.rgb or sample.gt))
+    # Of the two pictures that tell the size the ground truth is read faster.
+    part = replace(sample, rgb=None) if sample.gt is not None else sample
+    _, depth, _ = read_sample(part)
+    return depth_otsu(depth_to_unit(depth, encoding))
+
+
+def claim_folder(
+    folder: Path, method: str, encodings: dict[str, DepthEncoding], overwrite: bool
+) -> None:
+    """Refuse to mix maps of two polarities, or with maps of another tool."""
+    near = {n: e.near for n, e in encodings.items()} if method == "depth_otsu" else {}
+    run_file = folder / RUN_FILE
+    before = read_record(run_file)
+    if not overwrite:
+        remedy = "give another --output, or --overwrite to replace them"
+        if before is None and folder.is_dir() and any(folder.rglob("[!.]*.png")):
+            raise InputError(f"{folder}: holds maps of unknown origin: {remedy}")
+        known = {} if before is None else before["near"]
+        other = sorted(name for name in near if known.get(name, near[name]) != near[name])
+        if other:
+            raise InputError(
+                f"{folder}: holds maps of {', '.join(other)} made with another --near: {remedy}"
+            )
+    known = (before or {"near": {}})["near"]
+    for name, side in near.items():
+        if known.get(name, side) != side or (before is None and folder.is_dir()):
+            # A run that is interrupted must not leave them under the new record.
+            for path in (folder / name).glob("[!.]*.png"):
+                path.unlink()
+    near = known | near
+    write_json(run_file, {"baseline": method, "near": near, "protocol": "baseline, not trained"})
+
+
+def read_record(path: Path) -> dict | None:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    ours = isinstance(record, dict) and "baseline" in record
+    return record if ours and isinstance(record.get("near"), dict) else None

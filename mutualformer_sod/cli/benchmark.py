@@ -1,0 +1,251 @@
+"""Measure networks, by part, and fusions, a layer or a network each: products, time, memory."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+from mutualformer_sod.cli import common as cli
+from mutualformer_sod.configs.assignments import parse_fields
+from mutualformer_sod.configs.fusion import FUSIONS, refuse_unused
+from mutualformer_sod.configs.model import list_presets
+from mutualformer_sod.configs.released import WEIGHTS_HELP, find_weights
+from mutualformer_sod.errors import InputError
+
+EPILOG = """\
+MACs are the multiply-accumulates of matrix products and convolutions; a MAC is two FLOPs. Memory is
+what a batch needs beyond weights and inputs. Networks are timed in turn; --compare gives the ratio
+of the fastest rounds to the first network's. Contestants: a preset, timm:NAME (a bare backbone),
+"2x timm:NAME" (two, one after the other), a file of weights. OMP_NUM_THREADS sets the threads.
+
+--fusions compares the methods of fusion=NAME. Alone: what a layer of each adds to a block of a
+two-stream ViT, on a CPU and of one image: MACs of its own, and seconds (fastest of all rounds, in
+turn; the layer's, less those of what is not the method's). With --preset: the whole networks, the
+encoder shared in all of them; methods inside the encoder count as encoder.
+
+    python tools/benchmark.py --fusions all --dim 384 --tokens 196 784
+    python tools/benchmark.py --fusions all --preset small
+    python tools/benchmark.py --compare "2x timm:deit_small_patch16_224" small --amp off
+"""
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = cli.Parser(__doc__, EPILOG)
+    who = parser.add_mutually_exclusive_group()
+    who.add_argument("--preset", help=f"one of {', '.join(list_presets())}")
+    who.add_argument("--weights", metavar="FILE|NAME", help=WEIGHTS_HELP)
+    who.add_argument("--compare", nargs="+", metavar="NETWORK", help="several, side by side")
+    parser.add_argument(
+        "--fusions", nargs="+", metavar="NAME", help=f"all, or some of {', '.join(FUSIONS)}"
+    )
+    parser.add_argument("--dim", type=int, metavar="C", help="of --fusions' layers; default: 384")
+    parser.add_argument(
+        "--tokens", type=int, nargs="+", metavar="N", help="a modality; default: 196 784"
+    )
+    parser.add_argument(
+        "--clock",
+        choices=("wall", "cpu"),
+        default="wall",
+        help="cpu: the process' own seconds, for a machine that others use (one thread); "
+        "default: wall",
+    )
+    parser.add_argument("--size", type=int, metavar="S", help="pixels a side (default: preset's)")
+    parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="default: 1")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+    parser.add_argument(
+        "--amp",
+        default="auto",
+        help="auto, off, bf16 or fp16 (default: auto, bf16 where the device computes in it)",
+    )
+    parser.add_argument("--compile", action="store_true", help="time torch.compile's network")
+    parser.add_argument("--rounds", type=int, default=9, metavar="N", help="default: 9")
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="FIELD=VALUE",
+        dest="fields",
+        help="model options of the presets, as in tools/train.py",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here, too")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_arguments()
+    check_arguments(args)
+    fields = parse_fields(args.fields)
+    if args.weights and fields:
+        raise InputError("--set does not go with --weights: they bring their configuration along")
+    if args.fusions and not args.preset:
+        measure_layers(args, fields)
+    else:
+        measure_networks(args, fields)
+
+
+def check_arguments(args: argparse.Namespace) -> None:
+    if not (args.fusions or args.preset or args.weights or args.compare):
+        raise InputError("say what to measure: --preset, --weights, --compare or --fusions")
+    if args.fusions and (args.weights or args.compare):
+        raise InputError("--fusions goes with --preset or alone: leave --weights, --compare out")
+    if args.weights:
+        args.weights = str(find_weights(args.weights))
+    layers = args.fusions and not args.preset
+    networks_only = args.size, args.compile, args.batch_size != 1, args.amp != "auto"
+    if layers and (any(networks_only) or args.device not in ("auto", "cpu")):
+        raise InputError(
+            "--size, --batch-size, --amp, --compile and --device cuda are for whole networks: "
+            "give --preset with --fusions, or leave them out"
+        )
+    if not layers and (args.dim or args.tokens):
+        raise InputError("--dim and --tokens are for --fusions alone: leave them out")
+    checked = [("--size", args.size, 32), ("--batch-size", args.batch_size, 1)]
+    checked += [("--rounds", args.rounds, 1), ("--dim", args.dim, 64)]
+    checked += [("--tokens", tokens, 1) for tokens in args.tokens or ()]
+    for flag, value, least in checked:
+        if value is not None and value < least:
+            raise InputError(f"{flag} {value} is not usable: give {least} or more")
+    if (args.dim or 64) % 64:
+        raise InputError(f"--dim {args.dim} is not usable: give a multiple of 64")
+
+
+def measure_layers(args: argparse.Namespace, fields: dict[str, Any]) -> None:
+    """What a layer of each fusion adds to a two-stream ViT block."""
+    from mutualformer_sod.benchmark.fusion_cost import check_fusions, layer_costs
+    from mutualformer_sod.benchmark.released_attention import released_attention
+    from mutualformer_sod.files import write_json
+
+    check_clock(args, "cpu")
+    dim, fusions, figures = args.dim or 384, check_fusions(args.fusions), {}
+    clock = time.process_time if args.clock == "cpu" else time.perf_counter
+    print(f"C = {dim}, one image, float32; {describe_machine('cpu')['text']}")
+    for tokens in args.tokens or (196, 784):
+        rows = layer_costs(fusions, dim, tokens, args.rounds, fields, released_attention, clock)
+        print(f"\nN = {tokens:<32}{'MMACs':>10}{'of the block':>14}{'ms':>10}{'of the block':>14}")
+        for row in rows:
+            print(
+                f"{row['name']:<36}{row['macs'] / 1e6:>10.1f}{row['macs_ratio']:>14.1%}"
+                f"{1e3 * row['seconds']:>10.2f}{row['seconds_ratio']:>14.1%}",
+                flush=True,
+            )
+        figures[str(tokens)] = rows
+    if args.json is not None:
+        machine = describe_machine("cpu")["machine"]
+        chosen = {"dim": dim, "rounds": args.rounds, "clock": args.clock}
+        chosen |= {"fields": fields}
+        write_json(args.json, {"machine": machine, "settings": chosen, "tokens": figures})
+
+
+def check_clock(args: argparse.Namespace, device: str) -> None:
+    """Refuse the process' own seconds where they are no time that passed."""
+    import torch  # only now: --help needs none of these
+
+    if args.clock == "cpu" and (torch.get_num_threads() > 1 or device != "cpu"):
+        raise InputError(
+            "--clock cpu adds the threads' seconds up: set OMP_NUM_THREADS=1 and --device cpu with "
+            "it"
+        )
+
+
+def measure_networks(args: argparse.Namespace, fields: dict[str, Any]) -> None:
+    """Whole networks in turn: those named, or one preset with each fusion."""
+    from mutualformer_sod.benchmark.fusion_cost import check_fusions, network_overrides
+    from mutualformer_sod.benchmark.speed import Contestant, Settings, default_size, measure
+    from mutualformer_sod.files import write_json
+    from mutualformer_sod.models.device import pick_amp, pick_device
+
+    names = args.compare or [args.preset or args.weights]
+    entries = [(name, name, fields) for name in names]
+    if args.fusions:
+        entries = [
+            (fusion, args.preset, network_overrides(fusion, args.preset, fields))
+            for fusion in check_fusions(args.fusions)
+        ]
+        refuse_unused(fields, [{"fusion": fusion} for fusion, _, _ in entries])
+    size = args.size or default_size([spec for _, spec, _ in entries], entries[0][2])
+    device = pick_device(args.device)
+    check_clock(args, device.type)
+    amp = pick_amp(args.amp, device)
+    common = (size, args.batch_size, str(device), amp, args.compile, args.clock)
+    contestants = [Contestant(spec, Settings(*common, overrides)) for _, spec, overrides in entries]
+    about = describe_machine(str(device))
+    results = measure(contestants, args.rounds)
+    for result, (name, _, _) in zip(results, entries, strict=True):
+        result["name"] = name
+        fastest = result["seconds"]["fastest"]
+        result["times_the_first"] = fastest / results[0]["seconds"]["fastest"]
+    print(
+        f"{size} x {size}, batch {args.batch_size}, {about['machine']['device']}, amp {amp}"
+        f"{', compiled' if args.compile else ''}, {args.clock} time; {about['text']}\n"
+    )
+    print_table(results, args.batch_size)
+    print_parts(results)
+    if args.json is not None:
+        chosen = {"size": size, "batch_size": args.batch_size, "amp": amp}
+        chosen |= {"compile": args.compile, "clock": args.clock, "rounds": args.rounds}
+        chosen |= {"fields": fields}
+        write_json(args.json, {"machine": about["machine"], "settings": chosen, "results": results})
+
+
+def print_table(results: list[dict[str, Any]], batch_size: int) -> None:
+    """One row a network; MACs and FLOPs of an image, times of a batch."""
+    width = max(len(result["name"]) for result in results) + 2
+    heads = ("params M", "GMACs", "GFLOPs", "images/s", "median ms", "quartiles", "fastest")
+    row = "{:<{width}}" + "{:>10}" * 5 + "{:>16}" + "{:>10}{:>8}{:>12}"
+    print(row.format("network", *heads, "ratio", "memory MiB", width=width))
+    for result in results:
+        seconds = result["seconds"]
+        low, high = (1e3 * value for value in seconds["quartiles"])
+        cells = (
+            f"{result['parameters'] / 1e6:.2f}",
+            f"{result['macs']['total'] / batch_size / 1e9:.2f}",
+            f"{result['flops']['total'] / batch_size / 1e9:.2f}",
+            f"{result['images_per_second']:.2f}",
+            f"{1e3 * seconds['median']:.1f}",
+            f"{low:.1f} - {high:.1f}",
+            f"{1e3 * seconds['fastest']:.1f}",
+            f"{result['times_the_first']:.2f}",
+            "-" if result["peak_memory_mib"] is None else f"{result['peak_memory_mib']:.0f}",
+        )
+        print(row.format(result["name"], *cells, width=width))
+
+
+def print_parts(results: list[dict[str, Any]]) -> None:
+    """Where time and products go, for every network that has parts."""
+    for result in results:
+        parts = result["seconds_by_part"]
+        if not parts:
+            continue
+        whole = sum(parts.values())
+        print(f"\n{result['name']}, by part (fastest of each)")
+        for name, seconds in parts.items():
+            macs = result["macs"].get(name)
+            share = "" if macs is None else f"{macs / result['macs']['total']:>8.1%} of the MACs"
+            print(f"  {name:<10}{1e3 * seconds:>10.1f} ms{seconds / whole:>8.1%}{share}")
+
+
+def describe_machine(device: str) -> dict[str, Any]:
+    """What the figures were measured on, for a file and as ``text``."""
+    import torch
+
+    machine = {
+        "processor": processor(),
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
+        "torch_threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+    text = f"{machine['processor']}, {machine['torch_threads']} threads, torch {machine['torch']}"
+    return {"machine": machine, "text": text}
+
+
+def processor() -> str:
+    """The processor's name where the system tells it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for row in cpuinfo.read_text(errors="replace").splitlines():
+            if row.startswith("model name"):
+                return row.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

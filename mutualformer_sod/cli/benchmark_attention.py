@@ -1,0 +1,145 @@
+"""Time and peak memory of cross-diffusion attention, beside the released code's computation."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mutualformer_sod.benchmark.attention import fit_exponents, measure
+from mutualformer_sod.cli import common as cli
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.files import replacing, write_json
+from mutualformer_sod.memory import peak_resident_memory
+
+EPILOG = """\
+"released" is the published formula written out: explicit D^-1/2 and identity matrices, four
+N x N x N products a direction and head. "dense" and "tiled" are this package's two ways, "auto" its
+choice between them. "cda" goes from q, k, v of both modalities to the four attention outputs,
+"block" is a whole MutualFormer block. The contestants take turns; the best run counts. Peak memory
+is a fresh process' resident peak above what it was before the one call. CPU only.
+"""
+CONTESTANTS = ("released", "dense", "tiled", "auto")
+PARTS = ("cda", "block")
+MODES = ("forward", "forward+backward")
+TOKENS = (100, 196, 400, 576, 784, 1024, 2304)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = cli.Parser(__doc__, EPILOG)
+    parser.add_argument("--tokens", type=int, nargs="+", default=TOKENS, metavar="N")
+    parser.add_argument("--dim", type=int, default=384, metavar="C", help="default: 384")
+    parser.add_argument("--heads", type=int, default=8, metavar="H", help="default: 8")
+    parser.add_argument("--batch-size", type=int, default=1, metavar="B", help="default: 1")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
+    parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=CONTESTANTS)
+    parser.add_argument("--rounds", type=int, default=9, metavar="N", help="default: 9")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=6.0,
+        metavar="S",
+        help="a contestant that has run this long at one size gets no further round (default: 6)",
+    )
+    parser.add_argument(
+        "--clock",
+        choices=("wall", "cpu"),
+        default="wall",
+        help="cpu: the process' own seconds, for a machine that others use (one thread)",
+    )
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="default: 1")
+    parser.add_argument(
+        "--fit-from", type=int, default=400, metavar="N", help="sizes in the fit (default: 400 on)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here, too")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the growth (matplotlib)")
+    args = parser.parse_args()
+    counts = (*args.tokens, args.dim, args.heads, args.batch_size, args.rounds, args.threads)
+    if min(counts) < 1 or args.dim % args.heads:
+        raise InputError("give sizes and counts of 1 or more, and --dim a multiple of --heads")
+    if not args.seconds > 0:
+        raise InputError(f"--seconds {args.seconds} is not usable: give a positive number")
+    if args.plot is not None and args.plot.suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise InputError(f"--plot {args.plot}: give a .png, .pdf or .svg file")
+    if args.clock == "cpu" and args.threads > 1:
+        raise InputError("--clock cpu adds the threads' seconds up: give --threads 1 with it")
+    return args
+
+
+def main() -> None:
+    args = parse_arguments()
+    if args.plot is not None:
+        import_pyplot()  # a missing matplotlib is told now, not after minutes
+    if peak_resident_memory() is None:
+        raise InputError("this system does not report a process' peak memory; use Linux or macOS")
+    figures = []
+    for part in args.parts:
+        for mode in args.modes:
+            print(f"\n{part}, {mode}: C {args.dim}, {args.heads} heads, batch {args.batch_size}")
+            print(f"{'N':>6}" + "".join(f"{name:>26}" for name in args.contestants))
+            for tokens in args.tokens:
+                cells = measure(args, part, mode, tokens)
+                print(f"{tokens:>6}" + "".join(map(describe, cells)), flush=True)
+                figures += cells
+    fits = fit_exponents(figures, args.fit_from)
+    print(f"\nexponent of the time's growth with N, fitted from N = {args.fit_from} on")
+    for fit in fits:
+        print(f"{fit['part']}, {fit['mode']}, {fit['contestant']}: N^{fit['exponent']:.2f}")
+    if args.json is not None:
+        options = {"dim": args.dim, "heads": args.heads, "batch_size": args.batch_size}
+        options |= {"threads": args.threads, "clock": args.clock, "torch": torch.__version__}
+        write_json(args.json, {"options": options, "figures": figures, "exponents": fits})
+    if args.plot is not None:
+        plot(args.plot, figures, args)
+
+
+def describe(cell: dict[str, Any]) -> str:
+    if cell["seconds"] is None:
+        return f"{'ran out of memory':>26}"
+    ratio = f" {cell['times_released']:.1f}x" if cell.get("times_released") else ""
+    return f"{cell['seconds'] * 1e3:.1f} ms {cell['peak_bytes'] / 2**20:.0f} MiB{ratio}".rjust(26)
+
+
+def import_pyplot() -> Any:
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise InputError("--plot needs matplotlib: pip install 'matplotlib>=3.7'") from error
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot
+
+
+def plot(path: Path, figures: list[dict[str, Any]], args: argparse.Namespace) -> None:
+    """Seconds (above) and peak memory (below) over N, one column a part and mode."""
+    plt = import_pyplot()
+    columns = [(part, mode) for part in args.parts for mode in args.modes]
+    figure, axes = plt.subplots(
+        2, len(columns), figsize=(3.6 * len(columns), 6.4), layout="constrained", squeeze=False
+    )
+    for column, (part, mode) in enumerate(columns):
+        for row, (key, unit, label) in enumerate(
+            (("seconds", 1.0, "seconds"), ("peak_bytes", 2.0**20, "peak memory, MiB"))
+        ):
+            panel = axes[row][column]
+            for name, style in zip(CONTESTANTS, ("o-", "s--", "^-.", "x:"), strict=True):
+                points = [
+                    (cell["tokens"], cell[key] / unit)
+                    for cell in figures
+                    if (cell["part"], cell["mode"], cell["contestant"]) == (part, mode, name)
+                    and cell["seconds"] is not None
+                    and cell[key] > 0
+                ]
+                if points:
+                    panel.plot(*zip(*points, strict=True), style, label=name, markersize=4)
+            panel.set(xscale="log", yscale="log", xlabel="tokens N", title=f"{part}, {mode}")
+            panel.set_ylabel(label)
+            panel.grid(alpha=0.3, which="both")
+    axes[0][0].legend()
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+    plt.close(figure)

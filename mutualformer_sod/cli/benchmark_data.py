@@ -1,0 +1,183 @@
+"""Time the loader alone and the network alone: does the data keep up with the training?"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mutualformer_sod import list_presets
+from mutualformer_sod.cli import common as cli
+from mutualformer_sod.configs.model import DEFAULT_PRESET
+from mutualformer_sod.errors import InputError
+
+EPILOG = """\
+Every figure is the median of --windows windows of --batches batches each, after one for warming
+up. The loader's items are augmented as in training; the network's step is forward, backward and
+optimiser on one batch that stays on the device. A loader above 1 x the network keeps it busy.
+"""
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = cli.Parser(__doc__, EPILOG)
+    parser.add_argument("--data", nargs="+", required=True, metavar="ROOT", help="folders of sets")
+    parser.add_argument("--train-sets", nargs="+", default=[], metavar="SET", help="sets to load")
+    parser.add_argument("--near", nargs="+", default=["auto"], metavar="SIDE", help="as in test.py")
+    parser.add_argument("--limit", type=int, metavar="N", help="the first N images of each set")
+    parser.add_argument("--preset", default=DEFAULT_PRESET, help=", ".join(list_presets()))
+    parser.add_argument("--size", type=int, metavar="S", help="default: the preset's")
+    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="default: 8")
+    parser.add_argument(
+        "--workers", type=int, default=2, metavar="W", help="beside none at all (default: 2)"
+    )
+    parser.add_argument(
+        "--cache",
+        nargs="+",
+        choices=("off", "ram", "disk"),
+        default=["off", "ram"],
+        metavar="MODE",
+        help="off, ram, disk; several are compared (default: off ram)",
+    )
+    parser.add_argument("--cache-side", type=int, metavar="S", help="default: 1.25 of the size")
+    parser.add_argument("--cache-dir", metavar="DIR", help="for --cache disk")
+    parser.add_argument(
+        "--amp", default="auto", help="auto (default), off, bf16 or fp16; as in tools/train.py"
+    )
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
+    parser.add_argument("--batches", type=int, default=20, metavar="N", help="default: 20")
+    parser.add_argument("--windows", type=int, default=5, metavar="N", help="default: 5")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here, too")
+    args = parser.parse_args()
+    if args.batches < 1 or args.windows < 1:
+        raise InputError("--batches, --windows: give 1 or more")
+    if "disk" in args.cache and args.cache_dir is None:
+        raise InputError("--cache disk: say where with --cache-dir DIR")
+    return args
+
+
+def main() -> None:
+    args = parse_arguments()
+    import torch  # only now: --help needs none of these
+
+    from mutualformer_sod.configs.model import make_config
+    from mutualformer_sod.files import write_json
+    from mutualformer_sod.models.device import pick_amp, pick_device
+
+    device = pick_device(args.device)
+    args.amp = pick_amp(args.amp, device)
+    model = make_config(args.preset, **({} if args.size is None else {"image_size": args.size}))
+    loaders = []
+    for cache in dict.fromkeys(args.cache):
+        figures, batch = time_loaders(args, cache, model, device)
+        loaders += figures
+    step = training_step(train_config(args, cache), model, batch, device, args.amp)
+    speed = args.batch_size / time_windows(step, args)
+    for loader in loaders:
+        loader["times_the_network"] = loader["images_per_second"] / speed
+        print(
+            f"loader, cache {loader['cache']}, {loader['workers']} workers:"
+            f" {loader['images_per_second']:.1f} images/s,"
+            f" {loader['times_the_network']:.2f} x the network"
+        )
+    print(
+        f"network, {args.preset} at {model.image_size} px, batches of {args.batch_size}, amp"
+        f" {args.amp}, {device}: {speed:.1f} images/s"
+    )
+    if args.json is not None:
+        options = {
+            "preset": args.preset,
+            "size": model.image_size,
+            "batch_size": args.batch_size,
+            "amp": args.amp,
+            "device": str(device),
+            "torch_threads": torch.get_num_threads(),
+        }
+        network = {"images_per_second": speed}
+        write_json(args.json, {"options": options, "loaders": loaders, "network": network})
+
+
+def train_config(args: argparse.Namespace, cache: str) -> Any:
+    """The run whose data and optimiser are timed."""
+    from mutualformer_sod.configs.training import TrainConfig
+
+    same = ("preset", "data", "train_sets", "near", "limit", "cache_side", "cache_dir")
+    same += ("batch_size", "workers")
+    fields = {name: getattr(args, name) for name in same}
+    # Nothing is learned here that an overlap could spoil.
+    return TrainConfig(**fields, cache=cache, holdout=0.0, allow_overlap=True)
+
+
+def time_loaders(
+    args: argparse.Namespace, cache: str, model: Any, device: Any
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Figures of the loader without and with workers, and its first batch."""
+    import torch
+
+    from mutualformer_sod.data.training.loader import make_loader
+    from mutualformer_sod.training.sets import gather_training_data
+
+    started = time.perf_counter()
+    train = gather_training_data(train_config(args, cache), model).train
+    setup = time.perf_counter() - started
+    count = args.batches * (args.windows + 1)
+    order = torch.arange(count * args.batch_size) % len(train)
+    order = order[torch.randperm(len(order), generator=torch.Generator().manual_seed(0))]
+    batches = order.view(count, args.batch_size).tolist()
+    figures = []
+    for workers in dict.fromkeys((0, args.workers)):
+        stream = iter(make_loader(train, batches, workers, device.type == "cuda"))
+        seconds = time_windows(stream.__next__, args)
+        figures.append(
+            {
+                "cache": cache,
+                "workers": workers,
+                "images_per_second": args.batch_size / seconds,
+                "setup_seconds": setup,
+            }
+        )
+    return figures, next(iter(make_loader(train, batches[:1])))
+
+
+def time_windows(step: Callable[[], object], args: argparse.Namespace) -> float:
+    """Seconds a call of ``step``: the median over the windows, the first one left out."""
+    seconds = []
+    for _ in range(args.windows + 1):
+        started = time.perf_counter()
+        for _ in range(args.batches):
+            step()
+        seconds.append((time.perf_counter() - started) / args.batches)
+    return statistics.median(seconds[1:])
+
+
+def training_step(
+    config: Any, model_config: Any, batch: dict[str, Any], device: Any, amp: str
+) -> Callable[[], None]:
+    """One update of freshly initialised weights on ``batch``, as a function to call."""
+    import torch
+
+    from mutualformer_sod.models.detector import SaliencyDetector
+    from mutualformer_sod.models.device import autocast
+    from mutualformer_sod.training.optimiser import make_optimizer
+    from mutualformer_sod.training.update import losses_of
+
+    torch.manual_seed(0)
+    model = SaliencyDetector(model_config).to(device).train()
+    optimizer = make_optimizer(model, config)
+    rgb, depth, has_depth, gt = (
+        batch[part].to(device) for part in ("rgb", "depth", "has_depth", "gt")
+    )
+
+    def step() -> None:
+        with autocast(device, amp):
+            output = model(rgb, depth, has_depth)
+        losses = losses_of(output, gt, config)
+        optimizer.zero_grad(set_to_none=True)
+        losses["total"].backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+        optimizer.step()
+        losses["total"].item()  # waits for the device
+
+    return step

@@ -1,0 +1,208 @@
+"""Time the measures, and pysodmetrics beside them where it is installed, on one core."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy: both sides on one core
+import cv2
+import numpy as np
+
+from mutualformer_sod.cli import common as cli
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.metrics.evaluator import Evaluator, score_image, threshold_curves
+from mutualformer_sod.metrics.folder import MapFolder
+from mutualformer_sod.metrics.ground_truth import GroundTruth
+from mutualformer_sod.metrics.joint_histogram import joint_histogram
+from mutualformer_sod.metrics.mae import mae
+from mutualformer_sod.metrics.s_measure import s_measure
+from mutualformer_sod.metrics.scoring import Pairing, score_pairing, score_set
+from mutualformer_sod.metrics.weighted_f import weighted_f
+from mutualformer_sod.workers import worker_pool
+
+Pair = tuple[np.ndarray, np.ndarray]
+# A network of today saturates to 0 away from objects; older ones leave texture everywhere.
+NOISE = {"clean maps": 0, "maps with texture everywhere": 60}
+ALL, WHOLE = "all measures, without reading", "whole run"
+FLOOR = "floor: decode both, one histogram"
+REFERENCE_CLASSES = ("MAE", "Smeasure", "Fmeasure", "Emeasure", "WeightedFmeasure")
+
+
+def main() -> None:
+    parser = cli.Parser(__doc__)
+    parser.add_argument("--size", default="640x480", metavar="WxH", help="default: 640x480")
+    parser.add_argument("--pairs", type=int, default=30, metavar="N", help="images (default: 30)")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="the best of N counts")
+    parser.add_argument("--workers", type=int, nargs="*", default=[2], metavar="N")
+    args = parser.parse_args()
+    try:
+        width, height = (int(n) for n in args.size.split("x"))
+    except ValueError:
+        raise InputError(f"--size {args.size}: give it as WIDTHxHEIGHT, e.g. 640x480") from None
+    if min(width, height) < 8 or args.pairs < 1 or args.rounds < 1:
+        raise InputError("give at least 8x8 pixels, one pair and one round")
+    if min(args.workers, default=1) < 1:
+        raise InputError("--workers: give 1 or more")
+    cv2.setNumThreads(1)
+    for kind, noise in NOISE.items():
+        pairs = [make_pair(seed, height, width, noise) for seed in range(args.pairs)]
+        print(f"\n{kind}: {args.pairs} pairs of {width}x{height}, ms an image, one core")
+        time_measures(pairs, args.rounds)
+        time_runs(pairs, args)
+
+
+def make_pair(seed: int, height: int, width: int, noise: int) -> Pair:
+    """A map and a ground truth as a network and an annotator would leave them.
+
+    Args:
+        seed: of the random numbers.
+        height: in pixels.
+        width: in pixels.
+        noise: largest level of the texture that the network leaves on the background.
+    """
+    rng = np.random.default_rng(seed)
+    gt = np.zeros((height, width), np.uint8)
+    for _ in range(int(rng.integers(1, 4))):
+        row, column = rng.uniform(0.2, 0.8, 2) * (height, width)
+        axes = (int(rng.uniform(0.05, 0.25) * width), int(rng.uniform(0.05, 0.25) * height))
+        cv2.ellipse(gt, (int(column), int(row)), axes, rng.uniform(0, 180), 0, 360, 255, -1)
+    moved = np.roll(gt, rng.integers(-12, 12, 2), (0, 1))
+    soft = cv2.GaussianBlur(moved, (0, 0), width / 160).astype(np.float64)
+    texture = cv2.GaussianBlur(rng.random(gt.shape), (0, 0), 3)
+    texture = noise * (texture - texture.min()) / np.ptp(texture)
+    return np.clip(np.maximum(soft, texture), 0, 255).astype(np.uint8), gt
+
+
+def best(rounds: int, runs: dict[str, Callable], inputs: list[tuple]) -> dict[str, float]:
+    """Milliseconds an input: the mean over the inputs of each one's fastest of several rounds.
+
+    The runs take turns on every input, so that a busy machine slows all of them alike.
+    """
+    fastest = {name: [float("inf")] * len(inputs) for name in runs}
+    for _ in range(rounds):
+        for i, items in enumerate(inputs):
+            for name, run in runs.items():
+                start = time.perf_counter()
+                run(*items)
+                fastest[name][i] = min(fastest[name][i], time.perf_counter() - start)
+    return {name: 1e3 * sum(times) / len(times) for name, times in fastest.items()}
+
+
+def time_measures(pairs: list[Pair], rounds: int) -> None:
+    """Print the cost of each measure, of all together, and of pysodmetrics on the same pairs."""
+    inputs = []
+    for pred, gt in pairs:
+        truth = GroundTruth(gt)
+        histogram = joint_histogram(pred, truth)
+        weighted_f(pred, histogram, truth)  # finds all that is kept of a ground truth
+        inputs.append((pred, gt, histogram, truth))
+    runs = {
+        "  joint histogram": lambda p, g, h, t: joint_histogram(p, GroundTruth(g)),
+        "  MAE": lambda p, g, h, t: mae(h),
+        "  S": lambda p, g, h, t: s_measure(h),
+        "  P, R, F and E": lambda p, g, h, t: threshold_curves(h.quantised),
+        "  weighted F": lambda p, g, h, t: weighted_f(p, h, GroundTruth(g)),
+        "  weighted F, ground truth known": lambda p, g, h, t: weighted_f(p, h, t),
+        ALL: lambda p, g, h, t: score_image(p, g),
+    }
+    measures = reference_measures()
+    names = [f"  pysodmetrics {type(measure).__name__}" for measure in measures]
+    for name, measure in zip(names, measures, strict=True):
+        runs[name] = lambda p, g, h, t, measure=measure: measure.step(p, g)
+    costs = best(rounds, runs, inputs)
+    for name, value in costs.items():
+        show(name, value)
+    if not measures:
+        print("pysodmetrics is not installed here: no ratio")
+        return
+    reference = sum(costs[name] for name in names)
+    show("pysodmetrics, without reading", reference)
+    show("  ratio, without reading", reference / costs[ALL], 1)
+
+
+def reference_measures() -> list:
+    """The five classes of pysodmetrics; none where it is not installed."""
+    try:
+        import py_sod_metrics
+    except ImportError:
+        return []
+    warnings.simplefilter("ignore")
+    return [getattr(py_sod_metrics, name)() for name in REFERENCE_CLASSES]
+
+
+def show(name: str, value: float, digits: int = 3) -> None:
+    print(f"{name:40}{value:10.{digits}f}")
+
+
+def time_runs(pairs: list[Pair], args: argparse.Namespace) -> None:
+    """Print whole runs, reading included: the floor, ours by workers, the reference's."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        maps, gts = {}, {}
+        for i, (pred, gt) in enumerate(pairs):
+            for kind, files, image in (("map", maps, pred), ("gt", gts, gt)):
+                files[f"{i}"] = root / f"{kind}_{i}.png"
+                cv2.imwrite(str(files[f"{i}"]), image)
+        evaluator, measures = Evaluator(), reference_measures()
+
+        def ours(map_path: Path, gt_path: Path) -> None:
+            scored = score_pairing(Pairing("", gt_path, {"method": map_path}))
+            evaluator.add(scored.scores["method"])
+
+        def over_all(run: Callable) -> None:
+            for stem in maps:
+                run(maps[stem], gts[stem])
+
+        # Whole passes take turns, not images: a real run has the processor's caches to itself.
+        runs = {FLOOR: partial(over_all, read_and_count), WHOLE: partial(over_all, ours)}
+        if measures:
+            step = partial(read_and_step, measures)
+            runs[f"{WHOLE} of pysodmetrics"] = partial(over_all, step)
+        costs = best(args.rounds, runs, [()])
+        costs = {name: value / len(maps) for name, value in costs.items()}
+        for name, value in costs.items():
+            show(name, value)
+        show("  of the floor", costs[WHOLE] / costs[FLOOR], 2)
+        if measures:
+            show("  ratio, one process each", costs[f"{WHOLE} of pysodmetrics"] / costs[WHOLE], 1)
+        time_workers(MapFolder("method", "set", root, maps), gts, args)
+
+
+def time_workers(source: MapFolder, gts: dict[str, Path], args: argparse.Namespace) -> None:
+    """Print wall times of a run by workers, their start left out."""
+    for workers in args.workers:
+        with worker_pool(workers) as pool:
+            runs = {
+                "run of 1 process, wall time": partial(score_set, [source], gts),
+                f"run of {workers} workers, wall time": partial(
+                    score_set, [source], gts, pool=pool, workers=workers
+                ),
+            }
+            runs[f"run of {workers} workers, wall time"]()  # starts them
+            costs = best(args.rounds, runs, [()])
+        for name, value in costs.items():
+            show(name, value / len(gts))
+        alone, together = costs.values()
+        show("  speed-up", alone / together, 2)
+
+
+def read_and_step(measures: list, map_path: Path, gt_path: Path) -> None:
+    """One image of a run with pysodmetrics."""
+    pred = cv2.imread(str(map_path), cv2.IMREAD_GRAYSCALE)
+    gt = cv2.imread(str(gt_path), cv2.IMREAD_GRAYSCALE)
+    for measure in measures:
+        measure.step(pred, gt)
+
+
+def read_and_count(map_path: Path, gt_path: Path) -> np.ndarray:
+    """The least that any evaluation does: decode a pair and count its levels once."""
+    pred = cv2.imread(str(map_path), cv2.IMREAD_GRAYSCALE)
+    gt = cv2.imread(str(gt_path), cv2.IMREAD_GRAYSCALE)
+    return cv2.calcHist([pred], [0], gt, [256], [0, 256])

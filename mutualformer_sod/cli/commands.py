@@ -1,0 +1,54 @@
+"""The console command `mutualformer-sod COMMAND`; also `python -m mutualformer_sod COMMAND`."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from difflib import get_close_matches
+from importlib import import_module
+from pathlib import Path
+
+from mutualformer_sod import __version__
+from mutualformer_sod.cli import common
+
+COMMANDS = (
+    *("train", "test", "evaluate", "predict", "demo", "gallery", "figure"),
+    *("check-data", "make-samples", "pack-data", "pseudo-label", "estimate-depth"),
+    *("pretrained", "export", "compare-fusions", "baselines", "merge-scores"),
+    *("benchmark", "benchmark-attention", "benchmark-data", "benchmark-metrics"),
+)
+
+
+def main() -> None:
+    """Run the command that the first argument names; end the process with its exit status."""
+    name, *arguments = sys.argv[1:] or ["--help"]
+    if name in ("-h", "--help"):
+        print(_help())
+    elif name == "--version":
+        print(__version__)
+    elif name in COMMANDS:
+        sys.argv = [f"mutualformer-sod {name}", *arguments]
+        common.run(import_module(_module(name)).main)
+    else:
+        similar = get_close_matches(name, COMMANDS, 1)
+        hint = f"did you mean {similar[0]}?" if similar else "--help lists the commands"
+        print(f"mutualformer-sod: error: unknown command {name!r}: {hint}", file=sys.stderr)
+        sys.exit(common.EXIT_INPUT_ERROR)
+
+
+def _help() -> str:
+    lines = "\n".join(f"  {name:<20} {_summary(name)}" for name in COMMANDS)
+    return (
+        "usage: mutualformer-sod COMMAND [ARGUMENTS]\n\nRGB-D salient object detection with "
+        f"MutualFormer.\n\n{lines}\n\n`mutualformer-sod COMMAND --help` lists the arguments."
+    )
+
+
+def _summary(name: str) -> str:
+    """The first line of a command's docstring, read without importing torch."""
+    path = Path(__file__).with_name(f"{name.replace('-', '_')}.py")
+    return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n")[0]
+
+
+def _module(name: str) -> str:
+    return f"mutualformer_sod.cli.{name.replace('-', '_')}"

@@ -1,0 +1,204 @@
+"""Compare fusions: train, test and score each with several seeds; one table of all of them."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+from mutualformer_sod import list_presets
+from mutualformer_sod.cli import common as cli
+from mutualformer_sod.configs.assignments import parse_fields
+from mutualformer_sod.configs.fusion import FUSIONS
+from mutualformer_sod.configs.training import AMP
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.experiments import collect, plan, schedule
+from mutualformer_sod.experiments.data import WHOLE, prepare_data
+from mutualformer_sod.experiments.report import write_fusions
+from mutualformer_sod.experiments.variants import CONTROLS, check_variants, parse_variants
+from mutualformer_sod.report.tables import format_score
+
+EPILOG = f"""\
+fusions:   {" ".join(FUSIONS)}
+controls:  {" ".join(CONTROLS)}
+Own ones:  FUSION:FIELD=VALUE,FIELD=VALUE, for example mutualformer:steps=3,form=paper
+Every variant gets the same shared encoder, decoder, recipe, images and evaluator.
+
+Without --data generated scenes are compared on. With it, each set is split by scene, the same way
+for all, unless --test-data is given. No epoch is chosen: the last one is scored. OUTPUT gets
+runs/VARIANT/seed-N (training, maps, scores), fusions.md, fusions.csv, runs.csv and fusions.png.
+Interrupted, killed? The same command goes on; fusions and seeds may be added to it.
+"""
+
+
+def make_parser() -> cli.Parser:
+    parser = cli.Parser(__doc__, EPILOG)
+    add = parser.add_argument
+    add("--output", type=Path, required=True, metavar="DIR", help="folder of the comparison")
+    add(
+        "--fusions",
+        nargs="+",
+        default=["all"],
+        metavar="F",
+        help="fusions, controls, own ones; all: all fusions (default); controls: all controls",
+    )
+    add("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N - 1 (default: 3)")
+    add("--report", action="store_true", help="make the table anew from finished runs, no more")
+    options = plan.Options()
+    data = parser.add_argument_group("data")
+    add = data.add_argument
+    add("--data", nargs="+", default=[], metavar="ROOT", help="folders of sets")
+    add("--sets", nargs="+", default=[], metavar="SET", help="only these of --data (default: all)")
+    add("--test-data", nargs="+", default=[], metavar="ROOT", help="test on these folders' sets")
+    add("--holdout", type=float, default=options.holdout, metavar="SHARE", help=_of("holdout"))
+    add("--near", nargs="+", default=[], metavar="SIDE", help="as in tools/test.py (default: auto)")
+    add("--scenes", type=int, default=options.scenes, metavar="N", help=_of("scenes"))
+    add(
+        "--test-scenes", type=int, default=options.test_scenes, metavar="N", help=_of("test_scenes")
+    )
+    recipe = parser.add_argument_group("recipe, the same for all")
+    add = recipe.add_argument
+    add(
+        "--preset",
+        default=options.preset,
+        help=f"{', '.join(list_presets())} (default: {options.preset})",
+    )
+    add("--epochs", type=int, default=options.epochs, metavar="N", help="default: %(default)s")
+    add("--lr", type=float, default=options.lr, metavar="X", help="default: %(default)s")
+    add("--batch-size", type=int, default=options.batch_size, metavar="N", help="%(default)s")
+    add("--size", type=int, metavar="S", help="pixels a side (default: the preset's)")
+    add("--amp", default=options.amp, help=f"{', '.join(AMP)} (default: auto)")
+    add("--init-weights", metavar="FILE", help="every encoder starts from these weights")
+    add(
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="FIELD=VALUE",
+        dest="fields",
+        help="model options of all variants, as in tools/train.py; a variant's own come after",
+    )
+    machine = parser.add_argument_group("machine")
+    add = machine.add_argument
+    add("--jobs", type=int, default=1, metavar="J", help="runs at a time (default: 1)")
+    add("--threads", type=int, default=1, metavar="T", help="of each on a CPU (default: 1)")
+    add("--workers", type=int, default=0, metavar="N", help="loaders of each (default: 0)")
+    add("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+    return parser
+
+
+def _of(name: str) -> str:
+    return {
+        "holdout": "of each set to test on, without --test-data (default: %(default)s)",
+        "scenes": "to train on, without --data (default: %(default)s)",
+        "test_scenes": "to test on, without --data (default: %(default)s)",
+    }[name]
+
+
+def main() -> int:
+    args = make_parser().parse_args()
+    if args.report:
+        print(write_fusions(args.output, collect.collect(args.output)))
+        return 0
+    for flag, value, least in (
+        ("--seeds", args.seeds, 1),
+        ("--jobs", args.jobs, 1),
+        ("--threads", args.threads, 1),
+        ("--workers", args.workers, 0),
+    ):
+        if value < least:
+            raise InputError(f"{flag} {value} is not usable: give {least} or more")
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", args.device):
+        raise InputError(f"--device {args.device!r} is unknown: choose auto, cpu, cuda or mps")
+    options = read_options(args)
+    variants = parse_variants(args.fusions)
+    check_variants(variants, options.preset, options.fields)
+    jobs = plan.jobs_of(args.output, variants, args.seeds)
+    # Whatever is wrong with the recipe is said now, and not by every run.
+    plan.train_config(options, jobs[0], {"data": (), "sets": (), "near": ()}, {})
+    from mutualformer_sod.experiments.runs import check_networks, settle_amp  # now: needs torch
+
+    options = settle_amp(args.output, options, args.device)
+    if not (args.output / plan.PLAN_FILE).exists():
+        check_networks(variants, options)
+    with plan.alone_in(args.output):
+        plan.claim_folder(args.output, options, variants, args.seeds)
+        return compare(args, options, jobs)
+
+
+def read_options(args: argparse.Namespace) -> plan.Options:
+    """The flags that decide the scores, paths made absolute."""
+
+    def absolute(paths: list[str]) -> tuple[str, ...]:
+        return tuple(str(Path(path).resolve()) for path in paths)
+
+    return plan.Options(
+        preset=args.preset,
+        epochs=args.epochs,
+        lr=args.lr,
+        batch_size=args.batch_size,
+        size=args.size,
+        amp=args.amp,
+        fields=parse_fields(args.fields),
+        init_weights=args.init_weights and absolute([args.init_weights])[0],
+        data=absolute(args.data),
+        sets=tuple(args.sets),
+        test_data=absolute(args.test_data),
+        near=tuple(args.near),
+        holdout=args.holdout,
+        scenes=args.scenes,
+        test_scenes=args.test_scenes,
+    )
+
+
+def compare(args: argparse.Namespace, options: plan.Options, jobs: list[plan.Job]) -> int:
+    """Do the runs, measure the costs, write the table; the exit status."""
+    data = prepare_data(args.output, options)
+    done = sum(job.finished for job in jobs)
+    print(f"{len(jobs)} runs, {done} of them finished before")
+    resources = {"device": args.device, "workers": args.workers}
+    failed = schedule.do_jobs(
+        jobs,
+        "do_run",
+        lambda job: (args.output, job, options, data, resources),
+        at_once=args.jobs,
+        threads=args.threads,
+        say=describe,
+    )
+    finished = [job.variant for job in jobs if job.finished]
+    if finished:
+        if not measure_costs(args, options):
+            failed["costs"] = "not measured"
+        print(write_fusions(args.output, collect.collect(args.output)))
+        print(f"table: {args.output / 'fusions.md'}")
+    if failed:
+        print(f"compare_fusions.py: {len(failed)} failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def measure_costs(args: argparse.Namespace, options: plan.Options) -> bool:
+    """Measure all variants that have a finished run side by side; whether that went well."""
+    names = plan.read_plan(args.output)["variants"]
+    variants = [
+        variant
+        for variant in parse_variants(names)
+        if any((args.output / "runs" / variant.folder).glob(f"*/{plan.SCORES_FILE}"))
+    ]
+    if collect.costs_are_known(args.output, variants):
+        return True
+    path, log = args.output / collect.COSTS_FILE, args.output / "costs.log"
+    process = schedule.start(
+        "measure_costs", (path, variants, options, args.device), log, args.threads
+    )
+    process.join()
+    if process.exitcode:
+        print(f"FAILED costs: {schedule.why(process.exitcode, log)}", file=sys.stderr)
+    return process.exitcode == 0
+
+
+def describe(job: plan.Job, seconds: float) -> str:
+    """A finished run in one line, and one for each thing that is odd about its maps."""
+    trial = collect.read_trial(job)
+    s, mae = (format_score(trial.scores[WHOLE][name]) for name in ("s_measure", "mae"))
+    line = f"{job.name}: S {s}, MAE {mae}; {seconds:.0f} s, {trial.seconds:.0f} of them training"
+    return "\n".join([line, *(f"  {remark}" for remark in trial.remarks)])

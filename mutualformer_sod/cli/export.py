@@ -1,0 +1,202 @@
+"""Write the network of a weights file as ONNX or as a torch.export program."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mutualformer_sod.cli import common as cli
+from mutualformer_sod.configs.released import WEIGHTS_HELP
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.files import check_writable, replacing
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mutualformer_sod.inference.export import Network
+    from mutualformer_sod.models.detector import SaliencyDetector
+
+SUFFIXES = {"onnx": ".onnx", "exported-program": ".pt2"}
+TOLERANCE = 1e-4  # of saliency
+EPILOG = """\
+Inputs rgb, depth, has_depth, output logits; the file's metadata say shapes and ranges, and carry
+the model's configuration and training protocol. Any batch size, and any image size that is a
+multiple of the network's stride unless --size fixes it. docs/export.md shows how to use a file.
+"""
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = cli.Parser(__doc__, EPILOG)
+    parser.add_argument("--weights", required=True, metavar="FILE|NAME", help=WEIGHTS_HELP)
+    parser.add_argument("--format", default="onnx", help="onnx (default) or exported-program")
+    parser.add_argument("--output", required=True, type=Path, metavar="FILE", help=".onnx or .pt2")
+    parser.add_argument("--size", type=int, metavar="S", help="images of S x S alone")
+    parser.add_argument("--opset", type=int, metavar="N", help="of ONNX (default: torch's choice)")
+    parser.add_argument(
+        "--check",
+        metavar="ROOT",
+        help="folder of sets: compare with PyTorch on their images; a file that differs by more "
+        f"than {TOLERANCE:g} in saliency is not written",
+    )
+    parser.add_argument("--limit", type=int, default=8, metavar="N", help="images (default: 8)")
+    parser.add_argument("--benchmark", action="store_true", help="images/s beside PyTorch's")
+    parser.add_argument("--rounds", type=int, default=9, metavar="N", help="of it (default: 9)")
+    parser.add_argument("--overwrite", action="store_true", help="replace FILE")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_arguments()
+    check_arguments(args)
+    # Only now: --help and wrong flags need no torch.
+    from mutualformer_sod.inference.export import (
+        ExportableDetector,
+        describe,
+        load_exported,
+        needs_extra,
+        save_onnx,
+        save_program,
+        trace,
+    )
+    from mutualformer_sod.models.weights import load_weights
+
+    needs_extra(*(("onnx", "onnxscript", "onnxruntime") if args.format == "onnx" else ()))
+    model, protocol = load_weights(args.weights)
+    exportable = ExportableDetector(model, protocol.get("modality", "both"))
+    size = args.size or -(-model.config.image_size // exportable.stride) * exportable.stride
+    images = load_images(args.check, args.limit, size, model) if args.check else None
+    print("tracing the network; that of a large one takes minutes", flush=True)
+    started = time.perf_counter()
+    program, any_size = trace(exportable, args.size)
+    metadata = describe(exportable, any_size, protocol, size)
+    with replacing(args.output) as temporary:
+        print(f"traced in {time.perf_counter() - started:.0f} s; writing {args.format}", flush=True)
+        if args.format == "onnx":
+            save_onnx(program, temporary, metadata, args.opset)
+        else:
+            save_program(program, temporary, metadata)
+        print(f"written after {time.perf_counter() - started:.0f} s", flush=True)
+        if images is not None:
+            print("check: comparing it with PyTorch", flush=True)
+            check(load_exported(temporary), exportable, images, args.output)
+    megabytes = args.output.stat().st_size / 1e6
+    print(f"{args.output}: {megabytes:.1f} MB, any batch, images of {metadata['sizes']}")
+    if args.size is None and not any_size:
+        print(f"this backbone's graph holds for one size of image alone: {size} x {size}")
+    if args.benchmark:
+        print(f"benchmark: {args.rounds} rounds", flush=True)
+        benchmark(load_exported(args.output), model, exportable.modality, size, args)
+
+
+def check_arguments(args: argparse.Namespace) -> None:
+    """Refuse what can be told without torch.
+
+    Raises:
+        InputError: naming the flag and the remedy.
+    """
+    if args.format not in SUFFIXES:
+        raise InputError(f"--format {args.format!r} is unknown: choose {', '.join(SUFFIXES)}")
+    if args.output.suffix != SUFFIXES[args.format]:
+        raise InputError(f"--output {args.output}: give a name in {SUFFIXES[args.format]}")
+    if args.opset is not None and args.format != "onnx":
+        raise InputError("--opset is for --format onnx: leave it out")
+    for flag, value, least in (
+        ("--limit", args.limit, 1),
+        ("--rounds", args.rounds, 1),
+        ("--opset", args.opset, 18),  # torch's exporter speaks no older one
+    ):
+        if value is not None and value < least:
+            raise InputError(f"{flag} {value} is not usable: give {least} or more")
+    if args.output.exists() and not args.overwrite:
+        raise InputError(f"{args.output}: is there already: give --overwrite to replace it")
+    check_writable(args.output.parent)
+
+
+def load_images(
+    root: str, limit: int, size: int, model: SaliencyDetector
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The first images of the sets in a folder as one batch: rgb, depth, has_depth."""
+    from torch.utils.data import default_collate
+
+    from mutualformer_sod.data.depth.units import decide_encodings
+    from mutualformer_sod.data.discovery.layout import discover_sets
+    from mutualformer_sod.data.training.dataset import SodDataset
+
+    sets = [item for item in discover_sets([root]) if item.has_rgb]
+    if not sets:
+        raise InputError(f"--check {root}: no set with colour images")
+    dataset = SodDataset(
+        sets,
+        size,
+        encodings=decide_encodings(sets, quiet=True),
+        depth_rule=model.config.depth_rule,
+        with_gt=False,
+    )
+    batch = default_collate([dataset[index] for index in range(min(limit, len(dataset)))])
+    return batch["rgb"], batch["depth"], batch["has_depth"]
+
+
+def check(exported: Network, original: Any, images: tuple[Tensor, ...], output: Path) -> None:
+    """Compare two networks on images with their depth, without, and mixed, one by one and together.
+
+    Raises:
+        InputError: they differ.
+    """
+    import torch
+
+    rgb, depth, has_depth = images
+    mixed = has_depth & (torch.arange(len(rgb)) % 2 == 0)
+    logits = saliency = 0.0
+    with torch.inference_mode():
+        for real in (has_depth, torch.zeros_like(has_depth), mixed):
+            want = original.detector(*hide(original.modality, rgb, depth, real))
+            singly = [exported(rgb[i:][:1], depth[i:][:1], real[i:][:1]) for i in range(len(rgb))]
+            for got in (exported(rgb, depth, real), torch.cat(singly)):
+                logits = max(logits, (got - want).abs().max().item())
+                difference = (got.sigmoid() - want.sigmoid()).abs().max().item()
+                saliency = max(saliency, difference) if difference == difference else 1.0  # NaN
+    if saliency > TOLERANCE:
+        raise InputError(
+            f"{output}: not written, its saliency differs from PyTorch's by up to {saliency:.1e}: "
+            "give another --format or --opset"
+        )
+    told = f"{int(has_depth.sum())} with depth, shown with, without and mixed"
+    print(f"check: {len(rgb)} images, {told}")
+    print(f"largest difference: {logits:.1e} in logits, {saliency:.1e} in saliency")
+
+
+def hide(modality: str, rgb: Tensor, depth: Tensor, has_depth: Tensor) -> tuple[Tensor, ...]:
+    """The inputs as ``inference.Predictor`` gives them to a network of this modality."""
+    if modality == "rgb":
+        return (rgb,)
+    return (rgb * 0 + 0.5 if modality == "depth" else rgb), depth, has_depth
+
+
+def benchmark(
+    exported: Network, model: SaliencyDetector, modality: str, size: int, args: argparse.Namespace
+) -> None:
+    """Print images/s of the exported file and of PyTorch, one image with depth at a time."""
+    import torch
+
+    from mutualformer_sod.inference.predictor import Predictor
+
+    predictor = Predictor(model, size, "cpu", "off", modality)
+    inputs = (torch.rand(1, 3, size, size), torch.rand(1, 1, size, size), torch.tensor([True]))
+    runner = "onnxruntime" if args.format == "onnx" else "torch.export"
+    contestants = {"PyTorch": predictor.logits, runner: exported}
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for number in range(args.rounds + 1):
+        for name, network in contestants.items():  # in turn: what disturbs one disturbs the other
+            started = time.perf_counter()
+            network(*inputs)
+            if number:  # the first one warms up
+                seconds[name].append(time.perf_counter() - started)
+    print(f"one image of {size} x {size} at a time, CPU, {torch.get_num_threads()} thread(s):\n")
+    print(f"| {model.config.preset} | images/s (median) | slowest to fastest of {args.rounds} |")
+    print("|---|---|---|")
+    for name, times in seconds.items():
+        speed = 1 / statistics.median(times)
+        print(f"| {name} | {speed:.2f} | {1 / max(times):.2f} to {1 / min(times):.2f} |")

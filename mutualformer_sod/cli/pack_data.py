@@ -1,0 +1,79 @@
+"""Pack training sets, shrunk, into shards that can be carried to another machine; unpack them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mutualformer_sod.cli import common as cli
+from mutualformer_sod.data.packing.pack import PackOptions, pack_sets, unpack_sets
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.files import check_writable
+
+EPILOG = """\
+Here:   python tools/pack_data.py --data ROOT --sets train_rgb/DUTS_TR --side 160 --output packed
+There:  python tools/pack_data.py --unpack packed --output ROOT
+        bash train_sod.sh --recipe tiny --data ROOT
+OUTPUT gets shard_0000.tar, ... (<set>/RGB/x.jpg, <set>/GT/x.png, <set>/depth/x.png: plain tar
+files) and index.json with their sha256. Colour and ground truth are shrunk by area average, depth
+by picking pixels, so that it keeps its type and values. Unpacking compares the checksums first,
+keeps files that are there already with the same content, and goes on where it was interrupted.
+Images encoded anew are no longer byte for byte those of a test set: look for an overlap of training
+and test sets on the originals.
+"""
+
+
+def parse_arguments() -> tuple[cli.Parser, argparse.Namespace]:
+    parser = cli.Parser(__doc__, EPILOG)
+    add = parser.add_argument
+    add("--data", nargs="+", metavar="ROOT", help="folders of sets to pack")
+    add("--sets", nargs="+", metavar="SET", help="only these (default: all but test sets)")
+    add("--side", type=int, metavar="S", help="pixels of the longer side; none is enlarged")
+    add("--quality", type=int, default=85, metavar="Q", help="of JPEG, 1 to 100 (default: 85)")
+    add("--share", type=float, default=1.0, metavar="X", help="of each set's images (default: 1)")
+    add("--seed", type=int, default=0, metavar="N", help="which images a share begins with")
+    add("--shard-mb", type=float, default=15, metavar="M", help="most MiB a shard (default: 15)")
+    add("--workers", type=int, metavar="N", help="threads that pack (default: all cores)")
+    add("--unpack", type=Path, metavar="DIR", help="unpack this pack instead")
+    add("--output", required=True, type=Path, metavar="DIR", help="for the pack, or for the sets")
+    add("--overwrite", action="store_true", help="replace another pack, or files of other content")
+    return parser, parser.parse_args()
+
+
+def main() -> None:
+    parser, args = parse_arguments()
+    check_writable(args.output)
+    if args.unpack is not None:
+        if args.data:
+            parser.error("--data packs and --unpack unpacks: give one of them")
+        unpack(args)
+    elif not args.data or args.side is None:
+        parser.error("give --data and --side to pack, or --unpack")
+    else:
+        pack(args)
+
+
+def pack(args: argparse.Namespace) -> None:
+    if args.workers is not None and args.workers < 1:
+        raise InputError(f"--workers {args.workers} is not usable: give 1 or more")
+    options = PackOptions(args.side, args.quality, args.share, args.seed, args.shard_mb)
+    index = pack_sets(
+        args.data, args.sets, options, args.output, overwrite=args.overwrite, workers=args.workers
+    )
+    for path, item in index["sets"].items():
+        print(f"{path}: {item['images']} of {item['of']} images, {told(item)}")
+    size = sum(shard["bytes"] for shard in index["shards"])
+    print(f"pack: {args.output}: {len(index['shards'])} shards, {size / 1e6:.1f} MB")
+
+
+def unpack(args: argparse.Namespace) -> None:
+    index, remarks = unpack_sets(args.unpack, args.output, overwrite=args.overwrite)
+    for path, item in index["sets"].items():
+        print(f"{path}: {item['images']} images, {told(item)}")
+    for remark in remarks:
+        print(f"WARNING: {remark}")
+    print(f"sets: {args.output}")
+
+
+def told(item: dict) -> str:
+    return f"depth near = {item['depth']['near']}" if item["depth"] else "no depth"

@@ -1,0 +1,168 @@
+"""Saliency of your own pictures: maps, overlays, cut-outs; with or without depth; videos too."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from mutualformer_sod.cli import common as cli
+from mutualformer_sod.configs.released import DEFAULT_WEIGHTS, ESTIMATOR, WEIGHTS_HELP, find_weights
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.files import check_writable
+from mutualformer_sod.signals import ended_by_sigterm
+
+EPILOG = """\
+Written are OUTPUT/maps/STEM.png (8-bit, at the size of the picture), with --overlay
+OUTPUT/overlays/STEM.png, with --cutout OUTPUT/cutouts/STEM.png (RGBA); of a video
+OUTPUT/NAME_map.webm and OUTPUT/NAME_overlay.webm. A second run makes what is missing. Status 1:
+some pictures failed, each was named, the others are done. docs/predict.md has the rest.
+"""
+FAILED = 1
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = cli.Parser(__doc__, EPILOG)
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        "--rgb", nargs="+", type=Path, metavar="FILE|DIR", help="pictures, or folders of pictures"
+    )
+    source.add_argument("--video", type=Path, metavar="FILE", help="a video, instead of pictures")
+    parser.add_argument(
+        "--depth",
+        type=Path,
+        metavar="FILE|DIR",
+        help="depth of the picture, or a folder of depth maps paired by name (.png .tif .npy ...)",
+    )
+    parser.add_argument(
+        "--depth-orientation",
+        choices=("auto", "stored", "shown"),
+        help="how depth lies beside a picture with an orientation tag: like the stored file, or "
+        "like the picture as it is shown; auto: stored, unless its sides fit the shown one only "
+        "(default)",
+    )
+    parser.add_argument(
+        "--estimate-depth",
+        nargs="?",
+        const=ESTIMATOR,
+        type=Path,
+        metavar="FILE",
+        help="estimate depth from colour; FILE: an estimator of yours (tools/estimate_depth.py)",
+    )
+    parser.add_argument("--depth-video", type=Path, metavar="FILE", help="depth of the video")
+    parser.add_argument(
+        "--weights",
+        default=DEFAULT_WEIGHTS,
+        metavar="FILE|NAME",
+        help=WEIGHTS_HELP,
+    )
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder to fill")
+    parser.add_argument(
+        "--near",
+        choices=("auto", "white", "black", "strict"),
+        default="auto",
+        help="which depth values are near the camera: large (white) or small (black) ones; "
+        "auto: told from the maps and their type, metres or millimetres or not (default); strict: "
+        "auto, but stop where the evidence is weak or contradicts the type",
+    )
+    parser.add_argument("--overlay", action="store_true", help="also the map over the picture")
+    parser.add_argument("--cutout", action="store_true", help="also the picture, transparent")
+    parser.add_argument("--size", type=int, metavar="S", help="pixels a side the network sees")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+    parser.add_argument("--amp", default="auto", help="auto, off, bf16 or fp16 (default: auto)")
+    parser.add_argument("--overwrite", action="store_true", help="replace files made otherwise")
+    args = parser.parse_args()
+    for flag, value, needed in (
+        ("--depth", args.depth, "--rgb"),
+        ("--depth-video", args.depth_video, "--video"),
+        ("--cutout", args.cutout or None, "--rgb"),
+    ):
+        if value is not None and getattr(args, needed[2:]) is None:
+            parser.error(f"{flag} goes with {needed}")
+    if args.near != "auto" and args.depth is None and args.depth_video is None:
+        parser.error("--near goes with --depth or --depth-video")
+    if args.depth_orientation is not None and args.depth is None:
+        parser.error("--depth-orientation goes with --depth")
+    if args.estimate_depth is not None and (args.depth or args.depth_video):
+        parser.error("--estimate-depth goes without --depth and --depth-video")
+    if args.rgb is None and args.video is None:
+        parser.error("one of the arguments --rgb --video is required")
+    return args
+
+
+def main() -> int:
+    args = parse_arguments()
+    if args.output.exists() and not args.output.is_dir():
+        raise InputError(f"--output {args.output}: is a file; give a folder")
+    check_writable(args.output)
+    remedy = "finished files are kept" if args.video is None else "nothing is kept of the video"
+    with ended_by_sigterm(f"{remedy}, the same command goes on"):
+        return predict_video(args) if args.video is not None else predict_pictures(args)
+
+
+def predict_pictures(args: argparse.Namespace) -> int:
+    """Map the pictures of ``--rgb``."""
+    from mutualformer_sod.inference.jobs import find_jobs
+
+    jobs, remarks = find_jobs(args.rgb, args.depth)
+    for remark in remarks:
+        print(remark)
+    # Only now: torch takes seconds, and none of it is needed to find what is wrong with the files.
+    from mutualformer_sod.inference.depths import plan_depths
+    from mutualformer_sod.inference.predict import predict_pictures
+
+    predictor, settings = load(args)
+    plan = plan_depths(jobs, args.near, args.depth_orientation or "auto")
+    for remark in plan.remarks:
+        print(remark)
+    kinds = ["maps", *["overlays"] * args.overlay, *["cutouts"] * args.cutout]
+    outcome = predict_pictures(
+        predictor, jobs, plan, args.output, settings, kinds=kinds, overwrite=args.overwrite
+    )
+    kept = f", {outcome.kept} were there" if outcome.kept else ""
+    alone = "" if args.depth else ", from colour alone"
+    if args.estimate_depth:
+        alone = ", with estimated depth"
+    print(f"{outcome.made} of {len(jobs)} pictures mapped{alone}{kept}: {args.output}")
+    if outcome.failed:
+        print(f"{len(outcome.failed)} failed, see above", file=sys.stderr)
+    return FAILED if outcome.failed else 0
+
+
+def predict_video(args: argparse.Namespace) -> int:
+    """Map the frames of ``--video``."""
+    from mutualformer_sod.inference.video import check_videos, predict_video
+
+    videos = (args.video, args.depth_video, args.output)
+    options = {"with_overlay": args.overlay, "overwrite": args.overwrite}
+    for remark in check_videos(*videos, **options):
+        print(remark)
+    predictor, _ = load(args)
+    predict_video(predictor, *videos, near=args.near, **options)
+    return 0
+
+
+def load(args: argparse.Namespace) -> tuple:
+    """The predictor, and what its maps depend on besides pictures."""
+    from mutualformer_sod.inference.predictor import Predictor
+    from mutualformer_sod.inference.progress import forecast
+    from mutualformer_sod.models.weights import file_sha256
+
+    weights = find_weights(args.weights)
+    predictor = Predictor.from_weights(weights, args.size, args.device, args.amp)
+    settings = {"weights": file_sha256(weights)}
+    flags = ("depth", "depth_video", "estimate_depth")
+    for flag, value in ((f"--{name.replace('_', '-')}", getattr(args, name)) for name in flags):
+        if value is not None and predictor.modality == "rgb":
+            raise InputError(
+                f"{flag} {value}: --weights {args.weights} were trained without depth. Fix: leave "
+                f"{flag} out, or give other weights"
+            )
+    if args.estimate_depth is not None:
+        from mutualformer_sod.inference.estimation import estimator_of
+
+        predictor.estimator = estimator_of(args.estimate_depth)
+        settings["depth_estimator"] = file_sha256(args.estimate_depth)
+    if line := forecast(predictor):
+        print(line, flush=True)
+    return predictor, settings

