@@ -102,28 +102,28 @@ def main() -> int:
 
 def predict_pictures(args: argparse.Namespace) -> int:
     """Map the pictures of ``--rgb``."""
-    from mutualformer_sod.inference.jobs import find_jobs
+    from mutualformer_sod.inference.picture_pairs import pair_pictures
 
-    jobs, remarks = find_jobs(args.rgb, args.depth)
+    pictures, remarks = pair_pictures(args.rgb, args.depth)
     for remark in remarks:
         print(remark)
     # Only now: torch takes seconds, and none of it is needed to find what is wrong with the files.
-    from mutualformer_sod.inference.depths import plan_depths
-    from mutualformer_sod.inference.predict import predict_pictures
+    from mutualformer_sod.inference.picture_depth import plan_depths
+    from mutualformer_sod.inference.picture_maps import predict_pictures
 
     predictor, settings = load(args)
-    plan = plan_depths(jobs, args.near, args.depth_orientation or "auto")
+    plan = plan_depths(pictures, args.near, args.depth_orientation or "auto")
     for remark in plan.remarks:
         print(remark)
     kinds = ["maps", *["overlays"] * args.overlay, *["cutouts"] * args.cutout]
     outcome = predict_pictures(
-        predictor, jobs, plan, args.output, settings, kinds=kinds, overwrite=args.overwrite
+        predictor, pictures, plan, args.output, settings, kinds=kinds, overwrite=args.overwrite
     )
     kept = f", {outcome.kept} were there" if outcome.kept else ""
     alone = "" if args.depth else ", from colour alone"
     if args.estimate_depth:
         alone = ", with estimated depth"
-    print(f"{outcome.made} of {len(jobs)} pictures mapped{alone}{kept}: {args.output}")
+    print(f"{outcome.made} of {len(pictures)} pictures mapped{alone}{kept}: {args.output}")
     if outcome.failed:
         print(f"{len(outcome.failed)} failed, see above", file=sys.stderr)
     return FAILED if outcome.failed else 0
@@ -159,7 +159,7 @@ def load(args: argparse.Namespace) -> tuple:
                 f"{flag} out, or give other weights"
             )
     if args.estimate_depth is not None:
-        from mutualformer_sod.inference.estimation import estimator_of
+        from mutualformer_sod.inference.estimated_depth import estimator_of
 
         predictor.estimator = estimator_of(args.estimate_depth)
         settings["depth_estimator"] = file_sha256(args.estimate_depth)

@@ -48,7 +48,7 @@ def run_demo(
         name: Predictor.from_weights(path, device=device) for name, path in named(weights).items()
     }
     if estimator is not None:
-        from mutualformer_sod.inference.estimation import estimator_of
+        from mutualformer_sod.inference.estimated_depth import estimator_of
 
         for predictor in predictors.values():
             predictor.estimator = estimator_of(estimator)

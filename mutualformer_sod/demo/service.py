@@ -21,8 +21,8 @@ from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import read_depth
 from mutualformer_sod.imaging.photos import Photo, read_photo
 from mutualformer_sod.imaging.png import write_png
-from mutualformer_sod.inference.depths import fit_depth
-from mutualformer_sod.inference.pictures import cutout, overlay
+from mutualformer_sod.inference.overlays import cutout, overlay
+from mutualformer_sod.inference.picture_depth import fit_depth
 from mutualformer_sod.inference.predictor import Predictor, native_saliency
 from mutualformer_sod.models.weights import file_sha256
 

@@ -29,9 +29,9 @@ from mutualformer_sod.distributed import (
 )
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import write_json
+from mutualformer_sod.inference.map_writers import MapWriters
 from mutualformer_sod.inference.predictor import Predictor
 from mutualformer_sod.inference.progress import ticking
-from mutualformer_sod.inference.writer import MapWriters
 from mutualformer_sod.signals import ended_by_sigterm
 
 RUN_FILE = "run.json"

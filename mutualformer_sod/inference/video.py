@@ -17,7 +17,7 @@ from mutualformer_sod.data.depth.notes import same_proportions
 from mutualformer_sod.data.depth.units import SAMPLE_SIDE, DepthEncoding, encoding_of
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.decoding import quiet_decoder
-from mutualformer_sod.inference.pictures import overlay
+from mutualformer_sod.inference.overlays import overlay
 from mutualformer_sod.inference.progress import ticking
 from mutualformer_sod.inference.webm import MOST_SIDE, open_webm
 

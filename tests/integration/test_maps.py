@@ -19,7 +19,7 @@ from mutualformer_sod import Predictor
 from mutualformer_sod.data.depth.units import decide_encodings
 from mutualformer_sod.data.discovery.layout import discover_sets
 from mutualformer_sod.imaging.io import read_depth, read_rgb
-from mutualformer_sod.inference import writer
+from mutualformer_sod.inference import map_writers
 from mutualformer_sod.inference.predictor import native_saliency
 
 
@@ -117,7 +117,7 @@ def test_a_full_disk_is_reported_with_the_file(run_folder, scenes, tmp_path, ful
 @pytest.mark.parametrize("threads", [0, 2])
 def test_map_writers_on_a_full_disk_name_the_map(tmp_path, full_disk, threads):
     path = tmp_path / "SET" / "a.png"
-    with full_disk(), pytest.raises(OSError) as failed, writer.MapWriters(threads) as pool:
+    with full_disk(), pytest.raises(OSError) as failed, map_writers.MapWriters(threads) as pool:
         pool.write(path, torch.randn(1, 1, 8, 8), (32, 32))
     assert failed.value.filename == str(path)
     assert not list(path.parent.iterdir())
@@ -128,7 +128,7 @@ def test_an_interrupted_overwrite_leaves_no_map_of_the_old_settings(
     maps, run_folder, scenes, tmp_path, monkeypatch, writers
 ):
     shutil.copytree(maps, tmp_path / "m")
-    write, written = writer.write_map, []
+    write, written = map_writers.write_map, []
 
     def on_a_full_disk(path, saliency):
         if len(written) >= 3:
@@ -136,7 +136,7 @@ def test_an_interrupted_overwrite_leaves_no_map_of_the_old_settings(
         written.append(write(path, saliency))
 
     with monkeypatch.context() as patch:
-        patch.setattr(writer, "write_map", on_a_full_disk)
+        patch.setattr(map_writers, "write_map", on_a_full_disk)
         done = make_maps(
             *(run_folder, scenes, tmp_path, "--size", 64, "--overwrite", "--writers", writers)
         )
@@ -153,7 +153,7 @@ def test_an_interrupted_overwrite_leaves_no_map_of_the_old_settings(
 def test_a_signal_leaves_whole_files_alone(
     maps, run_folder, scenes, tmp_path, monkeypatch, number, status, line
 ):
-    write, begun = writer.write_map, threading.Event()
+    write, begun = map_writers.write_map, threading.Event()
 
     def slowly(path, saliency):
         begun.set()
@@ -164,7 +164,7 @@ def test_a_signal_leaves_whole_files_alone(
         begun.wait()
         os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(writer, "write_map", slowly)
+    monkeypatch.setattr(map_writers, "write_map", slowly)
     before = signal.getsignal(number)
     sender = threading.Thread(target=send)
     sender.start()
@@ -183,13 +183,13 @@ def test_a_signal_leaves_whole_files_alone(
 
 
 def test_a_slow_disk_holds_the_network_back(tmp_path, monkeypatch):
-    monkeypatch.setattr(writer, "write_map", lambda *_: time.sleep(0.02))
+    monkeypatch.setattr(map_writers, "write_map", lambda *_: time.sleep(0.02))
     waited = 0
-    with writer.MapWriters(1) as pool:
-        for number in range(2 * writer._AHEAD):
+    with map_writers.MapWriters(1) as pool:
+        for number in range(2 * map_writers._AHEAD):
             pool.write(tmp_path / f"{number}.png", torch.zeros(1, 1, 2, 2), (2, 2))
             waited = max(waited, pool._queue.qsize())
-    assert waited == writer._AHEAD
+    assert waited == map_writers._AHEAD
 
 
 def test_the_last_map_written_is_waited_for(tmp_path, monkeypatch):
@@ -197,8 +197,8 @@ def test_the_last_map_written_is_waited_for(tmp_path, monkeypatch):
         time.sleep(0.05)
         raise OSError("late")
 
-    monkeypatch.setattr(writer, "write_map", refused)
-    with pytest.raises(OSError, match="late"), writer.MapWriters(2) as pool:
+    monkeypatch.setattr(map_writers, "write_map", refused)
+    with pytest.raises(OSError, match="late"), map_writers.MapWriters(2) as pool:
         pool.write(tmp_path / "a.png", torch.zeros(1, 1, 2, 2), (2, 2))
 
 

@@ -16,9 +16,9 @@ from tool_runs import ROOT, error_line, run_tool
 
 from mutualformer_sod import Predictor
 from mutualformer_sod.imaging import png
-from mutualformer_sod.inference.depths import plan_depths
-from mutualformer_sod.inference.jobs import Job
-from mutualformer_sod.inference.predict import KINDS, predict_pictures
+from mutualformer_sod.inference.picture_depth import plan_depths
+from mutualformer_sod.inference.picture_maps import KINDS, predict_pictures
+from mutualformer_sod.inference.picture_pairs import Picture
 from mutualformer_sod.inference.webm import open_webm
 
 WEIGHTS = ROOT / "weights" / "mutualformer_tiny.safetensors"
@@ -389,9 +389,9 @@ def test_copies_of_real_depth_give_one_map(tmp_path, shared_data):
         ("white", ["same.png", "wide.png", "float.npy"]),
         ("black", ["inverted.png"]),
     ):
-        jobs = [Job(name, rgb, tmp_path / name) for name in names]
-        plan = plan_depths(jobs, near)
-        assert predict_pictures(predictor, jobs, plan, tmp_path / "o", {}).made == len(names)
+        pictures = [Picture(name, rgb, tmp_path / name) for name in names]
+        plan = plan_depths(pictures, near)
+        assert predict_pictures(predictor, pictures, plan, tmp_path / "o", {}).made == len(names)
     first, *others = (read(path) for path in sorted((tmp_path / "o" / "maps").iterdir()))
     assert len(others) == 3
     assert all(cv2.norm(first, other, cv2.NORM_INF) <= 1 for other in others)

@@ -11,7 +11,7 @@ from mutualformer_sod import Predictor, build_model
 from mutualformer_sod.data.discovery.layout import discover_sets
 from mutualformer_sod.data.synthetic.scenes import write_samples
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.inference.estimation import estimate
+from mutualformer_sod.inference.estimated_depth import estimate
 from mutualformer_sod.models.depth_estimator import (
     DepthEstimator,
     affine_invariant_loss,

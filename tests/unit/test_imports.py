@@ -53,7 +53,7 @@ TORCH_FREE = [
     "mutualformer_sod.data.discovery.layout",
     "mutualformer_sod.data.packing.pack",
     "mutualformer_sod.data.synthetic.scenes",
-    "mutualformer_sod.inference.jobs",
+    "mutualformer_sod.inference.picture_pairs",
     "mutualformer_sod.inference.video",
     "mutualformer_sod.demo.scratch",
     "mutualformer_sod.metrics.evaluator",

@@ -13,11 +13,11 @@ from mutualformer_sod.data.depth.units import DepthEncoding
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.photos import Photo, turn
 from mutualformer_sod.imaging.png import read_note, write_png
-from mutualformer_sod.inference import predict as run
+from mutualformer_sod.inference import picture_maps as run
 from mutualformer_sod.inference import predictor as predictor_module
-from mutualformer_sod.inference.depths import fit_depth, plan_depths
-from mutualformer_sod.inference.jobs import Job, find_jobs
-from mutualformer_sod.inference.pictures import cutout, overlay
+from mutualformer_sod.inference.overlays import cutout, overlay
+from mutualformer_sod.inference.picture_depth import fit_depth, plan_depths
+from mutualformer_sod.inference.picture_pairs import Picture, pair_pictures
 from mutualformer_sod.inference.predictor import native_saliency, saliency_strips
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,8 +36,8 @@ class TestJobs:
     def test_pictures_and_depth_pair_by_stem(self, tmp_path):
         rgb = touch(tmp_path / "rgb", "b.JPG", "a b.png", "ü.webp")
         depth = touch(tmp_path / "d", "a b.npy", "ü.png")
-        jobs, remarks = find_jobs([rgb], depth)
-        assert [(j.stem, j.depth and j.depth.name) for j in jobs] == [
+        pictures, remarks = pair_pictures([rgb], depth)
+        assert [(j.stem, j.depth and j.depth.name) for j in pictures] == [
             ("a b", "a b.npy"),
             ("b", None),
             ("ü", "ü.png"),
@@ -47,32 +47,35 @@ class TestJobs:
     def test_endings_of_kind_are_looked_through(self, tmp_path):
         rgb = touch(tmp_path / "rgb", "1_rgb.png", "2.png")
         depth = touch(tmp_path / "d", "1_depth.png", "2_depth.png")
-        assert [j.depth.name for j in find_jobs([rgb], depth)[0]] == ["1_depth.png", "2_depth.png"]
+        assert [j.depth.name for j in pair_pictures([rgb], depth)[0]] == [
+            "1_depth.png",
+            "2_depth.png",
+        ]
 
     def test_a_file_pairs_with_a_file_of_any_name(self, tmp_path):
         rgb, depth = touch(tmp_path, "a.png") / "a.png", touch(tmp_path, "z.npy") / "z.npy"
-        assert find_jobs([rgb], depth)[0] == [Job("a", rgb, depth)]
+        assert pair_pictures([rgb], depth)[0] == [Picture("a", rgb, depth)]
 
     def test_other_files_are_passed_over_and_heic_is_not(self, tmp_path):
         rgb = touch(tmp_path / "rgb", "a.png", "b.HEIC", "notes.txt", ".hidden.png")
         (rgb / "sub.png").mkdir()
-        jobs, remarks = find_jobs([rgb], None)
-        assert [job.stem for job in jobs] == ["a", "b"]
+        pictures, remarks = pair_pictures([rgb], None)
+        assert [job.stem for job in pictures] == ["a", "b"]
         assert len(remarks) == 2
         assert ".hidden.png passed over: hidden" in remarks[0]
         assert "notes.txt, sub.png" in remarks[1]
 
     def test_hidden_depth_is_listed_as_passed_over(self, tmp_path):
         rgb, depth = touch(tmp_path / "rgb", "a.png"), touch(tmp_path / "d", "a.png", "._a.png")
-        jobs, remarks = find_jobs([rgb], depth)
-        assert jobs[0].depth.name == "a.png"
+        pictures, remarks = pair_pictures([rgb], depth)
+        assert pictures[0].depth.name == "a.png"
         assert remarks == [f"{depth}: ._a.png passed over: hidden, its name starts with a dot"]
 
     def test_all_mistakes_are_reported_at_once(self, tmp_path):
         rgb = touch(tmp_path / "rgb", *(f"{n}{end}" for n in range(9) for end in (".png", ".jpg")))
         depth = touch(tmp_path / "d", *(f"{n}{end}" for n in range(7) for end in (".png", ".npy")))
         with pytest.raises(InputError) as refused:
-            find_jobs([rgb, tmp_path / "none", tmp_path / "nowhere"], depth)
+            pair_pictures([rgb, tmp_path / "none", tmp_path / "nowhere"], depth)
         for number in range(9):
             assert f"{rgb}/{number}.jpg and {rgb}/{number}.png" in str(refused.value)
         for number in range(7):
@@ -82,15 +85,15 @@ class TestJobs:
 
     def test_spare_depth_is_told(self, tmp_path):
         rgb, depth = touch(tmp_path / "rgb", "a.png"), touch(tmp_path / "d", "a.png", "b.png")
-        assert "b.png: depth without a picture" in find_jobs([rgb], depth)[1][0]
+        assert "b.png: depth without a picture" in pair_pictures([rgb], depth)[1][0]
 
     def test_a_picture_whose_depth_is_in_a_container_gets_it_to_fail(self, tmp_path):
         rgb = touch(tmp_path / "rgb", "a.png", "b.png")
         depth = touch(tmp_path / "d", "a.png", "a.mat", "b.mat")
-        jobs, remarks = find_jobs([rgb], depth)
-        assert [job.depth.name for job in jobs] == ["a.png", "b.mat"]
+        pictures, remarks = pair_pictures([rgb], depth)
+        assert [job.depth.name for job in pictures] == ["a.png", "b.mat"]
         assert "a.mat passed over" in remarks[0]
-        assert list(plan_depths(jobs[1:], "auto").failed) == [depth / "b.mat"]
+        assert list(plan_depths(pictures[1:], "auto").failed) == [depth / "b.mat"]
 
     @pytest.mark.parametrize(
         ("rgb", "depth", "words"),
@@ -124,7 +127,7 @@ class TestJobs:
         ):
             touch(tmp_path / folder, *names)
         with pytest.raises(InputError, match=words):
-            find_jobs([tmp_path / name for name in rgb], depth and tmp_path / depth)
+            pair_pictures([tmp_path / name for name in rgb], depth and tmp_path / depth)
 
 
 class TestDepths:
@@ -187,10 +190,10 @@ class TestDepths:
     @pytest.mark.parametrize("near", ["auto", "strict"])
     def test_a_map_that_contradicts_its_type_stops(self, tmp_path, near):
         np.save(tmp_path / "a.npy", np.linspace(1, 14, 48, dtype=np.float32).reshape(6, 8))
-        jobs = [Job("a", tmp_path / "a.npy", tmp_path / "a.npy")]
+        pictures = [Picture("a", tmp_path / "a.npy", tmp_path / "a.npy")]
         with pytest.raises(InputError, match=r"Fix: .*--near black .*--near white"):
-            plan_depths(jobs, near)
-        assert plan_depths(jobs, "white").encodings[tmp_path / "a.npy"].near == "white"
+            plan_depths(pictures, near)
+        assert plan_depths(pictures, "white").encodings[tmp_path / "a.npy"].near == "white"
 
     def test_types_are_decided_apart_and_bad_files_do_not_stop_the_others(self, tmp_path):
         ramp = np.linspace(700, 3000, 48).reshape(6, 8)[::-1]
@@ -199,7 +202,7 @@ class TestDepths:
         cv2.imwrite(str(tmp_path / "map.png"), (ramp / 12).astype(np.uint8))
         (tmp_path / "bad.png").write_bytes(b"")
         files = [tmp_path / name for name in ("mm.png", "m.npy", "map.png", "bad.png")]
-        plan = plan_depths([Job(f.stem, f, f) for f in files], "auto")
+        plan = plan_depths([Picture(f.stem, f, f) for f in files], "auto")
         kinds = [(plan.encodings[f].kind, plan.encodings[f].near) for f in files[:3]]
         assert kinds == [("metric", "black"), ("metric", "black"), ("map", "black")]
         assert list(plan.failed) == files[3:]
@@ -209,8 +212,8 @@ class TestDepths:
 def test_a_link_to_itself_among_the_pictures_does_not_stop_the_plan(tmp_path):
     link = tmp_path / "a.png"
     link.symlink_to(link)
-    jobs, _ = find_jobs([tmp_path], None)
-    assert run._without_done(jobs, None, tmp_path / "out", {}, ("maps",), False) == jobs
+    pictures, _ = pair_pictures([tmp_path], None)
+    assert run._without_done(pictures, None, tmp_path / "out", {}, ("maps",), False) == pictures
 
 
 def test_an_overlay_keeps_the_picture_visible_and_marks_the_object():

@@ -17,7 +17,7 @@ _PAIRS = 100  # likewise pairs of files, each of which wants an action
 
 
 @dataclass(frozen=True)
-class Job:
+class Picture:
     """One picture.
 
     Attributes:
@@ -31,7 +31,7 @@ class Job:
     depth: Path | None
 
 
-def find_jobs(rgb: Sequence[Path], depth: Path | None) -> tuple[list[Job], list[str]]:
+def pair_pictures(rgb: Sequence[Path], depth: Path | None) -> tuple[list[Picture], list[str]]:
     """Pair pictures with depth maps by stem; endings such as ``_rgb`` and ``_depth`` are looked
     through where the stems do not agree without that.
 
@@ -40,7 +40,7 @@ def find_jobs(rgb: Sequence[Path], depth: Path | None) -> tuple[list[Job], list[
         depth: a file, for a single picture; a folder; or None.
 
     Returns:
-        The jobs, sorted by stem, and remarks for the user.
+        The pictures, sorted by stem, and remarks for the user.
 
     Raises:
         InputError: no such file or folder, no picture, a folder that holds depth of no picture,
@@ -63,7 +63,7 @@ def find_jobs(rgb: Sequence[Path], depth: Path | None) -> tuple[list[Job], list[
     except InputError as error:
         problems.append(str(error))
     refuse_all(problems)
-    return [Job(stem, chosen[stem], depths.get(stem)) for stem in sorted(chosen)], remarks
+    return [Picture(stem, chosen[stem], depths.get(stem)) for stem in sorted(chosen)], remarks
 
 
 def _pictures_of(path: Path, remarks: list[str]) -> list[Path]:

@@ -17,9 +17,9 @@ from tqdm import tqdm
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.photos import Photo, read_photo
 from mutualformer_sod.imaging.png import read_note, write_png
-from mutualformer_sod.inference.depths import DepthPlan, fit_depth, read_user_depth
-from mutualformer_sod.inference.jobs import Job
-from mutualformer_sod.inference.pictures import cutout, overlay
+from mutualformer_sod.inference.overlays import cutout, overlay
+from mutualformer_sod.inference.picture_depth import DepthPlan, fit_depth, read_user_depth
+from mutualformer_sod.inference.picture_pairs import Picture
 from mutualformer_sod.inference.predictor import Predictor, saliency_strips
 from mutualformer_sod.inference.progress import ticking
 from mutualformer_sod.models.weights import file_sha256
@@ -51,7 +51,7 @@ class Outcome:
 
 def predict_pictures(
     predictor: Predictor,
-    jobs: Sequence[Job],
+    pictures: Sequence[Picture],
     plan: DepthPlan,
     output: Path,
     settings: dict[str, Any],
@@ -67,7 +67,7 @@ def predict_pictures(
 
     Args:
         predictor: the network.
-        jobs: the pictures.
+        pictures: the pictures.
         plan: how their depth is stored, see `depths.plan_depths`.
         output: the folder.
         settings: plain JSON data that the outputs depend on, such as the weights' checksum.
@@ -84,25 +84,27 @@ def predict_pictures(
         "modality": predictor.modality,
     }
     outcome = Outcome()
-    todo = _without_done(jobs, plan, output, settings, kinds, overwrite)
-    outcome.kept = len(jobs) - len(todo)
+    todo = _without_done(pictures, plan, output, settings, kinds, overwrite)
+    outcome.kept = len(pictures) - len(todo)
     with ticking(tqdm(todo, unit="picture", leave=False, disable=None)) as bar:
-        for job in bar:
-            bar.set_postfix_str(_one_line(job.rgb.name), refresh=False)
+        for picture in bar:
+            bar.set_postfix_str(_one_line(picture.rgb.name), refresh=False)
             ready = None  # two huge pictures at once would take twice the memory
             try:
-                ready = _prepare(predictor, job, plan)
+                ready = _prepare(predictor, picture, plan)
             except (InputError, MemoryError) as error:
-                line = str(error) or f"{job.rgb}: out of memory; save a smaller copy"
+                line = str(error) or f"{picture.rgb}: out of memory; save a smaller copy"
                 outcome.failed.append(_one_line(line))
                 tqdm.write(f"failed: {outcome.failed[-1]}", file=sys.stderr)
                 continue
-            note = _note(job, plan, settings)
+            note = _note(picture, plan, settings)
             for kind in kinds:
-                _write(ready, _path(output, kind, job), kind, note)
+                _write(ready, _path(output, kind, picture), kind, note)
             outcome.made += 1
             if ready.notes:
-                tqdm.write(_one_line(f"{job.rgb.name}: {'; '.join(ready.notes)}"), file=sys.stdout)
+                tqdm.write(
+                    _one_line(f"{picture.rgb.name}: {'; '.join(ready.notes)}"), file=sys.stdout
+                )
     return outcome
 
 
@@ -113,26 +115,26 @@ class _Ready:
     notes: list[str]
 
 
-def _prepare(predictor: Predictor, job: Job, plan: DepthPlan) -> _Ready:
+def _prepare(predictor: Predictor, picture: Picture, plan: DepthPlan) -> _Ready:
     """Read a picture and its depth and run the network."""
-    if job.depth in plan.failed:
-        raise InputError(plan.failed[job.depth])
-    photo = read_photo(job.rgb)
+    if picture.depth in plan.failed:
+        raise InputError(plan.failed[picture.depth])
+    photo = read_photo(picture.rgb)
     notes = list(photo.notes)
     seen = _averaged(photo.rgb, predictor.size)
     depth = encoding = None
-    if job.depth is None:
+    if picture.depth is None:
         if plan.encodings:
             notes.append("no depth of that name: colour alone")
     else:
-        encoding = plan.encodings[job.depth]
-        raw = read_user_depth(job.depth)
+        encoding = plan.encodings[picture.depth]
+        raw = read_user_depth(picture.depth)
         depth, remarks = fit_depth(raw, encoding, photo, seen.shape[:2], plan.orientation)
         notes += remarks
     logits = predictor.image_logits(seen, depth, encoding if depth is not None else None)
     if not logits.isfinite().all():
         raise InputError(
-            f"{job.rgb}: the network's output is not finite in --amp {predictor.amp}: give "
+            f"{picture.rgb}: the network's output is not finite in --amp {predictor.amp}: give "
             "--amp off, or other weights"
         )
     return _Ready(photo, logits, notes)
@@ -193,42 +195,42 @@ def _as_8_bit(saliency: np.ndarray) -> np.ndarray:
     return np.rint(saliency.astype(np.float64) * 255).astype(np.uint8)  # as io.write_map
 
 
-def _path(output: Path, kind: str, job: Job) -> Path:
-    return output / kind / f"{job.stem}.png"
+def _path(output: Path, kind: str, picture: Picture) -> Path:
+    return output / kind / f"{picture.stem}.png"
 
 
-def _note(job: Job, plan: DepthPlan, settings: dict[str, Any]) -> dict[str, Any]:
-    """What a job's outputs depend on."""
-    encoding = plan.encodings.get(job.depth) if job.depth is not None else None
-    if plan.orientation != "auto" and job.depth is not None:
+def _note(picture: Picture, plan: DepthPlan, settings: dict[str, Any]) -> dict[str, Any]:
+    """What a picture's outputs depend on."""
+    encoding = plan.encodings.get(picture.depth) if picture.depth is not None else None
+    if plan.orientation != "auto" and picture.depth is not None:
         settings = settings | {"depth_orientation": plan.orientation}
     return settings | {
-        "picture": file_sha256(job.rgb),
-        "depth": file_sha256(job.depth) if job.depth is not None else "none",
+        "picture": file_sha256(picture.rgb),
+        "depth": file_sha256(picture.depth) if picture.depth is not None else "none",
         "near": encoding.near if encoding is not None else "no depth",
         "depth_kind": encoding.kind if encoding is not None else "no depth",
     }
 
 
 def _without_done(
-    jobs: Sequence[Job],
+    pictures: Sequence[Picture],
     plan: DepthPlan,
     output: Path,
     settings: dict[str, Any],
     kinds: Sequence[str],
     overwrite: bool,
-) -> list[Job]:
-    """The jobs whose outputs are not all there.
+) -> list[Picture]:
+    """The pictures whose outputs are not all there.
 
     Raises:
         InputError: outputs are there that were made otherwise, unless ``overwrite``; or an output
             is one of the pictures or depth maps.
     """
-    inputs = [path for job in jobs for path in (job.rgb, job.depth) if path is not None]
+    inputs = [path for item in pictures for path in (item.rgb, item.depth) if path is not None]
     sources = {os.path.realpath(path) for path in inputs}  # pathlib stops at a link to itself
     todo, others = [], []
-    for job in jobs:
-        paths = {kind: _path(output, kind, job) for kind in kinds}
+    for picture in pictures:
+        paths = {kind: _path(output, kind, picture) for kind in kinds}
         if replaced := [path for path in paths.values() if os.path.realpath(path) in sources]:
             raise InputError(
                 f"{replaced[0]}: would be replaced by an output; give another --output"
@@ -236,14 +238,14 @@ def _without_done(
         there = {kind: path for kind, path in paths.items() if path.exists()}
         differing = []
         if there:
-            note = _note(job, plan, settings)
+            note = _note(picture, plan, settings)
             differing = [
                 (path, found)
                 for kind, path in there.items()
                 if (found := _differing(read_note(path), note | {"kind": kind}))
             ]
         if there.keys() != paths.keys() or differing:
-            todo.append(job)
+            todo.append(picture)
         others += differing
     if others and not overwrite:
         path, found = others[0]

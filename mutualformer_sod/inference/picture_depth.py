@@ -25,7 +25,7 @@ from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import image_size, read_depth
 from mutualformer_sod.imaging.photos import WHOLE_PIXELS, Photo, turn
 from mutualformer_sod.imaging.refused import refuse_depth_container
-from mutualformer_sod.inference.jobs import Job
+from mutualformer_sod.inference.picture_pairs import Picture
 
 ORIENTATIONS = ("auto", "stored", "shown")
 """How depth may lie beside a picture with an orientation tag, see `fit_depth`."""
@@ -50,13 +50,13 @@ class DepthPlan:
     orientation: str = "auto"
 
 
-def plan_depths(jobs: Sequence[Job], near: str, orientation: str = "auto") -> DepthPlan:
+def plan_depths(pictures: Sequence[Picture], near: str, orientation: str = "auto") -> DepthPlan:
     """Decide how the depth maps are stored: together for those of one type (8-bit, 16-bit, float).
 
     Maps of one value, or of none, have no say.
 
     Args:
-        jobs: the pictures.
+        pictures: the pictures.
         near: "auto", "white", "black" or "strict".
         orientation: of `ORIENTATIONS`.
 
@@ -65,7 +65,7 @@ def plan_depths(jobs: Sequence[Job], near: str, orientation: str = "auto") -> De
     """
     plan = DepthPlan(orientation=orientation)
     groups: dict[str, dict[Path, DepthSample]] = defaultdict(dict)
-    paths = [job.depth for job in jobs if job.depth is not None]
+    paths = [picture.depth for picture in pictures if picture.depth is not None]
     quiet = True if len(paths) < 50 else None  # None: no bar where nobody looks on
     for path in tqdm(paths, "depth", unit="map", leave=False, disable=quiet):
         try:
