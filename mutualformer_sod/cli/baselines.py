@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.data.depth.units import DepthEncoding, decide_encodings, depth_to_unit
-from mutualformer_sod.data.discovery.layout import SodSet, discover_sets
+from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
 from mutualformer_sod.data.sample import Sample, read_sample
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import write_json

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from mutualformer_sod.cli import common as cli
-from mutualformer_sod.data.discovery.layout import discover_sets
+from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import check_writable
 from mutualformer_sod.models.depth_estimator import (

@@ -16,12 +16,8 @@ from tqdm import tqdm
 
 from mutualformer_sod import __version__
 from mutualformer_sod.cli import common as cli
-from mutualformer_sod.data.discovery.layout import (
-    SodSet,
-    canonical_name,
-    discover_sets,
-    keep_images,
-)
+from mutualformer_sod.data.discovery.benchmarks import canonical_name
+from mutualformer_sod.data.discovery.sets import SodSet, discover_sets, keep_images
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import check_writable
 from mutualformer_sod.metrics.cache import ScoreCache

@@ -122,7 +122,7 @@ def load_images(
     from torch.utils.data import default_collate
 
     from mutualformer_sod.data.depth.units import decide_encodings
-    from mutualformer_sod.data.discovery.layout import discover_sets
+    from mutualformer_sod.data.discovery.sets import discover_sets
     from mutualformer_sod.data.training.dataset import SodDataset
 
     sets = [item for item in discover_sets([root]) if item.has_rgb]

@@ -9,7 +9,7 @@ import cv2
 
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.data.depth.units import decide_encodings, depth_to_unit
-from mutualformer_sod.data.discovery.layout import SodSet, discover_sets
+from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import check_writable, replacing
 from mutualformer_sod.gallery.figure import picture_grid

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from mutualformer_sod import __version__
 from mutualformer_sod.cli import common as cli
-from mutualformer_sod.data.discovery.layout import discover_sets
+from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import check_writable
 from mutualformer_sod.gallery.cards import Job, figure_rows, find_jobs, make_card, with_scores

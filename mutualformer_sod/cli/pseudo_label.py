@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mutualformer_sod.cli import common as cli
-from mutualformer_sod.data.discovery.layout import discover_sets
+from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.data.training.pseudo_labels import label_set
 from mutualformer_sod.files import check_writable
 

@@ -86,7 +86,7 @@ def main() -> None:
 def make_maps(args: argparse.Namespace) -> None:
     """Weights and sets in, maps out; in this process or in all that torchrun started."""
     from mutualformer_sod.data.depth.units import decide_encodings
-    from mutualformer_sod.data.discovery.layout import discover_sets, keep_images
+    from mutualformer_sod.data.discovery.sets import discover_sets, keep_images
     from mutualformer_sod.distributed import is_main, start_processes
     from mutualformer_sod.inference.benchmark_maps import map_sets, method_name
     from mutualformer_sod.inference.predictor import Predictor

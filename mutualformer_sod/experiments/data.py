@@ -13,8 +13,9 @@ from typing import Any
 
 from mutualformer_sod.data.audit.file_check import check_images
 from mutualformer_sod.data.depth.units import decide_encodings
+from mutualformer_sod.data.discovery.benchmarks import canonical_name
 from mutualformer_sod.data.discovery.fingerprint import data_fingerprint, find_overlap
-from mutualformer_sod.data.discovery.layout import SodSet, canonical_name, discover_sets
+from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
 from mutualformer_sod.data.discovery.split import hold_out
 from mutualformer_sod.data.synthetic.scenes import KINDS, SET_NAME, write_samples
 from mutualformer_sod.errors import InputError

@@ -17,7 +17,8 @@ import mutualformer_sod
 from mutualformer_sod.benchmark.speed import Contestant, Settings, count_macs
 from mutualformer_sod.configs.model import make_config
 from mutualformer_sod.data.depth.units import decide_encodings
-from mutualformer_sod.data.discovery.layout import SodSet, canonical_name
+from mutualformer_sod.data.discovery.benchmarks import canonical_name
+from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.experiments.collect import last_statistics
 from mutualformer_sod.experiments.data import find_sets, groups_of

@@ -10,7 +10,8 @@ from typing import TypeVar
 import numpy as np
 
 from mutualformer_sod.data.depth.units import DepthEncoding, decide_encodings, depth_to_unit
-from mutualformer_sod.data.discovery.layout import SodSet, canonical_name
+from mutualformer_sod.data.discovery.benchmarks import canonical_name
+from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.gallery.page import MEASURES, ImageCard, MapCard, Scores
@@ -71,7 +72,7 @@ def find_jobs(
     """Pair the images of sets with the maps of methods.
 
     Args:
-        sets: as found by `layout.discover_sets`.
+        sets: as found by `sets.discover_sets`.
         maps_root: holds ``<method>/<set>/<stem>.png``, see `metrics.folder.find_map_folder`.
         methods: names, in the order of the columns.
         near: values of ``--near``, see `depth.parse_near`.

@@ -17,7 +17,7 @@ import mutualformer_sod
 from mutualformer_sod.configs.model import ModelConfig
 from mutualformer_sod.data.audit.file_check import check_images
 from mutualformer_sod.data.depth.units import DepthEncoding
-from mutualformer_sod.data.discovery.layout import SodSet
+from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.data.training.dataset import SodDataset
 from mutualformer_sod.data.training.loader import make_loader
 from mutualformer_sod.distributed import (

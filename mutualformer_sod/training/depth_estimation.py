@@ -12,7 +12,7 @@ import torch
 from tqdm import tqdm, trange
 
 from mutualformer_sod.data.depth.units import decide_encodings
-from mutualformer_sod.data.discovery.layout import SodSet
+from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.data.discovery.split import hold_out
 from mutualformer_sod.data.training.dataset import SodDataset
 from mutualformer_sod.data.training.loader import open_stream

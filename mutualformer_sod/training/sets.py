@@ -15,14 +15,10 @@ from mutualformer_sod.configs.model import ModelConfig
 from mutualformer_sod.configs.training import TrainConfig
 from mutualformer_sod.data.audit.file_check import check_training_files
 from mutualformer_sod.data.depth.units import DepthEncoding, decide_encodings
+from mutualformer_sod.data.discovery.benchmarks import canonical_name
 from mutualformer_sod.data.discovery.fingerprint import data_fingerprint, find_overlap
-from mutualformer_sod.data.discovery.layout import (
-    SodSet,
-    canonical_name,
-    discover_benchmarks,
-    discover_protocol,
-    discover_sets,
-)
+from mutualformer_sod.data.discovery.protocols import discover_benchmarks, discover_protocol
+from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
 from mutualformer_sod.data.discovery.split import hold_out
 from mutualformer_sod.data.training.cache import CacheOptions, build_caches
 from mutualformer_sod.data.training.dataset import SodDataset

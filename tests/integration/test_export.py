@@ -12,7 +12,7 @@ from torch.utils.data import default_collate
 
 from mutualformer_sod import Predictor
 from mutualformer_sod.data.depth.units import DepthEncoding, decide_encodings
-from mutualformer_sod.data.discovery.layout import discover_sets
+from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.data.training.dataset import SodDataset
 from mutualformer_sod.imaging.io import read_depth, read_rgb
 from mutualformer_sod.inference import export

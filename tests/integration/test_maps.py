@@ -17,7 +17,7 @@ from tool_runs import error_line, run_tool
 
 from mutualformer_sod import Predictor
 from mutualformer_sod.data.depth.units import decide_encodings
-from mutualformer_sod.data.discovery.layout import discover_sets
+from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.imaging.io import read_depth, read_rgb
 from mutualformer_sod.inference import map_writers
 from mutualformer_sod.inference.predictor import native_saliency

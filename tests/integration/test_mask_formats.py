@@ -13,7 +13,7 @@ from gallery_runs import page_data
 from PIL import Image
 from tool_runs import error_line, run_tool, train_small
 
-from mutualformer_sod.data.discovery.layout import discover_sets
+from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.data.training.dataset import SodDataset
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.masks import read_mask

@@ -13,7 +13,7 @@ import pytest
 from tool_runs import error_line, run_tool
 
 from mutualformer_sod.data.depth.units import decide_encodings
-from mutualformer_sod.data.discovery.layout import discover_sets
+from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.imaging.io import read_depth, read_gt, read_rgb
 
 SIDE = 96

@@ -15,7 +15,7 @@ from mutualformer_sod.data.depth.units import (
     depth_to_unit,
     polarity,
 )
-from mutualformer_sod.data.discovery.layout import discover_sets
+from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.data.sample import read_sample
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import read_depth, read_gt

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from tool_runs import ROOT, run_tool
 
 from mutualformer_sod import Predictor
-from mutualformer_sod.data.discovery.layout import discover_sets
+from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.data.synthetic.scenes import make_scene
 from mutualformer_sod.imaging.io import read_gt
 from mutualformer_sod.metrics import Evaluator

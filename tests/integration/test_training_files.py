@@ -8,7 +8,7 @@ import pytest
 from tool_runs import error_line, run_tool, train_small
 
 from mutualformer_sod.data.audit.file_check import check_training_files
-from mutualformer_sod.data.discovery.layout import discover_sets
+from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.errors import InputError
 
 

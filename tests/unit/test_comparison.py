@@ -10,7 +10,7 @@ import pytest
 
 from mutualformer_sod.configs.fusion import FUSIONS
 from mutualformer_sod.configs.model import make_config
-from mutualformer_sod.data.discovery.layout import discover_sets
+from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.data.synthetic.scenes import write_samples
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.experiments import collect, data, plan, schedule

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from mutualformer_sod.data.depth.units import DepthEncoding, decide_encodings
-from mutualformer_sod.data.discovery.layout import SodSet, discover_sets
+from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
 from mutualformer_sod.data.synthetic.scenes import make_scene, write_samples
 from mutualformer_sod.data.training.dataset import SodDataset
 from mutualformer_sod.data.training.transforms import Augmentation

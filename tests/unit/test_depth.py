@@ -15,7 +15,7 @@ from mutualformer_sod.data.depth.units import (
     parse_near,
     polarity,
 )
-from mutualformer_sod.data.discovery.layout import SodSet
+from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import read_depth

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mutualformer_sod import Predictor, build_model
-from mutualformer_sod.data.discovery.layout import discover_sets
+from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.data.synthetic.scenes import write_samples
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.inference.estimated_depth import estimate

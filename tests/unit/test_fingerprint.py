@@ -10,7 +10,8 @@ import pytest
 from mutualformer_sod.configs.model import make_config
 from mutualformer_sod.configs.training import TrainConfig
 from mutualformer_sod.data.discovery.fingerprint import data_fingerprint, find_overlap
-from mutualformer_sod.data.discovery.layout import discover_benchmarks, discover_sets
+from mutualformer_sod.data.discovery.protocols import discover_benchmarks
+from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.data.synthetic.scenes import write_samples
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.training.sets import gather_training_data, parse_repeat

@@ -4,13 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from mutualformer_sod.data.discovery.benchmarks import TRAINING_PROTOCOLS, canonical_name
 from mutualformer_sod.data.discovery.folders import _name_of
-from mutualformer_sod.data.discovery.layout import (
-    TRAINING_PROTOCOLS,
-    canonical_name,
-    discover_protocol,
-    discover_sets,
-)
+from mutualformer_sod.data.discovery.protocols import discover_protocol
+from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.errors import InputError
 
 

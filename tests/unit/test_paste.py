@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mutualformer_sod.data.depth.units import DepthEncoding
-from mutualformer_sod.data.discovery.layout import discover_sets
+from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.data.synthetic.scenes import write_samples
 from mutualformer_sod.data.training.copy_paste import paste_object
 from mutualformer_sod.data.training.dataset import SodDataset

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mutualformer_sod.data.depth.units import decide_encoding, depth_to_unit
-from mutualformer_sod.data.discovery.layout import discover_sets
+from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.imaging.io import read_depth, read_rgb
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "weights" / "mutualformer_tiny.safetensors"

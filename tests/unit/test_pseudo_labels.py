@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mutualformer_sod.data.discovery.layout import discover_sets
+from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.data.training.pseudo_labels import Confidence, label_set
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import read_gt, write_map

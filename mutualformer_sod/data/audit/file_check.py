@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
-from mutualformer_sod.data.discovery.layout import SodSet
+from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import check_size, image_size

@@ -33,7 +33,7 @@ from mutualformer_sod.data.depth.holes import METRIC_INVALID
 from mutualformer_sod.data.depth.kind import DepthSample, DepthUnits, tell_units
 from mutualformer_sod.data.depth.near import chosen_sides, parse_near
 from mutualformer_sod.data.depth.notes import CONSTANT, depth_notes, doubt_of
-from mutualformer_sod.data.discovery.layout import SodSet
+from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import read_depth
 
@@ -80,7 +80,7 @@ def decide_encodings(
     Maps that are doubtful one by one (`depth_notes`) are logged.
 
     Args:
-        sets: as found by `layout.discover_sets`.
+        sets: as found by `sets.discover_sets`.
         near: values of ``--near``, see `parse_near`.
         quiet: see `encoding_of`.
 

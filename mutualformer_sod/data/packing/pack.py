@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from mutualformer_sod.data.depth.units import DepthEncoding, decide_encodings
 from mutualformer_sod.data.discovery.fingerprint import data_fingerprint
-from mutualformer_sod.data.discovery.layout import SodSet, discover_sets
+from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
 from mutualformer_sod.data.packing.shards import File, ShardWriter, checked_shards, unpack_shard
 from mutualformer_sod.data.sample import Sample, read_sample
 from mutualformer_sod.errors import InputError

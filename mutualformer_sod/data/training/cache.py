@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from mutualformer_sod.data.depth.units import DepthEncoding, DepthRule, depth_to_unit
 from mutualformer_sod.data.discovery.fingerprint import data_fingerprint
-from mutualformer_sod.data.discovery.layout import SodSet
+from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.data.sample import Sample, read_sample
 from mutualformer_sod.data.training.cache_file import open_cache_file, write_cache_file
 from mutualformer_sod.errors import InputError

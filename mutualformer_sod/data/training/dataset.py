@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import Dataset
 
 from mutualformer_sod.data.depth.units import DepthEncoding, DepthRule, depth_to_unit, without_flat
-from mutualformer_sod.data.discovery.layout import SodSet
+from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.data.sample import Sample, read_sample
 from mutualformer_sod.data.training.cache import SetCache
 from mutualformer_sod.data.training.copy_paste import paste_object

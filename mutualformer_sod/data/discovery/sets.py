@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mutualformer_sod.data.discovery.benchmarks import (
-    TRAINING_PROTOCOLS,
     Split,
-    canonical_name,
-    is_known,
     usual_count,
 )
 from mutualformer_sod.data.discovery.folders import Candidate, search
 from mutualformer_sod.data.discovery.pairing import pair_by_stem
 from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.errors import InputError, refuse_all, together
-from mutualformer_sod.imaging import IMAGE_SUFFIXES
-
-__all__ = [
-    "TRAINING_PROTOCOLS",
-    "Sample",
-    "SodSet",
-    "Split",
-    "canonical_name",
-    "discover_benchmarks",
-    "discover_protocol",
-    "discover_sets",
-]
 
 
 @dataclass(frozen=True)
@@ -111,105 +95,10 @@ def discover_sets(
         if not chosen:
             raise InputError(_nothing_found(roots, candidates, split))
     else:
-        named = together(lambda name: _choose(name, candidates, split, roots), names)
+        named = together(lambda name: choose(name, candidates, split, roots), names)
         chosen = list(dict.fromkeys(named))
     _refuse_shared_names(chosen)
-    return together(
-        lambda candidate: _load(candidate, split, need_rgb, need_gt, with_depth), chosen
-    )
-
-
-def discover_protocol(roots: Sequence[Path | str], protocol: str) -> list[SodSet]:
-    """Find the training sets of a published protocol, with exactly its numbers of images.
-
-    Sets that are not found under their own name may lie merged in one folder, whose number of
-    images then tells which they are (2185 = NJU2K + NLPR).
-
-    Args:
-        roots: folders to search.
-        protocol: a key of `TRAINING_PROTOCOLS`.
-
-    Raises:
-        InputError: unknown protocol, or the folders do not hold its images.
-    """
-    if protocol not in TRAINING_PROTOCOLS:
-        raise InputError(f"unknown protocol {protocol!r}; known: {', '.join(TRAINING_PROTOCOLS)}")
-    parts = TRAINING_PROTOCOLS[protocol]
-    candidates = [c for c in search(roots) if c.split in (None, "train")]
-    named = {part: _choose(part, candidates, "train", roots, optional=True) for part in parts}
-    missing = [part for part, candidate in named.items() if candidate is None]
-    if missing:
-        whole = _merged(candidates, sum(parts.values()))
-        if whole is not None:
-            return [_load(whole, "train", True, True)]
-        rest = _merged(candidates, sum(parts[part] for part in missing))
-        if rest is None:
-            raise InputError(
-                f"protocol {protocol} takes {', '.join(f'{n} of {s}' for s, n in parts.items())};"
-                f" not found below {_listed(roots)}: {', '.join(missing)}; found:"
-                f" {_listed(c.name for c in candidates)}"
-            )
-        named = {part: c for part, c in named.items() if c is not None} | {"": rest}
-    loaded = together(lambda candidate: _load(candidate, "train", True, True), named.values())
-    sets = dict(zip(named, loaded, strict=True))
-    refuse_all(
-        [
-            f"{found.root}: holds {len(found.samples)} images, protocol {protocol} takes"
-            f" {parts[part]} of {part}; name the sets with --train-sets to train on these"
-            for part, found in sets.items()
-            if part and len(found.samples) != parts[part]
-        ]
-    )
-    return list(sets.values())
-
-
-def discover_benchmarks(
-    roots: Sequence[Path | str], trained_on: Collection[Path] = ()
-) -> list[SodSet]:
-    """Find the test sets of the field by name, with their colour images alone.
-
-    For a comparison with training images: files are listed, not paired, so that a set that is
-    incomplete does no harm. Folders of a training part are left out.
-
-    Args:
-        roots: folders to search.
-        trained_on: folders of sets in use as training sets. Where the path of such a folder does
-            not say which part it is, it is a test set if the field trains on no part of that set,
-            or if it holds exactly the usual number of test images.
-
-    Raises:
-        InputError: no such folder.
-    """
-    found = []
-    for candidate in search(roots):
-        if candidate.split == "train" or not is_known(candidate.last_part):
-            continue
-        files = sorted(
-            path
-            for folder in candidate.roles.get("rgb", ())
-            for path in folder.iterdir()
-            if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-        )
-        samples = tuple(Sample(path.stem, path, None, None) for path in files)
-        test_set = SodSet(candidate.name, candidate.folder, samples)
-        is_open = candidate.split is None and candidate.folder in trained_on
-        has_training_part = usual_count(candidate.last_part, "train") is not None
-        is_test = test_set.usual_count == len(files) if has_training_part else test_set.usual_count
-        if not is_open or is_test:
-            found.append(test_set)
-    return found
-
-
-def _merged(candidates: Iterable[Candidate], count: int) -> Candidate | None:
-    """The one folder under no known set's name that holds ``count`` images."""
-    found = [
-        candidate
-        for candidate in candidates
-        if {"rgb", "gt"} <= candidate.roles.keys()
-        and not is_known(candidate.last_part)
-        and _count_files(candidate) == count
-    ]
-    return found[0] if len(found) == 1 else None
+    return together(lambda candidate: load(candidate, split, need_rgb, need_gt, with_depth), chosen)
 
 
 def keep_images(sets: Sequence[SodSet], list_file: Path) -> list[SodSet]:
@@ -246,7 +135,7 @@ def keep_images(sets: Sequence[SodSet], list_file: Path) -> list[SodSet]:
     return kept
 
 
-def _choose(
+def choose(
     name: str,
     candidates: Sequence[Candidate],
     split: Split,
@@ -262,10 +151,10 @@ def _choose(
         or [c for c in here if c.answers_loosely(name)]
     )
     if not matches and not optional:
-        found = _listed(c.name for c in here)
-        raise InputError(f"no {split} set {name!r} below {_listed(roots)}; found: {found}")
+        found = listed(c.name for c in here)
+        raise InputError(f"no {split} set {name!r} below {listed(roots)}; found: {found}")
     if len(matches) > 1:
-        folders = _listed(c.folder for c in matches)
+        folders = listed(c.folder for c in matches)
         raise InputError(f"{name!r} is ambiguous: {folders}; leave one of them out of --data")
     return matches[0] if matches else None
 
@@ -276,7 +165,7 @@ def _refuse_shared_names(candidates: Sequence[Candidate]) -> None:
         by_name.setdefault(candidate.name, []).append(candidate)
     refuse_all(
         [
-            f"{name} is found {len(own)} times: {_listed(candidate.folder for candidate in own)};"
+            f"{name} is found {len(own)} times: {listed(candidate.folder for candidate in own)};"
             " leave all but one out of --data"
             for name, own in by_name.items()
             if len(own) > 1
@@ -288,15 +177,15 @@ def _nothing_found(
     roots: Sequence[Path | str], candidates: Sequence[Candidate], split: Split
 ) -> str:
     if candidates:
-        folders = _listed(c.folder for c in candidates)
-        return f"no {split} set below {_listed(roots)}, only {folders}; ask for one by its path"
+        folders = listed(c.folder for c in candidates)
+        return f"no {split} set below {listed(roots)}, only {folders}; ask for one by its path"
     return (
-        f"no data set below {_listed(roots)}: expected <set>/RGB, <set>/depth, <set>/GT"
+        f"no data set below {listed(roots)}: expected <set>/RGB, <set>/depth, <set>/GT"
         " (see the README for the other layouts that are read)"
     )
 
 
-def _load(
+def load(
     candidate: Candidate, split: Split, need_rgb: bool, need_gt: bool, with_depth: bool = True
 ) -> SodSet:
     folders: dict[str, Path] = {}
@@ -305,7 +194,7 @@ def _load(
             continue
         if len(found) > 1:
             raise InputError(
-                f"{candidate.folder}: two folders for {role}: {_listed(p.name for p in found)};"
+                f"{candidate.folder}: two folders for {role}: {listed(p.name for p in found)};"
                 " keep one of them"
             )
         folders[role] = found[0]
@@ -317,12 +206,7 @@ def _load(
     return SodSet(candidate.name, candidate.folder, samples, split)
 
 
-def _count_files(candidate: Candidate) -> int:
-    with os.scandir(candidate.roles["gt"][0]) as entries:
-        return sum(Path(entry.name).suffix.lower() in IMAGE_SUFFIXES for entry in entries)
-
-
-def _listed(items: Iterable[object], limit: int = 10) -> str:
+def listed(items: Iterable[object], limit: int = 10) -> str:
     texts = [str(item) for item in items]
     more = f" and {len(texts) - limit} more" if len(texts) > limit else ""
     return (", ".join(texts[:limit]) or "nothing") + more
