@@ -30,7 +30,7 @@ class MapCard:
 
     Attributes:
         map: as stored; None where there is none.
-        error: see `gallery_pictures.error_map`; None without map or ground truth.
+        error: see `pictures.error_map`; None without map or ground truth.
         scores: `MEASURES` of the image; empty without map or ground truth.
         note: what is wrong or special, e.g. "missing", "unreadable", "resized".
     """
@@ -51,7 +51,7 @@ class ImageCard:
         rgb: the colour image, or None; likewise depth (near = bright) and gt.
         thermal: whether a thermal image is in the place of depth.
         maps: one a method, in the order of the methods.
-        disagreement: see `gallery_pictures.disagreement`.
+        disagreement: see `pictures.disagreement`.
         problems: one line for each file that cannot be read.
         gt_note: how the ground truth was understood where it is not 0 and 255.
     """
@@ -192,7 +192,7 @@ def write_page(
 
 
 def _part(name: str) -> str:
-    return files(__package__).joinpath(f"gallery_{name}").read_text(encoding="utf-8")
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def _css(colour: tuple[int, int, int]) -> str:
