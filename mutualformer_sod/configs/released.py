@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mutualformer_sod.errors import InputError
 
-FOLDER = Path(__file__).resolve().parents[1] / "weights"
+FOLDER = Path(__file__).resolve().parents[2] / "weights"
 PREFIX, SUFFIX = "mutualformer_", ".safetensors"
 DEFAULT_WEIGHTS = "small-dinov2"
 ESTIMATOR = FOLDER / "depth_estimator.safetensors"

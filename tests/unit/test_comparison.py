@@ -2,7 +2,6 @@
 
 import csv
 import json
-import runpy
 from pathlib import Path
 
 import cv2
@@ -29,7 +28,6 @@ from mutualformer_sod.experiments.variants import (
     parse_variants,
 )
 
-ROOT = Path(collect.__file__).resolve().parents[2]
 MEASURES = ("s_measure", "max_f", "mean_f", "weighted_f", "max_e", "mean_e", "mae")
 
 
@@ -443,7 +441,8 @@ def test_odd_maps_of_a_run_are_remarked(tmp_path, scenes):
 def test_remarks_on_maps_are_printed_with_their_run(tmp_path):
     job = plan.job_of(tmp_path, Variant("sum"), 0)
     finish(job, remarks=["A: map all black: x"])
-    describe = runpy.run_path(str(ROOT / "tools" / "compare_fusions.py"))["describe"]
+    from mutualformer_sod.cli.compare_fusions import describe
+
     assert describe(job, 4.0).splitlines()[1:] == ["  A: map all black: x"]
 
 

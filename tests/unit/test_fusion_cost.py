@@ -1,18 +1,15 @@
 """What each fusion adds to a two-stream ViT block, against the table it was specified with."""
 
-import runpy
-from pathlib import Path
-
 import pytest
 import torch
 
 from mutualformer_sod.benchmark.fusion_cost import check_fusions, layer_costs, network_overrides
+from mutualformer_sod.benchmark.released_attention import released_attention
 from mutualformer_sod.benchmark.speed import make_counter
 from mutualformer_sod.configs.fusion import FUSIONS
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.affinity import cross_diffusion_attention
 
-ROOT = Path(__file__).resolve().parents[2]
 # Per cent of a two-stream block at C = 384 and N = 196, 784.
 SPECIFIED = {
     "token_fusion": (12, 10),
@@ -28,7 +25,7 @@ SPECIFIED = {
 
 @pytest.fixture(scope="module")
 def released():
-    return runpy.run_path(str(ROOT / "tools" / "benchmark_attention.py"))["released_attention"]
+    return released_attention
 
 
 @pytest.fixture(scope="module")

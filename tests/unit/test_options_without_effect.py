@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import runpy
 from pathlib import Path
 
 import pytest
@@ -179,6 +178,8 @@ class TestSeveralNetworks:
 def test_polarity_without_depth_is_refused(monkeypatch, capsys):
     arguments = ["predict.py", "--rgb", "x.png", "--output", "y", "--near", "white"]
     monkeypatch.setattr("sys.argv", arguments)
+    from mutualformer_sod.cli.predict import parse_arguments
+
     with pytest.raises(SystemExit):
-        runpy.run_path(str(ROOT / "tools" / "predict.py"))["parse_arguments"]()
+        parse_arguments()
     assert "--near goes with --depth" in capsys.readouterr().err

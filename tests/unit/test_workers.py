@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import runpy
 import signal
 import subprocess
 import sys
@@ -85,7 +84,8 @@ def test_evaluation_workers_score_all_maps(samples, tmp_path):
 
 
 def test_gallery_workers_answer_in_order():
-    in_processes = runpy.run_path(str(ROOT / "tools" / "gallery.py"))["in_processes"]
+    from mutualformer_sod.cli.gallery import in_processes
+
     assert list(in_processes(abs, range(-9, 0), 2)) == list(range(9, 0, -1))
 
 
