@@ -1,5 +1,6 @@
-"""The one exception type for what a user can get wrong."""
+"""The exception type for mistakes of a user, and how its messages name arguments."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
@@ -8,11 +9,11 @@ _Result = TypeVar("_Result")
 
 
 class InputError(ValueError):
-    """A user's file, folder or flag is not usable; the message names it and the remedy.
+    """A user's file, folder or option is not usable; the message names it and the remedy.
 
-    The command lines print the message alone and exit with status 2 (see `cli.common.run`). Any
-    other
-    exception is a defect of this package and keeps its traceback.
+    A message names an argument in backticks, for example "`size` 3 is too small". The command
+    lines show the flag instead (see `with_flags`), print the message alone and exit with status 2
+    (see `cli.common.run`). Any other exception is a defect of this package and keeps its traceback.
     """
 
     def __init__(self, message: str) -> None:
@@ -20,6 +21,11 @@ class InputError(ValueError):
         if "Traceback (most recent call last)" in message:
             message = message.rstrip().rpartition("InputError: ")[2]
         super().__init__(message)
+
+
+def with_flags(message: str) -> str:
+    """Replace the names of arguments by flags: `batch_size` becomes --batch-size."""
+    return re.sub(r"`([a-z_]+)`", lambda name: "--" + name[1].replace("_", "-"), message)
 
 
 class ReportedElsewhere(InputError):

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from mutualformer_sod.errors import InputError, ReportedElsewhere, Stopped
+from mutualformer_sod.errors import InputError, ReportedElsewhere, Stopped, with_flags
 
 EXIT_INPUT_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -93,4 +93,4 @@ def _one_line(error: Exception) -> str:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         remedy = "; make room there and start again" if full else ""
         return f"{error.filename}: {error.strerror}{remedy}"
-    return " ".join(str(error).split())
+    return with_flags(" ".join(str(error).split()))

@@ -1,4 +1,4 @@
-"""Weights in, saliency maps out: the predictor that tools and applications use."""
+"""The predictor: weights and arrays in, saliency maps out."""
 
 from __future__ import annotations
 
@@ -29,29 +29,34 @@ from mutualformer_sod.models.weights import load_weights
 
 MODALITIES = ("both", "rgb", "depth")
 STRIP_PIXELS = 16 * 10**6
-"""A map of more pixels is made strip by strip: whole, it takes several times 4 bytes a pixel."""
+"""Larger maps are computed in strips: a whole map takes several times 4 bytes a pixel."""
 
 _NEAR = ("auto", "white", "black")
 
 
 class Predictor:
-    """Saliency maps from arrays.
+    """Compute saliency maps from arrays.
+
+    Example:
+        >>> predictor = Predictor.from_weights("small-dinov2")
+        >>> saliency = predictor.predict(rgb, depth, near="black")  # depth in millimetres
 
     Args:
-        model: the detector; put into eval mode on ``device`` and, on a CPU, rearranged for speed
-            (``models.cpu``), which leaves its weights' names, shapes and values alone.
-        size: pixels a side at which the network sees an image; None for the size it was built for.
-        device: see ``pick_device``.
-        amp: "off" for float32; "bf16" or "fp16" for automatic mixed precision; "auto" is bf16 on
-            CUDA devices that compute in it, else off: maps do not depend on the CPU's instructions.
-        modality: "both", or "rgb" to hide the depth, or "depth" to hide the colours.
+        model: the detector. It is put into eval mode on ``device``. On a CPU its memory layout is
+            optimised (`models.cpu`); names, shapes and values of the weights stay.
+        size: input size of the network in pixels a side, 32 or more; None for the size that the
+            model was built for.
+        device: "auto" (CUDA if available), "cpu", "cuda", "cuda:N" or "mps".
+        amp: "off" for float32; "bf16" or "fp16" for automatic mixed precision; "auto" for bf16 on
+            CUDA devices that support it, else "off".
+        modality: "both"; "rgb" hides the depth, "depth" hides the colours.
 
     Attributes:
-        estimator: rgb (H, W, 3) uint8 -> (H, W) float in [0, 1], near = 1, for images that come
-            without depth; None: they are mapped from colour alone.
+        estimator: estimates depth for images without depth: rgb (H, W, 3) uint8 -> (H, W) float in
+            [0, 1], 1 = near. None: such images are mapped from RGB alone.
 
     Raises:
-        InputError: an illegal option.
+        InputError (a ValueError): an illegal value of an argument.
     """
 
     estimator: Callable[[np.ndarray], np.ndarray] | None = None
@@ -65,9 +70,10 @@ class Predictor:
         modality: str = "both",
     ) -> None:
         if modality not in MODALITIES:
-            raise InputError(f"modality {modality!r} is unknown: choose {', '.join(MODALITIES)}")
+            choices = ", ".join(MODALITIES)
+            raise InputError(f"`modality` {modality!r} is unknown. Fix: pass one of {choices}.")
         if size is not None and size < 32:
-            raise InputError(f"--size {size} is too small: give 32 pixels or more")
+            raise InputError(f"`size` {size} is too small. Fix: pass 32 pixels or more.")
         self.device = pick_device(device)
         float32 = amp == "auto" and self.device.type == "cpu"
         self.amp = "off" if float32 else pick_amp(amp, self.device)
@@ -81,32 +87,36 @@ class Predictor:
     def from_weights(
         cls, path: str | Path, size: int | None = None, device: str = "auto", amp: str = "auto"
     ) -> Predictor:
-        """A predictor from a weights file, or from released weights by their name.
+        """Load weights.
+
+        Args:
+            path: a ``.safetensors`` file of this project, or the name of released weights, for
+                example "tiny".
+            size, device, amp: as in `Predictor`. The modality is the one of the training.
 
         Raises:
-            InputError: the file is missing, unreadable or not this project's.
+            InputError (a ValueError): a missing or unreadable file, or weights of another project.
         """
         model, protocol = load_weights(path)
-        modality = protocol.get("modality", "both")
-        return cls(model, size, device, amp, modality)
+        return cls(model, size, device, amp, protocol.get("modality", "both"))
 
     @torch.inference_mode()
     def logits(self, rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) -> Tensor:
-        """Run the network.
+        """Compute the logits of a batch.
 
-        On a CPU the images go through one by one: nothing is lost in speed, and a map then depends
-        on its own image alone, to the last bit, whatever the batch.
+        On a CPU the images are processed one by one. This costs no speed, and the logits of an
+        image do not depend on the rest of the batch.
 
         Args:
             rgb: (B, 3, H, W) float in [0, 1].
-            depth: (B, 1, H, W) float in [0, 1], near = 1, or None.
-            has_depth: (B,) bool, or None for all.
+            depth: (B, 1, H, W) float in [0, 1], 1 = near, or None.
+            has_depth: (B,) bool; None if all images have depth.
 
         Returns:
-            (B, 1, H, W) float32 logits on the CPU; NaN for an image with NaN in what is looked at.
+            (B, 1, H, W) float32 logits on the CPU; NaN for an image whose input has NaN.
 
         Raises:
-            InputError (a ValueError): types, shapes or values that do not fit.
+            InputError (a ValueError): wrong types, shapes or values.
         """
         if isinstance(rgb, Tensor) and not len(rgb):
             return rgb.new_zeros((0, 1, *rgb.shape[-2:]), dtype=torch.float32, device="cpu")
@@ -122,7 +132,7 @@ class Predictor:
             part_depth = None if depth is None else depth[part]
             part_has = None if has_depth is None else has_depth[part]
             if part_has is not None and not part_has.any():
-                part_depth = part_has = None  # the cheaper rgb-only path, same values
+                part_depth = part_has = None  # the RGB-only path is cheaper, with the same result
             outputs.append(self._forward(rgb[part], part_depth, part_has))
         return torch.cat(outputs)
 
@@ -133,23 +143,23 @@ class Predictor:
         encoding: DepthEncoding | None = None,
         near: str | None = None,
     ) -> np.ndarray:
-        """Saliency of one image at its own size.
+        """Compute the saliency map of one image at its native size.
 
         Args:
-            rgb: (H, W, 3) uint8, RGB order.
-            depth: (H, W) as stored if ``encoding`` or ``near`` is given, else float in [0, 1] with
-                near = 1; None for RGB only. A camera's millimetres (uint16) or metres (float) may
-                have holes: 0, NaN and infinity. Depth of one value is taken for none if it is
-                given as stored.
-            encoding: how ``depth`` is stored, see ``data.depth``.
-            near: instead of ``encoding``, told from this map alone: "black" if small values are
-                near (metres and millimetres), "white" if large ones are, "auto" to tell that too.
+            rgb: (H, W, 3) uint8 in RGB order.
+            depth: (H, W); None for RGB alone. Without ``encoding`` and ``near``: float in [0, 1],
+                1 = near. With one of them: raw depth, for example millimetres (uint16) or metres
+                (float), where 0, NaN and infinity are holes. A constant raw depth map is treated as
+                missing depth.
+            encoding: how ``depth`` is stored, see `data.depth`.
+            near: which raw values are near: "black" for small ones (distances), "white" for large
+                ones, "auto" to decide it from this map. Pass ``encoding`` or ``near``, not both.
 
         Returns:
             (H, W) float32 in [0, 1].
 
         Raises:
-            InputError (a ValueError): shapes, types or values that do not fit.
+            InputError (a ValueError): wrong types, shapes or values.
         """
         logits = self.image_logits(rgb, depth, encoding, near)
         return native_saliency(logits, rgb.shape[:2])
@@ -161,13 +171,23 @@ class Predictor:
         encoding: DepthEncoding | None = None,
         near: str | None = None,
     ) -> Tensor:
-        """Logits of one image, (1, 1, size, size) float32 on the CPU; arguments as `predict`."""
+        """Compute the logits of one image.
+
+        Args:
+            rgb, depth, encoding, near: as in `predict`.
+
+        Returns:
+            (1, 1, size, size) float32 on the CPU.
+
+        Raises:
+            InputError (a ValueError): as `predict`.
+        """
         _check_rgb(rgb)
         if depth is not None:
             depth = self._unit_depth(depth, rgb.shape[:2], encoding, near)
         elif self.estimator is not None:
             depth = self.estimator(rgb)
-        # torch takes no views with negative strides, such as bgr[..., ::-1]
+        # torch does not support negative strides, as in bgr[..., ::-1].
         rgb = np.ascontiguousarray(rgb)
         rgb_tensor, depth_tensor, _ = resize_sample(rgb, depth, None, (self.size, self.size))
         return self.logits(
@@ -181,25 +201,25 @@ class Predictor:
         encoding: DepthEncoding | None,
         near: str | None,
     ) -> np.ndarray | None:
-        """Depth (H, W) in [0, 1], near = 1; None where depth as stored says nothing."""
+        """Convert depth to (H, W) in [0, 1], 1 = near; a constant raw map to None."""
         if not isinstance(depth, np.ndarray) or depth.dtype.kind not in "fiu":
-            raise InputError("depth must be a numpy array of numbers: give float or uint16, (H, W)")
+            raise InputError("depth is no numeric numpy array. Fix: pass (H, W) float or uint16.")
         depth = without_channels(depth)
         if depth.shape != size:
-            raise InputError(f"depth is {depth.shape}: give {size}, the size of rgb")
+            raise InputError(f"depth is {depth.shape}. Fix: pass {size}, the size of rgb.")
         if encoding is not None and near is not None:
-            raise InputError("both encoding= and near= are given: give one of them")
+            raise InputError("encoding= and near= are both given. Fix: pass one of them.")
         if encoding is None and near is None:
             if not _is_unit(depth):
                 raise InputError(
-                    f"depth is {depth.dtype} and not all in [0, 1]: give float with near = 1, or "
-                    'depth as stored with near="black" (metres, millimetres), "white" or encoding='
+                    f"depth is {depth.dtype} and not in [0, 1]. Fix: pass float with 1 = near, or "
+                    'raw depth with near="black" (distances), near="white" or encoding=.'
                 )
             return np.ascontiguousarray(depth)
         depth = _as_stored(depth)
         if encoding is None:
             if near not in _NEAR:
-                raise InputError(f"near={near!r} is unknown: give {', '.join(_NEAR)}")
+                raise InputError(f"near={near!r} is unknown. Fix: pass one of {', '.join(_NEAR)}.")
             encoding = encoding_of([DepthSample.of(depth, SAMPLE_SIDE)], near, ask='near="{}"')
         return without_flat(depth_to_unit(depth, encoding, self.model.config.depth_rule))
 
@@ -214,24 +234,27 @@ class Predictor:
 
 def _check_rgb(rgb: np.ndarray) -> None:
     if not isinstance(rgb, np.ndarray):
-        raise InputError(f"rgb is a {type(rgb).__name__}: give a numpy array, (H, W, 3) uint8")
+        kind = type(rgb).__name__
+        raise InputError(f"rgb is a {kind}. Fix: pass a numpy array, (H, W, 3) uint8.")
     if rgb.ndim == 3 and rgb.shape[2] == 3 and rgb.dtype == np.uint8 and rgb.size:
         return
-    remedy = "give (H, W, 3) uint8"
+    remedy = "pass (H, W, 3) uint8"
     if rgb.dtype == np.uint8 and (rgb.ndim == 2 or rgb.shape[2:] == (1,)):
-        remedy += "; a grey picture as numpy.dstack([grey] * 3)"
-    raise InputError(f"rgb is {rgb.shape} {rgb.dtype}: {remedy}")
+        remedy += ", a grey image as numpy.dstack([grey] * 3)"
+    raise InputError(f"rgb is {rgb.shape} {rgb.dtype}. Fix: {remedy}.")
 
 
 def _as_stored(depth: np.ndarray) -> np.ndarray:
-    """Depth in one of the types that `io.read_depth` gives: uint8, uint16, float32."""
+    """Convert depth to a type of `io.read_depth`: uint8, uint16 or float32."""
     if depth.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite: a hole
+        with np.errstate(over="ignore"):  # values beyond float32 become infinite, which is a hole
             return depth.astype(np.float32)
     if depth.dtype == np.uint8:
         return depth
     if depth.min() < 0 or depth.max() > 65535:
-        raise InputError(f"depth is {depth.dtype} beyond 16 bits: give float metres, or uint16")
+        raise InputError(
+            f"depth is {depth.dtype} beyond 16 bits. Fix: pass float metres, or uint16."
+        )
     return depth.astype(np.uint16)
 
 
@@ -240,18 +263,25 @@ def _is_unit(depth: np.ndarray) -> bool:
 
 
 def native_saliency(logits: Tensor, native_size: tuple[int, int]) -> np.ndarray:
-    """Logits of one image (1, 1, h, w) -> saliency (H, W) float32 in [0, 1] at its native size.
+    """Convert the logits of one image to a saliency map at its native size.
 
-    The logits are resized and the sigmoid is taken last, so that borders stay sharp.
+    The logits are resized before the sigmoid, so that borders stay sharp.
+
+    Args:
+        logits: (1, 1, h, w) float.
+        native_size: (H, W).
+
+    Returns:
+        (H, W) float32 in [0, 1].
     """
     return resize(logits, native_size).sigmoid()[0, 0].numpy()
 
 
 def saliency_strips(logits: Tensor, native_size: tuple[int, int]) -> Iterator[np.ndarray]:
-    """As `native_saliency` from the top down in strips (h, W); in one where the map is small.
+    """Yield the map of `native_saliency` in strips (rows, W), from the top down.
 
-    Strips differ from the whole map by rounding alone, and their height depends on the width, so
-    that a map of hundreds of megapixels takes no more memory than ``STRIP_PIXELS`` do.
+    A map of up to `STRIP_PIXELS` pixels is one strip. Strips equal the whole map up to rounding.
+    Memory is bounded: the number of rows depends on the width.
     """
     height, width = native_size
     if height * width <= STRIP_PIXELS:
@@ -261,7 +291,7 @@ def saliency_strips(logits: Tensor, native_size: tuple[int, int]) -> Iterator[np
     step = max(1, STRIP_PIXELS // 16 // width)
     for top in range(0, height, step):
         rows = torch.arange(top, min(top + step, height))
-        # Half-pixel centres, clamped at the border, as F.interpolate has them.
+        # Half-pixel centres, clamped at the border, as in F.interpolate.
         y = ((rows + 0.5) * (len(wide) / height) - 0.5).clamp(min=0)
         above = y.long().clamp(max=len(wide) - 1)
         below = (above + 1).clamp(max=len(wide) - 1)

@@ -291,7 +291,7 @@ def test_native_saliency_resizes_the_logits_and_then_takes_the_sigmoid():
         (["--sets", "NOSUCH"], "NOSUCH"),
         (["--weights", "nowhere.safetensors"], "nowhere.safetensors"),
         (["--weights", "README.md"], "README.md"),
-        (["--preset", "small"], "'tiny', not 'small'"),
+        (["--preset", "small"], "'tiny-scratch', not 'small'"),
         (["--size", "3"], "--size"),
         (["--batch-size", "0"], "--batch-size"),
         (["--workers", "-1"], "--workers"),
