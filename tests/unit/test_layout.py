@@ -6,7 +6,8 @@ import pytest
 
 from mutualformer_sod.data.discovery.benchmarks import TRAINING_PROTOCOLS, canonical_name
 from mutualformer_sod.data.discovery.folders import _name_of
-from mutualformer_sod.data.discovery.protocols import discover_protocol
+from mutualformer_sod.data.discovery.layout import LAYOUTS, Layout, Part, register_layout
+from mutualformer_sod.data.discovery.protocols import discover_benchmarks, discover_protocol
 from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.errors import InputError
 
@@ -369,3 +370,53 @@ def test_a_set_is_found_without_looking_at_its_depth(tmp_path, folder):
     (found,) = discover_sets([tmp_path], with_depth=False)
     assert not found.has_depth
     assert [sample.stem for sample in found.samples] == ["a", "b"]
+
+
+# A layout from outside the package
+
+
+@pytest.fixture
+def flat_files():
+    @register_layout
+    class FlatFiles(Layout):
+        """``<set>/a.jpg``, ``<set>/a-depth.png``, ``<set>/a-gt.png``: all roles in one folder."""
+
+        name = "flat files"
+
+        def find(self, folder, folders, files):
+            has_gt = any(Path(name).stem.endswith("-gt") for name in files)
+            return [Part(None, dict.fromkeys(("rgb", "depth", "gt"), (folder,)))] if has_gt else []
+
+        def stem(self, role, path):
+            stem, _, kind = path.stem.partition("-")
+            return stem if (kind or "rgb") == role else None
+
+    yield
+    del LAYOUTS["flat files"]
+
+
+def test_registered_layout_is_searched_beside_the_others(tmp_path, flat_files):
+    make_set(tmp_path / "SIP")
+    mine = make_set(tmp_path / "mine", ("b", "a"), ("",), ".jpg")
+    make_set(tmp_path / "mine", ("a-depth", "a-gt", "b-depth", "b-gt"), ("",))
+    (mine / "readme.txt").touch()
+    sip, found = discover_sets([tmp_path], ["SIP", "mine"])
+    assert [sample.stem for sample in sip.samples] == ["a", "b"]
+    first, second = found.samples
+    assert (first.rgb, first.depth) == (mine / "a.jpg", mine / "a-depth.png")
+    assert (second.stem, second.gt) == ("b", mine / "b-gt.png")
+    (mine / "b-depth.png").unlink()
+    with pytest.raises(InputError, match=r"mine: .*RGB without depth: b\.jpg"):
+        discover_sets([tmp_path])
+
+
+def test_registered_layout_gives_the_images_of_a_benchmark(tmp_path, flat_files):
+    make_set(tmp_path / "NLPR", "ab", ("",), ".jpg")
+    make_set(tmp_path / "NLPR", ("a-gt", "b-gt", "a-depth"), ("",))
+    (found,) = discover_benchmarks([tmp_path])
+    assert [sample.stem for sample in found.samples] == ["a", "b"]
+
+
+def test_layout_name_is_registered_once():
+    with pytest.raises(ValueError, match="registered already"):
+        register_layout(type(next(iter(LAYOUTS.values()))))

@@ -19,7 +19,8 @@ from mutualformer_sod.data.audit.inspection import Inspected, inspect_images
 from mutualformer_sod.data.depth.units import chosen_sides
 from mutualformer_sod.data.discovery.benchmarks import Split, is_known, usual_count
 from mutualformer_sod.data.discovery.folders import Candidate, search
-from mutualformer_sod.data.discovery.pairing import Matches, match_by_stem, role_labels
+from mutualformer_sod.data.discovery.pairing import Matches, role_labels
+from mutualformer_sod.data.discovery.sets import nothing_found
 from mutualformer_sod.errors import InputError
 
 QUICK_IMAGES = 40
@@ -132,10 +133,7 @@ def _wanted(
 ) -> list[Candidate]:
     listed = ", ".join(map(str, roots))
     if not candidates:
-        raise InputError(
-            f"no data set below {listed}: expected <set>/RGB, <set>/depth, <set>/GT (docs/data.md"
-            " tells the other layouts that are read)"
-        )
+        raise InputError(nothing_found(roots))
     if names is None:
         return candidates
     chosen: dict[Candidate, None] = {}
@@ -175,8 +173,7 @@ def _open(
             *("keep one of each", several),
         )
         return checked, None
-    folders = {role: found[0] for role, found in candidate.roles.items()}
-    matches = match_by_stem(**folders, thermal=candidate.thermal)
+    matches = candidate.match()
     checked.count = len(matches.samples())
     checked.part = candidate.split or _part_by_count(candidate.last_part, checked.count)
     if candidate.split is None and checked.part is None:
@@ -199,22 +196,22 @@ def _part_by_path(candidate: Candidate) -> Split | None:
 
 
 def _list_findings(label: str, matches: Matches, findings: list[Finding]) -> None:
-    for role, title in role_labels(matches.thermal).items():
+    for role, own in matches.files.items():
+        title = role_labels(matches.thermal)[role]
         for kind, text, remedy, found in (
             ("broken", f"broken links or folders in place of {title} files", "replace", "broken"),
             ("type", f"file types not read as {title}", "convert or move them away", "odd"),
             ("double", f"two {title} files for one image", "keep one of each", "doubles"),
         ):
-            names = getattr(matches, found).get(role, ())
-            findings += about("problem", kind, label, text, remedy, names)
+            findings += about("problem", kind, label, text, remedy, getattr(own, found))
         text = f"hidden {title} files, which are no part of the set"
-        findings += about("note", "hidden", label, text, "", matches.hidden.get(role, ()))
+        findings += about("note", "hidden", label, text, "", own.hidden)
     for what, names in matches.unpaired():
         findings += about(
             *("problem", "unpaired", label, what),
             *("add the missing files or move these away", names),
         )
-    if not any(matches.files.values()):
+    if not any(own.by_stem for own in matches.files.values()):
         findings.append(
             Finding("problem", "empty", label, "its folders hold no image", "fill or remove them")
         )

@@ -1,4 +1,4 @@
-"""Which folders below a root are data sets, by the names of their subfolders alone."""
+"""Search for data sets below a root, by the names of folders alone."""
 
 from __future__ import annotations
 
@@ -8,21 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mutualformer_sod.data.discovery.benchmarks import Split, canonical_name, is_thermal
+from mutualformer_sod.data.discovery.layout import LAYOUTS, Layout
+from mutualformer_sod.data.discovery.pairing import Matches, match_files
 from mutualformer_sod.errors import InputError, together
 
-# The thermal image of an RGB-T set takes the place of depth, as in the papers that test on them.
-_THERMAL = frozenset({"t", "thermal"})
-_ROLES: dict[str, frozenset[str]] = {
-    "rgb": frozenset({"rgb", "images", "image", "img", "imgs", "imgs_right"}),
-    "depth": frozenset({"depth", "depths"}) | _THERMAL,
-    "gt": frozenset({"gt", "masks", "mask", "ground_truth", "groundtruth", "gt_right"}),
-}
-# Only these: "train_rgb" and the like are as often the name of a folder of sets.
-_DUT_FOLDERS: dict[str, tuple[Split, str]] = {
-    f"{split}_{kind}": (split, role)
-    for split in ("train", "test")
-    for kind, role in (("images", "rgb"), ("depth", "depth"), ("masks", "gt"))
-}
 _LEVELS: dict[str, Split] = {
     f"{split}{ending}": split
     for split in ("train", "test")
@@ -33,36 +22,51 @@ _MAX_LEVELS = 6  # below a root
 
 @dataclass(frozen=True, eq=False)  # one object a folder
 class Candidate:
-    """A folder that looks like a set, before its files are listed."""
+    """A folder that looks like a set, before its files are listed.
+
+    Attributes:
+        name: canonical, see `sets.SodSet`.
+        path: below the root, as on disk.
+        folder: the root and the path.
+        layout: that recognised the folder.
+        split: named by the path or by the folders of the set; None where neither names one.
+        roles: the folders of the set by role.
+        thermal: whether the files in the place of depth are thermal images, by the names.
+    """
 
     name: str
-    path: str  # below the root, as it is on disk
+    path: str
     folder: Path
-    split: Split | None  # of the level in the path or the file names; None where there is none
+    layout: Layout
+    split: Split | None
     roles: dict[str, tuple[Path, ...]]
-
-    @property
-    def thermal(self) -> bool:
-        """Whether the files in the place of depth are thermal images, by the names."""
-        named = any(path.name.casefold() in _THERMAL for path in self.roles.get("depth", ()))
-        return named or is_thermal(self.last_part)
+    thermal: bool
 
     @property
     def last_part(self) -> str:
-        """The name less the folders above."""
+        """The name without the folders above."""
         return self.name.rsplit("/", 1)[-1]
 
     def answers(self, name: str) -> bool:
-        """Whether ``name`` is this set's name, an alias of it, or its path below the root."""
+        """Whether ``name`` is the name of this set, an alias of it, or its path below the root."""
         return canonical_name(name) == self.name or name.strip("/") == self.path
 
     def answers_loosely(self, name: str) -> bool:
-        """Whether ``name`` is the last part of this set's name, or an alias of that."""
+        """Whether ``name`` is the last part of the name of this set, or an alias of that."""
         return canonical_name(name) == canonical_name(self.last_part)
+
+    def match(self, with_depth: bool = True) -> Matches:
+        """Match the files of the set by stem; each role has one folder."""
+        folders = {r: own[0] for r, own in self.roles.items() if with_depth or r != "depth"}
+        return match_files(folders, self.layout.stem, thermal=self.thermal)
 
 
 def search(roots: Iterable[Path | str]) -> list[Candidate]:
-    """All sets below the roots, each folder once, in a fixed order."""
+    """Find all sets below the roots, each folder once, in a fixed order.
+
+    Raises:
+        InputError: a root is no folder, or a set is damaged (see `layout.FolderLayout`).
+    """
     found: dict[tuple[Path, Split | None], Candidate] = {}
     for root in together(_folder, map(Path, roots)):
         for candidate in _walk(root, (), frozenset()):
@@ -73,56 +77,33 @@ def search(roots: Iterable[Path | str]) -> list[Candidate]:
 def _folder(root: Path) -> Path:
     if not root.is_dir():
         problem = "is a file, not a folder" if root.exists() else "no such folder"
-        raise InputError(f"{root}: {problem}; give --data a folder that holds data sets")
+        raise InputError(f"{root}: {problem}. Fix: pass --data a folder with data sets")
     return root
 
 
 def _walk(root: Path, parts: tuple[str, ...], above: frozenset[str]) -> Iterator[Candidate]:
     folder = root.joinpath(*parts)
     real = os.path.realpath(folder)
-    if real in above:  # a link back up: what is below has its shorter name already
+    if real in above:  # a link to a folder above, whose sets have shorter names already
         return
     with os.scandir(folder) as entries:
         shown = {e.name: Path(e).is_dir() for e in entries if not e.name.startswith(".")}
-    below = sorted(name for name, is_dir in shown.items() if is_dir)
-    roles: dict[Split | None, dict[str, list[Path]]] = {}
-    others = []
-    for name in below:
-        level, role = _role(name)
-        if role is None:
-            others.append(name)
-        else:
-            roles.setdefault(level, {}).setdefault(role, []).append(folder / name)
-    _refuse_no_folders(folder, sorted(shown.keys() - below), roles)
-    for level, own in roles.items():
-        if "rgb" in own or "gt" in own:
-            split = level or _split_of(parts)
-            paths = {role: tuple(folders) for role, folders in own.items()}
-            yield Candidate(_name_of(root, parts), "/".join(parts), folder, split, paths)
+    subfolders = sorted(name for name, is_dir in shown.items() if is_dir)
+    files = sorted(shown.keys() - subfolders)
+    taken: set[Path] = set()
+    for layout in LAYOUTS.values():
+        for part in layout.find(folder, subfolders, files):
+            taken.update(path for own in part.roles.values() for path in own)
+            if "rgb" in part.roles or "gt" in part.roles:
+                name = _name_of(root, parts)
+                thermal = part.thermal or is_thermal(name.rsplit("/", 1)[-1])
+                split = part.split or _split_of(parts)
+                path = "/".join(parts)
+                yield Candidate(name, path, folder, layout, split, part.roles, thermal)
     if len(parts) < _MAX_LEVELS:
-        for name in others:
-            yield from _walk(root, (*parts, name), above | {real})
-
-
-def _refuse_no_folders(
-    folder: Path, names: Sequence[str], roles: dict[Split | None, dict[str, list[Path]]]
-) -> None:
-    """A broken link in place of the depth folder must not turn a set into an RGB-only one."""
-    for name in names:
-        level, role = _role(name)
-        if role is not None and role not in roles.get(level, {role: []}):
-            raise InputError(
-                f"{folder / name}: a file or a broken link where the set's folder of {role}"
-                " belongs; replace it by the folder, or remove it"
-            )
-
-
-def _role(folder_name: str) -> tuple[Split | None, str | None]:
-    """Split and role of a folder: "RGB" -> (None, "rgb"), "test_masks" -> ("test", "gt")."""
-    name = folder_name.casefold()
-    if name in _DUT_FOLDERS:
-        return _DUT_FOLDERS[name]
-    return None, next((role for role, names in _ROLES.items() if name in names), None)
+        for name in subfolders:
+            if folder / name not in taken:
+                yield from _walk(root, (*parts, name), above | {real})
 
 
 def _split_of(parts: Sequence[str]) -> Split | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
@@ -11,24 +10,25 @@ from mutualformer_sod.data.discovery.folders import Candidate, search
 from mutualformer_sod.data.discovery.sets import SodSet, choose, listed, load
 from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.errors import InputError, refuse_all, together
-from mutualformer_sod.imaging import IMAGE_SUFFIXES
 
 
 def discover_protocol(roots: Sequence[Path | str], protocol: str) -> list[SodSet]:
     """Find the training sets of a published protocol, with exactly its numbers of images.
 
-    Sets that are not found under their own name may lie merged in one folder, whose number of
-    images then tells which they are (2185 = NJU2K + NLPR).
+    Sets that are not found by name may be merged in one folder. Its number of images then
+    identifies them (2185 = NJU2K + NLPR).
 
     Args:
         roots: folders to search.
         protocol: a key of `TRAINING_PROTOCOLS`.
 
     Raises:
-        InputError: unknown protocol, or the folders do not hold its images.
+        InputError: unknown protocol, missing sets, or other numbers of images.
     """
     if protocol not in TRAINING_PROTOCOLS:
-        raise InputError(f"unknown protocol {protocol!r}; known: {', '.join(TRAINING_PROTOCOLS)}")
+        raise InputError(
+            f"unknown protocol {protocol!r}. Fix: give one of {', '.join(TRAINING_PROTOCOLS)}"
+        )
     parts = TRAINING_PROTOCOLS[protocol]
     candidates = [c for c in search(roots) if c.split in (None, "train")]
     named = {part: choose(part, candidates, "train", roots, optional=True) for part in parts}
@@ -50,7 +50,7 @@ def discover_protocol(roots: Sequence[Path | str], protocol: str) -> list[SodSet
     refuse_all(
         [
             f"{found.root}: holds {len(found.samples)} images, protocol {protocol} takes"
-            f" {parts[part]} of {part}; name the sets with --train-sets to train on these"
+            f" {parts[part]} of {part}. Fix: pass --train-sets to train on these"
             for part, found in sets.items()
             if part and len(found.samples) != parts[part]
         ]
@@ -63,14 +63,14 @@ def discover_benchmarks(
 ) -> list[SodSet]:
     """Find the test sets of the field by name, with their colour images alone.
 
-    For a comparison with training images: files are listed, not paired, so that a set that is
-    incomplete does no harm. Folders of a training part are left out.
+    Meant for a comparison with training images: files are listed, not paired, so that incomplete
+    sets are accepted. Folders of a training split are left out.
 
     Args:
         roots: folders to search.
-        trained_on: folders of sets in use as training sets. Where the path of such a folder does
-            not say which part it is, it is a test set if the field trains on no part of that set,
-            or if it holds exactly the usual number of test images.
+        trained_on: folders of the training sets. Where the path of such a folder names no split,
+            it is a test set if the field has no training split of that set, or if it has exactly
+            the usual number of test images.
 
     Raises:
         InputError: no such folder.
@@ -79,12 +79,8 @@ def discover_benchmarks(
     for candidate in search(roots):
         if candidate.split == "train" or not is_known(candidate.last_part):
             continue
-        files = sorted(
-            path
-            for folder in candidate.roles.get("rgb", ())
-            for path in folder.iterdir()
-            if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-        )
+        folders = candidate.roles.get("rgb", ())
+        files = [path for folder in folders for path in candidate.layout.images("rgb", folder)]
         samples = tuple(Sample(path.stem, path, None, None) for path in files)
         test_set = SodSet(candidate.name, candidate.folder, samples)
         is_open = candidate.split is None and candidate.folder in trained_on
@@ -96,17 +92,12 @@ def discover_benchmarks(
 
 
 def _merged(candidates: Iterable[Candidate], count: int) -> Candidate | None:
-    """The one folder under no known set's name that holds ``count`` images."""
+    """Return the only folder with ``count`` images whose name is that of no known set."""
     found = [
         candidate
         for candidate in candidates
         if {"rgb", "gt"} <= candidate.roles.keys()
         and not is_known(candidate.last_part)
-        and _count_files(candidate) == count
+        and len(candidate.layout.images("gt", candidate.roles["gt"][0])) == count
     ]
     return found[0] if len(found) == 1 else None
-
-
-def _count_files(candidate: Candidate) -> int:
-    with os.scandir(candidate.roles["gt"][0]) as entries:
-        return sum(Path(entry.name).suffix.lower() in IMAGE_SUFFIXES for entry in entries)

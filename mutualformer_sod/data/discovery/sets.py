@@ -1,4 +1,4 @@
-"""Finds data sets below the user's folders and pairs their files by stem. Reads no image."""
+"""Find data sets below folders and pair their files by stem, without reading an image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from mutualformer_sod.data.discovery.benchmarks import (
     usual_count,
 )
 from mutualformer_sod.data.discovery.folders import Candidate, search
-from mutualformer_sod.data.discovery.pairing import pair_by_stem
 from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.errors import InputError, refuse_all, together
 
@@ -23,9 +22,9 @@ class SodSet:
 
     Attributes:
         name: canonical name, or the path below the root, e.g. "train_rgbd/HOTS".
-        root: the folder that holds the RGB, depth and GT folders.
+        root: the folder of the set, with its RGB, depth and GT folders.
         samples: sorted by stem; all have the same parts.
-        split: what the set was asked for.
+        split: the split that was asked for, "test" or "train".
     """
 
     name: str
@@ -35,12 +34,12 @@ class SodSet:
 
     @property
     def has_rgb(self) -> bool:
-        """False for a folder of ground truths alone, which can be evaluated only."""
+        """Whether there is a colour image for each sample; without, maps can be scored only."""
         return bool(self.samples) and self.samples[0].rgb is not None
 
     @property
     def has_depth(self) -> bool:
-        """Whether there is a depth map for each image."""
+        """Whether there is a depth map for each sample."""
         return bool(self.samples) and self.samples[0].depth is not None
 
     @property
@@ -50,7 +49,7 @@ class SodSet:
 
     @property
     def has_gt(self) -> bool:
-        """Whether there is a ground truth for each image."""
+        """Whether there is a ground truth for each sample."""
         return bool(self.samples) and self.samples[0].gt is not None
 
     @property
@@ -68,19 +67,19 @@ def discover_sets(
     with_depth: bool = True,
     split: Split = "test",
 ) -> list[SodSet]:
-    """Find the data sets below one or several folders, in any of the field's usual layouts.
+    """Find the data sets below one or several folders, in any registered layout.
 
-    A set is a folder, at most six levels below a root or a root itself, that holds an RGB or a GT
-    folder; a depth folder is optional. Levels such as ``testset`` or ``RGBD_for_train`` are no
-    part of the name; where one says "train", the set is left out of a search for test sets, and
-    vice versa, unless it is asked for by its path.
+    A set is a root or a folder at most six levels below one, with an RGB or a GT folder; a depth
+    folder is optional. `layout.LAYOUTS` lists the layouts in the order they are tried. Levels such
+    as ``testset`` or ``RGBD_for_train`` are no part of the name. A set below a "train" level is
+    left out of a search for test sets, and vice versa, unless ``names`` gives its path.
 
     Args:
         roots: folders to search.
-        names: sets wanted, by name, alias or path below a root; None: all that are found.
+        names: wanted sets, by name, alias or path below a root; None for all.
         need_gt: refuse a set without ground truth.
         need_rgb: refuse a set without colour images.
-        with_depth: False to pass over the folders of depth or thermal images, whatever they hold.
+        with_depth: False to ignore the folders of depth or thermal images.
         split: "test" or "train".
 
     Returns:
@@ -93,7 +92,7 @@ def discover_sets(
     if names is None:
         chosen = [c for c in candidates if c.split in (None, split)]
         if not chosen:
-            raise InputError(_nothing_found(roots, candidates, split))
+            raise InputError(nothing_found(roots, candidates, split))
     else:
         named = together(lambda name: choose(name, candidates, split, roots), names)
         chosen = list(dict.fromkeys(named))
@@ -102,21 +101,25 @@ def discover_sets(
 
 
 def keep_images(sets: Sequence[SodSet], list_file: Path) -> list[SodSet]:
-    """Only the images that a file lists, one ``SET/STEM`` a line, such as a run's hold-out.
+    """Keep the images that a file lists, one ``SET/STEM`` a line, such as the hold-out of a run.
 
-    Of a set's name its last part counts, so that a list serves whatever root the sets are found by.
+    Only the last part of the name of a set counts, so that a list is valid below any root.
 
     Raises:
         InputError: the file cannot be read, or lists an image of these sets that is not there.
     """
     try:
         lines = list_file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, ValueError) as error:
-        raise InputError(f"--images {list_file}: cannot be read as a list of SET/STEM") from error
+    except (OSError, ValueError):
+        raise InputError(
+            f"--images {list_file}: unreadable. Fix: pass a text file with one SET/STEM a line"
+        ) from None
     names = [line.strip() for line in lines if line.strip()]
     wrong = [name for name in names if "/" not in name]
     if wrong:
-        raise InputError(f"--images {list_file}: {wrong[0]!r} is no SET/STEM: give one a line")
+        raise InputError(
+            f"--images {list_file}: {wrong[0]!r} is no SET/STEM. Fix: write one a line"
+        )
     wanted = {tuple(name.rsplit("/", 2)[-2:]) for name in names}
     kept = []
     for sod_set in sets:
@@ -125,13 +128,13 @@ def keep_images(sets: Sequence[SodSet], list_file: Path) -> list[SodSet]:
         missing = {stem for owner, stem in wanted if owner == name} - {t.stem for t in samples}
         if missing:
             raise InputError(
-                f"--images {list_file}: {sod_set.root} has no image {min(missing)} "
-                f"({len(missing)} such): take a list of these sets"
+                f"--images {list_file}: {sod_set.root} has no image {min(missing)}"
+                f" ({len(missing)} missing). Fix: pass a list of these sets"
             )
         if samples:
             kept.append(dataclasses.replace(sod_set, samples=samples))
     if not kept:
-        raise InputError(f"--images {list_file}: lists no image of these sets")
+        raise InputError(f"--images {list_file}: no image of these sets. Fix: pass their list")
     return kept
 
 
@@ -143,7 +146,11 @@ def choose(
     *,
     optional: bool = False,
 ) -> Candidate | None:
-    """The one set that ``name`` means: by name in this split, by path in any, by its last part."""
+    """Find a set by its name in this split, else by its path in any, else by its last part.
+
+    Raises:
+        InputError: no such set, unless ``optional`` (then None is returned), or several.
+    """
     here = [c for c in candidates if c.split in (None, split)]
     matches = (
         [c for c in here if c.answers(name)]
@@ -155,7 +162,7 @@ def choose(
         raise InputError(f"no {split} set {name!r} below {listed(roots)}; found: {found}")
     if len(matches) > 1:
         folders = listed(c.folder for c in matches)
-        raise InputError(f"{name!r} is ambiguous: {folders}; leave one of them out of --data")
+        raise InputError(f"{name!r} is ambiguous: {folders}. Fix: leave one of them out of --data")
     return matches[0] if matches else None
 
 
@@ -165,48 +172,53 @@ def _refuse_shared_names(candidates: Sequence[Candidate]) -> None:
         by_name.setdefault(candidate.name, []).append(candidate)
     refuse_all(
         [
-            f"{name} is found {len(own)} times: {listed(candidate.folder for candidate in own)};"
-            " leave all but one out of --data"
+            f"{name} is found {len(own)} times: {listed(candidate.folder for candidate in own)}."
+            " Fix: leave all but one out of --data"
             for name, own in by_name.items()
             if len(own) > 1
         ]
     )
 
 
-def _nothing_found(
-    roots: Sequence[Path | str], candidates: Sequence[Candidate], split: Split
+def nothing_found(
+    roots: Sequence[Path | str], candidates: Sequence[Candidate] = (), split: Split = "test"
 ) -> str:
+    """Return the message for a search that found no set of the split."""
     if candidates:
         folders = listed(c.folder for c in candidates)
-        return f"no {split} set below {listed(roots)}, only {folders}; ask for one by its path"
+        return f"no {split} set below {listed(roots)}, only {folders}. Fix: pass one by its path"
     return (
-        f"no data set below {listed(roots)}: expected <set>/RGB, <set>/depth, <set>/GT"
-        " (see the README for the other layouts that are read)"
+        f"no data set below {listed(roots)}: expected <set>/RGB, <set>/depth, <set>/GT."
+        " Fix: pass --data a folder in one of the layouts of docs/data.md"
     )
 
 
 def load(
     candidate: Candidate, split: Split, need_rgb: bool, need_gt: bool, with_depth: bool = True
 ) -> SodSet:
-    folders: dict[str, Path] = {}
+    """Pair the files of a set.
+
+    Raises:
+        InputError: two folders of a role, a missing folder, or files that do not pair.
+    """
     for role, found in candidate.roles.items():
-        if role == "depth" and not with_depth:
-            continue
-        if len(found) > 1:
+        if len(found) > 1 and (with_depth or role != "depth"):
             raise InputError(
-                f"{candidate.folder}: two folders for {role}: {listed(p.name for p in found)};"
-                " keep one of them"
+                f"{candidate.folder}: two folders for {role}: {listed(p.name for p in found)}."
+                " Fix: keep one of them"
             )
-        folders[role] = found[0]
-    for role, needed in (("rgb", need_rgb), ("gt", need_gt)):
-        if needed and role not in folders:
-            label = {"rgb": "colour images (RGB)", "gt": "ground truth (GT)"}[role]
-            raise InputError(f"{candidate.folder}: the set has no folder of {label}; add it")
-    samples = pair_by_stem(candidate.folder, **folders, thermal=candidate.thermal)
+    for role, label, needed in (
+        ("rgb", "colour images (RGB)", need_rgb),
+        ("gt", "ground truth (GT)", need_gt),
+    ):
+        if needed and role not in candidate.roles:
+            raise InputError(f"{candidate.folder}: the set has no folder of {label}. Fix: add it")
+    samples = candidate.match(with_depth).all_samples(candidate.folder)
     return SodSet(candidate.name, candidate.folder, samples, split)
 
 
 def listed(items: Iterable[object], limit: int = 10) -> str:
+    """Join the first items with commas, and give the number of the others."""
     texts = [str(item) for item in items]
     more = f" and {len(texts) - limit} more" if len(texts) > limit else ""
     return (", ".join(texts[:limit]) or "nothing") + more

@@ -1,0 +1,139 @@
+"""Layouts of data sets: how the folders of a set are recognised and how its files are paired.
+
+A layout is one subclass of `Layout`, registered with `register_layout`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from mutualformer_sod.data.discovery.benchmarks import Split
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.imaging import IMAGE_SUFFIXES
+
+
+@dataclass(frozen=True)
+class Part:
+    """The folders of one set, or of one split of it.
+
+    Attributes:
+        split: named by the folders; None where they name none.
+        roles: folders of "rgb", "depth" and "gt". More than one folder of a role is an error.
+        thermal: whether thermal images take the place of depth.
+    """
+
+    split: Split | None
+    roles: dict[str, tuple[Path, ...]]
+    thermal: bool = False
+
+
+class Layout:
+    """One arrangement of the files of a set on disk."""
+
+    name: ClassVar[str]
+
+    def find(self, folder: Path, folders: Sequence[str], files: Sequence[str]) -> list[Part]:
+        """Find the sets directly in a folder.
+
+        Args:
+            folder: any folder below a root.
+            folders: names of its subfolders, sorted, without hidden ones. Those that a part names
+                are not searched further.
+            files: all other names, broken links included, sorted, without hidden ones.
+
+        Raises:
+            InputError: the folder is a damaged set of this layout.
+        """
+        raise NotImplementedError
+
+    def stem(self, role: str, path: Path) -> str | None:
+        """Return the stem by which a file is paired; None for a file of another role."""
+        return path.stem
+
+    def images(self, role: str, folder: Path) -> list[Path]:
+        """List the images of a role, sorted and unpaired, without hidden files."""
+        return sorted(
+            path
+            for path in folder.iterdir()
+            if path.suffix.lower() in IMAGE_SUFFIXES
+            and not path.name.startswith(".")
+            and self.stem(role, path) is not None
+        )
+
+
+LAYOUTS: dict[str, Layout] = {}
+"""The registered layouts by name; searched in this order."""
+
+
+def register_layout(layout: type[Layout]) -> type[Layout]:
+    """Register a layout under its ``name``; a class decorator."""
+    if layout.name in LAYOUTS:
+        raise ValueError(f"the layout {layout.name!r} is registered already")
+    LAYOUTS[layout.name] = layout()
+    return layout
+
+
+class FolderLayout(Layout):
+    """One folder per role, recognised by its name (in lower case)."""
+
+    roles: ClassVar[dict[str, tuple[Split | None, str]]]
+    """Split and role by the name of the folder."""
+
+    thermal: ClassVar[frozenset[str]] = frozenset()
+    """Names of folders of thermal images, which take the place of depth."""
+
+    def find(self, folder: Path, folders: Sequence[str], files: Sequence[str]) -> list[Part]:
+        """See `Layout.find`; a file or a broken link in place of a folder is an InputError.
+
+        Otherwise a broken link to the depth maps would give a set of colour images alone.
+        """
+        found: dict[Split | None, dict[str, tuple[Path, ...]]] = {}
+        for name in folders:
+            if name.casefold() in self.roles:
+                split, role = self.roles[name.casefold()]
+                own = found.setdefault(split, {})
+                own[role] = (*own.get(role, ()), folder / name)
+        for name in files:
+            split, role = self.roles.get(name.casefold(), (None, ""))
+            if role and split in found and role not in found[split]:
+                raise InputError(
+                    f"{folder / name}: a file or a broken link where the set's folder of {role}"
+                    " belongs. Fix: replace it by the folder, or remove it"
+                )
+        return [Part(split, roles, self._is_thermal(roles)) for split, roles in found.items()]
+
+    def _is_thermal(self, roles: dict[str, tuple[Path, ...]]) -> bool:
+        return any(path.name.casefold() in self.thermal for path in roles.get("depth", ()))
+
+
+@register_layout
+class RoleFolders(FolderLayout):
+    """``<set>/RGB``, ``<set>/depth``, ``<set>/GT``, and the other names of the field."""
+
+    name = "role folders"
+    thermal = frozenset({"t", "thermal"})  # VT821, VT1000, VT5000
+    roles = (
+        dict.fromkeys(("rgb", "images", "image", "img", "imgs", "imgs_right"), (None, "rgb"))
+        | dict.fromkeys(("depth", "depths", *thermal), (None, "depth"))
+        | dict.fromkeys(
+            ("gt", "masks", "mask", "ground_truth", "groundtruth", "gt_right"), (None, "gt")
+        )
+    )
+
+
+@register_layout
+class SplitFolders(FolderLayout):
+    """``<set>/train_images``, ``<set>/test_masks``, ...: both splits in one folder, as DUT-RGBD.
+
+    Only these names: "train_rgb" and the like are as often the name of a folder of sets.
+    """
+
+    name = "split folders"
+    roles: ClassVar = {
+        f"{split}_{kind}": (split, role)
+        for split in ("train", "test")
+        for kind, role in (("images", "rgb"), ("depth", "depth"), ("masks", "gt"))
+    }
