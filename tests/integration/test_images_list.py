@@ -26,7 +26,8 @@ def test_a_runs_hold_out_is_mapped_and_scored(run_folder, scenes, tmp_path):
 
 def test_a_hidden_modality_gives_other_maps_and_is_recorded(run_folder, scenes, tmp_path):
     common = ["--data", scenes, "--weights", run_folder / "weights.safetensors", "--workers", 0]
-    folders = {"both": tmp_path / "mutualformer_tiny", "rgb": tmp_path / "mutualformer_tiny_rgb"}
+    both = tmp_path / "mutualformer_tiny-scratch"  # the default preset of training
+    folders = {"both": both, "rgb": tmp_path / f"{both.name}_rgb"}
     for modality, folder in folders.items():
         done = run_tool("test", *common, "--output", tmp_path, "--modality", modality)
         assert done.status == 0, done.error
