@@ -8,6 +8,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from copy import copy
 from functools import partial
 from pathlib import Path
 
@@ -17,11 +18,11 @@ import numpy as np
 
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.metrics.evaluator import Evaluator, score_image, threshold_curves
+from mutualformer_sod.metrics.evaluator import Evaluator, ImageScores, score_image
 from mutualformer_sod.metrics.folder import MapFolder
 from mutualformer_sod.metrics.ground_truth import GroundTruth
-from mutualformer_sod.metrics.joint_histogram import joint_histogram
 from mutualformer_sod.metrics.mae import mae
+from mutualformer_sod.metrics.pair import MapPair
 from mutualformer_sod.metrics.s_measure import s_measure
 from mutualformer_sod.metrics.scoring import Pairing, score_pairing, score_set
 from mutualformer_sod.metrics.weighted_f import weighted_f
@@ -99,23 +100,22 @@ def time_measures(pairs: list[Pair], rounds: int) -> None:
     """Print the cost of each measure, of all together, and of pysodmetrics on the same pairs."""
     inputs = []
     for pred, gt in pairs:
-        truth = GroundTruth(gt)
-        histogram = joint_histogram(pred, truth)
-        weighted_f(pred, histogram, truth)  # finds all that is kept of a ground truth
-        inputs.append((pred, gt, histogram, truth))
+        pair = MapPair(pred, gt)
+        weighted_f(pair)  # computes the distances of the ground truth, which are reused
+        inputs.append((pred, gt, pair))
     runs = {
-        "  joint histogram": lambda p, g, h, t: joint_histogram(p, GroundTruth(g)),
-        "  MAE": lambda p, g, h, t: mae(h),
-        "  S": lambda p, g, h, t: s_measure(h),
-        "  P, R, F and E": lambda p, g, h, t: threshold_curves(h.quantised),
-        "  weighted F": lambda p, g, h, t: weighted_f(p, h, GroundTruth(g)),
-        "  weighted F, ground truth known": lambda p, g, h, t: weighted_f(p, h, t),
-        ALL: lambda p, g, h, t: score_image(p, g),
+        "  joint histogram": lambda p, g, pair: MapPair(p, g),
+        "  MAE": lambda p, g, pair: mae(pair),
+        "  S": lambda p, g, pair: s_measure(pair),
+        "  P, R, F and E": lambda p, g, pair: ImageScores({}, pair.histogram.quantised, ()).curves,
+        "  weighted F": lambda p, g, pair: weighted_f(with_new_truth(pair, g)),
+        "  weighted F, ground truth known": lambda p, g, pair: weighted_f(pair),
+        ALL: lambda p, g, pair: score_image(p, g),
     }
     measures = reference_measures()
     names = [f"  pysodmetrics {type(measure).__name__}" for measure in measures]
     for name, measure in zip(names, measures, strict=True):
-        runs[name] = lambda p, g, h, t, measure=measure: measure.step(p, g)
+        runs[name] = lambda p, g, pair, measure=measure: measure.step(p, g)
     costs = best(rounds, runs, inputs)
     for name, value in costs.items():
         show(name, value)
@@ -125,6 +125,13 @@ def time_measures(pairs: list[Pair], rounds: int) -> None:
     reference = sum(costs[name] for name in names)
     show("pysodmetrics, without reading", reference)
     show("  ratio, without reading", reference / costs[ALL], 1)
+
+
+def with_new_truth(pair: MapPair, gt: np.ndarray) -> MapPair:
+    """Return the pair with a ground truth whose distances are not computed yet."""
+    fresh = copy(pair)
+    fresh.gt = GroundTruth(gt)
+    return fresh
 
 
 def reference_measures() -> list:

@@ -35,7 +35,7 @@ from mutualformer_sod.report.per_image import per_image_file, read_pair
 from mutualformer_sod.report.remarks import complaints, row_marks
 from mutualformer_sod.report.results import Results, scoring_protocol
 from mutualformer_sod.report.significance import compare, comparison_text
-from mutualformer_sod.report.tables import COLUMNS, DEFAULT_COLUMNS, check_columns, check_digits
+from mutualformer_sod.report.tables import COLUMNS, check_columns, check_digits, default_columns
 from mutualformer_sod.workers import worker_pool
 
 EPILOG = """\
@@ -57,7 +57,7 @@ def parse_arguments() -> argparse.Namespace:
     add(
         "--columns",
         nargs="+",
-        default=DEFAULT_COLUMNS,
+        default=default_columns(),
         metavar="C",
         help=f"measures in the tables, of: {' '.join(COLUMNS)}",
     )

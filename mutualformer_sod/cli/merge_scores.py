@@ -8,7 +8,7 @@ from mutualformer_sod.cli import common as cli
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.report.files import write_results
 from mutualformer_sod.report.results import Results
-from mutualformer_sod.report.tables import COLUMNS, DEFAULT_COLUMNS, check_columns, check_digits
+from mutualformer_sod.report.tables import COLUMNS, check_columns, check_digits, default_columns
 
 
 def main() -> None:
@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument(
         "--columns",
         nargs="+",
-        default=DEFAULT_COLUMNS,
+        default=default_columns(),
         metavar="C",
         help=f"measures in the tables, of: {' '.join(COLUMNS)}",
     )

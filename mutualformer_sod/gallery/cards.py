@@ -14,7 +14,7 @@ from mutualformer_sod.data.discovery.benchmarks import canonical_name
 from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.gallery.page import MEASURES, ImageCard, MapCard, Scores
+from mutualformer_sod.gallery.page import ImageCard, MapCard, Scores, gallery_columns
 from mutualformer_sod.gallery.pictures import (
     Picture,
     PictureFolder,
@@ -233,7 +233,7 @@ class _Scorer:
         given = self._job.scores
         if given is None:
             image = score_image(levels, gt, normalize=self._normalize, with_weighted_f=False)
-            return {name: image.scores[name] for name in MEASURES}
+            return {name: image.scores[name] for name in gallery_columns()}
         mae = np.abs(saliency - gt.mask).mean()
         if method not in given or abs(given[method]["mae"] - mae) > _SAME_SCORE:
             what = "other scores" if method in given else "no scores"

@@ -16,12 +16,15 @@ from pathlib import Path
 
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.gallery.pictures import FALSE_POSITIVE, MISS, Picture, thumb_size
+from mutualformer_sod.metrics.registry import COLUMNS
 from mutualformer_sod.report.results import write_text
-from mutualformer_sod.report.tables import COLUMNS
-
-MEASURES = ("s_measure", "max_f", "adaptive_f", "max_e", "adaptive_e", "mae", "iou")
 
 Scores = dict[str, float]
+
+
+def gallery_columns() -> tuple[str, ...]:
+    """Return the names of the scores that a gallery shows."""
+    return tuple(name for name, column in COLUMNS.items() if column.in_gallery)
 
 
 @dataclass
@@ -31,7 +34,7 @@ class MapCard:
     Attributes:
         map: as stored; None where there is none.
         error: see `pictures.error_map`; None without map or ground truth.
-        scores: `MEASURES` of the image; empty without map or ground truth.
+        scores: `gallery_columns` of the image; empty without map or ground truth.
         note: what is wrong or special, e.g. "missing", "unreadable", "resized".
     """
 
@@ -135,12 +138,12 @@ def read_scores(folder: Path) -> tuple[dict[tuple[str, str, str], Scores], bool]
     Raises:
         InputError: a file is missing or not of that tool.
     """
-    path, summary = folder / "per_image.csv", folder / "scores.json"
+    path, summary, names = folder / "per_image.csv", folder / "scores.json", gallery_columns()
     try:
         normalize = bool(json.loads(summary.read_text(encoding="utf-8"))["protocol"]["normalize"])
         with path.open(newline="", encoding="utf-8") as file:
             scores = {
-                (line["set"], line["image"], line["method"]): {m: float(line[m]) for m in MEASURES}
+                (line["set"], line["image"], line["method"]): {m: float(line[m]) for m in names}
                 for line in csv.DictReader(file)
             }
     except FileNotFoundError as error:
@@ -172,7 +175,7 @@ def write_page(
         "methods": list(methods),
         "measures": [
             {"key": m, "title": COLUMNS[m].title, "larger": COLUMNS[m].larger_is_better}
-            for m in MEASURES
+            for m in gallery_columns()
         ],
         "sets": list(dict.fromkeys(card.set_name for card in cards)),
         "images": [_image_entry(card) for card in cards],
@@ -221,7 +224,7 @@ def _image_entry(card: ImageCard) -> dict:
             {
                 "map": _picture_entry(c.map),
                 "error": _picture_entry(c.error),
-                "scores": [c.scores[m] for m in MEASURES] if c.scores else None,
+                "scores": [c.scores[m] for m in gallery_columns()] if c.scores else None,
                 "note": c.note,
             }
             for c in card.maps

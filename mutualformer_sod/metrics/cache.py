@@ -1,4 +1,4 @@
-"""Scores of maps seen before, found by the content of the two files and the protocol."""
+"""A cache of scores, keyed by the content of the two files and the protocol."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.metrics.evaluator import MEASURES_VERSION, ImageScores
+from mutualformer_sod.metrics.evaluator import SCORES_VERSION, ImageScores
+from mutualformer_sod.metrics.registry import per_image_columns
 
 _BATCH = 200  # new scores between two commits
 _WAIT = 60.0  # seconds to wait for another process; it writes for milliseconds
@@ -25,38 +26,38 @@ _COLUMNS = "scores, quantised, gt_note, checksum"
 def cache_key(map_content: bytes, gt_content: bytes, normalize: bool) -> bytes:
     """Return the key of a pair of files under a protocol: 32 bytes."""
     key = hashlib.blake2b(digest_size=32)
-    key.update(f"{MEASURES_VERSION} normalize={normalize} {len(gt_content)} ".encode())
+    key.update(f"{SCORES_VERSION} normalize={normalize} {len(gt_content)} ".encode())
     key.update(gt_content)
     key.update(map_content)
     return key.digest()
 
 
 class ScoreCache:
-    """A file of scores by key. Any number of processes may read and write at the same time.
+    """A file of scores. Any number of processes may read and write at the same time.
 
-    A file that cannot be used as a cache is replaced by a new one when opened for writing; a row
-    that does not have its checksum counts as absent.
+    When opened for writing, an unusable file is replaced by a new one. A row with a wrong checksum
+    or without a registered metric counts as absent.
 
     Args:
-        path: the file; made when opened for writing.
+        path: the file; created when opened for writing.
         writable: open for writing.
 
     Attributes:
-        failure: why scores could not be kept, "" if they were; evaluating goes on without.
+        failure: why scores could not be stored; "" if they were. The evaluation continues.
 
     Raises:
-        InputError: another process keeps the file locked, or no file can be made there.
+        InputError: another process locks the file, or no file can be created there.
     """
 
     def __init__(self, path: Path, writable: bool = False) -> None:
         self.path = path
         self.failure = ""
-        # Written in one go: a transaction that stays open would keep other runs waiting.
+        # Written in one short transaction: an open one would block other runs.
         self._pending: list[tuple[bytes, str, bytes, str, bytes]] = []
         self._connection = _open_for_writing(path) if writable else _open_for_reading(path)
 
     def get(self, key: bytes) -> tuple[ImageScores, str] | None:
-        """Return the scores and the note on the ground truth, or None where there are none."""
+        """Return the scores and the note on the ground truth, or None if they are absent."""
         if self._connection is None:
             return None
         query = f"SELECT {_COLUMNS} FROM images WHERE key = ?"
@@ -65,13 +66,15 @@ class ScoreCache:
             if row is None or row[3] != _checksum(key, *row[:3]):
                 return None
             content = json.loads(row[0])
+            if not content["scores"].keys() >= set(per_image_columns()):
+                return None
             quantised = np.frombuffer(row[1], "<u4").astype(np.int64).reshape(2, 256)
             return ImageScores(content["scores"], quantised, tuple(content["flags"])), row[2]
         except (sqlite3.Error, ValueError, KeyError, TypeError, AttributeError):
-            return None  # computing anew is always right
+            return None  # the scores are computed again
 
     def put(self, key: bytes, image: ImageScores, gt_note: str) -> None:
-        """Keep the scores of a pair; they reach the file with the next `flush` or batch."""
+        """Store the scores of a pair; the next `flush` or full batch writes them to the file."""
         scores = json.dumps({"scores": image.scores, "flags": image.flags})
         row = scores, image.quantised.astype("<u4").tobytes(), gt_note
         self._pending.append((key, *row, _checksum(key, *row)))
@@ -79,7 +82,7 @@ class ScoreCache:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is pending; where that fails, `failure` says why."""
+        """Write the pending scores; `failure` has the reason if that fails."""
         rows, self._pending = self._pending, []
         if not rows or self.failure:
             return
@@ -88,10 +91,10 @@ class ScoreCache:
                 insert = "INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?)"
                 self._connection.executemany(insert, rows)
         except sqlite3.Error as error:
-            self.failure = f"{self.path}: scores not kept ({error}); delete the file"
+            self.failure = f"{self.path}: scores not stored: {error}. Fix: delete the file."
 
     def close(self) -> None:
-        """Write what is pending and let go of the file."""
+        """Write the pending scores and close the file."""
         if self._connection is not None:
             self.flush()
             self._connection.close()
@@ -99,7 +102,7 @@ class ScoreCache:
 
 
 def _checksum(key: bytes, scores: str, quantised: bytes, gt_note: str) -> bytes:
-    """What a row has to have: a wrong digit out of a damaged file would look like any other."""
+    """Return the checksum of a row: a wrong digit in a damaged file looks like any other digit."""
     return hashlib.blake2b(
         b"".join((key, scores.encode(), quantised, gt_note.encode())), digest_size=8
     ).digest()
@@ -111,15 +114,15 @@ def _open_for_writing(path: Path) -> sqlite3.Connection:
     except sqlite3.Error as error:
         if "locked" in str(error):
             raise InputError(
-                f"{path}: locked by another program; end it, or give --no-cache"
+                f"{path}: locked by another program. Fix: end it, or pass --no-cache."
             ) from error
-    # Not a cache, or a broken or older one; nothing in it is worth a question.
+    # Another file, a damaged cache or an older one. Its scores can be computed again.
     for name in (path.name, f"{path.name}-journal"):
         path.with_name(name).unlink(missing_ok=True)
     try:
         return _connect(path)
     except sqlite3.Error as error:
-        raise InputError(f"{path}: cannot be written ({error}); give --no-cache") from error
+        raise InputError(f"{path}: cannot be written: {error}. Fix: pass --no-cache.") from error
 
 
 def _connect(path: Path) -> sqlite3.Connection:

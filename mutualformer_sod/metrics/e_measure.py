@@ -1,26 +1,23 @@
-"""Enhanced-alignment measure (Fan et al., IJCAI 2018), from the four cell counts."""
+"""Enhanced-alignment measure (Fan et al., IJCAI 2018), from the pixel counts of a binary map."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from mutualformer_sod.metrics.pair import Counts
+
 EPS = float(np.spacing(1.0))
 
 
-def e_measure(
-    true_positive: np.ndarray | int, false_positive: np.ndarray | int, area: int, pixels: int
-) -> np.ndarray:
-    """Return E in [0, 1] of one binary map or of many, float64 of the counts' shape.
+def e_measure(counts: Counts) -> np.ndarray:
+    """Return E of one binary map or at each threshold, float64 of the counts' shape.
 
-    Args:
-        true_positive: foreground pixels that the map marks, one number or one for each threshold.
-        false_positive: background pixels that it marks.
-        area: foreground pixels of the ground truth.
-        pixels: pixels of the image, N. The sum is divided by N - 1 as in the reference, and by 1
-            for an image of a single pixel, where the reference divides by its epsilon.
+    E lies in [0, N / (N - 1)]: the sum over the N pixels is divided by N - 1, as in the reference.
+    For an image of a single pixel it is divided by 1; the reference divides by its epsilon.
     """
-    true_positive = np.asarray(true_positive, np.int64)
-    marked = true_positive + np.asarray(false_positive, np.int64)
+    area, pixels = counts.area, counts.pixels
+    true_positive = np.asarray(counts.true_positive, np.int64)
+    marked = true_positive + np.asarray(counts.false_positive, np.int64)
     scale = pixels - 1 + EPS if pixels > 1 else 1.0
     if area == 0:
         return (pixels - marked) / scale

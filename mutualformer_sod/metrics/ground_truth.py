@@ -1,4 +1,4 @@
-"""What the measures need to know of a ground truth, found once and shared by every map scored."""
+"""A ground truth with derived quantities, computed once for all maps of the image."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from mutualformer_sod.errors import InputError
 
 Window = tuple[slice, slice]  # rows, columns
 
-REACH = 3  # pixels to each side that the 7 x 7 window of the weighted F sees
+REACH = 3  # radius in pixels of the 7 x 7 window of the weighted F-measure
 _REACH_SQUARED = 2 * REACH**2  # squared distance of the window's corners
-_FARTHEST_NEIGHBOUR = 4  # a pixel that near has its nearest foreground within so many rows, columns
+_FARTHEST_NEIGHBOUR = 4  # rows or columns between such a pixel and its nearest foreground
 
 
 def _neighbour_table() -> np.ndarray:
-    """Offsets at every squared distance up to the reach: (19, 8, 2) int of (row, column).
+    """Return the offsets at every squared distance up to the reach: (19, 8, 2) (row, column).
 
-    In the order of the reference's choice among equidistant pixels: smallest column, then smallest
-    row. Shorter lists are filled up with their last offset.
+    The order is that in which the reference chooses among equidistant pixels: smallest column, then
+    smallest row. Shorter lists are padded with their last offset.
     """
     steps = range(-_FARTHEST_NEIGHBOUR, _FARTHEST_NEIGHBOUR + 1)
     table = np.zeros((_REACH_SQUARED + 1, 8, 2), np.int64)
@@ -36,14 +36,14 @@ _NEIGHBOURHOOD = np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8)
 
 
 class GroundTruth:
-    """A binary mask with the derived quantities of the measures, each computed at first use.
+    """A binary mask with the derived quantities of the metrics, each computed at first use.
 
     Args:
         mask: (H, W) bool, or 8-bit with foreground where the value exceeds 128.
 
     Raises:
-        InputError: not two-dimensional, without pixels, of another type, or 8-bit with values of
-            1 to 128 alone besides 0, e.g. a mask stored as 0 and 1.
+        InputError: wrong rank or type, no pixels, or an 8-bit mask whose only values besides 0 are
+            1 to 128, e.g. a mask stored as 0 and 1.
     """
 
     def __init__(self, mask: np.ndarray) -> None:
@@ -51,9 +51,9 @@ class GroundTruth:
             raise InputError(f"ground truth must be a non-empty (H, W) array, got {mask.shape}")
         if mask.dtype == np.uint8:
             brightest = int(mask.max())
-            if 0 < brightest <= 128:  # empty under the field's rule, hardly meant to be
+            if 0 < brightest <= 128:  # empty under the usual rule, probably by mistake
                 raise InputError(
-                    f"ground truth has no value above {brightest}: give it as bool, or as 0 and 255"
+                    f"ground truth has no value above {brightest}. Fix: pass bool, or 0 and 255."
                 )
             mask = mask > 128
         elif mask.dtype != np.bool_:
@@ -68,7 +68,7 @@ class GroundTruth:
 
     @cached_property
     def bytes(self) -> np.ndarray:
-        """The mask as (H, W) uint8, 0 or 1, without a copy: what cv2 takes."""
+        """The mask as (H, W) uint8, 0 or 1, without a copy, for cv2."""
         return self.mask.view(np.uint8)
 
     @cached_property
@@ -83,10 +83,10 @@ class GroundTruth:
 
     @cached_property
     def split(self) -> tuple[int, int]:
-        """(rows, columns) of the upper left quadrant of the S-measure.
+        """(rows, columns) of the top left quadrant of the S-measure.
 
-        The foreground's centroid, rounded half to even from 0-based coordinates, plus one; the
-        middle of the image where there is no foreground.
+        This is the foreground's centroid in 0-based coordinates, rounded half to even, plus one.
+        Without foreground it is the middle of the image.
         """
         height, width = self.shape
         if self.foreground == 0:
@@ -100,23 +100,24 @@ class GroundTruth:
 
     @cached_property
     def window(self) -> Window:
-        """(rows, columns) of the foreground's bounding box, widened by `REACH` inside the image."""
+        """The foreground's bounding box as (rows, columns), `REACH` wider inside the image."""
         left, top, width, height = cv2.boundingRect(self.bytes)
         rows = slice(max(top - REACH, 0), min(top + height + REACH, self.shape[0]))
         columns = slice(max(left - REACH, 0), min(left + width + REACH, self.shape[1]))
         return rows, columns
 
     def distance(self, window: Window) -> np.ndarray:
-        """Euclidean distance in pixels to the nearest foreground pixel, float32, in a window.
+        """Return the Euclidean distance in pixels to the nearest foreground pixel, float32.
 
-        The window has to contain the foreground's own `window`. The result is kept: a later map
-        that needs no more of the image costs nothing.
+        Args:
+            window: rows and columns; must contain the foreground's own `window`. The result is
+                stored, and reused by later maps with the same or a smaller window.
         """
         known, distance = self._distance
         if distance is None or not _contains(known, window):
             window = window if distance is None else _union(known, window)
             background = np.ascontiguousarray(self.inverse_bytes[window])
-            # Exact: the float32 roots of integers, which a square and a rounding restore.
+            # Exact: these are float32 roots of integers, see `squared`.
             distance = cv2.distanceTransform(
                 background, cv2.DIST_L2, cv2.DIST_MASK_PRECISE, dstType=cv2.CV_32F
             )
@@ -132,14 +133,14 @@ class GroundTruth:
     def nearest_foreground(self) -> tuple[np.ndarray, np.ndarray]:
         """Background pixels near the foreground, and the foreground pixel nearest to each.
 
-        Two (M,) int64 arrays of flat indices into the `window`: every background pixel that some
-        foreground pixel has in its 7 x 7 neighbourhood, and its nearest foreground pixel; among
-        equidistant ones that of the smallest column, then of the smallest row.
+        Two (M,) int64 arrays of flat indices into the `window`. The first has every background
+        pixel in the 7 x 7 neighbourhood of a foreground pixel, the second its nearest foreground
+        pixel. Among equidistant pixels the smallest column is taken, then the smallest row.
         """
         inside = np.ascontiguousarray(self.bytes[self.window])
         ring = cv2.dilate(inside, _NEIGHBOURHOOD) - inside
         points = cv2.findNonZero(ring)
-        if points is None:  # no background, or none that near
+        if points is None:  # no background near the foreground
             nothing = np.empty(0, np.int64)
             return nothing, nothing
         columns, rows = points.reshape(-1, 2).astype(np.int64).T
@@ -154,7 +155,7 @@ class GroundTruth:
 
 
 def squared(distance: np.ndarray) -> np.ndarray:
-    """Squared pixel distances as int64, exact, from the float32 distances."""
+    """Return exact squared pixel distances, int64, given float32 distances."""
     return (distance * distance + np.float32(0.5)).astype(np.int64)
 
 

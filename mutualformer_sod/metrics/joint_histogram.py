@@ -1,13 +1,14 @@
-"""The joint histogram from which all measures but the weighted F follow.
+"""The joint histogram, from which every metric except the weighted F-measure is computed.
 
-A saliency map has at most 256 levels and a ground truth two, and the S-measure splits the image
-into four quadrants: a table of 4 x 2 x 256 counts holds everything that the mean absolute error,
-precision, recall, F, E and S need to know of an image, whatever its size.
+A saliency map has at most 256 levels, a ground truth has two, and the S-measure splits the image
+into four quadrants. A table of 4 x 2 x 256 counts is therefore enough for the mean absolute error,
+precision, recall, F, E and S of an image of any size.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -21,15 +22,15 @@ _EXACT_COUNT = 1 << 24
 
 @dataclass(frozen=True)
 class JointHistogram:
-    """Counts of (quadrant, ground truth, level) and the saliency that each level stands for.
+    """Counts of (quadrant, ground truth, level), and the saliency of each level.
 
     Attributes:
-        counts: (4, 2, 256) int64; quadrants left top, right top, left bottom, right bottom;
-            background, foreground; level 0..255 of the 8-bit map.
+        counts: (4, 2, 256) int64. Quadrants: top left, top right, bottom left, bottom right.
+            Ground truth: background, foreground. Level: 0..255 of the 8-bit map.
         values: (256,) float64 in [0, 1], the saliency of a level after normalisation.
         shape: (H, W) of the image in pixels.
-        split: (rows, columns) of the left top quadrant.
-        window: rows and columns outside of which there is background at the lowest level alone.
+        split: (rows, columns) of the top left quadrant.
+        window: rows and columns. Every pixel outside is background at the lowest level.
     """
 
     counts: np.ndarray
@@ -43,7 +44,7 @@ class JointHistogram:
         """Number of pixels, N."""
         return self.shape[0] * self.shape[1]
 
-    @property
+    @cached_property
     def by_class(self) -> np.ndarray:
         """(2, 256) int64 counts over the whole image: background, foreground."""
         return self.counts.sum(axis=0)
@@ -53,11 +54,11 @@ class JointHistogram:
         """The lowest saliency of the map."""
         return float(self.values[np.flatnonzero(self.by_class.any(axis=0))[0]])
 
-    @property
+    @cached_property
     def quantised(self) -> np.ndarray:
         """(2, 256) int64 counts by floor(255 p), the levels at which maps are thresholded."""
-        # The product is rounded in float64 before the floor, as in the reference: exact integer
-        # arithmetic would put a few per cent of the (value, minimum, maximum) cases elsewhere.
+        # The product is rounded in float64 before the floor, as in the reference. Exact integer
+        # arithmetic gives another level in a few per cent of the (value, minimum, maximum) cases.
         levels = (self.values * 255).astype(np.uint8)
         moved = np.zeros((2, LEVELS), np.int64)
         for gt_class, counts in enumerate(self.by_class):
@@ -68,13 +69,13 @@ class JointHistogram:
 def level_values(low: int, high: int, normalize: bool = True) -> np.ndarray:
     """Return the saliency in [0, 1] of each 8-bit level, as (256,) float64.
 
-    The reference's float operations in the reference's order: v / 255, then min-max over the image
-    unless the map is constant.
+    The float operations are those of the reference, in its order: v / 255, then min-max over the
+    image unless the map is constant.
 
     Args:
         low: smallest level of the map.
         high: largest level of the map.
-        normalize: stretch [low, high] to [0, 1]; otherwise v / 255 stays.
+        normalize: stretch [low, high] to [0, 1]; otherwise keep v / 255.
     """
     values = np.arange(LEVELS) / 255
     if normalize and low != high:
@@ -112,7 +113,7 @@ def joint_histogram(pred: np.ndarray, gt: GroundTruth, normalize: bool = True) -
 
 
 def _busy_window(pred: np.ndarray, low: int, gt: GroundTruth) -> Window:
-    """Rows and columns outside of which there is background at the map's lowest level alone."""
+    """Return rows and columns. Every pixel outside is background at the map's lowest level."""
     left, top, width, height = cv2.boundingRect((pred != low).view(np.uint8) | gt.bytes)
     return slice(top, top + height), slice(left, left + width)
 
@@ -123,7 +124,7 @@ def _overlap(first: slice, second: slice) -> slice:
 
 
 def _count(levels: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Histogram of the 8-bit levels under a 0/1 mask, exact at any size: (256,) int64."""
+    """Return the histogram of the levels under a 0/1 mask, (256,) int64, exact at any size."""
     rows = max(1, _EXACT_COUNT // levels.shape[1])
     total = np.zeros(LEVELS, np.int64)
     for start in range(0, levels.shape[0], rows):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from mutualformer_sod.metrics.joint_histogram import JointHistogram
+from mutualformer_sod.metrics.pair import MapPair
 
 
-def mae(histogram: JointHistogram) -> float:
+def mae(pair: MapPair) -> float:
     """Return mean |p - g| over the pixels, in [0, 1]; smaller is better."""
-    background, foreground = histogram.by_class
-    values = histogram.values
+    background, foreground = pair.histogram.by_class
+    values = pair.histogram.values
     error = (background * values).sum() + (foreground * (1.0 - values)).sum()
-    return float(error / histogram.pixels)
+    return float(error / pair.histogram.pixels)

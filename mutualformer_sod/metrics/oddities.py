@@ -1,4 +1,4 @@
-"""Maps and ground truths that give an ordinary row of scores, but hardly what was meant."""
+"""Maps and ground truths that are probably wrong although they can be scored."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mutualformer_sod.metrics.evaluator import CONSTANT_MAP, EMPTY_GT, FULL_GT, ImageScores
+from mutualformer_sod.metrics.evaluator import ImageScores
+from mutualformer_sod.metrics.pair import CONSTANT_MAP, EMPTY_GT, FULL_GT
 
 _LEVELS = np.arange(256)
 
@@ -17,9 +18,9 @@ class Oddities:
 
     Attributes:
         black: all-black maps of images that have foreground.
-        constant: other maps of one value.
-        zero_one: maps of the values 0 and 1, taken as v/255.
-        inverted: maps whose background is brighter than their foreground, on the average.
+        constant: other constant maps.
+        zero_one: maps of the values 0 and 1 alone, taken as v/255.
+        inverted: maps whose mean is higher on the background than on the foreground.
         empty_gt, full_gt: images without foreground, and without background.
         brightest: highest level of all maps, 0 to 255, as scored.
     """
@@ -33,7 +34,7 @@ class Oddities:
     brightest: int = 0
 
     def add(self, stem: str, image: ImageScores) -> None:
-        """Note what is odd about one image, from its scores."""
+        """Add one image, given its scores."""
         background, foreground = image.quantised
         brightest = int(np.flatnonzero(image.quantised.any(axis=0))[-1])
         self.brightest = max(self.brightest, brightest)

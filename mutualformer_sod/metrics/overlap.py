@@ -1,26 +1,31 @@
-"""Overlap of the map binarised at one half: IoU, Dice and balanced error rate."""
+"""Overlap of a binary map with its ground truth: IoU, Dice and balanced error rate."""
 
 from __future__ import annotations
 
+from mutualformer_sod.metrics.pair import Counts
 
-def overlap(
-    true_positive: int, false_positive: int, area: int, pixels: int
-) -> tuple[float, float, float]:
-    """Return IoU, Dice and BER, each in [0, 1]; a ratio without a denominator counts as 0.
 
-    BER = 1 - (TPR + TNR) / 2 (Hou et al., Distraction-aware shadow detection): smaller is better.
+def iou(counts: Counts) -> float:
+    """Return intersection over union in [0, 1]; 0 where the union is empty."""
+    return _ratio(counts.true_positive, counts.area + counts.false_positive)
 
-    Args:
-        true_positive: foreground pixels with p > 0.5.
-        false_positive: background pixels with p > 0.5.
-        area: foreground pixels of the ground truth.
-        pixels: pixels of the image.
+
+def dice(counts: Counts) -> float:
+    """Return the Dice coefficient in [0, 1]; 0 where map and ground truth are both empty."""
+    marked = counts.true_positive + counts.false_positive
+    return _ratio(2.0 * counts.true_positive, marked + counts.area)
+
+
+def ber(counts: Counts) -> float:
+    """Return 1 - (TPR + TNR) / 2 in [0, 1]; smaller is better. An undefined rate counts as 0.
+
+    As in shadow detection: Vicente et al., Large-scale training of shadow detectors, ECCV 2016.
     """
-    union = area + false_positive
-    background = pixels - area
-    iou = true_positive / union if union else 0.0
-    marked_and_area = true_positive + false_positive + area
-    dice = 2.0 * true_positive / marked_and_area if marked_and_area else 0.0
-    sensitivity = true_positive / area if area else 0.0
-    specificity = (background - false_positive) / background if background else 0.0
-    return iou, dice, 1.0 - 0.5 * (sensitivity + specificity)
+    background = counts.pixels - counts.area
+    sensitivity = _ratio(counts.true_positive, counts.area)
+    specificity = _ratio(background - counts.false_positive, background)
+    return 1.0 - 0.5 * (sensitivity + specificity)
+
+
+def _ratio(part: float, whole: int) -> float:
+    return part / whole if whole else 0.0

@@ -5,39 +5,42 @@ from __future__ import annotations
 import numpy as np
 
 from mutualformer_sod.metrics.joint_histogram import JointHistogram
+from mutualformer_sod.metrics.pair import MapPair
 
 EPS = float(np.spacing(1.0))
 EMPTY_QUADRANT = "empty_quadrant"
 CONSTANT_QUADRANT = "constant_quadrant"
 
 
-def s_measure(histogram: JointHistogram, alpha: float = 0.5) -> tuple[float, tuple[str, ...]]:
-    """Return S = max(0, alpha So + (1 - alpha) Sr) in [0, 1] and what was special about it.
+def s_measure(pair: MapPair, alpha: float = 0.5) -> float:
+    """Return S = max(0, alpha So + (1 - alpha) Sr) in [0, 1].
 
-    An empty ground truth gives 1 - mean p, a full one mean p. Two cases have no value of their own
-    in the reference, and are flagged here:
+    An empty ground truth gives 1 - mean p, a full one mean p. The reference has no usable value in
+    two cases. They are added to the flags of the pair:
 
-    - ``empty_quadrant``: the centroid lies on the last row or column (or the image is one pixel
-      high or wide), where the reference returns NaN. The empty quadrant gets weight 0.
-    - ``constant_quadrant``: map and ground truth are both constant in a quadrant, the map neither 0
-      nor 1. The reference then returns 1 or 0 as its mean happens to be rounded; the exact value,
-      1, is taken.
+    - ``empty_quadrant``: the centroid lies on the last row or column, or the image is one pixel
+      high or wide. The reference returns NaN. Here the empty quadrant gets weight 0.
+    - ``constant_quadrant``: map and ground truth are both constant in a quadrant, and the map is
+      neither 0 nor 1. The reference returns 1 or 0, depending on the rounding of its mean. Here
+      the exact value 1 is taken.
     """
+    histogram = pair.histogram
     background, foreground = histogram.by_class
     values, pixels = histogram.values, histogram.pixels
     area = int(foreground.sum())
     if area in (0, pixels):
         mean = float(((background + foreground) * values).sum() / pixels)
-        return (mean if area else 1.0 - mean), ()
-    share = area / pixels
-    on_object = share * _object_score(values, foreground)
-    on_object += (1.0 - share) * _object_score(1.0 - values, background)
+        return mean if area else 1.0 - mean
+    ratio = area / pixels
+    on_object = ratio * _object_score(values, foreground)
+    on_object += (1.0 - ratio) * _object_score(1.0 - values, background)
     on_region, flags = _region_score(histogram)
-    return max(0.0, alpha * on_object + (1.0 - alpha) * on_region), flags
+    pair.flags += [flag for flag in flags if flag not in pair.flags]
+    return max(0.0, alpha * on_object + (1.0 - alpha) * on_region)
 
 
 def _object_score(values: np.ndarray, counts: np.ndarray) -> float:
-    """O = 2 m / (m^2 + 1 + sigma + eps), sigma with one degree of freedom less."""
+    """Return O = 2 m / (m^2 + 1 + sigma + eps); sigma is the sample standard deviation."""
     number = int(counts.sum())
     mean = float((counts * values).sum() / number)
     sigma = 0.0
@@ -46,8 +49,8 @@ def _object_score(values: np.ndarray, counts: np.ndarray) -> float:
     return 2.0 * mean / (mean**2 + 1.0 + sigma + EPS)
 
 
-def _region_score(histogram: JointHistogram) -> tuple[float, tuple[str, ...]]:
-    """Similarity in the four quadrants, weighted by their areas."""
+def _region_score(histogram: JointHistogram) -> tuple[float, list[str]]:
+    """Return the mean similarity of the four quadrants, weighted by area, and the flags."""
     height, width = histogram.shape
     row, column = histogram.split
     pixels = histogram.pixels
@@ -63,11 +66,11 @@ def _region_score(histogram: JointHistogram) -> tuple[float, tuple[str, ...]]:
         total += weight * score
         if degenerate:
             flags.append(CONSTANT_QUADRANT)
-    return total, tuple(dict.fromkeys(flags))
+    return total, list(dict.fromkeys(flags))
 
 
 def _similarity(values: np.ndarray, counts: np.ndarray) -> tuple[float, bool]:
-    """4 x y sxy / ((x^2 + y^2)(sx + sy)) of one quadrant, and whether rounding could decide it."""
+    """Return 4 x y sxy / ((x^2 + y^2)(sx + sy)) of a quadrant, and whether rounding decides it."""
     both = counts.sum(axis=0)
     number, area = int(both.sum()), int(counts[1].sum())
     used = np.flatnonzero(both)

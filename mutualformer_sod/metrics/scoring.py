@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -15,16 +15,12 @@ from mutualformer_sod.imaging.decoding import read_bytes
 from mutualformer_sod.imaging.masks import decode_mask
 from mutualformer_sod.imaging.saliency import decode_saliency
 from mutualformer_sod.metrics.cache import ScoreCache, cache_key
-from mutualformer_sod.metrics.evaluator import (
-    OTHER_ASPECT,
-    RESIZED,
-    Evaluator,
-    ImageScores,
-    score_image,
-)
+from mutualformer_sod.metrics.evaluator import Evaluator, ImageScores, score_image
 from mutualformer_sod.metrics.folder import MapFolder
 from mutualformer_sod.metrics.ground_truth import GroundTruth
 from mutualformer_sod.metrics.oddities import Oddities
+from mutualformer_sod.metrics.pair import OTHER_ASPECT, RESIZED
+from mutualformer_sod.metrics.registry import METRICS, Metric, added_metrics, register
 from mutualformer_sod.metrics.swaps import SwapSearch, Thumbnails, is_suspect
 
 _CHUNK = 4  # images a task: enough to hide its cost, few enough to share the end of a set
@@ -88,9 +84,22 @@ class Cell:
 
 
 def score_pairing(
-    pairing: Pairing, normalize: bool = True, cache_path: Path | None = None
+    pairing: Pairing,
+    normalize: bool = True,
+    cache_path: Path | None = None,
+    added: Sequence[Metric] = (),
 ) -> Outcome:
-    """Read one ground truth and score every method's map of it, but for maps in the cache."""
+    """Read one ground truth, and score every method's map of it unless the cache has its scores.
+
+    Args:
+        pairing: the files.
+        normalize: stretch every map to its own minimum and maximum.
+        cache_path: of the cache, if any.
+        added: metrics from outside the package; a worker process registers them.
+    """
+    for metric in added:
+        if metric.name not in METRICS:
+            register(metric)
     outcome = Outcome(pairing.stem)
     try:
         gt_content = read_bytes(pairing.gt)
@@ -168,7 +177,8 @@ def score_set(
     notes: dict[str, list[str]] = {}
     bad_ground_truths = []
     path = None if cache is None else cache.path
-    score = partial(score_pairing, normalize=normalize, cache_path=path)
+    added = () if pool is None else added_metrics()
+    score = partial(score_pairing, normalize=normalize, cache_path=path, added=added)
     for outcome in _in_order(score, pairings, pool, workers):
         for method, key in outcome.new.items():
             cache.put(key, outcome.scores[method], outcome.gt_note)

@@ -1,4 +1,4 @@
-"""Precision-recall, F and E curves of an evaluation: one .npz, and figures of each set."""
+"""The curves of an evaluation: one .npz file, and figures of each set."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ import numpy as np
 
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import replacing
+from mutualformer_sod.metrics.registry import of_kind
 
 Curves = dict[str, dict[str, dict[str, np.ndarray]]]  # set -> method -> curve -> (256,)
 
 THRESHOLDS = np.arange(255, -1, -1)
-# Told apart by colour-blind readers, and in print by the line style.
+# Distinct for colour-blind readers; in print the line style differs.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _STYLES = ("-", "--", "-.", ":")
 
 
 def save_curves(path: Path, curves: Curves) -> None:
-    """Write all curves: keys "<set>/<method>/<precision|recall|f|e>", and "thresholds" 255..0."""
+    """Write all curves under "<set>/<method>/<curve>", and "thresholds" 255..0."""
     arrays = {
         f"{set_name}/{method}/{name}": curve
         for set_name, methods in curves.items()
@@ -30,15 +31,17 @@ def save_curves(path: Path, curves: Curves) -> None:
 
 
 def plot_curves(folder: Path, curves: Curves, protocol: str) -> list[Path]:
-    """Draw one figure a set, as PDF and PNG: precision against recall, F and E against threshold.
+    """Draw one figure a set, as PDF and PNG: precision against recall, curves against threshold.
 
     Raises:
         InputError: matplotlib is not installed.
     """
     plt = _pyplot()
+    drawn = [metric for metric in of_kind("curve") if metric.summary]
     paths = []
     for set_name, methods in curves.items():
-        figure, (pr, f, e) = plt.subplots(1, 3, figsize=(12.5, 4.2), layout="constrained")
+        size = (12.5 * (1 + len(drawn)) / 3, 4.2)
+        figure, (pr, *panels) = plt.subplots(1, 1 + len(drawn), figsize=size, layout="constrained")
         for i, (method, curve) in enumerate(methods.items()):
             style = {
                 "color": _COLOURS[i % len(_COLOURS)],
@@ -47,12 +50,13 @@ def plot_curves(folder: Path, curves: Curves, protocol: str) -> list[Path]:
                 "label": _without_mathematics(method),
             }
             pr.plot(curve["recall"], curve["precision"], **style)
-            f.plot(THRESHOLDS, curve["f"], **style)
-            e.plot(THRESHOLDS, curve["e"], **style)
+            for axes, metric in zip(panels, drawn, strict=True):
+                axes.plot(THRESHOLDS, curve[metric.name], **style)
         pr.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.005))
-        f.set(xlabel="threshold", ylabel="F-measure", xlim=(0, 255), ylim=(0, 1.005))
-        e.set(xlabel="threshold", ylabel="E-measure", xlim=(0, 255), ylim=(0, 1.005))
-        for axes in (pr, f, e):
+        for axes, metric in zip(panels, drawn, strict=True):
+            label = f"{metric.label}-measure"
+            axes.set(xlabel="threshold", ylabel=label, xlim=(0, 255), ylim=(0, 1.005))
+        for axes in (pr, *panels):
             axes.grid(alpha=0.3)
         pr.legend(loc="lower left", fontsize=9, ncols=1 + len(methods) // 9)
         figure.suptitle(f"{_without_mathematics(set_name)}: mean curves over the images")
@@ -66,12 +70,12 @@ def plot_curves(folder: Path, curves: Curves, protocol: str) -> list[Path]:
 
 
 def _without_mathematics(name: str) -> str:
-    """The name as matplotlib shall draw it: a dollar sign opens no formula."""
+    """Escape dollar signs, which begin a formula in matplotlib."""
     return name.replace("$", r"\$")
 
 
 def check_plotting() -> None:
-    """Refuse plots before any work is done where matplotlib is not installed.
+    """Check before any work that matplotlib is installed.
 
     Raises:
         InputError: matplotlib is not installed.
@@ -84,7 +88,7 @@ def _pyplot():
         import matplotlib
     except ImportError:
         raise InputError(
-            "--plots needs matplotlib: pip install 'mutualformer_sod[plot]', or leave the flag out"
+            "--plots needs matplotlib. Fix: pip install 'mutualformer_sod[plot]', or omit --plots."
         ) from None
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt

@@ -7,9 +7,8 @@ import io
 from collections.abc import Sequence
 from itertools import groupby
 
+from mutualformer_sod.metrics.registry import COLUMNS, Column
 from mutualformer_sod.report.tables import (
-    COLUMNS,
-    Column,
     Row,
     cell_text,
     images_text,

@@ -11,9 +11,7 @@ from typing import TextIO
 import numpy as np
 
 from mutualformer_sod.files import replacing
-from mutualformer_sod.report.tables import COLUMNS
-
-_MEASURES = tuple(name for name in COLUMNS if name != "max_f_of_mean_pr")  # that is of a set alone
+from mutualformer_sod.metrics.registry import per_image_columns
 
 
 @contextmanager
@@ -37,7 +35,8 @@ class PerImageFile:
 
     def __init__(self, file: TextIO) -> None:
         self._writer = csv.writer(file, lineterminator="\n")
-        self._writer.writerow(["set", "image", "method", *_MEASURES, "flags"])
+        self._columns = per_image_columns()
+        self._writer.writerow(["set", "image", "method", *self._columns, "flags"])
 
     def write(
         self,
@@ -48,7 +47,7 @@ class PerImageFile:
         flags: tuple[str, ...],
     ) -> None:
         """Add the line of one map."""
-        values = [repr(scores[name]) for name in _MEASURES]
+        values = [repr(scores[name]) for name in self._columns]
         self._writer.writerow([set_name, stem, method, *values, " ".join(flags)])
 
 
@@ -60,16 +59,17 @@ def read_pair(
     Returns:
         set -> (measure -> (N,) scores of the first method, the same of the second), in one order.
     """
+    columns = per_image_columns()
     found: dict[str, dict[str, dict[str, list[float]]]] = {}
     with path.open(newline="", encoding="utf-8") as file:
         for line in csv.DictReader(file):
             if line["method"] in (first, second):
                 images = found.setdefault(line["set"], {}).setdefault(line["image"], {})
-                images[line["method"]] = [float(line[name]) for name in _MEASURES]
+                images[line["method"]] = [float(line[name]) for name in columns]
     pairs = {}
     for set_name, images in found.items():
         both = [scores for scores in images.values() if len(scores) == 2]
         if both:
             one, two = (np.array([scores[m] for scores in both]).T for m in (first, second))
-            pairs[set_name] = tuple(dict(zip(_MEASURES, s, strict=True)) for s in (one, two))
+            pairs[set_name] = tuple(dict(zip(columns, s, strict=True)) for s in (one, two))
     return pairs

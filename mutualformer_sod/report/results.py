@@ -10,7 +10,8 @@ from pathlib import Path
 
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import replacing
-from mutualformer_sod.report.tables import COLUMNS, Row
+from mutualformer_sod.metrics.registry import COLUMNS
+from mutualformer_sod.report.tables import Row
 
 # Results are comparable where these agree; what else a protocol says belongs to its maps.
 SHARED_PROTOCOL = ("normalize", "thresholds", "aggregation", "resize", "version")

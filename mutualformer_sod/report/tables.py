@@ -8,49 +8,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.metrics.registry import COLUMNS
 
 
-@dataclass(frozen=True)
-class Column:
-    """A measure as a table shows it.
-
-    Attributes:
-        title: the heading in plain text.
-        larger_is_better: direction in which the measure improves.
-        latex: the heading in math mode.
-    """
-
-    title: str
-    larger_is_better: bool
-    latex: str
-
-    @property
-    def arrow(self) -> str:
-        """The direction as an arrow."""
-        return "↑" if self.larger_is_better else "↓"
-
-
-COLUMNS = {
-    "s_measure": Column("S", True, r"S_\alpha"),
-    "max_f": Column("maxF", True, r"F_\beta^{\max}"),
-    "mean_f": Column("meanF", True, r"F_\beta^{\mathrm{mean}}"),
-    "adaptive_f": Column("adpF", True, r"F_\beta^{\mathrm{adp}}"),
-    "weighted_f": Column("wF", True, r"F_\beta^{w}"),
-    "max_e": Column("maxE", True, r"E_\phi^{\max}"),
-    "mean_e": Column("meanE", True, r"E_\phi^{\mathrm{mean}}"),
-    "adaptive_e": Column("adpE", True, r"E_\phi^{\mathrm{adp}}"),
-    "mae": Column("MAE", False, r"\mathrm{MAE}"),
-    "max_f_of_mean_pr": Column("maxF(PR)", True, r"F_\beta^{\max}(\bar P,\bar R)"),
-    "adaptive_precision": Column("adpP", True, r"P^{\mathrm{adp}}"),
-    "adaptive_recall": Column("adpR", True, r"R^{\mathrm{adp}}"),
-    "iou": Column("IoU", True, r"\mathrm{IoU}"),
-    "dice": Column("Dice", True, r"\mathrm{Dice}"),
-    "ber": Column("BER", False, r"\mathrm{BER}"),
-}
-DEFAULT_COLUMNS = (
-    *("s_measure", "max_f", "mean_f", "adaptive_f", "weighted_f"),
-    *("max_e", "mean_e", "adaptive_e", "mae", "max_f_of_mean_pr"),
-)
+def default_columns() -> tuple[str, ...]:
+    """Return the columns that a table has unless others are requested, as papers report them."""
+    return tuple(name for name, column in COLUMNS.items() if column.in_table)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from evaluation_runs import make_pair
 from gallery_runs import AWKWARD_SET, STEMS, make_gallery_bench, page_data, write
 from tool_runs import error_line, run_tool
 
-from mutualformer_sod.gallery.page import MEASURES
+from mutualformer_sod.gallery.page import gallery_columns
 from mutualformer_sod.metrics.evaluator import score_image
 
 
@@ -46,7 +46,7 @@ def test_every_image_and_method_is_on_the_page(gallery):
 def test_scores_are_the_evaluators(gallery):
     image = page_data(gallery)["images"][0]
     scores = score_image(*make_pair(0)).scores
-    assert image["maps"][1]["scores"] == [scores[name] for name in MEASURES]
+    assert image["maps"][1]["scores"] == [scores[name] for name in gallery_columns()]
 
 
 def test_every_picture_is_there_under_a_plain_name(gallery):

@@ -1,0 +1,138 @@
+"""One saliency map and its ground truth, with the quantities that the metrics share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import cv2
+import numpy as np
+
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.metrics.ground_truth import GroundTruth
+from mutualformer_sod.metrics.joint_histogram import joint_histogram
+
+# Flags of the per-image file; the S-measure adds empty_quadrant and constant_quadrant.
+EMPTY_GT, FULL_GT = "empty_gt", "full_gt"
+CONSTANT_MAP, RESIZED, SINGLE_PIXEL = "constant_map", "resized", "single_pixel"
+OTHER_ASPECT = "other_aspect"  # resized from another aspect ratio: perhaps another image's map
+_ASPECT_TOLERANCE = 0.03  # relative; the rounding of a small map's sides stays below it
+_TIE = 1e-9  # far above the rounding of a mean, far below the distance of two levels
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Pixel counts of a map that is binarised at one threshold or at many.
+
+    Attributes:
+        true_positive: foreground pixels at or above the threshold, int or (T,) int64.
+        false_positive: background pixels at or above it, of the same shape.
+        area: foreground pixels of the ground truth.
+        pixels: pixels of the image.
+    """
+
+    true_positive: np.ndarray | int
+    false_positive: np.ndarray | int
+    area: int
+    pixels: int
+
+    @classmethod
+    def of_thresholds(cls, quantised: np.ndarray) -> Counts:
+        """Count at the thresholds 255..0, given (2, 256) counts by level: background, foreground.
+
+        Levels are floor(255 p), see `JointHistogram.quantised`.
+        """
+        false_positive, true_positive = np.cumsum(quantised[:, ::-1], axis=1)
+        return cls(true_positive, false_positive, int(quantised[1].sum()), int(quantised.sum()))
+
+    @cached_property
+    def precision(self) -> np.ndarray:
+        """Precision in [0, 1]; 0 where no pixel is marked."""
+        return self.true_positive / np.maximum(self.true_positive + self.false_positive, 1)
+
+    @cached_property
+    def recall(self) -> np.ndarray | float:
+        """Recall in [0, 1]; 0 for an empty ground truth."""
+        return self.true_positive / max(self.area, 1)
+
+
+class MapPair:
+    """A saliency map and its ground truth. Each derived quantity is computed at first use.
+
+    Args:
+        pred: (H, W) map: uint8, bool, or float in [0, 1], which is rounded to 8 bits as in a file.
+            A map of another size than the ground truth is resized bilinearly.
+        gt: (H, W) bool or uint8 (foreground > 128), or a `GroundTruth` shared by several maps.
+        normalize: stretch the map to its own minimum and maximum.
+
+    Attributes:
+        levels: (H, W) uint8, the map at the size of the ground truth.
+        gt: the ground truth.
+        histogram: the joint histogram of the two.
+        flags: special conditions of the pair, e.g. "empty_gt" or "resized"; a metric may add some.
+
+    Raises:
+        InputError: wrong rank, type or range, or values that are not finite.
+    """
+
+    def __init__(
+        self, pred: np.ndarray, gt: np.ndarray | GroundTruth, normalize: bool = True
+    ) -> None:
+        self.gt = gt if isinstance(gt, GroundTruth) else GroundTruth(np.asarray(gt))
+        levels = _eight_bits(np.asarray(pred))
+        self.flags: list[str] = []
+        if levels.shape != self.gt.shape:
+            self.flags.append(RESIZED)
+            stretch = levels.shape[0] * self.gt.shape[1] / (levels.shape[1] * self.gt.shape[0])
+            if abs(np.log(stretch)) > _ASPECT_TOLERANCE:
+                self.flags.append(OTHER_ASPECT)
+            levels = cv2.resize(levels, self.gt.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        self.levels = levels
+        self.histogram = joint_histogram(levels, self.gt, normalize)
+        if self.gt.foreground == 0:
+            self.flags.append(EMPTY_GT)
+        elif self.gt.foreground == self.histogram.pixels:
+            self.flags.append(FULL_GT)
+        if np.count_nonzero(self.histogram.by_class.sum(axis=0)) == 1:
+            self.flags.append(CONSTANT_MAP)
+        if self.histogram.pixels == 1:
+            self.flags.append(SINGLE_PIXEL)
+
+    @cached_property
+    def adaptive(self) -> Counts:
+        """Counts at the adaptive threshold min(2 mean p, 1): p >= threshold.
+
+        The histogram gives the mean except for its last bits. They matter only where a level lies
+        on the threshold. The mean of the float map is then taken, as in the reference.
+        """
+        values = self.histogram.values
+        counts = self.histogram.by_class.sum(axis=0)
+        threshold = 2.0 * float((counts * values).sum() / self.histogram.pixels)
+        if np.abs(values[counts > 0] - threshold).min() < _TIE:
+            threshold = 2.0 * float(cv2.LUT(self.levels, values).mean())
+        return self._count(values >= min(threshold, 1.0))
+
+    @cached_property
+    def half(self) -> Counts:
+        """Counts at the threshold one half: p > 0.5."""
+        return self._count(self.histogram.values > 0.5)
+
+    def _count(self, chosen: np.ndarray) -> Counts:
+        false_positive, true_positive = self.histogram.by_class[:, chosen].sum(axis=1)
+        area = int(self.histogram.by_class[1].sum())
+        return Counts(int(true_positive), int(false_positive), area, self.histogram.pixels)
+
+
+def _eight_bits(pred: np.ndarray) -> np.ndarray:
+    """Return the map as contiguous (H, W) uint8."""
+    if pred.ndim != 2 or pred.size == 0:
+        raise InputError(f"saliency map must be a non-empty (H, W) array, got {pred.shape}")
+    if pred.dtype == np.uint8:
+        return np.ascontiguousarray(pred)
+    if pred.dtype == np.bool_:
+        return pred.astype(np.uint8) * np.uint8(255)
+    if not np.issubdtype(pred.dtype, np.floating):
+        raise InputError(f"saliency map must be uint8, bool or float in [0, 1], got {pred.dtype}")
+    if not (pred.min() >= 0 and pred.max() <= 1):  # false for NaN too
+        raise InputError("float saliency map must be finite and in [0, 1]; apply the sigmoid first")
+    return np.rint(pred.astype(np.float64) * 255).astype(np.uint8)

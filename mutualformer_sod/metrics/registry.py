@@ -1,0 +1,161 @@
+"""The registry of metrics: tables, files, curves, gallery and comparison are built from it.
+
+A new metric is one file with its function, and one entry here (or `register` in another package).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from mutualformer_sod.metrics.e_measure import e_measure
+from mutualformer_sod.metrics.f_measure import f_measure, max_f_of_mean_pr
+from mutualformer_sod.metrics.mae import mae
+from mutualformer_sod.metrics.overlap import ber, dice, iou
+from mutualformer_sod.metrics.s_measure import s_measure
+from mutualformer_sod.metrics.weighted_f import weighted_f
+
+
+@dataclass(frozen=True)
+class Column:
+    """A score as a table shows it.
+
+    Attributes:
+        title: the heading in plain text.
+        larger_is_better: direction in which the score improves.
+        latex: the heading in math mode.
+        per_image: whether a single image has the score.
+        in_table: whether the default table shows it.
+        in_gallery: whether the gallery shows it.
+    """
+
+    title: str
+    larger_is_better: bool
+    latex: str
+    per_image: bool = True
+    in_table: bool = True
+    in_gallery: bool = True
+
+    @property
+    def arrow(self) -> str:
+        """The direction as an arrow."""
+        return "↑" if self.larger_is_better else "↓"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """An entry of the registry.
+
+    Attributes:
+        name: key of the scores in Python, JSON and CSV.
+        label: heading of the column; of a curve without "max" and "mean".
+        latex: the same in math mode.
+        compute: the function. Its argument depends on the kind.
+        kind: "mean": ``compute(MapPair) -> float``; a set has the mean over its images.
+            "curve": ``compute(Counts) -> (256,) float64`` at the thresholds 255..0. The curves of a
+            set are averaged. The maximum and the mean over the thresholds are the scores
+            max_<name> and mean_<name>.
+            "set": ``compute({curve: (256,) mean over the images}) -> float``, of a set alone.
+        larger_is_better: direction in which the metric improves.
+        in_table: show it in the default table. ``--columns`` shows any.
+        in_gallery: show it in the gallery; of a curve, its maximum.
+        summary: scores of a curve; empty for a curve that is only drawn.
+    """
+
+    name: str
+    label: str
+    latex: str
+    compute: Callable[..., Any]
+    kind: Literal["mean", "curve", "set"] = "mean"
+    larger_is_better: bool = True
+    in_table: bool = True
+    in_gallery: bool = True
+    summary: tuple[Literal["max", "mean"], ...] = ("max", "mean")
+
+    @property
+    def columns(self) -> dict[str, Column]:
+        """Name of each score of the metric -> its column."""
+        if self.kind != "curve":
+            per_image = self.kind == "mean"
+            shown = per_image, self.in_table, per_image and self.in_gallery
+            return {self.name: Column(self.label, self.larger_is_better, self.latex, *shown)}
+        exponents = {"max": r"\max", "mean": r"\mathrm{mean}"}
+        return {
+            f"{part}_{self.name}": Column(
+                f"{part}{self.label}",
+                self.larger_is_better,
+                f"{self.latex}^{{{exponents[part]}}}",
+                in_table=self.in_table,
+                in_gallery=self.in_gallery and part == "max",
+            )
+            for part in self.summary
+        }
+
+
+_PAPER_ORDER = (
+    *("s_measure", "max_f", "mean_f", "adaptive_f", "weighted_f"),
+    *("max_e", "mean_e", "adaptive_e", "mae", "max_f_of_mean_pr"),
+)
+METRICS: dict[str, Metric] = {}  # in the order of scores.json
+COLUMNS: dict[str, Column] = dict.fromkeys(_PAPER_ORDER)  # in the order of tables; filled below
+
+
+def register(metric: Metric) -> None:
+    """Add a metric. Worker processes receive it, too, if its function is not a lambda.
+
+    Scores of unchanged maps come from a cache. After a change of the function, delete the cache.
+
+    Raises:
+        ValueError: a metric or a score has the name already.
+    """
+    taken = {*METRICS, *(name for name, column in COLUMNS.items() if column)}
+    if taken & {metric.name, *metric.columns}:
+        raise ValueError(f"metric {metric.name!r}: the name is taken. Fix: choose another name.")
+    METRICS[metric.name] = metric
+    COLUMNS.update(metric.columns)
+
+
+def unregister(name: str) -> None:
+    """Remove a metric that was added with `register`."""
+    for column in METRICS.pop(name).columns:
+        del COLUMNS[column]
+
+
+def of_kind(kind: str) -> list[Metric]:
+    """Return the registered metrics of a kind, in the order of scores.json."""
+    return [metric for metric in METRICS.values() if metric.kind == kind]
+
+
+def per_image_columns() -> tuple[str, ...]:
+    """Return the names of the scores that a single image has, in the order of tables."""
+    return tuple(name for name, column in COLUMNS.items() if column.per_image)
+
+
+def added_metrics() -> tuple[Metric, ...]:
+    """Return the metrics that were registered from outside this package."""
+    return tuple(metric for name, metric in METRICS.items() if name not in _BUILT_IN)
+
+
+_F, _E = r"F_\beta", r"E_\phi"
+_ADP = r"^{\mathrm{adp}}"
+_HIDDEN = {"in_table": False, "in_gallery": False}
+for _metric in (
+    Metric("mae", "MAE", r"\mathrm{MAE}", mae, larger_is_better=False),
+    Metric("s_measure", "S", r"S_\alpha", s_measure),
+    Metric("adaptive_f", "adpF", _F + _ADP, lambda p: f_measure(p.adaptive)),
+    Metric("weighted_f", "wF", _F + "^{w}", weighted_f, in_gallery=False),  # slow
+    Metric("adaptive_e", "adpE", _E + _ADP, lambda p: e_measure(p.adaptive)),
+    Metric("adaptive_precision", "adpP", "P" + _ADP, lambda p: p.adaptive.precision, **_HIDDEN),
+    Metric("adaptive_recall", "adpR", "R" + _ADP, lambda p: p.adaptive.recall, **_HIDDEN),
+    Metric("iou", "IoU", r"\mathrm{IoU}", lambda p: iou(p.half), in_table=False),
+    Metric("dice", "Dice", r"\mathrm{Dice}", lambda p: dice(p.half), **_HIDDEN),
+    Metric("ber", "BER", r"\mathrm{BER}", lambda p: ber(p.half), "mean", False, **_HIDDEN),
+    Metric("precision", "P", "P", lambda counts: counts.precision, "curve", summary=()),
+    Metric("recall", "R", "R", lambda counts: counts.recall, "curve", summary=()),
+    Metric("f", "F", _F, f_measure, "curve"),
+    Metric("e", "E", _E, e_measure, "curve"),
+    Metric("max_f_of_mean_pr", "maxF(PR)", _F + r"^{\max}(\bar P,\bar R)", max_f_of_mean_pr, "set"),
+):
+    register(_metric)
+_BUILT_IN = frozenset(METRICS)
