@@ -147,12 +147,14 @@ def check(exported: Network, original: Any, images: tuple[Tensor, ...], output: 
     """
     import torch
 
+    from mutualformer_sod.models.inputs import hide_modality
+
     rgb, depth, has_depth = images
     mixed = has_depth & (torch.arange(len(rgb)) % 2 == 0)
     logits = saliency = 0.0
     with torch.inference_mode():
         for real in (has_depth, torch.zeros_like(has_depth), mixed):
-            want = original.detector(*hide(original.modality, rgb, depth, real))
+            want = original.detector(*hide_modality(original.modality, rgb, depth, real))
             singly = [exported(rgb[i:][:1], depth[i:][:1], real[i:][:1]) for i in range(len(rgb))]
             for got in (exported(rgb, depth, real), torch.cat(singly)):
                 logits = max(logits, (got - want).abs().max().item())
@@ -166,13 +168,6 @@ def check(exported: Network, original: Any, images: tuple[Tensor, ...], output: 
     told = f"{int(has_depth.sum())} with depth, shown with, without and mixed"
     print(f"check: {len(rgb)} images, {told}")
     print(f"largest difference: {logits:.1e} in logits, {saliency:.1e} in saliency")
-
-
-def hide(modality: str, rgb: Tensor, depth: Tensor, has_depth: Tensor) -> tuple[Tensor, ...]:
-    """The inputs as ``inference.Predictor`` gives them to a network of this modality."""
-    if modality == "rgb":
-        return (rgb,)
-    return (rgb * 0 + 0.5 if modality == "depth" else rgb), depth, has_depth
 
 
 def benchmark(

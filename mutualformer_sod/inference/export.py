@@ -19,6 +19,7 @@ import mutualformer_sod
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.detector import SaliencyDetector
 from mutualformer_sod.models.encoder import resize
+from mutualformer_sod.models.inputs import hide_modality
 
 # rgb (B, 3, H, W), depth (B, 1, H, W), has_depth (B,) -> logits (B, 1, H, W)
 Network = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -62,10 +63,7 @@ class ExportableDetector(nn.Module):
             (B, 1, H, W) float32.
         """
         detector = self.detector
-        if self.modality == "rgb":
-            has_depth = torch.zeros_like(has_depth)
-        elif self.modality == "depth":
-            rgb = torch.full_like(rgb, 0.5)
+        rgb, depth, has_depth = hide_modality(self.modality, rgb, depth, has_depth)
         real = has_depth.view(-1, 1, 1, 1)
         absent = resize(detector.no_depth, rgb.shape[-2:])
         seen = (torch.where(real, depth, absent) - detector.mean) / detector.std

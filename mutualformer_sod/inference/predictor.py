@@ -24,7 +24,7 @@ from mutualformer_sod.models.cpu import optimise_for_cpu
 from mutualformer_sod.models.detector import SaliencyDetector
 from mutualformer_sod.models.device import autocast, pick_amp, pick_device
 from mutualformer_sod.models.encoder import resize
-from mutualformer_sod.models.inputs import check_inputs
+from mutualformer_sod.models.inputs import check_inputs, hide_modality
 from mutualformer_sod.models.weights import load_weights
 
 MODALITIES = ("both", "rgb", "depth")
@@ -121,10 +121,7 @@ class Predictor:
         if isinstance(rgb, Tensor) and not len(rgb):
             return rgb.new_zeros((0, 1, *rgb.shape[-2:]), dtype=torch.float32, device="cpu")
         check_inputs(rgb, depth, has_depth)
-        if self.modality == "rgb":
-            depth = has_depth = None
-        elif self.modality == "depth":
-            rgb = torch.full_like(rgb, 0.5)
+        rgb, depth, has_depth = hide_modality(self.modality, rgb, depth, has_depth)
         chunk = 1 if self.device.type == "cpu" else len(rgb)
         outputs = []
         for start in range(0, len(rgb), chunk):

@@ -47,6 +47,23 @@ def check_inputs(rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) ->
         )
 
 
+def hide_modality(
+    modality: str, rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Hide one modality of a batch: depth is marked as missing, colours become mid-grey.
+
+    Args:
+        modality: that stays: "rgb", "depth" or "both".
+        rgb, depth, has_depth: see ``SaliencyDetector.forward``.
+    """
+    if modality == "rgb" and depth is not None:
+        none = rgb.new_zeros(len(rgb), dtype=torch.bool)
+        has_depth = none if has_depth is None else torch.zeros_like(has_depth)
+    elif modality == "depth":
+        rgb = torch.full_like(rgb, 0.5)
+    return rgb, depth, has_depth
+
+
 def check_values(rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) -> None:
     """Check that values are in [0, 1]; NaN passes, as does depth that ``has_depth`` hides.
 

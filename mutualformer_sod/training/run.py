@@ -21,6 +21,7 @@ from mutualformer_sod.distributed import gather, is_main, rank, world_size
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.models import build_model
 from mutualformer_sod.models.device import autocast, pick_amp
+from mutualformer_sod.models.inputs import hide_modality
 from mutualformer_sod.models.weights import load_unique_state, unique_state
 from mutualformer_sod.training.checkpoints import drop_old_checkpoints, save_checkpoint
 from mutualformer_sod.training.ema import Ema
@@ -133,11 +134,7 @@ class Run:
         )
         if self.config.channels_last:
             rgb = rgb.contiguous(memory_format=torch.channels_last)
-        if self.config.modality == "rgb":
-            has_depth = torch.zeros_like(has_depth)
-        elif self.config.modality == "depth":
-            rgb = torch.full_like(rgb, 0.5)
-        return rgb, depth, has_depth, gt
+        return *hide_modality(self.config.modality, rgb, depth, has_depth), gt
 
     def averaged(self) -> contextlib.AbstractContextManager:
         """The weights to validate and to release: the moving average, if there is one."""

@@ -7,6 +7,7 @@ import torch
 from mutualformer_sod import Predictor, build_model
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.inference.export import CAN_EXPORT
+from mutualformer_sod.models.inputs import hide_modality
 
 SMALL = {"taps": (1,), "dim": 16, "decoder_width": 16, "detail_width": 8, "image_size": 32}
 RGB = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -93,3 +94,15 @@ def test_network_with_checks_compiles_whole_and_exports(model):
         torch.testing.assert_close(compiled(RGB, DEPTH), want)
         program = torch.export.export(model, (RGB, DEPTH))
         torch.testing.assert_close(program.module()(RGB, DEPTH), want)
+
+
+def test_hide_modality_marks_depth_as_missing_or_greys_colours():
+    rgb, depth = torch.rand(2, 3, 32, 32), torch.rand(2, 1, 32, 32)
+    has_depth = torch.tensor([True, False])
+    assert hide_modality("both", rgb, depth, has_depth) == (rgb, depth, has_depth)
+    assert not hide_modality("rgb", rgb, depth, has_depth)[2].any()
+    assert not hide_modality("rgb", rgb, depth, None)[2].any()
+    assert hide_modality("rgb", rgb, None, None) == (rgb, None, None)
+    grey, *same = hide_modality("depth", rgb, depth, has_depth)
+    assert (grey == 0.5).all()
+    assert same == [depth, has_depth]
