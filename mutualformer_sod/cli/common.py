@@ -89,6 +89,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _one_line(error: Exception) -> str:
+    """Return the message in one line; the name of an argument, in backticks, becomes its flag."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         remedy = "; make room there and start again" if full else ""

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 import mutualformer_sod
+from mutualformer_sod.configs.options import differing_options
 from mutualformer_sod.configs.training import TrainConfig
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import locked, naming, replacing, write_json
@@ -30,12 +31,6 @@ from mutualformer_sod.training.checkpoints import (
 CONFIG_FILE, LOG_FILE, STARTS_FILE = "config.json", "log.jsonl", "starts.json"
 LOCK_FILE, VAL_FILE = ".lock", "val_images.txt"
 WEIGHTS_FILE, CHECKPOINTS = "weights.safetensors", "checkpoints"
-# Between a run and its resumption; the number of images in an update is compared on its own.
-MAY_DIFFER = {
-    *("device", "workers", "output", "weights_dtype", "batch_size", "global_batch_size"),
-    *("cache_dir", "checkpoint_minutes", "checkpoint_steps", "tensorboard"),
-    "amp",  # compared by its meaning, see ``run.settle_amp``
-}
 
 
 def run_options(
@@ -129,11 +124,7 @@ def _differing(found: dict[str, Any], options: dict[str, Any]) -> list[str]:
     train, before, images = (
         found[name] for name in ("train", "model_overrides", "images_per_update")
     )
-    differing = [
-        f"{name} was {train.get(name)!r} and is now {value!r}"
-        for name, value in options["train"].items()
-        if name not in MAY_DIFFER and _effect(name, train.get(name)) != _effect(name, value)
-    ]
+    differing = differing_options(TrainConfig, train, options["train"])
     if train.get("epochs") != options["train"]["epochs"]:
         differing.append("only a finished run that has its checkpoints takes more epochs")
     if before != options["model_overrides"]:
@@ -144,11 +135,6 @@ def _differing(found: dict[str, Any], options: dict[str, Any]) -> list[str]:
             f"(--global-batch-size {images} keeps it)"
         )
     return differing
-
-
-def _effect(name: str, value: Any) -> Any:
-    """Caches in memory and on disk hold the same images."""
-    return value != "off" if name == "cache" else value
 
 
 @contextlib.contextmanager

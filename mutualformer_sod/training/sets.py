@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mutualformer_sod.configs.model import ModelConfig
+from mutualformer_sod.configs.options import recorded_options
 from mutualformer_sod.configs.training import TrainConfig
 from mutualformer_sod.data.audit.file_check import check_training_files
 from mutualformer_sod.data.depth.units import DepthEncoding, decide_encodings
@@ -27,12 +28,6 @@ from mutualformer_sod.errors import InputError
 
 # Side of cached images, as a multiple of the training size: a crop leaves 3/4 of a side or more.
 _CACHE_SCALE = 1.25
-
-_STAMPED = (
-    *("preset", "multi_scale", "batch_size", "lr", "loss", "modality", "depth_dropout", "paste"),
-    *("invent_depth", "wrong_depth", "poor_colour", "seed"),
-)
-_STAMPED_FILES = ("pretrained", "init_weights", "finetune", "estimated_depth")
 
 
 @dataclass
@@ -86,7 +81,7 @@ class TrainingData:
         return "\n".join([*lines, *self.remarks])
 
     def protocol(self, config: TrainConfig) -> dict[str, Any]:
-        """What weights trained on these images are stamped with."""
+        """Return the record of the training inside a weights file."""
         if config.val_sets:
             choice = f"best epoch on {', '.join(config.val_sets)}"
             if config.choose_on_test_set:
@@ -106,8 +101,7 @@ class TrainingData:
             "choice": choice,
             "near": {name: encoding.near for name, encoding in self.encodings.items()},
             "size": self.train.size[0],
-            **{name: getattr(config, name) for name in _STAMPED},
-            **{name: _file_name(getattr(config, name)) for name in _STAMPED_FILES},
+            **recorded_options(config),
         }
 
 
@@ -180,11 +174,6 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
         cache=f"{config.cache}, at most {options.side} pixels a side" if options else "off",
         remarks=remarks,
     )
-
-
-def _file_name(given: str | None) -> str | None:
-    """The last part of a path: where files lay on one machine says nothing on another."""
-    return None if given is None else Path(given).name
 
 
 def _estimated_folder(config: TrainConfig, sets: Sequence[SodSet]) -> Path | None:

@@ -16,16 +16,8 @@ _PRELOADED = ["mutualformer_sod.training.trainer", "cv2", "timm"]
 def train_arguments(output: Path, data: Path, *options: object) -> list[str]:
     """A command line of tools/train.py: a cut-down model, four epochs of three updates."""
     arguments = [
-        *(
-            "--data",
-            data,
-            "--train-sets",
-            "SAMPLES",
-            "--preset",
-            "tiny-scratch",
-            "--output",
-            output,
-        ),
+        *("--data", data, "--train-sets", "SAMPLES", "--preset", "tiny-scratch"),
+        *("--output", output),
         *("--epochs", 4, "--batch-size", 4, "--size", 32, "--workers", 0, "--holdout", 0.25),
         *("--lr", 1e-3, "--device", "cpu", "--checkpoint-steps", 1, "--ema-decay", 0.9),
         *("--depth-dropout", 0.2, "--set", *SMALL_MODEL, "drop_path=0.1", "encoder_drop_path=0.1"),

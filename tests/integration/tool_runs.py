@@ -46,16 +46,8 @@ def train_small(output: Path, data: Path, *options: object) -> Done:
     """Train the cut-down model for two epochs on the sample scenes."""
     return run_tool(
         "train",
-        *(
-            "--data",
-            data,
-            "--train-sets",
-            "SAMPLES",
-            "--preset",
-            "tiny-scratch",
-            "--output",
-            output,
-        ),
+        *("--data", data, "--train-sets", "SAMPLES", "--preset", "tiny-scratch"),
+        *("--output", output),
         *("--epochs", 2, "--batch-size", 4, "--size", 32, "--workers", 0, "--holdout", 0.25),
         *("--lr", 1e-3, "--device", "cpu", "--set", *SMALL_MODEL, *options),
     )

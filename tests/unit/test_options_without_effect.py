@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-from pathlib import Path
 
 import pytest
 import torch
@@ -19,7 +18,6 @@ from mutualformer_sod.experiments.variants import check_variants, parse_variants
 from mutualformer_sod.models.encoder import TwoStreamEncoder
 from mutualformer_sod.models.fusion.build import build_fusion
 
-ROOT = Path(__file__).resolve().parents[2]
 # Another value of every field that not all methods use; "attention" changes no result.
 CHANGES = {
     "num_heads": 2,
@@ -120,32 +118,32 @@ def test_stored_configuration_may_hold_fields_without_effect():
 
 
 @pytest.mark.parametrize(
-    ("fields", "flag"),
+    ("fields", "name"),
     [
-        ({"momentum": 0.5}, "--momentum"),
-        ({"schedule": "cosine", "poly_power": 0.5}, "--poly-power"),
-        ({"schedule": "constant", "min_lr_share": 0.1}, "--min-lr-share"),
-        ({"recipe": "f3net-2185", "warmup_epochs": 2.0}, "--warmup-epochs"),
-        ({"cache": "ram", "cache_dir": "x"}, "--cache-dir"),
-        ({"cache_side": 100}, "--cache-side"),
-        ({"choose_on_test_set": True}, "--choose-on-test-set"),
-        ({"val_sets": ("V",), "holdout": 0.2}, "--holdout"),
-        ({"holdout": 0.0, "holdout_by": "image"}, "--holdout-by"),
-        ({"modality": "rgb", "near": ["white"]}, "--near"),
-        ({"modality": "rgb", "near": "SAMPLES=black"}, "--near"),
-        ({"modality": "rgb", "depth_dropout": 0.1}, "--depth-dropout"),
-        ({"modality": "rgb", "invent_depth": 0.1}, "--invent-depth"),
-        ({"modality": "rgb", "wrong_depth": 0.1}, "--wrong-depth"),
-        ({"modality": "rgb", "poor_colour": 0.1}, "--poor-colour"),
-        ({"estimated_depth": "x"}, "--estimated-depth"),
-        ({"pretrained": "imagenet", "init_weights": "w"}, "--pretrained"),
-        ({"pretrained": "imagenet", "finetune": "w"}, "--pretrained"),
-        ({"init_weights": "w", "finetune": "w"}, "--init-weights"),
+        ({"momentum": 0.5}, "momentum"),
+        ({"schedule": "cosine", "poly_power": 0.5}, "poly_power"),
+        ({"schedule": "constant", "min_lr_share": 0.1}, "min_lr_share"),
+        ({"recipe": "f3net-2185", "warmup_epochs": 2.0}, "warmup_epochs"),
+        ({"cache": "ram", "cache_dir": "x"}, "cache_dir"),
+        ({"cache_side": 100}, "cache_side"),
+        ({"choose_on_test_set": True}, "choose_on_test_set"),
+        ({"val_sets": ("V",), "holdout": 0.2}, "holdout"),
+        ({"holdout": 0.0, "holdout_by": "image"}, "holdout_by"),
+        ({"modality": "rgb", "near": ["white"]}, "near"),
+        ({"modality": "rgb", "near": "SAMPLES=black"}, "near"),
+        ({"modality": "rgb", "depth_dropout": 0.1}, "depth_dropout"),
+        ({"modality": "rgb", "invent_depth": 0.1}, "invent_depth"),
+        ({"modality": "rgb", "wrong_depth": 0.1}, "wrong_depth"),
+        ({"modality": "rgb", "poor_colour": 0.1}, "poor_colour"),
+        ({"estimated_depth": "x"}, "estimated_depth"),
+        ({"pretrained": "imagenet", "init_weights": "w"}, "pretrained"),
+        ({"pretrained": "imagenet", "finetune": "w"}, "pretrained"),
+        ({"init_weights": "w", "finetune": "w"}, "init_weights"),
     ],
     ids=str,
 )
-def test_training_option_without_effect_is_refused(fields, flag):
-    with pytest.raises(InputError, match=f"^{flag} has no effect: .*leave {flag} out"):
+def test_training_option_without_effect_is_refused(fields, name):
+    with pytest.raises(InputError, match=f"^`{name}` has no effect: .*leave `{name}` out"):
         make_train_config(**fields)
 
 

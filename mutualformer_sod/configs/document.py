@@ -1,0 +1,51 @@
+"""Tables of docs/training.md, generated from the declared options and the recipes.
+
+``python -m mutualformer_sod.configs.document docs/training.md`` brings the document up to date.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from mutualformer_sod.configs.options import describe_default, flag_of, options_of
+from mutualformer_sod.configs.recipes import DESCRIPTIONS
+from mutualformer_sod.configs.training import TrainConfig
+
+_TABLE = re.compile(r"<!-- (recipes|options: ([a-z ]+)) -->\n(?:\|.*\n)*")
+
+
+def with_tables(document: str) -> str:
+    """Return the document with the table below every marker generated anew.
+
+    Markers are ``<!-- options: GROUP -->`` and ``<!-- recipes -->``.
+    """
+
+    def generate(found: re.Match[str]) -> str:
+        table = recipes_table() if found[2] is None else options_table(found[2])
+        return f"<!-- {found[1]} -->\n{table}"
+
+    return _TABLE.sub(generate, document)
+
+
+def options_table(group: str) -> str:
+    """Return the Markdown table of one group of options."""
+    rows = ["| option | default | effect | `--resume` may change it |", "|---|---|---|---|"]
+    for name, declared in options_of(TrainConfig).items():
+        if declared.group == group:
+            flag = f"{flag_of(name)} {declared.value.metavar}".strip()
+            default = describe_default(TrainConfig, name)
+            rows.append(f"| `{flag}` | {default} | {declared.effect} | {declared.resume.text} |")
+    return "\n".join(rows) + "\n"
+
+
+def recipes_table() -> str:
+    """Return the Markdown table of the recipes."""
+    rows = [f"| `{name}` | {text} |" for name, text in DESCRIPTIONS.items()]
+    return "\n".join(["| recipe | training |", "|---|---|", *rows]) + "\n"
+
+
+if __name__ == "__main__":
+    path = Path(sys.argv[1])
+    path.write_text(with_tables(path.read_text("utf-8")), "utf-8")

@@ -1,0 +1,195 @@
+"""Declaration of an option: one dataclass field carries everything about it.
+
+Command line, checks, the tables of docs/training.md, the record inside a weights file and the check
+of a resumed run are generated from the declarations.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from mutualformer_sod.configs.checks import check, check_types, field_types
+from mutualformer_sod.errors import InputError
+
+
+@dataclass(frozen=True)
+class Value:
+    """Kind of value of an option.
+
+    Attributes:
+        metavar: placeholder in ``--help``; "" for a switch.
+        accepts: whether a value is legal; None of every option means "not given" and always is.
+        text: completes "give ...".
+        choices: legal words; () for no restriction.
+    """
+
+    metavar: str
+    accepts: Callable[[Any], bool] = lambda value: True
+    text: str = ""
+    choices: tuple[str, ...] = ()
+
+
+def words(metavar: str, *choices: str) -> Value:
+    """Return the kind of value that is one of a few words."""
+    return Value(metavar, lambda v: v in choices, f"one of {', '.join(choices)}", choices)
+
+
+@dataclass(frozen=True)
+class Unset:
+    """Meaning of the default None. Without this rule None switches the option off."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Need:
+    """Condition on the configuration under which an option has an effect, and its text."""
+
+    is_met: Callable[[Any], bool]
+    text: str
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Part of a value that a resumed run must share with its start, and what may change."""
+
+    part: Callable[[Any], Any]
+    text: str
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Entry of a weights file for a value."""
+
+    entry: Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Option:
+    """Declaration of one option; name, type and default are those of its dataclass field."""
+
+    group: str
+    value: Value
+    help: str
+    unset: str
+    need: Need | None
+    resume: Resume
+    recorded: Recorded | None
+
+    @property
+    def effect(self) -> str:
+        """The legal words and the help text."""
+        words = ", ".join(self.value.choices)
+        return f"{words}: {self.help}" if words else self.help
+
+
+_SAME = Resume(lambda value: value, "")
+
+
+def option(
+    default: Any,
+    group: str,
+    value: Value,
+    effect: str,
+    *rules: Unset | Need | Resume | Recorded,
+) -> Any:
+    """Declare a dataclass field as an option.
+
+    Args:
+        default: of the field.
+        group: heading in ``--help`` and in the document; "" for the required options.
+        value: kind of value.
+        effect: help text.
+        rules: at most one of each kind. Without a ``Resume`` a resumed run must share the value.
+    """
+    given = {type(rule): rule for rule in rules}
+    declared = Option(
+        group=group,
+        value=value,
+        help=effect,
+        unset=given[Unset].text if Unset in given else "",
+        need=given.get(Need),
+        resume=given.get(Resume, _SAME),
+        recorded=given.get(Recorded),
+    )
+    return dataclasses.field(default=default, metadata={"option": declared})
+
+
+def options_of(config: Any) -> dict[str, Option]:
+    """Return the declarations of a configuration, or of its class, by field name."""
+    return {item.name: item.metadata["option"] for item in dataclasses.fields(config)}
+
+
+def flag_of(name: str) -> str:
+    """Return the flag of an option."""
+    return "--" + name.replace("_", "-")
+
+
+def describe_default(config: type, name: str) -> str:
+    """Return the default of an option in words; "" where the option is off."""
+    default = getattr(config, name)
+    if isinstance(default, bool):
+        return "on" if default else ""
+    return options_of(config)[name].unset if default in (None, "", ()) else str(default)
+
+
+def check_options(config: Any) -> None:
+    """Turn paths into strings and single words into tuples, then check types and limits.
+
+    Raises:
+        InputError: a value has the wrong type or is outside its limit.
+    """
+    for name, kind in field_types(type(config)).items():
+        value = getattr(config, name)
+        if isinstance(value, os.PathLike):
+            value = os.fspath(value)
+        if kind == tuple[str, ...]:
+            items = (value,) if isinstance(value, str) else value
+            value = tuple(os.fspath(i) if isinstance(i, os.PathLike) else i for i in items)
+        object.__setattr__(config, name, value)
+    check_types(config, "`{}`")
+    for name, declared in options_of(config).items():
+        value, kind = getattr(config, name), declared.value
+        check(value is None or kind.accepts(value), f"`{name}`", value, kind.text)
+
+
+_OFF = (None, False, 0, (), ("auto",))
+
+
+def check_effects(config: Any, given: dict[str, Any]) -> None:
+    """Refuse a given option that has no effect beside the others.
+
+    Raises:
+        InputError: names the option. A value that switches something off is always accepted.
+    """
+    for name, declared in options_of(config).items():
+        need, value = declared.need, getattr(config, name)
+        if need and name in given and value not in _OFF and not need.is_met(config):
+            raise InputError(
+                f"`{name}` has no effect: it needs {need.text}. Fix: leave `{name}` out."
+            )
+
+
+def recorded_options(config: Any) -> dict[str, Any]:
+    """Return the entries of a weights file, by option."""
+    options = options_of(config).items()
+    return {name: o.recorded.entry(getattr(config, name)) for name, o in options if o.recorded}
+
+
+def differing_options(config: Any, before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Describe the options that changed although a resumed run must share them.
+
+    Args:
+        config: the configuration or its class.
+        before: values at the start of the run, as read from JSON.
+        now: values of this start, as written to JSON.
+    """
+    return [
+        f"{name} was {before.get(name)!r} and is now {now[name]!r}"
+        for name, declared in options_of(config).items()
+        if declared.resume.part(before.get(name)) != declared.resume.part(now[name])
+    ]
