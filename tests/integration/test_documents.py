@@ -1,8 +1,10 @@
-"""What the documents promise: commands that the tools accept, flags and files that exist."""
+"""The documents: commands parse, flags, links, module paths and code samples exist."""
 
 import argparse
+import ast
 import os
 import re
+import shlex
 import subprocess
 import sys
 from functools import cache
@@ -12,13 +14,19 @@ from pathlib import Path
 import pytest
 
 from mutualformer_sod.cli import common as cli
+from mutualformer_sod.cli.commands import COMMANDS as CONSOLE_COMMANDS
 from mutualformer_sod.configs.model import make_config
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "weights/README.md"]
+READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
+DOCUMENTS = [*READMES, *sorted((ROOT / "docs").glob("*.md")), ROOT / "weights/README.md"]
 NOTES = [*DOCUMENTS, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
-COMMAND = re.compile(r"(?:[A-Z_]+=(?:\"[^\"]*\"|\S*)\s+)*(?:bash|python|torchrun)\s")
-# Stands for python and torchrun: tells what it was asked to run, and runs nothing.
+ASSIGNMENT = re.compile(r"[A-Z_]+=")
+COMMAND = re.compile(
+    r"(?:[A-Z_]+=(?:\"[^\"]*\"|\S*)\s+)*(?:bash|python|torchrun|mutualformer-sod)\s"
+)
+# Replaces python and torchrun: records its arguments and runs nothing.
+OPEN = re.compile(r"\.\.\.|\bCOMMAND\b")  # not a complete command
 STUB = '#!/bin/sh\n[ "$1" = - ] || printf "%s\\n" "${0##*/}" "$@" "" >> "$ASKED"\n'
 
 
@@ -32,7 +40,7 @@ def commands_of(document):
     lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
     prose = re.sub(r"^    .*", "", outside, flags=re.MULTILINE)
     lines += [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose)]
-    return [line.strip() for line in lines if COMMAND.match(line.strip()) and "..." not in line]
+    return [line.strip() for line in lines if COMMAND.match(line.strip()) and not OPEN.search(line)]
 
 
 COMMANDS = [
@@ -43,7 +51,7 @@ COMMANDS = [
 
 
 class Parsed(Exception):
-    """A tool understood its arguments; it is to do no more."""
+    """Raised when a command has parsed its arguments, in place of running it."""
 
 
 @cache
@@ -61,14 +69,20 @@ def torchrun_parser():
 
 @pytest.fixture
 def accept(monkeypatch):
-    """Parses what python or torchrun was asked to run, as it would itself."""
+    """Return a function that parses a command line as the command itself would."""
 
     def accept(program, arguments):
         if program == "torchrun":
             parsed = torchrun_parser().parse_args(arguments)
             return accept("python", [parsed.training_script, *parsed.training_script_args])
-        assert arguments, "python is started without a script"
-        if arguments[0].startswith("-"):  # python -m, python -c
+        assert arguments, f"{program} is started without arguments"
+        if program == "mutualformer-sod":
+            name, *options = arguments
+            assert name in CONSOLE_COMMANDS
+            return accept("python", [f"tools/{name.replace('-', '_')}.py", *options])
+        if arguments[:2] == ["-m", "mutualformer_sod"]:
+            return accept("mutualformer-sod", arguments[2:])
+        if arguments[0].startswith("-"):  # another python -m, python -c
             return None
         script, *options = arguments
         path = (ROOT / script).resolve()
@@ -93,7 +107,7 @@ def accept(monkeypatch):
 
 
 def check_training(options):
-    """What tools/train.py does with its options before it looks at any data."""
+    """Check options as the command ``train`` does before it reads any data."""
     train = tool("train")
     args = vars(argparse.ArgumentParser.parse_args(train["make_parser"](), options))
     config, overrides, _ = train["read_options"](args)
@@ -101,13 +115,27 @@ def check_training(options):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_documented_command_is_accepted(command, accept, tmp_path):
+def test_documented_command_parses(command, accept, tmp_path):
+    words = shlex.split(command, comments=True)
+    while ASSIGNMENT.match(words[0]):
+        del words[0]
+    runs = started_by_bash(command, tmp_path) if words[0] == "bash" else [words]
+    assert runs, "nothing was started"
+    for program, *arguments in runs:
+        try:
+            accept(program.rstrip("3"), arguments)
+        except SystemExit as end:
+            assert end.code in (0, None), f"refused: {' '.join(arguments)}"  # the reason is above
+
+
+def started_by_bash(command, folder):
+    """Run a command in bash; return the calls of python and torchrun in it, which do nothing."""
     for program in ("python", "python3", "torchrun"):
-        (tmp_path / program).write_text(STUB)
-        (tmp_path / program).chmod(0o755)
-    asked = tmp_path / "asked"
+        (folder / program).write_text(STUB)
+        (folder / program).chmod(0o755)
+    calls = folder / "asked"
     environment = {k: v for k, v in os.environ.items() if k not in ("GPUS", "TORCHRUN", "EXTRAS")}
-    environment |= {"PATH": f"{tmp_path}:{os.environ['PATH']}", "ASKED": str(asked)}
+    environment |= {"PATH": f"{folder}:{os.environ['PATH']}", "ASKED": str(calls)}
     done = subprocess.run(
         ["bash", "-c", command],
         cwd=ROOT,
@@ -117,19 +145,13 @@ def test_a_documented_command_is_accepted(command, accept, tmp_path):
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    runs = [run.split("\n") for run in asked.read_text().split("\n\n") if run]
-    assert runs, "nothing was started"
-    for program, *arguments in runs:
-        try:
-            accept(program.rstrip("3"), arguments)
-        except SystemExit as end:
-            assert end.code in (0, None), f"refused: {' '.join(arguments)}"  # the reason is above
+    return [run.split("\n") for run in calls.read_text().split("\n\n") if run]
 
 
-def test_commands_are_found_in_blocks_fences_and_spans(tmp_path):
+def test_commands_of_finds_blocks_fences_and_spans(tmp_path):
     document = tmp_path / "x.md"
     document.write_text(
-        'Say `bash\na.sh` or `pip x`.\n\n    GPUS=4 TORCHRUN="--nnodes 2" bash b.sh \\\n'
+        'Run `bash\na.sh` or `pip x`.\n\n    GPUS=4 TORCHRUN="--nnodes 2" bash b.sh \\\n'
         "        --flag\n\n```sh\npython c.py  # why\n```\n```python\nbash = 1\n```\n"
     )
     assert [" ".join(command.split()) for command in commands_of(document)] == [
@@ -139,28 +161,28 @@ def test_commands_are_found_in_blocks_fences_and_spans(tmp_path):
     ]
 
 
-def test_an_unknown_flag_is_refused(accept):
+def test_accept_with_unknown_flag_refuses_it(accept):
     with pytest.raises(SystemExit):
         accept("python", ["tools/train.py", "--data", "x", "--output", "y", "--no-such-flag"])
 
 
 @pytest.mark.parametrize("document", NOTES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_links_lead_to_files(document):
+def test_document_links_exist(document):
     links = re.findall(r"\]\(([^)\s]+)\)", document.read_text())
     own = [link.partition("#")[0] for link in links if not re.match(r"[a-z]+:", link)]
     missing = [link for link in own if link and not (document.parent / link).exists()]
     assert not missing
 
 
-def test_every_training_option_is_documented():
+def test_training_document_has_every_option():
     text = (ROOT / "docs" / "training.md").read_text()
     flags = flags_of(tool("train")["make_parser"]()) - {"-h", "--help"}
-    flags = {flag.replace("--no-", "--", 1) for flag in flags}  # --no-x is told with --x
+    flags = {flag.replace("--no-", "--", 1) for flag in flags}  # --no-x is documented with --x
     assert not {flag for flag in flags if not re.search(rf"{flag}(?![\w-])", text)}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_flag_named_is_one_of_a_tool(document):
+def test_document_flags_exist(document):
     sources = "".join(path.read_text() for path in (ROOT / "mutualformer_sod" / "cli").glob("*.py"))
     known = flags_of(tool("train")["make_parser"]()) | flags_of(torchrun_parser())
     known |= set(re.findall(r'"(--[a-z][a-z-]*)"', sources))
@@ -168,11 +190,60 @@ def test_every_flag_named_is_one_of_a_tool(document):
     assert not named - known
 
 
+@pytest.mark.parametrize("document", NOTES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_document_module_paths_exist(document):
+    text = document.read_text()
+    named = set(re.findall(r"(?<![\w/])(?:mutualformer_sod|tests|tools)/[\w/.-]*\w", text))
+    packages = "|".join(path.name for path in (ROOT / "mutualformer_sod").iterdir())
+    short = set(re.findall(rf"(?<![\w/.-])(?:{packages})/\w[\w/]*\.py", text))
+    assert not {path for path in named if not (ROOT / path).exists()}
+    assert not short, "write the path from the root: mutualformer_sod/..."
+    for dotted in set(re.findall(r"\bmutualformer_sod(?:\.\w+)+", text)):
+        module, _, name = dotted.rpartition(".")
+        exists = (ROOT / dotted.replace(".", "/")).exists()
+        exists |= (ROOT / f"{dotted.replace('.', '/')}.py").exists()
+        assert exists or hasattr(import_module(module), name), dotted
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_document_python_code_imports_existing_names(document):
+    for code in re.findall(r"^```python\n(.*?)^```", document.read_text(), re.M | re.S):
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("mutualformer_sod"):
+                module = import_module(node.module)
+                assert all(hasattr(module, alias.name) for alias in node.names)
+
+
+@pytest.mark.parametrize("document", READMES, ids=lambda path: path.name)
+def test_readme_has_at_most_200_lines(document):
+    assert len(document.read_text().splitlines()) <= 200
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"\.\d{3}(?: / \.\d{3})?",  # scores
+        r"\]\(([^)#\s]+)",
+        r"^    (?:[A-Z]+=\S+ )?((?:bash|python) .*?)(?:  |$)",
+        r"mutualformer_sod/[\w/.]+",
+        r"^      (\w+(?:/|\.py))",
+    ],
+    ids=["scores", "links", "commands", "paths", "tree"],
+)
+def test_chinese_readme_has_the_content_of_the_english_one(pattern):
+    english, chinese = (
+        [x.rstrip() for x in re.findall(pattern, path.read_text(), re.M) if "README" not in x]
+        for path in READMES
+    )
+    assert english
+    assert sorted(english) == sorted(chinese)
+
+
 def flags_of(parser: argparse.ArgumentParser) -> set[str]:
     return {flag for action in parser._actions for flag in action.option_strings}
 
 
-def test_model_document_has_the_parameters_of_a_block_for_its_default_bias():
+def test_model_document_has_the_parameter_counts_of_a_block():
     from mutualformer_sod.models import MutualFormerBlock
 
     text = (ROOT / "docs" / "model.md").read_text()
