@@ -5,4 +5,6 @@ cd "$(dirname "$0")/.."
 EXTRAS="test plot tensorboard export demo" source tools/env.sh
 "$PYTHON" -m ruff check .
 "$PYTHON" -m ruff format --check .
-exec "$PYTHON" -m pytest "$@"
+# A process a core, each with one thread; the tests of a file share what they set up.
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+exec "$PYTHON" -m pytest --numprocesses "${JOBS:-auto}" --maxprocesses 4 --dist loadfile "$@"
