@@ -15,6 +15,7 @@ from mutualformer_sod.configs.training import AMP
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.experiments import collect, plan, schedule
 from mutualformer_sod.experiments.data import WHOLE, prepare_data
+from mutualformer_sod.experiments.process import LoggedProcess
 from mutualformer_sod.experiments.report import write_fusions
 from mutualformer_sod.experiments.variants import CONTROLS, check_variants, parse_variants
 from mutualformer_sod.report.tables import format_score
@@ -113,9 +114,9 @@ def main() -> int:
     options = read_options(args)
     variants = parse_variants(args.fusions)
     check_variants(variants, options.preset, options.fields)
-    jobs = plan.jobs_of(args.output, variants, args.seeds)
-    # Whatever is wrong with the recipe is said now, and not by every run.
-    plan.train_config(options, jobs[0], {"data": (), "sets": (), "near": ()}, {})
+    runs = plan.runs_of(args.output, variants, args.seeds)
+    # Problems of the recipe are reported once, before any run.
+    plan.train_config(options, runs[0], {"data": (), "sets": (), "near": ()}, {})
     from mutualformer_sod.experiments.runs import check_networks, settle_amp  # now: needs torch
 
     options = settle_amp(args.output, options, args.device)
@@ -123,11 +124,11 @@ def main() -> int:
         check_networks(variants, options)
     with plan.alone_in(args.output):
         plan.claim_folder(args.output, options, variants, args.seeds)
-        return compare(args, options, jobs)
+        return compare(args, options, runs)
 
 
 def read_options(args: argparse.Namespace) -> plan.Options:
-    """The flags that decide the scores, paths made absolute."""
+    """Return the flags that decide the scores, with absolute paths."""
 
     def absolute(paths: list[str]) -> tuple[str, ...]:
         return tuple(str(Path(path).resolve()) for path in paths)
@@ -151,21 +152,20 @@ def read_options(args: argparse.Namespace) -> plan.Options:
     )
 
 
-def compare(args: argparse.Namespace, options: plan.Options, jobs: list[plan.Job]) -> int:
-    """Do the runs, measure the costs, write the table; the exit status."""
+def compare(args: argparse.Namespace, options: plan.Options, runs: list[plan.Run]) -> int:
+    """Do the runs, measure the costs, write the table; return the exit status."""
     data = prepare_data(args.output, options)
-    done = sum(job.finished for job in jobs)
-    print(f"{len(jobs)} runs, {done} of them finished before")
+    done = sum(run.finished for run in runs)
+    print(f"{len(runs)} runs, {done} of them finished before")
     resources = {"device": args.device, "workers": args.workers}
-    failed = schedule.do_jobs(
-        jobs,
-        "do_run",
-        lambda job: (args.output, job, options, data, resources),
-        at_once=args.jobs,
-        threads=args.threads,
-        say=describe,
-    )
-    finished = [job.variant for job in jobs if job.finished]
+
+    def start(run: plan.Run) -> LoggedProcess:
+        return LoggedProcess(
+            "runs.do_run", (args.output, run, options, data, resources), run.log, args.threads
+        )
+
+    failed = schedule.do_runs(runs, start, at_once=args.jobs, describe=describe)
+    finished = [run.variant for run in runs if run.finished]
     if finished:
         if not measure_costs(args, options):
             failed["costs"] = "not measured"
@@ -177,7 +177,7 @@ def compare(args: argparse.Namespace, options: plan.Options, jobs: list[plan.Job
 
 
 def measure_costs(args: argparse.Namespace, options: plan.Options) -> bool:
-    """Measure all variants that have a finished run side by side; whether that went well."""
+    """Measure all variants that have a finished run; return whether it succeeded."""
     names = plan.read_plan(args.output)["variants"]
     variants = [
         variant
@@ -187,18 +187,16 @@ def measure_costs(args: argparse.Namespace, options: plan.Options) -> bool:
     if collect.costs_are_known(args.output, variants):
         return True
     path, log = args.output / collect.COSTS_FILE, args.output / "costs.log"
-    process = schedule.start(
-        "measure_costs", (path, variants, options, args.device), log, args.threads
-    )
-    process.join()
-    if process.exitcode:
-        print(f"FAILED costs: {schedule.why(process.exitcode, log)}", file=sys.stderr)
-    return process.exitcode == 0
+    arguments = (path, variants, options, args.device)
+    problem = LoggedProcess("costs.measure_costs", arguments, log, args.threads).problem()
+    if problem:
+        print(f"FAILED costs: {problem}", file=sys.stderr)
+    return problem is None
 
 
-def describe(job: plan.Job, seconds: float) -> str:
-    """A finished run in one line, and one for each thing that is odd about its maps."""
-    trial = collect.read_trial(job)
+def describe(run: plan.Run, seconds: float) -> str:
+    """Describe a finished run in one line, and each remark on its maps in another."""
+    trial = collect.read_trial(run)
     s, mae = (format_score(trial.scores[WHOLE][name]) for name in ("s_measure", "mae"))
-    line = f"{job.name}: S {s}, MAE {mae}; {seconds:.0f} s, {trial.seconds:.0f} of them training"
+    line = f"{run.name}: S {s}, MAE {mae}; {seconds:.0f} s, {trial.seconds:.0f} of them training"
     return "\n".join([line, *(f"  {remark}" for remark in trial.remarks)])

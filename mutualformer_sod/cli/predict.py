@@ -120,7 +120,7 @@ def predict_pictures(args: argparse.Namespace) -> int:
         predictor, pictures, plan, args.output, settings, kinds=kinds, overwrite=args.overwrite
     )
     kept = f", {outcome.kept} were there" if outcome.kept else ""
-    alone = "" if args.depth else ", from colour alone"
+    alone = "" if args.depth else ", RGB only"
     if args.estimate_depth:
         alone = ", with estimated depth"
     print(f"{outcome.made} of {len(pictures)} pictures mapped{alone}{kept}: {args.output}")

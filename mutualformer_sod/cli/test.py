@@ -15,7 +15,7 @@ EPILOG = """\
 Maps are written to OUTPUT/METHOD/SET/STEM.png, 8-bit, at the ground truth's size (the colour
 image's where there is none), with OUTPUT/METHOD/run.json beside them. A second run goes on where
 the first was interrupted. Under torchrun (tools/launch.py) the processes share the images.
-The line "speed" tells images/s, and the share of the time that was the network's own.
+The line "speed" shows images/s and the share of the time spent in the network.
 """
 
 

@@ -1,4 +1,4 @@
-"""What the finished runs of a comparison say, gathered for its table."""
+"""Collect the results of the finished runs of a comparison for its table."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ from mutualformer_sod.errors import InputError
 from mutualformer_sod.experiments.plan import (
     DATA_FILE,
     SCORES_FILE,
-    Job,
-    jobs_of,
+    Run,
     read_data,
     read_plan,
+    runs_of,
 )
 from mutualformer_sod.experiments.report import FusionTable, Trial
 from mutualformer_sod.experiments.variants import Variant, parse_variants
 from mutualformer_sod.report.results import Results
 
 COSTS_FILE = "costs.json"
-_LOG_FILE, _STARTS_FILE = "log.jsonl", "starts.json"  # engine.run_folder's, which imports torch
+_LOG_FILE, _STARTS_FILE = "log.jsonl", "starts.json"  # of training.run_folder, which imports torch
 
 
 def collect(output: Path) -> FusionTable:
-    """Gather all finished runs.
+    """Collect all finished runs.
 
     Raises:
-        InputError: no comparison there, none of its runs is finished, or a damaged file.
+        InputError: no comparison, no finished run, or a damaged file.
     """
     plan = read_plan(output)
     variants = parse_variants(plan["variants"])
-    jobs = jobs_of(output, variants, plan["seeds"])
-    trials = [read_trial(job) for job in jobs if job.finished]
+    runs = runs_of(output, variants, plan["seeds"])
+    trials = [read_trial(run) for run in runs if run.finished]
     if not trials:
-        raise InputError(f"--output {output}: no run is finished yet: leave --report out")
+        raise InputError(f"`output` {output}: no run is finished. Fix: start it without `report`.")
     costs = _read(output / COSTS_FILE) or {"costs": {}}
     data = read_data(output)
     if data is None:
-        raise InputError(f"{output / DATA_FILE}: missing: leave --report out, and it is made anew")
+        raise InputError(f"{output / DATA_FILE}: missing. Fix: start without `report` to make it.")
     notes = _notes(plan["options"], data, trials)
     if "how" in costs:
         notes.append(f"Images/s and GMACs: {costs['how']}, the variants in turn.")
     notes += _remarks(trials)
-    unfinished = [job.name for job in jobs if not job.finished]
+    unfinished = [run.name for run in runs if not run.finished]
     if unfinished:
         notes.append(f"NOT FINISHED: {', '.join(unfinished)}.")
     finished = {trial.variant for trial in trials}
@@ -53,31 +53,31 @@ def collect(output: Path) -> FusionTable:
 
 
 def _remarks(trials: Sequence[Trial]) -> list[str]:
-    """What is odd about the maps of runs, each remark once, with the runs that it holds for."""
-    runs: dict[str, list[str]] = {}
+    """Return each remark on maps once, with the runs that have it."""
+    having: dict[str, list[str]] = {}
     for trial in trials:
         for remark in trial.remarks:
-            runs.setdefault(remark, []).append(f"{trial.variant} seed {trial.seed}")
+            having.setdefault(remark, []).append(f"{trial.variant} seed {trial.seed}")
     return [
         f"{remark} ({'all runs' if len(names) == len(trials) else ', '.join(names)})"
-        for remark, names in runs.items()
+        for remark, names in having.items()
     ]
 
 
-def read_trial(job: Job) -> Trial:
-    """One finished run: its scores by group of images, and what its fusion logged last.
+def read_trial(run: Run) -> Trial:
+    """Read a finished run: its scores by group of images, and the last statistics of its fusion.
 
     Raises:
         InputError: damaged files.
     """
     try:
-        results = Results.read(job.folder / SCORES_FILE)
-        log = _read_log(job.folder)
-        starts = json.loads((job.folder / _STARTS_FILE).read_text(encoding="utf-8"))
+        results = Results.read(run.folder / SCORES_FILE)
+        log = _read_log(run.folder)
+        starts = json.loads((run.folder / _STARTS_FILE).read_text(encoding="utf-8"))
         return Trial(
-            job.variant.name,
-            job.seed,
-            results.scores[job.variant.name],
+            run.variant.name,
+            run.seed,
+            results.scores[run.variant.name],
             _numbers(log[-1].get("statistics")),
             sum(line["seconds"] for line in log),
             tuple(dict.fromkeys(_commit(start["code"]) for start in starts)),
@@ -85,12 +85,12 @@ def read_trial(job: Job) -> Trial:
         )
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise InputError(
-            f"{job.folder}: damaged ({error!r}): remove the folder, and it is made anew"
+            f"{run.folder}: damaged ({error!r}). Fix: remove the folder to make it anew."
         ) from None
 
 
 def last_statistics(folder: Path) -> dict[str, float]:
-    """What a run's fusion had to say at its last epoch; nothing where it says nothing."""
+    """Return the statistics of a run's fusion at the last epoch; empty if there are none."""
     try:
         return _numbers(_read_log(folder)[-1].get("statistics"))
     except (OSError, ValueError, IndexError):
@@ -98,7 +98,7 @@ def last_statistics(folder: Path) -> dict[str, float]:
 
 
 def costs_are_known(output: Path, variants: Sequence[Variant]) -> bool:
-    """Whether all variants have been measured, side by side."""
+    """Return whether the costs of all variants were measured."""
     known = _read(output / COSTS_FILE) or {"costs": {}}
     return known["costs"].keys() >= {variant.name for variant in variants}
 
@@ -109,7 +109,7 @@ def _read_log(folder: Path) -> list[dict[str, Any]]:
 
 
 def _numbers(statistics: Any) -> dict[str, float]:
-    """Of what a fusion logs, the plain numbers."""
+    """Return the plain numbers among the statistics of a fusion."""
     items = statistics.items() if isinstance(statistics, dict) else ()
     return {name: float(value) for name, value in items if isinstance(value, int | float)}
 
@@ -120,7 +120,7 @@ def _read(path: Path) -> Any:
     except FileNotFoundError:
         return None
     except ValueError:
-        raise InputError(f"{path}: damaged: remove it, and it is made anew") from None
+        raise InputError(f"{path}: damaged. Fix: remove it to make it anew.") from None
 
 
 def _commit(code: dict[str, Any]) -> str:
@@ -138,7 +138,7 @@ def _notes(options: dict[str, Any], data: Any, trials: Sequence[Trial]) -> list[
     elif options["test_data"]:
         source = "other folders"
     else:
-        source = f"split by scene, about {options['holdout']:.0%} of each set to test on"
+        source = f"split by scene, about {options['holdout']:.0%} of each set for testing"
     size = f" at {options['size']} px" if options["size"] else ""
     start = f"encoders started from {options['init_weights']}" if options["init_weights"] else ""
     fields = ", ".join(f"{name}={value}" for name, value in options["fields"].items())

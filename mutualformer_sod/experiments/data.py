@@ -1,6 +1,6 @@
-"""Which images a comparison trains and tests on: generated, split by scene, or two folders of sets.
+"""Training and test images of a comparison: generated, split by scene, or two folders of sets.
 
-They are the same for every variant and seed, and no image is in both parts.
+All variants and seeds use the same images, and no image is in both parts.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mutualformer_sod.experiments.plan import DATA_FILE, Options, read_data
 from mutualformer_sod.files import write_json
 
 SPLIT_SEED = 0
-# Neither trained the released weights (seed 0) nor tests them (2027).
+# Other seeds than those of the released weights: 0 for training, 2027 for tests.
 TRAIN_SCENES_SEED, TEST_SCENES_SEED = 9001, 9002
 WHOLE = "all"
 _ROLES = {"rgb": "RGB", "depth": "depth", "gt": "GT"}
@@ -31,7 +31,7 @@ _KIND_NAMES = {"depth": "needs depth", "colour": "needs colour", "either": "eith
 
 
 def prepare_data(output: Path, options: Options) -> dict[str, Any]:
-    """Make, split or find the images; what an earlier start made is used again.
+    """Generate, split or find the images; those of an earlier start are used again.
 
     Args:
         output: the folder of the comparison.
@@ -42,8 +42,8 @@ def prepare_data(output: Path, options: Options) -> dict[str, Any]:
         "fingerprint" of all files.
 
     Raises:
-        InputError: unusable data, damaged test images, data that changed since the comparison was
-            started, or images that would be trained and tested on.
+        InputError: unusable data, damaged test images, images that changed since the start, or test
+            images that are also training images.
     """
     path = output / DATA_FILE
     known = read_data(output)
@@ -63,24 +63,24 @@ def prepare_data(output: Path, options: Options) -> dict[str, Any]:
     train, test = find_sets(known["train"], "train"), find_sets(known["test"], "test")
     if data_fingerprint(_both(train, test)) != known["fingerprint"]:
         raise InputError(
-            f"--output {output}: the images changed since the comparison was started (names or "
-            "sizes of files): restore them, or give another --output"
+            f"`output` {output}: the images changed since the start (names or sizes of files). "
+            "Fix: restore them, or pass another folder."
         )
     return known
 
 
 def find_sets(sources: dict[str, Any], split: str) -> list[SodSet]:
-    """The sets of a part of what ``prepare_data`` gave."""
+    """Find the sets of one part of the record of `prepare_data`."""
     return discover_sets(sources["data"], sources["sets"], need_rgb=True, need_gt=True, split=split)
 
 
 def groups_of(sod_set: str, stem: str, sets: int) -> list[str]:
-    """Parts of the test images that an image is scored in: all, its set's, and its kind's.
+    """Return the groups that an image is scored in: all, its set and its kind.
 
     Args:
         sod_set: name of its set.
-        stem: of the image; that of a generated scene ends in its kind.
-        sets: number of sets tested on.
+        stem: of the image; the stem of a generated scene ends in its kind.
+        sets: number of test sets.
     """
     kind = stem.rpartition("_")[2]
     groups = [WHOLE] if sets == 1 else [WHOLE, sod_set]
@@ -97,9 +97,9 @@ def _write_scenes(output: Path, options: Options, anew: bool) -> tuple[list[str]
 
 
 def _describe(roots: tuple[list[str], list[str]], options: Options) -> dict[str, Any]:
-    """Find the sets of both parts and decide their depth once for all runs."""
+    """Find the sets of both parts; decide their depth encodings once for all runs."""
     if options.data and not options.test_data:
-        # Decided on the whole sets: a small part of one says less.
+        # Decided on the whole sets, which are more evidence than a part.
         whole = discover_sets(options.data, options.sets or None, split="train")
         train = discover_sets(roots[0], need_rgb=True, need_gt=True, split="train")
         test = discover_sets(roots[1], need_rgb=True, need_gt=True)
@@ -126,7 +126,7 @@ def _describe(roots: tuple[list[str], list[str]], options: Options) -> dict[str,
 
 
 def _both(train: Iterable[SodSet], test: Iterable[SodSet]) -> list[SodSet]:
-    """All sets, the test part's under names of their own."""
+    """Return all sets, those of the test part under other names."""
     return [*train, *(replace(item, name=f"test/{item.name}") for item in test)]
 
 
@@ -138,7 +138,7 @@ def _decide_near(sets: Sequence[SodSet], near: Sequence[str]) -> list[str]:
 
 
 def _near_of(sets: Sequence[SodSet], near: Sequence[str]) -> list[str]:
-    """Of the values of ``--near`` those that speak of these sets, or of none by name."""
+    """Return the values of ``near`` without a set, or for one of these sets."""
 
     def last(name: str) -> str:
         return canonical_name(name.rpartition("/")[2])
@@ -151,13 +151,13 @@ def _refuse_overlap(train: Sequence[SodSet], test: Sequence[SodSet]) -> None:
     shared = find_overlap(train, test)
     if shared:
         raise InputError(
-            f"--test-data: {len(shared)} of its images are training images, for example "
-            f"{shared[0][1]} is {shared[0][0]}: leave them out of --data, or name other --sets"
+            f"`test_data`: {len(shared)} of its images are training images, for example "
+            f"{shared[0][1]} is {shared[0][0]}. Fix: remove them from `data`, or pass other `sets`."
         )
 
 
 def _split(folder: Path, options: Options) -> None:
-    """Links to the files of each set's training part and of its test part, in two folders."""
+    """Link the files of each set's training and test part in two folders."""
     parts: dict[str, list[SodSet]] = {"train": [], "test": []}
     wanted = options.sets or None
     for item in discover_sets(options.data, wanted, need_rgb=True, need_gt=True, split="train"):
@@ -166,13 +166,13 @@ def _split(folder: Path, options: Options) -> None:
         if test:
             parts["test"].append(replace(item, samples=tuple(test)))
     if not parts["test"]:
-        raise InputError("--data: sets of one image each cannot be split: give --test-data")
-    # Two files of one content may lie in two scenes.
+        raise InputError("`data`: sets of one image cannot be split. Fix: pass `test_data`.")
+    # Two scenes may hold copies of one image.
     copies = {path for path, _ in find_overlap(parts["train"], parts["test"])}
     if copies:
         print(f"split: {len(copies)} training images are copies of test images: left out")
     for name in ("train", "test"):
-        shutil.rmtree(folder / name, ignore_errors=True)  # links of a start that was interrupted
+        shutil.rmtree(folder / name, ignore_errors=True)  # links of an interrupted start
         for item in parts[name]:
             kept = [sample for sample in item.samples if sample.rgb not in copies]
             _link(folder / name / item.name, replace(item, samples=tuple(kept)))

@@ -1,4 +1,4 @@
-"""What all runs of a comparison share, and the folder that holds them."""
+"""Options, runs and output folder of a comparison."""
 
 from __future__ import annotations
 
@@ -18,28 +18,33 @@ from mutualformer_sod.files import locked, write_json
 
 PLAN_FILE, DATA_FILE, LOCK_FILE = "comparison.json", "data.json", ".lock"
 SCORES_FILE = "scores/scores.json"
-# What the runs of a comparison have that the defaults of a training have not; the same for all.
+# Training options of all runs that differ from the defaults of a training.
 _RECIPE: dict[str, Any] = {
-    "holdout": 0.0,  # the last epoch is released: none is chosen
+    "holdout": 0.0,  # no epoch is chosen: the last one is scored
     "multi_scale": False,
     "cache": "disk",
 }
 
+_DAMAGED = "{}: damaged. Fix: restore it, or pass another `output`."
+
 
 @dataclass(frozen=True)
 class Options:
-    """What decides the scores of every run; a started comparison keeps them.
+    """Options that decide the scores; they are fixed once a comparison has started.
 
     Attributes:
         preset, epochs, lr, batch_size, size, amp: as in ``TrainConfig``.
-        fields: of the model, the same for all variants.
-        init_weights: weights that every encoder starts from.
-        data: folders of sets; none for generated scenes.
-        sets: of these; none for all.
-        test_data: folders of sets to test on; none to split those of ``data``.
+        fields: options of the model, the same for all variants.
+        init_weights: weights from which every encoder starts.
+        data: folders of sets; empty for generated scenes.
+        sets: names of the sets to use; empty for all.
+        test_data: folders of test sets; empty to split the sets of ``data``.
         near: as in ``TrainConfig``.
-        holdout: share of each set to test on, without ``test_data``.
+        holdout: ratio of each set to test on, without ``test_data``.
         scenes, test_scenes: numbers of generated scenes, without ``data``.
+
+    Raises:
+        InputError: an illegal value, a missing file, or an option without effect.
     """
 
     preset: str = DEFAULT_PRESET
@@ -60,28 +65,30 @@ class Options:
 
     def __post_init__(self) -> None:
         if not 0 < self.holdout < 1:
-            raise InputError(f"--holdout {self.holdout} is not usable: give a share in (0, 1)")
+            raise InputError(
+                f"`holdout` {self.holdout} is not usable. Fix: pass a ratio in (0, 1)."
+            )
         for name in ("scenes", "test_scenes"):
             value = getattr(self, name)
-            if value < 3:  # one of each kind
-                raise InputError(f"{_flag(name)} {value} is not usable: give 3 or more")
+            if value < 3:  # one scene of each kind
+                raise InputError(f"`{name}` {value} is not usable. Fix: pass 3 or more.")
         for name in ("sets", "test_data", "near"):
             if getattr(self, name) and not self.data:
-                raise InputError(f"{_flag(name)} goes with --data, which is not given")
+                raise InputError(f"`{name}` has no effect without `data`. Fix: pass `data` too.")
         if self.init_weights is not None and not Path(self.init_weights).is_file():
-            raise InputError(f"--init-weights {self.init_weights}: no such file")
+            raise InputError(f"`init_weights` {self.init_weights}: no such file")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON data."""
+        """Return plain JSON data."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
 
 @dataclass(frozen=True)
-class Job:
-    """One run: a variant and a seed.
+class Run:
+    """One run: a variant trained with one seed.
 
     Attributes:
-        folder: of the run: what training writes, and maps and scores.
+        folder: of its training, maps and scores.
     """
 
     variant: Variant
@@ -90,38 +97,40 @@ class Job:
 
     @property
     def name(self) -> str:
-        """For messages."""
+        """Return its name in messages."""
         return f"{self.variant.name} seed {self.seed}"
 
     @property
     def log(self) -> Path:
-        """What the run printed."""
+        """Return the file of its printed output."""
         return self.folder.with_suffix(".log")
 
     @property
     def finished(self) -> bool:
-        """Whether it was trained, tested and scored."""
+        """Return whether it was trained, tested and scored."""
         return (self.folder / SCORES_FILE).is_file()
 
 
-def jobs_of(output: Path, variants: Sequence[Variant], seeds: int) -> list[Job]:
-    """All runs, seed by seed, so that an interrupted comparison has compared all variants."""
-    return [job_of(output, variant, seed) for seed in range(seeds) for variant in variants]
+def runs_of(output: Path, variants: Sequence[Variant], seeds: int) -> list[Run]:
+    """Return all runs, ordered by seed: an interrupted comparison then has every variant."""
+    return [run_of(output, variant, seed) for seed in range(seeds) for variant in variants]
 
 
-def job_of(output: Path, variant: Variant, seed: int) -> Job:
-    """The run of a variant and a seed."""
-    return Job(variant, seed, output / "runs" / variant.folder / f"seed-{seed}")
+def run_of(output: Path, variant: Variant, seed: int) -> Run:
+    """Return the run of a variant and a seed."""
+    return Run(variant, seed, output / "runs" / variant.folder / f"seed-{seed}")
 
 
-def train_config(options: Options, job: Job, sources: dict[str, Any], run: dict) -> TrainConfig:
-    """The training of a run: one recipe for all.
+def train_config(
+    options: Options, run: Run, sources: dict[str, Any], resources: dict[str, Any]
+) -> TrainConfig:
+    """Return the training options of a run; the recipe is the same for all.
 
     Args:
         options: of the comparison.
-        job: the run.
+        run: the run.
         sources: "data", "sets" and "near" of the training images.
-        run: fields that change no result, such as device and workers.
+        resources: options without an effect on results, such as device and workers.
 
     Raises:
         InputError: an illegal value.
@@ -131,30 +140,30 @@ def train_config(options: Options, job: Job, sources: dict[str, Any], run: dict)
         None,
         **_RECIPE,
         **own,
-        **run,
+        **resources,
         preset=options.preset,
         data=tuple(sources["data"]),
         train_sets=tuple(sources["sets"]),
-        # A part of a benchmark is no test set of it; overlaps with what is tested on are refused
-        # when the data are prepared.
+        # A part of a benchmark is no test set. Overlaps with the test images are refused when the
+        # data are prepared.
         allow_overlap=True,
         epochs=options.epochs,
         lr=options.lr,
         batch_size=options.batch_size,
         size=options.size,
         amp=options.amp,
-        modality=job.variant.modality,
-        seed=job.seed,
-        output=str(job.folder),
+        modality=run.variant.modality,
+        seed=run.seed,
+        output=str(run.folder),
     )
-    # Variants without depth, too, though it has no effect there: all of them share the cache.
+    # Set for variants without depth too, although it has no effect: all share one cache.
     return dataclasses.replace(config, near=tuple(sources["near"]))
 
 
 def claim_folder(output: Path, options: Options, variants: Sequence[Variant], seeds: int) -> None:
-    """Begin a comparison in a folder, or go on with the one that it holds.
+    """Start a comparison in a folder, or continue the one in it.
 
-    Variants and seeds may be added to a comparison; what decides the scores stays.
+    Variants and seeds may be added; the other options must be the same.
 
     Raises:
         InputError: the folder holds a comparison with other options.
@@ -163,7 +172,7 @@ def claim_folder(output: Path, options: Options, variants: Sequence[Variant], se
     names, count, options_now = [v.name for v in variants], seeds, options.to_dict()
     if path.exists():
         before = read_plan(output)
-        if (output / DATA_FILE).exists():  # before, no run was begun
+        if (output / DATA_FILE).exists():  # without it no run has started
             _refuse_other_options(output, before["options"], options_now)
         names = [*before["variants"], *(name for name in names if name not in before["variants"])]
         count = max(seeds, before["seeds"])
@@ -171,24 +180,24 @@ def claim_folder(output: Path, options: Options, variants: Sequence[Variant], se
 
 
 def read_plan(output: Path) -> dict[str, Any]:
-    """The options, variants and number of seeds of the comparison in a folder.
+    """Read the options, variants and number of seeds of the comparison in a folder.
 
     Raises:
-        InputError: there is none.
+        InputError: no comparison, or a damaged file.
     """
     path = output / PLAN_FILE
     try:
         plan = json.loads(path.read_text(encoding="utf-8"))
         dict(plan["options"]), list(plan["variants"]), int(plan["seeds"])
     except FileNotFoundError:
-        raise InputError(f"--output {output}: holds no comparison ({PLAN_FILE})") from None
+        raise InputError(f"`output` {output}: no comparison there ({PLAN_FILE})") from None
     except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path}: damaged: restore it, or give another --output") from None
+        raise InputError(_DAMAGED.format(path)) from None
     return plan
 
 
 def read_data(output: Path) -> dict[str, Any] | None:
-    """What ``data.prepare_data`` wrote about the images; None before it did.
+    """Read the record of ``data.prepare_data``; None if it does not exist yet.
 
     Raises:
         InputError: the file is damaged.
@@ -200,17 +209,17 @@ def read_data(output: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path}: damaged: restore it, or give another --output") from None
+        raise InputError(_DAMAGED.format(path)) from None
     return data
 
 
 def _refuse_other_options(output: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     for name, value in now.items():
         if before.get(name) != value:
-            flag = "--set" if name == "fields" else _flag(name)
+            started = _as_typed(before.get(name))
             raise InputError(
-                f"{output}: was started with {flag} {_said(before.get(name))}, now it is "
-                f"{_said(value)}: give the same, or another --output"
+                f"{output}: started with `{name}` {started}, now it is {_as_typed(value)}. Fix: "
+                "pass the same, or another `output`."
             )
 
 
@@ -218,8 +227,8 @@ def _is_ours(folder: Path) -> bool:
     return (folder / PLAN_FILE).exists() or all(i.name == LOCK_FILE for i in folder.iterdir())
 
 
-def _said(value: Any) -> str:
-    """An option's value as on the command line."""
+def _as_typed(value: Any) -> str:
+    """Format the value of an option as on the command line."""
     if isinstance(value, dict):
         value = [f"{name}={item}" for name, item in value.items()]
     if isinstance(value, list):
@@ -227,20 +236,16 @@ def _said(value: Any) -> str:
     return "(not given)" if value in (None, "") else str(value)
 
 
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
 @contextlib.contextmanager
 def alone_in(output: Path) -> Iterator[None]:
-    """Hold the folder for this process.
+    """Lock the folder for this process.
 
     Raises:
-        InputError: it holds anything but a comparison, or another process compares in it.
+        InputError: the folder holds anything but a comparison, or another process uses it.
     """
     if output.exists() and not (output.is_dir() and _is_ours(output)):
-        raise InputError(f"--output {output}: not empty and not a comparison: give a new folder")
+        raise InputError(f"`output` {output}: not empty, no comparison. Fix: pass a new folder.")
     output.mkdir(parents=True, exist_ok=True)
-    problem = f"--output {output}: another process compares in it: wait for it, or give another"
+    problem = f"`output` {output}: in use by another process. Fix: wait, or pass another folder."
     with locked(output / LOCK_FILE, problem):
         yield

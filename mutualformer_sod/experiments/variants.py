@@ -1,7 +1,7 @@
-"""What is compared: the fusions, the controls that make their comparison honest, and anyone's own.
+"""Variants of a comparison: the fusions, their controls and a user's own.
 
-A variant differs from the others by the fields it names and by nothing else. The encoder is shared
-by the modalities in all of them, so that sharing is not confounded with fusion.
+Variants differ by the options they list and by nothing else. In all of them the modalities share
+the encoder, so that sharing is not confounded with fusion.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mutualformer_sod.configs.model import make_config, replace_fields
 from mutualformer_sod.errors import InputError
 
 ALL, CONTROLS_NAME = "all", "controls"
-DEFAULT_EXCHANGE_RATIO = 0.4  # where no run says it; TokenFusion's authors aim at 30 to 50 %
+DEFAULT_EXCHANGE_RATIO = 0.4  # without a run to match; TokenFusion's authors aim at 30 to 50 %
 _SHARED = {"share": True}
 _NOT_FOR_USERS = {
     "fusion": "name it in --fusions",
@@ -31,11 +31,11 @@ class Variant:
     """One row of the comparison.
 
     Attributes:
-        name: as the user asks for it and as tables show it.
-        fields: of the model configuration, ``fusion`` and ``share`` included.
-        modality: "both", or the one that training and testing see.
-        meaning: in a few words, for the table.
-        matches: the variant whose exchange ratio of the same seed this one takes over.
+        name: as passed by the user and shown in tables.
+        fields: options of the model, with ``fusion`` and ``share``.
+        modality: of training and testing: "both", "rgb" or "depth".
+        meaning: short description for the table.
+        matches: variant from which the exchange ratio of the same seed is taken over.
     """
 
     name: str
@@ -46,11 +46,11 @@ class Variant:
 
     @property
     def folder(self) -> str:
-        """The name of its folder."""
+        """Return the name of its folder."""
         return re.sub(r"[^\w.=,+-]", "_", self.name)
 
     def overrides(self, common: dict[str, Any]) -> dict[str, Any]:
-        """Fields of the model: those of all variants that it uses, then its own."""
+        """Return the options of the model: the common ones that have an effect, then its own."""
         return combine(common, _SHARED | self.fields)
 
 
@@ -134,17 +134,17 @@ CONTROLS = {
 
 
 def parse_variants(names: Sequence[str]) -> list[Variant]:
-    """Understand the values of ``--fusions``.
+    """Parse the values of ``--fusions``.
 
     Args:
         names: fusions, controls, ``all``, ``controls``, or ``FUSION:FIELD=VALUE,FIELD=VALUE``.
 
     Returns:
-        Each variant once, in the order given; one that takes over another's exchange ratio comes
-        after it.
+        Each variant once, in the order given. A variant that takes over the ratio of another
+        comes after it.
 
     Raises:
-        InputError: no such fusion or control, or two variants of one folder.
+        InputError: an unknown fusion or control, or two variants with one folder.
     """
     found: dict[str, Variant] = {}
     for name in names:
@@ -155,28 +155,28 @@ def parse_variants(names: Sequence[str]) -> list[Variant]:
         other = folders.setdefault(variant.folder, variant.name)
         if other != variant.name:
             raise InputError(
-                f"--fusions {other} {variant.name}: they share a folder; leave one out"
+                f"`fusions` {other} {variant.name}: they share a folder. Fix: leave one out."
             )
     return sorted(found.values(), key=lambda variant: variant.matches in found)
 
 
 def check_variants(variants: Sequence[Variant], preset: str, common: dict[str, Any]) -> None:
-    """Refuse variants that no network can be built of.
+    """Refuse variants without a legal network.
 
     Raises:
-        InputError: naming the variant and the field.
+        InputError: naming the variant and the option.
     """
     for name, remedy in _NOT_FOR_USERS.items():
         if name in common:
-            raise InputError(f"--set {name}: not for the comparison to take: {remedy}")
-    # With the fusion that takes every head: each variant's own is looked at below.
+            raise InputError(f"`set` {name}: fixed in a comparison. Fix: {remedy}.")
+    # With a fusion that takes every head; the variants' own are checked below.
     replace_fields(preset, common | {"fusion": "sum"})
     refuse_unused(common, [variant.fields for variant in variants])
     for variant in variants:
         try:
             make_config(preset, **variant.overrides(common))
         except InputError as error:
-            raise InputError(f"--fusions {variant.name}: {error}") from None
+            raise InputError(f"`fusions` {variant.name}: {error}") from None
 
 
 def _variants_of(name: str) -> list[Variant]:
@@ -190,8 +190,8 @@ def _variants_of(name: str) -> list[Variant]:
     if fusion not in FUSIONS:
         known = ", ".join((*FUSIONS, *CONTROLS))
         raise InputError(
-            f"--fusions {name}: unknown; there are {ALL}, {CONTROLS_NAME}, {known}, and "
-            "FUSION:FIELD=VALUE,FIELD=VALUE"
+            f"`fusions` {name}: unknown. Fix: pass {ALL}, {CONTROLS_NAME}, {known}, or "
+            "FUSION:FIELD=VALUE,FIELD=VALUE."
         )
     return [_own_variant(name, fusion, text)] if colon else [_fusion(fusion)]
 
@@ -201,18 +201,18 @@ def _fusion(name: str) -> Variant:
 
 
 def _own_variant(name: str, fusion: str, text: str) -> Variant:
-    # A comma within brackets belongs to a list.
+    # A comma in brackets belongs to a list.
     assignments = re.split(r",(?![^\[]*\])", text)
     try:
         fields = parse_fields(assignments)
     except InputError as error:
-        raise InputError(f"--fusions {name}: {error}".replace("--set ", "", 1)) from None
+        raise InputError(f"`fusions` {name}: {error}".replace("--set ", "", 1)) from None
     modality = fields.pop("modality", "both")
     if modality not in ("both", "rgb", "depth"):
         raise InputError(
-            f"--fusions {name}: modality={modality!r} is not usable: give both, rgb or depth"
+            f"`fusions` {name}: modality={modality!r} is unknown. Fix: pass both, rgb or depth."
         )
     for field_name, remedy in _NOT_FOR_USERS.items():
         if field_name in fields:
-            raise InputError(f"--fusions {name}: {field_name} cannot be set: {remedy}")
+            raise InputError(f"`fusions` {name}: {field_name} cannot be set. Fix: {remedy}.")
     return Variant(name, {"fusion": fusion} | fields, modality, text.replace(",", ", "))

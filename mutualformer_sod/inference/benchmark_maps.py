@@ -1,4 +1,4 @@
-"""The testing loop: sets -> loader -> predictor -> maps in folders, resumable."""
+"""Write the maps of benchmark sets; an interrupted run can be resumed."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ RUN_FILE = "run.json"
 
 @dataclasses.dataclass
 class Timing:
-    """Where the time of one process went, in seconds.
+    """Time of one process, in seconds.
 
     Attributes:
-        images: maps made.
+        images: number of maps made.
         start_up: until the first batch was loaded.
-        running: from then on until the last map was written.
-        model: of these, in the network.
+        running: from then until the last map was written.
+        model: part of ``running`` spent in the network.
     """
 
     images: int = 0
@@ -54,14 +54,14 @@ class Timing:
     model: float = 0.0
 
     def add(self, other: Timing) -> None:
-        """Count another set's time too."""
+        """Add the time of another set."""
         for field in dataclasses.fields(self):
             name = field.name
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
 def method_name(config: ModelConfig, modality: str) -> str:
-    """The folder of a network's maps: fusion and preset, and the modality where it is one alone."""
+    """Return the name of a network's map folder: FUSION_PRESET, with a single modality's suffix."""
     name = f"{config.fusion.fusion}_{Path(config.preset).name}"
     return name if modality == "both" else f"{name}_{modality}"
 
@@ -80,28 +80,29 @@ def map_sets(
 ) -> dict[str, int]:
     """Write a saliency map for every image: ``output/<set>/<stem>.png``, 8-bit, native size.
 
-    Maps that are there already, made with the same settings, are kept: an interrupted run goes on.
-    Under torchrun every process makes a share of the maps, and the first one keeps the record.
-    Loading, the network and the writing of maps overlap. Ctrl-C and SIGTERM leave whole files.
+    Existing maps with the same settings are kept, so that an interrupted run continues. Under
+    torchrun each process maps a share of the images; the first one writes the record. Loading, the
+    network and writing overlap. Ctrl-C and SIGTERM leave whole files.
 
     Args:
-        predictor: the model, its size and precision.
-        sets: what to map.
-        encodings: how each set stores its depth.
-        output: the folder of this method.
+        predictor: the model, its input size and precision.
+        sets: the sets to map.
+        encodings: how each set stores depth, by its name.
+        output: folder of this method.
         provenance: weights and training protocol, recorded in ``output/run.json``.
-        batch_size, workers, writers: speed only; on a CPU the maps do not depend on them. Of
-            ``workers`` (processes that load) and ``writers`` (threads) 0 is the main thread.
-        overwrite: replace maps made with other settings.
+        batch_size: images in a batch. On a CPU the maps do not depend on it.
+        workers: processes that load images; 0 loads in the main thread.
+        writers: threads that write maps; 0 writes in the main thread.
+        overwrite: replace maps with other settings.
 
     Returns:
-        Number of maps made now, by set.
+        Number of maps made in this call, by set.
 
     Raises:
-        InputError: unreadable images, all of them before the first map; or a folder that holds
-            maps made with other settings.
+        InputError: unreadable images, all of them before the first map; or the folder holds maps
+            with other settings.
         OSError: a map could not be written.
-        Stopped: SIGTERM came; the same call goes on.
+        Stopped: SIGTERM arrived; the same call continues.
     """
     settings = provenance | {
         "size": predictor.size,
@@ -120,7 +121,7 @@ def map_sets(
     missing = [_without_maps(sod_set, output, old_maps, overwrite) for sod_set in sets]
     if is_main():
         check_images(missing)
-    wait_for_all()  # all have looked at the folder before anyone writes to it
+    wait_for_all()  # every process has read the folder before one writes to it
     if is_main():
         write_json(output / RUN_FILE, record)
     made = {}
@@ -128,7 +129,7 @@ def map_sets(
     for sod_set, todo in zip(sets, missing, strict=True):
         made[sod_set.name] = len(todo.samples)
         mine = dataclasses.replace(todo, samples=todo.samples[rank() :: world_size()])
-        with ended_by_sigterm(f"the maps in {output} are whole, the same command goes on"):
+        with ended_by_sigterm(f"the maps in {output} are complete; the same command continues"):
             spent = _map_set(predictor, mine, encodings, output, batch_size, workers, writers)
         timing.add(spent)
         wait_for_all()
@@ -149,14 +150,14 @@ def map_sets(
 
 
 def _print_speed(timing: Timing, device: torch.device) -> None:
-    """Say how fast the maps were made, and how much of the time was the network's own."""
+    """Print the images per second and the network's share of the time."""
     spent = [float(timing.images), timing.start_up, timing.running, timing.model]
     images, start_up, running, model = sum_over_processes(spent, device)
     if is_main() and images:
         processes = world_size()
         print(
             f"speed: {images * processes / running:.2f} images/s without the start-up of "
-            f"{start_up / processes:.1f} s; {model / running:.1%} of the time was the network's own"
+            f"{start_up / processes:.1f} s; {model / running:.1%} of the time in the network"
         )
 
 
@@ -183,7 +184,7 @@ def _map_set(
     loader = make_loader(dataset, batches, workers, predictor.device.type == "cuda")
     timing = Timing(len(dataset))
     started = time.perf_counter()
-    loading = iter(loader)  # before there are threads: loader processes are forked
+    loading = iter(loader)  # loader processes are forked, therefore before threads start
     with (
         MapWriters(writers) as pool,
         ticking(
@@ -197,8 +198,8 @@ def _map_set(
             timing.model += time.perf_counter() - begun
             if not logits.isfinite().all():
                 raise InputError(
-                    f"the network's output on {', '.join(batch['name'])} is not finite in --amp "
-                    f"{predictor.amp}: give --amp off, or other weights"
+                    f"{', '.join(batch['name'])}: the network's output is not finite with `amp` "
+                    f"{predictor.amp}. Fix: turn it off, or use other weights."
                 )
             heights, widths = batch["native_size"]
             for index, name in enumerate(batch["name"]):
@@ -223,32 +224,35 @@ def _without_maps(sod_set: SodSet, output: Path, old_maps: set[str], overwrite: 
 def _claim_folder(
     output: Path, settings: dict[str, Any], overwrite: bool
 ) -> tuple[dict[str, Any], set[str]]:
-    """Refuse a folder of maps that were made otherwise, unless they may be overwritten.
+    """Claim the folder of the maps, or refuse it because of other settings.
 
     Returns:
-        What is known of the folder's sets, and the maps of other settings that are to be replaced:
-        a run with ``overwrite`` that is interrupted leaves some, which must not pass for new.
+        The record of the folder's sets, and the maps of other settings that are still to replace.
+        The latter are recorded, so that an interrupted run with ``overwrite`` replaces all of them.
+
+    Raises:
+        InputError: the folder holds maps with other settings, unless ``overwrite``.
     """
     output.mkdir(parents=True, exist_ok=True)
-    remedy = "give another --output or --method, or --overwrite to replace them"
+    remedy = "Fix: pass another `output`, or `overwrite` to replace them."
     maps = {path.relative_to(output).as_posix() for path in output.rglob("[!.]*.png")}
     before = _read_record(output / RUN_FILE)
     if before is None:
         if overwrite or not maps:
             return {}, maps
         problem = "unreadable" if (output / RUN_FILE).exists() else "no"
-        raise InputError(f"{output}: holds maps of unknown origin ({problem} {RUN_FILE}): {remedy}")
+        raise InputError(f"{output}: maps of unknown origin ({problem} {RUN_FILE}). {remedy}")
     differing = _differing(before, settings)
     if differing and overwrite:
         return {}, maps
     if differing:
-        raise InputError(f"{output}: holds maps made with another {', '.join(differing)}: {remedy}")
+        raise InputError(f"{output}: maps made with another {', '.join(differing)}. {remedy}")
     settings["near"] = before["near"] | settings["near"]
     return before["sets"], set(before.get("to_replace", [])) & maps
 
 
 def _read_record(run_file: Path) -> dict[str, Any] | None:
-    """What an earlier run wrote; None if there is none, or it cannot be used."""
+    """Read the record of an earlier run; None if it is missing or unusable."""
     try:
         record = json.loads(run_file.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):  # the latter: not UTF-8, or not JSON
@@ -258,7 +262,7 @@ def _read_record(run_file: Path) -> dict[str, Any] | None:
 
 
 def _differing(before: dict[str, Any], settings: dict[str, Any]) -> list[str]:
-    """Names of the settings that differ from an earlier run's; of the depth, only shared sets'."""
+    """Return the names of the settings that differ; the polarity of shared sets only."""
     now = json.loads(json.dumps(settings))
     near = now.pop("near")
     differing = sorted(key for key in now if before.get(key) != now[key])

@@ -1,4 +1,4 @@
-"""Depth of pictures that come without it, from their colours."""
+"""Estimate depth from colour, for pictures without depth."""
 
 from __future__ import annotations
 
@@ -21,14 +21,17 @@ def estimate(
     sizes: Sequence[tuple[int, int]],
     amp: str = "off",
 ) -> list[np.ndarray]:
-    """Estimate nearness.
+    """Estimate the depth of pictures.
 
     Args:
+        model: the estimator.
         pictures: (H, W, 3) uint8 each.
-        sizes: (h, w) wanted of each map.
+        sizes: (h, w) of each result.
+        amp: "off", "bf16" or "fp16".
 
     Returns:
-        (h, w) float32 each, in [0, 1], near = 1, both ends occurring.
+        For each picture (h, w) float32 in [0, 1], 1 = near, with a least value of 0 and a largest
+        of 1.
     """
     side = (model.image_size, model.image_size)
     rgb = torch.stack([resize_sample(picture, None, None, side)[0] for picture in pictures])
@@ -38,10 +41,13 @@ def estimate(
 
 
 def estimator_of(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """What `Predictor.estimator` takes, from a file of ``tools/estimate_depth.py train``.
+    """Load an estimator for `Predictor.estimator`.
+
+    Args:
+        path: a file written by ``tools/estimate_depth.py train``.
 
     Raises:
-        InputError: an unusable file, or no weights of its ViT in reach.
+        InputError: an unusable file, or the weights of its ViT are not available.
     """
     model = load_estimator(path)
     return lambda rgb: estimate(model, [rgb], [rgb.shape[:2]])[0]

@@ -1,10 +1,10 @@
-"""Maps are resized, encoded and written by threads while the network works on."""
+"""Threads that resize, encode and write maps while the network computes the next ones."""
 
 from __future__ import annotations
 
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from queue import Queue
 from types import TracebackType
 
 from torch import Tensor
@@ -12,32 +12,27 @@ from torch import Tensor
 from mutualformer_sod.imaging.io import write_map
 from mutualformer_sod.inference.predictor import native_saliency
 
-_AHEAD = 32  # logits that may wait: 19 MB at 384 x 384
-
-_Job = tuple[Path, Tensor, tuple[int, int]]
+QUEUE_SIZE = 32
+"""Maps that are waiting or being written: 19 MB of logits at 384 x 384."""
 
 
 class MapWriters:
-    """Context of a pool of threads behind a bounded queue: a slow disk holds the network back.
+    """Context manager of a pool of threads behind a bounded queue.
 
-    torch and cv2 release the interpreter's lock where the time goes. A map does not depend on the
-    thread that makes it. The context's end waits for what is queued; where an error ends it, what
-    is queued is dropped, and no file is left half written.
+    A slow disk slows the network down, so that memory stays bounded. A map does not depend on the
+    thread that writes it. The end of the context waits for the queue; after an error the queue is
+    dropped, and no half-written file is left. torch and cv2 release Python's global lock.
 
     Args:
-        threads: how many; 0 to write at once, in the caller's thread.
+        threads: number of threads; 0 writes in the caller's thread.
     """
 
     def __init__(self, threads: int) -> None:
-        self._queue: Queue[_Job | None] = Queue(_AHEAD)
-        # daemon: they must not keep a process alive whose main thread is gone.
-        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(threads)]
-        self._error: Exception | None = None
-        self._dropping = False
+        self._pool = ThreadPoolExecutor(threads) if threads else None
+        self._slots = threading.Semaphore(QUEUE_SIZE)
+        self._error: BaseException | None = None
 
     def __enter__(self) -> MapWriters:
-        for thread in self._threads:
-            thread.start()
         return self
 
     def __exit__(
@@ -46,16 +41,13 @@ class MapWriters:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._dropping |= error is not None
-        for _ in self._threads:
-            self._queue.put(None)
-        for thread in self._threads:
-            thread.join()
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=error is not None)
         if error is None:
             self._raise_error()
 
     def write(self, path: Path, logits: Tensor, native_size: tuple[int, int]) -> None:
-        """Have a map written, see ``data.io.write_map``; waits while the queue is full.
+        """Write a map, see `io.write_map`; waits while the queue is full.
 
         Args:
             path: of the map, ``.png``.
@@ -63,23 +55,19 @@ class MapWriters:
             native_size: (H, W) of the map.
 
         Raises:
-            OSError: this map, or one given before, could not be written.
+            OSError: this map or an earlier one could not be written.
         """
         self._raise_error()
-        if self._threads:
-            self._queue.put((path, logits, native_size))
-        else:
+        if self._pool is None:
             _write(path, logits, native_size)
+            return
+        self._slots.acquire()
+        self._pool.submit(_write, path, logits, native_size).add_done_callback(self._done)
 
-    def _work(self) -> None:
-        while (job := self._queue.get()) is not None:
-            if self._dropping:  # on to the end: a full queue must not block the main thread
-                continue
-            try:
-                _write(*job)
-            except Exception as error:  # whatever it is, the main thread raises it
-                self._error = self._error or error
-                self._dropping = True
+    def _done(self, written: Future[None]) -> None:
+        self._slots.release()
+        if not written.cancelled():
+            self._error = self._error or written.exception()
 
     def _raise_error(self) -> None:
         if self._error is not None:

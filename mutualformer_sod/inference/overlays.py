@@ -1,16 +1,24 @@
-"""What is shown of a saliency map: laid over its picture, or as the picture's transparency."""
+"""Show a saliency map: as grey levels, as an overlay on its picture, or as a cut-out."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 
+from mutualformer_sod.imaging.photos import Photo
+
+KINDS = ("maps", "overlays", "cutouts")
+"""Kinds of `paint`."""
+
 OVERLAY_COLOUR = (255, 32, 64)
-_STRENGTH = 0.65  # of the colour where the map is 1: the picture stays visible below it
+_OVERLAY_WEIGHT = 0.65  # of the colour where the map is 1: the picture stays visible below it
 _DIMMED = 0.55  # brightness of the picture where the map is 0
+_BAND_PIXELS = 10**6  # painted at once: float colours take many times the memory of a picture
 
 
 def overlay(rgb: np.ndarray, saliency: np.ndarray) -> np.ndarray:
-    """Lay a map over its picture: red where it is 1, the picture darkened where it is 0.
+    """Blend a map with its picture: red where it is 1, a dark picture where it is 0.
 
     Args:
         rgb: (H, W, 3) uint8.
@@ -24,30 +32,63 @@ def overlay(rgb: np.ndarray, saliency: np.ndarray) -> np.ndarray:
     """
     _check_sizes(rgb, saliency)
     share = saliency[..., None].astype(np.float32)
-    picture = rgb * (_DIMMED + (1 - _DIMMED - _STRENGTH) * share)
-    return np.rint(picture + np.float32(OVERLAY_COLOUR) * _STRENGTH * share).astype(np.uint8)
+    picture = rgb * (_DIMMED + (1 - _DIMMED - _OVERLAY_WEIGHT) * share)
+    colour = np.float32(OVERLAY_COLOUR) * _OVERLAY_WEIGHT
+    return np.rint(picture + colour * share).astype(np.uint8)
 
 
 def cutout(rgb: np.ndarray, saliency: np.ndarray, opacity: np.ndarray | None = None) -> np.ndarray:
-    """Make a picture as opaque as it is salient.
+    """Use a map as the opacity of its picture.
 
     Args:
         rgb: (H, W, 3) uint8.
         saliency: (H, W) float in [0, 1].
-        opacity: (H, W) uint8, what the picture itself has; None for a picture without any.
+        opacity: (H, W) uint8, the picture's own, multiplied by the map; None for an opaque picture.
 
     Returns:
-        (H, W, 4) uint8: the colours unchanged, and alpha, 255 = opaque (not premultiplied).
+        (H, W, 4) uint8: the colours unchanged (not premultiplied), and alpha, 255 = opaque.
 
     Raises:
         ValueError: the sizes differ.
     """
     _check_sizes(rgb, saliency)
-    most = 255 if opacity is None else opacity
-    alpha = np.rint(saliency.astype(np.float64) * most).astype(np.uint8)
-    return np.dstack([rgb, alpha])
+    return np.dstack([rgb, to_levels(saliency, 255 if opacity is None else opacity)])
+
+
+def to_levels(saliency: np.ndarray, most: int | np.ndarray = 255) -> np.ndarray:
+    """Scale values in [0, 1] to uint8 in [0, most], rounded half to even as `io.write_map`."""
+    return np.rint(saliency.astype(np.float64) * most).astype(np.uint8)
+
+
+def paint(kind: str, photo: Photo, strips: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Yield a map, an overlay or a cut-out in strips, from the top down.
+
+    Args:
+        kind: one of `KINDS`.
+        photo: the picture, (H, W); a map may have another size.
+        strips: (rows, W) float in [0, 1], the saliency map from the top down.
+
+    Returns:
+        (rows, W), (rows, W, 3) or (rows, W, 4) uint8.
+    """
+    top = 0
+    for strip in strips:
+        step = max(1, _BAND_PIXELS // strip.shape[1])
+        for start in range(0, len(strip), step):
+            band = strip[start : start + step]
+            rows = slice(top, top + len(band))
+            top = rows.stop
+            if kind == "maps":
+                yield to_levels(band)
+            elif kind == "overlays":
+                yield overlay(photo.rgb[rows], band)
+            else:
+                opacity = None if photo.opacity is None else photo.opacity[rows]
+                yield cutout(photo.colours[rows], band, opacity)
 
 
 def _check_sizes(rgb: np.ndarray, saliency: np.ndarray) -> None:
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.shape[:2] != saliency.shape:
-        raise ValueError(f"rgb is {rgb.shape}, the map {saliency.shape}: give (H, W, 3) and (H, W)")
+        raise ValueError(
+            f"rgb is {rgb.shape} and saliency {saliency.shape}. Fix: pass (H, W, 3) and (H, W)."
+        )

@@ -1,4 +1,4 @@
-"""Depth of a user's pictures: how it is stored, and brought to the picture it belongs to."""
+"""Depth of a user's pictures: decide how it is stored, fit it to its picture."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from mutualformer_sod.imaging.refused import refuse_depth_container
 from mutualformer_sod.inference.picture_pairs import Picture
 
 ORIENTATIONS = ("auto", "stored", "shown")
-"""How depth may lie beside a picture with an orientation tag, see `fit_depth`."""
+"""Orientations of depth beside a picture with an orientation tag, see `fit_depth`."""
 
-_FEW = 5  # maps from which on their agreement says something
+_FEW = 5  # fewer maps are weak evidence of the polarity
 
 
 @dataclass
 class DepthPlan:
-    """What is known of all depth maps before the first picture is mapped.
+    """Decisions about all depth maps, made before the first picture is mapped.
 
     Attributes:
-        encodings: how each depth file is stored.
-        failed: what is wrong with the files that cannot be read.
-        remarks: for the user.
-        orientation: how the maps lie, see `fit_depth`.
+        encodings: by depth file, how it is stored.
+        failed: by unreadable depth file, the problem.
+        remarks: lines for the user.
+        orientation: of the maps, see `fit_depth`.
     """
 
     encodings: dict[Path, DepthEncoding] = field(default_factory=dict)
@@ -51,22 +51,22 @@ class DepthPlan:
 
 
 def plan_depths(pictures: Sequence[Picture], near: str, orientation: str = "auto") -> DepthPlan:
-    """Decide how the depth maps are stored: together for those of one type (8-bit, 16-bit, float).
+    """Decide how the depth maps are stored, together for all maps of one type.
 
-    Maps of one value, or of none, have no say.
+    The types are 8-bit, 16-bit and float. Constant and empty maps are no evidence.
 
     Args:
         pictures: the pictures.
         near: "auto", "white", "black" or "strict".
-        orientation: of `ORIENTATIONS`.
+        orientation: one of `ORIENTATIONS`.
 
     Raises:
-        InputError: maps that contradict their type, or "strict" and weak evidence.
+        InputError: maps that contradict their type; with "strict", weak evidence.
     """
     plan = DepthPlan(orientation=orientation)
     groups: dict[str, dict[Path, DepthSample]] = defaultdict(dict)
     paths = [picture.depth for picture in pictures if picture.depth is not None]
-    quiet = True if len(paths) < 50 else None  # None: no bar where nobody looks on
+    quiet = True if len(paths) < 50 else None  # None: a bar on a terminal only
     for path in tqdm(paths, "depth", unit="map", leave=False, disable=quiet):
         try:
             depth = read_user_depth(path)
@@ -75,35 +75,52 @@ def plan_depths(pictures: Sequence[Picture], near: str, orientation: str = "auto
             continue
         groups[str(depth.dtype)][path] = DepthSample.of(depth, SAMPLE_SIDE)
     for samples in groups.values():
-        telling = [sample for sample in samples.values() if _varies(sample.pixels)]
-        strict = near == "strict"
-        side = "auto" if strict else near
-        encoding = encoding_of(telling or list(samples.values()), side, strict=strict)
+        varying = [sample for sample in samples.values() if _varies(sample.pixels)]
+        encoding = encoding_from(varying or list(samples.values()), near)
         plan.encodings |= dict.fromkeys(samples, encoding)
-        told = side == "auto" and encoding.kind == "map"
-        if telling and not (told and encoding.is_weak):  # that has been logged, with the remedy
-            remark = f"depth: near = {encoding.near}: {encoding.reason}"
-            if told and len(telling) < _FEW:
-                other = "white" if encoding.near == "black" else "black"
-                remark += (
-                    f"; told from {len(telling)} map{'s' * (len(telling) > 1)} alone: if near "
-                    f"things are the other way round, give --near {other}"
-                )
-            plan.remarks.append(remark)
+        is_guess = near in ("auto", "strict") and encoding.kind == "map"
+        if varying and not (is_guess and encoding.is_weak):  # `encoding_of` has logged a weak one
+            plan.remarks.append(_polarity_remark(encoding, len(varying), is_guess))
     return plan
 
 
-def read_user_depth(path: Path) -> np.ndarray:
-    """As `io.read_depth`, with a limit on the pixels.
+def encoding_from(samples: Sequence[DepthSample], near: str) -> DepthEncoding:
+    """Decide as `encoding_of` by one value of ``--near``.
+
+    Args:
+        samples: of all maps.
+        near: "auto", "white", "black" or "strict".
 
     Raises:
-        InputError: also above ``photos.WHOLE_PIXELS`` pixels.
+        InputError: maps that contradict their type; with "strict", weak evidence.
+    """
+    strict = near == "strict"
+    return encoding_of(samples, "auto" if strict else near, strict=strict)
+
+
+def _polarity_remark(encoding: DepthEncoding, maps: int, is_guess: bool) -> str:
+    remark = f"depth: near = {encoding.near}: {encoding.reason}"
+    if not is_guess or maps >= _FEW:
+        return remark
+    other = "white" if encoding.near == "black" else "black"
+    return (
+        f"{remark}; decided from {maps} map{'s' * (maps > 1)} alone: pass --near {other} if wrong"
+    )
+
+
+def read_user_depth(path: Path) -> np.ndarray:
+    """Read depth as `io.read_depth`, with a limit on the number of pixels.
+
+    Raises:
+        InputError: as `io.read_depth`; more than `photos.WHOLE_PIXELS` pixels.
     """
     refuse_depth_container(path)
     if path.suffix.lower() != ".npy":
         height, width = image_size(path)
         if height * width > WHOLE_PIXELS:
-            raise InputError(f"{path}: {width} x {height} pixels are too many; save it smaller")
+            raise InputError(
+                f"{path}: {width} x {height} pixels are too many. Fix: save it smaller."
+            )
     return read_depth(path)
 
 
@@ -114,34 +131,34 @@ def fit_depth(
     size: tuple[int, int],
     orientation: str = "auto",
 ) -> tuple[np.ndarray | None, list[str]]:
-    """Turn and resize depth as stored to its picture.
+    """Rotate and resize a raw depth map to its picture.
 
-    Sizes are matched by nearest neighbour, which invents no depth.
+    Nearest neighbour keeps every value a measured one.
 
     Args:
-        depth: (H, W) as stored.
+        depth: (H, W), raw.
         encoding: how it is stored.
         photo: the picture.
-        size: (h, w) that is needed.
-        orientation: "stored" if the depth lies like the picture's file, so that the picture's
-            orientation tag holds for it too; "shown" if it lies like the turned picture; "auto"
-            takes it for stored unless its sides fit the turned picture only.
+        size: wanted (h, w).
+        orientation: "stored": the depth has the orientation of the picture's file, so that the
+            picture's orientation tag applies to both; "shown": it has the orientation of the
+            picture as shown; "auto": "stored", unless its sides fit the shown picture only.
 
     Returns:
-        (h, w) as stored, or None where it says nothing (one value, or none); and remarks.
+        (h, w) raw, or None for a constant or empty map; and remarks.
     """
     valid = depth[~encoding.find_holes(depth)]
-    if not valid.any():  # no value, or a camera's 0 everywhere
-        return None, ["empty depth: colour alone"]
+    if not valid.any():  # no value at all, or 0 everywhere
+        return None, ["empty depth: RGB only"]
     if valid.min() == valid.max():
-        return None, ["depth of one value: colour alone"]
+        return None, ["constant depth: RGB only"]
     doubt = doubt_of(DepthSample.of(depth, SAMPLE_SIDE), encoding)
     notes = [f"depth: {doubt}"] if doubt in (TWO_VALUES, MOSTLY_ZERO) else []
     if orientation == "auto":
         orientation = "shown" if _fits_turned_only(depth, photo) else "stored"
     if photo.orientation != 1 and orientation == "stored":
         depth = turn(depth, photo.orientation)
-        notes.append("depth turned with its picture")
+        notes.append("depth rotated with its picture")
     height, width = depth.shape
     if not same_proportions(depth.shape, photo.native_size) and (height, width) != size:
         notes.append(f"depth: {STRETCHED}")
@@ -158,7 +175,7 @@ def _varies(depth: np.ndarray) -> bool:
 
 
 def _fits_turned_only(depth: np.ndarray, photo: Photo) -> bool:
-    """Whether only the picture as shown, not as stored, has the depth's proportions."""
+    """Return whether the depth's proportions fit the picture as shown but not as stored."""
     if photo.orientation < 5:
         return False
     height, width = photo.native_size

@@ -1,10 +1,10 @@
-"""Pictures in, maps, overlays and cut-outs out: one after the other, resumable."""
+"""Write maps, overlays and cut-outs of a user's pictures; an interrupted run can be resumed."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,31 +17,27 @@ from tqdm import tqdm
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.photos import Photo, read_photo
 from mutualformer_sod.imaging.png import read_note, write_png
-from mutualformer_sod.inference.overlays import cutout, overlay
+from mutualformer_sod.inference.overlays import paint
 from mutualformer_sod.inference.picture_depth import DepthPlan, fit_depth, read_user_depth
 from mutualformer_sod.inference.picture_pairs import Picture
 from mutualformer_sod.inference.predictor import Predictor, saliency_strips
 from mutualformer_sod.inference.progress import ticking
 from mutualformer_sod.models.weights import file_sha256
 
-KINDS = ("maps", "overlays", "cutouts")
-"""Folders in the output, one a kind of picture."""
-
 SEEN_PIXELS = 16 * 10**6
-"""Of larger pictures the network gets an averaged copy: it sees far fewer pixels anyway."""
+"""The network gets an averaged copy of larger pictures: its input has far fewer pixels anyway."""
 
-_AVERAGED_PIXELS = 4 * 10**6  # of that copy, or more
-_BAND_PIXELS = 10**6  # painted at once: floating-point colours take many times a picture's memory
+_AVERAGED_PIXELS = 4 * 10**6  # least number of pixels of that copy
 
 
 @dataclass
 class Outcome:
-    """What became of the pictures.
+    """Result of `predict_pictures`.
 
     Attributes:
-        made: outputs were written now.
-        kept: they were there already, from the same picture, weights and settings.
-        failed: what was wrong with the others, one line each.
+        made: number of pictures whose outputs were written now.
+        kept: number of pictures whose outputs existed, made from the same files and settings.
+        failed: one line for each picture that failed.
     """
 
     made: int = 0
@@ -61,21 +57,21 @@ def predict_pictures(
 ) -> Outcome:
     """Write ``output/KIND/STEM.png`` for every picture and kind.
 
-    Every file carries what it was made from and with (`png.read_note`); what is there already from
-    the same is kept. Remarks are printed, on standard error if a picture failed; the others are
-    done all the same. Ctrl-C leaves whole files.
+    Each output file records its inputs and settings (`png.read_note`); existing outputs with the
+    same record are kept. Remarks are printed. A picture that fails is reported on standard error,
+    and the others are mapped. Ctrl-C leaves whole files.
 
     Args:
         predictor: the network.
         pictures: the pictures.
-        plan: how their depth is stored, see `depths.plan_depths`.
+        plan: how their depth is stored, see `picture_depth.plan_depths`.
         output: the folder.
-        settings: plain JSON data that the outputs depend on, such as the weights' checksum.
-        kinds: of `KINDS`.
-        overwrite: replace files made otherwise.
+        settings: plain JSON data that the outputs depend on, such as the checksum of the weights.
+        kinds: some of `overlays.KINDS`.
+        overwrite: replace existing files that have another record.
 
     Raises:
-        InputError: files are there that were made otherwise, or a picture would be replaced.
+        InputError: existing files have another record, or an output would replace a picture.
         OSError: an output cannot be written.
     """
     settings = settings | {
@@ -89,17 +85,20 @@ def predict_pictures(
     with ticking(tqdm(todo, unit="picture", leave=False, disable=None)) as bar:
         for picture in bar:
             bar.set_postfix_str(_one_line(picture.rgb.name), refresh=False)
-            ready = None  # two huge pictures at once would take twice the memory
+            ready = None  # free the last picture first: a huge one takes much memory
             try:
                 ready = _prepare(predictor, picture, plan)
             except (InputError, MemoryError) as error:
-                line = str(error) or f"{picture.rgb}: out of memory; save a smaller copy"
+                line = str(error) or f"{picture.rgb}: out of memory. Fix: save a smaller copy."
                 outcome.failed.append(_one_line(line))
                 tqdm.write(f"failed: {outcome.failed[-1]}", file=sys.stderr)
                 continue
             note = _note(picture, plan, settings)
             for kind in kinds:
-                _write(ready, _path(output, kind, picture), kind, note)
+                size = ready.photo.native_size if kind == "maps" else ready.photo.rgb.shape[:2]
+                strips = paint(kind, ready.photo, saliency_strips(ready.logits, size))
+                path = _path(output, kind, picture)
+                write_png(path, size, strips, note | {"kind": kind})
             outcome.made += 1
             if ready.notes:
                 tqdm.write(
@@ -125,7 +124,7 @@ def _prepare(predictor: Predictor, picture: Picture, plan: DepthPlan) -> _Ready:
     depth = encoding = None
     if picture.depth is None:
         if plan.encodings:
-            notes.append("no depth of that name: colour alone")
+            notes.append("no depth of that name: RGB only")
     else:
         encoding = plan.encodings[picture.depth]
         raw = read_user_depth(picture.depth)
@@ -134,14 +133,14 @@ def _prepare(predictor: Predictor, picture: Picture, plan: DepthPlan) -> _Ready:
     logits = predictor.image_logits(seen, depth, encoding if depth is not None else None)
     if not logits.isfinite().all():
         raise InputError(
-            f"{picture.rgb}: the network's output is not finite in --amp {predictor.amp}: give "
-            "--amp off, or other weights"
+            f"{picture.rgb}: the network's output is not finite in precision {predictor.amp}. Fix: "
+            "turn amp off, or use other weights."
         )
     return _Ready(photo, logits, notes)
 
 
 def _averaged(rgb: np.ndarray, size: int) -> np.ndarray:
-    """The picture, or an averaged copy of a large one: its planes in floating point take memory."""
+    """Return the picture, or an averaged copy of a large one, which saves memory."""
     height, width = rgb.shape[:2]
     wanted = max(_AVERAGED_PIXELS, (2 * size) ** 2)
     if height * width <= max(SEEN_PIXELS, wanted):
@@ -151,56 +150,12 @@ def _averaged(rgb: np.ndarray, size: int) -> np.ndarray:
     return cv2.resize(rgb, smaller, interpolation=cv2.INTER_AREA)
 
 
-def _write(ready: _Ready, path: Path, kind: str, note: dict[str, Any]) -> None:
-    photo = ready.photo
-    if kind == "maps":
-        size = photo.native_size
-        strips: Iterable[np.ndarray] = map(_as_8_bit, _bands(saliency_strips(ready.logits, size)))
-    else:
-        size = photo.rgb.shape[:2]
-        paint = _cutout_strip if kind == "cutouts" else _overlay_strip
-        strips = _painted(photo, _bands(saliency_strips(ready.logits, size)), paint)
-    write_png(path, size, strips, note | {"kind": kind})
-
-
-def _bands(strips: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    for strip in strips:
-        rows = max(1, _BAND_PIXELS // strip.shape[1])
-        for top in range(0, len(strip), rows):
-            yield strip[top : top + rows]
-
-
-def _painted(
-    photo: Photo,
-    strips: Iterable[np.ndarray],
-    paint: Callable[[Photo, slice, np.ndarray], np.ndarray],
-) -> Iterator[np.ndarray]:
-    top = 0
-    for saliency in strips:
-        rows = slice(top, top + len(saliency))
-        yield paint(photo, rows, saliency)
-        top = rows.stop
-
-
-def _overlay_strip(photo: Photo, rows: slice, saliency: np.ndarray) -> np.ndarray:
-    return overlay(photo.rgb[rows], saliency)
-
-
-def _cutout_strip(photo: Photo, rows: slice, saliency: np.ndarray) -> np.ndarray:
-    opacity = None if photo.opacity is None else photo.opacity[rows]
-    return cutout(photo.colours[rows], saliency, opacity)
-
-
-def _as_8_bit(saliency: np.ndarray) -> np.ndarray:
-    return np.rint(saliency.astype(np.float64) * 255).astype(np.uint8)  # as io.write_map
-
-
 def _path(output: Path, kind: str, picture: Picture) -> Path:
     return output / kind / f"{picture.stem}.png"
 
 
 def _note(picture: Picture, plan: DepthPlan, settings: dict[str, Any]) -> dict[str, Any]:
-    """What a picture's outputs depend on."""
+    """Return all that the outputs of a picture depend on."""
     encoding = plan.encodings.get(picture.depth) if picture.depth is not None else None
     if plan.orientation != "auto" and picture.depth is not None:
         settings = settings | {"depth_orientation": plan.orientation}
@@ -220,20 +175,21 @@ def _without_done(
     kinds: Sequence[str],
     overwrite: bool,
 ) -> list[Picture]:
-    """The pictures whose outputs are not all there.
+    """Return the pictures whose outputs do not all exist.
 
     Raises:
-        InputError: outputs are there that were made otherwise, unless ``overwrite``; or an output
-            is one of the pictures or depth maps.
+        InputError: existing outputs have another record, unless ``overwrite``; or an output would
+            replace a picture or a depth map.
     """
     inputs = [path for item in pictures for path in (item.rgb, item.depth) if path is not None]
-    sources = {os.path.realpath(path) for path in inputs}  # pathlib stops at a link to itself
+    # Path.resolve raises for a link to itself.
+    sources = {os.path.realpath(path) for path in inputs}
     todo, others = [], []
     for picture in pictures:
         paths = {kind: _path(output, kind, picture) for kind in kinds}
         if replaced := [path for path in paths.values() if os.path.realpath(path) in sources]:
             raise InputError(
-                f"{replaced[0]}: would be replaced by an output; give another --output"
+                f"{replaced[0]}: an output would replace it. Fix: pass another `output`."
             )
         there = {kind: path for kind, path in paths.items() if path.exists()}
         differing = []
@@ -251,13 +207,13 @@ def _without_done(
         path, found = others[0]
         more = f" (and {len(others) - 1} more files)" if len(others) > 1 else ""
         raise InputError(
-            f"{path}{more}: exists, {found}; give another --output, or --overwrite to replace it"
+            f"{path}{more}: exists, {found}. Fix: pass another `output`, or `overwrite` to replace."
         )
     return todo
 
 
 def _differing(before: dict[str, Any] | None, now: dict[str, Any]) -> str:
-    """In words, what an existing file was made with otherwise; empty if nothing."""
+    """Describe how the record of an existing file differs; empty if it does not."""
     if before is None:
         return "of unknown origin"
     names = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))

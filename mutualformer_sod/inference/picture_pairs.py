@@ -1,4 +1,4 @@
-"""Which pictures are to be mapped, with which depth, into which files."""
+"""Find a user's pictures and pair them with their depth maps."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from mutualformer_sod.errors import InputError, refuse_all
 from mutualformer_sod.imaging.photos import PHOTO_SUFFIXES
 from mutualformer_sod.imaging.refused import DEPTH_CONTAINERS, REFUSED_SUFFIXES
 
-_NAMED = 5  # files that a message names before it only counts
-_PAIRS = 100  # likewise pairs of files, each of which wants an action
+_NAMED_FILES = 5  # files that a message names; it counts the rest
+_NAMED_GROUPS = 100  # the same for files with one stem: the user must act on each
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture.
+    """One picture and its depth.
 
     Attributes:
-        stem: of the picture; its outputs are named by it.
-        rgb: the picture's file.
-        depth: its depth map's file; None if there is none.
+        stem: file name of the picture without its suffix; the outputs get this name.
+        rgb: file of the picture.
+        depth: file of its depth map; None if there is none.
     """
 
     stem: str
@@ -32,30 +32,31 @@ class Picture:
 
 
 def pair_pictures(rgb: Sequence[Path], depth: Path | None) -> tuple[list[Picture], list[str]]:
-    """Pair pictures with depth maps by stem; endings such as ``_rgb`` and ``_depth`` are looked
-    through where the stems do not agree without that.
+    """Pair pictures with depth maps by stem.
+
+    Equal stems pair first. Then endings such as ``_rgb`` and ``_depth`` are ignored.
 
     Args:
-        rgb: files, and folders whose pictures are taken (not those of their subfolders).
-        depth: a file, for a single picture; a folder; or None.
+        rgb: files, and folders of pictures (without their subfolders).
+        depth: a file for a single picture, a folder, or None.
 
     Returns:
         The pictures, sorted by stem, and remarks for the user.
 
     Raises:
-        InputError: no such file or folder, no picture, a folder that holds depth of no picture,
-            files of one stem: all of them at once.
+        InputError: a missing file or folder, no picture, a folder without a matching depth map, or
+            several files with one stem. All problems are reported at once.
     """
     missing = [path for path in rgb if not path.exists()]
-    problems = [f"--rgb {path}: no such file or folder" for path in missing]
+    problems = [f"`rgb` {path}: no such file or folder" for path in missing]
     remarks: list[str] = []
     pictures = [picture for path in rgb if path.exists() for picture in _pictures_of(path, remarks)]
     by_stem: dict[str, list[Path]] = defaultdict(list)
     for picture in pictures:
         by_stem[picture.stem].append(picture)
-    problems += _doubles("--rgb: pictures that would get one name", by_stem)
+    problems += _doubles("`rgb`: pictures that would get one name", by_stem)
     if not problems and not by_stem:
-        problems = [f"--rgb {_listed(rgb)}: no picture in there; give a picture or a folder"]
+        problems = [f"`rgb` {_listed(rgb)}: no picture found. Fix: pass pictures or folders."]
     chosen = {stem: found[0] for stem, found in by_stem.items()}
     depths: dict[str, Path] = {}
     try:
@@ -71,24 +72,26 @@ def _pictures_of(path: Path, remarks: list[str]) -> list[Path]:
         return [path]
     pictures, others = _sorted_out(path, PHOTO_SUFFIXES | REFUSED_SUFFIXES, remarks)
     if others:
-        remarks.append(f"{path}: {_listed(others)} passed over: no picture by its name")
+        remarks.append(f"{path}: {_listed(others)} skipped: no suffix of a picture")
     return pictures
 
 
 def _depths_for(
     pictures: dict[str, Path], rgb: list[Path], depth: Path | None, remarks: list[str]
 ) -> dict[str, Path]:
-    """Depth files by the stem of their picture."""
+    """Return the depth file of each picture by stem."""
     if depth is None:
         return {}
     if not depth.exists():
-        raise InputError(f"--depth {depth}: no such file or folder")
+        raise InputError(f"`depth` {depth}: no such file or folder")
     if not depth.is_dir():
         if len(pictures) > 1:
-            raise InputError(f"--depth {depth}: one file for several pictures; give a folder")
+            raise InputError(f"`depth` {depth}: one file for several pictures. Fix: pass a folder.")
         return dict.fromkeys(pictures, depth)
     if any(folder.is_dir() and folder.samefile(depth) for folder in rgb):
-        raise InputError(f"--depth {depth}: is the folder of the pictures; put depth into its own")
+        raise InputError(
+            f"`depth` {depth}: is the folder of the pictures. Fix: move the depth maps to another."
+        )
     files, others = _sorted_out(depth, DEPTH_SUFFIXES, remarks)
     found = _paired(pictures, files)
     containers = [path for path in others if path.suffix.lower() in DEPTH_CONTAINERS]
@@ -97,30 +100,26 @@ def _depths_for(
         _refuse_folder(depth, files, containers)
     others = [path for path in others if path not in unread.values()]
     if others:
-        remarks.append(f"{depth}: {_listed(others)} passed over: no depth map by its name")
+        remarks.append(f"{depth}: {_listed(others)} skipped: no suffix of a depth map")
     spare = sorted(set(files) - set(found.values()))
     if spare:
         remarks.append(f"{depth}: {_listed(spare)}: depth without a picture of that name")
-    return found | unread  # the latter fail when they are read, each with its remedy
+    return found | unread  # reading an unsupported container fails with a remedy of its own
 
 
 def _refuse_folder(depth: Path, files: list[Path], containers: list[Path]) -> None:
-    """A folder that holds depth of no picture must not pass for no depth.
-
-    Raises:
-        InputError: always, with what the folder holds instead.
-    """
+    """Raise InputError for a folder in which no file is the depth of a picture."""
     if files:
         raise InputError(
-            f"--depth {depth}: no file belongs to a picture: {_listed(files)}. Fix: name depth maps"
-            " as their pictures (x.jpg, x.png)"
+            f"`depth` {depth}: no file belongs to a picture: {_listed(files)}. Fix: name depth "
+            "maps as their pictures (x.jpg, x.png)."
         )
     if containers:
         remedy = DEPTH_CONTAINERS[containers[0].suffix.lower()]
         raise InputError(
-            f"--depth {depth}: no depth map that is read: {_listed(containers)}. Fix: {remedy}"
+            f"`depth` {depth}: unsupported depth files: {_listed(containers)}. Fix: {remedy}"
         )
-    raise InputError(f"--depth {depth}: no depth map in there. Fix: give another folder")
+    raise InputError(f"`depth` {depth}: no depth map found. Fix: pass another folder.")
 
 
 def _paired(pictures: dict[str, Path], files: list[Path]) -> dict[str, Path]:
@@ -137,7 +136,7 @@ def _paired(pictures: dict[str, Path], files: list[Path]) -> dict[str, Path]:
     found: dict[str, list[Path]] = defaultdict(list)
     for stem, file in pairs:
         found[stem].append(file)
-    refuse_all(_doubles("--depth: depth maps of one picture", found))
+    refuse_all(_doubles("`depth`: several depth maps of one picture", found))
     return {stem: own[0] for stem, own in found.items()}
 
 
@@ -149,27 +148,27 @@ def _bare_match(stem: str, pictures: dict[str, Path], known: dict[str, str]) -> 
 def _sorted_out(
     folder: Path, suffixes: frozenset[str], remarks: list[str]
 ) -> tuple[list[Path], list[Path]]:
-    """Files with one of the suffixes, and all else that is shown in a folder; both sorted."""
+    """Return the files with one of the suffixes and all other visible entries, both sorted."""
     everything = sorted(folder.iterdir())
     hidden = [path for path in everything if path.name.startswith(".")]
     shown = [path for path in everything if not path.name.startswith(".")]
     if unseen := [path for path in hidden if path.suffix.lower() in suffixes]:
-        remarks.append(
-            f"{folder}: {_listed(unseen)} passed over: hidden, its name starts with a dot"
-        )
+        remarks.append(f"{folder}: {_listed(unseen)} skipped: hidden, the name starts with a dot")
     wanted = [path for path in shown if path.suffix.lower() in suffixes and not path.is_dir()]
     return wanted, [path for path in shown if path not in set(wanted)]
 
 
 def _doubles(problem: str, files: Mapping[str, Sequence[Path]]) -> list[str]:
-    """One line that names all files of stems that have several; none if there are none."""
+    """Return one line that lists the stems with several files, or no line."""
     groups = [" and ".join(map(str, own)) for _, own in sorted(files.items()) if len(own) > 1]
     if not groups:
         return []
-    more = f", ... ({len(groups)} in all)" if len(groups) > _PAIRS else ""
-    return [f"{problem}: {', '.join(groups[:_PAIRS])}{more}; keep or rename one of each"]
+    more = f", ... ({len(groups)} in all)" if len(groups) > _NAMED_GROUPS else ""
+    return [
+        f"{problem}: {', '.join(groups[:_NAMED_GROUPS])}{more}. Fix: keep or rename one of each."
+    ]
 
 
 def _listed(paths: Sequence[Path]) -> str:
-    names = ", ".join(path.name or str(path) for path in paths[:_NAMED])
-    return names if len(paths) <= _NAMED else f"{names}, ... ({len(paths)} in all)"
+    names = ", ".join(path.name or str(path) for path in paths[:_NAMED_FILES])
+    return names if len(paths) <= _NAMED_FILES else f"{names}, ... ({len(paths)} in all)"

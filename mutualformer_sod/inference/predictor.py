@@ -274,18 +274,24 @@ def native_saliency(logits: Tensor, native_size: tuple[int, int]) -> np.ndarray:
     return resize(logits, native_size).sigmoid()[0, 0].numpy()
 
 
-def saliency_strips(logits: Tensor, native_size: tuple[int, int]) -> Iterator[np.ndarray]:
+def saliency_strips(
+    logits: Tensor, native_size: tuple[int, int], whole_pixels: int = STRIP_PIXELS
+) -> Iterator[np.ndarray]:
     """Yield the map of `native_saliency` in strips (rows, W), from the top down.
 
-    A map of up to `STRIP_PIXELS` pixels is one strip. Strips equal the whole map up to rounding.
-    Memory is bounded: the number of rows depends on the width.
+    Strips equal the whole map up to rounding. Memory is bounded: the number of rows depends on the
+    width.
+
+    Args:
+        logits, native_size: as in `native_saliency`.
+        whole_pixels: maps of up to this number of pixels are one strip.
     """
     height, width = native_size
-    if height * width <= STRIP_PIXELS:
+    if height * width <= whole_pixels:
         yield native_saliency(logits, native_size)
         return
     wide = resize(logits, (logits.shape[-2], width))[0, 0]  # (h, W)
-    step = max(1, STRIP_PIXELS // 16 // width)
+    step = max(1, whole_pixels // 16 // width)
     for top in range(0, height, step):
         rows = torch.arange(top, min(top + step, height))
         # Half-pixel centres, clamped at the border, as in F.interpolate.

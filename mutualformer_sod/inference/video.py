@@ -1,4 +1,4 @@
-"""Saliency of a video, frame by frame: each frame is a picture of its own."""
+"""Saliency of a video; each frame is mapped on its own."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from tqdm import tqdm
 
 from mutualformer_sod.data.depth.kind import DepthSample
 from mutualformer_sod.data.depth.notes import same_proportions
-from mutualformer_sod.data.depth.units import SAMPLE_SIDE, DepthEncoding, encoding_of
+from mutualformer_sod.data.depth.units import SAMPLE_SIDE, DepthEncoding
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.decoding import quiet_decoder
-from mutualformer_sod.inference.overlays import overlay
+from mutualformer_sod.inference.overlays import overlay, to_levels
+from mutualformer_sod.inference.picture_depth import encoding_from
 from mutualformer_sod.inference.progress import ticking
 from mutualformer_sod.inference.webm import MOST_SIDE, open_webm
 
-if TYPE_CHECKING:  # torch takes seconds, and what is wrong with a video is told before
+if TYPE_CHECKING:  # problems of a video are reported before the slow import of torch
     from mutualformer_sod.inference.predictor import Predictor
 
-_SAMPLED = 16  # frames of the depth video that tell which side is near
+_SAMPLED = 16  # frames of the depth video from which the polarity is decided
 _SAMPLED_EVERY = 8
-_CHROMA_NOISE = 16  # grey levels between the channels; coding a grey video leaves 3
-_COLOURED = 0.05  # share of such pixels; 15 % in the palest of 29 photographs
-_USUAL_RATE = 25.0  # frames/s of a file that does not say
+_CHROMA_NOISE = 16  # grey levels between the channels; the coding of a grey video leaves 3
+_COLOURED = 0.05  # ratio of pixels beyond it; 15 % in the palest of 29 photographs
+_USUAL_RATE = 25.0  # frames/s of a file without a rate
 _RATE_TOLERANCE = 0.01
 
 
@@ -40,44 +41,46 @@ def check_videos(
     with_overlay: bool = False,
     overwrite: bool = False,
 ) -> list[str]:
-    """Find out before any work whether the videos can be read and the outputs written.
+    """Check before any work that the videos can be read and the outputs written.
 
     Args:
-        video, depth_video, output, with_overlay, overwrite: as of `predict_video`.
+        video, depth_video, output, with_overlay, overwrite: as in `predict_video`.
 
     Returns:
         Remarks for the user.
 
     Raises:
-        InputError: a video that cannot be read or written; outputs that are there.
+        InputError: a video that cannot be read or written, or existing outputs.
     """
     sources = {path.resolve() for path in (video, depth_video) if path is not None}
     for path in _outputs(video, output, with_overlay):
         if path.exists() and path.resolve() in sources:
-            raise InputError(f"{path}: would be replaced by an output; give another --output")
+            raise InputError(f"{path}: an output would replace it. Fix: pass another `output`.")
         if path.exists() and not overwrite:
-            raise InputError(f"{path}: exists; give another --output, or --overwrite to replace it")
-    with _opened(video, "--video") as capture:
+            raise InputError(
+                f"{path}: exists. Fix: pass another `output`, or `overwrite` to replace it."
+            )
+    with _opened(video, "video") as capture:
         width, height, rate = _measures(capture)
     if max(width, height) > MOST_SIDE:
         raise InputError(
-            f"--video {video}: {width} x {height} pixels are too many for a video of maps "
-            f"({MOST_SIDE} a side); make it smaller first"
+            f"`video` {video}: {width} x {height} pixels, an output has up to {MOST_SIDE} a side. "
+            "Fix: scale the video down."
         )
     if depth_video is None:
         return []
-    with _opened(depth_video, "--depth-video") as capture:
+    with _opened(depth_video, "depth_video") as capture:
         depth_width, depth_height, depth_rate = _measures(capture)
     remarks = []
     if not same_proportions((depth_height, depth_width), (height, width)):
         remarks.append(
-            f"--depth-video {depth_video}: {depth_width} x {depth_height} is of other proportions "
-            f"than {width} x {height}: STRETCHED, check that it shows the same view"
+            f"{depth_video}: {depth_width} x {depth_height} has other proportions than "
+            f"{width} x {height}: STRETCHED, check that it shows the same view"
         )
     if abs(depth_rate / rate - 1) > _RATE_TOLERANCE:
         remarks.append(
-            f"--depth-video {depth_video}: {depth_rate:.5g} frames/s, the video has {rate:.5g}: "
-            "frames are paired by number, NOT by time; bring both to one rate first"
+            f"{depth_video}: {depth_rate:.5g} frames/s, the video has {rate:.5g}: frames are "
+            "paired by number, NOT by time; convert both to one rate"
         )
     return remarks
 
@@ -94,23 +97,24 @@ def predict_video(
 ) -> int:
     """Write ``output/NAME_map.webm`` and, if asked, ``output/NAME_overlay.webm``.
 
-    They have the size of the video in pixels, and its frames at their times. The files appear
-    whole, at the end. What was done is printed.
+    The outputs have the size of the video in pixels and the times of its frames. The files appear
+    whole, at the end. A summary is printed.
 
     Args:
         predictor: the network.
-        video: what OpenCV reads (MP4, AVI, MOV, MKV ...).
-        depth_video: its depth as 8-bit grey, frame for frame; None for colour alone.
+        video: a file that OpenCV reads (MP4, AVI, MOV, MKV ...).
+        depth_video: its depth as 8-bit grey, paired by frame number; None for RGB alone.
         output: the folder.
-        near: "auto" (told from the depth video's first frames), "white", "black" or "strict".
-        with_overlay: also lay the maps over the frames.
-        overwrite: replace files that are there.
+        near: "auto" (decided from the first frames of the depth video), "white", "black" or
+            "strict".
+        with_overlay: write the overlay too.
+        overwrite: replace existing files.
 
     Returns:
         Number of frames.
 
     Raises:
-        InputError: a video that cannot be read or written; outputs that are there.
+        InputError: a video that cannot be read or written, or existing outputs.
         OSError: an output cannot be written.
     """
     check_videos(video, depth_video, output, with_overlay=with_overlay, overwrite=overwrite)
@@ -120,10 +124,10 @@ def predict_video(
         encoding = _encoding_of_video(depth_video, near)
         print(f"depth: {encoding.describe()}")
     with contextlib.ExitStack() as stack:
-        capture = stack.enter_context(_opened(video, "--video"))
+        capture = stack.enter_context(_opened(video, "video"))
         depths = None
         if depth_video is not None:
-            depths = _frames(stack.enter_context(_opened(depth_video, "--depth-video")))
+            depths = _frames(stack.enter_context(_opened(depth_video, "depth_video")))
         aspect = _pixel_aspect(capture)
         writers = [stack.enter_context(open_webm(path, aspect)) for path in outputs]
         promised = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))) or None
@@ -140,15 +144,15 @@ def predict_video(
                 untimed += 1
             times.append(time)
             saliency = predictor.predict(rgb, depth, encoding if depth is not None else None)
-            writers[0].write(np.rint(saliency * 255).astype(np.uint8), time)
+            writers[0].write(to_levels(saliency), time)
             if with_overlay:
                 writers[1].write(overlay(rgb, saliency), time)
         if not times:
-            raise InputError(f"{video}: no frame could be read; replace the file")
+            raise InputError(f"{video}: no frame could be read. Fix: replace the file.")
         spare = depths is not None and next(depths, None) is not None
         _report_end(video, times, promised, _rate(capture))
     if untimed:
-        print(f"{video}: {untimed} frames bear no time of their own: set one interval apart")
+        print(f"{video}: {untimed} frames without a time: placed one interval after the last")
     _report_depth(without_depth if depth_video else 0, spare)
     print(f"{len(times)} frames: {', '.join(map(str, outputs))}")
     return len(times)
@@ -160,41 +164,39 @@ def _outputs(video: Path, output: Path, with_overlay: bool) -> list[Path]:
 
 
 def _report_end(video: Path, times: list[float], promised: int | None, rate: float) -> None:
-    """Say so where a video ends before its time.
+    """Report a video that ends before the time in its header.
 
-    Its frames are counted by some formats and estimated from its length for others, so that their
-    number alone says nothing.
+    The number of frames alone is no evidence: some formats estimate it from the length.
     """
     length = (promised or 0) / rate  # s
     step = max(1 / rate, (times[-1] - times[0]) / 1000 / max(1, len(times) - 1))
     if (promised or 0) > len(times) and times[-1] / 1000 + 1.5 * step < length:
         print(
             f"{video}: ends after {len(times)} frames, at {times[-1] / 1000 + step:.1f} s of the "
-            f"{length:.1f} s that its header promises"
+            f"{length:.1f} s in its header"
         )
 
 
 def _report_depth(without_depth: int, spare: bool) -> None:
     if without_depth:
-        print(f"the depth video is shorter: {without_depth} frames from colour alone")
+        print(f"the depth video is shorter: {without_depth} frames mapped from RGB only")
     if spare:
-        print("the depth video is longer: its rest was not used; do the frames belong together?")
+        print("the depth video is longer: its last frames were not used; check that both match")
 
 
 @contextlib.contextmanager
-def _opened(path: Path, flag: str) -> Iterator[cv2.VideoCapture]:
+def _opened(path: Path, argument: str) -> Iterator[cv2.VideoCapture]:
     if path.is_dir():
-        pictures = ", or its pictures with --rgb" if flag == "--video" else ""
-        raise InputError(f"{flag} {path}: is a folder; give a video file{pictures}")
+        raise InputError(f"`{argument}` {path}: is a folder. Fix: pass a video file.")
     if not path.exists():
-        raise InputError(f"{flag} {path}: no such file")
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # our line is enough
+        raise InputError(f"`{argument}` {path}: no such file")
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # the error below is enough
     with quiet_decoder():
         capture = cv2.VideoCapture(str(path))
     try:
         if not capture.isOpened():
             raise InputError(
-                f"{flag} {path}: not a video that OpenCV reads; convert it to MP4 (ffmpeg)"
+                f"`{argument}` {path}: not a video for OpenCV. Fix: convert it to MP4 (ffmpeg)."
             )
         yield capture
     finally:
@@ -202,7 +204,7 @@ def _opened(path: Path, flag: str) -> Iterator[cv2.VideoCapture]:
 
 
 def _measures(capture: cv2.VideoCapture) -> tuple[int, int, float]:
-    """Width and height in pixels as shown, frames/s."""
+    """Return width and height in pixels as shown, and frames/s."""
     sides = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
     width, height = (max(1, int(capture.get(side))) for side in sides)
     return width, height, _rate(capture)
@@ -214,14 +216,14 @@ def _rate(capture: cv2.VideoCapture) -> float:
 
 
 def _pixel_aspect(capture: cv2.VideoCapture) -> float:
-    """Width of a pixel by its height; 1 where the file does not say."""
+    """Return the width of a pixel divided by its height; 1 if the file has no value."""
     sides = (cv2.CAP_PROP_SAR_NUM, cv2.CAP_PROP_SAR_DEN)
     width, height = (capture.get(side) for side in sides)
     return width / height if width > 0 and height > 0 else 1.0
 
 
 def _frames(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
-    """(H, W, 3) uint8 BGR until the end, wherever the header says it is."""
+    """Yield frames (H, W, 3) uint8 BGR up to the real end, whatever the header has."""
     while True:
         there, frame = capture.read()
         if not there:
@@ -230,7 +232,7 @@ def _frames(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
 
 
 def _depth_frame(bgr: np.ndarray | None, size: tuple[int, int]) -> np.ndarray | None:
-    """(H, W) uint8 of a grey frame at the size of its picture; None at the end."""
+    """Convert a grey frame to (H, W) uint8 at the size of its picture; None stays None."""
     if bgr is None:
         return None
     grey = cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY)
@@ -241,7 +243,7 @@ def _depth_frame(bgr: np.ndarray | None, size: tuple[int, int]) -> np.ndarray | 
 
 def _encoding_of_video(path: Path, near: str) -> DepthEncoding:
     samples, coloured = [], []
-    with _opened(path, "--depth-video") as capture:
+    with _opened(path, "depth_video") as capture:
         for number, frame in enumerate(_frames(capture)):
             if number % _SAMPLED_EVERY == 0:
                 coloured.append(np.mean(np.ptp(frame, axis=2) > _CHROMA_NOISE))
@@ -249,11 +251,10 @@ def _encoding_of_video(path: Path, near: str) -> DepthEncoding:
             if len(samples) == _SAMPLED:
                 break
     if not samples:
-        raise InputError(f"{path}: no frame could be read; replace the file")
+        raise InputError(f"{path}: no frame could be read. Fix: replace the file.")
     if np.mean(coloured) > _COLOURED:
         raise InputError(
-            f"--depth-video {path}: its frames are in colour ({np.mean(coloured):.0%} of the"
-            " pixels), depth is grey. Fix: give the depth video, as 8-bit grey"
+            f"`depth_video` {path}: frames in colour ({np.mean(coloured):.0%} of the pixels), but "
+            "depth is grey. Fix: pass depth as 8-bit grey."
         )
-    strict = near == "strict"
-    return encoding_of(samples, "auto" if strict else near, strict=strict)
+    return encoding_from(samples, near)

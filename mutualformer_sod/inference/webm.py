@@ -1,8 +1,8 @@
-"""Writes WebM files that browsers play: any size in pixels, every frame at its own time.
+"""Write WebM files that browsers play: any size in pixels, any frame times.
 
-Each frame is a key frame of VP8: the content of a WebP picture (RFC 6386, RFC 9649). The container
-is Matroska (RFC 9559) within the limits of WebM. `cv2.VideoWriter` writes neither odd sizes nor
-uneven frame times, and the builds of OpenCV on PyPI have no encoder for H.264.
+Each frame is a VP8 key frame, taken from a WebP picture (RFC 6386, RFC 9649). The container is
+Matroska (RFC 9559) within the limits of WebM. `cv2.VideoWriter` supports neither odd sizes nor
+uneven frame times, and OpenCV from PyPI has no H.264 encoder.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from PIL import Image
 from mutualformer_sod.files import replacing
 
 MOST_SIDE = 16383
-"""Pixels a side that VP8 holds."""
+"""Largest side in pixels of a VP8 frame."""
 
 _QUALITY = 90  # of WebP, 0 to 100
-_EFFORT = 1  # of its encoder, 0 to 6: less than half the time of the default, files 3 % larger
-_CLUSTER_MS = 2000  # a player seeks to the start of a cluster; times within one have 15 bits
-_ROUNDING_MS = 1  # times are whole milliseconds: intervals that differ by no more are even
-_DURATION_SLOT = 12  # bytes of the element DefaultDuration, or of the gap in its place
+_EFFORT = 1  # of WebP, 0 to 6: less than half the time of the default, files 3 % larger
+_CLUSTER_MS = 2000  # players seek to the start of a cluster; times in a cluster have 15 bits
+_ROUNDING_MS = 1  # times are whole milliseconds: intervals may differ by this and be even
+_DURATION_SLOT = 12  # bytes of the element DefaultDuration, or of padding instead
 _SRGB = {0x55B1: 6, 0x55B9: 1, 0x55BA: 13, 0x55BB: 1}  # BT.601 luma as WebP has it, limited range
 
 _SEEK_HEAD, _INFO, _TRACKS = 0x114D9B74, 0x1549A966, 0x1654AE6B
@@ -35,11 +35,11 @@ _CUES, _CLUSTER = 0x1C53BB6B, 0x1F43B675
 
 @contextlib.contextmanager
 def open_webm(path: Path, pixel_aspect: float = 1.0) -> Iterator[WebmWriter]:
-    """Yield a writer of a file that appears whole, once the block succeeds.
+    """Yield a writer; the whole file appears when the block succeeds.
 
     Args:
-        path: of the file; replaced if it is there.
-        pixel_aspect: width of a pixel by its height.
+        path: of the file; an existing one is replaced.
+        pixel_aspect: width of a pixel divided by its height.
 
     Raises:
         OSError: the file cannot be written.
@@ -51,27 +51,27 @@ def open_webm(path: Path, pixel_aspect: float = 1.0) -> Iterator[WebmWriter]:
 
 
 class WebmWriter:
-    """A WebM file of one video track, without sound.
+    """Writer of a WebM file with one video track and no sound.
 
     Args:
-        file: empty, seekable.
-        pixel_aspect: width of a pixel by its height.
+        file: an empty seekable file.
+        pixel_aspect: width of a pixel divided by its height.
     """
 
     def __init__(self, file: BinaryIO, pixel_aspect: float = 1.0) -> None:
         self._file = file
         self._pixel_aspect = pixel_aspect
         self._times: list[float] = []  # ms
-        self._last = -1  # the same of the last frame, whole
+        self._last = -1  # whole ms, of the last frame
         self._cluster: list[tuple[int, bytes]] = []
-        self._cues: list[tuple[int, int]] = []  # ms, and where the cluster lies in the segment
+        self._cues: list[tuple[int, int]] = []  # ms, position of the cluster in the segment
 
     def write(self, rgb: np.ndarray, time: float) -> None:
         """Append a frame.
 
         Args:
-            rgb: (H, W, 3) or, for grey, (H, W) uint8; at most `MOST_SIDE` a side.
-            time: of the frame, ms from the start; 1 ms after the frame before it, or later.
+            rgb: (H, W, 3) or, for grey, (H, W) uint8; sides up to `MOST_SIDE`.
+            time: ms from the start; at least 1 ms after the last frame.
         """
         if not self._times:
             self._begin(*rgb.shape[:2])
@@ -83,7 +83,7 @@ class WebmWriter:
         self._last = now
 
     def finish(self) -> None:
-        """Write what is held back, the index and the numbers that are known only now."""
+        """Write the last frames, the index, the duration and the sizes."""
         if not self._times:
             return
         self._write_cluster()
@@ -135,7 +135,7 @@ class WebmWriter:
         self._cluster = []
 
     def _here(self) -> int:
-        """Position in the segment."""
+        """Return the current position in the segment."""
         return self._file.tell() - self._start
 
     def _fill(self, position: int, data: bytes) -> None:
@@ -155,7 +155,7 @@ def _key_frame(rgb: np.ndarray) -> bytes:
 
 
 def _seek_head(info: int, tracks: int, cues: int) -> bytes:
-    """Where the parts lie in the segment; the last 8 bytes are those of ``cues``."""
+    """Encode the positions of the parts in the segment; the last 8 bytes are ``cues``."""
     places = (_INFO, info), (_TRACKS, tracks), (_CUES, cues)
     return _element(
         _SEEK_HEAD,
@@ -180,6 +180,6 @@ def _identifier(value: int) -> bytes:
 
 
 def _size(value: int, length: int = 0) -> bytes:
-    """A length as EBML writes it: as many leading zero bits as bytes follow the first."""
+    """Encode a length as in EBML: the number of leading zero bits is that of further bytes."""
     length = length or next(n for n in range(1, 9) if value < (1 << 7 * n) - 1)
     return (value | 1 << 7 * length).to_bytes(length, "big")

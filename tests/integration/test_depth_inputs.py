@@ -153,7 +153,7 @@ def test_predict_stops_where_no_depth_file_is_read(data, tmp_path, suffix):
         path.rename(path.with_suffix(suffix))
     options = ["--rgb", data / "RGB", "--depth", data / "depth", "--output", tmp_path / "o"]
     line = error_line(run_tool("predict", *options))
-    assert f"--depth {data / 'depth'}: no depth map that is read" in line
+    assert f"--depth {data / 'depth'}: unsupported depth files" in line
     assert not (tmp_path / "o").exists()
 
 

@@ -16,8 +16,9 @@ from tool_runs import ROOT, error_line, run_tool
 
 from mutualformer_sod import Predictor
 from mutualformer_sod.imaging import png
+from mutualformer_sod.inference.overlays import KINDS
 from mutualformer_sod.inference.picture_depth import plan_depths
-from mutualformer_sod.inference.picture_maps import KINDS, predict_pictures
+from mutualformer_sod.inference.picture_maps import predict_pictures
 from mutualformer_sod.inference.picture_pairs import Picture
 from mutualformer_sod.inference.webm import open_webm
 
@@ -91,7 +92,7 @@ def test_every_kind_is_written_at_native_size(data):
     assert read(data / "out" / "overlays" / "a.png").shape == (60, 90, 3)
     cut, saliency = (read(data / "out" / kind / "a.png") for kind in ("cutouts", "maps"))
     assert np.array_equal(cut[..., 3], saliency)
-    assert "d é.png: no depth of that name: colour alone" in done.output
+    assert "d é.png: no depth of that name: RGB only" in done.output
     assert "millimetres" in done.output
     assert "metres" in done.output
 
@@ -123,7 +124,7 @@ def test_a_second_start_makes_what_is_missing(data):
     (data / "out" / "maps" / "a.png").unlink()
     stamp = (data / "out" / "maps" / "b c.png").stat().st_mtime_ns
     done = predict(data)
-    assert "1 of 3 pictures mapped, from colour alone, 2 were there" in done.output
+    assert "1 of 3 pictures mapped, RGB only, 2 were there" in done.output
     assert files_of(data / "out") == before
     assert (data / "out" / "maps" / "b c.png").stat().st_mtime_ns == stamp
 
@@ -145,11 +146,21 @@ def test_files_made_otherwise_are_kept_without_the_flag(data, picture, change):
     assert files_of(data / "out") != before
 
 
+def test_predict_with_link_to_itself_fails_that_picture_alone(data):
+    link = data / "rgb" / "loop.png"
+    link.symlink_to(link)
+    done = predict(data)
+    assert done.status == 1
+    assert done.error.count("failed: ") == 1
+    assert "loop.png" in done.error
+    assert len(files_of(data / "out")) == 3
+
+
 def test_pictures_are_never_replaced_by_their_maps(data):
     (data / "rgb").rename(data / "maps")
     before = files_of(data / "maps")
     done = run_tool("predict", "--rgb", data / "maps", "--output", data, "--overwrite")
-    assert "give another --output" in error_line(done)
+    assert "pass another --output" in error_line(done)
     assert files_of(data / "maps") == before
 
 
@@ -187,8 +198,8 @@ def test_depth_that_says_nothing_is_taken_for_none(data, depth):
     np.save(data / "depth" / "b c.npy", np.full(depth.shape, 2.5))
     done = with_depth(data)
     assert done.status == 0, done.error
-    assert "a.png: empty depth: colour alone" in done.output
-    assert "b c.png: depth of one value: colour alone" in done.output
+    assert "a.png: empty depth: RGB only" in done.output
+    assert "b c.png: constant depth: RGB only" in done.output
     maps = [read(path) for path in (data / "out" / "maps").iterdir()]
     assert all(np.array_equal(maps[0], other) for other in maps)
 
@@ -224,9 +235,9 @@ def test_mistakes_end_in_one_line(tmp_path, monkeypatch, options, word):
 
 
 def test_the_cost_of_a_large_size_is_told_before_the_work(data):
-    done = predict(data, "--size", 288)
+    done = predict(data, "--size", 416)
     assert done.status == 0, done.error
-    cost, mapped = (done.output.index(words) for words in ("--size 288: the network", "mapped"))
+    cost, mapped = (done.output.index(words) for words in ("--size 416: the network", "mapped"))
     assert cost < mapped
 
 
@@ -321,7 +332,7 @@ class TestVideo:
                 writer.write(np.pad(picture, ((0, 1), (0, 1), (0, 0)), "edge"), time)
         done = self.predict(tmp_path, tmp_path / "v.webm", "--overlay")
         assert done.status == 0, done.error
-        assert "promises" not in done.output
+        assert "ends after" not in done.output
         for name in ("v_map.webm", "v_overlay.webm"):
             frames, times, _ = self.frames_of(tmp_path / "o" / name)
             assert {frame.shape for frame in frames} == {(61, 91, 3)}
@@ -340,7 +351,7 @@ class TestVideo:
         done = self.predict(tmp_path, video("v.mp4", 2), "--depth-video", depth_video)
         assert done.status == 0, done.error
         assert done.output.count("STRETCHED") == 1
-        assert "60 x 60 is of other proportions than 90 x 60" in done.output
+        assert "60 x 60 has other proportions than 90 x 60" in done.output
 
     def test_a_depth_video_of_another_rate_is_reported(self, tmp_path, video):
         depth_video = video("d.mp4", 2, grey=True, rate=6)

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import re
 from pathlib import Path
 
 import cv2
@@ -13,7 +15,8 @@ from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.data.synthetic.scenes import write_samples
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.experiments import collect, data, plan, schedule
-from mutualformer_sod.experiments.plan import Job, Options
+from mutualformer_sod.experiments.plan import Options, Run
+from mutualformer_sod.experiments.process import LoggedProcess
 from mutualformer_sod.experiments.report import (
     FusionTable,
     Trial,
@@ -21,6 +24,7 @@ from mutualformer_sod.experiments.report import (
     fusion_markdown,
     runs_csv,
 )
+from mutualformer_sod.experiments.runs import model_overrides, score_maps
 from mutualformer_sod.experiments.variants import (
     CONTROLS,
     Variant,
@@ -83,7 +87,7 @@ def test_what_is_matched_comes_before_what_matches_it():
 @pytest.mark.parametrize(
     ("name", "part"),
     [
-        ("late", "there are all, controls"),
+        ("late", "pass all, controls"),
         ("sum:steps", "FIELD=VALUE"),
         ("sum:share=false", "share cannot be set"),
         ("sum:image_size=64", "--size"),
@@ -96,13 +100,13 @@ def test_what_is_no_variant_is_named(name, part):
 
 
 def test_a_field_no_network_has_is_named_with_its_variant():
-    with pytest.raises(InputError, match=r"--fusions sum:setps=2: .*steps"):
+    with pytest.raises(InputError, match=r"`fusions` sum:setps=2: .*steps"):
         check_variants(parse_variants(["sum:setps=2"]), "tiny-scratch", {})
 
 
 def test_a_head_for_all_need_not_suit_a_fusion_that_is_left_out():
     check_variants(parse_variants(["sum", "concat"]), "tiny-scratch", {"head": "ensemble"})
-    with pytest.raises(InputError, match="--fusions mutualformer: head"):
+    with pytest.raises(InputError, match="`fusions` mutualformer: head"):
         check_variants(
             parse_variants(["sum", "mutualformer"]), "tiny-scratch", {"head": "ensemble"}
         )
@@ -121,9 +125,9 @@ def test_a_started_comparison_keeps_its_options(tmp_path):
     plan.claim_folder(tmp_path, options, variants, 2)
     (tmp_path / plan.DATA_FILE).touch()
     plan.claim_folder(tmp_path, options, variants, 2)
-    with pytest.raises(InputError, match=r"--lr 0\.001, now it is 0\.01"):
+    with pytest.raises(InputError, match=r"`lr` 0\.001, now it is 0\.01"):
         plan.claim_folder(tmp_path, Options(fields={"dim": 32}, lr=0.01), variants, 2)
-    with pytest.raises(InputError, match="--set dim=32, now it is"):
+    with pytest.raises(InputError, match="`fields` dim=32, now it is"):
         plan.claim_folder(tmp_path, Options(), variants, 2)
 
 
@@ -142,7 +146,7 @@ def test_fusions_and_seeds_may_be_added(tmp_path):
 
 def test_a_folder_of_anything_else_is_refused(tmp_path):
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(InputError, match="not a comparison"), plan.alone_in(tmp_path):
+    with pytest.raises(InputError, match="no comparison"), plan.alone_in(tmp_path):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
@@ -157,8 +161,8 @@ def test_two_comparisons_do_not_share_a_folder(tmp_path):
 
 
 def test_runs_are_done_seed_by_seed():
-    jobs = plan.jobs_of(Path("x"), parse_variants(["sum", "concat"]), 2)
-    assert [job.name for job in jobs] == [
+    runs = plan.runs_of(Path("x"), parse_variants(["sum", "concat"]), 2)
+    assert [run.name for run in runs] == [
         *("sum seed 0", "concat seed 0"),
         *("sum seed 1", "concat seed 1"),
     ]
@@ -166,10 +170,10 @@ def test_runs_are_done_seed_by_seed():
 
 def test_every_run_has_the_same_recipe_but_for_seed_modality_and_folder():
     sources = {"data": ["d"], "sets": ["A"], "near": ["A=white"]}
-    jobs = plan.jobs_of(
+    runs = plan.runs_of(
         Path("x"), parse_variants(["sum", "depth_only", "rgb_only", "gemini_fusion"]), 2
     )
-    configs = [vars(plan.train_config(Options(), job, sources, {})) for job in jobs]
+    configs = [vars(plan.train_config(Options(), run, sources, {})) for run in runs]
     differing = {name for c in configs for name in c if c[name] != configs[0][name]}
     assert differing == {"seed", "modality", "output"}
     assert configs[0]["holdout"] == 0
@@ -284,109 +288,121 @@ def test_images_are_grouped_by_set_and_kind():
 
 
 @pytest.mark.parametrize(
-    ("fields", "flag"),
+    ("fields", "argument"),
     [
-        ({"holdout": 1.0}, "--holdout"),
-        ({"scenes": 1}, "--scenes"),
-        ({"sets": ("A",)}, "--sets"),
-        ({"test_data": ("A",)}, "--test-data"),
-        ({"init_weights": "/none"}, "--init-weights"),
+        ({"holdout": 1.0}, "`holdout`"),
+        ({"scenes": 1}, "`scenes`"),
+        ({"sets": ("A",)}, "`sets`"),
+        ({"test_data": ("A",)}, "`test_data`"),
+        ({"init_weights": "/none"}, "`init_weights`"),
     ],
 )
-def test_unusable_options_name_their_flag(fields, flag):
-    with pytest.raises(InputError, match=flag):
+def test_options_with_illegal_value_name_the_argument(fields, argument):
+    with pytest.raises(InputError, match=argument):
         Options(**fields)
 
 
 # The runs.
 
 
-def finish(job: Job, statistics=None, s=0.9, remarks=()):
+def finish(run: Run, statistics=None, s=0.9, remarks=()):
     """Leave what a finished run leaves."""
-    (job.folder / "scores").mkdir(parents=True)
+    (run.folder / "scores").mkdir(parents=True)
     protocol = dict.fromkeys(("normalize", "thresholds", "aggregation", "resize", "version"), "x")
     scores = {"all": dict.fromkeys(MEASURES, s) | {"images": 3}}
-    results = {"protocol": protocol, "scores": {job.variant.name: scores}, "notes": [*remarks]}
-    (job.folder / plan.SCORES_FILE).write_text(json.dumps(results))
+    results = {"protocol": protocol, "scores": {run.variant.name: scores}, "notes": [*remarks]}
+    (run.folder / plan.SCORES_FILE).write_text(json.dumps(results))
     line = {"seconds": 2.0, "statistics": statistics} if statistics else {"seconds": 2.0}
-    (job.folder / "log.jsonl").write_text(json.dumps({"seconds": 1.0}) + "\n" + json.dumps(line))
+    (run.folder / "log.jsonl").write_text(json.dumps({"seconds": 1.0}) + "\n" + json.dumps(line))
     start = {"code": {"commit": "0123456789abcdef", "dirty": False}}
-    (job.folder / "starts.json").write_text(json.dumps([start, start]))
+    (run.folder / "starts.json").write_text(json.dumps([start, start]))
 
 
 def test_random_exchange_takes_over_the_ratio_of_the_same_seed(tmp_path):
-    from mutualformer_sod.experiments.runs import _overrides
-
-    finish(plan.job_of(tmp_path, Variant("token_fusion"), 1), {"exchange_ratio": 0.31237})
-    ratios = [
-        _overrides(tmp_path, plan.job_of(tmp_path, CONTROLS["random_exchange"], seed), Options())
-        for seed in (0, 1)
-    ]
-    assert [fields["exchange_ratio"] for fields in ratios] == [0.4, 0.3124]
+    finish(plan.run_of(tmp_path, Variant("token_fusion"), 1), {"exchange_ratio": 0.31237})
+    runs = [plan.run_of(tmp_path, CONTROLS["random_exchange"], seed) for seed in (0, 1)]
+    ratios = [model_overrides(tmp_path, run, Options())["exchange_ratio"] for run in runs]
+    assert ratios == [0.4, 0.3124]
 
 
-def test_a_begun_random_exchange_keeps_its_ratio(tmp_path):
-    from mutualformer_sod.experiments.runs import _overrides
-
-    job = plan.job_of(tmp_path, CONTROLS["random_exchange"], 0)
-    job.folder.mkdir(parents=True)
-    (job.folder / "config.json").write_text('{"model_overrides": {"exchange_ratio": 0.4}}')
-    finish(plan.job_of(tmp_path, Variant("token_fusion"), 0), {"exchange_ratio": 0.1})
-    assert _overrides(tmp_path, job, Options())["exchange_ratio"] == 0.4
+def test_started_random_exchange_keeps_its_ratio(tmp_path):
+    run = plan.run_of(tmp_path, CONTROLS["random_exchange"], 0)
+    run.folder.mkdir(parents=True)
+    (run.folder / "config.json").write_text('{"model_overrides": {"exchange_ratio": 0.4}}')
+    finish(plan.run_of(tmp_path, Variant("token_fusion"), 0), {"exchange_ratio": 0.1})
+    assert model_overrides(tmp_path, run, Options())["exchange_ratio"] == 0.4
 
 
 class Ended:
     """Stands for a process that has ended."""
 
-    def __init__(self, sentinel, exitcode):
-        self.sentinel, self.exitcode = sentinel, exitcode
+    def __init__(self, problem):
+        self._reader, writer = os.pipe()
+        os.close(writer)  # the end of the file makes the other end ready
+        self._problem = problem
 
-    def join(self):
-        pass
+    @property
+    def sentinel(self):
+        return self._reader
 
-    terminate = join
+    def problem(self):
+        os.close(self._reader)
+        return self._problem
 
 
-def do_jobs(monkeypatch, jobs, at_once=1, statuses=()):
-    """The order in which runs are started, and those that failed."""
+def do_runs(runs, at_once=1, problems=()):
+    """Return the order in which runs are started, and the failed ones."""
     started = []
 
-    def start(function, arguments, log, threads):
-        (name,) = arguments
-        started.append(name)
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text("error: broken\n\n")
-        return Ended(len(started), dict(statuses).get(name, 0))
+    def start(run):
+        started.append(run.name)
+        return Ended(dict(problems).get(run.name))
 
-    monkeypatch.setattr(schedule, "start", start)
-    monkeypatch.setattr(schedule, "wait", lambda sentinels: sentinels[:1])
-    failed = schedule.do_jobs(
-        jobs, "do_run", lambda job: (job.name,), at_once=at_once, say=lambda job, _: job.name
-    )
+    failed = schedule.do_runs(runs, start, at_once=at_once, describe=lambda run, _: run.name)
     return started, failed
 
 
-def test_a_failed_run_does_not_stop_the_others(tmp_path, monkeypatch):
-    jobs = plan.jobs_of(tmp_path, parse_variants(["sum", "concat"]), 2)
-    started, failed = do_jobs(monkeypatch, jobs, 2, {"sum seed 0": 2})
+def test_do_runs_with_failed_run_does_the_others(tmp_path):
+    runs = plan.runs_of(tmp_path, parse_variants(["sum", "concat"]), 2)
+    started, failed = do_runs(runs, 2, {"sum seed 0": "error: broken"})
     assert len(started) == 4
-    assert list(failed) == ["sum seed 0"]
-    assert failed["sum seed 0"].startswith("error: broken (see ")
+    assert failed == {"sum seed 0": "error: broken"}
 
 
-def test_finished_runs_are_not_done_again(tmp_path, monkeypatch):
-    jobs = plan.jobs_of(tmp_path, parse_variants(["sum", "concat"]), 1)
-    finish(jobs[0])
-    assert do_jobs(monkeypatch, jobs)[0] == ["concat seed 0"]
+def test_do_runs_skips_finished_runs(tmp_path):
+    runs = plan.runs_of(tmp_path, parse_variants(["sum", "concat"]), 1)
+    finish(runs[0])
+    assert do_runs(runs)[0] == ["concat seed 0"]
 
 
-def test_what_matches_a_failed_run_is_not_done(tmp_path, monkeypatch):
-    jobs = plan.jobs_of(tmp_path, parse_variants(["token_fusion", "random_exchange"]), 2)
-    started, failed = do_jobs(monkeypatch, jobs, 4, {"token_fusion seed 0": -9})
+def test_do_runs_skips_what_matches_a_failed_run(tmp_path):
+    runs = plan.runs_of(tmp_path, parse_variants(["token_fusion", "random_exchange"]), 2)
+    started, failed = do_runs(runs, 4, {"token_fusion seed 0": "killed"})
     assert "random_exchange seed 0" not in started
-    assert "SIGKILL" in failed["token_fusion seed 0"]
     assert "token_fusion seed 0, which failed" in failed["random_exchange seed 0"]
     assert started.index("random_exchange seed 1") > started.index("token_fusion seed 1")
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "problem"),
+    [
+        ("plan.run_of", ("x", Variant("sum"), 0), "TypeError: unsupported .*"),
+        ("plan.read_plan", (Path("/none"),), "error: --output /none: no comparison there .*"),
+    ],
+)
+def test_logged_process_that_fails_returns_its_problem(tmp_path, function, arguments, problem):
+    found = LoggedProcess(function, arguments, tmp_path / "log", 1).problem()
+    assert re.fullmatch(rf"{problem} \(see .*log\)", found)
+
+
+def test_logged_process_that_succeeds_has_no_problem(tmp_path):
+    assert LoggedProcess("plan.runs_of", (tmp_path, [], 0), tmp_path / "log", 1).problem() is None
+
+
+def test_logged_process_that_is_killed_names_the_signal(tmp_path):
+    process = LoggedProcess("schedule.wait", ([], 60), tmp_path / "log", 1)
+    process.terminate()
+    assert process.problem().startswith("ended by SIGTERM (see ")
 
 
 # The table.
@@ -403,7 +419,7 @@ def claim(output, variants, seeds):
 def test_finished_runs_are_collected_and_the_others_named(tmp_path):
     variants = parse_variants(["sum", "token_fusion"])
     claim(tmp_path, variants, 2)
-    finish(plan.job_of(tmp_path, variants[1], 0), {"exchange_ratio": 0.25, "note": "x"})
+    finish(plan.run_of(tmp_path, variants[1], 0), {"exchange_ratio": 0.25, "note": "x"})
     table = collect.collect(tmp_path)
     (trial,) = table.trials
     assert (trial.variant, trial.seed, trial.seconds) == ("token_fusion", 0, 3.0)
@@ -415,35 +431,33 @@ def test_finished_runs_are_collected_and_the_others_named(tmp_path):
 def test_remarks_on_maps_are_noted_once_with_their_runs(tmp_path):
     variants = parse_variants(["sum", "concat"])
     claim(tmp_path, variants, 1)
-    jobs = plan.jobs_of(tmp_path, variants, 1)
-    finish(jobs[0], remarks=["A: empty", "A: map all black: x"])
-    finish(jobs[1], remarks=["A: empty"])
+    runs = plan.runs_of(tmp_path, variants, 1)
+    finish(runs[0], remarks=["A: empty", "A: map all black: x"])
+    finish(runs[1], remarks=["A: empty"])
     notes = collect.collect(tmp_path).notes
     assert {"A: empty (all runs)", "A: map all black: x (sum seed 0)"} <= set(notes)
 
 
 def test_odd_maps_of_a_run_are_remarked(tmp_path, scenes):
-    from mutualformer_sod.experiments.runs import score_maps
-
     sets = discover_sets([scenes])
-    job = plan.job_of(tmp_path, Variant("sum"), 0)
-    maps = job.folder / "maps" / "SAMPLES"
+    run = plan.run_of(tmp_path, Variant("sum"), 0)
+    maps = run.folder / "maps" / "SAMPLES"
     maps.mkdir(parents=True)
     for number, sample in enumerate(sets[0].samples):
         gt = cv2.imread(str(sample.gt), cv2.IMREAD_GRAYSCALE)
         cv2.imwrite(str(maps / f"{sample.stem}.png"), 0 * gt if number == 1 else gt)
-    finish(job)
-    score_maps(job, sets, {})
+    finish(run)
+    score_maps(run, sets, {})
     black = sets[0].samples[1].stem
-    assert collect.read_trial(job).remarks == (f"SAMPLES: map all black: {black}",)
+    assert collect.read_trial(run).remarks == (f"SAMPLES: map all black: {black}",)
 
 
 def test_remarks_on_maps_are_printed_with_their_run(tmp_path):
-    job = plan.job_of(tmp_path, Variant("sum"), 0)
-    finish(job, remarks=["A: map all black: x"])
+    run = plan.run_of(tmp_path, Variant("sum"), 0)
+    finish(run, remarks=["A: map all black: x"])
     from mutualformer_sod.cli.compare_fusions import describe
 
-    assert describe(job, 4.0).splitlines()[1:] == ["  A: map all black: x"]
+    assert describe(run, 4.0).splitlines()[1:] == ["  A: map all black: x"]
 
 
 def test_no_finished_run_is_no_table(tmp_path):
@@ -454,17 +468,17 @@ def test_no_finished_run_is_no_table(tmp_path):
 
 def test_a_missing_record_of_the_images_ends_in_one_line(tmp_path):
     plan.claim_folder(tmp_path, Options(), parse_variants(["sum"]), 1)
-    finish(plan.job_of(tmp_path, Variant("sum"), 0))
+    finish(plan.run_of(tmp_path, Variant("sum"), 0))
     with pytest.raises(InputError, match=r"data\.json: missing"):
         collect.collect(tmp_path)
 
 
 def test_damaged_scores_name_the_folder_to_remove(tmp_path):
-    job = plan.job_of(tmp_path, Variant("sum"), 0)
-    finish(job)
-    (job.folder / plan.SCORES_FILE).write_text("trash")
+    run = plan.run_of(tmp_path, Variant("sum"), 0)
+    finish(run)
+    (run.folder / plan.SCORES_FILE).write_text("trash")
     with pytest.raises(InputError, match="remove the folder"):
-        collect.read_trial(job)
+        collect.read_trial(run)
 
 
 def table_of(**values):

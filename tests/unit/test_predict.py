@@ -13,9 +13,7 @@ from mutualformer_sod.data.depth.units import DepthEncoding
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.photos import Photo, turn
 from mutualformer_sod.imaging.png import read_note, write_png
-from mutualformer_sod.inference import picture_maps as run
-from mutualformer_sod.inference import predictor as predictor_module
-from mutualformer_sod.inference.overlays import cutout, overlay
+from mutualformer_sod.inference.overlays import KINDS, cutout, overlay, paint
 from mutualformer_sod.inference.picture_depth import fit_depth, plan_depths
 from mutualformer_sod.inference.picture_pairs import Picture, pair_pictures
 from mutualformer_sod.inference.predictor import native_saliency, saliency_strips
@@ -62,14 +60,14 @@ class TestJobs:
         pictures, remarks = pair_pictures([rgb], None)
         assert [job.stem for job in pictures] == ["a", "b"]
         assert len(remarks) == 2
-        assert ".hidden.png passed over: hidden" in remarks[0]
+        assert ".hidden.png skipped: hidden" in remarks[0]
         assert "notes.txt, sub.png" in remarks[1]
 
     def test_hidden_depth_is_listed_as_passed_over(self, tmp_path):
         rgb, depth = touch(tmp_path / "rgb", "a.png"), touch(tmp_path / "d", "a.png", "._a.png")
         pictures, remarks = pair_pictures([rgb], depth)
         assert pictures[0].depth.name == "a.png"
-        assert remarks == [f"{depth}: ._a.png passed over: hidden, its name starts with a dot"]
+        assert remarks == [f"{depth}: ._a.png skipped: hidden, the name starts with a dot"]
 
     def test_all_mistakes_are_reported_at_once(self, tmp_path):
         rgb = touch(tmp_path / "rgb", *(f"{n}{end}" for n in range(9) for end in (".png", ".jpg")))
@@ -92,24 +90,24 @@ class TestJobs:
         depth = touch(tmp_path / "d", "a.png", "a.mat", "b.mat")
         pictures, remarks = pair_pictures([rgb], depth)
         assert [job.depth.name for job in pictures] == ["a.png", "b.mat"]
-        assert "a.mat passed over" in remarks[0]
+        assert "a.mat skipped" in remarks[0]
         assert list(plan_depths(pictures[1:], "auto").failed) == [depth / "b.mat"]
 
     @pytest.mark.parametrize(
         ("rgb", "depth", "words"),
         [
-            (["none"], None, "--rgb .*none"),
-            (["empty"], None, "no picture"),
+            (["none"], None, "`rgb` .*none"),
+            (["empty"], None, "no picture found"),
             (["two"], None, "pictures that would get one name"),
             (["one", "more/a.png"], None, "pictures that would get one name"),
-            (["one"], "none", "--depth .*none"),
+            (["one"], "none", "`depth` .*none"),
             (["one"], "one", "is the folder of the pictures"),
             (["one", "z.png"], "z.npy", "one file for several pictures"),
-            (["one"], "double", "depth maps of one picture"),
-            (["one"], "bare", "no depth map in there"),
+            (["one"], "double", "several depth maps of one picture"),
+            (["one"], "bare", "no depth map found"),
             (["one"], "other", r"no file belongs to a picture: z\.png"),
-            (["one"], "matlab", r"no depth map that is read: a\.mat\. Fix: .*numpy\.save"),
-            (["one"], "unpaired", r"no depth map that is read: 7\.npz"),
+            (["one"], "matlab", r"unsupported depth files: a\.mat\. Fix: .*numpy\.save"),
+            (["one"], "unpaired", r"unsupported depth files: 7\.npz"),
         ],
     )
     def test_mistakes_are_told(self, tmp_path, rgb, depth, words):
@@ -138,10 +136,10 @@ class TestDepths:
     @pytest.mark.parametrize(
         ("raw", "word"),
         [
-            (np.full((4, 6), 9, np.uint8), "one value"),
+            (np.full((4, 6), 9, np.uint8), "constant"),
             (np.zeros((4, 6), np.uint16), "empty"),
             (np.full((4, 6), np.nan, np.float32), "empty"),
-            (np.where(np.eye(4, 6) > 0, 0, 700).astype(np.uint16), "one value"),
+            (np.where(np.eye(4, 6) > 0, 0, 700).astype(np.uint16), "constant"),
         ],
     )
     def test_depth_that_says_nothing_is_taken_for_none(self, raw, word):
@@ -206,14 +204,7 @@ class TestDepths:
         kinds = [(plan.encodings[f].kind, plan.encodings[f].near) for f in files[:3]]
         assert kinds == [("metric", "black"), ("metric", "black"), ("map", "black")]
         assert list(plan.failed) == files[3:]
-        assert sum("told from 1 map alone" in remark for remark in plan.remarks) == 1
-
-
-def test_a_link_to_itself_among_the_pictures_does_not_stop_the_plan(tmp_path):
-    link = tmp_path / "a.png"
-    link.symlink_to(link)
-    pictures, _ = pair_pictures([tmp_path], None)
-    assert run._without_done(pictures, None, tmp_path / "out", {}, ("maps",), False) == pictures
+        assert sum("decided from 1 map alone" in remark for remark in plan.remarks) == 1
 
 
 def test_an_overlay_keeps_the_picture_visible_and_marks_the_object():
@@ -232,10 +223,10 @@ def test_a_cutout_keeps_colours_and_multiplies_opacity():
     assert cut[..., 3].tolist() == [[0, 128, 255], [0, 128, 255]]
 
 
-@pytest.mark.parametrize("paint", [overlay, cutout])
-def test_pictures_and_maps_of_two_sizes_are_refused(paint):
-    with pytest.raises(ValueError, match="give"):
-        paint(np.zeros((2, 3, 3), np.uint8), np.zeros((3, 2)))
+@pytest.mark.parametrize("show", [overlay, cutout])
+def test_overlay_and_cutout_of_another_size_are_refused(show):
+    with pytest.raises(ValueError, match="Fix: pass"):
+        show(np.zeros((2, 3, 3), np.uint8), np.zeros((3, 2)))
 
 
 class TestPng:
@@ -265,24 +256,23 @@ class TestPng:
 
 
 @pytest.mark.parametrize("size", [(37, 53), (400, 3), (5, 7), (1, 90)])
-def test_strips_are_the_whole_map_to_rounding(monkeypatch, size):
+def test_saliency_strips_equal_the_whole_map_up_to_rounding(size):
     logits = torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 5
-    monkeypatch.setattr(predictor_module, "STRIP_PIXELS", 0)
-    strips = list(saliency_strips(logits, size))
+    strips = list(saliency_strips(logits, size, whole_pixels=0))
     assert len(strips) == size[0]
     np.testing.assert_allclose(np.vstack(strips), native_saliency(logits, size), atol=2e-6)
 
 
-def test_bands_change_nothing_that_is_painted(tmp_path, monkeypatch):
-    rgb = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
-    monkeypatch.setattr(run, "_BAND_PIXELS", 240)
-    photo = Photo(rgb, rgb, None, (40, 60), 1, ())
-    logits = torch.linspace(-4, 4, 64).reshape(1, 1, 8, 8)
-    saliency = native_saliency(logits, (40, 60))
-    shown = np.rint(saliency * 255), overlay(rgb, saliency), cutout(rgb, saliency)
-    for kind, image in zip(run.KINDS, shown, strict=True):
-        run._write(run._Ready(photo, logits, []), tmp_path / "a.png", kind, {})
-        assert np.array_equal(np.asarray(Image.open(tmp_path / "a.png")), image)
+def test_paint_in_bands_equals_painting_the_whole():
+    size = (900, 1200)  # more pixels than a band
+    rgb = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    photo = Photo(rgb, rgb, None, size, 1, ())
+    saliency = np.random.default_rng(1).random(size, np.float32)
+    want = np.rint(saliency.astype(float) * 255), overlay(rgb, saliency), cutout(rgb, saliency)
+    for kind, image in zip(KINDS, want, strict=True):
+        bands = list(paint(kind, photo, [saliency[:10], saliency[10:]]))
+        assert len(bands) > 2
+        assert np.array_equal(np.concatenate(bands), image)
 
 
 class TestPredictor:

@@ -1,0 +1,63 @@
+"""Cost of each variant: parameters, multiply-accumulate operations (MACs), images per second."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from mutualformer_sod.benchmark.speed import Contestant, Settings, count_macs
+from mutualformer_sod.configs.model import make_config
+from mutualformer_sod.experiments.plan import Options
+from mutualformer_sod.experiments.variants import Variant
+from mutualformer_sod.files import write_json
+from mutualformer_sod.models.device import pick_device
+
+_ROUNDS, _WARM_UP = 9, 2
+
+
+def measure_costs(path: Path, variants: Sequence[Variant], options: Options, device: str) -> None:
+    """Write parameters, MACs and images/s of every variant as JSON; the variants take turns.
+
+    Inputs are those of the test: the network of ``rgb_only`` gets no depth. Weights are random:
+    the cost does not depend on them.
+
+    Args:
+        path: of the file.
+        variants: to measure.
+        options: of the comparison.
+        device: see `pick_device`.
+    """
+    contestants = [_contestant(variant, options, pick_device(device)) for variant in variants]
+    times: list[list[float]] = [[] for _ in contestants]
+    for number in range(_WARM_UP + _ROUNDS):
+        for (contestant, _), seconds in zip(contestants, times, strict=True):
+            spent = contestant.run()
+            if number >= _WARM_UP:
+                seconds.append(spent)
+    costs = {
+        variant.name: {
+            "parameters": contestant.parameters,
+            "macs": macs,
+            "images_per_second": contestant.settings.batch_size / statistics.median(seconds),
+        }
+        for variant, (contestant, macs), seconds in zip(variants, contestants, times, strict=True)
+    }
+    kind = pick_device(device).type
+    name = torch.cuda.get_device_name(pick_device(device)) if kind == "cuda" else kind.upper()
+    threads = "" if kind != "cpu" else f", {torch.get_num_threads()} thread(s)"
+    size, amp = contestants[0][0].settings.size, contestants[0][0].settings.amp
+    how = f"{size} x {size}, batch 1, {name}{threads}, amp {amp}, median of {_ROUNDS} rounds"
+    write_json(path, {"how": how, "costs": costs})
+
+
+def _contestant(variant: Variant, options: Options, device: torch.device) -> tuple[Contestant, int]:
+    overrides = variant.overrides(options.fields)
+    size = options.size or make_config(options.preset, **overrides).image_size
+    settings = Settings(size, 1, str(device), overrides=overrides)
+    contestant = Contestant(options.preset, settings, counted=False)
+    if variant.modality == "rgb":
+        del contestant.inputs[1:]
+    return contestant, count_macs(contestant.model, contestant.inputs)["total"]
