@@ -6,6 +6,7 @@ from typing import TypeVar
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
+_FLAGS = {"fields": "set"}  # flags with another name than the argument
 
 
 class InputError(ValueError):
@@ -25,7 +26,11 @@ class InputError(ValueError):
 
 def with_flags(message: str) -> str:
     """Replace the names of arguments by flags: `batch_size` becomes --batch-size."""
-    return re.sub(r"`([a-z_]+)`", lambda name: "--" + name[1].replace("_", "-"), message)
+
+    def flag(argument: re.Match[str]) -> str:
+        return "--" + _FLAGS.get(argument[1], argument[1]).replace("_", "-")
+
+    return re.sub(r"`([a-z_]+)`", flag, message)
 
 
 class ReportedElsewhere(InputError):

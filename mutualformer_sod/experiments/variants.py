@@ -168,7 +168,7 @@ def check_variants(variants: Sequence[Variant], preset: str, common: dict[str, A
     """
     for name, remedy in _NOT_FOR_USERS.items():
         if name in common:
-            raise InputError(f"`set` {name}: fixed in a comparison. Fix: {remedy}.")
+            raise InputError(f"`fields` {name}: fixed in a comparison. Fix: {remedy}.")
     # With a fusion that takes every head; the variants' own are checked below.
     replace_fields(preset, common | {"fusion": "sum"})
     refuse_unused(common, [variant.fields for variant in variants])
