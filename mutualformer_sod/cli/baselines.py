@@ -11,7 +11,12 @@ import numpy as np
 from tqdm import tqdm
 
 from mutualformer_sod.cli import common as cli
-from mutualformer_sod.data.depth.units import DepthEncoding, decide_encodings, depth_to_unit
+from mutualformer_sod.data.depth.units import (
+    DepthEncoding,
+    depth_to_unit,
+    encodings_by_name,
+    with_encodings,
+)
 from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
 from mutualformer_sod.data.sample import Sample, read_sample
 from mutualformer_sod.errors import InputError
@@ -57,11 +62,11 @@ def main() -> None:
             "--near has no effect: it needs --methods depth_otsu. Fix: leave --near out."
         )
     sets = discover_sets(args.data, args.sets, with_depth="depth_otsu" in args.methods)
-    encodings = {}
     if "depth_otsu" in args.methods:
-        encodings = decide_encodings(sets, args.near)
-        for name, encoding in encodings.items():
-            print(f"{name}: {encoding.noun} {encoding.describe()}")
+        sets = with_encodings(sets, args.near)
+    encodings = encodings_by_name(sets)
+    for name, encoding in encodings.items():
+        print(f"{name}: {encoding.noun} {encoding.describe()}")
     for method in dict.fromkeys(args.methods):
         claim_folder(args.output / method, method, encodings, args.overwrite)
         for sod_set in sets:
@@ -69,7 +74,7 @@ def main() -> None:
                 what = "thermal images, no depth" if sod_set.thermal else "no depth"
                 print(f"{method}: {sod_set.name}: skipped, it has {what}")
                 continue
-            made = map_set(method, sod_set, encodings, args)
+            made = map_set(method, sod_set, args)
             print(f"{method}: {sod_set.name}: {made} maps made, the others were there")
     print(f"maps: {args.output}")
 
@@ -77,7 +82,6 @@ def main() -> None:
 def map_set(
     method: str,
     sod_set: SodSet,
-    encodings: dict[str, DepthEncoding],
     args: argparse.Namespace,
 ) -> int:
     """Write a method's missing maps of one set; how many."""
@@ -86,7 +90,7 @@ def map_set(
     for sample in tqdm(sod_set.samples[: args.limit], label, leave=False, disable=None):
         path = args.output / method / sod_set.name / f"{sample.stem}.png"
         if args.overwrite or not path.exists():
-            write_map(path, saliency_of(method, sample, encodings.get(sod_set.name)))
+            write_map(path, saliency_of(method, sample, sod_set.encoding))
             made += 1
     return made
 

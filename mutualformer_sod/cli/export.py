@@ -121,7 +121,7 @@ def load_images(
     """The first images of the sets in a folder as one batch: rgb, depth, has_depth."""
     from torch.utils.data import default_collate
 
-    from mutualformer_sod.data.depth.units import decide_encodings
+    from mutualformer_sod.data.depth.units import with_encodings
     from mutualformer_sod.data.discovery.sets import discover_sets
     from mutualformer_sod.data.training.dataset import SodDataset
 
@@ -129,9 +129,8 @@ def load_images(
     if not sets:
         raise InputError(f"--check {root}: no set with colour images")
     dataset = SodDataset(
-        sets,
+        with_encodings(sets, quiet=True),
         size,
-        encodings=decide_encodings(sets, quiet=True),
         depth_rule=model.config.depth_rule,
         with_gt=False,
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 
 from mutualformer_sod.cli import common as cli
-from mutualformer_sod.data.depth.units import decide_encodings, depth_to_unit
+from mutualformer_sod.data.depth.units import depth_to_unit, with_encodings
 from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import check_writable, replacing
@@ -45,30 +45,29 @@ def main() -> None:
     absent = [method for method in methods if not (args.maps / method).is_dir()]
     if absent:
         raise InputError(f"--methods {' '.join(absent)}: no such folder in {args.maps}")
-    sets = discover_sets(args.data, args.sets, need_rgb=True)
-    encodings = decide_encodings(sets, args.near)
+    sets = with_encodings(discover_sets(args.data, args.sets, need_rgb=True), args.near)
     rows = []
     for sod_set in sets:
-        rows += figure_rows(sod_set, encodings.get(sod_set.name), args, methods)
+        rows += figure_rows(sod_set, args, methods)
     stems = {sample.stem for sod_set in sets for sample in sod_set.samples}
     unknown = [stem for stem in args.stems or [] if stem not in stems]
     if unknown:
         raise InputError(f"--stems {' '.join(unknown)}: no such image in the sets")
-    nouns = " / ".join(sorted({encoding.noun for encoding in encodings.values()})) or "depth"
+    nouns = " / ".join(sorted({item.encoding.noun for item in sets if item.encoding})) or "depth"
     grid = picture_grid(rows, ["RGB", nouns, *methods, "ground truth"])
     with replacing(args.output) as temporary:
         temporary.write_bytes(cv2.imencode(".png", grid[..., ::-1])[1].tobytes())
     print(f"{len(rows)} images: {args.output}")
 
 
-def figure_rows(sod_set: SodSet, encoding, args: argparse.Namespace, methods: list[str]) -> list:
+def figure_rows(sod_set: SodSet, args: argparse.Namespace, methods: list[str]) -> list:
     """One list of pictures for each chosen image of a set."""
     rows = []
     samples = [t for t in sod_set.samples if args.stems is None or t.stem in args.stems]
     for sample in samples[: args.limit]:
         row = [read_rgb(sample.rgb), None]
         if sample.depth is not None:
-            row[1] = depth_to_unit(read_depth(sample.depth, sample.thermal), encoding)
+            row[1] = depth_to_unit(read_depth(sample.depth, sample.thermal), sod_set.encoding)
         for method in methods:
             path = args.maps / method / sod_set.name / f"{sample.stem}.png"
             row.append(read_rgb(path) if path.exists() else None)

@@ -85,7 +85,7 @@ def main() -> None:
 
 def make_maps(args: argparse.Namespace) -> None:
     """Weights and sets in, maps out; in this process or in all that torchrun started."""
-    from mutualformer_sod.data.depth.units import decide_encodings
+    from mutualformer_sod.data.depth.units import with_encodings
     from mutualformer_sod.data.discovery.sets import discover_sets, keep_images
     from mutualformer_sod.distributed import is_main, start_processes
     from mutualformer_sod.inference.benchmark_maps import map_sets, method_name
@@ -113,10 +113,10 @@ def make_maps(args: argparse.Namespace) -> None:
         if not item.has_rgb and is_main():
             print(f"{item.name}: holds ground truth only, nothing to map")
     sets = [item for item in sets if item.has_rgb]
-    encodings = decide_encodings(sets, args.near)
-    if is_main():
-        for name, encoding in encodings.items():
-            print(f"{name}: {encoding.noun} {encoding.describe()}")
+    sets = with_encodings(sets, args.near)
+    for item in sets:
+        if item.encoding and is_main():
+            print(f"{item.name}: {item.encoding.noun} {item.encoding.describe()}")
     if args.images is not None:
         sets = keep_images(sets, args.images)
     if args.limit is not None:
@@ -133,7 +133,6 @@ def make_maps(args: argparse.Namespace) -> None:
     map_sets(
         predictor,
         sets,
-        encodings,
         args.output / method,
         provenance,
         batch_size=args.batch_size,

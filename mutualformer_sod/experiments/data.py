@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mutualformer_sod.data.audit.file_check import check_images
-from mutualformer_sod.data.depth.units import decide_encodings
+from mutualformer_sod.data.depth.units import encodings_by_name, with_encodings
 from mutualformer_sod.data.discovery.benchmarks import canonical_name
 from mutualformer_sod.data.discovery.fingerprint import data_fingerprint, find_overlap
 from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
@@ -131,7 +131,7 @@ def _both(train: Iterable[SodSet], test: Iterable[SodSet]) -> list[SodSet]:
 
 
 def _decide_near(sets: Sequence[SodSet], near: Sequence[str]) -> list[str]:
-    encodings = decide_encodings(sets, near)
+    encodings = encodings_by_name(with_encodings(sets, near))
     for name, encoding in encodings.items():
         print(f"{name}: {encoding.noun} {encoding.describe()}")
     return [f"{n}={encoding.near}" for n, encoding in encodings.items() if encoding.near != "none"]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import mutualformer_sod
-from mutualformer_sod.data.depth.units import decide_encodings
+from mutualformer_sod.data.depth.units import with_encodings
 from mutualformer_sod.data.discovery.benchmarks import canonical_name
 from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.errors import InputError
@@ -122,8 +122,7 @@ def do_run(
     }
     map_sets(
         Predictor(model, None, resources["device"], options.amp, protocol["modality"]),
-        sets,
-        decide_encodings(sets, data["test"]["near"]),
+        with_encodings(sets, data["test"]["near"]),
         run.folder / MAPS,
         provenance,
         batch_size=options.batch_size,

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from mutualformer_sod.data.depth.units import DepthEncoding, decide_encodings, depth_to_unit
+from mutualformer_sod.data.depth.units import DepthEncoding, depth_to_unit, with_encodings
 from mutualformer_sod.data.discovery.benchmarks import canonical_name
 from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.data.sample import Sample
@@ -93,12 +93,10 @@ def find_jobs(
     lines = []
     if len(chosen) < len(sets):
         lines.append(f"left out, no map: {name_list(n for n in found if n not in mapped)}")
-    encodings = decide_encodings(chosen, near)
     jobs = []
-    for sod_set in chosen:
+    for sod_set in with_encodings(chosen, near):
         folders = found[sod_set.name]
-        encoding = encodings.get(sod_set.name)
-        jobs += [_job(sod_set.name, t, encoding, folders) for t in sod_set.samples[:limit]]
+        jobs += [_job(sod_set.name, t, sod_set.encoding, folders) for t in sod_set.samples[:limit]]
         for f in folders:
             extra = f"of no image of the set: {name_list(f.extra)}" if f.extra else ""
             own = filter(None, (extra, f.hint))

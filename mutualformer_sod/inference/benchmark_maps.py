@@ -16,7 +16,7 @@ from tqdm import tqdm
 import mutualformer_sod
 from mutualformer_sod.configs.model import ModelConfig
 from mutualformer_sod.data.audit.file_check import check_images
-from mutualformer_sod.data.depth.units import DepthEncoding
+from mutualformer_sod.data.depth.units import encodings_by_name
 from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.data.training.dataset import SodDataset
 from mutualformer_sod.data.training.loader import make_loader
@@ -69,7 +69,6 @@ def method_name(config: ModelConfig, modality: str) -> str:
 def map_sets(
     predictor: Predictor,
     sets: Sequence[SodSet],
-    encodings: dict[str, DepthEncoding],
     output: Path,
     provenance: dict[str, Any],
     *,
@@ -87,7 +86,6 @@ def map_sets(
     Args:
         predictor: the model, its input size and precision.
         sets: the sets to map.
-        encodings: how each set stores depth, by its name.
         output: folder of this method.
         provenance: weights and training protocol, recorded in ``output/run.json``.
         batch_size: images in a batch. On a CPU the maps do not depend on it.
@@ -108,11 +106,13 @@ def map_sets(
         "size": predictor.size,
         "amp": predictor.amp,
         "modality": predictor.modality,
-        "near": {s.name: encodings[s.name].near if s.has_depth else "no depth" for s in sets},
+        "near": {s.name: s.encoding.near if s.has_depth else "no depth" for s in sets},
     }
     kept, old_maps = _claim_folder(output, settings, overwrite)
     record = settings | {
-        "depth": {name: dataclasses.asdict(encoding) for name, encoding in encodings.items()},
+        "depth": {
+            name: dataclasses.asdict(encoding) for name, encoding in encodings_by_name(sets).items()
+        },
         "versions": _versions(),
         "device": str(predictor.device),
         "sets": kept,
@@ -130,7 +130,7 @@ def map_sets(
         made[sod_set.name] = len(todo.samples)
         mine = dataclasses.replace(todo, samples=todo.samples[rank() :: world_size()])
         with ended_by_sigterm(f"the maps in {output} are complete; the same command continues"):
-            spent = _map_set(predictor, mine, encodings, output, batch_size, workers, writers)
+            spent = _map_set(predictor, mine, output, batch_size, workers, writers)
         timing.add(spent)
         wait_for_all()
         if not is_main():
@@ -164,7 +164,6 @@ def _print_speed(timing: Timing, device: torch.device) -> None:
 def _map_set(
     predictor: Predictor,
     sod_set: SodSet,
-    encodings: dict[str, DepthEncoding],
     output: Path,
     batch_size: int,
     workers: int,
@@ -175,7 +174,6 @@ def _map_set(
     dataset = SodDataset(
         [sod_set],
         predictor.size,
-        encodings=encodings,
         depth_rule=predictor.model.config.depth_rule,
         with_gt=False,
     )

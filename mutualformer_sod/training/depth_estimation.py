@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from tqdm import tqdm, trange
 
-from mutualformer_sod.data.depth.units import decide_encodings
+from mutualformer_sod.data.depth.units import with_encodings
 from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.data.discovery.split import hold_out
 from mutualformer_sod.data.training.dataset import SodDataset
@@ -57,7 +57,7 @@ def train_estimator(
         model: trained in place, left in eval mode.
         sets: with depth; ground truth is not looked at.
         schedule: see there.
-        near: which values are near, see ``decide_encodings``.
+        near: which values are near, see ``with_encodings``.
         amp: precision of the products, see ``precision.autocast``.
 
     Returns:
@@ -70,10 +70,10 @@ def train_estimator(
     sets = [sod_set for sod_set in sets if sod_set.has_depth and not sod_set.thermal]
     if not sets:
         raise InputError("--sets: none of the sets has depth. Fix: name sets with depth maps")
-    encodings = decide_encodings(sets, near)
+    sets = with_encodings(sets, near)
     parts, held = _split_sets(sets, schedule)
     light = Augmentation(depth_change=0.0)
-    options = {"encodings": encodings, "with_gt": False}
+    options = {"with_gt": False}
     train = SodDataset(parts, model.image_size, augment=light, seed=schedule.seed, **options)
     torch.manual_seed(schedule.seed)
     rng = np.random.default_rng(schedule.seed)

@@ -15,7 +15,7 @@ from mutualformer_sod.configs.model import ModelConfig
 from mutualformer_sod.configs.options import recorded_options
 from mutualformer_sod.configs.training import TrainConfig
 from mutualformer_sod.data.audit.file_check import check_training_files
-from mutualformer_sod.data.depth.units import DepthEncoding, decide_encodings
+from mutualformer_sod.data.depth.units import DepthEncoding, encodings_by_name, with_encodings
 from mutualformer_sod.data.discovery.benchmarks import canonical_name
 from mutualformer_sod.data.discovery.fingerprint import data_fingerprint, find_overlap
 from mutualformer_sod.data.discovery.protocols import discover_benchmarks, discover_protocol
@@ -122,7 +122,8 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
     sets = [*train_sets, *val_sets]
     estimated_depth = _estimated_folder(config, train_sets)
     sees_depth = config.modality != "rgb"
-    encodings = decide_encodings(sets, config.near, quiet=not sees_depth)
+    sets = with_encodings(sets, config.near, quiet=not sees_depth)
+    train_sets, val_sets = sets[: len(train_sets)], sets[len(train_sets) :]
     first = os.environ.get("RANK", "0") == "0"
     remarks = check_training_files(sets, show_bar=first)
     train_parts, val_parts, counts = [], list(val_sets), {}
@@ -139,15 +140,12 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
             val_parts.append(dataclasses.replace(sod_set, samples=tuple(held)))
     options = _cache_options(config, model)
     common: dict[str, Any] = {
-        "encodings": encodings,
         "depth_rule": model.depth_rule,
         "seed": config.seed,
     }
     if options is not None:
         say = print if first else lambda line: None
-        common["caches"] = build_caches(
-            sets, options, encodings=encodings, depth_rule=model.depth_rule, say=say
-        )
+        common["caches"] = build_caches(sets, options, depth_rule=model.depth_rule, say=say)
     train = SodDataset(
         train_parts,
         model.image_size,
@@ -166,7 +164,7 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
         val=SodDataset(val_parts, model.image_size, **common) if val_parts else None,
         counts=counts,
         val_counts={part.name: len(part.samples) for part in val_parts},
-        encodings=encodings,
+        encodings=encodings_by_name(sets),
         sees_depth=sees_depth,
         repeats=repeats,
         fingerprint=data_fingerprint(sets),

@@ -11,7 +11,7 @@ from tool_runs import ROOT, error_line, run_tool
 from torch.utils.data import default_collate
 
 from mutualformer_sod import Predictor
-from mutualformer_sod.data.depth.units import DepthEncoding, decide_encodings
+from mutualformer_sod.data.depth.units import DepthEncoding, with_encodings
 from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.data.training.dataset import SodDataset
 from mutualformer_sod.imaging.io import read_depth, read_rgb
@@ -55,8 +55,8 @@ def cut_down(run_folder, scenes, tmp_path_factory):
 
 
 def real_images(root, size, count=6):
-    sets = discover_sets([root])
-    dataset = SodDataset(sets, size, encodings=decide_encodings(sets, ["white"]), with_gt=False)
+    sets = with_encodings(discover_sets([root]), ["white"])
+    dataset = SodDataset(sets, size, with_gt=False)
     step = max(1, len(dataset) // count)
     batch = default_collate([dataset[index] for index in range(0, step * count, step)])
     return batch["rgb"], batch["depth"], batch["has_depth"]

@@ -16,7 +16,7 @@ import torch
 from tool_runs import error_line, run_tool
 
 from mutualformer_sod import Predictor
-from mutualformer_sod.data.depth.units import decide_encodings
+from mutualformer_sod.data.depth.units import with_encodings
 from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.imaging.io import read_depth, read_rgb
 from mutualformer_sod.inference import map_writers
@@ -55,10 +55,9 @@ def test_there_is_an_8_bit_map_at_native_size_for_every_image(maps, scenes):
 
 def test_a_map_is_the_rounded_sigmoid_of_the_models_logits(maps, scenes, run_folder):
     predictor = Predictor.from_weights(run_folder / "weights.safetensors", device="cpu")
-    sod_set = discover_sets([scenes])[0]
-    encoding = decide_encodings([sod_set], ["auto"])["SAMPLES"]
+    (sod_set,) = with_encodings(discover_sets([scenes]), ["auto"])
     sample = sod_set.samples[3]
-    saliency = predictor.predict(read_rgb(sample.rgb), read_depth(sample.depth), encoding)
+    saliency = predictor.predict(read_rgb(sample.rgb), read_depth(sample.depth), sod_set.encoding)
     stored = cv2.imread(str(maps / "SAMPLES" / f"{sample.stem}.png"), cv2.IMREAD_UNCHANGED)
     np.testing.assert_array_equal(stored, np.rint(saliency.astype(np.float64) * 255))
 

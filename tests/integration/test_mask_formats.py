@@ -240,7 +240,7 @@ def test_train_clear_masks_are_noted_alike(clear, notes, tmp_path):
 
 
 def test_training_images_clear_masks_are_the_same(clear):
-    dataset = SodDataset(discover_sets([clear / "data"], None), SIZE, encodings={})
+    dataset = SodDataset(discover_sets([clear / "data"], None), SIZE)
     for item in dataset:
         mask = CLEAR[item["name"].removeprefix("FORMATS/")][3]
         np.testing.assert_array_equal(item["gt"][0].numpy(), mask)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tool_runs import error_line, run_tool
 
-from mutualformer_sod.data.depth.units import decide_encodings
+from mutualformer_sod.data.depth.units import with_encodings
 from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.imaging.io import read_depth, read_gt, read_rgb
 
@@ -96,12 +96,12 @@ def test_discovery_finds_the_same_sets_by_the_same_paths(originals, unpacked):
 
 
 def test_depth_is_understood_as_before(originals, unpacked):
-    before = decide_encodings(discover_sets([originals], SETS, split="train"))
-    after = decide_encodings(discover_sets([unpacked], SETS, split="train"))
-    assert {n: (e.kind, e.near) for n, e in after.items()} == {
-        n: (e.kind, e.near) for n, e in before.items()
-    }
-    assert {e.kind for e in after.values()} == {"map", "metric"}
+    before, after = (
+        {s.name: (s.encoding.kind, s.encoding.near) for s in with_encodings(found)}
+        for found in (discover_sets([r], SETS, split="train") for r in (originals, unpacked))
+    )
+    assert before == after
+    assert {kind for kind, _ in after.values()} == {"map", "metric"}
 
 
 def test_no_side_exceeds_the_bound_and_the_shape_is_kept(unpacked):

@@ -11,9 +11,10 @@ from mutualformer_sod.data.depth.holes import fill_holes, find_holes
 from mutualformer_sod.data.depth.units import (
     WEAK_MARGIN,
     decide_encoding,
-    decide_encodings,
     depth_to_unit,
+    encodings_by_name,
     polarity,
+    with_encodings,
 )
 from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.data.sample import read_sample
@@ -71,7 +72,7 @@ def test_every_set_is_found_under_its_path():
 
 
 def test_polarity_is_right_and_clear_on_every_set_whose_sign_is_known():
-    encodings = decide_encodings(discover_sets([DATA], list(NEAR)))
+    encodings = encodings_by_name(with_encodings(discover_sets([DATA], list(NEAR))))
     assert {name: encoding.near for name, encoding in encodings.items()} == NEAR
     assert all(encoding.margin > 3 * WEAK_MARGIN for encoding in encodings.values())
 
@@ -138,7 +139,7 @@ def test_16_bit_millimetres_with_a_1_bit_mask_are_read():
     assert (rgb.shape, depth.shape, gt.shape) == ((480, 640, 3), (480, 640), (480, 640))
     assert (depth.dtype, depth.max()) == (np.uint16, 9870)
     assert np.array_equal(gt, cv2.imread(str(found.samples[0].gt), cv2.IMREAD_UNCHANGED) == 255)
-    encoding = decide_encodings([found])["formats/UW"]
+    encoding = with_encodings([found])[0].encoding
     assert (encoding.kind, encoding.near) == ("metric", "black")
 
 

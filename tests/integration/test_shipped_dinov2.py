@@ -10,7 +10,7 @@ from tool_runs import ROOT
 
 from mutualformer_sod import Predictor
 from mutualformer_sod.data.depth.encoding import depth_to_unit
-from mutualformer_sod.data.depth.units import decide_encodings
+from mutualformer_sod.data.depth.units import with_encodings
 from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.data.sample import read_sample
 from mutualformer_sod.imaging.io import read_gt
@@ -25,13 +25,12 @@ KINDS = ("right", "none", "another image's", "constant", "random")
 @pytest.fixture(scope="module")
 def scores(shared_data):
     """S-measure of the 17 images of the spot check, in their order, by kind of depth."""
-    sets = discover_sets([shared_data / "spot"])
-    encodings = decide_encodings(sets, quiet=True)
+    sets = with_encodings(discover_sets([shared_data / "spot"]), quiet=True)
     images = []
     for sod_set in sets:
         for sample in sod_set.samples:
             rgb, depth, _ = read_sample(sample)
-            images.append((rgb, depth_to_unit(depth, encodings[sod_set.name]), read_gt(sample.gt)))
+            images.append((rgb, depth_to_unit(depth, sod_set.encoding), read_gt(sample.gt)))
     predictor = Predictor.from_weights(WEIGHTS, device="cpu")
     found = {kind: [] for kind in KINDS}
     for number, (rgb, depth, gt) in enumerate(images):

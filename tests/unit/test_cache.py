@@ -1,6 +1,7 @@
 """Cached images: what is kept, that workers share it, and that no wrong file is believed."""
 
 import pickle
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -21,7 +22,6 @@ from mutualformer_sod.workers import worker_context
 
 NEAR_WHITE = DepthEncoding(kind="map", near="white", margin=1.0, reason="made so")
 NEAR_BLACK = DepthEncoding(kind="map", near="black", margin=1.0, reason="made so")
-ENCODINGS = {"SAMPLES": NEAR_WHITE}
 NATIVE = (64, 88)
 
 
@@ -29,16 +29,16 @@ NATIVE = (64, 88)
 def samples(tmp_path_factory) -> SodSet:
     folder = tmp_path_factory.mktemp("data")
     write_samples(folder, 6, 1, size=NATIVE)
-    return discover_sets([folder])[0]
+    return replace(discover_sets([folder])[0], encoding=NEAR_WHITE)
 
 
-def build(sod_set: SodSet, side: int, folder=None, encodings=ENCODINGS):
+def build(sod_set: SodSet, side: int, folder=None):
     options = CacheOptions("ram" if folder is None else "disk", side, folder)
-    return build_caches([sod_set], options, encodings=encodings)
+    return build_caches([sod_set], options)
 
 
 def dataset(samples: SodSet, caches, **options) -> SodDataset:
-    return SodDataset([samples], 48, encodings=ENCODINGS, caches=caches, **options)
+    return SodDataset([samples], 48, caches=caches, **options)
 
 
 def same_item(first: dict, second: dict) -> bool:
@@ -71,7 +71,7 @@ def test_ground_truth_keeps_its_area_when_it_shrinks(samples):
 def test_polarity_is_dealt_with_before_depth_is_kept(samples):
     stem = samples.samples[0].stem
     white = build(samples, 40)["SAMPLES"].read(stem).depth
-    black = build(samples, 40, encodings={"SAMPLES": NEAR_BLACK})["SAMPLES"].read(stem).depth
+    black = build(replace(samples, encoding=NEAR_BLACK), 40)["SAMPLES"].read(stem).depth
     assert np.abs(black - (1 - white)).max() < 1e-4
 
 
@@ -156,13 +156,13 @@ def test_a_damaged_cache_file_is_made_anew(samples, tmp_path, monkeypatch, damag
 def test_other_options_get_a_file_of_their_own(samples, tmp_path, monkeypatch):
     build(samples, 40, tmp_path)
     assert rebuilt(samples, tmp_path, monkeypatch, side=41)
-    assert rebuilt(samples, tmp_path, monkeypatch, encodings={"SAMPLES": NEAR_BLACK})
+    assert rebuilt(replace(samples, encoding=NEAR_BLACK), tmp_path, monkeypatch)
     assert len(files(tmp_path)) == 3
 
 
 def test_a_changed_image_makes_the_cache_stale(tmp_path, monkeypatch):
     write_samples(tmp_path / "data", 2, 1, size=NATIVE)
-    samples = discover_sets([tmp_path / "data"])[0]
+    samples = replace(discover_sets([tmp_path / "data"])[0], encoding=NEAR_WHITE)
     build(samples, 40, tmp_path / "cache")
     path = samples.samples[0].gt
     cv2.imwrite(str(path), 255 - cv2.imread(str(path), cv2.IMREAD_UNCHANGED))
@@ -171,7 +171,7 @@ def test_a_changed_image_makes_the_cache_stale(tmp_path, monkeypatch):
 
 def test_an_unreadable_image_leaves_no_file_behind(tmp_path):
     write_samples(tmp_path / "data", 3, 1, size=NATIVE)
-    samples = discover_sets([tmp_path / "data"])[0]
+    samples = replace(discover_sets([tmp_path / "data"])[0], encoding=NEAR_WHITE)
     samples.samples[1].depth.write_bytes(b"nothing")
     with pytest.raises(InputError, match=samples.samples[1].depth.name):
         build(samples, 40, tmp_path / "cache")

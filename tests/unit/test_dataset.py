@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from mutualformer_sod.data.depth.units import DepthEncoding, decide_encodings
+from mutualformer_sod.data.depth.units import DepthEncoding, with_encodings
 from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
 from mutualformer_sod.data.synthetic.scenes import make_scene, write_samples
 from mutualformer_sod.data.training.dataset import SodDataset
@@ -36,7 +36,7 @@ def rgb_only(tmp_path) -> SodSet:
 
 
 def dataset(samples: SodSet, **options) -> SodDataset:
-    options = {"encodings": {"SAMPLES": NEAR_WHITE}} | options
+    samples = dataclasses.replace(samples, encoding=options.pop("encoding", NEAR_WHITE))
     return SodDataset([samples], options.pop("size", 48), **options)
 
 
@@ -70,7 +70,7 @@ def test_one_number_means_a_square(samples):
 
 def test_the_encoding_of_the_set_is_applied(samples):
     white = dataset(samples)[0]["depth"]
-    black = dataset(samples, encodings={"SAMPLES": NEAR_BLACK})[0]["depth"]
+    black = dataset(samples, encoding=NEAR_BLACK)[0]["depth"]
     torch.testing.assert_close(black, 1 - white, rtol=0, atol=1e-5)
 
 
@@ -81,7 +81,7 @@ def test_the_rule_that_brings_depth_to_its_range_is_applied(samples):
 
 
 def test_a_set_without_depth_gives_zeros_and_says_so(rgb_only):
-    item = SodDataset([rgb_only], 48, encodings={})[1]
+    item = SodDataset([rgb_only], 48)[1]
     assert item["has_depth"] is False
     assert item["depth"].shape == (1, 48, 48)
     assert not item["depth"].any()
@@ -93,30 +93,31 @@ def test_depth_of_one_value_is_none(tmp_path, value):
     write_samples(tmp_path, 2, 1, size=(64, 88))
     flat = tmp_path / "SAMPLES" / "depth" / "scene_00001_colour.png"
     cv2.imwrite(str(flat), np.full((64, 88), value, np.uint8))
-    options = {"encodings": {"SAMPLES": NEAR_BLACK}, "augment": Augmentation(paste=1.0)}
+    options = {"encoding": NEAR_BLACK, "augment": Augmentation(paste=1.0)}
     for rule in ("minmax", "range"):
-        items = SodDataset(discover_sets([tmp_path]), 48, depth_rule=rule, **options)
+        items = dataset(discover_sets([tmp_path])[0], depth_rule=rule, **options)
         assert [item["has_depth"] for item in items] == [True, False]
         assert not items[1]["depth"].any()
 
 
 def test_sets_with_and_without_depth_share_a_batch(samples, rgb_only):
-    mixed = SodDataset([samples, rgb_only], 48, encodings={"SAMPLES": NEAR_WHITE}, with_gt=False)
+    sets = [dataclasses.replace(samples, encoding=NEAR_WHITE), rgb_only]
+    mixed = SodDataset(sets, 48, with_gt=False)
     batch = next(iter(DataLoader(mixed, batch_size=8)))
     assert batch["has_depth"].tolist() == [True] * 6 + [False] * 2
     assert batch["depth"].shape == (8, 1, 48, 48)
 
 
 def test_a_set_with_depth_needs_its_encoding(samples):
-    with pytest.raises(KeyError, match="SAMPLES"):
-        SodDataset([samples], 48, encodings={})
+    with pytest.raises(ValueError, match="SAMPLES"):
+        SodDataset([samples], 48)
 
 
 def test_a_set_of_ground_truths_alone_is_refused(tmp_path):
     (tmp_path / "ONLY" / "GT").mkdir(parents=True)
     cv2.imwrite(str(tmp_path / "ONLY" / "GT" / "a.png"), np.zeros((64, 64), np.uint8))
     with pytest.raises(InputError, match="colour images"):
-        SodDataset(discover_sets([tmp_path]), 48, encodings={})
+        SodDataset(discover_sets([tmp_path]), 48)
 
 
 def replace_gt(folder: Path, shape: tuple[int, int]) -> SodSet:
@@ -217,7 +218,7 @@ def test_a_depth_map_that_is_not_shown_is_not_read(tmp_path):
 
 def test_automatic_polarity_is_right_on_samples(tmp_path):
     write_samples(tmp_path, 12, 5, size=(64, 88))
-    assert decide_encodings(discover_sets([tmp_path]))["SAMPLES"].near == "white"
+    assert with_encodings(discover_sets([tmp_path]))[0].encoding.near == "white"
 
 
 class TestInventedDepth:

@@ -10,10 +10,11 @@ from mutualformer_sod.data.depth.units import (
     WEAK_MARGIN,
     DepthEncoding,
     decide_encoding,
-    decide_encodings,
     depth_to_unit,
+    encodings_by_name,
     parse_near,
     polarity,
+    with_encodings,
 )
 from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.data.sample import Sample
@@ -403,15 +404,16 @@ def test_near_reaches_the_set_it_names(tmp_path, maps):
         make_sod_set("spot/DES", write(tmp_path / "a", maps)),
         make_sod_set("SIP", write(tmp_path / "b", maps)),
     ]
-    sides = {name: e.near for name, e in decide_encodings(sets, ["RGBD135=black"]).items()}
+    sides = {item.name: item.encoding.near for item in with_encodings(sets, ["RGBD135=black"])}
     assert sides == {"spot/DES": "black", "SIP": "white"}
     with pytest.raises(InputError, match=r"--near LFSD=black names no set; .* spot/DES, SIP"):
-        decide_encodings(sets, ["LFSD=black"])
+        with_encodings(sets, ["LFSD=black"])
 
 
 def test_sets_without_depth_have_no_encoding(tmp_path):
     bare = SodSet("X", tmp_path, (Sample("a", tmp_path / "a.png", None, None),))
-    assert decide_encodings([bare]) == {}
+    assert with_encodings([bare]) == [bare]
+    assert encodings_by_name([bare]) == {}
 
 
 def test_a_clear_decision_is_described_with_its_evidence(tmp_path, maps):
@@ -433,7 +435,7 @@ def thermal_set(folder, images, suffix=".png") -> SodSet:
 def test_thermal_images_are_never_inverted(tmp_path, maps, change):
     images = [change(depth) for depth in maps]
     found = thermal_set(tmp_path / "T", images)
-    encoding = decide_encodings([found], ["strict"])["VT"]
+    encoding = with_encodings([found], ["strict"])[0].encoding
     assert (encoding.kind, encoding.near, encoding.margin) == ("thermal", "none", None)
     assert "near =" not in encoding.describe()
     low, high = images[0].min(), images[0].max()
@@ -444,13 +446,13 @@ def test_thermal_images_are_never_inverted(tmp_path, maps, change):
 @pytest.mark.parametrize("near", ["white", "VT=black"])
 def test_thermal_images_have_no_near_side(tmp_path, maps, near):
     with pytest.raises(InputError, match="VT holds thermal images"):
-        decide_encodings([thermal_set(tmp_path / "T", maps)], [near])
+        with_encodings([thermal_set(tmp_path / "T", maps)], [near])
 
 
 def test_coloured_thermal_images_give_their_luminance(tmp_path, maps, caplog):
     colours = [cv2.applyColorMap(depth, cv2.COLORMAP_HOT) for depth in maps]
     found = thermal_set(tmp_path / "T", colours)
-    assert decide_encodings([found])["VT"].kind == "thermal"
+    assert with_encodings([found])[0].encoding.kind == "thermal"
     assert not caplog.text
     grey = cv2.cvtColor(colours[0], cv2.COLOR_BGR2GRAY)
     assert cv2.norm(read_depth(found.samples[0].depth, thermal=True), grey, cv2.NORM_INF) <= 1

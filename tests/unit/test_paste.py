@@ -1,5 +1,7 @@
 """Cut and paste: colour, depth and ground truth of the pasted object go together."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -103,7 +105,7 @@ def dataset(samples, **options):
     encoding = DepthEncoding(kind="map", near="white", margin=1.0, reason="made so")
     calm = {"flip": 0, "crop": 0, "brightness": 0, "contrast": 0, "saturation": 0, "hue": 0}
     augment = Augmentation(**calm, depth_change=0, paste=options.pop("paste"))
-    return SodDataset([samples], 48, encodings={"SAMPLES": encoding}, augment=augment, **options)
+    return SodDataset([replace(samples, encoding=encoding)], 48, augment=augment, **options)
 
 
 def grown(samples, **options):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -30,7 +31,7 @@ from mutualformer_sod.workers import worker_context, worker_pool
 ROOT = Path(__file__).resolve().parents[2]
 COUNT = 20
 BATCHES = [[0, 1], [2, 3], [4, 5], [6, 7]]
-ENCODINGS = {"SAMPLES": DepthEncoding(kind="map", near="white", margin=1.0, reason="made so")}
+NEAR_WHITE = DepthEncoding(kind="map", near="white", margin=1.0, reason="made so")
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
@@ -38,7 +39,7 @@ on_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def samples(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     write_samples(folder, COUNT, 1, size=(64, 72))
-    return discover_sets([folder])[0]
+    return replace(discover_sets([folder])[0], encoding=NEAR_WHITE)
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +61,7 @@ def used_threads():
 
 
 def dataset(samples, caches=None):
-    return SodDataset([samples], 32, encodings=ENCODINGS, caches=caches)
+    return SodDataset([samples], 32, caches=caches)
 
 
 def test_check_data_workers_inspect_all_images(samples):
@@ -94,7 +95,7 @@ def test_loader_workers_load_what_this_process_loads(samples, tmp_path, cache):
     caches = None
     if cache != "off":
         options = CacheOptions(cache, 32, tmp_path, shared=True)
-        caches = build_caches([samples], options, encodings=ENCODINGS, say=lambda _: None)
+        caches = build_caches([samples], options, say=lambda _: None)
     training = dataset(samples, caches)
     loaded = list(make_loader(training, BATCHES, workers=2))
     for batch, expected in zip(loaded, make_loader(training, BATCHES), strict=True):

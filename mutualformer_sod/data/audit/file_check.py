@@ -1,7 +1,7 @@
 """Checks files before the first epoch or the first map: damage, sizes, degenerate masks.
 
 A damaged image would otherwise end a run when its batch comes, hours later. Depth maps are not
-looked at here: `depth.decide_encodings` has decoded all of them.
+looked at here: `depth.units.with_encodings` has decoded all of them.
 """
 
 from __future__ import annotations

@@ -45,12 +45,13 @@ __all__ = [
     "DepthRule",
     "chosen_sides",
     "decide_encoding",
-    "decide_encodings",
     "depth_to_unit",
     "encoding_of",
+    "encodings_by_name",
     "parse_near",
     "polarity",
     "thermal_encoding",
+    "with_encodings",
     "without_flat",
 ]
 
@@ -70,14 +71,13 @@ _ASK = "--near {}"
 _log = logging.getLogger(__name__)
 
 
-def decide_encodings(
+def with_encodings(
     sets: Iterable[SodSet], near: Sequence[str] = (), *, quiet: bool = False
-) -> dict[str, DepthEncoding]:
-    """Decide how each set stores depth; sets without depth are left out.
+) -> list[SodSet]:
+    """Decide once for each set how it stores depth, and keep the decision in the set.
 
-    Thermal images (`SodSet.thermal`) have no near side: they are never inverted.
-
-    Maps that are doubtful one by one (`depth_notes`) are logged.
+    Thermal images (`SodSet.thermal`) have no polarity and are never inverted. Doubtful depth maps
+    (`depth_notes`) are logged.
 
     Args:
         sets: as found by `sets.discover_sets`.
@@ -85,7 +85,7 @@ def decide_encodings(
         quiet: see `encoding_of`.
 
     Returns:
-        Encodings by the name of the set.
+        The sets in their order, each with its ``encoding``; None stays where there is no depth.
 
     Raises:
         InputError: ``near`` is wrong, names an unknown set or a set of thermal images; depth maps
@@ -100,8 +100,9 @@ def decide_encodings(
             f"--near {sides[asked[0]]}: {asked[0]} holds thermal images, which have no near side."
             f" Fix: name the sets of depth, as in --near SET={sides[asked[0]]}"
         )
-    encodings = {}
+    decided = []
     for sod_set in sets:
+        encoding = None
         if sod_set.has_depth:
             name = sod_set.name
             samples = _read_samples([t.depth for t in sod_set.samples], name, sod_set.thermal)
@@ -111,8 +112,13 @@ def decide_encodings(
                 encoding = encoding_of(samples, sides[name], name, strict=strict, quiet=quiet)
             for note in () if quiet else depth_notes(sod_set.samples, samples, encoding):
                 _log.warning("%s: %s", name, note)
-            encodings[name] = encoding
-    return encodings
+        decided.append(replace(sod_set, encoding=encoding))
+    return decided
+
+
+def encodings_by_name(sets: Iterable[SodSet]) -> dict[str, DepthEncoding]:
+    """Return the encodings of the sets with depth, for the screen and the record of a run."""
+    return {item.name: item.encoding for item in sets if item.encoding is not None}
 
 
 def decide_encoding(

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mutualformer_sod.data.depth.encoding import DepthEncoding
 from mutualformer_sod.data.discovery.benchmarks import (
     Split,
     usual_count,
@@ -25,12 +26,15 @@ class SodSet:
         root: the folder of the set, with its RGB, depth and GT folders.
         samples: sorted by stem; all have the same parts.
         split: the split that was asked for, "test" or "train".
+        encoding: how the set stores depth; None without depth, or before
+            `depth.units.with_encodings` has decided it.
     """
 
     name: str
     root: Path
     samples: tuple[Sample, ...]
     split: Split = "test"
+    encoding: DepthEncoding | None = None
 
     @property
     def has_rgb(self) -> bool:

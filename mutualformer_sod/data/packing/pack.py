@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from mutualformer_sod.data.depth.units import DepthEncoding, decide_encodings
+from mutualformer_sod.data.depth.units import DepthEncoding, with_encodings
 from mutualformer_sod.data.discovery.fingerprint import data_fingerprint
 from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
 from mutualformer_sod.data.packing.shards import File, ShardWriter, checked_shards, unpack_shard
@@ -101,8 +101,9 @@ def pack_sets(
     sets = discover_sets(roots, names, need_rgb=names is not None, split="train")
     by_path = _by_path([item for item in sets if item.has_rgb], roots)
     _claim(output, overwrite)
-    # From all maps: the reference for `unpack_sets`.
-    encodings = decide_encodings(by_path.values(), quiet=True)
+    # Decided from all maps: the reference for `unpack_sets`.
+    decided = with_encodings(by_path.values(), quiet=True)
+    by_path = dict(zip(by_path, decided, strict=True))
     chosen = {
         path: replace(item, samples=_every_kth(item.samples, options, path))
         for path, item in by_path.items()
@@ -138,7 +139,7 @@ def pack_sets(
                 "name": item.name,
                 "images": len(item.samples),
                 "of": len(by_path[path].samples),
-                "depth": _coding(encodings.get(item.name)),
+                "depth": _coding(item.encoding),
             }
             for path, item in chosen.items()
         },
@@ -286,8 +287,7 @@ def _read_index(folder: Path) -> dict[str, Any]:
 def _compare(index: dict[str, Any], root: Path) -> list[str]:
     """Find the sets as a training run will; say where depth would be understood otherwise."""
     paths = list(index["sets"])
-    sets = discover_sets([root], paths, need_rgb=True, split="train")
-    encodings = decide_encodings(sets, quiet=True)
+    sets = with_encodings(discover_sets([root], paths, need_rgb=True, split="train"), quiet=True)
     remarks = []
     for path, item in zip(paths, sets, strict=True):
         packed = index["sets"][path]
@@ -296,7 +296,7 @@ def _compare(index: dict[str, Any], root: Path) -> list[str]:
                 f"{item.root}: holds {len(item.samples)} images, the pack {packed['images']};"
                 " move those of other origin away, or give another --output"
             )
-        now = _coding(encodings.get(item.name))
+        now = _coding(item.encoding)
         if now != packed["depth"]:
             remarks.append(
                 f"{path}: depth is understood as {now}, in the originals as {packed['depth']};"

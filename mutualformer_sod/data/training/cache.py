@@ -14,7 +14,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -129,7 +129,6 @@ def build_caches(
     sets: Sequence[SodSet],
     options: CacheOptions,
     *,
-    encodings: Mapping[str, DepthEncoding],
     depth_rule: DepthRule = "minmax",
     say: Callable[[str], None] = print,
 ) -> dict[str, SetCache]:
@@ -139,9 +138,8 @@ def build_caches(
     same options and its checksums agree; else it is made anew.
 
     Args:
-        sets: each needs colour images; every sample once.
+        sets: each needs colour images, every sample once, and its encoding.
         options: where and how large.
-        encodings: how each set with depth stores it, by the set's name.
         depth_rule: how a depth map is brought to [0, 1].
         say: gets one line a set, with its size.
 
@@ -154,8 +152,7 @@ def build_caches(
     caches: dict[str, SetCache] = {}
     missing: list[tuple[SodSet, dict[str, Any]]] = []
     for sod_set in sets:
-        encoding = encodings[sod_set.name] if sod_set.has_depth else None
-        key = _key(sod_set, options.side, encoding, depth_rule)
+        key = _key(sod_set, options.side, depth_rule)
         path = _path(options, sod_set.name, key)
         found = open_cache_file(path, key) if path is not None else None
         if found is None:
@@ -165,14 +162,13 @@ def build_caches(
             say(f"cache: {sod_set.name}: {found[0]['bytes'] / 1e6:.0f} MB in {path}, reused")
     _check_room(sum(index["bytes"] for _, index in missing), options)
     for sod_set, index in missing:
-        encoding = encodings[sod_set.name] if sod_set.has_depth else None
         path = _path(options, sod_set.name, index["key"])
         where = "memory" if path is None else path
         say(f"cache: {sod_set.name}: {index['bytes'] / 1e6:.0f} MB in {where}")
 
-        def fill(block: np.ndarray, sod_set=sod_set, index=index, encoding=encoding) -> None:
+        def fill(block: np.ndarray, sod_set=sod_set, index=index) -> None:
             def keep(work: tuple[Sample, list[int]]) -> None:
-                _keep(*work, block, encoding, depth_rule)
+                _keep(*work, block, sod_set.encoding, depth_rule)
 
             work = list(zip(sod_set.samples, index["images"], strict=True))
             _in_threads(keep, work, f"{sod_set.name}: caching")
@@ -189,7 +185,7 @@ def build_caches(
     return {sod_set.name: caches[sod_set.name] for sod_set in sets}
 
 
-def _key(sod_set: SodSet, side: int, encoding: DepthEncoding | None, depth_rule: DepthRule) -> str:
+def _key(sod_set: SodSet, side: int, depth_rule: DepthRule) -> str:
     """What decides a set's images: its files, and how they are read and shrunk."""
     times = [
         path.stat().st_mtime_ns
@@ -198,10 +194,10 @@ def _key(sod_set: SodSet, side: int, encoding: DepthEncoding | None, depth_rule:
         if path is not None
     ]
     coding = None
-    if encoding is not None:
+    if sod_set.encoding is not None:
         coding = {
             k: v
-            for k, v in asdict(encoding).items()
+            for k, v in asdict(sod_set.encoding).items()
             if k in ("kind", "near", "low", "high", "hole_code")
         }
     parts = [data_fingerprint([sod_set]), times, side, coding, depth_rule]

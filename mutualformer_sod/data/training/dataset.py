@@ -42,9 +42,9 @@ class SodDataset(Dataset):
     the number of workers and a resumed run change nothing.
 
     Args:
-        sets: the sets; each needs colour images.
+        sets: the sets; each needs colour images, and with depth its encoding, see
+            `depth.units.with_encodings`.
         size: (h, w) of the items, or one number for both.
-        encodings: how each set with depth stores it, by the set's name.
         depth_rule: how a depth map is brought to [0, 1], see `depth.depth_to_unit`.
         augment: training augmentations, see `transforms.Augmentation`; else a plain resize. Only
             images shown with their depth, and with ground truth, get an object pasted.
@@ -58,7 +58,7 @@ class SodDataset(Dataset):
 
     Raises:
         InputError: a set without colour images.
-        KeyError: a set with depth but without encoding.
+        ValueError: a set with depth but without encoding.
     """
 
     def __init__(
@@ -66,7 +66,6 @@ class SodDataset(Dataset):
         sets: Sequence[SodSet],
         size: int | tuple[int, int],
         *,
-        encodings: Mapping[str, DepthEncoding],
         depth_rule: DepthRule = "minmax",
         augment: bool | Augmentation = False,
         with_gt: bool = True,
@@ -78,6 +77,8 @@ class SodDataset(Dataset):
         for sod_set in sets:
             if any(sample.rgb is None for sample in sod_set.samples):
                 raise InputError(f"{sod_set.root}: no folder of colour images (RGB); add it")
+            if sod_set.has_depth and sod_set.encoding is None:
+                raise ValueError(f"{sod_set.name}: no depth encoding: call with_encodings first")
         self.size = (size, size) if isinstance(size, int) else tuple(size)
         self.augmentation = Augmentation() if augment is True else augment or None
         self.depth_rule = depth_rule
@@ -87,7 +88,7 @@ class SodDataset(Dataset):
         self._estimated_depth = estimated_depth
         self._caches = dict(caches or {})
         self._items: list[tuple[str, Sample, DepthEncoding | None]] = [
-            (sod_set.name, sample, encodings[sod_set.name] if sample.depth else None)
+            (sod_set.name, sample, sod_set.encoding)
             for sod_set in sets
             for sample in sod_set.samples
         ]
