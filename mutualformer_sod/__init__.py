@@ -1,4 +1,4 @@
-"""MutualFormer for RGB-D salient object detection: models, data, measures, tables.
+"""MutualFormer for RGB-D salient object detection: models, data, metrics, tables.
 
 Importing this package imports no torch; the names below fetch what they need when first used.
 """
@@ -9,11 +9,13 @@ from typing import Any
 from mutualformer_sod.configs.model import list_presets
 
 __version__ = "0.1.0"
-__all__ = ["Predictor", "__version__", "build_model", "list_presets"]
+__all__ = ["Evaluator", "Predictor", "__version__", "build_model", "evaluate", "list_presets"]
 
 _LAZY = {
     "build_model": "mutualformer_sod.models",
     "Predictor": "mutualformer_sod.inference.predictor",
+    "Evaluator": "mutualformer_sod.metrics",
+    "evaluate": "mutualformer_sod.metrics",
 }
 
 

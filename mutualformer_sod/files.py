@@ -104,6 +104,12 @@ def check_writable(folder: Path, flag: str = "--output") -> None:
         ) from error
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 file, whole or not at all; names that are not Unicode are escaped."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
 def write_json(path: Path | str, value: Any) -> None:
     """Write ``value`` as indented JSON, whole or not at all."""
     with replacing(path) as temporary:

@@ -48,6 +48,12 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
+def usable_cores() -> int:
+    """Return the number of cores that this process may use."""
+    cores = getattr(os, "sched_getaffinity", None)  # not on macOS and Windows
+    return len(cores(0)) if cores else os.cpu_count() or 1
+
+
 def worker_context(preload: Sequence[str] = ()) -> BaseContext:
     """Return how processes are started: forked from a server of one thread, or started anew.
 

@@ -35,6 +35,33 @@ class Parser(argparse.ArgumentParser):
         self.exit(EXIT_INPUT_ERROR, f"{self.prog}: error: {message} (--help lists the flags)\n")
 
 
+def add_maps(parser: argparse.ArgumentParser, output: str) -> None:
+    """Add the flags of the tools that read the maps of several methods.
+
+    Args:
+        parser: gets the flags.
+        output: help text of --output.
+    """
+    add = parser.add_argument
+    add("--data", nargs="+", required=True, metavar="ROOT", help="folders of sets")
+    add("--maps", type=Path, required=True, metavar="DIR", help="folder of methods")
+    add("--methods", nargs="+", metavar="M", help="only these, in this order (default: all)")
+    add("--sets", nargs="+", metavar="SET", help="only these sets (default: all)")
+    add("--output", type=Path, required=True, metavar="PATH", help=output)
+
+
+def check_least(args: argparse.Namespace, **least: int) -> None:
+    """Check that numbers are not below their least values; None passes.
+
+    Raises:
+        InputError: naming the flag.
+    """
+    for name, smallest in least.items():
+        value = getattr(args, name)
+        if value is not None and value < smallest:
+            raise InputError(f"`{name}` {value} is too small. Fix: give {smallest} or more.")
+
+
 def run(main: Callable[[], int | None]) -> None:
     """Call ``main`` and end the process: 0 or its status, 2 for a user's mistake, 130 for Ctrl-C.
 

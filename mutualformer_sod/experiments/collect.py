@@ -18,7 +18,7 @@ from mutualformer_sod.experiments.plan import (
 )
 from mutualformer_sod.experiments.report import FusionTable, Trial
 from mutualformer_sod.experiments.variants import Variant, parse_variants
-from mutualformer_sod.report.results import Results
+from mutualformer_sod.metrics.results import Results
 
 COSTS_FILE = "costs.json"
 _LOG_FILE, _STARTS_FILE = "log.jsonl", "starts.json"  # of training.run_folder, which imports torch

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mutualformer_sod.files import replacing
-from mutualformer_sod.report.results import Scores, write_text
+from mutualformer_sod.files import replacing, write_text
+from mutualformer_sod.metrics.results import Scores
 from mutualformer_sod.report.tables import COLUMNS, Row, format_score, text_table
 
 MEASURES = ("s_measure", "max_f", "mean_f", "weighted_f", "max_e", "mean_e", "mae")

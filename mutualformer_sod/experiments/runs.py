@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import mutualformer_sod
 from mutualformer_sod.data.depth.units import with_encodings
 from mutualformer_sod.data.discovery.benchmarks import canonical_name
 from mutualformer_sod.data.discovery.sets import SodSet
@@ -27,18 +26,17 @@ from mutualformer_sod.experiments.plan import (
     train_config,
 )
 from mutualformer_sod.experiments.variants import Variant
+from mutualformer_sod.files import write_text
 from mutualformer_sod.inference.benchmark_maps import map_sets
 from mutualformer_sod.inference.predictor import Predictor
+from mutualformer_sod.metrics.evaluation import GtSet, evaluate, find_map_folders
 from mutualformer_sod.metrics.evaluator import Evaluator
-from mutualformer_sod.metrics.folder import find_map_folder, name_list
-from mutualformer_sod.metrics.scoring import Outcome, score_set
+from mutualformer_sod.metrics.results import Results
+from mutualformer_sod.metrics.scoring import Outcome
 from mutualformer_sod.models import build_model
 from mutualformer_sod.models.device import pick_amp, pick_device
 from mutualformer_sod.models.starting import load_encoder
 from mutualformer_sod.models.weights import file_sha256, load_weights
-from mutualformer_sod.report.per_image import per_image_file
-from mutualformer_sod.report.remarks import complaints
-from mutualformer_sod.report.results import Results, scoring_protocol, write_text
 from mutualformer_sod.training.run_folder import CHECKPOINTS, CONFIG_FILE, WEIGHTS_FILE
 from mutualformer_sod.training.trainer import train
 
@@ -133,46 +131,38 @@ def do_run(
 
 
 def score_maps(run: Run, sets: Sequence[SodSet], training: dict[str, Any]) -> None:
-    """Score the maps of a run, all together and by group, as tools/evaluate.py does.
-
-    Remarks on doubtful maps are written with the scores.
+    """Score the maps of a run, all together and by group, and write the remarks on the maps.
 
     Raises:
         InputError: a map is missing or unreadable.
     """
-    evaluators: dict[str, Evaluator] = {}
-    resized = 0
-    remarks: list[str] = []
-    with per_image_file(run.folder / Path(SCORES_FILE).parent / "per_image.csv") as per_image:
-        for item in sets:
-
-            def book(outcome: Outcome, name: str = item.name) -> None:
-                for image in outcome.scores.values():
-                    per_image.write(name, outcome.stem, run.variant.name, image.scores, image.flags)
-                    for group in groups_of(name, outcome.stem, len(sets)):
-                        evaluators.setdefault(group, Evaluator()).add(image)
-
-            gts = {sample.stem: sample.gt for sample in item.samples}
-            folder = find_map_folder(
-                run.folder, MAPS, item.name, gts, only_set=False, canonical_name=canonical_name
-            )
-            (cell,), _ = score_set([folder], gts, each=book)
-            if cell.problems:
-                raise InputError(
-                    f"{run.folder / MAPS / item.name}: {cell.problems} of {cell.expected} maps are "
-                    f"missing or unreadable: {name_list([*folder.missing, *cell.unreadable])}"
-                )
-            resized += len(cell.resized)
-            remarks += [line.removeprefix(f"{MAPS}/") for line in complaints([cell])]
     name = run.variant.name
-    protocol = scoring_protocol(mutualformer_sod.__version__) | {
-        "resized": {name: resized},
+    evaluators: dict[str, Evaluator] = {}
+
+    def add(set_name: str, outcome: Outcome) -> None:
+        for image in outcome.scores.values():
+            for group in groups_of(set_name, outcome.stem, len(sets)):
+                evaluators.setdefault(group, Evaluator()).add(image)
+
+    truths = [GtSet(item.name, {s.stem: s.gt for s in item.samples}) for item in sets]
+    folders = find_map_folders(run.folder, [MAPS], truths, canonical_name)
+    folders = [dataclasses.replace(folder, method=name) for folder in folders]
+    per_image = run.folder / Path(SCORES_FILE).parent / "per_image.csv"
+    whole = evaluate(truths, folders, per_image=per_image, each=add)
+    remarks = [line.removeprefix(f"{name}/") for line in whole.notes]
+    if whole.incomplete:
+        raise InputError(
+            f"{run.folder / MAPS}: maps are missing or unreadable: {'; '.join(remarks)}. "
+            "Fix: delete the folder and run the same command again."
+        )
+    protocol = whole.protocol | {
+        "resized": {name: sum(whole.protocol["resized"].values())},
         "training": {name: training},
     }
     results = Results(protocol, notes=remarks)
     for group, evaluator in evaluators.items():
         results.add(name, group, evaluator.results(), ())
-    write_text(run.folder / SCORES_FILE, results.to_json())  # written last: it marks a finished run
+    write_text(run.folder / SCORES_FILE, results.to_json())  # last: it marks a finished run
 
 
 def model_overrides(output: Path, run: Run, options: Options) -> dict[str, Any]:

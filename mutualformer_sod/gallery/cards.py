@@ -26,8 +26,9 @@ from mutualformer_sod.imaging.decoding import read_bytes
 from mutualformer_sod.imaging.io import read_depth, read_rgb
 from mutualformer_sod.imaging.masks import decode_mask
 from mutualformer_sod.imaging.saliency import decode_saliency
+from mutualformer_sod.metrics.evaluation import GtSet, find_map_folders
 from mutualformer_sod.metrics.evaluator import score_image
-from mutualformer_sod.metrics.folder import MapFolder, find_map_folder, name_list, refuse_no_maps
+from mutualformer_sod.metrics.folder import MapFolder, name_list
 from mutualformer_sod.metrics.ground_truth import GroundTruth
 
 _SAME_SCORE = 1e-9  # far above the rounding of a mean, far below what another map would give
@@ -85,10 +86,11 @@ def find_jobs(
     Raises:
         InputError: no map at all; depth that cannot be read.
     """
-    found = {s.name: _map_folders(maps_root, methods, s, len(sets) == 1) for s in sets}
+    paired = [GtSet(s.name, {t.stem: t.gt or t.rgb for t in s.samples}) for s in sets]
+    found: dict[str, list[MapFolder]] = {s.name: [] for s in sets}
+    for folder in find_map_folders(maps_root, methods, paired, canonical_name):
+        found[folder.set_name].append(folder)
     mapped = {name for name, folders in found.items() if any(f.maps for f in folders)}
-    if not mapped:
-        refuse_no_maps(maps_root, [folder for own in found.values() for folder in own])
     chosen = [s for s in sets if keep_unmapped or s.name in mapped]
     lines = []
     if len(chosen) < len(sets):
@@ -102,14 +104,6 @@ def find_jobs(
             own = filter(None, (extra, f.hint))
             lines += [f"{f.method}/{f.set_name}: {text}" for text in own]
     return jobs, lines
-
-
-def _map_folders(
-    maps_root: Path, methods: Sequence[str], sod_set: SodSet, only_set: bool
-) -> list[MapFolder]:
-    files = {t.stem: t.gt or t.rgb for t in sod_set.samples}
-    names = {"only_set": only_set, "canonical_name": canonical_name}
-    return [find_map_folder(maps_root, m, sod_set.name, files, **names) for m in methods]
 
 
 def _job(

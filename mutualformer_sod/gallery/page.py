@@ -15,9 +15,9 @@ from importlib.resources import files
 from pathlib import Path
 
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.files import write_text
 from mutualformer_sod.gallery.pictures import FALSE_POSITIVE, MISS, Picture, thumb_size
 from mutualformer_sod.metrics.registry import COLUMNS
-from mutualformer_sod.report.results import write_text
 
 Scores = dict[str, float]
 

@@ -1,18 +1,17 @@
-"""Folders of saliency maps: where a method keeps a set's maps, and how they pair with the set."""
+"""Folders of saliency maps: find the maps of a method on a set, and pair them with the set."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NoReturn
 
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging import IMAGE_SUFFIXES
 
 _LISTED = 10  # names in a message before "and N more"
-_HINTS = 3  # hints in one error
-_COMPARED = 20  # missing images whose names are looked for inside other names
+_COMPARED = 20  # missing images whose stem is searched in other names
 _SEPARATORS = "_-. "
 
 
@@ -23,12 +22,13 @@ class MapFolder:
     Attributes:
         method: name of the method.
         set_name: name of the set.
-        folder: where the maps lie; None where the method has no folder for the set.
+        folder: the folder of the maps; None if the method has none for the set.
         maps: stem -> file, for the stems of the set that have exactly one map.
         missing: stems of the set without a map.
         extra: file names that belong to no image of the set.
         duplicate: stems of the set with several maps (`a.png` and `a.jpg`).
-        hint: what was found instead of missing maps, and what to do; "" where nothing was.
+        hint: names the files found in place of missing maps, and the remedy; may be "".
+        training: the training protocol in the method's run.json; None without that file.
     """
 
     method: str
@@ -39,9 +39,10 @@ class MapFolder:
     extra: tuple[str, ...] = ()
     duplicate: tuple[str, ...] = ()
     hint: str = ""
+    training: object | None = None
 
     def part(self, stems: Iterable[str]) -> MapFolder:
-        """The maps of these images alone; those of the set's other images are not extra."""
+        """Return the maps of these images alone. Maps of the set's other images are not extra."""
         kept = dict.fromkeys(stems)
         missing = tuple(stem for stem in self.missing if stem in kept)
         return replace(
@@ -54,26 +55,26 @@ class MapFolder:
 
 
 def list_methods(maps_root: Path, wanted: Iterable[str] | None = None) -> list[str]:
-    """Return the methods below a folder of maps, sorted: all its sub-folders, or those wanted.
+    """Return the names of the methods in a folder of maps: all sub-folders, or those wanted.
 
     Raises:
-        InputError: no such folder, a method without one, or no method at all.
+        InputError: no such folder, a wanted method without a folder, or no method at all.
     """
     if not maps_root.is_dir():
-        raise InputError(f"--maps {maps_root}: no such folder")
+        raise InputError(f"`maps` {maps_root}: no such folder")
     found = sorted(p.name for p in maps_root.iterdir() if p.is_dir() and p.name[0] not in "._")
     if wanted is not None:
         wanted = list(dict.fromkeys(wanted))
         absent = [name for name in wanted if not (maps_root / name).is_dir()]
         if absent:
             raise InputError(
-                f"--methods {name_list(absent)}: no such folder in {maps_root}; "
-                f"there: {name_list(found) or 'none'}"
+                f"`methods` {name_list(absent)}: no such folder in {maps_root}. "
+                f"Fix: choose from: {name_list(found) or 'none'}"
             )
         return wanted
     if not found:
         raise InputError(
-            f"--maps {maps_root}: no method; maps are expected as <method>/<set>/<stem>.png there"
+            f"`maps` {maps_root}: no method. Fix: store maps as <method>/<set>/<stem>.png there."
         )
     return found
 
@@ -90,11 +91,11 @@ def find_map_folder(
     """Find and pair one method's maps of one set.
 
     Args:
-        maps_root: the folder that holds `<method>/<set>/<stem>.png`.
+        maps_root: folder of `<method>/<set>/<stem>.png`.
         method: name of the method's folder.
         set_name: name of the set, its alias, or its path relative to the data.
-        ground_truths: stem -> file; a map may bear the file's stem too where that differs.
-        only_set: one set alone is evaluated, so that `<method>/<stem>.png` will do.
+        ground_truths: stem -> file. If the file has another stem, a map may have that, too.
+        only_set: accept `<method>/<stem>.png`, because a single set is evaluated.
         canonical_name: maps an alias of a set to its name.
     """
     home = maps_root / method
@@ -106,40 +107,22 @@ def find_map_folder(
         candidates.append(home)
     candidates = [folder for folder in dict.fromkeys(candidates) if folder.is_dir()]
     for folder in candidates:
-        if files := _map_files(folder):
-            return _pair(method, set_name, folder, files, ground_truths)
+        if files := image_files(folder):
+            found = _pair(method, set_name, folder, files, ground_truths)
+            return replace(found, training=_training_protocol(home))
     hint = next(filter(None, (_hint_of_types(p, ground_truths) for p in candidates)), "")
     hint = hint or f"{home} holds: {name_list(_shown(home)) or 'nothing'}"
-    return MapFolder(method, set_name, None, missing=tuple(ground_truths), hint=hint)
-
-
-def refuse_no_maps(maps_root: Path, folders: Sequence[MapFolder]) -> NoReturn:
-    """Raise the error of an evaluation without any map.
-
-    Args:
-        maps_root: as in `find_map_folder`.
-        folders: what was found for each method and set, at least one.
-
-    Raises:
-        InputError: always; names the sets, where a map is expected, and what was found.
-    """
-    first = folders[0]
-    sets = dict.fromkeys(folder.set_name for folder in folders)
-    hints = dict.fromkeys(folder.hint for folder in folders if folder.hint)
-    found = "".join(f"; {hint}" for hint in list(hints)[:_HINTS])
-    raise InputError(
-        f"--maps {maps_root}: no map of {name_list(sets)}; maps are expected as "
-        f"<method>/<set>/<stem>.png, e.g. {maps_root / first.method / first.set_name}"
-        f"/{first.missing[0] if first.missing else '<stem>'}.png{found}"
-    )
+    unpaired = MapFolder(method, set_name, None, missing=tuple(ground_truths), hint=hint)
+    return replace(unpaired, training=_training_protocol(home))
 
 
 def _shown(folder: Path) -> list[str]:
-    """Names in a folder, sub-folders with a slash, without hidden ones."""
+    """Return the names in a folder, sub-folders with a slash, without hidden ones."""
     return sorted(p.name + "/" * p.is_dir() for p in folder.iterdir() if not p.name.startswith("."))
 
 
-def _map_files(folder: Path) -> list[Path]:
+def image_files(folder: Path) -> list[Path]:
+    """Return the images in a folder, sorted, without hidden files."""
     return sorted(
         p
         for p in folder.iterdir()
@@ -171,7 +154,7 @@ def _pair(
 
 
 def _hint_of_types(folder: Path, stems: Collection[str]) -> str:
-    """Name files that bear an image's stem, but are of a type that is not read as a map."""
+    """Name files with an image's stem whose type is not read as a map."""
     wanted = set(stems)
     found = sorted(
         p.name
@@ -181,13 +164,13 @@ def _hint_of_types(folder: Path, stems: Collection[str]) -> str:
     if not found:
         return ""
     return (
-        f"{folder} holds {name_list(found)}: types that are not read as maps; save them as 8-bit"
-        f" PNG, e.g. {Path(found[0]).stem}.png"
+        f"{folder} holds {name_list(found)}: types that are not read as maps. Fix: save them as"
+        f" 8-bit PNG, e.g. {Path(found[0]).stem}.png"
     )
 
 
 def _hint_of_names(missing: Sequence[str], extra: Sequence[str]) -> str:
-    """Name a file that seems to be the map of an image without one: "im0_sal.png" of "im0"."""
+    """Name a file that is probably the map of an image without one: "im0_sal.png" of "im0"."""
     others = {Path(name).stem for name in extra}
     numbers = {int(stem) for stem in others if stem.isdecimal()}
     for stem in missing[:_COMPARED]:
@@ -201,18 +184,30 @@ def _hint_of_names(missing: Sequence[str], extra: Sequence[str]) -> str:
                 continue
             return (
                 f"{name} seems to be the map of {stem} ({max(alike, 1)} of {len(missing)} missing"
-                f" maps alike); rename such files as their images: {stem}{Path(name).suffix}"
+                f" maps alike). Fix: name maps like their images: {stem}{Path(name).suffix}"
             )
     return ""
 
 
 def _around(stem: str, name: str) -> tuple[str, str] | None:
-    """What stands before and after a stem in a name, ("", "_sal"); None if it is not in there."""
+    """Return the text before and after a stem in a name, as ("", "_sal"); None without the stem."""
     before, found, after = name.lower().partition(stem.lower())
     apart = before[-1:] in _SEPARATORS and after[:1] in _SEPARATORS  # "" is in every string
     if not (found and apart):
         return None
     return name[: len(before)], name[len(name) - len(after) :]
+
+
+def _training_protocol(method_folder: Path) -> object | None:
+    """Return the "protocol" of the run.json that tools/test.py writes beside the maps."""
+    try:
+        text = (method_folder / "run.json").read_text(encoding="utf-8")
+        # JSON has no NaN; scores.json must not have it either.
+        return json.loads(text, parse_constant=str)["protocol"]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return "run.json not readable"
 
 
 def name_list(names: Iterable[str]) -> str:

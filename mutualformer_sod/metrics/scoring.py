@@ -1,4 +1,4 @@
-"""Score folders of maps against ground truths, in one process or many, in the images' order."""
+"""Score the maps of a set against its ground truths, in one process or several."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from mutualformer_sod.metrics.pair import OTHER_ASPECT, RESIZED
 from mutualformer_sod.metrics.registry import METRICS, Metric, added_metrics, register
 from mutualformer_sod.metrics.swaps import SwapSearch, Thumbnails, is_suspect
 
-_CHUNK = 4  # images a task: enough to hide its cost, few enough to share the end of a set
-_WINDOW = 8  # tasks in flight for each worker
+_CHUNK = 4  # images a task: more hide the cost of a task, fewer balance the end of a set
+_WINDOW = 8  # queued tasks for each worker
 
 
 @dataclass(frozen=True)
 class Pairing:
-    """One image of a set and the maps of it, by method."""
+    """One ground truth and the maps of its image, by method."""
 
     stem: str
     gt: Path
@@ -38,16 +38,16 @@ class Pairing:
 
 @dataclass
 class Outcome:
-    """What became of a pairing: for each method its scores, or the message of what is wrong.
+    """The scores of a pairing, or the error messages.
 
     Attributes:
-        stem: of the image.
+        stem: stem of the image.
         scores: method -> scores.
-        errors: method -> what is wrong with its map.
-        thumbnails: method -> what tells whether a poor map belongs to another image.
+        errors: method -> error message of its map.
+        thumbnails: method -> thumbnails of a poor map, which may belong to another image.
         new: method -> cache key, for the scores that were not in the cache.
-        gt_error: what is wrong with the ground truth.
-        gt_note: how the ground truth was understood where it is not 0/255.
+        gt_error: error message of the ground truth.
+        gt_note: interpretation of a ground truth whose values are not 0 and 255.
     """
 
     stem: str
@@ -61,7 +61,7 @@ class Outcome:
 
 @dataclass
 class Cell:
-    """One method on one set: its scores and everything that has to be said about them."""
+    """One method on one set: its scores and its problems by name."""
 
     folder: MapFolder
     expected: int
@@ -74,12 +74,12 @@ class Cell:
 
     @property
     def images(self) -> int:
-        """Images that have scores."""
+        """Number of scored images."""
         return self.evaluator.images
 
     @property
     def problems(self) -> int:
-        """Images of the set without a usable map, as far as the maps were read."""
+        """Number of images without a usable map."""
         return self.expected - len(self.folder.maps) + len(self.unreadable)
 
 
@@ -136,7 +136,7 @@ def score_pairing(
 
 @lru_cache(maxsize=1)
 def _cache_for_reading(path: Path) -> ScoreCache:
-    """The process's own connection to the cache."""
+    """Return this process's connection to the cache."""
     return ScoreCache(path)
 
 
@@ -153,20 +153,20 @@ def score_set(
     """Score the maps of several methods on one set.
 
     Args:
-        folders: one `MapFolder` a method, of the same set.
+        folders: the maps of each method, of the same set.
         ground_truths: stem -> file.
         normalize: stretch every map to its own minimum and maximum.
-        cache: keeps scores, and gives those of files seen before.
-        pool: of `workers.worker_pool`, to share the work with; this process alone if None.
-        workers: processes of the pool.
-        each: called with every image's outcome, in the order of the ground truths.
+        cache: stores scores; unchanged files are not scored again.
+        pool: of `workers.worker_pool`; None scores in this process.
+        workers: number of processes of the pool.
+        each: called with the outcome of each image, in the order of the ground truths.
 
     Returns:
-        The cells in the order of the folders, and notes on how ground truths were understood
+        The cells in the order of the folders, and the interpretations of ground truths
         (note -> stems).
 
     Raises:
-        InputError: a ground truth cannot be read; the first one is named, the others counted.
+        InputError: unreadable ground truths. The message names the first and counts the others.
     """
     cells = [Cell(f, len(ground_truths), Evaluator(normalize)) for f in folders]
     searches = [SwapSearch() for _ in folders]
@@ -191,7 +191,7 @@ def score_set(
             _book(cell, search, outcome, ground_truths[outcome.stem])
     if bad_ground_truths:
         count = len(bad_ground_truths)
-        more = f" (and {count - 1} more ground truths like it)" if count > 1 else ""
+        more = f" (and {count - 1} more ground truths)" if count > 1 else ""
         raise InputError(bad_ground_truths[0] + more)
     for cell, search in zip(cells, searches, strict=True):
         cell.swapped = search.pairs()
@@ -221,7 +221,7 @@ def _in_order(
     pool: Executor | None,
     workers: int,
 ) -> Iterator[Outcome]:
-    """Map over the pairings in order, with a bounded number of them in flight."""
+    """Score the pairings in order, with a bounded number of queued tasks."""
     if pool is None:
         yield from map(score, pairings)
         return

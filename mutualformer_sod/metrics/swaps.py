@@ -1,4 +1,4 @@
-"""Maps that were probably swapped: each fits the other image's ground truth far better."""
+"""Find swapped maps: each fits the ground truth of the other image far better."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.masks import read_mask
 from mutualformer_sod.imaging.saliency import read_saliency
 
-_POOR_IOU = 0.3  # maps that overlap their ground truth more than this are not suspected
-_KEPT = 40  # the poorest maps of a set that are compared with each other's ground truths
-_SIDE = 32  # pixels of the thumbnails that are compared
-_GOOD_FIT, _GAIN = 0.6, 0.4  # correlation with the other's ground truth, and its lead over its own
+_POOR_IOU = 0.3  # maps with a larger IoU are not suspected
+_KEPT = 40  # number of poorest maps of a set that are compared in pairs
+_SIDE = 32  # side of the compared thumbnails in pixels
+_GOOD_FIT, _GAIN = 0.6, 0.4  # correlation with the other ground truth, and minus that with its own
 
 
 @dataclass(frozen=True)
 class Thumbnails:
-    """What is compared of a map and its ground truth.
+    """A map and its ground truth, small enough to compare many pairs.
 
     Attributes:
         shapes: (H, W) in pixels of the map and of the ground truth.
-        saliency, mask: (32, 32) float64, of mean 0 and norm 1; all 0 where constant.
+        saliency, mask: (32, 32) float64, mean 0 and norm 1; all 0 if constant.
     """
 
     shapes: tuple[tuple[int, int], tuple[int, int]]
@@ -41,12 +41,12 @@ class Thumbnails:
 
 
 def is_suspect(iou: float) -> bool:
-    """Whether a map overlaps its ground truth so little that it may be another image's."""
+    """Return whether the IoU is so small that the map may belong to another image."""
     return iou < _POOR_IOU
 
 
 class SwapSearch:
-    """Collects the poorest maps of one method on one set, and finds swapped pairs among them."""
+    """Collect the poorest maps of one method on one set, and find swapped pairs among them."""
 
     def __init__(self) -> None:
         self._poorest: list[tuple[float, str, Path, Path, Thumbnails | None]] = []
@@ -54,13 +54,13 @@ class SwapSearch:
     def add(
         self, stem: str, iou: float, map_path: Path, gt_path: Path, thumbnails: Thumbnails | None
     ) -> None:
-        """Note a map; only the poorest are kept. Without thumbnails it is read again, if need be.
+        """Add a map. Only the poorest maps are stored.
 
         Args:
-            stem: of the image, unlike any other's.
+            stem: unique stem of the image.
             iou: of the map and its ground truth.
             map_path, gt_path: their files.
-            thumbnails: where the images were at hand.
+            thumbnails: None reads the files when the thumbnails are needed.
         """
         if is_suspect(iou):
             heapq.heappush(self._poorest, (-iou, stem, map_path, gt_path, thumbnails))
@@ -68,7 +68,7 @@ class SwapSearch:
                 heapq.heappop(self._poorest)
 
     def pairs(self) -> list[tuple[str, str]]:
-        """Return the stems of maps that each fit the other's ground truth far better."""
+        """Return the pairs of stems whose maps are probably swapped."""
         suspects = []
         for _, stem, map_path, gt_path, thumbnails in sorted(self._poorest, key=lambda e: e[1]):
             if thumbnails is None:
@@ -86,7 +86,7 @@ class SwapSearch:
 
 
 def _thumbnail(image: np.ndarray) -> np.ndarray:
-    """The image at 32 x 32, of mean 0 and norm 1; all 0 if it is constant."""
+    """Resize to 32 x 32 with mean 0 and norm 1; a constant image becomes 0."""
     small = cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float64)
     small -= small.mean()
     norm = float(np.sqrt((small**2).sum()))
@@ -94,7 +94,7 @@ def _thumbnail(image: np.ndarray) -> np.ndarray:
 
 
 def _fits_better(one: Thumbnails, other: Thumbnails) -> bool:
-    """Whether the map of one image fits the ground truth of the other far better than its own."""
+    """Return whether a map fits the other ground truth far better than its own."""
     own = float((one.saliency * one.mask).sum())
     foreign = float((one.saliency * other.mask).sum())
     return foreign > _GOOD_FIT and foreign - own > _GAIN

@@ -9,8 +9,7 @@ import numpy as np
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import replacing
 from mutualformer_sod.metrics.registry import of_kind
-
-Curves = dict[str, dict[str, dict[str, np.ndarray]]]  # set -> method -> curve -> (256,)
+from mutualformer_sod.metrics.results import Curves
 
 THRESHOLDS = np.arange(255, -1, -1)
 # Distinct for colour-blind readers; in print the line style differs.

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from mutualformer_sod.files import write_text
+from mutualformer_sod.metrics.results import Results
 from mutualformer_sod.report.formats import csv_table, latex_table, markdown_table
 from mutualformer_sod.report.published import with_published
-from mutualformer_sod.report.results import Results, write_text
 from mutualformer_sod.report.tables import text_table
 
 

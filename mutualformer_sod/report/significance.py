@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mutualformer_sod.metrics.registry import COLUMNS
-from mutualformer_sod.report.tables import format_score
+from mutualformer_sod.metrics.results import format_score
 
 RESAMPLES = 2000
 _BATCH = 200  # resamples at a time, to bound the memory

@@ -2,39 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
 
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.metrics.registry import COLUMNS
+from mutualformer_sod.metrics.results import Row, format_score
 
 
 def default_columns() -> tuple[str, ...]:
     """Return the columns that a table has unless others are requested, as papers report them."""
     return tuple(name for name, column in COLUMNS.items() if column.in_table)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One method on one set.
-
-    Attributes:
-        set_name: name of the set.
-        method: name of the method.
-        scores: measure -> value; empty where the set could not be scored.
-        images: number of images scored.
-        marks: what the reader has to know of this row, e.g. "NJU2K has usually 500 images".
-        kind: "measured" here, "quoted" from a paper, or the "difference" of the two.
-    """
-
-    set_name: str
-    method: str
-    scores: dict[str, float]
-    images: int
-    marks: tuple[str, ...] = field(default=())
-    kind: Literal["measured", "quoted", "difference"] = "measured"
 
 
 def check_columns(names: Iterable[str]) -> tuple[str, ...]:
@@ -58,14 +35,6 @@ def check_digits(digits: int) -> None:
     """
     if not 1 <= digits <= 15:
         raise InputError(f"--digits {digits} is not usable: give 1 to 15")
-
-
-def format_score(value: float | None, digits: int = 3, signed: bool = False) -> str:
-    """A score with so many decimals and no leading zero, as papers print it; "-" for none."""
-    if value is None:
-        return "-"
-    text = f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
-    return re.sub(r"^([+-]?)0\.", r"\1.", text)
 
 
 def cell_text(row: Row, column: str, digits: int) -> str:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from evaluation_runs import STEMS, TOOL, evaluate, make_bench, make_pair, refused, scores
 
-from mutualformer_sod.metrics.evaluator import Evaluator
+import mutualformer_sod
+from mutualformer_sod import Evaluator
 
 
 @pytest.fixture
@@ -24,6 +25,14 @@ def test_scores_are_those_of_the_evaluator(bench):
     for seed in range(len(STEMS)):
         expected.step(*make_pair(seed))
     assert scores(bench)["scores"]["ours"]["MINI"] == pytest.approx(expected.results(), abs=1e-12)
+
+
+def test_evaluate_function_on_folders_equals_the_command(bench):
+    evaluate(bench)
+    results = mutualformer_sod.evaluate(bench / "data/MINI/GT", bench / "maps", workers=2)
+    assert results.to_json() == (bench / "out/scores.json").read_text()
+    assert results.curves["MINI"]["ours"]["f"].max() == results.scores["ours"]["MINI"]["max_f"]
+    assert results.incomplete == []
 
 
 def test_table_and_protocol_are_printed(bench):

@@ -54,12 +54,12 @@ def test_empty_ground_truth_is_marked_and_the_max_f_of_the_others_given(bench):
 
 def test_full_ground_truth_is_named(bench):
     change_gt(bench, STEMS[2], 255)
-    assert f"foreground all over, inverted?: {STEMS[2]}" in evaluate(bench)
+    assert f"ground truth without background, inverted?: {STEMS[2]}" in evaluate(bench)
 
 
 @pytest.mark.parametrize(
     ("value", "mark", "line"),
-    [(0, "maps all black", "map all black"), (90, "maps of one value", "map of one value")],
+    [(0, "maps all black", "map all black"), (90, "constant maps", "constant map")],
 )
 def test_constant_maps_are_marked_and_named(bench, value, mark, line):
     change_maps(bench, lambda levels: np.full_like(levels, value), 2)
@@ -92,7 +92,7 @@ def test_one_bad_map_is_not_taken_for_inverted(bench):
 def test_zero_one_maps_without_normalisation_are_marked_and_named(bench):
     change_maps(bench, lambda levels: (levels > 128).astype(np.uint8))
     output = evaluate(bench, "--no-normalize")
-    assert "[1] 6 of 6: maps of the values 0 and 1, almost black as v/255: save 0 to 255" in output
+    assert "[1] 6 of 6: maps of the values 0 and 1, almost black as v/255. Fix: save 0 to 255" in output
     assert f"ours/MINI: map of the values 0 and 1: {STEMS[0]}" in output
     assert "values 0 and 1" not in evaluate(bench)  # stretched: no different from 0 and 255
 
@@ -126,7 +126,7 @@ RENAMED = {
     "ending": (lambda stem: f"{stem}_sal.png", "image_0_sal.png seems to be the map of image_0"),
     "beginning": (lambda stem: f"pred-{stem}.png", "pred-image_0.png seems to be the map of"),
     "capitals": (lambda stem: f"{stem.upper()}.png", "IMAGE_0.png seems to be the map of image_0"),
-    "type": (lambda stem: f"{stem}.npy", "image_5.npy: types that are not read as maps; save them"),
+    "type": (lambda stem: f"{stem}.npy", "image_5.npy: types that are not read as maps. Fix: save them"),
 }
 
 
@@ -141,7 +141,7 @@ def test_maps_of_other_names_are_named_with_a_remedy(bench, tool, kind):
 
 def test_all_maps_named_alike_are_counted(bench):
     rename_maps(bench, lambda stem: f"{stem}_sal.png")
-    assert "(6 of 6 missing maps alike); rename such files as their images" in refuse(bench)
+    assert "(6 of 6 missing maps alike). Fix: name maps like their images" in refuse(bench)
 
 
 def test_numbers_without_leading_zeros_are_named(bench):

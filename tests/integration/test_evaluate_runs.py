@@ -90,7 +90,7 @@ def test_damage_is_named_file_by_file(bench):
     assert "image_0.png: the file is damaged" in result.stdout
     assert "missing: image_1, image_2" in result.stdout
     assert "of no image of the set: stray.png" in result.stdout
-    assert "there twice: image_4" in result.stdout
+    assert "two files: image_4" in result.stdout
     assert "4 of 6 images without a usable map" in result.stdout
     assert scores(bench)["scores"]["ours"]["MINI"]["images"] == 2
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.metrics.per_image import per_image_file, read_pair
+from mutualformer_sod.metrics.results import Results
 from mutualformer_sod.report.curves import plot_curves
 from mutualformer_sod.report.formats import csv_table, escape_latex, latex_table, markdown_table
-from mutualformer_sod.report.per_image import per_image_file, read_pair
 from mutualformer_sod.report.published import with_published
-from mutualformer_sod.report.results import Results
 from mutualformer_sod.report.significance import compare
 from mutualformer_sod.report.tables import (
     COLUMNS,

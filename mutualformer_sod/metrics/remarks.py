@@ -1,16 +1,16 @@
-"""What has to be said about an evaluated cell: footnotes of its row, and oddities by name."""
+"""Remarks on an evaluated method and set: footnotes of its row, and problems by file name."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from mutualformer_sod.metrics.folder import name_list
+from mutualformer_sod.metrics.results import format_score
 from mutualformer_sod.metrics.scoring import Cell
-from mutualformer_sod.report.tables import format_score
 
-_BRIGHT = 128  # maps of a whole set that stay below it are hardly saliency in [0, 255]
+_BRIGHT = 128  # a set whose maps all stay below it is probably not saliency in [0, 255]
 
-# Counts under which sets circulate besides the usual one.
+# Other image counts with which a set circulates.
 _VARIANTS = {
     ("STERE", 797): "the subset STERE797, not STERE",
     ("NJU2K", 485): "a variant that circulates",
@@ -20,12 +20,12 @@ _VARIANTS = {
 
 
 def row_marks(cell: Cell, count: int, usual_count: int | None) -> list[str]:
-    """Footnotes of a row: another image count than the set's usual one, images without a map.
+    """Return the footnotes of a row, e.g. an unusual image count or images without a map.
 
     Args:
         cell: the method on the set.
-        count: images of the set, of which the cell may have the first ones only.
-        usual_count: images that papers report for the set; None for a custom set.
+        count: number of images of the set. The cell may have fewer, the first ones.
+        usual_count: number of images that papers report for the set; None for a custom set.
     """
     marks, name = [], cell.folder.set_name
     if usual_count is not None and usual_count != count:
@@ -40,13 +40,13 @@ def row_marks(cell: Cell, count: int, usual_count: int | None) -> list[str]:
 
 
 def _odd_marks(cell: Cell) -> list[str]:
-    """Footnotes of a row whose scores do not mean what they seem to."""
+    """Return the footnotes of a row whose scores are misleading."""
     odd, count, marks = cell.oddities, cell.images, []
     for names, text in (
         (odd.empty_gt, "ground truths without foreground, where F is 0 for any map"),
         (odd.black, "maps all black"),
-        (odd.constant, "maps of one value"),
-        (odd.zero_one, "maps of the values 0 and 1, almost black as v/255: save 0 to 255"),
+        (odd.constant, "constant maps"),
+        (odd.zero_one, "maps of the values 0 and 1, almost black as v/255. Fix: save 0 to 255"),
     ):
         if names:
             marks.append(f"{len(names)} of {count}: {text}")
@@ -66,7 +66,7 @@ def _looks_inverted(cell: Cell) -> bool:
 
 
 def _without_empty(cell: Cell) -> str:
-    """Max F of the images that have foreground: the others add curves of zeros to the mean."""
+    """Give max F of the images with foreground. The others add curves of zeros to the mean."""
     empty, count = len(cell.oddities.empty_gt), cell.images
     if not 0 < empty < count:
         return ""
@@ -75,28 +75,28 @@ def _without_empty(cell: Cell) -> str:
 
 
 def complaints(cells: Sequence[Cell]) -> list[str]:
-    """What is wrong or odd with the maps, by name."""
+    """Return a line for each problem of the maps, with the names of the files."""
     lines = []
     for cell in cells:
         folder, texts = cell.folder, []
         if folder.folder is None:
             texts.append("no maps")
-        for what, names in (
+        for problem, names in (
             ("missing", folder.missing if folder.folder else ()),
             ("of no image of the set", folder.extra),
-            ("there twice", folder.duplicate),
+            ("two files", folder.duplicate),
             ("resized to the ground truth's size", cell.resized),
             ("of another aspect ratio than the ground truth, swapped?", cell.other_aspect),
             ("ground truth without foreground", cell.oddities.empty_gt),
-            ("ground truth that is foreground all over, inverted?", cell.oddities.full_gt),
+            ("ground truth without background, inverted?", cell.oddities.full_gt),
             ("map all black", cell.oddities.black),
-            ("map of one value", cell.oddities.constant),
+            ("constant map", cell.oddities.constant),
             ("map of the values 0 and 1", cell.oddities.zero_one),
             ("inverted?", cell.oddities.inverted if _looks_inverted(cell) else ()),
             ("swapped? Each fits the other's ground truth far better", _swapped(cell)),
         ):
             if names:
-                texts.append(f"{what}: {name_list(names)}")
+                texts.append(f"{problem}: {name_list(names)}")
         if folder.hint:
             texts.append(folder.hint)
         texts += [f"unreadable: {message}" for message in cell.unreadable]

@@ -1,29 +1,32 @@
-"""The results of an evaluation: what scores.json holds, read, merged and turned into rows."""
+"""The results of an evaluation: the content of scores.json, and its rows."""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
+
+import numpy as np
 
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.files import replacing
 from mutualformer_sod.metrics.registry import COLUMNS
-from mutualformer_sod.report.tables import Row
 
-# Results are comparable where these agree; what else a protocol says belongs to its maps.
+# Results are comparable if these entries agree. The other entries describe the maps.
 SHARED_PROTOCOL = ("normalize", "thresholds", "aggregation", "resize", "version")
 
 Scores = dict[str, float]
+Curves = dict[str, dict[str, dict[str, np.ndarray]]]  # set -> method -> curve -> (256,)
 
 
 def scoring_protocol(version: str, normalize: bool = True) -> dict:
-    """How scores are computed here: what `SHARED_PROTOCOL` names.
+    """Return the protocol of the scores, with the entries of `SHARED_PROTOCOL`.
 
     Args:
-        version: of this package.
+        version: version of this package.
         normalize: whether each map is stretched to its own minimum and maximum.
     """
     return {
@@ -35,30 +38,56 @@ def scoring_protocol(version: str, normalize: bool = True) -> dict:
     }
 
 
-@dataclass
-class Results:
-    """Scores by method and set, how they were computed, and what has to be said about them.
+@dataclass(frozen=True)
+class Row:
+    """One method on one set.
 
     Attributes:
-        protocol: how the scores were computed; `SHARED_PROTOCOL`, "resized" and "training".
-        scores: method -> set -> measure -> value, with "images" among the measures.
-        marks: method -> set -> footnotes of the row, for scored and unscored cells alike.
-        notes: lines that stand below the table.
+        set_name: name of the set.
+        method: name of the method.
+        scores: metric -> value; empty if the set could not be scored.
+        images: number of images scored.
+        marks: footnotes of the row, e.g. "NJU2K has usually 500 images".
+        kind: "measured" here, "quoted" from a paper, or the "difference" of the two.
+    """
+
+    set_name: str
+    method: str
+    scores: dict[str, float]
+    images: int
+    marks: tuple[str, ...] = field(default=())
+    kind: Literal["measured", "quoted", "difference"] = "measured"
+
+
+@dataclass
+class Results:
+    """Scores by method and set, with their protocol and remarks.
+
+    Attributes:
+        protocol: how the scores were computed: `SHARED_PROTOCOL`, "resized" and "training".
+        scores: method -> set -> metric -> value, and "images" -> number of images.
+        marks: method -> set -> footnotes of the row, with or without scores.
+        notes: lines below the table.
+        curves: set -> method -> curve -> (256,) float64, mean over the images at the thresholds
+            255..0. They are not part of scores.json.
+        incomplete: METHOD/SET with missing or unreadable maps; not part of scores.json.
     """
 
     protocol: dict
     scores: dict[str, dict[str, Scores]] = field(default_factory=dict)
     marks: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    curves: Curves = field(default_factory=dict)
+    incomplete: list[str] = field(default_factory=list)
 
     def add(self, method: str, set_name: str, scores: Scores, marks: Iterable[str]) -> None:
-        """Add a cell; without scores it is shown as not scored."""
+        """Add a method on a set; `scores` may be empty."""
         if scores:
             self.scores.setdefault(method, {})[set_name] = scores
         self.marks.setdefault(method, {})[set_name] = list(marks)
 
     def rows(self) -> list[Row]:
-        """One row a cell, set by set, the methods in their order of appearance."""
+        """Return the rows, set by set, with the methods in their order of appearance."""
         sets = dict.fromkeys(name for cells in self.marks.values() for name in cells)
         return [
             self._row(method, set_name)
@@ -73,7 +102,7 @@ class Results:
         return Row(set_name, method, scores, images, tuple(self.marks[method][set_name]))
 
     def protocol_lines(self) -> list[str]:
-        """The protocol as it stands under every table."""
+        """Return the protocol as printed below every table."""
         p = self.protocol
         maps = "stretched to their own min-max" if p["normalize"] else "taken as v/255"
         resized = sum(p.get("resized", {}).values())
@@ -86,7 +115,7 @@ class Results:
         return lines
 
     def to_json(self) -> str:
-        """The text of scores.json."""
+        """Return the text of scores.json."""
         content = {
             "protocol": self.protocol,
             "scores": self.scores,
@@ -100,7 +129,7 @@ class Results:
         """Read a scores.json.
 
         Raises:
-            InputError: missing, or not written by tools/evaluate.py.
+            InputError: no such file, or a file that tools/evaluate.py did not write.
         """
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -108,21 +137,23 @@ class Results:
             results.notes = list(content.get("notes", []))
             results._check()
         except FileNotFoundError:
-            raise InputError(f"{path}: no such file; give a scores.json of evaluate.py") from None
+            raise InputError(
+                f"{path}: no such file. Fix: pass a scores.json of evaluate.py."
+            ) from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
-                f"{path}: not a scores.json of tools/evaluate.py ({error!r}); run it again"
+                f"{path}: not a scores.json of tools/evaluate.py: {error!r}. Fix: run it again."
             ) from None
         return results
 
     def _check(self) -> None:
-        """Refuse content that is not of this form; complete what older files leave out."""
+        """Refuse content of another form; add the entries that older files lack."""
         missing = [name for name in SHARED_PROTOCOL if name not in self.protocol]
         if missing:
             raise ValueError(f"no {', '.join(missing)} in the protocol")
         for name in ("resized", "training"):
-            self.protocol.setdefault(name, {}).items()  # has to be a dict
-        sum(self.protocol["resized"].values())  # of numbers
+            self.protocol.setdefault(name, {}).items()  # must be a dict
+        sum(self.protocol["resized"].values())  # must be numbers
         if not all(isinstance(text, str) for text in self._texts()):
             raise ValueError("marks or notes that are not text")
         for method, cells in self.scores.items():
@@ -133,33 +164,36 @@ class Results:
                 self.marks.setdefault(method, {}).setdefault(set_name, [])
 
     def _texts(self) -> Iterator[object]:
-        """All notes and marks."""
+        """Yield all notes and marks."""
         yield from self.notes
         for cells in self.marks.values():
             for marks in cells.values():
                 yield from marks
 
     def merge(self, other: Results, source: str) -> None:
-        """Add another run's results.
+        """Add the results of another evaluation.
 
         Args:
             other: results of the same protocol.
-            source: what to call the other in messages.
+            source: name of the other results in error messages.
 
         Raises:
-            InputError: another protocol, other scores for the same cell, or maps of other weights
-                under the same name.
+            InputError: another protocol, other scores for the same method and set, or one name for
+                maps of different weights.
         """
         differing = [n for n in SHARED_PROTOCOL if self.protocol[n] != other.protocol[n]]
         if differing:
             named = "; ".join(
                 f"{n}: {self.protocol[n]!r} against {other.protocol[n]!r}" for n in differing
             )
-            raise InputError(f"{source}: another protocol ({named}); evaluate all maps alike")
+            raise InputError(
+                f"{source}: another protocol: {named}. Fix: evaluate all maps with equal options."
+            )
         for method, record in other.protocol.get("training", {}).items():
             if self.protocol.get("training", {}).get(method, record) != record:
                 raise InputError(
-                    f"{source}: {method} was trained otherwise than the {method} before; rename one"
+                    f"{source}: {method} was trained otherwise than the {method} before."
+                    " Fix: rename one."
                 )
         for method, cells in other.marks.items():
             for set_name, marks in cells.items():
@@ -167,8 +201,8 @@ class Results:
                 known = self.scores.get(method, {}).get(set_name, {})
                 if known and scores and known != scores:
                     raise InputError(
-                        f"{source}: other scores for {method} on {set_name}; leave one file out, "
-                        "or rename the method"
+                        f"{source}: other scores for {method} on {set_name}. Fix: omit one file, "
+                        "or rename the method."
                     )
                 if not known:
                     self.add(method, set_name, scores, marks)
@@ -177,8 +211,16 @@ class Results:
         self.notes += [note for note in other.notes if note not in self.notes]
 
 
+def format_score(value: float | None, digits: int = 3, signed: bool = False) -> str:
+    """Format a score without its leading zero, as papers print it; "-" for None."""
+    if value is None:
+        return "-"
+    text = f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
+    return re.sub(r"^([+-]?)0\.", r"\1.", text)
+
+
 def training_line(record: object) -> str:
-    """How weights were trained, in one line, from what tools/test.py recorded beside the maps."""
+    """Describe the training of weights in one line, from the record that tools/test.py writes."""
     try:
         images = ", ".join(f"{name} {count}" for name, count in record["train_images"].items())
         return (
@@ -186,10 +228,4 @@ def training_line(record: object) -> str:
             f"{record['epoch']} of {record['epochs']}; seed {record['seed']}, {record['size']} px"
         )
     except (TypeError, KeyError, AttributeError):
-        return json.dumps(record)  # another program's record, as it is
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 file, whole or not at all; names that are not Unicode are escaped."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        return json.dumps(record)  # a record of another program

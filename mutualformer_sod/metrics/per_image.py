@@ -1,4 +1,4 @@
-"""The per-image file: one line for every map that was scored, written as the scores arrive."""
+"""The per-image CSV: one line for every scored map, written while the scores arrive."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from mutualformer_sod.metrics.registry import per_image_columns
 
 @contextmanager
 def per_image_file(path: Path) -> Iterator[PerImageFile]:
-    """Open a per-image CSV; it appears when the `with` block ends, and not if that fails."""
-    # Names of files need not be Unicode.
+    """Open a per-image CSV. The file appears when the `with` block ends without an error."""
+    # File names may be no valid Unicode.
     text = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
     with replacing(path) as temporary, temporary.open("w", **text) as file:
         yield PerImageFile(file)
@@ -26,8 +26,8 @@ def per_image_file(path: Path) -> Iterator[PerImageFile]:
 class PerImageFile:
     """Writes the per-image CSV line by line.
 
-    Columns: set, image, method, the measures at full precision, flags (what was special about the
-    image, separated by blanks).
+    Columns: set, image, method, the metrics at full precision, and the flags of the image,
+    separated by blanks.
 
     Args:
         file: open for writing; see `per_image_file`.
@@ -57,7 +57,8 @@ def read_pair(
     """Read two methods' scores of the images that both have.
 
     Returns:
-        set -> (measure -> (N,) scores of the first method, the same of the second), in one order.
+        set -> (metric -> (N,) scores of the first method, the same of the second). Both have the
+        same order of images.
     """
     columns = per_image_columns()
     found: dict[str, dict[str, dict[str, list[float]]]] = {}

@@ -1,0 +1,215 @@
+"""Evaluate folders of saliency maps: scores, marks, notes and protocol in one `Results`.
+
+results = evaluate("data/SIP/GT", "maps")
+print(results.scores["ours"]["SIP"]["s_measure"])
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from mutualformer_sod import __version__
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.metrics.cache import ScoreCache
+from mutualformer_sod.metrics.folder import (
+    MapFolder,
+    find_map_folder,
+    image_files,
+    list_methods,
+    name_list,
+)
+from mutualformer_sod.metrics.per_image import per_image_file
+from mutualformer_sod.metrics.remarks import complaints, row_marks
+from mutualformer_sod.metrics.results import Results, scoring_protocol
+from mutualformer_sod.metrics.scoring import Cell, Outcome, score_set
+from mutualformer_sod.workers import worker_pool
+
+_HINTS = 3  # hints in one error
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class GtSet:
+    """The ground truths of a set.
+
+    Attributes:
+        name: of the set.
+        files: stem -> file, of the images to evaluate.
+        whole: the same for all images of the set; None if `files` has them all.
+        usual_count: number of images that papers report for the set; None for a custom set.
+    """
+
+    name: str
+    files: dict[str, Path]
+    whole: dict[str, Path] | None = None
+    usual_count: int | None = None
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> GtSet:
+        """Take all images of a folder. "SIP/GT" and "SIP" are both named SIP.
+
+        Raises:
+            InputError: no image in the folder, or no such folder.
+        """
+        files = image_files(folder) if folder.is_dir() else []
+        if not files:
+            raise InputError(f"`gt` {folder}: no ground truth. Fix: pass a folder of masks.")
+        named = folder.resolve()
+        name = named.parent.name if named.name.lower() == "gt" else named.name
+        return cls(name, {path.stem: path for path in files})
+
+
+def find_map_folders(
+    maps: Path,
+    methods: Sequence[str],
+    sets: Sequence[GtSet],
+    canonical_name: Callable[[str], str] = str,
+) -> list[MapFolder]:
+    """Pair the maps of every method with every set.
+
+    Args:
+        maps: folder of methods, see `metrics.folder.find_map_folder`.
+        methods: names.
+        sets: the ground truths.
+        canonical_name: maps an alias of a set to its name.
+
+    Returns:
+        One `MapFolder` for each set and method, set by set.
+
+    Raises:
+        InputError: no map at all.
+    """
+    only = len(sets) == 1
+    folders = [
+        find_map_folder(
+            *(maps, method, item.name, item.whole or item.files),
+            only_set=only,
+            canonical_name=canonical_name,
+        ).part(item.files)
+        for item in sets
+        for method in methods
+    ]
+    if not any(folder.maps for folder in folders):
+        _refuse_no_maps(maps, folders)
+    return folders
+
+
+def _refuse_no_maps(maps: Path, folders: Sequence[MapFolder]) -> NoReturn:
+    """Raise the error of an evaluation without any map.
+
+    It names the sets, an expected file and the files found.
+    """
+    first = folders[0]
+    sets = dict.fromkeys(folder.set_name for folder in folders)
+    hints = dict.fromkeys(folder.hint for folder in folders if folder.hint)
+    found = "".join(f"; {hint}" for hint in list(hints)[:_HINTS])
+    raise InputError(
+        f"`maps` {maps}: no map of {name_list(sets)}. Fix: store maps as "
+        f"<method>/<set>/<stem>.png, e.g. {maps / first.method / first.set_name}"
+        f"/{first.missing[0] if first.missing else '<stem>'}.png{found}"
+    )
+
+
+def evaluate(
+    gt: str | Path | Sequence[GtSet],
+    maps: str | Path | Sequence[MapFolder],
+    *,
+    normalize: bool = True,
+    allow_missing: bool = False,
+    cache: Path | None = None,
+    per_image: Path | None = None,
+    workers: int = 1,
+    each: Callable[[str, Outcome], None] | None = None,
+) -> Results:
+    """Score the maps of several methods on several sets.
+
+    Args:
+        gt: a folder of ground truths, or the ground truths of each set.
+        maps: a folder with METHOD/SET/STEM.png (for one set also METHOD/STEM.png), or the result
+            of `find_map_folders`.
+        normalize: stretch every map to its own minimum and maximum.
+        allow_missing: score a method on a set although maps are missing or unreadable.
+        cache: SQLite file that stores scores; unchanged files are not scored again.
+        per_image: CSV file to write, a line for each map.
+        workers: number of processes.
+        each: called with the name of the set and the outcome of each image, in order.
+
+    Returns:
+        The results. A method without scores on a set has marks that state the reason, and is listed
+        in `Results.incomplete`.
+
+    Raises:
+        InputError: no map at all, an unreadable ground truth, or a file that cannot be written.
+    """
+    sets = [GtSet.of_folder(Path(gt))] if isinstance(gt, str | Path) else gt
+    if isinstance(maps, str | Path):
+        maps = find_map_folders(Path(maps), list_methods(Path(maps)), sets)
+    results = Results(scoring_protocol(__version__, normalize))
+    cells: list[Cell] = []
+    with ExitStack() as stack:
+        pool = stack.enter_context(worker_pool(workers)) if workers > 1 else None
+        store = None
+        if cache is not None:
+            store = ScoreCache(cache, writable=True)
+            stack.callback(_close, store)
+        file = None if per_image is None else stack.enter_context(per_image_file(per_image))
+        for item in sets:
+
+            def book(outcome: Outcome, name: str = item.name) -> None:
+                for method, image in outcome.scores.items() if file else ():
+                    file.write(name, outcome.stem, method, image.scores, image.flags)
+                if each:
+                    each(name, outcome)
+
+            # Incomplete cells are scored, too: all problems are reported at once, and the scores
+            # come from the cache when the cells are complete.
+            scored, gt_notes = score_set(
+                [folder for folder in maps if folder.set_name == item.name],
+                item.files,
+                normalize=normalize,
+                cache=store,
+                pool=pool,
+                workers=workers,
+                each=book,
+            )
+            cells += scored
+            for note, stems in gt_notes.items():
+                text = f"{item.name}: {len(stems)} ground truths, e.g. {stems[0]}: {note}"
+                results.notes.append(text)
+    _collect(results, cells, {item.name: item for item in sets}, allow_missing)
+    return results
+
+
+def _close(cache: ScoreCache) -> None:
+    cache.close()
+    if cache.failure:
+        _log.warning("%s", cache.failure)
+
+
+def _collect(
+    results: Results, cells: Sequence[Cell], sets: dict[str, GtSet], allow_missing: bool
+) -> None:
+    """Add scores, curves, marks and notes, and the protocol of the maps."""
+    results.notes += complaints(cells)
+    for name in ("resized", "training"):
+        results.protocol[name] = {}
+    for cell in cells:
+        folder, item = cell.folder, sets[cell.folder.set_name]
+        name = f"{folder.method}/{folder.set_name}"
+        results.protocol["resized"][name] = len(cell.resized)
+        if folder.training is not None:
+            results.protocol["training"][folder.method] = folder.training
+        if cell.problems:
+            results.incomplete.append(name)
+        scores = {}
+        if cell.images and (allow_missing or not cell.problems):
+            scores = cell.evaluator.results()
+            curves = results.curves.setdefault(folder.set_name, {})
+            curves[folder.method] = cell.evaluator.curves()
+        marks = row_marks(cell, len(item.whole or item.files), item.usual_count)
+        results.add(folder.method, folder.set_name, scores, marks)
