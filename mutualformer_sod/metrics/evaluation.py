@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from mutualformer_sod import __version__
+import mutualformer_sod
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.metrics.cache import ScoreCache
 from mutualformer_sod.metrics.folder import (
@@ -149,7 +149,7 @@ def evaluate(
     sets = [GtSet.of_folder(Path(gt))] if isinstance(gt, str | Path) else gt
     if isinstance(maps, str | Path):
         maps = find_map_folders(Path(maps), list_methods(Path(maps)), sets)
-    results = Results(scoring_protocol(__version__, normalize))
+    results = Results(scoring_protocol(mutualformer_sod.__version__, normalize))
     cells: list[Cell] = []
     with ExitStack() as stack:
         pool = stack.enter_context(worker_pool(workers)) if workers > 1 else None
