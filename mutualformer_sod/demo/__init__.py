@@ -1,6 +1,6 @@
-"""A page to try the network on: what ``tools/demo.py`` serves.
+"""The page in a browser, served by ``tools/demo.py``.
 
-Uploaded files -> checks (`limits`) -> maps and pictures (`service`) -> page (`page`); all files lie
-in one folder that is kept small (`scratch`). Only `page` needs gradio. Importing this imports
-neither gradio nor torch.
+Uploads are checked (`checks`), mapped (`service`) and shown (`page`); `access` refuses foreign
+requests, `scratch` keeps the folder of files small. Only `page` needs gradio. Importing this
+package imports neither gradio nor torch.
 """

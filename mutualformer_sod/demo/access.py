@@ -1,5 +1,7 @@
-"""Who may talk to the page: without this any web page could use a demo that runs on its reader's
-machine, by its address or by a name of its own that leads there (DNS rebinding).
+"""Refuse requests from foreign hosts and web pages.
+
+Otherwise any web page could use a demo on its reader's machine, by the address or by a name that
+leads there (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
-_FIX = "Fix: open the address that it printed, or start it with the --host that is used here."
+_FIX = "Fix: open the printed address, or start the demo with the --host of this address."
 
 _CALLS = ("/gradio_api/call/", "/gradio_api/queue/", "/gradio_api/run/", "/gradio_api/api/")
 
@@ -21,11 +23,11 @@ _App = Callable[[dict[str, Any], Callable, Callable], Awaitable[None]]
 
 
 class Gate:
-    """ASGI middleware: 403 for foreign Host or Origin headers, 400 for calls that name no function.
+    """ASGI middleware: status 403 for foreign Host or Origin headers, 400 for unknown functions.
 
     Args:
-        app: that answers all other requests.
-        host: address or name that the demo was asked to listen on, see `is_own`.
+        app: answers all other requests.
+        host: address or name on which the demo listens, see `is_own`.
     """
 
     def __init__(self, app: _App, host: str) -> None:
@@ -46,7 +48,7 @@ class Gate:
             await self._app(scope, receive, send)
 
     async def _call(self, scope: dict[str, Any], receive: Callable, send: Callable) -> None:
-        """Answer a call of a function; gradio has no answer but a traceback where there is none."""
+        """Answer a call of a function; for an unknown one gradio would only raise an error."""
         begun = False
 
         async def noting(message: dict[str, Any]) -> None:
@@ -60,7 +62,7 @@ class Gate:
             if begun:
                 raise
             _log.error("%s: %s: %s", scope["path"], type(error).__name__, error)
-            await _answer(send, 400, "this call cannot be answered. Fix: call the function /map")
+            await _answer(send, 400, "unknown call. Fix: call the function /map.")
 
 
 async def _answer(send: Callable, status: int, text: str) -> None:
@@ -70,11 +72,11 @@ async def _answer(send: Callable, status: int, text: str) -> None:
 
 
 def refusal(headers: Iterable[tuple[bytes, bytes]], host: str) -> str | None:
-    """Say why a request is refused; None if it is not.
+    """Return the reason to refuse a request, or None to accept it.
 
     Args:
         headers: of the request, names in lower case.
-        host: that the demo was asked to listen on.
+        host: on which the demo listens.
     """
     found: dict[bytes, list[str]] = {b"host": [], b"origin": []}
     for name, value in headers:
@@ -85,15 +87,15 @@ def refusal(headers: Iterable[tuple[bytes, bytes]], host: str) -> str | None:
             return f"Host {value!r} is refused: this demo was started for {host}. {_FIX}"
     for value in found[b"origin"]:
         if not is_own(_name_in(value), host):
-            return f"Origin {value!r} is refused: pages of other hosts cannot use this demo. {_FIX}"
+            return f"Origin {value!r} is refused: it is a page of another host. {_FIX}"
     return None
 
 
 def is_own(name: str | None, host: str) -> bool:
-    """Whether a name or address leads to the demo by its own right.
+    """Return whether a name or address belongs to the demo.
 
-    Loopback names and addresses do, and the host asked for. Where that is 0.0.0.0 or ::, all
-    addresses do, since only names can be given a new meaning, and the names of this machine.
+    Loopback names and addresses do, and ``host``. For 0.0.0.0 and :: all addresses do, because only
+    names can be redirected, and the names of this machine.
     """
     if not name:
         return False

@@ -12,14 +12,14 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from mutualformer_sod.demo.access import Gate
-from mutualformer_sod.demo.inputs import check_inputs
+from mutualformer_sod.demo.checks import check_inputs
 from mutualformer_sod.demo.samples import Sample
 from mutualformer_sod.demo.service import Request, Service
 from mutualformer_sod.errors import InputError
 
 _ABOUT = """# Salient object detection from colour and depth
-Drop a picture, and its depth map if there is one. The map is white where something stands out."""
-# No font, script or picture from elsewhere: the page works without a network.
+Drop a picture, and its depth map if there is one. Salient objects are white in the map."""
+# No font, script or picture of other hosts: the page works without a network.
 _FONTS = ("ui-sans-serif", "system-ui", "sans-serif")
 _MONO = ("ui-monospace", "monospace")
 _HEIGHT = 300  # CSS pixels of a shown picture
@@ -27,11 +27,11 @@ _HEIGHT = 300  # CSS pixels of a shown picture
 
 @dataclass(frozen=True)
 class Limits:
-    """What a server takes.
+    """Limits of a server.
 
     Attributes:
-        upload_bytes: most bytes of one file.
-        queue: most requests that wait; further ones are told so.
+        upload_bytes: largest size of one file.
+        queue: number of requests that may wait; further ones are refused with a message.
     """
 
     upload_bytes: int
@@ -39,14 +39,14 @@ class Limits:
 
 
 class _Page(gr.Blocks):
-    """The page, which answers wrong inputs in a line and not with a traceback in the terminal."""
+    """The page; it answers wrong inputs with one line instead of a traceback in the terminal."""
 
     def __init__(self, weights: Sequence[str]) -> None:
         super().__init__(title="mutualformer_sod", analytics_enabled=False)
         self._weights = weights
 
     async def preprocess_data(self, block_fn: Any, inputs: list[Any], *rest: Any, **more: Any):
-        """As gradio does it; whatever it meets here, a program has sent."""
+        """Check the inputs before gradio; wrong ones come from programs, not from the page."""
         try:
             if block_fn.inputs:
                 check_inputs(inputs, self._weights)
@@ -54,16 +54,16 @@ class _Page(gr.Blocks):
         except InputError as error:
             problem = str(error)
         except Exception:
-            problem = "the files are none that were uploaded to this page. Fix: upload them first"
+            problem = "the files were not uploaded to this page. Fix: upload them first."
         raise gr.Error(problem, print_exception=False)
 
 
 def build_page(service: Service, samples: Sequence[Sample]) -> gr.Blocks:
-    """Lay the page out.
+    """Build the page.
 
     Args:
         service: answers the requests, one at a time.
-        samples: to click on.
+        samples: scenes to click on.
     """
     with _Page(list(service.predictors)) as page:
         gr.Markdown(_ABOUT)
@@ -90,7 +90,7 @@ def build_page(service: Service, samples: Sequence[Sample]) -> gr.Blocks:
 
 
 def serve(page: gr.Blocks, host: str, port: int, limits: Limits) -> str:
-    """Start serving in the background, to loopback names and ``host``; gives the page's address."""
+    """Start the server in the background; return the address of the page."""
     page.queue(max_size=limits.queue, default_concurrency_limit=1, api_open=False)
     _, address, _ = page.launch(
         server_name=host,
@@ -112,7 +112,7 @@ def serve(page: gr.Blocks, host: str, port: int, limits: Limits) -> str:
 
 
 def wait_for_ever() -> None:
-    """Sleep until a signal ends the process."""
+    """Sleep until a signal arrives."""
     threading.Event().wait()
 
 
@@ -171,7 +171,7 @@ def _connect(
         download = gr.DownloadButton(value=saliency, interactive=saliency is not None)
         return answer.message, *(path and str(path) for path in pictures), download
 
-    def pick(chosen: gr.SelectData) -> tuple[str, str]:
+    def show_sample(chosen: gr.SelectData) -> tuple[str, str]:
         sample = samples[chosen.index]
         return str(sample.rgb), str(sample.depth)
 
@@ -185,5 +185,5 @@ def _connect(
         trigger_mode="always_last",
         **job,
     )
-    picked = gallery.select(pick, None, [rgb, depth], queue=False, api_visibility="private")
+    picked = gallery.select(show_sample, None, [rgb, depth], queue=False, api_visibility="private")
     picked.then(map_picture, api_visibility="private", **job)

@@ -1,4 +1,4 @@
-"""Starts the demo, and clears up behind it however it ends."""
+"""Start the demo; remove its files at any end."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ def run_demo(
     upload_bytes: int,
     queue: int,
 ) -> NoReturn:
-    """Serve the page until a signal ends the process.
+    """Serve the page until a signal arrives.
 
     Args:
-        weights: files; each can be chosen in the page by its name.
+        weights: files; the user chooses one by its name.
         host: address to listen on.
-        port: a free one.
-        device: see `inference.pick_device`.
-        estimator: of depth, for pictures that come without it; None for colour alone.
+        port: a free port.
+        device: see `pick_device`.
+        estimator: weights of a depth estimator for pictures without depth; None for RGB alone.
         most_pixels: of a picture or a depth map.
-        upload_bytes: most bytes of one file.
-        queue: most requests that wait.
+        upload_bytes: largest size of one file.
+        queue: number of requests that may wait.
 
     Raises:
-        InputError: weights that cannot be used.
+        InputError: unusable weights.
     """
     predictors = {
         name: Predictor.from_weights(path, device=device) for name, path in named(weights).items()
@@ -66,36 +66,36 @@ def run_demo(
         scratch.start()
         print(f"{address} (Ctrl-C ends it)", flush=True)
         if host not in ("127.0.0.1", "localhost", "::1"):
-            print(f"--host {host}: everyone who reaches this machine can use it", flush=True)
+            print(f"--host {host}: every machine with access to this one can use it", flush=True)
         wait_for_ever()
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         print("\ndemo.py: interrupted", file=sys.stderr, flush=True)
         scratch.close()
-        # Threads of the server and of a network at work would be waited for.
+        # A usual exit would wait for the threads of the server and the network.
         os._exit(_EXIT_INTERRUPTED)
     finally:
         scratch.close()
 
 
 def named(weights: Sequence[Path]) -> dict[str, Path]:
-    """Weights by the shortest names that tell them apart.
+    """Return the weights by their shortest unique names.
 
     Raises:
-        InputError: one file is given twice.
+        InputError: a file is given twice.
     """
     found: dict[str, Path] = {}
     resolved = [path.resolve() for path in weights]
     for path in resolved:
         if resolved.count(path) > 1:
-            raise InputError(f"--weights {path}: is given twice")
+            raise InputError(f"`weights` {path}: given twice. Fix: pass each file once.")
         name = next(name for name in _names(path) if sum(name in _names(p) for p in resolved) == 1)
         found[name] = path
     return found
 
 
 def prepare_gradio(folder: Path) -> None:
-    """Keep gradio's files in one folder and gradio off the network; before its first import."""
+    """Confine gradio to one folder and to this machine; call it before the first import."""
     os.environ |= {
         "GRADIO_TEMP_DIR": str(folder),
         "GRADIO_ANALYTICS_ENABLED": "False",
@@ -103,14 +103,14 @@ def prepare_gradio(folder: Path) -> None:
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "DO_NOT_TRACK": "1",
     }
-    # gradio asks its own server whether it is there, which a proxy could not tell.
+    # gradio sends a request to its own server, which must bypass a proxy.
     own = ["127.0.0.1", "localhost", "::1"]
     for name in ("NO_PROXY", "no_proxy"):
         os.environ[name] = ",".join([*filter(None, [os.environ.get(name)]), *own])
 
 
 def _names(path: Path) -> Iterator[str]:
-    """From short to long; ``runs/x/weights.safetensors`` is x first of all."""
+    """Yield names from short to long; the first of ``runs/x/weights.safetensors`` is x."""
     parts = [*path.parts[1:-1], path.stem]
     if path.stem == "weights" and len(parts) > 1:
         yield parts[-2]

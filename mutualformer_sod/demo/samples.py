@@ -1,4 +1,4 @@
-"""Scenes to click on, generated when the demo starts."""
+"""Generate the sample scenes of the page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from mutualformer_sod.data.synthetic.scenes import KINDS, make_scene, scene_stem
 
 SEED = 2027
-"""A series that no weights were trained on."""
+"""Seed of scenes outside every training set."""
 
 _TITLES = {"depth": "depth", "colour": "colour", "either": "both"}
 _THUMBNAIL = (160, 120)  # (W, H) of one half
@@ -22,10 +22,10 @@ class Sample:
     """One scene.
 
     Attributes:
-        title: what its object stands out in: depth, colour or both.
+        title: the modality in which its object is salient: depth, colour or both.
         rgb: file of the picture.
         depth: file of its depth map.
-        thumbnail: file that shows the depth below the picture.
+        thumbnail: file with the depth map below the picture.
     """
 
     title: str
@@ -35,7 +35,7 @@ class Sample:
 
 
 def make_samples(folder: Path, count: int = 6) -> list[Sample]:
-    """Write ``count`` scenes into a folder, which is made."""
+    """Make a folder and write ``count`` scenes into it."""
     folder.mkdir(parents=True)
     return [_write(folder, index) for index in range(count)]
 

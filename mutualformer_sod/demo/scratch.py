@@ -1,4 +1,4 @@
-"""The folder of a running demo: uploads and results, removed before they pile up."""
+"""The folder of a running demo: old uploads and results are removed."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _log = logging.getLogger(__name__)
 
 
 class Scratch:
-    """A folder of temporary files that are removed by age, and the oldest first above a size.
+    """A folder of temporary files; old ones are removed, and the oldest ones above a total size.
 
     Args:
-        keep_seconds: how long a file is kept after it was written.
+        keep_seconds: time from the writing of a file to its removal.
         most_bytes: of all files together.
-        every: seconds between two looks at the folder.
+        every: seconds between two sweeps.
 
     Attributes:
-        path: the folder, made now.
+        path: the folder; it is made by the constructor.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Scratch:
         most_bytes: int = MOST_BYTES,
         every: float = 20.0,
     ) -> None:
-        # Resolved, because gradio compares paths with the resolved ones of its files.
+        # Resolved, because gradio compares resolved paths.
         self.path = Path(tempfile.mkdtemp(prefix="mutualformer_demo_")).resolve()
         self._keep_seconds = keep_seconds
         self._most_bytes = most_bytes
@@ -43,11 +43,11 @@ class Scratch:
         self._stopped = threading.Event()
 
     def keep_what_is_there(self) -> None:
-        """Never remove the files that are in the folder now, until it is closed."""
+        """Exempt the present files from removal until `close`."""
         self._kept = frozenset(path for path in self.path.rglob("*") if path.is_file())
 
     def start(self) -> None:
-        """Sweep from now on, in the background."""
+        """Start to sweep in the background."""
         threading.Thread(target=self._watch, name="scratch", daemon=True).start()
 
     def close(self) -> None:
@@ -56,13 +56,13 @@ class Scratch:
         shutil.rmtree(self.path, ignore_errors=True)
 
     def new_folder(self) -> Path:
-        """Make a folder that no one can guess: an address is all that it takes to see a file."""
+        """Make a folder with a random name: whoever has the address of a file can see it."""
         path = self.path / "results" / uuid.uuid4().hex
         path.mkdir(parents=True)
         return path
 
     def sweep(self) -> None:
-        """Remove files that are too old, then the oldest until the rest is small enough."""
+        """Remove old files, then the oldest ones until the total size is below the limit."""
         oldest = time.time() - self._keep_seconds
         files = sorted(self._files())
         total = sum(size for _, size, _ in files)
@@ -74,19 +74,19 @@ class Scratch:
         self._remove_empty_folders(oldest)
 
     def _files(self) -> list[tuple[float, int, Path]]:
-        """When each was written, its bytes, its path."""
+        """Return the time, the size and the path of each file."""
         found = []
         for path in self.path.rglob("*"):
             try:
                 status = path.stat()
-            except OSError:  # it went meanwhile
+            except OSError:  # removed meanwhile
                 continue
             if path.is_file() and path not in self._kept:
                 found.append((status.st_mtime, status.st_size, path))
         return found
 
     def _remove_empty_folders(self, oldest: float) -> None:
-        # A fresh one is about to get its file.
+        # New folders stay: their files are about to be written.
         folders = [path for path in self.path.rglob("*") if path.is_dir()]
         for path in sorted(folders, reverse=True):
             try:
@@ -99,5 +99,5 @@ class Scratch:
         while not self._stopped.wait(self._every):
             try:
                 self.sweep()
-            except OSError as error:  # a full or vanished disk must not end the sweeping
+            except OSError as error:  # a full disk must not end the thread
                 _log.warning("%s: %s", self.path, error)

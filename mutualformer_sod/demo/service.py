@@ -1,11 +1,11 @@
-"""Files in, pictures and a message out: all of the demo but its page."""
+"""Answer requests of the page: files in, pictures and a message out."""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,22 +15,21 @@ from torch import Tensor
 
 from mutualformer_sod.data.depth.kind import DepthSample
 from mutualformer_sod.data.depth.units import SAMPLE_SIDE, DepthEncoding, depth_to_unit, encoding_of
-from mutualformer_sod.demo.limits import check_pixels
+from mutualformer_sod.demo.checks import check_pixels
 from mutualformer_sod.demo.scratch import Scratch
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import read_depth
 from mutualformer_sod.imaging.photos import Photo, read_photo
 from mutualformer_sod.imaging.png import write_png
-from mutualformer_sod.inference.overlays import cutout, overlay
+from mutualformer_sod.inference.overlays import overlay, paint, to_levels
 from mutualformer_sod.inference.picture_depth import fit_depth
 from mutualformer_sod.inference.predictor import Predictor, native_saliency
 from mutualformer_sod.models.weights import file_sha256
 
 SHOWN_PIXELS = 10**6
-"""Of larger pictures the overlay is a smaller copy; map and cut-out have the picture's size."""
+"""The overlay of a larger picture is a smaller copy; map and cut-out keep its size."""
 
-_REMEMBERED = 32  # outputs of the network: the threshold moves without another run of it
-_STRIP_PIXELS = 10**6  # painted at a time: products are float
+_CACHED = 32  # outputs of the network: a new threshold does not run it again
 _NAME_LENGTH = 60
 
 _log = logging.getLogger(__name__)
@@ -38,14 +37,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for.
+    """Inputs of one request.
 
     Attributes:
         rgb: file of the picture; None if there is none yet.
-        depth: file of its depth map; None for colour alone.
+        depth: file of its depth map; None for RGB alone.
         weights: name of the weights.
-        threshold: 0 for the map as it is, else the value from which on it becomes 1, below 0.
-        invert: take the other end of the depth values for the near one.
+        threshold: 0 for the map itself; else values from it on become 1, lower ones 0.
+        invert: invert the polarity of the depth.
     """
 
     rgb: Path | None
@@ -57,14 +56,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What is shown.
+    """Outputs of one request; all pictures are PNG files, None if there is none.
 
     Attributes:
         message: for the user; one line, or several.
-        saliency: PNG file of the map, grey, at the size of the picture; None if there is none.
-        overlay: PNG file of the map over the picture.
-        cutout: PNG file of the picture, as opaque as it is salient, at its size.
-        depth: PNG file of the depth as the network got it, near = white.
+        saliency: the map, grey, at the size of the picture.
+        overlay: the map over the picture.
+        cutout: the picture with the map as its opacity, at its size.
+        depth: the depth as the network got it, near = white.
     """
 
     message: str
@@ -76,7 +75,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class _Seen:
-    """What the network made of a picture: logits (1, 1, h, w), and the depth it got, uint8."""
+    """Output of the network: logits (1, 1, h, w), the depth it got (h, w) uint8, and remarks."""
 
     logits: Tensor
     depth: np.ndarray | None
@@ -84,11 +83,11 @@ class _Seen:
 
 
 class Service:
-    """Answers one request after the other, from any number of threads.
+    """Answer requests one at a time, from any number of threads.
 
     Args:
         predictors: networks by the name of their weights.
-        scratch: gets the results.
+        scratch: folder of the results.
         most_pixels: of a picture or a depth map.
     """
 
@@ -98,11 +97,11 @@ class Service:
         self.predictors = dict(predictors)
         self._scratch = scratch
         self._most_pixels = most_pixels
-        self._remembered: OrderedDict[tuple, _Seen] = OrderedDict()
+        self._cache: OrderedDict[tuple, _Seen] = OrderedDict()
         self._turn = threading.Lock()
 
     def answer(self, request: Request) -> Answer:
-        """Map a picture. A file that is not usable ends in a message without pictures."""
+        """Map a picture; an unusable file is answered by a message alone."""
         if request.rgb is None:
             return Answer("Drop a picture, or click on a sample.")
         try:
@@ -111,23 +110,23 @@ class Service:
         except InputError as error:
             return Answer(f"Error: {_without_folders(str(error), request)}")
         except MemoryError:
-            return Answer("Error: out of memory; save a smaller copy of the picture")
+            return Answer("Error: out of memory. Fix: save a smaller copy of the picture.")
         except OSError as error:
             _log.error("%s", error)
-            return Answer("Error: a file cannot be read or written here; see the demo's terminal")
-        except Exception:  # a defect: the page goes on, the terminal has the traceback
+            return Answer("Error: a file cannot be read or written; see the terminal of the demo")
+        except Exception:  # a defect: the page stays alive, the terminal shows the traceback
             _log.exception("a request failed")
-            return Answer("Error: a defect of this demo; its terminal tells more")
+            return Answer("Error: a defect of this demo; see its terminal")
 
     def _answer(self, request: Request) -> Answer:
         if request.weights not in self.predictors:
             names = ", ".join(self.predictors)
-            raise InputError(f"weights {request.weights!r} are unknown here; choose from {names}")
+            raise InputError(f"weights {request.weights!r} are unknown. Fix: choose from {names}.")
         if not 0 <= request.threshold <= 1:
-            raise InputError(f"threshold {request.threshold}: give a value from 0 to 1")
+            raise InputError(f"threshold {request.threshold} is illegal. Fix: pass 0 to 1.")
         for path in filter(None, (request.rgb, request.depth)):
             if not path.is_file():
-                raise InputError(f"{path}: is no longer kept here; upload it again")
+                raise InputError(f"{path}: was removed. Fix: upload it again.")
             check_pixels(path, self._most_pixels)
         photo = read_photo(request.rgb)
         seen = self._look(request, photo)
@@ -139,17 +138,17 @@ class Service:
         return self._write(request.rgb.stem, photo, saliency, seen.depth, "\n".join(notes))
 
     def _look(self, request: Request, photo: Photo) -> _Seen:
-        """Run the network, or remember what it gave."""
+        """Run the network, or take its output from the cache."""
         files = [path and file_sha256(path) for path in (request.rgb, request.depth)]
-        # A depth map's suffix decides how it is read.
+        # The suffix of a depth map decides how it is read.
         suffix = request.depth and request.depth.suffix.lower()
         key = (*files, suffix, request.weights, request.invert)
-        seen = self._remembered.pop(key, None)
+        seen = self._cache.pop(key, None)
         if seen is None:
             seen = _run(self.predictors[request.weights], request, photo)
-        self._remembered[key] = seen
-        if len(self._remembered) > _REMEMBERED:
-            self._remembered.popitem(last=False)
+        self._cache[key] = seen
+        if len(self._cache) > _CACHED:
+            self._cache.popitem(last=False)
         return seen
 
     def _write(
@@ -166,9 +165,9 @@ class Service:
             kind: folder / f"{stem}_{kind}.png" for kind in ("map", "overlay", "cutout", "depth")
         }
         size = saliency.shape
-        write_png(paths["map"], size, _strips(size, lambda rows: _as_8_bit(saliency[rows])))
-        write_png(paths["cutout"], size, _strips(size, lambda rows: _cut(photo, saliency, rows)))
-        small_rgb, small = _shown(photo.rgb), _shown(saliency)
+        write_png(paths["map"], size, paint("maps", photo, [saliency]))
+        write_png(paths["cutout"], size, paint("cutouts", photo, [saliency]))
+        small_rgb, small = _reduced(photo.rgb), _reduced(saliency)
         write_png(paths["overlay"], small.shape, [overlay(small_rgb, small)])
         if depth is None:
             return Answer(message, paths["map"], paths["overlay"], paths["cutout"])
@@ -178,59 +177,49 @@ class Service:
 
 def _run(predictor: Predictor, request: Request, photo: Photo) -> _Seen:
     if request.depth is None:
-        without = "mapped from colour alone" if predictor.estimator is None else "it was estimated"
+        without = "RGB only" if predictor.estimator is None else "it was estimated"
         depth, encoding, notes = None, None, [f"no depth: {without}"]
     elif predictor.modality == "rgb":
-        notes = ["these weights were trained without depth: mapped from colour alone"]
+        notes = ["these weights were trained without depth: RGB only"]
         depth = encoding = None
     else:
         depth, encoding, notes = _read_depth(request, photo)
     logits = predictor.image_logits(photo.rgb, depth, encoding)
     if not logits.isfinite().all():
-        raise InputError(f"the output of {request.weights} is not finite; choose other weights")
+        raise InputError(
+            f"the output of {request.weights} is not finite. Fix: choose other weights."
+        )
     if depth is None or encoding is None:
         return _Seen(logits, None, tuple(notes))
     rule = predictor.model.config.depth_rule
-    shown = _as_8_bit(_shown(depth_to_unit(depth, encoding, rule)))
+    shown = to_levels(_reduced(depth_to_unit(depth, encoding, rule)))
     return _Seen(logits, shown, tuple(notes))
 
 
 def _read_depth(
     request: Request, photo: Photo
 ) -> tuple[np.ndarray | None, DepthEncoding | None, list[str]]:
-    """Depth (h, w) as stored, how it is stored, and remarks; None, None where it says nothing."""
+    """Return raw depth (h, w), its encoding, and remarks; constant depth becomes None, None."""
     raw = read_depth(request.depth)
     encoding = encoding_of([DepthSample.of(raw, SAMPLE_SIDE)], quiet=True)
     depth, notes = fit_depth(raw, encoding, photo, photo.rgb.shape[:2])
     if depth is None:
         return None, None, notes
-    how = "told from this map alone" if encoding.kind == "map" else "metres or millimetres"
+    how = "decided from this map alone" if encoding.kind == "map" else "metres or millimetres"
     if encoding.is_contradicted:
-        how += ", but the map looks otherwise: try the switch"
+        how += ", but the map is evidence of the opposite: try the switch"
     if request.invert:
         encoding = replace(encoding, near="black" if encoding.near == "white" else "white")
         how = "inverted by the switch"
     side = "large" if encoding.near == "white" else "small"
     notes = [f"depth: {side} values are near ({how})", *notes]
     if encoding.holes:
-        notes.append(f"depth: {encoding.holes:.1%} without a value, filled from beside")
+        notes.append(f"depth: {encoding.holes:.1%} holes, filled")
     return depth, encoding, notes
 
 
-def _cut(photo: Photo, saliency: np.ndarray, rows: slice) -> np.ndarray:
-    opacity = None if photo.opacity is None else photo.opacity[rows]
-    return cutout(photo.colours[rows], saliency[rows], opacity)
-
-
-def _strips(size: tuple[int, ...], paint: Callable[[slice], np.ndarray]) -> Iterator[np.ndarray]:
-    height, width = size
-    step = max(1, _STRIP_PIXELS // width)
-    for top in range(0, height, step):
-        yield paint(slice(top, top + step))
-
-
-def _shown(image: np.ndarray) -> np.ndarray:
-    """The image itself, or averaged to `SHOWN_PIXELS` if it is larger."""
+def _reduced(image: np.ndarray) -> np.ndarray:
+    """Return the image, averaged to `SHOWN_PIXELS` if it is larger."""
     height, width = image.shape[:2]
     scale = (SHOWN_PIXELS / (height * width)) ** 0.5
     if scale >= 1:
@@ -239,12 +228,8 @@ def _shown(image: np.ndarray) -> np.ndarray:
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
-def _as_8_bit(saliency: np.ndarray) -> np.ndarray:
-    return np.rint(saliency.astype(np.float64) * 255).astype(np.uint8)  # as io.write_map
-
-
 def _without_folders(message: str, request: Request) -> str:
-    """The message with files named as the user does, not by where they lie here."""
+    """Remove the folders of the uploaded files from a message."""
     for path in filter(None, (request.rgb, request.depth)):
         message = message.replace(str(path), path.name)
     return " ".join(message.split())

@@ -45,7 +45,7 @@ def wait_for_message(page, part):
 def test_an_upload_is_mapped_and_the_map_can_be_downloaded(watched, uploads, tmp_path):
     page = watched.page
     drop(page, "rgb", uploads["rgb.png None"].rgb)
-    wait_for_message(page, "colour alone")
+    wait_for_message(page, "RGB only")
     drop(page, "depth", uploads["rgb.png d16.png"].depth)
     wait_for_message(page, "large values are near")
     for picture in (*SHOWN, "#depth_shown img"):

@@ -142,7 +142,7 @@ def call(address, *inputs):
         ([], "0 inputs are given"),
         (["photo.png", None, WEIGHTS, 0, False], "picture 'photo.png' is not usable"),
         ([{"path": __file__}, None, WEIGHTS, 0, False], "upload them first"),
-        ([None, None, "others", 0, False], f"give one of {WEIGHTS}"),
+        ([None, None, "others", 0, False], f"pass one of {WEIGHTS}"),
         ([None, None, WEIGHTS, "half", False], "threshold 'half' is not usable"),
     ],
 )
@@ -163,7 +163,7 @@ def test_wrong_inputs_have_a_clear_error_and_leave_no_traceback(demo_server, inp
 def test_calls_of_unknown_functions_have_a_clear_error(demo_server, path, body):
     assert post(demo_server.address, path, body) == (
         400,
-        "this call cannot be answered. Fix: call the function /map",
+        "unknown call. Fix: call the function /map.",
     )
     assert "Traceback" not in "".join(demo_server.lines)
 

@@ -12,8 +12,7 @@ from PIL import Image
 from mutualformer_sod import Predictor
 from mutualformer_sod.data.synthetic.scenes import make_scene
 from mutualformer_sod.demo.access import is_own, refusal
-from mutualformer_sod.demo.inputs import check_inputs
-from mutualformer_sod.demo.limits import check_pixels
+from mutualformer_sod.demo.checks import check_inputs, check_pixels
 from mutualformer_sod.demo.running import named
 from mutualformer_sod.demo.samples import make_samples
 from mutualformer_sod.demo.scratch import Scratch
@@ -30,6 +29,23 @@ def service():
     predictor = Predictor(build_model("tiny-scratch", **fields), 64, "cpu")
     scratch = Scratch()
     yield Service({"small": predictor}, scratch, 10**6)
+    scratch.close()
+
+
+@pytest.fixture
+def counted():
+    """A service, and a list that grows with each run of its network."""
+    runs = []
+
+    class Counted(Predictor):
+        def image_logits(self, *arguments, **options):
+            runs.append(arguments)
+            return super().image_logits(*arguments, **options)
+
+    fields = {"taps": (1,), "dim": 16, "decoder_width": 16, "detail_width": 8}
+    predictor = Counted(build_model("tiny-scratch", num_heads=2, **fields), 32, "cpu")
+    scratch = Scratch()
+    yield Service({"small": predictor}, scratch, 10**6), runs
     scratch.close()
 
 
@@ -66,7 +82,7 @@ def test_a_picture_gives_map_overlay_and_cutout_at_its_size(service, rgb, scene)
     cut = read(answer.cutout)
     assert (cut[..., 2::-1] == scene.rgb).all()
     assert (cut[..., 3] == read(answer.saliency)).all()
-    assert answer.depth is None and "colour alone" in answer.message
+    assert answer.depth is None and "RGB only" in answer.message
 
 
 @pytest.mark.parametrize("kind", ["uint16", "npy"])
@@ -93,10 +109,11 @@ def test_a_threshold_splits_the_map_in_two(service, rgb):
     assert (hard[soft > np.median(soft) + 1] == 255).all()
 
 
-def test_moving_the_threshold_runs_no_network(service, rgb, monkeypatch):
-    ask(service, rgb)
-    monkeypatch.setattr(Predictor, "image_logits", None)
-    assert ask(service, rgb, threshold=0.5).saliency is not None
+def test_service_with_new_threshold_runs_no_network(counted, rgb):
+    service, runs = counted
+    for threshold in (0, 0.5, 1):
+        assert ask(service, rgb, threshold=threshold).saliency is not None
+    assert len(runs) == 1
 
 
 def test_a_picture_on_its_side_is_turned(service, tmp_path, scene):
@@ -189,19 +206,22 @@ def test_an_array_that_only_claims_to_be_huge_is_refused(tmp_path):
         check_pixels(path, 10**6)
 
 
-def test_a_defect_is_answered_too(service, rgb, monkeypatch, caplog):
-    monkeypatch.setattr(Predictor, "image_logits", None)
-    service._remembered.clear()
+def test_service_with_defect_answers_and_logs_the_traceback(rgb, caplog):
+    service = Service({"small": None}, Scratch(), 10**6)
     assert "defect" in ask(service, rgb).message
-    assert "Traceback" in caplog.text  # in the terminal, not in the page
+    assert "Traceback" in caplog.text  # in the terminal, not on the page
 
 
-def test_what_is_remembered_is_bounded(service, tmp_path):
-    for index in range(40):
-        path = tmp_path / f"{index}.png"
+def test_service_forgets_old_outputs_of_the_network(counted, tmp_path):
+    service, runs = counted
+    paths = [tmp_path / f"{index}.png" for index in range(40)]
+    for index, path in enumerate(paths):
         Image.new("RGB", (64, 64), (index, 0, 0)).save(path)
         ask(service, path)
-    assert len(service._remembered) == 32
+    ask(service, paths[-1])
+    assert len(runs) == 40
+    ask(service, paths[0])
+    assert len(runs) == 41
 
 
 def test_old_files_are_removed_and_kept_ones_are_not():
@@ -298,7 +318,7 @@ class TestInputs:
     @pytest.mark.parametrize(
         ("inputs", "words"),
         [
-            ((), "0 inputs .*give 5: picture, depth"),
+            ((), "0 inputs .*pass 5: picture, depth"),
             (("a.png", None, "w", 0, False), "picture 'a.png' .*upload"),
             ((FILE, {"path": 7}, "w", 0, False), "depth .*upload"),
             (([FILE], None, "w", 0, False), "picture"),

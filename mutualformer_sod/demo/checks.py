@@ -1,0 +1,116 @@
+"""Check the inputs of the page, and the size of uploaded files by their headers."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from numpy.lib import format as npy
+from PIL import Image, UnidentifiedImageError
+
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.imaging.io import image_size
+
+NAMES = ("picture", "depth", "weights", "threshold", "invert")
+
+
+def check_inputs(inputs: Sequence[Any], weights: Sequence[str]) -> None:
+    """Refuse inputs of a wrong number, type or range.
+
+    Args:
+        inputs: decoded JSON: two files or None, a name, a number, a switch.
+        weights: names to choose from.
+
+    Raises:
+        InputError: naming the input and the remedy.
+    """
+    if len(inputs) != len(NAMES):
+        raise InputError(
+            f"{len(inputs)} inputs are given. Fix: pass {len(NAMES)}: {', '.join(NAMES)}."
+        )
+    for name, value in zip(NAMES, inputs, strict=True):
+        if name in ("picture", "depth"):
+            usable = value is None or (isinstance(value, dict) and _is_file(value))
+            remedy = "upload the file and pass the answer of the upload, or null"
+        elif name == "weights":
+            usable, remedy = value in weights, f"pass one of {', '.join(weights)}"
+        elif name == "threshold":
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            usable, remedy = number and 0 <= value <= 1, "pass a number from 0 to 1"
+        else:
+            usable, remedy = isinstance(value, bool), "pass true or false"
+        if not usable:
+            raise InputError(f"{name} {_shown(value)} is not usable. Fix: {remedy}.")
+
+
+def check_pixels(path: Path, most: int) -> None:
+    """Refuse an image or ``.npy`` array with too many pixels, without decoding it.
+
+    A file with an unknown header passes, unless it may be large: its reader reports the problem.
+
+    Args:
+        path: of the file.
+        most: largest allowed number of pixels.
+
+    Raises:
+        InputError: too many pixels, or an unknown number of them.
+    """
+    size = _npy_size(path) if path.suffix.lower() == ".npy" else _image_size(path)
+    if size is None:
+        return
+    height, width = size
+    if height * width > most:
+        raise InputError(
+            f"{path}: {width} x {height} pixels, more than {most / 1e6:g} megapixels. "
+            "Fix: save a smaller copy."
+        )
+
+
+def _npy_size(path: Path) -> tuple[int, int] | None:
+    """Return (H, W), where W is the product of all other axes; None for no array."""
+    try:
+        with path.open("rb") as file:
+            version = npy.read_magic(file)
+            read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+            shape = read(file)[0]
+    except Exception:  # the header is parsed as Python, which may end in any error
+        return None
+    return (shape[0], math.prod(shape[1:])) if len(shape) >= 2 else None
+
+
+def _image_size(path: Path) -> tuple[int, int] | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's own limit, and unusual metadata
+            with Image.open(path) as image:
+                return image.height, image.width
+    except Image.DecompressionBombError:
+        raise InputError(f"{path}: too many pixels. Fix: save a smaller copy.") from None
+    except UnidentifiedImageError:
+        # Other decoders read more kinds of TIFF and have no limit of their own.
+        if _starts_as_tiff(path):
+            raise InputError(f"{path}: unsupported TIFF. Fix: save it as PNG or .npy.") from None
+    except Exception:  # a damaged header or metadata
+        pass
+    try:
+        return image_size(path)
+    except InputError:
+        return None
+
+
+def _starts_as_tiff(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def _is_file(value: dict[str, Any]) -> bool:
+    path = value.get("path")
+    return isinstance(path, str) and bool(path) and "\0" not in path
+
+
+def _shown(value: Any, most: int = 80) -> str:
+    text = repr(value)
+    return text if len(text) <= most else f"{text[:most]}..."
