@@ -207,8 +207,9 @@ def test_an_array_that_only_claims_to_be_huge_is_refused(tmp_path):
 
 
 def test_service_with_defect_answers_and_logs_the_traceback(rgb, caplog):
-    service = Service({"small": None}, Scratch(), 10**6)
-    assert "defect" in ask(service, rgb).message
+    scratch = Scratch()
+    assert "defect" in ask(Service({"small": None}, scratch, 10**6), rgb).message
+    scratch.close()
     assert "Traceback" in caplog.text  # in the terminal, not on the page
 
 
