@@ -20,7 +20,7 @@ COMMANDS = (
 
 
 def main() -> None:
-    """Run the command that the first argument names; end the process with its exit status."""
+    """Run the command in the first argument; end the process with its exit status."""
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help"):
         print(_help())

@@ -1,4 +1,4 @@
-"""A page in the browser to try weights on: drop a picture and its depth, see the map."""
+"""Serve a page in the browser that maps a picture and its depth."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from mutualformer_sod.cli import common as cli
 from mutualformer_sod.configs.released import DEFAULT_WEIGHTS, ESTIMATOR, WEIGHTS_HELP, find_weights
 from mutualformer_sod.errors import InputError
 
-MOST_MEGAPIXELS = 128  # of larger pictures data.photos reads a smaller copy
-EPILOG = "Ctrl-C ends it and removes all that was uploaded. docs/demo.md has the rest."
+MOST_MEGAPIXELS = 128  # `imaging.photos` reads larger pictures at a smaller size
+EPILOG = "Ctrl-C ends the demo and removes all uploads. See docs/demo.md."
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -23,21 +23,21 @@ def parse_arguments() -> argparse.Namespace:
         nargs="+",
         default=[DEFAULT_WEIGHTS],
         metavar="FILE|NAME",
-        help=f"one or several to choose from: {WEIGHTS_HELP}",
+        help=f"one or several files for the user to choose from: {WEIGHTS_HELP}",
     )
     parser.add_argument(
         "--estimate-depth",
         action="store_true",
-        help="estimate depth from colour for pictures that come without it",
+        help="estimate depth from colour for pictures without depth",
     )
     parser.add_argument(
         "--host",
         default="127.0.0.1",
-        help="address to listen on (default 127.0.0.1: this machine alone; 0.0.0.0: everyone who "
-        "reaches it)",
+        help="address to listen on (default 127.0.0.1: this machine only; 0.0.0.0: every machine "
+        "with access)",
     )
     parser.add_argument(
-        "--port", type=int, default=7860, help="port (default 7860; 0: any that is free)"
+        "--port", type=int, default=7860, help="port (default 7860; 0: any free port)"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
     parser.add_argument(
@@ -45,32 +45,32 @@ def parse_arguments() -> argparse.Namespace:
         type=float,
         default=24,
         metavar="N",
-        help=f"most of a picture or depth map, up to {MOST_MEGAPIXELS} (default 24)",
+        help=f"largest picture or depth map, up to {MOST_MEGAPIXELS} (default 24)",
     )
     parser.add_argument(
-        "--max-upload", type=float, default=64, metavar="MB", help="most of one file (default 64)"
+        "--max-upload", type=float, default=64, metavar="MB", help="largest file (default 64)"
     )
     parser.add_argument(
-        "--queue", type=int, default=32, metavar="N", help="most requests that wait (default 32)"
+        "--queue", type=int, default=32, metavar="N", help="requests that may wait (default 32)"
     )
     args = parser.parse_args()
     if not 0 < args.max_megapixels <= MOST_MEGAPIXELS:
-        parser.error(f"--max-megapixels {args.max_megapixels:g}: above 0, to {MOST_MEGAPIXELS}")
+        parser.error(f"--max-megapixels {args.max_megapixels:g}: not in (0, {MOST_MEGAPIXELS}]")
     if not 0 < args.max_upload <= 4096:
-        parser.error(f"--max-upload {args.max_upload:g}: give megabytes above 0, to 4096")
+        parser.error(f"--max-upload {args.max_upload:g}: not in (0, 4096]")
     if args.queue < 1:
-        parser.error(f"--queue {args.queue}: give 1 or more")
+        parser.error(f"--queue {args.queue}: less than 1")
     if not 0 <= args.port <= 65535:
-        parser.error(f"--port {args.port}: give 0 to 65535")
+        parser.error(f"--port {args.port}: not in 0 to 65535")
     return args
 
 
 def main() -> None:
     args = parse_arguments()
     if find_spec("gradio") is None:
-        raise InputError("gradio is not installed: pip install -e '.[demo]'")
+        raise InputError("gradio is not installed. Fix: pip install -e '.[demo]'")
     port = free_port(args.host, args.port)
-    # Only now: --help and wrong flags need no torch.
+    # Imported late: --help and wrong flags need no torch.
     from mutualformer_sod.demo.running import run_demo
 
     run_demo(
@@ -86,24 +86,28 @@ def main() -> None:
 
 
 def free_port(host: str, port: int) -> int:
-    """The port, or any free one for 0.
+    """Return the port, or a free one for 0.
 
     Raises:
-        InputError: it is taken, or the host is none of this machine's addresses.
+        InputError: the port is in use or not allowed, or the host is no address of this machine.
     """
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (OSError, UnicodeError):
-        raise InputError(f"--host {host}: no such address; give 127.0.0.1 or 0.0.0.0") from None
+        raise InputError(
+            f"--host {host}: no such address. Fix: pass 127.0.0.1 or 0.0.0.0."
+        ) from None
     with socket.socket(family, socket.SOCK_STREAM) as probe:
-        if os.name == "posix":  # a port whose last connection just ended is free
+        if os.name == "posix":  # a port is free at the end of its last connection
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(address)
             return probe.getsockname()[1]
         except PermissionError:
-            raise InputError(f"--port {port}: not allowed; give one from 1024 on") from None
+            raise InputError(f"--port {port}: not allowed. Fix: pass 1024 or more.") from None
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                raise InputError(f"--port {port}: in use; give another, or 0 for any") from None
+                raise InputError(
+                    f"--port {port}: in use. Fix: pass another, or 0 for any."
+                ) from None
             raise InputError(f"--host {host}: {error.strerror}") from None

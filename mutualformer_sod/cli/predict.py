@@ -1,4 +1,4 @@
-"""Saliency of your own pictures: maps, overlays, cut-outs; with or without depth; videos too."""
+"""Map your own pictures or a video: maps, overlays, cut-outs; with or without depth."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from mutualformer_sod.files import check_writable
 from mutualformer_sod.signals import ended_by_sigterm
 
 EPILOG = """\
-Written are OUTPUT/maps/STEM.png (8-bit, at the size of the picture), with --overlay
+Outputs are OUTPUT/maps/STEM.png (8-bit, at the size of the picture), with --overlay
 OUTPUT/overlays/STEM.png, with --cutout OUTPUT/cutouts/STEM.png (RGBA); of a video
-OUTPUT/NAME_map.webm and OUTPUT/NAME_overlay.webm. A second run makes what is missing. Status 1:
-some pictures failed, each was named, the others are done. docs/predict.md has the rest.
+OUTPUT/NAME_map.webm and OUTPUT/NAME_overlay.webm. A second run makes the missing files. Status 1:
+some pictures failed and were named, the others are done. See docs/predict.md.
 """
 FAILED = 1
 
@@ -37,9 +37,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--depth-orientation",
         choices=("auto", "stored", "shown"),
-        help="how depth lies beside a picture with an orientation tag: like the stored file, or "
-        "like the picture as it is shown; auto: stored, unless its sides fit the shown one only "
-        "(default)",
+        help="orientation of depth beside a picture with an orientation tag: that of the stored "
+        "file, or of the picture as shown; auto: stored, unless its sides fit the shown picture "
+        "only (default)",
     )
     parser.add_argument(
         "--estimate-depth",
@@ -47,7 +47,7 @@ def parse_arguments() -> argparse.Namespace:
         const=ESTIMATOR,
         type=Path,
         metavar="FILE",
-        help="estimate depth from colour; FILE: an estimator of yours (tools/estimate_depth.py)",
+        help="estimate depth from colour; FILE: your own estimator (tools/estimate_depth.py)",
     )
     parser.add_argument("--depth-video", type=Path, metavar="FILE", help="depth of the video")
     parser.add_argument(
@@ -56,21 +56,29 @@ def parse_arguments() -> argparse.Namespace:
         metavar="FILE|NAME",
         help=WEIGHTS_HELP,
     )
-    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder to fill")
+    parser.add_argument(
+        "--output", required=True, type=Path, metavar="DIR", help="folder of the outputs"
+    )
     parser.add_argument(
         "--near",
         choices=("auto", "white", "black", "strict"),
         default="auto",
         help="which depth values are near the camera: large (white) or small (black) ones; "
-        "auto: told from the maps and their type, metres or millimetres or not (default); strict: "
-        "auto, but stop where the evidence is weak or contradicts the type",
+        "auto: decided from the maps and their type, such as millimetres (default); strict: auto, "
+        "but stop if the evidence is weak or contradicts the type",
     )
-    parser.add_argument("--overlay", action="store_true", help="also the map over the picture")
-    parser.add_argument("--cutout", action="store_true", help="also the picture, transparent")
-    parser.add_argument("--size", type=int, metavar="S", help="pixels a side the network sees")
+    parser.add_argument("--overlay", action="store_true", help="write the map over the picture too")
+    parser.add_argument(
+        "--cutout", action="store_true", help="write the picture with the map as its opacity too"
+    )
+    parser.add_argument(
+        "--size", type=int, metavar="S", help="input size of the network in pixels a side"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
     parser.add_argument("--amp", default="auto", help="auto, off, bf16 or fp16 (default: auto)")
-    parser.add_argument("--overwrite", action="store_true", help="replace files made otherwise")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace files made with other settings"
+    )
     args = parser.parse_args()
     for flag, value, needed in (
         ("--depth", args.depth, "--rgb"),
@@ -78,13 +86,13 @@ def parse_arguments() -> argparse.Namespace:
         ("--cutout", args.cutout or None, "--rgb"),
     ):
         if value is not None and getattr(args, needed[2:]) is None:
-            parser.error(f"{flag} goes with {needed}")
+            parser.error(f"{flag} needs {needed}")
     if args.near != "auto" and args.depth is None and args.depth_video is None:
-        parser.error("--near goes with --depth or --depth-video")
+        parser.error("--near needs --depth or --depth-video")
     if args.depth_orientation is not None and args.depth is None:
-        parser.error("--depth-orientation goes with --depth")
+        parser.error("--depth-orientation needs --depth")
     if args.estimate_depth is not None and (args.depth or args.depth_video):
-        parser.error("--estimate-depth goes without --depth and --depth-video")
+        parser.error("--estimate-depth has no effect with --depth or --depth-video")
     if args.rgb is None and args.video is None:
         parser.error("one of the arguments --rgb --video is required")
     return args
@@ -93,10 +101,10 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> int:
     args = parse_arguments()
     if args.output.exists() and not args.output.is_dir():
-        raise InputError(f"--output {args.output}: is a file; give a folder")
+        raise InputError(f"--output {args.output}: is a file. Fix: pass a folder.")
     check_writable(args.output)
-    remedy = "finished files are kept" if args.video is None else "nothing is kept of the video"
-    with ended_by_sigterm(f"{remedy}, the same command goes on"):
+    kept = "finished files are kept" if args.video is None else "nothing is kept of the video"
+    with ended_by_sigterm(f"{kept}; the same command continues"):
         return predict_video(args) if args.video is not None else predict_pictures(args)
 
 
@@ -107,7 +115,7 @@ def predict_pictures(args: argparse.Namespace) -> int:
     pictures, remarks = pair_pictures(args.rgb, args.depth)
     for remark in remarks:
         print(remark)
-    # Only now: torch takes seconds, and none of it is needed to find what is wrong with the files.
+    # Imported late: problems with the files are reported before the slow import of torch.
     from mutualformer_sod.inference.picture_depth import plan_depths
     from mutualformer_sod.inference.picture_maps import predict_pictures
 
@@ -125,7 +133,7 @@ def predict_pictures(args: argparse.Namespace) -> int:
         alone = ", with estimated depth"
     print(f"{outcome.made} of {len(pictures)} pictures mapped{alone}{kept}: {args.output}")
     if outcome.failed:
-        print(f"{len(outcome.failed)} failed, see above", file=sys.stderr)
+        print(f"{len(outcome.failed)} pictures failed, see above", file=sys.stderr)
     return FAILED if outcome.failed else 0
 
 
@@ -143,7 +151,7 @@ def predict_video(args: argparse.Namespace) -> int:
 
 
 def load(args: argparse.Namespace) -> tuple:
-    """The predictor, and what its maps depend on besides pictures."""
+    """Return the predictor, and the settings that its maps depend on."""
     from mutualformer_sod.inference.predictor import Predictor
     from mutualformer_sod.inference.progress import forecast
     from mutualformer_sod.models.weights import file_sha256
@@ -156,7 +164,7 @@ def load(args: argparse.Namespace) -> tuple:
         if value is not None and predictor.modality == "rgb":
             raise InputError(
                 f"{flag} {value}: --weights {args.weights} were trained without depth. Fix: leave "
-                f"{flag} out, or give other weights"
+                f"{flag} out, or pass other weights."
             )
     if args.estimate_depth is not None:
         from mutualformer_sod.inference.estimated_depth import estimator_of

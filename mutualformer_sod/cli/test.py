@@ -1,4 +1,4 @@
-"""Make saliency maps of RGB-D (or RGB) sets with trained weights."""
+"""Write saliency maps of RGB-D or RGB sets with trained weights."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import check_writable
 
 EPILOG = """\
-Maps are written to OUTPUT/METHOD/SET/STEM.png, 8-bit, at the ground truth's size (the colour
-image's where there is none), with OUTPUT/METHOD/run.json beside them. A second run goes on where
-the first was interrupted. Under torchrun (tools/launch.py) the processes share the images.
-The line "speed" shows images/s and the share of the time spent in the network.
+Maps are OUTPUT/METHOD/SET/STEM.png, 8-bit, at the size of the ground truth (without one, of the
+colour image), with OUTPUT/METHOD/run.json beside them. A second run continues an interrupted one.
+Under torchrun (tools/launch.py) the processes share the images. The line "speed" shows images/s and
+the share of the time spent in the network.
 """
 
 
@@ -27,7 +27,9 @@ def parse_arguments() -> argparse.Namespace:
         "--weights", default=DEFAULT_WEIGHTS, metavar="FILE|NAME", help=WEIGHTS_HELP
     )
     parser.add_argument("--preset", help="refuse weights of another preset than this one")
-    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for maps")
+    parser.add_argument(
+        "--output", required=True, type=Path, metavar="DIR", help="folder of the maps"
+    )
     parser.add_argument("--method", help="name of the maps' folder (default: FUSION_PRESET)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
     parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="default: 8")
@@ -37,25 +39,29 @@ def parse_arguments() -> argparse.Namespace:
         type=int,
         default=2,
         metavar="N",
-        help="threads that write maps while the network works (default: 2)",
+        help="threads that write maps (default: 2)",
     )
-    parser.add_argument("--size", type=int, metavar="S", help="pixels a side the network sees")
+    parser.add_argument(
+        "--size", type=int, metavar="S", help="input size of the network in pixels a side"
+    )
     parser.add_argument(
         "--near",
         nargs="+",
         default=["auto"],
         metavar="SIDE",
-        help="which depth values are near the camera: auto (told from the depth maps), white, "
-        "black, strict (auto, but stop where the evidence is weak or contradicts the type), or "
+        help="which depth values are near the camera: auto (decided from the depth maps), white, "
+        "black, strict (auto, but stop if the evidence is weak or contradicts the type), or "
         "SET=white, SET=black",
     )
     parser.add_argument(
         "--amp",
         default="auto",
-        help="auto, off, bf16 or fp16 (default: auto, bf16 on CUDA devices that compute in it)",
+        help="auto, off, bf16 or fp16 (default: auto, bf16 on CUDA devices that support it)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace maps made otherwise")
-    parser.add_argument("--images", type=Path, metavar="FILE", help="only those in a list SET/STEM")
+    parser.add_argument("--overwrite", action="store_true", help="replace maps with other settings")
+    parser.add_argument(
+        "--images", type=Path, metavar="FILE", help="only the images of a list, SET/STEM"
+    )
     parser.add_argument(
         "--modality", choices=("both", "rgb", "depth"), help="hide a modality (default: as trained)"
     )
@@ -72,10 +78,10 @@ def main() -> None:
         ("--limit", args.limit, 1),
     ):
         if value is not None and value < least:
-            raise InputError(f"{flag} {value} is not usable: give {least} or more")
+            raise InputError(f"{flag} {value} is not usable. Fix: pass {least} or more.")
     if args.method and (Path(args.method).name != args.method or args.method == ".."):
-        raise InputError(f"--method {args.method!r} is not usable: give the name of one folder")
-    # Only now: --help and wrong flags need no torch.
+        raise InputError(f"--method {args.method!r} is not usable. Fix: pass a folder name.")
+    # Imported late: --help and wrong flags need no torch.
     from mutualformer_sod.distributed import one_voice
 
     with one_voice():
@@ -84,7 +90,7 @@ def main() -> None:
 
 
 def make_maps(args: argparse.Namespace) -> None:
-    """Weights and sets in, maps out; in this process or in all that torchrun started."""
+    """Load weights and sets, write maps; in this process or in all processes of torchrun."""
     from mutualformer_sod.data.depth.units import with_encodings
     from mutualformer_sod.data.discovery.sets import discover_sets, keep_images
     from mutualformer_sod.distributed import is_main, start_processes
@@ -100,7 +106,7 @@ def make_maps(args: argparse.Namespace) -> None:
     modality = args.modality or protocol.get("modality", "both")
     predictor = Predictor(model, args.size, str(device), args.amp, modality)
     method = args.method or method_name(model.config, modality)
-    # Depth that is not looked at need be neither there nor readable, and no polarity is told.
+    # Hidden depth may be missing or unreadable, and its polarity is not decided.
     sees_depth = modality != "rgb"
     if not sees_depth and args.near != ["auto"]:
         raise InputError(
@@ -122,7 +128,7 @@ def make_maps(args: argparse.Namespace) -> None:
     if args.limit is not None:
         sets = [replace(item, samples=item.samples[: args.limit]) for item in sets]
     if not sets:
-        raise InputError(f"--data {' '.join(args.data)}: no set with colour images: nothing to map")
+        raise InputError(f"--data {' '.join(args.data)}: no colour images, nothing to map")
     provenance = {
         "weights_sha256": file_sha256(weights),
         "config": config,

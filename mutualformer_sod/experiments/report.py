@@ -1,4 +1,4 @@
-"""The table of a comparison of fusions: mean and spread over seeds, as Markdown, CSV and plot."""
+"""Table of a comparison: mean and standard deviation over seeds; Markdown, CSV and plot."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from mutualformer_sod.files import replacing, write_text
 from mutualformer_sod.metrics.results import Scores
 from mutualformer_sod.report.tables import COLUMNS, Row, format_score, text_table
 
-MEASURES = ("s_measure", "max_f", "mean_f", "weighted_f", "max_e", "mean_e", "mae")
+METRICS = ("s_measure", "max_f", "mean_f", "weighted_f", "max_e", "mean_e", "mae")
 EXCHANGE = "exchange_ratio"
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One variant trained with one seed.
+    """Results of one variant and seed.
 
     Attributes:
         variant: its name.
         seed: of the training.
-        scores: group of test images -> measure -> value, with "images" among the measures.
-        statistics: what the fusion logged at the last epoch.
+        scores: group of test images -> metric -> value; "images" is the number of images.
+        statistics: of the fusion at the last epoch.
         seconds: of training.
-        commits: of the code that trained it.
-        remarks: what is odd about its maps, by name.
+        commits: of the training code.
+        remarks: on its maps, with the names of images.
     """
 
     variant: str
@@ -43,11 +43,12 @@ class Trial:
 
 @dataclass(frozen=True)
 class Summary:
-    """A variant on a group of test images, over its seeds.
+    """Scores of a variant on a group of test images, over its seeds.
 
     Attributes:
-        mean: by measure; std: sample standard deviation (n - 1), empty for a single seed.
-        images: of the group.
+        images: number of images in the group.
+        mean: by metric.
+        std: by metric, sample standard deviation (n - 1); empty for a single seed.
     """
 
     group: str
@@ -60,13 +61,13 @@ class Summary:
 
 @dataclass(frozen=True)
 class FusionTable:
-    """Everything that the table shows.
+    """Content of the table.
 
     Attributes:
         trials: the finished runs.
-        meanings: variant -> what it is, in the order of the rows.
-        costs: variant -> "parameters", "macs" and "images_per_second"; some may be missing.
-        notes: lines that stand below the table.
+        meanings: variant -> description, in the order of the rows.
+        costs: variant -> "parameters", "macs" and "images_per_second"; values may be missing.
+        notes: lines below the table.
     """
 
     trials: Sequence[Trial]
@@ -76,15 +77,15 @@ class FusionTable:
 
     @property
     def groups(self) -> list[str]:
-        """Groups of test images, in their order of appearance."""
+        """Return the groups of test images, in order of appearance."""
         return list(dict.fromkeys(group for trial in self.trials for group in trial.scores))
 
     def of(self, variant: str) -> list[Trial]:
-        """A variant's trials."""
+        """Return the trials of a variant."""
         return [trial for trial in self.trials if trial.variant == variant]
 
     def summary(self, group: str, variant: str) -> Summary:
-        """A row: mean and standard deviation over the variant's seeds."""
+        """Return a row: mean and standard deviation over the seeds of a variant."""
         trials = self.of(variant)
         scores = [trial.scores[group] for trial in trials]
         names = [name for name in COLUMNS if all(name in one for one in scores)]
@@ -100,29 +101,29 @@ def write_fusions(folder: Path, table: FusionTable) -> str:
     """Write fusions.md, fusions.csv, runs.csv and, with matplotlib, fusions.png.
 
     Returns:
-        The means as a table for the screen, and the notes.
+        The means as a text table, and the notes.
     """
     write_text(folder / "fusions.md", fusion_markdown(table))
     write_text(folder / "fusions.csv", fusion_csv(table))
     write_text(folder / "runs.csv", runs_csv(table))
     notes = list(table.notes)
     if importlib.util.find_spec("matplotlib") is None:
-        notes.append("No plot: it needs matplotlib (pip install 'mutualformer_sod[plot]').")
+        notes.append("No plot: matplotlib is missing (pip install 'mutualformer_sod[plot]').")
     else:
         plot_fusions(folder / "fusions.png", table)
     summaries = [table.summary(group, name) for group in table.groups for name in table.meanings]
     rows = [Row(s.group, f"{s.variant} x {len(s.seeds)}", s.mean, s.images) for s in summaries]
-    return "\n".join([text_table(rows, MEASURES), *notes])
+    return "\n".join([text_table(rows, METRICS), *notes])
 
 
 def fusion_markdown(table: FusionTable) -> str:
-    """The tables as Markdown: scores by group with costs, then all measures of each group."""
+    """Format the tables as Markdown: scores by group with costs, then all metrics of each group."""
     lines = [*_overview(table), ""]
     for group in table.groups:
         rows = [table.summary(group, variant) for variant in table.meanings]
-        heads = [f"{COLUMNS[name].title} {COLUMNS[name].arrow}" for name in MEASURES]
+        heads = [f"{COLUMNS[name].title} {COLUMNS[name].arrow}" for name in METRICS]
         lines += [f"### {group}: {rows[0].images} images", ""]
-        body = [[f"`{row.variant}`", *(_spread(row, name) for name in MEASURES)] for row in rows]
+        body = [[f"`{row.variant}`", *(_spread(row, name) for name in METRICS)] for row in rows]
         lines += [*_markdown(["", *heads], body), ""]
     lines += [f"- `{name}`: {meaning}" for name, meaning in table.meanings.items() if meaning]
     lines += ["", *(f"{note}  " for note in [*_reading(table), *table.notes])]
@@ -162,10 +163,10 @@ def _exchange_cell(trials: Sequence[Trial]) -> str:
     return f"{statistics.fmean(shares):.1f}{spread} %"
 
 
-def _spread(row: Summary, measure: str) -> str:
-    """Mean ± standard deviation; the mean alone of a single seed."""
-    text = format_score(row.mean.get(measure))
-    return f"{text} ± {format_score(row.std[measure])}" if measure in row.std else text
+def _spread(row: Summary, metric: str) -> str:
+    """Format mean ± standard deviation; the mean only for a single seed."""
+    text = format_score(row.mean.get(metric))
+    return f"{text} ± {format_score(row.std[metric])}" if metric in row.std else text
 
 
 def _markdown(heads: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
@@ -174,24 +175,24 @@ def _markdown(heads: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _reading(table: FusionTable) -> list[str]:
-    """How the spreads are to be read; what can be said of them depends on the number of seeds."""
+    """Return notes on the standard deviations, which depend on the number of seeds."""
     counts = sorted({len(table.of(variant)) for variant in table.meanings})
     most = counts[-1]
     seeds = str(most) if len(counts) == 1 else f"{counts[0]} to {most}"
     if most == 1:
-        return ["One seed: how far another would be off is not known."]
+        return ["One seed: the deviation over seeds is unknown."]
     from scipy.stats import chi2  # takes half a second to import
 
     low, high = (((most - 1) / chi2.ppf(p, most - 1)) ** 0.5 for p in (0.975, 0.025))
     return [
-        f"± is the standard deviation (n − 1) over {seeds} seeds. Of so few it is rough: of {most} "
-        f"normal scores the true one lies between {low:.2f} and {high:.1f} times it (95 %). It "
-        "tells the seeds apart, not the test images, which are the same for all."
+        f"± is the standard deviation (n − 1) over {seeds} seeds. It is a rough estimate: for "
+        f"{most} scores the true one is between {low:.2f} and {high:.1f} times it (95 %). It "
+        "measures the variation over seeds, not over test images, which are the same for all."
     ]
 
 
 def fusion_csv(table: FusionTable) -> str:
-    """One line a group and variant: mean and standard deviation of all measures, and the costs."""
+    """Format one line per group and variant: mean and deviation of all metrics, and the costs."""
     names = [name for name in COLUMNS if name in table.summary(table.groups[0], _first(table)).mean]
     costs = ("parameters", "macs", "images_per_second")
     text = io.StringIO()
@@ -210,7 +211,7 @@ def fusion_csv(table: FusionTable) -> str:
 
 
 def runs_csv(table: FusionTable) -> str:
-    """One line a group, variant and seed: what the means are made of."""
+    """Format one line per group, variant and seed."""
     names = [name for name in COLUMNS if name in table.summary(table.groups[0], _first(table)).mean]
     said = list(dict.fromkeys(name for trial in table.trials for name in trial.statistics))
     text = io.StringIO()
@@ -229,7 +230,7 @@ def _first(table: FusionTable) -> str:
 
 
 def plot_fusions(path: Path, table: FusionTable) -> None:
-    """Draw the S-measure: a panel a group, a point a seed, a bar at the mean. Needs matplotlib."""
+    """Draw the S-measure: one panel per group, one point per seed, a bar at the mean."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -248,8 +249,8 @@ def plot_fusions(path: Path, table: FusionTable) -> None:
         axes.grid(alpha=0.3)
         axes.tick_params(labelsize=7)
     axes.set_yticks(range(len(variants)), [name.replace("$", r"\$") for name in variants])
-    axes.set_ylim(len(variants) - 0.5, -0.5)  # in the order of the table, from above
-    figure.supxlabel("S-measure: a point a seed, the bar is their mean", fontsize=8)
+    axes.set_ylim(len(variants) - 0.5, -0.5)  # the order of the table, from the top
+    figure.supxlabel("S-measure: one point per seed, the bar is the mean", fontsize=8)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=150)
     plt.close(figure)

@@ -180,4 +180,4 @@ def test_polarity_without_depth_is_refused(monkeypatch, capsys):
 
     with pytest.raises(SystemExit):
         parse_arguments()
-    assert "--near goes with --depth" in capsys.readouterr().err
+    assert "--near needs --depth" in capsys.readouterr().err
