@@ -1,4 +1,4 @@
-"""What each fusion adds to one block of a two-stream ViT: products and seconds."""
+"""Cost that each fusion adds to one block of a two-stream ViT: products and seconds."""
 
 from __future__ import annotations
 
@@ -14,16 +14,23 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from mutualformer_sod.benchmark.speed import make_counter
-from mutualformer_sod.configs.fusion import FUSIONS, FusionConfig, combine, refuse_unused
-from mutualformer_sod.configs.model import field_owners, make_config
+from mutualformer_sod.configs.fusion import (
+    combine,
+    fusion_methods,
+    make_fusion_config,
+    refuse_unused,
+    restrict_to_method,
+)
+from mutualformer_sod.configs.model import make_config, option_owners
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.affinity import cross_diffusion_attention
 from mutualformer_sod.models.block import MutualFormerBlock
 from mutualformer_sod.models.cpu import optimise_for_cpu
 from mutualformer_sod.models.fusion.build import build_fusion
+from mutualformer_sod.models.fusion.mutualformer import MutualFormerFusion
 from mutualformer_sod.models.seam import Seam
 
-HEAD_DIM = 64  # of the ViT, as DeiT has it; it changes no product
+HEAD_DIM = 64  # of the ViT, as in DeiT; it does not change the products
 Call = Callable[[], Any]
 # (q, k, v of rgb, q, k, v of depth) -> W_r V_r, W_d V_d, S_rd V_d, S_dr V_r
 Attention = Callable[..., tuple[Tensor, ...]]
@@ -31,12 +38,13 @@ Attention = Callable[..., tuple[Tensor, ...]]
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of a method, ready to be run.
+    """One layer of a method as a function to measure.
 
     Attributes:
-        name: of the row.
-        run: the layer.
-        without: what of it is not the method's own, to be taken off; None where all of it is.
+        name: name of the row.
+        run: run the layer.
+        without: run the part of it that is not the method's own and is subtracted; None: no such
+            part.
     """
 
     name: str
@@ -45,26 +53,32 @@ class Layer:
 
 
 def check_fusions(names: list[str]) -> list[str]:
-    """The methods that ``names`` mean, "all" being every one, without repetition.
+    """Return the methods by name, each once; "all" stands for every method.
 
     Raises:
-        InputError: there is no such method.
+        InputError: unknown method.
     """
-    unknown = [name for name in names if name not in (*FUSIONS, "all")]
+    methods = list(fusion_methods())
+    unknown = [name for name in names if name not in (*methods, "all")]
     if unknown:
-        raise InputError(f"--fusions {unknown[0]}: give all, or some of {', '.join(FUSIONS)}")
-    return list(FUSIONS if "all" in names else dict.fromkeys(names))
+        raise InputError(
+            f"--fusions {unknown[0]}: unknown. Fix: give all, or some of {', '.join(methods)}."
+        )
+    return methods if "all" in names else list(dict.fromkeys(names))
 
 
 def network_overrides(fusion: str, preset: str, fields: dict[str, Any]) -> dict[str, Any]:
-    """Options of a network that is compared with others: one encoder for all of them, shared.
+    """Return the options of a compared network; all of them share their encoder.
 
     Raises:
-        InputError: an option is not legal, with this method or at all.
+        InputError: an option is illegal, alone or with this method.
     """
     overrides = combine({"share": True} | fields, {"fusion": fusion})
     if not make_config(preset, **overrides).encoder.share:
-        raise InputError("--set share=false: fusions are compared on a shared encoder")
+        raise InputError(
+            "--set share=false is not usable: fusions are compared on a shared encoder. "
+            "Fix: leave share out."
+        )
     return overrides
 
 
@@ -77,27 +91,27 @@ def layer_costs(
     released: Attention | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[dict[str, Any]]:
-    """Cost of one layer of each method beside one block of a two-stream ViT, one image, on a CPU.
+    """Measure one layer of each method and one block of a two-stream ViT: one image, on a CPU.
 
-    Products are counted by torch on the modules as they are built, times are taken in turn on the
-    same modules rearranged for inference (``models.cpu``).
+    torch counts the products on the modules as they are built. Times are taken in turn on the same
+    modules prepared for inference (``models.cpu``).
 
     Args:
         fusions: names of methods.
-        dim: C, a multiple of 64, of streams and method alike.
+        dim: C of streams and method, a multiple of 64.
         tokens: N of each modality.
-        rounds: how often each is timed; the fastest counts. 0: products alone.
-        fields: options of ``FusionConfig`` but for ``fusion`` and ``dim``.
-        released: the published computation of cross-diffusion, to be measured as well.
-        clock: seconds; ``time.process_time`` for one thread on a machine that others use.
+        rounds: number of timed runs; the fastest counts. 0: products alone.
+        fields: options of the fusions except ``fusion`` and ``dim``.
+        released: the published computation of cross-diffusion, measured too if given.
+        clock: seconds; ``time.process_time`` for one thread on a shared machine.
 
     Raises:
-        InputError: an option is not legal or is none of a layer.
+        InputError: an option is illegal or does not belong to a layer.
 
     Returns:
-        A dictionary a layer, first the two-stream block's: ``name``, ``macs``, ``seconds`` (None
-        without rounds), both of the method's own work, and ``macs_ratio``, ``seconds_ratio`` to
-        the block. Differences of two times may come out negative where there is little to measure.
+        A dictionary for each layer, the two-stream block first: ``name``, ``macs``, ``seconds``
+        (None without rounds), both of the method's own work, and ``macs_ratio``,
+        ``seconds_ratio`` to the block. A difference of two small times can be negative.
     """
     fusions, fields = list(fusions), _layer_fields(fields or {})
     refuse_unused(fields, [{"fusion": fusion} for fusion in fusions])
@@ -123,12 +137,12 @@ def layer_costs(
 
 
 def _layer_fields(fields: dict[str, Any]) -> dict[str, Any]:
-    owners = field_owners()
+    owners = option_owners()
     for name in fields:
         if owners.get(name) != "fusion" or name in ("fusion", "dim"):
             raise InputError(
-                f"--set {name}: one layer knows the fusion's options only, its width is --dim: "
-                "leave it out, or give --preset for whole networks"
+                f"--set {name} is not an option of one layer, whose width is --dim. "
+                f"Fix: leave {name} out, or give --preset for whole networks."
             )
     return fields
 
@@ -140,7 +154,7 @@ def _make_layers(
     fields: dict[str, Any],
     released: Attention | None,
 ) -> tuple[list[Layer], list[nn.Module]]:
-    """The layers, and the modules that they are of."""
+    """Build the layers, and return the modules that they use."""
     generator = torch.Generator().manual_seed(0)
     both = torch.randn(2, tokens, dim, generator=generator)  # rgb, depth
     plain = _OneBlock(dim)
@@ -149,12 +163,13 @@ def _make_layers(
     modules: list[nn.Module] = [plain.streams[0]]
     for name in fusions:
         encoder = _OneBlock(dim)
-        config = FusionConfig(fusion=name, dim=dim, **fields)
+        options = restrict_to_method({"fusion": name, "dim": dim} | fields)
+        config = make_fusion_config(**options)
         fusion = build_fusion(config, encoder).eval()
         modules += [encoder.streams[0], fusion]
-        if config.in_encoder:
+        if config.method.in_encoder:
             layers.append(Layer(name, partial(encoder.block, both), plain_block))
-        elif name == "mutualformer":
+        elif isinstance(fusion, MutualFormerFusion):
             layers += _mutualformer_layers(fusion.blocks[0][0], both, released)
         else:
             layers.append(Layer(name, partial(fusion.mix, 0, *both.chunk(2))))
@@ -164,7 +179,7 @@ def _make_layers(
 def _mutualformer_layers(
     block: MutualFormerBlock, both: Tensor, released: Attention | None
 ) -> list[Layer]:
-    """Cross-diffusion alone, beyond the self-attentions it starts from, and a whole block."""
+    """Measure cross-diffusion beyond the two self-attentions, and a whole block."""
     joint = torch.cat(both.chunk(2), dim=-1)
     layers = [Layer("mutualformer: whole block", partial(block, joint, both[:1]))]
     if block.cross != "diffusion":
@@ -172,7 +187,7 @@ def _mutualformer_layers(
     split = both.unflatten(2, (block.num_heads, -1)).transpose(1, 2)
     heads = [(stream,) * 3 for stream in split.contiguous().chunk(2)]  # as q, k and v
     own = partial(_self_attentions, heads)
-    diffused = partial(cross_diffusion_attention, *heads, **block.diffusion)
+    diffused = partial(cross_diffusion_attention, *heads, block.diffusion, block.attention)
     layers.insert(0, Layer("mutualformer: cross-diffusion", diffused, own))
     if released is not None:
         call = partial(released, *heads[0], *heads[1])
@@ -185,7 +200,7 @@ def _self_attentions(heads: list[tuple[Tensor, ...]]) -> list[Tensor]:
 
 
 class _OneBlock:
-    """A two-stream encoder of one block and one tap, which is all that a fusion asks for."""
+    """A two-stream encoder of one block and one tap, with the interface that fusions use."""
 
     def __init__(self, dim: int) -> None:
         self.streams = [
@@ -203,22 +218,22 @@ class _OneBlock:
         self.channels, self.strides = [dim], [16]
 
     def open_seam(self, fusion: str) -> Seam:
-        """As ``TwoStreamEncoder.open_seam``."""
+        """Open the seam as ``TwoStreamEncoder.open_seam``."""
         return Seam(*self.streams, fusion)
 
 
 def _count(call: Call) -> int:
-    """Multiply-accumulates of matrix products; see ``speed.count_macs``."""
+    """Count multiply-accumulates of matrix products; see ``speed.count_macs``."""
     with make_counter() as counter:
         call()
     return counter.get_total_flops() // 2
 
 
 def _time_in_turn(layers: list[Layer], rounds: int, clock: Callable[[], float]) -> list[float]:
-    """Fastest seconds of each layer's own work.
+    """Return the fastest seconds of each layer's own work.
 
-    What is taken off is timed anew for every layer, next to it and as often: two layers' shares of
-    it would differ on a busy machine.
+    The subtracted part is timed again next to every layer, because its time drifts on a busy
+    machine.
     """
     fastest = [[float("inf")] * 2 for _ in layers]
     for turn in range(rounds + 1):

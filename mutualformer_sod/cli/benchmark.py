@@ -10,7 +10,7 @@ from typing import Any
 
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.configs.assignments import parse_fields
-from mutualformer_sod.configs.fusion import FUSIONS, refuse_unused
+from mutualformer_sod.configs.fusion import fusion_methods, refuse_unused
 from mutualformer_sod.configs.model import list_presets
 from mutualformer_sod.configs.released import WEIGHTS_HELP, find_weights
 from mutualformer_sod.errors import InputError
@@ -39,7 +39,10 @@ def parse_arguments() -> argparse.Namespace:
     who.add_argument("--weights", metavar="FILE|NAME", help=WEIGHTS_HELP)
     who.add_argument("--compare", nargs="+", metavar="NETWORK", help="several, side by side")
     parser.add_argument(
-        "--fusions", nargs="+", metavar="NAME", help=f"all, or some of {', '.join(FUSIONS)}"
+        "--fusions",
+        nargs="+",
+        metavar="NAME",
+        help=f"all, or some of {', '.join(fusion_methods())}",
     )
     parser.add_argument("--dim", type=int, metavar="C", help="of --fusions' layers; default: 384")
     parser.add_argument(

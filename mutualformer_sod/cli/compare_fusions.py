@@ -10,7 +10,7 @@ from pathlib import Path
 from mutualformer_sod import list_presets
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.configs.assignments import parse_fields
-from mutualformer_sod.configs.fusion import FUSIONS
+from mutualformer_sod.configs.fusion import fusion_methods
 from mutualformer_sod.configs.training import AMP
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.experiments import collect, plan, schedule
@@ -20,9 +20,9 @@ from mutualformer_sod.experiments.report import write_fusions
 from mutualformer_sod.experiments.variants import CONTROLS, check_variants, parse_variants
 from mutualformer_sod.report.tables import format_score
 
-EPILOG = f"""\
-fusions:   {" ".join(FUSIONS)}
-controls:  {" ".join(CONTROLS)}
+EPILOG = """\
+fusions:   {fusions}
+controls:  {controls}
 Own ones:  FUSION:FIELD=VALUE,FIELD=VALUE, for example mutualformer:steps=3,form=paper
 Every variant gets the same shared encoder, decoder, recipe, images and evaluator.
 
@@ -34,7 +34,9 @@ Interrupted, killed? The same command goes on; fusions and seeds may be added to
 
 
 def make_parser() -> cli.Parser:
-    parser = cli.Parser(__doc__, EPILOG)
+    parser = cli.Parser(
+        __doc__, EPILOG.format(fusions=" ".join(fusion_methods()), controls=" ".join(CONTROLS))
+    )
     add = parser.add_argument
     add("--output", type=Path, required=True, metavar="DIR", help="folder of the comparison")
     add(

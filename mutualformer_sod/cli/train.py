@@ -8,8 +8,8 @@ from typing import Any
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.configs.assignments import parse_fields
 from mutualformer_sod.configs.checks import field_types
-from mutualformer_sod.configs.fusion import FUSIONS, HEADS
-from mutualformer_sod.configs.model import field_owners
+from mutualformer_sod.configs.fusion import HEADS, fusion_methods
+from mutualformer_sod.configs.model import option_owners
 from mutualformer_sod.configs.options import Option, describe_default, flag_of, options_of
 from mutualformer_sod.configs.recipes import RECIPES
 from mutualformer_sod.configs.training import TrainConfig, make_train_config
@@ -52,7 +52,7 @@ def make_parser() -> cli.Parser:
         const="last",
         help="go on with the run in --output; previous: from the checkpoint before the last",
     )
-    for name, choices in (("fusion", FUSIONS), ("head", HEADS)):
+    for name, choices in (("fusion", list(fusion_methods())), ("head", HEADS)):
         groups["model"].add_argument(
             f"--{name}",
             default=argparse.SUPPRESS,
@@ -65,7 +65,7 @@ def make_parser() -> cli.Parser:
         default=[],
         metavar="FIELD=VALUE",
         dest="fields",
-        help=f"model options: {', '.join(sorted(field_owners()))}",
+        help=f"model options: {', '.join(sorted(option_owners()))}",
     )
     return parser
 

@@ -1,7 +1,7 @@
-"""Model and training configuration: one frozen dataclass a part, and the named presets.
+"""Configuration of the network: one frozen dataclass for each part, and the named presets.
 
-Field names are unique over all parts, so that one flat override (``epsilon=0.5``) reaches any of
-them. A configuration is plain data: it travels as JSON inside every checkpoint and weights file.
+Option names are unique over all parts, so that a flat override (``epsilon=0.5``) reaches any part.
+A configuration is plain data; every checkpoint and weights file contains it as JSON.
 """
 
 from __future__ import annotations
@@ -13,32 +13,48 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mutualformer_sod.configs.checks import check, check_types
-from mutualformer_sod.configs.fusion import IN_ENCODER, FusionConfig
+from mutualformer_sod.configs.fusion import (
+    DEFAULT_FUSION,
+    FusionConfig,
+    find_fusion,
+    fusion_options,
+    make_fusion_config,
+    restrict_to_method,
+)
 from mutualformer_sod.errors import InputError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 TIMM_STEMS = ("tf_efficientnet_lite0", "tf_efficientnet_lite2")
 STEMS = ("patch", "conv", "hybrid", *TIMM_STEMS)
-DEFAULT_PRESET = "tiny-scratch"  # of the library and of every tool that trains
+DEFAULT_PRESET = "tiny-scratch"  # of the library and of every command that trains
 DEPTH_RULES = ("minmax", "range", "percentile")
 LOSSES = ("weighted", "f3net-released")
 
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Two timm models, one for each modality."""
+    """Two timm models, one for each modality.
 
-    backbone: str = "deit_small_patch16_224"  # any timm model with features (ViT or hierarchical)
-    taps: tuple[int, ...] = (3, 6, 9, 12)  # ViT: blocks tapped, counted from 1; else ignored
-    share: bool = False  # one set of weights for both streams, normalisation layers individual
-    # ViT: "conv" puts strided 3x3 convolutions for the patch projection, "hybrid" residual ones
-    # whose maps at strides finer than the tokens are taps too. A name of timm puts that pretrained
-    # network there, its maps at strides 4 and 8 are taps likewise.
+    Attributes:
+        backbone: any timm model with features (ViT or hierarchical).
+        taps: ViT: blocks tapped, counted from 1; ignored otherwise.
+        share: use one set of weights for both streams, except for the normalisation layers.
+        stem: ViT: part in place of the patch projection. "conv" are strided 3x3 convolutions.
+            "hybrid" are residual ones, whose maps at finer strides than the tokens are taps, too. A
+            timm name is that pretrained network, whose maps at strides 4 and 8 are taps, too.
+        encoder_drop_path: stochastic depth rate.
+        stem_width: hybrid stem: width at stride 4; doubles with every halving.
+        stem_blocks: hybrid stem: residual blocks for each stride from 4 on.
+    """
+
+    backbone: str = "deit_small_patch16_224"
+    taps: tuple[int, ...] = (3, 6, 9, 12)
+    share: bool = False
     stem: str = "patch"
     encoder_drop_path: float = 0.0
-    stem_width: int = 48  # hybrid stem: width at stride 4; doubled with every halving
-    stem_blocks: int = 1  # hybrid stem: residual blocks a stride, from 4 on
+    stem_width: int = 48
+    stem_blocks: int = 1
 
     @property
     def pretrained(self) -> str:
@@ -69,13 +85,21 @@ class EncoderConfig:
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """Top-down decoder with a detail branch over RGB and depth (CHOSEN)."""
+    """Top-down decoder with a detail branch over RGB and depth (CHOSEN).
+
+    Attributes:
+        decoder_width: width of the stages; half of it at stride 4.
+        detail_width: width of the detail branch at full resolution; doubles at strides 2 and 4.
+        finest: stride of the finest maps, 1 or 2; from 2 the logits are interpolated.
+        stage_convs: number of 3x3 convolutions in a stage.
+        side_heads: number of stages under deep supervision, from the last but one to coarser ones.
+    """
 
     decoder_width: int = 128
-    detail_width: int = 16  # width at full resolution; doubled at strides 2 and 4
-    finest: int = 1  # stride of the finest maps: 1, or 2 from which the logits are interpolated
-    stage_convs: int = 2  # 3x3 convolutions a stage
-    side_heads: int = 3  # stages under deep supervision, from the last but one towards coarse
+    detail_width: int = 16
+    finest: int = 1
+    stage_convs: int = 2
+    side_heads: int = 3
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -90,17 +114,24 @@ class DecoderConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Everything that decides the network's shape and arithmetic."""
+    """Shape and arithmetic of the network.
+
+    Attributes:
+        preset: name of the preset that it started from.
+        image_size: side in pixels for which the model is built; other sizes work, too.
+        depth_rule: conversion of a depth map to [0, 1], see ``data.depth.encoding``.
+        mean, std: normalisation of the colour channels, in units of [0, 1]. None: that of the
+            pretrained backbone; the weights file records it.
+        encoder, fusion, decoder: options of the parts.
+    """
 
     preset: str = "small"
-    image_size: int = 384  # pixels a side; the size a model is built for, others work too
-    depth_rule: str = "minmax"  # how a depth map becomes [0, 1], see data.depth.depth_to_unit
-    # Normalisation of the colour channels, in units of [0, 1]. None: the pretrained configuration
-    # of the backbone decides when the network is built, and the weights file records the result.
+    image_size: int = 384
+    depth_rule: str = "minmax"
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
-    fusion: FusionConfig = field(default_factory=FusionConfig)
+    fusion: FusionConfig = field(default_factory=make_fusion_config)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
 
     def __post_init__(self) -> None:
@@ -115,27 +146,29 @@ class ModelConfig:
             usable = len(value) == 3 and all(v >= 0 if name == "mean" else v > 0 for v in value)
             check(usable, name, value, "three numbers in [0, 1], one for each of R, G, B")
         check((self.mean is None) == (self.std is None), "mean", self.mean, "mean and std together")
-        if self.fusion.in_encoder and not self.encoder.share:
+        if self.fusion.method.in_encoder and not self.encoder.share:
             raise InputError(
-                f"share=False: {self.fusion.fusion} acts inside an encoder that both modalities "
-                "share: leave share out, or give share=true"
+                f"share=False is not usable: {self.fusion.fusion} acts inside an encoder that both "
+                "modalities share. Fix: leave share out, or give share=true."
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Nested plain dictionary, ready for JSON."""
+        """Return a nested plain dictionary, ready for JSON."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
         """Rebuild a configuration written by ``to_dict``.
 
+        Older versions wrote the switches of all fusions; those of other methods are ignored.
+
         Raises:
-            InputError: a field is unknown to this version or holds an illegal value.
+            InputError: a field is unknown to this version or has an illegal value.
         """
-        parts = {"encoder": EncoderConfig, "fusion": FusionConfig, "decoder": DecoderConfig}
+        parts = {"encoder": EncoderConfig, "fusion": _stored_fusion, "decoder": DecoderConfig}
         if not isinstance(values, dict):
             raise InputError("the model configuration is not an object of named fields")
-        # Files older than the fields mean and std were trained with ImageNet's values.
+        # Files from before the fields mean and std were trained with ImageNet's values.
         values = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD} | values
         try:
             return cls(
@@ -150,73 +183,68 @@ class ModelConfig:
             ) from error
 
 
-PRESETS: dict[str, ModelConfig] = {
-    # CHOSEN: a small pretrained network where the maps are fine, transformer blocks above it.
-    "tiny": ModelConfig(
-        preset="tiny",
-        image_size=192,
-        encoder=EncoderConfig(
-            backbone="vit_tiny_patch16_224",
-            taps=(2, 4),
-            share=True,
-            stem="tf_efficientnet_lite0",
-        ),
-        fusion=FusionConfig(dim=128, attention_stride=16, fine_width=32),
-        decoder=DecoderConfig(decoder_width=64, detail_width=8, finest=2),
-    ),
+def _stored_fusion(**options: Any) -> FusionConfig:
+    return make_fusion_config(**restrict_to_method(options))
+
+
+_TINY = {
+    "backbone": "vit_tiny_patch16_224",
+    "share": True,
+    "dim": 128,
+    "attention_stride": 16,
+    "fine_width": 32,
+    "decoder_width": 64,
+    "detail_width": 8,
+    "finest": 2,
+}
+# Flat options by preset; options without an effect on the chosen fusion are ignored.
+PRESETS: dict[str, dict[str, Any]] = {
+    # CHOSEN: a small pretrained network at the fine strides, transformer blocks above it.
+    "tiny": _TINY | {"image_size": 192, "taps": (2, 4), "stem": "tf_efficientnet_lite0"},
     # CHOSEN to learn fast from random weights on one CPU core: docs/experiments.md.
-    "tiny-scratch": ModelConfig(
-        preset="tiny-scratch",
-        image_size=128,
-        encoder=EncoderConfig(
-            backbone="vit_tiny_patch16_224",
-            taps=(4, 8),
-            share=True,
-            stem="hybrid",
-        ),
-        fusion=FusionConfig(dim=128, attention_stride=16, fine_width=32),
-        decoder=DecoderConfig(decoder_width=64, detail_width=8, finest=2),
-    ),
+    "tiny-scratch": _TINY | {"image_size": 128, "taps": (4, 8), "stem": "hybrid"},
     # The ViT-S/14 of DINOv2 for both streams. CHOSEN: width and decoder keep a CPU fast.
-    "small-dinov2": ModelConfig(
-        preset="small-dinov2",
-        image_size=224,
-        encoder=EncoderConfig(backbone="vit_small_patch14_dinov2", share=True),
-        fusion=FusionConfig(dim=192, num_heads=6),
-        decoder=DecoderConfig(decoder_width=96, finest=2),
-    ),
-    # Detail of half the default width: full resolution is where a CPU's time goes.
-    "small": ModelConfig(preset="small", decoder=DecoderConfig(detail_width=8)),
-    "base": ModelConfig(preset="base", encoder=EncoderConfig(backbone="deit_base_patch16_224")),
-    "resnet50": ModelConfig(
-        preset="resnet50",
-        image_size=320,
-        encoder=EncoderConfig(backbone="resnet50"),
-        fusion=FusionConfig(blocks_per_tap=2),
-        decoder=DecoderConfig(decoder_width=64),
-    ),
+    "small-dinov2": {
+        "image_size": 224,
+        "backbone": "vit_small_patch14_dinov2",
+        "share": True,
+        "dim": 192,
+        "num_heads": 6,
+        "decoder_width": 96,
+        "finest": 2,
+    },
+    # Detail of half the default width: a CPU spends most of its time at full resolution.
+    "small": {"detail_width": 8},
+    "base": {"backbone": "deit_base_patch16_224"},
+    "resnet50": {
+        "image_size": 320,
+        "backbone": "resnet50",
+        "blocks_per_tap": 2,
+        "decoder_width": 64,
+    },
 }
 
 
 def list_presets() -> list[str]:
-    """Names that ``build_model`` and ``--preset`` accept."""
+    """Return the names that ``build_model`` and ``--preset`` accept."""
     return list(PRESETS)
 
 
 def make_config(preset: str = DEFAULT_PRESET, **overrides: Any) -> ModelConfig:
-    """The preset's configuration with any field of any part replaced.
+    """Build the configuration of a preset with some options replaced.
 
     Args:
         preset: a name of ``list_presets()``.
-        **overrides: flat field names, for example ``epsilon=0.5, share=True, image_size=256``.
+        **overrides: flat option names, for example ``epsilon=0.5, share=True, image_size=256``.
 
     Raises:
-        InputError: unknown preset or field, an illegal value, or a field that has no effect
+        InputError: unknown preset or option, an illegal value, or an option that has no effect
             beside the others; the message names the choices.
     """
-    config = replace_fields(preset, overrides)
+    config = replace_options(preset, overrides)
+    options = PRESETS[preset] | overrides
     for name in overrides:
-        reason = config.fusion.why_unused(name)
+        reason = config.fusion.method.why_unused(name, options)
         if name in ("stem_width", "stem_blocks") and config.encoder.stem != "hybrid":
             reason = "it needs stem=hybrid"
         if reason:
@@ -224,35 +252,35 @@ def make_config(preset: str = DEFAULT_PRESET, **overrides: Any) -> ModelConfig:
     return config
 
 
-def replace_fields(preset: str, overrides: Mapping[str, Any]) -> ModelConfig:
-    """As ``make_config``, fields without an effect included."""
+def replace_options(preset: str, overrides: Mapping[str, Any]) -> ModelConfig:
+    """Build the configuration as ``make_config``; ignore options without an effect."""
     if preset not in PRESETS:
-        raise InputError(f"unknown preset {preset!r}: choose from {', '.join(PRESETS)}")
-    config = PRESETS[preset]
-    owners = field_owners()
-    parts: dict[str, dict[str, Any]] = {"model": {}, "encoder": {}, "fusion": {}, "decoder": {}}
-    for name, value in overrides.items():
+        raise InputError(f"unknown preset {preset!r}. Fix: choose from {', '.join(PRESETS)}.")
+    owners = option_owners()
+    for name in overrides:
         if name not in owners:
             close = difflib.get_close_matches(name, owners, n=3) or sorted(owners)
-            raise InputError(f"unknown model option {name!r}: did you mean {', '.join(close)}?")
+            raise InputError(
+                f"unknown model option {name!r}. Fix: did you mean {', '.join(close)}?"
+            )
+    options = PRESETS[preset] | overrides
+    if find_fusion(options.get("fusion", DEFAULT_FUSION)).in_encoder:
+        options = {"share": True} | options
+    parts: dict[str, dict[str, Any]] = {"model": {}, "encoder": {}, "fusion": {}, "decoder": {}}
+    for name, value in options.items():
         parts[owners[name]][name] = value
-    if overrides.get("fusion") in IN_ENCODER:
-        parts["encoder"].setdefault("share", True)
-    replaced = {
-        part: dataclasses.replace(getattr(config, part), **values)
-        for part, values in parts.items()
-        if part != "model" and values
-    }
-    return dataclasses.replace(config, **parts["model"], **replaced)
+    return ModelConfig(
+        preset=preset,
+        encoder=EncoderConfig(**parts["encoder"]),
+        fusion=make_fusion_config(**restrict_to_method(parts["fusion"])),
+        decoder=DecoderConfig(**parts["decoder"]),
+        **parts["model"],
+    )
 
 
-def field_owners() -> dict[str, str]:
-    """Map every override's name to the part that owns it (``model`` for the top level)."""
+def option_owners() -> dict[str, str]:
+    """Map the name of every model option to the part that owns it ("model" for the top level)."""
     owners = dict.fromkeys(("image_size", "depth_rule", "mean", "std"), "model")
-    for part, cls in (
-        ("encoder", EncoderConfig),
-        ("fusion", FusionConfig),
-        ("decoder", DecoderConfig),
-    ):
-        owners.update({item.name: part for item in dataclasses.fields(cls)})
-    return owners
+    owners |= dict.fromkeys((item.name for item in dataclasses.fields(EncoderConfig)), "encoder")
+    owners |= dict.fromkeys(sorted(fusion_options()), "fusion")
+    return owners | dict.fromkeys((x.name for x in dataclasses.fields(DecoderConfig)), "decoder")

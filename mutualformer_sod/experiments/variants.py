@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mutualformer_sod.configs.assignments import parse_fields
-from mutualformer_sod.configs.fusion import FUSIONS, combine, refuse_unused
-from mutualformer_sod.configs.model import make_config, replace_fields
+from mutualformer_sod.configs.fusion import combine, fusion_methods, refuse_unused
+from mutualformer_sod.configs.model import make_config, replace_options
 from mutualformer_sod.errors import InputError
 
 ALL, CONTROLS_NAME = "all", "controls"
@@ -65,16 +65,6 @@ def _control(
     return Variant(name, {"fusion": fusion} | fields, modality, meaning, matches)
 
 
-_FUSION_MEANINGS = {
-    "mutualformer": "cross-diffusion attention at the taps, as released",
-    "cross_attention": "cross-attention at the taps, one fused map",
-    "cross_attention_cda": "cross-attention with the affinity of cross-diffusion",
-    "concat": "attention over the tokens of both, split after",
-    "sum": "addition at the taps: no fusion but that",
-    "token_fusion": "tokens with low scores are exchanged, in every block",
-    "gemini_fusion": "pixel-wise attention between the modalities, in every block",
-    "channel_exchange": "channels with small LayerNorm scales are exchanged, in every block",
-}
 CONTROLS = {
     variant.name: variant
     for variant in (
@@ -170,7 +160,7 @@ def check_variants(variants: Sequence[Variant], preset: str, common: dict[str, A
         if name in common:
             raise InputError(f"`fields` {name}: fixed in a comparison. Fix: {remedy}.")
     # With a fusion that takes every head; the variants' own are checked below.
-    replace_fields(preset, common | {"fusion": "sum"})
+    replace_options(preset, common | {"fusion": "sum"})
     refuse_unused(common, [variant.fields for variant in variants])
     for variant in variants:
         try:
@@ -181,14 +171,14 @@ def check_variants(variants: Sequence[Variant], preset: str, common: dict[str, A
 
 def _variants_of(name: str) -> list[Variant]:
     if name == ALL:
-        return [_fusion(fusion) for fusion in FUSIONS]
+        return [_fusion(fusion) for fusion in fusion_methods()]
     if name == CONTROLS_NAME:
         return list(CONTROLS.values())
     if name in CONTROLS:
         return [CONTROLS[name]]
     fusion, colon, text = name.partition(":")
-    if fusion not in FUSIONS:
-        known = ", ".join((*FUSIONS, *CONTROLS))
+    if fusion not in fusion_methods():
+        known = ", ".join((*fusion_methods(), *CONTROLS))
         raise InputError(
             f"`fusions` {name}: unknown. Fix: pass {ALL}, {CONTROLS_NAME}, {known}, or "
             "FUSION:FIELD=VALUE,FIELD=VALUE."
@@ -197,7 +187,7 @@ def _variants_of(name: str) -> list[Variant]:
 
 
 def _fusion(name: str) -> Variant:
-    return Variant(name, {"fusion": name}, meaning=_FUSION_MEANINGS.get(name, ""))
+    return Variant(name, {"fusion": name}, meaning=fusion_methods()[name].description)
 
 
 def _own_variant(name: str, fusion: str, text: str) -> Variant:

@@ -4,20 +4,19 @@ The paper diffuses a cross-modal affinity S through the two self-affinities,
 
     S(t+1) = eps * L S(t) R + (1 - eps) * A,        S(0) = I,
 
-and applies the result to the values of the other modality. (L, R) differ between the paper and the
-released code (``form``); A is built from the two self-affinities. The paper first normalises the
-affinities by their row sums; a row-softmax has row sums of one, so that step changes nothing and is
-left out.
+and applies the result to the values of the other modality. L and R differ between the paper and the
+released code (``Diffusion.form``); A is built from the two self-affinities. The paper first divides
+the affinities by their row sums. The rows of a softmax sum to 1, so this step is left out.
 
-The products are re-associated and applied to the values from the right, so that every product is
-(N x N) by (N x d) and neither L S nor S R is ever formed:
+The products are applied to the values from the right. Every product is then (N x N) by (N x d), and
+neither L S nor S R is formed:
 
     u_0 = V,  u_k = R u_{k-1} for k = 1 .. t;
     y = S(0) u_t,  then for k = t-1 .. 0:  y <- eps * L y + (1 - eps) * A u_k.
 
-Everything the two directions ask of one self-affinity is asked at once: a pass gives W X and W^T Y,
-and W_r and W_d do the same work, so they are worked on as a pair along one axis (rgb, depth). The
-passes are taken with W held whole ("dense") or in row tiles ("tiled", see ``tiles``).
+One pass over a self-affinity W gives both W X and W^T Y. W_r and W_d need the same products and are
+processed as a pair along axis -3 (rgb, depth). A pass uses W as a whole ("dense") or in row tiles
+("tiled", see ``tiles``).
 """
 
 from __future__ import annotations
@@ -26,82 +25,68 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from mutualformer_sod.configs.fusion import ATTENTIONS, INITIALS, check_cross_diffusion
+from mutualformer_sod.configs.diffusion import ATTENTIONS, Diffusion
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.tiles import Link, tiled_products
 
-Initial = str | Tensor | tuple[Tensor, Tensor]
 Heads = tuple[Tensor, Tensor, Tensor]  # query, key, values of one modality
 # (rows X, columns Y, link) -> (W X, W^T Y), see tiles.tiled_products.
 Products = Callable[..., tuple[Tensor | None, Tensor | None]]
 
-# "auto" takes row tiles from this many tokens on. CPU: measured, docs/attention.md; CUDA: CHOSEN.
+# Tokens from which "auto" uses row tiles. CPU: measured, docs/attention.md; CUDA: CHOSEN.
 TILED_FROM = {"cpu": 192, "cuda": 1024}
+AS_RELEASED = Diffusion()
 
 
 def cross_diffusion_attention(
     rgb: Heads,
     depth: Heads,
-    *,
-    form: str = "released",
-    epsilon: float = 0.6,
-    steps: int = 1,
-    affinity: str = "sum",
-    initial: Initial = "identity",
+    diffusion: Diffusion = AS_RELEASED,
     attention: str = "auto",
     tile_rows: int | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Self-attention of both modalities and cross-diffusion attention in both directions.
+    """Compute self-attention of both modalities and cross-diffusion attention in both directions.
 
     Args:
-        rgb: query and key (B, heads, N, d), values (B, heads, N, d_r), float.
-        depth: query and key (B, heads, N, d), values (B, heads, N, d_d), float.
-        form, epsilon, steps, affinity, initial: see ``cross_diffusion``.
-        attention: "dense" holds both affinities (B, heads, N, N) whole; "tiled" holds a few of
-            their rows at a time and computes them again for the gradient: same results; "auto"
-            takes "tiled" for large N. Traced graphs (torch.compile, export) and a tensor as
-            ``initial`` are "dense" under "auto".
-        tile_rows: rows held at a time; default: by device.
+        rgb: query and key (B, heads, N, d), values (B, heads, N, d_v), float.
+        depth: the same shapes.
+        diffusion: options of the recurrence.
+        attention: "dense" keeps both affinities (B, heads, N, N) in memory. "tiled" keeps some of
+            their rows and computes them again for the gradient, with the same results. "auto" uses
+            "tiled" for large N, except in traced graphs (torch.compile, export).
+        tile_rows: rows of a tile; None: chosen by device.
 
     Returns:
         O_r = W_r V_r, O_d = W_d V_d, O_rd = S_rd V_d (rgb side), O_dr = S_dr V_r (depth side), each
-        (B, heads, N, width of its values).
+        (B, heads, N, d_v).
 
     Raises:
-        InputError (a ValueError): an option or a shape is not legal.
+        InputError (a ValueError): illegal option or shape.
     """
-    check_cross_diffusion(form, epsilon, steps, affinity)
     if attention not in ATTENTIONS:
-        raise InputError(f"attention={attention!r}: give one of {', '.join(ATTENTIONS)}")
+        raise InputError(
+            f"attention={attention!r} is not usable. Fix: give one of {', '.join(ATTENTIONS)}."
+        )
     if tile_rows is not None and tile_rows < 1:
-        raise InputError(f"tile_rows={tile_rows}: give 1 or more")
+        raise InputError(f"tile_rows={tile_rows} is not usable. Fix: give 1 or more.")
     _check_heads(rgb, depth)
-    (rgb_width, depth_width), (rgb_values, depth_values) = _pad_values(rgb[2], depth[2])
     query, key, values = _same_dtype(
         torch.stack((rgb[0], depth[0]), dim=-3).mul_(rgb[0].shape[-1] ** -0.5),
         torch.stack((rgb[1], depth[1]), dim=-3),
-        torch.stack((rgb_values, depth_values), dim=-3),
+        torch.stack((rgb[2], depth[2]), dim=-3),
     )
-    tokens = query.shape[-2]
-    start = _initial_pair(initial, (*rgb[0].shape[:-1], tokens))
-    if _use_tiles(attention, query, start):
+    if _use_tiles(attention, query):
         products = partial(tiled_products, query, key, tile_rows=tile_rows)
     else:
         products = partial(_dense_products, (query @ key.mT).softmax(dim=-1))
-    own, cross = _diffuse(products, values, form, epsilon, steps, affinity, start)
-    own_rgb, own_depth = own.unbind(-3)
-    cross_rgb, cross_depth = cross.unbind(-3)
-    if rgb_width != depth_width:
-        own_rgb, cross_depth = own_rgb[..., :rgb_width], cross_depth[..., :rgb_width]
-        own_depth, cross_rgb = own_depth[..., :depth_width], cross_rgb[..., :depth_width]
-    return own_rgb, own_depth, cross_rgb, cross_depth
+    own, cross = _diffuse(products, values, diffusion)
+    return (*own.unbind(-3), *cross.unbind(-3))
 
 
 def self_affinity(query: Tensor, key: Tensor) -> Tensor:
-    """Row-stochastic self-affinity softmax(q k^T / sqrt(d)).
+    """Compute the row-stochastic affinity softmax(q k^T / sqrt(d)).
 
     Args:
         query: (B, heads, N, d) float.
@@ -118,67 +103,52 @@ def cross_diffusion(
     depth_affinity: Tensor,
     rgb_values: Tensor,
     depth_values: Tensor,
-    *,
-    form: str = "released",
-    epsilon: float = 0.6,
-    steps: int = 1,
-    affinity: str = "sum",
-    initial: Initial = "identity",
+    diffusion: Diffusion = AS_RELEASED,
+    start: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Cross-diffusion attention in both directions, from affinities that are there already.
+    """Compute cross-diffusion attention in both directions from given affinities.
 
     Args:
-        rgb_affinity: W_r (B, heads, N, N) float, row-stochastic.
-        depth_affinity: W_d (B, heads, N, N) float, row-stochastic.
+        rgb_affinity: W_r (B, heads, N, N) float, rows sum to 1.
+        depth_affinity: W_d (B, heads, N, N) float, rows sum to 1.
         rgb_values: V_r (B, heads, N, d) float.
         depth_values: V_d (B, heads, N, d) float.
-        form: "released" (the published code: L S R = W_r^T S W_d for the rgb side) or "paper"
-            (W_r S W_d^T). The authors' code is "released" with one step.
-        epsilon: weight of the diffused term, strictly between 0 and 1.
-        steps: iterations t >= 1.
-        affinity: A = W_r + W_d ("sum", as published) or half of it ("mean").
-        initial: S(0): "identity", "affinity" (S(0) = A), a tensor (B, heads, N, N) used in both
-            directions, or a pair of such tensors, one for each direction. A tensor makes this a
-            post-optimisation of another method's cross-affinity (the paper's second claim).
+        diffusion: options of the recurrence.
+        start: S(0) of the rgb and of the depth side, (B, heads, N, N) each, in place of
+            ``diffusion.initial``. With the cross-affinities of another method this is the paper's
+            post-optimisation (its second claim).
 
     Returns:
         O_rd = S_rd V_d for the rgb side and O_dr = S_dr V_r for the depth side, each
         (B, heads, N, d).
 
     Raises:
-        InputError (a ValueError): an option or a shape is not legal.
+        InputError (a ValueError): illegal shape.
     """
-    check_cross_diffusion(form, epsilon, steps, affinity)
-    _check_shapes(rgb_affinity, depth_affinity, rgb_values, depth_values)
-    start = _initial_pair(initial, tuple(rgb_affinity.shape))
+    _check_shapes(rgb_affinity, depth_affinity, rgb_values, depth_values, start or ())
     products = partial(_dense_products, torch.stack((rgb_affinity, depth_affinity), dim=-3))
     values = torch.stack((rgb_values, depth_values), dim=-3)
-    _, cross = _diffuse(products, values, form, epsilon, steps, affinity, start)
-    rgb_side, depth_side = cross.unbind(-3)
+    pair = None if start is None else torch.stack(start, dim=-3)
+    rgb_side, depth_side = _diffuse(products, values, diffusion, pair)[1].unbind(-3)
     return rgb_side, depth_side
 
 
 def _diffuse(
-    products: Products,
-    values: Tensor,
-    form: str,
-    epsilon: float,
-    steps: int,
-    affinity: str,
-    start: Tensor | str,
+    products: Products, values: Tensor, diffusion: Diffusion, start: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The recurrence for both sides at once: values (..., 2, N, d) -> (W V, S V of the partner).
+    """Run the recurrence for both sides: values (..., 2, N, d) -> (W V, S V of the partner).
 
-    ``power`` holds R^k V of each modality's own values, which is what the *other* side's u_k is;
-    ``joints`` holds A u_k of each side. Passes: 2 t - 1 in the released form, 2 t in the paper's,
-    one more from initial="affinity".
+    ``power`` is R^k V of each modality's own values, which is u_k of the other side. ``joints``
+    are A u_k of each side. Number of passes: 2 t - 1 in the released form, 2 t in the paper's, one
+    more with initial="affinity".
     """
-    scale = 1.0 if affinity == "sum" else 0.5
-    released = form == "released"
+    scale = 1.0 if diffusion.affinity == "sum" else 0.5
+    released = diffusion.form == "released"
+    from_identity = start is None and diffusion.initial == "identity"
     power, joints, own = values, [], None
-    for step in range(steps):
-        # W u_(k-1) is at once the next power (released), half of A u_(k-1), and for k = 1 O.
-        last = released and step == steps - 1 and isinstance(start, str) and start == "identity"
+    for step in range(diffusion.steps):
+        # W u_(k-1) is the next power (released), half of A u_(k-1), and O for k = 1.
+        last = released and from_identity and step == diffusion.steps - 1
         rows, columns = products(
             torch.cat((power, _partner(power)), dim=-1),
             None if released else power,
@@ -188,16 +158,16 @@ def _diffuse(
         own = forward if own is None else own
         joints.append(joint)
         power = forward if released else columns
-    if isinstance(start, Tensor):
+    if start is not None:
         diffused = start @ _partner(power)
-    elif start == "identity":
-        diffused = None if released else _partner(power)  # the last pass took it as its columns
+    elif from_identity:
+        diffused = None if released else _partner(power)  # the last pass used it as its columns
     else:
         link = (scale, scale) if released else None
         rows, columns = products(torch.cat((power, _partner(power)), dim=-1), None, link)
         diffused = _own_and_joint(rows, scale)[1]
-    # The last pass gave W^T S(0) u_t along with its rows, but for a tensor S(0).
-    ready = columns if released and isinstance(start, str) else None
+    # Without ``start``, the last pass also gave W^T S(0) u_t.
+    ready = columns if released and start is None else None
     for joint in reversed(joints):
         if ready is not None:
             diffused, ready = ready, None
@@ -205,12 +175,12 @@ def _diffuse(
             diffused = products(None, diffused)[1]
         else:
             diffused = products(diffused)[0]
-        diffused = torch.lerp(joint, diffused, epsilon)
+        diffused = torch.lerp(joint, diffused, diffusion.epsilon)
     return own, diffused
 
 
 def _own_and_joint(rows: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """W [u ; u of the partner] -> W u, and A u of the partner."""
+    """Split W [u ; u of the partner] into W u and A u of the partner."""
     own, other = rows.chunk(2, dim=-1)
     joint = other + _partner(own)
     return own, joint if scale == 1 else scale * joint
@@ -226,7 +196,7 @@ def _dense_products(
     columns: Tensor | None = None,
     link: Link | None = None,
 ) -> tuple[Tensor | None, Tensor | None]:
-    """``tiles.tiled_products`` with W (..., 2, N, N) given."""
+    """Compute ``tiles.tiled_products`` from W (..., 2, N, N) as a whole."""
     row_products = None if rows is None else weights @ rows
     if link is not None:
         own, other = row_products.chunk(2, dim=-1)
@@ -236,15 +206,16 @@ def _dense_products(
     return row_products, None if columns is None else weights.mT @ columns
 
 
-def _use_tiles(attention: str, query: Tensor, start: Tensor | str) -> bool:
-    # An exported graph holds no loop over tiles. Older torch cannot tell export from compile.
+def _use_tiles(attention: str, query: Tensor) -> bool:
+    # An exported graph cannot contain the loop over tiles. Older torch cannot tell export from
+    # compile.
     exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
     if attention == "dense" or exporting() or torch.jit.is_tracing():
         return False
     if attention == "tiled":
         return True
-    # Asked before N is looked at: a graph with a dynamic number of tokens must not depend on it.
-    if torch.compiler.is_compiling() or isinstance(start, Tensor):
+    # Checked before N: a graph with a dynamic number of tokens must not depend on it.
+    if torch.compiler.is_compiling():
         return False
     return query.shape[-2] >= TILED_FROM["cpu" if query.device.type == "cpu" else "cuda"]
 
@@ -260,58 +231,37 @@ def _same_dtype(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(tensor.to(dtype) for tensor in tensors)
 
 
-def _pad_values(rgb: Tensor, depth: Tensor) -> tuple[tuple[int, int], tuple[Tensor, Tensor]]:
-    """Values of unequal widths get columns of zeros, which stay zero in every product."""
-    widths = rgb.shape[-1], depth.shape[-1]
-    if widths[0] != widths[1]:
-        rgb, depth = (F.pad(x, (0, max(widths) - x.shape[-1])) for x in (rgb, depth))
-    return widths, (rgb, depth)
-
-
 def _check_heads(rgb: Heads, depth: Heads) -> None:
     shapes = [tuple(item.shape) for item in (*rgb, *depth)]
-    same = all(shapes[i] == shapes[0] for i in (1, 3, 4))
-    if not (same and len(shapes[0]) == 4 and all(shapes[i][:-1] == shapes[0][:-1] for i in (2, 5))):
+    query, _, values = shapes[:3]
+    same = shapes == [query, query, values] * 2
+    if not (same and len(query) == 4 and values[:-1] == query[:-1]):
         raise InputError(
-            f"cross_diffusion_attention got (query, key, values) {shapes[:3]} and {shapes[3:]}: "
-            "give queries and keys (B, heads, N, d) of one shape and values (B, heads, N, any)"
+            f"cross_diffusion_attention got (query, key, values) {shapes[:3]} and {shapes[3:]}. "
+            "Fix: give queries and keys (B, heads, N, d) of one shape and values "
+            "(B, heads, N, d_v) of one shape."
         )
 
 
-def _initial_pair(initial: Initial, shape: tuple[int, ...]) -> Tensor | str:
-    """S(0) as a word, or as one tensor (..., 2, N, N) for the two sides."""
-    if isinstance(initial, str):
-        if initial not in INITIALS:
-            raise InputError(
-                f"initial={initial!r} is not usable: give one of {', '.join(INITIALS)}, "
-                "a tensor (B, heads, N, N) or a pair of such tensors"
-            )
-        return initial
-    pair = initial if isinstance(initial, tuple | list) else (initial, initial)
-    for start in pair:
-        if len(pair) != 2 or not isinstance(start, Tensor) or start.shape != shape:
-            got = tuple(start.shape) if isinstance(start, Tensor) else type(start).__name__
-            raise InputError(
-                f"initial is {got}: give one tensor, or one for each direction, "
-                f"of the affinities' shape {tuple(shape)}"
-            )
-    return torch.stack(tuple(pair), dim=-3)
-
-
 def _check_shapes(
-    rgb_affinity: Tensor, depth_affinity: Tensor, rgb_values: Tensor, depth_values: Tensor
+    rgb_affinity: Tensor,
+    depth_affinity: Tensor,
+    rgb_values: Tensor,
+    depth_values: Tensor,
+    start: tuple[Tensor, ...],
 ) -> None:
     square = rgb_affinity.ndim >= 2 and rgb_affinity.shape[-1] == rgb_affinity.shape[-2]
     rows_fit = rgb_values.ndim >= 2 and rgb_values.shape[-2] == rgb_affinity.shape[-1]
+    affinities = rgb_affinity, depth_affinity, *start
     if (
         not (square and rows_fit)
-        or depth_affinity.shape != rgb_affinity.shape
+        or any(item.shape != rgb_affinity.shape for item in affinities)
         or depth_values.shape != rgb_values.shape
     ):
-        shapes = [
-            tuple(item.shape) for item in (rgb_affinity, depth_affinity, rgb_values, depth_values)
+        got = [
+            [tuple(x.shape) for x in items] for items in (affinities, (rgb_values, depth_values))
         ]
         raise InputError(
-            f"cross_diffusion got affinities {shapes[0]}, {shapes[1]} and values {shapes[2]}, "
-            f"{shapes[3]}: give two affinities (B, heads, N, N) and two values (B, heads, N, d)"
+            f"cross_diffusion got affinities {got[0]} and values {got[1]}. Fix: give affinities "
+            "(B, heads, N, N) of one shape and two values (B, heads, N, d)."
         )

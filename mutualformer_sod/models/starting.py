@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor
 
-from mutualformer_sod.configs.model import PRESETS, ModelConfig
+from mutualformer_sod.configs.model import PRESETS, ModelConfig, make_config
 from mutualformer_sod.configs.released import find_weights
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import without_wrappers
@@ -124,7 +124,7 @@ def _how_to_fit(stored: ModelConfig, wanted: ModelConfig) -> str:
     flags = [] if stored.preset == wanted.preset else [f"--preset {stored.preset}"]
     if stored.image_size != wanted.image_size:
         flags.append(f"--size {stored.image_size}")
-    base = PRESETS.get(stored.preset, wanted) if flags else wanted
+    base = make_config(stored.preset) if flags and stored.preset in PRESETS else wanted
     fields = [
         f"{item.name}={json.dumps(value)}".replace(" ", "").replace('"', "")
         for item in dataclasses.fields(stored.encoder)

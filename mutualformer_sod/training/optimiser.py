@@ -13,10 +13,7 @@ from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.skeleton import timm_skeleton
 
 PRETRAINED_ENCODER_SCALE = 0.1
-LEARNED_INPUTS = (
-    *("pos_embed", "cls_token", "reg_token", "no_depth"),
-    *("modality_embed", "noise"),  # of concat and of GeminiFusion
-)
+LEARNED_INPUTS = ("pos_embed", "cls_token", "reg_token", "no_depth")
 _STREAMS = ("rgb_stream", "depth_stream")
 _TOP = math.inf  # the layer of all that is not encoder: sorts last
 
@@ -38,10 +35,12 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
         scale = PRETRAINED_ENCODER_SCALE if config.pretrained or config.finetune else 1.0
     decay = config.layer_decay
     layers, count = ({}, 0) if decay is None else encoder_layers(model)
+    fusion = getattr(model, "fusion", None)
+    undecayed = (*LEARNED_INPUTS, *(fusion.config.method.undecayed if fusion else ()))
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():  # shared parameters once
         layer = layers.get(name, 0) if name.startswith("encoder.") else _TOP
-        decayed = parameter.ndim > 1 and name.rsplit(".", 1)[-1] not in LEARNED_INPUTS
+        decayed = parameter.ndim > 1 and name.rsplit(".", 1)[-1] not in undecayed
         groups.setdefault((layer, decayed), []).append(parameter)
 
     def rate(layer: float) -> float:

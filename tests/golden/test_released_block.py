@@ -191,8 +191,8 @@ def test_unknown_missing_and_misshapen_parameters_are_named():
         ({"num_heads": 3}, "num_heads=3"),
         ({"mlp_ratio": 0}, "mlp_ratio=0"),
         ({"drop_path": 1.0}, "drop_path=1.0"),
-        ({"form": "other"}, "form"),
-        ({"initial": "zeros"}, "initial"),
+        ({"attention": "other"}, "attention"),
+        ({"cross": "other"}, "cross"),
     ],
 )
 def test_illegal_options_of_the_block_are_named(options, word):

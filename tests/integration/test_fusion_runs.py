@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from test_interruptions import assert_same_end, wait_until
 from tool_runs import ROOT, SMALL_MODEL, error_line, run_tool, train_small
 
-from mutualformer_sod.configs.fusion import FUSIONS
+from mutualformer_sod.configs.fusion import fusion_methods
 from mutualformer_sod.models.weights import read_metadata
 from mutualformer_sod.training.checkpoints import find_checkpoints
 
@@ -35,7 +35,7 @@ def fusion_options(fusion, *options):
     return f"fusion={fusion}", "share=true", *options
 
 
-@pytest.fixture(scope="module", params=FUSIONS)
+@pytest.fixture(scope="module", params=fusion_methods())
 def trained(request, tmp_path_factory, scenes):
     """Name and folder of a finished run of one fusion."""
     folder = tmp_path_factory.mktemp("fusion") / request.param

@@ -1,4 +1,4 @@
-"""Small models for the tests of the in-encoder fusions, and a ViT block written in plain loops."""
+"""Small models for the tests of the fusions, and a ViT block written in plain loops."""
 
 import copy
 
@@ -6,8 +6,11 @@ import torch
 import torch.nn.functional as F
 
 from mutualformer_sod import build_model
+from mutualformer_sod.configs.fusion import fusion_methods
 
-IN_ENCODER = ["concat", "token_fusion", "gemini_fusion", "channel_exchange"]
+FUSIONS = list(fusion_methods())
+IN_ENCODER = [name for name, method in fusion_methods().items() if method.in_encoder]
+AT_TAPS = [name for name in FUSIONS if name not in IN_ENCODER]
 GRID = (2, 3)
 COUNT = GRID[0] * GRID[1]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import cv2
 import pytest
+from fused_models import FUSIONS
 
-from mutualformer_sod.configs.fusion import FUSIONS
 from mutualformer_sod.configs.model import make_config
 from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.data.synthetic.scenes import write_samples

@@ -6,22 +6,20 @@ import math
 import pytest
 import torch
 
-from mutualformer_sod.configs.fusion import FusionConfig
+from mutualformer_sod.configs.diffusion import Diffusion
+from mutualformer_sod.configs.fusion import find_fusion, make_fusion_config
 from mutualformer_sod.models import MutualFormerBlock
-from mutualformer_sod.models.fusion.cross_attention import (
-    CrossAttention,
-    CrossAttentionFusion,
-    CrossDiffused,
-)
-from mutualformer_sod.models.fusion.streams import Fusion
+from mutualformer_sod.models.fusion.cross_attention import CrossAttention
+from mutualformer_sod.models.fusion.cross_attention_cda import CrossDiffused
 
 B, N, C, HEADS = 2, 5, 8, 2
 D = C // HEADS
 EXACT = {"rtol": 1e-11, "atol": 1e-11}
 
 
-def config(**options):
-    return FusionConfig(dim=C, num_heads=HEADS, **options)
+def config(fusion="cross_attention", **options):
+    heads = {"num_heads": HEADS} if "num_heads" in find_fusion(fusion).switches else {}
+    return make_fusion_config(fusion, dim=C, **heads, **options)
 
 
 def tokens(count, seed=0):
@@ -174,8 +172,7 @@ TAP_FUSIONS = ["cross_attention", "cross_attention_cda", "sum"]
 
 def make_fusion(fusion, **options):
     settings = config(fusion=fusion, attention_stride=16, fine_width=8, **options)
-    kind = Fusion if fusion == "sum" else CrossAttentionFusion
-    return scrambled(kind(settings, [6, 10], [16, 16]))
+    return scrambled(settings.method.module(settings, [6, 10], [16, 16]))
 
 
 def taps(seed=3):
@@ -189,7 +186,8 @@ def taps(seed=3):
 @pytest.mark.parametrize("fusion", TAP_FUSIONS)
 @torch.no_grad()
 def test_modalities_and_their_parameters_swapped_swap_the_streams(fusion):
-    module = make_fusion(fusion, head="ensemble", blocks_per_tap=2)
+    blocks = {} if fusion == "sum" else {"blocks_per_tap": 2}
+    module = make_fusion(fusion, head="ensemble", **blocks)
     rgb, depth = taps()
     before = module(rgb, depth)
     swap_modalities(module)
@@ -327,11 +325,11 @@ def test_without_fused_attention_the_fused_stream_is_carried_on():
 @pytest.mark.parametrize(
     "switch",
     [
-        {"form": "paper"},
-        {"epsilon": 0.3},
-        {"steps": 2},
-        {"affinity": "mean"},
-        {"initial": "affinity"},
+        {"diffusion": Diffusion(form="paper")},
+        {"diffusion": Diffusion(epsilon=0.3)},
+        {"diffusion": Diffusion(steps=2)},
+        {"diffusion": Diffusion(affinity="mean")},
+        {"diffusion": Diffusion(initial="affinity")},
         {"cross": "attention"},
         {"cross": "none"},
         {"fused_attention": False},

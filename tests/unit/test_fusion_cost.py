@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+from fused_models import FUSIONS
 
 from mutualformer_sod.benchmark.fusion_cost import check_fusions, layer_costs, network_overrides
 from mutualformer_sod.benchmark.released_attention import released_attention
 from mutualformer_sod.benchmark.speed import make_counter
-from mutualformer_sod.configs.fusion import FUSIONS
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.affinity import cross_diffusion_attention
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from fused_models import AT_TAPS, FUSIONS, IN_ENCODER
 
 from mutualformer_sod import build_model
-from mutualformer_sod.configs.fusion import AT_TAPS, FUSIONS, IN_ENCODER
 from mutualformer_sod.configs.model import make_config
 from mutualformer_sod.configs.training import TrainConfig
 from mutualformer_sod.errors import InputError
@@ -228,15 +228,15 @@ class TestConfig:
         [
             ({"head": "ensemble"}, "merge: mutualformer has one fused stream"),
             ({"fusion": "token_fusion", "head": "both"}, "auto, merge, ensemble"),
-            ({"fusion": "tokenfusion"}, "token_fusion, gemini_fusion"),
+            ({"fusion": "tokenfusion"}, "sum, token_fusion"),
             ({"fusion": ["concat"]}, "fusion=.*a word"),
             ({"cross": "cross"}, "diffusion, attention, none"),
             ({"fused_attention": 1}, "true or false"),
-            ({"theta": -0.1}, "0 or more"),
-            ({"sparsity": -1.0}, "0 or more"),
-            ({"exchange": "some"}, "scores, random, full"),
-            ({"exchange_ratio": 1.5}, "0 to 1"),
-            ({"score_on": "both"}, "output, input"),
+            ({"fusion": "token_fusion", "theta": -0.1}, "0 or more"),
+            ({"fusion": "channel_exchange", "sparsity": -1.0}, "0 or more"),
+            ({"fusion": "token_fusion", "exchange": "some"}, "scores, random, full"),
+            ({"fusion": "token_fusion", "exchange_ratio": 1.5}, "0 to 1"),
+            ({"fusion": "token_fusion", "score_on": "both"}, "output, input"),
         ],
         ids=str,
     )

@@ -1,15 +1,14 @@
 """An option that has no effect beside the others is refused by name."""
 
 import copy
-import dataclasses
 
 import pytest
 import torch
-from fused_models import images
+from fused_models import FUSIONS, images
 
 from mutualformer_sod import build_model
 from mutualformer_sod.benchmark.fusion_cost import layer_costs, network_overrides
-from mutualformer_sod.configs.fusion import FUSIONS, USED_FIELDS, FusionConfig
+from mutualformer_sod.configs.fusion import find_fusion, make_fusion_config
 from mutualformer_sod.configs.model import PRESETS, ModelConfig, make_config
 from mutualformer_sod.configs.recipes import RECIPES
 from mutualformer_sod.configs.training import make_train_config
@@ -18,7 +17,7 @@ from mutualformer_sod.experiments.variants import check_variants, parse_variants
 from mutualformer_sod.models.encoder import TwoStreamEncoder
 from mutualformer_sod.models.fusion.build import build_fusion
 
-# Another value of every field that not all methods use; "attention" changes no result.
+# Another value of every switch but "attention", which changes no result.
 CHANGES = {
     "num_heads": 2,
     "blocks_per_tap": 2,
@@ -42,7 +41,7 @@ CHANGES = {
     "noise": False,
     "phi": False,
 }
-FOR_ALL = {"fusion", "head", "dim", "attention_stride", "fine_width"}
+FOR_ALL = {"fusion", "head", "dim", "attention_stride", "fine_width", "attention"}
 
 
 @pytest.fixture(scope="module")
@@ -52,35 +51,42 @@ def encoder():
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
-def test_used_fields_are_those_that_change_a_methods_results(encoder, fusion):
-    def outcome(**fields):
+def test_every_switch_of_a_method_changes_its_results(encoder, fusion):
+    def outcome(**options):
         torch.manual_seed(0)
         own = copy.deepcopy(encoder)
-        method = build_fusion(FusionConfig(fusion=fusion, dim=16, **fields), own).train()
+        method = build_fusion(make_fusion_config(fusion, dim=16, **options), own).train()
         maps = method(*own(rgb, depth))
         return [*maps, *method.report()[0].values()]
 
     rgb, depth = (image.float() for image in images(size=(32, 32), channels=(3, 3)))
-    changing = set()
-    for name, value in CHANGES.items():
+    for name in set(find_fusion(fusion).switches) - FOR_ALL:
         fixed = {"exchange": "random"} if name == "exchange_ratio" else {}
-        pairs = zip(outcome(**fixed), outcome(**fixed, **{name: value}), strict=True)
-        if not all(torch.equal(before, after) for before, after in pairs):
-            changing.add(name)
-    assert changing == set(USED_FIELDS[fusion]) - {"attention"}
+        pairs = zip(outcome(**fixed), outcome(**fixed, **{name: CHANGES[name]}), strict=True)
+        assert not all(torch.equal(before, after) for before, after in pairs), name
 
 
-def test_used_fields_name_every_field_of_the_configuration():
-    named = {name for fields in USED_FIELDS.values() for name in fields}
-    assert named | FOR_ALL == {field.name for field in dataclasses.fields(FusionConfig)}
-    assert set(USED_FIELDS) == set(FUSIONS)
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_switch_of_another_method_is_refused_with_the_methods_that_have_it(fusion):
+    for name in set(CHANGES) - set(find_fusion(fusion).switches):
+        users = [other for other in FUSIONS if name in find_fusion(other).switches]
+        with pytest.raises(InputError, match=f"^{name} has no effect: .*{', '.join(users)}"):
+            make_fusion_config(fusion, **{name: CHANGES[name]})
 
 
 @pytest.mark.parametrize(
     ("options", "name", "reason"),
     [
-        ({"fusion": "sum", "theta": 0.1}, "theta", "fusion=sum does not use it, token_fusion"),
-        ({"fusion": "gemini_fusion", "epsilon": 0.5}, "epsilon", "mutualformer, cross_att"),
+        (
+            {"fusion": "sum", "theta": 0.1},
+            "theta",
+            "fusion=sum does not use it, channel_exchange, token_fusion",
+        ),
+        (
+            {"fusion": "gemini_fusion", "epsilon": 0.5},
+            "epsilon",
+            "mutualformer, cross_attention_cda",
+        ),
         ({"fusion": "sum", "theta": 0.02}, "theta", "fusion=sum"),  # the default, still no use
         ({"noise": False}, "noise", "fusion=mutualformer"),
         ({"cross": "none", "steps": 2}, "steps", "cross=diffusion"),
@@ -111,10 +117,18 @@ def test_every_preset_takes_every_fusion(preset, fusion):
     assert make_config(preset, fusion=fusion).fusion.fusion == fusion
 
 
-def test_stored_configuration_may_hold_fields_without_effect():
-    stored = make_config("tiny-scratch", fusion="sum").to_dict()
-    stored["fusion"]["theta"] = 0.1
-    assert ModelConfig.from_dict(stored).fusion.theta == 0.1
+def test_stored_configuration_with_switches_of_other_methods_is_read():
+    config = make_config("tiny-scratch", fusion="sum")
+    stored = config.to_dict()
+    stored["fusion"] |= {"theta": 0.1, "epsilon": 0.6, "noise": True}
+    assert ModelConfig.from_dict(stored) == config
+
+
+def test_stored_configuration_with_an_unknown_switch_is_refused():
+    stored = make_config("tiny-scratch").to_dict()
+    stored["fusion"]["magic"] = 1
+    with pytest.raises(InputError, match="magic"):
+        ModelConfig.from_dict(stored)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from mutualformer_sod import build_model
-from mutualformer_sod.configs.fusion import USED_FIELDS
+from mutualformer_sod.configs.fusion import find_fusion
 from mutualformer_sod.configs.model import EncoderConfig
 from mutualformer_sod.models import seam
 from mutualformer_sod.models.cpu import optimise_for_cpu
@@ -229,7 +229,7 @@ class TestEveryMethod:
 
     def test_recomputed_activations_give_the_same_gradients(self, fusion):
         gradients = []
-        exchange = {"theta": 0.5} if "theta" in USED_FIELDS[fusion] else {}
+        exchange = {"theta": 0.5} if "theta" in find_fusion(fusion).switches else {}
         for recomputed in (False, True):
             model = small_model(fusion, encoder_drop_path=0.3, **exchange).train()
             if recomputed:

@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 
+from mutualformer_sod.configs.diffusion import Diffusion
 from mutualformer_sod.models import MutualFormerBlock
 from mutualformer_sod.models import affinity as affinity_module
 from mutualformer_sod.models.affinity import (
@@ -16,32 +17,32 @@ from mutualformer_sod.models.tiles import tiled_products
 
 FORMS, STEPS = ("released", "paper"), (1, 2, 3)
 OPTIONS = [
-    {"form": form, "steps": steps, "affinity": affinity, "initial": initial, "epsilon": 0.3}
+    Diffusion(form, 0.3, steps, affinity, initial)
     for form, steps, affinity, initial in itertools.product(
         FORMS, STEPS, ("sum", "mean"), ("identity", "affinity")
     )
 ]
 
 
-def draw(tokens=21, width=5, value_widths=(5, 5), dtype=torch.float64, batch=2, heads=3, seed=0):
+def draw(tokens=21, width=5, value_width=5, dtype=torch.float64, batch=2, heads=3, seed=0):
     generator = torch.Generator().manual_seed(seed)
 
     def normal(last):
         items = torch.randn(batch, heads, tokens, last, generator=generator, dtype=torch.float64)
         return items.to(dtype).requires_grad_()
 
-    return [normal(last) for w in value_widths for last in (width, width, w)]
+    return [normal(last) for last in (width, width, value_width) * 2]
 
 
-def plain(inputs, **options):
+def plain(inputs, *diffusion):
     """Explicit affinities and ``cross_diffusion``, itself tested against the dense iteration."""
     q_r, k_r, v_r, q_d, k_d, v_d = inputs
     w_r, w_d = self_affinity(q_r, k_r), self_affinity(q_d, k_d)
-    return (w_r @ v_r, w_d @ v_d, *cross_diffusion(w_r, w_d, v_r, v_d, **options))
+    return (w_r @ v_r, w_d @ v_d, *cross_diffusion(w_r, w_d, v_r, v_d, *diffusion))
 
 
-def attend(inputs, **options):
-    return cross_diffusion_attention(inputs[:3], inputs[3:], **options)
+def attend(inputs, *diffusion, **options):
+    return cross_diffusion_attention(inputs[:3], inputs[3:], *diffusion, **options)
 
 
 def gradients(outputs, inputs):
@@ -60,19 +61,19 @@ def assert_equal(got, want, relative):
         assert (one - other).abs().max() <= max(relative * other.abs().max(), 1e-14)
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "-".join(map(str, o.values())))
+@pytest.mark.parametrize("diffusion", OPTIONS, ids=str)
 @pytest.mark.parametrize("way", [{"attention": "dense"}, {"attention": "tiled", "tile_rows": 8}])
-def test_outputs_and_gradients_of_every_combination(options, way):
+def test_attention_with_every_combination_equals_the_plain_form(diffusion, way):
     inputs = draw()
-    got, want = attend(inputs, **options, **way), plain(inputs, **options)
+    got, want = attend(inputs, diffusion, **way), plain(inputs, diffusion)
     assert_equal(got, want, 1e-12)
     assert_equal(gradients(got, inputs), gradients(want, inputs), 1e-12)
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "-".join(map(str, o.values())))
-def test_single_precision_gradients_of_tiles_equal_the_dense_forms(options):
-    inputs = draw(tokens=150, width=16, value_widths=(16, 16), dtype=torch.float32)
-    results = [attend(inputs, **options, attention=way) for way in ("tiled", "dense")]
+@pytest.mark.parametrize("diffusion", OPTIONS, ids=str)
+def test_tiles_in_single_precision_give_the_gradients_of_the_dense_form(diffusion):
+    inputs = draw(tokens=150, width=16, value_width=16, dtype=torch.float32)
+    results = [attend(inputs, diffusion, attention=way) for way in ("tiled", "dense")]
     assert_equal(*results, 1e-5)
     assert_equal(*(gradients(result, inputs) for result in results), 1e-4)
 
@@ -80,12 +81,12 @@ def test_single_precision_gradients_of_tiles_equal_the_dense_forms(options):
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("steps", STEPS)
 @pytest.mark.parametrize("initial", ["identity", "affinity"])
-def test_gradcheck(form, steps, initial):
-    inputs = draw(tokens=7, width=2, value_widths=(3, 3), batch=1, heads=2)
+def test_tiles_pass_gradcheck(form, steps, initial):
+    inputs = draw(tokens=7, width=2, value_width=3, batch=1, heads=2)
 
     def function(*leaves):
-        options = {"form": form, "steps": steps, "initial": initial, "affinity": "mean"}
-        return attend(leaves, **options, attention="tiled", tile_rows=3)
+        diffusion = Diffusion(form, 0.6, steps, "mean", initial)
+        return attend(leaves, diffusion, attention="tiled", tile_rows=3)
 
     assert torch.autograd.gradcheck(function, inputs, fast_mode=steps > 1)
 
@@ -94,7 +95,7 @@ def test_gradcheck(form, steps, initial):
     ("tokens", "tile_rows"),
     [(1, 4), (3, 8), (8, 8), (9, 8), (16, 8), (23, 8), (5, 1), (140, None)],
 )
-def test_any_number_of_tokens_and_of_rows_a_tile(tokens, tile_rows):
+def test_tiles_with_any_number_of_tokens_and_rows_equal_the_plain_form(tokens, tile_rows):
     inputs = draw(tokens)
     got = attend(inputs, attention="tiled", tile_rows=tile_rows)
     want = plain(inputs)
@@ -103,7 +104,7 @@ def test_any_number_of_tokens_and_of_rows_a_tile(tokens, tile_rows):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_heads_in_several_groups(monkeypatch, threads):
+def test_tiles_with_heads_in_several_groups_equal_the_plain_form(monkeypatch, threads):
     # So few bytes that a slab serves one head a thread; 6 heads in all, or 3 + a rest.
     monkeypatch.setattr("mutualformer_sod.models.tiles.SLAB_BYTES", {"cpu": 1})
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads * 2)
@@ -115,30 +116,16 @@ def test_heads_in_several_groups(monkeypatch, threads):
 
 @pytest.mark.parametrize("way", ["dense", "tiled"])
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("widths", [(3, 3), (7, 7), (3, 6), (6, 2)])
-def test_values_of_other_widths_than_the_keys_and_of_unequal_ones(way, form, widths):
-    inputs = draw(value_widths=widths)
-    options = {"form": form, "steps": 2}
-    q_r, k_r, v_r, q_d, k_d, v_d = inputs
-    padded = [torch.nn.functional.pad(v, (0, 7 - v.shape[-1])) for v in (v_r, v_d)]
-    own_r, own_d, cross_r, cross_d = plain((q_r, k_r, padded[0], q_d, k_d, padded[1]), **options)
-    want = (own_r[..., : widths[0]], own_d[..., : widths[1]])
-    want += (cross_r[..., : widths[1]], cross_d[..., : widths[0]])
-    got = attend(inputs, **options, attention=way, tile_rows=8)
+@pytest.mark.parametrize("value_width", [3, 7])
+def test_attention_with_another_value_width_equals_the_plain_form(way, form, value_width):
+    inputs, diffusion = draw(value_width=value_width), Diffusion(form, steps=2)
+    got = attend(inputs, diffusion, attention=way, tile_rows=8)
+    want = plain(inputs, diffusion)
     assert_equal(got, want, 1e-12)
     assert_equal(gradients(got, inputs), gradients(want, inputs), 1e-12)
 
 
-@pytest.mark.parametrize("way", ["auto", "dense", "tiled"])
-def test_a_given_cross_affinity_is_the_start(way):
-    inputs = draw()
-    initial = tuple(torch.rand(2, 2, 3, 21, 21, dtype=torch.float64))
-    for form, steps in itertools.product(FORMS, (1, 2)):
-        options = {"form": form, "steps": steps, "initial": initial}
-        assert_equal(attend(inputs, **options, attention=way), plain(inputs, **options), 1e-12)
-
-
-def test_a_linked_product_equals_the_two_products():
+def test_tiled_products_with_a_link_equal_two_products():
     generator = torch.Generator().manual_seed(3)
     query, key = torch.randn(2, 1, 2, 2, 11, 4, generator=generator).unbind(0)
     rows = torch.randn(1, 2, 2, 11, 6, generator=generator)
@@ -149,35 +136,35 @@ def test_a_linked_product_equals_the_two_products():
     assert separate[0] is None
 
 
-def count_slabs(monkeypatch, **options):
+def count_slabs(monkeypatch, diffusion):
     calls = []
     softmax = torch.softmax
     monkeypatch.setattr(torch, "softmax", lambda *a, **k: calls.append(1) or softmax(*a, **k))
-    attend(draw(), attention="tiled", **options)
+    attend(draw(), diffusion, attention="tiled")
     monkeypatch.undo()
     return len(calls)
 
 
 @pytest.mark.parametrize("steps", STEPS)
-def test_as_few_passes_as_the_recurrence_allows(monkeypatch, steps):
+def test_tiles_take_as_few_passes_as_the_recurrence_allows(monkeypatch, steps):
     expected = {"released": 2 * steps - 1, "paper": 2 * steps}
     for form, passes in expected.items():
-        options = {"form": form, "steps": steps}
-        assert count_slabs(monkeypatch, **options) == passes
-        assert count_slabs(monkeypatch, **options, initial="affinity") == passes + 1
+        assert count_slabs(monkeypatch, Diffusion(form, steps=steps)) == passes
+        from_affinity = Diffusion(form, steps=steps, initial="affinity")
+        assert count_slabs(monkeypatch, from_affinity) == passes + 1
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_no_tensor_of_tokens_by_tokens_lives_from_forward_to_backward(form):
+def test_tiles_keep_no_affinity_for_the_backward_pass(form):
     saved = []
     hooks = torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t)
     with hooks:
-        attend(draw(tokens=40), attention="tiled", tile_rows=8, form=form, steps=2)
+        attend(draw(tokens=40), Diffusion(form, steps=2), attention="tiled", tile_rows=8)
     assert saved
     assert all(tensor.shape[-2:] != (40, 40) for tensor in saved)
 
 
-def test_large_inputs_are_tiled_by_themselves(monkeypatch):
+def test_auto_attention_uses_tiles_for_large_inputs(monkeypatch):
     used = []
     monkeypatch.setattr(
         affinity_module, "tiled_products", lambda *a, **k: used.append(1) or tiled_products(*a, **k)
@@ -195,7 +182,7 @@ def test_large_inputs_are_tiled_by_themselves(monkeypatch):
 
 
 @pytest.mark.parametrize("way", ["auto", "tiled"])
-def test_a_block_is_exported_for_any_number_of_tokens(way):
+def test_block_is_exported_for_any_number_of_tokens(way):
     block = MutualFormerBlock(16, 2, attention=way).eval()
     tokens = torch.export.Dim("tokens", min=2, max=4096)
     example = (torch.randn(1, 9, 32), torch.randn(1, 9, 16))
@@ -206,8 +193,8 @@ def test_a_block_is_exported_for_any_number_of_tokens(way):
 
 
 @pytest.mark.parametrize("way", ["dense", "tiled"])
-def test_autocast_keeps_the_softmax_in_single_precision(way):
-    inputs = draw(tokens=300, width=16, value_widths=(16, 16), dtype=torch.float32)
+def test_attention_under_autocast_keeps_a_single_precision_softmax(way):
+    inputs = draw(tokens=300, width=16, value_width=16, dtype=torch.float32)
     want = attend(inputs, attention="dense")
     with torch.autocast("cpu", torch.bfloat16):
         got = attend(inputs, attention=way)
@@ -218,7 +205,7 @@ def test_autocast_keeps_the_softmax_in_single_precision(way):
 
 
 @pytest.mark.parametrize("way", ["dense", "tiled"])
-def test_tensors_of_several_dtypes_are_promoted(way):
+def test_attention_of_several_dtypes_promotes_them(way):
     inputs = [
         item.float() if index % 2 else item for index, item in enumerate(draw(dtype=torch.float64))
     ]
@@ -227,7 +214,7 @@ def test_tensors_of_several_dtypes_are_promoted(way):
     assert_equal(got, plain([item.double() for item in inputs]), 1e-12)
 
 
-def test_the_block_is_the_same_in_both_ways():
+def test_block_is_the_same_dense_and_tiled():
     torch.manual_seed(0)
     blocks = [MutualFormerBlock(24, 3, attention=way) for way in ("dense", "tiled")]
     blocks[1].load_state_dict(blocks[0].state_dict())
@@ -240,16 +227,14 @@ def test_the_block_is_the_same_in_both_ways():
     [
         ({"attention": "flash"}, "attention='flash'"),
         ({"tile_rows": 0}, "tile_rows=0"),
-        ({"initial": "zeros"}, "initial"),
-        ({"form": "other"}, "form"),
     ],
 )
-def test_illegal_options_are_named(option, word):
+def test_attention_with_an_illegal_option_names_it(option, word):
     with pytest.raises(ValueError, match=word):
         attend(draw(), **option)
 
 
-def test_shapes_that_do_not_fit_are_named():
+def test_attention_with_other_shapes_is_refused():
     inputs = draw()
     inputs[4] = inputs[4][..., :-1, :]
     with pytest.raises(ValueError, match=r"cross_diffusion_attention got .*\(B, heads, N, d\)"):

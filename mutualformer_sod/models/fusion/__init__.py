@@ -1,1 +1,7 @@
-"""The fusion methods, one a file; all of them turn the taps of two streams into decoder maps."""
+"""Fusion methods, one file each; importing a file registers its method."""
+
+import importlib
+import pkgutil
+
+for _file in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_file.name}")

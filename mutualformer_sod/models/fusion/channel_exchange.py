@@ -1,45 +1,68 @@
 """Channel exchange on LayerNorm (Wang et al., CEN, NeurIPS 2020; port of TokenFusion's appendix).
 
-The channels of a normalised token that its own modality has scaled to nothing are taken from the
-other modality:  u'_m,c = u_m,c if |gamma_m,c| >= theta else u_m',c.  Only the first half of the
-channels of rgb and the second half of those of depth may be replaced, and only there an L1 penalty
-pulls gamma towards 0, so that no channel can be lost in both.
+A channel of a normalised token whose own scale gamma is small is taken from the other modality:
+    u'_m,c = u_m,c if |gamma_m,c| >= theta else u_m',c.
+Only the first half of the rgb channels and the second half of the depth channels can be replaced,
+so that no channel is lost in both. An L1 penalty pulls gamma of these halves towards 0.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from mutualformer_sod.configs.fusion import FusionConfig
+from mutualformer_sod.configs.fusion import FusionConfig, register_fusion
+from mutualformer_sod.configs.switches import switch
 from mutualformer_sod.models.fusion.streams import Fusion
 from mutualformer_sod.models.seam import Seam
 
 
+@dataclass(frozen=True)
+class ChannelExchangeConfig(FusionConfig):
+    """Switches of ``channel_exchange``.
+
+    Attributes:
+        theta: channels with a scale below it are exchanged.
+        sparsity: weight of the mean scale in the loss.
+    """
+
+    theta: float = switch(0.02, "0 or more", lambda v: v >= 0)
+    sparsity: float = switch(1.0, "0 or more", lambda v: v >= 0)
+
+
+@register_fusion(
+    "channel_exchange",
+    "channels with small LayerNorm scales are exchanged in every block",
+    ChannelExchangeConfig,
+    in_encoder=True,
+    ensemble=True,
+)
 class ChannelExchangeFusion(Fusion):
     """Exchange of channels after both LayerNorms of every block of the shared encoder."""
 
     joint_attention = False
 
     def __init__(
-        self, config: FusionConfig, channels: list[int], strides: list[int], seam: Seam
+        self, config: ChannelExchangeConfig, channels: list[int], strides: list[int], seam: Seam
     ) -> None:
         super().__init__(config, channels, strides)
         self._norms = {point: seam.norms(point) for point in ("norm", "mlp_norm")}
         self.hooks = {point: getattr(self, f"exchange_{point}") for point in self._norms}
 
     def exchange_norm(self, layer: int, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
-        """After the norm before attention: (B, N, C) twice -> the same."""
+        """Exchange after the norm before attention: (B, N, C) twice -> the same."""
         return self._exchange(*self._norms["norm"][layer], rgb, depth)
 
     def exchange_mlp_norm(self, layer: int, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
-        """After the norm before the MLP: (B, N, C) twice -> the same."""
+        """Exchange after the norm before the MLP: (B, N, C) twice -> the same."""
         return self._exchange(*self._norms["mlp_norm"][layer], rgb, depth)
 
     def report(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """``sparsity``: weighted mean |gamma|; ``exchange_ratio``: share of channels exchanged.
+        """Return the loss ``sparsity`` (weighted mean |gamma|) and the ratio of exchanged channels.
 
-        Both over the channels that may be exchanged.
+        Both are over the channels that can be exchanged.
         """
         scales = torch.cat([scale.abs() for scale in self._exchangeable()])
         exchanged = (scales.detach() < self.config.theta).float().mean()

@@ -5,16 +5,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mutualformer_sod.configs.fusion import FusionConfig
+from mutualformer_sod.configs.fusion import FusionConfig, register_fusion
 from mutualformer_sod.models.fusion.streams import Fusion
 from mutualformer_sod.models.seam import Seam
 
 
+@register_fusion(
+    "concat",
+    "attention over the tokens of both modalities in every block",
+    in_encoder=True,
+    undecayed=("modality_embed",),
+)
 class ConcatFusion(Fusion):
-    """All tokens of both modalities attend to each other, in every block of the shared encoder.
+    """Joint attention in every block of the shared encoder.
 
-    A learned modality embedding is added before the first block; attention runs over the joint
-    sequence of 2N tokens (prefix tokens included), the rest of a block over each modality's own.
+    A learned modality embedding is added before the first block. Attention runs over the joint
+    sequence of 2N tokens (prefix tokens included), the rest of a block over each modality alone.
     """
 
     joint_attention = True
@@ -28,7 +34,7 @@ class ConcatFusion(Fusion):
         self.hooks = {"input": self.embed}
 
     def embed(self, layer: int, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
-        """Mark whose tokens these are, before the first block: (B, N, C) twice -> the same."""
+        """Add the modality embedding before the first block: (B, N, C) twice -> the same."""
         if layer > 0:
             return rgb, depth
         return rgb + self.modality_embed[0], depth + self.modality_embed[1]

@@ -5,17 +5,19 @@ In every block, on the merged heads x of a token's self-attention and those y of
     phi(x, y) = softmax over channels of W2 GELU(W1 [x ; y]);
     query x;  keys [x + n_K, x * phi];  values [x + n_V, y];  out = x + MHA(query, keys, values).
 
-Token i looks at itself and at token i of the other modality and at nothing else, so the cost is
-linear in the number of tokens.
+Token i attends to itself and to token i of the other modality only, so the cost is linear in the
+number of tokens.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mutualformer_sod.configs.fusion import FusionConfig
+from mutualformer_sod.configs.fusion import FusionConfig, register_fusion
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.fusion.streams import Fusion
 from mutualformer_sod.models.seam import Seam
@@ -23,13 +25,29 @@ from mutualformer_sod.models.seam import Seam
 NUM_HEADS = 8
 
 
+@dataclass(frozen=True)
+class GeminiConfig(FusionConfig):
+    """Switches of ``gemini_fusion``; see ``GeminiBlock``."""
+
+    noise: bool = True
+    phi: bool = True
+
+
+@register_fusion(
+    "gemini_fusion",
+    "pixel-wise attention between the modalities in every block",
+    GeminiConfig,
+    in_encoder=True,
+    ensemble=True,
+    undecayed=("noise",),
+)
 class GeminiFusion(Fusion):
     """A ``GeminiBlock`` in every block of the shared encoder, before the output projection."""
 
     joint_attention = False
 
     def __init__(
-        self, config: FusionConfig, channels: list[int], strides: list[int], seam: Seam
+        self, config: GeminiConfig, channels: list[int], strides: list[int], seam: Seam
     ) -> None:
         super().__init__(config, channels, strides)
         self.blocks = nn.ModuleList(
@@ -38,25 +56,25 @@ class GeminiFusion(Fusion):
         self.hooks = {"heads": self.fuse}
 
     def fuse(self, layer: int, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, N, C) twice -> the same."""
+        """Fuse the tokens of one block: (B, N, C) twice -> the same."""
         return self.blocks[layer](rgb, depth)
 
 
 class GeminiBlock(nn.Module):
-    """Both directions of the pixel-wise attention; phi is shared by them, the rest is not.
+    """Pixel-wise attention in both directions, which share phi alone.
 
     Args:
         dim: C, a multiple of 8 (the heads).
-        noise: learned n_K and n_V, drawn from N(0, 1) at the start; zero without.
-        phi: the relation discriminator; without it the second key is y, plain cross-attention.
+        noise: learn n_K and n_V, drawn from N(0, 1) at the start; zero without.
+        phi: use the relation discriminator; without it the second key is y (cross-attention).
     """
 
     def __init__(self, dim: int, noise: bool = True, phi: bool = True) -> None:
         super().__init__()
         if dim % NUM_HEADS:
             raise InputError(
-                f"fusion=gemini_fusion: the encoder's width {dim} is no multiple of its "
-                f"{NUM_HEADS} heads: give another backbone"
+                f"fusion=gemini_fusion: the encoder's width {dim} is not a multiple of its "
+                f"{NUM_HEADS} heads. Fix: give another backbone."
             )
         self.relate = None
         if phi:
@@ -65,7 +83,7 @@ class GeminiBlock(nn.Module):
         self.depth = PixelAttention(dim, noise)
 
     def forward(self, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, N, C) of each modality -> the same."""
+        """Update both modalities: (B, N, C) of each -> the same."""
         return (
             rgb + self.rgb(rgb, depth, self._second_key(rgb, depth)),
             depth + self.depth(depth, rgb, self._second_key(depth, rgb)),
@@ -78,7 +96,7 @@ class GeminiBlock(nn.Module):
 
 
 class PixelAttention(nn.Module):
-    """Multi-head attention of one query over two keys, at every token by itself."""
+    """Multi-head attention of one query over two keys at each token."""
 
     def __init__(self, dim: int, noise: bool) -> None:
         super().__init__()
@@ -86,13 +104,13 @@ class PixelAttention(nn.Module):
         self.noise = nn.Parameter(torch.randn(2, dim)) if noise else None  # n_K, n_V
 
     def forward(self, own: Tensor, partner: Tensor, second_key: Tensor) -> Tensor:
-        """(B, N, C) each -> (B, N, C)."""
+        """Attend to the own token and to the partner: (B, N, C) each -> (B, N, C)."""
         key_source = value_source = own
         if self.noise is not None:
             key_source, value_source = own + self.noise[0], own + self.noise[1]
         query = self._heads(self.query(own))
         first, second = self._heads(self.key(key_source)), self._heads(self.key(second_key))
-        # A softmax over two is a sigmoid of their difference.
+        # A softmax over two logits is a sigmoid of their difference.
         scale = query.shape[-1] ** -0.5
         to_own = F.sigmoid((query * (first - second)).sum(dim=-1, keepdim=True) * scale)
         values = self._heads(self.value(value_source)), self._heads(self.value(partner))

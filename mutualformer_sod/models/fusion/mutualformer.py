@@ -2,25 +2,64 @@
 
 from __future__ import annotations
 
+import dataclasses
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
-from mutualformer_sod.configs.fusion import FusionConfig
-from mutualformer_sod.models.block import MutualFormerBlock
+from mutualformer_sod.configs.checks import check
+from mutualformer_sod.configs.diffusion import ATTENTIONS, Diffusion
+from mutualformer_sod.configs.fusion import DEFAULT_FUSION, AttentionConfig, register_fusion
+from mutualformer_sod.configs.switches import switch
+from mutualformer_sod.models.block import CROSSINGS, MutualFormerBlock
 from mutualformer_sod.models.fusion.streams import Fusion, map_of, pick, tokens_of
 
 
-class MutualFormerFusion(Fusion):
-    """Fuse the taps of two streams into one feature map a tap.
+@dataclass(frozen=True)
+class MutualFormerConfig(Diffusion, AttentionConfig):
+    """Switches of ``mutualformer``; see ``MutualFormerBlock``."""
 
-    The first fused stream is f_0 = A([r_1 ; d_1]) with A a 1x1 aggregation; blocks at the attended
-    tap l take the modality tokens of tap l and f_{l-1}. The stack never changes resolution.
+    NEEDS: ClassVar = dict.fromkeys(
+        (*(item.name for item in dataclasses.fields(Diffusion)), "attention"),
+        ("cross", "diffusion"),
+    )
+
+    mlp_ratio: float = 4.0
+    drop_path: float = switch(0.0, "a number in [0, 1)", lambda v: 0 <= v < 1)
+    attention: str = switch("auto", choices=ATTENTIONS)
+    cross: str = switch("diffusion", choices=CROSSINGS)
+    fused_attention: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(
+            int(self.dim * self.mlp_ratio) >= 1,
+            "mlp_ratio",
+            self.mlp_ratio,
+            "a positive number that makes the MLP at least one channel wide",
+        )
+        merges = self.head != "ensemble"
+        check(merges, "head", self.head, "merge: mutualformer has one fused stream")
+
+
+@register_fusion(
+    DEFAULT_FUSION,
+    "cross-diffusion attention into a fused stream at the taps",
+    MutualFormerConfig,
+)
+class MutualFormerFusion(Fusion):
+    """Fuse the taps of two streams into one feature map for each tap.
+
+    The first fused stream is f_0 = A([r_1 ; d_1]) with a 1x1 aggregation A. The blocks at the
+    attended tap l take the modality tokens of tap l and f_{l-1}. The stack keeps its resolution.
 
     Wang et al., "MutualFormer: Multi-Modality Representation Learning via Cross-Diffusion
-    Attention", IJCV 2024. Its ablations are switches of ``FusionConfig``.
+    Attention", IJCV 2024. Its ablations are switches of ``MutualFormerConfig``.
     """
 
-    def __init__(self, config: FusionConfig, channels: list[int], strides: list[int]) -> None:
+    def __init__(self, config: MutualFormerConfig, channels: list[int], strides: list[int]) -> None:
         super().__init__(config, channels, strides)
         self.blocks = nn.ModuleList(
             nn.ModuleList(_make_block(config) for _ in range(config.blocks_per_tap))
@@ -31,7 +70,7 @@ class MutualFormerFusion(Fusion):
     def forward(
         self, rgb_taps: list[Tensor], depth_taps: list[Tensor], rows: Tensor | None = None
     ) -> list[Tensor]:
-        """See ``Fusion.forward``; the maps are (B, ``channels[l]``, h_l, w_l)."""
+        """Fuse tap by tap, see ``Fusion.forward``; maps (B, ``channels[l]``, h_l, w_l)."""
         fused_maps: list[Tensor] = []
         fused_tokens: Tensor | None = None
         fine = iter(self.fine)
@@ -51,19 +90,15 @@ class MutualFormerFusion(Fusion):
         return fused_maps
 
 
-def _make_block(config: FusionConfig) -> MutualFormerBlock:
+def _make_block(config: MutualFormerConfig) -> MutualFormerBlock:
     return MutualFormerBlock(
         config.dim,
         config.num_heads,
-        config.mlp_ratio,
-        config.qkv_bias,
-        config.drop_path,
-        config.form,
-        config.epsilon,
-        config.steps,
-        config.affinity,
-        config.initial,
-        config.attention,
-        config.cross,
-        config.fused_attention,
+        mlp_ratio=config.mlp_ratio,
+        qkv_bias=config.qkv_bias,
+        drop_path=config.drop_path,
+        diffusion=Diffusion.of(config),
+        attention=config.attention,
+        cross=config.cross,
+        fused_attention=config.fused_attention,
     )

@@ -1,4 +1,4 @@
-"""What all fusions have in common: the taps of two streams in, maps for the decoder out."""
+"""Base of the fusion methods: from the features of two streams to maps for the decoder."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from mutualformer_sod.errors import InputError
 
 
 class Fusion(nn.Module):
-    """Taps of two streams -> maps for the decoder, one a tap.
+    """Fuse the taps of two streams into maps for the decoder, one for each tap.
 
     Taps of stride ``config.attention_stride`` or more, and all taps of a plain ViT, are attended:
-    their tokens are projected to ``config.dim`` and given to ``mix``, which is what a method at the
-    taps overrides. Finer taps are fused by convolutions, in every method alike.
+    their tokens are projected to ``config.dim`` and given to ``mix``, which a method at the taps
+    overrides. Every method fuses finer taps by the same convolutions.
 
-    The head "merge" adds a projection of either stream: one fused map. The head "ensemble" keeps
-    the streams apart, as one batch of 2B maps, rgb first.
+    The head "merge" adds the projections of both streams to one fused map. The head "ensemble"
+    keeps the streams apart, as one batch of 2B maps, rgb first.
 
     Args:
         config: see ``FusionConfig``.
@@ -26,9 +26,9 @@ class Fusion(nn.Module):
 
     Attributes:
         channels, strides: of the maps, one for each tap.
-        attended: which taps are attended.
-        keys: (B,) int64 in training, one for each image, for what a method draws; None to draw
-            from torch's generator.
+        attended: whether each tap is attended.
+        keys: (B,) int64 in training, random keys of the images for a method that draws; None to
+            draw from torch's generator.
 
     Raises:
         InputError: no tap is coarse enough.
@@ -59,7 +59,7 @@ class Fusion(nn.Module):
         Args:
             rgb_taps: (B, C_l, h_l, w_l) float each, shallow to deep.
             depth_taps: (D, C_l, h_l, w_l) each.
-            rows: (B,) integers, which depth map belongs to each image; None where D = B.
+            rows: (B,) integers, index of the depth map of each image; None where D = B.
 
         Returns:
             Maps (B, ``channels[l]``, h_l, w_l), or (2B, ...) with the head "ensemble".
@@ -80,14 +80,14 @@ class Fusion(nn.Module):
         return maps
 
     def mix(self, level: int, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
-        """Let the streams meet at the attended tap ``level``: (B, N, C) twice -> the same."""
+        """Fuse the streams at the attended tap ``level``: (B, N, C) twice -> the same."""
         return rgb, depth
 
     def report(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """What came of the batch just seen; forgets it.
+        """Return and forget the losses and statistics of the last batch.
 
         Returns:
-            Losses by name, weighted, and what else is worth logging; each a mean over the images.
+            Weighted losses by name, and statistics for the log; each a mean over the images.
         """
         return {}, {}
 
@@ -102,9 +102,9 @@ class ConcatConv(nn.Module):
         self.mix = _conv(2 * out, out)
 
     def forward(self, rgb: Tensor, depth: Tensor, rows: Tensor | None = None) -> Tensor:
-        """(B, C, h, w) and (D, C, h, w), of which image b takes ``rows[b]`` -> (B, out, h, w)."""
+        """Fuse (B, C, h, w) and (D, C, h, w), map ``rows[b]`` of image b, to (B, out, h, w)."""
         conv, *rest = self.mix
-        # The convolution of a concatenation is a sum: depth's share is computed D times, not B.
+        # The convolution of a concatenation is a sum; the depth part is computed D times, not B.
         rgb_kernel, depth_kernel = conv.weight.chunk(2, dim=1)
         mixed = F.conv2d(self.rgb_reduce(rgb), rgb_kernel, padding=1)
         shared = F.conv2d(self.depth_reduce(depth), depth_kernel, padding=1)
@@ -115,7 +115,7 @@ class ConcatConv(nn.Module):
 
 
 class StreamConv(nn.Module):
-    """As ``ConcatConv``, but the modalities stay apart: (2B, out, h, w), rgb first."""
+    """Reduce and mix each modality alone, with one 3x3 convolution for both."""
 
     def __init__(self, width: int, out: int) -> None:
         super().__init__()
@@ -124,40 +124,40 @@ class StreamConv(nn.Module):
         self.mix = _conv(out, out)
 
     def forward(self, rgb: Tensor, depth: Tensor, rows: Tensor | None = None) -> Tensor:
-        """(B, C, h, w) and (D, C, h, w), of which image b takes ``rows[b]`` -> (2B, out, h, w)."""
+        """Mix (B, C, h, w) and (D, C, h, w), map ``rows[b]`` of image b, to (2B, out, h, w)."""
         depth = pick(self.depth_reduce(depth), rows)
         return self.mix(torch.cat((self.rgb_reduce(rgb), depth)))
 
 
 def attended_taps(attention_stride: int, strides: list[int]) -> list[bool]:
-    """Which taps are attended: those this coarse, all of a plain ViT, one stride alone."""
+    """Select the attended taps: all of a plain ViT, else the coarsest of sufficient stride."""
     plain = len(set(strides)) == 1
     attended = [plain or stride >= attention_stride for stride in strides]
     if not any(attended):
         raise InputError(
-            f"attention_stride={attention_stride}: the backbone's coarsest stride is "
-            f"{max(strides)}; give that or less"
+            f"attention_stride={attention_stride} is too large: the backbone's coarsest stride is "
+            f"{max(strides)}. Fix: give that or less."
         )
     if len({s for s, chosen in zip(strides, attended, strict=True) if chosen}) > 1:
-        # MutualFormer's blocks exchange one fused stream, hence one grid: the coarsest.
+        # MutualFormer's blocks pass on one fused stream, hence one grid: the coarsest.
         attended = [stride == max(strides) for stride in strides]
     return attended
 
 
 def pick(items: Tensor, rows: Tensor | None) -> Tensor:
-    """The item of each image: (D, ...) -> (B, ...); a single one is spread without a copy."""
+    """Select the item of each image: (D, ...) -> (B, ...); a single one is expanded, not copied."""
     if rows is None:
         return items
     return items.expand(len(rows), *items.shape[1:]) if len(items) == 1 else items[rows]
 
 
 def tokens_of(feature_map: Tensor) -> Tensor:
-    """(B, C, h, w) -> (B, h w, C)."""
+    """Flatten a map to tokens: (B, C, h, w) -> (B, h w, C)."""
     return feature_map.flatten(2).transpose(1, 2)
 
 
 def map_of(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-    """(B, h w, C) -> (B, C, h, w)."""
+    """Arrange tokens as a map: (B, h w, C) -> (B, C, h, w)."""
     return tokens.transpose(1, 2).unflatten(2, grid)
 
 

@@ -1,7 +1,7 @@
-"""TokenFusion: tokens that say little are replaced by their partners (Wang et al., CVPR 2022).
+"""TokenFusion: tokens with low scores are replaced by their partners (Wang et al., CVPR 2022).
 
-A small net scores every token, s in (0, 1); the mean score is pulled towards 0 by an L1 penalty.
-The paper and its released code differ, ``config.score_on`` chooses:
+A small net scores every token, s in (0, 1). An L1 penalty pulls the mean score towards 0. The paper
+and its released code differ, ``config.score_on`` selects the form:
 
     "output" (code)   O = proj(MSA(LN X));  Z_m = s_m O_m;
                       Z'_m = Z_m where s_m >= theta, else Z_m';  X_m <- X_m + Z'_m
@@ -14,12 +14,14 @@ The penalty is a mean here; the released code's sum makes its weight depend on i
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from mutualformer_sod.configs.fusion import FusionConfig
+from mutualformer_sod.configs.fusion import FusionConfig, register_fusion
+from mutualformer_sod.configs.switches import switch
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.drop_path import DRAW_BITS, keyed_draws
 from mutualformer_sod.models.fusion.streams import Fusion
@@ -28,27 +30,60 @@ from mutualformer_sod.models.seam import Seam
 BLOCKS_PER_NET = 3
 
 
+@dataclass(frozen=True)
+class TokenFusionConfig(FusionConfig):
+    """Switches of ``token_fusion``.
+
+    Attributes:
+        theta: tokens with a score below it are exchanged.
+        sparsity: weight of the mean score in the loss.
+        score_on: score the attention's "output" (released code) or its "input" (paper).
+        per_block: use one score net for each block, not for each three.
+        realign: use the paper's residual positional alignment.
+        exchange: exchange by "scores"; controls: "random" tokens, or the "full" set.
+        exchange_ratio: ratio of the tokens that "random" exchanges.
+    """
+
+    NEEDS: ClassVar = {"theta": ("exchange", "scores"), "exchange_ratio": ("exchange", "random")}
+
+    theta: float = switch(0.02, "0 or more", lambda v: v >= 0)
+    sparsity: float = switch(1.0, "0 or more", lambda v: v >= 0)
+    score_on: str = switch("output", choices=("output", "input"))
+    per_block: bool = False
+    realign: bool = False
+    exchange: str = switch("scores", choices=("scores", "random", "full"))
+    exchange_ratio: float = switch(0.4, "0 to 1", lambda v: 0 <= v <= 1)
+
+
+@register_fusion(
+    "token_fusion",
+    "tokens with low scores are exchanged in every block",
+    TokenFusionConfig,
+    in_encoder=True,
+    ensemble=True,
+)
 class TokenFusion(Fusion):
     """Token exchange in every block of the shared encoder.
 
-    ``config.exchange`` "random" and "full" are the controls: which tokens are exchanged is drawn
-    (one pattern for all images in eval mode), or all of them are.
+    The control "random" draws the exchanged tokens, in eval mode one pattern for all images.
     """
 
     joint_attention = False
 
     def __init__(
-        self, config: FusionConfig, channels: list[int], strides: list[int], seam: Seam
+        self, config: TokenFusionConfig, channels: list[int], strides: list[int], seam: Seam
     ) -> None:
         super().__init__(config, channels, strides)
         if config.realign and not seam.has_position:
-            raise InputError("realign=True: this backbone has no position embedding to add again")
+            raise InputError(
+                "realign=True: this backbone has no position embedding. Fix: leave realign out."
+            )
         self.group = 1 if config.per_block else BLOCKS_PER_NET
         nets = -(-seam.depth // self.group)
         self.rgb_scores = nn.ModuleList(score_net(seam.dim) for _ in range(nets))
         self.depth_scores = nn.ModuleList(score_net(seam.dim) for _ in range(nets))
         self._seam = seam
-        # Of the batch at hand, by layer: (2, B, N), rgb first.
+        # Of the current batch, by layer: (2, B, N), rgb first.
         self._scores: dict[int, Tensor] = {}
         self._kept: dict[int, Tensor] = {}
         self.hooks = {"input": self.score}
@@ -58,11 +93,11 @@ class TokenFusion(Fusion):
             self.hooks["norm"] = self.scale
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the batch at hand, which a recomputed backward pass leaves behind."""
+        """Leave out the current batch, which a recomputed backward pass leaves behind."""
         return self.__dict__ | {"_scores": {}, "_kept": {}}
 
     def score(self, layer: int, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
-        """Score a block's tokens; exchange them already with ``score_on="input"``."""
+        """Score a block's tokens; with ``score_on="input"`` also exchange them."""
         if self.config.realign and layer > 0:
             position = self._seam.position()  # no gradient
             rgb, depth = rgb + position, depth + position
@@ -79,16 +114,16 @@ class TokenFusion(Fusion):
         return rgb, depth
 
     def scale(self, layer: int, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
-        """Weigh tokens by their scores: (B, N, C) twice -> the same."""
+        """Weight tokens by their scores: (B, N, C) twice -> the same."""
         rgb_score, depth_score = self._scores[layer].to(rgb.dtype).unsqueeze(-1).unbind(0)
         return rgb * rgb_score, depth * depth_score
 
     def scale_and_exchange(self, layer: int, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
-        """What attention gives to each token, weighed, and swapped where it says little."""
+        """Weight the attention's output by the scores and exchange it."""
         return self._exchange(layer, *self.scale(layer, rgb, depth))
 
     def report(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """``sparsity``: weighted mean score; ``exchange_ratio``: share of tokens exchanged."""
+        """Return the loss ``sparsity`` (weighted mean score) and the ratio of exchanged tokens."""
         score = torch.stack([scores.mean() for scores in self._scores.values()]).mean()
         kept = torch.stack([kept.float().mean() for kept in self._kept.values()]).mean()
         self._scores, self._kept = {}, {}
@@ -99,7 +134,7 @@ class TokenFusion(Fusion):
         return torch.where(rgb_kept, rgb, depth), torch.where(depth_kept, depth, rgb)
 
     def _decide(self, layer: int, scores: Tensor) -> Tensor:
-        """Which tokens stay: (2, B, N) bool."""
+        """Return a mask of the tokens that stay: (2, B, N) bool."""
         if self.config.exchange == "scores":
             return scores >= self.config.theta
         if self.config.exchange == "full":
@@ -116,7 +151,7 @@ class TokenFusion(Fusion):
 
 
 def score_net(dim: int) -> nn.Sequential:
-    """LN, then Linear layers of widths C, C/2, C/4 with GELU between, and 2 logits a token."""
+    """Build LN, Linear layers of widths C, C/2, C/4 with GELU, and 2 logits for each token."""
     widths = (dim, dim, dim // 2, dim // 4)
     layers: list[nn.Module] = [nn.LayerNorm(dim)]
     for width, out in itertools.pairwise(widths):

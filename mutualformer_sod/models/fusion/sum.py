@@ -1,0 +1,11 @@
+"""Addition of both streams: the control of the comparison."""
+
+from __future__ import annotations
+
+from mutualformer_sod.configs.fusion import register_fusion
+from mutualformer_sod.models.fusion.streams import Fusion
+
+
+@register_fusion("sum", "addition at the taps, no other fusion")
+class SumFusion(Fusion):
+    """The head's addition (or average) alone; ``Fusion.mix`` leaves the streams apart."""
