@@ -62,7 +62,7 @@ def check_fusions(names: list[str]) -> list[str]:
     unknown = [name for name in names if name not in (*methods, "all")]
     if unknown:
         raise InputError(
-            f"--fusions {unknown[0]}: unknown. Fix: give all, or some of {', '.join(methods)}."
+            f"`fusions` {unknown[0]}: unknown. Fix: give all, or some of {', '.join(methods)}."
         )
     return methods if "all" in names else list(dict.fromkeys(names))
 
@@ -76,7 +76,7 @@ def network_overrides(fusion: str, preset: str, fields: dict[str, Any]) -> dict[
     overrides = combine({"share": True} | fields, {"fusion": fusion})
     if not make_config(preset, **overrides).encoder.share:
         raise InputError(
-            "--set share=false is not usable: fusions are compared on a shared encoder. "
+            "`fields` share=false is not usable: fusions are compared on a shared encoder. "
             "Fix: leave share out."
         )
     return overrides
@@ -141,8 +141,8 @@ def _layer_fields(fields: dict[str, Any]) -> dict[str, Any]:
     for name in fields:
         if owners.get(name) != "fusion" or name in ("fusion", "dim"):
             raise InputError(
-                f"--set {name} is not an option of one layer, whose width is --dim. "
-                f"Fix: leave {name} out, or give --preset for whole networks."
+                f"`fields` {name} is not an option of one layer, whose width is `dim`. "
+                f"Fix: leave {name} out, or pass `preset` for whole networks."
             )
     return fields
 

@@ -214,5 +214,5 @@ def refuse_unused(common: Mapping[str, Any], networks: Iterable[Mapping[str, Any
     for name in common:
         if name not in used:
             raise InputError(
-                f"--set {name} has no effect: no compared fusion uses it. Fix: leave {name} out."
+                f"`fields` {name} has no effect: no compared fusion uses it. Fix: leave {name} out."
             )

@@ -1,5 +1,6 @@
 """Every fusion in the whole network: heads, mixed batches, configurations, weights files."""
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from fused_models import AT_TAPS, FUSIONS, IN_ENCODER
 
 from mutualformer_sod import build_model
+from mutualformer_sod.configs.fusion import fusion_methods
 from mutualformer_sod.configs.model import make_config
 from mutualformer_sod.configs.training import TrainConfig
 from mutualformer_sod.errors import InputError
@@ -16,7 +18,8 @@ from mutualformer_sod.models.weights import load_weights, save_weights
 from mutualformer_sod.training.optimiser import make_optimizer
 
 SMALL = {"taps": (1, 3), "dim": 32, "decoder_width": 16, "detail_width": 8, "image_size": 64}
-SHIPPED = Path(__file__).resolve().parents[2] / "weights" / "mutualformer_tiny.safetensors"
+ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = ROOT / "weights" / "mutualformer_tiny.safetensors"
 ENSEMBLES = [fusion for fusion in FUSIONS if fusion != "mutualformer"]
 BY_DEFAULT = ("token_fusion", "gemini_fusion", "channel_exchange")  # decoded as an ensemble
 # Exchange that does happen, as it would not at the threshold of scores and scales near 1/2 and 1.
@@ -205,6 +208,24 @@ def test_nan_where_there_is_no_depth_reaches_no_gradient(fusion):
     depth[1] = torch.nan
     losses_of(model(rgb, depth, torch.tensor([True, False])), masks())["total"].backward()
     assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+def rows_of(document):
+    lines = (ROOT / document).read_text(encoding="utf-8").splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("| `--fusion` |")) + 2
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[first:]]
+    return {name.strip("`"): rest for name, *rest in itertools.takewhile(lambda c: c[1:], cells)}
+
+
+def test_documents_have_a_row_for_every_registered_method():
+    readme, reference = rows_of("README.md"), rows_of("docs/fusion.md")
+    assert set(rows_of("README.zh-CN.md")) == set(readme) == set(reference) == set(FUSIONS)
+    for name, method in fusion_methods().items():
+        where = (
+            "in every block of the encoder" if method.in_encoder else "on the encoder's features"
+        )
+        assert readme[name][0] == method.description
+        assert reference[name] == [where, "ensemble" if method.ensemble else "merge"]
 
 
 class TestConfig:

@@ -177,13 +177,13 @@ class TestSeveralNetworks:
 
     def test_option_that_none_uses_is_refused(self):
         variants = parse_variants(["sum", "concat"])
-        with pytest.raises(InputError, match="--set epsilon has no effect"):
+        with pytest.raises(InputError, match="`fields` epsilon has no effect"):
             check_variants(variants, "tiny-scratch", {"epsilon": 0.5})
-        with pytest.raises(InputError, match="--set phi has no effect"):
+        with pytest.raises(InputError, match="`fields` phi has no effect"):
             layer_costs(["sum", "concat"], 64, 16, 0, {"phi": False})
 
     def test_option_that_one_of_them_does_not_use_is_refused(self):
-        with pytest.raises(InputError, match=r"--fusions sum:theta=0.1: theta has no effect"):
+        with pytest.raises(InputError, match=r"`fusions` sum:theta=0.1: theta has no effect"):
             check_variants(parse_variants(["sum:theta=0.1"]), "tiny-scratch", {})
 
 

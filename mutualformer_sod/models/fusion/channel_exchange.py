@@ -34,7 +34,7 @@ class ChannelExchangeConfig(FusionConfig):
 
 @register_fusion(
     "channel_exchange",
-    "channels with small LayerNorm scales are exchanged in every block",
+    "replaces weak channels after every LayerNorm",
     ChannelExchangeConfig,
     in_encoder=True,
     ensemble=True,

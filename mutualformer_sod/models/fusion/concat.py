@@ -12,7 +12,7 @@ from mutualformer_sod.models.seam import Seam
 
 @register_fusion(
     "concat",
-    "attention over the tokens of both modalities in every block",
+    "self-attention over the tokens of both modalities, every block",
     in_encoder=True,
     undecayed=("modality_embed",),
 )

@@ -63,7 +63,9 @@ class CrossAttention(nn.Module):
         return split.permute(2, 0, 3, 1, 4).unbind(0)  # (B, heads, N, d) each
 
 
-@register_fusion("cross_attention", "each stream attends to the other at the taps", AttentionConfig)
+@register_fusion(
+    "cross_attention", "cross-attention between the features of the two streams", AttentionConfig
+)
 class CrossAttentionFusion(Fusion):
     """``config.blocks_per_tap`` blocks of cross-attention at every attended tap."""
 

@@ -45,7 +45,7 @@ class CrossDiffused(CrossAttention):
 
 @register_fusion(
     "cross_attention_cda",
-    "cross-attention at the taps, its affinity post-optimised by cross-diffusion",
+    "cross-attention with the affinity post-optimised by cross-diffusion",
     CrossDiffusedConfig,
 )
 class CrossDiffusedFusion(CrossAttentionFusion):

@@ -35,7 +35,7 @@ class GeminiConfig(FusionConfig):
 
 @register_fusion(
     "gemini_fusion",
-    "pixel-wise attention between the modalities in every block",
+    "each token attends to the token at its place in the other modality, every block",
     GeminiConfig,
     in_encoder=True,
     ensemble=True,

@@ -46,7 +46,7 @@ class MutualFormerConfig(Diffusion, AttentionConfig):
 
 @register_fusion(
     DEFAULT_FUSION,
-    "cross-diffusion attention into a fused stream at the taps",
+    "cross-diffusion attention into a fused stream",
     MutualFormerConfig,
 )
 class MutualFormerFusion(Fusion):

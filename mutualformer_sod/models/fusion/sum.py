@@ -6,6 +6,6 @@ from mutualformer_sod.configs.fusion import register_fusion
 from mutualformer_sod.models.fusion.streams import Fusion
 
 
-@register_fusion("sum", "addition at the taps, no other fusion")
+@register_fusion("sum", "addition")
 class SumFusion(Fusion):
     """The head's addition (or average) alone; ``Fusion.mix`` leaves the streams apart."""

@@ -57,7 +57,7 @@ class TokenFusionConfig(FusionConfig):
 
 @register_fusion(
     "token_fusion",
-    "tokens with low scores are exchanged in every block",
+    "replaces weak tokens by those of the other modality, every block",
     TokenFusionConfig,
     in_encoder=True,
     ensemble=True,
