@@ -1,4 +1,4 @@
-"""Write synthetic RGB-D sample scenes: ``<output>/SAMPLES/{RGB,depth,GT}/<stem>.png``."""
+"""Write generated RGB-D scenes: ``<output>/SAMPLES/{RGB,depth,GT}/<stem>.png``."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from mutualformer_sod.data.synthetic.scenes import DEFAULT_SIZE, write_samples
 
 def main() -> None:
     parser = cli.Parser(__doc__)
-    parser.add_argument("--output", type=Path, required=True, help="folder that gets SAMPLES/")
+    parser.add_argument("--output", type=Path, required=True, help="folder for SAMPLES/")
     parser.add_argument("--count", type=int, default=30, help="number of scenes (default 30)")
-    parser.add_argument("--seed", type=int, default=0, help="the series (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the series (default 0)")
     parser.add_argument(
         "--size",
         type=int,
         nargs=2,
         metavar=("H", "W"),
         default=DEFAULT_SIZE,
-        help="pixels (default %(default)s)",
+        help="size in pixels (default %(default)s)",
     )
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace the sample scenes of another recipe"
+        "--overwrite", action="store_true", help="replace the scenes of another seed, count or size"
     )
     args = parser.parse_args()
     root = write_samples(

@@ -17,9 +17,8 @@ There:  python tools/pack_data.py --unpack packed --output ROOT
 OUTPUT gets shard_0000.tar, ... (<set>/RGB/x.jpg, <set>/GT/x.png, <set>/depth/x.png: plain tar
 files) and index.json with their sha256. Colour and ground truth are shrunk by area average, depth
 by picking pixels, so that it keeps its type and values. Unpacking compares the checksums first,
-keeps files that are there already with the same content, and goes on where it was interrupted.
-Images encoded anew are no longer byte for byte those of a test set: look for an overlap of training
-and test sets on the originals.
+keeps existing files of equal content, and continues an interrupted run. Packed images differ in
+their bytes from those of a test set: check the overlap of training and test sets on the originals.
 """
 
 
@@ -28,15 +27,21 @@ def parse_arguments() -> tuple[cli.Parser, argparse.Namespace]:
     add = parser.add_argument
     add("--data", nargs="+", metavar="ROOT", help="folders of sets to pack")
     add("--sets", nargs="+", metavar="SET", help="only these (default: all but test sets)")
-    add("--side", type=int, metavar="S", help="pixels of the longer side; none is enlarged")
+    add("--side", type=int, metavar="S", help="pixels of the longer side; smaller images stay")
     add("--quality", type=int, default=85, metavar="Q", help="of JPEG, 1 to 100 (default: 85)")
     add("--share", type=float, default=1.0, metavar="X", help="of each set's images (default: 1)")
-    add("--seed", type=int, default=0, metavar="N", help="which images a share begins with")
+    add("--seed", type=int, default=0, metavar="N", help="seed of the first image of a share")
     add("--shard-mb", type=float, default=15, metavar="M", help="most MiB a shard (default: 15)")
     add("--workers", type=int, metavar="N", help="threads that pack (default: all cores)")
     add("--unpack", type=Path, metavar="DIR", help="unpack this pack instead")
-    add("--output", required=True, type=Path, metavar="DIR", help="for the pack, or for the sets")
-    add("--overwrite", action="store_true", help="replace another pack, or files of other content")
+    add(
+        "--output",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        help="folder for the pack or the sets",
+    )
+    add("--overwrite", action="store_true", help="replace an existing pack or files")
     return parser, parser.parse_args()
 
 
@@ -45,23 +50,23 @@ def main() -> None:
     check_writable(args.output)
     if args.unpack is not None:
         if args.data:
-            parser.error("--data packs and --unpack unpacks: give one of them")
+            parser.error("--data and --unpack exclude each other. Fix: pass one of them")
         unpack(args)
     elif not args.data or args.side is None:
-        parser.error("give --data and --side to pack, or --unpack")
+        parser.error("nothing to do. Fix: pass --data and --side, or --unpack")
     else:
         pack(args)
 
 
 def pack(args: argparse.Namespace) -> None:
     if args.workers is not None and args.workers < 1:
-        raise InputError(f"--workers {args.workers} is not usable: give 1 or more")
+        raise InputError(f"--workers {args.workers} is too small. Fix: pass 1 or more")
     options = PackOptions(args.side, args.quality, args.share, args.seed, args.shard_mb)
     index = pack_sets(
         args.data, args.sets, options, args.output, overwrite=args.overwrite, workers=args.workers
     )
     for path, item in index["sets"].items():
-        print(f"{path}: {item['images']} of {item['of']} images, {told(item)}")
+        print(f"{path}: {item['images']} of {item['of']} images, {depth_text(item)}")
     size = sum(shard["bytes"] for shard in index["shards"])
     print(f"pack: {args.output}: {len(index['shards'])} shards, {size / 1e6:.1f} MB")
 
@@ -69,11 +74,11 @@ def pack(args: argparse.Namespace) -> None:
 def unpack(args: argparse.Namespace) -> None:
     index, remarks = unpack_sets(args.unpack, args.output, overwrite=args.overwrite)
     for path, item in index["sets"].items():
-        print(f"{path}: {item['images']} images, {told(item)}")
+        print(f"{path}: {item['images']} images, {depth_text(item)}")
     for remark in remarks:
         print(f"WARNING: {remark}")
     print(f"sets: {args.output}")
 
 
-def told(item: dict) -> str:
+def depth_text(item: dict) -> str:
     return f"depth near = {item['depth']['near']}" if item["depth"] else "no depth"

@@ -1,4 +1,4 @@
-"""One sample of a data set: its files, and reading them."""
+"""One sample of a data set: its files and how they are read."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from mutualformer_sod.imaging.io import check_size, read_depth, read_gt, read_rg
 
 @dataclass(frozen=True)
 class Sample:
-    """The files of one image; None where the set has no folder of that kind.
+    """The files of one sample; None where the set has no such folder.
 
     Attributes:
-        stem: of the RGB file, or of the ground truth where there is no RGB.
-        thermal: whether ``depth`` is a thermal image, which takes its place.
+        stem: of the RGB file, or of the ground truth without RGB.
+        thermal: whether ``depth`` is a thermal image.
     """
 
     stem: str
@@ -30,17 +30,17 @@ class Sample:
 def read_sample(
     sample: Sample,
 ) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
-    """Read the files of one image.
+    """Read the files of one sample.
 
-    Depth of another size than the colour image is resized to it by nearest neighbour: any
-    interpolation would invent depths between an object and what lies behind it, and across holes.
-    A ground truth of another size is refused, since scores would depend on how it is resized.
+    Depth of another size than the colour image is resized to it by nearest neighbour: interpolation
+    would add depths between an object and its background, and across holes. A ground truth of
+    another size is refused, because scores would depend on the method of resizing.
 
     Returns:
-        rgb (H, W, 3) uint8, depth (H, W) as stored, gt (H, W) bool; None for what is not there.
+        rgb (H, W, 3) uint8, depth (H, W) as stored, gt (H, W) bool; None for a missing part.
 
     Raises:
-        InputError: as the readers of the parts; ground truth and colour image differ in size.
+        InputError: as `imaging.io`; ground truth and colour image differ in size.
     """
     rgb = read_rgb(sample.rgb) if sample.rgb is not None else None
     depth = read_depth(sample.depth, sample.thermal) if sample.depth is not None else None
@@ -51,3 +51,10 @@ def read_sample(
     if depth is not None and size is not None and depth.shape != size:
         depth = cv2.resize(depth, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     return rgb, depth, gt
+
+
+def shrink(plane: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize an image (H, W) or (H, W, 3) by area average; the same array if nothing changes."""
+    if plane.shape[:2] == (height, width):
+        return plane
+    return cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tool_runs import error_line, run_tool
 
-from mutualformer_sod.data.depth.units import with_encodings
+from mutualformer_sod.data.depth.units import encodings_by_name, with_encodings
 from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.imaging.io import read_depth, read_gt, read_rgb
 
@@ -97,7 +97,7 @@ def test_discovery_finds_the_same_sets_by_the_same_paths(originals, unpacked):
 
 def test_depth_is_understood_as_before(originals, unpacked):
     before, after = (
-        {s.name: (s.encoding.kind, s.encoding.near) for s in with_encodings(found)}
+        {n: (e.kind, e.near) for n, e in encodings_by_name(with_encodings(found)).items()}
         for found in (discover_sets([r], SETS, split="train") for r in (originals, unpacked))
     )
     assert before == after
@@ -230,7 +230,7 @@ def test_nothing_is_written_outside_the_root(pack, tmp_path, name):
     bad = copy_of(pack, tmp_path / "pack")
     write_tar(bad, name)
     done = run_tool("pack_data", "--unpack", bad, "--output", tmp_path / "root")
-    assert "do not trust this pack" in error_line(done)
+    assert "do not use this pack" in error_line(done)
     assert not list(tmp_path.rglob("*a.jpg"))
 
 
@@ -238,7 +238,7 @@ def test_a_link_in_a_shard_is_refused(pack, tmp_path):
     bad = copy_of(pack, tmp_path / "pack")
     write_tar(bad, "S/RGB/a.jpg", kind=tarfile.SYMTYPE)
     done = run_tool("pack_data", "--unpack", bad, "--output", tmp_path / "root")
-    assert "do not trust this pack" in error_line(done)
+    assert "do not use this pack" in error_line(done)
 
 
 def test_a_link_in_the_root_leads_nowhere_else(pack, tmp_path):
@@ -246,7 +246,7 @@ def test_a_link_in_the_root_leads_nowhere_else(pack, tmp_path):
     (tmp_path / "root").mkdir()
     (tmp_path / "root" / "train_rgb").symlink_to(tmp_path / "elsewhere")
     done = run_tool("pack_data", "--unpack", pack, "--output", tmp_path / "root")
-    assert "do not trust this pack" in error_line(done)
+    assert "do not use this pack" in error_line(done)
     assert not list((tmp_path / "elsewhere").iterdir())
 
 

@@ -1,1 +1,1 @@
-"""Pack data sets into shards and read them back."""
+"""Pack data sets into shards and unpack them."""

@@ -1,4 +1,4 @@
-"""Tar files of bounded size: written whole with a checksum, unpacked only below one folder."""
+"""Tar files of limited size, written whole with a checksum, unpacked only below one folder."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import replacing
 
 File = tuple[str, bytes]
-"""Path below the root that a file is unpacked to, and its content."""
+"""Path of an unpacked file below the root, and its content."""
 
 
 class ShardWriter:
-    """Deals images out to tar files ``shard_NNNN.tar``, each of which appears whole or not at all.
+    """Write images to tar files ``shard_NNNN.tar``, each of which appears whole or not at all.
 
     Args:
         folder: of the shards.
-        limit: most bytes of one.
+        limit: largest size of a shard in bytes.
 
     Attributes:
         written: file, bytes, sha256 and number of files of each shard.
@@ -42,10 +42,10 @@ class ShardWriter:
         self._tar = tarfile.open(fileobj=self._buffer, mode="w", format=tarfile.PAX_FORMAT)  # noqa: SIM115
 
     def add(self, files: Sequence[File]) -> None:
-        """Put the files of one image into one shard; InputError if they do not fit into any."""
+        """Add the files of one image to a shard; InputError if they exceed the limit."""
         members = []
         for name, data in files:
-            member = tarfile.TarInfo(name)  # its time stays 0: the same pack, the same sha256
+            member = tarfile.TarInfo(name)  # time 0: equal packs have equal sha256
             member.size = len(data)
             members.append((member, data))
         room = sum(
@@ -56,7 +56,7 @@ class ShardWriter:
             self.flush()
         if self._closed_size(room) > self._limit:
             raise InputError(
-                f"{files[0][0]}: the image takes more than a shard: give a larger --shard-mb"
+                f"{files[0][0]}: the image is larger than a shard. Fix: pass a larger --shard-mb"
             )
         for member, data in members:
             self._tar.addfile(member, io.BytesIO(data))
@@ -66,7 +66,7 @@ class ShardWriter:
         return _whole(self._tar.offset + more + 2 * tarfile.BLOCKSIZE, tarfile.RECORDSIZE)
 
     def flush(self) -> None:
-        """Write the shard that is open, if anything is in it, and begin the next."""
+        """Write the open shard unless it is empty, and begin the next one."""
         self._tar.close()
         if not self._files:
             return
@@ -81,7 +81,7 @@ class ShardWriter:
 
 
 def checked_shards(folder: Path, shards: Sequence[dict[str, Any]]) -> list[Path]:
-    """Paths of the shards that a `ShardWriter` wrote; InputError names all that do not agree."""
+    """Return the paths of the shards of a `ShardWriter`; InputError lists all damaged ones."""
     paths, bad = [], []
     for shard in tqdm(shards, "checking", unit="shard", leave=False, disable=None):
         path = folder / shard["file"]
@@ -92,19 +92,19 @@ def checked_shards(folder: Path, shards: Sequence[dict[str, Any]]) -> list[Path]
             bad.append(f"{path.name} is damaged (wrong sha256)")
     if bad:
         more = f" and {len(bad) - 10} more" if len(bad) > 10 else ""
-        raise InputError(f"{folder}: {', '.join(bad[:10])}{more}; copy these shards again")
+        raise InputError(f"{folder}: {', '.join(bad[:10])}{more}. Fix: copy these shards again")
     return paths
 
 
 def unpack_shard(path: Path, root: Path, *, overwrite: bool = False) -> int:
-    """Write the files of a shard below ``root``; those there with the same content are kept.
+    """Write the files of a shard below ``root``; existing files of equal content are kept.
 
     Returns:
         Number of files in the shard.
 
     Raises:
-        InputError: a file of other content is there and ``overwrite`` is not given; the shard holds
-            anything but images of sets, or would write outside ``root``.
+        InputError: an existing file of other content, unless ``overwrite``; a member that is no
+            image of a set, or is outside ``root``.
     """
     count = 0
     try:
@@ -113,7 +113,7 @@ def unpack_shard(path: Path, root: Path, *, overwrite: bool = False) -> int:
                 target = _target(path, member, root)
                 _write(target, tar.extractfile(member).read(), overwrite)
     except tarfile.TarError as error:
-        raise InputError(f"{path}: not a shard ({error}); copy it again") from None
+        raise InputError(f"{path}: not a shard ({error}). Fix: copy it again") from None
     return count
 
 
@@ -122,14 +122,14 @@ def _write(target: Path, data: bytes, overwrite: bool) -> None:
         return
     if os.path.lexists(target) and not overwrite:
         raise InputError(
-            f"{target}: there already, with other content; give --overwrite or another --output"
+            f"{target}: exists with other content. Fix: pass --overwrite or another --output"
         )
     with replacing(target) as temporary:
         temporary.write_bytes(data)
 
 
 def _target(shard: Path, member: tarfile.TarInfo, root: Path) -> Path:
-    """Where a member belongs; whoever made the shard must not choose a place outside the root."""
+    """Return the target of a member; a shard must not write outside the root."""
     parts = PurePosixPath(member.name).parts
     target = root.joinpath(*parts)
     is_image = (
@@ -138,10 +138,10 @@ def _target(shard: Path, member: tarfile.TarInfo, root: Path) -> Path:
         and not any(part.startswith((".", "/")) for part in parts)
         and target.suffix.lower() in DEPTH_SUFFIXES
     )
-    # Resolved, since a link below the root could still lead elsewhere.
+    # Resolved, because a link below the root may lead outside.
     if not is_image or not target.parent.resolve().is_relative_to(root.resolve()):
         raise InputError(
-            f"{shard}: {member.name!r} is no image of a set below {root}; do not trust this pack"
+            f"{shard}: {member.name!r} is no image of a set below {root}. Fix: do not use this pack"
         )
     return target
 

@@ -1,21 +1,22 @@
-"""Sample scenes: synthetic RGB-D samples in which colour, depth, or either shows the object.
+"""Generated scenes, in which colour, depth or either shows the salient object.
 
-Every scene holds three to five regions drawn from one distribution of shapes, sizes and places; one
-of them, picked at random, is the salient object. What sets it apart depends on the kind of scene:
+Each scene has three to five regions from one distribution of shapes, sizes and places. One of them,
+chosen at random, is the salient object. The kind of the scene decides how it differs from the
+other regions:
 
 ==========  ==============================================  =====================================
 kind        colour                                          depth
 ==========  ==============================================  =====================================
-``depth``   says nothing: regions hidden in the background  the object stands out to the camera
-            or in strong colours, whichever the object is
-``colour``  one region in a strong colour, the others as    says nothing: flat regions and mild
-            the background or nearly so                     bumps, whichever the object is
+``depth``   no cue: regions are hidden in the background    the object is nearer than the others
+            or have strong colours at random
+``colour``  one region has a strong colour, the others are  no cue: flat regions and small
+            like the background                             differences at random
 ``either``  as in ``colour``                                as in ``depth``
 ==========  ==============================================  =====================================
 
 A model that sees one modality can therefore only guess on a third of the scenes.
 
-Scenes are the same on every machine; ``samples_drawing.py`` says how.
+Scenes are the same on every machine, see ``shapes.py`` and ``drawing.py``.
 """
 
 from __future__ import annotations
@@ -32,11 +33,10 @@ from mutualformer_sod.data.synthetic.drawing import (
     FAMILIES,
     OCCLUDING_HEIGHT,
     Appearance,
-    Random,
     paint,
-    place_regions,
     sense,
 )
+from mutualformer_sod.data.synthetic.shapes import Random, place_regions
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import replacing, write_json
 
@@ -44,27 +44,27 @@ KINDS = ("depth", "colour", "either")
 SET_NAME = "SAMPLES"
 DEFAULT_SIZE = (240, 320)
 _FOLDERS = ("RGB", "depth", "GT")
-GENERATOR_VERSION = 1  # raised when the same seed begins to give other scenes
+GENERATOR_VERSION = 1  # raised when a seed gives other scenes than before
 
-_STRONG_HEIGHT = (OCCLUDING_HEIGHT, 75.0)  # grey levels by which an object stands out in depth
-_MILD_HEIGHT = 16.0  # the most that any other region does, either way
+_STRONG_HEIGHT = (OCCLUDING_HEIGHT, 75.0)  # grey levels of the object above the background
+_MILD_HEIGHT = 16.0  # most of any other region, in both directions
 _STRONG_COLOUR = 190.0  # least L1 distance (RGB levels) from the background's mean colour
 _MUTED_COLOUR = 22.0  # most, per channel
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One sample.
+    """One generated scene.
 
     Attributes:
         rgb: (H, W, 3) uint8, RGB order.
-        depth: (H, W) uint8, near = white, with a sensor's noise, quantisation and holes. As in
-            published 8-bit maps a hole has no code of its own: it is 0 (black) in half of the
-            scenes and filled with the farthest depth around it in the others.
+        depth: (H, W) uint8, near = white, with noise, quantisation and holes of a sensor. As in
+            published 8-bit maps, holes have no code of their own: they are 0 (black) in half of
+            the scenes, and filled with the farthest depth around them in the others.
         gt: (H, W) bool, the salient object, 3 to 35 % of the image.
-        regions: (H, W) uint8, 0 for the background, otherwise the number of the object or
-            distractor there. Numbers follow the order of placement, not salience.
-        kind: which modality shows the object: "depth", "colour" or "either".
+        regions: (H, W) uint8, the number of the object or distractor at each pixel, 0 for the
+            background. Numbers follow the order of placement, not salience.
+        kind: the modality that shows the object: "depth", "colour" or "either".
     """
 
     rgb: np.ndarray
@@ -79,16 +79,18 @@ def make_scene(seed: int, index: int, size: tuple[int, int] = DEFAULT_SIZE) -> S
 
     Args:
         seed: the series, at least 0. Two series share no scene.
-        index: the scene's place in it, at least 0; scenes are independent of each other.
+        index: of the scene in the series, at least 0; scenes are independent of each other.
         size: (H, W) in pixels, each at least 64.
 
     Raises:
         InputError: a negative seed or index, or a size below 64.
     """
     if seed < 0 or index < 0:
-        raise InputError(f"seed and index must not be negative, got {seed} and {index}")
+        raise InputError(f"seed {seed}, index {index}: negative. Fix: pass 0 or more")
     if min(size) < 64:
-        raise InputError(f"size {size[0]}x{size[1]} is too small for a scene; give at least 64x64")
+        raise InputError(
+            f"size {size[0]}x{size[1]} is too small for a scene. Fix: pass at least 64x64"
+        )
     random = Random(seed, index)
     kind = KINDS[index % len(KINDS)]
     regions, count = place_regions(random, size)
@@ -100,7 +102,7 @@ def make_scene(seed: int, index: int, size: tuple[int, int] = DEFAULT_SIZE) -> S
 
 
 def scene_stem(index: int) -> str:
-    """Give the file stem of scene ``index``, such as ``scene_00012_depth``: it ends in the kind."""
+    """Return the file stem of scene ``index``, such as ``scene_00012_depth``."""
     return f"scene_{index:05d}_{KINDS[index % len(KINDS)]}"
 
 
@@ -112,20 +114,19 @@ def write_samples(
     size: tuple[int, int] = DEFAULT_SIZE,
     overwrite: bool = False,
 ) -> Path:
-    """Write ``count`` scenes as ``<output_dir>/SAMPLES/{RGB,depth,GT}/<stem>.png``; return SAMPLES.
+    """Write scenes as ``<output_dir>/SAMPLES/{RGB,depth,GT}/<stem>.png``; return ``SAMPLES``.
 
-    Scenes already there from the same seed, count and size are kept, so that an interrupted run
-    continues. The set's recipe lies beside the folders, in ``samples.json``.
+    Existing scenes of the same seed, count and size are kept, so that an interrupted run continues.
+    The seed, count and size are recorded beside the folders, in ``samples.json``.
 
     Raises:
-        InputError: no positive count, or a folder there which holds anything else and
-            ``overwrite`` is not given.
+        InputError: a count below 1; or an existing folder with other files, unless ``overwrite``.
     """
     if count < 1:
-        raise InputError(f"--count {count}: give at least one scene")
+        raise InputError(f"--count {count} is too small. Fix: pass 1 or more")
     root = Path(output_dir) / SET_NAME
     recipe = {"generator": GENERATOR_VERSION, "seed": seed, "count": count, "size": list(size)}
-    make_scene(seed, 0, size)  # refuse bad arguments before the first file
+    make_scene(seed, 0, size)  # refuses illegal arguments before the first file
     _claim(root, recipe, overwrite)
     for index in tqdm(range(count), desc=str(root), unit="scene", disable=None):
         files = [root / folder / f"{scene_stem(index)}.png" for folder in _FOLDERS]
@@ -139,15 +140,17 @@ def write_samples(
 
 
 def _claim(root: Path, recipe: dict, overwrite: bool) -> None:
-    """Make the set's folders, or refuse (or empty, with ``overwrite``) those of another recipe."""
+    """Make the folders of the set; refuse those of another set, or empty them."""
     recipe_file = root / "samples.json"
     if root.exists() and any(root.iterdir()):
         if recipe_file.is_file() and _read_recipe(recipe_file) == recipe:
             return
         if not overwrite:
-            raise InputError(f"{root} holds another set; give --overwrite or another --output")
+            raise InputError(
+                f"{root}: contains another set. Fix: pass --overwrite or another --output"
+            )
         for folder in _FOLDERS:
-            for file in (root / folder).glob("scene_*.png"):  # ours only: other files are kept
+            for file in (root / folder).glob("scene_*.png"):  # other files are kept
                 file.unlink()
     for folder in _FOLDERS:
         (root / folder).mkdir(parents=True, exist_ok=True)
@@ -170,7 +173,7 @@ def _write_png(path: Path, image: np.ndarray) -> None:
 def _appearances(
     random: Random, kind: str, count: int, salient: int
 ) -> tuple[Appearance, list[Appearance | None]]:
-    """Choose the background's appearance and each region's; None looks like the background."""
+    """Choose the appearance of the background and of each region; None is as the background."""
     first = random.uniform(50, 205, 3)
     colours = np.stack([first, first + random.uniform(-50, 50, 3)])
     background = Appearance(random.choice(FAMILIES), colours)
@@ -193,8 +196,8 @@ def _appearances(
         regions = [None if hide else muted() for hide in hidden]
         regions[salient] = strong()
         return background, regions
-    # Colour must not give the object away: which regions show is drawn without regard to it, and
-    # a single strong one, which the other kinds call salient, does not occur.
+    # Colour must be no cue: the visible regions are drawn without regard to the object, and never
+    # a single one has a strong colour, which would be the object in the other kinds.
     style = random.choice(("none", "muted", "shared", "own", "own"))
     visible = random.subset(2 + random.integer(count - 1), count)
     shared = strong()
@@ -203,7 +206,7 @@ def _appearances(
 
 
 def _heights(random: Random, kind: str, count: int, salient: int) -> list[float]:
-    """Choose by how many grey levels each region stands out, by one law but for a salient one."""
+    """Choose the height of each region in grey levels, from one distribution except the object."""
     heights = []
     for _ in range(count):
         height = random.uniform(-_MILD_HEIGHT, _MILD_HEIGHT)

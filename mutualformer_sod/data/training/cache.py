@@ -20,7 +20,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from tqdm import tqdm
@@ -28,7 +27,7 @@ from tqdm import tqdm
 from mutualformer_sod.data.depth.units import DepthEncoding, DepthRule, depth_to_unit
 from mutualformer_sod.data.discovery.fingerprint import data_fingerprint
 from mutualformer_sod.data.discovery.sets import SodSet
-from mutualformer_sod.data.sample import Sample, read_sample
+from mutualformer_sod.data.sample import Sample, read_sample, shrink
 from mutualformer_sod.data.training.cache_file import open_cache_file, write_cache_file
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import image_size
@@ -243,21 +242,15 @@ def _keep(
     rgb, raw_depth, gt = read_sample(sample)
     if list(rgb.shape[:2]) != native_size:
         raise InputError(f"{sample.rgb}: changed while it was read; start again")
-    parts = [_shrink(rgb, height, width)]
+    parts = [shrink(rgb, height, width)]
     if raw_depth is not None:
-        depth = _shrink(depth_to_unit(raw_depth, encoding, depth_rule), height, width)
+        depth = shrink(depth_to_unit(raw_depth, encoding, depth_rule), height, width)
         parts.insert(0, np.rint(depth * 65535).astype("<u2").view(np.uint8))
     if gt is not None:
-        parts.append(_shrink(gt.astype(np.uint8) * 255, height, width))
+        parts.append(shrink(gt.astype(np.uint8) * 255, height, width))
     for part in parts:
         block[offset : offset + part.size] = part.reshape(-1)
         offset += part.size
-
-
-def _shrink(plane: np.ndarray, height: int, width: int) -> np.ndarray:
-    if plane.shape[:2] == (height, width):
-        return plane
-    return cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def _in_threads(function: Callable, items: Sequence, label: str) -> list:

@@ -1,0 +1,75 @@
+"""The files of a packed image.
+
+Colours are shrunk by area average and stored as JPEG. Ground truth is shrunk by area average, then
+foreground where the average is at least one half: `imaging.masks` has the same threshold, and may
+refuse soft masks. Depth is picked, never averaged, in the type and values of the original, so that
+units, holes and polarity are decided from it as before.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from mutualformer_sod.data.packing.shards import File
+from mutualformer_sod.data.sample import Sample, read_sample, shrink
+
+_ROLES = ("RGB", "depth", "GT")
+
+
+def encode_sample(path: str, sample: Sample, side: int, quality: int) -> list[File]:
+    """Return the files of a packed sample.
+
+    Args:
+        path: of the set in the pack. Folders keep their names, which may name the split.
+        sample: to read.
+        side: pixels of the longer side; a smaller image keeps its size.
+        quality: of the JPEG, 1 to 100.
+
+    Raises:
+        InputError: as `read_sample`.
+    """
+    rgb, depth, gt = parts = read_sample(sample)
+    scale = min(1.0, side / max(rgb.shape[:2]))
+    height, width = (max(1, round(length * scale)) for length in rgb.shape[:2])
+    small = shrink(rgb, height, width)
+    jpeg = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
+    files = [(sample.rgb, ".jpg", _image(".jpg", small[..., ::-1], jpeg))]
+    if depth is not None:
+        picked = depth
+        if depth.shape != (height, width):
+            picked = cv2.resize(depth, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+        if depth.dtype == np.float32:
+            buffer = io.BytesIO()
+            np.save(buffer, picked, allow_pickle=False)
+            files.append((sample.depth, ".npy", buffer.getvalue()))
+        else:
+            png = _image(".png", picked, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+            files.append((sample.depth, ".png", png))
+    if gt is not None:
+        files.append((sample.gt, ".png", _mask(gt, height, width)))
+    if len({source.parent for source, _, _ in files}) == len(files):
+        folders = [source.parent.name for source, _, _ in files]
+    else:  # a layout with several roles in one folder
+        folders = [role for role, part in zip(_ROLES, parts, strict=True) if part is not None]
+    return [
+        (f"{path}/{folder}/{sample.stem}{suffix}", data)
+        for folder, (_, suffix, data) in zip(folders, files, strict=True)
+    ]
+
+
+def _mask(gt: np.ndarray, height: int, width: int) -> bytes:
+    """Return a PNG with one bit a pixel."""
+    share = shrink(gt.astype(np.float32), height, width)
+    # A thin object may cover half of no pixel; some of it must stay.
+    least = min(0.5, float(share.max()))
+    binary = (share >= least) & (share > 0)
+    flags = [cv2.IMWRITE_PNG_BILEVEL, 1, cv2.IMWRITE_PNG_COMPRESSION, 9]
+    return _image(".png", binary.astype(np.uint8) * 255, flags)
+
+
+def _image(suffix: str, pixels: np.ndarray, flags: Sequence[int]) -> bytes:
+    return cv2.imencode(suffix, np.ascontiguousarray(pixels), flags)[1].tobytes()

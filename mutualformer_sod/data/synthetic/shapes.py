@@ -1,0 +1,176 @@
+"""Random numbers and shapes of generated scenes, alike on every machine.
+
+Random numbers come from PCG64's raw stream, arithmetic is elementwise IEEE float64, and sines and
+powers are rounded or end in integer corners.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+_MIN_AREA, _MAX_AREA = 0.03, 0.35  # of the image, for objects and distractors alike
+
+
+class Random:
+    """Random numbers from PCG64's raw stream, which numpy guarantees never to change."""
+
+    def __init__(self, seed: int, index: int):
+        self._bits = np.random.PCG64(np.random.SeedSequence([seed, index]))
+
+    def uniform(self, low: float = 0.0, high: float = 1.0, size: int | None = None):
+        raw = self._bits.random_raw(size)
+        return low + (high - low) * ((raw >> 11) * 2.0**-53)
+
+    def integer(self, end: int) -> int:
+        return int(self.uniform() * end)
+
+    def choice(self, options: Sequence):
+        return options[self.integer(len(options))]
+
+    def subset(self, count: int, total: int) -> set[int]:
+        return set(np.argsort(self.uniform(size=total), kind="stable")[:count].tolist())
+
+    def noise(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Return nearly normal noise of unit variance: sums of four bytes."""
+        count = math.prod(shape)
+        raw = self._bits.random_raw(math.ceil(count / 2)).astype("<u8").view(np.uint8)
+        first, *others = raw[: 4 * count].reshape(4, *shape)
+        total = first.astype(np.int16)
+        for term in others:
+            total += term
+        return (total - 510) / 147.8
+
+
+def place_regions(random: Random, size: tuple[int, int]) -> tuple[np.ndarray, int]:
+    """Place 3 to 5 regions with disjoint boxes.
+
+    Returns:
+        The number of the region at each pixel, (H, W) uint8, 0 = none; and the number of regions.
+    """
+    wanted = 3 + random.integer(3)
+    largest = (0.30, 0.20, 0.13)[wanted - 3]
+    pixels = size[0] * size[1]
+    while True:  # large first regions may leave no room; all are then drawn again
+        regions, boxes = np.zeros(size, np.uint8), []
+        for _ in range(4 * wanted):
+            area = 0.037 * (largest / 0.037) ** random.uniform()
+            parts = _outline(random, area * pixels)
+            box = _free_box(random, np.concatenate(parts), boxes, size)
+            if box is None:
+                continue
+            drawn = np.zeros(size, bool)
+            for part in parts:
+                fill(drawn, part + box[:2])
+            if not _MIN_AREA * pixels <= np.count_nonzero(drawn) <= _MAX_AREA * pixels:
+                continue
+            boxes.append(box)
+            regions += drawn * np.uint8(len(boxes))
+            if len(boxes) == wanted:
+                return regions, wanted
+
+
+def _free_box(
+    random: Random, corners: np.ndarray, boxes: list[np.ndarray], size: tuple[int, int]
+) -> np.ndarray | None:
+    """Find a free box (left, top, right, bottom) for an outline whose least corner is 0, 0."""
+    extent = corners.max(axis=0)
+    room = np.array([size[1], size[0]]) - 5 - extent
+    if room.min() <= 0:
+        return None
+    places = 2 + np.floor(random.uniform(size=32).reshape(16, 1, 2) * room)
+    taken = np.array(boxes).reshape(1, -1, 4)
+    apart = (places + extent + 4 < taken[..., :2]) | (taken[..., 2:] + 4 < places)  # (16, boxes, 2)
+    free = np.flatnonzero(apart.any(axis=2).all(axis=1))
+    if len(free) == 0:
+        return None
+    return np.concatenate([places[free[0], 0], places[free[0], 0] + extent])
+
+
+def _outline(random: Random, area: float) -> list[np.ndarray]:
+    """Draw an ellipse, polygon, blob, rounded rectangle or two-part shape as integer polygons.
+
+    Returns:
+        One or two (n, 2) arrays of x, y from 0, 0, with about ``area`` pixels together.
+    """
+    family = random.choice(("ellipse", "polygon", "blob", "rectangle", "two-part"))
+    upright = family == "two-part"
+    if family == "polygon":
+        count = 4 + random.integer(5)
+        turns = (np.arange(count) + random.uniform(-0.25, 0.25, count)) / count
+        parts = [circle(turns) * random.uniform(0.7, 1.0, count)[:, None]]
+    elif family == "blob":
+        turns = np.arange(64) / 64
+        radius = np.ones(64)
+        for order in (2, 3, 4):
+            radius += random.uniform(0.0, 0.16) * circle(order * turns + random.uniform())[:, 0]
+        parts = [circle(turns) * radius[:, None]]
+    elif family == "rectangle":
+        round_ = circle(np.arange(64) / 64)
+        parts = [np.sign(round_) * np.sqrt(np.sqrt(np.abs(round_)))]  # a superellipse of power 8
+    else:
+        parts = [circle(np.arange(48) / 48)]
+        if upright:
+            head = parts[0] * random.uniform(0.4, 0.6) + [random.uniform(-0.3, 0.3), -1.15]
+            parts.append(head)
+    stretch = 2.0 ** random.uniform(-0.4, 0.4)
+    ((cos, sin),) = circle(np.array([random.uniform(-0.06, 0.06) if upright else random.uniform()]))
+    parts = [part * [stretch, 1 / stretch] @ [[cos, sin], [-sin, cos]] for part in parts]
+    scale = math.sqrt(area / sum(_polygon_area(part) for part in parts))
+    least = np.concatenate(parts).min(axis=0)
+    return [np.round((part - least) * scale) for part in parts]
+
+
+def fill(canvas: np.ndarray, corners: np.ndarray) -> None:
+    """Set the pixels of a bool canvas whose centres lie in a polygon with integer corners x, y.
+
+    cv2.fillPoly is not used: it sets other border pixels since OpenCV 5.
+    """
+    height, width = canvas.shape
+    top, bottom = np.clip([corners[:, 1].min(), corners[:, 1].max()], 0, height).astype(int)
+    x, y = corners[:, 0], corners[:, 1]
+    next_x, next_y = np.roll(x, -1), np.roll(y, -1)
+    centres = np.arange(top, bottom)[:, None] + 0.5  # never at a corner's height
+    rows, edges = np.nonzero((y < centres) != (next_y < centres))
+    part = (rows + top + 0.5 - y[edges]) / (next_y[edges] - y[edges])
+    crossings = np.ceil(x[edges] + part * (next_x[edges] - x[edges]) - 0.5)
+    toggles = np.zeros((bottom - top, width + 1), np.int32)
+    np.add.at(toggles, (rows, np.clip(crossings, 0, width).astype(int)), 1)
+    canvas[top:bottom] |= toggles[:, :-1].cumsum(axis=1) % 2 == 1
+
+
+def circle(turns: np.ndarray) -> np.ndarray:
+    """Return points (n, 2) on the unit circle, rounded so that they do not depend on libm."""
+    angles = 2 * math.pi * turns
+    return np.round(np.stack([np.cos(angles), np.sin(angles)], axis=1) * 65536) / 65536
+
+
+def _polygon_area(points: np.ndarray) -> float:
+    x, y = points[:, 0], points[:, 1]
+    return abs(math.fsum(x * np.roll(y, -1) - y * np.roll(x, -1))) / 2
+
+
+def window_of(
+    regions: np.ndarray, number: int
+) -> tuple[tuple[slice, slice], np.ndarray, np.ndarray]:
+    """Return the box around a region, and its coordinates x, y, (h, w) in [-1, 1]."""
+    x, y, width, height = cv2.boundingRect((regions == number).astype(np.uint8))
+    rows = slice(max(y - 1, 0), y + height + 1)
+    columns = slice(max(x - 1, 0), x + width + 1)
+    shape = regions[rows, columns].shape
+    down, right = (np.linspace(-1, 1, length) for length in shape)
+    return (rows, columns), right + np.zeros(shape), down[:, None] + np.zeros(shape)
+
+
+def blur(image: np.ndarray) -> np.ndarray:
+    """Blur integers exactly with the 3 x 3 binomial kernel; the result is 16 times as large."""
+    padded = np.pad(image, 1, mode="edge")
+    rows = padded[:-2] + 2 * padded[1:-1] + padded[2:]
+    return rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:]
+
+
+def to_uint8(image: np.ndarray) -> np.ndarray:
+    return np.clip(np.floor(image + 0.5), 0, 255).astype(np.uint8)
