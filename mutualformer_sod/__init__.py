@@ -1,6 +1,10 @@
-"""MutualFormer for RGB-D salient object detection: models, data, metrics, tables.
+"""MutualFormer for RGB-D salient object detection.
 
-Importing this package imports no torch; the names below fetch what they need when first used.
+- `Predictor`: weights and arrays in, saliency maps out.
+- `build_model`, `list_presets`: networks.
+- `Evaluator`, `evaluate`: metrics.
+
+Importing this package does not import torch; each name is imported on its first use.
 """
 
 from importlib import import_module

@@ -13,7 +13,7 @@ from typing import Any
 
 from mutualformer_sod.data.audit.file_check import check_images
 from mutualformer_sod.data.depth.units import encodings_by_name, with_encodings
-from mutualformer_sod.data.discovery.benchmarks import canonical_name
+from mutualformer_sod.data.discovery.benchmarks import matching_names
 from mutualformer_sod.data.discovery.fingerprint import data_fingerprint, find_overlap
 from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
 from mutualformer_sod.data.discovery.split import hold_out
@@ -139,12 +139,10 @@ def _decide_near(sets: Sequence[SodSet], near: Sequence[str]) -> list[str]:
 
 def _near_of(sets: Sequence[SodSet], near: Sequence[str]) -> list[str]:
     """Return the values of ``near`` without a set, or for one of these sets."""
-
-    def last(name: str) -> str:
-        return canonical_name(name.rpartition("/")[2])
-
-    names = {last(item.name) for item in sets}
-    return [item for item in near if "=" not in item or last(item.rpartition("=")[0]) in names]
+    names = [item.name for item in sets]
+    return [
+        item for item in near if "=" not in item or matching_names(item.rpartition("=")[0], names)
+    ]
 
 
 def _refuse_overlap(train: Sequence[SodSet], test: Sequence[SodSet]) -> None:

@@ -15,20 +15,24 @@ def build_model(
 ) -> SaliencyDetector:
     """Build a saliency detector.
 
+    Example:
+        >>> model = build_model("small", pretrained=True, steps=2).eval()
+        >>> logits = model(rgb, depth)  # (B, 3, H, W), (B, 1, H, W) in [0, 1] -> (B, 1, H, W)
+
     Args:
-        preset: a name of ``list_presets()``.
-        pretrained: True for timm's ImageNet weights from the hub in both streams, a path for the
-            same from a local file, "auto" for the first source in reach
-            (``models.pretrained.find_backbone_weights``), False for random weights.
-        **overrides: any field of the configuration by its flat name, for example ``epsilon=0.5``,
+        preset: one of `list_presets()`.
+        pretrained: weights of the backbones: True for timm's ImageNet weights from the hub, a path
+            for a local file, "auto" for the first available source
+            (`models.pretrained.find_backbone_weights`), False for random weights.
+        **overrides: options of the configuration by name, for example ``epsilon=0.5``,
             ``share=True``, ``backbone="pvt_v2_b2"``, ``image_size=256``.
 
     Returns:
-        The detector in training mode, as torch modules come.
+        The detector in training mode. See `SaliencyDetector.forward` for its inputs and outputs.
 
     Raises:
-        InputError (a ValueError): unknown preset or option, illegal value, an option without an
-            effect, weights out of reach.
+        InputError (a ValueError): an unknown preset or option, an illegal value, an option without
+            effect, or unavailable weights.
     """
     model = SaliencyDetector(make_config(preset, **overrides), pretrained)
     _refuse_unused(model, overrides)

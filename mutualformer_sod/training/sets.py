@@ -16,7 +16,7 @@ from mutualformer_sod.configs.options import recorded_options
 from mutualformer_sod.configs.training import TrainConfig
 from mutualformer_sod.data.audit.file_check import check_training_files
 from mutualformer_sod.data.depth.units import DepthEncoding, encodings_by_name, with_encodings
-from mutualformer_sod.data.discovery.benchmarks import canonical_name
+from mutualformer_sod.data.discovery.benchmarks import matching_names
 from mutualformer_sod.data.discovery.fingerprint import data_fingerprint, find_overlap
 from mutualformer_sod.data.discovery.protocols import discover_benchmarks, discover_protocol
 from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
@@ -203,19 +203,13 @@ def parse_repeat(items: Sequence[str], names: Sequence[str]) -> dict[str, int]:
         asked, _, times = item.rpartition("=")
         if not asked or not times.isdecimal() or int(times) < 1:
             raise InputError(f"--repeat {item}: give SET=K, for example {names[0]}=3")
-        named = [name for name in names if asked == name] or [
-            name for name in names if _last_part(asked) == _last_part(name)
-        ]
+        named = matching_names(asked, names)
         if len(named) != 1 or named[0] in repeats:
             problem = "names no training set" if not named else "names a set again"
             problem = "names several sets" if len(named) > 1 else problem
             raise InputError(f"--repeat {item} {problem}; the sets are: {', '.join(names)}")
         repeats[named[0]] = int(times)
     return repeats
-
-
-def _last_part(name: str) -> str:
-    return canonical_name(name.rsplit("/", 1)[-1])
 
 
 def _overlap(

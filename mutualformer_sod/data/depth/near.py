@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mutualformer_sod.data.discovery.benchmarks import canonical_name
+from mutualformer_sod.data.discovery.benchmarks import matching_names
 from mutualformer_sod.errors import InputError
 
 _SIDES = ("auto", "white", "black")
@@ -51,15 +51,9 @@ def chosen_sides(names: Sequence[str], near: Sequence[str]) -> tuple[dict[str, s
     default, by_set, strict = parse_near(near)
     sides = dict.fromkeys(names, default)
     for asked, side in by_set.items():
-        named = [name for name in names if asked == name] or [
-            name for name in names if _last_part(asked) == _last_part(name)
-        ]
+        named = matching_names(asked, names)
         if len(named) != 1:
             problem = "names several sets" if named else "names no set"
             raise InputError(f"--near {asked}={side} {problem}; the sets are: {', '.join(names)}")
         sides[named[0]] = side
     return sides, strict
-
-
-def _last_part(name: str) -> str:
-    return canonical_name(name.rsplit("/", 1)[-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Literal
 
 Split = Literal["train", "test"]
@@ -76,6 +77,16 @@ def canonical_name(name: str) -> str:
     Case, hyphens and underscores do not matter.
     """
     return _CANONICAL.get(_key(name), name)
+
+
+def matching_names(name: str, names: Iterable[str]) -> list[str]:
+    """Return the names equal to ``name``; else those with the same last part or an alias of it."""
+
+    def last_part(path: str) -> str:
+        return canonical_name(path.rsplit("/", 1)[-1])
+
+    names = list(names)
+    return [name] if name in names else [n for n in names if last_part(n) == last_part(name)]
 
 
 def is_known(name: str) -> bool:
