@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,9 +19,9 @@ from mutualformer_sod.data.depth.units import (
 from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
 from mutualformer_sod.data.sample import Sample, read_sample
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.files import write_json
 from mutualformer_sod.imaging.io import image_size, write_map
 from mutualformer_sod.inference.baselines import centre_prior, depth_otsu
+from mutualformer_sod.output_folder import OutputFolder
 
 METHODS = ("centre", "depth_otsu")
 RUN_FILE = "run.json"
@@ -110,17 +109,17 @@ def claim_folder(
 ) -> None:
     """Refuse to mix maps of two polarities, or with maps of another tool."""
     near = {n: e.near for n, e in encodings.items()} if method == "depth_otsu" else {}
-    run_file = folder / RUN_FILE
-    before = read_record(run_file)
+    output = OutputFolder(folder, RUN_FILE, "maps")
+    before = output.read(near=dict, baseline=str)
     if not overwrite:
         remedy = "give another --output, or --overwrite to replace them"
         if before is None and folder.is_dir() and any(folder.rglob("[!.]*.png")):
-            raise InputError(f"{folder}: holds maps of unknown origin: {remedy}")
+            raise InputError(f"{folder}: contains maps of unknown origin: {remedy}")
         known = {} if before is None else before["near"]
         other = sorted(name for name in near if known.get(name, near[name]) != near[name])
         if other:
             raise InputError(
-                f"{folder}: holds maps of {', '.join(other)} made with another --near: {remedy}"
+                f"{folder}: contains maps of {', '.join(other)} made with another --near: {remedy}"
             )
     known = (before or {"near": {}})["near"]
     for name, side in near.items():
@@ -129,13 +128,4 @@ def claim_folder(
             for path in (folder / name).glob("[!.]*.png"):
                 path.unlink()
     near = known | near
-    write_json(run_file, {"baseline": method, "near": near, "protocol": "baseline, not trained"})
-
-
-def read_record(path: Path) -> dict | None:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None
-    ours = isinstance(record, dict) and "baseline" in record
-    return record if ours and isinstance(record.get("near"), dict) else None
+    output.write({"baseline": method, "near": near, "protocol": "baseline, not trained"})

@@ -14,9 +14,10 @@ from mutualformer_sod.configs.model import DEFAULT_PRESET
 from mutualformer_sod.configs.training import TrainConfig, make_train_config
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.experiments.variants import Variant
-from mutualformer_sod.files import locked, write_json
+from mutualformer_sod.files import write_json
+from mutualformer_sod.output_folder import OutputFolder, changed
 
-PLAN_FILE, DATA_FILE, LOCK_FILE = "comparison.json", "data.json", ".lock"
+PLAN_FILE, DATA_FILE = "comparison.json", "data.json"
 SCORES_FILE = "scores/scores.json"
 # Training options of all runs that differ from the defaults of a training.
 _RECIPE: dict[str, Any] = {
@@ -185,14 +186,12 @@ def read_plan(output: Path) -> dict[str, Any]:
     Raises:
         InputError: no comparison, or a damaged file.
     """
-    path = output / PLAN_FILE
-    try:
-        plan = json.loads(path.read_text(encoding="utf-8"))
-        dict(plan["options"]), list(plan["variants"]), int(plan["seeds"])
-    except FileNotFoundError:
-        raise InputError(f"`output` {output}: no comparison there ({PLAN_FILE})") from None
-    except (ValueError, KeyError, TypeError):
-        raise InputError(_DAMAGED.format(path)) from None
+    folder = OutputFolder(output, PLAN_FILE, "comparison")
+    if not folder.is_begun:
+        raise InputError(f"`output` {output}: no comparison there ({PLAN_FILE})")
+    plan = folder.read(options=dict, variants=list, seeds=int)
+    if plan is None:
+        raise InputError(_DAMAGED.format(folder.record_file))
     return plan
 
 
@@ -202,29 +201,22 @@ def read_data(output: Path) -> dict[str, Any] | None:
     Raises:
         InputError: the file is damaged.
     """
-    path = output / DATA_FILE
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        str(data["fingerprint"]), dict(data["train"]["images"]), dict(data["test"]["images"])
-    except FileNotFoundError:
+    folder = OutputFolder(output, DATA_FILE, "comparison")
+    if not folder.is_begun:
         return None
-    except (ValueError, KeyError, TypeError):
-        raise InputError(_DAMAGED.format(path)) from None
+    data = folder.read(fingerprint=str, train=dict, test=dict)
+    if data is None or not ("images" in data["train"] and "images" in data["test"]):
+        raise InputError(_DAMAGED.format(folder.record_file))
     return data
 
 
 def _refuse_other_options(output: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    for name, value in now.items():
-        if before.get(name) != value:
-            started = _as_typed(before.get(name))
-            raise InputError(
-                f"{output}: started with `{name}` {started}, now it is {_as_typed(value)}. Fix: "
-                "pass the same, or another `output`."
-            )
-
-
-def _is_ours(folder: Path) -> bool:
-    return (folder / PLAN_FILE).exists() or all(i.name == LOCK_FILE for i in folder.iterdir())
+    for name in changed(before, now):
+        started, value = _as_typed(before.get(name)), _as_typed(now[name])
+        raise InputError(
+            f"{output}: started with `{name}` {started}, now it is {value}. Fix: pass the same, or "
+            "another `output`."
+        )
 
 
 def _as_typed(value: Any) -> str:
@@ -243,9 +235,7 @@ def alone_in(output: Path) -> Iterator[None]:
     Raises:
         InputError: the folder holds anything but a comparison, or another process uses it.
     """
-    if output.exists() and not (output.is_dir() and _is_ours(output)):
-        raise InputError(f"`output` {output}: not empty, no comparison. Fix: pass a new folder.")
-    output.mkdir(parents=True, exist_ok=True)
-    problem = f"`output` {output}: in use by another process. Fix: wait, or pass another folder."
-    with locked(output / LOCK_FILE, problem):
+    folder = OutputFolder(output, PLAN_FILE, "comparison")
+    folder.refuse_foreign()
+    with folder.locked():
         yield

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import platform
 import time
 from collections.abc import Sequence
@@ -32,6 +31,7 @@ from mutualformer_sod.files import write_json
 from mutualformer_sod.inference.map_writers import MapWriters
 from mutualformer_sod.inference.predictor import Predictor
 from mutualformer_sod.inference.progress import ticking
+from mutualformer_sod.output_folder import OutputFolder, changed
 from mutualformer_sod.signals import ended_by_sigterm
 
 RUN_FILE = "run.json"
@@ -234,39 +234,21 @@ def _claim_folder(
     output.mkdir(parents=True, exist_ok=True)
     remedy = "Fix: pass another `output`, or `overwrite` to replace them."
     maps = {path.relative_to(output).as_posix() for path in output.rglob("[!.]*.png")}
-    before = _read_record(output / RUN_FILE)
+    folder = OutputFolder(output, RUN_FILE, "maps")
+    before = folder.read(near=dict, sets=dict)
     if before is None:
         if overwrite or not maps:
             return {}, maps
-        problem = "unreadable" if (output / RUN_FILE).exists() else "no"
+        problem = "unreadable" if folder.is_begun else "no"
         raise InputError(f"{output}: maps of unknown origin ({problem} {RUN_FILE}). {remedy}")
-    differing = _differing(before, settings)
+    shared_near = {k: v for k, v in before["near"].items() if k in settings["near"]}
+    differing = changed(before | {"near": settings["near"] | shared_near}, settings)
     if differing and overwrite:
         return {}, maps
     if differing:
         raise InputError(f"{output}: maps made with another {', '.join(differing)}. {remedy}")
     settings["near"] = before["near"] | settings["near"]
     return before["sets"], set(before.get("to_replace", [])) & maps
-
-
-def _read_record(run_file: Path) -> dict[str, Any] | None:
-    """Read the record of an earlier run; None if it is missing or unusable."""
-    try:
-        record = json.loads(run_file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):  # the latter: not UTF-8, or not JSON
-        return None
-    parts = (record.get("near"), record.get("sets")) if isinstance(record, dict) else (None,)
-    return record if all(isinstance(part, dict) for part in parts) else None
-
-
-def _differing(before: dict[str, Any], settings: dict[str, Any]) -> list[str]:
-    """Return the names of the settings that differ; the polarity of shared sets only."""
-    now = json.loads(json.dumps(settings))
-    near = now.pop("near")
-    differing = sorted(key for key in now if before.get(key) != now[key])
-    if any(before["near"].get(name, side) != side for name, side in near.items()):
-        differing.append("near")
-    return differing
 
 
 def _versions() -> dict[str, str]:

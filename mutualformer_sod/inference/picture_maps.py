@@ -23,6 +23,7 @@ from mutualformer_sod.inference.picture_pairs import Picture
 from mutualformer_sod.inference.predictor import Predictor, saliency_strips
 from mutualformer_sod.inference.progress import ticking
 from mutualformer_sod.models.weights import file_sha256
+from mutualformer_sod.output_folder import changed
 
 SEEN_PIXELS = 16 * 10**6
 """The network gets an averaged copy of larger pictures: its input has far fewer pixels anyway."""
@@ -216,7 +217,7 @@ def _differing(before: dict[str, Any] | None, now: dict[str, Any]) -> str:
     """Describe how the record of an existing file differs; empty if it does not."""
     if before is None:
         return "of unknown origin"
-    names = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    names = changed(before, dict.fromkeys(before) | now)
     return f"made with another {', '.join(names)}" if names else ""
 
 

@@ -21,7 +21,8 @@ import mutualformer_sod
 from mutualformer_sod.configs.options import differing_options
 from mutualformer_sod.configs.training import TrainConfig
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.files import locked, naming, replacing, write_json
+from mutualformer_sod.files import naming, replacing, write_json
+from mutualformer_sod.output_folder import OutputFolder
 from mutualformer_sod.training.checkpoints import (
     drop_later_checkpoints,
     find_checkpoints,
@@ -29,8 +30,7 @@ from mutualformer_sod.training.checkpoints import (
 )
 
 CONFIG_FILE, LOG_FILE, STARTS_FILE = "config.json", "log.jsonl", "starts.json"
-LOCK_FILE, VAL_FILE = ".lock", "val_images.txt"
-WEIGHTS_FILE, CHECKPOINTS = "weights.safetensors", "checkpoints"
+VAL_FILE, WEIGHTS_FILE, CHECKPOINTS = "val_images.txt", "weights.safetensors", "checkpoints"
 
 
 def run_options(
@@ -57,19 +57,22 @@ def find_run(output: Path, options: dict[str, Any], resume: str | None) -> dict[
     Raises:
         InputError: an existing run without ``resume``, other options, or a damaged checkpoint.
     """
-    config_file = output / CONFIG_FILE
-    if not config_file.exists():
-        if output.exists() and (
-            not output.is_dir() or any(p.name != LOCK_FILE for p in output.iterdir())
-        ):
-            raise InputError(f"--output {output}: not empty and not a run: give a new folder")
+    folder = OutputFolder(output, CONFIG_FILE, "run")
+    folder.refuse_foreign()
+    if not folder.is_begun:
         return None
     if resume is None:
         raise InputError(
-            f"{output}: holds a run: add --resume to go on with it, or give another --output"
+            f"{output}: contains a run. Fix: add `resume` to go on with it, or pass another "
+            "`output`."
         )
-    before = _read_config(config_file)
-    state, ended = None, before["extended_from"]
+    before = folder.read(train=dict, model_overrides=dict, images_per_update=int)
+    if before is None:
+        raise InputError(
+            f"{folder.record_file}: not the configuration of a run. Fix: restore it, or give "
+            "another `output`."
+        )
+    state, ended = None, before.get("extended_from", [])
     epochs, more = before["train"].get("epochs"), options["train"]["epochs"]
     if isinstance(epochs, int) and more > epochs:
         state = _load_newest(output, resume)
@@ -104,22 +107,6 @@ def _load_newest(output: Path, resume: str) -> dict[str, Any] | None:
         raise InputError(f"{error}; {remedy}") from error
 
 
-def _read_config(config_file: Path) -> dict[str, Any]:
-    """``run_options`` of an earlier start."""
-    try:
-        found = json.loads(config_file.read_text(encoding="utf-8"))
-        return {
-            "train": dict(found["train"]),
-            "model_overrides": dict(found["model_overrides"]),
-            "images_per_update": int(found["images_per_update"]),
-            "extended_from": list(found.get("extended_from", [])),
-        }
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{config_file}: not the configuration of a run: restore it, or give another --output"
-        ) from error
-
-
 def _differing(found: dict[str, Any], options: dict[str, Any]) -> list[str]:
     train, before, images = (
         found[name] for name in ("train", "model_overrides", "images_per_update")
@@ -150,9 +137,7 @@ def open_run(
     Raises:
         InputError: another process trains in this folder.
     """
-    output.mkdir(parents=True, exist_ok=True)
-    problem = f"{output}: another process is training in it: wait for it, or give another --output"
-    with locked(output / LOCK_FILE, problem):
+    with OutputFolder(output, CONFIG_FILE, "run").locked():
         _bring_back(output, options, start, state)
         yield
 

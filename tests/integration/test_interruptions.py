@@ -209,7 +209,7 @@ def test_a_folder_in_which_a_run_goes_on_is_left_alone(tmp_path, scenes, whole_r
         assert finish([*arguments, "--resume"], tmp_path / "log2") == 2
     finally:
         os.kill(process.pid, signal.SIGCONT)
-    assert "another process is training in it" in (tmp_path / "log2").read_text()
+    assert "in use by another process" in (tmp_path / "log2").read_text()
     process.join(60)
     assert process.exitcode == 0
     assert_same_end(tmp_path / "run", whole_run)

@@ -10,12 +10,15 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "mutualformer_sod"
 
-EVERYONE = {"", "errors", "files", "memory", "signals", "workers"}  # "" has the version
+EVERYONE = {
+    *("", "errors", "files", "memory", "output_folder", "signals", "workers"),  # "": the version
+}
 ALLOWED = {
     "__init__": {"configs", "inference", "models"},
     "errors": set(),
     "files": set(),
     "memory": set(),
+    "output_folder": set(),
     "signals": set(),
     "workers": set(),
     "imaging": set(),

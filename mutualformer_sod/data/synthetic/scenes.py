@@ -21,7 +21,6 @@ Scenes are the same on every machine, see ``shapes.py`` and ``drawing.py``.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +37,8 @@ from mutualformer_sod.data.synthetic.drawing import (
 )
 from mutualformer_sod.data.synthetic.shapes import Random, place_regions
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.files import replacing, write_json
+from mutualformer_sod.files import replacing
+from mutualformer_sod.output_folder import OutputFolder
 
 KINDS = ("depth", "colour", "either")
 SET_NAME = "SAMPLES"
@@ -141,9 +141,9 @@ def write_samples(
 
 def _claim(root: Path, recipe: dict, overwrite: bool) -> None:
     """Make the folders of the set; refuse those of another set, or empty them."""
-    recipe_file = root / "samples.json"
+    output = OutputFolder(root, "samples.json", "generated scenes")
     if root.exists() and any(root.iterdir()):
-        if recipe_file.is_file() and _read_recipe(recipe_file) == recipe:
+        if output.read() == recipe:
             return
         if not overwrite:
             raise InputError(
@@ -154,14 +154,7 @@ def _claim(root: Path, recipe: dict, overwrite: bool) -> None:
                 file.unlink()
     for folder in _FOLDERS:
         (root / folder).mkdir(parents=True, exist_ok=True)
-    write_json(recipe_file, recipe)
-
-
-def _read_recipe(path: Path) -> object:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return None
+    output.write(recipe)
 
 
 def _write_png(path: Path, image: np.ndarray) -> None:

@@ -1,0 +1,79 @@
+"""The folder that a command writes to: refuse foreign files, record the settings, lock it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.files import locked, write_json
+
+LOCK_FILE = ".lock"
+
+
+class OutputFolder:
+    """An output folder whose record file contains the settings it was made with.
+
+    Args:
+        path: the folder; it need not exist.
+        record_file: name of the JSON record in it.
+        content: for messages, for example "run".
+    """
+
+    def __init__(self, path: Path, record_file: str, content: str) -> None:
+        self.path, self.content = path, content
+        self.record_file = path / record_file
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether the folder has a record."""
+        return self.record_file.exists()
+
+    def refuse_foreign(self) -> None:
+        """Accept a new or empty folder, or one with a record.
+
+        Raises:
+            InputError: it is a file, or has other files.
+        """
+        if not self.path.exists() or self.is_begun:
+            return
+        if not self.path.is_dir() or any(item.name != LOCK_FILE for item in self.path.iterdir()):
+            raise InputError(
+                f"`output` {self.path}: not empty, no {self.content} in it. Fix: pass a new folder."
+            )
+
+    def read(self, **entries: type) -> dict[str, Any] | None:
+        """Return the record; None if it is missing, damaged or has not these types of entries."""
+        try:
+            record = json.loads(self.record_file.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):  # the latter: not UTF-8, or not JSON
+            return None
+        is_whole = isinstance(record, dict) and all(
+            isinstance(record.get(name), kind) for name, kind in entries.items()
+        )
+        return record if is_whole else None
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Replace the record."""
+        write_json(self.record_file, record)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Make the folder and lock it for this process.
+
+        Raises:
+            InputError: another process has locked the folder.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        problem = f"`output` {self.path}: in use by another process. Fix: wait, or pass another."
+        with locked(self.path / LOCK_FILE, problem):
+            yield
+
+
+def changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Return the names of the settings in ``now`` that differ in a record read from JSON."""
+    plain = json.loads(json.dumps(now))  # tuples become lists
+    return [name for name, value in plain.items() if before.get(name) != value]
