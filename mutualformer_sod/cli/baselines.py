@@ -1,4 +1,4 @@
-"""Make the saliency maps of baselines that learn nothing: a centre prior, a depth threshold."""
+"""Make the saliency maps of two baselines without learning: centre prior, depth threshold."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ METHODS = ("centre", "depth_otsu")
 RUN_FILE = "run.json"
 EPILOG = """\
 centre      a Gaussian around the middle of the image, a quarter of each side wide
-depth_otsu  what is near, by Otsu's threshold on nearness; sets without depth are skipped
-Maps are written to OUTPUT/METHOD/SET/STEM.png as tools/test.py writes them, so that
-tools/evaluate.py scores them beside others. Maps that are there already are kept.
+depth_otsu  near pixels, by Otsu's threshold on the depth; sets without depth are skipped
+Maps are written to OUTPUT/METHOD/SET/STEM.png, as by tools/test.py, for tools/evaluate.py. Existing
+maps are kept.
 """
 
 
@@ -45,21 +45,18 @@ def parse_arguments() -> argparse.Namespace:
         nargs="+",
         default=["auto"],
         metavar="SIDE",
-        help="which depth values are near the camera, as in tools/test.py (default: auto)",
+        help="polarity of the depth maps, as in tools/test.py (default: auto)",
     )
-    add("--overwrite", action="store_true", help="replace the maps that are there")
+    add("--overwrite", action="store_true", help="replace existing maps")
     add("--limit", type=int, metavar="N", help="the first N images of each set")
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_arguments()
-    if args.limit is not None and args.limit < 1:
-        raise InputError(f"--limit {args.limit} is not usable: give 1 or more")
+    cli.check_least(args, limit=1)
     if args.near != ["auto"] and "depth_otsu" not in args.methods:
-        raise InputError(
-            "--near has no effect: it needs --methods depth_otsu. Fix: leave --near out."
-        )
+        raise InputError("--near has no effect: it needs --methods depth_otsu. Fix: omit --near.")
     sets = discover_sets(args.data, args.sets, with_depth="depth_otsu" in args.methods)
     if "depth_otsu" in args.methods:
         sets = with_encodings(sets, args.near)
@@ -70,20 +67,16 @@ def main() -> None:
         claim_folder(args.output / method, method, encodings, args.overwrite)
         for sod_set in sets:
             if method == "depth_otsu" and (sod_set.thermal or not sod_set.has_depth):
-                what = "thermal images, no depth" if sod_set.thermal else "no depth"
-                print(f"{method}: {sod_set.name}: skipped, it has {what}")
+                reason = "thermal images, no depth" if sod_set.thermal else "no depth"
+                print(f"{method}: {sod_set.name}: skipped, it has {reason}")
                 continue
             made = map_set(method, sod_set, args)
-            print(f"{method}: {sod_set.name}: {made} maps made, the others were there")
+            print(f"{method}: {sod_set.name}: {made} maps made, the others exist")
     print(f"maps: {args.output}")
 
 
-def map_set(
-    method: str,
-    sod_set: SodSet,
-    args: argparse.Namespace,
-) -> int:
-    """Write a method's missing maps of one set; how many."""
+def map_set(method: str, sod_set: SodSet, args: argparse.Namespace) -> int:
+    """Write the missing maps of a method on a set, and return their number."""
     made = 0
     label = f"{method}: {sod_set.name}"
     for sample in tqdm(sod_set.samples[: args.limit], label, leave=False, disable=None):
@@ -95,10 +88,10 @@ def map_set(
 
 
 def saliency_of(method: str, sample: Sample, encoding: DepthEncoding | None) -> np.ndarray:
-    """One map, (H, W) float32 at the colour image's size, the ground truth's where there is none"""
+    """Return one map, (H, W) float32 at the size of the colour image or else the ground truth."""
     if method == "centre":
         return centre_prior(image_size(sample.rgb or sample.gt))
-    # Of the two pictures that tell the size the ground truth is read faster.
+    # Both pictures give the size; the ground truth is read faster.
     part = replace(sample, rgb=None) if sample.gt is not None else sample
     _, depth, _ = read_sample(part)
     return depth_otsu(depth_to_unit(depth, encoding))
@@ -107,24 +100,24 @@ def saliency_of(method: str, sample: Sample, encoding: DepthEncoding | None) -> 
 def claim_folder(
     folder: Path, method: str, encodings: dict[str, DepthEncoding], overwrite: bool
 ) -> None:
-    """Refuse to mix maps of two polarities, or with maps of another tool."""
+    """Refuse to mix maps of two polarities, or maps of another tool."""
     near = {n: e.near for n, e in encodings.items()} if method == "depth_otsu" else {}
     output = OutputFolder(folder, RUN_FILE, "maps")
     before = output.read(near=dict, baseline=str)
     if not overwrite:
-        remedy = "give another --output, or --overwrite to replace them"
+        remedy = "Fix: give another --output, or pass --overwrite to replace them."
         if before is None and folder.is_dir() and any(folder.rglob("[!.]*.png")):
-            raise InputError(f"{folder}: contains maps of unknown origin: {remedy}")
+            raise InputError(f"{folder}: contains maps of unknown origin. {remedy}")
         known = {} if before is None else before["near"]
         other = sorted(name for name in near if known.get(name, near[name]) != near[name])
         if other:
             raise InputError(
-                f"{folder}: contains maps of {', '.join(other)} made with another --near: {remedy}"
+                f"{folder}: contains maps of {', '.join(other)} made with another --near. {remedy}"
             )
     known = (before or {"near": {}})["near"]
     for name, side in near.items():
         if known.get(name, side) != side or (before is None and folder.is_dir()):
-            # A run that is interrupted must not leave them under the new record.
+            # An interrupted run must not leave these maps under the new record.
             for path in (folder / name).glob("[!.]*.png"):
                 path.unlink()
     near = known | near

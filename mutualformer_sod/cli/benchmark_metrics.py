@@ -1,4 +1,4 @@
-"""Time the measures, and pysodmetrics beside them where it is installed, on one core."""
+"""Time the metrics on one core, and compare with pysodmetrics if it is installed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from copy import copy
 from functools import partial
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy: both sides on one core
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy, so that both libraries use one core
 import cv2
 import numpy as np
 
@@ -29,9 +29,9 @@ from mutualformer_sod.metrics.weighted_f import weighted_f
 from mutualformer_sod.workers import worker_pool
 
 Pair = tuple[np.ndarray, np.ndarray]
-# A network of today saturates to 0 away from objects; older ones leave texture everywhere.
+# Maps of recent networks are 0 away from objects; those of older ones have texture everywhere.
 NOISE = {"clean maps": 0, "maps with texture everywhere": 60}
-ALL, WHOLE = "all measures, without reading", "whole run"
+ALL, WHOLE = "all metrics, without reading", "whole run"
 FLOOR = "floor: decode both, one histogram"
 REFERENCE_CLASSES = ("MAE", "Smeasure", "Fmeasure", "Emeasure", "WeightedFmeasure")
 
@@ -40,17 +40,19 @@ def main() -> None:
     parser = cli.Parser(__doc__)
     parser.add_argument("--size", default="640x480", metavar="WxH", help="default: 640x480")
     parser.add_argument("--pairs", type=int, default=30, metavar="N", help="images (default: 30)")
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="the best of N counts")
+    parser.add_argument(
+        "--rounds", type=int, default=5, metavar="N", help="the fastest of N counts"
+    )
     parser.add_argument("--workers", type=int, nargs="*", default=[2], metavar="N")
     args = parser.parse_args()
     try:
         width, height = (int(n) for n in args.size.split("x"))
     except ValueError:
-        raise InputError(f"--size {args.size}: give it as WIDTHxHEIGHT, e.g. 640x480") from None
+        raise InputError(f"--size {args.size}: no size. Fix: give e.g. 640x480.") from None
     if min(width, height) < 8 or args.pairs < 1 or args.rounds < 1:
-        raise InputError("give at least 8x8 pixels, one pair and one round")
+        raise InputError("--size, --pairs or --rounds too small. Fix: give at least 8x8, 1 and 1.")
     if min(args.workers, default=1) < 1:
-        raise InputError("--workers: give 1 or more")
+        raise InputError("--workers: less than 1. Fix: give 1 or more.")
     cv2.setNumThreads(1)
     for kind, noise in NOISE.items():
         pairs = [make_pair(seed, height, width, noise) for seed in range(args.pairs)]
@@ -60,13 +62,12 @@ def main() -> None:
 
 
 def make_pair(seed: int, height: int, width: int, noise: int) -> Pair:
-    """A map and a ground truth as a network and an annotator would leave them.
+    """Generate a saliency map and a ground truth, both (height, width) uint8.
 
     Args:
-        seed: of the random numbers.
-        height: in pixels.
-        width: in pixels.
-        noise: largest level of the texture that the network leaves on the background.
+        seed: seed of the random numbers.
+        height, width: in pixels.
+        noise: largest level of the texture on the background of the map.
     """
     rng = np.random.default_rng(seed)
     gt = np.zeros((height, width), np.uint8)
@@ -82,9 +83,9 @@ def make_pair(seed: int, height: int, width: int, noise: int) -> Pair:
 
 
 def best(rounds: int, runs: dict[str, Callable], inputs: list[tuple]) -> dict[str, float]:
-    """Milliseconds an input: the mean over the inputs of each one's fastest of several rounds.
+    """Return milliseconds an input: the fastest of several rounds, averaged over the inputs.
 
-    The runs take turns on every input, so that a busy machine slows all of them alike.
+    The runs alternate on every input, so that a busy machine slows all of them alike.
     """
     fastest = {name: [float("inf")] * len(inputs) for name in runs}
     for _ in range(rounds):
@@ -97,7 +98,7 @@ def best(rounds: int, runs: dict[str, Callable], inputs: list[tuple]) -> dict[st
 
 
 def time_measures(pairs: list[Pair], rounds: int) -> None:
-    """Print the cost of each measure, of all together, and of pysodmetrics on the same pairs."""
+    """Print the times of each metric, of all together, and of pysodmetrics."""
     inputs = []
     for pred, gt in pairs:
         pair = MapPair(pred, gt)
@@ -135,7 +136,7 @@ def with_new_truth(pair: MapPair, gt: np.ndarray) -> MapPair:
 
 
 def reference_measures() -> list:
-    """The five classes of pysodmetrics; none where it is not installed."""
+    """Return the five metrics of pysodmetrics; none if it is not installed."""
     try:
         import py_sod_metrics
     except ImportError:
@@ -149,7 +150,7 @@ def show(name: str, value: float, digits: int = 3) -> None:
 
 
 def time_runs(pairs: list[Pair], args: argparse.Namespace) -> None:
-    """Print whole runs, reading included: the floor, ours by workers, the reference's."""
+    """Print the times of whole runs with reading: lower bound, this package, pysodmetrics."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         maps, gts = {}, {}
@@ -167,7 +168,7 @@ def time_runs(pairs: list[Pair], args: argparse.Namespace) -> None:
             for stem in maps:
                 run(maps[stem], gts[stem])
 
-        # Whole passes take turns, not images: a real run has the processor's caches to itself.
+        # Whole passes alternate, not images: a real run does not share the processor's caches.
         runs = {FLOOR: partial(over_all, read_and_count), WHOLE: partial(over_all, ours)}
         if measures:
             step = partial(read_and_step, measures)
@@ -183,7 +184,7 @@ def time_runs(pairs: list[Pair], args: argparse.Namespace) -> None:
 
 
 def time_workers(source: MapFolder, gts: dict[str, Path], args: argparse.Namespace) -> None:
-    """Print wall times of a run by workers, their start left out."""
+    """Print the wall times of a run by number of workers, without their start."""
     for workers in args.workers:
         with worker_pool(workers) as pool:
             runs = {
@@ -201,7 +202,7 @@ def time_workers(source: MapFolder, gts: dict[str, Path], args: argparse.Namespa
 
 
 def read_and_step(measures: list, map_path: Path, gt_path: Path) -> None:
-    """One image of a run with pysodmetrics."""
+    """Score one image with pysodmetrics."""
     pred = cv2.imread(str(map_path), cv2.IMREAD_GRAYSCALE)
     gt = cv2.imread(str(gt_path), cv2.IMREAD_GRAYSCALE)
     for measure in measures:
@@ -209,7 +210,7 @@ def read_and_step(measures: list, map_path: Path, gt_path: Path) -> None:
 
 
 def read_and_count(map_path: Path, gt_path: Path) -> np.ndarray:
-    """The least that any evaluation does: decode a pair and count its levels once."""
+    """Do the least work of any evaluation: decode a pair and count its levels once."""
     pred = cv2.imread(str(map_path), cv2.IMREAD_GRAYSCALE)
     gt = cv2.imread(str(gt_path), cv2.IMREAD_GRAYSCALE)
     return cv2.calcHist([pred], [0], gt, [256], [0, 256])

@@ -20,7 +20,7 @@ from mutualformer_sod.metrics.folder import list_methods, name_list
 from mutualformer_sod.metrics.per_image import read_pair
 from mutualformer_sod.metrics.registry import COLUMNS
 from mutualformer_sod.metrics.results import Results
-from mutualformer_sod.report.curves import check_plotting, plot_curves, save_curves
+from mutualformer_sod.report.curves import check_matplotlib, plot_curves, save_curves
 from mutualformer_sod.report.files import write_results
 from mutualformer_sod.report.significance import compare, comparison_text
 from mutualformer_sod.report.tables import check_columns, check_digits, default_columns
@@ -86,7 +86,7 @@ def evaluate_maps() -> int:
     check_digits(args.digits)
     cli.check_least(args, workers=1, limit=1)
     if args.plots:
-        check_plotting()
+        check_matplotlib("--plots")
     methods = list_methods(args.maps, args.methods)
     if args.compare:
         check_compared(args.compare, methods)

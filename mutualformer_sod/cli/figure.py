@@ -1,9 +1,8 @@
-"""Draw a figure: colour, depth, the maps of some methods, and ground truth, a row an image."""
+"""Draw colour, depth, the maps of several methods and ground truth, a row for each image."""
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import cv2
 
@@ -14,18 +13,15 @@ from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import check_writable, replacing
 from mutualformer_sod.gallery.figure import picture_grid
 from mutualformer_sod.imaging.io import read_depth, read_gt, read_rgb
+from mutualformer_sod.metrics.folder import list_methods
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = cli.Parser(__doc__)
-    parser.add_argument("--data", nargs="+", required=True, metavar="ROOT", help="folders of sets")
-    parser.add_argument("--sets", nargs="+", metavar="SET", help="only these sets (default: all)")
-    parser.add_argument("--maps", type=Path, required=True, metavar="DIR", help="folder of methods")
-    parser.add_argument("--methods", nargs="+", metavar="M", help="only these (default: all)")
+    cli.add_maps(parser, output="a .png file")
     parser.add_argument("--stems", nargs="+", metavar="STEM", help="only these images")
-    parser.add_argument("--limit", type=int, default=6, metavar="N", help="images a set (6)")
+    parser.add_argument("--limit", type=int, default=6, metavar="N", help="images of a set (6)")
     parser.add_argument("--near", nargs="+", default=["auto"], metavar="SIDE", help="as in test.py")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="a .png file")
     parser.add_argument("--overwrite", action="store_true", help="replace the file")
     return parser.parse_args()
 
@@ -33,18 +29,12 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     args = parse_arguments()
     if args.output.suffix.lower() != ".png":
-        raise InputError(f"--output {args.output}: give a .png file")
+        raise InputError(f"--output {args.output}: no .png file. Fix: end the name in .png.")
     if args.output.exists() and not args.overwrite:
-        raise InputError(f"--output {args.output}: exists: give another file, or --overwrite")
+        raise InputError(f"--output {args.output}: exists. Fix: give another, or pass --overwrite.")
     check_writable(args.output.parent)
-    if args.limit < 1:
-        raise InputError(f"--limit {args.limit} is not usable: give 1 or more")
-    if not args.maps.is_dir():
-        raise InputError(f"--maps {args.maps}: no such folder")
-    methods = args.methods or sorted(item.name for item in args.maps.iterdir() if item.is_dir())
-    absent = [method for method in methods if not (args.maps / method).is_dir()]
-    if absent:
-        raise InputError(f"--methods {' '.join(absent)}: no such folder in {args.maps}")
+    cli.check_least(args, limit=1)
+    methods = list_methods(args.maps, args.methods)
     sets = with_encodings(discover_sets(args.data, args.sets, need_rgb=True), args.near)
     rows = []
     for sod_set in sets:
@@ -61,7 +51,7 @@ def main() -> None:
 
 
 def figure_rows(sod_set: SodSet, args: argparse.Namespace, methods: list[str]) -> list:
-    """One list of pictures for each chosen image of a set."""
+    """Return one list of pictures for each chosen image of a set."""
     rows = []
     samples = [t for t in sod_set.samples if args.stems is None or t.stem in args.stems]
     for sample in samples[: args.limit]:

@@ -1,9 +1,8 @@
-"""Show the maps of several methods, their errors and per-image scores on one page, from disk."""
+"""Show the maps of several methods, their errors and per-image scores on one page."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -17,42 +16,45 @@ from mutualformer_sod.cli import common as cli
 from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import check_writable
-from mutualformer_sod.gallery.cards import Job, figure_rows, find_jobs, make_card, with_scores
+from mutualformer_sod.gallery.cards import (
+    ImageFiles,
+    figure_rows,
+    find_images,
+    make_card,
+    with_scores,
+)
 from mutualformer_sod.gallery.page import ImageCard, pick, read_scores, write_page
-from mutualformer_sod.gallery.paper_figure import check_matplotlib, save_paper_figure
+from mutualformer_sod.gallery.paper_figure import save_paper_figure
 from mutualformer_sod.gallery.pictures import PictureFolder
 from mutualformer_sod.metrics.folder import list_methods, name_list
-from mutualformer_sod.workers import worker_pool
+from mutualformer_sod.report.curves import check_matplotlib
+from mutualformer_sod.workers import usable_cores, worker_pool
 
 EPILOG = """\
-Maps are found as by evaluate.py. OUTPUT/index.html opens in any browser, without a network; its
-pictures lie in OUTPUT/thumbs and OUTPUT/full. A run that was interrupted goes on where it was.
---figure, --worst, --best or --disagreement also draw OUTPUT/figure.pdf and figure.png, a row an
-image: worst and best by the S-measure averaged over the methods. The status is 2 where a file
-cannot be read; the page is written all the same.
+Maps are found as by evaluate.py. OUTPUT/index.html opens in any browser without a network. Its
+pictures are in OUTPUT/thumbs and OUTPUT/full. An interrupted run continues. --figure, --worst,
+--best or --disagreement also draw OUTPUT/figure.pdf and figure.png with a row for each image. Worst
+and best are ranked by the S-measure, averaged over the methods. If a file is unreadable, the page
+is written and the exit status is 2.
 """
 FIGURES = ("figure.pdf", "figure.png")
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = cli.Parser(__doc__, EPILOG)
+    cli.add_maps(parser, output="folder for the page")
     add = parser.add_argument
-    add("--data", nargs="+", required=True, metavar="ROOT", help="folders of sets")
-    add("--maps", type=Path, required=True, metavar="DIR", help="folder of methods")
-    add("--methods", nargs="+", metavar="M", help="only these, in this order (default: all)")
-    add("--sets", nargs="+", metavar="SET", help="only these (default: all that have a map)")
-    add("--output", type=Path, required=True, metavar="DIR", help="folder for the page")
     add("--limit", type=int, metavar="N", help="the first N images of each set")
     add("--near", nargs="+", default=["auto"], metavar="SIDE", help="of depth, as in test.py")
     add("--scores", type=Path, metavar="DIR", help="take the scores from evaluate.py's output")
     add("--no-normalize", action="store_true", help="score maps as v/255, as in evaluate.py")
-    add("--title", default="Saliency maps", metavar="TEXT", help="of the page")
+    add("--title", default="Saliency maps", metavar="TEXT", help="title of the page")
     add(
         "--zoom-side",
         type=int,
         default=2000,
         metavar="PX",
-        help="longest side of the pictures to zoom into; larger ones are shrunk (default: 2000)",
+        help="longest side of the full-size pictures; larger ones are shrunk (default: 2000)",
     )
     chosen = parser.add_mutually_exclusive_group()
     chosen.add_argument(
@@ -71,17 +73,21 @@ def parse_arguments() -> argparse.Namespace:
 
 def make_gallery() -> int:
     args = parse_arguments()
-    cv2.setNumThreads(1)  # the work is shared by processes
-    check_numbers(args)
+    cv2.setNumThreads(1)  # the work is divided among processes
+    cli.check_least(args, limit=1, worst=1, best=1, disagreement=1, workers=1, zoom_side=100)
+    if args.scores and args.no_normalize:
+        raise InputError(
+            "--no-normalize has no effect: --scores determines the normalisation. Fix: omit it."
+        )
     wants_figure = bool(args.figure or args.worst or args.best or args.disagreement)
     if wants_figure:
-        check_matplotlib()
+        check_matplotlib("--figure, --worst, --best and --disagreement")
     methods = list_methods(args.maps, args.methods)
     normalize, known = not args.no_normalize, None
     if args.scores:
         known, normalize = read_scores(args.scores)
     check_output(args, wants_figure)
-    jobs, lines = find_jobs(
+    images, lines = find_images(
         discover_sets(args.data, args.sets),
         args.maps,
         methods,
@@ -89,92 +95,84 @@ def make_gallery() -> int:
         limit=args.limit,
         keep_unmapped=args.sets is not None,
     )
-    check_figure(args, jobs, methods)
+    check_figure(args, images, methods)
     if known is not None:
-        jobs = with_scores(jobs, known)
+        images = with_scores(images, known)
     make_folders(args.output)
     pictures = PictureFolder(args.output, args.zoom_side)
     work = partial(make_card, pictures=pictures, normalize=normalize)
-    made = in_processes(work, jobs, args.workers)
-    cards = list(tqdm(made, total=len(jobs), unit="image", disable=None))
+    made = in_processes(work, images, args.workers or usable_cores())
+    cards = list(tqdm(made, total=len(images), unit="image", disable=None))
     maps = "stretched to their own min-max" if normalize else "taken as v/255"
     note = f"Scores of each image alone; maps {maps}; mutualformer_sod {__version__}."
     write_page(args.output / "index.html", args.title, methods, cards, note)
     if wants_figure:
-        draw_figure(args, cards, jobs, methods)
+        draw_figure(args, cards, images, methods)
     pictures.remove_all_but({picture.name for card in cards for picture in card.pictures()})
     return report(args.output, methods, cards, lines)
 
 
-def check_numbers(args: argparse.Namespace) -> None:
-    least = {"limit": 1, "worst": 1, "best": 1, "disagreement": 1, "workers": 1, "zoom_side": 100}
-    for name, smallest in least.items():
-        value = getattr(args, name)
-        if value is not None and value < smallest:
-            flag = f"--{name.replace('_', '-')}"
-            raise InputError(f"{flag} {value} is not usable: give {smallest} or more")
-    if args.scores and args.no_normalize:
-        raise InputError("--no-normalize: --scores says how its maps were taken; leave one out")
-
-
 def check_output(args: argparse.Namespace, wants_figure: bool) -> None:
-    """Refuse to replace what is there, or to put a page among the maps."""
+    """Refuse to replace files, or to write a page among the maps."""
     output, maps = args.output.resolve(), args.maps.resolve()
     if output == maps or maps in output.parents:
-        raise InputError(f"--output {args.output}: lies in --maps; give a folder elsewhere")
+        raise InputError(f"--output {args.output}: is inside --maps. Fix: give a folder elsewhere.")
     for name in ("index.html", *(FIGURES if wants_figure else ())):
         if (args.output / name).exists() and not args.overwrite:
             raise InputError(
-                f"--output {args.output}: has {name}: give another folder, or --overwrite"
+                f"--output {args.output}: has {name}. Fix: give another, or pass --overwrite."
             )
 
 
-def check_figure(args: argparse.Namespace, jobs: Sequence[Job], methods: Sequence[str]) -> None:
-    """Refuse before any work what no figure can be drawn of."""
+def check_figure(
+    args: argparse.Namespace, images: Sequence[ImageFiles], methods: Sequence[str]
+) -> None:
+    """Check before any work that the figure can be drawn."""
     if args.figure:
-        pick([ImageCard(job.set_name, job.sample.stem) for job in jobs], stems=args.figure)
+        pick([ImageCard(image.set_name, image.sample.stem) for image in images], stems=args.figure)
     if args.disagreement and len(methods) < 2:
-        raise InputError(f"--disagreement {args.disagreement}: needs two methods or more")
-    if (args.worst or args.best) and not any(job.sample.gt for job in jobs):
+        raise InputError(
+            f"--disagreement {args.disagreement}: only one method. Fix: give two or more."
+        )
+    if (args.worst or args.best) and not any(image.sample.gt for image in images):
         flag = "--worst" if args.worst else "--best"
-        raise InputError(f"{flag}: the sets have no ground truth; choose with --figure STEM")
+        raise InputError(f"{flag}: no set has ground truth. Fix: choose with --figure STEM.")
 
 
 def make_folders(output: Path) -> None:
-    """Find out now rather than in a worker whether the pictures can be written."""
+    """Make the folders, and check before the work that the pictures can be written."""
     for folder in ("thumbs", "full"):
         check_writable(output / folder)
         (output / folder).mkdir(parents=True, exist_ok=True)
 
 
 def in_processes(
-    work: Callable[[Job], ImageCard], jobs: Sequence[Job], workers: int | None
+    work: Callable[[ImageFiles], ImageCard], images: Sequence[ImageFiles], workers: int
 ) -> Iterator[ImageCard]:
-    """One card a job, in order."""
-    if workers is None:
-        cores = getattr(os, "sched_getaffinity", None)
-        workers = len(cores(0)) if cores else os.cpu_count() or 1
+    """Yield one card for each image, in order."""
     if workers == 1:
-        yield from map(work, jobs)
+        yield from map(work, images)
         return
     with worker_pool(workers) as pool:
-        yield from pool.map(work, jobs, chunksize=2)
+        yield from pool.map(work, images, chunksize=2)
 
 
 def draw_figure(
-    args: argparse.Namespace, cards: list[ImageCard], jobs: list[Job], methods: list[str]
+    args: argparse.Namespace, cards: list[ImageCard], images: list[ImageFiles], methods: list[str]
 ) -> None:
     counts = {name: getattr(args, name) or 0 for name in ("worst", "best", "disagreement")}
     chosen = pick(cards, stems=args.figure, **counts)
-    by_name = {(job.set_name, job.sample.stem): job for job in jobs}
-    chosen_jobs = [by_name[card.set_name, card.stem] for card in chosen]
-    rows, titles = figure_rows(chosen_jobs, methods)
+    by_name = {(image.set_name, image.sample.stem): image for image in images}
+    chosen_images = [by_name[card.set_name, card.stem] for card in chosen]
+    rows, titles = figure_rows(chosen_images, methods)
     save_paper_figure([args.output / name for name in FIGURES], rows, titles)
-    print(f"figure of {name_list(job.name for job in chosen_jobs)}: {args.output / FIGURES[0]}")
+    print(
+        f"figure of {name_list(image.name for image in chosen_images)}: {args.output / FIGURES[0]}"
+    )
 
 
 def report(output: Path, methods: list[str], cards: list[ImageCard], lines: list[str]) -> int:
-    """Say what is missing, name what cannot be read, and return the exit status."""
+    """Print missing maps and unreadable files, and return the exit status."""
     for number, method in enumerate(methods):
         for note in ("missing", "two files"):
             absent = [c for c in cards if c.maps[number].note == note]
@@ -191,7 +189,7 @@ def report(output: Path, methods: list[str], cards: list[ImageCard], lines: list
 
 
 def gt_notes(cards: list[ImageCard]) -> dict[tuple[str, str], list[str]]:
-    """Stems by set and by how their ground truth was understood where it is not 0 and 255."""
+    """Return (set, interpretation of a ground truth that is not 0 and 255) -> stems."""
     notes: dict[tuple[str, str], list[str]] = {}
     for card in cards:
         if card.gt_note:
@@ -203,5 +201,5 @@ def main() -> int:
     try:
         return make_gallery()
     except KeyboardInterrupt:
-        print("\npictures so far are kept; the same command goes on from there", file=sys.stderr)
+        print("\nthe pictures so far are kept; the same command continues", file=sys.stderr)
         raise

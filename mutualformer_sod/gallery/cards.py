@@ -1,4 +1,4 @@
-"""From the files of sets and maps to the cards of a gallery: pairing, reading, scoring."""
+"""The cards of a gallery: pair the files of sets and maps, read and score them."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ _Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True)
-class Job:
-    """An image to show: its files, and what is known of its maps.
+class ImageFiles:
+    """An image of the gallery and the files of its maps.
 
     Attributes:
-        set_name: of its set.
-        sample: its files.
-        encoding: of the set's depth; None for a set without depth.
-        maps: method -> file; None where there is none.
-        notes: method -> why there is none.
-        scores: method -> scores that an evaluation gave; None: compute them.
+        set_name: name of the set.
+        sample: the files of the image.
+        encoding: depth encoding of the set; None for a set without depth.
+        maps: method -> file; None if it is absent.
+        notes: method -> reason of an absent file.
+        scores: method -> scores of an evaluation; None computes them.
     """
 
     set_name: str
@@ -61,7 +61,7 @@ class Job:
         return f"{self.set_name}/{self.sample.stem}"
 
 
-def find_jobs(
+def find_images(
     sets: Sequence[SodSet],
     maps_root: Path,
     methods: Sequence[str],
@@ -69,22 +69,22 @@ def find_jobs(
     near: Sequence[str] = ("auto",),
     limit: int | None = None,
     keep_unmapped: bool = False,
-) -> tuple[list[Job], list[str]]:
+) -> tuple[list[ImageFiles], list[str]]:
     """Pair the images of sets with the maps of methods.
 
     Args:
         sets: as found by `sets.discover_sets`.
-        maps_root: holds ``<method>/<set>/<stem>.png``, see `metrics.folder.find_map_folder`.
+        maps_root: folder of ``<method>/<set>/<stem>.png``, see `metrics.folder.find_map_folder`.
         methods: names, in the order of the columns.
         near: values of ``--near``, see `depth.parse_near`.
-        limit: the first so many images of each set.
-        keep_unmapped: show sets of which no method has a map, too.
+        limit: number of images of each set, the first ones; None takes all.
+        keep_unmapped: keep sets without any map.
 
     Returns:
-        The images, set by set, and lines on what was left out.
+        The images, set by set, and messages on sets and maps that are left out.
 
     Raises:
-        InputError: no map at all; depth that cannot be read.
+        InputError: no map at all, or unreadable depth.
     """
     paired = [GtSet(s.name, {t.stem: t.gt or t.rgb for t in s.samples}) for s in sets]
     found: dict[str, list[MapFolder]] = {s.name: [] for s in sets}
@@ -95,41 +95,46 @@ def find_jobs(
     lines = []
     if len(chosen) < len(sets):
         lines.append(f"left out, no map: {name_list(n for n in found if n not in mapped)}")
-    jobs = []
+    images = []
     for sod_set in with_encodings(chosen, near):
         folders = found[sod_set.name]
-        jobs += [_job(sod_set.name, t, sod_set.encoding, folders) for t in sod_set.samples[:limit]]
+        images += [
+            _image_files(sod_set.name, t, sod_set.encoding, folders)
+            for t in sod_set.samples[:limit]
+        ]
         for f in folders:
             extra = f"of no image of the set: {name_list(f.extra)}" if f.extra else ""
             own = filter(None, (extra, f.hint))
             lines += [f"{f.method}/{f.set_name}: {text}" for text in own]
-    return jobs, lines
+    return images, lines
 
 
-def _job(
+def _image_files(
     set_name: str,
     sample: Sample,
     encoding: DepthEncoding | None,
     folders: Sequence[MapFolder],
-) -> Job:
+) -> ImageFiles:
     stem = sample.stem
     notes = {f.method: "two files" if stem in f.duplicate else "missing" for f in folders}
     maps = {f.method: f.maps.get(stem) for f in folders}
-    return Job(set_name, sample, encoding, maps, notes)
+    return ImageFiles(set_name, sample, encoding, maps, notes)
 
 
-def with_scores(jobs: Sequence[Job], known: dict[tuple[str, str, str], Scores]) -> list[Job]:
-    """The jobs with the scores that an evaluation gave, as `report.gallery.read_scores` reads them.
+def with_scores(
+    images: Sequence[ImageFiles], known: dict[tuple[str, str, str], Scores]
+) -> list[ImageFiles]:
+    """Add the scores of an evaluation, as read by `page.read_scores`.
 
-    A map without a score is no mistake yet: it may be one that cannot be read.
+    A map without a score is not an error here: it may be unreadable.
     """
     scored = []
-    for job in jobs:
-        # As evaluate.py writes names: those of files need not be Unicode.
-        names = {m: (job.set_name, job.sample.stem, m) for m in job.maps}
+    for image in images:
+        # As evaluate.py writes names: file names may be no valid Unicode.
+        names = {m: (image.set_name, image.sample.stem, m) for m in image.maps}
         keys = {m: tuple(_escaped(part) for part in name) for m, name in names.items()}
         scores = {m: known[key] for m, key in keys.items() if key in known}
-        scored.append(replace(job, scores=scores))
+        scored.append(replace(image, scores=scores))
     return scored
 
 
@@ -137,34 +142,34 @@ def _escaped(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def make_card(job: Job, pictures: PictureFolder, normalize: bool = True) -> ImageCard:
-    """Read the files of one image, score its maps and keep its pictures.
+def make_card(image: ImageFiles, pictures: PictureFolder, normalize: bool = True) -> ImageCard:
+    """Read the files of one image, score its maps and store its pictures.
 
-    A file that cannot be read is named among the card's problems.
+    An unreadable file is named in the problems of the card.
 
     Args:
-        job: the image.
-        pictures: where thumbnails and full-size pictures are kept.
+        image: the image.
+        pictures: folder of thumbnails and full-size pictures.
         normalize: score maps stretched to their own minimum and maximum.
 
     Raises:
-        InputError: scores were given, but not of these maps.
+        InputError: the scores of the evaluation are not those of these maps.
     """
-    sample = job.sample
-    card = ImageCard(job.set_name, sample.stem)
+    sample = image.sample
+    card = ImageCard(image.set_name, sample.stem)
     if sample.rgb is not None:
         card.rgb = _try(card, lambda: _keep_rgb(sample.rgb, pictures))
     if sample.depth is not None:
-        card.depth = _try(card, lambda: _keep_depth(sample, job.encoding, pictures))
+        card.depth = _try(card, lambda: _keep_depth(sample, image.encoding, pictures))
         card.thermal = sample.thermal
     truth = None
     if sample.gt is not None and (truth := _try(card, lambda: _Truth.read(sample.gt))):
         card.gt = pictures.keep(truth.gt.mask, b"gt", truth.content)
         card.gt_note = truth.note
-    scorer = _Scorer(job, pictures, normalize, truth)
-    for method, path in job.maps.items():
+    scorer = _Scorer(image, pictures, normalize, truth)
+    for method, path in image.maps.items():
         if path is None:
-            card.maps.append(MapCard(note=job.notes[method]))
+            card.maps.append(MapCard(note=image.notes[method]))
         elif (content := _try(card, lambda path=path: _read_map(path))) is None:
             card.maps.append(MapCard(note="unreadable"))
         else:
@@ -175,7 +180,7 @@ def make_card(job: Job, pictures: PictureFolder, normalize: bool = True) -> Imag
 
 @dataclass(frozen=True)
 class _Truth:
-    """A ground truth, how it was understood, and the bytes of its file."""
+    """A ground truth, its interpretation, and the bytes of its file."""
 
     gt: GroundTruth
     note: str
@@ -189,21 +194,21 @@ class _Truth:
 
 
 class _Scorer:
-    """Scores and draws the maps of one image.
+    """Score and draw the maps of one image.
 
     Attributes:
-        shown: the maps so far, as they are scored and of one size.
+        shown: the maps so far, (H, W) float32 in [0, 1], normalised and of equal size.
     """
 
     def __init__(
-        self, job: Job, pictures: PictureFolder, normalize: bool, truth: _Truth | None
+        self, image: ImageFiles, pictures: PictureFolder, normalize: bool, truth: _Truth | None
     ) -> None:
         self.shown: list[np.ndarray] = []
-        self._job, self._pictures = job, pictures
+        self._image, self._pictures = image, pictures
         self._normalize, self._truth = normalize, truth
 
     def card(self, method: str, content: bytes, levels: np.ndarray) -> MapCard:
-        """Score one map, given its file's bytes and (H, W) uint8."""
+        """Score one map, given the bytes of its file and its levels, (H, W) uint8."""
         card = MapCard(self._pictures.keep(levels, b"map", content))
         truth = self._truth
         like = truth.gt if truth else (self.shown or [levels])[0]
@@ -215,29 +220,29 @@ class _Scorer:
             error = error_map(saliency, truth.gt.mask)
             card.error = self._pictures.keep(error, kind, content, truth.content)
             card.scores = self._scores(method, levels, saliency, truth.gt)
-        self.shown.append(saliency.astype(np.float32))  # half the memory, enough for a mean
+        self.shown.append(saliency.astype(np.float32))  # half the memory; exact enough for a mean
         return card
 
     def _scores(
         self, method: str, levels: np.ndarray, saliency: np.ndarray, gt: GroundTruth
     ) -> Scores:
-        """The scores of a map: computed, or those given, if they are of this very map."""
-        given = self._job.scores
+        """Return the scores of a map: computed, or those of the evaluation if the MAE agrees."""
+        given = self._image.scores
         if given is None:
             image = score_image(levels, gt, normalize=self._normalize, with_weighted_f=False)
             return {name: image.scores[name] for name in gallery_columns()}
         mae = np.abs(saliency - gt.mask).mean()
         if method not in given or abs(given[method]["mae"] - mae) > _SAME_SCORE:
-            what = "other scores" if method in given else "no scores"
+            found = "other scores" if method in given else "no scores"
             raise InputError(
-                f"--scores: {what} for the map of {method} on {self._job.name}; "
-                "run tools/evaluate.py on these maps again, or leave --scores out"
+                f"--scores: {found} for the map of {method} on {self._image.name}. "
+                "Fix: run tools/evaluate.py on these maps again, or omit --scores."
             )
         return given[method]
 
 
 def _try(card: ImageCard, read: Callable[[], _Read]) -> _Read | None:
-    """What reading a file gives, or None and a line among the card's problems."""
+    """Return the content of a file; if it is unreadable, add a problem and return None."""
     try:
         return read()
     except InputError as error:
@@ -260,28 +265,32 @@ def _read_map(path: Path) -> tuple[bytes, np.ndarray]:
     return content, decode_saliency(path, content)
 
 
-def figure_rows(jobs: Sequence[Job], methods: Sequence[str]) -> tuple[list[list], list[str]]:
-    """The pictures of a figure: colour, depth, ground truth and maps, without empty columns.
+def figure_rows(
+    images: Sequence[ImageFiles], methods: Sequence[str]
+) -> tuple[list[list], list[str]]:
+    """Return the pictures of a figure: colour, depth, ground truth and maps, if any.
 
     Returns:
-        One list of pictures a job, and the columns' titles; see `report.paper_figure`.
+        One list of pictures for each image, and the titles of the columns; see `paper_figure`.
 
     Raises:
-        InputError: a file cannot be read.
+        InputError: an unreadable file.
     """
-    nouns = " / ".join(sorted({job.encoding.noun for job in jobs if job.encoding})) or "depth"
+    nouns = (
+        " / ".join(sorted({image.encoding.noun for image in images if image.encoding})) or "depth"
+    )
     titles = ["RGB", nouns, "GT", *methods]
     rows = []
-    for job in jobs:
-        files = job.sample
+    for image in images:
+        files = image.sample
         row = [
             None if files.rgb is None else read_rgb(files.rgb),
             None
             if files.depth is None
-            else depth_to_unit(read_depth(files.depth, files.thermal), job.encoding),
+            else depth_to_unit(read_depth(files.depth, files.thermal), image.encoding),
             None if files.gt is None else _Truth.read(files.gt).gt.mask,
         ]
-        maps = (job.maps[method] for method in methods)
+        maps = (image.maps[method] for method in methods)
         rows.append(row + [None if path is None else _read_map(path)[1] for path in maps])
     used = [c for c in range(len(titles)) if any(row[c] is not None for row in rows)]
     return [[row[c] for c in used] for row in rows], [titles[c] for c in used]

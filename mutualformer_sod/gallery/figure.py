@@ -1,4 +1,4 @@
-"""A grid of pictures under column titles, as papers show them."""
+"""A grid of pictures under column titles, as one array."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+
+from mutualformer_sod.gallery.pictures import to_rgb
 
 MARGIN = 4  # pixels between tiles
 TITLE_HEIGHT = 24
@@ -18,10 +20,10 @@ def picture_grid(
     """Arrange pictures in rows and columns on white.
 
     Args:
-        rows: of each row one picture a column: (H, W, 3) uint8 RGB, (H, W) uint8 grey, (H, W)
-            bool, or (H, W) float in [0, 1]; None leaves the tile empty.
+        rows: one picture for each column: (H, W, 3) uint8 RGB, (H, W) uint8, (H, W) bool, or
+            (H, W) float in [0, 1]; None leaves the tile empty.
         titles: of the columns.
-        tile_height: pixels; the width of a column is that of its widest tile.
+        tile_height: in pixels. A column is as wide as its widest tile.
 
     Returns:
         (H, W, 3) uint8, RGB.
@@ -46,9 +48,6 @@ def picture_grid(
 def _tile(picture: np.ndarray | None, height: int) -> np.ndarray:
     if picture is None:
         return np.full((height, 1, 3), 255, np.uint8)
-    if picture.dtype != np.uint8:
-        picture = np.rint(picture.astype(np.float64) * 255).astype(np.uint8)
-    if picture.ndim == 2:
-        picture = np.repeat(picture[..., None], 3, axis=2)
+    picture = to_rgb(picture)
     width = max(1, round(picture.shape[1] * height / picture.shape[0]))
     return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)

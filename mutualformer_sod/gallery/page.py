@@ -1,6 +1,6 @@
-"""A gallery: images, ground truths, the maps of several methods and their scores on one page.
+"""The page of a gallery: images, ground truths, and the maps and scores of several methods.
 
-The page is one file that needs no network and no server; only its pictures lie beside it.
+The page is one file and needs no network and no server. Its pictures are files beside it.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class MapCard:
     """One method's map of one image.
 
     Attributes:
-        map: as stored; None where there is none.
+        map: the map as stored; None if it is absent.
         error: see `pictures.error_map`; None without map or ground truth.
         scores: `gallery_columns` of the image; empty without map or ground truth.
-        note: what is wrong or special, e.g. "missing", "unreadable", "resized".
+        note: e.g. "missing", "unreadable" or "resized from 320 x 240".
     """
 
     map: Picture | None = None
@@ -51,12 +51,12 @@ class ImageCard:
     Attributes:
         set_name: of its set.
         stem: of its files.
-        rgb: the colour image, or None; likewise depth (near = bright) and gt.
-        thermal: whether a thermal image is in the place of depth.
-        maps: one a method, in the order of the methods.
+        rgb, depth, gt: the pictures, or None. Depth is bright where it is near.
+        thermal: whether `depth` is a thermal image.
+        maps: one for each method, in the order of the methods.
         disagreement: see `pictures.disagreement`.
         problems: one line for each file that cannot be read.
-        gt_note: how the ground truth was understood where it is not 0 and 255.
+        gt_note: interpretation of a ground truth whose values are not 0 and 255.
     """
 
     set_name: str
@@ -71,13 +71,13 @@ class ImageCard:
     thermal: bool = False
 
     def pictures(self) -> list[Picture]:
-        """All its pictures."""
+        """Return all pictures."""
         own = [self.rgb, self.depth, self.gt]
         own += [picture for card in self.maps for picture in (card.map, card.error)]
         return [picture for picture in own if picture is not None]
 
     def mean_s(self) -> float | None:
-        """Mean S-measure of the methods; None unless every one has a score."""
+        """Return the mean S-measure of the methods; None unless all have a score."""
         scores = [card.scores.get("s_measure") for card in self.maps]
         return None if None in scores or not scores else statistics.fmean(scores)
 
@@ -93,11 +93,11 @@ def pick(
     """Choose images for a figure in one of four ways.
 
     Args:
-        cards: to choose from.
-        stems: these images, in this order; STEM, or SET/STEM where several sets have the stem.
-        worst: so many with the lowest S-measure, averaged over the methods.
-        best: so many with the highest.
-        disagreement: so many on which the methods' maps differ most.
+        cards: all images.
+        stems: the images in this order, as STEM, or as SET/STEM if several sets have the stem.
+        worst: number of images with the lowest S-measure, averaged over the methods.
+        best: number of images with the highest.
+        disagreement: number of images whose maps differ most between the methods.
 
     Raises:
         InputError: no such image, several of the name, or none that can be ranked.
@@ -112,7 +112,7 @@ def pick(
         sign, need = (-1 if best else 1), "a ground truth and every method's map"
         ranked = [(sign * s, card) for card in cards if (s := card.mean_s()) is not None]
     if not ranked:
-        raise InputError(f"{flag}: no image has {need}; choose images with --figure STEM")
+        raise InputError(f"{flag}: no image has {need}. Fix: choose images with --figure STEM.")
     return [card for _, card in sorted(ranked, key=lambda pair: pair[0])[:count]]
 
 
@@ -122,7 +122,7 @@ def _named(cards: Sequence[ImageCard], name: str) -> ImageCard:
         raise InputError(f"--figure {name}: no such image in the gallery")
     if len(found) > 1:
         sets = " or ".join(f"{card.set_name}/{name}" for card in found[:4])
-        raise InputError(f"--figure {name}: several sets have it; give {sets}")
+        raise InputError(f"--figure {name}: several sets have it. Fix: give {sets}.")
     return found[0]
 
 
@@ -133,10 +133,10 @@ def read_scores(folder: Path) -> tuple[dict[tuple[str, str, str], Scores], bool]
         folder: holds per_image.csv and scores.json.
 
     Returns:
-        (set, stem, method) -> measure -> value, and whether maps were stretched to their min-max.
+        (set, stem, method) -> metric -> value, and whether maps were stretched to their min-max.
 
     Raises:
-        InputError: a file is missing or not of that tool.
+        InputError: a file is missing, or that tool did not write it.
     """
     path, summary, names = folder / "per_image.csv", folder / "scores.json", gallery_columns()
     try:
@@ -148,12 +148,12 @@ def read_scores(folder: Path) -> tuple[dict[tuple[str, str, str], Scores], bool]
             }
     except FileNotFoundError as error:
         raise InputError(
-            f"--scores {folder}: there is no {Path(error.filename).name}; "
-            "give the --output of tools/evaluate.py"
+            f"--scores {folder}: no {Path(error.filename).name}. "
+            "Fix: give the --output of tools/evaluate.py."
         ) from None
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"--scores {folder}: not written by tools/evaluate.py ({error!r}); run it again"
+            f"--scores {folder}: not written by tools/evaluate.py: {error!r}. Fix: run it again."
         ) from None
     return scores, normalize
 
@@ -161,14 +161,14 @@ def read_scores(folder: Path) -> tuple[dict[tuple[str, str, str], Scores], bool]
 def write_page(
     path: Path, title: str, methods: Sequence[str], cards: Iterable[ImageCard], note: str = ""
 ) -> None:
-    """Write the page; the pictures lie in ``thumbs/`` and ``full/`` beside it.
+    """Write the page. Its pictures are in ``thumbs/`` and ``full/`` beside it.
 
     Args:
-        path: of the HTML file.
-        title: of the page.
-        methods: names, in the order of the cards' maps.
-        cards: in the order in which they are shown at first.
-        note: how the scores were computed, shown at the page's end.
+        path: the HTML file.
+        title: title of the page.
+        methods: names, in the order of the maps of the cards.
+        cards: the images in their initial order.
+        note: protocol of the scores, shown at the end of the page.
     """
     cards = list(cards)
     content = {
@@ -188,7 +188,7 @@ def write_page(
         "DATA": _json_in_html(content),
         "SCRIPT": _part("page.js") + _part("zoom.js") + "start();",
     }
-    # In pieces: a name that looks like a placeholder must stay what it is.
+    # The template is split first: a name that looks like a placeholder must stay unchanged.
     pieces = _part("page.html").split("@@")
     pieces[1::2] = [parts[name] for name in pieces[1::2]]
     write_text(path, "".join(pieces))
@@ -203,8 +203,8 @@ def _css(colour: tuple[int, int, int]) -> str:
 
 
 def _json_in_html(content: object) -> str:
-    """JSON that no name can break out of: ``<`` opens neither an end tag nor a comment."""
-    text = json.dumps(content, separators=(",", ":"), allow_nan=False)  # ASCII alone
+    """Return JSON in which no name can open a tag or a comment: ``<`` is escaped."""
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False)  # ASCII
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 

@@ -1,4 +1,4 @@
-"""A grid of pictures for a paper: vector text, pictures at the resolution of print, PDF and PNG."""
+"""A grid of pictures for a paper as PDF and PNG, with vector text and print resolution."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import numpy as np
 
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import replacing
+from mutualformer_sod.gallery.pictures import to_rgb
+from mutualformer_sod.report.curves import check_matplotlib
 
-PAGE_WIDTH = 7.16  # inches: both columns of an IEEE page
+PAGE_WIDTH = 7.16  # inches; both columns of an IEEE page
 _DPI = 300
 _GAP = 0.03  # inches between tiles
 _FONT_SIZE, _TITLE_HEIGHT = 7, 0.16  # points, inches
-_MOST_HEIGHT = 200.0  # inches that a PDF page may have
+_MOST_HEIGHT = 200.0  # inches; the limit of a PDF page
 
 
 def save_paper_figure(
@@ -26,20 +28,20 @@ def save_paper_figure(
 ) -> None:
     """Draw pictures in rows and columns, and write them to files.
 
-    All tiles are equally wide; a row is as high as its first picture asks for, and the others are
-    brought to that size.
+    All tiles have the same width. The height of a row follows from its first picture; the others
+    are resized to it.
 
     Args:
-        paths: ends in ".pdf" or ".png", each gets the same figure.
-        rows: of each row one picture a column: (H, W, 3) uint8 RGB, (H, W) uint8 grey, (H, W) bool,
-            or (H, W) float in [0, 1]; None leaves the tile empty.
+        paths: files that end in ".pdf" or ".png". All get the same figure.
+        rows: one picture for each column: (H, W, 3) uint8 RGB, (H, W) uint8, (H, W) bool, or (H, W)
+            float in [0, 1]; None leaves the tile empty.
         titles: of the columns, drawn above the first row.
-        width: of the figure in inches.
+        width: width of the figure in inches.
 
     Raises:
-        InputError: matplotlib is not installed; the figure would be higher than a PDF page can be.
+        InputError: matplotlib is not installed, or the figure is higher than a PDF page may be.
     """
-    check_matplotlib()
+    check_matplotlib("a figure")
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -47,7 +49,9 @@ def save_paper_figure(
     heights = [tile * _aspect(row) for row in rows]
     total = _TITLE_HEIGHT + sum(heights) + _GAP * (len(rows) - 1)
     if total > _MOST_HEIGHT:
-        raise InputError(f"a figure of {len(rows)} rows is too high for a page: choose fewer")
+        raise InputError(
+            f"a figure of {len(rows)} rows is too high for a page. Fix: choose fewer images."
+        )
     figure = Figure(figsize=(width, total))
     top = total - _TITLE_HEIGHT
     for column, title in enumerate(titles):
@@ -63,12 +67,14 @@ def save_paper_figure(
             left = column * (tile + _GAP)
             axes = figure.add_axes((left / width, top / total, tile / width, height / total))
             axes.imshow(_pixels(picture, tile, height), aspect="auto", interpolation="none")
-            axes.set(xticks=[], yticks=[])  # the frame stays: much of a ground truth is white
+            axes.set(
+                xticks=[], yticks=[]
+            )  # keep the frame: a ground truth may be white at its border
             for side in axes.spines.values():
                 side.set(linewidth=0.3, color="0.5")
         top -= _GAP
-    # Text stays text (and not outlines of Type 3, which publishers refuse); no date, so that the
-    # same figure is the same file.
+    # Font type 42 embeds text as text; publishers refuse Type 3 outlines. Without a date the same
+    # figure is the same file.
     with matplotlib.rc_context({"pdf.fonttype": 42, "pdf.compression": 9}):
         for path in paths:
             metadata = {"CreationDate": None} if path.suffix == ".pdf" else None
@@ -76,38 +82,20 @@ def save_paper_figure(
                 figure.savefig(temporary, dpi=_DPI, metadata=metadata)
 
 
-def check_matplotlib() -> None:
-    """Refuse a figure before any work is done where matplotlib is not installed.
-
-    Raises:
-        InputError: matplotlib is not installed.
-    """
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise InputError(
-            "a figure needs matplotlib: pip install 'mutualformer_sod[plot]', or leave out "
-            "--figure, --worst, --best and --disagreement"
-        ) from None
-
-
 def _aspect(row: Sequence[np.ndarray | None]) -> float:
-    """Height by width of the row's first picture."""
+    """Return height by width of the first picture of the row."""
     first = next((picture for picture in row if picture is not None), None)
     return 1.0 if first is None else first.shape[0] / first.shape[1]
 
 
 def _fitting(title: str, tile: float) -> float:
-    """Font size at which a title is no wider than its tile; a letter is about half as wide."""
+    """Return a font size at which the title fits its tile. A letter is about half its size wide."""
     return min(_FONT_SIZE, tile * 72 / (0.55 * max(1, len(title))))
 
 
 def _pixels(picture: np.ndarray, width: float, height: float) -> np.ndarray:
-    """(H, W, 3) uint8, with no more pixels than print can show."""
-    if picture.dtype != np.uint8:
-        picture = np.rint(picture.astype(np.float64) * 255).astype(np.uint8)
-    if picture.ndim == 2:
-        picture = np.repeat(picture[..., None], 3, axis=2)
+    """Return (H, W, 3) uint8 with no more pixels than print can show."""
+    picture = to_rgb(picture)
     size = max(1, round(width * _DPI)), max(1, round(height * _DPI))
     if size[0] < picture.shape[1] and size[1] < picture.shape[0]:
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)

@@ -1,4 +1,4 @@
-"""The pictures of a gallery: what a map gets wrong, in colours, and files that keep pictures."""
+"""The pictures of a gallery: error maps, thumbnails and full-size files."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import numpy as np
 from mutualformer_sod.files import replacing
 from mutualformer_sod.metrics.joint_histogram import level_values
 
-# Red and blue that colour-blind readers tell apart, and that stay apart in print.
+# Red and blue that are distinct for colour-blind readers and in print.
 FALSE_POSITIVE = (213, 94, 0)
 MISS = (0, 114, 178)
-_FOREGROUND, _BACKGROUND = 205, 255  # greys on which the errors are drawn
+_FOREGROUND, _BACKGROUND = 205, 255  # grey levels under the errors
 THUMB_HEIGHT = 200  # pixels: sharp at 100 CSS pixels on a dense screen
-_RECIPE = 1  # of the files below: raised when they change, so that old ones are not taken again
+_RECIPE = 1  # part of the file names: raise it when the content of the files changes
 _THUMB_OPTIONS = (cv2.IMWRITE_WEBP_QUALITY, 85)
 _FULL_OPTIONS = {
     ".jpg": (cv2.IMWRITE_JPEG_QUALITY, 92),
@@ -29,11 +29,11 @@ _FULL_OPTIONS = {
 
 
 def map_as_scored(levels: np.ndarray, shape: tuple[int, int], normalize: bool = True) -> np.ndarray:
-    """Bring a map to the form in which the evaluator compares it with the ground truth.
+    """Resize and normalise a map as the evaluator does.
 
     Args:
         levels: (H, W) uint8.
-        shape: of the ground truth; the 8-bit map is resized to it bilinearly.
+        shape: (H, W) of the ground truth. The 8-bit map is resized to it bilinearly.
         normalize: stretch the map to its own minimum and maximum.
 
     Returns:
@@ -47,8 +47,8 @@ def map_as_scored(levels: np.ndarray, shape: tuple[int, int], normalize: bool = 
 def error_map(saliency: np.ndarray, gt: np.ndarray) -> np.ndarray:
     """Draw the signed difference between a map and the ground truth.
 
-    Background is white and foreground grey where the map is right; the more it is wrong, the more
-    they turn into `FALSE_POSITIVE` (background that the map takes for salient) or `MISS`.
+    A correct background is white, a correct foreground grey. With a growing error they turn into
+    `FALSE_POSITIVE` (salient background) or `MISS` (foreground that is not salient).
 
     Args:
         saliency: (H, W) float in [0, 1].
@@ -64,10 +64,10 @@ def error_map(saliency: np.ndarray, gt: np.ndarray) -> np.ndarray:
 
 
 def disagreement(maps: Sequence[np.ndarray]) -> float | None:
-    """Return the mean absolute difference between two maps of one image, over all pairs of methods.
+    """Return the mean absolute difference of the maps of an image, over all pairs of methods.
 
     Args:
-        maps: (H, W) float in [0, 1] each, of one size.
+        maps: (H, W) float in [0, 1] each, of equal size.
 
     Returns:
         A value in [0, 1]; None for fewer than two maps.
@@ -81,8 +81,8 @@ class Picture:
     """A picture that a page can show.
 
     Attributes:
-        name: of its thumbnail, ``thumbs/<name>.webp``.
-        full: of the file for the zoom, ``full/<full>``.
+        name: the thumbnail is ``thumbs/<name>.webp``.
+        full: the file for the zoom is ``full/<full>``.
         size: (H, W) of the full picture in pixels.
     """
 
@@ -92,14 +92,14 @@ class Picture:
 
 
 class PictureFolder:
-    """Keeps pictures as a thumbnail and a full-size file, named by what they are made of.
+    """Store pictures as a thumbnail and a full-size file, named by a hash of their sources.
 
-    Such names are the same in every run, hold no character that an address would have to escape,
-    and tell a later run which pictures are there already.
+    The names are the same in every run, and need no escape in an address. A later run therefore
+    finds the pictures that exist.
 
     Args:
         folder: gets ``thumbs/`` and ``full/``.
-        zoom_side: pixels of the longer side from which on full-size pictures are shrunk.
+        zoom_side: largest longer side of a full-size picture in pixels; larger ones are shrunk.
     """
 
     def __init__(self, folder: Path, zoom_side: int) -> None:
@@ -107,7 +107,7 @@ class PictureFolder:
         self.zoom_side = zoom_side
 
     def keep(self, picture: np.ndarray, *sources: bytes, suffix: str = ".png") -> Picture:
-        """Write a picture unless it is there.
+        """Write a picture unless it exists.
 
         Args:
             picture: (H, W) uint8 or bool, (H, W) float in [0, 1], or (H, W, 3) uint8, RGB.
@@ -129,22 +129,33 @@ class PictureFolder:
         return Picture(name, full.name, size)
 
     def remove_all_but(self, kept: set[str]) -> None:
-        """Remove what an earlier run kept and this one does not show; other files stay."""
+        """Remove the pictures of earlier runs that this run does not show. Other files stay."""
         for path in (*self.folder.glob("thumbs/*.webp"), *self.folder.glob("full/*.???")):
             if path.stem not in kept and re.fullmatch("[0-9a-f]{24}", path.stem):
                 path.unlink(missing_ok=True)
 
 
 def thumb_size(size: tuple[int, int]) -> tuple[int, int]:
-    """Size (H, W) of a picture's thumbnail, never larger than the picture of that size."""
+    """Return the size (H, W) of a thumbnail, at most that of the picture."""
     shrink = min(1.0, THUMB_HEIGHT / size[0], 4 * THUMB_HEIGHT / size[1])
     return max(1, round(size[0] * shrink)), max(1, round(size[1] * shrink))
 
 
+def to_rgb(picture: np.ndarray) -> np.ndarray:
+    """Return (H, W, 3) uint8, RGB, of a picture that may be grey, bool or float in [0, 1]."""
+    picture = _eight_bits(picture)
+    return np.repeat(picture[..., None], 3, axis=2) if picture.ndim == 2 else picture
+
+
+def _eight_bits(picture: np.ndarray) -> np.ndarray:
+    if picture.dtype == np.uint8:
+        return picture
+    return np.rint(picture.astype(np.float64) * 255).astype(np.uint8)
+
+
 def _for_cv2(picture: np.ndarray) -> np.ndarray:
-    """Grey or BGR, 8 bits."""
-    if picture.dtype != np.uint8:
-        picture = np.rint(picture.astype(np.float64) * 255).astype(np.uint8)
+    """Return the picture as uint8, grey or BGR."""
+    picture = _eight_bits(picture)
     return picture if picture.ndim == 2 else np.ascontiguousarray(picture[..., ::-1])
 
 

@@ -1,4 +1,4 @@
-"""Saliency without learning: what a trained network must beat."""
+"""Baselines without learning: a centre prior and a depth threshold."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import numpy as np
 
 
 def centre_prior(size: tuple[int, int], sigma: float = 0.25) -> np.ndarray:
-    """A Gaussian around the middle of the image: photographers point cameras at things.
+    """Return a Gaussian around the middle of the image, where photographers place objects.
 
     Args:
         size: (H, W) in pixels.
-        sigma: standard deviation along each axis, as a share of that side.
+        sigma: standard deviation along each axis, as a ratio of that side.
 
     Returns:
-        (H, W) float32 in (0, 1], largest in the middle; the same for every image of a size.
+        (H, W) float32 in (0, 1], largest in the middle. It depends on the size alone.
 
     Raises:
-        ValueError: an empty size, or a sigma that is not positive.
+        ValueError: an empty size, or a sigma of 0 or less.
     """
     if min(size) < 1 or not sigma > 0:
         raise ValueError(f"centre_prior: size {size}, sigma {sigma}: both must be positive")
@@ -29,19 +29,19 @@ def centre_prior(size: tuple[int, int], sigma: float = 0.25) -> np.ndarray:
 
 
 def depth_otsu(depth: np.ndarray) -> np.ndarray:
-    """What is near, by Otsu's threshold on the histogram of nearness.
+    """Threshold a depth map by Otsu's method on 256 levels; near pixels are salient.
 
     N. Otsu, "A Threshold Selection Method from Gray-Level Histograms", IEEE Trans. SMC 1979: the
-    threshold that maximises the variance between the two classes, here on 256 levels.
+    threshold maximises the variance between the two classes.
 
     Args:
         depth: (H, W) float in [0, 1], near = 1, as from `data.depth.depth_to_unit`.
 
     Returns:
-        (H, W) float32: 1 above the threshold, else 0; all 0 where depth is one level.
+        (H, W) float32: 1 above the threshold, else 0. A constant depth map gives 0.
 
     Raises:
-        ValueError: another shape, or values outside [0, 1].
+        ValueError: another rank, or values outside [0, 1].
     """
     if depth.ndim != 2 or not (depth.min() >= 0 and depth.max() <= 1):
         raise ValueError(f"depth_otsu: depth must be (H, W) in [0, 1], got {depth.shape}")

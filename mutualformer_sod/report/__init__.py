@@ -1,1 +1,1 @@
-"""Tables, curves, file formats and significance of an evaluation."""
+"""Tables, curves, published scores and significance of an evaluation."""

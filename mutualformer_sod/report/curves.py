@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -73,22 +74,25 @@ def _without_mathematics(name: str) -> str:
     return name.replace("$", r"\$")
 
 
-def check_plotting() -> None:
+def check_matplotlib(flags: str) -> None:
     """Check before any work that matplotlib is installed.
+
+    Args:
+        flags: the flags that need it, for the error message.
 
     Raises:
         InputError: matplotlib is not installed.
     """
-    _pyplot()
+    if importlib.util.find_spec("matplotlib") is None:
+        raise InputError(
+            f"{flags}: matplotlib is not installed. Fix: pip install 'mutualformer_sod[plot]'."
+        )
 
 
 def _pyplot():
-    try:
-        import matplotlib
-    except ImportError:
-        raise InputError(
-            "--plots needs matplotlib. Fix: pip install 'mutualformer_sod[plot]', or omit --plots."
-        ) from None
+    check_matplotlib("--plots")
+    import matplotlib
+
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 

@@ -1,4 +1,4 @@
-"""Writes an evaluation's tables to a folder, all from the same rows."""
+"""Write the tables of an evaluation to a folder."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def write_results(
     Args:
         output: an existing folder.
         results: the scores, protocol, marks and notes.
-        columns: measures to show; scores.json holds all.
-        digits: decimals in the tables; CSV and JSON hold full precision.
-        published: put the paper's rows and the differences beside the measured ones.
+        columns: metrics in the tables; scores.json has all.
+        digits: decimals in the tables; CSV and JSON have full precision.
+        published: add the paper's rows and the differences.
     """
     rows, protocol = results.rows(), results.protocol_lines()
     if published:

@@ -1,4 +1,4 @@
-"""The table in the formats of spreadsheets, web pages and papers: CSV, Markdown, LaTeX."""
+"""The table as CSV, Markdown and LaTeX."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LATEX_SPECIAL = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    "[": "{[}",  # after the end of a line, an option of that
+    "[": "{[}",  # after \\, a plain bracket begins an option
     "]": "{]}",
     "*": "{*}",
     '"': "''",
@@ -52,10 +52,10 @@ _MARKDOWN_RANKS = {1: "**{}**", 2: "<u>{}</u>", 3: "*{}*"}
 
 
 def csv_table(rows: Sequence[Row], columns: Sequence[str], protocol: Sequence[str]) -> str:
-    """Return the table as CSV: full precision, a rank beside each score, the protocol as comments.
+    """Return the table as CSV with full precision and a rank column for each score.
 
-    Comment lines start with "#" and stand at the end; `pandas.read_csv(..., comment="#")` skips
-    them.
+    The protocol follows as comment lines that start with "#". Read the file with
+    `pandas.read_csv(..., comment="#")`.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -74,7 +74,7 @@ def csv_table(rows: Sequence[Row], columns: Sequence[str], protocol: Sequence[st
 def markdown_table(
     rows: Sequence[Row], columns: Sequence[str], protocol: Sequence[str], digits: int = 3
 ) -> str:
-    """Return the table as Markdown: best bold, second underlined, third italic, per set."""
+    """Return the table as Markdown. The best of a set is bold, second underlined, third italic."""
     numbers = numbered_marks(rows)
     ranks = {name: rank_rows(rows, name) for name in columns}
     titles = [f"{COLUMNS[name].title} {COLUMNS[name].arrow}" for name in columns]
@@ -108,7 +108,7 @@ def _escape_markdown(text: str) -> str:
 def latex_table(
     rows: Sequence[Row], columns: Sequence[str], protocol: Sequence[str], digits: int = 3
 ) -> str:
-    r"""Return a LaTeX table (booktabs) with its macros: \input it, or redefine them before."""
+    r"""Return a LaTeX table for booktabs, with its macros. A document may define them before."""
     numbers = numbered_marks(rows)
     ranks = {name: rank_rows(rows, name) for name in columns}
     titles = [_latex_title(COLUMNS[name]) for name in columns]
@@ -149,5 +149,5 @@ def _latex_score(row: Row, column: str, digits: int, rank: int | None) -> str:
 
 
 def escape_latex(text: str) -> str:
-    """Return the text with LaTeX's special characters made harmless."""
+    """Escape the special characters of LaTeX."""
     return "".join(_LATEX_SPECIAL.get(character, character) for character in text)

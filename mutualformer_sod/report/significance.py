@@ -16,19 +16,19 @@ _BATCH = 200  # resamples at a time, to bound the memory
 
 @dataclass(frozen=True)
 class Difference:
-    """First method minus second in one measure on one set, over the images that both have.
+    """First method minus second in one metric on one set, over the images that both have.
 
     Attributes:
-        measure: name of the measure; of the image's own value, as in the per-image file.
+        metric: name of the metric; its per-image values are compared.
         images: number of images.
-        mean: of the per-image differences.
-        low: lower end of the 95 % bootstrap interval of the mean.
-        high: upper end.
+        mean: mean of the per-image differences.
+        low: lower bound of the 95 % bootstrap interval of the mean.
+        high: upper bound.
         better: images on which the first method is better.
         worse: images on which it is worse.
     """
 
-    measure: str
+    metric: str
     images: int
     mean: float
     low: float
@@ -38,7 +38,7 @@ class Difference:
 
     @property
     def settled(self) -> bool:
-        """Whether the interval leaves zero out; that of a single image has no width."""
+        """Whether the interval excludes zero. The interval of a single image has no width."""
         return self.images > 1 and (self.low > 0 or self.high < 0)
 
 
@@ -47,32 +47,32 @@ def compare(
 ) -> list[Difference]:
     """Compare two methods on one set.
 
-    The interval is the percentile bootstrap over images (Efron 1979): images are drawn anew with
-    replacement 2000 times, the same ones for every measure.
+    The interval is the percentile bootstrap over images (Efron 1979) with 2000 resamples. Every
+    metric has the same resamples.
 
     Args:
-        first: measure -> (N,) per-image scores of the first method.
-        second: the same of the second, in the same order of images.
-        seed: of the resampling.
+        first: metric -> (N,) per-image scores of the first method.
+        second: the same for the second method, in the same order of images.
+        seed: seed of the resampling.
 
     Returns:
-        One difference for each measure that both have, in the order of the tables' columns.
+        One difference for each metric that both have, in the order of the columns of tables.
     """
-    measures = [name for name in COLUMNS if name in first and name in second]
-    if not measures:
+    names = [name for name in COLUMNS if name in first and name in second]
+    if not names:
         return []
-    differences = np.stack([first[name] - second[name] for name in measures])  # (M, N)
+    differences = np.stack([first[name] - second[name] for name in names])  # (M, N)
     number = differences.shape[1]
     rng = np.random.default_rng(seed)
     means = []
     for start in range(0, RESAMPLES, _BATCH):
-        # How often each image is drawn: (batch, N).
+        # Number of draws of each image: (batch, N).
         size = min(_BATCH, RESAMPLES - start)
         times = rng.multinomial(number, np.full(number, 1.0 / number), size)
         means.append(differences @ times.T / number)  # (M, batch)
     low, high = np.percentile(np.concatenate(means, axis=1), [2.5, 97.5], axis=1)
     found = []
-    for i, name in enumerate(measures):
+    for i, name in enumerate(names):
         gain = differences[i] if COLUMNS[name].larger_is_better else -differences[i]
         better, worse = int((gain > 0).sum()), int((gain < 0).sum())
         mean = float(differences[i].mean())
@@ -81,10 +81,10 @@ def compare(
 
 
 def comparison_text(set_name: str, first: str, second: str, found: list[Difference]) -> str:
-    """The comparison on one set as lines of text."""
+    """Return the comparison on one set as lines of text."""
     lines = [f"{set_name}: {first} − {second}, {found[0].images} images, 95 % bootstrap interval"]
     for item in found:
-        title = f"{COLUMNS[item.measure].title}{COLUMNS[item.measure].arrow}"
+        title = f"{COLUMNS[item.metric].title}{COLUMNS[item.metric].arrow}"
         mean, low, high = (
             format_score(v, 4, signed=True) for v in (item.mean, item.low, item.high)
         )
@@ -93,5 +93,5 @@ def comparison_text(set_name: str, first: str, second: str, found: list[Differen
             f"  {title:9} {mean:>7} [{low:>7}, {high:>7}]  "
             f"better {item.better:4}  worse {item.worse:4}{sign}"
         )
-    lines.append("  * the interval leaves zero out; max and mean are of each image's own curve")
+    lines.append("  * the interval excludes zero; max and mean are of each image's own curve")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Benchmark tables: which columns there are, how scores are printed, the table on the screen."""
+"""Benchmark tables: choice of columns, text of a score, ranks, and the table on the terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def default_columns() -> tuple[str, ...]:
 
 
 def check_columns(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the columns asked for, or name those that do not exist.
+    """Return the requested columns without repetitions.
 
     Raises:
         InputError: an unknown column.
@@ -23,34 +23,36 @@ def check_columns(names: Iterable[str]) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(names))
     unknown = [name for name in names if name not in COLUMNS]
     if unknown:
-        raise InputError(f"--columns {' '.join(unknown)}: unknown; there are: {' '.join(COLUMNS)}")
+        raise InputError(
+            f"`columns` {' '.join(unknown)}: unknown. Fix: choose from: {' '.join(COLUMNS)}"
+        )
     return names
 
 
 def check_digits(digits: int) -> None:
-    """Refuse a number of decimals that no table can show.
+    """Check the number of decimals.
 
     Raises:
-        InputError: fewer than 1 or more than 15, what a float64 holds.
+        InputError: fewer than 1, or more than the 15 decimals of a float64.
     """
     if not 1 <= digits <= 15:
-        raise InputError(f"--digits {digits} is not usable: give 1 to 15")
+        raise InputError(f"`digits` {digits} is not usable. Fix: give 1 to 15.")
 
 
 def cell_text(row: Row, column: str, digits: int) -> str:
-    """The text of one score of a row."""
+    """Return the text of one score of a row."""
     return format_score(row.scores.get(column), digits, signed=row.kind == "difference")
 
 
 def images_text(row: Row) -> str:
-    """The number of images; none for a row that was not measured here."""
+    """Return the number of images; "" for a row that was not measured here."""
     return str(row.images) if row.kind == "measured" else ""
 
 
 def rank_rows(rows: Sequence[Row], column: str) -> list[int | None]:
-    """Rank the measured rows of each set by one column, 1 for the best, at full precision.
+    """Rank the measured rows of each set by one column at full precision; 1 is the best.
 
-    Equal scores share a rank; rows that are quoted, differences or without a score have none.
+    Equal scores have the same rank. Quoted rows, differences and rows without the score have None.
     """
     sign = -1.0 if COLUMNS[column].larger_is_better else 1.0
     by_set: dict[str, list[float]] = {}
@@ -66,13 +68,13 @@ def rank_rows(rows: Sequence[Row], column: str) -> list[int | None]:
 
 
 def numbered_marks(rows: Sequence[Row]) -> dict[str, int]:
-    """Number the rows' marks in their order of appearance, from 1."""
+    """Number the marks of the rows in their order of appearance, from 1."""
     marks = dict.fromkeys(mark for row in rows for mark in row.marks)
     return {mark: number for number, mark in enumerate(marks, start=1)}
 
 
 def text_table(rows: Sequence[Row], columns: Sequence[str], digits: int = 3) -> str:
-    """Return the table for a terminal: one line a row, a rule between sets, marks as footnotes."""
+    """Return the table for a terminal, with a rule between sets and the marks as footnotes."""
     numbers = numbered_marks(rows)
     titles = [f"{COLUMNS[name].title}{COLUMNS[name].arrow}" for name in columns]
     cells = [["set", "images", "method", *titles]]
@@ -93,7 +95,7 @@ def text_table(rows: Sequence[Row], columns: Sequence[str], digits: int = 3) -> 
 
 
 def _text_line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """Names to the left, numbers to the right."""
+    """Align names to the left and numbers to the right."""
     left = {0, 2}
     pairs = zip(cells, widths, strict=True)
     return "  ".join(c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(pairs))

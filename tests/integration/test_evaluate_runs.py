@@ -344,4 +344,4 @@ def test_the_benchmark_runs_with_or_without_the_reference(tmp_path):
     flags = ["--size", "40x32", "--pairs", "2", "--rounds", "1", "--workers", "2"]
     result = subprocess.run([sys.executable, str(tool), *flags], capture_output=True, text=True)
     assert result.returncode == 0
-    assert "all measures, without reading" in result.stdout
+    assert "all metrics, without reading" in result.stdout
