@@ -1,10 +1,12 @@
-"""Compare fusions: train, test and score each with several seeds; one table of all of them."""
+"""Compare fusion methods: train, test and score each with several seeds; write one table."""
 
 from __future__ import annotations
 
 import argparse
 import re
 import sys
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from mutualformer_sod import list_presets
@@ -23,14 +25,18 @@ from mutualformer_sod.report.tables import format_score
 EPILOG = """\
 fusions:   {fusions}
 controls:  {controls}
-Own ones:  FUSION:FIELD=VALUE,FIELD=VALUE, for example mutualformer:steps=3,form=paper
-Every variant gets the same shared encoder, decoder, recipe, images and evaluator.
+Your own:  FUSION:FIELD=VALUE,FIELD=VALUE, for example mutualformer:steps=3,form=paper
+All variants have the same shared encoder, decoder, recipe, images and evaluator.
 
-Without --data generated scenes are compared on. With it, each set is split by scene, the same way
+Without --data the images are generated scenes. With it, each set is split by scene, the same way
 for all, unless --test-data is given. No epoch is chosen: the last one is scored. OUTPUT gets
 runs/VARIANT/seed-N (training, maps, scores), fusions.md, fusions.csv, runs.csv and fusions.png.
-Interrupted, killed? The same command goes on; fusions and seeds may be added to it.
+The same command continues an interrupted comparison; it may add fusions and seeds.
 """
+
+
+_UNLESS_TEST = "without --test-data (default: %(default)s)"
+_UNLESS_DATA = "without --data (default: %(default)s)"
 
 
 def make_parser() -> cli.Parser:
@@ -44,58 +50,54 @@ def make_parser() -> cli.Parser:
         nargs="+",
         default=["all"],
         metavar="F",
-        help="fusions, controls, own ones; all: all fusions (default); controls: all controls",
+        help="fusions, controls, your own; all: all fusions (default); controls: all controls",
     )
     add("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N - 1 (default: 3)")
-    add("--report", action="store_true", help="make the table anew from finished runs, no more")
-    options = plan.Options()
+    add("--report", action="store_true", help="only write the table of the finished runs")
     data = parser.add_argument_group("data")
     add = data.add_argument
-    add("--data", nargs="+", default=[], metavar="ROOT", help="folders of sets")
-    add("--sets", nargs="+", default=[], metavar="SET", help="only these of --data (default: all)")
-    add("--test-data", nargs="+", default=[], metavar="ROOT", help="test on these folders' sets")
-    add("--holdout", type=float, default=options.holdout, metavar="SHARE", help=_of("holdout"))
-    add("--near", nargs="+", default=[], metavar="SIDE", help="as in tools/test.py (default: auto)")
-    add("--scenes", type=int, default=options.scenes, metavar="N", help=_of("scenes"))
+    add("--data", nargs="+", metavar="ROOT", help="folders of sets")
+    add("--sets", nargs="+", metavar="SET", help="sets of --data to use (default: all)")
+    add("--test-data", nargs="+", metavar="ROOT", help="folders of the sets to test on")
     add(
-        "--test-scenes", type=int, default=options.test_scenes, metavar="N", help=_of("test_scenes")
+        "--holdout",
+        type=float,
+        metavar="RATIO",
+        help=f"ratio of each set to test on {_UNLESS_TEST}",
     )
+    add("--near", nargs="+", metavar="SIDE", help="as in tools/test.py (default: auto)")
+    add("--scenes", type=int, metavar="N", help=f"training scenes {_UNLESS_DATA}")
+    add("--test-scenes", type=int, metavar="N", help=f"test scenes {_UNLESS_DATA}")
     recipe = parser.add_argument_group("recipe, the same for all")
     add = recipe.add_argument
-    add(
-        "--preset",
-        default=options.preset,
-        help=f"{', '.join(list_presets())} (default: {options.preset})",
-    )
-    add("--epochs", type=int, default=options.epochs, metavar="N", help="default: %(default)s")
-    add("--lr", type=float, default=options.lr, metavar="X", help="default: %(default)s")
-    add("--batch-size", type=int, default=options.batch_size, metavar="N", help="%(default)s")
+    add("--preset", help=f"{', '.join(list_presets())} (default: %(default)s)")
+    add("--epochs", type=int, metavar="N", help="default: %(default)s")
+    add("--lr", type=float, metavar="X", help="default: %(default)s")
+    add("--batch-size", type=int, metavar="N", help="default: %(default)s")
     add("--size", type=int, metavar="S", help="pixels a side (default: the preset's)")
-    add("--amp", default=options.amp, help=f"{', '.join(AMP)} (default: auto)")
-    add("--init-weights", metavar="FILE", help="every encoder starts from these weights")
+    add("--amp", help=f"{', '.join(AMP)} (default: auto)")
+    add("--init-weights", metavar="FILE", help="weights from which every encoder starts")
     add(
         "--set",
         nargs="+",
-        default=[],
         metavar="FIELD=VALUE",
         dest="fields",
-        help="model options of all variants, as in tools/train.py; a variant's own come after",
+        help="model options of all variants, as in tools/train.py; a variant's own replace them",
     )
+    parser.set_defaults(**vars(plan.Options()))
     machine = parser.add_argument_group("machine")
     add = machine.add_argument
     add("--jobs", type=int, default=1, metavar="J", help="runs at a time (default: 1)")
-    add("--threads", type=int, default=1, metavar="T", help="of each on a CPU (default: 1)")
-    add("--workers", type=int, default=0, metavar="N", help="loaders of each (default: 0)")
+    add(
+        "--threads",
+        type=int,
+        default=1,
+        metavar="T",
+        help="threads of each run on a CPU (default: 1)",
+    )
+    add("--workers", type=int, default=0, metavar="N", help="loaders of each run (default: 0)")
     add("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
     return parser
-
-
-def _of(name: str) -> str:
-    return {
-        "holdout": "of each set to test on, without --test-data (default: %(default)s)",
-        "scenes": "to train on, without --data (default: %(default)s)",
-        "test_scenes": "to test on, without --data (default: %(default)s)",
-    }[name]
 
 
 def main() -> int:
@@ -110,16 +112,16 @@ def main() -> int:
         ("--workers", args.workers, 0),
     ):
         if value < least:
-            raise InputError(f"{flag} {value} is not usable: give {least} or more")
+            raise InputError(f"{flag} {value} is not usable. Fix: pass {least} or more.")
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", args.device):
-        raise InputError(f"--device {args.device!r} is unknown: choose auto, cpu, cuda or mps")
+        raise InputError(f"--device {args.device!r} is unknown. Fix: pass auto, cpu, cuda or mps.")
     options = read_options(args)
     variants = parse_variants(args.fusions)
     check_variants(variants, options.preset, options.fields)
     runs = plan.runs_of(args.output, variants, args.seeds)
     # Problems of the recipe are reported once, before any run.
     plan.train_config(options, runs[0], {"data": (), "sets": (), "near": ()}, {})
-    from mutualformer_sod.experiments.runs import check_networks, settle_amp  # now: needs torch
+    from mutualformer_sod.experiments.runs import check_networks, settle_amp  # needs torch
 
     options = settle_amp(args.output, options, args.device)
     if not (args.output / plan.PLAN_FILE).exists():
@@ -132,26 +134,16 @@ def main() -> int:
 def read_options(args: argparse.Namespace) -> plan.Options:
     """Return the flags that decide the scores, with absolute paths."""
 
-    def absolute(paths: list[str]) -> tuple[str, ...]:
+    def absolute(paths: Sequence[str]) -> tuple[str, ...]:
         return tuple(str(Path(path).resolve()) for path in paths)
 
-    return plan.Options(
-        preset=args.preset,
-        epochs=args.epochs,
-        lr=args.lr,
-        batch_size=args.batch_size,
-        size=args.size,
-        amp=args.amp,
-        fields=parse_fields(args.fields),
-        init_weights=args.init_weights and absolute([args.init_weights])[0],
-        data=absolute(args.data),
-        sets=tuple(args.sets),
-        test_data=absolute(args.test_data),
-        near=tuple(args.near),
-        holdout=args.holdout,
-        scenes=args.scenes,
-        test_scenes=args.test_scenes,
-    )
+    values = {field.name: getattr(args, field.name) for field in fields(plan.Options)}
+    values |= {"sets": tuple(args.sets), "near": tuple(args.near)}
+    values |= {"data": absolute(args.data), "test_data": absolute(args.test_data)}
+    values["fields"] = parse_fields(args.fields or [])
+    if args.init_weights:
+        (values["init_weights"],) = absolute([args.init_weights])
+    return plan.Options(**values)
 
 
 def compare(args: argparse.Namespace, options: plan.Options, runs: list[plan.Run]) -> int:

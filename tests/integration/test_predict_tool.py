@@ -15,8 +15,8 @@ from PIL import Image
 from tool_runs import ROOT, error_line, run_tool
 
 from mutualformer_sod import Predictor
-from mutualformer_sod.imaging import png
-from mutualformer_sod.inference.overlays import KINDS
+from mutualformer_sod.inference import picture_maps
+from mutualformer_sod.inference.overlays import KINDS, paint
 from mutualformer_sod.inference.picture_depth import plan_depths
 from mutualformer_sod.inference.picture_maps import predict_pictures
 from mutualformer_sod.inference.picture_pairs import Picture
@@ -257,14 +257,16 @@ def test_mistakes_in_the_pictures_are_told_before_torch_is_imported(data):
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_amid_writing_leaves_whole_files(data, monkeypatch, number, status):
-    pack, calls = png._filtered, itertools.count()
+    calls = itertools.count()
 
-    def interrupted(strip):
+    def interrupted(*arguments):
+        strips = paint(*arguments)
+        yield next(strips)
         if next(calls) == 1:  # the second picture's header is on the disk
             signal.raise_signal(number)
-        return pack(strip)
+        yield from strips
 
-    monkeypatch.setattr(png, "_filtered", interrupted)
+    monkeypatch.setattr(picture_maps, "paint", interrupted)
     before = signal.signal(number, signal.default_int_handler)
     try:
         done = predict(data)
