@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Test, then evaluate: maps to DIR/maps/METHOD/SET, scores to DIR/scores and a table to the screen.
+# Test and evaluate: write maps to DIR/maps/METHOD/SET and scores to DIR/scores, print a table.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 if [[ " $* " == *" --help "* || " $* " == *" -h "* ]]; then
@@ -7,18 +7,19 @@ if [[ " $* " == *" --help "* || " $* " == *" -h "* ]]; then
 Usage: bash test_sod.sh                                the shipped weights on generated scenes
        bash test_sod.sh --data ROOT [--sets A B] [--weights FILE|NAME] [--output DIR] [options]
        bash test_sod.sh ... -- [options of the evaluation]
-Maps go to DIR/maps/METHOD/SET, scores to DIR/scores (DIR: outputs/test). With GPUS=4 four processes
-share the images. Options go to tools/test.py (help follows), those after -- to tools/evaluate.py.
+Maps go to DIR/maps/METHOD/SET, scores to DIR/scores (default DIR: outputs/test). GPUS=4 divides the
+images among four processes. Options after -- are those of tools/evaluate.py, the others are those
+of tools/test.py:
 
 HELP
     source "$here/tools/env.sh"
     exec "$PYTHON" "$here/tools/test.py" --help
 fi
 source "$here/tools/env.sh"
-output="outputs/test" data=() both=() test_options=() # data and both go to both tools
+output="outputs/test" data=() both=() test_options=() # data and both are for both tools
 while [ $# -gt 0 ] && [ "$1" != "--" ]; do
     case "$1" in
-        --output) [[ "${2:---}" != --* ]] || { echo "test_sod.sh: error: --output needs a folder" >&2; exit 2; }
+        --output) [[ "${2:---}" != --* ]] || { echo "test_sod.sh: error: --output: no value. Fix: pass a folder." >&2; exit 2; }
             output=$2; shift 2 ;;
         --output=* | --data=* | --sets=* | --limit=* | --images=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
         --data | --sets | --limit | --images)

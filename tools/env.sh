@@ -1,17 +1,16 @@
-# Sourced by train_sod.sh, test_sod.sh and tests/run.sh: sets PYTHON to an interpreter that can run
-# this project, and LAUNCH to what starts a tool with it. The active environment is used where it has
-# everything in versions within the bounds of setup.cfg; otherwise .venv is made and the project
-# installed into it, once, in the versions of constraints.txt. UPGRADE=1 brings .venv to the newest
-# versions instead. The caller may ask for extras: EXTRAS="test plot".
+# Sourced by train_sod.sh, test_sod.sh and tests/run.sh. Sets PYTHON, an interpreter with all packages,
+# and LAUNCH, the command that starts a tool. The active environment is used if it fits setup.cfg.
+# Otherwise .venv is created once with the versions of constraints.txt. UPGRADE=1 installs the newest
+# versions into .venv instead. EXTRAS="test plot" adds extras of setup.cfg.
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
 
-mutualformer_lacks() { # interpreter: prints what of the core and the extras it lacks; status 0 if nothing
+mutualformer_lacks() { # INTERPRETER: print its missing packages; status 0 if there are none
     # shellcheck disable=SC2086 # extras are words
     "$1" "$ROOT/tools/setup/requirements.py" ${EXTRAS:-} 2>/dev/null
 }
 
-mutualformer_install() { # make .venv and install the project with its extras into it
+mutualformer_install() { # create .venv and install the project and its extras into it
     local base= candidate lacking extras=${EXTRAS:-} versions=(--constraint "$ROOT/constraints.txt")
     if [ -n "${UPGRADE:-}" ]; then versions=(--upgrade --upgrade-strategy eager); fi
     for candidate in python3 python python3.13 python3.12 python3.11 python3.10; do
@@ -19,17 +18,17 @@ mutualformer_install() { # make .venv and install the project with its extras in
             >/dev/null 2>&1; then base=$candidate && break; fi
     done
     if [ -z "$base" ]; then
-        echo "error: no Python 3.10 or newer with its venv module: install one (Debian: python3-venv)" >&2
+        echo "error: no Python 3.10 or newer with the module venv. Fix: install one (Debian: python3-venv)." >&2
         return 2
     fi
     lacking=$(mutualformer_lacks "$base" | grep "is there" || true)
-    echo "Installing mutualformer_sod into $ROOT/.venv (once; torch is large, this takes minutes) ..." \
+    echo "Installing mutualformer_sod into $ROOT/.venv (once; torch is large: minutes) ..." \
         "${lacking:+($base: ${lacking//$'\n'/, })}" >&2
     [ -x "$ROOT/.venv/bin/python" ] || "$base" -m venv "$ROOT/.venv" || return 2
     if ! "$ROOT/.venv/bin/python" -m pip install --quiet --disable-pip-version-check \
         "${versions[@]}" --editable "$ROOT${extras:+[${extras// /,}]}" >&2; then
-        echo "error: the installation into $ROOT/.venv failed (see above): is the package index in reach?" \
-            "UPGRADE=1 takes other versions than those of constraints.txt" >&2
+        echo "error: $ROOT/.venv: the installation failed (see above)." \
+            "Fix: connect to the package index, or try other versions with UPGRADE=1." >&2
         return 2
     fi
 }
@@ -42,12 +41,12 @@ for candidate in python python3 "$ROOT/.venv/bin/python"; do
 done
 if [ -z "$PYTHON" ]; then
     PYTHON="$ROOT/.venv/bin/python"
-    # Of two runs started together one installs and the other waits.
+    # If two runs start together, one installs and the other waits.
     if command -v flock >/dev/null; then exec 9>"$ROOT/.venv.lock" && flock 9; fi
     if [ -n "${UPGRADE:-}" ] || ! mutualformer_lacks "$PYTHON" >/dev/null; then
         mutualformer_install || exit 2
         if ! lacking=$(mutualformer_lacks "$PYTHON"); then
-            echo "error: $ROOT/.venv does not fit setup.cfg: ${lacking//$'\n'/, }; remove it and start again" >&2
+            echo "error: $ROOT/.venv: does not fit setup.cfg: ${lacking//$'\n'/, }. Fix: delete it and start again." >&2
             exit 2
         fi
     fi
@@ -55,10 +54,10 @@ if [ -z "$PYTHON" ]; then
 fi
 export PYTHON
 
-# How train.py and test.py are started: by torchrun where several processes are asked for.
+# train.py and test.py start with torchrun if several processes are requested.
 LAUNCH=("$PYTHON")
 if [[ ! "${GPUS:-1}" =~ ^[1-9][0-9]*$ ]]; then
-    echo "error: GPUS=$GPUS: give the number of processes, 1 or more" >&2
+    echo "error: GPUS=$GPUS: not a number of processes. Fix: pass a number from 1 on." >&2
     exit 2
 fi
 if [ -n "${TORCHRUN:-}" ] || [ "${GPUS:-1}" != 1 ]; then

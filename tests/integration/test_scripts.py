@@ -1,4 +1,4 @@
-"""train_sod.sh and test_sod.sh, from any folder, with and without options."""
+"""Run train_sod.sh and test_sod.sh from any folder, with and without options."""
 
 import json
 import os
@@ -20,7 +20,7 @@ def bash(script, *arguments, cwd):
 
 
 @pytest.mark.parametrize("script", ["train_sod.sh", "test_sod.sh"])
-def test_help_works_and_the_script_is_short(script, tmp_path):
+def test_script_help_prints_usage_in_a_short_script(script, tmp_path):
     done = bash(script, "--help", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Usage" in done.stdout
@@ -28,7 +28,7 @@ def test_help_works_and_the_script_is_short(script, tmp_path):
     assert len((ROOT / script).read_text().splitlines()) < 40
 
 
-def test_test_sod_makes_maps_and_scores(run_folder, scenes, tmp_path):
+def test_test_sod_with_weights_writes_maps_and_scores(run_folder, scenes, tmp_path):
     done = bash(
         *("test_sod.sh", "--data", scenes, "--weights", run_folder / "weights.safetensors"),
         *("--output", tmp_path / "out put", "--workers", 0, "--", "--workers", 1),
@@ -42,14 +42,14 @@ def test_test_sod_makes_maps_and_scores(run_folder, scenes, tmp_path):
     assert "SAMPLES" in done.stdout
 
 
-def test_a_mistake_stops_test_sod_before_the_evaluation(scenes, tmp_path):
+def test_test_sod_with_missing_weights_stops_before_the_evaluation(scenes, tmp_path):
     done = bash("test_sod.sh", "--data", scenes, "--weights", "no.safetensors", cwd=tmp_path)
     assert done.returncode == 2
     assert len([line for line in done.stderr.splitlines() if "error" in line]) == 1
     assert "no.safetensors" in done.stderr
 
 
-def test_train_sod_trains_on_the_users_sets(scenes, tmp_path):
+def test_train_sod_with_data_writes_weights(scenes, tmp_path):
     done = bash(
         *("train_sod.sh", "--data", scenes, "--train-sets", "SAMPLES", "--preset", "tiny-scratch"),
         *("--epochs", 1, "--batch-size", 4, "--size", 32, "--workers", 0, "--output", "run"),
@@ -61,8 +61,8 @@ def test_train_sod_trains_on_the_users_sets(scenes, tmp_path):
 
 
 @pytest.mark.parametrize("options", [["--output"], ["--output="], ["--output", "--data", "x"]])
-def test_an_output_without_a_folder_is_a_mistake_in_one_line(tmp_path, options):
+def test_test_sod_output_without_value_is_an_error_in_one_line(tmp_path, options):
     done = bash("test_sod.sh", *options, cwd=tmp_path)
     assert done.returncode == 2
-    assert done.stderr == "test_sod.sh: error: --output needs a folder\n"
+    assert done.stderr == "test_sod.sh: error: --output: no value. Fix: pass a folder.\n"
     assert not any(tmp_path.iterdir())
