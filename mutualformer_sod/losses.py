@@ -1,7 +1,7 @@
 """Training losses: border-weighted BCE + IoU (F3Net, AAAI 2020), SSIM, boundary.
 
-Every loss is a mean over the images of a value of one image alone. The loss of a batch is therefore
-the mean of the losses of its parts, weighted by their sizes: distributed training rests on that.
+Every loss is a mean over the images of a value of one image. The loss of a batch is therefore the
+mean of the losses of its parts, weighted by their sizes. Distributed training relies on that.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BOUNDARY_WINDOW, BOUNDARY_TOLERANCE = 3, 5  # pixels, theta_0 and theta
 
 
 def border_weight(gt: Tensor) -> Tensor:
-    """Pixel weight w = 1 + 5 |avgpool31(g) - g|: high where foreground and background meet.
+    """Compute the pixel weight w = 1 + 5 |avgpool31(g) - g|, high at the object's border.
 
     Args:
         gt: (B, 1, H, W) float in [0, 1].
@@ -39,25 +39,25 @@ def border_weight(gt: Tensor) -> Tensor:
 def structure_loss(
     logits: Tensor, gt: Tensor, weight: Tensor | None = None, loss: str = "weighted"
 ) -> Tensor:
-    """Weighted BCE + weighted IoU of one output, averaged over the batch (F3Net, Eq. 6-8).
+    """Compute weighted BCE + weighted IoU of one output, averaged over the batch (F3Net, Eq. 6-8).
 
     BCE_w = sum(w bce) / sum(w);  IoU_w = 1 - (sum(w p g) + 1) / (sum(w (p + g - p g)) + 1).
 
     Args:
         logits: (B, 1, H, W) float.
         gt: (B, 1, H, W) float in [0, 1].
-        weight: ``border_weight(gt)`` if it is at hand.
+        weight: ``border_weight(gt)``; None: computed here.
         loss: "weighted", or "f3net-released": F3Net's code passes an obsolete reduction argument,
-            by which its weighted BCE is the plain mean of the BCE over all pixels.
+            and its weighted BCE is the plain mean of the BCE over all pixels.
 
     Returns:
         Scalar.
 
     Raises:
-        InputError (a ValueError): unknown ``loss``, or shapes that differ.
+        InputError (a ValueError): unknown ``loss`` or different shapes.
     """
     if loss not in LOSSES:
-        raise InputError(f"loss={loss!r} is not usable: give one of {', '.join(LOSSES)}")
+        raise InputError(f"loss={loss!r} is not usable. Fix: give one of {', '.join(LOSSES)}.")
     _check_shapes(logits, gt)
     weight = border_weight(gt) if weight is None else weight
     dims = (1, 2, 3)
@@ -72,12 +72,12 @@ def structure_loss(
 
 
 def ssim_loss(logits: Tensor, gt: Tensor) -> Tensor:
-    """1 - mean SSIM of saliency and ground truth: the structural term of BASNet (CVPR 2019, Eq. 5).
+    """Compute 1 - mean SSIM of saliency and ground truth (BASNet, CVPR 2019, Eq. 5).
 
     SSIM = (2 m_p m_g + C1) (2 s_pg + C2) / ((m_p^2 + m_g^2 + C1) (s_p^2 + s_g^2 + C2)) at each
     pixel, with the means m, variances s^2 and covariance s_pg under a Gaussian window of 11 x 11
-    pixels and sigma 1.5 (Wang et al., TIP 2004), C1 = 0.01^2, C2 = 0.03^2. Beyond the border both
-    maps are 0, as in BASNet's code.
+    pixels and sigma 1.5 (Wang et al., TIP 2004), C1 = 0.01^2, C2 = 0.03^2. Both maps are 0 beyond
+    the border, as in BASNet's code.
 
     Args:
         logits: (B, 1, H, W) float.
@@ -87,7 +87,7 @@ def ssim_loss(logits: Tensor, gt: Tensor) -> Tensor:
         Scalar in [0, 2].
 
     Raises:
-        InputError (a ValueError): shapes that differ.
+        InputError (a ValueError): different shapes.
     """
     _check_shapes(logits, gt)
     offsets = torch.arange(SSIM_WINDOW, device=gt.device, dtype=gt.dtype) - SSIM_WINDOW // 2
@@ -103,14 +103,14 @@ def ssim_loss(logits: Tensor, gt: Tensor) -> Tensor:
 
 
 def boundary_loss(logits: Tensor, gt: Tensor) -> Tensor:
-    """1 - F1 of soft boundaries (Bokhovkin and Burnaev, ISNN 2019, arXiv 1905.07852).
+    """Compute 1 - F1 of soft boundaries (Bokhovkin and Burnaev, ISNN 2019, arXiv 1905.07852).
 
-    Boundaries b(y) = maxpool3(1 - y) - (1 - y) of the saliency p and the ground truth g; a boundary
-    pixel counts as met within maxpool5 of the other boundary:
+    Boundaries are b(y) = maxpool3(1 - y) - (1 - y) of the saliency p and the ground truth g. A
+    boundary pixel matches within maxpool5 of the other boundary:
         P = (sum(b(p) maxpool5(b(g))) + 1) / (sum(b(p)) + 1),
         R = (sum(b(g) maxpool5(b(p))) + 1) / (sum(b(g)) + 1),  loss = 1 - 2 P R / (P + R).
-    The ones are ours, as in the IoU term: a ground truth without a boundary is met by none. The
-    term does not tell inside from outside; the structure loss beside it does.
+    The ones are ours, as in the IoU term: without any boundary the loss is 0. The term does not
+    distinguish inside from outside; the structure loss does.
 
     Args:
         logits: (B, 1, H, W) float.
@@ -120,7 +120,7 @@ def boundary_loss(logits: Tensor, gt: Tensor) -> Tensor:
         Scalar in [0, 1).
 
     Raises:
-        InputError (a ValueError): shapes that differ.
+        InputError (a ValueError): different shapes.
     """
     _check_shapes(logits, gt)
     edges, gt_edges = _boundary(logits.sigmoid()), _boundary(gt)
@@ -141,17 +141,17 @@ def detector_losses(
     boundary_weight: float = 0.0,
     streams: Mapping[str, tuple[Tensor, list[Tensor]]] = MappingProxyType({}),
 ) -> dict[str, Tensor]:
-    """All losses of one training step by name; ``total`` is their weighted sum.
+    """Compute the losses of one training step by name; ``total`` is their weighted sum.
 
-    Deep supervision: the outputs, ``logits`` first and then ``side_logits`` from fine to coarse,
-    weigh 1, 1/2, 1/4, 1/8; coarse ones are upsampled to the ground truth's size. The SSIM and
-    boundary terms are of ``logits`` alone. Every stream of an ensemble adds the losses of its own
-    outputs, likewise.
+    Deep supervision: ``logits`` and then ``side_logits`` from fine to coarse have the weights 1,
+    1/2, 1/4, 1/8; coarse ones are upsampled to the size of the ground truth. The SSIM and boundary
+    terms apply to ``logits`` alone. Every stream of an ensemble adds the losses of its own outputs
+    in the same way.
 
     Args:
         logits: (B, 1, H, W) float.
         side_logits: (B, 1, h, w) float each, fine to coarse.
-        extra_losses: scalars that the fusion brings along, weighted already.
+        extra_losses: weighted scalars of the fusion.
         gt: (B, 1, H, W) float in [0, 1].
         loss: see ``structure_loss``.
         ssim_weight: weight of ``ssim_loss`` in the total; 0 leaves it out.
@@ -159,9 +159,9 @@ def detector_losses(
         streams: (logits, side logits) of each stream of an ensemble, by name.
 
     Returns:
-        Scalars: "structure", "side_1" and so on, "ssim", "boundary", the same of a stream with its
-        name before ("rgb_structure"), each unweighted and without gradient, the extra losses, and
-        "total", which alone carries the gradient.
+        Scalars: "structure", "side_1" and so on, "ssim", "boundary", those of a stream with its
+        name as prefix ("rgb_structure"), each unweighted and without gradient; the extra losses;
+        and "total", the only one with a gradient.
     """
     weight = border_weight(gt)
     losses, total = {}, 0.0
@@ -185,13 +185,15 @@ def detector_losses(
 
 
 def mean_absolute_error(logits: Tensor, gt: Tensor) -> Tensor:
-    """Mean |sigmoid(logits) - gt| of each image: (B, 1, H, W) twice -> (B,)."""
+    """Compute the mean |sigmoid(logits) - gt| of each image: (B, 1, H, W) twice -> (B,)."""
     return torch.abs(logits.sigmoid() - gt).mean(dim=(1, 2, 3))
 
 
 def _check_shapes(logits: Tensor, gt: Tensor) -> None:
     if logits.shape != gt.shape:
-        raise InputError(f"logits {tuple(logits.shape)} and gt {tuple(gt.shape)} must agree")
+        raise InputError(
+            f"logits {tuple(logits.shape)} and gt {tuple(gt.shape)} differ. Fix: give one shape."
+        )
 
 
 def _upsample(logits: Tensor, gt: Tensor) -> Tensor:
@@ -201,9 +203,9 @@ def _upsample(logits: Tensor, gt: Tensor) -> Tensor:
 
 
 def _filter(maps: Tensor, window: Tensor) -> Tensor:
-    """Weighted sums under the window ``window[i] window[j]``, zeros beyond the border.
+    """Compute weighted sums under the window ``window[i] window[j]``, zeros beyond the border.
 
-    As two products with band matrices: several times faster than pooling or convolving one channel.
+    Two products with band matrices are several times faster than a pooling or a convolution.
 
     Args:
         maps: (B, C, H, W) float.
@@ -219,13 +221,13 @@ def _filter(maps: Tensor, window: Tensor) -> Tensor:
         distance = (place[:, None] - place).abs()
         return half[distance.clamp(max=len(half) - 1)]  # (size, size)
 
-    # A matrix product under autocast would lose the digits that a variance needs.
+    # Under autocast a matrix product would lose the precision that a variance needs.
     with torch.autocast(maps.device.type, enabled=False):
         return band(maps.shape[-2]) @ maps @ band(maps.shape[-1])
 
 
 def _boundary(maps: Tensor) -> Tensor:
-    """Inner boundary of the foreground, one pixel wide: (B, 1, H, W) in [0, 1] -> the same."""
+    """Return the inner boundary, one pixel wide: (B, 1, H, W) in [0, 1] -> the same."""
     background = 1 - maps
     return F.max_pool2d(background, BOUNDARY_WINDOW, 1, BOUNDARY_WINDOW // 2) - background
 

@@ -1,4 +1,4 @@
-"""Time and memory of attention and of a whole block, against the released computation."""
+"""Time and memory of attention and of a block, compared with the released computation."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from mutualformer_sod.workers import worker_context
 
 
 def measure(args: argparse.Namespace, part: str, mode: str, tokens: int) -> list[dict[str, Any]]:
-    """One cell a contestant: best and median seconds, number of runs, peak memory in bytes."""
-    # Times first: the sizes' page faults are not the first contestant's alone.
+    """Return best and median seconds, number of runs and peak bytes of each contestant."""
+    # Times first, so that the page faults of a size do not count for the first contestant alone.
     times = in_child(time_in_turn, args, part, mode, tokens) or {}
     cells = []
     for name in args.contestants:
@@ -44,7 +44,7 @@ def measure(args: argparse.Namespace, part: str, mode: str, tokens: int) -> list
 
 
 def in_child(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Return the function's result from a new process; None if it was killed for its memory."""
+    """Return the function's result from a new process; None if the system killed it (memory)."""
     context = worker_context()
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=send_result, args=(sender, function, arguments))
@@ -57,7 +57,9 @@ def in_child(function: Callable[..., Any], *arguments: Any) -> Any:
     finally:
         process.join()
         if process.exitcode not in (0, -9):
-            raise InputError(f"the measurement of {arguments[1:]} failed (see above)")
+            raise InputError(
+                f"the measurement of {arguments[1:]} failed. Fix: see the error above."
+            )
 
 
 def send_result(sender: Any, function: Callable[..., Any], arguments: tuple) -> None:
@@ -67,9 +69,9 @@ def send_result(sender: Any, function: Callable[..., Any], arguments: tuple) -> 
 def time_in_turn(
     args: argparse.Namespace, part: str, mode: str, tokens: int
 ) -> dict[str, list[float]]:
-    """Seconds of each run of each contestant; each one's first run is left out if there are more.
+    """Time the contestants in turn, without the first run of each if there are more.
 
-    A contestant whose --seconds are spent rests while the others go on.
+    A contestant stops after ``args.seconds``; the others continue.
     """
     clock = time.process_time if args.clock == "cpu" else time.perf_counter
     calls = {name: make_call(args, part, mode, tokens, name) for name in args.contestants}
@@ -84,8 +86,8 @@ def time_in_turn(
 
 
 def peak_memory(args: argparse.Namespace, part: str, mode: str, tokens: int, name: str) -> int:
-    """Bytes that one call adds to the process' peak."""
-    make_call(args, part, mode, 8, name)()  # libraries are loaded and threads started
+    """Return the bytes that one call adds to the process' peak memory."""
+    make_call(args, part, mode, 8, name)()  # load libraries and start threads
     call = make_call(args, part, mode, tokens, name)
     before = peak_resident_memory(reset=True)
     call()
@@ -95,7 +97,7 @@ def peak_memory(args: argparse.Namespace, part: str, mode: str, tokens: int, nam
 def make_call(
     args: argparse.Namespace, part: str, mode: str, tokens: int, name: str
 ) -> Callable[[], None]:
-    """A function to time: inputs are drawn once, the same for every contestant."""
+    """Return the function to time; every contestant gets the same random inputs."""
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     shape = (args.batch_size, args.heads, tokens, args.dim // args.heads)
@@ -128,7 +130,7 @@ def make_call(
 
 
 def fit_exponents(figures: list[dict[str, Any]], fit_from: int) -> list[dict[str, Any]]:
-    """Slopes of log seconds over log N, by least squares, where two sizes or more were timed."""
+    """Fit the slope of log seconds over log N by least squares, for two timed sizes or more."""
     lines: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
     for cell in figures:
         if cell["seconds"] is not None and cell["tokens"] >= fit_from:

@@ -12,7 +12,7 @@ EPSILON = 0.6
 
 
 def released_attention(*heads: Tensor) -> tuple[Tensor, ...]:
-    """(q, k, v) of rgb and of depth -> O_r, O_d, O_rd, O_dr by the released code's computation."""
+    """Compute O_r, O_d, O_rd, O_dr from (q, k, v) of rgb and depth as the released code does."""
     rgb_query, rgb_key, rgb_values, depth_query, depth_key, depth_values = heads
     rgb_affinity = self_affinity(rgb_query, rgb_key)
     depth_affinity = self_affinity(depth_query, depth_key)
@@ -30,13 +30,13 @@ def released_attention(*heads: Tensor) -> tuple[Tensor, ...]:
 
 
 def released_normalise(affinity: Tensor) -> Tensor:
-    """D^-1/2 W D^-1/2 with explicit diagonal matrices, transposed as it was published."""
+    """Compute (D^-1/2 W D^-1/2)^T with explicit diagonal matrices, as published."""
     root = torch.diag_embed(affinity.sum(dim=-1).rsqrt())
     return (root @ affinity @ root).mT
 
 
 class ReleasedBlock(MutualFormerBlock):
-    """The block with the released computation, and its self-attentions written plainly, too."""
+    """The block with the released computation and with plain self-attentions."""
 
     def _modality_attention(self, rgb: Tensor, depth: Tensor) -> Tensor:
         heads = (*self._heads(self.rgb_qkv(rgb)), *self._heads(self.depth_qkv(depth)))
@@ -51,4 +51,5 @@ class ReleasedBlock(MutualFormerBlock):
 
 
 def merge(heads: Tensor) -> Tensor:
-    return heads.transpose(1, 2).flatten(2)  # (B, heads, N, d) -> (B, N, C)
+    """Concatenate the heads: (B, heads, N, d) -> (B, N, C)."""
+    return heads.transpose(1, 2).flatten(2)

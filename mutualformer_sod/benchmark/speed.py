@@ -1,4 +1,4 @@
-"""What a network costs: parameters, products, time and memory, whole and part by part."""
+"""Cost of a network: parameters, products, time and memory, as a whole and by part."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Settings:
-    """How contestants are run; all of them alike."""
+    """Settings common to all contestants."""
 
     size: int
     batch_size: int = 1
     device: str = "cpu"
     amp: str = "off"
     compile: bool = False
-    clock: str = "wall"  # or "cpu": the process' own seconds, for a machine that others use
+    clock: str = "wall"  # or "cpu": the process' own seconds, for a shared machine
     overrides: dict[str, Any] = field(default_factory=dict)
 
 
@@ -51,19 +51,18 @@ class Backbones(nn.Module):
         self.streams = nn.ModuleList(_bare_backbone(name, size) for _ in range(copies))
 
     def forward(self, rgb: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) float -> the last features of each, as timm gives them."""
+        """Return timm's last features of each backbone for (B, 3, H, W) float."""
         return [stream.forward_features(rgb) for stream in self.streams]
 
 
 class Contestant:
-    """A network with an input, ready to be run.
+    """A network with an input to run it on.
 
     Args:
-        spec: a preset; ``timm:NAME`` for a bare backbone, ``2x timm:NAME`` for two run one after
-            the other; a file of weights. On a CPU its convolutions are laid out as the predictor's
-            (``models.cpu``).
+        spec: a preset; a weights file; ``timm:NAME`` for a bare backbone, ``2x timm:NAME`` for two
+            of them in turn. On a CPU the network has the predictor's layout (``models.cpu``).
         settings: see ``Settings``.
-        counted: whether to count products, which takes a batch.
+        counted: count products, which runs a batch.
 
     Raises:
         InputError: no such preset, backbone or file.
@@ -90,14 +89,14 @@ class Contestant:
 
     @torch.inference_mode()
     def run(self, network: Callable | None = None) -> float:
-        """Seconds that one batch takes, to the last kernel."""
+        """Return the seconds of one batch, all kernels included."""
         start = self._now()
         with autocast(self.device, self.settings.amp):
             (network or self.network)(*self.inputs)
         return self._now() - start
 
     def run_in_parts(self) -> dict[str, float]:
-        """Seconds of one uncompiled batch by part, and of the ``rest``."""
+        """Return the seconds of one uncompiled batch by part, and of the ``rest``."""
         seconds: dict[str, float] = {}
         with contextlib.ExitStack() as stack:
             for name in PARTS:
@@ -126,10 +125,10 @@ class Contestant:
                 hook.remove()
 
     def peak_memory(self) -> int | None:
-        """Bytes that a batch needs at its height beyond weights and inputs.
+        """Return the peak bytes of a batch beyond weights and inputs.
 
-        On CUDA by torch's allocator. On a CPU by a process of its own: how high its resident
-        memory rises within two batches; None where the system does not say.
+        On CUDA torch's allocator reports them. On a CPU a new process measures the rise of its
+        resident memory over two batches; None if the system does not report it.
         """
         if self.device.type == "cuda":
             self.run()
@@ -150,14 +149,14 @@ class Contestant:
 
 
 def count_macs(model: nn.Module, inputs: list[Tensor]) -> dict[str, int]:
-    """Multiply-accumulates of matrix products and convolutions, by torch's own counter.
+    """Count multiply-accumulates of matrix products and convolutions with torch's counter.
 
     One is two FLOPs. Element-wise work, normalisations and interpolations are not counted. The
     counts do not depend on the processor, the device or torch's version: see ``make_counter``.
 
     Args:
-        model: in eval mode.
-        inputs: what it is called with; the counts are of this batch.
+        model: network in eval mode.
+        inputs: its arguments; the counts are for this batch.
 
     Returns:
         ``total``, and each of ``PARTS`` that the model has.
@@ -177,11 +176,10 @@ def count_macs(model: nn.Module, inputs: list[Tensor]) -> dict[str, int]:
 
 @contextlib.contextmanager
 def make_counter() -> Iterator[FlopCounterMode]:
-    """Count FLOPs with torch's counter, and the products that it overlooks.
+    """Count FLOPs with torch's counter, including the products that it misses.
 
-    Those are the product that row tiles add up in place, and attention: torch takes another fused
-    kernel for each device, and its counter knows not all of them (of torch 2.14 not the CPU's).
-    While counting, attention is therefore two plain products.
+    It misses the in-place product of row tiles, and attention in some of torch's fused kernels (in
+    torch 2.14 the CPU's). Attention is therefore two plain products while counting.
     """
     counter = FlopCounterMode(
         display=False, custom_mapping={torch.ops.aten.baddbmm_: _baddbmm_flops}
@@ -196,12 +194,12 @@ def _baddbmm_flops(sums: Any, left: Any, right: Any, **_: Any) -> int:
 
 
 def measure(contestants: list[Contestant], rounds: int, warm_up: int = 2) -> list[dict[str, Any]]:
-    """Time contestants in turn, so that a busy machine slows all of them alike.
+    """Time contestants in turn, so that a busy machine slows all of them equally.
 
     Returns:
-        A plain dictionary for each, in their order: ``name``, ``parameters``, ``macs`` and
-        ``flops`` (of a batch, by part), ``seconds`` (``fastest``, ``median``, ``quartiles`` of a
-        batch), ``images_per_second`` (of the median), ``seconds_by_part`` (fastest of each) and
+        A plain dictionary for each, in order: ``name``, ``parameters``, ``macs`` and ``flops`` (of
+        a batch, by part), ``seconds`` (``fastest``, ``median``, ``quartiles`` of a batch),
+        ``images_per_second`` (from the median), ``seconds_by_part`` (fastest of each) and
         ``peak_memory_mib`` (beyond ``weights_mib`` and inputs).
     """
     for contestant in contestants:
@@ -242,7 +240,7 @@ def _result(
 
 
 def default_size(specs: list[str], overrides: dict[str, Any]) -> int:
-    """Pixels a side that the first network with an opinion was built for; 384 without one."""
+    """Return the image size of the first network that is not a bare backbone, else 384."""
     for spec in specs:
         if not _backbone_spec(spec):
             return _config(spec, overrides).image_size
@@ -250,13 +248,13 @@ def default_size(specs: list[str], overrides: dict[str, Any]) -> int:
 
 
 def _backbone_spec(name: str) -> tuple[str, int] | None:
-    """``2x timm:NAME`` -> (NAME, 2)."""
+    """Parse ``2x timm:NAME`` as (NAME, 2); None for another contestant."""
     copies, separator, backbone = name.rpartition("timm:")
     if not separator:
         return None
     copies = copies.strip()
     if copies and not (copies.endswith("x") and copies[:-1].isdecimal() and int(copies[:-1]) > 0):
-        raise InputError(f"{name!r} is no contestant: give timm:{backbone} or '2x timm:{backbone}'")
+        raise InputError(f"{name!r} is unknown. Fix: give timm:{backbone} or '2x timm:{backbone}'.")
     return backbone, int(copies[:-1] or 1) if copies else 1
 
 
@@ -279,16 +277,16 @@ def _build(name: str, settings: Settings) -> nn.Module:
 
 def _bare_backbone(name: str, size: int) -> nn.Module:
     if not timm.is_model(name):
-        raise InputError(f"timm:{name}: timm has no such model: timm.list_models() names them")
+        raise InputError(f"timm:{name}: unknown to timm. Fix: give a name of timm.list_models().")
     try:
         return timm.create_model(name, num_classes=0, img_size=size)
-    except TypeError:  # convolutional models take any size and know no img_size
+    except TypeError:  # convolutional models take any size and have no img_size
         return timm.create_model(name, num_classes=0)
 
 
 def _measure_height(spec: str, settings: Settings, threads: int) -> int | None:
     torch.set_num_threads(threads)
-    # A compiler's own memory is none of the network's.
+    # The memory of a compiler does not count.
     contestant = Contestant(spec, replace(settings, compile=False), counted=False)
     before = peak_resident_memory(reset=True)
     for _ in range(2):

@@ -15,7 +15,7 @@ WEIGHTS_HELP = "a weights.safetensors, or the name of released weights (small-di
 
 
 def released_weights() -> dict[str, Path]:
-    """Files of the released weights by name: ``weights/mutualformer_NAME.safetensors``."""
+    """Return the files ``weights/mutualformer_NAME.safetensors`` by name."""
     files = sorted(FOLDER.glob(f"{PREFIX}*{SUFFIX}"))
     return {file.stem.removeprefix(PREFIX).replace("_", "-"): file for file in files}
 
@@ -26,7 +26,7 @@ def find_weights(given: str | os.PathLike[str]) -> Path:
     A file of that name wins over released weights.
 
     Raises:
-        InputError: neither a file nor a name.
+        InputError: no such file or name.
     """
     path = Path(given)
     if path.is_file():

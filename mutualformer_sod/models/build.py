@@ -1,4 +1,4 @@
-"""Model building: sizes are decided here and nowhere else."""
+"""Construction of a detector from a preset and options."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def build_model(
 
 
 def _refuse_unused(model: SaliencyDetector, overrides: dict[str, Any]) -> None:
-    """Refuse fields that this backbone leaves without an effect, which takes timm to know."""
+    """Refuse options that have no effect on this backbone; only timm knows them."""
     plain = model.encoder.rgb_stream.is_plain
     needs = {
-        "taps": (plain, "this backbone is hierarchical and gives a map a stage"),
+        "taps": (plain, "this backbone is hierarchical and returns a map for each stage"),
         "stem": (plain or overrides.get("stem") == "patch", "this backbone has a stem of its own"),
         "attention_stride": (len(set(model.encoder.strides)) > 1, "all maps have one stride"),
-        "fine_width": (not all(model.fusion.attended), "no map is finer than those attended"),
+        "fine_width": (not all(model.fusion.attended), "no map is finer than the attended ones"),
     }
     for name in overrides:
         used, reason = needs.get(name, (True, ""))

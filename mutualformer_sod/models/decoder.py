@@ -12,21 +12,21 @@ from mutualformer_sod.models.encoder import resize
 
 
 class Decoder(nn.Module):
-    """Fused maps -> saliency logits at input resolution.
+    """Decode fused maps to saliency logits at input resolution.
 
-    One stage for each fused map from the deepest on, each twice as fine as the one before, so that
-    the maps of a plain ViT, all of one stride, still feed ever finer stages. Where there are finer
-    maps, each feeds the stage of its own stride. Stages at strides 4 and 2 and the head also take
-    the detail branch, which sees RGB and depth at full resolution: borders are sharper than the
-    token grid, also where only depth shows them. With ``config.finest`` 2 all that ends at half
-    resolution, from where the logits are interpolated: full resolution is where time goes.
-    GroupNorm, so that results depend neither on the batch nor on how it is spread over devices.
+    The stages start at the deepest map, and each is twice as fine as the one before. The maps of a
+    plain ViT, all of one stride, feed one stage each. With finer maps, each map feeds the stage of
+    its stride. Stages at strides 4 and 2 and the head also get the detail branch over RGB and depth
+    at full resolution. Borders are therefore sharper than the token grid, also if only depth shows
+    them. With ``config.finest`` 2 decoding ends at half resolution and the logits are interpolated,
+    because full resolution takes most of the time. GroupNorm makes the results independent of the
+    batch and of its distribution over devices.
 
     Args:
         config: see ``DecoderConfig``.
         channels, strides: of the fused maps, shallow to deep.
-        streams: k, how many streams of the same images come one after the other in one batch; they
-            see the same detail.
+        streams: number k of streams of the same images, one after the other in a batch; they share
+            the detail branch.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Decoder(nn.Module):
     ) -> None:
         super().__init__()
         fine = config.detail_width
-        # Given, not read off the batches at hand: a quotient would fix an exported graph's batch.
+        # An argument: a quotient of batch sizes would fix the batch of an exported graph.
         self.streams = streams
         self.finest = config.finest
         self.detail = DetailBranch(fine, config.finest)
@@ -64,13 +64,13 @@ class Decoder(nn.Module):
     def forward(
         self, fused_maps: list[Tensor], rgb: Tensor, depth: Tensor, has_depth: Tensor
     ) -> tuple[Tensor, list[Tensor]]:
-        """Decode.
+        """Decode the fused maps.
 
         Args:
             fused_maps: (k B, C_l, h_l, w_l) float, shallow to deep.
             rgb: (B, 3, H, W) float, normalised.
-            depth: (B, 1, H, W) float, normalised; zero where absent.
-            has_depth: (B, 1, H, W) float, 1 where the depth is real.
+            depth: (B, 1, H, W) float, normalised; zero for images without depth.
+            has_depth: (B, 1, H, W) float, 1 for images with depth.
 
         Returns:
             Logits (k B, 1, H, W), and in training mode ``config.side_heads`` side logits
@@ -89,7 +89,7 @@ class Decoder(nn.Module):
             if stride in details:  # rounded up where the stride does not divide the image
                 size = details[stride].shape[-2:]
             parts = [] if features is None else [features]
-            if level < len(deep_to_fine):  # 1x1 first: it costs less when coarse
+            if level < len(deep_to_fine):  # 1x1 before the resize, which makes it cheaper
                 parts.append(self.laterals[level](deep_to_fine[level]))
             if stride in details:
                 parts.append(details[stride])
@@ -108,9 +108,9 @@ class Decoder(nn.Module):
         return logits, [head(output) for head, output in sides][::-1]
 
     def _convolve(self, conv: nn.Conv2d, parts: list[Tensor], size: tuple[int, int]) -> Tensor:
-        """``conv`` over the concatenation of ``parts`` (B, C, h, w), each resized to ``size``.
+        """Apply ``conv`` to the concatenation of ``parts`` (B, C, h, w), resized to ``size``.
 
-        In eval mode and float32, parts that are coarse enough are never resized.
+        In eval mode and float32, sufficiently coarse parts are not resized.
         """
         kernels = list(conv.weight.split([part.shape[1] for part in parts], dim=1))
         traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
@@ -133,7 +133,7 @@ class Decoder(nn.Module):
         return mixed
 
     def _full_resolution_head(self, features: Tensor, detail: Tensor) -> Tensor:
-        """The head over a concatenation that is never written: at this size it is the largest."""
+        """Apply the head to a concatenation without writing it; it would be the largest tensor."""
         conv, *rest = self.head
         features_kernel, detail_kernel = conv.weight.split(
             (features.shape[1], detail.shape[1]), dim=1
@@ -146,7 +146,7 @@ class Decoder(nn.Module):
 
 
 class DetailBranch(nn.Module):
-    """A convolution a stride over (rgb, depth, has_depth): maps at strides 1 or 2, up to 4."""
+    """One convolution for each stride over (rgb, depth, has_depth), from stride 1 or 2 to 4."""
 
     def __init__(self, width: int, finest: int = 1) -> None:
         super().__init__()
@@ -173,10 +173,10 @@ def _conv(channels: int, out: int, stride: int = 1) -> nn.Sequential:
 
 
 def _stage_strides(strides: list[int]) -> list[int]:
-    """The coarsest stride, then the powers of 2 below it: [16, 8, 4, 2] for a ViT/16.
+    """Return the coarsest stride, then the powers of 2 below it: [16, 8, 4, 2] for a ViT/16.
 
-    Where there are more maps than that, or several at the coarsest stride beside finer ones, the
-    first stages stay at the coarsest stride.
+    With more maps than that, or several at the coarsest stride beside finer ones, the first stages
+    stay at the coarsest stride.
     """
     coarsest = max(strides)
     finer = [2**power for power in range(coarsest.bit_length(), 0, -1) if 2**power < coarsest]

@@ -12,10 +12,10 @@ from torch.overrides import TorchFunctionMode
 
 
 class PlainAttention(TorchFunctionMode):
-    """Within this context ``F.scaled_dot_product_attention`` is two products and a softmax.
+    """Context in which ``F.scaled_dot_product_attention`` is two products and a softmax.
 
-    On CPUs the backward pass of torch's fused kernel is slow, and its plain kernel also looks for
-    rows that are masked whole. Calls with a mask, dropout or other options go to torch.
+    On a CPU the backward pass of torch's fused kernel is slow, and torch's plain kernel also
+    searches for fully masked rows. torch handles calls with a mask, dropout or other options.
     """
 
     def __torch_function__(
@@ -28,13 +28,13 @@ class PlainAttention(TorchFunctionMode):
 
 
 def _is_plain(args: tuple, kwargs: dict[str, Any]) -> bool:
-    """Whether a call has query, key and value alone; timm writes out what it leaves off."""
+    """Whether a call has query, key and value alone; timm passes the other defaults, too."""
     return len(args) == 3 and all(
         not isinstance(value, Tensor) and not value for value in kwargs.values()
     )
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """softmax(q k^T / sqrt(d)) v of (B, H, N, d) queries and (B, H, M, d) keys and values."""
+    """Compute softmax(q k^T / sqrt(d)) v: (B, H, N, d), (B, H, M, d) twice -> (B, H, N, d)."""
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
     return torch.softmax(scores, dim=-1) @ value

@@ -1,10 +1,9 @@
-"""Products with row-softmaxed affinities that are never held whole: W X and W^T Y in row tiles.
+"""Products W X and W^T Y with W = softmax(q k^T), computed in row tiles.
 
-One slab of rows of W = softmax(q k^T) is computed, multiplied from both sides and dropped; the
-backward pass computes it again. Exact, and of memory O(tile x N) a head where W takes O(N^2).
-FlashAttention (Dao et al., 2022) does so for W X; here W^T Y is accumulated from the same slab, and
-the slabs of the two modalities are worked on as a pair: the rows of Y for one modality may be made
-on the spot of the rows of W X of both (``link``).
+A slab of rows of W is computed, multiplied from both sides and dropped; the backward pass computes
+it again. The results are exact. A head needs O(tile x N) memory in place of O(N^2). FlashAttention
+(Dao et al., 2022) does this for W X. Here the same slab also adds to W^T Y, and both modalities are
+processed as a pair: rows of Y can come from the rows of W X of both (``link``).
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Weights of the partner's own product and of one's cross product in a linked Y.
+# Weights (a, b) of a linked Y, see ``tiled_products``.
 Link = tuple[float, float]
 
-# Slabs take about this many bytes: on a CPU each thread's second-level cache. Few tokens: several
-# heads share a slab; many: it has fewer rows, within these limits. CUDA: CHOSEN, not measured.
+# Size of a slab in bytes; on a CPU that of a thread's second-level cache. With few tokens several
+# heads share a slab, with many it has fewer rows, within TILE_ROWS. CUDA: CHOSEN, not measured.
 TILE_ROWS = {"cpu": (64, 256), "cuda": (256, 1024)}
 SLAB_BYTES = {"cpu": 2**20, "cuda": 2**28}
 
@@ -35,20 +34,20 @@ def tiled_products(
     link: Link | None = None,
     tile_rows: int | None = None,
 ) -> tuple[Tensor | None, Tensor | None]:
-    """W X and W^T Y with W = softmax(q k^T), one pass over the row tiles of both modalities.
+    """Compute W X and W^T Y in one pass over the row tiles of both modalities.
 
     Args:
         query: (B, heads, 2, N, d) float, scaled by the caller; axis -3 is rgb, depth.
-        key: (B, heads, 2, N, d) of the same dtype, as are the following.
-        rows: X (B, heads, 2, N, w), or None: no product W X.
-        columns: Y (B, heads, 2, N, c), or None: no product W^T Y unless ``link`` is given.
+        key: (B, heads, 2, N, d); all tensors have the dtype of ``query``.
+        rows: X (B, heads, 2, N, w); None: no product W X.
+        columns: Y (B, heads, 2, N, c); None: no product W^T Y unless ``link`` is given.
         link: (a, b), in place of ``columns``: X is [own ; other] of even width w = 2 c, and
             Y = a P(W X)_own + b (W X)_other, where P swaps the modalities.
-        tile_rows: rows of a slab; default: by device.
+        tile_rows: rows of a slab; None: chosen by device.
 
     Returns:
-        W X (B, heads, 2, N, w) and W^T Y (B, heads, 2, N, c), or None for what was not asked for.
-        Softmax and accumulation are float32 at least; the results have the dtype of ``query``.
+        W X (B, heads, 2, N, w) and W^T Y (B, heads, 2, N, c); None for a product that was not
+        requested. Softmax and sums are in float32 or float64, the results in ``query``'s dtype.
     """
     lead = query.shape[:-2]
     flat = [None if x is None else x.flatten(0, -3) for x in (query, key, rows, columns)]
@@ -58,7 +57,7 @@ def tiled_products(
 
 
 def _tiling(query: Tensor, tile_rows: int | None) -> tuple[int, int]:
-    """Rows of a slab, and how many matrices (two a head) are worked on at once."""
+    """Return the rows of a slab, and the number of matrices (two for a head) in it."""
     tokens, matrices = query.shape[-2], query.shape[:-2].numel()
     kind = "cpu" if query.device.type == "cpu" else "cuda"
     workers = torch.get_num_threads() if kind == "cpu" else 1
@@ -112,7 +111,7 @@ class _RowTiles(torch.autograd.Function):
         key_grad = _zeros(key, key.shape[-1])
         rows_grad = None if rows is None else _zeros(rows, rows.shape[-1])
         columns_grad = None if columns is None else torch.empty_like(columns)
-        # dW = (d WX) X^T + Y (d W^TY)^T is one product of what stands left and right.
+        # dW = (d WX) X^T + Y (d W^TY)^T is one product of concatenated factors.
         right = _join(rows, sum_grad)
         with torch.autocast(query.device.type, enabled=False):
             for these, tokens in _tiles(query, ctx.tile, ctx.group):
@@ -131,7 +130,7 @@ class _RowTiles(torch.autograd.Function):
                 if rows is not None:
                     _accumulate(rows_grad[these], slab, part_grad)
                 score_grad = _join(part_grad, operand) @ right[these].mT
-                # The softmax' sum over j of W_ij dW_ij, from products that are there already.
+                # Sum over j of W_ij dW_ij in the softmax' gradient, from the available products.
                 inner = _dot(part, part_grad) + _dot(operand, operand_grad)
                 score_grad = score_grad.sub_(inner).mul_(slab)
                 query_grad[these, tokens] = score_grad @ key[these]
@@ -141,7 +140,7 @@ class _RowTiles(torch.autograd.Function):
 
 
 def _tiles(like: Tensor, tile: int, group: int) -> Iterator[tuple[slice, slice]]:
-    """Which matrices, and which of their rows, of each slab."""
+    """Iterate over the slabs: their matrices and rows."""
     matrices, tokens = like.shape[:2]
     for first in range(0, matrices, group):
         for row in range(0, tokens, tile):
@@ -159,7 +158,7 @@ def _zeros(like: Tensor, width: int) -> Tensor:
 
 
 def _accumulate(sums: Tensor, slab: Tensor, operand: Tensor) -> None:
-    """sums += slab^T operand."""
+    """Add slab^T operand to ``sums``."""
     if sums.dtype == slab.dtype:
         sums.baddbmm_(slab.mT, operand)
     else:
@@ -167,7 +166,7 @@ def _accumulate(sums: Tensor, slab: Tensor, operand: Tensor) -> None:
 
 
 def _operand(part: Tensor | None, columns: Tensor | None, link: Link | None) -> Tensor:
-    """The rows of Y: given, or made of the rows of W X."""
+    """Return the rows of Y: the given ones, or those linked to the rows of W X."""
     if link is None:
         return columns
     own, other = part.chunk(2, dim=-1)

@@ -200,7 +200,7 @@ def test_shipped_weights_can_be_measured():
         (["--weights", "no.pth"], ".safetensors"),
         (["--rounds", "0", "--preset", "tiny-scratch"], "--rounds 0"),
         ([], "--preset"),
-        (["--fusions", "fussion"], "mutualformer, cross_attention"),
+        (["--fusions", "fussion"], "mutualformer, channel_exchange"),
         (["--fusions", "sum", "--weights", "x.safetensors"], "--weights"),
         (["--fusions", "sum", "--compare", "tiny-scratch"], "--compare"),
         (["--fusions", "sum", "--dim", "100"], "--dim 100"),

@@ -13,7 +13,7 @@ from mutualformer_sod.models.coarse_conv import convolve_upsampled, saves_produc
 @pytest.mark.parametrize(
     ("grid", "size"), [((6, 5), (12, 10)), ((6, 6), (48, 48)), ((5, 7), (19, 30)), ((1, 3), (4, 4))]
 )
-def test_convolve_upsampled_is_the_convolution_of_the_upsampled_map(batch, grid, size):
+def test_convolve_upsampled_equals_the_convolution_of_the_upsampled_map(batch, grid, size):
     generator = torch.Generator().manual_seed(0)
     features = torch.randn((batch, 7, *grid), generator=generator, dtype=torch.float64)
     kernel = torch.randn((4, 7, 3, 3), generator=generator, dtype=torch.float64)
@@ -40,7 +40,7 @@ def images():
     return (torch.rand(1, channels, 384, 384, generator=generator) for channels in (3, 1))
 
 
-def test_the_maps_of_small_change_by_rounding_alone(small):
+def test_convolve_upsampled_changes_the_maps_of_small_by_rounding_alone(small):
     rgb, depth = images()
     small.train()  # takes the upsampled maps; nothing in this preset is drawn
     with torch.no_grad():
@@ -49,7 +49,7 @@ def test_the_maps_of_small_change_by_rounding_alone(small):
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-5)
 
 
-def test_small_costs_at_most_1_42_times_the_products_of_its_backbones(small):
+def test_small_has_at_most_1_42_times_the_products_of_its_backbones(small):
     # 1.44 with upsampled maps.
     small.eval()
     macs = count_macs(small, list(images()))

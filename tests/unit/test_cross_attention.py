@@ -65,7 +65,7 @@ def by_hand(block, rgb, depth, affinity_of):
     """Y_m = X_m + (A_m V_m') W_O, image by image and head by head.
 
     ``affinity_of(block, head, own, other)`` gives the N x N affinity of one side from what it
-    finds in ("rgb" or "depth", normalised tokens) of either modality.
+    of ``own`` and ``other``, names of modalities, from their normalised tokens.
     """
     result = []
     for own_name, other_name in (("rgb", "depth"), ("depth", "rgb")):
@@ -144,7 +144,7 @@ def test_cross_attention_cda_equals_the_recurrence(form, steps, affinity):
 
 
 @torch.no_grad()
-def test_the_cross_affinity_is_where_diffusion_starts():
+def test_cross_attention_cda_starts_from_the_cross_affinity():
     block = scrambled(CrossDiffused(config(fusion="cross_attention_cda")))
     rgb, depth = tokens(2)
     before = block(rgb, depth)
@@ -185,7 +185,7 @@ def taps(seed=3):
 
 @pytest.mark.parametrize("fusion", TAP_FUSIONS)
 @torch.no_grad()
-def test_modalities_and_their_parameters_swapped_swap_the_streams(fusion):
+def test_fusion_with_swapped_modalities_swaps_the_streams(fusion):
     blocks = {} if fusion == "sum" else {"blocks_per_tap": 2}
     module = make_fusion(fusion, head="ensemble", **blocks)
     rgb, depth = taps()
@@ -198,7 +198,7 @@ def test_modalities_and_their_parameters_swapped_swap_the_streams(fusion):
 
 @pytest.mark.parametrize("fusion", TAP_FUSIONS)
 @torch.no_grad()
-def test_the_merged_map_is_symmetric(fusion):
+def test_merged_map_with_swapped_modalities_is_the_same(fusion):
     module = make_fusion(fusion, head="merge")
     rgb, depth = taps()
     before = module(rgb, depth)
@@ -218,7 +218,7 @@ def test_sum_adds_the_projections():
 
 
 @torch.no_grad()
-def test_sum_lets_the_streams_see_nothing_of_each_other():
+def test_sum_keeps_the_streams_independent():
     module = make_fusion("sum", head="ensemble")
     rgb, depth = taps()
     other = [tap + 1 for tap in depth]
@@ -238,7 +238,7 @@ def block_output(block):
 
 @torch.no_grad()
 def aggregates(block, rgb, depth):
-    """What either modality brings to the joint aggregation, (B, N, C) of each."""
+    """Return the inputs of the joint aggregation, (B, N, C) of each modality."""
     seen = []
     handle = block.joint_aggregate.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     block._modality_attention(rgb, depth)  # behind the norm over both modalities
@@ -246,7 +246,7 @@ def aggregates(block, rgb, depth):
     return seen[0].chunk(2, dim=-1)
 
 
-def test_without_crossing_neither_modality_sees_the_other():
+def test_block_without_crossing_keeps_the_modalities_independent():
     block = make_block(cross="none")
     rgb, depth, other = tokens(3)
     before = aggregates(block, rgb, depth)
@@ -255,7 +255,7 @@ def test_without_crossing_neither_modality_sees_the_other():
 
 
 @pytest.mark.parametrize("cross", ["diffusion", "attention"])
-def test_with_crossing_each_modality_sees_the_other(cross):
+def test_block_with_crossing_makes_each_modality_depend_on_the_other(cross):
     block = make_block(cross=cross)
     rgb, depth, other = tokens(3)
     before = aggregates(block, rgb, depth)
@@ -265,7 +265,7 @@ def test_with_crossing_each_modality_sees_the_other(cross):
 
 @pytest.mark.parametrize("cross", ["attention", "none"])
 @torch.no_grad()
-def test_crossings_in_the_place_of_diffusion_equal_their_equations(cross):
+def test_block_with_another_crossing_equals_its_equation(cross):
     block = make_block(cross=cross)
     rgb, depth = tokens(2)
     got = aggregates(block, rgb, depth)
@@ -293,7 +293,7 @@ def shapes(block):
     return {name: tuple(parameter.shape) for name, parameter in block.named_parameters()}
 
 
-def test_without_fused_attention_exactly_its_parameters_are_gone():
+def test_block_without_fused_attention_lacks_its_parameters_alone():
     whole, without = shapes(make_block()), shapes(make_block(fused_attention=False))
     gone = {
         f"{layer}.{kind}"
@@ -304,14 +304,14 @@ def test_without_fused_attention_exactly_its_parameters_are_gone():
     assert gone < set(whole)
 
 
-def test_without_crossing_the_aggregations_are_half_as_wide_and_nothing_else_changes():
+def test_block_without_crossing_has_aggregations_of_half_the_width():
     whole, without = shapes(make_block()), shapes(make_block(cross="none"))
     narrow = dict.fromkeys(("rgb_aggregate.weight", "depth_aggregate.weight"), (C, C))
     assert without == whole | narrow
     assert shapes(make_block(cross="attention")) == whole
 
 
-def test_without_fused_attention_the_fused_stream_is_carried_on():
+def test_block_without_fused_attention_passes_the_fused_stream_on():
     block = make_block(fused_attention=False)
     rgb, depth, fused = tokens(3)
     with torch.no_grad():
@@ -336,7 +336,7 @@ def test_without_fused_attention_the_fused_stream_is_carried_on():
     ],
     ids=str,
 )
-def test_every_switch_changes_the_output(switch):
+def test_block_output_depends_on_every_switch(switch):
     default, switched = make_block(), make_block(**switch)
     if switch != {"cross": "none"}:  # whose weights are of another shape
         state = default.state_dict()

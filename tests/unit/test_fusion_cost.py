@@ -35,17 +35,17 @@ def costs(released):
 
 
 @pytest.mark.parametrize("name", SPECIFIED)
-def test_overhead_is_the_specified_one_within_15_per_cent(name, costs):
+def test_layer_costs_are_the_specified_ones_within_15_per_cent(name, costs):
     for column, specified in zip(costs, SPECIFIED[name], strict=True):
         assert 100 * column[name] == pytest.approx(specified, rel=0.15)
 
 
-def test_every_fusion_has_a_row(costs):
+def test_layer_costs_have_a_row_for_every_fusion(costs):
     for column in costs:
         assert not [fusion for fusion in FUSIONS if not any(n.startswith(fusion) for n in column)]
 
 
-def test_the_block_is_the_one_counted_by_hand():
+def test_layer_costs_of_the_block_equal_the_count_by_hand():
     tokens, dim = 10, 64
     (block,) = layer_costs([], dim, tokens, 0)
     assert block["macs"] == 2 * (12 * tokens * dim**2 + 2 * tokens**2 * dim)
@@ -61,31 +61,31 @@ def test_row_tiles_cost_as_many_products_as_whole_affinities():
     assert counts[0] == counts[1] == 2 * 2 * 8 * 50**2 * 8  # q k^T 2, W X 4, W^T Y 2; two heads
 
 
-def test_times_are_of_the_methods_own_work():
+def test_layer_costs_time_the_methods_own_work():
     block, whole = layer_costs(["cross_attention"], 64, 16, rounds=2)
     assert block["seconds_ratio"] == 1
     assert whole["seconds"] > 0
 
 
-def test_switches_of_a_method_change_its_cost():
+def test_layer_costs_depend_on_the_switches():
     with_phi, without = (
         layer_costs(["gemini_fusion"], 64, 16, 0, {"phi": phi})[1]["macs"] for phi in (True, False)
     )
     assert with_phi - without == 2 * 16 * 3 * 64**2  # W1: 2C -> C and W2: C -> C, both directions
 
 
-def test_all_means_every_fusion_once():
+def test_check_fusions_with_all_returns_every_fusion_once():
     assert check_fusions(["sum", "all", "sum"]) == list(FUSIONS)
     assert check_fusions(["sum", "concat", "sum"]) == ["sum", "concat"]
 
 
-def test_networks_are_compared_on_a_shared_encoder():
+def test_network_overrides_share_the_encoder():
     assert network_overrides("sum", "small", {}) == {"share": True, "fusion": "sum"}
     with pytest.raises(InputError, match="share"):
         network_overrides("sum", "small", {"share": False})
 
 
 @pytest.mark.parametrize("fields", [{"share": True}, {"dim": 64}, {"nonsense": 1}])
-def test_a_layer_takes_the_options_of_its_method_alone(fields):
+def test_layer_costs_with_another_option_refuse_it(fields):
     with pytest.raises(InputError, match=next(iter(fields))):
         layer_costs(["sum"], 64, 16, 0, fields)

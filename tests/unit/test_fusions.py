@@ -72,14 +72,14 @@ def losses_alone(logits, side_logits, gt):
 
 class TestHeads:
     @pytest.mark.parametrize("fusion", FUSIONS)
-    def test_merge_gives_one_map_and_its_sides(self, fusion):
+    def test_merge_head_gives_one_map_and_its_sides(self, fusion):
         output = make_model(fusion, head="merge")(*batch())
         assert output.logits.shape == (2, 1, 64, 64)
         assert [len(side) for side in output.side_logits] == [2, 2, 2]
         assert output.streams == {}
 
     @pytest.mark.parametrize("fusion", ENSEMBLES)
-    def test_ensemble_weighs_the_logits_of_both_streams(self, fusion):
+    def test_ensemble_head_weights_the_logits_of_both_streams(self, fusion):
         model = make_model(fusion, head="ensemble")
         images = batch()
         with torch.no_grad():
@@ -94,13 +94,13 @@ class TestHeads:
         torch.testing.assert_close(output.statistics["rgb_weight"], share)
 
     @pytest.mark.parametrize("fusion", FUSIONS)
-    def test_auto_is_the_head_of_the_methods_paper(self, fusion):
+    def test_auto_head_is_that_of_the_methods_paper(self, fusion):
         assert make_config("tiny-scratch", fusion=fusion).fusion.is_ensemble == (
             fusion in BY_DEFAULT
         )
 
     @pytest.mark.parametrize("fusion", ["sum", "token_fusion"])
-    def test_the_ensemble_trains_alpha_alone(self, fusion):
+    def test_ensemble_logits_train_alpha_alone(self, fusion):
         model = make_model(fusion, head="ensemble").train()
         losses_of(model(*batch()), masks())  # no error: every output has a loss
         output = model(*batch())
@@ -109,7 +109,7 @@ class TestHeads:
         assert moved == {"alpha"}
 
     @pytest.mark.parametrize("fusion", ["sum", "gemini_fusion"])
-    def test_the_streams_losses_are_those_of_their_outputs(self, fusion):
+    def test_losses_of_the_streams_are_those_of_their_outputs(self, fusion):
         model, gt = make_model(fusion, head="ensemble").train(), masks()
         with torch.no_grad():
             output = model(*batch())
@@ -124,21 +124,21 @@ class TestHeads:
             torch.testing.assert_close(got["total"], total + sum(output.extra_losses.values()))
 
     @pytest.mark.parametrize("fusion", ENSEMBLES)
-    def test_every_parameter_is_trained_under_the_ensemble(self, fusion):
+    def test_ensemble_head_trains_every_parameter(self, fusion):
         model = make_model(fusion, head="ensemble").train()
         losses_of(model(*batch(), torch.tensor([True, False])), masks())["total"].backward()
         dead = dead_parameters(model)
         assert dead == []
 
     @pytest.mark.parametrize("fusion", FUSIONS)
-    def test_every_parameter_is_trained_under_merge(self, fusion):
+    def test_merge_head_trains_every_parameter(self, fusion):
         # Under seed 0 TokenFusion may exchange all tokens of one modality, whose norms then idle.
         model = make_model(fusion, seed=1, head="merge").train()
         losses_of(model(*batch(), torch.tensor([True, False])), masks())["total"].backward()
         dead = dead_parameters(model)
         assert dead == []
 
-    def test_alpha_is_in_the_optimiser_without_decay(self):
+    def test_alpha_is_optimised_without_decay(self):
         model = make_model("sum", head="ensemble")
         groups = make_optimizer(model, TrainConfig(weight_decay=0.1)).param_groups
         (group,) = [g for g in groups if any(p is model.alpha for p in g["params"])]
@@ -151,7 +151,7 @@ class TestHeads:
         with torch.no_grad():
             model.alpha.zero_()
             logits = model(*images).streams["rgb"].logits
-        gt = (logits > logits.median()).float()  # what rgb says already
+        gt = (logits > logits.median()).float()  # the map of rgb
         optimizer = make_optimizer(model, TrainConfig(lr=0.01))
         for _ in range(3):
             optimizer.zero_grad()
@@ -160,7 +160,7 @@ class TestHeads:
         assert model.alpha[0] > 0.01
         assert model.alpha[1] < -0.01
 
-    def test_without_an_ensemble_there_is_no_alpha(self):
+    def test_merge_head_has_no_alpha(self):
         assert "alpha" not in make_model("sum", head="merge").state_dict()
 
 
@@ -176,9 +176,9 @@ class TestMixedBatches:
         return make_model(fusion, head=head).eval()
 
     @torch.inference_mode()
-    def test_a_mixed_batch_equals_its_images_one_by_one(self, model):
+    def test_mixed_batch_equals_its_images_one_by_one(self, model):
         rgb, depth = batch(images=3)
-        depth[1] = torch.nan  # where there is none it is not looked at
+        depth[1] = torch.nan  # ignored where depth is absent
         has_depth = torch.tensor([True, False, True])
         together = model(rgb, depth, has_depth)
         for row, real in enumerate(has_depth.tolist()):
@@ -188,7 +188,7 @@ class TestMixedBatches:
         assert (together[0] - model(rgb[:1], 1 - depth[:1])).abs().max() > 1e-4
 
     @torch.inference_mode()
-    def test_no_depth_is_the_same_whichever_way_it_is_said(self, model):
+    def test_absent_depth_is_the_same_as_none_or_as_a_mask(self, model):
         rgb, depth = batch()
         without = model(rgb, None)
         poisoned = model(rgb, depth * torch.nan, torch.zeros(2, dtype=torch.bool))
@@ -202,7 +202,7 @@ class TestMixedBatches:
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
-def test_nan_where_there_is_no_depth_reaches_no_gradient(fusion):
+def test_nan_in_absent_depth_reaches_no_gradient(fusion):
     model = make_model(fusion).train()
     rgb, depth = batch()
     depth[1] = torch.nan
@@ -230,16 +230,16 @@ def test_documents_have_a_row_for_every_registered_method():
 
 class TestConfig:
     @pytest.mark.parametrize("fusion", IN_ENCODER)
-    def test_methods_inside_the_encoder_share_it_by_themselves(self, fusion):
+    def test_method_inside_the_encoder_shares_it_by_default(self, fusion):
         assert not make_config("small").encoder.share
         assert make_config("small", fusion=fusion).encoder.share
 
     @pytest.mark.parametrize("fusion", AT_TAPS)
-    def test_methods_at_the_taps_leave_the_preset_alone(self, fusion):
+    def test_method_at_the_taps_keeps_the_presets_sharing(self, fusion):
         assert not make_config("small", fusion=fusion).encoder.share
 
     @pytest.mark.parametrize("fusion", IN_ENCODER)
-    def test_methods_inside_the_encoder_refuse_separate_encoders(self, fusion):
+    def test_method_inside_the_encoder_refuses_separate_encoders(self, fusion):
         with pytest.raises(InputError, match=f"share=False.*{fusion}.*leave share out") as error:
             make_config("small", fusion=fusion, share=False)
         assert "\n" not in str(error.value)
@@ -261,7 +261,7 @@ class TestConfig:
         ],
         ids=str,
     )
-    def test_mistakes_are_named_with_their_remedy(self, options, word):
+    def test_illegal_option_is_named_with_its_remedy(self, options, word):
         with pytest.raises(InputError, match=word) as error:
             make_config("tiny-scratch", **options)
         assert "\n" not in str(error.value)
@@ -269,7 +269,7 @@ class TestConfig:
 
 class TestWeights:
     @pytest.mark.parametrize(("fusion", "head"), CASES)
-    def test_saved_and_loaded_they_give_the_same_maps(self, fusion, head, tmp_path):
+    def test_weights_after_saving_and_loading_give_the_same_maps(self, fusion, head, tmp_path):
         model = make_model(fusion, head=head).eval()
         save_weights(model, tmp_path / "weights.safetensors", {})
         loaded, _ = load_weights(tmp_path / "weights.safetensors")
@@ -280,7 +280,7 @@ class TestWeights:
             want, got = model(rgb, depth, has_depth), loaded(rgb, depth, has_depth)
         torch.testing.assert_close(got, want, rtol=0, atol=0)
 
-    def test_a_configuration_from_before_the_fusions_is_the_default(self):
+    def test_configuration_from_before_the_fusions_is_the_default(self):
         values = make_config("tiny-scratch").to_dict()
         before = ("dim", "num_heads", "blocks_per_tap", "mlp_ratio", "qkv_bias", "drop_path")
         before += ("form", "epsilon", "steps", "affinity", "initial", "attention")
@@ -301,7 +301,7 @@ class TestInitWeights:
         return tmp_path / "weights.safetensors"
 
     @pytest.mark.parametrize("fusion", FUSIONS)
-    def test_the_encoder_is_that_of_the_file_in_any_fusion(self, fusion, path):
+    def test_load_encoder_takes_the_files_encoder_in_any_fusion(self, fusion, path):
         source = make_model("mutualformer")
         save_weights(source, path, {"modality": "both"})
         model = build_model("tiny-scratch", fusion=fusion, **SMALL)
@@ -314,7 +314,7 @@ class TestInitWeights:
         for name, tensor in others.items():
             torch.testing.assert_close(model.state_dict()[name], tensor, rtol=0, atol=0)
 
-    def test_norms_of_depth_that_have_seen_nothing_are_those_of_rgb(self, path):
+    def test_load_encoder_from_rgb_training_copies_the_norms_of_rgb_to_depth(self, path):
         source = make_model("mutualformer")
         save_weights(source, path, {"modality": "rgb"})
         model = build_model("tiny-scratch", fusion="token_fusion", **SMALL)
@@ -324,7 +324,7 @@ class TestInitWeights:
             torch.testing.assert_close(streams[0][name], tensor, rtol=0, atol=0)
             torch.testing.assert_close(streams[1][name], tensor, rtol=0, atol=0)
 
-    def test_one_shared_encoder_starts_two(self, path):
+    def test_load_encoder_from_a_shared_encoder_fills_two(self, path):
         source = make_model("mutualformer")
         save_weights(source, path, {"modality": "both"})
         model = build_model("tiny-scratch", share=False, **SMALL)
@@ -340,7 +340,7 @@ class TestInitWeights:
             ({"image_size": 96}, "--size 64"),
         ],
     )
-    def test_another_encoder_is_refused_in_one_line_with_the_flags_that_fit(self, path, other, fix):
+    def test_load_encoder_with_another_encoder_names_the_fitting_flags(self, path, other, fix):
         save_weights(make_model("sum"), path, {})
         model = build_model("tiny-scratch", **SMALL | other)
         with pytest.raises(InputError, match=rf"--init-weights .*weights\.safetensors.*{fix}") as e:

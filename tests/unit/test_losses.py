@@ -60,25 +60,25 @@ def test_structure_loss_equals_its_equation(pair, loss):
     assert got == pytest.approx(by_hand(*pair, loss == "f3net-released"), rel=1e-10)
 
 
-def test_mistakes_at_the_border_cost_more_in_the_weighted_variant(pair):
+def test_structure_loss_weighted_costs_more_at_the_border(pair):
     _, gt = pair
     blurred = 8 * (F.avg_pool2d(gt, 15, stride=1, padding=7) - 0.5)
     assert structure_loss(blurred, gt) > structure_loss(blurred, gt, loss="f3net-released") + 0.05
 
 
-def test_border_weight_is_the_square_window(pair):
+def test_border_weight_uses_a_square_window(pair):
     _, gt = pair
     want = 1 + 5 * (F.avg_pool2d(gt, 31, stride=1, padding=15) - gt).abs()
     torch.testing.assert_close(border_weight(gt), want)
 
 
-def test_right_logits_cost_nearly_nothing_and_wrong_ones_much(pair):
+def test_structure_loss_is_small_for_right_and_large_for_wrong_logits(pair):
     _, gt = pair
     right = structure_loss(20 * (2 * gt - 1), gt)
     assert right < 1e-6 < 10 < structure_loss(-20 * (2 * gt - 1), gt)
 
 
-def test_deep_supervision_halves_from_fine_to_coarse(pair):
+def test_detector_losses_halve_the_weight_from_fine_to_coarse(pair):
     logits, gt = pair
     sides = [F.avg_pool2d(logits, factor) for factor in (2, 4, 4)]
     extra = torch.tensor(0.25)
@@ -139,18 +139,18 @@ def test_optional_terms_equal_their_equations(pair, loss, by_hand):
 
 
 @pytest.mark.parametrize("loss", [ssim_loss, boundary_loss])
-def test_optional_terms_rise_as_the_map_moves_away(pair, loss):
+def test_optional_terms_rise_with_the_shift_of_the_map(pair, loss):
     gt = pair[1][:1]
     values = [loss(20 * (2 * gt.roll(k, dims=-1) - 1), gt).item() for k in (0, 3, 6)]
     assert values[0] < 1e-3 < 0.1 < values[1] < values[2]
 
 
-def test_the_boundary_term_forgives_one_pixel(pair):
+def test_boundary_loss_of_a_shift_by_one_pixel_is_small(pair):
     gt = pair[1][:1]
     assert boundary_loss(20 * (2 * gt.roll(1, dims=-1) - 1), gt).item() < 1e-3
 
 
-def test_without_an_object_the_boundary_term_asks_for_no_boundary():
+def test_boundary_loss_without_an_object_favours_no_boundary():
     gt = torch.zeros(1, 1, 16, 16)
     blob = gt.clone()
     blob[..., 4:9, 4:9] = 1
@@ -173,7 +173,7 @@ LOSS_OPTIONS = [
 
 
 @pytest.mark.parametrize("options", LOSS_OPTIONS)
-def test_the_loss_of_a_batch_is_the_mean_over_its_images(pair, options):
+def test_loss_of_a_batch_is_the_mean_over_its_images(pair, options):
     logits, gt = (torch.cat((tensor, tensor.roll(9, dims=-2)[:1])) for tensor in pair)
     gt[2] = 0  # an image without an object is an image like any other
     alone = [total_loss(logits[k : k + 1], gt[k : k + 1], **options) for k in range(3)]
@@ -191,7 +191,7 @@ def test_every_loss_has_a_finite_gradient_in_float32(pair, options):
     assert logits.grad.isfinite().all() and logits.grad.any()
 
 
-def test_optional_terms_are_named_and_weighted_in_the_total(pair):
+def test_detector_losses_name_optional_terms_and_weight_them(pair):
     logits, gt = pair
     plain = detector_losses(logits, [], {}, gt)
     both = detector_losses(logits, [], {}, gt, ssim_weight=0.5, boundary_weight=2.0)
@@ -204,7 +204,7 @@ def test_optional_terms_are_named_and_weighted_in_the_total(pair):
 
 
 @pytest.mark.parametrize("option", ["ssim_weight", "boundary_weight"])
-def test_every_stream_of_an_ensemble_adds_its_own_losses(pair, option):
+def test_detector_losses_of_an_ensemble_add_those_of_each_stream(pair, option):
     logits, gt = pair
     streams = {
         name: (logits.roll(k, -1), [F.avg_pool2d(logits, k)])
@@ -222,21 +222,21 @@ def test_every_stream_of_an_ensemble_adds_its_own_losses(pair, option):
         torch.testing.assert_close(together[name], value)
 
 
-def test_the_border_weight_keeps_its_digits_under_autocast(pair):
+def test_border_weight_under_autocast_keeps_its_precision(pair):
     gt = pair[1].float()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         torch.testing.assert_close(border_weight(gt), border_weight(gt.double()).float())
 
 
-def test_mean_absolute_error_is_of_the_saliency():
+def test_mean_absolute_error_applies_the_sigmoid():
     logits = torch.tensor([[[[0.0, 100.0]]]])
     gt = torch.tensor([[[[0.0, 1.0]]]])
     assert mean_absolute_error(logits, gt).tolist() == [0.25]
 
 
-def test_mistakes_are_named(pair):
+def test_losses_with_illegal_arguments_name_them(pair):
     logits, gt = pair
     with pytest.raises(ValueError, match="f3net-released"):
         structure_loss(logits, gt, loss="f3net")
-    with pytest.raises(ValueError, match="agree"):
+    with pytest.raises(ValueError, match="differ"):
         structure_loss(logits[..., 1:], gt)

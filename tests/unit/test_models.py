@@ -31,16 +31,16 @@ def tiny():
 
 
 @pytest.mark.parametrize("preset", ["small", "resnet50"])
-def test_presets_have_the_papers_number_of_parameters(preset):
+def test_preset_has_the_papers_number_of_parameters(preset):
     assert abs(count(build_model(preset)) - BUDGET) <= 0.01 * BUDGET
 
 
-def test_tiny_has_at_most_8_million_parameters(tiny):
+def test_tiny_scratch_has_at_most_8_million_parameters(tiny):
     assert count(tiny) <= 8e6
 
 
 @pytest.mark.parametrize("preset", list_presets())
-def test_every_parameter_receives_a_gradient_over_a_mixed_batch(preset):
+def test_preset_trains_every_parameter_on_a_mixed_batch(preset):
     torch.manual_seed(0)
     model = build_model(preset).train()
     output = model(*batch(), has_depth=torch.tensor([True, False]))
@@ -54,7 +54,7 @@ def test_every_parameter_receives_a_gradient_over_a_mixed_batch(preset):
 
 @pytest.mark.parametrize("preset", ["tiny-scratch", "resnet50"])
 @pytest.mark.parametrize("size", [(64, 64), (75, 98), (33, 130)])
-def test_any_input_size_gives_logits_of_that_size(preset, size):
+def test_detector_with_any_input_size_gives_logits_of_that_size(preset, size):
     model = build_model(preset).eval()
     rgb, depth = batch(size, images=1)
     with torch.inference_mode():
@@ -62,7 +62,7 @@ def test_any_input_size_gives_logits_of_that_size(preset, size):
 
 
 @pytest.mark.parametrize("preset", ["tiny-scratch", "resnet50"])
-def test_a_batch_equals_its_images_one_by_one(preset):
+def test_detector_on_a_batch_equals_its_images_one_by_one(preset):
     model = build_model(preset).eval()
     rgb, depth = batch((64, 80))
     has_depth = torch.tensor([True, False])
@@ -72,7 +72,7 @@ def test_a_batch_equals_its_images_one_by_one(preset):
     torch.testing.assert_close(together, torch.cat(alone), rtol=1e-4, atol=1e-5)
 
 
-def test_training_and_evaluation_compute_the_same(tiny):
+def test_detector_computes_the_same_in_training_and_eval_mode(tiny):
     rgb, depth = batch()
     with torch.no_grad():
         trained = build_model("tiny-scratch").train()
@@ -81,7 +81,7 @@ def test_training_and_evaluation_compute_the_same(tiny):
         torch.testing.assert_close(output.logits, tiny(rgb, depth), rtol=1e-4, atol=1e-5)
 
 
-def test_training_mode_gives_side_logits_from_fine_to_coarse():
+def test_detector_in_training_mode_gives_side_logits_from_fine_to_coarse():
     output = build_model("tiny-scratch").train()(*batch())
     assert output.logits.shape == (2, 1, 64, 64)
     assert [tuple(side.shape) for side in output.side_logits] == [
@@ -92,7 +92,7 @@ def test_training_mode_gives_side_logits_from_fine_to_coarse():
     assert output.extra_losses == {}
 
 
-def test_normalisation_is_inside_the_model():
+def test_detector_normalises_its_input():
     model = build_model("tiny-scratch", backbone="deit_tiny_patch16_224").eval()
     rgb, _ = batch(images=1)
     seen = []
@@ -141,7 +141,7 @@ def test_unshared_streams_share_nothing_and_start_differently():
     ],
     ids=lambda overrides: "-".join(map(str, overrides.values())),
 )
-def test_other_backbones_and_blocks_run_with_no_parameter_left_dead(overrides):
+def test_detector_with_other_options_trains_every_parameter(overrides):
     torch.manual_seed(0)
     model = build_model("tiny-scratch", **overrides).train()
     output = model(*batch((64, 96)), has_depth=torch.tensor([True, False]))
@@ -151,7 +151,7 @@ def test_other_backbones_and_blocks_run_with_no_parameter_left_dead(overrides):
     assert dead == []
 
 
-def test_overrides_reach_every_field_of_the_configuration():
+def test_overrides_reach_every_part_of_the_configuration():
     values = {"epsilon": 0.5, "share": False, "image_size": 96, "decoder_width": 32, "steps": 3}
     model = build_model("tiny-scratch", **values)
     config = model.config.to_dict()
@@ -164,12 +164,12 @@ def test_overrides_reach_every_field_of_the_configuration():
     assert block.diffusion == Diffusion(epsilon=0.5, steps=3)
 
 
-def test_every_tap_reaches_the_decoder():
+def test_decoder_has_a_lateral_for_every_level():
     model = build_model("tiny-scratch", taps=(1, 2, 3, 4, 5), dim=32, stem="patch")
     assert len(model.decoder.laterals) == 5
 
 
-def test_a_hybrid_stems_maps_reach_the_decoders_stages_of_their_strides():
+def test_decoder_with_a_hybrid_stem_has_stages_at_its_strides():
     model = build_model("tiny-scratch", taps=(1, 2), stem_width=16)
     assert model.encoder.strides == [4, 8, 16, 16]
     assert model.encoder.channels == [16, 32, 192, 192]
@@ -177,17 +177,17 @@ def test_a_hybrid_stems_maps_reach_the_decoders_stages_of_their_strides():
     assert len(model.decoder.laterals) == 4
 
 
-def test_half_resolution_decoding_still_gives_logits_of_every_odd_size():
+def test_decoder_at_half_resolution_gives_logits_of_every_odd_size():
     model = build_model("tiny-scratch", taps=(1,), finest=2).eval()
     with torch.inference_mode():
         assert model(*batch((47, 61), images=1)).shape == (1, 1, 47, 61)
 
 
-def test_no_side_heads_means_no_side_logits():
+def test_decoder_without_side_heads_gives_no_side_logits():
     assert build_model("tiny-scratch", taps=(1,), side_heads=0).train()(*batch()).side_logits == []
 
 
-def test_a_configuration_of_before_the_hybrid_stem_builds_what_it_built():
+def test_configuration_from_before_the_hybrid_stem_builds_the_same_network():
     before = {
         "preset": "tiny-scratch",
         "image_size": 224,
@@ -207,7 +207,7 @@ def test_a_configuration_of_before_the_hybrid_stem_builds_what_it_built():
     assert model.decoder.stage_strides == [16, 8, 4, 2]
 
 
-def test_a_configuration_survives_json():
+def test_configuration_is_the_same_after_a_round_trip():
     for preset in list_presets():
         config = make_config(preset)
         assert type(config).from_dict(config.to_dict()) == config
@@ -247,12 +247,12 @@ def test_a_configuration_survives_json():
         ({"backbone": "pvt_v2_b0", "attention_stride": 64}, "coarsest stride is 32"),
     ],
 )
-def test_mistakes_are_answered_with_the_choices(arguments, word):
+def test_illegal_option_is_refused_with_the_choices(arguments, word):
     with pytest.raises(ValueError, match=word):
         build_model(**{"preset": "tiny-scratch", **arguments})
 
 
-def test_shapes_that_do_not_fit_are_answered_with_the_right_ones(tiny):
+def test_detector_with_other_shapes_names_the_right_ones(tiny):
     rgb, depth = batch()
     for arguments in (
         (rgb[:, :1], depth),

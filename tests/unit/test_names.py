@@ -1,4 +1,4 @@
-"""Names that several entry points give: the default preset, the folder of a network's maps."""
+"""Names common to several entry points: default preset, folder of a network's maps."""
 
 import pytest
 
