@@ -1,4 +1,4 @@
-"""A running demo for tests: ``tools/demo.py`` in a process of its own, and files to send it."""
+"""Start ``tools/demo.py`` in its own process for tests; make files to upload."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ MOST_MEGABYTES = 2
 
 @dataclass
 class Server:
-    """A demo that runs.
+    """A running demo.
 
     Attributes:
-        process: it.
+        process: of the demo.
         address: of its page.
-        lines: what it wrote, standard error too.
+        lines: its output, with standard error.
     """
 
     process: subprocess.Popen
@@ -49,9 +49,9 @@ class Server:
 
 
 def start_demo(folder: Path, *flags: object) -> Server:
-    """Start a demo whose temporary files lie in ``folder``, and wait for its address."""
+    """Start a demo with its temporary files in ``folder``; wait for its address."""
     pytest.importorskip("gradio", reason="the extra demo is not installed")
-    # A proxy that answers nobody: the page must not need one, nor a network.
+    # A dead proxy: the page must need neither a proxy nor a network.
     away = "http://127.0.0.1:9"
     environment = os.environ | {"TMPDIR": str(folder), "http_proxy": away, "https_proxy": away}
     command = [sys.executable, str(ROOT / "tools" / "demo.py"), "--port", "0", "--device", "cpu"]

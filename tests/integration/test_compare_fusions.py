@@ -1,4 +1,4 @@
-"""tools/compare_fusions.py as a user starts it: interrupted, gone on with, failing in part."""
+"""tools/compare_fusions.py: interrupted, resumed, with failing runs."""
 
 import signal
 import subprocess
@@ -23,7 +23,7 @@ def arguments(output, *options):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A comparison that nothing interrupted."""
+    """A comparison without interruption."""
     folder = tmp_path_factory.mktemp("whole") / "comparison"
     done = run_tool("compare_fusions", *arguments(folder, "--jobs", "2"))
     assert done.status == 0, done.error
@@ -35,13 +35,13 @@ def run_folders(folder):
 
 
 def cells(path):
-    """A table's cells but for those that were timed."""
+    """Return the cells of a table without measured times."""
     head, *lines = (line.split(",") for line in path.read_text().splitlines() if line[0] != "#")
     kept = [i for i, name in enumerate(head) if name not in TIMED]
     return [[line[i] for i in kept] for line in (head, *lines)]
 
 
-def test_every_run_leaves_weights_maps_and_scores(finished):
+def test_comparison_writes_weights_maps_and_scores_of_every_run(finished):
     runs = sorted(str(path.relative_to(finished / "runs")) for path in run_folders(finished))
     variants = ("mutualformer_steps=2", "rgb_only")
     assert runs == [f"{name}/seed-{seed}" for name in variants for seed in (0, 1)]
@@ -53,7 +53,7 @@ def test_every_run_leaves_weights_maps_and_scores(finished):
         assert not (folder / "checkpoints").exists()
 
 
-def test_the_table_has_every_variant_on_every_kind_of_scene(finished):
+def test_comparison_table_has_every_variant_and_kind_of_scene(finished):
     head, *lines = cells(finished / "fusions.csv")
     assert [line[:4] for line in lines] == [
         [group, images, variant, "2"]
@@ -67,7 +67,7 @@ def test_the_table_has_every_variant_on_every_kind_of_scene(finished):
     assert (finished / "fusions.md").read_text().startswith("|  | seeds | S ↑ all |")
 
 
-def test_an_interrupted_comparison_ends_as_the_whole_one(tmp_path, finished):
+def test_interrupted_comparison_gives_the_table_of_a_whole_one(tmp_path, finished):
     folder = tmp_path / "comparison"
     command = [sys.executable, str(ROOT / "tools/compare_fusions.py"), *arguments(folder)]
     with (tmp_path / "log").open("w") as log:
@@ -93,7 +93,7 @@ def test_an_interrupted_comparison_ends_as_the_whole_one(tmp_path, finished):
         assert cells(folder / name) == cells(finished / name)
 
 
-def test_the_report_is_made_anew(finished):
+def test_report_writes_the_table_again(finished):
     before = (finished / "fusions.csv").read_bytes()
     (finished / "fusions.csv").unlink()
     done = run_tool("compare_fusions", "--output", finished, "--report")
@@ -101,12 +101,12 @@ def test_the_report_is_made_anew(finished):
     assert (finished / "fusions.csv").read_bytes() == before
 
 
-def test_other_options_are_refused_in_one_line(finished):
+def test_comparison_with_other_options_is_refused_in_one_line(finished):
     done = run_tool("compare_fusions", *arguments(finished, "--lr", "0.5"))
     assert "--lr 0.001" in error_line(done)
 
 
-def test_weights_that_fit_no_network_are_refused_before_anything_is_made(tmp_path):
+def test_comparison_with_unfit_weights_makes_no_folder(tmp_path):
     folder = tmp_path / "comparison"
     (tmp_path / "x.safetensors").write_text("none")
     done = run_tool(
@@ -116,7 +116,7 @@ def test_weights_that_fit_no_network_are_refused_before_anything_is_made(tmp_pat
     assert not folder.exists()
 
 
-def test_a_failed_run_is_told_and_the_status_is_1(tmp_path):
+def test_comparison_with_failed_run_ends_with_status_1(tmp_path):
     folder = tmp_path / "comparison"
     done = run_tool("compare_fusions", *arguments(folder, "--lr", "1e30", "--seeds", "1"))
     assert done.status == 1

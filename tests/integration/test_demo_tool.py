@@ -1,4 +1,4 @@
-"""tools/demo.py as programs meet it: many clients, files of all kinds, limits, its end."""
+"""tools/demo.py: many clients, files of all kinds, limits, end."""
 
 import json
 import os
@@ -51,7 +51,7 @@ def ask(client, upload, threshold=0.0, invert=False):
     return client.predict(*files, WEIGHTS, threshold, invert, api_name="/map")
 
 
-def test_good_and_bad_files_of_many_clients_are_all_answered(demo_server, connect, uploads):
+def test_demo_answers_good_and_bad_files_of_many_clients(demo_server, connect, uploads):
     kinds = random.Random(0).choices(list(uploads), k=REQUESTS)
     memory = {}
     lock, done = threading.Lock(), []
@@ -77,19 +77,19 @@ def test_good_and_bad_files_of_many_clients_are_all_answered(demo_server, connec
     assert memory[REQUESTS] - memory[REQUESTS // 2] < MOST_GROWTH_MB
 
 
-def test_16_bit_depth_survives_the_upload(connect, uploads):
+def test_demo_keeps_16_bit_depth(connect, uploads):
     client = connect()
     answers = [ask(client, uploads[f"rgb.png {depth}"]) for depth in ("d8.png", "d16.png")]
     maps = [cv2.imread(str(answer[1]), cv2.IMREAD_UNCHANGED).astype(int) for answer in answers]
     assert np.abs(maps[0] - maps[1]).max() <= 1
 
 
-def test_metres_survive_the_upload(connect, uploads):
+def test_demo_keeps_metres(connect, uploads):
     answer = ask(connect(), uploads["rgb.png metres.npy"])
     assert "small values are near (metres" in answer[0]
 
 
-def test_more_than_the_queue_holds_is_told_so(connect, uploads):
+def test_demo_with_full_queue_refuses_requests(connect, uploads):
     from gradio_client import handle_file
 
     client = connect()
@@ -100,7 +100,7 @@ def test_more_than_the_queue_holds_is_told_so(connect, uploads):
     assert ask(client, uploads["rgb.png None"])[1] is not None
 
 
-def test_an_upload_above_the_limit_is_refused(demo_server, tmp_path):
+def test_demo_refuses_an_upload_above_the_limit(demo_server, tmp_path):
     boundary = "x" * 16
     head = f'--{boundary}\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
     body = head.encode() + bytes(MOST_MEGABYTES * 10**6 + 1) + f"\r\n--{boundary}--\r\n".encode()
@@ -146,7 +146,7 @@ def call(address, *inputs):
         ([None, None, WEIGHTS, "half", False], "threshold 'half' is not usable"),
     ],
 )
-def test_wrong_inputs_have_a_clear_error_and_leave_no_traceback(demo_server, inputs, words):
+def test_demo_with_wrong_inputs_names_them_without_traceback(demo_server, inputs, words):
     answer = call(demo_server.address, *inputs)
     assert answer.startswith("event: error")
     assert words in answer
@@ -160,7 +160,7 @@ def test_wrong_inputs_have_a_clear_error_and_leave_no_traceback(demo_server, inp
         ("gradio_api/queue/join", {"data": [], "fn_index": 99, "session_hash": "x"}),
     ],
 )
-def test_calls_of_unknown_functions_have_a_clear_error(demo_server, path, body):
+def test_demo_call_of_unknown_function_has_a_clear_error(demo_server, path, body):
     assert post(demo_server.address, path, body) == (
         400,
         "unknown call. Fix: call the function /map.",
@@ -179,14 +179,14 @@ def test_calls_of_unknown_functions_have_a_clear_error(demo_server, path, body):
     ],
 )
 @pytest.mark.parametrize("path", ["", "gradio_api/call/map"])
-def test_foreign_hosts_and_pages_are_refused(demo_server, headers, status, path):
+def test_demo_refuses_foreign_hosts_and_pages(demo_server, headers, status, path):
     body = {"data": [None, None, WEIGHTS, 0, False]} if path else None
     got, text = post(demo_server.address, path, body, **headers)
     assert got == status
     assert ("is refused" in text) == (status == 403)
 
 
-def test_ctrl_c_ends_it_and_removes_its_files(tmp_path):
+def test_demo_on_ctrl_c_ends_and_removes_its_files(tmp_path):
     server = start_demo(tmp_path)
     with socket.create_connection(("127.0.0.1", int(server.address.rstrip("/").split(":")[-1]))):
         assert any(tmp_path.glob("mutualformer_demo_*"))
@@ -195,7 +195,7 @@ def test_ctrl_c_ends_it_and_removes_its_files(tmp_path):
     assert "Traceback" not in "".join(server.lines)
 
 
-def test_a_port_in_use_is_named():
+def test_demo_with_used_port_names_it():
     pytest.importorskip("gradio", reason="the extra demo is not installed")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -217,17 +217,17 @@ def test_a_port_in_use_is_named():
         (("--device", "tpu"), "--device"),
     ],
 )
-def test_a_wrong_flag_ends_in_one_line(flags, named):
+def test_demo_with_wrong_flag_ends_in_one_line(flags, named):
     pytest.importorskip("gradio", reason="the extra demo is not installed")
     assert named in error_line(run_tool("demo", "--port", "0", *flags))
 
 
-def test_a_missing_gradio_is_told_with_its_remedy():
+def test_demo_without_gradio_names_the_remedy():
     with mock.patch("importlib.util.find_spec", return_value=None):
         assert "pip install -e '.[demo]'" in error_line(run_tool("demo", "--port", "0"))
 
 
-def test_only_this_machine_is_listened_to_unless_told(demo_server):
+def test_demo_listens_to_this_machine_only_by_default(demo_server):
     port = int(demo_server.address.rstrip("/").split(":")[-1])
     listening = [
         line.split()[1]

@@ -1,4 +1,4 @@
-"""Depth that is not what it looks like, given to the command lines that read it."""
+"""Doubtful depth and thermal images in the command lines that read them."""
 
 import shutil
 
@@ -47,7 +47,7 @@ def maps_of(output):
     return [read(path) for path in sorted((output / "m" / "SAMPLES").iterdir())]
 
 
-# A type that says one thing and maps that say another
+# Maps that contradict their type
 
 
 def test_test_maps_disparity_in_a_range_of_millimetres_as_its_8_bit_copy(data, tmp_path):
@@ -73,7 +73,7 @@ def test_train_strict_stops_at_a_contradiction(data, tmp_path):
 
 
 @pytest.mark.parametrize("near", ["auto", "strict"])
-def test_predict_stops_where_one_map_contradicts_its_type(data, tmp_path, near):
+def test_predict_with_contradicting_map_stops(data, tmp_path, near):
     as_disparity(data)
     rgb, depth = (sorted((data / role).iterdir())[1] for role in ("RGB", "depth"))
     options = ["predict", "--rgb", rgb, "--depth", depth, "--output", tmp_path / "o"]
@@ -96,11 +96,11 @@ def test_video_strict_stops_at_weak_evidence(tmp_path):
     assert "WEAK" in error_line(done)
 
 
-# Depth that can be read and says nothing
+# Readable depth without information
 
 
 def spoil(path, kind):
-    """Make a depth map what its name says."""
+    """Replace a depth map by one of a kind."""
     depth = read(path)
     spoilt = {
         "constant": np.full_like(depth, 90),
@@ -127,7 +127,7 @@ def test_test_names_doubtful_depth(data, tmp_path, caplog, kind):
 
 
 @pytest.mark.parametrize("value", [0, np.nan])
-def test_a_set_without_usable_depth_is_told(data, tmp_path, caplog, value):
+def test_test_of_set_without_usable_depth_reports_it(data, tmp_path, caplog, value):
     for path in (data / "depth").iterdir():
         np.save(path.with_suffix(".npy"), np.full(read(path).shape, value, np.float32))
         path.unlink()
@@ -138,7 +138,7 @@ def test_a_set_without_usable_depth_is_told(data, tmp_path, caplog, value):
     assert "filled" not in done.output
 
 
-def test_train_names_depth_that_is_not_a_number(data, tmp_path, caplog):
+def test_train_with_nan_depth_names_it(data, tmp_path, caplog):
     for path in (data / "depth").iterdir():
         np.save(path.with_suffix(".npy"), np.full(read(path).shape, np.nan, np.float32))
         path.unlink()
@@ -148,7 +148,7 @@ def test_train_names_depth_that_is_not_a_number(data, tmp_path, caplog):
 
 
 @pytest.mark.parametrize("suffix", [".mat", ".npz", ".exr", ".pfm", ".h5"])
-def test_predict_stops_where_no_depth_file_is_read(data, tmp_path, suffix):
+def test_predict_without_readable_depth_stops(data, tmp_path, suffix):
     for path in (data / "depth").iterdir():
         path.rename(path.with_suffix(suffix))
     options = ["--rgb", data / "RGB", "--depth", data / "depth", "--output", tmp_path / "o"]
@@ -157,7 +157,7 @@ def test_predict_stops_where_no_depth_file_is_read(data, tmp_path, suffix):
     assert not (tmp_path / "o").exists()
 
 
-def test_predict_fails_a_picture_whose_depth_is_not_read(data, tmp_path):
+def test_predict_with_one_unreadable_depth_fails_that_picture(data, tmp_path):
     path = sorted((data / "depth").iterdir())[0]
     path.rename(path.with_suffix(".mat"))
     options = ["--rgb", data / "RGB", "--depth", data / "depth", "--output", tmp_path / "o"]
@@ -166,7 +166,7 @@ def test_predict_fails_a_picture_whose_depth_is_not_read(data, tmp_path):
     assert f"failed: {path.with_suffix('.mat')}: depth in .mat is not read. Fix: " in done.error
 
 
-def test_a_constant_depth_video_is_told(tmp_path):
+def test_video_with_constant_depth_reports_it(tmp_path):
     codec = cv2.VideoWriter_fourcc(*"MJPG")
     for name, value in (("rgb.avi", 90), ("depth.avi", 0)):
         video = cv2.VideoWriter(str(tmp_path / name), codec, 12, (64, 64))
@@ -178,7 +178,7 @@ def test_a_constant_depth_video_is_told(tmp_path):
     assert "depth: none: every map is constant or empty" in done.output
 
 
-def test_a_colour_video_is_no_depth_video(tmp_path):
+def test_video_in_colour_is_refused_as_depth(tmp_path):
     rgb = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
     frame = cv2.resize(rgb, (64, 48), interpolation=cv2.INTER_CUBIC)
     codec = cv2.VideoWriter_fourcc(*"mp4v")
@@ -219,19 +219,19 @@ def test_train_takes_coloured_thermal_images(thermal, tmp_path):
     assert "thermal: brightness as stored" in done.output
 
 
-def test_test_wants_a_thermal_image_for_each_picture(thermal, tmp_path):
+def test_test_with_missing_thermal_image_is_refused(thermal, tmp_path):
     sorted((thermal / "T").iterdir())[1].unlink()
     assert "RGB without thermal" in error_line(run_test(thermal, tmp_path / "o"))
 
 
-def test_test_of_colour_alone_wants_no_thermal_images(thermal, tmp_path):
+def test_test_of_rgb_only_needs_no_thermal_images(thermal, tmp_path):
     sorted((thermal / "T").iterdir())[1].unlink()
     done = run_test(thermal, tmp_path / "o", "--modality", "rgb")
     assert done.status == 0, done.error
     assert len(maps_of(tmp_path / "o")) == IMAGES
 
 
-def test_evaluate_wants_no_thermal_images(thermal, tmp_path):
+def test_evaluate_needs_no_thermal_images(thermal, tmp_path):
     shutil.copytree(thermal / "GT", tmp_path / "maps" / "m" / "SAMPLES")
     sorted((thermal / "T").iterdir())[1].unlink()
     options = ["--data", thermal.parent, "--maps", tmp_path / "maps"]
@@ -239,7 +239,7 @@ def test_evaluate_wants_no_thermal_images(thermal, tmp_path):
     assert done.status == 0, done.error
 
 
-def test_the_gallery_calls_thermal_images_thermal(thermal, tmp_path):
+def test_gallery_names_thermal_images(thermal, tmp_path):
     shutil.copytree(thermal / "GT", tmp_path / "maps" / "m" / "SAMPLES")
     options = ["--data", thermal.parent, "--maps", tmp_path / "maps"]
     done = run_tool("gallery", *options, "--output", tmp_path / "o", "--workers", 1)
@@ -253,10 +253,10 @@ def test_baselines_threshold_no_thermal_images(thermal, tmp_path):
     assert "skipped, it has thermal images" in done.output
 
 
-# Depth that is not looked at
+# Hidden depth
 
 
-def test_no_polarity_is_told_where_depth_is_not_looked_at(data, tmp_path, caplog):
+def test_test_of_rgb_only_decides_no_polarity(data, tmp_path, caplog):
     for path in (data / "depth").iterdir():
         path.write_bytes(b"")
     done = run_test(data, tmp_path / "o", "--modality", "rgb", "--limit", 1)
@@ -265,7 +265,7 @@ def test_no_polarity_is_told_where_depth_is_not_looked_at(data, tmp_path, caplog
     assert "RGB only" in done.output
 
 
-def test_weights_trained_without_depth_are_told_no_polarity(data, tmp_path, caplog):
+def test_weights_trained_without_depth_decide_no_polarity(data, tmp_path, caplog):
     done = train_small(tmp_path / "run", data.parent, "--modality", "rgb", "--epochs", 1)
     assert done.status == 0, done.error
     assert "near" not in done.output + caplog.text  # nor while they are trained
@@ -276,7 +276,7 @@ def test_weights_trained_without_depth_are_told_no_polarity(data, tmp_path, capl
     assert "near" not in done.output
 
 
-def test_a_polarity_for_colour_alone_is_refused(data, tmp_path):
+def test_near_for_rgb_only_is_refused(data, tmp_path):
     weights = tmp_path / "rgb.safetensors"
     save_weights(build_model("tiny"), weights, {"modality": "rgb"})
     for options in (("--modality", "rgb"), ("--weights", weights)):
@@ -302,7 +302,7 @@ def test_predict_refuses_depth_for_weights_trained_without(data, tmp_path):
 # Depth of a picture with an orientation tag
 
 
-def test_depth_that_lies_as_shown_is_not_turned_with_its_picture(data, tmp_path):
+def test_shown_depth_is_not_rotated_with_its_picture(data, tmp_path):
     rgb, depth = (sorted((data / role).iterdir())[1] for role in ("RGB", "depth"))
     side = min(read(rgb).shape[:2])
     picture = Image.fromarray(cv2.cvtColor(read(rgb)[:side, :side], cv2.COLOR_BGR2RGB))
@@ -327,7 +327,7 @@ def test_depth_that_lies_as_shown_is_not_turned_with_its_picture(data, tmp_path)
     assert cv2.norm(maps[0], maps[2], cv2.NORM_INF) > 1
 
 
-def test_maps_of_another_depth_orientation_are_kept_without_the_flag(data, tmp_path):
+def test_maps_of_another_depth_orientation_are_not_replaced(data, tmp_path):
     rgb, depth = (sorted((data / role).iterdir())[1] for role in ("RGB", "depth"))
     options = ["predict", "--rgb", rgb, "--depth", depth, "--output", tmp_path / "o"]
     assert run_tool(*options).status == 0

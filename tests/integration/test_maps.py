@@ -43,7 +43,7 @@ def maps(run_folder, scenes, tmp_path_factory):
     return output / "m"
 
 
-def test_there_is_an_8_bit_map_at_native_size_for_every_image(maps, scenes):
+def test_test_writes_an_8_bit_map_at_native_size_for_every_image(maps, scenes):
     stems = {path.stem for path in (scenes / "SAMPLES" / "GT").iterdir()}
     assert {path.stem for path in (maps / "SAMPLES").iterdir()} == stems
     for path in (maps / "SAMPLES").iterdir():
@@ -53,7 +53,7 @@ def test_there_is_an_8_bit_map_at_native_size_for_every_image(maps, scenes):
         assert image.dtype == np.uint8
 
 
-def test_a_map_is_the_rounded_sigmoid_of_the_models_logits(maps, scenes, run_folder):
+def test_map_is_the_rounded_sigmoid_of_the_logits(maps, scenes, run_folder):
     predictor = Predictor.from_weights(run_folder / "weights.safetensors", device="cpu")
     (sod_set,) = with_encodings(discover_sets([scenes]), ["auto"])
     sample = sod_set.samples[3]
@@ -62,7 +62,7 @@ def test_a_map_is_the_rounded_sigmoid_of_the_models_logits(maps, scenes, run_fol
     np.testing.assert_array_equal(stored, np.rint(saliency.astype(np.float64) * 255))
 
 
-def test_run_json_says_what_made_the_maps(maps):
+def test_run_json_records_weights_data_and_versions(maps):
     record = json.loads((maps / "run.json").read_text())
     assert len(record["weights_sha256"]) == 64
     assert record["config"]["preset"] == "tiny-scratch"
@@ -77,14 +77,14 @@ def test_run_json_says_what_made_the_maps(maps):
     "options",
     [("--batch-size", 5), ("--workers", 2, "--batch-size", 3), ("--workers", 2, "--writers", 3)],
 )
-def test_maps_depend_neither_on_batch_size_nor_on_what_overlaps(
+def test_maps_do_not_depend_on_batch_size_workers_or_writers(
     maps, run_folder, scenes, tmp_path, options
 ):
     assert make_maps(run_folder, scenes, tmp_path, *options).status == 0
     assert maps_of(tmp_path / "m" / "SAMPLES") == maps_of(maps / "SAMPLES")
 
 
-def test_a_second_run_makes_what_is_missing_and_keeps_the_rest(maps, run_folder, scenes, tmp_path):
+def test_test_again_makes_the_missing_maps_only(maps, run_folder, scenes, tmp_path):
     shutil.copytree(maps, tmp_path / "m")
     folder = tmp_path / "m" / "SAMPLES"
     paths = sorted(folder.iterdir())
@@ -98,7 +98,7 @@ def test_a_second_run_makes_what_is_missing_and_keeps_the_rest(maps, run_folder,
     assert maps_of(folder) == maps_of(maps / "SAMPLES")
 
 
-def test_maps_made_otherwise_are_kept_without_the_flag(maps, run_folder, scenes, tmp_path):
+def test_test_without_overwrite_keeps_maps_of_other_settings(maps, run_folder, scenes, tmp_path):
     shutil.copytree(maps, tmp_path / "m")
     done = make_maps(run_folder, scenes, tmp_path, "--size", 64)
     assert "another size" in error_line(done)
@@ -107,14 +107,14 @@ def test_maps_made_otherwise_are_kept_without_the_flag(maps, run_folder, scenes,
     assert maps_of(tmp_path / "m" / "SAMPLES") != maps_of(maps / "SAMPLES")
 
 
-def test_a_full_disk_is_reported_with_the_file(run_folder, scenes, tmp_path, full_disk):
+def test_test_on_full_disk_names_the_file(run_folder, scenes, tmp_path, full_disk):
     with full_disk():
         done = make_maps(run_folder, scenes, tmp_path)
     assert str(tmp_path / "m" / "run.json") in error_line(done)
 
 
 @pytest.mark.parametrize("threads", [0, 2])
-def test_map_writers_on_a_full_disk_name_the_map(tmp_path, full_disk, threads):
+def test_map_writers_on_full_disk_name_the_map(tmp_path, full_disk, threads):
     path = tmp_path / "SET" / "a.png"
     with full_disk(), pytest.raises(OSError) as failed, map_writers.MapWriters(threads) as pool:
         pool.write(path, torch.randn(1, 1, 8, 8), (32, 32))
@@ -123,7 +123,7 @@ def test_map_writers_on_a_full_disk_name_the_map(tmp_path, full_disk, threads):
 
 
 @pytest.mark.parametrize("writers", [0, 2])
-def test_an_interrupted_overwrite_leaves_no_map_of_the_old_settings(
+def test_interrupted_overwrite_leaves_no_map_of_the_old_settings(
     maps, run_folder, scenes, tmp_path, monkeypatch, writers
 ):
     shutil.copytree(maps, tmp_path / "m")
@@ -149,7 +149,7 @@ def test_an_interrupted_overwrite_leaves_no_map_of_the_old_settings(
     ("number", "status", "line"),
     [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "stopped by SIGTERM")],
 )
-def test_a_signal_leaves_whole_files_alone(
+def test_test_stopped_by_signal_leaves_whole_files(
     maps, run_folder, scenes, tmp_path, monkeypatch, number, status, line
 ):
     write, begun = map_writers.write_map, threading.Event()
@@ -198,7 +198,7 @@ def test_map_writers_on_slow_disk_bound_the_queue(tmp_path, monkeypatch):
     assert len(written) == 2 * map_writers.QUEUE_SIZE
 
 
-def test_the_last_map_written_is_waited_for(tmp_path, monkeypatch):
+def test_map_writers_wait_for_the_last_map(tmp_path, monkeypatch):
     def refused(*_):
         time.sleep(0.05)
         raise OSError("late")
@@ -208,7 +208,7 @@ def test_the_last_map_written_is_waited_for(tmp_path, monkeypatch):
         pool.write(tmp_path / "a.png", torch.zeros(1, 1, 2, 2), (2, 2))
 
 
-def test_the_speed_is_told(run_folder, scenes, tmp_path):
+def test_test_prints_its_speed(run_folder, scenes, tmp_path):
     done = make_maps(run_folder, scenes, tmp_path, "--writers", 2)
     told = re.search(r"speed: ([\d.]+) images/s .* ([\d.]+)% of the time", done.output)
     assert float(told[1]) > 0
@@ -217,7 +217,7 @@ def test_the_speed_is_told(run_folder, scenes, tmp_path):
     assert "images/s" not in done.output
 
 
-def test_maps_made_without_depth_do_not_pass_for_maps_with_it(run_folder, scenes, tmp_path):
+def test_maps_without_depth_are_not_kept_as_maps_with_depth(run_folder, scenes, tmp_path):
     shutil.copytree(scenes / "SAMPLES", tmp_path / "data" / "A")
     (tmp_path / "data" / "A" / "depth").rename(tmp_path / "depth")
     assert make_maps(run_folder, tmp_path / "data", tmp_path, "--limit", 1).status == 0
@@ -226,19 +226,19 @@ def test_maps_made_without_depth_do_not_pass_for_maps_with_it(run_folder, scenes
 
 
 @pytest.mark.parametrize("content", [b"[]", b"\xff\xfe", b'{"near": [], "sets": {}}', b"{"])
-def test_maps_with_a_broken_record_are_kept(maps, run_folder, scenes, tmp_path, content):
+def test_maps_with_broken_record_are_not_replaced(maps, run_folder, scenes, tmp_path, content):
     shutil.copytree(maps, tmp_path / "m")
     (tmp_path / "m" / "run.json").write_bytes(content)
     assert "run.json" in error_line(make_maps(run_folder, scenes, tmp_path))
 
 
-def test_sets_of_ground_truth_alone_are_no_success(run_folder, scenes, tmp_path):
+def test_test_of_ground_truth_only_is_refused(run_folder, scenes, tmp_path):
     shutil.copytree(scenes / "SAMPLES" / "GT", tmp_path / "data" / "A" / "GT")
     line = error_line(make_maps(run_folder, tmp_path / "data", tmp_path))
     assert "nothing to map" in line
 
 
-def test_running_out_of_memory_is_said_in_one_line(run_folder, scenes, tmp_path, monkeypatch):
+def test_test_out_of_memory_ends_in_one_line(run_folder, scenes, tmp_path, monkeypatch):
     import mutualformer_sod.inference.benchmark_maps as engine
 
     def out_of_memory(*_):
@@ -249,7 +249,7 @@ def test_running_out_of_memory_is_said_in_one_line(run_folder, scenes, tmp_path,
     assert "--batch-size" in line
 
 
-def test_maps_of_unknown_origin_are_kept(run_folder, scenes, tmp_path):
+def test_maps_of_unknown_origin_are_not_replaced(run_folder, scenes, tmp_path):
     foreign = tmp_path / "m" / "SAMPLES" / "theirs.png"
     foreign.parent.mkdir(parents=True)
     foreign.write_bytes(b"a competitor's map")
@@ -263,7 +263,7 @@ def test_limit_takes_the_first_images(run_folder, scenes, tmp_path):
     assert sorted(p.stem for p in (tmp_path / "m" / "SAMPLES").iterdir()) == stems[:2]
 
 
-def test_a_set_without_depth_is_mapped_by_the_rgb_only_path(run_folder, scenes, tmp_path):
+def test_set_without_depth_is_mapped_from_rgb_only(run_folder, scenes, tmp_path):
     shutil.copytree(scenes / "SAMPLES", tmp_path / "data" / "FLAT")
     shutil.rmtree(tmp_path / "data" / "FLAT" / "depth")
     shutil.rmtree(tmp_path / "data" / "FLAT" / "GT")
@@ -278,12 +278,12 @@ def test_a_set_without_depth_is_mapped_by_the_rgb_only_path(run_folder, scenes, 
     np.testing.assert_array_equal(stored, np.rint(saliency.astype(np.float64) * 255))
 
 
-def test_inverting_the_depth_by_flag_changes_the_maps(maps, run_folder, scenes, tmp_path):
+def test_near_with_wrong_side_changes_the_maps(maps, run_folder, scenes, tmp_path):
     assert make_maps(run_folder, scenes, tmp_path, "--near", "SAMPLES=black").status == 0
     assert maps_of(tmp_path / "m" / "SAMPLES") != maps_of(maps / "SAMPLES")
 
 
-def test_native_saliency_resizes_the_logits_and_then_takes_the_sigmoid():
+def test_native_saliency_resizes_before_the_sigmoid():
     logits = torch.tensor([[[[-20.0, 20.0]]]])
     saliency = native_saliency(logits, (1, 4))
     assert saliency.shape == (1, 4)
@@ -310,13 +310,13 @@ def test_native_saliency_resizes_the_logits_and_then_takes_the_sigmoid():
         (["--method", ".."], "--method"),
     ],
 )
-def test_mistakes_end_in_one_line(run_folder, scenes, tmp_path, options, word):
+def test_test_with_mistake_ends_in_one_line(run_folder, scenes, tmp_path, options, word):
     assert word in error_line(make_maps(run_folder, scenes, tmp_path, *options))
 
 
 @pytest.mark.parametrize("part", ["RGB", "depth"])
 @pytest.mark.parametrize("damage", ["empty", "truncated", "text", "missing"])
-def test_a_bad_image_is_named(run_folder, scenes, tmp_path, part, damage):
+def test_test_with_bad_image_names_it(run_folder, scenes, tmp_path, part, damage):
     data = tmp_path / "data"
     shutil.copytree(scenes, data)
     path = sorted((data / "SAMPLES" / part).iterdir())[5]
@@ -332,7 +332,7 @@ def test_a_bad_image_is_named(run_folder, scenes, tmp_path, part, damage):
 
 
 @pytest.mark.parametrize("fill", [128, 1.5, -0.1, np.nan])
-def test_depth_as_stored_is_not_taken_for_depth_from_0_to_1(run_folder, fill):
+def test_predictor_with_raw_depth_without_encoding_raises(run_folder, fill):
     predictor = Predictor.from_weights(run_folder / "weights.safetensors", device="cpu")
     rgb, depth = np.zeros((40, 50, 3), np.uint8), np.full((40, 50), fill)
     with pytest.raises(ValueError, match="encoding="):

@@ -83,7 +83,7 @@ def read(path):
     return cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
 
 
-def test_every_kind_is_written_at_native_size(data):
+def test_predict_writes_every_kind_at_native_size(data):
     done = with_depth(data, "--overlay", "--cutout")
     assert done.status == 0, done.error
     names = {f"{kind}/{stem}.png" for kind in KINDS for stem in ("a", "b c", "d\né")}
@@ -97,7 +97,7 @@ def test_every_kind_is_written_at_native_size(data):
     assert "metres" in done.output
 
 
-def test_a_picture_has_the_map_that_tools_test_makes(tmp_path, scenes):
+def test_predict_gives_the_maps_of_test(tmp_path, scenes):
     scenes = shutil.copytree(scenes, tmp_path / "data")
     first = min((scenes / "SAMPLES" / "depth").iterdir())
     cv2.imwrite(str(first), np.full_like(read(first), 90))  # of one value: says nothing
@@ -118,7 +118,7 @@ def test_a_picture_has_the_map_that_tools_test_makes(tmp_path, scenes):
         assert np.array_equal(read(path), read(tmp_path / "t" / "m" / "SAMPLES" / path.name))
 
 
-def test_a_second_start_makes_what_is_missing(data):
+def test_predict_again_makes_the_missing_files(data):
     assert predict(data).status == 0
     before = files_of(data / "out")
     (data / "out" / "maps" / "a.png").unlink()
@@ -130,7 +130,7 @@ def test_a_second_start_makes_what_is_missing(data):
 
 
 @pytest.mark.parametrize("change", ["size", "depth", "picture", "foreign"])
-def test_files_made_otherwise_are_kept_without_the_flag(data, picture, change):
+def test_predict_without_overwrite_keeps_files_of_other_settings(data, picture, change):
     assert predict(data).status == 0
     options = {"size": ["--size", 64], "depth": ["--depth", data / "depth"]}.get(change, [])
     if change == "picture":
@@ -156,7 +156,7 @@ def test_predict_with_link_to_itself_fails_that_picture_alone(data):
     assert len(files_of(data / "out")) == 3
 
 
-def test_pictures_are_never_replaced_by_their_maps(data):
+def test_predict_never_replaces_pictures(data):
     (data / "rgb").rename(data / "maps")
     before = files_of(data / "maps")
     done = run_tool("predict", "--rgb", data / "maps", "--output", data, "--overwrite")
@@ -164,7 +164,7 @@ def test_pictures_are_never_replaced_by_their_maps(data):
     assert files_of(data / "maps") == before
 
 
-def test_bad_files_are_named_and_the_others_done(data, picture):
+def test_predict_with_bad_files_names_them_and_maps_the_others(data, picture):
     whole = (data / "rgb" / "a.png").read_bytes()
     bad = {
         "cut.png": whole[: len(whole) // 2],
@@ -186,14 +186,14 @@ def test_bad_files_are_named_and_the_others_done(data, picture):
     assert {path.stem for path in (data / "out" / "maps").iterdir()} == {"a", "b c", "d\né"}
 
 
-def test_a_full_disk_is_reported_with_the_file(data, full_disk):
+def test_predict_on_full_disk_names_the_file(data, full_disk):
     with full_disk():
         line = error_line(predict(data))
     assert str(data / "out" / "maps" / "a.png") in line
     assert not any(path.is_file() for path in (data / "out").rglob("*"))
 
 
-def test_depth_that_says_nothing_is_taken_for_none(data, depth):
+def test_predict_with_constant_depth_uses_rgb_only(data, depth):
     Image.fromarray(np.zeros_like(depth)).save(data / "depth" / "a.png")
     np.save(data / "depth" / "b c.npy", np.full(depth.shape, 2.5))
     done = with_depth(data)
@@ -205,7 +205,7 @@ def test_depth_that_says_nothing_is_taken_for_none(data, depth):
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (1, 70, 3), (70, 1, 3)])
-def test_the_smallest_pictures_have_maps(tmp_path, shape):
+def test_predict_maps_the_smallest_pictures(tmp_path, shape):
     Image.fromarray(np.zeros(shape, np.uint8)).save(tmp_path / "a.png")
     done = run_tool("predict", "--rgb", tmp_path / "a.png", "--output", tmp_path / "o", "--cutout")
     assert done.status == 0, done.error
@@ -229,19 +229,19 @@ def test_the_smallest_pictures_have_maps(tmp_path, shape):
         ([], "--rgb"),
     ],
 )
-def test_mistakes_end_in_one_line(tmp_path, monkeypatch, options, word):
+def test_predict_with_mistake_ends_in_one_line(tmp_path, monkeypatch, options, word):
     monkeypatch.chdir(ROOT)
     assert word in error_line(run_tool("predict", "--output", tmp_path / "o", *options))
 
 
-def test_the_cost_of_a_large_size_is_told_before_the_work(data):
+def test_predict_of_large_size_estimates_the_time_first(data):
     done = predict(data, "--size", 416)
     assert done.status == 0, done.error
     cost, mapped = (done.output.index(words) for words in ("--size 416: the network", "mapped"))
     assert cost < mapped
 
 
-def test_mistakes_in_the_pictures_are_told_before_torch_is_imported(data):
+def test_predict_reports_mistakes_in_pictures_before_importing_torch(data):
     (data / "rgb" / "a.jpg").write_bytes(b"")
     code = "import sys, runpy; sys.modules['torch'] = None; sys.argv = sys.argv[1:]; "
     code += "runpy.run_path(sys.argv[0], run_name='__main__')"
@@ -256,7 +256,7 @@ def test_mistakes_in_the_pictures_are_told_before_torch_is_imported(data):
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_amid_writing_leaves_whole_files(data, monkeypatch, number, status):
+def test_predict_stopped_by_signal_leaves_whole_files(data, monkeypatch, number, status):
     calls = itertools.count()
 
     def interrupted(*arguments):
@@ -310,7 +310,7 @@ class TestVideo:
         given = ("--video", video, "--weights", "tiny", "--output", tmp_path / "o")
         return run_tool("predict", *given, *options)
 
-    def test_every_frame_has_a_map(self, tmp_path, video):
+    def test_video_has_a_map_for_every_frame(self, tmp_path, video):
         options = [tmp_path, video("v.mp4", 5), "--overlay"]
         done = self.predict(*options)
         assert done.status == 0, done.error
@@ -320,14 +320,14 @@ class TestVideo:
         assert "exists" in error_line(self.predict(*options))
         assert self.predict(*options, "--overwrite").status == 0
 
-    def test_a_map_is_that_of_its_frame(self, tmp_path, video):
+    def test_video_map_equals_the_map_of_its_frame(self, tmp_path, video):
         path = video("v.mp4", 2)
         assert self.predict(tmp_path, path).status == 0
         want = Predictor.from_weights(WEIGHTS).predict(self.frames_of(path)[0][0][..., ::-1])
         got = self.frames_of(tmp_path / "o" / "v_map.webm")[0][0]
         assert np.abs(got / 255 - want[..., None]).mean() < 0.01
 
-    def test_odd_sizes_and_uneven_times_are_kept(self, tmp_path, picture):
+    def test_video_keeps_odd_sizes_and_uneven_times(self, tmp_path, picture):
         given = [0, 40, 90, 300, 340, 1000]
         with open_webm(tmp_path / "v.webm") as writer:
             for time in given:
@@ -341,21 +341,21 @@ class TestVideo:
             assert times == pytest.approx(given)
 
     @pytest.mark.parametrize(("frames", "word"), [(3, "shorter: 2 frames"), (9, "longer")])
-    def test_a_depth_video_of_another_length_is_told(self, tmp_path, video, frames, word):
+    def test_video_with_depth_of_another_length_is_reported(self, tmp_path, video, frames, word):
         depth_video = video("d.mp4", frames, grey=True)
         done = self.predict(tmp_path, video("v.mp4", 5), "--depth-video", depth_video)
         assert done.status == 0, done.error
         assert word in done.output
         assert "near = white" in done.output
 
-    def test_a_depth_video_of_other_proportions_is_reported(self, tmp_path, video):
+    def test_video_with_depth_of_other_proportions_is_reported(self, tmp_path, video):
         depth_video = video("d.mp4", 2, grey=True, size=(60, 60))
         done = self.predict(tmp_path, video("v.mp4", 2), "--depth-video", depth_video)
         assert done.status == 0, done.error
         assert done.output.count("STRETCHED") == 1
         assert "60 x 60 has other proportions than 90 x 60" in done.output
 
-    def test_a_depth_video_of_another_rate_is_reported(self, tmp_path, video):
+    def test_video_with_depth_of_another_rate_is_reported(self, tmp_path, video):
         depth_video = video("d.mp4", 2, grey=True, rate=6)
         done = self.predict(tmp_path, video("v.mp4", 2), "--depth-video", depth_video)
         assert done.status == 0, done.error
@@ -363,7 +363,7 @@ class TestVideo:
 
     @pytest.mark.parametrize("flag", ["--video", "--depth-video"])
     @pytest.mark.parametrize(("name", "word"), [("", "is a folder"), ("no.mp4", "no such file")])
-    def test_a_wrong_path_is_reported_before_the_weights_are_read(
+    def test_video_with_wrong_path_is_reported_before_reading_weights(
         self, tmp_path, video, flag, name, word
     ):
         files = {"--video": video("v.mp4", 2), flag: tmp_path / name}
@@ -371,7 +371,7 @@ class TestVideo:
         done = run_tool("predict", *flags, "--output", tmp_path / "o", "--weights", "nowhere")
         assert error_line(done).count(f"{flag} {tmp_path / name}: {word}") == 1
 
-    def test_a_cut_video_ends_in_one_line_of_ours_alone(self, tmp_path, video):
+    def test_truncated_video_ends_in_one_line(self, tmp_path, video):
         path = video("v.mp4", 5)
         path.write_bytes(path.read_bytes()[:-100])
         command = [sys.executable, str(ROOT / "tools" / "predict.py"), "--video", str(path)]
@@ -382,14 +382,14 @@ class TestVideo:
         assert done.returncode == 2
         assert [line.split()[0] for line in done.stderr.splitlines()] == ["predict.py:"]
 
-    def test_a_cut_video_is_named_and_nothing_is_left(self, tmp_path, video):
+    def test_truncated_video_is_named_and_leaves_nothing(self, tmp_path, video):
         path = video("v.mp4", 5)
         path.write_bytes(path.read_bytes()[:400])
         assert "v.mp4" in error_line(self.predict(tmp_path, path))
         assert not files_of(tmp_path / "o") if (tmp_path / "o").exists() else True
 
 
-def test_copies_of_real_depth_give_one_map(tmp_path, shared_data):
+def test_predict_with_copies_of_real_depth_gives_one_map(tmp_path, shared_data):
     spot = shared_data / "spot" / "NJU2K"
     rgb = sorted((spot / "RGB").iterdir())[0]
     grey = cv2.imread(str(spot / "depth" / f"{rgb.stem}.jpg"), cv2.IMREAD_GRAYSCALE)
@@ -410,10 +410,10 @@ def test_copies_of_real_depth_give_one_map(tmp_path, shared_data):
     assert all(cv2.norm(first, other, cv2.NORM_INF) <= 1 for other in others)
 
 
-def test_estimated_depth_beside_depth_is_refused(data):
+def test_predict_with_depth_and_estimated_depth_is_refused(data):
     assert "--estimate-depth" in error_line(with_depth(data, "--estimate-depth"))
 
 
-def test_a_file_that_is_no_estimator_is_refused(data):
+def test_predict_with_wrong_estimator_file_is_refused(data):
     done = predict(data, "--estimate-depth", WEIGHTS)
     assert "tools/estimate_depth.py train" in error_line(done)

@@ -1,4 +1,4 @@
-"""A comparison of fusions: what is compared, on which images, and what its table says."""
+"""Comparison of fusions: variants, images, runs and table."""
 
 import csv
 import json
@@ -42,17 +42,17 @@ def names(variants):
 # What is compared.
 
 
-def test_all_and_controls_stand_for_their_members():
+def test_parse_variants_expands_all_and_controls():
     assert names(parse_variants(["all"])) == list(FUSIONS)
     assert set(names(parse_variants(["controls"]))) == set(CONTROLS)
 
 
-def test_a_variant_named_twice_is_compared_once():
+def test_parse_variants_with_repeated_name_keeps_one():
     assert names(parse_variants(["sum", "all", "sum"]))[0] == "sum"
     assert len(parse_variants(["sum", "all", "sum"])) == len(FUSIONS)
 
 
-def test_an_own_variant_sets_its_fields():
+def test_parse_variants_of_own_variant_sets_its_fields():
     (variant,) = parse_variants(["mutualformer:steps=2,taps=[1,2],form=paper,modality=rgb"])
     assert variant.fields == {
         "fusion": "mutualformer",
@@ -64,14 +64,14 @@ def test_an_own_variant_sets_its_fields():
 
 
 @pytest.mark.parametrize("variant", parse_variants(["all", "controls"]), ids=lambda v: v.name)
-def test_every_variant_shares_its_encoder(variant):
+def test_every_variant_has_a_shared_encoder(variant):
     config = make_config("small", **variant.overrides({"epsilon": 0.5}))
     assert config.encoder.share
     assert config.fusion.fusion == variant.fields["fusion"]
 
 
 @pytest.mark.parametrize("control", CONTROLS.values(), ids=lambda v: v.name)
-def test_a_control_differs_from_its_fusion(control):
+def test_every_control_differs_from_its_fusion(control):
     (fusion,) = parse_variants([control.fields["fusion"]])
     own, other = (make_config("small", **v.overrides({})).fusion for v in (control, fusion))
     if "head" in control.fields:  # which may be what "auto" stands for
@@ -79,7 +79,7 @@ def test_a_control_differs_from_its_fusion(control):
     assert (own, control.modality) != (other, fusion.modality)
 
 
-def test_what_is_matched_comes_before_what_matches_it():
+def test_parse_variants_orders_matching_variants_last():
     order = names(parse_variants(["random_exchange", "sum", "token_fusion"]))
     assert order == ["sum", "token_fusion", "random_exchange"]
 
@@ -94,17 +94,17 @@ def test_what_is_matched_comes_before_what_matches_it():
         ("sum:modality=x", "both, rgb or depth"),
     ],
 )
-def test_what_is_no_variant_is_named(name, part):
+def test_parse_variants_with_unknown_name_raises(name, part):
     with pytest.raises(InputError, match=part):
         parse_variants([name])
 
 
-def test_a_field_no_network_has_is_named_with_its_variant():
+def test_check_variants_with_unknown_field_names_the_variant():
     with pytest.raises(InputError, match=r"`fusions` sum:setps=2: .*steps"):
         check_variants(parse_variants(["sum:setps=2"]), "tiny-scratch", {})
 
 
-def test_a_head_for_all_need_not_suit_a_fusion_that_is_left_out():
+def test_check_variants_checks_the_head_of_listed_fusions_only():
     check_variants(parse_variants(["sum", "concat"]), "tiny-scratch", {"head": "ensemble"})
     with pytest.raises(InputError, match="`fusions` mutualformer: head"):
         check_variants(
@@ -112,7 +112,7 @@ def test_a_head_for_all_need_not_suit_a_fusion_that_is_left_out():
         )
 
 
-def test_one_folder_for_two_variants_is_refused():
+def test_parse_variants_with_shared_folder_raises():
     with pytest.raises(InputError, match="share a folder"):
         parse_variants(["sum:form=a:b", "sum:form=a b"])
 
@@ -120,7 +120,7 @@ def test_one_folder_for_two_variants_is_refused():
 # The folder.
 
 
-def test_a_started_comparison_keeps_its_options(tmp_path):
+def test_claim_folder_with_other_options_raises(tmp_path):
     options, variants = Options(fields={"dim": 32}), parse_variants(["sum"])
     plan.claim_folder(tmp_path, options, variants, 2)
     (tmp_path / plan.DATA_FILE).touch()
@@ -131,27 +131,27 @@ def test_a_started_comparison_keeps_its_options(tmp_path):
         plan.claim_folder(tmp_path, Options(), variants, 2)
 
 
-def test_options_do_not_bind_before_the_data_were_found(tmp_path):
+def test_claim_folder_before_the_data_accepts_other_options(tmp_path):
     plan.claim_folder(tmp_path, Options(), [], 1)
     plan.claim_folder(tmp_path, Options(epochs=2), [], 1)
     assert plan.read_plan(tmp_path)["options"]["epochs"] == 2
 
 
-def test_fusions_and_seeds_may_be_added(tmp_path):
+def test_claim_folder_adds_fusions_and_seeds(tmp_path):
     plan.claim_folder(tmp_path, Options(), parse_variants(["sum"]), 3)
     plan.claim_folder(tmp_path, Options(), parse_variants(["concat"]), 1)
     found = plan.read_plan(tmp_path)
     assert (found["variants"], found["seeds"]) == (["sum", "concat"], 3)
 
 
-def test_a_folder_of_anything_else_is_refused(tmp_path):
+def test_alone_in_foreign_folder_raises(tmp_path):
     (tmp_path / "notes.txt").touch()
     with pytest.raises(InputError, match="no comparison"), plan.alone_in(tmp_path):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
-def test_two_comparisons_do_not_share_a_folder(tmp_path):
+def test_alone_in_used_folder_raises(tmp_path):
     with (
         plan.alone_in(tmp_path),
         pytest.raises(InputError, match="another process"),
@@ -160,7 +160,7 @@ def test_two_comparisons_do_not_share_a_folder(tmp_path):
         pass
 
 
-def test_runs_are_done_seed_by_seed():
+def test_runs_of_orders_by_seed():
     runs = plan.runs_of(Path("x"), parse_variants(["sum", "concat"]), 2)
     assert [run.name for run in runs] == [
         *("sum seed 0", "concat seed 0"),
@@ -168,7 +168,7 @@ def test_runs_are_done_seed_by_seed():
     ]
 
 
-def test_every_run_has_the_same_recipe_but_for_seed_modality_and_folder():
+def test_train_config_differs_in_seed_modality_and_folder_only():
     sources = {"data": ["d"], "sets": ["A"], "near": ["A=white"]}
     runs = plan.runs_of(
         Path("x"), parse_variants(["sum", "depth_only", "rgb_only", "gemini_fusion"]), 2
@@ -198,7 +198,7 @@ def stems(sources, split):
     return {t.stem for item in data.find_sets(sources, split) for t in item.samples}
 
 
-def test_a_split_keeps_scenes_together_and_shares_none(tmp_path, scenes):
+def test_prepare_data_splits_by_scene_without_overlap(tmp_path, scenes):
     found = data.prepare_data(tmp_path, Options(data=(str(scenes),), holdout=0.25))
     train, test = stems(found["train"], "train"), stems(found["test"], "test")
     assert len(train | test) == 24
@@ -207,14 +207,14 @@ def test_a_split_keeps_scenes_together_and_shares_none(tmp_path, scenes):
     assert not takes[0] & takes[1]
 
 
-def test_a_split_is_the_same_in_every_folder(tmp_path, scenes):
+def test_prepare_data_splits_equally_in_every_folder(tmp_path, scenes):
     options = Options(data=(str(scenes),))
     one, two = (data.prepare_data(tmp_path / name, options) for name in "ab")
     assert stems(one["test"], "test") == stems(two["test"], "test")
     assert one["fingerprint"] == two["fingerprint"]
 
 
-def test_training_copies_of_test_images_are_left_out(tmp_path, scenes):
+def test_prepare_data_leaves_out_training_copies_of_test_images(tmp_path, scenes):
     options = Options(data=(str(scenes),))
     first = data.prepare_data(tmp_path / "a", options)
     twin = min(stems(first["test"], "test"))
@@ -233,14 +233,14 @@ def test_training_copies_of_test_images_are_left_out(tmp_path, scenes):
     assert stems(second["test"], "test") == stems(first["test"], "test")
 
 
-def test_test_data_are_tested_on_and_nothing_is_split(tmp_path, scenes):
+def test_prepare_data_with_test_data_splits_nothing(tmp_path, scenes):
     write_samples(tmp_path / "other", 3, 6, size=(64, 80))
     options = Options(data=(str(scenes),), test_data=(str(tmp_path / "other"),))
     found = data.prepare_data(tmp_path / "out", options)
     assert (found["train"]["images"], found["test"]["images"]) == ({"SAMPLES": 24}, {"SAMPLES": 3})
 
 
-def test_damaged_test_images_are_named_before_any_run(tmp_path, scenes):
+def test_prepare_data_with_damaged_test_image_names_it(tmp_path, scenes):
     write_samples(tmp_path / "other", 3, 6, size=(64, 80))
     image = next((tmp_path / "other/SAMPLES/RGB").iterdir())
     image.write_bytes(image.read_bytes()[:-30])
@@ -249,13 +249,13 @@ def test_damaged_test_images_are_named_before_any_run(tmp_path, scenes):
         data.prepare_data(tmp_path / "out", options)
 
 
-def test_images_to_test_on_must_not_be_trained_on(tmp_path, scenes):
+def test_prepare_data_with_overlap_raises(tmp_path, scenes):
     root = str(scenes)
     with pytest.raises(InputError, match="24 of its images are training images"):
         data.prepare_data(tmp_path, Options(data=(root,), test_data=(root,)))
 
 
-def test_changed_images_are_refused(tmp_path):
+def test_prepare_data_with_changed_images_raises(tmp_path):
     options = Options(scenes=3, test_scenes=3)
     data.prepare_data(tmp_path, options)
     data.prepare_data(tmp_path, options)
@@ -266,20 +266,20 @@ def test_changed_images_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("text", ['{"tr', "[]", '{"train": {}, "test": {}}'])
-def test_a_damaged_record_of_the_images_ends_in_one_line(tmp_path, text):
+def test_prepare_data_with_damaged_record_raises_one_line(tmp_path, text):
     (tmp_path / plan.DATA_FILE).write_text(text)
     with pytest.raises(InputError, match=r"data\.json: damaged"):
         data.prepare_data(tmp_path, Options(scenes=3, test_scenes=3))
 
 
-def test_generated_training_and_test_scenes_differ(tmp_path):
+def test_prepare_data_generates_different_test_scenes(tmp_path):
     found = data.prepare_data(tmp_path, Options(scenes=3, test_scenes=3))
     train, test = (discover_sets(found[part]["data"])[0].samples[0] for part in ("train", "test"))
     assert train.stem == test.stem
     assert train.rgb.read_bytes() != test.rgb.read_bytes()
 
 
-def test_images_are_grouped_by_set_and_kind():
+def test_groups_of_returns_set_and_kind():
     assert data.groups_of("SAMPLES", "scene_00001_colour", 1) == ["all", "needs colour"]
     assert data.groups_of("UW", "frame_depth", 2) == ["all", "UW"]
     assert data.groups_of("x/SAMPLES", "scene_00000_depth", 2) == [
@@ -416,7 +416,7 @@ def claim(output, variants, seeds):
     (output / plan.DATA_FILE).write_text(text)
 
 
-def test_finished_runs_are_collected_and_the_others_named(tmp_path):
+def test_collect_reads_finished_runs_and_names_the_others(tmp_path):
     variants = parse_variants(["sum", "token_fusion"])
     claim(tmp_path, variants, 2)
     finish(plan.run_of(tmp_path, variants[1], 0), {"exchange_ratio": 0.25, "note": "x"})
@@ -428,7 +428,7 @@ def test_finished_runs_are_collected_and_the_others_named(tmp_path):
     assert "NOT FINISHED: sum seed 0, sum seed 1, token_fusion seed 1." in table.notes
 
 
-def test_remarks_on_maps_are_noted_once_with_their_runs(tmp_path):
+def test_collect_notes_each_remark_once_with_its_runs(tmp_path):
     variants = parse_variants(["sum", "concat"])
     claim(tmp_path, variants, 1)
     runs = plan.runs_of(tmp_path, variants, 1)
@@ -438,7 +438,7 @@ def test_remarks_on_maps_are_noted_once_with_their_runs(tmp_path):
     assert {"A: empty (all runs)", "A: map all black: x (sum seed 0)"} <= set(notes)
 
 
-def test_odd_maps_of_a_run_are_remarked(tmp_path, scenes):
+def test_score_maps_of_odd_maps_writes_a_remark(tmp_path, scenes):
     sets = discover_sets([scenes])
     run = plan.run_of(tmp_path, Variant("sum"), 0)
     maps = run.folder / "maps" / "SAMPLES"
@@ -452,7 +452,7 @@ def test_odd_maps_of_a_run_are_remarked(tmp_path, scenes):
     assert collect.read_trial(run).remarks == (f"SAMPLES: map all black: {black}",)
 
 
-def test_remarks_on_maps_are_printed_with_their_run(tmp_path):
+def test_describe_prints_the_remarks_of_a_run(tmp_path):
     run = plan.run_of(tmp_path, Variant("sum"), 0)
     finish(run, remarks=["A: map all black: x"])
     from mutualformer_sod.cli.compare_fusions import describe
@@ -460,20 +460,20 @@ def test_remarks_on_maps_are_printed_with_their_run(tmp_path):
     assert describe(run, 4.0).splitlines()[1:] == ["  A: map all black: x"]
 
 
-def test_no_finished_run_is_no_table(tmp_path):
+def test_collect_without_finished_run_raises(tmp_path):
     plan.claim_folder(tmp_path, Options(), parse_variants(["sum"]), 1)
     with pytest.raises(InputError, match="no run is finished"):
         collect.collect(tmp_path)
 
 
-def test_a_missing_record_of_the_images_ends_in_one_line(tmp_path):
+def test_collect_without_record_of_the_images_raises_one_line(tmp_path):
     plan.claim_folder(tmp_path, Options(), parse_variants(["sum"]), 1)
     finish(plan.run_of(tmp_path, Variant("sum"), 0))
     with pytest.raises(InputError, match=r"data\.json: missing"):
         collect.collect(tmp_path)
 
 
-def test_damaged_scores_name_the_folder_to_remove(tmp_path):
+def test_read_trial_with_damaged_scores_names_the_folder(tmp_path):
     run = plan.run_of(tmp_path, Variant("sum"), 0)
     finish(run)
     (run.folder / plan.SCORES_FILE).write_text("trash")
@@ -497,14 +497,14 @@ def table_of(**values):
     return FusionTable(trials, dict.fromkeys(values, ""), costs, ["Trained somehow."])
 
 
-def test_the_spread_is_the_sample_standard_deviation():
+def test_summary_has_the_sample_standard_deviation():
     summary = table_of(sum=[0.7, 0.8, 0.9]).summary("all", "sum")
     assert summary.mean["s_measure"] == pytest.approx(0.8)
     assert summary.std["s_measure"] == pytest.approx(0.1)
     assert (summary.seeds, summary.images) == ((0, 1, 2), 5)
 
 
-def test_markdown_shows_spreads_costs_and_ratios():
+def test_fusion_markdown_has_deviations_costs_and_ratios():
     text = fusion_markdown(table_of(sum=[0.7, 0.8, 0.9], token_fusion=[0.5, 0.6, 0.7]))
     assert "| `sum` | 3 | .800 ± .100 | .800 ± .100 | 1.50 | 0.2 | 50 |  |" in text
     assert "| `token_fusion` | 3 | .600 ± .100 | .600 ± .100 | - | - | - | 40.0 ± 10.0 % |" in text
@@ -513,13 +513,13 @@ def test_markdown_shows_spreads_costs_and_ratios():
     assert "Trained somehow." in text
 
 
-def test_one_seed_has_no_spread():
+def test_fusion_markdown_of_one_seed_has_no_deviation():
     text = fusion_markdown(table_of(sum=[0.7]))
     assert "±" not in text
     assert "One seed" in text
 
 
-def test_csv_holds_means_and_every_run():
+def test_csv_files_have_means_and_every_run():
     table = table_of(sum=[0.7, 0.8], token_fusion=[0.5, 0.7])
     lines = [line for line in fusion_csv(table).splitlines() if not line.startswith("#")]
     rows = list(csv.DictReader(lines))

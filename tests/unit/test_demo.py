@@ -1,4 +1,4 @@
-"""The demo without its page: answers to files of all kinds, limits, the folder that stays small."""
+"""The demo without its page: files of all kinds, limits, its folder of files."""
 
 import os
 import socket
@@ -75,7 +75,7 @@ def save_depth(folder, depth, suffix=".png"):
     return path
 
 
-def test_a_picture_gives_map_overlay_and_cutout_at_its_size(service, rgb, scene):
+def test_service_returns_map_overlay_and_cutout_at_native_size(service, rgb, scene):
     answer = ask(service, rgb)
     assert read(answer.saliency).shape == SIZE
     assert read(answer.overlay).shape == (*SIZE, 3)
@@ -86,7 +86,9 @@ def test_a_picture_gives_map_overlay_and_cutout_at_its_size(service, rgb, scene)
 
 
 @pytest.mark.parametrize("kind", ["uint16", "npy"])
-def test_deep_depth_gives_the_map_of_its_8_bits(service, rgb, scene, tmp_path, kind):
+def test_service_with_deep_depth_gives_the_map_of_its_8_bit_copy(
+    service, rgb, scene, tmp_path, kind
+):
     plain = ask(service, rgb, save_depth(tmp_path, scene.depth))
     wide = scene.depth.astype(np.uint16) * 257
     deep = wide if kind == "uint16" else scene.depth / np.float32(255) * 7 - 3
@@ -95,14 +97,14 @@ def test_deep_depth_gives_the_map_of_its_8_bits(service, rgb, scene, tmp_path, k
     assert np.abs(difference).max() <= 1
 
 
-def test_the_switch_inverts_what_the_network_sees_of_depth(service, rgb, scene, tmp_path):
+def test_service_with_invert_inverts_the_depth(service, rgb, scene, tmp_path):
     path = save_depth(tmp_path, scene.depth)
     shown = read(ask(service, rgb, path).depth).astype(int)
     inverted = read(ask(service, rgb, path, invert=True).depth)
     assert np.abs(255 - inverted - shown).max() <= 1
 
 
-def test_a_threshold_splits_the_map_in_two(service, rgb):
+def test_service_with_threshold_returns_a_binary_map(service, rgb):
     soft = read(ask(service, rgb).saliency)
     hard = read(ask(service, rgb, threshold=float(np.median(soft)) / 255).saliency)
     assert set(np.unique(hard)) <= {0, 255}
@@ -116,7 +118,7 @@ def test_service_with_new_threshold_runs_no_network(counted, rgb):
     assert len(runs) == 1
 
 
-def test_a_picture_on_its_side_is_turned(service, tmp_path, scene):
+def test_service_applies_the_orientation_tag(service, tmp_path, scene):
     exif = Image.Exif()
     exif[0x112] = 6
     path = tmp_path / "turned.jpg"
@@ -127,18 +129,18 @@ def test_a_picture_on_its_side_is_turned(service, tmp_path, scene):
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "P", "L", "RGBA"])
-def test_colours_of_every_coding_are_mapped(service, tmp_path, scene, mode):
+def test_service_maps_every_colour_mode(service, tmp_path, scene, mode):
     path = tmp_path / ("x.jpg" if mode == "CMYK" else "x.png")
     Image.fromarray(scene.rgb).convert(mode).save(path)
     assert ask(service, path).saliency is not None
 
 
-def test_depth_of_other_proportions_is_told(service, rgb, tmp_path):
+def test_service_with_depth_of_other_proportions_warns(service, rgb, tmp_path):
     depth = np.tile(np.arange(100, dtype=np.uint8), (100, 1))
     assert "STRETCHED" in ask(service, rgb, save_depth(tmp_path, depth)).message
 
 
-def test_depth_without_any_value_is_left_out_and_told(service, rgb, tmp_path):
+def test_service_with_empty_depth_ignores_it_and_warns(service, rgb, tmp_path):
     nothing = save_depth(tmp_path, np.full(SIZE, np.nan, np.float32), ".npy")
     answer = ask(service, rgb, nothing)
     assert answer.saliency is not None and "empty depth" in answer.message
@@ -168,7 +170,7 @@ def bad_files(folder):
     ["text.png", "nothing.png", "half.png", "half.jpg", "huge.png", "noise.png", "x.tif"],
 )
 @pytest.mark.parametrize("place", ["rgb", "depth"])
-def test_a_bad_file_is_named_in_one_line(service, rgb, tmp_path, name, place):
+def test_service_with_bad_file_names_it_in_one_line(service, rgb, tmp_path, name, place):
     path = tmp_path / name
     path.write_bytes(bad_files(tmp_path)[name])
     answer = ask(service, path) if place == "rgb" else ask(service, rgb, path)
@@ -177,19 +179,19 @@ def test_a_bad_file_is_named_in_one_line(service, rgb, tmp_path, name, place):
     assert "\n" not in answer.message and "defect" not in answer.message
 
 
-def test_a_file_that_was_removed_is_asked_for_again(service, tmp_path):
+def test_service_with_removed_file_asks_for_it_again(service, tmp_path):
     assert "upload it again" in ask(service, tmp_path / "gone.png").message
 
 
 @pytest.mark.parametrize("suffix", [".png", ".npy", ".tif", ".webp"])
-def test_size_is_checked_without_decoding(tmp_path, suffix):
+def test_check_pixels_reads_only_the_header(tmp_path, suffix):
     path = save_depth(tmp_path, np.zeros((40, 50), np.uint8), suffix)
     check_pixels(path, 2000)
     with pytest.raises(InputError, match="50 x 40 pixels"):
         check_pixels(path, 1999)
 
 
-def test_size_beside_damaged_notes_is_checked(tmp_path):
+def test_check_pixels_ignores_damaged_metadata(tmp_path):
     path = tmp_path / "a.png"
     Image.new("L", (50, 40)).save(path, dpi=(72, 72))
     data = bytearray(path.read_bytes())
@@ -199,7 +201,7 @@ def test_size_beside_damaged_notes_is_checked(tmp_path):
         check_pixels(path, 1999)
 
 
-def test_an_array_that_only_claims_to_be_huge_is_refused(tmp_path):
+def test_check_pixels_refuses_array_with_huge_header(tmp_path):
     path = save_depth(tmp_path, np.zeros((40, 50), np.uint8), ".npy")
     path.write_bytes(path.read_bytes().replace(b"(40, 50), }     ", b"(4000000, 50), }"))
     with pytest.raises(InputError, match="50 x 4000000 pixels"):
@@ -225,7 +227,7 @@ def test_service_forgets_old_outputs_of_the_network(counted, tmp_path):
     assert len(runs) == 41
 
 
-def test_old_files_are_removed_and_kept_ones_are_not():
+def test_scratch_removes_old_files_but_not_kept_ones():
     scratch = Scratch(keep_seconds=100)
     kept, old, new = (scratch.path / name for name in ("kept", "old", "new"))
     kept.write_bytes(b"x")
@@ -240,7 +242,7 @@ def test_old_files_are_removed_and_kept_ones_are_not():
     assert not scratch.path.exists()
 
 
-def test_the_oldest_files_give_way_when_the_folder_is_full():
+def test_scratch_above_its_size_removes_the_oldest_files():
     scratch = Scratch(most_bytes=250)
     for age in range(5):
         path = scratch.path / str(age)
@@ -251,18 +253,18 @@ def test_the_oldest_files_give_way_when_the_folder_is_full():
     scratch.close()
 
 
-def test_samples_are_scenes_of_every_kind(tmp_path):
+def test_samples_have_every_kind_of_scene(tmp_path):
     samples = make_samples(tmp_path / "x", 3)
     assert len({sample.title for sample in samples}) == 3
     assert all(read(sample.rgb).shape[:2] == read(sample.depth).shape for sample in samples)
 
 
-def test_weights_get_the_shortest_names_that_differ(tmp_path):
+def test_named_returns_the_shortest_unique_names(tmp_path):
     paths = [tmp_path / name for name in ("a/weights.x", "b/weights.x", "c/own.x", "d/own.x")]
     assert list(named(paths)) == ["a", "b", "c/own", "d/own"]
 
 
-def test_weights_given_twice_are_refused(tmp_path):
+def test_named_with_file_given_twice_raises(tmp_path):
     with pytest.raises(InputError, match="given twice"):
         named([tmp_path / "a.x"] * 2)
 
@@ -288,7 +290,7 @@ class TestAccess:
             (None, "0.0.0.0", False),
         ],
     )
-    def test_a_demo_answers_to_loopback_names_and_the_host_asked_for(self, name, host, own):
+    def test_is_own_accepts_loopback_and_the_given_host(self, name, host, own):
         assert is_own(name, host) is own
 
     @pytest.mark.parametrize(
@@ -303,7 +305,7 @@ class TestAccess:
             ({"host": "localhost", "origin": "http://[broken"}, "Origin"),
         ],
     )
-    def test_foreign_headers_are_refused_with_their_value(self, headers, word):
+    def test_refusal_of_foreign_headers_has_their_value(self, headers, word):
         pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
         problem = refusal(pairs, "127.0.0.1")
         assert problem is None if word is None else word in problem
@@ -313,7 +315,7 @@ class TestInputs:
     FILE = {"path": "/tmp/a.png", "meta": {"_type": "gradio.FileData"}}  # noqa: RUF012
 
     @pytest.mark.parametrize("inputs", [(FILE, None, "w", 0, False), (FILE, FILE, "w", 0.5, True)])
-    def test_usable_inputs_pass(self, inputs):
+    def test_check_inputs_accepts_usable_inputs(self, inputs):
         check_inputs(inputs, ["w"])
 
     @pytest.mark.parametrize(
@@ -332,6 +334,6 @@ class TestInputs:
             ((FILE, None, "w", 0, "yes"), "invert 'yes' .*true or false"),
         ],
     )
-    def test_wrong_inputs_are_named_with_the_remedy(self, inputs, words):
+    def test_check_inputs_with_wrong_input_names_it(self, inputs, words):
         with pytest.raises(InputError, match=words):
             check_inputs(inputs, ["w"])

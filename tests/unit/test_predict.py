@@ -1,4 +1,4 @@
-"""Own pictures: pairing, depth, overlays, cut-outs, PNG files, and the predictor's arguments."""
+"""A user's pictures: pairing, depth, overlays, cut-outs, PNG files, and the predictor."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def touch(folder, *names):
 
 
 class TestJobs:
-    def test_pictures_and_depth_pair_by_stem(self, tmp_path):
+    def test_pair_pictures_with_equal_stems_pairs_them(self, tmp_path):
         rgb = touch(tmp_path / "rgb", "b.JPG", "a b.png", "ü.webp")
         depth = touch(tmp_path / "d", "a b.npy", "ü.png")
         pictures, remarks = pair_pictures([rgb], depth)
@@ -42,7 +42,7 @@ class TestJobs:
         ]
         assert not remarks
 
-    def test_endings_of_kind_are_looked_through(self, tmp_path):
+    def test_pair_pictures_ignores_endings_of_the_modality(self, tmp_path):
         rgb = touch(tmp_path / "rgb", "1_rgb.png", "2.png")
         depth = touch(tmp_path / "d", "1_depth.png", "2_depth.png")
         assert [j.depth.name for j in pair_pictures([rgb], depth)[0]] == [
@@ -50,11 +50,11 @@ class TestJobs:
             "2_depth.png",
         ]
 
-    def test_a_file_pairs_with_a_file_of_any_name(self, tmp_path):
+    def test_pair_pictures_of_two_files_ignores_their_names(self, tmp_path):
         rgb, depth = touch(tmp_path, "a.png") / "a.png", touch(tmp_path, "z.npy") / "z.npy"
         assert pair_pictures([rgb], depth)[0] == [Picture("a", rgb, depth)]
 
-    def test_other_files_are_passed_over_and_heic_is_not(self, tmp_path):
+    def test_pair_pictures_skips_other_files_but_not_heic(self, tmp_path):
         rgb = touch(tmp_path / "rgb", "a.png", "b.HEIC", "notes.txt", ".hidden.png")
         (rgb / "sub.png").mkdir()
         pictures, remarks = pair_pictures([rgb], None)
@@ -63,13 +63,13 @@ class TestJobs:
         assert ".hidden.png skipped: hidden" in remarks[0]
         assert "notes.txt, sub.png" in remarks[1]
 
-    def test_hidden_depth_is_listed_as_passed_over(self, tmp_path):
+    def test_pair_pictures_reports_hidden_depth(self, tmp_path):
         rgb, depth = touch(tmp_path / "rgb", "a.png"), touch(tmp_path / "d", "a.png", "._a.png")
         pictures, remarks = pair_pictures([rgb], depth)
         assert pictures[0].depth.name == "a.png"
         assert remarks == [f"{depth}: ._a.png skipped: hidden, the name starts with a dot"]
 
-    def test_all_mistakes_are_reported_at_once(self, tmp_path):
+    def test_pair_pictures_reports_all_mistakes_at_once(self, tmp_path):
         rgb = touch(tmp_path / "rgb", *(f"{n}{end}" for n in range(9) for end in (".png", ".jpg")))
         depth = touch(tmp_path / "d", *(f"{n}{end}" for n in range(7) for end in (".png", ".npy")))
         with pytest.raises(InputError) as refused:
@@ -81,11 +81,11 @@ class TestJobs:
         assert f"{tmp_path / 'none'}: no such" in str(refused.value)
         assert f"{tmp_path / 'nowhere'}: no such" in str(refused.value)
 
-    def test_spare_depth_is_told(self, tmp_path):
+    def test_pair_pictures_reports_depth_without_picture(self, tmp_path):
         rgb, depth = touch(tmp_path / "rgb", "a.png"), touch(tmp_path / "d", "a.png", "b.png")
         assert "b.png: depth without a picture" in pair_pictures([rgb], depth)[1][0]
 
-    def test_a_picture_whose_depth_is_in_a_container_gets_it_to_fail(self, tmp_path):
+    def test_pair_pictures_keeps_unsupported_depth_to_fail_later(self, tmp_path):
         rgb = touch(tmp_path / "rgb", "a.png", "b.png")
         depth = touch(tmp_path / "d", "a.png", "a.mat", "b.mat")
         pictures, remarks = pair_pictures([rgb], depth)
@@ -110,7 +110,7 @@ class TestJobs:
             (["one"], "unpaired", r"unsupported depth files: 7\.npz"),
         ],
     )
-    def test_mistakes_are_told(self, tmp_path, rgb, depth, words):
+    def test_pair_pictures_with_mistake_names_it(self, tmp_path, rgb, depth, words):
         touch(tmp_path, "z.png", "z.npy")
         for folder, names in (
             ("empty", []),
@@ -142,13 +142,13 @@ class TestDepths:
             (np.where(np.eye(4, 6) > 0, 0, 700).astype(np.uint16), "constant"),
         ],
     )
-    def test_depth_that_says_nothing_is_taken_for_none(self, raw, word):
+    def test_fit_depth_of_constant_map_returns_none(self, raw, word):
         encoding = DepthEncoding("metric" if raw.dtype != np.uint8 else "map", "black", 1.0, "")
         depth, notes = fit_depth(raw, encoding, self.photo((4, 6)), (4, 6))
         assert depth is None
         assert word in notes[0]
 
-    def test_half_size_depth_is_resized_without_new_values(self):
+    def test_fit_depth_of_half_size_adds_no_new_values(self):
         raw = np.array([[1, 2], [3, 90]], np.uint8)
         depth, notes = fit_depth(raw, MAP, self.photo((4, 4)), (4, 4))
         assert np.array_equal(depth, raw.repeat(2, axis=0).repeat(2, axis=1))
@@ -161,17 +161,17 @@ class TestDepths:
             (np.maximum(np.arange(24).reshape(4, 6) - 14, 0), "half of"),
         ],
     )
-    def test_depth_that_looks_like_a_mask_or_holes_is_told(self, raw, word):
+    def test_fit_depth_of_doubtful_map_returns_a_remark(self, raw, word):
         depth, notes = fit_depth(raw.astype(np.uint8), MAP, self.photo((4, 6)), (4, 6))
         assert depth is not None
         assert word in notes[0]
 
-    def test_depth_of_other_proportions_is_told(self):
+    def test_fit_depth_of_other_proportions_returns_a_remark(self):
         raw = np.arange(12, dtype=np.uint8).reshape(3, 4)
         assert "STRETCHED" in fit_depth(raw, MAP, self.photo((9, 16)), (9, 16))[1][0]
 
     @pytest.mark.parametrize(("stored", "turned"), [((2, 3), True), ((3, 2), False)])
-    def test_depth_turns_with_its_picture_unless_it_is_turned_already(self, stored, turned):
+    def test_fit_depth_rotates_stored_depth_only(self, stored, turned):
         raw = np.arange(6, dtype=np.uint8).reshape(stored)
         depth, notes = fit_depth(raw, MAP, self.photo((3, 2), orientation=6), (3, 2))
         assert np.array_equal(depth, np.rot90(raw, -1) if turned else raw)
@@ -179,21 +179,21 @@ class TestDepths:
 
     @pytest.mark.parametrize("orientation", range(1, 9))
     @pytest.mark.parametrize("lies", ["stored", "shown"])
-    def test_depth_lies_as_the_user_says(self, orientation, lies):
+    def test_fit_depth_follows_the_given_orientation(self, orientation, lies):
         raw = np.arange(16, dtype=np.uint8).reshape(4, 4)  # square: its sides tell nothing
         photo = self.photo((4, 4), orientation)
         depth, _ = fit_depth(raw, MAP, photo, (4, 4), lies)
         assert np.array_equal(depth, raw if lies == "shown" else turn(raw, orientation))
 
     @pytest.mark.parametrize("near", ["auto", "strict"])
-    def test_a_map_that_contradicts_its_type_stops(self, tmp_path, near):
+    def test_plan_depths_with_contradiction_raises(self, tmp_path, near):
         np.save(tmp_path / "a.npy", np.linspace(1, 14, 48, dtype=np.float32).reshape(6, 8))
         pictures = [Picture("a", tmp_path / "a.npy", tmp_path / "a.npy")]
         with pytest.raises(InputError, match=r"Fix: .*--near black .*--near white"):
             plan_depths(pictures, near)
         assert plan_depths(pictures, "white").encodings[tmp_path / "a.npy"].near == "white"
 
-    def test_types_are_decided_apart_and_bad_files_do_not_stop_the_others(self, tmp_path):
+    def test_plan_depths_decides_each_type_apart_and_skips_bad_files(self, tmp_path):
         ramp = np.linspace(700, 3000, 48).reshape(6, 8)[::-1]
         cv2.imwrite(str(tmp_path / "mm.png"), ramp.astype(np.uint16))
         np.save(tmp_path / "m.npy", np.where(ramp < 800, np.nan, ramp / 1000).astype(np.float32))
@@ -207,14 +207,14 @@ class TestDepths:
         assert sum("decided from 1 map alone" in remark for remark in plan.remarks) == 1
 
 
-def test_an_overlay_keeps_the_picture_visible_and_marks_the_object():
+def test_overlay_marks_the_object_and_dims_the_rest():
     rgb = np.array([[[100, 200, 50], [100, 200, 50]]], np.uint8)
     marked = overlay(rgb, np.array([[0.0, 1.0]]))
     assert marked[0, 0].tolist() == [55, 110, 28]  # darker, of the same hue
     assert marked[0, 1, 0] > 180 > marked[0, 1, 1]
 
 
-def test_a_cutout_keeps_colours_and_multiplies_opacity():
+def test_cutout_keeps_colours_and_multiplies_opacity():
     rgb = np.random.default_rng(0).integers(0, 256, (2, 3, 3), dtype=np.uint8)
     saliency = np.array([[0, 0.5, 1], [1, 1, 1]], np.float32)
     opacity = np.array([[255, 255, 255], [0, 128, 255]], np.uint8)
@@ -232,7 +232,7 @@ def test_overlay_and_cutout_of_another_size_are_refused(show):
 class TestPng:
     @pytest.mark.parametrize("channels", [1, 3, 4])
     @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (33, 20)])
-    def test_other_readers_see_the_pixels(self, tmp_path, size, channels):
+    def test_write_png_is_read_by_other_libraries(self, tmp_path, size, channels):
         image = np.random.default_rng(0).integers(0, 256, (*size, channels), dtype=np.uint8)
         image = image[..., 0] if channels == 1 else image
         write_png(tmp_path / "a.png", size, [image[:5], image[5:]][: 1 + (size[0] > 5)])
@@ -240,7 +240,7 @@ class TestPng:
         read = cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_UNCHANGED)
         assert np.array_equal(read[..., [2, 1, 0, 3][:channels]] if channels > 1 else read, image)
 
-    def test_a_note_is_found_again_and_only_there(self, tmp_path):
+    def test_read_note_returns_what_write_png_wrote(self, tmp_path):
         note = {"weights": "abc", "size": 3, "name": "ü\n"}
         write_png(tmp_path / "a.png", (2, 2), [np.zeros((2, 2), np.uint8)], note)
         assert read_note(tmp_path / "a.png") == note
@@ -248,7 +248,7 @@ class TestPng:
         (tmp_path / "c.png").write_bytes(b"\x89PNG")
         assert read_note(tmp_path / "b.png") is read_note(tmp_path / "c.png") is None
 
-    def test_a_failed_write_leaves_what_was_there(self, tmp_path):
+    def test_write_png_that_fails_keeps_the_old_file(self, tmp_path):
         (tmp_path / "a.png").write_bytes(b"before")
         with pytest.raises(ValueError, match="rows"):
             write_png(tmp_path / "a.png", (5, 2), [np.zeros((2, 2), np.uint8)])
@@ -291,7 +291,7 @@ class TestPredictor:
         return rgb, depth
 
     @pytest.mark.parametrize("copy", ["inverted", "x257", "0 to 1", "0 to 255", "inverted x257"])
-    def test_copies_of_a_depth_map_give_one_map(self, predictor, scene, copy):
+    def test_predictor_with_copies_of_a_depth_map_gives_one_map(self, predictor, scene, copy):
         rgb, depth = scene
         other, near = depth, "white"
         if "inverted" in copy:
@@ -304,7 +304,7 @@ class TestPredictor:
         assert np.abs(predictor.predict(rgb, other, near=near) - want).max() <= 1 / 255
         assert np.abs(predictor.predict(rgb, None) - want).max() > 1 / 255
 
-    def test_metres_and_millimetres_with_holes_give_one_map(self, predictor, scene):
+    def test_predictor_with_metres_or_millimetres_gives_one_map(self, predictor, scene):
         rgb, depth = scene
         millimetres = (3000 - 10 * depth.astype(np.uint16)).astype(np.uint16)
         metres = millimetres / 1000
@@ -313,23 +313,23 @@ class TestPredictor:
         np.testing.assert_allclose(first, second, atol=1e-4)
 
     @pytest.mark.parametrize("depth", [np.zeros, np.ones, lambda size: np.full(size, np.nan)])
-    def test_depth_that_says_nothing_is_none(self, predictor, scene, depth):
+    def test_predictor_with_constant_raw_depth_ignores_it(self, predictor, scene, depth):
         got = predictor.predict(scene[0], depth(scene[1].shape), near="auto")
         assert np.array_equal(got, predictor.predict(scene[0]))
 
     @pytest.mark.parametrize("axis", [0, 2])
-    def test_depth_of_one_channel_is_taken(self, predictor, scene, axis):
+    def test_predictor_accepts_depth_of_one_channel(self, predictor, scene, axis):
         rgb, depth = scene
         got = predictor.predict(rgb, np.expand_dims(depth, axis), near="white")
         assert np.array_equal(got, predictor.predict(rgb, depth, near="white"))
 
-    def test_views_are_taken(self, predictor, scene):
+    def test_predictor_accepts_array_views(self, predictor, scene):
         rgb, depth = scene
         got = predictor.predict(rgb[:, ::-1], depth[:, ::-1], near="white")
         want = predictor.predict(rgb[:, ::-1].copy(), depth[:, ::-1].copy(), near="white")
         assert np.array_equal(got, want)
 
-    def test_a_batch_of_none_gives_none(self, predictor):
+    def test_predictor_with_empty_batch_returns_empty_logits(self, predictor):
         logits = predictor.logits(torch.zeros(0, 3, 32, 32), torch.zeros(0, 1, 32, 32), None)
         assert logits.shape == (0, 1, 32, 32)
 
@@ -351,7 +351,9 @@ class TestPredictor:
             (None, np.zeros((4, 5)), {"near": "white", "encoding": MAP}, "one of them"),
         ],
     )
-    def test_mistakes_are_told_in_one_line(self, predictor, rgb, depth, options, words):
+    def test_predictor_with_wrong_argument_raises_one_line(
+        self, predictor, rgb, depth, options, words
+    ):
         rgb = np.zeros((4, 5, 3), np.uint8) if rgb is None else rgb
         with pytest.raises(InputError, match=words) as caught:
             predictor.predict(rgb, depth, **options)

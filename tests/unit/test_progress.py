@@ -1,4 +1,4 @@
-"""What is told of long work: its cost before, a running clock during it."""
+"""Progress of long work: an estimate before, a running clock during it."""
 
 import io
 import re
@@ -16,7 +16,7 @@ def model():
     return build_model("tiny-scratch", image_size=32, taps=[1, 2], dim=32)
 
 
-def test_a_ticking_bar_shows_the_time_during_one_long_step():
+def test_ticking_advances_the_clock_during_one_long_step():
     shown = io.StringIO()
     with ticking(tqdm(range(1), file=shown, mininterval=0), every=0.2) as bar:
         for _ in bar:
@@ -25,7 +25,7 @@ def test_a_ticking_bar_shows_the_time_during_one_long_step():
     assert "0/1 [00:01" in during
 
 
-def test_a_ticking_bar_is_closed_where_its_work_fails():
+def test_ticking_closes_the_bar_after_an_error():
     bar = tqdm(range(1), file=io.StringIO())
     with pytest.raises(KeyboardInterrupt), ticking(bar):
         raise KeyboardInterrupt
@@ -33,11 +33,11 @@ def test_a_ticking_bar_is_closed_where_its_work_fails():
 
 
 @pytest.mark.parametrize("size", [None, 32, 64])
-def test_the_forecast_of_a_usual_size_is_none(model, size):
+def test_forecast_of_usual_size_is_none(model, size):
     assert forecast(Predictor(model, size, "cpu")) is None
 
 
-def test_the_forecast_of_a_large_size_names_it_and_a_time_that_grows(model):
+def test_forecast_of_large_size_has_a_growing_time(model):
     def milliseconds(size):
         line = forecast(Predictor(model, size, "cpu"))
         assert f"--size {size}: the network was built for 32" in line
