@@ -28,7 +28,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 TIMM_STEMS = ("tf_efficientnet_lite0", "tf_efficientnet_lite2")
 STEMS = ("patch", "conv", "hybrid", *TIMM_STEMS)
 DEFAULT_PRESET = "tiny-scratch"  # of the library and of every command that trains
-DEPTH_RULES = ("minmax", "range", "percentile")
+DEPTH_RULES = ("minmax", "percentile")
 LOSSES = ("weighted", "f3net-released")
 
 

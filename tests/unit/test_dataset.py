@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from mutualformer_sod.data.depth.units import DepthEncoding, with_encodings
+from mutualformer_sod.data.depth.units import DepthEncoding, depth_to_unit, with_encodings
 from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
 from mutualformer_sod.data.synthetic.scenes import make_scene, write_samples
 from mutualformer_sod.data.training.dataset import SodDataset
@@ -75,9 +75,9 @@ def test_the_encoding_of_the_set_is_applied(samples):
 
 
 def test_the_rule_that_brings_depth_to_its_range_is_applied(samples):
-    item = dataset(samples, size=(64, 88), depth_rule="range")[4]
-    stored = torch.from_numpy(make_scene(1, 4, (64, 88)).depth) / 255
-    torch.testing.assert_close(item["depth"][0], stored, rtol=0, atol=1e-6)
+    item = dataset(samples, size=(64, 88), depth_rule="percentile")[4]
+    unit = depth_to_unit(make_scene(1, 4, (64, 88)).depth, NEAR_WHITE, "percentile")
+    torch.testing.assert_close(item["depth"][0], torch.from_numpy(unit), rtol=0, atol=1e-6)
 
 
 def test_a_set_without_depth_gives_zeros_and_says_so(rgb_only):
@@ -94,7 +94,7 @@ def test_depth_of_one_value_is_none(tmp_path, value):
     flat = tmp_path / "SAMPLES" / "depth" / "scene_00001_colour.png"
     cv2.imwrite(str(flat), np.full((64, 88), value, np.uint8))
     options = {"encoding": NEAR_BLACK, "augment": Augmentation(paste=1.0)}
-    for rule in ("minmax", "range"):
+    for rule in ("minmax", "percentile"):
         items = dataset(discover_sets([tmp_path])[0], depth_rule=rule, **options)
         assert [item["has_depth"] for item in items] == [True, False]
         assert not items[1]["depth"].any()

@@ -11,7 +11,7 @@ import numpy as np
 from mutualformer_sod.data.audit.findings import Finding, about
 from mutualformer_sod.data.audit.inspection import Inspected
 from mutualformer_sod.data.depth.evidence import SetEvidence, weigh
-from mutualformer_sod.data.depth.kind import tell_units
+from mutualformer_sod.data.depth.kind import decide_units
 from mutualformer_sod.data.depth.notes import CONSTANT, MOSTLY_ZERO, TWO_VALUES, doubt_of
 from mutualformer_sod.data.depth.units import (
     WEAK_MARGIN,
@@ -63,7 +63,7 @@ def check_depth(
     main = types.most_common(1)[0][0]
     own = [image for image in read if str(image.depth.pixels.dtype) == main]
     samples = [image.depth for image in own]
-    units = tell_units(samples)
+    units = decide_units(samples)
     thermal = read[0].sample.thermal
     if thermal:
         encoding = thermal_encoding(samples)

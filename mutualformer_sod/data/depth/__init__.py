@@ -1,1 +1,1 @@
-"""Give depth values a meaning: units, polarity, encoding, holes."""
+"""Depth encoding: units, polarity, holes; conversion to [0, 1], near = 1."""

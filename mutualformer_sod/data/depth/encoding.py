@@ -1,4 +1,4 @@
-"""How a set stores depth, and depth as stored turned into [0, 1], near = 1."""
+"""The depth encoding of a set, and the conversion of raw depth to [0, 1], near = 1."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from mutualformer_sod.data.depth.holes import fill_holes, find_holes
 from mutualformer_sod.errors import InputError
 
 Near = Literal["white", "black", "none"]
-DepthRule = Literal["minmax", "range", "percentile"]
+DepthRule = Literal["minmax", "percentile"]
 
 WEAK_MARGIN = 0.2
-"""Below this margin a decision is reported as weak, and ``--near strict`` stops.
+"""Margin below which a decision is reported as weak, and ``--near strict`` stops.
 
-Measured: 0.6 and more on every set whose sign is known, 0.02 and less on two of close-up views
-from above (road surface, pipe wall), where depth hardly depends on the place in the image
+Measured: 0.6 or more on every set of known polarity; 0.02 or less on two sets of close-up views
+from above (road surface, pipe wall), where depth hardly depends on the position in the image
 (docs/data.md).
 """
 
@@ -30,17 +30,18 @@ class DepthEncoding:
     """How one set stores depth.
 
     Attributes:
-        kind: "map" (relative, every value counts), "metric" (0, NaN, infinity are holes), or
-            "thermal" (no depth at all, but images that take its place: every value counts).
-        near: "white" if large values are near the camera, else "black"; "none" of thermal images.
-        margin: how clearly the maps show that, 0 to about 1.5, negative where they look otherwise;
-            None where it was given and not measured.
-        reason: the evidence, in words.
-        low: least value that is stored, for the rule "range".
-        high: largest value that is stored.
-        holes: share of pixels without a value.
-        hole_code: a value that stands for "no measurement" besides those of ``kind``, or None.
-        is_empty: whether every map is constant or empty, so that colour alone is left.
+        kind: "map" (relative depth, every value is valid), "metric" (0, NaN and infinity are
+            holes) or "thermal" (thermal images in place of depth, every value is valid).
+        near: polarity: "white" if large values are near the camera, else "black"; "none" for
+            thermal images.
+        margin: of the evidence for ``near``, 0 to about 1.5; negative if the maps contradict it;
+            None if the polarity was given.
+        reason: the evidence in words.
+        low: least value that the set stores.
+        high: largest value that the set stores.
+        holes: ratio of pixels without a value.
+        hole_code: a value for "no measurement" in addition to those of ``kind``, or None.
+        is_empty: whether every map is constant or empty, so that only colour is used.
     """
 
     kind: Literal["map", "metric", "thermal"]
@@ -55,25 +56,25 @@ class DepthEncoding:
 
     @property
     def is_weak(self) -> bool:
-        """Whether the evidence is too thin to rely on without a look; a unit is evidence enough."""
+        """Whether the evidence is weak; a unit of length is always sufficient evidence."""
         return self.kind == "map" and self.margin is not None and self.margin < WEAK_MARGIN
 
     @property
     def is_contradicted(self) -> bool:
-        """Whether the maps clearly look otherwise than decided."""
+        """Whether the maps clearly contradict the decision."""
         return self.margin is not None and self.margin <= -WEAK_MARGIN
 
     def find_holes(self, raw: np.ndarray) -> np.ndarray:
-        """Where a depth map (H, W) as stored has no value; (H, W) bool."""
+        """Return the pixels (H, W) bool without a value in a raw depth map (H, W)."""
         return find_holes(raw, self.kind == "metric", self.hole_code)
 
     @property
     def noun(self) -> str:
-        """What the maps are called in the output: "depth" or "thermal"."""
+        """Name of the maps in the output: "depth" or "thermal"."""
         return "thermal" if self.kind == "thermal" else "depth"
 
     def describe(self) -> str:
-        """The decision in one line, for the screen and the record of a run."""
+        """Return the decision in one line, for the screen and the record of a run."""
         if self.is_empty:
             return "none: every map is constant or empty, colour alone is used"
         if self.kind == "thermal":
@@ -87,16 +88,16 @@ class DepthEncoding:
 def depth_to_unit(
     raw: np.ndarray, encoding: DepthEncoding, rule: DepthRule = "minmax"
 ) -> np.ndarray:
-    """Turn depth as stored into [0, 1], near = 1; thermal images keep their sign.
+    """Convert raw depth to [0, 1], near = 1; thermal images are never inverted.
 
     Holes (0, NaN, infinity and 65535 in metric depth; NaN and infinity in other maps; a hole code)
-    take the value of the nearest pixel that has one. A map of one value, or of none, becomes 0.
+    get the value of the nearest valid pixel. A constant or empty map becomes 0.
 
     Args:
-        raw: (H, W) as read by `io.read_depth`.
+        raw: (H, W), any type, as read by `io.read_depth`.
         encoding: of the set.
-        rule: what becomes 0 and 1: the map's own least and largest value ("minmax"), those that
-            the set can store ("range"), or the map's 1st and 99th percentile ("percentile").
+        rule: the values that become 0 and 1: the least and largest of the map ("minmax"), or its
+            1st and 99th percentile ("percentile").
 
     Returns:
         (H, W) float32.
@@ -105,15 +106,15 @@ def depth_to_unit(
         InputError: unknown rule.
     """
     if rule not in DEPTH_RULES:
-        raise InputError(f"depth rule {rule!r} is unknown; give one of {', '.join(DEPTH_RULES)}")
+        raise InputError(
+            f"depth rule {rule!r} is unknown. Fix: give one of {', '.join(DEPTH_RULES)}"
+        )
     holes = encoding.find_holes(raw)
     has_holes = holes.any()
     valid = raw[~holes] if has_holes else raw
     if valid.size == 0:
         return np.zeros(raw.shape, np.float32)
-    if rule == "range":
-        low, high = encoding.low, encoding.high
-    elif rule == "percentile":
+    if rule == "percentile":
         low, high = np.percentile(valid, _PERCENTILES)
     else:
         low, high = valid.min(), valid.max()
@@ -123,7 +124,7 @@ def depth_to_unit(
     if has_holes:
         unit = fill_holes(unit, holes)
     low, high = np.float32(low), np.float32(high)
-    if encoding.near == "black":  # so, an inverted copy of a map gives the same to the last bit
+    if encoding.near == "black":  # an inverted copy of a map gives bit-identical results
         np.subtract(high, unit, out=unit)
     else:
         unit -= low
@@ -132,5 +133,5 @@ def depth_to_unit(
 
 
 def without_flat(unit: np.ndarray) -> np.ndarray | None:
-    """Depth (H, W) in [0, 1]; None if all of it is one value, which tells nothing apart."""
+    """Return depth (H, W) in [0, 1], or None if it is constant, which counts as missing."""
     return unit if unit.min() < unit.max() else None

@@ -1,4 +1,4 @@
-"""Which end of the depth values is near, told from what the maps look like."""
+"""Polarity of depth maps, from their appearance."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from mutualformer_sod.data.depth.holes import fill_holes, find_holes
 from mutualformer_sod.data.depth.kind import DepthSample
 
 CENTRE_WEIGHT = 0.5
-"""Of the reason "centre" beside "ground": at 1 it outvotes the ground in views from above."""
+"""Weight of "centre" relative to "ground": at 1 it dominates in views from above."""
 
-_MOST_EXTREME = 0.75  # share of pixels at the two ends of a map from which on they are its content
+_MOST_EXTREME = 0.75  # ratio of pixels of extreme value above which they are kept
 
 
 @dataclass(frozen=True)
 class SetEvidence:
-    """What the depth maps of one set say, in the order of the maps that say anything.
+    """Polarity evidence of the depth maps of one set, without empty maps.
 
     Attributes:
-        ground: (n,) reason "ground" of each map, see `polarity`.
-        centre: (n,) reason "centre".
+        ground: (n,) evidence "ground" of each map, see `polarity`.
+        centre: (n,) evidence "centre".
     """
 
     ground: np.ndarray
@@ -30,29 +30,29 @@ class SetEvidence:
 
     @property
     def scores(self) -> np.ndarray:
-        """(n,) evidence of each map that large values are near; negative: that they are far."""
+        """Evidence (n,) of each map that large values are near; negative if they are far."""
         return self.ground + CENTRE_WEIGHT * self.centre
 
     @property
     def mean(self) -> float:
-        """Evidence of the set."""
+        """Mean evidence of the set."""
         return float(self.scores.mean()) if self.scores.size else 0.0
 
     @property
     def agreeing(self) -> float:
-        """Share of the maps whose evidence has the sign of the set's."""
+        """Ratio of maps whose evidence has the sign of the mean."""
         return float(np.mean((self.scores > 0) == (self.mean > 0))) if self.scores.any() else 0.5
 
     @property
     def margin(self) -> float:
-        """How clear the set is, 0 to about 1.5.
+        """Clarity of the evidence, 0 to about 1.5.
 
-        Images of opposite signs cancel, in the mean and again here: a mixed set is never clear.
+        Maps of opposite signs cancel in the mean and again here: a mixed set is never clear.
         """
         return abs(self.mean) * max(0.0, 2 * self.agreeing - 1)
 
     def describe(self) -> str:
-        """In words, for the record of a decision."""
+        """Return the evidence in words, for the record of a decision."""
         ground, centre = (float(v.mean()) if v.size else 0.0 for v in (self.ground, self.centre))
         return (
             f"{round(self.agreeing * len(self.scores))} of {len(self.scores)} images agree"
@@ -63,7 +63,7 @@ class SetEvidence:
 def weigh(
     samples: Sequence[DepthSample], metric: bool, hole_code: int | None = None
 ) -> SetEvidence:
-    """Collect the evidence of a set's maps; maps without any value are passed over."""
+    """Collect the evidence of the maps of a set; maps without any value are left out."""
     reasons = []
     for sample in samples:
         holes = find_holes(sample.pixels, metric, hole_code)
@@ -74,26 +74,26 @@ def weigh(
 
 
 def polarity(depth: np.ndarray) -> tuple[float, float]:
-    """Evidence in one depth map that large values are near; negative: that they are far.
+    """Compute the evidence in one depth map that large values are near; negative if far.
 
-    Computed on ranks, so that no monotone coding of depth matters (metres, disparity, gamma), and
-    antisymmetric: the inverted map gives exactly the opposite. Two reasons that depend on how
-    pictures are taken rather than on what they show:
+    Ranks are used, so that the evidence does not depend on a monotone coding (metres, disparity,
+    gamma). It is antisymmetric: the inverted map gives exactly the opposite. There are two kinds of
+    evidence, which depend on the way pictures are taken and not on their content:
 
-    - ground: what stands lower in the picture is nearer, since floors, tables and roads reach
-      from the camera to the horizon;
-    - centre: what is nearer than its own row lies in the middle, since cameras are pointed at
-      things. Weaker, but independent of the first, which decides nothing in a view from above.
+    - ground: lower pixels are nearer, because floors, tables and roads extend from the camera to
+      the horizon;
+    - centre: pixels nearer than their row are in the middle, because cameras are aimed at objects.
+      It is weaker, but also works in views from above, where "ground" fails.
 
-    Pixels of the map's least and largest value do not count: in maps of 8 bits those are, more
-    often than depth, what the sensor did not see, and which end they are put at tells nothing.
-    Unless they are most of the map. What else was tried is told in docs/data.md.
+    Pixels of the least and largest value of the map are ignored unless they are most of it: in
+    8-bit maps they are mostly pixels without measurement. docs/data.md describes other methods that
+    were tried.
 
     Args:
         depth: (H, W), finite.
 
     Returns:
-        ground and centre, each in about [-1, 1].
+        The evidence "ground" and "centre", each in about [-1, 1].
     """
     extreme = (depth == depth.min()) | (depth == depth.max())
     if extreme.mean() <= _MOST_EXTREME:

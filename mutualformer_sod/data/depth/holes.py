@@ -1,4 +1,4 @@
-"""Pixels of a depth map that have no value: where they are, and what they are given."""
+"""Find and fill the pixels of a depth map that have no value."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import cv2
 import numpy as np
 
 METRIC_INVALID = 65535
-"""What some cameras store in 16 bits for "no measurement"."""
+"""Value of some 16-bit cameras for "no measurement"."""
 
-_LARGEST = 1e30  # beyond, differences of float32 overflow; no depth is stored so
+_LARGEST = 1e30  # differences of larger float32 values overflow; no depth is as large
 
 
 def find_holes(raw: np.ndarray, metric: bool, code: int | None = None) -> np.ndarray:
-    """Where a depth map as stored has no value; (H, W) bool.
+    """Return the pixels (H, W) bool without a value in a raw depth map (H, W).
 
-    NaN, infinity and the like (1e30 and beyond); in metric depth also 0, what is negative, and
-    65535 of 16 bits; and what equals ``code``. In maps of codes 0 is a value like any other.
+    These are NaN, infinity and values of 1e30 or more; in metric depth also 0, negative values, and
+    65535 in 16 bits; and ``code``. In relative depth 0 is valid.
     """
     missing = np.zeros(raw.shape, bool)
     if raw.dtype.kind == "f":
-        missing = ~(np.abs(raw) < _LARGEST)  # in this form NaN is missing too
+        missing = ~(np.abs(raw) < _LARGEST)  # true for NaN, too
     if metric:
         missing |= raw <= 0
         if raw.dtype == np.uint16:
@@ -30,10 +30,10 @@ def find_holes(raw: np.ndarray, metric: bool, code: int | None = None) -> np.nda
 
 
 def fill_holes(values: np.ndarray, holes: np.ndarray) -> np.ndarray:
-    """Give each hole the value of the nearest pixel that is none; (H, W) float32 both ways."""
+    """Give each hole the value of the nearest valid pixel; values (H, W) float32."""
     if not holes.any() or holes.all():
         return values
-    # Each pixel with a value gets a label of its own, which the holes around it share.
+    # Each valid pixel has its own label, which the holes nearest to it share.
     _, labels = cv2.distanceTransformWithLabels(
         holes.astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )

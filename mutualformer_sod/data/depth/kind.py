@@ -1,4 +1,4 @@
-"""Whether a set stores depth in millimetres or metres, or relative depth in a range of codes."""
+"""Units of a set: millimetres, metres, or relative depth in a range of codes."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ import numpy as np
 
 from mutualformer_sod.data.depth.holes import find_holes
 
-_FARTHEST_MM = 32767  # 16-bit maps beyond use the whole range of codes, not millimetres
+_FARTHEST_MM = 32767  # 16-bit maps with larger values use the whole range of codes
 _FARTHEST_M = 100.0
-_NEAREST_M = 0.1  # no depth camera measures nearer, whereas relative maps come close to 0
+_NEAREST_M = 0.1  # depth cameras measure no smaller distance; relative maps reach 0
 _HOLE_CODES = tuple(2**bits - 1 for bits in range(10, 16))  # raw Kinect: 2047, the largest of 11
-_CODE_SHARE = 0.01  # of the pixels, from which on such a value may be a code
+_CODE_SHARE = 0.01  # least ratio of pixels of a hole code
 _LEVELS_OF_A_COPY = 16
-_CODE_GAP = 0.9  # of the code, below which all other values lie
+_CODE_GAP = 0.9  # all other values are below this ratio of the code
 
 
 @dataclass(frozen=True)
 class DepthSample:
-    """What is kept of one depth map while a set is looked through.
+    """A small sample of one depth map and its statistics.
 
     Attributes:
-        pixels: (h, w), every k-th row and column as stored. Picked, never averaged, so that an
-            inverted copy is sampled to the exact inverse.
+        pixels: (h, w), every k-th row and column of the raw map. They are never averaged, so that
+            the sample of an inverted map is exactly the inverse.
         least: smallest positive value of the whole map; infinity if there is none.
-        largest: largest finite value of the whole map below the code for "no measurement".
-        holes: share of pixels without a value if these are codes.
-        holes_if_metric: the same if they are distances.
-        levels: number of different values if these are codes: 0, 1, 2, or 3 for more.
-        levels_if_metric: the same if they are distances.
-        zeros: share of pixels that are 0.
+        largest: largest finite value of the whole map below the value for "no measurement".
+        holes: ratio of pixels without a value, for relative depth.
+        holes_if_metric: the same for distances.
+        levels: number of different values for relative depth: 0, 1, 2, or 3 for more.
+        levels_if_metric: the same for distances.
+        zeros: ratio of pixels that are 0.
         size: (H, W) of the map.
     """
 
@@ -47,7 +47,7 @@ class DepthSample:
 
     @classmethod
     def of(cls, depth: np.ndarray, side: int) -> DepthSample:
-        """Sample a depth map, (H, W) as stored, to at most ``side`` pixels a side."""
+        """Sample a raw depth map (H, W) to at most ``side`` pixels a side."""
         holes, holes_if_metric = find_holes(depth, False), find_holes(depth, True)
         values = depth[~holes_if_metric]
         rows, columns = (_picked(length, max(depth.shape), side) for length in depth.shape)
@@ -65,7 +65,7 @@ class DepthSample:
 
 
 def _levels(values: np.ndarray) -> int:
-    """Number of different values, 3 for more than 2."""
+    """Count the different values; 3 for more than 2."""
     if values.size == 0:
         return 0
     low, high = values.min(), values.max()
@@ -76,21 +76,21 @@ def _levels(values: np.ndarray) -> int:
 
 
 def _picked(length: int, longest: int, side: int) -> np.ndarray:
-    """Indices of the middles of equal stretches."""
+    """Return the indices of the middles of equal parts."""
     count = max(1, round(length * min(1.0, side / longest)))
     return (2 * np.arange(count) + 1) * length // (2 * count)
 
 
 @dataclass(frozen=True)
 class DepthUnits:
-    """What the numbers of a set are.
+    """Units of the values of a set.
 
     Attributes:
-        metric: distances in millimetres or metres; else codes of relative depth.
-        low: least value that is stored, or for distances the 1st percentile of the set.
-        high: largest value that can be stored, or the 99th percentile.
-        reason: in words.
-        hole_code: a value that stands for "no measurement" besides the usual ones, or None.
+        metric: whether the values are distances in millimetres or metres, else relative depth.
+        low: least value that is stored; for distances the 1st percentile of the set.
+        high: largest value that can be stored; for distances the 99th percentile.
+        reason: the decision in words.
+        hole_code: a value for "no measurement" in addition to the usual ones, or None.
     """
 
     metric: bool
@@ -100,12 +100,12 @@ class DepthUnits:
     hole_code: int | None = None
 
 
-def tell_units(samples: Sequence[DepthSample]) -> DepthUnits:
-    """Tell what the numbers of a set are, from samples of all its maps (of one dtype)."""
+def decide_units(samples: Sequence[DepthSample]) -> DepthUnits:
+    """Decide the units of a set from samples of all its maps (of one dtype)."""
     kind = samples[0].pixels.dtype
     if kind == np.uint8:
         return DepthUnits(False, 0, 255, "8-bit maps")
-    # The median, since a single map may hold a stray value.
+    # The median, because a single map may have an outlier.
     largest = float(np.median([sample.largest for sample in samples]))
     if kind == np.uint16:
         return _units_of_16_bit(samples, largest)
@@ -127,7 +127,7 @@ def _units_of_16_bit(samples: Sequence[DepthSample], largest: float) -> DepthUni
 def _units_of_float(samples: Sequence[DepthSample], largest: float) -> DepthUnits:
     finite = [s.pixels[~find_holes(s.pixels, metric=False)] for s in samples]
     negative = np.unique(np.concatenate([values[values < 0] for values in finite]))
-    if len(negative) > 1:  # a single one may be a code for "no measurement"
+    if len(negative) > 1:  # a single one may mean "no measurement"
         low, high = (float(pick([pick(v) for v in finite if v.size])) for pick in (np.min, np.max))
         return DepthUnits(False, low, high, "floating-point maps with values below 0")
     scale = 255 if largest <= 1 else 1
@@ -145,9 +145,9 @@ def _units_of_float(samples: Sequence[DepthSample], largest: float) -> DepthUnit
 
 
 def _copied_by(samples: Sequence[DepthSample]) -> int | None:
-    """What 8-bit values were multiplied by: 257, or a power of two; None if they were not.
+    """Find the factor of a 16-bit copy of 8-bit maps: 257 or a power of two; None if not a copy.
 
-    Other factors are left to the evidence: they may be centimetres.
+    Other factors are not tested: the values may be centimetres.
     """
     largest = max(int(sample.pixels.max()) for sample in samples)
     for step in (257, 256, 128, 64, 32, 16, 8, 4, 2):
@@ -158,7 +158,7 @@ def _copied_by(samples: Sequence[DepthSample]) -> int | None:
 
 
 def _has_levels(samples: Sequence[DepthSample]) -> bool:
-    """Whether there are too many different values for all to be round by chance."""
+    """Whether there are too many different values for a common factor by chance."""
     found: set[int] = set()
     for sample in samples:
         found.update(np.unique(sample.pixels).tolist())
@@ -181,9 +181,9 @@ def _distances(samples: Sequence[DepthSample], reason: str) -> DepthUnits:
 
 
 def _hole_code(values: np.ndarray) -> int | None:
-    """The one far value, the largest of so many bits, that many pixels hold and none comes near.
+    """Find a value for "no measurement": 2^n - 1, frequent, and far from all other values.
 
-    A raw Kinect map stores 2047 so; its other values end at about 1100.
+    It is 2047 in raw Kinect maps, whose other values end at about 1100.
     """
     largest = values.max(initial=0)
     if largest not in _HOLE_CODES or np.mean(values == largest) < _CODE_SHARE:

@@ -1,4 +1,4 @@
-"""What ``--near`` says: which end of the depth values is near the camera, by set."""
+"""Values of ``--near``: the polarity of each set."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _SIDES = ("auto", "white", "black")
 
 
 def parse_near(items: Sequence[str]) -> tuple[str, dict[str, str], bool]:
-    """Understand the values of ``--near``: auto, white, black, strict, SET=white, SET=black.
+    """Parse the values of ``--near``: auto, white, black, strict, SET=white, SET=black.
 
     Returns:
-        What holds for sets that are not named ("auto", "white" or "black"), what holds for those
-        that are, and whether a weak decision stops the run.
+        The polarity of sets that are not named ("auto", "white" or "black"), that of the named
+        sets, and whether a weak decision stops the run.
 
     Raises:
-        InputError: anything else, or two values that contradict each other.
+        InputError: any other value, or values that contradict each other.
     """
     defaults: set[str] = set()
     by_set: dict[str, str] = {}
@@ -26,21 +26,24 @@ def parse_near(items: Sequence[str]) -> tuple[str, dict[str, str], bool]:
         name, equals, value = item.rpartition("=")
         if (value not in _SIDES and item != "strict") or bool(name) != bool(equals):
             raise InputError(
-                f"--near {item}: give auto, white, black, strict, SET=white or SET=black"
+                f"--near {item}: unknown value."
+                " Fix: pass auto, white, black, strict, SET=white or SET=black"
             )
         if not name:
             defaults.add(item)
         elif by_set.setdefault(name, value) != value:
-            raise InputError(f"--near: {name} is given twice, {by_set[name]} and {value}")
+            raise InputError(f"--near: {name} is both {by_set[name]} and {value}. Fix: pass one")
     strict = "strict" in defaults
     sides = defaults - {"strict", "auto"} or {"auto"}
     if len(sides) > 1 or (strict and sides != {"auto"}):
-        raise InputError(f"--near {' '.join(sorted(defaults))}: these contradict each other")
+        raise InputError(
+            f"--near {' '.join(sorted(defaults))} contradict each other. Fix: pass one"
+        )
     return sides.pop(), by_set, strict
 
 
 def chosen_sides(names: Sequence[str], near: Sequence[str]) -> tuple[dict[str, str], bool]:
-    """What ``--near`` says of each set.
+    """Find the value of ``--near`` for each set.
 
     Returns:
         "auto", "white" or "black" by the name of the set, and whether a weak decision stops.
@@ -54,6 +57,8 @@ def chosen_sides(names: Sequence[str], near: Sequence[str]) -> tuple[dict[str, s
         named = matching_names(asked, names)
         if len(named) != 1:
             problem = "names several sets" if named else "names no set"
-            raise InputError(f"--near {asked}={side} {problem}; the sets are: {', '.join(names)}")
+            raise InputError(
+                f"--near {asked}={side} {problem}. Fix: name one of {', '.join(names)}"
+            )
         sides[named[0]] = side
     return sides, strict

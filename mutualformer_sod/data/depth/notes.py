@@ -1,4 +1,4 @@
-"""Depth maps that are read and yet doubtful: constant, of two values, mostly 0, stretched."""
+"""Doubtful depth maps: constant, of two values, mostly 0, or stretched."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ STRETCHED = "other proportions than the picture: STRETCHED, check that it shows 
 
 _MOSTLY = 0.5
 _ASPECT_TOLERANCE = 0.02
-_NAMED = 3  # files that a line names before it only counts
+_NAMED = 3  # files that a line lists before it gives their number only
 
 
 def doubt_of(depth_sample: DepthSample, encoding: DepthEncoding) -> str | None:
-    """What is doubtful about one map: `CONSTANT`, `TWO_VALUES`, `MOSTLY_ZERO` or None."""
+    """Return the doubt about one map: `CONSTANT`, `TWO_VALUES`, `MOSTLY_ZERO` or None."""
     levels = depth_sample.levels_if_metric if encoding.kind == "metric" else depth_sample.levels
     if levels < 2:
         return CONSTANT
@@ -33,7 +33,7 @@ def doubt_of(depth_sample: DepthSample, encoding: DepthEncoding) -> str | None:
 
 
 def same_proportions(one: tuple[int, int], other: tuple[int, int]) -> bool:
-    """Whether two sizes (H, W) differ by scale alone, to 2 %."""
+    """Whether two sizes (H, W) have the same aspect ratio within 2 %."""
     ratio = one[0] * other[1] / (one[1] * other[0])
     return abs(ratio - 1) <= _ASPECT_TOLERANCE
 
@@ -41,10 +41,10 @@ def same_proportions(one: tuple[int, int], other: tuple[int, int]) -> bool:
 def depth_notes(
     samples: Sequence[Sample], depth_samples: Sequence[DepthSample], encoding: DepthEncoding
 ) -> list[str]:
-    """What is doubtful about the depth maps of a set, one line a kind with the first files.
+    """Describe the doubtful depth maps of a set, one line for each kind with the first files.
 
     Args:
-        samples: the images; a colour image that cannot be read is passed over.
+        samples: of the set; unreadable colour images are ignored.
         depth_samples: of their depth maps.
         encoding: of the set.
     """
@@ -65,5 +65,5 @@ def depth_notes(
 def _fits(rgb: Path | None, size: tuple[int, int]) -> bool:
     try:
         return rgb is None or same_proportions(image_size(rgb), size)
-    except InputError:  # reported by who reads it
+    except InputError:  # reported when it is read
         return True

@@ -1,12 +1,11 @@
-"""What a set's depth maps mean: which values are near the camera, and in which unit they are.
+"""Decide the depth encoding of a set: its polarity and its units.
 
-The sets of the field disagree about the sign of depth, and packs of one set do too. It is decided
-once for a set, from all its depth maps and nothing else, before anything is computed from them:
+The sets of the field differ in the polarity of depth, and so do copies of one set. The polarity is
+decided once for a set, from all its depth maps:
 
-1. what the user says (``--near``) wins;
-2. else the evidence of the pictures, see `depth_evidence.polarity`, is weighed together with the
-   type: numbers that look like millimetres or metres say that small is near, and stand for
-   `TYPE_WEIGHT` maps that say so.
+1. ``--near`` is used as given;
+2. otherwise the evidence of the maps (`evidence.polarity`) is combined with the units: small is
+   near in millimetres and metres, which counts as much as `TYPE_WEIGHT` of evidence.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from mutualformer_sod.data.depth.encoding import (
 )
 from mutualformer_sod.data.depth.evidence import polarity, weigh
 from mutualformer_sod.data.depth.holes import METRIC_INVALID
-from mutualformer_sod.data.depth.kind import DepthSample, DepthUnits, tell_units
+from mutualformer_sod.data.depth.kind import DepthSample, DepthUnits, decide_units
 from mutualformer_sod.data.depth.near import chosen_sides, parse_near
 from mutualformer_sod.data.depth.notes import CONSTANT, depth_notes, doubt_of
 from mutualformer_sod.data.discovery.sets import SodSet
@@ -56,16 +55,17 @@ __all__ = [
 ]
 
 SAMPLE_SIDE = 96
-"""Pixels of the longer side of a map that are looked at: the evidence is of large scale."""
+"""Pixels of the longer side of a sampled map; the evidence is of large scale."""
 
 TYPE_WEIGHT = 2.0
-"""Evidence, summed over the maps, that outweighs a type of distances which says the opposite.
+"""Evidence, summed over the maps, that outweighs contradicting units of distance.
 
-Measured: of 4000 random subsets of 3, 5, 10 and 20 of the 700 maps of NLPR, in millimetres, .03 %,
-0, 0 and 0 reach it for the wrong side; 5 disparity maps of NJU2K or DES always do (docs/data.md).
+Measured on 4000 random subsets of 3, 5, 10 and 20 of the 700 maps of NLPR, in millimetres: .03 %,
+0, 0 and 0 reach it for the wrong polarity. 5 disparity maps of NJU2K or DES always reach it
+(docs/data.md).
 """
 
-_BAR_FROM = 200  # maps in a set from which on a progress bar is worth it
+_BAR_FROM = 200  # maps in a set from which on a progress bar is shown
 _ASK = "--near {}"
 
 _log = logging.getLogger(__name__)
@@ -88,17 +88,17 @@ def with_encodings(
         The sets in their order, each with its ``encoding``; None stays where there is no depth.
 
     Raises:
-        InputError: ``near`` is wrong, names an unknown set or a set of thermal images; depth maps
-            that cannot be read or are not alike; maps that contradict their type (see
-            `TYPE_WEIGHT`); a weak decision or any contradiction if ``near`` says "strict".
+        InputError: an illegal value of ``near``, an unknown set or a set of thermal images in it;
+            unreadable depth maps, or maps of different types; maps that contradict their units
+            (see `TYPE_WEIGHT`); a weak decision or any contradiction with "strict".
     """
     sets = list(sets)
     sides, strict = chosen_sides([s.name for s in sets], near)
     thermal = [s.name for s in sets if s.thermal]
     if asked := [name for name in thermal if sides[name] != "auto"]:
         raise InputError(
-            f"--near {sides[asked[0]]}: {asked[0]} holds thermal images, which have no near side."
-            f" Fix: name the sets of depth, as in --near SET={sides[asked[0]]}"
+            f"--near {sides[asked[0]]}: {asked[0]} holds thermal images, which have no polarity."
+            f" Fix: name the sets with depth, as in --near SET={sides[asked[0]]}"
         )
     decided = []
     for sod_set in sets:
@@ -128,18 +128,18 @@ def decide_encoding(
     *,
     strict: bool = False,
 ) -> DepthEncoding:
-    """Decide how one set stores depth, from all its depth maps and from nothing else.
+    """Decide how one set stores depth, from all its depth maps alone.
 
-    A weak decision is logged as a warning, and so are maps that outweigh their type.
+    A weak decision is logged as a warning, and so are maps that outweigh their units.
 
     Args:
         depth_paths: every depth map of the set.
-        near: "auto", "white" or "black"; the latter two are not questioned.
+        near: "auto", "white" or "black"; the latter two are used as given.
         name: of the set, for messages only.
-        strict: refuse a weak decision, and maps that contradict their type.
+        strict: refuse a weak decision, and maps that contradict their units.
 
     Raises:
-        InputError: unreadable files, files of different types, and as `encoding_of`.
+        InputError: unreadable files, files of different types, or as `encoding_of`.
     """
     return encoding_of(_read_samples(depth_paths, name), near, name, strict=strict)
 
@@ -159,16 +159,16 @@ def encoding_of(
         samples: of its maps.
         near: "auto", "white" or "black".
         name: of the set, for messages only.
-        strict: refuse a weak decision, and maps that contradict their type.
-        quiet: log nothing; where type and maps contradict each other and neither prevails, the
-            type does, and the decision is_contradicted.
-        ask: how the caller is to give the side, with {} in its place; for messages only.
+        strict: refuse a weak decision, and maps that contradict their units.
+        quiet: log nothing; where units and maps contradict each other and neither prevails, the
+            units are used and the decision is_contradicted.
+        ask: argument or flag that gives the polarity, with {} in its place; for messages only.
 
     Raises:
         InputError: a weak decision or a contradiction if ``strict``; a contradiction where neither
-            prevails unless ``quiet``.
+            prevails, unless ``quiet``.
     """
-    units = tell_units(samples)
+    units = decide_units(samples)
     label = name or "depth"
     white, black = (ask.format(f"{name}={side}" if name else side) for side in ("white", "black"))
     if near != "auto":
@@ -199,14 +199,14 @@ def encoding_of(
     if encoding.is_weak:
         remedy = f"look at some maps and give {white} or {'=black' if name else black}"
         if strict:
-            raise InputError(f"{label}: {encoding.describe()}; {remedy}")
+            raise InputError(f"{label}: {encoding.describe()}. Fix: {remedy}")
         if not (quiet or encoding.is_empty):
             _log.warning("%s: weak evidence, %s; %s", label, encoding.describe(), remedy)
     return encoding
 
 
 def thermal_encoding(samples: Sequence[DepthSample]) -> DepthEncoding:
-    """The encoding of a set of thermal images: brightness as stored, whatever they look like."""
+    """Return the encoding of a set of thermal images: brightness as stored."""
     if samples[0].pixels.dtype == np.uint8:
         low, high = 0.0, 255.0
     else:
@@ -225,13 +225,13 @@ def _encoding(
     margin: float | None,
     reason: str,
 ) -> DepthEncoding:
-    """The encoding of maps whose near side is known; where large is near, they are no distances."""
+    """Return the encoding of maps of known polarity; maps with large = near are no distances."""
     metric = units.metric and side == "black"
     low, high, code = units.low, units.high, units.hole_code
     if units.metric and not metric:
         low, high = 0.0, max(sample.largest for sample in samples)
         if code is None and samples[0].pixels.dtype == np.uint16:
-            code = METRIC_INVALID  # beyond the range of the values, which it would squeeze
+            code = METRIC_INVALID  # outside the range of the values, which would be compressed
     holes = float(np.mean([s.holes_if_metric if metric else s.holes for s in samples]))
     if code is not None:
         holes += float(np.mean([np.mean(s.pixels == code) for s in samples]))
@@ -251,7 +251,7 @@ def _read_samples(
     def read(path: Path | str) -> DepthSample:
         return DepthSample.of(read_depth(path, thermal), SAMPLE_SIDE)
 
-    quiet = True if len(paths) < _BAR_FROM else None  # None: no bar where nobody looks on
+    quiet = True if len(paths) < _BAR_FROM else None  # None: no bar without a terminal
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         reading = pool.map(read, paths)
         bar = tqdm(
@@ -265,5 +265,5 @@ def _read_samples(
     first = {sample.pixels.dtype: path for sample, path in zip(samples, paths, strict=True)}
     if len(first) != 1:
         listed = ", ".join(f"{path} ({dtype})" for dtype, path in first.items()) or "no file"
-        raise InputError(f"{name or 'depth'}: maps of different types: {listed}; convert them")
+        raise InputError(f"{name or 'depth'}: maps of different types: {listed}. Fix: convert them")
     return samples

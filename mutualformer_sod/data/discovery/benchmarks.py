@@ -1,4 +1,4 @@
-"""The benchmark sets of the field: names, aliases, numbers of images, training protocols."""
+"""Benchmark sets of the field: names, aliases, numbers of images, training protocols."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TRAINING_PROTOCOLS: dict[str, dict[str, int]] = {
     "dut800": {"DUT-RGBD": 800},
     "come15k": {"COME15K": 8025},
 }
-"""Training sets of each published protocol, and the number of images taken from each."""
+"""Training sets of each published protocol with their numbers of images."""
 
 _USUAL_COUNTS: dict[Split, dict[str, int]] = {
     "test": {
@@ -72,9 +72,9 @@ _CANONICAL = {_key(alias): name for name, aliases in _ALIASES.items() for alias 
 
 
 def canonical_name(name: str) -> str:
-    """The field's usual name of a set: "NJUD" -> "NJU2K"; an unknown name is returned as it is.
+    """Return the usual name of a set: "NJUD" -> "NJU2K"; an unknown name stays.
 
-    Case, hyphens and underscores do not matter.
+    Case, hyphens and underscores are ignored.
     """
     return _CANONICAL.get(_key(name), name)
 
@@ -95,10 +95,10 @@ def is_known(name: str) -> bool:
 
 
 def is_thermal(name: str) -> bool:
-    """Whether ``name`` is an RGB-T set, whatever its folder of thermal images is called."""
+    """Whether ``name`` is an RGB-T set, even if its thermal images are in a depth folder."""
     return _key(name).startswith(_THERMAL)
 
 
 def usual_count(name: str, split: Split) -> int | None:
-    """Number of images that papers report for this set and split; None where there is none."""
+    """Return the number of images that papers report for a set and split, or None."""
     return _USUAL_COUNTS[split].get(canonical_name(name))
