@@ -17,12 +17,6 @@ class InputError(ValueError):
     (see `cli.common.run`). Any other exception is a defect of this package and keeps its traceback.
     """
 
-    def __init__(self, message: str) -> None:
-        # torch carries an error out of a loader process as the text of its traceback.
-        if "Traceback (most recent call last)" in message:
-            message = message.rstrip().rpartition("InputError: ")[2]
-        super().__init__(message)
-
 
 def with_flags(message: str) -> str:
     """Replace the names of arguments by flags: `batch_size` becomes --batch-size."""

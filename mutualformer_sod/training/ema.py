@@ -19,7 +19,10 @@ class Ema:
     After update number n (from 0): average <- d average + (1 - d) weight, with
     d = min(decay, (1 + n) / (10 + n)), so that the random weights of the start are soon forgotten.
     Floating tensors are averaged, BatchNorm's running statistics among them; integer ones are
-    copied. Shared tensors are held once.
+    copied. A shared tensor is averaged once.
+
+    Not ``torch.optim.swa_utils.AveragedModel``: it copies the whole module, averages integer
+    buffers too, and its state has other names than existing checkpoints.
 
     Args:
         model: the model itself, not its DistributedDataParallel or compiled wrapper.

@@ -117,7 +117,10 @@ def schedule(
     poly_power: float = 0.9,
     min_share: float = 0.0,
 ) -> float:
-    """Share of the peak rate at ``step`` (from 0).
+    """Return the ratio of the learning rate to its peak at ``step`` (from 0).
+
+    Not ``LambdaLR``: the ratio is a function of the position alone, so that a resumed or extended
+    run needs no state of a scheduler, and existing checkpoints have none.
 
     Linear warm-up to 1, then, with t from 0 at its end to 1 at ``total_steps``, from 1 down to
     ``min_share`` by

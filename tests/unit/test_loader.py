@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import Dataset
 
 from mutualformer_sod.data.training.loader import make_loader, open_stream
+from mutualformer_sod.errors import InputError
 
 
 class Numbers(Dataset):
@@ -59,3 +60,20 @@ def test_loading_draws_nothing_from_the_global_generator(workers):
     before = torch.get_rng_state()
     list(make_loader(Numbers(), [[1]], workers))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+class Unreadable(Dataset):
+    def __getitem__(self, index: int) -> dict:
+        if index == 1:
+            raise InputError("a.png: unreadable. Fix: replace it.")
+        return {"number": index}
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_input_error_of_a_worker_keeps_its_message(workers):
+    batches = [[2], [0, 1]]
+    with open_stream(Unreadable(), batches, workers) as stream:
+        for loaded in (stream, iter(make_loader(Unreadable(), batches, workers))):
+            assert next(loaded)["number"].tolist() == [2]
+            with pytest.raises(InputError, match=r"^a\.png: unreadable\. Fix: replace it\.$"):
+                next(loaded)

@@ -9,8 +9,9 @@ from typing import Any
 
 import cv2
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
+from mutualformer_sod.errors import InputError
 from mutualformer_sod.workers import worker_context
 
 _PREFETCH = 4  # batches a worker keeps ready
@@ -23,7 +24,7 @@ def make_loader(
     pin_memory: bool = False,
     *,
     patient: bool = False,
-) -> DataLoader:
+) -> _Loader:
     """Load given batches in their order.
 
     Args:
@@ -33,11 +34,12 @@ def make_loader(
         pin_memory: put batches where a CUDA device copies them from without waiting.
         patient: see ``open_stream``, the only caller that gives it.
     """
-    return DataLoader(
-        dataset,
+    return _Loader(
+        _ErrorsAsItems(dataset),
         batch_sampler=[list(batch) for batch in batches],
         num_workers=workers,
         multiprocessing_context=worker_context() if workers else None,
+        collate_fn=_collate,
         pin_memory=pin_memory,
         worker_init_fn=_start_patient_worker if patient else _start_worker,
         prefetch_factor=_PREFETCH if workers else None,
@@ -59,12 +61,51 @@ def open_stream(
     Schedulers send it to all processes of a job, and the main one still needs some batches until it
     has saved. Such workers must be told to end, which this context does.
     """
-    stream = iter(make_loader(dataset, batches, workers, pin_memory, patient=True))
+    stream = make_loader(dataset, batches, workers, pin_memory, patient=True).start()
     try:
-        yield stream
+        yield map(_raise_error, stream)
     finally:
         if workers:
             stream._shutdown_workers()
+
+
+class _ErrorsAsItems(Dataset):
+    """Items of a dataset; an InputError is an item, too.
+
+    torch would carry it out of a worker as the text of a traceback.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self.dataset[index]
+        except InputError as error:
+            return error
+
+
+def _collate(items: list[Any]) -> Any:
+    """Return the batch, or the first InputError among the items."""
+    errors = [item for item in items if isinstance(item, InputError)]
+    return errors[0] if errors else default_collate(items)
+
+
+def _raise_error(batch: Any) -> Any:
+    if isinstance(batch, InputError):
+        raise batch
+    return batch
+
+
+class _Loader(DataLoader):
+    """A DataLoader that raises the InputError of a worker in this process."""
+
+    def start(self) -> Iterator[Any]:
+        """Start the workers; return torch's iterator, which gives errors as batches."""
+        return super().__iter__()
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(_raise_error, self.start())
 
 
 def _start_patient_worker(number: int) -> None:
