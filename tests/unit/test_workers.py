@@ -23,7 +23,7 @@ from mutualformer_sod.data.training.cache import CacheOptions, build_caches
 from mutualformer_sod.data.training.dataset import SodDataset
 from mutualformer_sod.data.training.loader import make_loader, open_stream
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.experiments.schedule import start
+from mutualformer_sod.experiments.process import LoggedProcess
 from mutualformer_sod.metrics.folder import MapFolder
 from mutualformer_sod.metrics.scoring import score_set
 from mutualformer_sod.workers import worker_context, worker_pool
@@ -118,9 +118,8 @@ def test_benchmark_process_measures_memory():
 
 
 def test_comparison_process_runs_to_its_end(tmp_path):
-    process = start("no_such_function", (), tmp_path / "log.txt", threads=1)
-    process.join(100)
-    assert process.exitcode == 1
+    process = LoggedProcess("runs.no_such_function", (), tmp_path / "log.txt", threads=1)
+    assert "no_such_function" in process.problem()
     assert "no_such_function" in (tmp_path / "log.txt").read_text()
 
 
