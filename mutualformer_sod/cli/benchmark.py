@@ -144,7 +144,7 @@ def measure_layers(args: argparse.Namespace, fields: dict[str, Any]) -> None:
 
 def check_clock(args: argparse.Namespace, device: str) -> None:
     """Refuse the process' own seconds where they are no time that passed."""
-    import torch  # only now: --help needs none of these
+    import torch
 
     if args.clock == "cpu" and (torch.get_num_threads() > 1 or device != "cpu"):
         raise InputError(

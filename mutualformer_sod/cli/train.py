@@ -99,6 +99,6 @@ def read_options(args: dict[str, Any]) -> tuple[TrainConfig, dict[str, Any], str
 
 def main() -> None:
     config, overrides, resume = read_options(vars(make_parser().parse_args()))
-    from mutualformer_sod.training.trainer import train  # only now: --help needs no torch
+    from mutualformer_sod.training.trainer import train  # late: it takes seconds
 
     train(config, overrides, resume)

@@ -38,11 +38,11 @@ class EncoderConfig:
 
     Attributes:
         backbone: any timm model with features (ViT or hierarchical).
-        taps: ViT: blocks tapped, counted from 1; ignored otherwise.
+        taps: ViT: blocks whose features are used, counted from 1; ignored otherwise.
         share: use one set of weights for both streams, except for the normalisation layers.
         stem: ViT: part in place of the patch projection. "conv" are strided 3x3 convolutions.
-            "hybrid" are residual ones, whose maps at finer strides than the tokens are taps, too. A
-            timm name is that pretrained network, whose maps at strides 4 and 8 are taps, too.
+            "hybrid" are residual ones, whose finer maps are features, too. A timm name is that
+            pretrained network, whose maps at strides 4 and 8 are features, too.
         encoder_drop_path: stochastic depth rate.
         stem_width: hybrid stem: width at stride 4; doubles with every halving.
         stem_blocks: hybrid stem: residual blocks for each stride from 4 on.
