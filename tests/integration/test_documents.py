@@ -16,6 +16,7 @@ import pytest
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.cli.commands import COMMANDS as CONSOLE_COMMANDS
 from mutualformer_sod.configs.model import make_config
+from mutualformer_sod.metrics.registry import COLUMNS
 
 ROOT = Path(__file__).resolve().parents[2]
 READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
@@ -212,6 +213,13 @@ def test_document_python_code_imports_existing_names(document):
             if isinstance(node, ast.ImportFrom) and node.module.startswith("mutualformer_sod"):
                 module = import_module(node.module)
                 assert all(hasattr(module, alias.name) for alias in node.names)
+
+
+def test_measures_document_lists_the_default_columns():
+    text = (ROOT / "docs" / "measures.md").read_text().partition("## Masks")[0]
+    listed = re.findall(r"`([^`]+)`", " ".join(re.findall(r"^\| (`.*?) \|", text, re.M)))
+    default = [column.title for column in COLUMNS.values() if column.in_table]
+    assert sorted(listed) == sorted(default)
 
 
 @pytest.mark.parametrize("document", READMES, ids=lambda path: path.name)
