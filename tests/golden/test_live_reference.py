@@ -1,4 +1,4 @@
-"""Pairs that no file knows, against pysodmetrics itself where it is installed."""
+"""Compare random pairs with pysodmetrics, if it is installed."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def random_pair(seed: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("normalize", [True, False])
 @pytest.mark.parametrize("seed", range(100, 160))
-def test_random_pair_agrees_with_the_reference(seed, normalize):
+def test_score_image_random_pair_agrees_with_the_reference(seed, normalize):
     from make_synthetic_golden import reference_scores
 
     pred, gt = random_pair(seed)

@@ -1,4 +1,4 @@
-"""Three methods' maps of 60 images against the values of pysodmetrics 1.6.2."""
+"""Compare the maps of three methods on 60 images with the values of pysodmetrics 1.6.2."""
 
 import csv
 import json
@@ -28,7 +28,7 @@ def evaluated(request, sod60) -> tuple[str, Evaluator, dict[str, ImageScores]]:
     return request.param, evaluator, images
 
 
-def test_every_image_agrees_with_the_reference(evaluated, sod60):
+def test_score_image_agrees_with_the_reference(evaluated, sod60):
     method, _, images = evaluated
     with (sod60 / "per_image.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["method"] == method]
@@ -40,7 +40,7 @@ def test_every_image_agrees_with_the_reference(evaluated, sod60):
             assert scores[name] == expected, (row["image"], name)
 
 
-def test_the_set_agrees_with_the_reference(evaluated, sod60):
+def test_evaluator_agrees_with_the_reference(evaluated, sod60):
     method, evaluator, _ = evaluated
     expected = json.loads((sod60 / "dataset.json").read_text())[method]
     results = evaluator.results()

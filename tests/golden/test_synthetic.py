@@ -1,4 +1,4 @@
-"""Corner cases against pysodmetrics 1.6.2, or against our value where the reference has none."""
+"""Compare special cases with pysodmetrics 1.6.2, or with our value if it has none."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ OURS = {
 }
 
 
-def test_the_pairs_are_those_of_the_golden_file():
+def test_synthetic_pairs_equal_the_golden_file():
     assert list(PAIRS) == list(GOLDEN)
     for name, (pred, gt) in PAIRS.items():
         digest = hashlib.sha256(pred.tobytes() + gt.tobytes()).hexdigest()
@@ -36,7 +36,7 @@ def test_the_pairs_are_those_of_the_golden_file():
 
 @pytest.mark.parametrize("protocol", ["normalize", "no_normalize"])
 @pytest.mark.parametrize("name", PAIRS)
-def test_pair_agrees_with_the_reference(name, protocol):
+def test_score_image_agrees_with_the_reference(name, protocol):
     image = score_image(*PAIRS[name], normalize=protocol == "normalize")
     curves = image.curves
     scores = image.scores | {f"mean_{c}": curves[c].mean() for c in ("precision", "recall")}
@@ -48,7 +48,7 @@ def test_pair_agrees_with_the_reference(name, protocol):
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_where_the_reference_has_no_value_ours_is_flagged(name):
+def test_score_image_without_reference_value_is_flagged(name):
     flag, own = OURS[name]
     image = score_image(*PAIRS[name])
     assert flag in image.flags
@@ -58,11 +58,11 @@ def test_where_the_reference_has_no_value_ours_is_flagged(name):
         assert reference is None or abs(reference - value) > 1e-3
 
 
-def test_the_reference_has_no_other_gap():
+def test_reference_gaps_are_all_listed():
     gaps = {n for n, g in GOLDEN.items() for v in g["normalize"].values() if v is None}
     assert gaps <= set(OURS)
 
 
 @pytest.mark.parametrize(("name", "flag"), [("empty_noise", "empty_gt"), ("full_noise", "full_gt")])
-def test_empty_and_full_ground_truths_are_flagged(name, flag):
+def test_score_image_empty_or_full_gt_is_flagged(name, flag):
     assert flag in score_image(*PAIRS[name]).flags

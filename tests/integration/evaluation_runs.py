@@ -1,12 +1,12 @@
-"""A small benchmark of two methods, and tools/evaluate.py as a user starts it on it."""
+"""A small benchmark of two methods, and runs of tools on it in this process."""
 
 import json
-import subprocess
-import sys
+import os
 from pathlib import Path
 
 import cv2
 import numpy as np
+from tool_runs import Done, run_tool
 
 TOOL = Path(__file__).parents[2] / "tools" / "evaluate.py"
 STEMS = [f"image_{i}" for i in range(6)]
@@ -33,17 +33,27 @@ def make_bench(root: Path) -> Path:
     return root
 
 
-def evaluate(bench: Path, *flags: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(TOOL), "--data", "data", "--maps", "maps", "--output", "out"]
-    return subprocess.run([*command, *flags], cwd=bench, capture_output=True, text=True)
+def evaluate(bench: Path, *flags: str) -> Done:
+    """Run tools/evaluate.py in the folder of the bench, with one worker unless flags have more."""
+    folders = ("--data", "data", "--maps", "maps", "--output", "out", "--workers", "1")
+    return run_in(bench, "evaluate", *folders, *flags)
+
+
+def run_in(folder: Path, tool: str, *arguments: str) -> Done:
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        return run_tool(tool, *arguments)
+    finally:
+        os.chdir(before)
 
 
 def scores(bench: Path) -> dict:
     return json.loads((bench / "out/scores.json").read_text())
 
 
-def refused(result: subprocess.CompletedProcess) -> str:
-    """The one line of a refusal."""
-    assert result.returncode == 2
-    assert "Traceback" not in result.stderr
-    return result.stderr.strip().splitlines()[-1]
+def refused(result: Done) -> str:
+    """Return the error line of a run that ended with status 2."""
+    assert result.status == 2
+    assert "Traceback" not in result.error
+    return result.error.strip().splitlines()[-1]

@@ -1,4 +1,4 @@
-"""tools/baselines.py: maps of no network, scored beside others."""
+"""Tests of tools/baselines.py."""
 
 import json
 import shutil
@@ -30,20 +30,20 @@ def maps(root, tmp_path_factory):
     return folder, done.output
 
 
-def test_sets_without_depth_are_skipped_by_depth_otsu_and_said_so(maps):
+def test_baselines_depth_otsu_skips_sets_without_depth(maps):
     folder, said = maps
     assert "depth_otsu: FLAT: skipped" in said
     assert not (folder / "depth_otsu" / "FLAT").exists()
     assert len(list((folder / "centre" / "FLAT").glob("*.png"))) == 12
 
 
-def test_the_maps_are_8_bit_of_native_size(root, maps):
+def test_baselines_maps_are_8_bit_of_native_size(root, maps):
     path = next((maps[0] / "centre" / "SAMPLES").glob("*.png"))
     size = read_gt(root / "SAMPLES" / "GT" / path.name).shape
     assert np.array_equal(read_depth(path), np.rint(centre_prior(size).astype(float) * 255))
 
 
-def test_evaluate_scores_them_beside_each_other(root, maps, tmp_path):
+def test_baselines_maps_are_scored_by_evaluate(root, maps, tmp_path):
     done = run_tool(
         "evaluate",
         *("--data", root, "--sets", "SAMPLES", "--maps", maps[0], "--output", tmp_path),
@@ -56,7 +56,7 @@ def test_evaluate_scores_them_beside_each_other(root, maps, tmp_path):
     assert "not readable" not in scores + done.output
 
 
-def test_what_stands_out_in_depth_is_found(root, maps):
+def test_baselines_depth_otsu_finds_near_objects(root, maps):
     stems = [path.stem for path in (root / "SAMPLES" / "GT").glob("*_depth.png")]
     errors = [
         abs(
@@ -70,7 +70,7 @@ def test_what_stands_out_in_depth_is_found(root, maps):
     assert np.mean(errors) < np.mean(inverted)
 
 
-def test_a_second_run_keeps_maps_and_makes_the_missing_one(root, maps, tmp_path):
+def test_baselines_second_run_makes_only_missing_maps(root, maps, tmp_path):
     folder = tmp_path / "maps"
     shutil.copytree(maps[0], folder)
     here = sorted((folder / "centre" / "SAMPLES").glob("*.png"))
@@ -82,7 +82,7 @@ def test_a_second_run_keeps_maps_and_makes_the_missing_one(root, maps, tmp_path)
     assert here[1].exists()
 
 
-def test_overwrite_makes_all_maps_anew(root, maps, tmp_path):
+def test_baselines_overwrite_replaces_maps(root, maps, tmp_path):
     folder = tmp_path / "maps"
     shutil.copytree(maps[0], folder)
     path = next((folder / "centre" / "SAMPLES").glob("*.png"))
@@ -92,14 +92,14 @@ def test_overwrite_makes_all_maps_anew(root, maps, tmp_path):
     assert path.read_bytes() == whole
 
 
-def test_maps_of_another_polarity_are_not_mixed_in(root, maps):
+def test_baselines_maps_of_other_polarity_are_refused(root, maps):
     near = json.loads((maps[0] / "depth_otsu" / "run.json").read_text())["near"]["SAMPLES"]
     other = {"white": "black", "black": "white"}[near]
     done = run_tool("baselines", "--data", root, "--output", maps[0], "--near", other)
     assert "--near" in error_line(done)
 
 
-def test_maps_of_unknown_origin_are_not_mixed_in(root, tmp_path):
+def test_baselines_maps_of_unknown_origin_are_refused(root, tmp_path):
     mine = tmp_path / "centre" / "SAMPLES" / "a.png"
     mine.parent.mkdir(parents=True)
     mine.write_bytes(b"mine")

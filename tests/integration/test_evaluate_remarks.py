@@ -1,4 +1,4 @@
-"""Lines below the table of tools/evaluate.py about scores that do not mean what they seem to."""
+"""Tests of the remarks that tools/evaluate.py prints on doubtful maps and scores."""
 
 import cv2
 import numpy as np
@@ -31,12 +31,12 @@ def change_gt(bench, stem, value):
     cv2.imwrite(str(bench / f"data/MINI/GT/{stem}.png"), gt)
 
 
-def test_good_maps_have_no_remark(bench):
+def test_evaluate_good_maps_have_no_remark(bench):
     evaluate(bench)
     assert scores(bench)["notes"] == [] and scores(bench)["marks"]["ours"]["MINI"] == []
 
 
-def test_empty_ground_truth_is_marked_and_the_max_f_of_the_others_given(bench):
+def test_evaluate_empty_gt_is_marked_with_max_f_of_the_others(bench):
     (bench / f"maps/ours/MINI/{STEMS[0]}.png").rename(bench / "kept.png")
     (bench / f"data/MINI/GT/{STEMS[0]}.png").rename(bench / "gt.png")
     evaluate(bench)
@@ -52,7 +52,7 @@ def test_empty_ground_truth_is_marked_and_the_max_f_of_the_others_given(bench):
     assert f"ours/MINI: max F is {given} without the images that have no foreground" in output
 
 
-def test_full_ground_truth_is_named(bench):
+def test_evaluate_full_gt_is_named(bench):
     change_gt(bench, STEMS[2], 255)
     assert f"ground truth without background, inverted?: {STEMS[2]}" in evaluate(bench)
 
@@ -61,20 +61,20 @@ def test_full_ground_truth_is_named(bench):
     ("value", "mark", "line"),
     [(0, "maps all black", "map all black"), (90, "constant maps", "constant map")],
 )
-def test_constant_maps_are_marked_and_named(bench, value, mark, line):
+def test_evaluate_constant_maps_are_marked_and_named(bench, value, mark, line):
     change_maps(bench, lambda levels: np.full_like(levels, value), 2)
     output = evaluate(bench)
     assert f"[1] 2 of 6: {mark}" in output
     assert f"ours/MINI: {line}: {STEMS[0]}, {STEMS[1]}" in output
 
 
-def test_black_map_of_an_empty_ground_truth_is_right(bench):
+def test_evaluate_black_map_of_empty_gt_has_no_remark(bench):
     change_gt(bench, STEMS[0], 0)
     change_maps(bench, np.zeros_like, 1)
     assert "all black" not in evaluate(bench)
 
 
-def test_inverted_maps_are_marked_with_the_mae_of_the_inverse(bench):
+def test_evaluate_inverted_maps_are_marked_with_inverse_mae(bench):
     evaluate(bench)
     right = scores(bench)["scores"]["ours"]["MINI"]["mae"]
     change_maps(bench, lambda levels: 255 - levels)
@@ -84,12 +84,12 @@ def test_inverted_maps_are_marked_with_the_mae_of_the_inverse(bench):
     assert f"1 - map would have MAE {given}" in output
 
 
-def test_one_bad_map_is_not_taken_for_inverted(bench):
+def test_evaluate_one_inverted_map_has_no_mark(bench):
     change_maps(bench, lambda levels: 255 - levels, 1)
     assert "inverted" not in evaluate(bench)
 
 
-def test_zero_one_maps_without_normalisation_are_marked_and_named(bench):
+def test_evaluate_zero_one_maps_are_marked_and_named(bench):
     change_maps(bench, lambda levels: (levels > 128).astype(np.uint8))
     output = evaluate(bench, "--no-normalize")
     assert "[1] 6 of 6: maps of the values 0 and 1, almost black as v/255. Fix" in output
@@ -97,12 +97,12 @@ def test_zero_one_maps_without_normalisation_are_marked_and_named(bench):
     assert "values 0 and 1" not in evaluate(bench)  # stretched: no different from 0 and 255
 
 
-def test_dark_maps_without_normalisation_are_marked(bench):
+def test_evaluate_dark_maps_are_marked(bench):
     change_maps(bench, lambda levels: levels // 25)
     assert "no map has a value above 10 of 255" in evaluate(bench, "--no-normalize")
 
 
-def test_remarks_are_the_same_from_the_cache(bench):
+def test_evaluate_from_cache_gives_equal_remarks(bench):
     change_maps(bench, np.zeros_like, 2)
     change_gt(bench, STEMS[3], 0)
     assert evaluate(bench) == evaluate(bench)
@@ -132,19 +132,19 @@ RENAMED = {
 
 @pytest.mark.parametrize("tool", ["evaluate", "gallery"])
 @pytest.mark.parametrize("kind", RENAMED)
-def test_maps_of_other_names_are_named_with_a_remedy(bench, tool, kind):
+def test_evaluate_maps_of_other_names_are_named_with_the_fix(bench, tool, kind):
     new_name, words = RENAMED[kind]
     rename_maps(bench, new_name)
     line = refuse(bench, tool)
     assert "no map of MINI" in line and words in line
 
 
-def test_all_maps_named_alike_are_counted(bench):
+def test_evaluate_maps_named_alike_are_counted(bench):
     rename_maps(bench, lambda stem: f"{stem}_sal.png")
     assert "(6 of 6 missing maps alike). Fix: name maps like their images" in refuse(bench)
 
 
-def test_numbers_without_leading_zeros_are_named(bench):
+def test_evaluate_numbers_without_zeros_are_named(bench):
     for folder in ("data/MINI/GT", "maps/ours/MINI"):
         for number, stem in enumerate(STEMS):
             name = f"{number}.png" if "maps" in folder else f"{number:04}.png"
@@ -152,13 +152,13 @@ def test_numbers_without_leading_zeros_are_named(bench):
     assert "0.png seems to be the map of 0000 (6 of 6 missing maps alike)" in refuse(bench)
 
 
-def test_folder_of_another_set_is_named(bench):
+def test_evaluate_folder_of_another_set_is_named(bench):
     (bench / "maps/ours/MINI").rename(bench / "maps/ours/OTHER")
     (bench / "data/MINI").rename(bench / "data/NJU2K")
     assert "ours holds: OTHER/" in refuse(bench)
 
 
-def test_one_map_of_another_name_is_named_below_the_table(bench):
+def test_evaluate_one_map_of_another_name_is_noted(bench):
     folder = bench / "maps/ours/MINI"
     (folder / f"{STEMS[0]}.png").rename(folder / f"{STEMS[0]}_sal.png")
     folders = ("--data", bench / "data", "--maps", bench / "maps", "--output", bench / "out")

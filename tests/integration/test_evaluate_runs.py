@@ -1,4 +1,4 @@
-"""tools/evaluate.py in adversity: damage, interruption, repetition, and all its files."""
+"""Tests of tools/evaluate.py: files, damage, interruption, cache and merging."""
 
 import csv
 import json
@@ -14,11 +14,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from evaluation_runs import STEMS, TOOL, evaluate, make_bench, refused, scores
+from evaluation_runs import STEMS, TOOL, evaluate, make_bench, refused, run_in, scores
+from tool_runs import Done, run_tool
 
 from mutualformer_sod.metrics.cache import ScoreCache, cache_key
-
-MERGE = TOOL.with_name("merge_scores.py")
 
 
 @pytest.fixture
@@ -31,22 +30,22 @@ def per_image(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_all_files_are_written(bench):
-    assert evaluate(bench).returncode == 0
+def test_evaluate_writes_all_files(bench):
+    assert evaluate(bench).status == 0
     written = {path.name for path in (bench / "out").iterdir()}
     tables = {"scores.json", "table.csv", "table.md", "table.tex"}
     assert written == tables | {"per_image.csv", "curves.npz", "cache.sqlite"}
 
 
-def test_per_image_file_names_special_images(bench):
+def test_evaluate_per_image_file_has_flags(bench):
     cv2.imwrite(str(bench / "data/MINI/GT/image_0.png"), np.zeros((48, 64), np.uint8))
     cv2.imwrite(str(bench / "data/MINI/GT/image_1.png"), np.full((48, 64), 255, np.uint8))
-    assert evaluate(bench).returncode == 0
+    assert evaluate(bench).status == 0
     flags = {row["image"]: row["flags"] for row in per_image(bench)}
     assert (flags["image_0"], flags["image_1"], flags["image_2"]) == ("empty_gt", "full_gt", "")
 
 
-def test_curves_hold_every_method(bench):
+def test_evaluate_curves_have_every_method(bench):
     evaluate(bench)
     with np.load(bench / "out/curves.npz") as curves:
         assert curves["thresholds"].tolist() == list(range(255, -1, -1))
@@ -55,28 +54,28 @@ def test_curves_hold_every_method(bench):
         assert curves["MINI/theirs/f"].max() == pytest.approx(expected)
 
 
-def test_plots_are_drawn(bench):
+def test_evaluate_plots_are_drawn(bench):
     pytest.importorskip("matplotlib")
-    assert evaluate(bench, "--plots").returncode == 0
+    assert evaluate(bench, "--plots").status == 0
     assert {path.name for path in (bench / "out/plots").iterdir()} == {"MINI.pdf", "MINI.png"}
 
 
-def test_columns_and_comparison(bench):
+def test_evaluate_columns_and_compare_are_printed(bench):
     result = evaluate(bench, "--columns", "iou", "ber", "--compare", "ours", "theirs")
-    assert result.returncode == 0
-    assert "IoU↑" in result.stdout and "maxE" not in result.stdout.split("protocol")[0]
-    assert "ours − theirs, 6 images" in result.stdout
+    assert result.status == 0
+    assert "IoU↑" in result.output and "maxE" not in result.output.split("protocol")[0]
+    assert "ours − theirs, 6 images" in result.output
 
 
-def test_published_rows_stand_beside_measured_ones(bench):
+def test_evaluate_published_rows_are_printed(bench):
     (bench / "data/MINI").rename(bench / "data/SIP")
     for method in ("ours", "theirs"):
         (bench / f"maps/{method}/MINI").rename(bench / f"maps/{method}/SIP")
-    out = evaluate(bench, "--published").stdout
+    out = evaluate(bench, "--published").output
     assert "TriTransNet†" in out and "ours − MutualFormer†" in out and "quoted" in out
 
 
-def test_damage_is_named_file_by_file(bench):
+def test_evaluate_damaged_files_are_each_named(bench):
     maps = bench / "maps/ours/MINI"
     content = bytearray((maps / "image_0.png").read_bytes())
     content[len(content) // 2] ^= 0xFF
@@ -86,25 +85,25 @@ def test_damage_is_named_file_by_file(bench):
     shutil.copy(maps / "image_3.png", maps / "stray.png")
     shutil.copy(maps / "image_4.png", maps / "image_4.bmp")
     result = evaluate(bench, "--allow-missing")
-    assert result.returncode == 0
-    assert "image_0.png: the file is damaged" in result.stdout
-    assert "missing: image_1, image_2" in result.stdout
-    assert "of no image of the set: stray.png" in result.stdout
-    assert "two files: image_4" in result.stdout
-    assert "4 of 6 images without a usable map" in result.stdout
+    assert result.status == 0
+    assert "image_0.png: the file is damaged" in result.output
+    assert "missing: image_1, image_2" in result.output
+    assert "of no image of the set: stray.png" in result.output
+    assert "two files: image_4" in result.output
+    assert "4 of 6 images without a usable map" in result.output
     assert scores(bench)["scores"]["ours"]["MINI"]["images"] == 2
 
 
-def test_a_row_that_is_not_scored_tells_how_many_maps_are_missing(bench):
+def test_evaluate_unscored_row_has_the_count_of_missing_maps(bench):
     (bench / "maps/ours/MINI/image_1.png").unlink()
-    assert "1 of 6 images without a usable map" in evaluate(bench).stdout
+    assert "1 of 6 images without a usable map" in evaluate(bench).output
 
 
-def test_stray_maps_alone_do_not_stop_a_set(bench):
+def test_evaluate_stray_map_is_named_and_scored(bench):
     shutil.copy(bench / "maps/ours/MINI/image_3.png", bench / "maps/ours/MINI/stray.png")
     result = evaluate(bench)
-    assert result.returncode == 0
-    assert "stray.png" in result.stdout
+    assert result.status == 0
+    assert "stray.png" in result.output
 
 
 def swap(first: Path, second: Path) -> None:
@@ -114,7 +113,7 @@ def swap(first: Path, second: Path) -> None:
     aside.rename(second)
 
 
-def test_swapped_maps_of_equal_size_are_suspected(bench):
+def test_evaluate_swapped_maps_are_suspected(bench):
     for stem, column in (("image_1", 16), ("image_4", 48)):
         gt = cv2.circle(np.zeros((48, 64), np.uint8), (column, 24), 11, 255, -1)
         cv2.imwrite(str(bench / f"data/MINI/GT/{stem}.png"), gt)
@@ -123,13 +122,13 @@ def test_swapped_maps_of_equal_size_are_suspected(bench):
     maps = bench / "maps/ours/MINI"
     swap(maps / "image_1.png", maps / "image_4.png")
     result = evaluate(bench)
-    assert result.returncode == 0
-    suspicions = [line for line in result.stdout.splitlines() if "swapped?" in line]
+    assert result.status == 0
+    suspicions = [line for line in result.output.splitlines() if "swapped?" in line]
     assert len(suspicions) == 1
     assert "ours/MINI" in suspicions[0] and "image_1 and image_4" in suspicions[0]
 
 
-def test_swapped_maps_of_another_size_are_named(bench):
+def test_evaluate_swapped_maps_of_other_size_are_named(bench):
     gt = np.zeros((64, 48), np.uint8)
     gt[20:50, 10:30] = 255
     cv2.imwrite(str(bench / "data/MINI/GT/image_5.png"), gt)
@@ -137,34 +136,34 @@ def test_swapped_maps_of_another_size_are_named(bench):
         cv2.imwrite(str(bench / f"maps/{method}/MINI/image_5.png"), gt)
     maps = bench / "maps/ours/MINI"
     swap(maps / "image_2.png", maps / "image_5.png")
-    out = evaluate(bench).stdout
+    out = evaluate(bench).output
     assert "resized to the ground truth's size: image_2, image_5" in out
     assert "another aspect ratio than the ground truth, swapped?: image_2, image_5" in out
 
 
-def test_a_folder_without_maps_is_named(bench):
+def test_evaluate_empty_folder_is_named(bench):
     for path in (bench / "maps/ours/MINI").iterdir():
         path.unlink()
     result = evaluate(bench)
     assert "ours/MINI" in refused(result)
-    assert "ours/MINI: no maps" in result.stdout
+    assert "ours/MINI: no maps" in result.output
 
 
-def test_an_output_that_cannot_be_written_is_refused_before_the_work(bench):
+def test_evaluate_unwritable_output_is_refused(bench):
     (bench / "out").write_text("a file in the way")
     assert "--output out: cannot be written to" in refused(evaluate(bench))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_output_is_refused(bench):
+def test_evaluate_read_only_output_is_refused(bench):
     (bench / "out").mkdir(mode=0o555)
     assert "cannot be written to (Permission denied)" in refused(evaluate(bench))
 
 
-def test_a_second_run_takes_known_scores_and_notices_a_changed_map(bench):
+def test_evaluate_second_run_rescores_a_changed_map(bench):
     evaluate(bench)
     before = scores(bench)["scores"]
-    assert evaluate(bench).returncode == 0
+    assert evaluate(bench).status == 0
     assert scores(bench)["scores"] == before
     shutil.copy(bench / "maps/theirs/MINI/image_0.png", bench / "maps/ours/MINI/image_0.png")
     evaluate(bench)
@@ -174,9 +173,9 @@ def test_a_second_run_takes_known_scores_and_notices_a_changed_map(bench):
     assert cached["ours"] != before["ours"] and cached["theirs"] == before["theirs"]
 
 
-def test_only_a_new_method_is_computed(bench):
+def test_evaluate_second_run_computes_only_a_new_method(bench):
     evaluate(bench, "--methods", "ours")
-    # Whatever the cache says of a known pair is taken: proof that it is not computed again.
+    # A changed score in the cache is taken, so the pair is not computed again.
     cache = ScoreCache(bench / "out/cache.sqlite", writable=True)
     pair = (bench / "maps/ours/MINI/image_0.png", bench / "data/MINI/GT/image_0.png")
     key = cache_key(*(path.read_bytes() for path in pair), True)
@@ -188,7 +187,7 @@ def test_only_a_new_method_is_computed(bench):
     assert found["ours"]["MINI"]["mae"] > 1.0 > found["theirs"]["MINI"]["mae"]
 
 
-def test_an_interrupted_run_leaves_no_table_and_goes_on(bench):
+def test_evaluate_interrupted_run_leaves_no_table_and_continues(bench):
     data, maps = bench / "data/MINI/GT", bench / "maps/ours/MINI"
     for i in range(1500):  # long enough to be interrupted on a loaded machine
         shutil.copy(data / "image_0.png", data / f"copy_{i}.png")
@@ -208,11 +207,11 @@ def test_an_interrupted_run_leaves_no_table_and_goes_on(bench):
     assert "scores so far are kept" in errors and "Traceback" not in errors
     assert not (bench / "out/scores.json").exists()
     assert not (bench / "out/per_image.csv").exists()
-    assert evaluate(bench, "--methods", "ours").returncode == 0
+    assert evaluate(bench, "--methods", "ours").status == 0
     assert scores(bench)["scores"]["ours"]["MINI"]["images"] == 1500 + len(STEMS)
 
 
-def test_two_runs_share_an_output_folder(bench):
+def test_evaluate_parallel_runs_share_an_output(bench):
     command = [sys.executable, str(TOOL), "--data", "data", "--maps", "maps", "--output", "out"]
     flags = [["--methods", "ours"], ["--methods", "theirs"]] * 2
     running = [subprocess.Popen([*command, *f], cwd=bench, stderr=subprocess.PIPE) for f in flags]
@@ -220,31 +219,34 @@ def test_two_runs_share_an_output_folder(bench):
     assert len(per_image(bench)) == len(STEMS)
 
 
-def test_a_cache_that_breaks_is_named_and_the_run_goes_on(bench):
+def test_evaluate_damaged_cache_does_not_stop_the_run(bench):
     evaluate(bench, "--methods", "ours")
     cache = bench / "out/cache.sqlite"
     content = bytearray(cache.read_bytes())
     content[-4000:] = b"\xff" * 4000
     cache.write_bytes(content)
     result = evaluate(bench)
-    assert result.returncode == 0
+    assert result.status == 0
     assert scores(bench)["scores"]["theirs"]["MINI"]["images"] == len(STEMS)
-    assert "Traceback" not in result.stderr
+    assert "Traceback" not in result.error
 
 
-def test_file_names_that_are_not_unicode_are_escaped(bench):
+def test_evaluate_names_without_unicode_are_escaped(bench):
     latin = os.fsdecode(b"caf\xe9.png")
     for folder in ("data/MINI/GT", "maps/ours/MINI", "maps/theirs/MINI"):
         (bench / folder / "image_0.png").rename(bench / folder / latin)
     (bench / "maps/ours/MINI/image_1.png").unlink()
     (bench / "maps/theirs/MINI" / latin).unlink()
-    result = evaluate(bench, "--allow-missing")
+    # A process of its own: its standard output has an encoding.
+    flags = ["--data", "data", "--maps", "maps", "--output", "out", "--allow-missing"]
+    command = [sys.executable, str(TOOL), *flags]
+    result = subprocess.run(command, cwd=bench, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert r"missing: caf\udce9" in result.stdout
     assert r"caf\udce9" in {row["image"] for row in per_image(bench)}
 
 
-def test_no_worker_outlives_a_run_that_was_killed(bench):
+def test_evaluate_killed_run_leaves_no_worker(bench):
     flags = ["--data", "data", "--maps", "maps", "--output", "out", "--workers", "2"]
     many = bench / "data/MINI/GT"
     for i in range(2000):
@@ -274,51 +276,50 @@ def is_alive(process: str) -> bool:
         return False
 
 
-def test_a_limited_run_says_so_and_finds_no_map_strange(bench):
-    out = evaluate(bench, "--limit", "2").stdout
+def test_evaluate_limit_is_marked_without_stray_maps(bench):
+    out = evaluate(bench, "--limit", "2").output
     assert "the first 2 of 6 images" in out
     assert "of no image" not in out
 
 
 @pytest.mark.parametrize("output", ["maps", "maps/scores"])
-def test_results_are_not_written_among_the_methods(bench, output):
+def test_evaluate_output_among_the_maps_is_refused(bench, output):
     assert "--output" in refused(evaluate(bench, "--output", output))
 
 
-def test_a_method_is_not_compared_with_itself(bench):
+def test_evaluate_compare_equal_methods_is_refused(bench):
     assert "--compare" in refused(evaluate(bench, "--compare", "ours", "ours"))
 
 
-def test_methods_without_a_common_image_are_not_compared_in_silence(bench):
+def test_evaluate_compare_without_common_image_is_noted(bench):
     for stem, method in zip(STEMS, ("ours", "theirs") * 3, strict=True):
         (bench / f"maps/{method}/MINI/{stem}.png").unlink()
     result = evaluate(bench, "--allow-missing", "--compare", "ours", "theirs")
-    assert result.returncode == 0
-    assert "ours − theirs: no image that both have" in result.stdout
+    assert result.status == 0
+    assert "ours − theirs: no image that both have" in result.output
 
 
-def test_a_training_record_with_nan_does_not_stop_the_table(bench):
+def test_evaluate_training_record_with_nan_is_written(bench):
     (bench / "maps/ours/run.json").write_text('{"protocol": {"loss": NaN}}')
-    assert evaluate(bench).returncode == 0
+    assert evaluate(bench).status == 0
 
 
-def merge(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(MERGE), *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+def merge(folder: Path, *arguments: str) -> Done:
+    return run_in(folder, "merge_scores", *arguments)
 
 
-def test_separate_runs_merge_into_the_table_of_one(bench):
+def test_merge_scores_of_two_runs_equals_one_run(bench):
     evaluate(bench)
     together = scores(bench)["scores"]
     evaluate(bench, "--methods", "ours", "--output", "one")
     evaluate(bench, "--methods", "theirs", "--output", "two")
-    assert merge(bench, "one/scores.json", "two/scores.json", "--output", "both").returncode == 0
+    assert merge(bench, "one/scores.json", "two/scores.json", "--output", "both").status == 0
     assert json.loads((bench / "both/scores.json").read_text())["scores"] == together
     again = merge(bench, "one/scores.json", "--output", "both")
     assert "--overwrite" in refused(again)
 
 
-def test_merging_refuses_another_protocol(bench):
+def test_merge_scores_other_protocol_is_refused(bench):
     evaluate(bench, "--methods", "ours", "--output", "one")
     evaluate(bench, "--methods", "theirs", "--output", "two", "--no-normalize")
     result = merge(bench, "one/scores.json", "two/scores.json", "--output", "both")
@@ -327,21 +328,18 @@ def test_merging_refuses_another_protocol(bench):
 
 
 @pytest.mark.parametrize("digits", ["-1", "0", "99"])
-def test_merging_refuses_impossible_digits(bench, digits):
+def test_merge_scores_impossible_digits_are_refused(bench, digits):
     evaluate(bench)
     result = merge(bench, "out/scores.json", "--output", "both", "--digits", digits)
     assert "--digits" in refused(result)
 
 
-def test_the_benchmark_refuses_impossible_workers():
-    tool = TOOL.with_name("benchmark_metrics.py")
-    command = [sys.executable, str(tool), "--workers", "0"]
-    assert "--workers" in refused(subprocess.run(command, capture_output=True, text=True))
+def test_benchmark_metrics_zero_workers_is_refused():
+    assert "--workers" in refused(run_tool("benchmark_metrics", "--workers", "0"))
 
 
-def test_the_benchmark_runs_with_or_without_the_reference(tmp_path):
-    tool = TOOL.with_name("benchmark_metrics.py")
+def test_benchmark_metrics_small_run_prints_times():
     flags = ["--size", "40x32", "--pairs", "2", "--rounds", "1", "--workers", "2"]
-    result = subprocess.run([sys.executable, str(tool), *flags], capture_output=True, text=True)
-    assert result.returncode == 0
-    assert "all metrics, without reading" in result.stdout
+    result = run_tool("benchmark_metrics", *flags)
+    assert result.status == 0
+    assert "all metrics, without reading" in result.output

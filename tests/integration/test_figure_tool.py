@@ -1,4 +1,4 @@
-"""tools/figure.py: a picture of maps, or one line."""
+"""Tests of tools/figure.py."""
 
 import cv2
 import numpy as np
@@ -19,7 +19,7 @@ def draw(scenes, map_folder, output, *options):
     return run_tool("figure", "--data", scenes, "--maps", map_folder, "--output", output, *options)
 
 
-def test_a_row_an_image_is_drawn(scenes, map_folder, tmp_path):
+def test_figure_draws_a_row_for_each_image(scenes, map_folder, tmp_path):
     done = draw(scenes, map_folder, tmp_path / "new" / "f.png", "--limit", 2)
     assert done.status == 0, done.error
     assert "2 images" in done.output
@@ -35,6 +35,6 @@ def test_a_row_an_image_is_drawn(scenes, map_folder, tmp_path):
         (["--stems", "scene_00000_depth", "scene_99999"], "scene_99999"),
     ],
 )
-def test_mistakes_end_in_one_line(scenes, map_folder, tmp_path, options, word):
+def test_figure_wrong_flag_gives_one_line(scenes, map_folder, tmp_path, options, word):
     assert word in error_line(draw(scenes, map_folder, tmp_path / "f.png", *options))
     assert not (tmp_path / "f.png").exists()

@@ -1,4 +1,4 @@
-"""The page of tools/gallery.py in a real browser, opened from disk."""
+"""Tests of the page of tools/gallery.py in a real browser, opened from disk."""
 
 import json
 
@@ -63,7 +63,7 @@ def order_by_s(folder, method):
     return [f"{image['set']}/{image['stem']}" for image in ranked]
 
 
-def test_the_page_opens_from_disk_without_an_error(chromium_page, sod60):
+def test_page_opens_from_disk_without_an_error(chromium_page, sod60):
     watched, page = opened(chromium_page, sod60)
     assert text(page, "#count") == "60 images"
     watched.wait_until(LOADED)
@@ -73,14 +73,14 @@ def test_the_page_opens_from_disk_without_an_error(chromium_page, sod60):
     check_clean(watched)
 
 
-def test_only_pictures_near_the_window_are_loaded_at_first(chromium_page, sod60):
+def test_page_loads_only_pictures_near_the_window(chromium_page, sod60):
     watched, _ = opened(chromium_page, sod60)
     watched.wait_until(LOADED)
     thumbs = [url for url in watched.requested if "/thumbs/" in url]
     assert 0 < len(thumbs) < 0.5 * 60 * 7
 
 
-def test_images_are_sorted_by_a_methods_score_and_back(chromium_page, sod60):
+def test_page_sorts_by_score_in_both_directions(chromium_page, sod60):
     watched, page = opened(chromium_page, sod60)
     page.select_option("#sort", "s_measure")
     page.select_option("#of", label="DSS")
@@ -95,7 +95,7 @@ def test_images_are_sorted_by_a_methods_score_and_back(chromium_page, sod60):
     check_clean(watched)
 
 
-def test_images_are_sorted_by_disagreement(chromium_page, sod60):
+def test_page_sorts_by_disagreement(chromium_page, sod60):
     _, page = opened(chromium_page, sod60)
     page.select_option("#sort", "disagreement")
     images = page_data(sod60)["images"]
@@ -103,7 +103,7 @@ def test_images_are_sorted_by_disagreement(chromium_page, sod60):
     assert page.evaluate(NAMES) == [f"{i['set']}/{i['stem']}" for i in ranked]
 
 
-def test_images_are_filtered_by_name_and_set(chromium_page, awkward):
+def test_page_filters_by_name_and_set(chromium_page, awkward):
     watched, page = opened(chromium_page, awkward)
     page.keyboard.press("/")
     page.keyboard.type("A #")
@@ -117,7 +117,7 @@ def test_images_are_filtered_by_name_and_set(chromium_page, awkward):
     check_clean(watched)
 
 
-def test_names_are_shown_as_they_are(chromium_page, awkward):
+def test_page_shows_names_unchanged(chromium_page, awkward):
     watched, page = opened(chromium_page, awkward)
     assert page.title() == "<i>maps</i>"
     assert page.evaluate(NAMES)[3] == f"{AWKWARD_SET}/d'e<!--<b>"
@@ -127,7 +127,7 @@ def test_names_are_shown_as_they_are(chromium_page, awkward):
     check_clean(watched)
 
 
-def test_a_missing_map_is_shown_and_listed(chromium_page, awkward):
+def test_page_missing_map_is_shown_and_listed(chromium_page, awkward):
     _, page = opened(chromium_page, awkward)
     card = page.locator("article", has_text="DEEP/1")
     assert card.locator(".absent").all_text_contents() == ["missing"]  # not drawn yet
@@ -135,7 +135,7 @@ def test_a_missing_map_is_shown_and_listed(chromium_page, awkward):
     assert text(page, "#missing li") == "DEEP/1: good: missing"
 
 
-def test_keys_lead_through_the_pictures(chromium_page, sod60):
+def test_page_keys_move_through_the_pictures(chromium_page, sod60):
     watched, page = opened(chromium_page, sod60)
     names = page.evaluate(NAMES)
     press = page.keyboard.press
@@ -164,7 +164,7 @@ def test_keys_lead_through_the_pictures(chromium_page, sod60):
     check_clean(watched)
 
 
-def test_a_click_on_a_thumbnail_zooms_into_it(chromium_page, awkward):
+def test_page_click_on_thumbnail_opens_zoom(chromium_page, awkward):
     watched, page = opened(chromium_page, awkward)
     page.get_by_alt_text("depth (near = bright) of DEEP/2").click()
     assert text(page, "#zoom-title") == "DEEP/2 (8 of 8): depth (near = bright)"
@@ -174,7 +174,7 @@ def test_a_click_on_a_thumbnail_zooms_into_it(chromium_page, awkward):
     check_clean(watched)
 
 
-def test_pictures_and_controls_have_names(chromium_page, awkward):
+def test_page_pictures_and_controls_have_labels(chromium_page, awkward):
     _, page = opened(chromium_page, awkward)
     assert page.locator("article img:not([alt])").count() == 0
     assert page.locator("article img[alt='']").count() == 0
@@ -182,6 +182,6 @@ def test_pictures_and_controls_have_names(chromium_page, awkward):
         assert page.get_by_label(name, exact=False).count() >= 1
 
 
-def test_nothing_is_cut_off_in_a_narrow_window(chromium_page, sod60):
+def test_page_narrow_window_cuts_nothing_off(chromium_page, sod60):
     _, page = opened(chromium_page, sod60, (380, 700))
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

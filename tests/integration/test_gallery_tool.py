@@ -1,4 +1,4 @@
-"""tools/gallery.py: a page of maps and their scores, or one line."""
+"""Tests of tools/gallery.py."""
 
 import cv2
 import numpy as np
@@ -35,7 +35,7 @@ def gallery(bench, tmp_path_factory):
     return folder
 
 
-def test_every_image_and_method_is_on_the_page(gallery):
+def test_gallery_page_has_every_image_and_method(gallery):
     content = page_data(gallery)
     assert content["methods"] == ["bad & <b>", "good"]
     names = [(image["set"], image["stem"]) for image in content["images"]]
@@ -43,13 +43,13 @@ def test_every_image_and_method_is_on_the_page(gallery):
     assert all(len(image["maps"]) == 2 for image in content["images"])
 
 
-def test_scores_are_the_evaluators(gallery):
+def test_gallery_scores_equal_the_evaluators(gallery):
     image = page_data(gallery)["images"][0]
     scores = score_image(*make_pair(0)).scores
     assert image["maps"][1]["scores"] == [scores[name] for name in gallery_columns()]
 
 
-def test_every_picture_is_there_under_a_plain_name(gallery):
+def test_gallery_pictures_exist_with_plain_names(gallery):
     pictures = [
         picture
         for image in page_data(gallery)["images"]
@@ -69,14 +69,14 @@ def parts(image):
     return [entry[kind] for entry in image["maps"] for kind in ("map", "error")]
 
 
-def test_names_open_no_tag(gallery):
+def test_gallery_names_open_no_tag(gallery):
     text = (gallery / "index.html").read_text(encoding="utf-8")
     assert "<script>alert" not in text
     assert "<!--" not in text
     assert text.count("</script>") == 2
 
 
-def test_near_is_bright_in_the_depth_shown(gallery, bench, tmp_path):
+def test_gallery_depth_is_bright_where_near(gallery, bench, tmp_path):
     name = page_data(gallery)["images"][-1]["depth"]["full"]
     depth = cv2.imread(str(gallery / "full" / name), cv2.IMREAD_GRAYSCALE)
     assert depth[-1].mean() > depth[0].mean()
@@ -86,12 +86,12 @@ def test_near_is_bright_in_the_depth_shown(gallery, bench, tmp_path):
     assert depth[-1].mean() < depth[0].mean()
 
 
-def test_several_processes_write_the_same_page(gallery, bench, tmp_path):
+def test_gallery_two_workers_write_an_equal_page(gallery, bench, tmp_path):
     assert show(bench, tmp_path / "two", "--workers", 2).status == 0
     assert (tmp_path / "two" / "index.html").read_bytes() == (gallery / "index.html").read_bytes()
 
 
-def test_a_run_goes_on_where_another_was_interrupted(bench, tmp_path):
+def test_gallery_interrupted_run_continues(bench, tmp_path):
     show(bench, tmp_path / "g")
     (tmp_path / "g" / "index.html").unlink()  # written last
     pictures = sorted((tmp_path / "g" / "thumbs").iterdir())
@@ -102,7 +102,7 @@ def test_a_run_goes_on_where_another_was_interrupted(bench, tmp_path):
     assert pictures[0].exists()
 
 
-def test_pictures_of_a_replaced_page_go_and_other_files_stay(own_bench, tmp_path):
+def test_gallery_overwrite_removes_only_old_pictures(own_bench, tmp_path):
     show(own_bench, tmp_path / "g")
     first = page_data(tmp_path / "g")["images"][-1]["maps"][1]["map"]
     (tmp_path / "g" / "full" / "notes.txt").write_text("mine")
@@ -114,7 +114,7 @@ def test_pictures_of_a_replaced_page_go_and_other_files_stay(own_bench, tmp_path
     assert (tmp_path / "g" / "full" / "notes.txt").exists()
 
 
-def test_missing_maps_are_listed_and_shown_as_missing(own_bench, tmp_path):
+def test_gallery_missing_map_is_listed_and_shown(own_bench, tmp_path):
     (own_bench / "maps/good/DEEP/1.png").unlink()
     done = show(own_bench, tmp_path / "g", "--sets", "DEEP")
     assert done.status == 0, done.error
@@ -123,7 +123,7 @@ def test_missing_maps_are_listed_and_shown_as_missing(own_bench, tmp_path):
     assert (entry["map"], entry["scores"], entry["note"]) == (None, None, "missing")
 
 
-def test_unreadable_files_are_named_in_a_line_each(own_bench, tmp_path):
+def test_gallery_unreadable_files_are_each_named(own_bench, tmp_path):
     (own_bench / "maps/good/DEEP/1.png").write_text("no picture")
     (own_bench / "data/DEEP/RGB/2.png").write_bytes(b"")
     done = show(own_bench, tmp_path / "g", "--sets", "DEEP")
@@ -133,7 +133,7 @@ def test_unreadable_files_are_named_in_a_line_each(own_bench, tmp_path):
     assert page_data(tmp_path / "g")["images"][1]["maps"][1]["note"] == "unreadable"
 
 
-def test_sets_without_a_map_are_left_out_unless_asked_for(own_bench, tmp_path):
+def test_gallery_set_without_maps_is_shown_on_request(own_bench, tmp_path):
     write(own_bench / "data/OTHER/GT/x.png", make_pair(0)[1])
     done = show(own_bench, tmp_path / "g")
     assert "left out, no map: OTHER" in done.output
@@ -141,7 +141,7 @@ def test_sets_without_a_map_are_left_out_unless_asked_for(own_bench, tmp_path):
     assert page_data(tmp_path / "h")["sets"] == ["DEEP", "OTHER"]
 
 
-def test_a_set_without_ground_truth_is_shown_without_scores(own_bench, tmp_path):
+def test_gallery_set_without_gt_has_no_scores(own_bench, tmp_path):
     for path in (own_bench / "data/DEEP/GT").iterdir():
         path.unlink()
     (own_bench / "data/DEEP/GT").rmdir()
@@ -160,13 +160,13 @@ def scores_folder(bench, tmp_path_factory):
     return folder
 
 
-def test_scores_of_an_evaluation_give_the_same_page(gallery, bench, scores_folder, tmp_path):
+def test_gallery_scores_flag_gives_an_equal_page(gallery, bench, scores_folder, tmp_path):
     done = show(bench, tmp_path / "g", "--scores", scores_folder)
     assert done.status == 0, done.error
     assert page_data(tmp_path / "g") == page_data(gallery)
 
 
-def test_scores_of_other_maps_are_refused(own_bench, scores_folder, tmp_path):
+def test_gallery_scores_of_other_maps_are_refused(own_bench, scores_folder, tmp_path):
     write(own_bench / "maps/good/DEEP/2.png", make_pair(99)[0])
     done = show(own_bench, tmp_path / "g", "--scores", scores_folder)
     assert "good on DEEP/2" in error_line(done)
@@ -182,7 +182,7 @@ def test_scores_of_other_maps_are_refused(own_bench, scores_folder, tmp_path):
         (["--disagreement", "2"], None),
     ],
 )
-def test_a_figure_is_drawn(bench, tmp_path, options, names):
+def test_gallery_figure_is_drawn(bench, tmp_path, options, names):
     pytest.importorskip("matplotlib")
     done = show(bench, tmp_path / "g", *options)
     assert done.status == 0, done.error
@@ -207,17 +207,17 @@ def test_a_figure_is_drawn(bench, tmp_path, options, names):
         (["--scores", "x", "--no-normalize"], "--no-normalize"),
     ],
 )
-def test_mistakes_end_in_one_line_before_any_work(bench, tmp_path, options, word):
+def test_gallery_wrong_flag_gives_one_line(bench, tmp_path, options, word):
     assert word in error_line(show(bench, tmp_path / "g", *options))
     assert not (tmp_path / "g").exists()
 
 
-def test_a_page_is_not_replaced_unasked(gallery, bench):
+def test_gallery_existing_page_is_refused(gallery, bench):
     before = (gallery / "index.html").stat().st_mtime_ns
     assert "--overwrite" in error_line(show(bench, gallery))
     assert (gallery / "index.html").stat().st_mtime_ns == before
 
 
-def test_a_page_among_the_maps_is_refused(bench):
+def test_gallery_output_among_the_maps_is_refused(bench):
     assert "--maps" in error_line(show(bench, bench / "maps" / "page"))
     assert not (bench / "maps" / "page").exists()

@@ -1,4 +1,4 @@
-"""Baselines against plain numpy."""
+"""Compare the baselines with plain numpy."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def otsu_by_definition(levels):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_depth_otsu_separates_the_classes_as_otsu_defines(seed):
+def test_depth_otsu_threshold_follows_the_definition(seed):
     rng = np.random.default_rng(seed)
     far, near = rng.uniform(0.1, 0.4), rng.uniform(0.5, 0.9)
     depth = rng.normal(far, 0.08, (40, 50))
@@ -29,16 +29,16 @@ def test_depth_otsu_separates_the_classes_as_otsu_defines(seed):
     assert np.array_equal(depth_otsu(depth), expected)
 
 
-def test_depth_otsu_of_one_level_shows_nothing():
+def test_depth_otsu_constant_depth_gives_zeros():
     assert not depth_otsu(np.full((4, 5), 0.7, np.float32)).any()
 
 
-def test_depth_otsu_refuses_depth_as_stored():
+def test_depth_otsu_raw_depth_is_refused():
     with pytest.raises(ValueError, match=r"\[0, 1\]"):
         depth_otsu(np.full((4, 5), 1200.0))
 
 
-def test_the_centre_prior_is_the_gaussian_of_its_formula():
+def test_centre_prior_follows_the_formula():
     height, width = 30, 41
     prior = centre_prior((height, width), sigma=0.2)
     y, x = 4, 33
@@ -47,7 +47,7 @@ def test_the_centre_prior_is_the_gaussian_of_its_formula():
     assert prior[y, x] == pytest.approx(np.exp(-square / (2 * 0.2**2)), rel=1e-5)
 
 
-def test_the_centre_prior_prefers_no_side():
+def test_centre_prior_is_symmetric():
     prior = centre_prior((31, 40))
     assert np.allclose(prior, prior[::-1, ::-1], atol=1e-6)
     assert np.unravel_index(prior.argmax(), prior.shape)[0] == 15

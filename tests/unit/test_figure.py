@@ -1,11 +1,11 @@
-"""The grid of pictures."""
+"""Tests of the grid of pictures."""
 
 import numpy as np
 
 from mutualformer_sod.gallery.figure import MARGIN, TITLE_HEIGHT, picture_grid
 
 
-def test_pictures_of_every_kind_stand_in_their_cells():
+def test_picture_grid_places_each_kind_of_picture():
     red = np.full((50, 100, 3), (255, 0, 0), np.uint8)
     half = np.full((50, 50), 0.5)
     mask = np.ones((50, 50), bool)
@@ -18,6 +18,6 @@ def test_pictures_of_every_kind_stand_in_their_cells():
     assert grid[top + 50 + MARGIN, 2 * MARGIN + 125].tolist() == [255, 255, 255]  # left empty
 
 
-def test_titles_are_drawn_above_their_columns():
+def test_picture_grid_draws_titles():
     grid = picture_grid([[np.zeros((50, 100), bool)]], ["depth"])
     assert (grid[:TITLE_HEIGHT] < 128).any()

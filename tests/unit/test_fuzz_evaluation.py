@@ -1,4 +1,4 @@
-"""The evaluator's door under random input: every case is scored or refused, nothing else."""
+"""Random input of the evaluator: every case is scored or refused."""
 
 import math
 import zlib
@@ -32,7 +32,7 @@ def random_array(rng: np.random.Generator) -> np.ndarray:
         return values.astype(dtype)
 
 
-def test_random_arrays_are_scored_or_refused():
+def test_score_image_random_arrays_are_scored_or_refused():
     rng = np.random.default_rng(0)
     evaluator, scored = Evaluator(), 0
     for _ in range(5000):
@@ -76,7 +76,7 @@ def random_file(rng: np.random.Generator) -> bytes:
 
 
 @pytest.mark.parametrize("read", [decode_saliency, decode_mask])
-def test_random_files_are_read_or_refused(read):
+def test_decode_random_files_are_read_or_refused(read):
     rng = np.random.default_rng(1)
     was_read = 0
     for _ in range(3500):
@@ -91,7 +91,7 @@ def test_random_files_are_read_or_refused(read):
     assert was_read > 100
 
 
-def test_a_png_that_promises_too_many_pixels_is_refused():
+def test_decode_png_with_huge_header_is_refused():
     def chunk(name: bytes, body: bytes) -> bytes:
         check = zlib.crc32(name + body)
         return len(body).to_bytes(4, "big") + name + body + check.to_bytes(4, "big")

@@ -1,4 +1,4 @@
-"""The parts of a gallery: errors, disagreement, files of pictures, the page, the choice."""
+"""Tests of the parts of a gallery: error maps, disagreement, picture files, page, choice."""
 
 import json
 import re
@@ -21,7 +21,7 @@ from mutualformer_sod.gallery.pictures import (
 )
 
 
-def test_errors_have_the_colour_of_their_sign():
+def test_error_map_colours_by_sign():
     gt = np.array([[False, False, True, True]])
     drawn = error_map(np.array([[0.0, 1.0, 1.0, 0.0]]), gt)[0].tolist()
     assert drawn[0] == [255, 255, 255]
@@ -30,13 +30,13 @@ def test_errors_have_the_colour_of_their_sign():
     assert drawn[3] == list(MISS)
 
 
-def test_the_more_wrong_the_stronger_the_colour():
+def test_error_map_colour_grows_with_the_error():
     values = np.linspace(0, 1, 5)[None]
     blue = error_map(values, np.zeros(values.shape, bool))[0, :, 2].astype(int)
     assert (np.diff(blue) < 0).all()
 
 
-def test_a_map_is_stretched_as_the_evaluator_does():
+def test_map_as_scored_equals_the_evaluators_normalisation():
     levels = np.array([[10, 60, 110]], np.uint8)
     assert map_as_scored(levels, (1, 3)) == pytest.approx(np.array([[0, 0.5, 1]]))
     assert map_as_scored(levels, (1, 3), normalize=False)[0, 0] == 10 / 255
@@ -49,26 +49,26 @@ def test_disagreement_is_the_mean_over_all_pairs():
     assert disagreement(maps[:1]) is None
 
 
-def test_thumbnails_are_never_larger_than_the_picture():
+def test_thumb_size_is_at_most_that_of_the_picture():
     assert thumb_size((400, 600)) == (200, 300)
     assert thumb_size((50, 70)) == (50, 70)
     assert thumb_size((1, 100_000)) == (1, 800)
 
 
-def test_pictures_are_shrunk_to_the_longest_side(tmp_path):
+def test_picture_folder_large_picture_is_shrunk(tmp_path):
     kept = PictureFolder(tmp_path, 300).keep(np.zeros((100, 600), np.uint8), b"x")
     assert kept.size == (50, 300)
     assert cv2.imread(str(tmp_path / "full" / kept.full)).shape[:2] == (50, 300)
 
 
-def test_full_pictures_keep_every_value(tmp_path):
+def test_picture_folder_full_picture_is_lossless(tmp_path):
     levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
     kept = PictureFolder(tmp_path, 300).keep(levels, b"x")
     again = cv2.imread(str(tmp_path / "full" / kept.full), cv2.IMREAD_UNCHANGED)
     assert np.array_equal(again, levels)
 
 
-def test_another_source_or_size_is_another_file(tmp_path):
+def test_picture_folder_other_source_or_size_is_another_file(tmp_path):
     grey = np.zeros((4, 4), np.uint8)
     small, large = PictureFolder(tmp_path, 300), PictureFolder(tmp_path, 400)
     names = {
@@ -102,7 +102,7 @@ CARDS = [
         ({"stems": ["z", "A/x"]}, ["B/z", "A/x"]),
     ],
 )
-def test_images_are_picked(choice, names):
+def test_pick_by_each_choice_gives_images_in_order(choice, names):
     assert [f"{c.set_name}/{c.stem}" for c in pick(CARDS, **choice)] == names
 
 
@@ -110,12 +110,12 @@ def test_images_are_picked(choice, names):
     ("choice", "word"),
     [({"stems": ["x"]}, "A/x or B/x"), ({"stems": ["q"]}, "no such image")],
 )
-def test_names_that_mean_no_single_image_are_refused(choice, word):
+def test_pick_ambiguous_or_unknown_name_is_refused(choice, word):
     with pytest.raises(InputError, match=word):
         pick(CARDS, **choice)
 
 
-def test_no_name_breaks_out_of_the_page(tmp_path):
+def test_write_page_name_with_tags_is_escaped(tmp_path):
     name = "</script><!--<b>&\u2028@@STYLE@@\udcff"
     write_page(tmp_path / "p.html", name, [name], [ImageCard(name, name, maps=[MapCard()])], name)
     text = (tmp_path / "p.html").read_text(encoding="utf-8")
@@ -125,13 +125,13 @@ def test_no_name_breaks_out_of_the_page(tmp_path):
     assert json.loads(found)["images"][0]["stem"] == name
 
 
-def test_the_page_asks_for_nothing_from_the_network(tmp_path):
+def test_write_page_needs_no_network(tmp_path):
     write_page(tmp_path / "p.html", "t", ["m"], [])
     text = (tmp_path / "p.html").read_text(encoding="utf-8")
     assert not re.search(r"https?://|\bsrc=|@import|url\(", text)
 
 
-def test_scores_of_something_else_are_refused(tmp_path):
+def test_read_scores_other_files_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"no scores\.json"):
         read_scores(tmp_path)
     (tmp_path / "scores.json").write_text('{"protocol": {"normalize": true}}')
@@ -140,7 +140,7 @@ def test_scores_of_something_else_are_refused(tmp_path):
         read_scores(tmp_path)
 
 
-def test_a_figure_is_the_same_file_each_time_and_its_text_is_text(tmp_path):
+def test_paper_figure_is_reproducible_with_text_fonts(tmp_path):
     pytest.importorskip("matplotlib")
     rows = [[np.zeros((20, 30), bool), None, np.full((10, 15), 0.5)]] * 2
     for name in ("a", "b"):

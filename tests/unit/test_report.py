@@ -1,4 +1,4 @@
-"""Tables, ranks, published rows, comparison and merging."""
+"""Tests of tables, ranks, published rows, comparison and merging."""
 
 import csv
 import io
@@ -44,24 +44,24 @@ def results(**methods: float) -> Results:
     return made
 
 
-def test_default_columns_are_the_measures_that_papers_report():
+def test_default_columns_are_the_metrics_of_papers():
     f, e = (f"max_{name} mean_{name} adaptive_{name}" for name in "fe")
     names = f"s_measure {f} weighted_f {e} mae max_f_of_mean_pr"
     assert " ".join(default_columns()) == names
 
 
-def test_ranks_use_full_precision_and_the_direction_of_the_measure():
+def test_rank_rows_uses_full_precision_and_direction():
     rows = [row("a", 0.9001, 0.04), row("b", 0.9002, 0.03), row("c", 0.9001, 0.05)]
     assert rank_rows(rows, "s_measure") == [2, 1, 2]
     assert rank_rows(rows, "mae") == [2, 1, 3]
 
 
-def test_ranks_are_those_within_a_set():
+def test_rank_rows_of_two_sets_ranks_within_each():
     rows = [row("a", 0.5, 0.1), row("a", 0.4, 0.1, "DES"), row("b", 0.3, 0.1, "DES")]
     assert rank_rows(rows, "s_measure") == [1, 1, 2]
 
 
-def test_quoted_rows_and_missing_scores_are_not_ranked():
+def test_rank_rows_of_quoted_or_unscored_rows_gives_none():
     rows = [row("paper", 0.99, 0.01, kind="quoted"), row("a", 0.5, 0.1), Row("SIP", "b", {}, 0)]
     assert rank_rows(rows, "s_measure") == [None, 1, None]
 
@@ -77,23 +77,23 @@ def test_quoted_rows_and_missing_scores_are_not_ranked():
         (10.5, False, "10.500"),
     ],
 )
-def test_scores_are_printed_as_papers_print_them(value, signed, text):
+def test_format_score_omits_the_leading_zero(value, signed, text):
     assert format_score(value, signed=signed) == text
 
 
-def test_unknown_columns_are_named():
+def test_check_columns_unknown_is_refused():
     with pytest.raises(InputError, match=r"nonsense.*s_measure"):
         check_columns(["mae", "nonsense"])
 
 
-def test_marks_become_numbered_footnotes():
+def test_text_table_numbers_marks_as_footnotes():
     rows = [row("a", 0.5, 0.1, marks=("one",)), row("b", 0.4, 0.1, marks=("one", "two"))]
     text = text_table(rows, ["mae"])
     assert "929[1][2]" in text
     assert "[1] one\n[2] two" in text
 
 
-def test_csv_keeps_full_precision_and_ranks():
+def test_csv_table_has_full_precision_and_ranks():
     rows = [row("a", 0.123456789012345, 0.1), row("b,c", 0.2, 0.2)]
     lines = csv_table(rows, ["s_measure"], ["the protocol"]).splitlines()
     assert lines[-1] == "# the protocol"
@@ -103,7 +103,7 @@ def test_csv_keeps_full_precision_and_ranks():
     assert parsed[1]["method"] == "b,c"
 
 
-def test_markdown_has_as_many_cells_in_each_line():
+def test_markdown_table_has_equal_cells_in_each_line():
     rows = [row("a|b", 0.9, 0.1, marks=("mark",)), row("c", 0.8, 0.2), row("d", 0.7, 0.3)]
     lines = markdown_table(rows, default_columns(), ["protocol"]).splitlines()
     table = [line.replace("\\|", "") for line in lines if line.startswith("|")]
@@ -111,7 +111,7 @@ def test_markdown_has_as_many_cells_in_each_line():
     assert "**.900**" in table[2] and "<u>.800</u>" in table[3] and "*.700*" in table[4]
 
 
-def test_latex_marks_ranks_and_defines_its_macros():
+def test_latex_table_marks_ranks_and_defines_macros():
     rows = [row("a_b", 0.9, 0.3), row("c%", 0.8, 0.2), row("d", 0.7, 0.1)]
     text = latex_table(rows, ["s_measure", "mae"], ["100 % protocol"])
     assert r"a\_b & \sodbest{.900} & \sodthird{.300} \\" in text
@@ -121,29 +121,29 @@ def test_latex_marks_ranks_and_defines_its_macros():
     assert r"100 \% protocol" in text
 
 
-def test_latex_escapes_every_special_character():
+def test_escape_latex_escapes_every_special_character():
     assert escape_latex("a&b_c#$%{}~^\\") == (
         r"a\&b\_c\#\$\%\{\}\textasciitilde{}\textasciicircum{}\textbackslash{}"
     )
 
 
-def test_latex_line_that_starts_with_a_bracket_is_no_option_of_the_line_before():
+def test_latex_table_name_with_bracket_begins_no_option():
     rows = [row("a", 0.9, 0.3, "[x]"), row("b", 0.8, 0.2, "[x]")]
     assert r"\\" + "\n[" not in latex_table(rows, ["mae"], ["[y]: protocol"])
 
 
-def test_markdown_names_are_no_formulas_and_no_deletions():
+def test_markdown_table_escapes_formulas_and_deletions():
     assert r"\$x\$ \~\~y\~\~" in markdown_table([row("$x$ ~~y~~", 0.9, 0.3)], ["mae"], [])
 
 
-def test_dollars_in_names_are_drawn_as_they_are(tmp_path):
+def test_plot_curves_name_with_dollar_is_drawn(tmp_path):
     pytest.importorskip("matplotlib")
     curve = dict.fromkeys(("precision", "recall", "f", "e"), np.linspace(0, 1, 256))
     plot_curves(tmp_path, {"a$b": {r"$\foo$": curve}}, "protocol")
     assert {path.name for path in tmp_path.iterdir()} == {"a$b.pdf", "a$b.png"}
 
 
-def test_published_rows_are_marked_and_compared():
+def test_with_published_marks_rows_and_adds_differences():
     rows = with_published([row("ours", 0.9, 0.04)])
     assert [r.kind for r in rows] == ["measured", "quoted", "quoted", "quoted", "difference"]
     assert all("not measured here" in r.marks[0] for r in rows if r.kind == "quoted")
@@ -151,11 +151,11 @@ def test_published_rows_are_marked_and_compared():
     assert rows[-1].scores["mae"] == pytest.approx(0.04 - 0.043)
 
 
-def test_sets_that_the_paper_does_not_report_gain_nothing():
+def test_with_published_other_set_is_unchanged():
     assert len(with_published([row("ours", 0.9, 0.04, "HOTS")])) == 1
 
 
-def test_comparison_finds_a_difference_and_its_interval():
+def test_compare_gives_mean_and_bootstrap_interval():
     rng = np.random.default_rng(0)
     second = rng.uniform(0.3, 0.9, 200)
     first = second + rng.normal(0.02, 0.05, 200)
@@ -168,12 +168,12 @@ def test_comparison_finds_a_difference_and_its_interval():
     assert found.better == int((first > second).sum())
 
 
-def test_comparison_knows_that_a_smaller_mae_is_better():
+def test_compare_smaller_mae_counts_as_better():
     (found,) = compare({"mae": np.full(9, 0.1)}, {"mae": np.full(9, 0.2)})
     assert (found.better, found.worse) == (9, 0)
 
 
-def test_results_survive_a_file(tmp_path):
+def test_results_read_equals_written(tmp_path):
     made = results(ours=0.9)
     made.add("theirs", "SIP", {}, ["3 of 929 images without a usable map"])
     (tmp_path / "scores.json").write_text(made.to_json())
@@ -182,25 +182,25 @@ def test_results_survive_a_file(tmp_path):
     assert again.protocol_lines() == made.protocol_lines()
 
 
-def test_merging_keeps_all_cells():
+def test_merge_has_the_cells_of_both():
     merged = results(ours=0.9)
     merged.merge(results(theirs=0.8), "B.json")
     assert [r.method for r in merged.rows()] == ["ours", "theirs"]
 
 
-def test_merging_refuses_another_protocol_and_names_it():
+def test_merge_other_protocol_is_refused_by_name():
     other = results(theirs=0.8)
     other.protocol["normalize"] = False
     with pytest.raises(InputError, match=r"B\.json.*normalize: True against False"):
         results(ours=0.9).merge(other, "B.json")
 
 
-def test_merging_refuses_other_scores_for_the_same_cell():
+def test_merge_other_scores_of_a_cell_is_refused():
     with pytest.raises(InputError, match="ours on SIP"):
         results(ours=0.9).merge(results(ours=0.8), "B.json")
 
 
-def test_merging_refuses_maps_of_other_weights_under_one_name():
+def test_merge_other_weights_of_a_method_is_refused():
     first, second = results(ours=0.9), Results(dict(PROTOCOL))
     second.add("ours", "DES", {"images": 135, "s_measure": 0.9}, [])
     first.protocol["training"] = {"ours": {"epoch": 1}}
@@ -209,7 +209,7 @@ def test_merging_refuses_maps_of_other_weights_under_one_name():
         first.merge(second, "B.json")
 
 
-def test_one_image_settles_no_difference():
+def test_compare_one_image_is_not_settled():
     (found,) = compare({"mae": np.array([0.1])}, {"mae": np.array([0.2])})
     assert not found.settled
 
@@ -225,7 +225,7 @@ def test_one_image_settles_no_difference():
         {"protocol": PROTOCOL | {"training": []}},
     ],
 )
-def test_parts_of_another_kind_are_refused(tmp_path, part):
+def test_results_read_wrong_types_are_refused(tmp_path, part):
     content = json.loads(results(ours=0.9).to_json()) | part
     (tmp_path / "other.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match=r"other\.json"):
@@ -233,23 +233,23 @@ def test_parts_of_another_kind_are_refused(tmp_path, part):
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"protocol": {}}', '{"scores": 1, "protocol": {}}'])
-def test_other_files_are_refused_as_scores(tmp_path, text):
+def test_results_read_other_file_is_refused(tmp_path, text):
     (tmp_path / "other.json").write_text(text)
     with pytest.raises(InputError, match=r"other\.json"):
         Results.read(tmp_path / "other.json")
 
 
-def test_nan_never_reaches_the_json():
+def test_to_json_nan_is_refused():
     with pytest.raises(ValueError, match="JSON"):
         results(ours=float("nan")).to_json()
 
 
-def test_scores_json_is_of_the_agreed_form():
+def test_to_json_has_the_documented_form():
     content = json.loads(results(ours=0.9).to_json())
     assert content["scores"]["ours"]["SIP"] == {"images": 929, "s_measure": 0.9}
 
 
-def test_per_image_file_gives_pairs_back(tmp_path):
+def test_read_pair_gives_images_of_both_methods(tmp_path):
     path = tmp_path / "per_image.csv"
     scores = dict.fromkeys(COLUMNS, 0.5)
     with per_image_file(path) as file:
@@ -261,7 +261,7 @@ def test_per_image_file_gives_pairs_back(tmp_path):
     assert second["mae"].tolist() == [0.5]
 
 
-def test_per_image_file_is_not_left_half_written(tmp_path):
+def test_per_image_file_interrupted_leaves_nothing(tmp_path):
     with pytest.raises(KeyboardInterrupt), per_image_file(tmp_path / "per_image.csv"):
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Scores kept by content: the same files give the same scores, any change is noticed."""
+"""Tests of the score cache: equal files give equal scores, every change is noticed."""
 
 import contextlib
 import sqlite3
@@ -24,7 +24,7 @@ def kept(tmp_path):
     return path
 
 
-def test_scores_come_back_to_the_last_bit(kept):
+def test_cache_get_gives_equal_scores(kept):
     image, note = ScoreCache(kept).get(cache_key(b"map", b"gt", True))
     assert image.scores == IMAGE.scores
     assert image.flags == IMAGE.flags
@@ -36,15 +36,15 @@ def test_scores_come_back_to_the_last_bit(kept):
     "pair",
     [(b"mop", b"gt", True), (b"map", b"gT", True), (b"map", b"gt", False), (b"p", b"gtma", True)],
 )
-def test_another_map_ground_truth_or_protocol_is_another_key(kept, pair):
+def test_cache_key_differs_by_map_gt_and_protocol(kept, pair):
     assert ScoreCache(kept).get(cache_key(*pair)) is None
 
 
-def test_reading_where_there_is_no_cache_finds_nothing(tmp_path):
+def test_cache_get_without_file_gives_none(tmp_path):
     assert ScoreCache(tmp_path / "absent").get(cache_key(b"map", b"gt", True)) is None
 
 
-def test_a_broken_cache_is_replaced(kept):
+def test_cache_broken_file_is_replaced(kept):
     kept.write_bytes(b"this is no database at all, but long enough to be taken for one" * 20)
     cache = ScoreCache(kept, writable=True)
     cache.put(b"key", IMAGE, "")
@@ -52,13 +52,13 @@ def test_a_broken_cache_is_replaced(kept):
     assert ScoreCache(kept).get(b"key")[0].scores == IMAGE.scores
 
 
-def test_a_damaged_row_counts_as_absent(kept):
+def test_cache_damaged_row_counts_as_absent(kept):
     with sqlite3.connect(kept) as table:
         table.execute("UPDATE images SET scores = replace(scores, '0.', '0.1')")
     assert ScoreCache(kept).get(cache_key(b"map", b"gt", True)) is None
 
 
-def test_two_processes_write_in_turns(kept):
+def test_cache_two_writers_store_both(kept):
     first, second = ScoreCache(kept, writable=True), ScoreCache(kept, writable=True)
     first.put(b"one", IMAGE, "")
     second.put(b"two", IMAGE, "")
@@ -68,7 +68,7 @@ def test_two_processes_write_in_turns(kept):
     assert ScoreCache(kept).get(b"one") and ScoreCache(kept).get(b"two")
 
 
-def test_a_locked_cache_is_left_as_it_is(kept, monkeypatch):
+def test_cache_locked_file_is_refused_and_unchanged(kept, monkeypatch):
     monkeypatch.setattr(cache_module, "_WAIT", 0.01)
     with contextlib.closing(sqlite3.connect(kept)) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -77,7 +77,7 @@ def test_a_locked_cache_is_left_as_it_is(kept, monkeypatch):
     assert ScoreCache(kept).get(cache_key(b"map", b"gt", True)) is not None
 
 
-def test_scores_that_cannot_be_kept_are_reported(kept, monkeypatch):
+def test_cache_failed_write_is_reported(kept, monkeypatch):
     monkeypatch.setattr(cache_module, "_WAIT", 0.01)
     cache = ScoreCache(kept, writable=True)
     with contextlib.closing(sqlite3.connect(kept)) as other:

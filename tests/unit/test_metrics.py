@@ -1,4 +1,4 @@
-"""The measures against their definitions, written out pixel by pixel in plain numpy."""
+"""Compare the metrics with their definitions, computed pixel by pixel in plain numpy."""
 
 import cv2
 import numpy as np
@@ -29,7 +29,7 @@ def saliency_of(pred: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_curves_follow_the_definition_at_every_threshold(seed):
+def test_curves_at_every_threshold_follow_the_definition(seed):
     pred, gt = blob_pair(seed)
     g, q = gt > 128, (saliency_of(pred) * 255).astype(np.uint8)
     curves = score_image(pred, gt).curves
@@ -75,7 +75,7 @@ def test_nearest_foreground_breaks_ties_by_column_then_row():
 
 
 @pytest.mark.parametrize("shape", [(1, 40), (40, 1), (23, 31), (300, 700)])
-def test_distances_are_exact(shape):
+def test_gt_distance_is_exact(shape):
     rng = np.random.default_rng(1)
     gt = rng.random(shape) < 0.01
     gt[0, 0] = True
@@ -84,7 +84,7 @@ def test_distances_are_exact(shape):
     np.testing.assert_array_equal(squared(GroundTruth(gt).distance(whole)), expected)
 
 
-def test_distances_of_a_window_are_those_of_the_image():
+def test_gt_distance_of_a_window_equals_that_of_the_image():
     gt = np.zeros((40, 60), bool)
     gt[15:20, 22:30] = True
     grown = GroundTruth(gt)
@@ -114,7 +114,7 @@ def test_joint_histogram_counts_every_pixel_in_its_quadrant():
     assert histogram.counts.sum() == pred.size
 
 
-def test_perfect_map_scores_one_everywhere():
+def test_score_image_perfect_map_gives_ideal_scores():
     _, gt = blob_pair(0)
     scores = score_image(gt, gt).scores
     assert scores.pop("mae") == 0
@@ -123,14 +123,14 @@ def test_perfect_map_scores_one_everywhere():
     assert ideal == pytest.approx(dict.fromkeys(ideal, 1.0), abs=2e-3)  # E divides by N - 1
 
 
-def test_normalize_off_keeps_the_map_as_it_is():
+def test_score_image_without_normalize_takes_v_by_255():
     pred, gt = blob_pair(1)
     plain = score_image(pred, gt, normalize=False).scores["mae"]
     assert plain == pytest.approx(np.abs(pred / 255 - (gt > 128)).mean(), abs=1e-12)
     assert plain != pytest.approx(score_image(pred, gt).scores["mae"], abs=1e-3)
 
 
-def test_float_maps_score_as_the_8_bit_file_they_become():
+def test_score_image_float_map_equals_its_8_bit_map():
     pred, gt = blob_pair(2)
     assert score_image(pred / 255, gt).scores == score_image(pred, gt).scores
 
@@ -145,12 +145,12 @@ def test_float_maps_score_as_the_8_bit_file_they_become():
         np.zeros((0, 4), np.uint8),
     ],
 )
-def test_unusable_maps_are_refused(pred):
+def test_score_image_unusable_map_is_refused(pred):
     with pytest.raises(InputError):
         score_image(pred, np.eye(4, dtype=bool))
 
 
-def test_map_of_another_size_is_resized_and_flagged():
+def test_score_image_other_size_is_resized_and_flagged():
     pred, gt = blob_pair(4)
     half = cv2.resize(pred, (26, 18), interpolation=cv2.INTER_LINEAR)
     image = score_image(half, gt)
@@ -159,7 +159,7 @@ def test_map_of_another_size_is_resized_and_flagged():
     assert image.scores == score_image(again, gt).scores
 
 
-def test_merged_shards_equal_one_run():
+def test_evaluator_merged_shards_equal_one_run():
     pairs = [blob_pair(seed) for seed in range(6)]
     whole, left, right = Evaluator(), Evaluator(), Evaluator()
     for i, pair in enumerate(pairs):
@@ -169,12 +169,12 @@ def test_merged_shards_equal_one_run():
     assert left.results() == pytest.approx(whole.results(), abs=1e-14)
 
 
-def test_evaluators_of_different_protocols_do_not_merge():
+def test_evaluator_merge_other_protocol_is_refused():
     with pytest.raises(ValueError, match="different settings"):
         Evaluator(normalize=True).merge(Evaluator(normalize=False))
 
 
-def test_a_score_that_is_not_finite_never_reaches_a_mean():
+def test_evaluator_add_nan_is_refused():
     evaluator = Evaluator()
     image = score_image(*blob_pair(0))
     image.scores["s_measure"] = float("nan")
@@ -182,19 +182,19 @@ def test_a_score_that_is_not_finite_never_reaches_a_mean():
         evaluator.add(image)
 
 
-def test_results_without_images_say_so():
+def test_evaluator_results_without_images_are_refused():
     with pytest.raises(InputError, match="no image"):
         Evaluator().results()
 
 
-def test_results_are_plain_floats():
+def test_evaluator_results_are_plain_floats():
     evaluator = Evaluator()
     evaluator.step(*blob_pair(0))
     assert {type(value) for value in evaluator.results().values()} == {int, float}
 
 
 @pytest.mark.parametrize("value", [1, 2, 128])
-def test_a_mask_that_the_usual_rule_would_empty_is_refused(value):
+def test_ground_truth_of_low_values_is_refused(value):
     mask = np.zeros((4, 4), np.uint8)
     mask[1, 1] = value
     with pytest.raises(InputError, match="0 and 255"):
