@@ -45,7 +45,7 @@ def _help() -> str:
 
 
 def _summary(name: str) -> str:
-    """The first line of a command's docstring, read without importing torch."""
+    """Return the first line of a command's docstring without importing the command."""
     path = Path(__file__).with_name(f"{name.replace('-', '_')}.py")
     return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n")[0]
 

@@ -117,7 +117,7 @@ def make_maps(args: argparse.Namespace) -> None:
     )
     for item in sets:
         if not item.has_rgb and is_main():
-            print(f"{item.name}: holds ground truth only, nothing to map")
+            print(f"{item.name}: ground truth only, nothing to map")
     sets = [item for item in sets if item.has_rgb]
     sets = with_encodings(sets, args.near)
     for item in sets:

@@ -46,27 +46,27 @@ def prepare_data(output: Path, options: Options) -> dict[str, Any]:
             images that are also training images.
     """
     path = output / DATA_FILE
-    known = read_data(output)
+    record = read_data(output)
     if not options.data:
-        roots = _write_scenes(output, options, anew=known is None)
+        roots = _write_scenes(output, options, anew=record is None)
     elif options.test_data:
         roots = (list(options.data), list(options.test_data))
     else:
         folder = output / "split"
-        if known is None:
+        if record is None:
             _split(folder, options)
         roots = ([str(folder / "train")], [str(folder / "test")])
-    if known is None:
-        known = _describe(roots, options)
-        check_images(find_sets(known["test"], "test"))  # training checks its own
-        write_json(path, known)
-    train, test = find_sets(known["train"], "train"), find_sets(known["test"], "test")
-    if data_fingerprint(_both(train, test)) != known["fingerprint"]:
+    if record is None:
+        record = _describe(roots, options)
+        check_images(find_sets(record["test"], "test"))  # training checks its own
+        write_json(path, record)
+    train, test = find_sets(record["train"], "train"), find_sets(record["test"], "test")
+    if data_fingerprint(_both(train, test)) != record["fingerprint"]:
         raise InputError(
             f"`output` {output}: the images changed since the start (names or sizes of files). "
             "Fix: restore them, or pass another folder."
         )
-    return known
+    return record
 
 
 def find_sets(sources: dict[str, Any], split: str) -> list[SodSet]:

@@ -1,4 +1,4 @@
-"""A function of this package in a process of its own, with its output in a log file."""
+"""Call a function of this package in its own process, with its output in a log file."""
 
 from __future__ import annotations
 

@@ -213,14 +213,14 @@ def fusion_csv(table: FusionTable) -> str:
 def runs_csv(table: FusionTable) -> str:
     """Format one line per group, variant and seed."""
     names = [name for name in COLUMNS if name in table.summary(table.groups[0], _first(table)).mean]
-    said = list(dict.fromkeys(name for trial in table.trials for name in trial.statistics))
+    logged = list(dict.fromkeys(name for trial in table.trials for name in trial.statistics))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["group", "variant", "seed", *names, "training_seconds", *said])
+    writer.writerow(["group", "variant", "seed", *names, "training_seconds", *logged])
     for group in table.groups:
         for trial in table.trials:
             values = [trial.scores[group].get(name, "") for name in names]
-            values += [trial.seconds, *(trial.statistics.get(name, "") for name in said)]
+            values += [trial.seconds, *(trial.statistics.get(name, "") for name in logged)]
             writer.writerow([group, trial.variant, trial.seed, *values])
     return text.getvalue()
 

@@ -1,4 +1,4 @@
-"""Do all runs of a comparison, each in a process of its own, several at once.
+"""Do all runs of a comparison, each in its own process, several at once.
 
 A failed run does not stop the others. The processes are forked, if the system can, from a server
 that has imported torch: an import takes longer than the test of a small network.

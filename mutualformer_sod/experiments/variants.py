@@ -110,8 +110,8 @@ CONTROLS = {
         _control(
             "random_exchange",
             "token_fusion",
-            "tokens drawn at random, at the ratio that token_fusion of the same seed ended with "
-            f"({DEFAULT_EXCHANGE_RATIO:.0%} where that had not run before)",
+            "random tokens exchanged, at the last ratio of token_fusion with the same seed "
+            f"({DEFAULT_EXCHANGE_RATIO:.0%} without such a run)",
             matches="token_fusion",
             exchange="random",
             exchange_ratio=DEFAULT_EXCHANGE_RATIO,

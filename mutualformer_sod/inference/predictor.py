@@ -168,17 +168,7 @@ class Predictor:
         encoding: DepthEncoding | None = None,
         near: str | None = None,
     ) -> Tensor:
-        """Compute the logits of one image.
-
-        Args:
-            rgb, depth, encoding, near: as in `predict`.
-
-        Returns:
-            (1, 1, size, size) float32 on the CPU.
-
-        Raises:
-            InputError (a ValueError): as `predict`.
-        """
+        """Compute the logits of one image, (1, 1, size, size) float32 on the CPU; see `predict`."""
         _check_rgb(rgb)
         if depth is not None:
             depth = self._unit_depth(depth, rgb.shape[:2], encoding, near)
