@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.configs.released import DEFAULT_WEIGHTS, ESTIMATOR, WEIGHTS_HELP, find_weights
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, with_flags
 from mutualformer_sod.files import check_writable
 from mutualformer_sod.signals import ended_by_sigterm
 
@@ -122,7 +122,7 @@ def predict_pictures(args: argparse.Namespace) -> int:
     predictor, settings = load(args)
     plan = plan_depths(pictures, args.near, args.depth_orientation or "auto")
     for remark in plan.remarks:
-        print(remark)
+        print(with_flags(remark))
     kinds = ["maps", *["overlays"] * args.overlay, *["cutouts"] * args.cutout]
     outcome = predict_pictures(
         predictor, pictures, plan, args.output, settings, kinds=kinds, overwrite=args.overwrite
@@ -172,5 +172,5 @@ def load(args: argparse.Namespace) -> tuple:
         predictor.estimator = estimator_of(args.estimate_depth)
         settings["depth_estimator"] = file_sha256(args.estimate_depth)
     if line := forecast(predictor):
-        print(line, flush=True)
+        print(with_flags(line), flush=True)
     return predictor, settings

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.configs.released import DEFAULT_WEIGHTS, WEIGHTS_HELP, find_weights
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, with_flags
 from mutualformer_sod.files import check_writable
 
 EPILOG = """\
@@ -135,7 +135,7 @@ def make_maps(args: argparse.Namespace) -> None:
         "protocol": protocol,
     }
     if is_main() and (line := forecast(predictor)):
-        print(line, flush=True)
+        print(with_flags(line), flush=True)
     map_sets(
         predictor,
         sets,

@@ -20,9 +20,9 @@ ALL, CONTROLS_NAME = "all", "controls"
 DEFAULT_EXCHANGE_RATIO = 0.4  # without a run to match; TokenFusion's authors aim at 30 to 50 %
 _SHARED = {"share": True}
 _NOT_FOR_USERS = {
-    "fusion": "name it in --fusions",
+    "fusion": "name it in `fusions`",
     "share": "it is true for all",
-    "image_size": "give --size",
+    "image_size": "pass `size`",
 }
 
 

@@ -104,7 +104,7 @@ def _polarity_remark(encoding: DepthEncoding, maps: int, is_guess: bool) -> str:
         return remark
     other = "white" if encoding.near == "black" else "black"
     return (
-        f"{remark}; decided from {maps} map{'s' * (maps > 1)} alone: pass --near {other} if wrong"
+        f"{remark}; decided from {maps} map{'s' * (maps > 1)} alone: pass `near` {other} if wrong"
     )
 
 

@@ -59,7 +59,7 @@ def forecast(predictor: Predictor) -> str | None:
     tokens = (size / built_for) ** 2
     seconds = (once - square) * tokens + square * tokens**2
     return (
-        f"--size {size}: the network was built for {built_for}; an image takes about "
+        f"`size` {size}: the network was built for {built_for}; an image takes about "
         f"{_in_words(seconds)} here, {_in_words(once)} at {built_for}"
     )
 

@@ -90,7 +90,7 @@ def test_parse_variants_orders_matching_variants_last():
         ("late", "pass all, controls"),
         ("sum:steps", "FIELD=VALUE"),
         ("sum:share=false", "share cannot be set"),
-        ("sum:image_size=64", "--size"),
+        ("sum:image_size=64", "`size`"),
         ("sum:modality=x", "both, rgb or depth"),
     ],
 )

@@ -40,7 +40,7 @@ def test_forecast_of_usual_size_is_none(model, size):
 def test_forecast_of_large_size_has_a_growing_time(model):
     def milliseconds(size):
         line = forecast(Predictor(model, size, "cpu"))
-        assert f"--size {size}: the network was built for 32" in line
+        assert f"`size` {size}: the network was built for 32" in line
         number, unit = re.search(r"about (\d+) (ms|s|minutes)", line).groups()
         return int(number) * {"ms": 1, "s": 1000, "minutes": 60_000}[unit]
 
