@@ -87,7 +87,7 @@ def test_it_acts_on_the_merged_heads_of_its_block(layer):
 
 @pytest.mark.parametrize(("noise", "phi"), SWITCHES)
 @pytest.mark.parametrize("perturbed", [0, 1])
-def test_the_partner_at_another_place_changes_nothing(perturbed, noise, phi):
+def test_gemini_fusion_ignores_the_partner_at_another_position(perturbed, noise, phi):
     block, streams = make_block(noise=noise, phi=phi), tokens(number=5, width=16)
     before = block(*streams)
     streams[perturbed][:, 2] += 1
@@ -96,13 +96,13 @@ def test_the_partner_at_another_place_changes_nothing(perturbed, noise, phi):
 
 
 @pytest.mark.parametrize(("noise", "phi"), SWITCHES)
-def test_modalities_swapped_with_their_parameters_swap_the_taps(noise, phi):
+def test_gemini_fusion_with_swapped_modalities_swaps_the_features(noise, phi):
     model = small_model("gemini_fusion", noise=noise, phi=phi).eval()
     names = [(f"fusion.blocks.{i}.rgb", f"fusion.blocks.{i}.depth") for i in range(4)]
     assert_swapped_taps(model, modalities_swapped(model, names))
 
 
-def test_noise_is_drawn_from_a_standard_normal_for_each_block_and_modality():
+def test_noise_is_standard_normal_for_each_block_and_modality():
     torch.manual_seed(0)
     blocks = [GeminiBlock(256) for _ in range(4)]
     noise = torch.stack([p.noise for block in blocks for p in (block.rgb, block.depth)]).flatten(1)
@@ -111,12 +111,12 @@ def test_noise_is_drawn_from_a_standard_normal_for_each_block_and_modality():
     assert len(torch.unique(noise)) == noise.numel()
 
 
-def test_switched_off_parts_have_no_parameters():
+def test_gemini_block_without_a_part_lacks_its_parameters():
     names = {name for name, _ in GeminiBlock(16, noise=False, phi=False).named_parameters()}
     assert not any("noise" in name or "relate" in name for name in names)
 
 
-def test_every_parameter_of_the_method_is_trained():
+def test_gemini_fusion_trains_every_parameter():
     model = small_model("gemini_fusion").train()
     output = model(*images())
     sum(stream.logits.square().mean() for stream in output.streams.values()).backward()
@@ -126,7 +126,7 @@ def test_every_parameter_of_the_method_is_trained():
             assert parameter.grad.any(), name
 
 
-def test_a_width_that_8_heads_do_not_divide_is_refused_in_one_line():
-    with pytest.raises(ValueError, match=r"width 20 is no multiple of its 8 heads") as error:
+def test_gemini_block_of_a_width_not_divisible_by_8_is_refused():
+    with pytest.raises(ValueError, match=r"width 20 is not a multiple of its 8 heads") as error:
         GeminiBlock(20)
     assert "\n" not in str(error.value)
