@@ -169,10 +169,15 @@ def test_accept_with_unknown_flag_refuses_it(accept):
 
 @pytest.mark.parametrize("document", NOTES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_document_links_exist(document):
-    links = re.findall(r"\]\(([^)\s]+)\)", document.read_text())
-    own = [link.partition("#")[0] for link in links if not re.match(r"[a-z]+:", link)]
-    missing = [link for link in own if link and not (document.parent / link).exists()]
-    assert not missing
+    for link in re.findall(r"\]\(([^)\s]+)\)", document.read_text()):
+        if re.match(r"[a-z]+:", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = document.parent / name if name else document
+        assert target.exists(), link
+        if anchor:
+            headings = re.findall(r"^#+ (.*)", target.read_text(), re.M)
+            assert anchor in {re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings}
 
 
 def test_training_document_has_every_option():
