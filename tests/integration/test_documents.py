@@ -44,11 +44,12 @@ def commands_of(document):
     return [line.strip() for line in lines if COMMAND.match(line.strip()) and not OPEN.search(line)]
 
 
-COMMANDS = [
-    pytest.param(command, id=f"{document.relative_to(ROOT)}: {command}")
-    for document in DOCUMENTS
-    for command in dict.fromkeys(commands_of(document))
-]
+FIRST_IN = {  # each command once, with the first document that has it
+    " ".join(command.split("  #")[0].split()): document.relative_to(ROOT)
+    for document in reversed(DOCUMENTS)
+    for command in commands_of(document)
+}
+COMMANDS = [pytest.param(command, id=f"{name}: {command}") for command, name in FIRST_IN.items()]
 
 
 class Parsed(Exception):
