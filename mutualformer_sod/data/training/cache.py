@@ -1,10 +1,10 @@
-"""Decoded images kept at a bounded size, in memory or in one file a set.
+"""Cache of decoded images of limited size, in memory or in one file per set.
 
-An image is decoded once and shrunk (area average) so that neither side exceeds a bound; it is never
-enlarged. Each side is bounded for itself, because the network sees squares: an image of 4:3 keeps
-as many rows as columns. What is kept are uint8 colours, uint16 depth in unit range (near = 1) after
-holes, polarity and range were dealt with, and the uint8 share of each pixel that is foreground.
-Images from a cache differ slightly from those read from files: they were shrunk twice.
+An image is decoded once and shrunk by area average until no side exceeds a limit; it is never
+enlarged. Each side has the limit on its own, because the network input is square: an image of 4:3
+keeps as many rows as columns. The cache contains uint8 colours, uint16 depth in [0, 1] (near = 1,
+holes filled) and the uint8 ratio of foreground of each pixel. Images from a cache differ slightly
+from those read from files, because they are resized twice.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import image_size
 from mutualformer_sod.memory import free_memory, free_shared_memory
 
-_ALIGNMENT = 64  # bytes; depth comes first in an image's part and is read as uint16
-_SPARE = 0.1  # share of the free memory that a cache in memory must leave
+_ALIGNMENT = 64  # bytes; the depth of an image comes first and is read as uint16
+_SPARE = 0.1  # ratio of the free memory that must remain
 
 
 @dataclass(frozen=True)
 class CacheOptions:
-    """How images are kept.
+    """Options of a cache.
 
     Attributes:
         mode: "ram" or "disk".
-        side: most pixels of each side of a kept image.
-        folder: of the files; only for "disk".
-        copies: processes on this host that keep one each in "ram".
-        shared: each of them has workers that read it, too.
+        side: largest side of a cached image in pixels.
+        folder: of the files, for "disk".
+        copies: processes on this host, each with a cache in "ram".
+        shared: whether each of them has workers that read the cache.
     """
 
     mode: str
@@ -58,12 +58,12 @@ class CacheOptions:
 
 @dataclass(frozen=True)
 class CachedImage:
-    """One image as kept.
+    """One cached image.
 
     Attributes:
         rgb: (h, w, 3) uint8, not writable.
         depth: (h, w) float32 in [0, 1], near = 1; None in a set without depth.
-        gt: (h, w) float32 in [0, 1], share of foreground; None in a set without ground truth.
+        gt: (h, w) float32 in [0, 1], ratio of foreground; None in a set without ground truth.
         native_size: (H, W) of the file.
     """
 
@@ -74,10 +74,10 @@ class CachedImage:
 
 
 class SetCache:
-    """The images of one set in one block of bytes; read-only once it is filled.
+    """The images of one set in one block of bytes, read-only once filled.
 
-    The block is a tensor (torch moves it to shared memory for other processes, unless it is there
-    from the beginning) or a mapped file, which another process maps for itself.
+    The block is a tensor, which torch moves to shared memory for other processes, or a mapped file,
+    which each process maps itself.
     """
 
     def __init__(self, index: dict[str, Any], block: torch.Tensor | None, path: Path | None):
@@ -87,18 +87,18 @@ class SetCache:
         self._mapped: np.ndarray | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_mapped": None}  # pickled, a mapping would be a copy
+        return self.__dict__ | {"_mapped": None}  # a pickled mapping would be a copy
 
     @property
     def nbytes(self) -> int:
-        """Size of the images in bytes."""
+        """Size of all images in bytes."""
         return self.index["bytes"]
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def read(self, stem: str) -> CachedImage:
-        """The image of that stem."""
+        """Return the image of a stem."""
         offset, height, width, *native_size = self.index["images"][self._rows[stem]]
         count = height * width
         part = self._bytes()[offset : offset + count * self.index["pixel"]]
@@ -114,12 +114,12 @@ class SetCache:
 
     def _bytes(self) -> np.ndarray:
         if self._block is not None:
-            # Never kept: torch may move the tensor when another process asks for it.
+            # Not stored: torch may move the tensor for another process.
             return self._block.numpy()
         if self._mapped is None:
             found = open_cache_file(self.path, self.index["key"], check=False)
             if found is None:
-                raise InputError(f"{self.path}: the cache was removed or changed; start again")
+                raise InputError(f"{self.path}: the cache was removed or changed. Fix: start again")
             self._mapped = found[1]
         return self._mapped
 
@@ -131,16 +131,16 @@ def build_caches(
     depth_rule: DepthRule = "minmax",
     say: Callable[[str], None] = print,
 ) -> dict[str, SetCache]:
-    """Decode all images of the sets, or find them in files that an earlier run wrote.
+    """Decode all images of the sets, or find them in the cache files of an earlier run.
 
-    A file is used only if it was made from the same files (names, sizes, times of change) with the
-    same options and its checksums agree; else it is made anew.
+    A cache file is used only if it has the same options, source files (names, sizes, modification
+    times) and correct checksums; otherwise it is written again.
 
     Args:
         sets: each needs colour images, every sample once, and its encoding.
-        options: where and how large.
-        depth_rule: how a depth map is brought to [0, 1].
-        say: gets one line a set, with its size.
+        options: place and size.
+        depth_rule: conversion of depth to [0, 1].
+        say: called with one line per set, with its size.
 
     Returns:
         Caches by the name of the set.
@@ -174,7 +174,7 @@ def build_caches(
 
         if path is None:
             block = torch.empty(index["bytes"], dtype=torch.uint8)
-            if options.shared:  # while it is empty: moved later, it would be held twice
+            if options.shared:  # while empty: a filled block would be copied
                 block.share_memory_()
             fill(block.numpy())
             caches[sod_set.name] = SetCache(index, block, None)
@@ -185,7 +185,7 @@ def build_caches(
 
 
 def _key(sod_set: SodSet, side: int, depth_rule: DepthRule) -> str:
-    """What decides a set's images: its files, and how they are read and shrunk."""
+    """Hash all that decides the cached images: the files, and how they are read and shrunk."""
     times = [
         path.stat().st_mtime_ns
         for sample in sod_set.samples
@@ -210,7 +210,7 @@ def _path(options: CacheOptions, name: str, key: str) -> Path | None:
 
 
 def _plan(sod_set: SodSet, side: int, key: str) -> dict[str, Any]:
-    """Where each image will lie: the index of a cache, see `SetCache.read`."""
+    """Return the index of a cache: the place of each image, see `SetCache.read`."""
     samples = sod_set.samples
     pixel = 3 + 2 * sod_set.has_depth + sod_set.has_gt
     sizes = _in_threads(lambda sample: image_size(sample.rgb), samples, f"{sod_set.name}: sizes")
@@ -237,11 +237,11 @@ def _keep(
     encoding: DepthEncoding | None,
     depth_rule: DepthRule,
 ) -> None:
-    """Read one image and write it to its place in the block."""
+    """Read one sample and write it to its place in the block."""
     offset, height, width, *native_size = row
     rgb, raw_depth, gt = read_sample(sample)
     if list(rgb.shape[:2]) != native_size:
-        raise InputError(f"{sample.rgb}: changed while it was read; start again")
+        raise InputError(f"{sample.rgb}: changed while it was read. Fix: start again")
     parts = [shrink(rgb, height, width)]
     if raw_depth is not None:
         depth = shrink(depth_to_unit(raw_depth, encoding, depth_rule), height, width)
@@ -254,7 +254,7 @@ def _keep(
 
 
 def _in_threads(function: Callable, items: Sequence, label: str) -> list:
-    """``function`` of each item, in order, with a progress bar; the first error ends it."""
+    """Apply ``function`` to each item in order, with a progress bar; stop at the first error."""
     pool = ThreadPoolExecutor(os.cpu_count() or 1)
     try:
         results = pool.map(function, items)
@@ -267,16 +267,16 @@ def _check_room(wanted: int, options: CacheOptions) -> None:
     if options.mode == "disk":
         options.folder.mkdir(parents=True, exist_ok=True)
         free, what = shutil.disk_usage(options.folder).free, f"the disk of {options.folder}"
-        remedy = "choose a smaller --cache-side, or another --cache-dir"
+        remedy = "pass a smaller --cache-side, or another --cache-dir"
     else:
         free, what = free_memory(), "memory"
         shared = free_shared_memory() if options.shared else None
         if shared is not None and (free is None or shared < free):
             free, what = shared, "shared memory (/dev/shm), which loader processes read it from,"
         wanted *= options.copies
-        remedy = "choose a smaller --cache-side, or --cache disk"
+        remedy = "pass a smaller --cache-side, or --cache disk"
     if free is not None and wanted > free * (1 - _SPARE):
         raise InputError(
             f"--cache {options.mode}: the images take {wanted / 1e6:.0f} MB, but {what} has"
-            f" {free / 1e6:.0f} MB free: {remedy}"
+            f" {free / 1e6:.0f} MB free. Fix: {remedy}"
         )

@@ -24,12 +24,12 @@ _CHUNK = 1 << 24
 
 
 def write_cache_file(path: Path, index: dict[str, Any], fill: Callable[[np.ndarray], None]) -> None:
-    """Write a cache; it appears under its name when it is whole.
+    """Write a cache file; it appears under its name once it is whole.
 
     Args:
         path: of the file.
-        index: plain values; ``index["bytes"]`` is the size of the block.
-        fill: writes the block, (bytes,) uint8.
+        index: JSON values; ``index["bytes"]`` is the size of the block.
+        fill: function that writes the block, (bytes,) uint8.
     """
     text = json.dumps(index).encode()
     start = _start(len(text))
@@ -45,16 +45,16 @@ def write_cache_file(path: Path, index: dict[str, Any], fill: Callable[[np.ndarr
 def open_cache_file(
     path: Path, key: str, check: bool = True
 ) -> tuple[dict[str, Any], np.ndarray] | None:
-    """Map a cache for reading.
+    """Map a cache file for reading.
 
     Args:
         path: of the file.
-        key: that the index must hold.
-        check: compare the checksum of the images, too.
+        key: required in the index.
+        check: also compare the checksum of the images.
 
     Returns:
-        The index and the block, (bytes,) uint8; None if there is no such file, or if anything
-        about it is wrong.
+        The index and the block, (bytes,) uint8; None for a missing or damaged file, or another
+        key.
     """
     try:
         whole = np.memmap(path, np.uint8, "r")
@@ -72,7 +72,7 @@ def open_cache_file(
 
 
 def _start(length: int) -> int:
-    """Where the block begins behind an index of ``length`` bytes."""
+    """Return the start of the block after an index of ``length`` bytes."""
     return -(-(_HEAD.size + length) // _ALIGNMENT) * _ALIGNMENT
 
 

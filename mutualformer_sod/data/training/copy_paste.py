@@ -1,25 +1,24 @@
-"""Cut-and-paste augmentation: an object of one RGB-D image, with its depth, put into another."""
+"""Copy-paste augmentation: paste an object of one RGB-D image, with its depth, into another."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-_LARGEST = 0.75  # of each side of the picture, that a pasted object may take
-_MOST = 0.5  # share of its own picture beyond which a foreground is no object to paste
+_LARGEST = 0.75  # largest ratio of a pasted object to each side of the image
+_MOST = 0.5  # largest ratio of foreground in the donor
 _SCALES = (0.5, 1.0)
-_GAP = 0.02  # by which a pasted object is nearer than anything that it covers
+_GAP = 0.02  # distance in depth between a pasted object and all that it covers
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def paste_object(target: Arrays, donor: Arrays, rng: np.random.Generator) -> Arrays:
-    """Paste the donor's foreground at a drawn place, size (halved at most) and side.
+    """Paste the foreground of the donor at a random place, size (at least half) and flip.
 
-    The object's depth keeps its relief and is moved towards the camera until all of it is nearer
-    than what it covers; where that exceeds 1, the depth of the whole picture is scaled down, so
-    that its order stays. What is foreground in the target stays so where it is not covered, and
-    the pasted object is foreground, too.
+    The depth of the object keeps its relief and is moved towards the camera until the object is
+    nearer than all that it covers. If it exceeds 1, the depth of the whole image is scaled down,
+    which keeps the order. The foreground is that of the target and the pasted object.
 
     Args:
         target: rgb (H, W, 3) uint8, depth (H, W) float in [0, 1], near = 1, gt (H, W) in [0, 1].
@@ -27,8 +26,8 @@ def paste_object(target: Arrays, donor: Arrays, rng: np.random.Generator) -> Arr
         rng: makes all draws.
 
     Returns:
-        New arrays of the target's size, gt as float32; the target itself if the donor shows
-        nothing that could be pasted.
+        New arrays of the size of the target, gt as float32; the target itself if the donor has no
+        object to paste.
     """
     rgb, depth, gt = target
     mask = np.asarray(donor[2], np.float32)
@@ -39,7 +38,7 @@ def paste_object(target: Arrays, donor: Arrays, rng: np.random.Generator) -> Arr
     parts = [donor[0][box], donor[1][box], mask[box]]
     if rng.random() < 0.5:
         parts = [np.ascontiguousarray(part[:, ::-1]) for part in parts]
-    # In shares of the picture's sides: both pictures are brought to the same square.
+    # Relative to the sides of the image: both images are resized to the same square.
     share = np.divide(parts[2].shape, mask.shape) * rng.uniform(*_SCALES)
     share *= min(1.0, _LARGEST / share.max())
     height, width = (max(1, round(s * side)) for s, side in zip(share, depth.shape, strict=True))
@@ -53,7 +52,7 @@ def paste_object(target: Arrays, donor: Arrays, rng: np.random.Generator) -> Arr
     if not inside.any():
         return target
     colours = cv2.resize(parts[0], size, interpolation=cv2.INTER_AREA).astype(np.float32)
-    # Nearest: in between, depths would lie between the object and what was behind it.
+    # Nearest neighbour: interpolation would add depths between the object and its background.
     relief = cv2.resize(parts[1], size, interpolation=cv2.INTER_NEAREST_EXACT)
 
     rgb, depth, gt = rgb.copy(), depth.astype(np.float32), gt.astype(np.float32)

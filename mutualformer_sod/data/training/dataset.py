@@ -1,4 +1,4 @@
-"""The images of one or several sets as tensors."""
+"""Dataset of the samples of one or several sets, as tensors."""
 
 from __future__ import annotations
 
@@ -23,36 +23,36 @@ from mutualformer_sod.data.training.wrong_depth import mislead
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import check_size, image_size, read_depth
 
-_ESTIMATED = 0.75  # share of invented maps whose surroundings are estimated
+_ESTIMATED = 0.75  # ratio of invented maps with estimated surroundings
 
 
 class SodDataset(Dataset):
-    """Images of several sets, in the order given, each a dictionary:
+    """Samples of several sets, in the given order, each a dictionary:
 
     - ``rgb``: (3, h, w) float32 in [0, 1].
-    - ``depth``: (1, h, w) float32 in [0, 1], near = 1; zeros where there is none.
-    - ``has_depth``: bool, whether ``depth`` is real; a map of one value, or of none, is not.
-    - ``gt``: (1, h, w) float32 in [0, 1], if wanted and every set has it.
+    - ``depth``: (1, h, w) float32 in [0, 1], near = 1; zeros if missing.
+    - ``has_depth``: bool, whether ``depth`` is real; a constant or empty map counts as missing.
+    - ``gt``: (1, h, w) float32 in [0, 1], with ``with_gt`` and if every set has it.
     - ``name``: ``"<set>/<stem>"``.
-    - ``native_size``: (H, W) of the ground truth, which is that of the colour image.
-    - ``index``: its place in the dataset.
-    - ``key``: int64, drawn from (seed, epoch, index): for what else is random about the item.
+    - ``native_size``: (H, W) of the colour image and the ground truth.
+    - ``index``: of the item in the dataset.
+    - ``key``: int64 drawn from (seed, epoch, index), for other random choices of the item.
 
-    What an item holds depends on (seed, epoch, index) alone, never on who loads it or when, so that
-    the number of workers and a resumed run change nothing.
+    An item depends on (seed, epoch, index) alone. The number of workers and a resumed run change
+    nothing.
 
     Args:
         sets: the sets; each needs colour images, and with depth its encoding, see
             `depth.units.with_encodings`.
         size: (h, w) of the items, or one number for both.
-        depth_rule: how a depth map is brought to [0, 1], see `depth.depth_to_unit`.
-        augment: training augmentations, see `transforms.Augmentation`; else a plain resize. Only
-            images shown with their depth, and with ground truth, get an object pasted.
-        with_gt: read ground truth where the sets have it.
+        depth_rule: conversion of depth to [0, 1], see `depth.encoding.depth_to_unit`.
+        augment: training augmentations, see `transforms.Augmentation`; False for a plain resize.
+            Objects are pasted only into images with depth and ground truth.
+        with_gt: read ground truth if the sets have it.
         seed: of the augmentations and of depth dropout.
-        depth_dropout: share of the images shown without their depth, drawn anew each epoch.
-        estimated_depth: a folder SET/STEM.png, near = white: where there is a file it
-            gives the surroundings of the object in three of four invented maps.
+        depth_dropout: ratio of images without their depth, drawn again each epoch.
+        estimated_depth: a folder SET/STEM.png, near = white. An existing file gives the
+            surroundings of the object in three of four invented maps.
         caches: decoded images by the set's name, see `cache.build_caches`; sets without one are
             read from their files. ``depth_rule`` is then the cache's.
 
@@ -76,7 +76,7 @@ class SodDataset(Dataset):
     ) -> None:
         for sod_set in sets:
             if any(sample.rgb is None for sample in sod_set.samples):
-                raise InputError(f"{sod_set.root}: no folder of colour images (RGB); add it")
+                raise InputError(f"{sod_set.root}: no folder of colour images (RGB). Fix: add it")
             if sod_set.has_depth and sod_set.encoding is None:
                 raise ValueError(f"{sod_set.name}: no depth encoding: call with_encodings first")
         self.size = (size, size) if isinstance(size, int) else tuple(size)
@@ -96,11 +96,11 @@ class SodDataset(Dataset):
         for place, (name, _, _) in enumerate(self._items):
             places.setdefault(name, []).append(place)
         self._peers = {name: range(found[0], found[-1] + 1) for name, found in places.items()}
-        # In shared memory, so that workers which outlive an epoch see the next one's number.
+        # In shared memory: workers that continue after an epoch read the number of the next one.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose augmentations the items get."""
+        """Set the epoch, which decides the augmentations."""
         self._epoch.fill_(epoch)
 
     def __len__(self) -> int:
@@ -112,14 +112,14 @@ class SodDataset(Dataset):
         return [f"{set_name}/{sample.stem}" for set_name, sample, _ in self._items]
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        index = range(len(self))[index]  # from the end, too: the seed below wants it from 0
+        index = range(len(self))[index]  # accept negative indices: the seed needs one from 0
         set_name, sample, _ = self._items[index]
         sequence = np.random.SeedSequence([self.seed, int(self._epoch), index])
         rng = np.random.default_rng(sequence)
         with_depth = rng.random() >= self.depth_dropout
         rgb, depth, gt, native_size = self._load(index, with_depth)
         share = self.augmentation.paste if self.augmentation else 0.0
-        is_depth = depth is not None and not sample.thermal  # heat has no near and far
+        is_depth = depth is not None and not sample.thermal  # heat has no polarity
         if share and is_depth and gt is not None and rng.random() < share:
             donor = self._load(int(rng.choice(self._peers[set_name])))
             if donor[1] is not None:
@@ -146,7 +146,7 @@ class SodDataset(Dataset):
             "name": f"{set_name}/{sample.stem}",
             "native_size": native_size,
             "index": index,
-            # Of another branch than the numbers of rng, which begin with the sequence's own words.
+            # From a branch other than the numbers of rng, which start with the sequence itself.
             "key": int(sequence.spawn(1)[0].generate_state(1, np.uint64).view(np.int64)[0]),
         }
         return item if gt_tensor is None else item | {"gt": gt_tensor}
@@ -154,7 +154,7 @@ class SodDataset(Dataset):
     def _estimated(
         self, index: int, size: tuple[int, int], rng: np.random.Generator
     ) -> np.ndarray | None:
-        """The estimated depth (h, w) of an image without depth, drawn with `_ESTIMATED`."""
+        """Return the estimated depth (h, w) of an image without depth, with ratio `_ESTIMATED`."""
         if self._estimated_depth is None or rng.random() >= _ESTIMATED:
             return None
         set_name, sample, _ = self._items[index]
@@ -168,9 +168,9 @@ class SodDataset(Dataset):
     def _load(
         self, index: int, with_depth: bool = True
     ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None, tuple[int, int]]:
-        """Colours, depth in [0, 1] and ground truth of one image, and its size (H, W) as stored.
+        """Load colours, depth in [0, 1], ground truth and the native size (H, W) of a sample.
 
-        Depth of one value is None, as `Predictor` has it.
+        Constant depth is None, as in `Predictor`.
         """
         set_name, sample, encoding = self._items[index]
         cache = self._caches.get(set_name)
@@ -190,6 +190,6 @@ class SodDataset(Dataset):
         if self.with_gt or sample.gt is None:
             return read_sample(sample)
         rgb, depth, _ = read_sample(dataclasses.replace(sample, gt=None))
-        # Maps are made at the colour image's size and must fit a ground truth that is not read.
+        # Maps have the size of the colour image and must fit the ground truth, which is not read.
         check_size(sample.gt, image_size(sample.gt), sample.rgb, rgb.shape[:2])
         return rgb, depth, None

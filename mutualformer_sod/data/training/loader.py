@@ -1,4 +1,4 @@
-"""The loader of batches that were chosen beforehand."""
+"""Data loader for given batches."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.workers import worker_context
 
-_PREFETCH = 4  # batches a worker keeps ready
+_PREFETCH = 4  # batches that a worker loads in advance
 
 
 def make_loader(
@@ -28,11 +28,11 @@ def make_loader(
     """Load given batches in their order.
 
     Args:
-        dataset: of items that the default collation puts together.
+        dataset: of items for the default collation.
         batches: indices of the items of each batch.
-        workers: processes that load; 0: this one.
-        pin_memory: put batches where a CUDA device copies them from without waiting.
-        patient: see ``open_stream``, the only caller that gives it.
+        workers: processes that load; 0 for this process.
+        pin_memory: use page-locked memory, from which copies to a CUDA device are asynchronous.
+        patient: see ``open_stream``, the only caller that passes it.
     """
     return _Loader(
         _ErrorsAsItems(dataset),
@@ -43,8 +43,8 @@ def make_loader(
         pin_memory=pin_memory,
         worker_init_fn=_start_patient_worker if patient else _start_worker,
         prefetch_factor=_PREFETCH if workers else None,
-        # Unused, but drawn from torch's global generator without it: a loader must not decide
-        # what comes after it.
+        # Unused. Without it the loader draws from torch's global generator, which would change
+        # later random numbers.
         generator=torch.Generator().manual_seed(0),
     )
 
@@ -56,10 +56,10 @@ def open_stream(
     workers: int = 0,
     pin_memory: bool = False,
 ) -> Iterator[Iterator[Any]]:
-    """The batches of ``make_loader``, from workers that a SIGTERM does not end.
+    """Open a stream of the batches of ``make_loader``, from workers that ignore SIGTERM.
 
-    Schedulers send it to all processes of a job, and the main one still needs some batches until it
-    has saved. Such workers must be told to end, which this context does.
+    Schedulers send SIGTERM to all processes of a job, but the main process still needs batches
+    until it has saved. This context ends the workers.
     """
     stream = make_loader(dataset, batches, workers, pin_memory, patient=True).start()
     try:
@@ -114,6 +114,6 @@ def _start_patient_worker(number: int) -> None:
 
 
 def _start_worker(_: int) -> None:
-    # Ctrl-C reaches all processes of a terminal; the main one alone decides what it means.
+    # Ctrl-C reaches all processes of a terminal; only the main process handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)

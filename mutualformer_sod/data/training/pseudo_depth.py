@@ -1,10 +1,10 @@
-"""Invented depth for training images that have none, so that real colours meet depth as well.
+"""Invented depth for training images without depth.
 
-Photographs with saliency masks are many, with depth few. An invented map says roughly what a depth
-camera would: a floor that comes nearer towards the bottom, a few planes behind, the object standing
-on the floor, other things as near as it is. It is built from the ground truth, therefore it is made
-unreliable on purpose (wrong outlines, rivals, objects that do not stand out): a network that
-trusted it alone would be wrong often. For training only; it is never shown in validation.
+There are many photographs with saliency masks, but few with depth. An invented map is roughly that
+of a depth camera: a floor that is nearer at the bottom, planes behind it, the object on the floor,
+and other objects as near. It is made from the ground truth and therefore unreliable on purpose:
+outlines are wrong, distractors are added, some objects have no depth of their own. It is used in
+training only, never in validation.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ def invent_depth(
 
     Args:
         gt: (H, W) in [0, 1].
-        rng: makes all draws.
+        rng: of all random choices.
         scene: (H, W) float in [0, 1], near = 1, an estimated depth map of the image. It replaces
             the invented surroundings. The object still gets an outline from its ground truth: an
             estimate alone adds nothing to the colours that it was computed from.
 
     Returns:
-        (H, W) float32 in [0, 1], near = 1, both ends occurring.
+        (H, W) float32 in [0, 1], near = 1, with minimum 0 and maximum 1.
     """
     height, width = gt.shape
     mask = np.ascontiguousarray(gt, np.float32)
@@ -36,7 +36,7 @@ def invent_depth(
             depth = _stand(rng, depth, rival)
     else:
         depth = np.float32(scene)
-    if rng.random() < 0.9:  # else the object is flat: a picture on a wall, a painted sign
+    if rng.random() < 0.9:  # otherwise the object is flat, such as a picture on a wall
         depth = _stand(rng, depth, _sloppy(rng, mask))
     if rng.random() < 0.5:
         depth = cv2.GaussianBlur(depth, (0, 0), rng.uniform(0.5, 2.5))
@@ -47,7 +47,7 @@ def invent_depth(
 
 
 def _background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """A floor, or a wall with a floor below a horizon, tilted and bent a little."""
+    """Return a floor, or a wall with a floor below a horizon, slightly tilted and bent."""
     rows = np.linspace(0, 1, height, dtype=np.float32)[:, None]
     columns = np.linspace(-0.5, 0.5, width, dtype=np.float32)
     floor = rows
@@ -56,21 +56,21 @@ def _background(rng: np.random.Generator, height: int, width: int) -> np.ndarray
         floor = np.maximum(0, (rows - horizon) / (1 - horizon))
     depth = rng.uniform(0.1, 0.7) * floor + rng.uniform(-0.2, 0.2) * columns
     depth = depth + rng.uniform(0, 0.25) * _smooth(rng, height, width)
-    if rng.random() < 0.3:  # something large at one side, say a doorway
+    if rng.random() < 0.3:  # a large structure at one side, such as a doorway
         edge = rng.uniform(0.1, 0.9) - 0.5
         depth = depth + rng.uniform(-0.3, 0.3) * (columns > edge)
     return depth.astype(np.float32)
 
 
 def _smooth(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Smooth noise in about [-1, 1]."""
+    """Return smooth noise in about [-1, 1]."""
     cells = int(rng.integers(2, 7))
     coarse = rng.uniform(-1, 1, (cells, cells)).astype(np.float32)
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
 def _sloppy(rng: np.random.Generator, mask: np.ndarray) -> np.ndarray:
-    """The mask with an outline that is a little too wide or too narrow, and out of place."""
+    """Return the mask slightly dilated or eroded, and shifted."""
     reach = max(1, round(0.03 * min(mask.shape)))
     size = int(rng.integers(0, reach + 1)) * 2 + 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
@@ -80,7 +80,7 @@ def _sloppy(rng: np.random.Generator, mask: np.ndarray) -> np.ndarray:
 
 
 def _rival(rng: np.random.Generator, mask: np.ndarray) -> np.ndarray:
-    """The outline of something that is not salient: an ellipse, a box, or the object's shape."""
+    """Return a distractor: an ellipse, a box, or the shape of the object at another place."""
     height, width = mask.shape
     centre = (int(rng.integers(width)), int(rng.integers(height)))
     axes = (int(width * rng.uniform(0.05, 0.3)) + 1, int(height * rng.uniform(0.05, 0.3)) + 1)
@@ -100,7 +100,7 @@ def _rival(rng: np.random.Generator, mask: np.ndarray) -> np.ndarray:
 
 
 def _stand(rng: np.random.Generator, depth: np.ndarray, outline: np.ndarray) -> np.ndarray:
-    """Put something with this outline on the floor: as near as where it ends, or nearer."""
+    """Place an object with this outline on the floor: as near as its lowest row, or nearer."""
     inside = outline > 0.5
     if not inside.any():
         return depth
@@ -108,5 +108,5 @@ def _stand(rng: np.random.Generator, depth: np.ndarray, outline: np.ndarray) -> 
     contact = float(np.median(depth[lowest][inside[lowest]]))
     level = contact + max(0.0, rng.normal(0.15, 0.15))
     relief = rng.uniform(0, 0.1) * _smooth(rng, *depth.shape)
-    lean = rng.uniform(0, 0.5) * (depth - contact)  # it may lean back with what is behind it
+    lean = rng.uniform(0, 0.5) * (depth - contact)  # it may be tilted like its background
     return np.where(inside, np.maximum(depth, level + relief + lean), depth).astype(np.float32)

@@ -1,4 +1,4 @@
-"""A training set from images without ground truth: a network's confident maps stand for it."""
+"""Make a training set from images without ground truth and confident maps of a network."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from mutualformer_sod.imaging.saliency import read_saliency
 
 @dataclass(frozen=True)
 class Confidence:
-    """Which maps are confident enough to be learned from.
+    """Criteria of confident maps.
 
     Attributes:
         certainty: least mean of |2 p - 1| over the pixels.
         foreground: least mean of p over the pixels with p >= 0.5.
-        area: least and largest share of pixels with p >= 0.5.
+        area: least and largest ratio of pixels with p >= 0.5.
     """
 
     certainty: float = 0.9
@@ -44,14 +44,14 @@ def label_set(
 ) -> int:
     """Write ``OUTPUT/{RGB,depth,GT}`` with the images whose maps are confident.
 
-    A label is 1 where the map is 0.5 or more, else 0. Files that are there are kept, so that an
-    interrupted run goes on.
+    A label is 1 where the map is 0.5 or more, else 0. Existing files are kept, so that an
+    interrupted run continues.
 
     Args:
-        sod_set: images, with or without depth; a ground truth is not looked at.
-        maps: folder of the set's maps, STEM.png, at the size of the images.
+        sod_set: images with or without depth; ground truth is ignored.
+        maps: folder of the maps of the set, STEM.png, at the size of the images.
         output: folder of the new set.
-        confidence: which maps are taken.
+        confidence: criteria of the maps.
 
     Returns:
         Number of images in the new set.

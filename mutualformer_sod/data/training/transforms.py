@@ -1,12 +1,12 @@
-"""Joint transforms: one image's arrays in, aligned tensors of the network's size out.
+"""Joint transforms from the arrays of one sample to aligned tensors of the network input size.
 
-Colour, depth and ground truth are stacked before anything is cut, flipped or resampled, so that a
-pixel of one cannot leave its partners. What changes values alone touches one modality: colour
-jitter never reads depth, depth augmentation never reads colour, and neither reads ground truth.
-Depth polarity is never changed: near = 1 is what the network relies on.
+Colour, depth and ground truth are stacked before they are cropped, flipped or resized, so that they
+stay aligned. Augmentations of values change one modality: colour jitter does not depend on depth,
+depth augmentation does not depend on colour, and neither depends on ground truth. The polarity of
+depth (near = 1) never changes.
 
-The augmentations are those of the F3Net lineage (flip, crop, multi-scale) and, for RGB-D, noise,
-quantisation and holes in the depth. Their strengths are ours.
+The augmentations are those of F3Net (flip, crop, multi-scale) and, for RGB-D, noise, quantisation
+and holes in the depth. Their strengths are our own.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ class Augmentation:
 
     Attributes:
         flip: probability of a left-right flip.
-        crop: most that is cut from each of the four sides, as a share of the image's side.
+        crop: largest crop from each of the four sides, relative to the side of the image.
         brightness, contrast, saturation: factors lie in 1 -+ this.
-        hue: shift in -+ this, as a share of the colour circle.
+        hue: shift in -+ this, as a ratio of the colour circle.
         depth_noise: largest standard deviation of the noise added to depth, near = 1.
         depth_levels: fewest grey levels that depth is quantised to.
-        depth_holes: most holes cut into a depth map.
+        depth_holes: largest number of holes in a depth map.
         depth_change: probability of each of noise, quantisation and holes.
-        paste: probability that an image with depth gets the object of another one of its set, see
-            `paste.paste_object`; done by the dataset, which has the other images.
+        paste: probability that the object of another image of the set is pasted into an image with
+            depth, see `copy_paste.paste_object`; applied by the dataset.
         invent_depth: probability that an image without depth gets an invented map, see
-            `pseudo_depth.invent_depth`; done by the dataset, before anything else.
+            `pseudo_depth.invent_depth`; applied by the dataset, before all others.
         wrong_depth: probability that a depth map is replaced by a misleading one, see
-            `wrong_depth.mislead`; done by the dataset, which has the other images.
-        poor_colour: probability that an image shown with its depth loses most of what its colours
-            say, so that depth has to be used.
+            `wrong_depth.mislead`; applied by the dataset.
+        poor_colour: probability that an image with depth loses most of its colour information, so
+            that depth is needed.
     """
 
     flip: float = 0.5
@@ -65,10 +65,10 @@ class Augmentation:
 def resize_sample(
     rgb: np.ndarray, depth: np.ndarray | None, gt: np.ndarray | None, size: tuple[int, int]
 ) -> Triple:
-    """Resize one image for the network: bilinear, with antialiasing where it shrinks.
+    """Resize one sample for the network: bilinear, with antialiasing.
 
-    The ground truth is resampled like the images, as in F3Net: pixels cut by its border become
-    fractions in between, all others stay exactly 0 or 1.
+    The ground truth is resized like the images, as in F3Net: pixels at its border get fractions,
+    all others stay exactly 0 or 1.
 
     Args:
         rgb: (H, W, 3) uint8.
@@ -77,7 +77,7 @@ def resize_sample(
         size: (h, w) of the result.
 
     Returns:
-        rgb (3, h, w), depth (1, h, w), gt (1, h, w), float32 in [0, 1]; None where there was none.
+        rgb (3, h, w), depth (1, h, w), gt (1, h, w), float32 in [0, 1]; None for missing parts.
     """
     return _split(_resample(_stack(rgb, depth, gt), size), depth is not None, gt is not None)
 
@@ -92,10 +92,10 @@ def augment_sample(
     *,
     depth_is_right: bool = True,
 ) -> Triple:
-    """Cut, flip and resize one image alike in all its parts, then alter colours and depth.
+    """Crop, flip and resize all parts of a sample alike, then augment colours and depth.
 
-    Arguments and result are those of `resize_sample`. All randomness comes from ``rng``. Colours
-    are made poor only where there is depth and ``depth_is_right``.
+    Arguments and result are those of `resize_sample`. All random numbers are from ``rng``. Colours
+    are degraded only in samples with depth and ``depth_is_right``.
     """
     augmentation = augmentation or Augmentation()
     planes = _stack(rgb, depth, gt)
@@ -108,7 +108,7 @@ def augment_sample(
     rgb_tensor = _jitter_colours(rgb_tensor, rng, augmentation)
     share = augmentation.poor_colour if depth_is_right and depth_tensor is not None else 0.0
     if share and rng.random() < share:
-        rgb_tensor = _impoverish_colours(rgb_tensor, rng)
+        rgb_tensor = _degrade_colours(rgb_tensor, rng)
     if depth_tensor is not None:
         depth_tensor = _degrade_depth(depth_tensor, rng, augmentation)
     return rgb_tensor, depth_tensor, gt_tensor
@@ -127,13 +127,13 @@ def draw_training_size(
 
 
 def resize_batch(rgb: Tensor, depth: Tensor, gt: Tensor, size: tuple[int, int]) -> Triple:
-    """Bring a batch (B, C, H, W) each to another size, as multi-scale training does."""
+    """Resize the parts (B, C, H, W) of a batch, as in multi-scale training."""
     planes = _resample(torch.cat([rgb, depth, gt], dim=1), size)
     return planes[:, :3], planes[:, 3:4], planes[:, 4:]
 
 
 def _stack(rgb: np.ndarray, depth: np.ndarray | None, gt: np.ndarray | None) -> Tensor:
-    """All parts as float32 planes (C, H, W) in [0, 1], C = 3 to 5."""
+    """Stack all parts as float32 planes (C, H, W) in [0, 1], C = 3 to 5."""
     parts = [torch.from_numpy(rgb.transpose(2, 0, 1).astype(np.float32)) / 255]
     for plane in (depth, gt):
         if plane is not None:
@@ -148,14 +148,14 @@ def _split(planes: Tensor, has_depth: bool, has_gt: bool) -> Triple:
 
 
 def _resample(planes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear, antialiased; the weights sum to 1 only up to rounding, hence the clamp."""
+    """Resize with antialiasing; clamped because the weights sum to 1 only up to rounding."""
     return tvf.resize(planes, list(size), antialias=True).clamp(0, 1)
 
 
 def _draw_crop(
     rng: np.random.Generator, size: tuple[int, int], share: float
 ) -> tuple[int, int, int, int]:
-    """Top, left, height and width of what remains of an image of ``size`` (H, W)."""
+    """Return top, left, height and width of a random crop of an image of ``size`` (H, W)."""
     height, width = size
     top, bottom = (int(cut) for cut in rng.random(2) * share * height)
     left, right = (int(cut) for cut in rng.random(2) * share * width)
@@ -171,15 +171,15 @@ def _jitter_colours(rgb: Tensor, rng: np.random.Generator, strength: Augmentatio
 
 
 def _turn_hue(rgb: Tensor, shift: float) -> Tensor:
-    """As torchvision's ``adjust_hue``, by cv2's conversions: a tenth of its time."""
+    """Shift the hue as torchvision's ``adjust_hue``, with cv2 in a tenth of the time."""
     hsv = cv2.cvtColor(rgb.permute(1, 2, 0).contiguous().numpy(), cv2.COLOR_RGB2HSV)
-    hsv[..., 0] += 360 * (shift % 1)  # degrees; cv2 wraps what lies above 360, but not below 0
+    hsv[..., 0] += 360 * (shift % 1)  # degrees; cv2 wraps values above 360, but not below 0
     turned = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB, dst=hsv)
     return torch.from_numpy(turned).permute(2, 0, 1).contiguous().clamp_(0, 1)
 
 
-def _impoverish_colours(rgb: Tensor, rng: np.random.Generator) -> Tensor:
-    """Grey, dim, low in contrast, blurred or noisy, as in the dark or against a like background."""
+def _degrade_colours(rgb: Tensor, rng: np.random.Generator) -> Tensor:
+    """Make colours grey, dim, low in contrast, blurred or noisy, as in the dark."""
     grey, blurred = rng.random(2) < 0.5
     if grey:
         rgb = tvf.rgb_to_grayscale(rgb, num_output_channels=3)
@@ -193,7 +193,7 @@ def _impoverish_colours(rgb: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def _degrade_depth(depth: Tensor, rng: np.random.Generator, strength: Augmentation) -> Tensor:
-    """Make a depth map (1, h, w) worse in the ways of sensors and file formats."""
+    """Degrade a depth map (1, h, w) like sensors and file formats do."""
     noisy, coarse, holed = rng.random(3) < strength.depth_change
     if noisy:
         noise = rng.standard_normal(depth.shape, dtype=np.float32)
@@ -207,10 +207,10 @@ def _degrade_depth(depth: Tensor, rng: np.random.Generator, strength: Augmentati
 
 
 def _cut_holes(depth: Tensor, rng: np.random.Generator, most: int) -> Tensor:
-    """Cut elliptic holes, each at most a tenth of a side wide: smaller than an object.
+    """Cut elliptic holes of at most a tenth of a side, smaller than objects.
 
-    Whether holes look farthest (0) or nearest (1) is one draw for the whole map: both occur, since
-    a black hole of the file ends as either, depending on the polarity of its set.
+    All holes of a map are either farthest (0) or nearest (1). Both occur: a black hole in a file
+    becomes one or the other, depending on the polarity of its set.
     """
     height, width = depth.shape[-2:]
     value = float(rng.integers(2))

@@ -1,4 +1,4 @@
-"""Depth maps that mislead, for training: the fusion is to learn when depth cannot be trusted."""
+"""Misleading depth maps for training, so that the fusion learns to ignore unreliable depth."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ KINDS = ("other", "noise", "inverted", "blurred", "plane")
 def mislead(
     depth: np.ndarray, other: Callable[[], np.ndarray | None], rng: np.random.Generator
 ) -> np.ndarray:
-    """Replace a depth map by one that says little or nothing about its image.
+    """Replace a depth map by one with little or no information about its image.
 
-    One of: another image's map, smooth or white noise, the same map inverted or strongly blurred,
-    and a tilted plane that is almost constant.
+    The kinds are: the map of another image, smooth or white noise, the same map inverted or
+    strongly blurred, and an almost constant tilted plane.
 
     Args:
         depth: (H, W) float in [0, 1], near = 1.
-        other: gives the map of another image, (h, w) float in [0, 1]; None where that has none.
-        rng: makes all draws.
+        other: returns the map of another image, (h, w) float in [0, 1], or None without depth.
+        rng: of all random choices.
 
     Returns:
         (H, W) float32 in [0, 1].
