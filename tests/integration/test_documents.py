@@ -233,6 +233,12 @@ def test_readme_has_at_most_200_lines(document):
     assert len(document.read_text().splitlines()) <= 200
 
 
+def test_readme_tree_has_every_folder_of_the_package():
+    tree = READMES[0].read_text()
+    folders = [path.parent.name for path in (ROOT / "mutualformer_sod").glob("*/__init__.py")]
+    assert not [name for name in folders if f"\n      {name}/ " not in tree]
+
+
 @pytest.mark.parametrize(
     "pattern",
     [
