@@ -21,7 +21,7 @@ mutualformer_install() { # create .venv and install the project and its extras i
         echo "error: no Python 3.10 or newer with the module venv. Fix: install one (Debian: python3-venv)." >&2
         return 2
     fi
-    lacking=$(mutualformer_lacks "$base" | grep "is there" || true)
+    lacking=$(mutualformer_lacks "$base" | grep "is installed" || true)
     echo "Installing mutualformer_sod into $ROOT/.venv (once; torch is large: minutes) ..." \
         "${lacking:+($base: ${lacking//$'\n'/, })}" >&2
     [ -x "$ROOT/.venv/bin/python" ] || "$base" -m venv "$ROOT/.venv" || return 2

@@ -1,4 +1,4 @@
-"""torchrun whose failures end in the failed process' own line and status, without a traceback.
+"""Run torchrun; on failure end with the line and status of the failed process, without a traceback.
 
 Usage: launch.py [torchrun's flags] SCRIPT [the script's flags]
 """
@@ -10,7 +10,7 @@ import sys
 
 
 def main() -> int:
-    # The agents log what the processes have said themselves already.
+    # The agents repeat the messages of the processes.
     logging.disable(logging.ERROR)
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -20,13 +20,14 @@ def main() -> int:
     try:
         run(parse_args(sys.argv[1:]))
     except ChildFailedError as error:
-        # The process that failed first explains the others, which lost it.
+        # The first failure caused the others.
         first = min(error.failures.values(), key=lambda failure: failure.timestamp)
         return first.exitcode if first.exitcode > 0 else 128 - first.exitcode
     except SignalException as stop:
         return 128 + int(stop.sigval)
     except RendezvousError as error:
-        print(f"launch.py: error: the hosts of this run did not meet: {error}", file=sys.stderr)
+        remedy = "Fix: start all hosts with the same --nnodes, --master-addr and --master-port."
+        print(f"launch.py: error: the hosts did not connect: {error}. {remedy}", file=sys.stderr)
         return 2
     return 0
 

@@ -1,4 +1,4 @@
-"""Versions: what setup.cfg asks for, what the constraints pin, what tools/env.sh checks."""
+"""Versions: the bounds of setup.cfg, the pins of the constraints, the check of tools/env.sh."""
 
 import ast
 import os
@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "tools" / "setup" / "requirements.py"
 EXTRAS = ("test", "plot", "tensorboard", "export", "pretrained", "demo")
 MODULES = {"py_sod_metrics": "pysodmetrics", "cv2": "opencv-python-headless", "PIL": "Pillow"}
-# A reference that is used where it is installed, and what gradio serves with.
+# An optional reference, and the server of gradio.
 OF_DEPENDENCIES = {"pysodmetrics", "starlette"}
 
 requirements = runpy.run_path(str(SCRIPT))
@@ -46,7 +46,7 @@ OLDEST, NEWEST = (
 
 
 @pytest.mark.parametrize(("name", "bounds"), WANTED, ids=[name for name, _ in WANTED])
-def test_oldest_constraint_is_the_lower_bound(name, bounds):
+def test_oldest_constraint_equals_the_lower_bound(name, bounds):
     lowest = re.search(r">=([\d.]+)", bounds)[1]
     assert re.match(rf"{re.escape(lowest)}(\.\d+)*$", OLDEST[name])
 
@@ -60,7 +60,7 @@ def test_oldest_constraints_name_nothing_else():
     assert OLDEST.keys() == {name for name, _ in WANTED}
 
 
-def test_every_imported_package_is_declared():
+def test_setup_cfg_declares_every_imported_package():
     declared = {name for name, _ in WANTED}
     paths = [*(ROOT / "mutualformer_sod").rglob("*.py"), *(ROOT / "tools").rglob("*.py")]
     for path in paths:
@@ -88,7 +88,7 @@ def test_every_imported_package_is_declared():
         ("0.18.0", ">=0.17,<0.18", False),
     ],
 )
-def test_version_is_held_against_its_bounds(version, bounds, expected):
+def test_fits_compares_version_with_bounds(version, bounds, expected):
     assert fits(version, bounds) is expected
 
 
@@ -98,17 +98,17 @@ def test_version_is_held_against_its_bounds(version, bounds, expected):
         ({"numpy": "1.24.0", "opencv-python": "4.9.0"}, []),
         (
             {"numpy": "1.23.5", "opencv-python": "4.9.0"},
-            ["numpy 1.23.5 is there, >=1.24 is needed"],
+            ["numpy 1.23.5 is installed, >=1.24 is required"],
         ),
         ({"numpy": "1.24.0"}, ["opencv-python-headless is missing"]),
     ],
 )
-def test_missing_and_old_packages_are_listed(installed, expected):
+def test_find_lacking_lists_missing_and_old_packages(installed, expected):
     wanted = ["numpy>=1.24", "opencv-python-headless>=4.8"]
     assert find_lacking(wanted, installed.get) == expected
 
 
-def test_environment_of_old_versions_is_found_unfit(tmp_path):
+def test_requirements_script_with_old_version_fails(tmp_path):
     packages = tmp_path / "packages"
     (packages / "numpy-1.0.dist-info").mkdir(parents=True)
     (packages / "numpy-1.0.dist-info" / "METADATA").write_text("Name: numpy\nVersion: 1.0\n")
@@ -117,4 +117,4 @@ def test_environment_of_old_versions_is_found_unfit(tmp_path):
         [sys.executable, str(SCRIPT)], env=environment, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 1
-    assert "numpy 1.0 is there, >=1.24 is needed" in done.stdout.splitlines()
+    assert "numpy 1.0 is installed, >=1.24 is required" in done.stdout.splitlines()

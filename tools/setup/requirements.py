@@ -1,6 +1,6 @@
-"""Print what of setup.cfg this interpreter lacks, a line each; status 1 if there is any.
+"""Print the packages of setup.cfg that this interpreter lacks, one a line; status 1 if any.
 
-For tools/env.sh, before anything is installed: knows the standard library alone.
+Used by tools/env.sh before the installation, so it imports the standard library only.
 Usage: requirements.py [EXTRA ...]
 """
 
@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-# Distributions that bring the same module.
+# Distributions that contain the same module.
 SAME = {
     "opencv-python-headless": (
         *("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless"),
@@ -21,7 +21,7 @@ SAME = {
 
 
 def read_requirements(extras, path=ROOT / "setup.cfg"):
-    """Return the lines of the core and of extras, and the bounds on Python."""
+    """Return the requirements of the core and of extras, and the bounds on Python."""
     config = configparser.ConfigParser()
     config.read(path, encoding="utf-8")
     lines = config["options"]["install_requires"].split("\n")
@@ -32,12 +32,12 @@ def read_requirements(extras, path=ROOT / "setup.cfg"):
 
 
 def release(version):
-    """Return the numbers that a version begins with: "2.4.0+cpu" is (2, 4, 0)."""
+    """Return the leading numbers of a version: "2.4.0+cpu" is (2, 4, 0)."""
     return tuple(int(number) for number in re.match(r"\d+(?:\.\d+)*", version)[0].split("."))
 
 
 def fits(version, bounds):
-    """Return whether a version keeps bounds such as ">=0.17,<0.18"."""
+    """Return whether a version is within bounds such as ">=0.17,<0.18"."""
     for sign, bound in re.findall(r"(>=|<=|==|<|>)\s*([\d.]+)", bounds):
         ours, theirs = release(version), release(bound)
         length = max(len(ours), len(theirs))
@@ -49,7 +49,7 @@ def fits(version, bounds):
 
 
 def find_lacking(requirements, version_of):
-    """Return a line for each requirement that is missing, too old or too new.
+    """Return one line for each package that is missing, too old or too new.
 
     Args:
         requirements: lines such as "numpy>=1.24".
@@ -63,7 +63,7 @@ def find_lacking(requirements, version_of):
         if version is None:
             lacking.append(f"{name} is missing")
         elif not fits(version, bounds):
-            lacking.append(f"{name} {version} is there, {bounds} is needed")
+            lacking.append(f"{name} {version} is installed, {bounds} is required")
     return lacking
 
 
@@ -78,7 +78,8 @@ def version_of(name):
 def main(extras):
     requirements, python = read_requirements(extras)
     version = ".".join(map(str, sys.version_info[:3]))
-    lacking = [] if fits(version, python) else [f"Python {version} is there, {python} is needed"]
+    unfit = f"Python {version} is installed, {python} is required"
+    lacking = [] if fits(version, python) else [unfit]
     lacking += find_lacking(requirements, version_of)
     for line in lacking:
         print(line)
