@@ -1,22 +1,17 @@
-"""A user's pictures: pairing, depth, overlays, cut-outs, PNG files, and the predictor."""
+"""A user's pictures: pairing, depth, overlays and cut-outs."""
 
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-import torch
-from PIL import Image
 
-from mutualformer_sod import Predictor
 from mutualformer_sod.data.depth.units import DepthEncoding
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.photos import Photo, turn
-from mutualformer_sod.imaging.png import read_note, write_png
 from mutualformer_sod.inference.overlays import KINDS, cutout, overlay, paint
 from mutualformer_sod.inference.picture_depth import fit_depth, plan_depths
 from mutualformer_sod.inference.picture_pairs import Picture, pair_pictures
-from mutualformer_sod.inference.predictor import native_saliency, saliency_strips
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = ROOT / "weights" / "mutualformer_tiny.safetensors"
@@ -229,40 +224,6 @@ def test_overlay_and_cutout_of_another_size_are_refused(show):
         show(np.zeros((2, 3, 3), np.uint8), np.zeros((3, 2)))
 
 
-class TestPng:
-    @pytest.mark.parametrize("channels", [1, 3, 4])
-    @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (33, 20)])
-    def test_write_png_is_read_by_other_libraries(self, tmp_path, size, channels):
-        image = np.random.default_rng(0).integers(0, 256, (*size, channels), dtype=np.uint8)
-        image = image[..., 0] if channels == 1 else image
-        write_png(tmp_path / "a.png", size, [image[:5], image[5:]][: 1 + (size[0] > 5)])
-        assert np.array_equal(np.asarray(Image.open(tmp_path / "a.png")), image)
-        read = cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_UNCHANGED)
-        assert np.array_equal(read[..., [2, 1, 0, 3][:channels]] if channels > 1 else read, image)
-
-    def test_read_note_returns_what_write_png_wrote(self, tmp_path):
-        note = {"weights": "abc", "size": 3, "name": "ü\n"}
-        write_png(tmp_path / "a.png", (2, 2), [np.zeros((2, 2), np.uint8)], note)
-        assert read_note(tmp_path / "a.png") == note
-        cv2.imwrite(str(tmp_path / "b.png"), np.zeros((2, 2), np.uint8))
-        (tmp_path / "c.png").write_bytes(b"\x89PNG")
-        assert read_note(tmp_path / "b.png") is read_note(tmp_path / "c.png") is None
-
-    def test_write_png_that_fails_keeps_the_old_file(self, tmp_path):
-        (tmp_path / "a.png").write_bytes(b"before")
-        with pytest.raises(ValueError, match="rows"):
-            write_png(tmp_path / "a.png", (5, 2), [np.zeros((2, 2), np.uint8)])
-        assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a.png", b"before")]
-
-
-@pytest.mark.parametrize("size", [(37, 53), (400, 3), (5, 7), (1, 90)])
-def test_saliency_strips_equal_the_whole_map_up_to_rounding(size):
-    logits = torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 5
-    strips = list(saliency_strips(logits, size, whole_pixels=0))
-    assert len(strips) == size[0]
-    np.testing.assert_allclose(np.vstack(strips), native_saliency(logits, size), atol=2e-6)
-
-
 def test_paint_in_bands_equals_painting_the_whole():
     size = (900, 1200)  # more pixels than a band
     rgb = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
@@ -273,88 +234,3 @@ def test_paint_in_bands_equals_painting_the_whole():
         bands = list(paint(kind, photo, [saliency[:10], saliency[10:]]))
         assert len(bands) > 2
         assert np.array_equal(np.concatenate(bands), image)
-
-
-class TestPredictor:
-    @pytest.fixture(scope="class")
-    @classmethod
-    def predictor(cls):
-        return Predictor.from_weights(WEIGHTS, device="cpu")
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def scene(cls):
-        rgb = np.full((60, 80, 3), 90, np.uint8)
-        rgb[20:45, 25:55] = (200, 60, 40)
-        depth = np.tile(np.linspace(20, 120, 60)[:, None], (1, 80)).astype(np.uint8)
-        depth[20:45, 25:55] = 230
-        return rgb, depth
-
-    @pytest.mark.parametrize("copy", ["inverted", "x257", "0 to 1", "0 to 255", "inverted x257"])
-    def test_predictor_with_copies_of_a_depth_map_gives_one_map(self, predictor, scene, copy):
-        rgb, depth = scene
-        other, near = depth, "white"
-        if "inverted" in copy:
-            other, near = 255 - depth, "black"
-        if "x257" in copy:
-            other = other.astype(np.uint16) * 257
-        if "0 to" in copy:
-            other = other / (255 if copy == "0 to 1" else 1)  # float64
-        want = predictor.predict(rgb, depth, near="white")
-        assert np.abs(predictor.predict(rgb, other, near=near) - want).max() <= 1 / 255
-        assert np.abs(predictor.predict(rgb, None) - want).max() > 1 / 255
-
-    def test_predictor_with_metres_or_millimetres_gives_one_map(self, predictor, scene):
-        rgb, depth = scene
-        millimetres = (3000 - 10 * depth.astype(np.uint16)).astype(np.uint16)
-        metres = millimetres / 1000
-        millimetres[5:9, 5:9], metres[5:9, 5:9] = 0, np.nan
-        first, second = (predictor.predict(rgb, d, near="auto") for d in (millimetres, metres))
-        np.testing.assert_allclose(first, second, atol=1e-4)
-
-    @pytest.mark.parametrize("depth", [np.zeros, np.ones, lambda size: np.full(size, np.nan)])
-    def test_predictor_with_constant_raw_depth_ignores_it(self, predictor, scene, depth):
-        got = predictor.predict(scene[0], depth(scene[1].shape), near="auto")
-        assert np.array_equal(got, predictor.predict(scene[0]))
-
-    @pytest.mark.parametrize("axis", [0, 2])
-    def test_predictor_accepts_depth_of_one_channel(self, predictor, scene, axis):
-        rgb, depth = scene
-        got = predictor.predict(rgb, np.expand_dims(depth, axis), near="white")
-        assert np.array_equal(got, predictor.predict(rgb, depth, near="white"))
-
-    def test_predictor_accepts_array_views(self, predictor, scene):
-        rgb, depth = scene
-        got = predictor.predict(rgb[:, ::-1], depth[:, ::-1], near="white")
-        want = predictor.predict(rgb[:, ::-1].copy(), depth[:, ::-1].copy(), near="white")
-        assert np.array_equal(got, want)
-
-    def test_predictor_with_empty_batch_returns_empty_logits(self, predictor):
-        logits = predictor.logits(torch.zeros(0, 3, 32, 32), torch.zeros(0, 1, 32, 32), None)
-        assert logits.shape == (0, 1, 32, 32)
-
-    @pytest.mark.parametrize(
-        ("rgb", "depth", "options", "words"),
-        [
-            (np.zeros((4, 5), np.uint8), None, {}, "grey image as numpy.dstack"),
-            (np.zeros((4, 5, 4), np.uint8), None, {}, r"pass \(H, W, 3\)"),
-            (np.zeros((4, 5, 3)), None, {}, "float64"),
-            (np.zeros((0, 5, 3), np.uint8), None, {}, "pass"),
-            ([[1, 2]], None, {}, "list"),
-            (None, np.zeros((5, 4)), {}, r"pass \(4, 5\), the size of rgb"),
-            (None, np.full((4, 5), 7, np.uint8), {}, "near="),
-            (None, np.full((4, 5), np.nan), {}, "near="),
-            (None, np.full((4, 5), "x"), {}, "numeric"),
-            (None, np.full((4, 5), 70000), {"near": "black"}, "16 bits"),
-            (None, np.linspace(1, 9, 20).reshape(4, 5), {"near": "auto"}, 'near="black" if'),
-            (None, np.zeros((4, 5)), {"near": "up"}, "unknown"),
-            (None, np.zeros((4, 5)), {"near": "white", "encoding": MAP}, "one of them"),
-        ],
-    )
-    def test_predictor_with_wrong_argument_raises_one_line(
-        self, predictor, rgb, depth, options, words
-    ):
-        rgb = np.zeros((4, 5, 3), np.uint8) if rgb is None else rgb
-        with pytest.raises(InputError, match=words) as caught:
-            predictor.predict(rgb, depth, **options)
-        assert "\n" not in str(caught.value)
