@@ -1,4 +1,4 @@
-"""Look through data sets: what they are, which end of depth is near, and what needs attention."""
+"""Check data sets: content, depth polarity, and problems."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import check_writable, replacing, write_json
 
 EPILOG = """\
-A table, then one line for each thing to say: PROBLEM wants attention, note is to be known. The exit
-status is 0 if there is no PROBLEM, 1 if there is one, 2 if the command line is wrong. Nothing in
-ROOT is changed. OUTPUT gets check.json and polarity_SET.png: depth as it was understood (near =
-bright) beside the colour images, with the evidence. docs/data.md explains every line.
+Prints a table and one line for each finding: PROBLEM needs attention, note is information. The exit
+status is 0 without a PROBLEM, 1 with one, 2 for a wrong command line. Nothing in ROOT is changed.
+OUTPUT gets check.json and polarity_SET.png: depth as decided (near = bright) beside the colour
+images, with the evidence. docs/data.md explains every line.
 """
 CLEAN, ATTENTION = 0, 1
 
@@ -29,14 +29,14 @@ def parse_arguments() -> argparse.Namespace:
         nargs="+",
         default=["auto"],
         metavar="SIDE",
-        help="which depth values are near the camera, as in tools/test.py (default: auto); what "
-        "is given is compared with what the maps look like",
+        help="which depth values are near the camera, as in tools/test.py (default: auto); a given "
+        "polarity is compared with the maps",
     )
     add("--output", type=Path, metavar="DIR", help="folder for check.json and the pictures")
-    add("--json", type=Path, metavar="FILE", help="write all that was found out to this file")
-    add("--workers", type=int, metavar="N", help="processes that read (default: all cores)")
-    add("--quick", action="store_true", help="read 40 images a set, look for no copies")
-    add("--overwrite", action="store_true", help="replace the files that are there")
+    add("--json", type=Path, metavar="FILE", help="write all results to this file")
+    add("--workers", type=int, metavar="N", help="processes that read files (default: all cores)")
+    add("--quick", action="store_true", help="read 40 images per set, search no copies")
+    add("--overwrite", action="store_true", help="replace existing files")
     return parser.parse_args()
 
 
@@ -44,13 +44,13 @@ def main() -> int:
     args = parse_arguments()
     workers = os.cpu_count() or 1 if args.workers is None else args.workers
     if workers < 1:
-        raise InputError(f"--workers {workers} is not usable: give 1 or more")
+        raise InputError(f"--workers {workers} is too small. Fix: pass 1 or more")
     targets = [args.json, args.output and args.output / "check.json"]
     for path in filter(None, targets):
         if path.exists() and not args.overwrite:
-            raise InputError(f"{path}: exists: name another place, or give --overwrite")
+            raise InputError(f"{path}: exists. Fix: pass another path, or --overwrite")
     if args.json is not None and args.json.suffix.lower() != ".json":
-        raise InputError(f"--json {args.json}: give a .json file")
+        raise InputError(f"--json {args.json}: wrong ending. Fix: pass a .json file")
     for flag, folder in (("--output", args.output), ("--json", args.json and args.json.parent)):
         if folder is not None:
             check_writable(folder, flag)

@@ -1,4 +1,4 @@
-"""Make a training set of images without ground truth from a network's confident maps."""
+"""Make a training set from images without ground truth and confident maps of a network."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from mutualformer_sod.data.training.pseudo_labels import label_set
 from mutualformer_sod.files import check_writable
 
 EPILOG = """\
-Maps come from tools/test.py --modality rgb (MAPS/METHOD/SET/STEM.png). Each image whose map is
-confident goes to OUTPUT/SET/{RGB,depth,GT} with the map's binary form as its ground truth; train
-on it with --train-sets. Weights trained so are to name the network that made the maps.
+Make the maps with tools/test.py --modality rgb (MAPS/METHOD/SET/STEM.png). Each image with a
+confident map is copied to OUTPUT/SET/{RGB,depth,GT}, with the binary map as its ground truth; train
+on it with --train-sets. Cite the network that made the maps with the weights.
 """
 
 
@@ -20,7 +20,7 @@ def main() -> None:
     parser = cli.Parser(__doc__, EPILOG)
     add = parser.add_argument
     add("--data", nargs="+", required=True, metavar="ROOT", help="folders of sets")
-    add("--sets", nargs="+", required=True, metavar="SET", help="the sets to label")
+    add("--sets", nargs="+", required=True, metavar="SET", help="sets to label")
     add("--maps", required=True, type=Path, metavar="DIR", help="maps of one method: MAPS/METHOD")
     add("--output", required=True, type=Path, metavar="DIR", help="folder for the labelled sets")
     args = parser.parse_args()

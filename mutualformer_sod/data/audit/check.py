@@ -1,6 +1,6 @@
-"""Looks through data sets and says what they are and what is the matter with them.
+"""Check data sets: report their content and their problems.
 
-Nothing is refused: what the readers of this package would stop at becomes a finding.
+Nothing is refused: an error of the readers of this package becomes a finding.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from mutualformer_sod.data.discovery.sets import nothing_found
 from mutualformer_sod.errors import InputError
 
 QUICK_IMAGES = 40
-"""Images of a set that are read where not all are."""
+"""Images of a set that a quick check reads."""
 
 
 @dataclass
 class CheckedSet:
-    """One set and what was found out about it.
+    """One set and the results of its check.
 
     Attributes:
-        label: its name, with its part where the same name has two.
-        folder: where it lies.
-        path: below the root, as it is on disk; the alias is its last part.
-        part: "test" or "train" if its path or its number of images says so, else None.
+        label: its name, with its part if a name has two.
+        folder: of the set.
+        path: below the root, as on disk; its last part may be an alias.
+        part: "test" or "train" by its path or its number of images, else None.
         layout: names of the folders of its parts, by role; "thermal" in place of "depth".
-        count: images that have all their parts.
-        images: those that were read.
-        depth: what its depth maps are; None without depth.
+        count: images with all their parts.
+        images: the inspected images.
+        depth: results on its depth maps; None without depth.
     """
 
     label: str
@@ -64,14 +64,14 @@ class CheckedSet:
 
 @dataclass
 class Check:
-    """All that was looked at, and what there is to say."""
+    """The checked sets and the findings."""
 
     sets: list[CheckedSet]
     findings: list[Finding]
 
     @property
     def problems(self) -> list[Finding]:
-        """The findings that want attention."""
+        """The findings that need attention."""
         return [finding for finding in self.findings if finding.level == "problem"]
 
 
@@ -83,18 +83,18 @@ def check_data(
     workers: int = 1,
     quick: bool = False,
 ) -> Check:
-    """Look through the sets below some folders, both training and test sets.
+    """Check the sets below some folders, both training and test sets.
 
     Args:
         roots: folders to search.
         names: sets wanted, by name, alias or path below a root; None: all that are found.
-        near: values of ``--near``, see `depth.parse_near`; what they say is compared with the maps.
+        near: values of ``--near``, see `depth.near.parse_near`; they are compared with the maps.
         workers: processes that read.
-        quick: read `QUICK_IMAGES` images of each set, evenly spread, and look for no copies.
+        quick: read `QUICK_IMAGES` evenly spaced images of each set, and search no copies.
 
     Raises:
-        InputError: no such folder or set, ``near`` makes no sense, or it says "strict" and the
-            evidence of a set is weak.
+        InputError: no such folder or set, an illegal value of ``near``, or weak evidence for a set
+            with "strict".
     """
     candidates = _wanted(search(roots), names, roots)
     labels = _labels(candidates)
@@ -149,7 +149,7 @@ def _wanted(
 
 
 def _labels(candidates: Sequence[Candidate]) -> list[str]:
-    """The names, with the part where one name has a training and a test part."""
+    """Return the names, with the part if a name has a training and a test part."""
     parts: dict[str, set[Split | None]] = {}
     for candidate in candidates:
         parts.setdefault(candidate.name, set()).add(candidate.split)
@@ -162,7 +162,7 @@ def _labels(candidates: Sequence[Candidate]) -> list[str]:
 def _open(
     candidate: Candidate, label: str, findings: list[Finding]
 ) -> tuple[CheckedSet, Matches | None]:
-    """List a set's files; what is wrong with the list is added to the findings."""
+    """List the files of a set; problems of the list are added to the findings."""
     names = role_labels(candidate.thermal) | {"rgb": "rgb", "gt": "gt"}
     layout = {names[r]: ", ".join(p.name for p in found) for r, found in candidate.roles.items()}
     checked = CheckedSet(label, candidate.folder, candidate.path, candidate.split, layout, 0)
@@ -189,7 +189,7 @@ def _part_by_count(name: str, count: int) -> Split | None:
 
 
 def _part_by_path(candidate: Candidate) -> Split | None:
-    """Folders are often called "train_rgb", which is no level of a layout but still says it."""
+    """Find the part in folder names such as "train_rgb", which are no level of a layout."""
     above = candidate.folder.resolve().parts[-2:-1] + tuple(candidate.path.split("/"))
     parts = [part.casefold() for part in above]
     return next((s for s in ("train", "test") if any(p.startswith(s) for p in parts)), None)
@@ -250,6 +250,6 @@ def _check_set(checked: CheckedSet, side: str, strict: bool) -> list[Finding]:
 
 
 def _spread(samples: Sequence, count: int) -> list:
-    """At most ``count`` of them, from the middles of equal stretches."""
+    """Choose at most ``count`` samples, from the middles of equal parts."""
     count = min(count, len(samples))
     return [samples[(2 * k + 1) * len(samples) // (2 * count)] for k in range(count)]

@@ -1,4 +1,4 @@
-"""Images that a collection of sets holds twice, within a set and across, and what that spoils."""
+"""Copies of images, within a set and across sets."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Pairs = dict[tuple[str, str], list[tuple[Path, Path]]]
 
 
 def find_copies(sets: Mapping[str, tuple[Split | None, Sequence[Inspected]]]) -> list[Finding]:
-    """Find colour images that are there twice: the same file, or the same picture encoded anew.
+    """Find copies of colour images: equal files, or the same picture in another encoding.
 
-    Training images among test images come first. Between two sets any copy is a problem, since
-    one may be trained on and the other tested on, unless both are test sets; within a set the same
-    file twice is one, and like pictures, such as frames of a film, are noted.
+    Training images in test sets come first. A copy in two sets is a problem unless both are test
+    sets, because one may be used for training and the other for testing. Within a set, equal files
+    are a problem; similar pictures, such as frames of a film, are notes.
 
     Args:
         sets: part and images by the name of the set.
@@ -31,12 +31,12 @@ def find_copies(sets: Mapping[str, tuple[Split | None, Sequence[Inspected]]]) ->
     ]
     same: Pairs = {}
     like: Pairs = {}
-    # Training images first: the line names the one to leave out.
+    # Training images first: the finding names the image to leave out.
     owners.sort(key=lambda owner: sets[owner[0]][0] != "train")
     for one, other in similar_pairs([image.look for _, image in owners]):
         (first, a), (second, b) = owners[one], owners[other]
         if a.sample.rgb.samefile(b.sample.rgb):
-            continue  # one file that two roots lead to
+            continue  # one file below two roots
         pairs = same if a.content == b.content else like
         pairs.setdefault((first, second), []).append((a.sample.rgb, b.sample.rgb))
     _add_plain_copies(owners, same)
@@ -45,13 +45,13 @@ def find_copies(sets: Mapping[str, tuple[Split | None, Sequence[Inspected]]]) ->
         finding
         for pairs, exact in ((same, True), (like, False))
         for (first, second), found in pairs.items()
-        for finding in _told(first, second, parts, found, exact)
+        for finding in _copies(first, second, parts, found, exact)
     ]
     return sorted(findings, key=lambda finding: finding.kind != "overlap")
 
 
 def _add_plain_copies(owners: Sequence[tuple[str, Inspected]], same: Pairs) -> None:
-    """Pictures of one shade have no look, but equal files are told by their content."""
+    """Add equal files of uniform pictures, which have no look, by their content."""
     known = {pair for found in same.values() for pair in found}
     by_content: dict[bytes, tuple[str, Path]] = {}
     for name, image in owners:
@@ -61,7 +61,7 @@ def _add_plain_copies(owners: Sequence[tuple[str, Inspected]], same: Pairs) -> N
             same.setdefault((first[0], name), []).append(pair)
 
 
-def _told(
+def _copies(
     first: str,
     second: str,
     parts: Mapping[str, Split | None],

@@ -1,4 +1,4 @@
-"""What a set's depth maps are, which end is near and why, and what is the matter with them."""
+"""Check the depth maps of a set: types, polarity with its evidence, doubtful maps."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from mutualformer_sod.data.depth.units import (
     thermal_encoding,
 )
 
-_MANY_HOLES = 0.5  # of a map: what is filled in outweighs what was measured
-_CONTRARY = 0.5  # evidence of an image against its set that is worth a look
-_FEW = 0.1  # share of a set, below which clear maps of the other sign are no second kind
+_MANY_HOLES = 0.5  # ratio of holes above which a map is reported
+_CONTRARY = 0.5  # evidence of a map against its set above which it is reported
+_FEW = 0.1  # ratio of a set below which maps of the other polarity are ignored
 
 
 @dataclass(frozen=True)
 class DepthReport:
-    """The depth of one set.
+    """Results on the depth maps of one set.
 
     Attributes:
-        encoding: as `depth.decide_encoding` decides it.
+        encoding: see `depth.units.encoding_of`.
         evidence: of its maps, in the order of ``stems``.
-        stems: of the maps that say anything.
-        types: how many maps of each type of numbers.
-        range: least and largest value of the set; holes are none.
+        stems: of the maps that are not empty.
+        types: number of maps by data type.
+        range: least and largest value of the set, without holes.
     """
 
     encoding: DepthEncoding
@@ -47,16 +47,16 @@ class DepthReport:
 def check_depth(
     label: str, images: Sequence[Inspected], side: str, strict: bool = False
 ) -> tuple[DepthReport, list[Finding]]:
-    """Decide what the depth maps of a set are, and look for what is odd among them.
+    """Decide the depth encoding of a set, and report doubtful maps.
 
     Args:
-        label: the set.
-        images: its images; at least one with a depth map that was read.
+        label: of the set.
+        images: of the set; at least one with a readable depth map.
         side: "auto", "white" or "black".
         strict: refuse a weak decision.
 
     Raises:
-        InputError: the evidence is weak or contradicts the type, if ``strict``.
+        InputError: evidence that is weak or contradicts the units, if ``strict``.
     """
     read = [image for image in images if image.depth is not None]
     types = Counter(str(image.depth.pixels.dtype) for image in read)
@@ -146,7 +146,7 @@ def _polarity_findings(
 
 
 def _both_signs(label: str, report: DepthReport, by_stem: dict[str, Inspected]) -> list[Finding]:
-    """Maps that say the opposite of others, clearly: no one flag is right for all of them."""
+    """Report maps of clearly opposite polarity, for which no single value is right."""
     scored = list(zip(report.stems, report.evidence.scores, strict=True))
     white, black = (
         [by_stem[stem].sample.depth for stem, score in scored if score * sign > _CONTRARY]

@@ -1,4 +1,4 @@
-"""Images that are in the data twice: byte for byte, or encoded anew, by a perceptual hash."""
+"""Find copies of images in other encodings by a perceptual hash."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import cv2
 import numpy as np
 
 HASH_BITS = 128
-"""64 of a difference hash (dHash) and 64 of a cosine hash (pHash)."""
+"""64 bits of a difference hash (dHash) and 64 of a cosine hash (pHash)."""
 
 MOST_BITS = 20
-"""Hashes that differ in more bits are of different pictures."""
+"""Largest number of different bits in the hashes of copies."""
 
 LEAST_LIKENESS = 0.97
-"""Correlation of the thumbnails from which on two pictures with like hashes are the same."""
+"""Least correlation of the thumbnails of copies with similar hashes."""
 
 _THUMBNAIL = 16
-_ROWS = 2048  # of the table of distances at a time
-_PLAIN = 4.0  # grey levels of deviation below which a picture has no look to be compared
+_ROWS = 2048  # rows of the table of distances computed at once
+_PLAIN = 4.0  # standard deviation in grey levels below which a picture is uniform
 
 
 def look_of(rgb: np.ndarray) -> np.ndarray:
-    """What a picture looks like, whatever its size and encoding.
+    """Compute a descriptor of a picture, independent of its size and encoding.
 
     Args:
         rgb: (H, W, 3) uint8.
@@ -41,13 +41,13 @@ def look_of(rgb: np.ndarray) -> np.ndarray:
 
 
 def similar_pairs(looks: Sequence[np.ndarray]) -> Iterator[tuple[int, int]]:
-    """Find all pairs of pictures that look the same, each as two rising indices.
+    """Find all pairs of copies, each as two increasing indices.
 
-    The hashes choose the candidates: of all pairs by one product of matrices, 10 000 pictures in
-    seconds. The thumbnails decide. Pictures of a single shade have no look and pair with none.
+    The hashes select the candidates among all pairs by a matrix product (10 000 pictures in
+    seconds); the thumbnails decide. Uniform pictures are in no pair.
 
     Args:
-        looks: of `look_of`, one a picture.
+        looks: of `look_of`, one per picture.
     """
     if len(looks) < 2:
         return

@@ -1,7 +1,7 @@
-"""Checks files before the first epoch or the first map: damage, sizes, degenerate masks.
+"""Check files before the first epoch or the first map: damage, sizes, degenerate masks.
 
-A damaged image would otherwise end a run when its batch comes, hours later. Depth maps are not
-looked at here: `depth.units.with_encodings` has decoded all of them.
+Otherwise a damaged image ends a run at its batch, hours later. Depth maps are not checked here:
+`depth.units.with_encodings` has decoded all of them.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from mutualformer_sod.imaging.io import check_size, image_size
 from mutualformer_sod.imaging.masks import read_mask
 
 _THREADS = 8
-_NAMED = 3  # files that a line names before it only counts
+_NAMED = 3  # files that a line lists before it gives their number only
 
 
 @dataclass(frozen=True)
 class _Checked:
-    """What is known of one image: an error, or its mask's kind ("empty", "full") and note."""
+    """Result for one sample: an error, or the kind ("empty", "full") and note of its mask."""
 
     error: str = ""
     kind: str = ""
@@ -41,15 +41,16 @@ def check_training_files(sets: Sequence[SodSet], *, show_bar: bool = True) -> li
 
     Args:
         sets: training and validation sets, with colour images.
-        show_bar: show a progress bar where the output is a terminal.
+        show_bar: show a progress bar if the output is a terminal.
 
     Returns:
-        One line for each thing to know about a set's masks: how unusual ones were understood, how
-        many are all black or all white.
+        Lines on the masks of each set: the reading of unusual ones, the number that are all black
+        or all white.
 
     Raises:
-        InputError: files that are damaged, unclear, or of two sizes; the first one is described and
-            the others are named. A set of which no mask holds both foreground and background.
+        InputError: files that are damaged, ambiguous or of two sizes, with a description of the
+            first and the names of the others; a set without any mask of both foreground and
+            background.
     """
     results = _check_all(_check_training, sets, show_bar)
     lines, start = [], 0
@@ -67,11 +68,11 @@ def check_images(sets: Sequence[SodSet], *, show_bar: bool = True) -> None:
 
     Args:
         sets: sets with colour images.
-        show_bar: show a progress bar where the output is a terminal.
+        show_bar: show a progress bar if the output is a terminal.
 
     Raises:
-        InputError: files that are damaged, or of two sizes; the first one is described and the
-            others are named.
+        InputError: files that are damaged or of two sizes, with a description of the first and the
+            names of the others.
     """
     _check_all(_check_image, sets, show_bar)
 
@@ -79,7 +80,7 @@ def check_images(sets: Sequence[SodSet], *, show_bar: bool = True) -> None:
 def _check_all(
     check: Callable[[Sample], _Checked], sets: Sequence[SodSet], show_bar: bool
 ) -> list[_Checked]:
-    """The results of all images, in their order; errors of any are raised in one line."""
+    """Return the results of all images in order; raise all errors in one line."""
     work = [sample for sod_set in sets for sample in sod_set.samples]
 
     def checked(sample: Sample) -> _Checked:

@@ -1,4 +1,4 @@
-"""What is to be said of data sets: one line each, with the files it is about and the remedy."""
+"""Findings about data sets: one line each, with the files and the remedy."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Literal
 
 Level = Literal["problem", "note"]
 
-NAMED = 3  # files that a line names before it only counts
+NAMED = 3  # files that a line lists before it gives their number only
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing to say of a set.
+    """One finding about a set.
 
     Attributes:
-        level: "problem" wants attention, "note" is to be known.
-        kind: in one word, the same for all findings of a kind.
-        set_name: the set it is about, or the two, as "A / B".
-        text: what is the matter.
-        remedy: what to do; empty where nothing is to be done.
-        files: the files it is about.
+        level: "problem" needs attention, "note" is information.
+        kind: short name, equal for all findings of a kind.
+        set_name: of the set, or of two sets as "A / B".
+        text: the finding.
+        remedy: the action; empty if none is needed.
+        files: that it concerns.
     """
 
     level: Level
@@ -32,7 +32,7 @@ class Finding:
     files: tuple[str, ...] = ()
 
     def line(self) -> str:
-        """The finding in one line; of many files the first are named and all counted."""
+        """Return the finding in one line, with the first files and the number of all."""
         label = {"problem": "PROBLEM", "note": "note"}[self.level]
         parts = [f"{label}: {self.set_name}: {self.text}"]
         if self.files:
@@ -46,6 +46,6 @@ class Finding:
 def about(
     level: Level, kind: str, set_name: str, text: str, remedy: str, files: Iterable[object]
 ) -> list[Finding]:
-    """One finding about some files; none if there are no files."""
+    """Return one finding about some files; an empty list without files."""
     listed = tuple(map(str, files))
     return [Finding(level, kind, set_name, text, remedy, listed)] if listed else []

@@ -1,4 +1,4 @@
-"""What is the matter with a set's number of images, its files, their sizes and its masks."""
+"""Check the number of images of a set, its files, their sizes and its masks."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _OTHER_PACKS = {
 
 
 def check_counts(label: str, part: Split | None, count: int, has_rgb: bool = True) -> list[Finding]:
-    """Compare a set's number of images with the one that papers report.
+    """Compare the number of images of a set with the number that papers report.
 
     Args:
-        label: the set.
-        part: the part it is taken for; a known set of no part is taken for the test set.
+        label: of the set.
+        part: of the set; a known set without a part counts as the test set.
         count: of its images.
-        has_rgb: False for a folder of masks alone, whose number means nothing.
+        has_rgb: False for a folder of masks alone, whose number is not checked.
     """
     name = label.rsplit("/", 1)[-1].split(" ")[0]
     protocols = [p for p, own in TRAINING_PROTOCOLS.items() if sum(own.values()) == count]
@@ -57,7 +57,7 @@ def check_counts(label: str, part: Split | None, count: int, has_rgb: bool = Tru
 
 
 def check_readable(label: str, images: Sequence[Inspected]) -> list[Finding]:
-    """Name the files that cannot be read, each with its reason if they are few."""
+    """Report unreadable files, grouped by cause."""
     findings = []
     for role, title in role_labels(_are_thermal(images)).items():
         reasons: dict[str, list[tuple[str, str]]] = {}
@@ -65,7 +65,7 @@ def check_readable(label: str, images: Sequence[Inspected]) -> list[Finding]:
             if role in image.errors:
                 path = str(getattr(image.sample, role))
                 reason = image.errors[role].replace(f"{path}: ", "")
-                # One cause, whatever the sizes and values that each file's line gives.
+                # The same cause with other sizes and values is one finding.
                 cause = re.sub(r"\d+(\.\d+)?", "N", reason.replace(str(image.sample.rgb), "RGB"))
                 reasons.setdefault(cause, []).append((reason, path))
         for found in reasons.values():
@@ -79,7 +79,7 @@ def _are_thermal(images: Sequence[Inspected]) -> bool:
 
 
 def check_sizes(label: str, images: Sequence[Inspected]) -> list[Finding]:
-    """Name the images whose files differ in size: masks may not, depth is resized."""
+    """Report files that differ in size from their image: masks must not, depth is resized."""
     masks, depths, stretched = [], [], []
     noun = role_labels(_are_thermal(images))["depth"]
     for image in images:
@@ -109,7 +109,7 @@ def check_sizes(label: str, images: Sequence[Inspected]) -> list[Finding]:
 
 
 def check_gt(label: str, images: Sequence[Inspected]) -> list[Finding]:
-    """Name masks of unusual values, and those without foreground or without background."""
+    """Report masks of unusual values, and masks without foreground or background."""
     read = [image for image in images if image.gt_share is not None]
     findings = []
     for note in sorted({image.gt_note for image in read} - {""}):

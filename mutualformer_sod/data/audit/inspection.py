@@ -1,4 +1,4 @@
-"""What there is to say of one image's files, and of those of many in several processes."""
+"""Inspect the files of samples, in several processes."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _CHUNK = 16  # images a task
 
 @dataclass
 class Inspected:
-    """What the files of one image hold; None where there is no such file, or none that is read.
+    """Content of the files of one sample; None for a missing or unreadable file.
 
     Attributes:
         sample: its files.
-        errors: by role, why a file cannot be read, and what to do.
+        errors: cause and remedy of unreadable files by role.
         sizes: (H, W) by role.
-        content: hash of the colour image's file.
+        content: hash of the file of the colour image.
         look: of the colour image, see `duplicates.look_of`.
         depth: sample of the depth map.
         depth_range: least and largest finite value.
-        gt_note: how the mask was understood, see `imaging.masks.read_mask`.
-        gt_share: share of foreground.
+        gt_note: reading of the mask, see `imaging.masks.read_mask`.
+        gt_share: ratio of foreground.
     """
 
     sample: Sample
@@ -50,7 +50,7 @@ class Inspected:
 
 
 def inspect_image(sample: Sample) -> Inspected:
-    """Read the files of one image; what is wrong with them is recorded, not raised."""
+    """Read the files of one sample; errors are recorded, not raised."""
     found = Inspected(sample)
     for role, inspect in (("rgb", _inspect_rgb), ("depth", _inspect_depth), ("gt", _inspect_gt)):
         path = getattr(sample, role)
@@ -63,7 +63,7 @@ def inspect_image(sample: Sample) -> Inspected:
 
 
 def inspect_images(samples: Sequence[Sample], workers: int) -> Iterator[Inspected]:
-    """Inspect many images in their order, in ``workers`` processes; 1 is this process."""
+    """Inspect samples in order, in ``workers`` processes; 1 is this process."""
     workers = min(workers, -(-len(samples) // _CHUNK))
     if workers <= 1:
         yield from map(inspect_image, samples)

@@ -1,4 +1,4 @@
-"""A picture of how the polarity of a set was decided: depth beside colour, and the evidence."""
+"""Picture of the polarity decision of a set: depth, colour and evidence."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _INK, _PALE, _GOOD, _BAD = (30, 30, 30), (205, 205, 205), (40, 140, 60), (200, 6
 
 
 def polarity_picture(checked: CheckedSet, count: int = 6) -> np.ndarray:
-    """Draw some images of a set: colour, depth with near = bright as decided, and evidence.
+    """Draw some images of a set: colour, depth as decided (near = bright), and evidence.
 
-    The images are spread over the range of evidence, the most contrary one first. Under each, how
-    near its rows are on the average, from the top of the picture to its bottom (to the right:
-    nearer), and its evidence; at the end that of all images of the set.
+    The images are spread over the range of evidence, the most contradicting one first. Below each
+    image are the mean nearness of its rows from top to bottom (right = nearer) and its evidence. A
+    histogram shows the evidence of all images.
 
     Args:
         checked: a set with depth.
@@ -68,7 +68,7 @@ def _column(image: Inspected, score: float, checked: CheckedSet) -> np.ndarray:
 
 
 def _profile(near: np.ndarray, width: int) -> np.ndarray:
-    """Mean nearness of the rows as a curve: down the picture is down, nearer is right."""
+    """Draw the mean nearness of the rows as a curve, right = nearer."""
     panel = np.full((_HEIGHT, width, 3), 255, np.uint8)
     cv2.rectangle(panel, (0, 4), (width - 1, _HEIGHT - 1), _PALE, 1)
     rows = np.sort(near, axis=None).searchsorted(near.ravel()).reshape(near.shape) / near.size
@@ -81,7 +81,7 @@ def _profile(near: np.ndarray, width: int) -> np.ndarray:
 
 
 def _histogram(scores: Sequence[float], height: int) -> np.ndarray:
-    """Evidence of all images for the side that was decided: how many a tenth."""
+    """Draw a histogram of the evidence of all images for the decided polarity, in tenths."""
     width = 200
     panel = np.full((height, width, 3), 255, np.uint8)
     counts, _ = np.histogram(np.clip(scores, -1.49, 1.49), bins=30, range=(-1.5, 1.5))
@@ -124,7 +124,7 @@ def _write(
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """Lines that fit the width."""
+    """Break a text into lines of at most ``width`` pixels."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()

@@ -1,4 +1,4 @@
-"""A check of data as a table for the terminal and as JSON."""
+"""The results of a check as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HEADS = ("set", "part", "images", "usual", "RGB", "depth", "near", "margin", "h
 
 
 def check_table(check: Check) -> str:
-    """One line a set; under "!" the number of its problems."""
+    """Return a table with one line per set; "!" is the number of its problems."""
     kinds = ("thermal" if s.thermal else "depth" for s in check.sets if s.depth is not None)
     noun = " / ".join(sorted(set(kinds))) or "depth"
     heads = tuple(noun if head == "depth" else head for head in _HEADS)
@@ -26,7 +26,7 @@ def check_table(check: Check) -> str:
 
 
 def layout_line(checked: CheckedSet) -> str:
-    """Where a set lies and under which names, in one line."""
+    """Return the folders of a set and its alias in one line."""
     folders = ", ".join(f"{role} in {names}" for role, names in checked.layout.items())
     alias = checked.path.rsplit("/", 1)[-1]
     own = checked.label.split(" ")[0].rsplit("/", 1)[-1]
@@ -35,7 +35,7 @@ def layout_line(checked: CheckedSet) -> str:
 
 
 def check_json(check: Check) -> dict[str, Any]:
-    """Everything that was found out; the findings name all their files."""
+    """Return all results as JSON values; the findings list all their files."""
     return {
         "sets": [_set_json(checked) for checked in check.sets],
         "findings": [
@@ -76,7 +76,7 @@ def _rounded(margin: float | None) -> str:
 
 
 def _kind(checked: CheckedSet) -> str:
-    """Type, unit and range of the depth, "uint16 mm 306-3400"."""
+    """Return type, unit and range of the depth, such as "uint16 mm 306-3400"."""
     depth = checked.depth
     kind = next(iter(sorted(depth.types, key=depth.types.get, reverse=True)))
     unit = ""
@@ -89,7 +89,7 @@ def _kind(checked: CheckedSet) -> str:
 
 
 def _sizes(images: list[Inspected], role: str) -> str:
-    """The size of all images, "640x480", or the smallest and largest by area."""
+    """Return the size of all images, "640x480", or the smallest and largest by area."""
     role = "depth" if role == "thermal" else role
     sizes = sorted({i.sizes[role] for i in images if role in i.sizes}, key=lambda s: s[0] * s[1])
     if not sizes:
