@@ -1,4 +1,4 @@
 """Decoding of image files, the one mask rule, and reading of saliency maps; without torch."""
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
-"""Files that are read as images, masks and saliency maps."""
+"""Suffixes of images, masks and saliency maps."""

@@ -1,8 +1,9 @@
-"""What C libraries print while a function runs, as text instead of a line on the terminal.
+"""Capture the output of C libraries while a function runs.
 
-cv2 leaves libjpeg's warnings where that puts them: on C's ``stderr``, without the file's name. With
-glibc, ``stderr`` is a variable that programs may set. It is set here to a stream in memory. File
-descriptor 2 and Python's ``sys.stderr`` stay as they are: bars and logs of other threads go on.
+libjpeg, as used by cv2, prints warnings to C's ``stderr`` without the name of the file. In glibc
+``stderr`` is a variable that programs may set; here it is set to a stream in memory. File
+descriptor 2 and Python's ``sys.stderr`` do not change, so that progress bars and logs of other
+threads continue.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ T = TypeVar("T")
 
 
 class _Stderr:
-    """C's ``stderr``, kept from the terminal while functions run, in several threads at once."""
+    """Captures C's ``stderr`` while functions run, in several threads at once."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -28,7 +29,7 @@ class _Stderr:
         self._is_settable = hasattr(library, "gnu_get_libc_version")
         if self._is_settable:
             library.calloc.restype = library.open_memstream.restype = ctypes.c_void_p
-            # Never freed: the C library writes there even after Python's own end.
+            # Never freed: the C library may write here after Python has ended.
             text = library.calloc(2, ctypes.sizeof(ctypes.c_void_p))
             length = text + ctypes.sizeof(ctypes.c_void_p)
             self._text = ctypes.c_void_p.from_address(text)
@@ -53,13 +54,13 @@ class _Stderr:
                 self._leave()
         if is_silent:
             return result, ""
-        with self._changed:  # once more, alone: it may have been another thread's function
+        with self._changed:  # again, alone: another thread may have printed
             self._changed.wait_for(lambda: not self._running)
             self._enter()
             try:
                 before = self._printed()
                 result = function()
-                printed = self._printed() - before  # which may move the text
+                printed = self._printed() - before  # may move the text
                 text = ctypes.string_at(self._text.value + before, printed)
             finally:
                 self._leave()
@@ -77,23 +78,23 @@ class _Stderr:
             self._changed.notify_all()
 
     def _printed(self) -> int:
-        """Bytes printed so far."""
+        """Return the number of bytes printed so far."""
         self._flush(self._stream)
         return self._length.value
 
 
 _stderr = _Stderr()
-if hasattr(os, "register_at_fork"):  # a lock that is held stays so in the child
+if hasattr(os, "register_at_fork"):  # a locked lock stays locked in the child
     os.register_at_fork(after_in_child=_stderr.__init__)
 
 
 def listen(function: Callable[[], T]) -> tuple[T, str]:
-    """Run a function, and keep from the terminal what C libraries print meanwhile.
+    """Run a function and capture the output of C libraries.
 
     Args:
-        function: called a second time where something was printed; must give the same again.
+        function: called again if something was printed; must return the same.
 
     Returns:
-        Its result, and what was printed. Without glibc "": the terminal gets it.
+        The result, and the printed text; "" without glibc, where the text is on the terminal.
     """
     return _stderr.listen(function)

@@ -1,8 +1,7 @@
-"""Whether an image file is whole, and its size, from the structure of the file alone.
+"""Check whether an image file is complete, and find its size, without decoding.
 
-Decoders fill the missing rest of a truncated JPEG with grey, and older ones that of a PNG too,
-and return an image as if nothing had happened. What is checked here is what such a file lacks:
-a PNG's closing chunk and checksums, a JPEG's end-of-image marker.
+Decoders fill the missing part of a truncated JPEG (and older ones of a PNG) with grey and report no
+error. Therefore the last chunk and the checksums of a PNG and the end marker of a JPEG are checked.
 """
 
 from __future__ import annotations
@@ -21,16 +20,16 @@ _NO_FRAME = {0xC4, 0xC8, 0xCC}  # tables that share the number range of the fram
 
 
 def check_whole(data: bytes) -> tuple[int, int] | None:
-    """Size of an encoded image as stored; None where only decoding can tell (TIFF, old BMP).
+    """Return the size of an encoded image; None if it needs decoding (TIFF, old BMP).
 
     Args:
         data: the bytes of a file.
 
     Returns:
-        (H, W) in pixels, without regard to an orientation tag.
+        (H, W) in pixels as stored; orientation tags are ignored.
 
     Raises:
-        ValueError: with the end of a sentence on the file, such as "is cut short".
+        ValueError: with the predicate of a message, such as "is cut short".
     """
     if not data:
         raise ValueError("is empty (0 bytes)")
@@ -49,14 +48,14 @@ def check_whole(data: bytes) -> tuple[int, int] | None:
 
 
 def without_notes(data: bytes, *, keep: bytes = b"") -> bytes:
-    """Drop what a whole PNG holds beside its pixels, such as profiles, times and texts.
+    """Remove the metadata of a complete PNG, such as profiles, times and texts.
 
-    No value depends on it here, and libpng prints a warning on what it finds odd in it, which names
-    no file. All other images are returned as they are.
+    They are not used here, and libpng prints warnings about them without the name of the file.
+    Other images are returned unchanged.
 
     Args:
         data: the bytes of an image that `check_whole` has passed.
-        keep: name of an optional chunk that stays where its checksum is right.
+        keep: name of an optional chunk that stays if its checksum is correct.
     """
     if not data.startswith(PNG):
         return data
@@ -77,7 +76,7 @@ def without_notes(data: bytes, *, keep: bytes = b"") -> bytes:
 
 
 def without_padding(data: bytes) -> bytes:
-    """Drop the zeros that fill a whole JPEG up before its end marker, and what follows that."""
+    """Remove the zeros before the end marker of a complete JPEG, and all data after it."""
     _, end = _parse_jpeg(data)
     scan = data[:end].rstrip(b"\0")
     stuffing = b"\0" if scan.endswith(b"\xff") else b""
@@ -85,7 +84,7 @@ def without_padding(data: bytes) -> bytes:
 
 
 def _is_transparency(chunk: memoryview, colour_type: int) -> bool:
-    """Whether a tRNS chunk is whole and of a length that its kind of pixels has."""
+    """Whether a tRNS chunk is undamaged and has the length for its type of pixels."""
     lengths = {0: (2,), 2: (6,), 3: range(1, 257)}.get(colour_type, ())
     return len(chunk) - 12 in lengths and _is_undamaged(chunk)
 
@@ -102,7 +101,7 @@ def _check_png(data: bytes) -> tuple[int, int]:
         length, kind = struct.unpack_from(">I4s", data, position)
         start, end = position + 4, position + 8 + length
         (stored,) = struct.unpack_from(">I", data, end)
-        # cv2 skips damaged optional chunks (lower-case names), and so does this.
+        # cv2 skips damaged optional chunks (lower-case names), too.
         if kind[:1].isupper() and zlib.crc32(memoryview(data)[start:end]) != stored:
             raise ValueError("is damaged (wrong checksum)")
         if size is None:
@@ -125,7 +124,7 @@ def _check_jpeg(data: bytes) -> tuple[int, int]:
 
 
 def _parse_jpeg(data: bytes) -> tuple[tuple[int, int] | None, int]:
-    """Size (H, W), and place of the end marker, -1 where there is none."""
+    """Return the size (H, W) and the position of the end marker, -1 if missing."""
     position = 2
     size = None
     while True:
@@ -139,8 +138,8 @@ def _parse_jpeg(data: bytes) -> tuple[tuple[int, int] | None, int]:
         if 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME:
             size = struct.unpack_from(">HH", data, position + 5)
         if marker == _SCAN:
-            # Inside a scan 0xFF is followed by 0, so the end marker cannot occur by chance. What
-            # follows it (a second picture, zeros) does no harm.
+            # Inside a scan 0xFF is followed by 0, so that the end marker cannot occur by chance.
+            # Data after it (a second picture, zeros) are ignored.
             return size, data.find(b"\xff\xd9", position)
         position += 2 + length
 
@@ -150,7 +149,7 @@ def _check_bmp(data: bytes) -> tuple[int, int] | None:
     if header < 40:  # the short one of OS/2
         return None
     width, height, _, bits, compression = struct.unpack_from("<iiHHI", data, 18)
-    if header > len(data) or compression > 3:  # cv2 would print what it expected
+    if header > len(data) or compression > 3:  # cv2 would print a message
         raise ValueError("is damaged, or of a rare kind")
     stride = (abs(width) * bits + 31) // 32 * 4
     if compression in (0, 3) and len(data) < offset + stride * abs(height):

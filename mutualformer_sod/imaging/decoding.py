@@ -1,7 +1,7 @@
-"""Bytes of image files, checked for completeness and decoded as stored.
+"""Read, check and decode image files as stored.
 
-The kind of a file is decided by its content, since the sets are full of JPEGs named ``.png``, and
-its orientation tag is ignored: depth maps and masks carry none and lie in the stored orientation.
+The type of a file is decided by its content, because many JPEGs of the sets are named ``.png``.
+Orientation tags are ignored: depth maps and masks have none and are in the stored orientation.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mutualformer_sod.imaging.c_stderr import listen
 from mutualformer_sod.imaging.containers import check_whole, without_notes, without_padding
 
 AS_STORED = cv2.IMREAD_UNCHANGED
-_CHROMA_NOISE = 16  # grey levels between the channels that JPEG compression of a grey image leaves
+_CHROMA_NOISE = 16  # largest difference of channels that JPEG makes of a grey image, in levels
 _GREY = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
 _LOG_LEVEL_LOCK = threading.Lock()
 _DAMAGE = re.compile(r"Corrupt JPEG data: (?!bad ICC)|Premature end of JPEG file")  # of libjpeg
@@ -42,11 +42,11 @@ def read_bytes(path: Path | str) -> bytes:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check the file") from None
+        raise InputError(f"{path}: unreadable ({error.strerror}). Fix: check the file") from None
 
 
 def check_file(path: Path | str, data: bytes) -> tuple[int, int] | None:
-    """Return the size (H, W) of an image as stored; None where only decoding shows it.
+    """Return the size (H, W) of an image as stored; None if it needs decoding.
 
     Raises:
         InputError: empty, incomplete, damaged, or no image.
@@ -54,13 +54,13 @@ def check_file(path: Path | str, data: bytes) -> tuple[int, int] | None:
     try:
         return check_whole(data)
     except ValueError as error:
-        raise InputError(f"{path}: the file {error}; replace it by a whole copy") from None
+        raise InputError(f"{path}: the file {error}. Fix: replace it by a whole copy") from None
 
 
 def decode(path: Path | str, data: bytes, flags: int = AS_STORED) -> np.ndarray:
     """Decode a complete image.
 
-    A JPEG that is damaged inside is decoded as far as it goes, and logged once in a process.
+    A JPEG with damaged data is decoded as far as possible, and logged once per process.
 
     Args:
         path: for messages.
@@ -79,25 +79,25 @@ def decode(path: Path | str, data: bytes, flags: int = AS_STORED) -> np.ndarray:
             image, complaint = _imdecode(without_notes(data) if whole else data, flags)
             if _ODD_END in complaint:
                 complaint = _imdecode(without_padding(data), flags)[1]
-    except cv2.error:  # too many pixels, for one
+    except cv2.error:  # for example, too many pixels
         image = None
     if image is None or image.size == 0:
-        raise InputError(f"{path}: the image cannot be decoded; replace it or save it anew")
+        raise InputError(f"{path}: the image cannot be decoded. Fix: replace it or save it again")
     if _DAMAGE.match(complaint):
         _warn_of_damage(str(path), complaint.removeprefix("Corrupt JPEG data: "))
     return image
 
 
 def _imdecode(data: bytes, flags: int) -> tuple[np.ndarray | None, str]:
-    """The image, and what libpng or libjpeg printed about it."""
+    """Decode an image; also return the output of libpng or libjpeg."""
     return listen(lambda: cv2.imdecode(np.frombuffer(data, np.uint8), flags))
 
 
-@functools.cache  # once a file
+@functools.cache  # once per file
 def _warn_of_damage(path: str, damage: str) -> None:
     _log.warning(
         "%s: damaged JPEG data (%s): part of the image may be wrong. Fix: look at it, and replace"
-        " it by a whole copy or save it anew.",
+        " it by a whole copy or save it again.",
         *(path, damage),
     )
 
@@ -105,8 +105,8 @@ def _warn_of_damage(path: str, damage: str) -> None:
 def one_channel(path: Path | str, data: bytes, image: np.ndarray) -> np.ndarray | None:
     """Return the grey values of a decoded image; None for a colour image.
 
-    Transparency is dropped. Channels that differ by JPEG noise alone are decoded as grey, as
-    everyone reads them: decoders weigh the channels differently than a conversion afterwards.
+    Transparency is removed. Channels that differ only by JPEG noise are decoded as grey, as other
+    tools do: decoders weight the channels differently from a later conversion.
 
     Args:
         path: for messages.
@@ -126,7 +126,7 @@ def one_channel(path: Path | str, data: bytes, image: np.ndarray) -> np.ndarray 
 
 
 def varying_alpha(image: np.ndarray) -> np.ndarray | None:
-    """Return the alpha channel (H, W) where it is not constant."""
+    """Return the alpha channel (H, W) if it is not constant, else None."""
     if image.ndim != 3 or image.shape[2] != 4:
         return None
     alpha = np.ascontiguousarray(image[..., 3])

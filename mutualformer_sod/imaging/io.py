@@ -1,6 +1,6 @@
-"""Reads colour images, depth maps and ground truths; writes saliency maps.
+"""Read colour images, depth maps and ground truths; write saliency maps.
 
-Files are read as they are stored, see `imaging.decoding`; masks by the rule of `imaging.masks`.
+Files are read as stored, see `imaging.decoding`; masks by the rule of `imaging.masks`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def read_rgb(path: Path | str) -> np.ndarray:
     """Read a colour image.
 
     Grey images are repeated over the channels and palettes are applied. An alpha channel is
-    dropped, not blended: the stored colour is what every other method of the field sees.
+    removed, not blended: other methods of the field read the stored colour, too.
 
     Args:
         path: a PNG, JPEG, BMP or TIFF file of 8 bits a channel.
@@ -53,16 +53,18 @@ def read_rgb(path: Path | str) -> np.ndarray:
 
 
 def decode_rgb(path: Path | str, data: bytes, shrink: int = 1) -> np.ndarray:
-    """As `read_rgb`, of a file's bytes.
+    """Read a colour image from the bytes of a file, see `read_rgb`.
 
     Args:
         path: for messages.
         data: the whole file.
-        shrink: 2, 4 or 8 to divide the sides of a JPEG by it, rounded up, while it is decoded.
+        shrink: 2, 4 or 8 divides the sides of a JPEG, rounded up, while it is decoded.
     """
     image = decode(path, data, AS_STORED if shrink == 1 else _REDUCED[shrink])
     if image.dtype != np.uint8:
-        raise InputError(f"{path}: {_depth_of(image)} colour is not read; convert it to 8 bits")
+        raise InputError(
+            f"{path}: {_depth_of(image)} colour is not read. Fix: convert it to 8 bits"
+        )
     if image.ndim == 2:
         return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
     code = cv2.COLOR_BGRA2RGB if image.shape[2] == 4 else cv2.COLOR_BGR2RGB
@@ -70,20 +72,20 @@ def decode_rgb(path: Path | str, data: bytes, shrink: int = 1) -> np.ndarray:
 
 
 def read_depth(path: Path | str, thermal: bool = False) -> np.ndarray:
-    """Read a depth map as it is stored; `depth.depth_to_unit` gives the values a meaning.
+    """Read a depth map as stored; `depth.encoding.depth_to_unit` converts it to [0, 1].
 
-    A third axis of one channel, first or last, or of equal channels, is removed; so are
-    differences between channels that JPEG compression explains. Constant alpha is dropped.
+    A third axis of one channel, first or last, or of equal channels is removed. So are differences
+    between channels that are JPEG noise, and constant alpha.
 
     Args:
         path: an image file, or ``.npy`` (never unpickled).
-        thermal: of a thermal image in colours, as VT5000 has them, the luminance is taken.
+        thermal: convert colours to luminance, for coloured thermal images as in VT5000.
 
     Returns:
         (H, W) uint8, uint16 or float32. NaN and infinity are kept.
 
     Raises:
-        InputError: missing, empty, damaged, colour-coded, or of a type that is no depth.
+        InputError: missing, empty, damaged, colour-coded, or of an unsupported type.
     """
     if Path(path).suffix.lower() == ".npy":
         return _as_depth(path, _load_npy(path))
@@ -92,8 +94,8 @@ def read_depth(path: Path | str, thermal: bool = False) -> np.ndarray:
     image = decode(path, data)
     if varying_alpha(image) is not None:
         raise InputError(
-            f"{path}: its transparency varies, so that the values can be understood in two ways;"
-            " save it without"
+            f"{path}: its transparency varies, so that the values are ambiguous."
+            " Fix: save it without transparency"
         )
     levels = one_channel(path, data, image)
     if levels is None and thermal:
@@ -101,8 +103,8 @@ def read_depth(path: Path | str, thermal: bool = False) -> np.ndarray:
     if levels is None:
         spread = channel_spread(image[..., :3])
         raise InputError(
-            f"{path}: colour-coded depth is not read (channels differ by {spread:g});"
-            " store the depth itself as one grey channel"
+            f"{path}: colour-coded depth is not read (channels differ by {spread:g})."
+            " Fix: store the depth itself as one grey channel"
         )
     return _as_depth(path, levels)
 
@@ -114,7 +116,7 @@ def read_gt(path: Path | str) -> np.ndarray:
         (H, W) bool, True for foreground.
 
     Raises:
-        InputError: missing, empty, damaged, or a mask that can be understood in several ways.
+        InputError: missing, empty, damaged, or an ambiguous mask.
     """
     return read_mask(path).foreground
 
@@ -122,7 +124,7 @@ def read_gt(path: Path | str) -> np.ndarray:
 def check_size(
     gt: Path | str, gt_size: tuple[int, int], rgb: Path | str, rgb_size: tuple[int, int]
 ) -> None:
-    """Refuse a ground truth of another size than its image: scores would depend on the resizing.
+    """Refuse a ground truth of another size than its image; scores would depend on resizing.
 
     Args:
         gt, rgb: the files, for the message.
@@ -133,11 +135,11 @@ def check_size(
     """
     if gt_size != rgb_size:
         one, other = (f"{width} x {height}" for height, width in (gt_size, rgb_size))
-        raise InputError(f"{gt}: {one} pixels, but {rgb} has {other}; bring both to one size")
+        raise InputError(f"{gt}: {one} pixels, but {rgb} has {other}. Fix: bring both to one size")
 
 
 def image_size(path: Path | str) -> tuple[int, int]:
-    """Size (H, W) in pixels of an image file or ``.npy``, decoding it only where it must.
+    """Return the size (H, W) in pixels of an image file or ``.npy``; decode only if needed.
 
     Raises:
         InputError: missing, empty, damaged or not an image.
@@ -151,14 +153,14 @@ def image_size(path: Path | str) -> tuple[int, int]:
 def write_map(path: Path | str, saliency: np.ndarray) -> None:
     """Write a saliency map as 8-bit PNG: 255 times the value, rounded half to even.
 
-    The file appears whole or not at all, and replaces one that is there.
+    The file appears whole or not at all, and replaces an existing one.
 
     Args:
         path: ends in ``.png``; missing folders are made.
         saliency: (H, W) float in [0, 1].
 
     Raises:
-        ValueError: another shape, or values outside [0, 1].
+        ValueError: wrong shape, or values outside [0, 1].
     """
     if saliency.ndim != 2 or not (saliency.min() >= 0 and saliency.max() <= 1):
         raise ValueError(f"{path}: a map must be (H, W) in [0, 1], got {saliency.shape}")
@@ -174,17 +176,17 @@ def _load_npy(path: Path | str) -> np.ndarray:
         array = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except Exception:  # the header is parsed as Python, which may end in any error
+    except Exception:  # the header is parsed as Python and may raise any error
         raise InputError(
-            f"{path}: not a whole .npy array of numbers; replace it, or save it with numpy.save"
+            f"{path}: not a whole .npy array of numbers. Fix: save it with numpy.save"
         ) from None
     if not isinstance(array, np.ndarray) or array.ndim < 2:
-        raise InputError(f"{path}: depth must be an (H, W) array; save it with numpy.save")
+        raise InputError(f"{path}: depth must be an (H, W) array. Fix: save it with numpy.save")
     return array
 
 
 def without_channels(depth: np.ndarray) -> np.ndarray:
-    """Depth (H, W, 1), (H, W, 3) of equal channels or (1, H, W) as (H, W); all else as it is."""
+    """Convert (H, W, 1), (1, H, W), or (H, W, 3) of equal channels to (H, W)."""
     if depth.ndim == 3 and depth.shape[2] in (1, 3) and channel_spread(depth) == 0:
         return depth[..., 0]
     return depth[0] if depth.ndim == 3 and len(depth) == 1 else depth
@@ -192,19 +194,19 @@ def without_channels(depth: np.ndarray) -> np.ndarray:
 
 def _as_depth(path: Path | str, array: np.ndarray) -> np.ndarray:
     if array.dtype.kind not in "fiu":
-        raise InputError(f"{path}: {array.dtype} is no depth; save numbers (float32 or uint16)")
+        raise InputError(f"{path}: {array.dtype} is no depth. Fix: save float32 or uint16")
     array = without_channels(array)
     if array.ndim != 2 or array.size == 0:
         raise InputError(f"{path}: depth must be (H, W), (H, W, 1) or (1, H, W), not {array.shape}")
     if array.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite: a hole
+        with np.errstate(over="ignore"):  # values beyond float32 become infinite: holes
             array = array.astype(np.float32)
     elif array.dtype != np.uint8:
         low, high = int(array.min()), int(array.max())
         if low < 0 or high > 65535:
             raise InputError(
-                f"{path}: integer depth from {low} to {high} does not fit 16 bits; save it as"
-                " float metres or 16-bit millimetres"
+                f"{path}: integer depth from {low} to {high} does not fit 16 bits."
+                " Fix: save it as float metres or 16-bit millimetres"
             )
         array = array.astype(np.uint16)
     return np.ascontiguousarray(array)

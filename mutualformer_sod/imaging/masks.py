@@ -1,8 +1,8 @@
-"""The one rule of what is foreground in a ground-truth mask.
+"""The one rule for the foreground of a ground-truth mask.
 
-Training, checking, scoring and the gallery read masks here, so that none of them scores a file that
-another one refuses. A reader that takes everything changes a table silently: a mask stored as 0 and
-1 is empty under the field's rule "foreground above 128".
+Training, checking, scoring and the gallery read masks here, so that all accept the same files. A
+reader without checks changes scores silently: a mask stored as 0 and 1 is empty under the usual
+rule "foreground above 128".
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import numpy as np
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.decoding import decode, one_channel, read_bytes, varying_alpha
 
-# 8-bit values that are neither clearly background nor clearly foreground, and the share of them
-# that JPEG noise explains: of all pixels, or where there are more, away from soft edges.
+# 8-bit values between background and foreground, and their largest ratio due to JPEG noise: of all
+# pixels, or, if there are more, away from soft edges.
 _DARK, _BRIGHT = 64, 192
 _MIDDLE_SHARE = 0.05
 _EDGE_SHARE, _INNER_SHARE = 0.25, 0.005
@@ -25,11 +25,11 @@ _REMEDY = "save it as 0 and 255"
 
 
 class Mask(NamedTuple):
-    """A ground truth as it was understood.
+    """A ground truth and how it was read.
 
     Attributes:
         foreground: (H, W) bool.
-        note: how the file was understood; "" for the usual 0 and 255.
+        note: how the file was read; "" for the usual 0 and 255.
     """
 
     foreground: np.ndarray
@@ -37,28 +37,27 @@ class Mask(NamedTuple):
 
 
 def read_mask(path: Path | str) -> Mask:
-    """Read a ground-truth mask, in any coding that leaves no doubt about the foreground.
+    """Read a ground-truth mask of any unambiguous coding.
 
     - One channel of 0 and one other value (0/1, 0/2, 0/128, 0/255; 8 or 16 bits, integer or
       floating-point): the other value is foreground.
     - One channel of more values, 8 or 16 bits: above 128 of 255 is foreground, as in the reference
-      evaluation code, if dark and bright pixels are there and at most 5 % lie between 64 and 192,
-      or at most 25 % and nearly all of these at an edge. No value below 192: all is foreground.
+      evaluation code. There must be dark and bright pixels, and at most 5 % between 64 and 192, or
+      at most 25 % and nearly all of these at an edge. Without values below 192 all is foreground.
     - Colours: one colour on black is foreground.
-    - Transparency: constant, or the same mask as the colours; where the colours are constant, the
-      mask itself.
+    - Transparency: constant, or the same mask as the colours. With constant colours it is the mask.
 
     Args:
         path: a PNG, JPEG, BMP or TIFF file.
 
     Raises:
-        InputError: missing, empty, damaged, or a mask that can be understood in several ways.
+        InputError: missing, empty, damaged, or an ambiguous mask.
     """
     return decode_mask(path, read_bytes(path))
 
 
 def decode_mask(path: Path | str, data: bytes) -> Mask:
-    """As `read_mask`, of a file's bytes; the path serves the messages."""
+    """Read a mask from the bytes of a file, see `read_mask`; the path is for messages."""
     image = decode(path, data)
     alpha = varying_alpha(image)
     if alpha is not None and (image[..., :3] == image[0, 0, :3]).all():
@@ -82,7 +81,7 @@ def _is_same(path: Path | str, alpha: np.ndarray, foreground: np.ndarray) -> boo
 
 
 def _of_colours(path: Path | str, image: np.ndarray) -> Mask:
-    """Foreground of a mask painted on black in one colour; several could be anything."""
+    """Read a mask painted in one colour on black; several colours are ambiguous."""
     foreground = image[..., :3].any(axis=2)
     colours = np.unique(image[..., :3][foreground], axis=0)
     if len(colours) != 1 or foreground.all():
@@ -94,7 +93,7 @@ def _of_colours(path: Path | str, image: np.ndarray) -> Mask:
 
 
 def _of_grey(path: Path | str, levels: np.ndarray) -> Mask:
-    """Foreground of a grey image (H, W) that is clearly a mask."""
+    """Read a mask from a grey image (H, W)."""
     low, high = levels.min(), levels.max()
     if low == 0 and np.isfinite(high) and bool(((levels == 0) | (levels == high)).all()):
         usual = high in (0, 255) or (levels.dtype == np.uint16 and high == 65535)
@@ -104,7 +103,7 @@ def _of_grey(path: Path | str, levels: np.ndarray) -> Mask:
         raise InputError(f"{path}: a {levels.dtype} mask without the two values 0 and x; {_REMEDY}")
     if high > 255:
         levels, low, high = levels >> 8, low >> 8, high >> 8
-    if low >= _BRIGHT:  # what JPEG makes of a full mask
+    if low >= _BRIGHT:  # a full mask with JPEG noise
         return Mask(levels > 128, "" if low == 255 else f"values from {low} on, all foreground")
     if low >= _DARK or high < _BRIGHT or not _is_mask_with_noise(levels):
         raise InputError(
@@ -115,7 +114,7 @@ def _of_grey(path: Path | str, levels: np.ndarray) -> Mask:
 
 
 def _is_mask_with_noise(levels: np.ndarray) -> bool:
-    """Whether an 8-bit image is a mask but for JPEG noise and soft edges."""
+    """Whether an 8-bit image is a mask with only JPEG noise and soft edges."""
     middle = (levels >= _DARK) & (levels < _BRIGHT)
     share = np.count_nonzero(middle) / levels.size
     if share <= _MIDDLE_SHARE:

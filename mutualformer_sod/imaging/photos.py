@@ -1,8 +1,8 @@
-"""Reads pictures that users bring, as a viewer shows them, in the formats of cameras and the web.
+"""Read pictures of users as a viewer shows them, in the formats of cameras and the web.
 
-Unlike the files of the benchmarks (`io`), these are turned by their orientation tag, laid on white
-where they are transparent, and decoded smaller where they are huge. What `io.read_rgb` reads to
-the same end is read by it, so that a map does not depend on the tool that made it.
+Unlike files of the benchmarks (`io`), they are rotated by their orientation tag, blended with white
+where transparent, and decoded smaller if huge. `io.read_rgb` reads all pictures for which it gives
+the same result, so that a map does not depend on the tool.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ PHOTO_SUFFIXES = frozenset(
 )
 
 FULL_PIXELS = 64 * 10**6
-"""Pictures of more pixels are decoded or averaged to fewer: 0.2 GB a copy, two while decoding."""
+"""Pictures of more pixels are reduced to this number: 0.2 GB a copy, two while decoding."""
 
 WHOLE_PIXELS = 320 * 10**6
-"""Most pixels of a picture that its decoder must hold whole (all but baseline JPEG): 1.3 GB."""
+"""Most pixels of a picture that is decoded whole (all but baseline JPEG): 1.3 GB."""
 
 STREAMED_PIXELS = 1000 * 10**6
 """Most pixels of a baseline JPEG, which is decoded at a fraction of its size."""
@@ -53,12 +53,12 @@ class Photo:
     """A picture as a viewer shows it.
 
     Attributes:
-        rgb: (h, w, 3) uint8, on white where it is transparent.
-        colours: (h, w, 3) uint8, the same without the white; ``rgb`` itself if it is opaque.
-        opacity: (h, w) uint8, 255 = opaque; None if all of it is.
-        native_size: (H, W) of the file, turned; (h, w) is smaller if the picture is huge.
-        orientation: EXIF tag by which it was turned, 1 to 8; 1 is not at all.
-        notes: what was done to it that a user may want to know, in words.
+        rgb: (h, w, 3) uint8, blended with white.
+        colours: (h, w, 3) uint8, not blended; ``rgb`` itself if opaque.
+        opacity: (h, w) uint8, 255 = opaque; None if the picture is opaque.
+        native_size: (H, W) of the file after rotation; (h, w) is smaller if the picture is huge.
+        orientation: EXIF tag of the rotation, 1 to 8; 1 is none.
+        notes: conversions of the picture, for the user.
     """
 
     rgb: np.ndarray
@@ -72,7 +72,7 @@ class Photo:
 def read_photo(path: Path | str) -> Photo:
     """Read a picture: JPEG (CMYK too), PNG, BMP, TIFF, WebP, GIF or PPM; of several frames, one.
 
-    16-bit colours are cut to 8 bits, grey and palettes become RGB, colour profiles are ignored.
+    16-bit colours are reduced to 8 bits, grey and palettes become RGB, profiles are ignored.
 
     Raises:
         InputError: missing, empty, damaged, too large, or of a format that is not read; the
@@ -110,7 +110,7 @@ def read_photo(path: Path | str) -> Photo:
 
 
 def turn(image: np.ndarray, orientation: int) -> np.ndarray:
-    """Turn a stored (H, W, ...) image as an EXIF orientation tag (1 to 8) asks."""
+    """Rotate and flip a stored (H, W, ...) image by its EXIF orientation tag (1 to 8)."""
     if orientation >= 5:
         image = image.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -159,10 +159,10 @@ def _without_pixel_limit() -> Iterator[None]:
 
 
 def _shrink_factor(path: Path | str, image: Image.Image) -> int:
-    """By what a picture's sides are divided while it is read.
+    """Return the factor by which the sides of a picture are divided while it is read.
 
     Raises:
-        InputError: it has more pixels than memory is spent on.
+        InputError: it has too many pixels.
     """
     pixels = image.width * image.height
     streamed = image.format in _JPEG and not image.info.get("progressive")
@@ -181,13 +181,13 @@ def _orientation_of(image: Image.Image) -> int:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd metadata
             value = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # metadata come from anywhere; a picture is worth more than they are
+    except Exception:  # damaged metadata must not prevent reading
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def _is_plain(image: Image.Image, data: bytes) -> bool:
-    """Whether `io.decode_rgb` reads the same from the file."""
+    """Whether `io.decode_rgb` gives the same result."""
     wide = image.format == "PNG" and data[24] == 16
     transparent = "transparency" in image.info
     return image.format in _CHECKED and image.mode in ("RGB", "L") and not (wide or transparent)
@@ -198,7 +198,7 @@ def _decode(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Colours (h, w, 3) and opacity (h, w) or None, as stored; ``notes`` are added to."""
     if image.mode == "F":
-        raise InputError(f"{path}: floating-point colour is not read; convert it to 8 bits")
+        raise InputError(f"{path}: floating-point colour is not read. Fix: convert it to 8 bits")
     width, height = image.size
     try:
         with warnings.catch_warnings():
@@ -216,7 +216,7 @@ def _decode(
         raise
     except Exception:
         raise InputError(
-            f"{path}: the picture cannot be decoded whole; replace it, or save it anew as PNG"
+            f"{path}: the picture cannot be decoded whole. Fix: replace it, or save it again as PNG"
         ) from None
 
 
@@ -243,7 +243,7 @@ def _converted(
 
 
 def _as_8_bit(image: Image.Image, notes: list[str]) -> Image.Image:
-    """Grey of 16 or 32 bits -> the upper 8 of 16."""
+    """Convert grey of 16 or 32 bits to the upper 8 bits of 16."""
     values = np.asarray(image)
     if values.min() < 0 or values.max() > 65535:
         raise ValueError("no picture has such values")

@@ -1,7 +1,8 @@
-"""Writes PNG files strip by strip, so that a map of any size needs little memory.
+"""Write PNG files strip by strip, so that maps of any size need little memory.
 
-PNG specification, third edition (W3C, 2025). cv2 and Pillow want a picture whole before they
-encode it, and cv2 writes no text chunk, which here holds what a file was made from.
+Written by hand because Pillow and cv2 need the whole picture in memory, which a map of a huge
+picture exceeds, and cv2 writes no text chunk, which records here how a file was made. PNG
+specification, third edition (W3C, 2025).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from mutualformer_sod.files import replacing
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _KEYWORD = b"mutualformer_sod"
 _COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
-_SUB = 1  # filter: each byte less that of the pixel to its left
+_SUB = 1  # filter: difference of each byte to that of the pixel to its left
 _LEVEL = 3  # of zlib: a third of the time of its default, files a few per cent larger
 
 
@@ -30,13 +31,13 @@ def write_png(
     strips: Iterable[np.ndarray],
     note: dict[str, Any] | None = None,
 ) -> None:
-    """Write an 8-bit PNG from strips, whole or not at all; replaces what is there.
+    """Write an 8-bit PNG from strips, whole or not at all; an existing file is replaced.
 
     Args:
-        path: of the file; missing folders are made.
+        path: of the file; missing folders are created.
         size: (H, W).
         strips: (h, W), (h, W, 3) or (h, W, 4) uint8 from the top down, H rows in all.
-        note: plain JSON data that `read_note` gives back.
+        note: JSON data for `read_note`.
 
     Raises:
         ValueError: the strips have another number of rows than ``size``.
@@ -57,12 +58,12 @@ def write_png(
             if packed := packer.compress(_filtered(strip)):
                 file.write(_chunk(b"IDAT", packed))
         if rows != size[0]:
-            raise ValueError(f"{path}: {rows} rows came, {size[0]} were announced")
+            raise ValueError(f"{path}: {rows} rows instead of {size[0]}")
         file.write(_chunk(b"IDAT", packer.flush()) + _chunk(b"IEND", b""))
 
 
 def read_note(path: Path) -> dict[str, Any] | None:
-    """The note of a file by `write_png`; None for any other file.
+    """Return the note of a file of `write_png`; None for any other file.
 
     Raises:
         OSError: the file cannot be read.

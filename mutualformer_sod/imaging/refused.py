@@ -1,4 +1,4 @@
-"""Formats that are met and not read, each with the remedy, told from the first bytes of a file."""
+"""Known formats that are not supported, with their remedies, by the first bytes of a file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REFUSED_SUFFIXES = frozenset(
     {".heic", ".heif", ".hif", ".avif", ".svg", ".svgz", ".pdf", ".psd", ".jp2", ".jxl", ".exr"}
     | {".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf", ".pef", ".srw"}
 )
-"""Pictures by their names, though not read: they are named rather than passed over."""
+"""Suffixes of pictures that are not supported and are reported, not skipped."""
 
 _SAVE = "numpy.save('x.npy', ARRAY)"
 DEPTH_CONTAINERS = {
@@ -30,7 +30,7 @@ DEPTH_CONTAINERS = {
     **dict.fromkeys((".h5", ".hdf5"), f"store one array of it by {_SAVE}"),
     **dict.fromkeys((".raw", ".bin", ".dat", ".pcd", ".ply"), f"store the map by {_SAVE}"),
 }
-"""Files that may hold depth by their names and are not read, with the remedy of each."""
+"""Remedies by suffix for files of depth that are not supported."""
 
 _RAW_SUFFIXES = frozenset({".cr2", ".nef", ".arw", ".dng", ".orf", ".rw2", ".pef", ".srw", ".raf"})
 _BRANDS = {
@@ -49,24 +49,24 @@ _STARTS = {
 
 
 def refuse_by_content(path: Path | str, data: bytes) -> None:
-    """Refuse what is known and not read.
+    """Refuse known formats that are not supported.
 
     Args:
-        path: for the message; of raw files, which are TIFFs inside, also its suffix counts.
+        path: for the message. The suffix identifies raw files, which have the content of TIFF.
         data: the file's bytes.
 
     Raises:
         InputError: with the remedy.
     """
     if not data:
-        raise InputError(f"{path}: the file is empty (0 bytes); replace it by a whole copy")
+        raise InputError(f"{path}: the file is empty (0 bytes). Fix: replace it by a whole copy")
     reason = _reason(Path(path).suffix.lower(), data)
     if reason is not None:
         raise InputError(f"{path}: {reason}")
 
 
 def refuse_depth_container(path: Path | str) -> None:
-    """Refuse a file of depth by its name.
+    """Refuse an unsupported file of depth by its suffix.
 
     Raises:
         InputError: the suffix is one of `DEPTH_CONTAINERS`.

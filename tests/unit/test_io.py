@@ -97,7 +97,7 @@ def test_a_jpeg_named_png_is_read(tmp_path, noise):
 
 def test_16_bit_rgb_is_refused(tmp_path, noise):
     path = save(tmp_path / "a.png", noise.astype(np.uint16) * 257)
-    with pytest.raises(InputError, match=r"a\.png: 16-bit colour is not read; convert"):
+    with pytest.raises(InputError, match=r"a\.png: 16-bit colour is not read\. Fix: convert"):
         read_rgb(path)
 
 
@@ -122,7 +122,7 @@ def test_every_truncation_is_noticed(tmp_path, noise, suffix):
     path = tmp_path / f"cut{suffix}"
     for length in (3, 9, 20, 60, len(data) // 2, len(data) - 60, len(data) - 2):
         path.write_bytes(data[:length])
-        with pytest.raises(InputError, match=rf"cut\{suffix}: .*; replace it") as caught:
+        with pytest.raises(InputError, match=rf"cut\{suffix}: .*\. Fix: replace it") as caught:
             read_rgb(path)
         assert "\n" not in str(caught.value)
 

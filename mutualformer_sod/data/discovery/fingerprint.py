@@ -1,4 +1,4 @@
-"""Which images a run saw: a fingerprint of its sets, and images that two groups of sets share."""
+"""Fingerprint of the sets of a run, and images that two groups of sets share."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from mutualformer_sod.errors import InputError
 
 
 def data_fingerprint(sets: Iterable[SodSet]) -> str:
-    """Hash of the names of sets and files and of the sizes of the files, without reading them.
+    """Hash the names of sets and files and the sizes of the files, without reading them.
 
-    Neither where the sets lie nor the order they are given in matters, so that two machines with
-    the same copies of the data give the same fingerprint.
+    The fingerprint does not depend on the place or the order of the sets, so that it is equal on
+    two machines with copies of the same data.
 
     Returns:
         64 hexadecimal digits.
 
     Raises:
-        InputError: a file has disappeared.
+        InputError: a missing file.
     """
     digest = hashlib.sha256()
     for sod_set in sorted(sets, key=lambda item: item.name):
@@ -40,15 +40,15 @@ def data_fingerprint(sets: Iterable[SodSet]) -> str:
 def find_overlap(
     train_sets: Iterable[SodSet], test_sets: Iterable[SodSet]
 ) -> list[tuple[Path, Path]]:
-    """Find the colour images that two groups of sets share, byte for byte, whatever their names.
+    """Find the colour images that two groups of sets share, byte for byte, under any name.
 
-    Only files of equal size are read. A copy that was encoded anew is not found.
+    Only files of equal size are read. Copies in another encoding are not found.
 
     Returns:
         (training file, test file), in the order of the training sets.
 
     Raises:
-        InputError: a file has disappeared or cannot be read.
+        InputError: a missing or unreadable file.
     """
     tests = _by_size(test_sets)
     trains = _by_size(train_sets)
@@ -71,7 +71,7 @@ def find_overlap(
 
 
 def _by_size(sets: Iterable[SodSet]) -> dict[int, list[Path]]:
-    """Colour images by the size of their file, each once."""
+    """Group the colour images by the size of their file, each once."""
     paths = {t.rgb: None for s in sets for t in s.samples if t.rgb is not None}
     found: dict[int, list[Path]] = {}
     for path in paths:
@@ -83,11 +83,11 @@ def _size(path: Path) -> int:
     try:
         return path.stat().st_size
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check the file") from None
+        raise InputError(f"{path}: unreadable ({error.strerror}). Fix: check the file") from None
 
 
 def _content(path: Path) -> bytes:
     try:
         return hashlib.sha256(path.read_bytes()).digest()
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check the file") from None
+        raise InputError(f"{path}: unreadable ({error.strerror}). Fix: check the file") from None

@@ -14,16 +14,16 @@ _LAST_NUMBER = re.compile(r"\d+$")
 def hold_out(
     samples: Sequence[Sample], share: float, seed: int, by: str = "scene"
 ) -> tuple[list[Sample], list[Sample]]:
-    """Split samples into a part to train on and a part to validate on.
+    """Split samples into a training part and a validation part.
 
-    Frames of one scene look alike, so a frame-wise split validates on what was trained on. With
-    ``by="scene"`` the images whose stems differ only in their last number form a scene and stay
-    together; where that makes the whole set one scene, its images are split one by one.
+    Frames of one scene are similar, so that a split by image validates on trained scenes. With
+    ``by="scene"`` the images whose stems differ only in their last number are a scene and stay
+    together. If the whole set is one scene, it is split by image.
 
     Args:
         samples: of one set.
-        share: of the images to hold out, in [0, 1); at least one scene if it is not 0.
-        seed: decides which.
+        share: ratio of images to hold out, in [0, 1); at least one scene if not 0.
+        seed: of the choice.
         by: "scene" or "image".
 
     Returns:
@@ -43,7 +43,7 @@ def hold_out(
     held: set[str] = set()
     count = 0
     for key in order:
-        most = min(1.5 * quota, len(samples) - 1)  # something must be left to train on
+        most = min(1.5 * quota, len(samples) - 1)  # the training part must not be empty
         if count < quota and count + len(scenes[key]) <= most:
             held.add(key)
             count += len(scenes[key])
