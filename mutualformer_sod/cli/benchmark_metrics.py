@@ -85,7 +85,7 @@ def make_pair(seed: int, height: int, width: int, noise: int) -> Pair:
 def best(rounds: int, runs: dict[str, Callable], inputs: list[tuple]) -> dict[str, float]:
     """Return milliseconds an input: the fastest of several rounds, averaged over the inputs.
 
-    The runs alternate on every input, so that a busy machine slows all of them alike.
+    The runs alternate on every input, so that a busy machine slows all of them equally.
     """
     fastest = {name: [float("inf")] * len(inputs) for name in runs}
     for _ in range(rounds):

@@ -31,7 +31,7 @@ from mutualformer_sod.metrics.evaluator import score_image
 from mutualformer_sod.metrics.folder import MapFolder, name_list
 from mutualformer_sod.metrics.ground_truth import GroundTruth
 
-_SAME_SCORE = 1e-9  # far above the rounding of a mean, far below what another map would give
+_SAME_SCORE = 1e-9  # far above the rounding of a mean, far below the difference of two maps
 _Read = TypeVar("_Read")
 
 

@@ -18,7 +18,7 @@ function nameOf(image) {
   return `${image.set}/${image.stem}`;
 }
 
-// What there is to see of an image, in the order of the zoom's tabs.
+// The pictures of an image, in the order of the tabs of the zoom.
 function viewsOf(image) {
   const views = [
     { key: "rgb", label: "colour", picture: image.rgb },
@@ -93,7 +93,7 @@ function buildCard(image, index) {
 const cards = data.images.map(buildCard);
 let shown = cards;
 let current = null;
-let writtenFor = null; // the order whose scores stand in the captions
+let writtenFor = null; // the sort order whose scores the captions show
 
 function option(value, label) {
   return make("option", { value }, label);
@@ -118,7 +118,7 @@ function fillControls() {
   data.sets.forEach((name, s) => byId("set").append(option(String(s), name)));
 }
 
-// The value to sort by; null goes last whatever the direction.
+// The value to sort by; null is last in both directions.
 function valueOf(image, sort, of) {
   if (sort === "disagreement" || sort === "spread") return image[sort];
   const scores = image.maps.map((map) => (map.scores ? map.scores[measureIndex.get(sort)] : null));
@@ -127,7 +127,7 @@ function valueOf(image, sort, of) {
   return scores.reduce((sum, score) => sum + score, 0) / scores.length;
 }
 
-// At first: names from A, the worst scores, the largest differences.
+// Initial direction: names from A, worst scores, largest differences.
 function descends(sort) {
   if (sort === "name") return false;
   const measure = data.measures[measureIndex.get(sort)];
@@ -189,7 +189,7 @@ function allScores(scores) {
   return data.measures.map(({ title }, i) => `${title} ${number(scores[i])}`).join("   ");
 }
 
-// The choice stands in the address, so that reloading keeps it.
+// The address stores the choice, so that reloading keeps it.
 const CHOICES = ["sort", "of", "set", "text"];
 
 function remember() {
@@ -199,7 +199,7 @@ function remember() {
   try {
     history.replaceState(null, "", `#${state}`);
   } catch {
-    // Some browsers refuse this on files and when called too often; nothing else depends on it.
+    // Some browsers refuse this for files or frequent calls; nothing else depends on it.
   }
 }
 
@@ -215,7 +215,7 @@ function recall() {
   byId("reverse").setAttribute("aria-pressed", String(state.get("reverse") === "1"));
 }
 
-// ---- what is missing ------------------------------------------------------------------------
+// ---- missing maps ---------------------------------------------------------------------------
 
 function listMissing() {
   const lines = [];

@@ -130,7 +130,7 @@ def read_scores(folder: Path) -> tuple[dict[tuple[str, str, str], Scores], bool]
     """Read the per-image scores that tools/evaluate.py wrote.
 
     Args:
-        folder: holds per_image.csv and scores.json.
+        folder: with per_image.csv and scores.json.
 
     Returns:
         (set, stem, method) -> metric -> value, and whether maps were stretched to their min-max.

@@ -7,7 +7,7 @@ import numpy as np
 
 
 def centre_prior(size: tuple[int, int], sigma: float = 0.25) -> np.ndarray:
-    """Return a Gaussian around the middle of the image, where photographers place objects.
+    """Return a Gaussian around the middle of the image.
 
     Args:
         size: (H, W) in pixels.

@@ -111,7 +111,7 @@ def find_map_folder(
             found = _pair(method, set_name, folder, files, ground_truths)
             return replace(found, training=_training_protocol(home))
     hint = next(filter(None, (_hint_of_types(p, ground_truths) for p in candidates)), "")
-    hint = hint or f"{home} holds: {name_list(_shown(home)) or 'nothing'}"
+    hint = hint or f"{home} contains: {name_list(_shown(home)) or 'nothing'}"
     unpaired = MapFolder(method, set_name, None, missing=tuple(ground_truths), hint=hint)
     return replace(unpaired, training=_training_protocol(home))
 
@@ -164,7 +164,7 @@ def _hint_of_types(folder: Path, stems: Collection[str]) -> str:
     if not found:
         return ""
     return (
-        f"{folder} holds {name_list(found)}: types that are not read as maps. Fix: save them as"
+        f"{folder} contains {name_list(found)}: types that are not read as maps. Fix: save them as"
         f" 8-bit PNG, e.g. {Path(found[0]).stem}.png"
     )
 

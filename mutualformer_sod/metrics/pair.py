@@ -47,7 +47,7 @@ class Counts:
 
     @cached_property
     def precision(self) -> np.ndarray:
-        """Precision in [0, 1]; 0 where no pixel is marked."""
+        """Precision in [0, 1]; 0 if no pixel is marked."""
         return self.true_positive / np.maximum(self.true_positive + self.false_positive, 1)
 
     @cached_property
@@ -102,8 +102,8 @@ class MapPair:
     def adaptive(self) -> Counts:
         """Counts at the adaptive threshold min(2 mean p, 1): p >= threshold.
 
-        The histogram gives the mean except for its last bits. They matter only where a level lies
-        on the threshold. The mean of the float map is then taken, as in the reference.
+        The histogram gives the mean except for its last bits. They matter only if a level equals
+        the threshold. The mean of the float map is then taken, as in the reference.
         """
         values = self.histogram.values
         counts = self.histogram.by_class.sum(axis=0)

@@ -1,4 +1,4 @@
-"""Ask pysodmetrics for the values of the synthetic pairs and write synthetic_pairs.json.
+"""Compute the synthetic pairs with pysodmetrics and write synthetic_pairs.json.
 
 Run once, in an environment of its own that is no part of this project:
 
@@ -27,7 +27,7 @@ TARGET = Path(__file__).with_name("synthetic_pairs.json")
 
 
 def reference_scores(pred: np.ndarray, gt: np.ndarray, normalize: bool) -> dict[str, float | None]:
-    """The reference's value of every measure of one pair; maps of another size are resized."""
+    """Return the reference's value of every metric of one pair; resize maps of another size."""
     if pred.shape != gt.shape:
         pred = cv2.resize(pred, gt.shape[::-1], interpolation=cv2.INTER_LINEAR)
     if not normalize:

@@ -1,4 +1,4 @@
-"""Seeded pairs of map and ground truth that visit the corners of the measures.
+"""Seeded pairs of map and ground truth with the special cases of the metrics.
 
 Integers from numpy's PCG64 alone, so that every machine and version makes the same arrays. Used by
 the tests, and by make_synthetic_golden.py, which asks pysodmetrics for the values.
@@ -19,7 +19,7 @@ def disc(height: int, width: int, row: int, column: int, radius: int) -> np.ndar
 
 
 def noisy_map(gt: np.ndarray, seed: int, low: int = 0, high: int = 255) -> np.ndarray:
-    """A map that follows the ground truth through heavy noise, with values in low..high."""
+    """Return a noisy map of the ground truth with values in low..high."""
     rng = np.random.Generator(np.random.PCG64(seed))
     levels = (gt > 128) * 120 + rng.integers(0, 136, gt.shape)
     return (low + levels * (high - low) // 255).astype(np.uint8)
@@ -41,10 +41,10 @@ def make_pairs() -> dict[str, Pair]:
     pairs["narrow_range"] = (noisy_map(gt, 20, 37, 201), gt)
     pairs["two_levels"] = (np.where(noisy_map(gt, 21) > 90, 200, 55).astype(np.uint8), gt)
     pairs["inverted"] = (255 - noisy_map(gt, 22), gt)
-    for share in (2, 4):  # a binary map whose doubled mean meets its upper level or 1 exactly
+    for ratio in (2, 4):  # the doubled mean of a binary map equals its upper level or 1
         binary = np.zeros((16, 16), np.uint8)
-        binary[: 16 // share] = 255
-        pairs[f"threshold_tie_{share}"] = (binary, disc(16, 16, 6, 7, 5))
+        binary[: 16 // ratio] = 255
+        pairs[f"threshold_tie_{ratio}"] = (binary, disc(16, 16, 6, 7, 5))
     return pairs
 
 
@@ -61,7 +61,7 @@ def _degenerate(gt: np.ndarray) -> dict[str, Pair]:
 
 
 def _placed() -> dict[str, Pair]:
-    """Foreground at the borders, and centroids that lie halfway between pixels."""
+    """Foreground at the borders, and centroids halfway between pixels."""
     pairs = {}
     for name, (row, column) in {
         "last_row": (39, 20),

@@ -10,7 +10,7 @@ pytest.importorskip("py_sod_metrics", reason="pysodmetrics 1.6.2 is not installe
 
 
 def random_pair(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """A few overlapping discs and a map of them, at a random odd or even size."""
+    """Return a map and its ground truth of overlapping discs, at a random size."""
     rng = np.random.default_rng(seed)
     height, width = (int(n) for n in rng.integers(9, 120, 2))
     gt = np.zeros((height, width), np.uint8)

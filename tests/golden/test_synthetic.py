@@ -11,8 +11,8 @@ from mutualformer_sod.metrics.evaluator import score_image
 
 GOLDEN = json.loads(Path(__file__).with_name("synthetic_pairs.json").read_text())["pairs"]
 PAIRS = make_pairs()
-# Where the reference returns NaN (an empty quadrant), divides by its epsilon (a single pixel) or
-# returns 1 or 0 as a mean happens to be rounded (a constant quadrant).
+# The reference returns NaN (empty quadrant), divides by its epsilon (single pixel), or returns 1 or
+# 0 depending on the rounding of a mean (constant quadrant).
 OURS = {
     "last_row_0": ("empty_quadrant", {"s_measure": 0.32903897698111734}),
     "last_column_0": ("empty_quadrant", {"s_measure": 0.40573446387073137}),

@@ -1,4 +1,4 @@
-"""A small benchmark with awkward names, and what a gallery's page says."""
+"""A small benchmark with awkward names, and the data of a gallery's page."""
 
 import json
 import re
@@ -13,7 +13,7 @@ STEMS = ["a #1", "b%20", 'c "quoted"', "d'e<!--<b>", "f&amp;"]
 
 
 def make_gallery_bench(root: Path) -> Path:
-    """Two sets, one with depth and one of awkward names without colour; two methods."""
+    """Write two sets and the maps of two methods; one set has depth, the other awkward names."""
     for seed, stem in enumerate(STEMS):
         pred, gt = make_pair(seed)
         write(root / "data" / AWKWARD_SET / "GT" / f"{stem}.png", gt)
@@ -36,6 +36,6 @@ def write(path: Path, picture: np.ndarray) -> None:
 
 
 def page_data(folder: Path) -> dict:
-    """The JSON inside a gallery's page."""
+    """Return the JSON inside the page of a gallery."""
     text = (folder / "index.html").read_text(encoding="utf-8")
     return json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])

@@ -23,7 +23,7 @@ def root(tmp_path_factory, scenes):
 
 @pytest.fixture(scope="module")
 def maps(root, tmp_path_factory):
-    """The maps of both methods, and what the tool said."""
+    """The maps of both methods, and the output of the tool."""
     folder = tmp_path_factory.mktemp("maps")
     done = run_tool("baselines", "--data", root, "--output", folder)
     assert done.status == 0, done.error
@@ -66,7 +66,7 @@ def test_baselines_depth_otsu_finds_near_objects(root, maps):
         for stem in stems
     ]
     assert len(stems) == 4
-    inverted = [1 - error for error in errors]  # near and far mixed up
+    inverted = [1 - error for error in errors]  # near and far exchanged
     assert np.mean(errors) < np.mean(inverted)
 
 

@@ -13,7 +13,7 @@ def bench(tmp_path):
 
 
 def evaluate(bench, *flags):
-    """One method, with the good maps of the bench unless a test changed them."""
+    """Evaluate one method of the bench and return the output."""
     folders = ("--data", bench / "data", "--maps", bench / "maps", "--output", bench / "out")
     done = run_tool("evaluate", *folders, "--methods", "ours", "--workers", 1, *flags)
     assert done.status == 0, done.error
@@ -94,7 +94,7 @@ def test_evaluate_zero_one_maps_are_marked_and_named(bench):
     output = evaluate(bench, "--no-normalize")
     assert "[1] 6 of 6: maps of the values 0 and 1, almost black as v/255. Fix" in output
     assert f"ours/MINI: map of the values 0 and 1: {STEMS[0]}" in output
-    assert "values 0 and 1" not in evaluate(bench)  # stretched: no different from 0 and 255
+    assert "values 0 and 1" not in evaluate(bench)  # stretched: equal to 0 and 255
 
 
 def test_evaluate_dark_maps_are_marked(bench):
@@ -108,7 +108,7 @@ def test_evaluate_from_cache_gives_equal_remarks(bench):
     assert evaluate(bench) == evaluate(bench)
 
 
-# Maps that bear other names
+# Maps with other names
 
 
 def rename_maps(bench, new_name):
@@ -155,7 +155,7 @@ def test_evaluate_numbers_without_zeros_are_named(bench):
 def test_evaluate_folder_of_another_set_is_named(bench):
     (bench / "maps/ours/MINI").rename(bench / "maps/ours/OTHER")
     (bench / "data/MINI").rename(bench / "data/NJU2K")
-    assert "ours holds: OTHER/" in refuse(bench)
+    assert "ours contains: OTHER/" in refuse(bench)
 
 
 def test_evaluate_one_map_of_another_name_is_noted(bench):

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.browser
 
 NAMES = "[...document.querySelectorAll('article h2')].map(h => h.firstChild.textContent)"
 FOCUSED = "document.activeElement.querySelector('h2')?.firstChild.textContent"
-# Thumbnails in the window that have not become a picture.
+# Thumbnails in the window that are not loaded.
 NOT_LOADED = """
 [...document.querySelectorAll('article img')].filter(img => {
   const box = img.getBoundingClientRect();
@@ -33,7 +33,7 @@ def sod60(shared_data, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def awkward(tmp_path_factory):
-    """A gallery whose names hold what HTML and addresses give a meaning, in such a folder."""
+    """A gallery whose names and folder have special characters of HTML and addresses."""
     root = tmp_path_factory.mktemp("awkward")
     bench, folder = make_gallery_bench(root), root / "page #1 100%25 'q' <b>"
     (bench / "maps/good/DEEP/1.png").unlink()
@@ -86,7 +86,7 @@ def test_page_sorts_by_score_in_both_directions(chromium_page, sod60):
     page.select_option("#of", label="DSS")
     worst_first = order_by_s(sod60, 1)
     assert page.evaluate(NAMES) == worst_first
-    page.keyboard.press("Escape")  # leaves the choice, so that keys are the page's
+    page.keyboard.press("Escape")  # leaves the control, so that the page gets the keys
     page.keyboard.press("r")
     assert page.evaluate(NAMES) == worst_first[::-1]
     page.reload()  # the choice is in the address
@@ -159,7 +159,7 @@ def test_page_keys_move_through_the_pictures(chromium_page, sod60):
     assert [round(picture.bounding_box()[side]) for side in ("height", "width")] == size
     press("Escape")
     assert not page.locator("#zoom").is_visible()
-    # The dialog tells that it has closed after this key's event has ended.
+    # The dialog reports its end after the event of this key.
     watched.wait_until(f"{FOCUSED} === {json.dumps(names[2])}")
     check_clean(watched)
 

@@ -18,7 +18,7 @@ def bench(tmp_path_factory):
 
 @pytest.fixture
 def own_bench(tmp_path):
-    """One that a test may change."""
+    """A copy of the bench that a test may change."""
     return make_gallery_bench(tmp_path / "bench")
 
 

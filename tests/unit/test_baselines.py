@@ -7,7 +7,7 @@ from mutualformer_sod.inference.baselines import centre_prior, depth_otsu
 
 
 def otsu_by_definition(levels):
-    """The threshold of largest between-class variance, tried one by one."""
+    """Return the threshold of largest between-class variance, by trying all."""
     best, threshold = -1.0, 0
     for t in range(levels.min(), levels.max()):
         low, high = levels[levels <= t], levels[levels > t]

@@ -18,7 +18,7 @@ FORMATS = (".png", ".jpg", ".bmp", ".tif")
 
 
 def random_array(rng: np.random.Generator) -> np.ndarray:
-    """An array of random rank, shape, type and range; often an image, sometimes not."""
+    """Return an array of random rank, shape, type and range, often an image."""
     rank = int(rng.choice([2, 2, 2, 2, 2, 0, 1, 3]))
     shape = tuple(int(n) for n in rng.choice([0, 1, 2, 3, 7, 20, 33], rank))
     dtype = DTYPES[rng.choice(len(DTYPES), p=[0.5, 0.15, 0.05, 0.05, 0.1, 0.05, 0.05, 0.05])]
@@ -43,14 +43,14 @@ def test_score_image_random_arrays_are_scored_or_refused():
             continue
         evaluator.add(image)
         scored += 1
-        # E divides by N - 1, as the reference does: up to 2 for an image of two pixels.
+        # E divides by N - 1, as in the reference: at most 2 for an image of two pixels.
         assert all(-1e-9 <= value <= 2.0 + 1e-9 for value in image.scores.values()), image.scores
     assert scored > 300
     assert all(math.isfinite(value) for value in evaluator.results().values())
 
 
 def random_file(rng: np.random.Generator) -> bytes:
-    """Random bytes, with the start of a known format or without, or a real image damaged."""
+    """Return random bytes, with or without the start of a known format, or a damaged image."""
     kind = rng.integers(4)
     if kind == 0:
         return rng.bytes(int(rng.integers(0, 200)))

@@ -40,7 +40,7 @@ def test_map_as_scored_equals_the_evaluators_normalisation():
     levels = np.array([[10, 60, 110]], np.uint8)
     assert map_as_scored(levels, (1, 3)) == pytest.approx(np.array([[0, 0.5, 1]]))
     assert map_as_scored(levels, (1, 3), normalize=False)[0, 0] == 10 / 255
-    assert map_as_scored(np.full((2, 2), 51, np.uint8), (2, 2)).max() == 0.2  # constant: as it is
+    assert map_as_scored(np.full((2, 2), 51, np.uint8), (2, 2)).max() == 0.2  # constant: unchanged
 
 
 def test_disagreement_is_the_mean_over_all_pairs():
@@ -95,7 +95,7 @@ CARDS = [
 @pytest.mark.parametrize(
     ("choice", "names"),
     [
-        ({"worst": 2}, ["B/x", "A/x"]),  # the tie goes to the first; y lacks a map
+        ({"worst": 2}, ["B/x", "A/x"]),  # a tie keeps the order; y lacks a map
         ({"best": 1}, ["A/x"]),
         ({"disagreement": 2}, ["B/x", "B/z"]),
         ({"disagreement": 99}, ["B/x", "B/z", "A/x"]),

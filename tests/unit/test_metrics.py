@@ -12,7 +12,7 @@ from mutualformer_sod.metrics.joint_histogram import joint_histogram, level_valu
 
 
 def blob_pair(seed: int, height: int = 37, width: int = 53) -> tuple[np.ndarray, np.ndarray]:
-    """A ground truth of two ellipses and a noisy map of it that spans 5..240."""
+    """Return a noisy map with values in 5..240, and its ground truth of two ellipses."""
     rng = np.random.default_rng(seed)
     gt = np.zeros((height, width), np.uint8)
     for _ in range(2):

@@ -16,7 +16,7 @@ IMAGE = score_image(np.arange(64, dtype=np.uint8).reshape(8, 8), np.eye(8, dtype
 
 @pytest.fixture
 def kept(tmp_path):
-    """A cache with one entry, closed."""
+    """Path of a closed cache with one entry."""
     path = tmp_path / "cache.sqlite"
     cache = ScoreCache(path, writable=True)
     cache.put(cache_key(b"map", b"gt", True), IMAGE, "a note")
