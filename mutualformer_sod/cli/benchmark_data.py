@@ -1,4 +1,4 @@
-"""Time the loader alone and the network alone: does the data keep up with the training?"""
+"""Compare the speed of the data loader with that of a training step."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from mutualformer_sod.configs.model import DEFAULT_PRESET
 from mutualformer_sod.errors import InputError
 
 EPILOG = """\
-Every figure is the median of --windows windows of --batches batches each, after one for warming
-up. The loader's items are augmented as in training; the network's step is forward, backward and
-optimiser on one batch that stays on the device. A loader above 1 x the network keeps it busy.
+Each figure is the median of --windows windows of --batches batches, after a warm-up window. Items
+are augmented as in training; a step is forward, backward and optimiser on one batch that stays on
+the device. A loader at more than 1 x the network keeps it busy.
 """
 
 
@@ -52,9 +52,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here, too")
     args = parser.parse_args()
     if args.batches < 1 or args.windows < 1:
-        raise InputError("--batches, --windows: give 1 or more")
+        raise InputError("--batches, --windows: too small. Fix: pass 1 or more")
     if "disk" in args.cache and args.cache_dir is None:
-        raise InputError("--cache disk: say where with --cache-dir DIR")
+        raise InputError("--cache disk needs a folder. Fix: pass --cache-dir DIR")
     return args
 
 

@@ -144,7 +144,7 @@ def channel_spread(image: np.ndarray) -> float:
 
 @contextlib.contextmanager
 def quiet_decoder() -> Iterator[None]:
-    """Keep cv2 from printing what is wrong with a file: our line is enough."""
+    """Suppress messages of cv2 about a file; our own line is enough."""
     with _LOG_LEVEL_LOCK:  # the level is one for all threads
         logging = cv2 if hasattr(cv2, "getLogLevel") else cv2.utils.logging  # as of 4.8, later
         level = logging.getLogLevel()

@@ -76,7 +76,7 @@ def read_photo(path: Path | str) -> Photo:
 
     Raises:
         InputError: missing, empty, damaged, too large, or of a format that is not read; the
-            message says what to convert it to.
+            message names the format to convert it to.
     """
     data = read_bytes(path)
     refuse_by_content(path, data)
@@ -122,17 +122,17 @@ def turn(image: np.ndarray, orientation: int) -> np.ndarray:
 
 @contextlib.contextmanager
 def _opened(path: Path | str, data: bytes) -> Iterator[Image.Image]:
-    """The picture with its header read; a decoder's complaint becomes one line.
+    """Open a picture and read its header; errors of the decoder become one line.
 
-    Pillow refuses a PNG for anything odd beside its pixels. As by `io.read_rgb`, it is read all the
-    same: without its notes, but for the one that says how it is turned.
+    Pillow refuses a PNG with damaged metadata. As in `io.read_rgb`, it is read without them, except
+    the orientation tag.
     """
     if data.startswith(PNG):
         check_file(path, data)
     try:
         with warnings.catch_warnings(), _without_pixel_limit():
             warnings.simplefilter("ignore")  # odd metadata, which are not looked at
-            Image.init()  # else open() knows only some of the formats by name
+            Image.init()  # otherwise open() recognises only some formats
             try:
                 image = Image.open(io.BytesIO(data), formats=_FORMATS)
             except Exception:

@@ -144,8 +144,8 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
         "seed": config.seed,
     }
     if options is not None:
-        say = print if first else lambda line: None
-        common["caches"] = build_caches(sets, options, depth_rule=model.depth_rule, say=say)
+        report = print if first else lambda line: None
+        common["caches"] = build_caches(sets, options, depth_rule=model.depth_rule, report=report)
     train = SodDataset(
         train_parts,
         model.image_size,

@@ -42,13 +42,13 @@ def names_of(*args, **kwargs) -> list[str]:
         ("my_own", "my_own"),
     ],
 )
-def test_aliases_lead_to_the_usual_name(alias, name):
+def test_canonical_name_of_alias_is_the_usual_name(alias, name):
     assert canonical_name(alias) == name
 
 
 @pytest.mark.parametrize("rgb", ["RGB", "rgb", "Images", "images", "image", "img", "Imgs"])
 @pytest.mark.parametrize("gt", ["GT", "gt", "Masks", "mask", "ground_truth", "groundtruth"])
-def test_folder_names_of_the_field_are_read(tmp_path, rgb, gt):
+def test_discover_sets_folder_names_of_the_field_are_found(tmp_path, rgb, gt):
     make_set(tmp_path / "SIP", parts=(rgb, "Depth", gt))
     (found,) = discover_sets([tmp_path])
     assert found.samples[0].rgb == tmp_path / "SIP" / rgb / "a.png"
@@ -59,12 +59,12 @@ def test_folder_names_of_the_field_are_read(tmp_path, rgb, gt):
 @pytest.mark.parametrize(
     "path", ["NJUD", "test/NJUD", "NJUD/testset", "RGBD_for_test/NJUD", "testset/NJUD/test"]
 )
-def test_levels_are_no_part_of_the_name(tmp_path, path):
+def test_discover_sets_levels_are_no_part_of_the_name(tmp_path, path):
     make_set(tmp_path / path)
     assert names_of([tmp_path]) == ["NJU2K"]
 
 
-def test_dut_folders_hold_both_splits(tmp_path):
+def test_discover_sets_split_folders_give_both_splits(tmp_path):
     make_set(tmp_path / "DUT", "ab", ("train_images", "train_depth", "train_masks"))
     make_set(tmp_path / "DUT", "cde", ("test_images", "test_depth", "test_masks"))
     (test,) = discover_sets([tmp_path])
@@ -73,7 +73,7 @@ def test_dut_folders_hold_both_splits(tmp_path):
     assert (train.name, len(train.samples), train.usual_count) == ("DUT-RGBD", 2, 800)
 
 
-def test_split_keeps_training_and_test_levels_apart(tmp_path):
+def test_discover_sets_split_leaves_out_the_other_level(tmp_path):
     make_set(tmp_path / "RGBD_for_train")
     make_set(tmp_path / "RGBD_for_test/NLPR")
     make_set(tmp_path / "RGBD_for_test/SIP")
@@ -82,17 +82,17 @@ def test_split_keeps_training_and_test_levels_apart(tmp_path):
     assert names_of([tmp_path], ["RGBD_for_train"]) == ["RGBD_for_train"]  # by path, on purpose
 
 
-def test_a_root_may_be_a_set(tmp_path):
+def test_discover_sets_root_is_a_set_is_found(tmp_path):
     make_set(tmp_path / "STEREO")
     (found,) = discover_sets([tmp_path / "STEREO"])
     assert (found.name, found.usual_count) == ("STERE", 1000)
 
 
-def test_a_root_below_the_file_systems_is_named_for_itself():
+def test_name_of_root_of_the_file_system_is_its_own():
     assert _name_of(Path("/test"), ()) == "test"
 
 
-def test_custom_sets_are_named_by_path_and_found_by_any_name(tmp_path):
+def test_discover_sets_custom_set_is_named_by_path(tmp_path):
     make_set(tmp_path / "train_rgbd/HOTS")
     make_set(tmp_path / "spot/RGBD135")
     assert names_of([tmp_path]) == ["spot/RGBD135", "train_rgbd/HOTS"]
@@ -102,18 +102,18 @@ def test_custom_sets_are_named_by_path_and_found_by_any_name(tmp_path):
     assert discover_sets([tmp_path])[1].usual_count is None
 
 
-def test_several_roots_are_searched(tmp_path):
+def test_discover_sets_several_roots_are_searched(tmp_path):
     make_set(tmp_path / "a/NJU2K")
     make_set(tmp_path / "b/NLPR")
     assert names_of([tmp_path / "a", tmp_path / "b"]) == ["NJU2K", "NLPR"]
 
 
-def test_one_folder_below_two_roots_is_one_set(tmp_path):
+def test_discover_sets_folder_below_two_roots_is_one_set(tmp_path):
     make_set(tmp_path / "a/NJU2K")
     assert names_of([tmp_path / "a", tmp_path / "a/NJU2K"]) == ["NJU2K"]
 
 
-def test_one_name_for_two_folders_names_both(tmp_path):
+def test_discover_sets_one_name_for_two_folders_is_refused(tmp_path):
     make_set(tmp_path / "a/NJU2K")
     make_set(tmp_path / "b/NJUD")
     make_set(tmp_path / "b/SIP")
@@ -125,23 +125,23 @@ def test_one_name_for_two_folders_names_both(tmp_path):
     assert names_of(roots, ["SIP"]) == ["SIP"]
 
 
-def test_unknown_name_lists_what_is_there(tmp_path):
+def test_discover_sets_unknown_name_lists_the_found_sets(tmp_path):
     make_set(tmp_path / "NLPR")
     with pytest.raises(InputError, match=r"'NJU2K'.*found: NLPR"):
         discover_sets([tmp_path], ["NJU2K"])
 
 
-def test_missing_root_is_named(tmp_path):
+def test_discover_sets_missing_root_is_named(tmp_path):
     with pytest.raises(InputError, match=r"nowhere: no such folder"):
         discover_sets([tmp_path / "nowhere"])
 
 
-def test_folder_without_sets_says_what_is_expected(tmp_path):
+def test_discover_sets_without_sets_describes_the_layout(tmp_path):
     with pytest.raises(InputError, match=r"no data set below .*<set>/RGB"):
         discover_sets([tmp_path])
 
 
-def test_ground_truth_alone_makes_a_set(tmp_path):
+def test_discover_sets_ground_truth_alone_is_a_set(tmp_path):
     make_set(tmp_path / "SOD60", parts=("GT",))
     (found,) = discover_sets([tmp_path], need_gt=True)
     assert (found.has_rgb, found.has_depth, found.has_gt) == (False, False, True)
@@ -149,7 +149,7 @@ def test_ground_truth_alone_makes_a_set(tmp_path):
         discover_sets([tmp_path], need_rgb=True)
 
 
-def test_set_without_ground_truth_is_refused_only_where_it_is_needed(tmp_path):
+def test_discover_sets_missing_ground_truth_is_refused_if_needed(tmp_path):
     make_set(tmp_path / "X", parts=("RGB",))
     (found,) = discover_sets([tmp_path])
     assert not found.has_gt
@@ -158,7 +158,7 @@ def test_set_without_ground_truth_is_refused_only_where_it_is_needed(tmp_path):
         discover_sets([tmp_path], need_gt=True)
 
 
-def test_pairs_are_made_by_stem_and_sorted(tmp_path):
+def test_samples_are_paired_by_stem_and_sorted(tmp_path):
     make_set(tmp_path / "X", ("b", "a", "c.1"), ("RGB",), ".JPG")
     make_set(tmp_path / "X", ("c.1", "a", "b"), ("depth",), ".npy")
     make_set(tmp_path / "X", ("a", "b", "c.1"), ("GT",), ".bmp")
@@ -172,7 +172,7 @@ def test_pairs_are_made_by_stem_and_sorted(tmp_path):
         )
 
 
-def test_endings_that_tell_the_kind_are_looked_through(tmp_path):
+def test_samples_endings_of_the_kind_are_ignored(tmp_path):
     make_set(tmp_path / "X", ("a_rgb", "b_rgb"), ("RGB",))
     make_set(tmp_path / "X", ("a_Depth", "b_Depth"), ("depth",))
     make_set(tmp_path / "X", ("a", "b"), ("GT",))
@@ -182,7 +182,7 @@ def test_endings_that_tell_the_kind_are_looked_through(tmp_path):
     assert [t.gt.name for t in found.samples] == ["a.png", "b.png"]
 
 
-def test_exact_stems_win_over_endings(tmp_path):
+def test_samples_exact_stem_is_preferred(tmp_path):
     make_set(tmp_path / "X", ("a", "a_d"))
     (found,) = discover_sets([tmp_path])
     assert [(t.stem, t.depth.stem, t.gt.stem) for t in found.samples] == [
@@ -191,7 +191,7 @@ def test_exact_stems_win_over_endings(tmp_path):
     ]
 
 
-def test_every_file_without_partner_is_named(tmp_path):
+def test_samples_files_without_partner_are_named(tmp_path):
     make_set(tmp_path / "X", "abc", ("RGB",))
     make_set(tmp_path / "X", "bc", ("depth",))
     make_set(tmp_path / "X", "abcz", ("GT",))
@@ -223,7 +223,7 @@ def test_two_folders_for_one_role_are_named(tmp_path):
         discover_sets([tmp_path])
 
 
-def test_file_types_that_are_not_read_are_named(tmp_path):
+def test_samples_unsupported_file_types_are_named(tmp_path):
     make_set(tmp_path / "X")
     (tmp_path / "X/RGB/c.webp").touch()
     with pytest.raises(InputError, match=r"c\.webp.*not read as RGB"):
@@ -238,7 +238,7 @@ def test_notes_and_hidden_files_are_no_part_of_a_set(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["broken link", "link to itself", "folder"])
-def test_what_is_named_as_an_image_and_is_none_is_named(tmp_path, kind):
+def test_samples_broken_link_or_folder_is_named(tmp_path, kind):
     folder = make_set(tmp_path / "A")
     for part in ("RGB", "depth", "GT"):  # in all parts, so that no file lacks a partner
         path = folder / part / "c.png"
@@ -248,13 +248,13 @@ def test_what_is_named_as_an_image_and_is_none_is_named(tmp_path, kind):
         discover_sets([tmp_path])
 
 
-def test_a_set_is_not_named_by_a_link_that_leads_back_up(tmp_path):
+def test_discover_sets_link_to_a_folder_above_is_ignored(tmp_path):
     make_set(tmp_path / "test" / "NJU2K")
     (tmp_path / "loop").symlink_to(tmp_path)
     assert names_of([tmp_path]) == ["NJU2K"]
 
 
-def test_a_broken_link_for_a_depth_folder_makes_no_rgb_only_set(tmp_path):
+def test_discover_sets_broken_depth_folder_is_refused(tmp_path):
     folder = make_set(tmp_path / "A", parts=("RGB", "GT"))
     (folder / "depth").symlink_to(tmp_path / "not_mounted")
     with pytest.raises(InputError, match=r"A/depth: .*broken link"):
@@ -263,7 +263,7 @@ def test_a_broken_link_for_a_depth_folder_makes_no_rgb_only_set(tmp_path):
 
 def test_empty_folders_are_refused(tmp_path):
     make_set(tmp_path / "X", "")
-    with pytest.raises(InputError, match=r"X: the set's folders hold no image"):
+    with pytest.raises(InputError, match=r"X: the set's folders contain no image"):
         discover_sets([tmp_path])
 
 
@@ -302,7 +302,7 @@ def test_protocol_refuses_another_number_of_images(tmp_path, small_protocol):
     make_set(tmp_path / "NJUD", "ab")
     make_set(tmp_path / "NLPR", "de")
     make_set(tmp_path / "DUT", "fghi")
-    with pytest.raises(InputError, match=r"NJUD: holds 2 images, protocol 2985 takes 3 of NJU2K"):
+    with pytest.raises(InputError, match=r"NJUD: 2 images, but protocol 2985 takes 3 of NJU2K"):
         discover_protocol([tmp_path], "2985")
 
 
@@ -349,13 +349,13 @@ def test_discovery_reports_all_unknown_names_at_once(tmp_path):
         ("NJU2K", "Depth", False),
     ],
 )
-def test_thermal_images_are_told_by_their_folder_or_set(tmp_path, name, folder, thermal):
+def test_thermal_of_folder_or_set_name_is_detected(tmp_path, name, folder, thermal):
     make_set(tmp_path / name, parts=("RGB", folder, "GT"))
     (found,) = discover_sets([tmp_path])
     assert found.thermal is found.samples[0].thermal is thermal
 
 
-def test_a_missing_thermal_image_is_not_called_depth(tmp_path):
+def test_samples_missing_thermal_image_is_named_thermal(tmp_path):
     make_set(tmp_path / "VT5000", parts=("RGB", "T", "GT"))
     (tmp_path / "VT5000" / "T" / "a.png").unlink()
     with pytest.raises(InputError, match=r"RGB without thermal: a\.png"):
@@ -363,7 +363,7 @@ def test_a_missing_thermal_image_is_not_called_depth(tmp_path):
 
 
 @pytest.mark.parametrize("folder", ["T", "depth"])
-def test_a_set_is_found_without_looking_at_its_depth(tmp_path, folder):
+def test_discover_sets_without_depth_ignores_its_folder(tmp_path, folder):
     make_set(tmp_path / "mine", parts=("RGB", folder, "GT"))
     (tmp_path / "mine" / folder / "a.png").unlink()
     (tmp_path / "mine" / folder / "b.mat").touch()

@@ -95,7 +95,7 @@ def test_loader_workers_load_what_this_process_loads(samples, tmp_path, cache):
     caches = None
     if cache != "off":
         options = CacheOptions(cache, 32, tmp_path, shared=True)
-        caches = build_caches([samples], options, say=lambda _: None)
+        caches = build_caches([samples], options, report=lambda _: None)
     training = dataset(samples, caches)
     loaded = list(make_loader(training, BATCHES, workers=2))
     for batch, expected in zip(loaded, make_loader(training, BATCHES), strict=True):

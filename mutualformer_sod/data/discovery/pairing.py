@@ -118,7 +118,7 @@ class Matches:
             )
         if not problems and not any(files.by_stem for files in self.files.values()):
             problems.append(
-                f"{folder}: the set's folders hold no image. Fix: fill the folders or remove them"
+                f"{folder}: the set's folders contain no image. Fix: fill or remove them"
             )
         refuse_all(problems)
         return self.samples()

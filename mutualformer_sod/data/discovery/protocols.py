@@ -49,7 +49,7 @@ def discover_protocol(roots: Sequence[Path | str], protocol: str) -> list[SodSet
     sets = dict(zip(named, loaded, strict=True))
     refuse_all(
         [
-            f"{found.root}: holds {len(found.samples)} images, protocol {protocol} takes"
+            f"{found.root}: {len(found.samples)} images, but protocol {protocol} takes"
             f" {parts[part]} of {part}. Fix: pass --train-sets to train on these"
             for part, found in sets.items()
             if part and len(found.samples) != parts[part]

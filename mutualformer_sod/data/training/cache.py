@@ -129,7 +129,7 @@ def build_caches(
     options: CacheOptions,
     *,
     depth_rule: DepthRule = "minmax",
-    say: Callable[[str], None] = print,
+    report: Callable[[str], None] = print,
 ) -> dict[str, SetCache]:
     """Decode all images of the sets, or find them in the cache files of an earlier run.
 
@@ -140,7 +140,7 @@ def build_caches(
         sets: each needs colour images, every sample once, and its encoding.
         options: place and size.
         depth_rule: conversion of depth to [0, 1].
-        say: called with one line per set, with its size.
+        report: called with one line per set, with its size.
 
     Returns:
         Caches by the name of the set.
@@ -158,12 +158,12 @@ def build_caches(
             missing.append((sod_set, _plan(sod_set, options.side, key)))
         else:
             caches[sod_set.name] = SetCache(found[0], None, path)
-            say(f"cache: {sod_set.name}: {found[0]['bytes'] / 1e6:.0f} MB in {path}, reused")
+            report(f"cache: {sod_set.name}: {found[0]['bytes'] / 1e6:.0f} MB in {path}, reused")
     _check_room(sum(index["bytes"] for _, index in missing), options)
     for sod_set, index in missing:
         path = _path(options, sod_set.name, index["key"])
         where = "memory" if path is None else path
-        say(f"cache: {sod_set.name}: {index['bytes'] / 1e6:.0f} MB in {where}")
+        report(f"cache: {sod_set.name}: {index['bytes'] / 1e6:.0f} MB in {where}")
 
         def fill(block: np.ndarray, sod_set=sod_set, index=index) -> None:
             def keep(work: tuple[Sample, list[int]]) -> None:
