@@ -36,9 +36,11 @@ def test_test_sod_with_weights_writes_maps_and_scores(run_folder, scenes, tmp_pa
     )
     assert done.returncode == 0, done.stderr
     output = tmp_path / "out put"
-    assert len(list((output / "maps" / "mutualformer_tiny" / "SAMPLES").glob("*.png"))) == 12
+    assert (
+        len(list((output / "maps" / "mutualformer_tiny-scratch" / "SAMPLES").glob("*.png"))) == 12
+    )
     scores = json.loads((output / "scores" / "scores.json").read_text())
-    assert scores["scores"]["mutualformer_tiny"]["SAMPLES"]["images"] == 12
+    assert scores["scores"]["mutualformer_tiny-scratch"]["SAMPLES"]["images"] == 12
     assert "SAMPLES" in done.stdout
 
 
