@@ -149,7 +149,8 @@ def score_maps(run: Run, sets: Sequence[SodSet], training: dict[str, Any]) -> No
     folders = [dataclasses.replace(folder, method=name) for folder in folders]
     per_image = run.folder / Path(SCORES_FILE).parent / "per_image.csv"
     whole = evaluate(truths, folders, per_image=per_image, each=add)
-    remarks = [line.removeprefix(f"{name}/") for line in whole.notes]
+    own = f"{name}/"  # the other notes are on the ground truths
+    remarks = [note.removeprefix(own) for note in whole.notes if note.startswith(own)]
     if whole.incomplete:
         raise InputError(
             f"{run.folder / MAPS}: maps are missing or unreadable: {'; '.join(remarks)}. "
