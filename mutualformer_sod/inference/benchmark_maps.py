@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import platform
 import time
 from collections.abc import Sequence
@@ -241,6 +242,7 @@ def _claim_folder(
             return {}, maps
         problem = "unreadable" if folder.is_begun else "no"
         raise InputError(f"{output}: maps of unknown origin ({problem} {RUN_FILE}). {remedy}")
+    before["config"] = _in_present_form(before.get("config"))
     shared_near = {k: v for k, v in before["near"].items() if k in settings["near"]}
     differing = changed(before | {"near": settings["near"] | shared_near}, settings)
     if differing and overwrite:
@@ -249,6 +251,14 @@ def _claim_folder(
         raise InputError(f"{output}: maps made with another {', '.join(differing)}. {remedy}")
     settings["near"] = before["near"] | settings["near"]
     return before["sets"], set(before.get("to_replace", [])) & maps
+
+
+def _in_present_form(config: Any) -> Any:
+    """Convert a model configuration that an older version recorded; an unusable one stays."""
+    try:
+        return json.loads(json.dumps(ModelConfig.from_dict(config).to_dict()))
+    except (InputError, KeyError, TypeError):
+        return config
 
 
 def _versions() -> dict[str, str]:

@@ -98,6 +98,16 @@ def test_test_again_makes_the_missing_maps_only(maps, run_folder, scenes, tmp_pa
     assert maps_of(folder) == maps_of(maps / "SAMPLES")
 
 
+def test_test_again_accepts_the_record_of_an_older_version(maps, run_folder, scenes, tmp_path):
+    shutil.copytree(maps, tmp_path / "m")
+    record = json.loads((tmp_path / "m" / "run.json").read_text())
+    record["config"]["fusion"] |= {"theta": 0.02, "noise": True}  # switches of other methods
+    (tmp_path / "m" / "run.json").write_text(json.dumps(record))
+    done = make_maps(run_folder, scenes, tmp_path)
+    assert done.status == 0, done.error
+    assert "12 maps, 0 made now" in done.output
+
+
 def test_test_without_overwrite_keeps_maps_of_other_settings(maps, run_folder, scenes, tmp_path):
     shutil.copytree(maps, tmp_path / "m")
     done = make_maps(run_folder, scenes, tmp_path, "--size", 64)
