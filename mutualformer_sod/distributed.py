@@ -1,6 +1,6 @@
 """The processes of one run: those that torchrun started, or this one alone.
 
-Everything here works without a process group, where the run is one process.
+All functions also work without a process group, in a run of one process.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mutualformer_sod.models.device import pick_device
 
 
 def start_processes(device: str) -> torch.device:
-    """Join the other processes of the run, if torchrun started any; returns this one's device.
+    """Join the other processes of the run, if torchrun started any; return this one's device.
 
     nccl connects CUDA devices, one a process; gloo connects CPUs.
 
@@ -32,12 +32,13 @@ def start_processes(device: str) -> torch.device:
         return chosen
     local = int(os.environ.get("LOCAL_RANK", "0"))
     if chosen.type == "mps":
-        raise InputError("--device mps: several processes cannot share it; give --device cpu")
+        raise InputError("`device` mps: several processes cannot share it. Fix: pass `device` cpu.")
     if chosen.type == "cuda":
         if local >= torch.cuda.device_count():
             raise InputError(
                 f"{local + 1} processes were started on a host with {torch.cuda.device_count()} "
-                "CUDA devices: start one a device (GPUS=N, --nproc-per-node), or give --device cpu"
+                "CUDA devices. Fix: start one a device (GPUS=N, --nproc-per-node), or pass "
+                "`device` cpu."
             )
         chosen = torch.device("cuda", local)
         torch.cuda.set_device(chosen)
@@ -48,10 +49,10 @@ def start_processes(device: str) -> torch.device:
 
 @contextlib.contextmanager
 def one_voice() -> Iterator[None]:
-    """Leave the process group at the end, and say a mistake once.
+    """Leave the process group at the end, and report an error once.
 
-    What goes wrong before the processes are connected goes wrong in all processes of a host alike:
-    its first one says it. Afterwards a process that lost the others says that, and no traceback.
+    Before the processes are connected, all processes of a host meet the same error; the first one
+    reports it. Afterwards, a process that lost the others reports that in one line.
     """
     try:
         yield
@@ -62,7 +63,7 @@ def one_voice() -> Iterator[None]:
     except RuntimeError as error:
         lost = isinstance(error, dist.DistError) or "peer" in str(error)
         if is_connected() and lost:
-            raise InputError("another process of this run ended: see what it said") from error
+            raise InputError("another process of this run ended. Fix: see its message.") from error
         raise
     finally:
         if is_connected():
@@ -85,12 +86,12 @@ def world_size() -> int:
 
 
 def is_main() -> bool:
-    """Whether this is the process that writes files and talks."""
+    """Whether this process writes files and prints."""
     return rank() == 0
 
 
 def sum_over_processes(values: list[float], device: torch.device) -> list[float]:
-    """Element-wise sum of a list of numbers over all processes, in float64."""
+    """Return the element-wise sum of a list over all processes, in float64."""
     if world_size() == 1:
         return values
     tensor = torch.tensor(values, dtype=torch.float64, device=device)
@@ -99,7 +100,7 @@ def sum_over_processes(values: list[float], device: torch.device) -> list[float]
 
 
 def max_over_processes(values: list[float], device: torch.device) -> list[float]:
-    """Element-wise maximum of a list of numbers over all processes."""
+    """Return the element-wise maximum of a list over all processes."""
     if world_size() == 1:
         return values
     tensor = torch.tensor(values, dtype=torch.float64, device=device)
@@ -108,14 +109,14 @@ def max_over_processes(values: list[float], device: torch.device) -> list[float]
 
 
 def share_buffers(model: nn.Module) -> None:
-    """Give every process the first one's buffers: the running statistics of BatchNorm."""
+    """Copy the buffers of the first process (running statistics of BatchNorm) to all others."""
     if world_size() > 1:
         for buffer in model.buffers():
             dist.broadcast(buffer, 0)
 
 
 def gather(value: Any) -> list[Any]:
-    """The values of all processes in the order of their numbers, on every process."""
+    """Return the values of all processes, in the order of their numbers, on every process."""
     if world_size() == 1:
         return [value]
     values: list[Any] = [None] * world_size()
@@ -125,6 +126,6 @@ def gather(value: Any) -> list[Any]:
 
 
 def wait_for_all() -> None:
-    """Return when every process got here."""
+    """Wait for all processes."""
     if world_size() > 1:
         dist.barrier()

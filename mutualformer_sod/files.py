@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and what a file of weights is where it is none."""
+"""Write files whole or not at all; lock folders; diagnose unreadable weights files."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _MAX_HEADER = 10**8  # bytes, as safetensors itself has it
 def replacing(path: Path | str, *, sync: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it over ``path`` if the block succeeds.
 
-    A reader, or a run that was killed, never meets half a file. The temporary file keeps the
-    suffix, because image writers choose the format by it. ``sync`` waits for the disk, which a
-    checkpoint needs and thousands of maps do not.
+    No partial file is ever visible, even after a kill. The temporary file keeps the suffix, because
+    image writers choose the format by it. ``sync`` waits for the disk; checkpoints need it, maps
+    do not.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,15 +43,14 @@ def replacing(path: Path | str, *, sync: bool = False) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def naming(path: Path, *others: Path) -> Iterator[None]:
-    """Context in which an error of writing names ``path``; "No space left on device" alone does not
-    tell what to make room for.
+    """Context in which an OSError of writing names ``path``.
 
     Args:
-        path: the file that is written.
-        others: temporary names of it, which mean nothing to a user.
+        path: the file to write.
+        others: its temporary names.
 
     Raises:
-        OSError: one that named no file, or one of ``others``, names ``path``.
+        OSError: names ``path`` if it named no file, or one of ``others``.
     """
     try:
         yield
@@ -63,12 +62,12 @@ def naming(path: Path, *others: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked(path: Path, problem: str) -> Iterator[None]:
-    """Hold a lock file, which a process that ends gives back however it ends.
+    """Lock a file; the lock of a process that ends in any way is released.
 
     Raises:
-        InputError: with the text ``problem``: another process holds it.
+        InputError: with the text ``problem``, if another process has the lock.
     """
-    from filelock import FileLock, Timeout  # here: few tools hold a folder
+    from filelock import FileLock, Timeout  # here: few commands lock a folder
 
     lock = FileLock(path, timeout=0)
     try:
@@ -82,14 +81,14 @@ def locked(path: Path, problem: str) -> Iterator[None]:
 
 
 def check_writable(folder: Path, flag: str = "--output") -> None:
-    """Find out before the work whether a folder, there or not yet, can be written to.
+    """Check that files can be written to a folder, which need not exist.
 
     Args:
-        folder: that files will be written to; it is not made.
-        flag: by which a user gave it.
+        folder: the folder; it is not made.
+        flag: of the folder, for messages.
 
     Raises:
-        InputError: it cannot.
+        InputError: the folder is not writable.
     """
     home = folder.absolute()
     while not os.path.lexists(home):
@@ -100,7 +99,7 @@ def check_writable(folder: Path, flag: str = "--output") -> None:
         Path(name).unlink()
     except OSError as error:
         raise InputError(
-            f"{flag} {folder}: cannot be written to ({error.strerror}); give another folder"
+            f"{flag} {folder}: cannot be written to ({error.strerror}). Fix: pass another folder."
         ) from error
 
 
@@ -117,10 +116,9 @@ def write_json(path: Path | str, value: Any) -> None:
 
 
 def load_torch_file(path: Path | str) -> Any:
-    """What ``torch.save`` wrote, on the CPU; None if the file is anything else or holds code.
+    """Read a file of ``torch.save`` on the CPU; None for any other file, or one with code.
 
-    ``weights_only`` refuses pickled code; on bytes that are no pickle at all it fails with errors
-    of many kinds, which mean the same to whoever named the file.
+    ``weights_only`` refuses pickled code. Other content raises errors of many types.
     """
     import torch  # here: the rest of this module serves callers without torch
 
@@ -133,7 +131,7 @@ def load_torch_file(path: Path | str) -> Any:
 
 
 def why_unreadable(path: Path) -> str:
-    """Why a file is no usable file of weights, by its first bytes and its length; "" if unknown."""
+    """Explain by first bytes and length why a weights file is unusable; "" if unknown."""
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(512)
@@ -144,7 +142,7 @@ def why_unreadable(path: Path) -> str:
         if b"<html" in head.lower() or head.lower().startswith(b"<!doctype"):
             return "a web page, not the file itself. Fix: download the file that the page offers"
         if head.startswith(b"PK\x03\x04"):
-            whole = zipfile.is_zipfile(path)  # its table of contents is at the end
+            whole = zipfile.is_zipfile(path)  # the table of contents is at the end
             return "" if whole else f"truncated after {size} bytes. Fix: take a whole copy"
         wanted = _safetensors_size(head, size, path)
     if wanted is None or wanted == size:
@@ -154,7 +152,7 @@ def why_unreadable(path: Path) -> str:
 
 
 def _safetensors_size(head: bytes, size: int, path: Path) -> int | None:
-    """Bytes that a safetensors file says it has (at least); None if it is no such file."""
+    """Return the size in the header of a safetensors file; None for another file."""
     length = int.from_bytes(head[:8], "little")
     if head[8:9] != b"{" or length > _MAX_HEADER:
         return None
@@ -170,7 +168,7 @@ def _safetensors_size(head: bytes, size: int, path: Path) -> int | None:
 
 
 def without_wrappers(state: Mapping[str, Any], source: object) -> dict[str, Any]:
-    """Names as the network itself has them; what they were wrapped in is reported.
+    """Remove wrappers from the names of tensors, and report them.
 
     DataParallel puts ``module.`` before every name, torch.compile ``_orig_mod.``.
     """
@@ -179,7 +177,7 @@ def without_wrappers(state: Mapping[str, Any], source: object) -> dict[str, Any]
         names = [name.removeprefix(wrapper) for name in names]
         removed.append(f"{_WRAPPERS[wrapper]} ({wrapper!r})")
     if removed:
-        _report(f"{source}: saved from {', '.join(removed)}: taken off the names of its tensors")
+        _report(f"{source}: saved from {', '.join(removed)}: removed from the names of its tensors")
     return dict(zip(names, state.values(), strict=True))
 
 
@@ -189,5 +187,5 @@ def _all_start(names: list[str], wrapper: str) -> bool:
 
 @functools.cache
 def _report(line: str) -> None:
-    """Log a line, once: a file is read for each of two streams."""
+    """Log a line once; a file is read for each of two streams."""
     logging.getLogger(__name__).warning(line)

@@ -1,4 +1,4 @@
-"""How much memory there is, and how much this process has taken."""
+"""Free memory, and the peak memory of this process."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _SHARED = Path("/dev/shm")
 
 
 def free_memory() -> int | None:
-    """Return the bytes that can be had without swapping; None where the system does not say."""
+    """Return the bytes available without swapping; None if the system does not report them."""
     found = []
     try:
         text = Path("/proc/meminfo").read_text()
         found.append(int(re.search(r"MemAvailable:\s+(\d+) kB", text)[1]) * 1024)
     except (OSError, TypeError):
         pass
-    try:  # the limit of a container; pages of files are given back when memory is wanted
+    try:  # the limit of a container; cached file pages count as free
         group = Path("/sys/fs/cgroup")
         limit, used = (int((group / f"memory.{n}").read_text()) for n in ("max", "current"))
         pages = re.search(r"^file (\d+)", (group / "memory.stat").read_text(), re.MULTILINE)
@@ -30,15 +30,15 @@ def free_memory() -> int | None:
 
 
 def free_shared_memory() -> int | None:
-    """Return the bytes that processes can still share; None where the system does not say."""
+    """Return the free bytes of shared memory; None if the system does not report them."""
     return shutil.disk_usage(_SHARED).free if _SHARED.is_dir() else None
 
 
 def peak_resident_memory(reset: bool = False) -> int | None:
-    """Return the most bytes this process was resident with; None where the system does not say.
+    """Return the peak resident bytes of this process; None if the system does not report them.
 
     Args:
-        reset: forget the peak before now, where the system can.
+        reset: set the peak to the present value, if the system supports it.
     """
     status = Path("/proc/self/status")
     if status.is_file():  # not ru_maxrss: Linux lets a process inherit its parent's

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: end long work in order."""
+"""SIGTERM and Ctrl-C: end long work without loss."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from types import FrameType, TracebackType
 
 from mutualformer_sod.errors import Stopped
 
-PATIENCE = 3.0  # seconds after which a second Ctrl-C means it
+PATIENCE = 3.0  # seconds after which a second Ctrl-C ends the process
 
 
 class StopRequest:
-    """Context in which SIGTERM and SIGINT are noted instead of ending the process.
+    """Context in which SIGTERM and SIGINT are recorded instead of ending the process.
 
-    torchrun passes a Ctrl-C on, so that a process gets it twice at once: only a second one after
-    ``PATIENCE`` seconds ends the process where it is.
+    torchrun forwards Ctrl-C, so a process receives it twice. Only a second one after ``PATIENCE``
+    seconds ends the process at once.
 
     Attributes:
-        signal: number of the first signal that came, or None.
+        signal: number of the first signal, or None.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class StopRequest:
 
 @contextlib.contextmanager
 def ended_by_sigterm(message: str) -> Iterator[None]:
-    """Context that SIGTERM leaves as Ctrl-C does, by ``Stopped``, so that no half file is left."""
+    """Context that SIGTERM leaves by raising ``Stopped``, so that no partial file remains."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,8 +1,8 @@
-"""Processes that share the work on many files.
+"""Worker processes for many files.
 
-A fork copies the thread that forks and no other: a lock that another thread holds at that moment,
-one of OpenCV's pool for example, is never released in the new process. No process is therefore
-forked from this one, which may have used OpenCV, torch or numpy before.
+A fork copies only the thread that forks. A lock that another thread has at that moment, for example
+one of OpenCV's pool, is never released in the new process. Workers are therefore not forked from
+this process, which may have used OpenCV, torch or numpy.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _IS_SERVER = "MUTUALFORMER_SOD_FORK_SERVER"
 def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """Open a pool of processes for functions and plain data.
 
-    Leaving the context drops the tasks that no process has begun, and ends the processes.
+    Leaving the context drops the tasks that have not started, and ends the processes.
 
     Raises:
         InputError: a process was killed, or could not start.
@@ -41,7 +41,7 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     except BrokenProcessPool as error:
         raise InputError(
             "a worker process ended before its work: killed, perhaps for lack of memory, or started"
-            " by a script without 'if __name__ == \"__main__\":'. Fix: use fewer --workers, or add"
+            " by a script without 'if __name__ == \"__main__\":'. Fix: use fewer `workers`, or add"
             " that line to the script"
         ) from error
     finally:
@@ -55,14 +55,14 @@ def usable_cores() -> int:
 
 
 def worker_context(preload: Sequence[str] = ()) -> BaseContext:
-    """Return how processes are started: forked from a server of one thread, or started anew.
+    """Return the context that forks processes from a server of one thread, or starts them anew.
 
     The server imports the modules of this package that this process has imported, so that a worker
-    starts in milliseconds. It outlives a SIGTERM, which a scheduler sends to all processes of a
-    job: this process may still need its workers until it has saved. It ends with this process.
+    starts in milliseconds. It ignores SIGTERM, which a scheduler sends to all processes of a job,
+    because this process needs its workers until it has saved. It ends with this process.
 
     Args:
-        preload: modules that the server imports, too.
+        preload: further modules for the server to import.
     """
     methods = multiprocessing.get_all_start_methods()
     if "forkserver" not in methods or sys.platform == "darwin":  # macOS: its libraries have threads
@@ -80,21 +80,21 @@ def worker_context(preload: Sequence[str] = ()) -> BaseContext:
 
 
 def start_worker() -> None:
-    """Make a new process one of many on this machine, to end with the one that started it."""
+    """Set up a worker: one thread, no Ctrl-C, and an end together with its parent."""
     cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """A killed parent stops no worker: each would wait for tasks for ever."""
+    """End with the parent; a worker of a killed parent would wait forever."""
     multiprocessing.parent_process().join()
     os._exit(1)
 
 
 @contextlib.contextmanager
 def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Context whose new processes find these variables."""
+    """Context in which new processes get these environment variables."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:

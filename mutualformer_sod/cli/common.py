@@ -1,4 +1,4 @@
-"""What every command line of this project does alike: one-line errors and exit statuses."""
+"""Parts of all command lines: the parser, one-line errors and exit statuses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LIBRARIES = r"(torch|torchvision|timm|onnx|onnxscript|PIL|matplotlib|gradio)(\.
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints are one line, and that wants its flags in full."""
+    """An argument parser with one-line errors; it accepts no abbreviated flags."""
 
     def __init__(self, description: str | None, epilog: str | None = None) -> None:
         super().__init__(
@@ -63,7 +63,7 @@ def check_least(args: argparse.Namespace, **least: int) -> None:
 
 
 def run(main: Callable[[], int | None]) -> None:
-    """Call ``main`` and end the process: 0 or its status, 2 for a user's mistake, 130 for Ctrl-C.
+    """Call ``main`` and end the process: 0 or its status, 2 for a user error, 130 for Ctrl-C.
 
     A mistake of the user (``InputError``) or of the file system (``OSError``) becomes one line on
     standard error, as does a run that a signal stopped (status 128 + its number); anything else is
@@ -101,7 +101,7 @@ def run(main: Callable[[], int | None]) -> None:
 
 
 def _quieten_libraries() -> None:
-    """Keep what libraries tell programmers from users; ``python -W default`` shows it."""
+    """Hide the libraries' warnings for programmers; ``python -W default`` shows them."""
     if sys.warnoptions:
         return
     for category in (FutureWarning, DeprecationWarning):
@@ -110,7 +110,7 @@ def _quieten_libraries() -> None:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out, on a CPU or a GPU; torch says so in RuntimeErrors of its own."""
+    """Whether memory ran out, on a CPU or a GPU; torch raises RuntimeErrors for it."""
     names = {"MemoryError", "OutOfMemoryError"}
     return type(error).__name__ in names or "can't allocate memory" in str(error)
 

@@ -1,4 +1,4 @@
-"""Train a depth estimator on genuine depth maps, or give photographs estimated depth."""
+"""Train a depth estimator on measured depth, or write estimated depth of photographs."""
 
 from __future__ import annotations
 

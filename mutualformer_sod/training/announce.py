@@ -1,4 +1,4 @@
-"""What a training run prints about itself."""
+"""Lines that a training run prints."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mutualformer_sod.training.run import Run
 
 
 def describe_extension(config: TrainConfig, ended: int) -> str:
-    """How a finished run goes on to more epochs."""
+    """Describe the extension of a finished run to more epochs."""
     same = config.schedule == "constant" and config.progressive == 1
     effect = (
         f"what --epochs {config.epochs} from the start gives"
@@ -25,7 +25,7 @@ def describe_extension(config: TrainConfig, ended: int) -> str:
 
 
 def describe_batch(run: Run) -> str:
-    """How the images of an update are shared and taken."""
+    """Describe the distribution of an update's images."""
     processes = world_size()
     rounds = math.ceil(run.global_batch / (run.config.batch_size * processes))
     images = math.ceil(run.global_batch / (rounds * processes))
@@ -43,7 +43,7 @@ def describe_batch(run: Run) -> str:
 
 
 def describe_epoch(record: dict[str, Any], epochs: int) -> str:
-    """One line of an epoch's log."""
+    """Return the line of a finished epoch."""
     line = f"epoch {record['epoch']}/{epochs}  loss {record['train']['total']:.4f}"
     if "val" in record:
         line += f"  val loss {record['val']['loss']:.4f}  val MAE {record['val']['mae']:.4f}"

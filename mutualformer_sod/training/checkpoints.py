@@ -1,7 +1,7 @@
-"""Training checkpoints: all that a run needs to go on, in one checked file.
+"""Training checkpoints: the whole state of a run in one file with a checksum.
 
-A checkpoint's name ends in the first half of its SHA-256, so that a truncated or altered file is
-recognised, and so that content and checksum appear together by one rename.
+The name ends in the first half of the content's SHA-256. A truncated or altered file is therefore
+detected, and one rename publishes content and checksum together.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import load_torch_file
 
-KEPT = 2  # the newest checkpoint and the one before it
+KEPT = 2  # the newest checkpoint and the previous one
 _NAME = re.compile(r"(last|best)-(\d{6,})-([0-9a-f]{32})\.pt")
 
 
@@ -27,7 +27,7 @@ def save_checkpoint(folder: Path, kind: str, number: int, state: dict[str, Any])
     Args:
         folder: of the run's checkpoints; made if missing.
         kind: "last" or "best".
-        number: counts up over the checkpoints of a kind.
+        number: increases over the checkpoints of a kind.
         state: tensors, numbers, strings, None, and lists, tuples and dictionaries of them.
 
     Returns:
@@ -50,14 +50,14 @@ def save_checkpoint(folder: Path, kind: str, number: int, state: dict[str, Any])
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise InputError(
-            f"{folder}: a checkpoint could not be written ({error.strerror}): make room; the "
-            "earlier checkpoints are untouched, --resume goes on from them"
+            f"{folder}: a checkpoint could not be written ({error.strerror}). Fix: make room, then "
+            "continue with `resume`; the earlier checkpoints are untouched."
         ) from error
     return path
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read what ``save_checkpoint`` wrote, on the CPU, without running any code in it.
+    """Read a checkpoint on the CPU, without running code in it.
 
     Raises:
         InputError: missing, truncated, altered, or not a checkpoint.
@@ -72,12 +72,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             digest.update(chunk)
     state = load_torch_file(path) if digest.hexdigest()[:32] == match[3] else None
     if not isinstance(state, dict):
-        raise InputError(f"{path}: damaged: its content does not have the checksum of its name")
+        raise InputError(f"{path}: damaged: its content does not match the checksum in its name")
     return state
 
 
 def find_checkpoints(folder: Path, kind: str) -> list[Path]:
-    """The checkpoints of a kind ("last" or "best"), newest first."""
+    """Return the checkpoints of a kind ("last" or "best"), newest first."""
     if not folder.is_dir():
         return []
     found = [(match, path) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))]
@@ -86,7 +86,7 @@ def find_checkpoints(folder: Path, kind: str) -> list[Path]:
 
 
 def drop_old_checkpoints(folder: Path) -> None:
-    """Remove all but the newest two of each kind, and what a kill left half written."""
+    """Remove all but the newest two of each kind, and temporary files of killed runs."""
     kept = {path for kind in ("last", "best") for path in find_checkpoints(folder, kind)[:KEPT]}
     for path in folder.iterdir():
         leftover = path.name.startswith(".") and path.suffix == ".tmp"
@@ -95,7 +95,7 @@ def drop_old_checkpoints(folder: Path) -> None:
 
 
 def drop_later_checkpoints(folder: Path, last: int, best: int) -> None:
-    """Remove the checkpoints of each kind whose number is above these."""
+    """Remove the checkpoints of each kind with a higher number."""
     for kind, number in (("last", last), ("best", best)):
         for path in find_checkpoints(folder, kind):
             if int(_NAME.fullmatch(path.name)[2]) > number:
@@ -105,14 +105,14 @@ def drop_later_checkpoints(folder: Path, last: int, best: int) -> None:
 def _save(state: dict[str, Any], writer: _HashingWriter) -> None:
     try:
         torch.save(state, writer)
-    except RuntimeError:  # torch hides what its writer met behind an error of its own
+    except RuntimeError:  # torch replaces the writer's OSError
         if writer.error is not None:
             raise writer.error from None
         raise
 
 
 class _HashingWriter:
-    """A file to write to that knows the SHA-256 of what was written."""
+    """A file to write to that computes the SHA-256 of its content."""
 
     def __init__(self, file: Any) -> None:
         self._file, self._hash = file, hashlib.sha256()
@@ -134,7 +134,7 @@ class _HashingWriter:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename last through a power failure."""
+    """Make a rename survive a power failure."""
     if os.name == "nt":  # no folder can be opened there
         return
     descriptor = os.open(folder, os.O_RDONLY)

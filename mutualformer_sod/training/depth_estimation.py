@@ -1,4 +1,4 @@
-"""Training of a depth estimator on genuine depth, and the maps that it gives to photographs."""
+"""Train a depth estimator on measured depth; write estimated maps of photographs."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ BATCH = 16
 
 @dataclass(frozen=True)
 class EstimatorSchedule:
-    """How an estimator is trained: AdamW, one cosine.
+    """Training of an estimator: AdamW and one cosine cycle.
 
     Attributes:
         epochs: passes over the images.
         lr: peak learning rate.
-        holdout: share of the images that are measured, not trained on.
+        holdout: share of the images for evaluation, not trained on.
         seed: of everything random.
     """
 
@@ -51,25 +51,25 @@ def train_estimator(
     near: Sequence[str] = (),
     amp: str = "off",
 ) -> float | None:
-    """Train the decoder of an estimator on every image that has depth.
+    """Train the decoder of an estimator on every image with depth.
 
     Args:
         model: trained in place, left in eval mode.
-        sets: with depth; ground truth is not looked at.
-        schedule: see there.
+        sets: with depth; ground truth is not used.
+        schedule: see ``EstimatorSchedule``.
         near: which values are near, see ``with_encodings``.
         amp: precision of the products, see ``precision.autocast``.
 
     Returns:
-        Mean correlation of estimated with genuine nearness over the images held out, in [-1, 1];
-        None where none was.
+        Mean correlation of estimated and measured depth over the held-out images, in [-1, 1]; None
+        if no image was held out.
 
     Raises:
         InputError: no set with depth, or depth that cannot be used.
     """
     sets = [sod_set for sod_set in sets if sod_set.has_depth and not sod_set.thermal]
     if not sets:
-        raise InputError("--sets: none of the sets has depth. Fix: name sets with depth maps")
+        raise InputError("`sets`: none of the sets has depth. Fix: pass sets with depth maps.")
     sets = with_encodings(sets, near)
     parts, held = _split_sets(sets, schedule)
     light = Augmentation(depth_change=0.0)
@@ -105,10 +105,10 @@ def train_estimator(
 
 
 def write_estimates(model: DepthEstimator, sod_set: SodSet, output: Path, amp: str = "off") -> int:
-    """Write ``OUTPUT/STEM.png`` for each image, 8 bits, near = white; files that are there stay.
+    """Write ``OUTPUT/STEM.png`` for each image, 8 bits, near = white; existing files stay.
 
     Returns:
-        Number of maps written now.
+        Number of written maps.
     """
     wanted = [t for t in sod_set.samples if not (output / f"{t.stem}.png").exists()]
     for start in trange(0, len(wanted), BATCH, desc=sod_set.name, leave=False, disable=None):

@@ -17,7 +17,7 @@ class Ema:
     """Averaged copy of a model's weights (Polyak and Juditsky, 1992).
 
     After update number n (from 0): average <- d average + (1 - d) weight, with
-    d = min(decay, (1 + n) / (10 + n)), so that the random weights of the start are soon forgotten.
+    d = min(decay, (1 + n) / (10 + n)), which soon removes the random weights of the start.
     Floating tensors are averaged, BatchNorm's running statistics among them; integer ones are
     copied. A shared tensor is averaged once.
 
@@ -36,7 +36,7 @@ class Ema:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Take in the model's weights as they are after an optimiser step."""
+        """Average in the model's weights after an optimiser step."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         averages, weights = [], []
         for name, tensor in unique_state(model).items():
@@ -50,7 +50,7 @@ class Ema:
 
     @contextlib.contextmanager
     def applied_to(self, model: nn.Module) -> Iterator[None]:
-        """The model with the averaged weights; its own come back at the end, bit for bit."""
+        """Context in which the model has the averaged weights; its own are restored bit for bit."""
         state = unique_state(model)
         own = {name: tensor.clone() for name, tensor in state.items()}
         try:
@@ -60,11 +60,11 @@ class Ema:
             _copy(own, state)
 
     def state_dict(self) -> dict[str, Any]:
-        """Number of updates and averages, for ``torch.load(weights_only=True)``; not a copy."""
+        """Return the number of updates and the averages, not copied."""
         return {"updates": self.updates, "averages": self.averages}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to what ``state_dict`` gave; the decay stays this object's.
+        """Restore the result of ``state_dict``; the decay of this object stays.
 
         Raises:
             InputError (a ValueError): the averages are of another model.

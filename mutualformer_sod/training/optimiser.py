@@ -19,13 +19,13 @@ _TOP = math.inf  # the layer of all that is not encoder: sorts last
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW, or SGD with momentum, in groups by layer and by decayed or not.
+    """Make AdamW, or SGD with momentum, with groups by layer and by weight decay.
 
     Vectors (biases, normalisation scales) and learned inputs (position embeddings, CLS tokens, the
-    "no depth" map, noise) are not decayed. The encoder trains at ``lr * encoder_lr_scale``; with
-    ``layer_decay`` each of its layers at that rate times ``layer_decay`` for itself and for every
-    encoder layer above it (BEiT, ICLR 2022, A.6). Each group keeps its peak rate as ``peak_lr``.
-    Groups and the parameters in them are in an order that depends on the model alone.
+    "no depth" map, noise) are not decayed. The encoder trains at ``lr * encoder_lr_scale``. With
+    ``layer_decay`` d, layer l of its L layers trains at that rate times d^(L - l) (BEiT, ICLR 2022,
+    A.6). Each group has its peak rate as ``peak_lr``. The order of groups and parameters depends
+    on the model alone.
 
     Raises:
         InputError (a ValueError): unknown ``optimizer``, or a backbone without known layers.
@@ -66,18 +66,18 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
         return torch.optim.SGD(
             settings, lr=config.lr, momentum=momentum, nesterov=nesterov, fused=True
         )
-    raise InputError(f"--optimizer {config.optimizer}: give adamw or sgd")
+    raise InputError(f"`optimizer` {config.optimizer}: unknown. Fix: pass adamw or sgd.")
 
 
 def encoder_layers(model: nn.Module) -> tuple[dict[str, int], int]:
-    """Layer of each encoder parameter, by timm's own grouping, and the number of layers.
+    """Return the layer of each encoder parameter, by timm's grouping, and the number of layers.
 
     Plain ViTs: 0 is the patch embedding, its stem, the position embedding and the prefix tokens,
     i + 1 is block i; the final normalisation goes with the last block. Hierarchical models: 0 is
     the stem, then the stages.
 
     Raises:
-        InputError (a ValueError): timm knows no layers of this backbone.
+        InputError (a ValueError): timm has no layers of this backbone.
     """
     layers = {}
     for stream in _STREAMS:
@@ -89,12 +89,14 @@ def encoder_layers(model: nn.Module) -> tuple[dict[str, int], int]:
 
 
 def _layer_matcher(backbone: nn.Module, name: str) -> dict:
-    """timm's description of the layers of a backbone, for ``timm.models.group_parameters``."""
+    """Return timm's description of a backbone's layers, for ``timm.models.group_parameters``."""
     source = backbone.body
-    if not backbone.is_plain:  # timm's features_only wrapper no longer knows: ask the model proper
+    if not backbone.is_plain:  # timm's features_only wrapper has no description
         source = timm_skeleton(name)
     if not hasattr(source, "group_matcher"):
-        raise InputError(f"--layer-decay: timm knows no layers of {name}: leave the flag out")
+        raise InputError(
+            f"`layer_decay`: timm has no layers of {name}. Fix: leave `layer_decay` out."
+        )
     if backbone.is_plain:
         return source.group_matcher(coarse=False)
 
@@ -127,14 +129,14 @@ def schedule(
         cosine      (1 + cos(pi t)) / 2
         poly        (1 - t)^poly_power
         constant    1 throughout
-    or, without a warm-up as it is one itself, F3Net's
+    or F3Net's, without a warm-up,
         triangular  1 - |2 (step + 1) / (total_steps + 1) - 1|.
 
     Raises:
         InputError (a ValueError): unknown ``kind``.
     """
     if kind not in SCHEDULES:
-        raise InputError(f"--schedule {kind}: give one of {', '.join(SCHEDULES)}")
+        raise InputError(f"`schedule` {kind}: unknown. Fix: pass one of {', '.join(SCHEDULES)}.")
     if kind == "triangular":
         shape = 1 - abs(2 * min(1.0, (step + 1) / (total_steps + 1)) - 1)
     elif step < warmup_steps:
@@ -151,25 +153,27 @@ def schedule(
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, share: float) -> None:
-    """Set every group to ``share`` of its peak rate."""
+    """Set the rate of every group to ``share`` times its peak rate."""
     for group in optimizer.param_groups:
         group["lr"] = group["peak_lr"] * share
 
 
 def freeze_encoder(model: nn.Module, frozen: bool, layers: int = 0) -> None:
-    """Stop or resume the training of the encoder; to be called after every ``model.train()``.
+    """Stop or resume the training of the encoder; call it after every ``model.train()``.
 
-    With ``layers`` its first layers, counted as by ``encoder_layers``, never train.
+    The first ``layers`` layers, counted as in ``encoder_layers``, never train.
 
-    A frozen encoder's parameters receive no gradient, so the optimiser leaves them alone, weight
-    decay included, and its BatchNorms neither use nor update the statistics of the batch.
+    The parameters of a frozen encoder get no gradient, so the optimiser does not change them, not
+    even by weight decay. Its BatchNorms neither use nor update the statistics of the batch.
     """
     for parameter in model.encoder.parameters():  # shared parameters once
         parameter.requires_grad_(not frozen)
     if layers:
         numbers, count = encoder_layers(model)
         if layers >= count:
-            raise InputError(f"--freeze-layers {layers}: the encoder has {count} layers: give less")
+            raise InputError(
+                f"`freeze_layers` {layers}: the encoder has {count} layers. Fix: pass fewer."
+            )
         for name, parameter in model.named_parameters():
             if numbers.get(name, count) < layers:
                 parameter.requires_grad_(False)

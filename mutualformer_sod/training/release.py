@@ -22,7 +22,7 @@ from mutualformer_sod.training.sets import TrainingData
 
 
 def release_weights(output: Path, data: TrainingData, run: Run, options: dict[str, Any]) -> None:
-    """Write the chosen epoch's weights: the best on the validation images, else the last."""
+    """Write the weights of the chosen epoch: the best in validation, or else the last."""
     config = run.config
     best = load_checkpoint(output / CHECKPOINTS / run.best["file"])
     load_unique_state(run.model, best["model"])

@@ -1,4 +1,4 @@
-"""Model, optimiser and position of a training run: everything that a checkpoint holds."""
+"""Model, optimiser and position of a training run: the content of a checkpoint."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ class Run:
     """A run in progress.
 
     Attributes:
-        model: the network with the training weights; ``network``: what is called in training, the
-            same behind DistributedDataParallel and torch.compile where those are in use.
-        optimizer, scaler, ema: of these weights; no ``ema`` without ``config.ema_decay``.
-        epoch: finished epochs; ``step``: updates done in the epoch begun.
-        sums: losses of the epoch begun, by name, each times its images; ``images``, ``seconds`` and
-            ``grad_norms`` (a sum over the updates) go with them.
+        model: the network with the training weights. ``network``: the same network in
+            DistributedDataParallel and torch.compile, if they are used; training calls it.
+        optimizer, scaler, ema: of these weights; ``ema`` is None without ``config.ema_decay``.
+        epoch: number of finished epochs. ``step``: number of updates of the current epoch.
+        sums: losses of the current epoch by name, each times its images. ``images``, ``seconds``
+            and ``grad_norms`` (a sum over the updates) are of the current epoch too.
         best: epoch, score and checkpoint file of the best epoch so far.
         amp: the precision, see ``settle_amp``.
-        fingerprint: of the data the run was started with.
+        fingerprint: of the data at the start of the run.
         log_lines: lines of log.jsonl at this position.
     """
 
@@ -85,29 +85,29 @@ class Run:
         self.start_epoch(0)
 
     def _refuse_lost_hooks(self) -> None:
-        """The conversion to SyncBatchNorm drops the hooks through which a fusion acts."""
+        """Refuse a fusion in the encoder: the conversion to SyncBatchNorm drops its hooks."""
         norms = nn.modules.batchnorm._BatchNorm
         encoder = self.model.encoder
         if encoder.is_joint and any(isinstance(module, norms) for module in encoder.modules()):
             raise InputError(
                 f"fusion={self.model.config.fusion.fusion}: this backbone has BatchNorm, which "
-                "several GPUs cannot share here: train on one, or give another backbone"
+                "several GPUs cannot share. Fix: train on one GPU, or pass another `backbone`."
             )
 
     @property
     def updates(self) -> int:
-        """Optimiser steps done since the start."""
+        """Number of optimiser steps since the start."""
         return self.epoch * self.updates_per_epoch + self.step
 
     def start_epoch(self, epoch: int) -> None:
-        """Stand at the beginning of an epoch (from 0), all sums at zero."""
+        """Move to the beginning of an epoch (from 0) and set all sums to zero."""
         self.epoch, self.step = epoch, 0
         self.sums: dict[str, float] = {}
         self.images = 0
         self.seconds = self.grad_norms = 0.0
 
     def prepare_network(self) -> None:
-        """Training mode, with the encoder frozen or not, as the epoch wants it."""
+        """Set training mode, and freeze the encoder in the first epochs."""
         frozen = self.epoch < self.config.freeze_encoder_epochs
         self.model.train()
         freeze_encoder(self.model, frozen, self.config.freeze_layers)
@@ -117,17 +117,17 @@ class Run:
         if self.config.compile:
             self.network = torch.compile(self.network)
         if world_size() > 1:
-            # It notes at its creation which parameters get gradients, so it is made anew.
+            # Its list of parameters with gradients is fixed at creation.
             warnings.filterwarnings("ignore", "Grad strides do not match bucket view")  # speed only
             ids = [self.device.index] if self.device.type == "cuda" else None
             self.network = DistributedDataParallel(self.network, device_ids=ids)
 
     def precision(self) -> contextlib.AbstractContextManager:
-        """Automatic mixed precision, or nothing."""
+        """Return the context of automatic mixed precision."""
         return autocast(self.device, self.amp)
 
     def place(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """rgb, depth, has_depth and gt of a batch on the device, one modality hidden if wanted."""
+        """Return rgb, depth, has_depth and gt of a batch on the device, hidden modality applied."""
         rgb, depth, has_depth, gt = (
             batch[name].to(self.device, non_blocking=True)
             for name in ("rgb", "depth", "has_depth", "gt")
@@ -137,16 +137,16 @@ class Run:
         return *hide_modality(self.config.modality, rgb, depth, has_depth), gt
 
     def averaged(self) -> contextlib.AbstractContextManager:
-        """The weights to validate and to release: the moving average, if there is one."""
+        """Return the context with the weights to validate and release: the average, if used."""
         return self.ema.applied_to(self.model) if self.ema else contextlib.nullcontext()
 
     def save(self, output: Path, options: dict[str, Any], new_best: float | None = None) -> None:
-        """Write a checkpoint (on the first process; every process must call it).
+        """Write a checkpoint on the first process; every process must call this method.
 
         Args:
             output: the folder of the run.
-            options: ``run_options`` of the run, kept inside the checkpoint.
-            new_best: score (less is better) of the epoch just finished, if the best so far.
+            options: ``run_options`` of the run, stored in the checkpoint.
+            new_best: score (lower is better) of the finished epoch if it is the best so far.
         """
         rng = gather(_rng_states(self.device))
         folder = output / CHECKPOINTS
@@ -184,18 +184,18 @@ class Run:
         drop_old_checkpoints(folder)
 
     def restore(self, state: dict[str, Any], output: Path) -> None:
-        """Go back to where ``state`` was saved.
+        """Restore the position and weights of a checkpoint.
 
         Raises:
-            InputError: the data are not those the run was started with.
+            InputError: the data changed since the start of the run.
         """
         if state["fingerprint"] != self.fingerprint:
             raise InputError(
                 f"{output}: the training or validation data changed since the run was started "
-                "(names or sizes of files): restore them, or start again with another --output"
+                "(names or sizes of files). Fix: restore them, or pass another `output`."
             )
         load_unique_state(self.model, state["model"])
-        # Runs older than this entry were trained with ImageNet's values.
+        # Older checkpoints have no such entry and used ImageNet's values.
         self.model.normalise_with(*state.get("normalisation", (IMAGENET_MEAN, IMAGENET_STD)))
         self.optimizer.load_state_dict(state["optimizer"])
         if self.ema:
@@ -211,18 +211,18 @@ class Run:
 
 
 def settle_amp(asked: str, device: torch.device, state: dict[str, Any] | None) -> str:
-    """The precision of a run: decided at its start, for all its processes and resumptions.
+    """Decide the precision of a run, the same for all its processes and resumptions.
 
     Args:
-        asked: the ``--amp`` of this start; with "auto" a resumption keeps what the run has.
+        asked: ``amp`` of this start; "auto" keeps the precision of a resumed run.
         device: of this process.
-        state: the checkpoint to go on from; None for a new run.
+        state: the checkpoint to resume from; None for a new run.
 
     Returns:
-        "off", "bf16" or "fp16". "off" where "auto" means different types on different hosts.
+        "off", "bf16" or "fp16"; "off" if "auto" gives different types on different hosts.
 
     Raises:
-        InputError: fp16 on a CPU, or another precision than the run was started with.
+        InputError: fp16 on a CPU, or another precision than at the start of the run.
     """
     if state is None:
         amps = set(gather(pick_amp(asked, device)))
@@ -231,23 +231,23 @@ def settle_amp(asked: str, device: torch.device, state: dict[str, Any] | None) -
         amp = _recorded_amp(state, device)
         if asked not in ("auto", amp):
             raise InputError(
-                f"--amp {asked}: this run was started with {amp}: leave --amp out to keep that, "
-                "or start again with another --output"
+                f"`amp` {asked}: the run was started with {amp}. Fix: leave `amp` out to keep "
+                "it, or pass another `output`."
             )
         here = pick_amp("auto", device)
         if asked == "auto" and amp != here and is_main():
             _log.warning(
-                "the run goes on with --amp %s, as it was started; on this device auto means %s",
+                "the run continues with --amp %s, as at its start; on this device auto means %s",
                 *(amp, here),
             )
         pick_amp(amp, device)  # warns where that is slow
     if amp == "fp16" and device.type != "cuda":
-        raise InputError("--amp fp16 is for training on CUDA devices: give bf16 or off")
+        raise InputError("`amp` fp16 needs a CUDA device for training. Fix: pass bf16 or off.")
     return amp
 
 
 def _recorded_amp(state: dict[str, Any], device: torch.device) -> str:
-    """The precision of a checkpoint; older ones have the flag alone, when auto was off on CPUs."""
+    """Return the precision of a checkpoint; older ones have the flag, auto was off on CPUs."""
     amp = state.get("amp") or state["options"]["train"]["amp"]
     if amp == "auto":
         return "off" if device.type == "cpu" else pick_amp(amp, device)
@@ -255,10 +255,9 @@ def _recorded_amp(state: dict[str, Any], device: torch.device) -> str:
 
 
 def _rng_states(device: torch.device) -> dict[str, Any]:
-    """States of every random-number generator of this process, as plain data and tensors.
+    """Return the states of all random-number generators of this process.
 
-    What a run draws is keyed by (seed, epoch, image), so that none of these should matter; they
-    are kept for third-party layers that draw from them.
+    The run itself draws by (seed, epoch, image). The states are for third-party layers.
     """
     name, keys, *rest = np.random.get_state()  # noqa: NPY002
     return {

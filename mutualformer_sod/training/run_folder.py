@@ -1,4 +1,4 @@
-"""The folder of a training run: its configuration, its log, and who made it where with what."""
+"""The folder of a training run: configuration, log, and records of its starts."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ VAL_FILE, WEIGHTS_FILE, CHECKPOINTS = "val_images.txt", "weights.safetensors", "
 def run_options(
     config: TrainConfig, overrides: dict[str, Any], global_batch: int
 ) -> dict[str, Any]:
-    """The content of config.json, as plain JSON data."""
+    """Return the content of config.json, as plain JSON data."""
     options = {
         "train": dataclasses.asdict(config),
         "model_overrides": overrides,
@@ -46,12 +46,12 @@ def run_options(
 
 
 def find_run(output: Path, options: dict[str, Any], resume: str | None) -> dict[str, Any] | None:
-    """The checkpoint of the run to go on with; None for a new run, or one without checkpoint.
+    """Return the checkpoint to resume from; None for a new run, or one without checkpoint.
 
     Args:
         output: the folder of the run.
-        options: ``run_options`` of this start; ``extended_from`` is added where a finished run
-            goes on, or went on before, to more epochs: the numbers that it had.
+        options: ``run_options`` of this start. If a finished run is extended, now or before, its
+            earlier numbers of epochs are added as ``extended_from``.
         resume: None, "last", or "previous" for the checkpoint before the last.
 
     Raises:
@@ -63,8 +63,7 @@ def find_run(output: Path, options: dict[str, Any], resume: str | None) -> dict[
         return None
     if resume is None:
         raise InputError(
-            f"{output}: contains a run. Fix: add `resume` to go on with it, or pass another "
-            "`output`."
+            f"{output}: contains a run. Fix: pass `resume` to continue it, or another `output`."
         )
     before = folder.read(train=dict, model_overrides=dict, images_per_update=int)
     if before is None:
@@ -83,7 +82,7 @@ def find_run(output: Path, options: dict[str, Any], resume: str | None) -> dict[
     differing = _differing(before, options)
     if differing:
         raise InputError(
-            f"{output}: --resume needs the options the run was started with: {'; '.join(differing)}"
+            f"{output}: `resume` needs the options of the run's start: {'; '.join(differing)}"
         )
     return state or _load_newest(output, resume)
 
@@ -92,7 +91,9 @@ def _load_newest(output: Path, resume: str) -> dict[str, Any] | None:
     found = find_checkpoints(output / CHECKPOINTS, "last")
     if resume == "previous":
         if len(found) < 2:
-            raise InputError(f"{output}: --resume previous: there is no checkpoint before the last")
+            raise InputError(
+                f"{output}: `resume` previous: no checkpoint before the last. Fix: pass `resume`."
+            )
         return load_checkpoint(found[1])
     if not found:
         return None
@@ -100,11 +101,11 @@ def _load_newest(output: Path, resume: str) -> dict[str, Any] | None:
         return load_checkpoint(found[0])
     except InputError as error:
         remedy = (
-            f"add --resume previous to go on from {found[1].name}"
+            f"Fix: pass --resume previous to continue from {found[1].name}."
             if len(found) > 1
-            else "there is no earlier one: start again with another --output"
+            else "No earlier one exists. Fix: start again with another `output`."
         )
-        raise InputError(f"{error}; {remedy}") from error
+        raise InputError(f"{error}. {remedy}") from error
 
 
 def _differing(found: dict[str, Any], options: dict[str, Any]) -> list[str]:
@@ -128,14 +129,14 @@ def _differing(found: dict[str, Any], options: dict[str, Any]) -> list[str]:
 def open_run(
     output: Path, options: dict[str, Any], start: dict[str, Any], state: dict[str, Any] | None
 ) -> Iterator[None]:
-    """Hold the folder for this process, and bring it to where the run goes on.
+    """Lock the folder for this process, and restore its state at the checkpoint.
 
-    Writes config.json, adds this start to starts.json, cuts the log to the checkpoint's lines and
-    removes checkpoints from beyond it: those damaged, or of updates that will be done again. The
-    weights of a finished run that goes on are kept as weights-N-epochs.safetensors.
+    Write config.json, add this start to starts.json, cut the log to the checkpoint's lines and
+    remove later checkpoints: damaged ones, and those of updates that are repeated. The weights of
+    a finished run that is extended are kept as weights-N-epochs.safetensors.
 
     Raises:
-        InputError: another process trains in this folder.
+        InputError: another process uses the folder.
     """
     with OutputFolder(output, CONFIG_FILE, "run").locked():
         _bring_back(output, options, start, state)
@@ -165,7 +166,7 @@ def _bring_back(
 
 
 def _keep_weights(output: Path, options: dict[str, Any], state: dict[str, Any]) -> None:
-    """Give the weights of a finished run that goes on to more epochs a name of their own."""
+    """Rename the weights of a finished run that is extended to more epochs."""
     ended = options.get("extended_from", [None])[-1]
     weights, kept = output / WEIGHTS_FILE, output / f"weights-{ended}-epochs.safetensors"
     if state["epoch"] == ended and weights.exists() and not kept.exists():
@@ -182,7 +183,7 @@ def add_to_log(output: Path, record: dict[str, Any]) -> None:
 def describe_start(
     device: torch.device, amp: str, processes: int, fingerprint: str
 ) -> dict[str, Any]:
-    """What a start of a run is recorded with: when, by which code, on what, from which data."""
+    """Return the record of a start: time, code, versions, device and data."""
     packages = ("torchvision", "timm", "numpy", "opencv-python-headless", "opencv-python")
     versions = {"mutualformer_sod": mutualformer_sod.__version__}
     versions |= {"python": platform.python_version(), "torch": torch.__version__}
@@ -206,7 +207,7 @@ def describe_start(
 
 
 def describe_code() -> dict[str, Any]:
-    """Git commit of this code and whether files differ from it; None where there is no git."""
+    """Return the Git commit of this code and whether files differ from it; None without git."""
     root = Path(mutualformer_sod.__file__).resolve().parents[1]
 
     def git(*arguments: str) -> str | None:

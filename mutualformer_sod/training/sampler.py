@@ -1,4 +1,4 @@
-"""Which process takes which images of an epoch, update by update."""
+"""Distribution of an epoch's images over updates and processes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """What one process feeds the network at a time.
+    """Images that one process computes at a time.
 
     Attributes:
         indices: of the images.
-        share: these images' share of the update's images. 0 where this process has none left: it
-            then computes on one image that does not count, because all processes must take part.
+        share: ratio of these images to the update's images. 0 if this process has none left: it
+            then computes one image without weight, because all processes must take part.
         ends_update: whether the optimiser steps after it.
     """
 
@@ -25,12 +25,12 @@ class MicroBatch:
 
 
 def epoch_order(images: int, seed: int, epoch: int) -> list[int]:
-    """The order of an epoch's images, a function of (seed, epoch) alone."""
+    """Return the order of an epoch's images, from (seed, epoch) alone."""
     return np.random.default_rng([seed, epoch]).permutation(images).tolist()
 
 
 def updates_per_epoch(images: int, global_batch: int) -> int:
-    """Optimiser steps that see every image once; the last may hold fewer than ``global_batch``."""
+    """Return the updates of an epoch; the last may have fewer images than ``global_batch``."""
     return math.ceil(images / global_batch)
 
 
@@ -39,23 +39,23 @@ def plan_epoch(
 ) -> list[list[MicroBatch]]:
     """Split an epoch into updates, and each update over the processes.
 
-    Update k takes ``order[k G : (k + 1) G]`` whatever the number of processes, so that the same
-    global batch means the same training. Over all processes every image occurs exactly once.
+    Update k takes ``order[k G : (k + 1) G]`` for any number of processes. Over all processes every
+    image occurs exactly once.
 
     Args:
         order: image numbers.
         global_batch: images of one update, G.
         batch_size: images that one process takes at a time.
-        rank, world_size: this process and how many there are.
+        rank, world_size: number of this process, from 0, and number of processes.
 
     Returns:
-        For each update the micro-batches of this process, equally many in every process.
+        For each update the micro-batches of this process, the same number in every process.
     """
     updates = []
     for start in range(0, len(order), global_batch):
         images = order[start : start + global_batch]
         rounds = math.ceil(len(images) / (batch_size * world_size))
-        # Parts as equal as they can be: the last update of an epoch keeps all processes busy.
+        # Equal parts, so that all processes work in the last update of an epoch too.
         bounds = [len(images) * k // (rounds * world_size) for k in range(rounds * world_size + 1)]
         parts = []
         for number in range(rounds):

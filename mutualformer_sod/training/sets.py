@@ -1,4 +1,4 @@
-"""From a training configuration to the images to train on and those to validate on."""
+"""Training and validation images of a training configuration."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ from mutualformer_sod.data.training.dataset import SodDataset
 from mutualformer_sod.data.training.transforms import Augmentation
 from mutualformer_sod.errors import InputError
 
-# Side of cached images, as a multiple of the training size: a crop leaves 3/4 of a side or more.
+# Ratio of the side of cached images to the training size: a crop keeps 3/4 of a side or more.
 _CACHE_SCALE = 1.25
 
 
 @dataclass
 class TrainingData:
-    """Datasets of a run and how they came about.
+    """Datasets of a run and their record.
 
     Attributes:
         train: augmented.
         val: as in testing; None where nothing is held out.
         counts: training images by set; val_counts: validation images by set.
-        encodings: how each set stores depth.
+        encodings: depth encoding of each set.
         sees_depth: False where the modality hides it.
-        repeats: how often an epoch shows the images of a set, where that is not once.
+        repeats: number of times that an epoch shows a set, unless it is 1.
         fingerprint: of all files, see `data_fingerprint`.
-        overlap: training images that test sets hold, too, by test set; allowed by the user.
-        cache: how images are kept, in words.
+        overlap: number of training images in each test set, allowed by the user.
+        cache: description of the cache.
         remarks: lines on the masks, see `file_check.check_training_files`.
     """
 
@@ -60,7 +60,7 @@ class TrainingData:
     remarks: list[str]
 
     def describe(self) -> str:
-        """The sets with their counts and depth polarity, for the screen."""
+        """Describe the sets with their counts and depth polarity."""
         lines = []
         for name, count in self.counts.items():
             encoding = self.encodings.get(name)
@@ -175,39 +175,41 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
 
 
 def _estimated_folder(config: TrainConfig, sets: Sequence[SodSet]) -> Path | None:
-    """The folder of ``--estimated-depth``; InputError where it has no map for any set."""
+    """Return the folder of estimated depth; InputError if it has no map for any set."""
     folder = None if config.estimated_depth is None else Path(config.estimated_depth)
     if folder and not any((folder / s.name).is_dir() for s in sets if not s.has_depth):
         raise InputError(
-            f"--estimated-depth {folder}: it has no folder SET for any training set without depth. "
-            "Fix: make it with tools/estimate_depth.py maps"
+            f"`estimated_depth` {folder}: no folder SET for any training set without depth. "
+            "Fix: make the maps with tools/estimate_depth.py maps."
         )
     return folder
 
 
 def parse_repeat(items: Sequence[str], names: Sequence[str]) -> dict[str, int]:
-    """Understand the values of ``--repeat``: SET=K.
+    """Parse the values of ``repeat``: SET=K.
 
     Args:
-        items: as given.
-        names: of the training sets; aliases and last parts of a name will do.
+        items: the values.
+        names: of the training sets. A value may have an alias or the last part of a name.
 
     Returns:
-        How often an epoch shows each image, by set; sets that are not named are left out.
+        Number of times that an epoch shows each image, by set, for the sets in ``items``.
 
     Raises:
-        InputError: not of that form, no such set, or a set named twice.
+        InputError: another form, no such set, or the same set twice.
     """
     repeats: dict[str, int] = {}
     for item in items:
         asked, _, times = item.rpartition("=")
         if not asked or not times.isdecimal() or int(times) < 1:
-            raise InputError(f"--repeat {item}: give SET=K, for example {names[0]}=3")
+            raise InputError(
+                f"`repeat` {item}: unusable. Fix: pass SET=K, for example {names[0]}=3."
+            )
         named = matching_names(asked, names)
         if len(named) != 1 or named[0] in repeats:
             problem = "names no training set" if not named else "names a set again"
             problem = "names several sets" if len(named) > 1 else problem
-            raise InputError(f"--repeat {item} {problem}; the sets are: {', '.join(names)}")
+            raise InputError(f"`repeat` {item}: {problem}. Fix: pass one of {', '.join(names)}.")
         repeats[named[0]] = int(times)
     return repeats
 
@@ -215,7 +217,7 @@ def parse_repeat(items: Sequence[str], names: Sequence[str]) -> dict[str, int]:
 def _overlap(
     config: TrainConfig, train_sets: list[SodSet], val_sets: list[SodSet]
 ) -> dict[str, int]:
-    """Training images that test sets below ``--data``, or ``--val-sets``, hold, by test set."""
+    """Count the training images in each test set below ``data`` and in ``val_sets``."""
     own = {sod_set.root for sod_set in train_sets}
     sets = [*val_sets, *discover_benchmarks(config.data, own)]
     shared = find_overlap(train_sets, sets)
@@ -223,7 +225,7 @@ def _overlap(
         train_file, test_file = shared[0]
         raise InputError(
             f"{len(shared)} training images are in a test set, for example {train_file} is"
-            f" {test_file}: leave them out, or say --allow-overlap, which the weights will record"
+            f" {test_file}. Fix: leave them out, or pass `allow_overlap`, which the weights record."
         )
     owner = {sample.rgb: item.name for item in sets for sample in item.samples}
     return dict(Counter(owner[test_file] for _, test_file in shared))
@@ -241,12 +243,12 @@ def _cache_options(config: TrainConfig, model: ModelConfig) -> CacheOptions | No
 def _training_sets(config: TrainConfig) -> list[SodSet]:
     if config.protocol is None:
         if not config.train_sets:
-            raise InputError("nothing to train on: give --train-sets A B, or --protocol NAME")
+            raise InputError("nothing to train on. Fix: pass `train_sets` or `protocol`.")
         return discover_sets(
             config.data, config.train_sets, need_gt=True, need_rgb=True, split="train"
         )
     if config.train_sets:
-        raise InputError("--protocol names its training sets itself: leave --train-sets out")
+        raise InputError("`protocol` and `train_sets` are both given. Fix: leave one of them out.")
     return discover_protocol(config.data, config.protocol)
 
 
@@ -257,18 +259,19 @@ def _validation_sets(config: TrainConfig, train_sets: list[SodSet]) -> list[SodS
     for sod_set in val_sets:
         if sod_set.usual_count is not None and not config.choose_on_test_set:
             raise InputError(
-                f"--val-sets {sod_set.name} is a test set: choosing a checkpoint on it makes its "
-                "scores worthless; leave --val-sets out (a hold-out of the training set is used), "
-                "or say --choose-on-test-set"
+                f"`val_sets` {sod_set.name} is a test set: its scores are worthless once a "
+                "checkpoint is chosen on it. Fix: leave `val_sets` out to use a hold-out of the "
+                "training set, or pass `choose_on_test_set`."
             )
     shared = {item.rgb for s in train_sets for item in s.samples} & {
         item.rgb for s in val_sets for item in s.samples
     }
     if shared:
         raise InputError(
-            f"--val-sets holds {len(shared)} training images, for example {min(shared)}"
+            f"`val_sets` has {len(shared)} training images, for example {min(shared)}. Fix: pass "
+            "other sets."
         )
-    # The training and the test part of a set are two sets, whose depth may be stored differently.
+    # The training and the test part of a set may have different depth encodings.
     taken = {sod_set.name for sod_set in train_sets}
     return [
         dataclasses.replace(item, name=f"test/{item.name}") if item.name in taken else item

@@ -20,7 +20,7 @@ class Board:
 
     Args:
         output: the folder of the run; events go to its folder ``tensorboard``.
-        updates: where the run stands: what an interrupted run wrote beyond it is hidden.
+        updates: number of updates so far; later entries of an interrupted run are hidden.
 
     Raises:
         InputError: TensorBoard is not installed.
@@ -31,7 +31,7 @@ class Board:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise InputError(
-                "--tensorboard: TensorBoard is not installed: pip install -e '.[tensorboard]'"
+                "`tensorboard`: TensorBoard is not installed. Fix: pip install -e '.[tensorboard]'"
             ) from error
         self.folder = output / "tensorboard"
         with naming(self.folder):
@@ -64,6 +64,6 @@ class Board:
             self.writer.flush()
 
     def close(self) -> None:
-        """Write what is still held back."""
+        """Write the remaining entries."""
         with naming(self.folder):
             self.writer.close()

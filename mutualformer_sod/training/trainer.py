@@ -1,4 +1,4 @@
-"""The training loop: sets -> loader -> network -> losses -> optimiser, epoch by epoch."""
+"""The training loop over epochs: sets, loader, network, losses, optimiser."""
 
 from __future__ import annotations
 
@@ -54,16 +54,16 @@ def train(
     model_overrides: dict[str, Any] | None = None,
     resume: str | None = None,
 ) -> Path:
-    """Train one model, in this process or in all those that torchrun started.
+    """Train one model, in this process or in all processes that torchrun started.
 
-    A run is a function of its configuration, its data and the images of an update: it does not
-    matter where it was interrupted nor, up to rounding, how many processes shared the work.
+    The result depends on the configuration, the data and the number of images of an update.
+    Interruptions do not change it. The number of processes changes rounding only.
 
     Args:
         config: the run.
         model_overrides: fields of the model configuration that differ from the preset's.
-        resume: "last" to go on with the run in ``config.output``, or start it if there is none;
-            "previous" to go on from the checkpoint before the last; None for a new run.
+        resume: "last" to continue the run in ``config.output``, or start it if there is none;
+            "previous" to continue from the checkpoint before the last; None for a new run.
 
     Returns:
         The folder of the run: config.json, starts.json, log.jsonl, checkpoints and, at the end,
@@ -72,7 +72,7 @@ def train(
     Raises:
         InputError: unusable data or options, an existing run without ``resume``, a loss that is
             not finite, or a full disk.
-        Stopped: SIGTERM or Ctrl-C came; the run was saved.
+        Stopped: SIGTERM or Ctrl-C was received; the run was saved.
     """
     with one_voice(), contextlib.ExitStack() as held:
         return _train(config, dict(model_overrides or {}), resume, held)
@@ -88,8 +88,8 @@ def _train(
     size = overrides.setdefault("image_size", config.size) if config.size is not None else None
     if size != config.size:
         raise InputError(
-            f"--size {config.size} and --set image_size={size} contradict each other: "
-            "give one of them"
+            f"`size` {config.size} and --set image_size={size} contradict each other. "
+            "Fix: pass one of them."
         )
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     global_batch = config.global_batch_size or config.batch_size * processes
@@ -98,7 +98,7 @@ def _train(
     if state and state["epoch"] >= config.epochs and (output / WEIGHTS_FILE).exists():
         if os.environ.get("RANK", "0") == "0":
             done = f"this run is finished ({config.epochs} epochs)"
-            print(f"{output}: {done}: nothing to do; a larger --epochs trains on")
+            print(f"{output}: {done}: nothing to do; a larger --epochs extends it")
         return output
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -106,7 +106,7 @@ def _train(
         torch.backends.cudnn.benchmark = False
     data = gather_training_data(config, make_config(config.preset, **overrides))
     device = start_processes(config.device)
-    # A checkpoint brings its own weights: to go on needs neither the hub nor the file.
+    # A checkpoint has the weights: a resumed run needs neither the hub nor the file.
     pretrained = config.pretrained if state is None else None
     images, taken = len(data.train), ""
     amp = settle_amp(config.amp, device, state)
@@ -120,14 +120,14 @@ def _train(
             taken = load_encoder(run.model, config.init_weights)
         if run.ema:  # or the average would begin at the random weights
             run.ema = Ema(run.model, config.ema_decay)
-    # All have looked at the folder before the first one writes to it, and have seen the same.
+    # All processes read the folder before the first one writes to it, and must agree.
     if len(set(gather((run.epoch, run.step, run.checkpoints, run.fingerprint)))) > 1:
         raise InputError(
-            f"--output {output}: the hosts of this run do not see the same checkpoints or data: "
-            "give folders that all of them share"
+            f"`output` {output}: the hosts of this run see different checkpoints or data. Fix: "
+            "pass folders that all hosts share."
         )
     if is_main():
-        # Only now: whatever can be wrong with the options leaves no folder behind.
+        # Not earlier: wrong options must leave no folder behind.
         start = describe_start(device, amp, world_size(), data.fingerprint)
         held.enter_context(open_run(output, options, start, state))
         if data.val is not None:
@@ -152,7 +152,7 @@ def _train(
 
 
 class _Loop:
-    """Epochs of a run: feeding it, saving it, and leaving when asked to."""
+    """The epochs of a run: load batches, save checkpoints, stop on a signal."""
 
     def __init__(
         self,
@@ -168,7 +168,7 @@ class _Loop:
         self.saved_at = time.perf_counter()
 
     def train_epoch(self) -> None:
-        """Do what remains of the epoch begun."""
+        """Do the remaining updates of the current epoch."""
         run, config = self.run, self.run.config
         order = epoch_order(len(self.data.train), config.seed, run.epoch)
         plan = plan_epoch(order, run.global_batch, config.batch_size, rank(), world_size())
@@ -199,7 +199,7 @@ class _Loop:
             disable=None if is_main() else True,
         )
         for parts in progress:
-            # Every process has a clock and signals of its own: the update makes them agree.
+            # Each process has its own clock and signals; the update makes the processes agree.
             due = is_main() and time.perf_counter() - self.saved_at > 60 * config.checkpoint_minutes
             update = update_weights(run, parts, stream, (self.stop.signal or 0, due))
             images = min(run.global_batch, epoch_images - run.step * run.global_batch)
@@ -222,7 +222,7 @@ class _Loop:
                 self.leave(signal)
 
     def finish_epoch(self) -> None:
-        """Validate, log, save and report an epoch whose updates are done."""
+        """Validate, log, save and report a finished epoch."""
         run, config = self.run, self.run.config
         record: dict[str, Any] = {
             "epoch": run.epoch + 1,
@@ -237,7 +237,7 @@ class _Loop:
             kind, slash, statistic = name.partition("/")
             part = record.setdefault(kind, {}) if slash else record["train"]
             part[statistic or name] = value / run.images
-        score = -float(run.epoch)  # without validation the last epoch is the one to release
+        score = -float(run.epoch)  # without validation the last epoch is released
         if self.data.val is not None:
             scores = validate(run, self.data.val, self.stop)
             if scores is None:
@@ -248,7 +248,7 @@ class _Loop:
             self.board.add_epoch(run, record.get("val", {}), self.data.val or self.data.train)
         run.start_epoch(run.epoch + 1)
         if is_main():
-            # The log is written first: a kill in between leaves a line that a resumption cuts.
+            # First the log: after a kill in between, resuming cuts the extra line.
             add_to_log(self.output, record)
         run.log_lines += 1
         self.save(score if score < run.best["score"] else None)
@@ -264,12 +264,12 @@ class _Loop:
         raise Stopped(
             signal,
             f"saved {self.output} in epoch {run.epoch + 1} of {run.config.epochs}, after update "
-            f"{run.step} of {run.updates_per_epoch}: the same command with --resume goes on",
+            f"{run.step} of {run.updates_per_epoch}: the same command with --resume continues",
         )
 
 
 def _peak_memory_mb(device: torch.device) -> int | None:
-    """The most that this process held so far: CUDA's allocations, or else its resident set."""
+    """Return the peak memory of this process in MiB: CUDA allocations, or the resident set."""
     cuda = device.type == "cuda"
     peak = torch.cuda.max_memory_allocated(device) if cuda else peak_resident_memory()
     return None if peak is None else round(peak / 2**20)

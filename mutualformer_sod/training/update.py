@@ -28,20 +28,20 @@ from mutualformer_sod.training.optimiser import schedule, set_learning_rate
 from mutualformer_sod.training.run import Run
 from mutualformer_sod.training.sampler import MicroBatch
 
-LEAST_SCALE = 2.0**-14  # of fp16's losses, below which no gradient is finite any more
+LEAST_SCALE = 2.0**-14  # of fp16 losses; below it the gradients are not finite for other reasons
 STATISTICS = "statistics/"
-GROWTH_SHARE = 0.8  # of the run, after which progressive training has reached the full size
+GROWTH_SHARE = 0.8  # share of the run after which progressive training uses the full size
 
 
 @dataclass(frozen=True)
 class Update:
-    """What came of one update, the same on every process.
+    """Result of one update, the same on every process.
 
     Attributes:
-        losses: by name, mean over the update's images; what else the fusion says has ``STATISTICS``
-            before its name.
+        losses: by name, mean over the update's images; the names of the fusion's statistics
+            start with ``STATISTICS``.
         grad_norm: L2 norm of the gradient before clipping.
-        requests: the largest value of each request over the processes.
+        requests: maximum of each request over the processes.
     """
 
     losses: dict[str, float]
@@ -55,16 +55,16 @@ def update_weights(
     batches: Iterator[dict[str, Any]],
     requests: Sequence[int] = (),
 ) -> Update:
-    """Take this process' micro-batches of one update from ``batches`` and step the optimiser.
+    """Compute the micro-batches of this process and step the optimiser.
 
-    Gradients are summed with each micro-batch's share of the update's images, so that neither the
-    number of processes nor that of micro-batches matters.
+    The gradient of a micro-batch is weighted by its share of the update's images. The result does
+    not depend on the number of processes or micro-batches.
 
     Args:
-        run: where the run stands; its weights are changed.
+        run: the run, whose weights are changed.
         parts: this process' micro-batches.
-        batches: the loader's iterator, which gives them in this order.
-        requests: numbers that one process wants all others to know: a signal, a wish to save.
+        batches: iterator of the loader, in the same order.
+        requests: numbers to share with all processes: a signal, whether to save.
 
     Raises:
         InputError: a loss or gradient is not finite; names the images. The weights are unchanged.
@@ -106,7 +106,7 @@ def update_weights(
     norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), config.clip_norm)
     order = sorted(sums)
     local = torch.stack([sums[name] for name in order] + [norm.to(exact)]).tolist()
-    # fp16's scaler expects infinite gradients now and then, and skips such updates by itself.
+    # The scaler of fp16 skips updates with infinite gradients, which are expected.
     finite = math.isfinite(sum(local[:-1])) and (
         run.scaler.is_enabled() or math.isfinite(local[-1])
     )
@@ -118,7 +118,7 @@ def update_weights(
     run.scaler.step(run.optimizer)
     run.scaler.update()
     if run.scaler.is_enabled() and run.scaler.get_scale() < LEAST_SCALE:
-        _refuse(run, False, names)  # not now and then, but for dozens of updates in a row
+        _refuse(run, False, names)  # dozens of updates in a row were skipped
     if run.ema:
         run.ema.update(run.model)
     losses = dict(zip(order, together, strict=True))
@@ -131,7 +131,7 @@ def _losses(run: Run, batch: dict[str, Any], size: tuple[int, int]) -> dict[str,
         resized = resize_batch(*(batch[name] for name in planes), size)
         batch = batch | dict(zip(planes, resized, strict=True))
     rgb, depth, has_depth, gt = run.place(batch)
-    # The "no depth" map belongs to no image: its key is the update's.
+    # The "no depth" map belongs to no image: its key comes from the update.
     words = np.random.SeedSequence([run.config.seed, run.epoch, run.step]).generate_state(2)
     own = torch.from_numpy(words.view(np.int64).copy())
     keys = torch.cat((batch["key"], own)).to(run.device, non_blocking=True)
@@ -142,7 +142,7 @@ def _losses(run: Run, batch: dict[str, Any], size: tuple[int, int]) -> dict[str,
 
 
 def losses_of(output: DetectorOutput, gt: Tensor, config: TrainConfig) -> dict[str, Tensor]:
-    """``detector_losses`` of what the network gave, in float32."""
+    """Return ``detector_losses`` of the network's output, in float32."""
     return detector_losses(
         *_float(output),
         output.extra_losses,
@@ -166,10 +166,10 @@ def training_size(
     full: tuple[int, int],
     stride: int = 16,
 ) -> tuple[int, int]:
-    """Size (h, w) of one update's images: a function of the seed and the position alone.
+    """Return the size (h, w) of one update's images, from the seed and the position.
 
-    Sizes are multiples of 16 and, with ``multi_scale``, of 32; for patches that do not divide
-    these, of ``stride`` and twice that.
+    Sizes are multiples of 16, or of 32 with ``multi_scale``. If ``stride`` does not divide 32, they
+    are multiples of ``stride``, or of twice ``stride``.
     """
     multiple = 16 if 32 % stride == 0 else stride
     if config.progressive < 1:
@@ -183,7 +183,7 @@ def training_size(
 
 
 def _without_reduction(run: Run, wanted: bool) -> contextlib.AbstractContextManager:
-    """Gradients of all but an update's last micro-batch stay on their process."""
+    """Return the context that sums no gradients over the processes, if ``wanted``."""
     if wanted and hasattr(run.network, "no_sync"):
         return run.network.no_sync()
     return contextlib.nullcontext()
@@ -195,5 +195,5 @@ def _refuse(run: Run, finite: bool, names: list[str]) -> None:
         raise ReportedElsewhere
     raise InputError(
         f"the loss or its gradient is not finite in epoch {run.epoch + 1}, update {run.step + 1} "
-        f"on the images {', '.join(suspects)}: look at them, or lower --lr"
+        f"on the images {', '.join(suspects)}. Fix: check them, or lower `lr`."
     )

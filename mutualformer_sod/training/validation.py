@@ -18,14 +18,13 @@ from mutualformer_sod.training.run import Run
 
 @torch.inference_mode()
 def validate(run: Run, val: SodDataset, stop: StopRequest) -> dict[str, float] | None:
-    """Mean structure loss and MAE at training size, by the weights that would be released.
+    """Compute mean structure loss and MAE at training size, with the weights to release.
 
-    Every process takes each n-th image; sums are taken in the order of the images, in float64, so
-    that the number of processes does not show. On a CPU images go through one by one, for the same
-    reason.
+    Every process takes each n-th image. Sums are in float64 in the order of the images, and a CPU
+    computes images one by one: the result does not depend on the number of processes.
 
     Returns:
-        ``loss`` and ``mae``; None where a process was asked to stop meanwhile.
+        ``loss`` and ``mae``; None if a process was asked to stop.
 
     Raises:
         InputError: the loss is not finite.
@@ -58,7 +57,7 @@ def validate(run: Run, val: SodDataset, stop: StopRequest) -> dict[str, float] |
         if not is_main():
             raise ReportedElsewhere
         raise InputError(
-            f"the validation loss is {loss} after epoch {run.epoch + 1}: lower --lr, or look at "
-            "the validation images"
+            f"the validation loss is {loss} after epoch {run.epoch + 1}. Fix: lower `lr`, or "
+            "check the validation images."
         )
     return {"loss": loss, "mae": math.fsum(score[2] for score in together) / len(val)}

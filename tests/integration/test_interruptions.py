@@ -117,7 +117,7 @@ def test_a_signal_saves_and_leaves_with_a_line(tmp_path, scenes, whole_run, numb
     assert process.exitcode == 128 + number, log
     line = log.splitlines()[-1]
     assert f"stopped by {number.name}" in line
-    assert "--resume goes on" in line
+    assert "--resume continues" in line
     assert "Traceback" not in log
     state = load_checkpoint(saved(tmp_path / "run")[0])
     assert (state["epoch"], state["step"]) != (4, 0)
@@ -143,7 +143,7 @@ def test_a_damaged_checkpoint_is_told_and_the_previous_one_serves(
     assert len(line) == 1
     assert newest.name in line[0]
     assert "damaged" in line[0]
-    assert f"--resume previous to go on from {previous.name}" in line[0]
+    assert f"--resume previous to continue from {previous.name}" in line[0]
     process = start([*arguments, "--resume", "previous"], log)
     wait_until(lambda: saved(folder) and saved(folder)[0].name != newest.name, process)
     process.kill()  # the damaged one must not come back when the run is interrupted again

@@ -100,7 +100,7 @@ def gather(root, *names, **options):
 
 def test_training_on_test_images_is_refused(root):
     make_test_set(root, "ECSSD", [3])
-    with pytest.raises(InputError, match=r"1 training images.*copy_3.*--allow-overlap"):
+    with pytest.raises(InputError, match=r"1 training images.*copy_3.*`allow_overlap`"):
         gather(root)
 
 
@@ -173,7 +173,7 @@ def test_sets_to_repeat_are_named_by_alias_or_last_part():
 
 @pytest.mark.parametrize("item", ["A", "A=0", "A=x", "=3", "B=2", "A=2.5"])
 def test_a_wrong_repeat_is_named(item):
-    with pytest.raises(InputError, match=rf"--repeat {item}"):
+    with pytest.raises(InputError, match=rf"`repeat` {item}"):
         parse_repeat([item], ["A"])
 
 
@@ -196,7 +196,7 @@ def test_a_folder_without_estimated_depth_for_any_set_is_refused(root, tmp_path)
     for path in (root / "SAMPLES" / "depth").iterdir():
         path.unlink()
     (root / "SAMPLES" / "depth").rmdir()
-    with pytest.raises(InputError, match=r"--estimated-depth .*no folder SET"):
+    with pytest.raises(InputError, match=r"`estimated_depth` .*no folder SET"):
         gather(root, invent_depth=0.5, estimated_depth=str(tmp_path))
 
 

@@ -280,5 +280,5 @@ class TestFrozenLayers:
             assert trains[name] is expected, name
 
     def test_more_layers_than_the_encoder_has_are_refused(self):
-        with pytest.raises(InputError, match="--freeze-layers 9: the encoder has 4 layers"):
+        with pytest.raises(InputError, match="`freeze_layers` 9: the encoder has 4 layers"):
             freeze_encoder(small_model(), False, layers=9)
