@@ -122,7 +122,7 @@ def test_a_comparison_keeps_its_precision_on_another_machine(tmp_path, avx2, cap
     begun = settle_comparison(tmp_path, Options(amp="bf16"), "cpu")
     claim_folder(tmp_path, begun, [], 1)
     assert settle_comparison(tmp_path, Options(), "cpu").amp == "bf16"
-    assert "continues with --amp bf16" in caplog.text
+    assert "continues with amp bf16" in caplog.text
 
 
 def test_a_comparison_decides_auto_once(tmp_path, avx2):
