@@ -247,7 +247,7 @@ class TestEstimatedDepth:
     def make(self, samples, folder):
         without = tuple(dataclasses.replace(item, depth=None) for item in samples.samples)
         samples = dataclasses.replace(samples, samples=without)
-        plain = Augmentation(invent_depth=1.0, depth_change=0.0, crop=0.0, flip=0.0)
+        plain = Augmentation(invent_depth=1.0, twin=0.0, depth_change=0.0, crop=0.0, flip=0.0)
         return dataset(samples, augment=plain, seed=3, estimated_depth=folder)
 
     def write(self, samples, folder, dtype):

@@ -19,6 +19,7 @@ from mutualformer_sod.data.training.cache import SetCache
 from mutualformer_sod.data.training.copy_paste import paste_object
 from mutualformer_sod.data.training.pseudo_depth import invent_depth
 from mutualformer_sod.data.training.transforms import Augmentation, augment_sample, resize_sample
+from mutualformer_sod.data.training.twin import add_twin
 from mutualformer_sod.data.training.wrong_depth import mislead
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import check_size, image_size, read_depth
@@ -124,11 +125,15 @@ class SodDataset(Dataset):
             donor = self._load(int(rng.choice(self._peers[set_name])))
             if donor[1] is not None:
                 rgb, depth, gt = paste_object((rgb, depth, gt), donor[:3], rng)
+        twinned = False
         share = self.augmentation.invent_depth if self.augmentation else 0.0
         if share and depth is None and with_depth and gt is not None and rng.random() < share:
             depth = invent_depth(gt, rng, self._estimated(index, gt.shape, rng))
+            if twinned := rng.random() < self.augmentation.twin:
+                rgb, depth, gt = add_twin((rgb, depth, gt), rng)
         share = self.augmentation.wrong_depth if self.augmentation else 0.0
-        misled = share > 0 and depth is not None and rng.random() < share
+        # Only depth shows the ground truth of an image with a twin: it must not be wrong.
+        misled = share > 0 and not twinned and depth is not None and rng.random() < share
         if misled:
             peer = int(rng.choice(self._peers[set_name]))
             depth = mislead(depth, lambda: self._load(peer)[1], rng)

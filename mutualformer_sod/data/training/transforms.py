@@ -40,6 +40,8 @@ class Augmentation:
             depth, see `copy_paste.paste_object`; applied by the dataset.
         invent_depth: probability that an image without depth gets an invented map, see
             `pseudo_depth.invent_depth`; applied by the dataset, before all others.
+        twin: probability that an image with an invented map gets a second object, see
+            `twin.add_twin`; applied by the dataset.
         wrong_depth: probability that a depth map is replaced by a misleading one, see
             `wrong_depth.mislead`; applied by the dataset.
         poor_colour: probability that an image with depth loses most of its colour information, so
@@ -58,6 +60,7 @@ class Augmentation:
     depth_change: float = 0.3
     paste: float = 0.0
     invent_depth: float = 0.0
+    twin: float = 0.5
     wrong_depth: float = 0.0
     poor_colour: float = 0.0
 
