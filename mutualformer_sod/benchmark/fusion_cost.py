@@ -28,7 +28,7 @@ from mutualformer_sod.models.block import MutualFormerBlock
 from mutualformer_sod.models.cpu import optimise_for_cpu
 from mutualformer_sod.models.fusion.build import build_fusion
 from mutualformer_sod.models.fusion.mutualformer import MutualFormerFusion
-from mutualformer_sod.models.seam import Seam
+from mutualformer_sod.models.joint_encoder import JointEncoder
 
 HEAD_DIM = 64  # of the ViT, as in DeiT; it does not change the products
 Call = Callable[[], Any]
@@ -168,7 +168,8 @@ def _make_layers(
         fusion = build_fusion(config, encoder).eval()
         modules += [encoder.streams[0], fusion]
         if config.method.in_encoder:
-            layers.append(Layer(name, partial(encoder.block, both), plain_block))
+            run_block = partial(encoder.joint.run_block, 0, *both.chunk(2), fusion)
+            layers.append(Layer(name, run_block, plain_block))
         elif isinstance(fusion, MutualFormerFusion):
             layers += _mutualformer_layers(fusion.blocks[0][0], both, released)
         else:
@@ -217,9 +218,10 @@ class _OneBlock:
         self.block: Block = self.streams[0].blocks[0]
         self.channels, self.strides = [dim], [16]
 
-    def open_seam(self, fusion: str) -> Seam:
-        """Open the seam as ``TwoStreamEncoder.open_seam``."""
-        return Seam(*self.streams, fusion)
+    def open_seam(self, fusion: str) -> JointEncoder:
+        """See ``TwoStreamEncoder.open_seam``."""
+        self.joint = JointEncoder(*self.streams, fusion)
+        return self.joint
 
 
 def _count(call: Call) -> int:

@@ -18,7 +18,6 @@ from torch.export import Dim, ExportedProgram
 import mutualformer_sod
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.detector import SaliencyDetector
-from mutualformer_sod.models.encoder import resize
 from mutualformer_sod.models.inputs import hide_modality
 
 # rgb (B, 3, H, W), depth (B, 1, H, W), has_depth (B,) -> logits (B, 1, H, W)
@@ -33,11 +32,7 @@ _LARGEST_ONNX = 2**31 - 1  # bytes of a protobuf message
 
 
 class ExportableDetector(nn.Module):
-    """A detector in eval mode whose graph depends on no input's values.
-
-    The detector shows the depth stream the distinct maps of a batch alone, so that shapes follow
-    ``has_depth``. Here that stream sees one map an image, the learned one where depth is absent:
-    the same logits, at the cost of a whole batch in that stream.
+    """A detector in eval mode that hides the modality it was trained without.
 
     Args:
         detector: as loaded; put into eval mode.
@@ -62,17 +57,7 @@ class ExportableDetector(nn.Module):
         Returns:
             (B, 1, H, W) float32.
         """
-        detector = self.detector
-        rgb, depth, has_depth = hide_modality(self.modality, rgb, depth, has_depth)
-        real = has_depth.view(-1, 1, 1, 1)
-        absent = resize(detector.no_depth, rgb.shape[-2:])
-        seen = (torch.where(real, depth, absent) - detector.mean) / detector.std
-        rgb = (rgb - detector.mean) / detector.std
-        fused_maps = detector.fusion(*detector.encoder(rgb, seen))
-        nothing = torch.zeros_like(depth)
-        centred = torch.where(real, depth - 0.5, nothing)
-        logits, _ = detector.decoder(fused_maps, rgb, centred, nothing + real.to(depth.dtype))
-        return detector.average(logits)
+        return self.detector(*hide_modality(self.modality, rgb, depth, has_depth))
 
 
 def trace(exportable: ExportableDetector, size: int | None = None) -> tuple[ExportedProgram, bool]:

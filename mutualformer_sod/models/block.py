@@ -15,7 +15,7 @@ from mutualformer_sod.configs.diffusion import ATTENTIONS
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import without_wrappers
 from mutualformer_sod.models.affinity import AS_RELEASED, Diffusion, cross_diffusion_attention
-from mutualformer_sod.models.drop_path import DropPath
+from mutualformer_sod.models.drop_path import Draws, drop_path
 
 CROSSINGS = ("diffusion", "attention", "none")
 
@@ -90,17 +90,19 @@ class MutualFormerBlock(nn.Module):
             self.fused_norm = nn.LayerNorm(dim)
             self.fused_qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
             self.fused_proj = nn.Linear(dim, dim)
-        self.drop_path = DropPath(drop_path)
-        self.mlp_drop_path = DropPath(drop_path)
+        self.drop_rate = drop_path
         self.mlp_norm = nn.LayerNorm(dim)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
 
-    def forward(self, modality_tokens: Tensor, fused_tokens: Tensor) -> Tensor:
+    def forward(
+        self, modality_tokens: Tensor, fused_tokens: Tensor, draws: Draws = (None, None)
+    ) -> Tensor:
         """Update the fused stream; the modality tokens do not change.
 
         Args:
             modality_tokens: (B, N, 2C) float, rgb then depth along the last axis.
             fused_tokens: (B, N, C) float.
+            draws: of the two residual branches, see ``drop_path.drop_path``.
 
         Returns:
             (B, N, C) float, the new fused stream.
@@ -119,8 +121,10 @@ class MutualFormerBlock(nn.Module):
         update = self._modality_attention(rgb, depth)
         if self.fused_attention:
             update = self._fused_self_attention(self.fused_norm(fused_tokens)) + update
-        fused_tokens = fused_tokens + self.drop_path(update)
-        return fused_tokens + self.mlp_drop_path(self.mlp(self.mlp_norm(fused_tokens)))
+        rate = self.drop_rate if self.training else 0.0
+        fused_tokens = fused_tokens + drop_path(update, rate, draws[0])
+        update = self.mlp(self.mlp_norm(fused_tokens))
+        return fused_tokens + drop_path(update, rate, draws[1])
 
     def _modality_attention(self, rgb: Tensor, depth: Tensor) -> Tensor:
         """Attend, cross and aggregate: (B, N, C) twice -> (B, N, C)."""

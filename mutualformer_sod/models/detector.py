@@ -14,13 +14,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mutualformer_sod.configs.model import ModelConfig
 from mutualformer_sod.models.decoder import Decoder
-from mutualformer_sod.models.drop_path import replace_drop_path, set_drop_path_keys
-from mutualformer_sod.models.encoder import TwoStreamEncoder, resize
+from mutualformer_sod.models.encoder import Features, TwoStreamEncoder, resize
 from mutualformer_sod.models.fusion.build import build_fusion
-from mutualformer_sod.models.fusion.streams import pick
 from mutualformer_sod.models.inputs import check_inputs, check_values
+from mutualformer_sod.models.joint_encoder import Notes
 from mutualformer_sod.models.plain_attention import PlainAttention
-from mutualformer_sod.models.seam import halves
 
 NO_DEPTH_GRID = 14  # cells a side of the learned "no depth" map, stretched to the image
 
@@ -81,7 +79,6 @@ class SaliencyDetector(nn.Module):
             self.normalise_with(*self.encoder.normalisation)
         else:
             self.normalise_with(config.mean, config.std)
-        replace_drop_path(self)
 
     def forward(
         self,
@@ -97,8 +94,8 @@ class SaliencyDetector(nn.Module):
             depth: (B, 1, H, W) float in [0, 1], near = 1; None for RGB-only use.
             has_depth: (B,) bool, which images' depth is real; None means all of them.
                 Where False the depth values are not looked at.
-            keys: (B + 1,) int64, what stochastic depth is keyed by in training: one for each image
-                and, last, one for the "no depth" map; None to draw from torch's generator.
+            keys: (B + 1,) int64, for random choices in training: one for each image and, last, one
+                for the "no depth" map; None to draw from torch's generator.
 
         Returns:
             In eval mode logits (B, 1, H, W) at input size; in training mode a DetectorOutput.
@@ -114,14 +111,10 @@ class SaliencyDetector(nn.Module):
         height, width = rgb.shape[-2:]
         rgb, depth = self._pad(rgb), None if depth is None else self._pad(depth)
         rgb = (rgb - self.mean) / self.std
-        encoder_depth, rows = self._encoder_depth(rgb, depth, has_depth)
-        if self.training:
-            self._hand_out_keys(keys, has_depth, rows)
-        if self.encoder.is_joint:
-            encoder_depth, rows = pick(encoder_depth, rows), None
         with self._attention_kernel(rgb):
-            rgb_taps, depth_taps = self.encoder(rgb, encoder_depth)
-            fused_maps = self.fusion(rgb_taps, depth_taps, rows)
+            rgb_features, depth_features, notes = self._encode(rgb, depth, has_depth, keys)
+            rgb_keys = None if keys is None else keys[:-1]
+            fused_maps = self.fusion(rgb_features, depth_features, rgb_keys)
         decoder_depth, mask = _decoder_depth(rgb, depth, has_depth)
         logits, side_logits = self.decoder(fused_maps, rgb, decoder_depth, mask)
         logits = logits[..., :height, :width]
@@ -129,7 +122,7 @@ class SaliencyDetector(nn.Module):
             # Every parameter takes part in every step, as DistributedDataParallel demands, also
             # where all images have depth.
             logits = logits + 0 * self.no_depth.sum()
-        extra_losses, statistics = self.fusion.report()
+        extra_losses, statistics = self.fusion.report(notes)
         output = DetectorOutput(logits, side_logits)
         if self.alpha is not None:
             output = self._ensemble(logits, side_logits)
@@ -149,34 +142,35 @@ class SaliencyDetector(nn.Module):
         if self.alpha is None:
             return logits
         rgb_weight, depth_weight = self.alpha.softmax(0).unbind(0)
-        rgb_logits, depth_logits = halves(logits)
+        rgb_logits, depth_logits = _halves(logits)
         return rgb_weight * rgb_logits + depth_weight * depth_logits
 
     def _ensemble(self, logits: Tensor, side_logits: list[Tensor]) -> DetectorOutput:
         """Average both streams' logits (2B, 1, H, W), the streams detached."""
-        parts = zip(*(halves(part) for part in (logits, *side_logits)), strict=True)
+        parts = zip(*(_halves(part) for part in (logits, *side_logits)), strict=True)
         streams = {
             name: DetectorOutput(own, sides)
             for name, (own, *sides) in zip(("rgb", "depth"), parts, strict=True)
         }
         return DetectorOutput(self.average(logits.detach()), [], streams=streams)
 
-    def _hand_out_keys(
-        self, keys: Tensor | None, has_depth: Tensor | None, rows: Tensor | None
-    ) -> None:
-        """Give stochastic depth the keys of what each stream is about to see."""
-        rgb_keys = depth_keys = None
-        if keys is not None:
-            rgb_keys, learned_key = keys[:-1], keys[-1:]
-            real_keys = rgb_keys[:0] if has_depth is None else rgb_keys[has_depth]
-            depth_keys = rgb_keys if rows is None else torch.cat((real_keys, learned_key))
-        self.fusion.keys = rgb_keys
-        set_drop_path_keys(self.fusion, rgb_keys)
-        if self.encoder.is_joint and keys is not None:
-            # Both go through the rgb stream's blocks, and are to be dropped apart from each other.
-            rgb_keys = torch.cat((rgb_keys, ~pick(depth_keys, rows)))
-        set_drop_path_keys(self.encoder.rgb_stream, rgb_keys)
-        set_drop_path_keys(self.encoder.depth_stream, depth_keys)
+    def _encode(
+        self, rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None, keys: Tensor | None
+    ) -> tuple[Features, Features, list[Notes]]:
+        """The features of each stream, (B, C_l, h_l, w_l) each, and the fusion method's notes."""
+        own_keys, absent_key = (None, None) if keys is None else (keys[:-1], keys[-1:])
+        seen, rows = self._depth_images(rgb, depth, has_depth)
+        depth_keys = own_keys
+        if keys is not None and rows is not None:
+            real_keys = own_keys[:0] if has_depth is None else own_keys[has_depth]
+            depth_keys = torch.cat((real_keys, absent_key))
+        if self.encoder.joint is not None and rows is not None:
+            depth_keys = None if keys is None else depth_keys[rows]
+            seen, rows = _pick(seen, rows), None
+        rgb_features, depth_features, notes = self.encoder(
+            rgb, seen, self.fusion, own_keys, depth_keys
+        )
+        return rgb_features, [_pick(feature, rows) for feature in depth_features], notes
 
     def _attention_kernel(self, image: Tensor) -> AbstractContextManager:
         """Plain matrix products for attention where a CPU trains.
@@ -189,18 +183,22 @@ class SaliencyDetector(nn.Module):
             return sdpa_kernel(SDPBackend.MATH)
         return PlainAttention() if plain else nullcontext()
 
-    def _encoder_depth(
+    def _depth_images(
         self, rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        """The distinct maps that the depth stream is to see, and which of them each image takes.
+        """Images for the depth stream, the learned "no depth" map where depth is absent.
 
         Returns:
-            (D, 3, H, W) float, normalised: the real maps, and the learned map once where any image
-            lacks depth; (B,) integers below D, or None where every image has its own.
+            (D, 3, H, W) float, normalised: the real maps, and the learned map once if an image
+            lacks depth; and (B,) integers, the map of each image, or None where D = B. In a
+            compiled or exported graph, whose shapes must not depend on values, D = B.
         """
         if depth is not None and has_depth is None:
             return (depth - self.mean) / self.std, None
         absent = (resize(self.no_depth, rgb.shape[-2:]) - self.mean) / self.std  # (1, 3, H, W)
+        if depth is not None and torch.compiler.is_compiling() and not self.training:
+            real = (depth - self.mean) / self.std
+            return torch.where(has_depth.view(-1, 1, 1, 1), real, absent), None
         if depth is None or not has_depth.any():
             return absent, torch.zeros(len(rgb), dtype=torch.long, device=rgb.device)
         real = (depth[has_depth] - self.mean) / self.std
@@ -216,6 +214,22 @@ class SaliencyDetector(nn.Module):
         if not (bottom or right):
             return image
         return F.pad(image, (0, right, 0, bottom), mode="replicate")
+
+
+def _pick(items: Tensor, rows: Tensor | None) -> Tensor:
+    """The item of each image: (D, ...) -> (B, ...); a single one is repeated without a copy."""
+    if rows is None:
+        return items
+    return items.expand(len(rows), *items.shape[1:]) if len(items) == 1 else items[rows]
+
+
+def _halves(batch: Tensor) -> tuple[Tensor, Tensor]:
+    """The rgb and the depth part of a batch: (2B, ...) -> (B, ...) twice.
+
+    Not ``chunk``, which fixes the batch size of an exported graph.
+    """
+    rgb, depth = batch.unflatten(0, (2, -1)).unbind(0)
+    return rgb, depth
 
 
 def _decoder_depth(

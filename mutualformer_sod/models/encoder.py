@@ -1,4 +1,4 @@
-"""Two-stream encoder: one timm model a modality, tapped at several depths or strides."""
+"""Two-stream encoder: one timm model for each modality, with features at several depths."""
 
 from __future__ import annotations
 
@@ -7,84 +7,91 @@ from pathlib import Path
 from typing import Any
 
 import timm
-import torch
 import torch.nn.functional as F
-from timm.models import Eva, VisionTransformer
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from mutualformer_sod.configs.model import TIMM_STEMS, EncoderConfig
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.models import vit
 from mutualformer_sod.models.backbone import create_timm_model
-from mutualformer_sod.models.seam import NORMS, Seam, halves
+from mutualformer_sod.models.drop_path import DEPTH_STREAM, RGB_STREAM, branch_draws
+from mutualformer_sod.models.joint_encoder import JointEncoder, Method, Notes
 from mutualformer_sod.models.skeleton import timm_skeleton
 from mutualformer_sod.models.stem import FineStem, HybridStem, TimmStem, conv_stem
 
-Taps = list[Tensor]  # (B, C_l, h_l, w_l) each, from the shallowest tap to the deepest
-
-_TOKEN_MODELS = (VisionTransformer, Eva)  # give their taps as tokens; some timm models do not
+Features = list[Tensor]  # (B, C_l, h_l, w_l) float each, shallow to deep
 
 
 class TwoStreamEncoder(nn.Module):
     """A timm backbone for RGB and one for depth.
 
-    Plain ViTs are tapped after the blocks ``config.taps``, passed through their final
-    normalisation, prefix tokens (CLS, registers) dropped; the finer maps of a hybrid stem are taps
-    too, before them. Hierarchical models are tapped at their stages. With ``config.share`` the
-    streams hold the same weights but for the normalisation layers, which stay individual to a
-    modality.
+    The features of a plain ViT are the tokens behind the blocks ``config.taps``, after the final
+    normalisation and without prefix tokens (CLS, registers); the finer maps of a stem come before
+    them. The features of a hierarchical model are those of its stages. With ``config.share`` the
+    streams share all weights but those of the normalisation layers.
 
     Attributes:
-        channels: C_l of each tap.
-        strides: pixels a cell of each tap.
+        channels: C_l of the features.
+        strides: pixels a cell of the features.
         normalisation: mean and std of the colour channels that the backbone was trained with.
         recomputes: whether activations are recomputed in the backward pass.
-        is_joint: whether a fusion method acts inside, so that both modalities go in lock-step.
+        joint: runs both streams in lock-step where a fusion method acts inside; else None.
     """
 
     def __init__(
         self, config: EncoderConfig, image_size: int, pretrained: bool | str | Path = False
     ) -> None:
         super().__init__()
-        self.rgb_stream = _Backbone(config, image_size, pretrained)
-        self.depth_stream = _Backbone(config, image_size, pretrained)
+        self.rgb_stream = _Backbone(config, image_size, pretrained, RGB_STREAM)
+        self.depth_stream = _Backbone(config, image_size, pretrained, DEPTH_STREAM)
         if config.share:
             _share_all_but_norms(self.rgb_stream, self.depth_stream)
         self.channels = self.rgb_stream.channels
         self.strides = self.rgb_stream.strides
         self.normalisation = self.rgb_stream.normalisation
-        self.recomputes = self.is_joint = False
+        self.recomputes = False
+        self.joint: JointEncoder | None = None
 
-    def open_seam(self, fusion: str) -> Seam:
-        """The place in which a fusion method may act; see ``seam.Seam``.
+    def open_seam(self, fusion: str) -> JointEncoder:
+        """Run both streams in lock-step from now on, so that a fusion method may act inside.
 
         Raises:
-            InputError: this backbone has no such place.
+            InputError: the backbone is not a plain ViT.
         """
-        seam = Seam(self.rgb_stream.body, self.depth_stream.body, fusion)
-        self.is_joint = True
-        return seam
+        self.joint = JointEncoder(self.rgb_stream.body, self.depth_stream.body, fusion)
+        return self.joint
 
-    def forward(self, rgb: Tensor, depth: Tensor) -> tuple[Taps, Taps]:
+    def forward(
+        self,
+        rgb: Tensor,
+        depth: Tensor,
+        method: Method | None = None,
+        rgb_keys: Tensor | None = None,
+        depth_keys: Tensor | None = None,
+    ) -> tuple[Features, Features, list[Notes]]:
         """Encode both modalities.
 
         Args:
             rgb: (B, 3, H, W) float, normalised; H and W multiples of the coarsest stride.
-            depth: (D, 3, H, W) float, normalised: the distinct maps, D = B or fewer; D = B where
-                the encoder ``is_joint``.
+            depth: (D, 3, H, W) float, normalised; D = B with ``joint``.
+            method: the fusion method that acts inside, with ``joint``.
+            rgb_keys, depth_keys: (B,) and (D,) int64, see ``drop_path.branch_draws``.
 
         Returns:
-            The taps of each stream, (B, C_l, h_l, w_l) and (D, C_l, h_l, w_l), shallow to deep.
+            The features of each stream, (B, C_l, h_l, w_l) and (D, C_l, h_l, w_l), shallow to deep,
+            and what the method noted in each block.
         """
-        if self.is_joint:
-            pairs = [halves(tap) for tap in self.rgb_stream(torch.cat((rgb, depth)))]
-            return [rgb_tap for rgb_tap, _ in pairs], [depth_tap for _, depth_tap in pairs]
-        return self.rgb_stream(rgb), self.depth_stream(depth)
+        if self.joint is not None:
+            taps = self.rgb_stream.indices
+            return self.joint(rgb, depth, taps, method, rgb_keys, depth_keys)
+        return self.rgb_stream(rgb, rgb_keys), self.depth_stream(depth, depth_keys), []
 
     def set_grad_checkpointing(self) -> None:
         """Recompute activations in the backward pass instead of keeping them.
 
         Raises:
-            InputError: timm offers it for no part of this backbone.
+            InputError: timm does not offer it for this backbone.
         """
         self.recomputes = True
         for stream in (self.rgb_stream, self.depth_stream):
@@ -92,15 +99,25 @@ class TwoStreamEncoder(nn.Module):
                 stream.body.set_grad_checkpointing(True)
             except (AttributeError, AssertionError) as error:
                 raise InputError(
-                    "--grad-checkpointing: timm has none for this backbone: leave it out"
+                    "--grad-checkpointing cannot be used: timm does not offer it for this "
+                    "backbone. Fix: leave it out."
                 ) from error
 
 
 class _Backbone(nn.Module):
-    """One timm model behind one interface: image -> list of (B, C, h, w)."""
+    """One timm model behind one interface: image -> list of (B, C, h, w).
+
+    Args:
+        config, image_size, pretrained: see ``TwoStreamEncoder``.
+        first_branch: number of the first residual branch, for stochastic depth.
+    """
 
     def __init__(
-        self, config: EncoderConfig, image_size: int, pretrained: bool | str | Path
+        self,
+        config: EncoderConfig,
+        image_size: int,
+        pretrained: bool | str | Path,
+        first_branch: int,
     ) -> None:
         super().__init__()
         if not timm.is_model(config.backbone):
@@ -109,6 +126,7 @@ class _Backbone(nn.Module):
                 f"unknown timm backbone {config.backbone!r}: timm.list_models() names them, "
                 f"for example {', '.join(close) or 'vit_small_patch16_224'}"
             )
+        self.first_branch = first_branch
         self.is_plain, arguments = _creation_arguments(config, image_size)
         has_timm_stem = self.is_plain and config.stem in TIMM_STEMS  # which takes the weights
         body_weights = False if has_timm_stem else pretrained
@@ -117,53 +135,68 @@ class _Backbone(nn.Module):
             _open_residual_branches(self.body)
         info = self.body.feature_info
         self.normalisation = _normalisation(self.body)
-        if self.is_plain:
-            depth = len(self.body.blocks)
-            if config.taps[-1] > depth:
-                raise InputError(f"taps={config.taps}: {config.backbone} has {depth} blocks")
-            self.indices = [tap - 1 for tap in config.taps]
-            self.body.prune_intermediate_layers(self.indices, prune_norm=False, prune_head=True)
-            self.channels = [self.body.num_features] * len(self.indices)
-            self.strides = [info[0]["reduction"]] * len(self.indices)
-            if config.stem == "conv":
-                self.body.patch_embed.proj = conv_stem(self.channels[0], self.strides[0])
-            stem: nn.Module | None = None
-            if config.stem == "hybrid":
-                stem = HybridStem(
-                    config.stem_width, config.stem_blocks, self.channels[0], self.strides[0]
-                )
-            if has_timm_stem:
-                pyramid = {"features_only": True, "out_indices": (1, 2, 3, 4)}
-                body = create_timm_model(config.stem, pretrained, pyramid)
-                stem = TimmStem(body, self.channels[0], self.strides[0])
-                self.normalisation = _normalisation(body)
-            if stem is not None:
-                self.body.patch_embed.proj = stem
-                self.channels = stem.fine_channels + self.channels
-                self.strides = stem.fine_strides + self.strides
-        else:
+        if not self.is_plain:
             self.channels = list(info.channels())
             self.strides = list(info.reduction())
+            return
+        depth = len(self.body.blocks)
+        if config.taps[-1] > depth:
+            raise InputError(f"taps={config.taps}: {config.backbone} has {depth} blocks")
+        self.indices = [tap - 1 for tap in config.taps]
+        self.body.prune_intermediate_layers(self.indices, prune_norm=False, prune_head=True)
+        self.channels = [self.body.num_features] * len(self.indices)
+        self.strides = [info[0]["reduction"]] * len(self.indices)
+        self._put_stem(config, pretrained)
 
-    def forward(self, image: Tensor) -> Taps:
-        if self.is_plain:
-            taps = self._token_maps(image)
-            stem = self.body.patch_embed.proj
-            return stem.take_fine() + taps if isinstance(stem, FineStem) else taps
-        taps = self.body(image)
-        return [
-            tap if tap.shape[1] == channels else tap.permute(0, 3, 1, 2)  # NHWC models
-            for tap, channels in zip(taps, self.channels, strict=True)
-        ]
+    def _put_stem(self, config: EncoderConfig, pretrained: bool | str | Path) -> None:
+        """Put ``config.stem`` in the place of the patch projection."""
+        width, stride = self.channels[0], self.strides[0]
+        if config.stem == "conv":
+            self.body.patch_embed.proj = conv_stem(width, stride)
+        stem: FineStem | None = None
+        if config.stem == "hybrid":
+            stem = HybridStem(config.stem_width, config.stem_blocks, width, stride)
+        if config.stem in TIMM_STEMS:
+            pyramid = {"features_only": True, "out_indices": (1, 2, 3, 4)}
+            body = create_timm_model(config.stem, pretrained, pyramid)
+            stem = TimmStem(body, width, stride)
+            self.normalisation = _normalisation(body)
+        if stem is not None:
+            self.body.patch_embed.proj = stem
+            self.channels = stem.fine_channels + self.channels
+            self.strides = stem.fine_strides + self.strides
 
-    def _token_maps(self, image: Tensor) -> Taps:
-        """A ViT's tapped tokens as maps; (B, N, C) seen as (B, C, h, w) where timm allows it."""
-        arguments = {"indices": self.indices, "norm": True, "intermediates_only": True}
-        if not isinstance(self.body, _TOKEN_MODELS):
-            return self.body.forward_intermediates(image, **arguments)
-        grid = self.body.patch_embed.dynamic_feat_size(image.shape[-2:])
-        taps = self.body.forward_intermediates(image, output_fmt="NLC", **arguments)
-        return [tap.transpose(1, 2).unflatten(2, grid) for tap in taps]
+    def forward(self, image: Tensor, keys: Tensor | None = None) -> Features:
+        """Encode (B, 3, H, W) float images; ``keys`` are those of ``drop_path.branch_draws``."""
+        if not self.is_plain:
+            return [
+                feature if feature.shape[1] == channels else feature.permute(0, 3, 1, 2)  # NHWC
+                for feature, channels in zip(self.body(image), self.channels, strict=True)
+            ]
+        if isinstance(self.body, vit.VITS):
+            return self._run_vit(image, keys)
+        stem = self.body.patch_embed.proj
+        # Other models of timm call the stem themselves and drop its finer maps.
+        fine_maps = stem.maps(image)[0] if isinstance(stem, FineStem) else []
+        return fine_maps + self.body.forward_intermediates(
+            image, indices=self.indices, norm=True, intermediates_only=True
+        )
+
+    def _run_vit(self, image: Tensor, keys: Tensor | None) -> Features:
+        embedding = vit.embed(self.body, image)
+        tokens, features = embedding.tokens, list(embedding.fine_maps)
+        draws = branch_draws(keys, self.first_branch, 2 * len(self.body.blocks))
+        recomputes = self.training and self.body.grad_checkpointing
+        for layer, block in enumerate(self.body.blocks):
+            own = draws[2 * layer : 2 * layer + 2]
+            arguments = (block, tokens, embedding.rotary[layer], own)
+            if recomputes:
+                tokens = checkpoint(vit.run_block, *arguments, use_reentrant=False)
+            else:
+                tokens = vit.run_block(*arguments)
+            if layer in self.indices:
+                features.append(vit.feature_map(self.body, tokens, embedding.grid))
+        return features
 
 
 def _creation_arguments(config: EncoderConfig, image_size: int) -> tuple[bool, dict[str, Any]]:
@@ -212,7 +245,7 @@ def _stage_indices(backbone: str) -> tuple[int, ...]:
 def _share_all_but_norms(source: nn.Module, target: nn.Module) -> None:
     """Make every parameter of ``target`` the one of ``source``, normalisation layers excepted."""
     for module, twin in zip(source.modules(), target.modules(), strict=True):
-        if isinstance(module, NORMS):
+        if isinstance(module, vit.NORMS):
             continue
         for name, parameter in module.named_parameters(recurse=False):
             setattr(twin, name, parameter)

@@ -11,7 +11,7 @@ from mutualformer_sod.errors import InputError
 def conv_stem(width: int, stride: int) -> nn.Sequential:
     """Strided 3x3 convolutions in place of the patch projection (Xiao et al., NeurIPS 2021).
 
-    Trained from scratch on little data it converges much faster than one large patch projection.
+    From random weights and on little data it converges faster than one large patch projection.
     """
     halvings = _halvings(stride, "conv")
     stem = nn.Sequential()
@@ -27,34 +27,37 @@ def conv_stem(width: int, stride: int) -> nn.Sequential:
 
 
 class FineStem(nn.Module):
-    """A stem whose maps at strides finer than the tokens are taps.
+    """A stem that also gives maps at strides finer than the tokens.
 
     Attributes:
-        fine_channels, fine_strides: of these maps, from the finest on.
+        fine_channels, fine_strides: of these maps, shallow to deep.
     """
 
     fine_channels: list[int]
     fine_strides: list[int]
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._fine: list[Tensor] = []
+    def maps(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Encode (B, 3, H, W) float images.
 
-    def take_fine(self) -> list[Tensor]:
-        """The finer maps of the last ``forward``, once: timm's models hand on the tokens alone."""
-        fine, self._fine = self._fine, []
-        return fine
+        Returns:
+            The finer maps, (B, C_l, h_l, w_l) each, shallow to deep, and the patch embeddings
+            (B, out, H / stride, W / stride).
+        """
+        raise NotImplementedError
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The patch embeddings alone, for timm's own forward pass."""
+        return self.maps(image)[1]
 
 
 class TimmStem(FineStem):
     """A pretrained convolutional network that ends in a ViT's patch embeddings (CHOSEN: ours).
 
-    Its maps at strides 4 and 8 are taps. The tokens are the sum of its maps at strides 16 and 32,
-    each projected, the coarser one upsampled: the network keeps the meaning that it learned at
-    its deepest stage.
+    Its maps at strides 4 and 8 are features of the encoder. The tokens are the sum of its maps at
+    strides 16 and 32, each projected, the coarser one upsampled.
 
-    Its BatchNorms keep the statistics of the pretraining: what comes of an image never depends on
-    the batch. Their scales and biases train.
+    Its BatchNorms keep the statistics of the pretraining, so that the features of an image do not
+    depend on the batch. Their scales and biases train.
 
     Args:
         body: a timm model with features at strides 4, 8, 16 and 32.
@@ -68,7 +71,10 @@ class TimmStem(FineStem):
     def __init__(self, body: nn.Module, out: int, stride: int) -> None:
         super().__init__()
         if stride != 16:
-            raise InputError(f"a pretrained stem needs a patch size of 16, not {stride}")
+            raise InputError(
+                f"stem: patch size {stride}: a pretrained stem needs a patch size of 16. "
+                "Fix: pass another backbone or stem."
+            )
         self.body = body
         *fine, middle, deep = body.feature_info.channels()
         self.fine_channels, self.fine_strides = fine, [4, 8]
@@ -82,30 +88,32 @@ class TimmStem(FineStem):
                 module.eval()
         return self
 
-    def forward(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) float -> patch embeddings (B, out, H / 16, W / 16)."""
-        *self._fine, middle, deep = self.body(image)
+    def maps(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
+        """See ``FineStem.maps``."""
+        *fine_maps, middle, deep = self.body(image)
         tokens = self.proj(middle)
         deep = F.interpolate(
             self.deep_proj(deep), size=tokens.shape[-2:], mode="bilinear", align_corners=False
         )
-        return tokens + deep
+        return fine_maps, tokens + deep
 
 
 class HybridStem(FineStem):
     """A small convolutional network that ends in a ViT's patch embeddings (CHOSEN: ours).
 
-    A strided 3x3 convolution halves the resolution, then ``blocks`` residual blocks follow, at
-    every stride from 4 to half the patch size; one more strided convolution gives the tokens. What
-    stands at each stride before the tokens is a tap of its own, so that a decoder gets borders
-    from convolutions, which learn them from few images, and objects from attention.
+    Strided 3x3 convolutions halve the resolution. ``blocks`` residual blocks follow at every
+    stride from 4 to half the patch size. The maps at these strides are features of the encoder:
+    the decoder gets borders from convolutions, which learn them from few images, and objects from
+    attention.
 
     Args:
         width: channels at stride 4; doubled with every halving, half of it at stride 2.
-        blocks: residual blocks a stride.
+        blocks: residual blocks at each stride.
         out: width of the tokens.
-        stride: patch size, a power of 2.
+        stride: patch size.
 
+    Raises:
+        InputError: the patch size is not a power of 2.
     """
 
     def __init__(self, width: int, blocks: int, out: int, stride: int) -> None:
@@ -122,14 +130,14 @@ class HybridStem(FineStem):
             channels = wider
         self.proj = nn.Conv2d(channels, out, 3, stride=2, padding=1)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) float -> patch embeddings (B, out, H / stride, W / stride)."""
+    def maps(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
+        """See ``FineStem.maps``."""
         features = self.entry(image)
-        self._fine = []
+        fine_maps = []
         for stage in self.stages:
             features = stage(features)
-            self._fine.append(features)
-        return self.proj(features)
+            fine_maps.append(features)
+        return fine_maps, self.proj(features)
 
 
 class ResidualBlock(nn.Module):
@@ -156,5 +164,8 @@ def _down(channels: int, out: int) -> nn.Sequential:
 
 def _halvings(stride: int, stem: str) -> int:
     if stride < 2 or stride & (stride - 1):
-        raise InputError(f"stem={stem!r} needs a patch size that is a power of 2, not {stride}")
+        raise InputError(
+            f"stem={stem!r}: patch size {stride}: it must be a power of 2. "
+            "Fix: pass another backbone, or stem=patch."
+        )
     return stride.bit_length() - 1

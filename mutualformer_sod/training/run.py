@@ -64,7 +64,6 @@ class Run:
         source = True if pretrained == "imagenet" else pretrained or False
         self.model = build_model(config.preset, pretrained=source, **overrides).to(device)
         if world_size() > 1 and device.type == "cuda":  # without BatchNorm this changes nothing
-            self._refuse_lost_hooks()
             self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
         if config.channels_last:
             self.model.to(memory_format=torch.channels_last)
@@ -83,16 +82,6 @@ class Run:
         self.network: nn.Module = self.model
         self.frozen: bool | None = None
         self.start_epoch(0)
-
-    def _refuse_lost_hooks(self) -> None:
-        """Refuse a fusion in the encoder: the conversion to SyncBatchNorm drops its hooks."""
-        norms = nn.modules.batchnorm._BatchNorm
-        encoder = self.model.encoder
-        if encoder.is_joint and any(isinstance(module, norms) for module in encoder.modules()):
-            raise InputError(
-                f"fusion={self.model.config.fusion.fusion}: this backbone has BatchNorm, which "
-                "several GPUs cannot share. Fix: train on one GPU, or pass another `backbone`."
-            )
 
     @property
     def updates(self) -> int:

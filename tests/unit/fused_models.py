@@ -49,9 +49,15 @@ def tokens(count=2, number=COUNT, width=64, seed=0):
     ]
 
 
+def encode(model, rgb, depth):
+    """Features of both streams with the model's method inside, and its notes."""
+    return model.encoder(rgb, depth, model.fusion)
+
+
 def run_block(model, layer, rgb, depth):
-    """One block of the joint encoder, the method's hooks included: (B, 1 + N, C) twice -> same."""
-    return model.encoder.rgb_stream.body.blocks[layer](torch.cat((rgb, depth))).chunk(2)
+    """One block of the joint encoder with the model's method: (B, 1 + N, C) twice -> the same."""
+    joint = model.encoder.joint
+    return joint.run_block(layer, rgb, depth, model.fusion, joint.position(GRID))[:2]
 
 
 def blocks_of(model, layer):
@@ -92,7 +98,7 @@ def loop_heads(attention, sequence):
 
 
 def loop_linear(linear, sequence):
-    """A Linear layer's product without the module, whose hooks belong to the method."""
+    """A Linear layer's product without the module."""
     return sequence @ linear.weight.T + linear.bias
 
 
@@ -120,7 +126,7 @@ def modalities_swapped(model, own_names):
 def assert_swapped_taps(model, swapped):
     rgb, depth = images(channels=(3, 3))
     for got, want in zip(
-        swapped.encoder(depth, rgb), reversed(model.encoder(rgb, depth)), strict=True
+        encode(swapped, depth, rgb)[:2], reversed(encode(model, rgb, depth)[:2]), strict=True
     ):
         for got_tap, want_tap in zip(got, want, strict=True):
             close(got_tap, want_tap)

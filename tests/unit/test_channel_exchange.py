@@ -8,6 +8,7 @@ from fused_models import (
     COUNT,
     blocks_of,
     close,
+    encode,
     images,
     loop_heads,
     loop_linear,
@@ -20,6 +21,7 @@ from fused_models import (
 )
 
 from mutualformer_sod.models.encoder import TwoStreamEncoder
+from mutualformer_sod.models.joint_encoder import BlockCall
 
 WIDTH = 64
 
@@ -64,20 +66,20 @@ def test_scales_above_theta_exchange_nothing():
     separate = TwoStreamEncoder(model.config.encoder, 64).double().eval()
     separate.load_state_dict(model.encoder.state_dict())
     rgb, depth = images(channels=(3, 3))
-    for got, want in zip(model.encoder(rgb, depth), separate(rgb, depth), strict=True):
+    for got, want in zip(encode(model, rgb, depth)[:2], separate(rgb, depth)[:2], strict=True):
         for got_tap, want_tap in zip(got, want, strict=True):
             close(got_tap, want_tap)
-    assert model.fusion.report()[1]["exchange_ratio"] == 0
+    assert model.fusion.report([])[1]["exchange_ratio"] == 0
 
 
 def test_scales_below_theta_exchange_the_halves_and_nothing_else():
     model, (rgb, depth) = make(theta=9.0), tokens()
-    got_rgb, got_depth = model.fusion.exchange_norm(0, rgb, depth)
+    got_rgb, got_depth = model.fusion.exchange_norm(BlockCall(0), rgb, depth)
     half = WIDTH // 2
     for got in (got_rgb, got_depth):
         assert torch.equal(got[..., :half], depth[..., :half])
         assert torch.equal(got[..., half:], rgb[..., half:])
-    assert model.fusion.report()[1]["exchange_ratio"] == 1
+    assert model.fusion.report([])[1]["exchange_ratio"] == 1
 
 
 def test_a_scale_of_theta_stays_and_a_negative_one_counts_by_its_size():
@@ -85,7 +87,7 @@ def test_a_scale_of_theta_stays_and_a_negative_one_counts_by_its_size():
     norm = blocks_of(model, 0)[0].norm1
     with torch.no_grad():
         norm.weight[:4] = torch.tensor([0.5, -0.5, 0.49, -0.49])
-    got, _ = model.fusion.exchange_norm(0, rgb, depth)
+    got, _ = model.fusion.exchange_norm(BlockCall(0), rgb, depth)
     assert torch.equal(got[..., :2], rgb[..., :2])
     assert torch.equal(got[..., 2:4], depth[..., 2:4])
 
@@ -93,14 +95,14 @@ def test_a_scale_of_theta_stays_and_a_negative_one_counts_by_its_size():
 @pytest.mark.parametrize(("point", "norm"), [("norm", "norm1"), ("mlp_norm", "norm2")])
 def test_modalities_and_halves_swapped_together_swap_the_outputs(point, norm):
     model, (rgb, depth) = make(), tokens()
-    want = getattr(model.fusion, f"exchange_{point}")(1, rgb, depth)
+    want = getattr(model.fusion, f"exchange_{point}")(BlockCall(1), rgb, depth)
     norms = [getattr(block, norm) for block in blocks_of(model, 1)]
     halves = [n.weight.detach().roll(WIDTH // 2) for n in norms]
     with torch.no_grad():
         for target, source in zip(norms, reversed(halves), strict=True):
             target.weight.copy_(source)
     rolled = [stream.roll(WIDTH // 2, -1) for stream in (depth, rgb)]
-    got = getattr(model.fusion, f"exchange_{point}")(1, *rolled)
+    got = getattr(model.fusion, f"exchange_{point}")(BlockCall(1), *rolled)
     for got_stream, want_stream in zip(got, reversed(want), strict=True):
         assert torch.equal(got_stream, want_stream.roll(WIDTH // 2, -1))
 
@@ -114,7 +116,7 @@ class TestReport:
                 for norm in (block.norm1, block.norm2):
                     for c in range(index * WIDTH // 2, (index + 1) * WIDTH // 2):
                         scales.append(norm.weight[c].abs())
-        losses, statistics = model.fusion.report()
+        losses, statistics = model.fusion.report([])
         close(losses["sparsity"], 0.3 * sum(scales) / len(scales))
         below = sum(bool(scale < 0.9) for scale in scales)
         assert 0 < below < len(scales)
@@ -122,7 +124,7 @@ class TestReport:
 
     def test_the_penalty_pulls_at_the_halves_alone(self):
         model = make()
-        model.fusion.report()[0]["sparsity"].backward()
+        model.fusion.report([])[0]["sparsity"].backward()
         channels = torch.arange(WIDTH)
         for layer in range(4):
             for index, block in enumerate(blocks_of(model, layer)):
@@ -135,9 +137,9 @@ class TestReport:
     def test_a_copy_reports_its_own_scales(self):
         model = make()
         twin = copy.deepcopy(model)
-        want = model.fusion.report()[0]["sparsity"].item()
+        want = model.fusion.report([])[0]["sparsity"].item()
         with torch.no_grad():
             for parameter in twin.encoder.parameters():
                 parameter.mul_(2)
-        assert twin.fusion.report()[0]["sparsity"].item() == pytest.approx(2 * want)
-        assert model.fusion.report()[0]["sparsity"].item() == want
+        assert twin.fusion.report([])[0]["sparsity"].item() == pytest.approx(2 * want)
+        assert model.fusion.report([])[0]["sparsity"].item() == want

@@ -56,8 +56,9 @@ def test_every_switch_of_a_method_changes_its_results(encoder, fusion):
         torch.manual_seed(0)
         own = copy.deepcopy(encoder)
         method = build_fusion(make_fusion_config(fusion, dim=16, **options), own).train()
-        maps = method(*own(rgb, depth))
-        return [*maps, *method.report()[0].values()]
+        rgb_features, depth_features, notes = own(rgb, depth, method)
+        maps = method(rgb_features, depth_features)
+        return [*maps, *method.report(notes)[0].values()]
 
     rgb, depth = (image.float() for image in images(size=(32, 32), channels=(3, 3)))
     for name in set(find_fusion(fusion).switches) - FOR_ALL:

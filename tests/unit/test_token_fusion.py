@@ -10,6 +10,7 @@ from fused_models import (
     assert_swapped_taps,
     blocks_of,
     close,
+    encode,
     images,
     loop_heads,
     loop_linear,
@@ -22,11 +23,25 @@ from fused_models import (
     with_prefix,
 )
 
+from mutualformer_sod.models.joint_encoder import BlockCall
+
 FORMS = ["output", "input"]
 
 
 def make(**options):
     return small_model("token_fusion", **options).eval()
+
+
+def score(model, layer, streams, keys=None):
+    """Run the first point of a block; the call carries its notes."""
+    call = BlockCall(layer, keys=keys)
+    model.fusion.score(call, *streams)
+    return call
+
+
+def report(model, *images):
+    """Losses and statistics of a batch of images."""
+    return model.fusion.report(encode(model, *images)[2])
 
 
 def loop_score(net, token):
@@ -99,15 +114,14 @@ def test_a_block_is_the_papers_equations_in_loops(score_on, layer):
         run_block(model, layer, *streams), loop_block(model, layer, streams), strict=True
     ):
         close(got, want)
-    kept = model.fusion._kept[layer]
+    kept = score(model, layer, [stream[:, 1:] for stream in streams]).notes["kept"]
     assert kept.any() and not kept.all()
 
 
 def cross_gradients(model):
     """Whether each modality's taps depend on the other modality's image."""
     rgb, depth = (image.requires_grad_() for image in images(channels=(3, 3)))
-    rgb_taps, depth_taps = model.encoder(rgb, depth)
-    model.fusion.report()
+    rgb_taps, depth_taps, _ = encode(model, rgb, depth)
     pairs = (rgb_taps, depth), (depth_taps, rgb)
     return [
         bool(torch.autograd.grad(sum(t.sum() for t in taps), image, retain_graph=True)[0].any())
@@ -128,11 +142,12 @@ def test_scores_below_theta_let_gradients_cross(score_on):
 @pytest.mark.parametrize("score_on", FORMS)
 def test_scores_below_theta_are_full_exchange(score_on):
     below, full = make(score_on=score_on, theta=2.0), make(score_on=score_on, exchange="full")
-    for got, want in zip(below.encoder(*inputs()), full.encoder(*inputs()), strict=True):
+    outputs = [encode(model, *inputs()) for model in (below, full)]
+    for got, want in zip(outputs[0][:2], outputs[1][:2], strict=True):
         for got_tap, want_tap in zip(got, want, strict=True):
             close(got_tap, want_tap)
-    for model in (below, full):
-        assert model.fusion.report()[1]["exchange_ratio"] == 1
+    for model, (*_, notes) in zip((below, full), outputs, strict=True):
+        assert model.fusion.report(notes)[1]["exchange_ratio"] == 1
 
 
 def inputs(size=(32, 48), count=2):
@@ -142,45 +157,42 @@ def inputs(size=(32, 48), count=2):
 def test_full_exchange_swaps_what_attention_gives():
     model = make(exchange="full")
     streams = tokens()
-    model.fusion.score(0, *streams)
-    rgb, depth = model.fusion.scale(0, *streams)
-    got = model.fusion.scale_and_exchange(0, *streams)
+    call = score(model, 0, streams)
+    rgb, depth = model.fusion.scale(call, *streams)
+    got = model.fusion.scale_and_exchange(call, *streams)
     assert torch.equal(got[0], depth) and torch.equal(got[1], rgb)
 
 
 def test_the_ratio_is_the_share_of_tokens_below_theta():
     model = make(theta=0.5)
     below = total = 0
+    notes = []
     for layer in range(4):
         streams = tokens(seed=layer)
-        model.fusion.score(layer, *streams)
+        notes.append(score(model, layer, streams).notes)
         nets = [n[layer // 3] for n in (model.fusion.rgb_scores, model.fusion.depth_scores)]
         scores = torch.stack(loop_scores(nets, streams))
         below, total = below + (scores < 0.5).sum().item(), total + scores.numel()
-    ratio = model.fusion.report()[1]["exchange_ratio"].item()
+    ratio = model.fusion.report(notes)[1]["exchange_ratio"].item()
     assert ratio == pytest.approx(below / total, abs=1e-6)
     assert 0 < ratio < 1
 
 
 class TestSparsity:
-    def sparsity(self, model, *arguments):
-        model.encoder(*arguments)
-        return model.fusion.report()[0]["sparsity"]
-
     def test_it_is_the_weighted_mean_of_all_scores(self):
         model = make(sparsity=0.7)
-        means = []
+        means, notes = [], []
         for layer in range(4):
             streams = tokens(seed=layer)
-            model.fusion.score(layer, *streams)
+            notes.append(score(model, layer, streams).notes)
             nets = [n[layer // 3] for n in (model.fusion.rgb_scores, model.fusion.depth_scores)]
             means += [scores.mean() for scores in loop_scores(nets, streams)]
-        close(model.fusion.report()[0]["sparsity"], 0.7 * torch.stack(means).mean())
+        close(model.fusion.report(notes)[0]["sparsity"], 0.7 * torch.stack(means).mean())
 
     def test_a_batch_given_twice_leaves_it(self):
         model = make()
         twice = [torch.cat((image, image)) for image in inputs()]
-        close(self.sparsity(model, *twice), self.sparsity(model, *inputs()))
+        close(report(model, *twice)[0]["sparsity"], report(model, *inputs())[0]["sparsity"])
 
     def test_the_size_of_the_image_does_not_count(self):
         model = make(sparsity=2.0)
@@ -191,18 +203,13 @@ class TestSparsity:
                     net[-1].bias.copy_(torch.tensor([0.0, 1.0]))
         want = torch.tensor(2 / (1 + torch.e), dtype=torch.float64)
         for size in ((32, 32), (64, 96)):
-            close(self.sparsity(model, *inputs(size)), want)
+            close(report(model, *inputs(size))[0]["sparsity"], want)
 
     def test_it_trains_the_score_nets_of_both_modalities(self):
         model = make()
-        self.sparsity(model, *inputs()).backward()
+        report(model, *inputs())[0]["sparsity"].backward()
         for nets in (model.fusion.rgb_scores, model.fusion.depth_scores):
             assert all(parameter.grad.any() for parameter in nets.parameters())
-
-    def test_a_report_forgets_the_batch(self):
-        model = make()
-        model(*images())
-        assert not model.fusion._scores and not model.fusion._kept
 
 
 @pytest.mark.parametrize(("per_block", "group"), [(False, 3), (True, 1)])
@@ -215,11 +222,8 @@ def test_a_score_net_serves_its_group_of_blocks(per_block, group):
         with torch.no_grad():
             other.fusion.depth_scores[index][-1].bias[0] += 1
         for layer in range(4):
-            for fusion in (model.fusion, other.fusion):
-                fusion.score(layer, *streams)
             (rgb, depth), (other_rgb, other_depth) = (
-                model.fusion._scores[layer],
-                other.fusion._scores[layer],
+                score(network, layer, streams).notes["scores"] for network in (model, other)
             )
             assert torch.equal(rgb, other_rgb)
             assert torch.equal(depth, other_depth) == (layer // group != index)
@@ -227,18 +231,22 @@ def test_a_score_net_serves_its_group_of_blocks(per_block, group):
 
 class TestRealign:
     def record(self, model, size):
-        """What leaves a block, and what the norm of the next one is given, with its CLS token."""
+        """Inputs of the norms of rgb, and the same sums without the embedding."""
         given, left = {}, {}
         body = model.encoder.rgb_stream.body
         for layer, block in enumerate(body.blocks):
             block.norm1.register_forward_pre_hook(
-                lambda module, args, layer=layer: given.update({layer: args[0]}), prepend=True
+                lambda module, args, layer=layer: given.update({layer: args[0]})
             )
-            block.register_forward_hook(
-                lambda module, args, out, layer=layer: left.update({layer: out})
+            block.norm2.register_forward_pre_hook(
+                lambda module, args, layer=layer: left.update({layer: args[0]})
             )
-        model.encoder(*inputs(size))
-        return given, left
+            block.mlp.register_forward_hook(
+                # Called for rgb, then for depth, whose norm2 is another module.
+                lambda module, args, out, layer=layer: left.setdefault((layer, "mlp"), out)
+            )
+        encode(model, *inputs(size))
+        return given, {layer: left[layer] + left[layer, "mlp"] for layer in range(4)}
 
     @pytest.mark.parametrize("size", [(32, 48), (80, 64)])
     def test_later_blocks_get_the_position_embedding_again(self, size):
@@ -258,7 +266,6 @@ class TestRealign:
 
     def test_the_embedding_gets_no_gradient_from_later_blocks(self):
         model = make(realign=True)
-        model.encoder(*inputs())
         embedding = model.encoder.rgb_stream.body.pos_embed
         out = run_block(model, 1, *tokens(number=1 + COUNT))
         assert torch.autograd.grad(out[0].sum(), embedding, allow_unused=True) == (None,)
@@ -273,9 +280,7 @@ class TestRandomExchange:
 
     def kept(self, model, keys, layer=0, number=50):
         """(2, B, N) bool."""
-        model.train().fusion.keys = keys
-        model.fusion.score(layer, *tokens(len(keys), number))
-        return model.fusion._kept[layer]
+        return score(model.train(), layer, tokens(len(keys), number), keys).notes["kept"]
 
     @pytest.mark.parametrize("ratio", [0.0, 0.3, 1.0])
     @pytest.mark.parametrize("keyed", [True, False])
@@ -284,8 +289,7 @@ class TestRandomExchange:
         if keyed:
             kept = self.kept(model, self.KEYS)
         else:
-            model.train().fusion.score(0, *tokens(40, 50))
-            kept = model.fusion._kept[0]
+            kept = score(model.train(), 0, tokens(40, 50)).notes["kept"]
         assert 1 - kept.double().mean().item() == pytest.approx(ratio, abs=0.03)  # 4 sigma
         if ratio in (0, 1):
             assert kept.all() == (ratio == 0) and kept.any() == (ratio == 0)
@@ -306,10 +310,9 @@ class TestRandomExchange:
         model = make(exchange="random")
         kept = self.kept(model, self.KEYS)
         model.eval()
-        patterns = []
-        for count in (1, 5):
-            model.fusion.score(0, *tokens(count, 50, seed=count))
-            patterns.append(model.fusion._kept[0])
+        patterns = [
+            score(model, 0, tokens(count, 50, seed=count)).notes["kept"] for count in (1, 5)
+        ]
         assert torch.equal(patterns[0].expand(2, 5, 50), patterns[1])
         assert not torch.equal(kept[:, :5], patterns[1])
 
@@ -333,9 +336,8 @@ def test_modalities_swapped_with_their_parameters_swap_the_taps(score_on, exchan
 def test_scores_stay_in_float32_under_autocast():
     model = make().float()
     streams = [stream.bfloat16() for stream in tokens()]
-    model.fusion.score(0, *(stream.float() for stream in streams))
-    want = model.fusion._scores[0]
+    want = score(model, 0, [stream.float() for stream in streams]).notes["scores"]
     with torch.autocast("cpu", torch.bfloat16):
-        model.fusion.score(0, *streams)
-    assert model.fusion._scores[0].dtype == torch.float32
-    assert torch.equal(model.fusion._scores[0], want)
+        got = score(model, 0, streams).notes["scores"]
+    assert got.dtype == torch.float32
+    assert torch.equal(got, want)

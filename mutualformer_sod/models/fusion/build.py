@@ -17,7 +17,7 @@ def build_fusion(config: FusionConfig, encoder: TwoStreamEncoder) -> Fusion:
     shape = encoder.channels, encoder.strides
     if not method.in_encoder:
         return method.module(config, *shape)
-    seam = encoder.open_seam(config.fusion)
-    fusion = method.module(config, *shape, seam)
-    seam.connect(fusion.hooks, fusion.joint_attention)
+    joint = encoder.open_seam(config.fusion)
+    fusion = method.module(config, *shape, joint)
+    joint.check(fusion)
     return fusion

@@ -8,6 +8,7 @@ so that no channel is lost in both. An L1 penalty pulls gamma of these halves to
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 from mutualformer_sod.configs.fusion import FusionConfig, register_fusion
 from mutualformer_sod.configs.switches import switch
 from mutualformer_sod.models.fusion.streams import Fusion
-from mutualformer_sod.models.seam import Seam
+from mutualformer_sod.models.joint_encoder import BlockCall, JointEncoder
 
 
 @dataclass(frozen=True)
@@ -45,21 +46,29 @@ class ChannelExchangeFusion(Fusion):
     joint_attention = False
 
     def __init__(
-        self, config: ChannelExchangeConfig, channels: list[int], strides: list[int], seam: Seam
+        self,
+        config: ChannelExchangeConfig,
+        channels: list[int],
+        strides: list[int],
+        seam: JointEncoder,
     ) -> None:
         super().__init__(config, channels, strides)
         self._norms = {point: seam.norms(point) for point in ("norm", "mlp_norm")}
         self.hooks = {point: getattr(self, f"exchange_{point}") for point in self._norms}
 
-    def exchange_norm(self, layer: int, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
+    def exchange_norm(self, call: BlockCall, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
         """Exchange after the norm before attention: (B, N, C) twice -> the same."""
-        return self._exchange(*self._norms["norm"][layer], rgb, depth)
+        return self._exchange(*self._norms["norm"][call.layer], rgb, depth)
 
-    def exchange_mlp_norm(self, layer: int, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
+    def exchange_mlp_norm(
+        self, call: BlockCall, rgb: Tensor, depth: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Exchange after the norm before the MLP: (B, N, C) twice -> the same."""
-        return self._exchange(*self._norms["mlp_norm"][layer], rgb, depth)
+        return self._exchange(*self._norms["mlp_norm"][call.layer], rgb, depth)
 
-    def report(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def report(
+        self, notes: Sequence[dict[str, Tensor]]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return the loss ``sparsity`` (weighted mean |gamma|) and the ratio of exchanged channels.
 
         Both are over the channels that can be exchanged.

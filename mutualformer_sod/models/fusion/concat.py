@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from mutualformer_sod.configs.fusion import FusionConfig, register_fusion
 from mutualformer_sod.models.fusion.streams import Fusion
-from mutualformer_sod.models.seam import Seam
+from mutualformer_sod.models.joint_encoder import BlockCall, JointEncoder
 
 
 @register_fusion(
@@ -26,15 +26,15 @@ class ConcatFusion(Fusion):
     joint_attention = True
 
     def __init__(
-        self, config: FusionConfig, channels: list[int], strides: list[int], seam: Seam
+        self, config: FusionConfig, channels: list[int], strides: list[int], seam: JointEncoder
     ) -> None:
         super().__init__(config, channels, strides)
         self.modality_embed = nn.Parameter(torch.zeros(2, seam.dim))
         nn.init.trunc_normal_(self.modality_embed, std=0.02)
         self.hooks = {"input": self.embed}
 
-    def embed(self, layer: int, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
+    def embed(self, call: BlockCall, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
         """Add the modality embedding before the first block: (B, N, C) twice -> the same."""
-        if layer > 0:
+        if call.layer > 0:
             return rgb, depth
         return rgb + self.modality_embed[0], depth + self.modality_embed[1]

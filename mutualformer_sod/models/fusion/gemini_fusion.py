@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from mutualformer_sod.configs.fusion import FusionConfig, register_fusion
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.fusion.streams import Fusion
-from mutualformer_sod.models.seam import Seam
+from mutualformer_sod.models.joint_encoder import BlockCall, JointEncoder
 
 NUM_HEADS = 8
 
@@ -47,7 +47,7 @@ class GeminiFusion(Fusion):
     joint_attention = False
 
     def __init__(
-        self, config: GeminiConfig, channels: list[int], strides: list[int], seam: Seam
+        self, config: GeminiConfig, channels: list[int], strides: list[int], seam: JointEncoder
     ) -> None:
         super().__init__(config, channels, strides)
         self.blocks = nn.ModuleList(
@@ -55,9 +55,9 @@ class GeminiFusion(Fusion):
         )
         self.hooks = {"heads": self.fuse}
 
-    def fuse(self, layer: int, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
+    def fuse(self, call: BlockCall, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
         """Fuse the tokens of one block: (B, N, C) twice -> the same."""
-        return self.blocks[layer](rgb, depth)
+        return self.blocks[call.layer](rgb, depth)
 
 
 class GeminiBlock(nn.Module):

@@ -14,7 +14,8 @@ from mutualformer_sod.configs.diffusion import ATTENTIONS, Diffusion
 from mutualformer_sod.configs.fusion import DEFAULT_FUSION, AttentionConfig, register_fusion
 from mutualformer_sod.configs.switches import switch
 from mutualformer_sod.models.block import CROSSINGS, MutualFormerBlock
-from mutualformer_sod.models.fusion.streams import Fusion, map_of, pick, tokens_of
+from mutualformer_sod.models.drop_path import FUSION, branch_draws
+from mutualformer_sod.models.fusion.streams import Fusion, map_of, tokens_of
 
 
 @dataclass(frozen=True)
@@ -68,24 +69,26 @@ class MutualFormerFusion(Fusion):
         self.first_aggregate = nn.Linear(2 * config.dim, config.dim)
 
     def forward(
-        self, rgb_taps: list[Tensor], depth_taps: list[Tensor], rows: Tensor | None = None
+        self, rgb_taps: list[Tensor], depth_taps: list[Tensor], keys: Tensor | None = None
     ) -> list[Tensor]:
         """Fuse tap by tap, see ``Fusion.forward``; maps (B, ``channels[l]``, h_l, w_l)."""
         fused_maps: list[Tensor] = []
         fused_tokens: Tensor | None = None
         fine = iter(self.fine)
+        branches = 2 * sum(len(blocks) for blocks in self.blocks)
+        draws = iter(branch_draws(keys, FUSION, branches))
         stack = iter(zip(self.rgb_proj, self.depth_proj, self.blocks, strict=True))
         for rgb, depth, attended in zip(rgb_taps, depth_taps, self.attended, strict=True):
             if not attended:
-                fused_maps.append(next(fine)(rgb, depth, rows))
+                fused_maps.append(next(fine)(rgb, depth))
                 continue
             rgb_proj, depth_proj, blocks = next(stack)
-            depth_tokens = pick(depth_proj(tokens_of(depth)), rows)
+            depth_tokens = depth_proj(tokens_of(depth))
             tokens = torch.cat((rgb_proj(tokens_of(rgb)), depth_tokens), dim=-1)
             if fused_tokens is None:
                 fused_tokens = self.first_aggregate(tokens)
             for block in blocks:
-                fused_tokens = block(tokens, fused_tokens)
+                fused_tokens = block(tokens, fused_tokens, (next(draws), next(draws)))
             fused_maps.append(map_of(fused_tokens, rgb.shape[-2:]))
         return fused_maps
 

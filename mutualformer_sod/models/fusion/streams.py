@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -27,8 +29,6 @@ class Fusion(nn.Module):
     Attributes:
         channels, strides: of the maps, one for each tap.
         attended: whether each tap is attended.
-        keys: (B,) int64 in training, random keys of the images for a method that draws; None to
-            draw from torch's generator.
 
     Raises:
         InputError: no tap is coarse enough.
@@ -40,7 +40,6 @@ class Fusion(nn.Module):
         self.attended = attended_taps(config.attention_stride, strides)
         self.channels = [config.dim if a else config.fine_width for a in self.attended]
         self.strides = strides
-        self.keys: Tensor | None = None
         self.fine = nn.ModuleList()
         self.rgb_proj, self.depth_proj = nn.ModuleList(), nn.ModuleList()
         for width, attended in zip(channels, self.attended, strict=True):
@@ -52,14 +51,15 @@ class Fusion(nn.Module):
                 self.fine.append(fine(width, config.fine_width))
 
     def forward(
-        self, rgb_taps: list[Tensor], depth_taps: list[Tensor], rows: Tensor | None = None
+        self, rgb_taps: list[Tensor], depth_taps: list[Tensor], keys: Tensor | None = None
     ) -> list[Tensor]:
         """Fuse tap by tap.
 
         Args:
             rgb_taps: (B, C_l, h_l, w_l) float each, shallow to deep.
-            depth_taps: (D, C_l, h_l, w_l) each.
-            rows: (B,) integers, index of the depth map of each image; None where D = B.
+            depth_taps: the same of the depth stream.
+            keys: (B,) int64 in training, random keys of the images for a method that draws; None to
+                draw from torch's generator.
 
         Returns:
             Maps (B, ``channels[l]``, h_l, w_l), or (2B, ...) with the head "ensemble".
@@ -69,10 +69,10 @@ class Fusion(nn.Module):
         level = 0
         for rgb, depth, attended in zip(rgb_taps, depth_taps, self.attended, strict=True):
             if not attended:
-                maps.append(next(fine)(rgb, depth, rows))
+                maps.append(next(fine)(rgb, depth))
                 continue
             rgb_tokens = self.rgb_proj[level](tokens_of(rgb))
-            depth_tokens = pick(self.depth_proj[level](tokens_of(depth)), rows)
+            depth_tokens = self.depth_proj[level](tokens_of(depth))
             streams = self.mix(level, rgb_tokens, depth_tokens)
             joined = torch.cat(streams) if self.config.is_ensemble else streams[0] + streams[1]
             maps.append(map_of(joined, rgb.shape[-2:]))
@@ -83,8 +83,13 @@ class Fusion(nn.Module):
         """Fuse the streams at the attended tap ``level``: (B, N, C) twice -> the same."""
         return rgb, depth
 
-    def report(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Return and forget the losses and statistics of the last batch.
+    def report(
+        self, notes: Sequence[dict[str, Tensor]]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return the losses and statistics of a batch.
+
+        Args:
+            notes: of the batch, block by block, from a method inside the encoder; else empty.
 
         Returns:
             Weighted losses by name, and statistics for the log; each a mean over the images.
@@ -101,14 +106,13 @@ class ConcatConv(nn.Module):
         self.depth_reduce = nn.Conv2d(width, out, 1)
         self.mix = _conv(2 * out, out)
 
-    def forward(self, rgb: Tensor, depth: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Fuse (B, C, h, w) and (D, C, h, w), map ``rows[b]`` of image b, to (B, out, h, w)."""
+    def forward(self, rgb: Tensor, depth: Tensor) -> Tensor:
+        """Fuse (B, C, h, w) of both modalities to (B, out, h, w)."""
         conv, *rest = self.mix
-        # The convolution of a concatenation is a sum; the depth part is computed D times, not B.
+        # The convolution of a concatenation is a sum; the concatenation is not written.
         rgb_kernel, depth_kernel = conv.weight.chunk(2, dim=1)
         mixed = F.conv2d(self.rgb_reduce(rgb), rgb_kernel, padding=1)
-        shared = F.conv2d(self.depth_reduce(depth), depth_kernel, padding=1)
-        mixed = mixed + pick(shared, rows)
+        mixed = mixed + F.conv2d(self.depth_reduce(depth), depth_kernel, padding=1)
         for layer in rest:
             mixed = layer(mixed)
         return mixed
@@ -123,10 +127,9 @@ class StreamConv(nn.Module):
         self.depth_reduce = nn.Conv2d(width, out, 1)
         self.mix = _conv(out, out)
 
-    def forward(self, rgb: Tensor, depth: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Mix (B, C, h, w) and (D, C, h, w), map ``rows[b]`` of image b, to (2B, out, h, w)."""
-        depth = pick(self.depth_reduce(depth), rows)
-        return self.mix(torch.cat((self.rgb_reduce(rgb), depth)))
+    def forward(self, rgb: Tensor, depth: Tensor) -> Tensor:
+        """Mix (B, C, h, w) of each modality to (2B, out, h, w)."""
+        return self.mix(torch.cat((self.rgb_reduce(rgb), self.depth_reduce(depth))))
 
 
 def attended_taps(attention_stride: int, strides: list[int]) -> list[bool]:
@@ -142,13 +145,6 @@ def attended_taps(attention_stride: int, strides: list[int]) -> list[bool]:
         # MutualFormer's blocks pass on one fused stream, hence one grid: the coarsest.
         attended = [stride == max(strides) for stride in strides]
     return attended
-
-
-def pick(items: Tensor, rows: Tensor | None) -> Tensor:
-    """Select the item of each image: (D, ...) -> (B, ...); a single one is expanded, not copied."""
-    if rows is None:
-        return items
-    return items.expand(len(rows), *items.shape[1:]) if len(items) == 1 else items[rows]
 
 
 def tokens_of(feature_map: Tensor) -> Tensor:

@@ -14,8 +14,9 @@ The penalty is a mean here; the released code's sum makes its weight depend on i
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ from mutualformer_sod.configs.switches import switch
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.drop_path import DRAW_BITS, keyed_draws
 from mutualformer_sod.models.fusion.streams import Fusion
-from mutualformer_sod.models.seam import Seam
+from mutualformer_sod.models.joint_encoder import BlockCall, JointEncoder
 
 BLOCKS_PER_NET = 3
 
@@ -71,7 +72,7 @@ class TokenFusion(Fusion):
     joint_attention = False
 
     def __init__(
-        self, config: TokenFusionConfig, channels: list[int], strides: list[int], seam: Seam
+        self, config: TokenFusionConfig, channels: list[int], strides: list[int], seam: JointEncoder
     ) -> None:
         super().__init__(config, channels, strides)
         if config.realign and not seam.has_position:
@@ -82,70 +83,68 @@ class TokenFusion(Fusion):
         nets = -(-seam.depth // self.group)
         self.rgb_scores = nn.ModuleList(score_net(seam.dim) for _ in range(nets))
         self.depth_scores = nn.ModuleList(score_net(seam.dim) for _ in range(nets))
-        self._seam = seam
-        # Of the current batch, by layer: (2, B, N), rgb first.
-        self._scores: dict[int, Tensor] = {}
-        self._kept: dict[int, Tensor] = {}
         self.hooks = {"input": self.score}
         if config.score_on == "output":
             self.hooks["projection"] = self.scale_and_exchange
         else:
             self.hooks["norm"] = self.scale
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave out the current batch, which a recomputed backward pass leaves behind."""
-        return self.__dict__ | {"_scores": {}, "_kept": {}}
+    def score(self, call: BlockCall, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
+        """Score a block's tokens; with ``score_on="input"`` also exchange them.
 
-    def score(self, layer: int, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
-        """Score a block's tokens; with ``score_on="input"`` also exchange them."""
-        if self.config.realign and layer > 0:
-            position = self._seam.position()  # no gradient
-            rgb, depth = rgb + position, depth + position
-        nets = self.rgb_scores[layer // self.group], self.depth_scores[layer // self.group]
+        Note "scores" and "kept", (2, B, N) float and bool, rgb first.
+        """
+        if self.config.realign and call.layer > 0:
+            rgb, depth = rgb + call.position, depth + call.position
+        group = call.layer // self.group
+        nets = self.rgb_scores[group], self.depth_scores[group]
         precision = nets[0][0].weight.dtype  # autocast would have less
         with torch.autocast(rgb.device.type, enabled=False):
             streams = rgb.to(precision), depth.to(precision)
             logits = torch.stack([net(s) for net, s in zip(nets, streams, strict=True)])
             scores = logits.softmax(dim=-1)[..., 0]
-        self._scores[layer] = scores
-        self._kept[layer] = self._decide(layer, scores.detach())
+        call.notes["scores"] = scores
+        call.notes["kept"] = self._decide(call, scores.detach())
         if self.config.score_on == "input":
-            return self._exchange(layer, rgb, depth)
+            return self._exchange(call, rgb, depth)
         return rgb, depth
 
-    def scale(self, layer: int, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
+    def scale(self, call: BlockCall, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
         """Weight tokens by their scores: (B, N, C) twice -> the same."""
-        rgb_score, depth_score = self._scores[layer].to(rgb.dtype).unsqueeze(-1).unbind(0)
+        rgb_score, depth_score = call.notes["scores"].to(rgb.dtype).unsqueeze(-1).unbind(0)
         return rgb * rgb_score, depth * depth_score
 
-    def scale_and_exchange(self, layer: int, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
+    def scale_and_exchange(
+        self, call: BlockCall, rgb: Tensor, depth: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Weight the attention's output by the scores and exchange it."""
-        return self._exchange(layer, *self.scale(layer, rgb, depth))
+        return self._exchange(call, *self.scale(call, rgb, depth))
 
-    def report(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def report(
+        self, notes: Sequence[dict[str, Tensor]]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return the loss ``sparsity`` (weighted mean score) and the ratio of exchanged tokens."""
-        score = torch.stack([scores.mean() for scores in self._scores.values()]).mean()
-        kept = torch.stack([kept.float().mean() for kept in self._kept.values()]).mean()
-        self._scores, self._kept = {}, {}
+        score = torch.stack([noted["scores"].mean() for noted in notes]).mean()
+        kept = torch.stack([noted["kept"].float().mean() for noted in notes]).mean()
         return {"sparsity": self.config.sparsity * score}, {"exchange_ratio": 1 - kept}
 
-    def _exchange(self, layer: int, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
-        rgb_kept, depth_kept = self._kept[layer].unsqueeze(-1).unbind(0)
+    def _exchange(self, call: BlockCall, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
+        rgb_kept, depth_kept = call.notes["kept"].unsqueeze(-1).unbind(0)
         return torch.where(rgb_kept, rgb, depth), torch.where(depth_kept, depth, rgb)
 
-    def _decide(self, layer: int, scores: Tensor) -> Tensor:
+    def _decide(self, call: BlockCall, scores: Tensor) -> Tensor:
         """Return a mask of the tokens that stay: (2, B, N) bool."""
         if self.config.exchange == "scores":
             return scores >= self.config.theta
         if self.config.exchange == "full":
             return torch.zeros_like(scores, dtype=torch.bool)
         _, batch, count = scores.shape
-        if self.training and self.keys is None:
+        if self.training and call.keys is None:
             return torch.rand_like(scores) >= self.config.exchange_ratio
         keys = torch.zeros(batch, dtype=torch.int64, device=scores.device)
         if self.training:
-            keys = self.keys
-        indices = torch.arange(2 * count, device=scores.device) + (layer + 1) * 2**32
+            keys = call.keys
+        indices = torch.arange(2 * count, device=scores.device) + (call.layer + 1) * 2**32
         draws = keyed_draws(keys, indices).unflatten(0, (2, count))  # (2, N, B)
         return (draws >= round(self.config.exchange_ratio * 2**DRAW_BITS)).mT
 

@@ -1,6 +1,7 @@
-"""The seam: a joint encoder is the two-stream encoder, and hooks see and change what they name."""
+"""The joint encoder: equal to the two-stream encoder without hooks, and each hook at its point."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import timm
@@ -12,9 +13,9 @@ from torch import nn
 from mutualformer_sod import build_model
 from mutualformer_sod.configs.fusion import find_fusion
 from mutualformer_sod.configs.model import EncoderConfig
-from mutualformer_sod.models import seam
 from mutualformer_sod.models.cpu import optimise_for_cpu
 from mutualformer_sod.models.encoder import TwoStreamEncoder, _share_all_but_norms
+from mutualformer_sod.models.joint_encoder import JointEncoder
 
 POINTS = ("input", "norm", "heads", "projection", "mlp_norm")
 BACKBONES = {
@@ -36,14 +37,18 @@ def make_encoder(backbone="test_vit", stem="patch"):
     return scrambled(TwoStreamEncoder(config, side)).double().eval()
 
 
-def joint_of(encoder, hooks=None, joint_attention=False):
-    """The same weights with a method inside."""
-    joint = copy.deepcopy(encoder)
-    joint.open_seam("test").connect(hooks or {}, joint_attention)
-    return joint
+def method(hooks=None):
+    return SimpleNamespace(hooks=hooks or {}, joint_attention=False)
 
 
-def nothing(layer, rgb, depth):
+def encode(encoder, *images, hooks=None):
+    """Features of both streams with hooks inside."""
+    joint = copy.copy(encoder)
+    joint.open_seam("test")
+    return joint(*images, method(hooks))[:2]
+
+
+def nothing(call, rgb, depth):
     return rgb, depth
 
 
@@ -57,12 +62,13 @@ def plain():
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_hooks_that_do_nothing_leave_the_separate_encoders_taps(name):
+def test_hooks_that_do_nothing_leave_the_features_of_separate_encoders(name):
     backbone, stem, size = BACKBONES[name]
     encoder = make_encoder(backbone, stem)
-    joint = joint_of(encoder, dict.fromkeys(POINTS, nothing))
+    hooks = dict.fromkeys(POINTS, nothing)
     with torch.no_grad():
-        for got, want in zip(joint(*pair(size)), encoder(*pair(size)), strict=True):
+        joint = encode(encoder, *pair(size), hooks=hooks)
+        for got, want in zip(joint, encoder(*pair(size))[:2], strict=True):
             assert len(got) == len(want) >= 2
             close(got, want)
 
@@ -80,13 +86,26 @@ def test_a_vit_without_prefix_tokens_keeps_all_of_its_tokens():
     ]
     counts = []
 
-    def count(layer, rgb, depth):
+    def count(call, rgb, depth):
         counts.append((rgb.shape[1], depth.shape[1]))
         return rgb, depth
 
-    seam.Seam(*bodies, "test").connect(dict.fromkeys(POINTS, count))
-    close(bodies[0].forward_features(torch.cat((rgb, depth))), torch.cat(want))
+    joint = JointEncoder(*bodies, "test")
+    *features, _ = joint(rgb, depth, [1], method(dict.fromkeys(POINTS, count)))
+    for (got,), tokens in zip(features, want, strict=True):
+        close(got.flatten(2).transpose(1, 2), tokens)
     assert counts == [(4, 4)] * len(POINTS) * 2
+
+
+def test_hook_of_a_vit_with_a_prefix_token_sees_the_patches_alone(plain):
+    counts = set()
+
+    def count(call, rgb, depth):
+        counts.add((rgb.shape[1], depth.shape[1]))
+        return rgb, depth
+
+    encode(plain, *pair((32, 48)), hooks=dict.fromkeys(POINTS, count))
+    assert counts == {(6, 6)}
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -98,8 +117,8 @@ def test_batch_norms_see_their_own_modality_alone(training):
         stream.body.patch_embed.proj = nn.Sequential(*stem).double()
     _share_all_but_norms(*streams)
     scrambled(encoder).train(training)
-    joint = joint_of(encoder)
-    for got, want in zip(joint(*pair()), encoder(*pair()), strict=True):
+    joint = copy.deepcopy(encoder)
+    for got, want in zip(encode(joint, *pair()), encoder(*pair())[:2], strict=True):
         close(got, want)
     for got, want in zip(joint.buffers(), encoder.buffers(), strict=True):
         close(got, want)  # running statistics, of rgb and of depth
@@ -108,11 +127,11 @@ def test_batch_norms_see_their_own_modality_alone(training):
 @pytest.mark.parametrize("stream", ["rgb", "depth"])
 @pytest.mark.parametrize("backbone", ["test_vit", "test_vit4"])  # LayerNorm, RMSNorm
 def test_a_norm_acts_on_its_own_modality_alone(backbone, stream):
-    joint = joint_of(make_encoder(backbone))
-    before = dict(zip(("rgb", "depth"), joint(*pair()), strict=True))
+    encoder = make_encoder(backbone)
+    before = dict(zip(("rgb", "depth"), encode(encoder, *pair()), strict=True))
     with torch.no_grad():
-        getattr(joint, f"{stream}_stream").body.blocks[0].norm2.weight += 0.5
-    after = dict(zip(("rgb", "depth"), joint(*pair()), strict=True))
+        getattr(encoder, f"{stream}_stream").body.blocks[0].norm2.weight += 0.5
+    after = dict(zip(("rgb", "depth"), encode(encoder, *pair()), strict=True))
     other = {"rgb": "depth", "depth": "rgb"}[stream]
     assert all(map(torch.equal, before[other], after[other]))
     assert not any(map(torch.equal, before[stream], after[stream]))
@@ -122,13 +141,13 @@ def test_every_point_shows_what_its_name_says(plain):
     seen = {point: {} for point in POINTS}
 
     def note(point):
-        def hook(layer, rgb, depth):
-            seen[point][layer] = rgb, depth
+        def hook(call, rgb, depth):
+            seen[point][call.layer] = rgb, depth
             return rgb, depth
 
         return hook
 
-    joint_of(plain, {point: note(point) for point in POINTS})(*pair())
+    encode(plain, *pair(), hooks={point: note(point) for point in POINTS})
     for index, image in enumerate(pair()):
         body = (plain.rgb_stream, plain.depth_stream)[index].body
         stream = body.norm_pre(body._pos_embed(body.patch_embed(image)))
@@ -150,41 +169,13 @@ def test_every_point_shows_what_its_name_says(plain):
 def test_what_a_hook_gives_takes_the_place_of_the_patch_tokens(plain, point):
     layers = []
 
-    def halve(layer, rgb, depth):
-        layers.append(layer)
+    def halve(call, rgb, depth):
+        layers.append(call.layer)
         return rgb / 2, depth / 2
 
-    joint = joint_of(plain, {point: halve})
-    changed = joint(*pair())
+    changed = encode(plain, *pair(), hooks={point: halve})
     assert layers == [0, 1, 2]
     assert not torch.equal(changed[0][0], plain(*pair())[0][0])
-
-
-@pytest.mark.parametrize("backbone", ["test_vit", "test_vit2"])
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"fusion": "token_fusion", "exchange": "full"},
-        {"fusion": "token_fusion", "exchange": "full", "score_on": "input", "realign": True},
-        {"fusion": "gemini_fusion"},
-        {"fusion": "channel_exchange", "theta": 9.0},
-        {"fusion": "concat"},
-    ],
-    ids=str,
-)
-def test_prefix_tokens_pass_every_method_untouched(monkeypatch, options, backbone):
-    changed = []
-    replace = seam._Step._replace
-
-    def watch(step, sequence):
-        result = replace(step, sequence)
-        assert torch.equal(result[:, :1], sequence[:, :1])
-        changed.append(not torch.equal(result[:, 1:], sequence[:, 1:]))
-        return result
-
-    monkeypatch.setattr(seam._Step, "_replace", watch)
-    small_model(backbone=backbone, **options)(*images())
-    assert any(changed)
 
 
 @pytest.mark.parametrize("fusion", IN_ENCODER)
@@ -242,12 +233,6 @@ class TestEveryMethod:
             assert want is not None, name
             close(gradients[1][name], want)
 
-    def test_a_model_can_be_copied_after_a_recomputed_backward_pass(self, fusion):
-        model = small_model(fusion).train()
-        model.encoder.set_grad_checkpointing()
-        model(*images()).logits.sum().backward()
-        copy.deepcopy(model)
-
     def test_stochastic_depth_is_the_same_for_a_batch_and_its_parts(self, fusion):
         model = small_model(fusion, encoder_drop_path=0.3).train()
         rgb, depth = images(count=4)
@@ -278,7 +263,9 @@ def test_a_backbone_without_plain_blocks_is_refused_in_one_line(backbone):
 
 
 def test_joint_attention_refuses_rotary_positions_in_one_line():
-    with pytest.raises(ValueError, match=r"fusion=concat: .* rotary .*give a plain ViT") as error:
+    with pytest.raises(
+        ValueError, match=r"fusion=concat does not fit .* rotary .*give a plain ViT"
+    ) as error:
         small_model("concat", backbone="eva02_tiny_patch14_224", image_size=56)
     assert "\n" not in str(error.value)
 
@@ -287,11 +274,9 @@ def test_joint_attention_refuses_rotary_positions_in_one_line():
 def test_the_position_embedding_is_that_of_the_grid_at_hand(name):
     backbone, stem, size = BACKBONES[name]
     encoder = make_encoder(backbone, stem)
-    opened = encoder.open_seam("test")
-    opened.connect({})
-    encoder(*pair(size))
+    joint = encoder.open_seam("test")
     body = encoder.rgb_stream.body
     grid = body.patch_embed.dynamic_feat_size(size)
-    added = body._pos_embed(torch.zeros(1, *grid, opened.dim, dtype=torch.float64))
-    close(opened.position(), added[:, body.num_prefix_tokens :])
-    assert not opened.position().requires_grad
+    added = body._pos_embed(torch.zeros(1, *grid, joint.dim, dtype=torch.float64))
+    close(joint.position(grid), added[:, body.num_prefix_tokens :])
+    assert not joint.position(grid).requires_grad

@@ -1,0 +1,251 @@
+"""Joint encoder: two ViTs in lock-step, with a fusion method between the parts of their blocks.
+
+At named points of every block a method may replace the patch tokens of both modalities:
+
+    "input"        before the block
+    "norm"         after the norm before attention
+    "heads"        the merged heads of attention, before its output projection
+    "projection"   after that projection
+    "mlp_norm"     after the norm before the MLP
+
+Prefix tokens (CLS, registers) never reach a method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from timm.layers import resample_abs_pos_embed
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.models import vit
+from mutualformer_sod.models.drop_path import DEPTH_STREAM, RGB_STREAM, Draws, branch_draws
+
+Notes = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class BlockCall:
+    """One block in one forward pass, as a fusion method sees it.
+
+    Attributes:
+        layer: number of the block, from 0.
+        position: position embedding of the patches, (1, N, C) float without gradient; None where
+            the backbone has none.
+        keys: (B,) int64, one an image, for random choices in training; None to draw from torch's
+            generator.
+        notes: tensors that the method keeps for later points of this block and for its report.
+    """
+
+    layer: int
+    position: Tensor | None = None
+    keys: Tensor | None = None
+    notes: Notes = field(default_factory=dict)
+
+
+# (call, rgb, depth) -> (rgb, depth), patch tokens (B, N, C) float each
+Hook = Callable[[BlockCall, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+class Method(Protocol):
+    """A fusion method inside the encoder.
+
+    Attributes:
+        hooks: by the name of their point.
+        joint_attention: the attention of every block sees the tokens of both modalities as one
+            sequence.
+    """
+
+    hooks: Mapping[str, Hook]
+    joint_attention: bool
+
+
+class JointEncoder:
+    """Two ViTs that share all weights but those of their normalisation layers.
+
+    Args:
+        rgb_body, depth_body: timm's models.
+        fusion: name of the method, for messages.
+
+    Attributes:
+        dim: width C of the tokens. depth: number of blocks.
+        has_position: whether there is an absolute position embedding.
+
+    Raises:
+        InputError: the backbone has other blocks than a plain ViT.
+    """
+
+    def __init__(self, rgb_body: nn.Module, depth_body: nn.Module, fusion: str) -> None:
+        blocks = getattr(rgb_body, "blocks", ())
+        if not isinstance(rgb_body, vit.VITS) or not all(
+            type(block) in vit.BLOCKS for block in blocks
+        ):
+            raise InputError(
+                f"fusion={fusion} does not fit this backbone: it acts inside the blocks of a plain "
+                "ViT. Fix: give a ViT or DeiT of timm, or a fusion of features "
+                "(mutualformer, cross_attention, sum)."
+            )
+        self.fusion = fusion
+        self.bodies = rgb_body, depth_body
+        self.dim, self.depth = rgb_body.num_features, len(blocks)
+        self.prefix = rgb_body.num_prefix_tokens
+        self.has_position = rgb_body.pos_embed is not None
+
+    def norms(self, point: str) -> list[tuple[nn.Module, nn.Module]]:
+        """The rgb and depth norms of every block before the point "norm" or "mlp_norm"."""
+        name = {"norm": "norm1", "mlp_norm": "norm2"}[point]
+        streams = [[getattr(block, name) for block in body.blocks] for body in self.bodies]
+        return list(zip(*streams, strict=True))
+
+    def check(self, method: Method) -> None:
+        """Check that this backbone has what a method needs.
+
+        Raises:
+            InputError: joint attention where attention has rotary positions or norms, or the point
+                "heads" in an attention of an unknown kind.
+        """
+        body = self.bodies[0]
+        attentions = [block.attn for block in body.blocks]
+        normed = any(
+            isinstance(m, vit.NORMS) for attention in attentions for m in attention.modules()
+        )
+        if method.joint_attention and (normed or getattr(body, "rope", None) is not None):
+            raise InputError(
+                f"fusion={self.fusion} does not fit this backbone: its attention has rotary "
+                "positions or norms, which a joint sequence cannot have. "
+                "Fix: give a plain ViT or DeiT."
+            )
+        if "heads" in method.hooks and any(type(a) not in vit.ATTENTIONS for a in attentions):
+            raise InputError(
+                f"fusion={self.fusion} does not fit this backbone: its attention is of a kind "
+                "unknown here. Fix: give a plain ViT or DeiT."
+            )
+
+    def __call__(
+        self,
+        rgb: Tensor,
+        depth: Tensor,
+        taps: Sequence[int],
+        method: Method,
+        rgb_keys: Tensor | None = None,
+        depth_keys: Tensor | None = None,
+    ) -> tuple[list[Tensor], list[Tensor], list[Notes]]:
+        """Encode both modalities.
+
+        Args:
+            rgb, depth: (B, 3, H, W) float, normalised.
+            taps: numbers of the blocks, from 0, whose tokens are features.
+            method: acts between the parts of the blocks.
+            rgb_keys, depth_keys: (B,) int64, see ``drop_path.branch_draws``.
+
+        Returns:
+            The features of each stream, (B, C_l, h_l, w_l) each, shallow to deep, and the method's
+            notes block by block.
+        """
+        rgb_body, depth_body = self.bodies
+        embeddings = vit.embed(rgb_body, rgb), vit.embed(depth_body, depth)
+        rotary, grid = embeddings[0].rotary, embeddings[0].grid
+        position = self.position(grid) if self.has_position else None
+        rgb, depth = (embedding.tokens for embedding in embeddings)
+        features = [list(embedding.fine_maps) for embedding in embeddings]
+        rgb_draws = branch_draws(rgb_keys, RGB_STREAM, 2 * self.depth)
+        depth_draws = branch_draws(depth_keys, DEPTH_STREAM, 2 * self.depth)
+        notes = []
+        recomputes = rgb_body.training and getattr(rgb_body, "grad_checkpointing", False)
+        for layer in range(self.depth):
+            own = slice(2 * layer, 2 * layer + 2)
+            draws = rgb_draws[own], depth_draws[own]
+            arguments = (layer, rgb, depth, method, position, rgb_keys, rotary[layer], draws)
+            if recomputes:
+                rgb, depth, noted = checkpoint(self.run_block, *arguments, use_reentrant=False)
+            else:
+                rgb, depth, noted = self.run_block(*arguments)
+            notes.append(noted)
+            if layer in taps:
+                features[0].append(vit.feature_map(rgb_body, rgb, grid))
+                features[1].append(vit.feature_map(depth_body, depth, grid))
+        return *features, notes
+
+    def run_block(
+        self,
+        layer: int,
+        rgb: Tensor,
+        depth: Tensor,
+        method: Method,
+        position: Tensor | None = None,
+        keys: Tensor | None = None,
+        rotary: Tensor | None = None,
+        draws: tuple[Draws, Draws] = ((None, None), (None, None)),
+    ) -> tuple[Tensor, Tensor, Notes]:
+        """Run one block of both streams, the method's hooks included.
+
+        Args:
+            layer: number of the block, from 0.
+            rgb, depth: (B, P + N, C) float.
+            method: acts at the points of the block.
+            position, keys: see ``BlockCall``.
+            rotary, draws: see ``vit.run_block``, the draws of each stream.
+
+        Returns:
+            The tokens of both streams, and the method's notes.
+        """
+        call = BlockCall(layer, position, keys)
+        rgb_block, depth_block = (body.blocks[layer] for body in self.bodies)
+
+        def at(point: str, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
+            return self._apply(method.hooks.get(point), call, rgb, depth)
+
+        rgb, depth = at("input", rgb, depth)
+        normed = at("norm", rgb_block.norm1(rgb), depth_block.norm1(depth))
+        if method.joint_attention:
+            attended = vit.attend(rgb_block, torch.cat(normed, dim=1), rotary).chunk(2, dim=1)
+        elif "heads" in method.hooks:
+            blocks = zip((rgb_block, depth_block), normed, strict=True)
+            heads = [vit.attention_heads(block.attn, stream, rotary) for block, stream in blocks]
+            rgb_heads, depth_heads = at("heads", *heads)
+            attended = rgb_block.attn.proj(rgb_heads), depth_block.attn.proj(depth_heads)
+        else:
+            attended = (
+                vit.attend(rgb_block, normed[0], rotary),
+                vit.attend(depth_block, normed[1], rotary),
+            )
+        attended = at("projection", *attended)
+        rgb_draws, depth_draws = draws
+        rgb = vit.add_branch(rgb_block, 1, rgb, attended[0], rgb_draws[0])
+        depth = vit.add_branch(depth_block, 1, depth, attended[1], depth_draws[0])
+        normed = at("mlp_norm", rgb_block.norm2(rgb), depth_block.norm2(depth))
+        rgb = vit.add_branch(rgb_block, 2, rgb, rgb_block.mlp(normed[0]), rgb_draws[1])
+        depth = vit.add_branch(depth_block, 2, depth, depth_block.mlp(normed[1]), depth_draws[1])
+        return rgb, depth, call.notes
+
+    def position(self, grid: tuple[int, int]) -> Tensor:
+        """Position embedding of the patches of an (h, w) grid: (1, N, C), without gradient."""
+        body = self.bodies[0]
+        prefix = 0 if body.no_embed_class else self.prefix
+        embedding = resample_abs_pos_embed(
+            body.pos_embed,
+            new_size=grid,
+            old_size=body.patch_embed.grid_size,
+            num_prefix_tokens=prefix,
+        )
+        return embedding[:, prefix:].detach()
+
+    def _apply(
+        self, hook: Hook | None, call: BlockCall, rgb: Tensor, depth: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Let a hook replace the patch tokens of (B, P + N, C) sequences."""
+        if hook is None:
+            return rgb, depth
+        patches = hook(call, rgb[:, self.prefix :], depth[:, self.prefix :])
+        rgb_patches, depth_patches = (part.to(rgb.dtype) for part in patches)
+        if not self.prefix:
+            return rgb_patches, depth_patches
+        return (
+            torch.cat((rgb[:, : self.prefix], rgb_patches), dim=1),
+            torch.cat((depth[:, : self.prefix], depth_patches), dim=1),
+        )
