@@ -236,7 +236,7 @@ def _decoder_depth(
     rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Centred depth, zero where absent, and the mask of where it is real: (B, 1, H, W) each."""
-    plane = rgb.new_zeros(len(rgb), 1, *rgb.shape[-2:])
+    plane = rgb.new_zeros(rgb.shape[0], 1, *rgb.shape[-2:])
     if depth is None:
         return plane, plane
     centred = depth - 0.5

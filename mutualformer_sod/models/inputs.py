@@ -29,9 +29,9 @@ def check_inputs(rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) ->
         raise InputError(f"rgb is {tuple(rgb.shape)} {rgb.dtype}: {_RGB}{scale}")
     if 0 in rgb.shape:
         raise InputError(f"rgb is {tuple(rgb.shape)}, an empty batch: {_RGB}, B 1 or more")
-    if depth is not None and depth.shape != (len(rgb), 1, *rgb.shape[-2:]):
+    if depth is not None and depth.shape != (rgb.shape[0], 1, *rgb.shape[-2:]):
         raise InputError(
-            f"depth is {tuple(depth.shape)}: give {(len(rgb), 1, *rgb.shape[-2:])}, "
+            f"depth is {tuple(depth.shape)}: give {(rgb.shape[0], 1, *rgb.shape[-2:])}, "
             "one channel at the size of rgb"
         )
     if depth is not None and depth.dtype != rgb.dtype:
@@ -41,9 +41,11 @@ def check_inputs(rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) ->
         )
     if has_depth is not None and depth is None:
         raise InputError("has_depth is given without depth: give both, or neither")
-    if has_depth is not None and (has_depth.shape != (len(rgb),) or has_depth.dtype != torch.bool):
+    if has_depth is not None and (
+        has_depth.shape != rgb.shape[:1] or has_depth.dtype != torch.bool
+    ):
         raise InputError(
-            f"has_depth is {tuple(has_depth.shape)} {has_depth.dtype}: give ({len(rgb)},) bool"
+            f"has_depth is {tuple(has_depth.shape)} {has_depth.dtype}: give ({rgb.shape[0]},) bool"
         )
 
 
@@ -57,7 +59,7 @@ def hide_modality(
         rgb, depth, has_depth: see ``SaliencyDetector.forward``.
     """
     if modality == "rgb" and depth is not None:
-        none = rgb.new_zeros(len(rgb), dtype=torch.bool)
+        none = rgb.new_zeros(rgb.shape[0], dtype=torch.bool)
         has_depth = none if has_depth is None else torch.zeros_like(has_depth)
     elif modality == "depth":
         rgb = torch.full_like(rgb, 0.5)
