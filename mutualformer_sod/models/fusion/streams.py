@@ -40,6 +40,7 @@ class Fusion(nn.Module):
         self.attended = attended_taps(config.attention_stride, strides)
         self.channels = [config.dim if a else config.fine_width for a in self.attended]
         self.strides = strides
+        self.is_ensemble = config.is_ensemble  # not read in a compiled graph
         self.fine = nn.ModuleList()
         self.rgb_proj, self.depth_proj = nn.ModuleList(), nn.ModuleList()
         for width, attended in zip(channels, self.attended, strict=True):
@@ -47,7 +48,7 @@ class Fusion(nn.Module):
                 self.rgb_proj.append(nn.Linear(width, config.dim))
                 self.depth_proj.append(nn.Linear(width, config.dim))
             else:
-                fine = StreamConv if config.is_ensemble else ConcatConv
+                fine = StreamConv if self.is_ensemble else ConcatConv
                 self.fine.append(fine(width, config.fine_width))
 
     def forward(
@@ -74,7 +75,7 @@ class Fusion(nn.Module):
             rgb_tokens = self.rgb_proj[level](tokens_of(rgb))
             depth_tokens = self.depth_proj[level](tokens_of(depth))
             streams = self.mix(level, rgb_tokens, depth_tokens)
-            joined = torch.cat(streams) if self.config.is_ensemble else streams[0] + streams[1]
+            joined = torch.cat(streams) if self.is_ensemble else streams[0] + streams[1]
             maps.append(map_of(joined, rgb.shape[-2:]))
             level += 1
         return maps
