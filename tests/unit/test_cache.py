@@ -94,7 +94,7 @@ def test_a_shrunk_cache_gives_nearly_the_same_items(samples):
             assert (first[part] - second[part]).abs().mean() < 0.03
 
 
-@pytest.mark.parametrize("context", [worker_context(), "spawn"], ids=str)
+@pytest.mark.parametrize("context", [worker_context(), "spawn"], ids=["worker_context", "spawn"])
 @pytest.mark.parametrize("mode", ["ram", "disk"])
 def test_workers_read_what_the_main_process_reads(samples, tmp_path, mode, context):
     caches = build(samples, 60, tmp_path if mode == "disk" else None)
