@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mutualformer_sod.cli import common as cli
-from mutualformer_sod.data.depth.units import (
+from mutualformer_sod.data.depth.polarity import (
     DepthEncoding,
     depth_to_unit,
     encodings_by_name,
@@ -19,7 +19,8 @@ from mutualformer_sod.data.depth.units import (
 from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
 from mutualformer_sod.data.sample import Sample, read_sample
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.imaging.io import image_size, write_map
+from mutualformer_sod.imaging.io import image_size
+from mutualformer_sod.imaging.saliency import write_map
 from mutualformer_sod.inference.baselines import centre_prior, depth_otsu
 from mutualformer_sod.output_folder import OutputFolder
 

@@ -121,7 +121,7 @@ def load_images(
     """The first images of the sets in a folder as one batch: rgb, depth, has_depth."""
     from torch.utils.data import default_collate
 
-    from mutualformer_sod.data.depth.units import with_encodings
+    from mutualformer_sod.data.depth.polarity import with_encodings
     from mutualformer_sod.data.discovery.sets import discover_sets
     from mutualformer_sod.data.training.dataset import SodDataset
 

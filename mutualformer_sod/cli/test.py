@@ -91,7 +91,7 @@ def main() -> None:
 
 def make_maps(args: argparse.Namespace) -> None:
     """Load weights and sets, write maps; in this process or in all processes of torchrun."""
-    from mutualformer_sod.data.depth.units import with_encodings
+    from mutualformer_sod.data.depth.polarity import with_encodings
     from mutualformer_sod.data.discovery.sets import discover_sets, keep_images
     from mutualformer_sod.distributed import is_main, start_processes
     from mutualformer_sod.inference.benchmark_maps import map_sets, method_name

@@ -14,7 +14,12 @@ import numpy as np
 from torch import Tensor
 
 from mutualformer_sod.data.depth.kind import DepthSample
-from mutualformer_sod.data.depth.units import SAMPLE_SIDE, DepthEncoding, depth_to_unit, encoding_of
+from mutualformer_sod.data.depth.polarity import (
+    SAMPLE_SIDE,
+    DepthEncoding,
+    depth_to_unit,
+    encoding_of,
+)
 from mutualformer_sod.demo.checks import check_pixels
 from mutualformer_sod.demo.scratch import Scratch
 from mutualformer_sod.errors import InputError

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mutualformer_sod.data.audit.file_check import check_images
-from mutualformer_sod.data.depth.units import encodings_by_name, with_encodings
+from mutualformer_sod.data.depth.polarity import encodings_by_name, with_encodings
 from mutualformer_sod.data.discovery.benchmarks import matching_names
 from mutualformer_sod.data.discovery.fingerprint import data_fingerprint, find_overlap
 from mutualformer_sod.data.discovery.sets import SodSet, discover_sets

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mutualformer_sod.data.depth.units import with_encodings
+from mutualformer_sod.data.depth.polarity import with_encodings
 from mutualformer_sod.data.discovery.benchmarks import canonical_name
 from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.errors import InputError

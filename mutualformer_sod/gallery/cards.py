@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from mutualformer_sod.data.depth.units import DepthEncoding, depth_to_unit, with_encodings
+from mutualformer_sod.data.depth.polarity import DepthEncoding, depth_to_unit, with_encodings
 from mutualformer_sod.data.discovery.benchmarks import canonical_name
 from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.data.sample import Sample

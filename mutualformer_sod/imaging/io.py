@@ -1,4 +1,4 @@
-"""Read colour images, depth maps and ground truths; write saliency maps.
+"""Read colour images, depth maps and ground truths.
 
 Files are read as stored, see `imaging.decoding`; masks by the rule of `imaging.masks`.
 """
@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.files import replacing
 from mutualformer_sod.imaging.decoding import (
     AS_STORED,
     channel_spread,
@@ -148,27 +147,6 @@ def image_size(path: Path | str) -> tuple[int, int]:
         return without_channels(_load_npy(path)).shape[:2]
     data = read_bytes(path)
     return check_file(path, data) or decode(path, data).shape[:2]
-
-
-def write_map(path: Path | str, saliency: np.ndarray) -> None:
-    """Write a saliency map as 8-bit PNG: 255 times the value, rounded half to even.
-
-    The file appears whole or not at all, and replaces an existing one.
-
-    Args:
-        path: ends in ``.png``; missing folders are made.
-        saliency: (H, W) float in [0, 1].
-
-    Raises:
-        ValueError: wrong shape, or values outside [0, 1].
-    """
-    if saliency.ndim != 2 or not (saliency.min() >= 0 and saliency.max() <= 1):
-        raise ValueError(f"{path}: a map must be (H, W) in [0, 1], got {saliency.shape}")
-    # In float64 the product is exact for a float32 map, so that only rint rounds.
-    values = np.rint(saliency.astype(np.float64) * 255).astype(np.uint8)
-    _, encoded = cv2.imencode(".png", values)
-    with replacing(path) as temporary:
-        temporary.write_bytes(encoded.tobytes())
 
 
 def _load_npy(path: Path | str) -> np.ndarray:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 import mutualformer_sod
 from mutualformer_sod.configs.model import ModelConfig
 from mutualformer_sod.data.audit.file_check import check_images
-from mutualformer_sod.data.depth.units import encodings_by_name
+from mutualformer_sod.data.depth.polarity import encodings_by_name
 from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.data.training.dataset import SodDataset
 from mutualformer_sod.data.training.loader import make_loader

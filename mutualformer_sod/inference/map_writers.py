@@ -9,7 +9,7 @@ from types import TracebackType
 
 from torch import Tensor
 
-from mutualformer_sod.imaging.io import write_map
+from mutualformer_sod.imaging.saliency import write_map
 from mutualformer_sod.inference.predictor import native_saliency
 
 QUEUE_SIZE = 32
@@ -47,7 +47,7 @@ class MapWriters:
             self._raise_error()
 
     def write(self, path: Path, logits: Tensor, native_size: tuple[int, int]) -> None:
-        """Write a map, see `io.write_map`; waits while the queue is full.
+        """Write a map, see `saliency.write_map`; waits while the queue is full.
 
         Args:
             path: of the map, ``.png``.

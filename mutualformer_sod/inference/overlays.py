@@ -56,7 +56,7 @@ def cutout(rgb: np.ndarray, saliency: np.ndarray, opacity: np.ndarray | None = N
 
 
 def to_levels(saliency: np.ndarray, most: int | np.ndarray = 255) -> np.ndarray:
-    """Scale values in [0, 1] to uint8 in [0, most], rounded half to even as `io.write_map`."""
+    """Scale values in [0, 1] to uint8 in [0, most], rounded half to even, as `write_map`."""
     return np.rint(saliency.astype(np.float64) * most).astype(np.uint8)
 
 

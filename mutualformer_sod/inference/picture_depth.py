@@ -20,7 +20,7 @@ from mutualformer_sod.data.depth.notes import (
     doubt_of,
     same_proportions,
 )
-from mutualformer_sod.data.depth.units import SAMPLE_SIDE, DepthEncoding, encoding_of
+from mutualformer_sod.data.depth.polarity import SAMPLE_SIDE, DepthEncoding, encoding_of
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import image_size, read_depth
 from mutualformer_sod.imaging.photos import WHOLE_PIXELS, Photo, turn

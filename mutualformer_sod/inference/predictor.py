@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mutualformer_sod.data.depth.kind import DepthSample
-from mutualformer_sod.data.depth.units import (
+from mutualformer_sod.data.depth.polarity import (
     SAMPLE_SIDE,
     DepthEncoding,
     depth_to_unit,

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from mutualformer_sod.data.depth.kind import DepthSample
 from mutualformer_sod.data.depth.notes import same_proportions
-from mutualformer_sod.data.depth.units import SAMPLE_SIDE, DepthEncoding
+from mutualformer_sod.data.depth.polarity import SAMPLE_SIDE, DepthEncoding
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.decoding import quiet_decoder
 from mutualformer_sod.inference.overlays import overlay, to_levels

@@ -11,14 +11,15 @@ import numpy as np
 import torch
 from tqdm import tqdm, trange
 
-from mutualformer_sod.data.depth.units import with_encodings
+from mutualformer_sod.data.depth.polarity import with_encodings
 from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.data.discovery.split import hold_out
 from mutualformer_sod.data.training.dataset import SodDataset
 from mutualformer_sod.data.training.loader import open_stream
 from mutualformer_sod.data.training.transforms import Augmentation
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.imaging.io import read_rgb, write_map
+from mutualformer_sod.imaging.io import read_rgb
+from mutualformer_sod.imaging.saliency import write_map
 from mutualformer_sod.inference.estimated_depth import estimate
 from mutualformer_sod.models.depth_estimator import DepthEstimator, affine_invariant_loss
 from mutualformer_sod.models.device import autocast

@@ -16,7 +16,7 @@ import torch
 from tool_runs import error_line, run_tool
 
 from mutualformer_sod import Predictor
-from mutualformer_sod.data.depth.units import with_encodings
+from mutualformer_sod.data.depth.polarity import with_encodings
 from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.imaging.io import read_depth, read_rgb
 from mutualformer_sod.inference import map_writers

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tool_runs import error_line, run_tool
 
-from mutualformer_sod.data.depth.units import encodings_by_name, with_encodings
+from mutualformer_sod.data.depth.polarity import encodings_by_name, with_encodings
 from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.imaging.io import read_depth, read_gt, read_rgb
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mutualformer_sod.data.depth.holes import fill_holes, find_holes
-from mutualformer_sod.data.depth.units import (
+from mutualformer_sod.data.depth.polarity import (
     WEAK_MARGIN,
     decide_encoding,
     depth_to_unit,

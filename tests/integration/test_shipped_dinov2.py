@@ -10,7 +10,7 @@ from tool_runs import ROOT
 
 from mutualformer_sod import Predictor
 from mutualformer_sod.data.depth.encoding import depth_to_unit
-from mutualformer_sod.data.depth.units import with_encodings
+from mutualformer_sod.data.depth.polarity import with_encodings
 from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.data.sample import read_sample
 from mutualformer_sod.imaging.io import read_gt

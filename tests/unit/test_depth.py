@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mutualformer_sod.data.depth.units import (
+from mutualformer_sod.data.depth.polarity import (
     WEAK_MARGIN,
     DepthEncoding,
     decide_encoding,

@@ -52,7 +52,7 @@ TORCH_FREE = [
     "mutualformer_sod.imaging.masks",
     "mutualformer_sod.imaging.saliency",
     "mutualformer_sod.data.sample",
-    "mutualformer_sod.data.depth.units",
+    "mutualformer_sod.data.depth.polarity",
     "mutualformer_sod.data.discovery.sets",
     "mutualformer_sod.data.packing.pack",
     "mutualformer_sod.data.synthetic.scenes",

@@ -12,8 +12,9 @@ import pytest
 from mutualformer_sod.data.sample import Sample, read_sample
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.decoding import decode
-from mutualformer_sod.imaging.io import image_size, read_depth, read_gt, read_rgb, write_map
+from mutualformer_sod.imaging.io import image_size, read_depth, read_gt, read_rgb
 from mutualformer_sod.imaging.photos import read_photo
+from mutualformer_sod.imaging.saliency import write_map
 
 SIZE = (12, 17)
 listens = pytest.mark.skipif(sys.platform != "linux", reason="C prints as ever without glibc")

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mutualformer_sod.data.depth.units import decide_encoding, depth_to_unit
+from mutualformer_sod.data.depth.polarity import decide_encoding, depth_to_unit
 from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.imaging.io import read_depth, read_rgb
 

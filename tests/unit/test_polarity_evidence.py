@@ -5,7 +5,7 @@ import pytest
 
 from mutualformer_sod.data.depth.evidence import polarity, weigh
 from mutualformer_sod.data.depth.kind import DepthSample
-from mutualformer_sod.data.depth.units import SAMPLE_SIDE, WEAK_MARGIN, encoding_of
+from mutualformer_sod.data.depth.polarity import SAMPLE_SIDE, WEAK_MARGIN, encoding_of
 
 HEIGHT, WIDTH = 60, 80
 

@@ -16,7 +16,7 @@ from mutualformer_sod.data.audit.depth import DepthReport, check_depth
 from mutualformer_sod.data.audit.findings import Finding, about
 from mutualformer_sod.data.audit.images import check_counts, check_gt, check_readable, check_sizes
 from mutualformer_sod.data.audit.inspection import Inspected, inspect_images
-from mutualformer_sod.data.depth.units import chosen_sides
+from mutualformer_sod.data.depth.polarity import chosen_sides
 from mutualformer_sod.data.discovery.benchmarks import Split, is_known, usual_count
 from mutualformer_sod.data.discovery.folders import Candidate, search
 from mutualformer_sod.data.discovery.pairing import Matches, role_labels

@@ -13,7 +13,7 @@ from mutualformer_sod.data.audit.inspection import Inspected
 from mutualformer_sod.data.depth.evidence import SetEvidence, weigh
 from mutualformer_sod.data.depth.kind import decide_units
 from mutualformer_sod.data.depth.notes import CONSTANT, MOSTLY_ZERO, TWO_VALUES, doubt_of
-from mutualformer_sod.data.depth.units import (
+from mutualformer_sod.data.depth.polarity import (
     WEAK_MARGIN,
     DepthEncoding,
     encoding_of,
@@ -30,7 +30,7 @@ class DepthReport:
     """Results on the depth maps of one set.
 
     Attributes:
-        encoding: see `depth.units.encoding_of`.
+        encoding: see `depth.polarity.encoding_of`.
         evidence: of its maps, in the order of ``stems``.
         stems: of the maps that are not empty.
         types: number of maps by data type.

@@ -1,7 +1,7 @@
 """Check files before the first epoch or the first map: damage, sizes, degenerate masks.
 
 Otherwise a damaged image ends a run at its batch, hours later. Depth maps are not checked here:
-`depth.units.with_encodings` has decoded all of them.
+`depth.polarity.with_encodings` has decoded all of them.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import numpy as np
 from mutualformer_sod.data.audit.duplicates import look_of
 from mutualformer_sod.data.depth.holes import find_holes
 from mutualformer_sod.data.depth.kind import DepthSample
-from mutualformer_sod.data.depth.units import SAMPLE_SIDE
+from mutualformer_sod.data.depth.polarity import SAMPLE_SIDE
 from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import read_depth, read_rgb

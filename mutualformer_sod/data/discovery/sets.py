@@ -27,7 +27,7 @@ class SodSet:
         samples: sorted by stem; all have the same parts.
         split: the split that was asked for, "test" or "train".
         encoding: how the set stores depth; None without depth, or before
-            `depth.units.with_encodings` has decided it.
+            `depth.polarity.with_encodings` has decided it.
     """
 
     name: str

@@ -12,7 +12,12 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from mutualformer_sod.data.depth.units import DepthEncoding, DepthRule, depth_to_unit, without_flat
+from mutualformer_sod.data.depth.polarity import (
+    DepthEncoding,
+    DepthRule,
+    depth_to_unit,
+    without_flat,
+)
 from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.data.sample import Sample, read_sample
 from mutualformer_sod.data.training.cache import SetCache
@@ -44,7 +49,7 @@ class SodDataset(Dataset):
 
     Args:
         sets: the sets; each needs colour images, and with depth its encoding, see
-            `depth.units.with_encodings`.
+            `depth.polarity.with_encodings`.
         size: (h, w) of the items, or one number for both.
         depth_rule: conversion of depth to [0, 1], see `depth.encoding.depth_to_unit`.
         augment: training augmentations, see `transforms.Augmentation`; False for a plain resize.

@@ -12,8 +12,8 @@ from tqdm import tqdm
 from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import replacing
-from mutualformer_sod.imaging.io import image_size, write_map
-from mutualformer_sod.imaging.saliency import read_saliency
+from mutualformer_sod.imaging.io import image_size
+from mutualformer_sod.imaging.saliency import read_saliency, write_map
 
 
 @dataclass(frozen=True)

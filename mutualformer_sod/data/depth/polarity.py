@@ -30,7 +30,7 @@ from mutualformer_sod.data.depth.encoding import (
 from mutualformer_sod.data.depth.evidence import polarity, weigh
 from mutualformer_sod.data.depth.holes import METRIC_INVALID
 from mutualformer_sod.data.depth.kind import DepthSample, DepthUnits, decide_units
-from mutualformer_sod.data.depth.near import chosen_sides, parse_near
+from mutualformer_sod.data.depth.near_option import chosen_sides, parse_near
 from mutualformer_sod.data.depth.notes import CONSTANT, depth_notes, doubt_of
 from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.errors import InputError
