@@ -1,4 +1,4 @@
-"""timm backbones with pretrained weights of any source."""
+"""Create timm backbones, with pretrained weights from the hub or a file."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from mutualformer_sod.models.pretrained import AUTO, find_backbone_weights, read
 def create_timm_model(
     name: str, pretrained: bool | str | Path, arguments: dict[str, Any]
 ) -> nn.Module:
-    """``timm.create_model`` whose pretrained weights come from the hub or from a local file.
+    """Create a timm model with random weights, or pretrained ones from the hub or a file.
 
-    ``pretrained="auto"`` stands for the file that ``find_backbone_weights`` gives.
+    ``pretrained="auto"`` selects the file that ``find_backbone_weights`` returns.
 
     Raises:
-        InputError: no source is in reach, or the file is missing or does not fit.
+        InputError: no source is reachable, or the file is missing or does not fit.
     """
     if pretrained == AUTO:
         pretrained = find_backbone_weights(name)
@@ -33,8 +33,8 @@ def create_timm_model(
             return timm.create_model(name, **arguments)
         except TypeError as error:
             raise InputError(
-                f"backbone {name!r} cannot be used here, {error}: give a plain ViT with images of "
-                "any size, or a timm model with features_only"
+                f"backbone {name!r} cannot be used here: {error}. Fix: pass a plain ViT that "
+                "accepts images of any size, or a timm model with features_only"
             ) from error
     if pretrained is not True:
         weights = read_backbone_weights(Path(pretrained))
@@ -49,48 +49,50 @@ def create_timm_model(
         except (RuntimeError, KeyError) as error:
             first = str(error).splitlines()[:2]
             raise InputError(
-                f"{pretrained}: these weights do not fit {name}: {' '.join(first)}"
+                f"{pretrained}: these weights do not fit {name}: {' '.join(first)}. Fix: pass "
+                f"timm's weights of {name}"
             ) from error
-        if _share_taken(model, weights) < 0.5:
+        if _ratio_loaded(model, weights) < 0.5:
             raise InputError(
-                f"{pretrained}: these are no weights of {name}, hardly a tensor was taken from "
-                f"them: give timm's weights of {name}"
+                f"{pretrained}: not weights of {name}: more than half of its matrices are not in "
+                f"the file. Fix: pass timm's weights of {name}"
             )
         return model
     try:
         return timm.create_model(name, pretrained=True, **arguments)
     except Exception as error:  # the hub client raises a dozen unrelated types
         raise InputError(
-            f"ImageNet weights of {name} could not be fetched ({type(error).__name__}): give "
-            f"pretrained=FILE (--pretrained FILE) with timm's weights of {name}, "
-            "or leave pretrained out to start from random weights"
+            f"ImageNet weights of {name} could not be downloaded: {type(error).__name__}. Fix: "
+            f"pass pretrained=FILE (--pretrained FILE) with timm's weights of {name}, "
+            "or omit pretrained to start from random weights"
         ) from error
 
 
-def _share_taken(model: nn.Module, weights: dict[str, Tensor]) -> float:
-    """Share of a model's weight matrices that occur in a file.
+def _ratio_loaded(model: nn.Module, weights: dict[str, Tensor]) -> float:
+    """Return the ratio of a model's weight matrices that occur in a file.
 
-    By value: timm renames tensors on the way and lets a file pass of which it knows no name.
+    Tensors are compared by value, because timm renames them when it loads them. timm accepts a file
+    even if none of the names match.
     """
     matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     stored: dict[torch.Size, list[Tensor]] = {}
     for tensor in weights.values():
         stored.setdefault(tensor.shape, []).append(tensor)
-    taken = [
+    loaded = [
         any(torch.equal(matrix, tensor.to(matrix.dtype)) for tensor in stored.get(matrix.shape, []))
         for matrix in matrices
     ]
-    return sum(taken) / len(taken)
+    return sum(loaded) / len(loaded)
 
 
 def read_backbone_weights(path: Path) -> dict[str, Tensor]:
-    """State dict of a ``.safetensors`` file or of a ``torch.save`` file of plain tensors.
+    """Read the state dict of a ``.safetensors`` file or a ``torch.save`` file of plain tensors.
 
     Raises:
-        InputError: no such file, or its content is something else.
+        InputError: the file is missing or has another content.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such file of pretrained weights")
+        raise InputError(f"{path}: no such file. Fix: pass a file of pretrained weights")
     try:
         weights = load_file(path) if path.suffix == ".safetensors" else load_torch_file(path)
     except (SafetensorError, OSError):
@@ -100,7 +102,7 @@ def read_backbone_weights(path: Path) -> dict[str, Tensor]:
             weights = weights[key]
     if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
         reason = why_unreadable(path) or (
-            "not a file of weights: give .safetensors or a plain state dict"
+            "not a weights file. Fix: pass a .safetensors file or a plain state dict"
         )
         raise InputError(f"{path}: {reason}")
     return without_wrappers(weights, path)

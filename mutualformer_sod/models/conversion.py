@@ -1,4 +1,4 @@
-"""Backbone weights of other packages under timm's names."""
+"""Convert backbone weights of other packages to timm's names."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ _LINEAR = {
 def dinov2_from_onnx(path: Path, name: str) -> dict[str, Tensor]:
     """Read a DINOv2 ViT from an ONNX graph that PyTorch's exporter wrote.
 
-    Biases, norms and the patch embedding have names in the graph. Weights of linear layers have
-    none: each is the other operand of the MatMul whose result gets the named bias; it is stored as
-    (in, out), and query, key and value are separate. timm wants (out, in) and one matrix of
-    (3 x out, in).
+    Biases, norms and the patch embedding have names in the graph; weights of linear layers have
+    none. The weight of a layer is the operand of the MatMul to which its named bias is added. The
+    graph stores it as (in, out), with query, key and value apart. timm stores (out, in), and query,
+    key and value in one matrix of (3 x out, in).
 
     Args:
         path: the ``.onnx`` file, with the network under ``backbone.``.
-        name: unused here; every converter is called alike.
+        name: unused; all converters have the same parameters.
 
     Returns:
-        timm's state dict of the ViT, float32; position embedding of class token and patches in one
-        (1, 1 + N, C) tensor.
+        timm's state dict of the ViT, float32; the position embeddings of class token and patches
+        are one (1, 1 + N, C) tensor.
     """
     import onnx  # the extra "pretrained"
     from onnx import numpy_helper
@@ -61,7 +61,7 @@ def dinov2_from_onnx(path: Path, name: str) -> dict[str, Tensor]:
     embeddings = "backbone.embeddings."
     class_token = f"{embeddings}cls_token"
     channels = arrays[class_token].shape[-1]
-    positions = {  # the graph stores them apart and without a name
+    positions = {  # two tensors without a name in the graph
         array.shape[1] > 1: array
         for key, array in arrays.items()
         if array.ndim == 3 and array.shape[::2] == (1, channels) and key != class_token
@@ -95,7 +95,7 @@ def efficientnet_from_torch(path: Path, name: str) -> dict[str, Tensor]:
         name: the timm model.
 
     Raises:
-        InputError: the file holds something else.
+        InputError: the file has another content.
     """
     state, names = load_torch_file(path), list(timm_shapes(name))
     if not isinstance(state, dict) or len(state) != len(names):
@@ -106,7 +106,7 @@ def efficientnet_from_torch(path: Path, name: str) -> dict[str, Tensor]:
 
 
 def timm_shapes(name: str) -> dict[str, torch.Size]:
-    """Names and shapes of a timm model's state dict, without its memory."""
+    """Return names and shapes of a timm model's state dict without allocating it."""
     return {key: value.shape for key, value in timm_skeleton(name).state_dict().items()}
 
 
@@ -117,13 +117,13 @@ def check_state(state: dict[str, Tensor], name: str) -> None:
     wrong = sorted(key for key in want.keys() | have.keys() if want.get(key) != have.get(key))
     if wrong:
         raise InputError(
-            f"{name}: {len(wrong)} converted tensors do not fit timm {timm.__version__}, the first "
-            f"is {wrong[0]!r}. Fix: install another version of timm, or pass --pretrained FILE"
+            f"{name}: {len(wrong)} converted tensors do not fit timm {timm.__version__}, for "
+            f"example {wrong[0]!r}. Fix: install another version of timm, or pass --pretrained FILE"
         )
 
 
 def _linear_weights(graph: GraphProto, arrays: dict[str, np.ndarray]) -> dict[str, Tensor]:
-    """Weights (out, in) of the graph's linear layers by the names of their biases."""
+    """Return the weights (out, in) of the linear layers, by the names of their biases."""
     makers = {output: node for node in graph.node for output in node.output}
     found = {}
     for node in graph.node:

@@ -1,4 +1,4 @@
-"""The memory layout in which a CPU infers fastest."""
+"""Set the memory layout for fast inference on a CPU."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from torch import nn
 
 
 def optimise_for_cpu(model: nn.Module) -> nn.Module:
-    """Store the weights of convolutions channels-last; results change by rounding alone.
+    """Store the weights of convolutions channels-last; results change only by rounding.
 
-    Their outputs follow, which oneDNN then neither copies to its own layout nor back: in the
-    preset small the decoder takes two thirds of the time (docs/speed.md). For inference: training
-    in this layout is slower (docs/experiments.md).
+    Their outputs get the same layout, so oneDNN need not convert them to its own layout and back.
+    The decoder of the preset small takes two thirds of the time (docs/speed.md). Use it for
+    inference: training is slower in this layout (docs/experiments.md).
 
     Args:
-        model: any module with its parameters on a CPU; changed in place. Parameters keep their
-            names, shapes and values.
+        model: any module with its parameters on a CPU. It is changed in place; its parameters
+            keep names, shapes and values.
 
     Returns:
         The model.

@@ -1,4 +1,4 @@
-"""Depth from colour alone: a small decoder on the frozen features of a pretrained ViT."""
+"""Estimate depth from colour: a small decoder on the frozen features of a pretrained ViT."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ FORMAT = "mutualformer_sod depth estimator"
 
 
 class DepthEstimator(nn.Module):
-    """Colour image -> relative depth (CHOSEN: ours).
+    """Estimate relative depth from a colour image (CHOSEN: ours).
 
-    The features of a ViT after four of its blocks, which are never trained, feed the same decoder
-    that makes saliency maps; its logits are read as nearness.
+    Features of four blocks of a frozen ViT feed a decoder of the same class as the saliency
+    decoder. Its logits are the nearness.
 
     Args:
         backbone: timm's name of the ViT.
@@ -57,10 +57,10 @@ class DepthEstimator(nn.Module):
         return self
 
     def forward(self, rgb: Tensor) -> Tensor:
-        """Nearness of every pixel, up to an increasing affine map.
+        """Return the nearness of every pixel, up to an increasing affine map.
 
         Args:
-            rgb: (B, 3, S, S) float in [0, 1], S the side that the estimator was built for.
+            rgb: (B, 3, S, S) float in [0, 1]; S is ``image_size``.
 
         Returns:
             (B, 1, S, S) float, any real number, larger where nearer.
@@ -75,7 +75,7 @@ class DepthEstimator(nn.Module):
 
 
 def save_estimator(model: DepthEstimator, path: Path | str) -> None:
-    """Write the decoder's weights (fp16) and what it takes to build the rest."""
+    """Write the decoder's weights (fp16), with the name and image size of the ViT."""
     state = {name: value.half().contiguous() for name, value in model.decoder.state_dict().items()}
     about = {"format": FORMAT, "backbone": model.backbone, "image_size": model.image_size}
     with replacing(path) as temporary:
@@ -83,10 +83,10 @@ def save_estimator(model: DepthEstimator, path: Path | str) -> None:
 
 
 def load_estimator(path: Path | str, pretrained: bool | str | Path = "auto") -> DepthEstimator:
-    """Build the estimator of a file that ``save_estimator`` wrote, in eval mode.
+    """Build the estimator of a file of ``save_estimator``, in eval mode.
 
     Raises:
-        InputError: unreadable or another kind of file, or no weights of its ViT in reach.
+        InputError: the file is unreadable or of another kind, or the ViT's weights are not found.
     """
     path = Path(path)
     try:
@@ -97,7 +97,7 @@ def load_estimator(path: Path | str, pretrained: bool | str | Path = "auto") -> 
         raise InputError(f"{path}: {why_unreadable(path) or error}") from error
     if about.get("format") != FORMAT:
         raise InputError(
-            f"{path}: no weights of a depth estimator. Fix: make them with "
+            f"{path}: not the weights of a depth estimator. Fix: train one with "
             "tools/estimate_depth.py train"
         )
     model = DepthEstimator(about["backbone"], about["image_size"], pretrained)
@@ -106,10 +106,10 @@ def load_estimator(path: Path | str, pretrained: bool | str | Path = "auto") -> 
 
 
 def affine_invariant_loss(predicted: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute difference after the best scale and shift of each map, and of its gradients.
+    """Compute a depth loss that is invariant to the scale and shift of each predicted map.
 
-    The scale- and shift-invariant loss of MiDaS (TPAMI 2022) with its gradient term. CHOSEN: least
-    squares align the maps, and both maps are compared at four scales.
+    The loss of MiDaS (TPAMI 2022): the mean absolute difference of the aligned maps, and of their
+    gradients. CHOSEN: the alignment is by least squares, and gradients are compared at four scales.
 
     Args:
         predicted: (B, 1, H, W) float, any real number.
@@ -119,7 +119,7 @@ def affine_invariant_loss(predicted: Tensor, target: Tensor) -> Tensor:
     mean, wanted_mean = flat.mean(1, keepdim=True), wanted.mean(1, keepdim=True)
     centred, goal = flat - mean, wanted - wanted_mean
     scale = (centred * goal).mean(1, keepdim=True) / (centred.square().mean(1, keepdim=True) + 1e-4)
-    scale = scale.clamp(min=1e-3)  # nearer stays larger
+    scale = scale.clamp(min=1e-3)  # positive, so that larger stays nearer
     error = (scale * centred - goal).unflatten(1, target.shape[-2:])
     loss = error.abs().mean()
     for step in (1, 2, 4, 8):
@@ -127,5 +127,5 @@ def affine_invariant_loss(predicted: Tensor, target: Tensor) -> Tensor:
         loss = (
             loss + 0.5 * coarse.diff(dim=-1).abs().mean() + 0.5 * coarse.diff(dim=-2).abs().mean()
         )
-    # Pins the free scale and shift, so that logits stay in the range where numbers are precise.
+    # Fixes the free scale and shift, so that logits stay in a range of high precision.
     return loss + 0.1 * (torch.sigmoid(flat) - wanted).abs().mean()

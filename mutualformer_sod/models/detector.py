@@ -25,15 +25,15 @@ NO_DEPTH_GRID = 14  # cells a side of the learned "no depth" map, stretched to t
 
 @dataclass
 class DetectorOutput:
-    """What the detector returns in training mode.
+    """Output of the detector in training mode.
 
     Attributes:
         logits: (B, 1, H, W) float at input size.
         side_logits: (B, 1, h, w) float, fine to coarse, for deep supervision.
-        extra_losses: losses that a fusion brings along, scalar tensors by name.
-        statistics: what a fusion says about itself, scalar tensors by name.
-        streams: with the head "ensemble", what either stream says alone, "rgb" and "depth";
-            ``logits`` then trains the streams' weights and nothing else, and has no sides.
+        extra_losses: further losses of a fusion method, scalar tensors by name.
+        statistics: values of a fusion method for the log, scalar tensors by name.
+        streams: with the head "ensemble", the output of each stream, "rgb" and "depth". ``logits``
+            then trains only the two weights of the streams, and ``side_logits`` is empty.
     """
 
     logits: Tensor
@@ -46,19 +46,19 @@ class DetectorOutput:
 class SaliencyDetector(nn.Module):
     """RGB-D salient object detector (MutualFormer, IJCV 2024; encoder and decoder CHOSEN).
 
-    ``config.fusion`` puts another method in MutualFormer's place; encoder and decoder stay. With
-    its head "ensemble" the shared decoder decodes both streams, and their logits are added with the
-    weights softmax(alpha) (TokenFusion, CVPR 2022).
+    ``config.fusion`` selects the fusion method; encoder and decoder are the same for all methods.
+    With the head "ensemble" one decoder decodes both streams, and their logits are averaged with
+    the weights softmax(alpha) (TokenFusion, CVPR 2022).
 
     Args:
         config: see ``config.ModelConfig``.
-        pretrained: True for timm's ImageNet weights from the hub in both streams, a path for the
-            same from a local file, False for random weights.
+        pretrained: True for timm's ImageNet weights from the hub in both streams, a path for
+            weights from a local file, False for random weights.
 
     Attributes:
-        check_values: whether values outside [0, 1] are refused in eval mode; never in a compiled
-            or exported graph. NaN is not refused: it makes that image's logits NaN, but for depth
-            where ``has_depth`` is False, which is not looked at.
+        check_values: refuse values outside [0, 1] in eval mode, except in a compiled or exported
+            graph. NaN is not refused: the logits of its image become NaN. Depth is ignored if
+            ``has_depth`` is False.
     """
 
     check_values = True
@@ -73,7 +73,7 @@ class SaliencyDetector(nn.Module):
             config.decoder, self.fusion.channels, self.fusion.strides, 2 if ensemble else 1
         )
         self.alpha = nn.Parameter(torch.zeros(2)) if ensemble else None
-        # Not 0.5: normalised with that mean it is 0, of which convolutions give no gradient.
+        # Not 0.5: with a mean of 0.5 the map is normalised to 0, and convolutions get no gradient.
         self.no_depth = nn.Parameter(torch.full((1, 1, NO_DEPTH_GRID, NO_DEPTH_GRID), 0.4))
         if config.mean is None:
             self.normalise_with(*self.encoder.normalisation)
@@ -87,15 +87,15 @@ class SaliencyDetector(nn.Module):
         has_depth: Tensor | None = None,
         keys: Tensor | None = None,
     ) -> Tensor | DetectorOutput:
-        """Saliency logits of a batch.
+        """Compute the saliency logits of a batch.
 
         Args:
             rgb: (B, 3, H, W) float in [0, 1].
             depth: (B, 1, H, W) float in [0, 1], near = 1; None for RGB-only use.
-            has_depth: (B,) bool, which images' depth is real; None means all of them.
-                Where False the depth values are not looked at.
-            keys: (B + 1,) int64, for random choices in training: one for each image and, last, one
-                for the "no depth" map; None to draw from torch's generator.
+            has_depth: (B,) bool, False for an image without depth, whose depth values are
+                ignored; None if all images have depth.
+            keys: (B + 1,) int64, seeds of random choices in training: one for each image, then
+                one for the "no depth" map; None to draw from torch's generator.
 
         Returns:
             In eval mode logits (B, 1, H, W) at input size; in training mode a DetectorOutput.
@@ -119,8 +119,8 @@ class SaliencyDetector(nn.Module):
         logits, side_logits = self.decoder(fused_maps, rgb, decoder_depth, mask)
         logits = logits[..., :height, :width]
         if self.training:
-            # Every parameter takes part in every step, as DistributedDataParallel demands, also
-            # where all images have depth.
+            # DistributedDataParallel needs every parameter in every step, even if all images have
+            # depth.
             logits = logits + 0 * self.no_depth.sum()
         extra_losses, statistics = self.fusion.report(notes)
         output = DetectorOutput(logits, side_logits)
@@ -131,14 +131,14 @@ class SaliencyDetector(nn.Module):
         return output if self.training else output.logits
 
     def normalise_with(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-        """Normalise colours by these values, in units of [0, 1]; the configuration records them."""
+        """Set mean and std of the input, in units of [0, 1]; the configuration records them."""
         self.config = dataclasses.replace(self.config, mean=mean, std=std)
         for name in ("mean", "std"):  # part of the configuration, not of the state
             values = torch.tensor(getattr(self.config, name)).view(1, 3, 1, 1)
             self.register_buffer(name, values.to(self.no_depth.device), persistent=False)
 
     def average(self, logits: Tensor) -> Tensor:
-        """The map of what the decoder gives: (k B, 1, H, W) logits of k streams -> (B, 1, H, W)."""
+        """Average the logits of the k streams: (k B, 1, H, W) -> (B, 1, H, W)."""
         if self.alpha is None:
             return logits
         rgb_weight, depth_weight = self.alpha.softmax(0).unbind(0)
@@ -146,7 +146,7 @@ class SaliencyDetector(nn.Module):
         return rgb_weight * rgb_logits + depth_weight * depth_logits
 
     def _ensemble(self, logits: Tensor, side_logits: list[Tensor]) -> DetectorOutput:
-        """Average both streams' logits (2B, 1, H, W), the streams detached."""
+        """Average both streams' logits (2B, 1, H, W), detached so that only alpha trains."""
         parts = zip(*(_halves(part) for part in (logits, *side_logits)), strict=True)
         streams = {
             name: DetectorOutput(own, sides)
@@ -157,7 +157,7 @@ class SaliencyDetector(nn.Module):
     def _encode(
         self, rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None, keys: Tensor | None
     ) -> tuple[Features, Features, list[Notes]]:
-        """The features of each stream, (B, C_l, h_l, w_l) each, and the fusion method's notes."""
+        """Return the features of each stream, (B, C_l, h_l, w_l) each, and the method's notes."""
         own_keys, absent_key = (None, None) if keys is None else (keys[:-1], keys[-1:])
         seen, rows = self._depth_images(rgb, depth, has_depth)
         depth_keys = own_keys
@@ -173,25 +173,25 @@ class SaliencyDetector(nn.Module):
         return rgb_features, [_pick(feature, rows) for feature in depth_features], notes
 
     def _attention_kernel(self, image: Tensor) -> AbstractContextManager:
-        """Plain matrix products for attention where a CPU trains.
+        """Return a context with plain matrix products for attention, for training on a CPU.
 
         The backward pass of torch's fused CPU kernel took a quarter of a training step.
         """
         plain = self.training and image.device.type == "cpu"
-        plain &= not self.encoder.recomputes  # that would happen outside this context
-        if plain and torch.compiler.is_compiling():  # which knows torch's own contexts alone
+        plain &= not self.encoder.recomputes  # recomputation runs outside this context
+        if plain and torch.compiler.is_compiling():  # it supports only torch's own contexts
             return sdpa_kernel(SDPBackend.MATH)
         return PlainAttention() if plain else nullcontext()
 
     def _depth_images(
         self, rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        """Images for the depth stream, the learned "no depth" map where depth is absent.
+        """Return the images of the depth stream, with the learned "no depth" map for absent depth.
 
         Returns:
             (D, 3, H, W) float, normalised: the real maps, and the learned map once if an image
-            lacks depth; and (B,) integers, the map of each image, or None where D = B. In a
-            compiled or exported graph, whose shapes must not depend on values, D = B.
+            lacks depth; and (B,) integers, the index of each image's map, or None if D = B. D = B
+            in a compiled or exported graph, whose shapes must not depend on values.
         """
         if depth is not None and has_depth is None:
             return (depth - self.mean) / self.std, None
@@ -208,7 +208,7 @@ class SaliencyDetector(nn.Module):
         return torch.cat((real, absent)), rows
 
     def _pad(self, image: Tensor) -> Tensor:
-        """Repeat the border up to a multiple of the coarsest stride, right and bottom."""
+        """Pad right and bottom to a multiple of the coarsest stride by repeating the border."""
         stride = max(self.encoder.strides)
         bottom, right = (-image.shape[-2] % stride, -image.shape[-1] % stride)
         if not (bottom or right):
@@ -217,16 +217,16 @@ class SaliencyDetector(nn.Module):
 
 
 def _pick(items: Tensor, rows: Tensor | None) -> Tensor:
-    """The item of each image: (D, ...) -> (B, ...); a single one is repeated without a copy."""
+    """Select the item of each image: (D, ...) -> (B, ...); a single item is not copied."""
     if rows is None:
         return items
     return items.expand(len(rows), *items.shape[1:]) if len(items) == 1 else items[rows]
 
 
 def _halves(batch: Tensor) -> tuple[Tensor, Tensor]:
-    """The rgb and the depth part of a batch: (2B, ...) -> (B, ...) twice.
+    """Split a batch into its rgb and depth parts: (2B, ...) -> (B, ...) twice.
 
-    Not ``chunk``, which fixes the batch size of an exported graph.
+    ``chunk`` would fix the batch size of an exported graph.
     """
     rgb, depth = batch.unflatten(0, (2, -1)).unbind(0)
     return rgb, depth
@@ -235,7 +235,7 @@ def _halves(batch: Tensor) -> tuple[Tensor, Tensor]:
 def _decoder_depth(
     rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Centred depth, zero where absent, and the mask of where it is real: (B, 1, H, W) each."""
+    """Return centred depth, zero if absent, and a mask of real depth: (B, 1, H, W) each."""
     plane = rgb.new_zeros(rgb.shape[0], 1, *rgb.shape[-2:])
     if depth is None:
         return plane, plane
@@ -243,5 +243,5 @@ def _decoder_depth(
     if has_depth is None:
         return centred, torch.ones_like(plane)
     real = has_depth.view(-1, 1, 1, 1)
-    # where, not a product: a NaN under the mask must not spread.
+    # torch.where, not a product: NaN * 0 is NaN.
     return torch.where(real, centred, plane), plane + real.to(plane.dtype)

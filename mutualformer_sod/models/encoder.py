@@ -1,4 +1,4 @@
-"""Two-stream encoder: one timm model for each modality, with features at several depths."""
+"""Two-stream encoder: one timm model for each modality, with features of several layers."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ Features = list[Tensor]  # (B, C_l, h_l, w_l) float each, shallow to deep
 class TwoStreamEncoder(nn.Module):
     """A timm backbone for RGB and one for depth.
 
-    The features of a plain ViT are the tokens behind the blocks ``config.taps``, after the final
-    normalisation and without prefix tokens (CLS, registers); the finer maps of a stem come before
-    them. The features of a hierarchical model are those of its stages. With ``config.share`` the
-    streams share all weights but those of the normalisation layers.
+    The features of a plain ViT are the output tokens of the blocks ``config.taps``, after the final
+    normalisation and without prefix tokens (CLS, registers). The finer maps of a stem come first.
+    The features of a hierarchical model are those of its stages. With ``config.share`` the streams
+    share all weights except those of the normalisation layers.
 
     Attributes:
         channels: C_l of the features.
-        strides: pixels a cell of the features.
-        normalisation: mean and std of the colour channels that the backbone was trained with.
+        strides: of the features, in pixels.
+        normalisation: mean and std of the input in the backbone's pretraining.
         recomputes: whether activations are recomputed in the backward pass.
-        joint: runs both streams in lock-step where a fusion method acts inside; else None.
+        joint: runs both streams in lock-step for a fusion method inside the encoder; else None.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class TwoStreamEncoder(nn.Module):
         self.joint: JointEncoder | None = None
 
     def open_seam(self, fusion: str) -> JointEncoder:
-        """Run both streams in lock-step from now on, so that a fusion method may act inside.
+        """Run both streams in lock-step, for a fusion method inside the encoder.
 
         Raises:
             InputError: the backbone is not a plain ViT.
@@ -75,12 +75,12 @@ class TwoStreamEncoder(nn.Module):
         Args:
             rgb: (B, 3, H, W) float, normalised; H and W multiples of the coarsest stride.
             depth: (D, 3, H, W) float, normalised; D = B with ``joint``.
-            method: the fusion method that acts inside, with ``joint``.
+            method: the fusion method inside the encoder, with ``joint``.
             rgb_keys, depth_keys: (B,) and (D,) int64, see ``drop_path.branch_draws``.
 
         Returns:
             The features of each stream, (B, C_l, h_l, w_l) and (D, C_l, h_l, w_l), shallow to deep,
-            and what the method noted in each block.
+            and the method's notes of each block.
         """
         if self.joint is not None:
             taps = self.rgb_stream.indices
@@ -91,7 +91,7 @@ class TwoStreamEncoder(nn.Module):
         """Recompute activations in the backward pass instead of keeping them.
 
         Raises:
-            InputError: timm does not offer it for this backbone.
+            InputError: timm does not support it for this backbone.
         """
         self.recomputes = True
         for stream in (self.rgb_stream, self.depth_stream):
@@ -99,17 +99,17 @@ class TwoStreamEncoder(nn.Module):
                 stream.body.set_grad_checkpointing(True)
             except (AttributeError, AssertionError) as error:
                 raise InputError(
-                    "--grad-checkpointing cannot be used: timm does not offer it for this "
-                    "backbone. Fix: leave it out."
+                    "--grad-checkpointing cannot be used: timm does not support it for this "
+                    "backbone. Fix: omit it"
                 ) from error
 
 
 class _Backbone(nn.Module):
-    """One timm model behind one interface: image -> list of (B, C, h, w).
+    """Wrap any timm model: image -> list of features (B, C, h, w).
 
     Args:
         config, image_size, pretrained: see ``TwoStreamEncoder``.
-        first_branch: number of the first residual branch, for stochastic depth.
+        first_branch: index of the first residual branch, for stochastic depth.
     """
 
     def __init__(
@@ -123,12 +123,13 @@ class _Backbone(nn.Module):
         if not timm.is_model(config.backbone):
             close = timm.list_models(f"*{config.backbone[:6]}*")[:5]
             raise InputError(
-                f"unknown timm backbone {config.backbone!r}: timm.list_models() names them, "
-                f"for example {', '.join(close) or 'vit_small_patch16_224'}"
+                f"unknown timm backbone {config.backbone!r}. Fix: pass a name of "
+                f"timm.list_models(), for example {', '.join(close) or 'vit_small_patch16_224'}"
             )
         self.first_branch = first_branch
         self.is_plain, arguments = _creation_arguments(config, image_size)
-        has_timm_stem = self.is_plain and config.stem in TIMM_STEMS  # which takes the weights
+        # A stem of timm gets the pretrained weights.
+        has_timm_stem = self.is_plain and config.stem in TIMM_STEMS
         body_weights = False if has_timm_stem else pretrained
         self.body = create_timm_model(config.backbone, body_weights, arguments)
         if not (self.is_plain or pretrained):
@@ -141,7 +142,10 @@ class _Backbone(nn.Module):
             return
         depth = len(self.body.blocks)
         if config.taps[-1] > depth:
-            raise InputError(f"taps={config.taps}: {config.backbone} has {depth} blocks")
+            raise InputError(
+                f"taps={config.taps}: {config.backbone} has {depth} blocks. Fix: pass taps of at "
+                f"most {depth}"
+            )
         self.indices = [tap - 1 for tap in config.taps]
         self.body.prune_intermediate_layers(self.indices, prune_norm=False, prune_head=True)
         self.channels = [self.body.num_features] * len(self.indices)
@@ -149,7 +153,7 @@ class _Backbone(nn.Module):
         self._put_stem(config, pretrained)
 
     def _put_stem(self, config: EncoderConfig, pretrained: bool | str | Path) -> None:
-        """Put ``config.stem`` in the place of the patch projection."""
+        """Replace the patch projection by ``config.stem``."""
         width, stride = self.channels[0], self.strides[0]
         if config.stem == "conv":
             self.body.patch_embed.proj = conv_stem(width, stride)
@@ -176,7 +180,7 @@ class _Backbone(nn.Module):
         if isinstance(self.body, vit.VITS):
             return self._run_vit(image, keys)
         stem = self.body.patch_embed.proj
-        # Other models of timm call the stem themselves and drop its finer maps.
+        # Other timm models run the stem themselves and drop its finer maps.
         fine_maps = stem.maps(image)[0] if isinstance(stem, FineStem) else []
         return fine_maps + self.body.forward_intermediates(
             image, indices=self.indices, norm=True, intermediates_only=True
@@ -200,50 +204,53 @@ class _Backbone(nn.Module):
 
 
 def _creation_arguments(config: EncoderConfig, image_size: int) -> tuple[bool, dict[str, Any]]:
-    """Whether the backbone keeps one resolution (a ViT), and what timm is to be told."""
+    """Return whether the backbone has one resolution (a ViT), and its arguments for timm."""
     model = timm_skeleton(config.backbone)
     reductions = {info["reduction"] for info in model.feature_info}
     is_plain = len(reductions) == 1 and hasattr(model, "prune_intermediate_layers")
     arguments: dict[str, Any] = {}
-    if config.encoder_drop_path:  # not every timm model knows of it
+    if config.encoder_drop_path:  # some timm models do not accept it
         arguments["drop_path_rate"] = config.encoder_drop_path
     if is_plain:
         arguments |= {"img_size": image_size, "num_classes": 0, "global_pool": ""}
         return True, arguments | {"dynamic_img_size": True}
     arguments |= {"features_only": True, "out_indices": _stage_indices(config.backbone)}
-    # Window transformers accept one input size only, unless they are told otherwise.
+    # By default, window transformers accept only one input size.
     known = inspect.signature(type(model).__init__).parameters
     any_size = {"strict_img_size": False, "dynamic_mask": True}
     return False, arguments | {name: value for name, value in any_size.items() if name in known}
 
 
 def _normalisation(model: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and std that a timm model, or its weights file, was trained with."""
+    """Return mean and std of the input in the pretraining of a timm model or its file."""
     known = model.pretrained_cfg
     return tuple(known["mean"]), tuple(known["std"])
 
 
 def _open_residual_branches(model: nn.Module) -> None:
-    """Undo timm's zero-initialised last BatchNorm, behind which nothing receives a gradient."""
+    """Reset timm's zero-initialised BatchNorms to 1, since they block all gradients."""
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and not module.weight.any():
             nn.init.ones_(module.weight)
 
 
 def _stage_indices(backbone: str) -> tuple[int, ...]:
-    """The last stage of each stride from 4 on."""
+    """Return the last stage of each stride of 4 or more."""
     info = timm_skeleton(backbone, features_only=True).feature_info
     by_stride = {
         stride: index for index, stride in zip(info.out_indices, info.reduction(), strict=True)
     }
     indices = tuple(index for stride, index in sorted(by_stride.items()) if stride >= 4)
     if len(indices) < 2:
-        raise InputError(f"backbone {backbone!r} gives no pyramid of strides that can be decoded")
+        raise InputError(
+            f"backbone {backbone!r} has fewer than two stages of different strides. Fix: pass "
+            "another backbone"
+        )
     return indices
 
 
 def _share_all_but_norms(source: nn.Module, target: nn.Module) -> None:
-    """Make every parameter of ``target`` the one of ``source``, normalisation layers excepted."""
+    """Share every parameter of ``source`` with ``target``, except normalisation layers."""
     for module, twin in zip(source.modules(), target.modules(), strict=True):
         if isinstance(module, vit.NORMS):
             continue
@@ -252,7 +259,7 @@ def _share_all_but_norms(source: nn.Module, target: nn.Module) -> None:
 
 
 def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear resize of (B, C, h, w) to ``size`` (H, W), half-pixel centres."""
+    """Resize (B, C, h, w) to ``size`` (H, W), bilinear with half-pixel centres."""
     if image.shape[-2:] == tuple(size):
         return image
     return F.interpolate(image, size=size, mode="bilinear", align_corners=False)

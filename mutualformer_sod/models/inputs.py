@@ -1,4 +1,4 @@
-"""Checks of what the detector is called with: one line that names the argument and the fix."""
+"""Check the inputs of the detector. An error names the argument and the fix in one line."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from torch import Tensor
 
 from mutualformer_sod.errors import InputError
 
-TOLERANCE = 1e-3  # beyond [0, 1]: what resizing may add
-_RGB = "give (B, 3, H, W) float in [0, 1]"
+TOLERANCE = 1e-3  # values may exceed [0, 1] by this much, as resizing rounds
+_RGB = "Fix: pass (B, 3, H, W) float in [0, 1]"
 
 
 def check_inputs(rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) -> None:
-    """Check types and shapes, which costs nothing and depends on no value.
+    """Check types and shapes. The check is free and reads no values.
 
     Args:
         rgb, depth, has_depth: see ``SaliencyDetector.forward``.
@@ -23,29 +23,32 @@ def check_inputs(rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) ->
     for name, value in (("rgb", rgb), ("depth", depth), ("has_depth", has_depth)):
         if not isinstance(value, Tensor) and (value is not None or name == "rgb"):
             remedy = "; Predictor.predict takes numpy arrays" if name != "has_depth" else ""
-            raise InputError(f"{name} is a {type(value).__name__}: give a torch.Tensor{remedy}")
+            raise InputError(
+                f"{name} is a {type(value).__name__}. Fix: pass a torch.Tensor{remedy}"
+            )
     if rgb.ndim != 4 or rgb.shape[1] != 3 or not rgb.is_floating_point():
         scale = ", for example rgb.float() / 255" if rgb.dtype == torch.uint8 else ""
-        raise InputError(f"rgb is {tuple(rgb.shape)} {rgb.dtype}: {_RGB}{scale}")
+        raise InputError(f"rgb is {tuple(rgb.shape)} {rgb.dtype}. {_RGB}{scale}")
     if 0 in rgb.shape:
-        raise InputError(f"rgb is {tuple(rgb.shape)}, an empty batch: {_RGB}, B 1 or more")
+        raise InputError(f"rgb is {tuple(rgb.shape)}, an empty batch. {_RGB}, B 1 or more")
     if depth is not None and depth.shape != (rgb.shape[0], 1, *rgb.shape[-2:]):
         raise InputError(
-            f"depth is {tuple(depth.shape)}: give {(rgb.shape[0], 1, *rgb.shape[-2:])}, "
+            f"depth is {tuple(depth.shape)}. Fix: pass {(rgb.shape[0], 1, *rgb.shape[-2:])}, "
             "one channel at the size of rgb"
         )
     if depth is not None and depth.dtype != rgb.dtype:
         raise InputError(
-            f"depth is {depth.dtype} and rgb {rgb.dtype}: give depth in [0, 1], near = 1, in the "
-            "dtype of rgb"
+            f"depth is {depth.dtype} and rgb {rgb.dtype}. Fix: pass depth in [0, 1], near = 1, in "
+            "the dtype of rgb"
         )
     if has_depth is not None and depth is None:
-        raise InputError("has_depth is given without depth: give both, or neither")
+        raise InputError("has_depth is given without depth. Fix: pass both, or neither")
     if has_depth is not None and (
         has_depth.shape != rgb.shape[:1] or has_depth.dtype != torch.bool
     ):
         raise InputError(
-            f"has_depth is {tuple(has_depth.shape)} {has_depth.dtype}: give ({rgb.shape[0]},) bool"
+            f"has_depth is {tuple(has_depth.shape)} {has_depth.dtype}. Fix: pass "
+            f"({rgb.shape[0]},) bool"
         )
 
 
@@ -55,7 +58,7 @@ def hide_modality(
     """Hide one modality of a batch: depth is marked as missing, colours become mid-grey.
 
     Args:
-        modality: that stays: "rgb", "depth" or "both".
+        modality: the visible one: "rgb", "depth" or "both".
         rgb, depth, has_depth: see ``SaliencyDetector.forward``.
     """
     if modality == "rgb" and depth is not None:
@@ -67,7 +70,7 @@ def hide_modality(
 
 
 def check_values(rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) -> None:
-    """Check that values are in [0, 1]; NaN passes, as does depth that ``has_depth`` hides.
+    """Check that values are in [0, 1]. NaN passes, and depth hidden by ``has_depth``.
 
     Raises:
         InputError (a ValueError): naming the argument and the value.
@@ -78,7 +81,7 @@ def check_values(rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) ->
         if has_depth is not None:
             depth = torch.where(has_depth.view(-1, 1, 1, 1), depth, torch.full_like(depth, 0.5))
         bounds += torch.aminmax(depth)
-    lows_and_highs = torch.stack(bounds).tolist()  # together: one wait for a GPU
+    lows_and_highs = torch.stack(bounds).tolist()  # one GPU synchronisation
     _check_range("rgb", *lows_and_highs[:2])
     if depth is not None:
         _check_range("depth", *lows_and_highs[2:])
@@ -89,11 +92,11 @@ def _check_range(name: str, low: float, high: float) -> None:
         return
     if name == "depth":
         guess = "perhaps millimetres or another unit" if high > 1 else "perhaps normalised already"
-        fix = "give [0, 1] with near = 1, as data.depth.depth_to_unit makes it of depth as stored"
+        fix = "pass [0, 1] with near = 1; data.depth.encoding.depth_to_unit converts raw depth"
     else:
         guess = "perhaps 0 to 255" if low >= 0 else "perhaps normalised already"
-        fix = "give [0, 1]: the network normalises it itself"
+        fix = "pass colours in [0, 1]; the network normalises them"
     raise InputError(
-        f"{name} has values from {low:.4g} to {high:.4g}, {guess}: {fix} (check_values = False on "
-        "the network skips this check)"
+        f"{name} has values from {low:.4g} to {high:.4g}, {guess}. Fix: {fix} (or set "
+        "check_values = False on the network to skip this check)"
     )

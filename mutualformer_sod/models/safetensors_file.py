@@ -1,4 +1,4 @@
-"""safetensors files that are equal, byte for byte, where their contents are."""
+"""Write safetensors files that are byte-identical for identical contents."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch import Tensor
 def write_safetensors(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
     """Write tensors and metadata, the metadata sorted by name.
 
-    safetensors itself writes metadata in an order that changes from process to process, so that
-    two equal runs would leave files with different checksums.
+    safetensors itself writes metadata in an order that changes from process to process. Two equal
+    runs would then write files with different checksums.
 
     Args:
         state: contiguous tensors on the CPU by name.

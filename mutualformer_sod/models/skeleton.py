@@ -1,4 +1,4 @@
-"""Structure of timm models, without their weights."""
+"""Inspect the structure of timm models without their weights."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import nn
 
 
 def timm_skeleton(name: str, **arguments: Any) -> nn.Module:
-    """A timm model whose structure alone is looked at: no memory, no initialisation."""
+    """Build a timm model for its structure only, without memory and initialisation."""
     try:
         with torch.device("meta"):
             return timm.create_model(name, **arguments)
-    except RuntimeError:  # old versions of timm compute with tensors while they build
+    except RuntimeError:  # old versions of timm need real tensors
         with torch.random.fork_rng(devices=[]):
             return timm.create_model(name, **arguments)

@@ -1,4 +1,4 @@
-"""The start of a training run from a weights file of this project."""
+"""Start a training run from a weights file of this project."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _ENCODER = "encoder."
 
 
 def load_network(model: SaliencyDetector, path: str | Path) -> str:
-    """Start a whole model from a weights file of the same configuration.
+    """Load a weights file of the same configuration into a whole model.
 
-    Position embeddings are resampled where the image size differs.
+    Position embeddings are resampled if the image size differs.
 
     Returns:
-        A line for the user: what was taken from the file.
+        A line for the user about the loaded parameters.
 
     Raises:
         InputError: unreadable file, or tensors that do not fit the model.
@@ -46,15 +46,15 @@ def load_network(model: SaliencyDetector, path: str | Path) -> str:
         load_unique_state(model, _at_grid_of(state, unique_state(model)))
     except InputError as error:
         raise InputError(
-            f"--finetune {path}: {error}. Fix: {_how_to_fit(source.config, model.config)}."
+            f"--finetune {path}: {error}. Fix: {_how_to_fit(source.config, model.config)}"
         ) from error
     model.normalise_with(source.config.mean, source.config.std)
     taken = sum(tensor.numel() for tensor in state.values())
-    return f"--finetune {path}: the whole network is taken, {taken / 1e6:.2f} M parameters"
+    return f"--finetune {path}: the whole network is loaded, {taken / 1e6:.2f} M parameters"
 
 
 def _at_grid_of(state: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The state with its position embeddings resampled where another image size expects so."""
+    """Return the state with its position embeddings resampled to the grid of the model."""
     resampled = dict(state)
     for name, tensor in state.items():
         wanted = expected.get(name)
@@ -67,24 +67,23 @@ def _at_grid_of(state: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[s
 
 
 def load_encoder(model: SaliencyDetector, path: str | Path) -> str:
-    """Start a model's encoder from the one in a weights file, whatever fusion that had.
+    """Load the encoder of a weights file, of any fusion method, into a model.
 
-    Where the file was trained without depth, its depth stream's normalisation layers have seen
-    nothing, and those of rgb are taken for both; likewise where it has one stream's weights alone.
+    Weights trained without depth have an untrained depth stream; both streams then get the
+    normalisation layers of rgb. The same holds for a file with the weights of one stream only.
 
     Returns:
-        A line for the user: what was taken from the file and what is new.
+        A line for the user about the loaded and the new parameters.
 
     Raises:
-        InputError: unreadable or damaged file, an encoder of another shape, or values that are not
-            finite.
+        InputError: unreadable or damaged file, an encoder of another shape, or NaN or infinity.
     """
     path = find_weights(path)
     config, protocol = read_metadata(path)
     try:
         stored, is_intact = read_tensors(path)
     except SafetensorError as error:
-        raise InputError(f"{path}: {error}: take a whole copy") from error
+        raise InputError(f"{path}: {error}. Fix: take a whole copy") from error
     if not is_intact:
         raise InputError(DAMAGED.format(path))
     stored = without_wrappers(stored, path)
@@ -98,14 +97,15 @@ def load_encoder(model: SaliencyDetector, path: str | Path) -> str:
             if source is None or source.shape != tensor.shape:
                 raise InputError(
                     f"--init-weights {path}: its encoder does not fit this model ({name!r}). Fix: "
-                    f"{_how_to_fit(config, model.config)}."
+                    f"{_how_to_fit(config, model.config)}"
                 )
             if not source.isfinite().all():
                 raise InputError(
-                    f"--init-weights {path}: {name!r} holds NaN or infinity: give other weights"
+                    f"--init-weights {path}: {name!r} contains NaN or infinity. Fix: pass other "
+                    "weights"
                 )
             tensor.copy_(source)
-    model.normalise_with(config.mean, config.std)  # what this encoder was trained with
+    model.normalise_with(config.mean, config.std)  # as this encoder was trained
     new: dict[str, int] = {}
     for name in state.keys() - own.keys():
         part = name.partition(".")[0]
@@ -113,14 +113,14 @@ def load_encoder(model: SaliencyDetector, path: str | Path) -> str:
     taken = sum(tensor.numel() for tensor in own.values())
     both = ", rgb's norms for depth too, as it was trained without depth" if rgb_only else ""
     return (
-        f"--init-weights {path}: the encoder is taken, {taken / 1e6:.2f} M parameters of a "
+        f"--init-weights {path}: the encoder is loaded, {taken / 1e6:.2f} M parameters of a "
         f"{config.fusion.fusion} {config.preset}{both}; new, from random weights: "
         + ", ".join(f"{part} {new[part] / 1e6:.2f} M" for part in sorted(new, key=new.get)[::-1])
     )
 
 
 def _how_to_fit(stored: ModelConfig, wanted: ModelConfig) -> str:
-    """The flags with which a model has the encoder of a weights file."""
+    """Return the flags that give a model the encoder of a weights file."""
     flags = [] if stored.preset == wanted.preset else [f"--preset {stored.preset}"]
     if stored.image_size != wanted.image_size:
         flags.append(f"--size {stored.image_size}")
@@ -132,4 +132,4 @@ def _how_to_fit(stored: ModelConfig, wanted: ModelConfig) -> str:
     ]
     if fields:
         flags += ["--set", *fields]
-    return f"pass {' '.join(flags)}, as the file has it" if flags else "give other weights"
+    return f"pass {' '.join(flags)}, as in the file" if flags else "pass other weights"

@@ -20,11 +20,11 @@ from mutualformer_sod.models.safetensors_file import write_safetensors
 
 FORMAT = "mutualformer_sod/1"
 CONTENT_SHA256 = "content_sha256"  # in the metadata; absent in files of older versions
-DAMAGED = "{}: damaged: its content does not have the checksum in it. Fix: take a whole copy."
+DAMAGED = "{}: damaged: its content does not match its checksum. Fix: take a whole copy"
 
 
 def unique_state(model: nn.Module) -> dict[str, Tensor]:
-    """The state dict with every tensor once: shared parameters keep their first name."""
+    """Return the state dict with every tensor once; a shared parameter has its first name."""
     seen: set[int] = set()
     state = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
@@ -35,7 +35,7 @@ def unique_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def load_unique_state(model: nn.Module, state: dict[str, Tensor]) -> None:
-    """Load what ``unique_state`` gave, shared parameters included.
+    """Load a state dict of ``unique_state``, shared parameters included.
 
     Raises:
         InputError (a ValueError): names or shapes differ from the model's.
@@ -43,7 +43,7 @@ def load_unique_state(model: nn.Module, state: dict[str, Tensor]) -> None:
     expected = unique_state(model)
     missing, extra = sorted(set(expected) - set(state)), sorted(set(state) - set(expected))
     if missing or extra:
-        name, word = (missing[0], "lack") if missing else (extra[0], "hold the unknown")
+        name, word = (missing[0], "lack") if missing else (extra[0], "have the unknown tensor")
         raise InputError(
             f"the weights {word} {name!r} ({len(missing)} missing, {len(extra)} extra)"
         )
@@ -64,12 +64,12 @@ def save_weights(
     protocol: dict[str, Any],
     dtype: torch.dtype = torch.float32,
 ) -> str:
-    """Write a model's weights with its configuration and protocol; returns the file's sha256.
+    """Write a model's weights with its configuration and protocol; return the file's sha256.
 
     Args:
         model: the detector.
         path: a ``.safetensors`` file; replaced as a whole.
-        protocol: what it was trained on and how, plain JSON data.
+        protocol: data and options of its training, as JSON values.
         dtype: of the floating-point tensors in the file.
 
     Raises:
@@ -90,19 +90,19 @@ def save_weights(
             write_safetensors(state, temporary, metadata)
     except (SafetensorError, OSError) as error:
         raise InputError(
-            f"{path}: the weights could not be written ({error}): make room"
+            f"{path}: the weights could not be written: {error}. Fix: free disk space"
         ) from error
     return file_sha256(path)
 
 
 def read_metadata(path: str | Path) -> tuple[ModelConfig, dict[str, Any]]:
-    """Configuration and training protocol that a weights file carries.
+    """Read the configuration and training protocol of a weights file.
 
     Args:
         path: a file, or the name of released weights.
 
     Raises:
-        InputError: no such file, or not a weights file of this project.
+        InputError: the file is missing, or is not a weights file of this project.
     """
     path = find_weights(path)
     try:
@@ -110,22 +110,22 @@ def read_metadata(path: str | Path) -> tuple[ModelConfig, dict[str, Any]]:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         reason = why_unreadable(path) or (
-            "not a safetensors file: give weights written by tools/train.py (weights.safetensors), "
-            "not a pickle, a checkpoint or another file"
+            "not a safetensors file. Fix: pass weights.safetensors of tools/train.py, not a pickle "
+            "or a checkpoint"
         )
         raise InputError(f"{path}: {reason}") from error
     if metadata.get("format") != FORMAT:
         raise InputError(
-            f"{path}: safetensors, but not weights of this project: give a file written by "
-            "tools/train.py"
+            f"{path}: a safetensors file, but not weights of this project. Fix: pass a file "
+            "written by tools/train.py"
         )
     try:
         config = ModelConfig.from_dict(json.loads(metadata["config"]))
         protocol = json.loads(metadata["protocol"])
         if not isinstance(protocol, dict):
-            raise InputError("the training protocol is not an object of named fields")
+            raise InputError("the training protocol is not a JSON object. Fix: pass other weights")
     except KeyError as error:
-        raise InputError(f"{path}: its metadata lack {error}: take a whole copy") from error
+        raise InputError(f"{path}: its metadata lack {error}. Fix: pass other weights") from error
     except (json.JSONDecodeError, InputError) as error:
         raise InputError(f"{path}: its metadata cannot be used: {error}") from error
     return config, protocol
@@ -134,11 +134,11 @@ def read_metadata(path: str | Path) -> tuple[ModelConfig, dict[str, Any]]:
 def load_weights(
     path: str | Path, preset: str | None = None
 ) -> tuple[SaliencyDetector, dict[str, Any]]:
-    """Build the detector that a weights file describes and load it, in float32 and eval mode.
+    """Build the detector of a weights file and load its weights, in float32 and eval mode.
 
     Args:
         path: a ``.safetensors`` file written by ``save_weights``, or the name of released weights.
-        preset: refuse weights of another preset than this one.
+        preset: refuse weights of any other preset.
 
     Returns:
         The detector and its training protocol.
@@ -151,8 +151,8 @@ def load_weights(
     config, protocol = read_metadata(path)
     if preset is not None and config.preset != preset:
         raise InputError(
-            f"{path}: weights of preset {config.preset!r}, not {preset!r}: "
-            f"give --preset {config.preset} or other weights"
+            f"{path}: weights of preset {config.preset!r}, not {preset!r}. "
+            f"Fix: pass --preset {config.preset} or other weights"
         )
     try:
         model = SaliencyDetector(config)
@@ -164,12 +164,12 @@ def load_weights(
         raise InputError(DAMAGED.format(path))
     for name, tensor in state.items():
         if not tensor.isfinite().all():
-            raise InputError(f"{path}: {name!r} holds NaN or infinity: give other weights")
+            raise InputError(f"{path}: {name!r} contains NaN or infinity. Fix: pass other weights")
     return model.eval(), protocol
 
 
 def content_sha256(metadata: dict[str, str], state: dict[str, Tensor]) -> str:
-    """Hexadecimal SHA-256 over metadata (but for this sum itself) and tensors on the CPU."""
+    """Return the hexadecimal SHA-256 of the metadata, without this value, and of CPU tensors."""
     own = {name: text for name, text in metadata.items() if name != CONTENT_SHA256}
     digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode())
     for name, tensor in sorted(state.items()):
@@ -179,17 +179,17 @@ def content_sha256(metadata: dict[str, str], state: dict[str, Tensor]) -> str:
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], bool]:
-    """The tensors of a file, and whether they have the checksum that the file states, if any."""
+    """Return the tensors of a file, and whether they match its checksum; True without one."""
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
-        # ``safe_open`` is no mapping: it has keys() alone.
+        # ``safe_open`` is not a mapping and cannot be iterated.
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     want = metadata.get(CONTENT_SHA256)
     return state, want is None or want == content_sha256(metadata, state)
 
 
 def file_sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes."""
+    """Return the hexadecimal SHA-256 of a file's bytes."""
     digest = hashlib.sha256()  # hashlib.file_digest needs Python 3.11
     with Path(path).open("rb") as file:
         while chunk := file.read(1 << 20):

@@ -92,7 +92,7 @@ def test_initial_weights_are_those_of_the_encoder_and_of_its_average(run_folder,
         if name.startswith("encoder."):
             torch.testing.assert_close(tensor, want[name], rtol=0, atol=1e-6)
     assert read_metadata(path)[1]["init_weights"] == source.name
-    assert "the encoder is taken" in done.output
+    assert "the encoder is loaded" in done.output
     assert "new, from random weights: " in done.output
 
 

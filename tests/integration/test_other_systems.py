@@ -75,5 +75,5 @@ def test_mps_is_accepted_where_torch_has_it(monkeypatch):
 def test_mps_is_refused_in_one_line_where_torch_lacks_it(monkeypatch, available, autocast):
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: available)
     monkeypatch.setattr(torch.amp, "is_autocast_available", lambda _: autocast)
-    with pytest.raises(InputError, match=r"--device mps.*choose auto or cpu"):
+    with pytest.raises(InputError, match=r"--device mps.*Fix: pass auto or cpu"):
         Predictor.from_weights(ROOT / "weights" / "mutualformer_tiny.safetensors", device="mps")

@@ -356,7 +356,7 @@ class TestInitWeights:
         model = build_model("tiny-scratch", fusion="sum", **SMALL)
         told = load_encoder(model, path)
         encoder = sum(p.numel() for p in model.encoder.parameters()) / 1e6
-        assert f"{path}: the encoder is taken, {encoder:.2f} M parameters" in told
+        assert f"{path}: the encoder is loaded, {encoder:.2f} M parameters" in told
         assert "trained without depth" in told
         new = told.split("new, from random weights: ")[1]
         assert {part.split()[0] for part in new.split(", ")} == {"fusion", "decoder", "no_depth"}

@@ -1,4 +1,4 @@
-"""What the network is called with: one clear error for each mistake, none for what is right."""
+"""Checks of the network's inputs: one error for each mistake, none for valid inputs."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def call(request, model):
 
 
 MISTAKES = {
-    "rgb missing": ((None, DEPTH, None), "rgb is a NoneType: give a torch.Tensor"),
+    "rgb missing": ((None, DEPTH, None), "rgb is a NoneType. Fix: pass a torch.Tensor"),
     "rgb numpy": ((RGB.numpy(), DEPTH, None), "rgb is a ndarray.*Predictor.predict"),
     "rgb uint8": (((RGB * 255).byte(), DEPTH, None), r"rgb is .*uint8.*rgb.float\(\) / 255"),
     "rgb 0 to 255": ((RGB * 255, DEPTH, None), "rgb has values .*perhaps 0 to 255"),
@@ -40,8 +40,14 @@ MISTAKES = {
     "depth double": ((RGB, DEPTH.double(), None), "depth is torch.float64 and rgb torch.float32"),
     "depth millimetres": ((RGB, DEPTH * 4000, None), "depth has values .*millimetres.*near = 1"),
     "depth negative": ((RGB, -DEPTH, None), "depth has values from -"),
-    "has_depth list": ((RGB, DEPTH, [True, False]), "has_depth is a list: give a torch.Tensor"),
-    "has_depth float": ((RGB, DEPTH, torch.ones(2)), r"has_depth .*float32: give \(2,\) bool"),
+    "has_depth list": (
+        (RGB, DEPTH, [True, False]),
+        "has_depth is a list. Fix: pass a torch.Tensor",
+    ),
+    "has_depth float": (
+        (RGB, DEPTH, torch.ones(2)),
+        r"has_depth .*float32\. Fix: pass \(2,\) bool",
+    ),
 }
 
 

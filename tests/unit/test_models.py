@@ -296,7 +296,7 @@ class TestPretrained:
 
     def test_a_file_of_which_nothing_is_taken_is_refused(self, tmp_path, tiny):
         torch.save(tiny.state_dict(), tmp_path / "whole.pth")
-        with pytest.raises(ValueError, match=r"whole\.pth: these are no weights of vit_tiny"):
+        with pytest.raises(ValueError, match=r"whole\.pth: not weights of vit_tiny"):
             build_model("tiny-scratch", pretrained=tmp_path / "whole.pth")
 
     @pytest.mark.parametrize("backbone", ["pvt_v2_b0", "resnet18"])

@@ -271,7 +271,7 @@ def test_whole_network_started_from_a_file_gives_its_logits(path, model):
     rgb, depth = torch.rand(1, 3, 64, 64), torch.rand(1, 1, 64, 64)
     with torch.inference_mode():
         torch.testing.assert_close(started(rgb, depth), model(rgb, depth), rtol=0, atol=0)
-    assert "the whole network is taken" in line
+    assert "the whole network is loaded" in line
 
 
 def test_whole_network_started_at_another_size_resamples_position_embeddings(path, model):
