@@ -24,7 +24,7 @@ def batch(size=(64, 96)):
 
 
 @pytest.mark.parametrize("preset", ["tiny-scratch", "resnet50"])
-def test_logits_change_by_rounding_alone(preset):
+def test_optimise_for_cpu_logits_change_by_rounding(preset):
     torch.manual_seed(0)
     model = build_model(preset).eval()
     with torch.inference_mode():
@@ -33,14 +33,14 @@ def test_logits_change_by_rounding_alone(preset):
     torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)
 
 
-def test_weights_keep_names_shapes_and_values(tiny):
+def test_optimise_for_cpu_state_dict_is_unchanged(tiny):
     after = optimise_for_cpu(copy.deepcopy(tiny)).state_dict()
     before = tiny.state_dict()
     assert list(after) == list(before)
     assert all(torch.equal(after[name], before[name]) for name in before)
 
 
-def test_shared_parameters_stay_shared():
+def test_optimise_for_cpu_shared_parameters_stay_shared():
     model = optimise_for_cpu(build_model("tiny-scratch", share=True))
     rgb, depth = (
         stream.body.blocks[0].mlp.fc1.weight
@@ -49,7 +49,7 @@ def test_shared_parameters_stay_shared():
     assert rgb is depth
 
 
-def test_a_rearranged_model_still_trains(tiny):
+def test_optimise_for_cpu_gradients_are_unchanged(tiny):
     plain, model = copy.deepcopy(tiny).train(), optimise_for_cpu(copy.deepcopy(tiny)).train()
     for network in (plain, model):
         network(*batch()).logits.square().mean().backward()
@@ -58,7 +58,7 @@ def test_a_rearranged_model_still_trains(tiny):
             torch.testing.assert_close(actual.grad, expected.grad, rtol=1e-3, atol=1e-5, msg=name)
 
 
-def test_a_rearranged_model_loads_other_weights(tiny):
+def test_optimise_for_cpu_model_loads_other_weights(tiny):
     torch.manual_seed(1)
     other = build_model("tiny-scratch").eval()
     model = optimise_for_cpu(copy.deepcopy(tiny))
@@ -68,7 +68,7 @@ def test_a_rearranged_model_loads_other_weights(tiny):
 
 
 @pytest.mark.skipif(not CAN_EXPORT, reason="tracing needs torch 2.6 or newer")
-def test_export_of_a_rearranged_model_gives_the_same_maps(tiny):
+def test_optimise_for_cpu_export_gives_equal_logits(tiny):
     model = optimise_for_cpu(copy.deepcopy(tiny))
     with torch.no_grad():
         program = torch.export.export(model, batch())
@@ -77,19 +77,19 @@ def test_export_of_a_rearranged_model_gives_the_same_maps(tiny):
         )
 
 
-def test_every_layer_stays_one_of_torch(tiny):
+def test_optimise_for_cpu_layer_types_are_unchanged(tiny):
     model = optimise_for_cpu(copy.deepcopy(tiny))
     types = [type(module) for module in tiny.modules()]
     assert [type(module) for module in model.modules()] == types
 
 
-def test_the_predictor_lays_its_convolutions_out_channels_last(tiny):
+def test_predictor_cpu_convolutions_are_channels_last(tiny):
     model = Predictor(copy.deepcopy(tiny), device="cpu").model
     kernels = [m.weight for m in model.modules() if isinstance(m, nn.Conv2d)]
     assert all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels)
 
 
-def test_the_decoder_of_a_rearranged_model_works_channels_last():
+def test_optimise_for_cpu_decoder_outputs_are_channels_last():
     model = optimise_for_cpu(build_model("small", image_size=64).eval())
     seen = []
     for stage in model.decoder.stages:

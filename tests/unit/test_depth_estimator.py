@@ -39,40 +39,40 @@ def scenes(tmp_path_factory):
     return discover_sets([folder])[0]
 
 
-def test_the_loss_ignores_scale_and_shift():
+def test_loss_scale_and_shift_are_ignored():
     target = torch.rand(2, 1, 16, 16)
     found = [affine_invariant_loss(a * (target - 0.5), target) for a in (4.0, 8.0)]
     other = affine_invariant_loss(torch.rand(2, 1, 16, 16), target)
     assert max(found) < 0.1 * other
 
 
-def test_the_loss_of_an_inverted_map_is_larger_than_of_a_constant_one():
+def test_loss_inverted_map_exceeds_constant_map():
     target = torch.linspace(0, 1, 256).view(1, 1, 16, 16)
     constant = affine_invariant_loss(torch.zeros_like(target), target)
     assert affine_invariant_loss(4 * (0.5 - target), target) > constant
 
 
-def test_training_lets_the_backbone_alone(scenes):
+def test_training_backbone_is_unchanged(scenes):
     model = estimator()
     before = {name: value.clone() for name, value in model.vit.state_dict().items()}
     train_estimator(model, [scenes], EstimatorSchedule(epochs=1))
     assert all(torch.equal(value, before[name]) for name, value in model.vit.state_dict().items())
 
 
-def test_training_raises_the_correlation_with_genuine_depth(scenes):
+def test_training_correlation_with_depth_rises(scenes):
     schedule = EstimatorSchedule(epochs=60, holdout=0.2)
     trained = train_estimator(estimator(), [scenes], schedule)
     untrained = train_estimator(estimator(), [scenes], EstimatorSchedule(epochs=0, holdout=0.2))
     assert trained > untrained + 0.2
 
 
-def test_training_without_depth_is_refused(scenes):
+def test_training_sets_without_depth_are_refused(scenes):
     no_depth = dataclasses.replace(scenes, samples=())
     with pytest.raises(InputError, match="--sets: none"):
         train_estimator(estimator(), [no_depth], EstimatorSchedule(epochs=1))
 
 
-def test_a_saved_estimator_gives_the_same_maps(scenes, tmp_path, monkeypatch):
+def test_load_estimator_saved_file_restores_maps(scenes, tmp_path, monkeypatch):
     model = estimator().eval()
     model.decoder.half().float()  # the file holds fp16
     save_estimator(model, tmp_path / "depth.safetensors")
@@ -83,26 +83,26 @@ def test_a_saved_estimator_gives_the_same_maps(scenes, tmp_path, monkeypatch):
     np.testing.assert_array_equal(first, second)
 
 
-def test_another_file_is_no_estimator(tmp_path):
+def test_load_estimator_other_file_is_refused(tmp_path):
     (tmp_path / "x.safetensors").write_bytes(b"none")
     with pytest.raises(InputError, match=r"x\.safetensors"):
         load_estimator(tmp_path / "x.safetensors", pretrained=False)
 
 
-def test_estimates_have_the_size_of_their_pictures(scenes, tmp_path):
+def test_estimates_size_equals_picture_size(scenes, tmp_path):
     assert write_estimates(estimator().eval(), scenes, tmp_path) == 20
     found = cv2.imread(str(tmp_path / f"{scenes.samples[0].stem}.png"), cv2.IMREAD_UNCHANGED)
     assert found.shape == (64, 88) and found.dtype == np.uint8
 
 
-def test_estimates_that_are_there_stay(scenes, tmp_path):
+def test_estimates_existing_files_are_kept(scenes, tmp_path):
     kept = tmp_path / f"{scenes.samples[0].stem}.png"
     kept.write_bytes(b"mine")
     assert write_estimates(estimator().eval(), scenes, tmp_path) == 19
     assert kept.read_bytes() == b"mine"
 
 
-def test_a_predictor_with_an_estimator_maps_a_picture_as_with_that_depth(scenes):
+def test_predictor_estimator_equals_given_depth(scenes):
     rgb = cv2.imread(str(scenes.samples[0].rgb))
     depth = np.tile(np.linspace(0, 1, 88, dtype=np.float32), (64, 1))
     predictor = Predictor(build_model("tiny", image_size=64), device="cpu")
@@ -111,7 +111,7 @@ def test_a_predictor_with_an_estimator_maps_a_picture_as_with_that_depth(scenes)
     np.testing.assert_array_equal(predictor.predict(rgb), wanted)
 
 
-def test_an_estimator_does_not_touch_a_picture_with_depth(scenes):
+def test_predictor_estimator_ignores_picture_with_depth(scenes):
     rgb = cv2.imread(str(scenes.samples[0].rgb))
     depth = np.tile(np.linspace(0, 1, 88, dtype=np.float32), (64, 1))
     predictor = Predictor(build_model("tiny", image_size=64), device="cpu")
@@ -120,10 +120,10 @@ def test_an_estimator_does_not_touch_a_picture_with_depth(scenes):
     np.testing.assert_array_equal(predictor.predict(rgb, depth), wanted)
 
 
-def test_without_a_hold_out_there_is_no_correlation(scenes):
+def test_training_without_holdout_gives_no_correlation(scenes):
     assert train_estimator(estimator(), [scenes], EstimatorSchedule(1, holdout=0.0)) is None
 
 
-def test_one_image_is_enough_to_train_on(scenes):
+def test_training_one_image_succeeds(scenes):
     one = dataclasses.replace(scenes, samples=scenes.samples[:1])
     train_estimator(estimator(), [one], EstimatorSchedule(epochs=1))

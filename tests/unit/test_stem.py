@@ -22,23 +22,23 @@ def norms(model):
     return [m for m in model.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
 
 
-def test_stem_gives_maps_at_strides_4_and_8_and_tokens_at_16(model):
+def test_stem_image_gives_strides_4_8_and_16(model):
     assert model.encoder.strides == [4, 8, 16, 16]
     assert model.encoder.channels == [24, 40, 192, 192]
 
 
 @pytest.mark.parametrize("size", [(64, 64), (48, 80), (50, 37)])
-def test_logits_have_the_size_of_the_image(model, size):
+def test_logits_odd_image_size_is_kept(model, size):
     model.eval()
     with torch.inference_mode():
         assert model(torch.rand(2, 3, *size), torch.rand(2, 1, *size)).shape == (2, 1, *size)
 
 
-def test_normalisation_is_that_of_the_stem(model):
+def test_normalisation_with_stem_is_of_stem(model):
     assert model.config.mean == (0.5, 0.5, 0.5)
 
 
-def test_map_of_an_image_does_not_depend_on_the_batch(model):
+def test_logits_other_batch_stay_equal(model):
     model.train()
     rgb, depth = torch.rand(3, 3, 64, 64), torch.rand(3, 1, 64, 64)
     with torch.no_grad():
@@ -46,7 +46,7 @@ def test_map_of_an_image_does_not_depend_on_the_batch(model):
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
 
 
-def test_statistics_of_the_pretraining_do_not_move_in_training(model):
+def test_batch_norm_training_keeps_statistics(model):
     before = [norm.running_mean.clone() for norm in norms(model)]
     model.train()(torch.rand(2, 3, 64, 64), torch.rand(2, 1, 64, 64))
     assert before
@@ -55,19 +55,19 @@ def test_statistics_of_the_pretraining_do_not_move_in_training(model):
     )
 
 
-def test_scales_of_the_norms_train_and_are_a_modalitys_own(model):
+def test_batch_norm_training_scales_differ_by_modality(model):
     own = model.encoder.rgb_stream.body.patch_embed.proj.body.bn1
     other = model.encoder.depth_stream.body.patch_embed.proj.body.bn1
     assert own.weight is not other.weight and own.weight.requires_grad
 
 
-def test_convolutions_are_shared_by_the_modalities(model):
+def test_convolutions_of_streams_are_shared(model):
     own = model.encoder.rgb_stream.body.patch_embed.proj.body.conv_stem
     other = model.encoder.depth_stream.body.patch_embed.proj.body.conv_stem
     assert own.weight is other.weight
 
 
-def test_pretrained_file_goes_into_the_stem_of_both_streams(tmp_path):
+def test_stem_pretrained_file_loads_into_both_streams(tmp_path):
     path = tmp_path / "lite.safetensors"
     source = timm.create_model(LITE)
     save_file(source.state_dict(), path)
@@ -78,12 +78,12 @@ def test_pretrained_file_goes_into_the_stem_of_both_streams(tmp_path):
         assert torch.equal(stem.bn1.running_var, source.bn1.running_var)
 
 
-def test_stem_is_the_first_layer_of_the_encoder(model):
+def test_stem_layer_number_is_first(model):
     layers, count = encoder_layers(model)
     assert layers["encoder.rgb_stream.body.patch_embed.proj.body.conv_stem.weight"] == 0
     assert count == 3  # the stem and two blocks
 
 
-def test_patch_size_other_than_16_is_refused():
+def test_stem_other_patch_size_is_refused():
     with pytest.raises(ValueError, match="patch size of 16"):
         build_model("small-dinov2", stem=LITE)

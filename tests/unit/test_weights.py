@@ -43,7 +43,7 @@ def path(tmp_path, model):
     return file
 
 
-def test_a_loaded_model_gives_the_same_logits_and_knows_its_protocol(path, model):
+def test_load_weights_saved_model_restores_logits_and_protocol(path, model):
     loaded, protocol = load_weights(path)
     rgb, depth = torch.rand(1, 3, 64, 64), torch.rand(1, 1, 64, 64)
     with torch.inference_mode():
@@ -53,7 +53,7 @@ def test_a_loaded_model_gives_the_same_logits_and_knows_its_protocol(path, model
     assert loaded.config == model.config == read_metadata(path)[0]
 
 
-def test_parameters_shared_by_the_streams_are_stored_once_and_shared_again(path):
+def test_save_weights_shared_parameters_are_stored_once(path):
     with safe_open(path, framework="pt") as file:
         names = set(file.keys())
     assert "encoder.rgb_stream.body.blocks.0.attn.qkv.weight" in names
@@ -65,7 +65,7 @@ def test_parameters_shared_by_the_streams_are_stored_once_and_shared_again(path)
     assert rgb.norm1.weight is not depth.norm1.weight
 
 
-def test_half_precision_files_load_as_float32(tmp_path, model):
+def test_load_weights_float16_file_gives_float32(tmp_path, model):
     path = tmp_path / "half.safetensors"
     save_weights(model, path, PROTOCOL, dtype=torch.float16)
     loaded, _ = load_weights(path)
@@ -73,18 +73,18 @@ def test_half_precision_files_load_as_float32(tmp_path, model):
     torch.testing.assert_close(loaded.no_depth, model.no_depth, rtol=1e-3, atol=1e-3)
 
 
-def test_the_sha256_is_of_the_file(tmp_path, model):
+def test_save_weights_returns_sha256_of_file(tmp_path, model):
     path = tmp_path / "w.safetensors"
     assert save_weights(model, path, PROTOCOL) == file_sha256(path)
     assert [item.name for item in tmp_path.iterdir()] == ["w.safetensors"]
 
 
-def test_weights_of_another_preset_are_refused(path):
+def test_load_weights_other_preset_is_refused(path):
     with pytest.raises(ValueError, match=r"'tiny-scratch', not 'small'"):
         load_weights(path, preset="small")
 
 
-def test_tensors_that_do_not_fit_their_configuration_are_named(tmp_path, path):
+def test_load_weights_misfitting_tensor_is_named(tmp_path, path):
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -101,7 +101,7 @@ def test_tensors_that_do_not_fit_their_configuration_are_named(tmp_path, path):
 
 
 @pytest.mark.parametrize("kind", ["text", "empty", "pickle", "torch", "foreign", "folder", "none"])
-def test_other_files_are_refused_by_name(tmp_path, kind):
+def test_load_weights_other_file_is_refused_by_name(tmp_path, kind):
     path = tmp_path / "weights.safetensors"
     if kind == "text":
         path.write_text("these are not weights")
@@ -130,7 +130,7 @@ def test_other_files_are_refused_by_name(tmp_path, kind):
         ("protocol", None, "protocol"),
     ],
 )
-def test_broken_metadata_are_refused_with_the_files_name(tmp_path, path, key, value, word):
+def test_load_weights_broken_metadata_name_file(tmp_path, path, key, value, word):
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
     metadata = {k: v for k, v in (metadata | {key: value}).items() if v is not None}
@@ -140,7 +140,7 @@ def test_broken_metadata_are_refused_with_the_files_name(tmp_path, path, key, va
     assert "b.safetensors" in str(caught.value)
 
 
-def test_weights_that_are_not_finite_are_refused(tmp_path):
+def test_load_weights_nan_is_refused(tmp_path):
     broken = build_model("tiny-scratch", **SMALL)
     with torch.no_grad():
         broken.no_depth.fill_(float("nan"))
@@ -162,27 +162,27 @@ class TestDamage:
         return path if request.param == "weights" else SHIPPED
 
     @pytest.mark.parametrize("place", [0.3, 0.6, 0.999])
-    def test_weights_with_a_flipped_bit_are_refused(self, whole, tmp_path, place):
+    def test_load_weights_flipped_bit_is_refused(self, whole, tmp_path, place):
         content = bytearray(whole.read_bytes())
         content[int(place * len(content))] ^= 1
         (tmp_path / "flipped.safetensors").write_bytes(content)
         with pytest.raises(InputError, match=r"flipped\.safetensors: damaged: .*checksum"):
             load_weights(tmp_path / "flipped.safetensors")
 
-    def test_weights_with_another_protocol_than_they_were_saved_with_are_refused(self, path):
+    def test_load_weights_changed_protocol_is_refused(self, path):
         content = path.read_bytes()
         path.write_bytes(content.replace(b"last epoch", b"best epoch"))
         with pytest.raises(InputError, match="checksum"):
             load_weights(path)
 
-    def test_initial_weights_with_a_flipped_bit_are_refused(self, path, model):
+    def test_load_encoder_flipped_bit_is_refused(self, path, model):
         content = bytearray(path.read_bytes())
         content[-100] ^= 1
         path.write_bytes(content)
         with pytest.raises(InputError, match="checksum"):
             load_encoder(build_model("tiny-scratch", **SMALL), path)
 
-    def test_weights_without_a_checksum_load(self, path):
+    def test_load_weights_without_checksum_loads(self, path):
         state, metadata = stored(path)
         del metadata[CONTENT_SHA256]
         save_file(state, path, metadata)
@@ -200,7 +200,7 @@ class TestDamage:
         ],
     )
     @pytest.mark.parametrize("reader", ["load_weights", "load_encoder", "read_backbone_weights"])
-    def test_spoilt_file_is_named_as_what_it_is(self, path, tmp_path, reader, kind, word):
+    def test_reader_spoilt_file_names_cause(self, path, tmp_path, reader, kind, word):
         whole = path.read_bytes()
         spoilt = tmp_path / "spoilt.safetensors"
         spoilt.write_bytes(
@@ -223,7 +223,7 @@ class TestDamage:
         assert "pickle" not in str(caught.value)
 
     @pytest.mark.parametrize("kind", ["pointer", "half"])
-    def test_spoilt_backbone_of_torch_is_named_as_what_it_is(self, tmp_path, kind):
+    def test_read_backbone_weights_spoilt_torch_file_names_cause(self, tmp_path, kind):
         torch.save({"a": torch.zeros(1000)}, tmp_path / "b.pth")
         whole = (tmp_path / "b.pth").read_bytes()
         content, word = whole[: len(whole) // 2], "truncated after"
@@ -241,7 +241,9 @@ class TestDamage:
 class TestWrapped:
     """Weights saved from inside DataParallel or torch.compile."""
 
-    def test_weights_load_and_say_so(self, path, model, caplog, prefix, name):
+    def test_load_weights_wrapper_prefix_is_removed_with_warning(
+        self, path, model, caplog, prefix, name
+    ):
         state, metadata = stored(path)
         del metadata[CONTENT_SHA256]
         save_file({prefix + key: value for key, value in state.items()}, path, metadata)
@@ -251,7 +253,7 @@ class TestWrapped:
         assert name in caplog.text
         assert path.name in caplog.text
 
-    def test_backbone_loads_and_says_so_once(self, tmp_path, caplog, prefix, name):
+    def test_build_model_wrapped_backbone_warns_once(self, tmp_path, caplog, prefix, name):
         state = timm.create_model("test_vit").state_dict()
         wrapped = {prefix + key: value for key, value in state.items()}
         torch.save({"state_dict": wrapped}, tmp_path / "vit.pth")
@@ -265,7 +267,7 @@ class TestWrapped:
         assert caplog.text.count(name) == 1
 
 
-def test_whole_network_started_from_a_file_gives_its_logits(path, model):
+def test_load_network_same_configuration_restores_logits(path, model):
     started = build_model("tiny-scratch", **SMALL).eval()
     line = load_network(started, path)
     rgb, depth = torch.rand(1, 3, 64, 64), torch.rand(1, 1, 64, 64)
@@ -274,7 +276,7 @@ def test_whole_network_started_from_a_file_gives_its_logits(path, model):
     assert "the whole network is loaded" in line
 
 
-def test_whole_network_started_at_another_size_resamples_position_embeddings(path, model):
+def test_load_network_other_size_resamples_position_embeddings(path, model):
     started = build_model("tiny-scratch", **(SMALL | {"image_size": 96})).eval()
     load_network(started, path)
     rgb = torch.rand(1, 3, 64, 64)
@@ -284,12 +286,12 @@ def test_whole_network_started_at_another_size_resamples_position_embeddings(pat
     assert body.pos_embed.shape[1] == 1 + 6 * 6
 
 
-def test_whole_network_of_another_shape_is_refused_with_the_flags_to_pass(path):
+def test_load_network_other_shape_error_gives_flags(path):
     with pytest.raises(InputError, match=r"--finetune .*Fix: "):
         load_network(build_model("tiny-scratch", **(SMALL | {"dim": 64})), path)
 
 
-def test_the_same_weights_are_the_same_file_in_every_process(tmp_path):
+def test_write_safetensors_every_process_gives_equal_bytes(tmp_path):
     code = (
         "import sys, pathlib, torch\n"
         "from mutualformer_sod.models.safetensors_file import write_safetensors\n"
