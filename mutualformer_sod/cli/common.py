@@ -36,10 +36,10 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_maps(parser: argparse.ArgumentParser, output: str) -> None:
-    """Add the flags of the tools that read the maps of several methods.
+    """Add the flags of commands that read the maps of several methods.
 
     Args:
-        parser: gets the flags.
+        parser: of the command.
         output: help text of --output.
     """
     add = parser.add_argument
@@ -51,7 +51,7 @@ def add_maps(parser: argparse.ArgumentParser, output: str) -> None:
 
 
 def check_least(args: argparse.Namespace, **least: int) -> None:
-    """Check that numbers are not below their least values; None passes.
+    """Check that the values of flags are not too small. None passes.
 
     Raises:
         InputError: naming the flag.
@@ -59,19 +59,19 @@ def check_least(args: argparse.Namespace, **least: int) -> None:
     for name, smallest in least.items():
         value = getattr(args, name)
         if value is not None and value < smallest:
-            raise InputError(f"`{name}` {value} is too small. Fix: give {smallest} or more.")
+            raise InputError(f"`{name}` {value} is too small. Fix: pass {smallest} or more.")
 
 
 def run(main: Callable[[], int | None]) -> None:
     """Call ``main`` and end the process: 0 or its status, 2 for a user error, 130 for Ctrl-C.
 
-    A mistake of the user (``InputError``) or of the file system (``OSError``) becomes one line on
-    standard error, as does a run that a signal stopped (status 128 + its number); anything else is
-    a defect and keeps its traceback.
+    An ``InputError``, or an ``OSError`` of the file system, becomes one line on standard error, as
+    does a run stopped by a signal (status 128 + its number). Any other exception is a defect and
+    keeps its traceback.
     """
     program = Path(sys.argv[0]).name
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a name the terminal cannot show must not end a run
+        if hasattr(stream, "reconfigure"):  # for names that the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
     _quieten_libraries()
     try:
@@ -85,7 +85,7 @@ def run(main: Callable[[], int | None]) -> None:
         if not _is_out_of_memory(error):
             raise
         print(
-            f"{program}: error: out of memory: give a smaller --size or --batch-size",
+            f"{program}: error: out of memory. Fix: pass a smaller --size or --batch-size",
             file=sys.stderr,
         )
         status = EXIT_INPUT_ERROR
@@ -110,15 +110,15 @@ def _quieten_libraries() -> None:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out, on a CPU or a GPU; torch raises RuntimeErrors for it."""
+    """Return whether memory ran out on a CPU or a GPU, where torch raises RuntimeErrors."""
     names = {"MemoryError", "OutOfMemoryError"}
     return type(error).__name__ in names or "can't allocate memory" in str(error)
 
 
 def _one_line(error: Exception) -> str:
-    """Return the message in one line; the name of an argument, in backticks, becomes its flag."""
+    """Return the message in one line; arguments in backticks become flags."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        remedy = "; make room there and start again" if full else ""
+        remedy = ". Fix: free disk space and start again" if full else ""
         return f"{error.filename}: {error.strerror}{remedy}"
     return with_flags(" ".join(str(error).split()))

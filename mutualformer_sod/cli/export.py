@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 SUFFIXES = {"onnx": ".onnx", "exported-program": ".pt2"}
 TOLERANCE = 1e-4  # of saliency
 EPILOG = """\
-Inputs rgb, depth, has_depth, output logits; the file's metadata say shapes and ranges, and carry
-the model's configuration and training protocol. Any batch size, and any image size that is a
-multiple of the network's stride unless --size fixes it. docs/export.md shows how to use a file.
+The inputs are rgb, depth and has_depth, the output is logits. The metadata of the file contain
+their shapes and ranges, the model's configuration and the training protocol. The batch size is
+free, and so is the image size without --size, in multiples of the network's stride. docs/export.md
+shows how to use a file.
 """
 
 
@@ -33,17 +34,21 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--weights", required=True, metavar="FILE|NAME", help=WEIGHTS_HELP)
     parser.add_argument("--format", default="onnx", help="onnx (default) or exported-program")
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help=".onnx or .pt2")
-    parser.add_argument("--size", type=int, metavar="S", help="images of S x S alone")
-    parser.add_argument("--opset", type=int, metavar="N", help="of ONNX (default: torch's choice)")
+    parser.add_argument("--size", type=int, metavar="S", help="fixed image size S x S")
+    parser.add_argument("--opset", type=int, metavar="N", help="ONNX opset (default: torch's)")
     parser.add_argument(
         "--check",
         metavar="ROOT",
         help="folder of sets: compare with PyTorch on their images; a file that differs by more "
         f"than {TOLERANCE:g} in saliency is not written",
     )
-    parser.add_argument("--limit", type=int, default=8, metavar="N", help="images (default: 8)")
-    parser.add_argument("--benchmark", action="store_true", help="images/s beside PyTorch's")
-    parser.add_argument("--rounds", type=int, default=9, metavar="N", help="of it (default: 9)")
+    parser.add_argument(
+        "--limit", type=int, default=8, metavar="N", help="images of --check (default: 8)"
+    )
+    parser.add_argument("--benchmark", action="store_true", help="compare images/s with PyTorch")
+    parser.add_argument(
+        "--rounds", type=int, default=9, metavar="N", help="of --benchmark (default: 9)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace FILE")
     return parser.parse_args()
 
@@ -68,7 +73,7 @@ def main() -> None:
     exportable = ExportableDetector(model, protocol.get("modality", "both"))
     size = args.size or -(-model.config.image_size // exportable.stride) * exportable.stride
     images = load_images(args.check, args.limit, size, model) if args.check else None
-    print("tracing the network; that of a large one takes minutes", flush=True)
+    print("tracing the network; a large one takes minutes", flush=True)
     started = time.perf_counter()
     program, any_size = trace(exportable, args.size)
     metadata = describe(exportable, any_size, protocol, size)
@@ -85,40 +90,44 @@ def main() -> None:
     megabytes = args.output.stat().st_size / 1e6
     print(f"{args.output}: {megabytes:.1f} MB, any batch, images of {metadata['sizes']}")
     if args.size is None and not any_size:
-        print(f"this backbone's graph holds for one size of image alone: {size} x {size}")
+        print(f"the graph of this backbone accepts one image size only: {size} x {size}")
     if args.benchmark:
         print(f"benchmark: {args.rounds} rounds", flush=True)
         benchmark(load_exported(args.output), model, exportable.modality, size, args)
 
 
 def check_arguments(args: argparse.Namespace) -> None:
-    """Refuse what can be told without torch.
+    """Check the flags without importing torch.
 
     Raises:
         InputError: naming the flag and the remedy.
     """
     if args.format not in SUFFIXES:
-        raise InputError(f"--format {args.format!r} is unknown: choose {', '.join(SUFFIXES)}")
+        raise InputError(
+            f"--format {args.format!r} is unknown. Fix: pass one of {', '.join(SUFFIXES)}"
+        )
     if args.output.suffix != SUFFIXES[args.format]:
-        raise InputError(f"--output {args.output}: give a name in {SUFFIXES[args.format]}")
+        raise InputError(
+            f"--output {args.output}: wrong suffix. Fix: pass a name in {SUFFIXES[args.format]}"
+        )
     if args.opset is not None and args.format != "onnx":
-        raise InputError("--opset is for --format onnx: leave it out")
+        raise InputError("--opset has no effect without --format onnx. Fix: omit it")
     for flag, value, least in (
         ("--limit", args.limit, 1),
         ("--rounds", args.rounds, 1),
-        ("--opset", args.opset, 18),  # torch's exporter speaks no older one
+        ("--opset", args.opset, 18),  # the oldest of torch's exporter
     ):
         if value is not None and value < least:
-            raise InputError(f"{flag} {value} is not usable: give {least} or more")
+            raise InputError(f"{flag} {value} is too small. Fix: pass {least} or more")
     if args.output.exists() and not args.overwrite:
-        raise InputError(f"{args.output}: is there already: give --overwrite to replace it")
+        raise InputError(f"{args.output}: the file exists. Fix: pass --overwrite to replace it")
     check_writable(args.output.parent)
 
 
 def load_images(
     root: str, limit: int, size: int, model: SaliencyDetector
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The first images of the sets in a folder as one batch: rgb, depth, has_depth."""
+    """Load the first images of the sets in a folder as one batch: rgb, depth, has_depth."""
     from torch.utils.data import default_collate
 
     from mutualformer_sod.data.depth.polarity import with_encodings
@@ -127,7 +136,9 @@ def load_images(
 
     sets = [item for item in discover_sets([root]) if item.has_rgb]
     if not sets:
-        raise InputError(f"--check {root}: no set with colour images")
+        raise InputError(
+            f"--check {root}: no set with colour images. Fix: pass a folder of such sets"
+        )
     dataset = SodDataset(
         with_encodings(sets, quiet=True),
         size,
@@ -139,7 +150,7 @@ def load_images(
 
 
 def check(exported: Network, original: Any, images: tuple[Tensor, ...], output: Path) -> None:
-    """Compare two networks on images with their depth, without, and mixed, one by one and together.
+    """Compare two networks on images with depth, without and mixed, one by one and as a batch.
 
     Raises:
         InputError: they differ.
@@ -161,8 +172,8 @@ def check(exported: Network, original: Any, images: tuple[Tensor, ...], output: 
                 saliency = max(saliency, difference) if difference == difference else 1.0  # NaN
     if saliency > TOLERANCE:
         raise InputError(
-            f"{output}: not written, its saliency differs from PyTorch's by up to {saliency:.1e}: "
-            "give another --format or --opset"
+            f"{output}: not written: its saliency differs from PyTorch's by up to {saliency:.1e}. "
+            "Fix: pass another --format or --opset"
         )
     told = f"{int(has_depth.sum())} with depth, shown with, without and mixed"
     print(f"check: {len(rgb)} images, {told}")
@@ -183,10 +194,10 @@ def benchmark(
     contestants = {"PyTorch": predictor.logits, runner: exported}
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for number in range(args.rounds + 1):
-        for name, network in contestants.items():  # in turn: what disturbs one disturbs the other
+        for name, network in contestants.items():  # in turn, so that a disturbance affects both
             started = time.perf_counter()
             network(*inputs)
-            if number:  # the first one warms up
+            if number:  # round 0 is the warm-up
                 seconds[name].append(time.perf_counter() - started)
     print(f"one image of {size} x {size} at a time, CPU, {torch.get_num_threads()} thread(s):\n")
     print(f"| {model.config.preset} | images/s (median) | slowest to fastest of {args.rounds} |")

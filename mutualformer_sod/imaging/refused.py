@@ -1,4 +1,4 @@
-"""Known formats that are not supported, with their remedies, by the first bytes of a file."""
+"""Refuse known unsupported formats by the first bytes of a file, with a remedy."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from pathlib import Path
 
 from mutualformer_sod.errors import InputError
 
-_HEIC = "HEIC is not read; convert it to JPEG (heif-convert IN OUT.jpg), or set the camera to JPEG"
-_AVIF = "AVIF is not read; convert it to PNG or JPEG (avifdec IN OUT.png)"
-_RAW = "a camera's raw file is not read; develop it to JPEG or TIFF (darktable, dcraw -T)"
-_SVG = "SVG is a drawing, not a picture; render it to PNG (rsvg-convert IN -o OUT.png)"
-_PDF = "PDF is not read; render its page to PNG (pdftoppm -png IN OUT)"
-_PSD = "a Photoshop file is not read; export it as PNG"
-_VIDEO = "a video; give it as --video"
-_TEXT = "text, not a picture; give a picture, or export one"
+_HEIC = (
+    "HEIC is not read. Fix: convert it to JPEG (heif-convert IN OUT.jpg), or set the camera to JPEG"
+)
+_AVIF = "AVIF is not read. Fix: convert it to PNG or JPEG (avifdec IN OUT.png)"
+_RAW = "a raw file is not read. Fix: develop it to JPEG or TIFF (darktable, dcraw -T)"
+_SVG = "SVG is a drawing, not a picture. Fix: render it to PNG (rsvg-convert IN -o OUT.png)"
+_PDF = "PDF is not read. Fix: render its page to PNG (pdftoppm -png IN OUT)"
+_PSD = "a Photoshop file is not read. Fix: export it as PNG"
+_VIDEO = "a video, not a picture. Fix: pass it as --video"
+_TEXT = "a text file, not a picture. Fix: pass a picture"
 
 REFUSED_SUFFIXES = frozenset(
     {".heic", ".heif", ".hif", ".avif", ".svg", ".svgz", ".pdf", ".psd", ".jp2", ".jxl", ".exr"}
@@ -52,11 +54,11 @@ def refuse_by_content(path: Path | str, data: bytes) -> None:
     """Refuse known formats that are not supported.
 
     Args:
-        path: for the message. The suffix identifies raw files, which have the content of TIFF.
+        path: for the message. Its suffix identifies raw files, which look like TIFF.
         data: the file's bytes.
 
     Raises:
-        InputError: with the remedy.
+        InputError: the format is not supported, or the file is empty.
     """
     if not data:
         raise InputError(f"{path}: the file is empty (0 bytes). Fix: replace it by a whole copy")

@@ -1,4 +1,4 @@
-"""The network as a file that runs without this package: ONNX, or a torch.export program."""
+"""Export the network to a file that runs without this package: ONNX or torch.export."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Network = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 INPUTS = ("rgb", "depth", "has_depth")
 OUTPUT = "logits"
-METADATA_FILE = "metadata.json"  # inside a torch.export file
+METADATA_FILE = "metadata.json"  # in a torch.export file
 # Older exporters refuse a network that keeps features between its parts.
 CAN_EXPORT = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 6)
 _LARGEST_ONNX = 2**31 - 1  # bytes of a protobuf message
@@ -36,8 +36,7 @@ class ExportableDetector(nn.Module):
 
     Args:
         detector: as loaded; put into eval mode.
-        modality: "both"; "rgb" to hide the depth, "depth" to hide the colours: what it was trained
-            with.
+        modality: of its training: "both", "rgb" (hides the depth) or "depth" (hides the colours).
     """
 
     def __init__(self, detector: SaliencyDetector, modality: str = "both") -> None:
@@ -47,12 +46,12 @@ class ExportableDetector(nn.Module):
         self.stride = max(detector.encoder.strides)
 
     def forward(self, rgb: Tensor, depth: Tensor, has_depth: Tensor) -> Tensor:
-        """Saliency logits of a batch.
+        """Compute the saliency logits of a batch.
 
         Args:
             rgb: (B, 3, H, W) float32 in [0, 1]; H and W multiples of ``stride``.
             depth: (B, 1, H, W) float32 in [0, 1], near = 1.
-            has_depth: (B,) bool; where False the image's depth is not looked at.
+            has_depth: (B,) bool; False for images whose depth is ignored.
 
         Returns:
             (B, 1, H, W) float32.
@@ -61,48 +60,53 @@ class ExportableDetector(nn.Module):
 
 
 def trace(exportable: ExportableDetector, size: int | None = None) -> tuple[ExportedProgram, bool]:
-    """The graph of a detector, for any batch.
+    """Trace the graph of a detector, for any batch size.
 
     Args:
         exportable: the network.
-        size: pixels a side; None for all sizes that are multiples of the stride, or, where the
-            backbone does not allow that, the one it was built for.
+        size: pixels a side; None for all sizes that are multiples of the stride, or for the size
+            of the configuration if the backbone has a fixed size.
 
     Returns:
         The program, and whether it takes images of any size.
 
     Raises:
-        InputError: ``size`` is no multiple of the stride, or the network cannot be traced.
+        InputError: ``size`` is not a multiple of the stride, or the network cannot be traced.
     """
     stride = exportable.stride
     if size is not None and (size < 32 or size % stride):
-        raise InputError(f"--size {size} is not usable: give a multiple of {stride}, 32 or more")
+        raise InputError(
+            f"`size` {size} is not usable. Fix: pass a multiple of {stride}, 32 or more"
+        )
     built_for = exportable.detector.config.image_size
     if size is None:
-        # Unequal sides that are not the ones it was built for: no equality is taken for a rule.
+        # With unequal, unusual sides the tracer does not mistake an equality for a rule.
         rounded = -(-built_for // stride) * stride
         try:
             return _trace(exportable, (rounded + stride, rounded + 2 * stride), True), True
-        except Exception:  # torch.export fails in many ways, all of which mean the same here
+        except Exception:  # torch.export raises many unrelated types
             size = rounded
     try:
         return _trace(exportable, (size, size), False), False
     except Exception as error:
         first = str(error).strip().splitlines()[:1]
         name = exportable.detector.config.encoder.backbone
-        raise InputError(f"backbone {name!r} cannot be exported: {' '.join(first)}") from error
+        raise InputError(
+            f"backbone {name!r} cannot be exported: {' '.join(first)}. Fix: pass weights of "
+            "another backbone"
+        ) from error
 
 
 def describe(
     exportable: ExportableDetector, any_size: bool, protocol: dict[str, Any], size: int
 ) -> dict[str, str]:
-    """What an exported file says of itself, all values text.
+    """Return the metadata of an exported file, as text.
 
     Args:
         exportable: the network.
         any_size: whether it takes images of any size.
-        protocol: what it was trained on, from its weights.
-        size: pixels a side; of a file for any size the one to use.
+        protocol: of its training, from the weights file.
+        size: pixels a side; the recommended size of a file for any size.
     """
     stride = exportable.stride
     return {
@@ -130,8 +134,8 @@ def save_onnx(
         opset: version of the operators; None for torch's choice.
 
     Raises:
-        InputError: the extra ``export`` is missing, the opset cannot be had, or the file would
-            pass the format's 2 GB.
+        InputError: the extra ``export`` is missing, torch does not write the opset, or the file
+            would exceed the format's 2 GB.
     """
     needs_extra("onnx", "onnxscript")
     import onnx
@@ -147,26 +151,31 @@ def save_onnx(
     except (OnnxExporterError, ValueError, RuntimeError) as error:
         first = str(error).strip().splitlines()[:1]
         asked = "" if opset is None else f" with --opset {opset}"
-        raise InputError(f"--format onnx{asked}: {' '.join(first)}") from error
+        raise InputError(
+            f"--format onnx{asked} failed: {' '.join(first)}. Fix: pass another --opset, or "
+            "--format exported-program"
+        ) from error
     got = next(item.version for item in model.opset_import if item.domain == "")
     if opset is not None and got != opset:
-        raise InputError(f"--opset {opset} cannot be had of this torch: leave it out for {got}")
+        raise InputError(f"`opset` {opset} is not supported by this torch. Fix: omit it for {got}")
     _name_axes(model)
     onnx.helper.set_model_props(model, metadata)
     if model.ByteSize() > _LARGEST_ONNX:
-        raise InputError(f"{path}: over 2 GB, too large for ONNX: give --format exported-program")
+        raise InputError(
+            f"{path}: over 2 GB, too large for ONNX. Fix: pass --format exported-program"
+        )
     path.write_bytes(model.SerializeToString())
 
 
 def save_program(program: ExportedProgram, path: Path, metadata: dict[str, str]) -> None:
-    """Write a file for ``torch.export.load``; the metadata are its extra file ``METADATA_FILE``."""
-    content = io.BytesIO()  # torch's own writer ends the process where a disk is full
+    """Write a file for ``torch.export.load``, with the metadata in ``METADATA_FILE``."""
+    content = io.BytesIO()  # torch's own writer ends the process if the disk is full
     torch.export.save(program, content, extra_files={METADATA_FILE: json.dumps(metadata)})
     path.write_bytes(content.getbuffer())
 
 
 def load_exported(path: Path) -> Network:
-    """The network in an exported file, on the CPU with torch's number of threads.
+    """Load an exported network, for the CPU with torch's number of threads.
 
     Args:
         path: written by ``save_onnx`` (``.onnx``) or ``save_program``.
@@ -185,22 +194,22 @@ def load_exported(path: Path) -> Network:
 
         return run
     with _quiet():
-        # Its guards refuse a batch of one, which torch tells from all others; the graph takes it.
+        # The guards refuse a batch of one image, but the graph accepts it.
         program = torch.export.load(path).module(check_guards=False)
     return torch.inference_mode()(program)
 
 
 def needs_extra(*modules: str) -> None:
-    """Raise InputError unless torch can export and these modules of the extra are installed."""
+    """Raise InputError unless torch can export and the modules are installed."""
     from importlib.util import find_spec
 
     if not CAN_EXPORT:
         raise InputError(
-            f"torch {torch.__version__} cannot export these networks: give 2.6 or newer"
+            f"torch {torch.__version__} cannot export these networks. Fix: install 2.6 or newer"
         )
     missing = [name for name in modules if find_spec(name) is None]
     if missing:
-        raise InputError(f"{', '.join(missing)} missing: pip install -e '.[export]'")
+        raise InputError(f"{', '.join(missing)} missing. Fix: pip install -e '.[export]'")
 
 
 def _trace(
@@ -219,13 +228,13 @@ def _trace(
         )
     sides = next(n for n in program.graph.nodes if n.name == "rgb").meta["val"].shape[-2:]
     if any_size and any(isinstance(side, int) for side in sides):
-        raise ValueError("a side of the image was taken for a constant")
+        raise ValueError("the tracer fixed a side of the image")
     return program
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep torch and the exporter from telling users about themselves."""
+    """Silence warnings and logs of torch and the exporter."""
     loggers = [logging.getLogger(name) for name in ("onnxscript", "onnx_ir", "torch.onnx")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -240,7 +249,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _name_axes(model: Any) -> None:
-    """Batch, height and width in place of torch's symbols."""
+    """Name the axes batch, height and width instead of torch's symbols."""
     names: dict[str, str] = {}
     for value in model.graph.input:
         axes = value.type.tensor_type.shape.dim

@@ -217,7 +217,7 @@ def test_a_missing_extra_is_named(run_folder, tmp_path, monkeypatch):
         importlib.util, "find_spec", lambda name: None if name == "onnxscript" else find(name)
     )
     line = error_line(run_export(run_folder / "weights.safetensors", tmp_path / "a.onnx"))
-    assert "onnxscript missing: pip install -e '.[export]'" in line
+    assert "onnxscript missing. Fix: pip install -e '.[export]'" in line
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def check_data(
 
     Args:
         roots: folders to search.
-        names: sets wanted, by name, alias or path below a root; None: all that are found.
+        names: of sets, by name, alias or path below a root; None: all that are found.
         near: values of ``--near``, see `depth.near.parse_near`; they are compared with the maps.
         workers: processes that read.
         quick: read `QUICK_IMAGES` evenly spaced images of each set, and search no copies.
@@ -118,7 +118,7 @@ def check_data(
     )  # fmt: skip
     for checked, samples in pending:
         checked.images = [next(reading) for _ in samples]
-    for _ in reading:  # ends the pool and the bar
+    for _ in reading:  # closes the pool and the progress bar
         pass
     for checked in sets:
         findings += _check_set(checked, sides[checked.label], strict)
@@ -143,7 +143,9 @@ def _wanted(
         ]
         if not own:
             found = ", ".join(dict.fromkeys(c.name for c in candidates))
-            raise InputError(f"--sets {name}: no such set below {listed}; found: {found}")
+            raise InputError(
+                f"--sets {name}: no such set below {listed}. Fix: pass one of those found: {found}"
+            )
         chosen |= dict.fromkeys(own)
     return list(chosen)
 
@@ -162,7 +164,7 @@ def _labels(candidates: Sequence[Candidate]) -> list[str]:
 def _open(
     candidate: Candidate, label: str, findings: list[Finding]
 ) -> tuple[CheckedSet, Matches | None]:
-    """List the files of a set; problems of the list are added to the findings."""
+    """List the files of a set, and add problems of the list to the findings."""
     names = role_labels(candidate.thermal) | {"rgb": "rgb", "gt": "gt"}
     layout = {names[r]: ", ".join(p.name for p in found) for r, found in candidate.roles.items()}
     checked = CheckedSet(label, candidate.folder, candidate.path, candidate.split, layout, 0)
@@ -189,7 +191,7 @@ def _part_by_count(name: str, count: int) -> Split | None:
 
 
 def _part_by_path(candidate: Candidate) -> Split | None:
-    """Find the part in folder names such as "train_rgb", which are no level of a layout."""
+    """Find the part in folder names such as "train_rgb", which no layout defines."""
     above = candidate.folder.resolve().parts[-2:-1] + tuple(candidate.path.split("/"))
     parts = [part.casefold() for part in above]
     return next((s for s in ("train", "test") if any(p.startswith(s) for p in parts)), None)
@@ -213,7 +215,9 @@ def _list_findings(label: str, matches: Matches, findings: list[Finding]) -> Non
         )
     if not any(own.by_stem for own in matches.files.values()):
         findings.append(
-            Finding("problem", "empty", label, "its folders hold no image", "fill or remove them")
+            Finding(
+                "problem", "empty", label, "its folders contain no image", "fill or remove them"
+            )
         )
 
 
@@ -224,7 +228,7 @@ def _named_twice(sets: Sequence[CheckedSet]) -> list[Finding]:
     return [
         Finding(
             *("problem", "twice", label, f"{len(own)} folders under one name"),
-            "leave all but one out of --data",
+            "omit all but one from --data",
             tuple(str(checked.folder) for checked in own),
         )
         for label, own in by_label.items()

@@ -1,4 +1,4 @@
-"""Copies of images, within a set and across sets."""
+"""Find copies of images within a set and across sets."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def find_copies(sets: Mapping[str, tuple[Split | None, Sequence[Inspected]]]) ->
 
 
 def _add_plain_copies(owners: Sequence[tuple[str, Inspected]], same: Pairs) -> None:
-    """Add equal files of uniform pictures, which have no look, by their content."""
+    """Add equal files of uniform pictures, which have no descriptor, by their content."""
     known = {pair for found in same.values() for pair in found}
     by_content: dict[bytes, tuple[str, Path]] = {}
     for name, image in owners:

@@ -89,14 +89,14 @@ def check_depth(
         ),
         *about(
             *("problem", f"constant {noun}", label, f"{noun} maps of a single value"),
-            "they carry nothing: replace them, or leave the images out",
+            "they contain no information: replace them, or omit the images",
             [i.sample.depth for i in own if doubt_of(i.depth, encoding) == CONSTANT],
         ),
         *(
             finding
             for kind, doubt in (("two values", TWO_VALUES), ("zeros", MOSTLY_ZERO))
             for finding in about(
-                *("note", kind, label, f"{noun} maps: {doubt}", "look at them"),
+                *("note", kind, label, f"{noun} maps: {doubt}", "inspect them"),
                 [i.sample.depth for i in own if doubt_of(i.depth, encoding) == doubt],
             )
         ),
@@ -121,7 +121,7 @@ def _polarity_findings(
     if encoding.kind == "thermal":
         return []
     seen = "white" if evidence.mean > 0 else "black"
-    remedy = f"look at some maps and give --near {label.split(' ')[0]}=white or =black"
+    remedy = f"inspect some maps and pass --near {label.split(' ')[0]}=white or =black"
     clear = evidence.margin >= WEAK_MARGIN
     if side == "auto" and metric_type and encoding.kind == "map":
         return [Finding("problem", "polarity", label, encoding.describe(), remedy)]
@@ -141,12 +141,12 @@ def _polarity_findings(
     ]
     return about(
         *("note", "polarity", label, "maps that look inverted against the rest of their set"),
-        *("look at them", contrary),
+        *("inspect them", contrary),
     )
 
 
 def _both_signs(label: str, report: DepthReport, by_stem: dict[str, Inspected]) -> list[Finding]:
-    """Report maps of clearly opposite polarity, for which no single value is right."""
+    """Report a set with maps of both polarities, where no single polarity fits."""
     scored = list(zip(report.stems, report.evidence.scores, strict=True))
     white, black = (
         [by_stem[stem].sample.depth for stem, score in scored if score * sign > _CONTRARY]
@@ -160,5 +160,5 @@ def _both_signs(label: str, report: DepthReport, by_stem: dict[str, Inspected]) 
         f"maps that look as if {sides[0]} were near, where {len(more)} others look as if "
         f"{sides[1]} were: of both signs, or views without up and down"
     )
-    remedy = "look at them; invert those of the wrong sign, or give the two kinds as two sets"
+    remedy = "inspect them; invert those of the wrong polarity, or split the set by polarity"
     return about("problem", "polarity", label, text, remedy, fewer)

@@ -44,8 +44,8 @@ def check_training_files(sets: Sequence[SodSet], *, show_bar: bool = True) -> li
         show_bar: show a progress bar if the output is a terminal.
 
     Returns:
-        Lines on the masks of each set: the reading of unusual ones, the number that are all black
-        or all white.
+        Lines on the masks of each set: the interpretation of unusual masks, and the number of
+        masks that are all black or all white.
 
     Raises:
         InputError: files that are damaged, ambiguous or of two sizes, with a description of the
@@ -135,10 +135,10 @@ def _describe(sod_set: SodSet, results: Sequence[_Checked]) -> list[str]:
     ]
     if sod_set.has_gt and count and sum(map(len, by_kind.values())) == count:
         raise InputError(
-            f"{sod_set.root}: {', '.join(found)}; no mask shows an object, so nothing can be learnt"
-            " from them: restore the masks, or leave the set out"
+            f"{sod_set.root}: {', '.join(found)}; no mask shows an object. Fix:"
+            " restore the masks, or omit the set"
         )
-    lines = [f"WARNING: {sod_set.name}: {text}; look at them" for text in found]
+    lines = [f"WARNING: {sod_set.name}: {text}; inspect them" for text in found]
     lines += [
         f"{sod_set.name}: {len(names)} masks, e.g. {names[0]}: {note}"
         for note, names in by_note.items()

@@ -51,7 +51,7 @@ def check_counts(label: str, part: Split | None, count: int, has_rgb: bool = Tru
     return [
         Finding(
             *("problem", "count", label, f"{count} images{what}, papers {use} {usual}"),
-            "take the usual pack, or say the number beside the scores",
+            "use the usual copy, or state the number beside the scores",
         )
     ]
 
@@ -99,7 +99,7 @@ def check_sizes(label: str, images: Sequence[Inspected]) -> list[Finding]:
         ),
         *about(
             *("problem", "size", label, f"{noun} of another shape than its RGB"),
-            *("crop or register it: it would be stretched", stretched),
+            *("crop or register it, or it is stretched", stretched),
         ),
         *about(
             *("note", "size", label, f"{noun} of another size, same shape: resized on reading"),
@@ -119,10 +119,10 @@ def check_gt(label: str, images: Sequence[Inspected]) -> list[Finding]:
         (
             "empty",
             "GT without foreground",
-            "leave the image out, unless its mask is lost",
+            "omit the image, or restore its mask",
             0,
         ),
-        ("full", "GT that is foreground all over", "look whether it is inverted", 1),
+        ("full", "GT that is foreground all over", "check whether it is inverted", 1),
     ):
         paths = [image.sample.gt for image in read if image.gt_share == share]
         findings += about("problem", f"{kind} gt", label, text, remedy, paths)

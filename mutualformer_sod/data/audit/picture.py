@@ -1,4 +1,4 @@
-"""Picture of the polarity decision of a set: depth, colour and evidence."""
+"""Draw the polarity decision of a set: depth, colour and evidence."""
 
 from __future__ import annotations
 

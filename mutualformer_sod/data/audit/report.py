@@ -1,4 +1,4 @@
-"""The results of a check as a table and as JSON."""
+"""Format the results of a check as a table and as JSON."""
 
 from __future__ import annotations
 
