@@ -175,8 +175,8 @@ def check(exported: Network, original: Any, images: tuple[Tensor, ...], output: 
             f"{output}: not written: its saliency differs from PyTorch's by up to {saliency:.1e}. "
             "Fix: pass another --format or --opset"
         )
-    told = f"{int(has_depth.sum())} with depth, shown with, without and mixed"
-    print(f"check: {len(rgb)} images, {told}")
+    shown = f"{int(has_depth.sum())} with depth, shown with, without and mixed"
+    print(f"check: {len(rgb)} images, {shown}")
     print(f"largest difference: {logits:.1e} in logits, {saliency:.1e} in saliency")
 
 

@@ -168,7 +168,7 @@ class TrainConfig:
     )
     epochs: int = option(60, _OPTIM, _COUNT, "passes over the training images", _MORE)
     batch_size: int = option(
-        8, _OPTIM, _COUNT, "most images a process takes at a time", _SAME_UPDATE, _RECORDED
+        8, _OPTIM, _COUNT, "largest batch of a process", _SAME_UPDATE, _RECORDED
     )
     global_batch_size: int | None = option(
         None,
@@ -214,7 +214,7 @@ class TrainConfig:
         "auto",
         _SPEED,
         words("TYPE", *AMP),
-        "mixed precision; auto: bf16 where the device computes in it, else off",
+        "mixed precision; auto: bf16 if the device computes in it, else off",
         _SAME_AMP,
     )
     channels_last: bool = option(False, _SPEED, _SWITCH, "memory format of images and convolutions")

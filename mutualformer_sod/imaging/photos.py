@@ -1,8 +1,8 @@
 """Read users' pictures as a viewer shows them, in the formats of cameras and the web.
 
 Unlike files of the benchmarks (`io`), they are rotated by their orientation tag, blended with white
-where transparent, and decoded smaller if huge. `io.read_rgb` reads all pictures for which it gives
-the same result, so that a map does not depend on the tool.
+if transparent, and reduced if huge. A picture for which `io.read_rgb` has the same result is read
+by it, so that a map does not depend on the tool.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ _STARTS = {
 
 
 def refuse_by_content(path: Path | str, data: bytes) -> None:
-    """Refuse known formats that are not supported.
+    """Refuse a file in a known unsupported format.
 
     Args:
         path: for the message. Its suffix identifies raw files, which look like TIFF.

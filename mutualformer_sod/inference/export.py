@@ -68,7 +68,7 @@ def trace(exportable: ExportableDetector, size: int | None = None) -> tuple[Expo
             of the configuration if the backbone has a fixed size.
 
     Returns:
-        The program, and whether it takes images of any size.
+        The program, and whether it accepts images of any size.
 
     Raises:
         InputError: ``size`` is not a multiple of the stride, or the network cannot be traced.
@@ -80,7 +80,7 @@ def trace(exportable: ExportableDetector, size: int | None = None) -> tuple[Expo
         )
     built_for = exportable.detector.config.image_size
     if size is None:
-        # With unequal, unusual sides the tracer does not mistake an equality for a rule.
+        # Unequal sides, none of the configured size: the graph must not depend on equal sizes.
         rounded = -(-built_for // stride) * stride
         try:
             return _trace(exportable, (rounded + stride, rounded + 2 * stride), True), True
@@ -104,7 +104,7 @@ def describe(
 
     Args:
         exportable: the network.
-        any_size: whether it takes images of any size.
+        any_size: whether it accepts images of any size.
         protocol: of its training, from the weights file.
         size: pixels a side; the recommended size of a file for any size.
     """

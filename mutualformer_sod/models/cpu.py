@@ -10,7 +10,7 @@ def optimise_for_cpu(model: nn.Module) -> nn.Module:
     """Store the weights of convolutions channels-last; results change only by rounding.
 
     Their outputs get the same layout, so oneDNN need not convert them to its own layout and back.
-    The decoder of the preset small takes two thirds of the time (docs/speed.md). Use it for
+    The decoder of the preset small then takes 150 instead of 173 ms (docs/speed.md). Use it for
     inference: training is slower in this layout (docs/experiments.md).
 
     Args:

@@ -63,7 +63,7 @@ class DepthEstimator(nn.Module):
             rgb: (B, 3, S, S) float in [0, 1]; S is ``image_size``.
 
         Returns:
-            (B, 1, S, S) float, any real number, larger where nearer.
+            (B, 1, S, S) float, any real number; larger is nearer.
         """
         rgb = (rgb - self.mean) / self.std
         with torch.no_grad():
@@ -94,7 +94,8 @@ def load_estimator(path: Path | str, pretrained: bool | str | Path = "auto") -> 
             about = json.loads((file.metadata() or {}).get("about", "{}"))
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: {why_unreadable(path) or error}") from error
+        reason = why_unreadable(path) or f"{error}. Fix: pass weights of a depth estimator"
+        raise InputError(f"{path}: {reason}") from error
     if about.get("format") != FORMAT:
         raise InputError(
             f"{path}: not the weights of a depth estimator. Fix: train one with "

@@ -228,7 +228,7 @@ def _normalisation(model: nn.Module) -> tuple[tuple[float, ...], tuple[float, ..
 
 
 def _open_residual_branches(model: nn.Module) -> None:
-    """Reset timm's zero-initialised BatchNorms to 1, since they block all gradients."""
+    """Reset timm's zero-initialised BatchNorms to 1, which block gradients of their branches."""
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and not module.weight.any():
             nn.init.ones_(module.weight)
@@ -243,8 +243,8 @@ def _stage_indices(backbone: str) -> tuple[int, ...]:
     indices = tuple(index for stride, index in sorted(by_stride.items()) if stride >= 4)
     if len(indices) < 2:
         raise InputError(
-            f"backbone {backbone!r} has fewer than two stages of different strides. Fix: pass "
-            "another backbone"
+            f"backbone {backbone!r} has stages at fewer than two strides of 4 or more. Fix: "
+            "pass another backbone"
         )
     return indices
 

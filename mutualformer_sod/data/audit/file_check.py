@@ -21,7 +21,7 @@ from mutualformer_sod.imaging.io import check_size, image_size
 from mutualformer_sod.imaging.masks import read_mask
 
 _THREADS = 8
-_NAMED = 3  # files that a line lists before it gives their number only
+_NAMED = 3  # most files that a line lists
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Literal
 
 Level = Literal["problem", "note"]
 
-NAMED = 3  # files that a line lists before it gives their number only
+NAMED = 3  # most files that a line lists
 
 
 @dataclass(frozen=True)

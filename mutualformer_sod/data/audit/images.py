@@ -31,7 +31,7 @@ def check_counts(label: str, part: Split | None, count: int, has_rgb: bool = Tru
         label: of the set.
         part: of the set; a known set without a part counts as the test set.
         count: of its images.
-        has_rgb: False for a folder of masks alone, whose number is not checked.
+        has_rgb: False for a folder of masks only, whose number is not checked.
     """
     name = label.rsplit("/", 1)[-1].split(" ")[0]
     protocols = [p for p, own in TRAINING_PROTOCOLS.items() if sum(own.values()) == count]

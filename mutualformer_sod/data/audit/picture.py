@@ -119,7 +119,7 @@ def _gap(tile: np.ndarray) -> np.ndarray:
 def _write(
     panel: np.ndarray, text: str, at: tuple[int, int], colour: tuple[int, int, int] = _INK
 ) -> None:
-    text = text.encode("ascii", "replace").decode()  # the font knows no other
+    text = text.encode("ascii", "replace").decode()  # the font has no other characters
     cv2.putText(panel, text, at, _FONT, 0.4, colour, 1, cv2.LINE_AA)
 
 

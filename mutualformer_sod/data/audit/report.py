@@ -104,7 +104,7 @@ def _gt(images: list[Inspected]) -> str:
 
 
 def _set_json(checked: CheckedSet) -> dict[str, Any]:
-    holds: dict[str, Any] = {
+    result: dict[str, Any] = {
         "name": checked.label,
         "folder": str(checked.folder),
         "path": checked.path,
@@ -116,10 +116,10 @@ def _set_json(checked: CheckedSet) -> dict[str, Any]:
         "sizes": {role: _sizes(checked.images, role) for role in checked.layout},
     }
     notes = Counter(image.gt_note for image in checked.images if image.gt_note)
-    holds["gt_notes"] = dict(notes)
+    result["gt_notes"] = dict(notes)
     if checked.depth is not None:
-        holds["thermal" if checked.thermal else "depth"] = _depth_json(checked)
-    return holds
+        result["thermal" if checked.thermal else "depth"] = _depth_json(checked)
+    return result
 
 
 def _depth_json(checked: CheckedSet) -> dict[str, Any]:
