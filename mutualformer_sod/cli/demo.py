@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import errno
+import importlib.util
 import os
 import socket
-from importlib.util import find_spec
 
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.configs.released import DEFAULT_WEIGHTS, ESTIMATOR, WEIGHTS_HELP, find_weights
@@ -67,7 +67,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_arguments()
-    if find_spec("gradio") is None:
+    if importlib.util.find_spec("gradio") is None:
         raise InputError("gradio is not installed. Fix: pip install -e '.[demo]'")
     port = free_port(args.host, args.port)
     # Imported late: --help and wrong flags need no torch.
