@@ -68,7 +68,7 @@ def test_training_correlation_with_depth_rises(scenes):
 
 def test_training_sets_without_depth_are_refused(scenes):
     no_depth = dataclasses.replace(scenes, samples=())
-    with pytest.raises(InputError, match="--sets: none"):
+    with pytest.raises(InputError, match="`sets`: none"):
         train_estimator(estimator(), [no_depth], EstimatorSchedule(epochs=1))
 
 
