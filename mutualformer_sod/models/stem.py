@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch.nn.functional as F
+from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
 from mutualformer_sod.errors import InputError
@@ -75,6 +76,7 @@ class TimmStem(FineStem):
                 f"stem: patch size {stride}: a pretrained stem needs a patch size of 16. "
                 "Fix: pass another backbone or stem."
             )
+        _simplify_padding(body)
         self.body = body
         *fine, middle, deep = body.feature_info.channels()
         self.fine_channels, self.fine_strides = fine, [4, 8]
@@ -96,6 +98,34 @@ class TimmStem(FineStem):
             self.deep_proj(deep), size=tokens.shape[-2:], mode="bilinear", align_corners=False
         )
         return fine_maps, tokens + deep
+
+
+class HalvingConv2d(nn.Conv2d):
+    """A convolution of stride 2 with TensorFlow's "same" padding, as timm's ``Conv2dSame``.
+
+    timm computes the padding by floating-point division of the size, which torch.export cannot
+    simplify for a variable size.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        vertical, horizontal = (
+            kernel - 2 + side % 2
+            for kernel, side in zip(self.kernel_size, features.shape[-2:], strict=True)
+        )
+        left, top = horizontal // 2, vertical // 2
+        padded = F.pad(features, (left, horizontal - left, top, vertical - top))
+        return F.conv2d(padded, self.weight, self.bias, self.stride, groups=self.groups)
+
+
+def _simplify_padding(body: nn.Module) -> None:
+    """Put a `HalvingConv2d` with the same parameters in place of each ``Conv2dSame``."""
+    for parent in list(body.modules()):
+        for name, conv in parent.named_children():
+            if isinstance(conv, Conv2dSame) and conv.stride == (2, 2) and conv.dilation == (1, 1):
+                sizes = conv.in_channels, conv.out_channels, conv.kernel_size
+                halving = HalvingConv2d(*sizes, 2, groups=conv.groups, bias=conv.bias is not None)
+                halving.weight, halving.bias = conv.weight, conv.bias
+                setattr(parent, name, halving)
 
 
 class HybridStem(FineStem):
