@@ -22,7 +22,7 @@ def train_command(output, scenes, batch_size, *options):
     arguments = [
         *(str(ROOT / "tools" / "train.py"), "--data", scenes, "--train-sets", "SAMPLES"),
         *("--preset", "tiny-scratch", "--epochs", 10, "--batch-size", batch_size, "--workers", 0),
-        *("--global-batch-size", 6, "--size", 64, "--holdout", 0.25, "--lr", 1e-3),
+        *("--global-batch-size", 6, "--size", 64, "--holdout", 0.25, "--lr", 1e-3, "--seed", 1),
         *("--depth-dropout", 0.3, "--device", "cpu", "--amp", "off", "--output", output, *options),
         *("--set", *SMALL_MODEL, "drop_path=0.2", "encoder_drop_path=0.2"),
     ]

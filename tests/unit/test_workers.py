@@ -158,7 +158,7 @@ def test_workers_have_one_opencv_thread_each():
 def test_workers_can_be_terminated():
     with worker_pool(1) as pool:
         process = pool.submit(os.getpid).result()
-        with pytest.raises(InputError, match="--workers"), worker_pool(1) as other:
+        with pytest.raises(InputError, match="use fewer `workers`"), worker_pool(1) as other:
             other.submit(os.kill, other.submit(os.getpid).result(), signal.SIGTERM).result()
         assert pool.submit(os.getpid).result() == process
 
