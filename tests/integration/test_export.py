@@ -103,7 +103,7 @@ def test_an_onnx_file_names_its_axes_and_carries_its_description(shipped):
     config, protocol = load_weights(SHIPPED)[0].config, load_weights(SHIPPED)[1]
     assert json.loads(metadata["config"]) == json.loads(json.dumps(config.to_dict()))
     assert json.loads(metadata["protocol"]) == protocol
-    assert (metadata["size"], metadata["sizes"]) == ("128", "multiples of 16")
+    assert (metadata["size"], metadata["sizes"]) == ("192", "multiples of 16")
     onnx.checker.check_model(onnx.load(shipped), full_check=True)
 
 
@@ -184,7 +184,7 @@ def test_one_size_is_said_where_the_backbone_allows_no_other(run_folder, tmp_pat
     path = tmp_path / "network.pt2"
     done = run_export(run_folder / "weights.safetensors", path, "--format", "exported-program")
     assert done.status == 0, done.error
-    assert "one size of image alone: 32 x 32" in done.output
+    assert "one image size only: 32 x 32" in done.output
     network = export.load_exported(path)
     assert (
         network(torch.rand(3, 3, 32, 32), torch.rand(3, 1, 32, 32), torch.ones(3) > 0)

@@ -348,7 +348,7 @@ class TestInitWeights:
         assert "\n" not in str(e.value)
 
     def test_weights_of_another_preset_suggest_that_preset(self):
-        with pytest.raises(InputError, match="Fix: pass --preset tiny --size 192, as the file has"):
+        with pytest.raises(InputError, match="Fix: pass --preset tiny --size 192, as in the file"):
             load_encoder(build_model("small", image_size=64), SHIPPED)
 
     def test_what_was_taken_and_what_is_new_is_told(self, path):
