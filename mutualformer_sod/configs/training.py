@@ -54,6 +54,7 @@ _INVENTED = Need(lambda c: c.invent_depth > 0, "`invent_depth`")
 _VAL_SETS = Need(lambda c: bool(c.val_sets), "`val_sets`")
 _NO_VAL_SETS = Need(lambda c: not c.val_sets, "a run without `val_sets`")
 _HOLDOUT = Need(lambda c: c.holdout > 0 and not c.val_sets, "a `holdout`")
+_TEACHER = Need(lambda c: c.teacher is not None, "a `teacher`")
 _NO_FINETUNE = Need(lambda c: not c.finetune, "a run without `finetune`")
 _NO_WEIGHTS = Need(
     lambda c: not (c.init_weights or c.finetune), "a run without `init_weights` and `finetune`"
@@ -208,6 +209,12 @@ class TrainConfig:
         None, _OPTIM, _DECAY, "validate and release a moving average of the weights (0.999)"
     )
     loss: str = option("weighted", _OPTIM, words("NAME", *LOSSES), "main loss", _RECORDED)
+    teacher: str | None = option(
+        None, _OPTIM, _FILE, "our weights, whose maps enter the ground truth", _RECORDED_NAME
+    )
+    teacher_ratio: float = option(
+        0.5, _OPTIM, _RATIO, "ratio of the teacher's map in the ground truth", _TEACHER, _RECORDED
+    )
     ssim_weight: float = option(0.0, _OPTIM, _NUMBER_0, "weight of an SSIM term; 0: off")
     boundary_weight: float = option(0.0, _OPTIM, _NUMBER_0, "weight of a boundary term; 0: off")
     amp: str = option(

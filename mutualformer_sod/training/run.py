@@ -24,6 +24,7 @@ from mutualformer_sod.models.device import autocast, pick_amp
 from mutualformer_sod.models.inputs import hide_modality
 from mutualformer_sod.models.weights import load_unique_state, unique_state
 from mutualformer_sod.training.checkpoints import drop_old_checkpoints, save_checkpoint
+from mutualformer_sod.training.distillation import Teacher
 from mutualformer_sod.training.ema import Ema
 from mutualformer_sod.training.optimiser import freeze_encoder, make_optimizer
 from mutualformer_sod.training.run_folder import CHECKPOINTS
@@ -42,6 +43,7 @@ class Run:
         epoch: number of finished epochs. ``step``: number of updates of the current epoch.
         sums: losses of the current epoch by name, each times its images. ``images``, ``seconds``
             and ``grad_norms`` (a sum over the updates) are of the current epoch too.
+        teacher: of ``config.teacher``, or None.
         best: epoch, score and checkpoint file of the best epoch so far.
         amp: the precision, see ``settle_amp``.
         fingerprint: of the data at the start of the run.
@@ -73,6 +75,9 @@ class Run:
         self.amp = amp
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.amp == "fp16")
         self.ema = Ema(self.model, config.ema_decay) if config.ema_decay else None
+        self.teacher = None
+        if config.teacher:
+            self.teacher = Teacher(config.teacher, config.teacher_ratio, device)
         self.global_batch = global_batch
         self.updates_per_epoch = updates_per_epoch(images, global_batch)
         self.image_size = (self.model.config.image_size,) * 2
@@ -152,6 +157,7 @@ class Run:
         state = {
             "options": options,
             "fingerprint": self.fingerprint,
+            "teacher": self.teacher and self.teacher.sha256,
             "amp": self.amp,
             "number": self.checkpoints,
             "epoch": self.epoch,
@@ -176,12 +182,17 @@ class Run:
         """Restore the position and weights of a checkpoint.
 
         Raises:
-            InputError: the data changed since the start of the run.
+            InputError: the data or the teacher changed since the start of the run.
         """
         if state["fingerprint"] != self.fingerprint:
             raise InputError(
                 f"{output}: the training or validation data changed since the run was started "
                 "(names or sizes of files). Fix: restore them, or pass another `output`."
+            )
+        if self.teacher and state.get("teacher") != self.teacher.sha256:
+            raise InputError(
+                f"`teacher` {self.config.teacher}: these weights are not those of the start of the "
+                f"run {output}. Fix: restore the file, or pass another `output`."
             )
         load_unique_state(self.model, state["model"])
         # Older checkpoints have no such entry and used ImageNet's values.

@@ -136,6 +136,8 @@ def _losses(run: Run, batch: dict[str, Any], size: tuple[int, int]) -> dict[str,
     own = torch.from_numpy(words.view(np.int64).copy())
     keys = torch.cat((batch["key"], own)).to(run.device, non_blocking=True)
     with run.precision():
+        if run.teacher:
+            gt = run.teacher.blend(rgb, depth, has_depth, gt)
         output = run.network(rgb, depth, has_depth, keys)
     losses = losses_of(output, gt, run.config)
     return losses | {STATISTICS + name: value for name, value in output.statistics.items()}

@@ -1,0 +1,54 @@
+"""Knowledge distillation (Hinton et al., 2015): a trained network's maps enter the ground truth."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mutualformer_sod.models.encoder import resize
+from mutualformer_sod.models.weights import content_sha256, load_weights, unique_state
+
+
+class Teacher:
+    """A trained network in eval mode. It has no state, so resuming repeats its maps exactly.
+
+    Attributes:
+        sha256: of its tensors, to recognise another teacher in a resumed run.
+    """
+
+    def __init__(self, path: str, ratio: float, device: torch.device) -> None:
+        """Load a weights file.
+
+        Args:
+            path: a ``.safetensors`` file, or the name of released weights.
+            ratio: of the teacher's map in the ground truth, in [0, 1].
+            device: of the training.
+
+        Raises:
+            InputError: unreadable or damaged file.
+        """
+        model, _ = load_weights(path)
+        self.sha256 = content_sha256({}, unique_state(model))
+        self._model, self._ratio = model.to(device), ratio
+        self._stride = max(model.encoder.strides)
+
+    @torch.no_grad()
+    def blend(self, rgb: Tensor, depth: Tensor, has_depth: Tensor, gt: Tensor) -> Tensor:
+        """Return (1 - ratio) gt + ratio sigmoid(teacher's logits).
+
+        The BCE of a blend is the blend of the BCEs. The teacher gets the training images, resized
+        to the next multiple of its stride.
+
+        Args:
+            rgb: (B, 3, H, W) float in [0, 1], augmented.
+            depth: (B, 1, H, W) float in [0, 1], near = 1.
+            has_depth: (B,) bool.
+            gt: (B, 1, H, W) float in [0, 1].
+
+        Returns:
+            (B, 1, H, W) float in [0, 1].
+        """
+        size = tuple(-(-side // self._stride) * self._stride for side in gt.shape[-2:])
+        logits = self._model(resize(rgb, size), resize(depth, size), has_depth)
+        saliency = resize(logits.float(), gt.shape[-2:]).sigmoid()
+        return torch.lerp(gt, saliency, self._ratio)
