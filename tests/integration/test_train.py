@@ -8,7 +8,8 @@ import cv2
 import pytest
 import timm
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from tool_runs import SMALL_MODEL, error_line, run_tool, train_small
 
 from mutualformer_sod.models.weights import load_weights
@@ -68,6 +69,30 @@ def test_a_finished_run_says_so(run_folder, scenes):
     done = train_small(run_folder, scenes, "--resume")
     assert done.status == 0
     assert "finished" in done.output
+
+
+def test_train_with_teacher_repeats_and_refuses_another_teacher(run_folder, scenes, tmp_path):
+    teacher = tmp_path / "teacher.safetensors"
+    shutil.copy(run_folder / "weights.safetensors", teacher)
+    options = ["--teacher", teacher, "--teacher-ratio", 0.75]
+    assert train_small(tmp_path / "whole", scenes, *options).status == 0
+    assert train_small(tmp_path / "parts", scenes, *options, "--epochs", 1).status == 0
+    assert train_small(tmp_path / "parts", scenes, *options, "--resume").status == 0
+    states = [load_file(tmp_path / name / "weights.safetensors") for name in ("whole", "parts")]
+    plain = load_file(run_folder / "weights.safetensors")
+    assert all(torch.equal(states[0][name], tensor) for name, tensor in states[1].items())
+    assert any(not torch.equal(states[0][name], tensor) for name, tensor in plain.items())
+    state = load_file(teacher)
+    save_file({name: 2 * tensor for name, tensor in state.items()}, teacher, _metadata(teacher))
+    line = error_line(train_small(tmp_path / "parts", scenes, *options, "--resume", "--epochs", 3))
+    assert "--teacher" in line
+    assert "not those of the start" in line
+
+
+def _metadata(path):
+    """The metadata of a weights file without the checksum of its content."""
+    with safe_open(path, framework="pt") as file:
+        return {name: text for name, text in file.metadata().items() if name != "content_sha256"}
 
 
 def test_a_run_stopped_before_its_weights_writes_them_when_resumed(run_folder, scenes, tmp_path):
