@@ -9,9 +9,10 @@ from mutualformer_sod.cli import common as cli
 from mutualformer_sod.configs.assignments import parse_fields
 from mutualformer_sod.configs.checks import field_types
 from mutualformer_sod.configs.fusion import HEADS, fusion_methods
-from mutualformer_sod.configs.model import option_owners
+from mutualformer_sod.configs.model import option_owners, overrides_of
 from mutualformer_sod.configs.options import Option, describe_default, flag_of, options_of
-from mutualformer_sod.configs.recipes import RECIPES
+from mutualformer_sod.configs.recipes import FINE_TUNE, RECIPES
+from mutualformer_sod.configs.released import find_weights
 from mutualformer_sod.configs.training import TrainConfig, make_train_config
 from mutualformer_sod.errors import InputError
 
@@ -23,6 +24,7 @@ Several GPUs or hosts: GPUS=4 bash train_sod.sh ..., or torchrun --nproc-per-nod
 """
 
 _REQUIRED = {"data", "output"}
+_ALIASES = {"finetune": ("--fine-tune",)}
 
 
 def make_parser() -> cli.Parser:
@@ -83,11 +85,15 @@ def _add_option(group: argparse._ActionsContainer, name: str, declared: Option) 
         rest |= {"type": kind, "metavar": declared.value.metavar}
     if kind == tuple[str, ...]:
         rest |= {"type": str, "nargs": "+", "action": "extend" if name == "data" else "store"}
-    group.add_argument(flag_of(name), **rest)
+    group.add_argument(flag_of(name), *_ALIASES.get(name, ()), **rest)
 
 
 def read_options(args: dict[str, Any]) -> tuple[TrainConfig, dict[str, Any], str | None]:
-    """Return the configuration of the run, the fields of its model, and the value of --resume."""
+    """Return the configuration of the run, the fields of its model, and the value of --resume.
+
+    Fine-tuning without --preset and --recipe takes the network of the weights file and the recipe
+    ``fine-tune``.
+    """
     resume, overrides = args.pop("resume"), parse_fields(args.pop("fields"))
     for name in ("fusion", "head"):
         if name in args and name in overrides:
@@ -96,6 +102,15 @@ def read_options(args: dict[str, Any]) -> tuple[TrainConfig, dict[str, Any], str
             )
         if name in args:
             overrides[name] = args.pop(name)
+    if args.get("finetune") and not {"preset", "recipe"} & args.keys():
+        from mutualformer_sod.models.weights import read_metadata  # late: imports torch
+
+        stored, _ = read_metadata(find_weights(args["finetune"]))
+        own = overrides_of(stored)
+        if "size" in args:
+            own.pop("image_size", None)
+        args |= {"preset": stored.preset, "recipe": FINE_TUNE}
+        overrides = own | overrides
     return make_train_config(args.pop("recipe", None), **args), overrides, resume
 
 

@@ -283,6 +283,23 @@ def replace_options(preset: str, overrides: Mapping[str, Any]) -> ModelConfig:
     )
 
 
+def overrides_of(config: ModelConfig) -> dict[str, Any]:
+    """Return the options that differ from the preset's: ``make_config`` rebuilds ``config``.
+
+    The normalisation is left out: it comes with the weights.
+    """
+    fusion = config.fusion.fusion
+    preset = replace_options(config.preset, {"fusion": fusion})
+    changed = {} if fusion == make_config(config.preset).fusion.fusion else {"fusion": fusion}
+    for name, part in option_owners().items():
+        owner, base = (c if part == "model" else getattr(c, part) for c in (config, preset))
+        if name in ("mean", "std", "fusion") or not hasattr(owner, name):
+            continue
+        if getattr(owner, name) != getattr(base, name):
+            changed[name] = getattr(owner, name)
+    return changed
+
+
 def option_owners() -> dict[str, str]:
     """Map the name of every model option to the part that owns it ("model" for the top level)."""
     owners = dict.fromkeys(("image_size", "depth_rule", "mean", "std"), "model")

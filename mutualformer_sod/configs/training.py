@@ -52,6 +52,7 @@ _DISK = Need(lambda c: c.cache == "disk", "`cache` disk")
 _DEPTH = Need(lambda c: c.modality != "rgb", "a `modality` with depth")
 _INVENTED = Need(lambda c: c.invent_depth > 0, "`invent_depth`")
 _VAL_SETS = Need(lambda c: bool(c.val_sets), "`val_sets`")
+_REPLAY = Need(lambda c: bool(c.replay_sets), "`replay_sets`")
 _NO_VAL_SETS = Need(lambda c: not c.val_sets, "a run without `val_sets`")
 _HOLDOUT = Need(lambda c: c.holdout > 0 and not c.val_sets, "a `holdout`")
 _TEACHER = Need(lambda c: c.teacher is not None, "a `teacher`")
@@ -87,6 +88,12 @@ class TrainConfig:
     )
     repeat: tuple[str, ...] = option(
         (), _DATA, Value("SET=K"), "show a small set K times an epoch, augmented anew each time"
+    )
+    replay_sets: tuple[str, ...] = option(
+        (), _DATA, _SET, "earlier training sets to show again against forgetting", _RECORDED
+    )
+    replay: float = option(
+        0.3, _DATA, _RATIO_BELOW_1, "ratio of an epoch's images from them", _REPLAY, _RECORDED
     )
     val_sets: tuple[str, ...] = option((), _DATA, _SET, "validate on these sets")
     choose_on_test_set: bool = option(

@@ -24,9 +24,24 @@ class MicroBatch:
     ends_update: bool
 
 
-def epoch_order(images: int, seed: int, epoch: int) -> list[int]:
-    """Return the order of an epoch's images, from (seed, epoch) alone."""
-    return np.random.default_rng([seed, epoch]).permutation(images).tolist()
+def epoch_order(images: int, seed: int, epoch: int, replayed: int = 0, pool: int = 0) -> list[int]:
+    """Return the order of an epoch's images, from (seed, epoch) alone.
+
+    Args:
+        images: number of images that every epoch shows, with the indices from 0.
+        seed, epoch: of the run.
+        replayed: number of images to draw from the ``pool`` images with the next indices.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    if not replayed:
+        return rng.permutation(images).tolist()
+    drawn = images + rng.choice(pool, replayed, replace=False)
+    return rng.permutation(np.concatenate((np.arange(images), drawn))).tolist()
+
+
+def count_replayed(images: int, pool: int, ratio: float) -> int:
+    """Return how many of ``pool`` images make ``ratio`` of an epoch beside ``images`` others."""
+    return min(pool, round(images * ratio / (1 - ratio)))
 
 
 def updates_per_epoch(images: int, global_batch: int) -> int:

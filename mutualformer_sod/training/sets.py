@@ -25,6 +25,7 @@ from mutualformer_sod.data.training.cache import CacheOptions, build_caches
 from mutualformer_sod.data.training.dataset import SodDataset
 from mutualformer_sod.data.training.transforms import Augmentation
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.training.sampler import count_replayed, epoch_order
 
 # Ratio of the side of cached images to the training size: a crop keeps 3/4 of a side or more.
 _CACHE_SCALE = 1.25
@@ -37,6 +38,7 @@ class TrainingData:
     Attributes:
         train: augmented.
         val: as in testing; None where nothing is held out.
+        pool: images at the end of ``train`` from which each epoch draws ``replayed``.
         counts: training images by set; val_counts: validation images by set.
         encodings: depth encoding of each set.
         sees_depth: False where the modality hides it.
@@ -49,6 +51,8 @@ class TrainingData:
 
     train: SodDataset
     val: SodDataset | None
+    pool: int
+    replayed: int
     counts: dict[str, int]
     val_counts: dict[str, int]
     encodings: dict[str, DepthEncoding]
@@ -58,6 +62,16 @@ class TrainingData:
     overlap: dict[str, int]
     cache: str
     remarks: list[str]
+
+    @property
+    def epoch_images(self) -> int:
+        """Number of images of an epoch."""
+        return len(self.train) - self.pool + self.replayed
+
+    def epoch_order(self, seed: int, epoch: int) -> list[int]:
+        """Return the indices of an epoch's images, see `sampler.epoch_order`."""
+        own = len(self.train) - self.pool
+        return epoch_order(own, seed, epoch, self.replayed, self.pool)
 
     def describe(self) -> str:
         """Describe the sets with their counts and depth polarity."""
@@ -69,6 +83,8 @@ class TrainingData:
             held = self.val_counts.get(name, 0)
             times = f", each {self.repeats[name]} times an epoch" if name in self.repeats else ""
             lines.append(f"train {name}: {count} images{times}, {held} held out; {maps}")
+        if self.replayed:
+            lines.append(f"replay: each epoch has {self.replayed} of {self.pool} earlier images")
         lines += [
             f"validate {name}: {count} images"
             for name, count in self.val_counts.items()
@@ -116,14 +132,16 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
         dataclasses.replace(sod_set, samples=sod_set.samples[: config.limit])
         for sod_set in _training_sets(config)
     ]
-    val_sets = _validation_sets(config, train_sets)
+    replay_sets = _replay_sets(config, train_sets)
+    val_sets = _validation_sets(config, [*train_sets, *replay_sets])
     repeats = parse_repeat(config.repeat, [sod_set.name for sod_set in train_sets])
-    overlap = _overlap(config, train_sets, val_sets)
-    sets = [*train_sets, *val_sets]
+    overlap = _overlap(config, [*train_sets, *replay_sets], val_sets)
+    sets = [*train_sets, *replay_sets, *val_sets]
     estimated_depth = _estimated_folder(config, train_sets)
     sees_depth = config.modality != "rgb"
     sets = with_encodings(sets, config.near, quiet=not sees_depth)
-    train_sets, val_sets = sets[: len(train_sets)], sets[len(train_sets) :]
+    own, trained = len(train_sets), len(train_sets) + len(replay_sets)
+    train_sets, replay_sets, val_sets = sets[:own], sets[own:trained], sets[trained:]
     first = os.environ.get("RANK", "0") == "0"
     remarks = check_training_files(sets, show_bar=first)
     train_parts, val_parts, counts = [], list(val_sets), {}
@@ -138,6 +156,9 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
         train_parts.append(dataclasses.replace(sod_set, samples=tuple(train)))
         if held:
             val_parts.append(dataclasses.replace(sod_set, samples=tuple(held)))
+    pool = sum(len(sod_set.samples) for sod_set in replay_sets)
+    replayed = count_replayed(sum(len(p.samples) for p in train_parts), pool, config.replay)
+    counts |= {sod_set.name: len(sod_set.samples) for sod_set in replay_sets}
     options = _cache_options(config, model)
     common: dict[str, Any] = {
         "depth_rule": model.depth_rule,
@@ -147,7 +168,7 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
         report = print if first else lambda line: None
         common["caches"] = build_caches(sets, options, depth_rule=model.depth_rule, report=report)
     train = SodDataset(
-        train_parts,
+        [*train_parts, *replay_sets],
         model.image_size,
         augment=Augmentation(
             paste=config.paste,
@@ -162,6 +183,8 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
     return TrainingData(
         train=train,
         val=SodDataset(val_parts, model.image_size, **common) if val_parts else None,
+        pool=pool,
+        replayed=replayed,
         counts=counts,
         val_counts={part.name: len(part.samples) for part in val_parts},
         encodings=encodings_by_name(sets),
@@ -250,6 +273,20 @@ def _training_sets(config: TrainConfig) -> list[SodSet]:
     if config.train_sets:
         raise InputError("`protocol` and `train_sets` are both given. Fix: leave one of them out.")
     return discover_protocol(config.data, config.protocol)
+
+
+def _replay_sets(config: TrainConfig, train_sets: list[SodSet]) -> list[SodSet]:
+    if not config.replay_sets:
+        return []
+    found = discover_sets(
+        config.data, config.replay_sets, need_gt=True, need_rgb=True, split="train"
+    )
+    twice = sorted({item.name for item in found} & {item.name for item in train_sets})
+    if twice:
+        raise InputError(
+            f"`replay_sets` {twice[0]}: also a training set. Fix: leave it out of one of them."
+        )
+    return found
 
 
 def _validation_sets(config: TrainConfig, train_sets: list[SodSet]) -> list[SodSet]:

@@ -42,7 +42,7 @@ from mutualformer_sod.training.run_folder import (
     open_run,
     run_options,
 )
-from mutualformer_sod.training.sampler import MicroBatch, epoch_order, plan_epoch
+from mutualformer_sod.training.sampler import MicroBatch, plan_epoch
 from mutualformer_sod.training.sets import TrainingData, gather_training_data
 from mutualformer_sod.training.tensorboard import Board
 from mutualformer_sod.training.update import update_weights
@@ -108,7 +108,7 @@ def _train(
     device = start_processes(config.device)
     # A checkpoint has the weights: a resumed run needs neither the hub nor the file.
     pretrained = config.pretrained if state is None else None
-    images, taken = len(data.train), ""
+    images, taken = data.epoch_images, ""
     amp = settle_amp(config.amp, device, state)
     run = Run(config, overrides, images, global_batch, data.fingerprint, device, pretrained, amp)
     if state is not None:
@@ -170,7 +170,7 @@ class _Loop:
     def train_epoch(self) -> None:
         """Do the remaining updates of the current epoch."""
         run, config = self.run, self.run.config
-        order = epoch_order(len(self.data.train), config.seed, run.epoch)
+        order = self.data.epoch_order(config.seed, run.epoch)
         plan = plan_epoch(order, run.global_batch, config.batch_size, rank(), world_size())
         self.data.train.set_epoch(run.epoch)
         run.prepare_network()

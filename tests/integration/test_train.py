@@ -89,6 +89,28 @@ def test_train_with_teacher_repeats_and_refuses_another_teacher(run_folder, scen
     assert "not those of the start" in line
 
 
+def test_train_fine_tune_takes_network_and_recipe_from_the_weights(run_folder, scenes, tmp_path):
+    weights = run_folder / "weights.safetensors"
+    done = run_tool(
+        "train",
+        *("--data", scenes, "--train-sets", "SAMPLES", "--fine-tune", weights),
+        *("--output", tmp_path / "mine", "--epochs", 3, "--workers", 0),
+    )
+    assert done.status == 0, done.error
+    before, _ = load_weights(weights)
+    after, protocol = load_weights(tmp_path / "mine" / "weights.safetensors")
+    assert after.config == before.config
+    assert protocol["finetune"] == "weights.safetensors"
+    train = json.loads((tmp_path / "mine" / "config.json").read_text())["train"]
+    assert train["freeze_encoder_epochs"] == 2
+    encoder = load_file(weights), load_file(tmp_path / "mine" / "weights.safetensors")
+    assert any(
+        not torch.equal(encoder[0][name], tensor.float())
+        for name, tensor in encoder[1].items()
+        if name.startswith("encoder.")
+    )
+
+
 def _metadata(path):
     """The metadata of a weights file without the checksum of its content."""
     with safe_open(path, framework="pt") as file:

@@ -192,6 +192,22 @@ def test_a_run_with_a_cache_records_it(root, tmp_path, mode):
     assert not output.exists()
 
 
+def test_replay_set_is_drawn_from_in_part_and_recorded(root):
+    shutil.copytree(root / "SAMPLES", root / "OLD")
+    config, data = gather(root, replay_sets=("OLD",), replay=0.4)
+    assert (data.pool, data.replayed, data.epoch_images) == (8, 4, 10)
+    names = [data.train.names[index] for index in data.epoch_order(config.seed, 0)]
+    assert Counter(name.partition("/")[0] for name in names) == {"SAMPLES": 6, "OLD": 4}
+    assert not any(name.startswith("OLD") for name in data.val.names)
+    assert data.protocol(config)["replay_sets"] == ("OLD",)
+    assert "4 of 8 earlier images" in data.describe()
+
+
+def test_replay_set_that_is_a_training_set_is_refused(root):
+    with pytest.raises(InputError, match="`replay_sets` SAMPLES: also a training set"):
+        gather(root, replay_sets=("SAMPLES",))
+
+
 def test_a_folder_without_estimated_depth_for_any_set_is_refused(root, tmp_path):
     for path in (root / "SAMPLES" / "depth").iterdir():
         path.unlink()

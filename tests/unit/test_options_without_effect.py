@@ -152,6 +152,7 @@ def test_stored_configuration_with_an_unknown_switch_is_refused():
         ({"modality": "rgb", "poor_colour": 0.1}, "poor_colour"),
         ({"estimated_depth": "x"}, "estimated_depth"),
         ({"teacher_ratio": 0.5}, "teacher_ratio"),
+        ({"replay": 0.5}, "replay"),
         ({"pretrained": "imagenet", "init_weights": "w"}, "pretrained"),
         ({"pretrained": "imagenet", "finetune": "w"}, "pretrained"),
         ({"init_weights": "w", "finetune": "w"}, "init_weights"),

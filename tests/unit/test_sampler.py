@@ -4,7 +4,12 @@ import itertools
 
 import pytest
 
-from mutualformer_sod.training.sampler import epoch_order, plan_epoch, updates_per_epoch
+from mutualformer_sod.training.sampler import (
+    count_replayed,
+    epoch_order,
+    plan_epoch,
+    updates_per_epoch,
+)
 
 CASES = list(
     itertools.product((1, 7, 16, 37), (1, 4, 8, 12), (1, 2, 5), (1, 2, 3))
@@ -61,3 +66,22 @@ def test_the_order_depends_on_seed_and_epoch_alone():
     orders = {(s, e): tuple(epoch_order(50, s, e)) for s in range(3) for e in range(3)}
     assert len(set(orders.values())) == 9
     assert tuple(epoch_order(50, 1, 2)) == orders[1, 2]
+
+
+def test_order_with_replay_has_all_own_images_and_other_replayed_ones_each_epoch():
+    orders = [epoch_order(20, 0, epoch, replayed=5, pool=100) for epoch in range(4)]
+    drawn = set()
+    for order in orders:
+        assert len(order) == len(set(order)) == 25
+        assert set(range(20)) < set(order) < set(range(120))
+        drawn |= {index for index in order if index >= 20}
+    assert len(drawn) > 10
+    assert epoch_order(20, 0, 3, replayed=5, pool=100) == orders[3]
+
+
+@pytest.mark.parametrize(
+    ("images", "pool", "ratio", "want"),
+    [(70, 1000, 0.3, 30), (10, 1000, 0.5, 10), (10, 4, 0.5, 4), (10, 50, 0.0, 0)],
+)
+def test_replayed_images_make_the_ratio_of_an_epoch(images, pool, ratio, want):
+    assert count_replayed(images, pool, ratio) == want
