@@ -1,7 +1,5 @@
 """One sample of a data set: its files and how they are read."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 Nothing is refused: an error of the readers of this package becomes a finding.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Find copies of images within a set and across sets."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Check the depth maps of a set: types, polarity with its evidence, doubtful maps."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Find copies of images in other encodings by a perceptual hash."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import cv2

@@ -4,8 +4,6 @@ Otherwise a damaged image ends a run at its batch, hours later. Depth maps are n
 `depth.polarity.with_encodings` has decoded all of them.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """Findings about data sets: one line each, with the files and the remedy."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal

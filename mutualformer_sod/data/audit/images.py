@@ -1,7 +1,5 @@
 """Check the number of images of a set, its files, their sizes and its masks."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 

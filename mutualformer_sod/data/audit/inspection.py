@@ -1,7 +1,5 @@
 """Inspect the files of samples, in several processes."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field

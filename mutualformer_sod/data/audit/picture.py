@@ -1,7 +1,5 @@
 """Draw the polarity decision of a set: depth, colour and evidence."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import cv2

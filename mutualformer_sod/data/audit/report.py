@@ -1,7 +1,5 @@
 """Format the results of a check as a table and as JSON."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from typing import Any

@@ -1,7 +1,5 @@
 """The depth encoding of a set, and the conversion of raw depth to [0, 1], near = 1."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Polarity of depth maps, from their appearance."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Find and fill the pixels of a depth map that have no value."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 

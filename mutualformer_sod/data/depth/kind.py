@@ -1,7 +1,5 @@
 """Units of a set: millimetres, metres, or relative depth in a range of codes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -46,7 +44,7 @@ class DepthSample:
     size: tuple[int, int]
 
     @classmethod
-    def of(cls, depth: np.ndarray, side: int) -> DepthSample:
+    def of(cls, depth: np.ndarray, side: int) -> "DepthSample":
         """Sample a raw depth map (H, W) to at most ``side`` pixels a side."""
         holes, holes_if_metric = find_holes(depth, False), find_holes(depth, True)
         values = depth[~holes_if_metric]

@@ -1,7 +1,5 @@
 """Values of ``--near``: the polarity of each set."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from mutualformer_sod.data.discovery.benchmarks import matching_names

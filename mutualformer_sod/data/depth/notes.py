@@ -1,7 +1,5 @@
 """Doubtful depth maps: constant, of two values, mostly 0, or stretched."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -8,8 +8,6 @@ decided once for a set, from all its depth maps:
    near in millimetres and metres, which counts as much as `TYPE_WEIGHT` of evidence.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Iterable, Sequence

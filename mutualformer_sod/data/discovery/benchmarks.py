@@ -1,7 +1,5 @@
 """Benchmark sets of the field: names, aliases, numbers of images, training protocols."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from typing import Literal

@@ -1,7 +1,5 @@
 """Fingerprint of the sets of a run, and images that two groups of sets share."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Search for data sets below a root, by the names of folders alone."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 A layout is one subclass of `Layout`, registered with `register_layout`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

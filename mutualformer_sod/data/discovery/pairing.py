@@ -1,7 +1,5 @@
 """Pair the files of the folders of a set by stem; name every file without partner."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections import defaultdict

@@ -1,7 +1,5 @@
 """The training sets of the published protocols, and the test sets of the field."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 

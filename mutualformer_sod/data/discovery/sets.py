@@ -1,7 +1,5 @@
 """Find data sets below folders and pair their files by stem, without reading an image."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

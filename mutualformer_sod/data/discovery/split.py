@@ -1,7 +1,5 @@
 """Seeded hold-out of a training set, by scene."""
 
-from __future__ import annotations
-
 import random
 import re
 from collections.abc import Sequence

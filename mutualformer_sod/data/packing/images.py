@@ -6,8 +6,6 @@ refuse soft masks. Depth is picked, never averaged, in the type and values of th
 units, holes and polarity are decided from it as before.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Sequence
 

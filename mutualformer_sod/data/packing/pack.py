@@ -1,7 +1,5 @@
 """Pack sets, shrunk, into a few tar files, and unpack them on another machine."""
 
-from __future__ import annotations
-
 import json
 import os
 import random

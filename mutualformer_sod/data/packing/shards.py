@@ -1,7 +1,5 @@
 """Tar files of limited size, written whole with a checksum, unpacked only below one folder."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import os

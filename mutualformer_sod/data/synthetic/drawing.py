@@ -5,8 +5,6 @@
 fractions, blurs are in integers, and cv2 only computes minima.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

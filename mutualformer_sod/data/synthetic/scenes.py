@@ -19,8 +19,6 @@ A model that sees one modality can therefore only guess on a third of the scenes
 Scenes are the same on every machine, see ``shapes.py`` and ``drawing.py``.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -4,8 +4,6 @@ Random numbers come from PCG64's raw stream, arithmetic is elementwise IEEE floa
 powers are rounded or end in integer corners.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

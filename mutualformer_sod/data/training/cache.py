@@ -7,8 +7,6 @@ holes filled) and the uint8 ratio of foreground of each pixel. Images from a cac
 from those read from files, because they are resized twice.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

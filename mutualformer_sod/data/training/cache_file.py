@@ -4,8 +4,6 @@ Layout: magic number, CRC of the index, CRC of the block, length of the index (a
 the index as JSON; the block, from the next multiple of 64 bytes to the end of the file.
 """
 
-from __future__ import annotations
-
 import json
 import struct
 import zlib

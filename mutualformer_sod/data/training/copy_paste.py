@@ -1,7 +1,5 @@
 """Copy-paste augmentation: paste an object of one RGB-D image, with its depth, into another."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 

@@ -1,7 +1,5 @@
 """Dataset of the samples of one or several sets, as tensors."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Data loader for given batches."""
 
-from __future__ import annotations
-
 import contextlib
 import signal
 from collections.abc import Iterator, Sequence
@@ -15,58 +13,6 @@ from mutualformer_sod.errors import InputError
 from mutualformer_sod.workers import worker_context
 
 _PREFETCH = 4  # batches that a worker loads in advance
-
-
-def make_loader(
-    dataset: Dataset,
-    batches: Sequence[Sequence[int]],
-    workers: int = 0,
-    pin_memory: bool = False,
-    *,
-    patient: bool = False,
-) -> _Loader:
-    """Load given batches in their order.
-
-    Args:
-        dataset: of items for the default collation.
-        batches: indices of the items of each batch.
-        workers: processes that load; 0 for this process.
-        pin_memory: use page-locked memory, from which copies to a CUDA device are asynchronous.
-        patient: see ``open_stream``, the only caller that passes it.
-    """
-    return _Loader(
-        _ErrorsAsItems(dataset),
-        batch_sampler=[list(batch) for batch in batches],
-        num_workers=workers,
-        multiprocessing_context=worker_context() if workers else None,
-        collate_fn=_collate,
-        pin_memory=pin_memory,
-        worker_init_fn=_start_patient_worker if patient else _start_worker,
-        prefetch_factor=_PREFETCH if workers else None,
-        # Unused. Without it the loader draws from torch's global generator, which would change
-        # later random numbers.
-        generator=torch.Generator().manual_seed(0),
-    )
-
-
-@contextlib.contextmanager
-def open_stream(
-    dataset: Dataset,
-    batches: Sequence[Sequence[int]],
-    workers: int = 0,
-    pin_memory: bool = False,
-) -> Iterator[Iterator[Any]]:
-    """Open a stream of the batches of ``make_loader``, from workers that ignore SIGTERM.
-
-    Schedulers send SIGTERM to all processes of a job, but the main process still needs batches
-    until it has saved. This context ends the workers.
-    """
-    stream = make_loader(dataset, batches, workers, pin_memory, patient=True).start()
-    try:
-        yield map(_raise_error, stream)
-    finally:
-        if workers:
-            stream._shutdown_workers()
 
 
 class _ErrorsAsItems(Dataset):
@@ -106,6 +52,58 @@ class _Loader(DataLoader):
 
     def __iter__(self) -> Iterator[Any]:
         return map(_raise_error, self.start())
+
+
+def make_loader(
+    dataset: Dataset,
+    batches: Sequence[Sequence[int]],
+    workers: int = 0,
+    pin_memory: bool = False,
+    *,
+    patient: bool = False,
+) -> _Loader:
+    """Load given batches in their order.
+
+    Args:
+        dataset: of items for the default collation.
+        batches: indices of the items of each batch.
+        workers: processes that load; 0 for this process.
+        pin_memory: use page-locked memory, from which copies to a CUDA device are asynchronous.
+        patient: workers ignore SIGTERM, as in `open_stream`.
+    """
+    return _Loader(
+        _ErrorsAsItems(dataset),
+        batch_sampler=[list(batch) for batch in batches],
+        num_workers=workers,
+        multiprocessing_context=worker_context() if workers else None,
+        collate_fn=_collate,
+        pin_memory=pin_memory,
+        worker_init_fn=_start_patient_worker if patient else _start_worker,
+        prefetch_factor=_PREFETCH if workers else None,
+        # Unused. Without it the loader draws from torch's global generator, which would change
+        # later random numbers.
+        generator=torch.Generator().manual_seed(0),
+    )
+
+
+@contextlib.contextmanager
+def open_stream(
+    dataset: Dataset,
+    batches: Sequence[Sequence[int]],
+    workers: int = 0,
+    pin_memory: bool = False,
+) -> Iterator[Iterator[Any]]:
+    """Open a stream of the batches of ``make_loader``, from workers that ignore SIGTERM.
+
+    Schedulers send SIGTERM to all processes of a job, but the main process still needs batches
+    until it has saved. This context ends the workers.
+    """
+    stream = make_loader(dataset, batches, workers, pin_memory, patient=True).start()
+    try:
+        yield map(_raise_error, stream)
+    finally:
+        if workers:
+            stream._shutdown_workers()
 
 
 def _start_patient_worker(number: int) -> None:

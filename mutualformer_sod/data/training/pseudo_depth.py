@@ -7,8 +7,6 @@ outlines are wrong, distractors are added, some objects have no depth of their o
 training only, never in validation.
 """
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 

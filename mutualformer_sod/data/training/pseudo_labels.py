@@ -1,7 +1,5 @@
 """Make a training set from images without ground truth and confident maps of a network."""
 
-from __future__ import annotations
-
 import shutil
 from dataclasses import dataclass
 from pathlib import Path

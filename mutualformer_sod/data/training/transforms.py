@@ -9,8 +9,6 @@ The augmentations are those of F3Net (flip, crop, multi-scale) and, for RGB-D, n
 and holes in the depth. Their strengths are our own.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

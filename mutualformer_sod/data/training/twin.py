@@ -1,7 +1,5 @@
 """Add a copy of the salient object: depth alone decides which of the two is salient."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 

@@ -1,7 +1,5 @@
 """Misleading depth maps for training, so that the fusion learns to ignore unreliable depth."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import cv2
