@@ -1,7 +1,5 @@
 """Make the saliency maps of two baselines without learning: centre prior, depth threshold."""
 
-from __future__ import annotations
-
 import argparse
 from dataclasses import replace
 from pathlib import Path
@@ -36,26 +34,16 @@ maps are kept.
 
 def parse_arguments() -> argparse.Namespace:
     parser = cli.Parser(__doc__, EPILOG)
-    add = parser.add_argument
-    add("--data", nargs="+", required=True, metavar="ROOT", help="folders of sets")
-    add("--sets", nargs="+", metavar="SET", help="only these sets (default: all)")
-    add("--methods", nargs="+", choices=METHODS, default=METHODS, help="default: both")
-    add("--output", required=True, type=Path, metavar="MAPS", help="folder for maps")
-    add(
-        "--near",
-        nargs="+",
-        default=["auto"],
-        metavar="SIDE",
-        help="polarity of the depth maps, as in tools/test.py (default: auto)",
+    cli.add_flags(parser, "--data", "--sets", "--near", "--limit", "--overwrite")
+    cli.add_flags(parser, "--output", metavar="MAPS", help="folder for maps")
+    parser.add_argument(
+        "--methods", nargs="+", choices=METHODS, default=METHODS, help="default: both"
     )
-    add("--overwrite", action="store_true", help="replace existing maps")
-    add("--limit", type=int, metavar="N", help="the first N images of each set")
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_arguments()
-    cli.check_least(args, limit=1)
     if args.near != ["auto"] and "depth_otsu" not in args.methods:
         raise InputError("--near has no effect: it needs --methods depth_otsu. Fix: omit --near.")
     sets = discover_sets(args.data, args.sets, with_depth="depth_otsu" in args.methods)

@@ -1,9 +1,6 @@
 """Check data sets: content, depth polarity, and problems."""
 
-from __future__ import annotations
-
 import argparse
-import os
 from pathlib import Path
 
 from mutualformer_sod.cli import common as cli
@@ -21,34 +18,19 @@ CLEAN, ATTENTION = 0, 1
 
 def parse_arguments() -> argparse.Namespace:
     parser = cli.Parser(__doc__, EPILOG)
-    add = parser.add_argument
-    add("--data", nargs="+", required=True, metavar="ROOT", help="folders of sets")
-    add("--sets", nargs="+", metavar="SET", help="only these sets (default: all)")
-    add(
-        "--near",
-        nargs="+",
-        default=["auto"],
-        metavar="SIDE",
-        help="which depth values are near the camera, as in tools/test.py (default: auto); a given "
-        "polarity is compared with the maps",
+    cli.add_flags(parser, "--data", "--sets", "--near", "--json", "--workers", "--overwrite")
+    cli.add_flags(parser, "--output", required=False, help="folder for check.json and the pictures")
+    parser.add_argument(
+        "--quick", action="store_true", help="read 40 images per set, search no copies"
     )
-    add("--output", type=Path, metavar="DIR", help="folder for check.json and the pictures")
-    add("--json", type=Path, metavar="FILE", help="write all results to this file")
-    add("--workers", type=int, metavar="N", help="processes that read files (default: all cores)")
-    add("--quick", action="store_true", help="read 40 images per set, search no copies")
-    add("--overwrite", action="store_true", help="replace existing files")
     return parser.parse_args()
 
 
 def main() -> int:
     args = parse_arguments()
-    workers = os.cpu_count() or 1 if args.workers is None else args.workers
-    if workers < 1:
-        raise InputError(f"--workers {workers} is too small. Fix: pass 1 or more")
     targets = [args.json, args.output and args.output / "check.json"]
     for path in filter(None, targets):
-        if path.exists() and not args.overwrite:
-            raise InputError(f"{path}: exists. Fix: pass another path, or --overwrite")
+        cli.refuse_existing(path, args.overwrite)
     if args.json is not None and args.json.suffix.lower() != ".json":
         raise InputError(f"--json {args.json}: wrong ending. Fix: pass a .json file")
     for flag, folder in (("--output", args.output), ("--json", args.json and args.json.parent)):
@@ -57,7 +39,9 @@ def main() -> int:
     # Only now: --help needs no cv2.
     from mutualformer_sod.data.audit.check import check_data
     from mutualformer_sod.data.audit.report import check_json, check_table, layout_line
+    from mutualformer_sod.workers import usable_cores
 
+    workers = args.workers or usable_cores()
     check = check_data(args.data, args.sets, args.near, workers=workers, quick=args.quick)
     for checked in check.sets:
         print(layout_line(checked))

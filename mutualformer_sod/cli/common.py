@@ -1,6 +1,4 @@
-"""Parts of all command lines: the parser, one-line errors and exit statuses."""
-
-from __future__ import annotations
+"""Parts of all command lines: parser, flags, one-line errors and exit statuses."""
 
 import argparse
 import errno
@@ -10,8 +8,9 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from mutualformer_sod.configs.released import DEFAULT_WEIGHTS, WEIGHTS_HELP
 from mutualformer_sod.errors import InputError, ReportedElsewhere, Stopped, with_flags
 
 EXIT_INPUT_ERROR = 2
@@ -35,31 +34,77 @@ class Parser(argparse.ArgumentParser):
         self.exit(EXIT_INPUT_ERROR, f"{self.prog}: error: {message} (--help lists the flags)\n")
 
 
-def add_maps(parser: argparse.ArgumentParser, output: str) -> None:
-    """Add the flags of commands that read the maps of several methods.
+def at_least(least: int) -> Callable[[str], int]:
+    """Return the argparse type of the whole numbers from ``least`` on."""
+
+    def number(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{text} is too small. Fix: pass {least} or more.")
+        return value
+
+    return number
+
+
+COUNT = at_least(1)
+FLAGS: dict[str, dict[str, Any]] = {
+    "--amp": {"default": "auto", "help": "auto, off, bf16 or fp16 (default: auto)"},
+    "--batch-size": {"type": COUNT, "default": 8, "metavar": "N", "help": "default: %(default)s"},
+    "--clock": {
+        "choices": ("wall", "cpu"),
+        "default": "wall",
+        "help": "cpu: CPU seconds of the process, for a shared machine and one thread "
+        "(default: wall)",
+    },
+    "--data": {"nargs": "+", "required": True, "metavar": "ROOT", "help": "folders of sets"},
+    "--device": {"default": "auto", "help": "auto, cpu, cuda or mps (default: auto)"},
+    "--json": {"type": Path, "metavar": "FILE", "help": "also write the results to this file"},
+    "--limit": {"type": COUNT, "metavar": "N", "help": "the first N images of each set"},
+    "--maps": {"type": Path, "required": True, "metavar": "DIR", "help": "folder of methods"},
+    "--methods": {
+        "nargs": "+",
+        "metavar": "M",
+        "help": "only these, in this order (default: all)",
+    },
+    "--near": {
+        "nargs": "+",
+        "default": ["auto"],
+        "metavar": "SIDE",
+        "help": "which depth values are near the camera, as in tools/test.py (default: auto)",
+    },
+    "--output": {"type": Path, "required": True, "metavar": "DIR"},
+    "--overwrite": {"action": "store_true", "help": "replace existing files"},
+    "--rounds": {"type": COUNT, "default": 9, "metavar": "N", "help": "default: %(default)s"},
+    "--set": {
+        "nargs": "+",
+        "default": [],
+        "metavar": "FIELD=VALUE",
+        "dest": "fields",
+        "help": "model options, as in tools/train.py",
+    },
+    "--sets": {"nargs": "+", "metavar": "SET", "help": "only these sets (default: all)"},
+    "--size": {"type": at_least(32), "metavar": "S", "help": "pixels a side (default: preset's)"},
+    "--weights": {"default": DEFAULT_WEIGHTS, "metavar": "FILE|NAME", "help": WEIGHTS_HELP},
+    "--workers": {"type": COUNT, "metavar": "N", "help": "processes (default: all cores)"},
+}
+
+
+def add_flags(parser: argparse._ActionsContainer, *flags: str, **changes: Any) -> None:
+    """Add flags that several commands have.
 
     Args:
-        parser: of the command.
-        output: help text of --output.
+        parser: of the command, or a group of it.
+        flags: keys of ``FLAGS``.
+        changes: arguments of ``add_argument`` that replace or extend those of ``FLAGS``.
     """
-    add = parser.add_argument
-    add("--data", nargs="+", required=True, metavar="ROOT", help="folders of sets")
-    add("--maps", type=Path, required=True, metavar="DIR", help="folder of methods")
-    add("--methods", nargs="+", metavar="M", help="only these, in this order (default: all)")
-    add("--sets", nargs="+", metavar="SET", help="only these sets (default: all)")
-    add("--output", type=Path, required=True, metavar="PATH", help=output)
+    for flag in flags:
+        parser.add_argument(flag, **FLAGS[flag] | changes)
 
 
-def check_least(args: argparse.Namespace, **least: int) -> None:
-    """Check that the values of flags are not too small. None passes.
-
-    Raises:
-        InputError: naming the flag.
-    """
-    for name, smallest in least.items():
-        value = getattr(args, name)
-        if value is not None and value < smallest:
-            raise InputError(f"`{name}` {value} is too small. Fix: pass {smallest} or more.")
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """Refuse an output file that exists, unless ``--overwrite`` is given."""
+    if path.exists() and not overwrite:
+        raise InputError(f"{path}: exists. Fix: pass another path, or --overwrite.")
 
 
 def run(main: Callable[[], int | None]) -> None:
@@ -74,21 +119,16 @@ def run(main: Callable[[], int | None]) -> None:
         if hasattr(stream, "reconfigure"):  # for names that the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
     _quieten_libraries()
+    status = EXIT_INPUT_ERROR
     try:
         status = main() or 0
     except ReportedElsewhere:
-        status = EXIT_INPUT_ERROR
-    except (InputError, OSError) as error:
-        print(f"{program}: error: {_one_line(error)}", file=sys.stderr)
-        status = EXIT_INPUT_ERROR
-    except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        pass
+    except (InputError, OSError, MemoryError, RuntimeError) as error:
+        line = _one_line(error)
+        if line is None:
             raise
-        print(
-            f"{program}: error: out of memory. Fix: pass a smaller --size or --batch-size",
-            file=sys.stderr,
-        )
-        status = EXIT_INPUT_ERROR
+        print(f"{program}: error: {line}", file=sys.stderr)
     except Stopped as stop:
         if os.environ.get("RANK", "0") == "0":
             name = signal.Signals(stop.signal).name
@@ -109,14 +149,14 @@ def _quieten_libraries() -> None:
     warnings.filterwarnings("ignore", category=UserWarning, module=_LIBRARIES)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    """Return whether memory ran out on a CPU or a GPU, where torch raises RuntimeErrors."""
-    names = {"MemoryError", "OutOfMemoryError"}
-    return type(error).__name__ in names or "can't allocate memory" in str(error)
-
-
-def _one_line(error: Exception) -> str:
-    """Return the message in one line; arguments in backticks become flags."""
+def _one_line(error: Exception) -> str | None:
+    """Return the message in one line, with flags in place of arguments; None for a defect."""
+    # Without memory torch raises a RuntimeError.
+    names = ("MemoryError", "OutOfMemoryError")
+    if type(error).__name__ in names or "can't allocate memory" in str(error):
+        return "out of memory. Fix: pass a smaller --size or --batch-size"
+    if not isinstance(error, (InputError, OSError)):
+        return None
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         remedy = ". Fix: free disk space and start again" if full else ""

@@ -1,7 +1,5 @@
 """Train a depth estimator on measured depth, or write estimated depth of photographs."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch
@@ -30,25 +28,22 @@ ViT. "maps" writes OUTPUT/SET/STEM.png, near = white, for tools/train.py --estim
 
 def main() -> None:
     parser = cli.Parser(__doc__, EPILOG)
+    cli.add_flags(parser, "--data", "--amp")
+    cli.add_flags(parser, "--sets", required=True, help="sets to learn from or to map")
+    cli.add_flags(parser, "--output", metavar="PATH", help="train: a weights file; maps: a folder")
+    cli.add_flags(parser, "--near", default=[])
     add = parser.add_argument
     add("command", choices=("train", "maps"))
-    add("--data", nargs="+", required=True, metavar="ROOT", help="folders of sets")
-    add("--sets", nargs="+", required=True, metavar="SET")
-    add("--output", required=True, type=Path, help="train: a file of weights; maps: a folder")
-    add("--weights", type=Path, metavar="FILE", help="maps: what train wrote")
+    add("--weights", type=Path, metavar="FILE", help="maps: the weights file of train")
     add("--pretrained", default="auto", metavar="FILE", help="weights of the ViT (default: auto)")
-    add("--epochs", type=int, default=8, metavar="N", help="train: default 8")
-    add("--near", nargs="+", default=[], help="train: which depth values are near, as in train.py")
-    add("--amp", default="auto", help="auto (default), off, bf16")
+    add("--epochs", type=cli.COUNT, default=8, metavar="N", help="train: default 8")
     args = parser.parse_args()
     is_training = args.command == "train"
     if is_training == (args.weights is not None):
         parser.error("--weights FILE belongs to maps, which needs it")
-    if args.epochs < 1:
-        parser.error(f"--epochs {args.epochs}: give 1 or more")
     check_writable(args.output.parent if is_training else args.output)
     if is_training and args.output.exists():
-        raise InputError(f"--output {args.output}: it exists. Fix: name a new file")
+        raise InputError(f"{args.output}: exists. Fix: pass the name of a new file.")
     amp = pick_amp(args.amp, torch.device("cpu"))
     sets = discover_sets(args.data, args.sets, need_rgb=True, split="train")
     if is_training:

@@ -1,7 +1,5 @@
 """Score folders of saliency maps against ground truths: all common metrics, one table."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from itertools import islice
@@ -36,8 +34,9 @@ OUTPUT/cache.sqlite stores the scores: a later run computes only new or changed 
 
 def parse_arguments() -> argparse.Namespace:
     parser = cli.Parser(__doc__, EPILOG)
-    cli.add_maps(parser, output="folder for the results")
-    add_table_options(parser)
+    cli.add_flags(parser, "--data", "--maps", "--methods", "--sets", "--limit", "--workers")
+    cli.add_flags(parser, "--output", help="folder for the results")
+    add_table_flags(parser)
     add = parser.add_argument
     add(
         "--no-normalize",
@@ -58,12 +57,10 @@ def parse_arguments() -> argparse.Namespace:
     add("--plots", action="store_true", help="draw the curves (needs matplotlib)")
     add("--no-cache", action="store_true", help="compute every score again")
     add("--images", type=Path, metavar="FILE", help="only those in a list SET/STEM, as in test.py")
-    add("--limit", type=int, metavar="N", help="the first N images of each set, as in test.py")
-    add("--workers", type=int, metavar="N", help="processes (default: all cores)")
     return parser.parse_args()
 
 
-def add_table_options(parser: argparse.ArgumentParser) -> None:
+def add_table_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--columns",
         nargs="+",
@@ -84,7 +81,6 @@ def evaluate_maps() -> int:
     cv2.setNumThreads(1)  # the work is divided among processes
     columns = check_columns(args.columns)
     check_digits(args.digits)
-    cli.check_least(args, workers=1, limit=1)
     if args.plots:
         check_matplotlib("--plots")
     methods = list_methods(args.maps, args.methods)

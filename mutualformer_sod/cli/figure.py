@@ -1,7 +1,5 @@
 """Draw colour, depth, the maps of several methods and ground truth, a row for each image."""
 
-from __future__ import annotations
-
 import argparse
 
 import cv2
@@ -18,11 +16,10 @@ from mutualformer_sod.metrics.folder import list_methods
 
 def parse_arguments() -> argparse.Namespace:
     parser = cli.Parser(__doc__)
-    cli.add_maps(parser, output="a .png file")
+    cli.add_flags(parser, "--data", "--maps", "--methods", "--sets", "--near", "--overwrite")
+    cli.add_flags(parser, "--output", metavar="FILE", help="a .png file")
+    cli.add_flags(parser, "--limit", default=6, help="images of a set (default: 6)")
     parser.add_argument("--stems", nargs="+", metavar="STEM", help="only these images")
-    parser.add_argument("--limit", type=int, default=6, metavar="N", help="images of a set (6)")
-    parser.add_argument("--near", nargs="+", default=["auto"], metavar="SIDE", help="as in test.py")
-    parser.add_argument("--overwrite", action="store_true", help="replace the file")
     return parser.parse_args()
 
 
@@ -30,10 +27,8 @@ def main() -> None:
     args = parse_arguments()
     if args.output.suffix.lower() != ".png":
         raise InputError(f"--output {args.output}: no .png file. Fix: end the name in .png.")
-    if args.output.exists() and not args.overwrite:
-        raise InputError(f"--output {args.output}: exists. Fix: give another, or pass --overwrite.")
+    cli.refuse_existing(args.output, args.overwrite)
     check_writable(args.output.parent)
-    cli.check_least(args, limit=1)
     methods = list_methods(args.maps, args.methods)
     sets = with_encodings(discover_sets(args.data, args.sets, need_rgb=True), args.near)
     rows = []

@@ -1,7 +1,5 @@
 """Show the maps of several methods, their errors and per-image scores on one page."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -42,16 +40,16 @@ FIGURES = ("figure.pdf", "figure.png")
 
 def parse_arguments() -> argparse.Namespace:
     parser = cli.Parser(__doc__, EPILOG)
-    cli.add_maps(parser, output="folder for the page")
+    cli.add_flags(parser, "--data", "--maps", "--methods", "--sets", "--near", "--limit")
+    cli.add_flags(parser, "--workers", "--overwrite")
+    cli.add_flags(parser, "--output", help="folder for the page")
     add = parser.add_argument
-    add("--limit", type=int, metavar="N", help="the first N images of each set")
-    add("--near", nargs="+", default=["auto"], metavar="SIDE", help="of depth, as in test.py")
     add("--scores", type=Path, metavar="DIR", help="take the scores from evaluate.py's output")
     add("--no-normalize", action="store_true", help="score maps as v/255, as in evaluate.py")
     add("--title", default="Saliency maps", metavar="TEXT", help="title of the page")
     add(
         "--zoom-side",
-        type=int,
+        type=cli.at_least(100),
         default=2000,
         metavar="PX",
         help="longest side of the full-size pictures; larger ones are shrunk (default: 2000)",
@@ -65,16 +63,13 @@ def parse_arguments() -> argparse.Namespace:
         ("--best", "with the highest scores"),
         ("--disagreement", "whose maps differ most"),
     ):
-        chosen.add_argument(flag, type=int, metavar="N", help=f"draw N images {which}")
-    add("--workers", type=int, metavar="N", help="processes (default: all cores)")
-    add("--overwrite", action="store_true", help="replace the page and the figure")
+        chosen.add_argument(flag, type=cli.COUNT, metavar="N", help=f"draw N images {which}")
     return parser.parse_args()
 
 
 def make_gallery() -> int:
     args = parse_arguments()
     cv2.setNumThreads(1)  # the work is divided among processes
-    cli.check_least(args, limit=1, worst=1, best=1, disagreement=1, workers=1, zoom_side=100)
     if args.scores and args.no_normalize:
         raise InputError(
             "--no-normalize has no effect: --scores determines the normalisation. Fix: omit it."
@@ -118,10 +113,7 @@ def check_output(args: argparse.Namespace, wants_figure: bool) -> None:
     if output == maps or maps in output.parents:
         raise InputError(f"--output {args.output}: is inside --maps. Fix: give a folder elsewhere.")
     for name in ("index.html", *(FIGURES if wants_figure else ())):
-        if (args.output / name).exists() and not args.overwrite:
-            raise InputError(
-                f"--output {args.output}: has {name}. Fix: give another, or pass --overwrite."
-            )
+        cli.refuse_existing(args.output / name, args.overwrite)
 
 
 def check_figure(

@@ -1,16 +1,13 @@
 """Write generated RGB-D scenes: ``<output>/SAMPLES/{RGB,depth,GT}/<stem>.png``."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.data.synthetic.scenes import DEFAULT_SIZE, write_samples
 
 
 def main() -> None:
     parser = cli.Parser(__doc__)
-    parser.add_argument("--output", type=Path, required=True, help="folder for SAMPLES/")
+    cli.add_flags(parser, "--output", help="folder for SAMPLES/")
+    cli.add_flags(parser, "--overwrite", help="replace the scenes of another seed, count or size")
     parser.add_argument("--count", type=int, default=30, help="number of scenes (default 30)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the series (default 0)")
     parser.add_argument(
@@ -20,9 +17,6 @@ def main() -> None:
         metavar=("H", "W"),
         default=DEFAULT_SIZE,
         help="size in pixels (default %(default)s)",
-    )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace the scenes of another seed, count or size"
     )
     args = parser.parse_args()
     root = write_samples(

@@ -1,12 +1,9 @@
 """Merge the scores.json of several evaluations of the same protocol into one table."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from mutualformer_sod.cli import common as cli
-from mutualformer_sod.cli.evaluate import add_table_options
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.cli.evaluate import add_table_flags
 from mutualformer_sod.metrics.results import Results
 from mutualformer_sod.report.files import write_results
 from mutualformer_sod.report.tables import check_columns, check_digits
@@ -15,15 +12,13 @@ from mutualformer_sod.report.tables import check_columns, check_digits
 def main() -> None:
     parser = cli.Parser(__doc__)
     parser.add_argument("files", nargs="+", type=Path, metavar="SCORES.json")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="for the tables")
-    add_table_options(parser)
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing table")
+    cli.add_flags(parser, "--output", help="folder for the tables")
+    cli.add_flags(parser, "--overwrite")
+    add_table_flags(parser)
     args = parser.parse_args()
     columns = check_columns(args.columns)
     check_digits(args.digits)
-    target = args.output / "scores.json"
-    if target.exists() and not args.overwrite:
-        raise InputError(f"{target}: exists. Fix: give another --output, or pass --overwrite.")
+    cli.refuse_existing(args.output / "scores.json", args.overwrite)
     merged = Results.read(args.files[0])
     for path in args.files[1:]:
         merged.merge(Results.read(path), str(path))

@@ -1,13 +1,10 @@
 """Pack training sets, shrunk, into shards that can be carried to another machine; unpack them."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.data.packing.pack import PackOptions, pack_sets, unpack_sets
-from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import check_writable
 
 EPILOG = """\
@@ -24,24 +21,18 @@ their bytes from those of a test set: check the overlap of training and test set
 
 def parse_arguments() -> tuple[cli.Parser, argparse.Namespace]:
     parser = cli.Parser(__doc__, EPILOG)
+    cli.add_flags(parser, "--data", required=False, help="folders of sets to pack")
+    cli.add_flags(parser, "--sets", help="only these (default: all but test sets)")
+    cli.add_flags(parser, "--workers", help="threads that pack (default: all cores)")
+    cli.add_flags(parser, "--output", help="folder for the pack or the sets")
+    cli.add_flags(parser, "--overwrite", help="replace an existing pack or files")
     add = parser.add_argument
-    add("--data", nargs="+", metavar="ROOT", help="folders of sets to pack")
-    add("--sets", nargs="+", metavar="SET", help="only these (default: all but test sets)")
     add("--side", type=int, metavar="S", help="pixels of the longer side; smaller images stay")
     add("--quality", type=int, default=85, metavar="Q", help="of JPEG, 1 to 100 (default: 85)")
     add("--share", type=float, default=1.0, metavar="X", help="of each set's images (default: 1)")
     add("--seed", type=int, default=0, metavar="N", help="seed of the first image of a share")
     add("--shard-mb", type=float, default=15, metavar="M", help="most MiB a shard (default: 15)")
-    add("--workers", type=int, metavar="N", help="threads that pack (default: all cores)")
     add("--unpack", type=Path, metavar="DIR", help="unpack this pack instead")
-    add(
-        "--output",
-        required=True,
-        type=Path,
-        metavar="DIR",
-        help="folder for the pack or the sets",
-    )
-    add("--overwrite", action="store_true", help="replace an existing pack or files")
     return parser, parser.parse_args()
 
 
@@ -59,8 +50,6 @@ def main() -> None:
 
 
 def pack(args: argparse.Namespace) -> None:
-    if args.workers is not None and args.workers < 1:
-        raise InputError(f"--workers {args.workers} is too small. Fix: pass 1 or more")
     options = PackOptions(args.side, args.quality, args.share, args.seed, args.shard_mb)
     index = pack_sets(
         args.data, args.sets, options, args.output, overwrite=args.overwrite, workers=args.workers

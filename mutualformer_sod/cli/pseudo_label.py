@@ -1,9 +1,5 @@
 """Make a training set from images without ground truth and confident maps of a network."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.data.training.pseudo_labels import label_set
@@ -18,11 +14,10 @@ on it with --train-sets. Cite the network that made the maps with the weights.
 
 def main() -> None:
     parser = cli.Parser(__doc__, EPILOG)
-    add = parser.add_argument
-    add("--data", nargs="+", required=True, metavar="ROOT", help="folders of sets")
-    add("--sets", nargs="+", required=True, metavar="SET", help="sets to label")
-    add("--maps", required=True, type=Path, metavar="DIR", help="maps of one method: MAPS/METHOD")
-    add("--output", required=True, type=Path, metavar="DIR", help="folder for the labelled sets")
+    cli.add_flags(parser, "--data")
+    cli.add_flags(parser, "--sets", required=True, help="sets to label")
+    cli.add_flags(parser, "--maps", help="maps of one method: MAPS/METHOD")
+    cli.add_flags(parser, "--output", help="folder for the labelled sets")
     args = parser.parse_args()
     check_writable(args.output)
     for sod_set in discover_sets(args.data, args.sets, need_rgb=True):

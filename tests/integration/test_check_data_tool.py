@@ -39,7 +39,7 @@ def test_files_that_are_there_are_kept(scenes, tmp_path):
 
 
 def test_mistakes_are_told_in_one_line(scenes, tmp_path):
-    assert "--workers 0" in error_line(run_tool("check_data", "--data", scenes, "--workers", 0))
+    assert "--workers: 0" in error_line(run_tool("check_data", "--data", scenes, "--workers", 0))
     assert "no data set below" in error_line(run_tool("check_data", "--data", tmp_path))
     assert "--near grey" in error_line(run_tool("check_data", "--data", scenes, "--near", "grey"))
     wrong = run_tool("check_data", "--data", scenes, "--sets", "SIP")

@@ -195,9 +195,9 @@ def test_gallery_figure_is_drawn(bench, tmp_path, options, names):
 @pytest.mark.parametrize(
     ("options", "word"),
     [
-        (["--limit", "0"], "--limit 0"),
-        (["--zoom-side", "5"], "--zoom-side 5"),
-        (["--worst", "0"], "--worst 0"),
+        (["--limit", "0"], "--limit: 0"),
+        (["--zoom-side", "5"], "--zoom-side: 5"),
+        (["--worst", "0"], "--worst: 0"),
         (["--figure", "nobody"], "--figure nobody"),
         (["--methods", "good", "--disagreement", "2"], "--disagreement 2"),
         (["--worst", "1", "--best", "1"], "--best"),
