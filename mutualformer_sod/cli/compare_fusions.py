@@ -17,7 +17,6 @@ from mutualformer_sod.configs.training import AMP
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.experiments import collect, plan, schedule
 from mutualformer_sod.experiments.data import WHOLE, prepare_data
-from mutualformer_sod.experiments.process import LoggedProcess
 from mutualformer_sod.experiments.report import write_fusions
 from mutualformer_sod.experiments.variants import CONTROLS, check_variants, parse_variants
 from mutualformer_sod.report.tables import format_score
@@ -153,8 +152,8 @@ def compare(args: argparse.Namespace, options: plan.Options, runs: list[plan.Run
     print(f"{len(runs)} runs, {done} of them finished before")
     resources = {"device": args.device, "workers": args.workers}
 
-    def start(run: plan.Run) -> LoggedProcess:
-        return LoggedProcess(
+    def start(run: plan.Run) -> schedule.LoggedProcess:
+        return schedule.LoggedProcess(
             "runs.do_run", (args.output, run, options, data, resources), run.log, args.threads
         )
 
@@ -182,7 +181,7 @@ def measure_costs(args: argparse.Namespace, options: plan.Options) -> bool:
         return True
     path, log = args.output / collect.COSTS_FILE, args.output / "costs.log"
     arguments = (path, variants, options, args.device)
-    problem = LoggedProcess("costs.measure_costs", arguments, log, args.threads).problem()
+    problem = schedule.LoggedProcess("costs.measure_costs", arguments, log, args.threads).problem()
     if problem:
         print(f"FAILED costs: {problem}", file=sys.stderr)
     return problem is None

@@ -1,7 +1,5 @@
 """Collect the results of the finished runs of a comparison for its table."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,25 +41,15 @@ def collect(output: Path) -> FusionTable:
     notes = _notes(plan["options"], data, trials)
     if "how" in costs:
         notes.append(f"Images/s and GMACs: {costs['how']}, the variants in turn.")
-    notes += _remarks(trials)
+    for remark in dict.fromkeys(remark for trial in trials for remark in trial.remarks):
+        names = [f"{t.variant} seed {t.seed}" for t in trials if remark in t.remarks]
+        notes.append(f"{remark} ({'all runs' if len(names) == len(trials) else ', '.join(names)})")
     unfinished = [run.name for run in runs if not run.finished]
     if unfinished:
         notes.append(f"NOT FINISHED: {', '.join(unfinished)}.")
     finished = {trial.variant for trial in trials}
     meanings = {v.name: v.meaning for v in variants if v.name in finished}
     return FusionTable(trials, meanings, costs["costs"], notes)
-
-
-def _remarks(trials: Sequence[Trial]) -> list[str]:
-    """Return each remark on maps once, with the runs that have it."""
-    having: dict[str, list[str]] = {}
-    for trial in trials:
-        for remark in trial.remarks:
-            having.setdefault(remark, []).append(f"{trial.variant} seed {trial.seed}")
-    return [
-        f"{remark} ({'all runs' if len(names) == len(trials) else ', '.join(names)})"
-        for remark, names in having.items()
-    ]
 
 
 def read_trial(run: Run) -> Trial:

@@ -1,7 +1,5 @@
 """Cost of each variant: parameters, multiply-accumulate operations (MACs), images per second."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Sequence
 from pathlib import Path

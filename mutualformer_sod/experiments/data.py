@@ -3,8 +3,6 @@
 All variants and seeds use the same images, and no image is in both parts.
 """
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import replace

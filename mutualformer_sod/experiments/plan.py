@@ -1,7 +1,5 @@
 """Options, runs and output folder of a comparison."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import json
@@ -26,6 +24,7 @@ _RECIPE: dict[str, Any] = {
     "cache": "disk",
 }
 
+_SHARED = ("preset", "epochs", "lr", "batch_size", "size", "amp")  # with `TrainConfig`
 _DAMAGED = "{}: damaged. Fix: restore it, or pass another `output`."
 
 
@@ -65,14 +64,14 @@ class Options:
     test_scenes: int = 120
 
     def __post_init__(self) -> None:
-        if not 0 < self.holdout < 1:
-            raise InputError(
-                f"`holdout` {self.holdout} is not usable. Fix: pass a ratio in (0, 1)."
-            )
-        for name in ("scenes", "test_scenes"):
-            value = getattr(self, name)
-            if value < 3:  # one scene of each kind
-                raise InputError(f"`{name}` {value} is not usable. Fix: pass 3 or more.")
+        for name, is_legal, remedy in (
+            ("holdout", 0 < self.holdout < 1, "a ratio in (0, 1)"),
+            ("scenes", self.scenes >= 3, "3 or more"),  # one scene of each kind
+            ("test_scenes", self.test_scenes >= 3, "3 or more"),
+        ):
+            if not is_legal:
+                value = getattr(self, name)
+                raise InputError(f"`{name}` {value} is not usable. Fix: pass {remedy}.")
         for name in ("sets", "test_data", "near"):
             if getattr(self, name) and not self.data:
                 raise InputError(f"`{name}` has no effect without `data`. Fix: pass `data` too.")
@@ -86,11 +85,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Run:
-    """One run: a variant trained with one seed.
-
-    Attributes:
-        folder: of its training, maps and scores.
-    """
+    """One run: a variant trained with one seed, and the folder of its training, maps and scores."""
 
     variant: Variant
     seed: int
@@ -128,8 +123,7 @@ def train_config(
     """Return the training options of a run; the recipe is the same for all.
 
     Args:
-        options: of the comparison.
-        run: the run.
+        options, run: the comparison and its run.
         sources: "data", "sets" and "near" of the training images.
         resources: options without an effect on results, such as device and workers.
 
@@ -142,17 +136,12 @@ def train_config(
         **_RECIPE,
         **own,
         **resources,
-        preset=options.preset,
+        **{name: getattr(options, name) for name in _SHARED},
         data=tuple(sources["data"]),
         train_sets=tuple(sources["sets"]),
         # A part of a benchmark is no test set. Overlaps with the test images are refused when the
         # data are prepared.
         allow_overlap=True,
-        epochs=options.epochs,
-        lr=options.lr,
-        batch_size=options.batch_size,
-        size=options.size,
-        amp=options.amp,
         modality=run.variant.modality,
         seed=run.seed,
         output=str(run.folder),
@@ -169,15 +158,20 @@ def claim_folder(output: Path, options: Options, variants: Sequence[Variant], se
     Raises:
         InputError: the folder holds a comparison with other options.
     """
-    path = output / PLAN_FILE
-    names, count, options_now = [v.name for v in variants], seeds, options.to_dict()
-    if path.exists():
-        before = read_plan(output)
-        if (output / DATA_FILE).exists():  # without it no run has started
-            _refuse_other_options(output, before["options"], options_now)
-        names = [*before["variants"], *(name for name in names if name not in before["variants"])]
-        count = max(seeds, before["seeds"])
-    write_json(path, {"options": options_now, "variants": names, "seeds": count})
+    plan = {"options": options.to_dict(), "variants": [v.name for v in variants], "seeds": seeds}
+    if (output / PLAN_FILE).exists():
+        before, now = read_plan(output), plan["options"]
+        different = changed(before["options"], now)
+        if different and (output / DATA_FILE).exists():  # without it no run has started
+            name = different[0]
+            started, value = _as_typed(before["options"].get(name)), _as_typed(now[name])
+            raise InputError(
+                f"{output}: started with `{name}` {started}, now it is {value}. Fix: pass the same,"
+                " or another `output`."
+            )
+        plan["variants"] = list(dict.fromkeys([*before["variants"], *plan["variants"]]))
+        plan["seeds"] = max(seeds, before["seeds"])
+    write_json(output / PLAN_FILE, plan)
 
 
 def read_plan(output: Path) -> dict[str, Any]:
@@ -208,15 +202,6 @@ def read_data(output: Path) -> dict[str, Any] | None:
     if data is None or not ("images" in data["train"] and "images" in data["test"]):
         raise InputError(_DAMAGED.format(folder.record_file))
     return data
-
-
-def _refuse_other_options(output: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    for name in changed(before, now):
-        started, value = _as_typed(before.get(name)), _as_typed(now[name])
-        raise InputError(
-            f"{output}: started with `{name}` {started}, now it is {value}. Fix: pass the same, or "
-            "another `output`."
-        )
 
 
 def _as_typed(value: Any) -> str:

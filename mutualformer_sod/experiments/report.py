@@ -1,7 +1,5 @@
 """Table of a comparison: mean and standard deviation over seeds; Markdown, CSV and plot."""
 
-from __future__ import annotations
-
 import csv
 import importlib.util
 import io

@@ -1,7 +1,5 @@
 """One run of a comparison, from training to scores."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import logging

@@ -4,49 +4,110 @@ A failed run does not stop the others. The processes are forked, if the system c
 that has imported torch: an import takes longer than the test of a small network.
 """
 
-from __future__ import annotations
-
+import contextlib
+import importlib
+import multiprocessing
+import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.connection import wait
-from types import FrameType
-from typing import Protocol
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
 
 from tqdm import tqdm
 
-from mutualformer_sod.errors import Stopped
+from mutualformer_sod.errors import InputError, Stopped, with_flags
 from mutualformer_sod.experiments.plan import Run
+from mutualformer_sod.signals import ended_by_sigterm
+from mutualformer_sod.workers import worker_context
+
+_PRELOADED = ["torch", "torchvision", "timm", "cv2", "mutualformer_sod.experiments.runs"]
 
 
-class Process(Protocol):
-    """A run in progress; see `process.LoggedProcess`."""
+class LoggedProcess:
+    """A process that calls one function and appends its output to a log.
 
-    @property
-    def sentinel(self) -> int:
-        """Return the handle that becomes ready at the end of the process."""
+    Args:
+        function: "module.function" in `mutualformer_sod.experiments`.
+        arguments: of the function.
+        log: file of the output; its folder is made.
+        threads: of the process on a CPU.
+    """
+
+    def __init__(self, function: str, arguments: tuple, log: Path, threads: int) -> None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        context = worker_context(_PRELOADED)
+        self._log = log
+        self._outcome, outcome = context.Pipe(duplex=False)
+        self._process = context.Process(
+            target=_work, args=(function, arguments, str(log), threads, outcome)
+        )
+        self._process.start()
+        outcome.close()
+        self.sentinel: int = self._process.sentinel
+        self.terminate = self._process.terminate
 
     def problem(self) -> str | None:
-        """Wait for the end; return the problem, or None for success."""
+        """Wait for the end; return the problem in one line, or None for success."""
+        self._process.join()
+        status = self._process.exitcode
+        try:
+            problem = self._outcome.recv()
+        except EOFError:  # killed, or an unexpected error whose traceback is in the log
+            problem = _signal_name(status) if status < 0 else _last_line(self._log)
+        return problem and f"{problem} (see {self._log})"
 
-    def terminate(self) -> None:
-        """Ask the process to save its state and end."""
+
+def _signal_name(status: int) -> str:
+    name = signal.Signals(-status).name
+    return f"ended by {name}{', perhaps out of memory' if name == 'SIGKILL' else ''}"
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "no output")
+
+
+def _work(function: str, arguments: tuple, log: str, threads: int, outcome: Connection) -> None:
+    """Call the function in the new process; send the problem in one line, or None."""
+    with Path(log).open("a", encoding="utf-8", buffering=1) as file:
+        for descriptor in (1, 2):  # the output of libraries too
+            os.dup2(file.fileno(), descriptor)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    import cv2
+    import torch
+
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)
+    module, _, name = function.rpartition(".")
+    problem = None
+    try:
+        getattr(importlib.import_module(f"{__package__}.{module}"), name)(*arguments)
+    except (InputError, OSError, Stopped) as error:
+        problem = f"error: {with_flags(' '.join(str(error).split()))}"
+        print(problem, file=sys.stderr)
+    outcome.send(problem)
+
+
+def _end_with_parent() -> None:
+    """End with a killed parent: a run that goes on would keep its folder locked."""
+    multiprocessing.parent_process().join()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 @dataclass(frozen=True)
 class _Working:
     run: Run
-    process: Process
+    process: LoggedProcess
     since: float
 
 
 def do_runs(
     runs: Sequence[Run],
-    start: Callable[[Run], Process],
+    start: Callable[[Run], LoggedProcess],
     *,
     at_once: int = 1,
     describe: Callable[[Run, float], str],
@@ -77,7 +138,7 @@ def do_runs(
         bar.update()
 
     with (
-        _ended_in_order(running),
+        _saved_at_the_end(running),
         tqdm(total=len(runs), initial=len(runs) - len(todo), unit="run", disable=None) as bar,
     ):
         while todo or running:
@@ -113,22 +174,14 @@ def _next(todo: list[Run], running: dict[int, _Working]) -> Run | None:
     return None
 
 
-@contextmanager
-def _ended_in_order(running: dict[int, _Working]) -> Iterator[None]:
-    """Turn SIGTERM into `Stopped`; at the end, let the runs in progress save their state."""
-
-    def stop(number: int, _: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_IGN)
-        raise Stopped(number, "finished runs are kept; the same command continues")
-
-    in_main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, stop) if in_main else None
-    try:
-        yield
-    finally:
-        for work in running.values():
-            work.process.terminate()
-        for work in running.values():
-            work.process.problem()
-        if in_main:
-            signal.signal(signal.SIGTERM, before)
+@contextlib.contextmanager
+def _saved_at_the_end(running: dict[int, _Working]) -> Iterator[None]:
+    """Let the runs in progress save their state, also after SIGTERM and Ctrl-C."""
+    with ended_by_sigterm("finished runs are kept; the same command continues"):
+        try:
+            yield
+        finally:
+            for work in running.values():
+                work.process.terminate()
+            for work in running.values():
+                work.process.problem()

@@ -4,11 +4,9 @@ Variants differ by the options they list and by nothing else. In all of them the
 the encoder, so that sharing is not confounded with fusion.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mutualformer_sod.configs.assignments import parse_fields
@@ -17,7 +15,6 @@ from mutualformer_sod.configs.model import make_config, replace_options
 from mutualformer_sod.errors import InputError
 
 ALL, CONTROLS_NAME = "all", "controls"
-DEFAULT_EXCHANGE_RATIO = 0.4  # without a run to match; TokenFusion's authors aim at 30 to 50 %
 _SHARED = {"share": True}
 _NOT_FOR_USERS = {
     "fusion": "name it in `fusions`",
@@ -54,73 +51,42 @@ class Variant:
         return combine(common, _SHARED | self.fields)
 
 
-def _control(
-    name: str,
-    fusion: str,
-    meaning: str,
-    modality: str = "both",
-    matches: str | None = None,
-    **fields: Any,
-) -> Variant:
-    return Variant(name, {"fusion": fusion} | fields, modality, meaning, matches)
-
-
-CONTROLS = {
-    variant.name: variant
-    for variant in (
-        _control("rgb_only", "sum", "depth hidden", modality="rgb"),
-        _control("depth_only", "sum", "colour hidden", modality="depth"),
-        _control(
-            "mutualformer_no_cda", "mutualformer", "self-attention in place of CDA", cross="none"
-        ),
-        _control(
-            "mutualformer_cross_attention",
-            "mutualformer",
-            "cross-attention in place of CDA",
-            cross="attention",
-        ),
-        _control(
-            "mutualformer_no_fused_attention",
-            "mutualformer",
-            "without self-attention over the fused stream",
-            fused_attention=False,
-        ),
-        _control("mutualformer_paper", "mutualformer", "the paper's recurrence", form="paper"),
-        _control(
-            "mutualformer_epsilon_0.3", "mutualformer", "epsilon 0.3 in place of 0.6", epsilon=0.3
-        ),
-        _control("mutualformer_steps_2", "mutualformer", "two diffusion steps", steps=2),
-        _control(
-            "mutualformer_mean_affinity",
-            "mutualformer",
-            "mean of the affinities in place of their sum",
-            affinity="mean",
-        ),
-        _control(
-            "mutualformer_initial_affinity",
-            "mutualformer",
-            "diffusion starts from the affinities",
-            initial="affinity",
-        ),
-        _control("mutualformer_two_blocks", "mutualformer", "two blocks a tap", blocks_per_tap=2),
-        _control(
-            "cross_attention_ensemble", "cross_attention", "under the other head", head="ensemble"
-        ),
-        _control("concat_ensemble", "concat", "under the other head", head="ensemble"),
-        _control(
-            "random_exchange",
-            "token_fusion",
-            "random tokens exchanged, at the last ratio of token_fusion with the same seed "
-            f"({DEFAULT_EXCHANGE_RATIO:.0%} without such a run)",
-            matches="token_fusion",
-            exchange="random",
-            exchange_ratio=DEFAULT_EXCHANGE_RATIO,
-        ),
-        _control("full_exchange", "token_fusion", "all tokens exchanged", exchange="full"),
-        _control("gemini_no_noise", "gemini_fusion", "without the learned noise", noise=False),
-        _control("gemini_no_phi", "gemini_fusion", "without the relation phi", phi=False),
-    )
+_CONTROLS = {
+    "rgb_only": ("sum:modality=rgb", "depth hidden"),
+    "depth_only": ("sum:modality=depth", "colour hidden"),
+    "mutualformer_no_cda": ("mutualformer:cross=none", "self-attention in place of CDA"),
+    "mutualformer_cross_attention": (
+        "mutualformer:cross=attention",
+        "cross-attention in place of CDA",
+    ),
+    "mutualformer_no_fused_attention": (
+        "mutualformer:fused_attention=false",
+        "without self-attention over the fused stream",
+    ),
+    "mutualformer_paper": ("mutualformer:form=paper", "the paper's recurrence"),
+    "mutualformer_epsilon_0.3": ("mutualformer:epsilon=0.3", "epsilon 0.3 in place of 0.6"),
+    "mutualformer_steps_2": ("mutualformer:steps=2", "two diffusion steps"),
+    "mutualformer_mean_affinity": (
+        "mutualformer:affinity=mean",
+        "mean of the affinities in place of their sum",
+    ),
+    "mutualformer_initial_affinity": (
+        "mutualformer:initial=affinity",
+        "diffusion starts from the affinities",
+    ),
+    "mutualformer_two_blocks": ("mutualformer:blocks_per_tap=2", "two blocks a tap"),
+    "cross_attention_ensemble": ("cross_attention:head=ensemble", "under the other head"),
+    "concat_ensemble": ("concat:head=ensemble", "under the other head"),
+    "random_exchange": (
+        "token_fusion:exchange=random,exchange_ratio=0.4",  # the authors aim at 0.3 to 0.5
+        "random tokens exchanged, at the last ratio of token_fusion with the same seed "
+        "(40% without such a run)",
+    ),
+    "full_exchange": ("token_fusion:exchange=full", "all tokens exchanged"),
+    "gemini_no_noise": ("gemini_fusion:noise=false", "without the learned noise"),
+    "gemini_no_phi": ("gemini_fusion:phi=false", "without the relation phi"),
 }
+_MATCHES = {"random_exchange": "token_fusion"}
 
 
 def parse_variants(names: Sequence[str]) -> list[Variant]:
@@ -170,27 +136,27 @@ def check_variants(variants: Sequence[Variant], preset: str, common: dict[str, A
 
 
 def _variants_of(name: str) -> list[Variant]:
+    methods = fusion_methods()
     if name == ALL:
-        return [_fusion(fusion) for fusion in fusion_methods()]
+        return [variant for fusion in methods for variant in _variants_of(fusion)]
     if name == CONTROLS_NAME:
         return list(CONTROLS.values())
     if name in CONTROLS:
         return [CONTROLS[name]]
-    fusion, colon, text = name.partition(":")
-    if fusion not in fusion_methods():
-        known = ", ".join((*fusion_methods(), *CONTROLS))
+    fusion, colon, _ = name.partition(":")
+    if fusion not in methods:
+        known = ", ".join((*methods, *CONTROLS))
         raise InputError(
             f"`fusions` {name}: unknown. Fix: pass {ALL}, {CONTROLS_NAME}, {known}, or "
             "FUSION:FIELD=VALUE,FIELD=VALUE."
         )
-    return [_own_variant(name, fusion, text)] if colon else [_fusion(fusion)]
+    if not colon:
+        return [Variant(name, {"fusion": name}, meaning=methods[name].description)]
+    return [_own_variant(name)]
 
 
-def _fusion(name: str) -> Variant:
-    return Variant(name, {"fusion": name}, meaning=fusion_methods()[name].description)
-
-
-def _own_variant(name: str, fusion: str, text: str) -> Variant:
+def _own_variant(name: str) -> Variant:
+    fusion, _, text = name.partition(":")
     # A comma in brackets belongs to a list.
     assignments = re.split(r",(?![^\[]*\])", text)
     try:
@@ -206,3 +172,9 @@ def _own_variant(name: str, fusion: str, text: str) -> Variant:
         if field_name in fields:
             raise InputError(f"`fusions` {name}: {field_name} cannot be set. Fix: {remedy}.")
     return Variant(name, {"fusion": fusion} | fields, modality, text.replace(",", ", "))
+
+
+CONTROLS = {
+    name: replace(_own_variant(text), name=name, meaning=meaning, matches=_MATCHES.get(name))
+    for name, (text, meaning) in _CONTROLS.items()
+}

@@ -15,7 +15,6 @@ from mutualformer_sod.data.synthetic.scenes import write_samples
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.experiments import collect, plan, schedule
 from mutualformer_sod.experiments.plan import Options, Run
-from mutualformer_sod.experiments.process import LoggedProcess
 from mutualformer_sod.experiments.report import (
     FusionTable,
     Trial,
@@ -119,16 +118,19 @@ def test_do_runs_skips_what_matches_a_failed_run(tmp_path):
     ],
 )
 def test_logged_process_that_fails_returns_its_problem(tmp_path, function, arguments, problem):
-    found = LoggedProcess(function, arguments, tmp_path / "log", 1).problem()
+    found = schedule.LoggedProcess(function, arguments, tmp_path / "log", 1).problem()
     assert re.fullmatch(rf"{problem} \(see .*log\)", found)
 
 
 def test_logged_process_that_succeeds_has_no_problem(tmp_path):
-    assert LoggedProcess("plan.runs_of", (tmp_path, [], 0), tmp_path / "log", 1).problem() is None
+    assert (
+        schedule.LoggedProcess("plan.runs_of", (tmp_path, [], 0), tmp_path / "log", 1).problem()
+        is None
+    )
 
 
 def test_logged_process_that_is_killed_names_the_signal(tmp_path):
-    process = LoggedProcess("schedule.wait", ([], 60), tmp_path / "log", 1)
+    process = schedule.LoggedProcess("schedule.wait", ([], 60), tmp_path / "log", 1)
     process.terminate()
     assert process.problem().startswith("ended by SIGTERM (see ")
 

@@ -23,7 +23,7 @@ from mutualformer_sod.data.training.cache import CacheOptions, build_caches
 from mutualformer_sod.data.training.dataset import SodDataset
 from mutualformer_sod.data.training.loader import make_loader, open_stream
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.experiments.process import LoggedProcess
+from mutualformer_sod.experiments.schedule import LoggedProcess
 from mutualformer_sod.metrics.folder import MapFolder
 from mutualformer_sod.metrics.scoring import score_set
 from mutualformer_sod.workers import worker_context, worker_pool
