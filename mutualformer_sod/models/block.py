@@ -1,7 +1,5 @@
 """The MutualFormer block (IJCV 2024, Fig. 2b), and loading of the authors' released weights."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Construction of a detector from a preset and options."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

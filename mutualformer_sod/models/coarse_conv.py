@@ -1,7 +1,5 @@
 """A 3x3 convolution over an upsampled map, computed without that map."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

@@ -1,7 +1,5 @@
 """Set the memory layout for fast inference on a CPU."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

@@ -1,7 +1,5 @@
 """Top-down decoder to full input resolution with a light detail branch (CHOSEN: ours)."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

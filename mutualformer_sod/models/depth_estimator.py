@@ -1,7 +1,5 @@
 """Estimate depth from colour: a small decoder on the frozen features of a pretrained ViT."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any
@@ -51,7 +49,7 @@ class DepthEstimator(nn.Module):
             values = torch.tensor(self.vit.pretrained_cfg[name]).view(1, 3, 1, 1)
             self.register_buffer(name, values, persistent=False)
 
-    def train(self, mode: bool = True) -> DepthEstimator:
+    def train(self, mode: bool = True) -> "DepthEstimator":
         super().train(mode)
         self.vit.eval()
         return self

@@ -1,7 +1,5 @@
 """The whole network: normalisation, two-stream encoder, fusion, decoder."""
 
-from __future__ import annotations
-
 import dataclasses
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -40,7 +38,7 @@ class DetectorOutput:
     side_logits: list[Tensor]
     extra_losses: dict[str, Tensor] = field(default_factory=dict)
     statistics: dict[str, Tensor] = field(default_factory=dict)
-    streams: dict[str, DetectorOutput] = field(default_factory=dict)
+    streams: dict[str, "DetectorOutput"] = field(default_factory=dict)
 
 
 class SaliencyDetector(nn.Module):

@@ -1,7 +1,5 @@
 """Select the device and the precision of a computation: ``--device`` and ``--amp``."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os

@@ -1,7 +1,5 @@
 """Stochastic depth whose decisions depend on the image and not on the random number generator."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

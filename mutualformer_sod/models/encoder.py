@@ -1,7 +1,5 @@
 """Two-stream encoder: one timm model for each modality, with features of several layers."""
 
-from __future__ import annotations
-
 import inspect
 from pathlib import Path
 from typing import Any

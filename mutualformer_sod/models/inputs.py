@@ -1,7 +1,5 @@
 """Check the inputs of the detector. An error names the argument and the fix in one line."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

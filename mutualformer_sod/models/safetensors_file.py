@@ -1,7 +1,5 @@
 """Write safetensors files that are byte-identical for identical contents."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path

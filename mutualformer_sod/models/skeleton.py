@@ -1,7 +1,5 @@
 """Inspect the structure of timm models without their weights."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import timm

@@ -1,7 +1,5 @@
 """Start a training run from a weights file of this project."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math

@@ -1,7 +1,5 @@
 """Convolutional stems in place of a ViT's patch projection."""
 
-from __future__ import annotations
-
 import torch.nn.functional as F
 from timm.layers import Conv2dSame
 from torch import Tensor, nn
@@ -83,7 +81,7 @@ class TimmStem(FineStem):
         self.proj = nn.Conv2d(middle, out, 1)
         self.deep_proj = nn.Conv2d(deep, out, 1)
 
-    def train(self, mode: bool = True) -> TimmStem:
+    def train(self, mode: bool = True) -> "TimmStem":
         super().train(mode)
         for module in self.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):

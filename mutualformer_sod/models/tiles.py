@@ -6,8 +6,6 @@ it again. The results are exact. A head needs O(tile x N) memory in place of O(N
 processed as a pair: rows of Y can come from the rows of W X of both (``link``).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from typing import Any

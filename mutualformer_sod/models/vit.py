@@ -4,8 +4,6 @@ timm's own ``forward_intermediates`` neither returns the finer maps of a stem no
 between the parts of a block.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

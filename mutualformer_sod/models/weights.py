@@ -1,7 +1,5 @@
 """Released weights: one safetensors file that carries its configuration and training protocol."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from pathlib import Path

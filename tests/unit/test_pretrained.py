@@ -13,8 +13,7 @@ from timm.models.vision_transformer import VisionTransformer
 from mutualformer_sod import build_model
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.models import pretrained
-from mutualformer_sod.models.backbone_packages import PACKAGES
-from mutualformer_sod.models.conversion import check_state, dinov2_from_onnx
+from mutualformer_sod.models.backbone_packages import PACKAGES, check_state, dinov2_from_onnx
 
 LITE = "tf_efficientnet_lite0"
 VIT = "vit_small_patch14_dinov2"

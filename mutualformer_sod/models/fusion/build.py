@@ -1,7 +1,5 @@
 """Construction of the configured fusion method."""
 
-from __future__ import annotations
-
 from mutualformer_sod.configs.fusion import FusionConfig
 from mutualformer_sod.models.encoder import TwoStreamEncoder
 from mutualformer_sod.models.fusion.streams import Fusion

@@ -6,8 +6,6 @@ Only the first half of the rgb channels and the second half of the depth channel
 so that no channel is lost in both. An L1 penalty pulls gamma of these halves towards 0.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

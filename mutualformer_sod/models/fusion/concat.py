@@ -1,7 +1,5 @@
 """Joint attention over the concatenated tokens of both modalities."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

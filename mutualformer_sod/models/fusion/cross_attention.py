@@ -1,7 +1,5 @@
 """Cross-attention at the taps."""
 
-from __future__ import annotations
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """Cross-attention at the taps, post-optimised by cross-diffusion."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from torch import Tensor, nn

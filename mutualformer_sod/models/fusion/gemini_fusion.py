@@ -9,8 +9,6 @@ Token i attends to itself and to token i of the other modality only, so the cost
 number of tokens.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -1,7 +1,5 @@
 """Stacked MutualFormer blocks over the encoder's taps (IJCV 2024, Fig. 2b; stacking CHOSEN)."""
 
-from __future__ import annotations
-
 import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar

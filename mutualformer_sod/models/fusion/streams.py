@@ -1,7 +1,5 @@
 """Base of the fusion methods: from the features of two streams to maps for the decoder."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

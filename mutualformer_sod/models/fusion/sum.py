@@ -1,7 +1,5 @@
 """Addition of both streams: the control of the comparison."""
 
-from __future__ import annotations
-
 from mutualformer_sod.configs.fusion import register_fusion
 from mutualformer_sod.models.fusion.streams import Fusion
 

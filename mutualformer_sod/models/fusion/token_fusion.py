@@ -11,8 +11,6 @@ and its released code differ, ``config.score_on`` selects the form:
 The penalty is a mean here; the released code's sum makes its weight depend on image and batch size.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
