@@ -14,7 +14,7 @@ from mutualformer_sod.cli import common
 COMMANDS = (
     *("train", "test", "evaluate", "predict", "demo", "gallery", "figure"),
     *("check-data", "make-samples", "pack-data", "pseudo-label", "estimate-depth"),
-    *("pretrained", "export", "compare-fusions", "baselines", "merge-scores"),
+    *("pretrained", "weights", "export", "compare-fusions", "baselines", "merge-scores"),
     *("benchmark", "benchmark-attention", "benchmark-data", "benchmark-metrics"),
 )
 

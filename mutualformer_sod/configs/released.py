@@ -10,6 +10,8 @@ from mutualformer_sod.errors import InputError
 FOLDER = Path(__file__).resolve().parents[2] / "weights"
 PREFIX, SUFFIX = "mutualformer_", ".safetensors"
 DEFAULT_WEIGHTS = "small-dinov2"
+HUB_FILE = "model.safetensors"  # weights in a folder of ``save_pretrained``
+RECORD = FOLDER / "released.json"  # licence, scores and SHA-256 of the released files
 ESTIMATOR = FOLDER / "depth_estimator.safetensors"
 WEIGHTS_HELP = "a weights.safetensors, or the name of released weights (small-dinov2, tiny)"
 
@@ -21,9 +23,9 @@ def released_weights() -> dict[str, Path]:
 
 
 def find_weights(given: str | os.PathLike[str]) -> Path:
-    """Find a weights file by its path, or by the name of released weights.
+    """Find a weights file by its path, its folder, or the name of released weights.
 
-    A file of that name wins over released weights.
+    A file of that name wins over released weights. A folder is one of ``save_pretrained``.
 
     Raises:
         InputError: no such file or name.
@@ -31,6 +33,8 @@ def find_weights(given: str | os.PathLike[str]) -> Path:
     path = Path(given)
     if path.is_file():
         return path
+    if (path / HUB_FILE).is_file():
+        return path / HUB_FILE
     released = released_weights()
     if str(given) in released:
         return released[str(given)]

@@ -90,8 +90,8 @@ class Predictor:
         """Load weights.
 
         Args:
-            path: a ``.safetensors`` file of this project, or the name of released weights, for
-                example "tiny".
+            path: a ``.safetensors`` file of this project, a folder of ``save_pretrained``, or the
+                name of released weights, for example "tiny".
             size, device, amp: as in `Predictor`. The modality is the one of the training.
 
         Raises:

@@ -14,6 +14,7 @@ from mutualformer_sod.configs.model import ModelConfig
 from mutualformer_sod.models.decoder import Decoder
 from mutualformer_sod.models.encoder import Features, TwoStreamEncoder, resize
 from mutualformer_sod.models.fusion.build import build_fusion
+from mutualformer_sod.models.hub import HubModel
 from mutualformer_sod.models.inputs import check_inputs, check_values
 from mutualformer_sod.models.joint_encoder import Notes
 from mutualformer_sod.models.plain_attention import PlainAttention
@@ -41,7 +42,7 @@ class DetectorOutput:
     streams: dict[str, "DetectorOutput"] = field(default_factory=dict)
 
 
-class SaliencyDetector(nn.Module):
+class SaliencyDetector(nn.Module, HubModel):
     """RGB-D salient object detector (MutualFormer, IJCV 2024; encoder and decoder CHOSEN).
 
     ``config.fusion`` selects the fusion method; encoder and decoder are the same for all methods.

@@ -163,6 +163,7 @@ def load_weights(
     for name, tensor in state.items():
         if not tensor.isfinite().all():
             raise InputError(f"{path}: {name!r} contains NaN or infinity. Fix: pass other weights")
+    model.protocol = protocol
     return model.eval(), protocol
 
 

@@ -1,0 +1,69 @@
+"""List the released weights with their scores, or verify their files."""
+
+import argparse
+import json
+from pathlib import Path
+
+from mutualformer_sod.cli import common as cli
+from mutualformer_sod.configs.released import RECORD, find_weights, released_weights
+from mutualformer_sod.errors import InputError
+
+EPILOG = """\
+verify compares each file with the SHA-256 in weights/released.json, and loads it. A file of your
+own has its checksum inside.
+"""
+
+
+def main() -> None:
+    args = parse_arguments()
+    if args.action == "list" and args.names:
+        raise InputError("list takes no names. Fix: pass verify NAME to check a file")
+    if args.action == "list":
+        for name, path in released_weights().items():
+            print(describe(name, path))
+        return
+    from mutualformer_sod.models.weights import file_sha256, load_weights
+
+    records = read_records()
+    for name in args.names or released_weights():
+        path = find_weights(name)
+        record = records.get(name)
+        if record and file_sha256(path) != record["sha256"]:
+            raise InputError(
+                f"{path}: its SHA-256 is not the one in {RECORD.name}. Fix: take a whole copy"
+            )
+        load_weights(path)
+        print(f"{path}: intact{', as released' if record else ''}")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = cli.Parser(__doc__, EPILOG)
+    parser.add_argument("action", nargs="?", default="list", choices=("list", "verify"))
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="released names or files, for verify (default: all)",
+    )
+    return parser.parse_args()
+
+
+def read_records() -> dict[str, dict]:
+    """Return licence, scores and SHA-256 of the released weights by name."""
+    return json.loads(RECORD.read_text(encoding="utf-8"))
+
+
+def describe(name: str, path: Path) -> str:
+    """Return the lines of one released file."""
+    record = read_records().get(name, {})
+    scores = [
+        f"{test_set} " + ", ".join(f"{metric} {value:.3f}" for metric, value in row.items())
+        for test_set, row in record.get("scores", {}).items()
+    ]
+    return (
+        f"{name}\n  file     {path} ({path.stat().st_size / 1e6:.1f} MB)\n"
+        f"  network  {record.get('network', 'not recorded')}\n"
+        f"  licence  {record.get('licence', 'not recorded')}\n"
+        f"  scores   {'; '.join(scores) or 'not recorded'}\n"
+        f"  sha256   {record.get('sha256', 'not recorded')}"
+    )

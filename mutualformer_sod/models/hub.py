@@ -1,0 +1,132 @@
+"""Sharing of weights: folders and repositories of the Hugging Face hub, with a model card."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download
+
+from mutualformer_sod.configs.released import HUB_FILE
+
+_CARD = """\
+# {name}
+
+RGB-D salient object detection with MutualFormer: preset `{preset}`, fusion `{fusion}`,
+{parameters:.2f} M parameters, {size} x {size} pixels. A colour image, with or without its depth
+map, gives a saliency map.
+
+## Use
+
+    from mutualformer_sod import Predictor
+    saliency = Predictor.from_weights("FOLDER").predict(rgb, depth)
+
+## Scores
+
+{scores}
+
+## Training
+
+Training images: {images}. The record of the run, from the weights file:
+
+```json
+{protocol}
+```
+"""
+
+
+class HubModel(
+    ModelHubMixin,
+    library_name="mutualformer_sod",
+    pipeline_tag="image-segmentation",
+    tags=["salient-object-detection", "rgb-d", "mutualformer"],
+):
+    """A network with ``save_pretrained``, ``from_pretrained`` and ``push_to_hub``.
+
+    A folder has model.safetensors, which `Predictor` and ``--weights`` read, config.json with the
+    same configuration for readers, and README.md, the model card. An existing card is kept.
+
+    Attributes:
+        protocol: record of the training, as in its weights file; empty for a new network.
+
+    Example:
+        >>> scores = {"ECSSD": {"S": 0.926, "MAE": 0.035}}
+        >>> model.save_pretrained("shared", model_card_kwargs={"scores": scores})
+        >>> model = SaliencyDetector.from_pretrained("shared")
+    """
+
+    protocol: Mapping[str, Any] = {}
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        from mutualformer_sod.models.weights import save_weights  # it imports the detector
+
+        save_weights(self, save_directory / HUB_FILE, dict(self.protocol))
+        stored = {"model": self.config.to_dict(), "protocol": dict(self.protocol)}
+        text = json.dumps(stored, indent=1) + "\n"
+        (save_directory / "config.json").write_text(text, encoding="utf-8")
+
+    @classmethod
+    def _from_pretrained(
+        cls,
+        *,
+        model_id: str,
+        revision: str | None,
+        cache_dir: str | Path | None,
+        force_download: bool,
+        local_files_only: bool,
+        token: str | bool | None,
+        **unused: Any,
+    ) -> "HubModel":
+        from mutualformer_sod.models.weights import load_weights
+
+        path = Path(model_id)
+        if not path.is_dir():
+            path = hf_hub_download(
+                model_id,
+                HUB_FILE,
+                revision=revision,
+                cache_dir=cache_dir,
+                force_download=force_download,
+                local_files_only=local_files_only,
+                token=token,
+            )
+        return load_weights(path)[0]
+
+    def generate_model_card(
+        self,
+        scores: Mapping[str, Mapping[str, float]] | None = None,
+        name: str = "MutualFormer",
+        licence: str = "other",
+    ) -> ModelCard:
+        """Return the model card.
+
+        Args:
+            scores: metrics by name for each test set, in [0, 1].
+            name: heading of the card.
+            licence: of the weights, as a hub licence identifier.
+        """
+        data = self._hub_mixin_info.model_card_data.to_dict() | {"license": licence}
+        header = "\n".join(f"{key}: {json.dumps(value)}" for key, value in data.items())
+        images = self.protocol.get("train_images", {})
+        text = _CARD.format(
+            name=name,
+            preset=self.config.preset,
+            fusion=self.config.fusion.fusion,
+            parameters=sum(p.numel() for p in self.parameters()) / 1e6,
+            size=self.config.image_size,
+            scores=_table(scores or {}),
+            images=", ".join(f"{key} ({count})" for key, count in images.items()) or "not recorded",
+            protocol=json.dumps(dict(self.protocol), indent=1),
+        )
+        return ModelCard(f"---\n{header}\n---\n\n{text}")
+
+
+def _table(scores: Mapping[str, Mapping[str, float]]) -> str:
+    """Return a Markdown table with a row for each set."""
+    if not scores:
+        return "Not measured."
+    metrics = list(dict.fromkeys(name for row in scores.values() for name in row))
+    lines = [["set", *metrics], ["---"] * (len(metrics) + 1)]
+    for name, row in scores.items():
+        lines.append([name, *(f"{row[m]:.3f}" if m in row else "" for m in metrics)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

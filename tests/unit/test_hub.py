@@ -1,0 +1,73 @@
+"""Folders of weights with a model card, as on the Hugging Face hub."""
+
+import copy
+import json
+import pickle
+
+import pytest
+import torch
+
+from mutualformer_sod import Predictor, build_model
+from mutualformer_sod.models.detector import SaliencyDetector
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    settings = {"backbone": "test_vit", "stem": "patch", "taps": (2, 4), "image_size": 64}
+    model = build_model("tiny-scratch", dim=16, **settings).eval()
+    model.protocol = {"train_images": {"MINE": 20}}
+    return model
+
+
+@pytest.fixture(scope="module")
+def folder(model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hub") / "shared"
+    model.save_pretrained(folder, model_card_kwargs={"scores": {"ECSSD": {"S": 0.5, "MAE": 0.1}}})
+    return folder
+
+
+def test_from_pretrained_of_a_saved_folder_gives_the_same_logits(model, folder):
+    rgb, depth = torch.rand(1, 3, 64, 64), torch.rand(1, 1, 64, 64)
+    loaded = SaliencyDetector.from_pretrained(folder)
+    assert torch.equal(loaded(rgb, depth), model(rgb, depth))
+    assert loaded.config == model.config
+    assert loaded.protocol == {"train_images": {"MINE": 20}}
+
+
+def test_from_pretrained_of_a_hub_id_reads_the_downloaded_file(model, folder, monkeypatch):
+    asked = []
+
+    def download(repo_id, filename, **options):
+        asked.append((repo_id, filename, options["revision"]))
+        return str(folder / filename)
+
+    # Nothing is downloaded in a test.
+    for module in ("huggingface_hub.hub_mixin", "mutualformer_sod.models.hub"):
+        monkeypatch.setattr(f"{module}.hf_hub_download", download)
+    loaded = SaliencyDetector.from_pretrained("user/name", revision="v1")
+    assert loaded.config == model.config
+    assert ("user/name", "model.safetensors", "v1") in asked
+
+
+def test_predictor_takes_the_folder(folder):
+    assert Predictor.from_weights(folder).model.config.preset == "tiny-scratch"
+
+
+def test_model_card_has_scores_and_training_images(folder):
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert card.startswith("---\n")
+    assert "| ECSSD | 0.500 | 0.100 |" in card
+    assert "MINE (20)" in card
+    assert json.loads((folder / "config.json").read_text())["model"]["preset"] == "tiny-scratch"
+
+
+def test_save_pretrained_keeps_an_edited_model_card(model, folder):
+    (folder / "README.md").write_text("mine", encoding="utf-8")
+    model.save_pretrained(folder)
+    assert (folder / "README.md").read_text(encoding="utf-8") == "mine"
+
+
+def test_network_with_hub_methods_can_be_copied_and_pickled(model):
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert other.config == model.config
