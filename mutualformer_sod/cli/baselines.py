@@ -8,12 +8,8 @@ import numpy as np
 from tqdm import tqdm
 
 from mutualformer_sod.cli import common as cli
-from mutualformer_sod.data.depth.polarity import (
-    DepthEncoding,
-    depth_to_unit,
-    encodings_by_name,
-    with_encodings,
-)
+from mutualformer_sod.data.depth.encoding import DepthEncoding, depth_to_unit
+from mutualformer_sod.data.depth.polarity import encodings_by_name, with_encodings
 from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
 from mutualformer_sod.data.sample import Sample, read_sample
 from mutualformer_sod.errors import InputError

@@ -5,7 +5,8 @@ import argparse
 import cv2
 
 from mutualformer_sod.cli import common as cli
-from mutualformer_sod.data.depth.polarity import depth_to_unit, with_encodings
+from mutualformer_sod.data.depth.encoding import depth_to_unit
+from mutualformer_sod.data.depth.polarity import with_encodings
 from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import check_writable, replacing

@@ -13,13 +13,9 @@ import cv2
 import numpy as np
 from torch import Tensor
 
+from mutualformer_sod.data.depth.encoding import DepthEncoding, depth_to_unit
 from mutualformer_sod.data.depth.kind import DepthSample
-from mutualformer_sod.data.depth.polarity import (
-    SAMPLE_SIDE,
-    DepthEncoding,
-    depth_to_unit,
-    encoding_of,
-)
+from mutualformer_sod.data.depth.polarity import encoding_of
 from mutualformer_sod.demo.checks import check_pixels
 from mutualformer_sod.demo.scratch import Scratch
 from mutualformer_sod.errors import InputError
@@ -206,7 +202,7 @@ def _read_depth(
 ) -> tuple[np.ndarray | None, DepthEncoding | None, list[str]]:
     """Return raw depth (h, w), its encoding, and remarks; constant depth becomes None, None."""
     raw = read_depth(request.depth)
-    encoding = encoding_of([DepthSample.of(raw, SAMPLE_SIDE)], quiet=True)
+    encoding = encoding_of([DepthSample.of(raw)], quiet=True)
     depth, notes = fit_depth(raw, encoding, photo, photo.rgb.shape[:2])
     if depth is None:
         return None, None, notes

@@ -9,7 +9,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from mutualformer_sod.data.depth.polarity import DepthEncoding, depth_to_unit, with_encodings
+from mutualformer_sod.data.depth.encoding import DepthEncoding, depth_to_unit
+from mutualformer_sod.data.depth.polarity import with_encodings
 from mutualformer_sod.data.discovery.benchmarks import canonical_name
 from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.data.sample import Sample

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from mutualformer_sod.data.depth.encoding import DepthEncoding
 from mutualformer_sod.data.depth.holes import find_holes
 from mutualformer_sod.data.depth.kind import DepthSample
 from mutualformer_sod.data.depth.notes import (
@@ -20,7 +21,7 @@ from mutualformer_sod.data.depth.notes import (
     doubt_of,
     same_proportions,
 )
-from mutualformer_sod.data.depth.polarity import SAMPLE_SIDE, DepthEncoding, encoding_of
+from mutualformer_sod.data.depth.polarity import encoding_of
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import image_size, read_depth
 from mutualformer_sod.imaging.photos import WHOLE_PIXELS, Photo, turn
@@ -73,7 +74,7 @@ def plan_depths(pictures: Sequence[Picture], near: str, orientation: str = "auto
         except InputError as error:
             plan.failed[path] = str(error)
             continue
-        groups[str(depth.dtype)][path] = DepthSample.of(depth, SAMPLE_SIDE)
+        groups[str(depth.dtype)][path] = DepthSample.of(depth)
     for samples in groups.values():
         varying = [sample for sample in samples.values() if _varies(sample.pixels)]
         encoding = encoding_from(varying or list(samples.values()), near)
@@ -152,7 +153,7 @@ def fit_depth(
         return None, ["empty depth: RGB only"]
     if valid.min() == valid.max():
         return None, ["constant depth: RGB only"]
-    doubt = doubt_of(DepthSample.of(depth, SAMPLE_SIDE), encoding)
+    doubt = doubt_of(DepthSample.of(depth), encoding)
     notes = [f"depth: {doubt}"] if doubt in (TWO_VALUES, MOSTLY_ZERO) else []
     if orientation == "auto":
         orientation = "shown" if _fits_turned_only(depth, photo) else "stored"

@@ -9,14 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mutualformer_sod.data.depth.encoding import DepthEncoding, depth_to_unit, without_flat
 from mutualformer_sod.data.depth.kind import DepthSample
-from mutualformer_sod.data.depth.polarity import (
-    SAMPLE_SIDE,
-    DepthEncoding,
-    depth_to_unit,
-    encoding_of,
-    without_flat,
-)
+from mutualformer_sod.data.depth.polarity import encoding_of
 from mutualformer_sod.data.training.transforms import resize_sample
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import without_channels
@@ -207,7 +202,7 @@ class Predictor:
         if encoding is None:
             if near not in _NEAR:
                 raise InputError(f"near={near!r} is unknown. Fix: pass one of {', '.join(_NEAR)}.")
-            encoding = encoding_of([DepthSample.of(depth, SAMPLE_SIDE)], near, ask='near="{}"')
+            encoding = encoding_of([DepthSample.of(depth)], near, ask='near="{}"')
         return without_flat(depth_to_unit(depth, encoding, self.model.config.depth_rule))
 
     def _forward(self, rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) -> Tensor:

@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from mutualformer_sod.data.depth.encoding import DepthEncoding
 from mutualformer_sod.data.depth.kind import DepthSample
 from mutualformer_sod.data.depth.notes import same_proportions
-from mutualformer_sod.data.depth.polarity import SAMPLE_SIDE, DepthEncoding
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.decoding import quiet_decoder
 from mutualformer_sod.inference.overlays import overlay, to_levels
@@ -247,7 +247,7 @@ def _encoding_of_video(path: Path, near: str) -> DepthEncoding:
         for number, frame in enumerate(_frames(capture)):
             if number % _SAMPLED_EVERY == 0:
                 coloured.append(np.mean(np.ptp(frame, axis=2) > _CHROMA_NOISE))
-                samples.append(DepthSample.of(_depth_frame(frame, frame.shape[:2]), SAMPLE_SIDE))
+                samples.append(DepthSample.of(_depth_frame(frame, frame.shape[:2])))
             if len(samples) == _SAMPLED:
                 break
     if not samples:

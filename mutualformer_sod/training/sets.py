@@ -15,7 +15,8 @@ from mutualformer_sod.configs.model import ModelConfig
 from mutualformer_sod.configs.options import recorded_options
 from mutualformer_sod.configs.training import TrainConfig
 from mutualformer_sod.data.audit.file_check import check_training_files
-from mutualformer_sod.data.depth.polarity import DepthEncoding, encodings_by_name, with_encodings
+from mutualformer_sod.data.depth.encoding import DepthEncoding
+from mutualformer_sod.data.depth.polarity import encodings_by_name, with_encodings
 from mutualformer_sod.data.discovery.benchmarks import matching_names
 from mutualformer_sod.data.discovery.fingerprint import data_fingerprint, find_overlap
 from mutualformer_sod.data.discovery.protocols import discover_benchmarks, discover_protocol

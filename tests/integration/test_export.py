@@ -11,7 +11,8 @@ from tool_runs import ROOT, error_line, run_tool
 from torch.utils.data import default_collate
 
 from mutualformer_sod import Predictor
-from mutualformer_sod.data.depth.polarity import DepthEncoding, with_encodings
+from mutualformer_sod.data.depth.encoding import DepthEncoding
+from mutualformer_sod.data.depth.polarity import with_encodings
 from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.data.training.dataset import SodDataset
 from mutualformer_sod.imaging.io import read_depth, read_rgb

@@ -7,13 +7,13 @@ import cv2
 import numpy as np
 import pytest
 
+from mutualformer_sod.data.depth.encoding import WEAK_MARGIN, depth_to_unit
+from mutualformer_sod.data.depth.evidence import polarity
 from mutualformer_sod.data.depth.holes import fill_holes, find_holes
 from mutualformer_sod.data.depth.polarity import (
-    WEAK_MARGIN,
-    decide_encoding,
-    depth_to_unit,
+    encoding_of,
     encodings_by_name,
-    polarity,
+    read_samples,
     with_encodings,
 )
 from mutualformer_sod.data.discovery.sets import discover_sets
@@ -39,6 +39,10 @@ NEAR = {  # of the data folder's README
 }
 METRIC = [name for name in NEAR if name.startswith("train_rgbd")]
 SPOT = [name for name in NEAR if name.startswith("spot")]
+
+
+def decide_encoding(paths, near="auto", name="", strict=False):
+    return encoding_of(read_samples(paths, name), near, name, strict=strict)
 
 
 def depth_paths(name):

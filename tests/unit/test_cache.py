@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from mutualformer_sod.data.depth.polarity import DepthEncoding, depth_to_unit
+from mutualformer_sod.data.depth.encoding import DepthEncoding, depth_to_unit
 from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
 from mutualformer_sod.data.sample import read_sample
 from mutualformer_sod.data.synthetic.scenes import write_samples

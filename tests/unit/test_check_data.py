@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from mutualformer_sod.data.audit.check import QUICK_IMAGES, check_data
-from mutualformer_sod.data.audit.duplicates import look_of, similar_pairs
+from mutualformer_sod.data.audit.copies import similar_pairs
 from mutualformer_sod.data.audit.findings import Finding
 from mutualformer_sod.data.audit.images import check_counts
+from mutualformer_sod.data.audit.inspection import look_of
 from mutualformer_sod.data.audit.picture import polarity_picture
 from mutualformer_sod.data.audit.report import check_json, check_table, layout_line
 from mutualformer_sod.errors import InputError

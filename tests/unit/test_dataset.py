@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from mutualformer_sod.data.depth.polarity import DepthEncoding, depth_to_unit, with_encodings
+from mutualformer_sod.data.depth.encoding import DepthEncoding, depth_to_unit
+from mutualformer_sod.data.depth.polarity import with_encodings
 from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
 from mutualformer_sod.data.synthetic.scenes import make_scene, write_samples
 from mutualformer_sod.data.training.dataset import SodDataset

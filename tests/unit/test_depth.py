@@ -6,14 +6,13 @@ import cv2
 import numpy as np
 import pytest
 
+from mutualformer_sod.data.depth.encoding import WEAK_MARGIN, DepthEncoding, depth_to_unit
+from mutualformer_sod.data.depth.evidence import polarity
 from mutualformer_sod.data.depth.polarity import (
-    WEAK_MARGIN,
-    DepthEncoding,
-    decide_encoding,
-    depth_to_unit,
+    encoding_of,
     encodings_by_name,
     parse_near,
-    polarity,
+    read_samples,
     with_encodings,
 )
 from mutualformer_sod.data.discovery.sets import SodSet
@@ -25,6 +24,10 @@ HEIGHT, WIDTH = 60, 80
 NEAR_WHITE = DepthEncoding("map", "white", 1.0, "made so")
 NEAR_BLACK = DepthEncoding("map", "black", 1.0, "made so")
 METRIC = DepthEncoding("metric", "black", 1.0, "made so", 500.0, 4000.0)
+
+
+def decide_encoding(paths, near="auto", name="", strict=False):
+    return encoding_of(read_samples(paths, name), near, name, strict=strict)
 
 
 def distance(seed: int) -> np.ndarray:

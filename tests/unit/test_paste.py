@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mutualformer_sod.data.depth.polarity import DepthEncoding
+from mutualformer_sod.data.depth.encoding import DepthEncoding
 from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.data.synthetic.scenes import write_samples
 from mutualformer_sod.data.training.copy_paste import paste_object

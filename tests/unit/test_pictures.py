@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mutualformer_sod.data.depth.polarity import DepthEncoding
+from mutualformer_sod.data.depth.encoding import DepthEncoding
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.photos import Photo, turn
 from mutualformer_sod.inference.overlays import KINDS, cutout, overlay, paint

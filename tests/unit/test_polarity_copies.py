@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from mutualformer_sod.data.depth.polarity import decide_encoding, depth_to_unit
+from mutualformer_sod.data.depth.encoding import depth_to_unit
+from mutualformer_sod.data.depth.polarity import encoding_of, read_samples
 from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.imaging.io import read_depth, read_rgb
 
@@ -16,6 +17,10 @@ COPIES = {
     "x257": (lambda d: d.astype(np.uint16) * 257, ".png"),
     "float": (lambda d: d.astype(np.float32) / 255, ".npy"),
 }
+
+
+def decide_encoding(paths, near="auto", name="", strict=False):
+    return encoding_of(read_samples(paths, name), near, name, strict=strict)
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from mutualformer_sod.data.depth.encoding import WEAK_MARGIN
 from mutualformer_sod.data.depth.evidence import polarity, weigh
 from mutualformer_sod.data.depth.kind import DepthSample
-from mutualformer_sod.data.depth.polarity import SAMPLE_SIDE, WEAK_MARGIN, encoding_of
+from mutualformer_sod.data.depth.polarity import encoding_of
 
 HEIGHT, WIDTH = 60, 80
 
@@ -35,7 +36,7 @@ def coded(depth: np.ndarray, scale: float) -> np.ndarray:
 
 
 def samples_of(maps) -> list[DepthSample]:
-    return [DepthSample.of(depth, SAMPLE_SIDE) for depth in maps]
+    return [DepthSample.of(depth) for depth in maps]
 
 
 def test_two_copies_of_opposite_sign_are_decided_oppositely_with_one_margin():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mutualformer_sod import Predictor
-from mutualformer_sod.data.depth.polarity import DepthEncoding
+from mutualformer_sod.data.depth.encoding import DepthEncoding
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.inference.predictor import native_saliency, saliency_strips
 

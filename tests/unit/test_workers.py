@@ -16,7 +16,7 @@ import torch
 
 from mutualformer_sod.benchmark.speed import Contestant, Settings
 from mutualformer_sod.data.audit.inspection import inspect_images
-from mutualformer_sod.data.depth.polarity import DepthEncoding
+from mutualformer_sod.data.depth.encoding import DepthEncoding
 from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.data.synthetic.scenes import write_samples
 from mutualformer_sod.data.training.cache import CacheOptions, build_caches

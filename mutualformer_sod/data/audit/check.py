@@ -3,8 +3,9 @@
 Nothing is refused: an error of the readers of this package becomes a finding.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
 
 from tqdm import tqdm
@@ -17,8 +18,9 @@ from mutualformer_sod.data.audit.inspection import Inspected, inspect_images
 from mutualformer_sod.data.depth.polarity import chosen_sides
 from mutualformer_sod.data.discovery.benchmarks import Split, is_known, usual_count
 from mutualformer_sod.data.discovery.folders import Candidate, search
-from mutualformer_sod.data.discovery.pairing import Matches, role_labels
+from mutualformer_sod.data.discovery.pairing import role_labels
 from mutualformer_sod.data.discovery.sets import nothing_found
+from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.errors import InputError
 
 QUICK_IMAGES = 40
@@ -35,7 +37,7 @@ class CheckedSet:
         path: below the root, as on disk; its last part may be an alias.
         part: "test" or "train" by its path or its number of images, else None.
         layout: names of the folders of its parts, by role; "thermal" in place of "depth".
-        count: images with all their parts.
+        samples: images with all their parts.
         images: the inspected images.
         depth: results on its depth maps; None without depth.
     """
@@ -45,9 +47,14 @@ class CheckedSet:
     path: str
     part: Split | None
     layout: dict[str, str]
-    count: int
+    samples: Sequence[Sample] = ()
     images: list[Inspected] = field(default_factory=list)
     depth: DepthReport | None = None
+
+    @property
+    def count(self) -> int:
+        """Number of images with all their parts."""
+        return len(self.samples)
 
     @property
     def thermal(self) -> bool:
@@ -86,7 +93,7 @@ def check_data(
     Args:
         roots: folders to search.
         names: of sets, by name, alias or path below a root; None: all that are found.
-        near: values of ``--near``, see `depth.near.parse_near`; they are compared with the maps.
+        near: values of ``--near``, see `polarity.parse_near`; they are compared with the maps.
         workers: processes that read.
         quick: read `QUICK_IMAGES` evenly spaced images of each set, and search no copies.
 
@@ -98,38 +105,24 @@ def check_data(
     labels = _labels(candidates)
     sides, strict = chosen_sides(list(dict.fromkeys(labels)), near)
     findings: list[Finding] = []
-    sets = []
-    pending = []
-    for candidate, label in zip(candidates, labels, strict=True):
-        checked, matches = _open(candidate, label, findings)
-        if matches is not None:
-            samples = matches.samples()
-            pending.append((checked, _spread(samples, QUICK_IMAGES) if quick else samples))
-        sets.append(checked)
+    sets = [_open(c, label, findings) for c, label in zip(candidates, labels, strict=True)]
     findings += _named_twice(sets)
-    everything = [sample for _, samples in pending for sample in samples]
-    reading = iter(
-        tqdm(
-            inspect_images(everything, workers), "reading", len(everything), unit="image",
-            leave=False, disable=None,
-        )
-    )  # fmt: skip
-    for checked, samples in pending:
-        checked.images = [next(reading) for _ in samples]
-    for _ in reading:  # closes the pool and the progress bar
-        pass
-    for checked in sets:
+    chosen = [_spread(s.samples, QUICK_IMAGES) if quick else s.samples for s in sets]
+    work = list(chain(*chosen))
+    reading = inspect_images(work, workers)
+    bar = tqdm(reading, "reading", len(work), unit="image", leave=False, disable=None)
+    images = iter(list(bar))
+    for checked, samples in zip(sets, chosen, strict=True):
+        checked.images = list(islice(images, len(samples)))
         findings += _check_set(checked, sides[checked.label], strict)
     if not quick:
         findings += find_copies({s.label: (s.part, s.images) for s in sets})
-    order = {"problem": 0, "note": 1}
-    return Check(sets, sorted(findings, key=lambda finding: order[finding.level]))
+    return Check(sets, sorted(findings, key=lambda finding: finding.level != "problem"))
 
 
 def _wanted(
     candidates: list[Candidate], names: Sequence[str] | None, roots: Sequence[Path | str]
 ) -> list[Candidate]:
-    listed = ", ".join(map(str, roots))
     if not candidates:
         raise InputError(nothing_found(roots))
     if names is None:
@@ -142,7 +135,8 @@ def _wanted(
         if not own:
             found = ", ".join(dict.fromkeys(c.name for c in candidates))
             raise InputError(
-                f"--sets {name}: no such set below {listed}. Fix: pass one of those found: {found}"
+                f"--sets {name}: no such set below {', '.join(map(str, roots))}."
+                f" Fix: pass one of those found: {found}"
             )
         chosen |= dict.fromkeys(own)
     return list(chosen)
@@ -159,91 +153,58 @@ def _labels(candidates: Sequence[Candidate]) -> list[str]:
     ]
 
 
-def _open(
-    candidate: Candidate, label: str, findings: list[Finding]
-) -> tuple[CheckedSet, Matches | None]:
+def _open(candidate: Candidate, label: str, findings: list[Finding]) -> CheckedSet:
     """List the files of a set, and add problems of the list to the findings."""
-    names = role_labels(candidate.thermal) | {"rgb": "rgb", "gt": "gt"}
-    layout = {names[r]: ", ".join(p.name for p in found) for r, found in candidate.roles.items()}
-    checked = CheckedSet(label, candidate.folder, candidate.path, candidate.split, layout, 0)
-    several = [layout[names[r]] for r, found in candidate.roles.items() if len(found) > 1]
+    names = role_labels(candidate.thermal)
+    folders = {r: ", ".join(p.name for p in found) for r, found in candidate.roles.items()}
+    layout = {names[r] if r == "depth" else r: listed for r, listed in folders.items()}
+    checked = CheckedSet(label, candidate.folder, candidate.path, candidate.split, layout)
+    several = [folders[role] for role, found in candidate.roles.items() if len(found) > 1]
     if several:
-        findings += about(
-            *("problem", "folders", label, "several folders of one kind"),
-            *("keep one of each", several),
-        )
-        return checked, None
+        text = "several folders of one kind"
+        findings += about("problem", "folders", label, text, "keep one of each", several)
+        return checked
     matches = candidate.match()
-    checked.count = len(matches.samples())
-    checked.part = candidate.split or _part_by_count(candidate.last_part, checked.count)
-    if candidate.split is None and checked.part is None:
-        checked.part = _part_by_path(candidate)
-    _list_findings(label, matches, findings)
-    return checked, matches
+    checked.samples = matches.samples()
+    checked.part = candidate.split or _part_of(candidate, checked.count)
+    for kind, _, text, remedy, files in matches.mistakes():
+        findings.append(Finding("problem", kind, label, text, remedy, tuple(files)))
+    for role, own in matches.files.items():
+        text = f"hidden {names[role]} files, which are no part of the set"
+        findings += about("note", "hidden", label, text, "", own.hidden)
+    return checked
 
 
-def _part_by_count(name: str, count: int) -> Split | None:
-    if not is_known(name):
-        return None
-    return next((s for s in ("test", "train") if usual_count(name, s) == count), "test")
-
-
-def _part_by_path(candidate: Candidate) -> Split | None:
-    """Find the part in folder names such as "train_rgb", which no layout defines."""
+def _part_of(candidate: Candidate, count: int) -> Split | None:
+    """Find the part of a known set by its number of images, else by names such as "train_rgb"."""
+    name = candidate.last_part
+    if is_known(name):
+        return next((s for s in ("test", "train") if usual_count(name, s) == count), "test")
     above = candidate.folder.resolve().parts[-2:-1] + tuple(candidate.path.split("/"))
     parts = [part.casefold() for part in above]
     return next((s for s in ("train", "test") if any(p.startswith(s) for p in parts)), None)
 
 
-def _list_findings(label: str, matches: Matches, findings: list[Finding]) -> None:
-    for role, own in matches.files.items():
-        title = role_labels(matches.thermal)[role]
-        for kind, text, remedy, found in (
-            ("broken", f"broken links or folders in place of {title} files", "replace", "broken"),
-            ("type", f"file types not read as {title}", "convert or move them away", "odd"),
-            ("double", f"two {title} files for one image", "keep one of each", "doubles"),
-        ):
-            findings += about("problem", kind, label, text, remedy, getattr(own, found))
-        text = f"hidden {title} files, which are no part of the set"
-        findings += about("note", "hidden", label, text, "", own.hidden)
-    for what, names in matches.unpaired():
-        findings += about(
-            *("problem", "unpaired", label, what),
-            *("add the missing files or move these away", names),
-        )
-    if not any(own.by_stem for own in matches.files.values()):
-        findings.append(
-            Finding(
-                "problem", "empty", label, "its folders contain no image", "fill or remove them"
-            )
-        )
-
-
 def _named_twice(sets: Sequence[CheckedSet]) -> list[Finding]:
-    by_label: dict[str, list[CheckedSet]] = {}
+    folders: dict[str, list[str]] = {}
     for checked in sets:
-        by_label.setdefault(checked.label, []).append(checked)
+        folders.setdefault(checked.label, []).append(str(checked.folder))
+    remedy = "omit all but one from --data"
     return [
-        Finding(
-            *("problem", "twice", label, f"{len(own)} folders under one name"),
-            "omit all but one from --data",
-            tuple(str(checked.folder) for checked in own),
-        )
-        for label, own in by_label.items()
+        Finding("problem", "twice", label, f"{len(own)} folders under one name", remedy, tuple(own))
+        for label, own in folders.items()
         if len(own) > 1
     ]
 
 
 def _check_set(checked: CheckedSet, side: str, strict: bool) -> list[Finding]:
     label, images = checked.label, checked.images
-    checks: tuple[Callable[[str, list[Inspected]], list[Finding]], ...]
-    checks = (check_readable, check_sizes, check_gt)
     findings = check_counts(label, checked.part, checked.count, "rgb" in checked.layout)
     for role, text in (("depth", "no depth: mapped from colour alone"), ("gt", "no ground truth")):
         there = role in checked.layout or (role == "depth" and checked.thermal)
         if not there and "rgb" in checked.layout:
             findings.append(Finding("note", f"no {role}", label, text))
-    for check in checks:
+    for check in (check_readable, check_sizes, check_gt):
         findings += check(label, images)
     if any(image.depth is not None for image in images):
         checked.depth, found = check_depth(label, images, side, strict)
@@ -251,7 +212,7 @@ def _check_set(checked: CheckedSet, side: str, strict: bool) -> list[Finding]:
     return findings
 
 
-def _spread(samples: Sequence, count: int) -> list:
+def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
     """Choose at most ``count`` samples, from the middles of equal parts."""
     count = min(count, len(samples))
     return [samples[(2 * k + 1) * len(samples) // (2 * count)] for k in range(count)]

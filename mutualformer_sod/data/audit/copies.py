@@ -1,14 +1,50 @@
-"""Find copies of images within a set and across sets."""
+"""Find copies of images within a set and across sets, by their content and a perceptual hash."""
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
-from mutualformer_sod.data.audit.duplicates import similar_pairs
+import numpy as np
+
 from mutualformer_sod.data.audit.findings import Finding, about
-from mutualformer_sod.data.audit.inspection import Inspected
+from mutualformer_sod.data.audit.inspection import HASH_BITS, THUMBNAIL, Inspected
 from mutualformer_sod.data.discovery.benchmarks import Split
 
-Pairs = dict[tuple[str, str], list[tuple[Path, Path]]]
+_MOST_BITS = 20  # largest number of different bits in the hashes of copies
+_LEAST_LIKENESS = 0.97  # least correlation of the thumbnails of copies with similar hashes
+_ROWS = 2048  # rows of the table of distances computed at once
+_PLAIN = 4.0  # standard deviation in grey levels below which a picture is uniform
+
+_Pairs = defaultdict[tuple[str, str], list[tuple[Path, Path]]]
+
+
+def similar_pairs(looks: Sequence[np.ndarray]) -> Iterator[tuple[int, int]]:
+    """Find all pairs of copies, each as two increasing indices.
+
+    The hashes select the candidates among all pairs by a matrix product (10 000 pictures in
+    seconds); the thumbnails decide. Uniform pictures are in no pair.
+
+    Args:
+        looks: of `inspection.look_of`, one per picture.
+    """
+    if len(looks) < 2:
+        return
+    table = np.stack(looks)
+    signs = np.unpackbits(table[:, : HASH_BITS // 8], axis=1).astype(np.float32) * 2 - 1
+    thumbnails = table[:, HASH_BITS // 8 :].astype(np.float32)
+    thumbnails -= thumbnails.mean(axis=1, keepdims=True)
+    deviation = np.sqrt((thumbnails**2).mean(axis=1, keepdims=True))
+    seen = (deviation > _PLAIN).ravel()
+    unit = thumbnails / np.maximum(deviation, 1e-6) / THUMBNAIL
+    least = HASH_BITS - 2 * _MOST_BITS  # the product of hashes that differ in _MOST_BITS
+    for start in range(0, len(table), _ROWS):
+        products = signs[start : start + _ROWS] @ signs[start:].T
+        for row, column in zip(*np.nonzero(products >= least), strict=True):
+            one, other = start + int(row), start + int(column)
+            like = one < other and seen[one] and seen[other]
+            if like and unit[one] @ unit[other] >= _LEAST_LIKENESS:
+                yield one, other
 
 
 def find_copies(sets: Mapping[str, tuple[Split | None, Sequence[Inspected]]]) -> list[Finding]:
@@ -27,16 +63,14 @@ def find_copies(sets: Mapping[str, tuple[Split | None, Sequence[Inspected]]]) ->
         for image in images
         if image.look is not None
     ]
-    same: Pairs = {}
-    like: Pairs = {}
+    same, like = _Pairs(list), _Pairs(list)
     # Training images first: the finding names the image to leave out.
     owners.sort(key=lambda owner: sets[owner[0]][0] != "train")
     for one, other in similar_pairs([image.look for _, image in owners]):
         (first, a), (second, b) = owners[one], owners[other]
-        if a.sample.rgb.samefile(b.sample.rgb):
-            continue  # one file below two roots
-        pairs = same if a.content == b.content else like
-        pairs.setdefault((first, second), []).append((a.sample.rgb, b.sample.rgb))
+        if not a.sample.rgb.samefile(b.sample.rgb):  # one file may be below two roots
+            pairs = same if a.content == b.content else like
+            pairs[first, second].append((a.sample.rgb, b.sample.rgb))
     _add_plain_copies(owners, same)
     parts = {name: part for name, (part, _) in sets.items()}
     findings = [
@@ -48,15 +82,16 @@ def find_copies(sets: Mapping[str, tuple[Split | None, Sequence[Inspected]]]) ->
     return sorted(findings, key=lambda finding: finding.kind != "overlap")
 
 
-def _add_plain_copies(owners: Sequence[tuple[str, Inspected]], same: Pairs) -> None:
+def _add_plain_copies(owners: Sequence[tuple[str, Inspected]], same: _Pairs) -> None:
     """Add equal files of uniform pictures, which have no descriptor, by their content."""
-    known = {pair for found in same.values() for pair in found}
+    known = set(chain(*same.values()))
     by_content: dict[bytes, tuple[str, Path]] = {}
     for name, image in owners:
-        first = by_content.setdefault(image.content, (name, image.sample.rgb))
-        pair = (first[1], image.sample.rgb)
-        if pair[0] is not pair[1] and pair not in known and not pair[0].samefile(pair[1]):
-            same.setdefault((first[0], name), []).append(pair)
+        path = image.sample.rgb
+        first, original = by_content.setdefault(image.content, (name, path))
+        is_known = (original, path) in known or original is path or original.samefile(path)
+        if not is_known:
+            same[first, name].append((original, path))
 
 
 def _copies(

@@ -3,20 +3,17 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from mutualformer_sod.data.audit.findings import Finding, about
 from mutualformer_sod.data.audit.inspection import Inspected
+from mutualformer_sod.data.depth.encoding import WEAK_MARGIN, DepthEncoding
 from mutualformer_sod.data.depth.evidence import SetEvidence, weigh
 from mutualformer_sod.data.depth.kind import decide_units
 from mutualformer_sod.data.depth.notes import CONSTANT, MOSTLY_ZERO, TWO_VALUES, doubt_of
-from mutualformer_sod.data.depth.polarity import (
-    WEAK_MARGIN,
-    DepthEncoding,
-    encoding_of,
-    thermal_encoding,
-)
+from mutualformer_sod.data.depth.polarity import encoding_of, thermal_encoding
 
 _MANY_HOLES = 0.5  # ratio of holes above which a map is reported
 _CONTRARY = 0.5  # evidence of a map against its set above which it is reported
@@ -43,7 +40,7 @@ class DepthReport:
 
 
 def check_depth(
-    label: str, images: Sequence[Inspected], side: str, strict: bool = False
+    label: str, images: Sequence[Inspected], side: str, strict: bool
 ) -> tuple[DepthReport, list[Finding]]:
     """Decide the depth encoding of a set, and report doubtful maps.
 
@@ -61,102 +58,91 @@ def check_depth(
     main = types.most_common(1)[0][0]
     own = [image for image in read if str(image.depth.pixels.dtype) == main]
     samples = [image.depth for image in own]
-    units = decide_units(samples)
-    thermal = read[0].sample.thermal
-    if thermal:
+    if read[0].sample.thermal:
         encoding = thermal_encoding(samples)
     else:
         encoding = encoding_of(samples, side, label, strict=strict, quiet=True)
-    metric, noun = encoding.kind == "metric", encoding.noun
-    speaking = [i for i in own if (i.depth.holes_if_metric if metric else i.depth.holes) < 1]
-    evidence = weigh([image.depth for image in speaking], metric, encoding.hole_code)
+    metric = encoding.kind == "metric"
+    filled = [image for image in own if image.depth.holes[metric] < 1]
+    evidence = weigh([image.depth for image in filled], metric, encoding.hole_code)
     measured = [(s.least, s.largest) for s in samples if s.largest > 0]
     ranges = np.array(measured if metric and measured else [image.depth_range for image in own])
-    report = DepthReport(
-        encoding,
-        evidence,
-        tuple(image.sample.stem for image in speaking),
-        dict(types),
-        (float(ranges[:, 0].min()), float(ranges[:, 1].max())),
-    )
+    low, high = float(ranges[:, 0].min()), float(ranges[:, 1].max())
+    stems = tuple(image.sample.stem for image in filled)
+    report = DepthReport(encoding, evidence, stems, dict(types), (low, high))
+    files = {image.sample.stem: image.sample.depth for image in own}
+    doubts: dict[str | None, list[Path]] = {}
+    for image in own:
+        doubts.setdefault(doubt_of(image.depth, encoding), []).append(image.sample.depth)
+    odd = [image.sample.depth for image in read if str(image.depth.pixels.dtype) != main]
+    holed = [image.sample.depth for image in own if image.depth.holes[metric] > _MANY_HOLES]
+    noun = encoding.noun
+    no_information = "they contain no information: replace them, or omit the images"
     findings = [
         *about(
             *("problem", f"{noun} types", label, f"maps of several types, most are {main}"),
-            "convert them to one",
-            [i.sample.depth for i in read if str(i.depth.pixels.dtype) != main],
+            *("convert them to one", odd),
         ),
         *about(
             *("problem", f"constant {noun}", label, f"{noun} maps of a single value"),
-            "they contain no information: replace them, or omit the images",
-            [i.sample.depth for i in own if doubt_of(i.depth, encoding) == CONSTANT],
+            *(no_information, doubts.get(CONSTANT, ())),
         ),
-        *(
-            finding
-            for kind, doubt in (("two values", TWO_VALUES), ("zeros", MOSTLY_ZERO))
-            for finding in about(
-                *("note", kind, label, f"{noun} maps: {doubt}", "inspect them"),
-                [i.sample.depth for i in own if doubt_of(i.depth, encoding) == doubt],
-            )
+        *about(
+            *("note", "two values", label, f"{noun} maps: {TWO_VALUES}"),
+            *("inspect them", doubts.get(TWO_VALUES, ())),
+        ),
+        *about(
+            *("note", "zeros", label, f"{noun} maps: {MOSTLY_ZERO}"),
+            *("inspect them", doubts.get(MOSTLY_ZERO, ())),
         ),
         *about(
             *("note", "holes", label, f"{noun} maps with more than {_MANY_HOLES:.0%} holes"),
-            "filled from the nearest value",
-            [i.sample.depth for i in own if _holes(i, metric) > _MANY_HOLES],
+            *("filled from the nearest value", holed),
         ),
-        *_polarity_findings(label, report, {i.sample.stem: i for i in own}, side, units.metric),
     ]
+    if encoding.kind != "thermal":
+        is_metric_type = decide_units(samples).metric
+        findings += _polarity_findings(label, report, files, side, is_metric_type)
     return report, findings
 
 
-def _holes(image: Inspected, metric: bool) -> float:
-    return image.depth.holes_if_metric if metric else image.depth.holes
-
-
 def _polarity_findings(
-    label: str, report: DepthReport, by_stem: dict[str, Inspected], side: str, metric_type: bool
+    label: str, report: DepthReport, files: dict[str, Path], side: str, is_metric_type: bool
 ) -> list[Finding]:
     encoding, evidence = report.encoding, report.evidence
-    if encoding.kind == "thermal":
-        return []
     seen = "white" if evidence.mean > 0 else "black"
     remedy = f"inspect some maps and pass --near {label.split(' ')[0]}=white or =black"
-    clear = evidence.margin >= WEAK_MARGIN
-    if side == "auto" and metric_type and encoding.kind == "map":
+    if side == "auto" and is_metric_type and encoding.kind == "map":
         return [Finding("problem", "polarity", label, encoding.describe(), remedy)]
     if encoding.is_weak:
         text = f"weak evidence which end of depth is near: {encoding.describe()}"
         weak = Finding("problem", "polarity", label, text, remedy)
-        return [weak, *_both_signs(label, report, by_stem)]
-    if clear and seen != encoding.near:
+        return [weak, *_both_signs(label, report, files)]
+    if evidence.margin >= WEAK_MARGIN and seen != encoding.near:
         why = "--near says" if side != "auto" else "the type of the maps says"
         text = f"{why} {encoding.near} is near, but the maps look as if {seen} were"
         return [Finding("problem", "polarity", label, f"{text} ({evidence.describe()})", remedy)]
-    sign = 1 if encoding.near == "white" else -1
-    contrary = [
-        by_stem[stem].sample.depth
-        for stem, score in zip(report.stems, evidence.scores, strict=True)
-        if score * sign < -_CONTRARY
-    ]
-    return about(
-        *("note", "polarity", label, "maps that look inverted against the rest of their set"),
-        *("inspect them", contrary),
-    )
+    text = "maps that look inverted against the rest of their set"
+    contrary = _seen_as("black" if encoding.near == "white" else "white", report, files)
+    return about("note", "polarity", label, text, "inspect them", contrary)
 
 
-def _both_signs(label: str, report: DepthReport, by_stem: dict[str, Inspected]) -> list[Finding]:
+def _seen_as(near: str, report: DepthReport, files: dict[str, Path]) -> list[Path]:
+    """Return the maps with clear evidence that ``near`` values are near."""
+    sign = 1 if near == "white" else -1
+    scores = zip(report.stems, report.evidence.scores, strict=True)
+    return [files[stem] for stem, score in scores if score * sign > _CONTRARY]
+
+
+def _both_signs(label: str, report: DepthReport, files: dict[str, Path]) -> list[Finding]:
     """Report a set with maps of both polarities, where no single polarity fits."""
-    scored = list(zip(report.stems, report.evidence.scores, strict=True))
-    white, black = (
-        [by_stem[stem].sample.depth for stem, score in scored if score * sign > _CONTRARY]
-        for sign in (1, -1)
-    )
-    fewer, more = sorted((white, black), key=len)
-    if len(fewer) < _FEW * len(scored):
+    sides = [(near, _seen_as(near, report, files)) for near in ("white", "black")]
+    (near, fewer), (other, more) = sorted(sides, key=lambda side: len(side[1]))
+    if len(fewer) < _FEW * len(report.stems):
         return []
-    sides = ("white", "black") if fewer is white else ("black", "white")
     text = (
-        f"maps that look as if {sides[0]} were near, where {len(more)} others look as if "
-        f"{sides[1]} were: of both signs, or views without up and down"
+        f"maps that look as if {near} were near, where {len(more)} others look as if "
+        f"{other} were: of both signs, or views without up and down"
     )
     remedy = "inspect them; invert those of the wrong polarity, or split the set by polarity"
     return about("problem", "polarity", label, text, remedy, fewer)

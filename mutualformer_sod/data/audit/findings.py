@@ -16,7 +16,7 @@ class Finding:
     Attributes:
         level: "problem" needs attention, "note" is information.
         kind: short name, equal for all findings of a kind.
-        set_name: of the set, or of two sets as "A / B".
+        set: name of the set, or of two sets as "A / B".
         text: the finding.
         remedy: the action; empty if none is needed.
         files: that it concerns.
@@ -24,7 +24,7 @@ class Finding:
 
     level: Level
     kind: str
-    set_name: str
+    set: str
     text: str
     remedy: str = ""
     files: tuple[str, ...] = ()
@@ -32,7 +32,7 @@ class Finding:
     def line(self) -> str:
         """Return the finding in one line, with the first files and the number of all."""
         label = {"problem": "PROBLEM", "note": "note"}[self.level]
-        parts = [f"{label}: {self.set_name}: {self.text}"]
+        parts = [f"{label}: {self.set}: {self.text}"]
         if self.files:
             more = f", ... ({len(self.files)} in all)" if len(self.files) > NAMED else ""
             parts.append(": " + ", ".join(self.files[:NAMED]) + more)

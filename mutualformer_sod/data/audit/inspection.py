@@ -5,12 +5,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
 import numpy as np
 
-from mutualformer_sod.data.audit.duplicates import look_of
 from mutualformer_sod.data.depth.holes import find_holes
 from mutualformer_sod.data.depth.kind import DepthSample
-from mutualformer_sod.data.depth.polarity import SAMPLE_SIDE
 from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import read_depth, read_rgb
@@ -18,6 +17,12 @@ from mutualformer_sod.imaging.masks import read_mask
 from mutualformer_sod.workers import worker_pool
 
 _CHUNK = 16  # images a task
+
+HASH_BITS = 128
+"""64 bits of a difference hash (dHash) and 64 of a cosine hash (pHash)."""
+
+THUMBNAIL = 16
+"""Side in pixels of the thumbnail of a descriptor."""
 
 
 @dataclass
@@ -29,7 +34,7 @@ class Inspected:
         errors: cause and remedy of unreadable files by role.
         sizes: (H, W) by role.
         content: hash of the file of the colour image.
-        look: of the colour image, see `duplicates.look_of`.
+        look: of the colour image, see `look_of`.
         depth: sample of the depth map.
         depth_range: least and largest finite value.
         gt_note: reading of the mask, see `imaging.masks.read_mask`.
@@ -45,6 +50,25 @@ class Inspected:
     depth_range: tuple[float, float] | None = None
     gt_note: str | None = None
     gt_share: float | None = None
+
+
+def look_of(rgb: np.ndarray) -> np.ndarray:
+    """Compute a descriptor of a picture, independent of its size and encoding.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+
+    Returns:
+        (272,) uint8: 16 bytes of hash, then a grey thumbnail of 16 x 16 pixels.
+    """
+    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    small = cv2.resize(grey, (64, 64), interpolation=cv2.INTER_AREA).astype(np.float32)
+    steps = cv2.resize(small, (9, 8), interpolation=cv2.INTER_AREA)
+    waves = cv2.dct(cv2.resize(small, (32, 32), interpolation=cv2.INTER_AREA))[:8, :8].ravel()
+    bits = np.concatenate([(steps[:, 1:] > steps[:, :-1]).ravel(), waves > np.median(waves[1:])])
+    side = (THUMBNAIL, THUMBNAIL)
+    thumbnail = np.rint(cv2.resize(small, side, interpolation=cv2.INTER_AREA)).astype(np.uint8)
+    return np.concatenate([np.packbits(bits), thumbnail.ravel()])
 
 
 def inspect_image(sample: Sample) -> Inspected:
@@ -80,7 +104,7 @@ def _inspect_rgb(found: Inspected, path: Path) -> None:
 def _inspect_depth(found: Inspected, path: Path) -> None:
     depth = read_depth(path, found.sample.thermal)
     found.sizes["depth"] = depth.shape
-    found.depth = DepthSample.of(depth, SAMPLE_SIDE)
+    found.depth = DepthSample.of(depth)
     values = depth[~find_holes(depth, metric=False)]
     found.depth_range = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from mutualformer_sod.data.audit.check import CheckedSet
 from mutualformer_sod.data.audit.inspection import Inspected
-from mutualformer_sod.data.depth.polarity import WEAK_MARGIN, depth_to_unit
+from mutualformer_sod.data.depth.encoding import WEAK_MARGIN, depth_to_unit
 from mutualformer_sod.imaging.io import read_depth, read_rgb
 
 _HEIGHT = 130  # of a tile

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,12 @@ _HEADS = ("set", "part", "images", "usual", "RGB", "depth", "near", "margin", "h
 
 def check_table(check: Check) -> str:
     """Return a table with one line per set; "!" is the number of its problems."""
-    kinds = ("thermal" if s.thermal else "depth" for s in check.sets if s.depth is not None)
-    noun = " / ".join(sorted(set(kinds))) or "depth"
+    kinds = {"thermal" if s.thermal else "depth" for s in check.sets if s.depth is not None}
+    noun = " / ".join(sorted(kinds)) or "depth"
     heads = tuple(noun if head == "depth" else head for head in _HEADS)
     rows = [heads, *(_row(checked, check) for checked in check.sets)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADS))]
-    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)) for row in rows]
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -36,47 +37,36 @@ def check_json(check: Check) -> dict[str, Any]:
     """Return all results as JSON values; the findings list all their files."""
     return {
         "sets": [_set_json(checked) for checked in check.sets],
-        "findings": [
-            {
-                "level": f.level,
-                "kind": f.kind,
-                "set": f.set_name,
-                "text": f.text,
-                "remedy": f.remedy,
-                "files": list(f.files),
-            }
-            for f in check.findings
-        ],
+        "findings": [asdict(finding) for finding in check.findings],
         "problems": len(check.problems),
     }
 
 
 def _row(checked: CheckedSet, check: Check) -> tuple[str, ...]:
-    depth = checked.depth
-    problems = sum(checked.label in f.set_name.split(" / ") for f in check.problems)
+    problems = sum(checked.label in finding.set.split(" / ") for finding in check.problems)
+    shares = [image.gt_share for image in checked.images if image.gt_share is not None]
+    depth = ("-", "-", "-", "-")
+    if checked.depth is not None:
+        encoding = checked.depth.encoding
+        near = "-" if checked.thermal else encoding.near
+        margin = "-" if encoding.margin is None else f"{encoding.margin:.2f}"
+        depth = (_kind(checked), near, margin, f"{encoding.holes:.1%}")
     return (
         checked.label,
         checked.part or "-",
         str(checked.count),
         str(checked.usual or "-"),
         _sizes(checked.images, "rgb"),
-        "-" if depth is None else _kind(checked),
-        "-" if depth is None or checked.thermal else depth.encoding.near,
-        "-" if depth is None else _rounded(depth.encoding.margin),
-        "-" if depth is None else f"{depth.encoding.holes:.1%}",
-        _gt(checked.images),
+        *depth,
+        f"{np.mean(shares):.0%} fg" if shares else "-",
         str(problems or "-"),
     )
-
-
-def _rounded(margin: float | None) -> str:
-    return "-" if margin is None else f"{margin:.2f}"
 
 
 def _kind(checked: CheckedSet) -> str:
     """Return type, unit and range of the depth, such as "uint16 mm 306-3400"."""
     depth = checked.depth
-    kind = next(iter(sorted(depth.types, key=depth.types.get, reverse=True)))
+    kind = max(depth.types, key=depth.types.get)
     unit = ""
     if depth.encoding.kind == "metric":
         unit = " mm" if "millimetres" in depth.encoding.reason else " m"
@@ -96,11 +86,6 @@ def _sizes(images: list[Inspected], role: str) -> str:
     return "..".join(f"{width}x{height}" for height, width in ends)
 
 
-def _gt(images: list[Inspected]) -> str:
-    shares = [image.gt_share for image in images if image.gt_share is not None]
-    return f"{np.mean(shares):.0%} fg" if shares else "-"
-
-
 def _set_json(checked: CheckedSet) -> dict[str, Any]:
     result: dict[str, Any] = {
         "name": checked.label,
@@ -112,38 +97,30 @@ def _set_json(checked: CheckedSet) -> dict[str, Any]:
         "usual": checked.usual,
         "read": len(checked.images),
         "sizes": {role: _sizes(checked.images, role) for role in checked.layout},
+        "gt_notes": dict(Counter(image.gt_note for image in checked.images if image.gt_note)),
     }
-    notes = Counter(image.gt_note for image in checked.images if image.gt_note)
-    result["gt_notes"] = dict(notes)
     if checked.depth is not None:
         result["thermal" if checked.thermal else "depth"] = _depth_json(checked)
     return result
 
 
 def _depth_json(checked: CheckedSet) -> dict[str, Any]:
-    depth = checked.depth
+    depth, encoding, evidence = checked.depth, checked.depth.encoding, checked.depth.evidence
+    stored = {"holes": round(encoding.holes, 6), "types": depth.types, "range": list(depth.range)}
     if checked.thermal:
-        return {
-            "holes": round(depth.encoding.holes, 6),
-            "types": depth.types,
-            "range": [*depth.range],
-        }
+        return stored
+    scores = zip(depth.stems, evidence.scores, strict=True)
     return {
-        "kind": depth.encoding.kind,
-        "near": depth.encoding.near,
-        "margin": None if depth.encoding.margin is None else round(depth.encoding.margin, 4),
-        "weak": depth.encoding.is_weak,
-        "reason": depth.encoding.reason,
-        "holes": round(depth.encoding.holes, 6),
-        "types": depth.types,
-        "range": list(depth.range),
+        "kind": encoding.kind,
+        "near": encoding.near,
+        "margin": None if encoding.margin is None else round(encoding.margin, 4),
+        "weak": encoding.is_weak,
+        "reason": encoding.reason,
+        **stored,
         "evidence": {
-            "mean": round(depth.evidence.mean, 4),
-            "agreeing": round(depth.evidence.agreeing, 4),
-            "margin": round(depth.evidence.margin, 4),
-            "images": {
-                stem: round(float(score), 4)
-                for stem, score in zip(depth.stems, depth.evidence.scores, strict=True)
-            },
+            "mean": round(evidence.mean, 4),
+            "agreeing": round(evidence.agreeing, 4),
+            "margin": round(evidence.margin, 4),
+            "images": {stem: round(float(score), 4) for stem, score in scores},
         },
     }

@@ -7,6 +7,7 @@ import numpy as np
 
 from mutualformer_sod.data.depth.holes import find_holes
 
+_SAMPLE_SIDE = 96  # pixels of the longer side of a sampled map; the evidence is of large scale
 _FARTHEST_MM = 32767  # 16-bit maps with larger values use the whole range of codes
 _FARTHEST_M = 100.0
 _NEAREST_M = 0.1  # depth cameras measure no smaller distance; relative maps reach 0
@@ -25,10 +26,8 @@ class DepthSample:
             the sample of an inverted map is exactly the inverse.
         least: smallest positive value of the whole map; infinity if there is none.
         largest: largest finite value of the whole map below the value for "no measurement".
-        holes: ratio of pixels without a value, for relative depth.
-        holes_if_metric: the same for distances.
-        levels: number of different values for relative depth: 0, 1, 2, or 3 for more.
-        levels_if_metric: the same for distances.
+        holes: ratio of pixels without a value, in relative depth (False) and in distances (True).
+        levels: number of different values, likewise: 0, 1, 2, or 3 for more.
         zeros: ratio of pixels that are 0.
         size: (H, W) of the map.
     """
@@ -36,29 +35,25 @@ class DepthSample:
     pixels: np.ndarray
     least: float
     largest: float
-    holes: float
-    holes_if_metric: float
-    levels: int
-    levels_if_metric: int
+    holes: dict[bool, float]
+    levels: dict[bool, int]
     zeros: float
     size: tuple[int, int]
 
     @classmethod
-    def of(cls, depth: np.ndarray, side: int) -> "DepthSample":
-        """Sample a raw depth map (H, W) to at most ``side`` pixels a side."""
-        holes, holes_if_metric = find_holes(depth, False), find_holes(depth, True)
-        values = depth[~holes_if_metric]
-        rows, columns = (_picked(length, max(depth.shape), side) for length in depth.shape)
+    def of(cls, depth: np.ndarray) -> "DepthSample":
+        """Sample a raw depth map (H, W)."""
+        holes = {metric: find_holes(depth, metric) for metric in (False, True)}
+        distances = depth[~holes[True]]
+        rows, columns = (_picked(length, max(depth.shape)) for length in depth.shape)
         return cls(
             np.ascontiguousarray(depth[np.ix_(rows, columns)]),
-            float(values.min()) if values.size else float("inf"),
-            float(values.max()) if values.size else 0.0,
-            float(holes.mean()),
-            float(holes_if_metric.mean()),
-            _levels(depth[~holes]),
-            _levels(values),
-            float(np.mean(depth == 0)),
-            depth.shape,
+            least=float(distances.min()) if distances.size else float("inf"),
+            largest=float(distances.max()) if distances.size else 0.0,
+            holes={metric: float(own.mean()) for metric, own in holes.items()},
+            levels={metric: _levels(depth[~own]) for metric, own in holes.items()},
+            zeros=float(np.mean(depth == 0)),
+            size=depth.shape,
         )
 
 
@@ -73,9 +68,9 @@ def _levels(values: np.ndarray) -> int:
     return 3 if between.any() else 2
 
 
-def _picked(length: int, longest: int, side: int) -> np.ndarray:
+def _picked(length: int, longest: int) -> np.ndarray:
     """Return the indices of the middles of equal parts."""
-    count = max(1, round(length * min(1.0, side / longest)))
+    count = max(1, round(length * min(1.0, _SAMPLE_SIDE / longest)))
     return (2 * np.arange(count) + 1) * length // (2 * count)
 
 

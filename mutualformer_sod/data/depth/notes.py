@@ -21,7 +21,7 @@ _NAMED = 3  # files that a line lists before it gives their number only
 
 def doubt_of(depth_sample: DepthSample, encoding: DepthEncoding) -> str | None:
     """Return the doubt about one map: `CONSTANT`, `TWO_VALUES`, `MOSTLY_ZERO` or None."""
-    levels = depth_sample.levels_if_metric if encoding.kind == "metric" else depth_sample.levels
+    levels = depth_sample.levels[encoding.kind == "metric"]
     if levels < 2:
         return CONSTANT
     if levels == 2:

@@ -18,42 +18,15 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from mutualformer_sod.data.depth.encoding import (
-    WEAK_MARGIN,
-    DepthEncoding,
-    DepthRule,
-    depth_to_unit,
-    without_flat,
-)
-from mutualformer_sod.data.depth.evidence import polarity, weigh
+from mutualformer_sod.data.depth.encoding import WEAK_MARGIN, DepthEncoding
+from mutualformer_sod.data.depth.evidence import weigh
 from mutualformer_sod.data.depth.holes import METRIC_INVALID
 from mutualformer_sod.data.depth.kind import DepthSample, DepthUnits, decide_units
-from mutualformer_sod.data.depth.near_option import chosen_sides, parse_near
 from mutualformer_sod.data.depth.notes import CONSTANT, depth_notes, doubt_of
+from mutualformer_sod.data.discovery.benchmarks import matching_names
 from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import read_depth
-
-__all__ = [
-    "SAMPLE_SIDE",
-    "TYPE_WEIGHT",
-    "WEAK_MARGIN",
-    "DepthEncoding",
-    "DepthRule",
-    "chosen_sides",
-    "decide_encoding",
-    "depth_to_unit",
-    "encoding_of",
-    "encodings_by_name",
-    "parse_near",
-    "polarity",
-    "thermal_encoding",
-    "with_encodings",
-    "without_flat",
-]
-
-SAMPLE_SIDE = 96
-"""Pixels of the longer side of a sampled map; the evidence is of large scale."""
 
 TYPE_WEIGHT = 2.0
 """Evidence, summed over the maps, that outweighs contradicting units of distance.
@@ -64,9 +37,63 @@ Measured on 4000 random subsets of 3, 5, 10 and 20 of the 700 maps of NLPR, in m
 """
 
 _BAR_FROM = 200  # maps in a set from which on a progress bar is shown
-_ASK = "--near {}"
+_SIDES = ("auto", "white", "black")
 
 _log = logging.getLogger(__name__)
+
+
+def parse_near(items: Sequence[str]) -> tuple[str, dict[str, str], bool]:
+    """Parse the values of ``--near``: auto, white, black, strict, SET=white, SET=black.
+
+    Returns:
+        The polarity of sets that are not named ("auto", "white" or "black"), that of the named
+        sets, and whether a weak decision stops the run.
+
+    Raises:
+        InputError: any other value, or values that contradict each other.
+    """
+    defaults: set[str] = set()
+    by_set: dict[str, str] = {}
+    for item in items:
+        name, equals, value = item.rpartition("=")
+        if (value not in _SIDES and item != "strict") or bool(name) != bool(equals):
+            raise InputError(
+                f"--near {item}: unknown value."
+                " Fix: pass auto, white, black, strict, SET=white or SET=black"
+            )
+        if not name:
+            defaults.add(item)
+        elif by_set.setdefault(name, value) != value:
+            raise InputError(f"--near: {name} is both {by_set[name]} and {value}. Fix: pass one")
+    strict = "strict" in defaults
+    sides = defaults - {"strict", "auto"} or {"auto"}
+    if len(sides) > 1 or (strict and sides != {"auto"}):
+        raise InputError(
+            f"--near {' '.join(sorted(defaults))} contradict each other. Fix: pass one"
+        )
+    return sides.pop(), by_set, strict
+
+
+def chosen_sides(names: Sequence[str], near: Sequence[str]) -> tuple[dict[str, str], bool]:
+    """Find the value of ``--near`` for each set.
+
+    Returns:
+        "auto", "white" or "black" by the name of the set, and whether a weak decision stops.
+
+    Raises:
+        InputError: as `parse_near`; a set that is not among ``names``.
+    """
+    default, by_set, strict = parse_near(near)
+    sides = dict.fromkeys(names, default)
+    for asked, side in by_set.items():
+        named = matching_names(asked, names)
+        if len(named) != 1:
+            problem = "names several sets" if named else "names no set"
+            raise InputError(
+                f"--near {asked}={side} {problem}. Fix: name one of {', '.join(names)}"
+            )
+        sides[named[0]] = side
+    return sides, strict
 
 
 def with_encodings(
@@ -103,7 +130,7 @@ def with_encodings(
         encoding = None
         if sod_set.has_depth:
             name = sod_set.name
-            samples = _read_samples([t.depth for t in sod_set.samples], name, sod_set.thermal)
+            samples = read_samples([t.depth for t in sod_set.samples], name, sod_set.thermal)
             if sod_set.thermal:
                 encoding = thermal_encoding(samples)
             else:
@@ -119,27 +146,33 @@ def encodings_by_name(sets: Iterable[SodSet]) -> dict[str, DepthEncoding]:
     return {item.name: item.encoding for item in sets if item.encoding is not None}
 
 
-def decide_encoding(
-    depth_paths: Sequence[Path | str],
-    near: str = "auto",
-    name: str = "",
-    *,
-    strict: bool = False,
-) -> DepthEncoding:
-    """Decide how one set stores depth, from all its depth maps alone.
-
-    A weak decision is logged as a warning, and so are maps that outweigh their units.
+def read_samples(
+    paths: Sequence[Path | str], name: str = "", thermal: bool = False
+) -> list[DepthSample]:
+    """Sample every depth map of a set.
 
     Args:
-        depth_paths: every depth map of the set.
-        near: "auto", "white" or "black"; the latter two are used as given.
+        paths: of the maps.
         name: of the set, for messages only.
-        strict: refuse a weak decision, and maps that contradict their units.
+        thermal: whether they are thermal images.
 
     Raises:
-        InputError: unreadable files, files of different types, or as `encoding_of`.
+        InputError: unreadable files, or files of different types.
     """
-    return encoding_of(_read_samples(depth_paths, name), near, name, strict=strict)
+
+    def read(path: Path | str) -> DepthSample:
+        return DepthSample.of(read_depth(path, thermal))
+
+    label = f"{name} {'thermal' if thermal else 'depth'}"
+    quiet = True if len(paths) < _BAR_FROM else None  # None: no bar without a terminal
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        reading = pool.map(read, paths)
+        samples = list(tqdm(reading, label, len(paths), leave=False, disable=quiet))
+    first = {sample.pixels.dtype: path for sample, path in zip(samples, paths, strict=True)}
+    if len(first) != 1:
+        listed = ", ".join(f"{path} ({dtype})" for dtype, path in first.items()) or "no file"
+        raise InputError(f"{name or 'depth'}: maps of different types: {listed}. Fix: convert them")
+    return samples
 
 
 def encoding_of(
@@ -149,13 +182,15 @@ def encoding_of(
     *,
     strict: bool = False,
     quiet: bool = False,
-    ask: str = _ASK,
+    ask: str = "--near {}",
 ) -> DepthEncoding:
-    """Decide as `decide_encoding` does, from samples of every depth map of the set (one dtype).
+    """Decide how one set stores depth, from samples of all its maps (of one dtype).
+
+    A weak decision is logged as a warning, and so are maps that outweigh their units.
 
     Args:
-        samples: of its maps.
-        near: "auto", "white" or "black".
+        samples: see `read_samples`.
+        near: "auto", "white" or "black"; the latter two are used as given.
         name: of the set, for messages only.
         strict: refuse a weak decision, and maps that contradict their units.
         quiet: log nothing; where units and maps contradict each other and neither prevails, the
@@ -210,7 +245,7 @@ def thermal_encoding(samples: Sequence[DepthSample]) -> DepthEncoding:
     else:
         low = min(sample.least for sample in samples)
         high = max(sample.largest for sample in samples)
-    holes = float(np.mean([sample.holes for sample in samples]))
+    holes = float(np.mean([sample.holes[False] for sample in samples]))
     reason = "brightness as stored, no near or far"
     encoding = DepthEncoding("thermal", "none", None, reason, low, high, holes)
     return _with_emptiness(encoding, samples)
@@ -230,7 +265,7 @@ def _encoding(
         low, high = 0.0, max(sample.largest for sample in samples)
         if code is None and samples[0].pixels.dtype == np.uint16:
             code = METRIC_INVALID  # outside the range of the values, which would be compressed
-    holes = float(np.mean([s.holes_if_metric if metric else s.holes for s in samples]))
+    holes = float(np.mean([s.holes[metric] for s in samples]))
     if code is not None:
         holes += float(np.mean([np.mean(s.pixels == code) for s in samples]))
     kind = "metric" if metric else "map"
@@ -241,27 +276,3 @@ def _encoding(
 def _with_emptiness(encoding: DepthEncoding, samples: Sequence[DepthSample]) -> DepthEncoding:
     is_empty = all(doubt_of(sample, encoding) == CONSTANT for sample in samples)
     return replace(encoding, is_empty=is_empty)
-
-
-def _read_samples(
-    paths: Sequence[Path | str], name: str, thermal: bool = False
-) -> list[DepthSample]:
-    def read(path: Path | str) -> DepthSample:
-        return DepthSample.of(read_depth(path, thermal), SAMPLE_SIDE)
-
-    quiet = True if len(paths) < _BAR_FROM else None  # None: no bar without a terminal
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        reading = pool.map(read, paths)
-        bar = tqdm(
-            reading,
-            f"{name} {'thermal' if thermal else 'depth'}",
-            len(paths),
-            leave=False,
-            disable=quiet,
-        )
-        samples = list(bar)
-    first = {sample.pixels.dtype: path for sample, path in zip(samples, paths, strict=True)}
-    if len(first) != 1:
-        listed = ", ".join(f"{path} ({dtype})" for dtype, path in first.items()) or "no file"
-        raise InputError(f"{name or 'depth'}: maps of different types: {listed}. Fix: convert them")
-    return samples

@@ -56,7 +56,7 @@ class Candidate:
     def match(self, with_depth: bool = True) -> Matches:
         """Match the files of the set by stem; each role has one folder."""
         folders = {r: own[0] for r, own in self.roles.items() if with_depth or r != "depth"}
-        return match_files(folders, self.layout.stem, thermal=self.thermal)
+        return match_files(folders, self.layout.stem, self.thermal)
 
 
 def search(roots: Iterable[Path | str]) -> list[Candidate]:

@@ -1,11 +1,11 @@
 """Pair the files of the folders of a set by stem; name every file without partner."""
 
-import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.errors import refuse_all
@@ -34,6 +34,24 @@ def bare_stem(stem: str) -> str:
     return _ENDING.sub("", stem)
 
 
+class Mistake(NamedTuple):
+    """A mistake in the files of a set.
+
+    Attributes:
+        kind: short name.
+        folder: of the role; None for a mistake of the whole set.
+        text: the mistake.
+        remedy: the action.
+        names: of the files that it concerns.
+    """
+
+    kind: str
+    folder: Path | None
+    text: str
+    remedy: str
+    names: list[str]
+
+
 @dataclass
 class RoleFiles:
     """The files in the folder of one role.
@@ -53,8 +71,8 @@ class RoleFiles:
     broken: list[str]
     odd: list[str]
     hidden: list[str]
-    by_stem: dict[str, Path]
-    doubles: list[str]
+    by_stem: dict[str, Path] = field(default_factory=dict)
+    doubles: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -67,25 +85,44 @@ class Matches:
     """
 
     files: dict[str, RoleFiles]
-    thermal: bool = False
+    thermal: bool
 
     @property
     def base(self) -> str:
         """The role whose stems count: "rgb", or "gt" where there are no colour images."""
         return "rgb" if "rgb" in self.files else "gt"
 
-    def unpaired(self) -> list[tuple[str, list[str]]]:
-        """Files without partner: the kind of mismatch ("RGB without depth") and their names."""
-        problems = []
+    def mistakes(self) -> list[Mistake]:
+        """Find unusable files, files without partner and empty folders."""
+        found = []
         labels = role_labels(self.thermal)
-        base = self.files[self.base].by_stem
-        for role, files in self.files.items():
-            own = files.by_stem
-            lacking = [path.name for stem, path in sorted(base.items()) if stem not in own]
-            extra = [path.name for stem, path in sorted(own.items()) if stem not in base]
-            problems.append((f"{labels[self.base]} without {labels[role]}", lacking))
-            problems.append((f"{labels[role]} without {labels[self.base]}", extra))
-        return [(kind, names) for kind, names in problems if names]
+        for role, own in self.files.items():
+            label, types = labels[role], ", ".join(sorted(s[1:] for s in _suffixes(role)))
+            convert = f"convert them ({types}) or move them away"
+            broken = f"broken links or folders in place of {label} files"
+            found += [
+                Mistake("broken", own.folder, broken, "replace or remove them", own.broken),
+                Mistake("type", own.folder, f"file types not read as {label}", convert, own.odd),
+                Mistake(
+                    *("double", own.folder, f"two {label} files for one image"),
+                    *("keep one of each", own.doubles),
+                ),
+            ]
+        base, base_label = self.files[self.base].by_stem, labels[self.base]
+        for role, own in self.files.items():
+            lacking = [path.name for stem, path in sorted(base.items()) if stem not in own.by_stem]
+            extra = [path.name for stem, path in sorted(own.by_stem.items()) if stem not in base]
+            for text, names in (
+                (f"{base_label} without {labels[role]}", lacking),
+                (f"{labels[role]} without {base_label}", extra),
+            ):
+                remedy = "add the missing files or move these away"
+                found.append(Mistake("unpaired", None, text, remedy, names))
+        found = [mistake for mistake in found if mistake.names]
+        if not any(own.by_stem for own in self.files.values()):
+            text = "the set's folders contain no image"
+            found.append(Mistake("empty", None, text, "fill or remove them", []))
+        return found
 
     def samples(self) -> tuple[Sample, ...]:
         """Return a sample for each image that has all its parts, sorted by stem."""
@@ -98,61 +135,22 @@ class Matches:
         )
 
     def all_samples(self, folder: Path) -> tuple[Sample, ...]:
-        """Return a sample for each image; refuse a set with any mistake.
+        """Return a sample for each image.
 
         Args:
             folder: of the set, for messages.
 
         Raises:
-            InputError: no image, two files for one stem, files without partner, types not read.
+            InputError: the set has any of the `mistakes`.
         """
-        problems = self._wrong_files()
-        unpaired = self.unpaired()
-        if unpaired:
-            listed = "; ".join(f"{kind}: {_named(names)}" for kind, names in unpaired)
-            problems.append(
-                f"{folder}: files without partner of the same name; {listed}."
-                " Fix: add the missing files, or move the others away"
-            )
-        if not problems and not any(files.by_stem for files in self.files.values()):
-            problems.append(
-                f"{folder}: the set's folders contain no image. Fix: fill or remove them"
-            )
-        refuse_all(problems)
+        refuse_all([_error_of(mistake, folder) for mistake in self.mistakes()])
         return self.samples()
-
-    def _wrong_files(self) -> list[str]:
-        problems = []
-        labels = role_labels(self.thermal)
-        for role, own in self.files.items():
-            types = ", ".join(sorted(suffix[1:] for suffix in _suffixes(role)))
-            for names, problem in (
-                (
-                    own.broken,
-                    "named as images, but broken links or folders. Fix: replace them by the images,"
-                    " or remove them",
-                ),
-                (
-                    own.odd,
-                    f"file types not read as {labels[role]}. Fix: convert them ({types}) or move"
-                    " them away",
-                ),
-            ):
-                if names:
-                    problems.append(f"{own.folder}: {_named(names)}: {problem}")
-            if own.doubles:
-                problems.append(
-                    f"{own.folder}: two files for one image: {_named(own.doubles)}."
-                    " Fix: keep one of each"
-                )
-        return problems
 
 
 def match_files(
     folders: Mapping[str, Path],
-    stem_of: Callable[[str, Path], str | None] = lambda role, path: path.stem,
-    *,
-    thermal: bool = False,
+    stem_of: Callable[[str, Path], str | None],
+    thermal: bool,
 ) -> Matches:
     """Match the files of a set by stem, never by their position in a sorted list.
 
@@ -181,26 +179,22 @@ def _suffixes(role: str) -> frozenset[str]:
 
 def _list_files(role: str, folder: Path, stem_of: Callable[[str, Path], str | None]) -> RoleFiles:
     """List the files of a role. Notes and hidden files are no part of a set."""
-    suffixes = _suffixes(role)
-    with os.scandir(folder) as entries:
-        is_file = {Path(folder, e.name): Path(e).is_file() for e in entries}
-    own = sorted(path for path in is_file if stem_of(role, path) is not None)
-    hidden = [path for path in own if path.name.startswith(".")]
-    shown = [path for path in own if not path.name.startswith(".")]
-    images = {path for path in own if path.suffix.lower() in suffixes}
-    return RoleFiles(
-        folder,
-        paths=[path for path in shown if is_file[path] and path in images],
-        broken=[path.name for path in shown if not is_file[path] and path in images],
-        odd=[
-            path.name
-            for path in shown
-            if is_file[path] and path.suffix.lower() not in suffixes | _NOTES
-        ],
-        hidden=[path.name for path in hidden if path in images],
-        by_stem={},
-        doubles=[],
-    )
+    paths, broken, odd, hidden = [], [], [], []
+    for path in sorted(folder.iterdir()):
+        suffix = path.suffix.lower()
+        is_image = suffix in _suffixes(role)
+        if stem_of(role, path) is None:
+            continue
+        is_hidden = path.name.startswith(".")
+        if is_image and is_hidden:
+            hidden.append(path.name)
+        elif is_image and path.is_file():
+            paths.append(path)
+        elif is_image:
+            broken.append(path.name)
+        elif not is_hidden and path.is_file() and suffix not in _NOTES:
+            odd.append(path.name)
+    return RoleFiles(folder, paths, broken, odd, hidden)
 
 
 def _index(
@@ -226,6 +220,8 @@ def _without_endings(stems: Iterable[str]) -> dict[str, str]:
     return {short: own[0] for short, own in groups.items() if len(own) == 1 and short not in stems}
 
 
-def _named(names: list[str]) -> str:
-    more = f", ... ({len(names)} in all)" if len(names) > _NAMED else f" ({len(names)})"
-    return ", ".join(names[:_NAMED]) + more
+def _error_of(mistake: Mistake, folder: Path) -> str:
+    names = mistake.names
+    listed = f": {', '.join(names[:_NAMED])}" if names else ""
+    more = f", ... ({len(names)} in all)" if len(names) > _NAMED else ""
+    return f"{mistake.folder or folder}: {mistake.text}{listed}{more}. Fix: {mistake.remedy}"

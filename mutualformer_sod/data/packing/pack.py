@@ -12,7 +12,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from mutualformer_sod.data.depth.polarity import DepthEncoding, with_encodings
+from mutualformer_sod.data.depth.encoding import DepthEncoding
+from mutualformer_sod.data.depth.polarity import with_encodings
 from mutualformer_sod.data.discovery.fingerprint import data_fingerprint
 from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
 from mutualformer_sod.data.packing.images import encode_sample

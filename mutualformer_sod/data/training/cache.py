@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from mutualformer_sod.data.depth.polarity import DepthEncoding, DepthRule, depth_to_unit
+from mutualformer_sod.data.depth.encoding import DepthEncoding, DepthRule, depth_to_unit
 from mutualformer_sod.data.discovery.fingerprint import data_fingerprint
 from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.data.sample import Sample, read_sample, shrink

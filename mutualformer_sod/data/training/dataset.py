@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from mutualformer_sod.data.depth.polarity import (
+from mutualformer_sod.data.depth.encoding import (
     DepthEncoding,
     DepthRule,
     depth_to_unit,
