@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from mutualformer_sod.cli import common as cli
-from mutualformer_sod.configs.assignments import parse_fields
 from mutualformer_sod.configs.fusion import fusion_methods, refuse_unused
 from mutualformer_sod.configs.model import list_presets
 from mutualformer_sod.configs.released import WEIGHTS_HELP, find_weights
+from mutualformer_sod.configs.switches import parse_fields
 from mutualformer_sod.errors import InputError
 
 EPILOG = """\

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from mutualformer_sod import list_presets
 from mutualformer_sod.cli import common as cli
-from mutualformer_sod.configs.assignments import parse_fields
 from mutualformer_sod.configs.fusion import fusion_methods
+from mutualformer_sod.configs.switches import parse_fields
 from mutualformer_sod.configs.training import AMP
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.experiments import collect, plan, schedule

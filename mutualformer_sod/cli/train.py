@@ -6,14 +6,13 @@ import argparse
 from typing import Any
 
 from mutualformer_sod.cli import common as cli
-from mutualformer_sod.configs.assignments import parse_fields
-from mutualformer_sod.configs.checks import field_types
 from mutualformer_sod.configs.fusion import HEADS, fusion_methods
 from mutualformer_sod.configs.model import option_owners, overrides_of
 from mutualformer_sod.configs.options import Option, describe_default, flag_of, options_of
-from mutualformer_sod.configs.recipes import FINE_TUNE, RECIPES
+from mutualformer_sod.configs.recipes import FINE_TUNE, RECIPES, make_train_config
 from mutualformer_sod.configs.released import find_weights
-from mutualformer_sod.configs.training import TrainConfig, make_train_config
+from mutualformer_sod.configs.switches import field_types, parse_fields
+from mutualformer_sod.configs.training import TrainConfig
 from mutualformer_sod.errors import InputError
 
 EPILOG = """\

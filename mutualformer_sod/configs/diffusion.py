@@ -1,7 +1,5 @@
 """Options of cross-diffusion attention (MutualFormer, IJCV 2024, Sec. 3.2)."""
 
-from __future__ import annotations
-
 import dataclasses
 from dataclasses import dataclass
 
@@ -39,7 +37,7 @@ class Diffusion(Recurrence):
     initial: str = switch("identity", choices=("identity", "affinity"))
 
     @classmethod
-    def of(cls, config: Recurrence) -> Diffusion:
+    def of(cls, config: Recurrence) -> "Diffusion":
         """Return the options of a configuration that has them among others."""
         names = [item.name for item in dataclasses.fields(cls) if hasattr(config, item.name)]
         return cls(**{name: getattr(config, name) for name in names})

@@ -3,8 +3,6 @@
 ``python -m mutualformer_sod.configs.document docs/training.md`` brings the document up to date.
 """
 
-from __future__ import annotations
-
 import re
 import sys
 from pathlib import Path

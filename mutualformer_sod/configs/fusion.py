@@ -5,16 +5,13 @@ switches and a module, and ``register_fusion`` adds both here. Command line, cos
 comparison and tests read the registry.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import importlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
-from mutualformer_sod.configs.checks import check
-from mutualformer_sod.configs.switches import Switches, switch
+from mutualformer_sod.configs.switches import Switches, check, switch
 from mutualformer_sod.errors import InputError
 
 DEFAULT_FUSION = "mutualformer"
@@ -44,7 +41,7 @@ class FusionConfig(Switches):
     fine_width: int = switch(64, "a positive multiple of 8", lambda v: v >= 8 and v % 8 == 0)
 
     @property
-    def method(self) -> Method:
+    def method(self) -> "Method":
         """Registry entry of the method."""
         return find_fusion(self.fusion)
 

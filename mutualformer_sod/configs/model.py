@@ -4,15 +4,12 @@ Option names are unique over all parts, so that a flat override (``epsilon=0.5``
 A configuration is plain data; every checkpoint and weights file contains it as JSON.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mutualformer_sod.configs.checks import check, check_types
 from mutualformer_sod.configs.fusion import (
     DEFAULT_FUSION,
     FusionConfig,
@@ -21,6 +18,7 @@ from mutualformer_sod.configs.fusion import (
     make_fusion_config,
     restrict_to_method,
 )
+from mutualformer_sod.configs.switches import Switches, check, switch
 from mutualformer_sod.errors import InputError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -33,7 +31,7 @@ LOSSES = ("weighted", "f3net-released")
 
 
 @dataclass(frozen=True)
-class EncoderConfig:
+class EncoderConfig(Switches):
     """Two timm models, one for each modality.
 
     Attributes:
@@ -51,10 +49,11 @@ class EncoderConfig:
     backbone: str = "deit_small_patch16_224"
     taps: tuple[int, ...] = (3, 6, 9, 12)
     share: bool = False
-    stem: str = "patch"
-    encoder_drop_path: float = 0.0
-    stem_width: int = 48
-    stem_blocks: int = 1
+    stem: str = switch("patch", choices=STEMS)
+    encoder_drop_path: float = switch(0.0, "[0, 1)", lambda v: 0 <= v < 1)
+    # Half of it at stride 2, in groups of 8 channels.
+    stem_width: int = switch(48, "a positive multiple of 16", lambda v: v > 0 and v % 16 == 0)
+    stem_blocks: int = switch(1, "0 or more", lambda v: v >= 0)
 
     @property
     def pretrained(self) -> str:
@@ -62,7 +61,7 @@ class EncoderConfig:
         return self.stem if self.stem in TIMM_STEMS else self.backbone
 
     def __post_init__(self) -> None:
-        check_types(self)
+        super().__post_init__()
         object.__setattr__(self, "taps", tuple(self.taps))
         check(
             len(self.taps) > 0 and self.taps[0] >= 1 and list(self.taps) == sorted(set(self.taps)),
@@ -70,21 +69,10 @@ class EncoderConfig:
             self.taps,
             "increasing block numbers counted from 1, for example (3, 6, 9, 12)",
         )
-        check(self.stem in STEMS, "stem", self.stem, f"one of {', '.join(STEMS)}")
-        check(
-            0 <= self.encoder_drop_path < 1, "encoder_drop_path", self.encoder_drop_path, "[0, 1)"
-        )
-        check(  # half of it at stride 2, in groups of 8 channels
-            self.stem_width > 0 and self.stem_width % 16 == 0,
-            "stem_width",
-            self.stem_width,
-            "a positive multiple of 16",
-        )
-        check(self.stem_blocks >= 0, "stem_blocks", self.stem_blocks, "0 or more")
 
 
 @dataclass(frozen=True)
-class DecoderConfig:
+class DecoderConfig(Switches):
     """Top-down decoder with a detail branch over RGB and depth (CHOSEN).
 
     Attributes:
@@ -95,25 +83,16 @@ class DecoderConfig:
         side_heads: number of stages under deep supervision, from the last but one to coarser ones.
     """
 
-    decoder_width: int = 128
-    detail_width: int = 16
-    finest: int = 1
-    stage_convs: int = 2
-    side_heads: int = 3
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        check(self.finest in (1, 2), "finest", self.finest, "1 or 2")
-        check(self.stage_convs >= 1, "stage_convs", self.stage_convs, "1 or more")
-        check(self.side_heads >= 0, "side_heads", self.side_heads, "0 or more")
-        # Normalised in groups of 8 channels; the stage at stride 4 has half the decoder's width.
-        for name, multiple in (("decoder_width", 16), ("detail_width", 8)):
-            value = getattr(self, name)
-            check(value > 0 and value % multiple == 0, name, value, f"a multiple of {multiple}")
+    # Normalised in groups of 8 channels; the stage at stride 4 has half the decoder's width.
+    decoder_width: int = switch(128, "a multiple of 16", lambda v: v > 0 and v % 16 == 0)
+    detail_width: int = switch(16, "a multiple of 8", lambda v: v > 0 and v % 8 == 0)
+    finest: int = switch(1, "1 or 2", lambda v: v in (1, 2))
+    stage_convs: int = switch(2, "1 or more", lambda v: v >= 1)
+    side_heads: int = switch(3, "0 or more", lambda v: v >= 0)
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Switches):
     """Shape and arithmetic of the network.
 
     Attributes:
@@ -126,8 +105,8 @@ class ModelConfig:
     """
 
     preset: str = "small"
-    image_size: int = 384
-    depth_rule: str = "minmax"
+    image_size: int = switch(384, "32 pixels or more", lambda v: v >= 32)
+    depth_rule: str = switch("minmax", choices=DEPTH_RULES)
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
@@ -135,9 +114,7 @@ class ModelConfig:
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
 
     def __post_init__(self) -> None:
-        check_types(self)
-        check(self.image_size >= 32, "image_size", self.image_size, "32 pixels or more")
-        check(self.depth_rule in DEPTH_RULES, "depth_rule", self.depth_rule, ", ".join(DEPTH_RULES))
+        super().__post_init__()
         for name in ("mean", "std"):
             value = getattr(self, name)
             if value is None:
@@ -157,7 +134,7 @@ class ModelConfig:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
+    def from_dict(cls, values: dict[str, Any]) -> "ModelConfig":
         """Rebuild a configuration written by ``to_dict``.
 
         Older versions wrote the switches of all fusions; those of other methods are ignored.
@@ -165,7 +142,11 @@ class ModelConfig:
         Raises:
             InputError: a field is unknown to this version or has an illegal value.
         """
-        parts = {"encoder": EncoderConfig, "fusion": _stored_fusion, "decoder": DecoderConfig}
+        parts = {
+            "encoder": EncoderConfig,
+            "fusion": lambda **options: make_fusion_config(**restrict_to_method(options)),
+            "decoder": DecoderConfig,
+        }
         if not isinstance(values, dict):
             raise InputError("the model configuration is not an object of named fields")
         # Files from before the fields mean and std were trained with ImageNet's values.
@@ -181,10 +162,6 @@ class ModelConfig:
             raise InputError(
                 f"the model configuration does not fit this version: {error}"
             ) from error
-
-
-def _stored_fusion(**options: Any) -> FusionConfig:
-    return make_fusion_config(**restrict_to_method(options))
 
 
 _TINY = {

@@ -1,10 +1,8 @@
-"""Declaration of an option: one dataclass field carries everything about it.
+"""Declaration of an option of a training run: one dataclass field carries everything about it.
 
 Command line, checks, the tables of docs/training.md, the record inside a weights file and the check
 of a resumed run are generated from the declarations.
 """
-
-from __future__ import annotations
 
 import dataclasses
 import os
@@ -12,30 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mutualformer_sod.configs.checks import check, check_types, field_types
+from mutualformer_sod.configs.switches import Value, check_fields, field_types
 from mutualformer_sod.errors import InputError
-
-
-@dataclass(frozen=True)
-class Value:
-    """Kind of value of an option.
-
-    Attributes:
-        metavar: placeholder in ``--help``; "" for a switch.
-        accepts: whether a value is legal; None of every option means "not given" and always is.
-        text: completes "give ...".
-        choices: legal words; () for no restriction.
-    """
-
-    metavar: str
-    accepts: Callable[[Any], bool] = lambda value: True
-    text: str = ""
-    choices: tuple[str, ...] = ()
-
-
-def words(metavar: str, *choices: str) -> Value:
-    """Return the kind of value that is one of a few words."""
-    return Value(metavar, lambda v: v in choices, f"one of {', '.join(choices)}", choices)
 
 
 @dataclass(frozen=True)
@@ -116,7 +92,7 @@ def option(
         resume=given.get(Resume, _SAME),
         recorded=given.get(Recorded),
     )
-    return dataclasses.field(default=default, metadata={"option": declared})
+    return dataclasses.field(default=default, metadata={"option": declared, "value": value})
 
 
 def options_of(config: Any) -> dict[str, Option]:
@@ -151,10 +127,7 @@ def check_options(config: Any) -> None:
             items = (value,) if isinstance(value, str) else value
             value = tuple(os.fspath(i) if isinstance(i, os.PathLike) else i for i in items)
         object.__setattr__(config, name, value)
-    check_types(config, "`{}`")
-    for name, declared in options_of(config).items():
-        value, kind = getattr(config, name), declared.value
-        check(value is None or kind.accepts(value), f"`{name}`", value, kind.text)
+    check_fields(config, "`{}`")
 
 
 _OFF = (None, False, 0, (), ("auto",))

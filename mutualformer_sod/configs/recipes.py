@@ -4,11 +4,13 @@ A file is ``{"description": "...", "options": {...}}``; its name is the recipe's
 standard library of Python 3.10 reads no TOML. ``make_train_config`` checks names and values.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any
+
+from mutualformer_sod.configs.options import check_effects, options_of
+from mutualformer_sod.configs.training import TrainConfig
+from mutualformer_sod.errors import InputError
 
 FOLDER = Path(__file__).with_name("recipes")
 _FILES = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(FOLDER.glob("*.json"))}
@@ -16,3 +18,28 @@ _FILES = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(FOLD
 RECIPES: dict[str, dict[str, Any]] = {name: file["options"] for name, file in _FILES.items()}
 FINE_TUNE = "fine-tune"  # the default of --fine-tune
 DESCRIPTIONS: dict[str, str] = {name: file["description"] for name, file in _FILES.items()}
+
+
+def make_train_config(recipe: str | None = None, **fields: Any) -> TrainConfig:
+    """Return the recipe's configuration, or the defaults, with the given fields replaced.
+
+    Raises:
+        InputError: unknown recipe, an illegal value, or one of ``fields`` that has no effect with
+            the others. Options of the recipe, and values that switch an option off, may have no
+            effect.
+    """
+    if recipe is not None and recipe not in RECIPES:
+        raise InputError(f"`recipe` {recipe!r} is unknown. Fix: pass one of {', '.join(RECIPES)}.")
+    values = dict(RECIPES[recipe]) if recipe else {}
+    if fields.get("train_sets"):  # the given sets replace the recipe's protocol
+        values.pop("protocol", None)
+    if fields.get("init_weights") or fields.get("finetune"):  # likewise the encoder's start
+        values.pop("pretrained", None)
+    values |= fields
+    if unknown := sorted(values.keys() - options_of(TrainConfig)):
+        raise InputError(
+            f"unknown training option {unknown[0]!r}. Fix: pass the name of a field of TrainConfig"
+        )
+    config = TrainConfig(**values)
+    check_effects(config, fields)
+    return config

@@ -1,7 +1,5 @@
 """The weights that ship with the project, by name."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,45 +1,152 @@
-"""Declaration of model options: one dataclass field with its default and legal values."""
+"""Declaration and checks of dataclass fields that are options of the model.
 
-from __future__ import annotations
+The fields of a training run, see ``options``, are checked by the same functions.
+"""
 
 import dataclasses
+import json
+import math
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from types import NoneType, UnionType
+from typing import Any, get_args, get_type_hints
 
-from mutualformer_sod.configs.checks import check, check_types
+from mutualformer_sod.errors import InputError
+
+
+def check(condition: bool, name: str, value: object, want: str) -> None:
+    """Raise an InputError that names the option unless the condition is met."""
+    if not condition:
+        raise InputError(f"{name}={value!r} is not usable. Fix: give {want}.")
+
+
+@dataclass(frozen=True)
+class Value:
+    """Kind of value of an option.
+
+    Attributes:
+        metavar: placeholder in ``--help``; "" for a switch.
+        accepts: whether a value is legal; None of an optional field always is.
+        text: completes "give ...".
+        choices: legal words; () for no restriction.
+    """
+
+    metavar: str
+    accepts: Callable[[Any], bool] = lambda value: True
+    text: str = ""
+    choices: tuple[str, ...] = ()
+
+
+def words(metavar: str, *choices: str) -> Value:
+    """Return the kind of value that is one of a few words."""
+    return Value(metavar, lambda v: v in choices, f"one of {', '.join(choices)}", choices)
+
+
+def check_fields(part: object, form: str = "{}") -> None:
+    """Check types and limits of an instance of a configuration dataclass.
+
+    Args:
+        part: the instance; its values come from command lines and files.
+        form: of a field's name in messages.
+
+    Raises:
+        InputError: names the field, its value and the legal ones.
+    """
+    hints = get_type_hints(type(part))
+    for item in dataclasses.fields(part):
+        kinds, value = _alternatives(hints[item.name]), getattr(part, item.name)
+        if value is None and NoneType in kinds:
+            continue
+        name = form.format(item.name)
+        if kinds[0] in _TYPES:
+            accepted, want = _TYPES[kinds[0]]
+            check(accepted(value), name, value, want)
+        if declared := item.metadata.get("value"):
+            check(declared.accepts(value), name, value, declared.text)
+
+
+def field_types(cls: type) -> dict[str, Any]:
+    """Return the type of each field by name; that of ``int | None`` is int."""
+    return {name: _alternatives(hint)[0] for name, hint in get_type_hints(cls).items()}
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if isinstance(hint, UnionType) else (hint,)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+_TYPES = {  # accepted values, and their name in messages
+    str: (lambda value: isinstance(value, str), "a word"),
+    bool: (lambda value: isinstance(value, bool), "true or false"),
+    int: (_is_whole, "a whole number"),
+    float: (
+        lambda value: (_is_whole(value) or isinstance(value, float)) and math.isfinite(value),
+        "a number",
+    ),
+    tuple[int, ...]: (
+        lambda value: isinstance(value, tuple | list) and all(map(_is_whole, value)),
+        "a list of whole numbers, for example [3, 6, 9, 12]",
+    ),
+    tuple[str, ...]: (
+        lambda value: all(isinstance(item, str) for item in value),
+        "a list of words",
+    ),
+}
 
 
 def switch(
     default: Any,
     want: str = "",
-    accepts: Callable[[Any], bool] | None = None,
+    accepts: Callable[[Any], bool] = lambda value: True,
     *,
     choices: tuple[str, ...] = (),
 ) -> Any:
-    """Declare a dataclass field with its legal values.
+    """Declare a dataclass field as an option of the model.
 
     Args:
-        default: value if none is given.
+        default: of the field.
         want: legal values in words.
         accepts: test of a value for ``want``.
         choices: legal words, in place of ``want`` and ``accepts``.
     """
-    if choices:
-        want, accepts = f"one of {', '.join(choices)}", choices.__contains__
-    return dataclasses.field(default=default, metadata={"want": want, "accepts": accepts})
+    value = words("", *choices) if choices else Value("", accepts, want)
+    return dataclasses.field(default=default, metadata={"value": value})
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Switches:
-    """Base of dataclasses that check the fields declared by ``switch``.
+    """Base of dataclasses that check their fields.
 
     Raises:
         InputError (a ValueError): a field has another type, or an illegal value.
     """
 
     def __post_init__(self) -> None:
-        check_types(self)
-        for item in dataclasses.fields(self):
-            accepts, value = item.metadata.get("accepts"), getattr(self, item.name)
-            if accepts is not None:
-                check(accepts(value), item.name, value, item.metadata["want"])
+        check_fields(self)
+
+
+def parse_fields(assignments: list[str]) -> dict[str, Any]:
+    """Parse ``--set``: return ``["epsilon=0.5", "share=true"]`` as a dictionary with typed values.
+
+    Raises:
+        InputError: an assignment is malformed, repeated, or sets the preset.
+    """
+    fields = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals:
+            raise InputError(
+                f"--set {assignment!r} has no value. Fix: give FIELD=VALUE, as epsilon=0.5."
+            )
+        if name == "preset":
+            raise InputError(f"--set {assignment!r} is not an option. Fix: pass --preset.")
+        if name in fields:
+            raise InputError(f"--set {assignment!r}: {name} is given twice. Fix: give it once.")
+        try:
+            fields[name] = json.loads(text)
+        except json.JSONDecodeError:
+            fields[name] = text
+    return fields

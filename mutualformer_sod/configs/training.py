@@ -1,12 +1,8 @@
 """Configuration of a training run. Each option is declared only here."""
 
-from __future__ import annotations
-
-import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mutualformer_sod.configs.model import DEFAULT_PRESET, LOSSES, list_presets
 from mutualformer_sod.configs.options import (
@@ -14,14 +10,10 @@ from mutualformer_sod.configs.options import (
     Recorded,
     Resume,
     Unset,
-    Value,
-    check_effects,
     check_options,
     option,
-    words,
 )
-from mutualformer_sod.configs.recipes import RECIPES
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.configs.switches import Value, words
 
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "poly", "triangular", "constant")
@@ -285,29 +277,3 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_options(self)
-
-
-def make_train_config(recipe: str | None = None, **fields: Any) -> TrainConfig:
-    """Return the recipe's configuration, or the defaults, with the given fields replaced.
-
-    Raises:
-        InputError: unknown recipe, an illegal value, or one of ``fields`` that has no effect with
-            the others. Options of the recipe, and values that switch an option off, may have no
-            effect.
-    """
-    if recipe is not None and recipe not in RECIPES:
-        raise InputError(f"`recipe` {recipe!r} is unknown. Fix: pass one of {', '.join(RECIPES)}.")
-    values = dict(RECIPES[recipe]) if recipe else {}
-    if fields.get("train_sets"):  # the given sets replace the recipe's protocol
-        values.pop("protocol", None)
-    if fields.get("init_weights") or fields.get("finetune"):  # likewise the encoder's start
-        values.pop("pretrained", None)
-    values |= fields
-    unknown = sorted(set(values) - {item.name for item in dataclasses.fields(TrainConfig)})
-    if unknown:
-        raise InputError(
-            f"unknown training option {unknown[0]!r}. Fix: pass the name of a field of TrainConfig"
-        )
-    config = TrainConfig(**values)
-    check_effects(config, fields)
-    return config

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mutualformer_sod.configs.model import DEFAULT_PRESET
-from mutualformer_sod.configs.training import TrainConfig, make_train_config
+from mutualformer_sod.configs.recipes import make_train_config
+from mutualformer_sod.configs.training import TrainConfig
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.experiments.variants import Variant
 from mutualformer_sod.files import write_json

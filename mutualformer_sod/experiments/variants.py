@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mutualformer_sod.configs.assignments import parse_fields
 from mutualformer_sod.configs.fusion import combine, fusion_methods, refuse_unused
 from mutualformer_sod.configs.model import make_config, replace_options
+from mutualformer_sod.configs.switches import parse_fields
 from mutualformer_sod.errors import InputError
 
 ALL, CONTROLS_NAME = "all", "controls"

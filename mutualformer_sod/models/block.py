@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from timm.layers import Mlp
 from torch import Tensor, nn
 
-from mutualformer_sod.configs.checks import check
 from mutualformer_sod.configs.diffusion import ATTENTIONS
+from mutualformer_sod.configs.switches import check
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import without_wrappers
 from mutualformer_sod.models.affinity import AS_RELEASED, Diffusion, cross_diffusion_attention

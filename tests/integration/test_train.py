@@ -322,7 +322,7 @@ def test_tensorboard_gets_losses_rates_scores_and_pictures(scenes, tmp_path):
 
 
 def test_a_recipe_sets_options_that_flags_override(tmp_path, scenes):
-    from mutualformer_sod.configs.training import make_train_config
+    from mutualformer_sod.configs.recipes import make_train_config
 
     config = make_train_config("mutualformer-2185", epochs=3)
     assert (config.protocol, config.preset, config.epochs) == ("2185", "small", 3)

@@ -5,7 +5,8 @@ import pytest
 from mutualformer_sod import build_model
 from mutualformer_sod.cli import benchmark_data, train
 from mutualformer_sod.configs.model import DEFAULT_PRESET, make_config
-from mutualformer_sod.configs.training import TrainConfig, make_train_config
+from mutualformer_sod.configs.recipes import make_train_config
+from mutualformer_sod.configs.training import TrainConfig
 from mutualformer_sod.experiments.plan import Options
 from mutualformer_sod.inference.benchmark_maps import method_name
 

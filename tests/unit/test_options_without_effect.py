@@ -10,8 +10,7 @@ from mutualformer_sod import build_model
 from mutualformer_sod.benchmark.fusion_cost import layer_costs, network_overrides
 from mutualformer_sod.configs.fusion import find_fusion, make_fusion_config
 from mutualformer_sod.configs.model import PRESETS, ModelConfig, make_config
-from mutualformer_sod.configs.recipes import RECIPES
-from mutualformer_sod.configs.training import make_train_config
+from mutualformer_sod.configs.recipes import RECIPES, make_train_config
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.experiments.variants import check_variants, parse_variants
 from mutualformer_sod.models.encoder import TwoStreamEncoder

@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from mutualformer_sod import Predictor, build_model
-from mutualformer_sod.configs.recipes import RECIPES
-from mutualformer_sod.configs.training import make_train_config
+from mutualformer_sod.configs.recipes import RECIPES, make_train_config
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.experiments.plan import Options, claim_folder
 from mutualformer_sod.experiments.runs import settle_amp as settle_comparison

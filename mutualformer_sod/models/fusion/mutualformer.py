@@ -7,10 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from mutualformer_sod.configs.checks import check
 from mutualformer_sod.configs.diffusion import ATTENTIONS, Diffusion
 from mutualformer_sod.configs.fusion import DEFAULT_FUSION, AttentionConfig, register_fusion
-from mutualformer_sod.configs.switches import switch
+from mutualformer_sod.configs.switches import check, switch
 from mutualformer_sod.models.block import CROSSINGS, MutualFormerBlock
 from mutualformer_sod.models.drop_path import FUSION, branch_draws
 from mutualformer_sod.models.fusion.streams import Fusion, map_of, tokens_of
