@@ -20,6 +20,7 @@ from mutualformer_sod.metrics.registry import COLUMNS
 from mutualformer_sod.metrics.results import Results
 from mutualformer_sod.report.curves import check_matplotlib, plot_curves, save_curves
 from mutualformer_sod.report.files import write_results
+from mutualformer_sod.report.published import DEFAULT_PUBLISHED, PUBLISHED, check_published
 from mutualformer_sod.report.significance import compare, comparison_text
 from mutualformer_sod.report.tables import check_columns, check_digits, default_columns
 from mutualformer_sod.workers import usable_cores
@@ -72,8 +73,17 @@ def add_table_flags(parser: argparse.ArgumentParser) -> None:
         "--digits", type=int, default=3, metavar="N", help="decimals in the tables (default: 3)"
     )
     parser.add_argument(
-        "--published", action="store_true", help="add the paper's rows, marked as quoted"
+        "--published",
+        nargs="*",
+        metavar="METHOD",
+        help="add rows quoted from papers: all, or some of "
+        f"{', '.join(PUBLISHED)} (default: {', '.join(DEFAULT_PUBLISHED)})",
     )
+
+
+def quoted_methods(given: list[str] | None) -> tuple[str, ...]:
+    """Return the methods of ``--published``: none without the flag, some by default."""
+    return () if given is None else check_published(given) or DEFAULT_PUBLISHED
 
 
 def evaluate_maps() -> int:
@@ -81,6 +91,7 @@ def evaluate_maps() -> int:
     cv2.setNumThreads(1)  # the work is divided among processes
     columns = check_columns(args.columns)
     check_digits(args.digits)
+    args.published = quoted_methods(args.published)
     if args.plots:
         check_matplotlib("--plots")
     methods = list_methods(args.maps, args.methods)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from mutualformer_sod.cli import common as cli
-from mutualformer_sod.cli.evaluate import add_table_flags
+from mutualformer_sod.cli.evaluate import add_table_flags, quoted_methods
 from mutualformer_sod.metrics.results import Results
 from mutualformer_sod.report.files import write_results
 from mutualformer_sod.report.tables import check_columns, check_digits
@@ -18,9 +18,10 @@ def main() -> None:
     args = parser.parse_args()
     columns = check_columns(args.columns)
     check_digits(args.digits)
+    published = quoted_methods(args.published)
     cli.refuse_existing(args.output / "scores.json", args.overwrite)
     merged = Results.read(args.files[0])
     for path in args.files[1:]:
         merged.merge(Results.read(path), str(path))
     args.output.mkdir(parents=True, exist_ok=True)
-    print(write_results(args.output, merged, columns, args.digits, args.published))
+    print(write_results(args.output, merged, columns, args.digits, published))

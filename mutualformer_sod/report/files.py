@@ -17,7 +17,7 @@ def write_results(
     results: Results,
     columns: Sequence[str],
     digits: int = 3,
-    published: bool = False,
+    published: Sequence[str] = (),
 ) -> str:
     """Write scores.json, table.csv, table.md and table.tex; return the table for the screen.
 
@@ -26,11 +26,11 @@ def write_results(
         results: the scores, protocol, marks and notes.
         columns: metrics in the tables; scores.json has all.
         digits: decimals in the tables; CSV and JSON have full precision.
-        published: add the paper's rows and the differences.
+        published: methods whose quoted scores are added, see ``report.published``.
     """
     rows, protocol = results.rows(), results.protocol_lines()
     if published:
-        rows = with_published(rows)
+        rows = with_published(rows, published)
     write_text(output / "scores.json", results.to_json())
     write_text(output / "table.csv", csv_table(rows, columns, protocol))
     write_text(output / "table.md", markdown_table(rows, columns, protocol, digits))

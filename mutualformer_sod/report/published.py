@@ -1,67 +1,61 @@
-"""Scores that the paper reports, as rows beside the measured ones."""
+"""Scores that papers report, as rows beside the measured ones."""
 
-from __future__ import annotations
-
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+from mutualformer_sod.errors import InputError
 from mutualformer_sod.metrics.results import Row
 
-SOURCE = "quoted from the MutualFormer paper (IJCV 2024), not measured here"
-_OWN = "MutualFormer"
-_TABLE = """
-set      method       s_measure max_f max_e mae
-NJU2K    MutualFormer .922      .923  .954  .032
-NJU2K    TriTransNet  .920      .926  .955  .030
-NJU2K    DCF          .903      .905  .943  .038
-NLPR     MutualFormer .932      .925  .965  .021
-NLPR     TriTransNet  .928      .924  .966  .020
-NLPR     DCF          .922      .910  .957  .024
-DUT-RGBD MutualFormer .936      .946  .966  .024
-DUT-RGBD TriTransNet  .934      .946  .966  .025
-DUT-RGBD DCF          .924      .932  .957  .030
-SIP      MutualFormer .894      .902  .932  .043
-SIP      TriTransNet  .886      .899  .930  .043
-SIP      DCF          .873      .886  .922  .052
-STERE    MutualFormer .908      .908  .947  .038
-STERE    TriTransNet  .905      .909  .950  .036
-STERE    DCF          .908      .909  .949  .037
-LFSD     MutualFormer .872      .879  .911  .062
-LFSD     TriTransNet  .866      .870  .905  .066
-LFSD     DCF          .856      .860  .903  .071
-"""
+# Method -> the paper that it was read in, its training, and its scores by set.
+_PUBLISHED = json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
+PUBLISHED = tuple(_PUBLISHED)
+# Those of the MutualFormer paper; differences are taken from the first.
+DEFAULT_PUBLISHED = ("MutualFormer", "TriTransNet", "DCF")
 
 
-def _parse(table: str) -> dict[str, dict[str, dict[str, float]]]:
-    """Return set -> method -> metric -> value."""
-    head, *lines = (line.split() for line in table.strip().splitlines())
-    reported: dict[str, dict[str, dict[str, float]]] = {}
-    for set_name, method, *values in lines:
-        scores = dict(zip(head[2:], map(float, values), strict=True))
-        reported.setdefault(set_name, {})[method] = scores
-    return reported
+def check_published(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the methods to quote; "all" stands for all of them.
+
+    Raises:
+        InputError: an unknown method.
+    """
+    if "all" in names:
+        return PUBLISHED
+    for name in names:
+        if name not in PUBLISHED:
+            raise InputError(
+                f"--published {name}: no scores are stored. Fix: pass all, or some of "
+                f"{', '.join(PUBLISHED)}."
+            )
+    return tuple(names)
 
 
-_REPORTED = _parse(_TABLE)
+def with_published(rows: Sequence[Row], methods: Sequence[str] = DEFAULT_PUBLISHED) -> list[Row]:
+    """Add the quoted rows of each set, and the differences from the first method.
 
-
-def with_published(rows: Sequence[Row]) -> list[Row]:
-    """Add the paper's rows and the differences after each set that the paper reports.
-
-    A difference is the measured score minus the quoted score of MutualFormer.
+    The mark of a quoted row names the paper that it was read in, because papers give different
+    scores for one method, and the training.
     """
     extended: list[Row] = []
     for set_name in dict.fromkeys(row.set_name for row in rows):
         measured = [row for row in rows if row.set_name == set_name]
         extended += measured
-        reported = _REPORTED.get(set_name.rsplit("/", 1)[-1])
-        if reported is None:
-            continue
-        for method, scores in reported.items():
-            extended.append(Row(set_name, f"{method}†", scores, 0, (f"† {SOURCE}",), "quoted"))
-        extended += [_difference(row, reported[_OWN]) for row in measured if row.scores]
+        name = set_name.rsplit("/", 1)[-1]
+        quoted = {m: _PUBLISHED[m] for m in methods if name in _PUBLISHED[m]["scores"]}
+        for method, entry in quoted.items():
+            mark = (
+                f"† {method}: quoted from {entry['read_in']} (backbone, training: "
+                f"{entry['training']}), not measured here"
+            )
+            scores = entry["scores"][name]
+            extended.append(Row(set_name, f"{method}†", scores, 0, (mark,), "quoted"))
+        if methods and methods[0] in quoted:
+            first = quoted[methods[0]]["scores"][name]
+            extended += [_difference(row, methods[0], first) for row in measured if row.scores]
     return extended
 
 
-def _difference(row: Row, quoted: Mapping[str, float]) -> Row:
+def _difference(row: Row, method: str, quoted: Mapping[str, float]) -> Row:
     scores = {n: row.scores[n] - value for n, value in quoted.items() if n in row.scores}
-    return Row(row.set_name, f"{row.method} − {_OWN}†", scores, 0, (), "difference")
+    return Row(row.set_name, f"{row.method} − {method}†", scores, 0, (), "difference")

@@ -12,7 +12,7 @@ from mutualformer_sod.metrics.per_image import per_image_file, read_pair
 from mutualformer_sod.metrics.results import Results
 from mutualformer_sod.report.curves import plot_curves
 from mutualformer_sod.report.formats import csv_table, escape_latex, latex_table, markdown_table
-from mutualformer_sod.report.published import with_published
+from mutualformer_sod.report.published import PUBLISHED, check_published, with_published
 from mutualformer_sod.report.significance import compare
 from mutualformer_sod.report.tables import (
     COLUMNS,
@@ -149,6 +149,23 @@ def test_with_published_marks_rows_and_adds_differences():
     assert all("not measured here" in r.marks[0] for r in rows if r.kind == "quoted")
     assert rows[-1].scores["s_measure"] == pytest.approx(0.9 - 0.894)
     assert rows[-1].scores["mae"] == pytest.approx(0.04 - 0.043)
+
+
+def test_with_published_chosen_method_names_the_paper_it_was_read_in():
+    rows = with_published([row("ours", 0.9, 0.04)], check_published(["LSNet", "Samba"]))
+    assert [r.method for r in rows] == ["ours", "LSNet†", "Samba†", "ours − LSNet†"]
+    assert "quoted from SATNet, TIP 2025" in rows[1].marks[0]
+    assert rows[1].scores == {"s_measure": 0.886, "mae": 0.049}
+    assert rows[2].scores == {"s_measure": 0.931}
+
+
+def test_check_published_all_has_every_method_once():
+    assert len(check_published(["all"])) == len(set(PUBLISHED)) == 15
+
+
+def test_check_published_unknown_method_is_refused():
+    with pytest.raises(InputError, match=r"--published U2Net: no scores .*DFormer-L"):
+        check_published(["U2Net"])
 
 
 def test_with_published_other_set_is_unchanged():
