@@ -24,11 +24,7 @@ BOUNDARY_WINDOW, BOUNDARY_TOLERANCE = 3, 5  # pixels, theta_0 and theta
 def border_weight(gt: Tensor) -> Tensor:
     """Compute the pixel weight w = 1 + 5 |avgpool31(g) - g|, high at the object's border.
 
-    Args:
-        gt: (B, 1, H, W) float in [0, 1].
-
-    Returns:
-        (B, 1, H, W) float in [1, 6].
+    gt is (B, 1, H, W) float in [0, 1], the result the same shape in [1, 6].
     """
     window_sum = _filter(gt, gt.new_ones(BORDER_WINDOW))
     return 1 + BORDER_GAIN * (window_sum / BORDER_WINDOW**2 - gt).abs()
@@ -47,9 +43,6 @@ def structure_loss(
         weight: ``border_weight(gt)``; None: computed here.
         loss: "weighted", or "f3net-released": F3Net's code passes an obsolete reduction argument,
             and its weighted BCE is the plain mean of the BCE over all pixels.
-
-    Returns:
-        Scalar.
 
     Raises:
         InputError (a ValueError): unknown ``loss`` or different shapes.
@@ -77,15 +70,7 @@ def ssim_loss(logits: Tensor, gt: Tensor) -> Tensor:
     pixels and sigma 1.5 (Wang et al., TIP 2004), C1 = 0.01^2, C2 = 0.03^2. Both maps are 0 beyond
     the border, as in BASNet's code.
 
-    Args:
-        logits: (B, 1, H, W) float.
-        gt: (B, 1, H, W) float in [0, 1].
-
-    Returns:
-        Scalar in [0, 2].
-
-    Raises:
-        InputError (a ValueError): different shapes.
+    Arguments as in ``structure_loss``. The result is a scalar in [0, 2].
     """
     _check_shapes(logits, gt)
     offsets = torch.arange(SSIM_WINDOW, device=gt.device, dtype=gt.dtype) - SSIM_WINDOW // 2
@@ -110,15 +95,7 @@ def boundary_loss(logits: Tensor, gt: Tensor) -> Tensor:
     The ones are ours, as in the IoU term: without any boundary the loss is 0. The term does not
     distinguish inside from outside; the structure loss does.
 
-    Args:
-        logits: (B, 1, H, W) float.
-        gt: (B, 1, H, W) float in [0, 1].
-
-    Returns:
-        Scalar in [0, 1).
-
-    Raises:
-        InputError (a ValueError): different shapes.
+    Arguments as in ``structure_loss``. The result is a scalar in [0, 1).
     """
     _check_shapes(logits, gt)
     edges, gt_edges = _boundary(logits.sigmoid()), _boundary(gt)
@@ -163,23 +140,21 @@ def detector_losses(
     """
     weight = border_weight(gt)
     losses, total = {}, 0.0
+    terms = ("ssim", ssim_loss, ssim_weight), ("boundary", boundary_loss, boundary_weight)
     outputs = {"": (logits, side_logits)} | {f"{name}_": pair for name, pair in streams.items()}
     for prefix, (full, sides) in outputs.items():
         for level, output in enumerate((full, *sides)):
             name = prefix + (f"side_{level}" if level else "structure")
             losses[name] = structure_loss(_upsample(output, gt), gt, weight, loss)
             total = total + losses[name] / 2**level
-        if ssim_weight:
-            losses[f"{prefix}ssim"] = ssim_loss(full, gt)
-            total = total + ssim_weight * losses[f"{prefix}ssim"]
-        if boundary_weight:
-            losses[f"{prefix}boundary"] = boundary_loss(full, gt)
-            total = total + boundary_weight * losses[f"{prefix}boundary"]
+        for name, term, factor in terms:
+            if factor:
+                losses[prefix + name] = term(full, gt)
+                total = total + factor * losses[prefix + name]
     for name, extra in extra_losses.items():
         losses[name] = extra
         total = total + extra
-    losses["total"] = total
-    return {name: value if name == "total" else value.detach() for name, value in losses.items()}
+    return {name: value.detach() for name, value in losses.items()} | {"total": total}
 
 
 def mean_absolute_error(logits: Tensor, gt: Tensor) -> Tensor:
@@ -203,14 +178,8 @@ def _upsample(logits: Tensor, gt: Tensor) -> Tensor:
 def _filter(maps: Tensor, window: Tensor) -> Tensor:
     """Compute weighted sums under the window ``window[i] window[j]``, zeros beyond the border.
 
-    Two products with band matrices are several times faster than a pooling or a convolution.
-
-    Args:
-        maps: (B, C, H, W) float.
-        window: (K,) float, K odd, symmetric.
-
-    Returns:
-        (B, C, H, W) float.
+    Two products with band matrices are several times faster than a pooling or a convolution. The
+    window is (K,) float, K odd, symmetric; the maps are (B, C, H, W), as is the result.
     """
     half = torch.cat((window[len(window) // 2 :], window.new_zeros(1)))
 

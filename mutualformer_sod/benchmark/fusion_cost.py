@@ -25,9 +25,9 @@ from mutualformer_sod.configs.model import make_config, option_owners
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.affinity import cross_diffusion_attention
 from mutualformer_sod.models.block import MutualFormerBlock
-from mutualformer_sod.models.cpu import optimise_for_cpu
-from mutualformer_sod.models.fusion.build import build_fusion
+from mutualformer_sod.models.device import optimise_for_cpu
 from mutualformer_sod.models.fusion.mutualformer import MutualFormerFusion
+from mutualformer_sod.models.fusion.streams import build_fusion
 from mutualformer_sod.models.joint_encoder import JointEncoder
 
 HEAD_DIM = 64  # of the ViT, as in DeiT; it does not change the products

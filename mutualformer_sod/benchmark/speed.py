@@ -20,9 +20,8 @@ from mutualformer_sod.configs.model import ModelConfig, make_config
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.memory import peak_resident_memory
 from mutualformer_sod.models import build_model
-from mutualformer_sod.models.cpu import optimise_for_cpu
 from mutualformer_sod.models.detector import SaliencyDetector
-from mutualformer_sod.models.device import autocast
+from mutualformer_sod.models.device import autocast, optimise_for_cpu
 from mutualformer_sod.models.weights import load_weights, read_metadata
 from mutualformer_sod.workers import worker_pool
 
@@ -60,7 +59,7 @@ class Contestant:
 
     Args:
         spec: a preset; a weights file; ``timm:NAME`` for a bare backbone, ``2x timm:NAME`` for two
-            of them in turn. On a CPU the network has the predictor's layout (``models.cpu``).
+            of them in turn. On a CPU the network has the predictor's layout (``models.device``).
         settings: see ``Settings``.
         counted: count products, which runs a batch.
 

@@ -15,9 +15,8 @@ from mutualformer_sod.data.depth.polarity import encoding_of
 from mutualformer_sod.data.training.transforms import resize_sample
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import without_channels
-from mutualformer_sod.models.cpu import optimise_for_cpu
 from mutualformer_sod.models.detector import SaliencyDetector
-from mutualformer_sod.models.device import autocast, pick_amp, pick_device
+from mutualformer_sod.models.device import autocast, optimise_for_cpu, pick_amp, pick_device
 from mutualformer_sod.models.encoder import resize
 from mutualformer_sod.models.inputs import check_inputs, hide_modality
 from mutualformer_sod.models.weights import load_weights
@@ -38,7 +37,7 @@ class Predictor:
 
     Args:
         model: the detector. It is put into eval mode on ``device``. On a CPU its memory layout is
-            optimised (`models.cpu`); names, shapes and values of the weights stay.
+            optimised (`models.device`); names, shapes and values of the weights stay.
         size: input size of the network in pixels a side, 32 or more; None for the size that the
             model was built for.
         device: "auto" (CUDA if available), "cpu", "cuda", "cuda:N" or "mps".

@@ -5,8 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mutualformer_sod.configs.model import DecoderConfig
-from mutualformer_sod.models.coarse_conv import convolve_upsampled, saves_products
 from mutualformer_sod.models.encoder import resize
+
+_WORTH = 5 * 10**7  # least number of saved products; with fewer, the calls cost more (CHOSEN)
 
 
 class Decoder(nn.Module):
@@ -47,8 +48,8 @@ class Decoder(nn.Module):
             if lateral:
                 self.laterals.append(nn.Conv2d(deep_to_fine[level], out, 1))
             incoming = width + (out if lateral else 0) + self.detail.channels.get(stride, 0)
-            convs = [_conv(incoming, out), *(_conv(out, out) for _ in range(1, config.stage_convs))]
-            self.stages.append(nn.Sequential(*convs))
+            inputs = [incoming] + [out] * (config.stage_convs - 1)
+            self.stages.append(nn.Sequential(*(conv_norm_act(count, out) for count in inputs)))
             width = out
         supervised = list(self.stages)[-1 - config.side_heads : -1]
         self.side_heads = nn.ModuleList(
@@ -97,7 +98,9 @@ class Decoder(nn.Module):
                 features = layer(features)
             outputs.append(features)
         if self.finest == 1:
-            logits = self._full_resolution_head(resize(features, (height, width)), details[1])
+            # The concatenation would be the largest tensor.
+            features = resize(features, (height, width))
+            logits = apply_to_concatenation(self.head, features, details[1])
         else:
             logits = resize(self.head(features), (height, width))
         if not self.training:
@@ -130,18 +133,6 @@ class Decoder(nn.Module):
             mixed = mixed + F.conv2d(joined, torch.cat(kernels, dim=1), padding=1)
         return mixed
 
-    def _full_resolution_head(self, features: Tensor, detail: Tensor) -> Tensor:
-        """Apply the head to a concatenation without writing it; it would be the largest tensor."""
-        conv, *rest = self.head
-        features_kernel, detail_kernel = conv.weight.split(
-            (features.shape[1], detail.shape[1]), dim=1
-        )
-        mixed = F.conv2d(features, features_kernel, padding=1)
-        mixed = mixed + F.conv2d(detail, detail_kernel, conv.bias, padding=1)
-        for layer in rest:
-            mixed = layer(mixed)
-        return mixed
-
 
 class DetailBranch(nn.Module):
     """One convolution for each stride over (rgb, depth, has_depth), from stride 1 or 2 to 4."""
@@ -152,8 +143,8 @@ class DetailBranch(nn.Module):
         if finest == 1:
             self.channels = {1: width} | self.channels
             self.stride1 = nn.Sequential(nn.Conv2d(5, width, 3, padding=1), nn.GELU())
-        self.stride2 = _conv(width if finest == 1 else 5, 2 * width, stride=2)
-        self.stride4 = _conv(2 * width, 4 * width, stride=2)
+        self.stride2 = conv_norm_act(width if finest == 1 else 5, 2 * width, stride=2)
+        self.stride4 = conv_norm_act(2 * width, 4 * width, stride=2)
 
     def forward(self, image: Tensor) -> dict[int, Tensor]:
         maps = {}
@@ -162,12 +153,69 @@ class DetailBranch(nn.Module):
         return maps
 
 
-def _conv(channels: int, out: int, stride: int = 1) -> nn.Sequential:
+def conv_norm_act(channels: int, out: int, stride: int = 1) -> nn.Sequential:
+    """Build a 3x3 convolution, GroupNorm with 8 groups, and GELU."""
     return nn.Sequential(
         nn.Conv2d(channels, out, 3, stride=stride, padding=1, bias=False),
         nn.GroupNorm(8, out),
         nn.GELU(),
     )
+
+
+def saves_products(channels: int, out: int, grid: tuple[int, int], size: tuple[int, int]) -> bool:
+    """Whether ``convolve_upsampled`` is faster than a convolution of the upsampled map.
+
+    Its products count twice, because a convolution of oneDNN does more of them in a second. The map
+    has the size ``grid`` (h, w) and is upsampled to ``size`` (H, W).
+    """
+    (h, w), (height, width) = grid, size
+    direct = 9 * channels * height * width
+    coarse = 9 * channels * h * w + 9 * h * w * width + 3 * h * height * width
+    return out * (direct - 2 * coarse) > _WORTH
+
+
+def convolve_upsampled(features: Tensor, kernel: Tensor, size: tuple[int, int]) -> Tensor:
+    """Compute conv(upsample(features)) from products at the resolution of ``features``.
+
+    Upsampling acts on rows and columns, each of the nine kernel positions on channels, so both
+    commute. The nine products are taken at the coarse resolution, and two matrices upsample, shift
+    and add them. The result differs by rounding alone.
+
+    Args:
+        features: (B, C, h, w) float.
+        kernel: (out, C, 3, 3) float, for stride 1 and zero padding of 1.
+        size: (H, W) to upsample to, bilinear with half-pixel centres.
+
+    Returns:
+        (B, out, H, W) float, channels-last.
+    """
+    (batch, _, h, w), out = features.shape, len(kernel)
+    parts = F.linear(features.permute(0, 2, 3, 1), kernel.permute(2, 3, 0, 1).flatten(0, 2))
+    parts = parts.view(batch, h, w, 3, 3, out).permute(0, 3, 1, 4, 2, 5)  # (B, 3, h, 3, w, out)
+    across = _shifted_upsampling(w, size[1], features)
+    wide = across @ parts.reshape(batch, 3 * h, 3 * w, out)  # (B, 3 h, W, out)
+    down = _shifted_upsampling(h, size[0], features)
+    mixed = down @ wide.flatten(2)  # (B, H, W out)
+    return mixed.unflatten(2, (size[1], out)).permute(0, 3, 1, 2)
+
+
+def _shifted_upsampling(cells: int, size: int, like: Tensor) -> Tensor:
+    """Return (size, 3 cells): upsampled pixel p + k - 1, or 0, for k = 0, 1, 2 and pixel p."""
+    identity = torch.eye(cells, dtype=like.dtype, device=like.device)[None]
+    weights = F.interpolate(identity, size=size, mode="linear", align_corners=False)[0]
+    padded = F.pad(weights, (1, 1))  # (cells, size + 2)
+    return torch.stack([padded[:, k : k + size].T for k in range(3)], dim=1).flatten(1)
+
+
+def apply_to_concatenation(layers: nn.Sequential, left: Tensor, right: Tensor) -> Tensor:
+    """Apply layers, a 3x3 convolution first, to [left ; right] without writing it."""
+    conv, *rest = layers
+    left_kernel, right_kernel = conv.weight.split((left.shape[1], right.shape[1]), dim=1)
+    mixed = F.conv2d(left, left_kernel, padding=1)
+    mixed = mixed + F.conv2d(right, right_kernel, conv.bias, padding=1)
+    for layer in rest:
+        mixed = layer(mixed)
+    return mixed
 
 
 def _stage_strides(strides: list[int]) -> list[int]:

@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from mutualformer_sod.configs.model import ModelConfig
 from mutualformer_sod.models.decoder import Decoder
 from mutualformer_sod.models.encoder import Features, TwoStreamEncoder, resize
-from mutualformer_sod.models.fusion.build import build_fusion
+from mutualformer_sod.models.fusion.streams import build_fusion
 from mutualformer_sod.models.hub import HubModel
 from mutualformer_sod.models.inputs import check_inputs, check_values
 from mutualformer_sod.models.joint_encoder import Notes

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from mutualformer_sod import build_model
 from mutualformer_sod.benchmark.speed import count_macs
-from mutualformer_sod.models.coarse_conv import convolve_upsampled, saves_products
+from mutualformer_sod.models.decoder import convolve_upsampled, saves_products
 
 
 @pytest.mark.parametrize("batch", [1, 2])

@@ -8,7 +8,7 @@ from torch import nn
 
 from mutualformer_sod import Predictor, build_model
 from mutualformer_sod.inference.export import CAN_EXPORT
-from mutualformer_sod.models.cpu import optimise_for_cpu
+from mutualformer_sod.models.device import optimise_for_cpu
 
 
 @pytest.fixture(scope="module")

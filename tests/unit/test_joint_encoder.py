@@ -13,7 +13,7 @@ from torch import nn
 from mutualformer_sod import build_model
 from mutualformer_sod.configs.fusion import find_fusion
 from mutualformer_sod.configs.model import EncoderConfig
-from mutualformer_sod.models.cpu import optimise_for_cpu
+from mutualformer_sod.models.device import optimise_for_cpu
 from mutualformer_sod.models.encoder import TwoStreamEncoder, _share_all_but_norms
 from mutualformer_sod.models.joint_encoder import JointEncoder
 

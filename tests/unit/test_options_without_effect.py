@@ -14,7 +14,7 @@ from mutualformer_sod.configs.recipes import RECIPES, make_train_config
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.experiments.variants import check_variants, parse_variants
 from mutualformer_sod.models.encoder import TwoStreamEncoder
-from mutualformer_sod.models.fusion.build import build_fusion
+from mutualformer_sod.models.fusion.streams import build_fusion
 
 # Another value of every switch but "attention", which changes no result.
 CHANGES = {

@@ -1,6 +1,7 @@
 """Stacked MutualFormer blocks over the encoder's taps (IJCV 2024, Fig. 2b; stacking CHOSEN)."""
 
 import dataclasses
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,7 +13,12 @@ from mutualformer_sod.configs.fusion import DEFAULT_FUSION, AttentionConfig, reg
 from mutualformer_sod.configs.switches import check, switch
 from mutualformer_sod.models.block import CROSSINGS, MutualFormerBlock
 from mutualformer_sod.models.drop_path import FUSION, branch_draws
-from mutualformer_sod.models.fusion.streams import Fusion, map_of, tokens_of
+from mutualformer_sod.models.fusion.streams import Fusion
+
+BLOCK_OPTIONS = (
+    *("dim", "num_heads", "mlp_ratio", "qkv_bias"),
+    *("drop_path", "attention", "cross", "fused_attention"),
+)
 
 
 @dataclass(frozen=True)
@@ -59,46 +65,26 @@ class MutualFormerFusion(Fusion):
 
     def __init__(self, config: MutualFormerConfig, channels: list[int], strides: list[int]) -> None:
         super().__init__(config, channels, strides)
+        options = {name: getattr(config, name) for name in BLOCK_OPTIONS}
         self.blocks = nn.ModuleList(
-            nn.ModuleList(_make_block(config) for _ in range(config.blocks_per_tap))
+            nn.ModuleList(
+                MutualFormerBlock(diffusion=Diffusion.of(config), **options)
+                for _ in range(config.blocks_per_tap)
+            )
             for _ in self.rgb_proj
         )
         self.first_aggregate = nn.Linear(2 * config.dim, config.dim)
 
-    def forward(
-        self, rgb_taps: list[Tensor], depth_taps: list[Tensor], keys: Tensor | None = None
-    ) -> list[Tensor]:
-        """Fuse tap by tap, see ``Fusion.forward``; maps (B, ``channels[l]``, h_l, w_l)."""
-        fused_maps: list[Tensor] = []
+    def fuse_taps(
+        self, streams: Iterable[tuple[Tensor, Tensor]], keys: Tensor | None
+    ) -> Iterator[Tensor]:
+        """Fuse tap by tap, see ``Fusion.fuse_taps``."""
+        draws = iter(branch_draws(keys, FUSION, 2 * sum(map(len, self.blocks))))
         fused_tokens: Tensor | None = None
-        fine = iter(self.fine)
-        branches = 2 * sum(len(blocks) for blocks in self.blocks)
-        draws = iter(branch_draws(keys, FUSION, branches))
-        stack = iter(zip(self.rgb_proj, self.depth_proj, self.blocks, strict=True))
-        for rgb, depth, attended in zip(rgb_taps, depth_taps, self.attended, strict=True):
-            if not attended:
-                fused_maps.append(next(fine)(rgb, depth))
-                continue
-            rgb_proj, depth_proj, blocks = next(stack)
-            depth_tokens = depth_proj(tokens_of(depth))
-            tokens = torch.cat((rgb_proj(tokens_of(rgb)), depth_tokens), dim=-1)
+        for pair, blocks in zip(streams, self.blocks, strict=True):
+            tokens = torch.cat(pair, dim=-1)
             if fused_tokens is None:
                 fused_tokens = self.first_aggregate(tokens)
             for block in blocks:
                 fused_tokens = block(tokens, fused_tokens, (next(draws), next(draws)))
-            fused_maps.append(map_of(fused_tokens, rgb.shape[-2:]))
-        return fused_maps
-
-
-def _make_block(config: MutualFormerConfig) -> MutualFormerBlock:
-    return MutualFormerBlock(
-        config.dim,
-        config.num_heads,
-        mlp_ratio=config.mlp_ratio,
-        qkv_bias=config.qkv_bias,
-        drop_path=config.drop_path,
-        diffusion=Diffusion.of(config),
-        attention=config.attention,
-        cross=config.cross,
-        fused_attention=config.fused_attention,
-    )
+            yield fused_tokens

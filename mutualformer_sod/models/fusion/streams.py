@@ -1,13 +1,14 @@
 """Base of the fusion methods: from the features of two streams to maps for the decoder."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mutualformer_sod.configs.fusion import FusionConfig
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.models.decoder import apply_to_concatenation, conv_norm_act
+from mutualformer_sod.models.encoder import TwoStreamEncoder
 
 
 class Fusion(nn.Module):
@@ -15,7 +16,7 @@ class Fusion(nn.Module):
 
     Taps of stride ``config.attention_stride`` or more, and all taps of a plain ViT, are attended:
     their tokens are projected to ``config.dim`` and given to ``mix``, which a method at the taps
-    overrides. Every method fuses finer taps by the same convolutions.
+    overrides. All of them have one grid. Every method fuses finer taps by the same convolutions.
 
     The head "merge" adds the projections of both streams to one fused map. The head "ensemble"
     keeps the streams apart, as one batch of 2B maps, rgb first.
@@ -46,8 +47,7 @@ class Fusion(nn.Module):
                 self.rgb_proj.append(nn.Linear(width, config.dim))
                 self.depth_proj.append(nn.Linear(width, config.dim))
             else:
-                fine = StreamConv if self.is_ensemble else ConcatConv
-                self.fine.append(fine(width, config.fine_width))
+                self.fine.append(FineConv(width, config.fine_width, self.is_ensemble))
 
     def forward(
         self, rgb_taps: list[Tensor], depth_taps: list[Tensor], keys: Tensor | None = None
@@ -63,20 +63,24 @@ class Fusion(nn.Module):
         Returns:
             Maps (B, ``channels[l]``, h_l, w_l), or (2B, ...) with the head "ensemble".
         """
-        maps: list[Tensor] = []
-        fine = iter(self.fine)
-        level = 0
-        for rgb, depth, attended in zip(rgb_taps, depth_taps, self.attended, strict=True):
-            if not attended:
-                maps.append(next(fine)(rgb, depth))
-                continue
-            rgb_tokens = self.rgb_proj[level](tokens_of(rgb))
-            depth_tokens = self.depth_proj[level](tokens_of(depth))
-            streams = self.mix(level, rgb_tokens, depth_tokens)
-            joined = torch.cat(streams) if self.is_ensemble else streams[0] + streams[1]
-            maps.append(map_of(joined, rgb.shape[-2:]))
-            level += 1
-        return maps
+        count = len(self.fine)
+        taps = list(zip(rgb_taps, depth_taps, strict=True))
+        maps = [fine(*pair) for fine, pair in zip(self.fine, taps[:count], strict=True)]
+        projections = zip(self.rgb_proj, self.depth_proj, taps[count:], strict=True)
+        streams = (
+            (rgb_proj(tokens_of(rgb)), depth_proj(tokens_of(depth)))
+            for rgb_proj, depth_proj, (rgb, depth) in projections
+        )
+        grid = rgb_taps[-1].shape[-2:]
+        return maps + [map_of(tokens, grid) for tokens in self.fuse_taps(streams, keys)]
+
+    def fuse_taps(
+        self, streams: Iterable[tuple[Tensor, Tensor]], keys: Tensor | None
+    ) -> Iterator[Tensor]:
+        """Fuse the streams of every attended tap: (B, N, C) twice -> (B or 2B, N, C)."""
+        for level, pair in enumerate(streams):
+            rgb, depth = self.mix(level, *pair)
+            yield torch.cat((rgb, depth)) if self.is_ensemble else rgb + depth
 
     def mix(self, level: int, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
         """Fuse the streams at the attended tap ``level``: (B, N, C) twice -> the same."""
@@ -96,39 +100,25 @@ class Fusion(nn.Module):
         return {}, {}
 
 
-class ConcatConv(nn.Module):
-    """Reduce each modality by a 1x1 convolution, concatenate, mix by a 3x3 convolution."""
+class FineConv(nn.Module):
+    """Reduce each modality by a 1x1 convolution and mix by a 3x3 convolution.
 
-    def __init__(self, width: int, out: int) -> None:
+    The 3x3 convolution is over the concatenation, or with ``apart`` over each modality alone.
+    """
+
+    def __init__(self, width: int, out: int, apart: bool) -> None:
         super().__init__()
         self.rgb_reduce = nn.Conv2d(width, out, 1)
         self.depth_reduce = nn.Conv2d(width, out, 1)
-        self.mix = _conv(2 * out, out)
+        self.apart = apart
+        self.mix = conv_norm_act(out if apart else 2 * out, out)
 
     def forward(self, rgb: Tensor, depth: Tensor) -> Tensor:
-        """Fuse (B, C, h, w) of both modalities to (B, out, h, w)."""
-        conv, *rest = self.mix
-        # The convolution of a concatenation is a sum; the concatenation is not written.
-        rgb_kernel, depth_kernel = conv.weight.chunk(2, dim=1)
-        mixed = F.conv2d(self.rgb_reduce(rgb), rgb_kernel, padding=1)
-        mixed = mixed + F.conv2d(self.depth_reduce(depth), depth_kernel, padding=1)
-        for layer in rest:
-            mixed = layer(mixed)
-        return mixed
-
-
-class StreamConv(nn.Module):
-    """Reduce and mix each modality alone, with one 3x3 convolution for both."""
-
-    def __init__(self, width: int, out: int) -> None:
-        super().__init__()
-        self.rgb_reduce = nn.Conv2d(width, out, 1)
-        self.depth_reduce = nn.Conv2d(width, out, 1)
-        self.mix = _conv(out, out)
-
-    def forward(self, rgb: Tensor, depth: Tensor) -> Tensor:
-        """Mix (B, C, h, w) of each modality to (2B, out, h, w)."""
-        return self.mix(torch.cat((self.rgb_reduce(rgb), self.depth_reduce(depth))))
+        """Fuse (B, C, h, w) of both modalities to (B, out, h, w), or (2B, ...) apart."""
+        rgb, depth = self.rgb_reduce(rgb), self.depth_reduce(depth)
+        if self.apart:
+            return self.mix(torch.cat((rgb, depth)))
+        return apply_to_concatenation(self.mix, rgb, depth)
 
 
 def attended_taps(attention_stride: int, strides: list[int]) -> list[bool]:
@@ -156,7 +146,17 @@ def map_of(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
     return tokens.transpose(1, 2).unflatten(2, grid)
 
 
-def _conv(channels: int, out: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(channels, out, 3, padding=1, bias=False), nn.GroupNorm(8, out), nn.GELU()
-    )
+def build_fusion(config: FusionConfig, encoder: TwoStreamEncoder) -> Fusion:
+    """Build ``config.fusion``; connect a method inside the encoder to its blocks.
+
+    Raises:
+        InputError: the method does not work with this encoder.
+    """
+    method = config.method
+    shape = encoder.channels, encoder.strides
+    if not method.in_encoder:
+        return method.module(config, *shape)
+    joint = encoder.open_seam(config.fusion)
+    fusion = method.module(config, *shape, joint)
+    joint.check(fusion)
+    return fusion
