@@ -110,7 +110,7 @@ def test_workers_read_what_the_main_process_reads(samples, tmp_path, mode, conte
 def test_a_pickled_cache_file_holds_no_images(samples, tmp_path):
     cache = build(samples, 60, tmp_path)["SAMPLES"]
     cache.read(samples.samples[0].stem)
-    assert len(pickle.dumps(cache)) < cache.nbytes / 4
+    assert len(pickle.dumps(cache)) < cache.index["bytes"] / 4
 
 
 def test_cached_images_cannot_be_written(samples):
@@ -126,7 +126,12 @@ def files(folder):
 def rebuilt(samples, folder, monkeypatch, **options) -> bool:
     """Whether the images are decoded again."""
     read = []
-    monkeypatch.setattr(cache_module, "_keep", lambda *row: read.append(row))
+
+    def read_and_note(sample):
+        read.append(sample)
+        return read_sample(sample)
+
+    monkeypatch.setattr(cache_module, "read_sample", read_and_note)
     build(samples, options.pop("side", 40), folder, **options)
     return bool(read)
 

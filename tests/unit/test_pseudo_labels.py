@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mutualformer_sod.data.discovery.sets import discover_sets
-from mutualformer_sod.data.training.pseudo_labels import Confidence, label_set
+from mutualformer_sod.data.training.pseudo_labels import is_confident, label_set
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import read_gt
 from mutualformer_sod.imaging.saliency import write_map
@@ -43,8 +43,8 @@ def sod_set(tmp_path):
     ],
     ids=("sure", "faint object", "unsure ground", "speck", "empty", "full"),
 )
-def test_confidence_accepts_maps_that_are_certain(plane, accepted):
-    assert Confidence().accepts(plane) is accepted
+def test_is_confident_maps_that_are_certain_are_accepted(plane, accepted):
+    assert is_confident(plane) is accepted
 
 
 def test_labelled_set_holds_the_confident_images_with_their_depth(sod_set, tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mutualformer_sod.data.training.twin import add_twin
+from mutualformer_sod.data.training.copy_paste import add_twin
 
 SEEDS = range(40)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mutualformer_sod.data.training.wrong_depth import mislead
+from mutualformer_sod.data.training.pseudo_depth import mislead
 
 
 def ramp():

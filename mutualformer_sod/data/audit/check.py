@@ -33,12 +33,11 @@ class CheckedSet:
 
     Attributes:
         label: its name, with its part if a name has two.
-        folder: of the set.
         path: below the root, as on disk; its last part may be an alias.
         part: "test" or "train" by its path or its number of images, else None.
         layout: names of the folders of its parts, by role; "thermal" in place of "depth".
         samples: images with all their parts.
-        images: the inspected images.
+        images: the inspected ones of them.
         depth: results on its depth maps; None without depth.
     """
 

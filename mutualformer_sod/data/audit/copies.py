@@ -23,10 +23,8 @@ def similar_pairs(looks: Sequence[np.ndarray]) -> Iterator[tuple[int, int]]:
     """Find all pairs of copies, each as two increasing indices.
 
     The hashes select the candidates among all pairs by a matrix product (10 000 pictures in
-    seconds); the thumbnails decide. Uniform pictures are in no pair.
-
-    Args:
-        looks: of `inspection.look_of`, one per picture.
+    seconds); the thumbnails decide. Uniform pictures are in no pair. ``looks`` are of
+    `inspection.look_of`.
     """
     if len(looks) < 2:
         return

@@ -42,13 +42,7 @@ class DepthReport:
 def check_depth(
     label: str, images: Sequence[Inspected], side: str, strict: bool
 ) -> tuple[DepthReport, list[Finding]]:
-    """Decide the depth encoding of a set, and report doubtful maps.
-
-    Args:
-        label: of the set.
-        images: of the set; at least one with a readable depth map.
-        side: "auto", "white" or "black".
-        strict: refuse a weak decision.
+    """Decide the depth encoding of a set with some readable depth map, and report doubtful maps.
 
     Raises:
         InputError: evidence that is weak or contradicts the units, if ``strict``.

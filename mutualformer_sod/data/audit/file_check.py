@@ -7,11 +7,13 @@ Otherwise a damaged image ends a run at its batch, hours later. Depth maps are n
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
+from mutualformer_sod.data.audit.findings import first_of
 from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.errors import InputError
@@ -19,11 +21,9 @@ from mutualformer_sod.imaging.io import check_size, image_size
 from mutualformer_sod.imaging.masks import read_mask
 
 _THREADS = 8
-_NAMED = 3  # most files that a line lists
 
 
-@dataclass(frozen=True)
-class _Checked:
+class _Checked(NamedTuple):
     """Result for one sample: an error, or the kind ("empty", "full") and note of its mask."""
 
     error: str = ""
@@ -50,27 +50,17 @@ def check_training_files(sets: Sequence[SodSet], *, show_bar: bool = True) -> li
             first and the names of the others; a set without any mask of both foreground and
             background.
     """
-    results = _check_all(_check_training, sets, show_bar)
-    lines, start = [], 0
+    results = iter(_check_all(_check_training, sets, show_bar))
+    lines = []
     for sod_set in sets:
-        count = len(sod_set.samples)
-        lines += _describe(sod_set, results[start : start + count])
-        start += count
+        lines += _describe(sod_set, list(islice(results, len(sod_set.samples))))
     return lines
 
 
 def check_images(sets: Sequence[SodSet], *, show_bar: bool = True) -> None:
     """Check that all images are complete and fit their ground truths, before maps are made.
 
-    Both are checked from their headers, ends and checksums without decoding (TIFF is decoded).
-
-    Args:
-        sets: sets with colour images.
-        show_bar: show a progress bar if the output is a terminal.
-
-    Raises:
-        InputError: files that are damaged or of two sizes, with a description of the first and the
-            names of the others.
+    Arguments and errors are those of `check_training_files`; masks are not decoded either.
     """
     _check_all(_check_image, sets, show_bar)
 
@@ -94,7 +84,7 @@ def _check_all(
     damaged = [(c.error, t) for c, t in zip(results, work, strict=True) if c.error]
     if damaged:
         others = [sample.rgb.name for _, sample in damaged[1:]]
-        more = f" (and {len(others)} more images: {_named(others)})" if others else ""
+        more = f" (and {len(others)} more images: {first_of(others)})" if others else ""
         raise InputError(damaged[0][0] + more)
     return results
 
@@ -127,7 +117,7 @@ def _describe(sod_set: SodSet, results: Sequence[_Checked]) -> list[str]:
     words = {"empty": "all black (no foreground)", "full": "all white (no background)"}
     count = len(results)
     found = [
-        f"{len(names)} of {count} masks are {words[kind]}: {_named(names)}"
+        f"{len(names)} of {count} masks are {words[kind]}: {first_of(names)}"
         for kind, names in by_kind.items()
         if names
     ]
@@ -142,8 +132,3 @@ def _describe(sod_set: SodSet, results: Sequence[_Checked]) -> list[str]:
         for note, names in by_note.items()
     ]
     return lines
-
-
-def _named(names: Sequence[str]) -> str:
-    more = f", ... ({len(names)} in all)" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more

@@ -1,12 +1,12 @@
 """Findings about data sets: one line each, with the files and the remedy."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 Level = Literal["problem", "note"]
 
-NAMED = 3  # most files that a line lists
+_NAMED = 3  # most files that a line lists
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,19 @@ class Finding:
 
     def line(self) -> str:
         """Return the finding in one line, with the first files and the number of all."""
-        label = {"problem": "PROBLEM", "note": "note"}[self.level]
+        label = "PROBLEM" if self.level == "problem" else "note"
         parts = [f"{label}: {self.set}: {self.text}"]
         if self.files:
-            more = f", ... ({len(self.files)} in all)" if len(self.files) > NAMED else ""
-            parts.append(": " + ", ".join(self.files[:NAMED]) + more)
+            parts.append(f": {first_of(self.files)}")
         if self.remedy:
             parts.append(f"; {self.remedy}")
         return "".join(parts)
+
+
+def first_of(files: Sequence[str]) -> str:
+    """List the first files, and the number of all."""
+    more = f", ... ({len(files)} in all)" if len(files) > _NAMED else ""
+    return ", ".join(files[:_NAMED]) + more
 
 
 def about(

@@ -32,13 +32,11 @@ def check_counts(label: str, part: Split | None, count: int, has_rgb: bool = Tru
         has_rgb: False for a folder of masks only, whose number is not checked.
     """
     name = label.rsplit("/", 1)[-1].split(" ")[0]
-    protocols = [p for p, own in TRAINING_PROTOCOLS.items() if sum(own.values()) == count]
     if not is_known(name):
-        merged = [p for p in protocols if len(TRAINING_PROTOCOLS[p]) > 1]
-        if merged:
-            sets = " + ".join(TRAINING_PROTOCOLS[merged[0]])
-            text = f"{count} images: the merged training images of {sets}"
-            return [Finding("note", "count", label, text)]
+        for sets in TRAINING_PROTOCOLS.values():
+            if len(sets) > 1 and sum(sets.values()) == count:
+                text = f"{count} images: the merged training images of {' + '.join(sets)}"
+                return [Finding("note", "count", label, text)]
         return []
     usual = usual_count(name, part or "test")
     if not has_rgb or usual is None or usual == count:
@@ -46,12 +44,9 @@ def check_counts(label: str, part: Split | None, count: int, has_rgb: bool = Tru
     pack = _OTHER_PACKS.get((name, count)) if part != "train" else None
     what = f" ({pack})" if pack else ""
     use = "train on" if part == "train" else "report"
-    return [
-        Finding(
-            *("problem", "count", label, f"{count} images{what}, papers {use} {usual}"),
-            "use the usual copy, or state the number beside the scores",
-        )
-    ]
+    text = f"{count} images{what}, papers {use} {usual}"
+    remedy = "use the usual copy, or state the number beside the scores"
+    return [Finding("problem", "count", label, text, remedy)]
 
 
 def check_readable(label: str, images: Sequence[Inspected]) -> list[Finding]:
@@ -78,7 +73,7 @@ def _are_thermal(images: Sequence[Inspected]) -> bool:
 
 def check_sizes(label: str, images: Sequence[Inspected]) -> list[Finding]:
     """Report files that differ in size from their image: masks must not, depth is resized."""
-    masks, depths, stretched = [], [], []
+    masks, alike, stretched = [], [], []
     noun = role_labels(_are_thermal(images))["depth"]
     for image in images:
         sizes = image.sizes
@@ -86,10 +81,8 @@ def check_sizes(label: str, images: Sequence[Inspected]) -> list[Finding]:
             masks.append(image.sample.gt)
         size = sizes.get("rgb") or sizes.get("gt")
         if size is not None and "depth" in sizes and sizes["depth"] != size:
-            depths.append(image.sample.depth)
-            if not same_proportions(size, sizes["depth"]):
-                stretched.append(image.sample.depth)
-    alike = [path for path in depths if path not in set(stretched)]
+            fits = same_proportions(size, sizes["depth"])
+            (alike if fits else stretched).append(image.sample.depth)
     return [
         *about(
             *("problem", "size", label, "GT of another size than its RGB"),
@@ -114,12 +107,7 @@ def check_gt(label: str, images: Sequence[Inspected]) -> list[Finding]:
         paths = [image.sample.gt for image in read if image.gt_note == note]
         findings += about("note", "gt values", label, f"GT with {note}", "", paths)
     for kind, text, remedy, share in (
-        (
-            "empty",
-            "GT without foreground",
-            "omit the image, or restore its mask",
-            0,
-        ),
+        ("empty", "GT without foreground", "omit the image, or restore its mask", 0),
         ("full", "GT that is foreground all over", "check whether it is inverted", 1),
     ):
         paths = [image.sample.gt for image in read if image.gt_share == share]

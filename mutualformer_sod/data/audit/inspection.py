@@ -30,12 +30,10 @@ class Inspected:
     """Content of the files of one sample; None for a missing or unreadable file.
 
     Attributes:
-        sample: its files.
         errors: cause and remedy of unreadable files by role.
         sizes: (H, W) by role.
         content: hash of the file of the colour image.
         look: of the colour image, see `look_of`.
-        depth: sample of the depth map.
         depth_range: least and largest finite value.
         gt_note: reading of the mask, see `imaging.masks.read_mask`.
         gt_share: ratio of foreground.

@@ -42,7 +42,7 @@ def polarity_picture(checked: CheckedSet, count: int = 6) -> np.ndarray:
     columns.append(_histogram(list(scores.values()), columns[0].shape[0] if columns else _HEIGHT))
     body = np.hstack(columns)
     lines = _wrapped(f"{checked.label}: {report.encoding.describe()}", body.shape[1])
-    head = np.full((len(lines) * _TEXT + 6, body.shape[1], 3), 255, np.uint8)
+    head = _blank(len(lines) * _TEXT + 6, body.shape[1])
     for number, line in enumerate(lines):
         _write(head, line, (4, (number + 1) * _TEXT - 4))
     return np.vstack([head, body])
@@ -52,22 +52,20 @@ def _column(image: Inspected, score: float, checked: CheckedSet) -> np.ndarray:
     encoding = checked.depth.encoding
     near = depth_to_unit(read_depth(image.sample.depth), encoding, "percentile")
     tile = _fitted(np.rint(near * 255).astype(np.uint8))
-    if image.sample.rgb is not None and "rgb" in image.sizes:
-        rgb = cv2.resize(
-            read_rgb(image.sample.rgb), tile.shape[1::-1], interpolation=cv2.INTER_AREA
-        )
-    else:
-        rgb = np.full_like(tile, 255)
-    label = np.full((_TEXT, tile.shape[1], 3), 255, np.uint8)
-    name = image.sample.stem[: tile.shape[1] // 13]
+    width = tile.shape[1]
+    rgb = _blank(_HEIGHT, width)
+    if "rgb" in image.sizes:
+        rgb = cv2.resize(read_rgb(image.sample.rgb), (width, _HEIGHT), interpolation=cv2.INTER_AREA)
+    label = _blank(_TEXT, width)
+    name = image.sample.stem[: width // 13]
     _write(label, f"{name} {score:+.2f}", (2, _TEXT - 5), _GOOD if score > 0 else _BAD)
-    column = np.vstack([rgb, _gap(tile), tile, _profile(near, tile.shape[1]), label])
-    return np.hstack([column, np.full((column.shape[0], _GAP, 3), 255, np.uint8)])
+    column = np.vstack([rgb, _blank(_GAP, width), tile, _profile(near, width), label])
+    return np.hstack([column, _blank(column.shape[0], _GAP)])
 
 
 def _profile(near: np.ndarray, width: int) -> np.ndarray:
     """Draw the mean nearness of the rows as a curve, right = nearer."""
-    panel = np.full((_HEIGHT, width, 3), 255, np.uint8)
+    panel = _blank(_HEIGHT, width)
     cv2.rectangle(panel, (0, 4), (width - 1, _HEIGHT - 1), _PALE, 1)
     rows = np.sort(near, axis=None).searchsorted(near.ravel()).reshape(near.shape) / near.size
     means = rows.mean(axis=1)
@@ -81,7 +79,7 @@ def _profile(near: np.ndarray, width: int) -> np.ndarray:
 def _histogram(scores: Sequence[float], height: int) -> np.ndarray:
     """Draw a histogram of the evidence of all images for the decided polarity, in tenths."""
     width = 200
-    panel = np.full((height, width, 3), 255, np.uint8)
+    panel = _blank(height, width)
     counts, _ = np.histogram(np.clip(scores, -1.49, 1.49), bins=30, range=(-1.5, 1.5))
     floor, top = height - 2 * _TEXT, 2 * _TEXT
     step = (width - 20) / 30
@@ -110,8 +108,8 @@ def _fitted(grey: np.ndarray) -> np.ndarray:
     return np.repeat(small[..., None], 3, axis=2)
 
 
-def _gap(tile: np.ndarray) -> np.ndarray:
-    return np.full((_GAP, tile.shape[1], 3), 255, np.uint8)
+def _blank(height: int, width: int) -> np.ndarray:
+    return np.full((height, width, 3), 255, np.uint8)
 
 
 def _write(

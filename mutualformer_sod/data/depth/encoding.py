@@ -35,8 +35,7 @@ class DepthEncoding:
         margin: of the evidence for ``near``, 0 to about 1.5; negative if the maps contradict it;
             None if the polarity was given.
         reason: the evidence in words.
-        low: least value that the set stores.
-        high: largest value that the set stores.
+        low, high: least and largest value that the set stores.
         holes: ratio of pixels without a value.
         hole_code: a value for "no measurement" in addition to those of ``kind``, or None.
         is_empty: whether every map is constant or empty, so that only colour is used.
@@ -108,8 +107,7 @@ def depth_to_unit(
             f"depth rule {rule!r} is unknown. Fix: give one of {', '.join(DEPTH_RULES)}"
         )
     holes = encoding.find_holes(raw)
-    has_holes = holes.any()
-    valid = raw[~holes] if has_holes else raw
+    valid = raw[~holes] if holes.any() else raw
     if valid.size == 0:
         return np.zeros(raw.shape, np.float32)
     if rule == "percentile":
@@ -118,9 +116,7 @@ def depth_to_unit(
         low, high = valid.min(), valid.max()
     if not high > low:
         return np.zeros(raw.shape, np.float32)
-    unit = raw.astype(np.float32)
-    if has_holes:
-        unit = fill_holes(unit, holes)
+    unit = fill_holes(raw.astype(np.float32), holes)
     low, high = np.float32(low), np.float32(high)
     if encoding.near == "black":  # an inverted copy of a map gives bit-identical results
         np.subtract(high, unit, out=unit)

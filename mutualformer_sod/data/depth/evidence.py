@@ -16,12 +16,7 @@ _MOST_EXTREME = 0.75  # ratio of pixels of extreme value above which they are ke
 
 @dataclass(frozen=True)
 class SetEvidence:
-    """Polarity evidence of the depth maps of one set, without empty maps.
-
-    Attributes:
-        ground: (n,) evidence "ground" of each map, see `polarity`.
-        centre: (n,) evidence "centre".
-    """
+    """Evidence "ground" (n,) and "centre" (n,) of the depth maps of one set, see `polarity`."""
 
     ground: np.ndarray
     centre: np.ndarray
@@ -67,8 +62,7 @@ def weigh(
         holes = find_holes(sample.pixels, metric, hole_code)
         if not holes.all():
             reasons.append(polarity(fill_holes(sample.pixels.astype(np.float32), holes)))
-    ground, centre = np.array(reasons, float).reshape(-1, 2).T
-    return SetEvidence(ground, centre)
+    return SetEvidence(*np.array(reasons, float).reshape(-1, 2).T)
 
 
 def polarity(depth: np.ndarray) -> tuple[float, float]:
@@ -84,8 +78,7 @@ def polarity(depth: np.ndarray) -> tuple[float, float]:
       It is weaker, but also works in views from above, where "ground" fails.
 
     Pixels of the least and largest value of the map are ignored unless they are most of it: in
-    8-bit maps they are mostly pixels without measurement. docs/data.md describes other methods that
-    were tried.
+    8-bit maps they are mostly pixels without measurement.
 
     Args:
         depth: (H, W), finite.

@@ -19,7 +19,7 @@ _CODE_GAP = 0.9  # all other values are below this ratio of the code
 
 @dataclass(frozen=True)
 class DepthSample:
-    """A small sample of one depth map and its statistics.
+    """A sample of one depth map and its statistics.
 
     Attributes:
         pixels: (h, w), every k-th row and column of the raw map. They are never averaged, so that
@@ -80,8 +80,7 @@ class DepthUnits:
 
     Attributes:
         metric: whether the values are distances in millimetres or metres, else relative depth.
-        low: least value that is stored; for distances the 1st percentile of the set.
-        high: largest value that can be stored; for distances the 99th percentile.
+        low, high: least and largest possible value; for distances the 1st and 99th percentile.
         reason: the decision in words.
         hole_code: a value for "no measurement" in addition to the usual ones, or None.
     """
@@ -100,9 +99,7 @@ def decide_units(samples: Sequence[DepthSample]) -> DepthUnits:
         return DepthUnits(False, 0, 255, "8-bit maps")
     # The median, because a single map may have an outlier.
     largest = float(np.median([sample.largest for sample in samples]))
-    if kind == np.uint16:
-        return _units_of_16_bit(samples, largest)
-    return _units_of_float(samples, largest)
+    return (_units_of_16_bit if kind == np.uint16 else _units_of_float)(samples, largest)
 
 
 def _units_of_16_bit(samples: Sequence[DepthSample], largest: float) -> DepthUnits:
@@ -110,8 +107,7 @@ def _units_of_16_bit(samples: Sequence[DepthSample], largest: float) -> DepthUni
         return DepthUnits(False, 0, 255, "8-bit values in 16-bit maps")
     step = _copied_by(samples)
     if step is not None:
-        reason = f"16-bit maps, a x{step} copy of 8-bit ones"
-        return DepthUnits(False, 0, 255 * step, reason)
+        return DepthUnits(False, 0, 255 * step, f"16-bit maps, a x{step} copy of 8-bit ones")
     if largest > _FARTHEST_MM:
         return DepthUnits(False, 0, 65535, "16-bit maps over the full range")
     return _distances(samples, "16-bit millimetres")
@@ -146,18 +142,10 @@ def _copied_by(samples: Sequence[DepthSample]) -> int | None:
     for step in (257, 256, 128, 64, 32, 16, 8, 4, 2):
         fits = largest <= 255 * step
         if fits and all((sample.pixels % step == 0).all() for sample in samples):
-            return step if step == 257 or _has_levels(samples) else None
+            levels = np.unique(np.concatenate([np.unique(sample.pixels) for sample in samples]))
+            # Few different values may have a common factor by chance.
+            return step if step == 257 or len(levels) >= _LEVELS_OF_A_COPY else None
     return None
-
-
-def _has_levels(samples: Sequence[DepthSample]) -> bool:
-    """Whether there are too many different values for a common factor by chance."""
-    found: set[int] = set()
-    for sample in samples:
-        found.update(np.unique(sample.pixels).tolist())
-        if len(found) >= _LEVELS_OF_A_COPY:
-            return True
-    return False
 
 
 def _distances(samples: Sequence[DepthSample], reason: str) -> DepthUnits:

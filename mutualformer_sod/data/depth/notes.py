@@ -41,10 +41,7 @@ def depth_notes(
 ) -> list[str]:
     """Describe the doubtful depth maps of a set, one line for each kind with the first files.
 
-    Args:
-        samples: of the set; unreadable colour images are ignored.
-        depth_samples: of their depth maps.
-        encoding: of the set.
+    Unreadable colour images are ignored.
     """
     found: dict[str, list[str]] = {}
     for sample, depth_sample in zip(samples, depth_samples, strict=True):

@@ -46,8 +46,8 @@ def parse_near(items: Sequence[str]) -> tuple[str, dict[str, str], bool]:
     """Parse the values of ``--near``: auto, white, black, strict, SET=white, SET=black.
 
     Returns:
-        The polarity of sets that are not named ("auto", "white" or "black"), that of the named
-        sets, and whether a weak decision stops the run.
+        "auto", "white" or "black" for sets that are not named, the same for the named sets, and
+        whether a weak decision stops the run.
 
     Raises:
         InputError: any other value, or values that contradict each other.
@@ -119,17 +119,15 @@ def with_encodings(
     """
     sets = list(sets)
     sides, strict = chosen_sides([s.name for s in sets], near)
-    thermal = [s.name for s in sets if s.thermal]
-    if asked := [name for name in thermal if sides[name] != "auto"]:
+    for name in (s.name for s in sets if s.thermal and sides[s.name] != "auto"):
         raise InputError(
-            f"--near {sides[asked[0]]}: {asked[0]} holds thermal images, which have no polarity."
-            f" Fix: name the sets with depth, as in --near SET={sides[asked[0]]}"
+            f"--near {sides[name]}: {name} holds thermal images, which have no polarity."
+            f" Fix: name the sets with depth, as in --near SET={sides[name]}"
         )
     decided = []
     for sod_set in sets:
-        encoding = None
+        name, encoding = sod_set.name, None
         if sod_set.has_depth:
-            name = sod_set.name
             samples = read_samples([t.depth for t in sod_set.samples], name, sod_set.thermal)
             if sod_set.thermal:
                 encoding = thermal_encoding(samples)
@@ -151,13 +149,8 @@ def read_samples(
 ) -> list[DepthSample]:
     """Sample every depth map of a set.
 
-    Args:
-        paths: of the maps.
-        name: of the set, for messages only.
-        thermal: whether they are thermal images.
-
     Raises:
-        InputError: unreadable files, or files of different types.
+        InputError: unreadable files, or files of different types; it names the set.
     """
 
     def read(path: Path | str) -> DepthSample:
@@ -219,9 +212,8 @@ def encoding_of(
             raise InputError(f"{label}: {problem}. Fix: look at some maps and give {choice}")
         if prevails:
             if not quiet:
-                _log.warning(
-                    "%s: %s: taken so; give %s if they are distances", label, problem, black
-                )
+                remedy = f"taken so; give {black} if they are distances"
+                _log.warning("%s: %s: %s", label, problem, remedy)
             return _encoding(samples, units, "white", evidence.margin, f"no distances: {problem}")
     if units.metric:
         sign = -1 if seen == "white" else 1
@@ -252,11 +244,7 @@ def thermal_encoding(samples: Sequence[DepthSample]) -> DepthEncoding:
 
 
 def _encoding(
-    samples: Sequence[DepthSample],
-    units: DepthUnits,
-    side: str,
-    margin: float | None,
-    reason: str,
+    samples: Sequence[DepthSample], units: DepthUnits, side: str, margin: float | None, reason: str
 ) -> DepthEncoding:
     """Return the encoding of maps of known polarity; maps with large = near are no distances."""
     metric = units.metric and side == "black"

@@ -95,18 +95,14 @@ def _walk(root: Path, parts: tuple[str, ...], above: frozenset[str]) -> Iterator
             if "rgb" in part.roles or "gt" in part.roles:
                 name = _name_of(root, parts)
                 thermal = part.thermal or is_thermal(name.rsplit("/", 1)[-1])
-                split = part.split or _split_of(parts)
+                levels = [_LEVELS[p.casefold()] for p in parts if p.casefold() in _LEVELS]
+                split = part.split or (levels[-1] if levels else None)
                 path = "/".join(parts)
                 yield Candidate(name, path, folder, layout, split, part.roles, thermal)
     if len(parts) < _MAX_LEVELS:
         for name in subfolders:
             if folder / name not in taken:
                 yield from _walk(root, (*parts, name), above | {real})
-
-
-def _split_of(parts: Sequence[str]) -> Split | None:
-    levels = [_LEVELS[part.casefold()] for part in parts if part.casefold() in _LEVELS]
-    return levels[-1] if levels else None
 
 
 def _name_of(root: Path, parts: Sequence[str]) -> str:

@@ -101,10 +101,11 @@ class FolderLayout(Layout):
                     f"{folder / name}: a file or a broken link where the set's folder of {role}"
                     " belongs. Fix: replace it by the folder, or remove it"
                 )
-        return [Part(split, roles, self._is_thermal(roles)) for split, roles in found.items()]
-
-    def _is_thermal(self, roles: dict[str, tuple[Path, ...]]) -> bool:
-        return any(path.name.casefold() in self.thermal for path in roles.get("depth", ()))
+        parts = []
+        for split, roles in found.items():
+            names = {path.name.casefold() for path in roles.get("depth", ())}
+            parts.append(Part(split, roles, not names.isdisjoint(self.thermal)))
+        return parts
 
 
 @register_layout

@@ -35,18 +35,10 @@ def bare_stem(stem: str) -> str:
 
 
 class Mistake(NamedTuple):
-    """A mistake in the files of a set.
-
-    Attributes:
-        kind: short name.
-        folder: of the role; None for a mistake of the whole set.
-        text: the mistake.
-        remedy: the action.
-        names: of the files that it concerns.
-    """
+    """A mistake in the files of a set, with the names of the files."""
 
     kind: str
-    folder: Path | None
+    folder: Path | None  # of the role; None for a mistake of the whole set
     text: str
     remedy: str
     names: list[str]
@@ -77,12 +69,7 @@ class RoleFiles:
 
 @dataclass(frozen=True)
 class Matches:
-    """The files of a set by role, matched by stem.
-
-    Attributes:
-        files: by role.
-        thermal: whether the files in the place of depth are thermal images.
-    """
+    """The files of a set by role, matched by stem; ``thermal`` images may take depth's place."""
 
     files: dict[str, RoleFiles]
     thermal: bool
@@ -135,10 +122,7 @@ class Matches:
         )
 
     def all_samples(self, folder: Path) -> tuple[Sample, ...]:
-        """Return a sample for each image.
-
-        Args:
-            folder: of the set, for messages.
+        """Return a sample for each image of the set in ``folder``.
 
         Raises:
             InputError: the set has any of the `mistakes`.

@@ -16,12 +16,8 @@ def discover_protocol(roots: Sequence[Path | str], protocol: str) -> list[SodSet
     Sets that are not found by name may be merged in one folder. Its number of images then
     identifies them (2185 = NJU2K + NLPR).
 
-    Args:
-        roots: folders to search.
-        protocol: a key of `TRAINING_PROTOCOLS`.
-
     Raises:
-        InputError: unknown protocol, missing sets, or other numbers of images.
+        InputError: no key of `TRAINING_PROTOCOLS`, missing sets, or other numbers of images.
     """
     if protocol not in TRAINING_PROTOCOLS:
         raise InputError(

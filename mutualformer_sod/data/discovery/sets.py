@@ -6,10 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mutualformer_sod.data.depth.encoding import DepthEncoding
-from mutualformer_sod.data.discovery.benchmarks import (
-    Split,
-    usual_count,
-)
+from mutualformer_sod.data.discovery.benchmarks import Split, usual_count
 from mutualformer_sod.data.discovery.folders import Candidate, search
 from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.errors import InputError, refuse_all, together
@@ -69,18 +66,17 @@ def discover_sets(
     with_depth: bool = True,
     split: Split = "test",
 ) -> list[SodSet]:
-    """Find the data sets below one or several folders, in any registered layout.
+    """Find the data sets below one or several folders, in any layout of `layout.LAYOUTS`.
 
     A set is a root or a folder at most six levels below one, with an RGB or a GT folder; a depth
-    folder is optional. `layout.LAYOUTS` lists the layouts in the order they are tried. Levels such
-    as ``testset`` or ``RGBD_for_train`` are no part of the name. A set below a "train" level is
-    left out of a search for test sets, and vice versa, unless ``names`` gives its path.
+    folder is optional. Levels such as ``testset`` or ``RGBD_for_train`` are no part of the name. A
+    set below a "train" level is left out of a search for test sets, and vice versa, unless
+    ``names`` gives its path.
 
     Args:
         roots: folders to search.
         names: wanted sets, by name, alias or path below a root; None for all.
-        need_gt: refuse a set without ground truth.
-        need_rgb: refuse a set without colour images.
+        need_gt, need_rgb: refuse a set without ground truth or colour images.
         with_depth: False to ignore the folders of depth or thermal images.
         split: "test" or "train".
 
@@ -98,7 +94,16 @@ def discover_sets(
     else:
         named = together(lambda name: choose(name, candidates, split, roots), names)
         chosen = list(dict.fromkeys(named))
-    _refuse_shared_names(chosen)
+    folders: dict[str, list[Path]] = {}
+    for candidate in chosen:
+        folders.setdefault(candidate.name, []).append(candidate.folder)
+    refuse_all(
+        [
+            f"{name} is found {len(own)} times: {listed(own)}. Fix: leave all but one out of --data"
+            for name, own in folders.items()
+            if len(own) > 1
+        ]
+    )
     return together(lambda candidate: load(candidate, split, need_rgb, need_gt, with_depth), chosen)
 
 
@@ -110,18 +115,14 @@ def keep_images(sets: Sequence[SodSet], list_file: Path) -> list[SodSet]:
     Raises:
         InputError: the file cannot be read, or lists an image of these sets that is not there.
     """
+    flag = f"--images {list_file}"
     try:
         lines = list_file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError):
-        raise InputError(
-            f"--images {list_file}: unreadable. Fix: pass a text file with one SET/STEM a line"
-        ) from None
+        raise InputError(f"{flag}: unreadable. Fix: pass a text file of SET/STEM lines") from None
     names = [line.strip() for line in lines if line.strip()]
-    wrong = [name for name in names if "/" not in name]
-    if wrong:
-        raise InputError(
-            f"--images {list_file}: {wrong[0]!r} is no SET/STEM. Fix: write one a line"
-        )
+    if wrong := [name for name in names if "/" not in name]:
+        raise InputError(f"{flag}: {wrong[0]!r} is no SET/STEM. Fix: write one a line")
     wanted = {tuple(name.rsplit("/", 2)[-2:]) for name in names}
     kept = []
     for sod_set in sets:
@@ -130,13 +131,13 @@ def keep_images(sets: Sequence[SodSet], list_file: Path) -> list[SodSet]:
         missing = {stem for owner, stem in wanted if owner == name} - {t.stem for t in samples}
         if missing:
             raise InputError(
-                f"--images {list_file}: {sod_set.root} has no image {min(missing)}"
+                f"{flag}: {sod_set.root} has no image {min(missing)}"
                 f" ({len(missing)} missing). Fix: pass a list of these sets"
             )
         if samples:
             kept.append(dataclasses.replace(sod_set, samples=samples))
     if not kept:
-        raise InputError(f"--images {list_file}: no image of these sets. Fix: pass their list")
+        raise InputError(f"{flag}: no image of these sets. Fix: pass their list")
     return kept
 
 
@@ -166,20 +167,6 @@ def choose(
         folders = listed(c.folder for c in matches)
         raise InputError(f"{name!r} is ambiguous: {folders}. Fix: leave one of them out of --data")
     return matches[0] if matches else None
-
-
-def _refuse_shared_names(candidates: Sequence[Candidate]) -> None:
-    by_name: dict[str, list[Candidate]] = {}
-    for candidate in candidates:
-        by_name.setdefault(candidate.name, []).append(candidate)
-    refuse_all(
-        [
-            f"{name} is found {len(own)} times: {listed(candidate.folder for candidate in own)}."
-            " Fix: leave all but one out of --data"
-            for name, own in by_name.items()
-            if len(own) > 1
-        ]
-    )
 
 
 def nothing_found(

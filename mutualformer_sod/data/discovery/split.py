@@ -27,28 +27,24 @@ def hold_out(
     Returns:
         The training part and the held-out part, each in the order given.
     """
-    scenes: dict[str, list[Sample]] = {}
-    for sample in samples:
-        key = _LAST_NUMBER.sub("", sample.stem) if by == "scene" else sample.stem
-        scenes.setdefault(key, []).append(sample)
+    scenes: dict[str, list[str]] = {}
+    for stem in (sample.stem for sample in samples):
+        scenes.setdefault(_LAST_NUMBER.sub("", stem) if by == "scene" else stem, []).append(stem)
     if len(scenes) == 1:
-        scenes = {sample.stem: [sample] for sample in samples}
+        scenes = {sample.stem: [sample.stem] for sample in samples}
     if share <= 0 or len(scenes) < 2:
         return list(samples), []
     order = sorted(scenes)
     random.Random(seed).shuffle(order)
     quota = share * len(samples)
+    most = min(1.5 * quota, len(samples) - 1)  # the training part must not be empty
     held: set[str] = set()
-    count = 0
     for key in order:
-        most = min(1.5 * quota, len(samples) - 1)  # the training part must not be empty
-        if count < quota and count + len(scenes[key]) <= most:
-            held.add(key)
-            count += len(scenes[key])
+        if len(held) < quota and len(held) + len(scenes[key]) <= most:
+            held.update(scenes[key])
     if not held:  # every scene is larger than the quota
-        held = {min(order, key=lambda key: len(scenes[key]))}
-    stems = {sample.stem for key in held for sample in scenes[key]}
+        held.update(min((scenes[key] for key in order), key=len))
     return (
-        [sample for sample in samples if sample.stem not in stems],
-        [sample for sample in samples if sample.stem in stems],
+        [sample for sample in samples if sample.stem not in held],
+        [sample for sample in samples if sample.stem in held],
     )

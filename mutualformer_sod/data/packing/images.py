@@ -24,8 +24,7 @@ def encode_sample(path: str, sample: Sample, side: int, quality: int) -> list[Fi
     Args:
         path: of the set in the pack. Folders keep their names, which may name the split.
         sample: to read.
-        side: pixels of the longer side; a smaller image keeps its size.
-        quality: of the JPEG, 1 to 100.
+        side, quality: see `pack.PackOptions`.
 
     Raises:
         InputError: as `read_sample`.

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from mutualformer_sod.data.depth.polarity import with_encodings
 from mutualformer_sod.data.discovery.fingerprint import data_fingerprint
 from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
 from mutualformer_sod.data.packing.images import encode_sample
-from mutualformer_sod.data.packing.shards import File, ShardWriter, checked_shards, unpack_shard
+from mutualformer_sod.data.packing.shards import ShardWriter, checked_shards, unpack_shard
 from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import write_json
@@ -77,7 +78,7 @@ def pack_sets(
     Args:
         roots: folders of sets.
         names: sets by name or path; None for all with colour images, except test sets.
-        options: size, quality and share.
+        options: of the pack.
         output: folder of the pack.
         overwrite: replace an existing pack.
         workers: threads; None for one per core.
@@ -95,10 +96,9 @@ def pack_sets(
         raise InputError(f"{output}: contains a pack. Fix: pass --overwrite or another --output")
     # Decided from all maps: the reference for `unpack_sets`.
     decided = with_encodings(by_path.values(), quiet=True)
-    by_path = dict(zip(by_path, decided, strict=True))
     chosen = {
         path: replace(item, samples=_every_kth(item.samples, options, path))
-        for path, item in by_path.items()
+        for path, item in zip(by_path, decided, strict=True)
     }
     work = [(path, sample) for path, item in chosen.items() for sample in item.samples]
     shards = _write_shards(work, options, output, workers or os.cpu_count() or 1)
@@ -147,7 +147,7 @@ def unpack_sets(
     total = sum(shard["files"] for shard in index["shards"])
     with tqdm(total=total, desc="unpacking", unit="file", disable=None) as bar:
         for path in paths:
-            bar.update(unpack_shard(path, root, overwrite=overwrite))
+            bar.update(unpack_shard(path, root, overwrite))
     return index, _compare(index, root)
 
 
@@ -165,8 +165,8 @@ def _by_path(sets: Sequence[SodSet], roots: Sequence[Path | str]) -> dict[str, S
                 " Fix: pack them apart"
             )
     if not found:
-        listed = " ".join(map(str, roots))
-        raise InputError(f"--data {listed}: no set with colour images. Fix: pass their folder")
+        folders = " ".join(map(str, roots))
+        raise InputError(f"--data {folders}: no set with colour images. Fix: pass their folder")
     return found
 
 
@@ -174,10 +174,7 @@ def _write_shards(
     work: Sequence[tuple[str, Sample]], options: PackOptions, output: Path, workers: int
 ) -> list[dict[str, Any]]:
     """Write the shards and remove an existing pack once they are whole; return their entries."""
-
-    def encode(item: tuple[str, Sample]) -> list[File]:
-        return encode_sample(*item, options.side, options.quality)
-
+    encode = partial(encode_sample, side=options.side, quality=options.quality)
     staging = output / STAGING
     shutil.rmtree(staging, ignore_errors=True)
     shards = ShardWriter(staging, int(options.shard_mb * _MIB))
@@ -187,7 +184,7 @@ def _write_shards(
             tqdm(total=len(work), desc="packing", unit="image", disable=None) as bar,
         ):
             for start in range(0, len(work), _AT_ONCE):
-                for files in pool.map(encode, work[start : start + _AT_ONCE]):
+                for files in pool.map(encode, *zip(*work[start : start + _AT_ONCE], strict=True)):
                     shards.add(files)
                     bar.update()
         shards.flush()
@@ -222,11 +219,12 @@ def _read_index(folder: Path) -> dict[str, Any]:
     path = folder / INDEX_FILE
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
+        shards, sets = index["shards"], index["sets"].values()
         good = index["format"] == FORMAT and all(
-            Path(shard["file"]).name == shard["file"] and {"sha256", "files"} <= shard.keys()
-            for shard in index["shards"]
+            {"images", "depth"} <= item.keys() for item in sets
         )
-        good = good and all({"images", "depth"} <= item.keys() for item in index["sets"].values())
+        good = good and all({"sha256", "files"} <= shard.keys() for shard in shards)
+        good = good and all(Path(shard["file"]).name == shard["file"] for shard in shards)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file. Fix: pass --unpack the folder of a pack") from None
     except (ValueError, KeyError, TypeError, AttributeError):

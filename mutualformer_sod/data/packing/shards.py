@@ -94,7 +94,7 @@ def checked_shards(folder: Path, shards: Sequence[dict[str, Any]]) -> list[Path]
     return paths
 
 
-def unpack_shard(path: Path, root: Path, *, overwrite: bool = False) -> int:
+def unpack_shard(path: Path, root: Path, overwrite: bool) -> int:
     """Write the files of a shard below ``root``; existing files of equal content are kept.
 
     Returns:
@@ -109,21 +109,19 @@ def unpack_shard(path: Path, root: Path, *, overwrite: bool = False) -> int:
         with tarfile.open(path, "r:") as tar:
             for count, member in enumerate(tar, 1):  # noqa: B007
                 target = _target(path, member, root)
-                _write(target, tar.extractfile(member).read(), overwrite)
+                data = tar.extractfile(member).read()
+                if target.is_file() and target.read_bytes() == data:
+                    continue
+                if os.path.lexists(target) and not overwrite:
+                    raise InputError(
+                        f"{target}: exists with other content."
+                        " Fix: pass --overwrite or another --output"
+                    )
+                with replacing(target) as temporary:
+                    temporary.write_bytes(data)
     except tarfile.TarError as error:
         raise InputError(f"{path}: not a shard ({error}). Fix: copy it again") from None
     return count
-
-
-def _write(target: Path, data: bytes, overwrite: bool) -> None:
-    if target.is_file() and target.read_bytes() == data:
-        return
-    if os.path.lexists(target) and not overwrite:
-        raise InputError(
-            f"{target}: exists with other content. Fix: pass --overwrite or another --output"
-        )
-    with replacing(target) as temporary:
-        temporary.write_bytes(data)
 
 
 def _target(shard: Path, member: tarfile.TarInfo, root: Path) -> Path:

@@ -28,9 +28,7 @@ FAMILIES = ("gradient", "noise", "stripes", "checkers", "blotches")
 
 
 def paint(
-    random: Random,
-    regions: np.ndarray,
-    appearances: tuple[Appearance, list[Appearance | None]],
+    random: Random, regions: np.ndarray, appearances: tuple[Appearance, list[Appearance | None]]
 ) -> np.ndarray:
     """Render the colour image (H, W, 3) uint8, independent of the depth map."""
     background, looks = appearances
@@ -123,7 +121,8 @@ def sense(random: Random, regions: np.ndarray, heights: list[float]) -> np.ndarr
     holes = _holes(random, regions.shape)
     if max(heights) >= OCCLUDING_HEIGHT:
         occluder = regions == heights.index(max(heights)) + 1
-        holes |= _shadow(occluder, random.integer(6), leftward=random.uniform() < 0.5)
+        width = random.integer(6)
+        holes |= _shadow(occluder, -width if random.uniform() < 0.5 else width)
     fill = cv2.erode(depth, np.ones((13, 13), np.uint8)) if random.uniform() < 0.5 else 0
     return np.where(holes, fill, depth).astype(np.uint8)
 
@@ -147,12 +146,13 @@ def _background_depth(random: Random, size: tuple[int, int]) -> np.ndarray:
     return far + (near - far) * depth + waves
 
 
-def _shadow(mask: np.ndarray, width: int, *, leftward: bool) -> np.ndarray:
-    """Return the pixels beside an object that one camera of a stereo sensor cannot see."""
-    if leftward:
-        return _shadow(mask[:, ::-1], width, leftward=False)[:, ::-1]
-    shadow = np.zeros_like(mask)
-    shadow[:, width:] = mask[:, : mask.shape[1] - width]
+def _shadow(mask: np.ndarray, width: int) -> np.ndarray:
+    """Return the pixels to the right of an object (width > 0) or left that one camera misses."""
+    shadow = np.roll(mask, width, axis=1)
+    if width > 0:
+        shadow[:, :width] = False
+    else:
+        shadow[:, mask.shape[1] + width :] = False
     return shadow & ~mask
 
 

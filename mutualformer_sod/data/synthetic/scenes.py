@@ -26,13 +26,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from mutualformer_sod.data.synthetic.drawing import (
-    FAMILIES,
-    OCCLUDING_HEIGHT,
-    Appearance,
-    paint,
-    sense,
-)
+from mutualformer_sod.data.synthetic import drawing
+from mutualformer_sod.data.synthetic.drawing import FAMILIES, OCCLUDING_HEIGHT, Appearance
 from mutualformer_sod.data.synthetic.shapes import Random, place_regions
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import replacing
@@ -94,8 +89,8 @@ def make_scene(seed: int, index: int, size: tuple[int, int] = DEFAULT_SIZE) -> S
     regions, count = place_regions(random, size)
     salient = random.integer(count)
     gt = regions == salient + 1
-    rgb = paint(random, regions, _appearances(random, kind, count, salient))
-    depth = sense(random, regions, _heights(random, kind, count, salient))
+    rgb = drawing.paint(random, regions, _appearances(random, kind, count, salient))
+    depth = drawing.sense(random, regions, _heights(random, kind, count, salient))
     return Scene(rgb, depth, gt, regions, kind)
 
 
@@ -133,7 +128,9 @@ def write_samples(
         scene = make_scene(seed, index, size)
         gt = scene.gt.astype(np.uint8) * 255
         for file, image in zip(files, (scene.rgb[..., ::-1], scene.depth, gt), strict=True):
-            _write_png(file, image)
+            encoded = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 3])[1]
+            with replacing(file) as temporary:
+                temporary.write_bytes(encoded.tobytes())
     return root
 
 
@@ -155,12 +152,6 @@ def _claim(root: Path, recipe: dict, overwrite: bool) -> None:
     output.write(recipe)
 
 
-def _write_png(path: Path, image: np.ndarray) -> None:
-    encoded = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 3])[1]
-    with replacing(path) as temporary:
-        temporary.write_bytes(encoded.tobytes())
-
-
 def _appearances(
     random: Random, kind: str, count: int, salient: int
 ) -> tuple[Appearance, list[Appearance | None]]:
@@ -171,9 +162,8 @@ def _appearances(
     mean = colours.mean(axis=0)
 
     def muted() -> Appearance:
-        return Appearance(
-            random.choice(FAMILIES), colours + random.uniform(-_MUTED_COLOUR, _MUTED_COLOUR, 3)
-        )
+        family = random.choice(FAMILIES)
+        return Appearance(family, colours + random.uniform(-_MUTED_COLOUR, _MUTED_COLOUR, 3))
 
     def strong() -> Appearance:
         colour = random.uniform(20, 235, 3)

@@ -36,10 +36,7 @@ class Random:
         """Return nearly normal noise of unit variance: sums of four bytes."""
         count = math.prod(shape)
         raw = self._bits.random_raw(math.ceil(count / 2)).astype("<u8").view(np.uint8)
-        first, *others = raw[: 4 * count].reshape(4, *shape)
-        total = first.astype(np.int16)
-        for term in others:
-            total += term
+        total = raw[: 4 * count].reshape(4, *shape).sum(axis=0, dtype=np.int16)
         return (total - 510) / 147.8
 
 
@@ -112,8 +109,7 @@ def _outline(random: Random, area: float) -> list[np.ndarray]:
     else:
         parts = [circle(np.arange(48) / 48)]
         if upright:
-            head = parts[0] * random.uniform(0.4, 0.6) + [random.uniform(-0.3, 0.3), -1.15]
-            parts.append(head)
+            parts.append(parts[0] * random.uniform(0.4, 0.6) + [random.uniform(-0.3, 0.3), -1.15])
     stretch = 2.0 ** random.uniform(-0.4, 0.4)
     ((cos, sin),) = circle(np.array([random.uniform(-0.06, 0.06) if upright else random.uniform()]))
     parts = [part * [stretch, 1 / stretch] @ [[cos, sin], [-sin, cos]] for part in parts]

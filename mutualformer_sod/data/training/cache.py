@@ -1,10 +1,9 @@
 """Cache of decoded images of limited size, in memory or in one file per set.
 
-An image is decoded once and shrunk by area average until no side exceeds a limit; it is never
-enlarged. Each side has the limit on its own, because the network input is square: an image of 4:3
-keeps as many rows as columns. The cache contains uint8 colours, uint16 depth in [0, 1] (near = 1,
-holes filled) and the uint8 ratio of foreground of each pixel. Images from a cache differ slightly
-from those read from files, because they are resized twice.
+An image is decoded once and shrunk by area average, never enlarged. Each side has the limit on its
+own, because the network input is square: an image of 4:3 keeps as many rows as columns. The cache
+contains uint8 colours, uint16 depth in [0, 1] (near = 1, holes filled) and the uint8 ratio of
+foreground of each pixel. Images from a cache are resized twice, so that they differ slightly.
 """
 
 import hashlib
@@ -14,7 +13,8 @@ import re
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from mutualformer_sod.data.depth.encoding import DepthEncoding, DepthRule, depth_to_unit
+from mutualformer_sod.data.depth.encoding import DepthRule, depth_to_unit
 from mutualformer_sod.data.discovery.fingerprint import data_fingerprint
 from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.data.sample import Sample, read_sample, shrink
@@ -37,7 +37,7 @@ _SPARE = 0.1  # ratio of the free memory that must remain
 
 @dataclass(frozen=True)
 class CacheOptions:
-    """Options of a cache.
+    """Place and size of a cache.
 
     Attributes:
         mode: "ram" or "disk".
@@ -86,14 +86,6 @@ class SetCache:
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_mapped": None}  # a pickled mapping would be a copy
-
-    @property
-    def nbytes(self) -> int:
-        """Size of all images in bytes."""
-        return self.index["bytes"]
-
-    def __len__(self) -> int:
-        return len(self._rows)
 
     def read(self, stem: str) -> CachedImage:
         """Return the image of a stem."""
@@ -163,13 +155,7 @@ def build_caches(
         where = "memory" if path is None else path
         report(f"cache: {sod_set.name}: {index['bytes'] / 1e6:.0f} MB in {where}")
 
-        def fill(block: np.ndarray, sod_set=sod_set, index=index) -> None:
-            def keep(work: tuple[Sample, list[int]]) -> None:
-                _keep(*work, block, sod_set.encoding, depth_rule)
-
-            work = list(zip(sod_set.samples, index["images"], strict=True))
-            _in_threads(keep, work, f"{sod_set.name}: caching")
-
+        fill = partial(_fill, sod_set, index["images"], depth_rule)
         if path is None:
             block = torch.empty(index["bytes"], dtype=torch.uint8)
             if options.shared:  # while empty: a filled block would be copied
@@ -190,13 +176,10 @@ def _key(sod_set: SodSet, side: int, depth_rule: DepthRule) -> str:
         for path in (sample.rgb, sample.depth, sample.gt)
         if path is not None
     ]
-    coding = None
-    if sod_set.encoding is not None:
-        coding = {
-            k: v
-            for k, v in asdict(sod_set.encoding).items()
-            if k in ("kind", "near", "low", "high", "hole_code")
-        }
+    coding = sod_set.encoding and {
+        name: getattr(sod_set.encoding, name)
+        for name in ("kind", "near", "low", "high", "hole_code")
+    }
     parts = [data_fingerprint([sod_set]), times, side, coding, depth_rule]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
@@ -228,27 +211,25 @@ def _plan(sod_set: SodSet, side: int, key: str) -> dict[str, Any]:
     }
 
 
-def _keep(
-    sample: Sample,
-    row: list[int],
-    block: np.ndarray,
-    encoding: DepthEncoding | None,
-    depth_rule: DepthRule,
-) -> None:
-    """Read one sample and write it to its place in the block."""
-    offset, height, width, *native_size = row
-    rgb, raw_depth, gt = read_sample(sample)
-    if list(rgb.shape[:2]) != native_size:
-        raise InputError(f"{sample.rgb}: changed while it was read. Fix: start again")
-    parts = [shrink(rgb, height, width)]
-    if raw_depth is not None:
-        depth = shrink(depth_to_unit(raw_depth, encoding, depth_rule), height, width)
-        parts.insert(0, np.rint(depth * 65535).astype("<u2").view(np.uint8))
-    if gt is not None:
-        parts.append(shrink(gt.astype(np.uint8) * 255, height, width))
-    for part in parts:
-        block[offset : offset + part.size] = part.reshape(-1)
-        offset += part.size
+def _fill(sod_set: SodSet, rows: list[list[int]], depth_rule: DepthRule, block: np.ndarray) -> None:
+    """Read all samples of a set and write each to its place in the block."""
+
+    def keep(work: tuple[Sample, list[int]]) -> None:
+        sample, (offset, height, width, *native_size) = work
+        rgb, raw_depth, gt = read_sample(sample)
+        if list(rgb.shape[:2]) != native_size:
+            raise InputError(f"{sample.rgb}: changed while it was read. Fix: start again")
+        parts = [shrink(rgb, height, width)]
+        if raw_depth is not None:
+            depth = shrink(depth_to_unit(raw_depth, sod_set.encoding, depth_rule), height, width)
+            parts.insert(0, np.rint(depth * 65535).astype("<u2").view(np.uint8))
+        if gt is not None:
+            parts.append(shrink(gt.astype(np.uint8) * 255, height, width))
+        for part in parts:
+            block[offset : offset + part.size] = part.reshape(-1)
+            offset += part.size
+
+    _in_threads(keep, list(zip(sod_set.samples, rows, strict=True)), f"{sod_set.name}: caching")
 
 
 def _in_threads(function: Callable, items: Sequence, label: str) -> list:

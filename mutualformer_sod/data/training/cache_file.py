@@ -43,11 +43,9 @@ def write_cache_file(path: Path, index: dict[str, Any], fill: Callable[[np.ndarr
 def open_cache_file(
     path: Path, key: str, check: bool = True
 ) -> tuple[dict[str, Any], np.ndarray] | None:
-    """Map a cache file for reading.
+    """Map a cache file with this key in its index for reading.
 
     Args:
-        path: of the file.
-        key: required in the index.
         check: also compare the checksum of the images.
 
     Returns:

@@ -19,11 +19,9 @@ from mutualformer_sod.data.depth.encoding import (
 from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.data.sample import Sample, read_sample
 from mutualformer_sod.data.training.cache import SetCache
-from mutualformer_sod.data.training.copy_paste import paste_object
-from mutualformer_sod.data.training.pseudo_depth import invent_depth
+from mutualformer_sod.data.training.copy_paste import add_twin, paste_object
+from mutualformer_sod.data.training.pseudo_depth import invent_depth, mislead
 from mutualformer_sod.data.training.transforms import Augmentation, augment_sample, resize_sample
-from mutualformer_sod.data.training.twin import add_twin
-from mutualformer_sod.data.training.wrong_depth import mislead
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import check_size, image_size, read_depth
 
@@ -42,23 +40,21 @@ class SodDataset(Dataset):
     - ``index``: of the item in the dataset.
     - ``key``: int64 drawn from (seed, epoch, index), for other random choices of the item.
 
-    An item depends on (seed, epoch, index) alone. The number of workers and a resumed run change
-    nothing.
+    An item depends on (seed, epoch, index) alone, not on workers or a resumed run.
 
     Args:
-        sets: the sets; each needs colour images, and with depth its encoding, see
+        sets: each with colour images, and with depth its encoding, see
             `depth.polarity.with_encodings`.
         size: (h, w) of the items, or one number for both.
-        depth_rule: conversion of depth to [0, 1], see `depth.encoding.depth_to_unit`.
-        augment: training augmentations, see `transforms.Augmentation`; False for a plain resize.
-            Objects are pasted only into images with depth and ground truth.
+        depth_rule: see `depth.encoding.depth_to_unit`.
+        augment: training augmentations; False for a plain resize.
         with_gt: read ground truth if the sets have it.
         seed: of the augmentations and of depth dropout.
         depth_dropout: ratio of images without their depth, drawn again each epoch.
         estimated_depth: a folder SET/STEM.png, near = white. An existing file gives the
             surroundings of the object in three of four invented maps.
-        caches: decoded images by the set's name, see `cache.build_caches`; sets without one are
-            read from their files. ``depth_rule`` is then the cache's.
+        caches: decoded images by the set's name, with their own ``depth_rule``, see
+            `cache.build_caches`; other sets are read from their files.
 
     Raises:
         InputError: a set without colour images.
@@ -79,7 +75,7 @@ class SodDataset(Dataset):
         caches: Mapping[str, SetCache] | None = None,
     ) -> None:
         for sod_set in sets:
-            if any(sample.rgb is None for sample in sod_set.samples):
+            if sod_set.samples and not sod_set.has_rgb:
                 raise InputError(f"{sod_set.root}: no folder of colour images (RGB). Fix: add it")
             if sod_set.has_depth and sod_set.encoding is None:
                 raise ValueError(f"{sod_set.name}: no depth encoding: call with_encodings first")
@@ -122,19 +118,20 @@ class SodDataset(Dataset):
         rng = np.random.default_rng(sequence)
         with_depth = rng.random() >= self.depth_dropout
         rgb, depth, gt, native_size = self._load(index, with_depth)
-        share = self.augmentation.paste if self.augmentation else 0.0
+        strength = self.augmentation or Augmentation()  # whose depth augmentations are off
+        share = strength.paste
         is_depth = depth is not None and not sample.thermal  # heat has no polarity
         if share and is_depth and gt is not None and rng.random() < share:
             donor = self._load(int(rng.choice(self._peers[set_name])))
             if donor[1] is not None:
                 rgb, depth, gt = paste_object((rgb, depth, gt), donor[:3], rng)
         twinned = False
-        share = self.augmentation.invent_depth if self.augmentation else 0.0
+        share = strength.invent_depth
         if share and depth is None and with_depth and gt is not None and rng.random() < share:
             depth = invent_depth(gt, rng, self._estimated(index, gt.shape, rng))
-            if twinned := rng.random() < self.augmentation.twin:
+            if twinned := rng.random() < strength.twin:
                 rgb, depth, gt = add_twin((rgb, depth, gt), rng)
-        share = self.augmentation.wrong_depth if self.augmentation else 0.0
+        share = strength.wrong_depth
         # Only depth shows the ground truth of an image with a twin: it must not be wrong.
         misled = share > 0 and not twinned and depth is not None and rng.random() < share
         if misled:
@@ -144,7 +141,7 @@ class SodDataset(Dataset):
             tensors = resize_sample(rgb, depth, gt, self.size)
         else:
             tensors = augment_sample(
-                rgb, depth, gt, self.size, rng, self.augmentation, depth_is_right=not misled
+                rgb, depth, gt, self.size, rng, strength, depth_is_right=not misled
             )
         rgb_tensor, depth_tensor, gt_tensor = tensors
         item = {

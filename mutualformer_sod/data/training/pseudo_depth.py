@@ -1,4 +1,4 @@
-"""Invented depth for training images without depth.
+"""Invented depth for training images without depth, and misleading depth in place of real depth.
 
 There are many photographs with saliency masks, but few with depth. An invented map is roughly that
 of a depth camera: a floor that is nearer at the bottom, planes behind it, the object on the floor,
@@ -7,8 +7,12 @@ outlines are wrong, distractors are added, some objects have no depth of their o
 training only, never in validation.
 """
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
+
+MISLEADING_KINDS = ("other", "noise", "inverted", "blurred", "plane")
 
 
 def invent_depth(
@@ -42,6 +46,45 @@ def invent_depth(
         depth = depth + rng.uniform(0, 0.03) * rng.standard_normal(depth.shape, np.float32)
     low, high = float(depth.min()), float(depth.max())
     return ((depth - low) / max(high - low, 1e-6)).astype(np.float32)
+
+
+def mislead(
+    depth: np.ndarray, other: Callable[[], np.ndarray | None], rng: np.random.Generator
+) -> np.ndarray:
+    """Replace a depth map by one with little information, so that fusion learns to ignore it.
+
+    The kinds are: the map of another image, smooth or white noise, the same map inverted or
+    strongly blurred, and an almost constant tilted plane.
+
+    Args:
+        depth: (H, W) float in [0, 1], near = 1.
+        other: returns the map of another image, (h, w) float in [0, 1], or None without depth.
+        rng: of all random choices.
+
+    Returns:
+        (H, W) float32 in [0, 1].
+    """
+    height, width = depth.shape
+    kind = MISLEADING_KINDS[rng.integers(len(MISLEADING_KINDS))]
+    if kind == "other":
+        found = other()
+        if found is not None:
+            return cv2.resize(np.float32(found), (width, height), interpolation=cv2.INTER_LINEAR)
+        kind = "noise"
+    if kind == "noise":
+        cells = int(2 ** rng.uniform(1, max(1.0, np.log2(min(height, width)))))
+        noise = rng.random((cells, cells), dtype=np.float32)
+        return cv2.resize(noise, (width, height), interpolation=cv2.INTER_LINEAR)
+    if kind == "inverted":
+        return np.float32(1 - depth)
+    if kind == "blurred":
+        sigma = rng.uniform(0.05, 0.2) * min(height, width)
+        return cv2.GaussianBlur(np.float32(depth), (0, 0), sigma)
+    rows, columns = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
+    slope = rng.uniform(-1, 1, 2) * rng.uniform(0, 1)
+    plane = rng.uniform(0.2, 0.8) + slope[0] * (rows - 0.5) + slope[1] * (columns - 0.5)
+    plane += rng.uniform(0, 0.01) * rng.standard_normal(depth.shape)
+    return plane.clip(0, 1).astype(np.float32)
 
 
 def _background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
@@ -91,8 +134,8 @@ def _rival(rng: np.random.Generator, mask: np.ndarray) -> np.ndarray:
         cv2.rectangle(canvas, centre, corner, 1.0, -1)
     else:
         scale = rng.uniform(0.4, 1.0)
-        matrix = np.float32([[-scale, 0, centre[0] + width * scale / 2], [0, scale, 0]])
-        matrix[1, 2] = centre[1] - height * scale / 2
+        left, top = centre[0] + width * scale / 2, centre[1] - height * scale / 2
+        matrix = np.float32([[-scale, 0, left], [0, scale, top]])
         canvas = cv2.warpAffine(mask, matrix, (width, height))
     return canvas * (1 - mask)
 

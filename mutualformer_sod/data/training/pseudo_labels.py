@@ -1,7 +1,6 @@
 """Make a training set from images without ground truth and confident maps of a network."""
 
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,33 +12,21 @@ from mutualformer_sod.files import replacing
 from mutualformer_sod.imaging.io import image_size
 from mutualformer_sod.imaging.saliency import read_saliency, write_map
 
-
-@dataclass(frozen=True)
-class Confidence:
-    """Criteria of confident maps.
-
-    Attributes:
-        certainty: least mean of |2 p - 1| over the pixels.
-        foreground: least mean of p over the pixels with p >= 0.5.
-        area: least and largest ratio of pixels with p >= 0.5.
-    """
-
-    certainty: float = 0.9
-    foreground: float = 0.85
-    area: tuple[float, float] = (0.005, 0.6)
-
-    def accepts(self, saliency: np.ndarray) -> bool:
-        """Whether a map (H, W) float in [0, 1] is confident."""
-        inside = saliency >= 0.5
-        if not self.area[0] <= inside.mean() <= self.area[1]:
-            return False
-        certain = np.abs(2 * saliency - 1).mean() >= self.certainty
-        return bool(certain and saliency[inside].mean() >= self.foreground)
+_CERTAINTY = 0.9  # least mean of |2 p - 1| over the pixels of a confident map
+_FOREGROUND = 0.85  # least mean of p over its pixels with p >= 0.5
+_AREA = (0.005, 0.6)  # least and largest ratio of these pixels
 
 
-def label_set(
-    sod_set: SodSet, maps: Path, output: Path, confidence: Confidence | None = None
-) -> int:
+def is_confident(saliency: np.ndarray) -> bool:
+    """Whether a map (H, W) float in [0, 1] is close to a mask with an object."""
+    inside = saliency >= 0.5
+    if not _AREA[0] <= inside.mean() <= _AREA[1]:
+        return False
+    certain = np.abs(2 * saliency - 1).mean() >= _CERTAINTY
+    return bool(certain and saliency[inside].mean() >= _FOREGROUND)
+
+
+def label_set(sod_set: SodSet, maps: Path, output: Path) -> int:
     """Write ``OUTPUT/{RGB,depth,GT}`` with the images whose maps are confident.
 
     A label is 1 where the map is 0.5 or more, else 0. Existing files are kept, so that an
@@ -49,7 +36,6 @@ def label_set(
         sod_set: images with or without depth; ground truth is ignored.
         maps: folder of the maps of the set, STEM.png, at the size of the images.
         output: folder of the new set.
-        confidence: criteria of the maps.
 
     Returns:
         Number of images in the new set.
@@ -57,7 +43,6 @@ def label_set(
     Raises:
         InputError: a map is missing, unreadable or of another size.
     """
-    confidence = confidence or Confidence()
     taken = 0
     for sample in tqdm(sod_set.samples, sod_set.name, leave=False, disable=None):
         source = maps / f"{sample.stem}.png"
@@ -73,20 +58,14 @@ def label_set(
                 f"{source}: {saliency.shape[1]} x {saliency.shape[0]} pixels, but {sample.rgb} "
                 f"has {size[1]} x {size[0]}. Fix: make the maps at the size of the images."
             )
-        if not confidence.accepts(saliency / 255):
+        if not is_confident(saliency / 255):
             continue
         taken += 1
         for role, file in (("RGB", sample.rgb), ("depth", sample.depth)):
-            if file is not None:
-                _copy(file, output / role / file.name)
+            if file is not None and not (target := output / role / file.name).exists():
+                with replacing(target) as temporary:
+                    shutil.copyfile(file, temporary)
         label = output / "GT" / f"{sample.stem}.png"
         if not label.exists():
             write_map(label, (saliency >= 128).astype(np.float32))
     return taken
-
-
-def _copy(source: Path, target: Path) -> None:
-    if target.exists():
-        return
-    with replacing(target) as temporary:
-        shutil.copyfile(source, temporary)

@@ -1,9 +1,8 @@
 """Joint transforms from the arrays of one sample to aligned tensors of the network input size.
 
 Colour, depth and ground truth are stacked before they are cropped, flipped or resized, so that they
-stay aligned. Augmentations of values change one modality: colour jitter does not depend on depth,
-depth augmentation does not depend on colour, and neither depends on ground truth. The polarity of
-depth (near = 1) never changes.
+stay aligned. Augmentations of values change one modality, independently of the others. The polarity
+of depth (near = 1) never changes.
 
 The augmentations are those of F3Net (flip, crop, multi-scale) and, for RGB-D, noise, quantisation
 and holes in the depth. Their strengths are our own.
@@ -34,14 +33,12 @@ class Augmentation:
         depth_levels: fewest grey levels that depth is quantised to.
         depth_holes: largest number of holes in a depth map.
         depth_change: probability of each of noise, quantisation and holes.
-        paste: probability that the object of another image of the set is pasted into an image with
-            depth, see `copy_paste.paste_object`; applied by the dataset.
+        paste: probability that an image with depth gets an object of another image of its set, see
+            `copy_paste.paste_object`; this and the next three are applied by the dataset.
         invent_depth: probability that an image without depth gets an invented map, see
-            `pseudo_depth.invent_depth`; applied by the dataset, before all others.
-        twin: probability that an image with an invented map gets a second object, see
-            `twin.add_twin`; applied by the dataset.
-        wrong_depth: probability that a depth map is replaced by a misleading one, see
-            `wrong_depth.mislead`; applied by the dataset.
+            `pseudo_depth.invent_depth`.
+        twin: probability that such an image gets a second object, see `copy_paste.add_twin`.
+        wrong_depth: probability that depth is replaced, see `pseudo_depth.mislead`.
         poor_colour: probability that an image with depth loses most of its colour information, so
             that depth is needed.
     """
@@ -100,17 +97,19 @@ def augment_sample(
     """
     augmentation = augmentation or Augmentation()
     planes = _stack(rgb, depth, gt)
-    top, left, height, width = _draw_crop(rng, planes.shape[-2:], augmentation.crop)
-    planes = planes[:, top : top + height, left : left + width]
+    height, width = planes.shape[-2:]
+    top, bottom = (int(cut) for cut in rng.random(2) * augmentation.crop * height)
+    left, right = (int(cut) for cut in rng.random(2) * augmentation.crop * width)
+    planes = planes[:, top : height - bottom, left : width - right]
     if rng.random() < augmentation.flip:
         planes = planes.flip(-1)
     planes = _resample(planes, size)
     rgb_tensor, depth_tensor, gt_tensor = _split(planes, depth is not None, gt is not None)
     rgb_tensor = _jitter_colours(rgb_tensor, rng, augmentation)
-    share = augmentation.poor_colour if depth_is_right and depth_tensor is not None else 0.0
-    if share and rng.random() < share:
-        rgb_tensor = _degrade_colours(rgb_tensor, rng)
     if depth_tensor is not None:
+        share = augmentation.poor_colour
+        if depth_is_right and share and rng.random() < share:
+            rgb_tensor = _degrade_colours(rgb_tensor, rng)
         depth_tensor = _degrade_depth(depth_tensor, rng, augmentation)
     return rgb_tensor, depth_tensor, gt_tensor
 
@@ -135,32 +134,18 @@ def resize_batch(rgb: Tensor, depth: Tensor, gt: Tensor, size: tuple[int, int]) 
 
 def _stack(rgb: np.ndarray, depth: np.ndarray | None, gt: np.ndarray | None) -> Tensor:
     """Stack all parts as float32 planes (C, H, W) in [0, 1], C = 3 to 5."""
-    parts = [torch.from_numpy(rgb.transpose(2, 0, 1).astype(np.float32)) / 255]
-    for plane in (depth, gt):
-        if plane is not None:
-            parts.append(torch.from_numpy(plane.astype(np.float32))[None])
-    return torch.cat(parts)
+    colours = torch.from_numpy(rgb.transpose(2, 0, 1).astype(np.float32)) / 255
+    planes = [plane.astype(np.float32)[None] for plane in (depth, gt) if plane is not None]
+    return torch.cat([colours, *map(torch.from_numpy, planes)])
 
 
 def _split(planes: Tensor, has_depth: bool, has_gt: bool) -> Triple:
-    depth = planes[3:4] if has_depth else None
-    gt = planes[-1:] if has_gt else None
-    return planes[:3], depth, gt
+    return planes[:3], planes[3:4] if has_depth else None, planes[-1:] if has_gt else None
 
 
 def _resample(planes: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize with antialiasing; clamped because the weights sum to 1 only up to rounding."""
     return tvf.resize(planes, list(size), antialias=True).clamp(0, 1)
-
-
-def _draw_crop(
-    rng: np.random.Generator, size: tuple[int, int], share: float
-) -> tuple[int, int, int, int]:
-    """Return top, left, height and width of a random crop of an image of ``size`` (H, W)."""
-    height, width = size
-    top, bottom = (int(cut) for cut in rng.random(2) * share * height)
-    left, right = (int(cut) for cut in rng.random(2) * share * width)
-    return top, left, height - top - bottom, width - left - right
 
 
 def _jitter_colours(rgb: Tensor, rng: np.random.Generator, strength: Augmentation) -> Tensor:
