@@ -94,7 +94,7 @@ def layer_costs(
     """Measure one layer of each method and one block of a two-stream ViT: one image, on a CPU.
 
     torch counts the products on the modules as they are built. Times are taken in turn on the same
-    modules prepared for inference (``models.cpu``).
+    modules prepared for inference (``models.device``).
 
     Args:
         fusions: names of methods.

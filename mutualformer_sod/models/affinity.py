@@ -84,14 +84,9 @@ def cross_diffusion_attention(
 
 
 def self_affinity(query: Tensor, key: Tensor) -> Tensor:
-    """Compute the row-stochastic affinity softmax(q k^T / sqrt(d)).
+    """Compute the affinity softmax(q k^T / sqrt(d)), every row of which sums to 1.
 
-    Args:
-        query: (B, heads, N, d) float.
-        key: (B, heads, N, d) float.
-
-    Returns:
-        (B, heads, N, N) float, every row sums to 1.
+    Query and key (B, heads, N, d) float give (B, heads, N, N) float.
     """
     return ((query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)).softmax(dim=-1)
 

@@ -57,11 +57,8 @@ class DepthEstimator(nn.Module):
     def forward(self, rgb: Tensor) -> Tensor:
         """Return the nearness of every pixel, up to an increasing affine map.
 
-        Args:
-            rgb: (B, 3, S, S) float in [0, 1]; S is ``image_size``.
-
-        Returns:
-            (B, 1, S, S) float, any real number; larger is nearer.
+        Colours (B, 3, S, S) float in [0, 1], with S = ``image_size``, give (B, 1, S, S) float, any
+        real number; larger is nearer.
         """
         rgb = (rgb - self.mean) / self.std
         with torch.no_grad():

@@ -39,10 +39,7 @@ def drop_path(branch: Tensor, rate: float, draws: Tensor | None = None) -> Tenso
 def branch_draws(keys: Tensor | None, first: int, count: int) -> Draws:
     """Draws for ``count`` branches, numbered from ``first``; None each without keys.
 
-    Args:
-        keys: (B,) int64, one an image, for example a hash of seed, epoch and image.
-        first: number of the first branch.
-        count: how many branches.
+    The keys are (B,) int64, one an image, for example a hash of seed, epoch and image.
     """
     if keys is None:
         return [None] * count
@@ -55,13 +52,7 @@ def keyed_draws(keys: Tensor, indices: Tensor) -> Tensor:
 
     The finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), over the key and over the
     result with the branch's index. int64 wraps around, so this is arithmetic modulo 2^64.
-
-    Args:
-        keys: (B,) int64.
-        indices: (M,) int64.
-
-    Returns:
-        (M, B) int64 in [0, 2^24).
+    Keys (B,) and indices (M,) int64 give (M, B) int64 in [0, 2^24).
     """
     assert keys.dtype == torch.int64, f"keys are {keys.dtype}: give int64"
     mixed = _mix(_mix(keys + _signed(_GAMMA)) + (indices[:, None] + 1) * _signed(_GAMMA))

@@ -105,9 +105,7 @@ class TwoStreamEncoder(nn.Module):
 class _Backbone(nn.Module):
     """Wrap any timm model: image -> list of features (B, C, h, w).
 
-    Args:
-        config, image_size, pretrained: see ``TwoStreamEncoder``.
-        first_branch: index of the first residual branch, for stochastic depth.
+    ``first_branch`` is the index of the first residual branch, for stochastic depth.
     """
 
     def __init__(

@@ -10,10 +10,7 @@ _RGB = "Fix: pass (B, 3, H, W) float in [0, 1]"
 
 
 def check_inputs(rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) -> None:
-    """Check types and shapes. The check is free and reads no values.
-
-    Args:
-        rgb, depth, has_depth: see ``SaliencyDetector.forward``.
+    """Check the types and shapes of the inputs of ``SaliencyDetector.forward``; read no values.
 
     Raises:
         InputError (a ValueError): naming the argument.
@@ -55,9 +52,7 @@ def hide_modality(
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Hide one modality of a batch: depth is marked as missing, colours become mid-grey.
 
-    Args:
-        modality: the visible one: "rgb", "depth" or "both".
-        rgb, depth, has_depth: see ``SaliencyDetector.forward``.
+    ``modality`` is the visible one: "rgb", "depth" or "both".
     """
     if modality == "rgb" and depth is not None:
         none = rgb.new_zeros(rgb.shape[0], dtype=torch.bool)

@@ -182,15 +182,8 @@ class JointEncoder:
     ) -> tuple[Tensor, Tensor, Notes]:
         """Run one block of both streams, the method's hooks included.
 
-        Args:
-            layer: number of the block, from 0.
-            rgb, depth: (B, P + N, C) float.
-            method: acts at the points of the block.
-            position, keys: see ``BlockCall``.
-            rotary, draws: see ``vit.run_block``, the draws of each stream.
-
-        Returns:
-            The tokens of both streams, and the method's notes.
+        For ``layer``, ``position`` and ``keys`` see ``BlockCall``, for ``rotary`` and the draws of
+        each stream ``vit.run_block``. Return the tokens (B, P + N, C) of both, and the notes.
         """
         call = BlockCall(layer, position, keys)
         rgb_block, depth_block = (body.blocks[layer] for body in self.bodies)
@@ -208,10 +201,8 @@ class JointEncoder:
             rgb_heads, depth_heads = at("heads", *heads)
             attended = rgb_block.attn.proj(rgb_heads), depth_block.attn.proj(depth_heads)
         else:
-            attended = (
-                vit.attend(rgb_block, normed[0], rotary),
-                vit.attend(depth_block, normed[1], rotary),
-            )
+            blocks = zip((rgb_block, depth_block), normed, strict=True)
+            attended = [vit.attend(block, stream, rotary) for block, stream in blocks]
         attended = at("projection", *attended)
         rgb_draws, depth_draws = draws
         rgb = vit.add_branch(rgb_block, 1, rgb, attended[0], rgb_draws[0])

@@ -72,7 +72,6 @@ def run_block(block: nn.Module, tokens: Tensor, rotary: Tensor | None, draws: Dr
     Args:
         block: of the model. Only ``BLOCKS`` use ``draws``; timm's other blocks draw stochastic
             depth from torch's generator.
-        tokens: (B, P + N, C) float.
         rotary: position embedding of this block, or None.
         draws: of its two branches, see ``drop_path``.
     """
@@ -88,13 +87,7 @@ def attend(block: nn.Module, normed: Tensor, rotary: Tensor | None) -> Tensor:
 
 
 def attention_heads(attention: nn.Module, normed: Tensor, rotary: Tensor | None) -> Tensor:
-    """Merged heads before the output projection: (B, P + N, C) -> the same.
-
-    Args:
-        attention: one of ``ATTENTIONS``.
-        normed: (B, P + N, C) float.
-        rotary: position embedding of the patches, or None.
-    """
+    """Merged heads of one of ``ATTENTIONS`` before its output projection: (B, P + N, C) -> same."""
     qkv = _qkv(attention, normed).unflatten(2, (3, attention.num_heads, -1))
     query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
     query, key = attention.q_norm(query), attention.k_norm(key)
