@@ -15,7 +15,7 @@ from mutualformer_sod.benchmark.speed import Contestant, Settings, count_macs
 from mutualformer_sod.models import MutualFormerBlock
 
 
-def test_the_products_of_one_block_are_those_counted_by_hand():
+def test_products_of_one_block_are_those_counted_by_hand():
     tokens, dim, heads = 36, 32, 4
     block = MutualFormerBlock(dim, heads, attention="dense").eval()
     inputs = [torch.rand(1, tokens, 2 * dim), torch.rand(1, tokens, dim)]
@@ -91,7 +91,7 @@ def test_networks_are_timed_by_the_clock_of_the_process(tmp_path, threads):
     assert "cpu time" in done.output
 
 
-def test_the_clock_of_the_process_is_refused_with_several_threads(threads):
+def test_clock_of_the_process_is_refused_with_several_threads(threads):
     threads(2)
     assert "OMP_NUM_THREADS=1" in error_line(run_tool("benchmark", *SHORT))
 

@@ -28,7 +28,7 @@ def test_every_loader_is_compared_with_the_network(scenes, tmp_path):
     assert found["options"]["size"] == 32
 
 
-def test_a_cache_on_disk_needs_its_folder(scenes):
+def test_cache_on_disk_needs_its_folder(scenes):
     done = run_tool(
         "benchmark_data", "--data", scenes, "--train-sets", "SAMPLES", "--cache", "disk"
     )

@@ -15,7 +15,7 @@ def test_clean_scenes_end_with_0(scenes, tmp_path):
     assert "PROBLEM" not in done.output
 
 
-def test_what_is_found_is_printed_written_and_drawn(scenes, tmp_path):
+def test_check_data_findings_are_printed_written_and_drawn(scenes, tmp_path):
     out = tmp_path / "out"
     done = run_tool(
         *("check_data", "--data", scenes, "--near", "black", "--output", out, "--workers", 1),
@@ -38,7 +38,7 @@ def test_files_that_are_there_are_kept(scenes, tmp_path):
     assert run_tool(*command, "--overwrite").status == 0
 
 
-def test_mistakes_are_told_in_one_line(scenes, tmp_path):
+def test_mistakes_end_in_one_line(scenes, tmp_path):
     assert "--workers: 0" in error_line(run_tool("check_data", "--data", scenes, "--workers", 0))
     assert "no data set below" in error_line(run_tool("check_data", "--data", tmp_path))
     assert "--near grey" in error_line(run_tool("check_data", "--data", scenes, "--near", "grey"))

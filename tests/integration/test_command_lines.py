@@ -7,14 +7,14 @@ TOOLS = sorted(path.stem for path in (ROOT / "tools").glob("*.py"))
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_help_tells_every_flag(tool):
+def test_help_prints_the_usage(tool):
     done = run_tool(tool, "--help")
     assert done.status == 0
     assert "usage:" in done.output
 
 
 @pytest.mark.parametrize("tool", [tool for tool in TOOLS if tool != "launch"])  # torchrun's flags
-def test_an_unknown_flag_is_answered_in_one_line(tool):
+def test_unknown_flag_is_answered_in_one_line(tool):
     files = {"merge_scores": ["x.json"], "estimate_depth": ["maps"]}.get(tool, [])
     line = error_line(run_tool(tool, *files, "--no-such-flag"))  # names the required flags first
     missing = line.partition("are required: ")[2].partition(" (")[0]

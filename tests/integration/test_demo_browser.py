@@ -42,7 +42,7 @@ def wait_for_message(page, part):
     return page.locator("#message textarea").input_value()
 
 
-def test_an_upload_is_mapped_and_the_map_can_be_downloaded(watched, uploads, tmp_path):
+def test_upload_is_mapped_and_the_map_can_be_downloaded(watched, uploads, tmp_path):
     page = watched.page
     drop(page, "rgb", uploads["rgb.png None"].rgb)
     wait_for_message(page, "RGB only")
@@ -60,7 +60,7 @@ def test_an_upload_is_mapped_and_the_map_can_be_downloaded(watched, uploads, tmp
     assert [problem for problem in watched.problems if problem != GRADIOS_OWN] == []
 
 
-def test_a_bad_file_gets_a_message_in_the_page_and_a_good_one_a_map(watched, uploads):
+def test_bad_file_gets_a_message_in_the_page_and_a_good_one_a_map(watched, uploads):
     page = watched.page
     drop(page, "rgb", uploads["text.png None"].rgb)
     assert "text.png" in wait_for_message(page, "Error: ")
@@ -70,14 +70,14 @@ def test_a_bad_file_gets_a_message_in_the_page_and_a_good_one_a_map(watched, upl
     assert "Error" not in wait_for_message(page, "rgb.png")
 
 
-def test_a_file_above_the_limit_is_refused_in_the_page(watched, tmp_path):
+def test_file_above_the_limit_is_refused_in_the_page(watched, tmp_path):
     large = tmp_path / "large.png"
     large.write_bytes(bytes(3 * 10**6))
     drop(watched.page, "rgb", large)
     watched.page.get_by_text("maximum").first.wait_for()
 
 
-def test_a_sample_is_mapped_without_any_other_host(watched, demo_server):
+def test_sample_is_mapped_without_any_other_host(watched, demo_server):
     watched.page.locator("#samples img").nth(1).click()
     wait_for_message(watched.page, "scene_00001")
     for picture in (*SHOWN, "#depth_shown img"):

@@ -83,7 +83,7 @@ def test_accumulated_gradients_train_as_whole_batches(tmp_path, one_process, sce
     assert_same_training(tmp_path / "run", one_process)
 
 
-def test_a_run_of_two_processes_goes_on_with_one(tmp_path, two_processes, scenes):
+def test_run_of_two_processes_goes_on_with_one(tmp_path, two_processes, scenes):
     shutil.copytree(two_processes, tmp_path / "run")
     (tmp_path / "run" / "weights.safetensors").unlink()
     for path in (tmp_path / "run" / "checkpoints").glob("*-000010-*"):
@@ -114,7 +114,7 @@ def test_maps_of_two_processes_are_those_of_one(tmp_path, two_processes, scenes)
     assert records[0] == records[1]
 
 
-def test_a_mistake_ends_two_processes_with_one_line_and_status_two(tmp_path, scenes):
+def test_mistake_ends_two_processes_with_one_line_and_status_two(tmp_path, scenes):
     command = train_command(tmp_path / "run", scenes, 3, "--lr", "nan")
     done = subprocess.run(
         torchrun("--nproc-per-node", 2, "--standalone", *command), capture_output=True, text=True

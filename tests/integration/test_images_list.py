@@ -5,7 +5,7 @@ import json
 from tool_runs import error_line, run_tool
 
 
-def test_a_runs_hold_out_is_mapped_and_scored(run_folder, scenes, tmp_path):
+def test_images_list_of_a_run_selects_its_validation_images(run_folder, scenes, tmp_path):
     held_out = run_folder / "val_images.txt"
     names = held_out.read_text().split()
     assert len(names) == 3
@@ -24,7 +24,7 @@ def test_a_runs_hold_out_is_mapped_and_scored(run_folder, scenes, tmp_path):
     assert json.loads((tmp_path / "scores" / "scores.json").read_text())
 
 
-def test_a_hidden_modality_gives_other_maps_and_is_recorded(run_folder, scenes, tmp_path):
+def test_hidden_modality_gives_other_maps_and_is_recorded(run_folder, scenes, tmp_path):
     common = ["--data", scenes, "--weights", run_folder / "weights.safetensors", "--workers", 0]
     both = tmp_path / "mutualformer_tiny-scratch"  # the default preset of training
     folders = {"both": both, "rgb": tmp_path / f"{both.name}_rgb"}
@@ -39,7 +39,7 @@ def test_a_hidden_modality_gives_other_maps_and_is_recorded(run_folder, scenes, 
     assert any(with_depth != without for with_depth, without in pairs)
 
 
-def test_a_list_of_other_images_is_refused(run_folder, scenes, tmp_path):
+def test_list_of_other_images_is_refused(run_folder, scenes, tmp_path):
     weights = ["--weights", run_folder / "weights.safetensors", "--output", tmp_path / "maps"]
     for text, word in (
         ("SAMPLES/nothing\n", "nothing"),

@@ -106,7 +106,7 @@ def test_twenty_kills_some_of_them_while_saving_change_nothing(tmp_path, scenes,
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_leaves_with_a_line(tmp_path, scenes, whole_run, number):
+def test_signal_saves_and_leaves_with_a_line(tmp_path, scenes, whole_run, number):
     arguments = train_arguments(tmp_path / "run", scenes, "--checkpoint-steps", 1000)
     process = start(arguments, tmp_path / "log")
     wait_until(lambda: (tmp_path / "run" / "starts.json").exists(), process)
@@ -126,7 +126,7 @@ def test_a_signal_saves_and_leaves_with_a_line(tmp_path, scenes, whole_run, numb
 
 
 @pytest.mark.parametrize("damage", ["truncated", "altered"])
-def test_a_damaged_checkpoint_is_told_and_the_previous_one_serves(
+def test_resume_with_damaged_checkpoint_names_it_and_continues_from_the_previous(
     tmp_path, begun_run, whole_run, damage
 ):
     folder, arguments = begun_run
@@ -153,7 +153,7 @@ def test_a_damaged_checkpoint_is_told_and_the_previous_one_serves(
     assert_same_end(folder, whole_run)
 
 
-def test_a_full_disk_costs_the_new_checkpoint_alone(tmp_path, begun_run, whole_run):
+def test_full_disk_costs_the_new_checkpoint_alone(tmp_path, begun_run, whole_run):
     folder, arguments = begun_run
     before = {path.name: path.read_bytes() for path in saved(folder)}
     log = tmp_path / "log2"
@@ -182,7 +182,7 @@ def test_other_data_are_refused_when_going_on(tmp_path, begun_run, scenes):
     assert "data changed" in log.read_text()
 
 
-def test_a_group_of_processes_asked_to_end_saves_though_it_has_workers(tmp_path, scenes, whole_run):
+def test_group_of_processes_asked_to_end_saves_though_it_has_workers(tmp_path, scenes, whole_run):
     arguments = train_arguments(tmp_path / "run", scenes, "--workers", 2)
     command = [sys.executable, str(ROOT / "tools" / "train.py"), *arguments]
     with (tmp_path / "log").open("w") as log:
@@ -200,7 +200,7 @@ def test_a_group_of_processes_asked_to_end_saves_though_it_has_workers(tmp_path,
     assert_same_end(tmp_path / "run", whole_run)
 
 
-def test_a_folder_in_which_a_run_goes_on_is_left_alone(tmp_path, scenes, whole_run):
+def test_folder_in_which_a_run_goes_on_is_left_alone(tmp_path, scenes, whole_run):
     arguments = train_arguments(tmp_path / "run", scenes)
     process = start(arguments, tmp_path / "log")
     wait_until(lambda: len(saved(tmp_path / "run")) >= 1, process)
@@ -215,7 +215,7 @@ def test_a_folder_in_which_a_run_goes_on_is_left_alone(tmp_path, scenes, whole_r
     assert_same_end(tmp_path / "run", whole_run)
 
 
-def test_a_run_does_not_go_on_with_other_images_from_a_cache(tmp_path, begun_run):
+def test_run_does_not_go_on_with_other_images_from_a_cache(tmp_path, begun_run):
     _, arguments = begun_run
     assert finish([*arguments, "--resume", "--cache", "ram"], tmp_path / "log2") == 2
     assert "cache was 'off' and is now 'ram'" in (tmp_path / "log2").read_text()

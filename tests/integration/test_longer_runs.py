@@ -29,7 +29,7 @@ def run(one_epoch, tmp_path):
     return shutil.copytree(one_epoch, tmp_path / "run")
 
 
-def test_finished_run_says_that_more_epochs_train_on(run, scenes):
+def test_finished_run_names_the_flag_that_extends_it(run, scenes):
     done = train_small(run, scenes, "--epochs", 1, *CONSTANT, "--resume")
     assert done.status == 0
     assert "finished (1 epochs): nothing to do; a larger --epochs extends it" in done.output

@@ -58,7 +58,7 @@ def test_training_runs_without_modules_of_unix(tmp_path):
     assert (tmp_path / "run" / "weights.safetensors").is_file()
 
 
-def test_lock_held_by_another_is_an_input_error_and_is_given_back(tmp_path):
+def test_locked_in_use_raises_and_is_released(tmp_path):
     path = tmp_path / ".lock"
     for _ in range(2):
         with locked(path, "mine"), pytest.raises(InputError, match="busy"), locked(path, "busy"):

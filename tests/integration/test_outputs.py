@@ -18,7 +18,7 @@ from tool_runs import error_line, run_tool
         ("pack_data", ("--data", "none", "--side", 32), "folder"),
     ],
 )
-def test_an_output_below_a_file_is_refused_before_anything_is_read(tmp_path, tool, flags, name):
+def test_output_below_a_file_is_refused_before_anything_is_read(tmp_path, tool, flags, name):
     (tmp_path / "file").touch()
     line = error_line(run_tool(tool, *flags, "--output", tmp_path / "file" / name))
     assert f"--output {tmp_path / 'file'}" in line

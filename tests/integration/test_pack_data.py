@@ -120,7 +120,7 @@ def test_depth_keeps_its_type_and_values(originals, unpacked):
             assert small.shape == (72, SIDE)
 
 
-def test_the_parts_of_an_image_stay_aligned(originals, unpacked):
+def test_parts_of_an_image_stay_aligned(originals, unpacked):
     for path in (unpacked / "train_rgbd" / "WHITE" / "GT").iterdir():
         small = read_gt(path)
         large = read_gt(originals / "train_rgbd" / "WHITE" / "GT" / path.name)
@@ -140,7 +140,7 @@ def test_no_shard_exceeds_its_bound(pack):
     assert max(path.stat().st_size for path in shards) <= 0.25 * 2**20
 
 
-def test_the_same_pack_has_the_same_bytes(originals, pack, tmp_path):
+def test_same_pack_has_the_same_bytes(originals, pack, tmp_path):
     run_tool(
         "pack_data",
         *("--data", originals, "--sets", *SETS, "--side", SIDE, "--output", tmp_path),
@@ -149,7 +149,7 @@ def test_the_same_pack_has_the_same_bytes(originals, pack, tmp_path):
     assert (tmp_path / "index.json").read_text() == (pack / "index.json").read_text()
 
 
-def test_a_share_is_evenly_spaced_and_seeded(originals, tmp_path):
+def test_share_is_evenly_spaced_and_seeded(originals, tmp_path):
     stems = set()
     for seed in range(6):
         folder = tmp_path / str(seed)
@@ -165,7 +165,7 @@ def test_a_share_is_evenly_spaced_and_seeded(originals, tmp_path):
     assert len(stems) > 1
 
 
-def test_a_hair_of_a_mask_does_not_vanish(originals, tmp_path):
+def test_hair_of_a_mask_does_not_vanish(originals, tmp_path):
     folder = tmp_path / "in" / "THIN"
     shutil.copytree(originals / "train_rgb" / "FLAT", folder)
     path = next((folder / "GT").iterdir())
@@ -177,7 +177,7 @@ def test_a_hair_of_a_mask_does_not_vanish(originals, tmp_path):
     assert read_gt(tmp_path / "out" / "THIN" / "GT" / path.name).any()
 
 
-def test_a_damaged_shard_and_a_missing_one_are_named(pack, tmp_path):
+def test_damaged_shard_and_a_missing_one_are_named(pack, tmp_path):
     broken = copy_of(pack, tmp_path / "pack")
     data = bytearray((broken / "shard_0001.tar").read_bytes())
     data[2000] ^= 1
@@ -191,7 +191,7 @@ def test_a_damaged_shard_and_a_missing_one_are_named(pack, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_an_interrupted_unpacking_goes_on(pack, unpacked, tmp_path):
+def test_interrupted_unpacking_goes_on(pack, unpacked, tmp_path):
     root = copy_of(unpacked, tmp_path / "root")
     kept, lost = sorted(root.rglob("*.jpg"))[:2]
     lost.unlink()
@@ -202,7 +202,7 @@ def test_an_interrupted_unpacking_goes_on(pack, unpacked, tmp_path):
     assert kept.stat().st_mtime_ns == time
 
 
-def test_a_file_of_other_content_is_replaced_only_when_asked(pack, unpacked, tmp_path):
+def test_file_of_other_content_is_replaced_only_when_asked(pack, unpacked, tmp_path):
     root = copy_of(unpacked, tmp_path / "root")
     path = next(root.rglob("*.jpg"))
     path.write_bytes(b"mine")
@@ -234,14 +234,14 @@ def test_nothing_is_written_outside_the_root(pack, tmp_path, name):
     assert not list(tmp_path.rglob("*a.jpg"))
 
 
-def test_a_link_in_a_shard_is_refused(pack, tmp_path):
+def test_link_in_a_shard_is_refused(pack, tmp_path):
     bad = copy_of(pack, tmp_path / "pack")
     write_tar(bad, "S/RGB/a.jpg", kind=tarfile.SYMTYPE)
     done = run_tool("pack_data", "--unpack", bad, "--output", tmp_path / "root")
     assert "do not use this pack" in error_line(done)
 
 
-def test_a_link_in_the_root_leads_nowhere_else(pack, tmp_path):
+def test_link_in_the_root_leads_nowhere_else(pack, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "root").mkdir()
     (tmp_path / "root" / "train_rgb").symlink_to(tmp_path / "elsewhere")
@@ -250,7 +250,7 @@ def test_a_link_in_the_root_leads_nowhere_else(pack, tmp_path):
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
-def test_a_pack_is_replaced_only_when_asked(originals, pack, tmp_path):
+def test_pack_is_replaced_only_when_asked(originals, pack, tmp_path):
     folder = copy_of(pack, tmp_path / "pack")
     common = ("--data", originals, "--sets", SETS[0], "--side", 64, "--output", folder)
     assert "--overwrite" in error_line(run_tool("pack_data", *common))
@@ -263,12 +263,12 @@ def test_a_pack_is_replaced_only_when_asked(originals, pack, tmp_path):
     ("flag", "value"),
     [("--side", 8), ("--quality", 0), ("--share", 1.5), ("--shard-mb", 0), ("--workers", 0)],
 )
-def test_a_wrong_number_is_named(originals, tmp_path, flag, value):
+def test_wrong_number_is_named(originals, tmp_path, flag, value):
     options = ("--data", originals, "--side", 64, flag, value, "--output", tmp_path / "pack")
     assert flag in error_line(run_tool("pack_data", *options))
 
 
-def test_an_image_larger_than_a_shard_is_named(originals, tmp_path):
+def test_image_larger_than_a_shard_is_named(originals, tmp_path):
     options = ("--side", 320, "--shard-mb", 0.005, "--output", tmp_path / "pack")
     line = error_line(run_tool("pack_data", "--data", originals, "--sets", SETS[0], *options))
     assert "--shard-mb" in line

@@ -45,7 +45,7 @@ def cache(wheels, tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-def test_the_converted_vit_computes_what_the_packages_own_graph_computes(wheels, cache):
+def test_pretrained_converted_vit_equals_the_onnx_graph_of_the_package(wheels, cache):
     pytest.importorskip("onnx", reason="needs the extra pretrained")
     onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra export")
     done = run_tool("pretrained", "fetch", VIT)
@@ -71,7 +71,7 @@ def test_the_converted_vit_computes_what_the_packages_own_graph_computes(wheels,
         np.testing.assert_allclose(ours.numpy(), theirs, rtol=0, atol=TOLERANCE)
 
 
-def test_the_fetched_vit_is_all_of_timms(wheels, cache):
+def test_fetched_vit_is_all_of_timms(wheels, cache):
     pytest.importorskip("onnx", reason="needs the extra pretrained")
     run_tool("pretrained", "fetch", VIT)
     state = load_file(cache / f"{VIT}.safetensors")
@@ -103,7 +103,7 @@ def test_list_names_every_package_with_its_licence(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("arguments", [["fetch"], ["fetch", "resnet18"], ["list", VIT]])
-def test_a_wrong_command_is_one_line(arguments):
+def test_wrong_command_is_one_line(arguments):
     assert "Fix:" in error_line(run_tool("pretrained", *arguments))
 
 

@@ -75,7 +75,7 @@ def test_every_set_is_found_under_its_path():
 # Polarity
 
 
-def test_polarity_is_right_and_clear_on_every_set_whose_sign_is_known():
+def test_polarity_on_sets_with_documented_sign_is_right_and_clear():
     encodings = encodings_by_name(with_encodings(discover_sets([DATA], list(NEAR))))
     assert {name: encoding.near for name, encoding in encodings.items()} == NEAR
     assert all(encoding.margin > 3 * WEAK_MARGIN for encoding in encodings.values())

@@ -56,7 +56,7 @@ def wrong_depth(kind, number, images, depth):
     }[kind]
 
 
-def test_the_file_is_the_one_the_card_describes():
+def test_file_is_the_one_the_card_describes():
     row = re.search(r"`mutualformer_small_dinov2\.safetensors`.*", CARD)
     assert f"`{file_sha256(WEIGHTS)}`" in row[0]
     assert WEIGHTS.stat().st_size <= 70 * 10**6
@@ -64,7 +64,7 @@ def test_the_file_is_the_one_the_card_describes():
     assert dtypes == {"torch.float16"}
 
 
-def test_the_spot_check_scores_what_the_card_says(scores):
+def test_spot_check_scores_equal_the_card(scores):
     row = re.search(r"\| spot check, all[^|]*\| 17 \| (\.\d+) \| \.\d+ \| (\.\d+) \|", CARD)
     assert scores["right"].mean() == pytest.approx(float(row[1]), abs=0.003)
     assert scores["none"].mean() == pytest.approx(float(row[2]), abs=0.003)

@@ -19,7 +19,7 @@ from mutualformer_sod.models.weights import file_sha256
 WEIGHTS = ROOT / "weights" / "mutualformer_tiny.safetensors"
 
 
-def test_the_file_is_the_one_the_readme_describes():
+def test_file_is_the_one_the_readme_describes():
     row = re.search(r"`mutualformer_tiny\.safetensors`.*", (ROOT / "weights/README.md").read_text())
     assert f"`{file_sha256(WEIGHTS)}`" in row[0]
     assert WEIGHTS.stat().st_size <= 16 * 2**20
@@ -69,7 +69,7 @@ def test_spot_gives_17_maps_at_native_size(shared_data, spot_maps):
             )
 
 
-def test_the_spot_check_scores_what_the_model_card_says(shared_data, spot_maps):
+def test_spot_check_scores_equal_the_model_card(shared_data, spot_maps):
     evaluator = Evaluator()
     for sod_set in discover_sets([shared_data / "spot"]):
         for sample in sod_set.samples:

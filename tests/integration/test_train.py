@@ -24,7 +24,7 @@ def log_of(folder):
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
-def test_a_run_leaves_config_log_checkpoints_and_weights(run_folder):
+def test_run_leaves_config_log_checkpoints_and_weights(run_folder):
     names = {path.name for path in run_folder.glob("[!.]*")}
     assert names == {
         *("config.json", "starts.json", "log.jsonl", "val_images.txt"),
@@ -36,7 +36,7 @@ def test_a_run_leaves_config_log_checkpoints_and_weights(run_folder):
     assert log[0]["train"]["total"] > log[1]["train"]["total"] > 0
 
 
-def test_the_weights_are_the_best_epochs_and_say_how_they_came_about(run_folder):
+def test_weights_file_is_of_the_best_epoch_and_contains_the_protocol(run_folder):
     _, protocol = load_weights(run_folder / "weights.safetensors")
     best = min(log_of(run_folder), key=lambda line: line["val"]["loss"])
     assert protocol["epoch"] == best["epoch"]
@@ -57,7 +57,7 @@ def test_every_start_is_recorded_with_code_versions_and_data(run_folder):
     assert "train.py" in start["command"]
 
 
-def test_the_last_line_sums_up_the_run(run_folder_output):
+def test_last_line_sums_up_the_run(run_folder_output):
     assert re.search(
         r"done: [\d.]+ M parameters, 2 epochs, released epoch [12] \(best epoch on .+\), "
         r"[\d.]+ s an epoch, [\d.]+ images/s, peak resident memory \d+ MB",
@@ -65,7 +65,7 @@ def test_the_last_line_sums_up_the_run(run_folder_output):
     )
 
 
-def test_a_finished_run_says_so(run_folder, scenes):
+def test_train_resume_of_finished_run_reports_it(run_folder, scenes):
     done = train_small(run_folder, scenes, "--resume")
     assert done.status == 0
     assert "finished" in done.output
@@ -117,7 +117,7 @@ def _metadata(path):
         return {name: text for name, text in file.metadata().items() if name != "content_sha256"}
 
 
-def test_a_run_stopped_before_its_weights_writes_them_when_resumed(run_folder, scenes, tmp_path):
+def test_run_stopped_before_its_weights_writes_them_when_resumed(run_folder, scenes, tmp_path):
     shutil.copytree(run_folder, tmp_path / "run")
     (tmp_path / "run" / "weights.safetensors").unlink()
     done = train_small(tmp_path / "run", scenes, "--resume")
@@ -127,7 +127,7 @@ def test_a_run_stopped_before_its_weights_writes_them_when_resumed(run_folder, s
         assert torch.equal(tensor, written[name]), name
 
 
-def test_an_existing_run_is_not_overwritten(run_folder, scenes):
+def test_existing_run_is_not_overwritten(run_folder, scenes):
     before = (run_folder / "weights.safetensors").read_bytes()
     assert "--resume" in error_line(train_small(run_folder, scenes))
     assert (run_folder / "weights.safetensors").read_bytes() == before
@@ -139,7 +139,7 @@ def test_resuming_with_other_options_names_them(run_folder, scenes):
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1]", '{"train": 3, "model_overrides": {}}'])
-def test_a_broken_configuration_is_named(scenes, tmp_path, content):
+def test_broken_configuration_is_named(scenes, tmp_path, content):
     (tmp_path / "config.json").write_text(content)
     assert "config.json" in error_line(train_small(tmp_path, scenes, "--resume"))
 
@@ -163,7 +163,7 @@ def test_resume_in_an_empty_folder_starts_afresh(scenes, tmp_path):
     assert (tmp_path / "new" / "weights.safetensors").exists()
 
 
-def test_a_run_that_diverges_says_so(scenes, tmp_path):
+def test_train_that_diverges_ends_in_one_line(scenes, tmp_path):
     options = ("--lr", 1e30, "--epochs", 1, "--batch-size", 12, "--warmup-epochs", 0)
     line = error_line(train_small(tmp_path / "run", scenes, *options))
     assert "lower --lr" in line
@@ -212,7 +212,7 @@ def test_mistakes_end_in_one_line_and_leave_nothing_behind(scenes, tmp_path, opt
     assert not (output / "log.jsonl").exists()
 
 
-def test_a_benchmarks_test_set_may_choose_a_checkpoint_only_by_its_flag(scenes, tmp_path):
+def test_benchmarks_test_set_may_choose_a_checkpoint_only_by_its_flag(scenes, tmp_path):
     shutil.copytree(scenes / "SAMPLES", tmp_path / "data" / "train" / "SCENES")
     shutil.copytree(scenes / "SAMPLES", tmp_path / "data" / "test" / "NJU2K")
     options = ["--train-sets", "SCENES", "--val-sets", "NJU2K", "--epochs", 1, "--holdout", 0]
@@ -243,7 +243,7 @@ def test_training_and_test_part_of_a_set_keep_their_own_depth_polarity(scenes, t
     assert data.val_counts == {"test/SCENES": 12}
 
 
-def test_a_loss_that_is_not_finite_stops_with_the_update_and_the_images(
+def test_loss_that_is_not_finite_stops_with_the_update_and_the_images(
     scenes, tmp_path, monkeypatch
 ):
     from mutualformer_sod.training import update
@@ -281,7 +281,7 @@ def test_options_train(scenes, tmp_path, options):
     assert (tmp_path / "run" / "weights.safetensors").exists()
 
 
-def test_a_frozen_encoder_does_not_change(scenes, tmp_path):
+def test_frozen_encoder_does_not_change(scenes, tmp_path):
     states = []
     for epochs in (1, 2):
         folder = tmp_path / str(epochs)
@@ -321,7 +321,7 @@ def test_tensorboard_gets_losses_rates_scores_and_pictures(scenes, tmp_path):
     assert events.Tags()["images"] == ["rgb_depth_gt_map"]
 
 
-def test_a_recipe_sets_options_that_flags_override(tmp_path, scenes):
+def test_recipe_sets_options_that_flags_override(tmp_path, scenes):
     from mutualformer_sod.configs.recipes import make_train_config
 
     config = make_train_config("mutualformer-2185", epochs=3)

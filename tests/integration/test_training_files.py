@@ -111,7 +111,7 @@ def test_damaged_images_are_named_at_once_before_the_first_map(run_folder, data,
     assert not list((tmp_path / "m").rglob("*.png"))
 
 
-def test_a_ground_truth_of_another_size_is_named_before_the_first_map(run_folder, data, tmp_path):
+def test_ground_truth_of_another_size_is_named_before_the_first_map(run_folder, data, tmp_path):
     path = last(data, "GT")
     cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)[:-1])
     line = error_line(make_maps(run_folder, data, tmp_path))
@@ -119,7 +119,7 @@ def test_a_ground_truth_of_another_size_is_named_before_the_first_map(run_folder
     assert not list((tmp_path / "m").rglob("*.png"))
 
 
-def test_an_image_that_has_its_map_is_not_checked_again(run_folder, data, tmp_path):
+def test_image_that_has_its_map_is_not_checked_again(run_folder, data, tmp_path):
     assert make_maps(run_folder, data, tmp_path).status == 0
     cut(last(data, "RGB"))
     assert make_maps(run_folder, data, tmp_path).status == 0

@@ -35,7 +35,7 @@ SHADE = """time => new Promise((resolve, reject) => {
 })"""
 
 
-def test_a_video_plays_at_its_size_and_shows_every_frame_at_its_time(chromium_page, video):
+def test_video_plays_at_its_size_and_shows_every_frame_at_its_time(chromium_page, video):
     watched = chromium_page()
     page = watched.page
     data = base64.b64encode(video.read_bytes()).decode()

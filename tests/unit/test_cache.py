@@ -75,7 +75,7 @@ def test_polarity_is_dealt_with_before_depth_is_kept(samples):
     assert np.abs(black - (1 - white)).max() < 1e-4
 
 
-def test_an_item_from_an_unshrunk_cache_is_that_from_the_files(samples):
+def test_item_from_an_unshrunk_cache_is_that_from_the_files(samples):
     options = {"augment": Augmentation(depth_change=0), "seed": 3, "depth_dropout": 0.3}
     plain, cached = (dataset(samples, caches, **options) for caches in (None, build(samples, 100)))
     for first, second in zip(plain, cached, strict=True):
@@ -87,7 +87,7 @@ def test_an_item_from_an_unshrunk_cache_is_that_from_the_files(samples):
             torch.testing.assert_close(first[part], second[part], rtol=0, atol=1e-4)
 
 
-def test_a_shrunk_cache_gives_nearly_the_same_items(samples):
+def test_shrunk_cache_gives_nearly_the_same_items(samples):
     plain, cached = (dataset(samples, caches) for caches in (None, build(samples, 60)))
     for first, second in zip(plain, cached, strict=True):
         for part in ("rgb", "depth", "gt"):
@@ -96,7 +96,7 @@ def test_a_shrunk_cache_gives_nearly_the_same_items(samples):
 
 @pytest.mark.parametrize("context", [worker_context(), "spawn"], ids=["worker_context", "spawn"])
 @pytest.mark.parametrize("mode", ["ram", "disk"])
-def test_workers_read_what_the_main_process_reads(samples, tmp_path, mode, context):
+def test_workers_read_the_same_as_the_main_process(samples, tmp_path, mode, context):
     caches = build(samples, 60, tmp_path if mode == "disk" else None)
     training = dataset(samples, caches, augment=True, seed=1)
     alone = [training[index] for index in range(6)]
@@ -107,7 +107,7 @@ def test_workers_read_what_the_main_process_reads(samples, tmp_path, mode, conte
     assert same_item(training[2], alone[2])  # the tensor may have moved
 
 
-def test_a_pickled_cache_file_holds_no_images(samples, tmp_path):
+def test_cache_file_pickled_contains_no_images(samples, tmp_path):
     cache = build(samples, 60, tmp_path)["SAMPLES"]
     cache.read(samples.samples[0].stem)
     assert len(pickle.dumps(cache)) < cache.index["bytes"] / 4
@@ -136,7 +136,7 @@ def rebuilt(samples, folder, monkeypatch, **options) -> bool:
     return bool(read)
 
 
-def test_a_cache_file_is_used_again(samples, tmp_path, monkeypatch):
+def test_cache_file_is_used_again(samples, tmp_path, monkeypatch):
     first = build(samples, 40, tmp_path)["SAMPLES"]
     assert len(files(tmp_path)) == 1
     assert not rebuilt(samples, tmp_path, monkeypatch)
@@ -146,7 +146,7 @@ def test_a_cache_file_is_used_again(samples, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("damage", ["cut", "head", "index", "images", "empty"])
-def test_a_damaged_cache_file_is_made_anew(samples, tmp_path, monkeypatch, damage):
+def test_damaged_cache_file_is_made_anew(samples, tmp_path, monkeypatch, damage):
     build(samples, 40, tmp_path)
     path = files(tmp_path)[0]
     data = bytearray(path.read_bytes())
@@ -165,7 +165,7 @@ def test_other_options_get_a_file_of_their_own(samples, tmp_path, monkeypatch):
     assert len(files(tmp_path)) == 3
 
 
-def test_a_changed_image_makes_the_cache_stale(tmp_path, monkeypatch):
+def test_changed_image_makes_the_cache_stale(tmp_path, monkeypatch):
     write_samples(tmp_path / "data", 2, 1, size=NATIVE)
     samples = replace(discover_sets([tmp_path / "data"])[0], encoding=NEAR_WHITE)
     build(samples, 40, tmp_path / "cache")
@@ -174,7 +174,7 @@ def test_a_changed_image_makes_the_cache_stale(tmp_path, monkeypatch):
     assert rebuilt(samples, tmp_path / "cache", monkeypatch)
 
 
-def test_an_unreadable_image_leaves_no_file_behind(tmp_path):
+def test_unreadable_image_leaves_no_file_behind(tmp_path):
     write_samples(tmp_path / "data", 3, 1, size=NATIVE)
     samples = replace(discover_sets([tmp_path / "data"])[0], encoding=NEAR_WHITE)
     samples.samples[1].depth.write_bytes(b"nothing")

@@ -43,7 +43,7 @@ def loop_exchange(norms, streams, theta):
 
 
 @pytest.mark.parametrize("layer", [0, 3])
-def test_a_block_is_the_equation_in_loops(layer):
+def test_block_is_the_equation_in_loops(layer):
     model = make()
     blocks, streams = blocks_of(model, layer), tokens(number=1 + COUNT)
     got = run_block(model, layer, *streams)
@@ -82,7 +82,7 @@ def test_scales_below_theta_exchange_the_halves_and_nothing_else():
     assert model.fusion.report([])[1]["exchange_ratio"] == 1
 
 
-def test_a_scale_of_theta_stays_and_a_negative_one_counts_by_its_size():
+def test_scale_of_theta_stays_and_a_negative_one_counts_by_its_size():
     model, (rgb, depth) = make(theta=0.5), tokens()
     norm = blocks_of(model, 0)[0].norm1
     with torch.no_grad():
@@ -108,7 +108,7 @@ def test_modalities_and_halves_swapped_together_swap_the_outputs(point, norm):
 
 
 class TestReport:
-    def test_the_penalty_is_the_weighted_mean_scale_of_the_halves(self):
+    def test_penalty_is_the_weighted_mean_scale_of_the_halves(self):
         model = make(sparsity=0.3)
         scales = []
         for layer in range(4):
@@ -122,7 +122,7 @@ class TestReport:
         assert 0 < below < len(scales)
         assert statistics["exchange_ratio"].item() == pytest.approx(below / len(scales), abs=1e-6)
 
-    def test_the_penalty_pulls_at_the_halves_alone(self):
+    def test_penalty_pulls_at_the_halves_alone(self):
         model = make()
         model.fusion.report([])[0]["sparsity"].backward()
         channels = torch.arange(WIDTH)
@@ -134,7 +134,7 @@ class TestReport:
         trained = {n for n, p in model.named_parameters() if p.grad is not None}
         assert all(".norm1.weight" in name or ".norm2.weight" in name for name in trained)
 
-    def test_a_copy_reports_its_own_scales(self):
+    def test_copy_reports_its_own_scales(self):
         model = make()
         twin = copy.deepcopy(model)
         want = model.fusion.report([])[0]["sparsity"].item()

@@ -61,7 +61,7 @@ def the(check, kind) -> Finding:
     return finding
 
 
-def test_a_clean_set_has_nothing_to_say(tmp_path):
+def test_check_data_clean_set_has_no_findings(tmp_path):
     make_set(tmp_path / "mine")
     check = check_data([tmp_path])
     assert check.findings == []
@@ -86,7 +86,7 @@ def test_files_without_partner_and_twins_are_named_not_refused(tmp_path):
 
 
 @pytest.mark.parametrize("role", ["RGB", "depth", "GT"])
-def test_an_unreadable_file_is_named_with_its_reason(tmp_path, role):
+def test_unreadable_file_is_named_with_its_reason(tmp_path, role):
     folder = make_set(tmp_path / "mine")
     path = folder / role / "2.png"
     path.write_bytes(path.read_bytes()[:-40])
@@ -183,7 +183,7 @@ def test_one_cause_is_one_problem_whatever_the_numbers(tmp_path):
     assert "colour-coded depth" in finding.text
 
 
-def test_an_alias_and_its_layout_are_told(tmp_path):
+def test_check_data_alias_and_its_layout_are_reported(tmp_path):
     make_set(tmp_path / "NJUD")
     (tmp_path / "NJUD" / "RGB").rename(tmp_path / "NJUD" / "Images")
     (checked,) = check_data([tmp_path]).sets
@@ -204,7 +204,7 @@ def test_one_name_in_two_folders_is_a_problem(tmp_path):
     assert "twice" in kinds(check_data([tmp_path / "a", tmp_path / "b"]))
 
 
-def test_an_unknown_set_is_refused_with_those_that_are_there(tmp_path):
+def test_unknown_set_is_refused_with_those_that_are_there(tmp_path):
     make_set(tmp_path / "mine")
     with pytest.raises(InputError, match=r"--sets DES: no such set .*found: mine"):
         check_data([tmp_path], ["DES"])
@@ -213,7 +213,7 @@ def test_an_unknown_set_is_refused_with_those_that_are_there(tmp_path):
 # Sizes and masks
 
 
-def test_masks_and_depth_of_another_size_are_told_apart(tmp_path):
+def test_check_data_masks_and_depth_of_another_size_are_separate_findings(tmp_path):
     folder = make_set(tmp_path / "mine")
     save(folder / "GT" / "0.png", mask()[::2, ::2])
     save(folder / "depth" / "1.png", floor(1)[::2, ::2])
@@ -250,7 +250,7 @@ def test_constant_maps_and_mixed_types_are_named(tmp_path):
     assert check.sets[0].depth.types == {"uint8": 5, "uint16": 1}
 
 
-def test_depth_that_says_nothing_in_its_unit_is_named(tmp_path):
+def test_check_data_constant_metric_depth_is_named(tmp_path):
     make_set(tmp_path / "mine", depth=lambda seed: 3000 - 10 * floor(seed).astype(np.uint16))
     one_value = np.full((HEIGHT, WIDTH), 700, np.uint16)
     one_value[:9] = 0
@@ -270,7 +270,7 @@ def test_depth_of_two_values_and_of_zeros_is_noted(tmp_path):
     assert the(check, "zeros").files[0].endswith("1.png")
 
 
-def test_metric_depth_is_told_with_its_range_and_holes(tmp_path):
+def test_check_data_metric_depth_is_reported_with_its_range_and_holes(tmp_path):
     def millimetres(seed):
         depth = 3000 - 10 * floor(seed).astype(np.uint16)
         depth[:24, :32] = 0
@@ -294,7 +294,7 @@ def test_weak_polarity_is_a_problem_and_strict_stops(tmp_path):
         check_data([tmp_path], near=["strict"])
 
 
-def test_a_wrong_near_is_contradicted(tmp_path):
+def test_wrong_near_is_contradicted(tmp_path):
     make_set(tmp_path / "mine")
     check = check_data([tmp_path], near=["mine=black"])
     assert "--near says black is near, but the maps look as if white" in the(check, "polarity").text
@@ -316,7 +316,7 @@ def test_maps_that_contradict_their_type_are_a_problem(tmp_path, count):
         check_data([tmp_path], near=["strict"])
 
 
-def test_an_inverted_map_among_others_is_noted(tmp_path):
+def test_inverted_map_among_others_is_noted(tmp_path):
     def one_inverted(seed):
         return 255 - floor(seed) if seed == 3 else floor(seed)
 
@@ -382,7 +382,7 @@ def test_other_pictures_pair_with_none():
 # What comes out
 
 
-def test_processes_find_what_one_finds(tmp_path):
+def test_processes_find_the_same_as_one(tmp_path):
     folder = make_set(tmp_path / "mine", range(40))
     (folder / "GT" / "7.png").write_bytes(b"")
     one, two = check_data([tmp_path]), check_data([tmp_path], workers=2)
@@ -397,7 +397,7 @@ def test_quick_reads_some_images_and_counts_all(tmp_path):
     assert (check.sets[0].count, len(check.sets[0].images)) == (QUICK_IMAGES + 10, QUICK_IMAGES)
 
 
-def test_table_and_json_tell_the_decision(tmp_path):
+def test_check_data_table_and_json_contain_the_decision(tmp_path):
     make_set(tmp_path / "mine")
     check = check_data([tmp_path])
     line = check_table(check).splitlines()[1]
@@ -408,7 +408,7 @@ def test_table_and_json_tell_the_decision(tmp_path):
     assert set(depth["evidence"]["images"]) == {"0", "1", "2", "3"}
 
 
-def test_the_picture_shows_near_as_bright(tmp_path):
+def test_picture_shows_near_as_bright(tmp_path):
     make_set(tmp_path / "white")
     make_set(tmp_path / "black", range(10, 14), depth=lambda seed: 255 - floor(seed))
     for checked in check_data([tmp_path]).sets:

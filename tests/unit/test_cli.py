@@ -32,7 +32,7 @@ def test_warnings_of_libraries_are_for_programmers(flags, shown):
     assert words == (shown or ["old name", "odd", "ours"])
 
 
-def test_a_user_mistake_ends_in_status_2_whatever_the_filters(capsys):
+def test_user_mistake_ends_in_status_2_whatever_the_filters(capsys):
     def main():
         raise InputError("--x 1: wrong; give 2")
 

@@ -102,7 +102,7 @@ def test_do_runs_skips_finished_runs(tmp_path):
     assert do_runs(runs)[0] == ["concat seed 0"]
 
 
-def test_do_runs_skips_what_matches_a_failed_run(tmp_path):
+def test_do_runs_skips_runs_that_match_a_failed_run(tmp_path):
     runs = plan.runs_of(tmp_path, parse_variants(["token_fusion", "random_exchange"]), 2)
     started, failed = do_runs(runs, 4, {"token_fusion seed 0": "killed"})
     assert "random_exchange seed 0" not in started

@@ -24,7 +24,7 @@ def make(**options):
 
 
 @pytest.mark.parametrize("layer", [0, 1])
-def test_a_block_attends_to_the_concatenated_sequence(layer):
+def test_block_attends_to_the_concatenated_sequence(layer):
     model = make()
     blocks, streams = blocks_of(model, layer), tokens(number=1 + COUNT)
     got = run_block(model, layer, *streams)
@@ -49,7 +49,7 @@ def test_each_modality_reaches_the_other_and_no_other_image():
             assert gradient[0].any() and not gradient[1].any()
 
 
-def test_the_modality_embedding_is_small_at_the_start_and_trained():
+def test_modality_embedding_is_small_at_the_start_and_trained():
     torch.manual_seed(0)
     model = small_model("concat").train()
     assert model.fusion.modality_embed.shape == (2, 64)

@@ -50,7 +50,7 @@ def equal(first: dict, second: dict) -> bool:
     )
 
 
-def test_an_item_holds_the_sample(samples):
+def test_dataset_item_contains_the_sample(samples):
     item = dataset(samples, size=(64, 88))[4]
     scene = make_scene(1, 4, (64, 88))
     depth = scene.depth.astype(np.float32)
@@ -69,19 +69,19 @@ def test_one_number_means_a_square(samples):
     assert found[0]["rgb"].shape == (3, 48, 48)
 
 
-def test_the_encoding_of_the_set_is_applied(samples):
+def test_encoding_of_the_set_is_applied(samples):
     white = dataset(samples)[0]["depth"]
     black = dataset(samples, encoding=NEAR_BLACK)[0]["depth"]
     torch.testing.assert_close(black, 1 - white, rtol=0, atol=1e-5)
 
 
-def test_the_rule_that_brings_depth_to_its_range_is_applied(samples):
+def test_rule_that_brings_depth_to_its_range_is_applied(samples):
     item = dataset(samples, size=(64, 88), depth_rule="percentile")[4]
     unit = depth_to_unit(make_scene(1, 4, (64, 88)).depth, NEAR_WHITE, "percentile")
     torch.testing.assert_close(item["depth"][0], torch.from_numpy(unit), rtol=0, atol=1e-6)
 
 
-def test_a_set_without_depth_gives_zeros_and_says_so(rgb_only):
+def test_dataset_without_depth_gives_zeros_and_has_depth_false(rgb_only):
     item = SodDataset([rgb_only], 48)[1]
     assert item["has_depth"] is False
     assert item["depth"].shape == (1, 48, 48)
@@ -109,12 +109,12 @@ def test_sets_with_and_without_depth_share_a_batch(samples, rgb_only):
     assert batch["depth"].shape == (8, 1, 48, 48)
 
 
-def test_a_set_with_depth_needs_its_encoding(samples):
+def test_set_with_depth_needs_its_encoding(samples):
     with pytest.raises(ValueError, match="SAMPLES"):
         SodDataset([samples], 48)
 
 
-def test_a_set_of_ground_truths_alone_is_refused(tmp_path):
+def test_set_of_ground_truths_alone_is_refused(tmp_path):
     (tmp_path / "ONLY" / "GT").mkdir(parents=True)
     cv2.imwrite(str(tmp_path / "ONLY" / "GT" / "a.png"), np.zeros((64, 64), np.uint8))
     with pytest.raises(InputError, match="colour images"):
@@ -130,7 +130,7 @@ def replace_gt(folder: Path, shape: tuple[int, int]) -> SodSet:
 
 
 @pytest.mark.parametrize("with_gt", [True, False])
-def test_a_ground_truth_of_another_size_is_refused_even_if_it_is_not_read(tmp_path, with_gt):
+def test_ground_truth_of_another_size_is_refused_even_if_it_is_not_read(tmp_path, with_gt):
     found = dataset(replace_gt(tmp_path, (64, 80)), with_gt=with_gt)
     with pytest.raises(InputError, match=r"80 x 64.*88 x 64"):
         found[0]
@@ -145,7 +145,7 @@ def test_epochs_and_indices_get_augmentations_of_their_own(samples):
     assert equal(training[0], first)
 
 
-def test_an_item_does_not_depend_on_those_loaded_before_it(samples):
+def test_item_does_not_depend_on_those_loaded_before_it(samples):
     training = dataset(samples, augment=True, seed=3)
     backwards = [training[index] for index in reversed(range(6))][::-1]
     assert all(equal(training[index], backwards[index]) for index in range(6))
@@ -180,7 +180,7 @@ def load(training: SodDataset, workers: int) -> list[dict]:
     return list(DataLoader(training, batch_size=4, num_workers=workers))
 
 
-def test_the_number_of_workers_changes_nothing(samples):
+def test_number_of_workers_changes_nothing(samples):
     training = dataset(samples, augment=True, seed=3, depth_dropout=0.5)
     alone, shared = load(training, 0), load(training, 2)
     for batch, other in zip(alone, shared, strict=True):
@@ -210,7 +210,7 @@ def test_depth_dropout_hides_its_share_of_the_depth_maps(samples):
     assert 40 <= sum(shown) <= 80  # of 120
 
 
-def test_a_depth_map_that_is_not_shown_is_not_read(tmp_path):
+def test_depth_map_that_is_not_shown_is_not_read(tmp_path):
     root = write_samples(tmp_path, 1, 1, size=(64, 88))
     found = dataset(discover_sets([tmp_path])[0], depth_dropout=1.0)
     (root / "depth" / "scene_00000_depth.png").unlink()

@@ -85,7 +85,7 @@ def test_evidence_does_not_depend_on_the_coding_of_depth(maps):
         assert polarity(coded) == polarity(depth)
 
 
-def test_what_stands_in_the_middle_is_near():
+def test_polarity_object_in_the_middle_is_near():
     pillar = np.zeros((HEIGHT, WIDTH))
     pillar[:, 30:50] = 1
     ground, centre = polarity(pillar)
@@ -93,7 +93,7 @@ def test_what_stands_in_the_middle_is_near():
     assert centre > 0.3
 
 
-def test_a_flat_map_says_nothing():
+def test_polarity_constant_map_gives_no_evidence():
     assert polarity(np.full((HEIGHT, WIDTH), 7)) == (0, 0)
 
 
@@ -143,7 +143,7 @@ def test_strict_stops_at_a_weak_decision_only(tmp_path, maps):
     assert decide_encoding(write(tmp_path / "b", maps), strict=True).near == "white"
 
 
-def test_what_the_user_says_wins(tmp_path, maps):
+def test_decide_encoding_with_polarity_of_the_user_applies_it(tmp_path, maps):
     encoding = decide_encoding(write(tmp_path / "a", maps), "black")
     assert (encoding.near, encoding.margin) == ("black", None)  # not measured
     assert "--near" in encoding.reason
@@ -252,7 +252,7 @@ def test_8_bit_values_x16_are_no_millimetres(tmp_path, maps, count):
     assert (encoding.kind, encoding.near, encoding.high) == ("map", "white", 255 * 16)
 
 
-def test_the_margin_of_metric_depth_is_measured(tmp_path):
+def test_margin_of_metric_depth_is_measured(tmp_path):
     metric = [np.rint(distance(seed) * 1000).astype(np.uint16) for seed in range(5)]
     encoding = decide_encoding(write(tmp_path / "a", metric), strict=True)
     assert 3 * WEAK_MARGIN < encoding.margin != 1.0
@@ -296,7 +296,7 @@ def test_maps_of_different_types_are_named(tmp_path):
         decide_encoding(paths, name="X")
 
 
-def test_an_unreadable_map_is_named(tmp_path, maps):
+def test_unreadable_map_is_named(tmp_path, maps):
     paths = write(tmp_path / "a", maps)
     paths[3].write_bytes(b"")
     with pytest.raises(InputError, match=r"3\.png: the file is empty"):
@@ -314,13 +314,13 @@ def test_near_becomes_one():
 
 
 @pytest.mark.parametrize("rule", ["minmax", "percentile"])
-def test_an_inverted_copy_gives_the_same_depth_to_the_last_bit(maps, rule):
+def test_inverted_copy_gives_the_same_depth_to_the_last_bit(maps, rule):
     for depth in maps:
         unit = depth_to_unit(depth, NEAR_WHITE, rule)
         assert np.array_equal(depth_to_unit(255 - depth, NEAR_BLACK, rule), unit)
 
 
-def test_rules_differ_in_what_becomes_0_and_1():
+def test_depth_rules_differ_in_the_values_of_0_and_1():
     depth = np.arange(101, dtype=np.uint8).reshape(1, -1)
     assert depth_to_unit(depth, NEAR_WHITE)[0, :2] == pytest.approx([0, 1 / 100])
     unit = depth_to_unit(depth, NEAR_WHITE, "percentile")
@@ -414,7 +414,7 @@ def test_sets_without_depth_have_no_encoding(tmp_path):
     assert encodings_by_name([bare]) == {}
 
 
-def test_a_clear_decision_is_described_with_its_evidence(tmp_path, maps):
+def test_clear_decision_is_described_with_its_evidence(tmp_path, maps):
     encoding = decide_encoding(write(tmp_path / "a", maps))
     assert encoding.margin > 3 * WEAK_MARGIN
     assert "near = white" in encoding.describe()

@@ -36,7 +36,7 @@ def test_draws_are_the_hash_modulo_2_to_the_64():
 
 @pytest.mark.parametrize("stride", [1, 100_003, 2**40])
 @pytest.mark.parametrize("drop_prob", [0.1, 0.5])
-def test_the_share_kept_is_near_one_minus_p(drop_prob, stride):
+def test_share_kept_is_near_one_minus_p(drop_prob, stride):
     share = kept(drop_prob, KEYS * stride, 3).float().mean().item()
     assert share == pytest.approx(1 - drop_prob, abs=0.015)  # 4 sigma
 
@@ -54,7 +54,7 @@ def test_neighbouring_images_decide_independently_of_each_other():
 
 
 @pytest.mark.parametrize("sizes", [(1,) * 12, (5, 7), (3, 3, 6)])
-def test_the_decision_is_the_same_in_any_batch(sizes):
+def test_decision_is_the_same_in_any_batch(sizes):
     order = torch.randperm(12, generator=torch.Generator().manual_seed(0))
     whole = kept(0.4, KEYS[:12], 11)
     assert whole.any() and not whole.all()
@@ -129,6 +129,6 @@ def test_new_keys_do_not_compile_the_graph_anew():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_gpu_decides_as_the_cpu_does():
+def test_gpu_decides_as_the_cpu_does():
     indices = torch.arange(5)
     assert torch.equal(keyed_draws(KEYS.cuda(), indices.cuda()).cpu(), keyed_draws(KEYS, indices))

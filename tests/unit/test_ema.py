@@ -52,7 +52,7 @@ def test_averages_follow_the_recurrence_with_its_warm_up():
     torch.testing.assert_close(ema.averages, want)
 
 
-def test_a_shared_tensor_is_held_once():
+def test_ema_shared_tensor_is_stored_once():
     names = Ema(make_model(), 0.9).averages
     assert "0.weight" in names and "2.weight" not in names
 
@@ -67,7 +67,7 @@ def test_updating_leaves_the_model_and_its_gradients_alone():
     assert not any(tensor.requires_grad for tensor in ema.averages.values())
 
 
-def test_the_state_survives_a_file_bit_for_bit(tmp_path):
+def test_state_survives_a_file_bit_for_bit(tmp_path):
     model = make_model()
     ema = Ema(model, 0.999)
     for _ in range(3):
@@ -98,7 +98,7 @@ def test_averages_of_another_model_are_refused_and_change_nothing(change):
 
 
 @pytest.mark.parametrize("failing", [False, True])
-def test_the_average_is_in_the_model_within_the_block_only(failing):
+def test_average_is_in_the_model_within_the_block_only(failing):
     model = make_model()
     ema = Ema(model, 0.9)
     perturb(model)

@@ -50,7 +50,7 @@ class TestOptimizer:
     @pytest.mark.parametrize(
         ("pretrained", "scale", "want"), [(None, None, 1.0), ("f", None, 0.1), ("f", 0.5, 0.5)]
     )
-    def test_a_pretrained_encoder_learns_more_slowly(self, model, pretrained, scale, want):
+    def test_pretrained_encoder_learns_more_slowly(self, model, pretrained, scale, want):
         config = TrainConfig(lr=2e-4, pretrained=pretrained, encoder_lr_scale=scale)
         optimizer = make_optimizer(model, config)
         set_learning_rate(optimizer, 0.5)
@@ -60,7 +60,7 @@ class TestOptimizer:
             assert group["lr"] == pytest.approx(1e-4 * share)
 
 
-def test_the_schedule_warms_up_and_ends_near_zero():
+def test_schedule_warms_up_and_ends_near_zero():
     shares = [schedule(step, 100, 10) for step in range(100)]
     assert shares[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
     assert max(shares) == shares[9] == 1.0
@@ -76,23 +76,23 @@ class TestHoldOut:
         scenes = [{item.stem[:2] for item in part} for part in (train, held)]
         assert not scenes[0] & scenes[1]
 
-    def test_a_set_of_one_scene_is_split_by_image(self):
+    def test_set_of_one_scene_is_split_by_image(self):
         train, held = hold_out(samples(*(f"{k:06d}" for k in range(50))), 0.1, seed=0)
         assert (len(train), len(held)) == (45, 5)
 
-    def test_a_few_large_scenes_lose_one_of_them(self):
+    def test_few_large_scenes_lose_one_of_them(self):
         images = samples(*(f"{scene}_{k}" for scene in "abc" for k in range(13)))
         train, held = hold_out(images, 0.1, seed=0)
         assert (len(train), len(held)) == (26, 13)
 
-    def test_large_scenes_are_not_held_out_where_small_ones_do(self):
+    def test_large_scenes_are_not_validation_where_small_ones_suffice(self):
         stems = [f"big_{k}" for k in range(80)] + [f"n{k}_1" for k in range(20)]
         for seed in range(5):
             _, held = hold_out(samples(*stems), 0.1, seed=seed)
             assert len(held) == 10
             assert not any(item.stem.startswith("big") for item in held)
 
-    def test_the_seed_decides(self):
+    def test_seed_decides(self):
         images = samples(*(f"{k}_left" for k in range(100)))
         assert hold_out(images, 0.1, 1) == hold_out(images, 0.1, 1)
         assert hold_out(images, 0.1, 1) != hold_out(images, 0.1, 2)
@@ -111,7 +111,7 @@ class TestHoldOut:
 
 
 class TestCheckpoint:
-    def test_what_goes_in_comes_out(self, tmp_path):
+    def test_checkpoint_saved_and_loaded_is_equal(self, tmp_path):
         state = {"epoch": 3, "best": None, "model": {"w": torch.arange(3.0)}, "t": (1, "a")}
         path = save_checkpoint(tmp_path, "last", 7, state)
         found = load_checkpoint(path)
@@ -119,7 +119,7 @@ class TestCheckpoint:
         assert found == state | {"model": {}}
         assert [item.name for item in tmp_path.iterdir()] == [path.name]
 
-    def test_the_newest_two_of_each_kind_stay(self, tmp_path):
+    def test_newest_two_of_each_kind_stay(self, tmp_path):
         for number in range(1, 5):
             save_checkpoint(tmp_path, "last", number, {"n": number})
             save_checkpoint(tmp_path, "best", number, {"n": number})

@@ -55,7 +55,7 @@ def test_one_bit_png_is_understood(tmp_path):
     np.testing.assert_array_equal(read_mask(path)[0], MASK)
 
 
-def test_an_unusual_coding_is_noted_and_the_usual_one_is_not(tmp_path):
+def test_unusual_coding_is_noted_and_the_usual_one_is_not(tmp_path):
     assert read_mask(write(tmp_path / "a.png", CLEAR["0/255"]))[1] == ""
     assert "0 and 1" in read_mask(write(tmp_path / "b.png", CLEAR["0/1"]))[1]
 
@@ -101,7 +101,7 @@ def test_truncated_files_are_refused(tmp_path, suffix, kept):
         read_saliency(path)
 
 
-def test_a_flipped_byte_in_a_png_is_noticed(tmp_path):
+def test_flipped_byte_in_a_png_is_noticed(tmp_path):
     path = write(tmp_path / "map.png", gradient)
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0xFF

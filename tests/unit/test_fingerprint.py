@@ -34,18 +34,18 @@ def fingerprint(root):
     return data_fingerprint(discover_sets([root]))
 
 
-def test_a_copy_elsewhere_has_the_same_fingerprint(source, root):
+def test_copy_elsewhere_has_the_same_fingerprint(source, root):
     assert fingerprint(root) == fingerprint(source)
 
 
 @pytest.mark.parametrize("role", ["rgb", "depth", "gt"])
-def test_a_file_of_another_size_changes_the_fingerprint(source, root, role):
+def test_file_of_another_size_changes_the_fingerprint(source, root, role):
     with getattr(discover_sets([root])[0].samples[2], role).open("ab") as file:
         file.write(b"\0")
     assert fingerprint(root) != fingerprint(source)
 
 
-def test_a_missing_image_or_another_name_changes_the_fingerprint(source, root):
+def test_missing_image_or_another_name_changes_the_fingerprint(source, root):
     (root / "SAMPLES").rename(root / "OTHER")
     assert fingerprint(root) != fingerprint(source)
     sets = discover_sets([source])
@@ -53,7 +53,7 @@ def test_a_missing_image_or_another_name_changes_the_fingerprint(source, root):
     assert data_fingerprint(fewer) != data_fingerprint(sets)
 
 
-def test_the_order_of_the_sets_does_not_matter(root):
+def test_order_of_the_sets_does_not_matter(root):
     shutil.copytree(root / "SAMPLES", root / "OTHER")
     sets = discover_sets([root])
     assert len(sets) == 2
@@ -104,14 +104,14 @@ def test_training_on_test_images_is_refused(root):
         gather(root)
 
 
-def test_an_allowed_overlap_is_recorded(root):
+def test_allowed_overlap_is_recorded(root):
     make_test_set(root, "ECSSD", [3, 4])
     config, data = gather(root, allow_overlap=True)
     assert data.protocol(config)["test_images_trained_on"] == {"ECSSD": 2}
     assert "OVERLAP" in data.describe()
 
 
-def test_a_hold_out_is_no_test_set(root):
+def test_hold_out_is_no_test_set(root):
     config, data = gather(root)
     assert len(data.val) == 2
     assert data.protocol(config)["test_images_trained_on"] == {}
@@ -123,12 +123,12 @@ def rename(root, name):
     (root / "SAMPLES").rename(target)
 
 
-def test_the_training_part_of_a_benchmark_is_no_test_set(root):
+def test_training_part_of_a_benchmark_is_no_test_set(root):
     rename(root, "train/NJU2K")
     gather(root, "NJU2K")
 
 
-def test_a_folder_of_a_set_with_a_training_part_is_taken_for_that(root):
+def test_folder_of_a_set_with_a_training_part_is_taken_for_that(root):
     rename(root, "NJU2K")
     gather(root, "NJU2K")
 
@@ -153,7 +153,7 @@ def test_validation_sets_may_not_share_images_with_training_sets(root):
         gather(root, val_sets=("MINE",))
 
 
-def test_a_repeated_set_is_seen_as_often_each_time_augmented_anew(root):
+def test_repeated_set_is_seen_as_often_each_time_augmented_anew(root):
     config, data = gather(root, repeat=("SAMPLES=3",))
     assert len(data.train) == 18
     items = [data.train[index] for index in range(18)]
@@ -172,18 +172,18 @@ def test_sets_to_repeat_are_named_by_alias_or_last_part():
 
 
 @pytest.mark.parametrize("item", ["A", "A=0", "A=x", "=3", "B=2", "A=2.5"])
-def test_a_wrong_repeat_is_named(item):
+def test_wrong_repeat_is_named(item):
     with pytest.raises(InputError, match=rf"`repeat` {item}"):
         parse_repeat([item], ["A"])
 
 
-def test_a_set_cannot_be_repeated_twice():
+def test_set_cannot_be_repeated_twice():
     with pytest.raises(InputError, match="again"):
         parse_repeat(["A=2", "A=3"], ["A"])
 
 
 @pytest.mark.parametrize("mode", ["ram", "disk"])
-def test_a_run_with_a_cache_records_it(root, tmp_path, mode):
+def test_run_with_a_cache_records_it(root, tmp_path, mode):
     output = tmp_path / "runs" / "first"
     config, data = gather(root, cache=mode, output=str(output), repeat=("SAMPLES=2",))
     assert data.protocol(config)["cache"] == f"{mode}, at most 40 pixels a side"
@@ -208,7 +208,7 @@ def test_replay_set_that_is_a_training_set_is_refused(root):
         gather(root, replay_sets=("SAMPLES",))
 
 
-def test_a_folder_without_estimated_depth_for_any_set_is_refused(root, tmp_path):
+def test_folder_without_estimated_depth_for_any_set_is_refused(root, tmp_path):
     for path in (root / "SAMPLES" / "depth").iterdir():
         path.unlink()
     (root / "SAMPLES" / "depth").rmdir()

@@ -351,7 +351,7 @@ class TestInitWeights:
         with pytest.raises(InputError, match="Fix: pass --preset tiny --size 192, as in the file"):
             load_encoder(build_model("small", image_size=64), SHIPPED)
 
-    def test_what_was_taken_and_what_is_new_is_told(self, path):
+    def test_load_encoder_reports_loaded_and_new_parts(self, path):
         save_weights(make_model("mutualformer"), path, {"modality": "rgb"})
         model = build_model("tiny-scratch", fusion="sum", **SMALL)
         told = load_encoder(model, path)

@@ -64,7 +64,7 @@ def loop_fuse(block, rgb, depth):
 
 
 @pytest.mark.parametrize(("noise", "phi"), SWITCHES)
-def test_the_module_is_the_papers_equations_in_loops(noise, phi):
+def test_module_is_the_papers_equations_in_loops(noise, phi):
     block, streams = make_block(noise=noise, phi=phi), tokens(number=3, width=16)
     for got, want in zip(block(*streams), loop_fuse(block, *streams), strict=True):
         close(got, want)

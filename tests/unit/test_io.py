@@ -91,7 +91,7 @@ def test_orientation_tag_is_ignored(tmp_path, noise):
     assert image_size(path) == SIZE
 
 
-def test_a_jpeg_named_png_is_read(tmp_path, noise):
+def test_jpeg_named_png_is_read(tmp_path, noise):
     path = save(tmp_path / "a.jpg", noise)
     assert read_rgb(path.rename(tmp_path / "a.png")).shape == (*SIZE, 3)
 
@@ -128,7 +128,7 @@ def test_every_truncation_is_noticed(tmp_path, noise, suffix):
         assert "\n" not in str(caught.value)
 
 
-def test_a_jpeg_cut_inside_is_noticed_despite_its_thumbnail(tmp_path, noise):
+def test_jpeg_cut_inside_is_noticed_despite_its_thumbnail(tmp_path, noise):
     data = save(tmp_path / "a.jpg", noise).read_bytes()
     thumbnail = b"\xff\xe1" + struct.pack(">H", len(data) + 2) + data  # has an end marker
     path = tmp_path / "cut.jpg"
@@ -189,7 +189,7 @@ def test_damage_inside_a_jpeg_is_logged_once_with_its_name(tmp_path, jpeg, caplo
 @listens
 @pytest.mark.parametrize("behind", [bytes(5000), b"a second picture \xff\xd9"])
 @pytest.mark.parametrize("before", [b"", bytes(300)])
-def test_a_jpeg_with_an_odd_end_that_reads_right_is_read_in_silence(
+def test_jpeg_with_an_odd_end_that_reads_right_is_read_in_silence(
     tmp_path, jpeg, caplog, capfd, before, behind
 ):
     (tmp_path / "a.jpg").write_bytes(jpeg)
@@ -200,7 +200,7 @@ def test_a_jpeg_with_an_odd_end_that_reads_right_is_read_in_silence(
 
 
 @listens
-def test_damage_is_told_of_the_right_file_in_many_threads(jpeg, caplog, capfd):
+def test_decode_in_many_threads_names_the_damaged_file(jpeg, caplog, capfd):
     files = {f"{k}.jpg": jpeg if k % 3 else early_end(jpeg) for k in range(300)}
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(decode, files, files.values()))
@@ -430,7 +430,7 @@ def test_label_colours_are_refused(tmp_path):
         read_gt(path)
 
 
-def test_a_photograph_is_no_mask(tmp_path, noise):
+def test_photograph_is_no_mask(tmp_path, noise):
     with pytest.raises(InputError, match=r"a\.png: "):
         read_gt(save(tmp_path / "a.png", noise))
 
@@ -530,7 +530,7 @@ def test_odd_chunks_of_a_png_change_nothing_and_print_nothing(
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_transparency_of_a_png_is_kept(tmp_path):
+def test_transparency_of_a_png_is_kept(tmp_path):
     path = tmp_path / "a.png"
     cv2.imwrite(str(path), np.tile(np.arange(8, dtype=np.uint8)[:, None] * 30, (8, 1, 3)))
     _with_chunk(path, b"tRNS", b"\0\x1e" * 3)

@@ -73,7 +73,7 @@ def test_hooks_that_do_nothing_leave_the_features_of_separate_encoders(name):
             close(got, want)
 
 
-def test_a_vit_without_prefix_tokens_keeps_all_of_its_tokens():
+def test_vit_without_prefix_tokens_keeps_all_of_its_tokens():
     torch.manual_seed(0)
     settings = {"img_size": 32, "embed_dim": 16, "depth": 2, "num_heads": 2, "num_classes": 0}
     bodies = [VisionTransformer(class_token=False, global_pool="avg", **settings) for _ in range(2)]
@@ -126,7 +126,7 @@ def test_batch_norms_see_their_own_modality_alone(training):
 
 @pytest.mark.parametrize("stream", ["rgb", "depth"])
 @pytest.mark.parametrize("backbone", ["test_vit", "test_vit4"])  # LayerNorm, RMSNorm
-def test_a_norm_acts_on_its_own_modality_alone(backbone, stream):
+def test_norm_acts_on_its_own_modality_alone(backbone, stream):
     encoder = make_encoder(backbone)
     before = dict(zip(("rgb", "depth"), encode(encoder, *pair()), strict=True))
     with torch.no_grad():
@@ -137,7 +137,7 @@ def test_a_norm_acts_on_its_own_modality_alone(backbone, stream):
     assert not any(map(torch.equal, before[stream], after[stream]))
 
 
-def test_every_point_shows_what_its_name_says(plain):
+def test_every_point_shows_the_values_of_its_name(plain):
     seen = {point: {} for point in POINTS}
 
     def note(point):
@@ -166,7 +166,7 @@ def test_every_point_shows_what_its_name_says(plain):
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_what_a_hook_gives_takes_the_place_of_the_patch_tokens(plain, point):
+def test_joint_encoder_hook_output_replaces_the_patch_tokens(plain, point):
     layers = []
 
     def halve(call, rgb, depth):
@@ -180,7 +180,7 @@ def test_what_a_hook_gives_takes_the_place_of_the_patch_tokens(plain, point):
 
 @pytest.mark.parametrize("fusion", IN_ENCODER)
 class TestEveryMethod:
-    def test_a_copy_has_weights_of_its_own(self, fusion):
+    def test_copy_has_weights_of_its_own(self, fusion):
         model = small_model(fusion).eval()
         twin = copy.deepcopy(model)
         want = model(*images())
@@ -210,7 +210,7 @@ class TestEveryMethod:
             for name, tensor in stream.body.state_dict().items():
                 assert torch.equal(tensor, weights[name]), name
 
-    def test_the_memory_layout_of_a_cpu_gives_the_same_maps(self, fusion):
+    def test_memory_layout_of_a_cpu_gives_the_same_maps(self, fusion):
         model = small_model(fusion, stem="hybrid").float().eval()
         rgb, depth = (image.float() for image in images())
         with torch.inference_mode():
@@ -256,7 +256,7 @@ def _all_logits(output):
 
 
 @pytest.mark.parametrize("backbone", ["resnet50", "swin_tiny_patch4_window7_224"])
-def test_a_backbone_without_plain_blocks_is_refused_in_one_line(backbone):
+def test_backbone_without_plain_blocks_is_refused_in_one_line(backbone):
     with pytest.raises(ValueError, match=r"fusion=token_fusion .*give a ViT") as error:
         build_model("resnet50", fusion="token_fusion", backbone=backbone, image_size=64)
     assert "\n" not in str(error.value)
@@ -271,7 +271,7 @@ def test_joint_attention_refuses_rotary_positions_in_one_line():
 
 
 @pytest.mark.parametrize("name", ["CLS token", "CLS and 4 registers, patches of 14"])
-def test_the_position_embedding_is_that_of_the_grid_at_hand(name):
+def test_position_embedding_is_that_of_the_grid_at_hand(name):
     backbone, stem, size = BACKBONES[name]
     encoder = make_encoder(backbone, stem)
     joint = encoder.open_seam("test")

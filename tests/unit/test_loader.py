@@ -37,7 +37,7 @@ def test_only_workers_leave_ctrl_c_to_the_main_process(workers, ignored):
     assert next(iter(loader))["ignored"].tolist() == [[ignored, False]]
 
 
-def test_the_workers_of_a_stream_outlive_a_sigterm_and_end_with_the_stream():
+def test_workers_of_a_stream_outlive_a_sigterm_and_end_with_the_stream():
     with open_stream(Numbers(), [[index] for index in range(10)], workers=2) as stream:
         for _ in range(2):  # one of each worker: both are up
             assert next(stream)["ignored"].tolist() == [[True, True]]
@@ -48,7 +48,7 @@ def test_the_workers_of_a_stream_outlive_a_sigterm_and_end_with_the_stream():
     assert not any(worker.is_alive() for worker in workers)
 
 
-def test_a_stream_that_is_left_early_ends_its_workers():
+def test_stream_that_is_left_early_ends_its_workers():
     with pytest.raises(ValueError, match="mine"), open_stream(Numbers(), [[0]] * 10, 1) as stream:
         next(stream)
         raise ValueError("mine")

@@ -20,7 +20,7 @@ def tiny():
     return build_model("tiny-scratch").eval()
 
 
-def test_no_depth_is_the_same_whichever_way_it_is_said(tiny):
+def test_detector_without_depth_ignores_the_form_of_its_absence(tiny):
     rgb, depth = batch()
     with torch.inference_mode():
         without = tiny(rgb, None)
@@ -30,7 +30,7 @@ def test_no_depth_is_the_same_whichever_way_it_is_said(tiny):
     torch.testing.assert_close(poisoned, without, rtol=1e-4, atol=1e-5)
 
 
-def test_depth_is_looked_at_where_it_is_said_to_be_real(tiny):
+def test_detector_uses_depth_where_has_depth_is_true(tiny):
     rgb, depth = batch()
     with torch.inference_mode():
         shown = tiny(rgb, depth, torch.tensor([True, False]))
@@ -40,7 +40,7 @@ def test_depth_is_looked_at_where_it_is_said_to_be_real(tiny):
 
 
 @pytest.mark.parametrize("preset", ["tiny-scratch", "resnet50"])
-def test_the_depth_stream_sees_each_real_map_and_one_stand_in(preset):
+def test_depth_stream_sees_each_real_map_and_one_stand_in(preset):
     model = build_model(preset).eval()
     rgb, depth = batch(images=4)
     seen = []

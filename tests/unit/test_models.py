@@ -273,7 +273,7 @@ def backbone_state():
 
 class TestPretrained:
     @pytest.mark.parametrize("kind", ["safetensors", "pth"])
-    def test_a_local_file_fills_both_streams(self, tmp_path, backbone_state, kind):
+    def test_local_file_fills_both_streams(self, tmp_path, backbone_state, kind):
         path = tmp_path / f"vit.{kind}"
         if kind == "pth":
             torch.save({"model": backbone_state}, path)
@@ -288,13 +288,13 @@ class TestPretrained:
             for name, tensor in loaded.items():
                 torch.testing.assert_close(tensor, backbone_state[name])
 
-    def test_a_file_of_another_backbone_is_refused_by_name(self, tmp_path, backbone_state):
+    def test_file_of_another_backbone_is_refused_by_name(self, tmp_path, backbone_state):
         path = tmp_path / "vit_tiny.pth"
         torch.save(backbone_state, path)
         with pytest.raises(ValueError, match=r"vit_tiny\.pth.*deit_small"):
             build_model("small", pretrained=path)
 
-    def test_a_file_of_which_nothing_is_taken_is_refused(self, tmp_path, tiny):
+    def test_file_of_which_nothing_is_taken_is_refused(self, tmp_path, tiny):
         torch.save(tiny.state_dict(), tmp_path / "whole.pth")
         with pytest.raises(ValueError, match=r"whole\.pth: not weights of vit_tiny"):
             build_model("tiny-scratch", pretrained=tmp_path / "whole.pth")
@@ -304,7 +304,7 @@ class TestPretrained:
         torch.save(timm.create_model(backbone).state_dict(), tmp_path / "b.pth")
         build_model("tiny-scratch", backbone=backbone, stem="patch", pretrained=tmp_path / "b.pth")
 
-    def test_an_unreachable_hub_ends_in_one_line_with_both_ways_out(self, monkeypatch):
+    def test_unreachable_hub_ends_in_one_line_with_both_ways_out(self, monkeypatch):
         real = timm.create_model
 
         def offline(name, pretrained=False, **kwargs):
@@ -325,7 +325,7 @@ class TestPretrained:
         with pytest.raises(ValueError, match=rf"weights\.{suffix}"):
             build_model("tiny-scratch", pretrained=path)
 
-    def test_a_pickle_is_not_run(self, tmp_path):
+    def test_pickle_is_not_run(self, tmp_path):
         import pickle
 
         path = tmp_path / "evil.pth"

@@ -89,7 +89,7 @@ class TestGroups:
 
     @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
     @pytest.mark.parametrize("layer_decay", [None, 0.8])
-    def test_the_order_of_groups_and_parameters_is_the_models_alone(
+    def test_order_of_groups_and_parameters_is_the_models_alone(
         self, model, optimizer, layer_decay
     ):
         config = TrainConfig(optimizer=optimizer, layer_decay=layer_decay)
@@ -107,7 +107,7 @@ class TestGroups:
         flat = list(itertools.chain(*first))
         assert sorted(flat) == sorted(position)
 
-    def test_a_vector_outside_the_encoder_is_not_decayed(self, model):
+    def test_vector_outside_the_encoder_is_not_decayed(self, model):
         model = small_model()
         model.alpha = nn.Parameter(torch.zeros(5))
         for group in make_optimizer(model, TrainConfig()).param_groups:
@@ -144,7 +144,7 @@ class TestSgd:
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_the_fused_step_is_torchs_plain_one(optimizer):
+def test_fused_step_is_torchs_plain_one(optimizer):
     torch.manual_seed(0)
     ours = nn.Conv2d(3, 4, 3)
     plain = nn.Conv2d(3, 4, 3)
@@ -168,7 +168,7 @@ def test_the_fused_step_is_torchs_plain_one(optimizer):
     torch.testing.assert_close(ours.bias, plain.bias)
 
 
-def test_the_fused_step_is_the_plain_one_on_channels_last_weights():
+def test_fused_step_is_the_plain_one_on_channels_last_weights():
     # The fused kernel walks memory: it is right only where a gradient lies as its parameter does.
     torch.manual_seed(0)
     model = build_model("resnet50", backbone="resnet18", dim=32, image_size=32).train()
@@ -212,7 +212,7 @@ class TestSchedule:
         # The steepest is the warm-up; a power below 1 ends steeply.
         assert max(abs(b - a) for a, b in steps) <= 1 / self.WARMUP + 1e-12
 
-    def test_poly_is_a_power_of_what_is_left(self):
+    def test_poly_is_a_power_of_the_remaining_ratio(self):
         half = (self.TOTAL + self.WARMUP) // 2
         assert schedule(half, self.TOTAL, self.WARMUP, "poly", 2.0) == pytest.approx(0.25)
         assert schedule(half, self.TOTAL, self.WARMUP, "poly", 0.9) == pytest.approx(0.5**0.9)
@@ -225,7 +225,7 @@ class TestSchedule:
     def test_no_warm_up_starts_at_one(self):
         assert schedule(0, 10, 0) == 1.0
 
-    def test_an_unknown_kind_is_named_in_and_after_the_warm_up(self):
+    def test_unknown_kind_is_named_in_and_after_the_warm_up(self):
         for step in (0, 9):
             with pytest.raises(InputError, match="linear"):
                 schedule(step, 10, 5, "linear")
@@ -236,7 +236,7 @@ class TestFrozenEncoder:
     def resnet(self):
         return build_model("resnet50", backbone="resnet18", dim=32, image_size=64)
 
-    def test_a_step_changes_all_but_the_encoder(self, resnet):
+    def test_step_changes_all_but_the_encoder(self, resnet):
         before = {name: tensor.clone() for name, tensor in resnet.state_dict().items()}
         optimizer = make_optimizer(resnet, TrainConfig(lr=0.01))
         resnet.train()

@@ -41,7 +41,7 @@ def paste(seed):
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_what_is_pasted_is_foreground_and_the_old_foreground_stays(seed):
+def test_pasted_object_is_foreground_and_the_old_foreground_stays(seed):
     rgb, _, gt = paste(seed)
     pasted = rgb[..., 0] == OBJECT_COLOUR
     assert pasted.sum() > 50
@@ -51,7 +51,7 @@ def test_what_is_pasted_is_foreground_and_the_old_foreground_stays(seed):
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_a_pasted_object_is_nearer_than_what_it_covers(seed):
+def test_pasted_object_is_nearer_than_the_covered_background(seed):
     rgb, depth, _ = paste(seed)
     pasted = rgb[..., 0] == OBJECT_COLOUR
     rest = ~pasted & (rgb[..., 0] == 10)
@@ -63,14 +63,14 @@ def test_a_pasted_object_is_nearer_than_what_it_covers(seed):
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_the_rest_of_the_depth_keeps_its_order(seed):
+def test_rest_of_the_depth_keeps_its_order(seed):
     rgb, depth, _ = paste(seed)
     rest = rgb[..., 0] == 10
     scale = depth[rest].max() / target()[1][rest].max()
     np.testing.assert_allclose(depth[rest], scale * target()[1][rest], atol=1e-6)
 
 
-def test_the_object_keeps_its_relief():
+def test_object_keeps_its_relief():
     rgb, depth, _ = paste(3)
     pasted = rgb[..., 0] == OBJECT_COLOUR
     rows = np.flatnonzero(pasted.any(axis=1))
@@ -79,7 +79,7 @@ def test_the_object_keeps_its_relief():
     assert abs(steps.sum()) > 0.05
 
 
-def test_the_donor_and_the_target_are_left_as_they_were():
+def test_donor_and_the_target_are_left_as_they_were():
     ours, theirs = target(), donor()
     for array in (*ours, *theirs):
         array.flags.writeable = False
@@ -115,7 +115,7 @@ def grown(samples, **options):
     return np.array(areas)
 
 
-def test_the_dataset_pastes_into_its_share_of_the_images(samples):
+def test_dataset_pastes_into_its_share_of_the_images(samples):
     assert not grown(samples, paste=0).any()
     assert (grown(samples, paste=1) > 0).sum() >= 4
     counts = [(grown(samples, paste=0.5, seed=seed) > 0).sum() for seed in range(10)]

@@ -19,7 +19,7 @@ def test_write_png_is_read_by_other_libraries(tmp_path, size, channels):
     assert np.array_equal(read[..., [2, 1, 0, 3][:channels]] if channels > 1 else read, image)
 
 
-def test_read_note_returns_what_write_png_wrote(tmp_path):
+def test_read_note_returns_the_note_of_write_png(tmp_path):
     note = {"weights": "abc", "size": 3, "name": "ü\n"}
     write_png(tmp_path / "a.png", (2, 2), [np.zeros((2, 2), np.uint8)], note)
     assert read_note(tmp_path / "a.png") == note

@@ -59,7 +59,7 @@ def test_evidence_of_a_set_is_antisymmetric_image_by_image(scale):
 
 
 @pytest.mark.parametrize("unseen", [0, 255])
-def test_what_the_sensor_did_not_see_is_no_evidence(unseen):
+def test_polarity_evidence_ignores_missing_depth(unseen):
     """At 0 the border would look nearer than all else, and every image would agree on it."""
     bare = weigh(samples_of(map(table_from_above, range(6))), metric=False)
     maps = [with_unseen_border(table_from_above(seed), unseen) for seed in range(6)]
@@ -68,12 +68,12 @@ def test_what_the_sensor_did_not_see_is_no_evidence(unseen):
     assert evidence.mean == pytest.approx(bare.mean, abs=0.15)
 
 
-def test_a_map_of_two_values_is_not_thrown_away():
+def test_map_of_two_values_is_not_thrown_away():
     floor = np.repeat([[0], [1]], HEIGHT // 2, axis=0) * np.ones((1, WIDTH))
     assert polarity(floor)[0] == pytest.approx(0.75)
 
 
-def test_the_ground_outweighs_what_lies_in_the_middle():
+def test_polarity_evidence_ground_outweighs_the_centre():
     rows = np.linspace(-1, 1, HEIGHT)[:, None]
     middle = 0.4 * np.cos(np.linspace(-np.pi, np.pi, WIDTH))
     ground, centre = polarity(rows - middle)  # near white, yet a hollow in the middle
@@ -81,7 +81,7 @@ def test_the_ground_outweighs_what_lies_in_the_middle():
     assert weigh(samples_of([rows - middle]), metric=False).mean > WEAK_MARGIN
 
 
-def test_a_set_of_empty_maps_decides_nothing_clearly():
+def test_set_of_empty_maps_decides_nothing_clearly():
     encoding = encoding_of(samples_of([np.zeros((HEIGHT, WIDTH), np.uint8)] * 3))
     assert encoding.margin == 0
     assert encoding.is_weak

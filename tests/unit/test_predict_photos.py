@@ -38,7 +38,7 @@ def test_lossless_formats_give_their_pixels(tmp_path, rgb, suffix):
     assert (photo.native_size, photo.opacity, photo.notes) == (SIZE, None, ())
 
 
-def test_an_ordinary_jpeg_is_read_as_the_benchmarks_files_are(tmp_path, rgb):
+def test_ordinary_jpeg_is_read_as_the_benchmarks_files_are(tmp_path, rgb):
     path = save(tmp_path / "a.jpg", rgb)
     assert np.array_equal(read_photo(path).rgb, read_rgb(path))
 
@@ -98,7 +98,7 @@ ODD_CHUNKS = {
 
 @pytest.mark.parametrize("mode", ["RGB", "P", "RGBA"])
 @pytest.mark.parametrize("odd", ODD_CHUNKS)
-def test_a_png_of_odd_notes_is_read_as_the_benchmarks_files_are(tmp_path, rgb, odd, mode):
+def test_png_of_odd_notes_is_read_as_the_benchmarks_files_are(tmp_path, rgb, odd, mode):
     exif = Image.Exif()
     exif[ORIENTATION] = 1
     path = save(tmp_path / "a.png", rgb, mode, exif=exif)
@@ -107,7 +107,7 @@ def test_a_png_of_odd_notes_is_read_as_the_benchmarks_files_are(tmp_path, rgb, o
     assert np.array_equal(read_photo(path).rgb, read_rgb(path))
 
 
-def test_a_png_with_a_damaged_note_is_turned_by_its_tag_all_the_same(tmp_path, rgb):
+def test_png_with_a_damaged_note_is_turned_by_its_tag_all_the_same(tmp_path, rgb):
     exif = Image.Exif()
     exif[ORIENTATION] = 3
     path = save(tmp_path / "a.png", rgb, exif=exif)
@@ -115,7 +115,7 @@ def test_a_png_with_a_damaged_note_is_turned_by_its_tag_all_the_same(tmp_path, r
     assert np.array_equal(read_photo(path).rgb, rgb[::-1, ::-1])
 
 
-def test_a_png_of_damaged_pixels_is_refused_in_the_benchmarks_words(tmp_path, rgb):
+def test_png_of_damaged_pixels_is_refused_in_the_benchmarks_words(tmp_path, rgb):
     path = save(tmp_path / "a.png", rgb)
     data = bytearray(path.read_bytes())
     data[29] ^= 1  # the header's checksum
@@ -161,7 +161,7 @@ def test_of_an_animation_the_first_frame_is_taken(tmp_path, suffix):
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1)])
 @pytest.mark.parametrize("suffix", ["png", "jpg", "gif"])
-def test_the_smallest_pictures_are_read(tmp_path, size, suffix):
+def test_smallest_pictures_are_read(tmp_path, size, suffix):
     save(tmp_path / f"a.{suffix}", np.full((*size, 3), 7, np.uint8))
     assert read_photo(tmp_path / f"a.{suffix}").rgb.shape == (*size, 3)
 
@@ -194,7 +194,7 @@ def test_truncated_files_are_named(tmp_path, suffix):
         ("a.bin", bytes(range(256)), "not a picture"),
     ],
 )
-def test_what_is_not_read_is_refused_with_the_remedy(tmp_path, name, data, words):
+def test_read_photo_unreadable_file_is_refused_with_the_remedy(tmp_path, name, data, words):
     (tmp_path / name).write_bytes(data)
     with pytest.raises(InputError, match=f"{name}: .*{words}"):
         read_photo(tmp_path / name)
@@ -213,7 +213,7 @@ def test_bands_change_nothing(tmp_path, rgb, monkeypatch, mode):
     assert np.abs(smaller.astype(int) - want).max() <= 1
 
 
-def test_a_tiff_of_a_damaged_second_page_is_named(tmp_path, rgb):
+def test_tiff_of_a_damaged_second_page_is_named(tmp_path, rgb):
     path = tmp_path / "a.tif"
     page = Image.fromarray(rgb)
     page.save(path, save_all=True, append_images=[page])
@@ -225,13 +225,13 @@ def test_a_tiff_of_a_damaged_second_page_is_named(tmp_path, rgb):
         read_photo(path)
 
 
-def test_a_missing_file_and_a_folder_are_named(tmp_path):
+def test_missing_file_and_a_folder_are_named(tmp_path):
     for path in (tmp_path / "none.png", tmp_path):
         with pytest.raises(InputError, match=path.name):
             read_photo(path)
 
 
-def test_a_decompression_bomb_is_refused_by_its_header(tmp_path):
+def test_decompression_bomb_is_refused_by_its_header(tmp_path):
     buffer = io.BytesIO()
     Image.new("1", (8, 8)).save(buffer, "PNG")
     data = bytearray(buffer.getvalue())

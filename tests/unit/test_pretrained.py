@@ -131,7 +131,7 @@ class TestFetch:
         assert "\n" not in str(caught.value)
         assert files_in(cache) == [f".{LITE}.lock"]
 
-    def test_fetch_unknown_name_lists_known_names(self, cache):
+    def test_fetch_unknown_name_lists_the_available_names(self, cache):
         with pytest.raises(InputError, match=rf"resnet18.*{VIT}.*{LITE}"):
             pretrained.fetch("resnet18")
 
@@ -219,7 +219,7 @@ class TestNorm:
 
 
 class TestConversion:
-    def test_dinov2_from_onnx_known_graph_restores_state_dict(self, tmp_path):
+    def test_dinov2_from_onnx_supported_graph_restores_state_dict(self, tmp_path):
         pytest.importorskip("onnx", reason="needs the extra pretrained")
         torch.manual_seed(0)
         vit = VisionTransformer(28, 14, embed_dim=8, depth=2, num_heads=2, init_values=1.0)

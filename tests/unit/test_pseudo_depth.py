@@ -21,13 +21,13 @@ def test_maps_fill_the_unit_interval_whatever_the_ground_truth(gt):
         assert (depth.min(), depth.max()) == (0, 1)
 
 
-def test_the_generator_decides():
+def test_generator_decides():
     maps = [invent_depth(a_mask(), np.random.default_rng(seed)) for seed in (1, 1, 2)]
     assert np.array_equal(maps[0], maps[1])
     assert not np.array_equal(maps[0], maps[2])
 
 
-def test_the_object_is_mostly_but_not_always_nearer_than_what_surrounds_it():
+def test_object_is_mostly_but_not_always_nearer_than_its_surroundings():
     mask = a_mask() > 0.5
     ring = np.zeros_like(mask)
     ring[20:70, 30:80] = True
@@ -40,7 +40,7 @@ def test_the_object_is_mostly_but_not_always_nearer_than_what_surrounds_it():
     assert 0.6 < share < 0.95
 
 
-def test_the_object_stands_out_of_an_estimated_scene_that_does_not_show_it():
+def test_object_stands_out_of_an_estimated_scene_that_does_not_show_it():
     scene = np.tile(np.linspace(0, 0.5, 80, dtype=np.float32)[:, None], (1, 100))
     mask = a_mask() > 0.5
     around = np.ones_like(mask)

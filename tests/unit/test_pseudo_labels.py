@@ -47,7 +47,7 @@ def test_is_confident_maps_that_are_certain_are_accepted(plane, accepted):
     assert is_confident(plane) is accepted
 
 
-def test_labelled_set_holds_the_confident_images_with_their_depth(sod_set, tmp_path):
+def test_labelled_set_contains_the_confident_images_with_their_depth(sod_set, tmp_path):
     assert label_set(sod_set, tmp_path / "maps", tmp_path / "out" / "Set") == 1
     (made,) = discover_sets([tmp_path / "out"], need_rgb=True, need_gt=True)
     assert [sample.stem for sample in made.samples] == ["sure"]

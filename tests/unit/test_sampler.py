@@ -34,7 +34,7 @@ class TestPlan:
         ]
         assert sorted(seen) == list(range(images))
 
-    def test_updates_hold_the_same_images_whatever_the_processes(
+    def test_updates_contain_the_same_images_for_any_number_of_processes(
         self, images, total, batch, processes
     ):
         order, plans = self.plans(images, total, batch, processes)
@@ -62,7 +62,7 @@ class TestPlan:
                 assert all(1 <= len(part.indices) <= batch for part in parts)
 
 
-def test_the_order_depends_on_seed_and_epoch_alone():
+def test_order_depends_on_seed_and_epoch_alone():
     orders = {(s, e): tuple(epoch_order(50, s, e)) for s in range(3) for e in range(3)}
     assert len(set(orders.values())) == 9
     assert tuple(epoch_order(50, 1, 2)) == orders[1, 2]

@@ -41,11 +41,11 @@ def digest(scene: Scene) -> str:
         (2, "4754db4025a2ab72baffec36ebf5eb068725c884bd13d54c19533284fb62f5df"),
     ],
 )
-def test_a_scene_is_the_same_on_every_machine(index, expected):
+def test_scene_is_the_same_on_every_machine(index, expected):
     assert digest(make_scene(1, index)) == expected
 
 
-def test_a_scene_does_not_depend_on_those_drawn_before_it():
+def test_scene_does_not_depend_on_those_drawn_before_it():
     alone = digest(make_scene(4, 7, SIZE))
     make_scene(4, 6, SIZE)
     assert digest(make_scene(4, 7, SIZE)) == alone
@@ -62,11 +62,11 @@ def test_scene_arrays_have_the_documented_types():
     assert (scene.gt.shape, scene.gt.dtype) == ((96, 130), np.bool_)
 
 
-def test_a_third_of_the_scenes_is_of_each_kind(scenes):
+def test_third_of_the_scenes_is_of_each_kind(scenes):
     assert {kind: len(group) for kind, group in scenes.items()} == dict.fromkeys(KINDS, 80)
 
 
-def test_the_object_covers_3_to_35_percent(scenes):
+def test_object_covers_3_to_35_percent(scenes):
     shares = [scene.gt.mean() for group in scenes.values() for scene in group]
     assert min(shares) >= 0.03
     assert max(shares) <= 0.35
@@ -79,7 +79,7 @@ def test_each_scene_has_one_object_and_two_to_four_distractors(scenes):
         assert not (scene.gt & (scene.regions == 0)).any()
 
 
-def test_the_object_is_of_any_place_and_number_among_the_regions(scenes):
+def test_object_is_of_any_place_and_number_among_the_regions(scenes):
     ranks = Counter(int(s.regions[s.gt][0]) for group in scenes.values() for s in group)
     assert all(40 <= ranks[number] <= 90 for number in (1, 2, 3))
 
@@ -118,12 +118,12 @@ def in_depth(scene):
     ("statistic", "kind"),
     [(in_depth, "depth"), (in_rgb, "colour"), (in_depth, "either"), (in_rgb, "either")],
 )
-def test_the_modality_that_the_kind_names_shows_the_object(scenes, statistic, kind):
+def test_modality_that_the_kind_names_shows_the_object(scenes, statistic, kind):
     assert found_by(statistic, scenes[kind]) > 0.97
 
 
 @pytest.mark.parametrize(("statistic", "kind"), [(in_rgb, "depth"), (in_depth, "colour")])
-def test_the_other_modality_does_no_better_than_guessing(scenes, statistic, kind):
+def test_other_modality_does_no_better_than_guessing(scenes, statistic, kind):
     chance = np.mean([1 / scene.regions.max() for scene in scenes[kind]])
     assert abs(found_by(statistic, scenes[kind]) - chance) < 0.15  # three standard errors
 
@@ -158,7 +158,7 @@ def test_scenes_too_small_for_their_regions_are_refused():
         make_scene(0, 0, (32, 200))
 
 
-def test_written_files_hold_the_scene(tmp_path):
+def test_written_files_contain_the_scene(tmp_path):
     root = write_samples(tmp_path, 4, 2, size=SIZE)
     scene, stem = make_scene(2, 3, SIZE), scene_stem(3)
     assert stem == "scene_00003_depth"
@@ -170,7 +170,7 @@ def test_written_files_hold_the_scene(tmp_path):
     np.testing.assert_array_equal(gt, scene.gt * np.uint8(255))
 
 
-def test_an_interrupted_set_is_completed(tmp_path):
+def test_interrupted_set_is_completed(tmp_path):
     root = write_samples(tmp_path, 3, 2, size=SIZE)
     lost = root / "GT" / f"{scene_stem(1)}.png"
     lost.unlink()
@@ -208,13 +208,13 @@ def run_tool(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_the_tool_writes_a_set(tmp_path):
+def test_tool_writes_a_set(tmp_path):
     done = run_tool("--output", str(tmp_path), "--count", "2", "--seed", "1", "--size", "64", "80")
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "SAMPLES" / "RGB").iterdir())) == 2
 
 
-def test_the_tool_reports_a_mistake_in_one_line(tmp_path):
+def test_tool_reports_a_mistake_in_one_line(tmp_path):
     done = run_tool("--output", str(tmp_path), "--count", "0", "--seed", "1")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1

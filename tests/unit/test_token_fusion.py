@@ -107,7 +107,7 @@ def theta_amid_scores(score_on, layer, streams):
 
 @pytest.mark.parametrize("layer", [0, 3])
 @pytest.mark.parametrize("score_on", FORMS)
-def test_a_block_is_the_papers_equations_in_loops(score_on, layer):
+def test_block_is_the_papers_equations_in_loops(score_on, layer):
     streams = tokens(number=1 + COUNT)
     model = make(score_on=score_on, theta=theta_amid_scores(score_on, layer, streams))
     for got, want in zip(
@@ -154,7 +154,7 @@ def inputs(size=(32, 48), count=2):
     return images(count=count, size=size, channels=(3, 3))
 
 
-def test_full_exchange_swaps_what_attention_gives():
+def test_full_exchange_swaps_the_outputs_of_attention():
     model = make(exchange="full")
     streams = tokens()
     call = score(model, 0, streams)
@@ -163,7 +163,7 @@ def test_full_exchange_swaps_what_attention_gives():
     assert torch.equal(got[0], depth) and torch.equal(got[1], rgb)
 
 
-def test_the_ratio_is_the_share_of_tokens_below_theta():
+def test_ratio_is_the_share_of_tokens_below_theta():
     model = make(theta=0.5)
     below = total = 0
     notes = []
@@ -189,12 +189,12 @@ class TestSparsity:
             means += [scores.mean() for scores in loop_scores(nets, streams)]
         close(model.fusion.report(notes)[0]["sparsity"], 0.7 * torch.stack(means).mean())
 
-    def test_a_batch_given_twice_leaves_it(self):
+    def test_batch_given_twice_leaves_it(self):
         model = make()
         twice = [torch.cat((image, image)) for image in inputs()]
         close(report(model, *twice)[0]["sparsity"], report(model, *inputs())[0]["sparsity"])
 
-    def test_the_size_of_the_image_does_not_count(self):
+    def test_size_of_the_image_does_not_count(self):
         model = make(sparsity=2.0)
         for nets in (model.fusion.rgb_scores, model.fusion.depth_scores):
             for net in nets:
@@ -213,7 +213,7 @@ class TestSparsity:
 
 
 @pytest.mark.parametrize(("per_block", "group"), [(False, 3), (True, 1)])
-def test_a_score_net_serves_its_group_of_blocks(per_block, group):
+def test_score_net_serves_its_group_of_blocks(per_block, group):
     model = make(per_block=per_block)
     streams = tokens()
     assert len(model.fusion.rgb_scores) == len(model.fusion.depth_scores) == -(-4 // group)
@@ -264,13 +264,13 @@ class TestRealign:
         given, left = self.record(make(theta=0.0), (32, 48))
         assert all(torch.equal(given[layer], left[layer - 1]) for layer in (1, 2, 3))
 
-    def test_the_embedding_gets_no_gradient_from_later_blocks(self):
+    def test_embedding_gets_no_gradient_from_later_blocks(self):
         model = make(realign=True)
         embedding = model.encoder.rgb_stream.body.pos_embed
         out = run_block(model, 1, *tokens(number=1 + COUNT))
         assert torch.autograd.grad(out[0].sum(), embedding, allow_unused=True) == (None,)
 
-    def test_a_backbone_without_one_is_refused(self):
+    def test_backbone_without_one_is_refused(self):
         with pytest.raises(ValueError, match=r"realign=True: .* no position embedding"):
             make(realign=True, backbone="vit_small_patch16_dinov3")
 
@@ -284,7 +284,7 @@ class TestRandomExchange:
 
     @pytest.mark.parametrize("ratio", [0.0, 0.3, 1.0])
     @pytest.mark.parametrize("keyed", [True, False])
-    def test_the_share_is_near_the_one_asked_for(self, ratio, keyed):
+    def test_share_is_near_the_one_asked_for(self, ratio, keyed):
         model = make(exchange="random", exchange_ratio=ratio)
         if keyed:
             kept = self.kept(model, self.KEYS)
@@ -294,7 +294,7 @@ class TestRandomExchange:
         if ratio in (0, 1):
             assert kept.all() == (ratio == 0) and kept.any() == (ratio == 0)
 
-    def test_an_image_keeps_its_pattern_in_any_batch(self):
+    def test_image_keeps_its_pattern_in_any_batch(self):
         model = make(exchange="random")
         together = self.kept(model, self.KEYS)
         assert torch.equal(self.kept(model, self.KEYS[7:9]), together[:, 7:9])
@@ -316,7 +316,7 @@ class TestRandomExchange:
         assert torch.equal(patterns[0].expand(2, 5, 50), patterns[1])
         assert not torch.equal(kept[:, :5], patterns[1])
 
-    def test_a_batch_gives_the_logits_of_its_parts(self):
+    def test_batch_gives_the_logits_of_its_parts(self):
         model = make(exchange="random").train()
         rgb, depth = images(count=3)
         keys = torch.tensor([5, 6, 7, 99])

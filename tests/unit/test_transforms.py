@@ -49,13 +49,13 @@ def test_geometry_moves_ground_truth_with_colour(size, seed):
     torch.testing.assert_close(gt[0][away], (source >= 99.5)[away].float(), rtol=0, atol=1e-6)
 
 
-def test_a_row_stays_a_row():
+def test_row_stays_a_row():
     rgb, _, _ = augment_sample(*coordinate_grid(), (80, 80), rng(1), GEOMETRY_ONLY)
     torch.testing.assert_close(rgb[1], rgb[1][:, :1].expand(-1, 80), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_a_crop_leaves_at_least_three_quarters_of_each_side(seed):
+def test_crop_leaves_at_least_three_quarters_of_each_side(seed):
     rgb, _, _ = augment_sample(*coordinate_grid(), (HEIGHT, WIDTH), rng(seed), GEOMETRY_ONLY)
     columns, rows = 255 * rgb[0], 255 * rgb[1]
     assert columns.max() - columns.min() >= 0.74 * WIDTH - 1
@@ -162,7 +162,7 @@ def test_augmentation_is_decided_by_its_generator_alone():
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-def test_a_training_size_is_a_multiple_near_the_wanted_size():
+def test_training_size_is_a_multiple_near_the_wanted_size():
     sizes = {draw_training_size((224, 320), rng(seed)) for seed in range(50)}
     assert len(sizes) > 2
     assert all(h % 32 == 0 and w % 32 == 0 for h, w in sizes)

@@ -91,7 +91,7 @@ def test_gallery_workers_answer_in_order():
 
 
 @pytest.mark.parametrize("cache", ["off", "ram", "disk"])
-def test_loader_workers_load_what_this_process_loads(samples, tmp_path, cache):
+def test_loader_workers_load_the_same_as_this_process(samples, tmp_path, cache):
     caches = None
     if cache != "off":
         options = CacheOptions(cache, 32, tmp_path, shared=True)
