@@ -11,7 +11,7 @@ import numpy as np
 
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.metrics.evaluator import SCORES_VERSION, ImageScores
-from mutualformer_sod.metrics.registry import per_image_columns
+from mutualformer_sod.metrics.registry import of_kind, per_image_columns
 
 _BATCH = 200  # new scores between two commits
 _WAIT = 60.0  # seconds to wait for another process; it writes for milliseconds
@@ -68,14 +68,21 @@ class ScoreCache:
             content = json.loads(row[0])
             if not content["scores"].keys() >= set(per_image_columns()):
                 return None
+            curves = {name: np.array(c) for name, c in content.get("map_curves", {}).items()}
+            if not curves.keys() >= {metric.name for metric in of_kind("map_curve")}:
+                return None
             quantised = np.frombuffer(row[1], "<u4").astype(np.int64).reshape(2, 256)
-            return ImageScores(content["scores"], quantised, tuple(content["flags"])), row[2]
+            flags = tuple(content["flags"])
+            return ImageScores(content["scores"], quantised, flags, curves), row[2]
         except (sqlite3.Error, ValueError, KeyError, TypeError, AttributeError):
             return None  # the scores are computed again
 
     def put(self, key: bytes, image: ImageScores, gt_note: str) -> None:
         """Store the scores of a pair; the next `flush` or full batch writes them to the file."""
-        scores = json.dumps({"scores": image.scores, "flags": image.flags})
+        content = {"scores": image.scores, "flags": image.flags}
+        if image.map_curves:
+            content["map_curves"] = {name: c.tolist() for name, c in image.map_curves.items()}
+        scores = json.dumps(content)
         row = scores, image.quantised.astype("<u4").tobytes(), gt_note
         self._pending.append((key, *row, _checksum(key, *row)))
         if len(self._pending) >= _BATCH:

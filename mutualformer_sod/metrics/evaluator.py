@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -33,11 +33,13 @@ class ImageScores:
         quantised: (2, 256) int64 counts by floor(255 p), background and foreground. The curves
             follow from it; a set averages curves before it takes a maximum.
         flags: special conditions of the pair, e.g. "empty_gt" or "resized".
+        map_curves: name -> curve, of the metrics of that kind.
     """
 
     scores: dict[str, float]
     quantised: np.ndarray
     flags: tuple[str, ...]
+    map_curves: dict[str, np.ndarray] = field(default_factory=dict)
 
     @cached_property
     def curves(self) -> dict[str, np.ndarray]:
@@ -67,8 +69,9 @@ def score_image(
     """
     pair = MapPair(pred, gt, normalize)
     scores = {name: float(metric.compute(pair)) for name, metric in _means(with_weighted_f).items()}
-    image = ImageScores(scores, pair.histogram.quantised, tuple(pair.flags))
-    scores |= _curve_scores(image.curves)
+    map_curves = {metric.name: metric.compute(pair) for metric in of_kind("map_curve")}
+    image = ImageScores(scores, pair.histogram.quantised, tuple(pair.flags), map_curves)
+    scores |= _curve_scores(image.curves | map_curves)
     return image
 
 
@@ -79,9 +82,9 @@ def _means(with_weighted_f: bool) -> dict:
 
 def _curve_scores(curves: Mapping[str, np.ndarray]) -> dict[str, float]:
     return {
-        f"{part}_{metric.name}": float(getattr(curves[metric.name], part)())
-        for metric in of_kind("curve")
-        for part in metric.summary
+        column: float(getattr(curves[metric.name], part)())
+        for metric in (*of_kind("curve"), *of_kind("map_curve"))
+        for part, column in zip(metric.summary, metric.columns, strict=True)
     }
 
 
@@ -101,6 +104,7 @@ class Evaluator:
         self.flags: Counter[str] = Counter()
         self._sums = dict.fromkeys(_means(with_weighted_f), 0.0)
         self._curves = {metric.name: np.zeros(256) for metric in of_kind("curve")}
+        self._map_curves = {metric.name: 0.0 for metric in of_kind("map_curve")}
 
     def step(self, pred: np.ndarray, gt: np.ndarray | GroundTruth) -> ImageScores:
         """Score one map and add it; arguments as in `score_image`."""
@@ -123,6 +127,8 @@ class Evaluator:
             self._sums[name] += image.scores[name]
         for name, curve in self._curves.items():
             curve += image.curves[name]
+        for name in self._map_curves:
+            self._map_curves[name] = self._map_curves[name] + image.map_curves[name]
         self.flags.update(image.flags)
         self.images += 1
 
@@ -139,6 +145,8 @@ class Evaluator:
             self._sums[name] += total
         for name, curve in other._curves.items():
             self._curves[name] += curve
+        for name, curve in other._map_curves.items():
+            self._map_curves[name] = self._map_curves[name] + curve
         self.flags.update(other.flags)
         self.images += other.images
 
@@ -164,6 +172,8 @@ class Evaluator:
         curves = self.curves()
         scores: dict[str, float] = {"images": self.images}
         scores |= {name: total / self.images for name, total in self._sums.items()}
-        scores |= _curve_scores(curves)
-        scores |= {metric.name: float(metric.compute(curves)) for metric in of_kind("set")}
+        map_curves = {name: curve / self.images for name, curve in self._map_curves.items()}
+        scores |= _curve_scores(curves | map_curves)
+        means = scores | curves
+        scores |= {metric.name: float(metric.compute(means)) for metric in of_kind("set")}
         return scores

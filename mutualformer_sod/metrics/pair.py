@@ -17,7 +17,7 @@ EMPTY_GT, FULL_GT = "empty_gt", "full_gt"
 CONSTANT_MAP, RESIZED, SINGLE_PIXEL = "constant_map", "resized", "single_pixel"
 OTHER_ASPECT = "other_aspect"  # resized from another aspect ratio: perhaps another image's map
 _ASPECT_TOLERANCE = 0.03  # relative; the rounding of a small map's sides stays below it
-_TIE = 1e-9  # far above the rounding of a mean, far below the distance of two levels
+TIE = 1e-9  # far above the rounding of a mean, far below the distance of two levels
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,8 @@ class MapPair:
             self.flags.append(SINGLE_PIXEL)
 
     @cached_property
-    def adaptive(self) -> Counts:
-        """Counts at the adaptive threshold min(2 mean p, 1): p >= threshold.
+    def adaptive_threshold(self) -> float:
+        """The adaptive threshold min(2 mean p, 1).
 
         The histogram gives the mean except for its last bits. They matter only if a level equals
         the threshold. The mean of the float map is then taken, as in the reference.
@@ -108,14 +108,28 @@ class MapPair:
         values = self.histogram.values
         counts = self.histogram.by_class.sum(axis=0)
         threshold = 2.0 * float((counts * values).sum() / self.histogram.pixels)
-        if np.abs(values[counts > 0] - threshold).min() < _TIE:
+        if np.abs(values[counts > 0] - threshold).min() < TIE:
             threshold = 2.0 * float(cv2.LUT(self.levels, values).mean())
-        return self._count(values >= min(threshold, 1.0))
+        return min(threshold, 1.0)
+
+    @cached_property
+    def adaptive(self) -> Counts:
+        """Counts at the adaptive threshold: p >= threshold."""
+        return self._count(self.histogram.values >= self.adaptive_threshold)
 
     @cached_property
     def half(self) -> Counts:
         """Counts at the threshold one half: p > 0.5."""
         return self._count(self.histogram.values > 0.5)
+
+    @cached_property
+    def quantised_map(self) -> np.ndarray:
+        """The map as floor(255 p), (H, W) uint8."""
+        return cv2.LUT(self.levels, (self.histogram.values * 255).astype(np.uint8))
+
+    def binary(self, chosen: np.ndarray) -> np.ndarray:
+        """Return where the map has one of the chosen levels, (256,) bool: (H, W) uint8, 0 or 1."""
+        return cv2.LUT(self.levels, chosen.view(np.uint8))
 
     def _count(self, chosen: np.ndarray) -> Counts:
         false_positive, true_positive = self.histogram.by_class[:, chosen].sum(axis=1)

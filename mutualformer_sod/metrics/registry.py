@@ -56,33 +56,38 @@ class Metric:
             "curve": ``compute(Counts) -> (256,) float64`` at the thresholds 255..0. The curves of a
             set are averaged. The maximum and the mean over the thresholds are the scores
             max_<name> and mean_<name>.
-            "set": ``compute({curve: (256,) mean over the images}) -> float``, of a set alone.
+            "map_curve": ``compute(MapPair) -> (T,) float64``, of any number of thresholds. Treated
+            like a curve, but not drawn.
+            "set": ``compute({name: mean over the images}) -> float``, of a set alone; the names are
+            those of curves, (256,), and of scores.
         larger_is_better: direction in which the metric improves.
         in_table: show it in the default table. ``--columns`` shows any.
         in_gallery: show it in the gallery; of a curve, its maximum.
         summary: scores of a curve; empty for a curve that is only drawn.
+        score: replaces the name of a curve in the names of its scores.
     """
 
     name: str
     label: str
     latex: str
     compute: Callable[..., Any]
-    kind: Literal["mean", "curve", "set"] = "mean"
+    kind: Literal["mean", "curve", "map_curve", "set"] = "mean"
     larger_is_better: bool = True
     in_table: bool = True
     in_gallery: bool = True
     summary: tuple[Literal["max", "mean"], ...] = ("max", "mean")
+    score: str = ""
 
     @property
     def columns(self) -> dict[str, Column]:
         """Name of each score of the metric -> its column."""
-        if self.kind != "curve":
+        if self.kind not in ("curve", "map_curve"):
             per_image = self.kind == "mean"
             shown = per_image, self.in_table, per_image and self.in_gallery
             return {self.name: Column(self.label, self.larger_is_better, self.latex, *shown)}
         exponents = {"max": r"\max", "mean": r"\mathrm{mean}"}
         return {
-            f"{part}_{self.name}": Column(
+            f"{part}_{self.score or self.name}": Column(
                 f"{part}{self.label}",
                 self.larger_is_better,
                 f"{self.latex}^{{{exponents[part]}}}",

@@ -1,0 +1,96 @@
+"""Quality along the boundary: boundary IoU, and mean boundary accuracy.
+
+Boundary IoU: Cheng et al., CVPR 2021. Mean boundary accuracy: Cheng et al. (CascadePSP), CVPR 2020.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from mutualformer_sod.metrics.ground_truth import GroundTruth
+from mutualformer_sod.metrics.joint_histogram import LEVELS
+from mutualformer_sod.metrics.once import once
+from mutualformer_sod.metrics.pair import MapPair
+from mutualformer_sod.metrics.registry import Metric
+
+_WIDTH = 0.02  # of the boundary, as a ratio of the image's diagonal
+_STEPS = 5  # radii of the mean boundary accuracy
+_SIDES_PER_RADIUS = 300  # (H + W) / this is the upper limit of the radii in pixels
+
+
+def boundary(image: np.ndarray) -> np.ndarray:
+    """Return an 8-bit image minus its erosion, (H, W) uint8.
+
+    Of a mask these are the pixels nearer to the outside than 2 % of the diagonal (at least 1).
+    The outside of the image counts as background.
+    """
+    radius = max(1, round(_WIDTH * float(np.hypot(*image.shape))))
+    kernel = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
+    border = {"borderType": cv2.BORDER_CONSTANT, "borderValue": 0}
+    return image - cv2.erode(image, kernel, **border)
+
+
+@once
+def _gt_boundary(gt: GroundTruth) -> np.ndarray:
+    return boundary(gt.bytes).view(np.bool_)
+
+
+def boundary_iou(pair: MapPair) -> float:
+    """Return the IoU in [0, 1] of the two boundaries, of the map at p > 0.5; 0 if empty."""
+    marked = boundary(pair.binary(pair.histogram.values > 0.5)).view(np.bool_)
+    truth = _gt_boundary(pair.gt)
+    both = int(np.count_nonzero(marked & truth))
+    either = int(np.count_nonzero(marked)) + int(np.count_nonzero(truth)) - both
+    return both / either if either else 0.0
+
+
+def boundary_iou_curve(pair: MapPair) -> np.ndarray:
+    """Return the IoU of the boundaries at the thresholds 255..0 as in BiRefNet, (256,) float64.
+
+    The boundary of the grey map is thresholded, not the boundary of the thresholded map.
+    """
+    grey = boundary(pair.quantised_map)
+    truth = _gt_boundary(pair.gt)
+    inside = np.bincount(grey[truth], minlength=LEVELS)
+    outside = np.bincount(grey.ravel(), minlength=LEVELS) - inside
+    true_positive, false_positive = np.cumsum([inside[::-1], outside[::-1]], axis=1)
+    return true_positive / (max(int(inside.sum()), 1) + false_positive)
+
+
+@once
+def _bands(gt: GroundTruth) -> list[tuple[np.ndarray, int]]:
+    """Return the band along the foreground's edge of each radius as flat indices, and its uses."""
+    height, width = gt.shape
+    reach = (width + height) / _SIDES_PER_RADIUS - 1
+    radii = [1 + int(reach / _STEPS * step) for step in range(_STEPS)]
+    bands = []
+    for radius in dict.fromkeys(radii):
+        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+        band = np.flatnonzero(cv2.morphologyEx(gt.bytes, cv2.MORPH_GRADIENT, disc))
+        bands.append((band, radii.count(radius)))
+    return bands
+
+
+def mean_boundary_accuracy(pair: MapPair) -> float:
+    """Return the accuracy in [0, 1] of the map at p > 0.5 near the edge, averaged over five bands.
+
+    It is 1 for a ground truth without an edge, where the original divides by zero.
+    """
+    correct = pair.binary(pair.histogram.values > 0.5).ravel() == pair.gt.bytes.ravel()
+    total = 0.0
+    for band, uses in _bands(pair.gt):
+        total += uses * (float(correct[band].mean()) if band.size else 1.0)
+    return total / _STEPS
+
+
+_HIDDEN = {"in_table": False, "in_gallery": False}
+METRICS = (
+    Metric("boundary_iou", "BIoU", r"\mathrm{BIoU}", boundary_iou, **_HIDDEN),
+    Metric("mba", "MBA", r"\mathrm{MBA}", mean_boundary_accuracy, **_HIDDEN),
+    Metric(
+        *("boundary_iou_curve", "BIoU", r"\mathrm{BIoU}", boundary_iou_curve, "map_curve"),
+        score="boundary_iou",
+        **_HIDDEN,
+    ),
+)

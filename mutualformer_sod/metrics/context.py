@@ -1,0 +1,83 @@
+"""Context-measure (Wang et al., Context-measure: Contextualizing Metric for Camouflage, 2025).
+
+A Gaussian along the foreground's axes carries each pixel to its surroundings: marked pixels count
+by the foreground around them, foreground pixels by the marks around them.
+"""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+
+from mutualformer_sod.metrics.ground_truth import GroundTruth
+from mutualformer_sod.metrics.once import once
+from mutualformer_sod.metrics.pair import MapPair
+from mutualformer_sod.metrics.registry import Metric
+
+EPS = float(np.spacing(1.0))
+_ALPHA = 6.0  # pixels: root of the summed variances of the Gaussian
+_SCALE = math.e / (math.e - 1.0)
+
+
+@once
+def _kernel(gt: GroundTruth) -> np.ndarray:
+    """Return the Gaussian of the foreground's covariance, both sides odd, sum 1."""
+    points = np.argwhere(gt.mask)
+    if len(points) <= 1:
+        return _gaussian(np.diag([0.25, 0.25]), 1, 1)
+    covariance = np.cov(points, rowvar=False)
+    variances = np.where(np.diag(covariance) == 0.0, EPS, np.diag(covariance))
+    np.fill_diagonal(covariance, variances)
+    total = np.sqrt(variances.sum())
+    reach = [round(3 * _ALPHA * float(np.sqrt(v)) / float(total)) for v in variances]
+    covariance = _ALPHA**2 * covariance / total**2
+    try:
+        with np.errstate(all="ignore"):
+            kernel = _gaussian(covariance, *reach)
+    except np.linalg.LinAlgError:
+        kernel = np.array([[np.nan]])
+    if np.isfinite(kernel).all():
+        return kernel
+    # Foreground on one oblique line, where the reference fails: leave the covariance out.
+    return _gaussian(np.diag(np.diag(covariance)), *reach)
+
+
+def _gaussian(covariance: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Return exp(-x' C^-1 x / 2) on a grid of 2 rows + 1 by 2 columns + 1, divided by its sum."""
+    inverse = np.linalg.inv(covariance)
+    x, y = np.ogrid[-rows : rows + 1, -columns : columns + 1]
+    mixed = (inverse[0, 1] + inverse[1, 0]) * x * y
+    weights = np.exp(-0.5 * (inverse[0, 0] * x**2 + mixed + inverse[1, 1] * y**2))
+    weights /= 2 * np.pi * np.sqrt(np.linalg.det(covariance))
+    return weights / weights.sum()
+
+
+@once
+def _surroundings(gt: GroundTruth) -> np.ndarray:
+    """Return the foreground around each pixel, (H, W) float32 as in the reference."""
+    return cv2.filter2D(gt.mask.astype(np.float32), cv2.CV_32F, _kernel(gt))
+
+
+def context_measure(pair: MapPair) -> float:
+    """Return the context-measure with beta^2 = 1, in [0, 1]."""
+    gt, kernel = pair.gt, _kernel(pair.gt)
+    saliency = cv2.LUT(pair.levels, pair.histogram.values)
+    forward = float((_surroundings(gt) * saliency).sum() / (saliency.sum() + EPS))
+    left, top, width, height = cv2.boundingRect(gt.bytes)
+    reverse = 0.0
+    if gt.foreground:
+        # Only the foreground and a border of the kernel's size are needed.
+        rows, columns = kernel.shape[0] // 2 + 1, kernel.shape[1] // 2 + 1
+        window = (
+            slice(max(top - rows, 0), top + height + rows),
+            slice(max(left - columns, 0), left + width + columns),
+        )
+        marks = cv2.filter2D(np.ascontiguousarray(saliency[window]), -1, kernel)
+        complete = 1.0 - np.exp(-marks[gt.mask[window]])
+        reverse = _SCALE * float(complete.sum()) / (gt.foreground + EPS)
+    return 2.0 * forward * reverse / (forward + reverse + EPS)
+
+
+METRICS = (Metric("context", "CM", r"C_\beta", context_measure, in_table=False, in_gallery=False),)

@@ -1,0 +1,121 @@
+"""Human correction effort (Qin et al., Highly Accurate Dichotomous Image Segmentation, ECCV 2022).
+
+The number of points that a person sets to correct a mask. Errors along the edge of the object that
+are thinner than 5 pixels are tolerated; lost parts of the object's skeleton are not.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from mutualformer_sod.metrics.ground_truth import GroundTruth
+from mutualformer_sod.metrics.once import once
+from mutualformer_sod.metrics.pair import MapPair
+from mutualformer_sod.metrics.registry import Metric
+from mutualformer_sod.metrics.skeleton import skeleton
+
+_RELAX = 5  # pixels of tolerance
+_EPSILON = 2.0  # pixels between a boundary and its polygon
+_CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
+_BIREFNET_LEVEL = 128  # maps are binarised above it, without stretching
+
+
+def correction_effort(pair: MapPair) -> float:
+    """Return the effort in points, 0 or more, of the map at p > 0.5; smaller is better."""
+    return _effort(pair.binary(pair.histogram.values > 0.5), pair.gt)
+
+
+def correction_effort_birefnet(pair: MapPair) -> float:
+    """Return the effort of the map at an 8-bit level > 128, as BiRefNet's evaluation has it.
+
+    Its maps are not stretched to their own minimum and maximum.
+    """
+    return _effort((pair.levels > _BIREFNET_LEVEL).view(np.uint8), pair.gt)
+
+
+@once
+def _skeleton(gt: GroundTruth) -> np.ndarray:
+    return skeleton(gt.mask)
+
+
+def _effort(marked: np.ndarray, truth: GroundTruth) -> float:
+    """Return the effort of a binary map, (H, W) uint8 of 0 and 1."""
+    left, top, width, height = cv2.boundingRect(marked | truth.bytes)
+    if width == 0:
+        return 0.0
+    margin = _RELAX + 2
+    window = (
+        slice(max(top - margin, 0), top + height + margin),
+        slice(max(left - margin, 0), left + width + margin),
+    )
+    gt = np.ascontiguousarray(truth.bytes[window])
+    pred = np.ascontiguousarray(marked[window])
+    hit = gt & pred
+    core = cv2.erode(gt | pred, _CROSS, iterations=_RELAX)
+    extra = _relaxed(pred ^ hit, core, 1 - gt)
+    lost = _relaxed(gt ^ hit, core, 1 - pred)
+    lost |= _skeleton(truth).view(np.uint8)[window] & (1 - hit)
+    return float(_points(extra, hit | lost) + _points(lost, 1 - (hit | extra | lost)))
+
+
+def _relaxed(error: np.ndarray, core: np.ndarray, free: np.ndarray) -> np.ndarray:
+    """Return the errors within `_RELAX` steps, through free pixels, of errors in the core."""
+    grown = error & core
+    for _ in range(_RELAX):
+        grown = cv2.dilate(grown, _CROSS) & free
+    return grown & error
+
+
+def _points(region: np.ndarray, beside: np.ndarray) -> int:
+    """Count the points to correct a region: corners of its edge, or one for a separate part.
+
+    Args:
+        region: (H, W) uint8 of 0 and 1.
+        beside: the pixels next to which the edge has to be drawn.
+    """
+    contours, _ = cv2.findContours(region, cv2.RETR_TREE, cv2.CHAIN_APPROX_NONE)
+    if not contours:
+        return 0
+    near = cv2.dilate(beside, _CROSS)
+    points = np.concatenate(contours).reshape(-1, 2)
+    columns, rows = points.T
+    drawn = near[rows, columns] != 0
+    # A pixel that an earlier contour or point has is not drawn again.
+    candidates = np.flatnonzero(drawn)
+    _, first = np.unique(
+        rows[candidates] * region.shape[1] + columns[candidates], return_index=True
+    )
+    drawn[:] = False
+    drawn[candidates[first]] = True
+    parts, labels = cv2.connectedComponents(region, connectivity=8)
+    touched = np.unique(labels[rows[drawn], columns[drawn]])
+    separate = parts - 1 - np.count_nonzero(touched)
+    ends = np.cumsum([len(contour) for contour in contours])
+    corners = sum(
+        len(cv2.approxPolyDP(run[:, None], _EPSILON, False))
+        for start, end in zip((0, *ends), ends, strict=False)
+        for run in _runs(points[start:end], drawn[start:end])
+    )
+    return corners + separate
+
+
+def _runs(points: np.ndarray, drawn: np.ndarray) -> list[np.ndarray]:
+    """Cut a closed contour into its drawn runs, each (M, 2)."""
+    steps = np.diff(drawn.astype(np.int8), prepend=0, append=0)
+    starts, stops = np.flatnonzero(steps == 1), np.flatnonzero(steps == -1)
+    runs = [points[start:stop] for start, stop in zip(starts, stops, strict=True)]
+    if len(runs) > 1 and np.abs(runs[0][0] - runs[-1][-1]).max() == 1:
+        # The reference appends the first run backwards.
+        runs[-1] = np.concatenate((runs[-1], runs[0][::-1]))
+        del runs[0]
+    return runs
+
+
+_HIDDEN = {"in_table": False, "in_gallery": False, "larger_is_better": False}
+METRICS = (
+    Metric("hce", "HCE", r"\mathrm{HCE}", correction_effort, **_HIDDEN),
+    Metric(
+        *("hce_birefnet", "HCE(128)", r"\mathrm{HCE}_{128}", correction_effort_birefnet), **_HIDDEN
+    ),
+)

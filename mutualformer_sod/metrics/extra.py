@@ -1,0 +1,61 @@
+"""Metrics beyond the default table, computed on request: ``--columns NAME``, ``--metrics all``.
+
+with enabled(["hce", "max_boundary_iou"]):
+    results = evaluate("SIP/GT", "maps")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from mutualformer_sod.metrics import (
+    boundary,
+    context,
+    correction_effort,
+    multiscale_iou,
+    rates,
+    size_invariance,
+)
+from mutualformer_sod.metrics.registry import METRICS, Metric, register, unregister
+
+# A metric that is asked for comes with its family: they share most of the work.
+FAMILIES: tuple[tuple[Metric, ...], ...] = (
+    rates.METRICS,
+    boundary.METRICS,
+    correction_effort.METRICS,
+    multiscale_iou.METRICS,
+    multiscale_iou.CURVES,
+    size_invariance.METRICS,
+    context.METRICS,
+)
+
+
+def extra_columns() -> tuple[str, ...]:
+    """Return the names of the scores that are computed only on request."""
+    return tuple(name for family in FAMILIES for metric in family for name in metric.columns)
+
+
+@contextmanager
+def enabled(names: Iterable[str] | None = None) -> Iterator[tuple[str, ...]]:
+    """Register the extra metrics of these scores inside the `with` block.
+
+    Args:
+        names: of scores; others than the extra ones are ignored. None registers all.
+
+    Returns:
+        The names of the scores that were added.
+    """
+    wanted = set(extra_columns() if names is None else names)
+    added = []
+    try:
+        for family in FAMILIES:
+            if wanted & {name for metric in family for name in metric.columns}:
+                for metric in family:
+                    if METRICS.get(metric.name) is not metric:
+                        register(metric)
+                        added.append(metric)
+        yield tuple(name for metric in added for name in metric.columns)
+    finally:
+        for metric in reversed(added):
+            unregister(metric.name)

@@ -1,0 +1,170 @@
+"""Size-invariant MAE, F and IoU (Li et al., Size-invariance Matters, ICML 2024).
+
+Every object counts equally: a score is computed in the bounding box of each object, with the map
+set to 0 elsewhere, and averaged over the objects.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import cv2
+import numpy as np
+
+from mutualformer_sod.metrics.ground_truth import GroundTruth, Window
+from mutualformer_sod.metrics.joint_histogram import LEVELS
+from mutualformer_sod.metrics.once import once
+from mutualformer_sod.metrics.pair import TIE, Counts, MapPair
+from mutualformer_sod.metrics.rates import Confusion, Rate, f_rate, iou
+from mutualformer_sod.metrics.registry import Metric
+
+_SMALLEST = 50  # pixels of an object; without any such object the largest ones count
+
+
+@once
+def object_boxes(gt: GroundTruth) -> list[Window]:
+    """Return the bounding box of each object (4-connected); empty without foreground."""
+    _, _, stats, _ = cv2.connectedComponentsWithStats(gt.bytes, connectivity=4)
+    stats = stats[1:]
+    if not len(stats) or gt.foreground == 0:
+        return []
+    areas = stats[:, cv2.CC_STAT_AREA]
+    chosen = areas >= min(_SMALLEST, int(areas.max()))
+    return [
+        (slice(top, top + height), slice(left, left + width))
+        for left, top, width, height, _ in stats[chosen].tolist()
+    ]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A box of the image: (2, 256) counts of background and foreground by level."""
+
+    window: Window
+    counts: np.ndarray
+    pixels: int  # of the whole image
+
+    @property
+    def area(self) -> int:
+        """Number of pixels in the box."""
+        return int(self.counts.sum())
+
+    def at(self, chosen: np.ndarray, outside: bool) -> Counts:
+        """Count the pixels of the chosen levels, and all pixels outside of the box if wanted."""
+        false_positive, true_positive = self.counts[:, chosen].sum(axis=1)
+        false_positive += outside * (self.pixels - self.area)
+        foreground = int(self.counts[1].sum())
+        return Counts(int(true_positive), int(false_positive), foreground, self.pixels)
+
+
+@once
+def _parts(pair: MapPair) -> list[_Part]:
+    """Return the boxes of the objects; the whole image if there are none."""
+    gt = pair.gt
+    whole = (slice(0, gt.shape[0]), slice(0, gt.shape[1]))
+    return [
+        _Part(box, _count(pair, box), pair.histogram.pixels) for box in object_boxes(gt) or [whole]
+    ]
+
+
+def _count(pair: MapPair, window: Window) -> np.ndarray:
+    """Count levels by class in a window, (2, 256) int64."""
+    inside = pair.gt.mask[window].ravel() * np.int64(LEVELS) + pair.levels[window].ravel()
+    return np.bincount(inside, minlength=2 * LEVELS).reshape(2, LEVELS)
+
+
+def si_mae(pair: MapPair) -> float:
+    """Return the size-invariant MAE in [0, 1]; smaller is better.
+
+    The mean over the objects of the MAE in their boxes. The rest of the image has the weight of
+    its area relative to that of the boxes. A rest without pixels has weight 0, where the reference
+    divides by zero.
+    """
+    values, parts = pair.histogram.values, _parts(pair)
+    errors = np.stack((values, 1.0 - values))
+    if not object_boxes(pair.gt):
+        return float((parts[0].counts * errors).sum() / pair.histogram.pixels)
+    outside = np.ones(pair.gt.shape, np.bool_)
+    for part in parts:
+        outside[part.window] = False
+    rest = int(np.count_nonzero(outside))
+    ratio = rest / (pair.histogram.pixels - rest)
+    total = sum(float((part.counts * errors).sum()) / part.area for part in parts)
+    if rest:
+        levels = pair.gt.mask[outside] * np.int64(LEVELS) + pair.levels[outside]
+        counts = np.bincount(levels, minlength=2 * LEVELS).reshape(2, LEVELS)
+        total += ratio * float((counts * errors).sum()) / rest
+    return total / (len(parts) + ratio)
+
+
+def binary_si(pair: MapPair, rate: Rate) -> float:
+    """Return the mean over the objects of a rate at p > 0.5."""
+    chosen = pair.histogram.values > 0.5
+    return _mean(rate, [part.at(chosen, False) for part in _parts(pair)])
+
+
+def adaptive_si(pair: MapPair, rate: Rate) -> float:
+    """Return the mean over the objects of a rate at min(2 mean p, 1), p being 0 outside the box."""
+    counts = []
+    for part in _parts(pair):
+        threshold = _threshold(pair, part)
+        counts.append(part.at(pair.histogram.values >= threshold, threshold <= 0))
+    return _mean(rate, counts)
+
+
+def _mean(rate: Rate, counts: list[Counts]) -> float:
+    return float(np.mean([float(rate(Confusion.of(c))) for c in counts]))
+
+
+def _threshold(pair: MapPair, part: _Part) -> float:
+    """Return min(2 mean p, 1), from the float map as in the reference if a level is equal to it."""
+    values, by_level = pair.histogram.values, part.counts.sum(axis=0)
+    threshold = 2.0 * float((by_level * values).sum() / part.pixels)
+    if np.abs(values[by_level > 0] - threshold).min() < TIE:
+        alone = np.zeros(pair.gt.shape)
+        alone[part.window] = values[pair.levels[part.window]]
+        threshold = 2.0 * float(alone.mean())
+    return min(threshold, 1.0)
+
+
+def si_curve(pair: MapPair, rate: Rate) -> np.ndarray:
+    """Return the mean over the objects of a rate at the thresholds 255..0, (256,) float64."""
+    moved = (pair.histogram.values * 255).astype(np.uint8)
+    curves = []
+    for part in _parts(pair):
+        quantised = np.zeros((2, LEVELS), np.int64)
+        for gt_class in (0, 1):
+            np.add.at(quantised[gt_class], moved, part.counts[gt_class])
+        quantised[0, 0] += part.pixels - part.area
+        curves.append(rate(Confusion.of(Counts.of_thresholds(quantised))))
+    return np.mean(curves, axis=0)
+
+
+def _of_rate(name: str, title: str, rate: Rate) -> tuple[Metric, ...]:
+    hidden = {"in_table": False, "in_gallery": False}
+    label, text = f"SI-{title}", rf"\mathrm{{SI}}\text{{-}}\mathrm{{{title}}}"
+    return (
+        Metric(f"si_{name}", label, text, partial(binary_si, rate=rate), **hidden),
+        Metric(
+            *(f"adaptive_si_{name}", f"adp{label}", text + r"^{\mathrm{adp}}"),
+            partial(adaptive_si, rate=rate),
+            **hidden,
+        ),
+        Metric(
+            *(f"si_{name}_curve", label, text, partial(si_curve, rate=rate), "map_curve"),
+            score=f"si_{name}",
+            **hidden,
+        ),
+    )
+
+
+METRICS = (
+    Metric(
+        *("si_mae", "SI-MAE", r"\mathrm{SI}\text{-}\mathrm{MAE}", si_mae, "mean", False),
+        in_table=False,
+        in_gallery=False,
+    ),
+    *_of_rate("f", "F", f_rate),
+    *_of_rate("iou", "IoU", iou),
+)
