@@ -14,6 +14,7 @@ from mutualformer_sod.data.discovery.sets import discover_sets, keep_images
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import check_writable
 from mutualformer_sod.metrics.evaluation import GtSet, evaluate, find_map_folders
+from mutualformer_sod.metrics.extra import enabled, extra_columns
 from mutualformer_sod.metrics.folder import list_methods, name_list
 from mutualformer_sod.metrics.per_image import read_pair
 from mutualformer_sod.metrics.registry import COLUMNS
@@ -40,6 +41,12 @@ def parse_arguments() -> argparse.Namespace:
     add_table_flags(parser)
     add = parser.add_argument
     add(
+        "--metrics",
+        choices=("table", "all"),
+        default="table",
+        help="all: compute and show every metric (slow); table: the usual ones and --columns",
+    )
+    add(
         "--no-normalize",
         action="store_true",
         help="take maps as v/255 instead of stretching each to its own minimum and maximum",
@@ -65,9 +72,8 @@ def add_table_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--columns",
         nargs="+",
-        default=default_columns(),
         metavar="C",
-        help=f"metrics in the tables, of: {' '.join(COLUMNS)}",
+        help=f"metrics in the tables, of: {' '.join((*COLUMNS, *extra_columns()))}",
     )
     parser.add_argument(
         "--digits", type=int, default=3, metavar="N", help="decimals in the tables (default: 3)"
@@ -89,7 +95,13 @@ def quoted_methods(given: list[str] | None) -> tuple[str, ...]:
 def evaluate_maps() -> int:
     args = parse_arguments()
     cv2.setNumThreads(1)  # the work is divided among processes
-    columns = check_columns(args.columns)
+    with enabled(None if args.metrics == "all" else args.columns or ()) as added:
+        more = added if args.metrics == "all" else ()
+        return score_maps(args, check_columns(args.columns or (*default_columns(), *more)))
+
+
+def score_maps(args: argparse.Namespace, columns: tuple[str, ...]) -> int:
+    """Evaluate with the metrics that are registered now, and report these columns."""
     check_digits(args.digits)
     args.published = quoted_methods(args.published)
     if args.plots:

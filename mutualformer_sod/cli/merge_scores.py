@@ -4,9 +4,10 @@ from pathlib import Path
 
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.cli.evaluate import add_table_flags, quoted_methods
+from mutualformer_sod.metrics.extra import enabled
 from mutualformer_sod.metrics.results import Results
 from mutualformer_sod.report.files import write_results
-from mutualformer_sod.report.tables import check_columns, check_digits
+from mutualformer_sod.report.tables import check_columns, check_digits, default_columns
 
 
 def main() -> None:
@@ -16,12 +17,13 @@ def main() -> None:
     cli.add_flags(parser, "--overwrite")
     add_table_flags(parser)
     args = parser.parse_args()
-    columns = check_columns(args.columns)
     check_digits(args.digits)
     published = quoted_methods(args.published)
     cli.refuse_existing(args.output / "scores.json", args.overwrite)
     merged = Results.read(args.files[0])
     for path in args.files[1:]:
         merged.merge(Results.read(path), str(path))
-    args.output.mkdir(parents=True, exist_ok=True)
-    print(write_results(args.output, merged, columns, args.digits, published))
+    with enabled(args.columns or ()):
+        columns = check_columns(args.columns or default_columns())
+        args.output.mkdir(parents=True, exist_ok=True)
+        print(write_results(args.output, merged, columns, args.digits, published))

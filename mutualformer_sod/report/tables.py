@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.metrics.extra import extra_columns
 from mutualformer_sod.metrics.registry import COLUMNS
 from mutualformer_sod.metrics.results import Row, format_score
 
@@ -23,9 +24,8 @@ def check_columns(names: Iterable[str]) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(names))
     unknown = [name for name in names if name not in COLUMNS]
     if unknown:
-        raise InputError(
-            f"`columns` {' '.join(unknown)}: unknown. Fix: choose from: {' '.join(COLUMNS)}"
-        )
+        known = " ".join((*COLUMNS, *(name for name in extra_columns() if name not in COLUMNS)))
+        raise InputError(f"`columns` {' '.join(unknown)}: unknown. Fix: choose from: {known}")
     return names
 
 
