@@ -3,8 +3,6 @@
 All functions also work without a process group, in a run of one process.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 from collections.abc import Iterator
@@ -92,19 +90,19 @@ def is_main() -> bool:
 
 def sum_over_processes(values: list[float], device: torch.device) -> list[float]:
     """Return the element-wise sum of a list over all processes, in float64."""
-    if world_size() == 1:
-        return values
-    tensor = torch.tensor(values, dtype=torch.float64, device=device)
-    dist.all_reduce(tensor)
-    return tensor.tolist()
+    return _reduce(values, device, "SUM")
 
 
 def max_over_processes(values: list[float], device: torch.device) -> list[float]:
     """Return the element-wise maximum of a list over all processes."""
+    return _reduce(values, device, "MAX")
+
+
+def _reduce(values: list[float], device: torch.device, operation: str) -> list[float]:
     if world_size() == 1:
         return values
     tensor = torch.tensor(values, dtype=torch.float64, device=device)
-    dist.all_reduce(tensor, dist.ReduceOp.MAX)
+    dist.all_reduce(tensor, getattr(dist.ReduceOp, operation))
     return tensor.tolist()
 
 

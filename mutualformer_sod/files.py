@@ -1,6 +1,4 @@
-"""Write files whole or not at all; lock folders; diagnose unreadable weights files."""
-
-from __future__ import annotations
+"""Write files whole or not at all; diagnose unreadable weights files."""
 
 import contextlib
 import functools
@@ -58,26 +56,6 @@ def naming(path: Path, *others: Path) -> Iterator[None]:
         if error.filename is not None and str(error.filename) not in map(str, others):
             raise
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
-
-
-@contextlib.contextmanager
-def locked(path: Path, problem: str) -> Iterator[None]:
-    """Lock a file; the lock of a process that ends in any way is released.
-
-    Raises:
-        InputError: with the text ``problem``, if another process has the lock.
-    """
-    from filelock import FileLock, Timeout  # here: few commands lock a folder
-
-    lock = FileLock(path, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise InputError(problem) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def check_writable(folder: Path, flag: str = "--output") -> None:
@@ -173,16 +151,14 @@ def without_wrappers(state: Mapping[str, Any], source: object) -> dict[str, Any]
     DataParallel puts ``module.`` before every name, torch.compile ``_orig_mod.``.
     """
     names, removed = list(state), []
-    while wrapper := next((w for w in _WRAPPERS if names and _all_start(names, w)), None):
+    if not names:
+        return {}
+    while wrapper := next((w for w in _WRAPPERS if all(n.startswith(w) for n in names)), None):
         names = [name.removeprefix(wrapper) for name in names]
         removed.append(f"{_WRAPPERS[wrapper]} ({wrapper!r})")
     if removed:
         _report(f"{source}: saved from {', '.join(removed)}: removed from the names of its tensors")
     return dict(zip(names, state.values(), strict=True))
-
-
-def _all_start(names: list[str], wrapper: str) -> bool:
-    return all(name.startswith(wrapper) for name in names)
 
 
 @functools.cache

@@ -1,7 +1,5 @@
 """Free memory, and the peak memory of this process."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 import shutil

@@ -1,7 +1,5 @@
 """The folder that a command writes to: refuse foreign files, record the settings, lock it."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 from collections.abc import Iterator
@@ -9,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.files import locked, write_json
+from mutualformer_sod.files import write_json
 
 LOCK_FILE = ".lock"
 
@@ -62,14 +60,21 @@ class OutputFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Make the folder and lock it for this process.
+        """Make the folder and lock it for this process; the lock ends with the process.
 
         Raises:
             InputError: another process has locked the folder.
         """
+        from filelock import FileLock, Timeout  # here: few commands lock a folder
+
         self.path.mkdir(parents=True, exist_ok=True)
-        problem = f"`output` {self.path}: in use by another process. Fix: wait, or pass another."
-        with locked(self.path / LOCK_FILE, problem):
+        try:
+            lock = FileLock(self.path / LOCK_FILE, timeout=0).acquire()
+        except Timeout:
+            raise InputError(
+                f"`output` {self.path}: in use by another process. Fix: wait, or pass another."
+            ) from None
+        with lock:
             yield
 
 

@@ -5,8 +5,6 @@ one of OpenCV's pool, is never released in the new process. Workers are therefor
 this process, which may have used OpenCV, torch or numpy.
 """
 
-from __future__ import annotations
-
 import contextlib
 import multiprocessing
 import os
@@ -23,7 +21,7 @@ import cv2
 from mutualformer_sod.errors import InputError
 
 _LIBRARIES = ("torch", "torchvision", "timm", "scipy", "cv2")
-_IS_SERVER = "MUTUALFORMER_SOD_FORK_SERVER"
+_IS_SERVER, _NUMPY_THREADS = "MUTUALFORMER_SOD_FORK_SERVER", "OPENBLAS_NUM_THREADS"
 
 
 @contextlib.contextmanager
@@ -73,9 +71,14 @@ def worker_context(preload: Sequence[str] = ()) -> BaseContext:
     context.set_forkserver_preload([__name__, *libraries, *ours, *preload])
     from multiprocessing import forkserver  # not on Windows
 
+    before = dict(os.environ)
     # numpy must start no threads in the server: its processes are forks, too.
-    with _environment({_IS_SERVER: "1", "OPENBLAS_NUM_THREADS": "1"}):
+    os.environ.update({_IS_SERVER: "1", _NUMPY_THREADS: "1"})
+    try:
         forkserver.ensure_running()
+    finally:
+        del os.environ[_IS_SERVER], os.environ[_NUMPY_THREADS]
+        os.environ.update(before)
     return context
 
 
@@ -90,21 +93,6 @@ def _end_with_parent() -> None:
     """End with the parent; a worker of a killed parent would wait forever."""
     multiprocessing.parent_process().join()
     os._exit(1)
-
-
-@contextlib.contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Context in which new processes get these environment variables."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _accept_sigterm() -> None:

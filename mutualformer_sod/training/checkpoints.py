@@ -4,9 +4,8 @@ The name ends in the first half of the content's SHA-256. A truncated or altered
 detected, and one rename publishes content and checksum together.
 """
 
-from __future__ import annotations
-
 import hashlib
+import io
 import os
 import re
 from pathlib import Path
@@ -39,20 +38,22 @@ def save_checkpoint(folder: Path, kind: str, number: int, state: dict[str, Any])
     temporary = folder / f".{kind}.{os.getpid()}.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            writer = _HashingWriter(file)
-            _save(state, writer)
+        with _HashingWriter(temporary) as file:
+            torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())
-        path = folder / f"{kind}-{number:06d}-{writer.digest()}.pt"
+        path = folder / f"{kind}-{number:06d}-{file.hash.hexdigest()[:32]}.pt"
         temporary.replace(path)
         _sync_folder(folder)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         temporary.unlink(missing_ok=True)
+        cause = error if isinstance(error, OSError) else file.error
+        if cause is None:
+            raise
         raise InputError(
-            f"{folder}: a checkpoint could not be written ({error.strerror}). Fix: make room, then "
+            f"{folder}: a checkpoint could not be written ({cause.strerror}). Fix: make room, then "
             "continue with `resume`; the earlier checkpoints are untouched."
-        ) from error
+        ) from cause
     return path
 
 
@@ -62,7 +63,6 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         InputError: missing, truncated, altered, or not a checkpoint.
     """
-    path = Path(path)
     match = _NAME.fullmatch(path.name)
     if not path.is_file() or match is None:
         raise InputError(f"{path}: no such checkpoint")
@@ -102,35 +102,21 @@ def drop_later_checkpoints(folder: Path, last: int, best: int) -> None:
                 path.unlink(missing_ok=True)
 
 
-def _save(state: dict[str, Any], writer: _HashingWriter) -> None:
-    try:
-        torch.save(state, writer)
-    except RuntimeError:  # torch replaces the writer's OSError
-        if writer.error is not None:
-            raise writer.error from None
-        raise
-
-
-class _HashingWriter:
+class _HashingWriter(io.BufferedWriter):
     """A file to write to that computes the SHA-256 of its content."""
 
-    def __init__(self, file: Any) -> None:
-        self._file, self._hash = file, hashlib.sha256()
-        self.error: OSError | None = None
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path, "wb"))
+        self.hash = hashlib.sha256()
+        self.error: OSError | None = None  # torch replaces it by a RuntimeError
 
     def write(self, data: bytes) -> int:
-        self._hash.update(data)
+        self.hash.update(data)
         try:
-            return self._file.write(data)
+            return super().write(data)
         except OSError as error:
             self.error = error
             raise
-
-    def flush(self) -> None:
-        self._file.flush()
-
-    def digest(self) -> str:
-        return self._hash.hexdigest()[:32]
 
 
 def _sync_folder(folder: Path) -> None:

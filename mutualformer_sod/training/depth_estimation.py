@@ -1,7 +1,5 @@
 """Train a depth estimator on measured depth; write estimated maps of photographs."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,7 +55,7 @@ def train_estimator(
     Args:
         model: trained in place, left in eval mode.
         sets: with depth; ground truth is not used.
-        schedule: see ``EstimatorSchedule``.
+        schedule: length and rate of the training.
         near: which values are near, see ``with_encodings``.
         amp: precision of the products, see ``precision.autocast``.
 

@@ -1,7 +1,5 @@
 """Knowledge distillation (Hinton et al., 2015): a trained network's maps enter the ground truth."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

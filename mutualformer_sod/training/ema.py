@@ -1,7 +1,5 @@
 """Exponential moving average of a model's weights."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 from typing import Any
@@ -69,20 +67,18 @@ class Ema:
         Raises:
             InputError (a ValueError): the averages are of another model.
         """
-        averages = state["averages"]
-        for name in sorted(set(self.averages) | set(averages)):
-            ours, theirs = (_shape(tensors, name) for tensors in (self.averages, averages))
-            if ours != theirs:
-                raise InputError(
-                    f"the checkpoint's averaged weights are of another model: {name!r} is "
-                    f"{theirs} there and {ours} here"
-                )
-        _copy(averages, self.averages)
+        ours, theirs = (
+            {name: tuple(tensor.shape) for name, tensor in averages.items()}
+            for averages in (self.averages, state["averages"])
+        )
+        if ours != theirs:
+            name = min(name for name, _ in ours.items() ^ theirs.items())
+            raise InputError(
+                f"the checkpoint's averaged weights are of another model: the shape of {name!r} is "
+                f"{theirs.get(name)} there and {ours.get(name)} here"
+            )
+        _copy(state["averages"], self.averages)
         self.updates = state["updates"]
-
-
-def _shape(tensors: dict[str, Tensor], name: str) -> str:
-    return f"of shape {tuple(tensors[name].shape)}" if name in tensors else "absent"
 
 
 @torch.no_grad()

@@ -1,7 +1,5 @@
 """Optimiser, learning-rate schedule, freezing of the encoder."""
 
-from __future__ import annotations
-
 import math
 
 import torch
@@ -24,8 +22,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
     Vectors (biases, normalisation scales) and learned inputs (position embeddings, CLS tokens, the
     "no depth" map, noise) are not decayed. The encoder trains at ``lr * encoder_lr_scale``. With
     ``layer_decay`` d, layer l of its L layers trains at that rate times d^(L - l) (BEiT, ICLR 2022,
-    A.6). Each group has its peak rate as ``peak_lr``. The order of groups and parameters depends
-    on the model alone.
+    A.6). Each group has its peak rate as ``peak_lr``.
 
     Raises:
         InputError (a ValueError): unknown ``optimizer``, or a backbone without known layers.
@@ -90,9 +87,8 @@ def encoder_layers(model: nn.Module) -> tuple[dict[str, int], int]:
 
 def _layer_matcher(backbone: nn.Module, name: str) -> dict:
     """Return timm's description of a backbone's layers, for ``timm.models.group_parameters``."""
-    source = backbone.body
-    if not backbone.is_plain:  # timm's features_only wrapper has no description
-        source = timm_skeleton(name)
+    # timm's features_only wrapper has no description.
+    source = backbone.body if backbone.is_plain else timm_skeleton(name)
     if not hasattr(source, "group_matcher"):
         raise InputError(
             f"`layer_decay`: timm has no layers of {name}. Fix: leave `layer_decay` out."
@@ -143,12 +139,11 @@ def schedule(
         return (step + 1) / warmup_steps
     else:
         t = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
-        if kind == "cosine":
-            shape = 0.5 * (1 + math.cos(math.pi * t))
-        elif kind == "poly":
-            shape = (1 - t) ** poly_power
-        else:
-            shape = 1.0
+        shape = {
+            "cosine": 0.5 * (1 + math.cos(math.pi * t)),
+            "poly": (1 - t) ** poly_power,
+            "constant": 1.0,
+        }[kind]
     return min_share + (1 - min_share) * shape
 
 
@@ -161,10 +156,12 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, share: float) -> None:
 def freeze_encoder(model: nn.Module, frozen: bool, layers: int = 0) -> None:
     """Stop or resume the training of the encoder; call it after every ``model.train()``.
 
-    The first ``layers`` layers, counted as in ``encoder_layers``, never train.
+    The first ``layers`` layers, counted as in ``encoder_layers``, never train. Frozen parameters
+    get no gradient, so the optimiser does not change them, not even by weight decay. The BatchNorms
+    of a frozen encoder neither use nor update the statistics of the batch.
 
-    The parameters of a frozen encoder get no gradient, so the optimiser does not change them, not
-    even by weight decay. Its BatchNorms neither use nor update the statistics of the batch.
+    Raises:
+        InputError: the encoder has no more than ``layers`` layers.
     """
     for parameter in model.encoder.parameters():  # shared parameters once
         parameter.requires_grad_(not frozen)

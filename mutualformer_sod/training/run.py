@@ -1,7 +1,5 @@
 """Model, optimiser and position of a training run: the content of a checkpoint."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import math
@@ -28,8 +26,8 @@ from mutualformer_sod.training.distillation import Teacher
 from mutualformer_sod.training.ema import Ema
 from mutualformer_sod.training.optimiser import freeze_encoder, make_optimizer
 from mutualformer_sod.training.run_folder import CHECKPOINTS
-from mutualformer_sod.training.sampler import updates_per_epoch
 
+_POSITION = ("epoch", "step", "sums", "images", "seconds", "grad_norms", "best", "log_lines")
 _log = logging.getLogger(__name__)
 
 
@@ -79,7 +77,7 @@ class Run:
         if config.teacher:
             self.teacher = Teacher(config.teacher, config.teacher_ratio, device)
         self.global_batch = global_batch
-        self.updates_per_epoch = updates_per_epoch(images, global_batch)
+        self.updates_per_epoch = math.ceil(images / global_batch)
         self.image_size = (self.model.config.image_size,) * 2
         self.fingerprint = fingerprint
         self.log_lines = self.checkpoints = 0
@@ -142,7 +140,7 @@ class Run:
             options: ``run_options`` of the run, stored in the checkpoint.
             new_best: score (lower is better) of the finished epoch if it is the best so far.
         """
-        rng = gather(_rng_states(self.device))
+        rng = gather(_rng_states(self.device))  # of every process
         folder = output / CHECKPOINTS
         self.checkpoints += 1
         if new_best is not None:
@@ -154,20 +152,12 @@ class Run:
                 self.best["file"] = path.name
         if not is_main():
             return
-        state = {
+        state = {name: getattr(self, name) for name in _POSITION} | {
             "options": options,
             "fingerprint": self.fingerprint,
             "teacher": self.teacher and self.teacher.sha256,
             "amp": self.amp,
             "number": self.checkpoints,
-            "epoch": self.epoch,
-            "step": self.step,
-            "sums": self.sums,
-            "images": self.images,
-            "seconds": self.seconds,
-            "grad_norms": self.grad_norms,
-            "best": self.best,
-            "log_lines": self.log_lines,
             "model": unique_state(self.model),
             "normalisation": [list(self.model.config.mean), list(self.model.config.std)],
             "ema": self.ema.state_dict() if self.ema else None,
@@ -202,11 +192,9 @@ class Run:
             self.ema.load_state_dict(state["ema"])
         if state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
-        self.epoch, self.step, self.checkpoints = state["epoch"], state["step"], state["number"]
-        self.sums, self.images = dict(state["sums"]), state["images"]
-        self.seconds, self.grad_norms = state["seconds"], state["grad_norms"]
-        self.best = dict(state["best"])
-        self.log_lines = state["log_lines"]
+        self.checkpoints = state["number"]
+        for name in _POSITION:
+            setattr(self, name, state[name])
         _restore_rng_states(state["rng"], self.device)
 
 

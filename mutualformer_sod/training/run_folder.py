@@ -1,7 +1,5 @@
 """The folder of a training run: configuration, log, and records of its starts."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import json
@@ -21,7 +19,7 @@ import mutualformer_sod
 from mutualformer_sod.configs.options import differing_options
 from mutualformer_sod.configs.training import TrainConfig
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.files import naming, replacing, write_json
+from mutualformer_sod.files import naming, write_json, write_text
 from mutualformer_sod.output_folder import OutputFolder
 from mutualformer_sod.training.checkpoints import (
     drop_later_checkpoints,
@@ -88,32 +86,28 @@ def find_run(output: Path, options: dict[str, Any], resume: str | None) -> dict[
 
 
 def _load_newest(output: Path, resume: str) -> dict[str, Any] | None:
-    found = find_checkpoints(output / CHECKPOINTS, "last")
+    last, *earlier = find_checkpoints(output / CHECKPOINTS, "last") or [None]
     if resume == "previous":
-        if len(found) < 2:
+        if not earlier:
             raise InputError(
                 f"{output}: `resume` previous: no checkpoint before the last. Fix: pass `resume`."
             )
-        return load_checkpoint(found[1])
-    if not found:
+        return load_checkpoint(earlier[0])
+    if last is None:
         return None
     try:
-        return load_checkpoint(found[0])
+        return load_checkpoint(last)
     except InputError as error:
-        remedy = (
-            f"Fix: pass --resume previous to continue from {found[1].name}."
-            if len(found) > 1
-            else "No earlier one exists. Fix: start again with another `output`."
-        )
+        remedy = "No earlier one exists. Fix: start again with another `output`."
+        if earlier:
+            remedy = f"Fix: pass --resume previous to continue from {earlier[0].name}."
         raise InputError(f"{error}. {remedy}") from error
 
 
 def _differing(found: dict[str, Any], options: dict[str, Any]) -> list[str]:
-    train, before, images = (
-        found[name] for name in ("train", "model_overrides", "images_per_update")
-    )
-    differing = differing_options(TrainConfig, train, options["train"])
-    if train.get("epochs") != options["train"]["epochs"]:
+    before, images = found["model_overrides"], found["images_per_update"]
+    differing = differing_options(TrainConfig, found["train"], options["train"])
+    if found["train"].get("epochs") != options["train"]["epochs"]:
         differing.append("only a finished run that has its checkpoints takes more epochs")
     if before != options["model_overrides"]:
         differing.append(f"model options were {before} and are now {options['model_overrides']}")
@@ -138,39 +132,25 @@ def open_run(
     Raises:
         InputError: another process uses the folder.
     """
+    weights, starts_file, log = (output / name for name in (WEIGHTS_FILE, STARTS_FILE, LOG_FILE))
     with OutputFolder(output, CONFIG_FILE, "run").locked():
-        _bring_back(output, options, start, state)
+        if state is not None:
+            drop_later_checkpoints(output / CHECKPOINTS, state["number"], state["best"]["epoch"])
+            ended = options.get("extended_from", [None])[-1]
+            kept = output / f"weights-{ended}-epochs.safetensors"
+            if state["epoch"] == ended and weights.exists() and not kept.exists():
+                weights.replace(kept)
+        write_json(output / CONFIG_FILE, options)
+        try:
+            starts = json.loads(starts_file.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            starts = []
+        write_json(starts_file, [*starts, start])
+        if log.exists():
+            lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept_lines = lines[: state["log_lines"] if state else 0]
+            write_text(log, "".join(kept_lines))
         yield
-
-
-def _bring_back(
-    output: Path, options: dict[str, Any], start: dict[str, Any], state: dict[str, Any] | None
-) -> None:
-    log_lines = 0
-    if state is not None:
-        log_lines = state["log_lines"]
-        drop_later_checkpoints(output / CHECKPOINTS, state["number"], state["best"]["epoch"])
-        _keep_weights(output, options, state)
-    write_json(output / CONFIG_FILE, options)
-    starts_file = output / STARTS_FILE
-    try:
-        starts = json.loads(starts_file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        starts = []
-    write_json(starts_file, [*starts, start])
-    log = output / LOG_FILE
-    if log.exists():
-        lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
-        with replacing(log) as temporary:
-            temporary.write_text("".join(lines[:log_lines]), encoding="utf-8")
-
-
-def _keep_weights(output: Path, options: dict[str, Any], state: dict[str, Any]) -> None:
-    """Rename the weights of a finished run that is extended to more epochs."""
-    ended = options.get("extended_from", [None])[-1]
-    weights, kept = output / WEIGHTS_FILE, output / f"weights-{ended}-epochs.safetensors"
-    if state["epoch"] == ended and weights.exists() and not kept.exists():
-        weights.replace(kept)
 
 
 def add_to_log(output: Path, record: dict[str, Any]) -> None:

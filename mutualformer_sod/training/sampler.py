@@ -1,7 +1,5 @@
 """Distribution of an epoch's images over updates and processes."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 
@@ -44,18 +42,13 @@ def count_replayed(images: int, pool: int, ratio: float) -> int:
     return min(pool, round(images * ratio / (1 - ratio)))
 
 
-def updates_per_epoch(images: int, global_batch: int) -> int:
-    """Return the updates of an epoch; the last may have fewer images than ``global_batch``."""
-    return math.ceil(images / global_batch)
-
-
 def plan_epoch(
     order: list[int], global_batch: int, batch_size: int, rank: int = 0, world_size: int = 1
 ) -> list[list[MicroBatch]]:
     """Split an epoch into updates, and each update over the processes.
 
-    Update k takes ``order[k G : (k + 1) G]`` for any number of processes. Over all processes every
-    image occurs exactly once.
+    Update k takes ``order[k G : (k + 1) G]`` for any number of processes; the last update of an
+    epoch may have fewer images. Over all processes every image occurs exactly once.
 
     Args:
         order: image numbers.

@@ -1,7 +1,5 @@
 """Training and validation images of a training configuration."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import os

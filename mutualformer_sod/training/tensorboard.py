@@ -1,7 +1,5 @@
 """The optional TensorBoard log of a run (extra ``tensorboard``)."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch
@@ -47,9 +45,6 @@ class Board:
 
     def add_epoch(self, run: Run, scores: dict[str, float], images: SodDataset) -> None:
         """Log an epoch's scores, and rgb, depth, gt and map of the first few ``images``."""
-        with naming(self.folder):
-            for name, value in scores.items():
-                self.writer.add_scalar(f"val/{name}", value, run.updates)
         batch = torch.utils.data.default_collate(
             [images[index] for index in range(min(SAMPLES, len(images)))]
         )
@@ -60,10 +55,7 @@ class Board:
         columns = [rgb, *(plane.expand(-1, 3, -1, -1) for plane in (depth, gt, saliency))]
         picture = torch.cat([torch.cat(list(column), dim=1) for column in columns], dim=2)
         with naming(self.folder):
+            for name, value in scores.items():
+                self.writer.add_scalar(f"val/{name}", value, run.updates)
             self.writer.add_image("rgb_depth_gt_map", picture.float().cpu(), run.updates)
             self.writer.flush()
-
-    def close(self) -> None:
-        """Write the remaining entries."""
-        with naming(self.folder):
-            self.writer.close()

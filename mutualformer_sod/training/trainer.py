@@ -1,7 +1,5 @@
 """The training loop over epochs: sets, loader, network, losses, optimiser."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 import os
@@ -25,13 +23,17 @@ from mutualformer_sod.distributed import (
     world_size,
 )
 from mutualformer_sod.errors import InputError, Stopped
-from mutualformer_sod.files import replacing
+from mutualformer_sod.files import write_text
 from mutualformer_sod.memory import peak_resident_memory
 from mutualformer_sod.models.starting import load_encoder, load_network
 from mutualformer_sod.signals import StopRequest
-from mutualformer_sod.training.announce import describe_batch, describe_epoch, describe_extension
+from mutualformer_sod.training.announce import (
+    describe_batch,
+    describe_epoch,
+    describe_extension,
+    release_weights,
+)
 from mutualformer_sod.training.ema import Ema
-from mutualformer_sod.training.release import release_weights
 from mutualformer_sod.training.run import Run, settle_amp
 from mutualformer_sod.training.run_folder import (
     VAL_FILE,
@@ -131,8 +133,7 @@ def _train(
         start = describe_start(device, amp, world_size(), data.fingerprint)
         held.enter_context(open_run(output, options, start, state))
         if data.val is not None:
-            with replacing(output / VAL_FILE) as temporary:
-                temporary.write_text("\n".join(data.val.names) + "\n", encoding="utf-8")
+            write_text(output / VAL_FILE, "\n".join(data.val.names) + "\n")
         print(data.describe())
         print(describe_batch(run))
         if taken:
@@ -260,6 +261,7 @@ class _Loop:
         self.saved_at = time.perf_counter()
 
     def leave(self, signal: int) -> NoReturn:
+        """Stop a run that was saved."""
         run = self.run
         raise Stopped(
             signal,

@@ -1,7 +1,5 @@
 """One optimiser step: the micro-batches of this process, summed over all processes."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 from collections.abc import Iterator, Sequence
@@ -70,11 +68,10 @@ def update_weights(
         InputError: a loss or gradient is not finite; names the images. The weights are unchanged.
     """
     config = run.config
-    warmup = round(config.warmup_epochs * run.updates_per_epoch)
     share = schedule(
         run.updates,
         config.epochs * run.updates_per_epoch,
-        warmup,
+        round(config.warmup_epochs * run.updates_per_epoch),
         config.schedule,
         poly_power=config.poly_power,
         min_share=config.min_lr_share,
@@ -100,7 +97,8 @@ def update_weights(
             sums[name] = sums.get(name, 0.0) + value.detach().to(exact) * part.share
         # DistributedDataParallel averages over the processes; the shares already add up to 1.
         loss = losses["total"] * (part.share * world_size())
-        with _without_reduction(run, not part.ends_update):
+        unsummed = not part.ends_update and hasattr(run.network, "no_sync")
+        with run.network.no_sync() if unsummed else contextlib.nullcontext():
             run.scaler.scale(loss).backward()
     run.scaler.unscale_(run.optimizer)
     norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), config.clip_norm)
@@ -182,13 +180,6 @@ def training_size(
         return full
     rng = np.random.default_rng([config.seed, epoch, step])
     return draw_training_size(full, rng, multiple=2 * multiple)
-
-
-def _without_reduction(run: Run, wanted: bool) -> contextlib.AbstractContextManager:
-    """Return the context that sums no gradients over the processes, if ``wanted``."""
-    if wanted and hasattr(run.network, "no_sync"):
-        return run.network.no_sync()
-    return contextlib.nullcontext()
 
 
 def _refuse(run: Run, finite: bool, names: list[str]) -> None:

@@ -1,7 +1,5 @@
 """Loss and MAE on the validation images, shared by all processes and merged exactly."""
 
-from __future__ import annotations
-
 import math
 
 import torch

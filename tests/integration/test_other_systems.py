@@ -10,8 +10,8 @@ from tool_runs import ROOT, SMALL_MODEL
 from mutualformer_sod import Predictor
 from mutualformer_sod.data.synthetic.scenes import write_samples
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.files import locked
 from mutualformer_sod.models.device import pick_device
+from mutualformer_sod.output_folder import OutputFolder
 
 # What a process finds on Windows.
 WINDOWS = """
@@ -59,9 +59,9 @@ def test_training_runs_without_modules_of_unix(tmp_path):
 
 
 def test_locked_in_use_raises_and_is_released(tmp_path):
-    path = tmp_path / ".lock"
+    folder = OutputFolder(tmp_path, "run.json", "run")
     for _ in range(2):
-        with locked(path, "mine"), pytest.raises(InputError, match="busy"), locked(path, "busy"):
+        with folder.locked(), pytest.raises(InputError, match="in use"), folder.locked():
             pass
 
 
