@@ -1,7 +1,5 @@
 """Cost that each fusion adds to one block of a two-stream ViT: products and seconds."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
+from mutualformer_sod.benchmark.attention import released_attention
 from mutualformer_sod.benchmark.speed import make_counter
 from mutualformer_sod.configs.fusion import (
     combine,
@@ -32,20 +31,11 @@ from mutualformer_sod.models.joint_encoder import JointEncoder
 
 HEAD_DIM = 64  # of the ViT, as in DeiT; it does not change the products
 Call = Callable[[], Any]
-# (q, k, v of rgb, q, k, v of depth) -> W_r V_r, W_d V_d, S_rd V_d, S_dr V_r
-Attention = Callable[..., tuple[Tensor, ...]]
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of a method as a function to measure.
-
-    Attributes:
-        name: name of the row.
-        run: run the layer.
-        without: run the part of it that is not the method's own and is subtracted; None: no such
-            part.
-    """
+    """One layer of a method: a function to measure, and the part of it to subtract, if any."""
 
     name: str
     run: Call
@@ -88,7 +78,6 @@ def layer_costs(
     tokens: int,
     rounds: int,
     fields: dict[str, Any] | None = None,
-    released: Attention | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[dict[str, Any]]:
     """Measure one layer of each method and one block of a two-stream ViT: one image, on a CPU.
@@ -102,7 +91,6 @@ def layer_costs(
         tokens: N of each modality.
         rounds: number of timed runs; the fastest counts. 0: products alone.
         fields: options of the fusions except ``fusion`` and ``dim``.
-        released: the published computation of cross-diffusion, measured too if given.
         clock: seconds; ``time.process_time`` for one thread on a shared machine.
 
     Raises:
@@ -113,9 +101,15 @@ def layer_costs(
         (None without rounds), both of the method's own work, and ``macs_ratio``,
         ``seconds_ratio`` to the block. A difference of two small times can be negative.
     """
-    fusions, fields = list(fusions), _layer_fields(fields or {})
+    fusions, fields, owners = list(fusions), fields or {}, option_owners()
+    for name in fields:
+        if owners.get(name) != "fusion" or name in ("fusion", "dim"):
+            raise InputError(
+                f"`fields` {name} is not an option of one layer, whose width is `dim`. "
+                f"Fix: leave {name} out, or pass `preset` for whole networks."
+            )
     refuse_unused(fields, [{"fusion": fusion} for fusion in fusions])
-    layers, modules = _make_layers(fusions, dim, tokens, fields, released)
+    layers, modules = _make_layers(fusions, dim, tokens, fields)
     with torch.no_grad():
         macs = [
             _count(layer.run) - (_count(layer.without) if layer.without else 0) for layer in layers
@@ -136,23 +130,8 @@ def layer_costs(
     ]
 
 
-def _layer_fields(fields: dict[str, Any]) -> dict[str, Any]:
-    owners = option_owners()
-    for name in fields:
-        if owners.get(name) != "fusion" or name in ("fusion", "dim"):
-            raise InputError(
-                f"`fields` {name} is not an option of one layer, whose width is `dim`. "
-                f"Fix: leave {name} out, or pass `preset` for whole networks."
-            )
-    return fields
-
-
 def _make_layers(
-    fusions: Iterable[str],
-    dim: int,
-    tokens: int,
-    fields: dict[str, Any],
-    released: Attention | None,
+    fusions: Iterable[str], dim: int, tokens: int, fields: dict[str, Any]
 ) -> tuple[list[Layer], list[nn.Module]]:
     """Build the layers, and return the modules that they use."""
     generator = torch.Generator().manual_seed(0)
@@ -171,29 +150,28 @@ def _make_layers(
             run_block = partial(encoder.joint.run_block, 0, *both.chunk(2), fusion)
             layers.append(Layer(name, run_block, plain_block))
         elif isinstance(fusion, MutualFormerFusion):
-            layers += _mutualformer_layers(fusion.blocks[0][0], both, released)
+            layers += _mutualformer_layers(fusion.blocks[0][0], both)
         else:
             layers.append(Layer(name, partial(fusion.mix, 0, *both.chunk(2))))
     return layers, modules
 
 
-def _mutualformer_layers(
-    block: MutualFormerBlock, both: Tensor, released: Attention | None
-) -> list[Layer]:
+def _mutualformer_layers(block: MutualFormerBlock, both: Tensor) -> list[Layer]:
     """Measure cross-diffusion beyond the two self-attentions, and a whole block."""
     joint = torch.cat(both.chunk(2), dim=-1)
-    layers = [Layer("mutualformer: whole block", partial(block, joint, both[:1]))]
+    whole = Layer("mutualformer: whole block", partial(block, joint, both[:1]))
     if block.cross != "diffusion":
-        return layers
+        return [whole]
     split = both.unflatten(2, (block.num_heads, -1)).transpose(1, 2)
     heads = [(stream,) * 3 for stream in split.contiguous().chunk(2)]  # as q, k and v
     own = partial(_self_attentions, heads)
     diffused = partial(cross_diffusion_attention, *heads, block.diffusion, block.attention)
-    layers.insert(0, Layer("mutualformer: cross-diffusion", diffused, own))
-    if released is not None:
-        call = partial(released, *heads[0], *heads[1])
-        layers.insert(0, Layer("mutualformer: the same as released", call, own))
-    return layers
+    released = partial(released_attention, *heads[0], *heads[1])
+    return [
+        Layer("mutualformer: the same as released", released, own),
+        Layer("mutualformer: cross-diffusion", diffused, own),
+        whole,
+    ]
 
 
 def _self_attentions(heads: list[tuple[Tensor, ...]]) -> list[Tensor]:

@@ -1,12 +1,11 @@
 """Cost of a network: parameters, products, time and memory, as a whole and by part."""
 
-from __future__ import annotations
-
 import contextlib
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from mutualformer_sod.models.weights import load_weights, read_metadata
 from mutualformer_sod.workers import worker_pool
 
 PARTS = ("encoder", "fusion", "decoder")
-MIB = 2**20
+MIB, WARM_UP = 2**20, 2
 
 
 @dataclass(frozen=True)
@@ -97,31 +96,25 @@ class Contestant:
     def run_in_parts(self) -> dict[str, float]:
         """Return the seconds of one uncompiled batch by part, and of the ``rest``."""
         seconds: dict[str, float] = {}
+
+        def begin(name: str, *_: Any) -> None:
+            seconds[name] = -self._now()
+
+        def end(name: str, *_: Any) -> None:
+            seconds[name] += self._now()
+
         with contextlib.ExitStack() as stack:
             for name in PARTS:
-                if hasattr(self.model, name):
-                    stack.enter_context(self._watch(name, seconds))
+                part = getattr(self.model, name, None)
+                if part is not None:
+                    before = part.register_forward_pre_hook(partial(begin, name))
+                    after = part.register_forward_hook(partial(end, name))
+                    stack.callback(before.remove)
+                    stack.callback(after.remove)
             whole = self.run(self.model)
         if seconds:
             seconds["rest"] = whole - sum(seconds.values())
         return seconds
-
-    @contextlib.contextmanager
-    def _watch(self, name: str, seconds: dict[str, float]) -> Iterator[None]:
-        part = getattr(self.model, name)
-
-        def begin(*_: Any) -> None:
-            seconds[name] = -self._now()
-
-        def end(*_: Any) -> None:
-            seconds[name] += self._now()
-
-        hooks = part.register_forward_pre_hook(begin), part.register_forward_hook(end)
-        try:
-            yield
-        finally:
-            for hook in hooks:
-                hook.remove()
 
     def peak_memory(self) -> int | None:
         """Return the peak bytes of a batch beyond weights and inputs.
@@ -192,7 +185,18 @@ def _baddbmm_flops(sums: Any, left: Any, right: Any, **_: Any) -> int:
     return 2 * batch * rows * inner * right[-1]
 
 
-def measure(contestants: list[Contestant], rounds: int, warm_up: int = 2) -> list[dict[str, Any]]:
+def time_in_turn(contestants: list[Contestant], rounds: int) -> list[list[float]]:
+    """Return the seconds of each contestant's batches, after two that are not timed."""
+    seconds: list[list[float]] = [[] for _ in contestants]
+    for number in range(WARM_UP + rounds):
+        for contestant, times in zip(contestants, seconds, strict=True):
+            spent = contestant.run()
+            if number >= WARM_UP:
+                times.append(spent)
+    return seconds
+
+
+def measure(contestants: list[Contestant], rounds: int) -> list[dict[str, Any]]:
     """Time contestants in turn, so that a busy machine slows all of them equally.
 
     Returns:
@@ -201,14 +205,8 @@ def measure(contestants: list[Contestant], rounds: int, warm_up: int = 2) -> lis
         ``images_per_second`` (from the median), ``seconds_by_part`` (fastest of each) and
         ``peak_memory_mib`` (beyond ``weights_mib`` and inputs).
     """
-    for contestant in contestants:
-        for _ in range(warm_up):
-            contestant.run()
-    seconds: list[list[float]] = [[] for _ in contestants]
+    seconds = time_in_turn(contestants, rounds)
     by_part: list[dict[str, float]] = [{} for _ in contestants]
-    for _ in range(rounds):
-        for contestant, times in zip(contestants, seconds, strict=True):
-            times.append(contestant.run())
     for _ in range(rounds):
         for contestant, fastest in zip(contestants, by_part, strict=True):
             for name, value in contestant.run_in_parts().items():

@@ -118,7 +118,6 @@ def check_arguments(args: argparse.Namespace) -> None:
 def measure_layers(args: argparse.Namespace, fields: dict[str, Any]) -> None:
     """What a layer of each fusion adds to a two-stream ViT block."""
     from mutualformer_sod.benchmark.fusion_cost import check_fusions, layer_costs
-    from mutualformer_sod.benchmark.released_attention import released_attention
     from mutualformer_sod.files import write_json
 
     check_clock(args, "cpu")
@@ -126,7 +125,7 @@ def measure_layers(args: argparse.Namespace, fields: dict[str, Any]) -> None:
     clock = time.process_time if args.clock == "cpu" else time.perf_counter
     print(f"C = {dim}, one image, float32; {describe_machine('cpu')['text']}")
     for tokens in args.tokens or (196, 784):
-        rows = layer_costs(fusions, dim, tokens, args.rounds, fields, released_attention, clock)
+        rows = layer_costs(fusions, dim, tokens, args.rounds, fields, clock)
         print(f"\nN = {tokens:<32}{'MMACs':>10}{'of the block':>14}{'ms':>10}{'of the block':>14}")
         for row in rows:
             print(

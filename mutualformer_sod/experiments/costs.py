@@ -6,14 +6,14 @@ from pathlib import Path
 
 import torch
 
-from mutualformer_sod.benchmark.speed import Contestant, Settings, count_macs
+from mutualformer_sod.benchmark.speed import Contestant, Settings, count_macs, time_in_turn
 from mutualformer_sod.configs.model import make_config
 from mutualformer_sod.experiments.plan import Options
 from mutualformer_sod.experiments.variants import Variant
 from mutualformer_sod.files import write_json
 from mutualformer_sod.models.device import pick_device
 
-_ROUNDS, _WARM_UP = 9, 2
+_ROUNDS = 9
 
 
 def measure_costs(path: Path, variants: Sequence[Variant], options: Options, device: str) -> None:
@@ -29,12 +29,7 @@ def measure_costs(path: Path, variants: Sequence[Variant], options: Options, dev
         device: see `pick_device`.
     """
     contestants = [_contestant(variant, options, pick_device(device)) for variant in variants]
-    times: list[list[float]] = [[] for _ in contestants]
-    for number in range(_WARM_UP + _ROUNDS):
-        for (contestant, _), seconds in zip(contestants, times, strict=True):
-            spent = contestant.run()
-            if number >= _WARM_UP:
-                seconds.append(spent)
+    times = time_in_turn([contestant for contestant, _ in contestants], _ROUNDS)
     costs = {
         variant.name: {
             "parameters": contestant.parameters,

@@ -3,10 +3,12 @@
 import csv
 import importlib.util
 import io
+import itertools
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from mutualformer_sod.files import replacing, write_text
 from mutualformer_sod.metrics.results import Scores
@@ -14,6 +16,8 @@ from mutualformer_sod.report.tables import COLUMNS, Row, format_score, text_tabl
 
 METRICS = ("s_measure", "max_f", "mean_f", "weighted_f", "max_e", "mean_e", "mae")
 EXCHANGE = "exchange_ratio"
+# Divisor and format of each cost in the Markdown table.
+COSTS = {"parameters": (1e6, ".2f"), "macs": (1e9, ".3g"), "images_per_second": (1, ".3g")}
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,15 @@ class FusionTable:
         """Return the groups of test images, in order of appearance."""
         return list(dict.fromkeys(group for trial in self.trials for group in trial.scores))
 
+    @property
+    def metrics(self) -> list[str]:
+        """Return the metrics of the first variant in the first group."""
+        return list(self.summary(self.groups[0], next(iter(self.meanings))).mean)
+
+    def exchange_ratios(self, variant: str) -> list[float]:
+        """Return the exchange ratios at the last epoch, by seed; empty for most fusions."""
+        return [t.statistics[EXCHANGE] for t in self.of(variant) if EXCHANGE in t.statistics]
+
     def of(self, variant: str) -> list[Trial]:
         """Return the trials of a variant."""
         return [trial for trial in self.trials if trial.variant == variant]
@@ -138,27 +151,21 @@ def _overview(table: FusionTable) -> list[str]:
         rows = [table.summary(group, variant) for group in table.groups]
         cells = [f"`{variant}`", str(len(rows[0].seeds))]
         cells += [_spread(row, "s_measure") for row in rows] + [_spread(rows[0], "mae")]
-        body.append(cells + _cost_cells(table.costs.get(variant, {})))
+        cost = table.costs.get(variant, {})
+        for name, (unit, style) in COSTS.items():
+            cells.append(format(cost[name] / unit, style) if name in cost else "-")
         if exchange:
-            body[-1].append(_exchange_cell(table.of(variant)))
+            cells.append(_exchange_cell(table.exchange_ratios(variant)))
+        body.append(cells)
     return _markdown([*heads, "exchanged"] if exchange else heads, body)
 
 
-def _cost_cells(cost: dict[str, float]) -> list[str]:
-    formats: tuple[tuple[str, Callable[[float], str]], ...] = (
-        ("parameters", lambda value: f"{value / 1e6:.2f}"),
-        ("macs", lambda value: f"{value / 1e9:.3g}"),
-        ("images_per_second", lambda value: f"{value:.3g}"),
-    )
-    return [text(cost[name]) if name in cost else "-" for name, text in formats]
-
-
-def _exchange_cell(trials: Sequence[Trial]) -> str:
-    shares = [100 * t.statistics[EXCHANGE] for t in trials if EXCHANGE in t.statistics]
-    if not shares:
+def _exchange_cell(ratios: Sequence[float]) -> str:
+    if not ratios:
         return ""
-    spread = f" ± {statistics.stdev(shares):.1f}" if len(shares) > 1 else ""
-    return f"{statistics.fmean(shares):.1f}{spread} %"
+    percent = [100 * ratio for ratio in ratios]
+    spread = f" ± {statistics.stdev(percent):.1f}" if len(percent) > 1 else ""
+    return f"{statistics.fmean(percent):.1f}{spread} %"
 
 
 def _spread(row: Summary, metric: str) -> str:
@@ -191,40 +198,35 @@ def _reading(table: FusionTable) -> list[str]:
 
 def fusion_csv(table: FusionTable) -> str:
     """Format one line per group and variant: mean and deviation of all metrics, and the costs."""
-    names = [name for name in COLUMNS if name in table.summary(table.groups[0], _first(table)).mean]
-    costs = ("parameters", "macs", "images_per_second")
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    names = table.metrics
     scores = [f"{name}_{kind}" for name in names for kind in ("mean", "std")]
-    writer.writerow(["group", "images", "variant", "seeds", *scores, *costs, EXCHANGE])
-    for group in table.groups:
-        for variant in table.meanings:
-            row, cost = table.summary(group, variant), table.costs.get(variant, {})
-            values = [part.get(name, "") for name in names for part in (row.mean, row.std)]
-            shares = [t.statistics[EXCHANGE] for t in table.of(variant) if EXCHANGE in t.statistics]
-            values += [cost.get(name, "") for name in costs]
-            values.append(statistics.fmean(shares) if shares else "")
-            writer.writerow([group, row.images, variant, len(row.seeds), *values])
-    return text.getvalue() + "".join(f"# {note}\n" for note in table.notes)
+    rows = [["group", "images", "variant", "seeds", *scores, *COSTS, EXCHANGE]]
+    for group, variant in itertools.product(table.groups, table.meanings):
+        row, cost = table.summary(group, variant), table.costs.get(variant, {})
+        values = [part.get(name, "") for name in names for part in (row.mean, row.std)]
+        values += [cost.get(name, "") for name in COSTS]
+        ratios = table.exchange_ratios(variant)
+        values.append(statistics.fmean(ratios) if ratios else "")
+        rows.append([group, row.images, variant, len(row.seeds), *values])
+    return _csv(rows) + "".join(f"# {note}\n" for note in table.notes)
 
 
 def runs_csv(table: FusionTable) -> str:
     """Format one line per group, variant and seed."""
-    names = [name for name in COLUMNS if name in table.summary(table.groups[0], _first(table)).mean]
+    names = table.metrics
     logged = list(dict.fromkeys(name for trial in table.trials for name in trial.statistics))
+    rows = [["group", "variant", "seed", *names, "training_seconds", *logged]]
+    for group, trial in itertools.product(table.groups, table.trials):
+        values = [trial.scores[group].get(name, "") for name in names]
+        values += [trial.seconds, *(trial.statistics.get(name, "") for name in logged)]
+        rows.append([group, trial.variant, trial.seed, *values])
+    return _csv(rows)
+
+
+def _csv(rows: list[list[Any]]) -> str:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["group", "variant", "seed", *names, "training_seconds", *logged])
-    for group in table.groups:
-        for trial in table.trials:
-            values = [trial.scores[group].get(name, "") for name in names]
-            values += [trial.seconds, *(trial.statistics.get(name, "") for name in logged)]
-            writer.writerow([group, trial.variant, trial.seed, *values])
+    csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
-
-
-def _first(table: FusionTable) -> str:
-    return next(iter(table.meanings))
 
 
 def plot_fusions(path: Path, table: FusionTable) -> None:

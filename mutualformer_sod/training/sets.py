@@ -20,6 +20,7 @@ from mutualformer_sod.data.discovery.fingerprint import data_fingerprint, find_o
 from mutualformer_sod.data.discovery.protocols import discover_benchmarks, discover_protocol
 from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
 from mutualformer_sod.data.discovery.split import hold_out
+from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.data.training.cache import CacheOptions, build_caches
 from mutualformer_sod.data.training.dataset import SodDataset
 from mutualformer_sod.data.training.transforms import Augmentation
@@ -42,10 +43,10 @@ class TrainingData:
         encodings: depth encoding of each set.
         sees_depth: False where the modality hides it.
         repeats: number of times that an epoch shows a set, unless it is 1.
-        fingerprint: of all files, see `data_fingerprint`.
+        fingerprint: of all files.
         overlap: number of training images in each test set, allowed by the user.
         cache: description of the cache.
-        remarks: lines on the masks, see `file_check.check_training_files`.
+        remarks: lines on the masks.
     """
 
     train: SodDataset
@@ -84,15 +85,11 @@ class TrainingData:
             lines.append(f"train {name}: {count} images{times}, {held} held out; {maps}")
         if self.replayed:
             lines.append(f"replay: each epoch has {self.replayed} of {self.pool} earlier images")
-        lines += [
-            f"validate {name}: {count} images"
-            for name, count in self.val_counts.items()
-            if name not in self.counts
-        ]
-        lines += [
-            f"OVERLAP: {count} training images are in the test set {name}"
-            for name, count in self.overlap.items()
-        ]
+        for name, count in self.val_counts.items():
+            if name not in self.counts:
+                lines.append(f"validate {name}: {count} images")
+        for name, count in self.overlap.items():
+            lines.append(f"OVERLAP: {count} training images are in the test set {name}")
         return "\n".join([*lines, *self.remarks])
 
     def protocol(self, config: TrainConfig) -> dict[str, Any]:
@@ -127,19 +124,17 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
         InputError: sets missing, without ground truth, or test sets used to choose a checkpoint;
             unusable files or masks, see `check_training_files`.
     """
-    train_sets = [
-        dataclasses.replace(sod_set, samples=sod_set.samples[: config.limit])
-        for sod_set in _training_sets(config)
-    ]
+    train_sets = [_with(item, item.samples[: config.limit]) for item in _training_sets(config)]
     replay_sets = _replay_sets(config, train_sets)
-    val_sets = _validation_sets(config, [*train_sets, *replay_sets])
+    trained_sets = [*train_sets, *replay_sets]
+    val_sets = _validation_sets(config, trained_sets)
     repeats = parse_repeat(config.repeat, [sod_set.name for sod_set in train_sets])
-    overlap = _overlap(config, [*train_sets, *replay_sets], val_sets)
-    sets = [*train_sets, *replay_sets, *val_sets]
+    overlap = _overlap(config, trained_sets, val_sets)
+    sets = [*trained_sets, *val_sets]
     estimated_depth = _estimated_folder(config, train_sets)
     sees_depth = config.modality != "rgb"
     sets = with_encodings(sets, config.near, quiet=not sees_depth)
-    own, trained = len(train_sets), len(train_sets) + len(replay_sets)
+    own, trained = len(train_sets), len(trained_sets)
     train_sets, replay_sets, val_sets = sets[:own], sets[own:trained], sets[trained:]
     first = os.environ.get("RANK", "0") == "0"
     remarks = check_training_files(sets, show_bar=first)
@@ -152,17 +147,14 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
         train, held = hold_out(sod_set.samples, share, config.seed, by)
         counts[sod_set.name] = len(train)
         train *= repeats.get(sod_set.name, 1)  # each time at another index: augmented anew
-        train_parts.append(dataclasses.replace(sod_set, samples=tuple(train)))
+        train_parts.append(_with(sod_set, train))
         if held:
-            val_parts.append(dataclasses.replace(sod_set, samples=tuple(held)))
+            val_parts.append(_with(sod_set, held))
     pool = sum(len(sod_set.samples) for sod_set in replay_sets)
     replayed = count_replayed(sum(len(p.samples) for p in train_parts), pool, config.replay)
     counts |= {sod_set.name: len(sod_set.samples) for sod_set in replay_sets}
     options = _cache_options(config, model)
-    common: dict[str, Any] = {
-        "depth_rule": model.depth_rule,
-        "seed": config.seed,
-    }
+    common: dict[str, Any] = {"depth_rule": model.depth_rule, "seed": config.seed}
     if options is not None:
         report = print if first else lambda line: None
         common["caches"] = build_caches(sets, options, depth_rule=model.depth_rule, report=report)
@@ -196,6 +188,10 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
     )
 
 
+def _with(sod_set: SodSet, samples: Sequence[Sample]) -> SodSet:
+    return dataclasses.replace(sod_set, samples=tuple(samples))
+
+
 def _estimated_folder(config: TrainConfig, sets: Sequence[SodSet]) -> Path | None:
     """Return the folder of estimated depth; InputError if it has no map for any set."""
     folder = None if config.estimated_depth is None else Path(config.estimated_depth)
@@ -208,14 +204,11 @@ def _estimated_folder(config: TrainConfig, sets: Sequence[SodSet]) -> Path | Non
 
 
 def parse_repeat(items: Sequence[str], names: Sequence[str]) -> dict[str, int]:
-    """Parse the values of ``repeat``: SET=K.
+    """Return how often an epoch shows each image, by set, from values SET=K.
 
     Args:
-        items: the values.
-        names: of the training sets. A value may have an alias or the last part of a name.
-
-    Returns:
-        Number of times that an epoch shows each image, by set, for the sets in ``items``.
+        items: the values; SET may be an alias or the last part of a name.
+        names: of the training sets.
 
     Raises:
         InputError: another form, no such set, or the same set twice.
@@ -223,15 +216,12 @@ def parse_repeat(items: Sequence[str], names: Sequence[str]) -> dict[str, int]:
     repeats: dict[str, int] = {}
     for item in items:
         asked, _, times = item.rpartition("=")
-        if not asked or not times.isdecimal() or int(times) < 1:
-            raise InputError(
-                f"`repeat` {item}: unusable. Fix: pass SET=K, for example {names[0]}=3."
-            )
         named = matching_names(asked, names)
-        if len(named) != 1 or named[0] in repeats:
-            problem = "names no training set" if not named else "names a set again"
-            problem = "names several sets" if len(named) > 1 else problem
-            raise InputError(f"`repeat` {item}: {problem}. Fix: pass one of {', '.join(names)}.")
+        if len(named) != 1 or named[0] in repeats or not times.isdecimal() or int(times) < 1:
+            raise InputError(
+                f"`repeat` {item}: unusable. Fix: pass SET=K once a set, SET one of "
+                f"{', '.join(names)}."
+            )
         repeats[named[0]] = int(times)
     return repeats
 
@@ -262,13 +252,15 @@ def _cache_options(config: TrainConfig, model: ModelConfig) -> CacheOptions | No
     return CacheOptions(config.cache, side, folder, copies, shared=config.workers > 0)
 
 
+def _discover(config: TrainConfig, names: Sequence[str], split: str = "train") -> list[SodSet]:
+    return discover_sets(config.data, names, need_gt=True, need_rgb=True, split=split)
+
+
 def _training_sets(config: TrainConfig) -> list[SodSet]:
     if config.protocol is None:
         if not config.train_sets:
             raise InputError("nothing to train on. Fix: pass `train_sets` or `protocol`.")
-        return discover_sets(
-            config.data, config.train_sets, need_gt=True, need_rgb=True, split="train"
-        )
+        return _discover(config, config.train_sets)
     if config.train_sets:
         raise InputError("`protocol` and `train_sets` are both given. Fix: leave one of them out.")
     return discover_protocol(config.data, config.protocol)
@@ -277,9 +269,7 @@ def _training_sets(config: TrainConfig) -> list[SodSet]:
 def _replay_sets(config: TrainConfig, train_sets: list[SodSet]) -> list[SodSet]:
     if not config.replay_sets:
         return []
-    found = discover_sets(
-        config.data, config.replay_sets, need_gt=True, need_rgb=True, split="train"
-    )
+    found = _discover(config, config.replay_sets)
     twice = sorted({item.name for item in found} & {item.name for item in train_sets})
     if twice:
         raise InputError(
@@ -299,9 +289,10 @@ def _validation_sets(config: TrainConfig, train_sets: list[SodSet]) -> list[SodS
                 "checkpoint is chosen on it. Fix: leave `val_sets` out to use a hold-out of the "
                 "training set, or pass `choose_on_test_set`."
             )
-    shared = {item.rgb for s in train_sets for item in s.samples} & {
-        item.rgb for s in val_sets for item in s.samples
-    }
+    trained, validated = (
+        {sample.rgb for item in part for sample in item.samples} for part in (train_sets, val_sets)
+    )
+    shared = trained & validated
     if shared:
         raise InputError(
             f"`val_sets` has {len(shared)} training images, for example {min(shared)}. Fix: pass "

@@ -5,7 +5,6 @@ import torch
 from fused_models import FUSIONS
 
 from mutualformer_sod.benchmark.fusion_cost import check_fusions, layer_costs, network_overrides
-from mutualformer_sod.benchmark.released_attention import released_attention
 from mutualformer_sod.benchmark.speed import make_counter
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.affinity import cross_diffusion_attention
@@ -24,13 +23,8 @@ SPECIFIED = {
 
 
 @pytest.fixture(scope="module")
-def released():
-    return released_attention
-
-
-@pytest.fixture(scope="module")
-def costs(released):
-    columns = [layer_costs(FUSIONS, 384, tokens, 0, released=released) for tokens in (196, 784)]
+def costs():
+    columns = [layer_costs(FUSIONS, 384, tokens, 0) for tokens in (196, 784)]
     return [{row["name"]: row["macs_ratio"] for row in rows} for rows in columns]
 
 
