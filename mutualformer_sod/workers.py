@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.context import BaseContext
@@ -86,13 +86,17 @@ def start_worker() -> None:
     """Set up a worker: one thread, no Ctrl-C, and an end together with its parent."""
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent(lambda: os._exit(1))
 
 
-def _end_with_parent() -> None:
-    """End with the parent; a worker of a killed parent would wait forever."""
-    multiprocessing.parent_process().join()
-    os._exit(1)
+def end_with_parent(end: Callable[[], object]) -> None:
+    """Call a function when the parent was killed; else this process would wait or work on."""
+
+    def wait() -> None:
+        multiprocessing.parent_process().join()
+        end()
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _accept_sigterm() -> None:

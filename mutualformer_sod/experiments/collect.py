@@ -34,7 +34,7 @@ def collect(output: Path) -> FusionTable:
     trials = [read_trial(run) for run in runs if run.finished]
     if not trials:
         raise InputError(f"`output` {output}: no run is finished. Fix: start it without `report`.")
-    costs = _read(output / COSTS_FILE) or {"costs": {}}
+    costs = _read_costs(output)
     data = read_data(output)
     if data is None:
         raise InputError(f"{output / DATA_FILE}: missing. Fix: start without `report` to make it.")
@@ -87,8 +87,7 @@ def last_statistics(folder: Path) -> dict[str, float]:
 
 def costs_are_known(output: Path, variants: Sequence[Variant]) -> bool:
     """Return whether the costs of all variants were measured."""
-    known = _read(output / COSTS_FILE) or {"costs": {}}
-    return known["costs"].keys() >= {variant.name for variant in variants}
+    return _read_costs(output)["costs"].keys() >= {variant.name for variant in variants}
 
 
 def _read_log(folder: Path) -> list[dict[str, Any]]:
@@ -102,11 +101,12 @@ def _numbers(statistics: Any) -> dict[str, float]:
     return {name: float(value) for name, value in items if isinstance(value, int | float)}
 
 
-def _read(path: Path) -> Any:
+def _read_costs(output: Path) -> dict[str, Any]:
+    path = output / COSTS_FILE
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return None
+        return {"costs": {}}
     except ValueError:
         raise InputError(f"{path}: damaged. Fix: remove it to make it anew.") from None
 

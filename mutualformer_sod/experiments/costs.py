@@ -21,14 +21,9 @@ def measure_costs(path: Path, variants: Sequence[Variant], options: Options, dev
 
     Inputs are those of the test: the network of ``rgb_only`` gets no depth. Weights are random:
     the cost does not depend on them.
-
-    Args:
-        path: of the file.
-        variants: to measure.
-        options: of the comparison.
-        device: see `pick_device`.
     """
-    contestants = [_contestant(variant, options, pick_device(device)) for variant in variants]
+    chosen = pick_device(device)
+    contestants = [_contestant(variant, options, chosen) for variant in variants]
     times = time_in_turn([contestant for contestant, _ in contestants], _ROUNDS)
     costs = {
         variant.name: {
@@ -38,8 +33,8 @@ def measure_costs(path: Path, variants: Sequence[Variant], options: Options, dev
         }
         for variant, (contestant, macs), seconds in zip(variants, contestants, times, strict=True)
     }
-    kind = pick_device(device).type
-    name = torch.cuda.get_device_name(pick_device(device)) if kind == "cuda" else kind.upper()
+    kind = chosen.type
+    name = torch.cuda.get_device_name(chosen) if kind == "cuda" else kind.upper()
     threads = "" if kind != "cpu" else f", {torch.get_num_threads()} thread(s)"
     size, amp = contestants[0][0].settings.size, contestants[0][0].settings.amp
     how = f"{size} x {size}, batch 1, {name}{threads}, amp {amp}, median of {_ROUNDS} rounds"

@@ -31,10 +31,6 @@ _KIND_NAMES = {"depth": "needs depth", "colour": "needs colour", "either": "eith
 def prepare_data(output: Path, options: Options) -> dict[str, Any]:
     """Generate, split or find the images; those of an earlier start are used again.
 
-    Args:
-        output: the folder of the comparison.
-        options: of the comparison.
-
     Returns:
         "train" and "test", each with "data" (folders), "sets", "near" and "images" (by set), and a
         "fingerprint" of all files.
@@ -45,15 +41,18 @@ def prepare_data(output: Path, options: Options) -> dict[str, Any]:
     """
     path = output / DATA_FILE
     record = read_data(output)
-    if not options.data:
-        roots = _write_scenes(output, options, anew=record is None)
-    elif options.test_data:
+    if options.test_data:
         roots = (list(options.data), list(options.test_data))
     else:
-        folder = output / "split"
-        if record is None:
+        folder = output / ("split" if options.data else "scenes")
+        train_root, test_root = folder / "train", folder / "test"
+        if not options.data:
+            anew = record is None
+            write_samples(train_root, options.scenes, TRAIN_SCENES_SEED, overwrite=anew)
+            write_samples(test_root, options.test_scenes, TEST_SCENES_SEED, overwrite=anew)
+        elif record is None:
             _split(folder, options)
-        roots = ([str(folder / "train")], [str(folder / "test")])
+        roots = ([str(train_root)], [str(test_root)])
     if record is None:
         record = _describe(roots, options)
         check_images(find_sets(record["test"], "test"))  # training checks its own
@@ -85,13 +84,6 @@ def groups_of(sod_set: str, stem: str, sets: int) -> list[str]:
     if sod_set.rpartition("/")[2] == SET_NAME and kind in KINDS:
         groups.append(_KIND_NAMES[kind])
     return groups
-
-
-def _write_scenes(output: Path, options: Options, anew: bool) -> tuple[list[str], list[str]]:
-    folders = [output / "scenes" / part for part in ("train", "test")]
-    write_samples(folders[0], options.scenes, TRAIN_SCENES_SEED, overwrite=anew)
-    write_samples(folders[1], options.test_scenes, TEST_SCENES_SEED, overwrite=anew)
-    return [str(folders[0])], [str(folders[1])]
 
 
 def _describe(roots: tuple[list[str], list[str]], options: Options) -> dict[str, Any]:

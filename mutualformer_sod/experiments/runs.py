@@ -43,12 +43,7 @@ _log = logging.getLogger(__name__)
 
 
 def settle_amp(output: Path, options: Options, device: str) -> Options:
-    """Replace the precision "auto" by the one that all runs use.
-
-    Args:
-        output: the folder of the comparison; one that has started keeps its precision.
-        options: of the comparison.
-        device: see `pick_device`.
+    """Replace the precision "auto" by the one that all runs use; a started comparison keeps its.
 
     Raises:
         InputError: no such device, or the folder's plan is damaged.
@@ -91,9 +86,7 @@ def do_run(
     The checkpoints are removed at the end; the weights stay.
 
     Args:
-        output: the folder of the comparison.
-        run: the run.
-        options: of the comparison.
+        output, run, options: the comparison and its run.
         data: the record of `prepare_data`.
         resources: "device" and "workers", which have no effect on results.
 

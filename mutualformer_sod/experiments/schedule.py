@@ -6,11 +6,9 @@ that has imported torch: an import takes longer than the test of a small network
 
 import contextlib
 import importlib
-import multiprocessing
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +20,7 @@ from tqdm import tqdm
 from mutualformer_sod.errors import InputError, Stopped, with_flags
 from mutualformer_sod.experiments.plan import Run
 from mutualformer_sod.signals import ended_by_sigterm
-from mutualformer_sod.workers import worker_context
+from mutualformer_sod.workers import end_with_parent, worker_context
 
 _PRELOADED = ["torch", "torchvision", "timm", "cv2", "mutualformer_sod.experiments.runs"]
 
@@ -67,8 +65,8 @@ def _signal_name(status: int) -> str:
 
 
 def _last_line(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "no output")
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().split("\n")
+    return lines[-1].strip() or "no output"
 
 
 def _work(function: str, arguments: tuple, log: str, threads: int, outcome: Connection) -> None:
@@ -76,7 +74,7 @@ def _work(function: str, arguments: tuple, log: str, threads: int, outcome: Conn
     with Path(log).open("a", encoding="utf-8", buffering=1) as file:
         for descriptor in (1, 2):  # the output of libraries too
             os.dup2(file.fileno(), descriptor)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent(lambda: os.kill(os.getpid(), signal.SIGTERM))  # it would keep its folder locked
     import cv2
     import torch
 
@@ -90,12 +88,6 @@ def _work(function: str, arguments: tuple, log: str, threads: int, outcome: Conn
         problem = f"error: {with_flags(' '.join(str(error).split()))}"
         print(problem, file=sys.stderr)
     outcome.send(problem)
-
-
-def _end_with_parent() -> None:
-    """End with a killed parent: a run that goes on would keep its folder locked."""
-    multiprocessing.parent_process().join()
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,7 @@ class Run:
             options: ``run_options`` of the run, stored in the checkpoint.
             new_best: score (lower is better) of the finished epoch if it is the best so far.
         """
-        rng = gather(_rng_states(self.device))  # of every process
+        rng = gather(_rng_states(self.device))
         folder = output / CHECKPOINTS
         self.checkpoints += 1
         if new_best is not None:
@@ -199,15 +199,13 @@ class Run:
 
 
 def settle_amp(asked: str, device: torch.device, state: dict[str, Any] | None) -> str:
-    """Decide the precision of a run, the same for all its processes and resumptions.
+    """Return "off", "bf16" or "fp16", the same for all processes and resumptions of a run.
 
     Args:
-        asked: ``amp`` of this start; "auto" keeps the precision of a resumed run.
+        asked: ``amp`` of this start. "auto" keeps the precision of a resumed run, and is "off" if
+            the hosts of a new one differ.
         device: of this process.
         state: the checkpoint to resume from; None for a new run.
-
-    Returns:
-        "off", "bf16" or "fp16"; "off" if "auto" gives different types on different hosts.
 
     Raises:
         InputError: fp16 on a CPU, or another precision than at the start of the run.
@@ -216,7 +214,10 @@ def settle_amp(asked: str, device: torch.device, state: dict[str, Any] | None) -
         amps = set(gather(pick_amp(asked, device)))
         amp = amps.pop() if len(amps) == 1 else "off"
     else:
-        amp = _recorded_amp(state, device)
+        # Older checkpoints have the flag; auto was off on CPUs.
+        amp = state.get("amp") or state["options"]["train"]["amp"]
+        if amp == "auto":
+            amp = "off" if device.type == "cpu" else pick_amp(amp, device)
         if asked not in ("auto", amp):
             raise InputError(
                 f"`amp` {asked}: the run was started with {amp}. Fix: leave `amp` out to keep "
@@ -231,14 +232,6 @@ def settle_amp(asked: str, device: torch.device, state: dict[str, Any] | None) -
         pick_amp(amp, device)  # warns where that is slow
     if amp == "fp16" and device.type != "cuda":
         raise InputError("`amp` fp16 needs a CUDA device for training. Fix: pass bf16 or off.")
-    return amp
-
-
-def _recorded_amp(state: dict[str, Any], device: torch.device) -> str:
-    """Return the precision of a checkpoint; older ones have the flag, auto was off on CPUs."""
-    amp = state.get("amp") or state["options"]["train"]["amp"]
-    if amp == "auto":
-        return "off" if device.type == "cpu" else pick_amp(amp, device)
     return amp
 
 

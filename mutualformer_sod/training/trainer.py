@@ -4,7 +4,6 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -44,7 +43,7 @@ from mutualformer_sod.training.run_folder import (
     open_run,
     run_options,
 )
-from mutualformer_sod.training.sampler import MicroBatch, plan_epoch
+from mutualformer_sod.training.sampler import plan_epoch
 from mutualformer_sod.training.sets import TrainingData, gather_training_data
 from mutualformer_sod.training.tensorboard import Board
 from mutualformer_sod.training.update import update_weights
@@ -81,10 +80,7 @@ def train(
 
 
 def _train(
-    config: TrainConfig,
-    overrides: dict[str, Any],
-    resume: str | None,
-    held: contextlib.ExitStack,
+    config: TrainConfig, overrides: dict[str, Any], resume: str | None, held: contextlib.ExitStack
 ) -> Path:
     output = Path(config.output)
     size = overrides.setdefault("image_size", config.size) if config.size is not None else None
@@ -116,10 +112,8 @@ def _train(
     if state is not None:
         run.restore(state, output)
     elif config.init_weights or config.finetune:
-        if config.finetune:
-            taken = load_network(run.model, config.finetune)
-        else:
-            taken = load_encoder(run.model, config.init_weights)
+        load = load_network if config.finetune else load_encoder
+        taken = load(run.model, config.finetune or config.init_weights)
         if run.ema:  # or the average would begin at the random weights
             run.ema = Ema(run.model, config.ema_decay)
     # All processes read the folder before the first one writes to it, and must agree.
@@ -175,52 +169,42 @@ class _Loop:
         plan = plan_epoch(order, run.global_batch, config.batch_size, rank(), world_size())
         self.data.train.set_epoch(run.epoch)
         run.prepare_network()
-        todo = plan[run.step :]
-        batches = [list(part.indices) for parts in todo for part in parts]
-        cuda = run.device.type == "cuda"
-        with open_stream(self.data.train, batches, config.workers, cuda) as stream:
-            self._do_updates(todo, stream, len(plan), len(order))
-
-    def _do_updates(
-        self,
-        todo: list[list[MicroBatch]],
-        stream: Iterator[dict[str, Any]],
-        updates: int,
-        epoch_images: int,
-    ) -> None:
-        run, config = self.run, self.run.config
-        begun_at = time.perf_counter()
         progress = tqdm(
-            todo,
+            plan[run.step :],
             desc=f"epoch {run.epoch + 1}/{config.epochs}",
-            total=updates,
+            total=len(plan),
             initial=run.step,
             unit="update",
             leave=False,
             disable=None if is_main() else True,
         )
-        for parts in progress:
-            # Each process has its own clock and signals; the update makes the processes agree.
-            due = is_main() and time.perf_counter() - self.saved_at > 60 * config.checkpoint_minutes
-            update = update_weights(run, parts, stream, (self.stop.signal or 0, due))
-            images = min(run.global_batch, epoch_images - run.step * run.global_batch)
-            run.step += 1
-            run.images += images
-            if math.isfinite(update.grad_norm):  # fp16 skips a few updates that are not
-                run.grad_norms += update.grad_norm
-            for name, value in update.losses.items():
-                run.sums[name] = run.sums.get(name, 0.0) + value * images
-            now = time.perf_counter()
-            run.seconds, begun_at = run.seconds + now - begun_at, now
-            progress.set_postfix(loss=f"{run.sums['total'] / run.images:.4f}")
-            if self.board:
-                self.board.add_update(run, update)
-            signal, due = update.requests
-            every = config.checkpoint_steps
-            if signal or due or (every and run.updates % every == 0):
-                self.save()
-            if signal:
-                self.leave(signal)
+        batches = [list(part.indices) for parts in plan[run.step :] for part in parts]
+        cuda = run.device.type == "cuda"
+        with open_stream(self.data.train, batches, config.workers, cuda) as stream:
+            begun_at = time.perf_counter()
+            for parts in progress:
+                # Each process has its own clock and signals; the update makes them agree.
+                waited = time.perf_counter() - self.saved_at
+                due = is_main() and waited > 60 * config.checkpoint_minutes
+                update = update_weights(run, parts, stream, (self.stop.signal or 0, due))
+                images = min(run.global_batch, len(order) - run.step * run.global_batch)
+                run.step += 1
+                run.images += images
+                if math.isfinite(update.grad_norm):  # fp16 skips a few updates that are not
+                    run.grad_norms += update.grad_norm
+                for name, value in update.losses.items():
+                    run.sums[name] = run.sums.get(name, 0.0) + value * images
+                now = time.perf_counter()
+                run.seconds, begun_at = run.seconds + now - begun_at, now
+                progress.set_postfix(loss=f"{run.sums['total'] / run.images:.4f}")
+                if self.board:
+                    self.board.add_update(run, update)
+                signal, due = update.requests
+                every = config.checkpoint_steps
+                if signal or due or (every and run.updates % every == 0):
+                    self.save()
+                if signal:
+                    self.leave(signal)
 
     def finish_epoch(self) -> None:
         """Validate, log, save and report a finished epoch."""
