@@ -41,15 +41,7 @@ def replacing(path: Path | str, *, sync: bool = False) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def naming(path: Path, *others: Path) -> Iterator[None]:
-    """Context in which an OSError of writing names ``path``.
-
-    Args:
-        path: the file to write.
-        others: its temporary names.
-
-    Raises:
-        OSError: names ``path`` if it named no file, or one of ``others``.
-    """
+    """Context in which an OSError that names no file, or one of ``others``, names ``path``."""
     try:
         yield
     except OSError as error:
@@ -59,14 +51,10 @@ def naming(path: Path, *others: Path) -> Iterator[None]:
 
 
 def check_writable(folder: Path, flag: str = "--output") -> None:
-    """Check that files can be written to a folder, which need not exist.
-
-    Args:
-        folder: the folder; it is not made.
-        flag: of the folder, for messages.
+    """Check that files can be written to a folder, which need not exist and is not made.
 
     Raises:
-        InputError: the folder is not writable.
+        InputError: the folder is not writable; the message names the flag.
     """
     home = folder.absolute()
     while not os.path.lexists(home):

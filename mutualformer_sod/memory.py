@@ -35,8 +35,7 @@ def free_shared_memory() -> int | None:
 def peak_resident_memory(reset: bool = False) -> int | None:
     """Return the peak resident bytes of this process; None if the system does not report them.
 
-    Args:
-        reset: set the peak to the present value, if the system supports it.
+    With ``reset`` the peak is first set to the present value, if the system supports it.
     """
     status = Path("/proc/self/status")
     if status.is_file():  # not ru_maxrss: Linux lets a process inherit its parent's

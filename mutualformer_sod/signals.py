@@ -17,13 +17,10 @@ class StopRequest:
 
     torchrun forwards Ctrl-C, so a process receives it twice. Only a second one after ``PATIENCE``
     seconds ends the process at once.
-
-    Attributes:
-        signal: number of the first signal, or None.
     """
 
     def __init__(self) -> None:
-        self.signal: int | None = None
+        self.signal: int | None = None  # number of the first signal
         self._came_at = 0.0
         self._before: dict[int, object] = {}
 

@@ -164,7 +164,10 @@ def _mutualformer_layers(block: MutualFormerBlock, both: Tensor) -> list[Layer]:
         return [whole]
     split = both.unflatten(2, (block.num_heads, -1)).transpose(1, 2)
     heads = [(stream,) * 3 for stream in split.contiguous().chunk(2)]  # as q, k and v
-    own = partial(_self_attentions, heads)
+
+    def own() -> list[Tensor]:
+        return [F.scaled_dot_product_attention(*stream) for stream in heads]
+
     diffused = partial(cross_diffusion_attention, *heads, block.diffusion, block.attention)
     released = partial(released_attention, *heads[0], *heads[1])
     return [
@@ -172,10 +175,6 @@ def _mutualformer_layers(block: MutualFormerBlock, both: Tensor) -> list[Layer]:
         Layer("mutualformer: cross-diffusion", diffused, own),
         whole,
     ]
-
-
-def _self_attentions(heads: list[tuple[Tensor, ...]]) -> list[Tensor]:
-    return [F.scaled_dot_product_attention(*stream) for stream in heads]
 
 
 class _OneBlock:
@@ -203,7 +202,7 @@ class _OneBlock:
 
 
 def _count(call: Call) -> int:
-    """Count multiply-accumulates of matrix products; see ``speed.count_macs``."""
+    """Count multiply-accumulates of matrix products."""
     with make_counter() as counter:
         call()
     return counter.get_total_flops() // 2

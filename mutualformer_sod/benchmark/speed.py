@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from mutualformer_sod.configs.model import ModelConfig, make_config
+from mutualformer_sod.configs.model import make_config
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.memory import peak_resident_memory
 from mutualformer_sod.models import build_model
@@ -25,6 +25,7 @@ from mutualformer_sod.models.weights import load_weights, read_metadata
 from mutualformer_sod.workers import worker_pool
 
 PARTS = ("encoder", "fusion", "decoder")
+_FILE = ".safetensors"
 MIB, WARM_UP = 2**20, 2
 
 
@@ -41,16 +42,12 @@ class Settings:
     overrides: dict[str, Any] = field(default_factory=dict)
 
 
-class Backbones(nn.Module):
+class Backbones(nn.ModuleList):
     """Bare timm backbones, run one after the other on the same images."""
-
-    def __init__(self, name: str, copies: int, size: int) -> None:
-        super().__init__()
-        self.streams = nn.ModuleList(_bare_backbone(name, size) for _ in range(copies))
 
     def forward(self, rgb: Tensor) -> list[Tensor]:
         """Return timm's last features of each backbone for (B, 3, H, W) float."""
-        return [stream.forward_features(rgb) for stream in self.streams]
+        return [backbone.forward_features(rgb) for backbone in self]
 
 
 class Contestant:
@@ -239,8 +236,10 @@ def _result(
 def default_size(specs: list[str], overrides: dict[str, Any]) -> int:
     """Return the image size of the first network that is not a bare backbone, else 384."""
     for spec in specs:
+        if spec.endswith(_FILE):
+            return read_metadata(Path(spec))[0].image_size
         if not _backbone_spec(spec):
-            return _config(spec, overrides).image_size
+            return make_config(spec, **overrides).image_size
     return 384
 
 
@@ -255,19 +254,12 @@ def _backbone_spec(name: str) -> tuple[str, int] | None:
     return backbone, int(copies[:-1] or 1) if copies else 1
 
 
-def _config(name: str, overrides: dict[str, Any]) -> ModelConfig:
-    return read_metadata(Path(name))[0] if _is_file(name) else make_config(name, **overrides)
-
-
-def _is_file(name: str) -> bool:
-    return name.endswith(".safetensors")
-
-
 def _build(name: str, settings: Settings) -> nn.Module:
     bare = _backbone_spec(name)
     if bare is not None:
-        return Backbones(*bare, settings.size)
-    if _is_file(name):
+        backbone, copies = bare
+        return Backbones(_bare_backbone(backbone, settings.size) for _ in range(copies))
+    if name.endswith(_FILE):
         return load_weights(Path(name))[0]
     return build_model(name, **({"image_size": settings.size} | settings.overrides))
 

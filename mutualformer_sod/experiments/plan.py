@@ -152,12 +152,10 @@ def train_config(
 
 
 def claim_folder(output: Path, options: Options, variants: Sequence[Variant], seeds: int) -> None:
-    """Start a comparison in a folder, or continue the one in it.
-
-    Variants and seeds may be added; the other options must be the same.
+    """Start a comparison in a folder, or continue the one in it, perhaps with more variants.
 
     Raises:
-        InputError: the folder holds a comparison with other options.
+        InputError: the folder has a comparison with other options.
     """
     plan = {"options": options.to_dict(), "variants": [v.name for v in variants], "seeds": seeds}
     if (output / PLAN_FILE).exists():

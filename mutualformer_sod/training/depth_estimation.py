@@ -57,7 +57,7 @@ def train_estimator(
         sets: with depth; ground truth is not used.
         schedule: length and rate of the training.
         near: which values are near, see ``with_encodings``.
-        amp: precision of the products, see ``precision.autocast``.
+        amp: precision of the products.
 
     Returns:
         Mean correlation of estimated and measured depth over the held-out images, in [-1, 1]; None
@@ -70,10 +70,14 @@ def train_estimator(
     if not sets:
         raise InputError("`sets`: none of the sets has depth. Fix: pass sets with depth maps.")
     sets = with_encodings(sets, near)
-    parts, held = _split_sets(sets, schedule)
+    parts, held = [], []
+    for sod_set in sets:
+        with_depth = [sample for sample in sod_set.samples if sample.depth]
+        train, rest = hold_out(with_depth, schedule.holdout, schedule.seed, "image")
+        parts.append(dataclasses.replace(sod_set, samples=tuple(train)))
+        held.append(dataclasses.replace(sod_set, samples=tuple(rest)))
     light = Augmentation(depth_change=0.0)
-    options = {"with_gt": False}
-    train = SodDataset(parts, model.image_size, augment=light, seed=schedule.seed, **options)
+    train = SodDataset(parts, model.image_size, augment=light, seed=schedule.seed, with_gt=False)
     torch.manual_seed(schedule.seed)
     rng = np.random.default_rng(schedule.seed)
     steps = len(train) // BATCH or 1
@@ -100,7 +104,7 @@ def train_estimator(
                 optimizer.step()
                 rates.step()
     model.eval()
-    return _correlation(model, SodDataset(held, model.image_size, **options), amp)
+    return _correlation(model, SodDataset(held, model.image_size, with_gt=False), amp)
 
 
 def write_estimates(model: DepthEstimator, sod_set: SodSet, output: Path, amp: str = "off") -> int:
@@ -117,18 +121,6 @@ def write_estimates(model: DepthEstimator, sod_set: SodSet, output: Path, amp: s
         for sample, unit in zip(samples, estimate(model, pictures, sizes, amp), strict=True):
             write_map(output / f"{sample.stem}.png", unit)
     return len(wanted)
-
-
-def _split_sets(
-    sets: Sequence[SodSet], schedule: EstimatorSchedule
-) -> tuple[list[SodSet], list[SodSet]]:
-    parts, held = [], []
-    for sod_set in sets:
-        with_depth = [sample for sample in sod_set.samples if sample.depth]
-        train, rest = hold_out(with_depth, schedule.holdout, schedule.seed, "image")
-        parts.append(dataclasses.replace(sod_set, samples=tuple(train)))
-        held.append(dataclasses.replace(sod_set, samples=tuple(rest)))
-    return parts, held
 
 
 def _correlation(model: DepthEstimator, held: SodDataset, amp: str) -> float | None:

@@ -143,19 +143,19 @@ def _losses(run: Run, batch: dict[str, Any], size: tuple[int, int]) -> dict[str,
 
 def losses_of(output: DetectorOutput, gt: Tensor, config: TrainConfig) -> dict[str, Tensor]:
     """Return ``detector_losses`` of the network's output, in float32."""
+
+    def exact(part: DetectorOutput) -> tuple[Tensor, list[Tensor]]:
+        return part.logits.float(), [side.float() for side in part.side_logits]
+
     return detector_losses(
-        *_float(output),
+        *exact(output),
         output.extra_losses,
         gt,
         config.loss,
         ssim_weight=config.ssim_weight,
         boundary_weight=config.boundary_weight,
-        streams={name: _float(stream) for name, stream in output.streams.items()},
+        streams={name: exact(stream) for name, stream in output.streams.items()},
     )
-
-
-def _float(output: DetectorOutput) -> tuple[Tensor, list[Tensor]]:
-    return output.logits.float(), [side.float() for side in output.side_logits]
 
 
 def training_size(
