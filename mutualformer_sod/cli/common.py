@@ -60,6 +60,12 @@ FLAGS: dict[str, dict[str, Any]] = {
     "--device": {"default": "auto", "help": "auto, cpu, cuda or mps (default: auto)"},
     "--json": {"type": Path, "metavar": "FILE", "help": "also write the results to this file"},
     "--limit": {"type": COUNT, "metavar": "N", "help": "the first N images of each set"},
+    "--map-prefix": {"metavar": "TEXT", "help": "text before the stem in the names of the maps"},
+    "--map-suffix": {
+        "metavar": "TEXT",
+        "help": "text after the stem, as _sal in im0_sal.png; without both flags the text that all "
+        "maps share is found",
+    },
     "--maps": {"type": Path, "required": True, "metavar": "DIR", "help": "folder of methods"},
     "--methods": {
         "nargs": "+",
@@ -162,3 +168,10 @@ def _one_line(error: Exception) -> str | None:
         remedy = ". Fix: free disk space and start again" if full else ""
         return f"{error.filename}: {error.strerror}{remedy}"
     return with_flags(" ".join(str(error).split()))
+
+
+def map_affixes(args: argparse.Namespace) -> tuple[str, str] | None:
+    """Return the values of ``--map-prefix`` and ``--map-suffix``; None without both."""
+    if args.map_prefix is None and args.map_suffix is None:
+        return None
+    return args.map_prefix or "", args.map_suffix or ""

@@ -37,6 +37,7 @@ OUTPUT/cache.sqlite stores the scores: a later run computes only new or changed 
 def parse_arguments() -> argparse.Namespace:
     parser = cli.Parser(__doc__, EPILOG)
     cli.add_flags(parser, "--data", "--maps", "--methods", "--sets", "--limit", "--workers")
+    cli.add_flags(parser, "--map-prefix", "--map-suffix")
     cli.add_flags(parser, "--output", help="folder for the results")
     add_table_flags(parser)
     add = parser.add_argument
@@ -110,7 +111,7 @@ def score_maps(args: argparse.Namespace, columns: tuple[str, ...]) -> int:
     if args.compare:
         check_compared(args.compare, methods)
     sets = find_sets(args)
-    folders = find_map_folders(args.maps, methods, sets, canonical_name)
+    folders = find_map_folders(args.maps, methods, sets, canonical_name, cli.map_affixes(args))
     prepare_output(args.output, args.maps)
     total = sum(len(item.files) for item in sets)
     with tqdm(total=total, unit="image", disable=None) as bar:

@@ -41,7 +41,7 @@ FIGURES = ("figure.pdf", "figure.png")
 def parse_arguments() -> argparse.Namespace:
     parser = cli.Parser(__doc__, EPILOG)
     cli.add_flags(parser, "--data", "--maps", "--methods", "--sets", "--near", "--limit")
-    cli.add_flags(parser, "--workers", "--overwrite")
+    cli.add_flags(parser, "--workers", "--overwrite", "--map-prefix", "--map-suffix")
     cli.add_flags(parser, "--output", help="folder for the page")
     add = parser.add_argument
     add("--scores", type=Path, metavar="DIR", help="take the scores from evaluate.py's output")
@@ -88,6 +88,7 @@ def make_gallery() -> int:
         methods,
         near=args.near,
         limit=args.limit,
+        affixes=cli.map_affixes(args),
         keep_unmapped=args.sets is not None,
     )
     check_figure(args, images, methods)

@@ -70,6 +70,7 @@ def find_images(
     near: Sequence[str] = ("auto",),
     limit: int | None = None,
     keep_unmapped: bool = False,
+    affixes: tuple[str, str] | None = None,
 ) -> tuple[list[ImageFiles], list[str]]:
     """Pair the images of sets with the maps of methods.
 
@@ -80,6 +81,7 @@ def find_images(
         near: values of ``--near``, see `depth.parse_near`.
         limit: number of images of each set, the first ones; None takes all.
         keep_unmapped: keep sets without any map.
+        affixes: text around the stems in the names of the maps; None: found.
 
     Returns:
         The images, set by set, and messages on sets and maps that are left out.
@@ -89,7 +91,7 @@ def find_images(
     """
     paired = [GtSet(s.name, {t.stem: t.gt or t.rgb for t in s.samples}) for s in sets]
     found: dict[str, list[MapFolder]] = {s.name: [] for s in sets}
-    for folder in find_map_folders(maps_root, methods, paired, canonical_name):
+    for folder in find_map_folders(maps_root, methods, paired, canonical_name, affixes):
         found[folder.set_name].append(folder)
     mapped = {name for name, folders in found.items() if any(f.maps for f in folders)}
     chosen = [s for s in sets if keep_unmapped or s.name in mapped]
@@ -105,7 +107,8 @@ def find_images(
         ]
         for f in folders:
             extra = f"of no image of the set: {name_list(f.extra)}" if f.extra else ""
-            own = filter(None, (extra, f.hint))
+            named = f"maps are named {'STEM'.join(f.affixes)}" if any(f.affixes) else ""
+            own = filter(None, (extra, f.hint, named))
             lines += [f"{f.method}/{f.set_name}: {text}" for text in own]
     return images, lines
 

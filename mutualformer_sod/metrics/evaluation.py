@@ -69,6 +69,7 @@ def find_map_folders(
     methods: Sequence[str],
     sets: Sequence[GtSet],
     canonical_name: Callable[[str], str] = str,
+    affixes: tuple[str, str] | None = None,
 ) -> list[MapFolder]:
     """Pair the maps of every method with every set.
 
@@ -77,6 +78,7 @@ def find_map_folders(
         methods: names.
         sets: the ground truths.
         canonical_name: maps an alias of a set to its name.
+        affixes: text around the stems in the names of the maps; None: found.
 
     Returns:
         One `MapFolder` for each set and method, set by set.
@@ -90,6 +92,7 @@ def find_map_folders(
             *(maps, method, item.name, item.whole or item.files),
             only_set=only,
             canonical_name=canonical_name,
+            affixes=affixes,
         ).part(item.files)
         for item in sets
         for method in methods

@@ -28,6 +28,7 @@ class MapFolder:
         extra: file names that belong to no image of the set.
         duplicate: stems of the set with several maps (`a.png` and `a.jpg`).
         hint: names the files found in place of missing maps, and the remedy; may be "".
+        affixes: text before and after the stem in the names of the maps.
         training: the training protocol in the method's run.json; None without that file.
     """
 
@@ -39,6 +40,7 @@ class MapFolder:
     extra: tuple[str, ...] = ()
     duplicate: tuple[str, ...] = ()
     hint: str = ""
+    affixes: tuple[str, str] = ("", "")
     training: object | None = None
 
     def part(self, stems: Iterable[str]) -> MapFolder:
@@ -87,6 +89,7 @@ def find_map_folder(
     *,
     only_set: bool,
     canonical_name: Callable[[str], str] = str,
+    affixes: tuple[str, str] | None = None,
 ) -> MapFolder:
     """Find and pair one method's maps of one set.
 
@@ -97,6 +100,8 @@ def find_map_folder(
         ground_truths: stem -> file. If the file has another stem, a map may have that, too.
         only_set: accept `<method>/<stem>.png`, because a single set is evaluated.
         canonical_name: maps an alias of a set to its name.
+        affixes: text before and after the stem in the names of the maps, as ("", "_sal"); None:
+            those that all maps share, if no map has the stem of an image.
     """
     home = maps_root / method
     candidates = [home / set_name, home / Path(set_name).name]
@@ -108,7 +113,7 @@ def find_map_folder(
     candidates = [folder for folder in dict.fromkeys(candidates) if folder.is_dir()]
     for folder in candidates:
         if files := image_files(folder):
-            found = _pair(method, set_name, folder, files, ground_truths)
+            found = _pair(method, set_name, folder, files, ground_truths, affixes)
             return replace(found, training=_training_protocol(home))
     hint = next(filter(None, (_hint_of_types(p, ground_truths) for p in candidates)), "")
     hint = hint or f"{home} contains: {name_list(_shown(home)) or 'nothing'}"
@@ -131,10 +136,18 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def _pair(
-    method: str, set_name: str, folder: Path, files: list[Path], ground_truths: dict[str, Path]
+    method: str,
+    set_name: str,
+    folder: Path,
+    files: list[Path],
+    ground_truths: dict[str, Path],
+    affixes: tuple[str, str] | None,
 ) -> MapFolder:
-    stem_of = {gt.stem: stem for stem, gt in ground_truths.items()}
-    stem_of |= {stem: stem for stem in ground_truths}
+    names = {gt.stem: stem for stem, gt in ground_truths.items()}
+    names |= {stem: stem for stem in ground_truths}
+    affixes = affixes or _shared_affixes([path.stem for path in files], names)
+    before, after = affixes
+    stem_of = {before + name + after: stem for name, stem in names.items()}
     found: dict[str, list[Path]] = {}
     for path in files:
         if path.stem in stem_of:
@@ -150,7 +163,19 @@ def _pair(
         extra=extra,
         duplicate=tuple(s for s in ground_truths if len(found.get(s, ())) > 1),
         hint=_hint_of_names(missing, extra) or _hint_of_types(folder, missing),
+        affixes=affixes,
     )
+
+
+def _shared_affixes(files: Sequence[str], names: Collection[str]) -> tuple[str, str]:
+    """Return the text around the names that all files share: ("", "_sal"); else ("", "")."""
+    if not set(files).isdisjoint(names):
+        return "", ""
+    candidates = {around for name in names if (around := _around(name, files[0]))}
+    for before, after in sorted(candidates):
+        if {before + name + after for name in names}.issuperset(files):
+            return before, after
+    return "", ""
 
 
 def _hint_of_types(folder: Path, stems: Collection[str]) -> str:

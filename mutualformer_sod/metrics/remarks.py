@@ -34,6 +34,8 @@ def row_marks(cell: Cell, count: int, usual_count: int | None) -> list[str]:
         marks.append(f"{name} has {count} images here{which}, usually {usual_count}")
     if cell.expected < count:
         marks.append(f"the first {cell.expected} of {count} images of {name}")
+    if any(cell.folder.affixes):
+        marks.append(f"maps are named {'STEM'.join(cell.folder.affixes)}")
     if cell.problems:
         marks.append(f"{cell.problems} of {cell.expected} images without a usable map")
     return marks + _odd_marks(cell)

@@ -117,14 +117,16 @@ def rename_maps(bench, new_name):
         (folder / f"{stem}.png").rename(folder / new_name(stem))
 
 
-def refuse(bench, tool="evaluate", output="out"):
+def refuse(bench, tool="evaluate", output="out", extra=()):
     folders = ("--data", bench / "data", "--maps", bench / "maps", "--output", bench / output)
-    return error_line(run_tool(tool, *folders, "--methods", "ours", "--workers", 1))
+    return error_line(run_tool(tool, *folders, "--methods", "ours", "--workers", 1, *extra))
 
 
 RENAMED = {
-    "ending": (lambda stem: f"{stem}_sal.png", "image_0_sal.png seems to be the map of image_0"),
-    "beginning": (lambda stem: f"pred-{stem}.png", "pred-image_0.png seems to be the map of"),
+    "several": (
+        lambda stem: f"{stem}_{'sal' if stem < STEMS[3] else 'pred'}.png",
+        "image_0_sal.png seems to be the map of image_0 (3 of 6 missing maps alike). Fix: name",
+    ),
     "capitals": (lambda stem: f"{stem.upper()}.png", "IMAGE_0.png seems to be the map of image_0"),
     "type": (lambda stem: f"{stem}.npy", "image_5.npy: types that are not read as maps. Fix"),
 }
@@ -139,9 +141,29 @@ def test_evaluate_maps_of_other_names_are_named_with_the_fix(bench, tool, kind):
     assert "no map of MINI" in line and words in line
 
 
-def test_evaluate_maps_named_alike_are_counted(bench):
-    rename_maps(bench, lambda stem: f"{stem}_sal.png")
-    assert "(6 of 6 missing maps alike). Fix: name maps like their images" in refuse(bench)
+@pytest.mark.parametrize("name", ["{}_sal.png", "pred-{}.png", "a_{}_b.png"])
+@pytest.mark.parametrize("flags", [False, True])
+def test_evaluate_maps_that_share_an_affix_are_scored_and_reported(bench, name, flags):
+    evaluate(bench)
+    usual = scores(bench)["scores"]
+    rename_maps(bench, name.format)
+    prefix, suffix = name.removesuffix(".png").split("{}")
+    given = ("--map-prefix", prefix, "--map-suffix", suffix) if flags else ()
+    report = evaluate(bench, *given)
+    assert scores(bench)["scores"] == usual
+    assert f"maps are named {prefix}STEM{suffix}" in report
+
+
+def test_evaluate_suffix_that_no_map_has_is_an_error(bench):
+    assert "no map of MINI" in refuse(bench, extra=("--map-suffix", "_none"))
+
+
+def test_gallery_maps_that_share_an_affix_are_shown_and_reported(bench):
+    rename_maps(bench, "{}_sal.png".format)
+    folders = ("--data", bench / "data", "--maps", bench / "maps", "--output", bench / "page")
+    done = run_tool("gallery", *folders, "--methods", "ours", "--workers", 1)
+    assert done.status == 0, done.error
+    assert "ours/MINI: maps are named STEM_sal" in done.output
 
 
 def test_evaluate_numbers_without_zeros_are_named(bench):
