@@ -19,6 +19,7 @@ import numpy as np
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.metrics.evaluator import Evaluator, ImageScores, score_image
+from mutualformer_sod.metrics.extra import FAMILIES, enabled
 from mutualformer_sod.metrics.folder import MapFolder
 from mutualformer_sod.metrics.ground_truth import GroundTruth
 from mutualformer_sod.metrics.mae import mae
@@ -44,6 +45,9 @@ def main() -> None:
         "--rounds", type=int, default=5, metavar="N", help="the fastest of N counts"
     )
     parser.add_argument("--workers", type=int, nargs="*", default=[2], metavar="N")
+    parser.add_argument(
+        "--metrics", choices=("table", "all"), default="table", help="all: those on request, too"
+    )
     args = parser.parse_args()
     try:
         width, height = (int(n) for n in args.size.split("x"))
@@ -57,8 +61,11 @@ def main() -> None:
     for kind, noise in NOISE.items():
         pairs = [make_pair(seed, height, width, noise) for seed in range(args.pairs)]
         print(f"\n{kind}: {args.pairs} pairs of {width}x{height}, ms an image, one core")
-        time_measures(pairs, args.rounds)
-        time_runs(pairs, args)
+        if args.metrics == "all":
+            time_all(pairs, args.rounds)
+        else:
+            time_measures(pairs, args.rounds)
+            time_runs(pairs, args)
 
 
 def make_pair(seed: int, height: int, width: int, noise: int) -> Pair:
@@ -126,6 +133,45 @@ def time_measures(pairs: list[Pair], rounds: int) -> None:
     reference = sum(costs[name] for name in names)
     show("pysodmetrics, without reading", reference)
     show("  ratio, without reading", reference / costs[ALL], 1)
+
+
+def time_all(pairs: list[Pair], rounds: int) -> None:
+    """Print the times of the metrics on request by family, and of every metric together."""
+    with enabled():
+        runs: dict[str, Callable] = {ALL: score_image}
+        for family in FAMILIES:
+            names = f"  {family[0].name} ... {family[-1].name}"
+            own = [m.compute for m in family if m.kind in ("mean", "map_curve")]
+            runs[names] = lambda p, g, own=own: [compute(MapPair(p, g)) for compute in own]
+        measures = reference_measures() + reference_extras()
+        for measure in measures:
+            runs[f"  pysodmetrics {type(measure).__name__}"] = measure.step
+        costs = best(rounds, runs, pairs)
+    for name, value in costs.items():
+        show(name, value)
+    if measures:
+        reference = sum(value for name, value in costs.items() if "pysodmetrics" in name)
+        show("  ratio, without reading", reference / costs[ALL], 1)
+
+
+def reference_extras() -> list:
+    """Return the classes of pysodmetrics for the metrics on request; none if not installed."""
+    try:
+        import py_sod_metrics as reference
+    except ImportError:
+        return []
+    every = {"with_dynamic": True, "with_adaptive": True, "with_binary": True}
+    names = ("IOU", "Specificity", "DICE", "OverallAccuracy", "Kappa", "Precision", "Recall")
+    rates = {n: getattr(reference, f"{n}Handler") for n in (*names, "FPR", "BER", "Fmeasure")}
+    chosen = ("Fmeasure", "IOU")
+    return [
+        reference.FmeasureV2({n: handler(**every) for n, handler in rates.items()}),
+        reference.SizeInvarianceFmeasureV2({n: rates[n](**every) for n in chosen}),
+        reference.SizeInvarianceMAE(),
+        reference.HumanCorrectionEffortMeasure(),
+        reference.MSIoU(**every),
+        reference.ContextMeasure(),
+    ]
 
 
 def with_new_truth(pair: MapPair, gt: np.ndarray) -> MapPair:

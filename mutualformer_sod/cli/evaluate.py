@@ -19,6 +19,7 @@ from mutualformer_sod.metrics.folder import list_methods, name_list
 from mutualformer_sod.metrics.per_image import read_pair
 from mutualformer_sod.metrics.registry import COLUMNS
 from mutualformer_sod.metrics.results import Results
+from mutualformer_sod.metrics.sequences import add_sequence_means
 from mutualformer_sod.report.curves import check_matplotlib, plot_curves, save_curves
 from mutualformer_sod.report.files import write_results
 from mutualformer_sod.report.published import DEFAULT_PUBLISHED, PUBLISHED, check_published
@@ -62,6 +63,11 @@ def parse_arguments() -> argparse.Namespace:
         nargs=2,
         metavar=("A", "B"),
         help="per-image differences of two methods with bootstrap intervals",
+    )
+    add(
+        "--per-sequence",
+        action="store_true",
+        help="video sets: add the mean over the sequences, which are the sets of one folder",
     )
     add("--plots", action="store_true", help="draw the curves (needs matplotlib)")
     add("--no-cache", action="store_true", help="compute every score again")
@@ -130,6 +136,8 @@ def score_maps(args: argparse.Namespace, columns: tuple[str, ...]) -> int:
             workers=args.workers or usable_cores(),
             each=advance,
         )
+    if args.per_sequence:
+        add_sequence_means(results)
     return report(args, columns, results)
 
 

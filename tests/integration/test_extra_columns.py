@@ -64,3 +64,19 @@ def test_merge_scores_shows_extra_columns(bench):
     )
     assert done.status == 0, done.error
     assert "HCE↓" in done.output
+
+
+def test_evaluate_per_sequence_adds_the_mean_of_the_sets(bench):
+    for folder in ("data", "maps/ours"):
+        (bench / folder / "V").mkdir()
+        (bench / folder / "MINI").rename(bench / folder / "V/a")
+        (bench / folder / "V/b").mkdir()
+    (bench / "data/V/b/GT").mkdir()
+    for old in ("data/V/{}/GT/image_5.png", "maps/ours/V/{}/image_5.png"):
+        (bench / old.format("a")).rename(bench / old.format("b"))
+    done = evaluate(bench, "--methods", "ours", "--per-sequence")
+    assert done.status == 0, done.error
+    found = scores(bench)["scores"]["ours"]
+    mean = (found["V/a"]["s_measure"] + found["V/b"]["s_measure"]) / 2
+    assert found["V (2 sequences)"]["s_measure"] == pytest.approx(mean, abs=1e-15)
+    assert found["V (2 sequences)"]["images"] == 6
