@@ -62,22 +62,44 @@ def _surroundings(gt: GroundTruth) -> np.ndarray:
 
 def context_measure(pair: MapPair) -> float:
     """Return the context-measure with beta^2 = 1, in [0, 1]."""
-    gt, kernel = pair.gt, _kernel(pair.gt)
+    complete = _completeness(pair)
+    reverse = _SCALE * float(complete.sum()) / (pair.gt.foreground + EPS)
+    return _combine(pair, reverse, 1.0)
+
+
+def camouflage_context_measure(pair: MapPair, degree: np.ndarray) -> float:
+    """Return the camouflage context-measure with beta^2 = 1.2: hidden foreground counts more.
+
+    Args:
+        pair: the map and its ground truth.
+        degree: similarity of each pixel to the background around the foreground, (H, W) float64 in
+            [0, 1], see `camouflage.camouflage_degree`.
+    """
+    weights = 1.0 + degree[pair.gt.mask]
+    reverse = _SCALE * float((_completeness(pair) * weights).sum()) / (float(weights.sum()) + EPS)
+    return _combine(pair, reverse, 1.2)
+
+
+def _combine(pair: MapPair, reverse: float, beta_squared: float) -> float:
+    """Join the relevance of the marks and the completeness of the foreground to one score."""
     saliency = cv2.LUT(pair.levels, pair.histogram.values)
-    forward = float((_surroundings(gt) * saliency).sum() / (saliency.sum() + EPS))
+    forward = float((_surroundings(pair.gt) * saliency).sum() / (saliency.sum() + EPS))
+    return (1.0 + beta_squared) * forward * reverse / (beta_squared * forward + reverse + EPS)
+
+
+def _completeness(pair: MapPair) -> np.ndarray:
+    """Return 1 - exp(-marks around) of each foreground pixel, (n,) float64."""
+    gt, kernel = pair.gt, _kernel(pair.gt)
     left, top, width, height = cv2.boundingRect(gt.bytes)
-    reverse = 0.0
-    if gt.foreground:
-        # Only the foreground and a border of the kernel's size are needed.
-        rows, columns = kernel.shape[0] // 2 + 1, kernel.shape[1] // 2 + 1
-        window = (
-            slice(max(top - rows, 0), top + height + rows),
-            slice(max(left - columns, 0), left + width + columns),
-        )
-        marks = cv2.filter2D(np.ascontiguousarray(saliency[window]), -1, kernel)
-        complete = 1.0 - np.exp(-marks[gt.mask[window]])
-        reverse = _SCALE * float(complete.sum()) / (gt.foreground + EPS)
-    return 2.0 * forward * reverse / (forward + reverse + EPS)
+    # Only the foreground and a border of the kernel's size are needed.
+    rows, columns = kernel.shape[0] // 2 + 1, kernel.shape[1] // 2 + 1
+    window = (
+        slice(max(top - rows, 0), top + height + rows),
+        slice(max(left - columns, 0), left + width + columns),
+    )
+    saliency = cv2.LUT(np.ascontiguousarray(pair.levels[window]), pair.histogram.values)
+    marks = cv2.filter2D(saliency, -1, kernel)
+    return 1.0 - np.exp(-marks[gt.mask[window]])
 
 
 METRICS = (Metric("context", "CM", r"C_\beta", context_measure, in_table=False, in_gallery=False),)

@@ -1,0 +1,92 @@
+"""Degree of camouflage of the foreground (Wang et al., Context-measure, 2025).
+
+Every patch of the foreground is replaced by the most similar patch of the background around it. The
+closer the colours of the result are to those of the image, the better the foreground is hidden.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from mutualformer_sod.metrics.color_difference import ciede2000, lab
+
+_SIDE, _STEP = 7, 3  # pixels of a patch, and between patches
+_SURROUNDINGS = np.ones((20, 20), np.uint8)
+_NEARNESS = 20.0  # weight of the distance in the image against that of the colours
+_GAMMA = 8.0  # exponent of the similarity
+_CHUNK = 1024  # patches compared at once
+
+
+def camouflage_degree(rgb: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return the degree of camouflage in [0, 1], (H, W) float64; 0 outside of the foreground.
+
+    It is 0 everywhere if no patch of 7 x 7 pixels fits into the foreground or its surroundings.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        mask: (H, W) bool.
+    """
+    degree = np.zeros(mask.shape)
+    inside = mask.view(np.uint8)
+    around = cv2.dilate(inside, _SURROUNDINGS) - inside
+    if min(mask.shape) < _SIDE:
+        return degree
+    colours = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB)
+    own, own_patches = _patches(colours, inside)
+    other, other_patches = _patches(colours, around)
+    if not len(own) or not len(other):
+        return degree
+    nearest = _nearest(own, own_patches, other, other_patches)
+    hidden = _replace(rgb * around[..., None], own, other[nearest])
+    difference = ciede2000(lab(hidden[mask]), lab(rgb[mask]))
+    similarity = 1.0 - np.clip(difference / 100.0, 0.0, 1.0)
+    degree[mask] = (np.exp(_GAMMA * similarity) - 1.0) / (np.exp(_GAMMA) - 1.0)
+    return degree
+
+
+def _patches(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return corners (P, 2) and colours (P, 147) of the patches that lie inside a mask."""
+    padding = [(0, -(size - _SIDE) % _STEP) for size in mask.shape]
+    image = np.pad(image, (*padding, (0, 0)), mode="reflect")
+    mask = np.pad(mask, padding)
+    view = np.lib.stride_tricks.sliding_window_view
+    fits = view(mask, (_SIDE, _SIDE))[::_STEP, ::_STEP].all(axis=(2, 3))
+    places = np.argwhere(fits)
+    patches = view(image, (_SIDE, _SIDE, 3))[::_STEP, ::_STEP, 0][fits]
+    return places * _STEP, patches.reshape(len(places), -1)
+
+
+def _nearest(
+    own: np.ndarray, own_patches: np.ndarray, other: np.ndarray, other_patches: np.ndarray
+) -> np.ndarray:
+    """Return for each own patch the index of the nearest other one, in colour and place."""
+    places = np.concatenate((other, own)).astype(np.float64)
+    spread = places.std(axis=0)
+    places = _NEARNESS * (places - places.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    features = np.hstack((np.concatenate((other_patches, own_patches)), places))
+    features = features.astype(np.float32).astype(np.float64)
+    others, owns = features[: len(other)], features[len(other) :]
+    squares = (others**2).sum(axis=1)
+    found = [
+        (squares - 2.0 * owns[start : start + _CHUNK] @ others.T).argmin(axis=1)
+        for start in range(0, len(owns), _CHUNK)
+    ]
+    return np.concatenate(found)
+
+
+def _replace(source: np.ndarray, targets: np.ndarray, origins: np.ndarray) -> np.ndarray:
+    """Return the mean of the patches that are copied from origins to targets, (H, W, 3) uint8."""
+    height, width = source.shape[:2]
+    last = np.array([height - _SIDE, width - _SIDE])
+    targets, origins = np.minimum(targets, last), np.minimum(origins, last)
+    total = np.zeros((height * width, 3), np.int64)
+    number = np.zeros(height * width)
+    flat = source.reshape(-1, 3).astype(np.int64)
+    stride = np.array([width, 1])
+    for offset in np.ndindex(_SIDE, _SIDE):
+        place = (targets + offset) @ stride
+        np.add.at(total, place, flat[(origins + offset) @ stride])
+        np.add.at(number, place, 1.0)
+    mean = np.round(total / (number + np.spacing(1.0))[:, None])
+    return mean.astype(np.uint8).reshape(source.shape)
