@@ -24,6 +24,7 @@ from mutualformer_sod.metrics.folder import MapFolder
 from mutualformer_sod.metrics.ground_truth import GroundTruth
 from mutualformer_sod.metrics.mae import mae
 from mutualformer_sod.metrics.pair import MapPair
+from mutualformer_sod.metrics.registry import METRICS
 from mutualformer_sod.metrics.s_measure import s_measure
 from mutualformer_sod.metrics.scoring import Pairing, score_pairing, score_set
 from mutualformer_sod.metrics.weighted_f import weighted_f
@@ -139,7 +140,7 @@ def time_all(pairs: list[Pair], rounds: int) -> None:
     """Print the times of the metrics on request by family, and of every metric together."""
     with enabled():
         runs: dict[str, Callable] = {ALL: score_image}
-        for family in FAMILIES:
+        for family in (f for f in FAMILIES if f[0].name in METRICS):
             names = f"  {family[0].name} ... {family[-1].name}"
             own = [m.compute for m in family if m.kind in ("mean", "map_curve")]
             runs[names] = lambda p, g, own=own: [compute(MapPair(p, g)) for compute in own]

@@ -158,6 +158,7 @@ def find_sets(args: argparse.Namespace) -> list[GtSet]:
             {sample.stem: sample.gt for sample in islice(item.samples, args.limit)},
             {sample.stem: sample.gt for sample in by_name[item.name].samples},
             item.usual_count,
+            {sample.stem: sample.rgb for sample in item.samples if sample.rgb},
         )
         for item in chosen
     ]

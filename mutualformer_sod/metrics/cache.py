@@ -23,11 +23,18 @@ _TABLE = (
 _COLUMNS = "scores, quantised, gt_note, checksum"
 
 
-def cache_key(map_content: bytes, gt_content: bytes, normalize: bool) -> bytes:
-    """Return the key of a pair of files under a protocol: 32 bytes."""
+def cache_key(
+    map_content: bytes, gt_content: bytes, normalize: bool, rgb_content: bytes = b""
+) -> bytes:
+    """Return the key of a pair of files under a protocol: 32 bytes.
+
+    The colour image counts only for metrics that read it; otherwise its content is empty.
+    """
     key = hashlib.blake2b(digest_size=32)
     key.update(f"{SCORES_VERSION} normalize={normalize} {len(gt_content)} ".encode())
     key.update(gt_content)
+    if rgb_content:
+        key.update(f"{len(rgb_content)} ".encode() + rgb_content)
     key.update(map_content)
     return key.digest()
 

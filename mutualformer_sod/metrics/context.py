@@ -11,6 +11,8 @@ import math
 import cv2
 import numpy as np
 
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.metrics.camouflage import camouflage_degree
 from mutualformer_sod.metrics.ground_truth import GroundTruth
 from mutualformer_sod.metrics.once import once
 from mutualformer_sod.metrics.pair import MapPair
@@ -67,15 +69,22 @@ def context_measure(pair: MapPair) -> float:
     return _combine(pair, reverse, 1.0)
 
 
-def camouflage_context_measure(pair: MapPair, degree: np.ndarray) -> float:
-    """Return the camouflage context-measure with beta^2 = 1.2: hidden foreground counts more.
+@once
+def _degree(gt: GroundTruth) -> np.ndarray:
+    if gt.rgb is None:
+        raise InputError("the camouflage context-measure needs `rgb` in the `GroundTruth`")
+    return camouflage_degree(gt.rgb, gt.mask)
 
-    Args:
-        pair: the map and its ground truth.
-        degree: similarity of each pixel to the background around the foreground, (H, W) float64 in
-            [0, 1], see `camouflage.camouflage_degree`.
+
+def camouflage_context_measure(pair: MapPair) -> float:
+    """Return the camouflage context-measure with beta^2 = 1.2, in [0, 1].
+
+    Foreground that looks like the background around it counts up to twice.
+
+    Raises:
+        InputError: the ground truth has no colour image.
     """
-    weights = 1.0 + degree[pair.gt.mask]
+    weights = 1.0 + _degree(pair.gt)[pair.gt.mask]
     reverse = _SCALE * float((_completeness(pair) * weights).sum()) / (float(weights.sum()) + EPS)
     return _combine(pair, reverse, 1.2)
 
@@ -102,4 +111,12 @@ def _completeness(pair: MapPair) -> np.ndarray:
     return 1.0 - np.exp(-marks[gt.mask[window]])
 
 
-METRICS = (Metric("context", "CM", r"C_\beta", context_measure, in_table=False, in_gallery=False),)
+_HIDDEN = {"in_table": False, "in_gallery": False}
+METRICS = (Metric("context", "CM", r"C_\beta", context_measure, **_HIDDEN),)
+ON_COLOURS = (
+    Metric(
+        *("camouflage_context", "CCM", r"C_\beta^\omega", camouflage_context_measure),
+        needs_rgb=True,
+        **_HIDDEN,
+    ),
+)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
@@ -24,6 +24,7 @@ from mutualformer_sod.metrics.folder import (
     name_list,
 )
 from mutualformer_sod.metrics.per_image import per_image_file
+from mutualformer_sod.metrics.registry import needs_rgb
 from mutualformer_sod.metrics.remarks import complaints, row_marks
 from mutualformer_sod.metrics.results import Results, scoring_protocol
 from mutualformer_sod.metrics.scoring import Cell, Outcome, score_set
@@ -41,6 +42,7 @@ class GtSet:
         name: of the set.
         files: stem -> file, of the images to evaluate.
         whole: the same for all images of the set; None if `files` has them all.
+        rgb: stem -> colour image, for the metrics that need it; may be empty.
         usual_count: number of images that papers report for the set; None for a custom set.
     """
 
@@ -48,6 +50,7 @@ class GtSet:
     files: dict[str, Path]
     whole: dict[str, Path] | None = None
     usual_count: int | None = None
+    rgb: dict[str, Path] = field(default_factory=dict)
 
     @classmethod
     def of_folder(cls, folder: Path) -> GtSet:
@@ -152,6 +155,12 @@ def evaluate(
     sets = [GtSet.of_folder(Path(gt))] if isinstance(gt, str | Path) else gt
     if isinstance(maps, str | Path):
         maps = find_map_folders(Path(maps), list_methods(Path(maps)), sets)
+    for item in sets:
+        if needs_rgb() and not item.files.keys() <= item.rgb.keys():
+            raise InputError(
+                f"`gt` {item.name}: no colour images, but {name_list(needs_rgb())} reads them. "
+                "Fix: add the folder RGB, or leave the column out."
+            )
     results = Results(scoring_protocol(mutualformer_sod.__version__, normalize))
     cells: list[Cell] = []
     with ExitStack() as stack:
@@ -174,6 +183,7 @@ def evaluate(
             scored, gt_notes = score_set(
                 [folder for folder in maps if folder.set_name == item.name],
                 item.files,
+                rgb=item.rgb if needs_rgb() else None,
                 normalize=normalize,
                 cache=store,
                 pool=pool,

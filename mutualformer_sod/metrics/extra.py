@@ -28,6 +28,7 @@ FAMILIES: tuple[tuple[Metric, ...], ...] = (
     multiscale_iou.CURVES,
     size_invariance.METRICS,
     context.METRICS,
+    context.ON_COLOURS,
 )
 
 
@@ -41,20 +42,23 @@ def enabled(names: Iterable[str] | None = None) -> Iterator[tuple[str, ...]]:
     """Register the extra metrics of these scores inside the `with` block.
 
     Args:
-        names: of scores; others than the extra ones are ignored. None registers all.
+        names: of scores; others than the extra ones are ignored. None registers all that do not
+            need colour images.
 
     Returns:
         The names of the scores that were added.
     """
-    wanted = set(extra_columns() if names is None else names)
+    if names is None:
+        families = [f for f in FAMILIES if not any(metric.needs_rgb for metric in f)]
+    else:
+        wanted = set(names)
+        families = [f for f in FAMILIES if wanted & {n for metric in f for n in metric.columns}]
     added = []
     try:
-        for family in FAMILIES:
-            if wanted & {name for metric in family for name in metric.columns}:
-                for metric in family:
-                    if METRICS.get(metric.name) is not metric:
-                        register(metric)
-                        added.append(metric)
+        for metric in (metric for family in families for metric in family):
+            if METRICS.get(metric.name) is not metric:
+                register(metric)
+                added.append(metric)
         yield tuple(name for metric in added for name in metric.columns)
     finally:
         for metric in reversed(added):

@@ -40,13 +40,14 @@ class GroundTruth:
 
     Args:
         mask: (H, W) bool, or 8-bit with foreground where the value exceeds 128.
+        rgb: (H, W, 3) uint8 colour image, for the metrics that need it.
 
     Raises:
         InputError: wrong rank or type, no pixels, or an 8-bit mask whose only values besides 0 are
             1 to 128, e.g. a mask stored as 0 and 1.
     """
 
-    def __init__(self, mask: np.ndarray) -> None:
+    def __init__(self, mask: np.ndarray, rgb: np.ndarray | None = None) -> None:
         if mask.ndim != 2 or mask.size == 0:
             raise InputError(f"ground truth must be a non-empty (H, W) array, got {mask.shape}")
         if mask.dtype == np.uint8:
@@ -58,7 +59,9 @@ class GroundTruth:
             mask = mask > 128
         elif mask.dtype != np.bool_:
             raise InputError(f"ground truth must be bool or uint8, got {mask.dtype}")
-        self.mask = np.ascontiguousarray(mask)
+        if rgb is not None and rgb.shape != (*mask.shape, 3):
+            raise InputError(f"colour image of shape {rgb.shape}, ground truth of {mask.shape}")
+        self.mask, self.rgb = np.ascontiguousarray(mask), rgb
         self._distance: tuple[Window, np.ndarray | None] = (slice(0, 0), slice(0, 0)), None
 
     @property

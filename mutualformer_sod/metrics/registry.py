@@ -65,6 +65,7 @@ class Metric:
         in_gallery: show it in the gallery; of a curve, its maximum.
         summary: scores of a curve; empty for a curve that is only drawn.
         score: replaces the name of a curve in the names of its scores.
+        needs_rgb: whether the metric reads the colour image, `GroundTruth.rgb`.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Metric:
     in_gallery: bool = True
     summary: tuple[Literal["max", "mean"], ...] = ("max", "mean")
     score: str = ""
+    needs_rgb: bool = False
 
     @property
     def columns(self) -> dict[str, Column]:
@@ -130,6 +132,11 @@ def unregister(name: str) -> None:
 def of_kind(kind: str) -> list[Metric]:
     """Return the registered metrics of a kind, in the order of scores.json."""
     return [metric for metric in METRICS.values() if metric.kind == kind]
+
+
+def needs_rgb() -> list[str]:
+    """Return the names of the registered metrics that read the colour images."""
+    return [metric.name for metric in METRICS.values() if metric.needs_rgb]
 
 
 def per_image_columns() -> tuple[str, ...]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
+
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.decoding import read_bytes
+from mutualformer_sod.imaging.io import decode_rgb
 from mutualformer_sod.imaging.masks import decode_mask
 from mutualformer_sod.imaging.saliency import decode_saliency
 from mutualformer_sod.metrics.cache import ScoreCache, cache_key
@@ -34,6 +37,7 @@ class Pairing:
     stem: str
     gt: Path
     maps: dict[str, Path]
+    rgb: Path | None = None  # the colour image, if a metric reads it
 
 
 @dataclass
@@ -103,6 +107,7 @@ def score_pairing(
     outcome = Outcome(pairing.stem)
     try:
         gt_content = read_bytes(pairing.gt)
+        rgb_content = read_bytes(pairing.rgb) if pairing.rgb else b""
     except InputError as error:
         outcome.gt_error = str(error)
         return outcome
@@ -112,7 +117,7 @@ def score_pairing(
         try:
             content = read_bytes(path)
             if cache is not None:
-                key = cache_key(content, gt_content, normalize)
+                key = cache_key(content, gt_content, normalize, rgb_content)
                 if (known := cache.get(key)) is not None:
                     outcome.scores[method], outcome.gt_note = known
                     continue
@@ -125,13 +130,26 @@ def score_pairing(
         if gt is None:
             try:
                 mask, outcome.gt_note = decode_mask(pairing.gt, gt_content)
+                gt = GroundTruth(mask, _colours(pairing.rgb, rgb_content, mask))
             except InputError as error:
                 return Outcome(pairing.stem, gt_error=str(error))
-            gt = GroundTruth(mask)
         image = outcome.scores[method] = score_image(levels, gt, normalize=normalize)
         if is_suspect(image.scores["iou"]):
             outcome.thumbnails[method] = Thumbnails.of(levels, gt.mask)
     return outcome
+
+
+def _colours(path: Path | None, content: bytes, mask: np.ndarray) -> np.ndarray | None:
+    """Decode the colour image of a mask, if there is one."""
+    if path is None:
+        return None
+    rgb = decode_rgb(path, content)
+    if rgb.shape[:2] != mask.shape:
+        raise InputError(
+            f"{path}: colour image of (H, W) {rgb.shape[:2]}, ground truth of {mask.shape}. "
+            "Fix: use images of one size."
+        )
+    return rgb
 
 
 @lru_cache(maxsize=1)
@@ -144,6 +162,7 @@ def score_set(
     folders: list[MapFolder],
     ground_truths: dict[str, Path],
     *,
+    rgb: Mapping[str, Path] | None = None,
     normalize: bool = True,
     cache: ScoreCache | None = None,
     pool: Executor | None = None,
@@ -155,6 +174,7 @@ def score_set(
     Args:
         folders: the maps of each method, of the same set.
         ground_truths: stem -> file.
+        rgb: stem -> colour image, for the metrics that need it.
         normalize: stretch every map to its own minimum and maximum.
         cache: stores scores; unchanged files are not scored again.
         pool: of `workers.worker_pool`; None scores in this process.
@@ -171,7 +191,10 @@ def score_set(
     cells = [Cell(f, len(ground_truths), Evaluator(normalize)) for f in folders]
     searches = [SwapSearch() for _ in folders]
     pairings = (
-        Pairing(stem, gt, {f.method: f.maps[stem] for f in folders if stem in f.maps})
+        Pairing(
+            *(stem, gt, {f.method: f.maps[stem] for f in folders if stem in f.maps}),
+            rgb=(rgb or {}).get(stem),
+        )
         for stem, gt in ground_truths.items()
     )
     notes: dict[str, list[str]] = {}

@@ -55,6 +55,13 @@ def pooled(pairs: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
     return {f"pooled_{n}": float(v["binary"]) for n, v in rates.get_results().items()}
 
 
+def camouflage(pred: np.ndarray, gt: np.ndarray, rgb: np.ndarray) -> float:
+    """Return the camouflage context-measure of a pair and its colour image."""
+    measure = reference.CamouflageContextMeasure()
+    measure.step(pred, gt, img=rgb)
+    return float(measure.get_results()["ccm"])
+
+
 def classes(slow: bool = True) -> dict:
     """Return new objects of the classes with extra metrics; MSIoU's curve takes seconds."""
     every = {"with_dynamic": slow, "with_adaptive": True, "with_binary": True}

@@ -10,6 +10,7 @@ from synthetic_pairs import disc, make_pairs, noisy_map
 
 from mutualformer_sod.metrics.evaluator import Evaluator, score_image
 from mutualformer_sod.metrics.extra import enabled
+from mutualformer_sod.metrics.ground_truth import GroundTruth
 from mutualformer_sod.metrics.skeleton import skeleton
 
 GOLDEN = json.loads(Path(__file__).with_name("extra_pairs.json").read_text())
@@ -106,6 +107,21 @@ def test_skeleton_random_masks_agree_with_scikit_image(height, width, reference)
         noise = np.random.default_rng(seed).random((height, width))
         mask = cv2.GaussianBlur(noise, (0, 0), 0.5 + seed / 10) > 0.45 + seed / 500
         assert np.array_equal(skeleton(mask), skeletonize(mask)), seed
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_camouflage_context_agrees_with_the_reference(seed, reference):
+    rng = np.random.default_rng(seed)
+    height, width = (int(n) for n in rng.integers(60, 160, 2))
+    noise = rng.integers(0, 256, (height, width, 3)).astype(np.float32)
+    rgb = cv2.GaussianBlur(noise, (0, 0), 1 + seed / 2)
+    rgb = cv2.normalize(rgb, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
+    gt = disc(height, width, height // 2, (5, width // 2)[seed % 2], min(height, width) // 4)
+    pred = noisy_map(gt, seed)
+    expected = reference.camouflage(pred, gt, rgb)
+    with enabled(["camouflage_context"]):
+        scores = score_image(pred, GroundTruth(gt, rgb)).scores
+    check(scores, {"camouflage_context": expected})
 
 
 def test_pooled_rates_of_a_set_agree_with_the_reference(reference):

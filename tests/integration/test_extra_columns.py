@@ -2,6 +2,8 @@
 
 import csv
 
+import cv2
+import numpy as np
 import pytest
 from evaluation_runs import evaluate, make_bench, refused, run_in, scores
 
@@ -39,7 +41,8 @@ def test_evaluate_metrics_all_shows_every_metric_and_takes_it_from_the_cache(ben
     done = evaluate(bench, "--methods", "ours", "--metrics", "all")
     assert done.status == 0, done.error
     first = scores(bench)
-    assert set(extra_columns()) <= first["scores"]["ours"]["MINI"].keys()
+    without = set(extra_columns()) - first["scores"]["ours"]["MINI"].keys()
+    assert without == {"camouflage_context"}
     assert evaluate(bench, "--methods", "ours", "--metrics", "all").output == done.output
     assert scores(bench) == first
 
@@ -80,3 +83,28 @@ def test_evaluate_per_sequence_adds_the_mean_of_the_sets(bench):
     mean = (found["V/a"]["s_measure"] + found["V/b"]["s_measure"]) / 2
     assert found["V (2 sequences)"]["s_measure"] == pytest.approx(mean, abs=1e-15)
     assert found["V (2 sequences)"]["images"] == 6
+
+
+def test_evaluate_camouflage_context_reads_the_colour_images(bench):
+    flags = ("--methods", "ours", "--columns", "camouflage_context", "--workers", "2")
+    assert "no colour images" in refused(evaluate(bench, *flags))
+    (bench / "data/MINI/RGB").mkdir()
+    found = []
+    for seed in range(2):  # other colours must not take the scores from the cache
+        rng = np.random.default_rng(seed)
+        for path in (bench / "data/MINI/GT").iterdir():
+            rgb = cv2.resize(rng.integers(0, 255, (8, 9, 3), np.uint8), (64, 48))
+            cv2.imwrite(str(bench / "data/MINI/RGB" / path.name), rgb)
+        done = evaluate(bench, *flags)
+        assert done.status == 0, done.error
+        assert "CCM↑" in done.output
+        found.append(scores(bench)["scores"]["ours"]["MINI"]["camouflage_context"])
+    assert found[0] != found[1]
+
+
+def test_evaluate_camouflage_context_other_size_of_colours_is_refused(bench):
+    (bench / "data/MINI/RGB").mkdir()
+    for path in (bench / "data/MINI/GT").iterdir():
+        image = np.zeros((20, 20, 3), np.uint8)
+        cv2.imwrite(str(bench / "data/MINI/RGB" / path.name), image)
+    assert "colour image" in refused(evaluate(bench, "--columns", "camouflage_context"))

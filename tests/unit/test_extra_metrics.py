@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from mutualformer_sod.metrics import Evaluator, score_image
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.metrics import Evaluator, GroundTruth, score_image
 from mutualformer_sod.metrics.boundary import boundary
 from mutualformer_sod.metrics.extra import enabled, extra_columns
 from mutualformer_sod.metrics.registry import COLUMNS, METRICS
@@ -60,6 +61,33 @@ def test_score_image_perfect_map_gives_the_best_scores(extra):
 def test_score_image_oblique_line_gives_a_finite_context_measure(extra):
     gt = np.eye(20, dtype=np.bool_)
     assert 0 < score_image(gt, gt).scores["context"] <= 1
+
+
+def test_camouflage_context_hidden_foreground_weighs_more():
+    rng = np.random.default_rng(0)
+    gt = square(60, 70, 20, 20, 24)
+    texture = rng.integers(0, 256, (60, 70, 3), np.uint8)
+    plain = np.where(gt[..., None], np.uint8(250), texture // 4)
+    texture[20:44, 20:32] = texture[20:44, 8:20]  # the left half is a copy of its surroundings
+    texture[20:44, 32:44] = (255, 0, 0)
+    left, right = gt.copy(), gt.copy()
+    left[:, 32:] = right[:, :32] = False
+    with enabled(["camouflage_context"]):
+        hidden, shown = (
+            [
+                score_image(pred, GroundTruth(gt, rgb)).scores["camouflage_context"]
+                for pred in (left, right)
+            ]
+            for rgb in (texture, plain)
+        )
+    assert hidden[0] > hidden[1]
+    assert shown[0] == pytest.approx(shown[1], abs=0.05)
+
+
+def test_camouflage_context_without_colour_image_is_refused():
+    gt = square(20, 20, 5, 5, 8)
+    with enabled(["camouflage_context"]), pytest.raises(InputError, match="rgb"):
+        score_image(gt, gt)
 
 
 def test_pooled_rates_are_the_rates_of_the_summed_counts(extra):
