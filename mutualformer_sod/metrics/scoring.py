@@ -14,7 +14,7 @@ import numpy as np
 
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.decoding import read_bytes
-from mutualformer_sod.imaging.io import decode_rgb
+from mutualformer_sod.imaging.io import check_size, decode_rgb
 from mutualformer_sod.imaging.masks import decode_mask
 from mutualformer_sod.imaging.saliency import decode_saliency
 from mutualformer_sod.metrics.cache import ScoreCache, cache_key
@@ -130,7 +130,7 @@ def score_pairing(
         if gt is None:
             try:
                 mask, outcome.gt_note = decode_mask(pairing.gt, gt_content)
-                gt = GroundTruth(mask, _colours(pairing.rgb, rgb_content, mask))
+                gt = GroundTruth(mask, _colours(pairing, rgb_content, mask))
             except InputError as error:
                 return Outcome(pairing.stem, gt_error=str(error))
         image = outcome.scores[method] = score_image(levels, gt, normalize=normalize)
@@ -139,16 +139,12 @@ def score_pairing(
     return outcome
 
 
-def _colours(path: Path | None, content: bytes, mask: np.ndarray) -> np.ndarray | None:
+def _colours(pairing: Pairing, content: bytes, mask: np.ndarray) -> np.ndarray | None:
     """Decode the colour image of a mask, if there is one."""
-    if path is None:
+    if pairing.rgb is None:
         return None
-    rgb = decode_rgb(path, content)
-    if rgb.shape[:2] != mask.shape:
-        raise InputError(
-            f"{path}: colour image of (H, W) {rgb.shape[:2]}, ground truth of {mask.shape}. "
-            "Fix: use images of one size."
-        )
+    rgb = decode_rgb(pairing.rgb, content)
+    check_size(pairing.gt, mask.shape, pairing.rgb, rgb.shape[:2])
     return rgb
 
 

@@ -107,4 +107,4 @@ def test_evaluate_camouflage_context_other_size_of_colours_is_refused(bench):
     for path in (bench / "data/MINI/GT").iterdir():
         image = np.zeros((20, 20, 3), np.uint8)
         cv2.imwrite(str(bench / "data/MINI/RGB" / path.name), image)
-    assert "colour image" in refused(evaluate(bench, "--columns", "camouflage_context"))
+    assert "bring both to one size" in refused(evaluate(bench, "--columns", "camouflage_context"))
