@@ -13,8 +13,7 @@ from mutualformer_sod.data.depth.polarity import encodings_by_name, with_encodin
 from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
 from mutualformer_sod.data.sample import Sample, read_sample
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.imaging.io import image_size
-from mutualformer_sod.imaging.saliency import write_map
+from mutualformer_sod.imaging.io import image_size, write_map
 from mutualformer_sod.inference.baselines import centre_prior, depth_otsu
 from mutualformer_sod.output_folder import OutputFolder
 

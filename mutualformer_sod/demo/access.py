@@ -4,71 +4,12 @@ Otherwise any web page could use a demo on its reader's machine, by the address 
 leads there (DNS rebinding).
 """
 
-from __future__ import annotations
-
 import ipaddress
-import logging
 import socket
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 _FIX = "Fix: open the printed address, or start the demo with the --host of this address."
-
-_CALLS = ("/gradio_api/call/", "/gradio_api/queue/", "/gradio_api/run/", "/gradio_api/api/")
-
-_log = logging.getLogger(__name__)
-
-_App = Callable[[dict[str, Any], Callable, Callable], Awaitable[None]]
-
-
-class Gate:
-    """ASGI middleware: status 403 for foreign Host or Origin headers, 400 for unknown functions.
-
-    Args:
-        app: answers all other requests.
-        host: address or name on which the demo listens, see `is_own`.
-    """
-
-    def __init__(self, app: _App, host: str) -> None:
-        self._app, self._host = app, host
-
-    async def __call__(self, scope: dict[str, Any], receive: Callable, send: Callable) -> None:
-        """Answer one request."""
-        if scope["type"] not in ("http", "websocket"):
-            await self._app(scope, receive, send)
-        elif problem := refusal(scope["headers"], self._host):
-            if scope["type"] == "websocket":
-                await send({"type": "websocket.close", "code": 1008, "reason": problem})
-            else:
-                await _answer(send, 403, problem)
-        elif any(part in scope["path"] for part in _CALLS):
-            await self._call(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
-
-    async def _call(self, scope: dict[str, Any], receive: Callable, send: Callable) -> None:
-        """Answer a call of a function; for an unknown one gradio would only raise an error."""
-        begun = False
-
-        async def noting(message: dict[str, Any]) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
-        try:
-            await self._app(scope, receive, noting)
-        except Exception as error:
-            if begun:
-                raise
-            _log.error("%s: %s: %s", scope["path"], type(error).__name__, error)
-            await _answer(send, 400, "unknown call. Fix: call the function /map.")
-
-
-async def _answer(send: Callable, status: int, text: str) -> None:
-    head = [(b"content-type", b"text/plain; charset=utf-8")]
-    await send({"type": "http.response.start", "status": status, "headers": head})
-    await send({"type": "http.response.body", "body": text.encode()})
 
 
 def refusal(headers: Iterable[tuple[bytes, bytes]], host: str) -> str | None:
@@ -99,12 +40,13 @@ def is_own(name: str | None, host: str) -> bool:
     """
     if not name:
         return False
-    if name == host.casefold() or name == "localhost" or _is_loopback(name):
+    address = _address(name)
+    if name in (host.casefold(), "localhost") or (address is not None and address.is_loopback):
         return True
     if host not in ("0.0.0.0", "::"):
         return False
     own = socket.gethostname(), socket.getfqdn(), f"{socket.gethostname()}.local"
-    return _address(name) is not None or name in map(str.casefold, own)
+    return address is not None or name in map(str.casefold, own)
 
 
 def _name_in(address: str) -> str | None:
@@ -112,11 +54,6 @@ def _name_in(address: str) -> str | None:
         return urlsplit(address).hostname  # in lower case, without port and brackets
     except ValueError:
         return None
-
-
-def _is_loopback(name: str) -> bool:
-    address = _address(name)
-    return address is not None and address.is_loopback
 
 
 def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

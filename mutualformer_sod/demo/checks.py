@@ -1,8 +1,7 @@
 """Check the inputs of the page, and the size of uploaded files by their headers."""
 
-from __future__ import annotations
-
 import math
+import reprlib
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,8 @@ from numpy.lib import format as npy
 from PIL import Image, UnidentifiedImageError
 
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.imaging.containers import TIFF
+from mutualformer_sod.imaging.decoding import read_bytes
 from mutualformer_sod.imaging.io import image_size
 
 NAMES = ("picture", "depth", "weights", "threshold", "invert")
@@ -31,19 +32,19 @@ def check_inputs(inputs: Sequence[Any], weights: Sequence[str]) -> None:
         raise InputError(
             f"{len(inputs)} inputs are given. Fix: pass {len(NAMES)}: {', '.join(NAMES)}."
         )
-    for name, value in zip(NAMES, inputs, strict=True):
-        if name in ("picture", "depth"):
-            usable = value is None or (isinstance(value, dict) and _is_file(value))
-            remedy = "upload the file and pass the answer of the upload, or null"
-        elif name == "weights":
-            usable, remedy = value in weights, f"pass one of {', '.join(weights)}"
-        elif name == "threshold":
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            usable, remedy = number and 0 <= value <= 1, "pass a number from 0 to 1"
-        else:
-            usable, remedy = isinstance(value, bool), "pass true or false"
-        if not usable:
-            raise InputError(f"{name} {_shown(value)} is not usable. Fix: {remedy}.")
+    picture, depth, name, threshold, invert = inputs
+    is_number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
+    upload = "upload the file and pass the answer of the upload, or null"
+    usable = (
+        (_is_file_or_none(picture), upload),
+        (_is_file_or_none(depth), upload),
+        (name in weights, f"pass one of {', '.join(weights)}"),
+        (is_number and 0 <= threshold <= 1, "pass a number from 0 to 1"),
+        (isinstance(invert, bool), "pass true or false"),
+    )
+    for label, value, (is_usable, remedy) in zip(NAMES, inputs, usable, strict=True):
+        if not is_usable:
+            raise InputError(f"{label} {reprlib.repr(value)} is not usable. Fix: {remedy}.")
 
 
 def check_pixels(path: Path, most: int) -> None:
@@ -91,7 +92,7 @@ def _image_size(path: Path) -> tuple[int, int] | None:
         raise InputError(f"{path}: too many pixels. Fix: save a smaller copy.") from None
     except UnidentifiedImageError:
         # Other decoders read more kinds of TIFF and have no limit of their own.
-        if _starts_as_tiff(path):
+        if read_bytes(path).startswith(TIFF):
             raise InputError(f"{path}: unsupported TIFF. Fix: save it as PNG or .npy.") from None
     except Exception:  # a damaged header or metadata
         pass
@@ -101,16 +102,8 @@ def _image_size(path: Path) -> tuple[int, int] | None:
         return None
 
 
-def _starts_as_tiff(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-
-
-def _is_file(value: dict[str, Any]) -> bool:
-    path = value.get("path")
-    return isinstance(path, str) and bool(path) and "\0" not in path
-
-
-def _shown(value: Any, most: int = 80) -> str:
-    text = repr(value)
-    return text if len(text) <= most else f"{text[:most]}..."
+def _is_file_or_none(value: Any) -> bool:
+    if value is None:
+        return True
+    path = value.get("path") if isinstance(value, dict) else None
+    return isinstance(path, str) and path != "" and "\0" not in path

@@ -1,17 +1,17 @@
 """The page of the demo, and its server. Needs gradio: import it after `prepare_gradio`."""
 
-from __future__ import annotations
-
-import threading
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 
-from mutualformer_sod.demo.access import Gate
+from mutualformer_sod.demo.access import refusal
 from mutualformer_sod.demo.checks import check_inputs
 from mutualformer_sod.demo.samples import Sample
 from mutualformer_sod.demo.service import Request, Service
@@ -23,19 +23,41 @@ Drop a picture, and its depth map if there is one. Salient objects are white in 
 _FONTS = ("ui-sans-serif", "system-ui", "sans-serif")
 _MONO = ("ui-monospace", "monospace")
 _HEIGHT = 300  # CSS pixels of a shown picture
+_CALLS = ("/gradio_api/call/", "/gradio_api/queue/", "/gradio_api/run/", "/gradio_api/api/")
+
+_log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Limits of a server.
+class _Gate:
+    """Answer status 403 to foreign Host or Origin headers, 400 to calls of unknown functions."""
 
-    Attributes:
-        upload_bytes: largest size of one file.
-        queue: number of requests that may wait; further ones are refused with a message.
-    """
+    def __init__(self, app: ASGIApp, host: str) -> None:
+        self._app, self._host = app, host
 
-    upload_bytes: int
-    queue: int
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        if problem := refusal(scope["headers"], self._host):
+            is_socket = scope["type"] == "websocket"
+            answer = WebSocketClose(1008, problem) if is_socket else PlainTextResponse(problem, 403)
+            await answer(scope, receive, send)
+            return
+        begun = False
+
+        async def noting(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        except Exception as error:  # of gradio, for an unknown function
+            if begun or not any(part in scope["path"] for part in _CALLS):
+                raise
+            _log.error("%s: %s: %s", scope["path"], type(error).__name__, error)
+            answer = PlainTextResponse("unknown call. Fix: call the function /map.", 400)
+            await answer(scope, receive, send)
 
 
 class _Page(gr.Blocks):
@@ -89,9 +111,14 @@ def build_page(service: Service, samples: Sequence[Sample]) -> gr.Blocks:
     return page
 
 
-def serve(page: gr.Blocks, host: str, port: int, limits: Limits) -> str:
-    """Start the server in the background; return the address of the page."""
-    page.queue(max_size=limits.queue, default_concurrency_limit=1, api_open=False)
+def serve(page: gr.Blocks, host: str, port: int, *, upload_bytes: int, queue: int) -> str:
+    """Start the server in the background; return the address of the page.
+
+    Args:
+        page: from `build_page`.
+        host, port, upload_bytes, queue: see `running.run_demo`.
+    """
+    page.queue(max_size=queue, default_concurrency_limit=1, api_open=False)
     _, address, _ = page.launch(
         server_name=host,
         server_port=port,
@@ -99,21 +126,16 @@ def serve(page: gr.Blocks, host: str, port: int, limits: Limits) -> str:
         inbrowser=False,
         prevent_thread_lock=True,
         quiet=True,
-        max_file_size=limits.upload_bytes,
+        max_file_size=upload_bytes,
         enable_monitoring=False,
         ssr_mode=False,
         pwa=False,
         mcp_server=False,
         footer_links=[],
-        app_kwargs={"middleware": [Middleware(Gate, host=host)]},
+        app_kwargs={"middleware": [Middleware(_Gate, host=host)]},
         theme=gr.themes.Default(font=_FONTS, font_mono=_MONO),
     )
     return address
-
-
-def wait_for_ever() -> None:
-    """Sleep until a signal arrives."""
-    threading.Event().wait()
 
 
 def _inputs(weights: list[str]) -> list[gr.Component]:
@@ -121,12 +143,7 @@ def _inputs(weights: list[str]) -> list[gr.Component]:
         gr.File(label="Picture", elem_id="rgb", height=120),
         gr.File(label="Depth (optional): PNG, TIFF, .npy", elem_id="depth", height=120),
         gr.Dropdown(weights, value=weights[0], label="Weights", elem_id="weights"),
-        gr.Slider(
-            *(0, 1, 0),
-            step=0.01,
-            label="Threshold (0: the map as it is)",
-            elem_id="threshold",
-        ),
+        gr.Slider(0, 1, 0, step=0.01, label="Threshold (0: the map as it is)", elem_id="threshold"),
         gr.Checkbox(label="Invert the depth", elem_id="invert"),
     ]
 
@@ -165,25 +182,30 @@ def _connect(
         rgb: str | None, depth: str | None, weights: str, threshold: float, invert: bool
     ) -> tuple:
         paths = [Path(path) if path else None for path in (rgb, depth)]
-        answer = service.answer(Request(*paths, str(weights), threshold or 0.0, bool(invert)))
-        saliency = answer.saliency and str(answer.saliency)
-        pictures = [saliency, answer.overlay, answer.cutout, answer.depth]
-        download = gr.DownloadButton(value=saliency, interactive=saliency is not None)
-        return answer.message, *(path and str(path) for path in pictures), download
+        answer = service.answer(Request(*paths, weights, threshold, invert))
+        results = answer.saliency, answer.overlay, answer.cutout, answer.depth
+        pictures = [path and str(path) for path in results]
+        download = gr.DownloadButton(value=pictures[0], interactive=pictures[0] is not None)
+        return answer.message, *pictures, download
 
     def show_sample(chosen: gr.SelectData) -> tuple[str, str]:
         sample = samples[chosen.index]
         return str(sample.rgb), str(sample.depth)
 
-    job = {"inputs": inputs, "outputs": outputs, "concurrency_id": "network"}
-    job |= {"concurrency_limit": 1, "show_progress_on": [outputs[1]]}
+    job = {
+        "fn": map_picture,
+        "inputs": inputs,
+        "outputs": outputs,
+        "concurrency_id": "network",
+        "concurrency_limit": 1,
+        "show_progress_on": [outputs[1]],
+    }
     files = [rgb.upload, rgb.clear, depth.upload, depth.clear]
     gr.on(
         [*files, weights.input, threshold.release, invert.input, button.click],
-        map_picture,
         api_name="map",
         trigger_mode="always_last",
         **job,
     )
     picked = gallery.select(show_sample, None, [rgb, depth], queue=False, api_visibility="private")
-    picked.then(map_picture, api_visibility="private", **job)
+    picked.then(api_visibility="private", **job)

@@ -1,10 +1,9 @@
 """Start the demo; remove its files at any end."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -14,8 +13,6 @@ from mutualformer_sod.demo.scratch import Scratch
 from mutualformer_sod.demo.service import Service
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.inference.predictor import Predictor
-
-_EXIT_INTERRUPTED = 130
 
 
 def run_demo(
@@ -54,26 +51,24 @@ def run_demo(
             predictor.estimator = estimator_of(estimator)
     scratch = Scratch()
     try:
-        signal.signal(signal.SIGTERM, _as_interrupt)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
         prepare_gradio(scratch.path)
-        from mutualformer_sod.demo.page import Limits, build_page, serve, wait_for_ever
+        from mutualformer_sod.demo.page import build_page, serve
 
-        service = Service(predictors, scratch, most_pixels)
         samples = make_samples(scratch.path / "samples")
-        page = build_page(service, samples)
-        address = serve(page, host, port, Limits(upload_bytes, queue))
+        page = build_page(Service(predictors, scratch, most_pixels), samples)
+        address = serve(page, host, port, upload_bytes=upload_bytes, queue=queue)
         scratch.keep_what_is_there()
         scratch.start()
         print(f"{address} (Ctrl-C ends it)", flush=True)
         if host not in ("127.0.0.1", "localhost", "::1"):
             print(f"--host {host}: every machine with access to this one can use it", flush=True)
-        wait_for_ever()
+        threading.Event().wait()  # for ever
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         print("\ndemo.py: interrupted", file=sys.stderr, flush=True)
         scratch.close()
-        # A usual exit would wait for the threads of the server and the network.
-        os._exit(_EXIT_INTERRUPTED)
+        os._exit(130)  # a usual exit would wait for the threads of the server and the network
     finally:
         scratch.close()
 
@@ -117,7 +112,3 @@ def _names(path: Path) -> Iterator[str]:
     for count in range(1, len(parts) + 1):
         yield "/".join(parts[-count:])
     yield str(path)
-
-
-def _as_interrupt(number: int, frame: object) -> NoReturn:
-    raise KeyboardInterrupt

@@ -1,7 +1,5 @@
 """Generate the sample scenes of the page."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

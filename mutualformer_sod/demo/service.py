@@ -1,7 +1,5 @@
 """Answer requests of the page: files in, pictures and a message out."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections import OrderedDict
@@ -43,8 +41,8 @@ class Request:
     Attributes:
         rgb: file of the picture; None if there is none yet.
         depth: file of its depth map; None for RGB alone.
-        weights: name of the weights.
-        threshold: 0 for the map itself; else values from it on become 1, lower ones 0.
+        weights: one of the names of `Service.predictors`.
+        threshold: in [0, 1]; 0 for the map itself; else values from it on become 1, lower ones 0.
         invert: invert the polarity of the depth.
     """
 
@@ -120,11 +118,6 @@ class Service:
             return Answer("Error: a defect of this demo; see its terminal")
 
     def _answer(self, request: Request) -> Answer:
-        if request.weights not in self.predictors:
-            names = ", ".join(self.predictors)
-            raise InputError(f"weights {request.weights!r} are unknown. Fix: choose from {names}.")
-        if not 0 <= request.threshold <= 1:
-            raise InputError(f"threshold {request.threshold} is illegal. Fix: pass 0 to 1.")
         for path in filter(None, (request.rgb, request.depth)):
             if not path.is_file():
                 raise InputError(f"{path}: was removed. Fix: upload it again.")
@@ -136,7 +129,8 @@ class Service:
             saliency = (saliency >= request.threshold).astype(np.float32)
         height, width = photo.native_size
         notes = [f"{request.rgb.name}, {width} x {height}", *photo.notes, *seen.notes]
-        return self._write(request.rgb.stem, photo, saliency, seen.depth, "\n".join(notes))
+        files = self._write(request.rgb.stem[:_NAME_LENGTH], photo, saliency, seen.depth)
+        return Answer("\n".join(notes), *files)
 
     def _look(self, request: Request, photo: Photo) -> _Seen:
         """Run the network, or take its output from the cache."""
@@ -153,43 +147,37 @@ class Service:
         return seen
 
     def _write(
-        self,
-        stem: str,
-        photo: Photo,
-        saliency: np.ndarray,
-        depth: np.ndarray | None,
-        message: str,
-    ) -> Answer:
-        folder = self._scratch.new_folder()
-        stem = stem[:_NAME_LENGTH]
-        paths = {
-            kind: folder / f"{stem}_{kind}.png" for kind in ("map", "overlay", "cutout", "depth")
-        }
-        size = saliency.shape
-        write_png(paths["map"], size, paint("maps", photo, [saliency]))
-        write_png(paths["cutout"], size, paint("cutouts", photo, [saliency]))
+        self, stem: str, photo: Photo, saliency: np.ndarray, depth: np.ndarray | None
+    ) -> list[Path]:
+        """Write the pictures of an `Answer`; return their files."""
         small_rgb, small = _reduced(photo.rgb), _reduced(saliency)
-        write_png(paths["overlay"], small.shape, [overlay(small_rgb, small)])
-        if depth is None:
-            return Answer(message, paths["map"], paths["overlay"], paths["cutout"])
-        write_png(paths["depth"], depth.shape, [depth])
-        return Answer(message, *paths.values())
+        pictures = {
+            "map": paint("maps", photo, [saliency]),
+            "overlay": [overlay(small_rgb, small)],
+            "cutout": paint("cutouts", photo, [saliency]),
+        }
+        sizes = [saliency.shape, small.shape, saliency.shape]
+        if depth is not None:
+            pictures["depth"] = [depth]
+            sizes.append(depth.shape)
+        folder = self._scratch.new_folder()
+        files = [folder / f"{stem}_{kind}.png" for kind in pictures]
+        for file, size, strips in zip(files, sizes, pictures.values(), strict=True):
+            write_png(file, size, strips)
+        return files
 
 
 def _run(predictor: Predictor, request: Request, photo: Photo) -> _Seen:
+    depth = encoding = None
     if request.depth is None:
         without = "RGB only" if predictor.estimator is None else "it was estimated"
-        depth, encoding, notes = None, None, [f"no depth: {without}"]
+        notes = [f"no depth: {without}"]
     elif predictor.modality == "rgb":
         notes = ["these weights were trained without depth: RGB only"]
-        depth = encoding = None
     else:
         depth, encoding, notes = _read_depth(request, photo)
     logits = predictor.image_logits(photo.rgb, depth, encoding)
-    if not logits.isfinite().all():
-        raise InputError(
-            f"the output of {request.weights} is not finite. Fix: choose other weights."
-        )
+    predictor.check_finite(logits, request.weights)
     if depth is None or encoding is None:
         return _Seen(logits, None, tuple(notes))
     rule = predictor.model.config.depth_rule

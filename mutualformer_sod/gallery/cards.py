@@ -24,9 +24,8 @@ from mutualformer_sod.gallery.pictures import (
     map_as_scored,
 )
 from mutualformer_sod.imaging.decoding import read_bytes
-from mutualformer_sod.imaging.io import read_depth, read_rgb
+from mutualformer_sod.imaging.io import decode_saliency, read_depth, read_rgb
 from mutualformer_sod.imaging.masks import decode_mask
-from mutualformer_sod.imaging.saliency import decode_saliency
 from mutualformer_sod.metrics.evaluation import GtSet, find_map_folders
 from mutualformer_sod.metrics.evaluator import score_image
 from mutualformer_sod.metrics.folder import MapFolder, name_list

@@ -1,25 +1,23 @@
 """Capture the output of C libraries while a function runs.
 
-libjpeg, as used by cv2, prints warnings to C's ``stderr`` without the name of the file. In glibc
-``stderr`` is a variable that programs may set; here it is set to a stream in memory. File
-descriptor 2 and Python's ``sys.stderr`` do not change, so that progress bars and logs of other
-threads continue.
+libjpeg, as used by cv2, prints warnings to C's ``stderr`` without the name of the file. glibc lets
+programs set this variable, here to a stream in memory. File descriptor 2 and Python's
+``sys.stderr`` do not change, so that other threads can print.
 """
 
-from __future__ import annotations
-
+import contextlib
 import ctypes
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
 class _Stderr:
-    """Captures C's ``stderr`` while functions run, in several threads at once."""
+    """C's ``stderr``; several threads may capture it at once."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -40,45 +38,46 @@ class _Stderr:
             self._flush = library.fflush
 
     def listen(self, function: Callable[[], T]) -> tuple[T, str]:
-        """See the function `listen`."""
+        """Run a function and capture the output of C libraries.
+
+        Args:
+            function: called again if something was printed; must return the same.
+
+        Returns:
+            The result, and the printed text; "" without glibc, where the text is on the terminal.
+        """
         if not self._is_settable:
             return function(), ""
-        with self._changed:
-            self._enter()
-        try:
+        with self._captured():
             before = self._printed()
             result = function()
-            is_silent = self._printed() == before
-        finally:
-            with self._changed:
-                self._leave()
-        if is_silent:
-            return result, ""
+            if self._printed() == before:
+                return result, ""
         with self._changed:  # again, alone: another thread may have printed
             self._changed.wait_for(lambda: not self._running)
-            self._enter()
-            try:
+            with self._captured():
                 before = self._printed()
                 result = function()
                 printed = self._printed() - before  # may move the text
                 text = ctypes.string_at(self._text.value + before, printed)
-            finally:
-                self._leave()
         return result, text.decode("utf-8", "replace").strip()
 
-    def _enter(self) -> None:
-        if not self._running:
-            self._own, self._variable.value = self._variable.value, self._stream.value
-        self._running += 1
-
-    def _leave(self) -> None:
-        self._running -= 1
-        if not self._running:
-            self._variable.value = self._own
-            self._changed.notify_all()
+    @contextlib.contextmanager
+    def _captured(self) -> Iterator[None]:
+        with self._changed:
+            if not self._running:
+                self._own, self._variable.value = self._variable.value, self._stream.value
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._running -= 1
+                if not self._running:
+                    self._variable.value = self._own
+                    self._changed.notify_all()
 
     def _printed(self) -> int:
-        """Return the number of bytes printed so far."""
         self._flush(self._stream)
         return self._length.value
 
@@ -87,14 +86,4 @@ _stderr = _Stderr()
 if hasattr(os, "register_at_fork"):  # a locked lock stays locked in the child
     os.register_at_fork(after_in_child=_stderr.__init__)
 
-
-def listen(function: Callable[[], T]) -> tuple[T, str]:
-    """Run a function and capture the output of C libraries.
-
-    Args:
-        function: called again if something was printed; must return the same.
-
-    Returns:
-        The result, and the printed text; "" without glibc, where the text is on the terminal.
-    """
-    return _stderr.listen(function)
+listen = _stderr.listen

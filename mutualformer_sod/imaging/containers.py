@@ -4,29 +4,22 @@ Decoders fill the missing part of a truncated JPEG (and older ones of a PNG) wit
 error. Therefore the last chunk and the checksums of a PNG and the end marker of a JPEG are checked.
 """
 
-from __future__ import annotations
-
 import struct
 import zlib
 
 PNG = b"\x89PNG\r\n\x1a\n"
-"""The first bytes of a PNG."""
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 _JPEG = b"\xff\xd8\xff"
 _BMP = b"BM"
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _SCAN = 0xDA
 _NO_FRAME = {0xC4, 0xC8, 0xCC}  # tables that share the number range of the frame headers
 
 
 def check_whole(data: bytes) -> tuple[int, int] | None:
-    """Return the size of an encoded image; None if it needs decoding (TIFF, old BMP).
+    """Return the size (H, W) of an image file as stored; None if it needs decoding.
 
-    Args:
-        data: the bytes of a file.
-
-    Returns:
-        (H, W) in pixels as stored; orientation tags are ignored.
+    A TIFF and an old BMP need decoding.
 
     Raises:
         ValueError: with the predicate of a message, such as "is cut short".
@@ -37,12 +30,17 @@ def check_whole(data: bytes) -> tuple[int, int] | None:
         if data.startswith(PNG):
             return _check_png(data)
         if data.startswith(_JPEG):
-            return _check_jpeg(data)
+            size, end = _parse_jpeg(data)
+            if end < 0:
+                raise ValueError("is cut short (no end marker)")
+            if size is None:
+                raise ValueError("is damaged (no frame header)")
+            return size
         if data.startswith(_BMP):
             return _check_bmp(data)
     except (struct.error, IndexError):
         raise ValueError("is cut short") from None
-    if data.startswith(_TIFF):
+    if data.startswith(TIFF):
         return None
     raise ValueError("is not a PNG, JPEG, BMP or TIFF image")
 
@@ -50,8 +48,8 @@ def check_whole(data: bytes) -> tuple[int, int] | None:
 def without_notes(data: bytes, *, keep: bytes = b"") -> bytes:
     """Remove the metadata of a complete PNG, such as profiles, times and texts.
 
-    They are not used here, and libpng prints warnings about them without the name of the file.
-    Other images are returned unchanged.
+    They are not used, and libpng prints warnings about them without the name of the file. Other
+    images are returned unchanged.
 
     Args:
         data: the bytes of an image that `check_whole` has passed.
@@ -59,7 +57,7 @@ def without_notes(data: bytes, *, keep: bytes = b"") -> bytes:
     """
     if not data.startswith(PNG):
         return data
-    position, kept, colour_type = len(PNG), [data[: len(PNG)]], data[25]
+    position, kept, colour_type = len(PNG), [PNG], data[25]
     kind = b""
     while kind != b"IEND":
         length, kind = struct.unpack_from(">I4s", data, position)
@@ -72,7 +70,7 @@ def without_notes(data: bytes, *, keep: bytes = b"") -> bytes:
         ):
             kept.append(chunk)
         position = end
-    return data if sum(map(len, kept)) == len(data) else b"".join(kept)
+    return b"".join(kept)
 
 
 def without_padding(data: bytes) -> bytes:
@@ -84,7 +82,6 @@ def without_padding(data: bytes) -> bytes:
 
 
 def _is_transparency(chunk: memoryview, colour_type: int) -> bool:
-    """Whether a tRNS chunk is undamaged and has the length for its type of pixels."""
     lengths = {0: (2,), 2: (6,), 3: range(1, 257)}.get(colour_type, ())
     return len(chunk) - 12 in lengths and _is_undamaged(chunk)
 
@@ -112,15 +109,6 @@ def _check_png(data: bytes) -> tuple[int, int]:
         if kind == b"IEND":
             return size
         position = end + 4
-
-
-def _check_jpeg(data: bytes) -> tuple[int, int]:
-    size, end = _parse_jpeg(data)
-    if end < 0:
-        raise ValueError("is cut short (no end marker)")
-    if size is None:
-        raise ValueError("is damaged (no frame header)")
-    return size
 
 
 def _parse_jpeg(data: bytes) -> tuple[tuple[int, int] | None, int]:

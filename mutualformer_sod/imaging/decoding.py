@@ -4,8 +4,6 @@ The type of a file is decided by its content, because many JPEGs of the sets are
 Orientation tags are ignored: depth maps and masks have none and are in the stored orientation.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import logging
@@ -26,17 +24,12 @@ _CHROMA_NOISE = 16  # largest difference of channels that JPEG makes of a grey i
 _GREY = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
 _LOG_LEVEL_LOCK = threading.Lock()
 _DAMAGE = re.compile(r"Corrupt JPEG data: (?!bad ICC)|Premature end of JPEG file")  # of libjpeg
-_ODD_END = "extraneous bytes before marker 0xd9"  # the end marker
 
 _log = logging.getLogger(__name__)
 
 
 def read_bytes(path: Path | str) -> bytes:
-    """Return the content of a file.
-
-    Raises:
-        InputError: no such file, or it cannot be read.
-    """
+    """Return the content of a file; raise InputError if it is missing or unreadable."""
     try:
         return Path(path).read_bytes()
     except FileNotFoundError:
@@ -71,14 +64,14 @@ def decode(path: Path | str, data: bytes, flags: int = AS_STORED) -> np.ndarray:
         (H, W) or (H, W, channels in cv2's order), of any dtype.
 
     Raises:
-        InputError: empty, incomplete, damaged, or no image.
+        InputError: as `check_file`.
     """
     whole = check_file(path, data) is not None
     try:
         with contextlib.nullcontext() if whole else quiet_decoder():
             image, complaint = _imdecode(without_notes(data) if whole else data, flags)
-            if _ODD_END in complaint:
-                complaint = _imdecode(without_padding(data), flags)[1]
+            if "extraneous bytes before marker 0xd9" in complaint:  # the end marker
+                _, complaint = _imdecode(without_padding(data), flags)
     except cv2.error:  # for example, too many pixels
         image = None
     if image is None or image.size == 0:
@@ -89,7 +82,6 @@ def decode(path: Path | str, data: bytes, flags: int = AS_STORED) -> np.ndarray:
 
 
 def _imdecode(data: bytes, flags: int) -> tuple[np.ndarray | None, str]:
-    """Decode an image; also return the output of libpng or libjpeg."""
     return listen(lambda: cv2.imdecode(np.frombuffer(data, np.uint8), flags))
 
 
@@ -98,23 +90,19 @@ def _warn_of_damage(path: str, damage: str) -> None:
     _log.warning(
         "%s: damaged JPEG data (%s): part of the image may be wrong. Fix: look at it, and replace"
         " it by a whole copy or save it again.",
-        *(path, damage),
+        path,
+        damage,
     )
 
 
 def one_channel(path: Path | str, data: bytes, image: np.ndarray) -> np.ndarray | None:
-    """Return the grey values of a decoded image; None for a colour image.
+    """Return the grey values (H, W) of an image from `decode`; None for a colour image.
 
     Transparency is removed. Channels that differ only by JPEG noise are decoded as grey, as other
     tools do: decoders weight the channels differently from a later conversion.
 
     Args:
-        path: for messages.
-        data: the file that was decoded.
-        image: as from `decode`.
-
-    Returns:
-        (H, W), of the image's dtype.
+        path, data, image: arguments and result of `decode`.
     """
     if image.ndim == 2:
         return image
@@ -146,10 +134,10 @@ def channel_spread(image: np.ndarray) -> float:
 def quiet_decoder() -> Iterator[None]:
     """Suppress messages of cv2 about a file; our own line is enough."""
     with _LOG_LEVEL_LOCK:  # the level is one for all threads
-        logging = cv2 if hasattr(cv2, "getLogLevel") else cv2.utils.logging  # as of 4.8, later
-        level = logging.getLogLevel()
-        logging.setLogLevel(0)  # silent
+        logs = cv2 if hasattr(cv2, "getLogLevel") else cv2.utils.logging  # as of 4.8, later
+        level = logs.getLogLevel()
+        logs.setLogLevel(0)  # silent
         try:
             yield
         finally:
-            logging.setLogLevel(level)
+            logs.setLogLevel(level)

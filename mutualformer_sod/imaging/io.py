@@ -1,9 +1,7 @@
-"""Read colour images, depth maps and ground truths.
+"""Read colour images, depth maps, ground truths and saliency maps; write saliency maps.
 
-Files are read as stored, see `imaging.decoding`; masks by the rule of `imaging.masks`.
+Files are read as stored, see `imaging.decoding`.
 """
-
-from __future__ import annotations
 
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import cv2
 import numpy as np
 
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.files import replacing
 from mutualformer_sod.imaging.decoding import (
     AS_STORED,
     channel_spread,
@@ -23,13 +22,11 @@ from mutualformer_sod.imaging.decoding import (
 from mutualformer_sod.imaging.masks import read_mask
 from mutualformer_sod.imaging.refused import refuse_depth_container
 
-_REDUCED = {
-    factor: flag | cv2.IMREAD_IGNORE_ORIENTATION
-    for factor, flag in (
-        (2, cv2.IMREAD_REDUCED_COLOR_2),
-        (4, cv2.IMREAD_REDUCED_COLOR_4),
-        (8, cv2.IMREAD_REDUCED_COLOR_8),
-    )
+_DECODERS = {  # by divisor of the sides
+    1: AS_STORED,
+    2: cv2.IMREAD_REDUCED_COLOR_2 | cv2.IMREAD_IGNORE_ORIENTATION,
+    4: cv2.IMREAD_REDUCED_COLOR_4 | cv2.IMREAD_IGNORE_ORIENTATION,
+    8: cv2.IMREAD_REDUCED_COLOR_8 | cv2.IMREAD_IGNORE_ORIENTATION,
 }
 
 
@@ -59,11 +56,9 @@ def decode_rgb(path: Path | str, data: bytes, shrink: int = 1) -> np.ndarray:
         data: the whole file.
         shrink: 2, 4 or 8 divides the sides of a JPEG, rounded up, while it is decoded.
     """
-    image = decode(path, data, AS_STORED if shrink == 1 else _REDUCED[shrink])
+    image = decode(path, data, _DECODERS[shrink])
     if image.dtype != np.uint8:
-        raise InputError(
-            f"{path}: {_depth_of(image)} colour is not read. Fix: convert it to 8 bits"
-        )
+        raise InputError(f"{path}: {image.dtype} colour is not read. Fix: convert it to 8 bits")
     if image.ndim == 2:
         return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
     code = cv2.COLOR_BGRA2RGB if image.shape[2] == 4 else cv2.COLOR_BGR2RGB
@@ -81,7 +76,7 @@ def read_depth(path: Path | str, thermal: bool = False) -> np.ndarray:
         thermal: convert colours to luminance, for coloured thermal images as in VT5000.
 
     Returns:
-        (H, W) uint8, uint16 or float32. NaN and infinity are kept.
+        (H, W) uint8, uint16 or float32, with NaN and infinity.
 
     Raises:
         InputError: missing, empty, damaged, colour-coded, or of an unsupported type.
@@ -109,28 +104,16 @@ def read_depth(path: Path | str, thermal: bool = False) -> np.ndarray:
 
 
 def read_gt(path: Path | str) -> np.ndarray:
-    """Read a ground-truth mask by the rule of `imaging.masks.read_mask`.
-
-    Returns:
-        (H, W) bool, True for foreground.
-
-    Raises:
-        InputError: missing, empty, damaged, or an ambiguous mask.
-    """
+    """Read the foreground of a mask, (H, W) bool; see `imaging.masks.read_mask`."""
     return read_mask(path).foreground
 
 
 def check_size(
     gt: Path | str, gt_size: tuple[int, int], rgb: Path | str, rgb_size: tuple[int, int]
 ) -> None:
-    """Refuse a ground truth of another size than its image; scores would depend on resizing.
+    """Raise InputError for a ground truth of another size (H, W) than its image.
 
-    Args:
-        gt, rgb: the files, for the message.
-        gt_size, rgb_size: (H, W) in pixels.
-
-    Raises:
-        InputError: the sizes differ.
+    Scores would depend on the method of resizing.
     """
     if gt_size != rgb_size:
         one, other = (f"{width} x {height}" for height, width in (gt_size, rgb_size))
@@ -149,6 +132,76 @@ def image_size(path: Path | str) -> tuple[int, int]:
     return check_file(path, data) or decode(path, data).shape[:2]
 
 
+def without_channels(depth: np.ndarray) -> np.ndarray:
+    """Convert (H, W, 1), (1, H, W), or (H, W, 3) of equal channels to (H, W)."""
+    if depth.ndim == 3 and depth.shape[2] in (1, 3) and channel_spread(depth) == 0:
+        return depth[..., 0]
+    return depth[0] if depth.ndim == 3 and len(depth) == 1 else depth
+
+
+def to_stored_type(name: object, depth: np.ndarray) -> np.ndarray:
+    """Convert numbers to a type of `read_depth`: uint8, uint16 or float32.
+
+    Raises:
+        InputError: naming the depth by ``name``; integers outside 0 to 65535.
+    """
+    if depth.dtype.kind == "f":
+        with np.errstate(over="ignore"):  # values beyond float32 become infinite: holes
+            return depth.astype(np.float32)
+    if depth.dtype == np.uint8:
+        return depth
+    low, high = int(depth.min()), int(depth.max())
+    if low < 0 or high > 65535:
+        raise InputError(
+            f"{name}: integer depth from {low} to {high} does not fit 16 bits."
+            " Fix: use float metres or 16-bit millimetres"
+        )
+    return depth.astype(np.uint16)
+
+
+def read_saliency(path: Path | str) -> np.ndarray:
+    """Read a saliency map as (H, W) uint8.
+
+    Equal colour channels become one and transparency is dropped; 16-bit maps lose their lower byte,
+    as in a greyscale read by cv2.
+
+    Raises:
+        InputError: missing, unreadable or incomplete file, colour image, other depth than 8 or 16.
+    """
+    return decode_saliency(path, read_bytes(path))
+
+
+def decode_saliency(path: Path | str, data: bytes) -> np.ndarray:
+    """As `read_saliency`, of a file's bytes; the path serves the messages."""
+    levels = one_channel(path, data, decode(path, data))
+    if levels is None:
+        raise InputError(f"{path}: a colour image, not a saliency map; save it as greyscale")
+    if levels.dtype == np.uint16:
+        return (levels >> 8).astype(np.uint8)
+    if levels.dtype != np.uint8:
+        raise InputError(f"{path}: {levels.dtype} saliency map; save it as 8-bit PNG")
+    return levels
+
+
+def write_map(path: Path | str, saliency: np.ndarray) -> None:
+    """Write a saliency map as 8-bit PNG: 255 times the value, rounded half to even.
+
+    Args:
+        path: ends in ``.png``; missing folders are made, an existing file is replaced.
+        saliency: (H, W) float in [0, 1].
+
+    Raises:
+        ValueError: wrong shape, or values outside [0, 1].
+    """
+    if saliency.ndim != 2 or not (saliency.min() >= 0 and saliency.max() <= 1):
+        raise ValueError(f"{path}: a map must be (H, W) in [0, 1], got {saliency.shape}")
+    # In float64 the product is exact for a float32 map, so that only rint rounds.
+    values = np.rint(saliency.astype(np.float64) * 255).astype(np.uint8)
+    _, encoded = cv2.imencode(".png", values)
+    with replacing(path) as temporary:
+        temporary.write_bytes(encoded.tobytes())
+
+
 def _load_npy(path: Path | str) -> np.ndarray:
     try:
         array = np.load(path, allow_pickle=False)
@@ -163,32 +216,10 @@ def _load_npy(path: Path | str) -> np.ndarray:
     return array
 
 
-def without_channels(depth: np.ndarray) -> np.ndarray:
-    """Convert (H, W, 1), (1, H, W), or (H, W, 3) of equal channels to (H, W)."""
-    if depth.ndim == 3 and depth.shape[2] in (1, 3) and channel_spread(depth) == 0:
-        return depth[..., 0]
-    return depth[0] if depth.ndim == 3 and len(depth) == 1 else depth
-
-
 def _as_depth(path: Path | str, array: np.ndarray) -> np.ndarray:
     if array.dtype.kind not in "fiu":
         raise InputError(f"{path}: {array.dtype} is no depth. Fix: save float32 or uint16")
     array = without_channels(array)
     if array.ndim != 2 or array.size == 0:
         raise InputError(f"{path}: depth must be (H, W), (H, W, 1) or (1, H, W), not {array.shape}")
-    if array.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # values beyond float32 become infinite: holes
-            array = array.astype(np.float32)
-    elif array.dtype != np.uint8:
-        low, high = int(array.min()), int(array.max())
-        if low < 0 or high > 65535:
-            raise InputError(
-                f"{path}: integer depth from {low} to {high} does not fit 16 bits."
-                " Fix: save it as float metres or 16-bit millimetres"
-            )
-        array = array.astype(np.uint16)
-    return np.ascontiguousarray(array)
-
-
-def _depth_of(image: np.ndarray) -> str:
-    return {"uint16": "16-bit", "float32": "floating-point"}.get(str(image.dtype), str(image.dtype))
+    return np.ascontiguousarray(to_stored_type(path, array))

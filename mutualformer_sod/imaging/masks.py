@@ -1,11 +1,8 @@
 """The one rule for the foreground of a ground-truth mask.
 
-Training, checking, scoring and the gallery read masks here, so that all accept the same files. A
-reader without checks changes scores silently: a mask stored as 0 and 1 is empty under the usual
+A reader without checks changes scores silently: a mask stored as 0 and 1 is empty under the usual
 rule "foreground above 128".
 """
-
-from __future__ import annotations
 
 from pathlib import Path
 from typing import NamedTuple
@@ -25,12 +22,7 @@ _REMEDY = "save it as 0 and 255"
 
 
 class Mask(NamedTuple):
-    """A ground truth and how it was read.
-
-    Attributes:
-        foreground: (H, W) bool.
-        note: how the file was read; "" for the usual 0 and 255.
-    """
+    """A ground truth (H, W) bool and how it was read; "" for the usual 0 and 255."""
 
     foreground: np.ndarray
     note: str
@@ -65,23 +57,20 @@ def decode_mask(path: Path | str, data: bytes) -> Mask:
         return Mask(foreground, "; ".join(filter(None, ("mask in the alpha channel", note))))
     levels = one_channel(path, data, image)
     mask = _of_colours(path, image) if levels is None else _of_grey(path, levels)
-    if alpha is not None and not _is_same(path, alpha, mask.foreground):
-        raise InputError(
-            f"{path}: its transparency varies and is another mask than its colours; {_REMEDY},"
-            " without transparency"
-        )
+    if alpha is not None:
+        try:
+            is_same = np.array_equal(_of_grey(path, alpha).foreground, mask.foreground)
+        except InputError:
+            is_same = False
+        if not is_same:
+            raise InputError(
+                f"{path}: its transparency varies and is another mask than its colours; {_REMEDY},"
+                " without transparency"
+            )
     return mask
 
 
-def _is_same(path: Path | str, alpha: np.ndarray, foreground: np.ndarray) -> bool:
-    try:
-        return np.array_equal(_of_grey(path, alpha).foreground, foreground)
-    except InputError:
-        return False
-
-
 def _of_colours(path: Path | str, image: np.ndarray) -> Mask:
-    """Read a mask painted in one colour on black; several colours are ambiguous."""
     foreground = image[..., :3].any(axis=2)
     colours = np.unique(image[..., :3][foreground], axis=0)
     if len(colours) != 1 or foreground.all():
@@ -93,7 +82,6 @@ def _of_colours(path: Path | str, image: np.ndarray) -> Mask:
 
 
 def _of_grey(path: Path | str, levels: np.ndarray) -> Mask:
-    """Read a mask from a grey image (H, W)."""
     low, high = levels.min(), levels.max()
     if low == 0 and np.isfinite(high) and bool(((levels == 0) | (levels == high)).all()):
         usual = high in (0, 255) or (levels.dtype == np.uint16 and high == 65535)
@@ -126,5 +114,5 @@ def _is_mask_with_noise(levels: np.ndarray) -> bool:
 
 def _listed(levels: np.ndarray) -> str:
     values = np.unique(levels)
-    listed = ", ".join(str(value) for value in values[:4])
+    listed = ", ".join(map(str, values[:4]))
     return f"{listed} up to {values[-1]}" if values.size > 4 else listed

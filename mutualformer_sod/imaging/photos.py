@@ -5,8 +5,6 @@ if transparent, and reduced if huge. A picture for which `io.read_rgb` has the s
 by it, so that a map does not depend on the tool.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import math
@@ -17,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.containers import PNG, without_notes
@@ -42,8 +40,6 @@ STREAMED_PIXELS = 1000 * 10**6
 _FORMATS = ("JPEG", "PNG", "BMP", "DIB", "TIFF", "WEBP", "GIF", "PPM")
 _JPEG = ("JPEG", "MPO")  # Pillow opens the latter, a JPEG with previews behind it, as the former
 _CHECKED = (*_JPEG, "PNG", "BMP")  # by containers.check_whole
-_ORIENTATION = 0x112
-_REDUCED = (2, 4, 8)  # reductions of the JPEG decoder
 _BAND_PIXELS = 10**6
 _PIXEL_LIMIT_LOCK = threading.Lock()
 
@@ -76,8 +72,7 @@ def read_photo(path: Path | str) -> Photo:
     RGB, and colour profiles are ignored.
 
     Raises:
-        InputError: the file is missing, empty, damaged, too large or of an unsupported format; the
-            message names a format to convert it to.
+        InputError: a missing, empty, damaged or too large file, or an unsupported format.
     """
     data = read_bytes(path)
     refuse_by_content(path, data)
@@ -90,7 +85,7 @@ def read_photo(path: Path | str) -> Photo:
         # The further frames of an MPO are previews.
         if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
             notes.append(f"the first of {image.n_frames} frames")
-        reduced = image.format in _JPEG and shrink in _REDUCED
+        reduced = image.format in _JPEG and shrink in (2, 4, 8)  # the reductions of the decoder
         if not notes and _is_plain(image, data) and (shrink == 1 or reduced):
             rgb, opacity = decode_rgb(path, data, shrink), None
         else:
@@ -124,11 +119,7 @@ def turn(image: np.ndarray, orientation: int) -> np.ndarray:
 
 @contextlib.contextmanager
 def _opened(path: Path | str, data: bytes) -> Iterator[Image.Image]:
-    """Open a picture and read its header; errors of the decoder become one line.
-
-    Pillow refuses a PNG with damaged metadata. As in `io.read_rgb`, it is read without them, except
-    the orientation tag.
-    """
+    """Open a picture and read its header, without the metadata of a PNG if Pillow refuses them."""
     if data.startswith(PNG):
         check_file(path, data)
     try:
@@ -153,7 +144,7 @@ def _opened(path: Path | str, data: bytes) -> Iterator[Image.Image]:
 
 @contextlib.contextmanager
 def _without_pixel_limit() -> Iterator[None]:
-    """Disable Pillow's global limit, which raises in ``open``; `_shrink_factor` checks ours."""
+    """Disable Pillow's global limit; `_shrink_factor` checks ours."""
     with _PIXEL_LIMIT_LOCK:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
@@ -163,11 +154,7 @@ def _without_pixel_limit() -> Iterator[None]:
 
 
 def _shrink_factor(path: Path | str, image: Image.Image) -> int:
-    """Return the factor by which the sides of a picture are divided while it is read.
-
-    Raises:
-        InputError: it has too many pixels.
-    """
+    """Return the divisor of the sides of a picture; raise InputError if it has too many pixels."""
     pixels = image.width * image.height
     streamed = image.format in _JPEG and not image.info.get("progressive")
     most = STREAMED_PIXELS if streamed else WHOLE_PIXELS
@@ -184,7 +171,7 @@ def _orientation_of(image: Image.Image) -> int:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd metadata
-            value = image.getexif().get(_ORIENTATION, 1)
+            value = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # damaged metadata must not prevent reading
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
@@ -247,7 +234,6 @@ def _converted(
 
 
 def _as_8_bit(image: Image.Image, notes: list[str]) -> Image.Image:
-    """Convert grey of 16 or 32 bits to the upper 8 bits of 16."""
     values = np.asarray(image)
     if values.min() < 0 or values.max() > 65535:
         raise ValueError("values outside 0 to 65535")

@@ -1,11 +1,8 @@
 """Write PNG files strip by strip, so that maps of any size need little memory.
 
-Written by hand because Pillow and cv2 need the whole picture in memory, which a map of a huge
-picture exceeds, and cv2 writes no text chunk, which records here how a file was made. PNG
-specification, third edition (W3C, 2025).
+Written by hand because Pillow and cv2 need the whole picture in memory. A text chunk records how a
+file was made. PNG specification, third edition (W3C, 2025).
 """
-
-from __future__ import annotations
 
 import json
 import struct
@@ -17,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from mutualformer_sod.files import replacing
+from mutualformer_sod.imaging.containers import PNG
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _KEYWORD = b"mutualformer_sod"
 _COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
 _SUB = 1  # filter: difference of each byte to that of the pixel to its left
@@ -51,7 +48,7 @@ def write_png(
             if rows == 0:
                 colour = _COLOUR_TYPES[strip.shape[2]]
                 header = struct.pack(">IIBBBBB", size[1], size[0], 8, colour, 0, 0, 0)
-                file.write(_SIGNATURE + _chunk(b"IHDR", header))
+                file.write(PNG + _chunk(b"IHDR", header))
                 if note is not None:
                     file.write(_chunk(b"tEXt", _KEYWORD + b"\0" + json.dumps(note).encode()))
             rows += len(strip)
@@ -63,14 +60,10 @@ def write_png(
 
 
 def read_note(path: Path) -> dict[str, Any] | None:
-    """Return the note of a file of `write_png`; None for any other file.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
+    """Return the note of a file of `write_png`; None for any other file."""
     with path.open("rb") as file:
-        start = file.read(len(_SIGNATURE) + 25 + 8)  # signature, header chunk, head of the next
-        if len(start) < 41 or not start.startswith(_SIGNATURE) or start[-4:] != b"tEXt":
+        start = file.read(len(PNG) + 25 + 8)  # signature, header chunk, head of the next
+        if len(start) < 41 or not start.startswith(PNG) or start[-4:] != b"tEXt":
             return None
         (length,) = struct.unpack(">I", start[-8:-4])
         body = file.read(min(length, 1 << 20))

@@ -1,7 +1,5 @@
 """Refuse known unsupported formats by the first bytes of a file, with a remedy."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from mutualformer_sod.errors import InputError
@@ -17,33 +15,31 @@ _PSD = "a Photoshop file is not read. Fix: export it as PNG"
 _VIDEO = "a video, not a picture. Fix: pass it as --video"
 _TEXT = "a text file, not a picture. Fix: pass a picture"
 
-REFUSED_SUFFIXES = frozenset(
-    {".heic", ".heif", ".hif", ".avif", ".svg", ".svgz", ".pdf", ".psd", ".jp2", ".jxl", ".exr"}
-    | {".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf", ".pef", ".srw"}
+_RAW_SUFFIXES = frozenset(
+    {".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf", ".pef", ".srw"}
 )
+REFUSED_SUFFIXES = _RAW_SUFFIXES | {
+    *(".heic", ".heif", ".hif", ".avif", ".svg", ".svgz", ".pdf", ".psd", ".jp2", ".jxl", ".exr")
+}
 """Suffixes of pictures that are not supported and are reported, not skipped."""
 
 _SAVE = "numpy.save('x.npy', ARRAY)"
 DEPTH_CONTAINERS = {
     ".mat": f"load it with scipy.io.loadmat and store the array by {_SAVE}",
     ".npz": f"store one array of it by {_SAVE}",
-    ".exr": f"store it by {_SAVE}, or as 16-bit PNG in millimetres",
-    ".pfm": f"store it by {_SAVE}, or as 16-bit PNG in millimetres",
+    **dict.fromkeys((".exr", ".pfm"), f"store it by {_SAVE}, or as 16-bit PNG in millimetres"),
     **dict.fromkeys((".h5", ".hdf5"), f"store one array of it by {_SAVE}"),
     **dict.fromkeys((".raw", ".bin", ".dat", ".pcd", ".ply"), f"store the map by {_SAVE}"),
 }
 """Remedies by suffix for files of depth that are not supported."""
 
-_RAW_SUFFIXES = frozenset({".cr2", ".nef", ".arw", ".dng", ".orf", ".rw2", ".pef", ".srw", ".raf"})
 _BRANDS = {
     **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1"), _HEIC),
     **dict.fromkeys((b"avif", b"avis"), _AVIF),
     b"crx ": _RAW,
 }
 _STARTS = {
-    b"FUJIFILMCCD-RAW": _RAW,
-    b"IIRO": _RAW,
-    b"IIU\0": _RAW,
+    **dict.fromkeys((b"FUJIFILMCCD-RAW", b"IIRO", b"IIU\0"), _RAW),
     b"%PDF": _PDF,
     b"8BPS": _PSD,
     b"\x1a\x45\xdf\xa3": _VIDEO,  # Matroska, WebM
@@ -51,14 +47,9 @@ _STARTS = {
 
 
 def refuse_by_content(path: Path | str, data: bytes) -> None:
-    """Refuse a file in a known unsupported format.
+    """Raise InputError for an empty file, or for bytes in a known unsupported format.
 
-    Args:
-        path: for the message. Its suffix identifies raw files, which look like TIFF.
-        data: the file's bytes.
-
-    Raises:
-        InputError: the format is not supported, or the file is empty.
+    The suffix of ``path`` identifies raw files, which look like TIFF.
     """
     if not data:
         raise InputError(f"{path}: the file is empty (0 bytes). Fix: replace it by a whole copy")
@@ -68,11 +59,7 @@ def refuse_by_content(path: Path | str, data: bytes) -> None:
 
 
 def refuse_depth_container(path: Path | str) -> None:
-    """Refuse an unsupported file of depth by its suffix.
-
-    Raises:
-        InputError: the suffix is one of `DEPTH_CONTAINERS`.
-    """
+    """Raise InputError if the suffix is one of `DEPTH_CONTAINERS`."""
     suffix = Path(path).suffix.lower()
     if suffix in DEPTH_CONTAINERS:
         raise InputError(f"{path}: depth in {suffix} is not read. Fix: {DEPTH_CONTAINERS[suffix]}")

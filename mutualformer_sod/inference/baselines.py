@@ -1,7 +1,5 @@
 """Baselines without learning: a centre prior and a depth threshold."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 
@@ -14,7 +12,7 @@ def centre_prior(size: tuple[int, int], sigma: float = 0.25) -> np.ndarray:
         sigma: standard deviation along each axis, as a ratio of that side.
 
     Returns:
-        (H, W) float32 in (0, 1], largest in the middle. It depends on the size alone.
+        (H, W) float32 in (0, 1], largest in the middle.
 
     Raises:
         ValueError: an empty size, or a sigma of 0 or less.

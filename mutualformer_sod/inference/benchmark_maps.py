@@ -1,16 +1,18 @@
 """Write the maps of benchmark sets; an interrupted run can be resumed."""
 
-from __future__ import annotations
-
+import contextlib
 import dataclasses
 import json
 import platform
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 import mutualformer_sod
@@ -29,8 +31,8 @@ from mutualformer_sod.distributed import (
 )
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import write_json
-from mutualformer_sod.inference.map_writers import MapWriters
-from mutualformer_sod.inference.predictor import Predictor
+from mutualformer_sod.imaging.io import write_map
+from mutualformer_sod.inference.predictor import Predictor, native_saliency
 from mutualformer_sod.inference.progress import ticking
 from mutualformer_sod.output_folder import OutputFolder, changed
 from mutualformer_sod.signals import ended_by_sigterm
@@ -38,27 +40,19 @@ from mutualformer_sod.signals import ended_by_sigterm
 RUN_FILE = "run.json"
 
 
-@dataclasses.dataclass
-class Timing:
-    """Time of one process, in seconds.
+QUEUE_SIZE = 32
+"""Maps that are waiting or being written: 19 MB of logits at 384 x 384."""
 
-    Attributes:
-        images: number of maps made.
-        start_up: until the first batch was loaded.
-        running: from then until the last map was written.
-        model: part of ``running`` spent in the network.
+
+class _Timing(NamedTuple):
+    """Images of one process, and its seconds until the first batch was loaded, from then until the
+    last map was written, and (part of the latter) in the network.
     """
 
     images: int = 0
     start_up: float = 0.0
     running: float = 0.0
     model: float = 0.0
-
-    def add(self, other: Timing) -> None:
-        """Add the time of another set."""
-        for field in dataclasses.fields(self):
-            name = field.name
-            setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
 def method_name(config: ModelConfig, modality: str) -> str:
@@ -81,8 +75,8 @@ def map_sets(
     """Write a saliency map for every image: ``output/<set>/<stem>.png``, 8-bit, native size.
 
     Existing maps with the same settings are kept, so that an interrupted run continues. Under
-    torchrun each process maps a share of the images; the first one writes the record. Loading, the
-    network and writing overlap. Ctrl-C and SIGTERM leave whole files.
+    torchrun each process maps a share of the images. Loading, the network and writing overlap.
+    Ctrl-C and SIGTERM leave whole files.
 
     Args:
         predictor: the model, its input size and precision.
@@ -103,18 +97,18 @@ def map_sets(
         OSError: a map could not be written.
         Stopped: SIGTERM arrived; the same call continues.
     """
-    settings = provenance | {
-        "size": predictor.size,
-        "amp": predictor.amp,
-        "modality": predictor.modality,
-        "near": {s.name: s.encoding.near if s.has_depth else "no depth" for s in sets},
-    }
+    near = {s.name: s.encoding.near if s.has_depth else "no depth" for s in sets}
+    settings = provenance | predictor.settings | {"near": near}
     kept, old_maps = _claim_folder(output, settings, overwrite)
     record = settings | {
         "depth": {
             name: dataclasses.asdict(encoding) for name, encoding in encodings_by_name(sets).items()
         },
-        "versions": _versions(),
+        "versions": {
+            "mutualformer_sod": mutualformer_sod.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
         "device": str(predictor.device),
         "sets": kept,
         "to_replace": sorted(old_maps),
@@ -126,13 +120,13 @@ def map_sets(
     if is_main():
         write_json(output / RUN_FILE, record)
     made = {}
-    timing = Timing()
+    timings = []
     for sod_set, todo in zip(sets, missing, strict=True):
         made[sod_set.name] = len(todo.samples)
         mine = dataclasses.replace(todo, samples=todo.samples[rank() :: world_size()])
         with ended_by_sigterm(f"the maps in {output} are complete; the same command continues"):
             spent = _map_set(predictor, mine, output, batch_size, workers, writers)
-        timing.add(spent)
+        timings.append(spent)
         wait_for_all()
         if not is_main():
             continue
@@ -146,14 +140,55 @@ def map_sets(
         seconds = spent.start_up + spent.running
         speed = f" in {seconds:.1f} s" if todo.samples else " (all were there)"
         print(f"{sod_set.name}: {images} maps, {len(todo.samples)} made now{speed}{depth}")
-    _print_speed(timing, predictor.device)
+    _print_speed(timings, predictor.device)
     return made
 
 
-def _print_speed(timing: Timing, device: torch.device) -> None:
+@contextlib.contextmanager
+def map_writers(threads: int) -> Iterator[Callable[[Path, Tensor, tuple[int, int]], None]]:
+    """Yield a function that writes maps while the network computes the next ones.
+
+    A slow disk slows the network down, so that memory stays bounded. A map does not depend on the
+    thread that writes it. The end of the context waits for the queue; after an error the queue is
+    dropped, and no half-written file is left. torch and cv2 release Python's global lock.
+
+    Args:
+        threads: number of threads; 0 writes in the caller's thread.
+
+    Returns:
+        Function of the file, the logits (1, 1, h, w) float32 of one image on the CPU, and the size
+        (H, W) of the map. It waits while the queue is full.
+
+    Raises:
+        OSError: a map could not be written; raised by a later call or at the end.
+    """
+    if not threads:
+        yield _write
+        return
+    queue: deque[Future[None]] = deque()
+    pool = ThreadPoolExecutor(threads)
+
+    def write(path: Path, logits: Tensor, native_size: tuple[int, int]) -> None:
+        if len(queue) == QUEUE_SIZE:
+            queue.popleft().result()
+        queue.append(pool.submit(_write, path, logits, native_size))
+
+    try:
+        yield write
+        for written in queue:
+            written.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _write(path: Path, logits: Tensor, native_size: tuple[int, int]) -> None:
+    write_map(path, native_saliency(logits, native_size))
+
+
+def _print_speed(timings: Sequence[_Timing], device: torch.device) -> None:
     """Print the images per second and the network's share of the time."""
-    spent = [float(timing.images), timing.start_up, timing.running, timing.model]
-    images, start_up, running, model = sum_over_processes(spent, device)
+    totals = [float(sum(part)) for part in zip(_Timing(), *timings, strict=True)]
+    images, start_up, running, model = sum_over_processes(totals, device)
     if is_main() and images:
         processes = world_size()
         print(
@@ -169,9 +204,9 @@ def _map_set(
     batch_size: int,
     workers: int,
     writers: int,
-) -> Timing:
+) -> _Timing:
     if not sod_set.samples:
-        return Timing()
+        return _Timing()
     dataset = SodDataset(
         [sod_set],
         predictor.size,
@@ -181,56 +216,44 @@ def _map_set(
     order = range(len(dataset))
     batches = [order[start : start + batch_size] for start in order[::batch_size]]
     loader = make_loader(dataset, batches, workers, predictor.device.type == "cuda")
-    timing = Timing(len(dataset))
+    start_up = in_model = 0.0
     started = time.perf_counter()
     loading = iter(loader)  # loader processes are forked, therefore before threads start
-    with (
-        MapWriters(writers) as pool,
-        ticking(
-            tqdm(total=len(dataset), desc=sod_set.name, unit="map", leave=False, disable=None)
-        ) as bar,
-    ):
+    bar = tqdm(total=len(dataset), desc=sod_set.name, unit="map", leave=False, disable=None)
+    with map_writers(writers) as write, ticking(bar):
         for batch in loading:
             begun = time.perf_counter()
-            timing.start_up = timing.start_up or begun - started
+            start_up = start_up or begun - started
             logits = predictor.logits(batch["rgb"], batch["depth"], batch["has_depth"])
-            timing.model += time.perf_counter() - begun
-            if not logits.isfinite().all():
-                raise InputError(
-                    f"{', '.join(batch['name'])}: the network's output is not finite with `amp` "
-                    f"{predictor.amp}. Fix: turn it off, or use other weights."
-                )
+            in_model += time.perf_counter() - begun
+            predictor.check_finite(logits, ", ".join(batch["name"]))
             heights, widths = batch["native_size"]
             for index, name in enumerate(batch["name"]):
                 native_size = (int(heights[index]), int(widths[index]))
-                pool.write(output / f"{name}.png", logits[index : index + 1], native_size)
+                write(output / f"{name}.png", logits[index : index + 1], native_size)
             bar.update(len(logits))
-    timing.running = time.perf_counter() - started - timing.start_up
-    return timing
+    return _Timing(len(dataset), start_up, time.perf_counter() - started - start_up, in_model)
 
 
 def _without_maps(sod_set: SodSet, output: Path, old_maps: set[str], overwrite: bool) -> SodSet:
-    def is_there(stem: str) -> bool:
-        name = f"{sod_set.name}/{stem}.png"
-        return name not in old_maps and (output / name).exists()
-
     if overwrite:
         return sod_set
-    todo = [item for item in sod_set.samples if not is_there(item.stem)]
+    todo = []
+    for item in sod_set.samples:
+        name = f"{sod_set.name}/{item.stem}.png"
+        if name in old_maps or not (output / name).exists():
+            todo.append(item)
     return dataclasses.replace(sod_set, samples=tuple(todo))
 
 
 def _claim_folder(
     output: Path, settings: dict[str, Any], overwrite: bool
 ) -> tuple[dict[str, Any], set[str]]:
-    """Claim the folder of the maps, or refuse it because of other settings.
+    """Refuse a folder of maps with other settings, unless ``overwrite``.
 
     Returns:
         The record of the folder's sets, and the maps of other settings that are still to replace.
         The latter are recorded, so that an interrupted run with ``overwrite`` replaces all of them.
-
-    Raises:
-        InputError: the folder holds maps with other settings, unless ``overwrite``.
     """
     output.mkdir(parents=True, exist_ok=True)
     remedy = "Fix: pass another `output`, or `overwrite` to replace them."
@@ -259,11 +282,3 @@ def _in_present_form(config: Any) -> Any:
         return json.loads(json.dumps(ModelConfig.from_dict(config).to_dict()))
     except (InputError, KeyError, TypeError):
         return config
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "mutualformer_sod": mutualformer_sod.__version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }

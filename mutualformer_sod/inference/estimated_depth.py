@@ -1,13 +1,10 @@
 """Estimate depth from colour, for pictures without depth."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from mutualformer_sod.data.training.transforms import resize_sample
 from mutualformer_sod.models.depth_estimator import DepthEstimator, load_estimator
@@ -37,7 +34,12 @@ def estimate(
     rgb = torch.stack([resize_sample(picture, None, None, side)[0] for picture in pictures])
     with torch.inference_mode(), autocast(torch.device("cpu"), amp):
         near = model(rgb).float()
-    return [_unit(resize(one[None], size)[0, 0]) for one, size in zip(near, sizes, strict=True)]
+    depths = []
+    for one, size in zip(near, sizes, strict=True):
+        depth = resize(one[None], size)[0, 0]
+        depth = depth - depth.min()
+        depths.append((depth / depth.max().clamp(min=1e-6)).clamp(0, 1).numpy())
+    return depths
 
 
 def estimator_of(path: Path) -> Callable[[np.ndarray], np.ndarray]:
@@ -51,8 +53,3 @@ def estimator_of(path: Path) -> Callable[[np.ndarray], np.ndarray]:
     """
     model = load_estimator(path)
     return lambda rgb: estimate(model, [rgb], [rgb.shape[:2]])[0]
-
-
-def _unit(near: Tensor) -> np.ndarray:
-    near = near - near.min()
-    return (near / near.max().clamp(min=1e-6)).clamp(0, 1).numpy()

@@ -1,8 +1,7 @@
 """Export the network to a file that runs without this package: ONNX or torch.export."""
 
-from __future__ import annotations
-
 import contextlib
+import importlib.util
 import io
 import json
 import logging
@@ -32,10 +31,10 @@ _LARGEST_ONNX = 2**31 - 1  # bytes of a protobuf message
 
 
 class ExportableDetector(nn.Module):
-    """A detector in eval mode that hides the modality it was trained without.
+    """A detector that hides the modality it was trained without.
 
     Args:
-        detector: as loaded; put into eval mode.
+        detector: put into eval mode.
         modality: of its training: "both", "rgb" (hides the depth) or "depth" (hides the colours).
     """
 
@@ -64,8 +63,8 @@ def trace(exportable: ExportableDetector, size: int | None = None) -> tuple[Expo
 
     Args:
         exportable: the network.
-        size: pixels a side; None for all sizes that are multiples of the stride, or for the size
-            of the configuration if the backbone has a fixed size.
+        size: pixels a side; None for all multiples of the stride, or for the size of the
+            configuration if the backbone has a fixed size.
 
     Returns:
         The program, and whether it accepts images of any size.
@@ -89,10 +88,9 @@ def trace(exportable: ExportableDetector, size: int | None = None) -> tuple[Expo
     try:
         return _trace(exportable, (size, size), False), False
     except Exception as error:
-        first = str(error).strip().splitlines()[:1]
         name = exportable.detector.config.encoder.backbone
         raise InputError(
-            f"backbone {name!r} cannot be exported: {' '.join(first)}. Fix: pass weights of "
+            f"backbone {name!r} cannot be exported: {_first_line(error)}. Fix: pass weights of "
             "another backbone"
         ) from error
 
@@ -103,8 +101,7 @@ def describe(
     """Return the metadata of an exported file, as text.
 
     Args:
-        exportable: the network.
-        any_size: whether it accepts images of any size.
+        exportable, any_size: see `trace`.
         protocol: of its training, from the weights file.
         size: pixels a side; the recommended size of a file for any size.
     """
@@ -128,9 +125,8 @@ def save_onnx(
     """Write an ONNX file with its weights and metadata inside.
 
     Args:
-        program: see ``trace``.
+        program, metadata: from `trace` and `describe`.
         path: of the file.
-        metadata: see ``describe``.
         opset: version of the operators; None for torch's choice.
 
     Raises:
@@ -141,18 +137,21 @@ def save_onnx(
     import onnx
     from torch.onnx.errors import OnnxExporterError
 
-    names = {"input_names": list(INPUTS), "output_names": [OUTPUT]}
     try:
         with _quiet():
             exported = torch.onnx.export(
-                program, dynamo=True, opset_version=opset, verbose=False, **names
+                program,
+                dynamo=True,
+                opset_version=opset,
+                verbose=False,
+                input_names=list(INPUTS),
+                output_names=[OUTPUT],
             )
         model = exported.model_proto
     except (OnnxExporterError, ValueError, RuntimeError) as error:
-        first = str(error).strip().splitlines()[:1]
         asked = "" if opset is None else f" with --opset {opset}"
         raise InputError(
-            f"--format onnx{asked} failed: {' '.join(first)}. Fix: pass another --opset, or "
+            f"--format onnx{asked} failed: {_first_line(error)}. Fix: pass another --opset, or "
             "--format exported-program"
         ) from error
     got = next(item.version for item in model.opset_import if item.domain == "")
@@ -175,11 +174,7 @@ def save_program(program: ExportedProgram, path: Path, metadata: dict[str, str])
 
 
 def load_exported(path: Path) -> Network:
-    """Load an exported network, for the CPU with torch's number of threads.
-
-    Args:
-        path: written by ``save_onnx`` (``.onnx``) or ``save_program``.
-    """
+    """Load a file of `save_onnx` (``.onnx``) or `save_program` for the CPU."""
     if path.suffix == ".onnx":
         needs_extra("onnxruntime")
         import onnxruntime
@@ -201,13 +196,11 @@ def load_exported(path: Path) -> Network:
 
 def needs_extra(*modules: str) -> None:
     """Raise InputError unless torch can export and the modules are installed."""
-    from importlib.util import find_spec
-
     if not CAN_EXPORT:
         raise InputError(
             f"torch {torch.__version__} cannot export these networks. Fix: install 2.6 or newer"
         )
-    missing = [name for name in modules if find_spec(name) is None]
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(f"{', '.join(missing)} missing. Fix: pip install -e '.[export]'")
 
@@ -232,20 +225,19 @@ def _trace(
     return program
 
 
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence warnings and logs of torch and the exporter."""
-    loggers = [logging.getLogger(name) for name in ("onnxscript", "onnx_ir", "torch.onnx")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(logging.NOTSET)
 
 
 def _name_axes(model: Any) -> None:

@@ -1,7 +1,5 @@
 """Show a saliency map: as grey levels, as an overlay on its picture, or as a cut-out."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -61,15 +59,12 @@ def to_levels(saliency: np.ndarray, most: int | np.ndarray = 255) -> np.ndarray:
 
 
 def paint(kind: str, photo: Photo, strips: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Yield a map, an overlay or a cut-out in strips, from the top down.
+    """Yield a map, an overlay or a cut-out in strips (rows, W, ...) uint8, from the top down.
 
     Args:
         kind: one of `KINDS`.
         photo: the picture, (H, W); a map may have another size.
         strips: (rows, W) float in [0, 1], the saliency map from the top down.
-
-    Returns:
-        (rows, W), (rows, W, 3) or (rows, W, 4) uint8.
     """
     top = 0
     for strip in strips:

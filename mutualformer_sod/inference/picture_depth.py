@@ -1,7 +1,5 @@
 """Depth of a user's pictures: decide how it is stored, fit it to its picture."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -52,9 +50,7 @@ class DepthPlan:
 
 
 def plan_depths(pictures: Sequence[Picture], near: str, orientation: str = "auto") -> DepthPlan:
-    """Decide how the depth maps are stored, together for all maps of one type.
-
-    The types are 8-bit, 16-bit and float. Constant and empty maps are no evidence.
+    """Decide how the depth maps are stored, together for all maps of 8 bits, 16 bits and float.
 
     Args:
         pictures: the pictures.
@@ -76,6 +72,7 @@ def plan_depths(pictures: Sequence[Picture], near: str, orientation: str = "auto
             continue
         groups[str(depth.dtype)][path] = DepthSample.of(depth)
     for samples in groups.values():
+        # Constant and empty maps are no evidence.
         varying = [sample for sample in samples.values() if _varies(sample.pixels)]
         encoding = encoding_from(varying or list(samples.values()), near)
         plan.encodings |= dict.fromkeys(samples, encoding)
@@ -86,35 +83,22 @@ def plan_depths(pictures: Sequence[Picture], near: str, orientation: str = "auto
 
 
 def encoding_from(samples: Sequence[DepthSample], near: str) -> DepthEncoding:
-    """Decide as `encoding_of` by one value of ``--near``.
-
-    Args:
-        samples: of all maps.
-        near: "auto", "white", "black" or "strict".
-
-    Raises:
-        InputError: maps that contradict their type; with "strict", weak evidence.
-    """
+    """Decide as `encoding_of`, with the further choice "strict" for ``near``."""
     strict = near == "strict"
     return encoding_of(samples, "auto" if strict else near, strict=strict)
 
 
 def _polarity_remark(encoding: DepthEncoding, maps: int, is_guess: bool) -> str:
     remark = f"depth: near = {encoding.near}: {encoding.reason}"
-    if not is_guess or maps >= _FEW:
-        return remark
-    other = "white" if encoding.near == "black" else "black"
-    return (
-        f"{remark}; decided from {maps} map{'s' * (maps > 1)} alone: pass `near` {other} if wrong"
-    )
+    if is_guess and maps < _FEW:
+        other = "white" if encoding.near == "black" else "black"
+        plural = "s" * (maps > 1)
+        remark += f"; decided from {maps} map{plural} alone: pass `near` {other} if wrong"
+    return remark
 
 
 def read_user_depth(path: Path) -> np.ndarray:
-    """Read depth as `io.read_depth`, with a limit on the number of pixels.
-
-    Raises:
-        InputError: as `io.read_depth`; more than `photos.WHOLE_PIXELS` pixels.
-    """
+    """Read depth as `io.read_depth`; refuse more than `photos.WHOLE_PIXELS` pixels."""
     refuse_depth_container(path)
     if path.suffix.lower() != ".npy":
         height, width = image_size(path)
@@ -132,9 +116,7 @@ def fit_depth(
     size: tuple[int, int],
     orientation: str = "auto",
 ) -> tuple[np.ndarray | None, list[str]]:
-    """Rotate and resize a raw depth map to its picture.
-
-    Nearest neighbour keeps every value a measured one.
+    """Rotate a raw depth map to its picture, and resize it by the nearest neighbour.
 
     Args:
         depth: (H, W), raw.
@@ -165,7 +147,7 @@ def fit_depth(
         notes.append(f"depth: {STRETCHED}")
     if depth.shape != photo.native_size:
         notes.append(f"depth {width} x {height} resized")
-    if depth.shape != tuple(size):
+    if depth.shape != size:
         depth = cv2.resize(depth, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     return depth, notes
 
@@ -176,10 +158,10 @@ def _varies(depth: np.ndarray) -> bool:
 
 
 def _fits_turned_only(depth: np.ndarray, photo: Photo) -> bool:
-    """Return whether the depth's proportions fit the picture as shown but not as stored."""
+    """Whether the depth's proportions fit the picture as shown but not as stored."""
     if photo.orientation < 5:
         return False
     height, width = photo.native_size
     shown = abs(np.log((depth.shape[1] * height) / (depth.shape[0] * width)))
     stored = abs(np.log((depth.shape[1] * width) / (depth.shape[0] * height)))
-    return bool(shown < stored)
+    return shown < stored

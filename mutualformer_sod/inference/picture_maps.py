@@ -1,7 +1,5 @@
 """Write maps, overlays and cut-outs of a user's pictures; an interrupted run can be resumed."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Sequence
@@ -11,11 +9,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-from torch import Tensor
 from tqdm import tqdm
 
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.imaging.photos import Photo, read_photo
+from mutualformer_sod.imaging.photos import read_photo
 from mutualformer_sod.imaging.png import read_note, write_png
 from mutualformer_sod.inference.overlays import paint
 from mutualformer_sod.inference.picture_depth import DepthPlan, fit_depth, read_user_depth
@@ -33,13 +30,7 @@ _AVERAGED_PIXELS = 4 * 10**6  # least number of pixels of that copy
 
 @dataclass
 class Outcome:
-    """Result of `predict_pictures`.
-
-    Attributes:
-        made: number of pictures whose outputs were written now.
-        kept: number of pictures whose outputs existed, made from the same files and settings.
-        failed: one line for each picture that failed.
-    """
+    """Pictures that were mapped now, pictures that were there, and a line for each failed one."""
 
     made: int = 0
     kept: int = 0
@@ -75,73 +66,59 @@ def predict_pictures(
         InputError: existing files have another record, or an output would replace a picture.
         OSError: an output cannot be written.
     """
-    settings = settings | {
-        "size": predictor.size,
-        "amp": predictor.amp,
-        "modality": predictor.modality,
-    }
-    outcome = Outcome()
+    settings = settings | predictor.settings
     todo = _without_done(pictures, plan, output, settings, kinds, overwrite)
-    outcome.kept = len(pictures) - len(todo)
+    outcome = Outcome(kept=len(pictures) - len(todo))
     with ticking(tqdm(todo, unit="picture", leave=False, disable=None)) as bar:
         for picture in bar:
             bar.set_postfix_str(_one_line(picture.rgb.name), refresh=False)
-            ready = None  # free the last picture first: a huge one takes much memory
             try:
-                ready = _prepare(predictor, picture, plan)
+                notes = _map_picture(predictor, picture, plan, output, settings, kinds)
             except (InputError, MemoryError) as error:
                 line = str(error) or f"{picture.rgb}: out of memory. Fix: save a smaller copy."
                 outcome.failed.append(_one_line(line))
                 tqdm.write(f"failed: {outcome.failed[-1]}", file=sys.stderr)
                 continue
-            note = _note(picture, plan, settings)
-            for kind in kinds:
-                size = ready.photo.native_size if kind == "maps" else ready.photo.rgb.shape[:2]
-                strips = paint(kind, ready.photo, saliency_strips(ready.logits, size))
-                path = _path(output, kind, picture)
-                write_png(path, size, strips, note | {"kind": kind})
             outcome.made += 1
-            if ready.notes:
-                tqdm.write(
-                    _one_line(f"{picture.rgb.name}: {'; '.join(ready.notes)}"), file=sys.stdout
-                )
+            if notes:
+                tqdm.write(_one_line(f"{picture.rgb.name}: {'; '.join(notes)}"), file=sys.stdout)
     return outcome
 
 
-@dataclass(frozen=True)
-class _Ready:
-    photo: Photo
-    logits: Tensor
-    notes: list[str]
-
-
-def _prepare(predictor: Predictor, picture: Picture, plan: DepthPlan) -> _Ready:
-    """Read a picture and its depth and run the network."""
+def _map_picture(
+    predictor: Predictor,
+    picture: Picture,
+    plan: DepthPlan,
+    output: Path,
+    settings: dict[str, Any],
+    kinds: Sequence[str],
+) -> list[str]:
+    """Write the outputs of one picture; return remarks."""
     if picture.depth in plan.failed:
         raise InputError(plan.failed[picture.depth])
     photo = read_photo(picture.rgb)
     notes = list(photo.notes)
     seen = _averaged(photo.rgb, predictor.size)
     depth = encoding = None
-    if picture.depth is None:
-        if plan.encodings:
-            notes.append("no depth of that name: RGB only")
-    else:
-        encoding = plan.encodings[picture.depth]
+    if picture.depth is not None:
         raw = read_user_depth(picture.depth)
+        encoding = plan.encodings[picture.depth]
         depth, remarks = fit_depth(raw, encoding, photo, seen.shape[:2], plan.orientation)
         notes += remarks
+    elif plan.encodings:
+        notes.append("no depth of that name: RGB only")
     logits = predictor.image_logits(seen, depth, encoding if depth is not None else None)
-    if not logits.isfinite().all():
-        raise InputError(
-            f"{picture.rgb}: the network's output is not finite in precision {predictor.amp}. Fix: "
-            "turn amp off, or use other weights."
-        )
-    return _Ready(photo, logits, notes)
+    predictor.check_finite(logits, str(picture.rgb))
+    note = _note(picture, plan, settings)
+    for kind in kinds:
+        size = photo.native_size if kind == "maps" else photo.rgb.shape[:2]
+        strips = paint(kind, photo, saliency_strips(logits, size))
+        write_png(_path(output, kind, picture), size, strips, note | {"kind": kind})
+    return notes
 
 
 def _averaged(rgb: np.ndarray, size: int) -> np.ndarray:
-    """Return the picture, or an averaged copy of a large one, which saves memory."""
+    """Return the picture, or an averaged copy of a large one."""
     height, width = rgb.shape[:2]
     wanted = max(_AVERAGED_PIXELS, (2 * size) ** 2)
     if height * width <= max(SEEN_PIXELS, wanted):
@@ -157,7 +134,7 @@ def _path(output: Path, kind: str, picture: Picture) -> Path:
 
 def _note(picture: Picture, plan: DepthPlan, settings: dict[str, Any]) -> dict[str, Any]:
     """Return all that the outputs of a picture depend on."""
-    encoding = plan.encodings.get(picture.depth) if picture.depth is not None else None
+    encoding = plan.encodings.get(picture.depth)
     if plan.orientation != "auto" and picture.depth is not None:
         settings = settings | {"depth_orientation": plan.orientation}
     return settings | {
@@ -176,12 +153,7 @@ def _without_done(
     kinds: Sequence[str],
     overwrite: bool,
 ) -> list[Picture]:
-    """Return the pictures whose outputs do not all exist.
-
-    Raises:
-        InputError: existing outputs have another record, unless ``overwrite``; or an output would
-            replace a picture or a depth map.
-    """
+    """Return the pictures whose outputs do not all exist; raise as `predict_pictures`."""
     inputs = [path for item in pictures for path in (item.rgb, item.depth) if path is not None]
     # Path.resolve raises for a link to itself.
     sources = {os.path.realpath(path) for path in inputs}
@@ -193,14 +165,12 @@ def _without_done(
                 f"{replaced[0]}: an output would replace it. Fix: pass another `output`."
             )
         there = {kind: path for kind, path in paths.items() if path.exists()}
-        differing = []
-        if there:
-            note = _note(picture, plan, settings)
-            differing = [
-                (path, found)
-                for kind, path in there.items()
-                if (found := _differing(read_note(path), note | {"kind": kind}))
-            ]
+        note = _note(picture, plan, settings) if there else {}
+        differing = [
+            (path, found)
+            for kind, path in there.items()
+            if (found := _differing(read_note(path), note | {"kind": kind}))
+        ]
         if there.keys() != paths.keys() or differing:
             todo.append(picture)
         others += differing

@@ -1,7 +1,5 @@
 """Find a user's pictures and pair them with their depth maps."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,13 +16,7 @@ _NAMED_GROUPS = 100  # the same for files with one stem: the user must act on ea
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture and its depth.
-
-    Attributes:
-        stem: file name of the picture without its suffix; the outputs get this name.
-        rgb: file of the picture.
-        depth: file of its depth map; None if there is none.
-    """
+    """The files of a picture and of its depth map, if any; the outputs are named by ``stem``."""
 
     stem: str
     rgb: Path
@@ -79,7 +71,6 @@ def _pictures_of(path: Path, remarks: list[str]) -> list[Path]:
 def _depths_for(
     pictures: dict[str, Path], rgb: list[Path], depth: Path | None, remarks: list[str]
 ) -> dict[str, Path]:
-    """Return the depth file of each picture by stem."""
     if depth is None:
         return {}
     if not depth.exists():
@@ -96,8 +87,18 @@ def _depths_for(
     found = _paired(pictures, files)
     containers = [path for path in others if path.suffix.lower() in DEPTH_CONTAINERS]
     unread = _paired({stem: pictures[stem] for stem in pictures.keys() - found}, containers)
+    if not found and files:
+        raise InputError(
+            f"`depth` {depth}: no file belongs to a picture: {_listed(files)}. Fix: name depth "
+            "maps as their pictures (x.jpg, x.png)."
+        )
+    if not found and containers:
+        remedy = DEPTH_CONTAINERS[containers[0].suffix.lower()]
+        raise InputError(
+            f"`depth` {depth}: unsupported depth files: {_listed(containers)}. Fix: {remedy}"
+        )
     if not found:
-        _refuse_folder(depth, files, containers)
+        raise InputError(f"`depth` {depth}: no depth map found. Fix: pass another folder.")
     others = [path for path in others if path not in unread.values()]
     if others:
         remarks.append(f"{depth}: {_listed(others)} skipped: no suffix of a depth map")
@@ -107,59 +108,42 @@ def _depths_for(
     return found | unread  # reading an unsupported container fails with a remedy of its own
 
 
-def _refuse_folder(depth: Path, files: list[Path], containers: list[Path]) -> None:
-    """Raise InputError for a folder in which no file is the depth of a picture."""
-    if files:
-        raise InputError(
-            f"`depth` {depth}: no file belongs to a picture: {_listed(files)}. Fix: name depth "
-            "maps as their pictures (x.jpg, x.png)."
-        )
-    if containers:
-        remedy = DEPTH_CONTAINERS[containers[0].suffix.lower()]
-        raise InputError(
-            f"`depth` {depth}: unsupported depth files: {_listed(containers)}. Fix: {remedy}"
-        )
-    raise InputError(f"`depth` {depth}: no depth map found. Fix: pass another folder.")
-
-
 def _paired(pictures: dict[str, Path], files: list[Path]) -> dict[str, Path]:
-    bare = defaultdict(list)
+    by_bare = defaultdict(list)
     for stem in pictures:
-        bare[bare_stem(stem)].append(stem)
-    known = {short: stems[0] for short, stems in bare.items() if len(stems) == 1}
-    pairs = []
-    for file in files:
-        exact = file.stem if file.stem in pictures else None
-        stem = exact or known.get(file.stem) or _bare_match(file.stem, pictures, known)
-        if stem is not None:
-            pairs.append((stem, file))
+        by_bare[bare_stem(stem)].append(stem)
+    stems = {bare: own[0] for bare, own in by_bare.items() if len(own) == 1}
+    stems |= {stem: stem for stem in pictures}
     found: dict[str, list[Path]] = defaultdict(list)
-    for stem, file in pairs:
-        found[stem].append(file)
+    for file in files:
+        stem = stems.get(file.stem) or stems.get(bare_stem(file.stem))
+        if stem is not None:
+            found[stem].append(file)
     refuse_all(_doubles("`depth`: several depth maps of one picture", found))
     return {stem: own[0] for stem, own in found.items()}
-
-
-def _bare_match(stem: str, pictures: dict[str, Path], known: dict[str, str]) -> str | None:
-    short = bare_stem(stem)
-    return short if short in pictures else known.get(short)
 
 
 def _sorted_out(
     folder: Path, suffixes: frozenset[str], remarks: list[str]
 ) -> tuple[list[Path], list[Path]]:
     """Return the files with one of the suffixes and all other visible entries, both sorted."""
-    everything = sorted(folder.iterdir())
-    hidden = [path for path in everything if path.name.startswith(".")]
-    shown = [path for path in everything if not path.name.startswith(".")]
-    if unseen := [path for path in hidden if path.suffix.lower() in suffixes]:
-        remarks.append(f"{folder}: {_listed(unseen)} skipped: hidden, the name starts with a dot")
-    wanted = [path for path in shown if path.suffix.lower() in suffixes and not path.is_dir()]
-    return wanted, [path for path in shown if path not in set(wanted)]
+    hidden, wanted, others = [], [], []
+    for path in sorted(folder.iterdir()):
+        has_suffix = path.suffix.lower() in suffixes
+        if path.name.startswith("."):
+            if has_suffix:
+                hidden.append(path)
+        elif has_suffix and not path.is_dir():
+            wanted.append(path)
+        else:
+            others.append(path)
+    if hidden:
+        remarks.append(f"{folder}: {_listed(hidden)} skipped: hidden, the name starts with a dot")
+    return wanted, others
 
 
 def _doubles(problem: str, files: Mapping[str, Sequence[Path]]) -> list[str]:
-    """Return one line that lists the stems with several files, or no line."""
+    """Return one line that lists the files with equal stems, or no line."""
     groups = [" and ".join(map(str, own)) for _, own in sorted(files.items()) if len(own) > 1]
     if not groups:
         return []

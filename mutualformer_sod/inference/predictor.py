@@ -1,7 +1,5 @@
 """The predictor: weights and arrays in, saliency maps out."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,7 +12,7 @@ from mutualformer_sod.data.depth.kind import DepthSample
 from mutualformer_sod.data.depth.polarity import encoding_of
 from mutualformer_sod.data.training.transforms import resize_sample
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.imaging.io import without_channels
+from mutualformer_sod.imaging.io import to_stored_type, without_channels
 from mutualformer_sod.models.detector import SaliencyDetector
 from mutualformer_sod.models.device import autocast, optimise_for_cpu, pick_amp, pick_device
 from mutualformer_sod.models.encoder import resize
@@ -69,18 +67,23 @@ class Predictor:
         if size is not None and size < 32:
             raise InputError(f"`size` {size} is too small. Fix: pass 32 pixels or more.")
         self.device = pick_device(device)
-        float32 = amp == "auto" and self.device.type == "cpu"
-        self.amp = "off" if float32 else pick_amp(amp, self.device)
+        is_cpu = self.device.type == "cpu"
+        self.amp = "off" if amp == "auto" and is_cpu else pick_amp(amp, self.device)
         self.model = model.to(self.device).eval()
-        if self.device.type == "cpu":
+        if is_cpu:
             optimise_for_cpu(self.model)
         self.size = size or model.config.image_size
         self.modality = modality
 
+    @property
+    def settings(self) -> dict[str, str | int]:
+        """The settings that the maps depend on, beside the weights."""
+        return {"size": self.size, "amp": self.amp, "modality": self.modality}
+
     @classmethod
     def from_weights(
         cls, path: str | Path, size: int | None = None, device: str = "auto", amp: str = "auto"
-    ) -> Predictor:
+    ) -> "Predictor":
         """Load weights.
 
         Args:
@@ -119,12 +122,12 @@ class Predictor:
         chunk = 1 if self.device.type == "cpu" else len(rgb)
         outputs = []
         for start in range(0, len(rgb), chunk):
-            part = slice(start, start + chunk)
-            part_depth = None if depth is None else depth[part]
-            part_has = None if has_depth is None else has_depth[part]
-            if part_has is not None and not part_has.any():
-                part_depth = part_has = None  # the RGB-only path is cheaper, with the same result
-            outputs.append(self._forward(rgb[part], part_depth, part_has))
+            batch = [x if x is None else x[start : start + chunk] for x in (rgb, depth, has_depth)]
+            if batch[2] is not None and not batch[2].any():
+                batch[1:] = None, None  # the RGB-only path is cheaper, with the same result
+            batch = [x if x is None else x.to(self.device, non_blocking=True) for x in batch]
+            with autocast(self.device, self.amp):
+                outputs.append(self.model(*batch).float().cpu())
         return torch.cat(outputs)
 
     def predict(
@@ -171,9 +174,24 @@ class Predictor:
         # torch does not support negative strides, as in bgr[..., ::-1].
         rgb = np.ascontiguousarray(rgb)
         rgb_tensor, depth_tensor, _ = resize_sample(rgb, depth, None, (self.size, self.size))
-        return self.logits(
-            rgb_tensor[None], None if depth_tensor is None else depth_tensor[None], None
-        )
+        depth_batch = None if depth_tensor is None else depth_tensor[None]
+        return self.logits(rgb_tensor[None], depth_batch, None)
+
+    def check_finite(self, logits: Tensor, name: str) -> None:
+        """Refuse logits with NaN or infinity.
+
+        Args:
+            logits: from this predictor.
+            name: of the images, for the message.
+
+        Raises:
+            InputError: naming the images and the precision.
+        """
+        if not logits.isfinite().all():
+            raise InputError(
+                f"{name}: the network's output is not finite with `amp` {self.amp}. Fix: turn it "
+                "off, or use other weights."
+            )
 
     def _unit_depth(
         self,
@@ -197,46 +215,22 @@ class Predictor:
                     'raw depth with near="black" (distances), near="white" or encoding=.'
                 )
             return np.ascontiguousarray(depth)
-        depth = _as_stored(depth)
+        depth = to_stored_type("depth", depth)
         if encoding is None:
             if near not in _NEAR:
                 raise InputError(f"near={near!r} is unknown. Fix: pass one of {', '.join(_NEAR)}.")
             encoding = encoding_of([DepthSample.of(depth)], near, ask='near="{}"')
         return without_flat(depth_to_unit(depth, encoding, self.model.config.depth_rule))
 
-    def _forward(self, rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) -> Tensor:
-        def place(tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else tensor.to(self.device, non_blocking=True)
-
-        with autocast(self.device, self.amp):
-            logits = self.model(place(rgb), place(depth), place(has_depth))
-        return logits.float().cpu()
-
 
 def _check_rgb(rgb: np.ndarray) -> None:
     if not isinstance(rgb, np.ndarray):
-        kind = type(rgb).__name__
-        raise InputError(f"rgb is a {kind}. Fix: pass a numpy array, (H, W, 3) uint8.")
-    if rgb.ndim == 3 and rgb.shape[2] == 3 and rgb.dtype == np.uint8 and rgb.size:
-        return
-    remedy = "pass (H, W, 3) uint8"
-    if rgb.dtype == np.uint8 and (rgb.ndim == 2 or rgb.shape[2:] == (1,)):
-        remedy += ", a grey image as numpy.dstack([grey] * 3)"
-    raise InputError(f"rgb is {rgb.shape} {rgb.dtype}. Fix: {remedy}.")
-
-
-def _as_stored(depth: np.ndarray) -> np.ndarray:
-    """Convert depth to a type of `io.read_depth`: uint8, uint16 or float32."""
-    if depth.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # values beyond float32 become infinite, which is a hole
-            return depth.astype(np.float32)
-    if depth.dtype == np.uint8:
-        return depth
-    if depth.min() < 0 or depth.max() > 65535:
+        raise InputError(f"rgb is a {type(rgb).__name__}. Fix: pass a numpy array.")
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or not rgb.size:
         raise InputError(
-            f"depth is {depth.dtype} beyond 16 bits. Fix: pass float metres, or uint16."
+            f"rgb is {rgb.shape} {rgb.dtype}. Fix: pass (H, W, 3) uint8, a grey image as "
+            "numpy.dstack([grey] * 3)."
         )
-    return depth.astype(np.uint16)
 
 
 def _is_unit(depth: np.ndarray) -> bool:
@@ -263,8 +257,8 @@ def saliency_strips(
 ) -> Iterator[np.ndarray]:
     """Yield the map of `native_saliency` in strips (rows, W), from the top down.
 
-    Strips equal the whole map up to rounding. Memory is bounded: the number of rows depends on the
-    width.
+    Strips equal the whole map up to rounding. The number of rows depends on the width, so that
+    memory is bounded.
 
     Args:
         logits, native_size: as in `native_saliency`.

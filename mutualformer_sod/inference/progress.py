@@ -1,7 +1,5 @@
 """Progress of long work: an estimate of its time before, a running clock during it."""
 
-from __future__ import annotations
-
 import contextlib
 import threading
 import time
@@ -18,12 +16,7 @@ _LARGE = 2  # ratio of input sizes from which on the time is estimated: 4 times 
 
 @contextlib.contextmanager
 def ticking(bar: tqdm, every: float = 1.0) -> Iterator[tqdm]:
-    """Yield a bar whose clock advances while one step takes minutes.
-
-    Args:
-        bar: closed at the end.
-        every: seconds between two updates of the clock.
-    """
+    """Update the clock of a bar ``every`` so many seconds, also during a long step; close it."""
     ended = threading.Event()
 
     def tick() -> None:
@@ -42,7 +35,7 @@ def ticking(bar: tqdm, every: float = 1.0) -> Iterator[tqdm]:
             thread.join()
 
 
-def forecast(predictor: Predictor) -> str | None:
+def forecast(predictor: "Predictor") -> str | None:
     """Estimate the time of an image if the input is much larger than the model was built for.
 
     Two sizes are timed: the model's own and its double. One part of the work grows with the number
@@ -64,7 +57,7 @@ def forecast(predictor: Predictor) -> str | None:
     )
 
 
-def _seconds(predictor: Predictor, side: int) -> float:
+def _seconds(predictor: "Predictor", side: int) -> float:
     import torch
 
     rgb, depth = torch.zeros(1, 3, side, side), torch.zeros(1, 1, side, side)

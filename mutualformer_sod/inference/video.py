@@ -1,7 +1,5 @@
 """Saliency of a video; each frame is mapped on its own."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 from collections.abc import Iterator
@@ -43,14 +41,10 @@ def check_videos(
 ) -> list[str]:
     """Check before any work that the videos can be read and the outputs written.
 
-    Args:
-        video, depth_video, output, with_overlay, overwrite: as in `predict_video`.
+    Arguments and errors are those of `predict_video`.
 
     Returns:
         Remarks for the user.
-
-    Raises:
-        InputError: a video that cannot be read or written, or existing outputs.
     """
     sources = {path.resolve() for path in (video, depth_video) if path is not None}
     for path in _outputs(video, output, with_overlay):
@@ -86,7 +80,7 @@ def check_videos(
 
 
 def predict_video(
-    predictor: Predictor,
+    predictor: "Predictor",
     video: Path,
     depth_video: Path | None,
     output: Path,
@@ -130,11 +124,13 @@ def predict_video(
             depths = _frames(stack.enter_context(_opened(depth_video, "depth_video")))
         aspect = _pixel_aspect(capture)
         writers = [stack.enter_context(open_webm(path, aspect)) for path in outputs]
-        promised = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))) or None
+        promised = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        frames = tqdm(
+            _frames(capture), total=promised or None, unit="frame", leave=False, disable=None
+        )
         times: list[float] = []
         untimed = without_depth = 0
-        bar = tqdm(_frames(capture), total=promised, unit="frame", leave=False, disable=None)
-        for bgr in stack.enter_context(ticking(bar)):
+        for bgr in stack.enter_context(ticking(frames)):
             depth = None if depths is None else _depth_frame(next(depths, None), bgr.shape[:2])
             without_depth += depth is None
             rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
@@ -153,7 +149,10 @@ def predict_video(
         _report_end(video, times, promised, _rate(capture))
     if untimed:
         print(f"{video}: {untimed} frames without a time: placed one interval after the last")
-    _report_depth(without_depth if depth_video else 0, spare)
+    if depths is not None and without_depth:
+        print(f"the depth video is shorter: {without_depth} frames mapped from RGB only")
+    if spare:
+        print("the depth video is longer: its last frames were not used; check that both match")
     print(f"{len(times)} frames: {', '.join(map(str, outputs))}")
     return len(times)
 
@@ -163,25 +162,19 @@ def _outputs(video: Path, output: Path, with_overlay: bool) -> list[Path]:
     return [output / f"{video.stem}_{kind}.webm" for kind in kinds]
 
 
-def _report_end(video: Path, times: list[float], promised: int | None, rate: float) -> None:
+def _report_end(video: Path, times: list[float], promised: int, rate: float) -> None:
     """Report a video that ends before the time in its header.
 
     The number of frames alone is no evidence: some formats estimate it from the length.
     """
-    length = (promised or 0) / rate  # s
-    step = max(1 / rate, (times[-1] - times[0]) / 1000 / max(1, len(times) - 1))
-    if (promised or 0) > len(times) and times[-1] / 1000 + 1.5 * step < length:
+    length = promised / rate  # s
+    end = times[-1] / 1000
+    step = max(1 / rate, (end - times[0] / 1000) / max(1, len(times) - 1))
+    if promised > len(times) and end + 1.5 * step < length:
         print(
-            f"{video}: ends after {len(times)} frames, at {times[-1] / 1000 + step:.1f} s of the "
+            f"{video}: ends after {len(times)} frames, at {end + step:.1f} s of the "
             f"{length:.1f} s in its header"
         )
-
-
-def _report_depth(without_depth: int, spare: bool) -> None:
-    if without_depth:
-        print(f"the depth video is shorter: {without_depth} frames mapped from RGB only")
-    if spare:
-        print("the depth video is longer: its last frames were not used; check that both match")
 
 
 @contextlib.contextmanager
@@ -205,9 +198,9 @@ def _opened(path: Path, argument: str) -> Iterator[cv2.VideoCapture]:
 
 def _measures(capture: cv2.VideoCapture) -> tuple[int, int, float]:
     """Return width and height in pixels as shown, and frames/s."""
-    sides = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
-    width, height = (max(1, int(capture.get(side))) for side in sides)
-    return width, height, _rate(capture)
+    width = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH))
+    height = int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+    return max(1, width), max(1, height), _rate(capture)
 
 
 def _rate(capture: cv2.VideoCapture) -> float:
@@ -217,8 +210,7 @@ def _rate(capture: cv2.VideoCapture) -> float:
 
 def _pixel_aspect(capture: cv2.VideoCapture) -> float:
     """Return the width of a pixel divided by its height; 1 if the file has no value."""
-    sides = (cv2.CAP_PROP_SAR_NUM, cv2.CAP_PROP_SAR_DEN)
-    width, height = (capture.get(side) for side in sides)
+    width, height = capture.get(cv2.CAP_PROP_SAR_NUM), capture.get(cv2.CAP_PROP_SAR_DEN)
     return width / height if width > 0 and height > 0 else 1.0
 
 

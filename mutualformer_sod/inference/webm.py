@@ -1,11 +1,8 @@
 """Write WebM files that browsers play: any size in pixels, any frame times.
 
 Each frame is a VP8 key frame, taken from a WebP picture (RFC 6386, RFC 9649). The container is
-Matroska (RFC 9559) within the limits of WebM. `cv2.VideoWriter` supports neither odd sizes nor
-uneven frame times, and OpenCV from PyPI has no H.264 encoder.
+Matroska (RFC 9559). `cv2.VideoWriter` supports neither odd sizes nor uneven frame times.
 """
-
-from __future__ import annotations
 
 import contextlib
 import io
@@ -33,32 +30,10 @@ _SEEK_HEAD, _INFO, _TRACKS = 0x114D9B74, 0x1549A966, 0x1654AE6B
 _CUES, _CLUSTER = 0x1C53BB6B, 0x1F43B675
 
 
-@contextlib.contextmanager
-def open_webm(path: Path, pixel_aspect: float = 1.0) -> Iterator[WebmWriter]:
-    """Yield a writer; the whole file appears when the block succeeds.
-
-    Args:
-        path: of the file; an existing one is replaced.
-        pixel_aspect: width of a pixel divided by its height.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        writer = WebmWriter(file, pixel_aspect)
-        yield writer
-        writer.finish()
-
-
 class WebmWriter:
-    """Writer of a WebM file with one video track and no sound.
+    """Writer of a WebM file with one video track and no sound; see `open_webm`."""
 
-    Args:
-        file: an empty seekable file.
-        pixel_aspect: width of a pixel divided by its height.
-    """
-
-    def __init__(self, file: BinaryIO, pixel_aspect: float = 1.0) -> None:
+    def __init__(self, file: BinaryIO, pixel_aspect: float) -> None:
         self._file = file
         self._pixel_aspect = pixel_aspect
         self._times: list[float] = []  # ms
@@ -143,6 +118,23 @@ class WebmWriter:
         self._file.seek(position)
         self._file.write(data)
         self._file.seek(end)
+
+
+@contextlib.contextmanager
+def open_webm(path: Path, pixel_aspect: float = 1.0) -> Iterator[WebmWriter]:
+    """Yield a writer; the whole file appears when the block succeeds.
+
+    Args:
+        path: of the file; an existing one is replaced.
+        pixel_aspect: width of a pixel divided by its height.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        writer = WebmWriter(file, pixel_aspect)
+        yield writer
+        writer.finish()
 
 
 def _key_frame(rgb: np.ndarray) -> bytes:

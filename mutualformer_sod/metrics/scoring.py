@@ -14,9 +14,8 @@ import numpy as np
 
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.decoding import read_bytes
-from mutualformer_sod.imaging.io import check_size, decode_rgb
+from mutualformer_sod.imaging.io import check_size, decode_rgb, decode_saliency
 from mutualformer_sod.imaging.masks import decode_mask
-from mutualformer_sod.imaging.saliency import decode_saliency
 from mutualformer_sod.metrics.cache import ScoreCache, cache_key
 from mutualformer_sod.metrics.evaluator import Evaluator, ImageScores, score_image
 from mutualformer_sod.metrics.folder import MapFolder

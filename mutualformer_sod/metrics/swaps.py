@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.imaging.io import read_saliency
 from mutualformer_sod.imaging.masks import read_mask
-from mutualformer_sod.imaging.saliency import read_saliency
 
 _POOR_IOU = 0.3  # maps with a larger IoU are not suspected
 _KEPT = 40  # number of poorest maps of a set that are compared in pairs

@@ -16,8 +16,7 @@ from mutualformer_sod.data.training.dataset import SodDataset
 from mutualformer_sod.data.training.loader import open_stream
 from mutualformer_sod.data.training.transforms import Augmentation
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.imaging.io import read_rgb
-from mutualformer_sod.imaging.saliency import write_map
+from mutualformer_sod.imaging.io import read_rgb, write_map
 from mutualformer_sod.inference.estimated_depth import estimate
 from mutualformer_sod.models.depth_estimator import DepthEstimator, affine_invariant_loss
 from mutualformer_sod.models.device import autocast

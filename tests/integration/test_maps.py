@@ -19,7 +19,7 @@ from mutualformer_sod import Predictor
 from mutualformer_sod.data.depth.polarity import with_encodings
 from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.imaging.io import read_depth, read_rgb
-from mutualformer_sod.inference import map_writers
+from mutualformer_sod.inference import benchmark_maps
 from mutualformer_sod.inference.predictor import native_saliency
 
 
@@ -126,8 +126,12 @@ def test_test_on_full_disk_names_the_file(run_folder, scenes, tmp_path, full_dis
 @pytest.mark.parametrize("threads", [0, 2])
 def test_map_writers_on_full_disk_name_the_map(tmp_path, full_disk, threads):
     path = tmp_path / "SET" / "a.png"
-    with full_disk(), pytest.raises(OSError) as failed, map_writers.MapWriters(threads) as pool:
-        pool.write(path, torch.randn(1, 1, 8, 8), (32, 32))
+    with (
+        full_disk(),
+        pytest.raises(OSError) as failed,
+        benchmark_maps.map_writers(threads) as write,
+    ):
+        write(path, torch.randn(1, 1, 8, 8), (32, 32))
     assert failed.value.filename == str(path)
     assert not list(path.parent.iterdir())
 
@@ -137,7 +141,7 @@ def test_interrupted_overwrite_leaves_no_map_of_the_old_settings(
     maps, run_folder, scenes, tmp_path, monkeypatch, writers
 ):
     shutil.copytree(maps, tmp_path / "m")
-    write, written = map_writers.write_map, []
+    write, written = benchmark_maps.write_map, []
 
     def on_a_full_disk(path, saliency):
         if len(written) >= 3:
@@ -145,7 +149,7 @@ def test_interrupted_overwrite_leaves_no_map_of_the_old_settings(
         written.append(write(path, saliency))
 
     with monkeypatch.context() as patch:
-        patch.setattr(map_writers, "write_map", on_a_full_disk)
+        patch.setattr(benchmark_maps, "write_map", on_a_full_disk)
         done = make_maps(
             *(run_folder, scenes, tmp_path, "--size", 64, "--overwrite", "--writers", writers)
         )
@@ -162,7 +166,7 @@ def test_interrupted_overwrite_leaves_no_map_of_the_old_settings(
 def test_test_stopped_by_signal_leaves_whole_files(
     maps, run_folder, scenes, tmp_path, monkeypatch, number, status, line
 ):
-    write, begun = map_writers.write_map, threading.Event()
+    write, begun = benchmark_maps.write_map, threading.Event()
 
     def slowly(path, saliency):
         begun.set()
@@ -173,7 +177,7 @@ def test_test_stopped_by_signal_leaves_whole_files(
         begun.wait()
         os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(map_writers, "write_map", slowly)
+    monkeypatch.setattr(benchmark_maps, "write_map", slowly)
     before = signal.getsignal(number)
     sender = threading.Thread(target=send)
     sender.start()
@@ -198,14 +202,14 @@ def test_map_writers_on_slow_disk_bound_the_queue(tmp_path, monkeypatch):
         time.sleep(0.02)
         written.append(path)
 
-    monkeypatch.setattr(map_writers, "write_map", slowly)
+    monkeypatch.setattr(benchmark_maps, "write_map", slowly)
     waiting = 0
-    with map_writers.MapWriters(1) as pool:
-        for number in range(2 * map_writers.QUEUE_SIZE):
-            pool.write(tmp_path / f"{number}.png", torch.zeros(1, 1, 2, 2), (2, 2))
+    with benchmark_maps.map_writers(1) as write:
+        for number in range(2 * benchmark_maps.QUEUE_SIZE):
+            write(tmp_path / f"{number}.png", torch.zeros(1, 1, 2, 2), (2, 2))
             waiting = max(waiting, number + 1 - len(written))
-    assert abs(waiting - map_writers.QUEUE_SIZE) <= 1
-    assert len(written) == 2 * map_writers.QUEUE_SIZE
+    assert abs(waiting - benchmark_maps.QUEUE_SIZE) <= 1
+    assert len(written) == 2 * benchmark_maps.QUEUE_SIZE
 
 
 def test_map_writers_wait_for_the_last_map(tmp_path, monkeypatch):
@@ -213,9 +217,9 @@ def test_map_writers_wait_for_the_last_map(tmp_path, monkeypatch):
         time.sleep(0.05)
         raise OSError("late")
 
-    monkeypatch.setattr(map_writers, "write_map", refused)
-    with pytest.raises(OSError, match="late"), map_writers.MapWriters(2) as pool:
-        pool.write(tmp_path / "a.png", torch.zeros(1, 1, 2, 2), (2, 2))
+    monkeypatch.setattr(benchmark_maps, "write_map", refused)
+    with pytest.raises(OSError, match="late"), benchmark_maps.map_writers(2) as write:
+        write(tmp_path / "a.png", torch.zeros(1, 1, 2, 2), (2, 2))
 
 
 def test_test_prints_its_speed(run_folder, scenes, tmp_path):
@@ -249,12 +253,10 @@ def test_test_of_ground_truth_only_is_refused(run_folder, scenes, tmp_path):
 
 
 def test_test_out_of_memory_ends_in_one_line(run_folder, scenes, tmp_path, monkeypatch):
-    import mutualformer_sod.inference.benchmark_maps as engine
-
     def out_of_memory(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
-    monkeypatch.setattr(engine.Predictor, "logits", out_of_memory)
+    monkeypatch.setattr(benchmark_maps.Predictor, "logits", out_of_memory)
     line = error_line(make_maps(run_folder, scenes, tmp_path))
     assert "--batch-size" in line
 

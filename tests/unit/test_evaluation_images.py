@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.imaging.io import read_saliency
 from mutualformer_sod.imaging.masks import read_mask
-from mutualformer_sod.imaging.saliency import read_saliency
 
 MASK = np.zeros((40, 60), bool)
 MASK[10:30, 15:40] = True

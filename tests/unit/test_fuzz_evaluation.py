@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.imaging.io import decode_saliency
 from mutualformer_sod.imaging.masks import decode_mask
-from mutualformer_sod.imaging.saliency import decode_saliency
 from mutualformer_sod.metrics.evaluator import Evaluator, score_image
 
 DTYPES = (np.uint8, np.bool_, np.uint16, np.int32, np.float32, np.float64, np.float16, np.complex64)

@@ -12,9 +12,8 @@ import pytest
 from mutualformer_sod.data.sample import Sample, read_sample
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.decoding import decode
-from mutualformer_sod.imaging.io import image_size, read_depth, read_gt, read_rgb
+from mutualformer_sod.imaging.io import image_size, read_depth, read_gt, read_rgb, write_map
 from mutualformer_sod.imaging.photos import read_photo
-from mutualformer_sod.imaging.saliency import write_map
 
 SIZE = (12, 17)
 listens = pytest.mark.skipif(sys.platform != "linux", reason="C prints as ever without glibc")
@@ -98,7 +97,7 @@ def test_jpeg_named_png_is_read(tmp_path, noise):
 
 def test_16_bit_rgb_is_refused(tmp_path, noise):
     path = save(tmp_path / "a.png", noise.astype(np.uint16) * 257)
-    with pytest.raises(InputError, match=r"a\.png: 16-bit colour is not read\. Fix: convert"):
+    with pytest.raises(InputError, match=r"a\.png: uint16 colour is not read\. Fix: convert"):
         read_rgb(path)
 
 

@@ -7,8 +7,7 @@ import pytest
 from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.data.training.pseudo_labels import is_confident, label_set
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.imaging.io import read_gt
-from mutualformer_sod.imaging.saliency import write_map
+from mutualformer_sod.imaging.io import read_gt, write_map
 
 
 def saliency(inside=1.0, outside=0.0, side=8):

@@ -9,8 +9,7 @@ from tqdm import tqdm
 from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import replacing
-from mutualformer_sod.imaging.io import image_size
-from mutualformer_sod.imaging.saliency import read_saliency, write_map
+from mutualformer_sod.imaging.io import image_size, read_saliency, write_map
 
 _CERTAINTY = 0.9  # least mean of |2 p - 1| over the pixels of a confident map
 _FOREGROUND = 0.85  # least mean of p over its pixels with p >= 0.5
