@@ -1,11 +1,18 @@
-"""Check the inputs of the page, and the size of uploaded files by their headers."""
+"""Check requests: the host, the inputs of the page, the size of uploaded files by their headers.
 
+Without the check of the host any web page could use a demo on its reader's machine, by the address
+or by a name that leads there (DNS rebinding).
+"""
+
+import ipaddress
 import math
 import reprlib
+import socket
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from numpy.lib import format as npy
 from PIL import Image, UnidentifiedImageError
@@ -15,18 +22,53 @@ from mutualformer_sod.imaging.containers import TIFF
 from mutualformer_sod.imaging.decoding import read_bytes
 from mutualformer_sod.imaging.io import image_size
 
+_HOST_FIX = "Fix: open the printed address, or start the demo with the --host of this address."
 NAMES = ("picture", "depth", "weights", "threshold", "invert")
 
 
-def check_inputs(inputs: Sequence[Any], weights: Sequence[str]) -> None:
-    """Refuse inputs of a wrong number, type or range.
+def refusal(headers: Iterable[tuple[bytes, bytes]], host: str) -> str | None:
+    """Return the reason to refuse a request, or None to accept it.
 
     Args:
-        inputs: decoded JSON: two files or None, a name, a number, a switch.
-        weights: names to choose from.
+        headers: of the request, names in lower case.
+        host: on which the demo listens.
+    """
+    found: dict[bytes, list[str]] = {b"host": [], b"origin": []}
+    for name, value in headers:
+        if name in found:
+            found[name].append(value.decode("latin-1"))
+    for value in found[b"host"] or [""]:
+        if not is_own(_name_in(f"//{value}"), host):
+            return f"Host {value!r} is refused: this demo was started for {host}. {_HOST_FIX}"
+    for value in found[b"origin"]:
+        if not is_own(_name_in(value), host):
+            return f"Origin {value!r} is refused: it is a page of another host. {_HOST_FIX}"
+    return None
 
-    Raises:
-        InputError: naming the input and the remedy.
+
+def is_own(name: str | None, host: str) -> bool:
+    """Return whether a name or address belongs to the demo.
+
+    Loopback names and addresses do, and ``host``. For 0.0.0.0 and :: all addresses do, because only
+    names can be redirected, and the names of this machine.
+    """
+    if not name:
+        return False
+    address = _address(name)
+    if name in (host.casefold(), "localhost") or (address is not None and address.is_loopback):
+        return True
+    if host not in ("0.0.0.0", "::"):
+        return False
+    own = socket.gethostname(), socket.getfqdn(), f"{socket.gethostname()}.local"
+    return address is not None or name in map(str.casefold, own)
+
+
+def check_inputs(inputs: Sequence[Any], weights: Sequence[str]) -> None:
+    """Raise InputError for inputs of a wrong number, type or range.
+
+    Args:
+        inputs: decoded JSON in the order of `NAMES`.
+        weights: names to choose from.
     """
     if len(inputs) != len(NAMES):
         raise InputError(
@@ -48,21 +90,12 @@ def check_inputs(inputs: Sequence[Any], weights: Sequence[str]) -> None:
 
 
 def check_pixels(path: Path, most: int) -> None:
-    """Refuse an image or ``.npy`` array with too many pixels, without decoding it.
+    """Raise InputError for an image or ``.npy`` array with too many pixels, without decoding it.
 
     A file with an unknown header passes, unless it may be large: its reader reports the problem.
-
-    Args:
-        path: of the file.
-        most: largest allowed number of pixels.
-
-    Raises:
-        InputError: too many pixels, or an unknown number of them.
     """
     size = _npy_size(path) if path.suffix.lower() == ".npy" else _image_size(path)
-    if size is None:
-        return
-    height, width = size
+    height, width = size or (0, 0)
     if height * width > most:
         raise InputError(
             f"{path}: {width} x {height} pixels, more than {most / 1e6:g} megapixels. "
@@ -107,3 +140,17 @@ def _is_file_or_none(value: Any) -> bool:
         return True
     path = value.get("path") if isinstance(value, dict) else None
     return isinstance(path, str) and path != "" and "\0" not in path
+
+
+def _name_in(address: str) -> str | None:
+    try:
+        return urlsplit(address).hostname  # in lower case, without port and brackets
+    except ValueError:
+        return None
+
+
+def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(name)
+    except ValueError:
+        return None

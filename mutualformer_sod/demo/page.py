@@ -11,8 +11,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from mutualformer_sod.demo.access import refusal
-from mutualformer_sod.demo.checks import check_inputs
+from mutualformer_sod.demo.checks import check_inputs, refusal
 from mutualformer_sod.demo.samples import Sample
 from mutualformer_sod.demo.service import Request, Service
 from mutualformer_sod.errors import InputError
@@ -22,7 +21,6 @@ Drop a picture, and its depth map if there is one. Salient objects are white in 
 # No font, script or picture of other hosts: the page works without a network.
 _FONTS = ("ui-sans-serif", "system-ui", "sans-serif")
 _MONO = ("ui-monospace", "monospace")
-_HEIGHT = 300  # CSS pixels of a shown picture
 _CALLS = ("/gradio_api/call/", "/gradio_api/queue/", "/gradio_api/run/", "/gradio_api/api/")
 
 _log = logging.getLogger(__name__)
@@ -81,12 +79,7 @@ class _Page(gr.Blocks):
 
 
 def build_page(service: Service, samples: Sequence[Sample]) -> gr.Blocks:
-    """Build the page.
-
-    Args:
-        service: answers the requests, one at a time.
-        samples: scenes to click on.
-    """
+    """Build the page of a service, with samples to click on."""
     with _Page(list(service.predictors)) as page:
         gr.Markdown(_ABOUT)
         with gr.Row():
@@ -112,12 +105,7 @@ def build_page(service: Service, samples: Sequence[Sample]) -> gr.Blocks:
 
 
 def serve(page: gr.Blocks, host: str, port: int, *, upload_bytes: int, queue: int) -> str:
-    """Start the server in the background; return the address of the page.
-
-    Args:
-        page: from `build_page`.
-        host, port, upload_bytes, queue: see `running.run_demo`.
-    """
+    """Start the server in the background; return its address. See `running.run_demo`."""
     page.queue(max_size=queue, default_concurrency_limit=1, api_open=False)
     _, address, _ = page.launch(
         server_name=host,
@@ -159,7 +147,7 @@ def _outputs() -> list[gr.Component]:
                         label=label,
                         type="filepath",
                         interactive=False,
-                        height=_HEIGHT,
+                        height=300,
                         buttons=["download", "fullscreen"],
                         elem_id=label.split()[0].lower().replace("-", "") + "_shown",
                     )
@@ -182,11 +170,10 @@ def _connect(
         rgb: str | None, depth: str | None, weights: str, threshold: float, invert: bool
     ) -> tuple:
         paths = [Path(path) if path else None for path in (rgb, depth)]
-        answer = service.answer(Request(*paths, weights, threshold, invert))
-        results = answer.saliency, answer.overlay, answer.cutout, answer.depth
+        message, *results = service.answer(Request(*paths, weights, threshold, invert))
         pictures = [path and str(path) for path in results]
         download = gr.DownloadButton(value=pictures[0], interactive=pictures[0] is not None)
-        return answer.message, *pictures, download
+        return message, *pictures, download
 
     def show_sample(chosen: gr.SelectData) -> tuple[str, str]:
         sample = samples[chosen.index]

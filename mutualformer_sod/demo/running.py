@@ -30,16 +30,12 @@ def run_demo(
 
     Args:
         weights: files; the user chooses one by its name.
-        host: address to listen on.
-        port: a free port.
+        host, port: address to listen on.
         device: see `pick_device`.
         estimator: weights of a depth estimator for pictures without depth; None for RGB alone.
         most_pixels: of a picture or a depth map.
         upload_bytes: largest size of one file.
-        queue: number of requests that may wait.
-
-    Raises:
-        InputError: unusable weights.
+        queue: number of requests that may wait; further ones are refused with a message.
     """
     predictors = {
         name: Predictor.from_weights(path, device=device) for name, path in named(weights).items()
@@ -58,7 +54,6 @@ def run_demo(
         samples = make_samples(scratch.path / "samples")
         page = build_page(Service(predictors, scratch, most_pixels), samples)
         address = serve(page, host, port, upload_bytes=upload_bytes, queue=queue)
-        scratch.keep_what_is_there()
         scratch.start()
         print(f"{address} (Ctrl-C ends it)", flush=True)
         if host not in ("127.0.0.1", "localhost", "::1"):

@@ -34,12 +34,9 @@ class Scratch:
         self._kept: set[Path] = set()
         self._stopped = threading.Event()
 
-    def keep_what_is_there(self) -> None:
-        """Exempt the present files from removal until `close`."""
-        self._kept = set(self.path.rglob("*"))
-
     def start(self) -> None:
-        """Start to sweep in the background."""
+        """Exempt the present files from removal until `close`, and sweep in the background."""
+        self._kept = set(self.path.rglob("*"))
         threading.Thread(target=self._watch, name="scratch", daemon=True).start()
 
     def close(self) -> None:

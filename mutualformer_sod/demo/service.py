@@ -6,8 +6,8 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
-import cv2
 import numpy as np
 from torch import Tensor
 
@@ -18,7 +18,7 @@ from mutualformer_sod.demo.checks import check_pixels
 from mutualformer_sod.demo.scratch import Scratch
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import read_depth
-from mutualformer_sod.imaging.photos import Photo, read_photo
+from mutualformer_sod.imaging.photos import Photo, averaged, read_photo
 from mutualformer_sod.imaging.png import write_png
 from mutualformer_sod.inference.overlays import overlay, paint, to_levels
 from mutualformer_sod.inference.picture_depth import fit_depth
@@ -26,7 +26,7 @@ from mutualformer_sod.inference.predictor import Predictor, native_saliency
 from mutualformer_sod.models.weights import file_sha256
 
 SHOWN_PIXELS = 10**6
-"""The overlay of a larger picture is a smaller copy; map and cut-out keep its size."""
+"""Most pixels of an overlay or of the shown depth."""
 
 _CACHED = 32  # outputs of the network: a new threshold does not run it again
 _NAME_LENGTH = 60
@@ -53,16 +53,11 @@ class Request:
     invert: bool = False
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """Outputs of one request; all pictures are PNG files, None if there is none.
 
-    Attributes:
-        message: for the user; one line, or several.
-        saliency: the map, grey, at the size of the picture.
-        overlay: the map over the picture.
-        cutout: the picture with the map as its opacity, at its size.
-        depth: the depth as the network got it, near = white.
+    The overlay is reduced to `SHOWN_PIXELS`, map and cut-out keep the size of the picture. The
+    depth is shown as the network got it, near = white.
     """
 
     message: str
@@ -72,8 +67,7 @@ class Answer:
     depth: Path | None = None
 
 
-@dataclass(frozen=True)
-class _Seen:
+class _Seen(NamedTuple):
     """Output of the network: logits (1, 1, h, w), the depth it got (h, w) uint8, and remarks."""
 
     logits: Tensor
@@ -150,10 +144,10 @@ class Service:
         self, stem: str, photo: Photo, saliency: np.ndarray, depth: np.ndarray | None
     ) -> list[Path]:
         """Write the pictures of an `Answer`; return their files."""
-        small_rgb, small = _reduced(photo.rgb), _reduced(saliency)
+        small = averaged(saliency, SHOWN_PIXELS)
         pictures = {
             "map": paint("maps", photo, [saliency]),
-            "overlay": [overlay(small_rgb, small)],
+            "overlay": [overlay(averaged(photo.rgb, SHOWN_PIXELS), small)],
             "cutout": paint("cutouts", photo, [saliency]),
         }
         sizes = [saliency.shape, small.shape, saliency.shape]
@@ -181,7 +175,7 @@ def _run(predictor: Predictor, request: Request, photo: Photo) -> _Seen:
     if depth is None or encoding is None:
         return _Seen(logits, None, tuple(notes))
     rule = predictor.model.config.depth_rule
-    shown = to_levels(_reduced(depth_to_unit(depth, encoding, rule)))
+    shown = to_levels(averaged(depth_to_unit(depth, encoding, rule), SHOWN_PIXELS))
     return _Seen(logits, shown, tuple(notes))
 
 
@@ -205,16 +199,6 @@ def _read_depth(
     if encoding.holes:
         notes.append(f"depth: {encoding.holes:.1%} holes, filled")
     return depth, encoding, notes
-
-
-def _reduced(image: np.ndarray) -> np.ndarray:
-    """Return the image, averaged to `SHOWN_PIXELS` if it is larger."""
-    height, width = image.shape[:2]
-    scale = (SHOWN_PIXELS / (height * width)) ** 0.5
-    if scale >= 1:
-        return image
-    size = max(1, int(width * scale)), max(1, int(height * scale))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
 def _without_folders(message: str, request: Request) -> str:

@@ -6,6 +6,7 @@ error. Therefore the last chunk and the checksums of a PNG and the end marker of
 
 import struct
 import zlib
+from collections.abc import Iterator
 
 PNG = b"\x89PNG\r\n\x1a\n"
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -57,20 +58,15 @@ def without_notes(data: bytes, *, keep: bytes = b"") -> bytes:
     """
     if not data.startswith(PNG):
         return data
-    position, kept, colour_type = len(PNG), [PNG], data[25]
-    kind = b""
-    while kind != b"IEND":
-        length, kind = struct.unpack_from(">I4s", data, position)
-        end = position + 12 + length
-        chunk = memoryview(data)[position:end]
-        if (
-            kind[:1].isupper()
-            or (kind == b"tRNS" and _is_transparency(chunk, colour_type))
-            or (kind == keep and _is_undamaged(chunk))
-        ):
-            kept.append(chunk)
-        position = end
-    return b"".join(kept)
+    colour_type = data[25]
+    kept = [
+        chunk
+        for kind, chunk in _chunks(data)
+        if kind[:1].isupper()
+        or (kind == b"tRNS" and _is_transparency(chunk, colour_type))
+        or (kind == keep and _is_undamaged(chunk))
+    ]
+    return b"".join([PNG, *kept])
 
 
 def without_padding(data: bytes) -> bytes:
@@ -91,24 +87,29 @@ def _is_undamaged(chunk: memoryview) -> bool:
     return zlib.crc32(chunk[4:-4]) == stored
 
 
-def _check_png(data: bytes) -> tuple[int, int]:
-    position = len(PNG)
-    size = None
-    while True:
+def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
+    """Yield the name and the bytes of the chunks of a PNG."""
+    position, kind = len(PNG), b""
+    while kind != b"IEND":
         length, kind = struct.unpack_from(">I4s", data, position)
-        start, end = position + 4, position + 8 + length
-        (stored,) = struct.unpack_from(">I", data, end)
+        end = position + 12 + length
+        if end > len(data):
+            raise ValueError("is cut short")
+        yield kind, memoryview(data)[position:end]
+        position = end
+
+
+def _check_png(data: bytes) -> tuple[int, int]:
+    size = None
+    for kind, chunk in _chunks(data):
         # cv2 skips damaged optional chunks (lower-case names), too.
-        if kind[:1].isupper() and zlib.crc32(memoryview(data)[start:end]) != stored:
+        if kind[:1].isupper() and not _is_undamaged(chunk):
             raise ValueError("is damaged (wrong checksum)")
         if size is None:
             if kind != b"IHDR":
                 raise ValueError("is damaged (no header)")
-            width, height = struct.unpack_from(">II", data, start + 4)
-            size = (height, width)
-        if kind == b"IEND":
-            return size
-        position = end + 4
+            size = struct.unpack_from(">II", chunk, 8)[::-1]
+    return size
 
 
 def _parse_jpeg(data: bytes) -> tuple[tuple[int, int] | None, int]:

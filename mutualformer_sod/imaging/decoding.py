@@ -39,11 +39,7 @@ def read_bytes(path: Path | str) -> bytes:
 
 
 def check_file(path: Path | str, data: bytes) -> tuple[int, int] | None:
-    """Return the size (H, W) of an image as stored; None if it needs decoding.
-
-    Raises:
-        InputError: empty, incomplete, damaged, or no image.
-    """
+    """As `containers.check_whole`; raise InputError for an incomplete file, or for no image."""
     try:
         return check_whole(data)
     except ValueError as error:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
@@ -117,6 +118,16 @@ def turn(image: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(image)
 
 
+def averaged(image: np.ndarray, pixels: int) -> np.ndarray:
+    """Return an image (H, W, ...), averaged to about this number of pixels if it has more."""
+    height, width = image.shape[:2]
+    scale = (pixels / (height * width)) ** 0.5
+    if scale >= 1:
+        return image
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
 @contextlib.contextmanager
 def _opened(path: Path | str, data: bytes) -> Iterator[Image.Image]:
     """Open a picture and read its header, without the metadata of a PNG if Pillow refuses them."""
@@ -198,7 +209,11 @@ def _decode(
                 image.draft(image.mode, (width // shrink, height // shrink))
             image.load()
             if image.mode.startswith("I"):
-                image = _as_8_bit(image, notes)
+                values = np.asarray(image)
+                if values.min() < 0 or values.max() > 65535:
+                    raise ValueError("values outside 0 to 65535")
+                notes.append("16-bit grey: its upper 8 bits are used")
+                image = Image.fromarray((values >> 8).astype(np.uint8))
             transparent = image.mode in ("LA", "PA", "RGBA", "La", "RGBa")
             transparent = transparent or "transparency" in image.info
             drafted = image.size != (width, height)
@@ -231,14 +246,6 @@ def _converted(
         if opacity is not None:
             opacity[top : top + rows] = pixels[..., 3]
     return rgb, opacity
-
-
-def _as_8_bit(image: Image.Image, notes: list[str]) -> Image.Image:
-    values = np.asarray(image)
-    if values.min() < 0 or values.max() > 65535:
-        raise ValueError("values outside 0 to 65535")
-    notes.append("16-bit grey: its upper 8 bits are used")
-    return Image.fromarray((values >> 8).astype(np.uint8))
 
 
 def _on_white(rgb: np.ndarray, opacity: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ def centre_prior(size: tuple[int, int], sigma: float = 0.25) -> np.ndarray:
         sigma: standard deviation along each axis, as a ratio of that side.
 
     Returns:
-        (H, W) float32 in (0, 1], largest in the middle.
+        (H, W) float32 in (0, 1].
 
     Raises:
         ValueError: an empty size, or a sigma of 0 or less.

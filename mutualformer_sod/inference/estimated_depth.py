@@ -27,8 +27,7 @@ def estimate(
         amp: "off", "bf16" or "fp16".
 
     Returns:
-        For each picture (h, w) float32 in [0, 1], 1 = near, with a least value of 0 and a largest
-        of 1.
+        For each picture (h, w) float32, stretched to [0, 1], 1 = near.
     """
     side = (model.image_size, model.image_size)
     rgb = torch.stack([resize_sample(picture, None, None, side)[0] for picture in pictures])
@@ -43,10 +42,7 @@ def estimate(
 
 
 def estimator_of(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """Load an estimator for `Predictor.estimator`.
-
-    Args:
-        path: a file written by ``tools/estimate_depth.py train``.
+    """Load a file of ``tools/estimate_depth.py train`` for `Predictor.estimator`.
 
     Raises:
         InputError: an unusable file, or the weights of its ViT are not available.

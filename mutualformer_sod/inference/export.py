@@ -31,11 +31,9 @@ _LARGEST_ONNX = 2**31 - 1  # bytes of a protobuf message
 
 
 class ExportableDetector(nn.Module):
-    """A detector that hides the modality it was trained without.
+    """A detector in eval mode that hides the modality it was trained without.
 
-    Args:
-        detector: put into eval mode.
-        modality: of its training: "both", "rgb" (hides the depth) or "depth" (hides the colours).
+    ``modality`` is "both", "rgb" (hides the depth) or "depth" (hides the colours).
     """
 
     def __init__(self, detector: SaliencyDetector, modality: str = "both") -> None:
@@ -45,16 +43,7 @@ class ExportableDetector(nn.Module):
         self.stride = max(detector.encoder.strides)
 
     def forward(self, rgb: Tensor, depth: Tensor, has_depth: Tensor) -> Tensor:
-        """Compute the saliency logits of a batch.
-
-        Args:
-            rgb: (B, 3, H, W) float32 in [0, 1]; H and W multiples of ``stride``.
-            depth: (B, 1, H, W) float32 in [0, 1], near = 1.
-            has_depth: (B,) bool; False for images whose depth is ignored.
-
-        Returns:
-            (B, 1, H, W) float32.
-        """
+        """Compute the logits (B, 1, H, W); H and W are multiples of ``stride``. See `describe`."""
         return self.detector(*hide_modality(self.modality, rgb, depth, has_depth))
 
 
@@ -77,10 +66,9 @@ def trace(exportable: ExportableDetector, size: int | None = None) -> tuple[Expo
         raise InputError(
             f"`size` {size} is not usable. Fix: pass a multiple of {stride}, 32 or more"
         )
-    built_for = exportable.detector.config.image_size
     if size is None:
         # Unequal sides, none of the configured size: the graph must not depend on equal sizes.
-        rounded = -(-built_for // stride) * stride
+        rounded = -(-exportable.detector.config.image_size // stride) * stride
         try:
             return _trace(exportable, (rounded + stride, rounded + 2 * stride), True), True
         except Exception:  # torch.export raises many unrelated types
@@ -105,13 +93,12 @@ def describe(
         protocol: of its training, from the weights file.
         size: pixels a side; the recommended size of a file for any size.
     """
-    stride = exportable.stride
     return {
         "format": f"mutualformer_sod/{mutualformer_sod.__version__}",
         "config": json.dumps(exportable.detector.config.to_dict()),
         "protocol": json.dumps(protocol),
         "size": str(size),
-        "sizes": f"multiples of {stride}" if any_size else f"{size} x {size}",
+        "sizes": f"multiples of {exportable.stride}" if any_size else f"{size} x {size}",
         "rgb": "(batch, 3, height, width) float32 in [0, 1], RGB order",
         "depth": "(batch, 1, height, width) float32 in [0, 1], near = 1",
         "has_depth": "(batch,) bool; where false, depth is not looked at",

@@ -18,15 +18,14 @@ _BAND_PIXELS = 10**6  # painted at once: float colours take many times the memor
 def overlay(rgb: np.ndarray, saliency: np.ndarray) -> np.ndarray:
     """Blend a map with its picture: red where it is 1, a dark picture where it is 0.
 
+    Raises ValueError if the sizes differ.
+
     Args:
         rgb: (H, W, 3) uint8.
         saliency: (H, W) float in [0, 1].
 
     Returns:
         (H, W, 3) uint8.
-
-    Raises:
-        ValueError: the sizes differ.
     """
     _check_sizes(rgb, saliency)
     share = saliency[..., None].astype(np.float32)
@@ -36,7 +35,7 @@ def overlay(rgb: np.ndarray, saliency: np.ndarray) -> np.ndarray:
 
 
 def cutout(rgb: np.ndarray, saliency: np.ndarray, opacity: np.ndarray | None = None) -> np.ndarray:
-    """Use a map as the opacity of its picture.
+    """Use a map as the opacity of its picture; raises ValueError if the sizes differ.
 
     Args:
         rgb: (H, W, 3) uint8.
@@ -45,9 +44,6 @@ def cutout(rgb: np.ndarray, saliency: np.ndarray, opacity: np.ndarray | None = N
 
     Returns:
         (H, W, 4) uint8: the colours unchanged (not premultiplied), and alpha, 255 = opaque.
-
-    Raises:
-        ValueError: the sizes differ.
     """
     _check_sizes(rgb, saliency)
     return np.dstack([rgb, to_levels(saliency, 255 if opacity is None else opacity)])

@@ -37,16 +37,16 @@ class DepthPlan:
     """Decisions about all depth maps, made before the first picture is mapped.
 
     Attributes:
+        orientation: of the maps, see `fit_depth`.
         encodings: by depth file, how it is stored.
         failed: by unreadable depth file, the problem.
         remarks: lines for the user.
-        orientation: of the maps, see `fit_depth`.
     """
 
+    orientation: str
     encodings: dict[Path, DepthEncoding] = field(default_factory=dict)
     failed: dict[Path, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
-    orientation: str = "auto"
 
 
 def plan_depths(pictures: Sequence[Picture], near: str, orientation: str = "auto") -> DepthPlan:
@@ -60,7 +60,7 @@ def plan_depths(pictures: Sequence[Picture], near: str, orientation: str = "auto
     Raises:
         InputError: maps that contradict their type; with "strict", weak evidence.
     """
-    plan = DepthPlan(orientation=orientation)
+    plan = DepthPlan(orientation)
     groups: dict[str, dict[Path, DepthSample]] = defaultdict(dict)
     paths = [picture.depth for picture in pictures if picture.depth is not None]
     quiet = True if len(paths) < 50 else None  # None: a bar on a terminal only
@@ -72,13 +72,18 @@ def plan_depths(pictures: Sequence[Picture], near: str, orientation: str = "auto
             continue
         groups[str(depth.dtype)][path] = DepthSample.of(depth)
     for samples in groups.values():
-        # Constant and empty maps are no evidence.
-        varying = [sample for sample in samples.values() if _varies(sample.pixels)]
+        varying = [sample for sample in samples.values() if _is_evidence(sample.pixels)]
         encoding = encoding_from(varying or list(samples.values()), near)
         plan.encodings |= dict.fromkeys(samples, encoding)
         is_guess = near in ("auto", "strict") and encoding.kind == "map"
-        if varying and not (is_guess and encoding.is_weak):  # `encoding_of` has logged a weak one
-            plan.remarks.append(_polarity_remark(encoding, len(varying), is_guess))
+        if not varying or (is_guess and encoding.is_weak):  # `encoding_of` has logged a weak one
+            continue
+        remark = f"depth: near = {encoding.near}: {encoding.reason}"
+        if is_guess and len(varying) < _FEW:
+            other = "white" if encoding.near == "black" else "black"
+            maps = f"{len(varying)} map{'s' * (len(varying) > 1)}"
+            remark += f"; decided from {maps} alone: pass `near` {other} if wrong"
+        plan.remarks.append(remark)
     return plan
 
 
@@ -86,15 +91,6 @@ def encoding_from(samples: Sequence[DepthSample], near: str) -> DepthEncoding:
     """Decide as `encoding_of`, with the further choice "strict" for ``near``."""
     strict = near == "strict"
     return encoding_of(samples, "auto" if strict else near, strict=strict)
-
-
-def _polarity_remark(encoding: DepthEncoding, maps: int, is_guess: bool) -> str:
-    remark = f"depth: near = {encoding.near}: {encoding.reason}"
-    if is_guess and maps < _FEW:
-        other = "white" if encoding.near == "black" else "black"
-        plural = "s" * (maps > 1)
-        remark += f"; decided from {maps} map{plural} alone: pass `near` {other} if wrong"
-    return remark
 
 
 def read_user_depth(path: Path) -> np.ndarray:
@@ -152,9 +148,9 @@ def fit_depth(
     return depth, notes
 
 
-def _varies(depth: np.ndarray) -> bool:
-    valid = depth[~find_holes(depth, metric=False)]
-    return valid.size > 0 and bool(valid.min() < valid.max())
+def _is_evidence(depth: np.ndarray) -> bool:
+    """Whether a map is neither empty nor constant."""
+    return np.unique(depth[~find_holes(depth, metric=False)]).size > 1
 
 
 def _fits_turned_only(depth: np.ndarray, photo: Photo) -> bool:

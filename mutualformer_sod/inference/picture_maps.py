@@ -7,12 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 from tqdm import tqdm
 
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.imaging.photos import read_photo
+from mutualformer_sod.imaging.photos import averaged, read_photo
 from mutualformer_sod.imaging.png import read_note, write_png
 from mutualformer_sod.inference.overlays import paint
 from mutualformer_sod.inference.picture_depth import DepthPlan, fit_depth, read_user_depth
@@ -98,7 +96,9 @@ def _map_picture(
         raise InputError(plan.failed[picture.depth])
     photo = read_photo(picture.rgb)
     notes = list(photo.notes)
-    seen = _averaged(photo.rgb, predictor.size)
+    seen = photo.rgb
+    if seen.size > 3 * SEEN_PIXELS:
+        seen = averaged(seen, max(_AVERAGED_PIXELS, (2 * predictor.size) ** 2))
     depth = encoding = None
     if picture.depth is not None:
         raw = read_user_depth(picture.depth)
@@ -115,17 +115,6 @@ def _map_picture(
         strips = paint(kind, photo, saliency_strips(logits, size))
         write_png(_path(output, kind, picture), size, strips, note | {"kind": kind})
     return notes
-
-
-def _averaged(rgb: np.ndarray, size: int) -> np.ndarray:
-    """Return the picture, or an averaged copy of a large one."""
-    height, width = rgb.shape[:2]
-    wanted = max(_AVERAGED_PIXELS, (2 * size) ** 2)
-    if height * width <= max(SEEN_PIXELS, wanted):
-        return rgb
-    scale = (wanted / (height * width)) ** 0.5
-    smaller = max(1, round(width * scale)), max(1, round(height * scale))
-    return cv2.resize(rgb, smaller, interpolation=cv2.INTER_AREA)
 
 
 def _path(output: Path, kind: str, picture: Picture) -> Path:

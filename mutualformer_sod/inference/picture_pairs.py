@@ -51,10 +51,11 @@ def pair_pictures(rgb: Sequence[Path], depth: Path | None) -> tuple[list[Picture
         problems = [f"`rgb` {_listed(rgb)}: no picture found. Fix: pass pictures or folders."]
     chosen = {stem: found[0] for stem, found in by_stem.items()}
     depths: dict[str, Path] = {}
-    try:
-        depths = _depths_for(chosen, list(rgb), depth, remarks) if chosen else {}
-    except InputError as error:
-        problems.append(str(error))
+    if chosen and depth is not None:
+        try:
+            depths = _depths_for(chosen, rgb, depth, remarks)
+        except InputError as error:
+            problems.append(str(error))
     refuse_all(problems)
     return [Picture(stem, chosen[stem], depths.get(stem)) for stem in sorted(chosen)], remarks
 
@@ -69,10 +70,8 @@ def _pictures_of(path: Path, remarks: list[str]) -> list[Path]:
 
 
 def _depths_for(
-    pictures: dict[str, Path], rgb: list[Path], depth: Path | None, remarks: list[str]
+    pictures: dict[str, Path], rgb: Sequence[Path], depth: Path, remarks: list[str]
 ) -> dict[str, Path]:
-    if depth is None:
-        return {}
     if not depth.exists():
         raise InputError(f"`depth` {depth}: no such file or folder")
     if not depth.is_dir():

@@ -62,8 +62,7 @@ class Predictor:
         modality: str = "both",
     ) -> None:
         if modality not in MODALITIES:
-            choices = ", ".join(MODALITIES)
-            raise InputError(f"`modality` {modality!r} is unknown. Fix: pass one of {choices}.")
+            raise InputError(f"`modality` {modality!r} is unknown. Fix: pass both, rgb or depth.")
         if size is not None and size < 32:
             raise InputError(f"`size` {size} is too small. Fix: pass 32 pixels or more.")
         self.device = pick_device(device)
@@ -101,7 +100,7 @@ class Predictor:
     def logits(self, rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) -> Tensor:
         """Compute the logits of a batch.
 
-        On a CPU the images are processed one by one. This costs no speed, and the logits of an
+        On a CPU the images are processed one by one, at no cost of speed, so that the logits of an
         image do not depend on the rest of the batch.
 
         Args:
@@ -178,15 +177,7 @@ class Predictor:
         return self.logits(rgb_tensor[None], depth_batch, None)
 
     def check_finite(self, logits: Tensor, name: str) -> None:
-        """Refuse logits with NaN or infinity.
-
-        Args:
-            logits: from this predictor.
-            name: of the images, for the message.
-
-        Raises:
-            InputError: naming the images and the precision.
-        """
+        """Raise InputError for logits with NaN or infinity of the images ``name``."""
         if not logits.isfinite().all():
             raise InputError(
                 f"{name}: the network's output is not finite with `amp` {self.amp}. Fix: turn it "

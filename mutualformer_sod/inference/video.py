@@ -158,7 +158,7 @@ def predict_video(
 
 
 def _outputs(video: Path, output: Path, with_overlay: bool) -> list[Path]:
-    kinds = ["map", *["overlay"] * with_overlay]
+    kinds = ("map", "overlay") if with_overlay else ("map",)
     return [output / f"{video.stem}_{kind}.webm" for kind in kinds]
 
 
@@ -228,8 +228,6 @@ def _depth_frame(bgr: np.ndarray | None, size: tuple[int, int]) -> np.ndarray | 
     if bgr is None:
         return None
     grey = cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY)
-    if grey.shape == size:
-        return grey
     return cv2.resize(grey, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
 
 

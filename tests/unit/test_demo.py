@@ -11,8 +11,7 @@ from PIL import Image
 
 from mutualformer_sod import Predictor
 from mutualformer_sod.data.synthetic.scenes import make_scene
-from mutualformer_sod.demo.access import is_own, refusal
-from mutualformer_sod.demo.checks import check_inputs, check_pixels
+from mutualformer_sod.demo.checks import check_inputs, check_pixels, is_own, refusal
 from mutualformer_sod.demo.running import named
 from mutualformer_sod.demo.samples import make_samples
 from mutualformer_sod.demo.scratch import Scratch
@@ -231,7 +230,7 @@ def test_scratch_removes_old_files_but_not_kept_ones():
     scratch = Scratch(keep_seconds=100)
     kept, old, new = (scratch.path / name for name in ("kept", "old", "new"))
     kept.write_bytes(b"x")
-    scratch.keep_what_is_there()
+    scratch.start()
     old.write_bytes(b"x")
     new.write_bytes(b"x")
     for path in (kept, old):
