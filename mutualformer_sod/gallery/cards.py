@@ -24,8 +24,8 @@ from mutualformer_sod.gallery.pictures import (
     map_as_scored,
 )
 from mutualformer_sod.imaging.decoding import read_bytes
-from mutualformer_sod.imaging.io import decode_saliency, read_depth, read_rgb
-from mutualformer_sod.imaging.masks import decode_mask
+from mutualformer_sod.imaging.io import read_depth, read_rgb, read_saliency
+from mutualformer_sod.imaging.masks import read_mask
 from mutualformer_sod.metrics.evaluation import GtSet, find_map_folders
 from mutualformer_sod.metrics.evaluator import score_image
 from mutualformer_sod.metrics.folder import MapFolder, name_list
@@ -192,7 +192,7 @@ class _Truth:
     @classmethod
     def read(cls, path: Path) -> _Truth:
         content = read_bytes(path)
-        foreground, note = decode_mask(path, content)
+        foreground, note = read_mask(path, content)
         return cls(GroundTruth(foreground), note, content)
 
 
@@ -265,7 +265,7 @@ def _keep_depth(sample: Sample, encoding: DepthEncoding, pictures: PictureFolder
 
 def _read_map(path: Path) -> tuple[bytes, np.ndarray]:
     content = read_bytes(path)
-    return content, decode_saliency(path, content)
+    return content, read_saliency(path, content)
 
 
 def figure_rows(

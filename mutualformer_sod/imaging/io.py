@@ -30,7 +30,7 @@ _DECODERS = {  # by divisor of the sides
 }
 
 
-def read_rgb(path: Path | str) -> np.ndarray:
+def read_rgb(path: Path | str, data: bytes | None = None, shrink: int = 1) -> np.ndarray:
     """Read a colour image.
 
     Grey images are repeated over the channels and palettes are applied. An alpha channel is
@@ -38,6 +38,8 @@ def read_rgb(path: Path | str) -> np.ndarray:
 
     Args:
         path: a PNG, JPEG, BMP or TIFF file of 8 bits a channel.
+        data: the content of the file, if it has been read.
+        shrink: 2, 4 or 8 divides the sides of a JPEG, rounded up, while it is decoded.
 
     Returns:
         (H, W, 3) uint8, in RGB order.
@@ -45,18 +47,7 @@ def read_rgb(path: Path | str) -> np.ndarray:
     Raises:
         InputError: missing, empty, damaged or not an 8-bit image.
     """
-    return decode_rgb(path, read_bytes(path))
-
-
-def decode_rgb(path: Path | str, data: bytes, shrink: int = 1) -> np.ndarray:
-    """Read a colour image from the bytes of a file, see `read_rgb`.
-
-    Args:
-        path: for messages.
-        data: the whole file.
-        shrink: 2, 4 or 8 divides the sides of a JPEG, rounded up, while it is decoded.
-    """
-    image = decode(path, data, _DECODERS[shrink])
+    image = decode(path, read_bytes(path) if data is None else data, _DECODERS[shrink])
     if image.dtype != np.uint8:
         raise InputError(f"{path}: {image.dtype} colour is not read. Fix: convert it to 8 bits")
     if image.ndim == 2:
@@ -159,8 +150,8 @@ def to_stored_type(name: object, depth: np.ndarray) -> np.ndarray:
     return depth.astype(np.uint16)
 
 
-def read_saliency(path: Path | str) -> np.ndarray:
-    """Read a saliency map as (H, W) uint8.
+def read_saliency(path: Path | str, data: bytes | None = None) -> np.ndarray:
+    """Read a saliency map as (H, W) uint8, from ``data`` if the file has been read.
 
     Equal colour channels become one and transparency is dropped; 16-bit maps lose their lower byte,
     as in a greyscale read by cv2.
@@ -168,11 +159,7 @@ def read_saliency(path: Path | str) -> np.ndarray:
     Raises:
         InputError: missing, unreadable or incomplete file, colour image, other depth than 8 or 16.
     """
-    return decode_saliency(path, read_bytes(path))
-
-
-def decode_saliency(path: Path | str, data: bytes) -> np.ndarray:
-    """As `read_saliency`, of a file's bytes; the path serves the messages."""
+    data = read_bytes(path) if data is None else data
     levels = one_channel(path, data, decode(path, data))
     if levels is None:
         raise InputError(f"{path}: a colour image, not a saliency map; save it as greyscale")

@@ -28,7 +28,7 @@ class Mask(NamedTuple):
     note: str
 
 
-def read_mask(path: Path | str) -> Mask:
+def read_mask(path: Path | str, data: bytes | None = None) -> Mask:
     """Read a ground-truth mask of any unambiguous coding.
 
     - One channel of 0 and one other value (0/1, 0/2, 0/128, 0/255; 8 or 16 bits, integer or
@@ -41,15 +41,12 @@ def read_mask(path: Path | str) -> Mask:
 
     Args:
         path: a PNG, JPEG, BMP or TIFF file.
+        data: the content of the file, if it has been read.
 
     Raises:
         InputError: missing, empty, damaged, or an ambiguous mask.
     """
-    return decode_mask(path, read_bytes(path))
-
-
-def decode_mask(path: Path | str, data: bytes) -> Mask:
-    """Read a mask from the bytes of a file, see `read_mask`; the path is for messages."""
+    data = read_bytes(path) if data is None else data
     image = decode(path, data)
     alpha = varying_alpha(image)
     if alpha is not None and (image[..., :3] == image[0, 0, :3]).all():

@@ -21,7 +21,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.containers import PNG, without_notes
 from mutualformer_sod.imaging.decoding import check_file, read_bytes
-from mutualformer_sod.imaging.io import decode_rgb
+from mutualformer_sod.imaging.io import read_rgb
 from mutualformer_sod.imaging.refused import refuse_by_content
 
 PHOTO_SUFFIXES = frozenset(
@@ -88,7 +88,7 @@ def read_photo(path: Path | str) -> Photo:
             notes.append(f"the first of {image.n_frames} frames")
         reduced = image.format in _JPEG and shrink in (2, 4, 8)  # the reductions of the decoder
         if not notes and _is_plain(image, data) and (shrink == 1 or reduced):
-            rgb, opacity = decode_rgb(path, data, shrink), None
+            rgb, opacity = read_rgb(path, data, shrink), None
         else:
             if image.format in _CHECKED:
                 check_file(path, data)
@@ -189,7 +189,7 @@ def _orientation_of(image: Image.Image) -> int:
 
 
 def _is_plain(image: Image.Image, data: bytes) -> bool:
-    """Return whether `io.decode_rgb` gives the same result."""
+    """Return whether `io.read_rgb` gives the same result."""
     wide = image.format == "PNG" and data[24] == 16
     transparent = "transparency" in image.info
     return image.format in _CHECKED and image.mode in ("RGB", "L") and not (wide or transparent)

@@ -26,9 +26,6 @@ from mutualformer_sod.imaging.photos import WHOLE_PIXELS, Photo, turn
 from mutualformer_sod.imaging.refused import refuse_depth_container
 from mutualformer_sod.inference.picture_pairs import Picture
 
-ORIENTATIONS = ("auto", "stored", "shown")
-"""Orientations of depth beside a picture with an orientation tag, see `fit_depth`."""
-
 _FEW = 5  # fewer maps are weak evidence of the polarity
 
 
@@ -55,7 +52,7 @@ def plan_depths(pictures: Sequence[Picture], near: str, orientation: str = "auto
     Args:
         pictures: the pictures.
         near: "auto", "white", "black" or "strict".
-        orientation: one of `ORIENTATIONS`.
+        orientation: of the maps, see `fit_depth`.
 
     Raises:
         InputError: maps that contradict their type; with "strict", weak evidence.

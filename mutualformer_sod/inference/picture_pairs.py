@@ -39,13 +39,19 @@ def pair_pictures(rgb: Sequence[Path], depth: Path | None) -> tuple[list[Picture
         InputError: a missing file or folder, no picture, a folder without a matching depth map, or
             several files with one stem. All problems are reported at once.
     """
-    missing = [path for path in rgb if not path.exists()]
-    problems = [f"`rgb` {path}: no such file or folder" for path in missing]
-    remarks: list[str] = []
-    pictures = [picture for path in rgb if path.exists() for picture in _pictures_of(path, remarks)]
+    problems, remarks = [], []
     by_stem: dict[str, list[Path]] = defaultdict(list)
-    for picture in pictures:
-        by_stem[picture.stem].append(picture)
+    for path in rgb:
+        if not path.exists():
+            problems.append(f"`rgb` {path}: no such file or folder")
+            continue
+        pictures = [path]
+        if path.is_dir():
+            pictures, others = _sorted_out(path, PHOTO_SUFFIXES | REFUSED_SUFFIXES, remarks)
+            if others:
+                remarks.append(f"{path}: {_listed(others)} skipped: no suffix of a picture")
+        for picture in pictures:
+            by_stem[picture.stem].append(picture)
     problems += _doubles("`rgb`: pictures that would get one name", by_stem)
     if not problems and not by_stem:
         problems = [f"`rgb` {_listed(rgb)}: no picture found. Fix: pass pictures or folders."]
@@ -58,15 +64,6 @@ def pair_pictures(rgb: Sequence[Path], depth: Path | None) -> tuple[list[Picture
             problems.append(str(error))
     refuse_all(problems)
     return [Picture(stem, chosen[stem], depths.get(stem)) for stem in sorted(chosen)], remarks
-
-
-def _pictures_of(path: Path, remarks: list[str]) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    pictures, others = _sorted_out(path, PHOTO_SUFFIXES | REFUSED_SUFFIXES, remarks)
-    if others:
-        remarks.append(f"{path}: {_listed(others)} skipped: no suffix of a picture")
-    return pictures
 
 
 def _depths_for(

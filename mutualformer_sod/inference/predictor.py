@@ -19,11 +19,8 @@ from mutualformer_sod.models.encoder import resize
 from mutualformer_sod.models.inputs import check_inputs, hide_modality
 from mutualformer_sod.models.weights import load_weights
 
-MODALITIES = ("both", "rgb", "depth")
 STRIP_PIXELS = 16 * 10**6
 """Larger maps are computed in strips: a whole map takes several times 4 bytes a pixel."""
-
-_NEAR = ("auto", "white", "black")
 
 
 class Predictor:
@@ -61,7 +58,7 @@ class Predictor:
         amp: str = "auto",
         modality: str = "both",
     ) -> None:
-        if modality not in MODALITIES:
+        if modality not in ("both", "rgb", "depth"):
             raise InputError(f"`modality` {modality!r} is unknown. Fix: pass both, rgb or depth.")
         if size is not None and size < 32:
             raise InputError(f"`size` {size} is too small. Fix: pass 32 pixels or more.")
@@ -200,7 +197,8 @@ class Predictor:
         if encoding is not None and near is not None:
             raise InputError("encoding= and near= are both given. Fix: pass one of them.")
         if encoding is None and near is None:
-            if not _is_unit(depth):
+            in_range = (depth >= 0) & (depth <= 1)  # false for NaN
+            if depth.dtype.kind != "f" or not in_range.all():
                 raise InputError(
                     f"depth is {depth.dtype} and not in [0, 1]. Fix: pass float with 1 = near, or "
                     'raw depth with near="black" (distances), near="white" or encoding=.'
@@ -208,8 +206,8 @@ class Predictor:
             return np.ascontiguousarray(depth)
         depth = to_stored_type("depth", depth)
         if encoding is None:
-            if near not in _NEAR:
-                raise InputError(f"near={near!r} is unknown. Fix: pass one of {', '.join(_NEAR)}.")
+            if near not in ("auto", "white", "black"):
+                raise InputError(f"near={near!r} is unknown. Fix: pass auto, white or black.")
             encoding = encoding_of([DepthSample.of(depth)], near, ask='near="{}"')
         return without_flat(depth_to_unit(depth, encoding, self.model.config.depth_rule))
 
@@ -222,10 +220,6 @@ def _check_rgb(rgb: np.ndarray) -> None:
             f"rgb is {rgb.shape} {rgb.dtype}. Fix: pass (H, W, 3) uint8, a grey image as "
             "numpy.dstack([grey] * 3)."
         )
-
-
-def _is_unit(depth: np.ndarray) -> bool:
-    return depth.dtype.kind == "f" and bool(((depth >= 0) & (depth <= 1)).all())  # NaN is not
 
 
 def native_saliency(logits: Tensor, native_size: tuple[int, int]) -> np.ndarray:

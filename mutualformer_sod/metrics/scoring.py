@@ -14,8 +14,8 @@ import numpy as np
 
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.decoding import read_bytes
-from mutualformer_sod.imaging.io import check_size, decode_rgb, decode_saliency
-from mutualformer_sod.imaging.masks import decode_mask
+from mutualformer_sod.imaging.io import check_size, read_rgb, read_saliency
+from mutualformer_sod.imaging.masks import read_mask
 from mutualformer_sod.metrics.cache import ScoreCache, cache_key
 from mutualformer_sod.metrics.evaluator import Evaluator, ImageScores, score_image
 from mutualformer_sod.metrics.folder import MapFolder
@@ -121,14 +121,14 @@ def score_pairing(
                     outcome.scores[method], outcome.gt_note = known
                     continue
                 outcome.new[method] = key
-            levels = decode_saliency(path, content)
+            levels = read_saliency(path, content)
         except InputError as error:
             outcome.errors[method] = str(error)
             outcome.new.pop(method, None)
             continue
         if gt is None:
             try:
-                mask, outcome.gt_note = decode_mask(pairing.gt, gt_content)
+                mask, outcome.gt_note = read_mask(pairing.gt, gt_content)
                 gt = GroundTruth(mask, _colours(pairing, rgb_content, mask))
             except InputError as error:
                 return Outcome(pairing.stem, gt_error=str(error))
@@ -142,7 +142,7 @@ def _colours(pairing: Pairing, content: bytes, mask: np.ndarray) -> np.ndarray |
     """Decode the colour image of a mask, if there is one."""
     if pairing.rgb is None:
         return None
-    rgb = decode_rgb(pairing.rgb, content)
+    rgb = read_rgb(pairing.rgb, content)
     check_size(pairing.gt, mask.shape, pairing.rgb, rgb.shape[:2])
     return rgb
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.imaging.io import decode_saliency
-from mutualformer_sod.imaging.masks import decode_mask
+from mutualformer_sod.imaging.io import read_saliency
+from mutualformer_sod.imaging.masks import read_mask
 from mutualformer_sod.metrics.evaluator import Evaluator, score_image
 
 DTYPES = (np.uint8, np.bool_, np.uint16, np.int32, np.float32, np.float64, np.float16, np.complex64)
@@ -75,7 +75,7 @@ def random_file(rng: np.random.Generator) -> bytes:
     return bytes(content[: rng.integers(len(content) + 1)])
 
 
-@pytest.mark.parametrize("read", [decode_saliency, decode_mask])
+@pytest.mark.parametrize("read", [read_saliency, read_mask])
 def test_decode_random_files_are_read_or_refused(read):
     rng = np.random.default_rng(1)
     was_read = 0
@@ -102,4 +102,4 @@ def test_decode_png_with_huge_header_is_refused():
         b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
     )
     with pytest.raises(InputError, match="file"):
-        decode_saliency("file", content)
+        read_saliency("file", content)
