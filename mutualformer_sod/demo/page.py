@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from mutualformer_sod.demo.checks import check_inputs, refusal
@@ -41,17 +41,10 @@ class _Gate:
             answer = WebSocketClose(1008, problem) if is_socket else PlainTextResponse(problem, 403)
             await answer(scope, receive, send)
             return
-        begun = False
-
-        async def noting(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
         try:
-            await self._app(scope, receive, noting)
+            await self._app(scope, receive, send)
         except Exception as error:  # of gradio, for an unknown function
-            if begun or not any(part in scope["path"] for part in _CALLS):
+            if not any(part in scope["path"] for part in _CALLS):
                 raise
             _log.error("%s: %s: %s", scope["path"], type(error).__name__, error)
             answer = PlainTextResponse("unknown call. Fix: call the function /map.", 400)

@@ -22,13 +22,7 @@ from mutualformer_sod.data.depth.polarity import encodings_by_name
 from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.data.training.dataset import SodDataset
 from mutualformer_sod.data.training.loader import make_loader
-from mutualformer_sod.distributed import (
-    is_main,
-    rank,
-    sum_over_processes,
-    wait_for_all,
-    world_size,
-)
+from mutualformer_sod.distributed import is_main, rank, sum_over_processes, wait_for_all, world_size
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import write_json
 from mutualformer_sod.imaging.io import write_map
@@ -38,7 +32,6 @@ from mutualformer_sod.output_folder import OutputFolder, changed
 from mutualformer_sod.signals import ended_by_sigterm
 
 RUN_FILE = "run.json"
-
 
 QUEUE_SIZE = 32
 """Maps that are waiting or being written: 19 MB of logits at 384 x 384."""
@@ -79,8 +72,7 @@ def map_sets(
     Ctrl-C and SIGTERM leave whole files.
 
     Args:
-        predictor: the model, its input size and precision.
-        sets: the sets to map.
+        predictor, sets: the network and its inputs.
         output: folder of this method.
         provenance: weights and training protocol, recorded in ``output/run.json``.
         batch_size: images in a batch. On a CPU the maps do not depend on it.

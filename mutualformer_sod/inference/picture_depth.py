@@ -50,7 +50,7 @@ def plan_depths(pictures: Sequence[Picture], near: str, orientation: str = "auto
     """Decide how the depth maps are stored, together for all maps of 8 bits, 16 bits and float.
 
     Args:
-        pictures: the pictures.
+        pictures: those with depth are read.
         near: "auto", "white", "black" or "strict".
         orientation: of the maps, see `fit_depth`.
 

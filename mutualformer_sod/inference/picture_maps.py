@@ -52,10 +52,8 @@ def predict_pictures(
     and the others are mapped. Ctrl-C leaves whole files.
 
     Args:
-        predictor: the network.
-        pictures: the pictures.
+        predictor, pictures: the network and its inputs.
         plan: how their depth is stored, see `picture_depth.plan_depths`.
-        output: the folder.
         settings: plain JSON data that the outputs depend on, such as the checksum of the weights.
         kinds: some of `overlays.KINDS`.
         overwrite: replace existing files that have another record.
@@ -113,12 +111,8 @@ def _map_picture(
     for kind in kinds:
         size = photo.native_size if kind == "maps" else photo.rgb.shape[:2]
         strips = paint(kind, photo, saliency_strips(logits, size))
-        write_png(_path(output, kind, picture), size, strips, note | {"kind": kind})
+        write_png(output / kind / f"{picture.stem}.png", size, strips, note | {"kind": kind})
     return notes
-
-
-def _path(output: Path, kind: str, picture: Picture) -> Path:
-    return output / kind / f"{picture.stem}.png"
 
 
 def _note(picture: Picture, plan: DepthPlan, settings: dict[str, Any]) -> dict[str, Any]:
@@ -146,34 +140,33 @@ def _without_done(
     inputs = [path for item in pictures for path in (item.rgb, item.depth) if path is not None]
     # Path.resolve raises for a link to itself.
     sources = {os.path.realpath(path) for path in inputs}
-    todo, others = [], []
+    todo: list[Picture] = []
+    others: dict[Path, str] = {}
     for picture in pictures:
-        paths = {kind: _path(output, kind, picture) for kind in kinds}
-        if replaced := [path for path in paths.values() if os.path.realpath(path) in sources]:
-            raise InputError(
-                f"{replaced[0]}: an output would replace it. Fix: pass another `output`."
-            )
-        there = {kind: path for kind, path in paths.items() if path.exists()}
+        paths = {kind: output / kind / f"{picture.stem}.png" for kind in kinds}
+        for path in paths.values():
+            if os.path.realpath(path) in sources:
+                raise InputError(f"{path}: an output would replace it. Fix: pass another `output`.")
+        there = [kind for kind, path in paths.items() if path.exists()]
         note = _note(picture, plan, settings) if there else {}
-        differing = [
-            (path, found)
-            for kind, path in there.items()
-            if (found := _differing(read_note(path), note | {"kind": kind}))
-        ]
-        if there.keys() != paths.keys() or differing:
+        found = {paths[kind]: _differing(paths[kind], note | {"kind": kind}) for kind in there}
+        differing = {path: problem for path, problem in found.items() if problem}
+        if len(there) < len(paths) or differing:
             todo.append(picture)
-        others += differing
+        others |= differing
     if others and not overwrite:
-        path, found = others[0]
+        path, problem = next(iter(others.items()))
         more = f" (and {len(others) - 1} more files)" if len(others) > 1 else ""
         raise InputError(
-            f"{path}{more}: exists, {found}. Fix: pass another `output`, or `overwrite` to replace."
+            f"{path}{more}: exists, {problem}. Fix: pass another `output`, or `overwrite` to "
+            "replace."
         )
     return todo
 
 
-def _differing(before: dict[str, Any] | None, now: dict[str, Any]) -> str:
+def _differing(path: Path, now: dict[str, Any]) -> str:
     """Describe how the record of an existing file differs; empty if it does not."""
+    before = read_note(path)
     if before is None:
         return "of unknown origin"
     names = changed(before, dict.fromkeys(before) | now)

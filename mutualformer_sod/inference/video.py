@@ -95,10 +95,9 @@ def predict_video(
     whole, at the end. A summary is printed.
 
     Args:
-        predictor: the network.
+        predictor, output: the network and the folder of the outputs.
         video: a file that OpenCV reads (MP4, AVI, MOV, MKV ...).
         depth_video: its depth as 8-bit grey, paired by frame number; None for RGB alone.
-        output: the folder.
         near: "auto" (decided from the first frames of the depth video), "white", "black" or
             "strict".
         with_overlay: write the overlay too.
