@@ -1,7 +1,5 @@
 """Measure networks, by part, and fusions, a layer or a network each: products, time, memory."""
 
-from __future__ import annotations
-
 import argparse
 import platform
 import time
@@ -11,7 +9,7 @@ from typing import Any
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.configs.fusion import fusion_methods, refuse_unused
 from mutualformer_sod.configs.model import list_presets
-from mutualformer_sod.configs.released import WEIGHTS_HELP, find_weights
+from mutualformer_sod.configs.released import find_weights
 from mutualformer_sod.configs.switches import parse_fields
 from mutualformer_sod.errors import InputError
 
@@ -36,7 +34,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = cli.Parser(__doc__, EPILOG)
     who = parser.add_mutually_exclusive_group()
     who.add_argument("--preset", help=f"one of {', '.join(list_presets())}")
-    who.add_argument("--weights", metavar="FILE|NAME", help=WEIGHTS_HELP)
+    cli.add_flags(who, "--weights", default=None)
     who.add_argument("--compare", nargs="+", metavar="NETWORK", help="several, side by side")
     parser.add_argument(
         "--fusions",
@@ -44,37 +42,27 @@ def parse_arguments() -> argparse.Namespace:
         metavar="NAME",
         help=f"all, or some of {', '.join(fusion_methods())}",
     )
-    parser.add_argument("--dim", type=int, metavar="C", help="of --fusions' layers; default: 384")
     parser.add_argument(
-        "--tokens", type=int, nargs="+", metavar="N", help="a modality; default: 196 784"
+        "--dim", type=multiple_of_64, metavar="C", help="width of --fusions' layers (default: 384)"
     )
     parser.add_argument(
-        "--clock",
-        choices=("wall", "cpu"),
-        default="wall",
-        help="cpu: the process' own seconds, for a machine that others use (one thread); "
-        "default: wall",
-    )
-    parser.add_argument("--size", type=int, metavar="S", help="pixels a side (default: preset's)")
-    parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="default: 1")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
-    parser.add_argument(
-        "--amp",
-        default="auto",
-        help="auto, off, bf16 or fp16 (default: auto, bf16 where the device computes in it)",
+        "--tokens",
+        type=cli.COUNT,
+        nargs="+",
+        metavar="N",
+        help="tokens of a modality (default: 196 784)",
     )
     parser.add_argument("--compile", action="store_true", help="time torch.compile's network")
-    parser.add_argument("--rounds", type=int, default=9, metavar="N", help="default: 9")
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        default=[],
-        metavar="FIELD=VALUE",
-        dest="fields",
-        help="model options of the presets, as in tools/train.py",
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here, too")
+    cli.add_flags(parser, "--clock", "--size", "--device", "--amp", "--rounds", "--set", "--json")
+    cli.add_flags(parser, "--batch-size", default=1)
     return parser.parse_args()
+
+
+def multiple_of_64(text: str) -> int:
+    """Return the argument of --dim."""
+    if int(text) < 64 or int(text) % 64:
+        raise argparse.ArgumentTypeError(f"{text} is not usable. Fix: pass a multiple of 64.")
+    return int(text)
 
 
 def main() -> None:
@@ -82,7 +70,7 @@ def main() -> None:
     check_arguments(args)
     fields = parse_fields(args.fields)
     if args.weights and fields:
-        raise InputError("--set does not go with --weights: they bring their configuration along")
+        raise InputError("--set has no effect: --weights have a configuration. Fix: omit --set.")
     if args.fusions and not args.preset:
         measure_layers(args, fields)
     else:
@@ -91,28 +79,22 @@ def main() -> None:
 
 def check_arguments(args: argparse.Namespace) -> None:
     if not (args.fusions or args.preset or args.weights or args.compare):
-        raise InputError("say what to measure: --preset, --weights, --compare or --fusions")
+        raise InputError(
+            "nothing to measure. Fix: pass --preset, --weights, --compare or --fusions."
+        )
     if args.fusions and (args.weights or args.compare):
-        raise InputError("--fusions goes with --preset or alone: leave --weights, --compare out")
+        raise InputError("--fusions excludes --weights and --compare. Fix: omit them.")
     if args.weights:
         args.weights = str(find_weights(args.weights))
     layers = args.fusions and not args.preset
     networks_only = args.size, args.compile, args.batch_size != 1, args.amp != "auto"
     if layers and (any(networks_only) or args.device not in ("auto", "cpu")):
         raise InputError(
-            "--size, --batch-size, --amp, --compile and --device cuda are for whole networks: "
-            "give --preset with --fusions, or leave them out"
+            "--size, --batch-size, --amp, --compile and --device cuda have no effect on layers. "
+            "Fix: pass --preset with --fusions, or omit them."
         )
     if not layers and (args.dim or args.tokens):
-        raise InputError("--dim and --tokens are for --fusions alone: leave them out")
-    checked = [("--size", args.size, 32), ("--batch-size", args.batch_size, 1)]
-    checked += [("--rounds", args.rounds, 1), ("--dim", args.dim, 64)]
-    checked += [("--tokens", tokens, 1) for tokens in args.tokens or ()]
-    for flag, value, least in checked:
-        if value is not None and value < least:
-            raise InputError(f"{flag} {value} is not usable: give {least} or more")
-    if (args.dim or 64) % 64:
-        raise InputError(f"--dim {args.dim} is not usable: give a multiple of 64")
+        raise InputError("--dim and --tokens have no effect on whole networks. Fix: omit them.")
 
 
 def measure_layers(args: argparse.Namespace, fields: dict[str, Any]) -> None:
@@ -136,8 +118,7 @@ def measure_layers(args: argparse.Namespace, fields: dict[str, Any]) -> None:
         figures[str(tokens)] = rows
     if args.json is not None:
         machine = describe_machine("cpu")["machine"]
-        chosen = {"dim": dim, "rounds": args.rounds, "clock": args.clock}
-        chosen |= {"fields": fields}
+        chosen = {"dim": dim, "rounds": args.rounds, "clock": args.clock, "fields": fields}
         write_json(args.json, {"machine": machine, "settings": chosen, "tokens": figures})
 
 
@@ -147,8 +128,8 @@ def check_clock(args: argparse.Namespace, device: str) -> None:
 
     if args.clock == "cpu" and (torch.get_num_threads() > 1 or device != "cpu"):
         raise InputError(
-            "--clock cpu adds the threads' seconds up: set OMP_NUM_THREADS=1 and --device cpu with "
-            "it"
+            "--clock cpu adds up the seconds of all threads. Fix: set OMP_NUM_THREADS=1 and pass "
+            "--device cpu."
         )
 
 

@@ -1,7 +1,5 @@
 """Time and peak memory of cross-diffusion attention, beside the released code's computation."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from mutualformer_sod.cli import common as cli
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import replacing, write_json
 from mutualformer_sod.memory import peak_resident_memory
+from mutualformer_sod.report.curves import check_matplotlib
 
 EPILOG = """\
 "released" is the published formula written out: explicit D^-1/2 and identity matrices, four
@@ -29,14 +28,16 @@ TOKENS = (100, 196, 400, 576, 784, 1024, 2304)
 
 def parse_arguments() -> argparse.Namespace:
     parser = cli.Parser(__doc__, EPILOG)
-    parser.add_argument("--tokens", type=int, nargs="+", default=TOKENS, metavar="N")
-    parser.add_argument("--dim", type=int, default=384, metavar="C", help="default: 384")
-    parser.add_argument("--heads", type=int, default=8, metavar="H", help="default: 8")
-    parser.add_argument("--batch-size", type=int, default=1, metavar="B", help="default: 1")
+    cli.add_flags(parser, "--rounds", "--clock", "--json")
+    cli.add_flags(parser, "--batch-size", default=1)
+    for flag, default, metavar in (("--dim", 384, "C"), ("--heads", 8, "H"), ("--threads", 1, "N")):
+        parser.add_argument(
+            flag, type=cli.COUNT, default=default, metavar=metavar, help=f"default: {default}"
+        )
+    parser.add_argument("--tokens", type=cli.COUNT, nargs="+", default=TOKENS, metavar="N")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
     parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=CONTESTANTS)
-    parser.add_argument("--rounds", type=int, default=9, metavar="N", help="default: 9")
     parser.add_argument(
         "--seconds",
         type=float,
@@ -45,34 +46,25 @@ def parse_arguments() -> argparse.Namespace:
         help="a contestant that has run this long at one size gets no further round (default: 6)",
     )
     parser.add_argument(
-        "--clock",
-        choices=("wall", "cpu"),
-        default="wall",
-        help="cpu: the process' own seconds, for a machine that others use (one thread)",
-    )
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="default: 1")
-    parser.add_argument(
         "--fit-from", type=int, default=400, metavar="N", help="sizes in the fit (default: 400 on)"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here, too")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the growth (matplotlib)")
     args = parser.parse_args()
-    counts = (*args.tokens, args.dim, args.heads, args.batch_size, args.rounds, args.threads)
-    if min(counts) < 1 or args.dim % args.heads:
-        raise InputError("give sizes and counts of 1 or more, and --dim a multiple of --heads")
+    if args.dim % args.heads:
+        raise InputError(f"--dim {args.dim} is not usable. Fix: pass a multiple of --heads.")
     if not args.seconds > 0:
-        raise InputError(f"--seconds {args.seconds} is not usable: give a positive number")
+        raise InputError(f"--seconds {args.seconds} is not usable. Fix: pass a positive number.")
     if args.plot is not None and args.plot.suffix.lower() not in (".png", ".pdf", ".svg"):
-        raise InputError(f"--plot {args.plot}: give a .png, .pdf or .svg file")
+        raise InputError(f"--plot {args.plot}: wrong suffix. Fix: pass a .png, .pdf or .svg file.")
     if args.clock == "cpu" and args.threads > 1:
-        raise InputError("--clock cpu adds the threads' seconds up: give --threads 1 with it")
+        raise InputError("--clock cpu adds up the seconds of all threads. Fix: pass --threads 1.")
     return args
 
 
 def main() -> None:
     args = parse_arguments()
     if args.plot is not None:
-        import_pyplot()  # a missing matplotlib is told now, not after minutes
+        check_matplotlib("--plot")
     if peak_resident_memory() is None:
         raise InputError("this system does not report a process' peak memory; use Linux or macOS")
     figures = []
@@ -103,24 +95,13 @@ def describe(cell: dict[str, Any]) -> str:
     return f"{cell['seconds'] * 1e3:.1f} ms {cell['peak_bytes'] / 2**20:.0f} MiB{ratio}".rjust(26)
 
 
-def import_pyplot() -> Any:
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise InputError("--plot needs matplotlib: pip install 'matplotlib>=3.7'") from error
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    return pyplot
-
-
 def plot(path: Path, figures: list[dict[str, Any]], args: argparse.Namespace) -> None:
     """Seconds (above) and peak memory (below) over N, one column a part and mode."""
-    plt = import_pyplot()
+    from matplotlib.figure import Figure  # an optional package
+
     columns = [(part, mode) for part in args.parts for mode in args.modes]
-    figure, axes = plt.subplots(
-        2, len(columns), figsize=(3.6 * len(columns), 6.4), layout="constrained", squeeze=False
-    )
+    figure = Figure(figsize=(3.6 * len(columns), 6.4), layout="constrained")
+    axes = figure.subplots(2, len(columns), squeeze=False)
     for column, (part, mode) in enumerate(columns):
         for row, (key, unit, label) in enumerate(
             (("seconds", 1.0, "seconds"), ("peak_bytes", 2.0**20, "peak memory, MiB"))
@@ -142,4 +123,3 @@ def plot(path: Path, figures: list[dict[str, Any]], args: argparse.Namespace) ->
     axes[0][0].legend()
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)
-    plt.close(figure)

@@ -1,12 +1,9 @@
 """Compare the speed of the data loader with that of a training step."""
 
-from __future__ import annotations
-
 import argparse
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from mutualformer_sod import list_presets
@@ -23,16 +20,13 @@ the device. A loader at more than 1 x the network keeps it busy.
 
 def parse_arguments() -> argparse.Namespace:
     parser = cli.Parser(__doc__, EPILOG)
-    parser.add_argument("--data", nargs="+", required=True, metavar="ROOT", help="folders of sets")
-    parser.add_argument("--train-sets", nargs="+", default=[], metavar="SET", help="sets to load")
-    parser.add_argument("--near", nargs="+", default=["auto"], metavar="SIDE", help="as in test.py")
-    parser.add_argument("--limit", type=int, metavar="N", help="the first N images of each set")
-    parser.add_argument("--preset", default=DEFAULT_PRESET, help=", ".join(list_presets()))
-    parser.add_argument("--size", type=int, metavar="S", help="default: the preset's")
-    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="default: 8")
-    parser.add_argument(
-        "--workers", type=int, default=2, metavar="W", help="beside none at all (default: 2)"
+    cli.add_flags(parser, "--data", "--near", "--limit", "--size", "--batch-size", "--amp")
+    cli.add_flags(parser, "--device", "--json")
+    cli.add_flags(
+        parser, "--workers", type=cli.at_least(0), default=2, help="beside none (default: 2)"
     )
+    parser.add_argument("--train-sets", nargs="+", default=[], metavar="SET", help="sets to load")
+    parser.add_argument("--preset", default=DEFAULT_PRESET, help=", ".join(list_presets()))
     parser.add_argument(
         "--cache",
         nargs="+",
@@ -43,16 +37,9 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--cache-side", type=int, metavar="S", help="default: 1.25 of the size")
     parser.add_argument("--cache-dir", metavar="DIR", help="for --cache disk")
-    parser.add_argument(
-        "--amp", default="auto", help="auto (default), off, bf16 or fp16; as in tools/train.py"
-    )
-    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
-    parser.add_argument("--batches", type=int, default=20, metavar="N", help="default: 20")
-    parser.add_argument("--windows", type=int, default=5, metavar="N", help="default: 5")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here, too")
+    parser.add_argument("--batches", type=cli.COUNT, default=20, metavar="N", help="default: 20")
+    parser.add_argument("--windows", type=cli.COUNT, default=5, metavar="N", help="default: 5")
     args = parser.parse_args()
-    if args.batches < 1 or args.windows < 1:
-        raise InputError("--batches, --windows: too small. Fix: pass 1 or more")
     if "disk" in args.cache and args.cache_dir is None:
         raise InputError("--cache disk needs a folder. Fix: pass --cache-dir DIR")
     return args
@@ -104,8 +91,7 @@ def train_config(args: argparse.Namespace, cache: str) -> Any:
     from mutualformer_sod.configs.training import TrainConfig
 
     same = ("preset", "data", "train_sets", "near", "limit", "cache_side", "cache_dir")
-    same += ("batch_size", "workers")
-    fields = {name: getattr(args, name) for name in same}
+    fields = {name: getattr(args, name) for name in (*same, "batch_size", "workers")}
     # Nothing is learned here that an overlap could spoil.
     return TrainConfig(**fields, cache=cache, holdout=0.0, allow_overlap=True)
 

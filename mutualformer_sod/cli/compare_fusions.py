@@ -1,7 +1,5 @@
 """Compare fusion methods: train, test and score each with several seeds; write one table."""
 
-from __future__ import annotations
-
 import argparse
 import re
 import sys
@@ -13,7 +11,6 @@ from mutualformer_sod import list_presets
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.configs.fusion import fusion_methods
 from mutualformer_sod.configs.switches import parse_fields
-from mutualformer_sod.configs.training import AMP
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.experiments import collect, plan, schedule
 from mutualformer_sod.experiments.data import WHOLE, prepare_data
@@ -33,7 +30,6 @@ runs/VARIANT/seed-N (training, maps, scores), fusions.md, fusions.csv, runs.csv 
 The same command continues an interrupted comparison; it may add fusions and seeds.
 """
 
-
 _UNLESS_TEST = "without --test-data (default: %(default)s)"
 _UNLESS_DATA = "without --data (default: %(default)s)"
 
@@ -43,7 +39,7 @@ def make_parser() -> cli.Parser:
         __doc__, EPILOG.format(fusions=" ".join(fusion_methods()), controls=" ".join(CONTROLS))
     )
     add = parser.add_argument
-    add("--output", type=Path, required=True, metavar="DIR", help="folder of the comparison")
+    cli.add_flags(parser, "--output", help="folder of the comparison")
     add(
         "--fusions",
         nargs="+",
@@ -51,12 +47,12 @@ def make_parser() -> cli.Parser:
         metavar="F",
         help="fusions, controls, your own; all: all fusions (default); controls: all controls",
     )
-    add("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N - 1 (default: 3)")
+    add("--seeds", type=cli.COUNT, default=3, metavar="N", help="seeds 0 to N - 1 (default: 3)")
     add("--report", action="store_true", help="only write the table of the finished runs")
     data = parser.add_argument_group("data")
     add = data.add_argument
-    add("--data", nargs="+", metavar="ROOT", help="folders of sets")
-    add("--sets", nargs="+", metavar="SET", help="sets of --data to use (default: all)")
+    cli.add_flags(data, "--data", required=False)
+    cli.add_flags(data, "--sets", "--near")
     add("--test-data", nargs="+", metavar="ROOT", help="folders of the sets to test on")
     add(
         "--holdout",
@@ -64,7 +60,6 @@ def make_parser() -> cli.Parser:
         metavar="RATIO",
         help=f"ratio of each set to test on {_UNLESS_TEST}",
     )
-    add("--near", nargs="+", metavar="SIDE", help="as in tools/test.py (default: auto)")
     add("--scenes", type=int, metavar="N", help=f"training scenes {_UNLESS_DATA}")
     add("--test-scenes", type=int, metavar="N", help=f"test scenes {_UNLESS_DATA}")
     recipe = parser.add_argument_group("recipe, the same for all")
@@ -72,30 +67,33 @@ def make_parser() -> cli.Parser:
     add("--preset", help=f"{', '.join(list_presets())} (default: %(default)s)")
     add("--epochs", type=int, metavar="N", help="default: %(default)s")
     add("--lr", type=float, metavar="X", help="default: %(default)s")
-    add("--batch-size", type=int, metavar="N", help="default: %(default)s")
-    add("--size", type=int, metavar="S", help="pixels a side (default: the preset's)")
-    add("--amp", help=f"{', '.join(AMP)} (default: auto)")
+    cli.add_flags(recipe, "--batch-size", "--size", type=int)
+    cli.add_flags(recipe, "--amp")
     add("--init-weights", metavar="FILE", help="weights from which every encoder starts")
-    add(
+    cli.add_flags(
+        recipe,
         "--set",
-        nargs="+",
-        metavar="FIELD=VALUE",
-        dest="fields",
         help="model options of all variants, as in tools/train.py; a variant's own replace them",
     )
     parser.set_defaults(**vars(plan.Options()))
     machine = parser.add_argument_group("machine")
     add = machine.add_argument
-    add("--jobs", type=int, default=1, metavar="J", help="runs at a time (default: 1)")
+    add("--jobs", type=cli.COUNT, default=1, metavar="J", help="runs at a time (default: 1)")
     add(
         "--threads",
-        type=int,
+        type=cli.COUNT,
         default=1,
         metavar="T",
         help="threads of each run on a CPU (default: 1)",
     )
-    add("--workers", type=int, default=0, metavar="N", help="loaders of each run (default: 0)")
-    add("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+    cli.add_flags(machine, "--device")
+    cli.add_flags(
+        machine,
+        "--workers",
+        type=cli.at_least(0),
+        default=0,
+        help="loaders of each run (default: 0)",
+    )
     return parser
 
 
@@ -104,14 +102,6 @@ def main() -> int:
     if args.report:
         print(write_fusions(args.output, collect.collect(args.output)))
         return 0
-    for flag, value, least in (
-        ("--seeds", args.seeds, 1),
-        ("--jobs", args.jobs, 1),
-        ("--threads", args.threads, 1),
-        ("--workers", args.workers, 0),
-    ):
-        if value < least:
-            raise InputError(f"{flag} {value} is not usable. Fix: pass {least} or more.")
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", args.device):
         raise InputError(f"--device {args.device!r} is unknown. Fix: pass auto, cpu, cuda or mps.")
     options = read_options(args)

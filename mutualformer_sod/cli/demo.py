@@ -1,7 +1,5 @@
 """Serve a page in the browser that maps a picture and its depth."""
 
-from __future__ import annotations
-
 import argparse
 import errno
 import importlib.util
@@ -18,11 +16,12 @@ EPILOG = "Ctrl-C ends the demo and removes all uploads. See docs/demo.md."
 
 def parse_arguments() -> argparse.Namespace:
     parser = cli.Parser(__doc__, EPILOG)
-    parser.add_argument(
+    cli.add_flags(parser, "--device")
+    cli.add_flags(
+        parser,
         "--weights",
         nargs="+",
         default=[DEFAULT_WEIGHTS],
-        metavar="FILE|NAME",
         help=f"one or several files for the user to choose from: {WEIGHTS_HELP}",
     )
     parser.add_argument(
@@ -39,7 +38,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--port", type=int, default=7860, help="port (default 7860; 0: any free port)"
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
     parser.add_argument(
         "--max-megapixels",
         type=float,
@@ -51,15 +49,17 @@ def parse_arguments() -> argparse.Namespace:
         "--max-upload", type=float, default=64, metavar="MB", help="largest file (default 64)"
     )
     parser.add_argument(
-        "--queue", type=int, default=32, metavar="N", help="requests that may wait (default 32)"
+        "--queue",
+        type=cli.COUNT,
+        default=32,
+        metavar="N",
+        help="requests that may wait (default 32)",
     )
     args = parser.parse_args()
     if not 0 < args.max_megapixels <= MOST_MEGAPIXELS:
         parser.error(f"--max-megapixels {args.max_megapixels:g}: not in (0, {MOST_MEGAPIXELS}]")
     if not 0 < args.max_upload <= 4096:
         parser.error(f"--max-upload {args.max_upload:g}: not in (0, 4096]")
-    if args.queue < 1:
-        parser.error(f"--queue {args.queue}: less than 1")
     if not 0 <= args.port <= 65535:
         parser.error(f"--port {args.port}: not in 0 to 65535")
     return args

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mutualformer_sod.cli import common as cli
-from mutualformer_sod.configs.released import WEIGHTS_HELP
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import check_writable, replacing
 
@@ -31,31 +30,40 @@ shows how to use a file.
 
 def parse_arguments() -> argparse.Namespace:
     parser = cli.Parser(__doc__, EPILOG)
-    parser.add_argument("--weights", required=True, metavar="FILE|NAME", help=WEIGHTS_HELP)
+    cli.add_flags(parser, "--weights", required=True)
+    cli.add_flags(parser, "--output", metavar="FILE", help=".onnx or .pt2")
+    cli.add_flags(parser, "--overwrite", help="replace FILE")
+    cli.add_flags(parser, "--size", type=int, help="fixed image size S x S")
+    cli.add_flags(parser, "--limit", default=8, help="images of --check (default: 8)")
+    cli.add_flags(parser, "--rounds", help="of --benchmark (default: 9)")
     parser.add_argument("--format", default="onnx", help="onnx (default) or exported-program")
-    parser.add_argument("--output", required=True, type=Path, metavar="FILE", help=".onnx or .pt2")
-    parser.add_argument("--size", type=int, metavar="S", help="fixed image size S x S")
-    parser.add_argument("--opset", type=int, metavar="N", help="ONNX opset (default: torch's)")
+    parser.add_argument(  # 18 is the oldest of torch's exporter
+        "--opset", type=cli.at_least(18), metavar="N", help="ONNX opset (default: torch's)"
+    )
     parser.add_argument(
         "--check",
         metavar="ROOT",
         help="folder of sets: compare with PyTorch on their images; a file that differs by more "
         f"than {TOLERANCE:g} in saliency is not written",
     )
-    parser.add_argument(
-        "--limit", type=int, default=8, metavar="N", help="images of --check (default: 8)"
-    )
     parser.add_argument("--benchmark", action="store_true", help="compare images/s with PyTorch")
-    parser.add_argument(
-        "--rounds", type=int, default=9, metavar="N", help="of --benchmark (default: 9)"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace FILE")
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_arguments()
-    check_arguments(args)
+    if args.format not in SUFFIXES:
+        raise InputError(
+            f"--format {args.format!r} is unknown. Fix: pass one of {', '.join(SUFFIXES)}"
+        )
+    if args.output.suffix != SUFFIXES[args.format]:
+        raise InputError(
+            f"--output {args.output}: wrong suffix. Fix: pass a name in {SUFFIXES[args.format]}"
+        )
+    if args.opset is not None and args.format != "onnx":
+        raise InputError("--opset has no effect without --format onnx. Fix: omit it")
+    cli.refuse_existing(args.output, args.overwrite)
+    check_writable(args.output.parent)
     # Only now: --help and wrong flags need no torch.
     from mutualformer_sod.inference.export import (
         ExportableDetector,
@@ -94,34 +102,6 @@ def main() -> None:
     if args.benchmark:
         print(f"benchmark: {args.rounds} rounds", flush=True)
         benchmark(load_exported(args.output), model, exportable.modality, size, args)
-
-
-def check_arguments(args: argparse.Namespace) -> None:
-    """Check the flags without importing torch.
-
-    Raises:
-        InputError: naming the flag and the remedy.
-    """
-    if args.format not in SUFFIXES:
-        raise InputError(
-            f"--format {args.format!r} is unknown. Fix: pass one of {', '.join(SUFFIXES)}"
-        )
-    if args.output.suffix != SUFFIXES[args.format]:
-        raise InputError(
-            f"--output {args.output}: wrong suffix. Fix: pass a name in {SUFFIXES[args.format]}"
-        )
-    if args.opset is not None and args.format != "onnx":
-        raise InputError("--opset has no effect without --format onnx. Fix: omit it")
-    for flag, value, least in (
-        ("--limit", args.limit, 1),
-        ("--rounds", args.rounds, 1),
-        ("--opset", args.opset, 18),  # the oldest of torch's exporter
-    ):
-        if value is not None and value < least:
-            raise InputError(f"{flag} {value} is too small. Fix: pass {least} or more")
-    if args.output.exists() and not args.overwrite:
-        raise InputError(f"{args.output}: the file exists. Fix: pass --overwrite to replace it")
-    check_writable(args.output.parent)
 
 
 def load_images(

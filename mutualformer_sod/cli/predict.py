@@ -1,13 +1,11 @@
 """Map your own pictures or a video: maps, overlays, cut-outs; with or without depth."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path
 
 from mutualformer_sod.cli import common as cli
-from mutualformer_sod.configs.released import DEFAULT_WEIGHTS, ESTIMATOR, WEIGHTS_HELP, find_weights
+from mutualformer_sod.configs.released import ESTIMATOR, find_weights
 from mutualformer_sod.errors import InputError, with_flags
 from mutualformer_sod.files import check_writable
 from mutualformer_sod.signals import ended_by_sigterm
@@ -50,15 +48,10 @@ def parse_arguments() -> argparse.Namespace:
         help="estimate depth from colour; FILE: your own estimator (tools/estimate_depth.py)",
     )
     parser.add_argument("--depth-video", type=Path, metavar="FILE", help="depth of the video")
-    parser.add_argument(
-        "--weights",
-        default=DEFAULT_WEIGHTS,
-        metavar="FILE|NAME",
-        help=WEIGHTS_HELP,
-    )
-    parser.add_argument(
-        "--output", required=True, type=Path, metavar="DIR", help="folder of the outputs"
-    )
+    cli.add_flags(parser, "--weights", "--device", "--amp")
+    cli.add_flags(parser, "--output", help="folder of the outputs")
+    cli.add_flags(parser, "--overwrite", help="replace files made with other settings")
+    cli.add_flags(parser, "--size", type=int, help="input size of the network in pixels a side")
     parser.add_argument(
         "--near",
         choices=("auto", "white", "black", "strict"),
@@ -70,14 +63,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--overlay", action="store_true", help="write the map over the picture too")
     parser.add_argument(
         "--cutout", action="store_true", help="write the picture with the map as its opacity too"
-    )
-    parser.add_argument(
-        "--size", type=int, metavar="S", help="input size of the network in pixels a side"
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
-    parser.add_argument("--amp", default="auto", help="auto, off, bf16 or fp16 (default: auto)")
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace files made with other settings"
     )
     args = parser.parse_args()
     for flag, value, needed in (

@@ -1,13 +1,11 @@
 """Write saliency maps of RGB-D or RGB sets with trained weights."""
 
-from __future__ import annotations
-
 import argparse
 from dataclasses import replace
 from pathlib import Path
 
 from mutualformer_sod.cli import common as cli
-from mutualformer_sod.configs.released import DEFAULT_WEIGHTS, WEIGHTS_HELP, find_weights
+from mutualformer_sod.configs.released import find_weights
 from mutualformer_sod.errors import InputError, with_flags
 from mutualformer_sod.files import check_writable
 
@@ -21,64 +19,43 @@ the share of the time spent in the network.
 
 def parse_arguments() -> argparse.Namespace:
     parser = cli.Parser(__doc__, EPILOG)
-    parser.add_argument("--data", nargs="+", required=True, metavar="ROOT", help="folders of sets")
-    parser.add_argument("--sets", nargs="+", metavar="SET", help="only these sets (default: all)")
-    parser.add_argument(
-        "--weights", default=DEFAULT_WEIGHTS, metavar="FILE|NAME", help=WEIGHTS_HELP
-    )
-    parser.add_argument("--preset", help="refuse weights of another preset than this one")
-    parser.add_argument(
-        "--output", required=True, type=Path, metavar="DIR", help="folder of the maps"
-    )
-    parser.add_argument("--method", help="name of the maps' folder (default: FUSION_PRESET)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
-    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="default: 8")
-    parser.add_argument("--workers", type=int, default=2, metavar="N", help="loaders (default: 2)")
+    cli.add_flags(parser, "--data", "--sets", "--weights", "--batch-size", "--device", "--limit")
+    cli.add_flags(parser, "--output", help="folder of the maps")
+    cli.add_flags(parser, "--overwrite", help="replace maps with other settings")
+    cli.add_flags(parser, "--size", type=int, help="input size of the network in pixels a side")
+    cli.add_flags(parser, "--workers", type=cli.at_least(0), default=2, help="loaders (default: 2)")
     parser.add_argument(
         "--writers",
-        type=int,
+        type=cli.at_least(0),
         default=2,
         metavar="N",
         help="threads that write maps (default: 2)",
     )
-    parser.add_argument(
-        "--size", type=int, metavar="S", help="input size of the network in pixels a side"
-    )
-    parser.add_argument(
+    parser.add_argument("--preset", help="refuse weights of another preset than this one")
+    parser.add_argument("--method", help="name of the maps' folder (default: FUSION_PRESET)")
+    cli.add_flags(
+        parser,
         "--near",
-        nargs="+",
-        default=["auto"],
-        metavar="SIDE",
         help="which depth values are near the camera: auto (decided from the depth maps), white, "
         "black, strict (auto, but stop if the evidence is weak or contradicts the type), or "
         "SET=white, SET=black",
     )
-    parser.add_argument(
+    cli.add_flags(
+        parser,
         "--amp",
-        default="auto",
         help="auto, off, bf16 or fp16 (default: auto, bf16 on CUDA devices that support it)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace maps with other settings")
     parser.add_argument(
         "--images", type=Path, metavar="FILE", help="only the images of a list, SET/STEM"
     )
     parser.add_argument(
         "--modality", choices=("both", "rgb", "depth"), help="hide a modality (default: as trained)"
     )
-    parser.add_argument("--limit", type=int, metavar="N", help="the first N images of each set")
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_arguments()
-    for flag, value, least in (
-        ("--batch-size", args.batch_size, 1),
-        ("--workers", args.workers, 0),
-        ("--writers", args.writers, 0),
-        ("--limit", args.limit, 1),
-    ):
-        if value is not None and value < least:
-            raise InputError(f"{flag} {value} is not usable. Fix: pass {least} or more.")
     if args.method and (Path(args.method).name != args.method or args.method == ".."):
         raise InputError(f"--method {args.method!r} is not usable. Fix: pass a folder name.")
     # Imported late: --help and wrong flags need no torch.
@@ -102,7 +79,6 @@ def make_maps(args: argparse.Namespace) -> None:
     device = start_processes(args.device)
     weights = find_weights(args.weights)
     model, protocol = load_weights(weights, args.preset)
-    config = model.config.to_dict()
     modality = args.modality or protocol.get("modality", "both")
     predictor = Predictor(model, args.size, str(device), args.amp, modality)
     method = args.method or method_name(model.config, modality)
@@ -131,7 +107,7 @@ def make_maps(args: argparse.Namespace) -> None:
         raise InputError(f"--data {' '.join(args.data)}: no colour images, nothing to map")
     provenance = {
         "weights_sha256": file_sha256(weights),
-        "config": config,
+        "config": model.config.to_dict(),
         "protocol": protocol,
     }
     if is_main() and (line := forecast(predictor)):

@@ -1,7 +1,5 @@
 """Train a saliency detector on RGB-D (or RGB) sets, on one device or several."""
 
-from __future__ import annotations
-
 import argparse
 from typing import Any
 
@@ -60,14 +58,8 @@ def make_parser() -> cli.Parser:
             metavar="NAME",
             help=f"{', '.join(choices)} (default: {choices[0]})",
         )
-    groups["model"].add_argument(
-        "--set",
-        nargs="+",
-        default=[],
-        metavar="FIELD=VALUE",
-        dest="fields",
-        help=f"model options: {', '.join(sorted(option_owners()))}",
-    )
+    model_options = ", ".join(sorted(option_owners()))
+    cli.add_flags(groups["model"], "--set", help=f"model options: {model_options}")
     return parser
 
 

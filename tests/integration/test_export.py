@@ -233,7 +233,7 @@ def test_a_missing_extra_is_named(run_folder, tmp_path, monkeypatch):
         (["--check", "nowhere"], "nowhere"),
         (["--weights", "nowhere.safetensors"], "nowhere.safetensors"),
         (["--output", "network"], "--output"),
-        (["--opset", "3"], "--opset 3"),
+        (["--opset", "3"], "--opset: 3"),
     ],
 )
 def test_mistakes_end_in_one_line(run_folder, tmp_path, options, word):
