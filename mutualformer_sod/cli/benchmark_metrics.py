@@ -161,6 +161,8 @@ def reference_extras() -> list:
         import py_sod_metrics as reference
     except ImportError:
         return []
+    if not hasattr(np, "trapz"):
+        raise InputError("pysodmetrics 1.6.2: no np.trapz. Fix: install numpy below 2.4 with it.")
     every = {"with_dynamic": True, "with_adaptive": True, "with_binary": True}
     names = ("IOU", "Specificity", "DICE", "OverallAccuracy", "Kappa", "Precision", "Recall")
     rates = {n: getattr(reference, f"{n}Handler") for n in (*names, "FPR", "BER", "Fmeasure")}
