@@ -61,9 +61,14 @@ def parse_arguments() -> argparse.Namespace:
         "but stop if the evidence is weak or contradicts the type",
     )
     parser.add_argument("--overlay", action="store_true", help="write the map over the picture too")
+    parser.add_argument("--cutout", action="store_true", help="write the object alone, too")
     parser.add_argument(
-        "--cutout", action="store_true", help="write the picture with the map as its opacity too"
+        "--background",
+        metavar="COLOUR|FILE",
+        help="of cut-outs: white, black, grey, #rrggbb, blur (the picture, blurred) or a picture "
+        "(default: transparent)",
     )
+    parser.add_argument("--crop", action="store_true", help="crop cut-outs to the object")
     args = parser.parse_args()
     for flag, value, needed in (
         ("--depth", args.depth, "--rgb"),
@@ -72,6 +77,8 @@ def parse_arguments() -> argparse.Namespace:
     ):
         if value is not None and getattr(args, needed[2:]) is None:
             parser.error(f"{flag} needs {needed}")
+    if (args.background or args.crop) and not args.cutout:
+        parser.error("--background and --crop need --cutout")
     if args.near != "auto" and args.depth is None and args.depth_video is None:
         parser.error("--near needs --depth or --depth-video")
     if args.depth_orientation is not None and args.depth is None:
@@ -100,6 +107,8 @@ def predict_pictures(args: argparse.Namespace) -> int:
     pictures, remarks = pair_pictures(args.rgb, args.depth)
     for remark in remarks:
         print(remark)
+    from mutualformer_sod.inference.cutouts import CutoutStyle
+
     # Imported late: problems with the files are reported before the slow import of torch.
     from mutualformer_sod.inference.picture_depth import plan_depths
     from mutualformer_sod.inference.picture_maps import predict_pictures
@@ -108,9 +117,17 @@ def predict_pictures(args: argparse.Namespace) -> int:
     plan = plan_depths(pictures, args.near, args.depth_orientation or "auto")
     for remark in plan.remarks:
         print(with_flags(remark))
+    style = CutoutStyle(args.background, args.crop)
     kinds = ["maps", *["overlays"] * args.overlay, *["cutouts"] * args.cutout]
     outcome = predict_pictures(
-        predictor, pictures, plan, args.output, settings, kinds=kinds, overwrite=args.overwrite
+        predictor,
+        pictures,
+        plan,
+        args.output,
+        settings,
+        kinds=kinds,
+        style=style,
+        overwrite=args.overwrite,
     )
     kept = f", {outcome.kept} were there" if outcome.kept else ""
     alone = "" if args.depth else ", RGB only"

@@ -20,6 +20,7 @@ from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import read_depth
 from mutualformer_sod.imaging.photos import Photo, averaged, read_photo
 from mutualformer_sod.imaging.png import write_png
+from mutualformer_sod.inference.cutouts import cut_out
 from mutualformer_sod.inference.overlays import overlay, paint, to_levels
 from mutualformer_sod.inference.picture_depth import fit_depth
 from mutualformer_sod.inference.predictor import Predictor, native_saliency
@@ -148,7 +149,7 @@ class Service:
         pictures = {
             "map": paint("maps", photo, [saliency]),
             "overlay": [overlay(averaged(photo.rgb, SHOWN_PIXELS), small)],
-            "cutout": paint("cutouts", photo, [saliency]),
+            "cutout": [cut_out(photo, [saliency])],
         }
         sizes = [saliency.shape, small.shape, saliency.shape]
         if depth is not None:

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from mutualformer_sod.imaging.foreground import estimate_foreground
 from mutualformer_sod.imaging.photos import Photo
 
-KINDS = ("maps", "overlays", "cutouts")
+KINDS = ("maps", "overlays")
 """Kinds of `paint`."""
 
 OVERLAY_COLOUR = (255, 32, 64)
@@ -43,10 +44,12 @@ def cutout(rgb: np.ndarray, saliency: np.ndarray, opacity: np.ndarray | None = N
         opacity: (H, W) uint8, the picture's own, multiplied by the map; None for an opaque picture.
 
     Returns:
-        (H, W, 4) uint8: the colours unchanged (not premultiplied), and alpha, 255 = opaque.
+        (H, W, 4) uint8: the object's estimated colours (``imaging.foreground``), not premultiplied,
+        and alpha, 255 = opaque.
     """
     _check_sizes(rgb, saliency)
-    return np.dstack([rgb, to_levels(saliency, 255 if opacity is None else opacity)])
+    alpha = to_levels(saliency, 255 if opacity is None else opacity)
+    return np.dstack([estimate_foreground(rgb, alpha), alpha])
 
 
 def to_levels(saliency: np.ndarray, most: int | np.ndarray = 255) -> np.ndarray:
@@ -55,7 +58,7 @@ def to_levels(saliency: np.ndarray, most: int | np.ndarray = 255) -> np.ndarray:
 
 
 def paint(kind: str, photo: Photo, strips: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Yield a map, an overlay or a cut-out in strips (rows, W, ...) uint8, from the top down.
+    """Yield a map or an overlay in strips (rows, W, ...) uint8, from the top down.
 
     Args:
         kind: one of `KINDS`.
@@ -69,13 +72,7 @@ def paint(kind: str, photo: Photo, strips: Iterable[np.ndarray]) -> Iterator[np.
             band = strip[start : start + step]
             rows = slice(top, top + len(band))
             top = rows.stop
-            if kind == "maps":
-                yield to_levels(band)
-            elif kind == "overlays":
-                yield overlay(photo.rgb[rows], band)
-            else:
-                opacity = None if photo.opacity is None else photo.opacity[rows]
-                yield cutout(photo.colours[rows], band, opacity)
+            yield to_levels(band) if kind == "maps" else overlay(photo.rgb[rows], band)
 
 
 def _check_sizes(rgb: np.ndarray, saliency: np.ndarray) -> None:

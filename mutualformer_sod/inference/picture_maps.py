@@ -1,5 +1,6 @@
 """Write maps, overlays and cut-outs of a user's pictures; an interrupted run can be resumed."""
 
+import dataclasses
 import os
 import sys
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from tqdm import tqdm
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.photos import averaged, read_photo
 from mutualformer_sod.imaging.png import read_note, write_png
+from mutualformer_sod.inference.cutouts import CUTOUTS, TRANSPARENT, CutoutStyle, cut_out
 from mutualformer_sod.inference.overlays import paint
 from mutualformer_sod.inference.picture_depth import DepthPlan, fit_depth, read_user_depth
 from mutualformer_sod.inference.picture_pairs import Picture
@@ -43,6 +45,7 @@ def predict_pictures(
     settings: dict[str, Any],
     *,
     kinds: Sequence[str] = ("maps",),
+    style: CutoutStyle = TRANSPARENT,
     overwrite: bool = False,
 ) -> Outcome:
     """Write ``output/KIND/STEM.png`` for every picture and kind.
@@ -55,7 +58,8 @@ def predict_pictures(
         predictor, pictures: the network and its inputs.
         plan: how their depth is stored, see `picture_depth.plan_depths`.
         settings: plain JSON data that the outputs depend on, such as the checksum of the weights.
-        kinds: some of `overlays.KINDS`.
+        kinds: some of `overlays.KINDS` and `cutouts.CUTOUTS`.
+        style: of the cut-outs.
         overwrite: replace existing files that have another record.
 
     Raises:
@@ -63,13 +67,13 @@ def predict_pictures(
         OSError: an output cannot be written.
     """
     settings = settings | predictor.settings
-    todo = _without_done(pictures, plan, output, settings, kinds, overwrite)
+    todo = _without_done(pictures, plan, output, settings, kinds, style, overwrite)
     outcome = Outcome(kept=len(pictures) - len(todo))
     with ticking(tqdm(todo, unit="picture", leave=False, disable=None)) as bar:
         for picture in bar:
             bar.set_postfix_str(_one_line(picture.rgb.name), refresh=False)
             try:
-                notes = _map_picture(predictor, picture, plan, output, settings, kinds)
+                notes = _map_picture(predictor, picture, plan, output, settings, kinds, style)
             except (InputError, MemoryError) as error:
                 line = str(error) or f"{picture.rgb}: out of memory. Fix: save a smaller copy."
                 outcome.failed.append(_one_line(line))
@@ -88,6 +92,7 @@ def _map_picture(
     output: Path,
     settings: dict[str, Any],
     kinds: Sequence[str],
+    style: CutoutStyle,
 ) -> list[str]:
     """Write the outputs of one picture; return remarks."""
     if picture.depth in plan.failed:
@@ -110,8 +115,13 @@ def _map_picture(
     note = _note(picture, plan, settings)
     for kind in kinds:
         size = photo.native_size if kind == "maps" else photo.rgb.shape[:2]
-        strips = paint(kind, photo, saliency_strips(logits, size))
-        write_png(output / kind / f"{picture.stem}.png", size, strips, note | {"kind": kind})
+        strips = saliency_strips(logits, size)
+        if kind == CUTOUTS:
+            image = cut_out(photo, strips, style)
+            size, strips = image.shape[:2], [image]
+        else:
+            strips = paint(kind, photo, strips)
+        write_png(output / kind / f"{picture.stem}.png", size, strips, note | _of_kind(kind, style))
     return notes
 
 
@@ -128,12 +138,20 @@ def _note(picture: Picture, plan: DepthPlan, settings: dict[str, Any]) -> dict[s
     }
 
 
+def _of_kind(kind: str, style: CutoutStyle) -> dict[str, Any]:
+    """Return the part of a record that depends on the kind of an output."""
+    if kind != CUTOUTS:
+        return {"kind": kind}
+    return {"kind": kind, "colours": "estimated", **dataclasses.asdict(style)}
+
+
 def _without_done(
     pictures: Sequence[Picture],
     plan: DepthPlan,
     output: Path,
     settings: dict[str, Any],
     kinds: Sequence[str],
+    style: CutoutStyle,
     overwrite: bool,
 ) -> list[Picture]:
     """Return the pictures whose outputs do not all exist; raise as `predict_pictures`."""
@@ -149,7 +167,9 @@ def _without_done(
                 raise InputError(f"{path}: an output would replace it. Fix: pass another `output`.")
         there = [kind for kind, path in paths.items() if path.exists()]
         note = _note(picture, plan, settings) if there else {}
-        found = {paths[kind]: _differing(paths[kind], note | {"kind": kind}) for kind in there}
+        found = {
+            paths[kind]: _differing(paths[kind], note | _of_kind(kind, style)) for kind in there
+        }
         differing = {path: problem for path, problem in found.items() if problem}
         if len(there) < len(paths) or differing:
             todo.append(picture)

@@ -16,6 +16,7 @@ from tool_runs import ROOT, error_line, run_tool
 
 from mutualformer_sod import Predictor
 from mutualformer_sod.inference import picture_maps
+from mutualformer_sod.inference.cutouts import CUTOUTS
 from mutualformer_sod.inference.overlays import KINDS, paint
 from mutualformer_sod.inference.picture_depth import plan_depths
 from mutualformer_sod.inference.picture_maps import predict_pictures
@@ -86,7 +87,7 @@ def read(path):
 def test_predict_writes_every_kind_at_native_size(data):
     done = with_depth(data, "--overlay", "--cutout")
     assert done.status == 0, done.error
-    names = {f"{kind}/{stem}.png" for kind in KINDS for stem in ("a", "b c", "d\né")}
+    names = {f"{kind}/{stem}.png" for kind in (*KINDS, CUTOUTS) for stem in ("a", "b c", "d\né")}
     assert set(files_of(data / "out")) == names
     assert read(data / "out" / "maps" / "a.png").shape == (60, 90)
     assert read(data / "out" / "overlays" / "a.png").shape == (60, 90, 3)
@@ -95,6 +96,20 @@ def test_predict_writes_every_kind_at_native_size(data):
     assert "d é.png: no depth of that name: RGB only" in done.output
     assert "millimetres" in done.output
     assert "metres" in done.output
+
+
+def test_predict_cutouts_of_another_background_are_made_again_on_demand(data):
+    assert with_depth(data, "--cutout").status == 0
+    line = error_line(with_depth(data, "--cutout", "--background", "white"))
+    assert "made with another background" in line
+    done = with_depth(data, "--cutout", "--background", "white", "--overwrite")
+    assert done.status == 0, done.error
+    assert read(data / "out" / "cutouts" / "a.png").shape == (60, 90, 3)
+
+
+def test_predict_unknown_background_is_an_error(data):
+    line = error_line(with_depth(data, "--cutout", "--background", "nocolour"))
+    assert "--background nocolour: neither a colour nor a file" in line
 
 
 def test_predict_gives_the_maps_of_test(tmp_path, scenes):
@@ -223,6 +238,8 @@ def test_predict_maps_the_smallest_pictures(tmp_path, shape):
         (["--rgb", "README.md", "--depth-video", "x"], "--depth-video"),
         (["--video", "x", "--depth", "y"], "--depth"),
         (["--video", "x", "--cutout"], "--cutout"),
+        (["--rgb", "x", "--crop"], "--crop need --cutout"),
+        (["--rgb", "x", "--background", "white"], "--crop need --cutout"),
         (["--video", "nowhere.mp4"], "nowhere.mp4"),
         (["--video", "README.md"], "README.md: not a video"),
         (["--video", "docs"], "--video docs: is a folder"),

@@ -79,7 +79,8 @@ def test_service_returns_map_overlay_and_cutout_at_native_size(service, rgb, sce
     assert read(answer.saliency).shape == SIZE
     assert read(answer.overlay).shape == (*SIZE, 3)
     cut = read(answer.cutout)
-    assert (cut[..., 2::-1] == scene.rgb).all()
+    opaque = cut[..., 3] == 255
+    assert (cut[..., 2::-1][opaque] == scene.rgb[opaque]).all()
     assert (cut[..., 3] == read(answer.saliency)).all()
     assert answer.depth is None and "RGB only" in answer.message
 

@@ -5,10 +5,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from mutualformer_sod.data.depth.encoding import DepthEncoding
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.photos import Photo, turn
+from mutualformer_sod.inference.cutouts import CutoutStyle, cut_out
 from mutualformer_sod.inference.overlays import KINDS, cutout, overlay, paint
 from mutualformer_sod.inference.picture_depth import fit_depth, plan_depths
 from mutualformer_sod.inference.picture_pairs import Picture, pair_pictures
@@ -209,12 +211,12 @@ def test_overlay_marks_the_object_and_dims_the_rest():
     assert marked[0, 1, 0] > 180 > marked[0, 1, 1]
 
 
-def test_cutout_keeps_colours_and_multiplies_opacity():
+def test_cutout_keeps_opaque_colours_and_multiplies_opacity():
     rgb = np.random.default_rng(0).integers(0, 256, (2, 3, 3), dtype=np.uint8)
     saliency = np.array([[0, 0.5, 1], [1, 1, 1]], np.float32)
     opacity = np.array([[255, 255, 255], [0, 128, 255]], np.uint8)
     cut = cutout(rgb, saliency, opacity)
-    assert np.array_equal(cut[..., :3], rgb)
+    assert np.array_equal(cut[..., :3][cut[..., 3] == 255], rgb[cut[..., 3] == 255])
     assert cut[..., 3].tolist() == [[0, 128, 255], [0, 128, 255]]
 
 
@@ -229,8 +231,60 @@ def test_paint_in_bands_equals_painting_the_whole():
     rgb = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     photo = Photo(rgb, rgb, None, size, 1, ())
     saliency = np.random.default_rng(1).random(size, np.float32)
-    want = np.rint(saliency.astype(float) * 255), overlay(rgb, saliency), cutout(rgb, saliency)
+    want = np.rint(saliency.astype(float) * 255), overlay(rgb, saliency)
     for kind, image in zip(KINDS, want, strict=True):
         bands = list(paint(kind, photo, [saliency[:10], saliency[10:]]))
         assert len(bands) > 2
         assert np.array_equal(np.concatenate(bands), image)
+
+
+class TestCutOut:
+    @pytest.fixture
+    def photo(self):
+        rgb = np.full((60, 80, 3), (30, 90, 200), np.uint8)
+        rgb[20:40, 30:50] = (220, 40, 10)
+        return Photo(rgb, rgb, None, (60, 80), 1, ())
+
+    @pytest.fixture
+    def saliency(self):
+        saliency = np.zeros((60, 80), np.float32)
+        saliency[20:40, 30:50] = 1
+        return cv2.GaussianBlur(saliency, (0, 0), 1.5)
+
+    def test_cut_out_without_style_equals_cutout(self, photo, saliency):
+        got = cut_out(photo, [saliency[:25], saliency[25:]])
+        assert np.array_equal(got, cutout(photo.rgb, saliency))
+
+    @pytest.mark.parametrize(
+        ("background", "want"),
+        [("white", (255, 255, 255)), ("black", (0, 0, 0)), ("#10ff02", (16, 255, 2))],
+    )
+    def test_cut_out_on_a_colour_has_it_outside_the_object(self, photo, saliency, background, want):
+        got = cut_out(photo, [saliency], CutoutStyle(background))
+        assert got.shape == (60, 80, 3)
+        assert tuple(got[5, 5]) == want
+        assert tuple(got[30, 40]) == (220, 40, 10)
+
+    def test_cut_out_on_blur_shows_the_blurred_picture(self, photo, saliency):
+        got = cut_out(photo, [saliency], CutoutStyle("blur"))
+        assert np.abs(got[5, 5].astype(int) - (30, 90, 200)).max() <= 1
+        assert tuple(got[30, 40]) == (220, 40, 10)
+
+    @pytest.mark.parametrize("shape", [(30, 300), (300, 30), (7, 7)])
+    def test_cut_out_on_a_file_is_covered_by_it(self, photo, saliency, tmp_path, shape):
+        Image.fromarray(np.full((*shape, 3), (1, 2, 3), np.uint8)).save(tmp_path / "b.png")
+        got = cut_out(photo, [saliency], CutoutStyle(str(tmp_path / "b.png")))
+        assert got.shape == (60, 80, 3)
+        assert tuple(got[0, 0]) == tuple(got[-1, -1]) == (1, 2, 3)
+
+    def test_cut_out_cropped_is_the_object_with_a_margin(self, photo, saliency):
+        got = cut_out(photo, [saliency], CutoutStyle(crop=True))
+        assert all(20 <= side <= 24 for side in got.shape[:2])
+        assert tuple(got[11, 11]) == (220, 40, 10, 255)
+
+    def test_cut_out_without_object_is_not_cropped(self, photo, saliency):
+        assert cut_out(photo, [0 * saliency], CutoutStyle(crop=True)).shape == (60, 80, 4)
+
+    def test_cutout_style_with_an_unknown_colour_is_refused(self):
+        with pytest.raises(InputError, match="`background` nocolour: neither a colour nor a file"):
+            CutoutStyle("nocolour")

@@ -1,0 +1,126 @@
+"""Cut the salient object out of its picture, without the old background at its border."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.imaging.foreground import estimate_foreground
+from mutualformer_sod.imaging.io import read_rgb
+from mutualformer_sod.imaging.photos import Photo
+from mutualformer_sod.inference.overlays import to_levels
+
+CUTOUTS = "cutouts"
+"""Kind of output."""
+
+BLUR = "blur"
+_NAMED = {"white": (255, 255, 255), "black": (0, 0, 0), "grey": (128, 128, 128)}
+_BLUR_SHARE = 0.02  # standard deviation of the blur as a ratio of the longer side
+_MARGIN_SHARE = 0.03  # of the object's longer side, around a crop
+_PRESENT = 128  # opacity from which a pixel belongs to the object
+
+
+@dataclass(frozen=True)
+class CutoutStyle:
+    """How cut-outs are shown.
+
+    Attributes:
+        background: None for a transparent one; "white", "black", "grey", "#rrggbb", "blur" (the
+            picture itself), or the file of a picture.
+        crop: cut to the object with a small margin.
+
+    Raises:
+        InputError: an unknown colour that is no file either.
+    """
+
+    background: str | None = None
+    crop: bool = False
+
+    def __post_init__(self) -> None:
+        named = self.background in (None, BLUR) or self.colour is not None
+        if not named and not Path(self.background).is_file():
+            raise InputError(
+                f"`background` {self.background}: neither a colour nor a file. Fix: pass "
+                f"{', '.join(_NAMED)}, #rrggbb, {BLUR}, or a picture."
+            )
+
+    @property
+    def colour(self) -> tuple[int, ...] | None:
+        """Return R, G and B of a plain background; None for another one."""
+        text = (self.background or "").lower()
+        if re.fullmatch("#[0-9a-f]{6}", text):
+            return tuple(bytes.fromhex(text[1:]))
+        return _NAMED.get(text)
+
+
+TRANSPARENT = CutoutStyle()
+
+
+def cut_out(
+    photo: Photo, strips: Iterable[np.ndarray], style: CutoutStyle = TRANSPARENT
+) -> np.ndarray:
+    """Cut the object out with its estimated colours, see ``imaging.foreground``.
+
+    Args:
+        photo: the picture, (H, W).
+        strips: (rows, W) float in [0, 1], the saliency map from the top down.
+        style: background and crop.
+
+    Returns:
+        (h, w, 4) uint8, colours (not premultiplied) and opacity; with a background (h, w, 3) uint8.
+        h = H and w = W unless it is cropped. A picture without object is not cropped.
+
+    Raises:
+        InputError: a background that is no readable picture.
+    """
+    alpha, top = np.empty(photo.rgb.shape[:2], np.uint8), 0
+    for strip in strips:
+        rows = slice(top, top + len(strip))
+        alpha[rows] = to_levels(strip, 255 if photo.opacity is None else photo.opacity[rows])
+        top = rows.stop
+    colours, behind = estimate_foreground(photo.colours, alpha), photo.rgb
+    if style.crop:
+        box = _box(alpha)
+        colours, alpha, behind = colours[box], alpha[box], behind[box]
+    if style.background is None:
+        return np.dstack([colours, alpha])
+    return _compose(colours, alpha, _background(style, behind))
+
+
+def _box(alpha: np.ndarray) -> tuple[slice, slice]:
+    """Return rows and columns of the object with a margin; all of them without an object."""
+    x, y, width, height = cv2.boundingRect((alpha >= _PRESENT).view(np.uint8))
+    if width == 0:
+        return slice(None), slice(None)
+    margin = round(_MARGIN_SHARE * max(width, height))
+    rows = slice(max(0, y - margin), y + height + margin)
+    return rows, slice(max(0, x - margin), x + width + margin)
+
+
+def _background(style: CutoutStyle, behind: np.ndarray) -> np.ndarray:
+    """Return the background as (H, W, 3) uint8; a file covers the size and keeps its shape."""
+    if style.colour is not None:
+        return np.full_like(behind, style.colour)
+    height, width = behind.shape[:2]
+    if style.background == BLUR:
+        return cv2.GaussianBlur(behind, (0, 0), max(1.0, _BLUR_SHARE * max(height, width)))
+    picture = read_rgb(style.background)
+    scale = max(height / picture.shape[0], width / picture.shape[1])
+    size = [max(1, round(side * scale)) for side in picture.shape[:2]]
+    size = max(width, size[1]), max(height, size[0])
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    picture = cv2.resize(picture, size, interpolation=how)
+    top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
+    return picture[top : top + height, left : left + width]
+
+
+def _compose(colours: np.ndarray, alpha: np.ndarray, behind: np.ndarray) -> np.ndarray:
+    """Return alpha colours + (1 - alpha) behind, row by row to save memory."""
+    result = np.empty_like(behind)
+    for row, weight in enumerate(alpha.astype(np.float32)[..., None] / 255):
+        result[row] = np.rint(weight * colours[row] + (1 - weight) * behind[row])
+    return result
