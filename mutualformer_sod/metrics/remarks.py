@@ -24,7 +24,7 @@ def row_marks(cell: Cell, count: int, usual_count: int | None) -> list[str]:
 
     Args:
         cell: the method on the set.
-        count: number of images of the set. The cell may have fewer, the first ones.
+        count: number of images of the set. The cell may have fewer.
         usual_count: number of images that papers report for the set; None for a custom set.
     """
     marks, name = [], cell.folder.set_name
@@ -33,7 +33,7 @@ def row_marks(cell: Cell, count: int, usual_count: int | None) -> list[str]:
         which = f" ({variant})" if variant else ""
         marks.append(f"{name} has {count} images here{which}, usually {usual_count}")
     if cell.expected < count:
-        marks.append(f"the first {cell.expected} of {count} images of {name}")
+        marks.append(f"only {cell.expected} of {count} images of {name}")
     if any(cell.folder.affixes):
         marks.append(f"maps are named {'STEM'.join(cell.folder.affixes)}")
     if cell.problems:

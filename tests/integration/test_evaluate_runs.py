@@ -278,7 +278,7 @@ def is_alive(process: str) -> bool:
 
 def test_evaluate_limit_is_marked_without_stray_maps(bench):
     out = evaluate(bench, "--limit", "2").output
-    assert "the first 2 of 6 images" in out
+    assert "only 2 of 6 images" in out
     assert "of no image" not in out
 
 
