@@ -3,7 +3,6 @@
 import dataclasses
 import math
 import os
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +14,8 @@ from mutualformer_sod.configs.training import TrainConfig
 from mutualformer_sod.data.audit.file_check import check_training_files
 from mutualformer_sod.data.depth.encoding import DepthEncoding
 from mutualformer_sod.data.depth.polarity import encodings_by_name, with_encodings
-from mutualformer_sod.data.discovery.benchmarks import matching_names
-from mutualformer_sod.data.discovery.fingerprint import data_fingerprint, find_overlap
-from mutualformer_sod.data.discovery.protocols import discover_benchmarks, discover_protocol
-from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
+from mutualformer_sod.data.discovery.fingerprint import data_fingerprint
+from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.data.discovery.split import hold_out
 from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.data.training.cache import CacheOptions, build_caches
@@ -26,6 +23,13 @@ from mutualformer_sod.data.training.dataset import SodDataset
 from mutualformer_sod.data.training.transforms import Augmentation
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.training.sampler import count_replayed, epoch_order
+from mutualformer_sod.training.set_roles import (
+    count_overlap,
+    parse_repeat,
+    replay_sets,
+    training_sets,
+    validation_sets,
+)
 
 # Ratio of the side of cached images to the training size: a crop keeps 3/4 of a side or more.
 _CACHE_SCALE = 1.25
@@ -124,18 +128,18 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
         InputError: sets missing, without ground truth, or test sets used to choose a checkpoint;
             unusable files or masks, see `check_training_files`.
     """
-    train_sets = [_with(item, item.samples[: config.limit]) for item in _training_sets(config)]
-    replay_sets = _replay_sets(config, train_sets)
-    trained_sets = [*train_sets, *replay_sets]
-    val_sets = _validation_sets(config, trained_sets)
+    train_sets = _limited(training_sets(config), config.limit)
+    earlier_sets = _limited(replay_sets(config, train_sets), config.limit)
+    trained_sets = [*train_sets, *earlier_sets]
+    val_sets = validation_sets(config, trained_sets)
     repeats = parse_repeat(config.repeat, [sod_set.name for sod_set in train_sets])
-    overlap = _overlap(config, trained_sets, val_sets)
+    overlap = count_overlap(config, trained_sets, val_sets)
     sets = [*trained_sets, *val_sets]
     estimated_depth = _estimated_folder(config, train_sets)
     sees_depth = config.modality != "rgb"
     sets = with_encodings(sets, config.near, quiet=not sees_depth)
     own, trained = len(train_sets), len(trained_sets)
-    train_sets, replay_sets, val_sets = sets[:own], sets[own:trained], sets[trained:]
+    train_sets, earlier_sets, val_sets = sets[:own], sets[own:trained], sets[trained:]
     first = os.environ.get("RANK", "0") == "0"
     remarks = check_training_files(sets, show_bar=first)
     train_parts, val_parts, counts = [], list(val_sets), {}
@@ -150,16 +154,16 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
         train_parts.append(_with(sod_set, train))
         if held:
             val_parts.append(_with(sod_set, held))
-    pool = sum(len(sod_set.samples) for sod_set in replay_sets)
+    pool = sum(len(sod_set.samples) for sod_set in earlier_sets)
     replayed = count_replayed(sum(len(p.samples) for p in train_parts), pool, config.replay)
-    counts |= {sod_set.name: len(sod_set.samples) for sod_set in replay_sets}
+    counts |= {sod_set.name: len(sod_set.samples) for sod_set in earlier_sets}
     options = _cache_options(config, model)
     common: dict[str, Any] = {"depth_rule": model.depth_rule, "seed": config.seed}
     if options is not None:
         report = print if first else lambda line: None
         common["caches"] = build_caches(sets, options, depth_rule=model.depth_rule, report=report)
     train = SodDataset(
-        [*train_parts, *replay_sets],
+        [*train_parts, *earlier_sets],
         model.image_size,
         augment=Augmentation(
             paste=config.paste,
@@ -192,6 +196,10 @@ def _with(sod_set: SodSet, samples: Sequence[Sample]) -> SodSet:
     return dataclasses.replace(sod_set, samples=tuple(samples))
 
 
+def _limited(sets: Sequence[SodSet], limit: int | None) -> list[SodSet]:
+    return [_with(sod_set, sod_set.samples[:limit]) for sod_set in sets]
+
+
 def _estimated_folder(config: TrainConfig, sets: Sequence[SodSet]) -> Path | None:
     """Return the folder of estimated depth; InputError if it has no map for any set."""
     folder = None if config.estimated_depth is None else Path(config.estimated_depth)
@@ -203,46 +211,6 @@ def _estimated_folder(config: TrainConfig, sets: Sequence[SodSet]) -> Path | Non
     return folder
 
 
-def parse_repeat(items: Sequence[str], names: Sequence[str]) -> dict[str, int]:
-    """Return how often an epoch shows each image, by set, from values SET=K.
-
-    Args:
-        items: the values; SET may be an alias or the last part of a name.
-        names: of the training sets.
-
-    Raises:
-        InputError: another form, no such set, or the same set twice.
-    """
-    repeats: dict[str, int] = {}
-    for item in items:
-        asked, _, times = item.rpartition("=")
-        named = matching_names(asked, names)
-        if len(named) != 1 or named[0] in repeats or not times.isdecimal() or int(times) < 1:
-            raise InputError(
-                f"`repeat` {item}: unusable. Fix: pass SET=K once a set, SET one of "
-                f"{', '.join(names)}."
-            )
-        repeats[named[0]] = int(times)
-    return repeats
-
-
-def _overlap(
-    config: TrainConfig, train_sets: list[SodSet], val_sets: list[SodSet]
-) -> dict[str, int]:
-    """Count the training images in each test set below ``data`` and in ``val_sets``."""
-    own = {sod_set.root for sod_set in train_sets}
-    sets = [*val_sets, *discover_benchmarks(config.data, own)]
-    shared = find_overlap(train_sets, sets)
-    if shared and not config.allow_overlap:
-        train_file, test_file = shared[0]
-        raise InputError(
-            f"{len(shared)} training images are in a test set, for example {train_file} is"
-            f" {test_file}. Fix: leave them out, or pass `allow_overlap`, which the weights record."
-        )
-    owner = {sample.rgb: item.name for item in sets for sample in item.samples}
-    return dict(Counter(owner[test_file] for _, test_file in shared))
-
-
 def _cache_options(config: TrainConfig, model: ModelConfig) -> CacheOptions | None:
     if config.cache == "off":
         return None
@@ -250,57 +218,3 @@ def _cache_options(config: TrainConfig, model: ModelConfig) -> CacheOptions | No
     folder = Path(config.cache_dir or Path(config.output).parent / "cache")
     copies = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return CacheOptions(config.cache, side, folder, copies, shared=config.workers > 0)
-
-
-def _discover(config: TrainConfig, names: Sequence[str], split: str = "train") -> list[SodSet]:
-    return discover_sets(config.data, names, need_gt=True, need_rgb=True, split=split)
-
-
-def _training_sets(config: TrainConfig) -> list[SodSet]:
-    if config.protocol is None:
-        if not config.train_sets:
-            raise InputError("nothing to train on. Fix: pass `train_sets` or `protocol`.")
-        return _discover(config, config.train_sets)
-    if config.train_sets:
-        raise InputError("`protocol` and `train_sets` are both given. Fix: leave one of them out.")
-    return discover_protocol(config.data, config.protocol)
-
-
-def _replay_sets(config: TrainConfig, train_sets: list[SodSet]) -> list[SodSet]:
-    if not config.replay_sets:
-        return []
-    found = _discover(config, config.replay_sets)
-    twice = sorted({item.name for item in found} & {item.name for item in train_sets})
-    if twice:
-        raise InputError(
-            f"`replay_sets` {twice[0]}: also a training set. Fix: leave it out of one of them."
-        )
-    return found
-
-
-def _validation_sets(config: TrainConfig, train_sets: list[SodSet]) -> list[SodSet]:
-    if not config.val_sets:
-        return []
-    val_sets = discover_sets(config.data, config.val_sets, need_gt=True, need_rgb=True)
-    for sod_set in val_sets:
-        if sod_set.usual_count is not None and not config.choose_on_test_set:
-            raise InputError(
-                f"`val_sets` {sod_set.name} is a test set: its scores are worthless once a "
-                "checkpoint is chosen on it. Fix: leave `val_sets` out to use a hold-out of the "
-                "training set, or pass `choose_on_test_set`."
-            )
-    trained, validated = (
-        {sample.rgb for item in part for sample in item.samples} for part in (train_sets, val_sets)
-    )
-    shared = trained & validated
-    if shared:
-        raise InputError(
-            f"`val_sets` has {len(shared)} training images, for example {min(shared)}. Fix: pass "
-            "other sets."
-        )
-    # The training and the test part of a set may have different depth encodings.
-    taken = {sod_set.name for sod_set in train_sets}
-    return [
-        dataclasses.replace(item, name=f"test/{item.name}") if item.name in taken else item
-        for item in val_sets
-    ]

@@ -14,7 +14,8 @@ from mutualformer_sod.data.discovery.protocols import discover_benchmarks
 from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.data.synthetic.scenes import write_samples
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.training.sets import gather_training_data, parse_repeat
+from mutualformer_sod.training.set_roles import parse_repeat
+from mutualformer_sod.training.sets import gather_training_data
 
 
 @pytest.fixture(scope="module")
@@ -201,6 +202,12 @@ def test_replay_set_is_drawn_from_in_part_and_recorded(root):
     assert not any(name.startswith("OLD") for name in data.val.names)
     assert data.protocol(config)["replay_sets"] == ("OLD",)
     assert "4 of 8 earlier images" in data.describe()
+
+
+def test_replay_set_is_limited_as_the_training_sets(root):
+    shutil.copytree(root / "SAMPLES", root / "OLD")
+    _, data = gather(root, replay_sets=("OLD",), replay=0.5, limit=3)
+    assert data.pool == 3
 
 
 def test_replay_set_that_is_a_training_set_is_refused(root):

@@ -1,0 +1,121 @@
+"""The sets that a training configuration names: to train on, to replay and to validate on."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+
+from mutualformer_sod.configs.training import TrainConfig
+from mutualformer_sod.data.discovery.benchmarks import matching_names
+from mutualformer_sod.data.discovery.fingerprint import find_overlap
+from mutualformer_sod.data.discovery.protocols import discover_benchmarks, discover_protocol
+from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
+from mutualformer_sod.errors import InputError
+
+
+def _discover(config: TrainConfig, names: Sequence[str], split: str = "train") -> list[SodSet]:
+    return discover_sets(config.data, names, need_gt=True, need_rgb=True, split=split)
+
+
+def training_sets(config: TrainConfig) -> list[SodSet]:
+    """Find the sets of ``train_sets`` or ``protocol``.
+
+    Raises:
+        InputError: no such set, both options or none.
+    """
+    if config.protocol is None:
+        if not config.train_sets:
+            raise InputError("nothing to train on. Fix: pass `train_sets` or `protocol`.")
+        return _discover(config, config.train_sets)
+    if config.train_sets:
+        raise InputError("`protocol` and `train_sets` are both given. Fix: leave one of them out.")
+    return discover_protocol(config.data, config.protocol)
+
+
+def replay_sets(config: TrainConfig, train_sets: list[SodSet]) -> list[SodSet]:
+    """Find the sets of ``replay_sets``; InputError if one is a training set, too."""
+    if not config.replay_sets:
+        return []
+    found = _discover(config, config.replay_sets)
+    twice = sorted({item.name for item in found} & {item.name for item in train_sets})
+    if twice:
+        raise InputError(
+            f"`replay_sets` {twice[0]}: also a training set. Fix: leave it out of one of them."
+        )
+    return found
+
+
+def validation_sets(config: TrainConfig, train_sets: list[SodSet]) -> list[SodSet]:
+    """Find the sets of ``val_sets``; a set that is trained on gets the name ``test/NAME``.
+
+    Raises:
+        InputError: a test set without ``choose_on_test_set``, or an image that is trained on.
+    """
+    if not config.val_sets:
+        return []
+    val_sets = discover_sets(config.data, config.val_sets, need_gt=True, need_rgb=True)
+    for sod_set in val_sets:
+        if sod_set.usual_count is not None and not config.choose_on_test_set:
+            raise InputError(
+                f"`val_sets` {sod_set.name} is a test set: its scores are worthless once a "
+                "checkpoint is chosen on it. Fix: leave `val_sets` out to use a hold-out of the "
+                "training set, or pass `choose_on_test_set`."
+            )
+    trained, validated = (
+        {sample.rgb for item in part for sample in item.samples} for part in (train_sets, val_sets)
+    )
+    shared = trained & validated
+    if shared:
+        raise InputError(
+            f"`val_sets` has {len(shared)} training images, for example {min(shared)}. Fix: pass "
+            "other sets."
+        )
+    # The training and the test part of a set may have different depth encodings.
+    taken = {sod_set.name for sod_set in train_sets}
+    return [
+        dataclasses.replace(item, name=f"test/{item.name}") if item.name in taken else item
+        for item in val_sets
+    ]
+
+
+def parse_repeat(items: Sequence[str], names: Sequence[str]) -> dict[str, int]:
+    """Return how often an epoch shows each image, by set, from values SET=K.
+
+    Args:
+        items: the values; SET may be an alias or the last part of a name.
+        names: of the training sets.
+
+    Raises:
+        InputError: another form, no such set, or the same set twice.
+    """
+    repeats: dict[str, int] = {}
+    for item in items:
+        asked, _, times = item.rpartition("=")
+        named = matching_names(asked, names)
+        if len(named) != 1 or named[0] in repeats or not times.isdecimal() or int(times) < 1:
+            raise InputError(
+                f"`repeat` {item}: unusable. Fix: pass SET=K once a set, SET one of "
+                f"{', '.join(names)}."
+            )
+        repeats[named[0]] = int(times)
+    return repeats
+
+
+def count_overlap(
+    config: TrainConfig, train_sets: list[SodSet], val_sets: list[SodSet]
+) -> dict[str, int]:
+    """Count the training images in each test set below ``data`` and in ``val_sets``.
+
+    Raises:
+        InputError: there are any, without ``allow_overlap``.
+    """
+    own = {sod_set.root for sod_set in train_sets}
+    sets = [*val_sets, *discover_benchmarks(config.data, own)]
+    shared = find_overlap(train_sets, sets)
+    if shared and not config.allow_overlap:
+        train_file, test_file = shared[0]
+        raise InputError(
+            f"{len(shared)} training images are in a test set, for example {train_file} is"
+            f" {test_file}. Fix: leave them out, or pass `allow_overlap`, which the weights record."
+        )
+    owner = {sample.rgb: item.name for item in sets for sample in item.samples}
+    return dict(Counter(owner[test_file] for _, test_file in shared))
