@@ -19,7 +19,7 @@ import numpy as np
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.metrics.evaluator import Evaluator, ImageScores, score_image
-from mutualformer_sod.metrics.extra import FAMILIES, enabled
+from mutualformer_sod.metrics.extra import FAMILIES, enabled, extra_columns
 from mutualformer_sod.metrics.folder import MapFolder
 from mutualformer_sod.metrics.ground_truth import GroundTruth
 from mutualformer_sod.metrics.mae import mae
@@ -138,7 +138,7 @@ def time_measures(pairs: list[Pair], rounds: int) -> None:
 
 def time_all(pairs: list[Pair], rounds: int) -> None:
     """Print the times of the metrics on request by family, and of every metric together."""
-    with enabled():
+    with enabled(extra_columns(with_rgb=False)):
         runs: dict[str, Callable] = {ALL: score_image}
         for family in (f for f in FAMILIES if f[0].name in METRICS):
             names = f"  {family[0].name} ... {family[-1].name}"

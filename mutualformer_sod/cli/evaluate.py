@@ -46,7 +46,8 @@ def parse_arguments() -> argparse.Namespace:
         "--metrics",
         choices=("table", "all"),
         default="table",
-        help="all: compute and show every metric (slow); table: the usual ones and --columns",
+        help="all: compute the slow metrics, too, and show them unless --columns is given; "
+        "camouflage_context is computed by --columns alone (default: table)",
     )
     add(
         "--no-normalize",
@@ -102,8 +103,8 @@ def quoted_methods(given: list[str] | None) -> tuple[str, ...]:
 def evaluate_maps() -> int:
     args = parse_arguments()
     cv2.setNumThreads(1)  # the work is divided among processes
-    with enabled(None if args.metrics == "all" else args.columns or ()) as added:
-        more = added if args.metrics == "all" else ()
+    more = extra_columns(with_rgb=False) if args.metrics == "all" else ()
+    with enabled((*(args.columns or ()), *more)):
         return score_maps(args, check_columns(args.columns or (*default_columns(), *more)))
 
 

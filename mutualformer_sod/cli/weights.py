@@ -30,7 +30,7 @@ def main() -> None:
         record = records.get(name)
         if record and file_sha256(path) != record["sha256"]:
             raise InputError(
-                f"{path}: its SHA-256 is not the one in {RECORD.name}. Fix: take a whole copy"
+                f"{path}: its SHA-256 is not the one in {RECORD.name}. Fix: copy the file again"
             )
         load_weights(path)
         print(f"{path}: intact{', as released' if record else ''}")

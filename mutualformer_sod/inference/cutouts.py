@@ -19,8 +19,8 @@ CUTOUTS = "cutouts"
 
 BLUR = "blur"
 _NAMED = {"white": (255, 255, 255), "black": (0, 0, 0), "grey": (128, 128, 128)}
-_BLUR_SHARE = 0.02  # standard deviation of the blur as a ratio of the longer side
-_MARGIN_SHARE = 0.03  # of the object's longer side, around a crop
+_BLUR_RATIO = 0.02  # standard deviation of the blur as a ratio of the longer side
+_MARGIN_RATIO = 0.03  # of the object's longer side, around a crop
 _PRESENT = 128  # opacity from which a pixel belongs to the object
 
 
@@ -34,7 +34,7 @@ class CutoutStyle:
         crop: cut to the object with a small margin.
 
     Raises:
-        InputError: an unknown colour that is no file either.
+        InputError: the background is neither a colour nor a file.
     """
 
     background: str | None = None
@@ -96,7 +96,7 @@ def _box(alpha: np.ndarray) -> tuple[slice, slice]:
     x, y, width, height = cv2.boundingRect((alpha >= _PRESENT).view(np.uint8))
     if width == 0:
         return slice(None), slice(None)
-    margin = round(_MARGIN_SHARE * max(width, height))
+    margin = round(_MARGIN_RATIO * max(width, height))
     rows = slice(max(0, y - margin), y + height + margin)
     return rows, slice(max(0, x - margin), x + width + margin)
 
@@ -107,13 +107,13 @@ def _background(style: CutoutStyle, behind: np.ndarray) -> np.ndarray:
         return np.full_like(behind, style.colour)
     height, width = behind.shape[:2]
     if style.background == BLUR:
-        return cv2.GaussianBlur(behind, (0, 0), max(1.0, _BLUR_SHARE * max(height, width)))
+        return cv2.GaussianBlur(behind, (0, 0), max(1.0, _BLUR_RATIO * max(height, width)))
     picture = read_rgb(style.background)
     scale = max(height / picture.shape[0], width / picture.shape[1])
     size = [max(1, round(side * scale)) for side in picture.shape[:2]]
     size = max(width, size[1]), max(height, size[0])
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    picture = cv2.resize(picture, size, interpolation=how)
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    picture = cv2.resize(picture, size, interpolation=interpolation)
     top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
     return picture[top : top + height, left : left + width]
 

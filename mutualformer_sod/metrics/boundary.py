@@ -12,7 +12,7 @@ from mutualformer_sod.metrics.ground_truth import GroundTruth
 from mutualformer_sod.metrics.joint_histogram import LEVELS
 from mutualformer_sod.metrics.once import once
 from mutualformer_sod.metrics.pair import MapPair
-from mutualformer_sod.metrics.registry import Metric
+from mutualformer_sod.metrics.registry import HIDDEN, Metric
 
 _WIDTH = 0.02  # of the boundary, as a ratio of the image's diagonal
 _STEPS = 5  # radii of the mean boundary accuracy
@@ -38,7 +38,7 @@ def _gt_boundary(gt: GroundTruth) -> np.ndarray:
 
 def boundary_iou(pair: MapPair) -> float:
     """Return the IoU in [0, 1] of the two boundaries, of the map at p > 0.5; 0 if empty."""
-    marked = boundary(pair.binary(pair.histogram.values > 0.5)).view(np.bool_)
+    marked = boundary(pair.half_map).view(np.bool_)
     truth = _gt_boundary(pair.gt)
     both = int(np.count_nonzero(marked & truth))
     either = int(np.count_nonzero(marked)) + int(np.count_nonzero(truth)) - both
@@ -77,20 +77,19 @@ def mean_boundary_accuracy(pair: MapPair) -> float:
 
     It is 1 for a ground truth without an edge, where the original divides by zero.
     """
-    correct = pair.binary(pair.histogram.values > 0.5).ravel() == pair.gt.bytes.ravel()
+    correct = pair.half_map.ravel() == pair.gt.bytes.ravel()
     total = 0.0
     for band, uses in _bands(pair.gt):
         total += uses * (float(correct[band].mean()) if band.size else 1.0)
     return total / _STEPS
 
 
-_HIDDEN = {"in_table": False, "in_gallery": False}
 METRICS = (
-    Metric("boundary_iou", "BIoU", r"\mathrm{BIoU}", boundary_iou, **_HIDDEN),
-    Metric("mba", "MBA", r"\mathrm{MBA}", mean_boundary_accuracy, **_HIDDEN),
+    Metric("boundary_iou", "BIoU", r"\mathrm{BIoU}", boundary_iou, **HIDDEN),
+    Metric("mba", "MBA", r"\mathrm{MBA}", mean_boundary_accuracy, **HIDDEN),
     Metric(
         *("boundary_iou_curve", "BIoU", r"\mathrm{BIoU}", boundary_iou_curve, "map_curve"),
         score="boundary_iou",
-        **_HIDDEN,
+        **HIDDEN,
     ),
 )

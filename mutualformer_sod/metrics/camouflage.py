@@ -9,7 +9,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from mutualformer_sod.metrics.color_difference import ciede2000, lab
+from mutualformer_sod.metrics.colour_difference import ciede2000, lab
 
 _SIDE, _STEP = 7, 3  # pixels of a patch, and between patches
 _SURROUNDINGS = np.ones((20, 20), np.uint8)

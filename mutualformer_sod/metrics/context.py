@@ -16,7 +16,7 @@ from mutualformer_sod.metrics.camouflage import camouflage_degree
 from mutualformer_sod.metrics.ground_truth import GroundTruth
 from mutualformer_sod.metrics.once import once
 from mutualformer_sod.metrics.pair import MapPair
-from mutualformer_sod.metrics.registry import Metric
+from mutualformer_sod.metrics.registry import HIDDEN, Metric
 
 EPS = float(np.spacing(1.0))
 _ALPHA = 6.0  # pixels: root of the summed variances of the Gaussian
@@ -111,12 +111,11 @@ def _completeness(pair: MapPair) -> np.ndarray:
     return 1.0 - np.exp(-marks[gt.mask[window]])
 
 
-_HIDDEN = {"in_table": False, "in_gallery": False}
-METRICS = (Metric("context", "CM", r"C_\beta", context_measure, **_HIDDEN),)
+METRICS = (Metric("context", "CM", r"C_\beta", context_measure, **HIDDEN),)
 ON_COLOURS = (
     Metric(
         *("camouflage_context", "CCM", r"C_\beta^\omega", camouflage_context_measure),
         needs_rgb=True,
-        **_HIDDEN,
+        **HIDDEN,
     ),
 )

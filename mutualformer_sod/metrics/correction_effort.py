@@ -12,7 +12,7 @@ import numpy as np
 from mutualformer_sod.metrics.ground_truth import GroundTruth
 from mutualformer_sod.metrics.once import once
 from mutualformer_sod.metrics.pair import MapPair
-from mutualformer_sod.metrics.registry import Metric
+from mutualformer_sod.metrics.registry import HIDDEN, Metric
 from mutualformer_sod.metrics.skeleton import skeleton
 
 _RELAX = 5  # pixels of tolerance
@@ -23,7 +23,7 @@ _BIREFNET_LEVEL = 128  # maps are binarised above it, without stretching
 
 def correction_effort(pair: MapPair) -> float:
     """Return the effort in points, 0 or more, of the map at p > 0.5; smaller is better."""
-    return _effort(pair.binary(pair.histogram.values > 0.5), pair.gt)
+    return _effort(pair.half_map, pair.gt)
 
 
 def correction_effort_birefnet(pair: MapPair) -> float:
@@ -112,10 +112,12 @@ def _runs(points: np.ndarray, drawn: np.ndarray) -> list[np.ndarray]:
     return runs
 
 
-_HIDDEN = {"in_table": False, "in_gallery": False, "larger_is_better": False}
 METRICS = (
-    Metric("hce", "HCE", r"\mathrm{HCE}", correction_effort, **_HIDDEN),
+    Metric("hce", "HCE", r"\mathrm{HCE}", correction_effort, "mean", False, **HIDDEN),
     Metric(
-        *("hce_birefnet", "HCE(128)", r"\mathrm{HCE}_{128}", correction_effort_birefnet), **_HIDDEN
+        *("hce_birefnet", "HCE(128)", r"\mathrm{HCE}_{128}", correction_effort_birefnet),
+        "mean",
+        False,
+        **HIDDEN,
     ),
 )

@@ -54,7 +54,9 @@ class GtSet:
 
     @classmethod
     def of_folder(cls, folder: Path) -> GtSet:
-        """Take all images of a folder. "SIP/GT" and "SIP" are both named SIP.
+        """Take all images of a folder, and the colour images of "RGB" beside a folder "GT".
+
+        "SIP/GT" and "SIP" are both named SIP.
 
         Raises:
             InputError: no image in the folder, or no such folder.
@@ -64,7 +66,10 @@ class GtSet:
             raise InputError(f"`gt` {folder}: no ground truth. Fix: pass a folder of masks.")
         named = folder.resolve()
         name = named.parent.name if named.name.lower() == "gt" else named.name
-        return cls(name, {path.stem: path for path in files})
+        colours = named.parent / "RGB"
+        has_rgb = named.name.lower() == "gt" and colours.is_dir()
+        rgb = {path.stem: path for path in image_files(colours)} if has_rgb else {}
+        return cls(name, {path.stem: path for path in files}, rgb=rgb)
 
 
 def find_map_folders(
@@ -158,7 +163,7 @@ def evaluate(
     for item in sets:
         if needs_rgb() and not item.files.keys() <= item.rgb.keys():
             raise InputError(
-                f"`gt` {item.name}: no colour images, but {name_list(needs_rgb())} reads them. "
+                f"`gt` {item.name}: no colour images, but {name_list(needs_rgb())} needs them. "
                 "Fix: add the folder RGB, or leave the column out."
             )
     results = Results(scoring_protocol(mutualformer_sod.__version__, normalize))

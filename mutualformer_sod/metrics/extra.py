@@ -32,28 +32,24 @@ FAMILIES: tuple[tuple[Metric, ...], ...] = (
 )
 
 
-def extra_columns() -> tuple[str, ...]:
-    """Return the names of the scores that are computed only on request."""
-    return tuple(name for family in FAMILIES for metric in family for name in metric.columns)
+def extra_columns(with_rgb: bool = True) -> tuple[str, ...]:
+    """Return the names of the scores on request, with those that need colour images or without."""
+    metrics = (metric for family in FAMILIES for metric in family)
+    return tuple(n for m in metrics if with_rgb or not m.needs_rgb for n in m.columns)
 
 
 @contextmanager
-def enabled(names: Iterable[str] | None = None) -> Iterator[tuple[str, ...]]:
+def enabled(names: Iterable[str]) -> Iterator[tuple[str, ...]]:
     """Register the extra metrics of these scores inside the `with` block.
 
     Args:
-        names: of scores; others than the extra ones are ignored. None registers all that do not
-            need colour images.
+        names: of scores; others than the extra ones are ignored.
 
     Returns:
         The names of the scores that were added.
     """
-    if names is None:
-        families = [f for f in FAMILIES if not any(metric.needs_rgb for metric in f)]
-    else:
-        wanted = set(names)
-        families = [f for f in FAMILIES if wanted & {n for metric in f for n in metric.columns}]
-    added = []
+    wanted, added = set(names), []
+    families = [f for f in FAMILIES if wanted & {n for metric in f for n in metric.columns}]
     try:
         for metric in (metric for family in families for metric in family):
             if METRICS.get(metric.name) is not metric:

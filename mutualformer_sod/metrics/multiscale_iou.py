@@ -12,7 +12,7 @@ from mutualformer_sod.metrics.ground_truth import GroundTruth
 from mutualformer_sod.metrics.joint_histogram import LEVELS
 from mutualformer_sod.metrics.once import once
 from mutualformer_sod.metrics.pair import MapPair
-from mutualformer_sod.metrics.registry import Metric
+from mutualformer_sod.metrics.registry import HIDDEN, Metric
 
 _SCALES = 10
 
@@ -57,7 +57,7 @@ def _gt_cells(gt: GroundTruth) -> tuple[list[np.ndarray], list[float]]:
 
 
 def _area(marked: np.ndarray, gt: GroundTruth) -> float:
-    """Return the multi-scale IoU in [0, 1] of a binary map, (H, W) uint8 of 0 and 1."""
+    """Return the multi-scale IoU, from 0 to 1 + 5e-4, of a binary map, (H, W) uint8 of 0 and 1."""
     cells, denominators = _gt_cells(gt)
     levels = _pyramid(edges(marked))
     ratios = [
@@ -68,12 +68,12 @@ def _area(marked: np.ndarray, gt: GroundTruth) -> float:
 
 
 def multiscale_iou(pair: MapPair) -> float:
-    """Return the multi-scale IoU in [0, 1] of the map at p > 0.5."""
-    return _area(pair.binary(pair.histogram.values > 0.5), pair.gt)
+    """Return the multi-scale IoU, from 0 to 1 + 5e-4, of the map at p > 0.5."""
+    return _area(pair.half_map, pair.gt)
 
 
 def adaptive_multiscale_iou(pair: MapPair) -> float:
-    """Return the multi-scale IoU in [0, 1] of the map at the adaptive threshold."""
+    """Return the multi-scale IoU, from 0 to 1 + 5e-4, of the map at the adaptive threshold."""
     return _area(pair.binary(pair.histogram.values >= pair.adaptive_threshold), pair.gt)
 
 
@@ -91,16 +91,15 @@ def multiscale_iou_curve(pair: MapPair) -> np.ndarray:
     return np.array(curve)
 
 
-_HIDDEN = {"in_table": False, "in_gallery": False}
 _TEXT = r"\mathrm{MSIoU}"
 METRICS = (
-    Metric("msiou", "MSIoU", _TEXT, multiscale_iou, **_HIDDEN),
+    Metric("msiou", "MSIoU", _TEXT, multiscale_iou, **HIDDEN),
     Metric(
-        "adaptive_msiou", "adpMSIoU", _TEXT + r"^{\mathrm{adp}}", adaptive_multiscale_iou, **_HIDDEN
+        "adaptive_msiou", "adpMSIoU", _TEXT + r"^{\mathrm{adp}}", adaptive_multiscale_iou, **HIDDEN
     ),
 )
 CURVES = (
     Metric(
-        "msiou_curve", "MSIoU", _TEXT, multiscale_iou_curve, "map_curve", score="msiou", **_HIDDEN
+        "msiou_curve", "MSIoU", _TEXT, multiscale_iou_curve, "map_curve", score="msiou", **HIDDEN
     ),
 )

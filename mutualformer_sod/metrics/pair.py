@@ -123,6 +123,11 @@ class MapPair:
         return self._count(self.histogram.values > 0.5)
 
     @cached_property
+    def half_map(self) -> np.ndarray:
+        """The map binarised at p > 0.5, (H, W) uint8 of 0 and 1; not to be changed."""
+        return self.binary(self.histogram.values > 0.5)
+
+    @cached_property
     def quantised_map(self) -> np.ndarray:
         """The map as floor(255 p), (H, W) uint8."""
         return cv2.LUT(self.levels, (self.histogram.values * 255).astype(np.uint8))

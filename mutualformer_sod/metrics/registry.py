@@ -1,6 +1,7 @@
 """The registry of metrics: tables, files, curves, gallery and comparison are built from it.
 
-A new metric is one file with its function, and one entry here (or `register` in another package).
+A new metric is one file with its function, and an entry here, in `extra.FAMILIES`, or by `register`
+from another package.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mutualformer_sod.metrics.confusion import Confusion, ber, dice, iou
 from mutualformer_sod.metrics.e_measure import e_measure
 from mutualformer_sod.metrics.f_measure import f_measure, max_f_of_mean_pr
 from mutualformer_sod.metrics.mae import mae
-from mutualformer_sod.metrics.overlap import ber, dice, iou
 from mutualformer_sod.metrics.s_measure import s_measure
 from mutualformer_sod.metrics.weighted_f import weighted_f
 
@@ -145,24 +146,34 @@ def per_image_columns() -> tuple[str, ...]:
 
 
 def added_metrics() -> tuple[Metric, ...]:
-    """Return the metrics that were registered from outside this package."""
+    """Return the metrics beyond the default ones: extra ones, and those of other packages."""
     return tuple(metric for name, metric in METRICS.items() if name not in _BUILT_IN)
 
 
 _F, _E = r"F_\beta", r"E_\phi"
 _ADP = r"^{\mathrm{adp}}"
-_HIDDEN = {"in_table": False, "in_gallery": False}
+HIDDEN: dict[str, bool] = {"in_table": False, "in_gallery": False}  # shown on request
 for _metric in (
     Metric("mae", "MAE", r"\mathrm{MAE}", mae, larger_is_better=False),
     Metric("s_measure", "S", r"S_\alpha", s_measure),
     Metric("adaptive_f", "adpF", _F + _ADP, lambda p: f_measure(p.adaptive)),
     Metric("weighted_f", "wF", _F + "^{w}", weighted_f, in_gallery=False),  # slow
     Metric("adaptive_e", "adpE", _E + _ADP, lambda p: e_measure(p.adaptive)),
-    Metric("adaptive_precision", "adpP", "P" + _ADP, lambda p: p.adaptive.precision, **_HIDDEN),
-    Metric("adaptive_recall", "adpR", "R" + _ADP, lambda p: p.adaptive.recall, **_HIDDEN),
-    Metric("iou", "IoU", r"\mathrm{IoU}", lambda p: iou(p.half), in_table=False),
-    Metric("dice", "Dice", r"\mathrm{Dice}", lambda p: dice(p.half), **_HIDDEN),
-    Metric("ber", "BER", r"\mathrm{BER}", lambda p: ber(p.half), "mean", False, **_HIDDEN),
+    Metric("adaptive_precision", "adpP", "P" + _ADP, lambda p: p.adaptive.precision, **HIDDEN),
+    Metric("adaptive_recall", "adpR", "R" + _ADP, lambda p: p.adaptive.recall, **HIDDEN),
+    Metric(
+        "iou", "IoU", r"\mathrm{IoU}", lambda p: float(iou(Confusion.of(p.half))), in_table=False
+    ),
+    Metric("dice", "Dice", r"\mathrm{Dice}", lambda p: float(dice(Confusion.of(p.half))), **HIDDEN),
+    Metric(
+        "ber",
+        "BER",
+        r"\mathrm{BER}",
+        lambda p: float(ber(Confusion.of(p.half))),
+        "mean",
+        False,
+        **HIDDEN,
+    ),
     Metric("precision", "P", "P", lambda counts: counts.precision, "curve", summary=()),
     Metric("recall", "R", "R", lambda counts: counts.recall, "curve", summary=()),
     Metric("f", "F", _F, f_measure, "curve"),

@@ -98,7 +98,7 @@ def score_pairing(
         pairing: the files.
         normalize: stretch every map to its own minimum and maximum.
         cache_path: of the cache, if any.
-        added: metrics from outside the package; a worker process registers them.
+        added: metrics beyond the default ones; a worker process registers them.
     """
     for metric in added:
         if metric.name not in METRICS:

@@ -12,12 +12,13 @@ from functools import partial
 import cv2
 import numpy as np
 
+from mutualformer_sod.metrics.confusion import Confusion, iou
 from mutualformer_sod.metrics.ground_truth import GroundTruth, Window
 from mutualformer_sod.metrics.joint_histogram import LEVELS
 from mutualformer_sod.metrics.once import once
 from mutualformer_sod.metrics.pair import TIE, Counts, MapPair
-from mutualformer_sod.metrics.rates import Confusion, Rate, f_rate, iou
-from mutualformer_sod.metrics.registry import Metric
+from mutualformer_sod.metrics.rates import Rate, f_rate
+from mutualformer_sod.metrics.registry import HIDDEN, Metric
 
 _SMALLEST = 50  # pixels of an object; without any such object the largest ones count
 
@@ -27,7 +28,7 @@ def object_boxes(gt: GroundTruth) -> list[Window]:
     """Return the bounding box of each object (4-connected); empty without foreground."""
     _, _, stats, _ = cv2.connectedComponentsWithStats(gt.bytes, connectivity=4)
     stats = stats[1:]
-    if not len(stats) or gt.foreground == 0:
+    if not len(stats):
         return []
     areas = stats[:, cv2.CC_STAT_AREA]
     chosen = areas >= min(_SMALLEST, int(areas.max()))
@@ -142,19 +143,18 @@ def si_curve(pair: MapPair, rate: Rate) -> np.ndarray:
 
 
 def _of_rate(name: str, title: str, rate: Rate) -> tuple[Metric, ...]:
-    hidden = {"in_table": False, "in_gallery": False}
     label, text = f"SI-{title}", rf"\mathrm{{SI}}\text{{-}}\mathrm{{{title}}}"
     return (
-        Metric(f"si_{name}", label, text, partial(binary_si, rate=rate), **hidden),
+        Metric(f"si_{name}", label, text, partial(binary_si, rate=rate), **HIDDEN),
         Metric(
             *(f"adaptive_si_{name}", f"adp{label}", text + r"^{\mathrm{adp}}"),
             partial(adaptive_si, rate=rate),
-            **hidden,
+            **HIDDEN,
         ),
         Metric(
             *(f"si_{name}_curve", label, text, partial(si_curve, rate=rate), "map_curve"),
             score=f"si_{name}",
-            **hidden,
+            **HIDDEN,
         ),
     )
 
@@ -162,8 +162,7 @@ def _of_rate(name: str, title: str, rate: Rate) -> tuple[Metric, ...]:
 METRICS = (
     Metric(
         *("si_mae", "SI-MAE", r"\mathrm{SI}\text{-}\mathrm{MAE}", si_mae, "mean", False),
-        in_table=False,
-        in_gallery=False,
+        **HIDDEN,
     ),
     *_of_rate("f", "F", f_rate),
     *_of_rate("iou", "IoU", iou),

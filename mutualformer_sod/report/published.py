@@ -7,7 +7,7 @@ from pathlib import Path
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.metrics.results import Row
 
-# Method -> the paper that it was read in, its training, and its scores by set.
+# Method -> the paper that it was read in, its setting there, and its scores by set.
 _PUBLISHED = json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
 PUBLISHED = tuple(_PUBLISHED)
 # Those of the MutualFormer paper; differences are taken from the first.
@@ -25,7 +25,7 @@ def check_published(names: Sequence[str]) -> tuple[str, ...]:
     for name in names:
         if name not in PUBLISHED:
             raise InputError(
-                f"--published {name}: no scores are stored. Fix: pass all, or some of "
+                f"`published` {name}: no scores are stored. Fix: pass all, or some of "
                 f"{', '.join(PUBLISHED)}."
             )
     return tuple(names)
@@ -35,7 +35,7 @@ def with_published(rows: Sequence[Row], methods: Sequence[str] = DEFAULT_PUBLISH
     """Add the quoted rows of each set, and the differences from the first method.
 
     The mark of a quoted row names the paper that it was read in, because papers give different
-    scores for one method, and the training.
+    scores for one method, and what it states of backbone and training.
     """
     extended: list[Row] = []
     for set_name in dict.fromkeys(row.set_name for row in rows):
@@ -44,10 +44,8 @@ def with_published(rows: Sequence[Row], methods: Sequence[str] = DEFAULT_PUBLISH
         name = set_name.rsplit("/", 1)[-1]
         quoted = {m: _PUBLISHED[m] for m in methods if name in _PUBLISHED[m]["scores"]}
         for method, entry in quoted.items():
-            mark = (
-                f"† {method}: quoted from {entry['read_in']} (backbone, training: "
-                f"{entry['training']}), not measured here"
-            )
+            source = f"{entry['read_in']} ({entry['setting']})"
+            mark = f"† {method}: quoted from {source}, not measured here"
             scores = entry["scores"][name]
             extended.append(Row(set_name, f"{method}†", scores, 0, (mark,), "quoted"))
         if methods and methods[0] in quoted:

@@ -12,7 +12,7 @@ from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
 from mutualformer_sod.errors import InputError
 
 
-def _discover(config: TrainConfig, names: Sequence[str], split: str = "train") -> list[SodSet]:
+def _discover(config: TrainConfig, names: Sequence[str], split: str) -> list[SodSet]:
     return discover_sets(config.data, names, need_gt=True, need_rgb=True, split=split)
 
 
@@ -25,7 +25,7 @@ def training_sets(config: TrainConfig) -> list[SodSet]:
     if config.protocol is None:
         if not config.train_sets:
             raise InputError("nothing to train on. Fix: pass `train_sets` or `protocol`.")
-        return _discover(config, config.train_sets)
+        return _discover(config, config.train_sets, "train")
     if config.train_sets:
         raise InputError("`protocol` and `train_sets` are both given. Fix: leave one of them out.")
     return discover_protocol(config.data, config.protocol)
@@ -35,7 +35,7 @@ def replay_sets(config: TrainConfig, train_sets: list[SodSet]) -> list[SodSet]:
     """Find the sets of ``replay_sets``; InputError if one is a training set, too."""
     if not config.replay_sets:
         return []
-    found = _discover(config, config.replay_sets)
+    found = _discover(config, config.replay_sets, "train")
     twice = sorted({item.name for item in found} & {item.name for item in train_sets})
     if twice:
         raise InputError(
@@ -52,7 +52,7 @@ def validation_sets(config: TrainConfig, train_sets: list[SodSet]) -> list[SodSe
     """
     if not config.val_sets:
         return []
-    val_sets = discover_sets(config.data, config.val_sets, need_gt=True, need_rgb=True)
+    val_sets = _discover(config, config.val_sets, "test")
     for sod_set in val_sets:
         if sod_set.usual_count is not None and not config.choose_on_test_set:
             raise InputError(

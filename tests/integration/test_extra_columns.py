@@ -100,6 +100,7 @@ def test_evaluate_camouflage_context_reads_the_colour_images(bench):
         assert "CCM↑" in done.output
         found.append(scores(bench)["scores"]["ours"]["MINI"]["camouflage_context"])
     assert found[0] != found[1]
+    assert evaluate(bench, *flags, "--metrics", "all").status == 0
 
 
 def test_evaluate_camouflage_context_other_size_of_colours_is_refused(bench):

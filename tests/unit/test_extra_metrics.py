@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.metrics import Evaluator, GroundTruth, score_image
+from mutualformer_sod.metrics import Evaluator, GroundTruth, evaluate, score_image
 from mutualformer_sod.metrics.boundary import boundary
 from mutualformer_sod.metrics.extra import enabled, extra_columns
 from mutualformer_sod.metrics.registry import COLUMNS, METRICS
@@ -14,7 +14,7 @@ from mutualformer_sod.metrics.skeleton import skeleton
 
 @pytest.fixture
 def extra():
-    with enabled():
+    with enabled(extra_columns(with_rgb=False)):
         yield
 
 
@@ -177,3 +177,20 @@ def test_skeleton_of_random_masks_is_stable_and_keeps_the_parts():
         assert np.array_equal(skeleton(thin), thin)
         parts = [cv2.connectedComponents(m.view(np.uint8), connectivity=8)[0] for m in (mask, thin)]
         assert parts[0] == parts[1]
+
+
+def test_evaluate_folder_gt_finds_the_colour_images_beside_it(tmp_path):
+    rng = np.random.default_rng(0)
+    for folder in ("SIP/RGB", "SIP/GT", "maps/ours/SIP"):
+        (tmp_path / folder).mkdir(parents=True)
+    gt = square(40, 40, 10, 10, 16).astype(np.uint8) * 255
+    cv2.imwrite(str(tmp_path / "SIP/RGB/a.png"), rng.integers(0, 256, (40, 40, 3), dtype=np.uint8))
+    for folder in ("SIP/GT", "maps/ours/SIP"):
+        cv2.imwrite(str(tmp_path / folder / "a.png"), gt)
+    with enabled(["camouflage_context"]):
+        results = evaluate(tmp_path / "SIP/GT", tmp_path / "maps")
+    assert 0 < results.scores["ours"]["SIP"]["camouflage_context"] <= 1
+
+
+def test_extra_columns_without_rgb_leave_out_the_camouflage_metric_alone():
+    assert set(extra_columns()) - set(extra_columns(with_rgb=False)) == {"camouflage_context"}

@@ -164,7 +164,7 @@ def test_check_published_all_has_every_method_once():
 
 
 def test_check_published_unknown_method_is_refused():
-    with pytest.raises(InputError, match=r"--published U2Net: no scores .*DFormer-L"):
+    with pytest.raises(InputError, match=r"`published` U2Net: no scores .*DFormer-L"):
         check_published(["U2Net"])
 
 

@@ -12,7 +12,7 @@ _TO_XYZ = np.array(
     ]
 )
 _WHITE = np.array([0.95047, 1.0, 1.08883])  # D65, observer of 2 degrees
-_FAR = 25.0**7
+_CHROMA_25_7 = 25.0**7
 
 
 def lab(rgb: np.ndarray) -> np.ndarray:
@@ -27,8 +27,8 @@ def lab(rgb: np.ndarray) -> np.ndarray:
 def ciede2000(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return the CIEDE2000 difference of Lab colours, (N, 3) each: (N,) float64, 0 or more."""
     (l1, a1, b1), (l2, a2, b2) = first.T, second.T
-    mean_chroma = ((np.hypot(a1, b1) + np.hypot(a2, b2)) / 2.0) ** 7
-    stretch = 1.5 - 0.5 * np.sqrt(mean_chroma / (mean_chroma + _FAR))
+    mean_chroma_7 = ((np.hypot(a1, b1) + np.hypot(a2, b2)) / 2.0) ** 7
+    stretch = 1.5 - 0.5 * np.sqrt(mean_chroma_7 / (mean_chroma_7 + _CHROMA_25_7))
     a1, a2 = a1 * stretch, a2 * stretch
     c1, c2 = np.hypot(a1, b1), np.hypot(a2, b2)
     h1, h2 = (np.arctan2(b, a) % (2.0 * np.pi) for a, b in ((a1, b1), (a2, b2)))
@@ -49,23 +49,28 @@ def _weighted(
     l2: np.ndarray,
     c1: np.ndarray,
     c2: np.ndarray,
-    turned: np.ndarray,
+    hue_difference: np.ndarray,
     hue: np.ndarray,
 ) -> np.ndarray:
     """Join the differences of lightness, chroma and hue, each divided by its tolerance."""
     chroma = (c1 + c2) / 2.0
     offset = ((l1 + l2) / 2.0 - 50.0) ** 2
-    lightness = (l2 - l1) / (1.0 + 0.015 * offset / np.sqrt(20.0 + offset))
-    saturation = (c2 - c1) / (1.0 + 0.045 * chroma)
-    ripple = (
+    lightness_difference = (l2 - l1) / (1.0 + 0.015 * offset / np.sqrt(20.0 + offset))
+    chroma_difference = (c2 - c1) / (1.0 + 0.045 * chroma)
+    hue_weight = (
         1.0
         - 0.17 * np.cos(hue - np.radians(30.0))
         + 0.24 * np.cos(2.0 * hue)
         + 0.32 * np.cos(3.0 * hue + np.radians(6.0))
         - 0.20 * np.cos(4.0 * hue - np.radians(63.0))
     )
-    turned = turned / (1.0 + 0.015 * chroma * ripple)
-    blue = np.radians(30.0) * np.exp(-(((np.degrees(hue) - 275.0) / 25.0) ** 2))
-    rotation = -np.sin(2.0 * blue) * 2.0 * np.sqrt(chroma**7 / (chroma**7 + _FAR))
-    total = lightness**2 + saturation**2 + turned**2 + rotation * saturation * turned
+    hue_difference = hue_difference / (1.0 + 0.015 * chroma * hue_weight)
+    angle = np.radians(30.0) * np.exp(-(((np.degrees(hue) - 275.0) / 25.0) ** 2))
+    rotation = -np.sin(2.0 * angle) * 2.0 * np.sqrt(chroma**7 / (chroma**7 + _CHROMA_25_7))
+    total = (
+        lightness_difference**2
+        + chroma_difference**2
+        + hue_difference**2
+        + rotation * chroma_difference * hue_difference
+    )
     return np.sqrt(np.maximum(total, 0.0))

@@ -1,0 +1,77 @@
+"""Rates of the confusion matrix. Every rate is 0 where its denominator is 0, as in pysodmetrics."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from mutualformer_sod.metrics.pair import Counts
+
+
+class Confusion(NamedTuple):
+    """Counts of pixels: true and false positives, true and false negatives, numbers or arrays."""
+
+    tp: np.ndarray | float
+    fp: np.ndarray | float
+    tn: np.ndarray | float
+    fn: np.ndarray | float
+
+    @classmethod
+    def of(cls, counts: Counts) -> Confusion:
+        """Complete the counts of positives to the whole matrix."""
+        tp, fp = counts.true_positive, counts.false_positive
+        return cls(tp, fp, counts.pixels - counts.area - fp, counts.area - tp)
+
+
+def divide(part: np.ndarray | float, whole: np.ndarray | float) -> np.ndarray:
+    """Return part / whole as float64, and 0 where `whole` is 0."""
+    whole = np.asarray(whole, np.float64)
+    return np.divide(part, whole, out=np.zeros(whole.shape), where=whole != 0)
+
+
+def precision(c: Confusion) -> np.ndarray:
+    """Return the ratio of marked pixels that are foreground."""
+    return divide(c.tp, c.tp + c.fp)
+
+
+def recall(c: Confusion) -> np.ndarray:
+    """Return the ratio of foreground pixels that are marked; also sensitivity or TPR."""
+    return divide(c.tp, c.tp + c.fn)
+
+
+def specificity(c: Confusion) -> np.ndarray:
+    """Return the ratio of background pixels that are not marked; also TNR."""
+    return divide(c.tn, c.tn + c.fp)
+
+
+def fpr(c: Confusion) -> np.ndarray:
+    """Return the ratio of background pixels that are marked."""
+    return divide(c.fp, c.tn + c.fp)
+
+
+def accuracy(c: Confusion) -> np.ndarray:
+    """Return the ratio of correct pixels (overall accuracy)."""
+    return divide(c.tp + c.tn, c.tp + c.fp + c.tn + c.fn)
+
+
+def kappa(c: Confusion) -> np.ndarray:
+    """Return Cohen's kappa (Educational and Psychological Measurement, 1960), at most 1."""
+    chance = (c.tp + c.fp) * (c.tp + c.fn) + (c.tn + c.fn) * (c.tn + c.tp)
+    expected = divide(chance, (c.tp + c.fp + c.tn + c.fn) ** 2)
+    return divide(accuracy(c) - expected, 1 - expected)
+
+
+def iou(c: Confusion) -> np.ndarray:
+    """Return intersection over union."""
+    return divide(c.tp, c.tp + c.fp + c.fn)
+
+
+def dice(c: Confusion) -> np.ndarray:
+    """Return the Dice coefficient."""
+    return divide(2 * c.tp, 2 * c.tp + c.fp + c.fn)
+
+
+def ber(c: Confusion) -> np.ndarray:
+    """Return the balanced error rate 1 - (recall + specificity) / 2 (Vicente et al., ECCV 2016)."""
+    return 1 - 0.5 * (recall(c) + specificity(c))
