@@ -25,15 +25,17 @@ def main() -> None:
     from mutualformer_sod.models.weights import file_sha256, load_weights
 
     records = read_records()
+    if not (args.names or released_weights()):
+        raise InputError("verify: no released weights are here. Fix: pass a file")
     for name in args.names or released_weights():
         path = find_weights(name)
-        record = records.get(name)
-        if record and file_sha256(path) != record["sha256"]:
+        sha256 = records.get(name, {}).get("sha256")
+        if sha256 and file_sha256(path) != sha256:
             raise InputError(
                 f"{path}: its SHA-256 is not the one in {RECORD.name}. Fix: copy the file again"
             )
         load_weights(path)
-        print(f"{path}: intact{', as released' if record else ''}")
+        print(f"{path}: intact{', as released' if sha256 else ''}")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -50,7 +52,12 @@ def parse_arguments() -> argparse.Namespace:
 
 def read_records() -> dict[str, dict]:
     """Return licence, scores and SHA-256 of the released weights by name."""
-    return json.loads(RECORD.read_text(encoding="utf-8"))
+    if not RECORD.exists():
+        return {}
+    try:
+        return json.loads(RECORD.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{RECORD}: not JSON: {error}. Fix: restore the file") from error
 
 
 def describe(name: str, path: Path) -> str:

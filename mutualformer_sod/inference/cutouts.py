@@ -34,7 +34,7 @@ class CutoutStyle:
         crop: cut to the object with a small margin.
 
     Raises:
-        InputError: the background is neither a colour nor a file.
+        InputError: the background is neither a colour nor a readable picture.
     """
 
     background: str | None = None
@@ -47,6 +47,11 @@ class CutoutStyle:
                 f"`background` {self.background}: neither a colour nor a file. Fix: pass "
                 f"{', '.join(_NAMED)}, #rrggbb, {BLUR}, or a picture."
             )
+        if self.colour is None and self.background not in (None, BLUR):
+            try:  # before any picture is mapped
+                read_rgb(self.background)
+            except InputError as error:
+                raise InputError(f"`background` {error}") from error
 
     @property
     def colour(self) -> tuple[int, ...] | None:

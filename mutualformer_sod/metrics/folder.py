@@ -171,9 +171,15 @@ def _shared_affixes(files: Sequence[str], names: Collection[str]) -> tuple[str, 
     """Return the text around the names that all files share: ("", "_sal"); else ("", "")."""
     if not set(files).isdisjoint(names):
         return "", ""
-    candidates = {around for name in names if (around := _around(name, files[0]))}
+    candidates = {
+        (files[0][:start], files[0][start + len(name) :])
+        for name in names
+        for start in range(len(files[0]))
+        if files[0].startswith(name, start)
+    }
     for before, after in sorted(candidates):
-        if {before + name + after for name in names}.issuperset(files):
+        apart = before[-1:] in _SEPARATORS and after[:1] in _SEPARATORS
+        if apart and {before + name + after for name in names}.issuperset(files):
             return before, after
     return "", ""
 

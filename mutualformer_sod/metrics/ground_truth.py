@@ -118,13 +118,12 @@ class GroundTruth:
         """
         known, distance = self._distance
         if distance is None or not _contains(known, window):
-            window = window if distance is None else _union(known, window)
-            background = np.ascontiguousarray(self.inverse_bytes[window])
+            known = window if distance is None else _union(known, window)
+            background = np.ascontiguousarray(self.inverse_bytes[known])
             # Exact: these are float32 roots of integers, see `squared`.
             distance = cv2.distanceTransform(
                 background, cv2.DIST_L2, cv2.DIST_MASK_PRECISE, dstType=cv2.CV_32F
             )
-            known = window
             self._distance = known, distance
         top, left = known[0].start, known[1].start
         rows, columns = window

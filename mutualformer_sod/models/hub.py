@@ -8,6 +8,7 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download
 
 from mutualformer_sod.configs.released import HUB_FILE
+from mutualformer_sod.errors import InputError
 
 _CARD = """\
 # {name}
@@ -56,6 +57,24 @@ class HubModel(
     """
 
     protocol: Mapping[str, Any] = {}
+
+    def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
+        """Write the folder, see `ModelHubMixin.save_pretrained`.
+
+        Raises:
+            InputError: the folder has the weights or the configuration of another project.
+        """
+        from mutualformer_sod.models.weights import read_metadata
+
+        folder = Path(save_directory)
+        if any((folder / name).exists() for name in (HUB_FILE, "config.json")):
+            try:
+                read_metadata(folder / HUB_FILE)
+            except InputError as error:
+                raise InputError(
+                    f"{folder}: has files of another project. Fix: pass another folder."
+                ) from error
+        return super().save_pretrained(save_directory, **options)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         from mutualformer_sod.models.weights import save_weights  # it imports the detector

@@ -31,6 +31,8 @@ def write_results(
     rows, protocol = results.rows(), results.protocol_lines()
     if published:
         rows = with_published(rows, published)
+        if not any(row.kind == "quoted" for row in rows):
+            results.notes.append("no published scores are stored for these sets and methods")
     write_text(output / "scores.json", results.to_json())
     write_text(output / "table.csv", csv_table(rows, columns, protocol))
     write_text(output / "table.md", markdown_table(rows, columns, protocol, digits))

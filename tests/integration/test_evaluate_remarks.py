@@ -141,7 +141,7 @@ def test_evaluate_maps_of_other_names_are_named_with_the_fix(bench, tool, kind):
     assert "no map of MINI" in line and words in line
 
 
-@pytest.mark.parametrize("name", ["{}_sal.png", "pred-{}.png", "a_{}_b.png"])
+@pytest.mark.parametrize("name", ["{}_sal.png", "pred-{}.png", "a_{}_b.png", "image_{}.png"])
 @pytest.mark.parametrize("flags", [False, True])
 def test_evaluate_maps_that_share_an_affix_are_scored_and_reported(bench, name, flags):
     evaluate(bench)

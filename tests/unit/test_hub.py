@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mutualformer_sod import Predictor, build_model
+from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.detector import SaliencyDetector
 
 
@@ -71,3 +72,11 @@ def test_save_pretrained_keeps_an_edited_model_card(model, folder):
 def test_network_with_hub_methods_can_be_copied_and_pickled(model):
     for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         assert other.config == model.config
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_save_pretrained_into_a_folder_of_another_project_is_refused(model, tmp_path, name):
+    (tmp_path / name).write_text("{}", encoding="utf-8")
+    with pytest.raises(InputError, match=r"files of another project\. Fix: pass another folder"):
+        model.save_pretrained(tmp_path)
+    assert (tmp_path / name).read_text(encoding="utf-8") == "{}"

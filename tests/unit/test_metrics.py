@@ -96,6 +96,38 @@ def test_gt_distance_of_a_window_equals_that_of_the_image():
     np.testing.assert_array_equal(squared(later), squared(whole[rows, columns]))
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_gt_distance_of_each_window_equals_that_of_the_image_in_any_order(seed):
+    gt = np.zeros((40, 60), bool)
+    gt[15:20, 22:30] = True
+    whole = GroundTruth(gt).distance((slice(0, 40), slice(0, 60)))
+    shared, rng = GroundTruth(gt), np.random.default_rng(seed)
+    top, left = (own.start for own in shared.window)
+    bottom, right = (own.stop for own in shared.window)
+    for _ in range(8):
+        rows = slice(int(rng.integers(0, top + 1)), int(rng.integers(bottom, 41)))
+        columns = slice(int(rng.integers(0, left + 1)), int(rng.integers(right, 61)))
+        found = shared.distance((rows, columns))
+        np.testing.assert_array_equal(squared(found), squared(whole[rows, columns]))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_scores_of_a_map_do_not_depend_on_the_maps_before_it(seed):
+    rng = np.random.default_rng(seed)
+    gt = np.zeros((400, 400), bool)
+    gt[168:232, 168:232] = True
+    maps = []
+    for _ in range(4):  # bright regions on different sides, so that the windows differ
+        levels = np.where(gt, 200, 0).astype(np.uint8)
+        top, left = rng.integers(40, 300, 2)
+        levels[top : top + 77, left : left + 60] = 220
+        levels[180:200, 180:200] = 255
+        maps.append(levels)
+    shared = GroundTruth(gt)
+    for levels in maps:
+        assert score_image(levels, shared).scores == score_image(levels, gt).scores
+
+
 def test_level_values_repeat_the_float_operations_of_the_reference():
     for low, high in ((3, 250), (17, 200), (0, 254), (100, 101)):
         p = np.arange(low, high + 1, dtype=np.uint8) / 255

@@ -288,3 +288,8 @@ class TestCutOut:
     def test_cutout_style_with_an_unknown_colour_is_refused(self):
         with pytest.raises(InputError, match="`background` nocolour: neither a colour nor a file"):
             CutoutStyle("nocolour")
+
+    def test_cutout_style_with_a_file_that_is_no_picture_is_refused(self, tmp_path):
+        (tmp_path / "b.txt").write_text("text")
+        with pytest.raises(InputError, match=r"`background` .*b\.txt: the file is not"):
+            CutoutStyle(str(tmp_path / "b.txt"))
