@@ -1,0 +1,244 @@
+"""Tests for many methods: paired bootstrap, Holm's correction, Friedman's test, Nemenyi's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import combinations
+
+import numpy as np
+
+from mutualformer_sod.errors import InputError
+
+ALPHA = 0.05
+_BATCH = 2**21  # drawn images at a time, to bound the memory
+_ROUNDING = 1e-12  # relative; the rounding of a mean stays below it
+
+
+def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Adjust p-values for several tests by Holm's step-down method (Holm 1979).
+
+    Reject the hypotheses whose adjusted value is below the level. The probability of one or more
+    false rejections is then below the level, for any dependence of the tests.
+
+    Args:
+        p: (T,) p-values in [0, 1].
+
+    Returns:
+        (T,) adjusted p-values in [0, 1], in the order of ``p``.
+
+    Raises:
+        InputError: not a list of numbers in [0, 1].
+    """
+    p = np.asarray(p, np.float64)
+    if p.ndim != 1 or not np.all((p >= 0) & (p <= 1)):
+        raise InputError("`p` is not a list of values in [0, 1]. Fix: pass p-values.")
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    return np.minimum(adjusted, 1.0)
+
+
+@dataclass(frozen=True)
+class Friedman:
+    """Friedman's test of k methods on N blocks.
+
+    Attributes:
+        ranks: (k,) average ranks over the blocks; 1 is the best, equal scores share their ranks.
+        statistic: chi-squared with k - 1 degrees of freedom, corrected for equal scores.
+        p: probability of this statistic or a larger one if all methods are equally good.
+        blocks: N.
+    """
+
+    ranks: np.ndarray
+    statistic: float
+    p: float
+    blocks: int
+
+
+def friedman(scores: np.ndarray, larger_is_better: bool = True) -> Friedman:
+    """Rank the methods in each block, and test whether the average ranks differ (Friedman 1937).
+
+    The statistic is that of `scipy.stats.friedmanchisquare`, which needs three methods and gives
+    NaN if all scores of every block are equal. Here two methods are enough, and equal scores give
+    the statistic 0 and p = 1.
+
+    Args:
+        scores: (N, k) finite scores of k methods; a block is an image, or a set.
+        larger_is_better: direction in which the score improves.
+
+    Raises:
+        InputError: fewer than two methods, no block, or a score that is not finite.
+    """
+    from scipy.stats import chi2, rankdata  # takes a second to import
+
+    scores = _checked(scores)
+    blocks, methods = scores.shape
+    ranks = rankdata(-scores if larger_is_better else scores, axis=1)
+    middle = (methods + 1) / 2
+    between = blocks**2 * np.square(ranks.mean(axis=0) - middle).sum()
+    within = np.square(ranks - middle).sum()
+    statistic = float((methods - 1) * between / within) if within else 0.0
+    return Friedman(ranks.mean(axis=0), statistic, float(chi2.sf(statistic, methods - 1)), blocks)
+
+
+@lru_cache
+def nemenyi_cd(methods: int, blocks: int, alpha: float = ALPHA) -> float:
+    """Return the critical difference of average ranks (Nemenyi 1963; Demšar, JMLR 2006, eq. 6).
+
+    Two methods differ at the level ``alpha`` if their average ranks differ by more than this value.
+
+    Args:
+        methods: number of methods, 2 or more.
+        blocks: number of images, or sets.
+        alpha: level in (0, 1).
+
+    Raises:
+        InputError: a number out of range.
+    """
+    if methods < 2 or blocks < 1 or not 0 < alpha < 1:
+        raise InputError(
+            f"`methods` {methods}, `blocks` {blocks}, `alpha` {alpha}: out of range. "
+            "Fix: pass 2 or more methods, 1 or more blocks, and a level between 0 and 1."
+        )
+    from scipy.stats import studentized_range
+
+    quantile = studentized_range.ppf(1 - alpha, methods, np.inf) / np.sqrt(2)
+    return float(quantile * np.sqrt(methods * (methods + 1) / (6 * blocks)))
+
+
+def indistinct_groups(ranks: Sequence[float] | np.ndarray, difference: float) -> list[list[int]]:
+    """Return the groups of methods whose average ranks differ by at most ``difference``.
+
+    Args:
+        ranks: (k,) average ranks.
+        difference: the critical difference.
+
+    Returns:
+        Indices of the methods of each group, best first. A group has two or more methods and is no
+        part of another one.
+    """
+    order = np.argsort(ranks, kind="stable")
+    ordered = np.asarray(ranks, np.float64)[order]
+    limits = (ordered + difference) * (1 + _ROUNDING)
+    ends = np.searchsorted(ordered, limits, side="right")
+    return [
+        order[start:end].tolist()
+        for start, end in enumerate(ends)
+        if end - start > 1 and (start == 0 or end > ends[start - 1])
+    ]
+
+
+@dataclass(frozen=True)
+class PairedBootstrap:
+    """Differences of all pairs of k methods, T = k (k - 1) / 2, first minus second.
+
+    Attributes:
+        pairs: (T, 2) indices of the methods.
+        mean: (T,) difference of the means.
+        low, high: (T,) bounds of the 95 % interval.
+        p: (T,) two-sided p-values of a difference of zero, for one pair alone.
+        p_holm: (T,) the same, adjusted by `holm` for all pairs.
+    """
+
+    pairs: np.ndarray
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    p: np.ndarray
+    p_holm: np.ndarray
+
+
+def paired_bootstrap(
+    groups: Sequence[np.ndarray], draws: int = 10_000, seed: int = 0
+) -> PairedBootstrap:
+    """Compare all pairs of methods by the percentile bootstrap over images (Efron 1979).
+
+    The compared value is the mean over the groups of the mean over a group's images. Images are
+    drawn with replacement within each group. All methods have the same draws.
+
+    Args:
+        groups: (N, k) finite scores of the images of each group, e.g. of each set; one array for
+            one set. The columns are the methods.
+        draws: number of resamples.
+        seed: of the resampling.
+
+    Raises:
+        InputError: no group, fewer than two methods, no image, or a score that is not finite.
+    """
+    groups = [_checked(group, "groups") for group in groups]
+    means = bootstrap_means(groups, draws, seed)
+    return compare_pairs(mean_of_groups(groups), means, sum(len(group) - 1 for group in groups))
+
+
+def mean_of_groups(groups: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the mean over the groups of the mean over the first axis."""
+    return np.mean([group.mean(axis=0) for group in groups], axis=0)
+
+
+def bootstrap_means(groups: Sequence[np.ndarray], draws: int, seed: int = 0) -> np.ndarray:
+    """Return `mean_of_groups` of resampled groups.
+
+    Args:
+        groups: (N, ...) scores of the images of each group. N may differ, the rest is equal.
+        draws: number of resamples, 1 or more.
+        seed: of the resampling.
+
+    Returns:
+        (draws, ...) float64.
+
+    Raises:
+        InputError: no group, an empty one, or groups of other columns.
+    """
+    shapes = {np.shape(group)[1:] for group in groups}
+    if len(shapes) != 1 or min(map(len, groups)) == 0 or draws < 1:
+        raise InputError("`groups` must be (N, ...) arrays of equal columns. Fix: pass scores.")
+    rng = np.random.default_rng(seed)
+    columns = [np.reshape(group, (len(group), -1)) for group in groups]
+    total = np.zeros((draws, columns[0].shape[1]))
+    for scores in columns:
+        number = len(scores)
+        batch = max(1, _BATCH // number)
+        for start in range(0, draws, batch):
+            size = min(batch, draws - start)
+            drawn = rng.integers(number, size=(size, number))
+            drawn += number * np.arange(size)[:, None]
+            times = np.bincount(drawn.ravel(), minlength=size * number).reshape(size, number)
+            total[start : start + size] += times @ scores / number
+    return (total / len(groups)).reshape(draws, *shapes.pop())
+
+
+def compare_pairs(means: np.ndarray, resampled: np.ndarray, freedom: int) -> PairedBootstrap:
+    """Return the intervals and p-values of all pairs, given resampled means of the methods.
+
+    The p-value is twice the ratio of resamples in which the difference has the other sign or is
+    zero, with one added to both counts. It is at least 2^-freedom, as for a test of signs: a few
+    images cannot show more.
+
+    Args:
+        means: (k,) observed means.
+        resampled: (draws, k) means of the resamples, see `bootstrap_means`.
+        freedom: independent observations that were resampled, less one for each group.
+    """
+    first, second = np.array(list(combinations(range(len(means)), 2))).T
+    # The product of a resample may round equal scores otherwise.
+    zero = _ROUNDING * max(np.abs(resampled).max(), np.abs(means).max())
+    difference = np.ascontiguousarray((resampled[:, first] - resampled[:, second]).T)
+    difference[np.abs(difference) <= zero] = 0.0
+    draws = difference.shape[1]
+    fewer = np.minimum((difference <= 0).sum(axis=1), (difference >= 0).sum(axis=1))
+    p = np.clip(2 * (fewer + 1) / (draws + 1), 2.0**-freedom, 1.0)
+    low, high = np.percentile(difference, [2.5, 97.5], axis=1)
+    mean = means[first] - means[second]
+    return PairedBootstrap(np.stack([first, second], axis=1), mean, low, high, p, holm(p))
+
+
+def _checked(scores: np.ndarray, name: str = "scores") -> np.ndarray:
+    scores = np.asarray(scores, np.float64)
+    if scores.ndim != 2 or scores.shape[1] < 2 or not len(scores) or not np.isfinite(scores).all():
+        raise InputError(
+            f"`{name}` of shape {scores.shape}: not (images, methods) of finite scores with two or "
+            "more methods and one or more images. Fix: pass the scores per image."
+        )
+    return scores
