@@ -16,13 +16,16 @@ from mutualformer_sod.files import check_writable
 from mutualformer_sod.metrics.evaluation import GtSet, evaluate, find_map_folders
 from mutualformer_sod.metrics.extra import enabled, extra_columns
 from mutualformer_sod.metrics.folder import list_methods, name_list
-from mutualformer_sod.metrics.per_image import read_pair
+from mutualformer_sod.metrics.per_image import read_common
 from mutualformer_sod.metrics.registry import COLUMNS
 from mutualformer_sod.metrics.results import Results
 from mutualformer_sod.metrics.sequences import add_sequence_means
+from mutualformer_sod.report.all_pairs import LEAST_DRAWS, compare_all, metrics_per_image
+from mutualformer_sod.report.all_pairs_tables import write_all_pairs
 from mutualformer_sod.report.curves import check_matplotlib, plot_curves, save_curves
 from mutualformer_sod.report.files import write_results
 from mutualformer_sod.report.published import DEFAULT_PUBLISHED, PUBLISHED, check_published
+from mutualformer_sod.report.rank_plot import plot_ranks
 from mutualformer_sod.report.significance import compare, comparison_text
 from mutualformer_sod.report.tables import check_columns, check_digits, default_columns
 from mutualformer_sod.workers import usable_cores
@@ -31,6 +34,7 @@ EPILOG = """\
 Maps are read from MAPS/METHOD/SET/STEM.png. If one set is evaluated, MAPS/METHOD/STEM.png is
 accepted, too. Only the ground truths of a set are needed. The files in OUTPUT are scores.json,
 table.csv, table.md, table.tex, per_image.csv, curves.npz, and with --plots plots/SET.pdf and .png.
+--significance adds significance.json, .md and .tex, and with --plots plots/SET_ranks.pdf and .png.
 OUTPUT/cache.sqlite stores the scores: a later run computes only new or changed maps.
 """
 
@@ -64,6 +68,18 @@ def parse_arguments() -> argparse.Namespace:
         nargs=2,
         metavar=("A", "B"),
         help="per-image differences of two methods with bootstrap intervals",
+    )
+    add(
+        "--significance",
+        action="store_true",
+        help="compare all pairs of methods: paired bootstrap with Holm's correction, Friedman's "
+        "test of the ranks with Nemenyi's critical difference",
+    )
+    add(
+        "--draws",
+        type=cli.at_least(100),
+        metavar="N",
+        help=f"draws of --significance (default: {LEAST_DRAWS}, or 100 a pair if this is more)",
     )
     add(
         "--per-sequence",
@@ -117,6 +133,7 @@ def score_maps(args: argparse.Namespace, columns: tuple[str, ...]) -> int:
     methods = list_methods(args.maps, args.methods)
     if args.compare:
         check_compared(args.compare, methods)
+    check_significance(args, columns, methods)
     sets = find_sets(args)
     folders = find_map_folders(args.maps, methods, sets, canonical_name, cli.map_affixes(args))
     prepare_output(args.output, args.maps)
@@ -175,6 +192,21 @@ def check_compared(pair: list[str], methods: list[str]) -> None:
         raise InputError(f"--compare {pair[0]} {pair[1]}: equal. Fix: name two different methods.")
 
 
+def check_significance(
+    args: argparse.Namespace, columns: tuple[str, ...], methods: list[str]
+) -> None:
+    """Check before the work that --significance can compare something."""
+    if not args.significance:
+        if args.draws:
+            raise InputError("--draws: has no effect alone. Fix: pass --significance, too.")
+        return
+    metrics_per_image(columns)
+    if len(methods) < 2:
+        raise InputError(
+            f"--significance: {methods[0]} is the only method. Fix: evaluate two methods or more."
+        )
+
+
 def prepare_output(output: Path, maps: Path) -> None:
     """Make the folder, and check before the work that it can be written to."""
     if maps.resolve() in (output.resolve(), output.resolve().parent):
@@ -194,6 +226,8 @@ def report(args: argparse.Namespace, columns: tuple[str, ...], results: Results)
         plot_curves(args.output / "plots", results.curves, results.protocol_lines()[0])
     if args.compare:
         print_comparison(args, results)
+    if args.significance:
+        report_significance(args, columns, results)
     if results.incomplete and not args.allow_missing:
         print(
             f"evaluate.py: not scored: {name_list(results.incomplete)} (see above). Fix: add the "
@@ -206,13 +240,33 @@ def report(args: argparse.Namespace, columns: tuple[str, ...], results: Results)
 
 def print_comparison(args: argparse.Namespace, results: Results) -> None:
     """Print the paired comparison on every set that both methods are scored on."""
-    pairs = read_pair(args.output / "per_image.csv", *args.compare)
     scored = [results.scores.get(method, {}) for method in args.compare]
-    pairs = {name: pair for name, pair in pairs.items() if all(name in sets for sets in scored)}
-    for set_name, (first, second) in pairs.items():
+    wanted = {name: args.compare for name in scored[0] if name in scored[1]}
+    tables = read_common(args.output / "per_image.csv", wanted)
+    tables = {set_name: table.scores for set_name, table in tables.items() if table.images}
+    for set_name, table in tables.items():
+        first, second = ({name: s[:, i] for name, s in table.items()} for i in (0, 1))
         print(comparison_text(set_name, *args.compare, compare(first, second)))
-    if not pairs:
+    if not tables:
         print(f"{' − '.join(args.compare)}: no image that both have")
+
+
+def report_significance(
+    args: argparse.Namespace, columns: tuple[str, ...], results: Results
+) -> None:
+    """Compare all methods that are scored on a set; write the files, and print the tables."""
+    wanted: dict[str, list[str]] = {}
+    for method, scores in results.scores.items():
+        for set_name in scores:
+            wanted.setdefault(set_name, []).append(method)
+    tables = read_common(args.output / "per_image.csv", wanted)
+    metrics = metrics_per_image(columns)
+    total = (len(tables) + (len(tables) > 1)) * len(metrics)
+    with tqdm(total=total, unit="comparison", disable=None) as bar:
+        found = compare_all(tables, metrics, args.draws, each=bar.update)
+    print(write_all_pairs(args.output, found, args.digits + 1))
+    if args.plots:
+        plot_ranks(args.output / "plots", found)
 
 
 def main() -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
@@ -51,26 +52,54 @@ class PerImageFile:
         self._writer.writerow([set_name, stem, method, *values, " ".join(flags)])
 
 
-def read_pair(
-    path: Path, first: str, second: str
-) -> dict[str, tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
-    """Read two methods' scores of the images that both have.
+@dataclass(frozen=True)
+class CommonScores:
+    """The scores of several methods on the images of a set that all of them have.
+
+    Attributes:
+        methods: (k,) names.
+        total: number of images that one or more of the methods have.
+        scores: metric -> (N, k) scores.
+    """
+
+    methods: tuple[str, ...]
+    total: int
+    scores: dict[str, np.ndarray]
+
+    @property
+    def images(self) -> int:
+        """Number N of common images."""
+        return len(next(iter(self.scores.values())))
+
+    def of(self, methods: Sequence[str]) -> CommonScores:
+        """Return the scores of some of the methods, on the same images."""
+        chosen = [self.methods.index(name) for name in methods]
+        scores = {name: values[:, chosen] for name, values in self.scores.items()}
+        return CommonScores(tuple(methods), self.total, scores)
+
+
+def read_common(path: Path, methods: Mapping[str, Sequence[str]]) -> dict[str, CommonScores]:
+    """Read the scores of the images that all methods of a set have.
+
+    Args:
+        path: a per-image CSV.
+        methods: set -> names of the methods to read.
 
     Returns:
-        set -> (metric -> (N,) scores of the first method, the same of the second). Both have the
-        same order of images.
+        set -> scores, in the order of the sets in the file.
     """
     columns = per_image_columns()
     found: dict[str, dict[str, dict[str, list[float]]]] = {}
     with path.open(newline="", encoding="utf-8") as file:
         for line in csv.DictReader(file):
-            if line["method"] in (first, second):
+            if line["method"] in methods.get(line["set"], ()):
                 images = found.setdefault(line["set"], {}).setdefault(line["image"], {})
                 images[line["method"]] = [float(line[name]) for name in columns]
-    pairs = {}
+    common = {}
     for set_name, images in found.items():
-        both = [scores for scores in images.values() if len(scores) == 2]
-        if both:
-            one, two = (np.array([scores[m] for scores in both]).T for m in (first, second))
-            pairs[set_name] = tuple(dict(zip(columns, s, strict=True)) for s in (one, two))
-    return pairs
+        names = tuple(methods[set_name])
+        rows = [[s[m] for m in names] for s in images.values() if len(s) == len(names)]
+        values = np.array(rows).reshape(-1, len(names), len(columns))
+        scores = {name: values[..., i] for i, name in enumerate(columns)}
+        common[set_name] = CommonScores(names, len(images), scores)
+    return common

@@ -15,6 +15,8 @@ from mutualformer_sod.metrics.results import Curves
 THRESHOLDS = np.arange(255, -1, -1)
 # Distinct for colour-blind readers; in print the line style differs.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+# For characters that matplotlib's own font lacks, in the names of methods and sets.
+_CJK_FONTS = ("Noto Sans CJK SC", "Microsoft YaHei", "SimHei", "PingFang SC", "WenQuanYi Zen Hei")
 _STYLES = ("-", "--", "-.", ":")
 
 
@@ -36,7 +38,7 @@ def plot_curves(folder: Path, curves: Curves, protocol: str) -> list[Path]:
     Raises:
         InputError: matplotlib is not installed.
     """
-    plt = _pyplot()
+    plt = load_pyplot()
     drawn = [metric for metric in of_kind("curve") if metric.summary]
     paths = []
     for set_name, methods in curves.items():
@@ -47,7 +49,7 @@ def plot_curves(folder: Path, curves: Curves, protocol: str) -> list[Path]:
                 "color": _COLOURS[i % len(_COLOURS)],
                 "linestyle": _STYLES[i // len(_COLOURS) % len(_STYLES)],
                 "linewidth": 1.6,
-                "label": _without_mathematics(method),
+                "label": without_mathematics(method),
             }
             pr.plot(curve["recall"], curve["precision"], **style)
             for axes, metric in zip(panels, drawn, strict=True):
@@ -59,7 +61,7 @@ def plot_curves(folder: Path, curves: Curves, protocol: str) -> list[Path]:
         for axes in (pr, *panels):
             axes.grid(alpha=0.3)
         pr.legend(loc="lower left", fontsize=9, ncols=1 + len(methods) // 9)
-        figure.suptitle(f"{_without_mathematics(set_name)}: mean curves over the images")
+        figure.suptitle(f"{without_mathematics(set_name)}: mean curves over the images")
         figure.supxlabel(protocol, fontsize=7, color="0.35")
         for suffix in (".pdf", ".png"):
             paths.append(folder / f"{set_name.replace('/', '_')}{suffix}")
@@ -69,7 +71,7 @@ def plot_curves(folder: Path, curves: Curves, protocol: str) -> list[Path]:
     return paths
 
 
-def _without_mathematics(name: str) -> str:
+def without_mathematics(name: str) -> str:
     """Escape dollar signs, which begin a formula in matplotlib."""
     return name.replace("$", r"\$")
 
@@ -89,11 +91,19 @@ def check_matplotlib(flags: str) -> None:
         )
 
 
-def _pyplot():
+def load_pyplot():
+    """Return matplotlib's pyplot with the backend that draws files.
+
+    Raises:
+        InputError: matplotlib is not installed.
+    """
     check_matplotlib("--plots")
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.font_manager import fontManager
 
+    installed = {font.name for font in fontManager.ttflist}
+    plt.rcParams["font.family"] = ["DejaVu Sans", *(f for f in _CJK_FONTS if f in installed)]
     return plt

@@ -78,28 +78,30 @@ def markdown_table(
     numbers = numbered_marks(rows)
     ranks = {name: rank_rows(rows, name) for name in columns}
     titles = [f"{COLUMNS[name].title} {COLUMNS[name].arrow}" for name in columns]
-    lines = [_markdown_line(["Set", "Images", "Method", *titles])]
-    lines.append(_markdown_line([":--", "--:", ":--", *["--:"] * len(columns)]))
+    lines = [markdown_line(["Set", "Images", "Method", *titles])]
+    lines.append(markdown_line([":--", "--:", ":--", *["--:"] * len(columns)]))
     for i, row in enumerate(rows):
         noted = "".join(f"<sup>{numbers[mark]}</sup>" for mark in row.marks)
         scores = [
             _MARKDOWN_RANKS.get(ranks[name][i], "{}").format(cell_text(row, name, digits))
             for name in columns
         ]
-        names = [_escape_markdown(name) for name in (row.set_name, row.method)]
-        lines.append(_markdown_line([names[0], images_text(row) + noted, names[1], *scores]))
+        names = [escape_markdown(name) for name in (row.set_name, row.method)]
+        lines.append(markdown_line([names[0], images_text(row) + noted, names[1], *scores]))
     lines.append("")
-    lines += [f"<sup>{n}</sup> {_escape_markdown(mark)}  " for mark, n in numbers.items()]
+    lines += [f"<sup>{n}</sup> {escape_markdown(mark)}  " for mark, n in numbers.items()]
     lines.append("Per set: **best**, <u>second</u>, *third*.  ")
-    lines += [f"{_escape_markdown(line)}  " for line in protocol]
+    lines += [f"{escape_markdown(line)}  " for line in protocol]
     return "\n".join(lines) + "\n"
 
 
-def _markdown_line(cells: Sequence[str]) -> str:
+def markdown_line(cells: Sequence[str]) -> str:
+    """Join cells to a row of a Markdown table."""
     return "| " + " | ".join(cells) + " |"
 
 
-def _escape_markdown(text: str) -> str:
+def escape_markdown(text: str) -> str:
+    """Escape the special characters of Markdown."""
     for character in "\\`*_|[]<&~$":
         text = text.replace(character, f"\\{character}")
     return text
@@ -111,9 +113,9 @@ def latex_table(
     r"""Return a LaTeX table for booktabs, with its macros. A document may define them before."""
     numbers = numbered_marks(rows)
     ranks = {name: rank_rows(rows, name) for name in columns}
-    titles = [_latex_title(COLUMNS[name]) for name in columns]
+    titles = [latex_title(COLUMNS[name]) for name in columns]
     lines = [r"\begin{tabular}{lrl" + "c" * len(columns) + "}", r"\toprule"]
-    lines.append(_latex_line(["Set", "Images", "Method", *titles]))
+    lines.append(latex_line(["Set", "Images", "Method", *titles]))
     for _, group in groupby(range(len(rows)), key=lambda i: rows[i].set_name):
         lines.append(r"\midrule")
         for i in group:
@@ -122,7 +124,7 @@ def latex_table(
             images = images_text(row) + (rf"\textsuperscript{{{noted}}}" if noted else "")
             scores = [_latex_score(row, name, digits, ranks[name][i]) for name in columns]
             names = [escape_latex(name) for name in (row.set_name, row.method)]
-            lines.append(_latex_line([names[0], images, names[1], *scores]))
+            lines.append(latex_line([names[0], images, names[1], *scores]))
     lines += [r"\bottomrule", r"\end{tabular}"]
     feet = [rf"\textsuperscript{{{n}}}\,{escape_latex(mark)}" for mark, n in numbers.items()]
     feet += [escape_latex(line) for line in protocol]
@@ -130,12 +132,14 @@ def latex_table(
     return _LATEX_HEAD + "\n".join(lines) + f"\n\n\\smallskip\n{{\\footnotesize\n{notes}\n\\par}}\n"
 
 
-def _latex_title(column: Column) -> str:
+def latex_title(column: Column) -> str:
+    """Return the heading of a column with its arrow, which the head of a table defines."""
     arrow = r"\sodup" if column.larger_is_better else r"\soddown"
     return rf"${column.latex}$\,{arrow}"
 
 
-def _latex_line(cells: Sequence[str]) -> str:
+def latex_line(cells: Sequence[str]) -> str:
+    """Join cells to a row of a LaTeX table."""
     return " & ".join(cells) + r" \\"
 
 

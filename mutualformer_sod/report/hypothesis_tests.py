@@ -12,7 +12,7 @@ import numpy as np
 from mutualformer_sod.errors import InputError
 
 ALPHA = 0.05
-_BATCH = 2**21  # drawn images at a time, to bound the memory
+_BATCH = 2**21  # numbers at a time, to bound the memory
 _ROUNDING = 1e-12  # relative; the rounding of a mean stays below it
 
 
@@ -206,7 +206,8 @@ def bootstrap_means(groups: Sequence[np.ndarray], draws: int, seed: int = 0) -> 
             drawn += number * np.arange(size)[:, None]
             times = np.bincount(drawn.ravel(), minlength=size * number).reshape(size, number)
             total[start : start + size] += times @ scores / number
-    return (total / len(groups)).reshape(draws, *shapes.pop())
+    total /= len(groups)
+    return total.reshape(draws, *shapes.pop())
 
 
 def compare_pairs(means: np.ndarray, resampled: np.ndarray, freedom: int) -> PairedBootstrap:
@@ -221,17 +222,22 @@ def compare_pairs(means: np.ndarray, resampled: np.ndarray, freedom: int) -> Pai
         resampled: (draws, k) means of the resamples, see `bootstrap_means`.
         freedom: independent observations that were resampled, less one for each group.
     """
-    first, second = np.array(list(combinations(range(len(means)), 2))).T
+    pairs = np.array(list(combinations(range(len(means)), 2)))
     # The product of a resample may round equal scores otherwise.
     zero = _ROUNDING * max(np.abs(resampled).max(), np.abs(means).max())
-    difference = np.ascontiguousarray((resampled[:, first] - resampled[:, second]).T)
-    difference[np.abs(difference) <= zero] = 0.0
-    draws = difference.shape[1]
-    fewer = np.minimum((difference <= 0).sum(axis=1), (difference >= 0).sum(axis=1))
-    p = np.clip(2 * (fewer + 1) / (draws + 1), 2.0**-freedom, 1.0)
-    low, high = np.percentile(difference, [2.5, 97.5], axis=1)
-    mean = means[first] - means[second]
-    return PairedBootstrap(np.stack([first, second], axis=1), mean, low, high, p, holm(p))
+    draws, columns = len(resampled), np.ascontiguousarray(resampled.T)
+    bounds, p = np.empty((2, len(pairs))), np.empty(len(pairs))
+    batch = max(1, _BATCH // draws)
+    for start in range(0, len(pairs), batch):
+        part = slice(start, start + batch)
+        first, second = pairs[part].T
+        difference = columns[first] - columns[second]
+        difference[np.abs(difference) <= zero] = 0.0
+        fewer = np.minimum((difference <= 0).sum(axis=1), (difference >= 0).sum(axis=1))
+        p[part] = np.clip(2 * (fewer + 1) / (draws + 1), 2.0**-freedom, 1.0)
+        bounds[:, part] = np.percentile(difference, [2.5, 97.5], axis=1)
+    mean = means[pairs[:, 0]] - means[pairs[:, 1]]
+    return PairedBootstrap(pairs, mean, *bounds, p, holm(p))
 
 
 def _checked(scores: np.ndarray, name: str = "scores") -> np.ndarray:

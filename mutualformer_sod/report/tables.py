@@ -82,16 +82,24 @@ def text_table(rows: Sequence[Row], columns: Sequence[str], digits: int = 3) -> 
         noted = "".join(f"[{numbers[mark]}]" for mark in row.marks)
         scores = [cell_text(row, name, digits) for name in columns]
         cells.append([row.set_name, f"{images_text(row)}{noted}", row.method, *scores])
+    return "\n".join([*ruled_lines(cells), *(f"[{n}] {mark}" for mark, n in numbers.items())])
+
+
+def ruled_lines(cells: Sequence[Sequence[str]]) -> list[str]:
+    """Align a table for a terminal, with a rule wherever the first column changes.
+
+    Args:
+        cells: the heads, then the rows. The first and third column are names, the others numbers.
+    """
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
     lines = [_text_line(line, widths) for line in cells]
     rule = "-" * len(lines[0])
     text = [lines[0]]
-    for i, line in enumerate(lines[1:]):
-        if i == 0 or rows[i].set_name != rows[i - 1].set_name:
+    for i, line in enumerate(lines[1:], start=1):
+        if i == 1 or cells[i][0] != cells[i - 1][0]:
             text.append(rule)
         text.append(line)
-    text += [rule] if rows else []
-    return "\n".join([*text, *(f"[{number}] {mark}" for mark, number in numbers.items())])
+    return [*text, rule] if len(lines) > 1 else text
 
 
 def _text_line(cells: Sequence[str], widths: Sequence[int]) -> str:

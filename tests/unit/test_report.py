@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.metrics.per_image import per_image_file, read_pair
+from mutualformer_sod.metrics.per_image import per_image_file
 from mutualformer_sod.metrics.results import Results
 from mutualformer_sod.report.curves import plot_curves
 from mutualformer_sod.report.formats import csv_table, escape_latex, latex_table, markdown_table
 from mutualformer_sod.report.published import PUBLISHED, check_published, with_published
 from mutualformer_sod.report.significance import compare
 from mutualformer_sod.report.tables import (
-    COLUMNS,
     Row,
     check_columns,
     default_columns,
@@ -264,18 +263,6 @@ def test_to_json_nan_is_refused():
 def test_to_json_has_the_documented_form():
     content = json.loads(results(ours=0.9).to_json())
     assert content["scores"]["ours"]["SIP"] == {"images": 929, "s_measure": 0.9}
-
-
-def test_read_pair_gives_images_of_both_methods(tmp_path):
-    path = tmp_path / "per_image.csv"
-    scores = dict.fromkeys(COLUMNS, 0.5)
-    with per_image_file(path) as file:
-        file.write("SIP", "1", "a", scores | {"mae": 0.1}, ("empty_gt",))
-        file.write("SIP", "1", "b", scores, ())
-        file.write("SIP", "2", "a", scores, ())
-    first, second = read_pair(path, "a", "b")["SIP"]
-    assert first["mae"].tolist() == [0.1]
-    assert second["mae"].tolist() == [0.5]
 
 
 def test_per_image_file_interrupted_leaves_nothing(tmp_path):

@@ -1,0 +1,221 @@
+"""Significance of the differences between all methods of an evaluation, by set and metric."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.metrics.folder import name_list
+from mutualformer_sod.metrics.per_image import CommonScores
+from mutualformer_sod.metrics.registry import COLUMNS
+from mutualformer_sod.report.hypothesis_tests import (
+    ALPHA,
+    Friedman,
+    PairedBootstrap,
+    bootstrap_means,
+    compare_pairs,
+    friedman,
+    indistinct_groups,
+    mean_of_groups,
+    nemenyi_cd,
+)
+
+LEAST_DRAWS = 10_000
+_DRAWS_PER_PAIR = 100  # the smallest p-value after Holm's correction is then .02
+_FEW_IMAGES = 30  # below, the bootstrap rejects too often
+_NUMBERS = 2**25  # resampled means at a time, to bound the memory
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All methods in one metric, on one set or over all sets.
+
+    Attributes:
+        set_name: of the set, or "mean of N sets".
+        metric: its name.
+        sets: number of sets; with several, the blocks of `ranks` are the sets, else the images.
+        methods: (k,) names, in the order of the table.
+        images: number of images that all methods have.
+        means: (k,) means over the images; over all sets the mean of the sets' means.
+        ranks: Friedman's test.
+        critical_difference: of the average ranks (Nemenyi).
+        groups: indices of the methods of each group without a significant difference of ranks, best
+            first. If Friedman's test does not reject, all methods are one group.
+        pairs: differences of all pairs of methods.
+    """
+
+    set_name: str
+    metric: str
+    sets: int
+    methods: tuple[str, ...]
+    images: int
+    means: np.ndarray
+    ranks: Friedman
+    critical_difference: float
+    groups: list[list[int]]
+    pairs: PairedBootstrap
+
+    @property
+    def significant(self) -> np.ndarray:
+        """Whether each pair differs at the level .05 after Holm's correction, (T,) bool."""
+        return self.pairs.p_holm < ALPHA
+
+    def better_and_worse(self) -> tuple[list[int], list[int]]:
+        """Count for each method those that it is significantly better, and worse, than."""
+        sign = 1 if COLUMNS[self.metric].larger_is_better else -1
+        first_wins = sign * self.pairs.mean > 0
+        first, second = self.pairs.pairs[self.significant].T
+        wins = first_wins[self.significant]
+        number = len(self.methods)
+        better = np.bincount(np.where(wins, first, second), minlength=number)
+        worse = np.bincount(np.where(wins, second, first), minlength=number)
+        return better.tolist(), worse.tolist()
+
+
+@dataclass
+class AllPairs:
+    """The comparisons of an evaluation.
+
+    Attributes:
+        comparisons: set by set, with the metrics in the order of the table; last over all sets.
+        draws: number of bootstrap resamples.
+        seed: of the resampling.
+        notes: on sets and methods that could not be compared, and on weak tests.
+    """
+
+    comparisons: list[Comparison]
+    draws: int
+    seed: int
+    notes: list[str] = field(default_factory=list)
+
+    def by_set(self) -> dict[str, list[Comparison]]:
+        """Return the comparisons of each set."""
+        found: dict[str, list[Comparison]] = {}
+        for item in self.comparisons:
+            found.setdefault(item.set_name, []).append(item)
+        return found
+
+
+def metrics_per_image(columns: Sequence[str]) -> tuple[str, ...]:
+    """Return the columns of which each image has a value.
+
+    Raises:
+        InputError: none of them.
+    """
+    chosen = tuple(name for name in columns if COLUMNS[name].per_image)
+    if not chosen:
+        raise InputError(
+            f"`columns` {' '.join(columns)}: single images have no such score, so its significance "
+            "is unknown. Fix: add a column such as s_measure or mae."
+        )
+    return chosen
+
+
+def default_draws(methods: int) -> int:
+    """Return a number of resamples with which Holm's correction can still reject."""
+    return max(LEAST_DRAWS, _DRAWS_PER_PAIR * methods * (methods - 1) // 2)
+
+
+def compare_all(
+    tables: Mapping[str, CommonScores],
+    metrics: Sequence[str],
+    draws: int | None = None,
+    seed: int = 0,
+    each: Callable[[], None] = lambda: None,
+) -> AllPairs:
+    """Compare all methods on every set, and over all sets.
+
+    Args:
+        tables: set -> scores of the images that all methods of the set have.
+        metrics: names.
+        draws: number of resamples; None: `default_draws`.
+        seed: of the resampling.
+        each: called after each comparison.
+    """
+    usable = {name: t for name, t in tables.items() if len(t.methods) > 1 and t.images}
+    most = max((len(table.methods) for table in usable.values()), default=2)
+    found = AllPairs([], draws or default_draws(most), seed)
+    for name, table in usable.items():
+        for item in _compare(name, [table], metrics, found.draws, seed):
+            found.comparisons.append(item)
+            each()
+    if len(usable) > 1:
+        _add_all_sets(found, usable, metrics, each)
+    for name, table in tables.items():
+        found.notes += _remarks(name, table, found.draws)
+    return found
+
+
+def _add_all_sets(
+    found: AllPairs,
+    tables: Mapping[str, CommonScores],
+    metrics: Sequence[str],
+    each: Callable[[], None],
+) -> None:
+    """Add the comparison over all sets, of the methods that every set has."""
+    all_methods = dict.fromkeys(name for table in tables.values() for name in table.methods)
+    shared = [m for m in all_methods if all(m in table.methods for table in tables.values())]
+    absent = [name for name in all_methods if name not in shared]
+    title = f"mean of {len(tables)} sets"
+    if absent:
+        found.notes.append(f"{title}: without {name_list(absent)}, not scored on every set")
+    if len(shared) < 2:
+        found.notes.append(f"{title}: not compared: no two methods are scored on every set")
+        return
+    parts = [table.of(shared) for table in tables.values()]
+    for item in _compare(title, parts, metrics, found.draws, found.seed):
+        found.comparisons.append(item)
+        each()
+
+
+def _compare(
+    title: str, tables: Sequence[CommonScores], metrics: Sequence[str], draws: int, seed: int
+) -> Iterator[Comparison]:
+    """Yield the comparisons by metric; a single table is tested by images, several by sets."""
+    methods = tables[0].methods
+    images = sum(table.images for table in tables)
+    step = max(1, _NUMBERS // (draws * len(methods)))
+    for start in range(0, len(metrics), step):
+        part = metrics[start : start + step]
+        groups = [np.stack([t.scores[name] for name in part], axis=2) for t in tables]
+        means, resampled = mean_of_groups(groups), bootstrap_means(groups, draws, seed)
+        for i, name in enumerate(part):
+            blocks = [group[:, :, i] for group in groups]
+            scores = blocks[0] if len(blocks) == 1 else np.array([b.mean(axis=0) for b in blocks])
+            test = friedman(scores, COLUMNS[name].larger_is_better)
+            limit = nemenyi_cd(len(methods), test.blocks)
+            pairs = compare_pairs(means[:, i], resampled[:, :, i], images - len(tables))
+            yield Comparison(
+                title,
+                name,
+                len(tables),
+                methods,
+                images,
+                means[:, i],
+                test,
+                limit,
+                indistinct_groups(test.ranks, limit if test.p < ALPHA else np.inf),
+                pairs,
+            )
+
+
+def _remarks(name: str, table: CommonScores, draws: int) -> Iterator[str]:
+    """Yield remarks on a set that is not compared, or only in part, or by weak tests."""
+    methods, images = len(table.methods), table.images
+    if methods < 2 or not images:
+        yield f"{name}: not compared: no image that two methods with scores have"
+        return
+    if images < table.total:
+        left_out = table.total - images
+        yield f"{name}: {left_out} images are not compared: a method has no map of them"
+    if images < _FEW_IMAGES:
+        yield f"{name}: fewer than {_FEW_IMAGES} images: the bootstrap rejects too often"
+    pairs = methods * (methods - 1) // 2
+    if 2 * pairs / (draws + 1) >= ALPHA:
+        yield (
+            f"{name}: {draws} draws are too few for {pairs} pairs, nothing can be significant."
+            f" Fix: pass --draws {default_draws(methods)}."
+        )
