@@ -1,18 +1,21 @@
 """Draw colour, depth, the maps of several methods and ground truth, a row for each image."""
 
 import argparse
+from pathlib import Path
 
 import cv2
+import numpy as np
 
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.data.depth.encoding import depth_to_unit
 from mutualformer_sod.data.depth.polarity import with_encodings
+from mutualformer_sod.data.discovery.benchmarks import canonical_name
 from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import check_writable, replacing
 from mutualformer_sod.gallery.figure import picture_grid
-from mutualformer_sod.imaging.io import read_depth, read_gt, read_rgb
-from mutualformer_sod.metrics.folder import list_methods
+from mutualformer_sod.imaging.io import read_depth, read_gt, read_rgb, read_saliency
+from mutualformer_sod.metrics.folder import find_map_folder, list_methods
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -34,7 +37,7 @@ def main() -> None:
     sets = with_encodings(discover_sets(args.data, args.sets, need_rgb=True), args.near)
     rows = []
     for sod_set in sets:
-        rows += figure_rows(sod_set, args, methods)
+        rows += figure_rows(sod_set, args, methods, only_set=len(sets) == 1)
     stems = {sample.stem for sod_set in sets for sample in sod_set.samples}
     unknown = [stem for stem in args.stems or [] if stem not in stems]
     if unknown:
@@ -46,16 +49,35 @@ def main() -> None:
     print(f"{len(rows)} images: {args.output}")
 
 
-def figure_rows(sod_set: SodSet, args: argparse.Namespace, methods: list[str]) -> list:
+def figure_rows(
+    sod_set: SodSet, args: argparse.Namespace, methods: list[str], only_set: bool
+) -> list:
     """Return one list of pictures for each chosen image of a set."""
     rows = []
+    found = [find_maps(args.maps, method, sod_set, only_set) for method in methods]
     samples = [t for t in sod_set.samples if args.stems is None or t.stem in args.stems]
     for sample in samples[: args.limit]:
         row = [read_rgb(sample.rgb), None]
         if sample.depth is not None:
             row[1] = depth_to_unit(read_depth(sample.depth, sample.thermal), sod_set.encoding)
-        for method in methods:
-            path = args.maps / method / sod_set.name / f"{sample.stem}.png"
-            row.append(read_rgb(path) if path.exists() else None)
+        row += [read_map_picture(maps.get(sample.stem)) for maps in found]
         rows.append([*row, read_gt(sample.gt) if sample.gt is not None else None])
     return rows
+
+
+def find_maps(folder: Path, method: str, sod_set: SodSet, only_set: bool) -> dict[str, Path]:
+    """Return stem -> map of a method on a set; of two files of a stem the PNG."""
+    files = {sample.stem: sample.gt or sample.rgb for sample in sod_set.samples}
+    found = find_map_folder(
+        *(folder, method, sod_set.name, files), only_set=only_set, canonical_name=canonical_name
+    )
+    pngs = {stem: found.folder / f"{stem}.png" for stem in found.duplicate}
+    return found.maps | {stem: path for stem, path in pngs.items() if path.exists()}
+
+
+def read_map_picture(path: Path | None) -> np.ndarray | None:
+    """Read a map in any type of `read_saliency`, or a coloured picture of one; None without it."""
+    if path is None:
+        return None
+    read = read_saliency if path.suffix.lower() in (".npy", ".tif", ".tiff") else read_rgb
+    return read(path)

@@ -3,6 +3,7 @@
 Files are read as stored, see `imaging.decoding`.
 """
 
+import io
 from pathlib import Path
 
 import cv2
@@ -22,6 +23,7 @@ from mutualformer_sod.imaging.decoding import (
 from mutualformer_sod.imaging.masks import read_mask
 from mutualformer_sod.imaging.refused import refuse_depth_container
 
+_NPY = b"\x93NUMPY"  # the first bytes of a .npy file
 _DECODERS = {  # by divisor of the sides
     1: AS_STORED,
     2: cv2.IMREAD_REDUCED_COLOR_2 | cv2.IMREAD_IGNORE_ORIENTATION,
@@ -153,21 +155,61 @@ def to_stored_type(name: object, depth: np.ndarray) -> np.ndarray:
 def read_saliency(path: Path | str, data: bytes | None = None) -> np.ndarray:
     """Read a saliency map as (H, W) uint8, from ``data`` if the file has been read.
 
-    Equal colour channels become one and transparency is dropped; 16-bit maps lose their lower byte,
-    as in a greyscale read by cv2.
+    The evaluation protocol is of 8-bit maps, so other types are converted:
+
+    - Floating-point values in [0, 1] become 255 times the value, rounded half to even, as
+      `write_map` does. Whole numbers up to 255 are 8-bit levels.
+    - 16 bits lose their lower byte, as in a greyscale read by cv2. True is 255.
+    - Equal colour channels become one and transparency is dropped. So are axes of length 1.
+
+    Args:
+        path: an image file, or ``.npy`` (never unpickled).
+        data: the content of the file, if it has been read.
 
     Raises:
-        InputError: missing, unreadable or incomplete file, colour image, other depth than 8 or 16.
+        InputError: missing, unreadable or incomplete file, colour image, other type, shape or range
+            of values.
     """
     data = read_bytes(path) if data is None else data
-    levels = one_channel(path, data, decode(path, data))
+    if data.startswith(_NPY) or Path(path).suffix.lower() == ".npy":
+        levels = _load_npy(path, data, "saliency")
+        while levels.ndim > 3 and len(levels) == 1:
+            levels = levels[0]
+        levels = without_channels(levels.astype(levels.dtype.newbyteorder("=")))
+        if levels.ndim != 2 or levels.size == 0:
+            raise InputError(
+                f"{path}: shape {levels.shape} is no saliency map. Fix: save one map (H, W)."
+            )
+    else:
+        levels = one_channel(path, data, decode(path, data))
     if levels is None:
         raise InputError(f"{path}: a colour image, not a saliency map; save it as greyscale")
-    if levels.dtype == np.uint16:
-        return (levels >> 8).astype(np.uint8)
-    if levels.dtype != np.uint8:
-        raise InputError(f"{path}: {levels.dtype} saliency map; save it as 8-bit PNG")
-    return levels
+    return _eight_bits(path, levels)
+
+
+def _eight_bits(path: Path | str, values: np.ndarray) -> np.ndarray:
+    """Convert a saliency map (H, W) of any type to uint8 by the rules of `read_saliency`."""
+    if values.dtype == np.uint8:
+        return np.ascontiguousarray(values)
+    if values.dtype == np.uint16:
+        return (values >> 8).astype(np.uint8)
+    if values.dtype == bool:
+        return values * np.uint8(255)
+    if values.dtype.kind not in "fiu":
+        raise InputError(f"{path}: {values.dtype} saliency map. Fix: save it as 8-bit PNG.")
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise InputError(
+            f"{path}: a saliency map with NaN or infinity. Fix: save finite values in [0, 1]."
+        )
+    low, high = values.min(), values.max()
+    if values.dtype.kind == "f" and low >= 0 and high <= 1:
+        return np.rint(values.astype(np.float64) * 255).astype(np.uint8)
+    if low >= 0 and high <= 255 and (values == np.rint(values)).all():
+        return values.astype(np.uint8)
+    raise InputError(
+        f"{path}: {values.dtype} saliency from {low:g} to {high:g}. Fix: save values in [0, 1] "
+        "(divide by 255, or apply the sigmoid), or an 8-bit PNG."
+    )
 
 
 def write_map(path: Path | str, saliency: np.ndarray) -> None:
@@ -189,9 +231,10 @@ def write_map(path: Path | str, saliency: np.ndarray) -> None:
         temporary.write_bytes(encoded.tobytes())
 
 
-def _load_npy(path: Path | str) -> np.ndarray:
+def _load_npy(path: Path | str, data: bytes | None = None, noun: str = "depth") -> np.ndarray:
+    """Read an array of two axes or more, from ``data`` if the file has been read."""
     try:
-        array = np.load(path, allow_pickle=False)
+        array = np.load(path if data is None else io.BytesIO(data), allow_pickle=False)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except Exception:  # the header is parsed as Python and may raise any error
@@ -199,7 +242,7 @@ def _load_npy(path: Path | str) -> np.ndarray:
             f"{path}: not a whole .npy array of numbers. Fix: save it with numpy.save"
         ) from None
     if not isinstance(array, np.ndarray) or array.ndim < 2:
-        raise InputError(f"{path}: depth must be an (H, W) array. Fix: save it with numpy.save")
+        raise InputError(f"{path}: {noun} must be an (H, W) array. Fix: save it with numpy.save")
     return array
 
 

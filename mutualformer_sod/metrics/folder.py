@@ -13,6 +13,14 @@ from mutualformer_sod.imaging import IMAGE_SUFFIXES
 _LISTED = 10  # names in a message before "and N more"
 _COMPARED = 20  # missing images whose stem is searched in other names
 _SEPARATORS = "_-. "
+_ARRAYS = {  # files of arrays that are not read, and what reads them
+    ".mat": "scipy.io.loadmat",
+    ".npz": "numpy.load",
+    ".h5": "h5py",
+    ".hdf5": "h5py",
+    ".pt": "torch.load",
+    ".pth": "torch.load",
+}
 
 
 @dataclass(frozen=True)
@@ -112,10 +120,11 @@ def find_map_folder(
         candidates.append(home)
     candidates = [folder for folder in dict.fromkeys(candidates) if folder.is_dir()]
     for folder in candidates:
-        if files := image_files(folder):
+        if files := map_files(folder):
             found = _pair(method, set_name, folder, files, ground_truths, affixes)
             return replace(found, training=_training_protocol(home))
-    hint = next(filter(None, (_hint_of_types(p, ground_truths) for p in candidates)), "")
+    hints = (_hint_of_types(folder, ground_truths, arrays=True) for folder in candidates)
+    hint = next(filter(None, hints), "")
     hint = hint or f"{home} contains: {name_list(_shown(home)) or 'nothing'}"
     unpaired = MapFolder(method, set_name, None, missing=tuple(ground_truths), hint=hint)
     return replace(unpaired, training=_training_protocol(home))
@@ -132,6 +141,13 @@ def image_files(folder: Path) -> list[Path]:
         p
         for p in folder.iterdir()
         if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")
+    )
+
+
+def map_files(folder: Path) -> list[Path]:
+    """Return the maps in a folder, sorted: the images, or else the ``.npy`` arrays."""
+    return image_files(folder) or sorted(
+        p for p in folder.iterdir() if p.suffix.lower() == ".npy" and not p.name.startswith(".")
     )
 
 
@@ -184,20 +200,31 @@ def _shared_affixes(files: Sequence[str], names: Collection[str]) -> tuple[str, 
     return "", ""
 
 
-def _hint_of_types(folder: Path, stems: Collection[str]) -> str:
-    """Name files with an image's stem whose type is not read as a map."""
-    wanted = set(stems)
+def _hint_of_types(folder: Path, stems: Collection[str], arrays: bool = False) -> str:
+    """Name files with an image's stem whose type is not read as a map.
+
+    Args:
+        folder: of the maps.
+        stems: of the images without a map.
+        arrays: name files of arrays with any stem, too.
+    """
+    wanted, read = set(stems), {path.name for path in map_files(folder)}
     found = sorted(
         p.name
         for p in folder.iterdir()
-        if p.stem in wanted and p.is_file() and p.suffix.lower() not in IMAGE_SUFFIXES
+        if (p.stem in wanted or (arrays and p.suffix.lower() in _ARRAYS))
+        and p.is_file()
+        and p.name not in read
     )
     if not found:
         return ""
-    return (
-        f"{folder} contains {name_list(found)}: types that are not read as maps. Fix: save them as"
-        f" 8-bit PNG, e.g. {Path(found[0]).stem}.png"
-    )
+    suffix, stem = Path(found[0]).suffix.lower(), Path(found[0]).stem
+    fix = f"save them as 8-bit PNG, e.g. {stem}.png"
+    if suffix in _ARRAYS:
+        fix = f"load them with {_ARRAYS[suffix]}, and save each map as {stem}.png or {stem}.npy"
+    elif suffix == ".npy":
+        fix = "remove the images, or save the arrays as 8-bit PNG: only one kind of file is read"
+    return f"{folder} contains {name_list(found)}: types that are not read as maps. Fix: {fix}"
 
 
 def _hint_of_names(missing: Sequence[str], extra: Sequence[str]) -> str:

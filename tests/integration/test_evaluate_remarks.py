@@ -128,7 +128,9 @@ RENAMED = {
         "image_0_sal.png seems to be the map of image_0 (3 of 6 missing maps alike). Fix: name",
     ),
     "capitals": (lambda stem: f"{stem.upper()}.png", "IMAGE_0.png seems to be the map of image_0"),
-    "type": (lambda stem: f"{stem}.npy", "image_5.npy: types that are not read as maps. Fix"),
+    "type": (lambda stem: f"{stem}.webp", "image_5.webp: types that are not read as maps. Fix"),
+    "mat": (lambda stem: f"{stem}.mat", "Fix: load them with scipy.io.loadmat, and save each map"),
+    "mat suffix": (lambda stem: f"{stem}_sal.mat", "image_5_sal.mat: types that are not read"),
 }
 
 
@@ -152,6 +154,61 @@ def test_evaluate_maps_that_share_an_affix_are_scored_and_reported(bench, name, 
     report = evaluate(bench, *given)
     assert scores(bench)["scores"] == usual
     assert f"maps are named {prefix}STEM{suffix}" in report
+
+
+# Maps of other types
+
+
+def save_floats(bench, suffix):
+    """Replace the maps by floating-point ones in [0, 1]."""
+    for path in (bench / "maps/ours/MINI").iterdir():
+        unit = (cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) / 255).astype(np.float32)
+        path.unlink()
+        if suffix == ".npy":
+            np.save(path.with_suffix(suffix), unit)
+        else:
+            cv2.imwrite(str(path.with_suffix(suffix)), unit)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".tif"])
+@pytest.mark.parametrize("flags", [(), ("--no-normalize",)])
+def test_evaluate_float_maps_equal_the_8_bit_ones(bench, suffix, flags):
+    evaluate(bench, *flags)
+    before = (bench / "out/scores.json").read_bytes()
+    save_floats(bench, suffix)
+    for _ in range(2):  # the second time from the cache
+        evaluate(bench, *flags)
+        assert (bench / "out/scores.json").read_bytes() == before
+
+
+def test_gallery_shows_float_arrays(bench):
+    save_floats(bench, ".npy")
+    folders = ("--data", bench / "data", "--maps", bench / "maps", "--output", bench / "page")
+    done = run_tool("gallery", *folders, "--methods", "ours", "--workers", 1)
+    assert done.status == 0, done.error
+    assert "missing" not in done.output and "unreadable" not in done.output
+
+
+def test_evaluate_array_with_nan_is_named_and_not_scored(bench):
+    save_floats(bench, ".npy")
+    np.save(bench / f"maps/ours/MINI/{STEMS[1]}.npy", np.full((48, 64), np.nan))
+    folders = ("--data", bench / "data", "--maps", bench / "maps", "--output", bench / "out")
+    done = run_tool("evaluate", *folders, "--workers", 1)
+    assert done.status == 2
+    assert f"{STEMS[1]}.npy: a saliency map with NaN or infinity. Fix" in done.output
+
+
+def test_evaluate_arrays_beside_images_are_not_read(bench):
+    evaluate(bench)
+    before = (bench / "out/scores.json").read_bytes()
+    for stem in STEMS:
+        np.save(bench / f"maps/ours/MINI/{stem}.npy", np.zeros((48, 64)))
+    evaluate(bench)
+    assert (bench / "out/scores.json").read_bytes() == before
+    (bench / f"maps/ours/MINI/{STEMS[0]}.png").unlink()
+    assert f"{STEMS[0]}.npy: types that are not read as maps. Fix: remove the images" in evaluate(
+        bench, "--allow-missing"
+    )
 
 
 def test_evaluate_suffix_that_no_map_has_is_an_error(bench):

@@ -26,6 +26,23 @@ def test_figure_draws_a_row_for_each_image(scenes, map_folder, tmp_path):
     assert np.asarray(cv2.imread(str(tmp_path / "new" / "f.png"))).ndim == 3
 
 
+def test_figure_of_float_arrays_equals_that_of_the_png_maps(scenes, map_folder, tmp_path):
+    draw(scenes, map_folder, tmp_path / "a.png", "--limit", 2)
+    for path in (map_folder / "m/SAMPLES").iterdir():
+        np.save(path.with_suffix(".npy"), cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) / 255)
+        path.unlink()
+    assert draw(scenes, map_folder, tmp_path / "b.png", "--limit", 2).status == 0
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_figure_of_two_files_of_a_map_takes_the_png(scenes, map_folder, tmp_path):
+    draw(scenes, map_folder, tmp_path / "a.png", "--limit", 1)
+    for path in (map_folder / "m/SAMPLES").iterdir():
+        cv2.imwrite(str(path.with_suffix(".bmp")), np.zeros((9, 9), np.uint8))
+    draw(scenes, map_folder, tmp_path / "b.png", "--limit", 1)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("options", "word"),
     [
