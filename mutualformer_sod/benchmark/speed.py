@@ -126,7 +126,7 @@ class Contestant:
             self.run()
             return torch.cuda.max_memory_allocated(self.device) - before
         with worker_pool(1) as pool:
-            arguments = self.spec, self.settings, torch.get_num_threads()
+            arguments = self.spec, self.settings, torch.get_num_threads(), len(self.inputs)
             return pool.submit(_measure_height, *arguments).result()
 
     def _now(self) -> float:
@@ -273,10 +273,11 @@ def _bare_backbone(name: str, size: int) -> nn.Module:
         return timm.create_model(name, num_classes=0)
 
 
-def _measure_height(spec: str, settings: Settings, threads: int) -> int | None:
+def _measure_height(spec: str, settings: Settings, threads: int, inputs: int) -> int | None:
     torch.set_num_threads(threads)
     # The memory of a compiler does not count.
     contestant = Contestant(spec, replace(settings, compile=False), counted=False)
+    del contestant.inputs[inputs:]
     before = peak_resident_memory(reset=True)
     for _ in range(2):
         contestant.run()

@@ -10,10 +10,11 @@ from pathlib import Path
 from mutualformer_sod import list_presets
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.configs.fusion import fusion_methods
+from mutualformer_sod.configs.recipes import RECIPES
 from mutualformer_sod.configs.switches import parse_fields
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.experiments import collect, plan, schedule
-from mutualformer_sod.experiments.data import WHOLE, prepare_data
+from mutualformer_sod.experiments.data import prepare_data
 from mutualformer_sod.experiments.report import write_fusions
 from mutualformer_sod.experiments.variants import CONTROLS, check_variants, parse_variants
 from mutualformer_sod.report.tables import format_score
@@ -26,12 +27,12 @@ All variants have the same shared encoder, decoder, recipe, images and evaluator
 
 Without --data the images are generated scenes. With it, each set is split by scene, the same way
 for all, unless --test-data is given. No epoch is chosen: the last one is scored. OUTPUT gets
-runs/VARIANT/seed-N (training, maps, scores), fusions.md, fusions.csv, runs.csv and fusions.png.
+runs/VARIANT/seed-N (training, maps, scores), fusions.md, fusions.csv, runs.csv, fusions.png and
+image_scores.csv.gz.
 The same command continues an interrupted comparison; it may add fusions and seeds.
 """
 
-_UNLESS_TEST = "without --test-data (default: %(default)s)"
-_UNLESS_DATA = "without --data (default: %(default)s)"
+_DEFAULTS = plan.Options()
 
 
 def make_parser() -> cli.Parser:
@@ -49,25 +50,61 @@ def make_parser() -> cli.Parser:
     )
     add("--seeds", type=cli.COUNT, default=3, metavar="N", help="seeds 0 to N - 1 (default: 3)")
     add("--report", action="store_true", help="only write the table of the finished runs")
+    add(
+        "--scores",
+        type=Path,
+        metavar="FILE",
+        help="with --report: an image_scores.csv.gz in place of the runs in OUTPUT",
+    )
     data = parser.add_argument_group("data")
     add = data.add_argument
     cli.add_flags(data, "--data", required=False)
-    cli.add_flags(data, "--sets", "--near")
+    cli.add_flags(data, "--sets")
+    cli.add_flags(data, "--near", default=None)
+    add("--limit", type=cli.COUNT, metavar="N", help="train on the first N images of each set")
+    add("--estimated-depth", metavar="DIR", help="as in tools/train.py")
     add("--test-data", nargs="+", metavar="ROOT", help="folders of the sets to test on")
+    add("--test-limit", type=cli.COUNT, metavar="N", help="test on the first N images of each set")
+    add(
+        "--test-depth",
+        nargs="+",
+        choices=plan.DEPTHS,
+        metavar="KIND",
+        help="test with misleading depth, too: "
+        + "; ".join(f"{name}: {meaning}" for name, meaning in plan.DEPTHS.items()),
+    )
     add(
         "--holdout",
         type=float,
         metavar="RATIO",
-        help=f"ratio of each set to test on {_UNLESS_TEST}",
+        help="ratio of each set to test on (default: 0.2 without --test-data); with --test-data "
+        "only of the sets with depth, as a further test set",
     )
-    add("--scenes", type=int, metavar="N", help=f"training scenes {_UNLESS_DATA}")
-    add("--test-scenes", type=int, metavar="N", help=f"test scenes {_UNLESS_DATA}")
+    add(
+        "--scenes",
+        type=int,
+        metavar="N",
+        help=f"training scenes without --data (default: {_DEFAULTS.scenes})",
+    )
+    add(
+        "--test-scenes",
+        type=int,
+        metavar="N",
+        help=f"test scenes without --data (default: {_DEFAULTS.test_scenes})",
+    )
     recipe = parser.add_argument_group("recipe, the same for all")
     add = recipe.add_argument
-    add("--preset", help=f"{', '.join(list_presets())} (default: %(default)s)")
-    add("--epochs", type=int, metavar="N", help="default: %(default)s")
-    add("--lr", type=float, metavar="X", help="default: %(default)s")
-    cli.add_flags(recipe, "--batch-size", "--size", type=int)
+    add(
+        "--recipe",
+        choices=RECIPES,
+        metavar="NAME",
+        help="training options of tools/train.py; the options below replace its own",
+    )
+    add("--preset", help=f"{', '.join(list_presets())} (default: {_DEFAULTS.preset})")
+    add("--epochs", type=int, metavar="N", help=f"default: {_DEFAULTS.epochs}")
+    add("--lr", type=float, metavar="X", help=f"default: {_DEFAULTS.lr}")
+    add("--batch-size", type=int, metavar="N", help=f"default: {_DEFAULTS.batch_size}")
+    cli.add_flags(recipe, "--size", type=int)
     cli.add_flags(recipe, "--amp")
     add("--init-weights", metavar="FILE", help="weights from which every encoder starts")
     cli.add_flags(
@@ -75,7 +112,6 @@ def make_parser() -> cli.Parser:
         "--set",
         help="model options of all variants, as in tools/train.py; a variant's own replace them",
     )
-    parser.set_defaults(**vars(plan.Options()))
     machine = parser.add_argument_group("machine")
     add = machine.add_argument
     add("--jobs", type=cli.COUNT, default=1, metavar="J", help="runs at a time (default: 1)")
@@ -99,8 +135,13 @@ def make_parser() -> cli.Parser:
 
 def main() -> int:
     args = make_parser().parse_args()
+    if args.report and args.scores:
+        print(write_fusions(args.output, collect.read_image_scores(args.scores)))
+        return 0
+    if args.scores:
+        raise InputError("--scores has no effect without --report. Fix: pass both.")
     if args.report:
-        print(write_fusions(args.output, collect.collect(args.output)))
+        print(write_report(args.output))
         return 0
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", args.device):
         raise InputError(f"--device {args.device!r} is unknown. Fix: pass auto, cpu, cuda or mps.")
@@ -126,13 +167,17 @@ def read_options(args: argparse.Namespace) -> plan.Options:
     def absolute(paths: Sequence[str]) -> tuple[str, ...]:
         return tuple(str(Path(path).resolve()) for path in paths)
 
-    values = {field.name: getattr(args, field.name) for field in fields(plan.Options)}
-    values |= {"sets": tuple(args.sets), "near": tuple(args.near)}
-    values |= {"data": absolute(args.data), "test_data": absolute(args.test_data)}
-    values["fields"] = parse_fields(args.fields or [])
-    if args.init_weights:
-        (values["init_weights"],) = absolute([args.init_weights])
-    return plan.Options(**values)
+    own = {field.name for field in fields(plan.Options)}
+    values = {name: value for name, value in RECIPES.get(args.recipe, {}).items() if name in own}
+    values |= {name: value for name in own if (value := getattr(args, name)) not in (None, [])}
+    for name in ("data", "test_data"):
+        values[name] = absolute(values.get(name, ()))
+    for name in ("init_weights", "estimated_depth"):
+        if values.get(name):
+            (values[name],) = absolute([values[name]])
+    for name in ("sets", "near", "test_depth"):
+        values[name] = tuple(values.get(name, ()))
+    return plan.Options(**values | {"fields": parse_fields(args.fields or [])})
 
 
 def compare(args: argparse.Namespace, options: plan.Options, runs: list[plan.Run]) -> int:
@@ -152,16 +197,23 @@ def compare(args: argparse.Namespace, options: plan.Options, runs: list[plan.Run
     if finished:
         if not measure_costs(args, options):
             failed["costs"] = "not measured"
-        print(write_fusions(args.output, collect.collect(args.output)))
+        print(write_report(args.output))
         print(f"table: {args.output / 'fusions.md'}")
     if failed:
         print(f"compare_fusions.py: {len(failed)} failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
 
 
+def write_report(output: Path) -> str:
+    """Write the table of the finished runs, and the file from which it can be written again."""
+    table = collect.collect(output)
+    collect.write_image_scores(output / "image_scores.csv.gz", table)
+    return write_fusions(output, table)
+
+
 def measure_costs(args: argparse.Namespace, options: plan.Options) -> bool:
     """Measure all variants that have a finished run; return whether it succeeded."""
-    names = plan.read_plan(args.output)["variants"]
+    names = list(plan.read_plan(args.output)["seeds"])
     variants = [
         variant
         for variant in parse_variants(names)
@@ -180,6 +232,8 @@ def measure_costs(args: argparse.Namespace, options: plan.Options) -> bool:
 def describe(run: plan.Run, seconds: float) -> str:
     """Describe a finished run in one line, and each remark on its maps in another."""
     trial = collect.read_trial(run)
-    s, mae = (format_score(trial.scores[WHOLE][name]) for name in ("s_measure", "mae"))
-    line = f"{run.name}: S {s}, MAE {mae}; {seconds:.0f} s, {trial.seconds:.0f} of them training"
+    group, scores = next(iter(trial.scores.items()))
+    s, mae = (format_score(scores[name]) for name in ("s_measure", "mae"))
+    times = f"{seconds:.0f} s, {trial.seconds:.0f} of them training"
+    line = f"{run.name}: {group}: S {s}, MAE {mae}; {times}"
     return "\n".join([line, *(f"  {remark}" for remark in trial.remarks)])

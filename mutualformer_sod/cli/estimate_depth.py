@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from mutualformer_sod.cli import common as cli
-from mutualformer_sod.data.discovery.sets import discover_sets
+from mutualformer_sod.data.discovery.sets import discover_sets, limited
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import check_writable
 from mutualformer_sod.models.depth_estimator import (
@@ -32,6 +32,7 @@ def main() -> None:
     cli.add_flags(parser, "--sets", required=True, help="sets to learn from or to map")
     cli.add_flags(parser, "--output", metavar="PATH", help="train: a weights file; maps: a folder")
     cli.add_flags(parser, "--near", default=[])
+    cli.add_flags(parser, "--limit")
     add = parser.add_argument
     add("command", choices=("train", "maps"))
     add("--weights", type=Path, metavar="FILE", help="maps: the weights file of train")
@@ -45,7 +46,7 @@ def main() -> None:
     if is_training and args.output.exists():
         raise InputError(f"{args.output}: exists. Fix: pass the name of a new file.")
     amp = pick_amp(args.amp, torch.device("cpu"))
-    sets = discover_sets(args.data, args.sets, need_rgb=True, split="train")
+    sets = limited(discover_sets(args.data, args.sets, need_rgb=True, split="train"), args.limit)
     if is_training:
         torch.manual_seed(0)
         model = DepthEstimator(pretrained=args.pretrained)

@@ -1,11 +1,18 @@
 """Collect the results of the finished runs of a comparison for its table."""
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.experiments.image_scores import (
+    METRICS,
+    read_runs,
+    read_scores,
+    write_scores,
+)
 from mutualformer_sod.experiments.plan import (
     DATA_FILE,
     SCORES_FILE,
@@ -14,7 +21,7 @@ from mutualformer_sod.experiments.plan import (
     read_plan,
     runs_of,
 )
-from mutualformer_sod.experiments.report import FusionTable, Trial
+from mutualformer_sod.experiments.table import FusionTable, Trial
 from mutualformer_sod.experiments.variants import Variant, parse_variants
 from mutualformer_sod.metrics.results import Results
 
@@ -29,8 +36,12 @@ def collect(output: Path) -> FusionTable:
         InputError: no comparison, no finished run, or a damaged file.
     """
     plan = read_plan(output)
-    variants = parse_variants(plan["variants"])
-    runs = runs_of(output, variants, plan["seeds"])
+    variants = parse_variants(list(plan["seeds"]))
+    runs = [
+        run
+        for run in runs_of(output, variants, max(plan["seeds"].values()))
+        if run.seed < plan["seeds"][run.variant.name]
+    ]
     trials = [read_trial(run) for run in runs if run.finished]
     if not trials:
         raise InputError(f"`output` {output}: no run is finished. Fix: start it without `report`.")
@@ -38,6 +49,8 @@ def collect(output: Path) -> FusionTable:
     data = read_data(output)
     if data is None:
         raise InputError(f"{output / DATA_FILE}: missing. Fix: start without `report` to make it.")
+    kinds = plan["options"].get("test_depth", [])
+    images = read_runs([run for run in runs if run.finished], kinds, data["test"])
     notes = _notes(plan["options"], data, trials)
     if "how" in costs:
         notes.append(f"Images/s and GMACs: {costs['how']}, the variants in turn.")
@@ -49,7 +62,41 @@ def collect(output: Path) -> FusionTable:
         notes.append(f"NOT FINISHED: {', '.join(unfinished)}.")
     finished = {trial.variant for trial in trials}
     meanings = {v.name: v.meaning for v in variants if v.name in finished}
-    return FusionTable(trials, meanings, costs["costs"], notes)
+    return FusionTable(trials, meanings, costs["costs"], notes, images)
+
+
+def write_image_scores(path: Path, table: FusionTable) -> None:
+    """Write the scores of each image, and all else that `read_image_scores` needs for a table."""
+    trials = [dataclasses.asdict(trial) | {"scores": {}} for trial in table.trials]
+    record = {"meanings": table.meanings, "costs": table.costs, "notes": list(table.notes)}
+    write_scores(path, table.images, record | {"trials": trials})
+
+
+def read_image_scores(path: Path) -> FusionTable:
+    """Read a file of `write_image_scores`; maxima of curves are not in it.
+
+    Raises:
+        InputError: no such file, or another one.
+    """
+    images, record = read_scores(path)
+    try:
+        groups = images.by_group().items()
+        trials = [
+            Trial(
+                **trial
+                | {
+                    "scores": {
+                        group: dict(zip(METRICS, values[:, number].mean(axis=0), strict=True))
+                        | {"images": len(values)}
+                        for group, values in groups
+                    }
+                }
+            )
+            for number, trial in enumerate(record["trials"])
+        ]
+        return FusionTable(trials, record["meanings"], record["costs"], record["notes"], images)
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path}: damaged ({error!r}). Fix: restore it.") from None
 
 
 def read_trial(run: Run) -> Trial:

@@ -1,4 +1,4 @@
-"""Cost of each variant: parameters, multiply-accumulate operations (MACs), images per second."""
+"""Cost of each variant: parameters, multiply-accumulate operations (MACs), speed and memory."""
 
 import statistics
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ _ROUNDS = 9
 
 
 def measure_costs(path: Path, variants: Sequence[Variant], options: Options, device: str) -> None:
-    """Write parameters, MACs and images/s of every variant as JSON; the variants take turns.
+    """Write parameters, MACs, images/s and peak bytes of every variant as JSON.
 
-    Inputs are those of the test: the network of ``rgb_only`` gets no depth. Weights are random:
-    the cost does not depend on them.
+    The variants take turns. Inputs are those of the test: the network of ``rgb_only`` gets no
+    depth. Weights are random: the cost does not depend on them.
     """
     chosen = pick_device(device)
     contestants = [_contestant(variant, options, chosen) for variant in variants]
@@ -30,6 +30,7 @@ def measure_costs(path: Path, variants: Sequence[Variant], options: Options, dev
             "parameters": contestant.parameters,
             "macs": macs,
             "images_per_second": contestant.settings.batch_size / statistics.median(seconds),
+            "peak_memory": contestant.peak_memory(),
         }
         for variant, (contestant, macs), seconds in zip(variants, contestants, times, strict=True)
     }

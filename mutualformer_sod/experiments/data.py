@@ -1,6 +1,7 @@
 """Training and test images of a comparison: generated, split by scene, or two folders of sets.
 
-All variants and seeds use the same images, and no image is in both parts.
+All variants and seeds use the same images, and no image is in both parts. Each kind of misleading
+depth is a copy of the test sets with other depth files.
 """
 
 import shutil
@@ -9,21 +10,29 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mutualformer_sod.data.audit.file_check import check_images
-from mutualformer_sod.data.depth.polarity import encodings_by_name, with_encodings
+from mutualformer_sod.data.depth.polarity import (
+    chosen_sides,
+    encodings_by_name,
+    with_encodings,
+)
 from mutualformer_sod.data.discovery.benchmarks import matching_names
 from mutualformer_sod.data.discovery.fingerprint import data_fingerprint, find_overlap
-from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
+from mutualformer_sod.data.discovery.sets import SodSet, discover_sets, limited
 from mutualformer_sod.data.discovery.split import hold_out
 from mutualformer_sod.data.synthetic.scenes import KINDS, SET_NAME, write_samples
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.experiments.plan import DATA_FILE, Options, read_data
 from mutualformer_sod.files import write_json
+from mutualformer_sod.imaging.io import image_size, write_map
 
 SPLIT_SEED = 0
 # Other seeds than those of the released weights: 0 for training, 2027 for tests.
 TRAIN_SCENES_SEED, TEST_SCENES_SEED = 9001, 9002
-WHOLE = "all"
+HOLDOUT = 0.2  # default ratio of test images, without other test data
+WHOLE, HELD_OUT = "all", "held-out"
 _ROLES = {"rgb": "RGB", "depth": "depth", "gt": "GT"}
 _KIND_NAMES = {"depth": "needs depth", "colour": "needs colour", "either": "either"}
 
@@ -32,8 +41,8 @@ def prepare_data(output: Path, options: Options) -> dict[str, Any]:
     """Generate, split or find the images; those of an earlier start are used again.
 
     Returns:
-        "train" and "test", each with "data" (folders), "sets", "near" and "images" (by set), and a
-        "fingerprint" of all files.
+        "train" and "test", each with "data" (folders), "sets", "near" and "images" (by set); the
+        "fingerprint" of their files; and "depths", the test part for each kind of test depth.
 
     Raises:
         InputError: unusable data, damaged test images, images that changed since the start, or test
@@ -41,21 +50,15 @@ def prepare_data(output: Path, options: Options) -> dict[str, Any]:
     """
     path = output / DATA_FILE
     record = read_data(output)
-    if options.test_data:
-        roots = (list(options.data), list(options.test_data))
-    else:
-        folder = output / ("split" if options.data else "scenes")
-        train_root, test_root = folder / "train", folder / "test"
-        if not options.data:
-            anew = record is None
-            write_samples(train_root, options.scenes, TRAIN_SCENES_SEED, overwrite=anew)
-            write_samples(test_root, options.test_scenes, TEST_SCENES_SEED, overwrite=anew)
-        elif record is None:
-            _split(folder, options)
-        roots = ([str(train_root)], [str(test_root)])
+    roots = _roots(output, options, anew=record is None)
     if record is None:
         record = _describe(roots, options)
         check_images(find_sets(record["test"], "test"))  # training checks its own
+        record["depths"] = {
+            kind: _write_depths(output / "test_depth" / kind, kind, record["test"])
+            for kind in options.test_depth
+            if kind != "hidden"
+        }
         write_json(path, record)
     train, test = find_sets(record["train"], "train"), find_sets(record["test"], "test")
     if data_fingerprint(_both(train, test)) != record["fingerprint"]:
@@ -66,21 +69,40 @@ def prepare_data(output: Path, options: Options) -> dict[str, Any]:
     return record
 
 
+def _roots(output: Path, options: Options, anew: bool) -> tuple[list[str], list[str]]:
+    """Return the folders of training and of test sets; make those that a comparison makes."""
+    if options.test_data and options.holdout is None:
+        return list(options.data), list(options.test_data)
+    folder = output / ("split" if options.data else "scenes")
+    train, test = folder / "train", folder / "test"
+    if not options.data:
+        write_samples(train, options.scenes, TRAIN_SCENES_SEED, overwrite=anew)
+        write_samples(test, options.test_scenes, TEST_SCENES_SEED, overwrite=anew)
+    elif anew:
+        _split(folder, options)
+    return [str(train)], [*options.test_data, str(test)]
+
+
 def find_sets(sources: dict[str, Any], split: str) -> list[SodSet]:
     """Find the sets of one part of the record of `prepare_data`."""
-    return discover_sets(sources["data"], sources["sets"], need_rgb=True, need_gt=True, split=split)
+    found = _discover(sources["data"], sources["sets"], split)
+    return limited(found, sources.get("limit"))
 
 
-def groups_of(sod_set: str, stem: str, sets: int) -> list[str]:
-    """Return the groups that an image is scored in: all, its set and its kind.
+def groups_of(sod_set: str, stem: str, sources: dict[str, Any]) -> list[str]:
+    """Return the groups that an image is scored in.
+
+    They are all images, its set and its kind; of several folders of test sets, its folder.
 
     Args:
         sod_set: name of its set.
         stem: of the image; the stem of a generated scene ends in its kind.
-        sets: number of test sets.
+        sources: the test part of the record of `prepare_data`.
     """
+    if sod_set in sources.get("folders", {}):
+        return [sources["folders"][sod_set]]
     kind = stem.rpartition("_")[2]
-    groups = [WHOLE] if sets == 1 else [WHOLE, sod_set]
+    groups = [WHOLE] if len(sources["sets"]) == 1 else [WHOLE, sod_set]
     if sod_set.rpartition("/")[2] == SET_NAME and kind in KINDS:
         groups.append(_KIND_NAMES[kind])
     return groups
@@ -88,31 +110,74 @@ def groups_of(sod_set: str, stem: str, sets: int) -> list[str]:
 
 def _describe(roots: tuple[list[str], list[str]], options: Options) -> dict[str, Any]:
     """Find the sets of both parts; decide their depth encodings once for all runs."""
-    if options.data and not options.test_data:
-        # Decided on the whole sets, which are more evidence than a part.
-        whole = discover_sets(options.data, options.sets or None, split="train")
-        train = discover_sets(roots[0], need_rgb=True, need_gt=True, split="train")
-        test = discover_sets(roots[1], need_rgb=True, need_gt=True)
-        near = _decide_near(whole, options.near)
-        near = [near, [n for n in near if n.rpartition("=")[0] in {s.name for s in test}]]
-    else:
-        train = discover_sets(roots[0], options.sets or None, split="train")
-        test = discover_sets(roots[1])
-        given = options.near if options.data else ["white"]  # as scenes are drawn
-        near = [_decide_near(part, _near_of(part, given)) for part in (train, test)]
-        _refuse_overlap(train, test)
+    near = options.near if options.data else ("white",)  # as scenes are drawn
+    wanted = options.sets or None
+    is_split = bool(options.data) and roots[0] != list(options.data)
+    train = _discover(roots[0], None if is_split else wanted, "train")
+    # Both parts of a set are more evidence than one.
+    whole = _discover(options.data, wanted, "train") if is_split else train
+    tests = [_discover([root], None, "test") for root in roots[1]]
+    held_out = tests[-1] if is_split else []
+    others = [item for sets in (tests[:-1] if is_split else tests) for item in sets]
+    chosen_sides([item.name for item in [*whole, *others]], near)  # refuses unknown names
+    train_near, test_near = _decide_near(whole, near), _decide_near(others, near)
+    names = {item.name for item in held_out}
+    test_near += [item for item in train_near if item.rpartition("=")[0] in names]
+    _refuse_overlap(train, others)
+    train = limited(train, options.limit)
+    test = limited([*others, *held_out], options.test_limit)
     parts = {
-        name: {
-            "data": root,
-            "sets": [item.name for item in sets],
-            "near": sides,
-            "images": {item.name: len(item.samples) for item in sets},
-        }
-        for name, root, sets, sides in zip(
-            ("train", "test"), roots, (train, test), near, strict=True
-        )
+        "train": _part(roots[0], train, train_near) | {"limit": options.limit},
+        "test": _part(roots[1], test, test_near) | {"limit": options.test_limit},
     }
+    if len(tests) > 1:
+        labels = [Path(root).name for root in options.test_data] + [HELD_OUT] * is_split
+        parts["test"]["folders"] = {
+            item.name: label for label, sets in zip(labels, tests, strict=True) for item in sets
+        }
     return parts | {"fingerprint": data_fingerprint(_both(train, test))}
+
+
+def _discover(roots: Sequence[str], names: Sequence[str] | None, split: str) -> list[SodSet]:
+    return discover_sets(roots, names, need_rgb=True, need_gt=True, split=split)
+
+
+def _part(roots: Sequence[str], sets: Sequence[SodSet], near: list[str]) -> dict[str, Any]:
+    images = {item.name: len(item.samples) for item in sets}
+    return {"data": list(roots), "sets": list(images), "near": near, "images": images}
+
+
+def _write_depths(folder: Path, kind: str, sources: dict[str, Any]) -> dict[str, Any]:
+    """Make copies of the test sets with misleading depth; return their record."""
+    shutil.rmtree(folder, ignore_errors=True)  # of an interrupted start
+    for item in find_sets(sources, "test"):
+        count = len(item.samples)
+        if not item.has_depth or count == 1:
+            continue
+        _link(folder / item.name, item, ("rgb", "gt"))
+        depths = folder / item.name / _ROLES["depth"]
+        depths.mkdir()
+        for number, sample in enumerate(item.samples):
+            if kind == "exchanged":  # half a set away: neighbours may be frames of one scene
+                other = item.samples[(number + max(1, count // 2)) % count].depth
+                (depths / f"{sample.stem}{other.suffix}").symlink_to(other.resolve())
+            else:
+                write_map(
+                    depths / f"{sample.stem}.png", _drawn(kind, image_size(sample.rgb), number)
+                )
+    record = _part([str(folder)], _discover([str(folder)], None, "test"), [])
+    for name in ("near", "folders"):
+        record[name] = sources.get(name, [])
+    return record
+
+
+def _drawn(kind: str, size: tuple[int, int], seed: int) -> np.ndarray:
+    """Draw a map (H, W) in [0, 1] without information on the scene."""
+    if kind == "noise":
+        return np.random.default_rng(seed).random(size)
+    flat = np.full(size, 0.5)
+    flat[0, 0], flat[-1, -1] = 0, 1  # a constant map counts as missing
+    return flat
 
 
 def _both(train: Iterable[SodSet], test: Iterable[SodSet]) -> list[SodSet]:
@@ -121,18 +186,15 @@ def _both(train: Iterable[SodSet], test: Iterable[SodSet]) -> list[SodSet]:
 
 
 def _decide_near(sets: Sequence[SodSet], near: Sequence[str]) -> list[str]:
-    encodings = encodings_by_name(with_encodings(sets, near))
+    """Return the decided ``near`` of each set with depth, from the values for these sets."""
+    names = [item.name for item in sets]
+    own = [
+        item for item in near if "=" not in item or matching_names(item.rpartition("=")[0], names)
+    ]
+    encodings = encodings_by_name(with_encodings(sets, own))
     for name, encoding in encodings.items():
         print(f"{name}: {encoding.noun} {encoding.describe()}")
     return [f"{n}={encoding.near}" for n, encoding in encodings.items() if encoding.near != "none"]
-
-
-def _near_of(sets: Sequence[SodSet], near: Sequence[str]) -> list[str]:
-    """Return the values of ``near`` without a set, or for one of these sets."""
-    names = [item.name for item in sets]
-    return [
-        item for item in near if "=" not in item or matching_names(item.rpartition("=")[0], names)
-    ]
 
 
 def _refuse_overlap(train: Sequence[SodSet], test: Sequence[SodSet]) -> None:
@@ -147,9 +209,10 @@ def _refuse_overlap(train: Sequence[SodSet], test: Sequence[SodSet]) -> None:
 def _split(folder: Path, options: Options) -> None:
     """Link the files of each set's training and test part in two folders."""
     parts: dict[str, list[SodSet]] = {"train": [], "test": []}
-    wanted = options.sets or None
-    for item in discover_sets(options.data, wanted, need_rgb=True, need_gt=True, split="train"):
-        train, test = hold_out(item.samples, options.holdout, SPLIT_SEED)
+    for item in _discover(options.data, options.sets or None, "train"):
+        is_split = item.has_depth or not options.test_data
+        ratio = (options.holdout or HOLDOUT) if is_split else 0.0
+        train, test = hold_out(item.samples, ratio, SPLIT_SEED)
         parts["train"].append(replace(item, samples=tuple(train)))
         if test:
             parts["test"].append(replace(item, samples=tuple(test)))
@@ -166,10 +229,10 @@ def _split(folder: Path, options: Options) -> None:
             _link(folder / name / item.name, replace(item, samples=tuple(kept)))
 
 
-def _link(folder: Path, sod_set: SodSet) -> None:
-    for role, label in _ROLES.items():
+def _link(folder: Path, sod_set: SodSet, roles: Iterable[str] = tuple(_ROLES)) -> None:
+    for role in roles:
         files = [getattr(sample, role) for sample in sod_set.samples]
-        label = "T" if role == "depth" and sod_set.thermal else label
+        label = "T" if role == "depth" and sod_set.thermal else _ROLES[role]
         if files and files[0] is not None:
             (folder / label).mkdir(parents=True)
             for file in files:

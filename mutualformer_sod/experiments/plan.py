@@ -12,6 +12,7 @@ from mutualformer_sod.configs.model import DEFAULT_PRESET
 from mutualformer_sod.configs.recipes import make_train_config
 from mutualformer_sod.configs.training import TrainConfig
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.experiments.code_state import code_of_results, refuse_other_code
 from mutualformer_sod.experiments.variants import Variant
 from mutualformer_sod.files import write_json
 from mutualformer_sod.output_folder import OutputFolder, changed
@@ -25,7 +26,15 @@ _RECIPE: dict[str, Any] = {
     "cache": "disk",
 }
 
-_SHARED = ("preset", "epochs", "lr", "batch_size", "size", "amp")  # with `TrainConfig`
+_SHARED = ("preset", "epochs", "lr", "batch_size", "size", "amp", "limit")  # with `TrainConfig`
+RIGHT = "right"
+# Kinds of misleading depth in a test.
+DEPTHS = {
+    "hidden": "no depth",
+    "exchanged": "the depth of another image of the set",
+    "constant": "one depth, but for two pixels, without which it counts as missing",
+    "noise": "random numbers",
+}
 _DAMAGED = "{}: damaged. Fix: restore it, or pass another `output`."
 
 
@@ -34,20 +43,25 @@ class Options:
     """Options that decide the scores; they are fixed once a comparison has started.
 
     Attributes:
+        recipe: name of a recipe, whose training options all runs have; None for the defaults.
         preset, epochs, lr, batch_size, size, amp: as in ``TrainConfig``.
         fields: options of the model, the same for all variants.
         init_weights: weights from which every encoder starts.
         data: folders of sets; empty for generated scenes.
         sets: names of the sets to use; empty for all.
+        limit, estimated_depth, near: as in ``TrainConfig``.
         test_data: folders of test sets; empty to split the sets of ``data``.
-        near: as in ``TrainConfig``.
-        holdout: ratio of each set to test on, without ``test_data``.
+        test_limit: first images of each test set to test on; None for all.
+        test_depth: kinds of misleading depth to test with, too: names of `DEPTHS`.
+        holdout: ratio of each set of ``data`` to test on. None: 0.2 without ``test_data``, else 0.
+            With ``test_data`` only sets with depth are split.
         scenes, test_scenes: numbers of generated scenes, without ``data``.
 
     Raises:
         InputError: an illegal value, a missing file, or an option without effect.
     """
 
+    recipe: str | None = None
     preset: str = DEFAULT_PRESET
     epochs: int = 6
     lr: float = 1e-3
@@ -60,20 +74,26 @@ class Options:
     sets: tuple[str, ...] = ()
     test_data: tuple[str, ...] = ()
     near: tuple[str, ...] = ()
-    holdout: float = 0.2
+    limit: int | None = None
+    estimated_depth: str | None = None
+    test_limit: int | None = None
+    test_depth: tuple[str, ...] = ()
+    holdout: float | None = None
     scenes: int = 1000
     test_scenes: int = 120
 
     def __post_init__(self) -> None:
         for name, is_legal, remedy in (
-            ("holdout", 0 < self.holdout < 1, "a ratio in (0, 1)"),
+            ("holdout", self.holdout is None or 0 < self.holdout < 1, "a ratio in (0, 1)"),
+            ("test_limit", self.test_limit is None or self.test_limit >= 1, "1 or more"),
+            ("test_depth", set(self.test_depth) <= set(DEPTHS), f"words of {', '.join(DEPTHS)}"),
             ("scenes", self.scenes >= 3, "3 or more"),  # one scene of each kind
             ("test_scenes", self.test_scenes >= 3, "3 or more"),
         ):
             if not is_legal:
                 value = getattr(self, name)
                 raise InputError(f"`{name}` {value} is not usable. Fix: pass {remedy}.")
-        for name in ("sets", "test_data", "near"):
+        for name in ("sets", "test_data", "near", "limit", "estimated_depth", "holdout"):
             if getattr(self, name) and not self.data:
                 raise InputError(f"`{name}` has no effect without `data`. Fix: pass `data` too.")
         if self.init_weights is not None and not Path(self.init_weights).is_file():
@@ -101,6 +121,11 @@ class Run:
     def log(self) -> Path:
         """Return the file of its printed output."""
         return self.folder.with_suffix(".log")
+
+    def per_image(self, kind: str = RIGHT) -> Path:
+        """Return the CSV file of the scores of each image, with a kind of test depth."""
+        name = "per_image.csv" if kind == RIGHT else f"{kind}.csv"
+        return (self.folder / SCORES_FILE).with_name(name)
 
     @property
     def finished(self) -> bool:
@@ -133,7 +158,7 @@ def train_config(
     """
     own = {} if options.init_weights is None else {"init_weights": options.init_weights}
     config = make_train_config(
-        None,
+        options.recipe,
         **_RECIPE,
         **own,
         **resources,
@@ -147,17 +172,23 @@ def train_config(
         seed=run.seed,
         output=str(run.folder),
     )
-    # Set for variants without depth too, although it has no effect: all share one cache.
-    return dataclasses.replace(config, near=tuple(sources["near"]))
+    # Set for variants without depth too, although they have no effect: all share one cache.
+    return dataclasses.replace(
+        config, near=tuple(sources["near"]), estimated_depth=options.estimated_depth
+    )
 
 
 def claim_folder(output: Path, options: Options, variants: Sequence[Variant], seeds: int) -> None:
     """Start a comparison in a folder, or continue the one in it, perhaps with more variants.
 
     Raises:
-        InputError: the folder has a comparison with other options.
+        InputError: the folder has a comparison with other options or of other code.
     """
-    plan = {"options": options.to_dict(), "variants": [v.name for v in variants], "seeds": seeds}
+    plan = {
+        "options": options.to_dict(),
+        "seeds": {variant.name: seeds for variant in variants},
+        "code": code_of_results(),
+    }
     if (output / PLAN_FILE).exists():
         before, now = read_plan(output), plan["options"]
         different = changed(before["options"], now)
@@ -168,13 +199,15 @@ def claim_folder(output: Path, options: Options, variants: Sequence[Variant], se
                 f"{output}: started with `{name}` {started}, now it is {value}. Fix: pass the same,"
                 " or another `output`."
             )
-        plan["variants"] = list(dict.fromkeys([*before["variants"], *plan["variants"]]))
-        plan["seeds"] = max(seeds, before["seeds"])
+        if (output / DATA_FILE).exists():
+            refuse_other_code(output, before.get("code", plan["code"]), plan["code"])
+        seeds_of = before["seeds"] | plan["seeds"]
+        plan["seeds"] = {n: max(k, before["seeds"].get(n, 0)) for n, k in seeds_of.items()}
     write_json(output / PLAN_FILE, plan)
 
 
 def read_plan(output: Path) -> dict[str, Any]:
-    """Read the options, variants and number of seeds of the comparison in a folder.
+    """Read the options and the number of seeds of each variant of the comparison in a folder.
 
     Raises:
         InputError: no comparison, or a damaged file.
@@ -182,9 +215,12 @@ def read_plan(output: Path) -> dict[str, Any]:
     folder = OutputFolder(output, PLAN_FILE, "comparison")
     if not folder.is_begun:
         raise InputError(f"`output` {output}: no comparison there ({PLAN_FILE})")
-    plan = folder.read(options=dict, variants=list, seeds=int)
-    if plan is None:
-        raise InputError(_DAMAGED.format(folder.record_file))
+    plan = folder.read(options=dict, seeds=dict)
+    if plan is None:  # an older version wrote one number of seeds for all variants
+        plan = folder.read(options=dict, variants=list, seeds=int)
+        if plan is None:
+            raise InputError(_DAMAGED.format(folder.record_file))
+        plan["seeds"] = dict.fromkeys(plan.pop("variants"), plan["seeds"])
     return plan
 
 

@@ -1,4 +1,4 @@
-"""Table of a comparison: mean and standard deviation over seeds; Markdown, CSV and plot."""
+"""Files of the table of a comparison: Markdown, CSV and plot."""
 
 import csv
 import importlib.util
@@ -6,106 +6,25 @@ import io
 import itertools
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from mutualformer_sod.experiments.differences import DRAWS, Difference, differences
+from mutualformer_sod.experiments.image_scores import METRICS as SCORED
+from mutualformer_sod.experiments.plan import DEPTHS
+from mutualformer_sod.experiments.table import EXCHANGE, FusionTable, Summary
 from mutualformer_sod.files import replacing, write_text
-from mutualformer_sod.metrics.results import Scores
 from mutualformer_sod.report.tables import COLUMNS, Row, format_score, text_table
 
-METRICS = ("s_measure", "max_f", "mean_f", "weighted_f", "max_e", "mean_e", "mae")
-EXCHANGE = "exchange_ratio"
 # Divisor and format of each cost in the Markdown table.
-COSTS = {"parameters": (1e6, ".2f"), "macs": (1e9, ".3g"), "images_per_second": (1, ".3g")}
-
-
-@dataclass(frozen=True)
-class Trial:
-    """Results of one variant and seed.
-
-    Attributes:
-        variant: its name.
-        seed: of the training.
-        scores: group of test images -> metric -> value; "images" is the number of images.
-        statistics: of the fusion at the last epoch.
-        seconds: of training.
-        commits: of the training code.
-        remarks: on its maps, with the names of images.
-    """
-
-    variant: str
-    seed: int
-    scores: dict[str, Scores]
-    statistics: dict[str, float] = field(default_factory=dict)
-    seconds: float = 0.0
-    commits: tuple[str, ...] = ()
-    remarks: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Scores of a variant on a group of test images, over its seeds.
-
-    Attributes:
-        images: number of images in the group.
-        mean: by metric.
-        std: by metric, sample standard deviation (n - 1); empty for a single seed.
-    """
-
-    group: str
-    variant: str
-    seeds: tuple[int, ...]
-    images: int
-    mean: Scores
-    std: Scores
-
-
-@dataclass(frozen=True)
-class FusionTable:
-    """Content of the table.
-
-    Attributes:
-        trials: the finished runs.
-        meanings: variant -> description, in the order of the rows.
-        costs: variant -> "parameters", "macs" and "images_per_second"; values may be missing.
-        notes: lines below the table.
-    """
-
-    trials: Sequence[Trial]
-    meanings: dict[str, str]
-    costs: dict[str, dict[str, float]] = field(default_factory=dict)
-    notes: Sequence[str] = ()
-
-    @property
-    def groups(self) -> list[str]:
-        """Return the groups of test images, in order of appearance."""
-        return list(dict.fromkeys(group for trial in self.trials for group in trial.scores))
-
-    @property
-    def metrics(self) -> list[str]:
-        """Return the metrics of the first variant in the first group."""
-        return list(self.summary(self.groups[0], next(iter(self.meanings))).mean)
-
-    def exchange_ratios(self, variant: str) -> list[float]:
-        """Return the exchange ratios at the last epoch, by seed; empty for most fusions."""
-        return [t.statistics[EXCHANGE] for t in self.of(variant) if EXCHANGE in t.statistics]
-
-    def of(self, variant: str) -> list[Trial]:
-        """Return the trials of a variant."""
-        return [trial for trial in self.trials if trial.variant == variant]
-
-    def summary(self, group: str, variant: str) -> Summary:
-        """Return a row: mean and standard deviation over the seeds of a variant."""
-        trials = self.of(variant)
-        scores = [trial.scores[group] for trial in trials]
-        names = [name for name in COLUMNS if all(name in one for one in scores)]
-        mean = {name: statistics.fmean(one[name] for one in scores) for name in names}
-        std = {}
-        if len(scores) > 1:
-            std = {name: statistics.stdev(one[name] for one in scores) for name in names}
-        seeds = tuple(trial.seed for trial in trials)
-        return Summary(group, variant, seeds, int(scores[0]["images"]), mean, std)
+COSTS = {
+    "parameters": (1e6, ".2f"),
+    "macs": (1e9, ".3g"),
+    "images_per_second": (1, ".3g"),
+    "peak_memory": (2**20, ".0f"),
+}
 
 
 def write_fusions(folder: Path, table: FusionTable) -> str:
@@ -124,17 +43,21 @@ def write_fusions(folder: Path, table: FusionTable) -> str:
         plot_fusions(folder / "fusions.png", table)
     summaries = [table.summary(group, name) for group in table.groups for name in table.meanings]
     rows = [Row(s.group, f"{s.variant} x {len(s.seeds)}", s.mean, s.images) for s in summaries]
-    return "\n".join([text_table(rows, METRICS), *notes])
+    return "\n".join([text_table(rows, table.shown), *notes])
 
 
 def fusion_markdown(table: FusionTable) -> str:
-    """Format the tables as Markdown: scores by group with costs, then all metrics of each group."""
-    lines = [*_overview(table), ""]
+    """Format the tables as Markdown.
+
+    They are: scores by group with costs; differences from the first variant; scores with misleading
+    depth; all metrics of each group.
+    """
+    lines = [*_overview(table), "", *_differences(table), *_misleading(table)]
     for group in table.groups:
         rows = [table.summary(group, variant) for variant in table.meanings]
-        heads = [f"{COLUMNS[name].title} {COLUMNS[name].arrow}" for name in METRICS]
+        heads = [f"{COLUMNS[name].title} {COLUMNS[name].arrow}" for name in table.shown]
         lines += [f"### {group}: {rows[0].images} images", ""]
-        body = [[f"`{row.variant}`", *(_spread(row, name) for name in METRICS)] for row in rows]
+        body = [[f"`{row.variant}`", *(_spread(row, name) for name in table.shown)] for row in rows]
         lines += [*_markdown(["", *heads], body), ""]
     lines += [f"- `{name}`: {meaning}" for name, meaning in table.meanings.items() if meaning]
     lines += ["", *(f"{note}  " for note in [*_reading(table), *table.notes])]
@@ -144,7 +67,7 @@ def fusion_markdown(table: FusionTable) -> str:
 def _overview(table: FusionTable) -> list[str]:
     first = table.groups[0]
     heads = ["", "seeds", *(f"S ↑ {group}" for group in table.groups), f"MAE ↓ {first}"]
-    heads += ["params M", "GMACs", "images/s"]
+    heads += ["params M", "GMACs", "images/s", "MiB"]
     exchange = any(EXCHANGE in trial.statistics for trial in table.trials)
     body = []
     for variant in table.meanings:
@@ -153,11 +76,60 @@ def _overview(table: FusionTable) -> list[str]:
         cells += [_spread(row, "s_measure") for row in rows] + [_spread(rows[0], "mae")]
         cost = table.costs.get(variant, {})
         for name, (unit, style) in COSTS.items():
-            cells.append(format(cost[name] / unit, style) if name in cost else "-")
+            cells.append("-" if cost.get(name) is None else format(cost[name] / unit, style))
         if exchange:
             cells.append(_exchange_cell(table.exchange_ratios(variant)))
         body.append(cells)
     return _markdown([*heads, "exchanged"] if exchange else heads, body)
+
+
+def _differences(table: FusionTable) -> list[str]:
+    """Return the table of the first variant's differences to the others."""
+    if table.images is None or len(table.meanings) < 2:
+        return []
+    reference = next(iter(table.meanings))
+    found = differences(table.images, reference)
+    body = [
+        [f"`{name}`", *(_interval(items[number]) for items in found.values())]
+        for number, name in enumerate(item.variant for item in found[table.groups[0]])
+    ]
+    text = (
+        f"S-measure of `{reference}` minus that of each other variant, with the 95 % interval of "
+        f"{DRAWS} resamples of images and seeds together, and the p-value after Holm's correction "
+        f"for the {len(body)} variants of a column. A variant with one seed shows no variation "
+        "over seeds."
+    )
+    heads = ["", *(f"Δ S {group}" for group in found)]
+    return [f"### `{reference}` minus the others", "", text, "", *_markdown(heads, body), ""]
+
+
+def _interval(item: Difference) -> str:
+    mean, low, high = (format_score(v, 3, signed=True) for v in (item.mean, item.low, item.high))
+    p = "< .001" if item.p < 0.0005 else format_score(item.p)
+    text = f"{mean} [{low}, {high}] p {p}"
+    return f"**{text}**" if item.p < 0.05 else text
+
+
+def _misleading(table: FusionTable) -> list[str]:
+    """Return the tables of scores with misleading depth, one for each group."""
+    if table.images is None or len(table.images.kinds) < 2:
+        return []
+    lines = []
+    owners = np.array([name for name, _ in table.images.runs])
+    scores = {kind: table.images.by_group(kind) for kind in table.images.kinds}
+    column = SCORED.index("s_measure")
+    for group in table.groups:
+        kinds = [kind for kind in scores if group in scores[kind]]
+        body = []
+        for name in table.meanings:
+            of = [scores[kind][group][:, owners == name, column].mean() for kind in kinds]
+            worst = min(of[1:], default=of[0]) - of[0]
+            cells = (*map(format_score, of), format_score(worst, signed=True))
+            body.append([f"`{name}`", *cells])
+        heads = ["", *(f"S ↑ {kind}" for kind in kinds), "worst − right"]
+        lines += [f"### {group} with misleading depth", "", *_markdown(heads, body), ""]
+    kinds = [f"{kind}: {DEPTHS[kind]}" for kind in scores if kind in DEPTHS]
+    return [*lines, f"Depth: {'; '.join(kinds)}.", ""]
 
 
 def _exchange_cell(ratios: Sequence[float]) -> str:

@@ -16,6 +16,7 @@ from mutualformer_sod.experiments.collect import last_statistics
 from mutualformer_sod.experiments.data import find_sets, groups_of
 from mutualformer_sod.experiments.plan import (
     PLAN_FILE,
+    RIGHT,
     SCORES_FILE,
     Options,
     Run,
@@ -83,7 +84,7 @@ def do_run(
 ) -> None:
     """Train a variant, map the test images, score the maps; an interrupted run continues.
 
-    The checkpoints are removed at the end; the weights stay.
+    The weights and the maps with the right depth stay; checkpoints and other maps are removed.
 
     Args:
         output, run, options: the comparison and its run.
@@ -103,26 +104,49 @@ def do_run(
     train(config, model_overrides(output, run, options), resume="last")
     weights = run.folder / WEIGHTS_FILE
     model, protocol = load_weights(weights)
-    sets = find_sets(data["test"], "test")
     provenance = {
         "weights_sha256": file_sha256(weights),
         "config": model.config.to_dict(),
         "protocol": protocol,
     }
-    map_sets(
-        Predictor(model, None, resources["device"], options.amp, protocol["modality"]),
-        with_encodings(sets, data["test"]["near"]),
-        run.folder / MAPS,
-        provenance,
-        batch_size=options.batch_size,
-        overwrite=True,  # nothing else writes to the folder of a run
-    )
-    score_maps(run, sets, protocol)
+    results = {}
+    for kind in (RIGHT, *options.test_depth):
+        sources = data["test"] if kind in (RIGHT, "hidden") else data["depths"][kind]
+        modality = "rgb" if kind == "hidden" else protocol["modality"]
+        sets = find_sets(sources, "test")
+        maps = run.folder / (MAPS if kind == RIGHT else f"{MAPS}_{kind}")
+        map_sets(
+            Predictor(model, None, resources["device"], options.amp, modality),
+            with_encodings(sets, sources["near"], quiet=kind != RIGHT),
+            maps,
+            provenance,
+            batch_size=options.batch_size,
+            overwrite=True,  # nothing else writes to the folder of a run
+        )
+        results[kind] = score_maps(run, sets, sources, protocol, kind)
+        if kind != RIGHT:
+            shutil.rmtree(maps)
+    write_text(run.folder / SCORES_FILE, results[RIGHT].to_json())  # last: it marks a finished run
     shutil.rmtree(run.folder / CHECKPOINTS, ignore_errors=True)
 
 
-def score_maps(run: Run, sets: Sequence[SodSet], training: dict[str, Any]) -> None:
-    """Score the maps of a run, all together and by group, and write the remarks on the maps.
+def score_maps(
+    run: Run,
+    sets: Sequence[SodSet],
+    sources: dict[str, Any],
+    training: dict[str, Any],
+    kind: str = RIGHT,
+) -> Results:
+    """Score the maps of a run by group, and write the scores of each image.
+
+    Args:
+        run: the comparison's run.
+        sets, sources: the test sets and their record, see `prepare_data`.
+        training: record of the training.
+        kind: of the depth; a name of `plan.DEPTHS`, or right.
+
+    Returns:
+        The scores by group, and remarks on the maps.
 
     Raises:
         InputError: a map is missing or unreadable.
@@ -132,19 +156,19 @@ def score_maps(run: Run, sets: Sequence[SodSet], training: dict[str, Any]) -> No
 
     def add(set_name: str, outcome: Outcome) -> None:
         for image in outcome.scores.values():
-            for group in groups_of(set_name, outcome.stem, len(sets)):
+            for group in groups_of(set_name, outcome.stem, sources):
                 evaluators.setdefault(group, Evaluator()).add(image)
 
     truths = [GtSet(item.name, {s.stem: s.gt for s in item.samples}) for item in sets]
-    folders = find_map_folders(run.folder, [MAPS], truths, canonical_name)
+    maps = MAPS if kind == RIGHT else f"{MAPS}_{kind}"
+    folders = find_map_folders(run.folder, [maps], truths, canonical_name)
     folders = [dataclasses.replace(folder, method=name) for folder in folders]
-    per_image = run.folder / Path(SCORES_FILE).parent / "per_image.csv"
-    whole = evaluate(truths, folders, per_image=per_image, each=add)
+    whole = evaluate(truths, folders, per_image=run.per_image(kind), each=add)
     own = f"{name}/"  # the other notes are on the ground truths
     remarks = [note.removeprefix(own) for note in whole.notes if note.startswith(own)]
     if whole.incomplete:
         raise InputError(
-            f"{run.folder / MAPS}: maps are missing or unreadable: {'; '.join(remarks)}. "
+            f"{run.folder / maps}: maps are missing or unreadable: {'; '.join(remarks)}. "
             "Fix: delete the folder and run the same command again."
         )
     protocol = whole.protocol | {
@@ -154,7 +178,7 @@ def score_maps(run: Run, sets: Sequence[SodSet], training: dict[str, Any]) -> No
     results = Results(protocol, notes=remarks)
     for group, evaluator in evaluators.items():
         results.add(name, group, evaluator.results(), ())
-    write_text(run.folder / SCORES_FILE, results.to_json())  # last: it marks a finished run
+    return results
 
 
 def model_overrides(output: Path, run: Run, options: Options) -> dict[str, Any]:

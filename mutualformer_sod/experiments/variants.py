@@ -65,7 +65,9 @@ _CONTROLS = {
     ),
     "mutualformer_paper": ("mutualformer:form=paper", "the paper's recurrence"),
     "mutualformer_epsilon_0.3": ("mutualformer:epsilon=0.3", "epsilon 0.3 in place of 0.6"),
+    "mutualformer_epsilon_0.9": ("mutualformer:epsilon=0.9", "epsilon 0.9 in place of 0.6"),
     "mutualformer_steps_2": ("mutualformer:steps=2", "two diffusion steps"),
+    "mutualformer_steps_3": ("mutualformer:steps=3", "three diffusion steps"),
     "mutualformer_mean_affinity": (
         "mutualformer:affinity=mean",
         "mean of the affinities in place of their sum",

@@ -15,7 +15,7 @@ from mutualformer_sod.data.audit.file_check import check_training_files
 from mutualformer_sod.data.depth.encoding import DepthEncoding
 from mutualformer_sod.data.depth.polarity import encodings_by_name, with_encodings
 from mutualformer_sod.data.discovery.fingerprint import data_fingerprint
-from mutualformer_sod.data.discovery.sets import SodSet
+from mutualformer_sod.data.discovery.sets import SodSet, limited
 from mutualformer_sod.data.discovery.split import hold_out
 from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.data.training.cache import CacheOptions, build_caches
@@ -128,8 +128,8 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
         InputError: sets missing, without ground truth, or test sets used to choose a checkpoint;
             unusable files or masks, see `check_training_files`.
     """
-    train_sets = _limited(training_sets(config), config.limit)
-    earlier_sets = _limited(replay_sets(config, train_sets), config.limit)
+    train_sets = limited(training_sets(config), config.limit)
+    earlier_sets = limited(replay_sets(config, train_sets), config.limit)
     trained_sets = [*train_sets, *earlier_sets]
     val_sets = validation_sets(config, trained_sets)
     repeats = parse_repeat(config.repeat, [sod_set.name for sod_set in train_sets])
@@ -194,10 +194,6 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
 
 def _with(sod_set: SodSet, samples: Sequence[Sample]) -> SodSet:
     return dataclasses.replace(sod_set, samples=tuple(samples))
-
-
-def _limited(sets: Sequence[SodSet], limit: int | None) -> list[SodSet]:
-    return [_with(sod_set, sod_set.samples[:limit]) for sod_set in sets]
 
 
 def _estimated_folder(config: TrainConfig, sets: Sequence[SodSet]) -> Path | None:

@@ -9,7 +9,7 @@ import pytest
 from tool_runs import ROOT, SMALL_MODEL, error_line, run_tool
 
 TABLES = ("fusions.csv", "runs.csv")
-TIMED = {"images_per_second", "training_seconds"}
+TIMED = {"images_per_second", "peak_memory", "training_seconds"}
 
 
 def arguments(output, *options):
@@ -99,6 +99,22 @@ def test_report_writes_the_table_again(finished):
     done = run_tool("compare_fusions", "--output", finished, "--report")
     assert done.status == 0, done.error
     assert (finished / "fusions.csv").read_bytes() == before
+
+
+def test_report_from_the_image_scores_has_every_run(tmp_path, finished):
+    scores = finished / "image_scores.csv.gz"
+    done = run_tool("compare_fusions", "--output", tmp_path, "--report", "--scores", scores)
+    assert done.status == 0, done.error
+    (head, *lines), (own, *others) = (cells(folder / "runs.csv") for folder in (tmp_path, finished))
+    for name in ("group", "variant", "seed"):
+        assert [x[head.index(name)] for x in lines] == [x[own.index(name)] for x in others]
+    s = [float(line[head.index("s_measure")]) for line in lines]
+    assert s == pytest.approx([float(line[own.index("s_measure")]) for line in others], abs=1e-5)
+
+
+def test_scores_without_report_is_refused_in_one_line(tmp_path):
+    done = run_tool("compare_fusions", "--output", tmp_path, "--scores", "x.csv.gz")
+    assert "--scores has no effect without --report" in error_line(done)
 
 
 def test_comparison_with_other_options_is_refused_in_one_line(finished):

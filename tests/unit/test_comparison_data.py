@@ -1,5 +1,6 @@
 """Comparison of fusions: training and test images."""
 
+import numpy as np
 import pytest
 
 from mutualformer_sod.data.discovery.sets import discover_sets
@@ -7,6 +8,7 @@ from mutualformer_sod.data.synthetic.scenes import write_samples
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.experiments import data, plan
 from mutualformer_sod.experiments.plan import Options
+from mutualformer_sod.imaging.io import read_depth
 
 
 @pytest.fixture(scope="module")
@@ -107,11 +109,68 @@ def test_prepare_data_generates_different_test_scenes(tmp_path):
 
 
 def test_groups_of_returns_set_and_kind():
-    assert data.groups_of("SAMPLES", "scene_00001_colour", 1) == ["all", "needs colour"]
-    assert data.groups_of("UW", "frame_depth", 2) == ["all", "UW"]
-    assert data.groups_of("x/SAMPLES", "scene_00000_depth", 2) == [
+    one, two = {"sets": ["SAMPLES"]}, {"sets": ["UW", "x/SAMPLES"]}
+    assert data.groups_of("SAMPLES", "scene_00001_colour", one) == ["all", "needs colour"]
+    assert data.groups_of("UW", "frame_depth", two) == ["all", "UW"]
+    assert data.groups_of("x/SAMPLES", "scene_00000_depth", two) == [
         *("all", "x/SAMPLES", "needs depth")
     ]
+
+
+def test_groups_of_several_test_folders_are_the_folders():
+    sources = {"sets": ["DES", "SSD"], "folders": {"DES": "spot", "SSD": "spot"}}
+    assert data.groups_of("SSD", "x", sources) == ["spot"]
+
+
+def test_prepare_data_with_test_data_and_holdout_tests_on_both(tmp_path, scenes):
+    write_samples(tmp_path / "other", 3, 6, size=(64, 80))
+    (tmp_path / "other/SAMPLES").rename(tmp_path / "other/DES")
+    options = Options(data=(str(scenes),), test_data=(str(tmp_path / "other"),), holdout=0.25)
+    found = data.prepare_data(tmp_path / "out", options)
+    assert found["train"]["images"] == {"SAMPLES": 18}
+    assert found["test"]["images"] == {"DES": 3, "SAMPLES": 6}
+    assert found["test"]["folders"] == {"DES": "other", "SAMPLES": "held-out"}
+
+
+def test_prepare_data_with_test_limit_keeps_the_first_images(tmp_path):
+    found = data.prepare_data(tmp_path, Options(scenes=3, test_scenes=9, test_limit=4))
+    assert found["test"]["images"] == {"SAMPLES": 4}
+    assert len(stems(found["test"], "test")) == 4
+
+
+@pytest.fixture(scope="module")
+def misled(tmp_path_factory):
+    """A comparison with misleading depth, and its samples by kind of depth."""
+    kinds = ("hidden", "exchanged", "constant", "noise")
+    options = Options(scenes=3, test_scenes=6, test_depth=kinds)
+    found = data.prepare_data(tmp_path_factory.mktemp("misled"), options)
+    sources = {"right": found["test"]} | found["depths"]
+    return {kind: data.find_sets(part, "test")[0].samples for kind, part in sources.items()}
+
+
+def test_misleading_depth_has_the_colours_and_masks_of_the_test_sets(misled):
+    assert set(misled) == {"right", "exchanged", "constant", "noise"}
+    for samples in misled.values():
+        for sample, right in zip(samples, misled["right"], strict=True):
+            assert sample.rgb.resolve() == right.rgb.resolve()
+            assert sample.gt.resolve() == right.gt.resolve()
+
+
+def test_exchanged_depth_is_each_map_once_and_never_the_own_one(misled):
+    own, other = ([s.depth.read_bytes() for s in misled[kind]] for kind in ("right", "exchanged"))
+    assert sorted(own) == sorted(other)
+    assert all(a != b for a, b in zip(own, other, strict=True))
+
+
+def test_constant_depth_is_not_taken_for_missing(misled):
+    depth = read_depth(misled["constant"][0].depth)
+    assert (depth.size - (depth == 128).sum(), depth.min(), depth.max()) == (2, 0, 255)
+
+
+def test_noise_depth_has_no_structure(misled):
+    depth = read_depth(misled["noise"][0].depth).astype(float)
+    assert abs(np.corrcoef(depth[:, 1:].ravel(), depth[:, :-1].ravel())[0, 1]) < 0.05
+    assert depth.std() > 60
 
 
 @pytest.mark.parametrize(
@@ -119,6 +178,10 @@ def test_groups_of_returns_set_and_kind():
     [
         ({"holdout": 1.0}, "`holdout`"),
         ({"scenes": 1}, "`scenes`"),
+        ({"test_limit": 0}, "`test_limit`"),
+        ({"test_depth": ("blur",)}, "`test_depth`"),
+        ({"limit": 3}, "`limit`"),
+        ({"estimated_depth": "A"}, "`estimated_depth`"),
         ({"sets": ("A",)}, "`sets`"),
         ({"test_data": ("A",)}, "`test_data`"),
         ({"init_weights": "/none"}, "`init_weights`"),

@@ -1,5 +1,6 @@
 """Comparison of fusions: variants and output folder."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -122,7 +123,24 @@ def test_claim_folder_adds_fusions_and_seeds(tmp_path):
     plan.claim_folder(tmp_path, Options(), parse_variants(["sum"]), 3)
     plan.claim_folder(tmp_path, Options(), parse_variants(["concat"]), 1)
     found = plan.read_plan(tmp_path)
-    assert (found["variants"], found["seeds"]) == (["sum", "concat"], 3)
+    assert found["seeds"] == {"sum": 3, "concat": 1}
+
+
+def test_read_plan_of_an_older_version_has_the_seeds_of_each_variant(tmp_path):
+    old = {"options": {}, "variants": ["sum", "concat"], "seeds": 2}
+    (tmp_path / plan.PLAN_FILE).write_text(json.dumps(old))
+    assert plan.read_plan(tmp_path)["seeds"] == {"sum": 2, "concat": 2}
+
+
+@pytest.mark.parametrize("changed", ["models/block.py", "torch", "configs/recipes/tiny.json"])
+def test_claim_folder_with_other_code_names_the_file(tmp_path, changed):
+    plan.claim_folder(tmp_path, Options(), parse_variants(["sum"]), 1)
+    (tmp_path / plan.DATA_FILE).touch()
+    record = json.loads((tmp_path / plan.PLAN_FILE).read_text())
+    record["code"][changed] = "0123"
+    (tmp_path / plan.PLAN_FILE).write_text(json.dumps(record))
+    with pytest.raises(InputError, match=f"started with other code: {changed}"):
+        plan.claim_folder(tmp_path, Options(), parse_variants(["concat"]), 1)
 
 
 def test_alone_in_foreign_folder_raises(tmp_path):
@@ -158,3 +176,10 @@ def test_train_config_differs_in_seed_modality_and_folder_only():
     differing = {name for c in configs for name in c if c[name] != configs[0][name]}
     assert differing == {"seed", "modality", "output"}
     assert configs[0]["holdout"] == 0
+
+
+def test_train_config_has_the_options_of_the_recipe():
+    (run,) = plan.runs_of(Path("x"), parse_variants(["sum"]), 1)
+    options = Options(recipe="fusion-study", data=("d",), limit=5, lr=1e-2)
+    config = plan.train_config(options, run, {"data": ["d"], "sets": ["A"], "near": []}, {})
+    assert (config.invent_depth, config.limit, config.lr, config.holdout) == (1.0, 5, 1e-2, 0)

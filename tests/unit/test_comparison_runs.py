@@ -15,14 +15,9 @@ from mutualformer_sod.data.synthetic.scenes import write_samples
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.experiments import collect, plan, schedule
 from mutualformer_sod.experiments.plan import Options, Run
-from mutualformer_sod.experiments.report import (
-    FusionTable,
-    Trial,
-    fusion_csv,
-    fusion_markdown,
-    runs_csv,
-)
+from mutualformer_sod.experiments.report import fusion_csv, fusion_markdown, runs_csv
 from mutualformer_sod.experiments.runs import model_overrides, score_maps
+from mutualformer_sod.experiments.table import FusionTable, Trial
 from mutualformer_sod.experiments.variants import (
     CONTROLS,
     Variant,
@@ -39,6 +34,9 @@ def finish(run: Run, statistics=None, s=0.9, remarks=()):
     scores = {"all": dict.fromkeys(MEASURES, s) | {"images": 3}}
     results = {"protocol": protocol, "scores": {run.variant.name: scores}, "notes": [*remarks]}
     (run.folder / plan.SCORES_FILE).write_text(json.dumps(results))
+    lines = [f"SAMPLES,{stem},x,{s},{s},{s},{s},{s}" for stem in "abc"]
+    head = "set,image,method,s_measure,mean_f,weighted_f,mean_e,mae"
+    run.per_image().write_text("\n".join([head, *lines]))
     line = {"seconds": 2.0, "statistics": statistics} if statistics else {"seconds": 2.0}
     (run.folder / "log.jsonl").write_text(json.dumps({"seconds": 1.0}) + "\n" + json.dumps(line))
     start = {"code": {"commit": "0123456789abcdef", "dirty": False}}
@@ -141,7 +139,7 @@ def test_logged_process_that_is_killed_names_the_signal(tmp_path):
 def claim(output, variants, seeds):
     """A comparison whose data are known and of which no run is finished."""
     plan.claim_folder(output, Options(), variants, seeds)
-    sources = {"images": {"SAMPLES": 3}}
+    sources = {"images": {"SAMPLES": 3}, "sets": ["SAMPLES"]}
     text = json.dumps({"train": sources, "test": sources, "fingerprint": "x"})
     (output / plan.DATA_FILE).write_text(text)
 
@@ -177,10 +175,8 @@ def test_score_maps_of_odd_maps_writes_a_remark(tmp_path):
     for number, sample in enumerate(sets[0].samples):
         gt = cv2.imread(str(sample.gt), cv2.IMREAD_GRAYSCALE)
         cv2.imwrite(str(maps / f"{sample.stem}.png"), 0 * gt if number == 1 else gt)
-    finish(run)
-    score_maps(run, sets, {})
-    black = sets[0].samples[1].stem
-    assert collect.read_trial(run).remarks == (f"SAMPLES: map all black: {black}",)
+    results = score_maps(run, sets, {"sets": ["SAMPLES"]}, {})
+    assert results.notes == [f"SAMPLES: map all black: {sets[0].samples[1].stem}"]
 
 
 def test_describe_prints_the_remarks_of_a_run(tmp_path):
@@ -235,8 +231,10 @@ def test_summary_has_the_sample_standard_deviation():
 
 def test_fusion_markdown_has_deviations_costs_and_ratios():
     text = fusion_markdown(table_of(sum=[0.7, 0.8, 0.9], token_fusion=[0.5, 0.6, 0.7]))
-    assert "| `sum` | 3 | .800 ± .100 | .800 ± .100 | 1.50 | 0.2 | 50 |  |" in text
-    assert "| `token_fusion` | 3 | .600 ± .100 | .600 ± .100 | - | - | - | 40.0 ± 10.0 % |" in text
+    assert "| `sum` | 3 | .800 ± .100 | .800 ± .100 | 1.50 | 0.2 | 50 | - |  |" in text
+    assert (
+        "| `token_fusion` | 3 | .600 ± .100 | .600 ± .100 | - | - | - | - | 40.0 ± 10.0 % |" in text
+    )
     assert "over 3 seeds" in text
     assert "between 0.52 and 6.3 times it" in text
     assert "Trained somehow." in text

@@ -36,7 +36,8 @@ ALLOWED = {
     "gallery": {"imaging", "data", "metrics", "report"},
     "benchmark": {"configs", "models"},
     "experiments": {
-        *("configs", "data", "models", "metrics", "report", "inference", "training", "benchmark"),
+        *("configs", "imaging", "data", "models", "metrics", "report", "inference", "training"),
+        "benchmark",
     },
     "demo": {"imaging", "data", "models", "inference"},
 }

@@ -107,6 +107,11 @@ def discover_sets(
     return together(lambda candidate: load(candidate, split, need_rgb, need_gt, with_depth), chosen)
 
 
+def limited(sets: Sequence[SodSet], limit: int | None) -> list[SodSet]:
+    """Keep the first images of each set; all for None."""
+    return [dataclasses.replace(item, samples=item.samples[:limit]) for item in sets]
+
+
 def keep_images(sets: Sequence[SodSet], list_file: Path) -> list[SodSet]:
     """Keep the images that a file lists, one ``SET/STEM`` a line, such as the hold-out of a run.
 

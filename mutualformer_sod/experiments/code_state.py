@@ -1,0 +1,45 @@
+"""State of the code behind the scores of a comparison, which must be one for all its runs."""
+
+import hashlib
+from importlib.metadata import version
+from pathlib import Path
+
+import cv2
+
+from mutualformer_sod.errors import InputError
+
+_PACKAGE = Path(__file__).parents[1]
+# Parts of the package without an effect on scores.
+_WITHOUT_EFFECT = (
+    *("benchmark/", "cli/", "demo/", "gallery/", "report/"),
+    *("experiments/collect", "experiments/costs", "experiments/differences"),
+    *("experiments/image_scores", "experiments/report", "experiments/schedule"),
+    "experiments/table",
+)
+_LIBRARIES = ("torch", "torchvision", "timm", "numpy", "scipy")
+
+
+def code_of_results() -> dict[str, str]:
+    """Return digests of the source files, and versions of the libraries, that decide scores."""
+    files = [path for suffix in ("py", "json") for path in _PACKAGE.rglob(f"*.{suffix}")]
+    digests = {
+        name: hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        for path in sorted(files)
+        if not (name := path.relative_to(_PACKAGE).as_posix()).startswith(_WITHOUT_EFFECT)
+    }
+    return digests | {name: version(name) for name in _LIBRARIES} | {"opencv": cv2.__version__}
+
+
+def refuse_other_code(output: Path, before: dict[str, str], now: dict[str, str]) -> None:
+    """Refuse to continue a comparison with code that may score otherwise.
+
+    Raises:
+        InputError: naming the first file or library that differs.
+    """
+    different = [name for name in before | now if before.get(name) != now.get(name)]
+    if different:
+        more = f" and {len(different) - 1} more" if len(different) > 1 else ""
+        raise InputError(
+            f"{output}: started with other code: {different[0]}{more}. Fix: continue with the "
+            "version of the start, or pass another `output`."
+        )

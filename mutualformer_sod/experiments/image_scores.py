@@ -1,0 +1,136 @@
+"""Scores of each image of all runs, and their file, from which the report can be made again."""
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.experiments.data import groups_of
+from mutualformer_sod.experiments.plan import RIGHT, Run
+from mutualformer_sod.files import replacing
+
+# Metrics of an image whose mean is the score of a set. Curves have their maximum after the mean.
+METRICS = ("s_measure", "mean_f", "weighted_f", "mean_e", "mae")
+_DIGITS = 5
+
+
+@dataclass(frozen=True)
+class ImageScores:
+    """Scores of the images of every run.
+
+    Attributes:
+        runs: variant and seed of each run.
+        images: kind of depth, set and stem of each image.
+        scores: (images, runs, metrics) float64, the metrics of `METRICS`; an image counts once for
+            each kind of depth.
+        sources: "sets" and "folders" of the test data, see `data.groups_of`.
+    """
+
+    runs: list[tuple[str, int]]
+    images: list[tuple[str, str, str]]
+    scores: np.ndarray
+    sources: dict[str, Any]
+
+    @property
+    def kinds(self) -> list[str]:
+        """Return the kinds of test depth, the right one first."""
+        return list(dict.fromkeys(kind for kind, _, _ in self.images))
+
+    def by_group(self, kind: str = RIGHT) -> dict[str, np.ndarray]:
+        """Return the scores with a kind of depth by group: (images, runs, metrics)."""
+        rows: dict[str, list[int]] = {}
+        for number, (own_kind, sod_set, stem) in enumerate(self.images):
+            if own_kind == kind:
+                for group in groups_of(sod_set, stem, self.sources):
+                    rows.setdefault(group, []).append(number)
+        return {group: self.scores[numbers] for group, numbers in rows.items()}
+
+
+def read_runs(runs: Sequence[Run], kinds: Sequence[str], sources: dict[str, Any]) -> ImageScores:
+    """Read the scores of each image of finished runs.
+
+    Args:
+        runs: finished ones.
+        kinds: of test depth, beside the right one.
+        sources: see `ImageScores`.
+
+    Raises:
+        InputError: a missing or damaged file, or runs of other images.
+    """
+    images: list[tuple[str, str, str]] | None = None
+    columns = []
+    for run in runs:
+        own, values = [], []
+        for kind in (RIGHT, *kinds):
+            for line in _lines(run.per_image(kind)):
+                own.append((kind, line["set"], line["image"]))
+                values.append([float(line[name]) for name in METRICS])
+        if images is not None and own != images:
+            raise InputError(
+                f"{run.folder}: scores of other images than in the other runs. Fix: remove the "
+                "folder to make it anew."
+            )
+        images = own
+        columns.append(values)
+    scores = np.round(columns, _DIGITS).transpose(1, 0, 2)  # those of the file
+    return ImageScores([(r.variant.name, r.seed) for r in runs], images or [], scores, sources)
+
+
+def _lines(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: unreadable ({error}). Fix: remove the folder of the run to make it anew."
+        ) from None
+
+
+def write_scores(path: Path, scores: ImageScores, record: dict[str, Any]) -> None:
+    """Write a gzip-compressed CSV: one line per image and kind of depth, 5 digits.
+
+    Args:
+        path: ends in ``.csv.gz``.
+        scores: of all runs.
+        record: JSON data, for the first line.
+    """
+    text = io.StringIO()
+    text.write(f"# {json.dumps(record | {'sources': scores.sources}, ensure_ascii=False)}\n")
+    writer = csv.writer(text, lineterminator="\n")
+    names = [f"{name}|{seed}|{metric}" for name, seed in scores.runs for metric in METRICS]
+    writer.writerow(["depth", "set", "image", *names])
+    for image, values in zip(scores.images, scores.scores, strict=True):
+        writer.writerow([*image, *(f"{value:.{_DIGITS}f}" for value in values.ravel())])
+    data = gzip.compress(text.getvalue().encode(), mtime=0)
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def read_scores(path: Path) -> tuple[ImageScores, dict[str, Any]]:
+    """Read a file of `write_scores`: the scores and the record.
+
+    Raises:
+        InputError: no such file, or another one.
+    """
+    try:
+        head, _, text = gzip.decompress(path.read_bytes()).decode().partition("\n")
+        record = json.loads(head.removeprefix("# "))
+        names, *lines = csv.reader(io.StringIO(text))
+        runs = [name.rsplit("|", 2)[:2] for name in names[3 :: len(METRICS)]]
+        images = [(line[0], line[1], line[2]) for line in lines]
+        values = np.array([line[3:] for line in lines], np.float64)
+        scores = values.reshape(len(images), len(runs), len(METRICS))
+        numbered = [(name, int(seed)) for name, seed in runs]
+        return ImageScores(numbered, images, scores, record.pop("sources")), record
+    except (OSError, EOFError, ValueError, KeyError, IndexError) as error:
+        raise InputError(
+            f"{path}: not the image scores of a comparison ({error}). Fix: pass its "
+            "image_scores.csv.gz."
+        ) from None

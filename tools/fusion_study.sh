@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# The comparison of docs/fusion_comparison.md. A stopped step continues with the same command.
+#   bash tools/fusion_study.sh DATA OUTPUT [STEP]
+#   bash tools/fusion_study.sh --benchmarks DATA OUTPUT
+# DATA: the project's data, or with --benchmarks the RGB-D benchmarks of docs/data.md.
+# STEP: prepare, encoder, main or ablations; without it all of them, in this order.
+# JOBS (default 1): runs at a time. EXTRA: further options of tools/compare_fusions.py.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+benchmarks=
+if [ "${1-}" = --benchmarks ]; then benchmarks=1; shift; fi
+if [ $# -lt 2 ]; then sed -n '2,7s/^# //p' "$0" >&2; exit 2; fi
+data=$1 output=$2 step=${3:-all}
+case $step in all | prepare | encoder | main | ablations) ;; *)
+    echo "fusion_study.sh: error: STEP $step. Fix: pass prepare, encoder, main or ablations." >&2
+    exit 2 ;;
+esac
+run() { python "$here/$1.py" "${@:2}"; }
+wanted() { [ "$step" = all ] || [ "$step" = "$1" ]; }
+
+main=(all rgb_only)
+ablations=(
+    mutualformer_no_cda mutualformer_cross_attention mutualformer_paper
+    mutualformer_epsilon_0.3 mutualformer_epsilon_0.9 mutualformer_steps_2 mutualformer_steps_3
+    token_fusion:sparsity=0.001 token_fusion:head=ensemble gemini_fusion:head=ensemble
+    channel_exchange:head=ensemble
+)
+tests=(--test-depth hidden exchanged constant noise)
+if [ -n "$benchmarks" ]; then
+    # The protocol of the papers: 2,185 images, the backbone's own ImageNet weights.
+    options=(--data "$data" --sets NJU2K-train NLPR-train --test-data "$data"
+        --recipe fusion-study --preset small --epochs 60)
+else
+    photos=train_rgb/DUTS_TR
+    rgbd=(train_rgbd/HOTS train_rgbd/gqcnn train_rgbd/UW train_rgbd/tracebot train_rgbd/pothole
+        train_rgbd/pipe)
+    options=(--data "$data" "$output/labelled" --sets "$photos" "${rgbd[@]}" NLPR-labelled
+        --limit 2400 --near pothole=white pipe=white --estimated-depth "$output/depth"
+        --test-data "$output/ECSSD-depth" "$data/spot" --holdout 0.2 --test-limit 300
+        --recipe fusion-study --init-weights "$output/encoder/weights.safetensors")
+fi
+
+if wanted prepare && [ -z "$benchmarks" ]; then
+    estimate=(estimate_depth maps --weights "$here/../weights/depth_estimator.safetensors")
+    run "${estimate[@]}" --data "$data" --sets "$photos" --limit 2400 --output "$output/depth"
+    run "${estimate[@]}" --data "$data" --sets test_rgb/ECSSD --limit 300 --output "$output/depth"
+    mkdir -p "$output/ECSSD-depth/ECSSD/RGB" "$output/ECSSD-depth/ECSSD/GT"
+    for role in RGB GT; do
+        for map in "$output"/depth/test_rgb/ECSSD/*.png; do
+            ln -sf "$(realpath "$data/test_rgb/ECSSD/$role/$(basename "${map%.png}")".*)" \
+                "$output/ECSSD-depth/ECSSD/$role/"
+        done
+    done
+    ln -sfn "$(realpath "$output/depth/test_rgb/ECSSD")" "$output/ECSSD-depth/ECSSD/depth"
+    run test --weights small-dinov2 --data "$data/unlabelled_rgbd" --modality rgb \
+        --output "$output/label_maps"
+    run pseudo_label --data "$data/unlabelled_rgbd" --sets NLPR \
+        --maps "$output"/label_maps/* --output "$output/labels"
+    mkdir -p "$output/labelled"
+    ln -sfn ../labels/NLPR "$output/labelled/NLPR-labelled"
+fi
+if wanted encoder && [ -z "$benchmarks" ]; then
+    # Colour alone, so that the encoder favours no fusion.
+    run train --data "$data" --train-sets "$photos" --modality rgb --preset tiny --pretrained auto \
+        --size 160 --progressive 0.7 --epochs 2 --batch-size 16 --lr 1e-3 --encoder-lr-scale 0.5 \
+        --warmup-epochs 0.1 --ema-decay 0.998 --no-multi-scale --holdout 0 --cache ram --workers 0 \
+        --output "$output/encoder" --resume
+fi
+compare() {
+    run compare_fusions "${options[@]}" "${tests[@]}" --set head=merge --jobs "${JOBS:-1}" \
+        --output "$output/runs" ${EXTRA-} "$@"
+}
+if wanted main; then compare --seeds 3 --fusions "${main[@]}"; fi
+if wanted ablations; then compare --seeds 2 --fusions "${main[@]}" "${ablations[@]}"; fi
