@@ -12,7 +12,7 @@ from mutualformer_sod import __version__
 from mutualformer_sod.cli import common
 
 COMMANDS = (
-    *("train", "test", "evaluate", "predict", "demo", "gallery", "figure"),
+    *("train", "test", "evaluate", "predict", "demo", "serve", "gallery", "figure"),
     *("check-data", "make-samples", "pack-data", "pseudo-label", "estimate-depth"),
     *("pretrained", "weights", "export", "compare-fusions", "baselines", "merge-scores"),
     *("benchmark", "benchmark-attention", "benchmark-data", "benchmark-metrics"),

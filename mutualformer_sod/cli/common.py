@@ -15,6 +15,7 @@ from mutualformer_sod.errors import InputError, ReportedElsewhere, Stopped, with
 
 EXIT_INPUT_ERROR = 2
 EXIT_INTERRUPTED = 130
+MOST_MEGAPIXELS = 128  # of an upload; `imaging.photos` reads larger pictures at a smaller size
 
 _LIBRARIES = r"(torch|torchvision|timm|onnx|onnxscript|PIL|matplotlib|gradio)(\.|$)"
 
@@ -105,6 +106,46 @@ def add_flags(parser: argparse._ActionsContainer, *flags: str, **changes: Any) -
     """
     for flag in flags:
         parser.add_argument(flag, **FLAGS[flag] | changes)
+
+
+def add_server_flags(parser: argparse.ArgumentParser, port: int) -> None:
+    """Add the flags of the commands that listen on a port; ``port`` is the default."""
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on (default 127.0.0.1: this machine only; 0.0.0.0: every machine "
+        "with access)",
+    )
+    parser.add_argument(
+        "--port", type=int, default=port, help=f"port (default {port}; 0: any free port)"
+    )
+    parser.add_argument(
+        "--max-megapixels",
+        type=float,
+        default=24,
+        metavar="N",
+        help=f"largest picture or depth map, up to {MOST_MEGAPIXELS} (default 24)",
+    )
+    parser.add_argument(
+        "--max-upload", type=float, default=64, metavar="MB", help="largest file (default 64)"
+    )
+    parser.add_argument(
+        "--queue",
+        type=COUNT,
+        default=32,
+        metavar="N",
+        help="requests that may wait (default 32)",
+    )
+
+
+def check_server_flags(parser: Parser, args: argparse.Namespace) -> None:
+    """End with one line for a value of `add_server_flags` that is out of range."""
+    if not 0 < args.max_megapixels <= MOST_MEGAPIXELS:
+        parser.error(f"--max-megapixels {args.max_megapixels:g}: not in (0, {MOST_MEGAPIXELS}]")
+    if not 0 < args.max_upload <= 4096:
+        parser.error(f"--max-upload {args.max_upload:g}: not in (0, 4096]")
+    if not 0 <= args.port <= 65535:
+        parser.error(f"--port {args.port}: not in 0 to 65535")
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:

@@ -154,13 +154,12 @@ def predict_video(args: argparse.Namespace) -> int:
 
 def load(args: argparse.Namespace) -> tuple:
     """Return the predictor, and the settings that its maps depend on."""
+    from mutualformer_sod.inference.picture_maps import settings_of
     from mutualformer_sod.inference.predictor import Predictor
     from mutualformer_sod.inference.progress import forecast
-    from mutualformer_sod.models.weights import file_sha256
 
     weights = find_weights(args.weights)
     predictor = Predictor.from_weights(weights, args.size, args.device, args.amp)
-    settings = {"weights": file_sha256(weights)}
     flags = ("depth", "depth_video", "estimate_depth")
     for flag, value in ((f"--{name.replace('_', '-')}", getattr(args, name)) for name in flags):
         if value is not None and predictor.modality == "rgb":
@@ -172,7 +171,6 @@ def load(args: argparse.Namespace) -> tuple:
         from mutualformer_sod.inference.estimated_depth import estimator_of
 
         predictor.estimator = estimator_of(args.estimate_depth)
-        settings["depth_estimator"] = file_sha256(args.estimate_depth)
     if line := forecast(predictor):
         print(with_flags(line), flush=True)
-    return predictor, settings
+    return predictor, settings_of(weights, args.estimate_depth)

@@ -11,10 +11,11 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from mutualformer_sod.demo.checks import check_inputs, refusal
+from mutualformer_sod.demo.checks import check_inputs
 from mutualformer_sod.demo.samples import Sample
 from mutualformer_sod.demo.service import Request, Service
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.serving.access import refusal
 
 _ABOUT = """# Salient object detection from colour and depth
 Drop a picture, and its depth map if there is one. Salient objects are white in the map."""

@@ -13,6 +13,7 @@ from mutualformer_sod.demo.scratch import Scratch
 from mutualformer_sod.demo.service import Service
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.inference.predictor import Predictor
+from mutualformer_sod.serving.access import warning_of
 
 
 def run_demo(
@@ -56,8 +57,8 @@ def run_demo(
         address = serve(page, host, port, upload_bytes=upload_bytes, queue=queue)
         scratch.start()
         print(f"{address} (Ctrl-C ends it)", flush=True)
-        if host not in ("127.0.0.1", "localhost", "::1"):
-            print(f"--host {host}: every machine with access to this one can use it", flush=True)
+        if warning := warning_of(host):
+            print(warning, flush=True)
         threading.Event().wait()  # for ever
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,6 +1,5 @@
 """Answer requests of the page: files in, pictures and a message out."""
 
-import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -14,7 +13,6 @@ from torch import Tensor
 from mutualformer_sod.data.depth.encoding import DepthEncoding, depth_to_unit
 from mutualformer_sod.data.depth.kind import DepthSample
 from mutualformer_sod.data.depth.polarity import encoding_of
-from mutualformer_sod.demo.checks import check_pixels
 from mutualformer_sod.demo.scratch import Scratch
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import read_depth
@@ -25,14 +23,14 @@ from mutualformer_sod.inference.overlays import overlay, paint, to_levels
 from mutualformer_sod.inference.picture_depth import fit_depth
 from mutualformer_sod.inference.predictor import Predictor, native_saliency
 from mutualformer_sod.models.weights import file_sha256
+from mutualformer_sod.serving.limits import check_pixels
+from mutualformer_sod.serving.problems import problem_of
 
 SHOWN_PIXELS = 10**6
 """Most pixels of an overlay or of the shown depth."""
 
 _CACHED = 32  # outputs of the network: a new threshold does not run it again
 _NAME_LENGTH = 60
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -101,16 +99,9 @@ class Service:
         try:
             with self._turn:
                 return self._answer(request)
-        except InputError as error:
-            return Answer(f"Error: {_without_folders(str(error), request)}")
-        except MemoryError:
-            return Answer("Error: out of memory. Fix: save a smaller copy of the picture.")
-        except OSError as error:
-            _log.error("%s", error)
-            return Answer("Error: a file cannot be read or written; see the terminal of the demo")
-        except Exception:  # a defect: the page stays alive, the terminal shows the traceback
-            _log.exception("a request failed")
-            return Answer("Error: a defect of this demo; see its terminal")
+        except Exception as error:  # the page stays alive, even after a defect
+            paths = filter(None, (request.rgb, request.depth))
+            return Answer(f"Error: {problem_of(error, {path: path.name for path in paths}).line}")
 
     def _answer(self, request: Request) -> Answer:
         for path in filter(None, (request.rgb, request.depth)):
@@ -200,10 +191,3 @@ def _read_depth(
     if encoding.holes:
         notes.append(f"depth: {encoding.holes:.1%} holes, filled")
     return depth, encoding, notes
-
-
-def _without_folders(message: str, request: Request) -> str:
-    """Remove the folders of the uploaded files from a message."""
-    for path in filter(None, (request.rgb, request.depth)):
-        message = message.replace(str(path), path.name)
-    return " ".join(message.split())

@@ -85,7 +85,7 @@ def _imdecode(data: bytes, flags: int) -> tuple[np.ndarray | None, str]:
     return _stderr.listen(lambda: cv2.imdecode(np.frombuffer(data, np.uint8), flags))
 
 
-@functools.cache  # once per file
+@functools.lru_cache(4096)  # once per file; a server reads files without end
 def _warn_of_damage(path: str, damage: str) -> None:
     _log.warning(
         "%s: damaged JPEG data (%s): part of the image may be wrong. Fix: look at it, and replace"

@@ -19,6 +19,9 @@ CUTOUTS = "cutouts"
 
 BLUR = "blur"
 _NAMED = {"white": (255, 255, 255), "black": (0, 0, 0), "grey": (128, 128, 128)}
+PLAIN = f"{', '.join(_NAMED)}, #rrggbb, {BLUR}"
+"""Backgrounds that need no file."""
+
 _BLUR_RATIO = 0.02  # standard deviation of the blur as a ratio of the longer side
 _MARGIN_RATIO = 0.03  # of the object's longer side, around a crop
 _PRESENT = 128  # opacity from which a pixel belongs to the object
@@ -32,6 +35,7 @@ class CutoutStyle:
         background: None for a transparent one; "white", "black", "grey", "#rrggbb", "blur" (the
             picture itself), or the file of a picture.
         crop: cut to the object with a small margin.
+        file: where the picture of ``background`` is, if not at that path.
 
     Raises:
         InputError: the background is neither a colour nor a readable picture.
@@ -39,27 +43,45 @@ class CutoutStyle:
 
     background: str | None = None
     crop: bool = False
+    file: Path | None = None
 
     def __post_init__(self) -> None:
-        named = self.background in (None, BLUR) or self.colour is not None
-        if not named and not Path(self.background).is_file():
+        if self.picture is None:
+            return
+        if self.file is None and not self.picture.is_file():
             raise InputError(
                 f"`background` {self.background}: neither a colour nor a file. Fix: pass "
-                f"{', '.join(_NAMED)}, #rrggbb, {BLUR}, or a picture."
+                f"{PLAIN}, or a picture."
             )
-        if self.colour is None and self.background not in (None, BLUR):
-            try:  # before any picture is mapped
-                read_rgb(self.background)
-            except InputError as error:
-                raise InputError(f"`background` {error}") from error
+        try:  # before any picture is mapped
+            read_rgb(self.picture)
+        except InputError as error:
+            raise InputError(f"`background` {error}") from error
 
     @property
-    def colour(self) -> tuple[int, ...] | None:
-        """Return R, G and B of a plain background; None for another one."""
-        text = (self.background or "").lower()
-        if re.fullmatch("#[0-9a-f]{6}", text):
-            return tuple(bytes.fromhex(text[1:]))
-        return _NAMED.get(text)
+    def record(self) -> dict[str, str | bool | None]:
+        """Return the part of an output's record."""
+        return {"background": self.background, "crop": self.crop}
+
+    @property
+    def picture(self) -> Path | None:
+        """Return the file of a background that is a picture."""
+        if self.file is not None or self.background is None or is_plain(self.background):
+            return self.file
+        return Path(self.background)
+
+
+def is_plain(background: str) -> bool:
+    """Return whether a background is one of `PLAIN`, not a picture."""
+    return background == BLUR or _colour_of(background) is not None
+
+
+def _colour_of(background: str) -> tuple[int, ...] | None:
+    """Return R, G and B; None if it is no colour."""
+    text = background.lower()
+    if re.fullmatch("#[0-9a-f]{6}", text):
+        return tuple(bytes.fromhex(text[1:]))
+    return _NAMED.get(text)
 
 
 TRANSPARENT = CutoutStyle()
@@ -108,12 +130,12 @@ def _box(alpha: np.ndarray) -> tuple[slice, slice]:
 
 def _background(style: CutoutStyle, behind: np.ndarray) -> np.ndarray:
     """Return the background as (H, W, 3) uint8; a file covers the size and keeps its shape."""
-    if style.colour is not None:
-        return np.full_like(behind, style.colour)
     height, width = behind.shape[:2]
-    if style.background == BLUR:
+    if style.picture is None and style.background == BLUR:
         return cv2.GaussianBlur(behind, (0, 0), max(1.0, _BLUR_RATIO * max(height, width)))
-    picture = read_rgb(style.background)
+    if style.picture is None:
+        return np.full_like(behind, _colour_of(style.background))
+    picture = read_rgb(style.picture)
     scale = max(height / picture.shape[0], width / picture.shape[1])
     size = [max(1, round(side * scale)) for side in picture.shape[:2]]
     size = max(width, size[1]), max(height, size[0])

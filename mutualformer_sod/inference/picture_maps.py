@@ -1,6 +1,5 @@
 """Write maps, overlays and cut-outs of a user's pictures; an interrupted run can be resumed."""
 
-import dataclasses
 import os
 import sys
 from collections.abc import Sequence
@@ -73,7 +72,7 @@ def predict_pictures(
         for picture in bar:
             bar.set_postfix_str(_one_line(picture.rgb.name), refresh=False)
             try:
-                notes = _map_picture(predictor, picture, plan, output, settings, kinds, style)
+                notes = map_picture(predictor, picture, plan, output, settings, kinds, style)
             except (InputError, MemoryError) as error:
                 line = str(error) or f"{picture.rgb}: out of memory. Fix: save a smaller copy."
                 outcome.failed.append(_one_line(line))
@@ -85,16 +84,33 @@ def predict_pictures(
     return outcome
 
 
-def _map_picture(
+def settings_of(weights: Path, estimator: Path | None = None) -> dict[str, str]:
+    """Return the ``settings`` of `predict_pictures` for a network and a depth estimator."""
+    settings = {"weights": file_sha256(weights)}
+    return settings if estimator is None else settings | {"depth_estimator": file_sha256(estimator)}
+
+
+def map_picture(
     predictor: Predictor,
     picture: Picture,
     plan: DepthPlan,
     output: Path,
     settings: dict[str, Any],
-    kinds: Sequence[str],
-    style: CutoutStyle,
+    kinds: Sequence[str] = ("maps",),
+    style: CutoutStyle = TRANSPARENT,
 ) -> list[str]:
-    """Write the outputs of one picture; return remarks."""
+    """Write the outputs of one picture as `predict_pictures`, and replace existing ones.
+
+    Args:
+        settings: those of `predict_pictures` with ``predictor.settings``.
+
+    Returns:
+        Remarks for the user.
+
+    Raises:
+        InputError: an unusable file.
+        OSError: an output cannot be written.
+    """
     if picture.depth in plan.failed:
         raise InputError(plan.failed[picture.depth])
     photo = read_photo(picture.rgb)
@@ -142,7 +158,7 @@ def _of_kind(kind: str, style: CutoutStyle) -> dict[str, Any]:
     """Return the part of a record that depends on the kind of an output."""
     if kind != CUTOUTS:
         return {"kind": kind}
-    return {"kind": kind, "colours": "estimated", **dataclasses.asdict(style)}
+    return {"kind": kind, "colours": "estimated", **style.record}
 
 
 def _without_done(

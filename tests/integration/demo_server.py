@@ -1,4 +1,4 @@
-"""Start ``tools/demo.py`` in its own process for tests; make files to upload."""
+"""Start a server of ``tools/`` in its own process for tests; make files to upload."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ MOST_MEGABYTES = 2
 
 @dataclass
 class Server:
-    """A running demo.
+    """A running server.
 
     Attributes:
-        process: of the demo.
-        address: of its page.
+        process: of the server.
+        address: that it printed.
         lines: its output, with standard error.
     """
 
@@ -45,17 +45,30 @@ class Server:
     def interrupt(self) -> int:
         """End it as Ctrl-C does; its status."""
         self.process.send_signal(signal.SIGINT)
-        return self.process.wait(20)
+        return self.process.wait(120)
 
 
 def start_demo(folder: Path, *flags: object) -> Server:
     """Start a demo with its temporary files in ``folder``; wait for its address."""
     pytest.importorskip("gradio", reason="the extra demo is not installed")
-    # A dead proxy: the page must need neither a proxy nor a network.
+    return _start("demo", folder, flags)
+
+
+def start_service(folder: Path, *flags: object) -> Server:
+    """Start a service with its temporary files in ``folder``; wait for its address."""
+    pytest.importorskip("fastapi_offline", reason="the extra serve is not installed")
+    server = _start("serve", folder, flags)
+    server.address = server.address.removesuffix("/docs")
+    return server
+
+
+def _start(tool: str, folder: Path, flags: tuple[object, ...]) -> Server:
+    # A dead proxy: the server must need neither a proxy nor a network.
     away = "http://127.0.0.1:9"
     environment = os.environ | {"TMPDIR": str(folder), "http_proxy": away, "https_proxy": away}
-    command = [sys.executable, str(ROOT / "tools" / "demo.py"), "--port", "0", "--device", "cpu"]
-    command += ["--weights", "tiny"]  # small and fast; flags below override it
+    command = [sys.executable, str(ROOT / "tools" / f"{tool}.py"), "--port", "0"]
+    # Weights that are small and fast; flags below override them.
+    command += ["--device", "cpu", "--weights", "tiny"]
     process = subprocess.Popen(
         [*command, *map(str, flags)],
         stdout=subprocess.PIPE,

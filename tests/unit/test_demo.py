@@ -11,13 +11,15 @@ from PIL import Image
 
 from mutualformer_sod import Predictor
 from mutualformer_sod.data.synthetic.scenes import make_scene
-from mutualformer_sod.demo.checks import check_inputs, check_pixels, is_own, refusal
+from mutualformer_sod.demo.checks import check_inputs
 from mutualformer_sod.demo.running import named
 from mutualformer_sod.demo.samples import make_samples
 from mutualformer_sod.demo.scratch import Scratch
 from mutualformer_sod.demo.service import Request, Service
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.build import build_model
+from mutualformer_sod.serving.access import is_own, refusal
+from mutualformer_sod.serving.limits import check_pixels
 
 SIZE = (96, 128)
 

@@ -39,7 +39,8 @@ ALLOWED = {
         *("configs", "imaging", "data", "models", "metrics", "report", "inference", "training"),
         "benchmark",
     },
-    "demo": {"imaging", "data", "models", "inference"},
+    "serving": {"imaging", "inference"},
+    "demo": {"imaging", "data", "models", "inference", "serving"},
 }
 TORCH_FREE = [
     "mutualformer_sod",
@@ -59,6 +60,7 @@ TORCH_FREE = [
     "mutualformer_sod.inference.picture_pairs",
     "mutualformer_sod.inference.video",
     "mutualformer_sod.demo.scratch",
+    "mutualformer_sod.serving.access",
     "mutualformer_sod.metrics.evaluator",
     "mutualformer_sod.report.tables",
     "mutualformer_sod.experiments.collect",

@@ -1,0 +1,89 @@
+"""Serve maps over HTTP: POST a picture and its depth, get map, overlay or cut-out as PNG."""
+
+import argparse
+import importlib.util
+from pathlib import Path
+
+from mutualformer_sod.cli import common as cli
+from mutualformer_sod.configs.released import ESTIMATOR, find_weights
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.serving.access import bind
+
+EPILOG = """\
+Ctrl-C or SIGTERM stops it: accepted requests are answered, new ones are refused (status 0).
+
+  curl -F rgb=@photo.jpg http://127.0.0.1:8000/map --output map.png
+
+The page /docs has all addresses and form fields. See docs/service.md.
+"""
+PACKAGES = ("fastapi", "fastapi_offline", "uvicorn", "python_multipart")
+FILES = 3  # of a request: picture, depth, background
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = cli.Parser(__doc__, EPILOG)
+    cli.add_flags(parser, "--weights", "--device", "--amp")
+    cli.add_flags(parser, "--size", type=int, help="input size of the network in pixels a side")
+    parser.add_argument(
+        "--estimate-depth",
+        nargs="?",
+        const=ESTIMATOR,
+        type=Path,
+        metavar="FILE",
+        help="estimate depth from colour for pictures without depth; FILE: your own estimator",
+    )
+    cli.add_server_flags(parser, port=8000)
+    parser.add_argument(
+        "--allow-host",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="further names in the Host or Origin header of requests, such as that of a proxy",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=60,
+        metavar="SECONDS",
+        help="for an upload, and again for its answer (default 60)",
+    )
+    args = parser.parse_args()
+    cli.check_server_flags(parser, args)
+    if not 0 < args.timeout <= 3600:
+        parser.error(f"--timeout {args.timeout:g}: not in (0, 3600]")
+    return args
+
+
+def main() -> None:
+    args = parse_arguments()
+    for package in PACKAGES:
+        if importlib.util.find_spec(package) is None:
+            raise InputError(f"{package} is not installed. Fix: pip install -e '.[serve]'")
+    weights = find_weights(args.weights)
+    listening = bind(args.host, args.port)
+    # Imported late: --help and wrong flags need no torch.
+    from mutualformer_sod.inference.predictor import Predictor
+    from mutualformer_sod.serving.gate import Limits
+    from mutualformer_sod.serving.running import run_service
+
+    predictor = Predictor.from_weights(weights, args.size, args.device, args.amp)
+    if args.estimate_depth is not None and predictor.modality == "rgb":
+        raise InputError(
+            f"--estimate-depth: --weights {args.weights} were trained without depth. Fix: leave it "
+            "out, or pass other weights."
+        )
+    run_service(
+        predictor,
+        weights,
+        listening,
+        args.host,
+        others=args.allow_host,
+        estimator=args.estimate_depth,
+        limits=Limits(
+            round(args.max_upload * 10**6),
+            FILES,
+            round(args.max_megapixels * 10**6),
+            args.timeout,
+        ),
+        waiting=args.queue,
+    )

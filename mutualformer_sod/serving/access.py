@@ -1,0 +1,130 @@
+"""The address of a server, and the hosts that requests may name.
+
+Without the check of the host any web page could use a server on its reader's machine, by the
+address or by a name that leads there (DNS rebinding).
+"""
+
+import errno
+import functools
+import ipaddress
+import os
+import socket
+from collections.abc import Collection, Iterable
+from urllib.parse import urlsplit
+
+from mutualformer_sod.errors import InputError
+
+LOOPBACK = "127.0.0.1"
+_HOST_REMEDY = "open the printed address, or start the server with the --host of this address"
+
+
+def refusal(
+    headers: Iterable[tuple[bytes, bytes]],
+    host: str,
+    others: Collection[str] = (),
+    remedy: str = _HOST_REMEDY,
+) -> str | None:
+    """Return the reason to refuse a request, or None to accept it.
+
+    Args:
+        headers: of the request, names in lower case.
+        host: on which the server listens.
+        others: further names that lead to it, such as that of a proxy.
+        remedy: for the message.
+    """
+    found: dict[bytes, list[str]] = {b"host": [], b"origin": []}
+    for name, value in headers:
+        if name in found:
+            found[name].append(value.decode("latin-1"))
+    for value in found[b"host"] or [""]:
+        if not is_own(_name_in(f"//{value}"), host, others):
+            return f"Host {value!r} is refused: this server was started for {host}. Fix: {remedy}."
+    for value in found[b"origin"]:
+        if not is_own(_name_in(value), host, others):
+            return f"Origin {value!r} is refused: it is a page of another host. Fix: {remedy}."
+    return None
+
+
+def is_own(name: str | None, host: str, others: Collection[str] = ()) -> bool:
+    """Return whether a name or address belongs to the server.
+
+    Loopback names and addresses do, ``host``, and ``others``. For 0.0.0.0 and :: all addresses do,
+    because only names can be redirected, and the names of this machine.
+    """
+    if not name:
+        return False
+    address = _address(name)
+    named = {"localhost", host.casefold(), *map(str.casefold, others)}
+    if name in named or (address is not None and address.is_loopback):
+        return True
+    if host not in ("0.0.0.0", "::"):
+        return False
+    return address is not None or name in _own_names()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket that listens on an address; port 0 is any free one.
+
+    It listens at once, because two sockets that do not can be bound to one address.
+
+    Raises:
+        InputError: the port is in use or not allowed, or the host is no address of this machine.
+    """
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except (OSError, UnicodeError):
+        raise InputError(
+            f"--host {host}: no such address. Fix: pass 127.0.0.1 or 0.0.0.0."
+        ) from None
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    if os.name == "posix":  # a port is free at the end of its last connection
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind(address)
+        bound.listen()
+    except OSError as error:
+        bound.close()
+        raise InputError(_why_not_bound(host, port, error)) from None
+    return bound
+
+
+def free_port(host: str, port: int) -> int:
+    """Return the port, or a free one for 0; raise as `bind`."""
+    with bind(host, port) as probe:
+        return probe.getsockname()[1]
+
+
+def warning_of(host: str) -> str | None:
+    """Return a warning for a host that other machines reach; None for a loopback one."""
+    address = _address(host)
+    if host == "localhost" or (address is not None and address.is_loopback):
+        return None
+    return f"--host {host}: every machine with access to this one can use it"
+
+
+@functools.cache  # the lookup may take seconds
+def _own_names() -> frozenset[str]:
+    own = socket.gethostname(), socket.getfqdn(), f"{socket.gethostname()}.local"
+    return frozenset(map(str.casefold, own))
+
+
+def _why_not_bound(host: str, port: int, error: OSError) -> str:
+    if isinstance(error, PermissionError):
+        return f"--port {port}: not allowed. Fix: pass 1024 or more."
+    if error.errno == errno.EADDRINUSE:
+        return f"--port {port}: in use. Fix: pass another, or 0 for any."
+    return f"--host {host}: {error.strerror}"
+
+
+def _name_in(address: str) -> str | None:
+    try:
+        return urlsplit(address).hostname  # in lower case, without port and brackets
+    except ValueError:
+        return None
+
+
+def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(name)
+    except ValueError:
+        return None

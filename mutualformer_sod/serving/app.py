@@ -1,0 +1,217 @@
+"""The HTTP service: POST a picture, get its map, overlay or cut-out as PNG. Needs fastapi."""
+
+import asyncio
+import contextlib
+import functools
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fastapi import Depends, FastAPI, Request, UploadFile
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response, StreamingResponse
+from fastapi_offline import FastAPIOffline
+from starlette.exceptions import HTTPException
+
+import mutualformer_sod
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.inference.cutouts import CUTOUTS
+from mutualformer_sod.serving import forms
+from mutualformer_sod.serving.gate import Gate, Limits, error_answer
+from mutualformer_sod.serving.jobs import ClientGone, Jobs
+from mutualformer_sod.serving.pictures import Asked, PictureService, with_fields
+from mutualformer_sod.serving.problems import problem_of
+
+_ABOUT = """Salient object detection from colour and depth. Send a picture, and its depth map if
+there is one, as multipart/form-data. The answer is a PNG file of the size of the picture, with the
+bytes that `mutualformer-sod predict` writes. The header `X-Notes` has remarks, such as the decision
+on the depth. Every other answer is JSON: `{"error": "PROBLEM: cause. Fix: action."}`."""
+_ERRORS = {
+    400: "The body is no form.",
+    403: "The Host or Origin header is that of another host.",
+    408: "The upload took too long.",
+    413: "A file has too many bytes or pixels.",
+    422: "A file or a field is not usable, or a question about the depth is open.",
+    500: "A defect of the service.",
+    503: "All places of the queue are taken; the header Retry-After has a time in seconds.",
+    504: "The time of a request has ended.",
+}
+_CHUNK = 1 << 16
+
+
+class _Answers:
+    """Turn the fields of a request into a job, and its result into an answer."""
+
+    def __init__(self, service: PictureService, jobs: Jobs, limits: Limits) -> None:
+        self._service, self._jobs, self._limits = service, jobs, limits
+
+    async def answer(
+        self, request: Request, asked: Asked, uploads: dict[str, UploadFile | None]
+    ) -> Response:
+        """Answer a request.
+
+        Args:
+            request: its connection.
+            asked: all but the files.
+            uploads: the files by the name of the attribute of `Asked`.
+        """
+        folder = Path(tempfile.mkdtemp(prefix="mutualformer_serve_"))
+        clean = functools.partial(shutil.rmtree, folder, ignore_errors=True)
+        names: dict[Path, str] = {}
+        try:
+            try:
+                files = await asyncio.to_thread(
+                    forms.save, uploads, folder, self._limits.file_bytes
+                )
+            except BaseException:
+                clean()
+                raise
+            names = {path: forms.name_of(uploads[field]) for field, path in files.items()}
+            job = functools.partial(self._service.answer, replace(asked, **files), folder)
+            result = await self._jobs.run(job, self._limits.seconds, _gone(request), clean)
+        except asyncio.TimeoutError:
+            line = f"not done in {self._limits.seconds:g} s. Fix: try again later, or send less."
+            return error_answer(504, line)
+        except ClientGone:
+            return error_answer(400, "the client has gone")
+        except Exception as error:
+            problem = problem_of(error, names)
+            return error_answer(problem.status, with_fields(problem.line))
+        headers = {"Content-Length": str(len(result.png))}
+        if result.notes:
+            headers["X-Notes"] = _header(result.notes)
+        return StreamingResponse(_chunks(result.png), media_type="image/png", headers=headers)
+
+
+def build_app(
+    service: PictureService,
+    limits: Limits,
+    *,
+    waiting: int,
+    host: str,
+    others: Collection[str],
+    about: dict[str, Any],
+) -> FastAPI:
+    """Build the service.
+
+    Args:
+        service: maps the pictures.
+        limits: of a request.
+        waiting: number of requests that may wait.
+        host, others: see `access.refusal`.
+        about: for ``/health``, such as the name of the weights.
+    """
+    jobs = Jobs(waiting)
+
+    @contextlib.asynccontextmanager
+    async def closing(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        jobs.close()
+
+    errors = {status: {"description": text} for status, text in _ERRORS.items()}
+    app = FastAPIOffline(
+        title="mutualformer_sod",
+        version=mutualformer_sod.__version__,
+        description=_ABOUT,
+        redoc_url=None,
+        lifespan=closing,
+    )
+    app.add_middleware(Gate, jobs=jobs, limits=limits, host=host, others=others)
+    _add_error_answers(app)
+
+    @app.get("/health", summary="Report that the service runs, and how busy it is")
+    async def health() -> dict[str, Any]:
+        return {"status": "ok", "busy": jobs.taken, "places": 1 + waiting, **about}
+
+    _add_outputs(app, _Answers(service, jobs, limits), errors)
+    return app
+
+
+def _add_outputs(app: FastAPI, answers: _Answers, errors: dict[int, Any]) -> None:
+    """Add the three outputs."""
+    png = {200: {"content": {"image/png": {}}, "description": "The picture as PNG."}}
+    options = {"response_class": Response, "responses": png | errors}
+    depth_only = options | {"dependencies": [Depends(forms.only(forms.DEPTH_FIELDS))]}
+    all_fields = options | {"dependencies": [Depends(forms.only(forms.CUTOUT_FIELDS))]}
+
+    def of_kind(kind: str) -> Callable[..., Awaitable[Response]]:
+        async def answer(
+            request: Request,
+            rgb: forms.Rgb,
+            depth: forms.Depth = None,
+            near: forms.Near = "auto",
+            orientation: forms.Orientation = "auto",
+        ) -> Response:
+            forms.check_effects(depth, near, orientation)
+            asked = Asked(kind, Path(), None, near, orientation)
+            return await answers.answer(request, asked, {"rgb": rgb, "depth": depth})
+
+        return answer
+
+    about = "Map of the salient object, 8-bit grey"
+    app.post("/map", name="map", summary=about, **depth_only)(of_kind("maps"))
+    about = "Map over the picture, RGB"
+    app.post("/overlay", name="overlay", summary=about, **depth_only)(of_kind("overlays"))
+
+    @app.post("/cutout", summary="Object alone, RGBA; RGB with a background", **all_fields)
+    async def cutout(
+        request: Request,
+        rgb: forms.Rgb,
+        depth: forms.Depth = None,
+        near: forms.Near = "auto",
+        orientation: forms.Orientation = "auto",
+        background: forms.Background = None,
+        crop: forms.Crop = False,
+    ) -> Response:
+        forms.check_effects(depth, near, orientation)
+        shown = forms.check_background(background)
+        asked = Asked(CUTOUTS, Path(), None, near, orientation, shown, None, crop)
+        file = None if isinstance(background, str) else background
+        uploads = {"rgb": rgb, "depth": depth, "background_file": file}
+        return await answers.answer(request, asked, uploads)
+
+
+def _add_error_answers(app: FastAPI) -> None:
+    """Answer every error by JSON with one line."""
+
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> Response:
+        lines = {
+            404: f"{request.url.path}: no such address. Fix: see /docs.",
+            405: f"{request.method} {request.url.path}: not allowed. Fix: see /docs.",
+            400: f"{error.detail} Fix: send multipart/form-data.",
+        }
+        line = lines.get(error.status_code, str(error.detail))
+        return error_answer(error.status_code, line, dict(error.headers or {}))
+
+    @app.exception_handler(RequestValidationError)
+    async def unusable(request: Request, error: RequestValidationError) -> Response:
+        return error_answer(422, " | ".join(map(forms.line_of, error.errors())))
+
+    @app.exception_handler(InputError)
+    async def unfit(request: Request, error: InputError) -> Response:
+        return error_answer(422, str(error))
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> Response:  # the server logs it
+        return error_answer(500, "a defect of this server; see its terminal")
+
+
+async def _gone(request: Request) -> None:
+    """Return when the client has closed the connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _chunks(data: bytes) -> AsyncIterator[bytes]:
+    """Yield pieces, so that the server waits for a slow reader instead of buffering all."""
+    for start in range(0, len(data), _CHUNK):
+        yield data[start : start + _CHUNK]
+
+
+def _header(notes: Collection[str]) -> str:
+    """Return remarks as the value of a header: one line of ASCII."""
+    return " ".join("; ".join(notes).split()).encode("ascii", "backslashreplace").decode()[:4000]

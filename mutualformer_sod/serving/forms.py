@@ -1,0 +1,142 @@
+"""The form fields of the service: checks, and their files on disk."""
+
+import re
+import shutil
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from fastapi import File, Form, Request, UploadFile
+
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.inference.cutouts import PLAIN, is_plain
+from mutualformer_sod.serving.limits import TooLarge
+
+_BINARY = {"format": "binary"}  # a button for a file on the page of the documentation
+_NAME_LENGTH = 80
+
+Rgb = Annotated[
+    UploadFile,
+    File(
+        description="The picture: JPEG, PNG, BMP, TIFF, WebP, GIF or PPM.",
+        json_schema_extra=_BINARY,
+    ),
+]
+Depth = Annotated[
+    UploadFile,
+    File(
+        description="Its depth map: PNG or TIFF of 8 or 16 bits, or .npy. Optional.",
+        json_schema_extra=_BINARY,
+    ),
+]
+Near = Annotated[
+    Literal["auto", "white", "black", "strict"],
+    Form(
+        description="Which depth values are near the camera: large (white) or small (black) ones. "
+        "auto: decided from the map and its type; strict: auto, but refuse a weak decision."
+    ),
+]
+Orientation = Annotated[
+    Literal["auto", "stored", "shown"],
+    Form(
+        alias="depth-orientation",
+        description="Orientation of the depth map if the picture has an orientation tag: that of "
+        "the stored file, or of the picture as shown.",
+    ),
+]
+Background = Annotated[
+    str | UploadFile | None,
+    File(description=f"Of the cut-out: {PLAIN}, or a picture. Transparent without it."),
+]
+Crop = Annotated[bool, Form(description="Crop the cut-out to the object.")]
+
+
+DEPTH_FIELDS = ("rgb", "depth", "near", "depth-orientation")
+CUTOUT_FIELDS = (*DEPTH_FIELDS, "background", "crop")
+
+
+def only(known: Sequence[str]) -> Callable[[Request], Awaitable[None]]:
+    """Return a dependency that refuses what would be ignored; it raises InputError.
+
+    Refused are other fields than the ``known`` ones, repeated fields, and options in the address.
+    """
+
+    async def check_fields(request: Request) -> None:
+        given = Counter(name for name, _ in (await request.form()).multi_items())
+        for name in request.query_params:
+            short = name[:_NAME_LENGTH]
+            raise InputError(f"{short}: is in the address. Fix: send it as a form field.")
+        for name, count in given.items():
+            if name not in known:
+                fields = ", ".join(known)
+                raise InputError(f"{name[:_NAME_LENGTH]}: unknown field. Fix: send {fields}.")
+            if count > 1:
+                raise InputError(f"{name}: sent {count} times. Fix: send it once.")
+
+    return check_fields
+
+
+def check_effects(depth: UploadFile | None, near: str, orientation: str) -> None:
+    """Refuse answers about a depth map that is not sent; raise InputError."""
+    for field, value in (("near", near), ("depth-orientation", orientation)):
+        if depth is None and value != "auto":
+            raise InputError(f"{field}: has no effect without depth. Fix: send depth, too.")
+
+
+def check_background(background: UploadFile | str | None) -> str | None:
+    """Return the text of `CutoutStyle`; a text that is no colour would be a file of the server."""
+    if isinstance(background, str) and not is_plain(background):
+        raise InputError(
+            f"background {background[:_NAME_LENGTH]}: unknown. Fix: send {PLAIN}, or a picture as "
+            "a file."
+        )
+    # Starlette's class of uploads, not FastAPI's.
+    return background if background is None or isinstance(background, str) else name_of(background)
+
+
+def name_of(upload: UploadFile) -> str:
+    """Return the client's name of a file in one line, without folders."""
+    name = re.split(r"[/\\]", upload.filename or "")[-1]
+    name = "".join(sign if sign.isprintable() else " " for sign in name)
+    return " ".join(name.split())[-_NAME_LENGTH:] or "file"
+
+
+def save(
+    uploads: Mapping[str, UploadFile | None], folder: Path, most_bytes: int
+) -> dict[str, Path]:
+    """Write uploaded files to a folder, named by field with their own suffix; return the paths.
+
+    Raises:
+        TooLarge: a file has more than ``most_bytes``.
+    """
+    paths = {}
+    for field, upload in uploads.items():
+        if upload is None:
+            continue
+        if (upload.size or 0) > most_bytes:
+            raise TooLarge(
+                f"{name_of(upload)}: {upload.size / 1e6:.1f} MB, more than {most_bytes / 1e6:g}. "
+                "Fix: send a smaller file."
+            )
+        suffix = re.search(r"\.[A-Za-z0-9]{1,8}$", upload.filename or "")
+        paths[field] = folder / f"{field}{suffix[0] if suffix else ''}"
+        with paths[field].open("wb") as file:
+            shutil.copyfileobj(upload.file, file)
+    return paths
+
+
+def line_of(error: dict[str, Any]) -> str:
+    """Describe an error of FastAPI's validation of a form in one line."""
+    field = str(error["loc"][-1])
+    value = str(error.get("input"))[:_NAME_LENGTH]
+    example = f"Fix: send a file in multipart/form-data (curl: -F {field}=@FILE)."
+    if error["type"] == "missing":
+        return f"{field}: is missing. {example}"
+    if error["type"] == "literal_error":
+        return f"{field} {value}: unknown. Fix: send {error['ctx']['expected']}."
+    if error["type"].startswith("bool"):
+        return f"{field} {value}: neither true nor false. Fix: send true or false."
+    if isinstance(error.get("input"), str):
+        return f"{field}: a text instead of a file. {example}"
+    return f"{field}: {error['msg']}"

@@ -1,0 +1,113 @@
+"""Map one uploaded picture as `mutualformer-sod predict` maps a file."""
+
+import copy
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mutualformer_sod.errors import InputError, with_flags
+from mutualformer_sod.inference.cutouts import CutoutStyle
+from mutualformer_sod.inference.picture_depth import plan_depths
+from mutualformer_sod.inference.picture_maps import map_picture
+from mutualformer_sod.inference.picture_pairs import Picture
+from mutualformer_sod.inference.predictor import Predictor
+from mutualformer_sod.serving.limits import check_pixels
+
+_STEM = "picture"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request.
+
+    Attributes:
+        kind: of the output, one of `overlays.KINDS` or `cutouts.CUTOUTS`.
+        rgb: file of the picture.
+        depth: file of its depth map; None for RGB alone.
+        near: "auto", "white", "black" or "strict".
+        orientation: of the depth, see `picture_depth.fit_depth`.
+        background: of a cut-out: a plain one, or the client's name of ``background_file``; None for
+            a transparent one.
+        background_file: a picture.
+        crop: crop the cut-out to the object.
+    """
+
+    kind: str
+    rgb: Path
+    depth: Path | None = None
+    near: str = "auto"
+    orientation: str = "auto"
+    background: str | None = None
+    background_file: Path | None = None
+    crop: bool = False
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """The PNG file and remarks for the user."""
+
+    png: bytes
+    notes: tuple[str, ...]
+
+
+class PictureService:
+    """Map pictures one after another.
+
+    Args:
+        predictor: the network.
+        settings: see `picture_maps.settings_of`.
+        most_pixels: of a picture, a depth map or a background.
+        estimate: `Predictor.estimator` for pictures without depth, and its ``settings``.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        settings: dict[str, Any],
+        most_pixels: int,
+        estimate: tuple[Callable[[np.ndarray], np.ndarray], dict[str, Any]] | None = None,
+    ) -> None:
+        self._measured = predictor, settings | predictor.settings
+        self._most_pixels = most_pixels
+        self._alone = self._measured
+        if estimate is not None:
+            alone = copy.copy(predictor)  # with the same network
+            alone.estimator, more = estimate
+            self._alone = alone, settings | more | predictor.settings
+
+    def answer(self, asked: Asked, folder: Path) -> Mapped:
+        """Map a picture; the output has the bytes of the file of ``predict``.
+
+        Args:
+            asked: the request.
+            folder: for the output.
+
+        Raises:
+            InputError: an unusable file, or depth whose polarity must be given.
+            OSError: the output cannot be written.
+        """
+        for path in filter(None, (asked.rgb, asked.depth, asked.background_file)):
+            check_pixels(path, self._most_pixels)
+        predictor, settings = self._alone if asked.depth is None else self._measured
+        if asked.depth is not None and predictor.modality == "rgb":
+            raise InputError(
+                "`depth`: the weights were trained without depth. Fix: leave `depth` out."
+            )
+        style = CutoutStyle(asked.background, asked.crop, asked.background_file)
+        picture = Picture(_STEM, asked.rgb, asked.depth)
+        plan = plan_depths([picture], asked.near, asked.orientation)
+        notes = [f"depth: {found.describe()}" for found in plan.encodings.values()]
+        notes += map_picture(predictor, picture, plan, folder, settings, (asked.kind,), style)
+        png = (folder / asked.kind / f"{_STEM}.png").read_bytes()
+        return Mapped(png, tuple(with_fields(note) for note in notes))
+
+
+def with_fields(message: str) -> str:
+    """Name form fields in place of arguments and flags: --near black becomes near=black."""
+    message = re.sub(r"--([a-z-]+) (white|black)\b", r"\1=\2", with_flags(message))
+    message = message.replace("pass it as --video", "pass it to the command predict")
+    return re.sub(r"(?<![\w-])--([a-z][a-z-]*)", r"\1", message)

@@ -1,0 +1,66 @@
+"""Start the service; stop it without loss of accepted requests."""
+
+import logging
+import socket
+from collections.abc import Collection
+from pathlib import Path
+
+import uvicorn
+
+from mutualformer_sod.inference.picture_maps import settings_of
+from mutualformer_sod.inference.predictor import Predictor
+from mutualformer_sod.serving.access import warning_of
+from mutualformer_sod.serving.app import build_app
+from mutualformer_sod.serving.gate import Limits
+from mutualformer_sod.serving.pictures import PictureService
+from mutualformer_sod.signals import StopRequest
+
+
+def run_service(
+    predictor: Predictor,
+    weights: Path,
+    listening: socket.socket,
+    host: str,
+    *,
+    others: Collection[str],
+    estimator: Path | None,
+    limits: Limits,
+    waiting: int,
+) -> None:
+    """Serve until a signal arrives; answer the accepted requests before the end.
+
+    Args:
+        predictor, weights: the network and its file.
+        listening: see `access.bind`.
+        host: its address.
+        others: further names of this server, see `access.refusal`.
+        estimator: weights of a depth estimator for pictures without depth; None for RGB alone.
+        limits: of a request.
+        waiting: number of requests that may wait.
+    """
+    estimate = None
+    if estimator is not None:
+        from mutualformer_sod.inference.estimated_depth import estimator_of
+
+        estimate = estimator_of(estimator), settings_of(weights, estimator)
+    service = PictureService(predictor, settings_of(weights), limits.pixels, estimate)
+    about = {"weights": weights.stem, "input_size": predictor.size}
+    app = build_app(service, limits, waiting=waiting, host=host, others=others, about=about)
+    # Clients get these remarks in their answers.
+    logging.getLogger("mutualformer_sod.data.depth").setLevel(logging.ERROR)
+    config = uvicorn.Config(
+        app,
+        log_level="info",
+        server_header=False,
+        timeout_graceful_shutdown=round(2 * limits.seconds),
+    )
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    server = uvicorn.Server(config)
+    place, port = listening.getsockname()[:2]
+    place = f"[{place}]" if ":" in place else place
+    print(f"http://{place}:{port}/docs (Ctrl-C ends it)", flush=True)
+    if warning := warning_of(host):
+        print(f"{warning}, without a password", flush=True)
+    with StopRequest():  # uvicorn repeats the signal at its end
+        server.run(sockets=[listening])
+    print("stopped", flush=True)

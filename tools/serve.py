@@ -1,0 +1,12 @@
+"""Entry point of `mutualformer-sod serve`."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from mutualformer_sod.cli.common import run
+from mutualformer_sod.cli.serve import main
+
+if __name__ == "__main__":
+    run(main)
