@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mutualformer_sod.metrics.evaluator import ImageScores
-from mutualformer_sod.metrics.pair import CONSTANT_MAP, EMPTY_GT, FULL_GT
+from mutualformer_sod.metrics.f_measure import f_measure
+from mutualformer_sod.metrics.pair import CONSTANT_MAP, EMPTY_GT, FULL_GT, Counts
 
 _LEVELS = np.arange(256)
+_GAIN = 0.1  # of max F; maps that are inverted by mistake gain far more
 
 
 @dataclass
@@ -23,6 +25,7 @@ class Oddities:
         inverted: maps whose mean is higher on the background than on the foreground.
         empty_gt, full_gt: images without foreground, and without background.
         brightest: highest level of all maps, 0 to 255, as scored.
+        inverted_f: (2, 256) sums of the F curves of the inverted maps, as they are and as 1 - map.
     """
 
     black: list[str] = field(default_factory=list)
@@ -32,6 +35,16 @@ class Oddities:
     empty_gt: list[str] = field(default_factory=list)
     full_gt: list[str] = field(default_factory=list)
     brightest: int = 0
+    inverted_f: np.ndarray = field(default_factory=lambda: np.zeros((2, 256)))
+
+    @property
+    def inverse_is_better(self) -> bool:
+        """Whether max F of the inverted maps is far higher for 1 - map.
+
+        Otherwise the maps are only poor: both have the F of a map that is all foreground.
+        """
+        own, inverse = self.inverted_f.max(axis=1)
+        return bool(inverse - own > _GAIN * len(self.inverted))
 
     def add(self, stem: str, image: ImageScores) -> None:
         """Add one image, given its scores."""
@@ -54,3 +67,7 @@ class Oddities:
             means = (float(_LEVELS @ part / part.sum()) for part in (background, foreground))
             if next(means) > next(means):
                 self.inverted.append(stem)
+                for total, quantised in zip(
+                    self.inverted_f, (image.quantised, image.quantised[:, ::-1]), strict=True
+                ):
+                    total += f_measure(Counts.of_thresholds(quantised))

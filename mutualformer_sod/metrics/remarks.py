@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mutualformer_sod.metrics.folder import name_list
+from mutualformer_sod.metrics.registry import COLUMNS
 from mutualformer_sod.metrics.results import format_score
 from mutualformer_sod.metrics.scoring import Cell
 
@@ -52,6 +53,11 @@ def _odd_marks(cell: Cell) -> list[str]:
     ):
         if names:
             marks.append(f"{len(names)} of {count}: {text}")
+    if square := _square(cell):
+        marks.append(
+            f"{len(square)} of {count}: square maps of images that are not square. Fix: resize "
+            "each map back to the size of its image"
+        )
     if _looks_inverted(cell):
         mae = format_score(1 - cell.evaluator.results()["mae"])
         marks.append(
@@ -64,23 +70,40 @@ def _odd_marks(cell: Cell) -> list[str]:
 
 
 def _looks_inverted(cell: Cell) -> bool:
-    return 2 * len(cell.oddities.inverted) > cell.images
+    odd = cell.oddities
+    return 2 * len(odd.inverted) > cell.images and odd.inverse_is_better
+
+
+def _square(cell: Cell) -> list[str]:
+    """Return the stems of square maps of other images, if most maps are square."""
+    if 2 * len(cell.square) <= cell.images:
+        return []
+    others = set(cell.other_aspect)
+    return [stem for stem in cell.square if stem in others]
 
 
 def _without_empty(cell: Cell) -> str:
-    """Give max F of the images with foreground. The others add curves of zeros to the mean."""
-    empty, count = len(cell.oddities.empty_gt), cell.images
-    if not 0 < empty < count:
+    """Give the scores of the images with foreground; F of the others is 0 for any map."""
+    if cell.with_foreground is None or not cell.with_foreground.images:
         return ""
-    max_f = cell.evaluator.results()["max_f"] * count / (count - empty)
-    return f"max F is {format_score(max_f)} without the images that have no foreground"
+    scores = cell.with_foreground.results()
+    listed = (
+        f"{column.title} {format_score(scores[name])}"
+        for name, column in COLUMNS.items()
+        if column.in_table and name != "max_f"
+    )
+    return (
+        f"max F is {format_score(scores['max_f'])} without the images that have no foreground"
+        f" ({', '.join(listed)})"
+    )
 
 
 def complaints(cells: Sequence[Cell]) -> list[str]:
     """Return a line for each problem of the maps, with the names of the files."""
     lines = []
     for cell in cells:
-        folder, texts = cell.folder, []
+        folder, texts, square = cell.folder, [], _square(cell)
+        other_aspect = [stem for stem in cell.other_aspect if stem not in set(square)]
         if folder.folder is None:
             texts.append("no maps")
         for problem, names in (
@@ -88,7 +111,8 @@ def complaints(cells: Sequence[Cell]) -> list[str]:
             ("of no image of the set", folder.extra),
             ("two files", folder.duplicate),
             ("resized to the ground truth's size", cell.resized),
-            ("of another aspect ratio than the ground truth, swapped?", cell.other_aspect),
+            ("square, but the image is not", square),
+            ("of another aspect ratio than the ground truth, swapped?", other_aspect),
             ("ground truth without foreground", cell.oddities.empty_gt),
             ("ground truth without background, inverted?", cell.oddities.full_gt),
             ("map all black", cell.oddities.black),

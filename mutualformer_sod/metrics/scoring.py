@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from itertools import islice
@@ -14,14 +15,14 @@ import numpy as np
 
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.decoding import read_bytes
-from mutualformer_sod.imaging.io import check_size, read_rgb, read_saliency
+from mutualformer_sod.imaging.io import check_size, image_size, read_rgb, read_saliency
 from mutualformer_sod.imaging.masks import read_mask
 from mutualformer_sod.metrics.cache import ScoreCache, cache_key
 from mutualformer_sod.metrics.evaluator import Evaluator, ImageScores, score_image
 from mutualformer_sod.metrics.folder import MapFolder
 from mutualformer_sod.metrics.ground_truth import GroundTruth
 from mutualformer_sod.metrics.oddities import Oddities
-from mutualformer_sod.metrics.pair import OTHER_ASPECT, RESIZED
+from mutualformer_sod.metrics.pair import EMPTY_GT, OTHER_ASPECT, RESIZED
 from mutualformer_sod.metrics.registry import METRICS, Metric, added_metrics, register
 from mutualformer_sod.metrics.swaps import SwapSearch, Thumbnails, is_suspect
 
@@ -64,13 +65,28 @@ class Outcome:
 
 @dataclass
 class Cell:
-    """One method on one set: its scores and its problems by name."""
+    """One method on one set: its scores and its problems by name.
+
+    Attributes:
+        folder: the maps.
+        expected: number of images.
+        evaluator: scores of all images.
+        with_foreground: scores of the images with foreground; None if all have it.
+        unreadable: error messages of maps.
+        resized: stems of maps of another size than the ground truth.
+        square: those of them that are square.
+        other_aspect: those of them with another aspect ratio than the ground truth.
+        swapped: pairs of stems whose maps are probably swapped.
+        oddities: stems of other odd images.
+    """
 
     folder: MapFolder
     expected: int
     evaluator: Evaluator
+    with_foreground: Evaluator | None = None
     unreadable: list[str] = field(default_factory=list)
     resized: list[str] = field(default_factory=list)
+    square: list[str] = field(default_factory=list)
     other_aspect: list[str] = field(default_factory=list)
     swapped: list[tuple[str, str]] = field(default_factory=list)
     oddities: Oddities = field(default_factory=Oddities)
@@ -224,12 +240,20 @@ def _book(cell: Cell, search: SwapSearch, outcome: Outcome, gt: Path) -> None:
     if method not in outcome.scores:
         return
     image = outcome.scores[method]
+    has_foreground = EMPTY_GT not in image.flags
+    if not has_foreground and cell.with_foreground is None:
+        cell.with_foreground = deepcopy(cell.evaluator)
     cell.evaluator.add(image)
+    if has_foreground and cell.with_foreground is not None:
+        cell.with_foreground.add(image)
     cell.oddities.add(outcome.stem, image)
     path, thumbnails = cell.folder.maps[outcome.stem], outcome.thumbnails.get(method)
     search.add(outcome.stem, image.scores["iou"], path, gt, thumbnails)
     if RESIZED in image.flags:
         cell.resized.append(outcome.stem)
+        height, width = image_size(path)
+        if height == width:
+            cell.square.append(outcome.stem)
     if OTHER_ASPECT in image.flags:
         cell.other_aspect.append(outcome.stem)
 

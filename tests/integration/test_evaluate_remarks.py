@@ -6,6 +6,11 @@ import pytest
 from evaluation_runs import STEMS, make_bench, make_pair, scores
 from tool_runs import error_line, run_tool
 
+from mutualformer_sod.metrics.evaluator import Evaluator
+from mutualformer_sod.metrics.folder import MapFolder
+from mutualformer_sod.metrics.remarks import row_marks
+from mutualformer_sod.metrics.scoring import Cell
+
 
 @pytest.fixture
 def bench(tmp_path):
@@ -31,6 +36,10 @@ def change_gt(bench, stem, value):
     cv2.imwrite(str(bench / f"data/MINI/GT/{stem}.png"), gt)
 
 
+def shown(score):
+    return f"{score:.3f}".removeprefix("0")
+
+
 def test_evaluate_good_maps_have_no_remark(bench):
     evaluate(bench)
     assert scores(bench)["notes"] == [] and scores(bench)["marks"]["ours"]["MINI"] == []
@@ -40,7 +49,8 @@ def test_evaluate_empty_gt_is_marked_with_max_f_of_the_others(bench):
     (bench / f"maps/ours/MINI/{STEMS[0]}.png").rename(bench / "kept.png")
     (bench / f"data/MINI/GT/{STEMS[0]}.png").rename(bench / "gt.png")
     evaluate(bench)
-    others = scores(bench)["scores"]["ours"]["MINI"]["max_f"]
+    right = scores(bench)["scores"]["ours"]["MINI"]
+    others = right["max_f"]
     (bench / "kept.png").rename(bench / f"maps/ours/MINI/{STEMS[0]}.png")
     change_gt(bench, STEMS[0], 0)
     output = evaluate(bench)
@@ -48,8 +58,10 @@ def test_evaluate_empty_gt_is_marked_with_max_f_of_the_others(bench):
     assert with_empty == pytest.approx(others * 5 / 6)
     assert "[1] 1 of 6: ground truths without foreground, where F is 0 for any map" in output
     assert f"ours/MINI: ground truth without foreground: {STEMS[0]}" in output
-    given = f"{others:.3f}".removeprefix("0")
-    assert f"ours/MINI: max F is {given} without the images that have no foreground" in output
+    given = shown(others)
+    assert f"ours/MINI: max F is {given} without the images that have no foreground (S " in output
+    for title, name in (("S", "s_measure"), ("adpF", "adaptive_f"), ("MAE", "mae")):
+        assert f"{title} {shown(right[name])}" in output.split("no foreground (")[1]
 
 
 def test_evaluate_full_gt_is_named(bench):
@@ -80,13 +92,68 @@ def test_evaluate_inverted_maps_are_marked_with_inverse_mae(bench):
     change_maps(bench, lambda levels: 255 - levels)
     output = evaluate(bench)
     assert "inverted? background brighter than foreground in 6 of 6 maps" in output
-    given = f"{right:.3f}".removeprefix("0")
-    assert f"1 - map would have MAE {given}" in output
+    assert f"1 - map would have MAE {shown(right)}" in output
 
 
 def test_evaluate_one_inverted_map_has_no_mark(bench):
     change_maps(bench, lambda levels: 255 - levels, 1)
     assert "inverted" not in evaluate(bench)
+
+
+def test_evaluate_poor_maps_whose_inverse_is_poor_have_no_mark(bench):
+    corner = np.zeros((48, 64), np.uint8)
+    corner[:6, :6] = 255
+    change_maps(bench, lambda levels: corner)
+    assert "inverted" not in evaluate(bench)
+
+
+@pytest.mark.parametrize("flags", [(), ("--no-normalize",)])
+def test_evaluate_square_maps_of_other_images_are_marked_without_a_guess(bench, flags):
+    change_maps(bench, lambda levels: cv2.resize(levels, (40, 40)))
+    output = evaluate(bench, *flags)
+    assert "[1] 6 of 6: square maps of images that are not square. Fix: resize" in output
+    assert f"ours/MINI: square, but the image is not: {', '.join(STEMS)}" in output
+    assert "swapped?" not in output
+    assert evaluate(bench, *flags) == output  # from the cache
+
+
+def test_evaluate_square_maps_of_square_images_have_no_mark(bench):
+    change_maps(bench, lambda levels: cv2.resize(levels, (40, 40)))
+    for stem in STEMS[:4]:
+        path = str(bench / f"data/MINI/GT/{stem}.png")
+        cv2.imwrite(path, cv2.imread(path, cv2.IMREAD_GRAYSCALE)[:, 8:56])
+    output = evaluate(bench)
+    assert "[1] 2 of 6: square maps of images that are not square" in output
+    assert f"square, but the image is not: {STEMS[4]}, {STEMS[5]}" in output
+
+
+def test_evaluate_a_single_square_map_may_be_of_another_image(bench):
+    change_maps(bench, lambda levels: cv2.resize(levels, (40, 40)), 1)
+    output = evaluate(bench)
+    assert f"another aspect ratio than the ground truth, swapped?: {STEMS[0]}" in output
+    assert "square" not in output
+
+
+def test_evaluate_small_maps_of_the_same_aspect_ratio_have_no_mark(bench):
+    change_maps(bench, lambda levels: cv2.resize(levels, (32, 24)))
+    output = evaluate(bench)
+    assert "square" not in output and "swapped?" not in output and "6 maps resized" in output
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "usual", "mark"),
+    [
+        ("NJU2K", 498, 500, "NJU2K has 498 images here (a variant that circulates), usually 500"),
+        ("STERE", 797, 1000, "STERE has 797 images here (the subset STERE797, not STERE), usually"),
+        ("SIP", 928, 929, "SIP has 928 images here, usually 929"),
+        ("SIP", 929, 929, ""),
+        ("MINE", 5, None, ""),
+    ],
+)
+def test_row_marks_names_a_count_that_is_not_the_usual_one(name, count, usual, mark):
+    folder = MapFolder("ours", name, None, maps={str(i): None for i in range(count)})
+    marks = row_marks(Cell(folder, count, Evaluator()), count, usual)
+    assert [text[: len(mark)] for text in marks] == [mark] * bool(mark)
 
 
 def test_evaluate_zero_one_maps_are_marked_and_named(bench):
