@@ -6,7 +6,7 @@ from typing import TypeVar
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
-_FLAGS = {"fields": "set"}  # flags with another name than the argument
+_FLAGS = {"fields": "set", "finetune": "fine-tune"}  # flags with another name than the argument
 
 
 class InputError(ValueError):
@@ -18,13 +18,14 @@ class InputError(ValueError):
     """
 
 
+def flag_of(argument: str) -> str:
+    """Return the flag of an argument: batch_size becomes --batch-size."""
+    return "--" + _FLAGS.get(argument, argument).replace("_", "-")
+
+
 def with_flags(message: str) -> str:
-    """Replace the names of arguments by flags: `batch_size` becomes --batch-size."""
-
-    def flag(argument: re.Match[str]) -> str:
-        return "--" + _FLAGS.get(argument[1], argument[1]).replace("_", "-")
-
-    return re.sub(r"`([a-z_]+)`", flag, message)
+    """Replace the names of arguments in backticks by their flags."""
+    return re.sub(r"`([a-z_]+)`", lambda argument: flag_of(argument[1]), message)
 
 
 class ReportedElsewhere(InputError):

@@ -6,12 +6,12 @@ from typing import Any
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.configs.fusion import HEADS, fusion_methods
 from mutualformer_sod.configs.model import option_owners, overrides_of
-from mutualformer_sod.configs.options import Option, describe_default, flag_of, options_of
+from mutualformer_sod.configs.options import Option, describe_default, options_of
 from mutualformer_sod.configs.recipes import FINE_TUNE, RECIPES, make_train_config
 from mutualformer_sod.configs.released import find_weights
 from mutualformer_sod.configs.switches import field_types, parse_fields
 from mutualformer_sod.configs.training import TrainConfig
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, flag_of
 
 EPILOG = """\
 OUTPUT gets config.json, starts.json (code, versions, data of each start), log.jsonl (one line an
@@ -21,7 +21,7 @@ Several GPUs or hosts: GPUS=4 bash train_sod.sh ..., or torchrun --nproc-per-nod
 """
 
 _REQUIRED = {"data", "output"}
-_ALIASES = {"finetune": ("--fine-tune",)}
+_ALIASES = {"finetune": ("--finetune",)}
 
 
 def make_parser() -> cli.Parser:
@@ -76,7 +76,7 @@ def _add_option(group: argparse._ActionsContainer, name: str, declared: Option) 
         rest |= {"type": kind, "metavar": declared.value.metavar}
     if kind == tuple[str, ...]:
         rest |= {"type": str, "nargs": "+", "action": "extend" if name == "data" else "store"}
-    group.add_argument(flag_of(name), *_ALIASES.get(name, ()), **rest)
+    group.add_argument(flag_of(name), *_ALIASES.get(name, ()), dest=name, **rest)
 
 
 def read_options(args: dict[str, Any]) -> tuple[TrainConfig, dict[str, Any], str | None]:

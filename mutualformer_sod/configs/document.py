@@ -7,9 +7,10 @@ import re
 import sys
 from pathlib import Path
 
-from mutualformer_sod.configs.options import describe_default, flag_of, options_of
+from mutualformer_sod.configs.options import describe_default, options_of
 from mutualformer_sod.configs.recipes import DESCRIPTIONS
 from mutualformer_sod.configs.training import TrainConfig
+from mutualformer_sod.errors import flag_of
 
 _TABLE = re.compile(r"<!-- (recipes|options: ([a-z ]+)) -->\n(?:\|.*\n)*")
 

@@ -100,11 +100,6 @@ def options_of(config: Any) -> dict[str, Option]:
     return {item.name: item.metadata["option"] for item in dataclasses.fields(config)}
 
 
-def flag_of(name: str) -> str:
-    """Return the flag of an option."""
-    return "--" + name.replace("_", "-")
-
-
 def describe_default(config: type, name: str) -> str:
     """Return the default of an option in words; "" where the option is off."""
     default = getattr(config, name)

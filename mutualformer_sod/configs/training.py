@@ -185,7 +185,7 @@ class TrainConfig:
         _OPTIM,
         _NUMBER_0,
         "ratio of the encoder's rate to --lr",
-        Unset("0.1 with --pretrained or --finetune, else 1"),
+        Unset("0.1 with --pretrained or --fine-tune, else 1"),
     )
     layer_decay: float | None = option(
         None, _OPTIM, _RATIO_ABOVE_0, "ratio of an encoder layer's rate to the next one's"

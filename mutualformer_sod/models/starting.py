@@ -44,11 +44,11 @@ def load_network(model: SaliencyDetector, path: str | Path) -> str:
         load_unique_state(model, _at_grid_of(state, unique_state(model)))
     except InputError as error:
         raise InputError(
-            f"--finetune {path}: {error}. Fix: {_how_to_fit(source.config, model.config)}"
+            f"--fine-tune {path}: {error}. Fix: {_how_to_fit(source.config, model.config)}"
         ) from error
     model.normalise_with(source.config.mean, source.config.std)
     loaded = sum(tensor.numel() for tensor in state.values())
-    return f"--finetune {path}: the whole network is loaded, {loaded / 1e6:.2f} M parameters"
+    return f"--fine-tune {path}: the whole network is loaded, {loaded / 1e6:.2f} M parameters"
 
 
 def _at_grid_of(state: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, Tensor]:
