@@ -5,7 +5,7 @@ import numpy as np
 
 WINDOWS = (90, 6)  # pixels, of the two passes
 _MARGIN = sum(WINDOWS)  # rows around a band that its colours depend on, at most
-_BAND_PIXELS = 10**6  # of float colours at once
+BAND_PIXELS = 10**6  # of float colours at once
 _EPSILON = 1e-5
 
 
@@ -23,7 +23,7 @@ def estimate_foreground(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
         (H, W, 3) uint8. Where ``alpha`` is 0 or 255 the colours are those of the picture.
     """
     result = rgb.copy()
-    rows = max(1, _BAND_PIXELS // rgb.shape[1])
+    rows = max(1, BAND_PIXELS // rgb.shape[1])
     for top in range(0, len(rgb), rows):
         soft = (alpha[top : top + rows] > 0) & (alpha[top : top + rows] < 255)
         if not soft.any():

@@ -41,7 +41,7 @@ STREAMED_PIXELS = 1000 * 10**6
 _FORMATS = ("JPEG", "PNG", "BMP", "DIB", "TIFF", "WEBP", "GIF", "PPM")
 _JPEG = ("JPEG", "MPO")  # Pillow opens the latter, a JPEG with previews behind it, as the former
 _CHECKED = (*_JPEG, "PNG", "BMP")  # by containers.check_whole
-_BAND_PIXELS = 10**6
+BAND_PIXELS = 10**6
 _PIXEL_LIMIT_LOCK = threading.Lock()
 
 
@@ -237,7 +237,7 @@ def _converted(
     size = -(-height // factor), -(-width // factor)
     rgb = np.empty((*size, 3), np.uint8)
     opacity = np.empty(size, np.uint8) if transparent else None
-    rows = max(1, _BAND_PIXELS // (factor * width))  # of the result
+    rows = max(1, BAND_PIXELS // (factor * width))  # of the result
     for top in range(0, size[0], rows):
         box = 0, factor * top, width, min(factor * (top + rows), height)
         band = image.crop(box).convert("RGBA" if transparent else "RGB")

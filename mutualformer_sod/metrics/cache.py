@@ -14,7 +14,7 @@ from mutualformer_sod.metrics.evaluator import SCORES_VERSION, ImageScores
 from mutualformer_sod.metrics.registry import of_kind, per_image_columns
 
 _BATCH = 200  # new scores between two commits
-_WAIT = 60.0  # seconds to wait for another process; it writes for milliseconds
+WAIT = 60.0  # seconds to wait for another process; it writes for milliseconds
 _TABLE = (
     "CREATE TABLE IF NOT EXISTS images"
     " (key BLOB PRIMARY KEY, scores TEXT, quantised BLOB, gt_note TEXT, checksum BLOB)"
@@ -140,7 +140,7 @@ def _open_for_writing(path: Path) -> sqlite3.Connection:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=_WAIT)
+    connection = sqlite3.connect(path, timeout=WAIT)
     try:
         connection.execute(_TABLE)
         connection.execute(f"SELECT key, {_COLUMNS} FROM images LIMIT 1").fetchone()
@@ -153,4 +153,4 @@ def _connect(path: Path) -> sqlite3.Connection:
 def _open_for_reading(path: Path) -> sqlite3.Connection | None:
     if not path.is_file():
         return None
-    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=_WAIT)
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=WAIT)

@@ -44,7 +44,7 @@ class TwoStreamEncoder(nn.Module):
         self.rgb_stream = _Backbone(config, image_size, pretrained, RGB_STREAM)
         self.depth_stream = _Backbone(config, image_size, pretrained, DEPTH_STREAM)
         if config.share:
-            _share_all_but_norms(self.rgb_stream, self.depth_stream)
+            share_all_but_norms(self.rgb_stream, self.depth_stream)
         self.channels = self.rgb_stream.channels
         self.strides = self.rgb_stream.strides
         self.normalisation = self.rgb_stream.normalisation
@@ -245,7 +245,7 @@ def _stage_indices(backbone: str) -> tuple[int, ...]:
     return indices
 
 
-def _share_all_but_norms(source: nn.Module, target: nn.Module) -> None:
+def share_all_but_norms(source: nn.Module, target: nn.Module) -> None:
     """Share every parameter of ``source`` with ``target``, except normalisation layers."""
     for module, twin in zip(source.modules(), target.modules(), strict=True):
         if isinstance(module, vit.NORMS):

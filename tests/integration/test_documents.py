@@ -260,7 +260,9 @@ def test_chinese_readme_has_the_content_of_the_english_one(pattern):
 
 
 def flags_of(parser: argparse.ArgumentParser) -> set[str]:
-    return {flag for action in parser._actions for flag in action.option_strings}
+    """Return the flags at the start of the lines of --help."""
+    heads = re.findall(r"^  (-\S.*?)(?:  |$)", parser.format_help(), re.M)
+    return {flag for head in heads for flag in re.findall(r"(?:^|, )(--?[\w-]+)", head)}
 
 
 def test_model_document_has_the_parameter_counts_of_a_block():

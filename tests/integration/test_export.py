@@ -174,14 +174,14 @@ def test_a_network_of_one_modality_never_sees_the_other(run_folder, modality):
 
 
 def test_one_size_is_said_where_the_backbone_allows_no_other(run_folder, tmp_path, monkeypatch):
-    trace = export._trace
+    export_program = torch.export.export
 
-    def one_size(exportable, size, any_size):
-        if any_size:
+    def one_size(exportable, inputs, *, dynamic_shapes):
+        if 2 in dynamic_shapes[0]:
             raise ValueError("a side of the image was taken for a constant")
-        return trace(exportable, size, any_size)
+        return export_program(exportable, inputs, dynamic_shapes=dynamic_shapes)
 
-    monkeypatch.setattr(export, "_trace", one_size)
+    monkeypatch.setattr(torch.export, "export", one_size)
     path = tmp_path / "network.pt2"
     done = run_export(run_folder / "weights.safetensors", path, "--format", "exported-program")
     assert done.status == 0, done.error

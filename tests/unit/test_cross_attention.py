@@ -241,7 +241,8 @@ def aggregates(block, rgb, depth):
     """Return the inputs of the joint aggregation, (B, N, C) of each modality."""
     seen = []
     handle = block.joint_aggregate.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    block._modality_attention(rgb, depth)  # behind the norm over both modalities
+    block.modality_norm = torch.nn.Identity()  # of both modalities together
+    block(torch.cat((rgb, depth), dim=-1), torch.zeros_like(rgb))
     handle.remove()
     return seen[0].chunk(2, dim=-1)
 

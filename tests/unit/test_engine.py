@@ -167,9 +167,10 @@ class TestHoldOutByAuto:
         config = TrainConfig(
             data=(tmp_path,), train_sets=("PHOTOS", "FRAMES"), holdout=0.25, holdout_by="auto"
         )
-        held = gather_training_data(config, make_config("tiny-scratch")).val._items
+        held = gather_training_data(config, make_config("tiny-scratch")).val.names
         scenes = {
-            name: {t.stem[0] for n, t, _ in held if n == name} for name in ("PHOTOS", "FRAMES")
+            name: {stem[0] for n, stem in (text.split("/") for text in held) if n == name}
+            for name in ("PHOTOS", "FRAMES")
         }
         assert len(scenes["FRAMES"]) == 1
         assert len(scenes["PHOTOS"]) > 1

@@ -43,7 +43,7 @@ def test_estimate_foreground_keeps_colours_where_alpha_is_not_soft():
 def test_estimate_foreground_does_not_depend_on_the_bands(monkeypatch):
     picture, alpha, _ = composed()
     whole = estimate_foreground(picture, alpha)
-    monkeypatch.setattr(foreground, "_BAND_PIXELS", 5000)
+    monkeypatch.setattr(foreground, "BAND_PIXELS", 5000)
     banded = estimate_foreground(picture, alpha)
     assert np.abs(whole.astype(int) - banded).max() <= 1  # sums of a box filter round differently
 

@@ -114,3 +114,39 @@ def test_evaluation_runs_where_there_is_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def private_names(path: Path) -> list[str]:
+    """Return the names with an underscore that a test takes from the package, or patches there."""
+    tree, own, found = ast.parse(path.read_text(encoding="utf-8")), set(), []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mutualformer_sod"):
+            own |= {alias.asname or alias.name for alias in node.names}
+            found += [alias.name for alias in node.names]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and getattr(node.value, "id", None) in own:
+            found.append(node.attr)
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", None) == "setattr":
+            target, *rest = node.args
+            if getattr(target, "id", None) in own:
+                found += [getattr(arg, "value", "") for arg in rest[:1]]
+            elif isinstance(target, ast.Constant) and target.value.startswith("mutualformer_sod"):
+                found.append(target.value.rpartition(".")[2])
+    return [name for name in found if name.startswith("_") and not name.endswith("__")]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=lambda p: p.name)
+def test_tests_use_no_private_name_of_the_package(path):
+    assert private_names(path) == []
+
+
+def test_private_names_finds_imports_attributes_and_patches(tmp_path):
+    (tmp_path / "test_x.py").write_text(
+        "from mutualformer_sod.a import _b, c\n"
+        "c._d()\n"
+        "def test(monkeypatch):\n"
+        "    monkeypatch.setattr(c, '_e', 1)\n"
+        "    monkeypatch.setattr('mutualformer_sod.a._f', 1)\n"
+        "    other._g, c.h, c.__doc__\n"
+    )
+    assert sorted(private_names(tmp_path / "test_x.py")) == ["_b", "_d", "_e", "_f"]

@@ -14,7 +14,7 @@ from mutualformer_sod import build_model
 from mutualformer_sod.configs.fusion import find_fusion
 from mutualformer_sod.configs.model import EncoderConfig
 from mutualformer_sod.models.device import optimise_for_cpu
-from mutualformer_sod.models.encoder import TwoStreamEncoder, _share_all_but_norms
+from mutualformer_sod.models.encoder import TwoStreamEncoder, share_all_but_norms
 from mutualformer_sod.models.joint_encoder import JointEncoder
 
 POINTS = ("input", "norm", "heads", "projection", "mlp_norm")
@@ -77,7 +77,7 @@ def test_vit_without_prefix_tokens_keeps_all_of_its_tokens():
     torch.manual_seed(0)
     settings = {"img_size": 32, "embed_dim": 16, "depth": 2, "num_heads": 2, "num_classes": 0}
     bodies = [VisionTransformer(class_token=False, global_pool="avg", **settings) for _ in range(2)]
-    _share_all_but_norms(*bodies)
+    share_all_but_norms(*bodies)
     bodies = scrambled(nn.ModuleList(bodies)).double().eval()
     rgb, depth = pair((32, 32))
     want = [
@@ -115,7 +115,7 @@ def test_batch_norms_see_their_own_modality_alone(training):
     for stream in streams:
         stem = [nn.Conv2d(3, 8, 4, 4), nn.BatchNorm2d(8), nn.GELU(), nn.Conv2d(8, 64, 4, 4)]
         stream.body.patch_embed.proj = nn.Sequential(*stem).double()
-    _share_all_but_norms(*streams)
+    share_all_but_norms(*streams)
     scrambled(encoder).train(training)
     joint = copy.deepcopy(encoder)
     for got, want in zip(encode(joint, *pair()), encoder(*pair())[:2], strict=True):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mutualformer_sod.data.discovery.benchmarks import TRAINING_PROTOCOLS, canonical_name
-from mutualformer_sod.data.discovery.folders import _name_of
+from mutualformer_sod.data.discovery.folders import name_of_set
 from mutualformer_sod.data.discovery.layout import LAYOUTS, Layout, Part, register_layout
 from mutualformer_sod.data.discovery.protocols import discover_benchmarks, discover_protocol
 from mutualformer_sod.data.discovery.sets import discover_sets
@@ -42,7 +42,7 @@ def names_of(*args, **kwargs) -> list[str]:
         ("my_own", "my_own"),
     ],
 )
-def test_canonical_name_of_alias_is_the_usual_name(alias, name):
+def test_canonicalname_of_set_alias_is_the_usual_name(alias, name):
     assert canonical_name(alias) == name
 
 
@@ -88,8 +88,8 @@ def test_discover_sets_root_is_a_set_is_found(tmp_path):
     assert (found.name, found.usual_count) == ("STERE", 1000)
 
 
-def test_name_of_root_of_the_file_system_is_its_own():
-    assert _name_of(Path("/test"), ()) == "test"
+def testname_of_set_root_of_the_file_system_is_its_own():
+    assert name_of_set(Path("/test"), ()) == "test"
 
 
 def test_discover_sets_custom_set_is_named_by_path(tmp_path):

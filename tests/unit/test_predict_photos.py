@@ -205,7 +205,7 @@ def test_bands_change_nothing(tmp_path, rgb, monkeypatch, mode):
     path = save(tmp_path / ("a.tif" if mode == "CMYK" else "a.webp"), rgb, mode)
     path = path if mode != "P" else save(tmp_path / "a.png", rgb, mode)
     whole = read_photo(path).rgb
-    monkeypatch.setattr(photos, "_BAND_PIXELS", 5 * SIZE[1])
+    monkeypatch.setattr(photos, "BAND_PIXELS", 5 * SIZE[1])
     assert np.array_equal(read_photo(path).rgb, whole)
     monkeypatch.setattr(photos, "FULL_PIXELS", SIZE[0] * SIZE[1] // 3)
     smaller = read_photo(path).rgb

@@ -69,7 +69,7 @@ def test_cache_two_writers_store_both(kept):
 
 
 def test_cache_locked_file_is_refused_and_unchanged(kept, monkeypatch):
-    monkeypatch.setattr(cache_module, "_WAIT", 0.01)
+    monkeypatch.setattr(cache_module, "WAIT", 0.01)
     with contextlib.closing(sqlite3.connect(kept)) as other:
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(InputError, match=r"cache\.sqlite.*--no-cache"):
@@ -78,7 +78,7 @@ def test_cache_locked_file_is_refused_and_unchanged(kept, monkeypatch):
 
 
 def test_cache_failed_write_is_reported(kept, monkeypatch):
-    monkeypatch.setattr(cache_module, "_WAIT", 0.01)
+    monkeypatch.setattr(cache_module, "WAIT", 0.01)
     cache = ScoreCache(kept, writable=True)
     with contextlib.closing(sqlite3.connect(kept)) as other:
         other.execute("BEGIN EXCLUSIVE")

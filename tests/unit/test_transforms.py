@@ -7,11 +7,11 @@ from torchvision.transforms.v2.functional import adjust_hue
 
 from mutualformer_sod.data.training.transforms import (
     Augmentation,
-    _turn_hue,
     augment_sample,
     draw_training_size,
     resize_batch,
     resize_sample,
+    turn_hue,
 )
 
 GEOMETRY_ONLY = Augmentation(brightness=0, contrast=0, saturation=0, hue=0, depth_change=0)
@@ -131,7 +131,7 @@ def test_hue_turns_as_in_torchvision(shift):
     colours[:, 5] = 0
     colours[:, 6] = 1
     torch.testing.assert_close(
-        _turn_hue(colours, shift), adjust_hue(colours, shift), rtol=0, atol=1e-5
+        turn_hue(colours, shift), adjust_hue(colours, shift), rtol=0, atol=1e-5
     )
 
 

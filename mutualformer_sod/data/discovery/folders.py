@@ -93,7 +93,7 @@ def _walk(root: Path, parts: tuple[str, ...], above: frozenset[str]) -> Iterator
         for part in layout.find(folder, subfolders, files):
             taken.update(path for own in part.roles.values() for path in own)
             if "rgb" in part.roles or "gt" in part.roles:
-                name = _name_of(root, parts)
+                name = name_of_set(root, parts)
                 thermal = part.thermal or is_thermal(name.rsplit("/", 1)[-1])
                 levels = [_LEVELS[p.casefold()] for p in parts if p.casefold() in _LEVELS]
                 split = part.split or (levels[-1] if levels else None)
@@ -105,7 +105,8 @@ def _walk(root: Path, parts: tuple[str, ...], above: frozenset[str]) -> Iterator
                 yield from _walk(root, (*parts, name), above | {real})
 
 
-def _name_of(root: Path, parts: Sequence[str]) -> str:
+def name_of_set(root: Path, parts: Sequence[str]) -> str:
+    """Return the name of a set from its root and the folders below, without split levels."""
     kept = [part for part in parts if part.casefold() not in _LEVELS]
     if not kept and parts and parts[-1].casefold().startswith("rgbd_for_"):
         kept = [parts[-1]]  # the merged training folder, wherever its root lies
