@@ -69,10 +69,15 @@ def check_writable(folder: Path, flag: str = "--output") -> None:
         ) from error
 
 
+def escaped(name: str) -> str:
+    """Return a file name as `write_text` writes it: bytes that are not Unicode as escapes."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 file, whole or not at all; names that are not Unicode are escaped."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        temporary.write_text(escaped(text), encoding="utf-8")
 
 
 def write_json(path: Path | str, value: Any) -> None:

@@ -20,7 +20,12 @@ from mutualformer_sod.metrics.per_image import read_common
 from mutualformer_sod.metrics.registry import COLUMNS
 from mutualformer_sod.metrics.results import Results
 from mutualformer_sod.metrics.sequences import add_sequence_means
-from mutualformer_sod.report.all_pairs import LEAST_DRAWS, compare_all, metrics_per_image
+from mutualformer_sod.report.all_pairs import (
+    LEAST_DRAWS,
+    MOST_DRAWS,
+    compare_all,
+    metrics_per_image,
+)
 from mutualformer_sod.report.all_pairs_tables import write_all_pairs
 from mutualformer_sod.report.curves import check_matplotlib, plot_curves, save_curves
 from mutualformer_sod.report.files import write_results
@@ -201,6 +206,8 @@ def check_significance(
             raise InputError("--draws: has no effect alone. Fix: pass --significance, too.")
         return
     metrics_per_image(columns)
+    if args.draws and args.draws > MOST_DRAWS:
+        raise InputError(f"--draws {args.draws} is too large. Fix: pass {MOST_DRAWS} or fewer.")
     if len(methods) < 2:
         raise InputError(
             f"--significance: {methods[0]} is the only method. Fix: evaluate two methods or more."

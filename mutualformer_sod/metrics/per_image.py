@@ -11,7 +11,7 @@ from typing import TextIO
 
 import numpy as np
 
-from mutualformer_sod.files import replacing
+from mutualformer_sod.files import escaped, replacing
 from mutualformer_sod.metrics.registry import per_image_columns
 
 
@@ -89,12 +89,15 @@ def read_common(path: Path, methods: Mapping[str, Sequence[str]]) -> dict[str, C
         set -> scores, in the order of the sets in the file.
     """
     columns = per_image_columns()
+    sets = {escaped(name): name for name in methods}
+    wanted = {escaped(name): name for names in methods.values() for name in names}
     found: dict[str, dict[str, dict[str, list[float]]]] = {}
     with path.open(newline="", encoding="utf-8") as file:
         for line in csv.DictReader(file):
-            if line["method"] in methods.get(line["set"], ()):
-                images = found.setdefault(line["set"], {}).setdefault(line["image"], {})
-                images[line["method"]] = [float(line[name]) for name in columns]
+            set_name, method = sets.get(line["set"]), wanted.get(line["method"])
+            if set_name is not None and method in methods[set_name]:
+                images = found.setdefault(set_name, {}).setdefault(line["image"], {})
+                images[method] = [float(line[name]) for name in columns]
     common = {}
     for set_name, images in found.items():
         names = tuple(methods[set_name])

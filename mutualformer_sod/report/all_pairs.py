@@ -23,7 +23,7 @@ from mutualformer_sod.report.hypothesis_tests import (
     nemenyi_cd,
 )
 
-LEAST_DRAWS = 10_000
+LEAST_DRAWS, MOST_DRAWS = 10_000, 1_000_000
 _DRAWS_PER_PAIR = 100  # the smallest p-value after Holm's correction is then .02
 _FEW_IMAGES = 30  # below, the bootstrap rejects too often
 _NUMBERS = 2**25  # resampled means at a time, to bound the memory
@@ -116,7 +116,7 @@ def metrics_per_image(columns: Sequence[str]) -> tuple[str, ...]:
 
 def default_draws(methods: int) -> int:
     """Return a number of resamples with which Holm's correction can still reject."""
-    return max(LEAST_DRAWS, _DRAWS_PER_PAIR * methods * (methods - 1) // 2)
+    return min(MOST_DRAWS, max(LEAST_DRAWS, _DRAWS_PER_PAIR * methods * (methods - 1) // 2))
 
 
 def compare_all(
@@ -212,7 +212,7 @@ def _remarks(name: str, table: CommonScores, draws: int) -> Iterator[str]:
         left_out = table.total - images
         yield f"{name}: {left_out} images are not compared: a method has no map of them"
     if images < _FEW_IMAGES:
-        yield f"{name}: fewer than {_FEW_IMAGES} images: the bootstrap rejects too often"
+        yield f"{name}: fewer than {_FEW_IMAGES} images: p of the bootstrap is not reliable"
     pairs = methods * (methods - 1) // 2
     if 2 * pairs / (draws + 1) >= ALPHA:
         yield (

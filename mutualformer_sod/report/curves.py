@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.files import replacing
+from mutualformer_sod.files import escaped, replacing
 from mutualformer_sod.metrics.registry import of_kind
 from mutualformer_sod.metrics.results import Curves
 
@@ -23,7 +23,7 @@ _STYLES = ("-", "--", "-.", ":")
 def save_curves(path: Path, curves: Curves) -> None:
     """Write all curves under "<set>/<method>/<curve>", and "thresholds" 255..0."""
     arrays = {
-        f"{set_name}/{method}/{name}": curve
+        escaped(f"{set_name}/{method}/{name}"): curve
         for set_name, methods in curves.items()
         for method, by_name in methods.items()
         for name, curve in by_name.items()
@@ -72,8 +72,8 @@ def plot_curves(folder: Path, curves: Curves, protocol: str) -> list[Path]:
 
 
 def without_mathematics(name: str) -> str:
-    """Escape dollar signs, which begin a formula in matplotlib."""
-    return name.replace("$", r"\$")
+    """Escape dollar signs, which begin a formula in matplotlib, and what is not Unicode."""
+    return escaped(name).replace("$", r"\$")
 
 
 def check_matplotlib(flags: str) -> None:

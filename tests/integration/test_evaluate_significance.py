@@ -1,7 +1,10 @@
 """Tests of tools/evaluate.py --significance: files, missing maps, several sets and refusals."""
 
+import importlib.util
 import json
+import os
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -109,12 +112,24 @@ def test_significance_of_names_in_other_scripts_is_written(bench):
     assert r"我们\_é" in (bench / "out/significance.tex").read_text(encoding="utf-8")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are Unicode there")
+def test_significance_of_a_name_that_is_not_unicode_is_escaped(bench):
+    (bench / "maps/ours").rename(bench / "maps" / os.fsdecode(b"\xff$"))
+    flags = ("--plots",) if importlib.util.find_spec("matplotlib") else ()
+    _, found = comparisons(bench, "--columns", "mae", *flags)
+    assert found["MINI"]["mae"]["images"] == len(STEMS)
+    assert r"udcff\$" in (bench / "out/significance.tex").read_text(encoding="utf-8")
+    with np.load(bench / "out/curves.npz") as curves:
+        assert r"MINI/\udcff$/f" in curves
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         (["--significance", "--methods", "ours"], "--significance: ours is the only method"),
         (["--draws", "500"], "--draws: has no effect alone. Fix: pass --significance"),
         (["--significance", "--draws", "99"], "99 is too small. Fix: pass 100 or more"),
+        (["--significance", "--draws", "1000001"], "--draws 1000001 is too large. Fix: pass"),
         (["--significance", "--columns", "max_f_of_mean_pr"], "--columns max_f_of_mean_pr: single"),
     ],
 )
