@@ -36,7 +36,7 @@ else
         train_rgbd/pipe)
     options=(--data "$data" "$output/labelled" --sets "$photos" "${rgbd[@]}" NLPR-labelled
         --limit 2400 --near pothole=white pipe=white --estimated-depth "$output/depth"
-        --test-data "$output/ECSSD-depth" "$data/spot" --holdout 0.2 --test-limit 300
+        --test-data "$output/ECSSD-depth" "$data/spot" --holdout 0.2 --holdout-sets "${rgbd[@]}" --test-limit 300
         --recipe fusion-study --init-weights "$output/encoder/weights.safetensors")
 fi
 

@@ -80,6 +80,7 @@ def make_parser() -> cli.Parser:
         help="ratio of each set to test on (default: 0.2 without --test-data); with --test-data "
         "only of the sets with depth, as a further test set",
     )
+    add("--holdout-sets", nargs="+", metavar="SET", help="sets to split (default: all of these)")
     add(
         "--scenes",
         type=int,
@@ -175,7 +176,7 @@ def read_options(args: argparse.Namespace) -> plan.Options:
     for name in ("init_weights", "estimated_depth"):
         if values.get(name):
             (values[name],) = absolute([values[name]])
-    for name in ("sets", "near", "test_depth"):
+    for name in ("sets", "near", "test_depth", "holdout_sets"):
         values[name] = tuple(values.get(name, ()))
     return plan.Options(**values | {"fields": parse_fields(args.fields or [])})
 

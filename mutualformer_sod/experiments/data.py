@@ -209,8 +209,10 @@ def _refuse_overlap(train: Sequence[SodSet], test: Sequence[SodSet]) -> None:
 def _split(folder: Path, options: Options) -> None:
     """Link the files of each set's training and test part in two folders."""
     parts: dict[str, list[SodSet]] = {"train": [], "test": []}
-    for item in _discover(options.data, options.sets or None, "train"):
-        is_split = item.has_depth or not options.test_data
+    whole = _discover(options.data, options.sets or None, "train")
+    chosen = [name for asked in options.holdout_sets for name in _named(asked, whole)]
+    for item in whole:
+        is_split = item.name in chosen if chosen else item.has_depth or not options.test_data
         ratio = (options.holdout or HOLDOUT) if is_split else 0.0
         train, test = hold_out(item.samples, ratio, SPLIT_SEED)
         parts["train"].append(replace(item, samples=tuple(train)))
@@ -227,6 +229,17 @@ def _split(folder: Path, options: Options) -> None:
         for item in parts[name]:
             kept = [sample for sample in item.samples if sample.rgb not in copies]
             _link(folder / name / item.name, replace(item, samples=tuple(kept)))
+
+
+def _named(asked: str, sets: Sequence[SodSet]) -> list[str]:
+    """Return the names of the sets that a user names."""
+    names = [item.name for item in sets]
+    found = matching_names(asked, names)
+    if not found:
+        raise InputError(
+            f"`holdout_sets` {asked}: names no set. Fix: pass one of {', '.join(names)}."
+        )
+    return found
 
 
 def _link(folder: Path, sod_set: SodSet, roles: Iterable[str] = tuple(_ROLES)) -> None:

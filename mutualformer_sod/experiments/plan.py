@@ -55,6 +55,7 @@ class Options:
         test_depth: kinds of misleading depth to test with, too: names of `DEPTHS`.
         holdout: ratio of each set of ``data`` to test on. None: 0.2 without ``test_data``, else 0.
             With ``test_data`` only sets with depth are split.
+        holdout_sets: names of the sets to split; empty for all that ``holdout`` splits.
         scenes, test_scenes: numbers of generated scenes, without ``data``.
 
     Raises:
@@ -79,6 +80,7 @@ class Options:
     test_limit: int | None = None
     test_depth: tuple[str, ...] = ()
     holdout: float | None = None
+    holdout_sets: tuple[str, ...] = ()
     scenes: int = 1000
     test_scenes: int = 120
 
@@ -93,7 +95,15 @@ class Options:
             if not is_legal:
                 value = getattr(self, name)
                 raise InputError(f"`{name}` {value} is not usable. Fix: pass {remedy}.")
-        for name in ("sets", "test_data", "near", "limit", "estimated_depth", "holdout"):
+        for name in (
+            "sets",
+            "test_data",
+            "near",
+            "limit",
+            "estimated_depth",
+            "holdout",
+            "holdout_sets",
+        ):
             if getattr(self, name) and not self.data:
                 raise InputError(f"`{name}` has no effect without `data`. Fix: pass `data` too.")
         if self.init_weights is not None and not Path(self.init_weights).is_file():

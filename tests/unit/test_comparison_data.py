@@ -132,6 +132,17 @@ def test_prepare_data_with_test_data_and_holdout_tests_on_both(tmp_path, scenes)
     assert found["test"]["folders"] == {"DES": "other", "SAMPLES": "held-out"}
 
 
+def test_prepare_data_splits_the_named_sets_only(tmp_path, scenes):
+    write_samples(tmp_path / "more", 8, 7, size=(64, 80))
+    (tmp_path / "more/SAMPLES").rename(tmp_path / "more/MORE")
+    roots = (str(scenes), str(tmp_path / "more"))
+    found = data.prepare_data(tmp_path / "out", Options(data=roots, holdout_sets=("MORE",)))
+    assert found["train"]["images"]["SAMPLES"] == 24
+    assert list(found["test"]["images"]) == ["MORE"]
+    with pytest.raises(InputError, match="`holdout_sets` OTHER: names no set"):
+        data.prepare_data(tmp_path / "b", Options(data=roots, holdout_sets=("OTHER",)))
+
+
 def test_prepare_data_with_test_limit_keeps_the_first_images(tmp_path):
     found = data.prepare_data(tmp_path, Options(scenes=3, test_scenes=9, test_limit=4))
     assert found["test"]["images"] == {"SAMPLES": 4}
