@@ -9,8 +9,9 @@ from tqdm import tqdm
 
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.data.depth.encoding import DepthEncoding, depth_to_unit
-from mutualformer_sod.data.depth.polarity import encodings_by_name, with_encodings
+from mutualformer_sod.data.depth.polarity import encodings_by_name, print_maps, with_encodings
 from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
+from mutualformer_sod.data.modality import DEPTH
 from mutualformer_sod.data.sample import Sample, read_sample
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import image_size, write_map
@@ -45,13 +46,12 @@ def main() -> None:
     if "depth_otsu" in args.methods:
         sets = with_encodings(sets, args.near)
     encodings = encodings_by_name(sets)
-    for name, encoding in encodings.items():
-        print(f"{name}: {encoding.noun} {encoding.describe()}")
+    print_maps(sets)
     for method in dict.fromkeys(args.methods):
         claim_folder(args.output / method, method, encodings, args.overwrite)
         for sod_set in sets:
-            if method == "depth_otsu" and (sod_set.thermal or not sod_set.has_depth):
-                reason = "thermal images, no depth" if sod_set.thermal else "no depth"
+            if method == "depth_otsu" and sod_set.modality != DEPTH:
+                reason = f"{sod_set.modality.maps}, no depth" if sod_set.has_depth else "no depth"
                 print(f"{method}: {sod_set.name}: skipped, it has {reason}")
                 continue
             made = map_set(method, sod_set, args)

@@ -58,13 +58,13 @@ def main() -> int:
 
 
 def draw(sets: list, folder: Path) -> None:
-    """Write a picture of the polarity of each set with depth; thermal images have none."""
+    """Write a picture of the polarity of each set whose maps have one."""
     import cv2
 
     from mutualformer_sod.data.audit.picture import polarity_picture
 
     for checked in sets:
-        if checked.depth is not None and checked.depth.stems and not checked.thermal:
+        if checked.depth is not None and checked.depth.stems and checked.depth.evidence is not None:
             path = folder / f"polarity_{checked.label.replace('/', '_').replace(' ', '_')}.png"
             _, encoded = cv2.imencode(".png", polarity_picture(checked)[..., ::-1])
             with replacing(path) as temporary:

@@ -111,7 +111,7 @@ def load_images(
     from torch.utils.data import default_collate
 
     from mutualformer_sod.data.depth.polarity import with_encodings
-    from mutualformer_sod.data.discovery.sets import discover_sets
+    from mutualformer_sod.data.discovery.sets import discover_sets, refuse_other_modality
     from mutualformer_sod.data.training.dataset import SodDataset
 
     sets = [item for item in discover_sets([root]) if item.has_rgb]
@@ -119,6 +119,8 @@ def load_images(
         raise InputError(
             f"--check {root}: no set with colour images. Fix: pass a folder of such sets"
         )
+    second = model.config.second_modality
+    refuse_other_modality(sets, second, "the network", f"pass --check a folder with {second}")
     dataset = SodDataset(
         with_encodings(sets, quiet=True),
         size,

@@ -7,14 +7,13 @@ import cv2
 import numpy as np
 
 from mutualformer_sod.cli import common as cli
-from mutualformer_sod.data.depth.encoding import depth_to_unit
 from mutualformer_sod.data.depth.polarity import with_encodings
 from mutualformer_sod.data.discovery.benchmarks import canonical_name
 from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import check_writable, replacing
 from mutualformer_sod.gallery.figure import picture_grid
-from mutualformer_sod.imaging.io import read_depth, read_gt, read_rgb, read_saliency
+from mutualformer_sod.imaging.io import read_gt, read_rgb, read_saliency
 from mutualformer_sod.metrics.folder import find_map_folder, list_methods
 
 
@@ -42,8 +41,8 @@ def main() -> None:
     unknown = [stem for stem in args.stems or [] if stem not in stems]
     if unknown:
         raise InputError(f"--stems {' '.join(unknown)}: no such image in the sets")
-    nouns = " / ".join(sorted({item.encoding.noun for item in sets if item.encoding})) or "depth"
-    grid = picture_grid(rows, ["RGB", nouns, *methods, "ground truth"])
+    nouns = {item.modality.name for item in sets if item.modality} or {"depth"}
+    grid = picture_grid(rows, ["RGB", " / ".join(sorted(nouns)), *methods, "ground truth"])
     with replacing(args.output) as temporary:
         temporary.write_bytes(cv2.imencode(".png", grid[..., ::-1])[1].tobytes())
     print(f"{len(rows)} images: {args.output}")
@@ -59,7 +58,8 @@ def figure_rows(
     for sample in samples[: args.limit]:
         row = [read_rgb(sample.rgb), None]
         if sample.depth is not None:
-            row[1] = depth_to_unit(read_depth(sample.depth, sample.thermal), sod_set.encoding)
+            modality = sample.modality
+            row[1] = modality.to_unit(modality.read(sample.depth), sod_set.encoding, "minmax")
         row += [read_map_picture(maps.get(sample.stem)) for maps in found]
         rows.append([*row, read_gt(sample.gt) if sample.gt is not None else None])
     return rows

@@ -1,7 +1,7 @@
-"""Write generated RGB-D scenes: ``<output>/SAMPLES/{RGB,depth,GT}/<stem>.png``."""
+"""Write generated RGB-D or RGB-T scenes: ``<output>/SAMPLES/{RGB,depth,GT}/<stem>.png``."""
 
 from mutualformer_sod.cli import common as cli
-from mutualformer_sod.data.synthetic.scenes import DEFAULT_SIZE, write_samples
+from mutualformer_sod.data.synthetic.scenes import DEFAULT_SIZE, MODALITIES, write_samples
 
 
 def main() -> None:
@@ -18,8 +18,19 @@ def main() -> None:
         default=DEFAULT_SIZE,
         help="size in pixels (default %(default)s)",
     )
+    parser.add_argument(
+        "--modality",
+        choices=tuple(MODALITIES),
+        default="depth",
+        help="beside colour; thermal: the set is SAMPLES-T/{RGB,T,GT} (default: depth)",
+    )
     args = parser.parse_args()
     root = write_samples(
-        args.output, args.count, args.seed, size=tuple(args.size), overwrite=args.overwrite
+        args.output,
+        args.count,
+        args.seed,
+        size=tuple(args.size),
+        overwrite=args.overwrite,
+        modality=args.modality,
     )
     print(f"{args.count} scenes in {root}")

@@ -70,4 +70,7 @@ def unpack(args: argparse.Namespace) -> None:
 
 
 def depth_text(item: dict) -> str:
-    return f"depth near = {item['depth']['near']}" if item["depth"] else "no depth"
+    if not item["depth"]:
+        return "no depth"
+    kind, near = item["depth"]["kind"], item["depth"]["near"]
+    return kind if near == "none" else f"depth near = {near}"

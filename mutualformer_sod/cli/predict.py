@@ -47,6 +47,12 @@ def parse_arguments() -> argparse.Namespace:
         metavar="FILE",
         help="estimate depth from colour; FILE: your own estimator (tools/estimate_depth.py)",
     )
+    parser.add_argument(
+        "--thermal",
+        type=Path,
+        metavar="FILE|DIR",
+        help="thermal image or images in place of depth, for weights that were trained on them",
+    )
     parser.add_argument("--depth-video", type=Path, metavar="FILE", help="depth of the video")
     cli.add_flags(parser, "--weights", "--device", "--amp")
     cli.add_flags(parser, "--output", help="folder of the outputs")
@@ -72,6 +78,7 @@ def parse_arguments() -> argparse.Namespace:
     args = parser.parse_args()
     for flag, value, needed in (
         ("--depth", args.depth, "--rgb"),
+        ("--thermal", args.thermal, "--rgb"),
         ("--depth-video", args.depth_video, "--video"),
         ("--cutout", args.cutout or None, "--rgb"),
     ):
@@ -81,10 +88,12 @@ def parse_arguments() -> argparse.Namespace:
         parser.error("--background and --crop need --cutout")
     if args.near != "auto" and args.depth is None and args.depth_video is None:
         parser.error("--near needs --depth or --depth-video")
-    if args.depth_orientation is not None and args.depth is None:
-        parser.error("--depth-orientation needs --depth")
-    if args.estimate_depth is not None and (args.depth or args.depth_video):
-        parser.error("--estimate-depth has no effect with --depth or --depth-video")
+    if args.depth is not None and args.thermal is not None:
+        parser.error("--depth and --thermal exclude each other")
+    if args.depth_orientation is not None and args.depth is None and args.thermal is None:
+        parser.error("--depth-orientation needs --depth or --thermal")
+    if args.estimate_depth is not None and (args.depth or args.thermal or args.depth_video):
+        parser.error("--estimate-depth has no effect with --depth, --thermal or --depth-video")
     if args.rgb is None and args.video is None:
         parser.error("one of the arguments --rgb --video is required")
     return args
@@ -102,9 +111,12 @@ def main() -> int:
 
 def predict_pictures(args: argparse.Namespace) -> int:
     """Map the pictures of ``--rgb``."""
+    from mutualformer_sod.data.modality import DEPTH, THERMAL
     from mutualformer_sod.inference.picture_pairs import pair_pictures
 
-    pictures, remarks = pair_pictures(args.rgb, args.depth)
+    modality = DEPTH if args.thermal is None else THERMAL
+    maps = args.depth or args.thermal
+    pictures, remarks = pair_pictures(args.rgb, maps, modality)
     for remark in remarks:
         print(remark)
     from mutualformer_sod.inference.cutouts import CutoutStyle
@@ -114,7 +126,7 @@ def predict_pictures(args: argparse.Namespace) -> int:
     from mutualformer_sod.inference.picture_maps import predict_pictures
 
     predictor, settings = load(args)
-    plan = plan_depths(pictures, args.near, args.depth_orientation or "auto")
+    plan = plan_depths(pictures, args.near, args.depth_orientation or "auto", modality)
     for remark in plan.remarks:
         print(with_flags(remark))
     style = CutoutStyle(args.background, args.crop)
@@ -130,7 +142,7 @@ def predict_pictures(args: argparse.Namespace) -> int:
         overwrite=args.overwrite,
     )
     kept = f", {outcome.kept} were there" if outcome.kept else ""
-    alone = "" if args.depth else ", RGB only"
+    alone = "" if maps else ", RGB only"
     if args.estimate_depth:
         alone = ", with estimated depth"
     print(f"{outcome.made} of {len(pictures)} pictures mapped{alone}{kept}: {args.output}")
@@ -160,12 +172,20 @@ def load(args: argparse.Namespace) -> tuple:
 
     weights = find_weights(args.weights)
     predictor = Predictor.from_weights(weights, args.size, args.device, args.amp)
-    flags = ("depth", "depth_video", "estimate_depth")
-    for flag, value in ((f"--{name.replace('_', '-')}", getattr(args, name)) for name in flags):
-        if value is not None and predictor.modality == "rgb":
+    second = predictor.second.name
+    for name in ("depth", "thermal", "depth_video", "estimate_depth"):
+        flag, value = f"--{name.replace('_', '-')}", getattr(args, name)
+        if value is None:
+            continue
+        if predictor.modality == "rgb":
             raise InputError(
-                f"{flag} {value}: --weights {args.weights} were trained without depth. Fix: leave "
-                f"{flag} out, or pass other weights."
+                f"{flag} {value}: --weights {args.weights} were trained without {second}. Fix: "
+                f"leave {flag} out, or pass other weights."
+            )
+        if second != ("thermal" if name == "thermal" else "depth"):
+            raise InputError(
+                f"{flag} {value}: --weights {args.weights} were trained on {second} maps. Fix: "
+                f"leave {flag} out, pass --{second} with pictures, or pass other weights."
             )
     if args.estimate_depth is not None:
         from mutualformer_sod.inference.estimated_depth import estimator_of

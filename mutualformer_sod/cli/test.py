@@ -49,7 +49,9 @@ def parse_arguments() -> argparse.Namespace:
         "--images", type=Path, metavar="FILE", help="only the images of a list, SET/STEM"
     )
     parser.add_argument(
-        "--modality", choices=("both", "rgb", "depth"), help="hide a modality (default: as trained)"
+        "--modality",
+        choices=("both", "rgb", "depth"),
+        help="rgb: colour alone; depth: depth (or thermal) alone (default: as trained)",
     )
     return parser.parse_args()
 
@@ -68,8 +70,12 @@ def main() -> None:
 
 def make_maps(args: argparse.Namespace) -> None:
     """Load weights and sets, write maps; in this process or in all processes of torchrun."""
-    from mutualformer_sod.data.depth.polarity import with_encodings
-    from mutualformer_sod.data.discovery.sets import discover_sets, keep_images
+    from mutualformer_sod.data.depth.polarity import print_maps, with_encodings
+    from mutualformer_sod.data.discovery.sets import (
+        discover_sets,
+        keep_images,
+        refuse_other_modality,
+    )
     from mutualformer_sod.distributed import is_main, start_processes
     from mutualformer_sod.inference.benchmark_maps import map_sets, method_name
     from mutualformer_sod.inference.predictor import Predictor
@@ -95,10 +101,10 @@ def make_maps(args: argparse.Namespace) -> None:
         if not item.has_rgb and is_main():
             print(f"{item.name}: ground truth only, nothing to map")
     sets = [item for item in sets if item.has_rgb]
+    refuse_other_modality(sets, model.config.second_modality, f"--weights {args.weights}")
     sets = with_encodings(sets, args.near)
-    for item in sets:
-        if item.encoding and is_main():
-            print(f"{item.name}: {item.encoding.noun} {item.encoding.describe()}")
+    if is_main():
+        print_maps(sets)
     if args.images is not None:
         sets = keep_images(sets, args.images)
     if args.limit is not None:

@@ -27,6 +27,7 @@ TIMM_STEMS = ("tf_efficientnet_lite0", "tf_efficientnet_lite2")
 STEMS = ("patch", "conv", "hybrid", *TIMM_STEMS)
 DEFAULT_PRESET = "tiny-scratch"  # of the library and of every command that trains
 DEPTH_RULES = ("minmax", "percentile")
+DEPTH = "depth"  # the second modality of configurations that name none
 LOSSES = ("weighted", "f3net-released")
 
 
@@ -99,6 +100,8 @@ class ModelConfig(Switches):
         preset: name of the preset that it started from.
         image_size: side in pixels for which the model is built; other sizes work, too.
         depth_rule: conversion of a depth map to [0, 1], see ``data.depth.encoding``.
+        second_modality: name of the modality beside colour in training, which is that of the
+            training sets, see ``data.modality``; not among the options of ``make_config``.
         mean, std: normalisation of the colour channels, in units of [0, 1]. None: that of the
             pretrained backbone; the weights file records it.
         encoder, fusion, decoder: options of the parts.
@@ -109,6 +112,7 @@ class ModelConfig(Switches):
     depth_rule: str = switch("minmax", choices=DEPTH_RULES)
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
+    second_modality: str = DEPTH
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     fusion: FusionConfig = field(default_factory=make_fusion_config)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
@@ -130,8 +134,14 @@ class ModelConfig(Switches):
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a nested plain dictionary, ready for JSON."""
-        return dataclasses.asdict(self)
+        """Return a nested plain dictionary, ready for JSON.
+
+        Depth as the second modality has no entry, as in files from before there were others.
+        """
+        values = dataclasses.asdict(self)
+        if self.second_modality == DEPTH:
+            del values["second_modality"]
+        return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "ModelConfig":

@@ -6,7 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mutualformer_sod.imaging.io import check_size, read_depth, read_gt, read_rgb
+from mutualformer_sod.data.modality import DEPTH, Modality
+from mutualformer_sod.imaging.io import check_size, read_gt, read_rgb
 
 
 @dataclass(frozen=True)
@@ -15,14 +16,14 @@ class Sample:
 
     Attributes:
         stem: of the RGB file, or of the ground truth without RGB.
-        thermal: whether ``depth`` is a thermal image.
+        modality: of ``depth``.
     """
 
     stem: str
     rgb: Path | None
     depth: Path | None
     gt: Path | None
-    thermal: bool = False
+    modality: Modality = DEPTH
 
 
 def read_sample(
@@ -41,7 +42,7 @@ def read_sample(
         InputError: as `imaging.io`; ground truth and colour image differ in size.
     """
     rgb = read_rgb(sample.rgb) if sample.rgb is not None else None
-    depth = read_depth(sample.depth, sample.thermal) if sample.depth is not None else None
+    depth = sample.modality.read(sample.depth) if sample.depth is not None else None
     gt = read_gt(sample.gt) if sample.gt is not None else None
     size = next((part.shape[:2] for part in (rgb, gt) if part is not None), None)
     if rgb is not None and gt is not None:

@@ -16,6 +16,7 @@ from mutualformer_sod.data.audit.file_check import check_images
 from mutualformer_sod.data.depth.polarity import (
     chosen_sides,
     encodings_by_name,
+    print_maps,
     with_encodings,
 )
 from mutualformer_sod.data.discovery.benchmarks import matching_names
@@ -191,9 +192,9 @@ def _decide_near(sets: Sequence[SodSet], near: Sequence[str]) -> list[str]:
     own = [
         item for item in near if "=" not in item or matching_names(item.rpartition("=")[0], names)
     ]
-    encodings = encodings_by_name(with_encodings(sets, own))
-    for name, encoding in encodings.items():
-        print(f"{name}: {encoding.noun} {encoding.describe()}")
+    sets = with_encodings(sets, own)
+    print_maps(sets)
+    encodings = encodings_by_name(sets)
     return [f"{n}={encoding.near}" for n, encoding in encodings.items() if encoding.near != "none"]
 
 
@@ -245,7 +246,9 @@ def _named(asked: str, sets: Sequence[SodSet]) -> list[str]:
 def _link(folder: Path, sod_set: SodSet, roles: Iterable[str] = tuple(_ROLES)) -> None:
     for role in roles:
         files = [getattr(sample, role) for sample in sod_set.samples]
-        label = "T" if role == "depth" and sod_set.thermal else _ROLES[role]
+        label = _ROLES[role]
+        if role == "depth" and sod_set.modality:
+            label = sod_set.modality.folder
         if files and files[0] is not None:
             (folder / label).mkdir(parents=True)
             for file in files:

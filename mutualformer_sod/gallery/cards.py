@@ -9,10 +9,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from mutualformer_sod.data.depth.encoding import DepthEncoding, depth_to_unit
 from mutualformer_sod.data.depth.polarity import with_encodings
 from mutualformer_sod.data.discovery.benchmarks import canonical_name
 from mutualformer_sod.data.discovery.sets import SodSet
+from mutualformer_sod.data.modality import Encoding
 from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.gallery.page import ImageCard, MapCard, Scores, gallery_columns
@@ -24,7 +24,7 @@ from mutualformer_sod.gallery.pictures import (
     map_as_scored,
 )
 from mutualformer_sod.imaging.decoding import read_bytes
-from mutualformer_sod.imaging.io import read_depth, read_rgb, read_saliency
+from mutualformer_sod.imaging.io import read_rgb, read_saliency
 from mutualformer_sod.imaging.masks import read_mask
 from mutualformer_sod.metrics.evaluation import GtSet, find_map_folders
 from mutualformer_sod.metrics.evaluator import score_image
@@ -50,7 +50,7 @@ class ImageFiles:
 
     set_name: str
     sample: Sample
-    encoding: DepthEncoding | None = None
+    encoding: Encoding | None = None
     maps: dict[str, Path | None] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     scores: dict[str, Scores] | None = None
@@ -115,7 +115,7 @@ def find_images(
 def _image_files(
     set_name: str,
     sample: Sample,
-    encoding: DepthEncoding | None,
+    encoding: Encoding | None,
     folders: Sequence[MapFolder],
 ) -> ImageFiles:
     stem = sample.stem
@@ -164,7 +164,7 @@ def make_card(image: ImageFiles, pictures: PictureFolder, normalize: bool = True
         card.rgb = _try(card, lambda: _keep_rgb(sample.rgb, pictures))
     if sample.depth is not None:
         card.depth = _try(card, lambda: _keep_depth(sample, image.encoding, pictures))
-        card.thermal = sample.thermal
+        card.map_name, card.map_label = sample.modality.name, sample.modality.label
     truth = None
     if sample.gt is not None and (truth := _try(card, lambda: _Truth.read(sample.gt))):
         card.gt = pictures.keep(truth.gt.mask, b"gt", truth.content)
@@ -257,10 +257,15 @@ def _keep_rgb(path: Path, pictures: PictureFolder) -> Picture:
     return pictures.keep(read_rgb(path), b"rgb", read_bytes(path), suffix=".jpg")
 
 
-def _keep_depth(sample: Sample, encoding: DepthEncoding, pictures: PictureFolder) -> Picture:
-    unit = depth_to_unit(read_depth(sample.depth, sample.thermal), encoding)
+def _keep_depth(sample: Sample, encoding: Encoding, pictures: PictureFolder) -> Picture:
+    unit = _unit(sample, encoding)
     kind = f"depth {encoding.kind} {encoding.near}".encode()
     return pictures.keep(unit, kind, read_bytes(sample.depth))
+
+
+def _unit(sample: Sample, encoding: Encoding) -> np.ndarray:
+    """Return the map of a sample, (H, W) float32 in [0, 1]."""
+    return sample.modality.to_unit(sample.modality.read(sample.depth), encoding, "minmax")
 
 
 def _read_map(path: Path) -> tuple[bytes, np.ndarray]:
@@ -279,18 +284,14 @@ def figure_rows(
     Raises:
         InputError: an unreadable file.
     """
-    nouns = (
-        " / ".join(sorted({image.encoding.noun for image in images if image.encoding})) or "depth"
-    )
-    titles = ["RGB", nouns, "GT", *methods]
+    nouns = {image.sample.modality.name for image in images if image.encoding} or {"depth"}
+    titles = ["RGB", " / ".join(sorted(nouns)), "GT", *methods]
     rows = []
     for image in images:
         files = image.sample
         row = [
             None if files.rgb is None else read_rgb(files.rgb),
-            None
-            if files.depth is None
-            else depth_to_unit(read_depth(files.depth, files.thermal), image.encoding),
+            None if files.depth is None else _unit(files, image.encoding),
             None if files.gt is None else _Truth.read(files.gt).gt.mask,
         ]
         maps = (image.maps[method] for method in methods)

@@ -22,7 +22,7 @@ function nameOf(image) {
 function viewsOf(image) {
   const views = [
     { key: "rgb", label: "colour", picture: image.rgb },
-    { key: "depth", label: image.thermal ? "thermal" : "depth (near = bright)", picture: image.depth },
+    { key: "depth", label: image.map_label, picture: image.depth },
     { key: "gt", label: "ground truth", picture: image.gt },
   ].filter((view) => view.picture);
   image.maps.forEach((map, m) => {
@@ -68,7 +68,7 @@ function buildCard(image, index) {
   if (image.spread !== null) facts.push(`spread of S ${number(image.spread)}`);
   const heading = make("h2", { id: `image-${index}` }, nameOf(image));
   heading.append(make("small", {}, facts.join(" · ")));
-  const inputs = [image.rgb && "colour", image.depth && (image.thermal ? "thermal" : "depth")].filter(Boolean).join(", ");
+  const inputs = [image.rgb && "colour", image.depth && image.map_name].filter(Boolean).join(", ");
   const tiles = make("div", { className: "tiles" });
   const columns = [
     column(card, make("figcaption", {}, inputs), "rgb", "depth"),

@@ -52,7 +52,7 @@ class ImageCard:
         set_name: of its set.
         stem: of its files.
         rgb, depth, gt: the pictures, or None. Depth is bright where it is near.
-        thermal: whether `depth` is a thermal image.
+        map_name, map_label: name and title of the modality of `depth`.
         maps: one for each method, in the order of the methods.
         disagreement: see `pictures.disagreement`.
         problems: one line for each file that cannot be read.
@@ -68,7 +68,8 @@ class ImageCard:
     disagreement: float | None = None
     problems: list[str] = field(default_factory=list)
     gt_note: str = ""
-    thermal: bool = False
+    map_name: str = "depth"
+    map_label: str = "depth (near = bright)"
 
     def pictures(self) -> list[Picture]:
         """Return all pictures."""
@@ -215,7 +216,8 @@ def _image_entry(card: ImageCard) -> dict:
         "stem": card.stem,
         "rgb": _picture_entry(card.rgb),
         "depth": _picture_entry(card.depth),
-        "thermal": card.thermal,
+        "map_name": card.map_name,
+        "map_label": card.map_label,
         "gt": _picture_entry(card.gt),
         "disagreement": card.disagreement,
         "spread": statistics.pstdev(s) if len(s) > 1 else None,

@@ -4,6 +4,7 @@ Files are read as stored, see `imaging.decoding`.
 """
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -58,7 +59,7 @@ def read_rgb(path: Path | str, data: bytes | None = None, shrink: int = 1) -> np
     return cv2.cvtColor(image, code)
 
 
-def read_depth(path: Path | str, thermal: bool = False) -> np.ndarray:
+def read_depth(path: Path | str) -> np.ndarray:
     """Read a depth map as stored; `depth.encoding.depth_to_unit` converts it to [0, 1].
 
     A third axis of one channel, first or last, or of equal channels is removed. So are differences
@@ -66,7 +67,6 @@ def read_depth(path: Path | str, thermal: bool = False) -> np.ndarray:
 
     Args:
         path: an image file, or ``.npy`` (never unpickled).
-        thermal: convert colours to luminance, for coloured thermal images as in VT5000.
 
     Returns:
         (H, W) uint8, uint16 or float32, with NaN and infinity.
@@ -74,9 +74,23 @@ def read_depth(path: Path | str, thermal: bool = False) -> np.ndarray:
     Raises:
         InputError: missing, empty, damaged, colour-coded, or of an unsupported type.
     """
+    return read_map(path, "depth", _refuse_coloured_depth)
+
+
+def read_map(
+    path: Path | str, noun: str, levels_of: Callable[[Path | str, np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """Read the map of a second modality as stored, see `read_depth`.
+
+    Args:
+        path: an image file, or ``.npy``.
+        noun: name of the modality in messages.
+        levels_of: returns the levels (H, W) of a colour image from its path and its channels
+            (H, W, 3) in cv2's order, or raises InputError.
+    """
     if Path(path).suffix.lower() == ".npy":
-        return _as_depth(path, _load_npy(path))
-    refuse_depth_container(path)
+        return _as_map(path, _load_npy(path, noun=noun), noun)
+    refuse_depth_container(path, noun)
     data = read_bytes(path)
     image = decode(path, data)
     if varying_alpha(image) is not None:
@@ -85,15 +99,14 @@ def read_depth(path: Path | str, thermal: bool = False) -> np.ndarray:
             " Fix: save it without transparency"
         )
     levels = one_channel(path, data, image)
-    if levels is None and thermal:
-        levels = cv2.cvtColor(image[..., :3], cv2.COLOR_BGR2GRAY)
-    if levels is None:
-        spread = channel_spread(image[..., :3])
-        raise InputError(
-            f"{path}: colour-coded depth is not read (channels differ by {spread:g})."
-            " Fix: store the depth itself as one grey channel"
-        )
-    return _as_depth(path, levels)
+    return _as_map(path, levels_of(path, image[..., :3]) if levels is None else levels, noun)
+
+
+def _refuse_coloured_depth(path: Path | str, image: np.ndarray) -> np.ndarray:
+    raise InputError(
+        f"{path}: colour-coded depth is not read (channels differ by {channel_spread(image):g})."
+        " Fix: store the depth itself as one grey channel"
+    )
 
 
 def read_gt(path: Path | str) -> np.ndarray:
@@ -132,11 +145,11 @@ def without_channels(depth: np.ndarray) -> np.ndarray:
     return depth[0] if depth.ndim == 3 and len(depth) == 1 else depth
 
 
-def to_stored_type(name: object, depth: np.ndarray) -> np.ndarray:
+def to_stored_type(name: object, depth: np.ndarray, noun: str = "depth") -> np.ndarray:
     """Convert numbers to a type of `read_depth`: uint8, uint16 or float32.
 
     Raises:
-        InputError: naming the depth by ``name``; integers outside 0 to 65535.
+        InputError: naming the map by ``name``; integers outside 0 to 65535.
     """
     if depth.dtype.kind == "f":
         with np.errstate(over="ignore"):  # values beyond float32 become infinite: holes
@@ -146,8 +159,8 @@ def to_stored_type(name: object, depth: np.ndarray) -> np.ndarray:
     low, high = int(depth.min()), int(depth.max())
     if low < 0 or high > 65535:
         raise InputError(
-            f"{name}: integer depth from {low} to {high} does not fit 16 bits."
-            " Fix: use float metres or 16-bit millimetres"
+            f"{name}: integer {noun} from {low} to {high} does not fit 16 bits."
+            f" Fix: use {'float metres or 16-bit millimetres' if noun == 'depth' else 'float32'}"
         )
     return depth.astype(np.uint16)
 
@@ -246,10 +259,11 @@ def _load_npy(path: Path | str, data: bytes | None = None, noun: str = "depth") 
     return array
 
 
-def _as_depth(path: Path | str, array: np.ndarray) -> np.ndarray:
+def _as_map(path: Path | str, array: np.ndarray, noun: str) -> np.ndarray:
     if array.dtype.kind not in "fiu":
-        raise InputError(f"{path}: {array.dtype} is no depth. Fix: save float32 or uint16")
+        raise InputError(f"{path}: {array.dtype} is no {noun}. Fix: save float32 or uint16")
     array = without_channels(array)
     if array.ndim != 2 or array.size == 0:
-        raise InputError(f"{path}: depth must be (H, W), (H, W, 1) or (1, H, W), not {array.shape}")
-    return np.ascontiguousarray(to_stored_type(path, array))
+        shapes = "(H, W), (H, W, 1) or (1, H, W)"
+        raise InputError(f"{path}: {noun} must be {shapes}, not {array.shape}")
+    return np.ascontiguousarray(to_stored_type(path, array, noun))

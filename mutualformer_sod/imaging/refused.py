@@ -58,11 +58,17 @@ def refuse_by_content(path: Path | str, data: bytes) -> None:
         raise InputError(f"{path}: {reason}")
 
 
-def refuse_depth_container(path: Path | str) -> None:
+def refuse_depth_container(path: Path | str, noun: str = "depth") -> None:
     """Raise InputError if the suffix is one of `DEPTH_CONTAINERS`."""
     suffix = Path(path).suffix.lower()
     if suffix in DEPTH_CONTAINERS:
-        raise InputError(f"{path}: depth in {suffix} is not read. Fix: {DEPTH_CONTAINERS[suffix]}")
+        remedy = container_remedy(suffix, noun)
+        raise InputError(f"{path}: {noun} in {suffix} is not read. Fix: {remedy}")
+
+
+def container_remedy(suffix: str, noun: str = "depth") -> str:
+    """Return the remedy for a file of maps with a suffix of `DEPTH_CONTAINERS`."""
+    return DEPTH_CONTAINERS[suffix] if noun == "depth" else f"store its array by {_SAVE}"
 
 
 def _reason(suffix: str, data: bytes) -> str | None:

@@ -19,7 +19,7 @@ import mutualformer_sod
 from mutualformer_sod.configs.model import ModelConfig
 from mutualformer_sod.data.audit.file_check import check_images
 from mutualformer_sod.data.depth.polarity import encodings_by_name
-from mutualformer_sod.data.discovery.sets import SodSet
+from mutualformer_sod.data.discovery.sets import SodSet, refuse_other_modality
 from mutualformer_sod.data.training.dataset import SodDataset
 from mutualformer_sod.data.training.loader import make_loader
 from mutualformer_sod.distributed import is_main, rank, sum_over_processes, wait_for_all, world_size
@@ -51,7 +51,8 @@ class _Timing(NamedTuple):
 def method_name(config: ModelConfig, modality: str) -> str:
     """Return the name of a network's map folder: FUSION_PRESET, with a single modality's suffix."""
     name = f"{config.fusion.fusion}_{Path(config.preset).name}"
-    return name if modality == "both" else f"{name}_{modality}"
+    hidden = {"both": "", "rgb": "_rgb", "depth": f"_{config.second_modality}"}
+    return name + hidden[modality]
 
 
 def map_sets(
@@ -85,15 +86,18 @@ def map_sets(
 
     Raises:
         InputError: unreadable images, all of them before the first map; or the folder holds maps
-            with other settings.
+            with other settings; maps of another modality than the network's.
         OSError: a map could not be written.
         Stopped: SIGTERM arrived; the same call continues.
     """
-    near = {s.name: s.encoding.near if s.has_depth else "no depth" for s in sets}
+    if predictor.modality != "rgb":
+        refuse_other_modality(sets, predictor.second.name, "the network")
+    noun = predictor.second.name
+    near = {s.name: s.encoding.near if s.has_depth else f"no {noun}" for s in sets}
     settings = provenance | predictor.settings | {"near": near}
     kept, old_maps = _claim_folder(output, settings, overwrite)
     record = settings | {
-        "depth": {
+        noun: {
             name: dataclasses.asdict(encoding) for name, encoding in encodings_by_name(sets).items()
         },
         "versions": {
@@ -127,7 +131,7 @@ def map_sets(
         record["to_replace"] = sorted(old_maps)
         record["sets"][sod_set.name] = {"images": images, "has_depth": sod_set.has_depth}
         write_json(output / RUN_FILE, record)
-        without = ", RGB only" if predictor.modality == "rgb" else ", no depth: RGB only"
+        without = ", RGB only" if predictor.modality == "rgb" else f", no {noun}: RGB only"
         depth = "" if sod_set.has_depth else without
         seconds = spent.start_up + spent.running
         speed = f" in {seconds:.1f} s" if todo.samples else " (all were there)"

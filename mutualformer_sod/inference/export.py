@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 import mutualformer_sod
+from mutualformer_sod.data.modality import find_modality
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.detector import SaliencyDetector
 from mutualformer_sod.models.inputs import hide_modality
@@ -93,6 +94,8 @@ def describe(
         protocol: of its training, from the weights file.
         size: pixels a side; the recommended size of a file for any size.
     """
+    second = find_modality(exportable.detector.config.second_modality)
+    meaning = "near = 1" if second.has_polarity else second.maps
     return {
         "format": f"mutualformer_sod/{mutualformer_sod.__version__}",
         "config": json.dumps(exportable.detector.config.to_dict()),
@@ -100,7 +103,7 @@ def describe(
         "size": str(size),
         "sizes": f"multiples of {exportable.stride}" if any_size else f"{size} x {size}",
         "rgb": "(batch, 3, height, width) float32 in [0, 1], RGB order",
-        "depth": "(batch, 1, height, width) float32 in [0, 1], near = 1",
+        "depth": f"(batch, 1, height, width) float32 in [0, 1], {meaning}",
         "has_depth": "(batch,) bool; where false, depth is not looked at",
         "logits": "(batch, 1, height, width) float32; resize them, then saliency is their sigmoid",
     }

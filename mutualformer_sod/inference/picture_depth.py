@@ -1,4 +1,4 @@
-"""Depth of a user's pictures: decide how it is stored, fit it to its picture."""
+"""Depth, or maps of another modality, of a user's pictures: how they are stored and fit."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -20,8 +20,10 @@ from mutualformer_sod.data.depth.notes import (
     same_proportions,
 )
 from mutualformer_sod.data.depth.polarity import encoding_of
+from mutualformer_sod.data.grey import GreyEncoding
+from mutualformer_sod.data.modality import DEPTH, Encoding, Modality
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.imaging.io import image_size, read_depth
+from mutualformer_sod.imaging.io import image_size
 from mutualformer_sod.imaging.photos import WHOLE_PIXELS, Photo, turn
 from mutualformer_sod.imaging.refused import refuse_depth_container
 from mutualformer_sod.inference.picture_pairs import Picture
@@ -31,51 +33,60 @@ _FEW = 5  # fewer maps are weak evidence of the polarity
 
 @dataclass
 class DepthPlan:
-    """Decisions about all depth maps, made before the first picture is mapped.
+    """Decisions about all maps, made before the first picture is mapped.
 
     Attributes:
         orientation: of the maps, see `fit_depth`.
-        encodings: by depth file, how it is stored.
-        failed: by unreadable depth file, the problem.
+        modality: of the maps.
+        encodings: by file, how it is stored.
+        failed: by unreadable file, the problem.
         remarks: lines for the user.
     """
 
     orientation: str
-    encodings: dict[Path, DepthEncoding] = field(default_factory=dict)
+    modality: Modality = DEPTH
+    encodings: dict[Path, Encoding] = field(default_factory=dict)
     failed: dict[Path, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
 
 
-def plan_depths(pictures: Sequence[Picture], near: str, orientation: str = "auto") -> DepthPlan:
-    """Decide how the depth maps are stored, together for all maps of 8 bits, 16 bits and float.
+def plan_depths(
+    pictures: Sequence[Picture], near: str, orientation: str = "auto", modality: Modality = DEPTH
+) -> DepthPlan:
+    """Decide how the maps are stored, together for all maps of 8 bits, 16 bits and float.
 
     Args:
-        pictures: those with depth are read.
-        near: "auto", "white", "black" or "strict".
+        pictures: those with a map are read.
+        near: "auto", "white", "black" or "strict"; maps without polarity ignore it.
         orientation: of the maps, see `fit_depth`.
+        modality: of the maps.
 
     Raises:
         InputError: maps that contradict their type; with "strict", weak evidence.
     """
-    plan = DepthPlan(orientation)
+    plan = DepthPlan(orientation, modality)
     groups: dict[str, dict[Path, DepthSample]] = defaultdict(dict)
     paths = [picture.depth for picture in pictures if picture.depth is not None]
     quiet = True if len(paths) < 50 else None  # None: a bar on a terminal only
-    for path in tqdm(paths, "depth", unit="map", leave=False, disable=quiet):
+    for path in tqdm(paths, modality.name, unit="map", leave=False, disable=quiet):
         try:
-            depth = read_user_depth(path)
+            depth = read_user_depth(path, modality)
         except InputError as error:
             plan.failed[path] = str(error)
             continue
         groups[str(depth.dtype)][path] = DepthSample.of(depth)
     for samples in groups.values():
         varying = [sample for sample in samples.values() if _is_evidence(sample.pixels)]
-        encoding = encoding_from(varying or list(samples.values()), near)
+        evidence = varying or list(samples.values())
+        if not modality.has_polarity:
+            plan.encodings |= dict.fromkeys(samples, GreyEncoding.of(evidence, modality.name))
+            continue
+        encoding = encoding_from(evidence, near)
         plan.encodings |= dict.fromkeys(samples, encoding)
         is_guess = near in ("auto", "strict") and encoding.kind == "map"
         if not varying or (is_guess and encoding.is_weak):  # `encoding_of` has logged a weak one
             continue
-        remark = f"depth: near = {encoding.near}: {encoding.reason}"
+        remark = f"{modality.name}: near = {encoding.near}: {encoding.reason}"
         if is_guess and len(varying) < _FEW:
             other = "white" if encoding.near == "black" else "black"
             maps = f"{len(varying)} map{'s' * (len(varying) > 1)}"
@@ -90,26 +101,27 @@ def encoding_from(samples: Sequence[DepthSample], near: str) -> DepthEncoding:
     return encoding_of(samples, "auto" if strict else near, strict=strict)
 
 
-def read_user_depth(path: Path) -> np.ndarray:
-    """Read depth as `io.read_depth`; refuse more than `photos.WHOLE_PIXELS` pixels."""
-    refuse_depth_container(path)
+def read_user_depth(path: Path, modality: Modality = DEPTH) -> np.ndarray:
+    """Read a map as its modality does; refuse more than `photos.WHOLE_PIXELS` pixels."""
+    refuse_depth_container(path, modality.name)
     if path.suffix.lower() != ".npy":
         height, width = image_size(path)
         if height * width > WHOLE_PIXELS:
             raise InputError(
                 f"{path}: {width} x {height} pixels are too many. Fix: save it smaller."
             )
-    return read_depth(path)
+    return modality.read(path)
 
 
 def fit_depth(
     depth: np.ndarray,
-    encoding: DepthEncoding,
+    encoding: Encoding,
     photo: Photo,
     size: tuple[int, int],
     orientation: str = "auto",
+    noun: str = "depth",
 ) -> tuple[np.ndarray | None, list[str]]:
-    """Rotate a raw depth map to its picture, and resize it by the nearest neighbour.
+    """Rotate a raw map to its picture, and resize it by the nearest neighbour.
 
     Args:
         depth: (H, W), raw.
@@ -119,27 +131,28 @@ def fit_depth(
         orientation: "stored": the depth has the orientation of the picture's file, so that the
             picture's orientation tag applies to both; "shown": it has the orientation of the
             picture as shown; "auto": "stored", unless its sides fit the shown picture only.
+        noun: name of the modality in remarks.
 
     Returns:
         (h, w) raw, or None for a constant or empty map; and remarks.
     """
     valid = depth[~encoding.find_holes(depth)]
     if not valid.any():  # no value at all, or 0 everywhere
-        return None, ["empty depth: RGB only"]
+        return None, [f"empty {noun}: RGB only"]
     if valid.min() == valid.max():
-        return None, ["constant depth: RGB only"]
+        return None, [f"constant {noun}: RGB only"]
     doubt = doubt_of(DepthSample.of(depth), encoding)
-    notes = [f"depth: {doubt}"] if doubt in (TWO_VALUES, MOSTLY_ZERO) else []
+    notes = [f"{noun}: {doubt}"] if doubt in (TWO_VALUES, MOSTLY_ZERO) else []
     if orientation == "auto":
         orientation = "shown" if _fits_turned_only(depth, photo) else "stored"
     if photo.orientation != 1 and orientation == "stored":
         depth = turn(depth, photo.orientation)
-        notes.append("depth rotated with its picture")
+        notes.append(f"{noun} rotated with its picture")
     height, width = depth.shape
     if not same_proportions(depth.shape, photo.native_size) and (height, width) != size:
-        notes.append(f"depth: {STRETCHED}")
+        notes.append(f"{noun}: {STRETCHED}")
     if depth.shape != photo.native_size:
-        notes.append(f"depth {width} x {height} resized")
+        notes.append(f"{noun} {width} x {height} resized")
     if depth.shape != size:
         depth = cv2.resize(depth, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     return depth, notes

@@ -120,12 +120,13 @@ def map_picture(
         seen = averaged(seen, max(_AVERAGED_PIXELS, (2 * predictor.size) ** 2))
     depth = encoding = None
     if picture.depth is not None:
-        raw = read_user_depth(picture.depth)
+        raw = read_user_depth(picture.depth, plan.modality)
         encoding = plan.encodings[picture.depth]
-        depth, remarks = fit_depth(raw, encoding, photo, seen.shape[:2], plan.orientation)
+        how = (plan.orientation, plan.modality.name)
+        depth, remarks = fit_depth(raw, encoding, photo, seen.shape[:2], *how)
         notes += remarks
     elif plan.encodings:
-        notes.append("no depth of that name: RGB only")
+        notes.append(f"no {plan.modality.name} of that name: RGB only")
     logits = predictor.image_logits(seen, depth, encoding if depth is not None else None)
     predictor.check_finite(logits, str(picture.rgb))
     note = _note(picture, plan, settings)
@@ -146,11 +147,12 @@ def _note(picture: Picture, plan: DepthPlan, settings: dict[str, Any]) -> dict[s
     encoding = plan.encodings.get(picture.depth)
     if plan.orientation != "auto" and picture.depth is not None:
         settings = settings | {"depth_orientation": plan.orientation}
+    noun = plan.modality.name
     return settings | {
         "picture": file_sha256(picture.rgb),
-        "depth": file_sha256(picture.depth) if picture.depth is not None else "none",
-        "near": encoding.near if encoding is not None else "no depth",
-        "depth_kind": encoding.kind if encoding is not None else "no depth",
+        noun: file_sha256(picture.depth) if picture.depth is not None else "none",
+        "near": encoding.near if encoding is not None else f"no {noun}",
+        f"{noun}_kind": encoding.kind if encoding is not None else f"no {noun}",
     }
 
 

@@ -1,4 +1,4 @@
-"""Find a user's pictures and pair them with their depth maps."""
+"""Find a user's pictures and pair them with their maps: depth or another modality."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mutualformer_sod.data.discovery.pairing import DEPTH_SUFFIXES, bare_stem
+from mutualformer_sod.data.modality import DEPTH, Modality, refuse_named_otherwise
 from mutualformer_sod.errors import InputError, refuse_all
 from mutualformer_sod.imaging.photos import PHOTO_SUFFIXES
-from mutualformer_sod.imaging.refused import DEPTH_CONTAINERS, REFUSED_SUFFIXES
+from mutualformer_sod.imaging.refused import DEPTH_CONTAINERS, REFUSED_SUFFIXES, container_remedy
 
 _NAMED_FILES = 5  # files that a message names; it counts the rest
 _NAMED_GROUPS = 100  # the same for files with one stem: the user must act on each
@@ -16,27 +17,30 @@ _NAMED_GROUPS = 100  # the same for files with one stem: the user must act on ea
 
 @dataclass(frozen=True)
 class Picture:
-    """The files of a picture and of its depth map, if any; the outputs are named by ``stem``."""
+    """The files of a picture and of its map, if any; the outputs are named by ``stem``."""
 
     stem: str
     rgb: Path
     depth: Path | None
 
 
-def pair_pictures(rgb: Sequence[Path], depth: Path | None) -> tuple[list[Picture], list[str]]:
-    """Pair pictures with depth maps by stem.
+def pair_pictures(
+    rgb: Sequence[Path], depth: Path | None, modality: Modality = DEPTH
+) -> tuple[list[Picture], list[str]]:
+    """Pair pictures with their maps by stem.
 
     Equal stems pair first. Then endings such as ``_rgb`` and ``_depth`` are ignored.
 
     Args:
         rgb: files, and folders of pictures (without their subfolders).
         depth: a file for a single picture, a folder, or None.
+        modality: of the maps; its name is that of the argument in messages.
 
     Returns:
         The pictures, sorted by stem, and remarks for the user.
 
     Raises:
-        InputError: a missing file or folder, no picture, a folder without a matching depth map, or
+        InputError: a missing file or folder, no picture, a folder without a matching map, or
             several files with one stem. All problems are reported at once.
     """
     problems, remarks = [], []
@@ -59,7 +63,7 @@ def pair_pictures(rgb: Sequence[Path], depth: Path | None) -> tuple[list[Picture
     depths: dict[str, Path] = {}
     if chosen and depth is not None:
         try:
-            depths = _depths_for(chosen, rgb, depth, remarks)
+            depths = _depths_for(chosen, rgb, depth, modality, remarks)
         except InputError as error:
             problems.append(str(error))
     refuse_all(problems)
@@ -67,44 +71,50 @@ def pair_pictures(rgb: Sequence[Path], depth: Path | None) -> tuple[list[Picture
 
 
 def _depths_for(
-    pictures: dict[str, Path], rgb: Sequence[Path], depth: Path, remarks: list[str]
+    pictures: dict[str, Path],
+    rgb: Sequence[Path],
+    depth: Path,
+    modality: Modality,
+    remarks: list[str],
 ) -> dict[str, Path]:
+    noun, maps = modality.name, modality.maps
+    given = f"`{noun}` {depth}"
     if not depth.exists():
-        raise InputError(f"`depth` {depth}: no such file or folder")
+        raise InputError(f"{given}: no such file or folder")
     if not depth.is_dir():
         if len(pictures) > 1:
-            raise InputError(f"`depth` {depth}: one file for several pictures. Fix: pass a folder.")
+            raise InputError(f"{given}: one file for several pictures. Fix: pass a folder.")
         return dict.fromkeys(pictures, depth)
     if any(folder.is_dir() and folder.samefile(depth) for folder in rgb):
         raise InputError(
-            f"`depth` {depth}: is the folder of the pictures. Fix: move the depth maps to another."
+            f"{given}: is the folder of the pictures. Fix: move the {maps} to another."
         )
+    refuse_named_otherwise(depth, modality)
     files, others = _sorted_out(depth, DEPTH_SUFFIXES, remarks)
-    found = _paired(pictures, files)
+    found = _paired(pictures, files, modality)
     containers = [path for path in others if path.suffix.lower() in DEPTH_CONTAINERS]
-    unread = _paired({stem: pictures[stem] for stem in pictures.keys() - found}, containers)
+    lacking = {stem: pictures[stem] for stem in pictures.keys() - found}
+    unread = _paired(lacking, containers, modality)
     if not found and files:
         raise InputError(
-            f"`depth` {depth}: no file belongs to a picture: {_listed(files)}. Fix: name depth "
-            "maps as their pictures (x.jpg, x.png)."
+            f"{given}: no file belongs to a picture: {_listed(files)}. Fix: name {maps} as their"
+            " pictures (x.jpg, x.png)."
         )
     if not found and containers:
-        remedy = DEPTH_CONTAINERS[containers[0].suffix.lower()]
-        raise InputError(
-            f"`depth` {depth}: unsupported depth files: {_listed(containers)}. Fix: {remedy}"
-        )
+        remedy = container_remedy(containers[0].suffix.lower(), noun)
+        raise InputError(f"{given}: unsupported {noun} files: {_listed(containers)}. Fix: {remedy}")
     if not found:
-        raise InputError(f"`depth` {depth}: no depth map found. Fix: pass another folder.")
+        raise InputError(f"{given}: no {modality.one_map} found. Fix: pass another folder.")
     others = [path for path in others if path not in unread.values()]
     if others:
-        remarks.append(f"{depth}: {_listed(others)} skipped: no suffix of a depth map")
+        remarks.append(f"{depth}: {_listed(others)} skipped: no suffix of a {modality.one_map}")
     spare = sorted(set(files) - set(found.values()))
     if spare:
-        remarks.append(f"{depth}: {_listed(spare)}: depth without a picture of that name")
+        remarks.append(f"{depth}: {_listed(spare)}: {noun} without a picture of that name")
     return found | unread  # reading an unsupported container fails with a remedy of its own
 
 
-def _paired(pictures: dict[str, Path], files: list[Path]) -> dict[str, Path]:
+def _paired(pictures: dict[str, Path], files: list[Path], modality: Modality) -> dict[str, Path]:
     by_bare = defaultdict(list)
     for stem in pictures:
         by_bare[bare_stem(stem)].append(stem)
@@ -115,7 +125,7 @@ def _paired(pictures: dict[str, Path], files: list[Path]) -> dict[str, Path]:
         stem = stems.get(file.stem) or stems.get(bare_stem(file.stem))
         if stem is not None:
             found[stem].append(file)
-    refuse_all(_doubles("`depth`: several depth maps of one picture", found))
+    refuse_all(_doubles(f"`{modality.name}`: several {modality.maps} of one picture", found))
     return {stem: own[0] for stem, own in found.items()}
 
 

@@ -7,9 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mutualformer_sod.data.depth.encoding import DepthEncoding, depth_to_unit, without_flat
+from mutualformer_sod.data.depth.encoding import without_flat
 from mutualformer_sod.data.depth.kind import DepthSample
 from mutualformer_sod.data.depth.polarity import encoding_of
+from mutualformer_sod.data.grey import GreyEncoding
+from mutualformer_sod.data.modality import Encoding, find_modality
 from mutualformer_sod.data.training.transforms import resize_sample
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import to_stored_type, without_channels
@@ -38,14 +40,17 @@ class Predictor:
         device: "auto" (CUDA if available), "cpu", "cuda", "cuda:N" or "mps".
         amp: "off" for float32; "bf16" or "fp16" for automatic mixed precision; "auto" for bf16 on
             CUDA devices that support it, else "off".
-        modality: "both"; "rgb" hides the depth, "depth" hides the colours.
+        modality: "both"; "rgb" hides the depth (or the maps of another second modality), "depth"
+            hides the colours.
 
     Attributes:
+        second: the second modality of the network, depth or, for example, thermal.
         estimator: estimates depth for images without depth: rgb (H, W, 3) uint8 -> (H, W) float in
             [0, 1], 1 = near. None: such images are mapped from RGB alone.
 
     Raises:
-        InputError (a ValueError): an illegal value of an argument.
+        InputError (a ValueError): an illegal value of an argument, or a network of a modality that
+            is not registered.
     """
 
     estimator: Callable[[np.ndarray], np.ndarray] | None = None
@@ -62,6 +67,7 @@ class Predictor:
             raise InputError(f"`modality` {modality!r} is unknown. Fix: pass both, rgb or depth.")
         if size is not None and size < 32:
             raise InputError(f"`size` {size} is too small. Fix: pass 32 pixels or more.")
+        self.second = find_modality(model.config.second_modality)
         self.device = pick_device(device)
         is_cpu = self.device.type == "cpu"
         self.amp = "off" if amp == "auto" and is_cpu else pick_amp(amp, self.device)
@@ -130,7 +136,7 @@ class Predictor:
         self,
         rgb: np.ndarray,
         depth: np.ndarray | None = None,
-        encoding: DepthEncoding | None = None,
+        encoding: Encoding | None = None,
         near: str | None = None,
     ) -> np.ndarray:
         """Compute the saliency map of one image at its native size.
@@ -140,7 +146,8 @@ class Predictor:
             depth: (H, W); None for RGB alone. Without ``encoding`` and ``near``: float in [0, 1],
                 1 = near. With one of them: raw depth, for example millimetres (uint16) or metres
                 (float), where 0, NaN and infinity are holes. A constant raw depth map is treated as
-                missing depth.
+                missing depth. Maps without polarity (`second`), such as thermal images, are
+                scaled to [0, 1] from any values.
             encoding: how ``depth`` is stored, see `data.depth`.
             near: which raw values are near: "black" for small ones (distances), "white" for large
                 ones, "auto" to decide it from this map. Pass ``encoding`` or ``near``, not both.
@@ -158,7 +165,7 @@ class Predictor:
         self,
         rgb: np.ndarray,
         depth: np.ndarray | None = None,
-        encoding: DepthEncoding | None = None,
+        encoding: Encoding | None = None,
         near: str | None = None,
     ) -> Tensor:
         """Compute the logits of one image, (1, 1, size, size) float32 on the CPU; see `predict`."""
@@ -185,10 +192,10 @@ class Predictor:
         self,
         depth: np.ndarray,
         size: tuple[int, int],
-        encoding: DepthEncoding | None,
+        encoding: Encoding | None,
         near: str | None,
     ) -> np.ndarray | None:
-        """Convert depth to (H, W) in [0, 1], 1 = near; a constant raw map to None."""
+        """Convert a map to (H, W) in [0, 1], 1 = near; a constant raw map to None."""
         if not isinstance(depth, np.ndarray) or depth.dtype.kind not in "fiu":
             raise InputError("depth is no numeric numpy array. Fix: pass (H, W) float or uint16.")
         depth = without_channels(depth)
@@ -196,6 +203,15 @@ class Predictor:
             raise InputError(f"depth is {depth.shape}. Fix: pass {size}, the size of rgb.")
         if encoding is not None and near is not None:
             raise InputError("encoding= and near= are both given. Fix: pass one of them.")
+        second, rule = self.second, self.model.config.depth_rule
+        if encoding is not None and (encoding.near != "none") != second.has_polarity:
+            raise InputError(f"encoding= is of another modality. Fix: pass {second.maps}.")
+        if not second.has_polarity:
+            if near is not None:
+                raise InputError(f"near={near!r}: {second.maps} have no polarity. Fix: omit it.")
+            stored = to_stored_type(second.name, depth, second.name)
+            encoding = encoding or GreyEncoding.of([DepthSample.of(stored)], second.name)
+            return without_flat(second.to_unit(stored, encoding, rule))
         if encoding is None and near is None:
             in_range = (depth >= 0) & (depth <= 1)  # false for NaN
             if depth.dtype.kind != "f" or not in_range.all():
@@ -209,7 +225,7 @@ class Predictor:
             if near not in ("auto", "white", "black"):
                 raise InputError(f"near={near!r} is unknown. Fix: pass auto, white or black.")
             encoding = encoding_of([DepthSample.of(depth)], near, ask='near="{}"')
-        return without_flat(depth_to_unit(depth, encoding, self.model.config.depth_rule))
+        return without_flat(second.to_unit(depth, encoding, rule))
 
 
 def _check_rgb(rgb: np.ndarray) -> None:

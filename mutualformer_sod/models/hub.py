@@ -10,17 +10,19 @@ from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download
 from mutualformer_sod.configs.released import HUB_FILE
 from mutualformer_sod.errors import InputError
 
+_PAIRS = {"depth": "RGB-D", "thermal": "RGB-T"}  # by second modality
+_TAG = "rgb-d"  # replaced in the card of another pair
 _CARD = """\
 # {name}
 
-RGB-D salient object detection with MutualFormer: preset `{preset}`, fusion `{fusion}`,
-{parameters:.2f} M parameters, {size} x {size} pixels. A colour image, with or without its depth
+{pair} salient object detection with MutualFormer: preset `{preset}`, fusion `{fusion}`,
+{parameters:.2f} M parameters, {size} x {size} pixels. A colour image, with or without its {second}
 map, gives a saliency map.
 
 ## Use
 
     from mutualformer_sod import Predictor
-    saliency = Predictor.from_weights("FOLDER").predict(rgb, depth)
+    saliency = Predictor.from_weights("FOLDER").predict(rgb, {second})
 
 ## Scores
 
@@ -40,7 +42,7 @@ class HubModel(
     ModelHubMixin,
     library_name="mutualformer_sod",
     pipeline_tag="image-segmentation",
-    tags=["salient-object-detection", "rgb-d", "mutualformer"],
+    tags=["salient-object-detection", _TAG, "mutualformer"],
 ):
     """A network with ``save_pretrained``, ``from_pretrained`` and ``push_to_hub``.
 
@@ -124,11 +126,16 @@ class HubModel(
             name: heading of the card.
             licence: of the weights, as a hub licence identifier.
         """
+        second = self.config.second_modality
+        pair = _PAIRS.get(second, f"RGB-{second}")
         data = self._hub_mixin_info.model_card_data.to_dict() | {"license": licence}
+        data["tags"] = [pair.lower() if tag == _TAG else tag for tag in data["tags"]]
         header = "\n".join(f"{key}: {json.dumps(value)}" for key, value in data.items())
         images = self.protocol.get("train_images", {})
         text = _CARD.format(
             name=name,
+            pair=pair,
+            second=second,
             preset=self.config.preset,
             fusion=self.config.fusion.fusion,
             parameters=sum(p.numel() for p in self.parameters()) / 1e6,

@@ -12,6 +12,7 @@ from tqdm import tqdm, trange
 from mutualformer_sod.data.depth.polarity import with_encodings
 from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.data.discovery.split import hold_out
+from mutualformer_sod.data.modality import DEPTH
 from mutualformer_sod.data.training.dataset import SodDataset
 from mutualformer_sod.data.training.loader import open_stream
 from mutualformer_sod.data.training.transforms import Augmentation
@@ -65,7 +66,7 @@ def train_estimator(
     Raises:
         InputError: no set with depth, or depth that cannot be used.
     """
-    sets = [sod_set for sod_set in sets if sod_set.has_depth and not sod_set.thermal]
+    sets = [sod_set for sod_set in sets if sod_set.modality == DEPTH]
     if not sets:
         raise InputError("`sets`: none of the sets has depth. Fix: pass sets with depth maps.")
     sets = with_encodings(sets, near)

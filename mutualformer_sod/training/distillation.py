@@ -12,6 +12,7 @@ class Teacher:
 
     Attributes:
         sha256: of its tensors, to recognise another teacher in a resumed run.
+        second_modality: name of the modality that it was trained on beside colour.
     """
 
     def __init__(self, path: str, ratio: float, device: torch.device) -> None:
@@ -27,6 +28,7 @@ class Teacher:
         """
         model, _ = load_weights(path)
         self.sha256 = content_sha256({}, unique_state(model))
+        self.second_modality = model.config.second_modality
         self._model, self._ratio = model.to(device), ratio
         self._stride = max(model.encoder.strides)
 

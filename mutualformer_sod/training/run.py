@@ -5,6 +5,7 @@ import logging
 import math
 import random
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mutualformer_sod.configs.model import IMAGENET_MEAN, IMAGENET_STD
+from mutualformer_sod.configs.model import DEPTH, IMAGENET_MEAN, IMAGENET_STD
 from mutualformer_sod.configs.training import TrainConfig
 from mutualformer_sod.distributed import gather, is_main, rank, world_size
 from mutualformer_sod.errors import InputError
@@ -58,11 +59,13 @@ class Run:
         device: torch.device,
         pretrained: str | None,
         amp: str,
+        second_modality: str = DEPTH,
     ) -> None:
         self.config, self.device = config, device
         torch.manual_seed(config.seed)
         source = True if pretrained == "imagenet" else pretrained or False
         self.model = build_model(config.preset, pretrained=source, **overrides).to(device)
+        self.model.config = replace(self.model.config, second_modality=second_modality)
         if world_size() > 1 and device.type == "cuda":  # without BatchNorm this changes nothing
             self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
         if config.channels_last:
@@ -159,6 +162,7 @@ class Run:
             "amp": self.amp,
             "number": self.checkpoints,
             "model": unique_state(self.model),
+            "second_modality": self.model.config.second_modality,
             "normalisation": [list(self.model.config.mean), list(self.model.config.std)],
             "ema": self.ema.state_dict() if self.ema else None,
             "optimizer": self.optimizer.state_dict(),

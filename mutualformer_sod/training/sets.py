@@ -12,11 +12,11 @@ from mutualformer_sod.configs.model import ModelConfig
 from mutualformer_sod.configs.options import recorded_options
 from mutualformer_sod.configs.training import TrainConfig
 from mutualformer_sod.data.audit.file_check import check_training_files
-from mutualformer_sod.data.depth.encoding import DepthEncoding
 from mutualformer_sod.data.depth.polarity import encodings_by_name, with_encodings
 from mutualformer_sod.data.discovery.fingerprint import data_fingerprint
-from mutualformer_sod.data.discovery.sets import SodSet, limited
+from mutualformer_sod.data.discovery.sets import SodSet, limited, second_modality
 from mutualformer_sod.data.discovery.split import hold_out
+from mutualformer_sod.data.modality import DEPTH, Encoding, Modality
 from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.data.training.cache import CacheOptions, build_caches
 from mutualformer_sod.data.training.dataset import SodDataset
@@ -45,7 +45,8 @@ class TrainingData:
         pool: images at the end of ``train`` from which each epoch draws ``replayed``.
         counts: training images by set; val_counts: validation images by set.
         encodings: depth encoding of each set.
-        sees_depth: False where the modality hides it.
+        modality: of the maps; None where no set has maps.
+        sees_depth: False where ``config.modality`` hides the maps.
         repeats: number of times that an epoch shows a set, unless it is 1.
         fingerprint: of all files.
         overlap: number of training images in each test set, allowed by the user.
@@ -59,7 +60,8 @@ class TrainingData:
     replayed: int
     counts: dict[str, int]
     val_counts: dict[str, int]
-    encodings: dict[str, DepthEncoding]
+    encodings: dict[str, Encoding]
+    modality: Modality | None
     sees_depth: bool
     repeats: dict[str, int]
     fingerprint: str
@@ -82,7 +84,8 @@ class TrainingData:
         lines = []
         for name, count in self.counts.items():
             encoding = self.encodings.get(name)
-            maps = f"{encoding.noun}: {encoding.describe()}" if encoding else "no depth: RGB only"
+            noun = self.modality.name if self.modality else DEPTH.name
+            maps = f"{noun}: {encoding.describe()}" if encoding else f"no {noun}: RGB only"
             maps = maps if self.sees_depth else "RGB only"
             held = self.val_counts.get(name, 0)
             times = f", each {self.repeats[name]} times an epoch" if name in self.repeats else ""
@@ -137,6 +140,7 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
     sets = [*trained_sets, *val_sets]
     estimated_depth = _estimated_folder(config, train_sets)
     sees_depth = config.modality != "rgb"
+    modality = second_modality(sets)
     sets = with_encodings(sets, config.near, quiet=not sees_depth)
     own, trained = len(train_sets), len(trained_sets)
     train_sets, earlier_sets, val_sets = sets[:own], sets[own:trained], sets[trained:]
@@ -183,6 +187,7 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
         counts=counts,
         val_counts={part.name: len(part.samples) for part in val_parts},
         encodings=encodings_by_name(sets),
+        modality=modality,
         sees_depth=sees_depth,
         repeats=repeats,
         fingerprint=data_fingerprint(sets),

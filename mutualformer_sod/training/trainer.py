@@ -44,6 +44,11 @@ from mutualformer_sod.training.run_folder import (
     run_options,
 )
 from mutualformer_sod.training.sampler import plan_epoch
+from mutualformer_sod.training.second_modality import (
+    check_teacher,
+    describe_start_modality,
+    settle_second_modality,
+)
 from mutualformer_sod.training.sets import TrainingData, gather_training_data
 from mutualformer_sod.training.tensorboard import Board
 from mutualformer_sod.training.update import update_weights
@@ -106,14 +111,20 @@ def _train(
     device = start_processes(config.device)
     # A checkpoint has the weights: a resumed run needs neither the hub nor the file.
     pretrained = config.pretrained if state is None else None
-    images, taken = data.epoch_images, ""
+    images, taken = data.epoch_images, []
     amp = settle_amp(config.amp, device, state)
-    run = Run(config, overrides, images, global_batch, data.fingerprint, device, pretrained, amp)
+    second = settle_second_modality(config, data.modality, state)
+    run = Run(
+        *(config, overrides, images, global_batch, data.fingerprint, device, pretrained, amp),
+        second.name,
+    )
+    check_teacher(run.teacher, config, second)
     if state is not None:
         run.restore(state, output)
     elif config.init_weights or config.finetune:
         load = load_network if config.finetune else load_encoder
-        taken = load(run.model, config.finetune or config.init_weights)
+        start = config.finetune or config.init_weights
+        taken = [load(run.model, start), describe_start_modality(start, second)]
         if run.ema:  # or the average would begin at the random weights
             run.ema = Ema(run.model, config.ema_decay)
     # All processes read the folder before the first one writes to it, and must agree.
@@ -130,8 +141,8 @@ def _train(
             write_text(output / VAL_FILE, "\n".join(data.val.names) + "\n")
         print(data.describe())
         print(describe_batch(run))
-        if taken:
-            print(taken)
+        for line in filter(None, taken):
+            print(line)
         if state is not None:
             print(f"resuming in epoch {run.epoch + 1} of {config.epochs}, update {run.step}")
             if "extended_from" in options:

@@ -1,4 +1,4 @@
-"""Doubtful depth and thermal images in the command lines that read them."""
+"""Doubtful depth in the command lines that read it."""
 
 import shutil
 
@@ -190,67 +190,6 @@ def test_video_in_colour_is_refused_as_depth(tmp_path):
     line = error_line(run_tool("predict", *options, "--output", tmp_path / "o"))
     assert "--depth-video" in line
     assert "in colour" in line
-
-
-# Thermal images
-
-
-@pytest.fixture
-def thermal(data):
-    """The same scenes with coloured thermal images in place of depth, hot = bright."""
-    (data / "depth").rename(data / "T")
-    for path in (data / "T").iterdir():
-        heat = cv2.applyColorMap(255 - read(path), cv2.COLORMAP_HOT)
-        cv2.imwrite(str(path.with_suffix(".jpg")), heat)
-        path.unlink()
-    return data
-
-
-def test_test_maps_coloured_thermal_images(thermal, tmp_path, caplog):
-    done = run_test(thermal, tmp_path / "o", "--near", "strict", "--limit", 1)
-    assert done.status == 0, done.error
-    assert "SAMPLES: thermal brightness as stored" in done.output
-    assert "depth" not in done.output + done.error + caplog.text
-
-
-def test_train_takes_coloured_thermal_images(thermal, tmp_path):
-    done = train_small(tmp_path / "run", thermal.parent, "--epochs", 1, "--paste", 0.5)
-    assert done.status == 0, done.error
-    assert "thermal: brightness as stored" in done.output
-
-
-def test_test_with_missing_thermal_image_is_refused(thermal, tmp_path):
-    sorted((thermal / "T").iterdir())[1].unlink()
-    assert "RGB without thermal" in error_line(run_test(thermal, tmp_path / "o"))
-
-
-def test_test_of_rgb_only_needs_no_thermal_images(thermal, tmp_path):
-    sorted((thermal / "T").iterdir())[1].unlink()
-    done = run_test(thermal, tmp_path / "o", "--modality", "rgb")
-    assert done.status == 0, done.error
-    assert len(maps_of(tmp_path / "o")) == IMAGES
-
-
-def test_evaluate_needs_no_thermal_images(thermal, tmp_path):
-    shutil.copytree(thermal / "GT", tmp_path / "maps" / "m" / "SAMPLES")
-    sorted((thermal / "T").iterdir())[1].unlink()
-    options = ["--data", thermal.parent, "--maps", tmp_path / "maps"]
-    done = run_tool("evaluate", *options, "--output", tmp_path / "o", "--workers", 1)
-    assert done.status == 0, done.error
-
-
-def test_gallery_names_thermal_images(thermal, tmp_path):
-    shutil.copytree(thermal / "GT", tmp_path / "maps" / "m" / "SAMPLES")
-    options = ["--data", thermal.parent, "--maps", tmp_path / "maps"]
-    done = run_tool("gallery", *options, "--output", tmp_path / "o", "--workers", 1)
-    assert done.status == 0, done.error
-    assert '"thermal":true' in (tmp_path / "o" / "index.html").read_text()
-
-
-def test_baselines_threshold_no_thermal_images(thermal, tmp_path):
-    options = ["--data", thermal.parent, "--methods", "depth_otsu", "--output", tmp_path / "o"]
-    done = run_tool("baselines", *options)
-    assert "skipped, it has thermal images" in done.output
 
 
 # Hidden depth

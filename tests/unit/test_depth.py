@@ -16,6 +16,7 @@ from mutualformer_sod.data.depth.polarity import (
     with_encodings,
 )
 from mutualformer_sod.data.discovery.sets import SodSet
+from mutualformer_sod.data.modality import THERMAL
 from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import read_depth
@@ -426,7 +427,7 @@ def test_clear_decision_is_described_with_its_evidence(tmp_path, maps):
 
 def thermal_set(folder, images, suffix=".png") -> SodSet:
     paths = write(folder, images, suffix)
-    return SodSet("VT", folder, tuple(Sample(p.stem, None, p, None, True) for p in paths))
+    return SodSet("VT", folder, tuple(Sample(p.stem, None, p, None, THERMAL) for p in paths))
 
 
 @pytest.mark.parametrize("change", [lambda d: d, lambda d: 255 - d, lambda d: d * np.uint16(40)])
@@ -434,10 +435,10 @@ def test_thermal_images_are_never_inverted(tmp_path, maps, change):
     images = [change(depth) for depth in maps]
     found = thermal_set(tmp_path / "T", images)
     encoding = with_encodings([found], ["strict"])[0].encoding
-    assert (encoding.kind, encoding.near, encoding.margin) == ("thermal", "none", None)
+    assert (encoding.kind, encoding.near) == ("thermal", "none")
     assert "near =" not in encoding.describe()
     low, high = images[0].min(), images[0].max()
-    unit = depth_to_unit(read_depth(found.samples[0].depth), encoding)
+    unit = THERMAL.to_unit(THERMAL.read(found.samples[0].depth), encoding, "minmax")
     assert np.allclose(unit, (images[0] - float(low)) / (float(high) - low), atol=1e-6)
 
 
@@ -453,6 +454,6 @@ def test_coloured_thermal_images_give_their_luminance(tmp_path, maps, caplog):
     assert with_encodings([found])[0].encoding.kind == "thermal"
     assert not caplog.text
     grey = cv2.cvtColor(colours[0], cv2.COLOR_BGR2GRAY)
-    assert cv2.norm(read_depth(found.samples[0].depth, thermal=True), grey, cv2.NORM_INF) <= 1
+    assert cv2.norm(THERMAL.read(found.samples[0].depth), grey, cv2.NORM_INF) <= 1
     with pytest.raises(InputError, match="colour-coded depth"):
         read_depth(found.samples[0].depth)

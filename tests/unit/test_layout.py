@@ -344,20 +344,20 @@ def test_discovery_reports_all_unknown_names_at_once(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "folder", "thermal"),
+    ("name", "folder", "modality"),
     [
-        ("VT5000", "T", True),
-        ("mine", "thermal", True),
-        ("VT821", "depth", True),
-        ("VT1000-Test", "Depth", True),
-        ("mine", "depth", False),
-        ("NJU2K", "Depth", False),
+        ("VT5000", "T", "thermal"),
+        ("mine", "thermal", "thermal"),
+        ("VT821", "depth", "thermal"),
+        ("VT1000-Test", "Depth", "thermal"),
+        ("mine", "depth", "depth"),
+        ("NJU2K", "Depth", "depth"),
     ],
 )
-def test_thermal_of_folder_or_set_name_is_detected(tmp_path, name, folder, thermal):
+def test_modality_of_folder_or_set_name_is_detected(tmp_path, name, folder, modality):
     make_set(tmp_path / name, parts=("RGB", folder, "GT"))
     (found,) = discover_sets([tmp_path])
-    assert found.thermal is found.samples[0].thermal is thermal
+    assert found.modality.name == found.samples[0].modality.name == modality
 
 
 def test_samples_missing_thermal_image_is_named_thermal(tmp_path):

@@ -20,6 +20,7 @@ from mutualformer_sod.data.discovery.benchmarks import Split, is_known, usual_co
 from mutualformer_sod.data.discovery.folders import Candidate, search
 from mutualformer_sod.data.discovery.pairing import role_labels
 from mutualformer_sod.data.discovery.sets import nothing_found
+from mutualformer_sod.data.modality import Modality
 from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.errors import InputError
 
@@ -35,7 +36,9 @@ class CheckedSet:
         label: its name, with its part if a name has two.
         path: below the root, as on disk; its last part may be an alias.
         part: "test" or "train" by its path or its number of images, else None.
-        layout: names of the folders of its parts, by role; "thermal" in place of "depth".
+        layout: names of the folders of its parts, by role; the name of the modality in place of
+            "depth".
+        modality: of its maps, by the names of the folders.
         samples: images with all their parts.
         images: the inspected ones of them.
         depth: results on its depth maps; None without depth.
@@ -46,6 +49,7 @@ class CheckedSet:
     path: str
     part: Split | None
     layout: dict[str, str]
+    modality: Modality
     samples: Sequence[Sample] = ()
     images: list[Inspected] = field(default_factory=list)
     depth: DepthReport | None = None
@@ -54,11 +58,6 @@ class CheckedSet:
     def count(self) -> int:
         """Number of images with all their parts."""
         return len(self.samples)
-
-    @property
-    def thermal(self) -> bool:
-        """Whether thermal images take the place of depth."""
-        return "thermal" in self.layout
 
     @property
     def usual(self) -> int | None:
@@ -154,10 +153,11 @@ def _labels(candidates: Sequence[Candidate]) -> list[str]:
 
 def _open(candidate: Candidate, label: str, findings: list[Finding]) -> CheckedSet:
     """List the files of a set, and add problems of the list to the findings."""
-    names = role_labels(candidate.thermal)
+    names = role_labels(candidate.modality)
     folders = {r: ", ".join(p.name for p in found) for r, found in candidate.roles.items()}
     layout = {names[r] if r == "depth" else r: listed for r, listed in folders.items()}
-    checked = CheckedSet(label, candidate.folder, candidate.path, candidate.split, layout)
+    own = (candidate.folder, candidate.path, candidate.split)
+    checked = CheckedSet(label, *own, layout, candidate.modality)
     several = [folders[role] for role, found in candidate.roles.items() if len(found) > 1]
     if several:
         text = "several folders of one kind"
@@ -200,8 +200,8 @@ def _check_set(checked: CheckedSet, side: str, strict: bool) -> list[Finding]:
     label, images = checked.label, checked.images
     findings = check_counts(label, checked.part, checked.count, "rgb" in checked.layout)
     for role, text in (("depth", "no depth: mapped from colour alone"), ("gt", "no ground truth")):
-        there = role in checked.layout or (role == "depth" and checked.thermal)
-        if not there and "rgb" in checked.layout:
+        there = checked.modality.name if role == "depth" else role
+        if there not in checked.layout and "rgb" in checked.layout:
             findings.append(Finding("note", f"no {role}", label, text))
     for check in (check_readable, check_sizes, check_gt):
         findings += check(label, images)

@@ -9,11 +9,12 @@ import numpy as np
 
 from mutualformer_sod.data.audit.findings import Finding, about
 from mutualformer_sod.data.audit.inspection import Inspected
-from mutualformer_sod.data.depth.encoding import WEAK_MARGIN, DepthEncoding
+from mutualformer_sod.data.depth.encoding import WEAK_MARGIN
 from mutualformer_sod.data.depth.evidence import SetEvidence, weigh
 from mutualformer_sod.data.depth.kind import decide_units
 from mutualformer_sod.data.depth.notes import CONSTANT, MOSTLY_ZERO, TWO_VALUES, doubt_of
-from mutualformer_sod.data.depth.polarity import encoding_of, thermal_encoding
+from mutualformer_sod.data.depth.polarity import decide
+from mutualformer_sod.data.modality import Encoding
 
 _MANY_HOLES = 0.5  # ratio of holes above which a map is reported
 _CONTRARY = 0.5  # evidence of a map against its set above which it is reported
@@ -22,18 +23,18 @@ _FEW = 0.1  # ratio of a set below which maps of the other polarity are ignored
 
 @dataclass(frozen=True)
 class DepthReport:
-    """Results on the depth maps of one set.
+    """Results on the maps of one set.
 
     Attributes:
-        encoding: see `depth.polarity.encoding_of`.
-        evidence: of its maps, in the order of ``stems``.
+        encoding: see `depth.polarity.decide`.
+        evidence: of the polarity of its maps, in the order of ``stems``; None without polarity.
         stems: of the maps that are not empty.
         types: number of maps by data type.
         range: least and largest value of the set, without holes.
     """
 
-    encoding: DepthEncoding
-    evidence: SetEvidence
+    encoding: Encoding
+    evidence: SetEvidence | None
     stems: tuple[str, ...]
     types: dict[str, int]
     range: tuple[float, float]
@@ -42,7 +43,7 @@ class DepthReport:
 def check_depth(
     label: str, images: Sequence[Inspected], side: str, strict: bool
 ) -> tuple[DepthReport, list[Finding]]:
-    """Decide the depth encoding of a set with some readable depth map, and report doubtful maps.
+    """Decide the encoding of a set with some readable map, and report doubtful maps.
 
     Raises:
         InputError: evidence that is weak or contradicts the units, if ``strict``.
@@ -52,13 +53,13 @@ def check_depth(
     main = types.most_common(1)[0][0]
     own = [image for image in read if str(image.depth.pixels.dtype) == main]
     samples = [image.depth for image in own]
-    if read[0].sample.thermal:
-        encoding = thermal_encoding(samples)
-    else:
-        encoding = encoding_of(samples, side, label, strict=strict, quiet=True)
+    modality = read[0].sample.modality
+    encoding = decide(modality, samples, side, label, strict=strict, quiet=True)
     metric = encoding.kind == "metric"
     filled = [image for image in own if image.depth.holes[metric] < 1]
-    evidence = weigh([image.depth for image in filled], metric, encoding.hole_code)
+    evidence = None
+    if modality.has_polarity:
+        evidence = weigh([image.depth for image in filled], metric, encoding.hole_code)
     measured = [(s.least, s.largest) for s in samples if s.largest > 0]
     ranges = np.array(measured if metric and measured else [image.depth_range for image in own])
     low, high = float(ranges[:, 0].min()), float(ranges[:, 1].max())
@@ -70,7 +71,7 @@ def check_depth(
         doubts.setdefault(doubt_of(image.depth, encoding), []).append(image.sample.depth)
     odd = [image.sample.depth for image in read if str(image.depth.pixels.dtype) != main]
     holed = [image.sample.depth for image in own if image.depth.holes[metric] > _MANY_HOLES]
-    noun = encoding.noun
+    noun = modality.name
     no_information = "they contain no information: replace them, or omit the images"
     findings = [
         *about(
@@ -94,7 +95,7 @@ def check_depth(
             *("filled from the nearest value", holed),
         ),
     ]
-    if encoding.kind != "thermal":
+    if evidence is not None:
         is_metric_type = decide_units(samples).metric
         findings += _polarity_findings(label, report, files, side, is_metric_type)
     return report, findings

@@ -13,6 +13,7 @@ from mutualformer_sod.data.discovery.benchmarks import (
     usual_count,
 )
 from mutualformer_sod.data.discovery.pairing import role_labels
+from mutualformer_sod.data.modality import DEPTH, Modality
 
 _OTHER_PACKS = {
     ("NJU2K", 485): "the rest of the 1985 after 1500 training images",
@@ -52,7 +53,7 @@ def check_counts(label: str, part: Split | None, count: int, has_rgb: bool = Tru
 def check_readable(label: str, images: Sequence[Inspected]) -> list[Finding]:
     """Report unreadable files, grouped by cause."""
     findings = []
-    for role, title in role_labels(_are_thermal(images)).items():
+    for role, title in role_labels(_modality(images)).items():
         reasons: dict[str, list[tuple[str, str]]] = {}
         for image in images:
             if role in image.errors:
@@ -67,14 +68,14 @@ def check_readable(label: str, images: Sequence[Inspected]) -> list[Finding]:
     return findings
 
 
-def _are_thermal(images: Sequence[Inspected]) -> bool:
-    return bool(images) and images[0].sample.thermal
+def _modality(images: Sequence[Inspected]) -> Modality:
+    return images[0].sample.modality if images else DEPTH
 
 
 def check_sizes(label: str, images: Sequence[Inspected]) -> list[Finding]:
     """Report files that differ in size from their image: masks must not, depth is resized."""
     masks, alike, stretched = [], [], []
-    noun = role_labels(_are_thermal(images))["depth"]
+    noun = _modality(images).name
     for image in images:
         sizes = image.sizes
         if "rgb" in sizes and "gt" in sizes and sizes["rgb"] != sizes["gt"]:

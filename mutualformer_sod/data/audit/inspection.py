@@ -12,7 +12,7 @@ from mutualformer_sod.data.depth.holes import find_holes
 from mutualformer_sod.data.depth.kind import DepthSample
 from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.imaging.io import read_depth, read_rgb
+from mutualformer_sod.imaging.io import read_rgb
 from mutualformer_sod.imaging.masks import read_mask
 from mutualformer_sod.workers import worker_pool
 
@@ -100,7 +100,7 @@ def _inspect_rgb(found: Inspected, path: Path) -> None:
 
 
 def _inspect_depth(found: Inspected, path: Path) -> None:
-    depth = read_depth(path, found.sample.thermal)
+    depth = found.sample.modality.read(path)
     found.sizes["depth"] = depth.shape
     found.depth = DepthSample.of(depth)
     values = depth[~find_holes(depth, metric=False)]

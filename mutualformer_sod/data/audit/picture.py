@@ -7,8 +7,8 @@ import numpy as np
 
 from mutualformer_sod.data.audit.check import CheckedSet
 from mutualformer_sod.data.audit.inspection import Inspected
-from mutualformer_sod.data.depth.encoding import WEAK_MARGIN, depth_to_unit
-from mutualformer_sod.imaging.io import read_depth, read_rgb
+from mutualformer_sod.data.depth.encoding import WEAK_MARGIN
+from mutualformer_sod.imaging.io import read_rgb
 
 _HEIGHT = 130  # of a tile
 _WIDEST = 240
@@ -50,7 +50,8 @@ def polarity_picture(checked: CheckedSet, count: int = 6) -> np.ndarray:
 
 def _column(image: Inspected, score: float, checked: CheckedSet) -> np.ndarray:
     encoding = checked.depth.encoding
-    near = depth_to_unit(read_depth(image.sample.depth), encoding, "percentile")
+    modality = image.sample.modality
+    near = modality.to_unit(modality.read(image.sample.depth), encoding, "percentile")
     tile = _fitted(np.rint(near * 255).astype(np.uint8))
     width = tile.shape[1]
     rgb = _blank(_HEIGHT, width)

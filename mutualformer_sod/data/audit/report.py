@@ -9,13 +9,15 @@ import numpy as np
 
 from mutualformer_sod.data.audit.check import Check, CheckedSet
 from mutualformer_sod.data.audit.inspection import Inspected
+from mutualformer_sod.data.depth.encoding import DepthEncoding
+from mutualformer_sod.data.modality import Encoding
 
 _HEADS = ("set", "part", "images", "usual", "RGB", "depth", "near", "margin", "holes", "GT", "!")
 
 
 def check_table(check: Check) -> str:
     """Return a table with one line per set; "!" is the number of its problems."""
-    kinds = {"thermal" if s.thermal else "depth" for s in check.sets if s.depth is not None}
+    kinds = {s.modality.name for s in check.sets if s.depth is not None}
     noun = " / ".join(sorted(kinds)) or "depth"
     heads = tuple(noun if head == "depth" else head for head in _HEADS)
     rows = [heads, *(_row(checked, check) for checked in check.sets)]
@@ -47,10 +49,7 @@ def _row(checked: CheckedSet, check: Check) -> tuple[str, ...]:
     shares = [image.gt_share for image in checked.images if image.gt_share is not None]
     depth = ("-", "-", "-", "-")
     if checked.depth is not None:
-        encoding = checked.depth.encoding
-        near = "-" if checked.thermal else encoding.near
-        margin = "-" if encoding.margin is None else f"{encoding.margin:.2f}"
-        depth = (_kind(checked), near, margin, f"{encoding.holes:.1%}")
+        depth = (_kind(checked), *_polarity(checked.depth.encoding))
     return (
         checked.label,
         checked.part or "-",
@@ -63,14 +62,22 @@ def _row(checked: CheckedSet, check: Check) -> tuple[str, ...]:
     )
 
 
+def _polarity(encoding: Encoding) -> tuple[str, str, str]:
+    """Return polarity, margin and ratio of holes; "-" without polarity."""
+    if not isinstance(encoding, DepthEncoding):
+        return "-", "-", "-"
+    margin = "-" if encoding.margin is None else f"{encoding.margin:.2f}"
+    return encoding.near, margin, f"{encoding.holes:.1%}"
+
+
 def _kind(checked: CheckedSet) -> str:
     """Return type, unit and range of the depth, such as "uint16 mm 306-3400"."""
     depth = checked.depth
     kind = max(depth.types, key=depth.types.get)
-    unit = ""
+    unit, reason = "", getattr(depth.encoding, "reason", "")
     if depth.encoding.kind == "metric":
-        unit = " mm" if "millimetres" in depth.encoding.reason else " m"
-    elif copied := re.search(r" x\d+ ", depth.encoding.reason):
+        unit = " mm" if "millimetres" in reason else " m"
+    elif copied := re.search(r" x\d+ ", reason):
         unit = copied[0].rstrip()
     low, high = depth.range
     return f"{kind}{unit} {low:.4g}-{high:.5g}"
@@ -78,7 +85,7 @@ def _kind(checked: CheckedSet) -> str:
 
 def _sizes(images: list[Inspected], role: str) -> str:
     """Return the size of all images, "640x480", or the smallest and largest by area."""
-    role = "depth" if role == "thermal" else role
+    role = role if role in ("rgb", "gt") else "depth"
     sizes = sorted({i.sizes[role] for i in images if role in i.sizes}, key=lambda s: s[0] * s[1])
     if not sizes:
         return "-"
@@ -100,14 +107,14 @@ def _set_json(checked: CheckedSet) -> dict[str, Any]:
         "gt_notes": dict(Counter(image.gt_note for image in checked.images if image.gt_note)),
     }
     if checked.depth is not None:
-        result["thermal" if checked.thermal else "depth"] = _depth_json(checked)
+        result[checked.modality.name] = _depth_json(checked)
     return result
 
 
 def _depth_json(checked: CheckedSet) -> dict[str, Any]:
     depth, encoding, evidence = checked.depth, checked.depth.encoding, checked.depth.evidence
-    stored = {"holes": round(encoding.holes, 6), "types": depth.types, "range": list(depth.range)}
-    if checked.thermal:
+    stored = {"types": depth.types, "range": list(depth.range)}
+    if evidence is None:
         return stored
     scores = zip(depth.stems, evidence.scores, strict=True)
     return {
@@ -116,6 +123,7 @@ def _depth_json(checked: CheckedSet) -> dict[str, Any]:
         "margin": None if encoding.margin is None else round(encoding.margin, 4),
         "weak": encoding.is_weak,
         "reason": encoding.reason,
+        "holes": round(encoding.holes, 6),
         **stored,
         "evidence": {
             "mean": round(evidence.mean, 4),

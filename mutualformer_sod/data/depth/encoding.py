@@ -5,12 +5,10 @@ from typing import Literal
 
 import numpy as np
 
-from mutualformer_sod.configs.model import DEPTH_RULES
-from mutualformer_sod.data.depth.holes import fill_holes, find_holes
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.data.depth.holes import find_holes
+from mutualformer_sod.data.unit import DepthRule, scale_to_unit
 
-Near = Literal["white", "black", "none"]
-DepthRule = Literal["minmax", "percentile"]
+Near = Literal["white", "black"]
 
 WEAK_MARGIN = 0.2
 """Margin below which a decision is reported as weak, and ``--near strict`` stops.
@@ -20,18 +18,15 @@ from above (road surface, pipe wall), where depth hardly depends on the position
 (docs/data.md).
 """
 
-_PERCENTILES = (1.0, 99.0)
-
 
 @dataclass(frozen=True)
 class DepthEncoding:
     """How one set stores depth.
 
     Attributes:
-        kind: "map" (relative depth, every value is valid), "metric" (0, NaN and infinity are
-            holes) or "thermal" (thermal images in place of depth, every value is valid).
-        near: polarity: "white" if large values are near the camera, else "black"; "none" for
-            thermal images.
+        kind: "map" (relative depth, every value is valid) or "metric" (0, NaN and infinity are
+            holes).
+        near: polarity: "white" if large values are near the camera, else "black".
         margin: of the evidence for ``near``, 0 to about 1.5; negative if the maps contradict it;
             None if the polarity was given.
         reason: the evidence in words.
@@ -41,7 +36,7 @@ class DepthEncoding:
         is_empty: whether every map is constant or empty, so that only colour is used.
     """
 
-    kind: Literal["map", "metric", "thermal"]
+    kind: Literal["map", "metric"]
     near: Near
     margin: float | None
     reason: str
@@ -65,17 +60,10 @@ class DepthEncoding:
         """Return the pixels (H, W) bool without a value in a raw depth map (H, W)."""
         return find_holes(raw, self.kind == "metric", self.hole_code)
 
-    @property
-    def noun(self) -> str:
-        """Name of the maps in the output: "depth" or "thermal"."""
-        return "thermal" if self.kind == "thermal" else "depth"
-
     def describe(self) -> str:
         """Return the decision in one line, for the screen and the record of a run."""
         if self.is_empty:
             return "none: every map is constant or empty, colour alone is used"
-        if self.kind == "thermal":
-            return self.reason
         holes = f"; {self.holes:.1%} holes, filled" if self.holes else ""
         weak = "; WEAK, check it" if self.is_weak else ""
         margin = "" if self.margin is None else f" (margin {self.margin:.2f}{weak})"
@@ -85,7 +73,7 @@ class DepthEncoding:
 def depth_to_unit(
     raw: np.ndarray, encoding: DepthEncoding, rule: DepthRule = "minmax"
 ) -> np.ndarray:
-    """Convert raw depth to [0, 1], near = 1; thermal images are never inverted.
+    """Convert raw depth to [0, 1], near = 1.
 
     Holes (0, NaN, infinity and 65535 in metric depth; NaN and infinity in other maps; a hole code)
     get the value of the nearest valid pixel. A constant or empty map becomes 0.
@@ -102,28 +90,8 @@ def depth_to_unit(
     Raises:
         InputError: unknown rule.
     """
-    if rule not in DEPTH_RULES:
-        raise InputError(
-            f"depth rule {rule!r} is unknown. Fix: give one of {', '.join(DEPTH_RULES)}"
-        )
-    holes = encoding.find_holes(raw)
-    valid = raw[~holes] if holes.any() else raw
-    if valid.size == 0:
-        return np.zeros(raw.shape, np.float32)
-    if rule == "percentile":
-        low, high = np.percentile(valid, _PERCENTILES)
-    else:
-        low, high = valid.min(), valid.max()
-    if not high > low:
-        return np.zeros(raw.shape, np.float32)
-    unit = fill_holes(raw.astype(np.float32), holes)
-    low, high = np.float32(low), np.float32(high)
-    if encoding.near == "black":  # an inverted copy of a map gives bit-identical results
-        np.subtract(high, unit, out=unit)
-    else:
-        unit -= low
-    unit /= high - low
-    return np.clip(unit, 0, 1, out=unit)
+    # An inverted copy of a map gives bit-identical results.
+    return scale_to_unit(raw, encoding.find_holes(raw), rule, invert=encoding.near == "black")
 
 
 def without_flat(unit: np.ndarray) -> np.ndarray | None:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from mutualformer_sod.data.depth.encoding import DepthEncoding
 from mutualformer_sod.data.depth.kind import DepthSample
+from mutualformer_sod.data.modality import Encoding
 from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import image_size
@@ -19,14 +19,14 @@ _ASPECT_TOLERANCE = 0.02
 _NAMED = 3  # files that a line lists before it gives their number only
 
 
-def doubt_of(depth_sample: DepthSample, encoding: DepthEncoding) -> str | None:
+def doubt_of(depth_sample: DepthSample, encoding: Encoding) -> str | None:
     """Return the doubt about one map: `CONSTANT`, `TWO_VALUES`, `MOSTLY_ZERO` or None."""
     levels = depth_sample.levels[encoding.kind == "metric"]
     if levels < 2:
         return CONSTANT
     if levels == 2:
         return TWO_VALUES
-    is_8_bit = depth_sample.pixels.dtype == "uint8" and encoding.kind != "thermal"
+    is_8_bit = depth_sample.pixels.dtype == "uint8" and encoding.near != "none"
     return MOSTLY_ZERO if is_8_bit and depth_sample.zeros > _MOSTLY else None
 
 
@@ -37,9 +37,12 @@ def same_proportions(one: tuple[int, int], other: tuple[int, int]) -> bool:
 
 
 def depth_notes(
-    samples: Sequence[Sample], depth_samples: Sequence[DepthSample], encoding: DepthEncoding
+    samples: Sequence[Sample],
+    depth_samples: Sequence[DepthSample],
+    encoding: Encoding,
+    noun: str = "depth",
 ) -> list[str]:
-    """Describe the doubtful depth maps of a set, one line for each kind with the first files.
+    """Describe the doubtful maps of a set, one line for each kind with the first files.
 
     Unreadable colour images are ignored.
     """
@@ -51,7 +54,7 @@ def depth_notes(
         for doubt in filter(None, doubts):
             found.setdefault(doubt, []).append(str(sample.depth))
     return [
-        f"{encoding.noun}: {len(paths)} of {len(depth_samples)} maps: {doubt}:"
+        f"{noun}: {len(paths)} of {len(depth_samples)} maps: {doubt}:"
         f" {', '.join(paths[:_NAMED])}{', ...' if len(paths) > _NAMED else ''}"
         for doubt, paths in found.items()
     ]

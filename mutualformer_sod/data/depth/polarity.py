@@ -25,8 +25,9 @@ from mutualformer_sod.data.depth.kind import DepthSample, DepthUnits, decide_uni
 from mutualformer_sod.data.depth.notes import CONSTANT, depth_notes, doubt_of
 from mutualformer_sod.data.discovery.benchmarks import matching_names
 from mutualformer_sod.data.discovery.sets import SodSet
+from mutualformer_sod.data.grey import GreyEncoding
+from mutualformer_sod.data.modality import DEPTH, Encoding, Modality
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.imaging.io import read_depth
 
 TYPE_WEIGHT = 2.0
 """Evidence, summed over the maps, that outweighs contradicting units of distance.
@@ -99,9 +100,9 @@ def chosen_sides(names: Sequence[str], near: Sequence[str]) -> tuple[dict[str, s
 def with_encodings(
     sets: Iterable[SodSet], near: Sequence[str] = (), *, quiet: bool = False
 ) -> list[SodSet]:
-    """Decide once for each set how it stores depth, and keep the decision in the set.
+    """Decide once for each set how it stores its maps, and keep the decision in the set.
 
-    Thermal images (`SodSet.thermal`) have no polarity and are never inverted. Doubtful depth maps
+    Thermal images and other modalities without polarity are never inverted. Doubtful maps
     (`depth_notes`) are logged.
 
     Args:
@@ -113,50 +114,73 @@ def with_encodings(
         The sets in their order, each with its ``encoding``; None stays where there is no depth.
 
     Raises:
-        InputError: an illegal value of ``near``, an unknown set or a set of thermal images in it;
-            unreadable depth maps, or maps of different types; maps that contradict their units
+        InputError: an illegal value of ``near``, an unknown set or one without polarity in it;
+            unreadable maps, or maps of different types; maps that contradict their units
             (see `TYPE_WEIGHT`); a weak decision or any contradiction with "strict".
     """
     sets = list(sets)
     sides, strict = chosen_sides([s.name for s in sets], near)
-    for name in (s.name for s in sets if s.thermal and sides[s.name] != "auto"):
-        raise InputError(
-            f"--near {sides[name]}: {name} holds thermal images, which have no polarity."
-            f" Fix: name the sets with depth, as in --near SET={sides[name]}"
-        )
+    for item in sets:
+        side = sides[item.name]
+        if item.modality and not item.modality.has_polarity and side != "auto":
+            raise InputError(
+                f"--near {side}: {item.name} holds {item.modality.maps}, which have no polarity."
+                f" Fix: name the sets with depth, as in --near SET={side}"
+            )
     decided = []
     for sod_set in sets:
         name, encoding = sod_set.name, None
         if sod_set.has_depth:
-            samples = read_samples([t.depth for t in sod_set.samples], name, sod_set.thermal)
-            if sod_set.thermal:
-                encoding = thermal_encoding(samples)
-            else:
-                encoding = encoding_of(samples, sides[name], name, strict=strict, quiet=quiet)
-            for note in () if quiet else depth_notes(sod_set.samples, samples, encoding):
+            modality = sod_set.modality
+            samples = read_samples([t.depth for t in sod_set.samples], name, modality)
+            encoding = decide(modality, samples, sides[name], name, strict=strict, quiet=quiet)
+            noun = modality.name
+            for note in () if quiet else depth_notes(sod_set.samples, samples, encoding, noun):
                 _log.warning("%s: %s", name, note)
         decided.append(replace(sod_set, encoding=encoding))
     return decided
 
 
-def encodings_by_name(sets: Iterable[SodSet]) -> dict[str, DepthEncoding]:
-    """Return the encodings of the sets with depth, for the screen and the record of a run."""
+def decide(
+    modality: Modality,
+    samples: Sequence[DepthSample],
+    near: str = "auto",
+    name: str = "",
+    *,
+    strict: bool = False,
+    quiet: bool = False,
+) -> Encoding:
+    """Decide the encoding of maps of a modality: with polarity as `encoding_of`, else as stored."""
+    if modality.has_polarity:
+        return encoding_of(samples, near, name, strict=strict, quiet=quiet)
+    return GreyEncoding.of(samples, modality.name)
+
+
+def encodings_by_name(sets: Iterable[SodSet]) -> dict[str, Encoding]:
+    """Return the encodings of the sets with maps, for the screen and the record of a run."""
     return {item.name: item.encoding for item in sets if item.encoding is not None}
 
 
+def print_maps(sets: Iterable[SodSet]) -> None:
+    """Print for each set with maps their modality and encoding."""
+    for item in sets:
+        if item.encoding is not None:
+            print(f"{item.name}: {item.modality.name} {item.encoding.describe()}")
+
+
 def read_samples(
-    paths: Sequence[Path | str], name: str = "", thermal: bool = False
+    paths: Sequence[Path | str], name: str = "", modality: Modality = DEPTH
 ) -> list[DepthSample]:
-    """Sample every depth map of a set.
+    """Sample every map of a set.
 
     Raises:
         InputError: unreadable files, or files of different types; it names the set.
     """
 
     def read(path: Path | str) -> DepthSample:
-        return DepthSample.of(read_depth(path, thermal))
+        return DepthSample.of(modality.read(path))
 
-    label = f"{name} {'thermal' if thermal else 'depth'}"
+    label = f"{name} {modality.name}"
     quiet = True if len(paths) < _BAR_FROM else None  # None: no bar without a terminal
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         reading = pool.map(read, paths)
@@ -164,7 +188,9 @@ def read_samples(
     first = {sample.pixels.dtype: path for sample, path in zip(samples, paths, strict=True)}
     if len(first) != 1:
         listed = ", ".join(f"{path} ({dtype})" for dtype, path in first.items()) or "no file"
-        raise InputError(f"{name or 'depth'}: maps of different types: {listed}. Fix: convert them")
+        raise InputError(
+            f"{name or modality.name}: maps of different types: {listed}. Fix: convert them"
+        )
     return samples
 
 
@@ -228,19 +254,6 @@ def encoding_of(
         if not (quiet or encoding.is_empty):
             _log.warning("%s: weak evidence, %s; %s", label, encoding.describe(), remedy)
     return encoding
-
-
-def thermal_encoding(samples: Sequence[DepthSample]) -> DepthEncoding:
-    """Return the encoding of a set of thermal images: brightness as stored."""
-    if samples[0].pixels.dtype == np.uint8:
-        low, high = 0.0, 255.0
-    else:
-        low = min(sample.least for sample in samples)
-        high = max(sample.largest for sample in samples)
-    holes = float(np.mean([sample.holes[False] for sample in samples]))
-    reason = "brightness as stored, no near or far"
-    encoding = DepthEncoding("thermal", "none", None, reason, low, high, holes)
-    return _with_emptiness(encoding, samples)
 
 
 def _encoding(

@@ -11,6 +11,7 @@ TRAINING_PROTOCOLS: dict[str, dict[str, int]] = {
     "2985": {"NJU2K": 1485, "NLPR": 700, "DUT-RGBD": 800},
     "dut800": {"DUT-RGBD": 800},
     "come15k": {"COME15K": 8025},
+    "vt2500": {"VT5000": 2500},
 }
 """Training sets of each published protocol with their numbers of images."""
 
@@ -25,6 +26,9 @@ _USUAL_COUNTS: dict[Split, dict[str, int]] = {
         "LFSD": 100,
         "SSD": 80,
         "DUT-RGBD": 400,
+        "VT821": 821,
+        "VT1000": 1000,
+        "VT5000": 2500,
         "ECSSD": 1000,
         "PASCAL-S": 850,
         "HKU-IS": 4447,
@@ -32,7 +36,7 @@ _USUAL_COUNTS: dict[Split, dict[str, int]] = {
         "DUTS-TE": 5019,
         "SOD": 300,
     },
-    "train": {"NJU2K": 1485, "NLPR": 700, "DUT-RGBD": 800, "COME15K": 8025},
+    "train": {"NJU2K": 1485, "NLPR": 700, "DUT-RGBD": 800, "COME15K": 8025, "VT5000": 2500},
 }
 _ALIASES: dict[str, tuple[str, ...]] = {
     "NJU2K": ("NJUD", "NJU2000", "NJUD2K"),
@@ -50,7 +54,7 @@ _ALIASES: dict[str, tuple[str, ...]] = {
     "COME15K-H": ("COME-H", "COME15K-Hard"),
     "VT821": (),
     "VT1000": (),
-    "VT5000": (),
+    "VT5000": ("VT5000-clear", "VT5000-Train", "VT5000-Test"),
     # colour images alone
     "ECSSD": (),
     "PASCAL-S": (),
@@ -61,12 +65,15 @@ _ALIASES: dict[str, tuple[str, ...]] = {
 }
 
 
-def _key(name: str) -> str:
+def name_key(name: str) -> str:
+    """Return the letters and digits of a name in lower case: names with one key are equal."""
     return re.sub(r"[^a-z0-9]", "", name.casefold())
 
 
-_THERMAL = ("vt821", "vt1000", "vt5000")
-_CANONICAL = {_key(alias): name for name, aliases in _ALIASES.items() for alias in (name, *aliases)}
+_PARTS: dict[str, Split] = {"vt5000train": "train", "vt5000test": "test"}
+_CANONICAL = {
+    name_key(alias): name for name, aliases in _ALIASES.items() for alias in (name, *aliases)
+}
 
 
 def canonical_name(name: str) -> str:
@@ -74,7 +81,7 @@ def canonical_name(name: str) -> str:
 
     Case, hyphens and underscores are ignored.
     """
-    return _CANONICAL.get(_key(name), name)
+    return _CANONICAL.get(name_key(name), name)
 
 
 def matching_names(name: str, names: Iterable[str]) -> list[str]:
@@ -89,12 +96,12 @@ def matching_names(name: str, names: Iterable[str]) -> list[str]:
 
 def is_known(name: str) -> bool:
     """Whether ``name`` is a set of the field or an alias of one."""
-    return _key(name) in _CANONICAL
+    return name_key(name) in _CANONICAL
 
 
-def is_thermal(name: str) -> bool:
-    """Whether ``name`` is an RGB-T set, even if its thermal images are in a depth folder."""
-    return _key(name).startswith(_THERMAL)
+def part_of(name: str) -> Split | None:
+    """Return the split of a folder that holds one part of a known set under its own name."""
+    return _PARTS.get(name_key(name))
 
 
 def usual_count(name: str, split: Split) -> int | None:

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mutualformer_sod.data.discovery.benchmarks import Split, canonical_name, is_thermal
+from mutualformer_sod.data.discovery.benchmarks import Split, canonical_name, part_of
 from mutualformer_sod.data.discovery.layout import LAYOUTS, Layout
 from mutualformer_sod.data.discovery.pairing import Matches, match_files
+from mutualformer_sod.data.modality import Modality, modality_of
 from mutualformer_sod.errors import InputError, together
 
 _LEVELS: dict[str, Split] = {
@@ -29,7 +30,7 @@ class Candidate:
         layout: that recognised the folder.
         split: named by the path or by the folders of the set; None where neither names one.
         roles: the folders of the set by role.
-        thermal: whether the files in the place of depth are thermal images, by the names.
+        modality: of its maps, by the names of the set and of their folder.
     """
 
     name: str
@@ -38,7 +39,7 @@ class Candidate:
     layout: Layout
     split: Split | None
     roles: dict[str, tuple[Path, ...]]
-    thermal: bool
+    modality: Modality
 
     @property
     def last_part(self) -> str:
@@ -56,7 +57,7 @@ class Candidate:
     def match(self, with_depth: bool = True) -> Matches:
         """Match the files of the set by stem; each role has one folder."""
         folders = {r: own[0] for r, own in self.roles.items() if with_depth or r != "depth"}
-        return match_files(folders, self.layout.stem, self.thermal)
+        return match_files(folders, self.layout.stem, self.modality)
 
 
 def search(roots: Iterable[Path | str]) -> list[Candidate]:
@@ -94,11 +95,12 @@ def _walk(root: Path, parts: tuple[str, ...], above: frozenset[str]) -> Iterator
             taken.update(path for own in part.roles.values() for path in own)
             if "rgb" in part.roles or "gt" in part.roles:
                 name = name_of_set(root, parts)
-                thermal = part.thermal or is_thermal(name.rsplit("/", 1)[-1])
-                levels = [_LEVELS[p.casefold()] for p in parts if p.casefold() in _LEVELS]
+                maps = [path.name for path in part.roles.get("depth", ())]
+                modality = part.modality or modality_of(maps, name.rsplit("/", 1)[-1])
+                levels = [s for p in parts if (s := _LEVELS.get(p.casefold()) or part_of(p))]
                 split = part.split or (levels[-1] if levels else None)
                 path = "/".join(parts)
-                yield Candidate(name, path, folder, layout, split, part.roles, thermal)
+                yield Candidate(name, path, folder, layout, split, part.roles, modality)
     if len(parts) < _MAX_LEVELS:
         for name in subfolders:
             if folder / name not in taken:

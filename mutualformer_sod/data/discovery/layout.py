@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from mutualformer_sod.data.discovery.benchmarks import Split
+from mutualformer_sod.data.modality import MODALITIES, Modality, modality_of
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging import IMAGE_SUFFIXES
 
@@ -19,13 +20,14 @@ class Part:
 
     Attributes:
         split: named by the folders; None where they name none.
-        roles: folders of "rgb", "depth" and "gt". More than one folder of a role is an error.
-        thermal: whether thermal images take the place of depth.
+        roles: folders of "rgb", "depth" (maps of any second modality) and "gt". More than one
+            folder of a role is an error.
+        modality: of the maps; None: by the name of their folder, see `modality.modality_of`.
     """
 
     split: Split | None
     roles: dict[str, tuple[Path, ...]]
-    thermal: bool = False
+    modality: Modality | None = None
 
 
 class Layout:
@@ -80,8 +82,9 @@ class FolderLayout(Layout):
     roles: ClassVar[dict[str, tuple[Split | None, str]]]
     """Split and role by the name of the folder."""
 
-    thermal: ClassVar[frozenset[str]] = frozenset()
-    """Names of folders of thermal images, which take the place of depth."""
+    def role_of(self, name: str) -> tuple[Split | None, str]:
+        """Return the split and the role of a folder; (None, "") for any other folder."""
+        return self.roles.get(name.casefold(), (None, ""))
 
     def find(self, folder: Path, folders: Sequence[str], files: Sequence[str]) -> list[Part]:
         """See `Layout.find`; a file or a broken link in place of a folder is an InputError.
@@ -90,22 +93,19 @@ class FolderLayout(Layout):
         """
         found: dict[Split | None, dict[str, tuple[Path, ...]]] = {}
         for name in folders:
-            if name.casefold() in self.roles:
-                split, role = self.roles[name.casefold()]
+            split, role = self.role_of(name)
+            if role:
                 own = found.setdefault(split, {})
                 own[role] = (*own.get(role, ()), folder / name)
         for name in files:
-            split, role = self.roles.get(name.casefold(), (None, ""))
+            split, role = self.role_of(name)
             if role and split in found and role not in found[split]:
+                label = modality_of([name], "").name if role == "depth" else role
                 raise InputError(
-                    f"{folder / name}: a file or a broken link where the set's folder of {role}"
+                    f"{folder / name}: a file or a broken link where the set's folder of {label}"
                     " belongs. Fix: replace it by the folder, or remove it"
                 )
-        parts = []
-        for split, roles in found.items():
-            names = {path.name.casefold() for path in roles.get("depth", ())}
-            parts.append(Part(split, roles, not names.isdisjoint(self.thermal)))
-        return parts
+        return [Part(split, roles) for split, roles in found.items()]
 
 
 @register_layout
@@ -113,14 +113,17 @@ class RoleFolders(FolderLayout):
     """``<set>/RGB``, ``<set>/depth``, ``<set>/GT``, and the other names of the field."""
 
     name = "role folders"
-    thermal = frozenset({"t", "thermal"})  # VT821, VT1000, VT5000
-    roles = (
-        dict.fromkeys(("rgb", "images", "image", "img", "imgs", "imgs_right"), (None, "rgb"))
-        | dict.fromkeys(("depth", "depths", *thermal), (None, "depth"))
-        | dict.fromkeys(
-            ("gt", "masks", "mask", "ground_truth", "groundtruth", "gt_right"), (None, "gt")
-        )
+    roles = dict.fromkeys(
+        ("rgb", "images", "image", "img", "imgs", "imgs_right"), (None, "rgb")
+    ) | dict.fromkeys(
+        ("gt", "masks", "mask", "ground_truth", "groundtruth", "gt_right"), (None, "gt")
     )
+
+    def role_of(self, name: str) -> tuple[Split | None, str]:
+        """See `FolderLayout.role_of`; the folders of maps are those of the modalities."""
+        if any(name.casefold() in modality.folders for modality in MODALITIES.values()):
+            return None, "depth"
+        return super().role_of(name)
 
 
 @register_layout

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from mutualformer_sod.data.modality import Modality
 from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.errors import refuse_all
 from mutualformer_sod.imaging import IMAGE_SUFFIXES
@@ -24,9 +25,9 @@ _ENDING = re.compile(
 _NAMED = 10  # files that an error message lists before it gives their number only
 
 
-def role_labels(thermal: bool) -> dict[str, str]:
+def role_labels(modality: Modality) -> dict[str, str]:
     """Return the name of each role in messages."""
-    return {"rgb": "RGB", "depth": "thermal" if thermal else "depth", "gt": "GT"}
+    return {"rgb": "RGB", "depth": modality.name, "gt": "GT"}
 
 
 def bare_stem(stem: str) -> str:
@@ -69,10 +70,10 @@ class RoleFiles:
 
 @dataclass(frozen=True)
 class Matches:
-    """The files of a set by role, matched by stem; ``thermal`` images may take depth's place."""
+    """The files of a set by role, matched by stem, and the modality of its maps."""
 
     files: dict[str, RoleFiles]
-    thermal: bool
+    modality: Modality
 
     @property
     def base(self) -> str:
@@ -82,7 +83,7 @@ class Matches:
     def mistakes(self) -> list[Mistake]:
         """Find unusable files, files without partner and empty folders."""
         found = []
-        labels = role_labels(self.thermal)
+        labels = role_labels(self.modality)
         for role, own in self.files.items():
             label, types = labels[role], ", ".join(sorted(s[1:] for s in _suffixes(role)))
             convert = f"convert them ({types}) or move them away"
@@ -117,7 +118,7 @@ class Matches:
         complete = sorted(set.intersection(*map(set, found.values())))
         roles = ("rgb", "depth", "gt")
         return tuple(
-            Sample(stem, *(found.get(role, {}).get(stem) for role in roles), thermal=self.thermal)
+            Sample(stem, *(found.get(role, {}).get(stem) for role in roles), self.modality)
             for stem in complete
         )
 
@@ -134,7 +135,7 @@ class Matches:
 def match_files(
     folders: Mapping[str, Path],
     stem_of: Callable[[str, Path], str | None],
-    thermal: bool,
+    modality: Modality,
 ) -> Matches:
     """Match the files of a set by stem, never by their position in a sorted list.
 
@@ -144,10 +145,10 @@ def match_files(
     Args:
         folders: by role: "rgb" or "gt", or both, and possibly "depth".
         stem_of: see `layout.Layout.stem`.
-        thermal: whether the depth folder contains thermal images.
+        modality: of the maps in the folder of "depth".
     """
     roles = [role for role in ("rgb", "depth", "gt") if role in folders]
-    matches = Matches({r: _list_files(r, folders[r], stem_of) for r in roles}, thermal)
+    matches = Matches({r: _list_files(r, folders[r], stem_of) for r in roles}, modality)
     base = matches.files[matches.base]
     _index(base, matches.base, stem_of, {})
     known = {stem: stem for stem in base.by_stem} | _without_endings(base.by_stem)

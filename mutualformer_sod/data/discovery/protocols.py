@@ -6,6 +6,7 @@ from pathlib import Path
 from mutualformer_sod.data.discovery.benchmarks import TRAINING_PROTOCOLS, is_known, usual_count
 from mutualformer_sod.data.discovery.folders import Candidate, search
 from mutualformer_sod.data.discovery.sets import SodSet, choose, listed, load
+from mutualformer_sod.data.modality import DEPTH, modality_of_set
 from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.errors import InputError, refuse_all, together
 
@@ -28,10 +29,12 @@ def discover_protocol(roots: Sequence[Path | str], protocol: str) -> list[SodSet
     named = {part: choose(part, candidates, "train", roots, optional=True) for part in parts}
     missing = [part for part, candidate in named.items() if candidate is None]
     if missing:
-        whole = _merged(candidates, sum(parts.values()))
+        modality = modality_of_set(next(iter(parts))) or DEPTH
+        alike = [c for c in candidates if c.modality == modality or "depth" not in c.roles]
+        whole = _merged(alike, sum(parts.values()))
         if whole is not None:
             return [load(whole, "train", True, True)]
-        rest = _merged(candidates, sum(parts[part] for part in missing))
+        rest = _merged(alike, sum(parts[part] for part in missing))
         if rest is None:
             raise InputError(
                 f"protocol {protocol} takes {', '.join(f'{n} of {s}' for s, n in parts.items())};"
@@ -78,8 +81,9 @@ def discover_benchmarks(
         samples = tuple(Sample(path.stem, path, None, None) for path in files)
         test_set = SodSet(candidate.name, candidate.folder, samples)
         is_open = candidate.split is None and candidate.folder in trained_on
-        has_training_part = usual_count(candidate.last_part, "train") is not None
-        is_test = test_set.usual_count == len(files) if has_training_part else test_set.usual_count
+        usual, trained = test_set.usual_count, usual_count(candidate.last_part, "train")
+        # Both parts of VT5000 have 2500 images: their number decides nothing.
+        is_test = usual if trained is None else usual == len(files) != trained
         if not is_open or is_test:
             found.append(test_set)
     return found

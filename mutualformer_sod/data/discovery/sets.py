@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mutualformer_sod.data.depth.encoding import DepthEncoding
 from mutualformer_sod.data.discovery.benchmarks import Split, usual_count
 from mutualformer_sod.data.discovery.folders import Candidate, search
+from mutualformer_sod.data.modality import Encoding, Modality
 from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.errors import InputError, refuse_all, together
 
@@ -21,7 +21,7 @@ class SodSet:
         root: the folder of the set, with its RGB, depth and GT folders.
         samples: sorted by stem; all have the same parts.
         split: the split that was asked for, "test" or "train".
-        encoding: how the set stores depth; None without depth, or before
+        encoding: how the set stores its maps; None without maps, or before
             `depth.polarity.with_encodings` has decided it.
     """
 
@@ -29,7 +29,7 @@ class SodSet:
     root: Path
     samples: tuple[Sample, ...]
     split: Split = "test"
-    encoding: DepthEncoding | None = None
+    encoding: Encoding | None = None
 
     @property
     def has_rgb(self) -> bool:
@@ -38,13 +38,13 @@ class SodSet:
 
     @property
     def has_depth(self) -> bool:
-        """Whether there is a depth map for each sample."""
+        """Whether there is a depth map, or one of another modality, for each sample."""
         return bool(self.samples) and self.samples[0].depth is not None
 
     @property
-    def thermal(self) -> bool:
-        """Whether the maps in the place of depth are thermal images."""
-        return self.has_depth and self.samples[0].thermal
+    def modality(self) -> Modality | None:
+        """The modality of the maps; None without maps."""
+        return self.samples[0].modality if self.has_depth else None
 
     @property
     def has_gt(self) -> bool:
@@ -77,7 +77,7 @@ def discover_sets(
         roots: folders to search.
         names: wanted sets, by name, alias or path below a root; None for all.
         need_gt, need_rgb: refuse a set without ground truth or colour images.
-        with_depth: False to ignore the folders of depth or thermal images.
+        with_depth: False to ignore the folders of depth and other maps.
         split: "test" or "train".
 
     Returns:
@@ -110,6 +110,44 @@ def discover_sets(
 def limited(sets: Sequence[SodSet], limit: int | None) -> list[SodSet]:
     """Keep the first images of each set; all for None."""
     return [dataclasses.replace(item, samples=item.samples[:limit]) for item in sets]
+
+
+def second_modality(sets: Iterable[SodSet]) -> Modality | None:
+    """Return the modality of the maps of some sets; None if no set has maps.
+
+    Raises:
+        InputError: the sets have maps of several modalities.
+    """
+    first: dict[Modality, str] = {}
+    for item in sets:
+        if item.modality is not None:
+            first.setdefault(item.modality, item.name)
+    if len(first) > 1:
+        found = ", ".join(f"{name} has {modality.maps}" for modality, name in first.items())
+        raise InputError(f"the sets have maps of several modalities: {found}. Fix: separate them")
+    return next(iter(first), None)
+
+
+def refuse_other_modality(
+    sets: Iterable[SodSet],
+    expected: str,
+    network: str,
+    remedy: str = "pass other weights or other `sets`, or `modality` rgb for colour alone",
+) -> None:
+    """Raise InputError for sets with maps of another modality than a network was trained on.
+
+    Args:
+        sets: of which the network would see the maps.
+        expected: name of the network's second modality.
+        network: its name in the message.
+        remedy: end of the message.
+    """
+    other = [item for item in sets if item.modality and item.modality.name != expected]
+    if other:
+        raise InputError(
+            f"{network} was trained on {expected} maps, but {listed(item.name for item in other)}"
+            f" has {other[0].modality.maps}. Fix: {remedy}"
+        )
 
 
 def keep_images(sets: Sequence[SodSet], list_file: Path) -> list[SodSet]:
@@ -197,8 +235,9 @@ def load(
     """
     for role, found in candidate.roles.items():
         if len(found) > 1 and (with_depth or role != "depth"):
+            label = candidate.modality.name if role == "depth" else role
             raise InputError(
-                f"{candidate.folder}: two folders for {role}: {listed(p.name for p in found)}."
+                f"{candidate.folder}: two folders for {label}: {listed(p.name for p in found)}."
                 " Fix: keep one of them"
             )
     for role, label, needed in (

@@ -2,8 +2,8 @@
 
 Colours are shrunk by area average and stored as JPEG. Ground truth is shrunk by area average, then
 foreground where the average is at least one half: `imaging.masks` has the same threshold, and may
-refuse soft masks. Depth is picked, never averaged, in the type and values of the original, so that
-units, holes and polarity are decided from it as before.
+refuse soft masks. Depth and other maps are picked, never averaged, in the type and values of the
+original, so that units, holes and polarity are decided from them as before.
 """
 
 import io
@@ -14,8 +14,6 @@ import numpy as np
 
 from mutualformer_sod.data.packing.shards import File
 from mutualformer_sod.data.sample import Sample, read_sample, shrink
-
-_ROLES = ("RGB", "depth", "GT")
 
 
 def encode_sample(path: str, sample: Sample, side: int, quality: int) -> list[File]:
@@ -51,7 +49,8 @@ def encode_sample(path: str, sample: Sample, side: int, quality: int) -> list[Fi
     if len({source.parent for source, _, _ in files}) == len(files):
         folders = [source.parent.name for source, _, _ in files]
     else:  # a layout with several roles in one folder
-        folders = [role for role, part in zip(_ROLES, parts, strict=True) if part is not None]
+        roles = ("RGB", sample.modality.folder, "GT")
+        folders = [role for role, part in zip(roles, parts, strict=True) if part is not None]
     return [
         (f"{path}/{folder}/{sample.stem}{suffix}", data)
         for folder, (_, suffix, data) in zip(folders, files, strict=True)

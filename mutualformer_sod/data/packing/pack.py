@@ -13,10 +13,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from mutualformer_sod.data.depth.encoding import DepthEncoding
 from mutualformer_sod.data.depth.polarity import with_encodings
 from mutualformer_sod.data.discovery.fingerprint import data_fingerprint
 from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
+from mutualformer_sod.data.modality import Encoding
 from mutualformer_sod.data.packing.images import encode_sample
 from mutualformer_sod.data.packing.shards import ShardWriter, checked_shards, unpack_shard
 from mutualformer_sod.data.sample import Sample
@@ -211,7 +211,7 @@ def _every_kth(samples: Sequence[Sample], options: PackOptions, path: str) -> tu
     return tuple(samples[int((k + start) * len(samples) / count)] for k in range(count))
 
 
-def _coding(encoding: DepthEncoding | None) -> dict[str, str] | None:
+def _coding(encoding: Encoding | None) -> dict[str, str] | None:
     return None if encoding is None else {"kind": encoding.kind, "near": encoding.near}
 
 
@@ -248,10 +248,10 @@ def _compare(index: dict[str, Any], root: Path) -> list[str]:
                 f"{item.root}: {len(item.samples)} images, the pack {packed['images']}."
                 " Fix: move the others away, or pass another --output"
             )
-        now = _coding(item.encoding)
+        now, noun = _coding(item.encoding), item.modality.name if item.modality else "depth"
         if now != packed["depth"]:
             remarks.append(
-                f"{path}: depth is decided to be {now}, in the originals {packed['depth']}."
+                f"{path}: {noun} is decided to be {now}, in the originals {packed['depth']}."
                 " Fix: train with --near"
             )
     return remarks

@@ -1,4 +1,4 @@
-"""Textures and the depth sensor of generated scenes.
+"""Textures, the depth sensor and the thermal camera of generated scenes.
 
 ``scenes.py`` decides the content of a scene; this module only renders it, alike on every machine
 (see ``shapes.py``): noise grids, whose matrix products may be summed in any order, are exact
@@ -125,6 +125,32 @@ def sense(random: Random, regions: np.ndarray, heights: list[float]) -> np.ndarr
         holes |= _shadow(occluder, -width if random.uniform() < 0.5 else width)
     fill = cv2.erode(depth, np.ones((13, 13), np.uint8)) if random.uniform() < 0.5 else 0
     return np.where(holes, fill, depth).astype(np.uint8)
+
+
+def sense_heat(random: Random, regions: np.ndarray, heights: list[float]) -> np.ndarray:
+    """Render the thermal image (H, W) uint8 of a simulated camera, hot = white.
+
+    ``heights`` are differences in grey levels of each region from the background. In three of four
+    scenes they are warmer, in the others colder. Heat has soft borders, no holes and no ground
+    plane.
+    """
+    sign = 1 if random.uniform() < 0.75 else -1
+    base = 127.5 - sign * random.uniform(20, 80)
+    waves = (_smooth_noise(random, regions.shape, 64) - 0.5) * random.uniform(5, 35)
+    heat = base + waves + (_smooth_noise(random, regions.shape, 12) - 0.5) * random.uniform(0, 12)
+    for number, height in enumerate(heights, start=1):
+        if height == 0:
+            continue
+        window, x, y = window_of(regions, number)
+        mask = regions[window] == number
+        behind = heat[window]
+        level = math.fsum(behind[mask]) / np.count_nonzero(mask)
+        surface = 0.5 * (behind + level) + sign * height * (1 - 0.3 * (x * x + y * y))
+        heat[window] = np.where(mask, surface, behind)
+    heat = np.floor(heat * 16).astype(np.int64)
+    for _ in range(1 + random.integer(3)):
+        heat = blur(heat) // 16
+    return to_uint8(heat / 16 + random.noise(heat.shape) * random.uniform(0.5, 2.5))
 
 
 def _background_depth(random: Random, size: tuple[int, int]) -> np.ndarray:

@@ -16,9 +16,13 @@ kind        colour                                          depth
 
 A model that sees one modality can therefore only guess on a third of the scenes.
 
+With the modality "thermal" a thermal image takes the place of depth: the object is warmer, or
+colder, than the others. Colour and ground truth are those of the depth scene of the same seed.
+
 Scenes are the same on every machine, see ``shapes.py`` and ``drawing.py``.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +30,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from mutualformer_sod.data.modality import DEPTH, THERMAL, Modality
 from mutualformer_sod.data.synthetic import drawing
 from mutualformer_sod.data.synthetic.drawing import FAMILIES, OCCLUDING_HEIGHT, Appearance
 from mutualformer_sod.data.synthetic.shapes import Random, place_regions
@@ -36,7 +41,12 @@ from mutualformer_sod.output_folder import OutputFolder
 KINDS = ("depth", "colour", "either")
 SET_NAME = "SAMPLES"
 DEFAULT_SIZE = (240, 320)
-_FOLDERS = ("RGB", "depth", "GT")
+MODALITIES = {
+    "depth": (DEPTH, SET_NAME, drawing.sense),
+    "thermal": (THERMAL, f"{SET_NAME}-T", drawing.sense_heat),
+}
+"""By name: the second modality of scenes, the name of their set, and the sensor."""
+
 GENERATOR_VERSION = 1  # raised when a seed gives other scenes than before
 
 _STRONG_HEIGHT = (OCCLUDING_HEIGHT, 75.0)  # grey levels of the object above the background
@@ -57,7 +67,8 @@ class Scene:
         gt: (H, W) bool, the salient object, 3 to 35 % of the image.
         regions: (H, W) uint8, the number of the object or distractor at each pixel, 0 for the
             background. Numbers follow the order of placement, not salience.
-        kind: the modality that shows the object: "depth", "colour" or "either".
+            A thermal image, hot = white, without holes, in scenes of that modality.
+        kind: the modality that shows the object: "depth" (or "thermal"), "colour" or "either".
     """
 
     rgb: np.ndarray
@@ -67,17 +78,21 @@ class Scene:
     kind: str
 
 
-def make_scene(seed: int, index: int, size: tuple[int, int] = DEFAULT_SIZE) -> Scene:
+def make_scene(
+    seed: int, index: int, size: tuple[int, int] = DEFAULT_SIZE, modality: str = "depth"
+) -> Scene:
     """Draw scene ``index`` of the series ``seed``; its kind is ``KINDS[index % 3]``.
 
     Args:
         seed: the series, at least 0. Two series share no scene.
         index: of the scene in the series, at least 0; scenes are independent of each other.
         size: (H, W) in pixels, each at least 64.
+        modality: a name of ``MODALITIES``; it takes the place of "depth" in the kind.
 
     Raises:
-        InputError: a negative seed or index, or a size below 64.
+        InputError: a negative seed or index, a size below 64, or another modality.
     """
+    _, _, sense = _modality(modality)
     if seed < 0 or index < 0:
         raise InputError(f"seed {seed}, index {index}: negative. Fix: pass 0 or more")
     if min(size) < 64:
@@ -90,13 +105,13 @@ def make_scene(seed: int, index: int, size: tuple[int, int] = DEFAULT_SIZE) -> S
     salient = random.integer(count)
     gt = regions == salient + 1
     rgb = drawing.paint(random, regions, _appearances(random, kind, count, salient))
-    depth = drawing.sense(random, regions, _heights(random, kind, count, salient))
-    return Scene(rgb, depth, gt, regions, kind)
+    depth = sense(random, regions, _heights(random, kind, count, salient))
+    return Scene(rgb, depth, gt, regions, _kind(index, modality))
 
 
-def scene_stem(index: int) -> str:
+def scene_stem(index: int, modality: str = "depth") -> str:
     """Return the file stem of scene ``index``, such as ``scene_00012_depth``."""
-    return f"scene_{index:05d}_{KINDS[index % len(KINDS)]}"
+    return f"scene_{index:05d}_{_kind(index, modality)}"
 
 
 def write_samples(
@@ -106,26 +121,31 @@ def write_samples(
     *,
     size: tuple[int, int] = DEFAULT_SIZE,
     overwrite: bool = False,
+    modality: str = "depth",
 ) -> Path:
     """Write scenes as ``<output_dir>/SAMPLES/{RGB,depth,GT}/<stem>.png``; return ``SAMPLES``.
 
-    Existing scenes of the same seed, count and size are kept, so that an interrupted run continues.
-    The seed, count and size are recorded beside the folders, in ``samples.json``.
+    Thermal scenes are ``SAMPLES-T/{RGB,T,GT}``. Existing scenes of the same seed, count and size
+    are kept, so that an interrupted run continues. The seed, count and size are recorded beside the
+    folders, in ``samples.json``.
 
     Raises:
         InputError: a count below 1; or an existing folder with other files, unless ``overwrite``.
     """
     if count < 1:
         raise InputError(f"--count {count} is too small. Fix: pass 1 or more")
-    root = Path(output_dir) / SET_NAME
+    second, set_name, _ = _modality(modality)
+    root, folders = Path(output_dir) / set_name, ("RGB", second.folder, "GT")
     recipe = {"generator": GENERATOR_VERSION, "seed": seed, "count": count, "size": list(size)}
+    if second != DEPTH:
+        recipe["modality"] = modality
     make_scene(seed, 0, size)  # refuses illegal arguments before the first file
-    _claim(root, recipe, overwrite)
+    _claim(root, folders, recipe, overwrite)
     for index in tqdm(range(count), desc=str(root), unit="scene", disable=None):
-        files = [root / folder / f"{scene_stem(index)}.png" for folder in _FOLDERS]
+        files = [root / folder / f"{scene_stem(index, modality)}.png" for folder in folders]
         if all(file.exists() for file in files):
             continue
-        scene = make_scene(seed, index, size)
+        scene = make_scene(seed, index, size, modality)
         gt = scene.gt.astype(np.uint8) * 255
         for file, image in zip(files, (scene.rgb[..., ::-1], scene.depth, gt), strict=True):
             encoded = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 3])[1]
@@ -134,7 +154,19 @@ def write_samples(
     return root
 
 
-def _claim(root: Path, recipe: dict, overwrite: bool) -> None:
+def _modality(name: str) -> tuple[Modality, str, Callable]:
+    if name not in MODALITIES:
+        known = ", ".join(MODALITIES)
+        raise InputError(f"`modality` {name!r}: no generated scenes of it. Fix: pass {known}.")
+    return MODALITIES[name]
+
+
+def _kind(index: int, modality: str) -> str:
+    kind = KINDS[index % len(KINDS)]
+    return modality if kind == "depth" else kind
+
+
+def _claim(root: Path, folders: tuple[str, ...], recipe: dict, overwrite: bool) -> None:
     """Make the folders of the set; refuse those of another set, or empty them."""
     output = OutputFolder(root, "samples.json", "generated scenes")
     if root.exists() and any(root.iterdir()):
@@ -144,10 +176,10 @@ def _claim(root: Path, recipe: dict, overwrite: bool) -> None:
             raise InputError(
                 f"{root}: contains another set. Fix: pass --overwrite or another --output"
             )
-        for folder in _FOLDERS:
+        for folder in folders:
             for file in (root / folder).glob("scene_*.png"):  # other files are kept
                 file.unlink()
-    for folder in _FOLDERS:
+    for folder in folders:
         (root / folder).mkdir(parents=True, exist_ok=True)
     output.write(recipe)
 

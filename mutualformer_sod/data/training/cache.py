@@ -22,11 +22,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from mutualformer_sod.data.depth.encoding import DepthRule, depth_to_unit
 from mutualformer_sod.data.discovery.fingerprint import data_fingerprint
 from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.data.sample import Sample, read_sample, shrink
 from mutualformer_sod.data.training.cache_file import open_cache_file, write_cache_file
+from mutualformer_sod.data.unit import DepthRule
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import image_size
 from mutualformer_sod.memory import free_memory, free_shared_memory
@@ -177,7 +177,7 @@ def _key(sod_set: SodSet, side: int, depth_rule: DepthRule) -> str:
         if path is not None
     ]
     coding = sod_set.encoding and {
-        name: getattr(sod_set.encoding, name)
+        name: getattr(sod_set.encoding, name, None)
         for name in ("kind", "near", "low", "high", "hole_code")
     }
     parts = [data_fingerprint([sod_set]), times, side, coding, depth_rule]
@@ -221,7 +221,8 @@ def _fill(sod_set: SodSet, rows: list[list[int]], depth_rule: DepthRule, block: 
             raise InputError(f"{sample.rgb}: changed while it was read. Fix: start again")
         parts = [shrink(rgb, height, width)]
         if raw_depth is not None:
-            depth = shrink(depth_to_unit(raw_depth, sod_set.encoding, depth_rule), height, width)
+            unit = sample.modality.to_unit(raw_depth, sod_set.encoding, depth_rule)
+            depth = shrink(unit, height, width)
             parts.insert(0, np.rint(depth * 65535).astype("<u2").view(np.uint8))
         if gt is not None:
             parts.append(shrink(gt.astype(np.uint8) * 255, height, width))

@@ -10,18 +10,15 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from mutualformer_sod.data.depth.encoding import (
-    DepthEncoding,
-    DepthRule,
-    depth_to_unit,
-    without_flat,
-)
+from mutualformer_sod.data.depth.encoding import without_flat
 from mutualformer_sod.data.discovery.sets import SodSet
+from mutualformer_sod.data.modality import Encoding
 from mutualformer_sod.data.sample import Sample, read_sample
 from mutualformer_sod.data.training.cache import SetCache
 from mutualformer_sod.data.training.copy_paste import add_twin, paste_object
 from mutualformer_sod.data.training.pseudo_depth import invent_depth, mislead
 from mutualformer_sod.data.training.transforms import Augmentation, augment_sample, resize_sample
+from mutualformer_sod.data.unit import DepthRule
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import check_size, image_size, read_depth
 
@@ -32,7 +29,8 @@ class SodDataset(Dataset):
     """Samples of several sets, in the given order, each a dictionary:
 
     - ``rgb``: (3, h, w) float32 in [0, 1].
-    - ``depth``: (1, h, w) float32 in [0, 1], near = 1; zeros if missing.
+    - ``depth``: (1, h, w) float32 in [0, 1], near = 1; zeros if missing. Maps of another modality
+      of the set take its place.
     - ``has_depth``: bool, whether ``depth`` is real; a constant or empty map counts as missing.
     - ``gt``: (1, h, w) float32 in [0, 1], with ``with_gt`` and if every set has it.
     - ``name``: ``"<set>/<stem>"``.
@@ -87,7 +85,7 @@ class SodDataset(Dataset):
         self.depth_dropout = depth_dropout
         self._estimated_depth = estimated_depth
         self._caches = dict(caches or {})
-        self._items: list[tuple[str, Sample, DepthEncoding | None]] = [
+        self._items: list[tuple[str, Sample, Encoding | None]] = [
             (sod_set.name, sample, sod_set.encoding)
             for sod_set in sets
             for sample in sod_set.samples
@@ -120,7 +118,8 @@ class SodDataset(Dataset):
         rgb, depth, gt, native_size = self._load(index, with_depth)
         strength = self.augmentation or Augmentation()  # whose depth augmentations are off
         share = strength.paste
-        is_depth = depth is not None and not sample.thermal  # heat has no polarity
+        modality = sample.modality
+        is_depth = depth is not None and modality.has_polarity
         if share and is_depth and gt is not None and rng.random() < share:
             donor = self._load(int(rng.choice(self._peers[set_name])))
             if donor[1] is not None:
@@ -141,7 +140,9 @@ class SodDataset(Dataset):
             tensors = resize_sample(rgb, depth, gt, self.size)
         else:
             tensors = augment_sample(
-                rgb, depth, gt, self.size, rng, strength, depth_is_right=not misled
+                *(rgb, depth, gt, self.size, rng, strength),
+                depth_is_right=not misled,
+                degradations=modality.degradations,
             )
         rgb_tensor, depth_tensor, gt_tensor = tensors
         item = {
@@ -188,7 +189,7 @@ class SodDataset(Dataset):
         rgb, raw_depth, gt = self._read(sample)
         depth = None
         if raw_depth is not None:
-            depth = without_flat(depth_to_unit(raw_depth, encoding, self.depth_rule))
+            depth = without_flat(sample.modality.to_unit(raw_depth, encoding, self.depth_rule))
         return rgb, depth, gt, rgb.shape[:2]
 
     def _read(self, sample: Sample) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:

@@ -28,8 +28,8 @@ def is_confident(saliency: np.ndarray) -> bool:
 def label_set(sod_set: SodSet, maps: Path, output: Path) -> int:
     """Write ``OUTPUT/{RGB,depth,GT}`` with the images whose maps are confident.
 
-    A label is 1 where the map is 0.5 or more, else 0. Existing files are kept, so that an
-    interrupted run continues.
+    Maps of another modality than depth are in its folder, such as T. A label is 1 where the map is
+    0.5 or more, else 0. Existing files are kept, so that an interrupted run continues.
 
     Args:
         sod_set: images with or without depth; ground truth is ignored.
@@ -60,7 +60,7 @@ def label_set(sod_set: SodSet, maps: Path, output: Path) -> int:
         if not is_confident(saliency / 255):
             continue
         taken += 1
-        for role, file in (("RGB", sample.rgb), ("depth", sample.depth)):
+        for role, file in (("RGB", sample.rgb), (sample.modality.folder, sample.depth)):
             if file is not None and not (target := output / role / file.name).exists():
                 with replacing(target) as temporary:
                     shutil.copyfile(file, temporary)

@@ -17,6 +17,9 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tvf
 
+from mutualformer_sod.data.modality import DEPTH
+from mutualformer_sod.data.training.degradations import degrade
+
 Triple = tuple[Tensor, Tensor | None, Tensor | None]
 
 
@@ -32,7 +35,8 @@ class Augmentation:
         depth_noise: largest standard deviation of the noise added to depth, near = 1.
         depth_levels: fewest grey levels that depth is quantised to.
         depth_holes: largest number of holes in a depth map.
-        depth_change: probability of each of noise, quantisation and holes.
+        depth_change: probability of each of noise, quantisation and holes, or of the other
+            ``degradations`` of the modality.
         paste: probability that an image with depth gets an object of another image of its set, see
             `copy_paste.paste_object`; this and the next three are applied by the dataset.
         invent_depth: probability that an image without depth gets an invented map, see
@@ -89,11 +93,13 @@ def augment_sample(
     augmentation: Augmentation | None = None,
     *,
     depth_is_right: bool = True,
+    degradations: Sequence[str] = DEPTH.degradations,
 ) -> Triple:
     """Crop, flip and resize all parts of a sample alike, then augment colours and depth.
 
     Arguments and result are those of `resize_sample`. All random numbers are from ``rng``. Colours
-    are degraded only in samples with depth and ``depth_is_right``.
+    are degraded only in samples with depth and ``depth_is_right``. ``degradations`` are those of
+    the modality of ``depth``.
     """
     augmentation = augmentation or Augmentation()
     planes = _stack(rgb, depth, gt)
@@ -110,7 +116,7 @@ def augment_sample(
         share = augmentation.poor_colour
         if depth_is_right and share and rng.random() < share:
             rgb_tensor = _degrade_colours(rgb_tensor, rng)
-        depth_tensor = _degrade_depth(depth_tensor, rng, augmentation)
+        depth_tensor = degrade(depth_tensor, rng, augmentation, degradations)
     return rgb_tensor, depth_tensor, gt_tensor
 
 
@@ -176,35 +182,3 @@ def _degrade_colours(rgb: Tensor, rng: np.random.Generator) -> Tensor:
     rgb = mean * rng.uniform(0.4, 1.0) + (rgb - mean) * rng.uniform(0.1, 0.6)
     noise = torch.from_numpy(rng.standard_normal(rgb.shape, dtype=np.float32))
     return (rgb + noise * rng.uniform(0, 0.05)).clamp(0, 1)
-
-
-def _degrade_depth(depth: Tensor, rng: np.random.Generator, strength: Augmentation) -> Tensor:
-    """Degrade a depth map (1, h, w) like sensors and file formats do."""
-    noisy, coarse, holed = rng.random(3) < strength.depth_change
-    if noisy:
-        noise = rng.standard_normal(depth.shape, dtype=np.float32)
-        depth = depth + torch.from_numpy(noise) * (strength.depth_noise * rng.random())
-    if coarse:
-        steps = round(2 ** rng.uniform(np.log2(strength.depth_levels), 8)) - 1
-        depth = (depth * steps).round() / steps
-    if holed:
-        depth = _cut_holes(depth, rng, strength.depth_holes)
-    return depth.clamp(0, 1)
-
-
-def _cut_holes(depth: Tensor, rng: np.random.Generator, most: int) -> Tensor:
-    """Cut elliptic holes of at most a tenth of a side, smaller than objects.
-
-    All holes of a map are either farthest (0) or nearest (1). Both occur: a black hole in a file
-    becomes one or the other, depending on the polarity of its set.
-    """
-    height, width = depth.shape[-2:]
-    value = float(rng.integers(2))
-    rows = torch.arange(height)[:, None] / height
-    columns = torch.arange(width) / width
-    holes = torch.zeros(height, width, dtype=torch.bool)
-    for _ in range(rng.integers(1, most + 1)):
-        y, x = rng.random(2)
-        radius_y, radius_x = rng.uniform(0.01, 0.05, 2)
-        holes |= ((rows - y) / radius_y) ** 2 + ((columns - x) / radius_x) ** 2 < 1
-    return depth.masked_fill(holes, value)

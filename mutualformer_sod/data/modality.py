@@ -1,0 +1,151 @@
+"""Second modalities beside colour: depth, thermal images, and others that are registered.
+
+A set holds the modality of its maps (`discovery.sets.SodSet.modality`), and a network that of its
+training (`configs.model.ModelConfig.second_modality`). All differences between modalities are here.
+In names such as ``has_depth`` or ``depth`` the package calls the second input depth, whatever its
+modality.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from mutualformer_sod.data.depth.encoding import DepthEncoding, depth_to_unit
+from mutualformer_sod.data.discovery.benchmarks import name_key
+from mutualformer_sod.data.grey import GreyEncoding, grey_to_unit
+from mutualformer_sod.data.unit import DepthRule
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.imaging.io import read_depth
+from mutualformer_sod.imaging.thermal import read_thermal
+
+Encoding: TypeAlias = DepthEncoding | GreyEncoding
+
+
+@dataclass(frozen=True)
+class Modality:
+    """A second modality. Functions must not be lambdas, because worker processes receive them.
+
+    Attributes:
+        name: in messages, flags and the configuration of weights.
+        one_map: one of its maps in words, with a regular plural.
+        folders: names of its folders in a set, in lower case.
+        folder: name of its folder in sets that are written.
+        read: returns the raw map (H, W) uint8, uint16 or float32 of a file, or raises InputError.
+        to_unit: converts a raw map to (H, W) float32 in [0, 1], from the encoding of its set.
+        has_polarity: whether near is to be decided, with units, evidence and holes as for depth.
+            Without polarity the encoding of a set is a `GreyEncoding`.
+        degradations: names of the changes of its values in training, see
+            `training.degradations`.
+        sets: names of known sets, and beginnings of such names, whose maps are of this modality
+            under any folder name.
+        label: title of its pictures on a page.
+    """
+
+    name: str
+    one_map: str
+    folders: tuple[str, ...]
+    folder: str
+    read: Callable[[Path | str], np.ndarray]
+    to_unit: Callable[[np.ndarray, Encoding, DepthRule], np.ndarray]
+    has_polarity: bool
+    degradations: tuple[str, ...] = ()
+    sets: tuple[str, ...] = ()
+    label: str = ""
+
+    @property
+    def maps(self) -> str:
+        """Its maps in words."""
+        return f"{self.one_map}s"
+
+
+MODALITIES: dict[str, Modality] = {}
+"""The registered modalities by name."""
+
+
+def register_modality(modality: Modality) -> Modality:
+    """Register a modality, so that its folders are found; this also works from another package.
+
+    Raises:
+        ValueError: its name or a name of its folders is taken.
+    """
+    for other in MODALITIES.values():
+        shared = set(modality.folders) & set(other.folders)
+        if modality.name == other.name or shared:
+            taken = f"folder {min(shared)!r}" if shared else f"name {other.name!r}"
+            raise ValueError(f"modality {modality.name!r}: the {taken} is registered already")
+    MODALITIES[modality.name] = modality
+    return modality
+
+
+def find_modality(name: str) -> Modality:
+    """Return the modality of a name; InputError if it is not registered."""
+    if name not in MODALITIES:
+        raise InputError(
+            f"the modality {name!r} is unknown here: known are {', '.join(MODALITIES)}."
+            " Fix: import the package that registers it"
+        )
+    return MODALITIES[name]
+
+
+def modality_of_set(name: str) -> Modality | None:
+    """Return the modality of a known set, or None."""
+    key = name_key(name)
+    known = {m: tuple(map(name_key, m.sets)) for m in MODALITIES.values()}
+    return next((m for m, own in known.items() if key.startswith(own)), None)
+
+
+def modality_of(folders: Iterable[str], set_name: str) -> Modality:
+    """Return the modality of a set from the names of its folder of maps and of the set itself.
+
+    A known set decides, because copies store thermal images in a folder named depth.
+    """
+    names = {folder.casefold() for folder in folders}
+    by_folder = (m for m in MODALITIES.values() if names & set(m.folders))
+    return modality_of_set(set_name) or next(by_folder, DEPTH)
+
+
+def refuse_named_otherwise(folder: Path, modality: Modality) -> None:
+    """Raise InputError for a folder of maps whose name, or set, is that of another modality."""
+    folder = folder.absolute()
+    named = modality_of_set(folder.parent.name) or next(
+        # Not every folder "t": it may be a temporary one.
+        (m for m in MODALITIES.values() if folder.name in (m.folder, *m.folders[1:])),
+        modality,
+    )
+    if named != modality:
+        raise InputError(
+            f"`{modality.name}` {folder}: holds {named.maps} by its name. Fix: pass it as"
+            f" `{named.name}`, with weights that were trained on them, or rename it."
+        )
+
+
+DEPTH = register_modality(
+    Modality(
+        name="depth",
+        one_map="depth map",
+        folders=("depth", "depths"),
+        folder="depth",
+        read=read_depth,
+        to_unit=depth_to_unit,
+        has_polarity=True,
+        degradations=("noise", "levels", "holes"),
+        label="depth (near = bright)",
+    )
+)
+THERMAL = register_modality(
+    Modality(
+        name="thermal",
+        one_map="thermal image",
+        folders=("t", "thermal"),
+        folder="T",
+        read=read_thermal,
+        to_unit=grey_to_unit,
+        has_polarity=False,
+        degradations=("noise", "levels", "gain"),
+        sets=("VT821", "VT1000", "VT5000"),
+        label="thermal",
+    )
+)

@@ -1,0 +1,78 @@
+"""Changes of the values of a map in training, as sensors and file formats make them.
+
+A modality names its own ones (`data.modality.Modality.degradations`).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from mutualformer_sod.data.training.transforms import Augmentation
+
+Degradation = Callable[[Tensor, np.random.Generator, "Augmentation"], Tensor]
+"""Change a map (1, h, w) in [0, 1]; values outside are clamped afterwards."""
+
+DEGRADATIONS: dict[str, Degradation] = {}
+
+
+def register_degradation(function: Degradation) -> Degradation:
+    """Register a change under the name of its function; a decorator, for other packages too."""
+    if function.__name__ in DEGRADATIONS:
+        raise ValueError(f"the degradation {function.__name__!r} is registered already")
+    DEGRADATIONS[function.__name__] = function
+    return function
+
+
+def degrade(
+    plane: Tensor, rng: np.random.Generator, strength: "Augmentation", names: Sequence[str]
+) -> Tensor:
+    """Apply each of the named changes with probability ``strength.depth_change``."""
+    chosen = rng.random(len(names)) < strength.depth_change
+    for name, is_chosen in zip(names, chosen, strict=True):
+        if is_chosen:
+            plane = DEGRADATIONS[name](plane, rng, strength)
+    return plane.clamp(0, 1)
+
+
+@register_degradation
+def noise(plane: Tensor, rng: np.random.Generator, strength: "Augmentation") -> Tensor:
+    """Add normal noise."""
+    drawn = rng.standard_normal(plane.shape, dtype=np.float32)
+    return plane + torch.from_numpy(drawn) * (strength.depth_noise * rng.random())
+
+
+@register_degradation
+def levels(plane: Tensor, rng: np.random.Generator, strength: "Augmentation") -> Tensor:
+    """Quantise to ``depth_levels`` to 256 levels."""
+    steps = round(2 ** rng.uniform(np.log2(strength.depth_levels), 8)) - 1
+    return (plane * steps).round() / steps
+
+
+@register_degradation
+def holes(plane: Tensor, rng: np.random.Generator, strength: "Augmentation") -> Tensor:
+    """Cut elliptic holes of at most a tenth of a side, smaller than objects.
+
+    All holes of a map are either farthest (0) or nearest (1). Both occur: a black hole in a file
+    becomes one or the other, depending on the polarity of its set.
+    """
+    height, width = plane.shape[-2:]
+    value = float(rng.integers(2))
+    rows = torch.arange(height)[:, None] / height
+    columns = torch.arange(width) / width
+    cut = torch.zeros(height, width, dtype=torch.bool)
+    for _ in range(rng.integers(1, strength.depth_holes + 1)):
+        y, x = rng.random(2)
+        radius_y, radius_x = rng.uniform(0.01, 0.05, 2)
+        cut |= ((rows - y) / radius_y) ** 2 + ((columns - x) / radius_x) ** 2 < 1
+    return plane.masked_fill(cut, value)
+
+
+@register_degradation
+def gain(plane: Tensor, rng: np.random.Generator, strength: "Augmentation") -> Tensor:
+    """Change brightness and contrast, as the automatic gain of a thermal camera does."""
+    factor = 1 + strength.contrast * rng.uniform(-1, 1)
+    return (plane - 0.5) * factor + 0.5 + strength.brightness / 2 * rng.uniform(-1, 1)

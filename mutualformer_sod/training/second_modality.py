@@ -1,0 +1,57 @@
+"""The second modality of a training run: that of its maps, with the options that suit it."""
+
+from typing import Any
+
+from mutualformer_sod.configs.training import TrainConfig
+from mutualformer_sod.data.modality import DEPTH, Modality, find_modality
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.models.weights import read_metadata
+from mutualformer_sod.training.distillation import Teacher
+
+_OF_DISTANCES = ("paste", "invent_depth")  # options that place objects by their distance
+
+
+def settle_second_modality(
+    config: TrainConfig, found: Modality | None, state: dict[str, Any] | None
+) -> Modality:
+    """Return the second modality: that of the maps, else of the starting weights, else depth.
+
+    Args:
+        config: the run.
+        found: modality of the maps of its sets; None where they have no maps.
+        state: the checkpoint to resume from; None for a new run.
+
+    Raises:
+        InputError: options on distances beside maps that have none, or a modality that is not
+            registered.
+    """
+    modality = found or DEPTH
+    if found is None and state is not None:
+        modality = find_modality(state.get("second_modality", DEPTH.name))
+    elif found is None and config.finetune:
+        modality = find_modality(read_metadata(config.finetune)[0].second_modality)
+    given = [name for name in _OF_DISTANCES if getattr(config, name)]
+    if given and not modality.has_polarity and config.modality != "rgb":
+        flags = ", ".join(f"`{name}`" for name in given)
+        off = " ".join(f"`{name}` 0" for name in given)
+        raise InputError(
+            f"{flags}: no effect on {modality.maps}, which have no distances. Fix: pass {off}."
+        )
+    return modality
+
+
+def check_teacher(teacher: Teacher | None, config: TrainConfig, modality: Modality) -> None:
+    """Refuse a teacher that would see maps of another modality than it was trained on."""
+    if teacher and config.modality != "rgb" and teacher.second_modality != modality.name:
+        raise InputError(
+            f"`teacher` {config.teacher}: was trained on {teacher.second_modality} maps, this run"
+            f" has {modality.maps}. Fix: pass a teacher that was trained on them."
+        )
+
+
+def describe_start_modality(path: str, modality: Modality) -> str:
+    """Describe starting weights of another second modality; empty for the same one."""
+    stored = read_metadata(path)[0].second_modality
+    if stored == modality.name:
+        return ""
+    return f"{path}: trained on {stored} maps; from here on the run learns {modality.maps}"
