@@ -1,4 +1,4 @@
-"""Write saliency maps of RGB-D or RGB sets with trained weights."""
+"""Write saliency maps of RGB-D, RGB-T or RGB sets with trained weights."""
 
 import argparse
 from dataclasses import replace

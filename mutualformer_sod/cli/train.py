@@ -1,4 +1,4 @@
-"""Train a saliency detector on RGB-D (or RGB) sets, on one device or several."""
+"""Train a saliency detector on RGB-D, RGB-T or RGB sets, on one device or several."""
 
 import argparse
 from typing import Any

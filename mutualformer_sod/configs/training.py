@@ -76,7 +76,7 @@ class TrainConfig:
         (), _DATA, _SET, "train on these sets, by name, alias or path below a root"
     )
     protocol: str | None = option(
-        None, _DATA, _NAME, "or on the sets of a benchmark: 2185, 2985, dut800, come15k"
+        None, _DATA, _NAME, "or on the sets of a benchmark: 2185, 2985, dut800, come15k, vt2500"
     )
     repeat: tuple[str, ...] = option(
         (), _DATA, Value("SET=K"), "show a small set K times an epoch, augmented anew each time"
@@ -163,7 +163,7 @@ class TrainConfig:
         "both",
         _AUGMENT,
         words("WHICH", "both", "rgb", "depth"),
-        "rgb or depth hides the other one, in training and testing",
+        "rgb or depth (thermal images, too) hides the other one, in training and testing",
         _RECORDED,
     )
     epochs: int = option(60, _OPTIM, _COUNT, "passes over the training images", _MORE)

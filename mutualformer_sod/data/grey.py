@@ -17,27 +17,19 @@ class GreyEncoding:
 
     Attributes:
         kind: name of the modality.
-        low, high: least and largest value that the set stores.
         is_empty: whether every map is constant or empty, so that only colour is used.
         near: "none", in the record of a run.
     """
 
     kind: str
-    low: float = 0.0
-    high: float = 255.0
     is_empty: bool = False
 
     near: ClassVar[str] = "none"
 
     @classmethod
     def of(cls, samples: Sequence[DepthSample], kind: str) -> "GreyEncoding":
-        """Return the encoding of a set from samples of all its maps (of one dtype)."""
-        low, high = 0.0, 255.0
-        if samples[0].pixels.dtype != np.uint8:
-            finite = [s.pixels[~find_holes(s.pixels, metric=False)] for s in samples]
-            low = min((float(values.min()) for values in finite if values.size), default=0.0)
-            high = max((float(values.max()) for values in finite if values.size), default=0.0)
-        return cls(kind, low, high, all(sample.levels[False] < 2 for sample in samples))
+        """Return the encoding of a set from samples of all its maps."""
+        return cls(kind, all(sample.levels[False] < 2 for sample in samples))
 
     def find_holes(self, raw: np.ndarray) -> np.ndarray:
         """Return the pixels (H, W) bool that are NaN or infinite."""
@@ -47,7 +39,7 @@ class GreyEncoding:
         """Return the encoding in words, for the screen."""
         if self.is_empty:
             return "none: every map is constant or empty, colour alone is used"
-        return f"brightness as stored, {self.low:g} to {self.high:g}"
+        return "brightness as stored"
 
 
 def grey_to_unit(raw: np.ndarray, encoding: GreyEncoding, rule: DepthRule = "minmax") -> np.ndarray:

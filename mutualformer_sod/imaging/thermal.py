@@ -14,8 +14,9 @@ _CHROMA = 24  # levels of Cb or Cr from which on colours of one luminance differ
 _AMBIGUOUS = 0.02
 """Ratio of pixels that the luminance leaves ambiguous, from which on a palette is refused.
 
-Measured on generated scenes as JPEG of quality 50 or more: at most .005 for iron, hot, inferno,
-plasma and ten more monotone palettes; in the median .06 for jet and turbo, .16 for rainbow.
+Measured on 12 generated scenes as JPEG: at most .003 for 17 monotone palettes at quality 75 and 95,
+at most .004 for iron, hot, inferno, plasma, cool and parula at 50; in the median .06 for jet, .07
+for turbo, .16 for rainbow.
 """
 
 

@@ -40,9 +40,18 @@ def settle_second_modality(
     return modality
 
 
-def check_teacher(teacher: Teacher | None, config: TrainConfig, modality: Modality) -> None:
-    """Refuse a teacher that would see maps of another modality than it was trained on."""
-    if teacher and config.modality != "rgb" and teacher.second_modality != modality.name:
+def check_teacher(teacher: Teacher | None, config: TrainConfig, found: Modality | None) -> None:
+    """Refuse a teacher that would see maps of another modality than it was trained on.
+
+    Args:
+        teacher: None without one.
+        config: the run.
+        found: modality of the maps of its sets; None where they have no maps.
+    """
+    modality = found or (DEPTH if config.invent_depth else None)
+    if teacher is None or modality is None or config.modality == "rgb":
+        return
+    if teacher.second_modality != modality.name:
         raise InputError(
             f"`teacher` {config.teacher}: was trained on {teacher.second_modality} maps, this run"
             f" has {modality.maps}. Fix: pass a teacher that was trained on them."

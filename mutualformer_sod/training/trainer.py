@@ -118,7 +118,7 @@ def _train(
         *(config, overrides, images, global_batch, data.fingerprint, device, pretrained, amp),
         second.name,
     )
-    check_teacher(run.teacher, config, second)
+    check_teacher(run.teacher, config, data.modality)
     if state is not None:
         run.restore(state, output)
     elif config.init_weights or config.finetune:
