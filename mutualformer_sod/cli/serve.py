@@ -67,6 +67,7 @@ def main() -> None:
     from mutualformer_sod.serving.running import run_service
 
     predictor = Predictor.from_weights(weights, args.size, args.device, args.amp)
+    predictor.require_depth(args.weights, "the service")
     if args.estimate_depth is not None and predictor.modality == "rgb":
         raise InputError(
             f"--estimate-depth: --weights {args.weights} were trained without depth. Fix: leave it "

@@ -42,11 +42,7 @@ def run_demo(
         name: Predictor.from_weights(path, device=device) for name, path in named(weights).items()
     }
     for name, predictor in predictors.items():
-        if not predictor.second.has_polarity:
-            raise InputError(
-                f"--weights {name}: was trained on {predictor.second.maps}, the demo shows depth."
-                " Fix: use tools/predict.py"
-            )
+        predictor.require_depth(name, "the demo")
     if estimator is not None:
         from mutualformer_sod.inference.estimated_depth import estimator_of
 

@@ -11,7 +11,7 @@ from mutualformer_sod.data.depth.encoding import without_flat
 from mutualformer_sod.data.depth.kind import DepthSample
 from mutualformer_sod.data.depth.polarity import encoding_of
 from mutualformer_sod.data.grey import GreyEncoding
-from mutualformer_sod.data.modality import Encoding, find_modality
+from mutualformer_sod.data.modality import DEPTH, Encoding, find_modality
 from mutualformer_sod.data.training.transforms import resize_sample
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import to_stored_type, without_channels
@@ -179,6 +179,14 @@ class Predictor:
         rgb_tensor, depth_tensor, _ = resize_sample(rgb, depth, None, (self.size, self.size))
         depth_batch = None if depth_tensor is None else depth_tensor[None]
         return self.logits(rgb_tensor[None], depth_batch, None)
+
+    def require_depth(self, weights: str | Path, user: str) -> None:
+        """Raise InputError for a network of another second modality, where ``user`` needs depth."""
+        if self.second != DEPTH:
+            raise InputError(
+                f"`weights` {weights}: trained on {self.second.maps}, but {user} takes depth."
+                " Fix: use tools/predict.py, or pass other weights"
+            )
 
     def check_finite(self, logits: Tensor, name: str) -> None:
         """Raise InputError for logits with NaN or infinity of the images ``name``."""

@@ -299,10 +299,12 @@ def test_baselines_threshold_no_thermal_images(thermal_root, tmp_path):
     assert "skipped, it has thermal images, no depth" in done.output
 
 
-def test_demo_refuses_weights_of_thermal_images(thermal_run):
-    pytest.importorskip("gradio")
-    done = run_tool("demo", "--weights", thermal_run[0], "--port", 0)
-    assert "was trained on thermal images, the demo shows depth. Fix" in error_line(done)
+@pytest.mark.parametrize(("tool", "extra"), [("demo", "gradio"), ("serve", "fastapi")])
+def test_servers_of_depth_refuse_weights_of_thermal_images(tool, extra, thermal_run):
+    pytest.importorskip(extra)
+    line = error_line(run_tool(tool, "--weights", thermal_run[0], "--port", 0))
+    assert "trained on thermal images, but the" in line
+    assert "takes depth. Fix: use tools/predict.py" in line
 
 
 @pytest.mark.parametrize(
