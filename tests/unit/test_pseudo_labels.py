@@ -61,6 +61,21 @@ def test_labelled_set_copies_images_byte_for_byte(sod_set, tmp_path):
             assert (tmp_path / "out" / role / file.name).read_bytes() == file.read_bytes()
 
 
+@pytest.mark.parametrize("suffix", [".npy", ".tif"])
+def test_label_set_of_float_maps_equals_that_of_png_maps(sod_set, tmp_path, suffix):
+    label_set(sod_set, tmp_path / "maps", tmp_path / "out")
+    for name, unit in (("sure", saliency()), ("unsure", saliency(0.6, 0.4))):
+        (tmp_path / "maps" / f"{name}.png").unlink()
+        path = tmp_path / "maps" / f"{name}{suffix}"
+        np.save(path, unit) if suffix == ".npy" else cv2.imwrite(str(path), unit)
+    label_set(sod_set, tmp_path / "maps", tmp_path / "again")
+    first, second = (
+        {path.name: path.read_bytes() for path in (tmp_path / folder / "GT").iterdir()}
+        for folder in ("out", "again")
+    )
+    assert first == second and list(first) == ["sure.png"]
+
+
 def test_missing_map_is_named(sod_set, tmp_path):
     (tmp_path / "maps" / "unsure.png").unlink()
     with pytest.raises(InputError, match=r"unsure\.png: no such map"):

@@ -11,6 +11,7 @@ from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import replacing
 from mutualformer_sod.imaging.io import image_size, read_saliency, write_map
 
+_SUFFIXES = (".png", ".npy", ".tif", ".tiff")  # of maps; the first one that exists is read
 _CERTAINTY = 0.9  # least mean of |2 p - 1| over the pixels of a confident map
 _FOREGROUND = 0.85  # least mean of p over its pixels with p >= 0.5
 _AREA = (0.005, 0.6)  # least and largest ratio of these pixels
@@ -33,7 +34,7 @@ def label_set(sod_set: SodSet, maps: Path, output: Path) -> int:
 
     Args:
         sod_set: images with or without depth; ground truth is ignored.
-        maps: folder of the maps of the set, STEM.png, at the size of the images.
+        maps: folder of the maps of the set, STEM.png, .npy or .tif, at the size of the images.
         output: folder of the new set.
 
     Returns:
@@ -44,7 +45,8 @@ def label_set(sod_set: SodSet, maps: Path, output: Path) -> int:
     """
     taken = 0
     for sample in tqdm(sod_set.samples, sod_set.name, leave=False, disable=None):
-        source = maps / f"{sample.stem}.png"
+        candidates = [maps / f"{sample.stem}{suffix}" for suffix in _SUFFIXES]
+        source = next((path for path in candidates if path.is_file()), candidates[0])
         if not source.is_file():
             raise InputError(
                 f"{source}: no such map. Fix: make maps of all images of {sod_set.name} with "
