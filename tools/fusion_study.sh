@@ -4,12 +4,13 @@
 #   bash tools/fusion_study.sh --benchmarks DATA OUTPUT
 # DATA: the project's data, or with --benchmarks the RGB-D benchmarks of docs/data.md.
 # STEP: prepare, encoder, main or ablations; without it all of them, in this order.
-# JOBS (default 1): runs at a time. EXTRA: further options of tools/compare_fusions.py.
+# JOBS (default 1): runs at a time. FUSIONS, SEEDS: of the main rows. EXTRA: further options of
+# tools/compare_fusions.py, after those of this file.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 benchmarks=
 if [ "${1-}" = --benchmarks ]; then benchmarks=1; shift; fi
-if [ $# -lt 2 ]; then sed -n '2,7s/^# //p' "$0" >&2; exit 2; fi
+if [ $# -lt 2 ]; then sed -n '2,8s/^# //p' "$0" >&2; exit 2; fi
 data=$1 output=$2 step=${3:-all}
 case $step in all | prepare | encoder | main | ablations) ;; *)
     echo "fusion_study.sh: error: STEP $step. Fix: pass prepare, encoder, main or ablations." >&2
@@ -18,7 +19,7 @@ esac
 run() { python "$here/$1.py" "${@:2}"; }
 wanted() { [ "$step" = all ] || [ "$step" = "$1" ]; }
 
-main=(all rgb_only)
+read -ra main <<< "${FUSIONS:-all rgb_only}"
 ablations=(
     mutualformer_no_cda mutualformer_cross_attention mutualformer_paper
     mutualformer_epsilon_0.3 mutualformer_epsilon_0.9 mutualformer_steps_2 mutualformer_steps_3
@@ -27,9 +28,8 @@ ablations=(
 )
 tests=(--test-depth hidden exchanged constant noise)
 if [ -n "$benchmarks" ]; then
-    # The protocol of the papers: 2,185 images, the backbone's own ImageNet weights.
-    options=(--data "$data" --sets NJU2K-train NLPR-train --test-data "$data"
-        --recipe fusion-study --preset small --epochs 60)
+    # The protocol of the paper: 2,185 images, and ImageNet weights of the backbone.
+    options=(--data "$data" --sets NJU2K NLPR --test-data "$data" --recipe mutualformer-2185)
 else
     photos=train_rgb/DUTS_TR
     rgbd=(train_rgbd/HOTS train_rgbd/gqcnn train_rgbd/UW train_rgbd/tracebot train_rgbd/pothole
@@ -70,5 +70,5 @@ compare() {
     run compare_fusions "${options[@]}" "${tests[@]}" --set head=merge --jobs "${JOBS:-1}" \
         --output "$output/runs" ${EXTRA-} "$@"
 }
-if wanted main; then compare --seeds 3 --fusions "${main[@]}"; fi
+if wanted main; then compare --seeds "${SEEDS:-3}" --fusions "${main[@]}"; fi
 if wanted ablations; then compare --seeds 2 --fusions "${main[@]}" "${ablations[@]}"; fi

@@ -7,12 +7,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from tool_runs import SMALL_MODEL
+
+from mutualformer_sod.data.synthetic.scenes import write_samples
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def bash(script, *arguments, cwd):
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+def bash(script, *arguments, cwd, **variables):
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path} | variables
     command = ["bash", str(ROOT / script), *map(str, arguments)]
     return subprocess.run(
         command, cwd=cwd, capture_output=True, text=True, timeout=300, env=environment
@@ -68,3 +72,35 @@ def test_test_sod_output_without_value_is_an_error_in_one_line(tmp_path, options
     assert done.returncode == 2
     assert done.stderr == "test_sod.sh: error: --output: no value. Fix: pass a folder.\n"
     assert not any(tmp_path.iterdir())
+
+
+def test_fusion_study_on_benchmarks_trains_on_their_training_parts(run_folder, tmp_path):
+    for place, count in (
+        *(("train/NJU2K", 4), ("train/NLPR", 3)),
+        *(("test/NJU2K", 3), ("test/NLPR", 3), ("test/STERE", 3)),
+    ):
+        parent, name = (tmp_path / "data" / place).parent, Path(place).name
+        write_samples(parent, count, len(place) + len(list(tmp_path.rglob("GT"))), size=(64, 80))
+        (parent / "SAMPLES").rename(parent / name)
+    options = ["--preset", "tiny-scratch", "--size", "32", "--epochs", "1", "--batch-size", "4"]
+    options += ["--init-weights", str(run_folder / "weights.safetensors"), "--near", "white"]
+    done = bash(
+        *("tools/fusion_study.sh", "--benchmarks", "data", "out", "main"),
+        cwd=tmp_path,
+        FUSIONS="sum",
+        SEEDS="1",
+        EXTRA=" ".join([*options, "--set", "head=merge", *SMALL_MODEL]),
+    )
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "out/runs/data.json").read_text())
+    assert record["train"]["images"] == {"NJU2K": 4, "NLPR": 3}
+    assert record["test"]["images"] == {"NJU2K": 3, "NLPR": 3, "STERE": 3}
+    page = (tmp_path / "out/runs/fusions.md").read_text()
+    assert "### STERE with misleading depth" in page
+
+
+def test_fusion_study_with_unknown_step_ends_with_status_2(tmp_path):
+    done = bash("tools/fusion_study.sh", "data", "out", "all_of_it", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("fusion_study.sh: error: STEP all_of_it. Fix: pass prepare")
+    assert not (tmp_path / "out").exists()
