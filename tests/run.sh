@@ -2,7 +2,7 @@
 # The test suite: lint, then pytest. Arguments go to pytest: bash tests/run.sh -k polarity
 set -euo pipefail
 cd "$(dirname "$0")/.."
-EXTRAS="test plot tensorboard export demo serve" source tools/env.sh
+EXTRAS="test plot tensorboard export demo serve video" source tools/env.sh
 "$PYTHON" -m ruff check .
 "$PYTHON" -m ruff format --check .
 # A process a core, each with one thread; the tests of a file share what they set up.

@@ -13,10 +13,12 @@ from mutualformer_sod.signals import ended_by_sigterm
 EPILOG = """\
 Outputs are OUTPUT/maps/STEM.png (8-bit, at the size of the picture), with --overlay
 OUTPUT/overlays/STEM.png, with --cutout OUTPUT/cutouts/STEM.png (RGBA); of a video
-OUTPUT/NAME_map.webm and OUTPUT/NAME_overlay.webm. A second run makes the missing files. Status 1:
-some pictures failed and were named, the others are done. See docs/predict.md.
+OUTPUT/NAME_map.webm, NAME_overlay.webm and NAME_cutout.webm, with its sound. A second run makes
+the missing files. Status 1: some pictures failed and were named, the others are done. See
+docs/predict.md.
 """
 FAILED = 1
+MOST_SMOOTH = 0.95
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -54,6 +56,12 @@ def parse_arguments() -> argparse.Namespace:
         help="thermal image or images in place of depth, for weights that were trained on them",
     )
     parser.add_argument("--depth-video", type=Path, metavar="FILE", help="depth of the video")
+    parser.add_argument(
+        "--smooth",
+        type=float,
+        metavar="RATIO",
+        help="smooth the maps of a video over time: ratio of the past in each map, 0 to 0.95",
+    )
     cli.add_flags(parser, "--weights", "--device", "--amp")
     cli.add_flags(parser, "--output", help="folder of the outputs")
     cli.add_flags(parser, "--overwrite", help="replace files made with other settings")
@@ -80,12 +88,15 @@ def parse_arguments() -> argparse.Namespace:
         ("--depth", args.depth, "--rgb"),
         ("--thermal", args.thermal, "--rgb"),
         ("--depth-video", args.depth_video, "--video"),
-        ("--cutout", args.cutout or None, "--rgb"),
+        ("--smooth", args.smooth, "--video"),
+        ("--crop", args.crop or None, "--rgb"),
     ):
         if value is not None and getattr(args, needed[2:]) is None:
             parser.error(f"{flag} needs {needed}")
     if (args.background or args.crop) and not args.cutout:
         parser.error("--background and --crop need --cutout")
+    if args.smooth is not None and not 0 <= args.smooth <= MOST_SMOOTH:
+        parser.error(f"--smooth {args.smooth:g}: not in 0 to {MOST_SMOOTH}")
     if args.near != "auto" and args.depth is None and args.depth_video is None:
         parser.error("--near needs --depth or --depth-video")
     if args.depth is not None and args.thermal is not None:
@@ -153,14 +164,18 @@ def predict_pictures(args: argparse.Namespace) -> int:
 
 def predict_video(args: argparse.Namespace) -> int:
     """Map the frames of ``--video``."""
+    from mutualformer_sod.inference.cutouts import CutoutStyle
     from mutualformer_sod.inference.video import check_videos, predict_video
+    from mutualformer_sod.inference.video_output import CUTOUT, MAP, OVERLAY, VideoOutputs
 
-    videos = (args.video, args.depth_video, args.output)
-    options = {"with_overlay": args.overlay, "overwrite": args.overwrite}
-    for remark in check_videos(*videos, **options):
+    kinds = [MAP, *[OVERLAY] * args.overlay, *[CUTOUT] * args.cutout]
+    outputs = VideoOutputs(args.output, tuple(kinds), CutoutStyle(args.background))
+    videos = (args.video, args.depth_video, outputs)
+    for remark in check_videos(*videos, overwrite=args.overwrite):
         print(remark)
     predictor, _ = load(args)
-    predict_video(predictor, *videos, near=args.near, **options)
+    options = {"near": args.near, "smooth": args.smooth or 0.0, "overwrite": args.overwrite}
+    predict_video(predictor, *videos, **options)
     return 0
 
 

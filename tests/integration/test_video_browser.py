@@ -5,6 +5,7 @@ import base64
 import numpy as np
 import pytest
 
+from mutualformer_sod.inference import ffmpeg
 from mutualformer_sod.inference.webm import open_webm
 
 pytestmark = pytest.mark.browser
@@ -34,6 +35,14 @@ SHADE = """time => new Promise((resolve, reject) => {
     v.currentTime = time;
 })"""
 
+# Red, green, blue and opacity at a quarter and at three quarters of the width.
+PIXELS = """() => {
+    const canvas = Object.assign(document.createElement('canvas'), {width: 160, height: 120});
+    const context = canvas.getContext('2d');
+    context.drawImage(v, 0, 0);
+    return [40, 120].map(x => [...context.getImageData(x, 60, 1, 1).data]);
+}"""
+
 
 def test_video_plays_at_its_size_and_shows_every_frame_at_its_time(chromium_page, video):
     watched = chromium_page()
@@ -49,3 +58,22 @@ def test_video_plays_at_its_size_and_shows_every_frame_at_its_time(chromium_page
     page.evaluate("v.currentTime = 0; v.play()")
     watched.wait_until("v.currentTime > 0.3")
     assert not watched.problems
+
+
+def test_transparent_video_shows_the_page_behind_it(chromium_page, tmp_path):
+    pytest.importorskip("av", reason="the extra video is not installed")
+    rgba = np.zeros((120, 160, 4), np.uint8)
+    rgba[..., :3] = (200, 60, 40)
+    rgba[:, 80:, 3] = 255
+    with ffmpeg.open_alpha(tmp_path / "v.webm") as writer:
+        for number in range(3):
+            writer.write(rgba, 100 * number)
+    watched = chromium_page()
+    page = watched.page
+    data = base64.b64encode((tmp_path / "v.webm").read_bytes()).decode()
+    page.set_content(f'<video id="v" preload="auto" muted src="data:video/webm;base64,{data}">')
+    watched.wait_until("v.readyState >= 3 || v.error !== null")
+    assert page.evaluate("v.error && v.error.message") is None
+    left, right = page.evaluate(PIXELS)
+    assert left[3] == 0
+    assert right == pytest.approx([200, 60, 40, 255], abs=6)

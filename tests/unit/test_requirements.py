@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "tools" / "setup" / "requirements.py"
-EXTRAS = ("test", "plot", "tensorboard", "export", "pretrained", "demo", "serve")
+EXTRAS = ("test", "plot", "tensorboard", "export", "pretrained", "demo", "serve", "video")
 MODULES = {"py_sod_metrics": "pysodmetrics", "cv2": "opencv-python-headless", "PIL": "Pillow"}
 # An optional reference, and the server of gradio.
 OF_DEPENDENCIES = {"pysodmetrics", "starlette"}

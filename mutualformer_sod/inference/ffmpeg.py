@@ -1,0 +1,155 @@
+"""What FFmpeg's libraries do, by PyAV (extra `video`): transparent videos, and sound."""
+
+import contextlib
+import heapq
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mutualformer_sod.files import naming, replacing
+
+try:
+    import av
+except ImportError:
+    av = None
+
+INSTALL = "pip install -e '.[video]'"
+
+_IN_WEBM = ("opus", "vorbis")  # codecs of sound that are copied; others become Opus
+_OPUS_RATE, _OPUS_SAMPLES = 48000, 960  # samples/s, and of a packet (20 ms)
+_BT601, _LIMITED = 6, 1  # colours of the conversion from RGB: AVCOL_SPC_SMPTE170M, MPEG range
+_VP9 = {"crf": "20", "b": "0", "deadline": "good", "cpu-used": "5", "row-mt": "1"}
+
+
+class AlphaWriter:
+    """Writer of a WebM file with transparency (VP9, yuva420p); see `open_alpha`."""
+
+    def __init__(self, container: "av.container.OutputContainer", pixel_aspect: float) -> None:
+        self._container = container
+        self._aspect = Fraction(pixel_aspect).limit_denominator(1000)
+        self._stream: Any = None
+        self._last = -1
+
+    def write(self, rgba: np.ndarray, time: float) -> None:
+        """Append a frame (H, W, 4) uint8, not premultiplied, at a time in ms."""
+        if self._stream is None:
+            self._stream = self._container.add_stream("libvpx-vp9", options=_VP9)
+            self._stream.height, self._stream.width = rgba.shape[:2]
+            self._stream.pix_fmt = "yuva420p"
+            self._stream.time_base = self._stream.codec_context.time_base = Fraction(1, 1000)
+            self._stream.codec_context.sample_aspect_ratio = self._aspect
+            self._stream.codec_context.colorspace = _BT601
+            self._stream.codec_context.color_range = _LIMITED
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgba), format="rgba")
+        self._last = frame.pts = max(round(time), self._last + 1)
+        frame.time_base = Fraction(1, 1000)
+        self._container.mux(self._stream.encode(frame))
+
+    def finish(self) -> None:
+        """Write what the encoder still has."""
+        if self._stream is not None:
+            self._container.mux(self._stream.encode(None))
+
+
+@contextlib.contextmanager
+def open_alpha(path: Path, pixel_aspect: float = 1.0) -> Iterator[AlphaWriter]:
+    """Yield a writer to a temporary file of the caller; arguments as `webm.open_webm`."""
+    with naming(path), av.open(str(path), "w", format="webm") as container:
+        writer = AlphaWriter(container, pixel_aspect)
+        yield writer
+        writer.finish()
+
+
+def has_sound(video: Path) -> bool:
+    """Return whether a video has a track of sound."""
+    with contextlib.suppress(av.FFmpegError), av.open(f"file:{video}") as container:
+        return bool(container.streams.audio)
+    return False
+
+
+def add_sound(silent: Path, source: Path) -> None:
+    """Add the tracks of sound of ``source`` to a WebM file, which is replaced.
+
+    Opus and Vorbis are copied, other codecs are encoded as Opus. The sound keeps its time relative
+    to the first frame.
+
+    Raises:
+        av.FFmpegError: the sound cannot be read.
+    """
+    with (
+        replacing(silent) as target,
+        av.open(str(silent)) as picture,
+        av.open(f"file:{source}") as given,
+        av.open(str(target), "w", format="webm") as output,
+    ):
+        stream = picture.streams.video[0]
+        copy = output.add_stream_from_template(stream, opaque=True)
+        copy.metadata.update(stream.metadata)
+        tracks = {track.index: _Track(track, output) for track in given.streams.audio}
+        start = _start_of(given)
+        parts = [_packets_of(picture, stream, copy), _sound(given, tracks, start)]
+        for _, packet in heapq.merge(*parts, key=lambda item: item[0]):
+            output.mux(packet)
+
+
+class _Track:
+    """One track of sound: its packets, copied or encoded."""
+
+    def __init__(self, track: Any, output: Any) -> None:
+        self._copied = track.codec_context.name in _IN_WEBM
+        if self._copied:
+            self._stream = output.add_stream_from_template(track, opaque=True)
+            return
+        layout = "mono" if track.codec_context.layout.nb_channels == 1 else "stereo"
+        self._stream = output.add_stream("libopus", rate=_OPUS_RATE, layout=layout)
+        self._resampler = av.AudioResampler("s16", layout, _OPUS_RATE, _OPUS_SAMPLES)
+
+    def convert(self, packet: Any, start: Fraction) -> Iterator[Any]:
+        """Yield packets for the output; ``start`` (s) becomes 0, what is before it is left out."""
+        if self._copied:
+            if packet.dts is not None:
+                shift = round(start / packet.time_base)
+                packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+                packet.stream = self._stream
+                if packet.pts >= 0:
+                    yield packet
+            return
+        frames = [f for frame in packet.decode() for f in self._resampler.resample(frame)]
+        if packet.dts is None:  # the end
+            frames += self._resampler.resample(None)
+        for frame in frames:
+            frame.pts -= round(start / frame.time_base)
+            if frame.pts >= 0:
+                yield from self._stream.encode(frame)
+        if packet.dts is None:
+            yield from self._stream.encode(None)
+
+
+def _packets_of(container: Any, stream: Any, copy: Any) -> Iterator[tuple[float, Any]]:
+    for packet in container.demux(stream):
+        if packet.dts is not None:
+            packet.stream = copy
+            yield float(packet.pts * packet.time_base), packet
+
+
+def _sound(
+    container: Any, tracks: dict[int, _Track], start: Fraction
+) -> Iterator[tuple[float, Any]]:
+    """Yield the packets of all tracks with their times in s."""
+    time = 0.0
+    for packet in container.demux(*(container.streams[index] for index in tracks)):
+        for converted in tracks[packet.stream.index].convert(packet, start):
+            if converted.pts is not None:
+                time = max(time, float(converted.pts * converted.time_base))
+            yield time, converted
+
+
+def _start_of(container: Any) -> Fraction:
+    """Return the time of the first frame in s, which OpenCV counts from."""
+    for stream in container.streams.video:
+        if stream.start_time is not None:
+            return stream.start_time * stream.time_base
+    return Fraction(0)

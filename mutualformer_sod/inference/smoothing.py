@@ -1,0 +1,71 @@
+"""Smooth the maps of a video over time, along the motion between its frames."""
+
+import cv2
+import numpy as np
+
+_FLOW_SIDE = 256  # pixels of the longer side, for the motion
+_GAINS = (0.5, 2.0)  # of the exposure from one frame to the next, which is no motion
+_TOLERANCE = 0.1  # difference of grey in [0, 1] at which a past pixel counts 1/e
+
+
+class Smoother:
+    """Exponential mean of maps, each moved along the optical flow to the next frame.
+
+    m(t) = (1 - w) p(t) + w moved m(t-1), with w = ratio exp(-(d / 0.1)^2), where d is the
+    difference of the grey values of this frame and the last one, moved in the same way and brought
+    to the same mean. So the past has no weight after a cut, and little where something was hidden.
+    The flow is DIS (Kroeger et al., ECCV 2016).
+
+    Args:
+        ratio: of the past, in (0, 1).
+    """
+
+    def __init__(self, ratio: float) -> None:
+        self._ratio = ratio
+        self._flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        self._last: tuple[np.ndarray, np.ndarray] | None = None  # grey uint8, map
+
+    def step(self, rgb: np.ndarray, saliency: np.ndarray) -> np.ndarray:
+        """Return the smoothed map of the next frame.
+
+        Args:
+            rgb: (H, W, 3) uint8, the frame; all frames have one size.
+            saliency: (H, W) float32 in [0, 1], its map.
+
+        Returns:
+            (H, W) float32 in [0, 1].
+        """
+        height, width = saliency.shape
+        scale = min(1.0, _FLOW_SIDE / max(height, width))
+        size = max(16, round(width * scale)), max(16, round(height * scale))
+        grey = cv2.resize(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA)
+        if self._last is not None:
+            saliency = self._blend(grey, saliency, *self._last)
+        self._last = grey, saliency
+        return saliency
+
+    def _blend(
+        self, grey: np.ndarray, saliency: np.ndarray, last_grey: np.ndarray, last: np.ndarray
+    ) -> np.ndarray:
+        flow = self._flow.calc(grey, last_grey, None)  # (h, w, 2), from this frame to the last
+        moved_grey = _moved(last_grey, flow)
+        gain = float(np.clip(grey.mean() / max(1.0, moved_grey.mean()), *_GAINS))
+        difference = (grey.astype(np.float32) - gain * moved_grey) / 255
+        weight = self._ratio * np.exp(-((difference / _TOLERANCE) ** 2))
+        height, width = saliency.shape
+        weight = cv2.resize(weight, (width, height), interpolation=cv2.INTER_LINEAR)
+        flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR)
+        flow *= np.float32([width / grey.shape[1], height / grey.shape[0]])
+        return (1 - weight) * saliency + weight * _moved(last, flow)
+
+
+def _moved(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    """Return ``image`` (H, W) at each pixel plus its ``flow`` (H, W, 2), x and y; float32."""
+    y, x = np.mgrid[: image.shape[0], : image.shape[1]].astype(np.float32)
+    return cv2.remap(
+        image.astype(np.float32),
+        x + flow[..., 0],
+        y + flow[..., 1],
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )

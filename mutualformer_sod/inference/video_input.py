@@ -1,0 +1,111 @@
+"""Read the frames of a video by OpenCV, with their times."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.imaging.decoding import quiet_decoder
+
+_USUAL_RATE = 25.0  # frames/s of a file without a rate
+
+
+@contextlib.contextmanager
+def opened(path: Path, argument: str) -> Iterator[cv2.VideoCapture]:
+    """Yield an open video; raise InputError, with the name of the argument, for another file."""
+    if path.is_dir():
+        raise InputError(f"`{argument}` {path}: is a folder. Fix: pass a video file.")
+    if not path.exists():
+        raise InputError(f"`{argument}` {path}: no such file")
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # the error below is enough
+    with quiet_decoder():
+        capture = cv2.VideoCapture(str(path))
+    try:
+        if not capture.isOpened():
+            raise InputError(
+                f"`{argument}` {path}: not a video for OpenCV. Fix: convert it to MP4 (ffmpeg)."
+            )
+        yield capture
+    finally:
+        capture.release()
+
+
+def measures_of(capture: cv2.VideoCapture) -> tuple[int, int, float]:
+    """Return width and height in pixels as shown, and frames/s."""
+    width = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH))
+    height = int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+    return max(1, width), max(1, height), rate_of(capture)
+
+
+def rate_of(capture: cv2.VideoCapture) -> float:
+    """Return frames/s, the usual ones if the file has no value."""
+    return capture.get(cv2.CAP_PROP_FPS) if _has_rate(capture) else _USUAL_RATE
+
+
+def pixel_aspect_of(capture: cv2.VideoCapture) -> float:
+    """Return the width of a pixel divided by its height; 1 if the file has no value."""
+    width, height = capture.get(cv2.CAP_PROP_SAR_NUM), capture.get(cv2.CAP_PROP_SAR_DEN)
+    return width / height if width > 0 and height > 0 else 1.0
+
+
+def frames_of(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
+    """Yield frames (H, W, 3) uint8 BGR up to the real end, whatever the header has."""
+    while True:
+        there, frame = capture.read()
+        if not there:
+            return
+        yield frame
+
+
+def _has_rate(capture: cv2.VideoCapture) -> bool:
+    """Return whether a file has a rate; 1000 frames/s are the unit of time of an uneven one."""
+    return 0 < capture.get(cv2.CAP_PROP_FPS) < 1000
+
+
+class FrameTimes:
+    """Times of the frames of a video.
+
+    Attributes:
+        times: ms from the first frame, increasing.
+        untimed: number of frames without a time of their own.
+    """
+
+    def __init__(self, capture: cv2.VideoCapture) -> None:
+        self.times: list[float] = []
+        self.untimed = 0
+        self._capture = capture
+
+    def next(self) -> float:
+        """Return the time of the frame that was read last, ms.
+
+        A frame without a time is placed one interval after the previous one.
+        """
+        time = self._capture.get(cv2.CAP_PROP_POS_MSEC)
+        if self.times and time <= self.times[-1]:
+            time = self.times[-1] + 1000 / rate_of(self._capture)
+            self.untimed += 1
+        self.times.append(time)
+        return time
+
+    def report(self, video: Path, promised: int) -> None:
+        """Report frames without a time, and a video that ends before the time in its header.
+
+        The number of frames alone is no evidence: some formats estimate it from the length.
+        """
+        rate, times = rate_of(self._capture), self.times
+        end = times[-1] / 1000  # s
+        step = max(1 / rate, (end - times[0] / 1000) / max(1, len(times) - 1))
+        length = promised / rate
+        if _has_rate(self._capture) and promised > len(times) and end + 1.5 * step < length:
+            print(
+                f"{video}: ends after {len(times)} frames, at {end + step:.1f} s of the "
+                f"{length:.1f} s in its header"
+            )
+        if self.untimed:
+            print(
+                f"{video}: {self.untimed} frames without a time: placed one interval after the last"
+            )
