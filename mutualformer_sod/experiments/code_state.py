@@ -1,4 +1,4 @@
-"""State of the code behind the scores of a comparison, which must be one for all its runs."""
+"""State of code and inputs behind the scores of a comparison, the same for all its runs."""
 
 import hashlib
 from importlib.metadata import version
@@ -28,6 +28,20 @@ def code_of_results() -> dict[str, str]:
         if not (name := path.relative_to(_PACKAGE).as_posix()).startswith(_WITHOUT_EFFECT)
     }
     return digests | {name: version(name) for name in _LIBRARIES} | {"opencv": cv2.__version__}
+
+
+def inputs_of(*paths: str | None) -> dict[str, str]:
+    """Return digests of files, and of names and sizes in folders of maps; None is left out."""
+    return {path: _digest(Path(path)) for path in paths if path is not None}
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    if path.is_file():
+        digest.update(path.read_bytes())
+    for file in sorted(path.rglob("*.png")):
+        digest.update(f"{file.relative_to(path).as_posix()} {file.stat().st_size}\n".encode())
+    return digest.hexdigest()
 
 
 def refuse_other_code(output: Path, before: dict[str, str], now: dict[str, str]) -> None:

@@ -12,7 +12,7 @@ from mutualformer_sod.configs.model import DEFAULT_PRESET
 from mutualformer_sod.configs.recipes import make_train_config
 from mutualformer_sod.configs.training import TrainConfig
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.experiments.code_state import code_of_results, refuse_other_code
+from mutualformer_sod.experiments.code_state import code_of_results, inputs_of, refuse_other_code
 from mutualformer_sod.experiments.variants import Variant
 from mutualformer_sod.files import write_json
 from mutualformer_sod.output_folder import OutputFolder, changed
@@ -192,25 +192,33 @@ def claim_folder(output: Path, options: Options, variants: Sequence[Variant], se
     """Start a comparison in a folder, or continue the one in it, perhaps with more variants.
 
     Raises:
-        InputError: the folder has a comparison with other options or of other code.
+        InputError: the folder has a comparison with other options, inputs or code.
     """
     plan = {
         "options": options.to_dict(),
         "seeds": {variant.name: seeds for variant in variants},
         "code": code_of_results(),
+        "inputs": inputs_of(options.init_weights, options.estimated_depth),
     }
     if (output / PLAN_FILE).exists():
         before, now = read_plan(output), plan["options"]
         different = changed(before["options"], now)
-        if different and (output / DATA_FILE).exists():  # without it no run has started
+        has_started = (output / DATA_FILE).exists()
+        if has_started:
+            refuse_other_code(output, before.get("code", {}), plan["code"])
+        if different and has_started:
             name = different[0]
             started, value = _as_typed(before["options"].get(name)), _as_typed(now[name])
             raise InputError(
                 f"{output}: started with `{name}` {started}, now it is {value}. Fix: pass the same,"
                 " or another `output`."
             )
-        if (output / DATA_FILE).exists():
-            refuse_other_code(output, before.get("code", plan["code"]), plan["code"])
+        if has_started and before.get("inputs", {}) != plan["inputs"]:
+            (path, *_) = changed(before.get("inputs", {}), plan["inputs"])
+            raise InputError(
+                f"{path}: other content than when {output} was started. Fix: restore it, or pass "
+                "another `output`."
+            )
         seeds_of = before["seeds"] | plan["seeds"]
         plan["seeds"] = {n: max(k, before["seeds"].get(n, 0)) for n, k in seeds_of.items()}
     write_json(output / PLAN_FILE, plan)

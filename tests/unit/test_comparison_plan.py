@@ -113,6 +113,29 @@ def test_claim_folder_with_other_options_raises(tmp_path):
         plan.claim_folder(tmp_path, Options(), variants, 2)
 
 
+@pytest.mark.parametrize("name", ["init_weights", "estimated_depth"])
+def test_claim_folder_with_changed_input_names_it(tmp_path, name):
+    path = tmp_path / name
+    file = path if name == "init_weights" else path / "A" / "x.png"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(b"one")
+    options, output = Options(data=("d",), **{name: str(path)}), tmp_path / "out"
+    plan.claim_folder(output, options, parse_variants(["sum"]), 1)
+    (output / plan.DATA_FILE).touch()
+    plan.claim_folder(output, options, parse_variants(["sum"]), 1)
+    file.write_bytes(b"another")
+    with pytest.raises(InputError, match=f"{name}: other content than when"):
+        plan.claim_folder(output, options, parse_variants(["sum"]), 1)
+
+
+def test_claim_folder_of_an_older_version_is_refused(tmp_path):
+    old = {"options": Options().to_dict(), "variants": ["sum"], "seeds": 2}
+    (tmp_path / plan.PLAN_FILE).write_text(json.dumps(old))
+    (tmp_path / plan.DATA_FILE).touch()
+    with pytest.raises(InputError, match="started with other code"):
+        plan.claim_folder(tmp_path, Options(), parse_variants(["sum"]), 1)
+
+
 def test_claim_folder_before_the_data_accepts_other_options(tmp_path):
     plan.claim_folder(tmp_path, Options(), [], 1)
     plan.claim_folder(tmp_path, Options(epochs=2), [], 1)
