@@ -22,6 +22,7 @@ _IN_WEBM = ("opus", "vorbis")  # codecs of sound that are copied; others become 
 _OPUS_RATE, _OPUS_SAMPLES = 48000, 960  # samples/s, and of a packet (20 ms)
 _BT601, _LIMITED = 6, 1  # colours of the conversion from RGB: AVCOL_SPC_SMPTE170M, MPEG range
 _VP9 = {"crf": "20", "b": "0", "deadline": "good", "cpu-used": "5", "row-mt": "1"}
+_VP9 |= {"auto-alt-ref": "0", "lag-in-frames": "0"}  # colours and alpha are coded frame by frame
 
 
 class AlphaWriter:

@@ -28,7 +28,7 @@ class Slow:
 
     def __init__(self):
         self.go, self.begun = threading.Event(), threading.Event()
-        self.asked, self.error = [], None
+        self.asked, self.error, self.result = [], None, None
 
     def answer(self, asked, folder):
         self.begun.set()
@@ -37,7 +37,7 @@ class Slow:
         assert asked.rgb.parent == folder
         if self.error:
             raise self.error(asked)
-        return Mapped(asked.rgb.read_bytes(), ("a note, ü\nsecond line",))
+        return self.result or Mapped(asked.rgb.read_bytes(), ("a note, ü\nsecond line",))
 
 
 @pytest.fixture
@@ -144,6 +144,18 @@ def test_service_forgets_the_job_of_a_client_that_has_gone(service, serve):
         service.go.set()
         assert first.result().status == 200
     assert len(service.asked) == 1
+
+
+def test_service_frees_the_place_of_a_client_that_does_not_read(service, serve):
+    service.result = Mapped(bytes(50 * 10**6), ())
+    service.go.set()
+    address = serve(seconds=1)
+    body, kind = form([PICTURE])
+    with connect(address) as client:
+        client.sendall(head(f"Content-Length: {len(body)}", kind) + body)
+        wait_until(lambda: service.asked)
+        assert busy(address) == 1
+        wait_until(lambda: busy(address) == 0)
 
 
 def test_service_with_slow_upload_answers_408(serve):
