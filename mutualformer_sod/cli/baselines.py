@@ -85,7 +85,7 @@ def claim_folder(
     folder: Path, method: str, encodings: dict[str, DepthEncoding], overwrite: bool
 ) -> None:
     """Refuse to mix maps of two polarities, or maps of another tool."""
-    near = {n: e.near for n, e in encodings.items()} if method == "depth_otsu" else {}
+    near = {n: e.side for n, e in encodings.items()} if method == "depth_otsu" else {}
     output = OutputFolder(folder, RUN_FILE, "maps")
     before = output.read(near=dict, baseline=str)
     if not overwrite:

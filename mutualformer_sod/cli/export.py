@@ -46,8 +46,12 @@ def parse_arguments() -> argparse.Namespace:
         help="folder of sets: compare with PyTorch on their images; a file that differs by more "
         f"than {TOLERANCE:g} in saliency is not written",
     )
+    cli.add_flags(parser, "--near", help="of --check: which depth values are near (default: auto)")
     parser.add_argument("--benchmark", action="store_true", help="compare images/s with PyTorch")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.near != ["auto"] and args.check is None:
+        parser.error("--near needs --check")
+    return args
 
 
 def main() -> None:
@@ -80,7 +84,7 @@ def main() -> None:
     model, protocol = load_weights(args.weights)
     exportable = ExportableDetector(model, protocol.get("modality", "both"))
     size = args.size or -(-model.config.image_size // exportable.stride) * exportable.stride
-    images = load_images(args.check, args.limit, size, model) if args.check else None
+    images = load_images(args, size, model) if args.check else None
     print("tracing the network; a large one takes minutes", flush=True)
     started = time.perf_counter()
     program, any_size = trace(exportable, args.size)
@@ -105,29 +109,29 @@ def main() -> None:
 
 
 def load_images(
-    root: str, limit: int, size: int, model: SaliencyDetector
+    args: argparse.Namespace, size: int, model: SaliencyDetector
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Load the first images of the sets in a folder as one batch: rgb, depth, has_depth."""
+    """Load the first images of the sets of ``--check`` as one batch: rgb, depth, has_depth."""
     from torch.utils.data import default_collate
 
     from mutualformer_sod.data.depth.polarity import with_encodings
     from mutualformer_sod.data.discovery.sets import discover_sets, refuse_other_modality
     from mutualformer_sod.data.training.dataset import SodDataset
 
-    sets = [item for item in discover_sets([root]) if item.has_rgb]
+    sets = [item for item in discover_sets([args.check]) if item.has_rgb]
     if not sets:
         raise InputError(
-            f"--check {root}: no set with colour images. Fix: pass a folder of such sets"
+            f"--check {args.check}: no set with colour images. Fix: pass a folder of such sets"
         )
     second = model.config.second_modality
     refuse_other_modality(sets, second, "the network", f"pass --check a folder with {second}")
     dataset = SodDataset(
-        with_encodings(sets, quiet=True),
+        with_encodings(sets, args.near, quiet=True, ask_disparity=True),
         size,
         depth_rule=model.config.depth_rule,
         with_gt=False,
     )
-    batch = default_collate([dataset[index] for index in range(min(limit, len(dataset)))])
+    batch = default_collate([dataset[index] for index in range(min(args.limit, len(dataset)))])
     return batch["rgb"], batch["depth"], batch["has_depth"]
 
 

@@ -23,6 +23,7 @@ def parse_arguments() -> tuple[cli.Parser, argparse.Namespace]:
     parser = cli.Parser(__doc__, EPILOG)
     cli.add_flags(parser, "--data", required=False, help="folders of sets to pack")
     cli.add_flags(parser, "--sets", help="only these (default: all but test sets)")
+    cli.add_flags(parser, "--near")
     cli.add_flags(parser, "--workers", help="threads that pack (default: all cores)")
     cli.add_flags(parser, "--output", help="folder for the pack or the sets")
     cli.add_flags(parser, "--overwrite", help="replace an existing pack or files")
@@ -42,6 +43,8 @@ def main() -> None:
     if args.unpack is not None:
         if args.data:
             parser.error("--data and --unpack exclude each other. Fix: pass one of them")
+        if args.near != ["auto"]:
+            parser.error("--near has no effect with --unpack. Fix: omit it")
         unpack(args)
     elif not args.data or args.side is None:
         parser.error("nothing to do. Fix: pass --data and --side, or --unpack")
@@ -52,7 +55,10 @@ def main() -> None:
 def pack(args: argparse.Namespace) -> None:
     options = PackOptions(args.side, args.quality, args.share, args.seed, args.shard_mb)
     index = pack_sets(
-        args.data, args.sets, options, args.output, overwrite=args.overwrite, workers=args.workers
+        *(args.data, args.sets, options, args.output),
+        near=args.near,
+        overwrite=args.overwrite,
+        workers=args.workers,
     )
     for path, item in index["sets"].items():
         print(f"{path}: {item['images']} of {item['of']} images, {depth_text(item)}")

@@ -68,11 +68,12 @@ def parse_arguments() -> argparse.Namespace:
     cli.add_flags(parser, "--size", type=int, help="input size of the network in pixels a side")
     parser.add_argument(
         "--near",
-        choices=("auto", "white", "black", "strict"),
+        choices=("auto", "white", "black", "disparity", "strict"),
         default="auto",
         help="which depth values are near the camera: large (white) or small (black) ones; "
-        "auto: decided from the maps and their type, such as millimetres (default); strict: auto, "
-        "but stop if the evidence is weak or contradicts the type",
+        "disparity: large, and 0 is no value; auto: decided from the maps and their type, such as "
+        "millimetres (default); strict: auto, but stop if the evidence is weak or contradicts the "
+        "type",
     )
     parser.add_argument("--overlay", action="store_true", help="write the map over the picture too")
     parser.add_argument("--cutout", action="store_true", help="write the object alone, too")
@@ -130,6 +131,7 @@ def predict_pictures(args: argparse.Namespace) -> int:
     pictures, remarks = pair_pictures(args.rgb, maps, modality)
     for remark in remarks:
         print(remark)
+    from mutualformer_sod.data.depth.notes import note_line
     from mutualformer_sod.inference.cutouts import CutoutStyle
 
     # Imported late: problems with the files are reported before the slow import of torch.
@@ -152,6 +154,8 @@ def predict_pictures(args: argparse.Namespace) -> int:
         style=style,
         overwrite=args.overwrite,
     )
+    for doubt, names in outcome.doubts.items():
+        print(note_line(doubt, names, f"{outcome.depths} maps"))
     kept = f", {outcome.kept} were there" if outcome.kept else ""
     alone = "" if maps else ", RGB only"
     if args.estimate_depth:

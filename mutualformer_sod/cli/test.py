@@ -1,6 +1,7 @@
 """Write saliency maps of RGB-D, RGB-T or RGB sets with trained weights."""
 
 import argparse
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,8 @@ colour image), with OUTPUT/METHOD/run.json beside them. A second run continues a
 Under torchrun (tools/launch.py) the processes share the images. The line "speed" shows images/s and
 the share of the time spent in the network.
 """
+
+_log = logging.getLogger(__name__)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -37,8 +40,8 @@ def parse_arguments() -> argparse.Namespace:
         parser,
         "--near",
         help="which depth values are near the camera: auto (decided from the depth maps), white, "
-        "black, strict (auto, but stop if the evidence is weak or contradicts the type), or "
-        "SET=white, SET=black",
+        "black, disparity (white, and 0 is no value), strict (auto, but stop if the evidence is "
+        "weak or contradicts the type), or one for a set: SET=white",
     )
     cli.add_flags(
         parser,
@@ -70,6 +73,7 @@ def main() -> None:
 
 def make_maps(args: argparse.Namespace) -> None:
     """Load weights and sets, write maps; in this process or in all processes of torchrun."""
+    from mutualformer_sod.data.depth.notes import relation_notes
     from mutualformer_sod.data.depth.polarity import print_maps, with_encodings
     from mutualformer_sod.data.discovery.sets import (
         discover_sets,
@@ -111,6 +115,9 @@ def make_maps(args: argparse.Namespace) -> None:
         sets = [replace(item, samples=item.samples[: args.limit]) for item in sets]
     if not sets:
         raise InputError(f"--data {' '.join(args.data)}: no colour images, nothing to map")
+    for item in sets if is_main() else ():
+        for note in relation_notes(item):
+            _log.warning("%s: %s", item.name, note)
     provenance = {
         "weights_sha256": file_sha256(weights),
         "config": model.config.to_dict(),

@@ -18,13 +18,16 @@ class GreyEncoding:
     Attributes:
         kind: name of the modality.
         is_empty: whether every map is constant or empty, so that only colour is used.
-        near: "none", in the record of a run.
+        near, side: "none", in the record of a run.
+        zero_is_hole: never, see `depth.encoding.DepthEncoding`.
     """
 
     kind: str
     is_empty: bool = False
 
     near: ClassVar[str] = "none"
+    side: ClassVar[str] = "none"
+    zero_is_hole: ClassVar[bool] = False
 
     @classmethod
     def of(cls, samples: Sequence[DepthSample], kind: str) -> "GreyEncoding":

@@ -10,8 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
+from mutualformer_sod.data.depth.disparity import DISPARITY, disparity_question
 from mutualformer_sod.data.depth.encoding import DepthEncoding, depth_to_unit
-from mutualformer_sod.data.depth.kind import DepthSample
+from mutualformer_sod.data.depth.evidence import weigh
+from mutualformer_sod.data.depth.kind import DepthSample, decide_units
 from mutualformer_sod.data.depth.polarity import encoding_of
 from mutualformer_sod.demo.scratch import Scratch
 from mutualformer_sod.errors import InputError
@@ -176,14 +178,21 @@ def _read_depth(
 ) -> tuple[np.ndarray | None, DepthEncoding | None, list[str]]:
     """Return raw depth (h, w), its encoding, and remarks; constant depth becomes None, None."""
     raw = read_depth(request.depth)
-    encoding = encoding_of([DepthSample.of(raw)], quiet=True)
+    samples = [DepthSample.of(raw)]
+    encoding = encoding_of(samples, quiet=True)
+    units = decide_units(samples)
+    question = disparity_question(samples, units, weigh(samples, units.metric))
+    if question:
+        encoding = encoding_of(samples, "black" if request.invert else DISPARITY)
     depth, notes = fit_depth(raw, encoding, photo, photo.rgb.shape[:2])
     if depth is None:
         return None, None, notes
     how = "decided from this map alone" if encoding.kind == "map" else "metres or millimetres"
     if encoding.is_contradicted:
         how += ", but the map is evidence of the opposite: try the switch"
-    if request.invert:
+    if question:
+        how = f"{question}: {'millimetres' if request.invert else 'disparity'} by the switch"
+    elif request.invert:
         encoding = replace(encoding, near="black" if encoding.near == "white" else "white")
         how = "inverted by the switch"
     side = "large" if encoding.near == "white" else "small"

@@ -195,7 +195,7 @@ def _decide_near(sets: Sequence[SodSet], near: Sequence[str]) -> list[str]:
     sets = with_encodings(sets, own)
     print_maps(sets)
     encodings = encodings_by_name(sets)
-    return [f"{n}={encoding.near}" for n, encoding in encodings.items() if encoding.near != "none"]
+    return [f"{n}={encoding.side}" for n, encoding in encodings.items() if encoding.near != "none"]
 
 
 def _refuse_overlap(train: Sequence[SodSet], test: Sequence[SodSet]) -> None:

@@ -103,9 +103,10 @@ def read_map(
 
 
 def _refuse_coloured_depth(path: Path | str, image: np.ndarray) -> np.ndarray:
+    spread = channel_spread(image)
     raise InputError(
-        f"{path}: colour-coded depth is not read (channels differ by {channel_spread(image):g})."
-        " Fix: store the depth itself as one grey channel"
+        f"{path}: colour-coded depth is not read, nor is HHA (channels differ by {spread:g})."
+        " Fix: store the depth itself, or the disparity channel of HHA, as one grey channel"
     )
 
 
@@ -263,6 +264,11 @@ def _as_map(path: Path | str, array: np.ndarray, noun: str) -> np.ndarray:
     if array.dtype.kind not in "fiu":
         raise InputError(f"{path}: {array.dtype} is no {noun}. Fix: save float32 or uint16")
     array = without_channels(array)
+    if noun == "depth" and array.ndim == 3 and array.shape[2] == 3:
+        raise InputError(
+            f"{path}: three different channels (HHA?) are not read as depth. Fix: store the depth"
+            " itself, or the disparity channel of HHA, as (H, W)"
+        )
     if array.ndim != 2 or array.size == 0:
         shapes = "(H, W), (H, W, 1) or (1, H, W)"
         raise InputError(f"{path}: {noun} must be {shapes}, not {array.shape}")

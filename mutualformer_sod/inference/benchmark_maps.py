@@ -93,7 +93,7 @@ def map_sets(
     if predictor.modality != "rgb":
         refuse_other_modality(sets, predictor.second.name, "the network")
     noun = predictor.second.name
-    near = {s.name: s.encoding.near if s.has_depth else f"no {noun}" for s in sets}
+    near = {s.name: s.encoding.side if s.has_depth else f"no {noun}" for s in sets}
     settings = provenance | predictor.settings | {"near": near}
     kept, old_maps = _claim_folder(output, settings, overwrite)
     record = settings | {

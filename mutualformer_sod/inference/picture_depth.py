@@ -16,10 +16,13 @@ from mutualformer_sod.data.depth.notes import (
     MOSTLY_ZERO,
     STRETCHED,
     TWO_VALUES,
+    UNRELATED,
     doubt_of,
+    low_information,
     same_proportions,
 )
 from mutualformer_sod.data.depth.polarity import encoding_of
+from mutualformer_sod.data.depth.structure import is_unrelated
 from mutualformer_sod.data.grey import GreyEncoding
 from mutualformer_sod.data.modality import DEPTH, Encoding, Modality
 from mutualformer_sod.errors import InputError
@@ -57,7 +60,7 @@ def plan_depths(
 
     Args:
         pictures: those with a map are read.
-        near: "auto", "white", "black" or "strict"; maps without polarity ignore it.
+        near: "auto", "white", "black", "disparity" or "strict"; maps without polarity ignore it.
         orientation: of the maps, see `fit_depth`.
         modality: of the maps.
 
@@ -156,6 +159,13 @@ def fit_depth(
     if depth.shape != size:
         depth = cv2.resize(depth, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     return depth, notes
+
+
+def doubts_about(depth: np.ndarray, encoding: Encoding, rgb: np.ndarray) -> list[str]:
+    """Return why a map of `fit_depth` gives little information: `notes.FEW_LEVELS` and others."""
+    doubts = low_information(DepthSample.of(depth), encoding)
+    is_depth = not isinstance(encoding, GreyEncoding)
+    return doubts + [UNRELATED] * (is_depth and is_unrelated(rgb, depth))
 
 
 def _is_evidence(depth: np.ndarray) -> bool:

@@ -14,7 +14,12 @@ from mutualformer_sod.imaging.photos import averaged, read_photo
 from mutualformer_sod.imaging.png import read_note, write_png
 from mutualformer_sod.inference.cutouts import CUTOUTS, TRANSPARENT, CutoutStyle, cut_out
 from mutualformer_sod.inference.overlays import paint
-from mutualformer_sod.inference.picture_depth import DepthPlan, fit_depth, read_user_depth
+from mutualformer_sod.inference.picture_depth import (
+    DepthPlan,
+    doubts_about,
+    fit_depth,
+    read_user_depth,
+)
 from mutualformer_sod.inference.picture_pairs import Picture
 from mutualformer_sod.inference.predictor import Predictor, saliency_strips
 from mutualformer_sod.inference.progress import ticking
@@ -29,11 +34,21 @@ _AVERAGED_PIXELS = 4 * 10**6  # least number of pixels of that copy
 
 @dataclass
 class Outcome:
-    """Pictures that were mapped now, pictures that were there, and a line for each failed one."""
+    """Results of `predict_pictures`.
+
+    Attributes:
+        made: pictures that were mapped now.
+        kept: pictures whose outputs were there.
+        failed: a line for each failed one.
+        depths: number of depth maps that were used.
+        doubts: depth files that give little information, by the doubt.
+    """
 
     made: int = 0
     kept: int = 0
     failed: list[str] = field(default_factory=list)
+    depths: int = 0
+    doubts: dict[str, list[str]] = field(default_factory=dict)
 
 
 def predict_pictures(
@@ -72,13 +87,18 @@ def predict_pictures(
         for picture in bar:
             bar.set_postfix_str(_one_line(picture.rgb.name), refresh=False)
             try:
-                notes = map_picture(predictor, picture, plan, output, settings, kinds, style)
+                notes, doubts = map_picture(
+                    *(predictor, picture, plan, output, settings, kinds, style)
+                )
             except (InputError, MemoryError) as error:
                 line = str(error) or f"{picture.rgb}: out of memory. Fix: save a smaller copy."
                 outcome.failed.append(_one_line(line))
                 tqdm.write(f"failed: {outcome.failed[-1]}", file=sys.stderr)
                 continue
             outcome.made += 1
+            outcome.depths += doubts is not None
+            for doubt in doubts or ():
+                outcome.doubts.setdefault(doubt, []).append(picture.depth.name)
             if notes:
                 tqdm.write(_one_line(f"{picture.rgb.name}: {'; '.join(notes)}"), file=sys.stdout)
     return outcome
@@ -98,14 +118,14 @@ def map_picture(
     settings: dict[str, Any],
     kinds: Sequence[str] = ("maps",),
     style: CutoutStyle = TRANSPARENT,
-) -> list[str]:
+) -> tuple[list[str], list[str] | None]:
     """Write the outputs of one picture as `predict_pictures`, and replace existing ones.
 
     Args:
         settings: those of `predict_pictures` with ``predictor.settings``.
 
     Returns:
-        Remarks for the user.
+        Remarks for the user, and the doubts about its depth; None where no depth was used.
 
     Raises:
         InputError: an unusable file.
@@ -118,13 +138,14 @@ def map_picture(
     seen = photo.rgb
     if seen.size > 3 * SEEN_PIXELS:
         seen = averaged(seen, max(_AVERAGED_PIXELS, (2 * predictor.size) ** 2))
-    depth = encoding = None
+    depth = encoding = doubts = None
     if picture.depth is not None:
         raw = read_user_depth(picture.depth, plan.modality)
         encoding = plan.encodings[picture.depth]
         how = (plan.orientation, plan.modality.name)
         depth, remarks = fit_depth(raw, encoding, photo, seen.shape[:2], *how)
         notes += remarks
+        doubts = None if depth is None else doubts_about(depth, encoding, seen)
     elif plan.encodings:
         notes.append(f"no {plan.modality.name} of that name: RGB only")
     logits = predictor.image_logits(seen, depth, encoding if depth is not None else None)
@@ -139,7 +160,7 @@ def map_picture(
         else:
             strips = paint(kind, photo, strips)
         write_png(output / kind / f"{picture.stem}.png", size, strips, note | _of_kind(kind, style))
-    return notes
+    return notes, doubts
 
 
 def _note(picture: Picture, plan: DepthPlan, settings: dict[str, Any]) -> dict[str, Any]:

@@ -150,7 +150,8 @@ class Predictor:
                 scaled to [0, 1] from any values.
             encoding: how ``depth`` is stored, see `data.depth`.
             near: which raw values are near: "black" for small ones (distances), "white" for large
-                ones, "auto" to decide it from this map. Pass ``encoding`` or ``near``, not both.
+                ones, "disparity" for large ones where 0 is a hole, "auto" to decide it from this
+                map. Pass ``encoding`` or ``near``, not both.
 
         Returns:
             (H, W) float32 in [0, 1].
@@ -230,8 +231,10 @@ class Predictor:
             return np.ascontiguousarray(depth)
         depth = to_stored_type("depth", depth)
         if encoding is None:
-            if near not in ("auto", "white", "black"):
-                raise InputError(f"near={near!r} is unknown. Fix: pass auto, white or black.")
+            if near not in ("auto", "white", "black", "disparity"):
+                raise InputError(
+                    f"near={near!r} is unknown. Fix: pass auto, white, black or disparity."
+                )
             encoding = encoding_of([DepthSample.of(depth)], near, ask='near="{}"')
         return without_flat(second.to_unit(depth, encoding, rule))
 

@@ -106,8 +106,8 @@ def predict_video(
         video: a file that OpenCV reads (MP4, AVI, MOV, MKV ...).
         depth_video: its depth as 8-bit grey, paired by frame number; None for RGB alone.
         outputs: kinds and folder.
-        near: "auto" (decided from the first frames of the depth video), "white", "black" or
-            "strict".
+        near: "auto" (decided from the first frames of the depth video), "white", "black",
+            "disparity" or "strict".
         smooth: ratio of the past in each map, in [0, 1), see `smoothing.Smoother`; 0 for none.
         overwrite: replace existing files.
 

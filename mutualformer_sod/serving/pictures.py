@@ -101,13 +101,16 @@ class PictureService:
         picture = Picture(_STEM, asked.rgb, asked.depth)
         plan = plan_depths([picture], asked.near, asked.orientation)
         notes = [f"depth: {found.describe()}" for found in plan.encodings.values()]
-        notes += map_picture(predictor, picture, plan, folder, settings, (asked.kind,), style)
+        remarks, doubts = map_picture(
+            *(predictor, picture, plan, folder, settings, (asked.kind,), style)
+        )
+        notes += remarks + [f"depth: {doubt}" for doubt in doubts or ()]
         png = (folder / asked.kind / f"{_STEM}.png").read_bytes()
         return Mapped(png, tuple(with_fields(note) for note in notes))
 
 
 def with_fields(message: str) -> str:
     """Name form fields in place of arguments and flags: --near black becomes near=black."""
-    message = re.sub(r"--([a-z-]+) (white|black)\b", r"\1=\2", with_flags(message))
+    message = re.sub(r"--([a-z-]+) (white|black|disparity)\b", r"\1=\2", with_flags(message))
     message = message.replace("pass it as --video", "pass it to the command predict")
     return re.sub(r"(?<![\w-])--([a-z][a-z-]*)", r"\1", message)

@@ -118,7 +118,7 @@ class TrainingData:
             "test_images_trained_on": self.overlap,
             "cache": self.cache,
             "choice": choice,
-            "near": {name: encoding.near for name, encoding in self.encodings.items()},
+            "near": {name: encoding.side for name, encoding in self.encodings.items()},
             "size": self.train.size[0],
             **recorded_options(config),
         }

@@ -99,6 +99,19 @@ def test_service_with_deep_depth_gives_the_map_of_its_8_bit_copy(
     assert np.abs(difference).max() <= 1
 
 
+def test_service_with_disparity_asks_and_the_switch_means_millimetres(
+    service, rgb, scene, tmp_path
+):
+    stored = np.rint((3 + scene.depth / 255 * 100) * 256 + 1).astype(np.uint16)
+    stored[:, :8] = 0
+    path = save_depth(tmp_path, stored)
+    asked, millimetres = (ask(service, rgb, path, invert=invert) for invert in (False, True))
+    assert "may be millimetres or disparity" in asked.message
+    shown, inverted = read(asked.depth).astype(int), read(millimetres.depth)
+    assert np.corrcoef(shown[:, 8:].ravel(), scene.depth[:, 8:].ravel())[0, 1] > 0.99
+    assert np.abs(shown + inverted - 255).max() <= 1
+
+
 def test_service_with_invert_inverts_the_depth(service, rgb, scene, tmp_path):
     path = save_depth(tmp_path, scene.depth)
     shown = read(ask(service, rgb, path).depth).astype(int)

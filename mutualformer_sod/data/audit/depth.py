@@ -3,16 +3,26 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from mutualformer_sod.data.audit.findings import Finding, about
 from mutualformer_sod.data.audit.inspection import Inspected
+from mutualformer_sod.data.depth.disparity import disparity_question
 from mutualformer_sod.data.depth.encoding import WEAK_MARGIN
 from mutualformer_sod.data.depth.evidence import SetEvidence, weigh
-from mutualformer_sod.data.depth.kind import decide_units
-from mutualformer_sod.data.depth.notes import CONSTANT, MOSTLY_ZERO, TWO_VALUES, doubt_of
+from mutualformer_sod.data.depth.kind import DepthSample, DepthUnits, decide_units
+from mutualformer_sod.data.depth.notes import (
+    CONSTANT,
+    FEW_LEVELS,
+    MOSTLY_ZERO,
+    TWO_VALUES,
+    UNRELATED,
+    doubt_of,
+    low_information,
+)
 from mutualformer_sod.data.depth.polarity import decide
 from mutualformer_sod.data.modality import Encoding
 
@@ -55,7 +65,7 @@ def check_depth(
     samples = [image.depth for image in own]
     modality = read[0].sample.modality
     encoding = decide(modality, samples, side, label, strict=strict, quiet=True)
-    metric = encoding.kind == "metric"
+    metric = encoding.zero_is_hole
     filled = [image for image in own if image.depth.holes[metric] < 1]
     evidence = None
     if modality.has_polarity:
@@ -66,39 +76,60 @@ def check_depth(
     stems = tuple(image.sample.stem for image in filled)
     report = DepthReport(encoding, evidence, stems, dict(types), (low, high))
     files = {image.sample.stem: image.sample.depth for image in own}
-    doubts: dict[str | None, list[Path]] = {}
-    for image in own:
-        doubts.setdefault(doubt_of(image.depth, encoding), []).append(image.sample.depth)
     odd = [image.sample.depth for image in read if str(image.depth.pixels.dtype) != main]
-    holed = [image.sample.depth for image in own if image.depth.holes[metric] > _MANY_HOLES]
-    noun = modality.name
-    no_information = "they contain no information: replace them, or omit the images"
-    findings = [
-        *about(
-            *("problem", f"{noun} types", label, f"maps of several types, most are {main}"),
-            *("convert them to one", odd),
-        ),
-        *about(
-            *("problem", f"constant {noun}", label, f"{noun} maps of a single value"),
-            *(no_information, doubts.get(CONSTANT, ())),
-        ),
-        *about(
-            *("note", "two values", label, f"{noun} maps: {TWO_VALUES}"),
-            *("inspect them", doubts.get(TWO_VALUES, ())),
-        ),
-        *about(
-            *("note", "zeros", label, f"{noun} maps: {MOSTLY_ZERO}"),
-            *("inspect them", doubts.get(MOSTLY_ZERO, ())),
-        ),
-        *about(
-            *("note", "holes", label, f"{noun} maps with more than {_MANY_HOLES:.0%} holes"),
-            *("filled from the nearest value", holed),
-        ),
-    ]
+    text = f"maps of several types, most are {main}"
+    findings = about("problem", f"{modality.name} types", label, text, "convert them to one", odd)
+    findings += _doubtful(label, own, encoding, modality.name)
     if evidence is not None:
-        is_metric_type = decide_units(samples).metric
-        findings += _polarity_findings(label, report, files, side, is_metric_type)
+        units = decide_units(samples)
+        findings += _disparity(label, samples, units, side) or _polarity_findings(
+            *(label, report, files, side, units.metric)
+        )
     return report, findings
+
+
+def _doubtful(
+    label: str, images: Sequence[Inspected], encoding: Encoding, noun: str
+) -> list[Finding]:
+    """Report the maps that are constant, of few values, or without relation to their image."""
+    doubts: dict[str | None, list[Path]] = {}
+    for image in images:
+        found = [doubt_of(image.depth, encoding), *low_information(image.depth, encoding)]
+        for doubt in found + [UNRELATED] * image.unrelated:
+            doubts.setdefault(doubt, []).append(image.sample.depth)
+    holed = [i.sample.depth for i in images if i.depth.holes[encoding.zero_is_hole] > _MANY_HOLES]
+    no_information = "they contain no information: replace them, or omit the images"
+    constant = about(
+        *("problem", f"constant {noun}", label, f"{noun} maps of a single value"),
+        *(no_information, doubts.get(CONSTANT, ())),
+    )
+    holes = about(
+        *("note", "holes", label, f"{noun} maps with more than {_MANY_HOLES:.0%} holes"),
+        *("filled from the nearest value", holed),
+    )
+    kinds = {
+        "two values": TWO_VALUES,
+        "zeros": MOSTLY_ZERO,
+        "few levels": FEW_LEVELS,
+        "unrelated": UNRELATED,
+    }
+    notes = [
+        about("note", kind, label, f"{noun} maps: {doubt}", "inspect them", doubts.get(doubt, ()))
+        for kind, doubt in kinds.items()
+    ]
+    return [*constant, *chain(*notes), *holes]
+
+
+def _disparity(
+    label: str, samples: Sequence[DepthSample], units: DepthUnits, side: str
+) -> list[Finding]:
+    """Ask about 16-bit disparity, unless the polarity is given."""
+    question = disparity_question(samples, units, weigh(samples, units.metric))
+    if question is None or side != "auto":
+        return []
+    name = label.split(" ")[0]
+    remedy = f"pass --near {name}=disparity, or {name}=black if they are millimetres"
+    return [Finding("problem", "disparity", label, question, remedy)]
 
 
 def _polarity_findings(

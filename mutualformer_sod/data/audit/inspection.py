@@ -10,6 +10,8 @@ import numpy as np
 
 from mutualformer_sod.data.depth.holes import find_holes
 from mutualformer_sod.data.depth.kind import DepthSample
+from mutualformer_sod.data.depth.structure import is_unrelated
+from mutualformer_sod.data.modality import DEPTH
 from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import read_rgb
@@ -34,6 +36,7 @@ class Inspected:
         sizes: (H, W) by role.
         content: hash of the file of the colour image.
         look: of the colour image, see `look_of`.
+        unrelated: whether the edges of depth have no relation to the colour image.
         depth_range: least and largest finite value.
         gt_note: reading of the mask, see `imaging.masks.read_mask`.
         gt_share: ratio of foreground.
@@ -45,6 +48,7 @@ class Inspected:
     content: bytes | None = None
     look: np.ndarray | None = None
     depth: DepthSample | None = None
+    unrelated: bool = False
     depth_range: tuple[float, float] | None = None
     gt_note: str | None = None
     gt_share: float | None = None
@@ -72,13 +76,16 @@ def look_of(rgb: np.ndarray) -> np.ndarray:
 def inspect_image(sample: Sample) -> Inspected:
     """Read the files of one sample; errors are recorded, not raised."""
     found = Inspected(sample)
+    pixels: dict[str, np.ndarray] = {}
     for role, inspect in (("rgb", _inspect_rgb), ("depth", _inspect_depth), ("gt", _inspect_gt)):
         path = getattr(sample, role)
         if path is not None:
             try:
-                inspect(found, path)
+                pixels[role] = inspect(found, path)
             except InputError as error:
                 found.errors[role] = str(error)
+    if pixels.keys() >= {"rgb", "depth"} and sample.modality == DEPTH:
+        found.unrelated = is_unrelated(pixels["rgb"], pixels["depth"])
     return found
 
 
@@ -92,22 +99,25 @@ def inspect_images(samples: Sequence[Sample], workers: int) -> Iterator[Inspecte
         yield from pool.map(inspect_image, samples, chunksize=_CHUNK)
 
 
-def _inspect_rgb(found: Inspected, path: Path) -> None:
+def _inspect_rgb(found: Inspected, path: Path) -> np.ndarray:
     rgb = read_rgb(path)
     found.sizes["rgb"] = rgb.shape[:2]
     found.content = hashlib.sha256(path.read_bytes()).digest()
     found.look = look_of(rgb)
+    return rgb
 
 
-def _inspect_depth(found: Inspected, path: Path) -> None:
+def _inspect_depth(found: Inspected, path: Path) -> np.ndarray:
     depth = found.sample.modality.read(path)
     found.sizes["depth"] = depth.shape
     found.depth = DepthSample.of(depth)
     values = depth[~find_holes(depth, metric=False)]
     found.depth_range = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+    return depth
 
 
-def _inspect_gt(found: Inspected, path: Path) -> None:
+def _inspect_gt(found: Inspected, path: Path) -> np.ndarray:
     mask, found.gt_note = read_mask(path)
     found.sizes["gt"] = mask.shape
     found.gt_share = float(mask.mean())
+    return mask

@@ -75,7 +75,9 @@ def _kind(checked: CheckedSet) -> str:
     depth = checked.depth
     kind = max(depth.types, key=depth.types.get)
     unit, reason = "", getattr(depth.encoding, "reason", "")
-    if depth.encoding.kind == "metric":
+    if depth.encoding.kind == "disparity":
+        unit = " disparity"
+    elif depth.encoding.kind == "metric":
         unit = " mm" if "millimetres" in reason else " m"
     elif copied := re.search(r" x\d+ ", reason):
         unit = copied[0].rstrip()

@@ -24,8 +24,8 @@ class DepthEncoding:
     """How one set stores depth.
 
     Attributes:
-        kind: "map" (relative depth, every value is valid) or "metric" (0, NaN and infinity are
-            holes).
+        kind: "map" (relative depth, every value is valid), "metric" (distances) or "disparity"
+            (0, NaN and infinity are holes in both).
         near: polarity: "white" if large values are near the camera, else "black".
         margin: of the evidence for ``near``, 0 to about 1.5; negative if the maps contradict it;
             None if the polarity was given.
@@ -36,7 +36,7 @@ class DepthEncoding:
         is_empty: whether every map is constant or empty, so that only colour is used.
     """
 
-    kind: Literal["map", "metric"]
+    kind: Literal["map", "metric", "disparity"]
     near: Near
     margin: float | None
     reason: str
@@ -56,9 +56,19 @@ class DepthEncoding:
         """Whether the maps clearly contradict the decision."""
         return self.margin is not None and self.margin <= -WEAK_MARGIN
 
+    @property
+    def zero_is_hole(self) -> bool:
+        """Whether 0 means that a pixel has no value."""
+        return self.kind in ("metric", "disparity")
+
+    @property
+    def side(self) -> str:
+        """The value of ``--near`` that gives this polarity and, in disparity, these holes."""
+        return "disparity" if self.kind == "disparity" else self.near
+
     def find_holes(self, raw: np.ndarray) -> np.ndarray:
         """Return the pixels (H, W) bool without a value in a raw depth map (H, W)."""
-        return find_holes(raw, self.kind == "metric", self.hole_code)
+        return find_holes(raw, self.zero_is_hole, self.hole_code)
 
     def describe(self) -> str:
         """Return the decision in one line, for the screen and the record of a run."""
@@ -75,8 +85,8 @@ def depth_to_unit(
 ) -> np.ndarray:
     """Convert raw depth to [0, 1], near = 1.
 
-    Holes (0, NaN, infinity and 65535 in metric depth; NaN and infinity in other maps; a hole code)
-    get the value of the nearest valid pixel. A constant or empty map becomes 0.
+    Holes (0, NaN, infinity and 65535 in distances and disparity; NaN and infinity in other maps; a
+    hole code) get the value of the nearest valid pixel. A constant or empty map becomes 0.
 
     Args:
         raw: (H, W), any type, as read by `io.read_depth`.

@@ -14,6 +14,10 @@ _NEAREST_M = 0.1  # depth cameras measure no smaller distance; relative maps rea
 _HOLE_CODES = tuple(2**bits - 1 for bits in range(10, 16))  # raw Kinect: 2047, the largest of 11
 _CODE_SHARE = 0.01  # least ratio of pixels of a hole code
 _LEVELS_OF_A_COPY = 16
+MOST_LEVELS = 16
+"""Number of different values from which on a map is not described as one of few levels."""
+
+_LEVEL_PIXELS = 4096  # a part of a map that usually has so many
 _CODE_GAP = 0.9  # all other values are below this ratio of the code
 
 
@@ -27,7 +31,7 @@ class DepthSample:
         least: smallest positive value of the whole map; infinity if there is none.
         largest: largest finite value of the whole map below the value for "no measurement".
         holes: ratio of pixels without a value, in relative depth (False) and in distances (True).
-        levels: number of different values, likewise: 0, 1, 2, or 3 for more.
+        levels: number of different values, likewise; `MOST_LEVELS` for more.
         zeros: ratio of pixels that are 0.
         size: (H, W) of the map.
     """
@@ -58,14 +62,9 @@ class DepthSample:
 
 
 def _levels(values: np.ndarray) -> int:
-    """Count the different values; 3 for more than 2."""
-    if values.size == 0:
-        return 0
-    low, high = values.min(), values.max()
-    if low == high:
-        return 1
-    between = (values > low) & (values < high)
-    return 3 if between.any() else 2
+    """Count the different values up to `MOST_LEVELS`."""
+    part = np.unique(values[:: max(1, values.size // _LEVEL_PIXELS)]).size
+    return MOST_LEVELS if part >= MOST_LEVELS else min(MOST_LEVELS, np.unique(values).size)
 
 
 def _picked(length: int, longest: int) -> np.ndarray:
@@ -83,6 +82,7 @@ class DepthUnits:
         low, high: least and largest possible value; for distances the 1st and 99th percentile.
         reason: the decision in words.
         hole_code: a value for "no measurement" in addition to the usual ones, or None.
+        step: factor of a 16-bit copy of 8-bit maps, else 1.
     """
 
     metric: bool
@@ -90,6 +90,7 @@ class DepthUnits:
     high: float
     reason: str
     hole_code: int | None = None
+    step: int = 1
 
 
 def decide_units(samples: Sequence[DepthSample]) -> DepthUnits:
@@ -107,7 +108,9 @@ def _units_of_16_bit(samples: Sequence[DepthSample], largest: float) -> DepthUni
         return DepthUnits(False, 0, 255, "8-bit values in 16-bit maps")
     step = _copied_by(samples)
     if step is not None:
-        return DepthUnits(False, 0, 255 * step, f"16-bit maps, a x{step} copy of 8-bit ones")
+        return DepthUnits(
+            False, 0, 255 * step, f"16-bit maps, a x{step} copy of 8-bit ones", step=step
+        )
     if largest > _FARTHEST_MM:
         return DepthUnits(False, 0, 65535, "16-bit maps over the full range")
     return _distances(samples, "16-bit millimetres")

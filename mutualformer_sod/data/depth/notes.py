@@ -1,33 +1,52 @@
-"""Doubtful depth maps: constant, of two values, mostly 0, or stretched."""
+"""Doubtful depth maps: constant, of few values, mostly 0 or holes, stretched, or unrelated."""
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from mutualformer_sod.data.depth.kind import DepthSample
-from mutualformer_sod.data.modality import Encoding
+from tqdm import tqdm
+
+from mutualformer_sod.data.depth.kind import MOST_LEVELS, DepthSample
+from mutualformer_sod.data.depth.structure import is_unrelated
+from mutualformer_sod.data.discovery.sets import SodSet
+from mutualformer_sod.data.modality import DEPTH, Encoding
 from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.imaging.io import image_size
+from mutualformer_sod.imaging.io import image_size, read_depth, read_rgb
 
 CONSTANT = "constant or empty, used as missing: colour alone"
 TWO_VALUES = "two values only: is it a mask?"
 MOSTLY_ZERO = "0 in more than half of the pixels: 8-bit maps have no holes, 0 counts as a distance"
+FEW_LEVELS = f"fewer than {MOST_LEVELS} grey levels: little information"
+MOSTLY_HOLES = "more than half holes, filled from the nearest value: little information"
+UNRELATED = "edges without relation to those of the picture: of another picture, or noise?"
 STRETCHED = "other proportions than the picture: STRETCHED, check that it shows the same view"
 
 _MOSTLY = 0.5
 _ASPECT_TOLERANCE = 0.02
+_RELATED = 200  # images of a set that are compared with their depth
 _NAMED = 3  # files that a line lists before it gives their number only
 
 
 def doubt_of(depth_sample: DepthSample, encoding: Encoding) -> str | None:
     """Return the doubt about one map: `CONSTANT`, `TWO_VALUES`, `MOSTLY_ZERO` or None."""
-    levels = depth_sample.levels[encoding.kind == "metric"]
+    levels = depth_sample.levels[encoding.zero_is_hole]
     if levels < 2:
         return CONSTANT
     if levels == 2:
         return TWO_VALUES
-    is_8_bit = depth_sample.pixels.dtype == "uint8" and encoding.near != "none"
+    is_8_bit = depth_sample.pixels.dtype == "uint8" and encoding.kind == "map"
     return MOSTLY_ZERO if is_8_bit and depth_sample.zeros > _MOSTLY else None
+
+
+def low_information(depth_sample: DepthSample, encoding: Encoding) -> list[str]:
+    """Return those of `FEW_LEVELS` and `MOSTLY_HOLES` that hold; none for one or two values."""
+    levels = depth_sample.levels[encoding.zero_is_hole]
+    if levels <= 2:
+        return []
+    is_holed = depth_sample.holes[encoding.zero_is_hole] > _MOSTLY
+    return [FEW_LEVELS] * (levels < MOST_LEVELS) + [MOSTLY_HOLES] * is_holed
 
 
 def same_proportions(one: tuple[int, int], other: tuple[int, int]) -> bool:
@@ -48,16 +67,44 @@ def depth_notes(
     """
     found: dict[str, list[str]] = {}
     for sample, depth_sample in zip(samples, depth_samples, strict=True):
-        doubts = [doubt_of(depth_sample, encoding)]
+        doubts = [doubt_of(depth_sample, encoding), *low_information(depth_sample, encoding)]
         if not _fits(sample.rgb, depth_sample.size):
             doubts.append(STRETCHED)
         for doubt in filter(None, doubts):
             found.setdefault(doubt, []).append(str(sample.depth))
     return [
-        f"{noun}: {len(paths)} of {len(depth_samples)} maps: {doubt}:"
-        f" {', '.join(paths[:_NAMED])}{', ...' if len(paths) > _NAMED else ''}"
+        note_line(doubt, paths, f"{len(depth_samples)} maps", noun)
         for doubt, paths in found.items()
     ]
+
+
+def relation_notes(sod_set: SodSet) -> list[str]:
+    """Describe the depth maps whose edges have no relation to their pictures, in a line or none.
+
+    At most `_RELATED` evenly spaced images are read. Unreadable files are ignored: they are
+    reported when they are used.
+    """
+    pairs = [s for s in sod_set.samples if s.rgb is not None and s.depth is not None]
+    step = max(1, -(-len(pairs) // _RELATED))
+    pairs = pairs[::step] if sod_set.modality == DEPTH else []
+
+    def check(sample: Sample) -> bool:
+        try:
+            return is_unrelated(read_rgb(sample.rgb), read_depth(sample.depth))
+        except InputError:
+            return False
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        bar = tqdm(pool.map(check, pairs), sod_set.name, len(pairs), leave=False, disable=None)
+        paths = [str(s.depth) for s, bad in zip(pairs, bar, strict=True) if bad]
+    count = f"{len(pairs)} maps" if step == 1 else f"{len(pairs)} examined maps"
+    return [note_line(UNRELATED, paths, count)] if paths else []
+
+
+def note_line(doubt: str, names: Sequence[str], maps: str, noun: str = "depth") -> str:
+    """Return one line about a doubt: the number of maps, of ``maps``, and the first names."""
+    listed = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
+    return f"{noun}: {len(names)} of {maps}: {doubt}: {listed}"
 
 
 def _fits(rgb: Path | None, size: tuple[int, int]) -> bool:

@@ -5,7 +5,9 @@ decided once for a set, from all its depth maps:
 
 1. ``--near`` is used as given;
 2. otherwise the evidence of the maps (`evidence.polarity`) is combined with the units: small is
-   near in millimetres and metres, which counts as much as `TYPE_WEIGHT` of evidence.
+   near in millimetres and metres, which counts as much as `TYPE_WEIGHT` of evidence;
+3. 16-bit maps that may be disparity (`disparity.disparity_question`) are never decided: the user
+   is asked.
 """
 
 import logging
@@ -18,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from mutualformer_sod.data.depth.disparity import DISPARITY, disparity_question
 from mutualformer_sod.data.depth.encoding import WEAK_MARGIN, DepthEncoding
 from mutualformer_sod.data.depth.evidence import weigh
 from mutualformer_sod.data.depth.holes import METRIC_INVALID
@@ -38,17 +41,17 @@ Measured on 4000 random subsets of 3, 5, 10 and 20 of the 700 maps of NLPR, in m
 """
 
 _BAR_FROM = 200  # maps in a set from which on a progress bar is shown
-_SIDES = ("auto", "white", "black")
+_SIDES = ("auto", "white", "black", DISPARITY)
 
 _log = logging.getLogger(__name__)
 
 
 def parse_near(items: Sequence[str]) -> tuple[str, dict[str, str], bool]:
-    """Parse the values of ``--near``: auto, white, black, strict, SET=white, SET=black.
+    """Parse the values of ``--near``: strict, or auto, white, black or disparity, also for a SET=.
 
     Returns:
-        "auto", "white" or "black" for sets that are not named, the same for the named sets, and
-        whether a weak decision stops the run.
+        "auto", "white", "black" or "disparity" for sets that are not named, the same for the named
+        sets, and whether a weak decision stops the run.
 
     Raises:
         InputError: any other value, or values that contradict each other.
@@ -60,7 +63,7 @@ def parse_near(items: Sequence[str]) -> tuple[str, dict[str, str], bool]:
         if (value not in _SIDES and item != "strict") or bool(name) != bool(equals):
             raise InputError(
                 f"--near {item}: unknown value."
-                " Fix: pass auto, white, black, strict, SET=white or SET=black"
+                " Fix: pass strict, or auto, white, black or disparity, also as SET=white"
             )
         if not name:
             defaults.add(item)
@@ -79,7 +82,7 @@ def chosen_sides(names: Sequence[str], near: Sequence[str]) -> tuple[dict[str, s
     """Find the value of ``--near`` for each set.
 
     Returns:
-        "auto", "white" or "black" by the name of the set, and whether a weak decision stops.
+        The word by the name of the set, see `parse_near`, and whether a weak decision stops.
 
     Raises:
         InputError: as `parse_near`; a set that is not among ``names``.
@@ -98,7 +101,11 @@ def chosen_sides(names: Sequence[str], near: Sequence[str]) -> tuple[dict[str, s
 
 
 def with_encodings(
-    sets: Iterable[SodSet], near: Sequence[str] = (), *, quiet: bool = False
+    sets: Iterable[SodSet],
+    near: Sequence[str] = (),
+    *,
+    quiet: bool = False,
+    ask_disparity: bool | None = None,
 ) -> list[SodSet]:
     """Decide once for each set how it stores its maps, and keep the decision in the set.
 
@@ -108,7 +115,7 @@ def with_encodings(
     Args:
         sets: as found by `sets.discover_sets`.
         near: values of ``--near``, see `parse_near`.
-        quiet: see `encoding_of`.
+        quiet, ask_disparity: see `encoding_of`.
 
     Returns:
         The sets in their order, each with its ``encoding``; None stays where there is no depth.
@@ -116,7 +123,8 @@ def with_encodings(
     Raises:
         InputError: an illegal value of ``near``, an unknown set or one without polarity in it;
             unreadable maps, or maps of different types; maps that contradict their units
-            (see `TYPE_WEIGHT`); a weak decision or any contradiction with "strict".
+            (see `TYPE_WEIGHT`) or may be disparity; a weak decision or any contradiction with
+            "strict".
     """
     sets = list(sets)
     sides, strict = chosen_sides([s.name for s in sets], near)
@@ -133,7 +141,8 @@ def with_encodings(
         if sod_set.has_depth:
             modality = sod_set.modality
             samples = read_samples([t.depth for t in sod_set.samples], name, modality)
-            encoding = decide(modality, samples, sides[name], name, strict=strict, quiet=quiet)
+            options = {"strict": strict, "quiet": quiet, "ask_disparity": ask_disparity}
+            encoding = decide(modality, samples, sides[name], name, **options)
             noun = modality.name
             for note in () if quiet else depth_notes(sod_set.samples, samples, encoding, noun):
                 _log.warning("%s: %s", name, note)
@@ -146,13 +155,11 @@ def decide(
     samples: Sequence[DepthSample],
     near: str = "auto",
     name: str = "",
-    *,
-    strict: bool = False,
-    quiet: bool = False,
+    **options: bool | None,
 ) -> Encoding:
     """Decide the encoding of maps of a modality: with polarity as `encoding_of`, else as stored."""
     if modality.has_polarity:
-        return encoding_of(samples, near, name, strict=strict, quiet=quiet)
+        return encoding_of(samples, near, name, **options)
     return GreyEncoding.of(samples, modality.name)
 
 
@@ -201,6 +208,7 @@ def encoding_of(
     *,
     strict: bool = False,
     quiet: bool = False,
+    ask_disparity: bool | None = None,
     ask: str = "--near {}",
 ) -> DepthEncoding:
     """Decide how one set stores depth, from samples of all its maps (of one dtype).
@@ -209,23 +217,36 @@ def encoding_of(
 
     Args:
         samples: see `read_samples`.
-        near: "auto", "white" or "black"; the latter two are used as given.
+        near: "auto", "white", "black" or "disparity"; all but the first are used as given.
         name: of the set, for messages only.
         strict: refuse a weak decision, and maps that contradict their units.
         quiet: log nothing; where units and maps contradict each other and neither prevails, the
             units are used and the decision is_contradicted.
+        ask_disparity: refuse maps that may be disparity; default: unless ``quiet``. Otherwise they
+            are decided as other maps, and the caller informs the user.
         ask: argument or flag that gives the polarity, with {} in its place; for messages only.
 
     Raises:
         InputError: a weak decision or a contradiction if ``strict``; a contradiction where neither
-            prevails, unless ``quiet``.
+            prevails, unless ``quiet``; maps that may be disparity.
     """
     units = decide_units(samples)
     label = name or "depth"
-    white, black = (ask.format(f"{name}={side}" if name else side) for side in ("white", "black"))
+    white, black, disparity = (
+        ask.format(f"{name}={side}" if name else side) for side in ("white", "black", DISPARITY)
+    )
     if near != "auto":
-        return _encoding(samples, units, near, None, f"{units.reason}; as given by --near")
+        reason = "disparity, 0 is no value" if near == DISPARITY else units.reason
+        return _encoding(samples, units, near, None, f"{reason}; as given by --near")
     evidence = weigh(samples, units.metric, units.hole_code)
+    if ask_disparity is None:
+        ask_disparity = not quiet
+    question = disparity_question(samples, units, evidence) if ask_disparity else None
+    if question:
+        raise InputError(
+            f"{label}: {question}. Fix: give {disparity}, {black} if they are millimetres, or"
+            f" {white} if large is near and 0 is a value"
+        )
     seen = "white" if evidence.mean > 0 else "black"
     if units.metric and seen == "white" and evidence.margin >= WEAK_MARGIN:
         problem = (
@@ -233,6 +254,7 @@ def encoding_of(
             f" large were ({evidence.describe()}, margin {evidence.margin:.2f})"
         )
         choice = f"{black} if these are distances, {white} if disparity or inverse depth"
+        choice += f", {disparity} if 0 is no value in it"
         prevails = evidence.margin * len(evidence.scores) >= TYPE_WEIGHT
         if strict or not (prevails or quiet):
             raise InputError(f"{label}: {problem}. Fix: look at some maps and give {choice}")
@@ -260,16 +282,17 @@ def _encoding(
     samples: Sequence[DepthSample], units: DepthUnits, side: str, margin: float | None, reason: str
 ) -> DepthEncoding:
     """Return the encoding of maps of known polarity; maps with large = near are no distances."""
-    metric = units.metric and side == "black"
+    kind = "metric" if units.metric and side == "black" else "map"
+    if side == DISPARITY:
+        kind, side = DISPARITY, "white"
     low, high, code = units.low, units.high, units.hole_code
-    if units.metric and not metric:
+    if units.metric and kind != "metric":
         low, high = 0.0, max(sample.largest for sample in samples)
-        if code is None and samples[0].pixels.dtype == np.uint16:
+        if code is None and kind == "map" and samples[0].pixels.dtype == np.uint16:
             code = METRIC_INVALID  # outside the range of the values, which would be compressed
-    holes = float(np.mean([s.holes[metric] for s in samples]))
+    holes = float(np.mean([s.holes[kind != "map"] for s in samples]))
     if code is not None:
         holes += float(np.mean([np.mean(s.pixels == code) for s in samples]))
-    kind = "metric" if metric else "map"
     encoding = DepthEncoding(kind, side, margin, reason, low, high, holes, code)
     return _with_emptiness(encoding, samples)
 

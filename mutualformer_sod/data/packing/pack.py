@@ -13,6 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from mutualformer_sod.data.depth.disparity import DISPARITY
 from mutualformer_sod.data.depth.polarity import with_encodings
 from mutualformer_sod.data.discovery.fingerprint import data_fingerprint
 from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
@@ -66,6 +67,7 @@ def pack_sets(
     options: PackOptions,
     output: Path,
     *,
+    near: Sequence[str] = (),
     overwrite: bool = False,
     workers: int | None = None,
 ) -> dict[str, Any]:
@@ -80,6 +82,7 @@ def pack_sets(
         names: sets by name or path; None for all with colour images, except test sets.
         options: of the pack.
         output: folder of the pack.
+        near: values of ``--near``, see `polarity.parse_near`; the depth is stored as it is.
         overwrite: replace an existing pack.
         workers: threads; None for one per core.
 
@@ -88,14 +91,15 @@ def pack_sets(
         fingerprint of the packed originals, shards with sizes and sha256.
 
     Raises:
-        InputError: unusable sets or images, an existing pack, an image larger than a shard.
+        InputError: unusable sets or images, an existing pack, an image larger than a shard; depth
+            that may be disparity.
     """
     sets = discover_sets(roots, names, need_rgb=names is not None, split="train")
     by_path = _by_path([item for item in sets if item.has_rgb], roots)
     if _old_files(output) and not overwrite:
         raise InputError(f"{output}: contains a pack. Fix: pass --overwrite or another --output")
     # Decided from all maps: the reference for `unpack_sets`.
-    decided = with_encodings(by_path.values(), quiet=True)
+    decided = with_encodings(by_path.values(), near, quiet=True, ask_disparity=True)
     chosen = {
         path: replace(item, samples=_every_kth(item.samples, options, path))
         for path, item in zip(by_path, decided, strict=True)
@@ -215,6 +219,11 @@ def _coding(encoding: Encoding | None) -> dict[str, str] | None:
     return None if encoding is None else {"kind": encoding.kind, "near": encoding.near}
 
 
+def _side_of(coding: dict[str, str]) -> str:
+    """Return the value of ``--near`` that gives a depth encoding."""
+    return coding["kind"] if coding["kind"] == DISPARITY else coding["near"]
+
+
 def _read_index(folder: Path) -> dict[str, Any]:
     path = folder / INDEX_FILE
     try:
@@ -252,6 +261,6 @@ def _compare(index: dict[str, Any], root: Path) -> list[str]:
         if now != packed["depth"]:
             remarks.append(
                 f"{path}: {noun} is decided to be {now}, in the originals {packed['depth']}."
-                " Fix: train with --near"
+                f" Fix: train with --near {item.name}={_side_of(packed['depth'])}"
             )
     return remarks

@@ -1,0 +1,107 @@
+"""Relation of a depth map to its colour image: do depth edges lie on colour edges?"""
+
+import cv2
+import numpy as np
+
+from mutualformer_sod.data.depth.holes import fill_holes, find_holes
+
+LEAST_RELATION = 2.0
+"""Relation below which a depth map is reported as unrelated to its image.
+
+It is a number of standard deviations: depth of another image reaches 2 in 5 % of the cases
+(docs/data.md has the rates of both kinds).
+"""
+
+_SIDE = 192  # pixels of the longer side; finer depth edges are mostly noise
+_LEAST_SIDE = 96  # smaller maps have too few edges for a statement
+_BLUR = 0.8  # standard deviations in pixels, before the gradient ...
+_SURROUND = 6.0  # ... and of the surround that is subtracted from its strength
+_BORDER = 4  # pixels at the border, where every image has edges along it
+_NEAR = 8  # largest shift in pixels that is not compared: real depth is registered roughly
+_TOLERANCE = np.ones((3, 3), np.uint8)  # one pixel of wrong registration
+
+
+def relation(rgb: np.ndarray, depth: np.ndarray) -> float | None:
+    """Compute how much better the edges of depth and colour match in place than when shifted.
+
+    Both edge maps are the double-angle form of the gradient, with the square root of its length,
+    so that neither contrast nor the sign of depth counts. Their correlation in place is compared
+    with its mean and standard deviation over all larger circular shifts. Depth is used by rank, and
+    its holes have no edges.
+
+    Args:
+        rgb: (H, W, 3) uint8, of the same view.
+        depth: (h, w) as stored; 0 is a hole unless it is 8-bit.
+
+    Returns:
+        A number of standard deviations: about 0 for depth of another image, 5 and more for most
+        real depth; None without a statement: constant, empty or tiny maps.
+    """
+    scale = min(1.0, _SIDE / max(depth.shape))
+    height, width = (max(1, round(length * scale)) for length in depth.shape)
+    if min(height, width) <= 2 * _NEAR or max(height, width) < _LEAST_SIDE:
+        return None
+    raw = np.ascontiguousarray(
+        depth[np.ix_(_picks(depth.shape[0], height), _picks(depth.shape[1], width))]
+    )
+    holes = find_holes(raw, metric=raw.dtype != np.uint8)
+    valid = raw[~holes]
+    if valid.size == 0 or valid.min() == valid.max():
+        return None
+    small = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
+    lab = cv2.cvtColor(small, cv2.COLOR_RGB2LAB).astype(np.float32)
+    ranks = _ranks(fill_holes(raw.astype(np.float32), holes))
+    one, other = _edges(cv2.split(lab), None), _edges([ranks], holes)
+    product = sum(
+        np.fft.rfft2(a) * np.conj(np.fft.rfft2(b)) for a, b in zip(one, other, strict=True)
+    )
+    matches = np.fft.irfft2(product, s=(height, width)).astype(np.float32)  # by shift
+    matches = cv2.dilate(np.fft.fftshift(matches), _TOLERANCE)
+    y, x = height // 2, width // 2
+    shifted = np.ones(matches.shape, bool)
+    shifted[y - _NEAR : y + _NEAR + 1, x - _NEAR : x + _NEAR + 1] = False
+    spread = float(matches[shifted].std())
+    return float(matches[y, x] - matches[shifted].mean()) / spread if spread > 0 else None
+
+
+def is_unrelated(rgb: np.ndarray, depth: np.ndarray) -> bool:
+    """Whether the `relation` of a depth map to its picture is below `LEAST_RELATION`."""
+    found = relation(rgb, depth)
+    return found is not None and found < LEAST_RELATION
+
+
+def _picks(length: int, count: int) -> np.ndarray:
+    """Return the indices of the middles of equal parts."""
+    return (2 * np.arange(count) + 1) * length // (2 * count)
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Return the mean rank of each pixel in [0, 1], (h, w) float32."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    middle = np.cumsum(counts) - counts / 2
+    return (middle / values.size)[inverse].reshape(values.shape).astype(np.float32)
+
+
+def _edges(planes: list[np.ndarray], holes: np.ndarray | None) -> list[np.ndarray]:
+    """Return the two parts (h, w) of the double-angle gradient, of the strongest plane."""
+    gx, gy, strength = (np.zeros(planes[0].shape, np.float32) for _ in range(3))
+    for plane in planes:
+        smooth = cv2.GaussianBlur(plane, (0, 0), _BLUR)
+        dx, dy = cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1)
+        squared = dx * dx + dy * dy
+        stronger = squared > strength
+        for kept, new in ((gx, dx), (gy, dy), (strength, squared)):
+            np.copyto(kept, new, where=stronger)
+    weight = strength**0.25 / np.maximum(strength, 1e-12)
+    parts = [weight * (gx * gx - gy * gy), weight * (2 * gx * gy)]
+    if holes is not None and holes.any():
+        filled = cv2.dilate(holes.view(np.uint8), _TOLERANCE).view(bool)
+        for part in parts:
+            part[filled] = 0
+    kept = []
+    for part in parts:
+        part = part - cv2.GaussianBlur(part, (0, 0), _SURROUND)
+        inside = np.zeros_like(part)
+        inside[_BORDER:-_BORDER, _BORDER:-_BORDER] = part[_BORDER:-_BORDER, _BORDER:-_BORDER]
+        kept.append(inside)
+    return kept
