@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from mutualformer_sod.cli import common as cli
-from mutualformer_sod.configs.fusion import fusion_methods, refuse_unused
+from mutualformer_sod.configs.fusion import refuse_unused
+from mutualformer_sod.configs.fusion_names import fusion_names
 from mutualformer_sod.configs.model import list_presets
 from mutualformer_sod.configs.released import find_weights
 from mutualformer_sod.configs.switches import parse_fields
@@ -40,7 +41,7 @@ def parse_arguments() -> argparse.Namespace:
         "--fusions",
         nargs="+",
         metavar="NAME",
-        help=f"all, or some of {', '.join(fusion_methods())}",
+        help=f"all, or some of {', '.join(fusion_names())}",
     )
     parser.add_argument(
         "--dim", type=multiple_of_64, metavar="C", help="width of --fusions' layers (default: 384)"

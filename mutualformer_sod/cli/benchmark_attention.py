@@ -4,14 +4,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from mutualformer_sod.benchmark.attention import fit_exponents, measure
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import replacing, write_json
 from mutualformer_sod.memory import peak_resident_memory
-from mutualformer_sod.report.curves import check_matplotlib
 
 EPILOG = """\
 "released" is the published formula written out: explicit D^-1/2 and identity matrices, four
@@ -63,6 +59,12 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_arguments()
+    # Only now: --help and wrong flags need no torch.
+    import torch
+
+    from mutualformer_sod.benchmark.attention import fit_exponents, measure
+    from mutualformer_sod.report.curves import check_matplotlib
+
     if args.plot is not None:
         check_matplotlib("--plot")
     if peak_resident_memory() is None:

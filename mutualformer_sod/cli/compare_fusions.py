@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mutualformer_sod import list_presets
 from mutualformer_sod.cli import common as cli
-from mutualformer_sod.configs.fusion import fusion_methods
+from mutualformer_sod.configs.fusion_names import fusion_names
 from mutualformer_sod.configs.recipes import RECIPES
 from mutualformer_sod.configs.switches import parse_fields
 from mutualformer_sod.errors import InputError
@@ -37,7 +37,7 @@ _DEFAULTS = plan.Options()
 
 def make_parser() -> cli.Parser:
     parser = cli.Parser(
-        __doc__, EPILOG.format(fusions=" ".join(fusion_methods()), controls=" ".join(CONTROLS))
+        __doc__, EPILOG.format(fusions=" ".join(fusion_names()), controls=" ".join(CONTROLS))
     )
     add = parser.add_argument
     cli.add_flags(parser, "--output", help="folder of the comparison")

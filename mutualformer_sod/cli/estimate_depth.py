@@ -1,24 +1,11 @@
 """Train a depth estimator on measured depth, or write estimated depth of photographs."""
 
+import argparse
 from pathlib import Path
 
-import torch
-
 from mutualformer_sod.cli import common as cli
-from mutualformer_sod.data.discovery.sets import discover_sets, limited
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import check_writable
-from mutualformer_sod.models.depth_estimator import (
-    DepthEstimator,
-    load_estimator,
-    save_estimator,
-)
-from mutualformer_sod.models.device import pick_amp
-from mutualformer_sod.training.depth_estimation import (
-    EstimatorSchedule,
-    train_estimator,
-    write_estimates,
-)
 
 EPILOG = """\
 "train" learns from the sets' depth maps and writes one file, the decoder on a frozen pretrained
@@ -26,7 +13,7 @@ ViT. "maps" writes OUTPUT/SET/STEM.png, near = white, for tools/train.py --estim
 """
 
 
-def main() -> None:
+def parse_arguments() -> argparse.Namespace:
     parser = cli.Parser(__doc__, EPILOG)
     cli.add_flags(parser, "--data", "--amp")
     cli.add_flags(parser, "--sets", required=True, help="sets to learn from or to map")
@@ -39,12 +26,33 @@ def main() -> None:
     add("--pretrained", default="auto", metavar="FILE", help="weights of the ViT (default: auto)")
     add("--epochs", type=cli.COUNT, default=8, metavar="N", help="train: default 8")
     args = parser.parse_args()
-    is_training = args.command == "train"
-    if is_training == (args.weights is not None):
+    if (args.command == "train") == (args.weights is not None):
         parser.error("--weights FILE belongs to maps, which needs it")
+    return args
+
+
+def main() -> None:
+    args = parse_arguments()
+    is_training = args.command == "train"
     check_writable(args.output.parent if is_training else args.output)
     if is_training and args.output.exists():
         raise InputError(f"{args.output}: exists. Fix: pass the name of a new file.")
+    # Only now: --help needs no torch.
+    import torch
+
+    from mutualformer_sod.data.discovery.sets import discover_sets, limited
+    from mutualformer_sod.models.depth_estimator import (
+        DepthEstimator,
+        load_estimator,
+        save_estimator,
+    )
+    from mutualformer_sod.models.device import pick_amp
+    from mutualformer_sod.training.depth_estimation import (
+        EstimatorSchedule,
+        train_estimator,
+        write_estimates,
+    )
+
     amp = pick_amp(args.amp, torch.device("cpu"))
     sets = limited(discover_sets(args.data, args.sets, need_rgb=True, split="train"), args.limit)
     if is_training:

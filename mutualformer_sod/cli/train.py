@@ -4,7 +4,8 @@ import argparse
 from typing import Any
 
 from mutualformer_sod.cli import common as cli
-from mutualformer_sod.configs.fusion import HEADS, fusion_methods
+from mutualformer_sod.configs.fusion import HEADS
+from mutualformer_sod.configs.fusion_names import fusion_names, fusion_option_names
 from mutualformer_sod.configs.model import option_owners, overrides_of
 from mutualformer_sod.configs.options import Option, describe_default, options_of
 from mutualformer_sod.configs.recipes import FINE_TUNE, RECIPES, make_train_config
@@ -51,14 +52,14 @@ def make_parser() -> cli.Parser:
         const="last",
         help="continue the run in --output; previous: from the checkpoint before the last",
     )
-    for name, choices in (("fusion", list(fusion_methods())), ("head", HEADS)):
+    for name, choices in (("fusion", fusion_names()), ("head", HEADS)):
         groups["model"].add_argument(
             f"--{name}",
             default=argparse.SUPPRESS,
             metavar="NAME",
             help=f"{', '.join(choices)} (default: {choices[0]})",
         )
-    model_options = ", ".join(sorted(option_owners()))
+    model_options = ", ".join(sorted(option_owners(fusion_option_names())))
     cli.add_flags(groups["model"], "--set", help=f"model options: {model_options}")
     return parser
 

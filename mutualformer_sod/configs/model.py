@@ -6,7 +6,7 @@ A configuration is plain data; every checkpoint and weights file contains it as 
 
 import dataclasses
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -287,9 +287,14 @@ def overrides_of(config: ModelConfig) -> dict[str, Any]:
     return changed
 
 
-def option_owners() -> dict[str, str]:
-    """Map the name of every model option to the part that owns it ("model" for the top level)."""
+def option_owners(of_fusions: Iterable[str] | None = None) -> dict[str, str]:
+    """Map the name of every model option to the part that owns it ("model" for the top level).
+
+    Args:
+        of_fusions: names of the options of all fusion methods; None: those of the registry, which
+            imports torch.
+    """
     owners = dict.fromkeys(("image_size", "depth_rule", "mean", "std"), "model")
     owners |= dict.fromkeys((item.name for item in dataclasses.fields(EncoderConfig)), "encoder")
-    owners |= dict.fromkeys(sorted(fusion_options()), "fusion")
+    owners |= dict.fromkeys(sorted(of_fusions or fusion_options()), "fusion")
     return owners | dict.fromkeys((x.name for x in dataclasses.fields(DecoderConfig)), "decoder")

@@ -36,6 +36,13 @@ def find_weights(given: str | os.PathLike[str]) -> Path:
     released = released_weights()
     if str(given) in released:
         return released[str(given)]
+    if path.is_dir():
+        trained = path / "weights.safetensors"
+        remedy = f"give {trained}" if trained.is_file() else "give a folder of save_pretrained"
+        raise InputError(
+            f"{given}: a folder without {HUB_FILE}. Fix: {remedy}, or a weights.safetensors of "
+            "tools/train.py."
+        )
     raise InputError(
         f"{given}: no such weights file. Fix: give a weights.safetensors of "
         f"tools/train.py, or a name of the released ones: {', '.join(released) or 'none is here'}."

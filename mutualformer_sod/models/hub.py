@@ -1,17 +1,21 @@
 """Sharing of weights: folders and repositories of the Hugging Face hub, with a model card."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download
 
-from mutualformer_sod.configs.released import HUB_FILE
+from mutualformer_sod.configs.released import HUB_FILE, released_weights
 from mutualformer_sod.errors import InputError
 
 _PAIRS = {"depth": "RGB-D", "thermal": "RGB-T"}  # by second modality
 _TAG = "rgb-d"  # replaced in the card of another pair
+_REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+_ANSWER_SECONDS = 5.0  # timeout of the request whether the hub has a file
+_FILES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
 _CARD = """\
 # {name}
 
@@ -78,6 +82,38 @@ class HubModel(
                 ) from error
         return super().save_pretrained(save_directory, **options)
 
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | Path, **options: Any
+    ) -> "HubModel":
+        """Load a network, in float32 and eval mode.
+
+        Args:
+            pretrained_model_name_or_path: a folder of ``save_pretrained``, a weights file, the name
+                of released weights, or a repository of the hub, as USER/NAME.
+            options: of the download, see `ModelHubMixin.from_pretrained`.
+
+        Raises:
+            InputError: no such folder, file or repository; a folder without weights; no network; or
+                as `weights.load_weights`.
+        """
+        from mutualformer_sod.models.weights import load_weights
+
+        given = str(pretrained_model_name_or_path)
+        if not _is_repository(given):
+            return load_weights(given)[0]
+        try:
+            # The weights file has the configuration: config.json is not downloaded.
+            return cls._from_pretrained(model_id=given, **options)
+        except InputError:
+            raise
+        except Exception as error:  # the hub client raises a dozen unrelated types
+            first = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise InputError(
+                f"{given}: no such folder, and not loaded from the Hugging Face hub ({first})."
+                " Fix: check the name and the network, or pass a folder of save_pretrained."
+            ) from error
+
     def _save_pretrained(self, save_directory: Path) -> None:
         from mutualformer_sod.models.weights import save_weights  # it imports the detector
 
@@ -91,26 +127,25 @@ class HubModel(
         cls,
         *,
         model_id: str,
-        revision: str | None,
-        cache_dir: str | Path | None,
-        force_download: bool,
-        local_files_only: bool,
-        token: str | bool | None,
+        revision: str | None = None,
+        cache_dir: str | Path | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+        token: str | bool | None = None,
         **unused: Any,
     ) -> "HubModel":
         from mutualformer_sod.models.weights import load_weights
 
-        path = Path(model_id)
-        if not path.is_dir():
-            path = hf_hub_download(
-                model_id,
-                HUB_FILE,
-                revision=revision,
-                cache_dir=cache_dir,
-                force_download=force_download,
-                local_files_only=local_files_only,
-                token=token,
-            )
+        path = hf_hub_download(
+            model_id,
+            HUB_FILE,
+            revision=revision,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            local_files_only=local_files_only,
+            token=token,
+            etag_timeout=_ANSWER_SECONDS,
+        )
         return load_weights(path)[0]
 
     def generate_model_card(
@@ -145,6 +180,12 @@ class HubModel(
             protocol=json.dumps(dict(self.protocol), indent=1),
         )
         return ModelCard(f"---\n{header}\n---\n\n{text}")
+
+
+def _is_repository(given: str) -> bool:
+    """Whether a word can only be a repository: USER/NAME, and nothing of that name on the disk."""
+    is_local = Path(given).exists() or Path(given).suffix in _FILES or given in released_weights()
+    return not is_local and _REPOSITORY.fullmatch(given) is not None
 
 
 def _table(scores: Mapping[str, Mapping[str, float]]) -> str:

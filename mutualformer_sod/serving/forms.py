@@ -31,7 +31,7 @@ Depth = Annotated[
     ),
 ]
 Near = Annotated[
-    Literal["auto", "white", "black", "strict"],
+    Literal["auto", "white", "black", "disparity", "strict"],
     Form(
         description="Which depth values are near the camera: large (white) or small (black) ones. "
         "auto: decided from the map and its type; strict: auto, but refuse a weak decision."

@@ -28,7 +28,7 @@ class Asked:
         kind: of the output, one of `overlays.KINDS` or `cutouts.CUTOUTS`.
         rgb: file of the picture.
         depth: file of its depth map; None for RGB alone.
-        near: "auto", "white", "black" or "strict".
+        near: "auto", "white", "black", "disparity" or "strict".
         orientation: of the depth, see `picture_depth.fit_depth`.
         background: of a cut-out: a plain one, or the client's name of ``background_file``; None for
             a transparent one.

@@ -80,3 +80,44 @@ def test_save_pretrained_into_a_folder_of_another_project_is_refused(model, tmp_
     with pytest.raises(InputError, match=r"files of another project\. Fix: pass another folder"):
         model.save_pretrained(tmp_path)
     assert (tmp_path / name).read_text(encoding="utf-8") == "{}"
+
+
+@pytest.mark.parametrize("name", ["missing", "./a/missing", "missing/model.safetensors"])
+def test_from_pretrained_of_a_missing_place_is_refused_in_one_line(tmp_path, name):
+    with pytest.raises(InputError, match=r"no such weights file\. Fix: ") as raised:
+        SaliencyDetector.from_pretrained(tmp_path / name)
+    assert "\n" not in str(raised.value)
+
+
+def test_from_pretrained_of_a_folder_without_weights_names_the_file(tmp_path):
+    for load in (SaliencyDetector.from_pretrained, Predictor.from_weights):
+        with pytest.raises(InputError, match=r"a folder without model\.safetensors\. Fix: "):
+            load(tmp_path)
+
+
+def test_from_pretrained_of_a_run_folder_names_its_weights(tmp_path):
+    (tmp_path / "weights.safetensors").touch()
+    with pytest.raises(InputError, match=r"Fix: give .*weights\.safetensors"):
+        SaliencyDetector.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["user/name", "user/no-such-name"])
+def test_from_pretrained_of_a_hub_id_without_network_is_refused_in_one_line(monkeypatch, name):
+    def offline(*arguments, **options):
+        raise ConnectionError("no route\nto the host")
+
+    for module in ("huggingface_hub.hub_mixin", "mutualformer_sod.models.hub"):
+        monkeypatch.setattr(f"{module}.hf_hub_download", offline)
+    with pytest.raises(InputError, match=r"hub \(no route\)\. Fix: check the name") as raised:
+        SaliencyDetector.from_pretrained(name)
+    assert "\n" not in str(raised.value)
+
+
+def test_from_pretrained_of_an_unknown_file_in_the_cache_only_is_refused(tmp_path):
+    with pytest.raises(InputError, match="Hugging Face hub"):
+        SaliencyDetector.from_pretrained("user/name", cache_dir=tmp_path, local_files_only=True)
+
+
+def test_from_pretrained_reads_a_weights_file(model, folder):
+    path = folder / "model.safetensors"
+    assert SaliencyDetector.from_pretrained(path).config == model.config
