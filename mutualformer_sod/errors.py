@@ -18,6 +18,10 @@ class InputError(ValueError):
     """
 
 
+class OutputExists(InputError):
+    """An output would replace a file of other inputs or settings."""
+
+
 def flag_of(argument: str) -> str:
     """Return the flag of an argument: batch_size becomes --batch-size."""
     return "--" + _FLAGS.get(argument, argument).replace("_", "-")

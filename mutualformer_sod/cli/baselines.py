@@ -8,6 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mutualformer_sod.cli import common as cli
+from mutualformer_sod.cli.next_step import option, suggest
 from mutualformer_sod.data.depth.encoding import DepthEncoding, depth_to_unit
 from mutualformer_sod.data.depth.polarity import encodings_by_name, print_maps, with_encodings
 from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
@@ -57,6 +58,8 @@ def main() -> None:
             made = map_set(method, sod_set, args)
             print(f"{method}: {sod_set.name}: {made} maps made, the others exist")
     print(f"maps: {args.output}")
+    chosen = [*option("--data", args.data), *option("--sets", args.sets), "--maps", args.output]
+    suggest("evaluate", *chosen, *option("--limit", args.limit), "--output", "outputs/scores")
 
 
 def map_set(method: str, sod_set: SodSet, args: argparse.Namespace) -> int:

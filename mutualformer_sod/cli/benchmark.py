@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from mutualformer_sod.cli import common as cli
+from mutualformer_sod.cli.next_step import suggest
 from mutualformer_sod.configs.fusion import refuse_unused
 from mutualformer_sod.configs.fusion_names import fusion_names
-from mutualformer_sod.configs.model import list_presets
+from mutualformer_sod.configs.model import DEFAULT_PRESET, list_presets
 from mutualformer_sod.configs.released import find_weights
 from mutualformer_sod.configs.switches import parse_fields
 from mutualformer_sod.errors import InputError
@@ -117,6 +118,7 @@ def measure_layers(args: argparse.Namespace, fields: dict[str, Any]) -> None:
                 flush=True,
             )
         figures[str(tokens)] = rows
+    suggest("benchmark", "--fusions", *fusions, "--preset", DEFAULT_PRESET, "--device", "cpu")
     if args.json is not None:
         machine = describe_machine("cpu")["machine"]
         chosen = {"dim": dim, "rounds": args.rounds, "clock": args.clock, "fields": fields}
@@ -167,6 +169,7 @@ def measure_networks(args: argparse.Namespace, fields: dict[str, Any]) -> None:
     )
     print_table(results, args.batch_size)
     print_parts(results)
+    suggest("benchmark", "--fusions", "all")
     if args.json is not None:
         chosen = {"size": size, "batch_size": args.batch_size, "amp": amp}
         chosen |= {"compile": args.compile, "clock": args.clock, "rounds": args.rounds}

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mutualformer_sod.cli import common as cli
+from mutualformer_sod.cli.next_step import suggest
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import replacing, write_json
 from mutualformer_sod.memory import peak_resident_memory
@@ -88,6 +89,7 @@ def main() -> None:
         write_json(args.json, {"options": options, "figures": figures, "exponents": fits})
     if args.plot is not None:
         plot(args.plot, figures, args)
+    suggest("benchmark", "--fusions", "all", "--dim", args.dim, "--tokens", *args.tokens)
 
 
 def describe(cell: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from mutualformer_sod import list_presets
 from mutualformer_sod.cli import common as cli
+from mutualformer_sod.cli.next_step import suggest
 from mutualformer_sod.configs.model import DEFAULT_PRESET
 from mutualformer_sod.errors import InputError
 
@@ -73,6 +74,7 @@ def main() -> None:
         f"network, {args.preset} at {model.image_size} px, batches of {args.batch_size}, amp"
         f" {args.amp}, {device}: {speed:.1f} images/s"
     )
+    suggest("train", "--data", *args.data, "--preset", args.preset, "--output", "runs/mine")
     if args.json is not None:
         options = {
             "preset": args.preset,

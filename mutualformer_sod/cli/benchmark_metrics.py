@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from mutualformer_sod.cli import common as cli
+from mutualformer_sod.cli.next_step import suggest
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.metrics.evaluator import Evaluator, ImageScores, score_image
 from mutualformer_sod.metrics.extra import FAMILIES, enabled, extra_columns
@@ -67,6 +68,10 @@ def main() -> None:
         else:
             time_measures(pairs, args.rounds)
             time_runs(pairs, args)
+    if args.metrics == "table":
+        suggest("benchmark-metrics", "--metrics", "all", "--size", args.size)
+    else:
+        suggest("evaluate", "--help")
 
 
 def make_pair(seed: int, height: int, width: int, noise: int) -> Pair:

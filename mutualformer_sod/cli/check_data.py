@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from mutualformer_sod.cli import common as cli
+from mutualformer_sod.cli.next_step import option, suggest
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import check_writable, replacing, write_json
 
@@ -54,6 +55,12 @@ def main() -> int:
         draw(check.sets, args.output)
     notes = len(check.findings) - len(check.problems)
     print(f"{len(check.sets)} sets, {len(check.problems)} problems, {notes} notes")
+    near = () if args.near == ["auto"] else args.near
+    chosen = [*option("--data", args.data), *option("--sets", args.sets), *option("--near", near)]
+    if check.problems and args.output is None:
+        suggest("check-data", *chosen, "--output", "outputs/check")
+    else:
+        suggest("test", *chosen, "--output", "outputs/maps")
     return ATTENTION if check.problems else CLEAN
 
 

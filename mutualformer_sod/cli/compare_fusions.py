@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mutualformer_sod import list_presets
 from mutualformer_sod.cli import common as cli
+from mutualformer_sod.cli.next_step import suggest
 from mutualformer_sod.configs.fusion_names import fusion_names
 from mutualformer_sod.configs.recipes import RECIPES
 from mutualformer_sod.configs.switches import parse_fields
@@ -200,6 +201,7 @@ def compare(args: argparse.Namespace, options: plan.Options, runs: list[plan.Run
             failed["costs"] = "not measured"
         print(write_report(args.output))
         print(f"table: {args.output / 'fusions.md'}")
+        suggest("compare-fusions", "--report", "--output", args.output)
     if failed:
         print(f"compare_fusions.py: {len(failed)} failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0

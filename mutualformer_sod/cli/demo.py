@@ -4,6 +4,7 @@ import argparse
 import importlib.util
 
 from mutualformer_sod.cli import common as cli
+from mutualformer_sod.cli.next_step import suggest
 from mutualformer_sod.configs.released import DEFAULT_WEIGHTS, ESTIMATOR, WEIGHTS_HELP, find_weights
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.serving.access import free_port
@@ -49,4 +50,5 @@ def main() -> None:
         most_pixels=round(args.max_megapixels * 10**6),
         upload_bytes=round(args.max_upload * 10**6),
         queue=args.queue,
+        ready=lambda: suggest("predict", "--help"),
     )

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from mutualformer_sod.cli import common as cli
+from mutualformer_sod.cli.next_step import suggest
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import check_writable
 
@@ -63,8 +64,12 @@ def main() -> None:
         save_estimator(model, args.output)
         result = "no image was held out" if score is None else f"{score:.3f} on images held out"
         print(f"correlation with genuine depth: {result}: {args.output}")
+        chosen = ["--data", *args.data, "--sets", *args.sets, "--weights", args.output]
+        suggest("estimate-depth", "maps", *chosen, "--output", "outputs/estimated")
         return
     model = load_estimator(args.weights, args.pretrained)
     for sod_set in sets:
         folder = args.output / sod_set.name
         print(f"{sod_set.name}: {write_estimates(model, sod_set, folder, amp)} maps: {folder}")
+    chosen = ["--data", *args.data, "--train-sets", *args.sets, "--estimated-depth", args.output]
+    suggest("train", *chosen, "--output", "runs/mine")

@@ -9,6 +9,7 @@ import cv2
 from tqdm import tqdm
 
 from mutualformer_sod.cli import common as cli
+from mutualformer_sod.cli.next_step import option, suggest
 from mutualformer_sod.data.discovery.benchmarks import canonical_name
 from mutualformer_sod.data.discovery.sets import discover_sets, keep_images
 from mutualformer_sod.errors import InputError
@@ -242,6 +243,10 @@ def report(args: argparse.Namespace, columns: tuple[str, ...], results: Results)
             file=sys.stderr,
         )
         return cli.EXIT_INPUT_ERROR
+    chosen = [*option("--data", args.data), *option("--sets", args.sets), "--maps", args.maps]
+    chosen += [*option("--methods", args.methods), *option("--limit", args.limit)]
+    affixes = [*option("--map-prefix", args.map_prefix), *option("--map-suffix", args.map_suffix)]
+    suggest("gallery", *chosen, *affixes, "--output", args.output / "gallery")
     return 0
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mutualformer_sod.cli import common as cli
+from mutualformer_sod.cli.next_step import suggest
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import check_writable, replacing
 
@@ -106,6 +107,7 @@ def main() -> None:
     if args.benchmark:
         print(f"benchmark: {args.rounds} rounds", flush=True)
         benchmark(load_exported(args.output), model, exportable.modality, size, args)
+    suggest("benchmark", "--weights", args.weights, "--device", "cpu")
 
 
 def load_images(

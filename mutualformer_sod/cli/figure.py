@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from mutualformer_sod.cli import common as cli
+from mutualformer_sod.cli.next_step import option, suggest
 from mutualformer_sod.data.depth.polarity import with_encodings
 from mutualformer_sod.data.discovery.benchmarks import canonical_name
 from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
@@ -46,6 +47,8 @@ def main() -> None:
     with replacing(args.output) as temporary:
         temporary.write_bytes(cv2.imencode(".png", grid[..., ::-1])[1].tobytes())
     print(f"{len(rows)} images: {args.output}")
+    chosen = [*option("--data", args.data), *option("--sets", args.sets), "--maps", args.maps]
+    suggest("gallery", *chosen, "--output", "outputs/gallery")
 
 
 def figure_rows(

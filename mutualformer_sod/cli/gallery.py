@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from mutualformer_sod import __version__
 from mutualformer_sod.cli import common as cli
+from mutualformer_sod.cli.next_step import option, suggest
 from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import check_writable
@@ -105,7 +106,7 @@ def make_gallery() -> int:
     if wants_figure:
         draw_figure(args, cards, images, methods)
     pictures.remove_all_but({picture.name for card in cards for picture in card.pictures()})
-    return report(args.output, methods, cards, lines)
+    return report(args, methods, cards, lines)
 
 
 def check_output(args: argparse.Namespace, wants_figure: bool) -> None:
@@ -164,7 +165,9 @@ def draw_figure(
     )
 
 
-def report(output: Path, methods: list[str], cards: list[ImageCard], lines: list[str]) -> int:
+def report(
+    args: argparse.Namespace, methods: list[str], cards: list[ImageCard], lines: list[str]
+) -> int:
     """Print missing maps and unreadable files, and return the exit status."""
     for number, method in enumerate(methods):
         for note in ("missing", "two files"):
@@ -174,10 +177,16 @@ def report(output: Path, methods: list[str], cards: list[ImageCard], lines: list
                 lines.append(f"{method}: {len(absent)} maps: {note}: {names}")
     for (set_name, note), stems in gt_notes(cards).items():
         lines.append(f"{set_name}: {len(stems)} ground truths, e.g. {stems[0]}: {note}")
-    print(*lines, f"{len(cards)} images, {len(methods)} methods: {output / 'index.html'}", sep="\n")
+    print(
+        *lines,
+        f"{len(cards)} images, {len(methods)} methods: {args.output / 'index.html'}",
+        sep="\n",
+    )
     problems = [line for card in cards for line in card.problems]
     for line in problems:
         print(f"gallery.py: {line}", file=sys.stderr)
+    chosen = [*option("--data", args.data), *option("--sets", args.sets), "--maps", args.maps]
+    suggest("figure", *chosen, "--output", "outputs/figure.png")
     return cli.EXIT_INPUT_ERROR if problems else 0
 
 

@@ -1,6 +1,7 @@
 """Write generated RGB-D or RGB-T scenes: ``<output>/SAMPLES/{RGB,depth,GT}/<stem>.png``."""
 
 from mutualformer_sod.cli import common as cli
+from mutualformer_sod.cli.next_step import suggest
 from mutualformer_sod.data.synthetic.scenes import DEFAULT_SIZE, MODALITIES, write_samples
 
 
@@ -34,3 +35,4 @@ def main() -> None:
         modality=args.modality,
     )
     print(f"{args.count} scenes in {root}")
+    suggest("check-data", "--data", args.output)

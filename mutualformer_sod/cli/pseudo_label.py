@@ -1,6 +1,7 @@
 """Make a training set from images without ground truth and confident maps of a network."""
 
 from mutualformer_sod.cli import common as cli
+from mutualformer_sod.cli.next_step import suggest
 from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.data.training.pseudo_labels import label_set
 from mutualformer_sod.files import check_writable
@@ -24,3 +25,4 @@ def main() -> None:
         folder = args.output / sod_set.name
         taken = label_set(sod_set, args.maps / sod_set.name, folder)
         print(f"{sod_set.name}: {taken} of {len(sod_set.samples)} images labelled: {folder}")
+    suggest("train", "--data", args.output, "--train-sets", *args.sets, "--output", "runs/pseudo")

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mutualformer_sod.cli import common as cli
+from mutualformer_sod.cli.next_step import option, suggest
 from mutualformer_sod.configs.released import find_weights
 from mutualformer_sod.errors import InputError, with_flags
 from mutualformer_sod.files import check_writable
@@ -137,3 +138,10 @@ def make_maps(args: argparse.Namespace) -> None:
     )
     if is_main():
         print(f"maps: {args.output / method}")
+        chosen = [*option("--data", args.data), *option("--sets", args.sets), "--maps", args.output]
+        chosen += [*option("--images", args.images), *option("--limit", args.limit)]
+        if any(item.has_gt for item in sets):
+            suggest("evaluate", *chosen, "--output", "outputs/scores")
+        else:
+            chosen = ["--data", *args.data, *option("--sets", args.sets), "--maps", args.output]
+            suggest("gallery", *chosen, "--output", "outputs/gallery")

@@ -4,6 +4,7 @@ import argparse
 from typing import Any
 
 from mutualformer_sod.cli import common as cli
+from mutualformer_sod.cli.next_step import suggest
 from mutualformer_sod.configs.fusion import HEADS
 from mutualformer_sod.configs.fusion_names import fusion_names, fusion_option_names
 from mutualformer_sod.configs.model import option_owners, overrides_of
@@ -111,3 +112,5 @@ def main() -> None:
     from mutualformer_sod.training.trainer import train  # late: the import takes seconds
 
     train(config, overrides, resume)
+    chosen = ["--data", *config.data, "--weights", f"{config.output}/weights.safetensors"]
+    suggest("test", *chosen, "--output", "outputs/maps")

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from mutualformer_sod.cli import common as cli
+from mutualformer_sod.cli.next_step import suggest
 from mutualformer_sod.configs.released import RECORD, find_weights, released_weights
 from mutualformer_sod.errors import InputError
 
@@ -21,6 +22,7 @@ def main() -> None:
     if args.action == "list":
         for name, path in released_weights().items():
             print(describe(name, path))
+        suggest("weights", "verify")
         return
     from mutualformer_sod.models.weights import file_sha256, load_weights
 
@@ -36,6 +38,7 @@ def main() -> None:
             )
         load_weights(path)
         print(f"{path}: intact{', as released' if sha256 else ''}")
+    suggest("demo", "--weights", *(args.names or released_weights()))
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -26,6 +26,7 @@ def run_demo(
     most_pixels: int,
     upload_bytes: int,
     queue: int,
+    ready: Callable[[], None] = lambda: None,
 ) -> NoReturn:
     """Serve the page until a signal arrives.
 
@@ -37,6 +38,7 @@ def run_demo(
         most_pixels: of a picture or a depth map.
         upload_bytes: largest size of one file.
         queue: number of requests that may wait; further ones are refused with a message.
+        ready: called when the address has been printed.
     """
     predictors = {
         name: Predictor.from_weights(path, device=device) for name, path in named(weights).items()
@@ -61,6 +63,7 @@ def run_demo(
         print(f"{address} (Ctrl-C ends it)", flush=True)
         if warning := warning_of(host):
             print(warning, flush=True)
+        ready()
         threading.Event().wait()  # for ever
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)

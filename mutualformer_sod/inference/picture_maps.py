@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, OutputExists
 from mutualformer_sod.imaging.photos import averaged, read_photo
 from mutualformer_sod.imaging.png import read_note, write_png
 from mutualformer_sod.inference.cutouts import CUTOUTS, TRANSPARENT, CutoutStyle, cut_out
@@ -77,7 +77,7 @@ def predict_pictures(
         overwrite: replace existing files that have another record.
 
     Raises:
-        InputError: existing files have another record, or an output would replace a picture.
+        OutputExists: existing files have another record, or an output would replace a picture.
         OSError: an output cannot be written.
     """
     settings = settings | predictor.settings
@@ -203,7 +203,9 @@ def _without_done(
         paths = {kind: output / kind / f"{picture.stem}.png" for kind in kinds}
         for path in paths.values():
             if os.path.realpath(path) in sources:
-                raise InputError(f"{path}: an output would replace it. Fix: pass another `output`.")
+                raise OutputExists(
+                    f"{path}: an output would replace it. Fix: pass another `output`."
+                )
         there = [kind for kind, path in paths.items() if path.exists()]
         note = _note(picture, plan, settings) if there else {}
         found = {
@@ -216,7 +218,7 @@ def _without_done(
     if others and not overwrite:
         path, problem = next(iter(others.items()))
         more = f" (and {len(others) - 1} more files)" if len(others) > 1 else ""
-        raise InputError(
+        raise OutputExists(
             f"{path}{more}: exists, {problem}. Fix: pass another `output`, or `overwrite` to "
             "replace."
         )

@@ -70,6 +70,22 @@ def pair_pictures(
     return [Picture(stem, chosen[stem], depths.get(stem)) for stem in sorted(chosen)], remarks
 
 
+def depth_beside(picture: Path) -> Path | None:
+    """Return the file in the folder of a picture that its name makes its depth: x_depth.png for x.
+
+    None without such a file, or with several.
+    """
+    found = [
+        path
+        for path in picture.parent.iterdir()
+        if path.suffix.lower() in DEPTH_SUFFIXES
+        and path.stem != picture.stem
+        and "depth" in path.stem.lower()
+        and bare_stem(path.stem) == bare_stem(picture.stem)
+    ]
+    return found[0] if len(found) == 1 else None
+
+
 def _depths_for(
     pictures: dict[str, Path],
     rgb: Sequence[Path],

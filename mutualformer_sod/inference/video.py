@@ -11,7 +11,7 @@ from tqdm import tqdm
 from mutualformer_sod.data.depth.encoding import DepthEncoding
 from mutualformer_sod.data.depth.kind import DepthSample
 from mutualformer_sod.data.depth.notes import same_proportions
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, OutputExists
 from mutualformer_sod.inference import ffmpeg
 from mutualformer_sod.inference.picture_depth import encoding_from
 from mutualformer_sod.inference.progress import ticking
@@ -49,9 +49,9 @@ def check_videos(
     sources = {path.resolve() for path in (video, depth_video) if path is not None}
     for path in outputs.paths(video):
         if path.exists() and path.resolve() in sources:
-            raise InputError(f"{path}: an output would replace it. Fix: pass another `output`.")
+            raise OutputExists(f"{path}: an output would replace it. Fix: pass another `output`.")
         if path.exists() and not overwrite:
-            raise InputError(
+            raise OutputExists(
                 f"{path}: exists. Fix: pass another `output`, or `overwrite` to replace it."
             )
     with opened(video, "video") as capture:

@@ -1,0 +1,44 @@
+"""The last line of a command: the next useful command, ready to be copied."""
+
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+COMMAND = "mutualformer-sod"
+
+
+def suggest(command: str, *words: object) -> None:
+    """Print a command of this project on standard error, once in a distributed run.
+
+    Args:
+        command: one of `commands.COMMANDS`.
+        words: its arguments; they are quoted for the shell.
+    """
+    if os.environ.get("RANK", "0") == "0":
+        line = shlex.join([*_program(command), *map(str, words)])
+        print(f"Next: {line}", file=sys.stderr)
+
+
+def option(name: str, values: object) -> list[object]:
+    """Return a flag with its values, or nothing without a value."""
+    if values is None or values == [] or values == ():
+        return []
+    return [name, *values] if isinstance(values, list | tuple) else [name, values]
+
+
+def _program(command: str) -> list[str]:
+    """Return the words that start a command in the way in which this one was started."""
+    started = Path(sys.argv[0])
+    tool = started.with_name(f"{command.replace('-', '_')}.py")
+    if started.parent.name == "tools" and tool.is_file():
+        return [_python(), str(tool)]
+    if shutil.which(COMMAND):
+        return [COMMAND, command]
+    return [_python(), "-m", "mutualformer_sod", command]
+
+
+def _python() -> str:
+    found = shutil.which("python")
+    return "python" if found and Path(found).samefile(sys.executable) else sys.executable
