@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from tqdm import trange
 
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.memory import peak_resident_memory
@@ -119,7 +120,7 @@ def time_in_turn(
     clock = time.process_time if args.clock == "cpu" else time.perf_counter
     calls = {name: make_call(args, part, mode, tokens, name) for name in args.contestants}
     times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(args.rounds + 1):
+    for _ in trange(args.rounds + 1, desc=f"N = {tokens}", leave=False, disable=None):
         for name, call in calls.items():
             if sum(times[name]) < args.seconds:
                 started = clock()

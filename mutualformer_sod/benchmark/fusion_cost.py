@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
+from tqdm import trange
 
 from mutualformer_sod.benchmark.attention import released_attention
 from mutualformer_sod.benchmark.speed import make_counter
@@ -215,7 +216,7 @@ def _time_in_turn(layers: list[Layer], rounds: int, clock: Callable[[], float]) 
     machine.
     """
     fastest = [[float("inf")] * 2 for _ in layers]
-    for turn in range(rounds + 1):
+    for turn in trange(rounds + 1, desc="rounds", leave=False, disable=None):
         for layer, best in zip(layers, fastest, strict=True):
             for part, call in enumerate((layer.without, layer.run)):
                 start = clock()

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
+from tqdm import trange
 
 from mutualformer_sod.configs.model import make_config
 from mutualformer_sod.errors import InputError
@@ -185,7 +186,7 @@ def _baddbmm_flops(sums: Any, left: Any, right: Any, **_: Any) -> int:
 def time_in_turn(contestants: list[Contestant], rounds: int) -> list[list[float]]:
     """Return the seconds of each contestant's batches, after two that are not timed."""
     seconds: list[list[float]] = [[] for _ in contestants]
-    for number in range(WARM_UP + rounds):
+    for number in trange(WARM_UP + rounds, desc="rounds", leave=False, disable=None):
         for contestant, times in zip(contestants, seconds, strict=True):
             spent = contestant.run()
             if number >= WARM_UP:
@@ -204,7 +205,7 @@ def measure(contestants: list[Contestant], rounds: int) -> list[dict[str, Any]]:
     """
     seconds = time_in_turn(contestants, rounds)
     by_part: list[dict[str, float]] = [{} for _ in contestants]
-    for _ in range(rounds):
+    for _ in trange(rounds, desc="parts", leave=False, disable=None):
         for contestant, fastest in zip(contestants, by_part, strict=True):
             for name, value in contestant.run_in_parts().items():
                 fastest[name] = min(value, fastest.get(name, value))

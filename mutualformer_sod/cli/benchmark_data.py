@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from tqdm import trange
+
 from mutualformer_sod import list_presets
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.cli.next_step import suggest
@@ -132,7 +134,7 @@ def time_loaders(
 def time_windows(step: Callable[[], object], args: argparse.Namespace) -> float:
     """Seconds a call of ``step``: the median over the windows, the first one left out."""
     seconds = []
-    for _ in range(args.windows + 1):
+    for _ in trange(args.windows + 1, desc="windows", leave=False, disable=None):
         started = time.perf_counter()
         for _ in range(args.batches):
             step()

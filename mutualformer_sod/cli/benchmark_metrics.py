@@ -15,6 +15,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy, so that both libraries use one core
 import cv2
 import numpy as np
+from tqdm import trange
 
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.cli.next_step import suggest
@@ -101,7 +102,7 @@ def best(rounds: int, runs: dict[str, Callable], inputs: list[tuple]) -> dict[st
     The runs alternate on every input, so that a busy machine slows all of them equally.
     """
     fastest = {name: [float("inf")] * len(inputs) for name in runs}
-    for _ in range(rounds):
+    for _ in trange(rounds, desc="rounds", leave=False, disable=None):
         for i, items in enumerate(inputs):
             for name, run in runs.items():
                 start = time.perf_counter()

@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tqdm import trange
+
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.cli.next_step import suggest
 from mutualformer_sod.errors import InputError
@@ -181,7 +183,7 @@ def benchmark(
     runner = "onnxruntime" if args.format == "onnx" else "torch.export"
     contestants = {"PyTorch": predictor.logits, runner: exported}
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    for number in range(args.rounds + 1):
+    for number in trange(args.rounds + 1, desc="rounds", leave=False, disable=None):
         for name, network in contestants.items():  # in turn, so that a disturbance affects both
             started = time.perf_counter()
             network(*inputs)

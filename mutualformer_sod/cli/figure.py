@@ -5,6 +5,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from tqdm import tqdm
 
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.cli.next_step import option, suggest
@@ -58,7 +59,7 @@ def figure_rows(
     rows = []
     found = [find_maps(args.maps, method, sod_set, only_set) for method in methods]
     samples = [t for t in sod_set.samples if args.stems is None or t.stem in args.stems]
-    for sample in samples[: args.limit]:
+    for sample in tqdm(samples[: args.limit], sod_set.name, leave=False, disable=None):
         row = [read_rgb(sample.rgb), None]
         if sample.depth is not None:
             modality = sample.modality

@@ -33,7 +33,7 @@ def _program(command: str) -> list[str]:
     started = Path(sys.argv[0])
     tool = started.with_name(f"{command.replace('-', '_')}.py")
     if started.parent.name == "tools" and tool.is_file():
-        return [_python(), str(tool)]
+        return [_python(), min(str(tool), os.path.relpath(tool), key=len)]
     if shutil.which(COMMAND):
         return [COMMAND, command]
     return [_python(), "-m", "mutualformer_sod", command]

@@ -138,8 +138,8 @@ def take_pictures(parser: cli.Parser, args: argparse.Namespace) -> None:
     if args.rgb is None and args.video is None:
         taken = args.estimate_depth not in (None, ESTIMATOR)
         parser.error(
-            "no picture. Fix: pass pictures, folders or a video"
-            + (" before --estimate-depth, which took the next word" if taken else "")
+            "no picture. Fix: pass pictures, folders or a video, also with --rgb or --video"
+            + (", before --estimate-depth, which took the next word" if taken else "")
         )
 
 

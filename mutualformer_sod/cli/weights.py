@@ -4,6 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
+from tqdm import tqdm
+
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.cli.next_step import suggest
 from mutualformer_sod.configs.released import RECORD, find_weights, released_weights
@@ -29,7 +31,8 @@ def main() -> None:
     records = read_records()
     if not (args.names or released_weights()):
         raise InputError("verify: no released weights are here. Fix: pass a file")
-    for name in args.names or released_weights():
+    names = args.names or list(released_weights())
+    for name in tqdm(names, "verifying", unit="file", leave=False, disable=None):
         path = find_weights(name)
         sha256 = records.get(name, {}).get("sha256")
         if sha256 and file_sha256(path) != sha256:
@@ -37,7 +40,7 @@ def main() -> None:
                 f"{path}: its SHA-256 is not the one in {RECORD.name}. Fix: copy the file again"
             )
         load_weights(path)
-        print(f"{path}: intact{', as released' if sha256 else ''}")
+        tqdm.write(f"{path}: intact{', as released' if sha256 else ''}")
     suggest("demo", "--weights", *(args.names or released_weights()))
 
 

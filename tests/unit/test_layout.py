@@ -141,6 +141,12 @@ def test_discover_sets_without_sets_describes_the_layout(tmp_path):
         discover_sets([tmp_path])
 
 
+def test_discover_sets_of_folders_with_other_names_lists_them(tmp_path):
+    make_set(tmp_path / "mine", parts=("Colour", "Tiefe", "Labels"))
+    with pytest.raises(InputError, match="pictures are in mine/Colour, mine/Labels, mine/Tiefe"):
+        discover_sets([tmp_path])
+
+
 def test_discover_sets_ground_truth_alone_is_a_set(tmp_path):
     make_set(tmp_path / "SOD60", parts=("GT",))
     (found,) = discover_sets([tmp_path], need_gt=True)

@@ -7,9 +7,12 @@ from pathlib import Path
 
 from mutualformer_sod.data.discovery.benchmarks import Split, usual_count
 from mutualformer_sod.data.discovery.folders import Candidate, search
+from mutualformer_sod.data.discovery.pairing import DEPTH_SUFFIXES
 from mutualformer_sod.data.modality import Encoding, Modality
 from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.errors import InputError, refuse_all, together
+
+_NAMED_FOLDERS = 6  # that a message lists
 
 
 @dataclass(frozen=True)
@@ -219,10 +222,25 @@ def nothing_found(
     if candidates:
         folders = listed(c.folder for c in candidates)
         return f"no {split} set below {listed(roots)}, only {folders}. Fix: pass one by its path"
+    found = _picture_folders(roots)
+    names = f"; pictures are in {', '.join(found)}" if found else ""
+    remedy = "rename or link these folders, or pass" if found else "pass"
     return (
-        f"no data set below {listed(roots)}: expected <set>/RGB, <set>/depth, <set>/GT."
-        " Fix: pass --data a folder in one of the layouts of docs/data.md"
+        f"no data set below {listed(roots)}: expected <set>/RGB, <set>/depth, <set>/GT{names}."
+        f" Fix: {remedy} --data a folder in one of the layouts of docs/data.md"
     )
+
+
+def _picture_folders(roots: Sequence[Path | str]) -> list[str]:
+    """Return the first folders with pictures, at most two levels below the roots."""
+    folders = [
+        f"{folder.relative_to(root)}"
+        for root in map(Path, roots)
+        for pattern in ("*", "*/*")
+        for folder in sorted(root.glob(pattern))
+        if folder.is_dir() and any(p.suffix.lower() in DEPTH_SUFFIXES for p in folder.iterdir())
+    ]
+    return folders[:_NAMED_FOLDERS]
 
 
 def load(
