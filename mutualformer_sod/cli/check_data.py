@@ -60,7 +60,9 @@ def main() -> int:
     if check.problems and args.output is None:
         suggest("check-data", *chosen, "--output", "outputs/check")
     else:
-        suggest("test", *chosen, "--output", "outputs/maps")
+        # The released weights know no other modality than depth.
+        other = any(item.modality.name != "depth" for item in check.sets)
+        suggest("test", *chosen, *option("--modality", other and "rgb"), "--output", "outputs/maps")
     return ATTENTION if check.problems else CLEAN
 
 

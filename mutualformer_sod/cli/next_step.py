@@ -23,7 +23,7 @@ def suggest(command: str, *words: object) -> None:
 
 def option(name: str, values: object) -> list[object]:
     """Return a flag with its values, or nothing without a value."""
-    if values is None or values == [] or values == ():
+    if values in (None, False, [], ()):
         return []
     return [name, *values] if isinstance(values, list | tuple) else [name, values]
 

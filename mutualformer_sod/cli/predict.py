@@ -200,7 +200,7 @@ def predict_pictures(args: argparse.Namespace) -> int:
             if args.output is not None:
                 raise
     for doubt, names in outcome.doubts.items():
-        print(note_line(doubt, names, f"{outcome.depths} maps"))
+        print(note_line(doubt, names, f"{outcome.depths} maps", predictor.second.name))
     kept = f", {outcome.kept} were there" if outcome.kept else ""
     alone = "" if maps else ", RGB only"
     if args.estimate_depth:

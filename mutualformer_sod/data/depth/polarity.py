@@ -239,10 +239,8 @@ def encoding_of(
         reason = "disparity, 0 is no value" if near == DISPARITY else units.reason
         return _encoding(samples, units, near, None, f"{reason}; as given by --near")
     evidence = weigh(samples, units.metric, units.hole_code)
-    if ask_disparity is None:
-        ask_disparity = not quiet
-    question = disparity_question(samples, units, evidence) if ask_disparity else None
-    if question:
+    asks = not quiet if ask_disparity is None else ask_disparity
+    if asks and (question := disparity_question(samples, units, evidence)):
         raise InputError(
             f"{label}: {question}. Fix: give {disparity}, {black} if they are millimetres, or"
             f" {white} if large is near and 0 is a value"
