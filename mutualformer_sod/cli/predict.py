@@ -1,12 +1,11 @@
 """Map your own pictures or a video: maps, overlays, cut-outs; with or without depth."""
 
 import argparse
-import itertools
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from mutualformer_sod.cli import common as cli
+from mutualformer_sod.cli.default_output import DEFAULT_OUTPUT, output_folders
 from mutualformer_sod.cli.next_step import option, suggest
 from mutualformer_sod.configs.released import DEFAULT_WEIGHTS, ESTIMATOR, find_weights
 from mutualformer_sod.errors import InputError, OutputExists, with_flags
@@ -25,7 +24,6 @@ docs/predict.md.
 """
 FAILED = 1
 MOST_SMOOTH = 0.95
-DEFAULT_OUTPUT = "saliency"
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
 
 
@@ -143,17 +141,6 @@ def take_pictures(parser: cli.Parser, args: argparse.Namespace) -> None:
         )
 
 
-def output_folders(given: Path | None) -> Iterator[Path]:
-    """Yield the given folder; without one, the default and its numbered names, without end."""
-    if given is not None:
-        yield given
-        return
-    names = (f"{DEFAULT_OUTPUT}-{number}" for number in itertools.count(2))
-    for path in map(Path, itertools.chain([DEFAULT_OUTPUT], names)):
-        if path.is_dir() or not path.exists():
-            yield path
-
-
 def main() -> int:
     args = parse_arguments()
     if args.output is not None and args.output.exists() and not args.output.is_dir():
@@ -222,7 +209,7 @@ def suggest_next(args: argparse.Namespace, pictures: list) -> None:
     depth = None
     if len(pictures) == 1 and not (args.depth or args.thermal or args.estimate_depth):
         depth = depth_beside(pictures[0].rgb)
-    chosen = option("--weights", None if args.weights == DEFAULT_WEIGHTS else args.weights)
+    chosen = own_weights(args)
     if depth is not None:
         suggest("predict", *again, "--depth", depth, *chosen)
     elif args.overlay and args.cutout:
@@ -234,6 +221,11 @@ def suggest_next(args: argparse.Namespace, pictures: list) -> None:
         chosen += [*option("--estimate-depth", args.estimate_depth), *option("--size", args.size)]
         chosen += option("--output", args.output)
         suggest("predict", *again, *chosen, "--overlay", "--cutout")
+
+
+def own_weights(args: argparse.Namespace) -> list[object]:
+    """Return ``--weights`` and its value; nothing for the default."""
+    return option("--weights", None if args.weights == DEFAULT_WEIGHTS else args.weights)
 
 
 def predict_video(args: argparse.Namespace) -> int:
@@ -259,9 +251,10 @@ def predict_video(args: argparse.Namespace) -> int:
     predict_video(predictor, *videos, **options)
     if not args.overlay:
         again = ["--video", args.video, *option("--depth-video", args.depth_video)]
+        again += own_weights(args)
         suggest("predict", *again, "--overlay", "--output", f"{output}-overlay")
     else:
-        suggest("demo")
+        suggest("demo", *own_weights(args))
     return 0
 
 
