@@ -8,6 +8,7 @@ from pathlib import Path
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.cli.next_step import option, suggest
 from mutualformer_sod.configs.released import find_weights
+from mutualformer_sod.configs.training import VISIBLE
 from mutualformer_sod.errors import InputError, with_flags
 from mutualformer_sod.files import check_writable
 
@@ -54,8 +55,8 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--modality",
-        choices=("both", "rgb", "depth"),
-        help="rgb: colour alone; depth: depth (or thermal) alone (default: as trained)",
+        choices=VISIBLE,
+        help="rgb: colour alone; depth or thermal: the maps alone (default: as trained)",
     )
     return parser.parse_args()
 
@@ -92,7 +93,7 @@ def make_maps(args: argparse.Namespace) -> None:
     model, protocol = load_weights(weights, args.preset)
     modality = args.modality or protocol.get("modality", "both")
     predictor = Predictor(model, args.size, str(device), args.amp, modality)
-    method = args.method or method_name(model.config, modality)
+    method = args.method or method_name(model.config, predictor.modality)
     # Hidden depth may be missing or unreadable, and its polarity is not decided.
     sees_depth = modality != "rgb"
     if not sees_depth and args.near != ["auto"]:

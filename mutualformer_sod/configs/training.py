@@ -18,6 +18,7 @@ from mutualformer_sod.configs.switches import Value, words
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "poly", "triangular", "constant")
 AMP = ("auto", "off", "bf16", "fp16")
+VISIBLE = ("both", "rgb", "depth", "thermal")
 CACHES = ("off", "ram", "disk")
 
 _MODEL, _DATA, _AUGMENT = "model", "data", "augmentation"
@@ -162,8 +163,8 @@ class TrainConfig:
     modality: str = option(
         "both",
         _AUGMENT,
-        words("WHICH", "both", "rgb", "depth"),
-        "rgb or depth (thermal images, too) hides the other one, in training and testing",
+        words("WHICH", *VISIBLE),
+        "rgb, or depth or thermal, hides the other one, in training and testing",
         _RECORDED,
     )
     epochs: int = option(60, _OPTIM, _COUNT, "passes over the training images", _MORE)

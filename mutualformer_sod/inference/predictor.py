@@ -40,8 +40,8 @@ class Predictor:
         device: "auto" (CUDA if available), "cpu", "cuda", "cuda:N" or "mps".
         amp: "off" for float32; "bf16" or "fp16" for automatic mixed precision; "auto" for bf16 on
             CUDA devices that support it, else "off".
-        modality: "both"; "rgb" hides the depth (or the maps of another second modality), "depth"
-            hides the colours.
+        modality: "both"; "rgb" hides the depth (or the maps of another second modality); "depth",
+            or the name of the second modality, hides the colours.
 
     Attributes:
         second: the second modality of the network, depth or, for example, thermal.
@@ -63,11 +63,14 @@ class Predictor:
         amp: str = "auto",
         modality: str = "both",
     ) -> None:
+        self.second = find_modality(model.config.second_modality)
+        if modality == self.second.name:
+            modality = "depth"
         if modality not in ("both", "rgb", "depth"):
-            raise InputError(f"`modality` {modality!r} is unknown. Fix: pass both, rgb or depth.")
+            known = f"both, rgb or {self.second.name}"
+            raise InputError(f"`modality` {modality!r} is not usable here. Fix: pass {known}.")
         if size is not None and size < 32:
             raise InputError(f"`size` {size} is too small. Fix: pass 32 pixels or more.")
-        self.second = find_modality(model.config.second_modality)
         self.device = pick_device(device)
         is_cpu = self.device.type == "cpu"
         self.amp = "off" if amp == "auto" and is_cpu else pick_amp(amp, self.device)

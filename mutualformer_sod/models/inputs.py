@@ -52,12 +52,12 @@ def hide_modality(
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Hide one modality of a batch: depth is marked as missing, colours become mid-grey.
 
-    ``modality`` is the visible one: "rgb", "depth" or "both".
+    ``modality`` is the visible one: "rgb", "both", or "depth" (or the name of another second one).
     """
     if modality == "rgb" and depth is not None:
         none = rgb.new_zeros(rgb.shape[0], dtype=torch.bool)
         has_depth = none if has_depth is None else torch.zeros_like(has_depth)
-    elif modality == "depth":
+    elif modality not in ("rgb", "both"):
         rgb = torch.full_like(rgb, 0.5)
     return rgb, depth, has_depth
 

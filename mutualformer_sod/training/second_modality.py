@@ -22,14 +22,19 @@ def settle_second_modality(
         state: the checkpoint to resume from; None for a new run.
 
     Raises:
-        InputError: options on distances beside maps that have none, or a modality that is not
-            registered.
+        InputError: options on distances beside maps that have none, a visible modality that the
+            sets do not have, or one that is not registered.
     """
     modality = found or DEPTH
     if found is None and state is not None:
         modality = find_modality(state.get("second_modality", DEPTH.name))
     elif found is None and config.finetune:
         modality = find_modality(read_metadata(config.finetune)[0].second_modality)
+    if config.modality not in ("both", "rgb", DEPTH.name, modality.name):
+        raise InputError(
+            f"`modality` {config.modality}: the second modality of this run is {modality.name}."
+            f" Fix: pass {modality.name}, rgb or both."
+        )
     given = [name for name in _OF_DISTANCES if getattr(config, name)]
     if given and not modality.has_polarity and config.modality != "rgb":
         flags = ", ".join(f"`{name}`" for name in given)

@@ -136,13 +136,24 @@ def test_test_of_colour_alone_accepts_weights_of_another_modality(copy, tmp_path
     assert len(list((tmp_path / "o" / "m" / SET).iterdir())) == 2
 
 
-def test_test_of_the_second_modality_alone_is_named_by_it(thermal_root, thermal_run, tmp_path):
+@pytest.mark.parametrize("flag", ["depth", "thermal"])
+def test_test_of_the_second_modality_alone_is_named_by_it(
+    flag, thermal_root, thermal_run, tmp_path
+):
     done = run_tool(
         *("test", "--data", thermal_root, "--weights", thermal_run[0], "--output", tmp_path),
-        *("--modality", "depth", "--limit", 1, "--workers", 0, "--device", "cpu"),
+        *("--modality", flag, "--limit", 1, "--workers", 0, "--device", "cpu"),
     )
     assert done.status == 0, done.error
     assert (tmp_path / "mutualformer_tiny-scratch_thermal" / SET).is_dir()
+
+
+def test_modality_thermal_is_refused_on_depth(scenes, tmp_path):
+    options = ("--weights", DEPTH_WEIGHTS, "--modality", "thermal")
+    line = error_line(run_test(scenes, tmp_path / "o", *options))
+    assert "--modality 'thermal' is not usable here. Fix: pass both, rgb or depth" in line
+    done = train_small(tmp_path / "run", scenes, "--modality", "thermal")
+    assert "--modality thermal: the second modality of this run is depth" in error_line(done)
 
 
 def test_test_with_missing_thermal_image_is_refused(copy, thermal_run, tmp_path):
