@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from tool_runs import ROOT, error_line, run_tool, train_small
 
+from mutualformer_sod.data.grey import grey_to_unit
+from mutualformer_sod.data.modality import MODALITIES, Modality, register_modality
+from mutualformer_sod.imaging.io import read_depth
 from mutualformer_sod.models.weights import read_metadata
 
 SET = "SAMPLES-T"
@@ -351,3 +354,32 @@ def test_train_fine_tunes_depth_weights_on_thermal_images_and_reports_it(
     assert "trained on depth maps; from here on the run learns thermal images" in done.output
     config, _ = read_metadata(tmp_path / "run" / "weights.safetensors")
     assert config.second_modality == "thermal"
+
+
+# A modality from outside the package
+
+
+def read_inverted(path):
+    """Read 8-bit maps that are stored inverted."""
+    return 255 - read_depth(path)
+
+
+def test_registered_modality_is_trained_and_mapped_and_unknown_without_its_package(copy, tmp_path):
+    (copy / SET / "T").rename(copy / SET / "NIR")
+    nir = Modality(
+        *("nir", "near-infrared image", ("nir",), "NIR", read_inverted, grey_to_unit, False)
+    )
+    register_modality(nir)
+    try:
+        done = train_thermal(tmp_path / "run", copy)
+        assert done.status == 0, done.error
+        assert f"train {SET}: 9 images, 3 held out; nir: brightness as stored" in done.output
+        weights = tmp_path / "run" / "weights.safetensors"
+        assert read_metadata(weights)[0].second_modality == "nir"
+        done = run_test(copy, tmp_path / "maps", "--weights", weights, "--limit", 1)
+        assert done.status == 0, done.error
+        assert f"{SET}: nir brightness as stored" in done.output
+    finally:
+        del MODALITIES["nir"]
+    line = error_line(run_test(copy, tmp_path / "maps", "--weights", weights))
+    assert "the modality 'nir' is unknown here" in line
