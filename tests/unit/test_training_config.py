@@ -6,9 +6,10 @@ import pytest
 
 from mutualformer_sod.cli.train import make_parser
 from mutualformer_sod.configs.document import with_tables
-from mutualformer_sod.configs.options import flag_of, options_of
+from mutualformer_sod.configs.options import options_of
 from mutualformer_sod.configs.recipes import RECIPES, make_train_config
 from mutualformer_sod.configs.training import TrainConfig
+from mutualformer_sod.errors import flag_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
