@@ -58,7 +58,7 @@ class AlphaWriter:
 @contextlib.contextmanager
 def open_alpha(path: Path, pixel_aspect: float = 1.0) -> Iterator[AlphaWriter]:
     """Yield a writer to a temporary file of the caller; arguments as `webm.open_webm`."""
-    with naming(path), av.open(str(path), "w", format="webm") as container:
+    with naming(path), av.open(f"file:{path}", "w", format="webm") as container:
         writer = AlphaWriter(container, pixel_aspect)
         yield writer
         writer.finish()
@@ -82,9 +82,9 @@ def add_sound(silent: Path, source: Path) -> None:
     """
     with (
         replacing(silent) as target,
-        av.open(str(silent)) as picture,
+        av.open(f"file:{silent}") as picture,
         av.open(f"file:{source}") as given,
-        av.open(str(target), "w", format="webm") as output,
+        av.open(f"file:{target}", "w", format="webm") as output,
     ):
         stream = picture.streams.video[0]
         copy = output.add_stream_from_template(stream, opaque=True)
@@ -101,6 +101,7 @@ class _Track:
 
     def __init__(self, track: Any, output: Any) -> None:
         self._copied = track.codec_context.name in _IN_WEBM
+        self._next = 0  # time of a frame without one, in samples
         if self._copied:
             self._stream = output.add_stream_from_template(track, opaque=True)
             return
@@ -113,16 +114,22 @@ class _Track:
         if self._copied:
             if packet.dts is not None:
                 shift = round(start / packet.time_base)
-                packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+                time = packet.dts if packet.pts is None else packet.pts
+                packet.pts, packet.dts = time - shift, packet.dts - shift
                 packet.stream = self._stream
                 if packet.pts >= 0:
                     yield packet
             return
-        frames = [f for frame in packet.decode() for f in self._resampler.resample(frame)]
+        frames = []
+        with contextlib.suppress(av.FFmpegError):  # a damaged packet is left out
+            for frame in packet.decode():
+                frames += self._resampler.resample(frame)
         if packet.dts is None:  # the end
             frames += self._resampler.resample(None)
         for frame in frames:
-            frame.pts -= round(start / frame.time_base)
+            time = self._next if frame.pts is None else frame.pts
+            self._next = time + frame.samples
+            frame.pts = time - round(start / frame.time_base)
             if frame.pts >= 0:
                 yield from self._stream.encode(frame)
         if packet.dts is None:

@@ -117,11 +117,11 @@ def tone_starts(av, path):
 
 @pytest.mark.parametrize("video", ["mpeg4", "libx264"])
 def test_video_of_uneven_frame_times_keeps_count_and_times(av, tmp_path, make, video):
-    path = make("ün even.mp4", UNEVEN, video=video)
+    path = make("ün: %03d even.mp4", UNEVEN, video=video)
     output = predict(tmp_path, path, "--overlay", "--cutout")
     assert "7 frames" in output and "ends after" not in output
     for kind in ("map", "overlay", "cutout"):
-        assert times_of(av, tmp_path / "o" / f"ün even_{kind}.webm") == UNEVEN
+        assert times_of(av, tmp_path / "o" / f"ün: %03d even_{kind}.webm") == UNEVEN
 
 
 @pytest.mark.parametrize(
@@ -224,6 +224,20 @@ def test_video_with_damaged_sound_keeps_the_pictures(av, tmp_path, make, monkeyp
     assert "v_map.webm: without sound" in predict(tmp_path, path)
     assert times_of(av, tmp_path / "o" / "v_map.webm") == UNEVEN
     assert len(list((tmp_path / "o").iterdir())) == 1
+
+
+def test_video_with_damaged_packets_of_sound_keeps_the_others(av, tmp_path, make):
+    path = make("v.mp4", UNEVEN, "aac", rate=44100)
+    with av.open(str(path)) as container:
+        sound = [packet for packet in container.demux(audio=0) if packet.size]
+        places = [(packet.pos, packet.size) for packet in sound[5:9]]
+    data = bytearray(path.read_bytes())
+    for start, size in places:
+        data[start : start + size] = bytes(255 for _ in range(size))
+    path.write_bytes(data)
+    assert "without sound" not in predict(tmp_path, path)
+    ((_, start),) = tone_starts(av, tmp_path / "o" / "v_map.webm")
+    assert start == pytest.approx(1.0, abs=0.03)
 
 
 def test_video_smooth_changes_later_maps_only(tmp_path):
