@@ -46,8 +46,8 @@ def run_service(
     service = PictureService(predictor, settings_of(weights), limits.pixels, estimate)
     about = {"weights": weights.stem, "input_size": predictor.size}
     app = build_app(service, limits, waiting=waiting, host=host, others=others, about=about)
-    # Clients get these remarks in their answers.
-    logging.getLogger("mutualformer_sod.data.depth").setLevel(logging.ERROR)
+    for name in ("mutualformer_sod.data.depth", "python_multipart"):  # clients get these remarks
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     config = uvicorn.Config(
         app,
         log_level="info",
