@@ -197,7 +197,8 @@ def predict_pictures(args: argparse.Namespace) -> int:
     print(f"{outcome.made} of {len(pictures)} pictures mapped{alone}{kept}: {place}")
     if outcome.failed:
         print(f"{len(outcome.failed)} pictures failed, see above", file=sys.stderr)
-    suggest_next(args, pictures)
+    if outcome.made or outcome.kept:
+        suggest_next(args, pictures)
     return FAILED if outcome.failed else 0
 
 

@@ -175,3 +175,10 @@ def test_predict_with_pictures_twice_or_none_is_refused(there, photo):
 def test_next_command_line_has_the_interpreter_of_this_process(there):
     words = next_words(run_tool("weights"))
     assert words[0] in ("python", sys.executable)
+
+
+def test_predict_where_every_picture_failed_suggests_nothing(there):
+    (there / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    done = run_tool("predict", "broken.jpg", "--weights", TINY)
+    assert done.status == 1
+    assert "Next:" not in done.error

@@ -20,7 +20,7 @@ TWO_VALUES = "two values only: is it a mask?"
 MOSTLY_ZERO = "0 in more than half of the pixels: 8-bit maps have no holes, 0 counts as a distance"
 FEW_LEVELS = f"fewer than {MOST_LEVELS} grey levels: little information"
 MOSTLY_HOLES = "more than half holes, filled from the nearest value: little information"
-UNRELATED = "edges without relation to those of the picture: of another picture, or noise?"
+UNRELATED = "edges without relation to those of the picture (another picture's depth, or noise?)"
 STRETCHED = "other proportions than the picture: STRETCHED, check that it shows the same view"
 
 _MOSTLY = 0.5
