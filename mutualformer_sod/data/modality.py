@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+import cv2
 import numpy as np
 
 from mutualformer_sod.data.depth.encoding import DepthEncoding, depth_to_unit
@@ -37,11 +38,13 @@ class Modality:
         to_unit: converts a raw map to (H, W) float32 in [0, 1], from the encoding of its set.
         has_polarity: whether near is to be decided, with units, evidence and holes as for depth.
             Without polarity the encoding of a set is a `GreyEncoding`.
+        interpolation: cv2's, from the size of a map to that of its picture. Nearest by default:
+            others would add depths between an object and its background.
         degradations: names of the changes of its values in training, see
             `training.degradations`.
         sets: names of known sets, and beginnings of such names, whose maps are of this modality
             under any folder name.
-        label: title of its pictures on a page.
+        label: title of its pictures on a page; "" for the name.
     """
 
     name: str
@@ -51,9 +54,15 @@ class Modality:
     read: Callable[[Path | str], np.ndarray]
     to_unit: Callable[[np.ndarray, Encoding, DepthRule], np.ndarray]
     has_polarity: bool
+    interpolation: int = cv2.INTER_NEAREST_EXACT
     degradations: tuple[str, ...] = ()
     sets: tuple[str, ...] = ()
     label: str = ""
+
+    @property
+    def title(self) -> str:
+        """Title of its pictures on a page."""
+        return self.label or self.name
 
     @property
     def maps(self) -> str:
@@ -144,6 +153,7 @@ THERMAL = register_modality(
         read=read_thermal,
         to_unit=grey_to_unit,
         has_polarity=False,
+        interpolation=cv2.INTER_LINEAR,
         degradations=("noise", "levels", "gain"),
         sets=("VT821", "VT1000", "VT5000"),
         label="thermal",

@@ -31,9 +31,10 @@ def read_sample(
 ) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
     """Read the files of one sample.
 
-    Depth of another size than the colour image is resized to it by nearest neighbour: interpolation
-    would add depths between an object and its background, and across holes. A ground truth of
-    another size is refused, because scores would depend on the method of resizing.
+    A map of another size than the colour image is resized to it as its modality says: depth by
+    nearest neighbour, because interpolation would add depths between an object and its background,
+    and across holes. A ground truth of another size is refused, because scores would depend on the
+    method of resizing.
 
     Returns:
         rgb (H, W, 3) uint8, depth (H, W) as stored, gt (H, W) bool; None for a missing part.
@@ -48,7 +49,7 @@ def read_sample(
     if rgb is not None and gt is not None:
         check_size(sample.gt, gt.shape, sample.rgb, rgb.shape[:2])
     if depth is not None and size is not None and depth.shape != size:
-        depth = cv2.resize(depth, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+        depth = cv2.resize(depth, size[::-1], interpolation=sample.modality.interpolation)
     return rgb, depth, gt
 
 

@@ -164,7 +164,7 @@ def make_card(image: ImageFiles, pictures: PictureFolder, normalize: bool = True
         card.rgb = _try(card, lambda: _keep_rgb(sample.rgb, pictures))
     if sample.depth is not None:
         card.depth = _try(card, lambda: _keep_depth(sample, image.encoding, pictures))
-        card.map_name, card.map_label = sample.modality.name, sample.modality.label
+        card.map_name, card.map_label = sample.modality.name, sample.modality.title
     truth = None
     if sample.gt is not None and (truth := _try(card, lambda: _Truth.read(sample.gt))):
         card.gt = pictures.keep(truth.gt.mask, b"gt", truth.content)

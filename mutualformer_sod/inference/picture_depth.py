@@ -122,9 +122,9 @@ def fit_depth(
     photo: Photo,
     size: tuple[int, int],
     orientation: str = "auto",
-    noun: str = "depth",
+    modality: Modality = DEPTH,
 ) -> tuple[np.ndarray | None, list[str]]:
-    """Rotate a raw map to its picture, and resize it by the nearest neighbour.
+    """Rotate a raw map to its picture, and resize it as its modality says.
 
     Args:
         depth: (H, W), raw.
@@ -134,11 +134,12 @@ def fit_depth(
         orientation: "stored": the depth has the orientation of the picture's file, so that the
             picture's orientation tag applies to both; "shown": it has the orientation of the
             picture as shown; "auto": "stored", unless its sides fit the shown picture only.
-        noun: name of the modality in remarks.
+        modality: of the map.
 
     Returns:
         (h, w) raw, or None for a constant or empty map; and remarks.
     """
+    noun = modality.name
     valid = depth[~encoding.find_holes(depth)]
     if not valid.any():  # no value at all, or 0 everywhere
         return None, [f"empty {noun}: RGB only"]
@@ -157,7 +158,7 @@ def fit_depth(
     if depth.shape != photo.native_size:
         notes.append(f"{noun} {width} x {height} resized")
     if depth.shape != size:
-        depth = cv2.resize(depth, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+        depth = cv2.resize(depth, size[::-1], interpolation=modality.interpolation)
     return depth, notes
 
 

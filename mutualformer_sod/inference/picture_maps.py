@@ -142,7 +142,7 @@ def map_picture(
     if picture.depth is not None:
         raw = read_user_depth(picture.depth, plan.modality)
         encoding = plan.encodings[picture.depth]
-        how = (plan.orientation, plan.modality.name)
+        how = (plan.orientation, plan.modality)
         depth, remarks = fit_depth(raw, encoding, photo, seen.shape[:2], *how)
         notes += remarks
         doubts = None if depth is None else doubts_about(depth, encoding, seen)

@@ -52,6 +52,7 @@ TORCH_FREE = [
     "mutualformer_sod.gallery.cards",
     "mutualformer_sod.imaging.io",
     "mutualformer_sod.imaging.masks",
+    "mutualformer_sod.data.modality",
     "mutualformer_sod.data.sample",
     "mutualformer_sod.data.depth.polarity",
     "mutualformer_sod.data.discovery.sets",

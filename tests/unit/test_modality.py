@@ -31,6 +31,7 @@ from mutualformer_sod.data.modality import (
     refuse_named_otherwise,
     register_modality,
 )
+from mutualformer_sod.data.sample import Sample, read_sample
 from mutualformer_sod.data.synthetic.scenes import make_scene, write_samples
 from mutualformer_sod.data.training.dataset import SodDataset
 from mutualformer_sod.data.training.degradations import degrade
@@ -267,6 +268,17 @@ def test_encoding_of_16_bit_thermal_images_is_no_distance(tmp_path):
     (found,) = with_encodings(discover_sets([tmp_path]), ["strict"])
     assert found.encoding == GREY
     assert (found.encoding.describe(), found.encoding.near) == ("brightness as stored", "none")
+
+
+def test_thermal_image_of_another_size_is_interpolated_and_depth_is_not(tmp_path):
+    write(tmp_path / "rgb.png", np.zeros((40, 80, 3), np.uint8))
+    path = write(tmp_path / "map.png", np.uint8([[10, 200]]))
+    values = {}
+    for modality in (DEPTH, THERMAL):
+        sample = Sample("map", tmp_path / "rgb.png", path, None, modality)
+        values[modality.name] = np.unique(read_sample(sample)[1])
+    assert values["depth"].tolist() == [10, 200]
+    assert len(values["thermal"]) > 20
 
 
 # Augmentation
