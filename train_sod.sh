@@ -21,7 +21,7 @@ HELP
     exec "$PYTHON" "$here/tools/train.py" --help
 fi
 # --pretrained auto may need the extra that converts weights.
-if [[ " $* " =~ \ --(pretrained[\ =]auto|recipe[\ =](small-dinov2|tiny))\  ]]; then
+if [[ " $* " =~ \ --(pretrained[\ =]auto|recipe[\ =](fusion-study|small-dinov2|tiny))\  ]]; then
     export EXTRAS="${EXTRAS:+$EXTRAS }pretrained"
 fi
 source "$here/tools/env.sh"

@@ -102,7 +102,11 @@ def test_scores_file_is_the_same_for_the_same_scores(tmp_path):
     assert (tmp_path / "a.csv.gz").read_bytes() == (tmp_path / "b.csv.gz").read_bytes()
 
 
-@pytest.mark.parametrize("content", [b"", b"text", gzip.compress(b"no json\nx"), None])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"text", gzip.compress(b"no json\nx", mtime=0), None],
+    ids=["empty", "text", "no record", "missing"],
+)
 def test_read_scores_of_another_file_raises_one_line(tmp_path, content):
     path = tmp_path / "x.csv.gz"
     if content is not None:
