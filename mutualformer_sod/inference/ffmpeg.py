@@ -64,18 +64,18 @@ def open_alpha(path: Path, pixel_aspect: float = 1.0) -> Iterator[AlphaWriter]:
         writer.finish()
 
 
-def has_sound(video: Path) -> bool:
-    """Return whether a video has a track of sound."""
+def count_sound(video: Path) -> tuple[int, int]:
+    """Return the number of tracks of sound, and of those whose codec is known."""
     with contextlib.suppress(av.FFmpegError), av.open(f"file:{video}") as container:
-        return bool(container.streams.audio)
-    return False
+        return len(container.streams.audio), len(_known(container))
+    return 0, 0
 
 
 def add_sound(silent: Path, source: Path) -> None:
     """Add the tracks of sound of ``source`` to a WebM file, which is replaced.
 
-    Opus and Vorbis are copied, other codecs are encoded as Opus. The sound keeps its time relative
-    to the first frame.
+    Opus and Vorbis are copied, other codecs are encoded as Opus, tracks of unknown codec are left
+    out. The sound keeps its time relative to the first frame.
 
     Raises:
         av.FFmpegError: the sound cannot be read.
@@ -89,7 +89,7 @@ def add_sound(silent: Path, source: Path) -> None:
         stream = picture.streams.video[0]
         copy = output.add_stream_from_template(stream, opaque=True)
         copy.metadata.update(stream.metadata)
-        tracks = {track.index: _Track(track, output) for track in given.streams.audio}
+        tracks = {track.index: _Track(track, output) for track in _known(given)}
         start = _start_of(given)
         parts = [_packets_of(picture, stream, copy), _sound(given, tracks, start)]
         for _, packet in heapq.merge(*parts, key=lambda item: item[0]):
@@ -134,6 +134,10 @@ class _Track:
                 yield from self._stream.encode(frame)
         if packet.dts is None:
             yield from self._stream.encode(None)
+
+
+def _known(container: Any) -> list[Any]:
+    return [track for track in container.streams.audio if track.codec_context is not None]
 
 
 def _packets_of(container: Any, stream: Any, copy: Any) -> Iterator[tuple[float, Any]]:

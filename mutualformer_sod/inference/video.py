@@ -69,6 +69,12 @@ def check_videos(
     remarks = []
     if ffmpeg.av is None:
         remarks.append(f"PyAV is not installed: sound is not copied ({ffmpeg.INSTALL} adds it)")
+    else:
+        tracks, known = ffmpeg.count_sound(video)
+        if known < tracks:
+            remarks.append(
+                f"{video}: {tracks - known} of {tracks} tracks of sound left out: unknown codec"
+            )
     if depth_video is None:
         return remarks
     with opened(depth_video, "depth_video") as capture:

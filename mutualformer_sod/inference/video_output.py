@@ -48,7 +48,7 @@ class VideoOutputs:
         ms. The sound of ``video`` is added if PyAV is installed.
         """
         with contextlib.ExitStack() as stack:
-            sound = video if ffmpeg.av is not None and ffmpeg.has_sound(video) else None
+            sound = video if ffmpeg.av is not None and ffmpeg.count_sound(video)[1] else None
             writers = []
             for kind, path in zip(self.kinds, self.paths(video), strict=True):
                 opener = ffmpeg.open_alpha if self._is_alpha(kind) else open_webm

@@ -240,6 +240,15 @@ def test_video_with_damaged_packets_of_sound_keeps_the_others(av, tmp_path, make
     assert start == pytest.approx(1.0, abs=0.03)
 
 
+def test_video_without_known_codec_of_sound_keeps_the_pictures(av, tmp_path, make):
+    path = make("v.mkv", UNEVEN, "pcm_s16le")
+    path.write_bytes(path.read_bytes().replace(b"A_PCM/INT/LIT", b"A_XYZ/INT/LIT"))
+    output = predict(tmp_path, path)
+    assert "v.mkv: 1 of 1 tracks of sound left out: unknown codec" in output
+    assert times_of(av, tmp_path / "o" / "v_map.webm") == UNEVEN
+    assert tone_starts(av, tmp_path / "o" / "v_map.webm") == []
+
+
 def test_video_smooth_changes_later_maps_only(tmp_path):
     maps = {}
     for flags in ((), ("--smooth", "0"), ("--smooth", "0.9")):
