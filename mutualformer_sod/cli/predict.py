@@ -198,11 +198,11 @@ def predict_pictures(args: argparse.Namespace) -> int:
     if outcome.failed:
         print(f"{len(outcome.failed)} pictures failed, see above", file=sys.stderr)
     if outcome.made or outcome.kept:
-        suggest_next(args, pictures)
+        suggest_next(args, pictures, predictor.second)
     return FAILED if outcome.failed else 0
 
 
-def suggest_next(args: argparse.Namespace, pictures: list) -> None:
+def suggest_next(args: argparse.Namespace, pictures: list, second: object) -> None:
     """Print the same command with the depth that lies beside a picture, or with all outputs."""
     from mutualformer_sod.inference.picture_pairs import depth_beside
 
@@ -210,23 +210,40 @@ def suggest_next(args: argparse.Namespace, pictures: list) -> None:
     depth = None
     if len(pictures) == 1 and not (args.depth or args.thermal or args.estimate_depth):
         depth = depth_beside(pictures[0].rgb)
-    chosen = own_weights(args)
     if depth is not None:
-        suggest("predict", *again, "--depth", depth, *chosen)
+        suggest("predict", *again, "--depth", depth, *own_weights(args))
     elif args.overlay and args.cutout:
-        suggest("demo", *chosen)
+        suggest_demo(args, second)
     else:
-        near = None if args.near == "auto" else args.near
-        chosen += [*option("--depth", args.depth), *option("--thermal", args.thermal)]
-        chosen += option("--near", near)
-        chosen += [*option("--estimate-depth", args.estimate_depth), *option("--size", args.size)]
-        chosen += option("--output", args.output)
-        suggest("predict", *again, *chosen, "--overlay", "--cutout")
+        kept = given(args, "depth", "thermal", "depth_orientation", "crop", "output")
+        suggest("predict", *again, *own_weights(args), *kept, "--overlay", "--cutout")
+
+
+def suggest_demo(args: argparse.Namespace, second: object) -> None:
+    """Print the command of the demo, or another one for weights that the demo does not take."""
+    from mutualformer_sod.data.modality import DEPTH
+
+    if second == DEPTH:
+        suggest("demo", *own_weights(args))
+    else:
+        suggest("evaluate", "--help")
 
 
 def own_weights(args: argparse.Namespace) -> list[object]:
     """Return ``--weights`` and its value; nothing for the default."""
     return option("--weights", None if args.weights == DEFAULT_WEIGHTS else args.weights)
+
+
+def given(args: argparse.Namespace, *names: str) -> list[object]:
+    """Return the flags of these names and those that decide the maps, without default values."""
+    words: list[object] = []
+    for name in (*names, "near", "size", "device", "amp", "estimate_depth", "background"):
+        flag, value = f"--{name.replace('_', '-')}", getattr(args, name)
+        if value is True:
+            words.append(flag)
+        elif value != "auto":
+            words += option(flag, value)
+    return words
 
 
 def predict_video(args: argparse.Namespace) -> int:
@@ -251,11 +268,11 @@ def predict_video(args: argparse.Namespace) -> int:
     options = {"near": args.near, "smooth": args.smooth or 0.0, "overwrite": args.overwrite}
     predict_video(predictor, *videos, **options)
     if not args.overlay:
-        again = ["--video", args.video, *option("--depth-video", args.depth_video)]
-        again += own_weights(args)
-        suggest("predict", *again, "--overlay", "--output", f"{output}-overlay")
+        again = ["--video", args.video, *own_weights(args)]
+        again += [*given(args, "depth_video", "smooth", "cutout"), "--overlay"]
+        suggest("predict", *again, "--output", f"{output}-overlay")
     else:
-        suggest("demo", *own_weights(args))
+        suggest_demo(args, predictor.second)
     return 0
 
 

@@ -157,6 +157,16 @@ def test_predict_without_output_passes_over_a_file_of_that_name(there, photo):
     assert "saliency-2/maps" in run_tool("predict", photo, "--weights", TINY).output
 
 
+def test_next_command_of_predict_keeps_the_flags_that_decide_the_files(there, photo):
+    flags = ("--cutout", "--background", "white", "--crop", "--size", 160, "--amp", "off")
+    done = run_tool("predict", photo, "--weights", TINY, "--output", "o", "--device", "cpu", *flags)
+    before = (there / "o" / "cutouts" / "my photo.png").read_bytes()
+    done = follow(next_words(done))
+    assert done.status == 0, done.error
+    assert (there / "o" / "overlays" / "my photo.png").is_file()
+    assert (there / "o" / "cutouts" / "my photo.png").read_bytes() == before
+
+
 def test_predict_names_depth_that_lies_beside_the_picture(there, photo, scenes):
     shutil.copy(next((scenes / "SAMPLES" / "depth").iterdir()), there / "my photo_depth.png")
     done = run_tool("predict", photo, "--weights", TINY)

@@ -219,6 +219,19 @@ def test_predict_with_a_thermal_folder_gives_the_maps_of_the_test(
         assert np.array_equal(read(path), read(thermal_maps[0] / "m" / SET / path.name))
 
 
+def test_predict_with_all_outputs_of_thermal_weights_does_not_lead_to_the_demo(
+    thermal_root, thermal_run, tmp_path
+):
+    colour, thermal = (
+        next((thermal_root / "SAMPLES-T" / role).glob("*_thermal.png")) for role in ("RGB", "T")
+    )
+    given = ("--rgb", colour, "--thermal", thermal, "--output", tmp_path / "o")
+    weights = ("--weights", thermal_run[0])
+    done = run_tool("predict", *given, *weights, "--overlay", "--cutout")
+    assert done.status == 0, done.error
+    assert "evaluate" in done.error.splitlines()[-1]
+
+
 def test_predict_without_thermal_images_gives_other_maps(thermal_root, thermal_run, thermal_maps):
     from mutualformer_sod import Predictor
 
