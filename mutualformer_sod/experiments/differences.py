@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mutualformer_sod.experiments.image_scores import METRICS, ImageScores
+from mutualformer_sod.experiments.plan import RIGHT
 from mutualformer_sod.report.hypothesis_tests import (
     bootstrap_means,
     compare_pairs,
@@ -51,12 +52,14 @@ def differences(
         draws: number of resamples.
 
     Returns:
-        group -> one difference for each other variant; with several groups, the mean over them too.
+        group -> one difference for each other variant. With several groups without common images
+        also the mean over them: the resamples of one image in two groups would be independent.
     """
     column = METRICS.index(metric)
     groups = {name: values[..., column] for name, values in scores.by_group().items()}
     parts = {name: [values] for name, values in groups.items()}
-    if len(groups) > 1:
+    members = sum(map(len, groups.values()))
+    if len(groups) > 1 and members == sum(kind == RIGHT for kind, _, _ in scores.images):
         parts[MEAN_OF_GROUPS] = list(groups.values())
     return {
         name: _compare(values, [variant for variant, _ in scores.runs], reference, draws)

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -56,6 +57,13 @@ def test_differences_of_a_constant_gain_are_the_gain():
     for (item,) in found.values():
         assert (item.mean, item.low, item.high) == pytest.approx((-0.1, -0.1, -0.1))
         assert item.p < 0.05
+
+
+def test_differences_of_groups_with_common_images_have_no_mean():
+    scores = replace(
+        scores_of(np.eye(4)[:, :2], kinds=("right", "noise")), sources={"sets": ["A", "B"]}
+    )
+    assert set(differences(scores, "v0", draws=100)) == {"all", "A", "B"}
 
 
 def test_differences_draw_the_images_of_all_variants_together():
