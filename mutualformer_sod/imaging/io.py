@@ -221,7 +221,7 @@ def _eight_bits(path: Path | str, values: np.ndarray) -> np.ndarray:
     if low >= 0 and high <= 255 and (values == np.rint(values)).all():
         return values.astype(np.uint8)
     raise InputError(
-        f"{path}: {values.dtype} saliency from {low:g} to {high:g}. Fix: save values in [0, 1] "
+        f"{path}: {values.dtype} saliency from {low} to {high}. Fix: save values in [0, 1] "
         "(divide by 255, or apply the sigmoid), or an 8-bit PNG."
     )
 

@@ -69,6 +69,7 @@ REFUSED = {
     "infinity": (np.where(UNIT > 0.9, np.inf, UNIT), "NaN or infinity"),
     "logits": (UNIT * 8 - 4, r"float64 saliency from -3\.\d+ to 3\.\d+"),
     "overshoot of resizing": (UNIT * 1.1, r"in \[0, 1\]"),
+    "a rounding error above 1": (np.full((3, 4), 1.0000001), r"from 1\.0000001 to 1\.0000001"),
     "fractions up to 255": (UNIT * 255, "divide by 255"),
     "whole numbers above 255": (np.full((3, 4), 256.0), "256"),
     "negative whole numbers": (np.full((3, 4), -1), "int64 saliency from -1"),
