@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.experiments.data import HOLDOUT
 from mutualformer_sod.experiments.image_scores import (
     METRICS,
     read_runs,
@@ -163,17 +164,25 @@ def _commit(code: dict[str, Any]) -> str:
     return f"{commit} with changes" if code["dirty"] else commit
 
 
+def describe_sources(options: dict[str, Any]) -> list[str]:
+    """Describe where the test images are from."""
+    if not options["data"]:
+        return ["generated scenes of two seeds"]
+    is_apart = bool(options["test_data"])
+    found = ["other folders"] if is_apart else []
+    if ratio := options["holdout"] or (None if is_apart else HOLDOUT):
+        whole = "each set with depth" if is_apart else "each set"
+        sets = ", ".join(options.get("holdout_sets") or [whole])
+        found.append(f"split by scene, about {ratio:.0%} of {sets} for testing")
+    return found
+
+
 def _notes(options: dict[str, Any], data: Any, trials: Sequence[Trial]) -> list[str]:
     def images(part: str) -> str:
         counts = data[part]["images"]
         return f"{sum(counts.values())} ({', '.join(f'{n} {c}' for n, c in counts.items())})"
 
-    if not options["data"]:
-        source = "generated scenes of two seeds"
-    elif options["test_data"]:
-        source = "other folders"
-    else:
-        source = f"split by scene, about {options['holdout']:.0%} of each set for testing"
+    source = "; ".join(describe_sources(options))
     size = f" at {options['size']} px" if options["size"] else ""
     start = f"encoders started from {options['init_weights']}" if options["init_weights"] else ""
     fields = ", ".join(f"{name}={value}" for name, value in options["fields"].items())

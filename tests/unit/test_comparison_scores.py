@@ -2,7 +2,7 @@
 
 import csv
 import gzip
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -192,3 +192,18 @@ def test_fusion_markdown_has_differences_and_misleading_depth(table):
     row = f"| `v0` | {right:.3f} | .200 | {0.2 - right:+.3f} |"
     assert "### one with misleading depth\n\n|  | S ↑ right | S ↑ noise | worst − right |" in text
     assert row.replace("0.", ".") in text
+
+
+@pytest.mark.parametrize(
+    ("options", "want"),
+    [
+        ({"data": ("a",)}, ["split by scene, about 20% of each set for testing"]),
+        ({"data": ("a",), "test_data": ("b",)}, ["other folders"]),
+        (
+            {"data": ("a",), "test_data": ("b",), "holdout": 0.1, "holdout_sets": ("X", "Y")},
+            ["other folders", "split by scene, about 10% of X, Y for testing"],
+        ),
+    ],
+)
+def test_report_describes_the_sources_of_the_test_images(options, want):
+    assert collect.describe_sources(asdict(plan.Options(**options))) == want
