@@ -44,20 +44,24 @@ if wanted prepare && [ -z "$benchmarks" ]; then
     estimate=(estimate_depth maps --weights "$here/../weights/depth_estimator.safetensors")
     run "${estimate[@]}" --data "$data" --sets "$photos" --limit 2400 --output "$output/depth"
     run "${estimate[@]}" --data "$data" --sets test_rgb/ECSSD --limit 300 --output "$output/depth"
-    mkdir -p "$output/ECSSD-depth/ECSSD/RGB" "$output/ECSSD-depth/ECSSD/GT"
-    for role in RGB GT; do
-        for map in "$output"/depth/test_rgb/ECSSD/*.png; do
-            ln -sf "$(realpath "$data/test_rgb/ECSSD/$role/$(basename "${map%.png}")".*)" \
-                "$output/ECSSD-depth/ECSSD/$role/"
+    # The images that have a map, as a set with depth.
+    whole=$data/test_rgb/ECSSD maps=$output/depth/test_rgb/ECSSD part=$output/ECSSD-depth/ECSSD
+    for map in "$maps"/*.png; do
+        [ -e "$map" ] || continue
+        mkdir -p "$part/RGB" "$part/GT"
+        for role in RGB GT; do
+            ln -sf "$(realpath "$whole/$role/$(basename "${map%.png}")".*)" "$part/$role/"
         done
+        ln -sfn "$(realpath "$maps")" "$part/depth"
     done
-    ln -sfn "$(realpath "$output/depth/test_rgb/ECSSD")" "$output/ECSSD-depth/ECSSD/depth"
     run test --weights small-dinov2 --data "$data/unlabelled_rgbd" --modality rgb \
         --output "$output/label_maps"
     run pseudo_label --data "$data/unlabelled_rgbd" --sets NLPR \
         --maps "$output"/label_maps/* --output "$output/labels"
-    mkdir -p "$output/labelled"
-    ln -sfn ../labels/NLPR "$output/labelled/NLPR-labelled"
+    if [ -d "$output/labels/NLPR" ]; then  # a name that is not that of the benchmark
+        mkdir -p "$output/labelled"
+        ln -sfn ../labels/NLPR "$output/labelled/NLPR-labelled"
+    fi
 fi
 if wanted encoder && [ -z "$benchmarks" ]; then
     # Colour alone, so that the encoder favours no fusion.

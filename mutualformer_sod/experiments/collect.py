@@ -184,7 +184,8 @@ def _notes(options: dict[str, Any], data: Any, trials: Sequence[Trial]) -> list[
 
     source = "; ".join(describe_sources(options))
     size = f" at {options['size']} px" if options["size"] else ""
-    start = f"encoders started from {options['init_weights']}" if options["init_weights"] else ""
+    weights = options["init_weights"]
+    start = f"encoders started from {'/'.join(Path(weights).parts[-2:])}" if weights else ""
     fields = ", ".join(f"{name}={value}" for name, value in options["fields"].items())
     recipe = [
         f"preset {options['preset']}{size}, encoder shared, {options['epochs']} epochs of batches "

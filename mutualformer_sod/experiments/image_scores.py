@@ -19,6 +19,7 @@ from mutualformer_sod.files import replacing
 # Metrics of an image whose mean is the score of a set. Curves have their maximum after the mean.
 METRICS = ("s_measure", "mean_f", "weighted_f", "mean_e", "mae")
 _DIGITS = 5
+_GROUPING = ("sets", "folders")  # all that `data.groups_of` needs
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,9 @@ def write_scores(path: Path, scores: ImageScores, record: dict[str, Any]) -> Non
         record: JSON data, for the first line.
     """
     text = io.StringIO()
-    text.write(f"# {json.dumps(record | {'sources': scores.sources}, ensure_ascii=False)}\n")
+    # Without the folders, which mean nothing on another machine.
+    sources = {name: scores.sources[name] for name in _GROUPING if name in scores.sources}
+    text.write(f"# {json.dumps(record | {'sources': sources}, ensure_ascii=False)}\n")
     writer = csv.writer(text, lineterminator="\n")
     names = [f"{name}|{seed}|{metric}" for name, seed in scores.runs for metric in METRICS]
     writer.writerow(["depth", "set", "image", *names])

@@ -205,8 +205,11 @@ def _compare(
 def _remarks(name: str, table: CommonScores, draws: int) -> Iterator[str]:
     """Yield remarks on a set that is not compared, or only in part, or by weak tests."""
     methods, images = len(table.methods), table.images
-    if methods < 2 or not images:
-        yield f"{name}: not compared: no image that two methods with scores have"
+    if methods < 2:
+        yield f"{name}: not compared: fewer than two methods have scores"
+        return
+    if not images:
+        yield f"{name}: not compared: no image has scores of all methods"
         return
     if images < table.total:
         left_out = table.total - images

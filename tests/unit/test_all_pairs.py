@@ -93,11 +93,18 @@ def test_compare_all_without_a_shared_pair_has_no_row_over_sets():
     assert "mean of 2 sets: not compared: no two methods are scored on every set" in found.notes
 
 
-@pytest.mark.parametrize("table", [make_table("a"), make_table("ab", images=0, total=5)])
-def test_compare_all_set_that_cannot_be_compared_is_noted(table):
+@pytest.mark.parametrize(
+    ("table", "reason"),
+    [
+        (make_table("a"), "fewer than two methods have scores"),
+        (make_table("ab", images=0, total=5), "no image has scores of all methods"),
+    ],
+    ids=["one method", "no image"],
+)
+def test_compare_all_set_that_cannot_be_compared_is_noted(table, reason):
     found = compare({"A": table, "B": make_table()})
     assert list(found.by_set()) == ["B"]
-    assert found.notes == ["A: not compared: no image that two methods with scores have"]
+    assert found.notes == [f"A: not compared: {reason}"]
     alone = compare({"A": table})
     assert text(alone) == "\n".join(alone.notes)
     assert json.loads(to_json(alone))["comparisons"] == []
