@@ -193,6 +193,8 @@ def test_document_flags_exist(document):
     sources = "".join(path.read_text() for path in (ROOT / "mutualformer_sod" / "cli").glob("*.py"))
     known = flags_of(tool("train")["make_parser"]()) | flags_of(torchrun_parser())
     known |= set(re.findall(r'"(--[a-z][a-z-]*)"', sources))
+    scripts = "".join(path.read_text() for path in (ROOT / "tools").glob("*.sh"))
+    known |= set(re.findall(r'" = (--[a-z-]+) ]', scripts))
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+[a-z]", document.read_text()))
     assert not named - known
 
