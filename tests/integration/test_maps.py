@@ -184,6 +184,9 @@ def test_test_stopped_by_signal_leaves_whole_files(
     done = make_maps(run_folder, scenes, tmp_path, "--workers", 1, "--writers", 2)
     begun.set()
     sender.join()
+    for thread in threading.enumerate():  # a process waits for its writers before it ends
+        if thread.name.startswith("ThreadPoolExecutor"):
+            thread.join(10)
     assert done.status == status, done.error
     assert line in done.error
     assert "Traceback" not in done.error
