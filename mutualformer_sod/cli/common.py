@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mutualformer_sod.configs.released import DEFAULT_WEIGHTS, WEIGHTS_HELP
+from mutualformer_sod.configs.released import DEFAULT_WEIGHTS, ESTIMATOR, WEIGHTS_HELP
 from mutualformer_sod.errors import InputError, ReportedElsewhere, Stopped, with_flags
 
 EXIT_INPUT_ERROR = 2
@@ -59,6 +59,14 @@ FLAGS: dict[str, dict[str, Any]] = {
     },
     "--data": {"nargs": "+", "required": True, "metavar": "ROOT", "help": "folders of sets"},
     "--device": {"default": "auto", "help": "auto, cpu, cuda or mps (default: auto)"},
+    "--estimate-depth": {
+        "nargs": "?",
+        "const": ESTIMATOR,
+        "type": Path,
+        "metavar": "FILE",
+        "help": "estimate depth from colour for pictures without depth; FILE: your own estimator "
+        "(tools/estimate_depth.py)",
+    },
     "--json": {"type": Path, "metavar": "FILE", "help": "also write the results to this file"},
     "--limit": {"type": COUNT, "metavar": "N", "help": "the first N images of each set"},
     "--map-prefix": {"metavar": "TEXT", "help": "text before the stem in the names of the maps"},

@@ -2,10 +2,9 @@
 
 import argparse
 import importlib.util
-from pathlib import Path
 
 from mutualformer_sod.cli import common as cli
-from mutualformer_sod.configs.released import ESTIMATOR, find_weights
+from mutualformer_sod.configs.released import find_weights
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.serving.access import bind
 
@@ -24,14 +23,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = cli.Parser(__doc__, EPILOG)
     cli.add_flags(parser, "--weights", "--device", "--amp")
     cli.add_flags(parser, "--size", type=int, help="input size of the network in pixels a side")
-    parser.add_argument(
-        "--estimate-depth",
-        nargs="?",
-        const=ESTIMATOR,
-        type=Path,
-        metavar="FILE",
-        help="estimate depth from colour for pictures without depth; FILE: your own estimator",
-    )
+    cli.add_flags(parser, "--estimate-depth")
     cli.add_server_flags(parser, port=8000)
     parser.add_argument(
         "--allow-host",

@@ -1,7 +1,7 @@
 """Second modalities beside colour: depth, thermal images, and others that are registered.
 
-A set holds the modality of its maps (`discovery.sets.SodSet.modality`), and a network that of its
-training (`configs.model.ModelConfig.second_modality`). All differences between modalities are here.
+`SodSet.modality` is the modality of a set, `ModelConfig.second_modality` that of a network's
+training. All differences between modalities are here.
 In names such as ``has_depth`` or ``depth`` the package calls the second input depth, whatever its
 modality.
 """
@@ -126,7 +126,7 @@ def refuse_named_otherwise(folder: Path, modality: Modality) -> None:
     )
     if named != modality:
         raise InputError(
-            f"`{modality.name}` {folder}: holds {named.maps} by its name. Fix: pass it as"
+            f"`{modality.name}` {folder}: a folder of {named.maps} by its name. Fix: pass it as"
             f" `{named.name}`, with weights that were trained on them, or rename it."
         )
 

@@ -31,7 +31,7 @@ def read_sample(
 ) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
     """Read the files of one sample.
 
-    A map of another size than the colour image is resized to it as its modality says: depth by
+    A map of another size than the colour image is resized by the rule of its modality: depth by
     nearest neighbour, because interpolation would add depths between an object and its background,
     and across holes. A ground truth of another size is refused, because scores would depend on the
     method of resizing.

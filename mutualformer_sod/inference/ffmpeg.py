@@ -110,7 +110,7 @@ class _Track:
         self._resampler = av.AudioResampler("s16", layout, _OPUS_RATE, _OPUS_SAMPLES)
 
     def convert(self, packet: Any, start: Fraction) -> Iterator[Any]:
-        """Yield packets for the output; ``start`` (s) becomes 0, what is before it is left out."""
+        """Yield packets for the output; ``start`` (s) becomes 0; earlier packets are left out."""
         if self._copied:
             if packet.dts is not None:
                 shift = round(start / packet.time_base)

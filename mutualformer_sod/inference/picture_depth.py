@@ -124,7 +124,7 @@ def fit_depth(
     orientation: str = "auto",
     modality: Modality = DEPTH,
 ) -> tuple[np.ndarray | None, list[str]]:
-    """Rotate a raw map to its picture, and resize it as its modality says.
+    """Rotate a raw map to its picture, and resize it by the rule of its modality.
 
     Args:
         depth: (H, W), raw.

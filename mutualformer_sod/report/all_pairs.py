@@ -100,7 +100,7 @@ class AllPairs:
 
 
 def metrics_per_image(columns: Sequence[str]) -> tuple[str, ...]:
-    """Return the columns of which each image has a value.
+    """Return the columns with a value for each image.
 
     Raises:
         InputError: none of them.

@@ -63,16 +63,22 @@ def plot_curves(folder: Path, curves: Curves, protocol: str) -> list[Path]:
         pr.legend(loc="lower left", fontsize=9, ncols=1 + len(methods) // 9)
         figure.suptitle(f"{without_mathematics(set_name)}: mean curves over the images")
         figure.supxlabel(protocol, fontsize=7, color="0.35")
-        for suffix in (".pdf", ".png"):
-            paths.append(folder / f"{set_name.replace('/', '_')}{suffix}")
-            with replacing(paths[-1]) as temporary:
-                figure.savefig(temporary, dpi=150)
-        plt.close(figure)
+        paths += save_figure(figure, folder, set_name.replace("/", "_"))
+    return paths
+
+
+def save_figure(figure, folder: Path, name: str) -> list[Path]:
+    """Write a figure of matplotlib as PDF and PNG, close it, and return the files."""
+    paths = [folder / f"{name}{suffix}" for suffix in (".pdf", ".png")]
+    for path in paths:
+        with replacing(path) as temporary:
+            figure.savefig(temporary, dpi=150)
+    load_pyplot().close(figure)
     return paths
 
 
 def without_mathematics(name: str) -> str:
-    """Escape dollar signs, which begin a formula in matplotlib, and what is not Unicode."""
+    """Escape dollar signs, which begin a formula in matplotlib, and bytes that are not Unicode."""
     return escaped(name).replace("$", r"\$")
 
 

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mutualformer_sod.files import replacing
 from mutualformer_sod.metrics.registry import COLUMNS
 from mutualformer_sod.report.all_pairs import AllPairs, Comparison
 from mutualformer_sod.report.all_pairs_tables import p_text
-from mutualformer_sod.report.curves import load_pyplot, without_mathematics
+from mutualformer_sod.report.curves import load_pyplot, save_figure, without_mathematics
 
 BAR_COLOUR = "#d55e00"
 _ROW = 0.24  # inches a line of text
@@ -41,11 +40,7 @@ def plot_ranks(folder: Path, found: AllPairs) -> list[Path]:
             f"{without_mathematics(name)}: average ranks over {items[0].ranks.blocks} {unit}",
             fontsize=10,
         )
-        for suffix in (".pdf", ".png"):
-            paths.append(folder / f"{re.sub('[/ ]', '_', name)}_ranks{suffix}")
-            with replacing(paths[-1]) as temporary:
-                figure.savefig(temporary, dpi=150)
-        plt.close(figure)
+        paths += save_figure(figure, folder, f"{re.sub('[/ ]', '_', name)}_ranks")
     return paths
 
 

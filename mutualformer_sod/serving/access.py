@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 
 from mutualformer_sod.errors import InputError
 
-LOOPBACK = "127.0.0.1"
 _HOST_REMEDY = "open the printed address, or start the server with the --host of this address"
 
 

@@ -90,7 +90,7 @@ class Gate:
         return limited
 
     def _in_time(self, send: Send) -> Send:
-        """Return ``send`` with a limit of time: a client that does not read holds no place."""
+        """Return ``send`` with a limit of time: a client that does not read frees its place."""
         loop = asyncio.get_running_loop()
         end, is_late = None, False
 

@@ -19,7 +19,7 @@ class Problem(NamedTuple):
 
 
 def problem_of(error: Exception, names: Mapping[Path, str]) -> Problem:
-    """Describe an error; what is no fault of the client is logged.
+    """Describe an error; log it unless it is a fault of the client.
 
     Args:
         error: raised while a picture was mapped.

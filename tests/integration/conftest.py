@@ -1,5 +1,6 @@
 """A small set of scenes and a finished run on them."""
 
+import functools
 import logging
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from browser import chromium, chromium_page  # noqa: F401 (fixtures)
 from demo_server import demo_server  # noqa: F401 (fixture)
 from tool_runs import train_small
 
+from mutualformer_sod import Predictor
 from mutualformer_sod.data.synthetic.scenes import write_samples
 
 
@@ -24,6 +26,14 @@ def scenes(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("scenes")
     write_samples(root, 12, seed=7)
     return root
+
+
+@pytest.fixture(scope="module")
+def shared_predictors():
+    """Read each weights file once for the tests of a module; a predictor keeps no state."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Predictor, "from_weights", functools.cache(Predictor.from_weights))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -112,7 +112,9 @@ def test_significance_of_names_in_other_scripts_is_written(bench):
     assert r"我们\_é" in (bench / "out/significance.tex").read_text(encoding="utf-8")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="file names are Unicode there")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="other systems allow only Unicode in file names"
+)
 def test_significance_of_a_name_that_is_not_unicode_is_escaped(bench):
     (bench / "maps/ours").rename(bench / "maps" / os.fsdecode(b"\xff$"))
     flags = ("--plots",) if importlib.util.find_spec("matplotlib") else ()

@@ -1,6 +1,5 @@
 """``tools/predict.py`` as a user starts it, on good and on bad files."""
 
-import functools
 import itertools
 import os
 import shutil
@@ -23,15 +22,8 @@ from mutualformer_sod.inference.picture_maps import predict_pictures
 from mutualformer_sod.inference.picture_pairs import Picture
 from mutualformer_sod.inference.webm import open_webm
 
+pytestmark = pytest.mark.usefixtures("shared_predictors")
 WEIGHTS = ROOT / "weights" / "mutualformer_tiny.safetensors"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def predictors():
-    """Reads each weights file once for all tests; a predictor keeps nothing between pictures."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Predictor, "from_weights", functools.cache(Predictor.from_weights))
-        yield
 
 
 @pytest.fixture(scope="module")

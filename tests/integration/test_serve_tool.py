@@ -1,6 +1,5 @@
 """tools/serve.py: the bytes of predict, many clients, files of all kinds, end."""
 
-import functools
 import json
 import os
 import random
@@ -18,8 +17,7 @@ from form_client import post, request
 from PIL import Image
 from tool_runs import error_line, run_tool
 
-from mutualformer_sod import Predictor
-
+pytestmark = pytest.mark.usefixtures("shared_predictors")
 CLIENTS = 8
 REQUESTS = int(os.environ.get("SERVE_REQUESTS", "8"))  # of a client; 200 for docs/service.md
 MOST_GROWTH_MB = 60  # after the first half of the requests; a leak of uploads or maps is more
@@ -34,14 +32,6 @@ def server(tmp_path_factory):
     server = start_service(tmp_path_factory.mktemp("serve"), *flags)
     yield server
     assert server.interrupt() == 0  # Ctrl-C
-
-
-@pytest.fixture(scope="module", autouse=True)
-def predictors():
-    """Reads the weights once for all runs of predict; a predictor keeps nothing."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Predictor, "from_weights", functools.cache(Predictor.from_weights))
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """``tools/predict.py --video``: times, sound, transparency, smoothing."""
 
-import functools
 import shutil
 from fractions import Fraction
 from unittest import mock
@@ -17,17 +16,10 @@ from mutualformer_sod.inference import ffmpeg
 from mutualformer_sod.inference.cutouts import CutoutStyle, cut_out
 from mutualformer_sod.inference.webm import open_webm
 
+pytestmark = pytest.mark.usefixtures("shared_predictors")
 SIZE = (60, 90)
 UNEVEN = [0, 40, 90, 300, 340, 1000, 1033]  # ms
 MS = Fraction(1, 1000)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def predictors():
-    """Reads the weights once for all tests; a predictor keeps nothing between pictures."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Predictor, "from_weights", functools.cache(Predictor.from_weights))
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -192,7 +192,7 @@ class TestSeveralNetworks:
 def test_polarity_without_depth_is_refused(monkeypatch, capsys):
     arguments = ["predict.py", "--rgb", "x.png", "--output", "y", "--near", "white"]
     monkeypatch.setattr("sys.argv", arguments)
-    from mutualformer_sod.cli.predict import parse_arguments
+    from mutualformer_sod.cli.predict_options import parse_arguments
 
     with pytest.raises(SystemExit):
         parse_arguments()

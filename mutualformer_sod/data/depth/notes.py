@@ -41,7 +41,7 @@ def doubt_of(depth_sample: DepthSample, encoding: Encoding) -> str | None:
 
 
 def low_information(depth_sample: DepthSample, encoding: Encoding) -> list[str]:
-    """Return those of `FEW_LEVELS` and `MOSTLY_HOLES` that hold; none for one or two values."""
+    """Return `FEW_LEVELS` and `MOSTLY_HOLES` where they apply; none for one or two values."""
     levels = depth_sample.levels[encoding.zero_is_hole]
     if levels <= 2:
         return []

@@ -132,7 +132,7 @@ def with_encodings(
         side = sides[item.name]
         if item.modality and not item.modality.has_polarity and side != "auto":
             raise InputError(
-                f"--near {side}: {item.name} holds {item.modality.maps}, which have no polarity."
+                f"--near {side}: {item.name} has {item.modality.maps}, which have no polarity."
                 f" Fix: name the sets with depth, as in --near SET={side}"
             )
     decided = []

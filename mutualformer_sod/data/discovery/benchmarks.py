@@ -100,7 +100,7 @@ def is_known(name: str) -> bool:
 
 
 def part_of(name: str) -> Split | None:
-    """Return the split of a folder that holds one part of a known set under its own name."""
+    """Return the split of a folder that is one part of a known set under its own name."""
     return _PARTS.get(name_key(name))
 
 

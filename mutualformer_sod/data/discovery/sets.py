@@ -140,7 +140,7 @@ def refuse_other_modality(
     """Raise InputError for sets with maps of another modality than a network was trained on.
 
     Args:
-        sets: of which the network would see the maps.
+        sets: their maps would be inputs of the network.
         expected: name of the network's second modality.
         network: its name in the message.
         remedy: end of the message.

@@ -1,0 +1,129 @@
+"""Options of the command predict."""
+
+import argparse
+from pathlib import Path
+
+from mutualformer_sod.cli import common as cli
+from mutualformer_sod.cli.default_output import DEFAULT_OUTPUT
+from mutualformer_sod.configs.released import ESTIMATOR
+
+DESCRIPTION = "Map your own pictures or a video: maps, overlays, cut-outs; with or without depth."
+EPILOG = """\
+    mutualformer-sod predict photo.jpg
+
+needs no flag: without --output the outputs are in ./saliency, or in ./saliency-2 and so on if files
+of other settings are there. Outputs are OUTPUT/maps/STEM.png (8-bit, at the size of the picture),
+with --overlay OUTPUT/overlays/STEM.png, with --cutout OUTPUT/cutouts/STEM.png (RGBA); of a video
+OUTPUT/NAME_map.webm, NAME_overlay.webm and NAME_cutout.webm, with its sound. A second run makes
+the missing files. Status 1: some pictures failed and were named, the others are done. See
+docs/predict.md.
+"""
+MOST_SMOOTH = 0.95
+VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = cli.Parser(DESCRIPTION, EPILOG)
+    parser.add_argument(
+        "pictures", nargs="*", type=Path, metavar="FILE|DIR", help="as --rgb; or one video"
+    )
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        "--rgb", nargs="+", type=Path, metavar="FILE|DIR", help="pictures, or folders of pictures"
+    )
+    source.add_argument("--video", type=Path, metavar="FILE", help="a video, instead of pictures")
+    parser.add_argument(
+        "--depth",
+        type=Path,
+        metavar="FILE|DIR",
+        help="depth of the picture, or a folder of depth maps paired by name (.png .tif .npy ...)",
+    )
+    parser.add_argument(
+        "--depth-orientation",
+        choices=("auto", "stored", "shown"),
+        help="orientation of depth beside a picture with an orientation tag: that of the stored "
+        "file, or of the picture as shown; auto: stored, unless its sides fit the shown picture "
+        "only (default)",
+    )
+    cli.add_flags(parser, "--estimate-depth")
+    parser.add_argument(
+        "--thermal",
+        type=Path,
+        metavar="FILE|DIR",
+        help="thermal image or images in place of depth, for weights that were trained on them",
+    )
+    parser.add_argument("--depth-video", type=Path, metavar="FILE", help="depth of the video")
+    parser.add_argument(
+        "--smooth",
+        type=float,
+        metavar="RATIO",
+        help="smooth the maps of a video over time: ratio of the past in each map, 0 to 0.95",
+    )
+    cli.add_flags(parser, "--weights", "--device", "--amp")
+    cli.add_flags(
+        parser,
+        "--output",
+        required=False,
+        help=f"folder of the outputs (default: {DEFAULT_OUTPUT}, or a new name like it)",
+    )
+    cli.add_flags(parser, "--overwrite", help="replace files made with other settings")
+    cli.add_flags(parser, "--size", type=int, help="input size of the network in pixels a side")
+    parser.add_argument(
+        "--near",
+        choices=("auto", "white", "black", "disparity", "strict"),
+        default="auto",
+        help="which depth values are near the camera: large (white) or small (black) ones; "
+        "disparity: large, and 0 is no value; auto: decided from the maps and their type, such as "
+        "millimetres (default); strict: auto, but stop if the evidence is weak or contradicts the "
+        "type",
+    )
+    parser.add_argument("--overlay", action="store_true", help="write the map over the picture too")
+    parser.add_argument("--cutout", action="store_true", help="write the object alone, too")
+    parser.add_argument(
+        "--background",
+        metavar="COLOUR|FILE",
+        help="of cut-outs: white, black, grey, #rrggbb, blur (the picture, blurred) or a picture "
+        "(default: transparent)",
+    )
+    parser.add_argument("--crop", action="store_true", help="crop cut-outs to the object")
+    args = parser.parse_args()
+    take_pictures(parser, args)
+    for name, value, needed in (
+        ("--depth", args.depth, "--rgb"),
+        ("--thermal", args.thermal, "--rgb"),
+        ("--depth-video", args.depth_video, "--video"),
+        ("--smooth", args.smooth, "--video"),
+        ("--crop", args.crop or None, "--rgb"),
+    ):
+        if value is not None and getattr(args, needed[2:]) is None:
+            parser.error(f"{name} needs {needed}")
+    if (args.background or args.crop) and not args.cutout:
+        parser.error("--background and --crop need --cutout")
+    if args.smooth is not None and not 0 <= args.smooth <= MOST_SMOOTH:
+        parser.error(f"--smooth {args.smooth:g}: not in 0 to {MOST_SMOOTH}")
+    if args.near != "auto" and args.depth is None and args.depth_video is None:
+        parser.error("--near needs --depth or --depth-video")
+    if args.depth is not None and args.thermal is not None:
+        parser.error("--depth and --thermal exclude each other")
+    if args.depth_orientation is not None and args.depth is None and args.thermal is None:
+        parser.error("--depth-orientation needs --depth or --thermal")
+    if args.estimate_depth is not None and (args.depth or args.thermal or args.depth_video):
+        parser.error("--estimate-depth has no effect with --depth, --thermal or --depth-video")
+    return args
+
+
+def take_pictures(parser: cli.Parser, args: argparse.Namespace) -> None:
+    """Make the arguments without a flag the value of ``--rgb`` or, for a video, ``--video``."""
+    if args.pictures and (args.rgb or args.video):
+        parser.error("pictures with and without --rgb or --video. Fix: pass them in one way")
+    is_video = len(args.pictures) == 1 and args.pictures[0].suffix.lower() in VIDEO_SUFFIXES
+    if is_video and not args.pictures[0].is_dir():
+        args.video = args.pictures[0]
+    elif args.pictures:
+        args.rgb = args.pictures
+    if args.rgb is None and args.video is None:
+        taken = args.estimate_depth not in (None, ESTIMATOR)
+        parser.error(
+            "no picture. Fix: pass pictures, folders or a video, also with --rgb or --video"
+            + (", before --estimate-depth, which took the next word" if taken else "")
+        )
