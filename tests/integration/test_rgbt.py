@@ -260,8 +260,8 @@ def test_predict_with_one_thermal_image_and_a_constant_one_reports_them(
     [
         ("thermal", "--depth", "SAMPLES/depth", "were trained on thermal maps. Fix: leave --depth"),
         ("depth", "--thermal", "SAMPLES-T/T", "were trained on depth maps. Fix: leave --thermal"),
-        ("depth", "--depth", "SAMPLES-T/T", "holds thermal images by its name. Fix: pass it as"),
-        ("thermal", "--thermal", "SAMPLES/depth", "holds depth maps by its name. Fix: pass it as"),
+        ("depth", "--depth", "SAMPLES-T/T", "a folder of thermal images by its name. Fix: pass it as"),
+        ("thermal", "--thermal", "SAMPLES/depth", "a folder of depth maps by its name. Fix: pass it as"),
     ],
 )
 def test_predict_of_another_modality_is_refused(
@@ -339,7 +339,7 @@ def test_servers_of_depth_refuse_weights_of_thermal_images(tool, extra, thermal_
     [
         (("--paste", 0.5), "--paste: no effect on thermal images"),
         (("--invent-depth", 0.5), "--invent-depth: no effect on thermal images"),
-        (("--near", "white"), f"--near white: {SET} holds thermal images, which have no polarity"),
+        (("--near", "white"), f"--near white: {SET} has thermal images, which have no polarity"),
         (("--teacher", "tiny"), "--teacher tiny: was trained on depth maps"),
     ],
 )

@@ -444,7 +444,7 @@ def test_thermal_images_are_never_inverted(tmp_path, maps, change):
 
 @pytest.mark.parametrize("near", ["white", "VT=black"])
 def test_thermal_images_have_no_near_side(tmp_path, maps, near):
-    with pytest.raises(InputError, match="VT holds thermal images"):
+    with pytest.raises(InputError, match="VT has thermal images"):
         with_encodings([thermal_set(tmp_path / "T", maps)], [near])
 
 
