@@ -6,6 +6,7 @@ from typing import TypeVar
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
+_LISTED = 10  # names in a message before "and N more"
 _FLAGS = {"fields": "set", "finetune": "fine-tune"}  # flags with another name than the argument
 
 
@@ -37,6 +38,13 @@ class ReportedElsewhere(InputError):
 
     def __init__(self) -> None:
         super().__init__("another process of this run reports what is wrong")
+
+
+def name_list(names: Iterable[object], none: str = "") -> str:
+    """Join names for a message: the first ten, then how many more; `none` without any."""
+    texts = [str(name) for name in names]
+    more = f" and {len(texts) - _LISTED} more" if len(texts) > _LISTED else ""
+    return (", ".join(texts[:_LISTED]) or none) + more
 
 
 def together(read: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:

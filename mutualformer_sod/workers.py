@@ -1,4 +1,4 @@
-"""Worker processes for many files.
+"""Worker processes and threads for many files.
 
 A fork copies only the thread that forks. A lock that another thread has at that moment, for example
 one of OpenCV's pool, is never released in the new process. Workers are therefore not forked from
@@ -12,11 +12,13 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.context import BaseContext
+from typing import Any
 
 import cv2
+from tqdm import tqdm
 
 from mutualformer_sod.errors import InputError
 
@@ -42,6 +44,19 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
             " by a script without 'if __name__ == \"__main__\":'. Fix: use fewer `workers`, or add"
             " that line to the script"
         ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def in_threads(
+    function: Callable[[Any], Any], items: Sequence[Any], label: str, *, show_bar: bool = True
+) -> list[Any]:
+    """Apply a function to each item in threads, with a progress bar; stop at the first error."""
+    pool = ThreadPoolExecutor(usable_cores())
+    try:
+        results = pool.map(function, items)
+        disable = None if show_bar else True  # None: no bar without a terminal
+        return list(tqdm(results, label, len(items), leave=False, disable=disable))
     finally:
         pool.shutdown(cancel_futures=True)
 

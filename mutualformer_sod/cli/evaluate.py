@@ -12,11 +12,11 @@ from mutualformer_sod.cli import common as cli
 from mutualformer_sod.cli.next_step import option, suggest
 from mutualformer_sod.data.discovery.benchmarks import canonical_name
 from mutualformer_sod.data.discovery.sets import discover_sets, keep_images
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, name_list
 from mutualformer_sod.files import check_writable
 from mutualformer_sod.metrics.evaluation import GtSet, evaluate, find_map_folders
 from mutualformer_sod.metrics.extra import enabled, extra_columns
-from mutualformer_sod.metrics.folder import list_methods, name_list
+from mutualformer_sod.metrics.folder import list_methods
 from mutualformer_sod.metrics.per_image import read_common
 from mutualformer_sod.metrics.registry import COLUMNS
 from mutualformer_sod.metrics.results import Results

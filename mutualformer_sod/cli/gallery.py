@@ -13,7 +13,7 @@ from mutualformer_sod import __version__
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.cli.next_step import option, suggest
 from mutualformer_sod.data.discovery.sets import discover_sets
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, name_list
 from mutualformer_sod.files import check_writable
 from mutualformer_sod.gallery.cards import (
     ImageFiles,
@@ -25,7 +25,7 @@ from mutualformer_sod.gallery.cards import (
 from mutualformer_sod.gallery.page import ImageCard, pick, read_scores, write_page
 from mutualformer_sod.gallery.paper_figure import save_paper_figure
 from mutualformer_sod.gallery.pictures import PictureFolder
-from mutualformer_sod.metrics.folder import list_methods, name_list
+from mutualformer_sod.metrics.folder import list_methods
 from mutualformer_sod.report.curves import check_matplotlib
 from mutualformer_sod.workers import usable_cores, worker_pool
 

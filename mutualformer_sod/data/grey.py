@@ -16,7 +16,6 @@ class GreyEncoding:
     """How one set stores maps without polarity: as brightness, every value is valid.
 
     Attributes:
-        kind: name of the modality.
         is_empty: whether every map is constant or empty, so that only colour is used.
         near, side: "none", in the record of a run.
         zero_is_hole: never, see `depth.encoding.DepthEncoding`.

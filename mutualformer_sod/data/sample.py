@@ -26,9 +26,7 @@ class Sample:
     modality: Modality = DEPTH
 
 
-def read_sample(
-    sample: Sample,
-) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+def read_sample(sample: Sample) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
     """Read the files of one sample.
 
     A map of another size than the colour image is resized by the rule of its modality: depth by

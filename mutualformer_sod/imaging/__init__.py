@@ -1,4 +1,15 @@
 """Decoding of image files, the one mask rule, and reading of saliency maps; without torch."""
 
+from pathlib import Path
+
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
 """Suffixes of images, masks and saliency maps."""
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Return the images in a folder, sorted, without hidden files."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    )

@@ -51,14 +51,10 @@ def check_file(path: Path | str, data: bytes) -> tuple[int, int] | None:
 
 
 def decode(path: Path | str, data: bytes, flags: int = AS_STORED) -> np.ndarray:
-    """Decode a complete image.
+    """Decode the content of a complete image file, with the flags of ``cv2.imdecode``.
 
-    A JPEG with damaged data is decoded as far as possible, and logged once per process.
-
-    Args:
-        path: for messages.
-        data: the whole file.
-        flags: of ``cv2.imdecode``.
+    A JPEG with damaged data is decoded as far as possible, and logged once per process. The path is
+    for messages.
 
     Returns:
         (H, W) or (H, W, channels in cv2's order), of any dtype.
@@ -99,10 +95,8 @@ def one_channel(path: Path | str, data: bytes, image: np.ndarray) -> np.ndarray 
     """Return the grey values (H, W) of an image from `decode`; None for a colour image.
 
     Transparency is removed. Channels that differ only by JPEG noise are decoded as grey, as other
-    tools do: decoders weight the channels differently from a later conversion.
-
-    Args:
-        path, data, image: arguments and result of `decode`.
+    tools do: decoders weight the channels differently from a later conversion. ``path`` and
+    ``data`` are those of `decode`.
     """
     if image.ndim == 2:
         return image

@@ -4,7 +4,7 @@ Files are read as stored, see `imaging.decoding`.
 """
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -240,7 +240,15 @@ def write_map(path: Path | str, saliency: np.ndarray) -> None:
         raise ValueError(f"{path}: a map must be (H, W) in [0, 1], got {saliency.shape}")
     # In float64 the product is exact for a float32 map, so that only rint rounds.
     values = np.rint(saliency.astype(np.float64) * 255).astype(np.uint8)
-    _, encoded = cv2.imencode(".png", values)
+    write_image(Path(path), values)
+
+
+def write_image(path: Path, pixels: np.ndarray, flags: Sequence[int] = ()) -> None:
+    """Encode pixels, in cv2's order, by the suffix of a path, and write the file with `replacing`.
+
+    ``flags`` are those of ``cv2.imencode``.
+    """
+    _, encoded = cv2.imencode(path.suffix, pixels, flags)
     with replacing(path) as temporary:
         temporary.write_bytes(encoded.tobytes())
 

@@ -24,17 +24,8 @@ def read_thermal(path: Path | str) -> np.ndarray:
     """Read a thermal image as stored; colours of a palette are converted to their luminance.
 
     Palettes such as iron, hot or inferno are brighter the hotter a pixel is. Rainbow and jet are
-    not: hot and cold pixels may have equal luminance. They are refused.
-
-    Args:
-        path: an image file, or ``.npy`` (never unpickled).
-
-    Returns:
-        (H, W) uint8, uint16 or float32.
-
-    Raises:
-        InputError: missing, empty, damaged, of an unsupported type, or a palette whose luminance
-            does not determine the colour.
+    not: hot and cold pixels may have equal luminance. They are refused. Files, result and other
+    errors are those of `imaging.io.read_depth`.
     """
     return read_map(path, "thermal", _luminance)
 

@@ -24,16 +24,12 @@ def disparity_question(
 ) -> str | None:
     """Return the question in words if the 16-bit maps of a set may be disparity, else None.
 
+    The samples are of all maps of the set, the units those of `kind.decide_units`.
     Such maps have zeros and no values close to 0. They also look as if large were near, or they are
     undecided and reach farther than millimetres of a depth camera.
 
     Measured one map at a time: none of the 861 maps in millimetres of NLPR, HOTS, UW, gqcnn and
     tracebot (docs/data.md).
-
-    Args:
-        samples: of all maps of the set.
-        units: of the set, see `kind.decide_units`.
-        evidence: of the same maps.
     """
     if not _may_be_disparity(samples, units, evidence):
         return None

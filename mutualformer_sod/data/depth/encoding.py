@@ -83,22 +83,11 @@ class DepthEncoding:
 def depth_to_unit(
     raw: np.ndarray, encoding: DepthEncoding, rule: DepthRule = "minmax"
 ) -> np.ndarray:
-    """Convert raw depth to [0, 1], near = 1.
+    """Convert raw depth, (H, W) of any type, to (H, W) float32 in [0, 1], near = 1.
 
     Holes (0, NaN, infinity and 65535 in distances and disparity; NaN and infinity in other maps; a
-    hole code) get the value of the nearest valid pixel. A constant or empty map becomes 0.
-
-    Args:
-        raw: (H, W), any type, as read by `io.read_depth`.
-        encoding: of the set.
-        rule: the values that become 0 and 1: the least and largest of the map ("minmax"), or its
-            1st and 99th percentile ("percentile").
-
-    Returns:
-        (H, W) float32.
-
-    Raises:
-        InputError: unknown rule.
+    hole code) get the value of the nearest valid pixel. A constant or empty map becomes 0. For the
+    rule and its error see `unit.scale_to_unit`.
     """
     # An inverted copy of a map gives bit-identical results.
     return scale_to_unit(raw, encoding.find_holes(raw), rule, invert=encoding.near == "black")

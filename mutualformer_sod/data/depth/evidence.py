@@ -66,11 +66,11 @@ def weigh(
 
 
 def polarity(depth: np.ndarray) -> tuple[float, float]:
-    """Compute the evidence in one depth map that large values are near; negative if far.
+    """Compute the evidence that large values are near in a depth map; negative if they are far.
 
-    Ranks are used, so that the evidence does not depend on a monotone coding (metres, disparity,
-    gamma). It is antisymmetric: the inverted map gives exactly the opposite. There are two kinds of
-    evidence, which depend on the way pictures are taken and not on their content:
+    The map (H, W) is finite. Ranks are used, so that the evidence does not depend on a monotone
+    coding (metres, disparity, gamma). It is antisymmetric: the inverted map gives exactly the
+    opposite. Both kinds depend on the way pictures are taken and not on their content:
 
     - ground: lower pixels are nearer, because floors, tables and roads extend from the camera to
       the horizon;
@@ -79,9 +79,6 @@ def polarity(depth: np.ndarray) -> tuple[float, float]:
 
     Pixels of the least and largest value of the map are ignored unless they are most of it: in
     8-bit maps they are mostly pixels without measurement.
-
-    Args:
-        depth: (H, W), finite.
 
     Returns:
         The evidence "ground" and "centre", each in about [-1, 1].

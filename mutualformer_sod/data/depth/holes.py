@@ -1,4 +1,4 @@
-"""Find and fill the pixels of a depth map that have no value."""
+"""Find and fill the pixels of a depth map that have no value; sample a map."""
 
 import cv2
 import numpy as np
@@ -25,6 +25,20 @@ def find_holes(raw: np.ndarray, metric: bool, code: int | None = None) -> np.nda
     if code is not None:
         missing |= raw == code
     return missing
+
+
+def sampled(depth: np.ndarray, side: int) -> np.ndarray:
+    """Pick evenly spaced rows and columns of (H, W), at most about ``side`` on the longer side.
+
+    They are never averaged, so that the sample of an inverted map is exactly the inverse.
+    """
+    scale = min(1.0, side / max(depth.shape))
+    counts = (max(1, round(length * scale)) for length in depth.shape)
+    middles = (  # of equal parts
+        (2 * np.arange(count) + 1) * length // (2 * count)
+        for count, length in zip(counts, depth.shape, strict=True)
+    )
+    return np.ascontiguousarray(depth[np.ix_(*middles)])
 
 
 def fill_holes(values: np.ndarray, holes: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mutualformer_sod.data.depth.holes import find_holes
+from mutualformer_sod.data.depth.holes import find_holes, sampled
 
 _SAMPLE_SIDE = 96  # pixels of the longer side of a sampled map; the evidence is of large scale
 _FARTHEST_MM = 32767  # 16-bit maps with larger values use the whole range of codes
@@ -26,8 +26,7 @@ class DepthSample:
     """A sample of one depth map and its statistics.
 
     Attributes:
-        pixels: (h, w), every k-th row and column of the raw map. They are never averaged, so that
-            the sample of an inverted map is exactly the inverse.
+        pixels: (h, w), some rows and columns of the raw map, see `holes.sampled`.
         least: smallest positive value of the whole map; infinity if there is none.
         largest: largest finite value of the whole map below the value for "no measurement".
         holes: ratio of pixels without a value, in relative depth (False) and in distances (True).
@@ -49,9 +48,8 @@ class DepthSample:
         """Sample a raw depth map (H, W)."""
         holes = {metric: find_holes(depth, metric) for metric in (False, True)}
         distances = depth[~holes[True]]
-        rows, columns = (_picked(length, max(depth.shape)) for length in depth.shape)
         return cls(
-            np.ascontiguousarray(depth[np.ix_(rows, columns)]),
+            sampled(depth, _SAMPLE_SIDE),
             least=float(distances.min()) if distances.size else float("inf"),
             largest=float(distances.max()) if distances.size else 0.0,
             holes={metric: float(own.mean()) for metric, own in holes.items()},
@@ -65,12 +63,6 @@ def _levels(values: np.ndarray) -> int:
     """Count the different values up to `MOST_LEVELS`."""
     part = np.unique(values[:: max(1, values.size // _LEVEL_PIXELS)]).size
     return MOST_LEVELS if part >= MOST_LEVELS else min(MOST_LEVELS, np.unique(values).size)
-
-
-def _picked(length: int, longest: int) -> np.ndarray:
-    """Return the indices of the middles of equal parts."""
-    count = max(1, round(length * min(1.0, _SAMPLE_SIDE / longest)))
-    return (2 * np.arange(count) + 1) * length // (2 * count)
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,7 @@
 """Doubtful depth maps: constant, of few values, mostly 0 or holes, stretched, or unrelated."""
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-from tqdm import tqdm
 
 from mutualformer_sod.data.depth.kind import MOST_LEVELS, DepthSample
 from mutualformer_sod.data.depth.structure import is_unrelated
@@ -14,6 +10,7 @@ from mutualformer_sod.data.modality import DEPTH, Encoding
 from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import image_size, read_depth, read_rgb
+from mutualformer_sod.workers import in_threads
 
 CONSTANT = "constant or empty, used as missing: colour alone"
 TWO_VALUES = "two values only: is it a mask?"
@@ -94,9 +91,8 @@ def relation_notes(sod_set: SodSet) -> list[str]:
         except InputError:
             return False
 
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        bar = tqdm(pool.map(check, pairs), sod_set.name, len(pairs), leave=False, disable=None)
-        paths = [str(s.depth) for s, bad in zip(pairs, bar, strict=True) if bad]
+    unrelated = in_threads(check, pairs, sod_set.name)
+    paths = [str(s.depth) for s, bad in zip(pairs, unrelated, strict=True) if bad]
     count = f"{len(pairs)} maps" if step == 1 else f"{len(pairs)} examined maps"
     return [note_line(UNRELATED, paths, count)] if paths else []
 

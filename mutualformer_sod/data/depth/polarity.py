@@ -11,14 +11,11 @@ decided once for a set, from all its depth maps:
 """
 
 import logging
-import os
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from mutualformer_sod.data.depth.disparity import DISPARITY, disparity_question
 from mutualformer_sod.data.depth.encoding import WEAK_MARGIN, DepthEncoding
@@ -31,6 +28,7 @@ from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.data.grey import GreyEncoding
 from mutualformer_sod.data.modality import DEPTH, Encoding, Modality
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.workers import in_threads
 
 TYPE_WEIGHT = 2.0
 """Evidence, summed over the maps, that outweighs contradicting units of distance.
@@ -113,7 +111,6 @@ def with_encodings(
     (`depth_notes`) are logged.
 
     Args:
-        sets: as found by `sets.discover_sets`.
         near: values of ``--near``, see `parse_near`.
         quiet, ask_disparity: see `encoding_of`.
 
@@ -188,10 +185,7 @@ def read_samples(
         return DepthSample.of(modality.read(path))
 
     label = f"{name} {modality.name}"
-    quiet = True if len(paths) < _BAR_FROM else None  # None: no bar without a terminal
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        reading = pool.map(read, paths)
-        samples = list(tqdm(reading, label, len(paths), leave=False, disable=quiet))
+    samples = in_threads(read, paths, label, show_bar=len(paths) >= _BAR_FROM)
     first = {sample.pixels.dtype: path for sample, path in zip(samples, paths, strict=True)}
     if len(first) != 1:
         listed = ", ".join(f"{path} ({dtype})" for dtype, path in first.items()) or "no file"
@@ -292,9 +286,5 @@ def _encoding(
     if code is not None:
         holes += float(np.mean([np.mean(s.pixels == code) for s in samples]))
     encoding = DepthEncoding(kind, side, margin, reason, low, high, holes, code)
-    return _with_emptiness(encoding, samples)
-
-
-def _with_emptiness(encoding: DepthEncoding, samples: Sequence[DepthSample]) -> DepthEncoding:
     is_empty = all(doubt_of(sample, encoding) == CONSTANT for sample in samples)
     return replace(encoding, is_empty=is_empty)

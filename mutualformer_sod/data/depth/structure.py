@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from mutualformer_sod.data.depth.holes import fill_holes, find_holes
+from mutualformer_sod.data.depth.holes import fill_holes, find_holes, sampled
 
 LEAST_RELATION = 2.0
 """Relation below which a depth map is reported as unrelated to its image.
@@ -37,13 +37,10 @@ def relation(rgb: np.ndarray, depth: np.ndarray) -> float | None:
         A number of standard deviations: about 0 for depth of another image, 5 and more for most
         real depth; None without a statement: constant, empty or tiny maps.
     """
-    scale = min(1.0, _SIDE / max(depth.shape))
-    height, width = (max(1, round(length * scale)) for length in depth.shape)
+    raw = sampled(depth, _SIDE)
+    height, width = raw.shape
     if min(height, width) <= 2 * _NEAR or max(height, width) < _LEAST_SIDE:
         return None
-    raw = np.ascontiguousarray(
-        depth[np.ix_(_picks(depth.shape[0], height), _picks(depth.shape[1], width))]
-    )
     holes = find_holes(raw, metric=raw.dtype != np.uint8)
     valid = raw[~holes]
     if valid.size == 0 or valid.min() == valid.max():
@@ -68,11 +65,6 @@ def is_unrelated(rgb: np.ndarray, depth: np.ndarray) -> bool:
     """Whether the `relation` of a depth map to its picture is below `LEAST_RELATION`."""
     found = relation(rgb, depth)
     return found is not None and found < LEAST_RELATION
-
-
-def _picks(length: int, count: int) -> np.ndarray:
-    """Return the indices of the middles of equal parts."""
-    return (2 * np.arange(count) + 1) * length // (2 * count)
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:

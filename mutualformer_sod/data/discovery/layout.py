@@ -11,7 +11,7 @@ from typing import ClassVar
 from mutualformer_sod.data.discovery.benchmarks import Split
 from mutualformer_sod.data.modality import MODALITIES, Modality, modality_of
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.imaging import IMAGE_SUFFIXES
+from mutualformer_sod.imaging import image_files
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,7 @@ class Layout:
 
     def images(self, role: str, folder: Path) -> list[Path]:
         """List the images of a role, sorted and unpaired, without hidden files."""
-        return sorted(
-            path
-            for path in folder.iterdir()
-            if path.suffix.lower() in IMAGE_SUFFIXES
-            and not path.name.startswith(".")
-            and self.stem(role, path) is not None
-        )
+        return [path for path in image_files(folder) if self.stem(role, path) is not None]
 
 
 LAYOUTS: dict[str, Layout] = {}

@@ -123,19 +123,13 @@ class Matches:
         )
 
     def all_samples(self, folder: Path) -> tuple[Sample, ...]:
-        """Return a sample for each image of the set in ``folder``.
-
-        Raises:
-            InputError: the set has any of the `mistakes`.
-        """
+        """Return a sample for each image of a set; InputError if it has any of the `mistakes`."""
         refuse_all([_error_of(mistake, folder) for mistake in self.mistakes()])
         return self.samples()
 
 
 def match_files(
-    folders: Mapping[str, Path],
-    stem_of: Callable[[str, Path], str | None],
-    modality: Modality,
+    folders: Mapping[str, Path], stem_of: Callable[[str, Path], str | None], modality: Modality
 ) -> Matches:
     """Match the files of a set by stem, never by their position in a sorted list.
 

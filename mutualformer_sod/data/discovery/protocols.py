@@ -5,10 +5,10 @@ from pathlib import Path
 
 from mutualformer_sod.data.discovery.benchmarks import TRAINING_PROTOCOLS, is_known, usual_count
 from mutualformer_sod.data.discovery.folders import Candidate, search
-from mutualformer_sod.data.discovery.sets import SodSet, choose, listed, load
+from mutualformer_sod.data.discovery.sets import SodSet, choose, load
 from mutualformer_sod.data.modality import DEPTH, modality_of_set
 from mutualformer_sod.data.sample import Sample
-from mutualformer_sod.errors import InputError, refuse_all, together
+from mutualformer_sod.errors import InputError, name_list, refuse_all, together
 
 
 def discover_protocol(roots: Sequence[Path | str], protocol: str) -> list[SodSet]:
@@ -38,8 +38,8 @@ def discover_protocol(roots: Sequence[Path | str], protocol: str) -> list[SodSet
         if rest is None:
             raise InputError(
                 f"protocol {protocol} takes {', '.join(f'{n} of {s}' for s, n in parts.items())};"
-                f" not found below {listed(roots)}: {', '.join(missing)}; found:"
-                f" {listed(c.name for c in candidates)}"
+                f" not found below {name_list(roots)}: {', '.join(missing)}; found:"
+                f" {name_list((c.name for c in candidates), 'nothing')}"
             )
         named = {part: c for part, c in named.items() if c is not None} | {"": rest}
     loaded = together(lambda candidate: load(candidate, "train", True, True), named.values())
@@ -64,7 +64,6 @@ def discover_benchmarks(
     sets are accepted. Folders of a training split are left out.
 
     Args:
-        roots: folders to search.
         trained_on: folders of the training sets. Where the path of such a folder names no split,
             it is a test set if the field has no training split of that set, or if it has exactly
             the usual number of test images.

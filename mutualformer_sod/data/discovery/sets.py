@@ -10,7 +10,7 @@ from mutualformer_sod.data.discovery.folders import Candidate, search
 from mutualformer_sod.data.discovery.pairing import DEPTH_SUFFIXES
 from mutualformer_sod.data.modality import Encoding, Modality
 from mutualformer_sod.data.sample import Sample
-from mutualformer_sod.errors import InputError, refuse_all, together
+from mutualformer_sod.errors import InputError, name_list, refuse_all, together
 
 _NAMED_FOLDERS = 6  # that a message lists
 
@@ -77,7 +77,6 @@ def discover_sets(
     ``names`` gives its path.
 
     Args:
-        roots: folders to search.
         names: wanted sets, by name, alias or path below a root; None for all.
         need_gt, need_rgb: refuse a set without ground truth or colour images.
         with_depth: False to ignore the folders of depth and other maps.
@@ -102,7 +101,8 @@ def discover_sets(
         folders.setdefault(candidate.name, []).append(candidate.folder)
     refuse_all(
         [
-            f"{name} is found {len(own)} times: {listed(own)}. Fix: leave all but one out of --data"
+            f"{name} is found {len(own)} times: {name_list(own)}. "
+            "Fix: leave all but one out of --data"
             for name, own in folders.items()
             if len(own) > 1
         ]
@@ -116,11 +116,7 @@ def limited(sets: Sequence[SodSet], limit: int | None) -> list[SodSet]:
 
 
 def second_modality(sets: Iterable[SodSet]) -> Modality | None:
-    """Return the modality of the maps of some sets; None if no set has maps.
-
-    Raises:
-        InputError: the sets have maps of several modalities.
-    """
+    """Return the modality of the maps of some sets, None without maps; InputError for several."""
     first: dict[Modality, str] = {}
     for item in sets:
         if item.modality is not None:
@@ -143,13 +139,12 @@ def refuse_other_modality(
         sets: their maps would be inputs of the network.
         expected: name of the network's second modality.
         network: its name in the message.
-        remedy: end of the message.
     """
     other = [item for item in sets if item.modality and item.modality.name != expected]
     if other:
         raise InputError(
-            f"{network} was trained on {expected} maps, but {listed(item.name for item in other)}"
-            f" has {other[0].modality.maps}. Fix: {remedy}"
+            f"{network} was trained on {expected} maps, but "
+            f"{name_list(item.name for item in other)} has {other[0].modality.maps}. Fix: {remedy}"
         )
 
 
@@ -207,10 +202,10 @@ def choose(
         or [c for c in here if c.answers_loosely(name)]
     )
     if not matches and not optional:
-        found = listed(c.name for c in here)
-        raise InputError(f"no {split} set {name!r} below {listed(roots)}; found: {found}")
+        found = name_list((c.name for c in here), "nothing")
+        raise InputError(f"no {split} set {name!r} below {name_list(roots)}; found: {found}")
     if len(matches) > 1:
-        folders = listed(c.folder for c in matches)
+        folders = name_list(c.folder for c in matches)
         raise InputError(f"{name!r} is ambiguous: {folders}. Fix: leave one of them out of --data")
     return matches[0] if matches else None
 
@@ -220,13 +215,13 @@ def nothing_found(
 ) -> str:
     """Return the message for a search that found no set of the split."""
     if candidates:
-        folders = listed(c.folder for c in candidates)
-        return f"no {split} set below {listed(roots)}, only {folders}. Fix: pass one by its path"
+        folders = name_list(c.folder for c in candidates)
+        return f"no {split} set below {name_list(roots)}, only {folders}. Fix: pass one by its path"
     found = _picture_folders(roots)
     names = f"; pictures are in {', '.join(found)}" if found else ""
     remedy = "rename or link these folders, or pass" if found else "pass"
     return (
-        f"no data set below {listed(roots)}: expected <set>/RGB, <set>/depth, <set>/GT{names}."
+        f"no data set below {name_list(roots)}: expected <set>/RGB, <set>/depth, <set>/GT{names}."
         f" Fix: {remedy} --data a folder in one of the layouts of docs/data.md"
     )
 
@@ -255,7 +250,7 @@ def load(
         if len(found) > 1 and (with_depth or role != "depth"):
             label = candidate.modality.name if role == "depth" else role
             raise InputError(
-                f"{candidate.folder}: two folders for {label}: {listed(p.name for p in found)}."
+                f"{candidate.folder}: two folders for {label}: {name_list(p.name for p in found)}."
                 " Fix: keep one of them"
             )
     for role, label, needed in (
@@ -266,10 +261,3 @@ def load(
             raise InputError(f"{candidate.folder}: the set has no folder of {label}. Fix: add it")
     samples = candidate.match(with_depth).all_samples(candidate.folder)
     return SodSet(candidate.name, candidate.folder, samples, split)
-
-
-def listed(items: Iterable[object], limit: int = 10) -> str:
-    """Join the first items with commas, and give the number of the others."""
-    texts = [str(item) for item in items]
-    more = f" and {len(texts) - limit} more" if len(texts) > limit else ""
-    return (", ".join(texts[:limit]) or "nothing") + more

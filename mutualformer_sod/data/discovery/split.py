@@ -19,9 +19,7 @@ def hold_out(
     together. If the whole set is one scene, it is split by image.
 
     Args:
-        samples: of one set.
         share: ratio of images to hold out, in [0, 1); at least one scene if not 0.
-        seed: of the choice.
         by: "scene" or "image".
 
     Returns:

@@ -21,7 +21,6 @@ def encode_sample(path: str, sample: Sample, side: int, quality: int) -> list[Fi
 
     Args:
         path: of the set in the pack. Folders keep their names, which may name the split.
-        sample: to read.
         side, quality: see `pack.PackOptions`.
 
     Raises:

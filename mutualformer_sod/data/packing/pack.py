@@ -78,12 +78,8 @@ def pack_sets(
     OpenCV.
 
     Args:
-        roots: folders of sets.
         names: sets by name or path; None for all with colour images, except test sets.
-        options: of the pack.
-        output: folder of the pack.
         near: values of ``--near``, see `polarity.parse_near`; the depth is stored as it is.
-        overwrite: replace an existing pack.
         workers: threads; None for one per core.
 
     Returns:

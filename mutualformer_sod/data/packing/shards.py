@@ -11,7 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from mutualformer_sod.data.discovery.pairing import DEPTH_SUFFIXES
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, name_list
 from mutualformer_sod.files import replacing
 
 File = tuple[str, bytes]
@@ -19,11 +19,9 @@ File = tuple[str, bytes]
 
 
 class ShardWriter:
-    """Write images to tar files ``shard_NNNN.tar``, each of which appears whole or not at all.
+    """Write images to tar files ``shard_NNNN.tar`` of at most ``limit`` bytes.
 
-    Args:
-        folder: of the shards.
-        limit: largest size of a shard in bytes.
+    Each of them appears whole or not at all.
 
     Attributes:
         written: file, bytes, sha256 and number of files of each shard.
@@ -89,8 +87,7 @@ def checked_shards(folder: Path, shards: Sequence[dict[str, Any]]) -> list[Path]
         elif hashlib.sha256(path.read_bytes()).hexdigest() != shard["sha256"]:
             bad.append(f"{path.name} is damaged (wrong sha256)")
     if bad:
-        more = f" and {len(bad) - 10} more" if len(bad) > 10 else ""
-        raise InputError(f"{folder}: {', '.join(bad[:10])}{more}. Fix: copy these shards again")
+        raise InputError(f"{folder}: {name_list(bad)}. Fix: copy these shards again")
     return paths
 
 

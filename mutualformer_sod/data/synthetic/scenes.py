@@ -35,7 +35,7 @@ from mutualformer_sod.data.synthetic import drawing
 from mutualformer_sod.data.synthetic.drawing import FAMILIES, OCCLUDING_HEIGHT, Appearance
 from mutualformer_sod.data.synthetic.shapes import Random, place_regions
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.files import replacing
+from mutualformer_sod.imaging.io import write_image
 from mutualformer_sod.output_folder import OutputFolder
 
 KINDS = ("depth", "colour", "either")
@@ -148,9 +148,7 @@ def write_samples(
         scene = make_scene(seed, index, size, modality)
         gt = scene.gt.astype(np.uint8) * 255
         for file, image in zip(files, (scene.rgb[..., ::-1], scene.depth, gt), strict=True):
-            encoded = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 3])[1]
-            with replacing(file) as temporary:
-                temporary.write_bytes(encoded.tobytes())
+            write_image(file, image, [cv2.IMWRITE_PNG_COMPRESSION, 3])
     return root
 
 

@@ -8,11 +8,9 @@ foreground of each pixel. Images from a cache are resized twice, so that they di
 
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from mutualformer_sod.data.discovery.fingerprint import data_fingerprint
 from mutualformer_sod.data.discovery.sets import SodSet
@@ -30,6 +27,7 @@ from mutualformer_sod.data.unit import DepthRule
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import image_size
 from mutualformer_sod.memory import free_memory, free_shared_memory
+from mutualformer_sod.workers import in_threads
 
 _ALIGNMENT = 64  # bytes; the depth of an image comes first and is read as uint16
 _SPARE = 0.1  # ratio of the free memory that must remain
@@ -128,7 +126,6 @@ def build_caches(
 
     Args:
         sets: each needs colour images, every sample once, and its encoding.
-        options: place and size.
         depth_rule: conversion of depth to [0, 1].
         report: called with one line per set, with its size.
 
@@ -194,7 +191,7 @@ def _plan(sod_set: SodSet, side: int, key: str) -> dict[str, Any]:
     """Return the index of a cache: the place of each image, see `SetCache.read`."""
     samples = sod_set.samples
     pixel = 3 + 2 * sod_set.has_depth + sod_set.has_gt
-    sizes = _in_threads(lambda sample: image_size(sample.rgb), samples, f"{sod_set.name}: sizes")
+    sizes = in_threads(lambda sample: image_size(sample.rgb), samples, f"{sod_set.name}: sizes")
     images, end = [], 0
     for size in sizes:
         height, width = (min(length, side) for length in size)
@@ -230,17 +227,7 @@ def _fill(sod_set: SodSet, rows: list[list[int]], depth_rule: DepthRule, block: 
             block[offset : offset + part.size] = part.reshape(-1)
             offset += part.size
 
-    _in_threads(keep, list(zip(sod_set.samples, rows, strict=True)), f"{sod_set.name}: caching")
-
-
-def _in_threads(function: Callable, items: Sequence, label: str) -> list:
-    """Apply ``function`` to each item in order, with a progress bar; stop at the first error."""
-    pool = ThreadPoolExecutor(os.cpu_count() or 1)
-    try:
-        results = pool.map(function, items)
-        return list(tqdm(results, label, len(items), leave=False, disable=None))
-    finally:
-        pool.shutdown(cancel_futures=True)
+    in_threads(keep, list(zip(sod_set.samples, rows, strict=True)), f"{sod_set.name}: caching")
 
 
 def _check_room(wanted: int, options: CacheOptions) -> None:

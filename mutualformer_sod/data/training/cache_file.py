@@ -25,7 +25,6 @@ def write_cache_file(path: Path, index: dict[str, Any], fill: Callable[[np.ndarr
     """Write a cache file; it appears under its name once it is whole.
 
     Args:
-        path: of the file.
         index: JSON values; ``index["bytes"]`` is the size of the block.
         fill: function that writes the block, (bytes,) uint8.
     """

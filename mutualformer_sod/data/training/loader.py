@@ -88,10 +88,7 @@ def make_loader(
 
 @contextlib.contextmanager
 def open_stream(
-    dataset: Dataset,
-    batches: Sequence[Sequence[int]],
-    workers: int = 0,
-    pin_memory: bool = False,
+    dataset: Dataset, batches: Sequence[Sequence[int]], workers: int = 0, pin_memory: bool = False
 ) -> Iterator[Iterator[Any]]:
     """Open a stream of the batches of ``make_loader``, from workers that ignore SIGTERM.
 
