@@ -3,8 +3,6 @@
 Boundary IoU: Cheng et al., CVPR 2021. Mean boundary accuracy: Cheng et al. (CascadePSP), CVPR 2020.
 """
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 

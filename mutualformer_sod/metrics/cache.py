@@ -1,7 +1,5 @@
 """A cache of scores, keyed by the content of the two files and the protocol."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import sqlite3

@@ -4,8 +4,6 @@ Every patch of the foreground is replaced by the most similar patch of the backg
 closer the colours of the result are to those of the image, the better the foreground is hidden.
 """
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 
@@ -21,11 +19,8 @@ _CHUNK = 1024  # patches compared at once
 def camouflage_degree(rgb: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Return the degree of camouflage in [0, 1], (H, W) float64; 0 outside of the foreground.
 
-    It is 0 everywhere if no patch of 7 x 7 pixels fits into the foreground or its surroundings.
-
-    Args:
-        rgb: (H, W, 3) uint8.
-        mask: (H, W) bool.
+    It is 0 everywhere if no patch of 7 x 7 pixels fits into the foreground or its surroundings. The
+    image is (H, W, 3) uint8, the mask (H, W) bool.
     """
     degree = np.zeros(mask.shape)
     inside = mask.view(np.uint8)

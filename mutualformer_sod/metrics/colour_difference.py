@@ -1,7 +1,5 @@
 """Colour difference CIEDE2000 (Sharma et al., Color Research and Application, 2005) of sRGB."""
 
-from __future__ import annotations
-
 import numpy as np
 
 _TO_XYZ = np.array(

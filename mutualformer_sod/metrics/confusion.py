@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
-from mutualformer_sod.metrics.pair import Counts
+from mutualformer_sod.metrics.f_measure import f_score
+from mutualformer_sod.metrics.pair import Counts, MapPair
 
 
 class Confusion(NamedTuple):
@@ -24,6 +26,9 @@ class Confusion(NamedTuple):
         return cls(tp, fp, counts.pixels - counts.area - fp, counts.area - tp)
 
 
+Rate = Callable[[Confusion], np.ndarray]
+
+
 def divide(part: np.ndarray | float, whole: np.ndarray | float) -> np.ndarray:
     """Return part / whole as float64, and 0 where `whole` is 0."""
     whole = np.asarray(whole, np.float64)
@@ -38,6 +43,11 @@ def precision(c: Confusion) -> np.ndarray:
 def recall(c: Confusion) -> np.ndarray:
     """Return the ratio of foreground pixels that are marked; also sensitivity or TPR."""
     return divide(c.tp, c.tp + c.fn)
+
+
+def f_rate(c: Confusion) -> np.ndarray:
+    """Return the F-measure with beta^2 = 0.3."""
+    return f_score(precision(c), recall(c))
 
 
 def specificity(c: Confusion) -> np.ndarray:
@@ -75,3 +85,13 @@ def dice(c: Confusion) -> np.ndarray:
 def ber(c: Confusion) -> np.ndarray:
     """Return the balanced error rate 1 - (recall + specificity) / 2 (Vicente et al., ECCV 2016)."""
     return 1 - 0.5 * (recall(c) + specificity(c))
+
+
+def binary_rate(pair: MapPair, rate: Rate) -> float:
+    """Return a rate of the map binarised at p > 0.5."""
+    return float(rate(Confusion.of(pair.half)))
+
+
+def adaptive_rate(pair: MapPair, rate: Rate) -> float:
+    """Return a rate of the map binarised at the adaptive threshold."""
+    return float(rate(Confusion.of(pair.adaptive)))

@@ -4,8 +4,6 @@ A Gaussian along the foreground's axes carries each pixel to its surroundings: m
 by the foreground around them, foreground pixels by the marks around them.
 """
 
-from __future__ import annotations
-
 import math
 
 import cv2
@@ -13,7 +11,7 @@ import numpy as np
 
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.metrics.camouflage import camouflage_degree
-from mutualformer_sod.metrics.ground_truth import GroundTruth
+from mutualformer_sod.metrics.ground_truth import GroundTruth, bounding_window
 from mutualformer_sod.metrics.once import once
 from mutualformer_sod.metrics.pair import MapPair
 from mutualformer_sod.metrics.registry import HIDDEN, Metric
@@ -99,13 +97,8 @@ def _combine(pair: MapPair, reverse: float, beta_squared: float) -> float:
 def _completeness(pair: MapPair) -> np.ndarray:
     """Return 1 - exp(-marks around) of each foreground pixel, (n,) float64."""
     gt, kernel = pair.gt, _kernel(pair.gt)
-    left, top, width, height = cv2.boundingRect(gt.bytes)
     # Only the foreground and a border of the kernel's size are needed.
-    rows, columns = kernel.shape[0] // 2 + 1, kernel.shape[1] // 2 + 1
-    window = (
-        slice(max(top - rows, 0), top + height + rows),
-        slice(max(left - columns, 0), left + width + columns),
-    )
+    window = bounding_window(gt.bytes, (kernel.shape[0] // 2 + 1, kernel.shape[1] // 2 + 1))
     saliency = cv2.LUT(np.ascontiguousarray(pair.levels[window]), pair.histogram.values)
     marks = cv2.filter2D(saliency, -1, kernel)
     return 1.0 - np.exp(-marks[gt.mask[window]])

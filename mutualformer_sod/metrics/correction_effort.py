@@ -4,12 +4,10 @@ The number of points that a person sets to correct a mask. Errors along the edge
 are thinner than 5 pixels are tolerated; lost parts of the object's skeleton are not.
 """
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 
-from mutualformer_sod.metrics.ground_truth import GroundTruth
+from mutualformer_sod.metrics.ground_truth import GroundTruth, bounding_window
 from mutualformer_sod.metrics.once import once
 from mutualformer_sod.metrics.pair import MapPair
 from mutualformer_sod.metrics.registry import HIDDEN, Metric
@@ -41,14 +39,10 @@ def _skeleton(gt: GroundTruth) -> np.ndarray:
 
 def _effort(marked: np.ndarray, truth: GroundTruth) -> float:
     """Return the effort of a binary map, (H, W) uint8 of 0 and 1."""
-    left, top, width, height = cv2.boundingRect(marked | truth.bytes)
-    if width == 0:
+    union = marked | truth.bytes
+    if not union.any():
         return 0.0
-    margin = _RELAX + 2
-    window = (
-        slice(max(top - margin, 0), top + height + margin),
-        slice(max(left - margin, 0), left + width + margin),
-    )
+    window = bounding_window(union, (_RELAX + 2, _RELAX + 2))
     gt = np.ascontiguousarray(truth.bytes[window])
     pred = np.ascontiguousarray(marked[window])
     hit = gt & pred

@@ -1,7 +1,5 @@
 """Enhanced-alignment measure (Fan et al., IJCAI 2018), from the pixel counts of a binary map."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from mutualformer_sod.metrics.pair import Counts

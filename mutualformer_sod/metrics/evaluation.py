@@ -14,15 +14,10 @@ from pathlib import Path
 from typing import NoReturn
 
 import mutualformer_sod
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, name_list
+from mutualformer_sod.imaging import image_files
 from mutualformer_sod.metrics.cache import ScoreCache
-from mutualformer_sod.metrics.folder import (
-    MapFolder,
-    find_map_folder,
-    image_files,
-    list_methods,
-    name_list,
-)
+from mutualformer_sod.metrics.folder import MapFolder, find_map_folder, list_methods
 from mutualformer_sod.metrics.per_image import per_image_file
 from mutualformer_sod.metrics.registry import needs_rgb
 from mutualformer_sod.metrics.remarks import complaints, row_marks
@@ -39,7 +34,6 @@ class GtSet:
     """The ground truths of a set.
 
     Attributes:
-        name: of the set.
         files: stem -> file, of the images to evaluate.
         whole: the same for all images of the set; None if `files` has them all.
         rgb: stem -> colour image, for the metrics that need it; may be empty.
@@ -83,8 +77,6 @@ def find_map_folders(
 
     Args:
         maps: folder of methods, see `metrics.folder.find_map_folder`.
-        methods: names.
-        sets: the ground truths.
         canonical_name: maps an alias of a set to its name.
         affixes: text around the stems in the names of the maps; None: found.
 
@@ -147,7 +139,6 @@ def evaluate(
         allow_missing: score a method on a set although maps are missing or unreadable.
         cache: SQLite file that stores scores; unchanged files are not scored again.
         per_image: CSV file to write, a line for each map.
-        workers: number of processes.
         each: called with the name of the set and the outcome of each image, in order.
 
     Returns:

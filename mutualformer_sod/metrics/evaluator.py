@@ -58,14 +58,8 @@ def score_image(
     """Compute every metric of one saliency map.
 
     Args:
-        pred: (H, W) map: uint8, bool, or float in [0, 1], which is rounded to 8 bits as in a file.
-            A map of another size than the ground truth is resized bilinearly.
-        gt: (H, W) bool or uint8 (foreground > 128), or a `GroundTruth` shared by several maps.
-        normalize: stretch the map to its own minimum and maximum.
+        pred, gt, normalize: as of `MapPair`, with the same errors.
         with_weighted_f: compute the weighted F-measure, which takes half of the time.
-
-    Raises:
-        InputError: wrong rank, type or range, or values that are not finite.
     """
     pair = MapPair(pred, gt, normalize)
     scores = {name: float(metric.compute(pair)) for name, metric in _means(with_weighted_f).items()}
@@ -83,7 +77,7 @@ def _means(with_weighted_f: bool) -> dict:
 def _curve_scores(curves: Mapping[str, np.ndarray]) -> dict[str, float]:
     return {
         column: float(getattr(curves[metric.name], part)())
-        for metric in (*of_kind("curve"), *of_kind("map_curve"))
+        for metric in of_kind("curve", "map_curve")
         for part, column in zip(metric.summary, metric.columns, strict=True)
     }
 
@@ -103,8 +97,8 @@ class Evaluator:
         self.images = 0
         self.flags: Counter[str] = Counter()
         self._sums = dict.fromkeys(_means(with_weighted_f), 0.0)
-        self._curves = {metric.name: np.zeros(256) for metric in of_kind("curve")}
-        self._map_curves = {metric.name: 0.0 for metric in of_kind("map_curve")}
+        self._drawn = [metric.name for metric in of_kind("curve")]
+        self._curves = {metric.name: 0.0 for metric in of_kind("curve", "map_curve")}
 
     def step(self, pred: np.ndarray, gt: np.ndarray | GroundTruth) -> ImageScores:
         """Score one map and add it; arguments as in `score_image`."""
@@ -123,30 +117,22 @@ class Evaluator:
         broken = [name for name in self._sums if not math.isfinite(image.scores[name])]
         if broken:
             raise ValueError(f"scores that are not finite: {', '.join(broken)}")
-        for name in self._sums:
-            self._sums[name] += image.scores[name]
-        for name, curve in self._curves.items():
-            curve += image.curves[name]
-        for name in self._map_curves:
-            self._map_curves[name] = self._map_curves[name] + image.map_curves[name]
+        self._add(image.scores, image.curves | image.map_curves)
         self.flags.update(image.flags)
         self.images += 1
 
-    def merge(self, other: Evaluator) -> None:
-        """Add another shard of the same evaluation.
+    def _add(self, sums: Mapping[str, float], curves: Mapping[str, np.ndarray]) -> None:
+        for name in self._sums:
+            self._sums[name] += sums[name]
+        for name in self._curves:
+            self._curves[name] = self._curves[name] + curves[name]
 
-        Raises:
-            ValueError: the other evaluator has other settings.
-        """
+    def merge(self, other: Evaluator) -> None:
+        """Add another shard of the same evaluation; ValueError if its settings differ."""
         mine = (self.normalize, self.with_weighted_f)
         if mine != (other.normalize, other.with_weighted_f):
             raise ValueError("evaluators with different settings cannot be merged")
-        for name, total in other._sums.items():
-            self._sums[name] += total
-        for name, curve in other._curves.items():
-            self._curves[name] += curve
-        for name, curve in other._map_curves.items():
-            self._map_curves[name] = self._map_curves[name] + curve
+        self._add(other._sums, other._curves)
         self.flags.update(other.flags)
         self.images += other.images
 
@@ -156,9 +142,13 @@ class Evaluator:
         Raises:
             InputError: no image was added.
         """
+        means = self._mean_curves()
+        return {name: means[name] for name in self._drawn}
+
+    def _mean_curves(self) -> dict[str, np.ndarray]:
         if self.images == 0:
             raise InputError("no image was scored")
-        return {name: curve / self.images for name, curve in self._curves.items()}
+        return {name: total / self.images for name, total in self._curves.items()}
 
     def results(self) -> dict[str, float]:
         """Return the scores of the set: "images" and one plain float a score.
@@ -169,11 +159,10 @@ class Evaluator:
         Raises:
             InputError: no image was added.
         """
-        curves = self.curves()
+        curves = self._mean_curves()
         scores: dict[str, float] = {"images": self.images}
         scores |= {name: total / self.images for name, total in self._sums.items()}
-        map_curves = {name: curve / self.images for name, curve in self._map_curves.items()}
-        scores |= _curve_scores(curves | map_curves)
+        scores |= _curve_scores(curves)
         means = scores | curves
         scores |= {metric.name: float(metric.compute(means)) for metric in of_kind("set")}
         return scores

@@ -4,8 +4,6 @@ with enabled(["hce", "max_boundary_iou"]):
     results = evaluate("SIP/GT", "maps")
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 

@@ -1,7 +1,5 @@
 """F-measure (Achanta et al., Frequency-tuned saliency, CVPR 2009), beta^2 = 0.3."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

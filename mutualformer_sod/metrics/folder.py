@@ -7,10 +7,9 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mutualformer_sod.errors import InputError
-from mutualformer_sod.imaging import IMAGE_SUFFIXES
+from mutualformer_sod.errors import InputError, name_list
+from mutualformer_sod.imaging import image_files
 
-_LISTED = 10  # names in a message before "and N more"
 _COMPARED = 20  # missing images whose stem is searched in other names
 _SEPARATORS = "_-. "
 _ARRAYS = {  # files of arrays that are not read, and what reads them
@@ -28,8 +27,6 @@ class MapFolder:
     """One method's maps of one set, paired by stem with the set's ground truths.
 
     Attributes:
-        method: name of the method.
-        set_name: name of the set.
         folder: the folder of the maps; None if the method has none for the set.
         maps: stem -> file, for the stems of the set that have exactly one map.
         missing: stems of the set without a map.
@@ -79,7 +76,7 @@ def list_methods(maps_root: Path, wanted: Iterable[str] | None = None) -> list[s
         if absent:
             raise InputError(
                 f"`methods` {name_list(absent)}: no such folder in {maps_root}. "
-                f"Fix: choose from: {name_list(found) or 'none'}"
+                f"Fix: choose from: {name_list(found, 'none')}"
             )
         return wanted
     if not found:
@@ -103,7 +100,6 @@ def find_map_folder(
 
     Args:
         maps_root: folder of `<method>/<set>/<stem>.png`.
-        method: name of the method's folder.
         set_name: name of the set, its alias, or its path relative to the data.
         ground_truths: stem -> file. If the file has another stem, a map may have that, too.
         only_set: accept `<method>/<stem>.png`, because a single set is evaluated.
@@ -125,7 +121,7 @@ def find_map_folder(
             return replace(found, training=_training_protocol(home))
     hints = (_hint_of_types(folder, ground_truths, arrays=True) for folder in candidates)
     hint = next(filter(None, hints), "")
-    hint = hint or f"{home} contains: {name_list(_shown(home)) or 'nothing'}"
+    hint = hint or f"{home} contains: {name_list(_shown(home), 'nothing')}"
     unpaired = MapFolder(method, set_name, None, missing=tuple(ground_truths), hint=hint)
     return replace(unpaired, training=_training_protocol(home))
 
@@ -133,15 +129,6 @@ def find_map_folder(
 def _shown(folder: Path) -> list[str]:
     """Return the names in a folder, sub-folders with a slash, without hidden ones."""
     return sorted(p.name + "/" * p.is_dir() for p in folder.iterdir() if not p.name.startswith("."))
-
-
-def image_files(folder: Path) -> list[Path]:
-    """Return the images in a folder, sorted, without hidden files."""
-    return sorted(
-        p
-        for p in folder.iterdir()
-        if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")
-    )
 
 
 def map_files(folder: Path) -> list[Path]:
@@ -204,7 +191,6 @@ def _hint_of_types(folder: Path, stems: Collection[str], arrays: bool = False) -
     """Name files with an image's stem whose type is not read as a map.
 
     Args:
-        folder: of the maps.
         stems: of the images without a map.
         arrays: name files of arrays with any stem, too.
     """
@@ -266,10 +252,3 @@ def _training_protocol(method_folder: Path) -> object | None:
         return None
     except (OSError, ValueError, KeyError, TypeError):
         return "run.json not readable"
-
-
-def name_list(names: Iterable[str]) -> str:
-    """Join names for a message: the first ten, then how many more."""
-    names = list(names)
-    listed = ", ".join(names[:_LISTED])
-    return listed if len(names) <= _LISTED else f"{listed} and {len(names) - _LISTED} more"

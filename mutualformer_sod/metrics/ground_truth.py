@@ -1,7 +1,5 @@
 """A ground truth with derived quantities, computed once for all maps of the image."""
 
-from __future__ import annotations
-
 from functools import cached_property
 
 import cv2
@@ -104,10 +102,7 @@ class GroundTruth:
     @cached_property
     def window(self) -> Window:
         """The foreground's bounding box as (rows, columns), `REACH` wider inside the image."""
-        left, top, width, height = cv2.boundingRect(self.bytes)
-        rows = slice(max(top - REACH, 0), min(top + height + REACH, self.shape[0]))
-        columns = slice(max(left - REACH, 0), min(left + width + REACH, self.shape[1]))
-        return rows, columns
+        return bounding_window(self.bytes, (REACH, REACH))
 
     def distance(self, window: Window) -> np.ndarray:
         """Return the Euclidean distance in pixels to the nearest foreground pixel, float32.
@@ -154,6 +149,16 @@ class GroundTruth:
         candidates = start[:, None] + (_NEIGHBOURS @ (stride, 1))[apart]  # (M, 8)
         first = padded.ravel()[candidates].argmax(axis=1)
         return near, near + (_NEIGHBOURS @ (inside.shape[1], 1))[apart, first]
+
+
+def bounding_window(mask: np.ndarray, margin: tuple[int, int] = (0, 0)) -> Window:
+    """Return the bounding box of a mask, (H, W) uint8, with a margin inside the image."""
+    left, top, width, height = cv2.boundingRect(mask)
+    rows, columns = margin
+    return (
+        slice(max(top - rows, 0), min(top + height + rows, mask.shape[0])),
+        slice(max(left - columns, 0), min(left + width + columns, mask.shape[1])),
+    )
 
 
 def squared(distance: np.ndarray) -> np.ndarray:

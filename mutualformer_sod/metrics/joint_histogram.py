@@ -5,15 +5,13 @@ into four quadrants. A table of 4 x 2 x 256 counts is therefore enough for the m
 precision, recall, F, E and S of an image of any size.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 
 import cv2
 import numpy as np
 
-from mutualformer_sod.metrics.ground_truth import GroundTruth, Window
+from mutualformer_sod.metrics.ground_truth import GroundTruth, Window, bounding_window
 
 LEVELS = 256
 # cv2 returns counts as float32, which is exact up to 2^24.
@@ -57,25 +55,33 @@ class JointHistogram:
     @cached_property
     def quantised(self) -> np.ndarray:
         """(2, 256) int64 counts by floor(255 p), the levels at which maps are thresholded."""
-        # The product is rounded in float64 before the floor, as in the reference. Exact integer
-        # arithmetic gives another level in a few per cent of the (value, minimum, maximum) cases.
-        levels = (self.values * 255).astype(np.uint8)
-        moved = np.zeros((2, LEVELS), np.int64)
-        for gt_class, counts in enumerate(self.by_class):
-            np.add.at(moved[gt_class], levels, counts)
-        return moved
+        return quantise(self.by_class, self.values)
+
+
+def quantised_levels(values: np.ndarray) -> np.ndarray:
+    """Return floor(255 p), uint8, of saliency in [0, 1].
+
+    The product is rounded in float64 before the floor, as in the reference. Exact integer
+    arithmetic gives another level in a few per cent of the (value, minimum, maximum) cases.
+    """
+    return (values * 255).astype(np.uint8)
+
+
+def quantise(by_class: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Count by floor(255 p): (2, 256) int64, given counts by level and each level's saliency."""
+    levels = quantised_levels(values)
+    moved = np.zeros((2, LEVELS), np.int64)
+    for gt_class, counts in enumerate(by_class):
+        np.add.at(moved[gt_class], levels, counts)
+    return moved
 
 
 def level_values(low: int, high: int, normalize: bool = True) -> np.ndarray:
     """Return the saliency in [0, 1] of each 8-bit level, as (256,) float64.
 
     The float operations are those of the reference, in its order: v / 255, then min-max over the
-    image unless the map is constant.
-
-    Args:
-        low: smallest level of the map.
-        high: largest level of the map.
-        normalize: stretch [low, high] to [0, 1]; otherwise keep v / 255.
+    image unless the map is constant. Without ``normalize`` they stay v / 255; ``low`` and ``high``
+    are the smallest and the largest level of the map.
     """
     values = np.arange(LEVELS) / 255
     if normalize and low != high:
@@ -84,17 +90,11 @@ def level_values(low: int, high: int, normalize: bool = True) -> np.ndarray:
 
 
 def joint_histogram(pred: np.ndarray, gt: GroundTruth, normalize: bool = True) -> JointHistogram:
-    """Count a map's levels by quadrant and ground truth.
-
-    Args:
-        pred: (H, W) uint8 map of the ground truth's size.
-        gt: the ground truth.
-        normalize: see `level_values`.
-    """
+    """Count the levels of a map, (H, W) uint8 of the ground truth's size; see `level_values`."""
     height, width = gt.shape
     row, column = gt.split
     low, high = int(pred.min()), int(pred.max())
-    window = _busy_window(pred, low, gt)
+    window = bounding_window((pred != low).view(np.uint8) | gt.bytes)
     counts = np.zeros((4, 2, LEVELS), np.int64)
     for index, (rows, columns) in enumerate(
         (r, c)
@@ -110,12 +110,6 @@ def joint_histogram(pred: np.ndarray, gt: GroundTruth, normalize: bool = True) -
         counts[index, 0, low] += area - part.size
     values = level_values(low, high, normalize)
     return JointHistogram(counts, values, gt.shape, gt.split, window)
-
-
-def _busy_window(pred: np.ndarray, low: int, gt: GroundTruth) -> Window:
-    """Return rows and columns. Every pixel outside is background at the map's lowest level."""
-    left, top, width, height = cv2.boundingRect((pred != low).view(np.uint8) | gt.bytes)
-    return slice(top, top + height), slice(left, left + width)
 
 
 def _overlap(first: slice, second: slice) -> slice:

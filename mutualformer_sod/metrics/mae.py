@@ -1,7 +1,5 @@
 """Mean absolute error (Perazzi et al., Saliency Filters, CVPR 2012)."""
 
-from __future__ import annotations
-
 from mutualformer_sod.metrics.pair import MapPair
 
 

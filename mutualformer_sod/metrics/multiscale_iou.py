@@ -4,8 +4,6 @@ At each cell size 1, 2, 4, ..., 512 the ratio of the ground truth's edge cells t
 hits too, then the area below these ratios.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from mutualformer_sod.metrics.ground_truth import GroundTruth

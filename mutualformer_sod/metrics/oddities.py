@@ -1,7 +1,5 @@
 """Maps and ground truths that are probably wrong although they can be scored."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Compute a quantity once for each ground truth or pair, and share it among the metrics."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import wraps
 from typing import Any

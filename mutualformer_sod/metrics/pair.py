@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,14 +11,14 @@ import numpy as np
 
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.metrics.ground_truth import GroundTruth
-from mutualformer_sod.metrics.joint_histogram import joint_histogram
+from mutualformer_sod.metrics.joint_histogram import joint_histogram, quantised_levels
 
 # Flags of the per-image file; the S-measure adds empty_quadrant and constant_quadrant.
 EMPTY_GT, FULL_GT = "empty_gt", "full_gt"
 CONSTANT_MAP, RESIZED, SINGLE_PIXEL = "constant_map", "resized", "single_pixel"
 OTHER_ASPECT = "other_aspect"  # resized from another aspect ratio: perhaps another image's map
 _ASPECT_TOLERANCE = 0.03  # relative; the rounding of a small map's sides stays below it
-TIE = 1e-9  # far above the rounding of a mean, far below the distance of two levels
+_TIE = 1e-9  # far above the rounding of a mean, far below the distance of two levels
 
 
 @dataclass(frozen=True)
@@ -100,17 +101,10 @@ class MapPair:
 
     @cached_property
     def adaptive_threshold(self) -> float:
-        """The adaptive threshold min(2 mean p, 1).
-
-        The histogram gives the mean except for its last bits. They matter only if a level equals
-        the threshold. The mean of the float map is then taken, as in the reference.
-        """
-        values = self.histogram.values
-        counts = self.histogram.by_class.sum(axis=0)
-        threshold = 2.0 * float((counts * values).sum() / self.histogram.pixels)
-        if np.abs(values[counts > 0] - threshold).min() < TIE:
-            threshold = 2.0 * float(cv2.LUT(self.levels, values).mean())
-        return min(threshold, 1.0)
+        """The adaptive threshold min(2 mean p, 1)."""
+        by_class, values = self.histogram.by_class, self.histogram.values
+        pixels = self.histogram.pixels
+        return adaptive_threshold(by_class, values, pixels, lambda: cv2.LUT(self.levels, values))
 
     @cached_property
     def adaptive(self) -> Counts:
@@ -130,7 +124,7 @@ class MapPair:
     @cached_property
     def quantised_map(self) -> np.ndarray:
         """The map as floor(255 p), (H, W) uint8."""
-        return cv2.LUT(self.levels, (self.histogram.values * 255).astype(np.uint8))
+        return cv2.LUT(self.levels, quantised_levels(self.histogram.values))
 
     def binary(self, chosen: np.ndarray) -> np.ndarray:
         """Return where the map has one of the chosen levels, (256,) bool: (H, W) uint8, 0 or 1."""
@@ -140,6 +134,21 @@ class MapPair:
         false_positive, true_positive = self.histogram.by_class[:, chosen].sum(axis=1)
         area = int(self.histogram.by_class[1].sum())
         return Counts(int(true_positive), int(false_positive), area, self.histogram.pixels)
+
+
+def adaptive_threshold(
+    by_class: np.ndarray, values: np.ndarray, pixels: int, float_map: Callable[[], np.ndarray]
+) -> float:
+    """Return the adaptive threshold min(2 mean p, 1).
+
+    The counts give the mean except for its last bits. They matter only if a level equals the
+    threshold. The mean of the float map, (H, W), is then taken, as in the reference.
+    """
+    counts = by_class.sum(axis=0)
+    threshold = 2.0 * float((counts * values).sum() / pixels)
+    if np.abs(values[counts > 0] - threshold).min() < _TIE:
+        threshold = 2.0 * float(float_map().mean())
+    return min(threshold, 1.0)
 
 
 def _eight_bits(pred: np.ndarray) -> np.ndarray:

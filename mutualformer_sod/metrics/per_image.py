@@ -29,9 +29,6 @@ class PerImageFile:
 
     Columns: set, image, method, the metrics at full precision, and the flags of the image,
     separated by blanks.
-
-    Args:
-        file: open for writing; see `per_image_file`.
     """
 
     def __init__(self, file: TextIO) -> None:
@@ -82,7 +79,6 @@ def read_common(path: Path, methods: Mapping[str, Sequence[str]]) -> dict[str, C
     """Read the scores of the images that all methods of a set have.
 
     Args:
-        path: a per-image CSV.
         methods: set -> names of the methods to read.
 
     Returns:

@@ -1,47 +1,27 @@
 """Rates of the confusion matrix as metrics: of an image, over thresholds, pooled over a set."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
 
-from mutualformer_sod.metrics.confusion import (
-    Confusion,
-    accuracy,
-    ber,
-    dice,
-    fpr,
-    iou,
-    kappa,
-    precision,
-    recall,
-    specificity,
-)
-from mutualformer_sod.metrics.f_measure import f_score
+from mutualformer_sod.metrics import confusion
+from mutualformer_sod.metrics.confusion import Confusion, Rate, adaptive_rate, binary_rate
 from mutualformer_sod.metrics.pair import Counts, MapPair
 from mutualformer_sod.metrics.registry import HIDDEN, Metric
 
-
-def f_rate(c: Confusion) -> np.ndarray:
-    """Return the F-measure with beta^2 = 0.3."""
-    return f_score(precision(c), recall(c))
-
-
-Rate = Callable[[Confusion], np.ndarray]
 # name -> (rate, title, larger is better)
 RATES: dict[str, tuple[Rate, str, bool]] = {
-    "precision": (precision, "P", True),
-    "recall": (recall, "R", True),
-    "f": (f_rate, "F", True),
-    "iou": (iou, "IoU", True),
-    "dice": (dice, "Dice", True),
-    "specificity": (specificity, "Spec", True),
-    "fpr": (fpr, "FPR", False),
-    "accuracy": (accuracy, "Acc", True),
-    "kappa": (kappa, "Kappa", True),
-    "ber": (ber, "BER", False),
+    "precision": (confusion.precision, "P", True),
+    "recall": (confusion.recall, "R", True),
+    "f": (confusion.f_rate, "F", True),
+    "iou": (confusion.iou, "IoU", True),
+    "dice": (confusion.dice, "Dice", True),
+    "specificity": (confusion.specificity, "Spec", True),
+    "fpr": (confusion.fpr, "FPR", False),
+    "accuracy": (confusion.accuracy, "Acc", True),
+    "kappa": (confusion.kappa, "Kappa", True),
+    "ber": (confusion.ber, "BER", False),
 }
 _COUNTS = {"tp": "TP", "fp": "FP", "tn": "TN", "fn": "FN"}
 # The registry has these under the same definition already.
@@ -50,16 +30,6 @@ _KNOWN_ADAPTIVE = ("precision", "recall", "f")
 _KNOWN_CURVES = ("precision", "recall", "f")
 # The maximum of the other rates can be that of a trivial threshold.
 _BOTH_SUMMARIES = ("iou", "dice", "accuracy", "kappa")
-
-
-def binary_rate(pair: MapPair, rate: Rate) -> float:
-    """Return a rate of the map binarised at p > 0.5."""
-    return float(rate(Confusion.of(pair.half)))
-
-
-def adaptive_rate(pair: MapPair, rate: Rate) -> float:
-    """Return a rate of the map binarised at the adaptive threshold."""
-    return float(rate(Confusion.of(pair.adaptive)))
 
 
 def rate_curve(counts: Counts, rate: Rate) -> np.ndarray:

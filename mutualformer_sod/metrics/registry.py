@@ -4,13 +4,12 @@ A new metric is one file with its function, and an entry here, in `extra.FAMILIE
 from another package.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
-from mutualformer_sod.metrics.confusion import Confusion, ber, dice, iou
+from mutualformer_sod.metrics.confusion import ber, binary_rate, dice, iou
 from mutualformer_sod.metrics.e_measure import e_measure
 from mutualformer_sod.metrics.f_measure import f_measure, max_f_of_mean_pr
 from mutualformer_sod.metrics.mae import mae
@@ -130,9 +129,9 @@ def unregister(name: str) -> None:
         del COLUMNS[column]
 
 
-def of_kind(kind: str) -> list[Metric]:
-    """Return the registered metrics of a kind, in the order of scores.json."""
-    return [metric for metric in METRICS.values() if metric.kind == kind]
+def of_kind(*kinds: str) -> list[Metric]:
+    """Return the registered metrics of some kinds, kind by kind, in the order of scores.json."""
+    return [metric for kind in kinds for metric in METRICS.values() if metric.kind == kind]
 
 
 def needs_rgb() -> list[str]:
@@ -161,19 +160,9 @@ for _metric in (
     Metric("adaptive_e", "adpE", _E + _ADP, lambda p: e_measure(p.adaptive)),
     Metric("adaptive_precision", "adpP", "P" + _ADP, lambda p: p.adaptive.precision, **HIDDEN),
     Metric("adaptive_recall", "adpR", "R" + _ADP, lambda p: p.adaptive.recall, **HIDDEN),
-    Metric(
-        "iou", "IoU", r"\mathrm{IoU}", lambda p: float(iou(Confusion.of(p.half))), in_table=False
-    ),
-    Metric("dice", "Dice", r"\mathrm{Dice}", lambda p: float(dice(Confusion.of(p.half))), **HIDDEN),
-    Metric(
-        "ber",
-        "BER",
-        r"\mathrm{BER}",
-        lambda p: float(ber(Confusion.of(p.half))),
-        "mean",
-        False,
-        **HIDDEN,
-    ),
+    Metric("iou", "IoU", r"\mathrm{IoU}", partial(binary_rate, rate=iou), in_table=False),
+    Metric("dice", "Dice", r"\mathrm{Dice}", partial(binary_rate, rate=dice), **HIDDEN),
+    Metric("ber", "BER", r"\mathrm{BER}", partial(binary_rate, rate=ber), "mean", False, **HIDDEN),
     Metric("precision", "P", "P", lambda counts: counts.precision, "curve", summary=()),
     Metric("recall", "R", "R", lambda counts: counts.recall, "curve", summary=()),
     Metric("f", "F", _F, f_measure, "curve"),

@@ -1,10 +1,8 @@
 """Remarks on an evaluated method and set: footnotes of its row, and problems by file name."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
-from mutualformer_sod.metrics.folder import name_list
+from mutualformer_sod.errors import name_list
 from mutualformer_sod.metrics.registry import COLUMNS
 from mutualformer_sod.metrics.results import format_score
 from mutualformer_sod.metrics.scoring import Cell
@@ -104,6 +102,7 @@ def complaints(cells: Sequence[Cell]) -> list[str]:
     for cell in cells:
         folder, texts, square = cell.folder, [], _square(cell)
         other_aspect = [stem for stem in cell.other_aspect if stem not in set(square)]
+        swapped = [f"{first} and {second}" for first, second in cell.swapped]
         if folder.folder is None:
             texts.append("no maps")
         for problem, names in (
@@ -119,7 +118,7 @@ def complaints(cells: Sequence[Cell]) -> list[str]:
             ("constant map", cell.oddities.constant),
             ("map of the values 0 and 1", cell.oddities.zero_one),
             ("inverted?", cell.oddities.inverted if _looks_inverted(cell) else ()),
-            ("swapped? Each fits the other's ground truth far better", _swapped(cell)),
+            ("swapped? Each fits the other's ground truth far better", swapped),
         ):
             if names:
                 texts.append(f"{problem}: {name_list(names)}")
@@ -130,7 +129,3 @@ def complaints(cells: Sequence[Cell]) -> list[str]:
             texts.append(text)
         lines += [f"{folder.method}/{folder.set_name}: {text}" for text in texts]
     return lines
-
-
-def _swapped(cell: Cell) -> list[str]:
-    return [f"{first} and {second}" for first, second in cell.swapped]

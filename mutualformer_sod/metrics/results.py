@@ -25,9 +25,8 @@ Curves = dict[str, dict[str, dict[str, np.ndarray]]]  # set -> method -> curve -
 def scoring_protocol(version: str, normalize: bool = True) -> dict:
     """Return the protocol of the scores, with the entries of `SHARED_PROTOCOL`.
 
-    Args:
-        version: version of this package.
-        normalize: whether each map is stretched to its own minimum and maximum.
+    The version is that of this package. With ``normalize`` each map is stretched to its own minimum
+    and maximum.
     """
     return {
         "normalize": normalize,
@@ -43,8 +42,6 @@ class Row:
     """One method on one set.
 
     Attributes:
-        set_name: name of the set.
-        method: name of the method.
         scores: metric -> value; empty if the set could not be scored.
         images: number of images scored.
         marks: footnotes of the row, e.g. "NJU2K has usually 500 images".
@@ -126,11 +123,7 @@ class Results:
 
     @classmethod
     def read(cls, path: Path) -> Results:
-        """Read a scores.json.
-
-        Raises:
-            InputError: no such file, or a file that tools/evaluate.py did not write.
-        """
+        """Read a scores.json of tools/evaluate.py; InputError if missing, or for another file."""
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             results = cls(content["protocol"], content["scores"], content.get("marks", {}), [])
@@ -171,11 +164,7 @@ class Results:
                 yield from marks
 
     def merge(self, other: Results, source: str) -> None:
-        """Add the results of another evaluation.
-
-        Args:
-            other: results of the same protocol.
-            source: name of the other results in error messages.
+        """Add the results of another evaluation, named ``source`` in error messages.
 
         Raises:
             InputError: another protocol, other scores for the same method and set, or one name for

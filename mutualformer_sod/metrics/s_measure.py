@@ -1,7 +1,5 @@
 """Structure measure (Fan et al., Structure-measure, ICCV 2017), from the joint histogram."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from mutualformer_sod.metrics.joint_histogram import JointHistogram

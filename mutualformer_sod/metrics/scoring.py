@@ -1,7 +1,5 @@
 """Score the maps of a set against its ground truths, in one process or several."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -45,7 +43,6 @@ class Outcome:
     """The scores of a pairing, or the error messages.
 
     Attributes:
-        stem: stem of the image.
         scores: method -> scores.
         errors: method -> error message of its map.
         thumbnails: method -> thumbnails of a poor map, which may belong to another image.
@@ -68,7 +65,6 @@ class Cell:
     """One method on one set: its scores and its problems by name.
 
     Attributes:
-        folder: the maps.
         expected: number of images.
         evaluator: scores of all images.
         with_foreground: scores of the images with foreground; None if all have it.
@@ -111,7 +107,6 @@ def score_pairing(
     """Read one ground truth, and score every method's map of it unless the cache has its scores.
 
     Args:
-        pairing: the files.
         normalize: stretch every map to its own minimum and maximum.
         cache_path: of the cache, if any.
         added: metrics beyond the default ones; a worker process registers them.

@@ -1,7 +1,5 @@
 """Means over the sequences of a video set, so that long sequences do not weigh more."""
 
-from __future__ import annotations
-
 from mutualformer_sod.metrics.results import Results
 
 

@@ -4,20 +4,17 @@ Every object counts equally: a score is computed in the bounding box of each obj
 set to 0 elsewhere, and averaged over the objects.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import partial
 
 import cv2
 import numpy as np
 
-from mutualformer_sod.metrics.confusion import Confusion, iou
+from mutualformer_sod.metrics.confusion import Confusion, Rate, f_rate, iou
 from mutualformer_sod.metrics.ground_truth import GroundTruth, Window
-from mutualformer_sod.metrics.joint_histogram import LEVELS
+from mutualformer_sod.metrics.joint_histogram import LEVELS, quantise
 from mutualformer_sod.metrics.once import once
-from mutualformer_sod.metrics.pair import TIE, Counts, MapPair
-from mutualformer_sod.metrics.rates import Rate, f_rate
+from mutualformer_sod.metrics.pair import Counts, MapPair, adaptive_threshold
 from mutualformer_sod.metrics.registry import HIDDEN, Metric
 
 _SMALLEST = 50  # pixels of an object; without any such object the largest ones count
@@ -69,9 +66,9 @@ def _parts(pair: MapPair) -> list[_Part]:
     ]
 
 
-def _count(pair: MapPair, window: Window) -> np.ndarray:
-    """Count levels by class in a window, (2, 256) int64."""
-    inside = pair.gt.mask[window].ravel() * np.int64(LEVELS) + pair.levels[window].ravel()
+def _count(pair: MapPair, where: Window | np.ndarray) -> np.ndarray:
+    """Count levels by class in a window or under a mask, (2, 256) int64."""
+    inside = pair.gt.mask[where].ravel() * np.int64(LEVELS) + pair.levels[where].ravel()
     return np.bincount(inside, minlength=2 * LEVELS).reshape(2, LEVELS)
 
 
@@ -93,9 +90,7 @@ def si_mae(pair: MapPair) -> float:
     ratio = rest / (pair.histogram.pixels - rest)
     total = sum(float((part.counts * errors).sum()) / part.area for part in parts)
     if rest:
-        levels = pair.gt.mask[outside] * np.int64(LEVELS) + pair.levels[outside]
-        counts = np.bincount(levels, minlength=2 * LEVELS).reshape(2, LEVELS)
-        total += ratio * float((counts * errors).sum()) / rest
+        total += ratio * float((_count(pair, outside) * errors).sum()) / rest
     return total / (len(parts) + ratio)
 
 
@@ -119,24 +114,22 @@ def _mean(rate: Rate, counts: list[Counts]) -> float:
 
 
 def _threshold(pair: MapPair, part: _Part) -> float:
-    """Return min(2 mean p, 1), from the float map as in the reference if a level is equal to it."""
-    values, by_level = pair.histogram.values, part.counts.sum(axis=0)
-    threshold = 2.0 * float((by_level * values).sum() / part.pixels)
-    if np.abs(values[by_level > 0] - threshold).min() < TIE:
-        alone = np.zeros(pair.gt.shape)
-        alone[part.window] = values[pair.levels[part.window]]
-        threshold = 2.0 * float(alone.mean())
-    return min(threshold, 1.0)
+    """Return min(2 mean p, 1) of the map with p = 0 outside of the box."""
+    values = pair.histogram.values
+
+    def alone() -> np.ndarray:
+        saliency = np.zeros(pair.gt.shape)
+        saliency[part.window] = values[pair.levels[part.window]]
+        return saliency
+
+    return adaptive_threshold(part.counts, values, part.pixels, alone)
 
 
 def si_curve(pair: MapPair, rate: Rate) -> np.ndarray:
     """Return the mean over the objects of a rate at the thresholds 255..0, (256,) float64."""
-    moved = (pair.histogram.values * 255).astype(np.uint8)
     curves = []
     for part in _parts(pair):
-        quantised = np.zeros((2, LEVELS), np.int64)
-        for gt_class in (0, 1):
-            np.add.at(quantised[gt_class], moved, part.counts[gt_class])
+        quantised = quantise(part.counts, pair.histogram.values)
         quantised[0, 0] += part.pixels - part.area
         curves.append(rate(Confusion.of(Counts.of_thresholds(quantised))))
     return np.mean(curves, axis=0)
@@ -161,8 +154,7 @@ def _of_rate(name: str, title: str, rate: Rate) -> tuple[Metric, ...]:
 
 METRICS = (
     Metric(
-        *("si_mae", "SI-MAE", r"\mathrm{SI}\text{-}\mathrm{MAE}", si_mae, "mean", False),
-        **HIDDEN,
+        *("si_mae", "SI-MAE", r"\mathrm{SI}\text{-}\mathrm{MAE}", si_mae, "mean", False), **HIDDEN
     ),
     *_of_rate("f", "F", f_rate),
     *_of_rate("iou", "IoU", iou),

@@ -1,7 +1,5 @@
 """Skeleton of a mask by Zhang-Suen thinning, pixel for pixel that of scikit-image."""
 
-from __future__ import annotations
-
 import numpy as np
 
 # The neighbours clockwise from the top left, (row, column). Neighbour i is bit i of a code.

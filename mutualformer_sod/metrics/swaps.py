@@ -59,7 +59,6 @@ class SwapSearch:
         Args:
             stem: unique stem of the image.
             iou: of the map and its ground truth.
-            map_path, gt_path: their files.
             thumbnails: None reads the files when the thumbnails are needed.
         """
         if is_suspect(iou):

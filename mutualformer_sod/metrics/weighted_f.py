@@ -1,7 +1,5 @@
 """Weighted F-measure (Margolin et al., How to evaluate foreground maps?, CVPR 2014)."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 
