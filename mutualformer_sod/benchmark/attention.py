@@ -13,7 +13,7 @@ from tqdm import trange
 
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.memory import peak_resident_memory
-from mutualformer_sod.models.affinity import cross_diffusion_attention, self_affinity
+from mutualformer_sod.models.affinity import Heads, cross_diffusion_attention, self_affinity
 from mutualformer_sod.models.block import MutualFormerBlock
 from mutualformer_sod.workers import worker_context
 
@@ -47,21 +47,11 @@ def released_normalise(affinity: Tensor) -> Tensor:
 class ReleasedBlock(MutualFormerBlock):
     """The block with the released computation and with plain self-attentions."""
 
-    def _modality_attention(self, rgb: Tensor, depth: Tensor) -> Tensor:
-        heads = (*self._heads(self.rgb_qkv(rgb)), *self._heads(self.depth_qkv(depth)))
-        rgb_own, depth_own, rgb_cross, depth_cross = map(merge, released_attention(*heads))
-        rgb_joined = self.rgb_aggregate(torch.cat((rgb_own, rgb_cross), dim=-1))
-        depth_joined = self.depth_aggregate(torch.cat((depth_own, depth_cross), dim=-1))
-        return self.joint_aggregate(torch.cat((rgb_joined, depth_joined), dim=-1))
+    def attend(self, rgb: Heads, depth: Heads) -> tuple[Tensor, ...]:
+        return released_attention(*rgb, *depth)
 
-    def _fused_self_attention(self, fused: Tensor) -> Tensor:
-        query, key, values = self._heads(self.fused_qkv(fused))
-        return self.fused_proj(merge(self_affinity(query, key) @ values))
-
-
-def merge(heads: Tensor) -> Tensor:
-    """Concatenate the heads: (B, heads, N, d) -> (B, N, C)."""
-    return heads.transpose(1, 2).flatten(2)
+    def attend_to_itself(self, query: Tensor, key: Tensor, values: Tensor) -> Tensor:
+        return self_affinity(query, key) @ values
 
 
 def measure(args: argparse.Namespace, part: str, mode: str, tokens: int) -> list[dict[str, Any]]:

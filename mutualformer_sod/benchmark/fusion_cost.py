@@ -44,11 +44,7 @@ class Layer:
 
 
 def check_fusions(names: list[str]) -> list[str]:
-    """Return the methods by name, each once; "all" stands for every method.
-
-    Raises:
-        InputError: unknown method.
-    """
+    """Return the methods by name, each once, "all" for every method; InputError if unknown."""
     methods = list(fusion_methods())
     unknown = [name for name in names if name not in (*methods, "all")]
     if unknown:

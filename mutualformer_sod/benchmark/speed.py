@@ -57,7 +57,6 @@ class Contestant:
     Args:
         spec: a preset; a weights file; ``timm:NAME`` for a bare backbone, ``2x timm:NAME`` for two
             of them in turn. On a CPU the network has the predictor's layout (``models.device``).
-        settings: see ``Settings``.
         counted: count products, which runs a batch.
 
     Raises:
@@ -143,10 +142,7 @@ def count_macs(model: nn.Module, inputs: list[Tensor]) -> dict[str, int]:
 
     One is two FLOPs. Element-wise work, normalisations and interpolations are not counted. The
     counts do not depend on the processor, the device or torch's version: see ``make_counter``.
-
-    Args:
-        model: network in eval mode.
-        inputs: its arguments; the counts are for this batch.
+    ``inputs`` are the arguments of the model, which is in eval mode, for the counted batch.
 
     Returns:
         ``total``, and each of ``PARTS`` that the model has.

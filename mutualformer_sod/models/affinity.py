@@ -48,8 +48,7 @@ def cross_diffusion_attention(
     """Compute self-attention of both modalities and cross-diffusion attention in both directions.
 
     Args:
-        rgb: query and key (B, heads, N, d), values (B, heads, N, d_v), float.
-        depth: the same shapes.
+        rgb, depth: query and key (B, heads, N, d), values (B, heads, N, d_v), float.
         diffusion: options of the recurrence.
         attention: "dense" keeps both affinities (B, heads, N, N) in memory. "tiled" keeps some of
             their rows and computes them again for the gradient, with the same results. "auto" uses

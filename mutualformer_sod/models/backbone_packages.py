@@ -95,9 +95,7 @@ def _linear_weights(nodes: Iterable[Any], tensors: dict[str, Tensor]) -> dict[st
 def efficientnet_from_torch(path: Path, name: str) -> dict[str, Tensor]:
     """Rename an EfficientNet that stores timm's tensors in timm's order under other names.
 
-    Args:
-        path: a ``torch.save`` file of a plain state dict.
-        name: the timm model.
+    The file is a plain state dict of ``torch.save``, the name that of the timm model.
 
     Raises:
         InputError: the file has another content.

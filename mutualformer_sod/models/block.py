@@ -12,7 +12,12 @@ from mutualformer_sod.configs.diffusion import ATTENTIONS
 from mutualformer_sod.configs.switches import check
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import without_wrappers
-from mutualformer_sod.models.affinity import AS_RELEASED, Diffusion, cross_diffusion_attention
+from mutualformer_sod.models.affinity import (
+    AS_RELEASED,
+    Diffusion,
+    Heads,
+    cross_diffusion_attention,
+)
 from mutualformer_sod.models.drop_path import Draws, drop_path
 
 CROSSINGS = ("diffusion", "attention", "none")
@@ -32,7 +37,6 @@ class MutualFormerBlock(nn.Module):
         mlp_ratio: hidden width of the MLP over ``dim``.
         qkv_bias: use biases in the three qkv projections.
         drop_path: stochastic depth rate of the two residual branches.
-        diffusion: options of cross-diffusion.
         attention: see ``affinity.cross_diffusion_attention``.
         cross: "diffusion", or one of two ablations: plain cross-"attention"
             softmax(q_r k_d^T / sqrt(d)) V_d (and the reverse), or "none", self-attention of each
@@ -126,29 +130,39 @@ class MutualFormerBlock(nn.Module):
 
     def _modality_attention(self, rgb: Tensor, depth: Tensor) -> Tensor:
         """Attend, cross and aggregate: (B, N, C) twice -> (B, N, C)."""
-        rgb_heads, depth_heads = self._heads(self.rgb_qkv(rgb)), self._heads(self.depth_qkv(depth))
-        if self.cross == "diffusion":
-            rgb_own, depth_own, *crossed = cross_diffusion_attention(
-                rgb_heads, depth_heads, self.diffusion, self.attention
-            )
-        else:
-            rgb_own = F.scaled_dot_product_attention(*rgb_heads)
-            depth_own = F.scaled_dot_product_attention(*depth_heads)
-            crossed = []
-        if self.cross == "attention":
-            crossed = [
-                F.scaled_dot_product_attention(rgb_heads[0], *depth_heads[1:]),
-                F.scaled_dot_product_attention(depth_heads[0], *rgb_heads[1:]),
-            ]
+        rgb_own, depth_own, *crossed = self.attend(
+            self._heads(self.rgb_qkv(rgb)), self._heads(self.depth_qkv(depth))
+        )
         rgb_joined = self.rgb_aggregate(_merge(rgb_own, *crossed[:1]))
         depth_joined = self.depth_aggregate(_merge(depth_own, *crossed[1:]))
         return self.joint_aggregate(torch.cat((rgb_joined, depth_joined), dim=-1))
 
-    def _fused_self_attention(self, fused: Tensor) -> Tensor:
-        query, key, values = self._heads(self.fused_qkv(fused))
-        return self.fused_proj(_merge(F.scaled_dot_product_attention(query, key, values)))
+    def attend(self, rgb: Heads, depth: Heads) -> tuple[Tensor, ...]:
+        """Attend within and across the modalities.
 
-    def _heads(self, qkv: Tensor) -> tuple[Tensor, ...]:
+        Returns:
+            O_r, O_d and, unless ``cross`` is "none", O_rd, O_dr, each (B, heads, N, d).
+        """
+        if self.cross == "diffusion":
+            return cross_diffusion_attention(rgb, depth, self.diffusion, self.attention)
+        own = self.attend_to_itself(*rgb), self.attend_to_itself(*depth)
+        if self.cross == "none":
+            return own
+        return (
+            *own,
+            F.scaled_dot_product_attention(rgb[0], *depth[1:]),
+            F.scaled_dot_product_attention(depth[0], *rgb[1:]),
+        )
+
+    def attend_to_itself(self, query: Tensor, key: Tensor, values: Tensor) -> Tensor:
+        """Attend within one stream: (B, heads, N, d) each -> the same."""
+        return F.scaled_dot_product_attention(query, key, values)
+
+    def _fused_self_attention(self, fused: Tensor) -> Tensor:
+        own = self.attend_to_itself(*self._heads(self.fused_qkv(fused)))
+        return self.fused_proj(_merge(own))
+
+    def _heads(self, qkv: Tensor) -> Heads:
         batch, tokens, _ = qkv.shape
         split = qkv.reshape(batch, tokens, 3, self.num_heads, self.dim // self.num_heads)
         return split.permute(2, 0, 3, 1, 4).unbind(0)  # three of (B, heads, N, d)
@@ -177,11 +191,7 @@ _RELEASED_NAMES = {
 
 
 def remap_released_names(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Rename the authors' block parameters to ours; the values stay.
-
-    Raises:
-        InputError (a ValueError): the released block has no parameter of a name.
-    """
+    """Rename the authors' block parameters to ours; InputError for a name that it has not."""
     renamed = {}
     for name, value in without_wrappers(state_dict, "the released block's weights").items():
         module, _, kind = name.rpartition(".")

@@ -22,7 +22,6 @@ class Decoder(nn.Module):
     batch and of its distribution over devices.
 
     Args:
-        config: see ``DecoderConfig``.
         channels, strides: of the fused maps, shallow to deep.
         streams: number k of streams of the same images, one after the other in a batch; they share
             the detail branch.

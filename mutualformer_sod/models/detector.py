@@ -50,7 +50,6 @@ class SaliencyDetector(nn.Module, HubModel):
     the weights softmax(alpha) (TokenFusion, CVPR 2022).
 
     Args:
-        config: see ``config.ModelConfig``.
         pretrained: True for timm's ImageNet weights from the hub in both streams, a path for
             weights from a local file, False for random weights.
 

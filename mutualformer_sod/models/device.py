@@ -14,10 +14,7 @@ from mutualformer_sod.errors import InputError
 _log = logging.getLogger(__name__)
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # CPU instructions that multiply in a type. oneDNN, the CPU library of torch, uses no others.
-_INSTRUCTIONS = {
-    "bf16": {"avx512_bf16", "amx_bf16"},
-    "fp16": {"avx512_fp16", "amx_fp16"},
-}
+_INSTRUCTIONS = {"bf16": {"avx512_bf16", "amx_bf16"}, "fp16": {"avx512_fp16", "amx_fp16"}}
 # Values of ONEDNN_MAX_CPU_ISA that disable these instructions, in oneDNN's order.
 _LIMITS = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
 _LIMITS_OF = {"bf16": _LIMITS, "fp16": (*_LIMITS, "AVX512_CORE_BF16")}
@@ -55,7 +52,6 @@ def pick_amp(name: str, device: torch.device) -> str:
         name: "off", "bf16" or "fp16" are returned as given, with a warning if the CPU does not
             compute in that type. "auto" is bf16 on a CUDA device or a CPU that computes in it,
             else off.
-        device: of the computation.
 
     Raises:
         InputError: unknown name.

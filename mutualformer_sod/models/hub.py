@@ -15,6 +15,7 @@ _PAIRS = {"depth": "RGB-D", "thermal": "RGB-T"}  # by second modality
 _TAG = "rgb-d"  # replaced in the card of another pair
 _REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _ANSWER_SECONDS = 5.0  # timeout of the request whether the hub has a file
+_DOWNLOAD_OPTIONS = ("revision", "cache_dir", "force_download", "local_files_only", "token")
 _FILES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
 _CARD = """\
 # {name}
@@ -91,7 +92,8 @@ class HubModel(
         Args:
             pretrained_model_name_or_path: a folder of ``save_pretrained``, a weights file, the name
                 of released weights, or a repository of the hub, as USER/NAME.
-            options: of the download, see `ModelHubMixin.from_pretrained`.
+            options: of the download: revision, cache_dir, force_download, local_files_only, token;
+                others have no effect.
 
         Raises:
             InputError: no such folder, file or repository; a folder without weights; no network; or
@@ -102,17 +104,17 @@ class HubModel(
         given = str(pretrained_model_name_or_path)
         if not _is_repository(given):
             return load_weights(given)[0]
+        chosen = {name: options[name] for name in _DOWNLOAD_OPTIONS if name in options}
         try:
             # The weights file has the configuration: config.json is not downloaded.
-            return cls._from_pretrained(model_id=given, **options)
-        except InputError:
-            raise
+            path = hf_hub_download(given, HUB_FILE, etag_timeout=_ANSWER_SECONDS, **chosen)
         except Exception as error:  # the hub client raises a dozen unrelated types
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(
                 f"{given}: no such folder, and not loaded from the Hugging Face hub ({first})."
                 " Fix: check the name and the network, or pass a folder of save_pretrained."
             ) from error
+        return load_weights(path)[0]
 
     def _save_pretrained(self, save_directory: Path) -> None:
         from mutualformer_sod.models.weights import save_weights  # it imports the detector
@@ -121,32 +123,6 @@ class HubModel(
         stored = {"model": self.config.to_dict(), "protocol": dict(self.protocol)}
         text = json.dumps(stored, indent=1) + "\n"
         (save_directory / "config.json").write_text(text, encoding="utf-8")
-
-    @classmethod
-    def _from_pretrained(
-        cls,
-        *,
-        model_id: str,
-        revision: str | None = None,
-        cache_dir: str | Path | None = None,
-        force_download: bool = False,
-        local_files_only: bool = False,
-        token: str | bool | None = None,
-        **unused: Any,
-    ) -> "HubModel":
-        from mutualformer_sod.models.weights import load_weights
-
-        path = hf_hub_download(
-            model_id,
-            HUB_FILE,
-            revision=revision,
-            cache_dir=cache_dir,
-            force_download=force_download,
-            local_files_only=local_files_only,
-            token=token,
-            etag_timeout=_ANSWER_SECONDS,
-        )
-        return load_weights(path)[0]
 
     def generate_model_card(
         self,
@@ -158,7 +134,6 @@ class HubModel(
 
         Args:
             scores: metrics by name for each test set, in [0, 1].
-            name: heading of the card.
             licence: of the weights, as a hub licence identifier.
         """
         second = self.config.second_modality

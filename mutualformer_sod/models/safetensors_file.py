@@ -9,15 +9,10 @@ from torch import Tensor
 
 
 def write_safetensors(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
-    """Write tensors and metadata, the metadata sorted by name.
+    """Write contiguous tensors on the CPU and metadata, the metadata sorted by name.
 
     safetensors itself writes metadata in an order that changes from process to process. Two equal
     runs would then write files with different checksums.
-
-    Args:
-        state: contiguous tensors on the CPU by name.
-        path: of the file.
-        metadata: texts by name.
 
     Raises:
         OSError: the file cannot be written.

@@ -60,8 +60,7 @@ class TimmStem(FineStem):
 
     Args:
         body: a timm model with features at strides 4, 8, 16 and 32.
-        out: width of the tokens.
-        stride: patch size.
+        out, stride: width of the tokens, and patch size.
 
     Raises:
         InputError: a patch size other than 16.
@@ -137,8 +136,7 @@ class HybridStem(FineStem):
     Args:
         width: channels at stride 4; doubled with every halving, half of it at stride 2.
         blocks: residual blocks at each stride.
-        out: width of the tokens.
-        stride: patch size.
+        out, stride: width of the tokens, and patch size.
 
     Raises:
         InputError: the patch size is not a power of 2.

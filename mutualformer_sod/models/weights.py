@@ -65,7 +65,6 @@ def save_weights(
     """Write a model's weights with its configuration and protocol; return the file's sha256.
 
     Args:
-        model: the detector.
         path: a ``.safetensors`` file; replaced as a whole.
         protocol: data and options of its training, as JSON values.
         dtype: of the floating-point tensors in the file.

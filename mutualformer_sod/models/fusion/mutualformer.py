@@ -49,9 +49,7 @@ class MutualFormerConfig(Diffusion, AttentionConfig):
 
 
 @register_fusion(
-    DEFAULT_FUSION,
-    "cross-diffusion attention into a fused stream",
-    MutualFormerConfig,
+    DEFAULT_FUSION, "cross-diffusion attention into a fused stream", MutualFormerConfig
 )
 class MutualFormerFusion(Fusion):
     """Fuse the taps of two streams into one feature map for each tap.

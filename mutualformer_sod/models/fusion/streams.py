@@ -22,7 +22,6 @@ class Fusion(nn.Module):
     keeps the streams apart, as one batch of 2B maps, rgb first.
 
     Args:
-        config: see ``FusionConfig``.
         channels, strides: of the encoder's taps, shallow to deep.
 
     Attributes:
