@@ -45,11 +45,7 @@ def _digest(path: Path) -> str:
 
 
 def refuse_other_code(output: Path, before: dict[str, str], now: dict[str, str]) -> None:
-    """Refuse to continue a comparison with code that may score otherwise.
-
-    Raises:
-        InputError: naming the first file or library that differs.
-    """
+    """Raise InputError if a comparison was started with code that may score otherwise."""
     different = [name for name in before | now if before.get(name) != now.get(name)]
     if different:
         more = f" and {len(different) - 1} more" if len(different) > 1 else ""

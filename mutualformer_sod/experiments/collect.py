@@ -8,12 +8,7 @@ from typing import Any
 
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.experiments.data import HOLDOUT
-from mutualformer_sod.experiments.image_scores import (
-    METRICS,
-    read_runs,
-    read_scores,
-    write_scores,
-)
+from mutualformer_sod.experiments.image_scores import METRICS, read_runs, read_scores, write_scores
 from mutualformer_sod.experiments.plan import (
     DATA_FILE,
     SCORES_FILE,
@@ -31,11 +26,7 @@ _LOG_FILE, _STARTS_FILE = "log.jsonl", "starts.json"  # of training.run_folder, 
 
 
 def collect(output: Path) -> FusionTable:
-    """Collect all finished runs.
-
-    Raises:
-        InputError: no comparison, no finished run, or a damaged file.
-    """
+    """Collect all finished runs; InputError without any, or for a damaged file."""
     plan = read_plan(output)
     variants = parse_variants(list(plan["seeds"]))
     runs = [

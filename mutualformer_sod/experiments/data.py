@@ -96,7 +96,6 @@ def groups_of(sod_set: str, stem: str, sources: dict[str, Any]) -> list[str]:
     They are all images, its set and its kind; of several folders of test sets, its folder.
 
     Args:
-        sod_set: name of its set.
         stem: of the image; the stem of a generated scene ends in its kind.
         sources: the test part of the record of `prepare_data`.
     """

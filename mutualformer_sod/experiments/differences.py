@@ -44,12 +44,7 @@ def differences(
     A resample draws the images of a group, the same for all variants, and the seeds of each
     variant. Drawing from n seeds gives a variance that is too small by (n - 1) / n, which is
     corrected. A variant with one seed shows no variation over seeds.
-
-    Args:
-        scores: of all runs.
-        reference: name of the variant.
-        metric: one of `METRICS`.
-        draws: number of resamples.
+    The metric is one of `METRICS`, ``draws`` the number of resamples.
 
     Returns:
         group -> one difference for each other variant. With several groups without common images

@@ -55,12 +55,7 @@ class ImageScores:
 
 
 def read_runs(runs: Sequence[Run], kinds: Sequence[str], sources: dict[str, Any]) -> ImageScores:
-    """Read the scores of each image of finished runs.
-
-    Args:
-        runs: finished ones.
-        kinds: of test depth, beside the right one.
-        sources: see `ImageScores`.
+    """Read the scores of each image of finished runs, with the right test depth and other kinds.
 
     Raises:
         InputError: a missing or damaged file, or runs of other images.
@@ -97,10 +92,7 @@ def _lines(path: Path) -> list[dict[str, str]]:
 def write_scores(path: Path, scores: ImageScores, record: dict[str, Any]) -> None:
     """Write a gzip-compressed CSV: one line per image and kind of depth, 5 digits.
 
-    Args:
-        path: ends in ``.csv.gz``.
-        scores: of all runs.
-        record: JSON data, for the first line.
+    The path ends in ``.csv.gz``; the record is JSON data for the first line.
     """
     text = io.StringIO()
     # Without the folders, which mean nothing on another machine.

@@ -27,6 +27,9 @@ _RECIPE: dict[str, Any] = {
 }
 
 _SHARED = ("preset", "epochs", "lr", "batch_size", "size", "amp", "limit")  # with `TrainConfig`
+_OF_DATA = (  # without effect on generated scenes
+    *("sets", "test_data", "near", "limit", "estimated_depth", "holdout", "holdout_sets"),
+)
 RIGHT = "right"
 # Kinds of misleading depth in a test.
 DEPTHS = {
@@ -95,15 +98,7 @@ class Options:
             if not is_legal:
                 value = getattr(self, name)
                 raise InputError(f"`{name}` {value} is not usable. Fix: pass {remedy}.")
-        for name in (
-            "sets",
-            "test_data",
-            "near",
-            "limit",
-            "estimated_depth",
-            "holdout",
-            "holdout_sets",
-        ):
+        for name in _OF_DATA:
             if getattr(self, name) and not self.data:
                 raise InputError(f"`{name}` has no effect without `data`. Fix: pass `data` too.")
         if self.init_weights is not None and not Path(self.init_weights).is_file():
@@ -243,11 +238,7 @@ def read_plan(output: Path) -> dict[str, Any]:
 
 
 def read_data(output: Path) -> dict[str, Any] | None:
-    """Read the record of ``data.prepare_data``; None if it does not exist yet.
-
-    Raises:
-        InputError: the file is damaged.
-    """
+    """Read the record of ``data.prepare_data``; None before it exists, InputError if damaged."""
     folder = OutputFolder(output, DATA_FILE, "comparison")
     if not folder.is_begun:
         return None

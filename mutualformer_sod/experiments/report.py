@@ -16,6 +16,8 @@ from mutualformer_sod.experiments.image_scores import METRICS as SCORED
 from mutualformer_sod.experiments.plan import DEPTHS
 from mutualformer_sod.experiments.table import EXCHANGE, FusionTable, Summary
 from mutualformer_sod.files import replacing, write_text
+from mutualformer_sod.report.curves import load_pyplot, without_mathematics
+from mutualformer_sod.report.formats import markdown_head, markdown_line
 from mutualformer_sod.report.tables import COLUMNS, Row, format_score, text_table
 
 # Divisor and format of each cost in the Markdown table.
@@ -147,8 +149,7 @@ def _spread(row: Summary, metric: str) -> str:
 
 
 def _markdown(heads: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
-    ruler = [":--", *["--:"] * (len(heads) - 1)]
-    return [f"| {' | '.join(cells)} |" for cells in (heads, ruler, *body)]
+    return [*markdown_head(heads), *map(markdown_line, body)]
 
 
 def _reading(table: FusionTable) -> list[str]:
@@ -203,11 +204,7 @@ def _csv(rows: list[list[Any]]) -> str:
 
 def plot_fusions(path: Path, table: FusionTable) -> None:
     """Draw the S-measure: one panel per group, one point per seed, a bar at the mean."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    plt = load_pyplot()
     groups, variants = table.groups, list(table.meanings)
     size = (2.2 + 2.3 * len(groups), 1.2 + 0.26 * len(variants))
     figure, panels = plt.subplots(1, len(groups), figsize=size, sharey=True, layout="constrained")
@@ -220,7 +217,7 @@ def plot_fusions(path: Path, table: FusionTable) -> None:
         axes.set_title(group, fontsize=9)
         axes.grid(alpha=0.3)
         axes.tick_params(labelsize=7)
-    axes.set_yticks(range(len(variants)), [name.replace("$", r"\$") for name in variants])
+    axes.set_yticks(range(len(variants)), list(map(without_mathematics, variants)))
     axes.set_ylim(len(variants) - 0.5, -0.5)  # the order of the table, from the top
     figure.supxlabel("S-measure: one point per seed, the bar is the mean", fontsize=8)
     with replacing(path) as temporary:

@@ -86,10 +86,8 @@ def do_run(
 
     The weights and the maps with the right depth stay; checkpoints and other maps are removed.
 
-    Args:
-        output, run, options: the comparison and its run.
-        data: the record of `prepare_data`.
-        resources: "device" and "workers", which have no effect on results.
+    The data are the record of `prepare_data`. ``resources`` are "device" and "workers", which have
+    no effect on results.
 
     Raises:
         InputError: as training, testing and scoring.
@@ -140,9 +138,7 @@ def score_maps(
     """Score the maps of a run by group, and write the scores of each image.
 
     Args:
-        run: the comparison's run.
         sets, sources: the test sets and their record, see `prepare_data`.
-        training: record of the training.
         kind: of the depth; a name of `plan.DEPTHS`, or right.
 
     Returns:

@@ -30,7 +30,6 @@ class LoggedProcess:
 
     Args:
         function: "module.function" in `mutualformer_sod.experiments`.
-        arguments: of the function.
         log: file of the output; its folder is made.
         threads: of the process on a CPU.
     """
@@ -110,7 +109,6 @@ def do_runs(
 
     Args:
         runs: in the order of their start.
-        start: starts a run.
         at_once: number of processes at a time.
         describe: returns a line about a finished run and the seconds it took.
 

@@ -17,8 +17,6 @@ class Trial:
     """Results of one variant and seed.
 
     Attributes:
-        variant: its name.
-        seed: of the training.
         scores: group of test images -> metric -> value; "images" is the number of images.
         statistics: of the fusion at the last epoch.
         seconds: of training.
@@ -58,7 +56,6 @@ class FusionTable:
     """Content of the table.
 
     Attributes:
-        trials: the finished runs.
         meanings: variant -> description, in the order of the rows.
         costs: variant -> cost of `COSTS`; values may be missing or None.
         notes: lines below the table.

@@ -123,11 +123,7 @@ def parse_variants(names: Sequence[str]) -> list[Variant]:
 
 
 def check_variants(variants: Sequence[Variant], preset: str, common: dict[str, Any]) -> None:
-    """Refuse variants without a legal network.
-
-    Raises:
-        InputError: naming the variant and the option.
-    """
+    """Raise InputError for a variant without a legal network; it names the option, too."""
     for name, remedy in _NOT_FOR_USERS.items():
         if name in common:
             raise InputError(f"`fields` {name}: fixed in a comparison. Fix: {remedy}.")

@@ -14,7 +14,8 @@ from mutualformer_sod.data.discovery.benchmarks import canonical_name
 from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.data.modality import Encoding
 from mutualformer_sod.data.sample import Sample
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, name_list
+from mutualformer_sod.files import escaped
 from mutualformer_sod.gallery.page import ImageCard, MapCard, Scores, gallery_columns
 from mutualformer_sod.gallery.pictures import (
     Picture,
@@ -28,7 +29,7 @@ from mutualformer_sod.imaging.io import read_rgb, read_saliency
 from mutualformer_sod.imaging.masks import read_mask
 from mutualformer_sod.metrics.evaluation import GtSet, find_map_folders
 from mutualformer_sod.metrics.evaluator import score_image
-from mutualformer_sod.metrics.folder import MapFolder, name_list
+from mutualformer_sod.metrics.folder import MapFolder
 from mutualformer_sod.metrics.ground_truth import GroundTruth
 
 _SAME_SCORE = 1e-9  # far above the rounding of a mean, far below the difference of two maps
@@ -40,7 +41,6 @@ class ImageFiles:
     """An image of the gallery and the files of its maps.
 
     Attributes:
-        set_name: name of the set.
         sample: the files of the image.
         encoding: depth encoding of the set; None for a set without depth.
         maps: method -> file; None if it is absent.
@@ -74,7 +74,6 @@ def find_images(
     """Pair the images of sets with the maps of methods.
 
     Args:
-        sets: as found by `sets.discover_sets`.
         maps_root: folder of ``<method>/<set>/<stem>.png``, see `metrics.folder.find_map_folder`.
         methods: names, in the order of the columns.
         near: values of ``--near``, see `depth.parse_near`.
@@ -113,10 +112,7 @@ def find_images(
 
 
 def _image_files(
-    set_name: str,
-    sample: Sample,
-    encoding: Encoding | None,
-    folders: Sequence[MapFolder],
+    set_name: str, sample: Sample, encoding: Encoding | None, folders: Sequence[MapFolder]
 ) -> ImageFiles:
     stem = sample.stem
     notes = {f.method: "two files" if stem in f.duplicate else "missing" for f in folders}
@@ -135,14 +131,10 @@ def with_scores(
     for image in images:
         # As evaluate.py writes names: file names may be no valid Unicode.
         names = {m: (image.set_name, image.sample.stem, m) for m in image.maps}
-        keys = {m: tuple(_escaped(part) for part in name) for m, name in names.items()}
+        keys = {m: tuple(escaped(part) for part in name) for m, name in names.items()}
         scores = {m: known[key] for m, key in keys.items() if key in known}
         scored.append(replace(image, scores=scores))
     return scored
-
-
-def _escaped(name: str) -> str:
-    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def make_card(image: ImageFiles, pictures: PictureFolder, normalize: bool = True) -> ImageCard:
@@ -151,7 +143,6 @@ def make_card(image: ImageFiles, pictures: PictureFolder, normalize: bool = True
     An unreadable file is named in the problems of the card.
 
     Args:
-        image: the image.
         pictures: folder of thumbnails and full-size pictures.
         normalize: score maps stretched to their own minimum and maximum.
 

@@ -1,7 +1,5 @@
 """A grid of pictures under column titles, as one array."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import cv2
@@ -22,7 +20,6 @@ def picture_grid(
     Args:
         rows: one picture for each column: (H, W, 3) uint8 RGB, (H, W) uint8, (H, W) bool, or
             (H, W) float in [0, 1]; None leaves the tile empty.
-        titles: of the columns.
         tile_height: in pixels. A column is as wide as its widest tile.
 
     Returns:

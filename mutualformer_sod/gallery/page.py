@@ -3,8 +3,6 @@
 The page is one file and needs no network and no server. Its pictures are files beside it.
 """
 
-from __future__ import annotations
-
 import csv
 import html
 import json
@@ -49,8 +47,6 @@ class ImageCard:
     """One image and the maps of it.
 
     Attributes:
-        set_name: of its set.
-        stem: of its files.
         rgb, depth, gt: the pictures, or None. Depth is bright where it is near.
         map_name, map_label: name and title of the modality of `depth`.
         maps: one for each method, in the order of the methods.
@@ -94,7 +90,6 @@ def pick(
     """Choose images for a figure in one of four ways.
 
     Args:
-        cards: all images.
         stems: the images in this order, as STEM, or as SET/STEM if several sets have the stem.
         worst: number of images with the lowest S-measure, averaged over the methods.
         best: number of images with the highest.
@@ -128,10 +123,7 @@ def _named(cards: Sequence[ImageCard], name: str) -> ImageCard:
 
 
 def read_scores(folder: Path) -> tuple[dict[tuple[str, str, str], Scores], bool]:
-    """Read the per-image scores that tools/evaluate.py wrote.
-
-    Args:
-        folder: with per_image.csv and scores.json.
+    """Read the per-image scores that tools/evaluate.py wrote: per_image.csv and scores.json.
 
     Returns:
         (set, stem, method) -> metric -> value, and whether maps were stretched to their min-max.
@@ -165,8 +157,6 @@ def write_page(
     """Write the page. Its pictures are in ``thumbs/`` and ``full/`` beside it.
 
     Args:
-        path: the HTML file.
-        title: title of the page.
         methods: names, in the order of the maps of the cards.
         cards: the images in their initial order.
         note: protocol of the scores, shown at the end of the page.

@@ -1,7 +1,5 @@
 """A grid of pictures for a paper as PDF and PNG, with vector text and print resolution."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +9,7 @@ import numpy as np
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import replacing
 from mutualformer_sod.gallery.pictures import to_rgb
-from mutualformer_sod.report.curves import check_matplotlib
+from mutualformer_sod.report.curves import check_matplotlib, without_mathematics
 
 PAGE_WIDTH = 7.16  # inches; both columns of an IEEE page
 _DPI = 300
@@ -56,8 +54,7 @@ def save_paper_figure(
     top = total - _TITLE_HEIGHT
     for column, title in enumerate(titles):
         middle = column * (tile + _GAP) + tile / 2
-        text = title.replace("$", r"\$")
-        place = (middle / width, (top + 0.04) / total)
+        place, text = (middle / width, (top + 0.04) / total), without_mathematics(title)
         figure.text(*place, text, ha="center", va="bottom", fontsize=_fitting(title, tile))
     for row, height in zip(rows, heights, strict=True):
         top -= height

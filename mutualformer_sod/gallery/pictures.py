@@ -1,7 +1,5 @@
 """The pictures of a gallery: error maps, thumbnails and full-size files."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Sequence
@@ -12,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mutualformer_sod.files import replacing
+from mutualformer_sod.imaging.io import write_image
 from mutualformer_sod.metrics.joint_histogram import level_values
 
 # Red and blue that are distinct for colour-blind readers and in print.
@@ -29,15 +27,10 @@ _FULL_OPTIONS = {
 
 
 def map_as_scored(levels: np.ndarray, shape: tuple[int, int], normalize: bool = True) -> np.ndarray:
-    """Resize and normalise a map as the evaluator does.
+    """Resize and normalise a map, (H, W) uint8, as the evaluator does.
 
-    Args:
-        levels: (H, W) uint8.
-        shape: (H, W) of the ground truth. The 8-bit map is resized to it bilinearly.
-        normalize: stretch the map to its own minimum and maximum.
-
-    Returns:
-        Saliency in [0, 1], of ``shape``, float64.
+    The 8-bit map is resized bilinearly to ``shape``, that of the ground truth, and stretched to its
+    own minimum and maximum if ``normalize``. The result is float64 in [0, 1].
     """
     if levels.shape != shape:
         levels = cv2.resize(levels, shape[::-1], interpolation=cv2.INTER_LINEAR)
@@ -45,14 +38,10 @@ def map_as_scored(levels: np.ndarray, shape: tuple[int, int], normalize: bool = 
 
 
 def error_map(saliency: np.ndarray, gt: np.ndarray) -> np.ndarray:
-    """Draw the signed difference between a map and the ground truth.
+    """Draw the signed difference between a map (H, W) in [0, 1] and the ground truth (H, W) bool.
 
     A correct background is white, a correct foreground grey. With a growing error they turn into
     `FALSE_POSITIVE` (salient background) or `MISS` (foreground that is not salient).
-
-    Args:
-        saliency: (H, W) float in [0, 1].
-        gt: (H, W) bool.
 
     Returns:
         (H, W, 3) uint8, RGB.
@@ -66,11 +55,8 @@ def error_map(saliency: np.ndarray, gt: np.ndarray) -> np.ndarray:
 def disagreement(maps: Sequence[np.ndarray]) -> float | None:
     """Return the mean absolute difference of the maps of an image, over all pairs of methods.
 
-    Args:
-        maps: (H, W) float in [0, 1] each, of equal size.
-
-    Returns:
-        A value in [0, 1]; None for fewer than two maps.
+    The maps, (H, W) float in [0, 1] each, have equal size. The value is in [0, 1]; None for fewer
+    than two maps.
     """
     pairs = [float(np.abs(a - b).mean(dtype=np.float64)) for a, b in combinations(maps, 2)]
     return sum(pairs) / len(pairs) if pairs else None
@@ -95,11 +81,8 @@ class PictureFolder:
     """Store pictures as a thumbnail and a full-size file, named by a hash of their sources.
 
     The names are the same in every run, and need no escape in an address. A later run therefore
-    finds the pictures that exist.
-
-    Args:
-        folder: gets ``thumbs/`` and ``full/``.
-        zoom_side: largest longer side of a full-size picture in pixels; larger ones are shrunk.
+    finds the pictures that exist. The folder gets ``thumbs/`` and ``full/``; full-size pictures are
+    shrunk to ``zoom_side`` pixels on the longer side if they are larger.
     """
 
     def __init__(self, folder: Path, zoom_side: int) -> None:
@@ -124,8 +107,8 @@ class PictureFolder:
         thumb, full = self.folder / f"thumbs/{name}.webp", self.folder / f"full/{name}{suffix}"
         if not (thumb.exists() and full.exists()):
             pixels = _for_cv2(picture)
-            _write(full, _resized(pixels, size), _FULL_OPTIONS[suffix])
-            _write(thumb, _resized(pixels, thumb_size(size)), _THUMB_OPTIONS)
+            write_image(full, _resized(pixels, size), _FULL_OPTIONS[suffix])
+            write_image(thumb, _resized(pixels, thumb_size(size)), _THUMB_OPTIONS)
         return Picture(name, full.name, size)
 
     def remove_all_but(self, kept: set[str]) -> None:
@@ -163,9 +146,3 @@ def _resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if picture.shape[:2] == size:
         return picture
     return cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA)
-
-
-def _write(path: Path, picture: np.ndarray, options: tuple[int, ...]) -> None:
-    _, encoded = cv2.imencode(path.suffix, picture, options)
-    with replacing(path) as temporary:
-        temporary.write_bytes(encoded.tobytes())

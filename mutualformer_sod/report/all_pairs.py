@@ -1,14 +1,11 @@
 """Significance of the differences between all methods of an evaluation, by set and metric."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from mutualformer_sod.errors import InputError
-from mutualformer_sod.metrics.folder import name_list
+from mutualformer_sod.errors import InputError, name_list
 from mutualformer_sod.metrics.per_image import CommonScores
 from mutualformer_sod.metrics.registry import COLUMNS
 from mutualformer_sod.report.hypothesis_tests import (
@@ -35,7 +32,6 @@ class Comparison:
 
     Attributes:
         set_name: of the set, or "mean of N sets".
-        metric: its name.
         sets: number of sets; with several, the blocks of `ranks` are the sets, else the images.
         methods: (k,) names, in the order of the table.
         images: number of images that all methods have.
@@ -82,7 +78,6 @@ class AllPairs:
     Attributes:
         comparisons: set by set, with the metrics in the order of the table; last over all sets.
         draws: number of bootstrap resamples.
-        seed: of the resampling.
         notes: on sets and methods that could not be compared, and on weak tests.
     """
 
@@ -100,11 +95,7 @@ class AllPairs:
 
 
 def metrics_per_image(columns: Sequence[str]) -> tuple[str, ...]:
-    """Return the columns with a value for each image.
-
-    Raises:
-        InputError: none of them.
-    """
+    """Return the columns with a value for each image; InputError if there are none."""
     chosen = tuple(name for name in columns if COLUMNS[name].per_image)
     if not chosen:
         raise InputError(
@@ -130,9 +121,7 @@ def compare_all(
 
     Args:
         tables: set -> scores of the images that all methods of the set have.
-        metrics: names.
         draws: number of resamples; None: `default_draws`.
-        seed: of the resampling.
         each: called after each comparison.
     """
     usable = {name: t for name, t in tables.items() if len(t.methods) > 1 and t.images}

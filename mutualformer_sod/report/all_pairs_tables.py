@@ -1,7 +1,5 @@
 """The comparison of all methods as text, Markdown, LaTeX and JSON."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
@@ -16,6 +14,7 @@ from mutualformer_sod.report.formats import (
     escape_markdown,
     latex_line,
     latex_title,
+    markdown_head,
     markdown_line,
 )
 from mutualformer_sod.report.hypothesis_tests import ALPHA
@@ -31,12 +30,9 @@ _LATEX_HEAD = r"""% needs \usepackage{booktabs,longtable}; \usepackage[T1]{fonte
 
 
 def write_all_pairs(output: Path, found: AllPairs, digits: int = 4) -> str:
-    """Write significance.json, significance.md and significance.tex; return the text to print.
+    """Write significance.json, .md and .tex to an existing folder; return the text to print.
 
-    Args:
-        output: an existing folder.
-        found: the comparisons.
-        digits: decimals of the differences in the tables; JSON has full precision.
+    ``digits`` are the decimals of the differences in the tables; JSON has full precision.
     """
     write_text(output / "significance.json", to_json(found))
     write_text(output / "significance.md", markdown(found, digits))
@@ -61,8 +57,7 @@ def markdown(found: AllPairs, digits: int = 4) -> str:
     lines = []
     titles = [f"{COLUMNS[c.metric].title} {COLUMNS[c.metric].arrow}" for c in _first(found)]
     for head, rows in (("Method", _rank_rows(found)), ("Difference", _pair_rows(found, digits))):
-        lines.append(markdown_line(["Set", "Images", head, *titles]))
-        lines.append(markdown_line([":--", "--:", ":--", *["--:"] * len(titles)]))
+        lines += markdown_head(["Set", "Images", head, *titles], names=(0, 2))
         for row in rows:
             cells = [escape_markdown(cell.removesuffix("*")) for cell in row]
             pairs = zip(cells, row, strict=True)

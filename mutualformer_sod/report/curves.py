@@ -1,7 +1,5 @@
 """The curves of an evaluation: one .npz file, and figures of each set."""
 
-from __future__ import annotations
-
 import importlib.util
 from pathlib import Path
 
@@ -83,14 +81,7 @@ def without_mathematics(name: str) -> str:
 
 
 def check_matplotlib(flags: str) -> None:
-    """Check before any work that matplotlib is installed.
-
-    Args:
-        flags: the flags that need it, for the error message.
-
-    Raises:
-        InputError: matplotlib is not installed.
-    """
+    """Raise InputError, which names the flags that need it, if matplotlib is not installed."""
     if importlib.util.find_spec("matplotlib") is None:
         raise InputError(
             f"{flags}: matplotlib is not installed. Fix: pip install 'mutualformer_sod[plot]'."
@@ -98,11 +89,7 @@ def check_matplotlib(flags: str) -> None:
 
 
 def load_pyplot():
-    """Return matplotlib's pyplot with the backend that draws files.
-
-    Raises:
-        InputError: matplotlib is not installed.
-    """
+    """Return pyplot with the backend that draws files; InputError without matplotlib."""
     check_matplotlib("--plots")
     import matplotlib
 

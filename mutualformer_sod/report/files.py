@@ -1,7 +1,5 @@
 """Write the tables of an evaluation to a folder."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +20,6 @@ def write_results(
     """Write scores.json, table.csv, table.md and table.tex; return the table for the screen.
 
     Args:
-        output: an existing folder.
         results: the scores, protocol, marks and notes.
         columns: metrics in the tables; scores.json has all.
         digits: decimals in the tables; CSV and JSON have full precision.

@@ -1,20 +1,12 @@
 """The table as CSV, Markdown and LaTeX."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Sequence
 from itertools import groupby
 
 from mutualformer_sod.metrics.registry import COLUMNS, Column
-from mutualformer_sod.report.tables import (
-    Row,
-    cell_text,
-    images_text,
-    numbered_marks,
-    rank_rows,
-)
+from mutualformer_sod.report.tables import Row, cell_text, images_text, numbered_marks, rank_rows
 
 _LATEX_SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -78,8 +70,7 @@ def markdown_table(
     numbers = numbered_marks(rows)
     ranks = {name: rank_rows(rows, name) for name in columns}
     titles = [f"{COLUMNS[name].title} {COLUMNS[name].arrow}" for name in columns]
-    lines = [markdown_line(["Set", "Images", "Method", *titles])]
-    lines.append(markdown_line([":--", "--:", ":--", *["--:"] * len(columns)]))
+    lines = markdown_head(["Set", "Images", "Method", *titles], names=(0, 2))
     for i, row in enumerate(rows):
         noted = "".join(f"<sup>{numbers[mark]}</sup>" for mark in row.marks)
         scores = [
@@ -98,6 +89,12 @@ def markdown_table(
 def markdown_line(cells: Sequence[str]) -> str:
     """Join cells to a row of a Markdown table."""
     return "| " + " | ".join(cells) + " |"
+
+
+def markdown_head(cells: Sequence[str], names: Sequence[int] = (0,)) -> list[str]:
+    """Return the first two lines of a Markdown table; columns other than ``names`` are numbers."""
+    ruler = [":--" if column in names else "--:" for column in range(len(cells))]
+    return [markdown_line(cells), markdown_line(ruler)]
 
 
 def escape_markdown(text: str) -> str:

@@ -1,7 +1,5 @@
 """Tests for many methods: paired bootstrap, Holm's correction, Friedman's test, Nemenyi's."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,13 +15,10 @@ _ROUNDING = 1e-12  # relative; the rounding of a mean stays below it
 
 
 def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Adjust p-values for several tests by Holm's step-down method (Holm 1979).
+    """Adjust p-values (T,) in [0, 1] for several tests by Holm's step-down method (Holm 1979).
 
     Reject the hypotheses whose adjusted value is below the level. The probability of one or more
     false rejections is then below the level, for any dependence of the tests.
-
-    Args:
-        p: (T,) p-values in [0, 1].
 
     Returns:
         (T,) adjusted p-values in [0, 1], in the order of ``p``.
@@ -87,12 +82,8 @@ def friedman(scores: np.ndarray, larger_is_better: bool = True) -> Friedman:
 def nemenyi_cd(methods: int, blocks: int, alpha: float = ALPHA) -> float:
     """Return the critical difference of average ranks (Nemenyi 1963; Demšar, JMLR 2006, eq. 6).
 
-    Two methods differ at the level ``alpha`` if their average ranks differ by more than this value.
-
-    Args:
-        methods: number of methods, 2 or more.
-        blocks: number of images, or sets.
-        alpha: level in (0, 1).
+    Two methods differ at the level ``alpha``, in (0, 1), if their average ranks over the blocks
+    (images, or sets) differ by more than this value.
 
     Raises:
         InputError: a number out of range.
@@ -109,11 +100,7 @@ def nemenyi_cd(methods: int, blocks: int, alpha: float = ALPHA) -> float:
 
 
 def indistinct_groups(ranks: Sequence[float] | np.ndarray, difference: float) -> list[list[int]]:
-    """Return the groups of methods whose average ranks differ by at most ``difference``.
-
-    Args:
-        ranks: (k,) average ranks.
-        difference: the critical difference.
+    """Return the groups of methods whose average ranks (k,) differ by at most ``difference``.
 
     Returns:
         Indices of the methods of each group, best first. A group has two or more methods and is no
@@ -162,7 +149,6 @@ def paired_bootstrap(
         groups: (N, k) finite scores of the images of each group, e.g. of each set; one array for
             one set. The columns are the methods.
         draws: number of resamples.
-        seed: of the resampling.
 
     Raises:
         InputError: no group, fewer than two methods, no image, or a score that is not finite.
@@ -183,7 +169,6 @@ def bootstrap_means(groups: Sequence[np.ndarray], draws: int, seed: int = 0) -> 
     Args:
         groups: (N, ...) scores of the images of each group. N may differ, the rest is equal.
         draws: number of resamples, 1 or more.
-        seed: of the resampling.
 
     Returns:
         (draws, ...) float64.

@@ -15,11 +15,7 @@ DEFAULT_PUBLISHED = ("MutualFormer", "TriTransNet", "DCF")
 
 
 def check_published(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the methods to quote; "all" stands for all of them.
-
-    Raises:
-        InputError: an unknown method.
-    """
+    """Return the methods to quote, "all" for all of them; InputError for an unknown one."""
     if "all" in names:
         return PUBLISHED
     for name in names:

@@ -1,7 +1,5 @@
 """Critical-difference diagrams: average ranks, with a bar over methods that do not differ."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 
@@ -50,12 +48,7 @@ def _height(item: Comparison) -> float:
 
 
 def draw_ranks(axes, item: Comparison) -> None:
-    """Draw one diagram: the ranks on a line, the best at the left, and names at both sides.
-
-    Args:
-        axes: of matplotlib.
-        item: the comparison.
-    """
+    """Draw one diagram: the ranks on a line, the best at the left, and names at both sides."""
     ranks, order = item.ranks.ranks, np.argsort(item.ranks.ranks, kind="stable")
     low = int(np.floor(ranks.min()))
     high = max(int(np.ceil(ranks.max())), low + 1)

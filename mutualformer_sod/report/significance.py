@@ -1,7 +1,5 @@
 """Paired comparison of two methods: per-image differences with a bootstrap interval."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -53,7 +51,6 @@ def compare(
     Args:
         first: metric -> (N,) per-image scores of the first method.
         second: the same for the second method, in the same order of images.
-        seed: seed of the resampling.
 
     Returns:
         One difference for each metric that both have, in the order of the columns of tables.

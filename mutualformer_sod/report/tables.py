@@ -1,7 +1,5 @@
 """Benchmark tables: choice of columns, text of a score, ranks, and the table on the terminal."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 from mutualformer_sod.errors import InputError
@@ -16,11 +14,7 @@ def default_columns() -> tuple[str, ...]:
 
 
 def check_columns(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the requested columns without repetitions.
-
-    Raises:
-        InputError: an unknown column.
-    """
+    """Return the requested columns without repetitions; InputError for an unknown one."""
     names = tuple(dict.fromkeys(names))
     unknown = [name for name in names if name not in COLUMNS]
     if unknown:
@@ -30,11 +24,7 @@ def check_columns(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def check_digits(digits: int) -> None:
-    """Check the number of decimals.
-
-    Raises:
-        InputError: fewer than 1, or more than the 15 decimals of a float64.
-    """
+    """Raise InputError for fewer than 1, or more than the 15 decimals of a float64."""
     if not 1 <= digits <= 15:
         raise InputError(f"`digits` {digits} is not usable. Fix: give 1 to 15.")
 
