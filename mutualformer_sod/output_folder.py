@@ -31,11 +31,7 @@ class OutputFolder:
         return self.record_file.exists()
 
     def refuse_foreign(self) -> None:
-        """Accept a new or empty folder, or one with a record.
-
-        Raises:
-            InputError: it is a file, or has other files.
-        """
+        """Accept a new or empty folder, or one with a record; InputError for others, and a file."""
         if not self.path.exists() or self.is_begun:
             return
         if not self.path.is_dir() or any(item.name != LOCK_FILE for item in self.path.iterdir()):

@@ -116,11 +116,7 @@ Module = TypeVar("Module", bound=type)
 def register_fusion(
     name: str, description: str, config: type[FusionConfig] = FusionConfig, **traits: Any
 ) -> Callable[[Module], Module]:
-    """Add the decorated module to the registry.
-
-    Args:
-        name, description, config: see ``Method``.
-        **traits: further fields of ``Method``.
+    """Add the decorated module to the registry; the arguments are fields of ``Method``.
 
     Raises:
         ValueError: the name is taken.
@@ -149,11 +145,7 @@ def fusion_methods() -> dict[str, Method]:
 
 
 def find_fusion(name: str) -> Method:
-    """Return the registry entry of a method.
-
-    Raises:
-        InputError: unknown name; the message names the registered ones.
-    """
+    """Return the registry entry of a method; InputError, which names all, for another name."""
     check(isinstance(name, str), "fusion", name, "a word")
     methods = fusion_methods()
     check(name in methods, "fusion", name, f"one of {', '.join(methods)}")
@@ -202,11 +194,7 @@ def combine(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]
 
 
 def refuse_unused(common: Mapping[str, Any], networks: Iterable[Mapping[str, Any]]) -> None:
-    """Refuse a common option without an effect in any of the networks.
-
-    Raises:
-        InputError: names the option.
-    """
+    """Raise InputError for a common option without an effect in any of the networks."""
     used = {name for own in networks for name in combine(common, own)}
     for name in common:
         if name not in used:

@@ -67,11 +67,7 @@ _SAME = Resume(lambda value: value, "")
 
 
 def option(
-    default: Any,
-    group: str,
-    value: Value,
-    effect: str,
-    *rules: Unset | Need | Resume | Recorded,
+    default: Any, group: str, value: Value, effect: str, *rules: Unset | Need | Resume | Recorded
 ) -> Any:
     """Declare a dataclass field as an option.
 

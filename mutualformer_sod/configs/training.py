@@ -5,14 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mutualformer_sod.configs.model import DEFAULT_PRESET, LOSSES, list_presets
-from mutualformer_sod.configs.options import (
-    Need,
-    Recorded,
-    Resume,
-    Unset,
-    check_options,
-    option,
-)
+from mutualformer_sod.configs.options import Need, Recorded, Resume, Unset, check_options, option
 from mutualformer_sod.configs.switches import Value, words
 
 OPTIMIZERS = ("adamw", "sgd")

@@ -14,12 +14,7 @@ from mutualformer_sod.models.pretrained import AUTO, describe_backbone_weights
 from mutualformer_sod.models.weights import load_unique_state, save_weights
 from mutualformer_sod.training.checkpoints import load_checkpoint
 from mutualformer_sod.training.run import Run
-from mutualformer_sod.training.run_folder import (
-    CHECKPOINTS,
-    LOG_FILE,
-    WEIGHTS_FILE,
-    describe_code,
-)
+from mutualformer_sod.training.run_folder import CHECKPOINTS, LOG_FILE, WEIGHTS_FILE, describe_code
 from mutualformer_sod.training.sets import TrainingData
 
 

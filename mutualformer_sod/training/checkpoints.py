@@ -15,6 +15,7 @@ import torch
 
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import load_torch_file
+from mutualformer_sod.models.weights import file_sha256
 
 KEPT = 2  # the newest checkpoint and the previous one
 _NAME = re.compile(r"(last|best)-(\d{6,})-([0-9a-f]{32})\.pt")
@@ -66,11 +67,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     match = _NAME.fullmatch(path.name)
     if not path.is_file() or match is None:
         raise InputError(f"{path}: no such checkpoint")
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    state = load_torch_file(path) if digest.hexdigest()[:32] == match[3] else None
+    state = load_torch_file(path) if file_sha256(path)[:32] == match[3] else None
     if not isinstance(state, dict):
         raise InputError(f"{path}: damaged: its content does not match the checksum in its name")
     return state

@@ -57,7 +57,6 @@ def train_estimator(
         sets: with depth; ground truth is not used.
         schedule: length and rate of the training.
         near: which values are near, see ``with_encodings``.
-        amp: precision of the products.
 
     Returns:
         Mean correlation of estimated and measured depth over the held-out images, in [-1, 1]; None

@@ -21,7 +21,6 @@ class Teacher:
         Args:
             path: a ``.safetensors`` file, or the name of released weights.
             ratio: of the teacher's map in the ground truth, in [0, 1].
-            device: of the training.
 
         Raises:
             InputError: unreadable or damaged file.

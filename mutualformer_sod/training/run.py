@@ -208,7 +208,6 @@ def settle_amp(asked: str, device: torch.device, state: dict[str, Any] | None) -
     Args:
         asked: ``amp`` of this start. "auto" keeps the precision of a resumed run, and is "off" if
             the hosts of a new one differ.
-        device: of this process.
         state: the checkpoint to resume from; None for a new run.
 
     Raises:

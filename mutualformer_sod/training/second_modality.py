@@ -17,7 +17,6 @@ def settle_second_modality(
     """Return the second modality: that of the maps, else of the starting weights, else depth.
 
     Args:
-        config: the run.
         found: modality of the maps of its sets; None where they have no maps.
         state: the checkpoint to resume from; None for a new run.
 
@@ -48,10 +47,7 @@ def settle_second_modality(
 def check_teacher(teacher: Teacher | None, config: TrainConfig, found: Modality | None) -> None:
     """Refuse a teacher that would see maps of another modality than it was trained on.
 
-    Args:
-        teacher: None without one.
-        config: the run.
-        found: modality of the maps of its sets; None where they have no maps.
+    ``found`` is the modality of the maps of the sets; None where they have no maps.
     """
     modality = found or (DEPTH if config.invent_depth else None)
     if teacher is None or modality is None or config.modality == "rgb":

@@ -17,11 +17,7 @@ def _discover(config: TrainConfig, names: Sequence[str], split: str) -> list[Sod
 
 
 def training_sets(config: TrainConfig) -> list[SodSet]:
-    """Find the sets of ``train_sets`` or ``protocol``.
-
-    Raises:
-        InputError: no such set, both options or none.
-    """
+    """Find the sets of ``train_sets`` or ``protocol``; InputError for both, or no such set."""
     if config.protocol is None:
         if not config.train_sets:
             raise InputError("nothing to train on. Fix: pass `train_sets` or `protocol`.")
@@ -82,7 +78,6 @@ def parse_repeat(items: Sequence[str], names: Sequence[str]) -> dict[str, int]:
 
     Args:
         items: the values; SET may be an alias or the last part of a name.
-        names: of the training sets.
 
     Raises:
         InputError: another form, no such set, or the same set twice.

@@ -56,9 +56,7 @@ from mutualformer_sod.training.validation import validate
 
 
 def train(
-    config: TrainConfig,
-    model_overrides: dict[str, Any] | None = None,
-    resume: str | None = None,
+    config: TrainConfig, model_overrides: dict[str, Any] | None = None, resume: str | None = None
 ) -> Path:
     """Train one model, in this process or in all processes that torchrun started.
 
@@ -66,7 +64,6 @@ def train(
     Interruptions do not change it. The number of processes changes rounding only.
 
     Args:
-        config: the run.
         model_overrides: fields of the model configuration that differ from the preset's.
         resume: "last" to continue the run in ``config.output``, or start it if there is none;
             "previous" to continue from the checkpoint before the last; None for a new run.
@@ -161,12 +158,7 @@ class _Loop:
     """The epochs of a run: load batches, save checkpoints, stop on a signal."""
 
     def __init__(
-        self,
-        run: Run,
-        data: TrainingData,
-        output: Path,
-        options: dict[str, Any],
-        stop: StopRequest,
+        self, run: Run, data: TrainingData, output: Path, options: dict[str, Any], stop: StopRequest
     ) -> None:
         self.run, self.data = run, data
         self.output, self.options, self.stop = output, options, stop

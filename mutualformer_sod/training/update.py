@@ -60,7 +60,6 @@ def update_weights(
 
     Args:
         run: the run, whose weights are changed.
-        parts: this process' micro-batches.
         batches: iterator of the loader, in the same order.
         requests: numbers to share with all processes: a signal, whether to save.
 
