@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -166,14 +167,14 @@ def evaluate(
             store = ScoreCache(cache, writable=True)
             stack.callback(_close, store)
         file = None if per_image is None else stack.enter_context(per_image_file(per_image))
+
+        def book(name: str, outcome: Outcome) -> None:
+            for method, image in outcome.scores.items() if file else ():
+                file.write(name, outcome.stem, method, image.scores, image.flags)
+            if each:
+                each(name, outcome)
+
         for item in sets:
-
-            def book(outcome: Outcome, name: str = item.name) -> None:
-                for method, image in outcome.scores.items() if file else ():
-                    file.write(name, outcome.stem, method, image.scores, image.flags)
-                if each:
-                    each(name, outcome)
-
             # Incomplete cells are scored, too: all problems are reported at once, and the scores
             # come from the cache when the cells are complete.
             scored, gt_notes = score_set(
@@ -184,7 +185,7 @@ def evaluate(
                 cache=store,
                 pool=pool,
                 workers=workers,
-                each=book,
+                each=partial(book, item.name),
             )
             cells += scored
             for note, stems in gt_notes.items():

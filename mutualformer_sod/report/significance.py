@@ -20,10 +20,8 @@ class Difference:
         metric: name of the metric; its per-image values are compared.
         images: number of images.
         mean: mean of the per-image differences.
-        low: lower bound of the 95 % bootstrap interval of the mean.
-        high: upper bound.
-        better: images on which the first method is better.
-        worse: images on which it is worse.
+        low, high: bounds of the 95 % bootstrap interval of the mean.
+        better, worse: images on which the first method is better, and worse.
     """
 
     metric: str
