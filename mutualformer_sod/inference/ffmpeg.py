@@ -2,6 +2,7 @@
 
 import contextlib
 import heapq
+import re
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -71,6 +72,25 @@ def count_sound(video: Path) -> tuple[int, int]:
     return 0, 0
 
 
+def count_frames(video: Path, rate: float) -> int | None:
+    """Return the number of frames by the header: as stored, or from the length of the pictures.
+
+    Args:
+        video: a file.
+        rate: frames/s.
+
+    Returns:
+        None where the header has only the length of the longest track, which may be sound.
+    """
+    with contextlib.suppress(av.FFmpegError), av.open(f"file:{video}") as container:
+        stream = container.streams.video[0]
+        if stream.frames:
+            return stream.frames
+        length = _length_of(container, stream)
+        return None if length is None else round(length * rate)
+    return None
+
+
 def add_sound(silent: Path, source: Path) -> None:
     """Add the tracks of sound of ``source`` to a WebM file, which is replaced.
 
@@ -134,6 +154,19 @@ class _Track:
                 yield from self._stream.encode(frame)
         if packet.dts is None:
             yield from self._stream.encode(None)
+
+
+def _length_of(container: Any, stream: Any) -> float | None:
+    """Return the length of a track of pictures in s."""
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    end = None
+    if found := re.fullmatch(r"(\d+):(\d+):(\d+\.?\d*)", stream.metadata.get("DURATION", "")):
+        hours, minutes, seconds = map(float, found.groups())  # Matroska
+        end = 3600 * hours + 60 * minutes + seconds
+    elif container.duration and len(container.streams) == 1:
+        end = container.duration / av.time_base
+    return None if end is None else end - float(_start_of(container))
 
 
 def _known(container: Any) -> list[Any]:

@@ -22,6 +22,7 @@ from mutualformer_sod.inference.video_input import (
     measures_of,
     opened,
     pixel_aspect_of,
+    promised_frames,
 )
 from mutualformer_sod.inference.video_output import VideoOutputs
 from mutualformer_sod.inference.webm import MOST_SIDE
@@ -136,7 +137,7 @@ def predict_video(
         if depth_video is not None:
             depths = frames_of(stack.enter_context(opened(depth_video, "depth_video")))
         write = stack.enter_context(outputs.open(video, pixel_aspect_of(capture)))
-        promised = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        promised, certain = promised_frames(video, capture)
         frames = tqdm(
             frames_of(capture), total=promised or None, unit="frame", leave=False, disable=None
         )
@@ -154,7 +155,7 @@ def predict_video(
         if not count:
             raise InputError(f"{video}: no frame could be read. Fix: replace the file.")
         spare = depths is not None and next(depths, None) is not None
-        times.report(video, promised)
+        times.report(video, promised, certain)
     if depths is not None and without_depth:
         print(f"the depth video is shorter: {without_depth} frames mapped from RGB only")
     if spare:

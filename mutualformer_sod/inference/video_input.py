@@ -10,6 +10,7 @@ import numpy as np
 
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.decoding import quiet_decoder
+from mutualformer_sod.inference import ffmpeg
 
 _USUAL_RATE = 25.0  # frames/s of a file without a rate
 
@@ -61,6 +62,18 @@ def frames_of(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
         yield frame
 
 
+def promised_frames(video: Path, capture: cv2.VideoCapture) -> tuple[int, bool]:
+    """Return the number of frames by the header, 0 without one, and whether it is certain.
+
+    It is uncertain if it was estimated from the length of the file: the sound may be longer than
+    the pictures.
+    """
+    counted = None if ffmpeg.av is None else ffmpeg.count_frames(video, rate_of(capture))
+    if counted is not None:
+        return counted, True
+    return max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))), False
+
+
 def _has_rate(capture: cv2.VideoCapture) -> bool:
     """Return whether a file has a rate; 1000 frames/s are the unit of time of an uneven one."""
     return 0 < capture.get(cv2.CAP_PROP_FPS) < 1000
@@ -91,19 +104,24 @@ class FrameTimes:
         self.times.append(time)
         return time
 
-    def report(self, video: Path, promised: int) -> None:
+    def report(self, video: Path, promised: int, certain: bool) -> None:
         """Report frames without a time, and a video that ends before the time in its header.
 
         The number of frames alone is no evidence: some formats estimate it from the length.
+
+        Args:
+            video: the file, for the message.
+            promised, certain: see `promised_frames`.
         """
         rate, times = rate_of(self._capture), self.times
         end = times[-1] / 1000  # s
         step = max(1 / rate, (end - times[0] / 1000) / max(1, len(times) - 1))
         length = promised / rate
         if _has_rate(self._capture) and promised > len(times) and end + 1.5 * step < length:
+            doubt = "" if certain else ": it is cut off, or its sound is longer"
             print(
                 f"{video}: ends after {len(times)} frames, at {end + step:.1f} s of the "
-                f"{length:.1f} s in its header"
+                f"{length:.1f} s in its header{doubt}"
             )
         if self.untimed:
             print(

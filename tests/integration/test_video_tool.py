@@ -1,5 +1,6 @@
 """``tools/predict.py --video``: times, sound, transparency, smoothing."""
 
+import re
 import shutil
 from fractions import Fraction
 from unittest import mock
@@ -38,10 +39,19 @@ def picture(number=0):
 def make(av, tmp_path):
     """Writes a video with given times and, if asked, sound that is silent for its first second."""
 
-    def make(name, times, codec=None, video="mpeg4", rate=48000, layout="stereo", start=0):
+    def make(
+        name,
+        times,
+        codec=None,
+        video="mpeg4",
+        rate=48000,
+        layout="stereo",
+        start=0,
+        rate_of_frames=1000,
+    ):
         path = tmp_path / name
         with av.open(str(path), "w") as container:
-            stream = container.add_stream(video, rate=1000)
+            stream = container.add_stream(video, rate=rate_of_frames)
             stream.height, stream.width = SIZE
             stream.pix_fmt = "yuv420p"
             stream.time_base = stream.codec_context.time_base = MS
@@ -135,6 +145,32 @@ def test_video_outputs_have_the_sound_at_its_time(
         ((found, start),) = tone_starts(av, file)
         assert found == want
         assert start == pytest.approx(1.0, abs=0.03)
+
+
+@pytest.mark.parametrize(("name", "codec"), [("v.mkv", "libopus"), ("v.mp4", "aac")])
+def test_video_with_longer_sound_is_not_reported_as_cut_off(tmp_path, make, name, codec):
+    path = make(name, range(0, 1000, 100), codec, rate_of_frames=10)  # 2 s of sound
+    assert "ends after" not in predict(tmp_path, path)
+
+
+def test_video_with_longer_sound_without_pyav_is_reported_with_both_causes(tmp_path, make):
+    path = make("v.mkv", range(0, 1000, 100), "libopus", rate_of_frames=10)
+    with mock.patch.object(ffmpeg, "av", None):
+        output = predict(tmp_path, path)
+    assert "ends after 10 frames, at 1.0 s of the 2.0 s in its header: it is cut off, or" in output
+
+
+@pytest.mark.parametrize("codec", [None, "libopus"])
+def test_video_that_is_cut_off_is_reported(tmp_path, make, codec):
+    path = make("v.mkv", range(0, 2000, 100), codec, rate_of_frames=10)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 7 // 10])
+    assert re.search(r"ends after \d+ frames, at [01]\.\d s of the 2\.0 s", predict(tmp_path, path))
+
+
+def test_video_that_starts_late_without_sound_is_not_reported_as_cut_off(tmp_path, make):
+    path = make("v.mkv", range(0, 1000, 100), start=700, rate_of_frames=10)
+    assert "ends after" not in predict(tmp_path, path)
 
 
 def test_video_that_starts_after_its_sound_keeps_both_together(av, tmp_path, make):
