@@ -15,7 +15,7 @@ from mutualformer_sod.configs.recipes import RECIPES
 from mutualformer_sod.configs.switches import parse_fields
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.experiments import collect, plan, schedule
-from mutualformer_sod.experiments.data import prepare_data
+from mutualformer_sod.experiments.data import prepare_data, refuse_mixed
 from mutualformer_sod.experiments.report import write_fusions
 from mutualformer_sod.experiments.variants import CONTROLS, check_variants, parse_variants
 from mutualformer_sod.report.tables import format_score
@@ -153,6 +153,8 @@ def main() -> int:
     runs = plan.runs_of(args.output, variants, args.seeds)
     # Problems of the recipe are reported once, before any run.
     plan.train_config(options, runs[0], {"data": (), "sets": (), "near": ()}, {})
+    if not (args.output / plan.DATA_FILE).exists():
+        refuse_mixed(options)
     from mutualformer_sod.experiments.runs import check_networks, settle_amp  # needs torch
 
     options = settle_amp(args.output, options, args.device)

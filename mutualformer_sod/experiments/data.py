@@ -21,8 +21,9 @@ from mutualformer_sod.data.depth.polarity import (
 )
 from mutualformer_sod.data.discovery.benchmarks import matching_names
 from mutualformer_sod.data.discovery.fingerprint import data_fingerprint, find_overlap
-from mutualformer_sod.data.discovery.sets import SodSet, discover_sets, limited
+from mutualformer_sod.data.discovery.sets import SodSet, discover_sets, limited, listed
 from mutualformer_sod.data.discovery.split import hold_out
+from mutualformer_sod.data.modality import DEPTH, Modality
 from mutualformer_sod.data.synthetic.scenes import KINDS, SET_NAME, write_samples
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.experiments.plan import DATA_FILE, Options, read_data
@@ -68,6 +69,26 @@ def prepare_data(output: Path, options: Options) -> dict[str, Any]:
             "Fix: restore them, or pass another folder."
         )
     return record
+
+
+def refuse_mixed(options: Options) -> None:
+    """Raise InputError for training and test sets with maps of several modalities."""
+    if not options.data:
+        return
+    train = _discover(options.data, options.sets or None, "train")
+    tests = [item for root in options.test_data for item in _discover([root], None, "test")]
+    named: dict[Modality, list[str]] = {}
+    for item in [*train, *tests]:
+        if item.modality is not None:
+            named.setdefault(item.modality, []).append(item.name)
+    if not any(item.modality for item in train):
+        named.setdefault(DEPTH, ["expected by networks that were trained without maps"])
+    if len(named) > 1:
+        found = "; ".join(f"{modality.maps}: {listed(own)}" for modality, own in named.items())
+        raise InputError(
+            f"`data`: the sets have maps of several modalities ({found}), a comparison has one. "
+            "Fix: pass `sets` and `test_data` of one modality."
+        )
 
 
 def _roots(output: Path, options: Options, anew: bool) -> tuple[list[str], list[str]]:
@@ -155,7 +176,7 @@ def _write_depths(folder: Path, kind: str, sources: dict[str, Any]) -> dict[str,
         if not item.has_depth or count == 1:
             continue
         _link(folder / item.name, item, ("rgb", "gt"))
-        depths = folder / item.name / _ROLES["depth"]
+        depths = folder / item.name / item.modality.folder
         depths.mkdir()
         for number, sample in enumerate(item.samples):
             if kind == "exchanged":  # half a set away: neighbours may be frames of one scene

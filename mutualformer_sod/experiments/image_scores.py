@@ -95,6 +95,7 @@ def write_scores(path: Path, scores: ImageScores, record: dict[str, Any]) -> Non
     The path ends in ``.csv.gz``; the record is JSON data for the first line.
     """
     text = io.StringIO()
+    record = record | {"images": _counts(scores.images)}
     # Without the folders, which mean nothing on another machine.
     sources = {name: scores.sources[name] for name in _GROUPING if name in scores.sources}
     text.write(f"# {json.dumps(record | {'sources': sources}, ensure_ascii=False)}\n")
@@ -108,11 +109,43 @@ def write_scores(path: Path, scores: ImageScores, record: dict[str, Any]) -> Non
         temporary.write_bytes(data)
 
 
+def _counts(images: Sequence[tuple[str, str, str]]) -> dict[str, dict[str, int]]:
+    """Return the number of different images by kind of depth and set."""
+    counts: dict[str, dict[str, int]] = {}
+    for kind, sod_set, _ in dict.fromkeys(images):
+        own = counts.setdefault(kind, {})
+        own[sod_set] = own.get(sod_set, 0) + 1
+    return counts
+
+
+def _check_complete(
+    path: Path,
+    images: Sequence[tuple[str, str, str]],
+    written: dict[str, dict[str, int]] | None,
+) -> None:
+    """Raise InputError for images that are missing or there twice; ``written`` of `_counts`."""
+    found = _counts(images)
+    wanted = found if written is None else written
+    different = [
+        f"{sod_set} {found.get(kind, {}).get(sod_set, 0)} of {count} with {kind} depth"
+        for kind, counts in wanted.items()
+        for sod_set, count in counts.items()
+        if found.get(kind, {}).get(sod_set, 0) != count
+    ]
+    if different:
+        raise InputError(
+            f"{path}: images are missing or added ({'; '.join(different)}). Fix: restore the file."
+        )
+    if len(set(images)) < len(images):
+        twice = next(image for image in images if images.count(image) > 1)
+        raise InputError(f"{path}: {'/'.join(twice[1:])} is there twice. Fix: restore the file.")
+
+
 def read_scores(path: Path) -> tuple[ImageScores, dict[str, Any]]:
     """Read a file of `write_scores`: the scores and the record.
 
     Raises:
-        InputError: no such file, or another one.
+        InputError: no such file, another one, or one without some images of the runs.
     """
     try:
         head, _, text = gzip.decompress(path.read_bytes()).decode().partition("\n")
@@ -123,7 +156,11 @@ def read_scores(path: Path) -> tuple[ImageScores, dict[str, Any]]:
         values = np.array([line[3:] for line in lines], np.float64)
         scores = values.reshape(len(images), len(runs), len(METRICS))
         numbered = [(name, int(seed)) for name, seed in runs]
-        return ImageScores(numbered, images, scores, record.pop("sources")), record
+        found = ImageScores(numbered, images, scores, record.pop("sources"))
+        _check_complete(path, images, record.pop("images", None))  # none in earlier files
+        return found, record
+    except InputError:
+        raise
     except (OSError, EOFError, ValueError, KeyError, IndexError) as error:
         raise InputError(
             f"{path}: not the image scores of a comparison ({error}). Fix: pass its "

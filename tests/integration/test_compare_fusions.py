@@ -1,5 +1,6 @@
 """tools/compare_fusions.py: interrupted, resumed, with failing runs."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -129,6 +130,18 @@ def test_comparison_with_unfit_weights_makes_no_folder(tmp_path):
         "compare_fusions", *arguments(folder, "--init-weights", str(tmp_path / "x.safetensors"))
     )
     assert "x.safetensors" in error_line(done)
+    assert not folder.exists()
+
+
+def test_comparison_of_two_modalities_is_refused_and_makes_no_folder(tmp_path, scenes):
+    thermal = tmp_path / "thermal" / "HEAT"
+    shutil.copytree(scenes / "SAMPLES", thermal)
+    (thermal / "depth").rename(thermal / "T")
+    folder = tmp_path / "comparison"
+    flags = ("--data", scenes, thermal.parent, "--fusions", "sum")
+    line = error_line(run_tool("compare_fusions", "--output", folder, *flags))
+    assert "depth maps: SAMPLES; thermal images: HEAT" in line
+    assert "Fix: pass --sets and --test-data" in line
     assert not folder.exists()
 
 

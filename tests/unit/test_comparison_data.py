@@ -1,5 +1,7 @@
 """Comparison of fusions: training and test images."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -82,6 +84,47 @@ def test_prepare_data_with_overlap_raises(tmp_path, scenes):
     root = str(scenes)
     with pytest.raises(InputError, match="24 of its images are training images"):
         data.prepare_data(tmp_path, Options(data=(root,), test_data=(root,)))
+
+
+def thermal_sets(root, count=4):
+    """Make a root with a set of thermal images, by name alone."""
+    write_samples(root, count, 6, size=(64, 80))
+    (root / "SAMPLES" / "depth").rename(root / "SAMPLES" / "T")
+    (root / "SAMPLES").rename(root / "HEAT")
+    return str(root)
+
+
+@pytest.mark.parametrize("place", ["data", "test_data"])
+def test_refuse_mixed_of_two_modalities_names_the_sets(tmp_path, scenes, place):
+    thermal = thermal_sets(tmp_path / "t")
+    own = {"data": (str(scenes), thermal)}
+    if place == "test_data":
+        own = {"data": (str(scenes),), "test_data": (thermal,)}
+    message = r"\(depth maps: SAMPLES; thermal images: HEAT\).* Fix: pass `sets` and `test_data`"
+    with pytest.raises(InputError, match=message):
+        data.refuse_mixed(Options(**own))
+
+
+def test_refuse_mixed_accepts_sets_of_one_modality(tmp_path, scenes):
+    roots = (str(scenes), thermal_sets(tmp_path / "t"))
+    for name in ("HEAT", "SAMPLES"):
+        data.refuse_mixed(Options(data=roots, sets=(name,)))
+
+
+def test_refuse_mixed_of_thermal_tests_of_networks_without_maps(tmp_path):
+    write_samples(tmp_path / "rgb", 4, 3, size=(64, 80))
+    shutil.rmtree(tmp_path / "rgb" / "SAMPLES" / "depth")
+    options = {"data": (str(tmp_path / "rgb"),), "test_data": (thermal_sets(tmp_path / "t"),)}
+    with pytest.raises(InputError, match=r"thermal images: HEAT; depth maps: expected"):
+        data.refuse_mixed(Options(**options))
+
+
+def test_misleading_maps_of_thermal_sets_are_thermal(tmp_path):
+    roots = {"data": (thermal_sets(tmp_path / "t", 8),), "test_depth": ("noise", "exchanged")}
+    found = data.prepare_data(tmp_path / "out", Options(**roots))
+    for part in found["depths"].values():
+        (item,) = data.find_sets(part, "test")
+        assert item.modality.name == "thermal"
 
 
 def test_prepare_data_with_changed_images_raises(tmp_path):

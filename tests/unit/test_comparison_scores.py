@@ -123,6 +123,33 @@ def test_read_scores_of_another_file_raises_one_line(tmp_path, content):
         read_scores(path)
 
 
+def without_line(path, number):
+    """Remove a line of a scores file."""
+    lines = gzip.decompress(path.read_bytes()).splitlines(keepends=True)
+    del lines[number]
+    path.write_bytes(gzip.compress(b"".join(lines)))
+
+
+@pytest.mark.parametrize(
+    ("line", "missing"), [(2, "A 3 of 4 with right depth"), (-1, "B 3 of 4 with noise depth")]
+)
+def test_read_scores_without_an_image_of_the_runs_names_its_set(tmp_path, line, missing):
+    path = tmp_path / "x.csv.gz"
+    write_scores(path, scores_of(np.ones((8, 2)), kinds=("right", "noise")), {})
+    without_line(path, line)
+    with pytest.raises(InputError, match=rf"x\.csv\.gz: images are missing .*\({missing}\)"):
+        read_scores(path)
+
+
+def test_read_scores_with_an_image_twice_names_it(tmp_path):
+    path = tmp_path / "x.csv.gz"
+    write_scores(path, scores_of(np.ones((4, 1))), {})
+    text = gzip.decompress(path.read_bytes())
+    path.write_bytes(gzip.compress(text + text.splitlines(keepends=True)[-1]))
+    with pytest.raises(InputError, match="B/im3 is there twice"):
+        read_scores(path)
+
+
 def run_with(folder, seed, stems, kinds):
     (run,) = plan.runs_of(folder, parse_variants(["sum"]), 1)
     run = plan.run_of(folder, run.variant, seed)
