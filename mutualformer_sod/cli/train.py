@@ -1,10 +1,11 @@
 """Train a saliency detector on RGB-D, RGB-T or RGB sets, on one device or several."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from mutualformer_sod.cli import common as cli
-from mutualformer_sod.cli.next_step import suggest
+from mutualformer_sod.cli.next_step import option, suggest
 from mutualformer_sod.configs.fusion import HEADS
 from mutualformer_sod.configs.fusion_names import fusion_names, fusion_option_names
 from mutualformer_sod.configs.model import option_owners, overrides_of
@@ -112,5 +113,23 @@ def main() -> None:
     from mutualformer_sod.training.trainer import train  # late: the import takes seconds
 
     train(config, overrides, resume)
-    chosen = ["--data", *config.data, "--weights", f"{config.output}/weights.safetensors"]
-    suggest("test", *chosen, "--output", "outputs/maps")
+    suggest_next(config)
+
+
+def suggest_next(config: TrainConfig) -> None:
+    """Print the command that tests the new weights on the test sets that they fit."""
+    from mutualformer_sod.data.discovery.folders import search
+    from mutualformer_sod.models.weights import read_metadata
+
+    weights = Path(config.output) / "weights.safetensors"
+    second = read_metadata(weights)[0].second_modality
+    found = [item for item in search(config.data) if "rgb" in item.roles and item.split != "train"]
+    fitting = [i.name for i in found if "depth" not in i.roles or i.modality.name == second]
+    chosen: list[object] = ["--data", *config.data]
+    if len(fitting) < len(found) and config.modality != "rgb":
+        chosen += option("--sets", fitting) or ["--modality", "rgb"]
+    if found:
+        output = Path("outputs") / weights.parent.name
+        suggest("test", *chosen, "--weights", weights, "--output", output)
+    else:
+        suggest("predict", "photo.jpg", "--weights", weights)

@@ -12,8 +12,10 @@ from unittest import mock
 import pytest
 from tool_runs import ROOT, run_tool, train_small
 
+from mutualformer_sod.cli import train
 from mutualformer_sod.cli.commands import COMMANDS
 from mutualformer_sod.cli.next_step import suggest
+from mutualformer_sod.configs.recipes import make_train_config
 
 TINY = ROOT / "weights" / "mutualformer_tiny.safetensors"
 ON_CPU = ("--device", "cpu", "--workers", 0, "--writers", 0)
@@ -103,6 +105,62 @@ def test_next_command_of_training_tests_the_new_weights(there, scenes):
     name, arguments = parse(next_words(done))
     assert name == "test"
     assert str(there / "run" / "weights.safetensors") in arguments
+
+
+@pytest.fixture
+def mixed(there, scenes):
+    """A root with two test sets, of depth and of thermal images, and a training set."""
+    for name, target in (("A", scenes / "SAMPLES"), ("train/B", scenes / "SAMPLES")):
+        (there / "root" / name).parent.mkdir(parents=True, exist_ok=True)
+        (there / "root" / name).symlink_to(target)
+    thermal = there / "root" / "C-T"
+    shutil.copytree(scenes / "SAMPLES", thermal)
+    (thermal / "depth").rename(thermal / "T")
+    return there / "root"
+
+
+def next_of_training(capsys, monkeypatch, run_folder, data, modality="both"):
+    monkeypatch.setattr("sys.argv", [str(ROOT / "tools" / "train.py")])
+    config = make_train_config(None, data=(str(data),), output=str(run_folder), modality=modality)
+    train.suggest_next(config)
+    return shlex.split(capsys.readouterr().err.removeprefix("Next: "))
+
+
+def test_next_command_of_training_names_the_sets_of_its_modality(
+    capsys, monkeypatch, mixed, run_folder
+):
+    words = next_of_training(capsys, monkeypatch, run_folder, mixed)
+    done = follow(words, *ON_CPU, "--limit", 2)
+    assert done.status == 0, done.error
+    assert len(list((mixed.parent / "outputs").rglob("A/*.png"))) == 2
+    assert not list((mixed.parent / "outputs").rglob("C-T"))
+
+
+@pytest.mark.parametrize(
+    ("sets", "modality", "want"),
+    [
+        (["A"], "both", []),
+        (["C-T"], "both", ["--modality", "rgb"]),
+        (["A", "C-T"], "rgb", []),
+    ],
+)
+def test_next_command_of_training_without_a_choice_of_sets(
+    capsys, monkeypatch, mixed, run_folder, sets, modality, want
+):
+    for name in {"A", "C-T"} - set(sets):
+        (mixed / name).rename(mixed.parent / name)
+    words = next_of_training(capsys, monkeypatch, run_folder, mixed, modality)
+    assert "--sets" not in words
+    assert words[words.index(str(mixed)) + 1 : words.index("--weights")] == want
+
+
+def test_next_command_of_training_without_a_test_set_maps_a_picture(
+    capsys, monkeypatch, mixed, run_folder
+):
+    for name in ("A", "C-T"):
+        (mixed / name).rename(mixed.parent / name)
+    name, arguments = parse(next_of_training(capsys, monkeypatch, run_folder, mixed))
+    assert (name, arguments[-1]) == ("predict", str(run_folder / "weights.safetensors"))
 
 
 def test_next_command_keeps_the_way_of_starting(capsys, monkeypatch):
