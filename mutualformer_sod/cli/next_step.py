@@ -16,9 +16,14 @@ def suggest(command: str, *words: object) -> None:
         command: one of `commands.COMMANDS`.
         words: its arguments; they are quoted for the shell.
     """
+    suggest_program(*_program(command), *words)
+
+
+def suggest_program(*words: object) -> None:
+    """Print the command of another program as `suggest` does; the words begin with its name."""
     if os.environ.get("RANK", "0") == "0":
-        line = shlex.join([*_program(command), *map(str, words)])
-        print(f"Next: {line}", file=sys.stderr)
+        line = shlex.join(map(str, words))
+        print(f"Next: {line}", file=sys.stderr, flush=True)
 
 
 def option(name: str, values: object) -> list[object]:

@@ -4,6 +4,7 @@ import argparse
 import importlib.util
 
 from mutualformer_sod.cli import common as cli
+from mutualformer_sod.cli.next_step import suggest_program
 from mutualformer_sod.configs.released import find_weights
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.serving.access import bind
@@ -11,7 +12,7 @@ from mutualformer_sod.serving.access import bind
 EPILOG = """\
 Ctrl-C or SIGTERM stops it: accepted requests are answered, new ones are refused (status 0).
 
-  curl -F rgb=@photo.jpg http://127.0.0.1:8000/map --output map.png
+  curl -f -F rgb=@photo.jpg http://127.0.0.1:8000/map -o map.png
 
 The page /docs has all addresses and form fields. See docs/service.md.
 """
@@ -79,4 +80,10 @@ def main() -> None:
             args.timeout,
         ),
         waiting=args.queue,
+        ready=suggest_request,
     )
+
+
+def suggest_request(address: str) -> None:
+    """Print a command that maps a picture; ``address`` is that of the service."""
+    suggest_program("curl", "-f", "-F", "rgb=@photo.jpg", f"{address}/map", "-o", "map.png")

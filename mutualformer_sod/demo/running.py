@@ -4,16 +4,16 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from mutualformer_sod.demo.samples import make_samples
 from mutualformer_sod.demo.scratch import Scratch
 from mutualformer_sod.demo.service import Service
-from mutualformer_sod.errors import InputError
 from mutualformer_sod.inference.predictor import Predictor
 from mutualformer_sod.serving.access import warning_of
+from mutualformer_sod.serving.names import named
 
 
 def run_demo(
@@ -74,22 +74,6 @@ def run_demo(
         scratch.close()
 
 
-def named(weights: Sequence[Path]) -> dict[str, Path]:
-    """Return the weights by their shortest unique names.
-
-    Raises:
-        InputError: a file is given twice.
-    """
-    found: dict[str, Path] = {}
-    resolved = [path.resolve() for path in weights]
-    for path in resolved:
-        if resolved.count(path) > 1:
-            raise InputError(f"`weights` {path}: given twice. Fix: pass each file once.")
-        name = next(name for name in _names(path) if sum(name in _names(p) for p in resolved) == 1)
-        found[name] = path
-    return found
-
-
 def prepare_gradio(folder: Path) -> None:
     """Confine gradio to one folder and to this machine; call it before the first import."""
     os.environ |= {
@@ -103,13 +87,3 @@ def prepare_gradio(folder: Path) -> None:
     own = ["127.0.0.1", "localhost", "::1"]
     for name in ("NO_PROXY", "no_proxy"):
         os.environ[name] = ",".join([*filter(None, [os.environ.get(name)]), *own])
-
-
-def _names(path: Path) -> Iterator[str]:
-    """Yield names from short to long; the first of ``runs/x/weights.safetensors`` is x."""
-    parts = [*path.parts[1:-1], path.stem]
-    if path.stem == "weights" and len(parts) > 1:
-        yield parts[-2]
-    for count in range(1, len(parts) + 1):
-        yield "/".join(parts[-count:])
-    yield str(path)

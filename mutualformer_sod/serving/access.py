@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from mutualformer_sod.errors import InputError
 
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # and what leads there from this machine
 _HOST_REMEDY = "open the printed address, or start the server with the --host of this address"
 
 
@@ -56,7 +57,7 @@ def is_own(name: str | None, host: str, others: Collection[str] = ()) -> bool:
     named = {"localhost", host.casefold(), *map(str.casefold, others)}
     if name in named or (address is not None and address.is_loopback):
         return True
-    if host not in ("0.0.0.0", "::"):
+    if host not in _EVERYWHERE:
         return False
     return address is not None or name in _own_names()
 
@@ -91,6 +92,23 @@ def free_port(host: str, port: int) -> int:
     """Return the port, or a free one for 0; raise as `bind`."""
     with bind(host, port) as probe:
         return probe.getsockname()[1]
+
+
+def address_of(listening: socket.socket, host: str, *, here: bool = False) -> str:
+    """Return the address that clients use for the service at a socket of `bind`.
+
+    Args:
+        listening: the socket.
+        host: given to `bind`; a name stays, because requests must name it.
+        here: for a client on this machine, in place of 0.0.0.0 and ::.
+    """
+    place, port = listening.getsockname()[:2]
+    if here and place in _EVERYWHERE:
+        place = _EVERYWHERE[place]
+    elif not is_own(place, host):
+        place = host
+    place = f"[{place}]" if ":" in place else place
+    return f"http://{place}:{port}"
 
 
 def warning_of(host: str) -> str | None:

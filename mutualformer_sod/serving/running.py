@@ -2,16 +2,17 @@
 
 import logging
 import socket
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import uvicorn
 
 from mutualformer_sod.inference.picture_maps import settings_of
 from mutualformer_sod.inference.predictor import Predictor
-from mutualformer_sod.serving.access import warning_of
+from mutualformer_sod.serving.access import address_of, warning_of
 from mutualformer_sod.serving.app import build_app
 from mutualformer_sod.serving.gate import Limits
+from mutualformer_sod.serving.names import named
 from mutualformer_sod.serving.pictures import PictureService
 from mutualformer_sod.signals import StopRequest
 
@@ -26,17 +27,19 @@ def run_service(
     estimator: Path | None,
     limits: Limits,
     waiting: int,
+    ready: Callable[[str], None] = lambda address: None,
 ) -> None:
     """Serve until a signal arrives; answer the accepted requests before the end.
 
     Args:
         predictor, weights: the network and its file.
         listening: see `access.bind`.
-        host: its address.
+        host: that `access.bind` got.
         others: further names of this server, see `access.refusal`.
         estimator: weights of a depth estimator for pictures without depth; None for RGB alone.
         limits: of a request.
         waiting: number of requests that may wait.
+        ready: called with an address of the service on this machine, once it accepts requests.
     """
     estimate = None
     if estimator is not None:
@@ -44,7 +47,7 @@ def run_service(
 
         estimate = estimator_of(estimator), settings_of(weights, estimator)
     service = PictureService(predictor, settings_of(weights), limits.pixels, estimate)
-    about = {"weights": weights.stem, "input_size": predictor.size}
+    about = {"weights": next(iter(named([weights]))), "input_size": predictor.size}
     app = build_app(service, limits, waiting=waiting, host=host, others=others, about=about)
     for name in ("mutualformer_sod.data.depth", "python_multipart"):  # clients get these remarks
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -56,11 +59,10 @@ def run_service(
     )
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     server = uvicorn.Server(config)
-    place, port = listening.getsockname()[:2]
-    place = f"[{place}]" if ":" in place else place
-    print(f"http://{place}:{port}/docs (Ctrl-C ends it)", flush=True)
+    print(f"{address_of(listening, host)}/docs (Ctrl-C ends it)", flush=True)
     if warning := warning_of(host):
         print(f"{warning}, without a password", flush=True)
+    ready(address_of(listening, host, here=True))
     with StopRequest():  # uvicorn repeats the signal at its end
         server.run(sockets=[listening])
     print("stopped", flush=True)

@@ -19,7 +19,7 @@ from tool_runs import ROOT
 
 from mutualformer_sod.data.synthetic.scenes import make_scene
 
-WEIGHTS = "mutualformer_tiny"
+WEIGHTS = "tiny"
 MOST_MEGABYTES = 2
 
 

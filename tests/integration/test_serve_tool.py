@@ -3,8 +3,11 @@
 import json
 import os
 import random
+import shlex
+import shutil
 import signal
 import socket
+import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -145,8 +148,28 @@ def test_service_with_contradicting_depth_asks_for_the_field(server, own, near):
 
 def test_service_health_has_weights_and_places(server):
     answer = json.loads(request(f"{server.address}/health").body)
-    assert (answer["status"], answer["weights"]) == ("ok", "mutualformer_tiny")
+    assert (answer["status"], answer["weights"]) == ("ok", "tiny")
     assert (answer["busy"], answer["places"]) == (0, 33)
+
+
+def test_service_explains_every_choice_of_near(server):
+    schema = json.loads(request(f"{server.address}/openapi.json").body)["components"]["schemas"]
+    for fields in (form["properties"] for form in schema.values() if "rgb" in form["properties"]):
+        text = fields["near"]["description"]
+        assert all(choice in text for choice in fields["near"]["enum"]), text
+
+
+def test_service_start_ends_with_a_command_that_maps_a_picture(server, own, tmp_path):
+    (line,) = [line for line in server.lines if line.startswith("Next: ")]
+    words = shlex.split(line.removeprefix("Next: "))
+    assert words[-2:] == ["-o", "map.png"]
+    assert f"{server.address}/map" in words
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    shutil.copy(own / "図.png", tmp_path / "photo.jpg")  # known by its content
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert Image.open(tmp_path / "map.png").size == Image.open(own / "図.png").size
 
 
 def test_service_page_loads_nothing_from_other_hosts(server):

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from mutualformer_sod import Predictor
+from mutualformer_sod.configs.released import find_weights
 from mutualformer_sod.data.synthetic.scenes import make_scene
 from mutualformer_sod.demo.checks import check_inputs
-from mutualformer_sod.demo.running import named
 from mutualformer_sod.demo.samples import make_samples
 from mutualformer_sod.demo.scratch import Scratch
 from mutualformer_sod.demo.service import Request, Service
@@ -20,6 +20,7 @@ from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.build import build_model
 from mutualformer_sod.serving.access import is_own, refusal
 from mutualformer_sod.serving.limits import check_pixels
+from mutualformer_sod.serving.names import named
 
 SIZE = (96, 128)
 
@@ -277,6 +278,17 @@ def test_samples_have_every_kind_of_scene(tmp_path):
 def test_named_returns_the_shortest_unique_names(tmp_path):
     paths = [tmp_path / name for name in ("a/weights.x", "b/weights.x", "c/own.x", "d/own.x")]
     assert list(named(paths)) == ["a", "b", "c/own", "d/own"]
+
+
+def test_named_returns_the_names_of_released_weights(tmp_path):
+    paths = [tmp_path / "tiny" / "weights.x", find_weights("tiny"), tmp_path / "mine" / "model.x"]
+    own = f"{tmp_path.name}/tiny"
+    assert list(named(paths)) == [own, "tiny", "mine"]
+
+
+def test_named_of_files_that_differ_in_their_ending_keeps_both(tmp_path):
+    paths = [tmp_path / "a" / name for name in ("weights.x", "weights.y")]
+    assert list(named(paths).values()) == [path.resolve() for path in paths]
 
 
 def test_named_with_file_given_twice_raises(tmp_path):

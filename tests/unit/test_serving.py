@@ -11,7 +11,7 @@ from mutualformer_sod.inference.picture_depth import plan_depths
 from mutualformer_sod.inference.picture_maps import predict_pictures
 from mutualformer_sod.inference.picture_pairs import Picture
 from mutualformer_sod.models.build import build_model
-from mutualformer_sod.serving.access import warning_of
+from mutualformer_sod.serving.access import address_of, bind, refusal, warning_of
 from mutualformer_sod.serving.limits import TooLarge
 from mutualformer_sod.serving.pictures import Asked, PictureService
 
@@ -87,3 +87,23 @@ def test_service_refuses_too_many_pixels_of_each_file(predictor, files, tmp_path
 )
 def test_warning_of_host_that_others_reach(host, warns):
     assert bool(warning_of(host)) == warns
+
+
+@pytest.mark.parametrize(
+    ("host", "printed", "here"),
+    [
+        ("127.0.0.1", "127.0.0.1", "127.0.0.1"),
+        ("0.0.0.0", "0.0.0.0", "127.0.0.1"),
+        ("a-name", "a-name", "a-name"),
+    ],
+)
+def test_address_of_a_service_is_one_that_it_accepts(monkeypatch, host, printed, here):
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: [(2, 1, 6, "", ("127.0.0.1", 0))])
+    with bind(host, 0) as listening:
+        monkeypatch.setattr(
+            "socket.socket.getsockname", lambda _: (host if host[0].isdigit() else "10.0.0.9", 81)
+        )
+        assert address_of(listening, host) == f"http://{printed}:81"
+        assert address_of(listening, host, here=True) == f"http://{here}:81"
+    for address in (printed, here):
+        assert refusal([(b"host", f"{address}:81".encode())], host) is None
