@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+import socket
 
 import pytest
 import torch
@@ -44,6 +45,7 @@ def test_from_pretrained_of_a_hub_id_reads_the_downloaded_file(model, folder, mo
         return str(folder / filename)
 
     # Nothing is downloaded in a test.
+    monkeypatch.setattr("mutualformer_sod.models.hub.get_hf_file_metadata", lambda *_, **__: None)
     for module in ("huggingface_hub.hub_mixin", "mutualformer_sod.models.hub"):
         monkeypatch.setattr(f"{module}.hf_hub_download", download)
     loaded = SaliencyDetector.from_pretrained("user/name", revision="v1")
@@ -108,9 +110,58 @@ def test_from_pretrained_of_a_hub_id_without_network_is_refused_in_one_line(monk
 
     for module in ("huggingface_hub.hub_mixin", "mutualformer_sod.models.hub"):
         monkeypatch.setattr(f"{module}.hf_hub_download", offline)
+    monkeypatch.setattr("mutualformer_sod.models.hub.get_hf_file_metadata", offline)
     with pytest.raises(InputError, match=r"hub \(no route\)\. Fix: check the name") as raised:
         SaliencyDetector.from_pretrained(name)
     assert "\n" not in str(raised.value)
+
+
+@pytest.fixture
+def downloads(monkeypatch, folder):
+    """The values of local_files_only that the download was asked with; it finds the file."""
+    asked = []
+
+    def download(repository, file, *, local_files_only, **options):
+        asked.append(local_files_only)
+        return str(folder / file)
+
+    monkeypatch.setattr("mutualformer_sod.models.hub.hf_hub_download", download)
+    return asked
+
+
+def closed_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_from_pretrained_where_the_hub_refuses_takes_the_cache_alone(monkeypatch, downloads):
+    address = f"http://127.0.0.1:{closed_port()}/x"
+    monkeypatch.setattr("mutualformer_sod.models.hub.hf_hub_url", lambda *_, **__: address)
+    SaliencyDetector.from_pretrained("user/name")
+    assert downloads == [True]  # without its retries
+
+
+def test_from_pretrained_where_the_hub_refuses_and_without_cache_names_the_cause(
+    monkeypatch, tmp_path
+):
+    address = f"http://127.0.0.1:{closed_port()}/x"
+    monkeypatch.setattr("mutualformer_sod.models.hub.hf_hub_url", lambda *_, **__: address)
+    with pytest.raises(InputError, match=r"hub \(.*refused\)\. Fix: check the name"):
+        SaliencyDetector.from_pretrained("user/name", cache_dir=tmp_path)
+
+
+@pytest.mark.parametrize("problem", [TimeoutError("slow"), ValueError("busy"), None])
+def test_from_pretrained_where_the_hub_answers_or_is_slow_leaves_retries_to_its_client(
+    monkeypatch, downloads, problem
+):
+    def ask(*arguments, **options):
+        if problem is not None:
+            raise problem
+
+    monkeypatch.setattr("mutualformer_sod.models.hub.get_hf_file_metadata", ask)
+    SaliencyDetector.from_pretrained("user/name")
+    assert downloads == [False]
 
 
 def test_from_pretrained_of_an_unknown_file_in_the_cache_only_is_refused(tmp_path):
