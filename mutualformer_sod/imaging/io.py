@@ -25,6 +25,7 @@ from mutualformer_sod.imaging.masks import read_mask
 from mutualformer_sod.imaging.refused import refuse_depth_container
 
 _NPY = b"\x93NUMPY"  # the first bytes of a .npy file
+_ROUNDING = 1e-6  # of float32 sums and products near 0 and 1
 _DECODERS = {  # by divisor of the sides
     1: AS_STORED,
     2: cv2.IMREAD_REDUCED_COLOR_2 | cv2.IMREAD_IGNORE_ORIENTATION,
@@ -172,7 +173,8 @@ def read_saliency(path: Path | str, data: bytes | None = None) -> np.ndarray:
     The evaluation protocol is of 8-bit maps, so other types are converted:
 
     - Floating-point values in [0, 1] become 255 times the value, rounded half to even, as
-      `write_map` does. Whole numbers up to 255 are 8-bit levels.
+      `write_map` does; up to 1e-6 beyond count as 0 and 1. Whole numbers up to 255 are 8-bit
+      levels.
     - 16 bits lose their lower byte, as in a greyscale read by cv2. True is 255.
     - Equal colour channels become one and transparency is dropped. So are axes of length 1.
 
@@ -216,8 +218,8 @@ def _eight_bits(path: Path | str, values: np.ndarray) -> np.ndarray:
             f"{path}: a saliency map with NaN or infinity. Fix: save finite values in [0, 1]."
         )
     low, high = values.min(), values.max()
-    if values.dtype.kind == "f" and low >= 0 and high <= 1:
-        return np.rint(values.astype(np.float64) * 255).astype(np.uint8)
+    if values.dtype.kind == "f" and low >= -_ROUNDING and high <= 1 + _ROUNDING:
+        return np.rint(values.astype(np.float64).clip(0, 1) * 255).astype(np.uint8)
     if low >= 0 and high <= 255 and (values == np.rint(values)).all():
         return values.astype(np.uint8)
     raise InputError(

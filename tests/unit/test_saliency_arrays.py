@@ -59,6 +59,15 @@ def test_read_saliency_of_a_constant_float_map_is_rounded(tmp_path, value):
     assert (read == round(255 * value)).all()
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("suffix", [".npy", ".tif"])
+def test_read_saliency_of_rounding_errors_at_0_and_1_is_clipped(tmp_path, dtype, suffix):
+    path = tmp_path / f"map{suffix}"
+    values = np.array([[-1e-7, 0.5], [1 + 1.2e-7, 1 + 9e-7]], dtype)
+    np.save(path, values) if suffix == ".npy" else cv2.imwrite(str(path), values)
+    assert read_saliency(path).tolist() == [[0, 128], [255, 255]]
+
+
 def test_read_saliency_of_bool_is_0_and_255(tmp_path):
     read = read_saliency(saved(tmp_path, UNIT > 0.5))
     np.testing.assert_array_equal(read, (UNIT > 0.5) * 255)
@@ -69,7 +78,8 @@ REFUSED = {
     "infinity": (np.where(UNIT > 0.9, np.inf, UNIT), "NaN or infinity"),
     "logits": (UNIT * 8 - 4, r"float64 saliency from -3\.\d+ to 3\.\d+"),
     "overshoot of resizing": (UNIT * 1.1, r"in \[0, 1\]"),
-    "a rounding error above 1": (np.full((3, 4), 1.0000001), r"from 1\.0000001 to 1\.0000001"),
+    "more than a rounding error above 1": (UNIT / UNIT.max() + 1e-5, r"in \[0, 1\]"),
+    "more than a rounding error below 0": (UNIT - UNIT.min() - 1e-5, r"in \[0, 1\]"),
     "fractions up to 255": (UNIT * 255, "divide by 255"),
     "whole numbers above 255": (np.full((3, 4), 256.0), "256"),
     "negative whole numbers": (np.full((3, 4), -1), "int64 saliency from -1"),
