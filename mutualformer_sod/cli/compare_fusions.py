@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
+from tqdm import tqdm
+
 from mutualformer_sod import list_presets
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.cli.next_step import suggest
@@ -18,6 +20,7 @@ from mutualformer_sod.experiments import collect, plan, schedule
 from mutualformer_sod.experiments.data import prepare_data, refuse_mixed
 from mutualformer_sod.experiments.report import write_fusions
 from mutualformer_sod.experiments.variants import CONTROLS, check_variants, parse_variants
+from mutualformer_sod.inference.progress import ticking
 from mutualformer_sod.report.tables import format_score
 
 EPILOG = """\
@@ -228,7 +231,11 @@ def measure_costs(args: argparse.Namespace, options: plan.Options) -> bool:
         return True
     path, log = args.output / collect.COSTS_FILE, args.output / "costs.log"
     arguments = (path, variants, options, args.device)
-    problem = schedule.LoggedProcess("costs.measure_costs", arguments, log, args.threads).problem()
+    print(f"measuring the cost of {len(variants)} variants, see {log}", flush=True)
+    process = schedule.LoggedProcess("costs.measure_costs", arguments, log, args.threads)
+    clock = tqdm(desc="costs", bar_format="{desc} [{elapsed}]", leave=False, disable=None)
+    with ticking(clock):
+        problem = process.problem()
     if problem:
         print(f"FAILED costs: {problem}", file=sys.stderr)
     return problem is None

@@ -1,5 +1,7 @@
 """tools/compare_fusions.py: interrupted, resumed, with failing runs."""
 
+import argparse
+import io
 import shutil
 import signal
 import subprocess
@@ -8,6 +10,9 @@ import time
 
 import pytest
 from tool_runs import ROOT, SMALL_MODEL, error_line, run_tool
+
+from mutualformer_sod.cli import compare_fusions
+from mutualformer_sod.experiments import collect, plan, schedule
 
 TABLES = ("fusions.csv", "runs.csv")
 TIMED = {"images_per_second", "peak_memory", "training_seconds"}
@@ -92,6 +97,30 @@ def test_interrupted_comparison_gives_the_table_of_a_whole_one(tmp_path, finishe
     assert [path.stat().st_mtime_ns for path in finished_runs] == times
     for name in TABLES:
         assert cells(folder / name) == cells(finished / name)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_measurement_of_costs_shows_a_clock_on_a_terminal(tmp_path, finished, monkeypatch, capsys):
+    class Measuring:
+        def __init__(self, *arguments):
+            pass
+
+        def problem(self):
+            time.sleep(1.3)
+
+    folder = tmp_path / "comparison"
+    shutil.copytree(finished, folder)
+    (folder / collect.COSTS_FILE).unlink()
+    monkeypatch.setattr(schedule, "LoggedProcess", Measuring)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    args = argparse.Namespace(output=folder, device="cpu", threads=1)
+    assert compare_fusions.measure_costs(args, plan.Options())
+    assert "costs [00:01]" in sys.stderr.getvalue()
+    assert "measuring the cost of 2 variants" in capsys.readouterr().out
 
 
 def test_report_writes_the_table_again(finished):

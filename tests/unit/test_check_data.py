@@ -1,6 +1,8 @@
 """What a look through data sets finds: files, counts, sizes, masks, depth, copies."""
 
+import io
 import json
+import sys
 from pathlib import Path
 
 import cv2
@@ -377,6 +379,18 @@ def test_pictures_of_one_shade_pair_with_none():
 
 def test_other_pictures_pair_with_none():
     assert list(similar_pairs([look_of(picture(seed)) for seed in range(60)])) == []
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_search_of_copies_shows_its_progress_on_a_terminal(monkeypatch):
+    looks = [look_of(picture(seed)) for seed in range(3)]
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    assert list(similar_pairs(looks)) == []
+    assert "searching copies:   0%|          | 0/3" in sys.stderr.getvalue()
 
 
 # What comes out

@@ -6,6 +6,7 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from mutualformer_sod.data.audit.findings import Finding, about
 from mutualformer_sod.data.audit.inspection import HASH_BITS, THUMBNAIL, Inspected
@@ -13,7 +14,7 @@ from mutualformer_sod.data.discovery.benchmarks import Split
 
 _MOST_BITS = 20  # largest number of different bits in the hashes of copies
 _LEAST_LIKENESS = 0.97  # least correlation of the thumbnails of copies with similar hashes
-_ROWS = 2048  # rows of the table of distances computed at once
+_ROWS = 512  # rows of the table of distances computed at once
 _PLAIN = 4.0  # standard deviation in grey levels below which a picture is uniform
 
 _Pairs = defaultdict[tuple[str, str], list[tuple[Path, Path]]]
@@ -36,13 +37,17 @@ def similar_pairs(looks: Sequence[np.ndarray]) -> Iterator[tuple[int, int]]:
     seen = (deviation > _PLAIN).ravel()
     unit = thumbnails / np.maximum(deviation, 1e-6) / THUMBNAIL
     least = HASH_BITS - 2 * _MOST_BITS  # the product of hashes that differ in _MOST_BITS
-    for start in range(0, len(table), _ROWS):
-        products = signs[start : start + _ROWS] @ signs[start:].T
-        for row, column in zip(*np.nonzero(products >= least), strict=True):
-            one, other = start + int(row), start + int(column)
-            like = one < other and seen[one] and seen[other]
-            if like and unit[one] @ unit[other] >= _LEAST_LIKENESS:
-                yield one, other
+    with tqdm(
+        total=len(table), desc="searching copies", unit="image", leave=False, disable=None
+    ) as bar:
+        for start in range(0, len(table), _ROWS):
+            products = signs[start : start + _ROWS] @ signs[start:].T
+            for row, column in zip(*np.nonzero(products >= least), strict=True):
+                one, other = start + int(row), start + int(column)
+                like = one < other and seen[one] and seen[other]
+                if like and unit[one] @ unit[other] >= _LEAST_LIKENESS:
+                    yield one, other
+            bar.update(len(products))
 
 
 def find_copies(sets: Mapping[str, tuple[Split | None, Sequence[Inspected]]]) -> list[Finding]:
