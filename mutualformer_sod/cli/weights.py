@@ -30,7 +30,7 @@ def main() -> None:
 
     records = read_records()
     if not (args.names or released_weights()):
-        raise InputError("verify: no released weights are here. Fix: pass a file")
+        raise InputError(f"verify: no released weights are in {RECORD.parent}. Fix: pass a file")
     names = args.names or list(released_weights())
     for name in tqdm(names, "verifying", unit="file", leave=False, disable=None):
         path = find_weights(name)

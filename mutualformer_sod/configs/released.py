@@ -1,15 +1,32 @@
 """The weights that ship with the project, by name."""
 
 import os
+from importlib import metadata
 from pathlib import Path
 
 from mutualformer_sod.errors import InputError
 
-FOLDER = Path(__file__).resolve().parents[2] / "weights"
+_RECORD = "released.json"
+
+
+def _find_folder() -> Path:
+    """Find the folder weights of the repository, or its copy in an installation by pip."""
+    own = Path(__file__).resolve().parents[2] / "weights"
+    if (own / _RECORD).is_file():
+        return own
+    try:
+        files = metadata.files("mutualformer_sod") or []
+    except metadata.PackageNotFoundError:
+        files = []
+    installed = (Path(file.locate()).resolve() for file in files if file.name == _RECORD)
+    return next((file.parent for file in installed if file.is_file()), own)
+
+
+FOLDER = _find_folder()
 PREFIX, SUFFIX = "mutualformer_", ".safetensors"
 DEFAULT_WEIGHTS = "small-dinov2"
 HUB_FILE = "model.safetensors"  # weights in a folder of ``save_pretrained``
-RECORD = FOLDER / "released.json"  # licence, scores and SHA-256 of the released files
+RECORD = FOLDER / _RECORD  # licence, scores and SHA-256 of the released files
 ESTIMATOR = FOLDER / "depth_estimator.safetensors"
 WEIGHTS_HELP = "a weights.safetensors, or the name of released weights (small-dinov2, tiny)"
 
@@ -43,7 +60,8 @@ def find_weights(given: str | os.PathLike[str]) -> Path:
             f"{given}: a folder without {HUB_FILE}. Fix: {remedy}, or a weights.safetensors of "
             "tools/train.py."
         )
+    names = ", ".join(released) or f"none is in {FOLDER}"
     raise InputError(
         f"{given}: no such weights file. Fix: give a weights.safetensors of "
-        f"tools/train.py, or a name of the released ones: {', '.join(released) or 'none is here'}."
+        f"tools/train.py, or a name of the released ones: {names}."
     )
