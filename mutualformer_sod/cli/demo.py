@@ -5,7 +5,13 @@ import importlib.util
 
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.cli.next_step import suggest
-from mutualformer_sod.configs.released import DEFAULT_WEIGHTS, ESTIMATOR, WEIGHTS_HELP, find_weights
+from mutualformer_sod.configs.released import (
+    DEFAULT_WEIGHTS,
+    ESTIMATOR,
+    WEIGHTS_HELP,
+    find_weights,
+    name_weights,
+)
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.serving.access import free_port
 
@@ -42,7 +48,7 @@ def main() -> None:
     from mutualformer_sod.demo.running import run_demo
 
     run_demo(
-        [find_weights(given) for given in args.weights],
+        name_weights([find_weights(given) for given in args.weights]),
         args.host,
         port,
         device=args.device,

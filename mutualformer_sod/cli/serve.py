@@ -5,7 +5,7 @@ import importlib.util
 
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.cli.next_step import suggest_program
-from mutualformer_sod.configs.released import find_weights
+from mutualformer_sod.configs.released import find_weights, name_weights
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.serving.access import bind
 
@@ -71,6 +71,7 @@ def main() -> None:
         weights,
         listening,
         args.host,
+        name=next(iter(name_weights([weights]))),
         others=args.allow_host,
         estimator=args.estimate_depth,
         limits=Limits(

@@ -1,6 +1,7 @@
 """The weights that ship with the project, by name."""
 
 import os
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -28,6 +29,7 @@ DEFAULT_WEIGHTS = "small-dinov2"
 HUB_FILE = "model.safetensors"  # weights in a folder of ``save_pretrained``
 RECORD = FOLDER / _RECORD  # licence, scores and SHA-256 of the released files
 ESTIMATOR = FOLDER / "depth_estimator.safetensors"
+_USUAL_STEMS = ("weights", Path(HUB_FILE).stem)  # the folder of such a file is its name
 WEIGHTS_HELP = "a weights.safetensors, or the name of released weights (small-dinov2, tiny)"
 
 
@@ -65,3 +67,31 @@ def find_weights(given: str | os.PathLike[str]) -> Path:
         f"{given}: no such weights file. Fix: give a weights.safetensors of "
         f"tools/train.py, or a name of the released ones: {names}."
     )
+
+
+def name_weights(weights: Sequence[Path]) -> dict[str, Path]:
+    """Return weights files by name: that of released weights, else the shortest unique one.
+
+    Raises:
+        InputError: a file is given twice.
+    """
+    found: dict[str, Path] = {}
+    released = {file.resolve(): name for name, file in released_weights().items()}
+    resolved = [path.resolve() for path in weights]
+    choices = [[released[p]] if p in released else list(_names(p)) for p in resolved]
+    for path, names in zip(resolved, choices, strict=True):
+        if resolved.count(path) > 1:
+            raise InputError(f"`weights` {path}: given twice. Fix: pass each file once.")
+        unique = (name for name in names if sum(name in others for others in choices) == 1)
+        found[next(unique, names[0])] = path
+    return found
+
+
+def _names(path: Path) -> Iterator[str]:
+    """Yield names from short to long; the first of ``runs/x/weights.safetensors`` is x."""
+    parts = [*path.parts[1:-1], path.stem]
+    if path.stem in _USUAL_STEMS and len(parts) > 1:
+        parts.pop()
+    for count in range(1, len(parts) + 1):
+        yield "/".join(parts[-count:])
+    yield str(path)

@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,11 +13,10 @@ from mutualformer_sod.demo.scratch import Scratch
 from mutualformer_sod.demo.service import Service
 from mutualformer_sod.inference.predictor import Predictor
 from mutualformer_sod.serving.access import warning_of
-from mutualformer_sod.serving.names import named
 
 
 def run_demo(
-    weights: Sequence[Path],
+    weights: Mapping[str, Path],
     host: str,
     port: int,
     *,
@@ -31,7 +30,7 @@ def run_demo(
     """Serve the page until a signal arrives.
 
     Args:
-        weights: files; the user chooses one by its name.
+        weights: files by name; the user chooses one.
         host, port: address to listen on.
         device: see `pick_device`.
         estimator: weights of a depth estimator for pictures without depth; None for RGB alone.
@@ -41,7 +40,7 @@ def run_demo(
         ready: called when the address has been printed.
     """
     predictors = {
-        name: Predictor.from_weights(path, device=device) for name, path in named(weights).items()
+        name: Predictor.from_weights(path, device=device) for name, path in weights.items()
     }
     for name, predictor in predictors.items():
         predictor.require_depth(name, "the demo")

@@ -12,7 +12,6 @@ from mutualformer_sod.inference.predictor import Predictor
 from mutualformer_sod.serving.access import address_of, warning_of
 from mutualformer_sod.serving.app import build_app
 from mutualformer_sod.serving.gate import Limits
-from mutualformer_sod.serving.names import named
 from mutualformer_sod.serving.pictures import PictureService
 from mutualformer_sod.signals import StopRequest
 
@@ -23,6 +22,7 @@ def run_service(
     listening: socket.socket,
     host: str,
     *,
+    name: str,
     others: Collection[str],
     estimator: Path | None,
     limits: Limits,
@@ -35,6 +35,7 @@ def run_service(
         predictor, weights: the network and its file.
         listening: see `access.bind`.
         host: that `access.bind` got.
+        name: of the weights, for clients.
         others: further names of this server, see `access.refusal`.
         estimator: weights of a depth estimator for pictures without depth; None for RGB alone.
         limits: of a request.
@@ -47,7 +48,7 @@ def run_service(
 
         estimate = estimator_of(estimator), settings_of(weights, estimator)
     service = PictureService(predictor, settings_of(weights), limits.pixels, estimate)
-    about = {"weights": next(iter(named([weights]))), "input_size": predictor.size}
+    about = {"weights": name, "input_size": predictor.size}
     app = build_app(service, limits, waiting=waiting, host=host, others=others, about=about)
     for name in ("mutualformer_sod.data.depth", "python_multipart"):  # clients get these remarks
         logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mutualformer_sod import Predictor
-from mutualformer_sod.configs.released import find_weights
+from mutualformer_sod.configs.released import find_weights, name_weights
 from mutualformer_sod.data.synthetic.scenes import make_scene
 from mutualformer_sod.demo.checks import check_inputs
 from mutualformer_sod.demo.samples import make_samples
@@ -20,7 +20,6 @@ from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.build import build_model
 from mutualformer_sod.serving.access import is_own, refusal
 from mutualformer_sod.serving.limits import check_pixels
-from mutualformer_sod.serving.names import named
 
 SIZE = (96, 128)
 
@@ -275,25 +274,25 @@ def test_samples_have_every_kind_of_scene(tmp_path):
     assert all(read(sample.rgb).shape[:2] == read(sample.depth).shape for sample in samples)
 
 
-def test_named_returns_the_shortest_unique_names(tmp_path):
+def test_name_weights_returns_the_shortest_unique_names(tmp_path):
     paths = [tmp_path / name for name in ("a/weights.x", "b/weights.x", "c/own.x", "d/own.x")]
-    assert list(named(paths)) == ["a", "b", "c/own", "d/own"]
+    assert list(name_weights(paths)) == ["a", "b", "c/own", "d/own"]
 
 
-def test_named_returns_the_names_of_released_weights(tmp_path):
+def test_name_weights_returns_the_names_of_released_weights(tmp_path):
     paths = [tmp_path / "tiny" / "weights.x", find_weights("tiny"), tmp_path / "mine" / "model.x"]
     own = f"{tmp_path.name}/tiny"
-    assert list(named(paths)) == [own, "tiny", "mine"]
+    assert list(name_weights(paths)) == [own, "tiny", "mine"]
 
 
-def test_named_of_files_that_differ_in_their_ending_keeps_both(tmp_path):
+def test_name_weights_of_files_that_differ_in_their_ending_keeps_both(tmp_path):
     paths = [tmp_path / "a" / name for name in ("weights.x", "weights.y")]
-    assert list(named(paths).values()) == [path.resolve() for path in paths]
+    assert list(name_weights(paths).values()) == [path.resolve() for path in paths]
 
 
-def test_named_with_file_given_twice_raises(tmp_path):
+def test_name_weights_with_file_given_twice_raises(tmp_path):
     with pytest.raises(InputError, match="given twice"):
-        named([tmp_path / "a.x"] * 2)
+        name_weights([tmp_path / "a.x"] * 2)
 
 
 class TestAccess:
