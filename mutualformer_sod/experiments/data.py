@@ -21,11 +21,11 @@ from mutualformer_sod.data.depth.polarity import (
 )
 from mutualformer_sod.data.discovery.benchmarks import matching_names
 from mutualformer_sod.data.discovery.fingerprint import data_fingerprint, find_overlap
-from mutualformer_sod.data.discovery.sets import SodSet, discover_sets, limited, listed
+from mutualformer_sod.data.discovery.sets import SodSet, discover_sets, limited
 from mutualformer_sod.data.discovery.split import hold_out
 from mutualformer_sod.data.modality import DEPTH, Modality
 from mutualformer_sod.data.synthetic.scenes import KINDS, SET_NAME, write_samples
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, listed
 from mutualformer_sod.experiments.plan import DATA_FILE, Options, read_data
 from mutualformer_sod.files import write_json
 from mutualformer_sod.imaging.io import image_size, write_map
