@@ -25,7 +25,7 @@ from mutualformer_sod.data.discovery.sets import SodSet, discover_sets, limited
 from mutualformer_sod.data.discovery.split import hold_out
 from mutualformer_sod.data.modality import DEPTH, Modality
 from mutualformer_sod.data.synthetic.scenes import KINDS, SET_NAME, write_samples
-from mutualformer_sod.errors import InputError, listed
+from mutualformer_sod.errors import InputError, name_list
 from mutualformer_sod.experiments.plan import DATA_FILE, Options, read_data
 from mutualformer_sod.files import write_json
 from mutualformer_sod.imaging.io import image_size, write_map
@@ -84,7 +84,7 @@ def refuse_mixed(options: Options) -> None:
     if not any(item.modality for item in train):
         named.setdefault(DEPTH, ["expected by networks that were trained without maps"])
     if len(named) > 1:
-        found = "; ".join(f"{modality.maps}: {listed(own)}" for modality, own in named.items())
+        found = "; ".join(f"{modality.maps}: {name_list(own)}" for modality, own in named.items())
         raise InputError(
             f"`data`: the sets have maps of several modalities ({found}), a comparison has one. "
             "Fix: pass `sets` and `test_data` of one modality."
