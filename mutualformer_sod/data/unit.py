@@ -16,7 +16,7 @@ _PERCENTILES = (1.0, 99.0)
 def scale_to_unit(
     raw: np.ndarray, holes: np.ndarray, rule: DepthRule, *, invert: bool = False
 ) -> np.ndarray:
-    """Scale a raw map to [0, 1]. A constant or empty map becomes 0.
+    """Scale a raw map to (H, W) float32 in [0, 1]. A constant or empty map becomes 0.
 
     Args:
         raw: (H, W), any type.
@@ -24,9 +24,6 @@ def scale_to_unit(
         rule: the values that become 0 and 1: the least and largest of the map ("minmax"), or its
             1st and 99th percentile ("percentile").
         invert: the largest value becomes 0.
-
-    Returns:
-        (H, W) float32.
 
     Raises:
         InputError: unknown rule.

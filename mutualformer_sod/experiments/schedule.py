@@ -103,7 +103,7 @@ def do_runs(
     at_once: int = 1,
     describe: Callable[[Run, float], str],
 ) -> dict[str, str]:
-    """Do the runs that are not finished.
+    """Do the runs that are not finished; return the problems of the failed ones by their names.
 
     A run that takes over a ratio of another run waits for it, and fails if that one failed.
 
@@ -111,9 +111,6 @@ def do_runs(
         runs: in the order of their start.
         at_once: number of processes at a time.
         describe: returns a line about a finished run and the seconds it took.
-
-    Returns:
-        The problems of the failed runs by their names.
 
     Raises:
         Stopped, KeyboardInterrupt: the runs in progress were saved.

@@ -15,15 +15,12 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 def picture_grid(
     rows: Sequence[Sequence[np.ndarray | None]], titles: Sequence[str], tile_height: int = 160
 ) -> np.ndarray:
-    """Arrange pictures in rows and columns on white.
+    """Arrange pictures in rows and columns on white: (H, W, 3) uint8, RGB.
 
     Args:
         rows: one picture for each column: (H, W, 3) uint8 RGB, (H, W) uint8, (H, W) bool, or
             (H, W) float in [0, 1]; None leaves the tile empty.
         tile_height: in pixels. A column is as wide as its widest tile.
-
-    Returns:
-        (H, W, 3) uint8, RGB.
     """
     tiles = [[_tile(picture, tile_height) for picture in row] for row in rows]
     widths = [max(row[column].shape[1] for row in tiles) for column in range(len(titles))]

@@ -74,15 +74,12 @@ def find_map_folders(
     canonical_name: Callable[[str], str] = str,
     affixes: tuple[str, str] | None = None,
 ) -> list[MapFolder]:
-    """Pair the maps of every method with every set.
+    """Pair maps with sets: return one `MapFolder` for each set and method, set by set.
 
     Args:
         maps: folder of methods, see `metrics.folder.find_map_folder`.
         canonical_name: maps an alias of a set to its name.
         affixes: text around the stems in the names of the maps; None: found.
-
-    Returns:
-        One `MapFolder` for each set and method, set by set.
 
     Raises:
         InputError: no map at all.

@@ -38,13 +38,10 @@ def extra_columns(with_rgb: bool = True) -> tuple[str, ...]:
 
 @contextmanager
 def enabled(names: Iterable[str]) -> Iterator[tuple[str, ...]]:
-    """Register the extra metrics of these scores inside the `with` block.
+    """Register the extra metrics of these scores inside the `with` block; yield the added names.
 
     Args:
         names: of scores; others than the extra ones are ignored.
-
-    Returns:
-        The names of the scores that were added.
     """
     wanted, added = set(names), []
     families = [f for f in FAMILIES if wanted & {n for metric in f for n in metric.columns}]

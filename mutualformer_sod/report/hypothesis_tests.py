@@ -164,14 +164,11 @@ def mean_of_groups(groups: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def bootstrap_means(groups: Sequence[np.ndarray], draws: int, seed: int = 0) -> np.ndarray:
-    """Return `mean_of_groups` of resampled groups.
+    """Return `mean_of_groups` of resampled groups, (draws, ...) float64.
 
     Args:
         groups: (N, ...) scores of the images of each group. N may differ, the rest is equal.
         draws: number of resamples, 1 or more.
-
-    Returns:
-        (draws, ...) float64.
 
     Raises:
         InputError: no group, an empty one, or groups of other columns.

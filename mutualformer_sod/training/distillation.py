@@ -33,7 +33,7 @@ class Teacher:
 
     @torch.no_grad()
     def blend(self, rgb: Tensor, depth: Tensor, has_depth: Tensor, gt: Tensor) -> Tensor:
-        """Return (1 - ratio) gt + ratio sigmoid(teacher's logits).
+        """Return (1 - ratio) gt + ratio sigmoid(teacher's logits), (B, 1, H, W) float in [0, 1].
 
         The BCE of a blend is the blend of the BCEs. The teacher gets the training images, resized
         to the next multiple of its stride.
@@ -43,9 +43,6 @@ class Teacher:
             depth: (B, 1, H, W) float in [0, 1], near = 1.
             has_depth: (B,) bool.
             gt: (B, 1, H, W) float in [0, 1].
-
-        Returns:
-            (B, 1, H, W) float in [0, 1].
         """
         size = tuple(-(-side // self._stride) * self._stride for side in gt.shape[-2:])
         logits = self._model(resize(rgb, size), resize(depth, size), has_depth)

@@ -11,13 +11,10 @@ from mutualformer_sod.errors import InputError
 
 
 def data_fingerprint(sets: Iterable[SodSet]) -> str:
-    """Hash the names of sets and files and the sizes of the files, without reading them.
+    """Hash the names of sets and files and the sizes of the files, unread, to 64 hex digits.
 
     The fingerprint does not depend on the place or the order of the sets, so that it is equal on
     two machines with copies of the same data.
-
-    Returns:
-        64 hexadecimal digits.
 
     Raises:
         InputError: a missing file.

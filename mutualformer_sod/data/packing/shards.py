@@ -92,10 +92,7 @@ def checked_shards(folder: Path, shards: Sequence[dict[str, Any]]) -> list[Path]
 
 
 def unpack_shard(path: Path, root: Path, overwrite: bool) -> int:
-    """Write the files of a shard below ``root``; existing files of equal content are kept.
-
-    Returns:
-        Number of files in the shard.
+    """Write the files of a shard below ``root``, keep those of equal content; return their number.
 
     Raises:
         InputError: an existing file of other content, unless ``overwrite``; a member that is no

@@ -42,14 +42,11 @@ class CrossAttention(nn.Module):
     def attend(
         self, rgb: tuple[Tensor, ...], depth: tuple[Tensor, ...], *normed: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Weight the values of the other stream.
+        """Weight the values of the other stream: return (B, heads, N, d) of each stream.
 
         Args:
             rgb, depth: query, key, values of each stream, (B, heads, N, d).
             *normed: normalised tokens (B, N, C) of both streams.
-
-        Returns:
-            (B, heads, N, d) of each stream.
         """
         return (
             F.scaled_dot_product_attention(rgb[0], *depth[1:]),
