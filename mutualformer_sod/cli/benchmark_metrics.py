@@ -245,7 +245,7 @@ def time_workers(source: MapFolder, gts: dict[str, Path], args: argparse.Namespa
             runs = {
                 "run of 1 process, wall time": partial(score_set, [source], gts),
                 f"run of {workers} workers, wall time": partial(
-                    score_set, [source], gts, pool=pool, workers=workers
+                    score_set, [source], gts, pool=pool
                 ),
             }
             runs[f"run of {workers} workers, wall time"]()  # starts them

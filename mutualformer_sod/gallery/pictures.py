@@ -10,7 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mutualformer_sod.imaging.io import write_image
+from mutualformer_sod.data.sample import shrink
+from mutualformer_sod.imaging.io import to_levels, write_image
 from mutualformer_sod.metrics.joint_histogram import level_values
 
 # Red and blue that are distinct for colour-blind readers and in print.
@@ -102,13 +103,13 @@ class PictureFolder:
             key.update(hashlib.sha256(source).digest())
         name = key.hexdigest()[:24]
         height, width = picture.shape[:2]
-        shrink = min(1.0, self.zoom_side / max(height, width))
-        size = max(1, round(height * shrink)), max(1, round(width * shrink))
+        scale = min(1.0, self.zoom_side / max(height, width))
+        size = max(1, round(height * scale)), max(1, round(width * scale))
         thumb, full = self.folder / f"thumbs/{name}.webp", self.folder / f"full/{name}{suffix}"
         if not (thumb.exists() and full.exists()):
             pixels = _for_cv2(picture)
-            write_image(full, _resized(pixels, size), _FULL_OPTIONS[suffix])
-            write_image(thumb, _resized(pixels, thumb_size(size)), _THUMB_OPTIONS)
+            write_image(full, shrink(pixels, *size), _FULL_OPTIONS[suffix])
+            write_image(thumb, shrink(pixels, *thumb_size(size)), _THUMB_OPTIONS)
         return Picture(name, full.name, size)
 
     def remove_all_but(self, kept: set[str]) -> None:
@@ -120,8 +121,8 @@ class PictureFolder:
 
 def thumb_size(size: tuple[int, int]) -> tuple[int, int]:
     """Return the size (H, W) of a thumbnail, at most that of the picture."""
-    shrink = min(1.0, THUMB_HEIGHT / size[0], 4 * THUMB_HEIGHT / size[1])
-    return max(1, round(size[0] * shrink)), max(1, round(size[1] * shrink))
+    scale = min(1.0, THUMB_HEIGHT / size[0], 4 * THUMB_HEIGHT / size[1])
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def to_rgb(picture: np.ndarray) -> np.ndarray:
@@ -131,18 +132,10 @@ def to_rgb(picture: np.ndarray) -> np.ndarray:
 
 
 def _eight_bits(picture: np.ndarray) -> np.ndarray:
-    if picture.dtype == np.uint8:
-        return picture
-    return np.rint(picture.astype(np.float64) * 255).astype(np.uint8)
+    return picture if picture.dtype == np.uint8 else to_levels(picture)
 
 
 def _for_cv2(picture: np.ndarray) -> np.ndarray:
     """Return the picture as uint8, grey or BGR."""
     picture = _eight_bits(picture)
     return picture if picture.ndim == 2 else np.ascontiguousarray(picture[..., ::-1])
-
-
-def _resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    if picture.shape[:2] == size:
-        return picture
-    return cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA)

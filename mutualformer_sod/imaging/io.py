@@ -219,7 +219,7 @@ def _eight_bits(path: Path | str, values: np.ndarray) -> np.ndarray:
         )
     low, high = values.min(), values.max()
     if values.dtype.kind == "f" and low >= -_ROUNDING and high <= 1 + _ROUNDING:
-        return np.rint(values.astype(np.float64).clip(0, 1) * 255).astype(np.uint8)
+        return to_levels(values.clip(0, 1))
     if low >= 0 and high <= 255 and (values == np.rint(values)).all():
         return values.astype(np.uint8)
     raise InputError(
@@ -240,9 +240,13 @@ def write_map(path: Path | str, saliency: np.ndarray) -> None:
     """
     if saliency.ndim != 2 or not (saliency.min() >= 0 and saliency.max() <= 1):
         raise ValueError(f"{path}: a map must be (H, W) in [0, 1], got {saliency.shape}")
+    write_image(Path(path), to_levels(saliency))
+
+
+def to_levels(values: np.ndarray) -> np.ndarray:
+    """Convert values in [0, 1] to 8-bit levels: 255 times the value, rounded half to even."""
     # In float64 the product is exact for a float32 map, so that only rint rounds.
-    values = np.rint(saliency.astype(np.float64) * 255).astype(np.uint8)
-    write_image(Path(path), values)
+    return np.rint(values.astype(np.float64) * 255).astype(np.uint8)
 
 
 def write_image(path: Path, pixels: np.ndarray, flags: Sequence[int] = ()) -> None:

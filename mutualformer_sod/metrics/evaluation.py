@@ -181,7 +181,6 @@ def evaluate(
                 normalize=normalize,
                 cache=store,
                 pool=pool,
-                workers=workers,
                 each=partial(book, item.name),
             )
             cells += scored

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.imaging.io import to_levels
 from mutualformer_sod.metrics.ground_truth import GroundTruth
 from mutualformer_sod.metrics.joint_histogram import joint_histogram, quantised_levels
 
@@ -163,4 +164,4 @@ def _eight_bits(pred: np.ndarray) -> np.ndarray:
         raise InputError(f"saliency map must be uint8, bool or float in [0, 1], got {pred.dtype}")
     if not (pred.min() >= 0 and pred.max() <= 1):  # false for NaN too
         raise InputError("float saliency map must be finite and in [0, 1]; apply the sigmoid first")
-    return np.rint(pred.astype(np.float64) * 255).astype(np.uint8)
+    return to_levels(pred)

@@ -1,12 +1,10 @@
 """Score the maps of a set against its ground truths, in one process or several."""
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +23,6 @@ from mutualformer_sod.metrics.registry import METRICS, Metric, added_metrics, re
 from mutualformer_sod.metrics.swaps import SwapSearch, Thumbnails, is_suspect
 
 _CHUNK = 4  # images a task: more hide the cost of a task, fewer balance the end of a set
-_WINDOW = 8  # queued tasks for each worker
 
 
 @dataclass(frozen=True)
@@ -172,7 +169,6 @@ def score_set(
     normalize: bool = True,
     cache: ScoreCache | None = None,
     pool: Executor | None = None,
-    workers: int = 1,
     each: Callable[[Outcome], None] = lambda _: None,
 ) -> tuple[list[Cell], dict[str, list[str]]]:
     """Score the maps of several methods on one set.
@@ -184,7 +180,6 @@ def score_set(
         normalize: stretch every map to its own minimum and maximum.
         cache: stores scores; unchanged files are not scored again.
         pool: of `workers.worker_pool`; None scores in this process.
-        workers: number of processes of the pool.
         each: called with the outcome of each image, in the order of the ground truths.
 
     Returns:
@@ -209,7 +204,8 @@ def score_set(
     _cache_for_reading.cache_clear()  # an earlier call may have read another file of the name
     added = () if pool is None else added_metrics()
     score = partial(score_pairing, normalize=normalize, cache_path=path, added=added)
-    for outcome in _in_order(score, pairings, pool, workers):
+    scored = pool.map(score, pairings, chunksize=_CHUNK) if pool else map(score, pairings)
+    for outcome in scored:
         for method, key in outcome.new.items():
             cache.put(key, outcome.scores[method], outcome.gt_note)
         each(outcome)
@@ -251,27 +247,3 @@ def _book(cell: Cell, search: SwapSearch, outcome: Outcome, gt: Path) -> None:
             cell.square.append(outcome.stem)
     if OTHER_ASPECT in image.flags:
         cell.other_aspect.append(outcome.stem)
-
-
-def _in_order(
-    score: Callable[[Pairing], Outcome],
-    pairings: Iterable[Pairing],
-    pool: Executor | None,
-    workers: int,
-) -> Iterator[Outcome]:
-    """Score the pairings in order, with a bounded number of queued tasks."""
-    if pool is None:
-        yield from map(score, pairings)
-        return
-    pairings = iter(pairings)
-    running: deque = deque()
-    while True:
-        while len(running) < _WINDOW * workers and (chunk := list(islice(pairings, _CHUNK))):
-            running.append(pool.submit(_score_chunk, score, chunk))
-        if not running:
-            return
-        yield from running.popleft().result()
-
-
-def _score_chunk(score: Callable[[Pairing], Outcome], chunk: list[Pairing]) -> list[Outcome]:
-    return [score(pairing) for pairing in chunk]

@@ -79,7 +79,7 @@ def test_evaluation_workers_score_all_maps(samples, tmp_path):
     gts = {sample.stem: sample.gt for sample in samples.samples}
     source = MapFolder("method", "SAMPLES", tmp_path, gts)
     with worker_pool(2) as pool:
-        cells, _ = score_set([source], gts, pool=pool, workers=2)
+        cells, _ = score_set([source], gts, pool=pool)
     assert cells[0].evaluator.results()["mae"] == 0
     assert cells[0].evaluator.results()["s_measure"] == pytest.approx(1)
 
