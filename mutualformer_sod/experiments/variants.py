@@ -96,10 +96,7 @@ _MATCHES = {"random_exchange": "token_fusion"}
 
 
 def parse_variants(names: Sequence[str]) -> list[Variant]:
-    """Parse the values of ``--fusions``.
-
-    Args:
-        names: fusions, controls, ``all``, ``controls``, or ``FUSION:FIELD=VALUE,FIELD=VALUE``.
+    """Parse ``--fusions``: names, ``all``, ``controls``, or ``FUSION:FIELD=VALUE,FIELD=VALUE``.
 
     Returns:
         Each variant once, in the order given. A variant that takes over the ratio of another

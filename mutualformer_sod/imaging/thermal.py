@@ -33,8 +33,7 @@ def read_thermal(path: Path | str) -> np.ndarray:
 def ambiguous_ratio(image: np.ndarray) -> float:
     """Return the ratio of pixels whose colour is not that of most pixels of their luminance.
 
-    Args:
-        image: (H, W, 3) uint8, in cv2's order.
+    The image is (H, W, 3) uint8, in cv2's order.
     """
     step = max(1, max(image.shape[:2]) // _SIDE)
     # Picked, not averaged: a mean of two colours of a palette is none of its colours.

@@ -40,8 +40,7 @@ def extra_columns(with_rgb: bool = True) -> tuple[str, ...]:
 def enabled(names: Iterable[str]) -> Iterator[tuple[str, ...]]:
     """Register the extra metrics of these scores inside the `with` block; yield the added names.
 
-    Args:
-        names: of scores; others than the extra ones are ignored.
+    Names of other scores are ignored.
     """
     wanted, added = set(names), []
     families = [f for f in FAMILIES if wanted & {n for metric in f for n in metric.columns}]

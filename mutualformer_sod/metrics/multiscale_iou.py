@@ -16,10 +16,9 @@ _SCALES = 10
 
 
 def edges(mask: np.ndarray) -> np.ndarray:
-    """Return where a Sobel derivative of a mask is not 0, (H, W) bool; the outside counts as 0.
+    """Return where a Sobel derivative of a mask, (H, W) uint8 of 0 and 1, is not 0: (H, W) bool.
 
-    Args:
-        mask: (H, W) uint8 of 0 and 1.
+    The outside counts as 0.
     """
     height, width = mask.shape
     padded = np.zeros((height + 2, width + 2), np.uint8)

@@ -77,9 +77,7 @@ class CommonScores:
 
 def read_common(path: Path, methods: Mapping[str, Sequence[str]]) -> dict[str, CommonScores]:
     """Read the scores of the images that all methods of a set have.
-
-    Args:
-        methods: set -> names of the methods to read.
+    The methods to read are given by set.
 
     Returns:
         set -> scores, in the order of the sets in the file.

@@ -101,10 +101,8 @@ def cross_diffusion(
     """Compute cross-diffusion attention in both directions from given affinities.
 
     Args:
-        rgb_affinity: W_r (B, heads, N, N) float, rows sum to 1.
-        depth_affinity: W_d (B, heads, N, N) float, rows sum to 1.
-        rgb_values: V_r (B, heads, N, d) float.
-        depth_values: V_d (B, heads, N, d) float.
+        rgb_affinity, depth_affinity: W_r and W_d (B, heads, N, N) float, rows sum to 1.
+        rgb_values, depth_values: V_r and V_d (B, heads, N, d) float.
         diffusion: options of the recurrence.
         start: S(0) of the rgb and of the depth side, (B, heads, N, N) each, in place of
             ``diffusion.initial``. With the cross-affinities of another method this is the paper's

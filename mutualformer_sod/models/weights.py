@@ -93,10 +93,7 @@ def save_weights(
 
 
 def read_metadata(path: str | Path) -> tuple[ModelConfig, dict[str, Any]]:
-    """Read the configuration and training protocol of a weights file.
-
-    Args:
-        path: a file, or the name of released weights.
+    """Read the configuration and training protocol of a weights file, or of released weights.
 
     Raises:
         InputError: the file is missing, or is not a weights file of this project.

@@ -76,10 +76,9 @@ def text_table(rows: Sequence[Row], columns: Sequence[str], digits: int = 3) -> 
 
 
 def ruled_lines(cells: Sequence[Sequence[str]]) -> list[str]:
-    """Align a table for a terminal, with a rule wherever the first column changes.
+    """Align heads and rows for a terminal, with a rule wherever the first column changes.
 
-    Args:
-        cells: the heads, then the rows. The first and third column are names, the others numbers.
+    The first and third column are names, the others numbers.
     """
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
     lines = [_text_line(line, widths) for line in cells]
