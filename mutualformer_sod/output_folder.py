@@ -56,11 +56,7 @@ class OutputFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Make the folder and lock it for this process; the lock ends with the process.
-
-        Raises:
-            InputError: another process has locked the folder.
-        """
+        """Make and lock the folder while this process lives; InputError if another has it."""
         from filelock import FileLock, Timeout  # here: few commands lock a folder
 
         self.path.mkdir(parents=True, exist_ok=True)

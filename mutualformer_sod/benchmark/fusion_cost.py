@@ -55,11 +55,7 @@ def check_fusions(names: list[str]) -> list[str]:
 
 
 def network_overrides(fusion: str, preset: str, fields: dict[str, Any]) -> dict[str, Any]:
-    """Return the options of a compared network; all of them share their encoder.
-
-    Raises:
-        InputError: an option is illegal, alone or with this method.
-    """
+    """Return the options of a compared network, with a shared encoder; InputError if illegal."""
     overrides = combine({"share": True} | fields, {"fusion": fusion})
     if not make_config(preset, **overrides).encoder.share:
         raise InputError(

@@ -158,11 +158,7 @@ def fusion_options() -> set[str]:
 
 
 def make_fusion_config(fusion: str = DEFAULT_FUSION, **options: Any) -> FusionConfig:
-    """Build the configuration of a method.
-
-    Raises:
-        InputError: unknown method, illegal value, or an option that the method does not have.
-    """
+    """Build the configuration of a method; InputError for an illegal name, option or value."""
     method = find_fusion(fusion)
     for name in options:
         if name not in method.switches:

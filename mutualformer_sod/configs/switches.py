@@ -118,11 +118,7 @@ def switch(
 
 @dataclass(frozen=True)
 class Switches:
-    """Base of dataclasses that check their fields.
-
-    Raises:
-        InputError (a ValueError): a field has another type, or an illegal value.
-    """
+    """Base of dataclasses that check their fields; InputError for another type or value."""
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -65,11 +65,7 @@ def write_image_scores(path: Path, table: FusionTable) -> None:
 
 
 def read_image_scores(path: Path) -> FusionTable:
-    """Read a file of `write_image_scores`; maxima of curves are not in it.
-
-    Raises:
-        InputError: no such file, or another one.
-    """
+    """Read a file of `write_image_scores`, without maxima of curves; InputError for others."""
     images, record = read_scores(path)
     try:
         groups = images.by_group().items()

@@ -259,11 +259,7 @@ def _as_typed(value: Any) -> str:
 
 @contextlib.contextmanager
 def alone_in(output: Path) -> Iterator[None]:
-    """Lock the folder for this process.
-
-    Raises:
-        InputError: the folder holds anything but a comparison, or another process uses it.
-    """
+    """Lock the folder for this process; InputError if it has other content, or is in use."""
     folder = OutputFolder(output, PLAN_FILE, "comparison")
     folder.refuse_foreign()
     with folder.locked():

@@ -62,11 +62,7 @@ def settle_amp(output: Path, options: Options, device: str) -> Options:
 
 
 def check_networks(variants: Sequence[Variant], options: Options) -> None:
-    """Build the network of every variant, to find problems before any run.
-
-    Raises:
-        InputError: a network does not fit the options; the message names the variant.
-    """
+    """Build the network of every variant before any run; InputError names one that does not fit."""
     for number, variant in enumerate(variants):
         overrides = variant.overrides(options.fields)
         if options.size is not None:

@@ -109,11 +109,7 @@ class Evaluator:
         return image
 
     def add(self, image: ImageScores) -> None:
-        """Add the scores of one map, computed here or elsewhere.
-
-        Raises:
-            ValueError: a score is not finite; it would spoil every mean.
-        """
+        """Add the scores of one map; ValueError if one is not finite: it would spoil the means."""
         broken = [name for name in self._sums if not math.isfinite(image.scores[name])]
         if broken:
             raise ValueError(f"scores that are not finite: {', '.join(broken)}")
@@ -137,11 +133,7 @@ class Evaluator:
         self.images += other.images
 
     def curves(self) -> dict[str, np.ndarray]:
-        """Return the mean of each curve at the thresholds 255..0, (256,) float64.
-
-        Raises:
-            InputError: no image was added.
-        """
+        """Return the mean curves at the thresholds 255..0, (256,) float64; InputError if empty."""
         means = self._mean_curves()
         return {name: means[name] for name in self._drawn}
 

@@ -52,11 +52,7 @@ class TwoStreamEncoder(nn.Module):
         self.joint: JointEncoder | None = None
 
     def open_seam(self, fusion: str) -> JointEncoder:
-        """Run both streams in lock-step, for a fusion method inside the encoder.
-
-        Raises:
-            InputError: the backbone is not a plain ViT.
-        """
+        """Run both streams in lock-step, for a fusion inside; InputError unless plain ViTs."""
         self.joint = JointEncoder(self.rgb_stream.body, self.depth_stream.body, fusion)
         return self.joint
 
@@ -86,11 +82,7 @@ class TwoStreamEncoder(nn.Module):
         return self.rgb_stream(rgb, rgb_keys), self.depth_stream(depth, depth_keys), []
 
     def set_grad_checkpointing(self) -> None:
-        """Recompute activations in the backward pass instead of keeping them.
-
-        Raises:
-            InputError: timm does not support it for this backbone.
-        """
+        """Recompute activations in the backward pass; InputError where timm does not support it."""
         self.recomputes = True
         for stream in (self.rgb_stream, self.depth_stream):
             try:

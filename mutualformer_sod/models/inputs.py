@@ -10,11 +10,7 @@ _RGB = "Fix: pass (B, 3, H, W) float in [0, 1]"
 
 
 def check_inputs(rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) -> None:
-    """Check the types and shapes of the inputs of ``SaliencyDetector.forward``; read no values.
-
-    Raises:
-        InputError (a ValueError): naming the argument.
-    """
+    """Check types and shapes of the network's inputs, no values; InputError names the input."""
     for name, value in (("rgb", rgb), ("depth", depth), ("has_depth", has_depth)):
         if not isinstance(value, Tensor) and (value is not None or name == "rgb"):
             remedy = "; Predictor.predict takes numpy arrays" if name != "has_depth" else ""

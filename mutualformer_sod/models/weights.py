@@ -33,11 +33,7 @@ def unique_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def load_unique_state(model: nn.Module, state: dict[str, Tensor]) -> None:
-    """Load a state dict of ``unique_state``, shared parameters included.
-
-    Raises:
-        InputError (a ValueError): names or shapes differ from the model's.
-    """
+    """Load a state of ``unique_state``, shared parameters too; InputError for another model."""
     expected = unique_state(model)
     missing, extra = sorted(set(expected) - set(state)), sorted(set(state) - set(expected))
     if missing or extra:

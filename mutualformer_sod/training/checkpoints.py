@@ -59,11 +59,7 @@ def save_checkpoint(folder: Path, kind: str, number: int, state: dict[str, Any])
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint on the CPU, without running code in it.
-
-    Raises:
-        InputError: missing, truncated, altered, or not a checkpoint.
-    """
+    """Read a checkpoint on the CPU, without running its code; InputError if missing or damaged."""
     match = _NAME.fullmatch(path.name)
     if not path.is_file() or match is None:
         raise InputError(f"{path}: no such checkpoint")

@@ -62,11 +62,7 @@ class Ema:
         return {"updates": self.updates, "averages": self.averages}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the result of ``state_dict``; the decay of this object stays.
-
-        Raises:
-            InputError (a ValueError): the averages are of another model.
-        """
+        """Restore the result of ``state_dict``, not the decay; InputError for another model."""
         ours, theirs = (
             {name: tuple(tensor.shape) for name, tensor in averages.items()}
             for averages in (self.averages, state["averages"])

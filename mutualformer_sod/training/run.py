@@ -173,11 +173,7 @@ class Run:
         drop_old_checkpoints(folder)
 
     def restore(self, state: dict[str, Any], output: Path) -> None:
-        """Restore the position and weights of a checkpoint.
-
-        Raises:
-            InputError: the data or the teacher changed since the start of the run.
-        """
+        """Restore a checkpoint; InputError if the data or the teacher changed since the start."""
         if state["fingerprint"] != self.fingerprint:
             raise InputError(
                 f"{output}: the training or validation data changed since the run was started "

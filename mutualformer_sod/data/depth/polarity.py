@@ -175,11 +175,7 @@ def print_maps(sets: Iterable[SodSet]) -> None:
 def read_samples(
     paths: Sequence[Path | str], name: str = "", modality: Modality = DEPTH
 ) -> list[DepthSample]:
-    """Sample every map of a set.
-
-    Raises:
-        InputError: unreadable files, or files of different types; it names the set.
-    """
+    """Sample every map of a set; InputError for unreadable files, or files of several types."""
 
     def read(path: Path | str) -> DepthSample:
         return DepthSample.of(modality.read(path))

@@ -241,11 +241,7 @@ def _picture_folders(roots: Sequence[Path | str]) -> list[str]:
 def load(
     candidate: Candidate, split: Split, need_rgb: bool, need_gt: bool, with_depth: bool = True
 ) -> SodSet:
-    """Pair the files of a set.
-
-    Raises:
-        InputError: two folders of a role, a missing folder, or files that do not pair.
-    """
+    """Pair the files of a set; InputError for two or no folders of a role, or files left over."""
     for role, found in candidate.roles.items():
         if len(found) > 1 and (with_depth or role != "depth"):
             label = candidate.modality.name if role == "depth" else role
