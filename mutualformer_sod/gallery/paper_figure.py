@@ -11,7 +11,7 @@ from mutualformer_sod.files import replacing
 from mutualformer_sod.gallery.pictures import to_rgb
 from mutualformer_sod.report.curves import check_matplotlib, without_mathematics
 
-PAGE_WIDTH = 7.16  # inches; both columns of an IEEE page
+_WIDTH = 7.16  # inches; both columns of an IEEE page
 _DPI = 300
 _GAP = 0.03  # inches between tiles
 _FONT_SIZE, _TITLE_HEIGHT = 7, 0.16  # points, inches
@@ -19,10 +19,7 @@ _MOST_HEIGHT = 200.0  # inches; the limit of a PDF page
 
 
 def save_paper_figure(
-    paths: Sequence[Path],
-    rows: Sequence[Sequence[np.ndarray | None]],
-    titles: Sequence[str],
-    width: float = PAGE_WIDTH,
+    paths: Sequence[Path], rows: Sequence[Sequence[np.ndarray | None]], titles: Sequence[str]
 ) -> None:
     """Draw pictures in rows and columns, and write them to files.
 
@@ -34,7 +31,6 @@ def save_paper_figure(
         rows: one picture for each column: (H, W, 3) uint8 RGB, (H, W) uint8, (H, W) bool, or (H, W)
             float in [0, 1]; None leaves the tile empty.
         titles: of the columns, drawn above the first row.
-        width: width of the figure in inches.
 
     Raises:
         InputError: matplotlib is not installed, or the figure is higher than a PDF page may be.
@@ -43,18 +39,18 @@ def save_paper_figure(
     import matplotlib
     from matplotlib.figure import Figure
 
-    tile = (width - _GAP * (len(titles) - 1)) / len(titles)
+    tile = (_WIDTH - _GAP * (len(titles) - 1)) / len(titles)
     heights = [tile * _aspect(row) for row in rows]
     total = _TITLE_HEIGHT + sum(heights) + _GAP * (len(rows) - 1)
     if total > _MOST_HEIGHT:
         raise InputError(
             f"a figure of {len(rows)} rows is too high for a page. Fix: choose fewer images."
         )
-    figure = Figure(figsize=(width, total))
+    figure = Figure(figsize=(_WIDTH, total))
     top = total - _TITLE_HEIGHT
     for column, title in enumerate(titles):
         middle = column * (tile + _GAP) + tile / 2
-        place, text = (middle / width, (top + 0.04) / total), without_mathematics(title)
+        place, text = (middle / _WIDTH, (top + 0.04) / total), without_mathematics(title)
         figure.text(*place, text, ha="center", va="bottom", fontsize=_fitting(title, tile))
     for row, height in zip(rows, heights, strict=True):
         top -= height
@@ -62,7 +58,7 @@ def save_paper_figure(
             if picture is None:
                 continue
             left = column * (tile + _GAP)
-            axes = figure.add_axes((left / width, top / total, tile / width, height / total))
+            axes = figure.add_axes((left / _WIDTH, top / total, tile / _WIDTH, height / total))
             axes.imshow(_pixels(picture, tile, height), aspect="auto", interpolation="none")
             axes.set(
                 xticks=[], yticks=[]

@@ -20,6 +20,7 @@ from torchvision.transforms.v2 import functional as tvf
 from mutualformer_sod.data.modality import DEPTH
 from mutualformer_sod.data.training.degradations import degrade
 
+_SCALES = (0.75, 0.875, 1.0, 1.125, 1.25)  # of multi-scale training
 Triple = tuple[Tensor, Tensor | None, Tensor | None]
 
 
@@ -121,13 +122,10 @@ def augment_sample(
 
 
 def draw_training_size(
-    size: tuple[int, int],
-    rng: np.random.Generator,
-    scales: Sequence[float] = (0.75, 0.875, 1.0, 1.125, 1.25),
-    multiple: int = 32,
+    size: tuple[int, int], rng: np.random.Generator, multiple: int = 32
 ) -> tuple[int, int]:
     """Draw the size (h, w) of one training batch: ``size`` times a scale, a ``multiple`` each."""
-    scale = scales[rng.integers(len(scales))]
+    scale = _SCALES[rng.integers(len(_SCALES))]
     height, width = (max(multiple, round(scale * side / multiple) * multiple) for side in size)
     return height, width
 
