@@ -40,8 +40,8 @@ class ReportedElsewhere(InputError):
         super().__init__("another process of this run reports what is wrong")
 
 
-def name_list(names: Iterable[object], none: str = "") -> str:
-    """Join names for a message: the first ten, then how many more; `none` without any."""
+def name_list(names: Iterable[object], none: str = "nothing") -> str:
+    """Join names for a message: the first ten, then how many more; `none` for no name."""
     texts = [str(name) for name in names]
     more = f" and {len(texts) - _LISTED} more" if len(texts) > _LISTED else ""
     return (", ".join(texts[:_LISTED]) or none) + more

@@ -121,7 +121,7 @@ def find_map_folder(
             return replace(found, training=_training_protocol(home))
     hints = (_hint_of_types(folder, ground_truths, arrays=True) for folder in candidates)
     hint = next(filter(None, hints), "")
-    hint = hint or f"{home} contains: {name_list(_shown(home), 'nothing')}"
+    hint = hint or f"{home} contains: {name_list(_shown(home))}"
     unpaired = MapFolder(method, set_name, None, missing=tuple(ground_truths), hint=hint)
     return replace(unpaired, training=_training_protocol(home))
 

@@ -202,7 +202,7 @@ def choose(
         or [c for c in here if c.answers_loosely(name)]
     )
     if not matches and not optional:
-        found = name_list((c.name for c in here), "nothing")
+        found = name_list(c.name for c in here)
         raise InputError(f"no {split} set {name!r} below {name_list(roots)}; found: {found}")
     if len(matches) > 1:
         folders = name_list(c.folder for c in matches)
