@@ -162,6 +162,11 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
         raise InputError(f"{path}: exists. Fix: pass another path, or --overwrite.")
 
 
+def program() -> str:
+    """Return the name of this command in messages, as it was started."""
+    return Path(sys.argv[0]).name
+
+
 def run(main: Callable[[], int | None]) -> None:
     """Call ``main`` and end the process: 0 or its status, 2 for a user error, 130 for Ctrl-C.
 
@@ -169,7 +174,6 @@ def run(main: Callable[[], int | None]) -> None:
     does a run stopped by a signal (status 128 + its number). Any other exception is a defect and
     keeps its traceback.
     """
-    program = Path(sys.argv[0]).name
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # for names that the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
@@ -183,14 +187,14 @@ def run(main: Callable[[], int | None]) -> None:
         line = _one_line(error)
         if line is None:
             raise
-        print(f"{program}: error: {line}", file=sys.stderr)
+        print(f"{program()}: error: {line}", file=sys.stderr)
     except Stopped as stop:
         if os.environ.get("RANK", "0") == "0":
             name = signal.Signals(stop.signal).name
-            print(f"\n{program}: stopped by {name}: {stop}", file=sys.stderr)
+            print(f"\n{program()}: stopped by {name}: {stop}", file=sys.stderr)
         status = 128 + stop.signal
     except KeyboardInterrupt:
-        print(f"\n{program}: interrupted", file=sys.stderr)
+        print(f"\n{program()}: interrupted", file=sys.stderr)
         status = EXIT_INTERRUPTED
     sys.exit(status)
 

@@ -208,7 +208,8 @@ def compare(args: argparse.Namespace, options: plan.Options, runs: list[plan.Run
         print(f"table: {args.output / 'fusions.md'}")
         suggest("compare-fusions", "--report", "--output", args.output)
     if failed:
-        print(f"compare_fusions.py: {len(failed)} failed: {', '.join(failed)}", file=sys.stderr)
+        names = ", ".join(failed)
+        print(f"{cli.program()}: {len(failed)} failed: {names}", file=sys.stderr)
     return 1 if failed else 0
 
 

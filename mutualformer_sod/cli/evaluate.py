@@ -237,9 +237,10 @@ def report(args: argparse.Namespace, columns: tuple[str, ...], results: Results)
     if args.significance:
         report_significance(args, columns, results)
     if results.incomplete and not args.allow_missing:
+        missing = name_list(results.incomplete)
         print(
-            f"evaluate.py: not scored: {name_list(results.incomplete)} (see above). Fix: add the "
-            "missing maps, or pass --allow-missing to score the others.",
+            f"{cli.program()}: not scored: {missing} (see above). Fix: add the missing maps, or "
+            "pass --allow-missing to score the others.",
             file=sys.stderr,
         )
         return cli.EXIT_INPUT_ERROR

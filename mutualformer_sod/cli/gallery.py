@@ -184,7 +184,7 @@ def report(
     )
     problems = [line for card in cards for line in card.problems]
     for line in problems:
-        print(f"gallery.py: {line}", file=sys.stderr)
+        print(f"{cli.program()}: {line}", file=sys.stderr)
     chosen = [*option("--data", args.data), *option("--sets", args.sets), "--maps", args.maps]
     suggest("figure", *chosen, "--output", "outputs/figure.png")
     return cli.EXIT_INPUT_ERROR if problems else 0

@@ -119,6 +119,7 @@ def given(args: argparse.Namespace, *names: str) -> list[object]:
 
 def predict_video(args: argparse.Namespace) -> int:
     """Map the frames of ``--video``."""
+    from mutualformer_sod.data.modality import DEPTH
     from mutualformer_sod.inference.cutouts import CutoutStyle
     from mutualformer_sod.inference.video import check_videos, predict_video
     from mutualformer_sod.inference.video_output import CUTOUT, MAP, OVERLAY, VideoOutputs
@@ -135,6 +136,9 @@ def predict_video(args: argparse.Namespace) -> int:
     for remark in remarks:
         print(remark)
     predictor, _ = load(args)
+    if predictor.second != DEPTH:
+        trained = f"--weights {args.weights}: trained on {predictor.second.maps}"
+        print(f"{trained}; a video is mapped from colour alone")
     options = {"near": args.near, "smooth": args.smooth or 0.0, "overwrite": args.overwrite}
     predict_video(predictor, *videos_in(output), **options)
     if not args.overlay:

@@ -66,7 +66,7 @@ def run_demo(
         threading.Event().wait()  # for ever
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        print("\ndemo.py: interrupted", file=sys.stderr, flush=True)
+        print(f"\n{Path(sys.argv[0]).name}: interrupted", file=sys.stderr, flush=True)
         scratch.close()
         os._exit(130)  # a usual exit would wait for the threads of the server and the network
     finally:

@@ -12,6 +12,7 @@ from tool_runs import ROOT, error_line, run_tool, train_small
 from mutualformer_sod.data.grey import grey_to_unit
 from mutualformer_sod.data.modality import MODALITIES, Modality, register_modality
 from mutualformer_sod.imaging.io import read_depth
+from mutualformer_sod.inference.webm import open_webm
 from mutualformer_sod.models.weights import read_metadata
 
 SET = "SAMPLES-T"
@@ -230,6 +231,21 @@ def test_predict_with_all_outputs_of_thermal_weights_does_not_lead_to_the_demo(
     done = run_tool("predict", *given, *weights, "--overlay", "--cutout")
     assert done.status == 0, done.error
     assert "evaluate" in done.error.splitlines()[-1]
+
+
+def test_predict_of_a_video_with_thermal_weights_is_from_colour_alone(
+    thermal_root, thermal_run, tmp_path
+):
+    rgb = cv2.imread(str(next((thermal_root / SET / "RGB").iterdir())))[..., ::-1]
+    with open_webm(tmp_path / "v.webm") as writer:
+        writer.write(np.ascontiguousarray(rgb), 0)
+    given = ("--video", tmp_path / "v.webm", "--weights", thermal_run[0], "--device", "cpu")
+    done = run_tool("predict", *given, "--output", tmp_path / "o")
+    assert done.status == 0, done.error
+    assert "trained on thermal images; a video is mapped from colour alone" in done.output
+    assert (tmp_path / "o" / "v_map.webm").is_file()
+    depth = ("--depth-video", tmp_path / "v.webm", "--output", tmp_path / "p")
+    assert "Fix: leave --depth-video out" in error_line(run_tool("predict", *given, *depth))
 
 
 def test_predict_without_thermal_images_gives_other_maps(thermal_root, thermal_run, thermal_maps):
