@@ -21,9 +21,14 @@ def suggest(command: str, *words: object) -> None:
 
 def suggest_program(*words: object) -> None:
     """Print the command of another program as `suggest` does; the words begin with its name."""
-    if os.environ.get("RANK", "0") == "0":
+    if is_first_process():
         line = shlex.join(map(str, words))
         print(f"Next: {line}", file=sys.stderr, flush=True)
+
+
+def is_first_process() -> bool:
+    """Whether this process is the first or the only one of a distributed run."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def option(name: str, values: object) -> list[object]:

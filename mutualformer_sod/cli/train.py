@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mutualformer_sod.cli import common as cli
-from mutualformer_sod.cli.next_step import option, suggest
+from mutualformer_sod.cli.next_step import is_first_process, option, suggest
 from mutualformer_sod.configs.fusion import HEADS
 from mutualformer_sod.configs.fusion_names import fusion_names, fusion_option_names
 from mutualformer_sod.configs.model import option_owners, overrides_of
@@ -113,7 +113,8 @@ def main() -> None:
     from mutualformer_sod.training.trainer import train  # late: the import takes seconds
 
     train(config, overrides, resume)
-    suggest_next(config)
+    if is_first_process():  # the others end before the weights are written
+        suggest_next(config)
 
 
 def suggest_next(config: TrainConfig) -> None:
