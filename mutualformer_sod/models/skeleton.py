@@ -1,5 +1,7 @@
 """Inspect the structure of timm models without their weights."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import timm
@@ -8,10 +10,20 @@ from torch import nn
 
 
 def timm_skeleton(name: str, **arguments: Any) -> nn.Module:
-    """Build a timm model for its structure only, without memory and initialisation."""
+    """Return a timm model for its structure only, without memory and initialisation.
+
+    Building one takes as long as a small model with its weights, so callers share it and must not
+    change it.
+    """
+    return _build(timm.model_entrypoint(name), name, **arguments)
+
+
+@functools.lru_cache(maxsize=16)
+def _build(entrypoint: Callable, name: str, **arguments: Any) -> nn.Module:
+    # The entry point is a part of the key alone: a name can be registered again.
     try:
         with torch.device("meta"):
             return timm.create_model(name, **arguments)
-    except RuntimeError:  # old versions of timm need real tensors
+    except RuntimeError:  # some models need real tensors
         with torch.random.fork_rng(devices=[]):
-            return timm.create_model(name, **arguments)
+            return timm.create_model(name, **arguments).to("meta")

@@ -10,6 +10,7 @@ from mutualformer_sod.configs.diffusion import Diffusion
 from mutualformer_sod.configs.model import ModelConfig, make_config, option_owners
 from mutualformer_sod.models import MutualFormerBlock
 from mutualformer_sod.models.detector import SaliencyDetector
+from mutualformer_sod.models.skeleton import timm_skeleton
 
 BUDGET = 52.05e6  # the paper's Table 1
 
@@ -33,6 +34,23 @@ def tiny():
 @pytest.mark.parametrize("preset", ["small", "resnet50"])
 def test_preset_has_the_papers_number_of_parameters(preset):
     assert abs(count(build_model(preset)) - BUDGET) <= 0.01 * BUDGET
+
+
+def register_network(width):
+    def registered_twice(pretrained=False, **_):
+        return torch.nn.Linear(width, 1)
+
+    timm.models.register_model(registered_twice)
+
+
+def test_timm_skeleton_of_a_name_registered_again_is_of_the_new_model():
+    register_network(3)
+    first = timm_skeleton("registered_twice")
+    assert timm_skeleton("registered_twice") is first  # building it takes time
+    with pytest.warns(UserWarning, match="registered_twice"):
+        register_network(5)
+    assert timm_skeleton("registered_twice").in_features == 5
+    assert timm_skeleton("registered_twice").weight.is_meta
 
 
 def test_tiny_scratch_has_at_most_8_million_parameters(tiny):
