@@ -15,6 +15,7 @@ from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import replacing, why_unreadable, without_wrappers
 from mutualformer_sod.models.detector import SaliencyDetector
 from mutualformer_sod.models.safetensors_file import write_safetensors
+from mutualformer_sod.models.undrawn import UndrawnWeights
 
 FORMAT = "mutualformer_sod/1"
 CONTENT_SHA256 = "content_sha256"  # in the metadata; absent in files of older versions
@@ -145,7 +146,8 @@ def load_weights(
             f"Fix: pass --preset {config.preset} or other weights"
         )
     try:
-        model = SaliencyDetector(config)
+        with UndrawnWeights():
+            model = SaliencyDetector(config)
         state, is_intact = read_tensors(path)
         load_unique_state(model, without_wrappers(state, path))
     except (InputError, SafetensorError) as error:

@@ -1,6 +1,7 @@
 """Weights files: what goes in comes out, and everything else is refused by name."""
 
 import logging
+import os
 import pickle
 import subprocess
 import sys
@@ -51,6 +52,26 @@ def test_load_weights_saved_model_restores_logits_and_protocol(path, model):
     assert not loaded.training
     assert protocol == PROTOCOL
     assert loaded.config == model.config == read_metadata(path)[0]
+
+
+@pytest.mark.parametrize(
+    "fields", [{"stem": "tf_efficientnet_lite0"}, {"fusion": "gemini_fusion"}], ids=str
+)
+def test_load_weights_of_any_parts_restores_every_tensor(tmp_path, fields):
+    want = build_model("tiny-scratch", **SMALL, **fields)
+    save_weights(want, tmp_path / "weights.safetensors", PROTOCOL)
+    got, _ = load_weights(tmp_path / "weights.safetensors")
+    for kind in ("named_parameters", "named_buffers"):  # the state dict lacks some buffers
+        found = dict(getattr(got, kind)())
+        for name, tensor in getattr(want, kind)():
+            assert torch.equal(found.pop(name), tensor), name
+        assert not found
+
+
+def test_load_weights_draws_no_random_numbers(path):
+    before = torch.get_rng_state()
+    load_weights(path)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_save_weights_shared_parameters_are_stored_once(path):
@@ -297,11 +318,14 @@ def test_write_safetensors_every_process_gives_equal_bytes(tmp_path):
         "from mutualformer_sod.models.safetensors_file import write_safetensors\n"
         "metadata = {name: f'\u00e9 {name}' for name in 'abcdefgh'}\n"
         "state = {'y': torch.arange(3), 'x': torch.ones(2, 2).half()}\n"
-        "write_safetensors(state, pathlib.Path(sys.argv[1]), metadata)\n"
+        "for path in sys.argv[1:]:\n"
+        "    write_safetensors(state, pathlib.Path(path), metadata)\n"
     )
-    paths = [tmp_path / f"{number}.safetensors" for number in range(3)]
-    for path in paths:
-        subprocess.run([sys.executable, "-c", code, path], check=True, cwd=ROOT)
+    paths = [tmp_path / f"{number}.safetensors" for number in range(4)]
+    for seed in (1, 2):  # of the order of strings in a set
+        command = [sys.executable, "-c", code, *paths[2 * seed - 2 : 2 * seed]]
+        environment = os.environ | {"PYTHONHASHSEED": str(seed)}
+        subprocess.run(command, check=True, cwd=ROOT, env=environment)
     assert len({path.read_bytes() for path in paths}) == 1
     with safe_open(paths[0], "pt") as file:
         assert file.metadata() == {name: f"\u00e9 {name}" for name in "abcdefgh"}
