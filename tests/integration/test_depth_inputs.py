@@ -14,6 +14,8 @@ from mutualformer_sod.models.weights import save_weights
 WEIGHTS = ROOT / "weights" / "mutualformer_tiny.safetensors"
 IMAGES = 5
 
+pytestmark = pytest.mark.usefixtures("shared_predictors")
+
 
 def read(path):
     return cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
@@ -41,6 +43,10 @@ def run_test(data, output, *options):
         *("test", "--data", data.parent, "--weights", WEIGHTS, "--output", output, "--device"),
         *("cpu", "--workers", 0, "--writers", 0, "--method", "m", *options),
     )
+
+
+def run_predict(*options):
+    return run_tool("predict", "--weights", WEIGHTS, *options)
 
 
 def maps_of(output):
@@ -76,11 +82,11 @@ def test_train_strict_stops_at_a_contradiction(data, tmp_path):
 def test_predict_with_contradicting_map_stops(data, tmp_path, near):
     as_disparity(data)
     rgb, depth = (sorted((data / role).iterdir())[1] for role in ("RGB", "depth"))
-    options = ["predict", "--rgb", rgb, "--depth", depth, "--output", tmp_path / "o"]
-    line = error_line(run_tool(*options, "--near", near))
+    options = ["--rgb", rgb, "--depth", depth, "--output", tmp_path / "o"]
+    line = error_line(run_predict(*options, "--near", near))
     assert "--near black" in line
     assert "--near white" in line
-    assert run_tool(*options, "--near", "white").status == 0
+    assert run_predict(*options, "--near", "white").status == 0
 
 
 def test_video_strict_stops_at_weak_evidence(tmp_path):
@@ -92,7 +98,7 @@ def test_video_strict_stops_at_weak_evidence(tmp_path):
             video.write(np.dstack([frame] * 3))
         video.release()
     options = ["--video", tmp_path / "rgb.avi", "--depth-video", tmp_path / "depth.avi"]
-    done = run_tool("predict", *options, "--near", "strict", "--output", tmp_path / "o")
+    done = run_predict(*options, "--near", "strict", "--output", tmp_path / "o")
     assert "WEAK" in error_line(done)
 
 
@@ -152,7 +158,7 @@ def test_predict_without_readable_depth_stops(data, tmp_path, suffix):
     for path in (data / "depth").iterdir():
         path.rename(path.with_suffix(suffix))
     options = ["--rgb", data / "RGB", "--depth", data / "depth", "--output", tmp_path / "o"]
-    line = error_line(run_tool("predict", *options))
+    line = error_line(run_predict(*options))
     assert f"--depth {data / 'depth'}: unsupported depth files" in line
     assert not (tmp_path / "o").exists()
 
@@ -161,7 +167,7 @@ def test_predict_with_one_unreadable_depth_fails_that_picture(data, tmp_path):
     path = sorted((data / "depth").iterdir())[0]
     path.rename(path.with_suffix(".mat"))
     options = ["--rgb", data / "RGB", "--depth", data / "depth", "--output", tmp_path / "o"]
-    done = run_tool("predict", *options)
+    done = run_predict(*options)
     assert done.status == 1
     assert f"failed: {path.with_suffix('.mat')}: depth in .mat is not read. Fix: " in done.error
 
@@ -173,7 +179,7 @@ def test_video_with_constant_depth_reports_it(tmp_path):
         video.write(np.full((64, 64, 3), value, np.uint8))
         video.release()
     options = ["--video", tmp_path / "rgb.avi", "--depth-video", tmp_path / "depth.avi"]
-    done = run_tool("predict", *options, "--output", tmp_path / "o")
+    done = run_predict(*options, "--output", tmp_path / "o")
     assert done.status == 0, done.error
     assert "depth: none: every map is constant or empty" in done.output
 
@@ -187,7 +193,7 @@ def test_video_in_colour_is_refused_as_depth(tmp_path):
         video.write(frame)
     video.release()
     options = ["--video", tmp_path / "v.mp4", "--depth-video", tmp_path / "v.mp4"]
-    line = error_line(run_tool("predict", *options, "--output", tmp_path / "o"))
+    line = error_line(run_predict(*options, "--output", tmp_path / "o"))
     assert "--depth-video" in line
     assert "in colour" in line
 
@@ -256,8 +262,8 @@ def test_shown_depth_is_not_rotated_with_its_picture(data, tmp_path):
         ("tagged", ["--depth-orientation", "shown"]),
         ("tagged", []),
     ):
-        done = run_tool(
-            *("predict", "--rgb", tmp_path / f"{name}.png", "--depth", tmp_path / "depth.png"),
+        done = run_predict(
+            *("--rgb", tmp_path / f"{name}.png", "--depth", tmp_path / "depth.png"),
             *("--output", tmp_path / str(len(maps)), "--near", "white", *options),
         )
         assert done.status == 0, done.error
@@ -268,10 +274,10 @@ def test_shown_depth_is_not_rotated_with_its_picture(data, tmp_path):
 
 def test_maps_of_another_depth_orientation_are_not_replaced(data, tmp_path):
     rgb, depth = (sorted((data / role).iterdir())[1] for role in ("RGB", "depth"))
-    options = ["predict", "--rgb", rgb, "--depth", depth, "--output", tmp_path / "o"]
-    assert run_tool(*options).status == 0
-    line = error_line(run_tool(*options, "--depth-orientation", "shown"))
+    options = ["--rgb", rgb, "--depth", depth, "--output", tmp_path / "o"]
+    assert run_predict(*options).status == 0
+    line = error_line(run_predict(*options, "--depth-orientation", "shown"))
     assert "another depth_orientation" in line
     assert "--depth" in error_line(
-        run_tool("predict", "--rgb", rgb, "--output", tmp_path, "--depth-orientation", "shown")
+        run_predict("--rgb", rgb, "--output", tmp_path, "--depth-orientation", "shown")
     )
