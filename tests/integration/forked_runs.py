@@ -1,8 +1,9 @@
-"""Training in processes that can be killed, forked from a server that has imported torch."""
+"""Tools in processes that can be killed, forked from a server that has imported torch."""
 
 import contextlib
 import os
 import runpy
+import socket
 import sys
 from pathlib import Path
 
@@ -26,10 +27,18 @@ def train_arguments(output: Path, data: Path, *options: object) -> list[str]:
     return [str(argument) for argument in arguments]
 
 
-def start(arguments: list[str], log: Path, most_bytes: int | None = None):
-    """Start tools/train.py with these arguments; output goes to the end of the file ``log``."""
+def start(
+    arguments: list[str],
+    log: Path,
+    most_bytes: int | None = None,
+    tool: str = "train",
+    environment: dict[str, str] | None = None,
+):
+    """Start a tool with these arguments; output goes to the end of the file ``log``."""
     context = worker_context(_PRELOADED)
-    process = context.Process(target=_train, args=(arguments, str(log), most_bytes))
+    process = context.Process(
+        target=_run, args=(tool, arguments, str(log), most_bytes, environment or {})
+    )
     process.start()
     return process
 
@@ -42,7 +51,54 @@ def finish(arguments: list[str], log: Path, most_bytes: int | None = None) -> in
     return process.exitcode
 
 
-def _train(arguments: list[str], log: str, most_bytes: int | None) -> None:
+def finish_together(arguments: list[str], log: Path, count: int = 2) -> list[int | None]:
+    """Run tools/train.py in several processes of one run to their end; returns their statuses."""
+    return join_all(
+        [start(arguments, log, environment=variables) for variables in torchrun_variables(count)]
+    )
+
+
+def call_together(function, count: int) -> list[int | None]:
+    """Call a function of a module in several processes of one run; returns their statuses."""
+    context = worker_context(_PRELOADED)
+    processes = [
+        context.Process(target=_call, args=(function, variables))
+        for variables in torchrun_variables(count)
+    ]
+    for process in processes:
+        process.start()
+    return join_all(processes)
+
+
+def torchrun_variables(count: int) -> list[dict[str, str]]:
+    """The environment variables that torchrun sets for each of its processes on one host."""
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    common |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+    return [common | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
+
+
+def join_all(processes: list) -> list[int | None]:
+    for process in processes:
+        process.join(120)
+        process.kill()  # one that hangs
+    return [process.exitcode for process in processes]
+
+
+def free_port() -> int:
+    """A port of this host that nothing listens on."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
+def _call(function, environment: dict[str, str]) -> None:
+    os.environ.update(environment)
+    function()
+
+
+def _run(
+    tool: str, arguments: list[str], log: str, most_bytes: int | None, environment: dict[str, str]
+) -> None:
     import torch
 
     torch.set_num_threads(1)
@@ -50,11 +106,12 @@ def _train(arguments: list[str], log: str, most_bytes: int | None) -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
-    sys.argv = ["train.py", *arguments]
+    os.environ.update(environment)
+    sys.argv = [f"{tool}.py", *arguments]
     os.chdir(ROOT)
     with (
         Path(log).open("a", buffering=1) as file,
         contextlib.redirect_stdout(file),
         contextlib.redirect_stderr(file),
     ):
-        runpy.run_path(str(ROOT / "tools" / "train.py"), run_name="__main__")
+        runpy.run_path(str(ROOT / "tools" / f"{tool}.py"), run_name="__main__")

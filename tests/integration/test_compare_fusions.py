@@ -2,14 +2,15 @@
 
 import argparse
 import io
+import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 
 import pytest
-from tool_runs import ROOT, SMALL_MODEL, error_line, run_tool
+from forked_runs import start
+from tool_runs import SMALL_MODEL, error_line, run_tool
 
 from mutualformer_sod.cli import compare_fusions
 from mutualformer_sod.experiments import collect, plan, schedule
@@ -75,16 +76,15 @@ def test_comparison_table_has_every_variant_and_kind_of_scene(finished):
 
 def test_interrupted_comparison_gives_the_table_of_a_whole_one(tmp_path, finished):
     folder = tmp_path / "comparison"
-    command = [sys.executable, str(ROOT / "tools/compare_fusions.py"), *arguments(folder)]
-    with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+    process = start(arguments(folder), tmp_path / "log", tool="compare_fusions")
     end = time.monotonic() + 100
     # Within the second run: the first one is finished, the others are not.
     while not (list(folder.glob("runs/*/*/scores")) and len(run_folders(folder)) >= 2):
-        assert process.poll() is None and time.monotonic() < end, (tmp_path / "log").read_text()
+        assert process.is_alive() and time.monotonic() < end, (tmp_path / "log").read_text()
         time.sleep(0.005)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 128 + signal.SIGTERM, (tmp_path / "log").read_text()
+    os.kill(process.pid, signal.SIGTERM)
+    process.join(60)
+    assert process.exitcode == 128 + signal.SIGTERM, (tmp_path / "log").read_text()
     last = folder / "runs" / "rgb_only" / "seed-1"
     assert not last.exists()
     last.mkdir(parents=True)

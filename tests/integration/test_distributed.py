@@ -3,42 +3,51 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 
 import pytest
 import torch
-from tool_runs import ROOT, SMALL_MODEL
+from forked_runs import call_together, free_port
+from tool_runs import ROOT, SMALL_MODEL, error_line, run_tool
 
+from mutualformer_sod.distributed import max_over_processes, one_voice, rank, start_processes
 from mutualformer_sod.training.checkpoints import find_checkpoints, load_checkpoint
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 SCORES = ("total", "structure", "side_1")
 
 
-def train_command(output, scenes, batch_size, *options):
-    # Nine images in updates of six: the second update of an epoch is smaller. 20 updates in all.
-    arguments = [
-        *(str(ROOT / "tools" / "train.py"), "--data", scenes, "--train-sets", "SAMPLES"),
-        *("--preset", "tiny-scratch", "--epochs", 10, "--batch-size", batch_size, "--workers", 0),
+def train_arguments(output, scenes, batch_size, *options):
+    # Nine images in updates of six: the second update of an epoch is smaller. Ten updates in all.
+    return [
+        *("--data", scenes, "--train-sets", "SAMPLES"),
+        *("--preset", "tiny-scratch", "--epochs", 5, "--batch-size", batch_size, "--workers", 0),
         *("--global-batch-size", 6, "--size", 64, "--holdout", 0.25, "--lr", 1e-3, "--seed", 1),
         *("--depth-dropout", 0.3, "--device", "cpu", "--amp", "off", "--output", output, *options),
         *("--set", *SMALL_MODEL, "drop_path=0.2", "encoder_drop_path=0.2"),
     ]
-    return [str(argument) for argument in arguments]
+
+
+def train_command(*arguments):
+    return [ROOT / "tools" / "train.py", *train_arguments(*arguments)]
 
 
 def torchrun(*arguments):
     return [sys.executable, str(ROOT / "tools" / "launch.py"), *map(str, arguments)]
 
 
-def run(command, **options):
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=400, env=ENVIRONMENT, **options
-    )
+def run(command):
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400, env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def train_alone(*arguments):
+    """Train in one process: this one, which has imported torch."""
+    done = run_tool("train", *train_arguments(*arguments))
+    assert done.status == 0, done.error
+    return done.output
 
 
 def log_of(folder):
@@ -52,7 +61,7 @@ def weights_of(folder):
 @pytest.fixture(scope="module")
 def one_process(tmp_path_factory, scenes):
     folder = tmp_path_factory.mktemp("one") / "run"
-    run([sys.executable, *train_command(folder, scenes, 6)])
+    train_alone(folder, scenes, 6)
     return folder
 
 
@@ -60,7 +69,7 @@ def one_process(tmp_path_factory, scenes):
 def two_processes(tmp_path_factory, scenes):
     folder = tmp_path_factory.mktemp("two") / "run"
     output = run(torchrun("--nproc-per-node", 2, "--standalone", *train_command(folder, scenes, 3)))
-    assert output.count("epoch 10/10") == 1  # the first process alone talks
+    assert output.count("epoch 5/5") == 1  # the first process alone talks
     return folder
 
 
@@ -79,32 +88,32 @@ def test_two_processes_train_as_one_with_the_same_images_an_update(one_process, 
 
 
 def test_accumulated_gradients_train_as_whole_batches(tmp_path, one_process, scenes):
-    run([sys.executable, *train_command(tmp_path / "run", scenes, 2)])
+    train_alone(tmp_path / "run", scenes, 2)
     assert_same_training(tmp_path / "run", one_process)
 
 
 def test_run_of_two_processes_goes_on_with_one(tmp_path, two_processes, scenes):
     shutil.copytree(two_processes, tmp_path / "run")
     (tmp_path / "run" / "weights.safetensors").unlink()
-    for path in (tmp_path / "run" / "checkpoints").glob("*-000010-*"):
+    for path in (tmp_path / "run" / "checkpoints").glob("*-000005-*"):
         path.unlink()
-    output = run([sys.executable, *train_command(tmp_path / "run", scenes, 3, "--resume")])
-    assert "resuming in epoch 10" in output
+    output = train_alone(tmp_path / "run", scenes, 3, "--resume")
+    assert "resuming in epoch 5" in output
     assert_same_training(tmp_path / "run", two_processes)
 
 
 def test_another_number_of_images_an_update_is_refused(two_processes, scenes):
-    command = train_command(two_processes, scenes, 6, "--resume", "--global-batch-size", "8")
-    done = subprocess.run([sys.executable, *command], capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "--global-batch-size 6" in done.stderr
+    arguments = train_arguments(two_processes, scenes, 6, "--resume", "--global-batch-size", 8)
+    assert "--global-batch-size 6" in error_line(run_tool("train", *arguments))
 
 
 def test_maps_of_two_processes_are_those_of_one(tmp_path, two_processes, scenes):
-    test = [str(ROOT / "tools" / "test.py"), "--data", str(scenes), "--device", "cpu"]
-    test += ["--weights", str(two_processes / "weights.safetensors"), "--output"]
-    run([sys.executable, *test, str(tmp_path / "one")])
-    run(torchrun("--nproc-per-node", 2, "--standalone", *test, tmp_path / "two"))
+    test = ["--data", scenes, "--device", "cpu", "--weights"]
+    test += [two_processes / "weights.safetensors", "--output"]
+    done = run_tool("test", *test, tmp_path / "one")
+    assert done.status == 0, done.error
+    command = [ROOT / "tools" / "test.py", *test, tmp_path / "two"]
+    run(torchrun("--nproc-per-node", 2, "--standalone", *command))
     maps = sorted((tmp_path / "one").rglob("*.png"))
     assert len(maps) == 12
     for path in maps:
@@ -124,23 +133,14 @@ def test_mistake_ends_two_processes_with_one_line_and_status_two(tmp_path, scene
     assert "--lr" in done.stderr
 
 
-def test_requests_of_several_processes_are_granted_once(tmp_path):
-    script = tmp_path / "ask.py"
-    script.write_text(
-        "import torch\n"
-        "from mutualformer_sod.distributed import max_over_processes, one_voice, rank\n"
-        "from mutualformer_sod.distributed import start_processes\n"
-        "with one_voice():\n"
-        "    start_processes('cpu')\n"
-        "    assert max_over_processes([15.0, float(rank())], torch.device('cpu')) == [15.0, 2.0]\n"
-    )
-    run(torchrun("--nproc-per-node", 3, "--standalone", script))
+def ask_for_the_largest():
+    with one_voice():
+        start_processes("cpu")
+        assert max_over_processes([15.0, float(rank())], torch.device("cpu")) == [15.0, 2.0]
 
 
-def free_port():
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return server.getsockname()[1]
+def test_requests_of_several_processes_are_granted_once():
+    assert call_together(ask_for_the_largest, 3) == [0, 0, 0]
 
 
 def can_make_hosts():

@@ -1,17 +1,14 @@
 """Every fusion through the tools: trained, tested, stopped and resumed, shared, exported."""
 
 import json
-import os
-import subprocess
-import sys
 
 import cv2
 import pytest
 import torch
-from forked_runs import finish, start, train_arguments
+from forked_runs import finish, finish_together, start, train_arguments
 from safetensors.torch import load_file
 from test_interruptions import assert_same_end, wait_until
-from tool_runs import ROOT, SMALL_MODEL, error_line, run_tool, train_small
+from tool_runs import SMALL_MODEL, error_line, run_tool, train_small
 
 from mutualformer_sod.configs.fusion import fusion_methods
 from mutualformer_sod.models.weights import read_metadata
@@ -159,17 +156,9 @@ def test_two_processes_train_as_one(fusion, scenes, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     done = run_tool("train", *train_arguments(one, scenes, *options, "--batch-size", 6))
     assert done.status == 0, done.error
-    command = [ROOT / "tools" / "launch.py", "--nproc-per-node", 2, "--standalone"]
-    command += [ROOT / "tools" / "train.py"]
-    command += train_arguments(two, scenes, *options, "--batch-size", 3)
-    shared = subprocess.run(
-        [sys.executable, *map(str, command)],
-        capture_output=True,
-        text=True,
-        timeout=400,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-    )
-    assert shared.returncode == 0, shared.stderr
+    arguments = train_arguments(two, scenes, *options, "--batch-size", 3)
+    log = tmp_path / "log"
+    assert finish_together(arguments, log) == [0, 0], log.read_text()
     for first, second in zip(log_of(one), log_of(two), strict=True):
         for part in ("train", "statistics", "val"):
             assert first.get(part) == pytest.approx(second.get(part), abs=1e-5)
