@@ -44,7 +44,7 @@ def load_network(model: SaliencyDetector, path: str | Path) -> str:
             f"--fine-tune {path}: {error}. Fix: {_how_to_fit(source.config, model.config)}"
         ) from error
     model.normalise_with(source.config.mean, source.config.std)
-    loaded = sum(tensor.numel() for tensor in state.values())
+    loaded = sum(parameter.numel() for parameter in source.parameters())
     return f"--fine-tune {path}: the whole network is loaded, {loaded / 1e6:.2f} M parameters"
 
 
