@@ -67,4 +67,4 @@ def test_installation_takes_every_file_of_the_weights():
     settings.read(root / "setup.cfg")
     patterns = settings["options.data_files"]["share/mutualformer_sod/weights"].split()
     taken = {path for pattern in patterns for path in root.glob(pattern)}
-    assert taken == set((root / "weights").iterdir())
+    assert taken == {path for path in (root / "weights").iterdir() if path.is_file()}
