@@ -69,7 +69,7 @@ class HubModel(
         protocol: record of the training, as in its weights file; empty for a new network.
 
     Example:
-        >>> scores = {"ECSSD": {"S": 0.926, "MAE": 0.035}}
+        >>> scores = {"ECSSD": {"S": 0.929, "MAE": 0.034}}
         >>> model.save_pretrained("shared", model_card_kwargs={"scores": scores})
         >>> model = SaliencyDetector.from_pretrained("shared")
     """
