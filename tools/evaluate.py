@@ -5,8 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mutualformer_sod.cli.common import run
-from mutualformer_sod.cli.evaluate import main
+from mutualformer_sod.cli.common import run_command
 
 if __name__ == "__main__":
-    run(main)
+    run_command("evaluate")

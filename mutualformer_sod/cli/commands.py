@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import sys
 from difflib import get_close_matches
-from importlib import import_module
 from pathlib import Path
 
 from mutualformer_sod import __version__
@@ -28,7 +27,7 @@ def main() -> None:
         print(__version__)
     elif name in COMMANDS:
         sys.argv = [f"mutualformer-sod {name}", *arguments]
-        common.run(import_module(_module(name)).main)
+        common.run_command(name.replace("-", "_"))
     else:
         similar = get_close_matches(name, COMMANDS, 1)
         hint = f"did you mean {similar[0]}?" if similar else "--help lists the commands"
@@ -48,7 +47,3 @@ def _summary(name: str) -> str:
     """Return the first line of a command's docstring without importing the command."""
     path = Path(__file__).with_name(f"{name.replace('-', '_')}.py")
     return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n")[0]
-
-
-def _module(name: str) -> str:
-    return f"mutualformer_sod.cli.{name.replace('-', '_')}"

@@ -7,6 +7,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -167,12 +168,20 @@ def program() -> str:
     return Path(sys.argv[0]).name
 
 
+def run_command(module: str) -> None:
+    """Run the command of a module of this folder, see `run`; it is imported here.
+
+    So a package that is not installed is an error in one line, too.
+    """
+    run(lambda: import_module(f"mutualformer_sod.cli.{module}").main())
+
+
 def run(main: Callable[[], int | None]) -> None:
     """Call ``main`` and end the process: 0 or its status, 2 for a user error, 130 for Ctrl-C.
 
-    An ``InputError``, or an ``OSError`` of the file system, becomes one line on standard error, as
-    does a run stopped by a signal (status 128 + its number). Any other exception is a defect and
-    keeps its traceback.
+    An ``InputError``, an ``OSError`` of the file system, or a package that is not installed becomes
+    one line on standard error, as does a run stopped by a signal (status 128 + its number). Any
+    other exception is a defect and keeps its traceback.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # for names that the terminal cannot show
@@ -183,7 +192,7 @@ def run(main: Callable[[], int | None]) -> None:
         status = main() or 0
     except ReportedElsewhere:
         pass
-    except (InputError, OSError, MemoryError, RuntimeError) as error:
+    except (InputError, OSError, MemoryError, RuntimeError, ModuleNotFoundError) as error:
         line = _one_line(error)
         if line is None:
             raise
@@ -214,6 +223,8 @@ def _one_line(error: Exception) -> str | None:
     names = ("MemoryError", "OutOfMemoryError")
     if type(error).__name__ in names or "can't allocate memory" in str(error):
         return "out of memory. Fix: pass a smaller --size or --batch-size"
+    if isinstance(error, ModuleNotFoundError) and error.name and not _is_own(error.name):
+        return f"the package {error.name} is not installed. Fix: pip install . in the repository"
     if not isinstance(error, (InputError, OSError)):
         return None
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
@@ -221,6 +232,10 @@ def _one_line(error: Exception) -> str | None:
         remedy = ". Fix: free disk space and start again" if full else ""
         return f"{error.filename}: {error.strerror}{remedy}"
     return with_flags(" ".join(str(error).split()))
+
+
+def _is_own(module: str) -> bool:
+    return module.partition(".")[0] == "mutualformer_sod"
 
 
 def map_affixes(args: argparse.Namespace) -> tuple[str, str] | None:

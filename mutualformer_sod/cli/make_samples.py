@@ -2,7 +2,7 @@
 
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.cli.next_step import suggest
-from mutualformer_sod.data.synthetic.scenes import DEFAULT_SIZE, MODALITIES, write_samples
+from mutualformer_sod.data.synthetic.scenes import DEFAULT_SIZE, SENSORS, write_samples
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
     )
     parser.add_argument(
         "--modality",
-        choices=tuple(MODALITIES),
+        choices=tuple(SENSORS),
         default="depth",
         help="beside colour; thermal: the set is SAMPLES-T/{RGB,T,GT} (default: depth)",
     )

@@ -16,6 +16,7 @@ from mutualformer_sod.experiments.image_scores import METRICS as SCORED
 from mutualformer_sod.experiments.plan import DEPTHS
 from mutualformer_sod.experiments.table import EXCHANGE, FusionTable, Summary
 from mutualformer_sod.files import replacing, write_text
+from mutualformer_sod.report.all_pairs_tables import p_text
 from mutualformer_sod.report.curves import load_pyplot, without_mathematics
 from mutualformer_sod.report.formats import markdown_head, markdown_line
 from mutualformer_sod.report.tables import COLUMNS, Row, format_score, text_table
@@ -107,8 +108,7 @@ def _differences(table: FusionTable) -> list[str]:
 
 def _interval(item: Difference) -> str:
     mean, low, high = (format_score(v, 3, signed=True) for v in (item.mean, item.low, item.high))
-    p = "< .001" if item.p < 0.0005 else format_score(item.p)
-    text = f"{mean} [{low}, {high}] p {p}"
+    text = f"{mean} [{low}, {high}] p {p_text(item.p)}"
     return f"**{text}**" if item.p < 0.05 else text
 
 

@@ -57,7 +57,7 @@ class FusionTable:
 
     Attributes:
         meanings: variant -> description, in the order of the rows.
-        costs: variant -> cost of `COSTS`; values may be missing or None.
+        costs: variant -> value of each cost in `report.COSTS`; values may be missing or None.
         notes: lines below the table.
         images: scores of each image of the runs.
     """

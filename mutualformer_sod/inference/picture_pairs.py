@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mutualformer_sod.data.discovery.pairing import DEPTH_SUFFIXES, bare_stem
 from mutualformer_sod.data.modality import DEPTH, Modality, refuse_named_otherwise
-from mutualformer_sod.errors import InputError, refuse_all
+from mutualformer_sod.errors import InputError, name_list, refuse_all
 from mutualformer_sod.imaging.photos import PHOTO_SUFFIXES
 from mutualformer_sod.imaging.refused import DEPTH_CONTAINERS, REFUSED_SUFFIXES, container_remedy
 
@@ -58,7 +58,7 @@ def pair_pictures(
             by_stem[picture.stem].append(picture)
     problems += _doubles("`rgb`: pictures that would get one name", by_stem)
     if not problems and not by_stem:
-        problems = [f"`rgb` {_listed(rgb)}: no picture found. Fix: pass pictures or folders."]
+        problems = [f"`rgb` {name_list(rgb)}: no picture found. Fix: pass pictures or folders."]
     chosen = {stem: found[0] for stem, found in by_stem.items()}
     depths: dict[str, Path] = {}
     if chosen and depth is not None:

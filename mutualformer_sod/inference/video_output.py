@@ -34,7 +34,7 @@ class VideoOutputs:
     @property
     def needs_alpha(self) -> bool:
         """Whether a file is transparent, which needs PyAV."""
-        return CUTOUT in self.kinds and self.style.background is None
+        return any(map(self._is_alpha, self.kinds))
 
     def paths(self, video: Path) -> list[Path]:
         """Return ``NAME_KIND.webm`` for each kind."""

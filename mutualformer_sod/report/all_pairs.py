@@ -60,7 +60,7 @@ class Comparison:
         return self.pairs.p_holm < ALPHA
 
     def better_and_worse(self) -> tuple[list[int], list[int]]:
-        """Count for each method those that it is significantly better, and worse, than."""
+        """Return for each method the numbers of significantly worse methods, and of better ones."""
         sign = 1 if COLUMNS[self.metric].larger_is_better else -1
         first_wins = sign * self.pairs.mean > 0
         first, second = self.pairs.pairs[self.significant].T

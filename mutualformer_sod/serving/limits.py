@@ -14,7 +14,7 @@ from mutualformer_sod.imaging.io import image_size
 
 
 class TooLarge(InputError):
-    """A file has more pixels than allowed."""
+    """A file has more bytes or pixels than allowed."""
 
 
 def check_pixels(path: Path, most: int) -> None:

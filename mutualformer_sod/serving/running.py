@@ -50,8 +50,8 @@ def run_service(
     service = PictureService(predictor, settings_of(weights), limits.pixels, estimate)
     about = {"weights": name, "input_size": predictor.size}
     app = build_app(service, limits, waiting=waiting, host=host, others=others, about=about)
-    for name in ("mutualformer_sod.data.depth", "python_multipart"):  # clients get these remarks
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    for source in ("mutualformer_sod.data.depth", "python_multipart"):  # clients get these remarks
+        logging.getLogger(source).setLevel(logging.CRITICAL)
     config = uvicorn.Config(
         app,
         log_level="info",

@@ -40,6 +40,18 @@ def test_console_command_with_wrong_input_ends_with_status_2():
     assert done.stderr.startswith("mutualformer-sod check-data: error: missing")
 
 
+@pytest.mark.parametrize("started", ["tools/evaluate.py", "mutualformer_sod"])
+def test_command_without_an_installed_package_names_it_in_one_line(started):
+    run = "run_path" if started.endswith(".py") else "run_module"
+    code = (
+        "import runpy, sys; sys.modules['cv2'] = None; sys.path.insert(0, '.');"
+        f"sys.argv = ['', 'evaluate', '--help']; runpy.{run}({started!r}, run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "the package cv2 is not installed. Fix: pip install" in done.stderr
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_a_thin_tool_of_the_same_name(name):
     path = ROOT / "tools" / f"{name.replace('-', '_')}.py"

@@ -41,7 +41,7 @@ from mutualformer_sod.output_folder import OutputFolder
 KINDS = ("depth", "colour", "either")
 SET_NAME = "SAMPLES"
 DEFAULT_SIZE = (240, 320)
-MODALITIES = {
+SENSORS = {
     "depth": (DEPTH, SET_NAME, drawing.sense),
     "thermal": (THERMAL, f"{SET_NAME}-T", drawing.sense_heat),
 }
@@ -87,7 +87,7 @@ def make_scene(
         seed: the series, at least 0. Two series share no scene.
         index: of the scene in the series, at least 0; scenes are independent of each other.
         size: (H, W) in pixels, each at least 64.
-        modality: a name of ``MODALITIES``; it takes the place of "depth" in the kind.
+        modality: a name of ``SENSORS``; it takes the place of "depth" in the kind.
 
     Raises:
         InputError: a negative seed or index, a size below 64, or another modality.
@@ -153,10 +153,10 @@ def write_samples(
 
 
 def _modality(name: str) -> tuple[Modality, str, Callable]:
-    if name not in MODALITIES:
-        known = ", ".join(MODALITIES)
+    if name not in SENSORS:
+        known = ", ".join(SENSORS)
         raise InputError(f"`modality` {name!r}: no generated scenes of it. Fix: pass {known}.")
-    return MODALITIES[name]
+    return SENSORS[name]
 
 
 def _kind(index: int, modality: str) -> str:
