@@ -39,7 +39,7 @@ def predict_pictures(args: argparse.Namespace) -> int:
     from mutualformer_sod.data.depth.notes import note_line
     from mutualformer_sod.inference.cutouts import CutoutStyle
     from mutualformer_sod.inference.picture_depth import plan_depths
-    from mutualformer_sod.inference.picture_maps import predict_pictures
+    from mutualformer_sod.inference.picture_maps import PictureOutputs, predict_pictures
 
     predictor, settings = load(args)
     plan = plan_depths(pictures, args.near, args.depth_orientation or "auto", modality)
@@ -50,9 +50,7 @@ def predict_pictures(args: argparse.Namespace) -> int:
     output, outcome = free_output(
         args.output,
         lambda folder: predict_pictures(
-            *(predictor, pictures, plan, folder, settings),
-            kinds=kinds,
-            style=style,
+            *(predictor, pictures, plan, PictureOutputs(folder, settings, kinds, style)),
             overwrite=args.overwrite,
         ),
     )

@@ -11,6 +11,7 @@ from typing import NoReturn
 from mutualformer_sod.demo.samples import make_samples
 from mutualformer_sod.demo.scratch import Scratch
 from mutualformer_sod.demo.service import Service
+from mutualformer_sod.inference.estimated_depth import estimator_of
 from mutualformer_sod.inference.predictor import Predictor
 from mutualformer_sod.serving.access import warning_of
 
@@ -45,10 +46,9 @@ def run_demo(
     for name, predictor in predictors.items():
         predictor.require_depth(name, "the demo")
     if estimator is not None:
-        from mutualformer_sod.inference.estimated_depth import estimator_of
-
+        estimate = estimator_of(estimator)
         for predictor in predictors.values():
-            predictor.estimator = estimator_of(estimator)
+            predictor.estimator = estimate
     scratch = Scratch()
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C

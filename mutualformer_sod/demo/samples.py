@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from mutualformer_sod.data.synthetic.scenes import KINDS, make_scene, scene_stem
+from mutualformer_sod.imaging.io import write_image
 
 _SEED = 2027  # of scenes outside every training set
 _TITLES = {"depth": "depth", "colour": "colour", "either": "both"}
@@ -38,5 +39,5 @@ def _write(folder: Path, index: int) -> Sample:
     files = []
     for suffix, image in (("", bgr), ("_depth", scene.depth), ("_both", np.vstack(halves))):
         files.append(folder / f"{scene_stem(index)}{suffix}.png")
-        files[-1].write_bytes(cv2.imencode(".png", image)[1].tobytes())
+        write_image(files[-1], image)
     return Sample(_TITLES[KINDS[index % len(KINDS)]], *files)

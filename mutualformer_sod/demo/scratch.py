@@ -45,7 +45,7 @@ class Scratch:
         shutil.rmtree(self.path, ignore_errors=True)
 
     def new_folder(self) -> Path:
-        """Make a folder with a random name: whoever has the address of a file can see it."""
+        """Make a folder with a random name: anyone with the address of a file can see it."""
         path = self.path / "results" / uuid.uuid4().hex
         path.mkdir(parents=True)
         return path

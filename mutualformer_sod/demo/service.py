@@ -17,11 +17,11 @@ from mutualformer_sod.data.depth.kind import DepthSample, decide_units
 from mutualformer_sod.data.depth.polarity import encoding_of
 from mutualformer_sod.demo.scratch import Scratch
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.imaging.io import read_depth
+from mutualformer_sod.imaging.io import read_depth, to_levels
 from mutualformer_sod.imaging.photos import Photo, averaged, read_photo
 from mutualformer_sod.imaging.png import write_png
 from mutualformer_sod.inference.cutouts import cut_out
-from mutualformer_sod.inference.overlays import overlay, paint, to_levels
+from mutualformer_sod.inference.overlays import overlay, paint
 from mutualformer_sod.inference.picture_depth import fit_depth
 from mutualformer_sod.inference.predictor import Predictor, native_saliency
 from mutualformer_sod.models.weights import file_sha256
@@ -140,18 +140,16 @@ class Service:
         """Write the pictures of an `Answer`; return their files."""
         small = averaged(saliency, SHOWN_PIXELS)
         pictures = {
-            "map": paint("maps", photo, [saliency]),
-            "overlay": [overlay(averaged(photo.rgb, SHOWN_PIXELS), small)],
-            "cutout": [cut_out(photo, [saliency])],
+            "map": (saliency.shape, paint("maps", photo, [saliency])),
+            "overlay": (small.shape, [overlay(averaged(photo.rgb, SHOWN_PIXELS), small)]),
+            "cutout": (saliency.shape, [cut_out(photo, [saliency])]),
         }
-        sizes = [saliency.shape, small.shape, saliency.shape]
         if depth is not None:
-            pictures["depth"] = [depth]
-            sizes.append(depth.shape)
-        folder = self._scratch.new_folder()
-        files = [folder / f"{stem}_{kind}.png" for kind in pictures]
-        for file, size, strips in zip(files, sizes, pictures.values(), strict=True):
-            write_png(file, size, strips)
+            pictures["depth"] = depth.shape, [depth]
+        folder, files = self._scratch.new_folder(), []
+        for kind, (size, strips) in pictures.items():
+            files.append(folder / f"{stem}_{kind}.png")
+            write_png(files[-1], size, strips)
         return files
 
 
@@ -166,7 +164,7 @@ def _run(predictor: Predictor, request: Request, photo: Photo) -> _Seen:
         depth, encoding, notes = _read_depth(request, photo)
     logits = predictor.image_logits(photo.rgb, depth, encoding)
     predictor.check_finite(logits, request.weights)
-    if depth is None or encoding is None:
+    if depth is None:
         return _Seen(logits, None, tuple(notes))
     rule = predictor.model.config.depth_rule
     shown = to_levels(averaged(depth_to_unit(depth, encoding, rule), SHOWN_PIXELS))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from mutualformer_sod.gallery.pictures import (
     map_as_scored,
 )
 from mutualformer_sod.imaging.decoding import read_bytes
-from mutualformer_sod.imaging.io import read_rgb, read_saliency
+from mutualformer_sod.imaging.io import read_gt, read_rgb, read_saliency
 from mutualformer_sod.imaging.masks import read_mask
 from mutualformer_sod.metrics.evaluation import GtSet, find_map_folders
 from mutualformer_sod.metrics.evaluator import score_image
@@ -152,19 +152,19 @@ def make_card(image: ImageFiles, pictures: PictureFolder, normalize: bool = True
     sample = image.sample
     card = ImageCard(image.set_name, sample.stem)
     if sample.rgb is not None:
-        card.rgb = _try(card, lambda: _keep_rgb(sample.rgb, pictures))
+        card.rgb = _try(card, _keep_rgb, sample.rgb, pictures)
     if sample.depth is not None:
-        card.depth = _try(card, lambda: _keep_depth(sample, image.encoding, pictures))
+        card.depth = _try(card, _keep_depth, sample, image.encoding, pictures)
         card.map_name, card.map_label = sample.modality.name, sample.modality.title
     truth = None
-    if sample.gt is not None and (truth := _try(card, lambda: _Truth.read(sample.gt))):
+    if sample.gt is not None and (truth := _try(card, _Truth.read, sample.gt)):
         card.gt = pictures.keep(truth.gt.mask, b"gt", truth.content)
         card.gt_note = truth.note
     scorer = _Scorer(image, pictures, normalize, truth)
     for method, path in image.maps.items():
         if path is None:
             card.maps.append(MapCard(note=image.notes[method]))
-        elif (content := _try(card, lambda path=path: _read_map(path))) is None:
+        elif (content := _try(card, _read_map, path)) is None:
             card.maps.append(MapCard(note="unreadable"))
         else:
             card.maps.append(scorer.card(method, *content))
@@ -235,10 +235,10 @@ class _Scorer:
         return given[method]
 
 
-def _try(card: ImageCard, read: Callable[[], _Read]) -> _Read | None:
-    """Return the content of a file; if it is unreadable, add a problem and return None."""
+def _try(card: ImageCard, read: Callable[..., _Read], *arguments: Any) -> _Read | None:
+    """Return what ``read`` returns; if a file is unreadable, add a problem and return None."""
     try:
-        return read()
+        return read(*arguments)
     except InputError as error:
         card.problems.append(str(error))
         return None
@@ -283,7 +283,7 @@ def figure_rows(
         row = [
             None if files.rgb is None else read_rgb(files.rgb),
             None if files.depth is None else _unit(files, image.encoding),
-            None if files.gt is None else _Truth.read(files.gt).gt.mask,
+            None if files.gt is None else read_gt(files.gt),
         ]
         maps = (image.maps[method] for method in methods)
         rows.append(row + [None if path is None else _read_map(path)[1] for path in maps])

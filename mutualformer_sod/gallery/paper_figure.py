@@ -49,9 +49,9 @@ def save_paper_figure(
     figure = Figure(figsize=(_WIDTH, total))
     top = total - _TITLE_HEIGHT
     for column, title in enumerate(titles):
-        middle = column * (tile + _GAP) + tile / 2
-        place, text = (middle / _WIDTH, (top + 0.04) / total), without_mathematics(title)
-        figure.text(*place, text, ha="center", va="bottom", fontsize=_fitting(title, tile))
+        x = (column * (tile + _GAP) + tile / 2) / _WIDTH
+        style = {"ha": "center", "va": "bottom", "fontsize": _fitting(title, tile)}
+        figure.text(x, (top + 0.04) / total, without_mathematics(title), **style)
     for row, height in zip(rows, heights, strict=True):
         top -= height
         for column, picture in enumerate(row):
@@ -60,9 +60,8 @@ def save_paper_figure(
             left = column * (tile + _GAP)
             axes = figure.add_axes((left / _WIDTH, top / total, tile / _WIDTH, height / total))
             axes.imshow(_pixels(picture, tile, height), aspect="auto", interpolation="none")
-            axes.set(
-                xticks=[], yticks=[]
-            )  # keep the frame: a ground truth may be white at its border
+            axes.set(xticks=[], yticks=[])
+            # The frame stays: a ground truth may be white at its border.
             for side in axes.spines.values():
                 side.set(linewidth=0.3, color="0.5")
         top -= _GAP

@@ -243,10 +243,10 @@ def write_map(path: Path | str, saliency: np.ndarray) -> None:
     write_image(Path(path), to_levels(saliency))
 
 
-def to_levels(values: np.ndarray) -> np.ndarray:
-    """Convert values in [0, 1] to 8-bit levels: 255 times the value, rounded half to even."""
+def to_levels(values: np.ndarray, most: int | np.ndarray = 255) -> np.ndarray:
+    """Convert values in [0, 1] to levels: ``most`` times the value, rounded half to even, uint8."""
     # In float64 the product is exact for a float32 map, so that only rint rounds.
-    return np.rint(values.astype(np.float64) * 255).astype(np.uint8)
+    return np.rint(values.astype(np.float64) * most).astype(np.uint8)
 
 
 def write_image(path: Path, pixels: np.ndarray, flags: Sequence[int] = ()) -> None:

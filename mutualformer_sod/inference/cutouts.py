@@ -10,9 +10,8 @@ import numpy as np
 
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.foreground import estimate_foreground
-from mutualformer_sod.imaging.io import read_rgb
+from mutualformer_sod.imaging.io import read_rgb, to_levels
 from mutualformer_sod.imaging.photos import Photo
-from mutualformer_sod.inference.overlays import to_levels
 
 CUTOUTS = "cutouts"
 """Kind of output."""

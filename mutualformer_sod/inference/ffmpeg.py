@@ -1,4 +1,4 @@
-"""What FFmpeg's libraries do, by PyAV (extra `video`): transparent videos, and sound."""
+"""Write transparent videos and copy sound with FFmpeg's libraries, by PyAV (extra `video`)."""
 
 import contextlib
 import heapq
@@ -51,7 +51,7 @@ class AlphaWriter:
         self._container.mux(self._stream.encode(frame))
 
     def finish(self) -> None:
-        """Write what the encoder still has."""
+        """Write the frames that the encoder still holds."""
         if self._stream is not None:
             self._container.mux(self._stream.encode(None))
 

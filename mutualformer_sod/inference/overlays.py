@@ -5,12 +5,13 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from mutualformer_sod.imaging.foreground import estimate_foreground
+from mutualformer_sod.imaging.io import to_levels
 from mutualformer_sod.imaging.photos import Photo
 
 KINDS = ("maps", "overlays")
 """Kinds of `paint`."""
 
-OVERLAY_COLOUR = (255, 32, 64)
+_OVERLAY_COLOUR = (255, 32, 64)
 _OVERLAY_WEIGHT = 0.65  # of the colour where the map is 1: the picture stays visible below it
 _DIMMED = 0.55  # brightness of the picture where the map is 0
 _BAND_PIXELS = 10**6  # painted at once: float colours take many times the memory of a picture
@@ -29,10 +30,10 @@ def overlay(rgb: np.ndarray, saliency: np.ndarray) -> np.ndarray:
         (H, W, 3) uint8.
     """
     _check_sizes(rgb, saliency)
-    share = saliency[..., None].astype(np.float32)
-    picture = rgb * (_DIMMED + (1 - _DIMMED - _OVERLAY_WEIGHT) * share)
-    colour = np.float32(OVERLAY_COLOUR) * _OVERLAY_WEIGHT
-    return np.rint(picture + colour * share).astype(np.uint8)
+    saliency = saliency[..., None].astype(np.float32)
+    picture = rgb * (_DIMMED + (1 - _DIMMED - _OVERLAY_WEIGHT) * saliency)
+    colour = np.float32(_OVERLAY_COLOUR) * _OVERLAY_WEIGHT
+    return np.rint(picture + colour * saliency).astype(np.uint8)
 
 
 def cutout(rgb: np.ndarray, saliency: np.ndarray, opacity: np.ndarray | None = None) -> np.ndarray:
@@ -50,11 +51,6 @@ def cutout(rgb: np.ndarray, saliency: np.ndarray, opacity: np.ndarray | None = N
     _check_sizes(rgb, saliency)
     alpha = to_levels(saliency, 255 if opacity is None else opacity)
     return np.dstack([estimate_foreground(rgb, alpha), alpha])
-
-
-def to_levels(saliency: np.ndarray, most: int | np.ndarray = 255) -> np.ndarray:
-    """Scale values in [0, 1] to uint8 in [0, most], rounded half to even, as `write_map`."""
-    return np.rint(saliency.astype(np.float64) * most).astype(np.uint8)
 
 
 def paint(kind: str, photo: Photo, strips: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

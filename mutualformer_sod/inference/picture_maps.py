@@ -51,18 +51,48 @@ class Outcome:
     doubts: dict[str, list[str]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class PictureOutputs:
+    """The files of a run, ``folder/KIND/STEM.png``.
+
+    Attributes:
+        folder: of all kinds.
+        settings: plain JSON data that the files depend on, see `settings_of`.
+        kinds: some of `overlays.KINDS` and `cutouts.CUTOUTS`.
+        style: of the cut-outs.
+    """
+
+    folder: Path
+    settings: dict[str, Any]
+    kinds: Sequence[str] = ("maps",)
+    style: CutoutStyle = TRANSPARENT
+
+    def path(self, picture: Picture, kind: str) -> Path:
+        """Return the file of a picture and kind."""
+        return self.folder / kind / f"{picture.stem}.png"
+
+    def record(self, kind: str) -> dict[str, Any]:
+        """Return the part of a file's record that depends on its kind."""
+        if kind != CUTOUTS:
+            return {"kind": kind}
+        return {"kind": kind, "colours": "estimated", **self.style.record}
+
+
+def settings_of(weights: Path, estimator: Path | None = None) -> dict[str, str]:
+    """Return the checksums of the weights of a network, and of a depth estimator if any."""
+    settings = {"weights": file_sha256(weights)}
+    return settings if estimator is None else settings | {"depth_estimator": file_sha256(estimator)}
+
+
 def predict_pictures(
     predictor: Predictor,
     pictures: Sequence[Picture],
     plan: DepthPlan,
-    output: Path,
-    settings: dict[str, Any],
+    outputs: PictureOutputs,
     *,
-    kinds: Sequence[str] = ("maps",),
-    style: CutoutStyle = TRANSPARENT,
     overwrite: bool = False,
 ) -> Outcome:
-    """Write ``output/KIND/STEM.png`` for every picture and kind.
+    """Write the outputs of every picture.
 
     Each output file records its inputs and settings (`png.read_note`); existing outputs with the
     same record are kept. Remarks are printed. A picture that fails is reported on standard error,
@@ -71,25 +101,20 @@ def predict_pictures(
     Args:
         predictor, pictures: the network and its inputs.
         plan: how their depth is stored, see `picture_depth.plan_depths`.
-        settings: plain JSON data that the outputs depend on, such as the checksum of the weights.
-        kinds: some of `overlays.KINDS` and `cutouts.CUTOUTS`.
-        style: of the cut-outs.
+        outputs: folder, kinds and settings.
         overwrite: replace existing files that have another record.
 
     Raises:
         OutputExists: existing files have another record, or an output would replace a picture.
         OSError: an output cannot be written.
     """
-    settings = settings | predictor.settings
-    todo = _without_done(pictures, plan, output, settings, kinds, style, overwrite)
+    todo = _without_done(predictor, pictures, plan, outputs, overwrite)
     outcome = Outcome(kept=len(pictures) - len(todo))
     with ticking(tqdm(todo, unit="picture", leave=False, disable=None)) as bar:
         for picture in bar:
             bar.set_postfix_str(_one_line(picture.rgb.name), refresh=False)
             try:
-                notes, doubts = map_picture(
-                    *(predictor, picture, plan, output, settings, kinds, style)
-                )
+                notes, doubts = map_picture(predictor, picture, plan, outputs)
             except (InputError, MemoryError) as error:
                 line = str(error) or f"{picture.rgb}: out of memory. Fix: save a smaller copy."
                 outcome.failed.append(_one_line(line))
@@ -104,25 +129,10 @@ def predict_pictures(
     return outcome
 
 
-def settings_of(weights: Path, estimator: Path | None = None) -> dict[str, str]:
-    """Return the ``settings`` of `predict_pictures` for a network and a depth estimator."""
-    settings = {"weights": file_sha256(weights)}
-    return settings if estimator is None else settings | {"depth_estimator": file_sha256(estimator)}
-
-
 def map_picture(
-    predictor: Predictor,
-    picture: Picture,
-    plan: DepthPlan,
-    output: Path,
-    settings: dict[str, Any],
-    kinds: Sequence[str] = ("maps",),
-    style: CutoutStyle = TRANSPARENT,
+    predictor: Predictor, picture: Picture, plan: DepthPlan, outputs: PictureOutputs
 ) -> tuple[list[str], list[str] | None]:
     """Write the outputs of one picture as `predict_pictures`, and replace existing ones.
-
-    Args:
-        settings: those of `predict_pictures` with ``predictor.settings``.
 
     Returns:
         Remarks for the user, and the doubts about its depth; None where no depth was used.
@@ -134,40 +144,43 @@ def map_picture(
     if picture.depth in plan.failed:
         raise InputError(plan.failed[picture.depth])
     photo = read_photo(picture.rgb)
-    notes = list(photo.notes)
-    seen = photo.rgb
+    notes, seen = list(photo.notes), photo.rgb
     if seen.size > 3 * SEEN_PIXELS:
         seen = averaged(seen, max(_AVERAGED_PIXELS, (2 * predictor.size) ** 2))
     depth = encoding = doubts = None
     if picture.depth is not None:
         raw = read_user_depth(picture.depth, plan.modality)
         encoding = plan.encodings[picture.depth]
-        how = (plan.orientation, plan.modality)
-        depth, remarks = fit_depth(raw, encoding, photo, seen.shape[:2], *how)
+        depth, remarks = fit_depth(
+            raw, encoding, photo, seen.shape[:2], plan.orientation, plan.modality
+        )
         notes += remarks
         doubts = None if depth is None else doubts_about(depth, encoding, seen)
     elif plan.encodings:
         notes.append(f"no {plan.modality.name} of that name: RGB only")
     logits = predictor.image_logits(seen, depth, encoding if depth is not None else None)
     predictor.check_finite(logits, str(picture.rgb))
-    note = _note(picture, plan, settings)
-    for kind in kinds:
+    note = _note(predictor, picture, plan, outputs)
+    for kind in outputs.kinds:
         size = photo.native_size if kind == "maps" else photo.rgb.shape[:2]
         strips = saliency_strips(logits, size)
         if kind == CUTOUTS:
-            image = cut_out(photo, strips, style)
+            image = cut_out(photo, strips, outputs.style)
             size, strips = image.shape[:2], [image]
         else:
             strips = paint(kind, photo, strips)
-        write_png(output / kind / f"{picture.stem}.png", size, strips, note | _of_kind(kind, style))
+        write_png(outputs.path(picture, kind), size, strips, note | outputs.record(kind))
     return notes, doubts
 
 
-def _note(picture: Picture, plan: DepthPlan, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return all that the outputs of a picture depend on."""
+def _note(
+    predictor: Predictor, picture: Picture, plan: DepthPlan, outputs: PictureOutputs
+) -> dict[str, Any]:
+    """Return all that the outputs of a picture depend on, whatever their kind."""
+    settings = outputs.settings | predictor.settings
     encoding = plan.encodings.get(picture.depth)
     if plan.orientation != "auto" and picture.depth is not None:
-        settings = settings | {"depth_orientation": plan.orientation}
+        settings["depth_orientation"] = plan.orientation
     noun = plan.modality.name
     return settings | {
         "picture": file_sha256(picture.rgb),
@@ -177,20 +190,11 @@ def _note(picture: Picture, plan: DepthPlan, settings: dict[str, Any]) -> dict[s
     }
 
 
-def _of_kind(kind: str, style: CutoutStyle) -> dict[str, Any]:
-    """Return the part of a record that depends on the kind of an output."""
-    if kind != CUTOUTS:
-        return {"kind": kind}
-    return {"kind": kind, "colours": "estimated", **style.record}
-
-
 def _without_done(
+    predictor: Predictor,
     pictures: Sequence[Picture],
     plan: DepthPlan,
-    output: Path,
-    settings: dict[str, Any],
-    kinds: Sequence[str],
-    style: CutoutStyle,
+    outputs: PictureOutputs,
     overwrite: bool,
 ) -> list[Picture]:
     """Return the pictures whose outputs do not all exist; raise as `predict_pictures`."""
@@ -200,19 +204,17 @@ def _without_done(
     todo: list[Picture] = []
     others: dict[Path, str] = {}
     for picture in pictures:
-        paths = {kind: output / kind / f"{picture.stem}.png" for kind in kinds}
-        for path in paths.values():
+        kinds = {outputs.path(picture, kind): kind for kind in outputs.kinds}
+        for path in kinds:
             if os.path.realpath(path) in sources:
                 raise OutputExists(
                     f"{path}: an output would replace it. Fix: pass another `output`."
                 )
-        there = [kind for kind, path in paths.items() if path.exists()]
-        note = _note(picture, plan, settings) if there else {}
-        found = {
-            paths[kind]: _differing(paths[kind], note | _of_kind(kind, style)) for kind in there
-        }
+        there = [path for path in kinds if path.exists()]
+        note = _note(predictor, picture, plan, outputs) if there else {}
+        found = {path: _differing(path, note | outputs.record(kinds[path])) for path in there}
         differing = {path: problem for path, problem in found.items() if problem}
-        if len(there) < len(paths) or differing:
+        if len(there) < len(kinds) or differing:
             todo.append(picture)
         others |= differing
     if others and not overwrite:

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from mutualformer_sod.files import replacing
+from mutualformer_sod.imaging.io import to_levels
 from mutualformer_sod.imaging.photos import Photo
 from mutualformer_sod.inference import ffmpeg
 from mutualformer_sod.inference.cutouts import TRANSPARENT, CutoutStyle, cut_out
-from mutualformer_sod.inference.overlays import overlay, to_levels
+from mutualformer_sod.inference.overlays import overlay
 from mutualformer_sod.inference.webm import open_webm
 
 MAP, OVERLAY, CUTOUT = "map", "overlay", "cutout"

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from mutualformer_sod.errors import InputError
 
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # and what leads there from this machine
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # and the address that reaches it from here
 _HOST_REMEDY = "open the printed address, or start the server with the --host of this address"
 
 
@@ -53,13 +53,9 @@ def is_own(name: str | None, host: str, others: Collection[str] = ()) -> bool:
     """
     if not name:
         return False
-    address = _address(name)
-    named = {"localhost", host.casefold(), *map(str.casefold, others)}
-    if name in named or (address is not None and address.is_loopback):
+    if _is_loopback(name) or name in {host.casefold(), *map(str.casefold, others)}:
         return True
-    if host not in _EVERYWHERE:
-        return False
-    return address is not None or name in _own_names()
+    return host in _EVERYWHERE and (_address(name) is not None or name in _own_names())
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -76,16 +72,11 @@ def bind(host: str, port: int) -> socket.socket:
         raise InputError(
             f"--host {host}: no such address. Fix: pass 127.0.0.1 or 0.0.0.0."
         ) from None
-    bound = socket.socket(family, socket.SOCK_STREAM)
-    if os.name == "posix":  # a port is free at the end of its last connection
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    is_dual = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
     try:
-        bound.bind(address)
-        bound.listen()
+        return socket.create_server(address, family=family, dualstack_ipv6=is_dual)
     except OSError as error:
-        bound.close()
         raise InputError(_why_not_bound(host, port, error)) from None
-    return bound
 
 
 def free_port(host: str, port: int) -> int:
@@ -113,8 +104,7 @@ def address_of(listening: socket.socket, host: str, *, here: bool = False) -> st
 
 def warning_of(host: str) -> str | None:
     """Return a warning for a host that other machines reach; None for a loopback one."""
-    address = _address(host)
-    if host == "localhost" or (address is not None and address.is_loopback):
+    if _is_loopback(host):
         return None
     return f"--host {host}: every machine with access to this one can use it"
 
@@ -130,7 +120,7 @@ def _why_not_bound(host: str, port: int, error: OSError) -> str:
         return f"--port {port}: not allowed. Fix: pass 1024 or more."
     if error.errno == errno.EADDRINUSE:
         return f"--port {port}: in use. Fix: pass another, or 0 for any."
-    return f"--host {host}: {error.strerror}"
+    return f"--host {host}: {os.strerror(error.errno)}"
 
 
 def _name_in(address: str) -> str | None:
@@ -138,6 +128,11 @@ def _name_in(address: str) -> str | None:
         return urlsplit(address).hostname  # in lower case, without port and brackets
     except ValueError:
         return None
+
+
+def _is_loopback(name: str) -> bool:
+    address = _address(name)
+    return name == "localhost" or (address is not None and address.is_loopback)
 
 
 def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

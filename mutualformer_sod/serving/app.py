@@ -111,7 +111,6 @@ def build_app(
         yield
         jobs.close()
 
-    errors = {status: {"description": text} for status, text in _ERRORS.items()}
     app = FastAPIOffline(
         title="mutualformer_sod",
         version=mutualformer_sod.__version__,
@@ -126,12 +125,13 @@ def build_app(
     async def health() -> dict[str, Any]:
         return {"status": "ok", "busy": jobs.taken, "places": 1 + waiting, **about}
 
-    _add_outputs(app, _Answers(service, jobs, limits), errors)
+    _add_outputs(app, _Answers(service, jobs, limits))
     return app
 
 
-def _add_outputs(app: FastAPI, answers: _Answers, errors: dict[int, Any]) -> None:
-    """Add the three outputs."""
+def _add_outputs(app: FastAPI, answers: _Answers) -> None:
+    """Add the addresses ``/map``, ``/overlay`` and ``/cutout``."""
+    errors = {status: {"description": text} for status, text in _ERRORS.items()}
     png = {200: {"content": {"image/png": {}}, "description": "The picture as PNG."}}
     options = {"response_class": Response, "responses": png | errors}
     depth_only = options | {"dependencies": [Depends(forms.only(forms.DEPTH_FIELDS))]}

@@ -58,9 +58,9 @@ CUTOUT_FIELDS = (*DEPTH_FIELDS, "background", "crop")
 
 
 def only(known: Sequence[str]) -> Callable[[Request], Awaitable[None]]:
-    """Return a dependency that refuses what would be ignored; it raises InputError.
+    """Return a dependency that raises InputError for fields that would be ignored.
 
-    Refused are other fields than the ``known`` ones, repeated fields, and options in the address.
+    These are fields that are not ``known``, repeated fields, and options in the address.
     """
 
     async def check_fields(request: Request) -> None:
@@ -79,14 +79,14 @@ def only(known: Sequence[str]) -> Callable[[Request], Awaitable[None]]:
 
 
 def check_effects(depth: UploadFile | None, near: str, orientation: str) -> None:
-    """Refuse answers about a depth map that is not sent; raise InputError."""
+    """Raise InputError for options of a depth map that is not sent."""
     for field, value in (("near", near), ("depth-orientation", orientation)):
         if depth is None and value != "auto":
             raise InputError(f"{field}: has no effect without depth. Fix: send depth, too.")
 
 
 def check_background(background: UploadFile | str | None) -> str | None:
-    """Return the text of `CutoutStyle`; a text that is no colour would be a file of the server."""
+    """Return the text for `CutoutStyle`; InputError for a text that would name a server's file."""
     if isinstance(background, str) and not is_plain(background):
         raise InputError(
             f"background {background[:_NAME_LENGTH]}: unknown. Fix: send {PLAIN}, or a picture as "

@@ -12,12 +12,10 @@ import numpy as np
 from mutualformer_sod.errors import InputError, with_flags
 from mutualformer_sod.inference.cutouts import CutoutStyle
 from mutualformer_sod.inference.picture_depth import plan_depths
-from mutualformer_sod.inference.picture_maps import map_picture
+from mutualformer_sod.inference.picture_maps import PictureOutputs, map_picture
 from mutualformer_sod.inference.picture_pairs import Picture
 from mutualformer_sod.inference.predictor import Predictor
 from mutualformer_sod.serving.limits import check_pixels
-
-_STEM = "picture"
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ class PictureService:
         predictor: the network.
         settings: see `picture_maps.settings_of`.
         most_pixels: of a picture, a depth map or a background.
-        estimate: `Predictor.estimator` for pictures without depth, and its ``settings``.
+        estimate: `Predictor.estimator` for pictures without depth, and ``settings`` with it.
     """
 
     def __init__(
@@ -71,13 +69,13 @@ class PictureService:
         most_pixels: int,
         estimate: tuple[Callable[[np.ndarray], np.ndarray], dict[str, Any]] | None = None,
     ) -> None:
-        self._measured = predictor, settings | predictor.settings
+        self._measured = predictor, settings
         self._most_pixels = most_pixels
         self._alone = self._measured
         if estimate is not None:
             alone = copy.copy(predictor)  # with the same network
-            alone.estimator, more = estimate
-            self._alone = alone, settings | more | predictor.settings
+            alone.estimator, own_settings = estimate
+            self._alone = alone, own_settings
 
     def answer(self, asked: Asked, folder: Path) -> Mapped:
         """Map a picture; the output has the bytes of the file of ``predict``.
@@ -98,14 +96,13 @@ class PictureService:
                 "`depth`: the weights were trained without depth. Fix: leave `depth` out."
             )
         style = CutoutStyle(asked.background, asked.crop, asked.background_file)
-        picture = Picture(_STEM, asked.rgb, asked.depth)
+        picture = Picture("picture", asked.rgb, asked.depth)
         plan = plan_depths([picture], asked.near, asked.orientation)
         notes = [f"depth: {found.describe()}" for found in plan.encodings.values()]
-        remarks, doubts = map_picture(
-            *(predictor, picture, plan, folder, settings, (asked.kind,), style)
-        )
+        outputs = PictureOutputs(folder, settings, (asked.kind,), style)
+        remarks, doubts = map_picture(predictor, picture, plan, outputs)
         notes += remarks + [f"depth: {doubt}" for doubt in doubts or ()]
-        png = (folder / asked.kind / f"{_STEM}.png").read_bytes()
+        png = outputs.path(picture, asked.kind).read_bytes()
         return Mapped(png, tuple(with_fields(note) for note in notes))
 
 

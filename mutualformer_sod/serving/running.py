@@ -7,6 +7,7 @@ from pathlib import Path
 
 import uvicorn
 
+from mutualformer_sod.inference.estimated_depth import estimator_of
 from mutualformer_sod.inference.picture_maps import settings_of
 from mutualformer_sod.inference.predictor import Predictor
 from mutualformer_sod.serving.access import address_of, warning_of
@@ -44,8 +45,6 @@ def run_service(
     """
     estimate = None
     if estimator is not None:
-        from mutualformer_sod.inference.estimated_depth import estimator_of
-
         estimate = estimator_of(estimator), settings_of(weights, estimator)
     service = PictureService(predictor, settings_of(weights), limits.pixels, estimate)
     about = {"weights": name, "input_size": predictor.size}

@@ -18,7 +18,7 @@ from mutualformer_sod.inference import picture_maps
 from mutualformer_sod.inference.cutouts import CUTOUTS
 from mutualformer_sod.inference.overlays import KINDS, paint
 from mutualformer_sod.inference.picture_depth import plan_depths
-from mutualformer_sod.inference.picture_maps import predict_pictures
+from mutualformer_sod.inference.picture_maps import PictureOutputs, predict_pictures
 from mutualformer_sod.inference.picture_pairs import Picture
 from mutualformer_sod.inference.webm import open_webm
 
@@ -416,7 +416,8 @@ def test_predict_with_copies_of_real_depth_gives_one_map(tmp_path, shared_data):
     ):
         pictures = [Picture(name, rgb, tmp_path / name) for name in names]
         plan = plan_depths(pictures, near)
-        assert predict_pictures(predictor, pictures, plan, tmp_path / "o", {}).made == len(names)
+        outputs = PictureOutputs(tmp_path / "o", {})
+        assert predict_pictures(predictor, pictures, plan, outputs).made == len(names)
     first, *others = (read(path) for path in sorted((tmp_path / "o" / "maps").iterdir()))
     assert len(others) == 3
     assert all(cv2.norm(first, other, cv2.NORM_INF) <= 1 for other in others)

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from mutualformer_sod.data.sample import Sample, read_sample
 from mutualformer_sod.errors import InputError
@@ -31,21 +32,9 @@ def save(path, image):
 
 def save_palette(path, indices, palette):
     """Write an indexed PNG, which cv2 cannot."""
-
-    def chunk(kind, body):
-        return (
-            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        )
-
-    height, width = indices.shape
-    rows = b"".join(b"\0" + row.astype(np.uint8).tobytes() for row in indices)
-    path.write_bytes(
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0))
-        + chunk(b"PLTE", np.asarray(palette, np.uint8).tobytes())
-        + chunk(b"IDAT", zlib.compress(rows))
-        + chunk(b"IEND", b"")
-    )
+    image = Image.fromarray(indices.astype(np.uint8))
+    image.putpalette(np.asarray(palette, np.uint8).tobytes())
+    image.save(path)
     return path
 
 

@@ -8,7 +8,7 @@ from mutualformer_sod import Predictor
 from mutualformer_sod.data.synthetic.scenes import make_scene
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.inference.picture_depth import plan_depths
-from mutualformer_sod.inference.picture_maps import predict_pictures
+from mutualformer_sod.inference.picture_maps import PictureOutputs, predict_pictures
 from mutualformer_sod.inference.picture_pairs import Picture
 from mutualformer_sod.models.build import build_model
 from mutualformer_sod.serving.access import address_of, bind, refusal, warning_of
@@ -42,13 +42,14 @@ def estimate(rgb):
 
 def predicted(predictor, files, depth, output, settings):
     pictures = [Picture("picture", files["rgb"], depth and files[depth])]
-    predict_pictures(predictor, pictures, plan_depths(pictures, "auto"), output, settings)
+    plan = plan_depths(pictures, "auto")
+    predict_pictures(predictor, pictures, plan, PictureOutputs(output, settings))
     return (output / "maps" / "picture.png").read_bytes()
 
 
 @pytest.mark.parametrize("depth", [None, "depth", "flat"])
 def test_service_with_estimator_estimates_only_missing_depth(predictor, files, tmp_path, depth):
-    service = PictureService(predictor, SETTINGS, PIXELS, (estimate, MORE))
+    service = PictureService(predictor, SETTINGS, PIXELS, (estimate, SETTINGS | MORE))
     asked = Asked("maps", files["rgb"], depth and files[depth])
     answer = service.answer(asked, tmp_path / "a")
     plain = predicted(predictor, files, depth, tmp_path / "b", SETTINGS)
