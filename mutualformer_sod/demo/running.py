@@ -26,7 +26,7 @@ def run_demo(
     most_pixels: int,
     upload_bytes: int,
     queue: int,
-    ready: Callable[[], None] = lambda: None,
+    ready: Callable[[], None],
 ) -> NoReturn:
     """Serve the page until a signal arrives.
 

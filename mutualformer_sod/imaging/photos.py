@@ -78,7 +78,6 @@ def read_photo(path: Path | str) -> Photo:
     data = read_bytes(path)
     refuse_by_content(path, data)
     with _opened(path, data) as image:
-        image_size = image.size  # a draft changes it
         shrink = _shrink_factor(path, image)
         orientation = 1 if image.format == "TIFF" else _orientation_of(image)  # Pillow turns TIFFs
         native_size = image.size[::-1] if orientation < 5 else image.size
@@ -95,7 +94,7 @@ def read_photo(path: Path | str) -> Photo:
             with _opened(path, without_notes(data)) as pixels:
                 rgb, opacity = _decode(path, pixels, shrink, notes)
         if shrink > 1:
-            read, whole = (f"{w} x {h}" for w, h in (rgb.shape[1::-1], image_size))
+            read, whole = (f"{w} x {h}" for w, h in (rgb.shape[1::-1], image.size))
             notes.append(f"huge: read at {read}, the map is {whole}")
     if orientation != 1:
         notes.append("turned by its orientation tag")

@@ -130,9 +130,9 @@ def _box(alpha: np.ndarray) -> tuple[slice, slice]:
 def _background(style: CutoutStyle, behind: np.ndarray) -> np.ndarray:
     """Return the background as (H, W, 3) uint8; a file covers the size and keeps its shape."""
     height, width = behind.shape[:2]
-    if style.picture is None and style.background == BLUR:
-        return cv2.GaussianBlur(behind, (0, 0), max(1.0, _BLUR_RATIO * max(height, width)))
     if style.picture is None:
+        if style.background == BLUR:
+            return cv2.GaussianBlur(behind, (0, 0), max(1.0, _BLUR_RATIO * max(height, width)))
         return np.full_like(behind, _colour_of(style.background))
     picture = read_rgb(style.picture)
     scale = max(height / picture.shape[0], width / picture.shape[1])

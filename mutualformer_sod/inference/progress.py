@@ -16,7 +16,7 @@ _LARGE = 2  # ratio of input sizes from which on the time is estimated: 4 times 
 
 @contextlib.contextmanager
 def ticking(bar: tqdm, every: float = 1.0) -> Iterator[tqdm]:
-    """Update the clock of a bar every ``every`` s, also in a long step; close the bar at the end."""
+    """Update the clock of a bar every ``every`` seconds, also in a long step; close it after."""
     ended = threading.Event()
 
     def tick() -> None:

@@ -28,7 +28,7 @@ def run_service(
     estimator: Path | None,
     limits: Limits,
     waiting: int,
-    ready: Callable[[str], None] = lambda address: None,
+    ready: Callable[[str], None],
 ) -> None:
     """Serve until a signal arrives; answer the accepted requests before the end.
 
