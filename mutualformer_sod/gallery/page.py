@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.resources import files
 from pathlib import Path
+from string import Template
 
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import write_text
@@ -179,10 +180,7 @@ def write_page(
         "DATA": _json_in_html(content),
         "SCRIPT": _part("page.js") + _part("zoom.js") + "start();",
     }
-    # The template is split first: a name that looks like a placeholder must stay unchanged.
-    pieces = _part("page.html").split("@@")
-    pieces[1::2] = [parts[name] for name in pieces[1::2]]
-    write_text(path, "".join(pieces))
+    write_text(path, Template(_part("page.html")).substitute(parts))
 
 
 def _part(name: str) -> str:

@@ -116,7 +116,7 @@ def test_pick_ambiguous_or_unknown_name_is_refused(choice, word):
 
 
 def test_write_page_name_with_tags_is_escaped(tmp_path):
-    name = "</script><!--<b>&\u2028@@STYLE@@\udcff"
+    name = "</script><!--<b>&\u2028$STYLE\udcff"
     write_page(tmp_path / "p.html", name, [name], [ImageCard(name, name, maps=[MapCard()])], name)
     text = (tmp_path / "p.html").read_text(encoding="utf-8")
     assert text.count("</script>") == 2
