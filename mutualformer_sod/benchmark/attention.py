@@ -3,14 +3,13 @@
 import argparse
 import math
 import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import trange
 
+from mutualformer_sod.benchmark.timing import CLOCKS, in_turn
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.memory import peak_resident_memory
 from mutualformer_sod.models.affinity import Heads, cross_diffusion_attention, self_affinity
@@ -57,16 +56,16 @@ class ReleasedBlock(MutualFormerBlock):
 def measure(args: argparse.Namespace, part: str, mode: str, tokens: int) -> list[dict[str, Any]]:
     """Return best and median seconds, number of runs and peak bytes of each contestant."""
     # Times first, so that the page faults of a size do not count for the first contestant alone.
-    times = in_child(time_in_turn, args, part, mode, tokens) or {}
+    times = in_child(time_contestants, args, part, mode, tokens) or {}
     cells = []
     for name in args.contestants:
         peak = in_child(peak_memory, args, part, mode, tokens, name)
-        runs = times.get(name)
+        runs = times.get(name, [])
         cell = {"part": part, "mode": mode, "tokens": tokens, "contestant": name}
         cell |= {
             "seconds": min(runs) if runs and peak is not None else None,
             "median_seconds": statistics.median(runs) if runs else None,
-            "runs": len(runs or ()),
+            "runs": len(runs),
             "peak_bytes": peak,
         }
         cells.append(cell)
@@ -100,23 +99,14 @@ def send_result(sender: Any, function: Callable[..., Any], arguments: tuple) -> 
     sender.send(function(*arguments))
 
 
-def time_in_turn(
+def time_contestants(
     args: argparse.Namespace, part: str, mode: str, tokens: int
 ) -> dict[str, list[float]]:
-    """Time the contestants in turn, without the first run of each if there are more.
-
-    A contestant stops after ``args.seconds``; the others continue.
-    """
-    clock = time.process_time if args.clock == "cpu" else time.perf_counter
+    """Return the seconds of each contestant's runs, see ``timing.in_turn``."""
     calls = {name: make_call(args, part, mode, tokens, name) for name in args.contestants}
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in trange(args.rounds + 1, desc=f"N = {tokens}", leave=False, disable=None):
-        for name, call in calls.items():
-            if sum(times[name]) < args.seconds:
-                started = clock()
-                call()
-                times[name].append(clock() - started)
-    return {name: runs[1:] or runs for name, runs in times.items()}
+    clock, label = CLOCKS[args.clock], f"N = {tokens}"
+    runs = in_turn(calls.values(), args.rounds, clock=clock, enough=args.seconds, label=label)
+    return dict(zip(calls, runs, strict=True))
 
 
 def peak_memory(args: argparse.Namespace, part: str, mode: str, tokens: int, name: str) -> int:

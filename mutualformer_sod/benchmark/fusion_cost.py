@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
-from tqdm import trange
 
 from mutualformer_sod.benchmark.attention import released_attention
 from mutualformer_sod.benchmark.speed import make_counter
+from mutualformer_sod.benchmark.timing import in_turn
 from mutualformer_sod.configs.fusion import (
     combine,
     fusion_methods,
@@ -110,7 +110,7 @@ def layer_costs(
     for module in modules:
         optimise_for_cpu(module)
     with torch.inference_mode():
-        seconds = _time_in_turn(layers, rounds, clock) if rounds else [None] * len(layers)
+        seconds = _time_layers(layers, rounds, clock) if rounds else [None] * len(layers)
     return [
         {
             "name": layer.name,
@@ -201,22 +201,12 @@ def _count(call: Call) -> int:
     return counter.get_total_flops() // 2
 
 
-def _time_in_turn(layers: list[Layer], rounds: int, clock: Callable[[], float]) -> list[float]:
+def _time_layers(layers: list[Layer], rounds: int, clock: Callable[[], float]) -> list[float]:
     """Return the fastest seconds of each layer's own work.
 
     The subtracted part is timed again next to every layer, because its time drifts on a busy
     machine.
     """
-    fastest = [[float("inf")] * 2 for _ in layers]
-    for turn in trange(rounds + 1, desc="rounds", leave=False, disable=None):
-        for layer, best in zip(layers, fastest, strict=True):
-            for part, call in enumerate((layer.without, layer.run)):
-                start = clock()
-                if call is not None:
-                    call()
-                if turn > 0:  # the first is a warm-up
-                    best[part] = min(best[part], clock() - start)
-    return [
-        run - (without if layer.without else 0.0)
-        for layer, (without, run) in zip(layers, fastest, strict=True)
-    ]
+    calls = [call for layer in layers for call in (layer.without, layer.run) if call]
+    fastest = map(min, in_turn(calls, rounds, clock=clock))
+    return [(-next(fastest) if layer.without else 0.0) + next(fastest) for layer in layers]

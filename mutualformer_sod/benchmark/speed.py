@@ -1,8 +1,8 @@
 """Cost of a network: parameters, products, time and memory, as a whole and by part."""
 
 import contextlib
+import re
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,6 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import trange
 
+from mutualformer_sod.benchmark.timing import CLOCKS, in_turn
 from mutualformer_sod.configs.model import make_config
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.memory import peak_resident_memory
@@ -27,7 +28,7 @@ from mutualformer_sod.workers import worker_pool
 
 PARTS = ("encoder", "fusion", "decoder")
 _FILE = ".safetensors"
-MIB, WARM_UP = 2**20, 2
+MIB = 2**20
 
 
 @dataclass(frozen=True)
@@ -83,32 +84,38 @@ class Contestant:
             self.network = torch.compile(self.model)
 
     @torch.inference_mode()
-    def run(self, network: Callable | None = None) -> float:
-        """Return the seconds of one batch, all kernels included."""
-        start = self._now()
+    def run(self, network: Callable | None = None) -> None:
+        """Run one batch through the network, or through another form of it."""
         with autocast(self.device, self.settings.amp):
             (network or self.network)(*self.inputs)
-        return self._now() - start
+
+    def now(self) -> float:
+        """Return the seconds of the clock, after the kernels that were started."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
+        return CLOCKS[self.settings.clock]()
 
     def run_in_parts(self) -> dict[str, float]:
         """Return the seconds of one uncompiled batch by part, and of the ``rest``."""
         seconds: dict[str, float] = {}
 
         def begin(name: str, *_: Any) -> None:
-            seconds[name] = -self._now()
+            seconds[name] = -self.now()
 
         def end(name: str, *_: Any) -> None:
-            seconds[name] += self._now()
+            seconds[name] += self.now()
 
         with contextlib.ExitStack() as stack:
             for name in PARTS:
                 part = getattr(self.model, name, None)
                 if part is not None:
-                    before = part.register_forward_pre_hook(partial(begin, name))
-                    after = part.register_forward_hook(partial(end, name))
-                    stack.callback(before.remove)
-                    stack.callback(after.remove)
-            whole = self.run(self.model)
+                    stack.enter_context(part.register_forward_pre_hook(partial(begin, name)))
+                    stack.enter_context(part.register_forward_hook(partial(end, name)))
+            started = self.now()
+            self.run(self.model)
+            whole = self.now() - started
         if seconds:
             seconds["rest"] = whole - sum(seconds.values())
         return seconds
@@ -128,13 +135,6 @@ class Contestant:
         with worker_pool(1) as pool:
             arguments = self.spec, self.settings, torch.get_num_threads(), len(self.inputs)
             return pool.submit(_measure_height, *arguments).result()
-
-    def _now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        elif self.device.type == "mps":
-            torch.mps.synchronize()
-        return time.process_time() if self.settings.clock == "cpu" else time.perf_counter()
 
 
 def count_macs(model: nn.Module, inputs: list[Tensor]) -> dict[str, int]:
@@ -180,14 +180,9 @@ def _baddbmm_flops(sums: Any, left: Any, right: Any, **_: Any) -> int:
 
 
 def time_in_turn(contestants: list[Contestant], rounds: int) -> list[list[float]]:
-    """Return the seconds of each contestant's batches, after two that are not timed."""
-    seconds: list[list[float]] = [[] for _ in contestants]
-    for number in trange(WARM_UP + rounds, desc="rounds", leave=False, disable=None):
-        for contestant, times in zip(contestants, seconds, strict=True):
-            spent = contestant.run()
-            if number >= WARM_UP:
-                times.append(spent)
-    return seconds
+    """Return the seconds of each contestant's batches, see ``timing.in_turn``."""
+    calls = [contestant.run for contestant in contestants]
+    return in_turn(calls, rounds, warm_up=2, clock=contestants[0].now)
 
 
 def measure(contestants: list[Contestant], rounds: int) -> list[dict[str, Any]]:
@@ -205,16 +200,13 @@ def measure(contestants: list[Contestant], rounds: int) -> list[dict[str, Any]]:
         for contestant, fastest in zip(contestants, by_part, strict=True):
             for name, value in contestant.run_in_parts().items():
                 fastest[name] = min(value, fastest.get(name, value))
-    return [
-        _result(*items, peak_memory=items[0].peak_memory())
-        for items in zip(contestants, seconds, by_part, strict=True)
-    ]
+    return [_result(*items) for items in zip(contestants, seconds, by_part, strict=True)]
 
 
 def _result(
-    contestant: Contestant, times: list[float], by_part: dict[str, float], peak_memory: int | None
+    contestant: Contestant, times: list[float], by_part: dict[str, float]
 ) -> dict[str, Any]:
-    median = statistics.median(times)
+    median, peak_memory = statistics.median(times), contestant.peak_memory()
     low, _, high = statistics.quantiles(times, n=4) if len(times) > 1 else times * 3
     weights = sum(p.numel() * p.element_size() for p in contestant.model.parameters())
     return {
@@ -245,10 +237,10 @@ def _backbone_spec(name: str) -> tuple[str, int] | None:
     copies, separator, backbone = name.rpartition("timm:")
     if not separator:
         return None
-    copies = copies.strip()
-    if copies and not (copies.endswith("x") and copies[:-1].isdecimal() and int(copies[:-1]) > 0):
+    found = re.fullmatch(r"(?:(0*[1-9]\d*)x)?", copies.strip())
+    if found is None:
         raise InputError(f"{name!r} is unknown. Fix: give timm:{backbone} or '2x timm:{backbone}'.")
-    return backbone, int(copies[:-1] or 1) if copies else 1
+    return backbone, int(found[1] or 1)
 
 
 def _build(name: str, settings: Settings) -> nn.Module:

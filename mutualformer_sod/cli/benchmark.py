@@ -2,7 +2,7 @@
 
 import argparse
 import platform
-import time
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,10 @@ what a batch needs beyond weights and inputs. Networks are timed in turn; --comp
 of the fastest rounds to the first network's. Contestants: a preset, timm:NAME (a bare backbone),
 "2x timm:NAME" (two, one after the other), a file of weights. OMP_NUM_THREADS sets the threads.
 
---fusions compares the methods of fusion=NAME. Alone: what a layer of each adds to a block of a
-two-stream ViT, on a CPU and of one image: MACs of its own, and seconds (fastest of all rounds, in
-turn; the layer's, less those of what is not the method's). With --preset: the whole networks, the
-encoder shared in all of them; methods inside the encoder count as encoder.
+--fusions compares the methods of fusion=NAME. Alone: one layer of each beside a block of a
+two-stream ViT, one image on a CPU: its MACs and seconds (the fastest round), without the part of
+the layer that does not belong to the method. With --preset: whole networks, all with a shared
+encoder; methods inside the encoder count as encoder.
 
     python tools/benchmark.py --fusions all --dim 384 --tokens 196 784
     python tools/benchmark.py --fusions all --preset small
@@ -39,10 +39,7 @@ def parse_arguments() -> argparse.Namespace:
     cli.add_flags(who, "--weights", default=None)
     who.add_argument("--compare", nargs="+", metavar="NETWORK", help="several, side by side")
     parser.add_argument(
-        "--fusions",
-        nargs="+",
-        metavar="NAME",
-        help=f"all, or some of {', '.join(fusion_names())}",
+        "--fusions", nargs="+", metavar="NAME", help=f"all, or some of {', '.join(fusion_names())}"
     )
     parser.add_argument(
         "--dim", type=multiple_of_64, metavar="C", help="width of --fusions' layers (default: 384)"
@@ -100,16 +97,16 @@ def check_arguments(args: argparse.Namespace) -> None:
 
 
 def measure_layers(args: argparse.Namespace, fields: dict[str, Any]) -> None:
-    """What a layer of each fusion adds to a two-stream ViT block."""
+    """Print the cost that a layer of each fusion adds to a two-stream ViT block."""
     from mutualformer_sod.benchmark.fusion_cost import check_fusions, layer_costs
+    from mutualformer_sod.benchmark.timing import CLOCKS
     from mutualformer_sod.files import write_json
 
     check_clock(args, "cpu")
     dim, fusions, figures = args.dim or 384, check_fusions(args.fusions), {}
-    clock = time.process_time if args.clock == "cpu" else time.perf_counter
     print(f"C = {dim}, one image, float32; {describe_machine('cpu')['text']}")
     for tokens in args.tokens or (196, 784):
-        rows = layer_costs(fusions, dim, tokens, args.rounds, fields, clock)
+        rows = layer_costs(fusions, dim, tokens, args.rounds, fields, CLOCKS[args.clock])
         print(f"\nN = {tokens:<32}{'MMACs':>10}{'of the block':>14}{'ms':>10}{'of the block':>14}")
         for row in rows:
             print(
@@ -126,7 +123,7 @@ def measure_layers(args: argparse.Namespace, fields: dict[str, Any]) -> None:
 
 
 def check_clock(args: argparse.Namespace, device: str) -> None:
-    """Refuse the process' own seconds where they are no time that passed."""
+    """Refuse --clock cpu where CPU seconds are not the time that passed."""
     import torch
 
     if args.clock == "cpu" and (torch.get_num_threads() > 1 or device != "cpu"):
@@ -137,7 +134,7 @@ def check_clock(args: argparse.Namespace, device: str) -> None:
 
 
 def measure_networks(args: argparse.Namespace, fields: dict[str, Any]) -> None:
-    """Whole networks in turn: those named, or one preset with each fusion."""
+    """Measure whole networks in turn: those named, or one preset with each fusion."""
     from mutualformer_sod.benchmark.fusion_cost import check_fusions, network_overrides
     from mutualformer_sod.benchmark.speed import Contestant, Settings, default_size, measure
     from mutualformer_sod.files import write_json
@@ -178,7 +175,7 @@ def measure_networks(args: argparse.Namespace, fields: dict[str, Any]) -> None:
 
 
 def print_table(results: list[dict[str, Any]], batch_size: int) -> None:
-    """One row a network; MACs and FLOPs of an image, times of a batch."""
+    """Print one row a network: MACs and FLOPs of an image, times of a batch."""
     width = max(len(result["name"]) for result in results) + 2
     heads = ("params M", "GMACs", "GFLOPs", "images/s", "median ms", "quartiles", "fastest")
     row = "{:<{width}}" + "{:>10}" * 5 + "{:>16}" + "{:>10}{:>8}{:>12}"
@@ -215,7 +212,7 @@ def print_parts(results: list[dict[str, Any]]) -> None:
 
 
 def describe_machine(device: str) -> dict[str, Any]:
-    """What the figures were measured on, for a file and as ``text``."""
+    """Return processor, device and versions: ``machine`` for a file, ``text`` for the screen."""
     import torch
 
     machine = {
@@ -229,10 +226,8 @@ def describe_machine(device: str) -> dict[str, Any]:
 
 
 def processor() -> str:
-    """The processor's name where the system tells it."""
+    """Return the name of the processor, or its architecture if the system reports no name."""
     cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for row in cpuinfo.read_text(errors="replace").splitlines():
-            if row.startswith("model name"):
-                return row.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    text = cpuinfo.read_text(errors="replace") if cpuinfo.is_file() else ""
+    found = re.search(r"^model name.*?:(.*)", text, re.MULTILINE)
+    return found[1].strip() if found else platform.processor() or platform.machine()

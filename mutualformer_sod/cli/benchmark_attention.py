@@ -15,7 +15,7 @@ EPILOG = """\
 N x N x N products a direction and head. "dense" and "tiled" are this package's two ways, "auto" its
 choice between them. "cda" goes from q, k, v of both modalities to the four attention outputs,
 "block" is a whole MutualFormer block. The contestants take turns; the best run counts. Peak memory
-is a fresh process' resident peak above what it was before the one call. CPU only.
+is the rise of a new process' resident memory during one call. CPU only.
 """
 CONTESTANTS = ("released", "dense", "tiled", "auto")
 PARTS = ("cda", "block")
@@ -60,7 +60,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_arguments()
-    # Only now: --help and wrong flags need no torch.
+    # Imported here: --help and wrong flags need no torch.
     import torch
 
     from mutualformer_sod.benchmark.attention import fit_exponents, measure
@@ -100,7 +100,7 @@ def describe(cell: dict[str, Any]) -> str:
 
 
 def plot(path: Path, figures: list[dict[str, Any]], args: argparse.Namespace) -> None:
-    """Seconds (above) and peak memory (below) over N, one column a part and mode."""
+    """Draw seconds (above) and peak memory (below) over N, one column a part and mode."""
     from matplotlib.figure import Figure  # an optional package
 
     columns = [(part, mode) for part in args.parts for mode in args.modes]

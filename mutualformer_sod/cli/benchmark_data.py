@@ -50,7 +50,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_arguments()
-    import torch  # only now: --help needs none of these
+    import torch  # here: --help needs none of these
 
     from mutualformer_sod.configs.model import make_config
     from mutualformer_sod.files import write_json
@@ -91,7 +91,7 @@ def main() -> None:
 
 
 def train_config(args: argparse.Namespace, cache: str) -> Any:
-    """The run whose data and optimiser are timed."""
+    """Return the configuration of the run whose data and optimiser are timed."""
     from mutualformer_sod.configs.training import TrainConfig
 
     same = ("preset", "data", "train_sets", "near", "limit", "cache_side", "cache_dir")
@@ -103,7 +103,7 @@ def train_config(args: argparse.Namespace, cache: str) -> Any:
 def time_loaders(
     args: argparse.Namespace, cache: str, model: Any, device: Any
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Figures of the loader without and with workers, and its first batch."""
+    """Return figures of the loader without and with workers, and its first batch."""
     import torch
 
     from mutualformer_sod.data.training.loader import make_loader
@@ -132,7 +132,7 @@ def time_loaders(
 
 
 def time_windows(step: Callable[[], object], args: argparse.Namespace) -> float:
-    """Seconds a call of ``step``: the median over the windows, the first one left out."""
+    """Return the seconds of a call of ``step``: the median of all windows but the first."""
     seconds = []
     for _ in trange(args.windows + 1, desc="windows", leave=False, disable=None):
         started = time.perf_counter()
@@ -145,7 +145,7 @@ def time_windows(step: Callable[[], object], args: argparse.Namespace) -> float:
 def training_step(
     config: Any, model_config: Any, batch: dict[str, Any], device: Any, amp: str
 ) -> Callable[[], None]:
-    """One update of freshly initialised weights on ``batch``, as a function to call."""
+    """Return a function that updates new random weights on ``batch`` once a call."""
     import torch
 
     from mutualformer_sod.models.detector import SaliencyDetector

@@ -1,13 +1,11 @@
 """Time the metrics on one core, and compare with pysodmetrics if it is installed."""
 
-from __future__ import annotations
-
 import argparse
 import os
+import statistics
 import tempfile
-import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from functools import partial
 from pathlib import Path
@@ -15,8 +13,8 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy, so that both libraries use one core
 import cv2
 import numpy as np
-from tqdm import trange
 
+from mutualformer_sod.benchmark.timing import in_turn
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.cli.next_step import suggest
 from mutualformer_sod.errors import InputError
@@ -96,19 +94,23 @@ def make_pair(seed: int, height: int, width: int, noise: int) -> Pair:
     return np.clip(np.maximum(soft, texture), 0, 255).astype(np.uint8), gt
 
 
-def best(rounds: int, runs: dict[str, Callable], inputs: list[tuple]) -> dict[str, float]:
-    """Return milliseconds an input: the fastest of several rounds, averaged over the inputs.
+def time_images(
+    rounds: int, runs: dict[str, Callable], inputs: Sequence[tuple] = ((),), images: int = 1
+) -> dict[str, float]:
+    """Print and return milliseconds an image, by run.
 
-    The runs alternate on every input, so that a busy machine slows all of them equally.
+    Args:
+        rounds: the fastest one counts.
+        runs: functions; they alternate on every input.
+        inputs: arguments of the functions, over which the times are averaged.
+        images: in one input.
     """
-    fastest = {name: [float("inf")] * len(inputs) for name in runs}
-    for _ in trange(rounds, desc="rounds", leave=False, disable=None):
-        for i, items in enumerate(inputs):
-            for name, run in runs.items():
-                start = time.perf_counter()
-                run(*items)
-                fastest[name][i] = min(fastest[name][i], time.perf_counter() - start)
-    return {name: 1e3 * sum(times) / len(times) for name, times in fastest.items()}
+    calls = [partial(run, *items) for items in inputs for run in runs.values()]
+    fastest = [1e3 * min(seconds) / images for seconds in in_turn(calls, rounds, warm_up=0)]
+    costs = {name: statistics.mean(fastest[i :: len(runs)]) for i, name in enumerate(runs)}
+    for name, value in costs.items():
+        show(name, value)
+    return costs
 
 
 def time_measures(pairs: list[Pair], rounds: int) -> None:
@@ -131,9 +133,7 @@ def time_measures(pairs: list[Pair], rounds: int) -> None:
     names = [f"  pysodmetrics {type(measure).__name__}" for measure in measures]
     for name, measure in zip(names, measures, strict=True):
         runs[name] = lambda p, g, pair, measure=measure: measure.step(p, g)
-    costs = best(rounds, runs, inputs)
-    for name, value in costs.items():
-        show(name, value)
+    costs = time_images(rounds, runs, inputs)
     if not measures:
         print("pysodmetrics is not installed here: no ratio")
         return
@@ -150,23 +150,29 @@ def time_all(pairs: list[Pair], rounds: int) -> None:
             names = f"  {family[0].name} ... {family[-1].name}"
             own = [m.compute for m in family if m.kind in ("mean", "map_curve")]
             runs[names] = lambda p, g, own=own: [compute(MapPair(p, g)) for compute in own]
-        measures = reference_measures() + reference_extras()
+        measures = reference_measures(extras=True)
         for measure in measures:
             runs[f"  pysodmetrics {type(measure).__name__}"] = measure.step
-        costs = best(rounds, runs, pairs)
-    for name, value in costs.items():
-        show(name, value)
+        costs = time_images(rounds, runs, pairs)
     if measures:
         reference = sum(value for name, value in costs.items() if "pysodmetrics" in name)
         show("  ratio, without reading", reference / costs[ALL], 1)
 
 
-def reference_extras() -> list:
-    """Return the classes of pysodmetrics for the metrics on request; none if not installed."""
+def reference_measures(extras: bool = False) -> list:
+    """Return metrics of pysodmetrics; none if it is not installed.
+
+    Args:
+        extras: also its classes for the metrics on request.
+    """
     try:
         import py_sod_metrics as reference
     except ImportError:
         return []
+    warnings.simplefilter("ignore")
+    measures = [getattr(reference, name)() for name in REFERENCE_CLASSES]
+    if not extras:
+        return measures
     if not hasattr(np, "trapz"):
         raise InputError("pysodmetrics 1.6.2: no np.trapz. Fix: install numpy below 2.4 with it.")
     every = {"with_dynamic": True, "with_adaptive": True, "with_binary": True}
@@ -174,6 +180,7 @@ def reference_extras() -> list:
     rates = {n: getattr(reference, f"{n}Handler") for n in (*names, "FPR", "BER", "Fmeasure")}
     chosen = ("Fmeasure", "IOU")
     return [
+        *measures,
         reference.FmeasureV2({n: handler(**every) for n, handler in rates.items()}),
         reference.SizeInvarianceFmeasureV2({n: rates[n](**every) for n in chosen}),
         reference.SizeInvarianceMAE(),
@@ -188,16 +195,6 @@ def with_new_truth(pair: MapPair, gt: np.ndarray) -> MapPair:
     fresh = copy(pair)
     fresh.gt = GroundTruth(gt)
     return fresh
-
-
-def reference_measures() -> list:
-    """Return the five metrics of pysodmetrics; none if it is not installed."""
-    try:
-        import py_sod_metrics
-    except ImportError:
-        return []
-    warnings.simplefilter("ignore")
-    return [getattr(py_sod_metrics, name)() for name in REFERENCE_CLASSES]
 
 
 def show(name: str, value: float, digits: int = 3) -> None:
@@ -228,10 +225,7 @@ def time_runs(pairs: list[Pair], args: argparse.Namespace) -> None:
         if measures:
             step = partial(read_and_step, measures)
             runs[f"{WHOLE} of pysodmetrics"] = partial(over_all, step)
-        costs = best(args.rounds, runs, [()])
-        costs = {name: value / len(maps) for name, value in costs.items()}
-        for name, value in costs.items():
-            show(name, value)
+        costs = time_images(args.rounds, runs, images=len(maps))
         show("  of the floor", costs[WHOLE] / costs[FLOOR], 2)
         if measures:
             show("  ratio, one process each", costs[f"{WHOLE} of pysodmetrics"] / costs[WHOLE], 1)
@@ -242,30 +236,28 @@ def time_workers(source: MapFolder, gts: dict[str, Path], args: argparse.Namespa
     """Print the wall times of a run by number of workers, without their start."""
     for workers in args.workers:
         with worker_pool(workers) as pool:
+            alone, together = (partial(score_set, [source], gts, pool=p) for p in (None, pool))
+            together()  # starts the workers
             runs = {
-                "run of 1 process, wall time": partial(score_set, [source], gts),
-                f"run of {workers} workers, wall time": partial(
-                    score_set, [source], gts, pool=pool
-                ),
+                "run of 1 process, wall time": alone,
+                f"run of {workers} workers, wall time": together,
             }
-            runs[f"run of {workers} workers, wall time"]()  # starts them
-            costs = best(args.rounds, runs, [()])
-        for name, value in costs.items():
-            show(name, value / len(gts))
+            costs = time_images(args.rounds, runs, images=len(gts))
         alone, together = costs.values()
         show("  speed-up", alone / together, 2)
 
 
 def read_and_step(measures: list, map_path: Path, gt_path: Path) -> None:
     """Score one image with pysodmetrics."""
-    pred = cv2.imread(str(map_path), cv2.IMREAD_GRAYSCALE)
-    gt = cv2.imread(str(gt_path), cv2.IMREAD_GRAYSCALE)
+    pred, gt = read_levels(map_path), read_levels(gt_path)
     for measure in measures:
         measure.step(pred, gt)
 
 
 def read_and_count(map_path: Path, gt_path: Path) -> np.ndarray:
     """Do the least work of any evaluation: decode a pair and count its levels once."""
-    pred = cv2.imread(str(map_path), cv2.IMREAD_GRAYSCALE)
-    gt = cv2.imread(str(gt_path), cv2.IMREAD_GRAYSCALE)
-    return cv2.calcHist([pred], [0], gt, [256], [0, 256])
+    return cv2.calcHist([read_levels(map_path)], [0], read_levels(gt_path), [256], [0, 256])
+
+
+def read_levels(path: Path) -> np.ndarray:
+    return cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)

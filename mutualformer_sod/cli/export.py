@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tqdm import trange
-
+from mutualformer_sod.benchmark.timing import in_turn
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.cli.next_step import suggest
 from mutualformer_sod.errors import InputError
@@ -71,7 +71,7 @@ def main() -> None:
         raise InputError("--opset has no effect without --format onnx. Fix: omit it")
     cli.refuse_existing(args.output, args.overwrite)
     check_writable(args.output.parent)
-    # Only now: --help and wrong flags need no torch.
+    # Imported here: --help and wrong flags need no torch.
     from mutualformer_sod.inference.export import (
         ExportableDetector,
         describe,
@@ -182,16 +182,10 @@ def benchmark(
     inputs = (torch.rand(1, 3, size, size), torch.rand(1, 1, size, size), torch.tensor([True]))
     runner = "onnxruntime" if args.format == "onnx" else "torch.export"
     contestants = {"PyTorch": predictor.logits, runner: exported}
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    for number in trange(args.rounds + 1, desc="rounds", leave=False, disable=None):
-        for name, network in contestants.items():  # in turn, so that a disturbance affects both
-            started = time.perf_counter()
-            network(*inputs)
-            if number:  # round 0 is the warm-up
-                seconds[name].append(time.perf_counter() - started)
+    seconds = in_turn([partial(run, *inputs) for run in contestants.values()], args.rounds)
     print(f"one image of {size} x {size} at a time, CPU, {torch.get_num_threads()} thread(s):\n")
     print(f"| {model.config.preset} | images/s (median) | slowest to fastest of {args.rounds} |")
     print("|---|---|---|")
-    for name, times in seconds.items():
+    for name, times in zip(contestants, seconds, strict=True):
         speed = 1 / statistics.median(times)
         print(f"| {name} | {speed:.2f} | {1 / max(times):.2f} to {1 / min(times):.2f} |")

@@ -1,0 +1,41 @@
+"""Time several functions in turn."""
+
+import math
+import time
+from collections.abc import Callable, Collection
+
+from tqdm import trange
+
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}  # seconds
+
+
+def in_turn(
+    calls: Collection[Callable[[], object]],
+    rounds: int,
+    *,
+    warm_up: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
+    enough: float = math.inf,
+    label: str = "rounds",
+) -> list[list[float]]:
+    """Return the seconds of every run of each function.
+
+    The functions take turns, so that a busy machine slows all of them equally.
+
+    Args:
+        calls: the functions.
+        rounds: timed runs of each.
+        warm_up: runs before, which are not returned.
+        clock: one of ``CLOCKS``.
+        enough: a function that has run for so many seconds, warm-up included, gets no further run.
+            Its warm-up is returned if it has no other run.
+        label: of the progress bar.
+    """
+    seconds: list[list[float]] = [[] for _ in calls]
+    for _ in trange(warm_up + rounds, desc=label, leave=False, disable=None):
+        for call, runs in zip(calls, seconds, strict=True):
+            if sum(runs) < enough:
+                started = clock()
+                call()
+                runs.append(clock() - started)
+    return [runs[warm_up:] or runs for runs in seconds]
