@@ -74,7 +74,7 @@ def escaped(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path | str, text: str) -> None:
     """Write a UTF-8 file, whole or not at all; names that are not Unicode are escaped."""
     with replacing(path) as temporary:
         temporary.write_text(escaped(text), encoding="utf-8")
@@ -82,8 +82,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path | str, value: Any) -> None:
     """Write ``value`` as indented JSON, whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(value, indent=1) + "\n")
 
 
 def load_torch_file(path: Path | str) -> Any:

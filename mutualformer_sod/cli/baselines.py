@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mutualformer_sod.cli import common as cli
-from mutualformer_sod.cli.next_step import option, suggest
+from mutualformer_sod.cli.next_step import given, suggest
 from mutualformer_sod.data.depth.encoding import DepthEncoding, depth_to_unit
 from mutualformer_sod.data.depth.polarity import encodings_by_name, print_maps, with_encodings
 from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
@@ -41,10 +41,11 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_arguments()
-    if args.near != ["auto"] and "depth_otsu" not in args.methods:
+    wants_depth = "depth_otsu" in args.methods
+    if args.near != ["auto"] and not wants_depth:
         raise InputError("--near has no effect: it needs --methods depth_otsu. Fix: omit --near.")
-    sets = discover_sets(args.data, args.sets, with_depth="depth_otsu" in args.methods)
-    if "depth_otsu" in args.methods:
+    sets = discover_sets(args.data, args.sets, with_depth=wants_depth)
+    if wants_depth:
         sets = with_encodings(sets, args.near)
     encodings = encodings_by_name(sets)
     print_maps(sets)
@@ -58,8 +59,8 @@ def main() -> None:
             made = map_set(method, sod_set, args)
             print(f"{method}: {sod_set.name}: {made} maps made, the others exist")
     print(f"maps: {args.output}")
-    chosen = [*option("--data", args.data), *option("--sets", args.sets), "--maps", args.output]
-    suggest("evaluate", *chosen, *option("--limit", args.limit), "--output", "outputs/scores")
+    chosen = [*given(args, "data", "sets"), "--maps", args.output, *given(args, "limit")]
+    suggest("evaluate", *chosen, "--output", "outputs/scores")
 
 
 def map_set(method: str, sod_set: SodSet, args: argparse.Namespace) -> int:
@@ -91,21 +92,20 @@ def claim_folder(
     near = {n: e.side for n, e in encodings.items()} if method == "depth_otsu" else {}
     output = OutputFolder(folder, RUN_FILE, "maps")
     before = output.read(near=dict, baseline=str)
+    known = {} if before is None else before["near"]
+    is_foreign = before is None and folder.is_dir()
+    other = sorted(name for name in near if known.get(name, near[name]) != near[name])
     if not overwrite:
         remedy = "Fix: give another --output, or pass --overwrite to replace them."
-        if before is None and folder.is_dir() and any(folder.rglob("[!.]*.png")):
+        if is_foreign and any(folder.rglob("[!.]*.png")):
             raise InputError(f"{folder}: contains maps of unknown origin. {remedy}")
-        known = {} if before is None else before["near"]
-        other = sorted(name for name in near if known.get(name, near[name]) != near[name])
         if other:
             raise InputError(
                 f"{folder}: contains maps of {', '.join(other)} made with another --near. {remedy}"
             )
-    known = (before or {"near": {}})["near"]
-    for name, side in near.items():
-        if known.get(name, side) != side or (before is None and folder.is_dir()):
-            # An interrupted run must not leave these maps under the new record.
-            for path in (folder / name).glob("[!.]*.png"):
-                path.unlink()
-    near = known | near
-    output.write({"baseline": method, "near": near, "protocol": "baseline, not trained"})
+    for name in near if is_foreign else other:
+        # An interrupted run must not leave these maps under the new record.
+        for path in (folder / name).glob("[!.]*.png"):
+            path.unlink()
+    record = {"baseline": method, "near": known | near, "protocol": "baseline, not trained"}
+    output.write(record)

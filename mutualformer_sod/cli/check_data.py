@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 
 from mutualformer_sod.cli import common as cli
-from mutualformer_sod.cli.next_step import option, suggest
+from mutualformer_sod.cli.next_step import given, option, suggest
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.files import check_writable, replacing, write_json
+from mutualformer_sod.files import check_writable, write_json
 
 EPILOG = """\
 Prints a table and one line for each finding: PROBLEM needs attention, note is information. The exit
@@ -37,7 +37,7 @@ def main() -> int:
     for flag, folder in (("--output", args.output), ("--json", args.json and args.json.parent)):
         if folder is not None:
             check_writable(folder, flag)
-    # Only now: --help needs no cv2.
+    # Imported here: --help needs no cv2.
     from mutualformer_sod.data.audit.check import check_data
     from mutualformer_sod.data.audit.report import check_json, check_table, layout_line
     from mutualformer_sod.workers import usable_cores
@@ -55,8 +55,8 @@ def main() -> int:
         draw(check.sets, args.output)
     notes = len(check.findings) - len(check.problems)
     print(f"{len(check.sets)} sets, {len(check.problems)} problems, {notes} notes")
-    near = () if args.near == ["auto"] else args.near
-    chosen = [*option("--data", args.data), *option("--sets", args.sets), *option("--near", near)]
+    near = ["near"] if args.near != ["auto"] else []
+    chosen = given(args, "data", "sets", *near)
     if check.problems and args.output is None:
         suggest("check-data", *chosen, "--output", "outputs/check")
     else:
@@ -68,14 +68,11 @@ def main() -> int:
 
 def draw(sets: list, folder: Path) -> None:
     """Write a picture of the polarity of each set whose maps have one."""
-    import cv2
-
     from mutualformer_sod.data.audit.picture import polarity_picture
+    from mutualformer_sod.imaging.io import write_image
 
     for checked in sets:
         if checked.depth is not None and checked.depth.stems and checked.depth.evidence is not None:
             path = folder / f"polarity_{checked.label.replace('/', '_').replace(' ', '_')}.png"
-            _, encoded = cv2.imencode(".png", polarity_picture(checked)[..., ::-1])
-            with replacing(path) as temporary:
-                temporary.write_bytes(encoded.tobytes())
+            write_image(path, polarity_picture(checked)[..., ::-1])
             print(f"picture: {path}")

@@ -1,7 +1,5 @@
 """The console command `mutualformer-sod COMMAND`; also `python -m mutualformer_sod COMMAND`."""
 
-from __future__ import annotations
-
 import ast
 import sys
 from difflib import get_close_matches

@@ -1,16 +1,17 @@
 """Parts of all command lines: parser, flags, one-line errors and exit statuses."""
 
 import argparse
+import contextlib
 import errno
-import os
+import importlib.util
 import signal
 import sys
 import warnings
-from collections.abc import Callable
-from importlib import import_module
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+from mutualformer_sod.cli.next_step import is_first_process
 from mutualformer_sod.configs.released import DEFAULT_WEIGHTS, ESTIMATOR, WEIGHTS_HELP
 from mutualformer_sod.errors import InputError, ReportedElsewhere, Stopped, with_flags
 
@@ -49,6 +50,7 @@ def at_least(least: int) -> Callable[[str], int]:
 
 
 COUNT = at_least(1)
+INPUT_SIZE = {"type": int, "help": "input size of the network in pixels a side"}  # of --size
 FLAGS: dict[str, dict[str, Any]] = {
     "--amp": {"default": "auto", "help": "auto, off, bf16 or fp16 (default: auto)"},
     "--batch-size": {"type": COUNT, "default": 8, "metavar": "N", "help": "default: %(default)s"},
@@ -77,11 +79,7 @@ FLAGS: dict[str, dict[str, Any]] = {
         "maps share is found",
     },
     "--maps": {"type": Path, "required": True, "metavar": "DIR", "help": "folder of methods"},
-    "--methods": {
-        "nargs": "+",
-        "metavar": "M",
-        "help": "only these, in this order (default: all)",
-    },
+    "--methods": {"nargs": "+", "metavar": "M", "help": "only these, in this order (default: all)"},
     "--near": {
         "nargs": "+",
         "default": ["auto"],
@@ -139,11 +137,7 @@ def add_server_flags(parser: argparse.ArgumentParser, port: int) -> None:
         "--max-upload", type=float, default=64, metavar="MB", help="largest file (default 64)"
     )
     parser.add_argument(
-        "--queue",
-        type=COUNT,
-        default=32,
-        metavar="N",
-        help="requests that may wait (default 32)",
+        "--queue", type=COUNT, default=32, metavar="N", help="requests that may wait (default 32)"
     )
 
 
@@ -163,17 +157,34 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
         raise InputError(f"{path}: exists. Fix: pass another path, or --overwrite.")
 
 
+def require_packages(extra: str, *packages: str) -> None:
+    """Raise InputError for a package of an extra of setup.cfg that is not installed."""
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise InputError(f"{package} is not installed. Fix: pip install -e '.[{extra}]'")
+
+
+@contextlib.contextmanager
+def kept(files: str) -> Iterator[None]:
+    """Context that reports after Ctrl-C that the files written so far are kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"\nthe {files} so far are kept; the same command continues", file=sys.stderr)
+        raise
+
+
 def program() -> str:
     """Return the name of this command in messages, as it was started."""
     return Path(sys.argv[0]).name
 
 
 def run_command(module: str) -> None:
-    """Run the command of a module of this folder, see `run`; it is imported here.
+    """Import and run the command of a module of this folder, see `run`.
 
-    So a package that is not installed is an error in one line, too.
+    `run` covers the import, too: it fails if a package is not installed.
     """
-    run(lambda: import_module(f"mutualformer_sod.cli.{module}").main())
+    run(lambda: importlib.import_module(f"mutualformer_sod.cli.{module}").main())
 
 
 def run(main: Callable[[], int | None]) -> None:
@@ -198,7 +209,7 @@ def run(main: Callable[[], int | None]) -> None:
             raise
         print(f"{program()}: error: {line}", file=sys.stderr)
     except Stopped as stop:
-        if os.environ.get("RANK", "0") == "0":
+        if is_first_process():
             name = signal.Signals(stop.signal).name
             print(f"\n{program()}: stopped by {name}: {stop}", file=sys.stderr)
         status = 128 + stop.signal

@@ -3,7 +3,6 @@
 import argparse
 import re
 import sys
-from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -62,12 +61,18 @@ def make_parser() -> cli.Parser:
     )
     data = parser.add_argument_group("data")
     add = data.add_argument
-    cli.add_flags(data, "--data", required=False)
+    cli.add_flags(data, "--data", required=False, type=absolute)
     cli.add_flags(data, "--sets")
     cli.add_flags(data, "--near", default=None)
     add("--limit", type=cli.COUNT, metavar="N", help="train on the first N images of each set")
-    add("--estimated-depth", metavar="DIR", help="as in tools/train.py")
-    add("--test-data", nargs="+", metavar="ROOT", help="folders of the sets to test on")
+    add("--estimated-depth", type=absolute, metavar="DIR", help="as in tools/train.py")
+    add(
+        "--test-data",
+        type=absolute,
+        nargs="+",
+        metavar="ROOT",
+        help="folders of the sets to test on",
+    )
     add("--test-limit", type=cli.COUNT, metavar="N", help="test on the first N images of each set")
     add(
         "--test-depth",
@@ -111,7 +116,12 @@ def make_parser() -> cli.Parser:
     add("--batch-size", type=int, metavar="N", help=f"default: {_DEFAULTS.batch_size}")
     cli.add_flags(recipe, "--size", type=int)
     cli.add_flags(recipe, "--amp")
-    add("--init-weights", metavar="FILE", help="weights from which every encoder starts")
+    add(
+        "--init-weights",
+        type=absolute,
+        metavar="FILE",
+        help="weights from which every encoder starts",
+    )
     cli.add_flags(
         recipe,
         "--set",
@@ -136,6 +146,11 @@ def make_parser() -> cli.Parser:
         help="loaders of each run (default: 0)",
     )
     return parser
+
+
+def absolute(path: str) -> str:
+    """Return the path as a comparison records it: it may be continued from another folder."""
+    return str(Path(path).resolve())
 
 
 def main() -> int:
@@ -169,22 +184,12 @@ def main() -> int:
 
 
 def read_options(args: argparse.Namespace) -> plan.Options:
-    """Return the flags that decide the scores, with absolute paths."""
-
-    def absolute(paths: Sequence[str]) -> tuple[str, ...]:
-        return tuple(str(Path(path).resolve()) for path in paths)
-
+    """Return the flags that decide the scores; they replace the recipe's options."""
     own = {field.name for field in fields(plan.Options)}
     values = {name: value for name, value in RECIPES.get(args.recipe, {}).items() if name in own}
-    values |= {name: value for name in own if (value := getattr(args, name)) not in (None, [])}
-    for name in ("data", "test_data"):
-        values[name] = absolute(values.get(name, ()))
-    for name in ("init_weights", "estimated_depth"):
-        if values.get(name):
-            (values[name],) = absolute([values[name]])
-    for name in ("sets", "near", "test_depth", "holdout_sets"):
-        values[name] = tuple(values.get(name, ()))
-    return plan.Options(**values | {"fields": parse_fields(args.fields or [])})
+    given = {name: value for name in own if (value := getattr(args, name)) not in (None, [])}
+    values |= {n: tuple(v) if isinstance(v, list) else v for n, v in given.items()}
+    return plan.Options(**values | {"fields": parse_fields(args.fields)})
 
 
 def compare(args: argparse.Namespace, options: plan.Options, runs: list[plan.Run]) -> int:

@@ -1,7 +1,6 @@
 """Serve a page in the browser that maps a picture and its depth."""
 
 import argparse
-import importlib.util
 
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.cli.next_step import suggest
@@ -12,7 +11,6 @@ from mutualformer_sod.configs.released import (
     find_weights,
     name_weights,
 )
-from mutualformer_sod.errors import InputError
 from mutualformer_sod.serving.access import free_port
 
 EPILOG = "Ctrl-C ends the demo and removes all uploads. See docs/demo.md."
@@ -41,10 +39,9 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_arguments()
-    if importlib.util.find_spec("gradio") is None:
-        raise InputError("gradio is not installed. Fix: pip install -e '.[demo]'")
+    cli.require_packages("demo", "gradio")
     port = free_port(args.host, args.port)
-    # Imported late: --help and wrong flags need no torch.
+    # Imported here: --help and wrong flags need no torch.
     from mutualformer_sod.demo.running import run_demo
 
     run_demo(

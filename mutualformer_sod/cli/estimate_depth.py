@@ -38,7 +38,7 @@ def main() -> None:
     check_writable(args.output.parent if is_training else args.output)
     if is_training and args.output.exists():
         raise InputError(f"{args.output}: exists. Fix: pass the name of a new file.")
-    # Only now: --help needs no torch.
+    # Imported here: --help needs no torch.
     import torch
 
     from mutualformer_sod.data.discovery.sets import discover_sets, limited

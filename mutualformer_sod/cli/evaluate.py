@@ -9,7 +9,7 @@ import cv2
 from tqdm import tqdm
 
 from mutualformer_sod.cli import common as cli
-from mutualformer_sod.cli.next_step import option, suggest
+from mutualformer_sod.cli.next_step import given, suggest
 from mutualformer_sod.data.discovery.benchmarks import canonical_name
 from mutualformer_sod.data.discovery.sets import discover_sets, keep_images
 from mutualformer_sod.errors import InputError, name_list
@@ -122,7 +122,8 @@ def quoted_methods(given: list[str] | None) -> tuple[str, ...]:
     return () if given is None else check_published(given) or DEFAULT_PUBLISHED
 
 
-def evaluate_maps() -> int:
+@cli.kept("scores")
+def main() -> int:
     args = parse_arguments()
     cv2.setNumThreads(1)  # the work is divided among processes
     more = extra_columns(with_rgb=False) if args.metrics == "all" else ()
@@ -244,10 +245,8 @@ def report(args: argparse.Namespace, columns: tuple[str, ...], results: Results)
             file=sys.stderr,
         )
         return cli.EXIT_INPUT_ERROR
-    chosen = [*option("--data", args.data), *option("--sets", args.sets), "--maps", args.maps]
-    chosen += [*option("--methods", args.methods), *option("--limit", args.limit)]
-    affixes = [*option("--map-prefix", args.map_prefix), *option("--map-suffix", args.map_suffix)]
-    suggest("gallery", *chosen, *affixes, "--output", args.output / "gallery")
+    same = ("data", "sets", "maps", "methods", "limit", "map_prefix", "map_suffix")
+    suggest("gallery", *given(args, *same), "--output", args.output / "gallery")
     return 0
 
 
@@ -280,11 +279,3 @@ def report_significance(
     print(write_all_pairs(args.output, found, args.digits + 1))
     if args.plots:
         plot_ranks(args.output / "plots", found)
-
-
-def main() -> int:
-    try:
-        return evaluate_maps()
-    except KeyboardInterrupt:
-        print("\nthe scores so far are kept; the same command continues", file=sys.stderr)
-        raise

@@ -3,19 +3,18 @@
 import argparse
 from pathlib import Path
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from mutualformer_sod.cli import common as cli
-from mutualformer_sod.cli.next_step import option, suggest
+from mutualformer_sod.cli.next_step import given, suggest
 from mutualformer_sod.data.depth.polarity import with_encodings
 from mutualformer_sod.data.discovery.benchmarks import canonical_name
 from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.files import check_writable, replacing
+from mutualformer_sod.files import check_writable
 from mutualformer_sod.gallery.figure import picture_grid
-from mutualformer_sod.imaging.io import read_gt, read_rgb, read_saliency
+from mutualformer_sod.imaging.io import read_gt, read_rgb, read_saliency, write_image
 from mutualformer_sod.metrics.folder import find_map_folder, list_methods
 
 
@@ -45,11 +44,9 @@ def main() -> None:
         raise InputError(f"--stems {' '.join(unknown)}: no such image in the sets")
     nouns = {item.modality.name for item in sets if item.modality} or {"depth"}
     grid = picture_grid(rows, ["RGB", " / ".join(sorted(nouns)), *methods, "ground truth"])
-    with replacing(args.output) as temporary:
-        temporary.write_bytes(cv2.imencode(".png", grid[..., ::-1])[1].tobytes())
+    write_image(args.output, grid[..., ::-1])
     print(f"{len(rows)} images: {args.output}")
-    chosen = [*option("--data", args.data), *option("--sets", args.sets), "--maps", args.maps]
-    suggest("gallery", *chosen, "--output", "outputs/gallery")
+    suggest("gallery", *given(args, "data", "sets", "maps"), "--output", "outputs/gallery")
 
 
 def figure_rows(

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from mutualformer_sod import __version__
 from mutualformer_sod.cli import common as cli
-from mutualformer_sod.cli.next_step import option, suggest
+from mutualformer_sod.cli.next_step import given, suggest
 from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.errors import InputError, name_list
 from mutualformer_sod.files import check_writable
@@ -68,7 +68,8 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def make_gallery() -> int:
+@cli.kept("pictures")
+def main() -> int:
     args = parse_arguments()
     cv2.setNumThreads(1)  # the work is divided among processes
     if args.scores and args.no_normalize:
@@ -185,8 +186,7 @@ def report(
     problems = [line for card in cards for line in card.problems]
     for line in problems:
         print(f"{cli.program()}: {line}", file=sys.stderr)
-    chosen = [*option("--data", args.data), *option("--sets", args.sets), "--maps", args.maps]
-    suggest("figure", *chosen, "--output", "outputs/figure.png")
+    suggest("figure", *given(args, "data", "sets", "maps"), "--output", "outputs/figure.png")
     return cli.EXIT_INPUT_ERROR if problems else 0
 
 
@@ -197,11 +197,3 @@ def gt_notes(cards: list[ImageCard]) -> dict[tuple[str, str], list[str]]:
         if card.gt_note:
             notes.setdefault((card.set_name, card.gt_note), []).append(card.stem)
     return notes
-
-
-def main() -> int:
-    try:
-        return make_gallery()
-    except KeyboardInterrupt:
-        print("\nthe pictures so far are kept; the same command continues", file=sys.stderr)
-        raise

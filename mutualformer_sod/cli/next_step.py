@@ -1,10 +1,13 @@
 """The last line of a command: the next useful command, ready to be copied."""
 
+import argparse
 import os
 import shlex
 import shutil
 import sys
 from pathlib import Path
+
+from mutualformer_sod.errors import flag_of
 
 COMMAND = "mutualformer-sod"
 
@@ -32,10 +35,17 @@ def is_first_process() -> bool:
 
 
 def option(name: str, values: object) -> list[object]:
-    """Return a flag with its values, or nothing without a value."""
+    """Return a flag with its values, the flag alone for True, or nothing without a value."""
     if values in (None, False, [], ()):
         return []
+    if values is True:
+        return [name]
     return [name, *values] if isinstance(values, list | tuple) else [name, values]
+
+
+def given(args: argparse.Namespace, *names: str) -> list[object]:
+    """Return the flags of these arguments with their values, see `option`."""
+    return [word for name in names for word in option(flag_of(name), getattr(args, name))]
 
 
 def _program(command: str) -> list[str]:

@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 
 from mutualformer_sod.cli.default_output import free_output, output_folders
-from mutualformer_sod.cli.next_step import option, suggest
+from mutualformer_sod.cli.next_step import given, option, suggest
 from mutualformer_sod.cli.predict_options import parse_arguments
 from mutualformer_sod.configs.released import DEFAULT_WEIGHTS, find_weights
-from mutualformer_sod.errors import InputError, with_flags
+from mutualformer_sod.errors import InputError, flag_of, with_flags
 from mutualformer_sod.files import check_writable
 from mutualformer_sod.signals import ended_by_sigterm
 
@@ -16,16 +16,16 @@ FAILED = 1
 
 
 def main() -> int:
-    args = parse_arguments()
+    args = parse_arguments(__doc__)
     if args.output is not None and args.output.exists() and not args.output.is_dir():
         raise InputError(f"--output {args.output}: is a file. Fix: pass a folder.")
     check_writable(next(output_folders(args.output)))
     kept = "finished files are kept" if args.video is None else "nothing is kept of the video"
     with ended_by_sigterm(f"{kept}; the same command continues"):
-        return predict_video(args) if args.video is not None else predict_pictures(args)
+        return map_video(args) if args.video is not None else map_pictures(args)
 
 
-def predict_pictures(args: argparse.Namespace) -> int:
+def map_pictures(args: argparse.Namespace) -> int:
     """Map the pictures of ``--rgb``."""
     from mutualformer_sod.data.modality import DEPTH, THERMAL
     from mutualformer_sod.inference.picture_pairs import pair_pictures
@@ -84,7 +84,7 @@ def suggest_next(args: argparse.Namespace, pictures: list, second: object) -> No
     elif args.overlay and args.cutout:
         suggest_demo(args, second)
     else:
-        kept = given(args, "depth", "thermal", "depth_orientation", "crop", "output")
+        kept = without_defaults(args, "depth", "thermal", "depth_orientation", "crop", "output")
         suggest("predict", *again, *own_weights(args), *kept, "--overlay", "--cutout")
 
 
@@ -103,19 +103,13 @@ def own_weights(args: argparse.Namespace) -> list[object]:
     return option("--weights", None if args.weights == DEFAULT_WEIGHTS else args.weights)
 
 
-def given(args: argparse.Namespace, *names: str) -> list[object]:
+def without_defaults(args: argparse.Namespace, *names: str) -> list[object]:
     """Return the flags of these names and those that decide the maps, without default values."""
-    words: list[object] = []
-    for name in (*names, "near", "size", "device", "amp", "estimate_depth", "background"):
-        flag, value = f"--{name.replace('_', '-')}", getattr(args, name)
-        if value is True:
-            words.append(flag)
-        elif value != "auto":
-            words += option(flag, value)
-    return words
+    names = (*names, "near", "size", "device", "amp", "estimate_depth", "background")
+    return given(args, *(name for name in names if getattr(args, name) != "auto"))
 
 
-def predict_video(args: argparse.Namespace) -> int:
+def map_video(args: argparse.Namespace) -> int:
     """Map the frames of ``--video``."""
     from mutualformer_sod.data.modality import DEPTH
     from mutualformer_sod.inference.cutouts import CutoutStyle
@@ -141,7 +135,7 @@ def predict_video(args: argparse.Namespace) -> int:
     predict_video(predictor, *videos_in(output), **options)
     if not args.overlay:
         again = ["--video", args.video, *own_weights(args)]
-        again += [*given(args, "depth_video", "smooth", "cutout"), "--overlay"]
+        again += [*without_defaults(args, "depth_video", "smooth", "cutout"), "--overlay"]
         suggest("predict", *again, "--output", f"{output}-overlay")
     else:
         suggest_demo(args, predictor.second)
@@ -158,18 +152,18 @@ def load(args: argparse.Namespace) -> tuple:
     predictor = Predictor.from_weights(weights, args.size, args.device, args.amp)
     second = predictor.second.name
     for name in ("depth", "thermal", "depth_video", "estimate_depth"):
-        given, value = f"--{name.replace('_', '-')}", getattr(args, name)
+        flag, value = flag_of(name), getattr(args, name)
         if value is None:
             continue
         if predictor.modality == "rgb":
             raise InputError(
-                f"{given} {value}: --weights {args.weights} were trained without {second}. Fix: "
-                f"leave {given} out, or pass other weights."
+                f"{flag} {value}: --weights {args.weights} were trained without {second}. Fix: "
+                f"leave {flag} out, or pass other weights."
             )
         if second != ("thermal" if name == "thermal" else "depth"):
             raise InputError(
-                f"{given} {value}: --weights {args.weights} were trained on {second} maps. Fix: "
-                f"leave {given} out, pass --{second} with pictures, or pass other weights."
+                f"{flag} {value}: --weights {args.weights} were trained on {second} maps. Fix: "
+                f"leave {flag} out, pass --{second} with pictures, or pass other weights."
             )
     if args.estimate_depth is not None:
         from mutualformer_sod.inference.estimated_depth import estimator_of

@@ -7,7 +7,6 @@ from mutualformer_sod.cli import common as cli
 from mutualformer_sod.cli.default_output import DEFAULT_OUTPUT
 from mutualformer_sod.configs.released import ESTIMATOR
 
-DESCRIPTION = "Map your own pictures or a video: maps, overlays, cut-outs; with or without depth."
 EPILOG = """\
     mutualformer-sod predict photo.jpg
 
@@ -22,8 +21,8 @@ MOST_SMOOTH = 0.95
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
 
 
-def parse_arguments() -> argparse.Namespace:
-    parser = cli.Parser(DESCRIPTION, EPILOG)
+def parse_arguments(description: str) -> argparse.Namespace:
+    parser = cli.Parser(description, EPILOG)
     parser.add_argument(
         "pictures", nargs="*", type=Path, metavar="FILE|DIR", help="as --rgb; or one video"
     )
@@ -67,7 +66,7 @@ def parse_arguments() -> argparse.Namespace:
         help=f"folder of the outputs (default: {DEFAULT_OUTPUT}, or a new name like it)",
     )
     cli.add_flags(parser, "--overwrite", help="replace files made with other settings")
-    cli.add_flags(parser, "--size", type=int, help="input size of the network in pixels a side")
+    cli.add_flags(parser, "--size", **cli.INPUT_SIZE)
     parser.add_argument(
         "--near",
         choices=("auto", "white", "black", "disparity", "strict"),

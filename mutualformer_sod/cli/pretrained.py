@@ -30,7 +30,7 @@ def main() -> None:
         raise InputError(
             "list takes no names and no flags. Fix: pass fetch NAME to download weights"
         )
-    # Only now: --help and wrong flags need no torch.
+    # Imported here: --help and wrong flags need no torch.
     from mutualformer_sod.models.backbone_packages import PACKAGES
     from mutualformer_sod.models.pretrained import backbone_file, cached_backbone, fetch
 

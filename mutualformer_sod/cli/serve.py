@@ -1,7 +1,6 @@
 """Serve maps over HTTP: POST a picture and its depth, get map, overlay or cut-out as PNG."""
 
 import argparse
-import importlib.util
 
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.cli.next_step import suggest_program
@@ -23,7 +22,7 @@ FILES = 3  # of a request: picture, depth, background
 def parse_arguments() -> argparse.Namespace:
     parser = cli.Parser(__doc__, EPILOG)
     cli.add_flags(parser, "--weights", "--device", "--amp")
-    cli.add_flags(parser, "--size", type=int, help="input size of the network in pixels a side")
+    cli.add_flags(parser, "--size", **cli.INPUT_SIZE)
     cli.add_flags(parser, "--estimate-depth")
     cli.add_server_flags(parser, port=8000)
     parser.add_argument(
@@ -49,12 +48,10 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_arguments()
-    for package in PACKAGES:
-        if importlib.util.find_spec(package) is None:
-            raise InputError(f"{package} is not installed. Fix: pip install -e '.[serve]'")
+    cli.require_packages("serve", *PACKAGES)
     weights = find_weights(args.weights)
     listening = bind(args.host, args.port)
-    # Imported late: --help and wrong flags need no torch.
+    # Imported here: --help and wrong flags need no torch.
     from mutualformer_sod.inference.predictor import Predictor
     from mutualformer_sod.serving.gate import Limits
     from mutualformer_sod.serving.running import run_service
@@ -75,10 +72,7 @@ def main() -> None:
         others=args.allow_host,
         estimator=args.estimate_depth,
         limits=Limits(
-            round(args.max_upload * 10**6),
-            FILES,
-            round(args.max_megapixels * 10**6),
-            args.timeout,
+            round(args.max_upload * 10**6), FILES, round(args.max_megapixels * 10**6), args.timeout
         ),
         waiting=args.queue,
         ready=suggest_request,

@@ -2,11 +2,10 @@
 
 import argparse
 import logging
-from dataclasses import replace
 from pathlib import Path
 
 from mutualformer_sod.cli import common as cli
-from mutualformer_sod.cli.next_step import option, suggest
+from mutualformer_sod.cli.next_step import given, suggest
 from mutualformer_sod.configs.released import find_weights
 from mutualformer_sod.configs.training import VISIBLE
 from mutualformer_sod.errors import InputError, with_flags
@@ -27,7 +26,7 @@ def parse_arguments() -> argparse.Namespace:
     cli.add_flags(parser, "--data", "--sets", "--weights", "--batch-size", "--device", "--limit")
     cli.add_flags(parser, "--output", help="folder of the maps")
     cli.add_flags(parser, "--overwrite", help="replace maps with other settings")
-    cli.add_flags(parser, "--size", type=int, help="input size of the network in pixels a side")
+    cli.add_flags(parser, "--size", **cli.INPUT_SIZE)
     cli.add_flags(parser, "--workers", type=cli.at_least(0), default=2, help="loaders (default: 2)")
     parser.add_argument(
         "--writers",
@@ -65,7 +64,7 @@ def main() -> None:
     args = parse_arguments()
     if args.method and (Path(args.method).name != args.method or args.method == ".."):
         raise InputError(f"--method {args.method!r} is not usable. Fix: pass a folder name.")
-    # Imported late: --help and wrong flags need no torch.
+    # Imported here: --help and wrong flags need no torch.
     from mutualformer_sod.distributed import one_voice
 
     with one_voice():
@@ -75,13 +74,6 @@ def main() -> None:
 
 def make_maps(args: argparse.Namespace) -> None:
     """Load weights and sets, write maps; in this process or in all processes of torchrun."""
-    from mutualformer_sod.data.depth.notes import relation_notes
-    from mutualformer_sod.data.depth.polarity import print_maps, with_encodings
-    from mutualformer_sod.data.discovery.sets import (
-        discover_sets,
-        keep_images,
-        refuse_other_modality,
-    )
     from mutualformer_sod.distributed import is_main, start_processes
     from mutualformer_sod.inference.benchmark_maps import map_sets, method_name
     from mutualformer_sod.inference.predictor import Predictor
@@ -94,32 +86,7 @@ def make_maps(args: argparse.Namespace) -> None:
     modality = args.modality or protocol.get("modality", "both")
     predictor = Predictor(model, args.size, str(device), args.amp, modality)
     method = args.method or method_name(model.config, predictor.modality)
-    # Hidden depth may be missing or unreadable, and its polarity is not decided.
-    sees_depth = modality != "rgb"
-    if not sees_depth and args.near != ["auto"]:
-        raise InputError(
-            "--near has no effect: it needs a --modality with depth. Fix: leave --near out."
-        )
-    sets = discover_sets(
-        args.data, args.sets, need_rgb=args.sets is not None, with_depth=sees_depth
-    )
-    for item in sets:
-        if not item.has_rgb and is_main():
-            print(f"{item.name}: ground truth only, nothing to map")
-    sets = [item for item in sets if item.has_rgb]
-    refuse_other_modality(sets, model.config.second_modality, f"--weights {args.weights}")
-    sets = with_encodings(sets, args.near)
-    if is_main():
-        print_maps(sets)
-    if args.images is not None:
-        sets = keep_images(sets, args.images)
-    if args.limit is not None:
-        sets = [replace(item, samples=item.samples[: args.limit]) for item in sets]
-    if not sets:
-        raise InputError(f"--data {' '.join(args.data)}: no colour images, nothing to map")
-    for item in sets if is_main() else ():
-        for note in relation_notes(item):
-            _log.warning("%s: %s", item.name, note)
+    sets = find_sets(args, modality, model.config.second_modality)
     provenance = {
         "weights_sha256": file_sha256(weights),
         "config": model.config.to_dict(),
@@ -139,10 +106,55 @@ def make_maps(args: argparse.Namespace) -> None:
     )
     if is_main():
         print(f"maps: {args.output / method}")
-        chosen = [*option("--data", args.data), *option("--sets", args.sets), "--maps", args.output]
-        chosen += [*option("--images", args.images), *option("--limit", args.limit)]
+        chosen = [*given(args, "data", "sets"), "--maps", args.output]
         if any(item.has_gt for item in sets):
+            chosen += given(args, "images", "limit")
             suggest("evaluate", *chosen, "--output", "outputs/scores")
         else:
-            chosen = ["--data", *args.data, *option("--sets", args.sets), "--maps", args.output]
             suggest("gallery", *chosen, "--output", "outputs/gallery")
+
+
+def find_sets(args: argparse.Namespace, modality: str, second: str) -> list:
+    """Return the sets with the images to map, and print remarks on them in the main process.
+
+    Args:
+        args: of the command.
+        modality: visible to the network, as in ``--modality``.
+        second: the modality beside colour that the network was trained on.
+    """
+    from mutualformer_sod.data.depth.notes import relation_notes
+    from mutualformer_sod.data.depth.polarity import print_maps, with_encodings
+    from mutualformer_sod.data.discovery.sets import (
+        discover_sets,
+        keep_images,
+        limited,
+        refuse_other_modality,
+    )
+    from mutualformer_sod.distributed import is_main
+
+    # Hidden depth may be missing or unreadable, and its polarity is not decided.
+    sees_depth = modality != "rgb"
+    if not sees_depth and args.near != ["auto"]:
+        raise InputError(
+            "--near has no effect: it needs a --modality with depth. Fix: leave --near out."
+        )
+    found = discover_sets(
+        args.data, args.sets, need_rgb=args.sets is not None, with_depth=sees_depth
+    )
+    for item in found if is_main() else ():
+        if not item.has_rgb:
+            print(f"{item.name}: ground truth only, nothing to map")
+    sets = [item for item in found if item.has_rgb]
+    refuse_other_modality(sets, second, f"--weights {args.weights}")
+    sets = with_encodings(sets, args.near)
+    if is_main():
+        print_maps(sets)
+    if args.images is not None:
+        sets = keep_images(sets, args.images)
+    sets = limited(sets, args.limit)
+    if not sets:
+        raise InputError(f"--data {' '.join(args.data)}: no colour images, nothing to map")
+    for item in sets if is_main() else ():
+        for note in relation_notes(item):
+            _log.warning("%s: %s", item.name, note)
+    return sets

@@ -21,14 +21,14 @@ def main() -> None:
     args = parse_arguments()
     if args.action == "list" and args.names:
         raise InputError("list takes no names. Fix: pass verify NAME to check a file")
+    records = read_records()
     if args.action == "list":
         for name, path in released_weights().items():
-            print(describe(name, path))
+            print(describe(name, path, records.get(name, {})))
         suggest("weights", "verify")
         return
     from mutualformer_sod.models.weights import file_sha256, load_weights
 
-    records = read_records()
     if not (args.names or released_weights()):
         raise InputError(f"verify: no released weights are in {RECORD.parent}. Fix: pass a file")
     names = args.names or list(released_weights())
@@ -66,9 +66,8 @@ def read_records() -> dict[str, dict]:
         raise InputError(f"{RECORD}: not JSON: {error}. Fix: restore the file") from error
 
 
-def describe(name: str, path: Path) -> str:
-    """Return the lines of one released file."""
-    record = read_records().get(name, {})
+def describe(name: str, path: Path, record: dict) -> str:
+    """Return the lines of one released file and its record."""
     scores = [
         f"{test_set} " + ", ".join(f"{metric} {value:.3f}" for metric, value in row.items())
         for test_set, row in record.get("scores", {}).items()

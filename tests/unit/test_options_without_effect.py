@@ -195,5 +195,5 @@ def test_polarity_without_depth_is_refused(monkeypatch, capsys):
     from mutualformer_sod.cli.predict_options import parse_arguments
 
     with pytest.raises(SystemExit):
-        parse_arguments()
+        parse_arguments("")
     assert "--near needs --depth" in capsys.readouterr().err
