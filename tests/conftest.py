@@ -1,6 +1,7 @@
 """Where real data lies; tests that need it skip with the reason where it is absent."""
 
 import contextlib
+import gc
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -16,6 +17,12 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # A suite that a shell started in the background ignores Ctrl-C, and so would what it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector the libraries and the tests, which live to the end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -110,7 +110,7 @@ def test_demo_refuses_an_upload_above_the_limit(demo_server, tmp_path):
         {"Content-Type": f"multipart/form-data; boundary={boundary}"},
     )
     with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=20)
+        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=120)
     assert refused.value.code in (400, 413)
 
 

@@ -144,7 +144,7 @@ def started_by_bash(command, folder):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     return [run.split("\n") for run in calls.read_text().split("\n\n") if run]

@@ -198,11 +198,11 @@ def test_evaluate_interrupted_run_leaves_no_table_and_continues(bench):
     command = [sys.executable, str(TOOL), *flags, "--workers", "1"]
     running = subprocess.Popen(command, cwd=bench, stderr=subprocess.PIPE, text=True)
     cache = bench / "out/cache.sqlite"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240  # a busy machine
     while not (cache.exists() and cache.stat().st_size > 100_000) and time.monotonic() < deadline:
         time.sleep(0.005)
     running.send_signal(signal.SIGINT)
-    _, errors = running.communicate(timeout=60)
+    _, errors = running.communicate(timeout=240)
     assert running.returncode == 130
     assert "scores so far are kept" in errors and "Traceback" not in errors
     assert not (bench / "out/scores.json").exists()
@@ -261,7 +261,7 @@ def test_evaluate_killed_run_leaves_no_worker(bench):
     if not children.exists():
         running.kill()
         pytest.skip("needs /proc to list the children of a process")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while len(workers := children.read_text().split()) < 2 and time.monotonic() < deadline:
         time.sleep(0.005)
     running.kill()

@@ -55,7 +55,7 @@ def has_new(folder, before, count):
     return len(set(saved(folder)) - before) >= count
 
 
-def wait_until(condition, process, seconds=60):
+def wait_until(condition, process, seconds=240):
     end = time.monotonic() + seconds
     while not condition():
         assert process.is_alive(), "the run ended too early"
@@ -112,7 +112,7 @@ def test_signal_saves_and_leaves_with_a_line(tmp_path, scenes, whole_run, number
     wait_until(lambda: (tmp_path / "run" / "starts.json").exists(), process)
     time.sleep(0.05)
     os.kill(process.pid, number)
-    process.join(60)
+    process.join(240)
     log = (tmp_path / "log").read_text()
     assert process.exitcode == 128 + number, log
     line = log.splitlines()[-1]
@@ -192,7 +192,7 @@ def test_group_of_processes_asked_to_end_saves_though_it_has_workers(tmp_path, s
         assert time.monotonic() < deadline
         time.sleep(0.001)
     os.killpg(process.pid, signal.SIGTERM)
-    status = process.wait(60)
+    status = process.wait(240)
     text = (tmp_path / "log").read_text()
     assert status == 128 + signal.SIGTERM, text
     assert "Traceback" not in text
@@ -210,7 +210,7 @@ def test_folder_in_which_a_run_goes_on_is_left_alone(tmp_path, scenes, whole_run
     finally:
         os.kill(process.pid, signal.SIGCONT)
     assert "in use by another process" in (tmp_path / "log2").read_text()
-    process.join(60)
+    process.join(240)
     assert process.exitcode == 0
     assert_same_end(tmp_path / "run", whole_run)
 

@@ -166,16 +166,20 @@ def test_interrupted_overwrite_leaves_no_map_of_the_old_settings(
 def test_test_stopped_by_signal_leaves_whole_files(
     maps, run_folder, scenes, tmp_path, monkeypatch, number, status, line
 ):
-    write, begun = benchmark_maps.write_map, threading.Event()
+    write, begun, sent = benchmark_maps.write_map, threading.Event(), threading.Event()
 
     def slowly(path, saliency):
+        # The signal meets maps in writing and others that wait; a busy machine has time to obey.
+        seconds = 1 if sent.is_set() else 0.05
         begun.set()
-        time.sleep(0.05)  # so that the signal meets maps in writing and others that wait
+        sent.wait(60)
+        time.sleep(seconds)
         write(path, saliency)
 
     def send():
         begun.wait()
         os.kill(os.getpid(), number)
+        sent.set()
 
     monkeypatch.setattr(benchmark_maps, "write_map", slowly)
     before = signal.getsignal(number)
@@ -186,7 +190,7 @@ def test_test_stopped_by_signal_leaves_whole_files(
     sender.join()
     for thread in threading.enumerate():  # a process waits for its writers before it ends
         if thread.name.startswith("ThreadPoolExecutor"):
-            thread.join(10)
+            thread.join(60)
     assert done.status == status, done.error
     assert line in done.error
     assert "Traceback" not in done.error

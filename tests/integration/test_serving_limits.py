@@ -33,7 +33,7 @@ class Slow:
 
     def answer(self, asked, folder):
         self.begun.set()
-        assert self.go.wait(30)
+        assert self.go.wait(240)
         self.asked.append(asked)
         assert asked.rgb.parent == folder
         if self.error:
@@ -55,7 +55,7 @@ def serve(service, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     stops = []
 
-    def start(seconds=30.0, waiting=2, others=()):
+    def start(seconds=120.0, waiting=2, others=()):
         limits = Limits(FILE_BYTES, 3, 10**6, seconds)
         options = {"host": "127.0.0.1", "others": others, "about": {"weights": "none"}}
         app = build_app(service, limits, waiting=waiting, **options)
@@ -70,7 +70,7 @@ def serve(service, tmp_path, monkeypatch):
     service.go.set()
     for server, thread in stops:
         server.should_exit = True
-        thread.join(20)
+        thread.join(120)
     assert not list(tmp_path.glob("mutualformer_serve_*"))
 
 
@@ -124,7 +124,7 @@ def test_service_after_its_time_answers_504_and_keeps_the_place_of_the_job(servi
 
 def connect(address):
     host, port = address.removeprefix("http://").split(":")
-    return socket.create_connection((host, int(port)), timeout=20)
+    return socket.create_connection((host, int(port)), timeout=120)
 
 
 def head(length, kind="multipart/form-data; boundary=x"):
@@ -143,7 +143,7 @@ def test_service_forgets_the_job_of_a_client_that_has_gone(service, serve):
     address = serve()
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(post, f"{address}/map", PICTURE)
-        assert service.begun.wait(20)
+        assert service.begun.wait(120)
         body, kind = form([PICTURE])
         with connect(address) as second:
             second.sendall(head(f"Content-Length: {len(body)}", kind) + body)
@@ -308,7 +308,7 @@ def test_jobs_run_one_at_a_time_in_their_order():
             done.append(number)
             return number
 
-        runs = [jobs.run(lambda n=n: job(n), 20, forever(), lambda: None) for n in range(5)]
+        runs = [jobs.run(lambda n=n: job(n), 120, forever(), lambda: None) for n in range(5)]
         results = await asyncio.gather(*runs)
         jobs.close()
         return results
@@ -329,11 +329,13 @@ def test_jobs_of_a_client_that_has_gone_clean_up_without_running():
         async def forever():
             await asyncio.Event().wait()
 
-        first = asyncio.ensure_future(jobs.run(lambda: block.wait(20), 20, forever(), lambda: None))
+        first = asyncio.ensure_future(
+            jobs.run(lambda: block.wait(120), 120, forever(), lambda: None)
+        )
         await asyncio.sleep(0)
         with pytest.raises(ClientGone):
             await jobs.run(
-                lambda: events.append("ran"), 20, soon(), lambda: events.append("cleaned")
+                lambda: events.append("ran"), 120, soon(), lambda: events.append("cleaned")
             )
         block.set()
         await first
