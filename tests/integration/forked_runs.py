@@ -1,6 +1,7 @@
 """Tools in processes that can be killed, forked from a server that has imported torch."""
 
 import contextlib
+import ctypes
 import os
 import runpy
 import socket
@@ -33,11 +34,15 @@ def start(
     most_bytes: int | None = None,
     tool: str = "train",
     environment: dict[str, str] | None = None,
+    network: str | None = None,
 ):
-    """Start a tool with these arguments; output goes to the end of the file ``log``."""
+    """Start a tool with these arguments; output goes to the end of the file ``log``.
+
+    ``network`` names the network namespace in which it runs, see ``ip netns``.
+    """
     context = worker_context(_PRELOADED)
     process = context.Process(
-        target=_run, args=(tool, arguments, str(log), most_bytes, environment or {})
+        target=_run, args=(tool, arguments, str(log), most_bytes, environment or {}, network)
     )
     process.start()
     return process
@@ -46,15 +51,20 @@ def start(
 def finish(arguments: list[str], log: Path, most_bytes: int | None = None) -> int:
     """Run tools/train.py to its end; returns its exit status."""
     process = start(arguments, log, most_bytes)
-    process.join(120)
+    process.join(240)
     assert process.exitcode is not None, "the run hangs"
     return process.exitcode
 
 
-def finish_together(arguments: list[str], log: Path, count: int = 2) -> list[int | None]:
-    """Run tools/train.py in several processes of one run to their end; returns their statuses."""
+def finish_together(
+    arguments: list[str], log: Path, count: int = 2, tool: str = "train"
+) -> list[int | None]:
+    """Run a tool in several processes of one run to their end; returns their statuses."""
     return join_all(
-        [start(arguments, log, environment=variables) for variables in torchrun_variables(count)]
+        [
+            start(arguments, log, tool=tool, environment=variables)
+            for variables in torchrun_variables(count)
+        ]
     )
 
 
@@ -70,16 +80,22 @@ def call_together(function, count: int) -> list[int | None]:
     return join_all(processes)
 
 
-def torchrun_variables(count: int) -> list[dict[str, str]]:
-    """The environment variables that torchrun sets for each of its processes on one host."""
-    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    common |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
-    return [common | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
+def torchrun_variables(
+    count: int, hosts: int = 1, address: str = "127.0.0.1"
+) -> list[dict[str, str]]:
+    """The environment variables that torchrun sets for each of its processes.
+
+    ``address`` is that of the first host.
+    """
+    local = count // hosts
+    common = {"MASTER_ADDR": address, "MASTER_PORT": str(free_port())}
+    common |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(local)}
+    return [common | {"RANK": str(rank), "LOCAL_RANK": str(rank % local)} for rank in range(count)]
 
 
 def join_all(processes: list) -> list[int | None]:
     for process in processes:
-        process.join(120)
+        process.join(240)
         process.kill()  # one that hangs
     return [process.exitcode for process in processes]
 
@@ -91,17 +107,32 @@ def free_port() -> int:
         return server.getsockname()[1]
 
 
+def _enter_network(name: str) -> None:
+    """Move this process, which has one thread, into a network namespace; os.setns is of 3.12."""
+    with Path("/run/netns", name).open() as namespace:
+        library = ctypes.CDLL(None, use_errno=True)
+        if library.setns(namespace.fileno(), 0x40000000):  # CLONE_NEWNET
+            raise OSError(ctypes.get_errno(), f"setns {name}")
+
+
 def _call(function, environment: dict[str, str]) -> None:
     os.environ.update(environment)
     function()
 
 
 def _run(
-    tool: str, arguments: list[str], log: str, most_bytes: int | None, environment: dict[str, str]
+    tool: str,
+    arguments: list[str],
+    log: str,
+    most_bytes: int | None,
+    environment: dict[str, str],
+    network: str | None,
 ) -> None:
     import torch
 
     torch.set_num_threads(1)
+    if network is not None:
+        _enter_network(network)
     if most_bytes is not None:
         import resource
 

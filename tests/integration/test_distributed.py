@@ -8,7 +8,14 @@ import sys
 
 import pytest
 import torch
-from forked_runs import call_together, free_port
+from forked_runs import (
+    call_together,
+    finish_together,
+    free_port,
+    join_all,
+    start,
+    torchrun_variables,
+)
 from tool_runs import ROOT, SMALL_MODEL, error_line, run_tool
 
 from mutualformer_sod.distributed import max_over_processes, one_voice, rank, start_processes
@@ -27,6 +34,11 @@ def train_arguments(output, scenes, batch_size, *options):
         *("--depth-dropout", 0.3, "--device", "cpu", "--amp", "off", "--output", output, *options),
         *("--set", *SMALL_MODEL, "drop_path=0.2", "encoder_drop_path=0.2"),
     ]
+
+
+def map_arguments(output, scenes, weights):
+    arguments = ["--data", scenes, "--device", "cpu", "--weights", weights, "--output", output]
+    return [str(argument) for argument in arguments]
 
 
 def train_command(*arguments):
@@ -108,12 +120,11 @@ def test_another_number_of_images_an_update_is_refused(two_processes, scenes):
 
 
 def test_maps_of_two_processes_are_those_of_one(tmp_path, two_processes, scenes):
-    test = ["--data", scenes, "--device", "cpu", "--weights"]
-    test += [two_processes / "weights.safetensors", "--output"]
-    done = run_tool("test", *test, tmp_path / "one")
+    weights, log = two_processes / "weights.safetensors", tmp_path / "log"
+    done = run_tool("test", *map_arguments(tmp_path / "one", scenes, weights))
     assert done.status == 0, done.error
-    command = [ROOT / "tools" / "test.py", *test, tmp_path / "two"]
-    run(torchrun("--nproc-per-node", 2, "--standalone", *command))
+    arguments = map_arguments(tmp_path / "two", scenes, weights)
+    assert finish_together(arguments, log, tool="test") == [0, 0], log.read_text()
     maps = sorted((tmp_path / "one").rglob("*.png"))
     assert len(maps) == 12
     for path in maps:
@@ -155,12 +166,13 @@ def can_make_hosts():
 
 @pytest.fixture
 def two_hosts():
-    """For each of two hosts its address and how a command is started there.
+    """For each of two hosts its address and its network namespace.
 
-    Network namespaces joined by a virtual cable where those can be made, else this host twice.
+    The namespaces are joined by a virtual cable. Where none can be made, this host stands for both
+    and the names are None.
     """
     if not can_make_hosts():
-        yield [("127.0.0.1", []), ("127.0.0.1", [])]
+        yield [("127.0.0.1", None), ("127.0.0.1", None)]
         return
     names = [f"mf{os.getpid()}{side}" for side in "ab"]
     for name in names:
@@ -174,23 +186,24 @@ def two_hosts():
             subprocess.run([*inside, "addr", "add", address, "dev", "cable0"], check=True)
             for device in ("lo", "cable0"):
                 subprocess.run([*inside, "link", "set", device, "up"], check=True)
-        yield [
-            (f"10.77.3.{number}", ["ip", "netns", "exec", name])
-            for number, name in enumerate(names, start=1)
-        ]
+        yield [(f"10.77.3.{number}", name) for number, name in enumerate(names, start=1)]
     finally:
         for name in names:
             subprocess.run(["ip", "netns", "delete", name], capture_output=True)
 
 
-def on_both(two_hosts, *arguments):
-    """Run one process of a command on each host."""
+CABLE = {"GLOO_SOCKET_IFNAME": "cable0"}
+
+
+def launch_on_both(two_hosts, *arguments):
+    """Run one process of a command on each host, started by torchrun."""
     first, port = two_hosts[0][0], free_port()
     agents = []
-    for number, (_, prefix) in enumerate(two_hosts):
+    for number, (_, network) in enumerate(two_hosts):
         flags = ["--nnodes", 2, "--nproc-per-node", 1, "--node-rank", number]
         flags += ["--master-addr", first, "--master-port", port]
-        environment = ENVIRONMENT | ({"GLOO_SOCKET_IFNAME": "cable0"} if prefix else {})
+        environment = ENVIRONMENT | (CABLE if network else {})
+        prefix = ["ip", "netns", "exec", network] if network else []
         command = [*prefix, *torchrun(*flags, *arguments)]
         agents.append(
             subprocess.Popen(
@@ -210,11 +223,26 @@ def on_both(two_hosts, *arguments):
     return outputs
 
 
-def test_two_hosts_train_and_test(tmp_path, two_hosts, one_process, scenes):
-    outputs = on_both(two_hosts, *train_command(tmp_path / "run", scenes, 3))
+def test_two_hosts_train_as_one_process(tmp_path, two_hosts, one_process, scenes):
+    outputs = launch_on_both(two_hosts, *train_command(tmp_path / "run", scenes, 3))
     assert "2 process(es), at most 3 at a time" in outputs[0] + outputs[1]
     assert_same_training(tmp_path / "run", one_process)
-    weights = one_process / "weights.safetensors"
-    test = [ROOT / "tools" / "test.py", "--data", scenes, "--device", "cpu", "--weights", weights]
-    on_both(two_hosts, *test, "--output", tmp_path / "maps")
+
+
+def test_two_hosts_write_the_maps_together(tmp_path, two_hosts, one_process, scenes):
+    arguments = map_arguments(tmp_path / "maps", scenes, one_process / "weights.safetensors")
+    log = tmp_path / "log"
+    variables = torchrun_variables(2, hosts=2, address=two_hosts[0][0])
+    processes = [
+        start(
+            arguments,
+            log,
+            tool="test",
+            environment=own | (CABLE if network else {}),
+            network=network,
+        )
+        for own, (_, network) in zip(variables, two_hosts, strict=True)
+    ]
+    assert join_all(processes) == [0, 0], log.read_text()
+    assert log.read_text().count("12 maps, 12 made now") == 1  # one speaks for both
     assert len(list((tmp_path / "maps").rglob("*.png"))) == 12
