@@ -1,10 +1,12 @@
 """The weights of small-dinov2: what they are said to be, and that depth does not mislead them."""
 
 import re
+from collections import deque
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 from tool_runs import ROOT
 
@@ -22,6 +24,23 @@ CARD = (ROOT / "weights/README.md").read_text().split("\n# `tiny`")[0]
 KINDS = ("right", "none", "another image's", "constant", "random")
 
 
+class Remembering:
+    """A stream of the encoder that computes the features of its latest images once.
+
+    The kinds of depth share the colours, and those without depth one map: 69 images of 170.
+    """
+
+    def __init__(self, stream):
+        self.run, self.known = stream.forward, deque(maxlen=5)
+
+    def __call__(self, image, keys=None):
+        for known, features in self.known:
+            if torch.equal(image, known):
+                return features
+        self.known.append((image, self.run(image, keys)))
+        return self.known[-1][1]
+
+
 @pytest.fixture(scope="module")
 def scores(shared_data):
     """S-measure of the 17 images of the spot check, in their order, by kind of depth."""
@@ -32,6 +51,8 @@ def scores(shared_data):
             rgb, depth, _ = read_sample(sample)
             images.append((rgb, depth_to_unit(depth, sod_set.encoding), read_gt(sample.gt)))
     predictor = Predictor.from_weights(WEIGHTS, device="cpu")
+    for stream in (predictor.model.encoder.rgb_stream, predictor.model.encoder.depth_stream):
+        stream.forward = Remembering(stream)
     found = {kind: [] for kind in KINDS}
     for number, (rgb, depth, gt) in enumerate(images):
         for kind in KINDS:
