@@ -27,7 +27,7 @@ KINDS = ("right", "none", "another image's", "constant", "random")
 class Remembering:
     """A stream of the encoder that computes the features of its latest images once.
 
-    The kinds of depth share the colours, and those without depth one map: 69 images of 170.
+    The kinds of depth share the colours; no depth and constant depth share the map of absent depth.
     """
 
     def __init__(self, stream):
