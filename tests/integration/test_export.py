@@ -10,7 +10,6 @@ import pytest
 import timm
 import torch
 from tool_runs import ROOT, error_line, run_tool
-from torch._dynamo import config as dynamo
 from torch.export import Dim
 from torch.utils.data import default_collate
 
@@ -32,13 +31,6 @@ pytestmark = pytest.mark.skipif(not export.CAN_EXPORT, reason="exporting needs t
 SHIPPED = ROOT / "weights" / "mutualformer_tiny.safetensors"
 STEM = "tf_efficientnet_lite0"
 SMALL = {"dim": 32, "decoder_width": 16, "detail_width": 8}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def traced_without_cache():
-    """Trace without torch's cache of fake results: with symbolic sizes it takes a third longer."""
-    with dynamo.patch(fake_tensor_cache_enabled=False):
-        yield
 
 
 def run_export(weights, output, *options):
