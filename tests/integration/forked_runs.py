@@ -56,15 +56,10 @@ def finish(arguments: list[str], log: Path, most_bytes: int | None = None) -> in
     return process.exitcode
 
 
-def finish_together(
-    arguments: list[str], log: Path, count: int = 2, tool: str = "train"
-) -> list[int | None]:
-    """Run a tool in several processes of one run to their end; returns their statuses."""
+def finish_together(arguments: list[str], log: Path, count: int = 2) -> list[int | None]:
+    """Run tools/train.py in several processes of one run to their end; returns their statuses."""
     return join_all(
-        [
-            start(arguments, log, tool=tool, environment=variables)
-            for variables in torchrun_variables(count)
-        ]
+        [start(arguments, log, environment=variables) for variables in torchrun_variables(count)]
     )
 
 
