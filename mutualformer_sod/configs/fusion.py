@@ -29,7 +29,7 @@ class FusionConfig(Switches):
         dim: width of the projected tokens and of the fused stream.
         attention_stride: hierarchical encoders: levels of this stride or coarser are attended.
         fine_width: width of the finer levels, which convolutions fuse.
-        NEEDS: option -> (other option, value): it has an effect beside this value alone.
+        NEEDS: option -> (other option, value): without this value the option has no effect.
     """
 
     NEEDS: ClassVar[Mapping[str, tuple[str, str]]] = {}

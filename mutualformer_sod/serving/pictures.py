@@ -59,7 +59,7 @@ class PictureService:
         predictor: the network.
         settings: see `picture_maps.settings_of`.
         most_pixels: of a picture, a depth map or a background.
-        estimate: `Predictor.estimator` for pictures without depth, and ``settings`` with it.
+        estimate: `Predictor.estimator` for pictures without depth, and ``settings`` for its maps.
     """
 
     def __init__(
