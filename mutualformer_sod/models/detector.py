@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mutualformer_sod.configs.model import ModelConfig
+from mutualformer_sod.models.cpu_training import CpuTraining
 from mutualformer_sod.models.decoder import Decoder
 from mutualformer_sod.models.encoder import Features, TwoStreamEncoder, resize
 from mutualformer_sod.models.fusion.streams import build_fusion
 from mutualformer_sod.models.hub import HubModel
 from mutualformer_sod.models.inputs import check_inputs, check_values
 from mutualformer_sod.models.joint_encoder import Notes
-from mutualformer_sod.models.plain_attention import PlainAttention
 
 NO_DEPTH_GRID = 14  # cells a side of the learned "no depth" map, stretched to the image
 
@@ -109,7 +109,7 @@ class SaliencyDetector(nn.Module, HubModel):
         height, width = rgb.shape[-2:]
         rgb, depth = self._pad(rgb), None if depth is None else self._pad(depth)
         rgb = (rgb - self.mean) / self.std
-        with self._attention_kernel(rgb):
+        with self._kernels(rgb):
             rgb_features, depth_features, notes = self._encode(rgb, depth, has_depth, keys)
             rgb_keys = None if keys is None else keys[:-1]
             fused_maps = self.fusion(rgb_features, depth_features, rgb_keys)
@@ -170,16 +170,13 @@ class SaliencyDetector(nn.Module, HubModel):
         )
         return rgb_features, [_pick(feature, rows) for feature in depth_features], notes
 
-    def _attention_kernel(self, image: Tensor) -> AbstractContextManager:
-        """Return a context with plain matrix products for attention, for training on a CPU.
-
-        The backward pass of torch's fused CPU kernel took a quarter of a training step.
-        """
+    def _kernels(self, image: Tensor) -> AbstractContextManager:
+        """Return the context for training on a CPU; without effect elsewhere."""
         plain = self.training and image.device.type == "cpu"
         plain &= not self.encoder.recomputes  # recomputation runs outside this context
         if plain and torch.compiler.is_compiling():  # it supports only torch's own contexts
             return sdpa_kernel(SDPBackend.MATH)
-        return PlainAttention() if plain else nullcontext()
+        return CpuTraining() if plain else nullcontext()
 
     def _depth_images(
         self, rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None
