@@ -86,7 +86,10 @@ class TrainConfig:
         False, _DATA, _SWITCH, "allow test sets in --val-sets; every table reports it", _VAL_SETS
     )
     allow_overlap: bool = option(
-        False, _DATA, _SWITCH, "train also on images of a test set below --data; recorded"
+        False,
+        _DATA,
+        _SWITCH,
+        "train also on images of a test set below --data; every table reports it",
     )
     holdout: float = option(
         0.1, _DATA, _RATIO_BELOW_1, "ratio of the training images to validate on", _NO_VAL_SETS

@@ -212,9 +212,13 @@ def training_line(record: object) -> str:
     """Describe the training of weights in one line, from the record that tools/test.py writes."""
     try:
         images = ", ".join(f"{name} {count}" for name, count in record["train_images"].items())
+        overlap = record.get("test_images_trained_on", {}).items()
         return (
             f"trained on {images} images (protocol {record['name']}); {record['choice']}: epoch "
             f"{record['epoch']} of {record['epochs']}; seed {record['seed']}, {record['size']} px"
+            + "".join(
+                f"; {count} IMAGES OF THE TEST SET {name} TRAINED ON" for name, count in overlap
+            )
         )
     except (TypeError, KeyError, AttributeError):
         return json.dumps(record)  # a record of another program

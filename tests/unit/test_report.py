@@ -225,6 +225,21 @@ def test_merge_other_weights_of_a_method_is_refused():
         first.merge(second, "B.json")
 
 
+def test_protocol_lines_with_test_images_in_the_training_report_their_number():
+    made = results(ours=0.9)
+    record = {
+        "train_images": {"NJU2K": 1485},
+        "name": "custom",
+        "choice": "last epoch",
+        "epoch": 60, "epochs": 60, "seed": 0, "size": 384,
+        "test_images_trained_on": {"SIP": 12},
+    }
+    made.protocol["training"] = {"ours": record}
+    assert made.protocol_lines()[-1].endswith("; 12 IMAGES OF THE TEST SET SIP TRAINED ON")
+    record["test_images_trained_on"] = {}
+    assert made.protocol_lines()[-1].endswith("384 px")
+
+
 def test_compare_one_image_is_not_settled():
     (found,) = compare({"mae": np.array([0.1])}, {"mae": np.array([0.2])})
     assert not found.settled
