@@ -231,7 +231,10 @@ def test_protocol_lines_with_test_images_in_the_training_report_their_number():
         "train_images": {"NJU2K": 1485},
         "name": "custom",
         "choice": "last epoch",
-        "epoch": 60, "epochs": 60, "seed": 0, "size": 384,
+        "epoch": 60,
+        "epochs": 60,
+        "seed": 0,
+        "size": 384,
         "test_images_trained_on": {"SIP": 12},
     }
     made.protocol["training"] = {"ours": record}
