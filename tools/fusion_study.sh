@@ -4,8 +4,8 @@
 #   bash tools/fusion_study.sh --benchmarks DATA OUTPUT
 # DATA: the project's data, or with --benchmarks the RGB-D benchmarks of docs/data.md.
 # STEP: prepare, encoder, main or ablations; without it all of them, in this order.
-# JOBS (default 1): runs at a time. FUSIONS, SEEDS: of the main rows. EXTRA: further options of
-# tools/compare_fusions.py, after those of this file.
+# JOBS (default 1): runs at a time. FUSIONS: the main rows. SEEDS: number of seeds (default: 3, of the
+# ablations 2). EXTRA: further options of tools/compare_fusions.py.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 benchmarks=
@@ -75,4 +75,4 @@ compare() {
         --output "$output/runs" ${EXTRA-} "$@"
 }
 if wanted main; then compare --seeds "${SEEDS:-3}" --fusions "${main[@]}"; fi
-if wanted ablations; then compare --seeds 2 --fusions "${main[@]}" "${ablations[@]}"; fi
+if wanted ablations; then compare --seeds "${SEEDS:-2}" --fusions "${main[@]}" "${ablations[@]}"; fi
