@@ -30,6 +30,8 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="the extra export is not
 pytestmark = pytest.mark.skipif(not export.CAN_EXPORT, reason="exporting needs torch 2.6 or newer")
 SHIPPED = ROOT / "weights" / "mutualformer_tiny.safetensors"
 STEM = "tf_efficientnet_lite0"
+# Logits of 7 differ by 1.07e-4 between AVX2 and AVX-512 kernels, by rounding; maps by less.
+OF_LOGITS = {"rtol": 1e-5, "atol": 1e-4}
 SMALL = {"dim": 32, "decoder_width": 16, "detail_width": 8}
 
 
@@ -106,7 +108,7 @@ def test_onnxruntime_gives_the_maps_of_pytorch_on_real_images(
     one = network(rgb[:1], maps[:1], has_depth[:1])
     for got, logits in ((network(rgb, maps, has_depth), want), (one, want[:1])):
         torch.testing.assert_close(got.sigmoid(), logits.sigmoid(), rtol=0, atol=1e-4)
-        torch.testing.assert_close(got, logits, rtol=0, atol=1e-4)
+        torch.testing.assert_close(got, logits, **OF_LOGITS)
 
 
 def test_the_steps_of_an_export_are_told(exported):
