@@ -217,7 +217,7 @@ def training_line(record: object) -> str:
             f"trained on {images} images (protocol {record['name']}); {record['choice']}: epoch "
             f"{record['epoch']} of {record['epochs']}; seed {record['seed']}, {record['size']} px"
             + "".join(
-                f"; {count} IMAGES OF THE TEST SET {name} TRAINED ON" for name, count in overlap
+                f"; TRAINED ON {count} IMAGES OF THE TEST SET {name}" for name, count in overlap
             )
         )
     except (TypeError, KeyError, AttributeError):

@@ -238,7 +238,7 @@ def test_protocol_lines_with_test_images_in_the_training_report_their_number():
         "test_images_trained_on": {"SIP": 12},
     }
     made.protocol["training"] = {"ours": record}
-    assert made.protocol_lines()[-1].endswith("; 12 IMAGES OF THE TEST SET SIP TRAINED ON")
+    assert made.protocol_lines()[-1].endswith("; TRAINED ON 12 IMAGES OF THE TEST SET SIP")
     record["test_images_trained_on"] = {}
     assert made.protocol_lines()[-1].endswith("384 px")
 
