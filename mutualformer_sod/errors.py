@@ -47,6 +47,12 @@ def name_list(names: Iterable[object], none: str = "nothing") -> str:
     return (", ".join(texts[:_LISTED]) or none) + more
 
 
+def first_of(names: Sequence[str], most: int = 3) -> str:
+    """Join the first names for a message; with more than ``most``, add the number of all."""
+    more = f", ... ({len(names)} in all)" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def together(read: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
     """Call a function on every item, so that all mistakes are reported at once.
 

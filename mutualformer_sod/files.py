@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import hashlib
 import json
 import logging
 import os
@@ -157,3 +158,12 @@ def without_wrappers(state: Mapping[str, Any], source: object) -> dict[str, Any]
 def _report(line: str) -> None:
     """Log a line once; a file is read for each of two streams."""
     logging.getLogger(__name__).warning(line)
+
+
+def file_sha256(path: Path) -> str:
+    """Return the hexadecimal SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()  # hashlib.file_digest needs Python 3.11
+    with Path(path).open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

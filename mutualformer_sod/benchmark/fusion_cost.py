@@ -171,7 +171,7 @@ def _mutualformer_layers(block: MutualFormerBlock, both: Tensor) -> list[Layer]:
 
 
 class _OneBlock:
-    """A two-stream encoder of one block and one tap, with the interface that fusions use."""
+    """A two-stream encoder of one block, with the interface that fusions use."""
 
     def __init__(self, dim: int) -> None:
         self.streams = [

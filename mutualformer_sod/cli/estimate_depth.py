@@ -49,7 +49,6 @@ def main() -> None:
     )
     from mutualformer_sod.models.device import pick_amp
     from mutualformer_sod.training.depth_estimation import (
-        EstimatorSchedule,
         train_estimator,
         write_estimates,
     )
@@ -59,8 +58,7 @@ def main() -> None:
     if is_training:
         torch.manual_seed(0)
         model = DepthEstimator(pretrained=args.pretrained)
-        schedule = EstimatorSchedule(args.epochs)
-        score = train_estimator(model, sets, schedule, near=args.near, amp=amp)
+        score = train_estimator(model, sets, epochs=args.epochs, near=args.near, amp=amp)
         save_estimator(model, args.output)
         result = "no image was held out" if score is None else f"{score:.3f} on images held out"
         print(f"correlation with genuine depth: {result}: {args.output}")

@@ -9,7 +9,7 @@ from mutualformer_sod.cli.next_step import given, suggest
 from mutualformer_sod.configs.released import find_weights
 from mutualformer_sod.configs.training import VISIBLE
 from mutualformer_sod.errors import InputError, with_flags
-from mutualformer_sod.files import check_writable
+from mutualformer_sod.files import check_writable, file_sha256
 
 EPILOG = """\
 Maps are OUTPUT/METHOD/SET/STEM.png, 8-bit, at the size of the ground truth (without one, of the
@@ -78,7 +78,7 @@ def make_maps(args: argparse.Namespace) -> None:
     from mutualformer_sod.inference.benchmark_maps import map_sets, method_name
     from mutualformer_sod.inference.predictor import Predictor
     from mutualformer_sod.inference.progress import forecast
-    from mutualformer_sod.models.weights import file_sha256, load_weights
+    from mutualformer_sod.models.weights import load_weights
 
     device = start_processes(args.device)
     weights = find_weights(args.weights)

@@ -10,6 +10,7 @@ from mutualformer_sod.cli import common as cli
 from mutualformer_sod.cli.next_step import suggest
 from mutualformer_sod.configs.released import RECORD, find_weights, released_weights
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.files import file_sha256
 
 EPILOG = """\
 verify compares each file with the SHA-256 in weights/released.json, and loads it. A file of your
@@ -27,7 +28,7 @@ def main() -> None:
             print(describe(name, path, records.get(name, {})))
         suggest("weights", "verify")
         return
-    from mutualformer_sod.models.weights import file_sha256, load_weights
+    from mutualformer_sod.models.weights import load_weights
 
     if not (args.names or released_weights()):
         raise InputError(f"verify: no released weights are in {RECORD.parent}. Fix: pass a file")

@@ -53,7 +53,7 @@ class FusionConfig(Switches):
 
 @dataclass(frozen=True)
 class AttentionConfig(FusionConfig):
-    """Options of the methods that stack attention blocks at the encoder's taps."""
+    """Options of the methods that stack attention blocks on the encoder's features."""
 
     num_heads: int = switch(8, "1 or more", lambda v: v >= 1)
     blocks_per_tap: int = switch(1, "1 or more", lambda v: v >= 1)
@@ -74,7 +74,7 @@ class Method:
         description: one line, for tables.
         config: class of its configuration.
         module: subclass of ``models.fusion.streams.Fusion``.
-        in_encoder: whether it acts inside the encoder's blocks, and not at its taps.
+        in_encoder: whether it acts inside the encoder's blocks, and not on its features.
         ensemble: whether head "auto" is "ensemble".
         undecayed: names of its parameters that are exempt from weight decay, beside vectors.
     """

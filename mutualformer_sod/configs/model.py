@@ -24,7 +24,7 @@ from mutualformer_sod.errors import InputError
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 TIMM_STEMS = ("tf_efficientnet_lite0", "tf_efficientnet_lite2")
-STEMS = ("patch", "conv", "hybrid", *TIMM_STEMS)
+STEMS = ("patch", "hybrid", *TIMM_STEMS)
 DEFAULT_PRESET = "tiny-scratch"  # of the library and of every command that trains
 DEPTH_RULES = ("minmax", "percentile")
 DEPTH = "depth"  # the second modality of configurations that name none
@@ -39,8 +39,8 @@ class EncoderConfig(Switches):
         backbone: any timm model with features (ViT or hierarchical).
         taps: ViT: blocks whose features are used, counted from 1; ignored otherwise.
         share: use one set of weights for both streams, except for the normalisation layers.
-        stem: ViT: part in place of the patch projection. "conv" are strided 3x3 convolutions.
-            "hybrid" are residual ones, whose finer maps are features, too. A timm name is that
+        stem: ViT: part in place of the patch projection. "patch" is that projection. "hybrid" are
+            residual convolutions, whose finer maps are features, too. A timm name is that
             pretrained network, whose maps at strides 4 and 8 are features, too.
         encoder_drop_path: stochastic depth rate.
         stem_width: hybrid stem: width at stride 4; doubles with every halving.

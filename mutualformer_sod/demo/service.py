@@ -17,6 +17,7 @@ from mutualformer_sod.data.depth.kind import DepthSample, decide_units
 from mutualformer_sod.data.depth.polarity import encoding_of
 from mutualformer_sod.demo.scratch import Scratch
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.files import file_sha256
 from mutualformer_sod.imaging.io import read_depth, to_levels
 from mutualformer_sod.imaging.photos import Photo, averaged, read_photo
 from mutualformer_sod.imaging.png import write_png
@@ -24,7 +25,6 @@ from mutualformer_sod.inference.cutouts import cut_out
 from mutualformer_sod.inference.overlays import overlay, paint
 from mutualformer_sod.inference.picture_depth import fit_depth
 from mutualformer_sod.inference.predictor import Predictor, native_saliency
-from mutualformer_sod.models.weights import file_sha256
 from mutualformer_sod.serving.limits import check_pixels
 from mutualformer_sod.serving.problems import problem_of
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.files import file_sha256
 
 _PACKAGE = Path(__file__).parents[1]
 # Parts of the package without an effect on scores.
@@ -23,7 +24,7 @@ def code_of_results() -> dict[str, str]:
     """Return digests of the source files, and versions of the libraries, that decide scores."""
     files = [path for suffix in ("py", "json") for path in _PACKAGE.rglob(f"*.{suffix}")]
     digests = {
-        name: hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        name: file_sha256(path)[:16]
         for path in sorted(files)
         if not (name := path.relative_to(_PACKAGE).as_posix()).startswith(_WITHOUT_EFFECT)
     }

@@ -25,7 +25,7 @@ from mutualformer_sod.experiments.plan import (
     train_config,
 )
 from mutualformer_sod.experiments.variants import Variant
-from mutualformer_sod.files import write_text
+from mutualformer_sod.files import file_sha256, write_text
 from mutualformer_sod.inference.benchmark_maps import map_sets
 from mutualformer_sod.inference.predictor import Predictor
 from mutualformer_sod.metrics.evaluation import GtSet, evaluate, find_map_folders
@@ -35,7 +35,7 @@ from mutualformer_sod.metrics.scoring import Outcome
 from mutualformer_sod.models import build_model
 from mutualformer_sod.models.device import pick_amp, pick_device
 from mutualformer_sod.models.starting import load_encoder
-from mutualformer_sod.models.weights import file_sha256, load_weights
+from mutualformer_sod.models.weights import load_weights
 from mutualformer_sod.training.run_folder import CHECKPOINTS, CONFIG_FILE, WEIGHTS_FILE
 from mutualformer_sod.training.trainer import train
 

@@ -80,7 +80,7 @@ _CONTROLS = {
         "mutualformer:initial=affinity",
         "diffusion starts from the affinities",
     ),
-    "mutualformer_two_blocks": ("mutualformer:blocks_per_tap=2", "two blocks a tap"),
+    "mutualformer_two_blocks": ("mutualformer:blocks_per_tap=2", "two blocks a level"),
     "cross_attention_ensemble": ("cross_attention:head=ensemble", "under the other head"),
     "concat_ensemble": ("concat:head=ensemble", "under the other head"),
     "random_exchange": (

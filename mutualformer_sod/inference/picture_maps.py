@@ -10,6 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from mutualformer_sod.errors import InputError, OutputExists
+from mutualformer_sod.files import file_sha256
 from mutualformer_sod.imaging.photos import averaged, read_photo
 from mutualformer_sod.imaging.png import read_note, write_png
 from mutualformer_sod.inference.cutouts import CUTOUTS, TRANSPARENT, CutoutStyle, cut_out
@@ -23,7 +24,6 @@ from mutualformer_sod.inference.picture_depth import (
 from mutualformer_sod.inference.picture_pairs import Picture
 from mutualformer_sod.inference.predictor import Predictor, saliency_strips
 from mutualformer_sod.inference.progress import ticking
-from mutualformer_sod.models.weights import file_sha256
 from mutualformer_sod.output_folder import changed
 
 SEEN_PIXELS = 16 * 10**6

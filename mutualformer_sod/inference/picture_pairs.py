@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mutualformer_sod.data.discovery.pairing import DEPTH_SUFFIXES, bare_stem
 from mutualformer_sod.data.modality import DEPTH, Modality, refuse_named_otherwise
-from mutualformer_sod.errors import InputError, name_list, refuse_all
+from mutualformer_sod.errors import InputError, first_of, name_list, refuse_all
 from mutualformer_sod.imaging.photos import PHOTO_SUFFIXES
 from mutualformer_sod.imaging.refused import DEPTH_CONTAINERS, REFUSED_SUFFIXES, container_remedy
 
@@ -169,12 +169,8 @@ def _doubles(problem: str, files: Mapping[str, Sequence[Path]]) -> list[str]:
     groups = [" and ".join(map(str, own)) for _, own in sorted(files.items()) if len(own) > 1]
     if not groups:
         return []
-    more = f", ... ({len(groups)} in all)" if len(groups) > _NAMED_GROUPS else ""
-    return [
-        f"{problem}: {', '.join(groups[:_NAMED_GROUPS])}{more}. Fix: keep or rename one of each."
-    ]
+    return [f"{problem}: {first_of(groups, _NAMED_GROUPS)}. Fix: keep or rename one of each."]
 
 
 def _listed(paths: Sequence[Path]) -> str:
-    names = ", ".join(path.name or str(path) for path in paths[:_NAMED_FILES])
-    return names if len(paths) <= _NAMED_FILES else f"{names}, ... ({len(paths)} in all)"
+    return first_of([path.name or str(path) for path in paths], _NAMED_FILES)

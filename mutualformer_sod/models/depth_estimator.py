@@ -16,7 +16,7 @@ from mutualformer_sod.models.backbone import create_timm_model
 from mutualformer_sod.models.decoder import Decoder
 from mutualformer_sod.models.safetensors_file import write_safetensors
 
-TAPS = (3, 6, 9, 12)
+FEATURE_BLOCKS = (3, 6, 9, 12)  # counted from 1
 FORMAT = "mutualformer_sod depth estimator"
 
 
@@ -44,7 +44,8 @@ class DepthEstimator(nn.Module):
         self.vit = create_timm_model(backbone, pretrained, arguments).requires_grad_(False).eval()
         config = DecoderConfig(decoder_width=64, finest=2)
         stride = self.vit.patch_embed.patch_size[0]
-        self.decoder = Decoder(config, [self.vit.num_features] * len(TAPS), [stride] * len(TAPS))
+        count = len(FEATURE_BLOCKS)
+        self.decoder = Decoder(config, [self.vit.num_features] * count, [stride] * count)
         for name in ("mean", "std"):
             values = torch.tensor(self.vit.pretrained_cfg[name]).view(1, 3, 1, 1)
             self.register_buffer(name, values, persistent=False)
@@ -63,7 +64,7 @@ class DepthEstimator(nn.Module):
         rgb = (rgb - self.mean) / self.std
         with torch.no_grad():
             maps = self.vit.forward_intermediates(
-                rgb, indices=[tap - 1 for tap in TAPS], norm=True, intermediates_only=True
+                rgb, indices=[n - 1 for n in FEATURE_BLOCKS], norm=True, intermediates_only=True
             )
         absent = rgb.new_zeros(len(rgb), 1, *rgb.shape[-2:])
         return self.decoder([found.detach() for found in maps], rgb, absent, absent)[0]

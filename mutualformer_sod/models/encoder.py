@@ -16,7 +16,7 @@ from mutualformer_sod.models.backbone import create_timm_model
 from mutualformer_sod.models.drop_path import DEPTH_STREAM, RGB_STREAM, branch_draws
 from mutualformer_sod.models.joint_encoder import JointEncoder, Method, Notes
 from mutualformer_sod.models.skeleton import timm_skeleton
-from mutualformer_sod.models.stem import FineStem, HybridStem, TimmStem, conv_stem
+from mutualformer_sod.models.stem import FineStem, HybridStem, TimmStem
 
 Features = list[Tensor]  # (B, C_l, h_l, w_l) float each, shallow to deep
 
@@ -77,8 +77,8 @@ class TwoStreamEncoder(nn.Module):
             and the method's notes of each block.
         """
         if self.joint is not None:
-            taps = self.rgb_stream.indices
-            return self.joint(rgb, depth, taps, method, rgb_keys, depth_keys)
+            layers = self.rgb_stream.indices
+            return self.joint(rgb, depth, layers, method, rgb_keys, depth_keys)
         return self.rgb_stream(rgb, rgb_keys), self.depth_stream(depth, depth_keys), []
 
     def set_grad_checkpointing(self) -> None:
@@ -134,7 +134,7 @@ class _Backbone(nn.Module):
                 f"taps={config.taps}: {config.backbone} has {depth} blocks. Fix: pass taps of at "
                 f"most {depth}"
             )
-        self.indices = [tap - 1 for tap in config.taps]
+        self.indices = [number - 1 for number in config.taps]
         self.body.prune_intermediate_layers(self.indices, prune_norm=False, prune_head=True)
         self.channels = [self.body.num_features] * len(self.indices)
         self.strides = [info[0]["reduction"]] * len(self.indices)
@@ -143,8 +143,6 @@ class _Backbone(nn.Module):
     def _put_stem(self, config: EncoderConfig, pretrained: bool | str | Path) -> None:
         """Replace the patch projection by ``config.stem``."""
         width, stride = self.channels[0], self.strides[0]
-        if config.stem == "conv":
-            self.body.patch_embed.proj = conv_stem(width, stride)
         stem: FineStem | None = None
         if config.stem == "hybrid":
             stem = HybridStem(config.stem_width, config.stem_blocks, width, stride)

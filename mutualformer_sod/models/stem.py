@@ -7,24 +7,6 @@ from torch import Tensor, nn
 from mutualformer_sod.errors import InputError
 
 
-def conv_stem(width: int, stride: int) -> nn.Sequential:
-    """Strided 3x3 convolutions in place of the patch projection (Xiao et al., NeurIPS 2021).
-
-    From random weights and on little data it converges faster than one large patch projection.
-    """
-    halvings = _halvings(stride, "conv")
-    stem = nn.Sequential()
-    channels = 3
-    for step in range(halvings):
-        out = max(8, width >> (halvings - 1 - step))
-        stem.add_module(f"conv{step}", nn.Conv2d(channels, out, 3, stride=2, padding=1, bias=False))
-        stem.add_module(f"norm{step}", nn.GroupNorm(1, out))
-        stem.add_module(f"act{step}", nn.GELU())
-        channels = out
-    stem.add_module("proj", nn.Conv2d(channels, width, 1))
-    return stem
-
-
 class FineStem(nn.Module):
     """A stem that also gives maps at strides finer than the tokens.
 
@@ -144,7 +126,12 @@ class HybridStem(FineStem):
 
     def __init__(self, width: int, blocks: int, out: int, stride: int) -> None:
         super().__init__()
-        halvings = _halvings(stride, "hybrid")
+        if stride < 2 or stride & (stride - 1):
+            raise InputError(
+                f"stem='hybrid': patch size {stride}: it must be a power of 2. "
+                "Fix: pass another backbone, or stem=patch."
+            )
+        halvings = stride.bit_length() - 1
         self.fine_strides = [2**power for power in range(2, halvings)]
         self.fine_channels = [width << level for level in range(len(self.fine_strides))]
         self.entry = _down(3, width // 2)
@@ -186,12 +173,3 @@ def _down(channels: int, out: int) -> nn.Sequential:
     layers.add_module("norm", nn.GroupNorm(8, out))
     layers.add_module("act", nn.GELU())
     return layers
-
-
-def _halvings(stride: int, stem: str) -> int:
-    if stride < 2 or stride & (stride - 1):
-        raise InputError(
-            f"stem={stem!r}: patch size {stride}: it must be a power of 2. "
-            "Fix: pass another backbone, or stem=patch."
-        )
-    return stride.bit_length() - 1

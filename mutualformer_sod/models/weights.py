@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mutualformer_sod.configs.model import ModelConfig
 from mutualformer_sod.configs.released import find_weights
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.files import replacing, why_unreadable, without_wrappers
+from mutualformer_sod.files import file_sha256, replacing, why_unreadable, without_wrappers
 from mutualformer_sod.models.detector import SaliencyDetector
 from mutualformer_sod.models.safetensors_file import write_safetensors
 from mutualformer_sod.models.undrawn import UndrawnWeights
@@ -179,12 +179,3 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], bool]:
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     want = metadata.get(CONTENT_SHA256)
     return state, want is None or want == content_sha256(metadata, state)
-
-
-def file_sha256(path: Path) -> str:
-    """Return the hexadecimal SHA-256 of a file's bytes."""
-    digest = hashlib.sha256()  # hashlib.file_digest needs Python 3.11
-    with Path(path).open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -14,8 +14,7 @@ from typing import Any
 import torch
 
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.files import load_torch_file
-from mutualformer_sod.models.weights import file_sha256
+from mutualformer_sod.files import file_sha256, load_torch_file
 
 KEPT = 2  # the newest checkpoint and the previous one
 _NAME = re.compile(r"(last|best)-(\d{6,})-([0-9a-f]{32})\.pt")

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,39 +22,26 @@ from mutualformer_sod.models.depth_estimator import DepthEstimator, affine_invar
 from mutualformer_sod.models.device import autocast
 
 BATCH = 16
-
-
-@dataclass(frozen=True)
-class EstimatorSchedule:
-    """Training of an estimator: AdamW and one cosine cycle.
-
-    Attributes:
-        epochs: passes over the images.
-        lr: peak learning rate.
-        holdout: share of the images for evaluation, not trained on.
-        seed: of everything random.
-    """
-
-    epochs: int = 8
-    lr: float = 1e-3
-    holdout: float = 0.05
-    seed: int = 0
+_PEAK_RATE = 1e-3
+_SEED = 0  # of hold-out, order and augmentation
 
 
 def train_estimator(
     model: DepthEstimator,
     sets: Sequence[SodSet],
-    schedule: EstimatorSchedule,
     *,
+    epochs: int = 8,
+    holdout: float = 0.05,
     near: Sequence[str] = (),
     amp: str = "off",
 ) -> float | None:
-    """Train the decoder of an estimator on every image with depth.
+    """Train the decoder of an estimator on every image with depth: AdamW, one cosine cycle.
 
     Args:
         model: trained in place, left in eval mode.
         sets: with depth; ground truth is not used.
-        schedule: length and rate of the training.
+        epochs: passes over the images.
+        holdout: ratio of the images for evaluation, not trained on.
         near: which values are near, see ``with_encodings``.
 
     Returns:
@@ -72,19 +58,19 @@ def train_estimator(
     parts, held = [], []
     for sod_set in sets:
         with_depth = [sample for sample in sod_set.samples if sample.depth]
-        train, rest = hold_out(with_depth, schedule.holdout, schedule.seed, "image")
+        train, rest = hold_out(with_depth, holdout, _SEED, "image")
         parts.append(dataclasses.replace(sod_set, samples=tuple(train)))
         held.append(dataclasses.replace(sod_set, samples=tuple(rest)))
     light = Augmentation(depth_change=0.0)
-    train = SodDataset(parts, model.image_size, augment=light, seed=schedule.seed, with_gt=False)
-    torch.manual_seed(schedule.seed)
-    rng = np.random.default_rng(schedule.seed)
+    train = SodDataset(parts, model.image_size, augment=light, seed=_SEED, with_gt=False)
+    torch.manual_seed(_SEED)
+    rng = np.random.default_rng(_SEED)
     steps = len(train) // BATCH or 1
-    optimizer = torch.optim.AdamW(model.decoder.parameters(), schedule.lr, weight_decay=0.05)
+    optimizer = torch.optim.AdamW(model.decoder.parameters(), _PEAK_RATE, weight_decay=0.05)
     rates = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, schedule.lr, total_steps=steps * schedule.epochs + 1, pct_start=0.1
+        optimizer, _PEAK_RATE, total_steps=steps * epochs + 1, pct_start=0.1
     )
-    for epoch in trange(schedule.epochs, desc="epochs", disable=None):
+    for epoch in trange(epochs, desc="epochs", disable=None):
         model.train()
         train.set_epoch(epoch)
         order = rng.permutation(len(train))[: steps * BATCH]

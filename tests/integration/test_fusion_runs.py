@@ -16,7 +16,7 @@ from mutualformer_sod.training.checkpoints import find_checkpoints
 
 SPARSE = ("token_fusion", "channel_exchange")
 ENSEMBLES = (*SPARSE, "gemini_fusion")
-# Three that draw, that act inside the encoder and that diffuse at the taps; exchange that happens.
+# Three that draw, that act inside the encoder and that diffuse the features; exchange that happens.
 RESUMED = {
     "token_fusion": ("exchange=random",),
     "gemini_fusion": (),

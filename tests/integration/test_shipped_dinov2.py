@@ -15,9 +15,9 @@ from mutualformer_sod.data.depth.encoding import depth_to_unit
 from mutualformer_sod.data.depth.polarity import with_encodings
 from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.data.sample import read_sample
+from mutualformer_sod.files import file_sha256
 from mutualformer_sod.imaging.io import read_gt
 from mutualformer_sod.metrics import Evaluator
-from mutualformer_sod.models.weights import file_sha256
 
 WEIGHTS = ROOT / "weights" / "mutualformer_small_dinov2.safetensors"
 CARD = (ROOT / "weights/README.md").read_text().split("\n# `tiny`")[0]

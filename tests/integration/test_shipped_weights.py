@@ -12,9 +12,9 @@ from tool_runs import ROOT, run_tool
 from mutualformer_sod import Predictor
 from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.data.synthetic.scenes import make_scene
+from mutualformer_sod.files import file_sha256
 from mutualformer_sod.imaging.io import read_gt
 from mutualformer_sod.metrics import Evaluator
-from mutualformer_sod.models.weights import file_sha256
 
 WEIGHTS = ROOT / "weights" / "mutualformer_tiny.safetensors"
 

@@ -10,7 +10,7 @@ from mutualformer_sod.configs.fusion import fusion_methods
 
 FUSIONS = list(fusion_methods())
 IN_ENCODER = [name for name, method in fusion_methods().items() if method.in_encoder]
-AT_TAPS = [name for name in FUSIONS if name not in IN_ENCODER]
+ON_FEATURES = [name for name in FUSIONS if name not in IN_ENCODER]
 GRID = (2, 3)
 COUNT = GRID[0] * GRID[1]
 

@@ -44,8 +44,8 @@ def test_block_attends_to_the_concatenated_sequence(layer):
 def test_each_modality_reaches_the_other_and_no_other_image():
     model = make()
     rgb, depth = (image.requires_grad_() for image in images(channels=(3, 3)))
-    for taps in encode(model, rgb, depth)[:2]:
-        for gradient in torch.autograd.grad(taps[0][0].sum(), (rgb, depth), retain_graph=True):
+    for features in encode(model, rgb, depth)[:2]:
+        for gradient in torch.autograd.grad(features[0][0].sum(), (rgb, depth), retain_graph=True):
             assert gradient[0].any() and not gradient[1].any()
 
 

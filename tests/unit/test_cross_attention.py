@@ -1,4 +1,4 @@
-"""Fusions at the taps against plain loop-written float64 versions; MutualFormer's ablations."""
+"""Fusions of features against plain loop-written float64 versions; MutualFormer's ablations."""
 
 import itertools
 import math
@@ -175,7 +175,7 @@ def make_fusion(fusion, **options):
     return scrambled(settings.method.module(settings, [6, 10], [16, 16]))
 
 
-def taps(seed=3):
+def features(seed=3):
     generator = torch.Generator().manual_seed(seed)
     return [
         [torch.randn(B, c, 2, 3, generator=generator, dtype=torch.float64) for c in (6, 10)]
@@ -188,7 +188,7 @@ def taps(seed=3):
 def test_fusion_with_swapped_modalities_swaps_the_streams(fusion):
     blocks = {} if fusion == "sum" else {"blocks_per_tap": 2}
     module = make_fusion(fusion, head="ensemble", **blocks)
-    rgb, depth = taps()
+    rgb, depth = features()
     before = module(rgb, depth)
     swap_modalities(module)
     for was, now in zip(before, module(depth, rgb), strict=True):
@@ -200,7 +200,7 @@ def test_fusion_with_swapped_modalities_swaps_the_streams(fusion):
 @torch.no_grad()
 def test_merged_map_with_swapped_modalities_is_the_same(fusion):
     module = make_fusion(fusion, head="merge")
-    rgb, depth = taps()
+    rgb, depth = features()
     before = module(rgb, depth)
     swap_modalities(module)
     for was, now in zip(before, module(depth, rgb), strict=True):
@@ -210,7 +210,7 @@ def test_merged_map_with_swapped_modalities_is_the_same(fusion):
 @torch.no_grad()
 def test_sum_adds_the_projections():
     module = make_fusion("sum", head="merge")
-    rgb, depth = taps()
+    rgb, depth = features()
     for level, got in enumerate(module(rgb, depth)):
         pairs = ((module.rgb_proj, rgb), (module.depth_proj, depth))
         want = sum(proj[level](x[level].permute(0, 2, 3, 1)) for proj, x in pairs)
@@ -220,8 +220,8 @@ def test_sum_adds_the_projections():
 @torch.no_grad()
 def test_sum_keeps_the_streams_independent():
     module = make_fusion("sum", head="ensemble")
-    rgb, depth = taps()
-    other = [tap + 1 for tap in depth]
+    rgb, depth = features()
+    other = [tokens + 1 for tokens in depth]
     for was, now in zip(module(rgb, depth), module(rgb, other), strict=True):
         torch.testing.assert_close(now[:B], was[:B], rtol=0, atol=0)
 

@@ -19,7 +19,6 @@ from mutualformer_sod.models.depth_estimator import (
     save_estimator,
 )
 from mutualformer_sod.training.depth_estimation import (
-    EstimatorSchedule,
     train_estimator,
     write_estimates,
 )
@@ -55,21 +54,20 @@ def test_loss_inverted_map_exceeds_constant_map():
 def test_training_backbone_is_unchanged(scenes):
     model = estimator()
     before = {name: value.clone() for name, value in model.vit.state_dict().items()}
-    train_estimator(model, [scenes], EstimatorSchedule(epochs=1))
+    train_estimator(model, [scenes], epochs=1)
     assert all(torch.equal(value, before[name]) for name, value in model.vit.state_dict().items())
 
 
 def test_training_correlation_with_depth_rises(scenes):
-    schedule = EstimatorSchedule(epochs=60, holdout=0.2)
-    trained = train_estimator(estimator(), [scenes], schedule)
-    untrained = train_estimator(estimator(), [scenes], EstimatorSchedule(epochs=0, holdout=0.2))
+    trained = train_estimator(estimator(), [scenes], epochs=60, holdout=0.2)
+    untrained = train_estimator(estimator(), [scenes], epochs=0, holdout=0.2)
     assert trained > untrained + 0.2
 
 
 def test_training_sets_without_depth_are_refused(scenes):
     no_depth = dataclasses.replace(scenes, samples=())
     with pytest.raises(InputError, match="`sets`: none"):
-        train_estimator(estimator(), [no_depth], EstimatorSchedule(epochs=1))
+        train_estimator(estimator(), [no_depth], epochs=1)
 
 
 def test_load_estimator_saved_file_restores_maps(scenes, tmp_path, monkeypatch):
@@ -121,9 +119,9 @@ def test_predictor_estimator_ignores_picture_with_depth(scenes):
 
 
 def test_training_without_holdout_gives_no_correlation(scenes):
-    assert train_estimator(estimator(), [scenes], EstimatorSchedule(1, holdout=0.0)) is None
+    assert train_estimator(estimator(), [scenes], epochs=1, holdout=0.0) is None
 
 
 def test_training_one_image_succeeds(scenes):
     one = dataclasses.replace(scenes, samples=scenes.samples[:1])
-    train_estimator(estimator(), [one], EstimatorSchedule(epochs=1))
+    train_estimator(estimator(), [one], epochs=1)

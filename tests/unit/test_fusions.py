@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fused_models import AT_TAPS, FUSIONS, IN_ENCODER
+from fused_models import FUSIONS, IN_ENCODER, ON_FEATURES
 
 from mutualformer_sod import build_model
 from mutualformer_sod.configs.fusion import fusion_methods
@@ -234,7 +234,7 @@ class TestConfig:
         assert not make_config("small").encoder.share
         assert make_config("small", fusion=fusion).encoder.share
 
-    @pytest.mark.parametrize("fusion", AT_TAPS)
+    @pytest.mark.parametrize("fusion", ON_FEATURES)
     def test_method_at_the_taps_keeps_the_presets_sharing(self, fusion):
         assert not make_config("small", fusion=fusion).encoder.share
 

@@ -24,7 +24,6 @@ BACKBONES = {
     "RMS norms": ("test_vit4", "patch", (32, 48)),
     "CLS and 4 registers, patches of 14": ("vit_small_patch14_reg4_dinov2", "patch", (28, 42)),
     "rotary positions": ("eva02_tiny_patch14_224", "patch", (28, 42)),
-    "convolutional stem": ("test_vit", "conv", (32, 48)),
     "hybrid stem": ("test_vit", "hybrid", (32, 48)),
     "timm's hybrid": ("vit_tiny_r_s16_p8_224", "patch", (32, 48)),
 }

@@ -149,7 +149,6 @@ def test_unshared_streams_share_nothing_and_start_differently():
         {"backbone": "pvt_v2_b0", "dim": 64},
         {"backbone": "swin_tiny_patch4_window7_224", "dim": 64},
         {"backbone": "vit_small_patch16_dinov3", "dim": 64},  # rotary positions, 5 prefix tokens
-        {"stem": "conv"},
         {"stem": "patch", "stage_convs": 1, "side_heads": 1},
         {"stem": "hybrid", "stem_width": 16, "stem_blocks": 2, "finest": 1},
         {"taps": (1, 2, 3, 4, 5)},  # more than the decoder has strides
@@ -205,24 +204,24 @@ def test_decoder_without_side_heads_gives_no_side_logits():
     assert build_model("tiny-scratch", taps=(1,), side_heads=0).train()(*batch()).side_logits == []
 
 
-def test_configuration_from_before_the_hybrid_stem_builds_the_same_network():
+def test_configuration_of_an_older_release_builds_the_same_network():
     before = {
-        "preset": "tiny-scratch",
-        "image_size": 224,
+        "preset": "tiny",
+        "image_size": 128,
         "depth_rule": "minmax",
         "encoder": {
             "backbone": "vit_tiny_patch16_224",
-            "taps": [3, 6, 9, 12],
+            "taps": [4, 8],
             "share": True,
-            "stem": "conv",
-            "encoder_drop_path": 0.0,
+            "stem": "hybrid",
+            "stem_width": 48,
         },
-        "fusion": {"dim": 96},
-        "decoder": {"decoder_width": 64, "detail_width": 16},
+        "fusion": {"dim": 128, "blocks_per_tap": 1, "attention_stride": 16, "fine_width": 32},
+        "decoder": {"decoder_width": 64, "detail_width": 8, "finest": 2},
     }
     model = SaliencyDetector(ModelConfig.from_dict(before))
-    assert count(model) == 7_031_856
-    assert model.decoder.stage_strides == [16, 8, 4, 2]
+    assert count(model) == 5_354_752  # numbers in that release's file
+    assert model.decoder.stage_strides == [16, 16, 8, 4, 2]
 
 
 def test_configuration_is_the_same_after_a_round_trip():

@@ -19,7 +19,7 @@ from mutualformer_sod.training.optimiser import (
 
 
 def small_model():
-    return build_model("tiny-scratch", taps=(1, 3), dim=32, image_size=32, stem="conv")
+    return build_model("tiny-scratch", taps=(1, 3), dim=32, image_size=32, stem="hybrid")
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ class TestGroups:
         for name, layers_above in {
             f"{body}pos_embed": 4,
             f"{body}cls_token": 4,
-            f"{body}patch_embed.proj.conv0.weight": 4,
+            f"{body}patch_embed.proj.entry.conv.weight": 4,
             f"{body}blocks.0.attn.qkv.weight": 3,
             "encoder.depth_stream.body.blocks.0.norm1.weight": 3,
             f"{body}blocks.1.mlp.fc1.bias": 2,
@@ -270,7 +270,7 @@ class TestFrozenLayers:
         trains = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
         for name, expected in {
             f"{body}pos_embed": False,
-            f"{body}patch_embed.proj.conv0.weight": False,
+            f"{body}patch_embed.proj.entry.conv.weight": False,
             f"{body}blocks.0.attn.qkv.weight": False,
             "encoder.depth_stream.body.blocks.0.norm1.weight": False,
             f"{body}blocks.1.attn.qkv.weight": True,

@@ -96,7 +96,7 @@ def test_switch_of_another_method_is_refused_with_the_methods_that_have_it(fusio
         ({"stem": "patch", "stem_width": 32}, "stem_width", "stem=hybrid"),
         ({"preset": "small", "stem_blocks": 2}, "stem_blocks", "stem=hybrid"),
         ({"backbone": "resnet18", "taps": (1, 2)}, "taps", "hierarchical"),
-        ({"backbone": "resnet18", "stem": "conv"}, "stem", "stem of its own"),
+        ({"backbone": "resnet18", "stem": "hybrid"}, "stem", "stem of its own"),
         ({"stem": "patch", "attention_stride": 16}, "attention_stride", "one stride"),
         ({"stem": "patch", "fine_width": 32}, "fine_width", "no map is finer"),
     ],

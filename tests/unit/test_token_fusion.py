@@ -119,13 +119,13 @@ def test_block_is_the_papers_equations_in_loops(score_on, layer):
 
 
 def cross_gradients(model):
-    """Whether each modality's taps depend on the other modality's image."""
+    """Whether each modality's features depend on the other modality's image."""
     rgb, depth = (image.requires_grad_() for image in images(channels=(3, 3)))
-    rgb_taps, depth_taps, _ = encode(model, rgb, depth)
-    pairs = (rgb_taps, depth), (depth_taps, rgb)
+    rgb_features, depth_features, _ = encode(model, rgb, depth)
+    pairs = (rgb_features, depth), (depth_features, rgb)
     return [
-        bool(torch.autograd.grad(sum(t.sum() for t in taps), image, retain_graph=True)[0].any())
-        for taps, image in pairs
+        bool(torch.autograd.grad(sum(t.sum() for t in features), image, retain_graph=True)[0].any())
+        for features, image in pairs
     ]
 
 

@@ -16,11 +16,11 @@ from safetensors.torch import save_file
 
 from mutualformer_sod import build_model
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.files import file_sha256
 from mutualformer_sod.models.backbone import read_backbone_weights
 from mutualformer_sod.models.starting import load_encoder, load_network
 from mutualformer_sod.models.weights import (
     CONTENT_SHA256,
-    file_sha256,
     load_weights,
     read_metadata,
     save_weights,

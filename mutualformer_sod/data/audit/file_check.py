@@ -4,23 +4,18 @@ Otherwise a damaged image ends a run at its batch, hours later. Depth maps are n
 `depth.polarity.with_encodings` has decoded all of them.
 """
 
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
-from mutualformer_sod.data.audit.findings import first_of
 from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.data.sample import Sample
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, first_of
 from mutualformer_sod.imaging.io import check_size, image_size
 from mutualformer_sod.imaging.masks import read_mask
-
-_THREADS = 8
+from mutualformer_sod.workers import in_threads
 
 
 class _Checked(NamedTuple):
@@ -77,10 +72,7 @@ def _check_all(
         except InputError as error:
             return _Checked(str(error))
 
-    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
-        checking = pool.map(checked, work)
-        disable = None if show_bar else True
-        results = list(tqdm(checking, "checking files", len(work), leave=False, disable=disable))
+    results = in_threads(checked, work, "checking files", show_bar=show_bar)
     damaged = [(c.error, t) for c, t in zip(results, work, strict=True) if c.error]
     if damaged:
         others = [sample.rgb.name for _, sample in damaged[1:]]

@@ -1,12 +1,12 @@
 """Findings about data sets: one line each, with the files and the remedy."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-Level = Literal["problem", "note"]
+from mutualformer_sod.errors import first_of
 
-_NAMED = 3  # most files that a line lists
+Level = Literal["problem", "note"]
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,6 @@ class Finding:
         if self.remedy:
             parts.append(f"; {self.remedy}")
         return "".join(parts)
-
-
-def first_of(files: Sequence[str]) -> str:
-    """List the first files, and the number of all."""
-    more = f", ... ({len(files)} in all)" if len(files) > _NAMED else ""
-    return ", ".join(files[:_NAMED]) + more
 
 
 def about(

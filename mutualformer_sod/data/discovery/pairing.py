@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from mutualformer_sod.data.modality import Modality
 from mutualformer_sod.data.sample import Sample
-from mutualformer_sod.errors import refuse_all
+from mutualformer_sod.errors import first_of, refuse_all
 from mutualformer_sod.imaging import IMAGE_SUFFIXES
 
 DEPTH_SUFFIXES = IMAGE_SUFFIXES | {".npy"}
@@ -201,6 +201,5 @@ def _without_endings(stems: Iterable[str]) -> dict[str, str]:
 
 def _error_of(mistake: Mistake, folder: Path) -> str:
     names = mistake.names
-    listed = f": {', '.join(names[:_NAMED])}" if names else ""
-    more = f", ... ({len(names)} in all)" if len(names) > _NAMED else ""
-    return f"{mistake.folder or folder}: {mistake.text}{listed}{more}. Fix: {mistake.remedy}"
+    listed = f": {first_of(names, _NAMED)}" if names else ""
+    return f"{mistake.folder or folder}: {mistake.text}{listed}. Fix: {mistake.remedy}"

@@ -1,4 +1,4 @@
-"""Cross-attention at the taps."""
+"""Cross-attention between the encoder's features."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -62,7 +62,7 @@ class CrossAttention(nn.Module):
     "cross_attention", "cross-attention between the features of the two streams", AttentionConfig
 )
 class CrossAttentionFusion(Fusion):
-    """``config.blocks_per_tap`` blocks of cross-attention at every attended tap."""
+    """``config.blocks_per_tap`` blocks of cross-attention at every attended level."""
 
     block: type[CrossAttention] = CrossAttention
 
@@ -74,7 +74,7 @@ class CrossAttentionFusion(Fusion):
         )
 
     def mix(self, level: int, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
-        """Run the blocks of one tap: (B, N, C) twice -> the same."""
+        """Run the blocks of one level: (B, N, C) twice -> the same."""
         for block in self.blocks[level]:
             rgb, depth = block(rgb, depth)
         return rgb, depth

@@ -1,4 +1,4 @@
-"""Cross-attention at the taps, post-optimised by cross-diffusion."""
+"""Cross-attention between the encoder's features, post-optimised by cross-diffusion."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Stacked MutualFormer blocks over the encoder's taps (IJCV 2024, Fig. 2b; stacking CHOSEN)."""
+"""Stacked MutualFormer blocks over the encoder's features (IJCV 2024, Fig. 2b; stacking CHOSEN)."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator
@@ -52,10 +52,10 @@ class MutualFormerConfig(Diffusion, AttentionConfig):
     DEFAULT_FUSION, "cross-diffusion attention into a fused stream", MutualFormerConfig
 )
 class MutualFormerFusion(Fusion):
-    """Fuse the taps of two streams into one feature map for each tap.
+    """Fuse the features of two streams into one map for each level.
 
     The first fused stream is f_0 = A([r_1 ; d_1]) with a 1x1 aggregation A. The blocks at the
-    attended tap l take the modality tokens of tap l and f_{l-1}. The stack keeps its resolution.
+    attended level l take the modality tokens r_l, d_l and f_{l-1}. The stack keeps its resolution.
 
     Wang et al., "MutualFormer: Multi-Modality Representation Learning via Cross-Diffusion
     Attention", IJCV 2024. Its ablations are switches of ``MutualFormerConfig``.
@@ -73,10 +73,10 @@ class MutualFormerFusion(Fusion):
         )
         self.first_aggregate = nn.Linear(2 * config.dim, config.dim)
 
-    def fuse_taps(
+    def fuse_levels(
         self, streams: Iterable[tuple[Tensor, Tensor]], keys: Tensor | None
     ) -> Iterator[Tensor]:
-        """Fuse tap by tap, see ``Fusion.fuse_taps``."""
+        """Fuse level by level, see ``Fusion.fuse_levels``."""
         draws = iter(branch_draws(keys, FUSION, 2 * sum(map(len, self.blocks))))
         fused_tokens: Tensor | None = None
         for pair, blocks in zip(streams, self.blocks, strict=True):

@@ -12,30 +12,31 @@ from mutualformer_sod.models.encoder import TwoStreamEncoder
 
 
 class Fusion(nn.Module):
-    """Fuse the taps of two streams into maps for the decoder, one for each tap.
+    """Fuse the features of two streams into maps for the decoder, one for each level.
 
-    Taps of stride ``config.attention_stride`` or more, and all taps of a plain ViT, are attended:
-    their tokens are projected to ``config.dim`` and given to ``mix``, which a method at the taps
-    overrides. All of them have one grid. Every method fuses finer taps by the same convolutions.
+    Features of stride ``config.attention_stride`` or more, and all those of a plain ViT, are
+    attended: their tokens are projected to ``config.dim`` and given to ``mix``, which a method that
+    acts on features overrides. All of them have one grid. Every method fuses finer features by the
+    same convolutions.
 
     The head "merge" adds the projections of both streams to one fused map. The head "ensemble"
     keeps the streams apart, as one batch of 2B maps, rgb first.
 
     Args:
-        channels, strides: of the encoder's taps, shallow to deep.
+        channels, strides: of the encoder's features, shallow to deep.
 
     Attributes:
-        channels, strides: of the maps, one for each tap.
-        attended: whether each tap is attended.
+        channels, strides: of the maps, level by level.
+        attended: whether the features of each level are attended.
 
     Raises:
-        InputError: no tap is coarse enough.
+        InputError: no features are coarse enough.
     """
 
     def __init__(self, config: FusionConfig, channels: list[int], strides: list[int]) -> None:
         super().__init__()
         self.config = config
-        self.attended = attended_taps(config.attention_stride, strides)
+        self.attended = attended_levels(config.attention_stride, strides)
         self.channels = [config.dim if a else config.fine_width for a in self.attended]
         self.strides = strides
         self.is_ensemble = config.is_ensemble  # not read in a compiled graph
@@ -49,13 +50,13 @@ class Fusion(nn.Module):
                 self.fine.append(FineConv(width, config.fine_width, self.is_ensemble))
 
     def forward(
-        self, rgb_taps: list[Tensor], depth_taps: list[Tensor], keys: Tensor | None = None
+        self, rgb_features: list[Tensor], depth_features: list[Tensor], keys: Tensor | None = None
     ) -> list[Tensor]:
-        """Fuse tap by tap.
+        """Fuse level by level.
 
         Args:
-            rgb_taps: (B, C_l, h_l, w_l) float each, shallow to deep.
-            depth_taps: the same of the depth stream.
+            rgb_features: (B, C_l, h_l, w_l) float each, shallow to deep.
+            depth_features: the same of the depth stream.
             keys: (B,) int64 in training, random keys of the images for a method that draws; None to
                 draw from torch's generator.
 
@@ -63,26 +64,26 @@ class Fusion(nn.Module):
             Maps (B, ``channels[l]``, h_l, w_l), or (2B, ...) with the head "ensemble".
         """
         count = len(self.fine)
-        taps = list(zip(rgb_taps, depth_taps, strict=True))
-        maps = [fine(*pair) for fine, pair in zip(self.fine, taps[:count], strict=True)]
-        projections = zip(self.rgb_proj, self.depth_proj, taps[count:], strict=True)
+        pairs = list(zip(rgb_features, depth_features, strict=True))
+        maps = [fine(*pair) for fine, pair in zip(self.fine, pairs[:count], strict=True)]
+        projections = zip(self.rgb_proj, self.depth_proj, pairs[count:], strict=True)
         streams = (
             (rgb_proj(tokens_of(rgb)), depth_proj(tokens_of(depth)))
             for rgb_proj, depth_proj, (rgb, depth) in projections
         )
-        grid = rgb_taps[-1].shape[-2:]
-        return maps + [map_of(tokens, grid) for tokens in self.fuse_taps(streams, keys)]
+        grid = rgb_features[-1].shape[-2:]
+        return maps + [map_of(tokens, grid) for tokens in self.fuse_levels(streams, keys)]
 
-    def fuse_taps(
+    def fuse_levels(
         self, streams: Iterable[tuple[Tensor, Tensor]], keys: Tensor | None
     ) -> Iterator[Tensor]:
-        """Fuse the streams of every attended tap: (B, N, C) twice -> (B or 2B, N, C)."""
+        """Fuse the streams of every attended level: (B, N, C) twice -> (B or 2B, N, C)."""
         for level, pair in enumerate(streams):
             rgb, depth = self.mix(level, *pair)
             yield torch.cat((rgb, depth)) if self.is_ensemble else rgb + depth
 
     def mix(self, level: int, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
-        """Fuse the streams at the attended tap ``level``: (B, N, C) twice -> the same."""
+        """Fuse the streams of one attended ``level``: (B, N, C) twice -> the same."""
         return rgb, depth
 
     def report(
@@ -120,8 +121,8 @@ class FineConv(nn.Module):
         return apply_to_concatenation(self.mix, rgb, depth)
 
 
-def attended_taps(attention_stride: int, strides: list[int]) -> list[bool]:
-    """Select the attended taps: all of a plain ViT, else the coarsest of sufficient stride."""
+def attended_levels(attention_stride: int, strides: list[int]) -> list[bool]:
+    """Select the attended levels: all of a plain ViT, else the coarsest of sufficient stride."""
     plain = len(set(strides)) == 1
     attended = [plain or stride >= attention_stride for stride in strides]
     if not any(attended):
