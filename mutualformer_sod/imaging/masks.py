@@ -72,7 +72,7 @@ def _of_colours(path: Path | str, image: np.ndarray) -> Mask:
     colours = np.unique(image[..., :3][foreground], axis=0)
     if len(colours) != 1 or foreground.all():
         raise InputError(
-            f"{path}: a mask of {len(colours) + (not foreground.all())} colours does not tell"
+            f"{path}: a mask of {len(colours) + (not foreground.all())} colours does not separate"
             f" foreground from background; {_REMEDY}"
         )
     return Mask(foreground, "one colour on black, foreground = colour")
@@ -92,7 +92,7 @@ def _of_grey(path: Path | str, levels: np.ndarray) -> Mask:
         return Mask(levels > 128, "" if low == 255 else f"values from {low} on, all foreground")
     if low >= _DARK or high < _BRIGHT or not _is_mask_with_noise(levels):
         raise InputError(
-            f"{path}: the values {_listed(levels)} do not tell foreground from background;"
+            f"{path}: the values {_listed(levels)} do not separate foreground from background;"
             f" {_REMEDY}"
         )
     return Mask(levels > 128, "more than two values, foreground = above 128")

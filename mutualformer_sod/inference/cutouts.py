@@ -128,7 +128,7 @@ def _box(alpha: np.ndarray) -> tuple[slice, slice]:
 
 
 def _background(style: CutoutStyle, behind: np.ndarray) -> np.ndarray:
-    """Return the background as (H, W, 3) uint8; a file covers the size and keeps its shape."""
+    """Return the background, (H, W, 3) uint8; a picture is scaled to cover it and cropped."""
     height, width = behind.shape[:2]
     if style.picture is None:
         if style.background == BLUR:

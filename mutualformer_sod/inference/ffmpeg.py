@@ -66,7 +66,7 @@ def open_alpha(path: Path, pixel_aspect: float = 1.0) -> Iterator[AlphaWriter]:
 
 
 def count_sound(video: Path) -> tuple[int, int]:
-    """Return the number of tracks of sound, and of those whose codec is known."""
+    """Return the number of audio tracks, and of those whose codec is known."""
     with contextlib.suppress(av.FFmpegError), av.open(f"file:{video}") as container:
         return len(container.streams.audio), len(_known(container))
     return 0, 0
@@ -92,7 +92,7 @@ def count_frames(video: Path, rate: float) -> int | None:
 
 
 def add_sound(silent: Path, source: Path) -> None:
-    """Add the tracks of sound of ``source`` to a WebM file, which is replaced.
+    """Add the audio tracks of ``source`` to a WebM file, which is replaced.
 
     Opus and Vorbis are copied, other codecs are encoded as Opus, tracks of unknown codec are left
     out. The sound keeps its time relative to the first frame.

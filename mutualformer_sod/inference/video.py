@@ -74,7 +74,7 @@ def check_videos(
         tracks, known = ffmpeg.count_sound(video)
         if known < tracks:
             remarks.append(
-                f"{video}: {tracks - known} of {tracks} tracks of sound left out: unknown codec"
+                f"{video}: {tracks - known} of {tracks} audio tracks omitted: unknown codec"
             )
     if depth_video is None:
         return remarks

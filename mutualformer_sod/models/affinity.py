@@ -197,8 +197,8 @@ def _dense_products(
 
 
 def _use_tiles(attention: str, query: Tensor) -> bool:
-    # An exported graph cannot contain the loop over tiles. Older torch cannot tell export from
-    # compile.
+    # An exported graph cannot contain the loop over tiles. Older torch cannot
+    # distinguish export from compile.
     exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
     if attention == "dense" or exporting() or torch.jit.is_tracing():
         return False

@@ -43,7 +43,7 @@ def branch_draws(keys: Tensor | None, first: int, count: int) -> Draws:
     """
     if keys is None:
         return [None] * count
-    # All branches at once: a few small kernels a batch and not a few a branch.
+    # All branches at once: one set of small kernels a batch instead of one for each branch.
     return keyed_draws(keys, torch.arange(first, first + count, device=keys.device)).unbind(0)
 
 

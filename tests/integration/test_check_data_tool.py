@@ -22,7 +22,7 @@ def test_check_data_findings_are_printed_written_and_drawn(scenes, tmp_path):
         *("--json", tmp_path / "all.json"),
     )
     assert done.status == 1, done.error
-    assert "PROBLEM: SAMPLES: --near says black is near" in done.output
+    assert "PROBLEM: SAMPLES: by --near, black is near" in done.output
     report = json.loads((out / "check.json").read_text())
     assert report == json.loads((tmp_path / "all.json").read_text())
     assert report["problems"] == 1

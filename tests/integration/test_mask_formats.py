@@ -133,13 +133,13 @@ THREE = two(2)
 THREE[:6] = 1
 # name: (suffix, bytes of the file, words of the refusal)
 UNCLEAR = {
-    "labels_0_1_2": (".png", encoded(THREE), "0, 1, 2 do not tell foreground from background"),
+    "labels_0_1_2": (".png", encoded(THREE), "0, 1, 2 do not separate foreground from background"),
     "trimap": (".png", encoded(np.where(OTHER, 128, two(255)).astype("u1")), "0, 128, 255 do not"),
-    "photograph": (".png", encoded(RAMP), "do not tell foreground from background"),
-    "16_bit_labels": (".png", encoded(RAMP.astype(np.uint16) * 9), "do not tell foreground"),
-    "1_everywhere": (".png", encoded(np.ones(SIZE, np.uint8)), "values 1 do not tell"),
-    "128_everywhere": (".png", encoded(np.full(SIZE, 128, np.uint8)), "values 128 do not tell"),
-    "grey_and_white": (".png", encoded(two(255, background=90)), "90, 255 do not tell"),
+    "photograph": (".png", encoded(RAMP), "do not separate foreground from background"),
+    "16_bit_labels": (".png", encoded(RAMP.astype(np.uint16) * 9), "do not separate foreground"),
+    "1_everywhere": (".png", encoded(np.ones(SIZE, np.uint8)), "values 1 do not separate"),
+    "128_everywhere": (".png", encoded(np.full(SIZE, 128, np.uint8)), "values 128 do not separate"),
+    "grey_and_white": (".png", encoded(two(255, background=90)), "90, 255 do not separate"),
     "label_colours": (
         ".png",
         by_pillow(palette((0, 0, 0), (128, 0, 0), (0, 128, 0), indices=THREE)),
@@ -147,7 +147,7 @@ UNCLEAR = {
     ),
     "no_black": (".png", encoded(colours((0, 0, 200), (200, 0, 0))), "mask of 2 colours"),
     "another_alpha": (".png", encoded(with_alpha(two(255), OTHER * FULL)), "its transparency"),
-    "alpha_of_a_photograph": (".png", encoded(with_alpha(FULL, RAMP)), "do not tell foreground"),
+    "alpha_of_a_photograph": (".png", encoded(with_alpha(FULL, RAMP)), "do not separate"),
     "float_ramp": (".tif", encoded(RAMP / np.float32(255), ".tif"), "float32 mask without"),
     "float_nan": (".tif", encoded(NAN, ".tif"), "float32 mask without"),
     "cut_png": (".png", encoded(two(255))[:-20], "is cut short"),

@@ -272,7 +272,7 @@ def test_video_without_known_codec_of_sound_keeps_the_pictures(av, tmp_path, mak
     path = make("v.mkv", UNEVEN, "pcm_s16le")
     path.write_bytes(path.read_bytes().replace(b"A_PCM/INT/LIT", b"A_XYZ/INT/LIT"))
     output = predict(tmp_path, path)
-    assert "v.mkv: 1 of 1 tracks of sound left out: unknown codec" in output
+    assert "v.mkv: 1 of 1 audio tracks omitted: unknown codec" in output
     assert times_of(av, tmp_path / "o" / "v_map.webm") == UNEVEN
     assert tone_starts(av, tmp_path / "o" / "v_map.webm") == []
 

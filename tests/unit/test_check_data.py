@@ -299,7 +299,7 @@ def test_weak_polarity_is_a_problem_and_strict_stops(tmp_path):
 def test_wrong_near_is_contradicted(tmp_path):
     make_set(tmp_path / "mine")
     check = check_data([tmp_path], near=["mine=black"])
-    assert "--near says black is near, but the maps look as if white" in the(check, "polarity").text
+    assert "by --near, black is near, but the maps look as if white" in the(check, "polarity").text
     assert check_data([tmp_path], near=["mine=white"]).findings == []
 
 

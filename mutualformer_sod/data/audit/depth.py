@@ -145,8 +145,8 @@ def _polarity_findings(
         weak = Finding("problem", "polarity", label, text, remedy)
         return [weak, *_both_signs(label, report, files)]
     if evidence.margin >= WEAK_MARGIN and seen != encoding.near:
-        why = "--near says" if side != "auto" else "the type of the maps says"
-        text = f"{why} {encoding.near} is near, but the maps look as if {seen} were"
+        why = "by --near" if side != "auto" else "by the type of the maps"
+        text = f"{why}, {encoding.near} is near, but the maps look as if {seen} were"
         return [Finding("problem", "polarity", label, f"{text} ({evidence.describe()})", remedy)]
     text = "maps that look inverted against the rest of their set"
     contrary = _seen_as("black" if encoding.near == "white" else "white", report, files)

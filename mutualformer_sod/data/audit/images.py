@@ -91,7 +91,7 @@ def check_sizes(label: str, images: Sequence[Inspected]) -> list[Finding]:
         ),
         *about(
             *("problem", "size", label, f"{noun} of another shape than its RGB"),
-            *("crop or register it, or it is stretched", stretched),
+            *("crop or register it; otherwise it is stretched", stretched),
         ),
         *about(
             *("note", "size", label, f"{noun} of another size, same shape: resized on reading"),

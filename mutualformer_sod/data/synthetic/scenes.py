@@ -63,11 +63,11 @@ class Scene:
         rgb: (H, W, 3) uint8, RGB order.
         depth: (H, W) uint8, near = white, with noise, quantisation and holes of a sensor. As in
             published 8-bit maps, holes have no code of their own: they are 0 (black) in half of
-            the scenes, and filled with the farthest depth around them in the others.
+            the scenes, and filled with the farthest depth around them in the others. In scenes of
+            the thermal modality: a thermal image, hot = white, without holes.
         gt: (H, W) bool, the salient object, 3 to 35 % of the image.
         regions: (H, W) uint8, the number of the object or distractor at each pixel, 0 for the
             background. Numbers follow the order of placement, not salience.
-            A thermal image, hot = white, without holes, in scenes of that modality.
         kind: the modality that shows the object: "depth" (or "thermal"), "colour" or "either".
     """
 
