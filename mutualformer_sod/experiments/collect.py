@@ -174,9 +174,10 @@ def _notes(options: dict[str, Any], data: Any, trials: Sequence[Trial]) -> list[
     weights = options["init_weights"]
     start = f"encoders started from {'/'.join(Path(weights).parts[-2:])}" if weights else ""
     fields = ", ".join(f"{name}={value}" for name, value in options["fields"].items())
+    epochs = options["epochs"]
     recipe = [
-        f"preset {options['preset']}{size}, encoder shared, {options['epochs']} epochs of batches "
-        f"of {options['batch_size']}, peak rate {options['lr']}, amp {options['amp']}",
+        f"preset {options['preset']}{size}, encoder shared, {epochs} epoch{'s' * (epochs != 1)} of "
+        f"batches of {options['batch_size']}, peak rate {options['lr']}, amp {options['amp']}",
         *filter(None, (fields, start)),
     ]
     commits = dict.fromkeys(commit for trial in trials for commit in trial.commits)
