@@ -39,7 +39,7 @@ class EncoderConfig(Switches):
         backbone: any timm model with features (ViT or hierarchical).
         taps: ViT: blocks whose features are used, counted from 1; ignored otherwise.
         share: use one set of weights for both streams, except for the normalisation layers.
-        stem: ViT: part in place of the patch projection. "patch" is that projection. "hybrid" are
+        stem: ViT: embedding of the patches. "patch" is the ViT's own projection. "hybrid" are
             residual convolutions, whose finer maps are features, too. A timm name is that
             pretrained network, whose maps at strides 4 and 8 are features, too.
         encoder_drop_path: stochastic depth rate.

@@ -99,9 +99,10 @@ def _differences(table: FusionTable) -> list[str]:
     text = (
         f"S-measure of `{reference}` minus that of each other variant, with the 95 % interval of "
         f"{DRAWS} resamples of images and seeds together, and the p-value after Holm's correction "
-        f"for the {len(body)} variants of a column. A variant with one seed shows no variation "
-        "over seeds."
+        f"for the {len(body)} variants of a column."
     )
+    if any(len(table.of(variant)) == 1 for variant in table.meanings):
+        text += " A variant with one seed shows no variation over seeds."
     heads = ["", *(f"Δ S {group}" for group in found)]
     return [f"### `{reference}` minus the others", "", text, "", *_markdown(heads, body), ""]
 

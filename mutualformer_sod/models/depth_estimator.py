@@ -16,7 +16,7 @@ from mutualformer_sod.models.backbone import create_timm_model
 from mutualformer_sod.models.decoder import Decoder
 from mutualformer_sod.models.safetensors_file import write_safetensors
 
-FEATURE_BLOCKS = (3, 6, 9, 12)  # counted from 1
+_INDICES = (2, 5, 8, 11)  # of the blocks whose tokens are features
 FORMAT = "mutualformer_sod depth estimator"
 
 
@@ -44,7 +44,7 @@ class DepthEstimator(nn.Module):
         self.vit = create_timm_model(backbone, pretrained, arguments).requires_grad_(False).eval()
         config = DecoderConfig(decoder_width=64, finest=2)
         stride = self.vit.patch_embed.patch_size[0]
-        count = len(FEATURE_BLOCKS)
+        count = len(_INDICES)
         self.decoder = Decoder(config, [self.vit.num_features] * count, [stride] * count)
         for name in ("mean", "std"):
             values = torch.tensor(self.vit.pretrained_cfg[name]).view(1, 3, 1, 1)
@@ -64,7 +64,7 @@ class DepthEstimator(nn.Module):
         rgb = (rgb - self.mean) / self.std
         with torch.no_grad():
             maps = self.vit.forward_intermediates(
-                rgb, indices=[n - 1 for n in FEATURE_BLOCKS], norm=True, intermediates_only=True
+                rgb, indices=list(_INDICES), norm=True, intermediates_only=True
             )
         absent = rgb.new_zeros(len(rgb), 1, *rgb.shape[-2:])
         return self.decoder([found.detach() for found in maps], rgb, absent, absent)[0]

@@ -77,8 +77,8 @@ class TwoStreamEncoder(nn.Module):
             and the method's notes of each block.
         """
         if self.joint is not None:
-            layers = self.rgb_stream.indices
-            return self.joint(rgb, depth, layers, method, rgb_keys, depth_keys)
+            indices = self.rgb_stream.indices
+            return self.joint(rgb, depth, indices, method, rgb_keys, depth_keys)
         return self.rgb_stream(rgb, rgb_keys), self.depth_stream(depth, depth_keys), []
 
     def set_grad_checkpointing(self) -> None:

@@ -128,7 +128,7 @@ class JointEncoder:
         self,
         rgb: Tensor,
         depth: Tensor,
-        feature_layers: Sequence[int],
+        indices: Sequence[int],
         method: Method,
         rgb_keys: Tensor | None = None,
         depth_keys: Tensor | None = None,
@@ -137,7 +137,7 @@ class JointEncoder:
 
         Args:
             rgb, depth: (B, 3, H, W) float, normalised.
-            feature_layers: numbers of the blocks, from 0, whose tokens are features.
+            indices: of the blocks whose tokens are features, from 0.
             method: acts between the parts of the blocks.
             rgb_keys, depth_keys: (B,) int64, see ``drop_path.branch_draws``.
 
@@ -164,7 +164,7 @@ class JointEncoder:
             else:
                 rgb, depth, noted = self.run_block(*arguments)
             notes.append(noted)
-            if layer in feature_layers:
+            if layer in indices:
                 features[0].append(vit.feature_map(rgb_body, rgb, grid))
                 features[1].append(vit.feature_map(depth_body, depth, grid))
         return *features, notes

@@ -1,6 +1,7 @@
 """Comparison of fusions: scores of each image, their file, and differences between variants."""
 
 import csv
+import dataclasses
 import gzip
 from dataclasses import asdict, replace
 
@@ -219,6 +220,13 @@ def test_fusion_markdown_has_differences_and_misleading_depth(table):
     row = f"| `v0` | {right:.3f} | .200 | {0.2 - right:+.3f} |"
     assert "### one with misleading depth\n\n|  | S ↑ right | S ↑ noise | worst − right |" in text
     assert row.replace("0.", ".") in text
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_fusion_markdown_notes_that_one_seed_shows_no_variation(table, seeds):
+    kept = [trial for trial in table.trials if trial.variant == "v0" or trial.seed < seeds]
+    text = fusion_markdown(dataclasses.replace(table, trials=kept))
+    assert ("A variant with one seed" in text) == (seeds == 1)
 
 
 @pytest.mark.parametrize(
