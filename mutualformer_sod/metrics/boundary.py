@@ -10,7 +10,7 @@ from mutualformer_sod.metrics.ground_truth import GroundTruth
 from mutualformer_sod.metrics.joint_histogram import LEVELS
 from mutualformer_sod.metrics.once import once
 from mutualformer_sod.metrics.pair import MapPair
-from mutualformer_sod.metrics.registry import HIDDEN, Metric
+from mutualformer_sod.metrics.registry import hidden_metric
 
 _WIDTH = 0.02  # of the boundary, as a ratio of the image's diagonal
 _STEPS = 5  # radii of the mean boundary accuracy
@@ -25,8 +25,7 @@ def boundary(image: np.ndarray) -> np.ndarray:
     """
     radius = max(1, round(_WIDTH * float(np.hypot(*image.shape))))
     kernel = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
-    border = {"borderType": cv2.BORDER_CONSTANT, "borderValue": 0}
-    return image - cv2.erode(image, kernel, **border)
+    return image - cv2.erode(image, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
 
 
 @once
@@ -82,12 +81,11 @@ def mean_boundary_accuracy(pair: MapPair) -> float:
     return total / _STEPS
 
 
+_BIOU = "BIoU", r"\mathrm{BIoU}"
 METRICS = (
-    Metric("boundary_iou", "BIoU", r"\mathrm{BIoU}", boundary_iou, **HIDDEN),
-    Metric("mba", "MBA", r"\mathrm{MBA}", mean_boundary_accuracy, **HIDDEN),
-    Metric(
-        *("boundary_iou_curve", "BIoU", r"\mathrm{BIoU}", boundary_iou_curve, "map_curve"),
-        score="boundary_iou",
-        **HIDDEN,
+    hidden_metric("boundary_iou", *_BIOU, boundary_iou),
+    hidden_metric("mba", "MBA", r"\mathrm{MBA}", mean_boundary_accuracy),
+    hidden_metric(
+        "boundary_iou_curve", *_BIOU, boundary_iou_curve, "map_curve", score="boundary_iou"
     ),
 )

@@ -14,7 +14,7 @@ from mutualformer_sod.metrics.camouflage import camouflage_degree
 from mutualformer_sod.metrics.ground_truth import GroundTruth, bounding_window
 from mutualformer_sod.metrics.once import once
 from mutualformer_sod.metrics.pair import MapPair
-from mutualformer_sod.metrics.registry import HIDDEN, Metric
+from mutualformer_sod.metrics.registry import hidden_metric
 
 EPS = float(np.spacing(1.0))
 _ALPHA = 6.0  # pixels: root of the summed variances of the Gaussian
@@ -104,11 +104,6 @@ def _completeness(pair: MapPair) -> np.ndarray:
     return 1.0 - np.exp(-marks[gt.mask[window]])
 
 
-METRICS = (Metric("context", "CM", r"C_\beta", context_measure, **HIDDEN),)
-ON_COLOURS = (
-    Metric(
-        *("camouflage_context", "CCM", r"C_\beta^\omega", camouflage_context_measure),
-        needs_rgb=True,
-        **HIDDEN,
-    ),
-)
+_CAMOUFLAGE = "camouflage_context", "CCM", r"C_\beta^\omega", camouflage_context_measure
+METRICS = (hidden_metric("context", "CM", r"C_\beta", context_measure),)
+ON_COLOURS = (hidden_metric(*_CAMOUFLAGE, needs_rgb=True),)

@@ -10,7 +10,7 @@ import numpy as np
 from mutualformer_sod.metrics.ground_truth import GroundTruth, bounding_window
 from mutualformer_sod.metrics.once import once
 from mutualformer_sod.metrics.pair import MapPair
-from mutualformer_sod.metrics.registry import HIDDEN, Metric
+from mutualformer_sod.metrics.registry import hidden_metric
 from mutualformer_sod.metrics.skeleton import skeleton
 
 _RELAX = 5  # pixels of tolerance
@@ -62,12 +62,7 @@ def _relaxed(error: np.ndarray, core: np.ndarray, free: np.ndarray) -> np.ndarra
 
 
 def _points(region: np.ndarray, beside: np.ndarray) -> int:
-    """Count the points to correct a region: corners of its edge, or one for a separate part.
-
-    Args:
-        region: (H, W) uint8 of 0 and 1.
-        beside: the pixels next to which the edge has to be drawn.
-    """
+    """Count the corners of a region's edge beside some pixels, and the parts without such edge."""
     contours, _ = cv2.findContours(region, cv2.RETR_TREE, cv2.CHAIN_APPROX_NONE)
     if not contours:
         return 0
@@ -106,12 +101,8 @@ def _runs(points: np.ndarray, drawn: np.ndarray) -> list[np.ndarray]:
     return runs
 
 
+_BIREFNET = "hce_birefnet", "HCE(128)", r"\mathrm{HCE}_{128}", correction_effort_birefnet
 METRICS = (
-    Metric("hce", "HCE", r"\mathrm{HCE}", correction_effort, "mean", False, **HIDDEN),
-    Metric(
-        *("hce_birefnet", "HCE(128)", r"\mathrm{HCE}_{128}", correction_effort_birefnet),
-        "mean",
-        False,
-        **HIDDEN,
-    ),
+    hidden_metric("hce", "HCE", r"\mathrm{HCE}", correction_effort, larger_is_better=False),
+    hidden_metric(*_BIREFNET, larger_is_better=False),
 )

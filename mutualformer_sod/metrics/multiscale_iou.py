@@ -4,13 +4,14 @@ At each cell size 1, 2, 4, ..., 512 the ratio of the ground truth's edge cells t
 hits too, then the area below these ratios.
 """
 
+import cv2
 import numpy as np
 
 from mutualformer_sod.metrics.ground_truth import GroundTruth
 from mutualformer_sod.metrics.joint_histogram import LEVELS
 from mutualformer_sod.metrics.once import once
 from mutualformer_sod.metrics.pair import MapPair
-from mutualformer_sod.metrics.registry import HIDDEN, Metric
+from mutualformer_sod.metrics.registry import hidden_metric
 
 _SCALES = 10
 
@@ -20,9 +21,7 @@ def edges(mask: np.ndarray) -> np.ndarray:
 
     The outside counts as 0.
     """
-    height, width = mask.shape
-    padded = np.zeros((height + 2, width + 2), np.uint8)
-    padded[1:-1, 1:-1] = mask
+    padded = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     smooth = padded[:-2] + padded[2:] + 2 * padded[1:-1]
     found = smooth[:, 2:] != smooth[:, :-2]
     smooth = padded[:, :-2] + padded[:, 2:] + 2 * padded[:, 1:-1]
@@ -89,14 +88,11 @@ def multiscale_iou_curve(pair: MapPair) -> np.ndarray:
 
 
 _TEXT = r"\mathrm{MSIoU}"
+_CURVE = "msiou_curve", "MSIoU", _TEXT, multiscale_iou_curve, "map_curve"
 METRICS = (
-    Metric("msiou", "MSIoU", _TEXT, multiscale_iou, **HIDDEN),
-    Metric(
-        "adaptive_msiou", "adpMSIoU", _TEXT + r"^{\mathrm{adp}}", adaptive_multiscale_iou, **HIDDEN
+    hidden_metric("msiou", "MSIoU", _TEXT, multiscale_iou),
+    hidden_metric(
+        "adaptive_msiou", "adpMSIoU", _TEXT + r"^{\mathrm{adp}}", adaptive_multiscale_iou
     ),
 )
-CURVES = (
-    Metric(
-        "msiou_curve", "MSIoU", _TEXT, multiscale_iou_curve, "map_curve", score="msiou", **HIDDEN
-    ),
-)
+CURVES = (hidden_metric(*_CURVE, score="msiou"),)

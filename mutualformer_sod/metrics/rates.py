@@ -8,7 +8,7 @@ import numpy as np
 from mutualformer_sod.metrics import confusion
 from mutualformer_sod.metrics.confusion import Confusion, Rate, adaptive_rate, binary_rate
 from mutualformer_sod.metrics.pair import Counts, MapPair
-from mutualformer_sod.metrics.registry import HIDDEN, Metric
+from mutualformer_sod.metrics.registry import Metric, hidden_metric
 
 # name -> (rate, title, larger is better)
 RATES: dict[str, tuple[Rate, str, bool]] = {
@@ -60,33 +60,26 @@ def _metrics() -> tuple[Metric, ...]:
     for name, (rate, title, larger) in RATES.items():
         text = rf"\mathrm{{{title}}}"
         if name not in _KNOWN_BINARY:
-            curve_has_name = name in _KNOWN_CURVES
-            key, label = (f"binary_{name}", f"{title}@.5") if curve_has_name else (name, title)
-            compute = partial(binary_rate, rate=rate)
-            latex = text + r"^{\mathrm{.5}}"
-            found.append(Metric(key, label, latex, compute, "mean", larger, **HIDDEN))
+            is_curve = name in _KNOWN_CURVES
+            key, label = (f"binary_{name}", f"{title}@.5") if is_curve else (name, title)
+            entry = key, label, text + r"^{\mathrm{.5}}", partial(binary_rate, rate=rate)
+            found.append(hidden_metric(*entry, "mean", larger))
         if name not in _KNOWN_ADAPTIVE:
-            key, label = f"adaptive_{name}", f"adp{title}"
-            compute = partial(adaptive_rate, rate=rate)
-            latex = text + r"^{\mathrm{adp}}"
-            found.append(Metric(key, label, latex, compute, "mean", larger, **HIDDEN))
+            entry = f"adaptive_{name}", f"adp{title}", text + r"^{\mathrm{adp}}"
+            found.append(hidden_metric(*entry, partial(adaptive_rate, rate=rate), "mean", larger))
         if name in _KNOWN_CURVES[:2]:
             mean = partial(mean_of_curve, name=name)
-            found.append(Metric(f"mean_{name}", f"mean{title}", text, mean, "set", **HIDDEN))
+            found.append(hidden_metric(f"mean_{name}", f"mean{title}", text, mean, "set"))
         elif name not in _KNOWN_CURVES:
             summary = ("max", "mean") if name in _BOTH_SUMMARIES else ("mean",)
-            shown = {"summary": summary, "score": name, **HIDDEN}
-            curve = partial(rate_curve, rate=rate)
-            found.append(Metric(f"{name}_curve", title, text, curve, "curve", larger, **shown))
+            entry = f"{name}_curve", title, text, partial(rate_curve, rate=rate), "curve", larger
+            found.append(hidden_metric(*entry, summary=summary, score=name))
     for name, title in _COUNTS.items():
-        count = partial(binary_count, name=name)
-        larger = name.startswith("t")
-        entry = (f"{name}_pixels", title, rf"\mathrm{{{title}}}", count)
-        found.append(Metric(*entry, "mean", larger, **HIDDEN))
+        entry = f"{name}_pixels", title, rf"\mathrm{{{title}}}", partial(binary_count, name=name)
+        found.append(hidden_metric(*entry, "mean", larger_is_better=name.startswith("t")))
     for name, (rate, title, larger) in RATES.items():
-        latex = rf"\mathrm{{{title}}}^{{\mathrm{{all}}}}"
-        entry = (f"pooled_{name}", f"{title}(all)", latex, partial(pooled_rate, rate=rate))
-        found.append(Metric(*entry, "set", larger, **HIDDEN))
+        entry = f"pooled_{name}", f"{title}(all)", rf"\mathrm{{{title}}}^{{\mathrm{{all}}}}"
+        found.append(hidden_metric(*entry, partial(pooled_rate, rate=rate), "set", larger))
     return tuple(found)
 
 

@@ -100,6 +100,9 @@ class Metric:
         }
 
 
+# A metric that tables and gallery show on request alone.
+hidden_metric = partial(Metric, in_table=False, in_gallery=False)
+
 _PAPER_ORDER = (
     *("s_measure", "max_f", "mean_f", "adaptive_f", "weighted_f"),
     *("max_e", "mean_e", "adaptive_e", "mae", "max_f_of_mean_pr"),
@@ -151,18 +154,17 @@ def added_metrics() -> tuple[Metric, ...]:
 
 _F, _E = r"F_\beta", r"E_\phi"
 _ADP = r"^{\mathrm{adp}}"
-HIDDEN: dict[str, bool] = {"in_table": False, "in_gallery": False}  # shown on request
 for _metric in (
     Metric("mae", "MAE", r"\mathrm{MAE}", mae, larger_is_better=False),
     Metric("s_measure", "S", r"S_\alpha", s_measure),
     Metric("adaptive_f", "adpF", _F + _ADP, lambda p: f_measure(p.adaptive)),
     Metric("weighted_f", "wF", _F + "^{w}", weighted_f, in_gallery=False),  # slow
     Metric("adaptive_e", "adpE", _E + _ADP, lambda p: e_measure(p.adaptive)),
-    Metric("adaptive_precision", "adpP", "P" + _ADP, lambda p: p.adaptive.precision, **HIDDEN),
-    Metric("adaptive_recall", "adpR", "R" + _ADP, lambda p: p.adaptive.recall, **HIDDEN),
+    hidden_metric("adaptive_precision", "adpP", "P" + _ADP, lambda p: p.adaptive.precision),
+    hidden_metric("adaptive_recall", "adpR", "R" + _ADP, lambda p: p.adaptive.recall),
     Metric("iou", "IoU", r"\mathrm{IoU}", partial(binary_rate, rate=iou), in_table=False),
-    Metric("dice", "Dice", r"\mathrm{Dice}", partial(binary_rate, rate=dice), **HIDDEN),
-    Metric("ber", "BER", r"\mathrm{BER}", partial(binary_rate, rate=ber), "mean", False, **HIDDEN),
+    hidden_metric("dice", "Dice", r"\mathrm{Dice}", partial(binary_rate, rate=dice)),
+    hidden_metric("ber", "BER", r"\mathrm{BER}", partial(binary_rate, rate=ber), "mean", False),
     Metric("precision", "P", "P", lambda counts: counts.precision, "curve", summary=()),
     Metric("recall", "R", "R", lambda counts: counts.recall, "curve", summary=()),
     Metric("f", "F", _F, f_measure, "curve"),

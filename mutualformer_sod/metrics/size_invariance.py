@@ -15,7 +15,7 @@ from mutualformer_sod.metrics.ground_truth import GroundTruth, Window
 from mutualformer_sod.metrics.joint_histogram import LEVELS, quantise
 from mutualformer_sod.metrics.once import once
 from mutualformer_sod.metrics.pair import Counts, MapPair, adaptive_threshold
-from mutualformer_sod.metrics.registry import HIDDEN, Metric
+from mutualformer_sod.metrics.registry import Metric, hidden_metric
 
 _SMALLEST = 50  # pixels of an object; without any such object the largest ones count
 
@@ -137,25 +137,17 @@ def si_curve(pair: MapPair, rate: Rate) -> np.ndarray:
 
 def _of_rate(name: str, title: str, rate: Rate) -> tuple[Metric, ...]:
     label, text = f"SI-{title}", rf"\mathrm{{SI}}\text{{-}}\mathrm{{{title}}}"
+    adaptive = f"adaptive_si_{name}", f"adp{label}", text + r"^{\mathrm{adp}}"
+    curve = f"si_{name}_curve", label, text, partial(si_curve, rate=rate), "map_curve"
     return (
-        Metric(f"si_{name}", label, text, partial(binary_si, rate=rate), **HIDDEN),
-        Metric(
-            *(f"adaptive_si_{name}", f"adp{label}", text + r"^{\mathrm{adp}}"),
-            partial(adaptive_si, rate=rate),
-            **HIDDEN,
-        ),
-        Metric(
-            *(f"si_{name}_curve", label, text, partial(si_curve, rate=rate), "map_curve"),
-            score=f"si_{name}",
-            **HIDDEN,
-        ),
+        hidden_metric(f"si_{name}", label, text, partial(binary_si, rate=rate)),
+        hidden_metric(*adaptive, partial(adaptive_si, rate=rate)),
+        hidden_metric(*curve, score=f"si_{name}"),
     )
 
 
 METRICS = (
-    Metric(
-        *("si_mae", "SI-MAE", r"\mathrm{SI}\text{-}\mathrm{MAE}", si_mae, "mean", False), **HIDDEN
-    ),
+    hidden_metric("si_mae", "SI-MAE", r"\mathrm{SI}\text{-}\mathrm{MAE}", si_mae, "mean", False),
     *_of_rate("f", "F", f_rate),
     *_of_rate("iou", "IoU", iou),
 )
