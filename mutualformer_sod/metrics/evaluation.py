@@ -12,7 +12,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
 import mutualformer_sod
 from mutualformer_sod.errors import InputError, name_list
@@ -95,24 +94,15 @@ def find_map_folders(
         for item in sets
         for method in methods
     ]
-    if not any(folder.maps for folder in folders):
-        _refuse_no_maps(maps, folders)
-    return folders
-
-
-def _refuse_no_maps(maps: Path, folders: Sequence[MapFolder]) -> NoReturn:
-    """Raise the error of an evaluation without any map.
-
-    It names the sets, an expected file and the files found.
-    """
-    first = folders[0]
-    sets = dict.fromkeys(folder.set_name for folder in folders)
-    hints = dict.fromkeys(folder.hint for folder in folders if folder.hint)
-    found = "".join(f"; {hint}" for hint in list(hints)[:_HINTS])
+    if any(folder.maps for folder in folders):
+        return folders
+    first, names = folders[0], dict.fromkeys(item.name for item in sets)
+    stem = first.missing[0] if first.missing else "<stem>"
+    hints = list(dict.fromkeys(folder.hint for folder in folders if folder.hint))
+    example = maps / first.method / first.set_name / f"{stem}.png"
     raise InputError(
-        f"`maps` {maps}: no map of {name_list(sets)}. Fix: store maps as "
-        f"<method>/<set>/<stem>.png, e.g. {maps / first.method / first.set_name}"
-        f"/{first.missing[0] if first.missing else '<stem>'}.png{found}"
+        f"`maps` {maps}: no map of {name_list(names)}. Fix: store maps as "
+        f"<method>/<set>/<stem>.png, e.g. {'; '.join([str(example), *hints[:_HINTS]])}"
     )
 
 
@@ -184,9 +174,10 @@ def evaluate(
                 each=partial(book, item.name),
             )
             cells += scored
-            for note, stems in gt_notes.items():
-                text = f"{item.name}: {len(stems)} ground truths, e.g. {stems[0]}: {note}"
-                results.notes.append(text)
+            results.notes += [
+                f"{item.name}: {len(stems)} ground truths, e.g. {stems[0]}: {note}"
+                for note, stems in gt_notes.items()
+            ]
     _collect(results, cells, {item.name: item for item in sets}, allow_missing)
     return results
 

@@ -115,20 +115,17 @@ def find_map_folder(
     if only_set:
         candidates.append(home)
     candidates = [folder for folder in dict.fromkeys(candidates) if folder.is_dir()]
+    unpaired = MapFolder(method, set_name, None, training=_training_protocol(home))
     for folder in candidates:
         if files := map_files(folder):
-            found = _pair(method, set_name, folder, files, ground_truths, affixes)
-            return replace(found, training=_training_protocol(home))
+            return _pair(unpaired, folder, files, ground_truths, affixes)
     hints = (_hint_of_types(folder, ground_truths, arrays=True) for folder in candidates)
     hint = next(filter(None, hints), "")
-    hint = hint or f"{home} contains: {name_list(_shown(home))}"
-    unpaired = MapFolder(method, set_name, None, missing=tuple(ground_truths), hint=hint)
-    return replace(unpaired, training=_training_protocol(home))
-
-
-def _shown(folder: Path) -> list[str]:
-    """Return the names in a folder, sub-folders with a slash, without hidden ones."""
-    return sorted(p.name + "/" * p.is_dir() for p in folder.iterdir() if not p.name.startswith("."))
+    if not hint:
+        shown = (path for path in home.iterdir() if not path.name.startswith("."))
+        names = sorted(path.name + "/" * path.is_dir() for path in shown)
+        hint = f"{home} contains: {name_list(names)}"
+    return replace(unpaired, missing=tuple(ground_truths), hint=hint)
 
 
 def map_files(folder: Path) -> list[Path]:
@@ -139,8 +136,7 @@ def map_files(folder: Path) -> list[Path]:
 
 
 def _pair(
-    method: str,
-    set_name: str,
+    unpaired: MapFolder,
     folder: Path,
     files: list[Path],
     ground_truths: dict[str, Path],
@@ -157,10 +153,9 @@ def _pair(
             found.setdefault(stem_of[path.stem], []).append(path)
     missing = tuple(s for s in ground_truths if s not in found)
     extra = tuple(path.name for path in files if path.stem not in stem_of)
-    return MapFolder(
-        method,
-        set_name,
-        folder,
+    return replace(
+        unpaired,
+        folder=folder,
         maps={s: found[s][0] for s in ground_truths if len(found.get(s, ())) == 1},
         missing=missing,
         extra=extra,
@@ -188,12 +183,7 @@ def _shared_affixes(files: Sequence[str], names: Collection[str]) -> tuple[str, 
 
 
 def _hint_of_types(folder: Path, stems: Collection[str], arrays: bool = False) -> str:
-    """Name files with an image's stem whose type is not read as a map.
-
-    Args:
-        stems: of the images without a map.
-        arrays: name files of arrays with any stem, too.
-    """
+    """Name files of an unread type with one of the stems; ``arrays``: also arrays of any stem."""
     wanted, read = set(stems), {path.name for path in map_files(folder)}
     found = sorted(
         p.name
