@@ -65,7 +65,6 @@ class Oddities:
             means = (float(_LEVELS @ part / part.sum()) for part in (background, foreground))
             if next(means) > next(means):
                 self.inverted.append(stem)
-                for total, quantised in zip(
-                    self.inverted_f, (image.quantised, image.quantised[:, ::-1]), strict=True
-                ):
-                    total += f_measure(Counts.of_thresholds(quantised))
+                self.inverted_f[0] += image.curves["f"]
+                inverse = Counts.of_thresholds(image.quantised[:, ::-1])
+                self.inverted_f[1] += f_measure(inverse)

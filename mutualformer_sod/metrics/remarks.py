@@ -73,7 +73,7 @@ def _looks_inverted(cell: Cell) -> bool:
 
 
 def _square(cell: Cell) -> list[str]:
-    """Return the stems of square maps of other images, if most maps are square."""
+    """Return the stems of square maps of images that are not square, if most maps are square."""
     if 2 * len(cell.square) <= cell.images:
         return []
     others = set(cell.other_aspect)
@@ -100,12 +100,10 @@ def complaints(cells: Sequence[Cell]) -> list[str]:
     """Return a line for each problem of the maps, with the names of the files."""
     lines = []
     for cell in cells:
-        folder, texts, square = cell.folder, [], _square(cell)
-        other_aspect = [stem for stem in cell.other_aspect if stem not in set(square)]
+        folder, square = cell.folder, dict.fromkeys(_square(cell))
+        other_aspect = [stem for stem in cell.other_aspect if stem not in square]
         swapped = [f"{first} and {second}" for first, second in cell.swapped]
-        if folder.folder is None:
-            texts.append("no maps")
-        for problem, names in (
+        problems = (
             ("missing", folder.missing if folder.folder else ()),
             ("of no image of the set", folder.extra),
             ("two files", folder.duplicate),
@@ -119,13 +117,10 @@ def complaints(cells: Sequence[Cell]) -> list[str]:
             ("map of the values 0 and 1", cell.oddities.zero_one),
             ("inverted?", cell.oddities.inverted if _looks_inverted(cell) else ()),
             ("swapped? Each fits the other's ground truth far better", swapped),
-        ):
-            if names:
-                texts.append(f"{problem}: {name_list(names)}")
-        if folder.hint:
-            texts.append(folder.hint)
-        texts += [f"unreadable: {message}" for message in cell.unreadable]
-        if text := _without_empty(cell):
-            texts.append(text)
-        lines += [f"{folder.method}/{folder.set_name}: {text}" for text in texts]
+        )
+        texts = ["" if folder.folder else "no maps"]
+        texts += [f"{problem}: {name_list(names)}" for problem, names in problems if names]
+        texts += [folder.hint, *(f"unreadable: {message}" for message in cell.unreadable)]
+        texts.append(_without_empty(cell))
+        lines += [f"{folder.method}/{folder.set_name}: {text}" for text in texts if text]
     return lines

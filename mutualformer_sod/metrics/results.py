@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -25,8 +26,8 @@ Curves = dict[str, dict[str, dict[str, np.ndarray]]]  # set -> method -> curve -
 def scoring_protocol(version: str, normalize: bool = True) -> dict:
     """Return the protocol of the scores, with the entries of `SHARED_PROTOCOL`.
 
-    The version is that of this package. With ``normalize`` each map is stretched to its own minimum
-    and maximum.
+    The version is that of this package. ``normalize`` stretches each map to its own minimum and
+    maximum.
     """
     return {
         "normalize": normalize,
@@ -85,31 +86,26 @@ class Results:
 
     def rows(self) -> list[Row]:
         """Return the rows, set by set, with the methods in their order of appearance."""
-        sets = dict.fromkeys(name for cells in self.marks.values() for name in cells)
-        return [
-            self._row(method, set_name)
-            for set_name in sets
-            for method in self.marks
-            if set_name in self.marks[method]
-        ]
-
-    def _row(self, method: str, set_name: str) -> Row:
-        scores = self.scores.get(method, {}).get(set_name, {})
-        images = int(scores.get("images", 0))
-        return Row(set_name, method, scores, images, tuple(self.marks[method][set_name]))
+        rows = []
+        for set_name in dict.fromkeys(name for cells in self.marks.values() for name in cells):
+            for method, cells in self.marks.items():
+                if set_name in cells:
+                    scores = self.scores.get(method, {}).get(set_name, {})
+                    images, marks = int(scores.get("images", 0)), tuple(cells[set_name])
+                    rows.append(Row(set_name, method, scores, images, marks))
+        return rows
 
     def protocol_lines(self) -> list[str]:
         """Return the protocol as printed below every table."""
         p = self.protocol
         maps = "stretched to their own min-max" if p["normalize"] else "taken as v/255"
         resized = sum(p.get("resized", {}).values())
-        lines = [
-            f"protocol: maps {maps}; {p['thresholds']} thresholds; {p['aggregation']}; "
-            f"{resized} maps resized ({p['resize']}); mutualformer_sod {p['version']}"
-        ]
         training = p.get("training", {})
-        lines += [f"{method}: {training_line(record)}" for method, record in training.items()]
-        return lines
+        return [
+            f"protocol: maps {maps}; {p['thresholds']} thresholds; {p['aggregation']}; "
+            f"{resized} maps resized ({p['resize']}); mutualformer_sod {p['version']}",
+            *(f"{method}: {training_line(record)}" for method, record in training.items()),
+        ]
 
     def to_json(self) -> str:
         """Return the text of scores.json."""
@@ -126,8 +122,8 @@ class Results:
         """Read a scores.json of tools/evaluate.py; InputError if missing, or for another file."""
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            results = cls(content["protocol"], content["scores"], content.get("marks", {}), [])
-            results.notes = list(content.get("notes", []))
+            marks, notes = content.get("marks", {}), list(content.get("notes", []))
+            results = cls(content["protocol"], content["scores"], marks, notes)
             results._check()
         except FileNotFoundError:
             raise InputError(
@@ -147,7 +143,8 @@ class Results:
         for name in ("resized", "training"):
             self.protocol.setdefault(name, {}).items()  # must be a dict
         sum(self.protocol["resized"].values())  # must be numbers
-        if not all(isinstance(text, str) for text in self._texts()):
+        marks = (mark for cells in self.marks.values() for row in cells.values() for mark in row)
+        if not all(isinstance(text, str) for text in chain(self.notes, marks)):
             raise ValueError("marks or notes that are not text")
         for method, cells in self.scores.items():
             for set_name, scores in cells.items():
@@ -155,13 +152,6 @@ class Results:
                 if wrong or "images" not in scores or not set(scores) & set(COLUMNS):
                     raise ValueError(f"scores of {method} on {set_name}")
                 self.marks.setdefault(method, {}).setdefault(set_name, [])
-
-    def _texts(self) -> Iterator[object]:
-        """Yield all notes and marks."""
-        yield from self.notes
-        for cells in self.marks.values():
-            for marks in cells.values():
-                yield from marks
 
     def merge(self, other: Results, source: str) -> None:
         """Add the results of another evaluation, named ``source`` in error messages.
