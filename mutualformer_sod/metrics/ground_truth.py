@@ -15,16 +15,13 @@ _FARTHEST_NEIGHBOUR = 4  # rows or columns between such a pixel and its nearest 
 
 
 def _neighbour_table() -> np.ndarray:
-    """Return the offsets at every squared distance up to the reach: (19, 8, 2) (row, column).
-
-    The order is that in which the reference chooses among equidistant pixels: smallest column, then
-    smallest row. Shorter lists are padded with their last offset.
-    """
+    """Return the offsets at every squared distance up to the reach: (19, 8, 2) (row, column)."""
+    # The reference takes the smallest column of equidistant pixels, then the smallest row.
     steps = range(-_FARTHEST_NEIGHBOUR, _FARTHEST_NEIGHBOUR + 1)
     table = np.zeros((_REACH_SQUARED + 1, 8, 2), np.int64)
     for squared in range(_REACH_SQUARED + 1):
         offsets = [(r, c) for c in steps for r in steps if r * r + c * c == squared]
-        if offsets:
+        if offsets:  # shorter lists are padded with their last offset
             table[squared] = (offsets + [offsets[-1]] * 8)[:8]
     return table
 

@@ -103,10 +103,7 @@ def score_pairing(
 ) -> Outcome:
     """Read one ground truth, and score every method's map of it unless the cache has its scores.
 
-    Args:
-        normalize: stretch every map to its own minimum and maximum.
-        cache_path: of the cache, if any.
-        added: metrics beyond the default ones; a worker process registers them.
+    A worker process registers the ``added`` metrics, those beyond the default ones.
     """
     for metric in added:
         if metric.name not in METRICS:
@@ -137,7 +134,7 @@ def score_pairing(
         if gt is None:
             try:
                 mask, outcome.gt_note = read_mask(pairing.gt, gt_content)
-                gt = GroundTruth(mask, _colours(pairing, rgb_content, mask))
+                gt = GroundTruth(mask, _colours(pairing, rgb_content, mask.shape))
             except InputError as error:
                 return Outcome(pairing.stem, gt_error=str(error))
         image = outcome.scores[method] = score_image(levels, gt, normalize=normalize)
@@ -146,12 +143,12 @@ def score_pairing(
     return outcome
 
 
-def _colours(pairing: Pairing, content: bytes, mask: np.ndarray) -> np.ndarray | None:
-    """Decode the colour image of a mask, if there is one."""
+def _colours(pairing: Pairing, content: bytes, shape: tuple[int, int]) -> np.ndarray | None:
+    """Decode the colour image of a mask of this shape, if there is one."""
     if pairing.rgb is None:
         return None
     rgb = read_rgb(pairing.rgb, content)
-    check_size(pairing.gt, mask.shape, pairing.rgb, rgb.shape[:2])
+    check_size(pairing.gt, shape, pairing.rgb, rgb.shape[:2])
     return rgb
 
 
@@ -174,13 +171,13 @@ def score_set(
     """Score the maps of several methods on one set.
 
     Args:
-        folders: the maps of each method, of the same set.
+        folders: the maps of each method.
         ground_truths: stem -> file.
         rgb: stem -> colour image, for the metrics that need it.
-        normalize: stretch every map to its own minimum and maximum.
-        cache: stores scores; unchanged files are not scored again.
         pool: of `workers.worker_pool`; None scores in this process.
         each: called with the outcome of each image, in the order of the ground truths.
+
+    The other arguments are as in `metrics.evaluation.evaluate`.
 
     Returns:
         The cells in the order of the folders, and the interpretations of ground truths
@@ -191,13 +188,10 @@ def score_set(
     """
     cells = [Cell(f, len(ground_truths), Evaluator(normalize)) for f in folders]
     searches = [SwapSearch() for _ in folders]
-    pairings = (
-        Pairing(
-            *(stem, gt, {f.method: f.maps[stem] for f in folders if stem in f.maps}),
-            rgb=(rgb or {}).get(stem),
-        )
-        for stem, gt in ground_truths.items()
-    )
+    pairings = []
+    for stem, gt in ground_truths.items():
+        maps = {f.method: f.maps[stem] for f in folders if stem in f.maps}
+        pairings.append(Pairing(stem, gt, maps, (rgb or {}).get(stem)))
     notes: dict[str, list[str]] = {}
     bad_ground_truths = []
     path = None if cache is None else cache.path.resolve()
