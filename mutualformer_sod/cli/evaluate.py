@@ -29,7 +29,7 @@ from mutualformer_sod.report.all_pairs import (
 )
 from mutualformer_sod.report.all_pairs_tables import write_all_pairs
 from mutualformer_sod.report.curves import check_matplotlib, plot_curves, save_curves
-from mutualformer_sod.report.files import write_results
+from mutualformer_sod.report.formats import write_results
 from mutualformer_sod.report.published import DEFAULT_PUBLISHED, PUBLISHED, check_published
 from mutualformer_sod.report.rank_plot import plot_ranks
 from mutualformer_sod.report.significance import compare, comparison_text

@@ -7,7 +7,7 @@ from mutualformer_sod.cli.evaluate import add_table_flags, quoted_methods
 from mutualformer_sod.cli.next_step import suggest
 from mutualformer_sod.metrics.extra import enabled
 from mutualformer_sod.metrics.results import Results
-from mutualformer_sod.report.files import write_results
+from mutualformer_sod.report.formats import write_results
 from mutualformer_sod.report.tables import check_columns, check_digits, default_columns
 
 

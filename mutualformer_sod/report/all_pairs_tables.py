@@ -1,7 +1,7 @@
 """The comparison of all methods as text, Markdown, LaTeX and JSON."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -46,8 +46,7 @@ def text(found: AllPairs, digits: int = 4) -> str:
     if found.comparisons:
         titles = [f"{COLUMNS[c.metric].title}{COLUMNS[c.metric].arrow}" for c in _first(found)]
         lines += ruled_lines([["set", "images", "method", *titles], *_rank_rows(found)])
-        few = _pair_rows(found, digits, _PRINTED_PAIRS)
-        if few:
+        if few := _pair_rows(found, digits, _PRINTED_PAIRS):
             lines += ruled_lines([["set", "images", "difference", *titles], *few])
     return "\n".join([*lines, *_legend(found), *found.notes])
 
@@ -58,10 +57,7 @@ def markdown(found: AllPairs, digits: int = 4) -> str:
     titles = [f"{COLUMNS[c.metric].title} {COLUMNS[c.metric].arrow}" for c in _first(found)]
     for head, rows in (("Method", _rank_rows(found)), ("Difference", _pair_rows(found, digits))):
         lines += markdown_head(["Set", "Images", head, *titles], names=(0, 2))
-        for row in rows:
-            cells = [escape_markdown(cell.removesuffix("*")) for cell in row]
-            pairs = zip(cells, row, strict=True)
-            lines.append(markdown_line([f"**{c}**" if r.endswith("*") else c for c, r in pairs]))
+        lines += [markdown_line(_emphasised(row, escape_markdown, "**{}**")) for row in rows]
         lines.append("")
     lines += [f"{escape_markdown(line)}  " for line in (*_legend(found), *found.notes)]
     return "\n".join(lines) + "\n"
@@ -81,18 +77,16 @@ def latex(found: AllPairs, digits: int = 4) -> str:
     return _LATEX_HEAD + "\n".join(lines) + f"\n{notes}\n\\par}}\n"
 
 
+def _emphasised(row: Sequence[str], escape: Callable[[str], str], style: str) -> list[str]:
+    """Escape the cells of a row; ``style`` formats those that end with "*"."""
+    return [style.format(escape(c[:-1])) if c.endswith("*") else escape(c) for c in row]
+
+
 def _latex_rows(rows: Iterable[Sequence[str]]) -> Iterator[str]:
     for _, group in groupby(rows, key=lambda row: row[0]):
         yield r"\midrule"
         for row in group:
-            yield latex_line(
-                [
-                    rf"\sodsignificant{{{escape_latex(cell[:-1])}}}"
-                    if cell.endswith("*")
-                    else escape_latex(cell)
-                    for cell in row
-                ]
-            )
+            yield latex_line(_emphasised(row, escape_latex, r"\sodsignificant{{{}}}"))
 
 
 def to_json(found: AllPairs) -> str:
@@ -108,7 +102,6 @@ def to_json(found: AllPairs) -> str:
 
 
 def _entry(item: Comparison) -> dict:
-    """Return one comparison for JSON."""
     names, pairs = item.methods, item.pairs
     columns = (pairs.mean, pairs.low, pairs.high, pairs.p, pairs.p_holm)
     keys = ("difference", "low", "high", "p", "p_holm")
@@ -154,10 +147,7 @@ def _rank_rows(found: AllPairs) -> list[list[str]]:
 
 
 def _pair_rows(found: AllPairs, digits: int, most: float = float("inf")) -> list[list[str]]:
-    """Return a row for each pair of the sets that have at most ``most`` pairs.
-
-    A cell has the mean difference and its p-value; a significant one ends with "*".
-    """
+    """Return a row for each pair of sets of at most ``most`` pairs; "*" ends significant cells."""
     rows = []
     for name, items in found.by_set().items():
         pairs = items[0].pairs.pairs.tolist()

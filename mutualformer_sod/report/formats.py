@@ -1,12 +1,23 @@
-"""The table as CSV, Markdown and LaTeX."""
+"""The files of an evaluation: scores.json, and the table as CSV, Markdown and LaTeX."""
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from itertools import groupby
+from pathlib import Path
 
+from mutualformer_sod.files import write_text
 from mutualformer_sod.metrics.registry import COLUMNS, Column
-from mutualformer_sod.report.tables import Row, cell_text, images_text, numbered_marks, rank_rows
+from mutualformer_sod.metrics.results import Results, Row
+from mutualformer_sod.report.published import with_published
+from mutualformer_sod.report.tables import (
+    cell_text,
+    images_text,
+    numbered_marks,
+    rank_rows,
+    text_table,
+)
 
 _LATEX_SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -41,6 +52,32 @@ _LATEX_HEAD = r"""% needs \usepackage{booktabs}; \usepackage[T1]{fontenc} is adv
 """
 _LATEX_RANKS = {1: r"\sodbest", 2: r"\sodsecond", 3: r"\sodthird"}
 _MARKDOWN_RANKS = {1: "**{}**", 2: "<u>{}</u>", 3: "*{}*"}
+
+
+def write_results(
+    output: Path,
+    results: Results,
+    columns: Sequence[str],
+    digits: int = 3,
+    published: Sequence[str] = (),
+) -> str:
+    """Write scores.json, table.csv, table.md and table.tex; return the table for the screen.
+
+    Args:
+        columns: metrics in the tables; scores.json has all.
+        digits: decimals in the tables; CSV and JSON have full precision.
+        published: methods whose quoted scores are added, see ``report.published``.
+    """
+    rows, protocol = results.rows(), results.protocol_lines()
+    if published:
+        rows = with_published(rows, published)
+        if not any(row.kind == "quoted" for row in rows):
+            results.notes.append("no published scores are stored for these sets and methods")
+    write_text(output / "scores.json", results.to_json())
+    write_text(output / "table.csv", csv_table(rows, columns, protocol))
+    write_text(output / "table.md", markdown_table(rows, columns, protocol, digits))
+    write_text(output / "table.tex", latex_table(rows, columns, protocol, digits))
+    return "\n".join([text_table(rows, columns, digits), *protocol, *results.notes])
 
 
 def csv_table(rows: Sequence[Row], columns: Sequence[str], protocol: Sequence[str]) -> str:
@@ -99,9 +136,7 @@ def markdown_head(cells: Sequence[str], names: Sequence[int] = (0,)) -> list[str
 
 def escape_markdown(text: str) -> str:
     """Escape the special characters of Markdown."""
-    for character in "\\`*_|[]<&~$":
-        text = text.replace(character, f"\\{character}")
-    return text
+    return re.sub(r"[\\`*_|\[\]<&~$]", r"\\\g<0>", text)
 
 
 def latex_table(
@@ -151,4 +186,4 @@ def _latex_score(row: Row, column: str, digits: int, rank: int | None) -> str:
 
 def escape_latex(text: str) -> str:
     """Escape the special characters of LaTeX."""
-    return "".join(_LATEX_SPECIAL.get(character, character) for character in text)
+    return text.translate(str.maketrans(_LATEX_SPECIAL))

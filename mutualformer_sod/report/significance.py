@@ -67,11 +67,10 @@ def compare(
         means.append(differences @ times.T / number)  # (M, batch)
     low, high = np.percentile(np.concatenate(means, axis=1), [2.5, 97.5], axis=1)
     found = []
-    for i, name in enumerate(names):
-        gain = differences[i] if COLUMNS[name].larger_is_better else -differences[i]
-        better, worse = int((gain > 0).sum()), int((gain < 0).sum())
-        mean = float(differences[i].mean())
-        found.append(Difference(name, number, mean, float(low[i]), float(high[i]), better, worse))
+    for name, row, *interval in zip(names, differences, low.tolist(), high.tolist(), strict=True):
+        larger, smaller = int((row > 0).sum()), int((row < 0).sum())
+        wins = (larger, smaller) if COLUMNS[name].larger_is_better else (smaller, larger)
+        found.append(Difference(name, number, float(row.mean()), *interval, *wins))
     return found
 
 
@@ -80,13 +79,11 @@ def comparison_text(set_name: str, first: str, second: str, found: list[Differen
     lines = [f"{set_name}: {first} − {second}, {found[0].images} images, 95 % bootstrap interval"]
     for item in found:
         title = f"{COLUMNS[item.metric].title}{COLUMNS[item.metric].arrow}"
-        mean, low, high = (
-            format_score(v, 4, signed=True) for v in (item.mean, item.low, item.high)
-        )
-        sign = "  *" if item.settled else ""
+        values = (item.mean, item.low, item.high)
+        mean, low, high = (format_score(value, 4, signed=True) for value in values)
         lines.append(
             f"  {title:9} {mean:>7} [{low:>7}, {high:>7}]  "
-            f"better {item.better:4}  worse {item.worse:4}{sign}"
+            f"better {item.better:4}  worse {item.worse:4}{'  *' if item.settled else ''}"
         )
     lines.append("  * the interval excludes zero; max and mean are of each image's own curve")
     return "\n".join(lines)

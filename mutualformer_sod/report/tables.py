@@ -1,6 +1,7 @@
 """Benchmark tables: choice of columns, text of a score, ranks, and the table on the terminal."""
 
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.metrics.extra import extra_columns
@@ -80,15 +81,13 @@ def ruled_lines(cells: Sequence[Sequence[str]]) -> list[str]:
 
     The first and third column are names, the others numbers.
     """
-    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
-    lines = [_text_line(line, widths) for line in cells]
-    rule = "-" * len(lines[0])
-    text = [lines[0]]
-    for i, line in enumerate(lines[1:], start=1):
-        if i == 1 or cells[i][0] != cells[i - 1][0]:
-            text.append(rule)
-        text.append(line)
-    return [*text, rule] if len(lines) > 1 else text
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    head, *rows = cells
+    text = [_text_line(head, widths)]
+    rule = "-" * len(text[0])
+    for _, group in groupby(rows, key=lambda row: row[0]):
+        text += [rule, *(_text_line(row, widths) for row in group)]
+    return [*text, rule] if rows else text
 
 
 def _text_line(cells: Sequence[str], widths: Sequence[int]) -> str:
