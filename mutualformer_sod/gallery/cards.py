@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -99,25 +99,17 @@ def find_images(
     images = []
     for sod_set in with_encodings(chosen, near):
         folders = found[sod_set.name]
-        images += [
-            _image_files(sod_set.name, t, sod_set.encoding, folders)
-            for t in sod_set.samples[:limit]
-        ]
+        for sample in sod_set.samples[:limit]:
+            stem = sample.stem
+            notes = {f.method: "two files" if stem in f.duplicate else "missing" for f in folders}
+            maps = {f.method: f.maps.get(stem) for f in folders}
+            images.append(ImageFiles(sod_set.name, sample, sod_set.encoding, maps, notes))
         for f in folders:
             extra = f"of no image of the set: {name_list(f.extra)}" if f.extra else ""
             named = f"maps are named {'STEM'.join(f.affixes)}" if any(f.affixes) else ""
             own = filter(None, (extra, f.hint, named))
             lines += [f"{f.method}/{f.set_name}: {text}" for text in own]
     return images, lines
-
-
-def _image_files(
-    set_name: str, sample: Sample, encoding: Encoding | None, folders: Sequence[MapFolder]
-) -> ImageFiles:
-    stem = sample.stem
-    notes = {f.method: "two files" if stem in f.duplicate else "missing" for f in folders}
-    maps = {f.method: f.maps.get(stem) for f in folders}
-    return ImageFiles(set_name, sample, encoding, maps, notes)
 
 
 def with_scores(
@@ -130,8 +122,8 @@ def with_scores(
     scored = []
     for image in images:
         # As evaluate.py writes names: file names may be no valid Unicode.
-        names = {m: (image.set_name, image.sample.stem, m) for m in image.maps}
-        keys = {m: tuple(escaped(part) for part in name) for m, name in names.items()}
+        set_name, stem = escaped(image.set_name), escaped(image.sample.stem)
+        keys = {m: (set_name, stem, escaped(m)) for m in image.maps}
         scores = {m: known[key] for m, key in keys.items() if key in known}
         scored.append(replace(image, scores=scores))
     return scored
@@ -140,11 +132,8 @@ def with_scores(
 def make_card(image: ImageFiles, pictures: PictureFolder, normalize: bool = True) -> ImageCard:
     """Read the files of one image, score its maps and store its pictures.
 
-    An unreadable file is named in the problems of the card.
-
-    Args:
-        pictures: folder of thumbnails and full-size pictures.
-        normalize: score maps stretched to their own minimum and maximum.
+    An unreadable file is named in the problems of the card. ``normalize`` scores maps stretched to
+    their own minimum and maximum.
 
     Raises:
         InputError: the scores of the evaluation are not those of these maps.
@@ -157,7 +146,7 @@ def make_card(image: ImageFiles, pictures: PictureFolder, normalize: bool = True
         card.depth = _try(card, _keep_depth, sample, image.encoding, pictures)
         card.map_name, card.map_label = sample.modality.name, sample.modality.title
     truth = None
-    if sample.gt is not None and (truth := _try(card, _Truth.read, sample.gt)):
+    if sample.gt is not None and (truth := _try(card, _read_truth, sample.gt)):
         card.gt = pictures.keep(truth.gt.mask, b"gt", truth.content)
         card.gt_note = truth.note
     scorer = _Scorer(image, pictures, normalize, truth)
@@ -172,47 +161,41 @@ def make_card(image: ImageFiles, pictures: PictureFolder, normalize: bool = True
     return card
 
 
-@dataclass(frozen=True)
-class _Truth:
+class _Truth(NamedTuple):
     """A ground truth, its interpretation, and the bytes of its file."""
 
     gt: GroundTruth
     note: str
     content: bytes
 
-    @classmethod
-    def read(cls, path: Path) -> _Truth:
-        content = read_bytes(path)
-        foreground, note = read_mask(path, content)
-        return cls(GroundTruth(foreground), note, content)
+
+def _read_truth(path: Path) -> _Truth:
+    content = read_bytes(path)
+    foreground, note = read_mask(path, content)
+    return _Truth(GroundTruth(foreground), note, content)
 
 
+@dataclass
 class _Scorer:
-    """Score and draw the maps of one image.
+    """Score and draw the maps of one image."""
 
-    Attributes:
-        shown: the maps so far, (H, W) float32 in [0, 1], normalised and of equal size.
-    """
-
-    def __init__(
-        self, image: ImageFiles, pictures: PictureFolder, normalize: bool, truth: _Truth | None
-    ) -> None:
-        self.shown: list[np.ndarray] = []
-        self._image, self._pictures = image, pictures
-        self._normalize, self._truth = normalize, truth
+    image: ImageFiles
+    pictures: PictureFolder
+    normalize: bool
+    truth: _Truth | None
+    shown: list[np.ndarray] = field(default_factory=list)  # (H, W) float32 in [0, 1], equal sizes
 
     def card(self, method: str, content: bytes, levels: np.ndarray) -> MapCard:
         """Score one map, given the bytes of its file and its levels, (H, W) uint8."""
-        card = MapCard(self._pictures.keep(levels, b"map", content))
-        truth = self._truth
+        card, truth = MapCard(self.pictures.keep(levels, b"map", content)), self.truth
         like = truth.gt if truth else (self.shown or [levels])[0]
-        saliency = map_as_scored(levels, like.shape, self._normalize)
+        saliency = map_as_scored(levels, like.shape, self.normalize)
         if levels.shape != like.shape:
             card.note = f"resized from {levels.shape[1]} x {levels.shape[0]}"
         if truth:
-            kind = f"error {self._normalize}".encode()
+            kind = f"error {self.normalize}".encode()
             error = error_map(saliency, truth.gt.mask)
-            card.error = self._pictures.keep(error, kind, content, truth.content)
+            card.error = self.pictures.keep(error, kind, content, truth.content)
             card.scores = self._scores(method, levels, saliency, truth.gt)
         self.shown.append(saliency.astype(np.float32))  # half the memory; exact enough for a mean
         return card
@@ -221,15 +204,15 @@ class _Scorer:
         self, method: str, levels: np.ndarray, saliency: np.ndarray, gt: GroundTruth
     ) -> Scores:
         """Return the scores of a map: computed, or those of the evaluation if the MAE agrees."""
-        given = self._image.scores
+        given = self.image.scores
         if given is None:
-            image = score_image(levels, gt, normalize=self._normalize, with_weighted_f=False)
+            image = score_image(levels, gt, normalize=self.normalize, with_weighted_f=False)
             return {name: image.scores[name] for name in gallery_columns()}
         mae = np.abs(saliency - gt.mask).mean()
         if method not in given or abs(given[method]["mae"] - mae) > _SAME_SCORE:
             found = "other scores" if method in given else "no scores"
             raise InputError(
-                f"--scores: {found} for the map of {method} on {self._image.name}. "
+                f"--scores: {found} for the map of {method} on {self.image.name}. "
                 "Fix: run tools/evaluate.py on these maps again, or omit --scores."
             )
         return given[method]
@@ -249,9 +232,8 @@ def _keep_rgb(path: Path, pictures: PictureFolder) -> Picture:
 
 
 def _keep_depth(sample: Sample, encoding: Encoding, pictures: PictureFolder) -> Picture:
-    unit = _unit(sample, encoding)
     kind = f"depth {encoding.kind} {encoding.near}".encode()
-    return pictures.keep(unit, kind, read_bytes(sample.depth))
+    return pictures.keep(_unit(sample, encoding), kind, read_bytes(sample.depth))
 
 
 def _unit(sample: Sample, encoding: Encoding) -> np.ndarray:

@@ -156,10 +156,8 @@ function update() {
   byId("of-label").hidden = !measureIndex.has(sort) || data.methods.length < 2;
   byId("cards").replaceChildren(...shown.map((card) => card.element));
   byId("none").hidden = shown.length > 0;
-  byId("count").textContent =
-    shown.length === cards.length
-      ? `${cards.length} images`
-      : `${shown.length} of ${cards.length} images`;
+  const some = shown.length === cards.length ? "" : `${shown.length} of `;
+  byId("count").textContent = `${some}${cards.length} image${cards.length === 1 ? "" : "s"}`;
   if (sort !== writtenFor) {
     for (const card of cards) writeScores(card, sort);
     writtenFor = sort;

@@ -7,7 +7,7 @@ import csv
 import html
 import json
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -153,7 +153,7 @@ def read_scores(folder: Path) -> tuple[dict[tuple[str, str, str], Scores], bool]
 
 
 def write_page(
-    path: Path, title: str, methods: Sequence[str], cards: Iterable[ImageCard], note: str = ""
+    path: Path, title: str, methods: Sequence[str], cards: Sequence[ImageCard], note: str = ""
 ) -> None:
     """Write the page. Its pictures are in ``thumbs/`` and ``full/`` beside it.
 
@@ -162,7 +162,6 @@ def write_page(
         cards: the images in their initial order.
         note: protocol of the scores, shown at the end of the page.
     """
-    cards = list(cards)
     content = {
         "methods": list(methods),
         "measures": [
