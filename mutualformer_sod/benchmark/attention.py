@@ -125,6 +125,7 @@ def make_call(
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     shape = (args.batch_size, args.heads, tokens, args.dim // args.heads)
+    parameters = ()
     if part == "cda":
         inputs = [torch.randn(shape) for _ in range(6)]
         if name == "released":
@@ -135,9 +136,11 @@ def make_call(
                 return cross_diffusion_attention(heads[:3], heads[3:], attention=name)
     else:
         inputs = [torch.randn(args.batch_size, tokens, k * args.dim) for k in (2, 1)]
-        options = {} if name == "released" else {"attention": name}
-        kind = ReleasedBlock if name == "released" else MutualFormerBlock
-        function = kind(args.dim, args.heads, **options)
+        if name == "released":
+            function = ReleasedBlock(args.dim, args.heads)
+        else:
+            function = MutualFormerBlock(args.dim, args.heads, attention=name)
+        parameters = tuple(function.parameters())
     backward = mode == "forward+backward"
     leaves = [item.requires_grad_(backward) for item in inputs]
 
@@ -146,7 +149,6 @@ def make_call(
             outputs = function(*leaves)
             if backward:
                 outputs = (outputs,) if isinstance(outputs, Tensor) else outputs
-                parameters = function.parameters() if isinstance(function, torch.nn.Module) else ()
                 ones = [torch.ones_like(output) for output in outputs]
                 torch.autograd.grad(outputs, (*leaves, *parameters), ones)
 
@@ -160,13 +162,9 @@ def fit_exponents(figures: list[dict[str, Any]], fit_from: int) -> list[dict[str
         if cell["seconds"] is not None and cell["tokens"] >= fit_from:
             line = lines.setdefault((cell["part"], cell["mode"], cell["contestant"]), [])
             line.append((math.log(cell["tokens"]), math.log(cell["seconds"])))
-    return [
-        {
-            "part": part,
-            "mode": mode,
-            "contestant": name,
-            "exponent": statistics.linear_regression(*zip(*line, strict=True)).slope,
-        }
-        for (part, mode, name), line in lines.items()
-        if len({tokens for tokens, _ in line}) > 1
-    ]
+    fits = []
+    for (part, mode, name), line in lines.items():
+        if len({tokens for tokens, _ in line}) > 1:
+            slope = statistics.linear_regression(*zip(*line, strict=True)).slope
+            fits.append({"part": part, "mode": mode, "contestant": name, "exponent": slope})
+    return fits

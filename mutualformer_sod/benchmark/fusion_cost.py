@@ -202,11 +202,8 @@ def _count(call: Call) -> int:
 
 
 def _time_layers(layers: list[Layer], rounds: int, clock: Callable[[], float]) -> list[float]:
-    """Return the fastest seconds of each layer's own work.
-
-    The subtracted part is timed again next to every layer, because its time drifts on a busy
-    machine.
-    """
+    """Return the fastest seconds of each layer's own work."""
+    # The subtracted part is timed beside every layer: its time drifts on a busy machine.
     calls = [call for layer in layers for call in (layer.without, layer.run) if call]
     fastest = map(min, in_turn(calls, rounds, clock=clock))
     return [(-next(fastest) if layer.without else 0.0) + next(fastest) for layer in layers]

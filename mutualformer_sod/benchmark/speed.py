@@ -79,9 +79,7 @@ class Contestant:
         self.macs = count_macs(self.model, self.inputs) if counted else {}
         if self.device.type == "cpu":
             optimise_for_cpu(self.model)
-        self.network: Callable = self.model
-        if settings.compile:
-            self.network = torch.compile(self.model)
+        self.network: Callable = torch.compile(self.model) if settings.compile else self.model
 
     @torch.inference_mode()
     def run(self, network: Callable | None = None) -> None:
@@ -150,14 +148,12 @@ def count_macs(model: nn.Module, inputs: list[Tensor]) -> dict[str, int]:
     with torch.no_grad(), make_counter() as counter:
         model(*inputs)
     by_module = counter.get_flop_counts()
-    root = type(model).__name__
-    flops = {"total": counter.get_total_flops()}
-    flops |= {
-        part: sum(by_module[f"{root}.{part}"].values())
-        for part in PARTS
-        if f"{root}.{part}" in by_module
-    }
-    return {name: count // 2 for name, count in flops.items()}
+    macs = {"total": counter.get_total_flops() // 2}
+    for part in PARTS:
+        flops = by_module.get(f"{type(model).__name__}.{part}")
+        if flops is not None:
+            macs[part] = sum(flops.values()) // 2
+    return macs
 
 
 @contextlib.contextmanager
