@@ -53,8 +53,8 @@ def structure_loss(
     weight = border_weight(gt) if weight is None else weight
     dims = (1, 2, 3)
     bce = F.binary_cross_entropy_with_logits(logits, gt, reduction="none")
-    weighted = loss == "weighted"
-    bce = (weight * bce).sum(dims) / weight.sum(dims) if weighted else bce.mean(dims)
+    is_weighted = loss == "weighted"
+    bce = (weight * bce).sum(dims) / weight.sum(dims) if is_weighted else bce.mean(dims)
     saliency = logits.sigmoid()
     intersection = (weight * saliency * gt).sum(dims)
     union = (weight * (saliency + gt)).sum(dims) - intersection
@@ -129,8 +129,7 @@ def detector_losses(
         extra_losses: weighted scalars of the fusion.
         gt: (B, 1, H, W) float in [0, 1].
         loss: see ``structure_loss``.
-        ssim_weight: weight of ``ssim_loss`` in the total; 0 leaves it out.
-        boundary_weight: weight of ``boundary_loss`` in the total; 0 leaves it out.
+        ssim_weight, boundary_weight: of ``ssim_loss`` and ``boundary_loss``; 0 leaves one out.
         streams: (logits, side logits) of each stream of an ensemble, by name.
 
     Returns:
@@ -176,11 +175,8 @@ def _upsample(logits: Tensor, gt: Tensor) -> Tensor:
 
 
 def _filter(maps: Tensor, window: Tensor) -> Tensor:
-    """Compute weighted sums under the window ``window[i] window[j]``, zeros beyond the border.
-
-    Two products with band matrices are several times faster than a pooling or a convolution. The
-    window is (K,) float, K odd, symmetric; the maps are (B, C, H, W), as is the result.
-    """
+    """Sum maps (B, C, H, W) under ``window[i] window[j]``: (K,) symmetric, K odd; 0 outside."""
+    # Two products with band matrices are several times faster than a pooling or a convolution.
     half = torch.cat((window[len(window) // 2 :], window.new_zeros(1)))
 
     def band(size: int) -> Tensor:
