@@ -6,9 +6,8 @@ Boundary IoU: Cheng et al., CVPR 2021. Mean boundary accuracy: Cheng et al. (Cas
 import cv2
 import numpy as np
 
-from mutualformer_sod.metrics.ground_truth import GroundTruth
+from mutualformer_sod.metrics.ground_truth import GroundTruth, once
 from mutualformer_sod.metrics.joint_histogram import LEVELS
-from mutualformer_sod.metrics.once import once
 from mutualformer_sod.metrics.pair import MapPair
 from mutualformer_sod.metrics.registry import hidden_metric
 

@@ -71,10 +71,9 @@ class ScoreCache:
             if row is None or row[3] != _checksum(key, *row[:3]):
                 return None
             content = json.loads(row[0])
-            if not content["scores"].keys() >= set(per_image_columns()):
-                return None
             curves = {name: np.array(c) for name, c in content.get("map_curves", {}).items()}
-            if not curves.keys() >= {metric.name for metric in of_kind("map_curve")}:
+            wanted = {metric.name for metric in of_kind("map_curve")}
+            if not (content["scores"].keys() >= {*per_image_columns()} and curves.keys() >= wanted):
                 return None
             quantised = np.frombuffer(row[1], "<u4").astype(np.int64).reshape(2, 256)
             flags = tuple(content["flags"])

@@ -11,8 +11,7 @@ import numpy as np
 
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.metrics.camouflage import camouflage_degree
-from mutualformer_sod.metrics.ground_truth import GroundTruth, bounding_window
-from mutualformer_sod.metrics.once import once
+from mutualformer_sod.metrics.ground_truth import GroundTruth, bounding_window, once
 from mutualformer_sod.metrics.pair import MapPair
 from mutualformer_sod.metrics.registry import hidden_metric
 

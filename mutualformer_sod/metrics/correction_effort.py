@@ -7,8 +7,7 @@ are thinner than 5 pixels are tolerated; lost parts of the object's skeleton are
 import cv2
 import numpy as np
 
-from mutualformer_sod.metrics.ground_truth import GroundTruth, bounding_window
-from mutualformer_sod.metrics.once import once
+from mutualformer_sod.metrics.ground_truth import GroundTruth, bounding_window, once
 from mutualformer_sod.metrics.pair import MapPair
 from mutualformer_sod.metrics.registry import hidden_metric
 from mutualformer_sod.metrics.skeleton import skeleton

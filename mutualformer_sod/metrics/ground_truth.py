@@ -1,6 +1,9 @@
 """A ground truth with derived quantities, computed once for all maps of the image."""
 
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, wraps
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import cv2
 import numpy as np
@@ -30,6 +33,22 @@ _NEIGHBOURS = _neighbour_table()
 _NEIGHBOURHOOD = np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8)
 
 
+def once(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Decorate a function of a ground truth or pair: its result is stored while that object lives.
+
+    The metrics share such results.
+    """
+    results: WeakKeyDictionary = WeakKeyDictionary()
+
+    @wraps(function)
+    def stored(owner: Any) -> Any:
+        if owner not in results:
+            results[owner] = function(owner)
+        return results[owner]
+
+    return stored
+
+
 class GroundTruth:
     """A binary mask with the derived quantities of the metrics, each computed at first use.
 
@@ -57,7 +76,7 @@ class GroundTruth:
         if rgb is not None and rgb.shape != (*mask.shape, 3):
             raise InputError(f"colour image of shape {rgb.shape}, ground truth of {mask.shape}")
         self.mask, self.rgb = np.ascontiguousarray(mask), rgb
-        self._distance: tuple[Window, np.ndarray | None] = (slice(0, 0), slice(0, 0)), None
+        self._distance: tuple[Window, np.ndarray] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -108,16 +127,16 @@ class GroundTruth:
             window: rows and columns; must contain the foreground's own `window`. The result is
                 stored, and reused by later maps with the same or a smaller window.
         """
-        known, distance = self._distance
-        if distance is None or not _contains(known, window):
-            known = window if distance is None else _union(known, window)
-            background = np.ascontiguousarray(self.inverse_bytes[known])
+        known, distance = self._distance or (None, None)
+        wanted = _union(known, window) if known else window
+        if wanted != known:
+            background = np.ascontiguousarray(self.inverse_bytes[wanted])
             # Exact: these are float32 roots of integers, see `squared`.
             distance = cv2.distanceTransform(
                 background, cv2.DIST_L2, cv2.DIST_MASK_PRECISE, dstType=cv2.CV_32F
             )
-            self._distance = known, distance
-        top, left = known[0].start, known[1].start
+            self._distance = wanted, distance
+        top, left = wanted[0].start, wanted[1].start
         rows, columns = window
         return distance[
             rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
@@ -161,10 +180,6 @@ def bounding_window(mask: np.ndarray, margin: tuple[int, int] = (0, 0)) -> Windo
 def squared(distance: np.ndarray) -> np.ndarray:
     """Return exact squared pixel distances, int64, given float32 distances."""
     return (distance * distance + np.float32(0.5)).astype(np.int64)
-
-
-def _contains(outer: Window, inner: Window) -> bool:
-    return all(o.start <= i.start and i.stop <= o.stop for o, i in zip(outer, inner, strict=True))
 
 
 def _union(first: Window, second: Window) -> Window:

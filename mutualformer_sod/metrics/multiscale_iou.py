@@ -7,9 +7,8 @@ hits too, then the area below these ratios.
 import cv2
 import numpy as np
 
-from mutualformer_sod.metrics.ground_truth import GroundTruth
+from mutualformer_sod.metrics.ground_truth import GroundTruth, once
 from mutualformer_sod.metrics.joint_histogram import LEVELS
-from mutualformer_sod.metrics.once import once
 from mutualformer_sod.metrics.pair import MapPair
 from mutualformer_sod.metrics.registry import hidden_metric
 

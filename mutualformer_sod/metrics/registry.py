@@ -22,12 +22,9 @@ class Column:
     """A score as a table shows it.
 
     Attributes:
-        title: the heading in plain text.
-        larger_is_better: direction in which the score improves.
-        latex: the heading in math mode.
+        title, latex: the heading in plain text, and in math mode.
         per_image: whether a single image has the score.
-        in_table: whether the default table shows it.
-        in_gallery: whether the gallery shows it.
+        in_table, in_gallery: whether the default table shows it, and whether the gallery does.
     """
 
     title: str
@@ -60,7 +57,6 @@ class Metric:
             like a curve, but not drawn.
             "set": ``compute({name: mean over the images}) -> float``, of a set alone; the names are
             those of curves, (256,), and of scores.
-        larger_is_better: direction in which the metric improves.
         in_table: show it in the default table. ``--columns`` shows any.
         in_gallery: show it in the gallery; of a curve, its maximum.
         summary: scores of a curve; empty for a curve that is only drawn.

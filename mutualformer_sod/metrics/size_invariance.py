@@ -11,9 +11,8 @@ import cv2
 import numpy as np
 
 from mutualformer_sod.metrics.confusion import Confusion, Rate, f_rate, iou
-from mutualformer_sod.metrics.ground_truth import GroundTruth, Window
+from mutualformer_sod.metrics.ground_truth import GroundTruth, Window, once
 from mutualformer_sod.metrics.joint_histogram import LEVELS, quantise
-from mutualformer_sod.metrics.once import once
 from mutualformer_sod.metrics.pair import Counts, MapPair, adaptive_threshold
 from mutualformer_sod.metrics.registry import Metric, hidden_metric
 

@@ -54,13 +54,7 @@ class SwapSearch:
     def add(
         self, stem: str, iou: float, map_path: Path, gt_path: Path, thumbnails: Thumbnails | None
     ) -> None:
-        """Add a map. Only the poorest maps are stored.
-
-        Args:
-            stem: unique stem of the image.
-            iou: of the map and its ground truth.
-            thumbnails: None reads the files when the thumbnails are needed.
-        """
+        """Add a map. Only the poorest maps are stored; without thumbnails, files are read later."""
         if is_suspect(iou):
             heapq.heappush(self._poorest, (-iou, stem, map_path, gt_path, thumbnails))
             if len(self._poorest) > _KEPT:

@@ -15,23 +15,13 @@ HALF_LIFE = 5.0  # pixels over which the extra weight of a background error halv
 _FARTHEST = 112
 _BLOCK = 48  # rows at a time, so that intermediate arrays fit the processor's cache
 
-
-def _gaussian() -> np.ndarray:
-    """Return the factor of the separable 7 x 7 Gaussian: (7,), sum 1."""
-    weights = np.exp(-(np.arange(-REACH, REACH + 1) ** 2) / (2.0 * SIGMA**2))
-    return weights / weights.sum()
-
-
-def _decay() -> np.ndarray:
-    """Return 0.5^(distance / 5) by squared distance; 0 at distance 0, the foreground itself."""
-    distance = np.sqrt(np.arange(_FARTHEST**2 + 1))
-    decay = np.exp(np.log(0.5) / HALF_LIFE * distance)
-    decay[[0, -1]] = 0.0  # the last entry serves all larger distances
-    return decay
-
-
-_GAUSSIAN = _gaussian()
-_DECAY = _decay()
+# Factor of the separable 7 x 7 Gaussian, (7,), sum 1.
+_GAUSSIAN = np.exp(-(np.arange(-REACH, REACH + 1) ** 2) / (2.0 * SIGMA**2))
+_GAUSSIAN /= _GAUSSIAN.sum()
+# 0.5^(distance / 5) by squared distance. The first entry is the foreground itself; the last one
+# serves all larger distances.
+_DECAY = np.exp(np.log(0.5) / HALF_LIFE * np.sqrt(np.arange(_FARTHEST**2 + 1)))
+_DECAY[[0, -1]] = 0.0
 
 
 def weighted_f(pair: MapPair) -> float:
