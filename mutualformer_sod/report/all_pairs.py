@@ -127,37 +127,32 @@ def compare_all(
     usable = {name: t for name, t in tables.items() if len(t.methods) > 1 and t.images}
     most = max((len(table.methods) for table in usable.values()), default=2)
     found = AllPairs([], draws or default_draws(most), seed)
-    for name, table in usable.items():
-        for item in _compare(name, [table], metrics, found.draws, seed):
+    compared = [(name, [table]) for name, table in usable.items()]
+    if len(usable) > 1:
+        title = f"mean of {len(usable)} sets"
+        parts, found.notes = _shared_methods(title, list(usable.values()))
+        if parts:
+            compared.append((title, parts))
+    for name, parts in compared:
+        for item in _compare(name, parts, metrics, found.draws, seed):
             found.comparisons.append(item)
             each()
-    if len(usable) > 1:
-        _add_all_sets(found, usable, metrics, each)
     for name, table in tables.items():
         found.notes += _remarks(name, table, found.draws)
     return found
 
 
-def _add_all_sets(
-    found: AllPairs,
-    tables: Mapping[str, CommonScores],
-    metrics: Sequence[str],
-    each: Callable[[], None],
-) -> None:
-    """Add the comparison over all sets, of the methods that every set has."""
-    all_methods = dict.fromkeys(name for table in tables.values() for name in table.methods)
-    shared = [m for m in all_methods if all(m in table.methods for table in tables.values())]
+def _shared_methods(
+    title: str, tables: Sequence[CommonScores]
+) -> tuple[list[CommonScores], list[str]]:
+    """Return the tables of the methods that every set has, none of fewer than two, and notes."""
+    all_methods = dict.fromkeys(name for table in tables for name in table.methods)
+    shared = [name for name in all_methods if all(name in table.methods for table in tables)]
     absent = [name for name in all_methods if name not in shared]
-    title = f"mean of {len(tables)} sets"
-    if absent:
-        found.notes.append(f"{title}: without {name_list(absent)}, not scored on every set")
+    notes = [f"{title}: without {name_list(absent)}, not scored on every set"] if absent else []
     if len(shared) < 2:
-        found.notes.append(f"{title}: not compared: no two methods are scored on every set")
-        return
-    parts = [table.of(shared) for table in tables.values()]
-    for item in _compare(title, parts, metrics, found.draws, found.seed):
-        found.comparisons.append(item)
-        each()
+        return [], [*notes, f"{title}: not compared: no two methods are scored on every set"]
+    return [table.of(shared) for table in tables], notes
 
 
 def _compare(
@@ -176,19 +171,10 @@ def _compare(
             scores = blocks[0] if len(blocks) == 1 else np.array([b.mean(axis=0) for b in blocks])
             test = friedman(scores, COLUMNS[name].larger_is_better)
             limit = nemenyi_cd(len(methods), test.blocks)
+            indistinct = indistinct_groups(test.ranks, limit if test.p < ALPHA else np.inf)
             pairs = compare_pairs(means[:, i], resampled[:, :, i], images - len(tables))
-            yield Comparison(
-                title,
-                name,
-                len(tables),
-                methods,
-                images,
-                means[:, i],
-                test,
-                limit,
-                indistinct_groups(test.ranks, limit if test.p < ALPHA else np.inf),
-                pairs,
-            )
+            compared = title, name, len(tables), methods, images, means[:, i]
+            yield Comparison(*compared, test, limit, indistinct, pairs)
 
 
 def _remarks(name: str, table: CommonScores, draws: int) -> Iterator[str]:

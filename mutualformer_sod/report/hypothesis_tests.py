@@ -17,11 +17,8 @@ _ROUNDING = 1e-12  # relative; the rounding of a mean stays below it
 def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
     """Adjust p-values (T,) in [0, 1] for several tests by Holm's step-down method (Holm 1979).
 
-    Reject the hypotheses whose adjusted value is below the level. The probability of one or more
-    false rejections is then below the level, for any dependence of the tests.
-
-    Returns:
-        (T,) adjusted p-values in [0, 1], in the order of ``p``.
+    Reject the hypotheses whose adjusted value, (T,) in [0, 1], is below the level. The probability
+    of one or more false rejections is then below the level, for any dependence of the tests.
 
     Raises:
         InputError: not a list of numbers in [0, 1].
@@ -61,7 +58,6 @@ def friedman(scores: np.ndarray, larger_is_better: bool = True) -> Friedman:
 
     Args:
         scores: (N, k) finite scores of k methods; a block is an image, or a set.
-        larger_is_better: direction in which the score improves.
 
     Raises:
         InputError: fewer than two methods, no block, or a score that is not finite.
@@ -102,9 +98,7 @@ def nemenyi_cd(methods: int, blocks: int, alpha: float = ALPHA) -> float:
 def indistinct_groups(ranks: Sequence[float] | np.ndarray, difference: float) -> list[list[int]]:
     """Return the groups of methods whose average ranks (k,) differ by at most ``difference``.
 
-    Returns:
-        Indices of the methods of each group, best first. A group has two or more methods and is no
-        part of another one.
+    A group has the indices of two or more methods, best first, and is no part of another group.
     """
     order = np.argsort(ranks, kind="stable")
     ordered = np.asarray(ranks, np.float64)[order]
@@ -148,7 +142,6 @@ def paired_bootstrap(
     Args:
         groups: (N, k) finite scores of the images of each group, e.g. of each set; one array for
             one set. The columns are the methods.
-        draws: number of resamples.
 
     Raises:
         InputError: no group, fewer than two methods, no image, or a score that is not finite.
