@@ -79,7 +79,6 @@ def layer_costs(
     modules prepared for inference (``models.device``).
 
     Args:
-        fusions: names of methods.
         dim: C of streams and method, a multiple of 64.
         tokens: N of each modality.
         rounds: number of timed runs; the fastest counts. 0: products alone.

@@ -88,7 +88,7 @@ class Contestant:
             (network or self.network)(*self.inputs)
 
     def now(self) -> float:
-        """Return the seconds of the clock, after the kernels that were started."""
+        """Return the seconds of the clock after all started kernels have ended."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         elif self.device.type == "mps":
@@ -132,7 +132,7 @@ class Contestant:
             return torch.cuda.max_memory_allocated(self.device) - before
         with worker_pool(1) as pool:
             arguments = self.spec, self.settings, torch.get_num_threads(), len(self.inputs)
-            return pool.submit(_measure_height, *arguments).result()
+            return pool.submit(_measure_peak, *arguments).result()
 
 
 def count_macs(model: nn.Module, inputs: list[Tensor]) -> dict[str, int]:
@@ -258,7 +258,7 @@ def _bare_backbone(name: str, size: int) -> nn.Module:
         return timm.create_model(name, num_classes=0)
 
 
-def _measure_height(spec: str, settings: Settings, threads: int, inputs: int) -> int | None:
+def _measure_peak(spec: str, settings: Settings, threads: int, inputs: int) -> int | None:
     torch.set_num_threads(threads)
     # The memory of a compiler does not count.
     contestant = Contestant(spec, replace(settings, compile=False), counted=False)

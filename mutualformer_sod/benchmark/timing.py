@@ -23,7 +23,6 @@ def in_turn(
     The functions take turns, so that a busy machine slows all of them equally.
 
     Args:
-        calls: the functions.
         rounds: timed runs of each.
         warm_up: runs before, which are not returned.
         clock: one of ``CLOCKS``.

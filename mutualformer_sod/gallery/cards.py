@@ -75,7 +75,6 @@ def find_images(
 
     Args:
         maps_root: folder of ``<method>/<set>/<stem>.png``, see `metrics.folder.find_map_folder`.
-        methods: names, in the order of the columns.
         near: values of ``--near``, see `depth.parse_near`.
         limit: number of images of each set, the first ones; None takes all.
         keep_unmapped: keep sets without any map.

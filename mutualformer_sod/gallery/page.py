@@ -174,7 +174,7 @@ def write_page(
     parts = {
         "TITLE": html.escape(title),
         "NOTE": html.escape(note),
-        "COLOURS": f"--false-positive: {_css(FALSE_POSITIVE)}; --miss: {_css(MISS)};",
+        "COLOURS": f"--false-positive: rgb{FALSE_POSITIVE}; --miss: rgb{MISS};",
         "STYLE": _part("page.css"),
         "DATA": _json_in_html(content),
         "SCRIPT": _part("page.js") + _part("zoom.js") + "start();",
@@ -184,10 +184,6 @@ def write_page(
 
 def _part(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
-
-
-def _css(colour: tuple[int, int, int]) -> str:
-    return "rgb({}, {}, {})".format(*colour)
 
 
 def _json_in_html(content: object) -> str:

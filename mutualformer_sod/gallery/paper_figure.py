@@ -28,8 +28,7 @@ def save_paper_figure(
 
     Args:
         paths: files that end in ".pdf" or ".png". All get the same figure.
-        rows: one picture for each column: (H, W, 3) uint8 RGB, (H, W) uint8, (H, W) bool, or (H, W)
-            float in [0, 1]; None leaves the tile empty.
+        rows: one picture for each column, as in `figure.picture_grid`.
         titles: of the columns, drawn above the first row.
 
     Raises:

@@ -107,7 +107,9 @@ class PictureFolder:
         size = max(1, round(height * scale)), max(1, round(width * scale))
         thumb, full = self.folder / f"thumbs/{name}.webp", self.folder / f"full/{name}{suffix}"
         if not (thumb.exists() and full.exists()):
-            pixels = _for_cv2(picture)
+            pixels = _eight_bits(picture)
+            if pixels.ndim == 3:
+                pixels = np.ascontiguousarray(pixels[..., ::-1])  # BGR, for cv2
             write_image(full, shrink(pixels, *size), _FULL_OPTIONS[suffix])
             write_image(thumb, shrink(pixels, *thumb_size(size)), _THUMB_OPTIONS)
         return Picture(name, full.name, size)
@@ -133,9 +135,3 @@ def to_rgb(picture: np.ndarray) -> np.ndarray:
 
 def _eight_bits(picture: np.ndarray) -> np.ndarray:
     return picture if picture.dtype == np.uint8 else to_levels(picture)
-
-
-def _for_cv2(picture: np.ndarray) -> np.ndarray:
-    """Return the picture as uint8, grey or BGR."""
-    picture = _eight_bits(picture)
-    return picture if picture.ndim == 2 else np.ascontiguousarray(picture[..., ::-1])

@@ -6,6 +6,7 @@ with enabled(["hce", "max_boundary_iou"]):
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 
 from mutualformer_sod.metrics import (
     boundary,
@@ -31,8 +32,8 @@ FAMILIES: tuple[tuple[Metric, ...], ...] = (
 
 
 def extra_columns(with_rgb: bool = True) -> tuple[str, ...]:
-    """Return the names of the scores on request, with those that need colour images or without."""
-    metrics = (metric for family in FAMILIES for metric in family)
+    """Return the names of the scores on request; ``with_rgb``: also those that read colours."""
+    metrics = chain.from_iterable(FAMILIES)
     return tuple(n for m in metrics if with_rgb or not m.needs_rgb for n in m.columns)
 
 
@@ -45,7 +46,7 @@ def enabled(names: Iterable[str]) -> Iterator[tuple[str, ...]]:
     wanted, added = set(names), []
     families = [f for f in FAMILIES if wanted & {n for metric in f for n in metric.columns}]
     try:
-        for metric in (metric for family in families for metric in family):
+        for metric in chain.from_iterable(families):
             if METRICS.get(metric.name) is not metric:
                 register(metric)
                 added.append(metric)

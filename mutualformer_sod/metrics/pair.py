@@ -69,8 +69,6 @@ class MapPair:
 
     Attributes:
         levels: (H, W) uint8, the map at the size of the ground truth.
-        gt: the ground truth.
-        histogram: the joint histogram of the two.
         flags: special conditions of the pair, e.g. "empty_gt" or "resized"; a metric may add some.
 
     Raises:

@@ -76,8 +76,7 @@ class CommonScores:
 
 
 def read_common(path: Path, methods: Mapping[str, Sequence[str]]) -> dict[str, CommonScores]:
-    """Read the scores of the images that all methods of a set have.
-    The methods to read are given by set.
+    """Read the scores of the images that all ``methods`` of a set have, given set -> methods.
 
     Returns:
         set -> scores, in the order of the sets in the file.
