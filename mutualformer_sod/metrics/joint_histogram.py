@@ -7,6 +7,7 @@ precision, recall, F, E and S of an image of any size.
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 
 import cv2
 import numpy as np
@@ -96,11 +97,8 @@ def joint_histogram(pred: np.ndarray, gt: GroundTruth, normalize: bool = True) -
     low, high = int(pred.min()), int(pred.max())
     window = bounding_window((pred != low).view(np.uint8) | gt.bytes)
     counts = np.zeros((4, 2, LEVELS), np.int64)
-    for index, (rows, columns) in enumerate(
-        (r, c)
-        for r in (slice(0, row), slice(row, height))
-        for c in (slice(0, column), slice(column, width))
-    ):
+    sides = (slice(0, row), slice(row, height)), (slice(0, column), slice(column, width))
+    for index, (rows, columns) in enumerate(product(*sides)):
         busy = _overlap(rows, window[0]), _overlap(columns, window[1])
         part = pred[busy]
         if part.size:
