@@ -116,7 +116,7 @@ def pick(
 def _named(cards: Sequence[ImageCard], name: str) -> ImageCard:
     found = [card for card in cards if name in (card.stem, f"{card.set_name}/{card.stem}")]
     if not found:
-        raise InputError(f"--figure {name}: no such image in the gallery")
+        raise InputError(f"--figure {name}: no such image. Fix: pass STEM or SET/STEM of one.")
     if len(found) > 1:
         sets = " or ".join(f"{card.set_name}/{name}" for card in found[:4])
         raise InputError(f"--figure {name}: several sets have it. Fix: give {sets}.")

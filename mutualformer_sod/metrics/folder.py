@@ -68,7 +68,9 @@ def list_methods(maps_root: Path, wanted: Iterable[str] | None = None) -> list[s
         InputError: no such folder, a wanted method without a folder, or no method at all.
     """
     if not maps_root.is_dir():
-        raise InputError(f"`maps` {maps_root}: no such folder")
+        raise InputError(
+            f"`maps` {maps_root}: no such folder. Fix: pass a folder of <method>/<set>/<stem>.png."
+        )
     found = sorted(p.name for p in maps_root.iterdir() if p.is_dir() and p.name[0] not in "._")
     if wanted is not None:
         wanted = list(dict.fromkeys(wanted))

@@ -31,7 +31,7 @@ def save_curves(path: Path, curves: Curves) -> None:
 
 
 def plot_curves(folder: Path, curves: Curves, protocol: str) -> list[Path]:
-    """Draw one figure a set, as PDF and PNG: precision against recall, curves against threshold.
+    """Draw a figure for each set, as PDF and PNG: precision over recall, curves over threshold.
 
     Raises:
         InputError: matplotlib is not installed.

@@ -16,7 +16,7 @@ _WIDTH = 7.0  # inches
 
 
 def plot_ranks(folder: Path, found: AllPairs) -> list[Path]:
-    """Draw one figure a set, as PDF and PNG: SET_ranks, with a diagram for each metric.
+    """Draw a figure for each set, as PDF and PNG: SET_ranks, with a diagram for each metric.
 
     The diagrams are those of Demšar (JMLR 2006).
 
