@@ -267,6 +267,6 @@ def figure_rows(
             None if files.gt is None else read_gt(files.gt),
         ]
         maps = (image.maps[method] for method in methods)
-        rows.append(row + [None if path is None else _read_map(path)[1] for path in maps])
+        rows.append(row + [None if path is None else read_saliency(path) for path in maps])
     used = [c for c in range(len(titles)) if any(row[c] is not None for row in rows)]
     return [[row[c] for c in used] for row in rows], [titles[c] for c in used]
