@@ -62,15 +62,16 @@ def score_image(
         with_weighted_f: compute the weighted F-measure, which takes half of the time.
     """
     pair = MapPair(pred, gt, normalize)
-    scores = {
-        metric.name: float(metric.compute(pair))
-        for metric in of_kind("mean")
-        if with_weighted_f or metric.name != "weighted_f"
-    }
+    scores = {name: float(metric.compute(pair)) for name, metric in _means(with_weighted_f).items()}
     map_curves = {metric.name: metric.compute(pair) for metric in of_kind("map_curve")}
     image = ImageScores(scores, pair.histogram.quantised, tuple(pair.flags), map_curves)
     scores |= _curve_scores(image.curves | map_curves)
     return image
+
+
+def _means(with_weighted_f: bool) -> dict:
+    """Return name -> metric of those that are averaged over the images."""
+    return {m.name: m for m in of_kind("mean") if m.name != "weighted_f" or with_weighted_f}
 
 
 def _curve_scores(curves: Mapping[str, np.ndarray]) -> dict[str, float]:
@@ -87,19 +88,23 @@ class Evaluator:
     Args:
         normalize: stretch every map to its own minimum and maximum first. The literature uses both
             protocols; report yours.
+        with_weighted_f: compute the weighted F-measure, which takes half of the time.
     """
 
-    def __init__(self, normalize: bool = True) -> None:
+    def __init__(self, normalize: bool = True, with_weighted_f: bool = True) -> None:
         self.normalize = normalize
+        self.with_weighted_f = with_weighted_f
         self.images = 0
         self.flags: Counter[str] = Counter()
-        self._sums = {metric.name: 0.0 for metric in of_kind("mean")}
+        self._sums = dict.fromkeys(_means(with_weighted_f), 0.0)
         self._drawn = [metric.name for metric in of_kind("curve")]
         self._curves = {metric.name: 0.0 for metric in of_kind("curve", "map_curve")}
 
     def step(self, pred: np.ndarray, gt: np.ndarray | GroundTruth) -> ImageScores:
         """Score one map and add it; arguments as in `score_image`."""
-        image = score_image(pred, gt, normalize=self.normalize)
+        image = score_image(
+            pred, gt, normalize=self.normalize, with_weighted_f=self.with_weighted_f
+        )
         self.add(image)
         return image
 
@@ -120,7 +125,8 @@ class Evaluator:
 
     def merge(self, other: Evaluator) -> None:
         """Add another shard of the same evaluation; ValueError if its settings differ."""
-        if self.normalize != other.normalize:
+        mine = (self.normalize, self.with_weighted_f)
+        if mine != (other.normalize, other.with_weighted_f):
             raise ValueError("evaluators with different settings cannot be merged")
         self._add(other._sums, other._curves)
         self.flags.update(other.flags)
@@ -150,4 +156,5 @@ class Evaluator:
         scores |= {name: total / self.images for name, total in self._sums.items()}
         scores |= _curve_scores(curves)
         means = scores | curves
-        return scores | {metric.name: float(metric.compute(means)) for metric in of_kind("set")}
+        scores |= {metric.name: float(metric.compute(means)) for metric in of_kind("set")}
+        return scores

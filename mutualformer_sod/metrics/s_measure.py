@@ -10,8 +10,8 @@ EMPTY_QUADRANT = "empty_quadrant"
 CONSTANT_QUADRANT = "constant_quadrant"
 
 
-def s_measure(pair: MapPair) -> float:
-    """Return S = max(0, alpha So + (1 - alpha) Sr) in [0, 1], alpha = 0.5.
+def s_measure(pair: MapPair, alpha: float = 0.5) -> float:
+    """Return S = max(0, alpha So + (1 - alpha) Sr) in [0, 1].
 
     An empty ground truth gives 1 - mean p, a full one mean p. The reference has no usable value in
     two cases. They are added to the flags of the pair:
@@ -33,8 +33,8 @@ def s_measure(pair: MapPair) -> float:
     on_object = ratio * _object_score(values, foreground)
     on_object += (1.0 - ratio) * _object_score(1.0 - values, background)
     on_region, flags = _region_score(histogram)
-    pair.flags += [flag for flag in dict.fromkeys(flags) if flag not in pair.flags]
-    return max(0.0, 0.5 * on_object + 0.5 * on_region)
+    pair.flags += [flag for flag in flags if flag not in pair.flags]
+    return max(0.0, alpha * on_object + (1.0 - alpha) * on_region)
 
 
 def _object_score(values: np.ndarray, counts: np.ndarray) -> float:
@@ -64,7 +64,7 @@ def _region_score(histogram: JointHistogram) -> tuple[float, list[str]]:
         total += weight * score
         if degenerate:
             flags.append(CONSTANT_QUADRANT)
-    return total, flags
+    return total, list(dict.fromkeys(flags))
 
 
 def _similarity(values: np.ndarray, counts: np.ndarray) -> tuple[float, bool]:
