@@ -49,7 +49,7 @@ def _patches(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarra
     fits = view(mask, (_SIDE, _SIDE))[::_STEP, ::_STEP].all(axis=(2, 3))
     places = np.argwhere(fits)
     patches = view(image, (_SIDE, _SIDE, 3))[::_STEP, ::_STEP, 0][fits]
-    return places * _STEP, patches.reshape(len(places), -1)
+    return places * _STEP, patches.reshape(len(places), 3 * _SIDE**2)
 
 
 def _nearest(

@@ -84,6 +84,17 @@ def test_camouflage_context_hidden_foreground_weighs_more():
     assert shown[0] == pytest.approx(shown[1], abs=0.05)
 
 
+@pytest.mark.parametrize("shape", [(60, 60), (60, 7)])
+def test_camouflage_context_foreground_smaller_than_a_patch_ignores_colours(shape):
+    gt = square(*shape, 20, 2, 4)
+    textures = np.random.default_rng(0).integers(0, 256, (2, *shape, 3), np.uint8)
+    with enabled(["camouflage_context"]):
+        scores = [
+            score_image(gt, GroundTruth(gt, rgb)).scores["camouflage_context"] for rgb in textures
+        ]
+    assert 0 < scores[0] == scores[1] <= 1
+
+
 def test_camouflage_context_without_colour_image_is_refused():
     gt = square(20, 20, 5, 5, 8)
     with enabled(["camouflage_context"]), pytest.raises(InputError, match="rgb"):
