@@ -11,7 +11,7 @@ _SAMPLE_SIDE = 96  # pixels of the longer side of a sampled map; the evidence is
 _FARTHEST_MM = 32767  # 16-bit maps with larger values use the whole range of codes
 _FARTHEST_M = 100.0
 _NEAREST_M = 0.1  # depth cameras measure no smaller distance; relative maps reach 0
-_HOLE_CODES = tuple(2**bits - 1 for bits in range(10, 16))  # raw Kinect: 2047, the largest of 11
+_HOLE_CODES = tuple(2**bits - 1 for bits in range(10, 16))  # 2047 in raw Kinect maps
 _CODE_SHARE = 0.01  # least ratio of pixels of a hole code
 _LEVELS_OF_A_COPY = 16
 MOST_LEVELS = 16
@@ -129,12 +129,9 @@ def _units_of_float(samples: Sequence[DepthSample], largest: float) -> DepthUnit
 
 
 def _copied_by(samples: Sequence[DepthSample]) -> int | None:
-    """Find the factor of a 16-bit copy of 8-bit maps: 257 or a power of two; None if not a copy.
-
-    Other factors are not tested: the values may be centimetres.
-    """
+    """Find the factor of a 16-bit copy of 8-bit maps: 257 or a power of two; None if not a copy."""
     largest = max(int(sample.pixels.max()) for sample in samples)
-    for step in (257, 256, 128, 64, 32, 16, 8, 4, 2):
+    for step in (257, 256, 128, 64, 32, 16, 8, 4, 2):  # other factors may be centimetres
         fits = largest <= 255 * step
         if fits and all((sample.pixels % step == 0).all() for sample in samples):
             levels = np.unique(np.concatenate([np.unique(sample.pixels) for sample in samples]))
@@ -157,10 +154,7 @@ def _distances(samples: Sequence[DepthSample], reason: str) -> DepthUnits:
 
 
 def _hole_code(values: np.ndarray) -> int | None:
-    """Find a value for "no measurement": 2^n - 1, frequent, and far from all other values.
-
-    It is 2047 in raw Kinect maps, whose other values end at about 1100.
-    """
+    """Find a value for "no measurement": 2^n - 1, frequent, and far from all other values."""
     largest = values.max(initial=0)
     if largest not in _HOLE_CODES or np.mean(values == largest) < _CODE_SHARE:
         return None
