@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.imaging.decoding import read_bytes
 
 
 def data_fingerprint(sets: Iterable[SodSet]) -> str:
@@ -82,7 +83,4 @@ def _size(path: Path) -> int:
 
 
 def _content(path: Path) -> bytes:
-    try:
-        return hashlib.sha256(path.read_bytes()).digest()
-    except OSError as error:
-        raise InputError(f"{path}: unreadable ({error.strerror}). Fix: check the file") from None
+    return hashlib.sha256(read_bytes(path)).digest()

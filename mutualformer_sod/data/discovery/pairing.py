@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from mutualformer_sod.data.modality import Modality
 from mutualformer_sod.data.sample import Sample
@@ -14,9 +14,10 @@ from mutualformer_sod.imaging import IMAGE_SUFFIXES
 
 DEPTH_SUFFIXES = IMAGE_SUFFIXES | {".npy"}
 
-_NOTES = frozenset(
-    {".txt", ".md", ".json", ".csv", ".log", ".html", ".db", ".ini", ".yaml", ".yml"}
-)
+StemOf: TypeAlias = Callable[[str, Path], str | None]
+"""See `layout.Layout.stem`."""
+
+_NOTES = {".txt", ".md", ".json", ".csv", ".log", ".html", ".db", ".ini", ".yaml", ".yml"}
 _ENDING = re.compile(
     r"[_-](abs_depth|depth|disparity|disp|d|thermal|t|rgb|colou?r|image|img"
     r"|gt|ground_?truth|mask|label)$",
@@ -88,13 +89,11 @@ class Matches:
             label, types = labels[role], ", ".join(sorted(s[1:] for s in _suffixes(role)))
             convert = f"convert them ({types}) or move them away"
             broken = f"broken links or folders in place of {label} files"
+            doubles = f"two {label} files for one image"
             found += [
                 Mistake("broken", own.folder, broken, "replace or remove them", own.broken),
                 Mistake("type", own.folder, f"file types not read as {label}", convert, own.odd),
-                Mistake(
-                    *("double", own.folder, f"two {label} files for one image"),
-                    *("keep one of each", own.doubles),
-                ),
+                Mistake("double", own.folder, doubles, "keep one of each", own.doubles),
             ]
         base, base_label = self.files[self.base].by_stem, labels[self.base]
         for role, own in self.files.items():
@@ -128,9 +127,7 @@ class Matches:
         return self.samples()
 
 
-def match_files(
-    folders: Mapping[str, Path], stem_of: Callable[[str, Path], str | None], modality: Modality
-) -> Matches:
+def match_files(folders: Mapping[str, Path], stem_of: StemOf, modality: Modality) -> Matches:
     """Match the files of a set by stem, never by their position in a sorted list.
 
     Endings that name the kind of image ("_Depth", "-gt", "_rgb", ...) are ignored where the stems
@@ -139,7 +136,7 @@ def match_files(
     Args:
         folders: by role: "rgb" or "gt", or both, and possibly "depth".
         stem_of: see `layout.Layout.stem`.
-        modality: of the maps in the folder of "depth".
+        modality: of the maps.
     """
     roles = [role for role in ("rgb", "depth", "gt") if role in folders]
     matches = Matches({r: _list_files(r, folders[r], stem_of) for r in roles}, modality)
@@ -156,7 +153,7 @@ def _suffixes(role: str) -> frozenset[str]:
     return DEPTH_SUFFIXES if role == "depth" else IMAGE_SUFFIXES
 
 
-def _list_files(role: str, folder: Path, stem_of: Callable[[str, Path], str | None]) -> RoleFiles:
+def _list_files(role: str, folder: Path, stem_of: StemOf) -> RoleFiles:
     """List the files of a role. Notes and hidden files are no part of a set."""
     paths, broken, odd, hidden = [], [], [], []
     for path in sorted(folder.iterdir()):
@@ -176,12 +173,7 @@ def _list_files(role: str, folder: Path, stem_of: Callable[[str, Path], str | No
     return RoleFiles(folder, paths, broken, odd, hidden)
 
 
-def _index(
-    files: RoleFiles,
-    role: str,
-    stem_of: Callable[[str, Path], str | None],
-    known: Mapping[str, str],
-) -> None:
+def _index(files: RoleFiles, role: str, stem_of: StemOf, known: Mapping[str, str]) -> None:
     """Fill ``by_stem`` and ``doubles``; a file whose stem is not ``known`` keeps its own stem."""
     for path in files.paths:
         own = stem_of(role, path)
