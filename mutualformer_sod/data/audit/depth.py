@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -82,9 +81,8 @@ def check_depth(
     findings += _doubtful(label, own, encoding, modality.name)
     if evidence is not None:
         units = decide_units(samples)
-        findings += _disparity(label, samples, units, side) or _polarity_findings(
-            *(label, report, files, side, units.metric)
-        )
+        question = _disparity(label, samples, units, side)
+        findings += question or _polarity_findings(label, report, files, side, units.metric)
     return report, findings
 
 
@@ -98,26 +96,20 @@ def _doubtful(
         for doubt in found + [UNRELATED] * image.unrelated:
             doubts.setdefault(doubt, []).append(image.sample.depth)
     holed = [i.sample.depth for i in images if i.depth.holes[encoding.zero_is_hole] > _MANY_HOLES]
-    no_information = "they contain no information: replace them, or omit the images"
-    constant = about(
-        *("problem", f"constant {noun}", label, f"{noun} maps of a single value"),
-        *(no_information, doubts.get(CONSTANT, ())),
-    )
-    holes = about(
-        *("note", "holes", label, f"{noun} maps with more than {_MANY_HOLES:.0%} holes"),
-        *("filled from the nearest value", holed),
-    )
-    kinds = {
-        "two values": TWO_VALUES,
-        "zeros": MOSTLY_ZERO,
-        "few levels": FEW_LEVELS,
-        "unrelated": UNRELATED,
-    }
-    notes = [
-        about("note", kind, label, f"{noun} maps: {doubt}", "inspect them", doubts.get(doubt, ()))
-        for kind, doubt in kinds.items()
-    ]
-    return [*constant, *chain(*notes), *holes]
+    text = f"{noun} maps of a single value"
+    remedy = "they contain no information: replace them, or omit the images"
+    constant = doubts.get(CONSTANT, ())
+    findings = about("problem", f"constant {noun}", label, text, remedy, constant)
+    for kind, doubt in (
+        ("two values", TWO_VALUES),
+        ("zeros", MOSTLY_ZERO),
+        ("few levels", FEW_LEVELS),
+        ("unrelated", UNRELATED),
+    ):
+        text, maps = f"{noun} maps: {doubt}", doubts.get(doubt, ())
+        findings += about("note", kind, label, text, "inspect them", maps)
+    text = f"{noun} maps with more than {_MANY_HOLES:.0%} holes"
+    return findings + about("note", "holes", label, text, "filled from the nearest value", holed)
 
 
 def _disparity(
