@@ -174,28 +174,22 @@ class SodDataset(Dataset):
     def _load(
         self, index: int, with_depth: bool = True
     ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None, tuple[int, int]]:
-        """Load colours, depth in [0, 1], ground truth and the native size (H, W) of a sample.
-
-        Constant depth is None, as in `Predictor`.
-        """
+        """Load colours, depth in [0, 1] (None if constant), ground truth and native size."""
         set_name, sample, encoding = self._items[index]
         cache = self._caches.get(set_name)
         if cache is not None:
             image = cache.read(sample.stem)
             depth = without_flat(image.depth) if with_depth and image.depth is not None else None
             return image.rgb, depth, image.gt if self.with_gt else None, image.native_size
-        if not with_depth:
-            sample = dataclasses.replace(sample, depth=None)
-        rgb, raw_depth, gt = self._read(sample)
-        depth = None
-        if raw_depth is not None:
-            depth = without_flat(sample.modality.to_unit(raw_depth, encoding, self.depth_rule))
+        wanted = dataclasses.replace(
+            sample,
+            depth=sample.depth if with_depth else None,
+            gt=sample.gt if self.with_gt else None,
+        )
+        rgb, depth, gt = read_sample(wanted)
+        if gt is None and sample.gt is not None:
+            # Maps have the size of the colour image and must fit the ground truth, left unread.
+            check_size(sample.gt, image_size(sample.gt), sample.rgb, rgb.shape[:2])
+        if depth is not None:
+            depth = without_flat(sample.modality.to_unit(depth, encoding, self.depth_rule))
         return rgb, depth, gt, rgb.shape[:2]
-
-    def _read(self, sample: Sample) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-        if self.with_gt or sample.gt is None:
-            return read_sample(sample)
-        rgb, depth, _ = read_sample(dataclasses.replace(sample, gt=None))
-        # Maps have the size of the colour image and must fit the ground truth, which is not read.
-        check_size(sample.gt, image_size(sample.gt), sample.rgb, rgb.shape[:2])
-        return rgb, depth, None

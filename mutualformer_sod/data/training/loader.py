@@ -3,6 +3,7 @@
 import contextlib
 import signal
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import cv2
@@ -16,10 +17,7 @@ _PREFETCH = 4  # batches that a worker loads in advance
 
 
 class _ErrorsAsItems(Dataset):
-    """Items of a dataset; an InputError is an item, too.
-
-    torch would carry it out of a worker as the text of a traceback.
-    """
+    """Items of a dataset; an InputError is an item: torch would carry its traceback as text."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
@@ -78,7 +76,7 @@ def make_loader(
         multiprocessing_context=worker_context() if workers else None,
         collate_fn=_collate,
         pin_memory=pin_memory,
-        worker_init_fn=_start_patient_worker if patient else _start_worker,
+        worker_init_fn=partial(_start_worker, patient=patient),
         prefetch_factor=_PREFETCH if workers else None,
         # Unused. Without it the loader draws from torch's global generator, which would change
         # later random numbers.
@@ -103,12 +101,9 @@ def open_stream(
             stream._shutdown_workers()
 
 
-def _start_patient_worker(number: int) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    _start_worker(number)
-
-
-def _start_worker(_: int) -> None:
+def _start_worker(_: int, patient: bool) -> None:
+    if patient:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # Ctrl-C reaches all processes of a terminal; only the main process handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
