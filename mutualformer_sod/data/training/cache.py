@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from mutualformer_sod.data.depth.encoding import DepthRule
 from mutualformer_sod.data.discovery.fingerprint import data_fingerprint
 from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.data.sample import Sample, read_sample, shrink
 from mutualformer_sod.data.training.cache_file import open_cache_file, write_cache_file
-from mutualformer_sod.data.unit import DepthRule
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import image_size
 from mutualformer_sod.memory import free_memory, free_shared_memory

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from mutualformer_sod.data.depth.encoding import without_flat
+from mutualformer_sod.data.depth.encoding import DepthRule, without_flat
 from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.data.modality import Encoding
 from mutualformer_sod.data.sample import Sample, read_sample
@@ -18,7 +18,6 @@ from mutualformer_sod.data.training.cache import SetCache
 from mutualformer_sod.data.training.copy_paste import add_twin, paste_object
 from mutualformer_sod.data.training.pseudo_depth import invent_depth, mislead
 from mutualformer_sod.data.training.transforms import Augmentation, augment_sample, resize_sample
-from mutualformer_sod.data.unit import DepthRule
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import check_size, image_size, read_depth
 
