@@ -13,7 +13,7 @@ from mutualformer_sod.data.audit.check import QUICK_IMAGES, check_data
 from mutualformer_sod.data.audit.copies import similar_pairs
 from mutualformer_sod.data.audit.findings import Finding
 from mutualformer_sod.data.audit.images import check_counts
-from mutualformer_sod.data.audit.inspection import look_of
+from mutualformer_sod.data.audit.inspection import describe_picture
 from mutualformer_sod.data.audit.picture import polarity_picture
 from mutualformer_sod.data.audit.report import check_json, check_table, layout_line
 from mutualformer_sod.errors import InputError
@@ -373,12 +373,14 @@ def test_one_folder_under_two_roots_is_no_copy(tmp_path):
 
 
 def test_pictures_of_one_shade_pair_with_none():
-    plain = [look_of(np.full((HEIGHT, WIDTH, 3), shade, np.uint8)) for shade in (9, 90, 200)]
+    plain = [
+        describe_picture(np.full((HEIGHT, WIDTH, 3), shade, np.uint8)) for shade in (9, 90, 200)
+    ]
     assert list(similar_pairs(plain)) == []
 
 
 def test_other_pictures_pair_with_none():
-    assert list(similar_pairs([look_of(picture(seed)) for seed in range(60)])) == []
+    assert list(similar_pairs([describe_picture(picture(seed)) for seed in range(60)])) == []
 
 
 class Terminal(io.StringIO):
@@ -387,9 +389,9 @@ class Terminal(io.StringIO):
 
 
 def test_search_of_copies_shows_its_progress_on_a_terminal(monkeypatch):
-    looks = [look_of(picture(seed)) for seed in range(3)]
+    descriptors = [describe_picture(picture(seed)) for seed in range(3)]
     monkeypatch.setattr(sys, "stderr", Terminal())
-    assert list(similar_pairs(looks)) == []
+    assert list(similar_pairs(descriptors)) == []
     assert "searching copies:   0%|          | 0/3" in sys.stderr.getvalue()
 
 

@@ -89,7 +89,6 @@ def check_data(
     """Check the sets below some folders, both training and test sets.
 
     Args:
-        roots: folders to search.
         names: of sets, by name, alias or path below a root; None: all that are found.
         near: values of ``--near``, see `polarity.parse_near`; they are compared with the maps.
         workers: processes that read.

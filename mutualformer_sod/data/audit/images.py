@@ -94,15 +94,15 @@ def check_sizes(label: str, images: Sequence[Inspected]) -> list[Finding]:
 
 def check_gt(label: str, images: Sequence[Inspected]) -> list[Finding]:
     """Report masks of unusual values, and masks without foreground or background."""
-    read = [image for image in images if image.gt_share is not None]
+    read = [image for image in images if image.gt_ratio is not None]
     findings = []
     for note in sorted({image.gt_note for image in read} - {""}):
         paths = [image.sample.gt for image in read if image.gt_note == note]
         findings += about("note", "gt values", label, f"GT with {note}", "", paths)
-    for kind, text, remedy, share in (
+    for kind, text, remedy, ratio in (
         ("empty", "GT without foreground", "omit the image, or restore its mask", 0),
         ("full", "GT that is foreground all over", "check whether it is inverted", 1),
     ):
-        paths = [image.sample.gt for image in read if image.gt_share == share]
+        paths = [image.sample.gt for image in read if image.gt_ratio == ratio]
         findings += about("problem", f"{kind} gt", label, text, remedy, paths)
     return findings

@@ -35,26 +35,26 @@ class Inspected:
         errors: cause and remedy of unreadable files by role.
         sizes: (H, W) by role.
         content: hash of the file of the colour image.
-        look: of the colour image, see `look_of`.
+        descriptor: of the colour image, see `describe_picture`.
         unrelated: whether the edges of depth have no relation to the colour image.
         depth_range: least and largest finite value.
         gt_note: reading of the mask, see `imaging.masks.read_mask`.
-        gt_share: ratio of foreground.
+        gt_ratio: ratio of foreground.
     """
 
     sample: Sample
     errors: dict[str, str] = field(default_factory=dict)
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     content: bytes | None = None
-    look: np.ndarray | None = None
+    descriptor: np.ndarray | None = None
     depth: DepthSample | None = None
     unrelated: bool = False
     depth_range: tuple[float, float] | None = None
     gt_note: str | None = None
-    gt_share: float | None = None
+    gt_ratio: float | None = None
 
 
-def look_of(rgb: np.ndarray) -> np.ndarray:
+def describe_picture(rgb: np.ndarray) -> np.ndarray:
     """Compute a descriptor of a picture, independent of its size and encoding.
 
     Args:
@@ -103,7 +103,7 @@ def _inspect_rgb(found: Inspected, path: Path) -> np.ndarray:
     rgb = read_rgb(path)
     found.sizes["rgb"] = rgb.shape[:2]
     found.content = hashlib.sha256(path.read_bytes()).digest()
-    found.look = look_of(rgb)
+    found.descriptor = describe_picture(rgb)
     return rgb
 
 
@@ -119,5 +119,5 @@ def _inspect_depth(found: Inspected, path: Path) -> np.ndarray:
 def _inspect_gt(found: Inspected, path: Path) -> np.ndarray:
     mask, found.gt_note = read_mask(path)
     found.sizes["gt"] = mask.shape
-    found.gt_share = float(mask.mean())
+    found.gt_ratio = float(mask.mean())
     return mask

@@ -13,7 +13,7 @@ from mutualformer_sod.data.depth.holes import find_holes
 from mutualformer_sod.data.depth.kind import DepthSample, DepthUnits
 
 DISPARITY = "disparity"
-_ZERO_SHARE = 0.001  # least ratio of pixels without a value; stereo matching leaves some percent
+_ZERO_RATIO = 0.001  # least ratio of pixels without a value; stereo matching leaves some percent
 _LEAST = 128  # half a pixel of disparity x 256: relative maps have smaller values beside 0
 _STEPS = (1, 256)  # factors of copies: whole pixels of disparity are multiples of 256
 _REACH = 10_000  # millimetres that indoor depth cameras measure, 39 pixels of disparity x 256
@@ -36,7 +36,7 @@ def disparity_question(
         return None
     zeros = float(np.mean([sample.zeros for sample in samples]))
     least = float(np.median([sample.least for sample in samples]))
-    if zeros < _ZERO_SHARE or least < max(_LEAST, 2 * units.step):
+    if zeros < _ZERO_RATIO or least < max(_LEAST, 2 * units.step):
         return None
     if evidence.margin >= WEAK_MARGIN:
         may_be_disparity = evidence.mean > 0

@@ -12,12 +12,12 @@ _FARTHEST_MM = 32767  # 16-bit maps with larger values use the whole range of co
 _FARTHEST_M = 100.0
 _NEAREST_M = 0.1  # depth cameras measure no smaller distance; relative maps reach 0
 _HOLE_CODES = tuple(2**bits - 1 for bits in range(10, 16))  # 2047 in raw Kinect maps
-_CODE_SHARE = 0.01  # least ratio of pixels of a hole code
+_CODE_RATIO = 0.01  # least ratio of pixels of a hole code
 _LEVELS_OF_A_COPY = 16
 MOST_LEVELS = 16
-"""Number of different values from which on a map is not described as one of few levels."""
+"""Maps with fewer different values are reported as maps of few levels."""
 
-_LEVEL_PIXELS = 4096  # a part of a map that usually has so many
+_LEVEL_PIXELS = 4096  # that usually suffice to find `MOST_LEVELS` values
 _CODE_GAP = 0.9  # all other values are below this ratio of the code
 
 
@@ -92,7 +92,8 @@ def decide_units(samples: Sequence[DepthSample]) -> DepthUnits:
         return DepthUnits(False, 0, 255, "8-bit maps")
     # The median, because a single map may have an outlier.
     largest = float(np.median([sample.largest for sample in samples]))
-    return (_units_of_16_bit if kind == np.uint16 else _units_of_float)(samples, largest)
+    units_of = _units_of_16_bit if kind == np.uint16 else _units_of_float
+    return units_of(samples, largest)
 
 
 def _units_of_16_bit(samples: Sequence[DepthSample], largest: float) -> DepthUnits:
@@ -100,9 +101,8 @@ def _units_of_16_bit(samples: Sequence[DepthSample], largest: float) -> DepthUni
         return DepthUnits(False, 0, 255, "8-bit values in 16-bit maps")
     step = _copied_by(samples)
     if step is not None:
-        return DepthUnits(
-            False, 0, 255 * step, f"16-bit maps, a x{step} copy of 8-bit ones", step=step
-        )
+        reason = f"16-bit maps, a x{step} copy of 8-bit ones"
+        return DepthUnits(False, 0, 255 * step, reason, step=step)
     if largest > _FARTHEST_MM:
         return DepthUnits(False, 0, 65535, "16-bit maps over the full range")
     return _distances(samples, "16-bit millimetres")
@@ -144,9 +144,9 @@ def _distances(samples: Sequence[DepthSample], reason: str) -> DepthUnits:
     values = np.concatenate([s.pixels[~find_holes(s.pixels, metric=True)] for s in samples])
     code = _hole_code(values)
     if code is not None:
-        share = np.mean(values == code)
+        ratio = np.mean(values == code)
         values = values[values != code]
-        reason += f", {code} a hole value (one far value in {share:.0%} of the pixels)"
+        reason += f", {code} a hole value (one far value in {ratio:.0%} of the pixels)"
     if not values.size:
         return DepthUnits(True, 0, 0, reason)
     low, high = np.percentile(values, (1, 99))
@@ -156,7 +156,7 @@ def _distances(samples: Sequence[DepthSample], reason: str) -> DepthUnits:
 def _hole_code(values: np.ndarray) -> int | None:
     """Find a value for "no measurement": 2^n - 1, frequent, and far from all other values."""
     largest = values.max(initial=0)
-    if largest not in _HOLE_CODES or np.mean(values == largest) < _CODE_SHARE:
+    if largest not in _HOLE_CODES or np.mean(values == largest) < _CODE_RATIO:
         return None
     others = values[values < largest]
     is_apart = others.size > 0 and others.max() <= _CODE_GAP * largest

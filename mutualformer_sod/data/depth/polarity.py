@@ -38,7 +38,7 @@ Measured on 4000 random subsets of 3, 5, 10 and 20 of the 700 maps of NLPR, in m
 (docs/data.md).
 """
 
-_BAR_FROM = 200  # maps in a set from which on a progress bar is shown
+_BAR_FROM = 200  # least number of maps in a set for which a progress bar is shown
 _SIDES = ("auto", "white", "black", DISPARITY)
 
 _log = logging.getLogger(__name__)
