@@ -220,9 +220,8 @@ def _read_index(folder: Path) -> dict[str, Any]:
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
         shards, sets = index["shards"], index["sets"].values()
-        good = index["format"] == FORMAT and all(
-            {"images", "depth"} <= item.keys() for item in sets
-        )
+        good = index["format"] == FORMAT
+        good = good and all({"images", "depth"} <= item.keys() for item in sets)
         good = good and all({"sha256", "files"} <= shard.keys() for shard in shards)
         good = good and all(Path(shard["file"]).name == shard["file"] for shard in shards)
     except FileNotFoundError:
@@ -245,7 +244,7 @@ def _compare(index: dict[str, Any], root: Path) -> list[str]:
         packed = index["sets"][path]
         if len(item.samples) != packed["images"]:
             raise InputError(
-                f"{item.root}: {len(item.samples)} images, the pack {packed['images']}."
+                f"{item.root}: {len(item.samples)} images, but the pack has {packed['images']}."
                 " Fix: move the others away, or pass another --output"
             )
         now, before = _coding(item.encoding), packed["depth"]
