@@ -155,6 +155,5 @@ THERMAL = register_modality(
         interpolation=cv2.INTER_LINEAR,
         degradations=("noise", "levels", "gain"),
         sets=("VT821", "VT1000", "VT5000"),
-        label="thermal",
     )
 )

@@ -136,32 +136,29 @@ def build_caches(
         InputError: unreadable images, or not enough memory or disk.
     """
     caches: dict[str, SetCache] = {}
-    missing: list[tuple[SodSet, dict[str, Any]]] = []
+    missing: list[tuple[SodSet, Path | None, dict[str, Any]]] = []
     for sod_set in sets:
         key = _key(sod_set, options.side, depth_rule)
         path = _path(options, sod_set.name, key)
         found = open_cache_file(path, key) if path is not None else None
         if found is None:
-            missing.append((sod_set, _plan(sod_set, options.side, key)))
+            missing.append((sod_set, path, _plan(sod_set, options.side, key)))
         else:
             caches[sod_set.name] = SetCache(found[0], None, path)
             report(f"cache: {sod_set.name}: {found[0]['bytes'] / 1e6:.0f} MB in {path}, reused")
-    _check_room(sum(index["bytes"] for _, index in missing), options)
-    for sod_set, index in missing:
-        path = _path(options, sod_set.name, index["key"])
-        where = "memory" if path is None else path
-        report(f"cache: {sod_set.name}: {index['bytes'] / 1e6:.0f} MB in {where}")
-
+    _check_room(sum(index["bytes"] for _, _, index in missing), options)
+    for sod_set, path, index in missing:
+        report(f"cache: {sod_set.name}: {index['bytes'] / 1e6:.0f} MB in {path or 'memory'}")
         fill = partial(_fill, sod_set, index["images"], depth_rule)
+        block = None
         if path is None:
             block = torch.empty(index["bytes"], dtype=torch.uint8)
             if options.shared:  # while empty: a filled block would be copied
                 block.share_memory_()
             fill(block.numpy())
-            caches[sod_set.name] = SetCache(index, block, None)
         else:
             write_cache_file(path, index, fill)
-            caches[sod_set.name] = SetCache(index, None, path)
+        caches[sod_set.name] = SetCache(index, block, path)
     return {sod_set.name: caches[sod_set.name] for sod_set in sets}
 
 

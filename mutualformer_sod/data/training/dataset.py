@@ -116,22 +116,23 @@ class SodDataset(Dataset):
         with_depth = rng.random() >= self.depth_dropout
         rgb, depth, gt, native_size = self._load(index, with_depth)
         strength = self.augmentation or Augmentation()  # whose depth augmentations are off
-        share = strength.paste
         modality = sample.modality
         is_depth = depth is not None and modality.has_polarity
-        if share and is_depth and gt is not None and rng.random() < share:
+
+        def drawn(ratio: float) -> bool:
+            return ratio > 0 and rng.random() < ratio
+
+        if is_depth and gt is not None and drawn(strength.paste):
             donor = self._load(int(rng.choice(self._peers[set_name])))
             if donor[1] is not None:
                 rgb, depth, gt = paste_object((rgb, depth, gt), donor[:3], rng)
         twinned = False
-        share = strength.invent_depth
-        if share and depth is None and with_depth and gt is not None and rng.random() < share:
+        if depth is None and with_depth and gt is not None and drawn(strength.invent_depth):
             depth = invent_depth(gt, rng, self._estimated(index, gt.shape, rng))
             if twinned := rng.random() < strength.twin:
                 rgb, depth, gt = add_twin((rgb, depth, gt), rng)
-        share = strength.wrong_depth
         # Only depth shows the ground truth of an image with a twin: it must not be wrong.
-        misled = share > 0 and not twinned and depth is not None and rng.random() < share
+        misled = not twinned and depth is not None and drawn(strength.wrong_depth)
         if misled:
             peer = int(rng.choice(self._peers[set_name]))
             depth = mislead(depth, lambda: self._load(peer)[1], rng)
