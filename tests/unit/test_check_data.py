@@ -272,6 +272,20 @@ def test_depth_of_two_values_and_of_zeros_is_noted(tmp_path):
     assert the(check, "zeros").files[0].endswith("1.png")
 
 
+def test_check_data_map_with_values_only_beside_its_sample_has_no_evidence(tmp_path):
+    def millimetres(seed):
+        depth = np.zeros((480, 640), np.uint16)
+        depth[0, :2] = 1000, 1200  # between the rows that are sampled
+        if seed:
+            depth[:] = np.linspace(3000, 500, 480)[:, None]
+        return depth
+
+    make_set(tmp_path / "mine", depth=millimetres)
+    (checked,) = check_data([tmp_path]).sets
+    assert checked.depth.stems == ("1", "2", "3")
+    assert check_json(check_data([tmp_path]))["sets"][0]["depth"]["near"] == "black"
+
+
 def test_check_data_metric_depth_is_reported_with_its_range_and_holes(tmp_path):
     def millimetres(seed):
         depth = 3000 - 10 * floor(seed).astype(np.uint16)

@@ -37,7 +37,7 @@ class DepthReport:
     Attributes:
         encoding: see `depth.polarity.decide`.
         evidence: of the polarity of its maps, in the order of ``stems``; None without polarity.
-        stems: of the maps that are not empty.
+        stems: of the maps whose samples are not empty.
         types: number of maps by data type.
         range: least and largest value of the set, without holes.
     """
@@ -65,7 +65,7 @@ def check_depth(
     modality = read[0].sample.modality
     encoding = decide(modality, samples, side, label, strict=strict, quiet=True)
     metric = encoding.zero_is_hole
-    filled = [image for image in own if image.depth.holes[metric] < 1]
+    filled = [image for image in own if not encoding.find_holes(image.depth.pixels).all()]
     evidence = None
     if modality.has_polarity:
         evidence = weigh([image.depth for image in filled], metric, encoding.hole_code)
