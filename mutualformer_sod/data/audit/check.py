@@ -155,8 +155,9 @@ def _open(candidate: Candidate, label: str, findings: list[Finding]) -> CheckedS
     names = role_labels(candidate.modality)
     folders = {r: ", ".join(p.name for p in found) for r, found in candidate.roles.items()}
     layout = {names[r] if r == "depth" else r: listed for r, listed in folders.items()}
-    own = (candidate.folder, candidate.path, candidate.split)
-    checked = CheckedSet(label, *own, layout, candidate.modality)
+    checked = CheckedSet(
+        label, candidate.folder, candidate.path, candidate.split, layout, candidate.modality
+    )
     several = [folders[role] for role, found in candidate.roles.items() if len(found) > 1]
     if several:
         text = "several folders of one kind"

@@ -9,19 +9,11 @@ import numpy as np
 
 from mutualformer_sod.data.audit.findings import Finding, about
 from mutualformer_sod.data.audit.inspection import Inspected
+from mutualformer_sod.data.depth import notes
 from mutualformer_sod.data.depth.disparity import disparity_question
 from mutualformer_sod.data.depth.encoding import WEAK_MARGIN
 from mutualformer_sod.data.depth.evidence import SetEvidence, weigh
 from mutualformer_sod.data.depth.kind import DepthSample, DepthUnits, decide_units
-from mutualformer_sod.data.depth.notes import (
-    CONSTANT,
-    FEW_LEVELS,
-    MOSTLY_ZERO,
-    TWO_VALUES,
-    UNRELATED,
-    doubt_of,
-    low_information,
-)
 from mutualformer_sod.data.depth.polarity import decide
 from mutualformer_sod.data.modality import Encoding
 
@@ -92,19 +84,20 @@ def _doubtful(
     """Report the maps that are constant, of few values, or without relation to their image."""
     doubts: dict[str | None, list[Path]] = {}
     for image in images:
-        found = [doubt_of(image.depth, encoding), *low_information(image.depth, encoding)]
-        for doubt in found + [UNRELATED] * image.unrelated:
+        depth = image.depth
+        found = [notes.doubt_of(depth, encoding), *notes.low_information(depth, encoding)]
+        for doubt in found + [notes.UNRELATED] * image.unrelated:
             doubts.setdefault(doubt, []).append(image.sample.depth)
     holed = [i.sample.depth for i in images if i.depth.holes[encoding.zero_is_hole] > _MANY_HOLES]
     text = f"{noun} maps of a single value"
     remedy = "they contain no information: replace them, or omit the images"
-    constant = doubts.get(CONSTANT, ())
+    constant = doubts.get(notes.CONSTANT, ())
     findings = about("problem", f"constant {noun}", label, text, remedy, constant)
     for kind, doubt in (
-        ("two values", TWO_VALUES),
-        ("zeros", MOSTLY_ZERO),
-        ("few levels", FEW_LEVELS),
-        ("unrelated", UNRELATED),
+        ("two values", notes.TWO_VALUES),
+        ("zeros", notes.MOSTLY_ZERO),
+        ("few levels", notes.FEW_LEVELS),
+        ("unrelated", notes.UNRELATED),
     ):
         text, maps = f"{noun} maps: {doubt}", doubts.get(doubt, ())
         findings += about("note", kind, label, text, "inspect them", maps)
