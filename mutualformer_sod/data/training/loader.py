@@ -16,23 +16,12 @@ from mutualformer_sod.workers import worker_context
 _PREFETCH = 4  # batches that a worker loads in advance
 
 
-class _ErrorsAsItems(Dataset):
-    """Items of a dataset; an InputError is an item: torch would carry its traceback as text."""
-
-    def __init__(self, dataset: Dataset) -> None:
-        self.dataset = dataset
-
-    def __getitem__(self, index: int) -> Any:
-        try:
-            return self.dataset[index]
-        except InputError as error:
-            return error
-
-
-def _collate(items: list[Any]) -> Any:
-    """Return the batch, or the first InputError among the items."""
-    errors = [item for item in items if isinstance(item, InputError)]
-    return errors[0] if errors else default_collate(items)
+def _load(dataset: Dataset, batch: Sequence[int]) -> Any:
+    """Return a batch, or an InputError: torch would carry it out of a worker as a traceback."""
+    try:
+        return default_collate([dataset[index] for index in batch])
+    except InputError as error:
+        return error
 
 
 def _raise_error(batch: Any) -> Any:
@@ -70,11 +59,11 @@ def make_loader(
         patient: workers ignore SIGTERM, as in `open_stream`.
     """
     return _Loader(
-        _ErrorsAsItems(dataset),
-        batch_sampler=[list(batch) for batch in batches],
+        [list(batch) for batch in batches],  # one item of torch's dataset is a batch
+        batch_size=None,
         num_workers=workers,
         multiprocessing_context=worker_context() if workers else None,
-        collate_fn=_collate,
+        collate_fn=partial(_load, dataset),
         pin_memory=pin_memory,
         worker_init_fn=partial(_start_worker, patient=patient),
         prefetch_factor=_PREFETCH if workers else None,
