@@ -82,6 +82,7 @@ def inspect_image(sample: Sample) -> Inspected:
         if path is not None:
             try:
                 pixels[role] = inspect(found, path)
+                found.sizes[role] = pixels[role].shape[:2]
             except InputError as error:
                 found.errors[role] = str(error)
     if pixels.keys() >= {"rgb", "depth"} and sample.modality == DEPTH:
@@ -101,7 +102,6 @@ def inspect_images(samples: Sequence[Sample], workers: int) -> Iterator[Inspecte
 
 def _inspect_rgb(found: Inspected, path: Path) -> np.ndarray:
     rgb = read_rgb(path)
-    found.sizes["rgb"] = rgb.shape[:2]
     found.content = hashlib.sha256(path.read_bytes()).digest()
     found.descriptor = describe_picture(rgb)
     return rgb
@@ -109,7 +109,6 @@ def _inspect_rgb(found: Inspected, path: Path) -> np.ndarray:
 
 def _inspect_depth(found: Inspected, path: Path) -> np.ndarray:
     depth = found.sample.modality.read(path)
-    found.sizes["depth"] = depth.shape
     found.depth = DepthSample.of(depth)
     values = depth[~find_holes(depth, metric=False)]
     found.depth_range = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
@@ -118,6 +117,5 @@ def _inspect_depth(found: Inspected, path: Path) -> np.ndarray:
 
 def _inspect_gt(found: Inspected, path: Path) -> np.ndarray:
     mask, found.gt_note = read_mask(path)
-    found.sizes["gt"] = mask.shape
     found.gt_ratio = float(mask.mean())
     return mask
