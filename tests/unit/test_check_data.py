@@ -349,7 +349,7 @@ def test_maps_of_both_signs_are_named(tmp_path):
     make_set(tmp_path / "mine", range(7), depth=half_inverted)
     weak, both = (f for f in check_data([tmp_path]).findings if f.kind == "polarity")
     assert "weak evidence" in weak.text
-    assert "of both signs" in both.text
+    assert "mixed polarity" in both.text
     assert sorted(Path(file).stem for file in both.files) == ["0", "1", "2"]
 
 
@@ -366,7 +366,7 @@ def test_training_images_in_a_test_set_are_found_encoded_anew_too(tmp_path):
     overlaps = [f for f in check_data([tmp_path]).problems if f.kind == "overlap"]
     assert [len(finding.files) for finding in overlaps] == [1, 1]
     assert "the same file" in overlaps[0].text
-    assert "encoded anew" in overlaps[1].text
+    assert "re-encoded" in overlaps[1].text
     assert overlaps[1].files[0].endswith("11.jpg")
     assert "A/RGB/1.png = " in overlaps[1].files[0]
 

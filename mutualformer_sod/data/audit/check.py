@@ -3,6 +3,7 @@
 Nothing is refused: an error of the readers of this package becomes a finding.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -141,12 +142,9 @@ def _wanted(
 
 def _labels(candidates: Sequence[Candidate]) -> list[str]:
     """Return the names, with the part if a name has a training and a test part."""
-    parts: dict[str, set[Split | None]] = {}
-    for candidate in candidates:
-        parts.setdefault(candidate.name, set()).add(candidate.split)
+    parts = Counter(name for name, _ in {(c.name, c.split) for c in candidates})
     return [
-        f"{c.name} ({c.split})" if c.split and len(parts[c.name]) > 1 else c.name
-        for c in candidates
+        f"{c.name} ({c.split})" if c.split and parts[c.name] > 1 else c.name for c in candidates
     ]
 
 

@@ -105,7 +105,7 @@ def _copies(
     exact: bool,
 ) -> list[Finding]:
     named = [f"{one} = {other.name if first == second else other}" for one, other in pairs]
-    how = "the same file" if exact else "the same picture, encoded anew or hardly another"
+    how = "the same file" if exact else "a re-encoded or nearly identical picture"
     if first == second:
         level = "problem" if exact else "note"
         text = f"{how}, twice in the set"

@@ -126,7 +126,7 @@ def _polarity_findings(
     if side == "auto" and is_metric_type and encoding.kind == "map":
         return [Finding("problem", "polarity", label, encoding.describe(), remedy)]
     if encoding.is_weak:
-        text = f"weak evidence which end of depth is near: {encoding.describe()}"
+        text = f"weak evidence of polarity: {encoding.describe()}"
         weak = Finding("problem", "polarity", label, text, remedy)
         return [weak, *_both_signs(label, report, files)]
     if evidence.margin >= WEAK_MARGIN and seen != encoding.near:
@@ -152,8 +152,8 @@ def _both_signs(label: str, report: DepthReport, files: dict[str, Path]) -> list
     if len(fewer) < _FEW * len(report.stems):
         return []
     text = (
-        f"maps that look as if {near} were near, where {len(more)} others look as if "
-        f"{other} were: of both signs, or views without up and down"
+        f"maps in which {near} looks near, while {other} does in {len(more)} others:"
+        " mixed polarity, or views without up and down"
     )
     remedy = "inspect them; invert those of the wrong polarity, or split the set by polarity"
     return about("problem", "polarity", label, text, remedy, fewer)
