@@ -30,6 +30,7 @@ class DepthReport:
         encoding: see `depth.polarity.decide`.
         evidence: of the polarity of its maps, in the order of ``stems``; None without polarity.
         stems: of the maps whose samples are not empty.
+        paths: of these maps.
         types: number of maps by data type.
         range: least and largest value of the set, without holes.
     """
@@ -37,6 +38,7 @@ class DepthReport:
     encoding: Encoding
     evidence: SetEvidence | None
     stems: tuple[str, ...]
+    paths: tuple[Path, ...]
     types: dict[str, int]
     range: tuple[float, float]
 
@@ -65,8 +67,8 @@ def check_depth(
     ranges = np.array(measured if metric and measured else [image.depth_range for image in own])
     low, high = float(ranges[:, 0].min()), float(ranges[:, 1].max())
     stems = tuple(image.sample.stem for image in filled)
-    report = DepthReport(encoding, evidence, stems, dict(types), (low, high))
-    files = {image.sample.stem: image.sample.depth for image in own}
+    paths = tuple(image.sample.depth for image in filled)
+    report = DepthReport(encoding, evidence, stems, paths, dict(types), (low, high))
     odd = [image.sample.depth for image in read if str(image.depth.pixels.dtype) != main]
     text = f"maps of several types, most are {main}"
     findings = about("problem", f"{modality.name} types", label, text, "convert them to one", odd)
@@ -74,7 +76,7 @@ def check_depth(
     if evidence is not None:
         units = decide_units(samples)
         question = _disparity(label, samples, units, side)
-        findings += question or _polarity_findings(label, report, files, side, units.metric)
+        findings += question or _polarity_findings(label, report, side, units.metric)
     return report, findings
 
 
@@ -117,37 +119,35 @@ def _disparity(
     return [Finding("problem", "disparity", label, question, remedy)]
 
 
-def _polarity_findings(
-    label: str, report: DepthReport, files: dict[str, Path], side: str, is_metric_type: bool
-) -> list[Finding]:
+def _polarity_findings(label: str, report: DepthReport, side: str, metric: bool) -> list[Finding]:
     encoding, evidence = report.encoding, report.evidence
     seen = "white" if evidence.mean > 0 else "black"
     remedy = f"inspect some maps and pass --near {label.split(' ')[0]}=white or =black"
-    if side == "auto" and is_metric_type and encoding.kind == "map":
+    if side == "auto" and metric and encoding.kind == "map":
         return [Finding("problem", "polarity", label, encoding.describe(), remedy)]
     if encoding.is_weak:
         text = f"weak evidence of polarity: {encoding.describe()}"
         weak = Finding("problem", "polarity", label, text, remedy)
-        return [weak, *_both_signs(label, report, files)]
+        return [weak, *_both_signs(label, report)]
     if evidence.margin >= WEAK_MARGIN and seen != encoding.near:
         why = "by --near" if side != "auto" else "by the type of the maps"
         text = f"{why}, {encoding.near} is near, but the maps look as if {seen} were"
         return [Finding("problem", "polarity", label, f"{text} ({evidence.describe()})", remedy)]
     text = "maps that look inverted against the rest of their set"
-    contrary = _seen_as("black" if encoding.near == "white" else "white", report, files)
+    contrary = _seen_as("black" if encoding.near == "white" else "white", report)
     return about("note", "polarity", label, text, "inspect them", contrary)
 
 
-def _seen_as(near: str, report: DepthReport, files: dict[str, Path]) -> list[Path]:
+def _seen_as(near: str, report: DepthReport) -> list[Path]:
     """Return the maps with clear evidence that ``near`` values are near."""
     sign = 1 if near == "white" else -1
-    scores = zip(report.stems, report.evidence.scores, strict=True)
-    return [files[stem] for stem, score in scores if score * sign > _CONTRARY]
+    scores = zip(report.paths, report.evidence.scores, strict=True)
+    return [path for path, score in scores if score * sign > _CONTRARY]
 
 
-def _both_signs(label: str, report: DepthReport, files: dict[str, Path]) -> list[Finding]:
+def _both_signs(label: str, report: DepthReport) -> list[Finding]:
     """Report a set with maps of both polarities, where no single polarity fits."""
-    sides = [(near, _seen_as(near, report, files)) for near in ("white", "black")]
+    sides = [(near, _seen_as(near, report)) for near in ("white", "black")]
     (near, fewer), (other, more) = sorted(sides, key=lambda side: len(side[1]))
     if len(fewer) < _FEW * len(report.stems):
         return []
