@@ -139,8 +139,11 @@ def build_caches(
     missing: list[tuple[SodSet, Path | None, dict[str, Any]]] = []
     for sod_set in sets:
         key = _key(sod_set, options.side, depth_rule)
-        path = _path(options, sod_set.name, key)
-        found = open_cache_file(path, key) if path is not None else None
+        path = found = None
+        if options.mode == "disk":
+            name = re.sub(r"[^A-Za-z0-9.-]+", "_", sod_set.name)
+            path = options.folder / f"{name}-{key[:16]}.cache"
+            found = open_cache_file(path, key)
         if found is None:
             missing.append((sod_set, path, _plan(sod_set, options.side, key)))
         else:
@@ -176,12 +179,6 @@ def _key(sod_set: SodSet, side: int, depth_rule: DepthRule) -> str:
     }
     parts = [data_fingerprint([sod_set]), times, side, coding, depth_rule]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def _path(options: CacheOptions, name: str, key: str) -> Path | None:
-    if options.mode != "disk":
-        return None
-    return options.folder / f"{re.sub(r'[^A-Za-z0-9.-]+', '_', name)}-{key[:16]}.cache"
 
 
 def _plan(sod_set: SodSet, side: int, key: str) -> dict[str, Any]:

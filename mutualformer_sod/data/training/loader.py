@@ -33,12 +33,8 @@ def _raise_error(batch: Any) -> Any:
 class _Loader(DataLoader):
     """A DataLoader that raises the InputError of a worker in this process."""
 
-    def start(self) -> Iterator[Any]:
-        """Start the workers; return torch's iterator, which gives errors as batches."""
-        return super().__iter__()
-
     def __iter__(self) -> Iterator[Any]:
-        return map(_raise_error, self.start())
+        return map(_raise_error, super().__iter__())
 
 
 def make_loader(
@@ -82,7 +78,7 @@ def open_stream(
     Schedulers send SIGTERM to all processes of a job, but the main process still needs batches
     until it has saved. This context ends the workers.
     """
-    stream = make_loader(dataset, batches, workers, pin_memory, patient=True).start()
+    stream = DataLoader.__iter__(make_loader(dataset, batches, workers, pin_memory, patient=True))
     try:
         yield map(_raise_error, stream)
     finally:
