@@ -6,9 +6,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from mutualformer_sod.data.depth.encoding import DepthRule, scale_to_unit
 from mutualformer_sod.data.depth.holes import find_holes
 from mutualformer_sod.data.depth.kind import DepthSample
-from mutualformer_sod.data.unit import DepthRule, scale_to_unit
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class GreyEncoding:
 
 
 def grey_to_unit(raw: np.ndarray, encoding: GreyEncoding, rule: DepthRule = "minmax") -> np.ndarray:
-    """Scale raw brightness (H, W) to [0, 1], never inverted; see `unit.scale_to_unit`.
+    """Scale raw brightness (H, W) to [0, 1], never inverted; see `depth.encoding.scale_to_unit`.
 
     NaN and infinite pixels get the value of the nearest finite one.
     """

@@ -14,10 +14,9 @@ from typing import TypeAlias
 import cv2
 import numpy as np
 
-from mutualformer_sod.data.depth.encoding import DepthEncoding, depth_to_unit
+from mutualformer_sod.data.depth.encoding import DepthEncoding, DepthRule, depth_to_unit
 from mutualformer_sod.data.discovery.benchmarks import name_key
 from mutualformer_sod.data.grey import GreyEncoding, grey_to_unit
-from mutualformer_sod.data.unit import DepthRule
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import read_depth
 from mutualformer_sod.imaging.thermal import read_thermal
@@ -156,6 +155,5 @@ THERMAL = register_modality(
         interpolation=cv2.INTER_LINEAR,
         degradations=("noise", "levels", "gain"),
         sets=("VT821", "VT1000", "VT5000"),
-        label="thermal",
     )
 )

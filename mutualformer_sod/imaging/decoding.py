@@ -138,13 +138,10 @@ def quiet_decoder() -> Iterator[None]:
 
 
 class _Stderr:
-    """C's ``stderr``; several threads may capture it at once.
+    """C's variable ``stderr``, set to a stream in memory while one thread or more capture it."""
 
-    libjpeg, as used by cv2, prints warnings to it without the name of the file. glibc lets programs
-    set this variable, here to a stream in memory. File descriptor 2 and Python's ``sys.stderr`` do
-    not change, so that other threads can print.
-    """
-
+    # libjpeg, as used by cv2, prints warnings to it without the name of the file. File descriptor 2
+    # and Python's sys.stderr do not change, so that other threads can print.
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._running = 0
@@ -164,15 +161,8 @@ class _Stderr:
             self._flush = library.fflush
 
     def listen(self, function: Callable[[], _Result]) -> tuple[_Result, str]:
-        """Run a function and capture the output of C libraries.
-
-        Args:
-            function: called again if something was printed; must return the same.
-
-        Returns:
-            The result, and the printed text; "" without glibc, where the text is on the terminal.
-        """
-        if not self._is_settable:
+        """Run a function, again if C libraries printed; return its result and the printed text."""
+        if not self._is_settable:  # without glibc the text is on the terminal
             return function(), ""
         with self._captured():
             before = self._printed()

@@ -168,7 +168,7 @@ def to_stored_type(name: object, depth: np.ndarray, noun: str = "depth") -> np.n
 
 
 def read_saliency(path: Path | str, data: bytes | None = None) -> np.ndarray:
-    """Read a saliency map as (H, W) uint8, from ``data`` if the file has been read.
+    """Read a saliency map as (H, W) uint8.
 
     The evaluation protocol is of 8-bit maps, so other types are converted:
 

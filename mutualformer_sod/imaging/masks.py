@@ -16,8 +16,8 @@ from mutualformer_sod.imaging.decoding import decode, one_channel, read_bytes, v
 # 8-bit values between background and foreground, and their largest ratio due to JPEG noise: of all
 # pixels, or, if there are more, away from soft edges.
 _DARK, _BRIGHT = 64, 192
-_MIDDLE_SHARE = 0.05
-_EDGE_SHARE, _INNER_SHARE = 0.25, 0.005
+_MIDDLE_RATIO = 0.05
+_EDGE_RATIO, _INNER_RATIO = 0.25, 0.005
 _REMEDY = "save it as 0 and 255"
 
 
@@ -101,12 +101,12 @@ def _of_grey(path: Path | str, levels: np.ndarray) -> Mask:
 def _is_mask_with_noise(levels: np.ndarray) -> bool:
     """Whether an 8-bit image is a mask with only JPEG noise and soft edges."""
     middle = (levels >= _DARK) & (levels < _BRIGHT)
-    share = np.count_nonzero(middle) / levels.size
-    if share <= _MIDDLE_SHARE:
+    ratio = np.count_nonzero(middle) / levels.size
+    if ratio <= _MIDDLE_RATIO:
         return True
     mask, around = (levels > 128).view(np.uint8), np.ones((5, 5), np.uint8)
     inner = middle & (cv2.dilate(mask, around) == cv2.erode(mask, around))
-    return share <= _EDGE_SHARE and np.count_nonzero(inner) / levels.size <= _INNER_SHARE
+    return ratio <= _EDGE_RATIO and np.count_nonzero(inner) / levels.size <= _INNER_RATIO
 
 
 def _listed(levels: np.ndarray) -> str:

@@ -228,15 +228,13 @@ def _decode(
 def _converted(
     image: Image.Image, transparent: bool, factor: int
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return colours and opacity of a picture, averaged over ``factor`` x ``factor`` pixels.
-
-    It works in bands of rows, because Pillow copies the picture in each step, at 4 bytes a pixel.
-    """
+    """Return colours and opacity of a picture, averaged over ``factor`` x ``factor`` pixels."""
     width, height = image.size
     size = -(-height // factor), -(-width // factor)
     rgb = np.empty((*size, 3), np.uint8)
     opacity = np.empty(size, np.uint8) if transparent else None
-    rows = max(1, BAND_PIXELS // (factor * width))  # of the result
+    # In bands of rows of the result: Pillow copies the picture in each step, at 4 bytes a pixel.
+    rows = max(1, BAND_PIXELS // (factor * width))
     for top in range(0, size[0], rows):
         box = 0, factor * top, width, min(factor * (top + rows), height)
         band = image.crop(box).convert("RGBA" if transparent else "RGB")

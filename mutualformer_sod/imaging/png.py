@@ -32,7 +32,7 @@ def write_png(
 
     Args:
         path: of the file; missing folders are created.
-        size: (H, W).
+        size: (H, W) of the picture.
         strips: (h, W), (h, W, 3) or (h, W, 4) uint8 from the top down, H rows in all.
         note: JSON data for `read_note`.
 
@@ -84,11 +84,9 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 
 def _filtered(strip: np.ndarray) -> bytes:
     height, width, channels = strip.shape
+    rows = strip.reshape(height, -1)
     lines = np.empty((height, 1 + width * channels), np.uint8)
     lines[:, 0] = _SUB
-    bytes_of_rows = strip.reshape(height, -1)
-    lines[:, 1 : 1 + channels] = bytes_of_rows[:, :channels]
-    np.subtract(
-        bytes_of_rows[:, channels:], bytes_of_rows[:, :-channels], out=lines[:, 1 + channels :]
-    )
+    lines[:, 1 : 1 + channels] = rows[:, :channels]
+    np.subtract(rows[:, channels:], rows[:, :-channels], out=lines[:, 1 + channels :])
     return lines.tobytes()

@@ -1,5 +1,6 @@
 """Refuse known unsupported formats by the first bytes of a file, with a remedy."""
 
+import contextlib
 from pathlib import Path
 
 from mutualformer_sod.errors import InputError
@@ -84,14 +85,8 @@ def _reason(suffix: str, data: bytes) -> str | None:
     head = data[:4096]
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<") and b"<svg" in head:
         return _SVG
-    if data[:1] != b"P" and b"\0" not in head and _is_text(head):  # P: a PPM may look like text
-        return _TEXT
+    if data[:1] != b"P" and b"\0" not in head:  # P: a PPM may look like text
+        with contextlib.suppress(UnicodeDecodeError):
+            head[: max(1, len(head) - 3)].decode("utf-8")  # the last character may be cut
+            return _TEXT
     return None
-
-
-def _is_text(head: bytes) -> bool:
-    try:
-        head[: max(1, len(head) - 3)].decode("utf-8")  # the last character may be cut
-    except UnicodeDecodeError:
-        return False
-    return True

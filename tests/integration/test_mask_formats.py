@@ -235,7 +235,7 @@ def test_train_clear_masks_are_noted_alike(clear, notes, tmp_path):
     done = train_small(tmp_path / "run", clear / "data", *options)
     assert done.status == 0, done.error
     for note, count in notes.items():
-        assert f"FORMATS: {count} masks, e.g. " in done.output
+        assert f"FORMATS: {count} mask{'s' * (count > 1)}, e.g. " in done.output
         assert f": {note}\n" in done.output
 
 

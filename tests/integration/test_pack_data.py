@@ -220,7 +220,7 @@ def test_images_of_other_origin_in_a_set_are_noticed(pack, unpacked, tmp_path):
         folder = root / "train_rgb" / "FLAT" / part
         shutil.copy(next(folder.iterdir()), folder / f"another{suffix}")
     line = error_line(run_tool("pack_data", "--unpack", pack, "--output", root))
-    assert "13 images, the pack 12" in line
+    assert "13 images, but the pack has 12" in line
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_several_damaged_files_are_named_at_once(data):
     with pytest.raises(InputError) as caught:
         check(data)
     assert str(paths[0]) in str(caught.value)
-    assert f"(and 1 more images: {paths[1].name})" in str(caught.value)
+    assert f"(and 1 more image: {paths[1].name})" in str(caught.value)
 
 
 def test_mask_of_another_size_is_found_before_the_first_epoch(data):
@@ -107,7 +107,7 @@ def test_damaged_images_are_named_at_once_before_the_first_map(run_folder, data,
         cut(path)
     line = error_line(make_maps(run_folder, data, tmp_path))
     assert f"{first}: the file is cut short" in line
-    assert f"(and 1 more images: {other.name})" in line
+    assert f"(and 1 more image: {other.name})" in line
     assert not list((tmp_path / "m").rglob("*.png"))
 
 

@@ -13,7 +13,7 @@ from mutualformer_sod.data.audit.check import QUICK_IMAGES, check_data
 from mutualformer_sod.data.audit.copies import similar_pairs
 from mutualformer_sod.data.audit.findings import Finding
 from mutualformer_sod.data.audit.images import check_counts
-from mutualformer_sod.data.audit.inspection import look_of
+from mutualformer_sod.data.audit.inspection import describe_picture
 from mutualformer_sod.data.audit.picture import polarity_picture
 from mutualformer_sod.data.audit.report import check_json, check_table, layout_line
 from mutualformer_sod.errors import InputError
@@ -272,6 +272,20 @@ def test_depth_of_two_values_and_of_zeros_is_noted(tmp_path):
     assert the(check, "zeros").files[0].endswith("1.png")
 
 
+def test_check_data_map_with_values_only_beside_its_sample_has_no_evidence(tmp_path):
+    def millimetres(seed):
+        depth = np.zeros((480, 640), np.uint16)
+        depth[0, :2] = 1000, 1200  # between the rows that are sampled
+        if seed:
+            depth[:] = np.linspace(3000, 500, 480)[:, None]
+        return depth
+
+    make_set(tmp_path / "mine", depth=millimetres)
+    (checked,) = check_data([tmp_path]).sets
+    assert checked.depth.stems == ("1", "2", "3")
+    assert check_json(check_data([tmp_path]))["sets"][0]["depth"]["near"] == "black"
+
+
 def test_check_data_metric_depth_is_reported_with_its_range_and_holes(tmp_path):
     def millimetres(seed):
         depth = 3000 - 10 * floor(seed).astype(np.uint16)
@@ -335,7 +349,7 @@ def test_maps_of_both_signs_are_named(tmp_path):
     make_set(tmp_path / "mine", range(7), depth=half_inverted)
     weak, both = (f for f in check_data([tmp_path]).findings if f.kind == "polarity")
     assert "weak evidence" in weak.text
-    assert "of both signs" in both.text
+    assert "mixed polarity" in both.text
     assert sorted(Path(file).stem for file in both.files) == ["0", "1", "2"]
 
 
@@ -352,7 +366,7 @@ def test_training_images_in_a_test_set_are_found_encoded_anew_too(tmp_path):
     overlaps = [f for f in check_data([tmp_path]).problems if f.kind == "overlap"]
     assert [len(finding.files) for finding in overlaps] == [1, 1]
     assert "the same file" in overlaps[0].text
-    assert "encoded anew" in overlaps[1].text
+    assert "re-encoded" in overlaps[1].text
     assert overlaps[1].files[0].endswith("11.jpg")
     assert "A/RGB/1.png = " in overlaps[1].files[0]
 
@@ -373,12 +387,14 @@ def test_one_folder_under_two_roots_is_no_copy(tmp_path):
 
 
 def test_pictures_of_one_shade_pair_with_none():
-    plain = [look_of(np.full((HEIGHT, WIDTH, 3), shade, np.uint8)) for shade in (9, 90, 200)]
+    plain = [
+        describe_picture(np.full((HEIGHT, WIDTH, 3), shade, np.uint8)) for shade in (9, 90, 200)
+    ]
     assert list(similar_pairs(plain)) == []
 
 
 def test_other_pictures_pair_with_none():
-    assert list(similar_pairs([look_of(picture(seed)) for seed in range(60)])) == []
+    assert list(similar_pairs([describe_picture(picture(seed)) for seed in range(60)])) == []
 
 
 class Terminal(io.StringIO):
@@ -387,9 +403,9 @@ class Terminal(io.StringIO):
 
 
 def test_search_of_copies_shows_its_progress_on_a_terminal(monkeypatch):
-    looks = [look_of(picture(seed)) for seed in range(3)]
+    descriptors = [describe_picture(picture(seed)) for seed in range(3)]
     monkeypatch.setattr(sys, "stderr", Terminal())
-    assert list(similar_pairs(looks)) == []
+    assert list(similar_pairs(descriptors)) == []
     assert "searching copies:   0%|          | 0/3" in sys.stderr.getvalue()
 
 

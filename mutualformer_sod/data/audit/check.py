@@ -3,6 +3,7 @@
 Nothing is refused: an error of the readers of this package becomes a finding.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -89,7 +90,6 @@ def check_data(
     """Check the sets below some folders, both training and test sets.
 
     Args:
-        roots: folders to search.
         names: of sets, by name, alias or path below a root; None: all that are found.
         near: values of ``--near``, see `polarity.parse_near`; they are compared with the maps.
         workers: processes that read.
@@ -142,12 +142,9 @@ def _wanted(
 
 def _labels(candidates: Sequence[Candidate]) -> list[str]:
     """Return the names, with the part if a name has a training and a test part."""
-    parts: dict[str, set[Split | None]] = {}
-    for candidate in candidates:
-        parts.setdefault(candidate.name, set()).add(candidate.split)
+    parts = Counter(name for name, _ in {(c.name, c.split) for c in candidates})
     return [
-        f"{c.name} ({c.split})" if c.split and len(parts[c.name]) > 1 else c.name
-        for c in candidates
+        f"{c.name} ({c.split})" if c.split and parts[c.name] > 1 else c.name for c in candidates
     ]
 
 
@@ -156,8 +153,9 @@ def _open(candidate: Candidate, label: str, findings: list[Finding]) -> CheckedS
     names = role_labels(candidate.modality)
     folders = {r: ", ".join(p.name for p in found) for r, found in candidate.roles.items()}
     layout = {names[r] if r == "depth" else r: listed for r, listed in folders.items()}
-    own = (candidate.folder, candidate.path, candidate.split)
-    checked = CheckedSet(label, *own, layout, candidate.modality)
+    checked = CheckedSet(
+        label, candidate.folder, candidate.path, candidate.split, layout, candidate.modality
+    )
     several = [folders[role] for role, found in candidate.roles.items() if len(found) > 1]
     if several:
         text = "several folders of one kind"

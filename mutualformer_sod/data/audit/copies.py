@@ -20,16 +20,16 @@ _PLAIN = 4.0  # standard deviation in grey levels below which a picture is unifo
 _Pairs = defaultdict[tuple[str, str], list[tuple[Path, Path]]]
 
 
-def similar_pairs(looks: Sequence[np.ndarray]) -> Iterator[tuple[int, int]]:
+def similar_pairs(descriptors: Sequence[np.ndarray]) -> Iterator[tuple[int, int]]:
     """Find all pairs of copies, each as two increasing indices.
 
     The hashes select the candidates among all pairs by a matrix product (10 000 pictures in
-    seconds); the thumbnails decide. Uniform pictures are in no pair. ``looks`` are of
-    `inspection.look_of`.
+    seconds); the thumbnails decide. Uniform pictures are in no pair. ``descriptors`` are of
+    `inspection.describe_picture`.
     """
-    if len(looks) < 2:
+    if len(descriptors) < 2:
         return
-    table = np.stack(looks)
+    table = np.stack(descriptors)
     signs = np.unpackbits(table[:, : HASH_BITS // 8], axis=1).astype(np.float32) * 2 - 1
     thumbnails = table[:, HASH_BITS // 8 :].astype(np.float32)
     thumbnails -= thumbnails.mean(axis=1, keepdims=True)
@@ -64,12 +64,12 @@ def find_copies(sets: Mapping[str, tuple[Split | None, Sequence[Inspected]]]) ->
         (name, image)
         for name, (_, images) in sets.items()
         for image in images
-        if image.look is not None
+        if image.descriptor is not None
     ]
     same, like = _Pairs(list), _Pairs(list)
     # Training images first: the finding names the image to leave out.
     owners.sort(key=lambda owner: sets[owner[0]][0] != "train")
-    for one, other in similar_pairs([image.look for _, image in owners]):
+    for one, other in similar_pairs([image.descriptor for _, image in owners]):
         (first, a), (second, b) = owners[one], owners[other]
         if not a.sample.rgb.samefile(b.sample.rgb):  # one file may be below two roots
             pairs = same if a.content == b.content else like
@@ -105,7 +105,7 @@ def _copies(
     exact: bool,
 ) -> list[Finding]:
     named = [f"{one} = {other.name if first == second else other}" for one, other in pairs]
-    how = "the same file" if exact else "the same picture, encoded anew or hardly another"
+    how = "the same file" if exact else "a re-encoded or nearly identical picture"
     if first == second:
         level = "problem" if exact else "note"
         text = f"{how}, twice in the set"

@@ -3,26 +3,17 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from mutualformer_sod.data.audit.findings import Finding, about
 from mutualformer_sod.data.audit.inspection import Inspected
+from mutualformer_sod.data.depth import notes
 from mutualformer_sod.data.depth.disparity import disparity_question
 from mutualformer_sod.data.depth.encoding import WEAK_MARGIN
 from mutualformer_sod.data.depth.evidence import SetEvidence, weigh
 from mutualformer_sod.data.depth.kind import DepthSample, DepthUnits, decide_units
-from mutualformer_sod.data.depth.notes import (
-    CONSTANT,
-    FEW_LEVELS,
-    MOSTLY_ZERO,
-    TWO_VALUES,
-    UNRELATED,
-    doubt_of,
-    low_information,
-)
 from mutualformer_sod.data.depth.polarity import decide
 from mutualformer_sod.data.modality import Encoding
 
@@ -38,7 +29,8 @@ class DepthReport:
     Attributes:
         encoding: see `depth.polarity.decide`.
         evidence: of the polarity of its maps, in the order of ``stems``; None without polarity.
-        stems: of the maps that are not empty.
+        stems: of the maps whose samples are not empty.
+        paths: of these maps.
         types: number of maps by data type.
         range: least and largest value of the set, without holes.
     """
@@ -46,6 +38,7 @@ class DepthReport:
     encoding: Encoding
     evidence: SetEvidence | None
     stems: tuple[str, ...]
+    paths: tuple[Path, ...]
     types: dict[str, int]
     range: tuple[float, float]
 
@@ -66,7 +59,7 @@ def check_depth(
     modality = read[0].sample.modality
     encoding = decide(modality, samples, side, label, strict=strict, quiet=True)
     metric = encoding.zero_is_hole
-    filled = [image for image in own if image.depth.holes[metric] < 1]
+    filled = [image for image in own if not encoding.find_holes(image.depth.pixels).all()]
     evidence = None
     if modality.has_polarity:
         evidence = weigh([image.depth for image in filled], metric, encoding.hole_code)
@@ -74,17 +67,16 @@ def check_depth(
     ranges = np.array(measured if metric and measured else [image.depth_range for image in own])
     low, high = float(ranges[:, 0].min()), float(ranges[:, 1].max())
     stems = tuple(image.sample.stem for image in filled)
-    report = DepthReport(encoding, evidence, stems, dict(types), (low, high))
-    files = {image.sample.stem: image.sample.depth for image in own}
+    paths = tuple(image.sample.depth for image in filled)
+    report = DepthReport(encoding, evidence, stems, paths, dict(types), (low, high))
     odd = [image.sample.depth for image in read if str(image.depth.pixels.dtype) != main]
     text = f"maps of several types, most are {main}"
     findings = about("problem", f"{modality.name} types", label, text, "convert them to one", odd)
     findings += _doubtful(label, own, encoding, modality.name)
     if evidence is not None:
         units = decide_units(samples)
-        findings += _disparity(label, samples, units, side) or _polarity_findings(
-            *(label, report, files, side, units.metric)
-        )
+        question = _disparity(label, samples, units, side)
+        findings += question or _polarity_findings(label, report, side, units.metric)
     return report, findings
 
 
@@ -94,30 +86,25 @@ def _doubtful(
     """Report the maps that are constant, of few values, or without relation to their image."""
     doubts: dict[str | None, list[Path]] = {}
     for image in images:
-        found = [doubt_of(image.depth, encoding), *low_information(image.depth, encoding)]
-        for doubt in found + [UNRELATED] * image.unrelated:
+        depth = image.depth
+        found = [notes.doubt_of(depth, encoding), *notes.low_information(depth, encoding)]
+        for doubt in found + [notes.UNRELATED] * image.unrelated:
             doubts.setdefault(doubt, []).append(image.sample.depth)
     holed = [i.sample.depth for i in images if i.depth.holes[encoding.zero_is_hole] > _MANY_HOLES]
-    no_information = "they contain no information: replace them, or omit the images"
-    constant = about(
-        *("problem", f"constant {noun}", label, f"{noun} maps of a single value"),
-        *(no_information, doubts.get(CONSTANT, ())),
-    )
-    holes = about(
-        *("note", "holes", label, f"{noun} maps with more than {_MANY_HOLES:.0%} holes"),
-        *("filled from the nearest value", holed),
-    )
-    kinds = {
-        "two values": TWO_VALUES,
-        "zeros": MOSTLY_ZERO,
-        "few levels": FEW_LEVELS,
-        "unrelated": UNRELATED,
-    }
-    notes = [
-        about("note", kind, label, f"{noun} maps: {doubt}", "inspect them", doubts.get(doubt, ()))
-        for kind, doubt in kinds.items()
-    ]
-    return [*constant, *chain(*notes), *holes]
+    text = f"{noun} maps of a single value"
+    remedy = "they contain no information: replace them, or omit the images"
+    constant = doubts.get(notes.CONSTANT, ())
+    findings = about("problem", f"constant {noun}", label, text, remedy, constant)
+    for kind, doubt in (
+        ("two values", notes.TWO_VALUES),
+        ("zeros", notes.MOSTLY_ZERO),
+        ("few levels", notes.FEW_LEVELS),
+        ("unrelated", notes.UNRELATED),
+    ):
+        text, maps = f"{noun} maps: {doubt}", doubts.get(doubt, ())
+        findings += about("note", kind, label, text, "inspect them", maps)
+    text = f"{noun} maps with more than {_MANY_HOLES:.0%} holes"
+    return findings + about("note", "holes", label, text, "filled from the nearest value", holed)
 
 
 def _disparity(
@@ -132,43 +119,41 @@ def _disparity(
     return [Finding("problem", "disparity", label, question, remedy)]
 
 
-def _polarity_findings(
-    label: str, report: DepthReport, files: dict[str, Path], side: str, is_metric_type: bool
-) -> list[Finding]:
+def _polarity_findings(label: str, report: DepthReport, side: str, metric: bool) -> list[Finding]:
     encoding, evidence = report.encoding, report.evidence
     seen = "white" if evidence.mean > 0 else "black"
     remedy = f"inspect some maps and pass --near {label.split(' ')[0]}=white or =black"
-    if side == "auto" and is_metric_type and encoding.kind == "map":
+    if side == "auto" and metric and encoding.kind == "map":
         return [Finding("problem", "polarity", label, encoding.describe(), remedy)]
     if encoding.is_weak:
-        text = f"weak evidence which end of depth is near: {encoding.describe()}"
+        text = f"weak evidence of polarity: {encoding.describe()}"
         weak = Finding("problem", "polarity", label, text, remedy)
-        return [weak, *_both_signs(label, report, files)]
+        return [weak, *_both_signs(label, report)]
     if evidence.margin >= WEAK_MARGIN and seen != encoding.near:
         why = "by --near" if side != "auto" else "by the type of the maps"
         text = f"{why}, {encoding.near} is near, but the maps look as if {seen} were"
         return [Finding("problem", "polarity", label, f"{text} ({evidence.describe()})", remedy)]
     text = "maps that look inverted against the rest of their set"
-    contrary = _seen_as("black" if encoding.near == "white" else "white", report, files)
+    contrary = _seen_as("black" if encoding.near == "white" else "white", report)
     return about("note", "polarity", label, text, "inspect them", contrary)
 
 
-def _seen_as(near: str, report: DepthReport, files: dict[str, Path]) -> list[Path]:
+def _seen_as(near: str, report: DepthReport) -> list[Path]:
     """Return the maps with clear evidence that ``near`` values are near."""
     sign = 1 if near == "white" else -1
-    scores = zip(report.stems, report.evidence.scores, strict=True)
-    return [files[stem] for stem, score in scores if score * sign > _CONTRARY]
+    scores = zip(report.paths, report.evidence.scores, strict=True)
+    return [path for path, score in scores if score * sign > _CONTRARY]
 
 
-def _both_signs(label: str, report: DepthReport, files: dict[str, Path]) -> list[Finding]:
+def _both_signs(label: str, report: DepthReport) -> list[Finding]:
     """Report a set with maps of both polarities, where no single polarity fits."""
-    sides = [(near, _seen_as(near, report, files)) for near in ("white", "black")]
+    sides = [(near, _seen_as(near, report)) for near in ("white", "black")]
     (near, fewer), (other, more) = sorted(sides, key=lambda side: len(side[1]))
     if len(fewer) < _FEW * len(report.stems):
         return []
     text = (
-        f"maps that look as if {near} were near, where {len(more)} others look as if "
-        f"{other} were: of both signs, or views without up and down"
+        f"maps in which {near} looks near, while {other} does in {len(more)} others:"
+        " mixed polarity, or views without up and down"
     )
     remedy = "inspect them; invert those of the wrong polarity, or split the set by polarity"
     return about("problem", "polarity", label, text, remedy, fewer)

@@ -19,7 +19,7 @@ from mutualformer_sod.workers import in_threads
 
 
 class _Checked(NamedTuple):
-    """Result for one sample: an error, or the kind ("empty", "full") and note of its mask."""
+    """Result for one sample: an error, or the kind (black, white) and note of its mask."""
 
     error: str = ""
     kind: str = ""
@@ -52,16 +52,16 @@ def check_training_files(sets: Sequence[SodSet], *, show_bar: bool = True) -> li
     return lines
 
 
-def check_images(sets: Sequence[SodSet], *, show_bar: bool = True) -> None:
+def check_images(sets: Sequence[SodSet]) -> None:
     """Check that all images are complete and fit their ground truths, before maps are made.
 
-    Arguments and errors are those of `check_training_files`; masks are not decoded either.
+    Errors are those of `check_training_files`; masks are not decoded either.
     """
-    _check_all(_check_image, sets, show_bar)
+    _check_all(_check_image, sets)
 
 
 def _check_all(
-    check: Callable[[Sample], _Checked], sets: Sequence[SodSet], show_bar: bool
+    check: Callable[[Sample], _Checked], sets: Sequence[SodSet], show_bar: bool = True
 ) -> list[_Checked]:
     """Return the results of all images in order; raise all errors in one line."""
     work = [sample for sod_set in sets for sample in sod_set.samples]
@@ -76,8 +76,8 @@ def _check_all(
     damaged = [(c.error, t) for c, t in zip(results, work, strict=True) if c.error]
     if damaged:
         others = [sample.rgb.name for _, sample in damaged[1:]]
-        more = f" (and {len(others)} more images: {first_of(others)})" if others else ""
-        raise InputError(damaged[0][0] + more)
+        text = f" (and {len(others)} more image{'s' * (len(others) > 1)}: {first_of(others)})"
+        raise InputError(damaged[0][0] + (text if others else ""))
     return results
 
 
@@ -94,24 +94,22 @@ def _check_training(sample: Sample) -> _Checked:
         return _Checked()
     mask, note = read_mask(sample.gt)
     check_size(sample.gt, mask.shape, sample.rgb, size)
-    foreground = np.count_nonzero(mask)
-    return _Checked("", {0: "empty", mask.size: "full"}.get(foreground, ""), note)
+    kinds = {0: "all black (no foreground)", mask.size: "all white (no background)"}
+    return _Checked("", kinds.get(np.count_nonzero(mask), ""), note)
 
 
 def _describe(sod_set: SodSet, results: Sequence[_Checked]) -> list[str]:
-    by_kind: dict[str, list[str]] = {"empty": [], "full": []}
+    by_kind: dict[str, list[str]] = {}
     by_note: dict[str, list[str]] = {}
     for sample, result in zip(sod_set.samples, results, strict=True):
         if result.kind:
-            by_kind[result.kind].append(sample.gt.name)
+            by_kind.setdefault(result.kind, []).append(sample.gt.name)
         if result.note:
             by_note.setdefault(result.note, []).append(sample.gt.name)
-    words = {"empty": "all black (no foreground)", "full": "all white (no background)"}
     count = len(results)
     found = [
-        f"{len(names)} of {count} masks are {words[kind]}: {first_of(names)}"
-        for kind, names in by_kind.items()
-        if names
+        f"{len(names)} of {count} masks are {kind}: {first_of(names)}"
+        for kind, names in sorted(by_kind.items())
     ]
     if sod_set.has_gt and count and sum(map(len, by_kind.values())) == count:
         raise InputError(
@@ -120,7 +118,7 @@ def _describe(sod_set: SodSet, results: Sequence[_Checked]) -> list[str]:
         )
     lines = [f"WARNING: {sod_set.name}: {text}; inspect them" for text in found]
     lines += [
-        f"{sod_set.name}: {len(names)} masks, e.g. {names[0]}: {note}"
+        f"{sod_set.name}: {len(names)} mask{'s' * (len(names) > 1)}, e.g. {names[0]}: {note}"
         for note, names in by_note.items()
     ]
     return lines

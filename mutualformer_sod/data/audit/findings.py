@@ -32,12 +32,9 @@ class Finding:
     def line(self) -> str:
         """Return the finding in one line, with the first files and the number of all."""
         label = "PROBLEM" if self.level == "problem" else "note"
-        parts = [f"{label}: {self.set}: {self.text}"]
-        if self.files:
-            parts.append(f": {first_of(self.files)}")
-        if self.remedy:
-            parts.append(f"; {self.remedy}")
-        return "".join(parts)
+        files = f": {first_of(self.files)}" if self.files else ""
+        remedy = f"; {self.remedy}" if self.remedy else ""
+        return f"{label}: {self.set}: {self.text}{files}{remedy}"
 
 
 def about(

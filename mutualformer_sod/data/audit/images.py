@@ -27,9 +27,7 @@ def check_counts(label: str, part: Split | None, count: int, has_rgb: bool = Tru
     """Compare the number of images of a set with the number that papers report.
 
     Args:
-        label: of the set.
-        part: of the set; a known set without a part counts as the test set.
-        count: of its images.
+        part: a known set without a part counts as the test set.
         has_rgb: False for a folder of masks only, whose number is not checked.
     """
     name = label.rsplit("/", 1)[-1].split(" ")[0]
@@ -43,9 +41,9 @@ def check_counts(label: str, part: Split | None, count: int, has_rgb: bool = Tru
     if not has_rgb or usual is None or usual == count:
         return []
     pack = _OTHER_PACKS.get((name, count)) if part != "train" else None
-    what = f" ({pack})" if pack else ""
+    origin = f" ({pack})" if pack else ""
     use = "train on" if part == "train" else "report"
-    text = f"{count} images{what}, papers {use} {usual}"
+    text = f"{count} image{'s' * (count != 1)}{origin}, papers {use} {usual}"
     remedy = "use the usual copy, or state the number beside the scores"
     return [Finding("problem", "count", label, text, remedy)]
 
@@ -84,33 +82,27 @@ def check_sizes(label: str, images: Sequence[Inspected]) -> list[Finding]:
         if size is not None and "depth" in sizes and sizes["depth"] != size:
             fits = same_proportions(size, sizes["depth"])
             (alike if fits else stretched).append(image.sample.depth)
-    return [
-        *about(
-            *("problem", "size", label, "GT of another size than its RGB"),
-            *("resize both to one size, masks by nearest neighbour", masks),
-        ),
-        *about(
-            *("problem", "size", label, f"{noun} of another shape than its RGB"),
-            *("crop or register it; otherwise it is stretched", stretched),
-        ),
-        *about(
-            *("note", "size", label, f"{noun} of another size, same shape: resized on reading"),
-            *("", alike),
-        ),
-    ]
+    text = "GT of another size than its RGB"
+    remedy = "resize both to one size, masks by nearest neighbour"
+    findings = about("problem", "size", label, text, remedy, masks)
+    text = f"{noun} of another shape than its RGB"
+    remedy = "crop or register it; otherwise it is stretched"
+    findings += about("problem", "size", label, text, remedy, stretched)
+    text = f"{noun} of another size, same shape: resized on reading"
+    return findings + about("note", "size", label, text, "", alike)
 
 
 def check_gt(label: str, images: Sequence[Inspected]) -> list[Finding]:
     """Report masks of unusual values, and masks without foreground or background."""
-    read = [image for image in images if image.gt_share is not None]
+    read = [image for image in images if image.gt_ratio is not None]
     findings = []
     for note in sorted({image.gt_note for image in read} - {""}):
         paths = [image.sample.gt for image in read if image.gt_note == note]
         findings += about("note", "gt values", label, f"GT with {note}", "", paths)
-    for kind, text, remedy, share in (
+    for kind, text, remedy, ratio in (
         ("empty", "GT without foreground", "omit the image, or restore its mask", 0),
         ("full", "GT that is foreground all over", "check whether it is inverted", 1),
     ):
-        paths = [image.sample.gt for image in read if image.gt_share == share]
+        paths = [image.sample.gt for image in read if image.gt_ratio == ratio]
         findings += about("problem", f"{kind} gt", label, text, remedy, paths)
     return findings

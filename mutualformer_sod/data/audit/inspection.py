@@ -35,26 +35,26 @@ class Inspected:
         errors: cause and remedy of unreadable files by role.
         sizes: (H, W) by role.
         content: hash of the file of the colour image.
-        look: of the colour image, see `look_of`.
+        descriptor: of the colour image, see `describe_picture`.
         unrelated: whether the edges of depth have no relation to the colour image.
         depth_range: least and largest finite value.
         gt_note: reading of the mask, see `imaging.masks.read_mask`.
-        gt_share: ratio of foreground.
+        gt_ratio: ratio of foreground.
     """
 
     sample: Sample
     errors: dict[str, str] = field(default_factory=dict)
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     content: bytes | None = None
-    look: np.ndarray | None = None
+    descriptor: np.ndarray | None = None
     depth: DepthSample | None = None
     unrelated: bool = False
     depth_range: tuple[float, float] | None = None
     gt_note: str | None = None
-    gt_share: float | None = None
+    gt_ratio: float | None = None
 
 
-def look_of(rgb: np.ndarray) -> np.ndarray:
+def describe_picture(rgb: np.ndarray) -> np.ndarray:
     """Compute a descriptor of a picture, independent of its size and encoding.
 
     Args:
@@ -82,6 +82,7 @@ def inspect_image(sample: Sample) -> Inspected:
         if path is not None:
             try:
                 pixels[role] = inspect(found, path)
+                found.sizes[role] = pixels[role].shape[:2]
             except InputError as error:
                 found.errors[role] = str(error)
     if pixels.keys() >= {"rgb", "depth"} and sample.modality == DEPTH:
@@ -101,15 +102,13 @@ def inspect_images(samples: Sequence[Sample], workers: int) -> Iterator[Inspecte
 
 def _inspect_rgb(found: Inspected, path: Path) -> np.ndarray:
     rgb = read_rgb(path)
-    found.sizes["rgb"] = rgb.shape[:2]
     found.content = hashlib.sha256(path.read_bytes()).digest()
-    found.look = look_of(rgb)
+    found.descriptor = describe_picture(rgb)
     return rgb
 
 
 def _inspect_depth(found: Inspected, path: Path) -> np.ndarray:
     depth = found.sample.modality.read(path)
-    found.sizes["depth"] = depth.shape
     found.depth = DepthSample.of(depth)
     values = depth[~find_holes(depth, metric=False)]
     found.depth_range = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
@@ -118,6 +117,5 @@ def _inspect_depth(found: Inspected, path: Path) -> np.ndarray:
 
 def _inspect_gt(found: Inspected, path: Path) -> np.ndarray:
     mask, found.gt_note = read_mask(path)
-    found.sizes["gt"] = mask.shape
-    found.gt_share = float(mask.mean())
+    found.gt_ratio = float(mask.mean())
     return mask

@@ -10,6 +10,7 @@ from mutualformer_sod.data.audit.inspection import Inspected
 from mutualformer_sod.data.depth.encoding import WEAK_MARGIN
 from mutualformer_sod.imaging.io import read_rgb
 
+_IMAGES = 6  # at most
 _HEIGHT = 130  # of a tile
 _WIDEST = 240
 _GAP = 4
@@ -18,7 +19,7 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _INK, _PALE, _GOOD, _BAD = (30, 30, 30), (205, 205, 205), (40, 140, 60), (200, 60, 40)
 
 
-def polarity_picture(checked: CheckedSet, count: int = 6) -> np.ndarray:
+def polarity_picture(checked: CheckedSet) -> np.ndarray:
     """Draw some images of a set: colour, depth as decided (near = bright), and evidence.
 
     The images are spread over the range of evidence, the most contradicting one first. Below each
@@ -27,7 +28,6 @@ def polarity_picture(checked: CheckedSet, count: int = 6) -> np.ndarray:
 
     Args:
         checked: a set with depth.
-        count: of images.
 
     Returns:
         (H, W, 3) uint8, RGB.
@@ -37,7 +37,7 @@ def polarity_picture(checked: CheckedSet, count: int = 6) -> np.ndarray:
     scores = dict(zip(report.stems, sign * report.evidence.scores, strict=True))
     images = {i.sample.stem: i for i in checked.images if i.sample.stem in scores}
     order = sorted(scores, key=scores.get)
-    picked = [order[k] for k in np.unique(np.linspace(0, len(order) - 1, count).astype(int))]
+    picked = [order[k] for k in np.unique(np.linspace(0, len(order) - 1, _IMAGES).astype(int))]
     columns = [_column(images[stem], scores[stem], checked) for stem in picked]
     columns.append(_histogram(list(scores.values()), columns[0].shape[0] if columns else _HEIGHT))
     body = np.hstack(columns)

@@ -12,14 +12,12 @@ from mutualformer_sod.data.audit.inspection import Inspected
 from mutualformer_sod.data.depth.encoding import DepthEncoding
 from mutualformer_sod.data.modality import Encoding
 
-_HEADS = ("set", "part", "images", "usual", "RGB", "depth", "near", "margin", "holes", "GT", "!")
-
 
 def check_table(check: Check) -> str:
     """Return a table with one line per set; "!" is the number of its problems."""
     kinds = {s.modality.name for s in check.sets if s.depth is not None}
     noun = " / ".join(sorted(kinds)) or "depth"
-    heads = tuple(noun if head == "depth" else head for head in _HEADS)
+    heads = ("set", "part", "images", "usual", "RGB", noun, "near", "margin", "holes", "GT", "!")
     rows = [heads, *(_row(checked, check) for checked in check.sets)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)) for row in rows]
@@ -46,7 +44,7 @@ def check_json(check: Check) -> dict[str, Any]:
 
 def _row(checked: CheckedSet, check: Check) -> tuple[str, ...]:
     problems = sum(checked.label in finding.set.split(" / ") for finding in check.problems)
-    shares = [image.gt_share for image in checked.images if image.gt_share is not None]
+    ratios = [image.gt_ratio for image in checked.images if image.gt_ratio is not None]
     depth = ("-", "-", "-", "-")
     if checked.depth is not None:
         depth = (_kind(checked), *_polarity(checked.depth.encoding))
@@ -57,7 +55,7 @@ def _row(checked: CheckedSet, check: Check) -> tuple[str, ...]:
         str(checked.usual or "-"),
         _sizes(checked.images, "rgb"),
         *depth,
-        f"{np.mean(shares):.0%} fg" if shares else "-",
+        f"{np.mean(ratios):.0%} fg" if ratios else "-",
         str(problems or "-"),
     )
 

@@ -13,7 +13,7 @@ from mutualformer_sod.data.depth.holes import find_holes
 from mutualformer_sod.data.depth.kind import DepthSample, DepthUnits
 
 DISPARITY = "disparity"
-_ZERO_SHARE = 0.001  # least ratio of pixels without a value; stereo matching leaves some percent
+_ZERO_RATIO = 0.001  # least ratio of pixels without a value; stereo matching leaves some percent
 _LEAST = 128  # half a pixel of disparity x 256: relative maps have smaller values beside 0
 _STEPS = (1, 256)  # factors of copies: whole pixels of disparity are multiples of 256
 _REACH = 10_000  # millimetres that indoor depth cameras measure, 39 pixels of disparity x 256
@@ -31,29 +31,24 @@ def disparity_question(
     Measured one map at a time: none of the 861 maps in millimetres of NLPR, HOTS, UW, gqcnn and
     tracebot (docs/data.md).
     """
-    if not _may_be_disparity(samples, units, evidence):
+    is_16_bit = samples[0].pixels.dtype == np.uint16 and units.high > 255
+    if not is_16_bit or units.step not in _STEPS or units.hole_code is not None:
         return None
     zeros = float(np.mean([sample.zeros for sample in samples]))
+    least = float(np.median([sample.least for sample in samples]))
+    if zeros < _ZERO_RATIO or least < max(_LEAST, 2 * units.step):
+        return None
+    if evidence.margin >= WEAK_MARGIN:
+        may_be_disparity = evidence.mean > 0
+    else:
+        may_be_disparity = units.metric and _reach(samples) > _REACH
+    if not may_be_disparity:
+        return None
     largest = max(sample.largest for sample in samples)
     return (
         f"16-bit values up to {largest:.0f} with 0 in {zeros:.1%} of the pixels may be millimetres"
         f" or disparity, as Cityscapes' (x 256, 0 = no value); {evidence.describe()}"
     )
-
-
-def _may_be_disparity(
-    samples: Sequence[DepthSample], units: DepthUnits, evidence: SetEvidence
-) -> bool:
-    is_16_bit = samples[0].pixels.dtype == np.uint16 and units.high > 255
-    if not is_16_bit or units.step not in _STEPS or units.hole_code is not None:
-        return False
-    zeros = float(np.mean([sample.zeros for sample in samples]))
-    least = float(np.median([sample.least for sample in samples]))
-    if zeros < _ZERO_SHARE or least < max(_LEAST, 2 * units.step):
-        return False
-    if evidence.margin >= WEAK_MARGIN:
-        return evidence.mean > 0
-    return units.metric and _reach(samples) > _REACH
 
 
 def _reach(samples: Sequence[DepthSample]) -> float:

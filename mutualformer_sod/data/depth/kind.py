@@ -11,13 +11,13 @@ _SAMPLE_SIDE = 96  # pixels of the longer side of a sampled map; the evidence is
 _FARTHEST_MM = 32767  # 16-bit maps with larger values use the whole range of codes
 _FARTHEST_M = 100.0
 _NEAREST_M = 0.1  # depth cameras measure no smaller distance; relative maps reach 0
-_HOLE_CODES = tuple(2**bits - 1 for bits in range(10, 16))  # raw Kinect: 2047, the largest of 11
-_CODE_SHARE = 0.01  # least ratio of pixels of a hole code
+_HOLE_CODES = tuple(2**bits - 1 for bits in range(10, 16))  # 2047 in raw Kinect maps
+_CODE_RATIO = 0.01  # least ratio of pixels of a hole code
 _LEVELS_OF_A_COPY = 16
 MOST_LEVELS = 16
-"""Number of different values from which on a map is not described as one of few levels."""
+"""Maps with fewer different values are reported as maps of few levels."""
 
-_LEVEL_PIXELS = 4096  # a part of a map that usually has so many
+_LEVEL_PIXELS = 4096  # that usually suffice to find `MOST_LEVELS` values
 _CODE_GAP = 0.9  # all other values are below this ratio of the code
 
 
@@ -92,7 +92,8 @@ def decide_units(samples: Sequence[DepthSample]) -> DepthUnits:
         return DepthUnits(False, 0, 255, "8-bit maps")
     # The median, because a single map may have an outlier.
     largest = float(np.median([sample.largest for sample in samples]))
-    return (_units_of_16_bit if kind == np.uint16 else _units_of_float)(samples, largest)
+    units_of = _units_of_16_bit if kind == np.uint16 else _units_of_float
+    return units_of(samples, largest)
 
 
 def _units_of_16_bit(samples: Sequence[DepthSample], largest: float) -> DepthUnits:
@@ -100,9 +101,8 @@ def _units_of_16_bit(samples: Sequence[DepthSample], largest: float) -> DepthUni
         return DepthUnits(False, 0, 255, "8-bit values in 16-bit maps")
     step = _copied_by(samples)
     if step is not None:
-        return DepthUnits(
-            False, 0, 255 * step, f"16-bit maps, a x{step} copy of 8-bit ones", step=step
-        )
+        reason = f"16-bit maps, a x{step} copy of 8-bit ones"
+        return DepthUnits(False, 0, 255 * step, reason, step=step)
     if largest > _FARTHEST_MM:
         return DepthUnits(False, 0, 65535, "16-bit maps over the full range")
     return _distances(samples, "16-bit millimetres")
@@ -129,12 +129,9 @@ def _units_of_float(samples: Sequence[DepthSample], largest: float) -> DepthUnit
 
 
 def _copied_by(samples: Sequence[DepthSample]) -> int | None:
-    """Find the factor of a 16-bit copy of 8-bit maps: 257 or a power of two; None if not a copy.
-
-    Other factors are not tested: the values may be centimetres.
-    """
+    """Find the factor of a 16-bit copy of 8-bit maps: 257 or a power of two; None if not a copy."""
     largest = max(int(sample.pixels.max()) for sample in samples)
-    for step in (257, 256, 128, 64, 32, 16, 8, 4, 2):
+    for step in (257, 256, 128, 64, 32, 16, 8, 4, 2):  # other factors may be centimetres
         fits = largest <= 255 * step
         if fits and all((sample.pixels % step == 0).all() for sample in samples):
             levels = np.unique(np.concatenate([np.unique(sample.pixels) for sample in samples]))
@@ -147,9 +144,9 @@ def _distances(samples: Sequence[DepthSample], reason: str) -> DepthUnits:
     values = np.concatenate([s.pixels[~find_holes(s.pixels, metric=True)] for s in samples])
     code = _hole_code(values)
     if code is not None:
-        share = np.mean(values == code)
+        ratio = np.mean(values == code)
         values = values[values != code]
-        reason += f", {code} a hole value (one far value in {share:.0%} of the pixels)"
+        reason += f", {code} a hole value (one far value in {ratio:.0%} of the pixels)"
     if not values.size:
         return DepthUnits(True, 0, 0, reason)
     low, high = np.percentile(values, (1, 99))
@@ -157,12 +154,9 @@ def _distances(samples: Sequence[DepthSample], reason: str) -> DepthUnits:
 
 
 def _hole_code(values: np.ndarray) -> int | None:
-    """Find a value for "no measurement": 2^n - 1, frequent, and far from all other values.
-
-    It is 2047 in raw Kinect maps, whose other values end at about 1100.
-    """
+    """Find a value for "no measurement": 2^n - 1, frequent, and far from all other values."""
     largest = values.max(initial=0)
-    if largest not in _HOLE_CODES or np.mean(values == largest) < _CODE_SHARE:
+    if largest not in _HOLE_CODES or np.mean(values == largest) < _CODE_RATIO:
         return None
     others = values[values < largest]
     is_apart = others.size > 0 and others.max() <= _CODE_GAP * largest

@@ -69,10 +69,8 @@ def depth_notes(
             doubts.append(STRETCHED)
         for doubt in filter(None, doubts):
             found.setdefault(doubt, []).append(str(sample.depth))
-    return [
-        note_line(doubt, paths, f"{len(depth_samples)} maps", noun)
-        for doubt, paths in found.items()
-    ]
+    count = f"{len(depth_samples)} maps"
+    return [note_line(doubt, paths, count, noun) for doubt, paths in found.items()]
 
 
 def relation_notes(sod_set: SodSet) -> list[str]:

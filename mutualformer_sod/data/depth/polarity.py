@@ -38,7 +38,7 @@ Measured on 4000 random subsets of 3, 5, 10 and 20 of the 700 maps of NLPR, in m
 (docs/data.md).
 """
 
-_BAR_FROM = 200  # maps in a set from which on a progress bar is shown
+_BAR_FROM = 200  # least number of maps in a set for which a progress bar is shown
 _SIDES = ("auto", "white", "black", DISPARITY)
 
 _log = logging.getLogger(__name__)
@@ -140,9 +140,9 @@ def with_encodings(
             samples = read_samples([t.depth for t in sod_set.samples], name, modality)
             options = {"strict": strict, "quiet": quiet, "ask_disparity": ask_disparity}
             encoding = decide(modality, samples, sides[name], name, **options)
-            noun = modality.name
-            for note in () if quiet else depth_notes(sod_set.samples, samples, encoding, noun):
-                _log.warning("%s: %s", name, note)
+            if not quiet:
+                for note in depth_notes(sod_set.samples, samples, encoding, modality.name):
+                    _log.warning("%s: %s", name, note)
         decided.append(replace(sod_set, encoding=encoding))
     return decided
 
@@ -176,12 +176,12 @@ def read_samples(
     paths: Sequence[Path | str], name: str = "", modality: Modality = DEPTH
 ) -> list[DepthSample]:
     """Sample every map of a set; InputError for unreadable files, or files of several types."""
-
-    def read(path: Path | str) -> DepthSample:
-        return DepthSample.of(modality.read(path))
-
-    label = f"{name} {modality.name}"
-    samples = in_threads(read, paths, label, show_bar=len(paths) >= _BAR_FROM)
+    samples = in_threads(
+        lambda path: DepthSample.of(modality.read(path)),
+        paths,
+        f"{name} {modality.name}",
+        show_bar=len(paths) >= _BAR_FROM,
+    )
     first = {sample.pixels.dtype: path for sample, path in zip(samples, paths, strict=True)}
     if len(first) != 1:
         listed = ", ".join(f"{path} ({dtype})" for dtype, path in first.items()) or "no file"

@@ -86,14 +86,11 @@ def _edges(planes: list[np.ndarray], holes: np.ndarray | None) -> list[np.ndarra
             np.copyto(kept, new, where=stronger)
     weight = strength**0.25 / np.maximum(strength, 1e-12)
     parts = [weight * (gx * gx - gy * gy), weight * (2 * gx * gy)]
-    if holes is not None and holes.any():
-        filled = cv2.dilate(holes.view(np.uint8), _TOLERANCE).view(bool)
-        for part in parts:
-            part[filled] = 0
-    kept = []
+    filled = None if holes is None else cv2.dilate(holes.view(np.uint8), _TOLERANCE).view(bool)
     for part in parts:
-        part = part - cv2.GaussianBlur(part, (0, 0), _SURROUND)
-        inside = np.zeros_like(part)
-        inside[_BORDER:-_BORDER, _BORDER:-_BORDER] = part[_BORDER:-_BORDER, _BORDER:-_BORDER]
-        kept.append(inside)
-    return kept
+        if filled is not None:
+            part[filled] = 0
+        part -= cv2.GaussianBlur(part, (0, 0), _SURROUND)
+        for border in (part, part.T):
+            border[:_BORDER] = border[-_BORDER:] = 0
+    return parts

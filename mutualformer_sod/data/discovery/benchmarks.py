@@ -29,6 +29,7 @@ _USUAL_COUNTS: dict[Split, dict[str, int]] = {
         "VT821": 821,
         "VT1000": 1000,
         "VT5000": 2500,
+        # colour images alone
         "ECSSD": 1000,
         "PASCAL-S": 850,
         "HKU-IS": 4447,
@@ -40,28 +41,16 @@ _USUAL_COUNTS: dict[Split, dict[str, int]] = {
 }
 _ALIASES: dict[str, tuple[str, ...]] = {
     "NJU2K": ("NJUD", "NJU2000", "NJUD2K"),
-    "NLPR": (),
     "STERE": ("STEREO", "STEREO1000", "STERE1000"),
     "STERE797": ("STEREO797",),
-    "SIP": (),
     "DES": ("RGBD135",),
-    "LFSD": (),
     "SSD": ("SSD80", "SSD100"),
     "DUT-RGBD": ("DUT", "DUTLF-Depth", "DUTLF-D"),
     "ReDWeb-S": (),
-    "COME15K": (),
     "COME15K-E": ("COME-E", "COME15K-Easy"),
     "COME15K-H": ("COME-H", "COME15K-Hard"),
-    "VT821": (),
-    "VT1000": (),
     "VT5000": ("VT5000-clear", "VT5000-Train", "VT5000-Test"),
-    # colour images alone
-    "ECSSD": (),
-    "PASCAL-S": (),
-    "HKU-IS": (),
     "DUT-OMRON": ("OMRON", "DUTO"),
-    "DUTS-TE": (),
-    "SOD": (),
 }
 
 
@@ -72,7 +61,9 @@ def name_key(name: str) -> str:
 
 _PARTS: dict[str, Split] = {"vt5000train": "train", "vt5000test": "test"}
 _CANONICAL = {
-    name_key(alias): name for name, aliases in _ALIASES.items() for alias in (name, *aliases)
+    name_key(alias): name
+    for name in (*_USUAL_COUNTS["test"], *_USUAL_COUNTS["train"], *_ALIASES)
+    for alias in (name, *_ALIASES.get(name, ()))
 }
 
 

@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.imaging.decoding import read_bytes
 
 
 def data_fingerprint(sets: Iterable[SodSet]) -> str:
@@ -45,44 +46,23 @@ def find_overlap(
     Raises:
         InputError: a missing or unreadable file.
     """
-    tests = _by_size(test_sets)
-    trains = _by_size(train_sets)
-    sizes = [size for size in trains if size in tests]
-    count = sum(len(trains[size]) + len(tests[size]) for size in sizes)
-    shared = []
-    with tqdm(total=count, desc="looking for test images", leave=False, disable=None) as bar:
-        for size in sizes:
-            by_content: dict[bytes, Path] = {}
-            for path in tests[size]:
-                by_content.setdefault(_content(path), path)
-                bar.update()
-            for path in trains[size]:
-                twin = by_content.get(_content(path))
-                bar.update()
-                if twin is not None:
-                    shared.append((path, twin))
-    order = {path: number for number, path in enumerate(p for s in trains.values() for p in s)}
-    return sorted(shared, key=lambda pair: order[pair[0]])
+    tests, trains = _file_sizes(test_sets), _file_sizes(train_sets)
+    sizes = set(tests.values()) & set(trains.values())
+    tests = [path for path, size in tests.items() if size in sizes]
+    trains = [path for path, size in trains.items() if size in sizes]
+    bar = tqdm([*tests, *trains], "looking for test images", leave=False, disable=None)
+    contents = {path: hashlib.sha256(read_bytes(path)).digest() for path in bar}
+    twins = {contents[path]: path for path in reversed(tests)}  # the first of equal ones
+    return [(path, twins[contents[path]]) for path in trains if contents[path] in twins]
 
 
-def _by_size(sets: Iterable[SodSet]) -> dict[int, list[Path]]:
-    """Group the colour images by the size of their file, each once."""
-    paths = {t.rgb: None for s in sets for t in s.samples if t.rgb is not None}
-    found: dict[int, list[Path]] = {}
-    for path in paths:
-        found.setdefault(_size(path), []).append(path)
-    return found
+def _file_sizes(sets: Iterable[SodSet]) -> dict[Path, int]:
+    """Return the file sizes in bytes of the colour images, each once."""
+    return {t.rgb: _size(t.rgb) for s in sets for t in s.samples if t.rgb is not None}
 
 
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
-    except OSError as error:
-        raise InputError(f"{path}: unreadable ({error.strerror}). Fix: check the file") from None
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return hashlib.sha256(path.read_bytes()).digest()
     except OSError as error:
         raise InputError(f"{path}: unreadable ({error.strerror}). Fix: check the file") from None

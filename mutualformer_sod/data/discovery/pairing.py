@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from mutualformer_sod.data.modality import Modality
 from mutualformer_sod.data.sample import Sample
@@ -14,9 +14,10 @@ from mutualformer_sod.imaging import IMAGE_SUFFIXES
 
 DEPTH_SUFFIXES = IMAGE_SUFFIXES | {".npy"}
 
-_NOTES = frozenset(
-    {".txt", ".md", ".json", ".csv", ".log", ".html", ".db", ".ini", ".yaml", ".yml"}
-)
+StemOf: TypeAlias = Callable[[str, Path], str | None]
+"""See `layout.Layout.stem`."""
+
+_NOTES = {".txt", ".md", ".json", ".csv", ".log", ".html", ".db", ".ini", ".yaml", ".yml"}
 _ENDING = re.compile(
     r"[_-](abs_depth|depth|disparity|disp|d|thermal|t|rgb|colou?r|image|img"
     r"|gt|ground_?truth|mask|label)$",
@@ -47,38 +48,38 @@ class Mistake(NamedTuple):
 
 @dataclass
 class RoleFiles:
-    """The files in the folder of one role.
+    """The files in the folder of one role; without notes such as ``readme.txt``.
 
     Attributes:
         folder: of the role.
-        paths: images, sorted.
+        by_stem: the images by the stem they are paired by; the first where several have one stem.
+        doubles: "kept / other" for images of one stem.
         broken: names of images that are broken links or folders.
         odd: names of files of other types.
         hidden: names of images that are left out because they start with a dot.
-        by_stem: the images by the stem they are paired by; the first where several have one stem.
-        doubles: "kept / other" for images of one stem.
     """
 
     folder: Path
-    paths: list[Path]
-    broken: list[str]
-    odd: list[str]
-    hidden: list[str]
     by_stem: dict[str, Path] = field(default_factory=dict)
     doubles: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+    odd: list[str] = field(default_factory=list)
+    hidden: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Matches:
-    """The files of a set by role, matched by stem, and the modality of its maps."""
+    """The files of a set by role, matched by stem.
+
+    Attributes:
+        files: by role.
+        base: the role whose stems count: "rgb", or "gt" where there are no colour images.
+        modality: of the maps.
+    """
 
     files: dict[str, RoleFiles]
+    base: str
     modality: Modality
-
-    @property
-    def base(self) -> str:
-        """The role whose stems count: "rgb", or "gt" where there are no colour images."""
-        return "rgb" if "rgb" in self.files else "gt"
 
     def mistakes(self) -> list[Mistake]:
         """Find unusable files, files without partner and empty folders."""
@@ -88,13 +89,11 @@ class Matches:
             label, types = labels[role], ", ".join(sorted(s[1:] for s in _suffixes(role)))
             convert = f"convert them ({types}) or move them away"
             broken = f"broken links or folders in place of {label} files"
+            doubles = f"two {label} files for one image"
             found += [
                 Mistake("broken", own.folder, broken, "replace or remove them", own.broken),
                 Mistake("type", own.folder, f"file types not read as {label}", convert, own.odd),
-                Mistake(
-                    *("double", own.folder, f"two {label} files for one image"),
-                    *("keep one of each", own.doubles),
-                ),
+                Mistake("double", own.folder, doubles, "keep one of each", own.doubles),
             ]
         base, base_label = self.files[self.base].by_stem, labels[self.base]
         for role, own in self.files.items():
@@ -128,9 +127,7 @@ class Matches:
         return self.samples()
 
 
-def match_files(
-    folders: Mapping[str, Path], stem_of: Callable[[str, Path], str | None], modality: Modality
-) -> Matches:
+def match_files(folders: Mapping[str, Path], stem_of: StemOf, modality: Modality) -> Matches:
     """Match the files of a set by stem, never by their position in a sorted list.
 
     Endings that name the kind of image ("_Depth", "-gt", "_rgb", ...) are ignored where the stems
@@ -139,56 +136,44 @@ def match_files(
     Args:
         folders: by role: "rgb" or "gt", or both, and possibly "depth".
         stem_of: see `layout.Layout.stem`.
-        modality: of the maps in the folder of "depth".
+        modality: of the maps.
     """
-    roles = [role for role in ("rgb", "depth", "gt") if role in folders]
-    matches = Matches({r: _list_files(r, folders[r], stem_of) for r in roles}, modality)
-    base = matches.files[matches.base]
-    _index(base, matches.base, stem_of, {})
-    known = {stem: stem for stem in base.by_stem} | _without_endings(base.by_stem)
-    for role, files in matches.files.items():
-        if role != matches.base:
-            _index(files, role, stem_of, known)
-    return matches
+    base = "rgb" if "rgb" in folders else "gt"
+    own = _list_files(base, folders[base], stem_of, {})
+    known = {stem: stem for stem in own.by_stem} | _without_endings(own.by_stem)
+    files = {
+        role: own if role == base else _list_files(role, folders[role], stem_of, known)
+        for role in ("rgb", "depth", "gt")
+        if role in folders
+    }
+    return Matches(files, base, modality)
 
 
 def _suffixes(role: str) -> frozenset[str]:
     return DEPTH_SUFFIXES if role == "depth" else IMAGE_SUFFIXES
 
 
-def _list_files(role: str, folder: Path, stem_of: Callable[[str, Path], str | None]) -> RoleFiles:
-    """List the files of a role. Notes and hidden files are no part of a set."""
-    paths, broken, odd, hidden = [], [], [], []
+def _list_files(role: str, folder: Path, stem_of: StemOf, known: Mapping[str, str]) -> RoleFiles:
+    """List the files of a role; an image whose stem is not ``known`` keeps its own stem."""
+    files = RoleFiles(folder)
     for path in sorted(folder.iterdir()):
-        suffix = path.suffix.lower()
-        is_image = suffix in _suffixes(role)
-        if stem_of(role, path) is None:
-            continue
-        is_hidden = path.name.startswith(".")
-        if is_image and is_hidden:
-            hidden.append(path.name)
-        elif is_image and path.is_file():
-            paths.append(path)
-        elif is_image:
-            broken.append(path.name)
-        elif not is_hidden and path.is_file() and suffix not in _NOTES:
-            odd.append(path.name)
-    return RoleFiles(folder, paths, broken, odd, hidden)
-
-
-def _index(
-    files: RoleFiles,
-    role: str,
-    stem_of: Callable[[str, Path], str | None],
-    known: Mapping[str, str],
-) -> None:
-    """Fill ``by_stem`` and ``doubles``; a file whose stem is not ``known`` keeps its own stem."""
-    for path in files.paths:
         own = stem_of(role, path)
-        stem = known.get(own) or known.get(bare_stem(own)) or own
-        kept = files.by_stem.setdefault(stem, path)
-        if kept is not path:
-            files.doubles.append(f"{kept.name} / {path.name}")
+        if own is None:
+            continue
+        suffix = path.suffix.lower()
+        is_image, is_hidden = suffix in _suffixes(role), path.name.startswith(".")
+        if is_image and is_hidden:
+            files.hidden.append(path.name)
+        elif is_image and path.is_file():
+            stem = known.get(own) or known.get(bare_stem(own)) or own
+            kept = files.by_stem.setdefault(stem, path)
+            if kept is not path:
+                files.doubles.append(f"{kept.name} / {path.name}")
+        elif is_image:
+            files.broken.append(path.name)
+        elif not is_hidden and path.is_file() and suffix not in _NOTES:
+            files.odd.append(path.name)
+    return files
 
 
 def _without_endings(stems: Iterable[str]) -> dict[str, str]:

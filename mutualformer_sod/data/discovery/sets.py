@@ -36,7 +36,7 @@ class SodSet:
 
     @property
     def has_rgb(self) -> bool:
-        """Whether there is a colour image for each sample; without, maps can be scored only."""
+        """Whether there is a colour image for each sample; without them maps can only be scored."""
         return bool(self.samples) and self.samples[0].rgb is not None
 
     @property

@@ -10,7 +10,7 @@ _LAST_NUMBER = re.compile(r"\d+$")
 
 
 def hold_out(
-    samples: Sequence[Sample], share: float, seed: int, by: str = "scene"
+    samples: Sequence[Sample], ratio: float, seed: int, by: str = "scene"
 ) -> tuple[list[Sample], list[Sample]]:
     """Split samples into a training part and a validation part.
 
@@ -19,7 +19,7 @@ def hold_out(
     together. If the whole set is one scene, it is split by image.
 
     Args:
-        share: ratio of images to hold out, in [0, 1); at least one scene if not 0.
+        ratio: ratio of images to hold out, in [0, 1); at least one scene if not 0.
         by: "scene" or "image".
 
     Returns:
@@ -30,11 +30,11 @@ def hold_out(
         scenes.setdefault(_LAST_NUMBER.sub("", stem) if by == "scene" else stem, []).append(stem)
     if len(scenes) == 1:
         scenes = {sample.stem: [sample.stem] for sample in samples}
-    if share <= 0 or len(scenes) < 2:
+    if ratio <= 0 or len(scenes) < 2:
         return list(samples), []
     order = sorted(scenes)
     random.Random(seed).shuffle(order)
-    quota = share * len(samples)
+    quota = ratio * len(samples)
     most = min(1.5 * quota, len(samples) - 1)  # the training part must not be empty
     held: set[str] = set()
     for key in order:

@@ -33,9 +33,7 @@ def encode_sample(path: str, sample: Sample, side: int, quality: int) -> list[Fi
     jpeg = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
     files = [(sample.rgb, ".jpg", _image(".jpg", small[..., ::-1], jpeg))]
     if depth is not None:
-        picked = depth
-        if depth.shape != (height, width):
-            picked = cv2.resize(depth, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+        picked = cv2.resize(depth, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
         if depth.dtype == np.float32:
             buffer = io.BytesIO()
             np.save(buffer, picked, allow_pickle=False)
@@ -58,10 +56,10 @@ def encode_sample(path: str, sample: Sample, side: int, quality: int) -> list[Fi
 
 def _mask(gt: np.ndarray, height: int, width: int) -> bytes:
     """Return a PNG with one bit a pixel."""
-    share = shrink(gt.astype(np.float32), height, width)
+    ratio = shrink(gt.astype(np.float32), height, width)
     # A thin object may cover half of no pixel; some of it must stay.
-    least = min(0.5, float(share.max()))
-    binary = (share >= least) & (share > 0)
+    least = min(0.5, float(ratio.max()))
+    binary = (ratio >= least) & (ratio > 0)
     flags = [cv2.IMWRITE_PNG_BILEVEL, 1, cv2.IMWRITE_PNG_COMPRESSION, 9]
     return _image(".png", binary.astype(np.uint8) * 255, flags)
 

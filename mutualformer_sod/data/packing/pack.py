@@ -215,19 +215,13 @@ def _coding(encoding: Encoding | None) -> dict[str, str] | None:
     return None if encoding is None else {"kind": encoding.kind, "near": encoding.near}
 
 
-def _side_of(coding: dict[str, str]) -> str:
-    """Return the value of ``--near`` that gives a depth encoding."""
-    return coding["kind"] if coding["kind"] == DISPARITY else coding["near"]
-
-
 def _read_index(folder: Path) -> dict[str, Any]:
     path = folder / INDEX_FILE
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
         shards, sets = index["shards"], index["sets"].values()
-        good = index["format"] == FORMAT and all(
-            {"images", "depth"} <= item.keys() for item in sets
-        )
+        good = index["format"] == FORMAT
+        good = good and all({"images", "depth"} <= item.keys() for item in sets)
         good = good and all({"sha256", "files"} <= shard.keys() for shard in shards)
         good = good and all(Path(shard["file"]).name == shard["file"] for shard in shards)
     except FileNotFoundError:
@@ -250,13 +244,15 @@ def _compare(index: dict[str, Any], root: Path) -> list[str]:
         packed = index["sets"][path]
         if len(item.samples) != packed["images"]:
             raise InputError(
-                f"{item.root}: {len(item.samples)} images, the pack {packed['images']}."
+                f"{item.root}: {len(item.samples)} images, but the pack has {packed['images']}."
                 " Fix: move the others away, or pass another --output"
             )
-        now, noun = _coding(item.encoding), item.modality.name if item.modality else "depth"
-        if now != packed["depth"]:
+        now, before = _coding(item.encoding), packed["depth"]
+        noun = item.modality.name if item.modality else "depth"
+        if now != before:
+            side = DISPARITY if before["kind"] == DISPARITY else before["near"]
             remarks.append(
-                f"{path}: {noun} is decided to be {now}, in the originals {packed['depth']}."
-                f" Fix: train with --near {item.name}={_side_of(packed['depth'])}"
+                f"{path}: {noun} is decided to be {now}, in the originals {before}."
+                f" Fix: train with --near {item.name}={side}"
             )
     return remarks

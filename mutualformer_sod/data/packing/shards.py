@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from mutualformer_sod.data.discovery.pairing import DEPTH_SUFFIXES
 from mutualformer_sod.errors import InputError, name_list
-from mutualformer_sod.files import replacing
+from mutualformer_sod.files import file_sha256, replacing
 
 File = tuple[str, bytes]
 """Path of an unpacked file below the root, and its content."""
@@ -84,7 +84,7 @@ def checked_shards(folder: Path, shards: Sequence[dict[str, Any]]) -> list[Path]
         paths.append(path)
         if not path.is_file():
             bad.append(f"{path.name} is missing")
-        elif hashlib.sha256(path.read_bytes()).hexdigest() != shard["sha256"]:
+        elif file_sha256(path) != shard["sha256"]:
             bad.append(f"{path.name} is damaged (wrong sha256)")
     if bad:
         raise InputError(f"{folder}: {name_list(bad)}. Fix: copy these shards again")

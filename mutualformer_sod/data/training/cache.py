@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from mutualformer_sod.data.depth.encoding import DepthRule
 from mutualformer_sod.data.discovery.fingerprint import data_fingerprint
 from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.data.sample import Sample, read_sample, shrink
 from mutualformer_sod.data.training.cache_file import open_cache_file, write_cache_file
-from mutualformer_sod.data.unit import DepthRule
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import image_size
 from mutualformer_sod.memory import free_memory, free_shared_memory
@@ -136,32 +136,32 @@ def build_caches(
         InputError: unreadable images, or not enough memory or disk.
     """
     caches: dict[str, SetCache] = {}
-    missing: list[tuple[SodSet, dict[str, Any]]] = []
+    missing: list[tuple[SodSet, Path | None, dict[str, Any]]] = []
     for sod_set in sets:
         key = _key(sod_set, options.side, depth_rule)
-        path = _path(options, sod_set.name, key)
-        found = open_cache_file(path, key) if path is not None else None
+        path = found = None
+        if options.mode == "disk":
+            name = re.sub(r"[^A-Za-z0-9.-]+", "_", sod_set.name)
+            path = options.folder / f"{name}-{key[:16]}.cache"
+            found = open_cache_file(path, key)
         if found is None:
-            missing.append((sod_set, _plan(sod_set, options.side, key)))
+            missing.append((sod_set, path, _plan(sod_set, options.side, key)))
         else:
             caches[sod_set.name] = SetCache(found[0], None, path)
             report(f"cache: {sod_set.name}: {found[0]['bytes'] / 1e6:.0f} MB in {path}, reused")
-    _check_room(sum(index["bytes"] for _, index in missing), options)
-    for sod_set, index in missing:
-        path = _path(options, sod_set.name, index["key"])
-        where = "memory" if path is None else path
-        report(f"cache: {sod_set.name}: {index['bytes'] / 1e6:.0f} MB in {where}")
-
+    _check_room(sum(index["bytes"] for _, _, index in missing), options)
+    for sod_set, path, index in missing:
+        report(f"cache: {sod_set.name}: {index['bytes'] / 1e6:.0f} MB in {path or 'memory'}")
         fill = partial(_fill, sod_set, index["images"], depth_rule)
+        block = None
         if path is None:
             block = torch.empty(index["bytes"], dtype=torch.uint8)
             if options.shared:  # while empty: a filled block would be copied
                 block.share_memory_()
             fill(block.numpy())
-            caches[sod_set.name] = SetCache(index, block, None)
         else:
             write_cache_file(path, index, fill)
-            caches[sod_set.name] = SetCache(index, None, path)
+        caches[sod_set.name] = SetCache(index, block, path)
     return {sod_set.name: caches[sod_set.name] for sod_set in sets}
 
 
@@ -179,12 +179,6 @@ def _key(sod_set: SodSet, side: int, depth_rule: DepthRule) -> str:
     }
     parts = [data_fingerprint([sod_set]), times, side, coding, depth_rule]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def _path(options: CacheOptions, name: str, key: str) -> Path | None:
-    if options.mode != "disk":
-        return None
-    return options.folder / f"{re.sub(r'[^A-Za-z0-9.-]+', '_', name)}-{key[:16]}.cache"
 
 
 def _plan(sod_set: SodSet, side: int, key: str) -> dict[str, Any]:

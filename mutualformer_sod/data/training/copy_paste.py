@@ -27,7 +27,6 @@ def paste_object(target: Arrays, donor: Arrays, rng: np.random.Generator) -> Arr
     Args:
         target: rgb (H, W, 3) uint8, depth (H, W) float in [0, 1], near = 1, gt (H, W) in [0, 1].
         donor: the same parts of another image, of any size.
-        rng: of all random choices.
 
     Returns:
         New arrays of the size of the target, gt as float32; the target itself if the donor has no
@@ -43,9 +42,9 @@ def paste_object(target: Arrays, donor: Arrays, rng: np.random.Generator) -> Arr
     if rng.random() < 0.5:
         parts = [np.ascontiguousarray(part[:, ::-1]) for part in parts]
     # Relative to the sides of the image: both images are resized to the same square.
-    share = np.divide(parts[2].shape, mask.shape) * rng.uniform(*_SCALES)
-    share *= min(1.0, _LARGEST / share.max())
-    height, width = (max(1, round(s * side)) for s, side in zip(share, depth.shape, strict=True))
+    ratio = np.divide(parts[2].shape, mask.shape) * rng.uniform(*_SCALES)
+    ratio *= min(1.0, _LARGEST / ratio.max())
+    height, width = (max(1, round(s * side)) for s, side in zip(ratio, depth.shape, strict=True))
     top = int(rng.integers(depth.shape[0] - height + 1))
     left = int(rng.integers(depth.shape[1] - width + 1))
     place = np.s_[top : top + height, left : left + width]
@@ -78,7 +77,6 @@ def add_twin(image: Arrays, rng: np.random.Generator) -> Arrays:
 
     Args:
         image: rgb (H, W, 3) uint8, depth (H, W) float in [0, 1], near = 1, gt (H, W) in [0, 1].
-        rng: of all random choices.
 
     Returns:
         New arrays, gt as float32; the image itself if its object is very small or large, touches

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from mutualformer_sod.data.depth.encoding import without_flat
+from mutualformer_sod.data.depth.encoding import DepthRule, without_flat
 from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.data.modality import Encoding
 from mutualformer_sod.data.sample import Sample, read_sample
@@ -18,7 +18,6 @@ from mutualformer_sod.data.training.cache import SetCache
 from mutualformer_sod.data.training.copy_paste import add_twin, paste_object
 from mutualformer_sod.data.training.pseudo_depth import invent_depth, mislead
 from mutualformer_sod.data.training.transforms import Augmentation, augment_sample, resize_sample
-from mutualformer_sod.data.unit import DepthRule
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import check_size, image_size, read_depth
 
@@ -117,22 +116,23 @@ class SodDataset(Dataset):
         with_depth = rng.random() >= self.depth_dropout
         rgb, depth, gt, native_size = self._load(index, with_depth)
         strength = self.augmentation or Augmentation()  # whose depth augmentations are off
-        share = strength.paste
         modality = sample.modality
         is_depth = depth is not None and modality.has_polarity
-        if share and is_depth and gt is not None and rng.random() < share:
+
+        def drawn(ratio: float) -> bool:
+            return ratio > 0 and rng.random() < ratio
+
+        if is_depth and gt is not None and drawn(strength.paste):
             donor = self._load(int(rng.choice(self._peers[set_name])))
             if donor[1] is not None:
                 rgb, depth, gt = paste_object((rgb, depth, gt), donor[:3], rng)
         twinned = False
-        share = strength.invent_depth
-        if share and depth is None and with_depth and gt is not None and rng.random() < share:
+        if depth is None and with_depth and gt is not None and drawn(strength.invent_depth):
             depth = invent_depth(gt, rng, self._estimated(index, gt.shape, rng))
             if twinned := rng.random() < strength.twin:
                 rgb, depth, gt = add_twin((rgb, depth, gt), rng)
-        share = strength.wrong_depth
         # Only depth shows the ground truth of an image with a twin: it must not be wrong.
-        misled = share > 0 and not twinned and depth is not None and rng.random() < share
+        misled = not twinned and depth is not None and drawn(strength.wrong_depth)
         if misled:
             peer = int(rng.choice(self._peers[set_name]))
             depth = mislead(depth, lambda: self._load(peer)[1], rng)
@@ -174,28 +174,22 @@ class SodDataset(Dataset):
     def _load(
         self, index: int, with_depth: bool = True
     ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None, tuple[int, int]]:
-        """Load colours, depth in [0, 1], ground truth and the native size (H, W) of a sample.
-
-        Constant depth is None, as in `Predictor`.
-        """
+        """Load colours, depth in [0, 1] (None if constant), ground truth and native size."""
         set_name, sample, encoding = self._items[index]
         cache = self._caches.get(set_name)
         if cache is not None:
             image = cache.read(sample.stem)
             depth = without_flat(image.depth) if with_depth and image.depth is not None else None
             return image.rgb, depth, image.gt if self.with_gt else None, image.native_size
-        if not with_depth:
-            sample = dataclasses.replace(sample, depth=None)
-        rgb, raw_depth, gt = self._read(sample)
-        depth = None
-        if raw_depth is not None:
-            depth = without_flat(sample.modality.to_unit(raw_depth, encoding, self.depth_rule))
+        wanted = dataclasses.replace(
+            sample,
+            depth=sample.depth if with_depth else None,
+            gt=sample.gt if self.with_gt else None,
+        )
+        rgb, depth, gt = read_sample(wanted)
+        if gt is None and sample.gt is not None:
+            # Maps have the size of the colour image and must fit the ground truth, left unread.
+            check_size(sample.gt, image_size(sample.gt), sample.rgb, rgb.shape[:2])
+        if depth is not None:
+            depth = without_flat(sample.modality.to_unit(depth, encoding, self.depth_rule))
         return rgb, depth, gt, rgb.shape[:2]
-
-    def _read(self, sample: Sample) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-        if self.with_gt or sample.gt is None:
-            return read_sample(sample)
-        rgb, depth, _ = read_sample(dataclasses.replace(sample, gt=None))
-        # Maps have the size of the colour image and must fit the ground truth, which is not read.
-        check_size(sample.gt, image_size(sample.gt), sample.rgb, rgb.shape[:2])
-        return rgb, depth, None

@@ -3,6 +3,7 @@
 import contextlib
 import signal
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import cv2
@@ -15,26 +16,12 @@ from mutualformer_sod.workers import worker_context
 _PREFETCH = 4  # batches that a worker loads in advance
 
 
-class _ErrorsAsItems(Dataset):
-    """Items of a dataset; an InputError is an item, too.
-
-    torch would carry it out of a worker as the text of a traceback.
-    """
-
-    def __init__(self, dataset: Dataset) -> None:
-        self.dataset = dataset
-
-    def __getitem__(self, index: int) -> Any:
-        try:
-            return self.dataset[index]
-        except InputError as error:
-            return error
-
-
-def _collate(items: list[Any]) -> Any:
-    """Return the batch, or the first InputError among the items."""
-    errors = [item for item in items if isinstance(item, InputError)]
-    return errors[0] if errors else default_collate(items)
+def _load(dataset: Dataset, batch: Sequence[int]) -> Any:
+    """Return a batch, or an InputError: torch would carry it out of a worker as a traceback."""
+    try:
+        return default_collate([dataset[index] for index in batch])
+    except InputError as error:
+        return error
 
 
 def _raise_error(batch: Any) -> Any:
@@ -46,12 +33,8 @@ def _raise_error(batch: Any) -> Any:
 class _Loader(DataLoader):
     """A DataLoader that raises the InputError of a worker in this process."""
 
-    def start(self) -> Iterator[Any]:
-        """Start the workers; return torch's iterator, which gives errors as batches."""
-        return super().__iter__()
-
     def __iter__(self) -> Iterator[Any]:
-        return map(_raise_error, self.start())
+        return map(_raise_error, super().__iter__())
 
 
 def make_loader(
@@ -72,13 +55,13 @@ def make_loader(
         patient: workers ignore SIGTERM, as in `open_stream`.
     """
     return _Loader(
-        _ErrorsAsItems(dataset),
-        batch_sampler=[list(batch) for batch in batches],
+        [list(batch) for batch in batches],  # one item of torch's dataset is a batch
+        batch_size=None,
         num_workers=workers,
         multiprocessing_context=worker_context() if workers else None,
-        collate_fn=_collate,
+        collate_fn=partial(_load, dataset),
         pin_memory=pin_memory,
-        worker_init_fn=_start_patient_worker if patient else _start_worker,
+        worker_init_fn=partial(_start_worker, patient=patient),
         prefetch_factor=_PREFETCH if workers else None,
         # Unused. Without it the loader draws from torch's global generator, which would change
         # later random numbers.
@@ -95,7 +78,7 @@ def open_stream(
     Schedulers send SIGTERM to all processes of a job, but the main process still needs batches
     until it has saved. This context ends the workers.
     """
-    stream = make_loader(dataset, batches, workers, pin_memory, patient=True).start()
+    stream = DataLoader.__iter__(make_loader(dataset, batches, workers, pin_memory, patient=True))
     try:
         yield map(_raise_error, stream)
     finally:
@@ -103,12 +86,9 @@ def open_stream(
             stream._shutdown_workers()
 
 
-def _start_patient_worker(number: int) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    _start_worker(number)
-
-
-def _start_worker(_: int) -> None:
+def _start_worker(_: int, patient: bool) -> None:
+    if patient:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # Ctrl-C reaches all processes of a terminal; only the main process handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)

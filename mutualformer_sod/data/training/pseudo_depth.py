@@ -22,7 +22,6 @@ def invent_depth(
 
     Args:
         gt: (H, W) in [0, 1].
-        rng: of all random choices.
         scene: (H, W) float in [0, 1], near = 1, an estimated depth map of the image. It replaces
             the invented surroundings. The object still gets an outline from its ground truth: an
             estimate alone adds nothing to the colours that it was computed from.
@@ -59,7 +58,6 @@ def mislead(
     Args:
         depth: (H, W) float in [0, 1], near = 1.
         other: returns the map of another image, (h, w) float in [0, 1], or None without depth.
-        rng: of all random choices.
 
     Returns:
         (H, W) float32 in [0, 1].

@@ -21,7 +21,7 @@ from mutualformer_sod.data.modality import DEPTH
 from mutualformer_sod.data.training.degradations import degrade
 
 _SCALES = (0.75, 0.875, 1.0, 1.125, 1.25)  # of multi-scale training
-Triple = tuple[Tensor, Tensor | None, Tensor | None]
+Planes = tuple[Tensor, Tensor | None, Tensor | None]
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Augmentation:
 
 def resize_sample(
     rgb: np.ndarray, depth: np.ndarray | None, gt: np.ndarray | None, size: tuple[int, int]
-) -> Triple:
+) -> Planes:
     """Resize one sample for the network: bilinear, with antialiasing.
 
     The ground truth is resized like the images, as in F3Net: pixels at its border get fractions,
@@ -95,7 +95,7 @@ def augment_sample(
     *,
     depth_is_right: bool = True,
     degradations: Sequence[str] = DEPTH.degradations,
-) -> Triple:
+) -> Planes:
     """Crop, flip and resize all parts of a sample alike, then augment colours and depth.
 
     Arguments and result are those of `resize_sample`. All random numbers are from ``rng``. Colours
@@ -114,8 +114,8 @@ def augment_sample(
     rgb_tensor, depth_tensor, gt_tensor = _split(planes, depth is not None, gt is not None)
     rgb_tensor = _jitter_colours(rgb_tensor, rng, augmentation)
     if depth_tensor is not None:
-        share = augmentation.poor_colour
-        if depth_is_right and share and rng.random() < share:
+        ratio = augmentation.poor_colour
+        if depth_is_right and ratio and rng.random() < ratio:
             rgb_tensor = _degrade_colours(rgb_tensor, rng)
         depth_tensor = degrade(depth_tensor, rng, augmentation, degradations)
     return rgb_tensor, depth_tensor, gt_tensor
@@ -130,7 +130,7 @@ def draw_training_size(
     return height, width
 
 
-def resize_batch(rgb: Tensor, depth: Tensor, gt: Tensor, size: tuple[int, int]) -> Triple:
+def resize_batch(rgb: Tensor, depth: Tensor, gt: Tensor, size: tuple[int, int]) -> Planes:
     """Resize the parts (B, C, H, W) of a batch, as in multi-scale training."""
     planes = _resample(torch.cat([rgb, depth, gt], dim=1), size)
     return planes[:, :3], planes[:, 3:4], planes[:, 4:]
@@ -143,7 +143,7 @@ def _stack(rgb: np.ndarray, depth: np.ndarray | None, gt: np.ndarray | None) -> 
     return torch.cat([colours, *map(torch.from_numpy, planes)])
 
 
-def _split(planes: Tensor, has_depth: bool, has_gt: bool) -> Triple:
+def _split(planes: Tensor, has_depth: bool, has_gt: bool) -> Planes:
     return planes[:3], planes[3:4] if has_depth else None, planes[-1:] if has_gt else None
 
 
