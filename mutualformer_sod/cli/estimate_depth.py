@@ -48,10 +48,7 @@ def main() -> None:
         save_estimator,
     )
     from mutualformer_sod.models.device import pick_amp
-    from mutualformer_sod.training.depth_estimation import (
-        train_estimator,
-        write_estimates,
-    )
+    from mutualformer_sod.training.depth_estimation import train_estimator, write_estimates
 
     amp = pick_amp(args.amp, torch.device("cpu"))
     sets = limited(discover_sets(args.data, args.sets, need_rgb=True, split="train"), args.limit)

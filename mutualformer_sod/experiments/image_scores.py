@@ -119,9 +119,7 @@ def _counts(images: Sequence[tuple[str, str, str]]) -> dict[str, dict[str, int]]
 
 
 def _check_complete(
-    path: Path,
-    images: Sequence[tuple[str, str, str]],
-    written: dict[str, dict[str, int]] | None,
+    path: Path, images: Sequence[tuple[str, str, str]], written: dict[str, dict[str, int]] | None
 ) -> None:
     """Raise InputError for images that are missing or there twice; ``written`` of `_counts`."""
     found = _counts(images)

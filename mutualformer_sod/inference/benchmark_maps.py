@@ -194,20 +194,12 @@ def _print_speed(timings: Sequence[_Timing], device: torch.device) -> None:
 
 
 def _map_set(
-    predictor: Predictor,
-    sod_set: SodSet,
-    output: Path,
-    batch_size: int,
-    workers: int,
-    writers: int,
+    predictor: Predictor, sod_set: SodSet, output: Path, batch_size: int, workers: int, writers: int
 ) -> _Timing:
     if not sod_set.samples:
         return _Timing()
     dataset = SodDataset(
-        [sod_set],
-        predictor.size,
-        depth_rule=predictor.model.config.depth_rule,
-        with_gt=False,
+        [sod_set], predictor.size, depth_rule=predictor.model.config.depth_rule, with_gt=False
     )
     order = range(len(dataset))
     batches = [order[start : start + batch_size] for start in order[::batch_size]]
