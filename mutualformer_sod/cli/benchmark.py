@@ -13,7 +13,7 @@ from mutualformer_sod.configs.fusion_names import fusion_names
 from mutualformer_sod.configs.model import DEFAULT_PRESET, list_presets
 from mutualformer_sod.configs.released import find_weights
 from mutualformer_sod.configs.switches import parse_fields
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, counted
 
 EPILOG = """\
 MACs are the multiply-accumulates of matrix products and convolutions; a MAC is two FLOPs. Memory is
@@ -221,7 +221,8 @@ def describe_machine(device: str) -> dict[str, Any]:
         "torch_threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
-    text = f"{machine['processor']}, {machine['torch_threads']} threads, torch {machine['torch']}"
+    threads = counted(machine["torch_threads"], "thread")
+    text = f"{machine['processor']}, {threads}, torch {machine['torch']}"
     return {"machine": machine, "text": text}
 
 

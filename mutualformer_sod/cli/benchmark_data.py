@@ -12,7 +12,7 @@ from mutualformer_sod import list_presets
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.cli.next_step import suggest
 from mutualformer_sod.configs.model import DEFAULT_PRESET
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, counted
 
 EPILOG = """\
 Each figure is the median of --windows windows of --batches batches, after a warm-up window. Items
@@ -68,7 +68,7 @@ def main() -> None:
     for loader in loaders:
         loader["times_the_network"] = loader["images_per_second"] / speed
         print(
-            f"loader, cache {loader['cache']}, {loader['workers']} workers:"
+            f"loader, cache {loader['cache']}, {counted(loader['workers'], 'worker')}:"
             f" {loader['images_per_second']:.1f} images/s,"
             f" {loader['times_the_network']:.2f} x the network"
         )

@@ -11,7 +11,7 @@ from mutualformer_sod.cli.next_step import given, suggest
 from mutualformer_sod.data.depth.polarity import with_encodings
 from mutualformer_sod.data.discovery.benchmarks import canonical_name
 from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, counted
 from mutualformer_sod.files import check_writable
 from mutualformer_sod.gallery.figure import picture_grid
 from mutualformer_sod.imaging.io import read_gt, read_rgb, read_saliency, write_image
@@ -45,7 +45,7 @@ def main() -> None:
     nouns = {item.modality.name for item in sets if item.modality} or {"depth"}
     grid = picture_grid(rows, ["RGB", " / ".join(sorted(nouns)), *methods, "ground truth"])
     write_image(args.output, grid[..., ::-1])
-    print(f"{len(rows)} images: {args.output}")
+    print(f"{counted(len(rows), 'image')}: {args.output}")
     suggest("gallery", *given(args, "data", "sets", "maps"), "--output", "outputs/gallery")
 
 

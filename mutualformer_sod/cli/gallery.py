@@ -13,7 +13,7 @@ from mutualformer_sod import __version__
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.cli.next_step import given, suggest
 from mutualformer_sod.data.discovery.sets import discover_sets
-from mutualformer_sod.errors import InputError, name_list
+from mutualformer_sod.errors import InputError, counted, name_list
 from mutualformer_sod.files import check_writable
 from mutualformer_sod.gallery.cards import (
     ImageFiles,
@@ -175,14 +175,12 @@ def report(
             absent = [c for c in cards if c.maps[number].note == note]
             if absent:
                 names = name_list(f"{c.set_name}/{c.stem}" for c in absent)
-                lines.append(f"{method}: {len(absent)} maps: {note}: {names}")
+                lines.append(f"{method}: {counted(len(absent), 'map')}: {note}: {names}")
     for (set_name, note), stems in gt_notes(cards).items():
-        lines.append(f"{set_name}: {len(stems)} ground truths, e.g. {stems[0]}: {note}")
-    print(
-        *lines,
-        f"{len(cards)} images, {len(methods)} methods: {args.output / 'index.html'}",
-        sep="\n",
-    )
+        count = counted(len(stems), "ground truth")
+        lines.append(f"{set_name}: {count}, e.g. {stems[0]}: {note}")
+    content = f"{counted(len(cards), 'image')}, {counted(len(methods), 'method')}"
+    print(*lines, f"{content}: {args.output / 'index.html'}", sep="\n")
     problems = [line for card in cards for line in card.problems]
     for line in problems:
         print(f"{cli.program()}: {line}", file=sys.stderr)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, counted
 from mutualformer_sod.experiments.data import HOLDOUT
 from mutualformer_sod.experiments.image_scores import METRICS, read_runs, read_scores, write_scores
 from mutualformer_sod.experiments.plan import (
@@ -174,9 +174,9 @@ def _notes(options: dict[str, Any], data: Any, trials: Sequence[Trial]) -> list[
     weights = options["init_weights"]
     start = f"encoders started from {'/'.join(Path(weights).parts[-2:])}" if weights else ""
     fields = ", ".join(f"{name}={value}" for name, value in options["fields"].items())
-    epochs = options["epochs"]
+    epochs = counted(options["epochs"], "epoch")
     recipe = [
-        f"preset {options['preset']}{size}, encoder shared, {epochs} epoch{'s' * (epochs != 1)} of "
+        f"preset {options['preset']}{size}, encoder shared, {epochs} of "
         f"batches of {options['batch_size']}, peak rate {options['lr']}, amp {options['amp']}",
         *filter(None, (fields, start)),
     ]

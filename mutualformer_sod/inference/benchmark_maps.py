@@ -23,7 +23,7 @@ from mutualformer_sod.data.discovery.sets import SodSet, refuse_other_modality
 from mutualformer_sod.data.training.dataset import SodDataset
 from mutualformer_sod.data.training.loader import make_loader
 from mutualformer_sod.distributed import is_main, rank, sum_over_processes, wait_for_all, world_size
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, counted
 from mutualformer_sod.files import write_json
 from mutualformer_sod.imaging.io import write_map
 from mutualformer_sod.inference.predictor import Predictor, native_saliency
@@ -135,7 +135,8 @@ def map_sets(
         depth = "" if sod_set.has_depth else without
         seconds = spent.start_up + spent.running
         speed = f" in {seconds:.1f} s" if todo.samples else " (all were there)"
-        print(f"{sod_set.name}: {images} maps, {len(todo.samples)} made now{speed}{depth}")
+        made_now = f"{len(todo.samples)} made now"
+        print(f"{sod_set.name}: {counted(images, 'map')}, {made_now}{speed}{depth}")
     _print_speed(timings, predictor.device)
     return made
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from mutualformer_sod.errors import InputError, OutputExists
+from mutualformer_sod.errors import InputError, OutputExists, counted
 from mutualformer_sod.files import file_sha256
 from mutualformer_sod.imaging.photos import averaged, read_photo
 from mutualformer_sod.imaging.png import read_note, write_png
@@ -219,7 +219,7 @@ def _without_done(
         others |= differing
     if others and not overwrite:
         path, problem = next(iter(others.items()))
-        more = f" (and {len(others) - 1} more files)" if len(others) > 1 else ""
+        more = f" (and {counted(len(others) - 1, 'more file')})" if len(others) > 1 else ""
         raise OutputExists(
             f"{path}{more}: exists, {problem}. Fix: pass another `output`, or `overwrite` to "
             "replace."
