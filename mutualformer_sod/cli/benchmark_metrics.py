@@ -17,7 +17,7 @@ import numpy as np
 from mutualformer_sod.benchmark.timing import in_turn
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.cli.next_step import suggest
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, counted
 from mutualformer_sod.metrics.evaluator import Evaluator, ImageScores, score_image
 from mutualformer_sod.metrics.extra import FAMILIES, enabled, extra_columns
 from mutualformer_sod.metrics.folder import MapFolder
@@ -74,12 +74,9 @@ def main() -> None:
 
 
 def make_pair(seed: int, height: int, width: int, noise: int) -> Pair:
-    """Generate a saliency map and a ground truth, both (height, width) uint8.
+    """Generate a map, whose background has texture of up to ``noise`` levels, and a ground truth.
 
-    Args:
-        seed: seed of the random numbers.
-        height, width: in pixels.
-        noise: largest level of the texture on the background of the map.
+    Both are (height, width) uint8.
     """
     rng = np.random.default_rng(seed)
     gt = np.zeros((height, width), np.uint8)
@@ -97,13 +94,9 @@ def make_pair(seed: int, height: int, width: int, noise: int) -> Pair:
 def time_images(
     rounds: int, runs: dict[str, Callable], inputs: Sequence[tuple] = ((),), images: int = 1
 ) -> dict[str, float]:
-    """Print and return milliseconds an image, by run.
+    """Print and return milliseconds an image, by run: the fastest round, averaged over the inputs.
 
-    Args:
-        rounds: the fastest one counts.
-        runs: functions; they alternate on every input.
-        inputs: arguments of the functions, over which the times are averaged.
-        images: in one input.
+    The runs alternate on every input, which has ``images`` images.
     """
     calls = [partial(run, *items) for items in inputs for run in runs.values()]
     fastest = [1e3 * min(seconds) / images for seconds in in_turn(calls, rounds, warm_up=0)]
@@ -160,11 +153,7 @@ def time_all(pairs: list[Pair], rounds: int) -> None:
 
 
 def reference_measures(extras: bool = False) -> list:
-    """Return metrics of pysodmetrics; none if it is not installed.
-
-    Args:
-        extras: also its classes for the metrics on request.
-    """
+    """Return metrics of pysodmetrics, with ``extras`` all of them; none if it is not installed."""
     try:
         import py_sod_metrics as reference
     except ImportError:
@@ -240,7 +229,7 @@ def time_workers(source: MapFolder, gts: dict[str, Path], args: argparse.Namespa
             together()  # starts the workers
             runs = {
                 "run of 1 process, wall time": alone,
-                f"run of {workers} workers, wall time": together,
+                f"run of {counted(workers, 'worker')}, wall time": together,
             }
             costs = time_images(args.rounds, runs, images=len(gts))
         alone, together = costs.values()

@@ -117,10 +117,7 @@ def make_maps(args: argparse.Namespace) -> None:
 def find_sets(args: argparse.Namespace, modality: str, second: str) -> list:
     """Return the sets with the images to map, and print remarks on them in the main process.
 
-    Args:
-        args: of the command.
-        modality: visible to the network, as in ``--modality``.
-        second: the modality beside colour that the network was trained on.
+    The network sees ``modality``; ``second`` is the modality beside colour of its training.
     """
     from mutualformer_sod.data.depth.notes import relation_notes
     from mutualformer_sod.data.depth.polarity import print_maps, with_encodings
