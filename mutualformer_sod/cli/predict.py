@@ -4,9 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from mutualformer_sod.cli.default_output import free_output, output_folders
 from mutualformer_sod.cli.next_step import given, option, suggest
-from mutualformer_sod.cli.predict_options import parse_arguments
+from mutualformer_sod.cli.predict_options import free_output, output_folders, parse_arguments
 from mutualformer_sod.configs.released import DEFAULT_WEIGHTS, find_weights
 from mutualformer_sod.errors import InputError, counted, flag_of, with_flags
 from mutualformer_sod.files import check_writable
