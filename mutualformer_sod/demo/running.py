@@ -32,8 +32,6 @@ def run_demo(
 
     Args:
         weights: files by name; the user chooses one.
-        host, port: address to listen on.
-        device: see `pick_device`.
         estimator: weights of a depth estimator for pictures without depth; None for RGB alone.
         most_pixels: of a picture or a depth map.
         upload_bytes: largest size of one file.

@@ -103,7 +103,8 @@ class Service:
                 return self._answer(request)
         except Exception as error:  # the page stays alive, even after a defect
             paths = filter(None, (request.rgb, request.depth))
-            return Answer(f"Error: {problem_of(error, {path: path.name for path in paths}).line}")
+            line, _ = problem_of(error, {path: path.name for path in paths})
+            return Answer(f"Error: {line}")
 
     def _answer(self, request: Request) -> Answer:
         for path in filter(None, (request.rgb, request.depth)):

@@ -78,11 +78,7 @@ class PictureService:
             self._alone = alone, own_settings
 
     def answer(self, asked: Asked, folder: Path) -> Mapped:
-        """Map a picture; the output has the bytes of the file of ``predict``.
-
-        Args:
-            asked: the request.
-            folder: for the output.
+        """Map a picture to a file in ``folder`` with the bytes of the file of ``predict``.
 
         Raises:
             InputError: an unusable file, or depth whose polarity must be given.

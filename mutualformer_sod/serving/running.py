@@ -33,10 +33,8 @@ def run_service(
     """Serve until a signal arrives; answer the accepted requests before the end.
 
     Args:
-        predictor, weights: the network and its file.
-        listening: see `access.bind`.
-        host: that `access.bind` got.
-        name: of the weights, for clients.
+        predictor, weights, name: the network, its file, and the name of the weights for clients.
+        listening, host: the socket of `access.bind`, and its argument.
         others: further names of this server, see `access.refusal`.
         estimator: weights of a depth estimator for pictures without depth; None for RGB alone.
         limits: of a request.
