@@ -80,13 +80,10 @@ def do_run(
 ) -> None:
     """Train a variant, map the test images, score the maps; an interrupted run continues.
 
-    The weights and the maps with the right depth stay; checkpoints and other maps are removed.
-
-    The data are the record of `prepare_data`. ``resources`` are "device" and "workers", which have
-    no effect on results.
+    The weights and the maps with the right depth stay; checkpoints and other maps are removed. The
+    data are the record of `prepare_data`; ``resources`` are "device" and "workers".
 
     Raises:
-        InputError: as training, testing and scoring.
         Stopped: SIGTERM or Ctrl-C during training; the run was saved.
     """
     resources = resources | {"cache_dir": str(output / "cache")}
@@ -131,14 +128,11 @@ def score_maps(
     training: dict[str, Any],
     kind: str = RIGHT,
 ) -> Results:
-    """Score the maps of a run by group, and write the scores of each image.
+    """Score the maps of a run by group, with remarks; write the scores of each image.
 
     Args:
         sets, sources: the test sets and their record, see `prepare_data`.
         kind: of the depth; a name of `plan.DEPTHS`, or right.
-
-    Returns:
-        The scores by group, and remarks on the maps.
 
     Raises:
         InputError: a map is missing or unreadable.
