@@ -96,7 +96,7 @@ def claim_folder(
     is_foreign = before is None and folder.is_dir()
     other = sorted(name for name in near if known.get(name, near[name]) != near[name])
     if not overwrite:
-        remedy = "Fix: give another --output, or pass --overwrite to replace them."
+        remedy = "Fix: pass another --output, or pass --overwrite to replace them."
         if is_foreign and any(folder.rglob("[!.]*.png")):
             raise InputError(f"{folder}: contains maps of unknown origin. {remedy}")
         if other:

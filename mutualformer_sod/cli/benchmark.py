@@ -14,6 +14,7 @@ from mutualformer_sod.configs.model import DEFAULT_PRESET, list_presets
 from mutualformer_sod.configs.released import find_weights
 from mutualformer_sod.configs.switches import parse_fields
 from mutualformer_sod.errors import InputError, counted
+from mutualformer_sod.files import write_json
 
 EPILOG = """\
 MACs are the multiply-accumulates of matrix products and convolutions; a MAC is two FLOPs. Memory is
@@ -100,7 +101,6 @@ def measure_layers(args: argparse.Namespace, fields: dict[str, Any]) -> None:
     """Print the cost that a layer of each fusion adds to a two-stream ViT block."""
     from mutualformer_sod.benchmark.fusion_cost import check_fusions, layer_costs
     from mutualformer_sod.benchmark.timing import CLOCKS
-    from mutualformer_sod.files import write_json
 
     check_clock(args, "cpu")
     dim, fusions, figures = args.dim or 384, check_fusions(args.fusions), {}
@@ -137,7 +137,6 @@ def measure_networks(args: argparse.Namespace, fields: dict[str, Any]) -> None:
     """Measure whole networks in turn: those named, or one preset with each fusion."""
     from mutualformer_sod.benchmark.fusion_cost import check_fusions, network_overrides
     from mutualformer_sod.benchmark.speed import Contestant, Settings, default_size, measure
-    from mutualformer_sod.files import write_json
     from mutualformer_sod.models.device import pick_amp, pick_device
 
     names = args.compare or [args.preset or args.weights]

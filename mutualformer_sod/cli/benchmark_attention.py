@@ -69,7 +69,7 @@ def main() -> None:
     if args.plot is not None:
         check_matplotlib("--plot")
     if peak_resident_memory() is None:
-        raise InputError("this system does not report a process' peak memory; use Linux or macOS")
+        raise InputError("this system does not report peak memory. Fix: use Linux or macOS.")
     figures = []
     for part in args.parts:
         for mode in args.modes:

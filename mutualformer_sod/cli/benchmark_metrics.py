@@ -53,11 +53,11 @@ def main() -> None:
     try:
         width, height = (int(n) for n in args.size.split("x"))
     except ValueError:
-        raise InputError(f"--size {args.size}: no size. Fix: give e.g. 640x480.") from None
+        raise InputError(f"--size {args.size}: not a size. Fix: pass e.g. 640x480.") from None
     if min(width, height) < 8 or args.pairs < 1 or args.rounds < 1:
-        raise InputError("--size, --pairs or --rounds too small. Fix: give at least 8x8, 1 and 1.")
+        raise InputError("--size, --pairs or --rounds too small. Fix: pass at least 8x8, 1 and 1.")
     if min(args.workers, default=1) < 1:
-        raise InputError("--workers: less than 1. Fix: give 1 or more.")
+        raise InputError("--workers: less than 1. Fix: pass 1 or more.")
     cv2.setNumThreads(1)
     for kind, noise in NOISE.items():
         pairs = [make_pair(seed, height, width, noise) for seed in range(args.pairs)]

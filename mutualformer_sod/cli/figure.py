@@ -30,7 +30,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     args = parse_arguments()
     if args.output.suffix.lower() != ".png":
-        raise InputError(f"--output {args.output}: no .png file. Fix: end the name in .png.")
+        raise InputError(f"--output {args.output}: not a .png file. Fix: end the name in .png.")
     cli.refuse_existing(args.output, args.overwrite)
     check_writable(args.output.parent)
     methods = list_methods(args.maps, args.methods)
@@ -41,7 +41,8 @@ def main() -> None:
     stems = {sample.stem for sod_set in sets for sample in sod_set.samples}
     unknown = [stem for stem in args.stems or [] if stem not in stems]
     if unknown:
-        raise InputError(f"--stems {' '.join(unknown)}: no such image in the sets")
+        stems = " ".join(unknown)
+        raise InputError(f"--stems {stems}: no such image in the sets. Fix: pass other stems.")
     nouns = {item.modality.name for item in sets if item.modality} or {"depth"}
     grid = picture_grid(rows, ["RGB", " / ".join(sorted(nouns)), *methods, "ground truth"])
     write_image(args.output, grid[..., ::-1])

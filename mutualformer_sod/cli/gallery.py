@@ -114,7 +114,7 @@ def check_output(args: argparse.Namespace, wants_figure: bool) -> None:
     """Refuse to replace files, or to write a page among the maps."""
     output, maps = args.output.resolve(), args.maps.resolve()
     if output == maps or maps in output.parents:
-        raise InputError(f"--output {args.output}: is inside --maps. Fix: give a folder elsewhere.")
+        raise InputError(f"--output {args.output}: is inside --maps. Fix: pass a folder elsewhere.")
     for name in ("index.html", *(FIGURES if wants_figure else ())):
         cli.refuse_existing(args.output / name, args.overwrite)
 
@@ -127,11 +127,11 @@ def check_figure(
         pick([ImageCard(image.set_name, image.sample.stem) for image in images], stems=args.figure)
     if args.disagreement and len(methods) < 2:
         raise InputError(
-            f"--disagreement {args.disagreement}: only one method. Fix: give two or more."
+            f"--disagreement {args.disagreement}: only one method. Fix: pass two or more."
         )
     if (args.worst or args.best) and not any(image.sample.gt for image in images):
         flag = "--worst" if args.worst else "--best"
-        raise InputError(f"{flag}: no set has ground truth. Fix: choose with --figure STEM.")
+        raise InputError(f"{flag}: no set has ground truth. Fix: pass --figure STEM instead.")
 
 
 def make_folders(output: Path) -> None:

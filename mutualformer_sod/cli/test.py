@@ -150,7 +150,10 @@ def find_sets(args: argparse.Namespace, modality: str, second: str) -> list:
         sets = keep_images(sets, args.images)
     sets = limited(sets, args.limit)
     if not sets:
-        raise InputError(f"--data {' '.join(args.data)}: no colour images, nothing to map")
+        roots = " ".join(args.data)
+        raise InputError(
+            f"--data {roots}: no colour images, nothing to map. Fix: pass sets with RGB folders."
+        )
     for item in sets if is_main() else ():
         for note in relation_notes(item):
             _log.warning("%s: %s", item.name, note)

@@ -68,7 +68,7 @@ class Answer(NamedTuple):
     depth: Path | None = None
 
 
-class _Seen(NamedTuple):
+class _Prediction(NamedTuple):
     """Output of the network: logits (1, 1, h, w), the depth it got (h, w) uint8, and remarks."""
 
     logits: Tensor
@@ -91,7 +91,7 @@ class Service:
         self.predictors = dict(predictors)
         self._scratch = scratch
         self._most_pixels = most_pixels
-        self._cache: OrderedDict[tuple, _Seen] = OrderedDict()
+        self._cache: OrderedDict[tuple, _Prediction] = OrderedDict()
         self._turn = threading.Lock()
 
     def answer(self, request: Request) -> Answer:
@@ -112,28 +112,28 @@ class Service:
                 raise InputError(f"{path}: was removed. Fix: upload it again.")
             check_pixels(path, self._most_pixels)
         photo = read_photo(request.rgb)
-        seen = self._look(request, photo)
-        saliency = native_saliency(seen.logits, photo.rgb.shape[:2])
+        prediction = self._prediction_of(request, photo)
+        saliency = native_saliency(prediction.logits, photo.rgb.shape[:2])
         if request.threshold > 0:
             saliency = (saliency >= request.threshold).astype(np.float32)
         height, width = photo.native_size
-        notes = [f"{request.rgb.name}, {width} x {height}", *photo.notes, *seen.notes]
-        files = self._write(request.rgb.stem[:_NAME_LENGTH], photo, saliency, seen.depth)
+        notes = [f"{request.rgb.name}, {width} x {height}", *photo.notes, *prediction.notes]
+        files = self._write(request.rgb.stem[:_NAME_LENGTH], photo, saliency, prediction.depth)
         return Answer("\n".join(notes), *files)
 
-    def _look(self, request: Request, photo: Photo) -> _Seen:
+    def _prediction_of(self, request: Request, photo: Photo) -> _Prediction:
         """Run the network, or take its output from the cache."""
         files = [path and file_sha256(path) for path in (request.rgb, request.depth)]
         # The suffix of a depth map decides how it is read.
         suffix = request.depth and request.depth.suffix.lower()
         key = (*files, suffix, request.weights, request.invert)
-        seen = self._cache.pop(key, None)
-        if seen is None:
-            seen = _run(self.predictors[request.weights], request, photo)
-        self._cache[key] = seen
+        prediction = self._cache.pop(key, None)
+        if prediction is None:
+            prediction = _predict(self.predictors[request.weights], request, photo)
+        self._cache[key] = prediction
         if len(self._cache) > _CACHED:
             self._cache.popitem(last=False)
-        return seen
+        return prediction
 
     def _write(
         self, stem: str, photo: Photo, saliency: np.ndarray, depth: np.ndarray | None
@@ -154,7 +154,7 @@ class Service:
         return files
 
 
-def _run(predictor: Predictor, request: Request, photo: Photo) -> _Seen:
+def _predict(predictor: Predictor, request: Request, photo: Photo) -> _Prediction:
     depth = encoding = None
     if request.depth is None:
         without = "RGB only" if predictor.estimator is None else "it was estimated"
@@ -166,10 +166,10 @@ def _run(predictor: Predictor, request: Request, photo: Photo) -> _Seen:
     logits = predictor.image_logits(photo.rgb, depth, encoding)
     predictor.check_finite(logits, request.weights)
     if depth is None:
-        return _Seen(logits, None, tuple(notes))
+        return _Prediction(logits, None, tuple(notes))
     rule = predictor.model.config.depth_rule
     shown = to_levels(averaged(depth_to_unit(depth, encoding, rule), SHOWN_PIXELS))
-    return _Seen(logits, shown, tuple(notes))
+    return _Prediction(logits, shown, tuple(notes))
 
 
 def _read_depth(

@@ -107,7 +107,7 @@ def map_sets(
         },
         "device": str(predictor.device),
         "sets": kept,
-        "to_replace": sorted(old_maps),
+        "to_replace": sorted(old_maps),  # an interrupted run with `overwrite` goes on with these
     }
     missing = [_without_maps(sod_set, output, old_maps, overwrite) for sod_set in sets]
     if is_main():
@@ -238,12 +238,7 @@ def _without_maps(sod_set: SodSet, output: Path, old_maps: set[str], overwrite: 
 def _claim_folder(
     output: Path, settings: dict[str, Any], overwrite: bool
 ) -> tuple[dict[str, Any], set[str]]:
-    """Refuse a folder of maps with other settings, unless ``overwrite``.
-
-    Returns:
-        The record of the folder's sets, and the maps of other settings that are still to replace.
-        The latter are recorded, so that an interrupted run with ``overwrite`` replaces all of them.
-    """
+    """Refuse maps of other settings, unless ``overwrite``; return the sets' record, old maps."""
     output.mkdir(parents=True, exist_ok=True)
     remedy = "Fix: pass another `output`, or `overwrite` to replace them."
     maps = {path.relative_to(output).as_posix() for path in output.rglob("[!.]*.png")}

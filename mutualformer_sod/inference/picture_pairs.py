@@ -113,8 +113,8 @@ def _depths_for(
     unread = _paired(lacking, containers, modality)
     if not found and files:
         raise InputError(
-            f"{given}: no file belongs to a picture: {_listed(files)}. Fix: name {maps} as their"
-            " pictures (x.jpg, x.png)."
+            f"{given}: no file belongs to a picture: {_listed(files)}. Fix: name {maps} as their "
+            "pictures (x.jpg, x.png)."
         )
     if not found and containers:
         remedy = container_remedy(containers[0].suffix.lower(), noun)
