@@ -39,20 +39,17 @@ def parse_arguments() -> argparse.Namespace:
     who.add_argument("--preset", help=f"one of {', '.join(list_presets())}")
     cli.add_flags(who, "--weights", default=None)
     who.add_argument("--compare", nargs="+", metavar="NETWORK", help="several, side by side")
-    parser.add_argument(
-        "--fusions", nargs="+", metavar="NAME", help=f"all, or some of {', '.join(fusion_names())}"
-    )
-    parser.add_argument(
-        "--dim", type=multiple_of_64, metavar="C", help="width of --fusions' layers (default: 384)"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("--fusions", nargs="+", metavar="NAME", help=f"all, or some of {', '.join(fusion_names())}")
+    add("--dim", type=multiple_of_64, metavar="C", help="width of --fusions' layers (default: 384)")
+    add(
         "--tokens",
         type=cli.COUNT,
         nargs="+",
         metavar="N",
         help="tokens of a modality (default: 196 784)",
     )
-    parser.add_argument("--compile", action="store_true", help="time torch.compile's network")
+    add("--compile", action="store_true", help="time torch.compile's network")
     cli.add_flags(parser, "--clock", "--size", "--device", "--amp", "--rounds", "--set", "--json")
     cli.add_flags(parser, "--batch-size", default=1)
     return parser.parse_args()

@@ -40,15 +40,12 @@ REFERENCE_CLASSES = ("MAE", "Smeasure", "Fmeasure", "Emeasure", "WeightedFmeasur
 
 def main() -> None:
     parser = cli.Parser(__doc__)
-    parser.add_argument("--size", default="640x480", metavar="WxH", help="default: 640x480")
-    parser.add_argument("--pairs", type=int, default=30, metavar="N", help="images (default: 30)")
-    parser.add_argument(
-        "--rounds", type=int, default=5, metavar="N", help="the fastest of N counts"
-    )
-    parser.add_argument("--workers", type=int, nargs="*", default=[2], metavar="N")
-    parser.add_argument(
-        "--metrics", choices=("table", "all"), default="table", help="all: those on request, too"
-    )
+    add = parser.add_argument
+    add("--size", default="640x480", metavar="WxH", help="default: 640x480")
+    add("--pairs", type=int, default=30, metavar="N", help="images (default: 30)")
+    add("--rounds", type=int, default=5, metavar="N", help="the fastest of N counts")
+    add("--workers", type=int, nargs="*", default=[2], metavar="N")
+    add("--metrics", choices=("table", "all"), default="table", help="all: those on request, too")
     args = parser.parse_args()
     try:
         width, height = (int(n) for n in args.size.split("x"))

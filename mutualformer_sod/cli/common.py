@@ -111,28 +111,23 @@ def add_flags(parser: argparse._ActionsContainer, *flags: str, **changes: Any) -
 
 def add_server_flags(parser: argparse.ArgumentParser, port: int) -> None:
     """Add the flags of the commands that listen on a port; ``port`` is the default."""
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "--host",
         default="127.0.0.1",
         help="address to listen on (default 127.0.0.1: this machine only; 0.0.0.0: every machine "
         "with access)",
     )
-    parser.add_argument(
-        "--port", type=int, default=port, help=f"port (default {port}; 0: any free port)"
-    )
-    parser.add_argument(
+    add("--port", type=int, default=port, help=f"port (default {port}; 0: any free port)")
+    add(
         "--max-megapixels",
         type=float,
         default=24,
         metavar="N",
         help=f"largest picture or depth map, up to {MOST_MEGAPIXELS} (default 24)",
     )
-    parser.add_argument(
-        "--max-upload", type=float, default=64, metavar="MB", help="largest file (default 64)"
-    )
-    parser.add_argument(
-        "--queue", type=COUNT, default=32, metavar="N", help="requests that may wait (default 32)"
-    )
+    add("--max-upload", type=float, default=64, metavar="MB", help="largest file (default 64)")
+    add("--queue", type=COUNT, default=32, metavar="N", help="requests that may wait (default 32)")
 
 
 def check_server_flags(parser: Parser, args: argparse.Namespace) -> None:
