@@ -4,13 +4,7 @@ import argparse
 
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.cli.next_step import suggest
-from mutualformer_sod.configs.released import (
-    DEFAULT_WEIGHTS,
-    ESTIMATOR,
-    WEIGHTS_HELP,
-    find_weights,
-    name_weights,
-)
+from mutualformer_sod.configs import released
 from mutualformer_sod.serving.access import free_port
 
 EPILOG = "Ctrl-C ends the demo and removes all uploads. See docs/demo.md."
@@ -23,8 +17,8 @@ def parse_arguments() -> argparse.Namespace:
         parser,
         "--weights",
         nargs="+",
-        default=[DEFAULT_WEIGHTS],
-        help=f"one or several files for the user to choose from: {WEIGHTS_HELP}",
+        default=[released.DEFAULT_WEIGHTS],
+        help=f"one or several files for the user to choose from: {released.WEIGHTS_HELP}",
     )
     parser.add_argument(
         "--estimate-depth",
@@ -45,11 +39,11 @@ def main() -> None:
     from mutualformer_sod.demo.running import run_demo
 
     run_demo(
-        name_weights([find_weights(given) for given in args.weights]),
+        released.name_weights([released.find_weights(given) for given in args.weights]),
         args.host,
         port,
         device=args.device,
-        estimator=ESTIMATOR if args.estimate_depth else None,
+        estimator=released.ESTIMATOR if args.estimate_depth else None,
         most_pixels=round(args.max_megapixels * 10**6),
         upload_bytes=round(args.max_upload * 10**6),
         queue=args.queue,

@@ -96,7 +96,9 @@ def main() -> int:
     check_figure(args, images, methods)
     if known is not None:
         images = with_scores(images, known)
-    make_folders(args.output)
+    for folder in (args.output / "thumbs", args.output / "full"):
+        check_writable(folder)  # before the work
+        folder.mkdir(parents=True, exist_ok=True)
     pictures = PictureFolder(args.output, args.zoom_side)
     work = partial(make_card, pictures=pictures, normalize=normalize)
     made = in_processes(work, images, args.workers or usable_cores())
@@ -132,13 +134,6 @@ def check_figure(
     if (args.worst or args.best) and not any(image.sample.gt for image in images):
         flag = "--worst" if args.worst else "--best"
         raise InputError(f"{flag}: no set has ground truth. Fix: pass --figure STEM instead.")
-
-
-def make_folders(output: Path) -> None:
-    """Make the folders, and check before the work that the pictures can be written."""
-    for folder in ("thumbs", "full"):
-        check_writable(output / folder)
-        (output / folder).mkdir(parents=True, exist_ok=True)
 
 
 def in_processes(

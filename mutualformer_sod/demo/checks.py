@@ -10,12 +10,7 @@ NAMES = ("picture", "depth", "weights", "threshold", "invert")
 
 
 def check_inputs(inputs: Sequence[Any], weights: Sequence[str]) -> None:
-    """Raise InputError for inputs of a wrong number, type or range.
-
-    Args:
-        inputs: decoded JSON in the order of `NAMES`.
-        weights: names to choose from.
-    """
+    """Raise InputError for decoded JSON that is not `NAMES` in number, type and range."""
     if len(inputs) != len(NAMES):
         raise InputError(
             f"{len(inputs)} inputs are given. Fix: pass {len(NAMES)}: {', '.join(NAMES)}."

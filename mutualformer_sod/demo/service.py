@@ -77,13 +77,7 @@ class _Prediction(NamedTuple):
 
 
 class Service:
-    """Answer requests one at a time, from any number of threads.
-
-    Args:
-        predictors: networks by the name of their weights.
-        scratch: folder of the results.
-        most_pixels: of a picture or a depth map.
-    """
+    """Answer requests one at a time, from any number of threads; weights are chosen by name."""
 
     def __init__(
         self, predictors: Mapping[str, Predictor], scratch: Scratch, most_pixels: int

@@ -96,14 +96,9 @@ def predict_pictures(
     """Write the outputs of every picture.
 
     Each output file records its inputs and settings (`png.read_note`); existing outputs with the
-    same record are kept. Remarks are printed. A picture that fails is reported on standard error,
-    and the others are mapped. Ctrl-C leaves whole files.
-
-    Args:
-        predictor, pictures: the network and its inputs.
-        plan: how their depth is stored, see `picture_depth.plan_depths`.
-        outputs: folder, kinds and settings.
-        overwrite: replace existing files that have another record.
+    same record are kept, others are replaced only with ``overwrite``. Remarks are printed. A
+    picture that fails is reported on standard error, and the others are mapped. Ctrl-C leaves
+    whole files.
 
     Raises:
         OutputExists: existing files have another record, or an output would replace a picture.

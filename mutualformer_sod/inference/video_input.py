@@ -107,11 +107,8 @@ class FrameTimes:
     def report(self, video: Path, promised: int, certain: bool) -> None:
         """Report frames without a time, and a video that ends before the time in its header.
 
-        The number of frames alone is no evidence: some formats estimate it from the length.
-
-        Args:
-            video: the file, for the message.
-            promised, certain: see `promised_frames`.
+        The number of frames alone is no evidence: some formats estimate it from the length. See
+        `promised_frames` for ``promised`` and ``certain``.
         """
         rate, times = rate_of(self._capture), self.times
         end = times[-1] / 1000  # s

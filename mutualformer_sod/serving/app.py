@@ -51,14 +51,9 @@ def build_app(
     others: Collection[str],
     about: dict[str, Any],
 ) -> FastAPI:
-    """Build the service.
+    """Build the service, in which up to ``waiting`` requests wait.
 
-    Args:
-        service: maps the pictures.
-        limits: of a request.
-        waiting: number of requests that may wait.
-        host, others: see `access.refusal`.
-        about: for ``/health``, such as the name of the weights.
+    See `access.refusal` for the hosts. ``/health`` has ``about``, such as the name of the weights.
     """
     jobs = Jobs(waiting)
 
