@@ -99,7 +99,10 @@ def build_page(service: Service, samples: Sequence[Sample]) -> gr.Blocks:
 
 
 def serve(page: gr.Blocks, host: str, port: int, *, upload_bytes: int, queue: int) -> str:
-    """Start the server in the background; return its address. See `running.run_demo`."""
+    """Start the server in the background; return its address.
+
+    Up to ``queue`` requests wait; further ones are refused with a message.
+    """
     page.queue(max_size=queue, default_concurrency_limit=1, api_open=False)
     _, address, _ = page.launch(
         server_name=host,
