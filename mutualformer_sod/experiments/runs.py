@@ -25,8 +25,8 @@ from mutualformer_sod.experiments.plan import (
     train_config,
 )
 from mutualformer_sod.experiments.variants import Variant
-from mutualformer_sod.files import file_sha256, write_text
-from mutualformer_sod.inference.benchmark_maps import map_sets
+from mutualformer_sod.files import write_text
+from mutualformer_sod.inference.benchmark_maps import map_sets, provenance_of
 from mutualformer_sod.inference.predictor import Predictor
 from mutualformer_sod.metrics.evaluation import GtSet, evaluate, find_map_folders
 from mutualformer_sod.metrics.evaluator import Evaluator
@@ -95,11 +95,7 @@ def do_run(
     train(config, model_overrides(output, run, options), resume="last")
     weights = run.folder / WEIGHTS_FILE
     model, protocol = load_weights(weights)
-    provenance = {
-        "weights_sha256": file_sha256(weights),
-        "config": model.config.to_dict(),
-        "protocol": protocol,
-    }
+    provenance = provenance_of(weights, model.config, protocol)
     results = {}
     for kind in (RIGHT, *options.test_depth):
         sources = data["test"] if kind in (RIGHT, "hidden") else data["depths"][kind]

@@ -24,7 +24,7 @@ from mutualformer_sod.data.training.dataset import SodDataset
 from mutualformer_sod.data.training.loader import make_loader
 from mutualformer_sod.distributed import is_main, rank, sum_over_processes, wait_for_all, world_size
 from mutualformer_sod.errors import InputError, counted
-from mutualformer_sod.files import write_json
+from mutualformer_sod.files import file_sha256, write_json
 from mutualformer_sod.imaging.io import write_map
 from mutualformer_sod.inference.predictor import Predictor, native_saliency
 from mutualformer_sod.inference.progress import ticking
@@ -55,6 +55,12 @@ def method_name(config: ModelConfig, modality: str) -> str:
     return name + hidden[modality]
 
 
+def provenance_of(weights: Path, config: ModelConfig, protocol: dict[str, Any]) -> dict[str, Any]:
+    """Return the origin of a network for `map_sets`: its file, configuration and training."""
+    checksum = file_sha256(weights)
+    return {"weights_sha256": checksum, "config": config.to_dict(), "protocol": protocol}
+
+
 def map_sets(
     predictor: Predictor,
     sets: Sequence[SodSet],
@@ -75,7 +81,7 @@ def map_sets(
     Args:
         predictor, sets: the network and its inputs.
         output: folder of this method.
-        provenance: weights and training protocol, recorded in ``output/run.json``.
+        provenance: see `provenance_of`; recorded in ``output/run.json``.
         batch_size: images in a batch. On a CPU the maps do not depend on it.
         workers: processes that load images; 0 loads in the main thread.
         writers: threads that write maps; 0 writes in the main thread.
