@@ -23,7 +23,6 @@ Ctrl-C or SIGTERM stops it: accepted requests are answered, new ones are refused
 The page /docs has all addresses and form fields. See docs/service.md.
 """
 PACKAGES = ("fastapi", "fastapi_offline", "uvicorn", "python_multipart")
-FILES = 3  # of a request: picture, depth, background
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -76,14 +75,12 @@ def main() -> None:
     estimate = None
     if args.estimate_depth is not None:
         estimate = estimator_of(args.estimate_depth), settings_of(weights, args.estimate_depth)
-    limits = Limits(
-        round(args.max_upload * 10**6), FILES, round(args.max_megapixels * 10**6), args.timeout
-    )
-    service = PictureService(predictor, settings_of(weights), limits.pixels, estimate)
+    most_pixels = round(args.max_megapixels * 10**6)
+    service = PictureService(predictor, settings_of(weights), most_pixels, estimate)
     name = next(iter(name_weights([weights])))
     app = build_app(
         service,
-        limits,
+        Limits(round(args.max_upload * 10**6), args.timeout),
         waiting=args.queue,
         host=args.host,
         others=args.allow_host,

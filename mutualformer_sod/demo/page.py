@@ -11,9 +11,8 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from mutualformer_sod.demo.checks import check_inputs
 from mutualformer_sod.demo.samples import Sample
-from mutualformer_sod.demo.service import Request, Service
+from mutualformer_sod.demo.service import Request, Service, check_inputs
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.serving.access import refusal
 

@@ -1,11 +1,12 @@
 """Answer requests of the page: files in, pictures and a message out."""
 
+import reprlib
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -30,6 +31,9 @@ from mutualformer_sod.serving.problems import problem_of
 
 SHOWN_PIXELS = 10**6
 """Most pixels of an overlay or of the shown depth."""
+
+INPUTS = ("picture", "depth", "weights", "threshold", "invert")
+"""Names of the inputs of the page, in order."""
 
 _CACHED = 32  # outputs of the network: a new threshold does not run it again
 _NAME_LENGTH = 60
@@ -193,3 +197,31 @@ def _read_depth(
     if encoding.holes:
         notes.append(f"depth: {encoding.holes:.1%} holes, filled")
     return depth, encoding, notes
+
+
+def check_inputs(inputs: Sequence[Any], weights: Sequence[str]) -> None:
+    """Raise InputError for decoded JSON that is not `INPUTS` in number, type and range."""
+    if len(inputs) != len(INPUTS):
+        raise InputError(
+            f"{len(inputs)} inputs are given. Fix: pass {len(INPUTS)}: {', '.join(INPUTS)}."
+        )
+    picture, depth, name, threshold, invert = inputs
+    is_number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
+    upload = "upload the file and pass the answer of the upload, or null"
+    usable = (
+        (_is_file_or_none(picture), upload),
+        (_is_file_or_none(depth), upload),
+        (name in weights, f"pass one of {', '.join(weights)}"),
+        (is_number and 0 <= threshold <= 1, "pass a number from 0 to 1"),
+        (isinstance(invert, bool), "pass true or false"),
+    )
+    for label, value, (is_usable, remedy) in zip(INPUTS, inputs, usable, strict=True):
+        if not is_usable:
+            raise InputError(f"{label} {reprlib.repr(value)} is not usable. Fix: {remedy}.")
+
+
+def _is_file_or_none(value: Any) -> bool:
+    if value is None:
+        return True
+    path = value.get("path") if isinstance(value, dict) else None
+    return isinstance(path, str) and path != "" and "\0" not in path
