@@ -47,6 +47,11 @@ def name_list(names: Iterable[object], none: str = "nothing") -> str:
     return (", ".join(texts[:_LISTED]) or none) + more
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun for a message: "1 image", "2 images"."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def first_of(names: Sequence[str], most: int = 3) -> str:
     """Join the first names for a message; with more than ``most``, add the number of all."""
     more = f", ... ({len(names)} in all)" if len(names) > most else ""

@@ -73,9 +73,7 @@ def worker_context(preload: Sequence[str] = ()) -> BaseContext:
     The server imports the modules of this package that this process has imported, so that a worker
     starts in milliseconds. It ignores SIGTERM, which a scheduler sends to all processes of a job,
     because this process needs its workers until it has saved. It ends with this process.
-
-    Args:
-        preload: further modules for the server to import.
+    ``preload`` are further modules for it to import.
     """
     methods = multiprocessing.get_all_start_methods()
     if "forkserver" not in methods or sys.platform == "darwin":  # macOS: its libraries have threads

@@ -14,7 +14,7 @@ from mutualformer_sod.data.depth.polarity import encodings_by_name, print_maps, 
 from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
 from mutualformer_sod.data.modality import DEPTH
 from mutualformer_sod.data.sample import Sample, read_sample
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, counted
 from mutualformer_sod.imaging.io import image_size, write_map
 from mutualformer_sod.inference.baselines import centre_prior, depth_otsu
 from mutualformer_sod.output_folder import OutputFolder
@@ -57,7 +57,7 @@ def main() -> None:
                 print(f"{method}: {sod_set.name}: skipped, it has {reason}")
                 continue
             made = map_set(method, sod_set, args)
-            print(f"{method}: {sod_set.name}: {made} maps made, the others exist")
+            print(f"{method}: {sod_set.name}: {counted(made, 'map')} made, the others exist")
     print(f"maps: {args.output}")
     chosen = [*given(args, "data", "sets"), "--maps", args.output, *given(args, "limit")]
     suggest("evaluate", *chosen, "--output", "outputs/scores")
@@ -96,7 +96,7 @@ def claim_folder(
     is_foreign = before is None and folder.is_dir()
     other = sorted(name for name in near if known.get(name, near[name]) != near[name])
     if not overwrite:
-        remedy = "Fix: give another --output, or pass --overwrite to replace them."
+        remedy = "Fix: pass another --output, or pass --overwrite to replace them."
         if is_foreign and any(folder.rglob("[!.]*.png")):
             raise InputError(f"{folder}: contains maps of unknown origin. {remedy}")
         if other:

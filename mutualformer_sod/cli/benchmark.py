@@ -13,7 +13,8 @@ from mutualformer_sod.configs.fusion_names import fusion_names
 from mutualformer_sod.configs.model import DEFAULT_PRESET, list_presets
 from mutualformer_sod.configs.released import find_weights
 from mutualformer_sod.configs.switches import parse_fields
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, counted
+from mutualformer_sod.files import write_json
 
 EPILOG = """\
 MACs are the multiply-accumulates of matrix products and convolutions; a MAC is two FLOPs. Memory is
@@ -38,20 +39,17 @@ def parse_arguments() -> argparse.Namespace:
     who.add_argument("--preset", help=f"one of {', '.join(list_presets())}")
     cli.add_flags(who, "--weights", default=None)
     who.add_argument("--compare", nargs="+", metavar="NETWORK", help="several, side by side")
-    parser.add_argument(
-        "--fusions", nargs="+", metavar="NAME", help=f"all, or some of {', '.join(fusion_names())}"
-    )
-    parser.add_argument(
-        "--dim", type=multiple_of_64, metavar="C", help="width of --fusions' layers (default: 384)"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("--fusions", nargs="+", metavar="NAME", help=f"all, or some of {', '.join(fusion_names())}")
+    add("--dim", type=multiple_of_64, metavar="C", help="width of --fusions' layers (default: 384)")
+    add(
         "--tokens",
         type=cli.COUNT,
         nargs="+",
         metavar="N",
         help="tokens of a modality (default: 196 784)",
     )
-    parser.add_argument("--compile", action="store_true", help="time torch.compile's network")
+    add("--compile", action="store_true", help="time torch.compile's network")
     cli.add_flags(parser, "--clock", "--size", "--device", "--amp", "--rounds", "--set", "--json")
     cli.add_flags(parser, "--batch-size", default=1)
     return parser.parse_args()
@@ -100,7 +98,6 @@ def measure_layers(args: argparse.Namespace, fields: dict[str, Any]) -> None:
     """Print the cost that a layer of each fusion adds to a two-stream ViT block."""
     from mutualformer_sod.benchmark.fusion_cost import check_fusions, layer_costs
     from mutualformer_sod.benchmark.timing import CLOCKS
-    from mutualformer_sod.files import write_json
 
     check_clock(args, "cpu")
     dim, fusions, figures = args.dim or 384, check_fusions(args.fusions), {}
@@ -137,7 +134,6 @@ def measure_networks(args: argparse.Namespace, fields: dict[str, Any]) -> None:
     """Measure whole networks in turn: those named, or one preset with each fusion."""
     from mutualformer_sod.benchmark.fusion_cost import check_fusions, network_overrides
     from mutualformer_sod.benchmark.speed import Contestant, Settings, default_size, measure
-    from mutualformer_sod.files import write_json
     from mutualformer_sod.models.device import pick_amp, pick_device
 
     names = args.compare or [args.preset or args.weights]
@@ -221,7 +217,8 @@ def describe_machine(device: str) -> dict[str, Any]:
         "torch_threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
-    text = f"{machine['processor']}, {machine['torch_threads']} threads, torch {machine['torch']}"
+    threads = counted(machine["torch_threads"], "thread")
+    text = f"{machine['processor']}, {threads}, torch {machine['torch']}"
     return {"machine": machine, "text": text}
 
 

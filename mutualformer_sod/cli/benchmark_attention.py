@@ -25,27 +25,24 @@ TOKENS = (100, 196, 400, 576, 784, 1024, 2304)
 
 def parse_arguments() -> argparse.Namespace:
     parser = cli.Parser(__doc__, EPILOG)
+    add = parser.add_argument
     cli.add_flags(parser, "--rounds", "--clock", "--json")
     cli.add_flags(parser, "--batch-size", default=1)
     for flag, default, metavar in (("--dim", 384, "C"), ("--heads", 8, "H"), ("--threads", 1, "N")):
-        parser.add_argument(
-            flag, type=cli.COUNT, default=default, metavar=metavar, help=f"default: {default}"
-        )
-    parser.add_argument("--tokens", type=cli.COUNT, nargs="+", default=TOKENS, metavar="N")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
-    parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=CONTESTANTS)
-    parser.add_argument(
+        add(flag, type=cli.COUNT, default=default, metavar=metavar, help=f"default: {default}")
+    add("--tokens", type=cli.COUNT, nargs="+", default=TOKENS, metavar="N")
+    add("--parts", nargs="+", choices=PARTS, default=PARTS)
+    add("--modes", nargs="+", choices=MODES, default=MODES)
+    add("--contestants", nargs="+", choices=CONTESTANTS, default=CONTESTANTS)
+    add(
         "--seconds",
         type=float,
         default=6.0,
         metavar="S",
         help="a contestant that has run this long at one size gets no further round (default: 6)",
     )
-    parser.add_argument(
-        "--fit-from", type=int, default=400, metavar="N", help="sizes in the fit (default: 400 on)"
-    )
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the growth (matplotlib)")
+    add("--fit-from", type=int, default=400, metavar="N", help="sizes in the fit (default: 400 on)")
+    add("--plot", type=Path, metavar="FILE", help="draw the growth (matplotlib)")
     args = parser.parse_args()
     if args.dim % args.heads:
         raise InputError(f"--dim {args.dim} is not usable. Fix: pass a multiple of --heads.")
@@ -69,7 +66,7 @@ def main() -> None:
     if args.plot is not None:
         check_matplotlib("--plot")
     if peak_resident_memory() is None:
-        raise InputError("this system does not report a process' peak memory; use Linux or macOS")
+        raise InputError("this system does not report peak memory. Fix: use Linux or macOS.")
     figures = []
     for part in args.parts:
         for mode in args.modes:

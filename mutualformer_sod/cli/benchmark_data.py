@@ -11,8 +11,9 @@ from tqdm import trange
 from mutualformer_sod import list_presets
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.cli.next_step import suggest
-from mutualformer_sod.configs.model import DEFAULT_PRESET
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.configs.model import DEFAULT_PRESET, make_config
+from mutualformer_sod.errors import InputError, counted
+from mutualformer_sod.files import write_json
 
 EPILOG = """\
 Each figure is the median of --windows windows of --batches batches, after a warm-up window. Items
@@ -50,10 +51,8 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_arguments()
-    import torch  # here: --help needs none of these
+    import torch  # here: --help needs no torch
 
-    from mutualformer_sod.configs.model import make_config
-    from mutualformer_sod.files import write_json
     from mutualformer_sod.models.device import pick_amp, pick_device
 
     device = pick_device(args.device)
@@ -68,7 +67,7 @@ def main() -> None:
     for loader in loaders:
         loader["times_the_network"] = loader["images_per_second"] / speed
         print(
-            f"loader, cache {loader['cache']}, {loader['workers']} workers:"
+            f"loader, cache {loader['cache']}, {counted(loader['workers'], 'worker')}:"
             f" {loader['images_per_second']:.1f} images/s,"
             f" {loader['times_the_network']:.2f} x the network"
         )

@@ -17,7 +17,7 @@ import numpy as np
 from mutualformer_sod.benchmark.timing import in_turn
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.cli.next_step import suggest
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, counted
 from mutualformer_sod.metrics.evaluator import Evaluator, ImageScores, score_image
 from mutualformer_sod.metrics.extra import FAMILIES, enabled, extra_columns
 from mutualformer_sod.metrics.folder import MapFolder
@@ -40,24 +40,21 @@ REFERENCE_CLASSES = ("MAE", "Smeasure", "Fmeasure", "Emeasure", "WeightedFmeasur
 
 def main() -> None:
     parser = cli.Parser(__doc__)
-    parser.add_argument("--size", default="640x480", metavar="WxH", help="default: 640x480")
-    parser.add_argument("--pairs", type=int, default=30, metavar="N", help="images (default: 30)")
-    parser.add_argument(
-        "--rounds", type=int, default=5, metavar="N", help="the fastest of N counts"
-    )
-    parser.add_argument("--workers", type=int, nargs="*", default=[2], metavar="N")
-    parser.add_argument(
-        "--metrics", choices=("table", "all"), default="table", help="all: those on request, too"
-    )
+    add = parser.add_argument
+    add("--size", default="640x480", metavar="WxH", help="default: 640x480")
+    add("--pairs", type=int, default=30, metavar="N", help="images (default: 30)")
+    add("--rounds", type=int, default=5, metavar="N", help="the fastest of N counts")
+    add("--workers", type=int, nargs="*", default=[2], metavar="N")
+    add("--metrics", choices=("table", "all"), default="table", help="all: those on request, too")
     args = parser.parse_args()
     try:
         width, height = (int(n) for n in args.size.split("x"))
     except ValueError:
-        raise InputError(f"--size {args.size}: no size. Fix: give e.g. 640x480.") from None
+        raise InputError(f"--size {args.size}: not a size. Fix: pass e.g. 640x480.") from None
     if min(width, height) < 8 or args.pairs < 1 or args.rounds < 1:
-        raise InputError("--size, --pairs or --rounds too small. Fix: give at least 8x8, 1 and 1.")
+        raise InputError("--size, --pairs or --rounds too small. Fix: pass at least 8x8, 1 and 1.")
     if min(args.workers, default=1) < 1:
-        raise InputError("--workers: less than 1. Fix: give 1 or more.")
+        raise InputError("--workers: less than 1. Fix: pass 1 or more.")
     cv2.setNumThreads(1)
     for kind, noise in NOISE.items():
         pairs = [make_pair(seed, height, width, noise) for seed in range(args.pairs)]
@@ -74,12 +71,9 @@ def main() -> None:
 
 
 def make_pair(seed: int, height: int, width: int, noise: int) -> Pair:
-    """Generate a saliency map and a ground truth, both (height, width) uint8.
+    """Generate a map, whose background has texture of up to ``noise`` levels, and a ground truth.
 
-    Args:
-        seed: seed of the random numbers.
-        height, width: in pixels.
-        noise: largest level of the texture on the background of the map.
+    Both are (height, width) uint8.
     """
     rng = np.random.default_rng(seed)
     gt = np.zeros((height, width), np.uint8)
@@ -97,13 +91,9 @@ def make_pair(seed: int, height: int, width: int, noise: int) -> Pair:
 def time_images(
     rounds: int, runs: dict[str, Callable], inputs: Sequence[tuple] = ((),), images: int = 1
 ) -> dict[str, float]:
-    """Print and return milliseconds an image, by run.
+    """Print and return milliseconds an image, by run: the fastest round, averaged over the inputs.
 
-    Args:
-        rounds: the fastest one counts.
-        runs: functions; they alternate on every input.
-        inputs: arguments of the functions, over which the times are averaged.
-        images: in one input.
+    The runs alternate on every input, which has ``images`` images.
     """
     calls = [partial(run, *items) for items in inputs for run in runs.values()]
     fastest = [1e3 * min(seconds) / images for seconds in in_turn(calls, rounds, warm_up=0)]
@@ -160,11 +150,7 @@ def time_all(pairs: list[Pair], rounds: int) -> None:
 
 
 def reference_measures(extras: bool = False) -> list:
-    """Return metrics of pysodmetrics; none if it is not installed.
-
-    Args:
-        extras: also its classes for the metrics on request.
-    """
+    """Return metrics of pysodmetrics, with ``extras`` all of them; none if it is not installed."""
     try:
         import py_sod_metrics as reference
     except ImportError:
@@ -240,7 +226,7 @@ def time_workers(source: MapFolder, gts: dict[str, Path], args: argparse.Namespa
             together()  # starts the workers
             runs = {
                 "run of 1 process, wall time": alone,
-                f"run of {workers} workers, wall time": together,
+                f"run of {counted(workers, 'worker')}, wall time": together,
             }
             costs = time_images(args.rounds, runs, images=len(gts))
         alone, together = costs.values()

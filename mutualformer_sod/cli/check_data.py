@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.cli.next_step import given, option, suggest
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, counted
 from mutualformer_sod.files import check_writable, write_json
 
 EPILOG = """\
@@ -53,8 +53,9 @@ def main() -> int:
         write_json(path, check_json(check))
     if args.output is not None:
         draw(check.sets, args.output)
-    notes = len(check.findings) - len(check.problems)
-    print(f"{len(check.sets)} sets, {len(check.problems)} problems, {notes} notes")
+    problems, findings = len(check.problems), len(check.findings)
+    numbers = {"set": len(check.sets), "problem": problems, "note": findings - problems}
+    print(", ".join(counted(number, noun) for noun, number in numbers.items()))
     near = ["near"] if args.near != ["auto"] else []
     chosen = given(args, "data", "sets", *near)
     if check.problems and args.output is None:

@@ -104,41 +104,30 @@ FLAGS: dict[str, dict[str, Any]] = {
 
 
 def add_flags(parser: argparse._ActionsContainer, *flags: str, **changes: Any) -> None:
-    """Add flags that several commands have.
-
-    Args:
-        parser: of the command, or a group of it.
-        flags: keys of ``FLAGS``.
-        changes: arguments of ``add_argument`` that replace or extend those of ``FLAGS``.
-    """
+    """Add flags of ``FLAGS``; ``changes`` replace or extend their arguments there."""
     for flag in flags:
         parser.add_argument(flag, **FLAGS[flag] | changes)
 
 
 def add_server_flags(parser: argparse.ArgumentParser, port: int) -> None:
     """Add the flags of the commands that listen on a port; ``port`` is the default."""
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "--host",
         default="127.0.0.1",
         help="address to listen on (default 127.0.0.1: this machine only; 0.0.0.0: every machine "
         "with access)",
     )
-    parser.add_argument(
-        "--port", type=int, default=port, help=f"port (default {port}; 0: any free port)"
-    )
-    parser.add_argument(
+    add("--port", type=int, default=port, help=f"port (default {port}; 0: any free port)")
+    add(
         "--max-megapixels",
         type=float,
         default=24,
         metavar="N",
         help=f"largest picture or depth map, up to {MOST_MEGAPIXELS} (default 24)",
     )
-    parser.add_argument(
-        "--max-upload", type=float, default=64, metavar="MB", help="largest file (default 64)"
-    )
-    parser.add_argument(
-        "--queue", type=COUNT, default=32, metavar="N", help="requests that may wait (default 32)"
-    )
+    add("--max-upload", type=float, default=64, metavar="MB", help="largest file (default 64)")
+    add("--queue", type=COUNT, default=32, metavar="N", help="requests that may wait (default 32)")
 
 
 def check_server_flags(parser: Parser, args: argparse.Namespace) -> None:
@@ -180,10 +169,7 @@ def program() -> str:
 
 
 def run_command(module: str) -> None:
-    """Import and run the command of a module of this folder, see `run`.
-
-    `run` covers the import, too: it fails if a package is not installed.
-    """
+    """Import and run the command of a module of this folder; `run` reports a failed import, too."""
     run(lambda: importlib.import_module(f"mutualformer_sod.cli.{module}").main())
 
 
@@ -234,8 +220,9 @@ def _one_line(error: Exception) -> str | None:
     names = ("MemoryError", "OutOfMemoryError")
     if type(error).__name__ in names or "can't allocate memory" in str(error):
         return "out of memory. Fix: pass a smaller --size or --batch-size"
-    if isinstance(error, ModuleNotFoundError) and error.name and not _is_own(error.name):
-        return f"the package {error.name} is not installed. Fix: pip install . in the repository"
+    package = error.name if isinstance(error, ModuleNotFoundError) else None
+    if package and package.partition(".")[0] != "mutualformer_sod":
+        return f"the package {package} is not installed. Fix: pip install . in the repository"
     if not isinstance(error, (InputError, OSError)):
         return None
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
@@ -243,10 +230,6 @@ def _one_line(error: Exception) -> str | None:
         remedy = ". Fix: free disk space and start again" if full else ""
         return f"{error.filename}: {error.strerror}{remedy}"
     return with_flags(" ".join(str(error).split()))
-
-
-def _is_own(module: str) -> bool:
-    return module.partition(".")[0] == "mutualformer_sod"
 
 
 def map_affixes(args: argparse.Namespace) -> tuple[str, str] | None:

@@ -14,7 +14,7 @@ from mutualformer_sod.cli.next_step import suggest
 from mutualformer_sod.configs.fusion_names import fusion_names
 from mutualformer_sod.configs.recipes import RECIPES
 from mutualformer_sod.configs.switches import parse_fields
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, counted
 from mutualformer_sod.experiments import collect, plan, schedule
 from mutualformer_sod.experiments.data import prepare_data, refuse_mixed
 from mutualformer_sod.experiments.report import write_fusions
@@ -196,7 +196,7 @@ def compare(args: argparse.Namespace, options: plan.Options, runs: list[plan.Run
     """Do the runs, measure the costs, write the table; return the exit status."""
     data = prepare_data(args.output, options)
     done = sum(run.finished for run in runs)
-    print(f"{len(runs)} runs, {done} of them finished before")
+    print(f"{counted(len(runs), 'run')}, {done} finished before")
     resources = {"device": args.device, "workers": args.workers}
 
     def start(run: plan.Run) -> schedule.LoggedProcess:
@@ -237,7 +237,7 @@ def measure_costs(args: argparse.Namespace, options: plan.Options) -> bool:
         return True
     path, log = args.output / collect.COSTS_FILE, args.output / "costs.log"
     arguments = (path, variants, options, args.device)
-    print(f"measuring the cost of {len(variants)} variants, see {log}", flush=True)
+    print(f"measuring the cost of {counted(len(variants), 'variant')}, see {log}", flush=True)
     process = schedule.LoggedProcess("costs.measure_costs", arguments, log, args.threads)
     clock = tqdm(desc="costs", bar_format="{desc} [{elapsed}]", leave=False, disable=None)
     with ticking(clock):

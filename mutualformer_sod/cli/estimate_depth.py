@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.cli.next_step import suggest
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, counted
 from mutualformer_sod.files import check_writable
 
 EPILOG = """\
@@ -48,10 +48,7 @@ def main() -> None:
         save_estimator,
     )
     from mutualformer_sod.models.device import pick_amp
-    from mutualformer_sod.training.depth_estimation import (
-        train_estimator,
-        write_estimates,
-    )
+    from mutualformer_sod.training.depth_estimation import train_estimator, write_estimates
 
     amp = pick_amp(args.amp, torch.device("cpu"))
     sets = limited(discover_sets(args.data, args.sets, need_rgb=True, split="train"), args.limit)
@@ -68,6 +65,7 @@ def main() -> None:
     model = load_estimator(args.weights, args.pretrained)
     for sod_set in sets:
         folder = args.output / sod_set.name
-        print(f"{sod_set.name}: {write_estimates(model, sod_set, folder, amp)} maps: {folder}")
+        written = write_estimates(model, sod_set, folder, amp)
+        print(f"{sod_set.name}: {counted(written, 'map')}: {folder}")
     chosen = ["--data", *args.data, "--train-sets", *args.sets, "--estimated-depth", args.output]
     suggest("train", *chosen, "--output", "runs/mine")

@@ -171,7 +171,10 @@ def find_sets(args: argparse.Namespace) -> list[GtSet]:
     found = discover_sets(args.data, args.sets, need_gt=args.sets is not None, with_depth=False)
     sets = [item for item in found if item.has_gt]
     if not sets:
-        raise InputError(f"--data {' '.join(args.data)}: no set with ground truth (a GT folder)")
+        roots = " ".join(args.data)
+        raise InputError(
+            f"--data {roots}: no set with ground truth. Fix: pass sets with GT folders."
+        )
     if len(sets) < len(found):
         left_out = name_list(item.name for item in found if not item.has_gt)
         print(f"left out, no ground truth: {left_out}")
@@ -193,10 +196,10 @@ def check_compared(pair: list[str], methods: list[str]) -> None:
     absent = [name for name in pair if name not in methods]
     if absent:
         raise InputError(
-            f"--compare {name_list(absent)}: not evaluated. Fix: choose from: {name_list(methods)}"
+            f"--compare {name_list(absent)}: not evaluated. Fix: pass two of {name_list(methods)}"
         )
     if pair[0] == pair[1]:
-        raise InputError(f"--compare {pair[0]} {pair[1]}: equal. Fix: name two different methods.")
+        raise InputError(f"--compare {pair[0]} {pair[1]}: equal. Fix: pass two different methods.")
 
 
 def check_significance(
@@ -221,7 +224,7 @@ def prepare_output(output: Path, maps: Path) -> None:
     if maps.resolve() in (output.resolve(), output.resolve().parent):
         raise InputError(
             f"--output {output}: the next run would take it for a method of --maps {maps}. "
-            "Fix: give a folder elsewhere."
+            "Fix: pass a folder elsewhere."
         )
     check_writable(output)
     output.mkdir(parents=True, exist_ok=True)

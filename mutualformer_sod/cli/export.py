@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mutualformer_sod.benchmark.timing import in_turn
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.cli.next_step import suggest
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, counted
 from mutualformer_sod.files import check_writable, replacing
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def check(exported: Network, original: Any, images: tuple[Tensor, ...], output: 
             "Fix: pass another --format or --opset"
         )
     shown = f"{int(has_depth.sum())} with depth, shown with, without and mixed"
-    print(f"check: {len(rgb)} images, {shown}")
+    print(f"check: {counted(len(rgb), 'image')}, {shown}")
     print(f"largest difference: {logits:.1e} in logits, {saliency:.1e} in saliency")
 
 
@@ -183,7 +183,8 @@ def benchmark(
     runner = "onnxruntime" if args.format == "onnx" else "torch.export"
     contestants = {"PyTorch": predictor.logits, runner: exported}
     seconds = in_turn([partial(run, *inputs) for run in contestants.values()], args.rounds)
-    print(f"one image of {size} x {size} at a time, CPU, {torch.get_num_threads()} thread(s):\n")
+    threads = counted(torch.get_num_threads(), "thread")
+    print(f"one image of {size} x {size} at a time, CPU, {threads}:\n")
     print(f"| {model.config.preset} | images/s (median) | slowest to fastest of {args.rounds} |")
     print("|---|---|---|")
     for name, times in zip(contestants, seconds, strict=True):

@@ -11,7 +11,7 @@ from mutualformer_sod.cli.next_step import given, suggest
 from mutualformer_sod.data.depth.polarity import with_encodings
 from mutualformer_sod.data.discovery.benchmarks import canonical_name
 from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, counted
 from mutualformer_sod.files import check_writable
 from mutualformer_sod.gallery.figure import picture_grid
 from mutualformer_sod.imaging.io import read_gt, read_rgb, read_saliency, write_image
@@ -30,7 +30,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     args = parse_arguments()
     if args.output.suffix.lower() != ".png":
-        raise InputError(f"--output {args.output}: no .png file. Fix: end the name in .png.")
+        raise InputError(f"--output {args.output}: not a .png file. Fix: end the name in .png.")
     cli.refuse_existing(args.output, args.overwrite)
     check_writable(args.output.parent)
     methods = list_methods(args.maps, args.methods)
@@ -41,11 +41,12 @@ def main() -> None:
     stems = {sample.stem for sod_set in sets for sample in sod_set.samples}
     unknown = [stem for stem in args.stems or [] if stem not in stems]
     if unknown:
-        raise InputError(f"--stems {' '.join(unknown)}: no such image in the sets")
+        stems = " ".join(unknown)
+        raise InputError(f"--stems {stems}: no such image in the sets. Fix: pass other stems.")
     nouns = {item.modality.name for item in sets if item.modality} or {"depth"}
     grid = picture_grid(rows, ["RGB", " / ".join(sorted(nouns)), *methods, "ground truth"])
     write_image(args.output, grid[..., ::-1])
-    print(f"{len(rows)} images: {args.output}")
+    print(f"{counted(len(rows), 'image')}: {args.output}")
     suggest("gallery", *given(args, "data", "sets", "maps"), "--output", "outputs/gallery")
 
 

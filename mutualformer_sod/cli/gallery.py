@@ -13,7 +13,7 @@ from mutualformer_sod import __version__
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.cli.next_step import given, suggest
 from mutualformer_sod.data.discovery.sets import discover_sets
-from mutualformer_sod.errors import InputError, name_list
+from mutualformer_sod.errors import InputError, counted, name_list
 from mutualformer_sod.files import check_writable
 from mutualformer_sod.gallery.cards import (
     ImageFiles,
@@ -96,7 +96,9 @@ def main() -> int:
     check_figure(args, images, methods)
     if known is not None:
         images = with_scores(images, known)
-    make_folders(args.output)
+    for folder in (args.output / "thumbs", args.output / "full"):
+        check_writable(folder)  # before the work
+        folder.mkdir(parents=True, exist_ok=True)
     pictures = PictureFolder(args.output, args.zoom_side)
     work = partial(make_card, pictures=pictures, normalize=normalize)
     made = in_processes(work, images, args.workers or usable_cores())
@@ -114,7 +116,7 @@ def check_output(args: argparse.Namespace, wants_figure: bool) -> None:
     """Refuse to replace files, or to write a page among the maps."""
     output, maps = args.output.resolve(), args.maps.resolve()
     if output == maps or maps in output.parents:
-        raise InputError(f"--output {args.output}: is inside --maps. Fix: give a folder elsewhere.")
+        raise InputError(f"--output {args.output}: is inside --maps. Fix: pass a folder elsewhere.")
     for name in ("index.html", *(FIGURES if wants_figure else ())):
         cli.refuse_existing(args.output / name, args.overwrite)
 
@@ -127,18 +129,11 @@ def check_figure(
         pick([ImageCard(image.set_name, image.sample.stem) for image in images], stems=args.figure)
     if args.disagreement and len(methods) < 2:
         raise InputError(
-            f"--disagreement {args.disagreement}: only one method. Fix: give two or more."
+            f"--disagreement {args.disagreement}: only one method. Fix: pass two or more."
         )
     if (args.worst or args.best) and not any(image.sample.gt for image in images):
         flag = "--worst" if args.worst else "--best"
-        raise InputError(f"{flag}: no set has ground truth. Fix: choose with --figure STEM.")
-
-
-def make_folders(output: Path) -> None:
-    """Make the folders, and check before the work that the pictures can be written."""
-    for folder in ("thumbs", "full"):
-        check_writable(output / folder)
-        (output / folder).mkdir(parents=True, exist_ok=True)
+        raise InputError(f"{flag}: no set has ground truth. Fix: pass --figure STEM instead.")
 
 
 def in_processes(
@@ -175,14 +170,12 @@ def report(
             absent = [c for c in cards if c.maps[number].note == note]
             if absent:
                 names = name_list(f"{c.set_name}/{c.stem}" for c in absent)
-                lines.append(f"{method}: {len(absent)} maps: {note}: {names}")
+                lines.append(f"{method}: {counted(len(absent), 'map')}: {note}: {names}")
     for (set_name, note), stems in gt_notes(cards).items():
-        lines.append(f"{set_name}: {len(stems)} ground truths, e.g. {stems[0]}: {note}")
-    print(
-        *lines,
-        f"{len(cards)} images, {len(methods)} methods: {args.output / 'index.html'}",
-        sep="\n",
-    )
+        count = counted(len(stems), "ground truth")
+        lines.append(f"{set_name}: {count}, e.g. {stems[0]}: {note}")
+    content = f"{counted(len(cards), 'image')}, {counted(len(methods), 'method')}"
+    print(*lines, f"{content}: {args.output / 'index.html'}", sep="\n")
     problems = [line for card in cards for line in card.problems]
     for line in problems:
         print(f"{cli.program()}: {line}", file=sys.stderr)

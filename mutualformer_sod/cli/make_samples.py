@@ -3,6 +3,7 @@
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.cli.next_step import suggest
 from mutualformer_sod.data.synthetic.scenes import DEFAULT_SIZE, SENSORS, write_samples
+from mutualformer_sod.errors import counted
 
 
 def main() -> None:
@@ -34,5 +35,5 @@ def main() -> None:
         overwrite=args.overwrite,
         modality=args.modality,
     )
-    print(f"{args.count} scenes in {root}")
+    print(f"{counted(args.count, 'scene')} in {root}")
     suggest("check-data", "--data", args.output)

@@ -13,17 +13,12 @@ COMMAND = "mutualformer-sod"
 
 
 def suggest(command: str, *words: object) -> None:
-    """Print a command of this project on standard error, once in a distributed run.
-
-    Args:
-        command: one of `commands.COMMANDS`.
-        words: its arguments; they are quoted for the shell.
-    """
+    """Print a command of `commands.COMMANDS` on standard error, once in a distributed run."""
     suggest_program(*_program(command), *words)
 
 
 def suggest_program(*words: object) -> None:
-    """Print the command of another program as `suggest` does; the words begin with its name."""
+    """Print the command of another program as `suggest` does, quoted for the shell."""
     if is_first_process():
         line = shlex.join(map(str, words))
         print(f"Next: {line}", file=sys.stderr, flush=True)

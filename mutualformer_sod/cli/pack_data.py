@@ -6,6 +6,7 @@ from pathlib import Path
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.cli.next_step import suggest
 from mutualformer_sod.data.packing.pack import PackOptions, pack_sets, unpack_sets
+from mutualformer_sod.errors import counted
 from mutualformer_sod.files import check_writable
 
 EPILOG = """\
@@ -64,14 +65,15 @@ def pack(args: argparse.Namespace) -> None:
     for path, item in index["sets"].items():
         print(f"{path}: {item['images']} of {item['of']} images, {depth_text(item)}")
     size = sum(shard["bytes"] for shard in index["shards"])
-    print(f"pack: {args.output}: {len(index['shards'])} shards, {size / 1e6:.1f} MB")
+    shards = counted(len(index["shards"]), "shard")
+    print(f"pack: {args.output}: {shards}, {size / 1e6:.1f} MB")
     suggest("pack-data", "--unpack", args.output, "--output", "data")
 
 
 def unpack(args: argparse.Namespace) -> None:
     index, remarks = unpack_sets(args.unpack, args.output, overwrite=args.overwrite)
     for path, item in index["sets"].items():
-        print(f"{path}: {item['images']} images, {depth_text(item)}")
+        print(f"{path}: {counted(item['images'], 'image')}, {depth_text(item)}")
     for remark in remarks:
         print(f"WARNING: {remark}")
     print(f"sets: {args.output}")

@@ -4,11 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from mutualformer_sod.cli.default_output import free_output, output_folders
 from mutualformer_sod.cli.next_step import given, option, suggest
-from mutualformer_sod.cli.predict_options import parse_arguments
+from mutualformer_sod.cli.predict_options import free_output, output_folders, parse_arguments
 from mutualformer_sod.configs.released import DEFAULT_WEIGHTS, find_weights
-from mutualformer_sod.errors import InputError, flag_of, with_flags
+from mutualformer_sod.errors import InputError, counted, flag_of, with_flags
 from mutualformer_sod.files import check_writable
 from mutualformer_sod.signals import ended_by_sigterm
 
@@ -55,7 +54,7 @@ def map_pictures(args: argparse.Namespace) -> int:
         ),
     )
     for doubt, names in outcome.doubts.items():
-        print(note_line(doubt, names, f"{outcome.depths} maps", predictor.second.name))
+        print(note_line(doubt, names, counted(outcome.depths, "map"), predictor.second.name))
     kept = f", {outcome.kept} were there" if outcome.kept else ""
     alone = "" if maps else ", RGB only"
     if args.estimate_depth:
@@ -63,9 +62,9 @@ def map_pictures(args: argparse.Namespace) -> int:
     is_one = args.output is None and len(pictures) == 1 and not outcome.failed
     place = output / "maps" / f"{pictures[0].stem}.png" if is_one else output
     where = f": {place}" if outcome.made or outcome.kept else ""
-    print(f"{outcome.made} of {len(pictures)} pictures mapped{alone}{kept}{where}")
+    print(f"{outcome.made} of {counted(len(pictures), 'picture')} mapped{alone}{kept}{where}")
     if outcome.failed:
-        print(f"{len(outcome.failed)} pictures failed, see above", file=sys.stderr)
+        print(f"{counted(len(outcome.failed), 'picture')} failed, see above", file=sys.stderr)
     if outcome.made or outcome.kept:
         suggest_next(args, pictures, predictor.second)
     return FAILED if outcome.failed else 0

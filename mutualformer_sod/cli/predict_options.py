@@ -1,11 +1,16 @@
-"""Options of the command predict."""
+"""Options of the command predict, and the folder of its outputs without ``--output``."""
 
 import argparse
+import itertools
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from mutualformer_sod.cli import common as cli
-from mutualformer_sod.cli.default_output import DEFAULT_OUTPUT
 from mutualformer_sod.configs.released import ESTIMATOR
+from mutualformer_sod.errors import OutputExists
+
+_Result = TypeVar("_Result")
 
 EPILOG = """\
     mutualformer-sod predict photo.jpg
@@ -17,6 +22,7 @@ OUTPUT/NAME_map.webm, NAME_overlay.webm and NAME_cutout.webm, with its sound. A 
 the missing files. Status 1: some pictures failed and were named, the others are done. See
 docs/predict.md.
 """
+DEFAULT_OUTPUT = "saliency"
 MOST_SMOOTH = 0.95
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
 
@@ -126,3 +132,30 @@ def take_pictures(parser: cli.Parser, args: argparse.Namespace) -> None:
             "no picture. Fix: pass pictures, folders or a video, also with --rgb or --video"
             + (", before --estimate-depth, which took the next word" if taken else "")
         )
+
+
+def output_folders(given: Path | None) -> Iterator[Path]:
+    """Yield the given folder; without one, the default and its numbered names, without end."""
+    if given is not None:
+        yield given
+        return
+    for suffix in itertools.chain([""], (f"-{number}" for number in itertools.count(2))):
+        path = Path(f"{DEFAULT_OUTPUT}{suffix}")
+        if path.is_dir() or not path.exists():
+            yield path
+
+
+def free_output(given: Path | None, use: Callable[[Path], _Result]) -> tuple[Path, _Result]:
+    """Return the first of `output_folders` that ``use`` accepts, and the result of ``use``.
+
+    Raises:
+        OutputExists: the given folder has files of other settings.
+    """
+    folders = output_folders(given)
+    while True:
+        folder = next(folders)
+        try:
+            return folder, use(folder)
+        except OutputExists:
+            if given is not None:
+                raise

@@ -1,12 +1,19 @@
 """Serve maps over HTTP: POST a picture and its depth, get map, overlay or cut-out as PNG."""
 
 import argparse
+import logging
+import socket
+from typing import TYPE_CHECKING
 
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.cli.next_step import suggest_program
 from mutualformer_sod.configs.released import find_weights, name_weights
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.serving.access import bind
+from mutualformer_sod.serving.access import address_of, bind, warning_of
+from mutualformer_sod.signals import StopRequest
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 EPILOG = """\
 Ctrl-C or SIGTERM stops it: accepted requests are answered, new ones are refused (status 0).
@@ -16,7 +23,6 @@ Ctrl-C or SIGTERM stops it: accepted requests are answered, new ones are refused
 The page /docs has all addresses and form fields. See docs/service.md.
 """
 PACKAGES = ("fastapi", "fastapi_offline", "uvicorn", "python_multipart")
-FILES = 3  # of a request: picture, depth, background
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -52,9 +58,12 @@ def main() -> None:
     weights = find_weights(args.weights)
     listening = bind(args.host, args.port)
     # Imported here: --help and wrong flags need no torch.
+    from mutualformer_sod.inference.estimated_depth import estimator_of
+    from mutualformer_sod.inference.picture_maps import settings_of
     from mutualformer_sod.inference.predictor import Predictor
+    from mutualformer_sod.serving.app import build_app
     from mutualformer_sod.serving.gate import Limits
-    from mutualformer_sod.serving.running import run_service
+    from mutualformer_sod.serving.pictures import PictureService
 
     predictor = Predictor.from_weights(weights, args.size, args.device, args.amp)
     predictor.require_depth(args.weights, "the service")
@@ -63,22 +72,42 @@ def main() -> None:
             f"--estimate-depth: --weights {args.weights} were trained without depth. Fix: leave it "
             "out, or pass other weights."
         )
-    run_service(
-        predictor,
-        weights,
-        listening,
-        args.host,
-        name=next(iter(name_weights([weights]))),
-        others=args.allow_host,
-        estimator=args.estimate_depth,
-        limits=Limits(
-            round(args.max_upload * 10**6), FILES, round(args.max_megapixels * 10**6), args.timeout
-        ),
+    estimate = None
+    if args.estimate_depth is not None:
+        estimate = estimator_of(args.estimate_depth), settings_of(weights, args.estimate_depth)
+    most_pixels = round(args.max_megapixels * 10**6)
+    service = PictureService(predictor, settings_of(weights), most_pixels, estimate)
+    name = next(iter(name_weights([weights])))
+    app = build_app(
+        service,
+        Limits(round(args.max_upload * 10**6), args.timeout),
         waiting=args.queue,
-        ready=suggest_request,
+        host=args.host,
+        others=args.allow_host,
+        about={"weights": name, "input_size": predictor.size},
     )
+    serve(app, listening, args)
 
 
-def suggest_request(address: str) -> None:
-    """Print a command that maps a picture; ``address`` is that of the service."""
+def serve(app: "FastAPI", listening: socket.socket, args: argparse.Namespace) -> None:
+    """Serve until a signal arrives; answer the accepted requests before the end."""
+    import uvicorn
+
+    for source in ("mutualformer_sod.data.depth", "python_multipart"):  # clients get these remarks
+        logging.getLogger(source).setLevel(logging.CRITICAL)
+    config = uvicorn.Config(
+        app,
+        log_level="info",
+        server_header=False,
+        timeout_graceful_shutdown=round(2 * args.timeout),
+    )
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    server = uvicorn.Server(config)
+    print(f"{address_of(listening, args.host)}/docs (Ctrl-C ends it)", flush=True)
+    if warning := warning_of(args.host):
+        print(f"{warning}, without a password", flush=True)
+    address = address_of(listening, args.host, here=True)
     suggest_program("curl", "-f", "-F", "rgb=@photo.jpg", f"{address}/map", "-o", "map.png")
+    with StopRequest():  # uvicorn repeats the signal at its end
+        server.run(sockets=[listening])
+    print("stopped", flush=True)

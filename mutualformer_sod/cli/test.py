@@ -9,7 +9,7 @@ from mutualformer_sod.cli.next_step import given, suggest
 from mutualformer_sod.configs.released import find_weights
 from mutualformer_sod.configs.training import VISIBLE
 from mutualformer_sod.errors import InputError, with_flags
-from mutualformer_sod.files import check_writable, file_sha256
+from mutualformer_sod.files import check_writable
 
 EPILOG = """\
 Maps are OUTPUT/METHOD/SET/STEM.png, 8-bit, at the size of the ground truth (without one, of the
@@ -75,7 +75,7 @@ def main() -> None:
 def make_maps(args: argparse.Namespace) -> None:
     """Load weights and sets, write maps; in this process or in all processes of torchrun."""
     from mutualformer_sod.distributed import is_main, start_processes
-    from mutualformer_sod.inference.benchmark_maps import map_sets, method_name
+    from mutualformer_sod.inference.benchmark_maps import map_sets, method_name, provenance_of
     from mutualformer_sod.inference.predictor import Predictor
     from mutualformer_sod.inference.progress import forecast
     from mutualformer_sod.models.weights import load_weights
@@ -87,18 +87,13 @@ def make_maps(args: argparse.Namespace) -> None:
     predictor = Predictor(model, args.size, str(device), args.amp, modality)
     method = args.method or method_name(model.config, predictor.modality)
     sets = find_sets(args, modality, model.config.second_modality)
-    provenance = {
-        "weights_sha256": file_sha256(weights),
-        "config": model.config.to_dict(),
-        "protocol": protocol,
-    }
     if is_main() and (line := forecast(predictor)):
         print(with_flags(line), flush=True)
     map_sets(
         predictor,
         sets,
         args.output / method,
-        provenance,
+        provenance_of(weights, model.config, protocol),
         batch_size=args.batch_size,
         workers=args.workers,
         writers=args.writers,
@@ -117,10 +112,7 @@ def make_maps(args: argparse.Namespace) -> None:
 def find_sets(args: argparse.Namespace, modality: str, second: str) -> list:
     """Return the sets with the images to map, and print remarks on them in the main process.
 
-    Args:
-        args: of the command.
-        modality: visible to the network, as in ``--modality``.
-        second: the modality beside colour that the network was trained on.
+    The network sees ``modality``; ``second`` is the modality beside colour of its training.
     """
     from mutualformer_sod.data.depth.notes import relation_notes
     from mutualformer_sod.data.depth.polarity import print_maps, with_encodings
@@ -153,7 +145,10 @@ def find_sets(args: argparse.Namespace, modality: str, second: str) -> list:
         sets = keep_images(sets, args.images)
     sets = limited(sets, args.limit)
     if not sets:
-        raise InputError(f"--data {' '.join(args.data)}: no colour images, nothing to map")
+        roots = " ".join(args.data)
+        raise InputError(
+            f"--data {roots}: no colour images, nothing to map. Fix: pass sets with RGB folders."
+        )
     for item in sets if is_main() else ():
         for note in relation_notes(item):
             _log.warning("%s: %s", item.name, note)

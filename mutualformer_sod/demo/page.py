@@ -11,9 +11,8 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from mutualformer_sod.demo.checks import check_inputs
 from mutualformer_sod.demo.samples import Sample
-from mutualformer_sod.demo.service import Request, Service
+from mutualformer_sod.demo.service import Request, Service, check_inputs
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.serving.access import refusal
 
@@ -99,7 +98,10 @@ def build_page(service: Service, samples: Sequence[Sample]) -> gr.Blocks:
 
 
 def serve(page: gr.Blocks, host: str, port: int, *, upload_bytes: int, queue: int) -> str:
-    """Start the server in the background; return its address. See `running.run_demo`."""
+    """Start the server in the background; return its address.
+
+    Up to ``queue`` requests wait; further ones are refused with a message.
+    """
     page.queue(max_size=queue, default_concurrency_limit=1, api_open=False)
     _, address, _ = page.launch(
         server_name=host,

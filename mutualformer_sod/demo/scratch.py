@@ -1,7 +1,8 @@
-"""The folder of a running demo: old uploads and results are removed."""
+"""The temporary folder of a running demo: it confines gradio, and old files are removed."""
 
 import contextlib
 import logging
+import os
 import shutil
 import tempfile
 import threading
@@ -79,3 +80,18 @@ class Scratch:
                 self.sweep()
             except OSError as error:  # a full disk must not end the thread
                 _log.warning("%s: %s", self.path, error)
+
+
+def prepare_gradio(folder: Path) -> None:
+    """Confine gradio to one folder and to this machine; call it before the first import."""
+    os.environ |= {
+        "GRADIO_TEMP_DIR": str(folder),
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "HF_HUB_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "DO_NOT_TRACK": "1",
+    }
+    # gradio sends a request to its own server, which must bypass a proxy.
+    own = ["127.0.0.1", "localhost", "::1"]
+    for name in ("NO_PROXY", "no_proxy"):
+        os.environ[name] = ",".join([*filter(None, [os.environ.get(name)]), *own])

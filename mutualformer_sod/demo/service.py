@@ -1,11 +1,12 @@
 """Answer requests of the page: files in, pictures and a message out."""
 
+import reprlib
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -30,6 +31,9 @@ from mutualformer_sod.serving.problems import problem_of
 
 SHOWN_PIXELS = 10**6
 """Most pixels of an overlay or of the shown depth."""
+
+INPUTS = ("picture", "depth", "weights", "threshold", "invert")
+"""Names of the inputs of the page, in order."""
 
 _CACHED = 32  # outputs of the network: a new threshold does not run it again
 _NAME_LENGTH = 60
@@ -68,7 +72,7 @@ class Answer(NamedTuple):
     depth: Path | None = None
 
 
-class _Seen(NamedTuple):
+class _Prediction(NamedTuple):
     """Output of the network: logits (1, 1, h, w), the depth it got (h, w) uint8, and remarks."""
 
     logits: Tensor
@@ -77,13 +81,7 @@ class _Seen(NamedTuple):
 
 
 class Service:
-    """Answer requests one at a time, from any number of threads.
-
-    Args:
-        predictors: networks by the name of their weights.
-        scratch: folder of the results.
-        most_pixels: of a picture or a depth map.
-    """
+    """Answer requests one at a time, from any number of threads; weights are chosen by name."""
 
     def __init__(
         self, predictors: Mapping[str, Predictor], scratch: Scratch, most_pixels: int
@@ -91,7 +89,7 @@ class Service:
         self.predictors = dict(predictors)
         self._scratch = scratch
         self._most_pixels = most_pixels
-        self._cache: OrderedDict[tuple, _Seen] = OrderedDict()
+        self._cache: OrderedDict[tuple, _Prediction] = OrderedDict()
         self._turn = threading.Lock()
 
     def answer(self, request: Request) -> Answer:
@@ -103,7 +101,8 @@ class Service:
                 return self._answer(request)
         except Exception as error:  # the page stays alive, even after a defect
             paths = filter(None, (request.rgb, request.depth))
-            return Answer(f"Error: {problem_of(error, {path: path.name for path in paths}).line}")
+            line, _ = problem_of(error, {path: path.name for path in paths})
+            return Answer(f"Error: {line}")
 
     def _answer(self, request: Request) -> Answer:
         for path in filter(None, (request.rgb, request.depth)):
@@ -111,28 +110,28 @@ class Service:
                 raise InputError(f"{path}: was removed. Fix: upload it again.")
             check_pixels(path, self._most_pixels)
         photo = read_photo(request.rgb)
-        seen = self._look(request, photo)
-        saliency = native_saliency(seen.logits, photo.rgb.shape[:2])
+        prediction = self._prediction_of(request, photo)
+        saliency = native_saliency(prediction.logits, photo.rgb.shape[:2])
         if request.threshold > 0:
             saliency = (saliency >= request.threshold).astype(np.float32)
         height, width = photo.native_size
-        notes = [f"{request.rgb.name}, {width} x {height}", *photo.notes, *seen.notes]
-        files = self._write(request.rgb.stem[:_NAME_LENGTH], photo, saliency, seen.depth)
+        notes = [f"{request.rgb.name}, {width} x {height}", *photo.notes, *prediction.notes]
+        files = self._write(request.rgb.stem[:_NAME_LENGTH], photo, saliency, prediction.depth)
         return Answer("\n".join(notes), *files)
 
-    def _look(self, request: Request, photo: Photo) -> _Seen:
+    def _prediction_of(self, request: Request, photo: Photo) -> _Prediction:
         """Run the network, or take its output from the cache."""
         files = [path and file_sha256(path) for path in (request.rgb, request.depth)]
         # The suffix of a depth map decides how it is read.
         suffix = request.depth and request.depth.suffix.lower()
         key = (*files, suffix, request.weights, request.invert)
-        seen = self._cache.pop(key, None)
-        if seen is None:
-            seen = _run(self.predictors[request.weights], request, photo)
-        self._cache[key] = seen
+        prediction = self._cache.pop(key, None)
+        if prediction is None:
+            prediction = _predict(self.predictors[request.weights], request, photo)
+        self._cache[key] = prediction
         if len(self._cache) > _CACHED:
             self._cache.popitem(last=False)
-        return seen
+        return prediction
 
     def _write(
         self, stem: str, photo: Photo, saliency: np.ndarray, depth: np.ndarray | None
@@ -153,7 +152,7 @@ class Service:
         return files
 
 
-def _run(predictor: Predictor, request: Request, photo: Photo) -> _Seen:
+def _predict(predictor: Predictor, request: Request, photo: Photo) -> _Prediction:
     depth = encoding = None
     if request.depth is None:
         without = "RGB only" if predictor.estimator is None else "it was estimated"
@@ -165,10 +164,10 @@ def _run(predictor: Predictor, request: Request, photo: Photo) -> _Seen:
     logits = predictor.image_logits(photo.rgb, depth, encoding)
     predictor.check_finite(logits, request.weights)
     if depth is None:
-        return _Seen(logits, None, tuple(notes))
+        return _Prediction(logits, None, tuple(notes))
     rule = predictor.model.config.depth_rule
     shown = to_levels(averaged(depth_to_unit(depth, encoding, rule), SHOWN_PIXELS))
-    return _Seen(logits, shown, tuple(notes))
+    return _Prediction(logits, shown, tuple(notes))
 
 
 def _read_depth(
@@ -198,3 +197,31 @@ def _read_depth(
     if encoding.holes:
         notes.append(f"depth: {encoding.holes:.1%} holes, filled")
     return depth, encoding, notes
+
+
+def check_inputs(inputs: Sequence[Any], weights: Sequence[str]) -> None:
+    """Raise InputError for decoded JSON that is not `INPUTS` in number, type and range."""
+    if len(inputs) != len(INPUTS):
+        raise InputError(
+            f"{len(inputs)} inputs are given. Fix: pass {len(INPUTS)}: {', '.join(INPUTS)}."
+        )
+    picture, depth, name, threshold, invert = inputs
+    is_number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
+    upload = "upload the file and pass the answer of the upload, or null"
+    usable = (
+        (_is_file_or_none(picture), upload),
+        (_is_file_or_none(depth), upload),
+        (name in weights, f"pass one of {', '.join(weights)}"),
+        (is_number and 0 <= threshold <= 1, "pass a number from 0 to 1"),
+        (isinstance(invert, bool), "pass true or false"),
+    )
+    for label, value, (is_usable, remedy) in zip(INPUTS, inputs, usable, strict=True):
+        if not is_usable:
+            raise InputError(f"{label} {reprlib.repr(value)} is not usable. Fix: {remedy}.")
+
+
+def _is_file_or_none(value: Any) -> bool:
+    if value is None:
+        return True
+    path = value.get("path") if isinstance(value, dict) else None
+    return isinstance(path, str) and path != "" and "\0" not in path

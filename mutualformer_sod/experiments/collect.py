@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, counted
 from mutualformer_sod.experiments.data import HOLDOUT
 from mutualformer_sod.experiments.image_scores import METRICS, read_runs, read_scores, write_scores
 from mutualformer_sod.experiments.plan import (
@@ -29,11 +29,9 @@ def collect(output: Path) -> FusionTable:
     """Collect all finished runs; InputError without any, or for a damaged file."""
     plan = read_plan(output)
     variants = parse_variants(list(plan["seeds"]))
-    runs = [
-        run
-        for run in runs_of(output, variants, max(plan["seeds"].values()))
-        if run.seed < plan["seeds"][run.variant.name]
-    ]
+    seeds = plan["seeds"]
+    runs = runs_of(output, variants, max(seeds.values()))
+    runs = [run for run in runs if run.seed < seeds[run.variant.name]]
     trials = [read_trial(run) for run in runs if run.finished]
     if not trials:
         raise InputError(f"`output` {output}: no run is finished. Fix: start it without `report`.")
@@ -68,31 +66,20 @@ def read_image_scores(path: Path) -> FusionTable:
     """Read a file of `write_image_scores`, without maxima of curves; InputError for others."""
     images, record = read_scores(path)
     try:
-        groups = images.by_group().items()
-        trials = [
-            Trial(
-                **trial
-                | {
-                    "scores": {
-                        group: dict(zip(METRICS, values[:, number].mean(axis=0), strict=True))
-                        | {"images": len(values)}
-                        for group, values in groups
-                    }
-                }
-            )
-            for number, trial in enumerate(record["trials"])
-        ]
+        groups, trials = images.by_group(), []
+        for number, trial in enumerate(record["trials"]):
+            scores = {}
+            for group, values in groups.items():
+                means = values[:, number].mean(axis=0)
+                scores[group] = dict(zip(METRICS, means, strict=True)) | {"images": len(values)}
+            trials.append(Trial(**trial | {"scores": scores}))
         return FusionTable(trials, record["meanings"], record["costs"], record["notes"], images)
     except (KeyError, TypeError) as error:
         raise InputError(f"{path}: damaged ({error!r}). Fix: restore it.") from None
 
 
 def read_trial(run: Run) -> Trial:
-    """Read a finished run: its scores by group of images, and the last statistics of its fusion.
-
-    Raises:
-        InputError: damaged files.
-    """
+    """Read a finished run: scores by group, last statistics; InputError for damaged files."""
     try:
         results = Results.read(run.folder / SCORES_FILE)
         log = _read_log(run.folder)
@@ -174,9 +161,9 @@ def _notes(options: dict[str, Any], data: Any, trials: Sequence[Trial]) -> list[
     weights = options["init_weights"]
     start = f"encoders started from {'/'.join(Path(weights).parts[-2:])}" if weights else ""
     fields = ", ".join(f"{name}={value}" for name, value in options["fields"].items())
-    epochs = options["epochs"]
+    epochs = counted(options["epochs"], "epoch")
     recipe = [
-        f"preset {options['preset']}{size}, encoder shared, {epochs} epoch{'s' * (epochs != 1)} of "
+        f"preset {options['preset']}{size}, encoder shared, {epochs} of "
         f"batches of {options['batch_size']}, peak rate {options['lr']}, amp {options['amp']}",
         *filter(None, (fields, start)),
     ]

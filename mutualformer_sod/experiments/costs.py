@@ -8,6 +8,7 @@ import torch
 
 from mutualformer_sod.benchmark.speed import Contestant, Settings, count_macs, time_in_turn
 from mutualformer_sod.configs.model import make_config
+from mutualformer_sod.errors import counted
 from mutualformer_sod.experiments.plan import Options
 from mutualformer_sod.experiments.variants import Variant
 from mutualformer_sod.files import write_json
@@ -36,7 +37,7 @@ def measure_costs(path: Path, variants: Sequence[Variant], options: Options, dev
     }
     kind = chosen.type
     name = torch.cuda.get_device_name(chosen) if kind == "cuda" else kind.upper()
-    threads = "" if kind != "cpu" else f", {torch.get_num_threads()} thread(s)"
+    threads = "" if kind != "cpu" else f", {counted(torch.get_num_threads(), 'thread')}"
     size, amp = contestants[0][0].settings.size, contestants[0][0].settings.amp
     how = f"{size} x {size}, batch 1, {name}{threads}, amp {amp}, median of {_ROUNDS} rounds"
     write_json(path, {"how": how, "costs": costs})

@@ -112,9 +112,7 @@ def find_sets(sources: dict[str, Any], split: str) -> list[SodSet]:
 
 
 def groups_of(sod_set: str, stem: str, sources: dict[str, Any]) -> list[str]:
-    """Return the groups that an image is scored in.
-
-    They are all images, its set and its kind; of several folders of test sets, its folder.
+    """Return the groups of an image: all, its set and kind; of several test folders, its folder.
 
     Args:
         stem: of the image; the stem of a generated scene ends in its kind.

@@ -20,7 +20,7 @@ MEAN_OF_GROUPS = "mean"
 
 @dataclass(frozen=True)
 class Difference:
-    """The reference minus another variant, in one metric.
+    """The S-measure of the reference minus that of another variant.
 
     Attributes:
         variant: the other one.
@@ -37,20 +37,19 @@ class Difference:
 
 
 def differences(
-    scores: ImageScores, reference: str, metric: str = "s_measure", draws: int = DRAWS
+    scores: ImageScores, reference: str, draws: int = DRAWS
 ) -> dict[str, list[Difference]]:
-    """Compare a variant with all others on each group of test images, with the right depth.
+    """Compare the S-measure of a variant with all others on each group, with the right depth.
 
     A resample draws the images of a group, the same for all variants, and the seeds of each
     variant. Drawing from n seeds gives a variance that is too small by (n - 1) / n, which is
     corrected. A variant with one seed shows no variation over seeds.
-    The metric is one of `METRICS`, ``draws`` the number of resamples.
 
     Returns:
         group -> one difference for each other variant. With several groups without common images
         also the mean over them: the resamples of one image in two groups would be independent.
     """
-    column = METRICS.index(metric)
+    column = METRICS.index("s_measure")
     groups = {name: values[..., column] for name, values in scores.by_group().items()}
     parts = {name: [values] for name, values in groups.items()}
     members = sum(map(len, groups.values()))

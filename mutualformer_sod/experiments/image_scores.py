@@ -119,19 +119,15 @@ def _counts(images: Sequence[tuple[str, str, str]]) -> dict[str, dict[str, int]]
 
 
 def _check_complete(
-    path: Path,
-    images: Sequence[tuple[str, str, str]],
-    written: dict[str, dict[str, int]] | None,
+    path: Path, images: Sequence[tuple[str, str, str]], written: dict[str, dict[str, int]] | None
 ) -> None:
     """Raise InputError for images that are missing or there twice; ``written`` of `_counts`."""
-    found = _counts(images)
-    wanted = found if written is None else written
-    different = [
-        f"{sod_set} {found.get(kind, {}).get(sod_set, 0)} of {count} with {kind} depth"
-        for kind, counts in wanted.items()
-        for sod_set, count in counts.items()
-        if found.get(kind, {}).get(sod_set, 0) != count
-    ]
+    found, different = _counts(images), []
+    for kind, counts in (written or found).items():
+        for sod_set, count in counts.items():
+            number = found.get(kind, {}).get(sod_set, 0)
+            if number != count:
+                different.append(f"{sod_set} {number} of {count} with {kind} depth")
     if different:
         raise InputError(
             f"{path}: images are missing or added ({'; '.join(different)}). Fix: restore the file."

@@ -227,7 +227,9 @@ def read_plan(output: Path) -> dict[str, Any]:
     """
     folder = OutputFolder(output, PLAN_FILE, "comparison")
     if not folder.is_begun:
-        raise InputError(f"`output` {output}: no comparison there ({PLAN_FILE})")
+        raise InputError(
+            f"`output` {output}: no comparison there ({PLAN_FILE}). Fix: pass its folder."
+        )
     plan = folder.read(options=dict, seeds=dict)
     if plan is None:  # an older version wrote one number of seeds for all variants
         plan = folder.read(options=dict, variants=list, seeds=int)

@@ -50,11 +50,7 @@ def write_fusions(folder: Path, table: FusionTable) -> str:
 
 
 def fusion_markdown(table: FusionTable) -> str:
-    """Format the tables as Markdown.
-
-    They are: scores by group with costs; differences from the first variant; scores with misleading
-    depth; all metrics of each group.
-    """
+    """Format as Markdown: scores with costs, differences, misleading depth, metrics by group."""
     lines = [*_overview(table), "", *_differences(table), *_misleading(table)]
     for group in table.groups:
         rows = [table.summary(group, variant) for variant in table.meanings]

@@ -25,8 +25,8 @@ from mutualformer_sod.experiments.plan import (
     train_config,
 )
 from mutualformer_sod.experiments.variants import Variant
-from mutualformer_sod.files import file_sha256, write_text
-from mutualformer_sod.inference.benchmark_maps import map_sets
+from mutualformer_sod.files import write_text
+from mutualformer_sod.inference.benchmark_maps import map_sets, provenance_of
 from mutualformer_sod.inference.predictor import Predictor
 from mutualformer_sod.metrics.evaluation import GtSet, evaluate, find_map_folders
 from mutualformer_sod.metrics.evaluator import Evaluator
@@ -80,13 +80,10 @@ def do_run(
 ) -> None:
     """Train a variant, map the test images, score the maps; an interrupted run continues.
 
-    The weights and the maps with the right depth stay; checkpoints and other maps are removed.
-
-    The data are the record of `prepare_data`. ``resources`` are "device" and "workers", which have
-    no effect on results.
+    The weights and the maps with the right depth stay; checkpoints and other maps are removed. The
+    data are the record of `prepare_data`; ``resources`` are "device" and "workers".
 
     Raises:
-        InputError: as training, testing and scoring.
         Stopped: SIGTERM or Ctrl-C during training; the run was saved.
     """
     resources = resources | {"cache_dir": str(output / "cache")}
@@ -98,11 +95,7 @@ def do_run(
     train(config, model_overrides(output, run, options), resume="last")
     weights = run.folder / WEIGHTS_FILE
     model, protocol = load_weights(weights)
-    provenance = {
-        "weights_sha256": file_sha256(weights),
-        "config": model.config.to_dict(),
-        "protocol": protocol,
-    }
+    provenance = provenance_of(weights, model.config, protocol)
     results = {}
     for kind in (RIGHT, *options.test_depth):
         sources = data["test"] if kind in (RIGHT, "hidden") else data["depths"][kind]
@@ -131,14 +124,11 @@ def score_maps(
     training: dict[str, Any],
     kind: str = RIGHT,
 ) -> Results:
-    """Score the maps of a run by group, and write the scores of each image.
+    """Score the maps of a run by group, with remarks; write the scores of each image.
 
     Args:
         sets, sources: the test sets and their record, see `prepare_data`.
         kind: of the depth; a name of `plan.DEPTHS`, or right.
-
-    Returns:
-        The scores by group, and remarks on the maps.
 
     Raises:
         InputError: a map is missing or unreadable.

@@ -105,11 +105,10 @@ def do_runs(
 ) -> dict[str, str]:
     """Do the runs that are not finished; return the problems of the failed ones by their names.
 
-    A run that takes over a ratio of another run waits for it, and fails if that one failed.
+    Up to ``at_once`` processes work at a time. A run that takes over a ratio of another run waits
+    for it, and fails if that one failed.
 
     Args:
-        runs: in the order of their start.
-        at_once: number of processes at a time.
         describe: returns a line about a finished run and the seconds it took.
 
     Raises:

@@ -64,14 +64,10 @@ _CONTROLS = {
         "without self-attention over the fused stream",
     ),
     "mutualformer_paper": ("mutualformer:form=paper", "the paper's recurrence"),
-    **{
-        f"mutualformer_epsilon_{value}": (f"mutualformer:epsilon={value}", f"epsilon {value}")
-        for value in (0.3, 0.9)
-    },
-    **{
-        f"mutualformer_steps_{count}": (f"mutualformer:steps={count}", f"{count} diffusion steps")
-        for count in (2, 3)
-    },
+    "mutualformer_epsilon_0.3": ("mutualformer:epsilon=0.3", "epsilon 0.3"),
+    "mutualformer_epsilon_0.9": ("mutualformer:epsilon=0.9", "epsilon 0.9"),
+    "mutualformer_steps_2": ("mutualformer:steps=2", "2 diffusion steps"),
+    "mutualformer_steps_3": ("mutualformer:steps=3", "3 diffusion steps"),
     "mutualformer_mean_affinity": (
         "mutualformer:affinity=mean",
         "mean of the affinities in place of their sum",

@@ -23,8 +23,8 @@ from mutualformer_sod.data.discovery.sets import SodSet, refuse_other_modality
 from mutualformer_sod.data.training.dataset import SodDataset
 from mutualformer_sod.data.training.loader import make_loader
 from mutualformer_sod.distributed import is_main, rank, sum_over_processes, wait_for_all, world_size
-from mutualformer_sod.errors import InputError
-from mutualformer_sod.files import write_json
+from mutualformer_sod.errors import InputError, counted
+from mutualformer_sod.files import file_sha256, write_json
 from mutualformer_sod.imaging.io import write_map
 from mutualformer_sod.inference.predictor import Predictor, native_saliency
 from mutualformer_sod.inference.progress import ticking
@@ -55,6 +55,12 @@ def method_name(config: ModelConfig, modality: str) -> str:
     return name + hidden[modality]
 
 
+def provenance_of(weights: Path, config: ModelConfig, protocol: dict[str, Any]) -> dict[str, Any]:
+    """Return the origin of a network for `map_sets`: its file, configuration and training."""
+    checksum = file_sha256(weights)
+    return {"weights_sha256": checksum, "config": config.to_dict(), "protocol": protocol}
+
+
 def map_sets(
     predictor: Predictor,
     sets: Sequence[SodSet],
@@ -75,7 +81,7 @@ def map_sets(
     Args:
         predictor, sets: the network and its inputs.
         output: folder of this method.
-        provenance: weights and training protocol, recorded in ``output/run.json``.
+        provenance: see `provenance_of`; recorded in ``output/run.json``.
         batch_size: images in a batch. On a CPU the maps do not depend on it.
         workers: processes that load images; 0 loads in the main thread.
         writers: threads that write maps; 0 writes in the main thread.
@@ -107,7 +113,7 @@ def map_sets(
         },
         "device": str(predictor.device),
         "sets": kept,
-        "to_replace": sorted(old_maps),
+        "to_replace": sorted(old_maps),  # an interrupted run with `overwrite` goes on with these
     }
     missing = [_without_maps(sod_set, output, old_maps, overwrite) for sod_set in sets]
     if is_main():
@@ -135,7 +141,8 @@ def map_sets(
         depth = "" if sod_set.has_depth else without
         seconds = spent.start_up + spent.running
         speed = f" in {seconds:.1f} s" if todo.samples else " (all were there)"
-        print(f"{sod_set.name}: {images} maps, {len(todo.samples)} made now{speed}{depth}")
+        made_now = f"{len(todo.samples)} made now"
+        print(f"{sod_set.name}: {counted(images, 'map')}, {made_now}{speed}{depth}")
     _print_speed(timings, predictor.device)
     return made
 
@@ -194,20 +201,12 @@ def _print_speed(timings: Sequence[_Timing], device: torch.device) -> None:
 
 
 def _map_set(
-    predictor: Predictor,
-    sod_set: SodSet,
-    output: Path,
-    batch_size: int,
-    workers: int,
-    writers: int,
+    predictor: Predictor, sod_set: SodSet, output: Path, batch_size: int, workers: int, writers: int
 ) -> _Timing:
     if not sod_set.samples:
         return _Timing()
     dataset = SodDataset(
-        [sod_set],
-        predictor.size,
-        depth_rule=predictor.model.config.depth_rule,
-        with_gt=False,
+        [sod_set], predictor.size, depth_rule=predictor.model.config.depth_rule, with_gt=False
     )
     order = range(len(dataset))
     batches = [order[start : start + batch_size] for start in order[::batch_size]]
@@ -245,12 +244,7 @@ def _without_maps(sod_set: SodSet, output: Path, old_maps: set[str], overwrite: 
 def _claim_folder(
     output: Path, settings: dict[str, Any], overwrite: bool
 ) -> tuple[dict[str, Any], set[str]]:
-    """Refuse a folder of maps with other settings, unless ``overwrite``.
-
-    Returns:
-        The record of the folder's sets, and the maps of other settings that are still to replace.
-        The latter are recorded, so that an interrupted run with ``overwrite`` replaces all of them.
-    """
+    """Refuse maps of other settings, unless ``overwrite``; return the sets' record, old maps."""
     output.mkdir(parents=True, exist_ok=True)
     remedy = "Fix: pass another `output`, or `overwrite` to replace them."
     maps = {path.relative_to(output).as_posix() for path in output.rglob("[!.]*.png")}

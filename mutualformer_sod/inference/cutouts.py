@@ -58,11 +58,6 @@ class CutoutStyle:
             raise InputError(f"`background` {error}") from error
 
     @property
-    def record(self) -> dict[str, str | bool | None]:
-        """Return the part of an output's record."""
-        return {"background": self.background, "crop": self.crop}
-
-    @property
     def picture(self) -> Path | None:
         """Return the file of a background that is a picture."""
         if self.file is not None or self.background is None or is_plain(self.background):

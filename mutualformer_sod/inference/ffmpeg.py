@@ -57,7 +57,7 @@ class AlphaWriter:
 
 
 @contextlib.contextmanager
-def open_alpha(path: Path, pixel_aspect: float = 1.0) -> Iterator[AlphaWriter]:
+def open_alpha(path: Path, pixel_aspect: float) -> Iterator[AlphaWriter]:
     """Yield a writer to a temporary file of the caller; arguments as `webm.open_webm`."""
     with naming(path), av.open(f"file:{path}", "w", format="webm") as container:
         writer = AlphaWriter(container, pixel_aspect)
@@ -73,14 +73,9 @@ def count_sound(video: Path) -> tuple[int, int]:
 
 
 def count_frames(video: Path, rate: float) -> int | None:
-    """Return the number of frames by the header: as stored, or from the length of the pictures.
+    """Return the number of frames by the header: as stored, or from the length and frames/s.
 
-    Args:
-        video: a file.
-        rate: frames/s.
-
-    Returns:
-        None where the header has only the length of the longest track, which may be sound.
+    None where the header has only the length of the longest track, which may be sound.
     """
     with contextlib.suppress(av.FFmpegError), av.open(f"file:{video}") as container:
         stream = container.streams.video[0]

@@ -25,7 +25,7 @@ from mutualformer_sod.data.depth.polarity import encoding_of
 from mutualformer_sod.data.depth.structure import is_unrelated
 from mutualformer_sod.data.grey import GreyEncoding
 from mutualformer_sod.data.modality import DEPTH, Encoding, Modality
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, counted
 from mutualformer_sod.imaging.io import image_size
 from mutualformer_sod.imaging.photos import WHOLE_PIXELS, Photo, turn
 from mutualformer_sod.imaging.refused import refuse_depth_container
@@ -92,7 +92,7 @@ def plan_depths(
         remark = f"{modality.name}: near = {encoding.near}: {encoding.reason}"
         if is_guess and len(varying) < _FEW:
             other = "white" if encoding.near == "black" else "black"
-            maps = f"{len(varying)} map{'s' * (len(varying) > 1)}"
+            maps = counted(len(varying), "map")
             remark += f"; decided from {maps} alone: pass `near` {other} if wrong"
         plan.remarks.append(remark)
     return plan

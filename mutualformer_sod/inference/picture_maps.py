@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from mutualformer_sod.errors import InputError, OutputExists
+from mutualformer_sod.errors import InputError, OutputExists, counted
 from mutualformer_sod.files import file_sha256
 from mutualformer_sod.imaging.photos import averaged, read_photo
 from mutualformer_sod.imaging.png import read_note, write_png
@@ -75,7 +75,8 @@ class PictureOutputs:
         """Return the part of a file's record that depends on its kind."""
         if kind != CUTOUTS:
             return {"kind": kind}
-        return {"kind": kind, "colours": "estimated", **self.style.record}
+        shown = {"background": self.style.background, "crop": self.style.crop}
+        return {"kind": kind, "colours": "estimated", **shown}
 
 
 def settings_of(weights: Path, estimator: Path | None = None) -> dict[str, str]:
@@ -95,14 +96,9 @@ def predict_pictures(
     """Write the outputs of every picture.
 
     Each output file records its inputs and settings (`png.read_note`); existing outputs with the
-    same record are kept. Remarks are printed. A picture that fails is reported on standard error,
-    and the others are mapped. Ctrl-C leaves whole files.
-
-    Args:
-        predictor, pictures: the network and its inputs.
-        plan: how their depth is stored, see `picture_depth.plan_depths`.
-        outputs: folder, kinds and settings.
-        overwrite: replace existing files that have another record.
+    same record are kept, others are replaced only with ``overwrite``. Remarks are printed. A
+    picture that fails is reported on standard error, and the others are mapped. Ctrl-C leaves
+    whole files.
 
     Raises:
         OutputExists: existing files have another record, or an output would replace a picture.
@@ -219,7 +215,7 @@ def _without_done(
         others |= differing
     if others and not overwrite:
         path, problem = next(iter(others.items()))
-        more = f" (and {len(others) - 1} more files)" if len(others) > 1 else ""
+        more = f" (and {counted(len(others) - 1, 'more file')})" if len(others) > 1 else ""
         raise OutputExists(
             f"{path}{more}: exists, {problem}. Fix: pass another `output`, or `overwrite` to "
             "replace."

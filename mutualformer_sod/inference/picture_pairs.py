@@ -51,12 +51,12 @@ def pair_pictures(
             continue
         pictures = [path]
         if path.is_dir():
-            pictures, others = _sorted_out(path, PHOTO_SUFFIXES | REFUSED_SUFFIXES, remarks)
+            pictures, others = _split_by_suffix(path, PHOTO_SUFFIXES | REFUSED_SUFFIXES, remarks)
             if others:
                 remarks.append(f"{path}: {_listed(others)} skipped: no suffix of a picture")
         for picture in pictures:
             by_stem[picture.stem].append(picture)
-    problems += _doubles("`rgb`: pictures that would get one name", by_stem)
+    problems += _equal_stems("`rgb`: pictures that would get one name", by_stem)
     if not problems and not by_stem:
         problems = [f"`rgb` {name_list(rgb)}: no picture found. Fix: pass pictures or folders."]
     chosen = {stem: found[0] for stem, found in by_stem.items()}
@@ -106,15 +106,15 @@ def _depths_for(
             f"{given}: is the folder of the pictures. Fix: move the {maps} to another."
         )
     refuse_named_otherwise(depth, modality)
-    files, others = _sorted_out(depth, DEPTH_SUFFIXES, remarks)
+    files, others = _split_by_suffix(depth, DEPTH_SUFFIXES, remarks)
     found = _paired(pictures, files, modality)
     containers = [path for path in others if path.suffix.lower() in DEPTH_CONTAINERS]
     lacking = {stem: pictures[stem] for stem in pictures.keys() - found}
     unread = _paired(lacking, containers, modality)
     if not found and files:
         raise InputError(
-            f"{given}: no file belongs to a picture: {_listed(files)}. Fix: name {maps} as their"
-            " pictures (x.jpg, x.png)."
+            f"{given}: no file belongs to a picture: {_listed(files)}. Fix: name {maps} as their "
+            "pictures (x.jpg, x.png)."
         )
     if not found and containers:
         remedy = container_remedy(containers[0].suffix.lower(), noun)
@@ -141,11 +141,11 @@ def _paired(pictures: dict[str, Path], files: list[Path], modality: Modality) ->
         stem = stems.get(file.stem) or stems.get(bare_stem(file.stem))
         if stem is not None:
             found[stem].append(file)
-    refuse_all(_doubles(f"`{modality.name}`: several {modality.maps} of one picture", found))
+    refuse_all(_equal_stems(f"`{modality.name}`: several {modality.maps} of one picture", found))
     return {stem: own[0] for stem, own in found.items()}
 
 
-def _sorted_out(
+def _split_by_suffix(
     folder: Path, suffixes: frozenset[str], remarks: list[str]
 ) -> tuple[list[Path], list[Path]]:
     """Return the files with one of the suffixes and all other visible entries, both sorted."""
@@ -164,7 +164,7 @@ def _sorted_out(
     return wanted, others
 
 
-def _doubles(problem: str, files: Mapping[str, Sequence[Path]]) -> list[str]:
+def _equal_stems(problem: str, files: Mapping[str, Sequence[Path]]) -> list[str]:
     """Return one line that lists the files with equal stems, or no line."""
     groups = [" and ".join(map(str, own)) for _, own in sorted(files.items()) if len(own) > 1]
     if not groups:

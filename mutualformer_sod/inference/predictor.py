@@ -201,11 +201,7 @@ class Predictor:
             )
 
     def _unit_depth(
-        self,
-        depth: np.ndarray,
-        size: tuple[int, int],
-        encoding: Encoding | None,
-        near: str | None,
+        self, depth: np.ndarray, size: tuple[int, int], encoding: Encoding | None, near: str | None
     ) -> np.ndarray | None:
         """Convert a map to (H, W) in [0, 1], 1 = near; a constant raw map to None."""
         if not isinstance(depth, np.ndarray) or depth.dtype.kind not in "fiu":

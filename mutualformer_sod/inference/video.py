@@ -11,7 +11,7 @@ from tqdm import tqdm
 from mutualformer_sod.data.depth.encoding import DepthEncoding
 from mutualformer_sod.data.depth.kind import DepthSample
 from mutualformer_sod.data.depth.notes import same_proportions
-from mutualformer_sod.errors import InputError, OutputExists
+from mutualformer_sod.errors import InputError, OutputExists, counted
 from mutualformer_sod.inference import ffmpeg
 from mutualformer_sod.inference.picture_depth import encoding_from
 from mutualformer_sod.inference.progress import ticking
@@ -157,10 +157,11 @@ def predict_video(
         spare = depths is not None and next(depths, None) is not None
         times.report(video, promised, certain)
     if depths is not None and without_depth:
-        print(f"the depth video is shorter: {without_depth} frames mapped from RGB only")
+        shown = counted(without_depth, "frame")
+        print(f"the depth video is shorter: {shown} mapped from RGB only")
     if spare:
         print("the depth video is longer: its last frames were not used; check that both match")
-    print(f"{count} frames: {', '.join(map(str, outputs.paths(video)))}")
+    print(f"{counted(count, 'frame')}: {', '.join(map(str, outputs.paths(video)))}")
     return count
 
 

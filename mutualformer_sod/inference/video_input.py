@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, counted
 from mutualformer_sod.imaging.decoding import quiet_decoder
 from mutualformer_sod.inference import ffmpeg
 
@@ -107,11 +107,8 @@ class FrameTimes:
     def report(self, video: Path, promised: int, certain: bool) -> None:
         """Report frames without a time, and a video that ends before the time in its header.
 
-        The number of frames alone is no evidence: some formats estimate it from the length.
-
-        Args:
-            video: the file, for the message.
-            promised, certain: see `promised_frames`.
+        The number of frames alone is no evidence: some formats estimate it from the length. See
+        `promised_frames` for ``promised`` and ``certain``.
         """
         rate, times = rate_of(self._capture), self.times
         end = times[-1] / 1000  # s
@@ -120,10 +117,9 @@ class FrameTimes:
         if _has_rate(self._capture) and promised > len(times) and end + 1.5 * step < length:
             doubt = "" if certain else ": it is cut off, or its sound is longer"
             print(
-                f"{video}: ends after {len(times)} frames, at {end + step:.1f} s of the "
+                f"{video}: ends after {counted(len(times), 'frame')}, at {end + step:.1f} s of the "
                 f"{length:.1f} s in its header{doubt}"
             )
         if self.untimed:
-            print(
-                f"{video}: {self.untimed} frames without a time: placed one interval after the last"
-            )
+            frames = counted(self.untimed, "frame")
+            print(f"{video}: {frames} without a time: placed one interval after the last")

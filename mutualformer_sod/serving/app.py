@@ -42,50 +42,6 @@ _ERRORS = {
 _CHUNK = 1 << 16
 
 
-class _Answers:
-    """Turn the fields of a request into a job, and its result into an answer."""
-
-    def __init__(self, service: PictureService, jobs: Jobs, limits: Limits) -> None:
-        self._service, self._jobs, self._limits = service, jobs, limits
-
-    async def answer(
-        self, request: Request, asked: Asked, uploads: dict[str, UploadFile | None]
-    ) -> Response:
-        """Answer a request.
-
-        Args:
-            request: its connection.
-            asked: all but the files.
-            uploads: the files by the name of the attribute of `Asked`.
-        """
-        folder = Path(tempfile.mkdtemp(prefix="mutualformer_serve_"))
-        clean = functools.partial(shutil.rmtree, folder, ignore_errors=True)
-        names: dict[Path, str] = {}
-        try:
-            try:
-                files = await asyncio.to_thread(
-                    forms.save, uploads, folder, self._limits.file_bytes
-                )
-            except BaseException:
-                clean()
-                raise
-            names = {path: forms.name_of(uploads[field]) for field, path in files.items()}
-            job = functools.partial(self._service.answer, replace(asked, **files), folder)
-            result = await self._jobs.run(job, self._limits.seconds, _gone(request), clean)
-        except asyncio.TimeoutError:
-            line = f"not done in {self._limits.seconds:g} s. Fix: try again later, or send less."
-            return error_answer(504, line)
-        except ClientGone:
-            return error_answer(400, "the client has gone")
-        except Exception as error:
-            problem = problem_of(error, names)
-            return error_answer(problem.status, with_fields(problem.line))
-        headers = {"Content-Length": str(len(result.png))}
-        if result.notes:
-            headers["X-Notes"] = _header(result.notes)
-        return StreamingResponse(_chunks(result.png), media_type="image/png", headers=headers)
-
-
 def build_app(
     service: PictureService,
     limits: Limits,
@@ -95,14 +51,9 @@ def build_app(
     others: Collection[str],
     about: dict[str, Any],
 ) -> FastAPI:
-    """Build the service.
+    """Build the service, in which up to ``waiting`` requests wait.
 
-    Args:
-        service: maps the pictures.
-        limits: of a request.
-        waiting: number of requests that may wait.
-        host, others: see `access.refusal`.
-        about: for ``/health``, such as the name of the weights.
+    See `access.refusal` for the hosts. ``/health`` has ``about``, such as the name of the weights.
     """
     jobs = Jobs(waiting)
 
@@ -125,11 +76,46 @@ def build_app(
     async def health() -> dict[str, Any]:
         return {"status": "ok", "busy": jobs.taken, "places": 1 + waiting, **about}
 
-    _add_outputs(app, _Answers(service, jobs, limits))
+    _add_outputs(app, functools.partial(_answer, service, jobs, limits))
     return app
 
 
-def _add_outputs(app: FastAPI, answers: _Answers) -> None:
+async def _answer(
+    service: PictureService,
+    jobs: Jobs,
+    limits: Limits,
+    request: Request,
+    asked: Asked,
+    uploads: dict[str, UploadFile | None],
+) -> Response:
+    """Answer a request; ``uploads`` are its files by the name of the attribute of `Asked`."""
+    folder = Path(tempfile.mkdtemp(prefix="mutualformer_serve_"))
+    clean = functools.partial(shutil.rmtree, folder, ignore_errors=True)
+    names: dict[Path, str] = {}
+    try:
+        try:
+            files = await asyncio.to_thread(forms.save, uploads, folder, limits.file_bytes)
+        except BaseException:
+            clean()
+            raise
+        names = {path: forms.name_of(uploads[field]) for field, path in files.items()}
+        job = functools.partial(service.answer, replace(asked, **files), folder)
+        result = await jobs.run(job, limits.seconds, _gone(request), clean)
+    except asyncio.TimeoutError:
+        line = f"not done in {limits.seconds:g} s. Fix: try again later, or send less."
+        return error_answer(504, line)
+    except ClientGone:
+        return error_answer(400, "the client has gone")
+    except Exception as error:
+        line, status = problem_of(error, names)
+        return error_answer(status, with_fields(line))
+    headers = {"Content-Length": str(len(result.png))}
+    if result.notes:
+        headers["X-Notes"] = _header(result.notes)
+    return StreamingResponse(_chunks(result.png), media_type="image/png", headers=headers)
+
+
+def _add_outputs(app: FastAPI, answer_with: Callable[..., Awaitable[Response]]) -> None:
     """Add the addresses ``/map``, ``/overlay`` and ``/cutout``."""
     errors = {status: {"description": text} for status, text in _ERRORS.items()}
     png = {200: {"content": {"image/png": {}}, "description": "The picture as PNG."}}
@@ -147,7 +133,7 @@ def _add_outputs(app: FastAPI, answers: _Answers) -> None:
         ) -> Response:
             forms.check_effects(depth, near, orientation)
             asked = Asked(kind, Path(), None, near, orientation)
-            return await answers.answer(request, asked, {"rgb": rgb, "depth": depth})
+            return await answer_with(request, asked, {"rgb": rgb, "depth": depth})
 
         return answer
 
@@ -171,7 +157,7 @@ def _add_outputs(app: FastAPI, answers: _Answers) -> None:
         asked = Asked(CUTOUTS, Path(), None, near, orientation, shown, None, crop)
         file = None if isinstance(background, str) else background
         uploads = {"rgb": rgb, "depth": depth, "background_file": file}
-        return await answers.answer(request, asked, uploads)
+        return await answer_with(request, asked, uploads)
 
 
 def _add_error_answers(app: FastAPI) -> None:

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from mutualformer_sod.serving.access import refusal
 from mutualformer_sod.serving.jobs import Jobs
 
+_FILES = 3  # of a request: picture, depth, background
 _FORM_BYTES = 10**5  # of a body beside its files
 
 _HOST_REMEDY = "use the printed address, or start the server with --allow-host NAME"
@@ -22,20 +23,16 @@ class Limits:
 
     Attributes:
         file_bytes: of one file.
-        files: in one request.
-        pixels: of a picture or a depth map.
         seconds: for the upload; as long again for the answer, and for its sending.
     """
 
     file_bytes: int
-    files: int
-    pixels: int
     seconds: float
 
     @property
     def body_bytes(self) -> int:
         """Bytes of a whole request."""
-        return self.files * self.file_bytes + _FORM_BYTES
+        return _FILES * self.file_bytes + _FORM_BYTES
 
 
 class Gate:

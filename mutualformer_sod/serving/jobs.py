@@ -37,7 +37,7 @@ class Jobs:
 
     @property
     def retry_seconds(self) -> int:
-        """Return the time in which the present calls should be done, at least 1 s."""
+        """Time in s in which the present calls should be done, at least 1."""
         return max(1, math.ceil(self._taken * self._seconds))
 
     def enter(self) -> bool:

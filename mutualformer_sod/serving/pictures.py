@@ -69,20 +69,15 @@ class PictureService:
         most_pixels: int,
         estimate: tuple[Callable[[np.ndarray], np.ndarray], dict[str, Any]] | None = None,
     ) -> None:
-        self._measured = predictor, settings
         self._most_pixels = most_pixels
-        self._alone = self._measured
+        self._with_depth = self._without_depth = predictor, settings
         if estimate is not None:
             alone = copy.copy(predictor)  # with the same network
             alone.estimator, own_settings = estimate
-            self._alone = alone, own_settings
+            self._without_depth = alone, own_settings
 
     def answer(self, asked: Asked, folder: Path) -> Mapped:
-        """Map a picture; the output has the bytes of the file of ``predict``.
-
-        Args:
-            asked: the request.
-            folder: for the output.
+        """Map a picture to a file in ``folder`` with the bytes of the file of ``predict``.
 
         Raises:
             InputError: an unusable file, or depth whose polarity must be given.
@@ -90,7 +85,7 @@ class PictureService:
         """
         for path in filter(None, (asked.rgb, asked.depth, asked.background_file)):
             check_pixels(path, self._most_pixels)
-        predictor, settings = self._alone if asked.depth is None else self._measured
+        predictor, settings = self._without_depth if asked.depth is None else self._with_depth
         if asked.depth is not None and predictor.modality == "rgb":
             raise InputError(
                 "`depth`: the weights were trained without depth. Fix: leave `depth` out."

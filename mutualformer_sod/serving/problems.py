@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.serving.limits import TooLarge
@@ -11,15 +10,8 @@ from mutualformer_sod.serving.limits import TooLarge
 _log = logging.getLogger(__name__)
 
 
-class Problem(NamedTuple):
-    """The line for the client, and the status of an HTTP answer."""
-
-    line: str
-    status: int
-
-
-def problem_of(error: Exception, names: Mapping[Path, str]) -> Problem:
-    """Describe an error; log it unless it is a fault of the client.
+def problem_of(error: Exception, names: Mapping[Path, str]) -> tuple[str, int]:
+    """Return a line for the client and the HTTP status; log all but faults of the client.
 
     Args:
         error: raised while a picture was mapped.
@@ -29,11 +21,11 @@ def problem_of(error: Exception, names: Mapping[Path, str]) -> Problem:
         line = str(error)
         for path, name in names.items():
             line = line.replace(str(path), name)
-        return Problem(" ".join(line.split()), 413 if isinstance(error, TooLarge) else 422)
+        return " ".join(line.split()), 413 if isinstance(error, TooLarge) else 422
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
-        return Problem("out of memory. Fix: save a smaller copy of the picture.", 413)
+        return "out of memory. Fix: save a smaller copy of the picture.", 413
     if isinstance(error, OSError):
         _log.error("%s", error)
-        return Problem("a file cannot be read or written; see the terminal of the server", 500)
+        return "a file cannot be read or written; see the terminal of the server", 500
     _log.error("a request failed", exc_info=error)
-    return Problem("a defect of this server; see its terminal", 500)
+    return "a defect of this server; see its terminal", 500

@@ -77,7 +77,7 @@ def test_baselines_second_run_makes_only_missing_maps(root, maps, tmp_path):
     here[0].write_bytes(b"mine")
     here[1].unlink()
     done = run_tool("baselines", "--data", root, "--output", folder, "--methods", "centre")
-    assert "centre: SAMPLES: 1 maps made" in done.output
+    assert "centre: SAMPLES: 1 map made" in done.output
     assert here[0].read_bytes() == b"mine"
     assert here[1].exists()
 

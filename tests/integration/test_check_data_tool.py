@@ -11,7 +11,7 @@ from tool_runs import ROOT, error_line, run_tool
 def test_clean_scenes_end_with_0(scenes, tmp_path):
     done = run_tool("check_data", "--data", scenes, "--workers", 1)
     assert done.status == 0, done.output + done.error
-    assert "1 sets, 0 problems" in done.output
+    assert "1 set, 0 problems" in done.output
     assert "PROBLEM" not in done.output
 
 

@@ -118,7 +118,7 @@ def test_gallery_missing_map_is_listed_and_shown(own_bench, tmp_path):
     (own_bench / "maps/good/DEEP/1.png").unlink()
     done = show(own_bench, tmp_path / "g", "--sets", "DEEP")
     assert done.status == 0, done.error
-    assert "good: 1 maps: missing: DEEP/1" in done.output
+    assert "good: 1 map: missing: DEEP/1" in done.output
     entry = page_data(tmp_path / "g")["images"][1]["maps"][1]
     assert (entry["map"], entry["scores"], entry["note"]) == (None, None, "missing")
 

@@ -56,7 +56,7 @@ def serve(service, tmp_path, monkeypatch):
     stops = []
 
     def start(seconds=120.0, waiting=2, others=()):
-        limits = Limits(FILE_BYTES, 3, 10**6, seconds)
+        limits = Limits(FILE_BYTES, seconds)
         options = {"host": "127.0.0.1", "others": others, "about": {"weights": "none"}}
         app = build_app(service, limits, waiting=waiting, **options)
         listening = bind("127.0.0.1", 0)

@@ -12,10 +12,9 @@ from PIL import Image
 from mutualformer_sod import Predictor
 from mutualformer_sod.configs.released import find_weights, name_weights
 from mutualformer_sod.data.synthetic.scenes import make_scene
-from mutualformer_sod.demo.checks import check_inputs
 from mutualformer_sod.demo.samples import make_samples
 from mutualformer_sod.demo.scratch import Scratch
-from mutualformer_sod.demo.service import Request, Service
+from mutualformer_sod.demo.service import Request, Service, check_inputs
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.build import build_model
 from mutualformer_sod.serving.access import is_own, refusal
