@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import mutualformer_sod
-from mutualformer_sod.errors import InputError, name_list
+from mutualformer_sod.errors import InputError, counted, name_list
 from mutualformer_sod.imaging import image_files
 from mutualformer_sod.metrics.cache import ScoreCache
 from mutualformer_sod.metrics.folder import MapFolder, find_map_folder, list_methods
@@ -175,7 +175,7 @@ def evaluate(
             )
             cells += scored
             results.notes += [
-                f"{item.name}: {len(stems)} ground truths, e.g. {stems[0]}: {note}"
+                f"{item.name}: {counted(len(stems), 'ground truth')}, e.g. {stems[0]}: {note}"
                 for note, stems in gt_notes.items()
             ]
     _collect(results, cells, {item.name: item for item in sets}, allow_missing)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mutualformer_sod.errors import name_list
+from mutualformer_sod.errors import counted, name_list
 from mutualformer_sod.metrics.registry import COLUMNS
 from mutualformer_sod.metrics.results import format_score
 from mutualformer_sod.metrics.scoring import Cell
@@ -30,7 +30,7 @@ def row_marks(cell: Cell, count: int, usual_count: int | None) -> list[str]:
     if usual_count is not None and usual_count != count:
         variant = _VARIANTS.get((name, count))
         which = f" ({variant})" if variant else ""
-        marks.append(f"{name} has {count} images here{which}, usually {usual_count}")
+        marks.append(f"{name} has {counted(count, 'image')} here{which}, usually {usual_count}")
     if cell.expected < count:
         marks.append(f"only {cell.expected} of {count} images of {name}")
     if any(cell.folder.affixes):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, counted
 from mutualformer_sod.imaging.decoding import read_bytes
 from mutualformer_sod.imaging.io import check_size, image_size, read_rgb, read_saliency
 from mutualformer_sod.imaging.masks import read_mask
@@ -211,7 +211,7 @@ def score_set(
             _book(cell, search, outcome, ground_truths[outcome.stem])
     if bad_ground_truths:
         count = len(bad_ground_truths)
-        more = f" (and {count - 1} more ground truths)" if count > 1 else ""
+        more = f" (and {counted(count - 1, 'more ground truth')})" if count > 1 else ""
         raise InputError(bad_ground_truths[0] + more)
     for cell, search in zip(cells, searches, strict=True):
         cell.swapped = search.pairs()

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mutualformer_sod.errors import InputError, name_list
+from mutualformer_sod.errors import InputError, counted, name_list
 from mutualformer_sod.metrics.per_image import CommonScores
 from mutualformer_sod.metrics.registry import COLUMNS
 from mutualformer_sod.report.hypothesis_tests import (
@@ -187,8 +187,8 @@ def _remarks(name: str, table: CommonScores, draws: int) -> Iterator[str]:
         yield f"{name}: not compared: no image has scores of all methods"
         return
     if images < table.total:
-        left_out = table.total - images
-        yield f"{name}: {left_out} images are not compared: a method has no map of them"
+        left_out = counted(table.total - images, "image")
+        yield f"{name}: {left_out} not compared: no map by a method"
     if images < _FEW_IMAGES:
         yield f"{name}: fewer than {_FEW_IMAGES} images: p of the bootstrap is not reliable"
     pairs = methods * (methods - 1) // 2

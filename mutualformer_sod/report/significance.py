@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mutualformer_sod.errors import counted
 from mutualformer_sod.metrics.registry import COLUMNS
 from mutualformer_sod.metrics.results import format_score
 
@@ -76,7 +77,8 @@ def compare(
 
 def comparison_text(set_name: str, first: str, second: str, found: list[Difference]) -> str:
     """Return the comparison on one set as lines of text."""
-    lines = [f"{set_name}: {first} − {second}, {found[0].images} images, 95 % bootstrap interval"]
+    images = counted(found[0].images, "image")
+    lines = [f"{set_name}: {first} − {second}, {images}, 95 % bootstrap interval"]
     for item in found:
         title = f"{COLUMNS[item.metric].title}{COLUMNS[item.metric].arrow}"
         values = (item.mean, item.low, item.high)

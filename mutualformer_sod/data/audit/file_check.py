@@ -12,7 +12,7 @@ import numpy as np
 
 from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.data.sample import Sample
-from mutualformer_sod.errors import InputError, first_of
+from mutualformer_sod.errors import InputError, counted, first_of
 from mutualformer_sod.imaging.io import check_size, image_size
 from mutualformer_sod.imaging.masks import read_mask
 from mutualformer_sod.workers import in_threads
@@ -76,7 +76,7 @@ def _check_all(
     damaged = [(c.error, t) for c, t in zip(results, work, strict=True) if c.error]
     if damaged:
         others = [sample.rgb.name for _, sample in damaged[1:]]
-        text = f" (and {len(others)} more image{'s' * (len(others) > 1)}: {first_of(others)})"
+        text = f" (and {counted(len(others), 'more image')}: {first_of(others)})"
         raise InputError(damaged[0][0] + (text if others else ""))
     return results
 
@@ -118,7 +118,7 @@ def _describe(sod_set: SodSet, results: Sequence[_Checked]) -> list[str]:
         )
     lines = [f"WARNING: {sod_set.name}: {text}; inspect them" for text in found]
     lines += [
-        f"{sod_set.name}: {len(names)} mask{'s' * (len(names) > 1)}, e.g. {names[0]}: {note}"
+        f"{sod_set.name}: {counted(len(names), 'mask')}, e.g. {names[0]}: {note}"
         for note, names in by_note.items()
     ]
     return lines

@@ -14,6 +14,7 @@ from mutualformer_sod.data.discovery.benchmarks import (
 )
 from mutualformer_sod.data.discovery.pairing import role_labels
 from mutualformer_sod.data.modality import DEPTH, Modality
+from mutualformer_sod.errors import counted
 
 _OTHER_PACKS = {
     ("NJU2K", 485): "the rest of the 1985 after 1500 training images",
@@ -43,7 +44,7 @@ def check_counts(label: str, part: Split | None, count: int, has_rgb: bool = Tru
     pack = _OTHER_PACKS.get((name, count)) if part != "train" else None
     origin = f" ({pack})" if pack else ""
     use = "train on" if part == "train" else "report"
-    text = f"{count} image{'s' * (count != 1)}{origin}, papers {use} {usual}"
+    text = f"{counted(count, 'image')}{origin}, papers {use} {usual}"
     remedy = "use the usual copy, or state the number beside the scores"
     return [Finding("problem", "count", label, text, remedy)]
 

@@ -8,6 +8,7 @@ import numpy as np
 from mutualformer_sod.data.audit.check import CheckedSet
 from mutualformer_sod.data.audit.inspection import Inspected
 from mutualformer_sod.data.depth.encoding import WEAK_MARGIN
+from mutualformer_sod.errors import counted
 from mutualformer_sod.imaging.io import read_rgb
 
 _IMAGES = 6  # at most
@@ -98,7 +99,7 @@ def _histogram(scores: Sequence[float], height: int) -> np.ndarray:
     for value in (-1, 0, 1):
         x = round(10 + (value + 1.5) * 10 * step)
         _write(panel, f"{value:+d}" if value else "0", (x - 8, floor + 15))
-    _write(panel, f"evidence of {len(scores)} image" + "s" * (len(scores) > 1), (8, _TEXT - 4))
+    _write(panel, f"evidence of {counted(len(scores), 'image')}", (8, _TEXT - 4))
     _write(panel, "against      for", (width // 2 - 62, height - 5))
     return panel
 

@@ -8,7 +8,7 @@ from mutualformer_sod.data.depth.structure import is_unrelated
 from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.data.modality import DEPTH, Encoding
 from mutualformer_sod.data.sample import Sample
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, counted
 from mutualformer_sod.imaging.io import image_size, read_depth, read_rgb
 from mutualformer_sod.workers import in_threads
 
@@ -69,7 +69,7 @@ def depth_notes(
             doubts.append(STRETCHED)
         for doubt in filter(None, doubts):
             found.setdefault(doubt, []).append(str(sample.depth))
-    count = f"{len(depth_samples)} maps"
+    count = counted(len(depth_samples), "map")
     return [note_line(doubt, paths, count, noun) for doubt, paths in found.items()]
 
 
@@ -91,7 +91,7 @@ def relation_notes(sod_set: SodSet) -> list[str]:
 
     unrelated = in_threads(check, pairs, sod_set.name)
     paths = [str(s.depth) for s, bad in zip(pairs, unrelated, strict=True) if bad]
-    count = f"{len(pairs)} maps" if step == 1 else f"{len(pairs)} examined maps"
+    count = counted(len(pairs), "map" if step == 1 else "examined map")
     return [note_line(UNRELATED, paths, count)] if paths else []
 
 

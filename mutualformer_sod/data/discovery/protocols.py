@@ -8,7 +8,7 @@ from mutualformer_sod.data.discovery.folders import Candidate, search
 from mutualformer_sod.data.discovery.sets import SodSet, choose, load
 from mutualformer_sod.data.modality import DEPTH, modality_of_set
 from mutualformer_sod.data.sample import Sample
-from mutualformer_sod.errors import InputError, name_list, refuse_all, together
+from mutualformer_sod.errors import InputError, counted, name_list, refuse_all, together
 
 
 def discover_protocol(roots: Sequence[Path | str], protocol: str) -> list[SodSet]:
@@ -46,8 +46,8 @@ def discover_protocol(roots: Sequence[Path | str], protocol: str) -> list[SodSet
     sets = dict(zip(named, loaded, strict=True))
     refuse_all(
         [
-            f"{found.root}: {len(found.samples)} images, but protocol {protocol} takes"
-            f" {parts[part]} of {part}. Fix: pass --train-sets to train on these"
+            f"{found.root}: {counted(len(found.samples), 'image')}, but protocol {protocol} "
+            f"takes {parts[part]} of {part}. Fix: pass --train-sets to train on these"
             for part, found in sets.items()
             if part and len(found.samples) != parts[part]
         ]

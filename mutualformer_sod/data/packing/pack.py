@@ -21,7 +21,7 @@ from mutualformer_sod.data.modality import Encoding
 from mutualformer_sod.data.packing.images import encode_sample
 from mutualformer_sod.data.packing.shards import ShardWriter, checked_shards, unpack_shard
 from mutualformer_sod.data.sample import Sample
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, counted
 from mutualformer_sod.files import write_json
 
 STAGING = ".packing"
@@ -244,8 +244,8 @@ def _compare(index: dict[str, Any], root: Path) -> list[str]:
         packed = index["sets"][path]
         if len(item.samples) != packed["images"]:
             raise InputError(
-                f"{item.root}: {len(item.samples)} images, but the pack has {packed['images']}."
-                " Fix: move the others away, or pass another --output"
+                f"{item.root}: {counted(len(item.samples), 'image')}, but the pack has "
+                f"{packed['images']}. Fix: move the others away, or pass another --output"
             )
         now, before = _coding(item.encoding), packed["depth"]
         noun = item.modality.name if item.modality else "depth"
