@@ -133,11 +133,16 @@ def add_server_flags(parser: argparse.ArgumentParser, port: int) -> None:
 def check_server_flags(parser: Parser, args: argparse.Namespace) -> None:
     """End with one line for a value of `add_server_flags` that is out of range."""
     if not 0 < args.max_megapixels <= MOST_MEGAPIXELS:
-        parser.error(f"--max-megapixels {args.max_megapixels:g}: not in (0, {MOST_MEGAPIXELS}]")
+        parser.error(
+            f"--max-megapixels {args.max_megapixels:g}: out of range. "
+            f"Fix: pass more than 0, at most {MOST_MEGAPIXELS}."
+        )
     if not 0 < args.max_upload <= 4096:
-        parser.error(f"--max-upload {args.max_upload:g}: not in (0, 4096]")
+        parser.error(
+            f"--max-upload {args.max_upload:g}: out of range. Fix: pass more than 0, at most 4096."
+        )
     if not 0 <= args.port <= 65535:
-        parser.error(f"--port {args.port}: not in 0 to 65535")
+        parser.error(f"--port {args.port}: out of range. Fix: pass 0 to 65535.")
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:

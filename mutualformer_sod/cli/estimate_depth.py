@@ -28,7 +28,8 @@ def parse_arguments() -> argparse.Namespace:
     add("--epochs", type=cli.COUNT, default=8, metavar="N", help="train: default 8")
     args = parser.parse_args()
     if (args.command == "train") == (args.weights is not None):
-        parser.error("--weights FILE belongs to maps, which needs it")
+        remedy = "omit it" if args.weights else "pass the file of train"
+        parser.error(f"--weights is an option of maps alone, which needs it. Fix: {remedy}.")
     return args
 
 

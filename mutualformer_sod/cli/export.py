@@ -53,7 +53,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--benchmark", action="store_true", help="compare images/s with PyTorch")
     args = parser.parse_args()
     if args.near != ["auto"] and args.check is None:
-        parser.error("--near needs --check")
+        parser.error("--near has no effect without --check. Fix: pass --check, too.")
     return args
 
 

@@ -101,19 +101,23 @@ def parse_arguments(description: str) -> argparse.Namespace:
         ("--crop", args.crop or None, "--rgb"),
     ):
         if value is not None and getattr(args, needed[2:]) is None:
-            parser.error(f"{name} needs {needed}")
+            parser.error(f"{name} has no effect without {needed}. Fix: pass {needed}, too.")
     if (args.background or args.crop) and not args.cutout:
-        parser.error("--background and --crop need --cutout")
+        parser.error("--background or --crop without --cutout. Fix: pass --cutout, too.")
     if args.smooth is not None and not 0 <= args.smooth <= MOST_SMOOTH:
-        parser.error(f"--smooth {args.smooth:g}: not in 0 to {MOST_SMOOTH}")
+        parser.error(f"--smooth {args.smooth:g}: out of range. Fix: pass 0 to {MOST_SMOOTH}.")
     if args.near != "auto" and args.depth is None and args.depth_video is None:
-        parser.error("--near needs --depth or --depth-video")
+        parser.error("--near has no effect without depth. Fix: pass --depth or --depth-video, too.")
     if args.depth is not None and args.thermal is not None:
-        parser.error("--depth and --thermal exclude each other")
+        parser.error("--depth and --thermal exclude each other. Fix: pass one of them.")
     if args.depth_orientation is not None and args.depth is None and args.thermal is None:
-        parser.error("--depth-orientation needs --depth or --thermal")
+        parser.error(
+            "--depth-orientation has no effect without maps. Fix: pass --depth or --thermal, too."
+        )
     if args.estimate_depth is not None and (args.depth or args.thermal or args.depth_video):
-        parser.error("--estimate-depth has no effect with --depth, --thermal or --depth-video")
+        given = next(x for x in ("depth", "thermal", "depth_video") if getattr(args, x))
+        flag = f"--{given.replace('_', '-')}"
+        parser.error(f"--estimate-depth has no effect with {flag}. Fix: omit one of them.")
     return args
 
 

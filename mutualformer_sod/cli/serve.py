@@ -48,7 +48,9 @@ def parse_arguments() -> argparse.Namespace:
     args = parser.parse_args()
     cli.check_server_flags(parser, args)
     if not 0 < args.timeout <= 3600:
-        parser.error(f"--timeout {args.timeout:g}: not in (0, 3600]")
+        parser.error(
+            f"--timeout {args.timeout:g}: out of range. Fix: pass more than 0, at most 3600."
+        )
     return args
 
 

@@ -102,7 +102,9 @@ class Options:
             if getattr(self, name) and not self.data:
                 raise InputError(f"`{name}` has no effect without `data`. Fix: pass `data` too.")
         if self.init_weights is not None and not Path(self.init_weights).is_file():
-            raise InputError(f"`init_weights` {self.init_weights}: no such file")
+            raise InputError(
+                f"`init_weights` {self.init_weights}: no such file. Fix: check the path."
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""

@@ -37,7 +37,7 @@ def read_bytes(path: Path | str) -> bytes:
     try:
         return Path(path).read_bytes()
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+        raise InputError(f"{path}: no such file. Fix: check the path") from None
     except OSError as error:
         raise InputError(f"{path}: unreadable ({error.strerror}). Fix: check the file") from None
 

@@ -199,7 +199,7 @@ def read_saliency(path: Path | str, data: bytes | None = None) -> np.ndarray:
     else:
         levels = one_channel(path, data, decode(path, data))
     if levels is None:
-        raise InputError(f"{path}: a colour image, not a saliency map; save it as greyscale")
+        raise InputError(f"{path}: a colour image, not a saliency map. Fix: save it as greyscale")
     return _eight_bits(path, levels)
 
 
@@ -264,7 +264,7 @@ def _load_npy(path: Path | str, data: bytes | None = None, noun: str = "depth") 
     try:
         array = np.load(path if data is None else io.BytesIO(data), allow_pickle=False)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+        raise InputError(f"{path}: no such file. Fix: check the path") from None
     except Exception:  # the header is parsed as Python and may raise any error
         raise InputError(
             f"{path}: not a whole .npy array of numbers. Fix: save it with numpy.save"
@@ -284,6 +284,7 @@ def _as_map(path: Path | str, array: np.ndarray, noun: str) -> np.ndarray:
             " itself, or the disparity channel of HHA, as (H, W)"
         )
     if array.ndim != 2 or array.size == 0:
-        shapes = "(H, W), (H, W, 1) or (1, H, W)"
-        raise InputError(f"{path}: {noun} must be {shapes}, not {array.shape}")
+        raise InputError(
+            f"{path}: {noun} of shape {array.shape}. Fix: save (H, W), (H, W, 1) or (1, H, W)"
+        )
     return np.ascontiguousarray(to_stored_type(path, array, noun))

@@ -18,7 +18,7 @@ from mutualformer_sod.imaging.decoding import decode, one_channel, read_bytes, v
 _DARK, _BRIGHT = 64, 192
 _MIDDLE_RATIO = 0.05
 _EDGE_RATIO, _INNER_RATIO = 0.25, 0.005
-_REMEDY = "save it as 0 and 255"
+_REMEDY = "Fix: save it as 0 and 255"
 
 
 class Mask(NamedTuple):
@@ -61,7 +61,7 @@ def read_mask(path: Path | str, data: bytes | None = None) -> Mask:
             is_same = False
         if not is_same:
             raise InputError(
-                f"{path}: its transparency varies and is another mask than its colours; {_REMEDY},"
+                f"{path}: its transparency varies and is another mask than its colours. {_REMEDY},"
                 " without transparency"
             )
     return mask
@@ -73,7 +73,7 @@ def _of_colours(path: Path | str, image: np.ndarray) -> Mask:
     if len(colours) != 1 or foreground.all():
         raise InputError(
             f"{path}: a mask of {len(colours) + (not foreground.all())} colours does not separate"
-            f" foreground from background; {_REMEDY}"
+            f" foreground from background. {_REMEDY}"
         )
     return Mask(foreground, "one colour on black, foreground = colour")
 
@@ -85,14 +85,14 @@ def _of_grey(path: Path | str, levels: np.ndarray) -> Mask:
         note = "" if usual else f"values 0 and {high:g}, foreground = {high:g}"
         return Mask(levels != 0, note)
     if levels.dtype not in (np.uint8, np.uint16):
-        raise InputError(f"{path}: a {levels.dtype} mask without the two values 0 and x; {_REMEDY}")
+        raise InputError(f"{path}: a {levels.dtype} mask without the two values 0 and x. {_REMEDY}")
     if high > 255:
         levels, low, high = levels >> 8, low >> 8, high >> 8
     if low >= _BRIGHT:  # a full mask with JPEG noise
         return Mask(levels > 128, "" if low == 255 else f"values from {low} on, all foreground")
     if low >= _DARK or high < _BRIGHT or not _is_mask_with_noise(levels):
         raise InputError(
-            f"{path}: the values {_listed(levels)} do not separate foreground from background;"
+            f"{path}: the values {_listed(levels)} do not separate foreground from background."
             f" {_REMEDY}"
         )
     return Mask(levels > 128, "more than two values, foreground = above 128")

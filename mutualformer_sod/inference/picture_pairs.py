@@ -96,7 +96,7 @@ def _depths_for(
     noun, maps = modality.name, modality.maps
     given = f"`{noun}` {depth}"
     if not depth.exists():
-        raise InputError(f"{given}: no such file or folder")
+        raise InputError(f"{given}: no such file or folder. Fix: check the path.")
     if not depth.is_dir():
         if len(pictures) > 1:
             raise InputError(f"{given}: one file for several pictures. Fix: pass a folder.")

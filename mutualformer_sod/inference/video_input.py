@@ -21,7 +21,7 @@ def opened(path: Path, argument: str) -> Iterator[cv2.VideoCapture]:
     if path.is_dir():
         raise InputError(f"`{argument}` {path}: is a folder. Fix: pass a video file.")
     if not path.exists():
-        raise InputError(f"`{argument}` {path}: no such file")
+        raise InputError(f"`{argument}` {path}: no such file. Fix: check the path.")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # the error below is enough
     with quiet_decoder():
         capture = cv2.VideoCapture(str(path))

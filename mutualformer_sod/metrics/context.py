@@ -69,7 +69,9 @@ def context_measure(pair: MapPair) -> float:
 @once
 def _degree(gt: GroundTruth) -> np.ndarray:
     if gt.rgb is None:
-        raise InputError("the camouflage context-measure needs `rgb` in the `GroundTruth`")
+        raise InputError(
+            "the camouflage context-measure needs colours. Fix: pass `rgb` to `GroundTruth`."
+        )
     return camouflage_degree(gt.rgb, gt.mask)
 
 

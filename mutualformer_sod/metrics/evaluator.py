@@ -139,7 +139,7 @@ class Evaluator:
 
     def _mean_curves(self) -> dict[str, np.ndarray]:
         if self.images == 0:
-            raise InputError("no image was scored")
+            raise InputError("no image was scored. Fix: call `step` first.")
         return {name: total / self.images for name, total in self._curves.items()}
 
     def results(self) -> dict[str, float]:

@@ -63,7 +63,7 @@ class GroundTruth:
 
     def __init__(self, mask: np.ndarray, rgb: np.ndarray | None = None) -> None:
         if mask.ndim != 2 or mask.size == 0:
-            raise InputError(f"ground truth must be a non-empty (H, W) array, got {mask.shape}")
+            raise InputError(f"ground truth of shape {mask.shape}. Fix: pass (H, W), not empty.")
         if mask.dtype == np.uint8:
             brightest = int(mask.max())
             if 0 < brightest <= 128:  # empty under the usual rule, probably by mistake
@@ -72,9 +72,12 @@ class GroundTruth:
                 )
             mask = mask > 128
         elif mask.dtype != np.bool_:
-            raise InputError(f"ground truth must be bool or uint8, got {mask.dtype}")
+            raise InputError(f"ground truth of type {mask.dtype}. Fix: pass bool or uint8.")
         if rgb is not None and rgb.shape != (*mask.shape, 3):
-            raise InputError(f"colour image of shape {rgb.shape}, ground truth of {mask.shape}")
+            raise InputError(
+                f"colour image of shape {rgb.shape}, ground truth of {mask.shape}. "
+                "Fix: pass one size."
+            )
         self.mask, self.rgb = np.ascontiguousarray(mask), rgb
         self._distance: tuple[Window, np.ndarray] | None = None
 

@@ -293,9 +293,9 @@ def test_predict_of_another_modality_is_refused(
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        (("--near", "white"), "--near needs --depth"),
+        (("--near", "white"), "--near has no effect without depth"),
         (("--depth", "d"), "--depth and --thermal exclude each other"),
-        (("--estimate-depth",), "--estimate-depth has no effect with --depth, --thermal"),
+        (("--estimate-depth",), "--estimate-depth has no effect with --thermal"),
     ],
 )
 def test_predict_with_thermal_refuses_options_of_depth(options, problem, thermal_root, tmp_path):

@@ -275,9 +275,9 @@ def test_npy_depth_becomes_one_of_three_types(tmp_path, array, dtype):
         (np.full((3, 4, 1), "x"), "is no depth"),
         (np.full((3, 4), -1, np.int16), "integer depth from -1"),
         (np.full((3, 4), 70000), "integer depth from 70000"),
-        (np.zeros((3, 4, 2)), r"must be \(H, W\)"),
+        (np.zeros((3, 4, 2)), r"save \(H, W\)"),
         (np.zeros(5), r"must be an \(H, W\) array"),
-        (np.zeros((0, 4)), r"must be \(H, W\)"),
+        (np.zeros((0, 4)), r"save \(H, W\)"),
         (np.array([[None]]), "not a whole .npy array"),
     ],
 )

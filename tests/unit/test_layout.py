@@ -314,7 +314,9 @@ def test_protocol_refuses_another_number_of_images(tmp_path, small_protocol):
 
 def test_protocol_names_the_sets_it_lacks(tmp_path, small_protocol):
     make_set(tmp_path / "NJUD", "abc")
-    with pytest.raises(InputError, match=r"not found below .*: NLPR, DUT-RGBD; found: NJU2K"):
+    with pytest.raises(
+        InputError, match=r"not found below .*: NLPR, DUT-RGBD\. Fix: add them; found: NJU2K"
+    ):
         discover_protocol([tmp_path], "2985")
 
 

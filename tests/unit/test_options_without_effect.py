@@ -196,4 +196,4 @@ def test_polarity_without_depth_is_refused(monkeypatch, capsys):
 
     with pytest.raises(SystemExit):
         parse_arguments("")
-    assert "--near needs --depth" in capsys.readouterr().err
+    assert "--near has no effect without depth" in capsys.readouterr().err

@@ -38,8 +38,8 @@ def discover_protocol(roots: Sequence[Path | str], protocol: str) -> list[SodSet
         if rest is None:
             raise InputError(
                 f"protocol {protocol} takes {', '.join(f'{n} of {s}' for s, n in parts.items())};"
-                f" not found below {name_list(roots)}: {', '.join(missing)}; found:"
-                f" {name_list(c.name for c in candidates)}"
+                f" not found below {name_list(roots)}: {', '.join(missing)}. Fix: add them;"
+                f" found: {name_list(c.name for c in candidates)}"
             )
         named = {part: c for part, c in named.items() if c is not None} | {"": rest}
     loaded = together(lambda candidate: load(candidate, "train", True, True), named.values())

@@ -203,7 +203,10 @@ def choose(
     )
     if not matches and not optional:
         found = name_list(c.name for c in here)
-        raise InputError(f"no {split} set {name!r} below {name_list(roots)}; found: {found}")
+        raise InputError(
+            f"no {split} set {name!r} below {name_list(roots)}; found: {found}. "
+            "Fix: check the name."
+        )
     if len(matches) > 1:
         folders = name_list(c.folder for c in matches)
         raise InputError(f"{name!r} is ambiguous: {folders}. Fix: leave one of them out of --data")
