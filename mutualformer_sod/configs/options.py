@@ -67,13 +67,13 @@ _SAME = Resume(lambda value: value, "")
 
 
 def option(
-    default: Any, group: str, value: Value, effect: str, *rules: Unset | Need | Resume | Recorded
+    group: str, default: Any, value: Value, effect: str, *rules: Unset | Need | Resume | Recorded
 ) -> Any:
     """Declare a dataclass field as an option.
 
     Args:
-        default: of the field.
         group: heading in ``--help`` and in the document; "" for the required options.
+        default: of the field.
         value: kind of value.
         effect: help text.
         rules: at most one of each kind. Without a ``Resume`` a resumed run must share the value.
