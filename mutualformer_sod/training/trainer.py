@@ -26,23 +26,9 @@ from mutualformer_sod.files import write_text
 from mutualformer_sod.memory import peak_resident_memory
 from mutualformer_sod.models.starting import load_encoder, load_network
 from mutualformer_sod.signals import StopRequest
-from mutualformer_sod.training.announce import (
-    describe_batch,
-    describe_epoch,
-    describe_extension,
-    release_weights,
-)
+from mutualformer_sod.training import announce, run_folder
 from mutualformer_sod.training.ema import Ema
 from mutualformer_sod.training.run import Run, settle_amp
-from mutualformer_sod.training.run_folder import (
-    VAL_FILE,
-    WEIGHTS_FILE,
-    add_to_log,
-    describe_start,
-    find_run,
-    open_run,
-    run_options,
-)
 from mutualformer_sod.training.sampler import plan_epoch
 from mutualformer_sod.training.second_modality import (
     check_teacher,
@@ -93,9 +79,9 @@ def _train(
         )
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     global_batch = config.global_batch_size or config.batch_size * processes
-    options = run_options(config, overrides, global_batch)
-    state = find_run(output, options, resume)
-    if state and state["epoch"] >= config.epochs and (output / WEIGHTS_FILE).exists():
+    options = run_folder.run_options(config, overrides, global_batch)
+    state = run_folder.find_run(output, options, resume)
+    if state and state["epoch"] >= config.epochs and (output / run_folder.WEIGHTS_FILE).exists():
         if os.environ.get("RANK", "0") == "0":
             done = f"this run is finished ({config.epochs} epochs)"
             print(f"{output}: {done}: nothing to do; a larger --epochs extends it")
@@ -132,25 +118,25 @@ def _train(
         )
     if is_main():
         # Not earlier: wrong options must leave no folder behind.
-        start = describe_start(device, amp, world_size(), data.fingerprint)
-        held.enter_context(open_run(output, options, start, state))
+        start = run_folder.describe_start(device, amp, world_size(), data.fingerprint)
+        held.enter_context(run_folder.open_run(output, options, start, state))
         if data.val is not None:
-            write_text(output / VAL_FILE, "\n".join(data.val.names) + "\n")
+            write_text(output / run_folder.VAL_FILE, "\n".join(data.val.names) + "\n")
         print(data.describe())
-        print(describe_batch(run))
+        print(announce.describe_batch(run))
         for line in filter(None, taken):
             print(line)
         if state is not None:
             print(f"resuming in epoch {run.epoch + 1} of {config.epochs}, update {run.step}")
             if "extended_from" in options:
-                print(describe_extension(config, options["extended_from"][-1]))
+                print(announce.describe_extension(config, options["extended_from"][-1]))
     with StopRequest() as stop:
         loop = _Loop(run, data, output, options, stop)
         while run.epoch < config.epochs:
             loop.train_epoch()
             loop.finish_epoch()
     if is_main():
-        release_weights(output, data, run, options)
+        announce.release_weights(output, data, run, options)
     return output
 
 
@@ -237,11 +223,11 @@ class _Loop:
         run.start_epoch(run.epoch + 1)
         if is_main():
             # First the log: after a kill in between, resuming cuts the extra line.
-            add_to_log(self.output, record)
+            run_folder.add_to_log(self.output, record)
         run.log_lines += 1
         self.save(score if score < run.best["score"] else None)
         if is_main():
-            print(describe_epoch(record, config.epochs), flush=True)
+            print(announce.describe_epoch(record, config.epochs), flush=True)
 
     def save(self, new_best: float | None = None) -> None:
         self.run.save(self.output, self.options, new_best)

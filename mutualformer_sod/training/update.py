@@ -10,15 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mutualformer_sod import distributed
 from mutualformer_sod.configs.training import TrainConfig
 from mutualformer_sod.data.training.transforms import draw_training_size, resize_batch
-from mutualformer_sod.distributed import (
-    gather,
-    is_main,
-    max_over_processes,
-    sum_over_processes,
-    world_size,
-)
 from mutualformer_sod.errors import InputError, ReportedElsewhere
 from mutualformer_sod.losses import detector_losses
 from mutualformer_sod.models.detector import DetectorOutput
@@ -95,7 +89,7 @@ def update_weights(
         for name, value in losses.items():
             sums[name] = sums.get(name, 0.0) + value.detach().to(exact) * part.share
         # DistributedDataParallel averages over the processes; the shares already add up to 1.
-        loss = losses["total"] * (part.share * world_size())
+        loss = losses["total"] * (part.share * distributed.world_size())
         unsummed = not part.ends_update and hasattr(run.network, "no_sync")
         with run.network.no_sync() if unsummed else contextlib.nullcontext():
             run.scaler.scale(loss).backward()
@@ -108,10 +102,10 @@ def update_weights(
         run.scaler.is_enabled() or math.isfinite(local[-1])
     )
     flags = [float(not finite), *(float(value) for value in requests)]
-    bad, *granted = max_over_processes(flags, run.device)
+    bad, *granted = distributed.max_over_processes(flags, run.device)
     if bad:
         _refuse(run, finite, names)
-    together = sum_over_processes(local[:-1], run.device)
+    together = distributed.sum_over_processes(local[:-1], run.device)
     run.scaler.step(run.optimizer)
     run.scaler.update()
     if run.scaler.is_enabled() and run.scaler.get_scale() < LEAST_SCALE:
@@ -182,8 +176,8 @@ def training_size(
 
 
 def _refuse(run: Run, finite: bool, names: list[str]) -> None:
-    suspects = [name for found in gather([] if finite else names) for name in found]
-    if not is_main():
+    suspects = [name for found in distributed.gather([] if finite else names) for name in found]
+    if not distributed.is_main():
         raise ReportedElsewhere
     raise InputError(
         f"the loss or its gradient is not finite in epoch {run.epoch + 1}, update {run.step + 1} "
