@@ -23,8 +23,8 @@ from mutualformer_sod.configs.fusion import FusionConfig, register_fusion
 from mutualformer_sod.configs.switches import switch
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.drop_path import DRAW_BITS, keyed_draws
-from mutualformer_sod.models.fusion.streams import Fusion
-from mutualformer_sod.models.joint_encoder import BlockCall, JointEncoder
+from mutualformer_sod.models.fusion.streams import Fusion, Scalars
+from mutualformer_sod.models.joint_encoder import BlockCall, JointEncoder, Notes
 
 BLOCKS_PER_NET = 3
 
@@ -118,9 +118,7 @@ class TokenFusion(Fusion):
         """Weight the attention's output by the scores and exchange it."""
         return self._exchange(call, *self.scale(call, rgb, depth))
 
-    def report(
-        self, notes: Sequence[dict[str, Tensor]]
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def report(self, notes: Sequence[Notes]) -> tuple[Scalars, Scalars]:
         """Return the loss ``sparsity`` (weighted mean score) and the ratio of exchanged tokens."""
         score = torch.stack([noted["scores"].mean() for noted in notes]).mean()
         kept = torch.stack([noted["kept"].float().mean() for noted in notes]).mean()
