@@ -168,10 +168,8 @@ def describe_start(
     versions = {"mutualformer_sod": mutualformer_sod.__version__}
     versions |= {"python": platform.python_version(), "torch": torch.__version__}
     for package in packages:
-        try:
+        with contextlib.suppress(PackageNotFoundError):
             versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

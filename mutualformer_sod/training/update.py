@@ -74,14 +74,8 @@ def update_weights(
     exact = torch.float32 if run.device.type == "mps" else torch.float64  # Apple has no float64
     sums: dict[str, Tensor] = {}
     names: list[str] = []
-    size = training_size(
-        config,
-        run.epoch,
-        run.step,
-        run.updates_per_epoch,
-        run.image_size,
-        max(run.model.encoder.strides),
-    )
+    position, stride = (run.epoch, run.step, run.updates_per_epoch), max(run.model.encoder.strides)
+    size = training_size(config, *position, run.image_size, stride)
     for part in parts:
         batch = next(batches)
         names += batch["name"]
