@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -98,16 +99,15 @@ def load_encoder(model: SaliencyDetector, path: str | Path) -> str:
                 )
             tensor.copy_(source)
     model.normalise_with(config.mean, config.std)  # as this encoder was trained
-    new: dict[str, int] = {}
+    new: Counter[str] = Counter()
     for name in state.keys() - own.keys():
-        part = name.partition(".")[0]
-        new[part] = new.get(part, 0) + state[name].numel()
+        new[name.partition(".")[0]] += state[name].numel()
     loaded = sum(tensor.numel() for tensor in own.values())
     both = ", rgb's norms for depth too, as it was trained without depth" if rgb_only else ""
     return (
         f"--init-weights {path}: the encoder is loaded, {loaded / 1e6:.2f} M parameters of a "
         f"{config.fusion.fusion} {config.preset}{both}; new, from random weights: "
-        + ", ".join(f"{part} {new[part] / 1e6:.2f} M" for part in sorted(new, key=new.get)[::-1])
+        + ", ".join(f"{part} {count / 1e6:.2f} M" for part, count in new.most_common())
     )
 
 
