@@ -73,8 +73,6 @@ def option(
 
     Args:
         group: heading in ``--help`` and in the document; "" for the required options.
-        default: of the field.
-        value: kind of value.
         effect: help text.
         rules: at most one of each kind. Without a ``Resume`` a resumed run must share the value.
     """

@@ -107,7 +107,6 @@ def switch(
     """Declare a dataclass field as an option of the model.
 
     Args:
-        default: of the field.
         want: legal values in words.
         accepts: test of a value for ``want``.
         choices: legal words, in place of ``want`` and ``accepts``.

@@ -219,11 +219,8 @@ def _pick(items: Tensor, rows: Tensor | None) -> Tensor:
 
 
 def _halves(batch: Tensor) -> tuple[Tensor, Tensor]:
-    """Split a batch into its rgb and depth parts: (2B, ...) -> (B, ...) twice.
-
-    ``chunk`` would fix the batch size of an exported graph.
-    """
-    rgb, depth = batch.unflatten(0, (2, -1)).unbind(0)
+    """Split a batch into its rgb and depth parts: (2B, ...) -> (B, ...) twice."""
+    rgb, depth = batch.unflatten(0, (2, -1)).unbind(0)  # chunk fixes the batch of an exported graph
     return rgb, depth
 
 
