@@ -83,12 +83,13 @@ class TrainingData:
             maps = maps if self.sees_depth else "RGB only"
             held = self.val_counts.get(name, 0)
             times = f", each {self.repeats[name]} times an epoch" if name in self.repeats else ""
-            lines.append(f"train {name}: {count} images{times}, {held} held out; {maps}")
+            images = f"{count} image{'s' * (count != 1)}"
+            lines.append(f"train {name}: {images}{times}, {held} held out; {maps}")
         if self.replayed:
             lines.append(f"replay: each epoch has {self.replayed} of {self.pool} earlier images")
         for name, count in self.val_counts.items():
             if name not in self.counts:
-                lines.append(f"validate {name}: {count} images")
+                lines.append(f"validate {name}: {count} image{'s' * (count != 1)}")
         for name, count in self.overlap.items():
             lines.append(f"OVERLAP: {count} training images are in the test set {name}")
         return "\n".join([*lines, *self.remarks])

@@ -83,7 +83,7 @@ def _train(
     state = run_folder.find_run(output, options, resume)
     if state and state["epoch"] >= config.epochs and (output / run_folder.WEIGHTS_FILE).exists():
         if os.environ.get("RANK", "0") == "0":
-            done = f"this run is finished ({config.epochs} epochs)"
+            done = f"this run is finished ({config.epochs} epoch{'s' * (config.epochs != 1)})"
             print(f"{output}: {done}: nothing to do; a larger --epochs extends it")
         return output
     if config.deterministic:
