@@ -146,7 +146,6 @@ def differing_options(config: Any, before: dict[str, Any], now: dict[str, Any]) 
     """Describe the options that changed although a resumed run must share them.
 
     Args:
-        config: the configuration or its class.
         before: values at the start of the run, as read from JSON.
         now: values of this start, as written to JSON.
     """

@@ -46,7 +46,6 @@ def check_fields(part: object, form: str = "{}") -> None:
     """Check types and limits of an instance of a configuration dataclass.
 
     Args:
-        part: the instance; its values come from command lines and files.
         form: of a field's name in messages.
 
     Raises:

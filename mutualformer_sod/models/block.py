@@ -8,16 +8,11 @@ import torch.nn.functional as F
 from timm.layers import Mlp
 from torch import Tensor, nn
 
-from mutualformer_sod.configs.diffusion import ATTENTIONS
+from mutualformer_sod.configs.diffusion import ATTENTIONS, Diffusion
 from mutualformer_sod.configs.switches import check
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import without_wrappers
-from mutualformer_sod.models.affinity import (
-    AS_RELEASED,
-    Diffusion,
-    Heads,
-    cross_diffusion_attention,
-)
+from mutualformer_sod.models.affinity import AS_RELEASED, Heads, cross_diffusion_attention
 from mutualformer_sod.models.drop_path import Draws, drop_path
 
 CROSSINGS = ("diffusion", "attention", "none")

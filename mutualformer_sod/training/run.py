@@ -139,7 +139,6 @@ class Run:
         """Write a checkpoint on the first process; every process must call this method.
 
         Args:
-            output: the folder of the run.
             options: ``run_options`` of the run, stored in the checkpoint.
             new_best: score (lower is better) of the finished epoch if it is the best so far.
         """

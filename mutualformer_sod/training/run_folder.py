@@ -47,7 +47,6 @@ def find_run(output: Path, options: dict[str, Any], resume: str | None) -> dict[
     """Return the checkpoint to resume from; None for a new run, or one without checkpoint.
 
     Args:
-        output: the folder of the run.
         options: ``run_options`` of this start. If a finished run is extended, now or before, its
             earlier numbers of epochs are added as ``extended_from``.
         resume: None, "last", or "previous" for the checkpoint before the last.

@@ -53,7 +53,6 @@ def update_weights(
     not depend on the number of processes or micro-batches.
 
     Args:
-        run: the run, whose weights are changed.
         batches: iterator of the loader, in the same order.
         requests: numbers to share with all processes: a signal, whether to save.
 
