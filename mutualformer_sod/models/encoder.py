@@ -52,7 +52,7 @@ class TwoStreamEncoder(nn.Module):
         self.joint: JointEncoder | None = None
 
     def open_seam(self, fusion: str) -> JointEncoder:
-        """Run both streams in lock-step, for a fusion inside; InputError unless plain ViTs."""
+        """Let a fusion act inside both streams, in lock-step; InputError unless plain ViTs."""
         self.joint = JointEncoder(self.rgb_stream.body, self.depth_stream.body, fusion)
         return self.joint
 

@@ -71,9 +71,8 @@ def release_weights(output: Path, data: TrainingData, run: Run, options: dict[st
     sha256 = save_weights(run.model, output / WEIGHTS_FILE, protocol, dtype)
     epochs = f"{config.epochs} epoch{'s' * (config.epochs != 1)}"
     parameters = sum(parameter.numel() for parameter in run.model.parameters())
-    log = [
-        json.loads(line) for line in (output / LOG_FILE).read_text(encoding="utf-8").splitlines()
-    ]
+    lines = (output / LOG_FILE).read_text(encoding="utf-8").splitlines()
+    log = [json.loads(line) for line in lines]
     seconds, speed = (
         sum(line[name] for line in log) / len(log) for name in ("seconds", "images_per_second")
     )

@@ -79,7 +79,8 @@ def find_run(output: Path, options: dict[str, Any], resume: str | None) -> dict[
     differing = _differing(before, options)
     if differing:
         raise InputError(
-            f"{output}: `resume` needs the options of the run's start: {'; '.join(differing)}"
+            f"{output}: `resume` needs the options of the run's start: {'; '.join(differing)}. "
+            "Fix: pass the same options, or another `output`."
         )
     return state or _load_newest(output, resume)
 

@@ -137,9 +137,7 @@ class TokenFusion(Fusion):
         _, batch, count = scores.shape
         if self.training and call.keys is None:
             return torch.rand_like(scores) >= self.config.exchange_ratio
-        keys = torch.zeros(batch, dtype=torch.int64, device=scores.device)
-        if self.training:
-            keys = call.keys
+        keys = call.keys if self.training else scores.new_zeros(batch, dtype=torch.int64)
         indices = torch.arange(2 * count, device=scores.device) + (call.layer + 1) * 2**32
         draws = keyed_draws(keys, indices).unflatten(0, (2, count))  # (2, N, B)
         return (draws >= round(self.config.exchange_ratio * 2**DRAW_BITS)).mT
