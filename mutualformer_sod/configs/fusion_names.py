@@ -6,6 +6,7 @@ test compares them with the registry.
 
 import ast
 import dataclasses
+import re
 import sys
 from pathlib import Path
 
@@ -20,13 +21,14 @@ from mutualformer_sod.configs.fusion import (
 _PACKAGE = "mutualformer_sod.models.fusion"
 _FOLDER = Path(__file__).resolve().parents[1] / "models" / "fusion"
 _COMMON = (AttentionConfig, Diffusion)  # bases of the configurations
+_REGISTERED = re.compile(r'@register_fusion\(\s*(?:"(\w+)"|DEFAULT_FUSION)')
 
 
 def fusion_names() -> list[str]:
     """Return the names of all methods, in the order of `fusion_methods`."""
     if _PACKAGE in sys.modules:
         return list(fusion_methods())
-    names = {_registered(node) for tree in _sources() for node in ast.walk(tree)} - {None}
+    names = {name or DEFAULT_FUSION for text in _sources() for name in _REGISTERED.findall(text)}
     return sorted(names, key=lambda name: (name != DEFAULT_FUSION, name))
 
 
@@ -37,26 +39,13 @@ def fusion_option_names() -> set[str]:
     names = {item.name for base in _COMMON for item in dataclasses.fields(base)}
     return names | {
         field.target.id
-        for tree in _sources()
-        for node in tree.body
+        for text in _sources()
+        for node in ast.parse(text).body
         if isinstance(node, ast.ClassDef) and node.name.endswith("Config")
         for field in node.body
-        if isinstance(field, ast.AnnAssign) and not _is_class_variable(field)
+        if isinstance(field, ast.AnnAssign) and "ClassVar" not in ast.unparse(field.annotation)
     }
 
 
-def _sources() -> list[ast.Module]:
-    return [ast.parse(path.read_text(encoding="utf-8")) for path in sorted(_FOLDER.glob("*.py"))]
-
-
-def _registered(node: ast.AST) -> str | None:
-    """Return the first argument of a call of ``register_fusion``."""
-    is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-    if not is_call or node.func.id != "register_fusion":
-        return None
-    name = node.args[0]
-    return name.value if isinstance(name, ast.Constant) else DEFAULT_FUSION
-
-
-def _is_class_variable(field: ast.AnnAssign) -> bool:
-    return ast.unparse(field.annotation).startswith("ClassVar")
+def _sources() -> list[str]:
+    return [path.read_text(encoding="utf-8") for path in sorted(_FOLDER.glob("*.py"))]

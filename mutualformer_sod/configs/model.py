@@ -63,13 +63,11 @@ class EncoderConfig(Switches):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "taps", tuple(self.taps))
-        check(
-            len(self.taps) > 0 and self.taps[0] >= 1 and list(self.taps) == sorted(set(self.taps)),
-            "taps",
-            self.taps,
-            "increasing block numbers counted from 1, for example (3, 6, 9, 12)",
-        )
+        taps = tuple(self.taps)
+        object.__setattr__(self, "taps", taps)
+        usable = min(taps, default=0) >= 1 and list(taps) == sorted(set(taps))
+        want = "increasing block numbers counted from 1, for example (3, 6, 9, 12)"
+        check(usable, "taps", taps, want)
 
 
 @dataclass(frozen=True)
@@ -162,12 +160,8 @@ class ModelConfig(Switches):
         # Files from before the fields mean and std were trained with ImageNet's values.
         values = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD} | values
         try:
-            return cls(
-                **{
-                    name: parts[name](**value) if name in parts else value
-                    for name, value in values.items()
-                }
-            )
+            built = {name: build(**values[name]) for name, build in parts.items() if name in values}
+            return cls(**(values | built))
         except TypeError as error:
             raise InputError(
                 f"the model configuration does not fit this version: {error}"

@@ -67,14 +67,12 @@ _SAME = Resume(lambda value: value, "")
 
 
 def option(
-    default: Any, group: str, value: Value, effect: str, *rules: Unset | Need | Resume | Recorded
+    group: str, default: Any, value: Value, effect: str, *rules: Unset | Need | Resume | Recorded
 ) -> Any:
     """Declare a dataclass field as an option.
 
     Args:
-        default: of the field.
         group: heading in ``--help`` and in the document; "" for the required options.
-        value: kind of value.
         effect: help text.
         rules: at most one of each kind. Without a ``Resume`` a resumed run must share the value.
     """
@@ -148,7 +146,6 @@ def differing_options(config: Any, before: dict[str, Any], now: dict[str, Any]) 
     """Describe the options that changed although a resumed run must share them.
 
     Args:
-        config: the configuration or its class.
         before: values at the start of the run, as read from JSON.
         now: values of this start, as written to JSON.
     """

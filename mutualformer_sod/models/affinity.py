@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from mutualformer_sod.configs.diffusion import ATTENTIONS, Diffusion
+from mutualformer_sod.configs.switches import check
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.tiles import Link, tiled_products
 
@@ -62,12 +63,8 @@ def cross_diffusion_attention(
     Raises:
         InputError (a ValueError): illegal option or shape.
     """
-    if attention not in ATTENTIONS:
-        raise InputError(
-            f"attention={attention!r} is not usable. Fix: give one of {', '.join(ATTENTIONS)}."
-        )
-    if tile_rows is not None and tile_rows < 1:
-        raise InputError(f"tile_rows={tile_rows} is not usable. Fix: give 1 or more.")
+    check(attention in ATTENTIONS, "attention", attention, f"one of {', '.join(ATTENTIONS)}")
+    check(tile_rows is None or tile_rows >= 1, "tile_rows", tile_rows, "1 or more")
     _check_heads(rgb, depth)
     query, key, values = _same_dtype(
         torch.stack((rgb[0], depth[0]), dim=-3).mul_(rgb[0].shape[-1] ** -0.5),
@@ -115,7 +112,7 @@ def cross_diffusion(
     Raises:
         InputError (a ValueError): illegal shape.
     """
-    _check_shapes(rgb_affinity, depth_affinity, rgb_values, depth_values, start or ())
+    _check_shapes((rgb_affinity, depth_affinity, *(start or ())), (rgb_values, depth_values))
     products = partial(_dense_products, torch.stack((rgb_affinity, depth_affinity), dim=-3))
     values = torch.stack((rgb_values, depth_values), dim=-3)
     pair = None if start is None else torch.stack(start, dim=-3)
@@ -233,25 +230,12 @@ def _check_heads(rgb: Heads, depth: Heads) -> None:
         )
 
 
-def _check_shapes(
-    rgb_affinity: Tensor,
-    depth_affinity: Tensor,
-    rgb_values: Tensor,
-    depth_values: Tensor,
-    start: tuple[Tensor, ...],
-) -> None:
-    square = rgb_affinity.ndim >= 2 and rgb_affinity.shape[-1] == rgb_affinity.shape[-2]
-    rows_fit = rgb_values.ndim >= 2 and rgb_values.shape[-2] == rgb_affinity.shape[-1]
-    affinities = rgb_affinity, depth_affinity, *start
-    if (
-        not (square and rows_fit)
-        or any(item.shape != rgb_affinity.shape for item in affinities)
-        or depth_values.shape != rgb_values.shape
-    ):
-        got = [
-            [tuple(x.shape) for x in items] for items in (affinities, (rgb_values, depth_values))
-        ]
+def _check_shapes(affinities: tuple[Tensor, ...], values: tuple[Tensor, ...]) -> None:
+    got, got_values = ([tuple(item.shape) for item in items] for items in (affinities, values))
+    first, second = got[0], got_values[0]
+    alike = got == [first] * len(got) and got_values == [second] * 2
+    if not (alike and min(len(first), len(second)) >= 2 and first[-1] == first[-2] == second[-2]):
         raise InputError(
-            f"cross_diffusion got affinities {got[0]} and values {got[1]}. Fix: give affinities "
+            f"cross_diffusion got affinities {got} and values {got_values}. Fix: give affinities "
             "(B, heads, N, N) of one shape and two values (B, heads, N, d)."
         )

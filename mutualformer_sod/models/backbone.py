@@ -67,20 +67,17 @@ def create_timm_model(
 
 
 def _ratio_loaded(model: nn.Module, weights: dict[str, Tensor]) -> float:
-    """Return the ratio of a model's weight matrices that occur in a file.
-
-    Tensors are compared by value, because timm renames them when it loads them. timm accepts a file
-    even if none of the names match.
-    """
+    """Return the ratio of a model's weight matrices that occur in a file, by value."""
+    # timm renames tensors when it loads them, and accepts a file even if no name matches.
     matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     stored: dict[torch.Size, list[Tensor]] = {}
     for tensor in weights.values():
         stored.setdefault(tensor.shape, []).append(tensor)
-    loaded = [
+    loaded = sum(
         any(torch.equal(matrix, tensor.to(matrix.dtype)) for tensor in stored.get(matrix.shape, []))
         for matrix in matrices
-    ]
-    return sum(loaded) / len(loaded)
+    )
+    return loaded / len(matrices)
 
 
 def read_backbone_weights(path: Path) -> dict[str, Tensor]:

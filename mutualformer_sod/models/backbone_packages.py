@@ -75,10 +75,7 @@ def dinov2_from_onnx(path: Path, name: str) -> dict[str, Tensor]:
 
 
 def _linear_weights(nodes: Iterable[Any], tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Find the weights of linear layers in a graph, and give them names.
-
-    The weight of a layer is the operand (in, out) of the MatMul to which its named bias is added.
-    """
+    """Find the weights of linear layers: operands of MatMuls to which named biases are added."""
     makers = {output: node for node in nodes for output in node.output}
     found = {}
     for node in nodes:

@@ -8,16 +8,11 @@ import torch.nn.functional as F
 from timm.layers import Mlp
 from torch import Tensor, nn
 
-from mutualformer_sod.configs.diffusion import ATTENTIONS
+from mutualformer_sod.configs.diffusion import ATTENTIONS, Diffusion
 from mutualformer_sod.configs.switches import check
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import without_wrappers
-from mutualformer_sod.models.affinity import (
-    AS_RELEASED,
-    Diffusion,
-    Heads,
-    cross_diffusion_attention,
-)
+from mutualformer_sod.models.affinity import AS_RELEASED, Heads, cross_diffusion_attention
 from mutualformer_sod.models.drop_path import Draws, drop_path
 
 CROSSINGS = ("diffusion", "attention", "none")
@@ -70,11 +65,8 @@ class MutualFormerBlock(nn.Module):
                 f"mlp_ratio={mlp_ratio} or drop_path={drop_path} is not usable. Fix: give a "
                 "positive ratio and a rate in [0, 1)."
             )
-        for name, value, choices in (
-            ("attention", attention, ATTENTIONS),
-            ("cross", cross, CROSSINGS),
-        ):
-            check(value in choices, name, value, f"one of {', '.join(choices)}")
+        check(attention in ATTENTIONS, "attention", attention, f"one of {', '.join(ATTENTIONS)}")
+        check(cross in CROSSINGS, "cross", cross, f"one of {', '.join(CROSSINGS)}")
         self.cross = cross
         self.dim = dim
         self.num_heads = num_heads
@@ -122,7 +114,8 @@ class MutualFormerBlock(nn.Module):
         rgb, depth = self.modality_norm(modality_tokens).chunk(2, dim=-1)
         update = self._modality_attention(rgb, depth)
         if self.fused_attention:
-            update = self._fused_self_attention(self.fused_norm(fused_tokens)) + update
+            heads = self._heads(self.fused_qkv(self.fused_norm(fused_tokens)))
+            update = self.fused_proj(_merge(self.attend_to_itself(*heads))) + update
         rate = self.drop_rate if self.training else 0.0
         fused_tokens = fused_tokens + drop_path(update, rate, draws[0])
         update = self.mlp(self.mlp_norm(fused_tokens))
@@ -157,10 +150,6 @@ class MutualFormerBlock(nn.Module):
     def attend_to_itself(self, query: Tensor, key: Tensor, values: Tensor) -> Tensor:
         """Attend within one stream: (B, heads, N, d) each -> the same."""
         return F.scaled_dot_product_attention(query, key, values)
-
-    def _fused_self_attention(self, fused: Tensor) -> Tensor:
-        own = self.attend_to_itself(*self._heads(self.fused_qkv(fused)))
-        return self.fused_proj(_merge(own))
 
     def _heads(self, qkv: Tensor) -> Heads:
         batch, tokens, _ = qkv.shape

@@ -121,8 +121,7 @@ def affine_invariant_loss(predicted: Tensor, target: Tensor) -> Tensor:
     loss = error.abs().mean()
     for step in (1, 2, 4, 8):
         coarse = F.avg_pool2d(error[:, None], step) if step > 1 else error[:, None]
-        loss = (
-            loss + 0.5 * coarse.diff(dim=-1).abs().mean() + 0.5 * coarse.diff(dim=-2).abs().mean()
-        )
+        loss = loss + 0.5 * coarse.diff(dim=-1).abs().mean()
+        loss = loss + 0.5 * coarse.diff(dim=-2).abs().mean()
     # Fixes the free scale and shift, so that logits stay in a range of high precision.
     return loss + 0.1 * (torch.sigmoid(flat) - wanted).abs().mean()

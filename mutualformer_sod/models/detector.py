@@ -73,10 +73,8 @@ class SaliencyDetector(nn.Module, HubModel):
         self.alpha = nn.Parameter(torch.zeros(2)) if ensemble else None
         # Not 0.5: with a mean of 0.5 the map is normalised to 0, and convolutions get no gradient.
         self.no_depth = nn.Parameter(torch.full((1, 1, NO_DEPTH_GRID, NO_DEPTH_GRID), 0.4))
-        if config.mean is None:
-            self.normalise_with(*self.encoder.normalisation)
-        else:
-            self.normalise_with(config.mean, config.std)
+        given = None if config.mean is None else (config.mean, config.std)
+        self.normalise_with(*(given or self.encoder.normalisation))
 
     def forward(
         self,
@@ -219,11 +217,8 @@ def _pick(items: Tensor, rows: Tensor | None) -> Tensor:
 
 
 def _halves(batch: Tensor) -> tuple[Tensor, Tensor]:
-    """Split a batch into its rgb and depth parts: (2B, ...) -> (B, ...) twice.
-
-    ``chunk`` would fix the batch size of an exported graph.
-    """
-    rgb, depth = batch.unflatten(0, (2, -1)).unbind(0)
+    """Split a batch into its rgb and depth parts: (2B, ...) -> (B, ...) twice."""
+    rgb, depth = batch.unflatten(0, (2, -1)).unbind(0)  # chunk fixes the batch of an exported graph
     return rgb, depth
 
 

@@ -52,7 +52,7 @@ class TwoStreamEncoder(nn.Module):
         self.joint: JointEncoder | None = None
 
     def open_seam(self, fusion: str) -> JointEncoder:
-        """Run both streams in lock-step, for a fusion inside; InputError unless plain ViTs."""
+        """Let a fusion act inside both streams, in lock-step; InputError unless plain ViTs."""
         self.joint = JointEncoder(self.rgb_stream.body, self.depth_stream.body, fusion)
         return self.joint
 
@@ -95,10 +95,7 @@ class TwoStreamEncoder(nn.Module):
 
 
 class _Backbone(nn.Module):
-    """Wrap any timm model: image -> list of features (B, C, h, w).
-
-    ``first_branch`` is the index of the first residual branch, for stochastic depth.
-    """
+    """Wrap any timm model: image -> list of features (B, C, h, w)."""
 
     def __init__(
         self,
@@ -114,7 +111,7 @@ class _Backbone(nn.Module):
                 f"unknown timm backbone {config.backbone!r}. Fix: pass a name of "
                 f"timm.list_models(), for example {', '.join(close) or 'vit_small_patch16_224'}"
             )
-        self.first_branch = first_branch
+        self.first_branch = first_branch  # index of the first residual branch
         self.is_plain, arguments = _creation_arguments(config, image_size)
         # A stem of timm gets the pretrained weights.
         has_timm_stem = self.is_plain and config.stem in TIMM_STEMS
@@ -223,9 +220,7 @@ def _open_residual_branches(model: nn.Module) -> None:
 def _stage_indices(backbone: str) -> tuple[int, ...]:
     """Return the last stage of each stride of 4 or more."""
     info = timm_skeleton(backbone, features_only=True).feature_info
-    by_stride = {
-        stride: index for index, stride in zip(info.out_indices, info.reduction(), strict=True)
-    }
+    by_stride = dict(zip(info.reduction(), info.out_indices, strict=True))
     indices = tuple(index for stride, index in sorted(by_stride.items()) if stride >= 4)
     if len(indices) < 2:
         raise InputError(

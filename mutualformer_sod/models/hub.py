@@ -197,11 +197,9 @@ def _download(
 def _no_connection(
     repository: str, revision: str | None, token: str | bool | None
 ) -> OSError | None:
-    """Return the error of the system if the hub cannot be reached at all, tried twice.
-
-    `hf_hub_download` repeats such a request for half a minute, and has no option for fewer times. A
-    slow network, a busy hub and a wrong name are left to it.
-    """
+    """Return the error of the system if the hub cannot be reached at all, tried twice."""
+    # hf_hub_download repeats such a request for half a minute, and has no option for fewer times. A
+    # slow network, a busy hub and a wrong name are left to it.
     address = hf_hub_url(repository, HUB_FILE, revision=revision)
     problem = None
     for pause in (0.0, _PAUSE_SECONDS):

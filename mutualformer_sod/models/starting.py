@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -14,15 +15,8 @@ from mutualformer_sod.configs.model import PRESETS, ModelConfig, make_config
 from mutualformer_sod.configs.released import find_weights
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import without_wrappers
+from mutualformer_sod.models import weights
 from mutualformer_sod.models.detector import SaliencyDetector
-from mutualformer_sod.models.weights import (
-    DAMAGED,
-    load_unique_state,
-    load_weights,
-    read_metadata,
-    read_tensors,
-    unique_state,
-)
 
 _ENCODER = "encoder."
 
@@ -35,10 +29,10 @@ def load_network(model: SaliencyDetector, path: str | Path) -> str:
     Raises:
         InputError: unreadable file, or tensors that do not fit the model.
     """
-    source, _ = load_weights(path)
-    state = unique_state(source)
+    source, _ = weights.load_weights(path)
+    state = _at_grid_of(weights.unique_state(source), weights.unique_state(model))
     try:
-        load_unique_state(model, _at_grid_of(state, unique_state(model)))
+        weights.load_unique_state(model, state)
     except InputError as error:
         raise InputError(
             f"--fine-tune {path}: {error}. Fix: {_how_to_fit(source.config, model.config)}"
@@ -71,16 +65,16 @@ def load_encoder(model: SaliencyDetector, path: str | Path) -> str:
         InputError: unreadable or damaged file, an encoder of another shape, or NaN or infinity.
     """
     path = find_weights(path)
-    config, protocol = read_metadata(path)
+    config, protocol = weights.read_metadata(path)
     try:
-        stored, is_intact = read_tensors(path)
+        stored, is_intact = weights.read_tensors(path)
     except SafetensorError as error:
         raise InputError(f"{path}: {error}. Fix: take a whole copy") from error
     if not is_intact:
-        raise InputError(DAMAGED.format(path))
+        raise InputError(weights.DAMAGED.format(path))
     stored = without_wrappers(stored, path)
     rgb_only = protocol.get("modality") == "rgb"
-    state = unique_state(model)
+    state = weights.unique_state(model)
     own = {n: t for n, t in state.items() if n.startswith(_ENCODER)}
     with torch.no_grad():
         for name, tensor in own.items():
@@ -98,16 +92,15 @@ def load_encoder(model: SaliencyDetector, path: str | Path) -> str:
                 )
             tensor.copy_(source)
     model.normalise_with(config.mean, config.std)  # as this encoder was trained
-    new: dict[str, int] = {}
+    new: Counter[str] = Counter()
     for name in state.keys() - own.keys():
-        part = name.partition(".")[0]
-        new[part] = new.get(part, 0) + state[name].numel()
+        new[name.partition(".")[0]] += state[name].numel()
     loaded = sum(tensor.numel() for tensor in own.values())
     both = ", rgb's norms for depth too, as it was trained without depth" if rgb_only else ""
     return (
         f"--init-weights {path}: the encoder is loaded, {loaded / 1e6:.2f} M parameters of a "
         f"{config.fusion.fusion} {config.preset}{both}; new, from random weights: "
-        + ", ".join(f"{part} {new[part] / 1e6:.2f} M" for part in sorted(new, key=new.get)[::-1])
+        + ", ".join(f"{part} {count / 1e6:.2f} M" for part, count in new.most_common())
     )
 
 

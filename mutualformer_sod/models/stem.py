@@ -1,5 +1,7 @@
 """Convolutional stems in place of a ViT's patch projection."""
 
+from collections import OrderedDict
+
 import torch.nn.functional as F
 from timm.layers import Conv2dSame
 from torch import Tensor, nn
@@ -168,8 +170,5 @@ class ResidualBlock(nn.Module):
 
 
 def _down(channels: int, out: int) -> nn.Sequential:
-    layers = nn.Sequential()
-    layers.add_module("conv", nn.Conv2d(channels, out, 3, stride=2, padding=1, bias=False))
-    layers.add_module("norm", nn.GroupNorm(8, out))
-    layers.add_module("act", nn.GELU())
-    return layers
+    conv = nn.Conv2d(channels, out, 3, stride=2, padding=1, bias=False)
+    return nn.Sequential(OrderedDict(conv=conv, norm=nn.GroupNorm(8, out), act=nn.GELU()))

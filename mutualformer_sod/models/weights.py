@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+from torch.nn import init
+from torch.overrides import TorchFunctionMode
 
 from mutualformer_sod.configs.model import ModelConfig
 from mutualformer_sod.configs.released import find_weights
@@ -15,11 +18,15 @@ from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import file_sha256, replacing, why_unreadable, without_wrappers
 from mutualformer_sod.models.detector import SaliencyDetector
 from mutualformer_sod.models.safetensors_file import write_safetensors
-from mutualformer_sod.models.undrawn import UndrawnWeights
 
 FORMAT = "mutualformer_sod/1"
 CONTENT_SHA256 = "content_sha256"  # in the metadata; absent in files of older versions
 DAMAGED = "{}: damaged: its content does not match its checksum. Fix: take a whole copy"
+_DRAWS = {
+    *(Tensor.uniform_, Tensor.normal_, Tensor.erfinv_),
+    *(init.uniform_, init.normal_, init.trunc_normal_),
+    *(init.kaiming_uniform_, init.kaiming_normal_, init.xavier_uniform_, init.xavier_normal_),
+}
 
 
 def unique_state(model: nn.Module) -> dict[str, Tensor]:
@@ -159,6 +166,21 @@ def load_weights(
             raise InputError(f"{path}: {name!r} contains NaN or infinity. Fix: pass other weights")
     model.protocol = protocol
     return model.eval(), protocol
+
+
+class UndrawnWeights(TorchFunctionMode):
+    """Context in which random initialisation leaves tensors as allocated.
+
+    Drawing takes half the time of loading a file. Constants are set as usual. Every parameter of a
+    network built inside must be loaded before use.
+    """
+
+    def __torch_function__(
+        self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        if function in _DRAWS:
+            return args[0] if args else kwargs["tensor"]
+        return function(*args, **(kwargs or {}))
 
 
 def content_sha256(metadata: dict[str, str], state: dict[str, Tensor]) -> str:

@@ -27,7 +27,7 @@ def describe_extension(config: TrainConfig, ended: int) -> str:
         else f"from here on --schedule {config.schedule} and --progressive count {config.epochs} "
         f"epochs, so the rate may jump: not what --epochs {config.epochs} from the start gives"
     )
-    return f"a run of {ended} epochs goes on to {config.epochs}: {effect}"
+    return f"a run of {ended} epoch{'s' * (ended != 1)} goes on to {config.epochs}: {effect}"
 
 
 def describe_batch(run: Run) -> str:
@@ -42,10 +42,9 @@ def describe_batch(run: Run) -> str:
     )
     if batch_norm and (rounds > 1 or (processes > 1 and run.device.type == "cpu")):
         times += " (BatchNorm sees those alone: not the same as the whole update at once)"
-    return (
-        f"an update sees {run.global_batch} images: {processes} process(es), at most {images} at a "
-        f"time each{times}; {run.device}, amp {run.amp}"
-    )
+    sees = f"an update sees {run.global_batch} image{'s' * (run.global_batch != 1)}"
+    split = f"{processes} process{'es' * (processes != 1)}, at most {images} at a time each{times}"
+    return f"{sees}: {split}; {run.device}, amp {run.amp}"
 
 
 def describe_epoch(record: dict[str, Any], epochs: int) -> str:
@@ -70,10 +69,10 @@ def release_weights(output: Path, data: TrainingData, run: Run, options: dict[st
         )
     dtype = getattr(torch, config.weights_dtype)
     sha256 = save_weights(run.model, output / WEIGHTS_FILE, protocol, dtype)
+    epochs = f"{config.epochs} epoch{'s' * (config.epochs != 1)}"
     parameters = sum(parameter.numel() for parameter in run.model.parameters())
-    log = [
-        json.loads(line) for line in (output / LOG_FILE).read_text(encoding="utf-8").splitlines()
-    ]
+    lines = (output / LOG_FILE).read_text(encoding="utf-8").splitlines()
+    log = [json.loads(line) for line in lines]
     seconds, speed = (
         sum(line[name] for line in log) / len(log) for name in ("seconds", "images_per_second")
     )
@@ -81,8 +80,7 @@ def release_weights(output: Path, data: TrainingData, run: Run, options: dict[st
     kind = "CUDA memory" if run.device.type == "cuda" else "resident memory"
     memory = f", peak {kind} {max(peaks)} MB" if peaks else ""
     print(
-        f"done: {parameters / 1e6:.2f} M parameters, {config.epochs} epochs, released epoch "
-        f"{best['epoch']} ({protocol['choice']}), {seconds:.1f} s an epoch, "
-        f"{speed:.1f} images/s{memory}\n"
+        f"done: {parameters / 1e6:.2f} M parameters, {epochs}, released epoch {best['epoch']} "
+        f"({protocol['choice']}), {seconds:.1f} s an epoch, {speed:.1f} images/s{memory}\n"
         f"weights: {output / WEIGHTS_FILE} (sha256 {sha256[:12]})"
     )

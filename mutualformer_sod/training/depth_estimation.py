@@ -40,7 +40,6 @@ def train_estimator(
     Args:
         model: trained in place, left in eval mode.
         sets: with depth; ground truth is not used.
-        epochs: passes over the images.
         holdout: ratio of the images for evaluation, not trained on.
         near: which values are near, see ``with_encodings``.
 

@@ -10,21 +10,19 @@ from mutualformer_sod.models.weights import content_sha256, load_weights, unique
 class Teacher:
     """A trained network in eval mode. It has no state, so resuming repeats its maps exactly.
 
+    Args:
+        path: a ``.safetensors`` file, or the name of released weights.
+        ratio: of the teacher's map in the ground truth, in [0, 1].
+
     Attributes:
         sha256: of its tensors, to recognise another teacher in a resumed run.
         second_modality: name of the modality that it was trained on beside colour.
+
+    Raises:
+        InputError: unreadable or damaged file.
     """
 
     def __init__(self, path: str, ratio: float, device: torch.device) -> None:
-        """Load a weights file.
-
-        Args:
-            path: a ``.safetensors`` file, or the name of released weights.
-            ratio: of the teacher's map in the ground truth, in [0, 1].
-
-        Raises:
-            InputError: unreadable or damaged file.
-        """
         model, _ = load_weights(path)
         self.sha256 = content_sha256({}, unique_state(model))
         self.second_modality = model.config.second_modality

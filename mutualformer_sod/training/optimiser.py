@@ -25,7 +25,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
     A.6). Each group has its peak rate as ``peak_lr``.
 
     Raises:
-        InputError (a ValueError): unknown ``optimizer``, or a backbone without known layers.
+        InputError (a ValueError): ``layer_decay`` for a backbone without known layers.
     """
     scale = config.encoder_lr_scale
     if scale is None:
@@ -58,12 +58,8 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
     # fused: one pass over the memory; on a CPU core a third of the loop's time.
     if config.optimizer == "adamw":
         return torch.optim.AdamW(settings, lr=config.lr, fused=True)
-    if config.optimizer == "sgd":
-        momentum, nesterov = config.momentum, config.nesterov and config.momentum > 0
-        return torch.optim.SGD(
-            settings, lr=config.lr, momentum=momentum, nesterov=nesterov, fused=True
-        )
-    raise InputError(f"`optimizer` {config.optimizer}: unknown. Fix: pass adamw or sgd.")
+    momentum, nesterov = config.momentum, config.nesterov and config.momentum > 0
+    return torch.optim.SGD(settings, lr=config.lr, momentum=momentum, nesterov=nesterov, fused=True)
 
 
 def encoder_layers(model: nn.Module) -> tuple[dict[str, int], int]:

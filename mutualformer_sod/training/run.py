@@ -139,7 +139,6 @@ class Run:
         """Write a checkpoint on the first process; every process must call this method.
 
         Args:
-            output: the folder of the run.
             options: ``run_options`` of the run, stored in the checkpoint.
             new_best: score (lower is better) of the finished epoch if it is the best so far.
         """
@@ -235,10 +234,7 @@ def settle_amp(asked: str, device: torch.device, state: dict[str, Any] | None) -
 
 
 def _rng_states(device: torch.device) -> dict[str, Any]:
-    """Return the states of all random-number generators of this process.
-
-    The run itself draws by (seed, epoch, image). The states are for third-party layers.
-    """
+    """Return the states of this process's random-number generators, for third-party layers."""
     name, keys, *rest = np.random.get_state()  # noqa: NPY002
     return {
         "torch": torch.get_rng_state(),

@@ -47,7 +47,6 @@ def find_run(output: Path, options: dict[str, Any], resume: str | None) -> dict[
     """Return the checkpoint to resume from; None for a new run, or one without checkpoint.
 
     Args:
-        output: the folder of the run.
         options: ``run_options`` of this start. If a finished run is extended, now or before, its
             earlier numbers of epochs are added as ``extended_from``.
         resume: None, "last", or "previous" for the checkpoint before the last.
@@ -80,7 +79,8 @@ def find_run(output: Path, options: dict[str, Any], resume: str | None) -> dict[
     differing = _differing(before, options)
     if differing:
         raise InputError(
-            f"{output}: `resume` needs the options of the run's start: {'; '.join(differing)}"
+            f"{output}: `resume` needs the options of the run's start: {'; '.join(differing)}. "
+            "Fix: pass the same options, or another `output`."
         )
     return state or _load_newest(output, resume)
 
@@ -168,10 +168,8 @@ def describe_start(
     versions = {"mutualformer_sod": mutualformer_sod.__version__}
     versions |= {"python": platform.python_version(), "torch": torch.__version__}
     for package in packages:
-        try:
+        with contextlib.suppress(PackageNotFoundError):
             versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

@@ -27,7 +27,6 @@ def epoch_order(images: int, seed: int, epoch: int, replayed: int = 0, pool: int
 
     Args:
         images: number of images that every epoch shows, with the indices from 0.
-        seed, epoch: of the run.
         replayed: number of images to draw from the ``pool`` images with the next indices.
     """
     rng = np.random.default_rng([seed, epoch])
@@ -51,7 +50,6 @@ def plan_epoch(
     epoch may have fewer images. Over all processes every image occurs exactly once.
 
     Args:
-        order: image numbers.
         global_batch: images of one update, G.
         batch_size: images that one process takes at a time.
         rank, world_size: number of this process, from 0, and number of processes.

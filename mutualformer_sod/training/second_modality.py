@@ -11,9 +11,7 @@ from mutualformer_sod.training.distillation import Teacher
 _OF_DISTANCES = ("paste", "invent_depth")  # options that place objects by their distance
 
 
-def settle_second_modality(
-    config: TrainConfig, found: Modality | None, state: dict[str, Any] | None
-) -> Modality:
+def settle(config: TrainConfig, found: Modality | None, state: dict[str, Any] | None) -> Modality:
     """Return the second modality: that of the maps, else of the starting weights, else depth.
 
     Args:
@@ -59,7 +57,7 @@ def check_teacher(teacher: Teacher | None, config: TrainConfig, found: Modality 
         )
 
 
-def describe_start_modality(path: str, modality: Modality) -> str:
+def describe_start(path: str, modality: Modality) -> str:
     """Describe starting weights of another second modality; empty for the same one."""
     stored = read_metadata(path)[0].second_modality
     if stored == modality.name:

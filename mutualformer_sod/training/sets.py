@@ -22,14 +22,8 @@ from mutualformer_sod.data.training.cache import CacheOptions, build_caches
 from mutualformer_sod.data.training.dataset import SodDataset
 from mutualformer_sod.data.training.transforms import Augmentation
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.training import set_roles
 from mutualformer_sod.training.sampler import count_replayed, epoch_order
-from mutualformer_sod.training.set_roles import (
-    count_overlap,
-    parse_repeat,
-    replay_sets,
-    training_sets,
-    validation_sets,
-)
 
 # Ratio of the side of cached images to the training size: a crop keeps 3/4 of a side or more.
 _CACHE_SCALE = 1.25
@@ -89,12 +83,13 @@ class TrainingData:
             maps = maps if self.sees_depth else "RGB only"
             held = self.val_counts.get(name, 0)
             times = f", each {self.repeats[name]} times an epoch" if name in self.repeats else ""
-            lines.append(f"train {name}: {count} images{times}, {held} held out; {maps}")
+            images = f"{count} image{'s' * (count != 1)}"
+            lines.append(f"train {name}: {images}{times}, {held} held out; {maps}")
         if self.replayed:
             lines.append(f"replay: each epoch has {self.replayed} of {self.pool} earlier images")
         for name, count in self.val_counts.items():
             if name not in self.counts:
-                lines.append(f"validate {name}: {count} images")
+                lines.append(f"validate {name}: {count} image{'s' * (count != 1)}")
         for name, count in self.overlap.items():
             lines.append(f"OVERLAP: {count} training images are in the test set {name}")
         return "\n".join([*lines, *self.remarks])
@@ -131,12 +126,12 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
         InputError: sets missing, without ground truth, or test sets used to choose a checkpoint;
             unusable files or masks, see `check_training_files`.
     """
-    train_sets = limited(training_sets(config), config.limit)
-    earlier_sets = limited(replay_sets(config, train_sets), config.limit)
+    train_sets = limited(set_roles.training_sets(config), config.limit)
+    earlier_sets = limited(set_roles.replay_sets(config, train_sets), config.limit)
     trained_sets = [*train_sets, *earlier_sets]
-    val_sets = validation_sets(config, trained_sets)
-    repeats = parse_repeat(config.repeat, [sod_set.name for sod_set in train_sets])
-    overlap = count_overlap(config, trained_sets, val_sets)
+    val_sets = set_roles.validation_sets(config, trained_sets)
+    repeats = set_roles.parse_repeat(config.repeat, [sod_set.name for sod_set in train_sets])
+    overlap = set_roles.count_overlap(config, trained_sets, val_sets)
     sets = [*trained_sets, *val_sets]
     estimated_depth = _estimated_folder(config, train_sets)
     sees_depth = config.modality != "rgb"

@@ -10,45 +10,19 @@ from typing import Any, NoReturn
 import torch
 from tqdm import tqdm
 
+from mutualformer_sod import distributed
 from mutualformer_sod.configs.model import make_config
 from mutualformer_sod.configs.training import TrainConfig
 from mutualformer_sod.data.training.loader import open_stream
-from mutualformer_sod.distributed import (
-    gather,
-    is_main,
-    one_voice,
-    rank,
-    start_processes,
-    world_size,
-)
 from mutualformer_sod.errors import InputError, Stopped
 from mutualformer_sod.files import write_text
 from mutualformer_sod.memory import peak_resident_memory
 from mutualformer_sod.models.starting import load_encoder, load_network
 from mutualformer_sod.signals import StopRequest
-from mutualformer_sod.training.announce import (
-    describe_batch,
-    describe_epoch,
-    describe_extension,
-    release_weights,
-)
+from mutualformer_sod.training import announce, run_folder, second_modality
 from mutualformer_sod.training.ema import Ema
 from mutualformer_sod.training.run import Run, settle_amp
-from mutualformer_sod.training.run_folder import (
-    VAL_FILE,
-    WEIGHTS_FILE,
-    add_to_log,
-    describe_start,
-    find_run,
-    open_run,
-    run_options,
-)
 from mutualformer_sod.training.sampler import plan_epoch
-from mutualformer_sod.training.second_modality import (
-    check_teacher,
-    describe_start_modality,
-    settle_second_modality,
-)
 from mutualformer_sod.training.sets import TrainingData, gather_training_data
 from mutualformer_sod.training.tensorboard import Board
 from mutualformer_sod.training.update import update_weights
@@ -77,7 +51,7 @@ def train(
             not finite, or a full disk.
         Stopped: SIGTERM or Ctrl-C was received; the run was saved.
     """
-    with one_voice(), contextlib.ExitStack() as held:
+    with distributed.one_voice(), contextlib.ExitStack() as held:
         return _train(config, dict(model_overrides or {}), resume, held)
 
 
@@ -93,11 +67,11 @@ def _train(
         )
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     global_batch = config.global_batch_size or config.batch_size * processes
-    options = run_options(config, overrides, global_batch)
-    state = find_run(output, options, resume)
-    if state and state["epoch"] >= config.epochs and (output / WEIGHTS_FILE).exists():
+    options = run_folder.run_options(config, overrides, global_batch)
+    state = run_folder.find_run(output, options, resume)
+    if state and state["epoch"] >= config.epochs and (output / run_folder.WEIGHTS_FILE).exists():
         if os.environ.get("RANK", "0") == "0":
-            done = f"this run is finished ({config.epochs} epochs)"
+            done = f"this run is finished ({config.epochs} epoch{'s' * (config.epochs != 1)})"
             print(f"{output}: {done}: nothing to do; a larger --epochs extends it")
         return output
     if config.deterministic:
@@ -105,52 +79,52 @@ def _train(
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
     data = gather_training_data(config, make_config(config.preset, **overrides))
-    device = start_processes(config.device)
+    device = distributed.start_processes(config.device)
     # A checkpoint has the weights: a resumed run needs neither the hub nor the file.
     pretrained = config.pretrained if state is None else None
     images, taken = data.epoch_images, []
     amp = settle_amp(config.amp, device, state)
-    second = settle_second_modality(config, data.modality, state)
+    second = second_modality.settle(config, data.modality, state)
     run = Run(
         *(config, overrides, images, global_batch, data.fingerprint, device, pretrained, amp),
         second.name,
     )
-    check_teacher(run.teacher, config, data.modality)
+    second_modality.check_teacher(run.teacher, config, data.modality)
     if state is not None:
         run.restore(state, output)
     elif config.init_weights or config.finetune:
         load = load_network if config.finetune else load_encoder
         start = config.finetune or config.init_weights
-        taken = [load(run.model, start), describe_start_modality(start, second)]
+        taken = [load(run.model, start), second_modality.describe_start(start, second)]
         if run.ema:  # or the average would begin at the random weights
             run.ema = Ema(run.model, config.ema_decay)
     # All processes read the folder before the first one writes to it, and must agree.
-    if len(set(gather((run.epoch, run.step, run.checkpoints, run.fingerprint)))) > 1:
+    if len(set(distributed.gather((run.epoch, run.step, run.checkpoints, run.fingerprint)))) > 1:
         raise InputError(
             f"`output` {output}: the hosts of this run see different checkpoints or data. Fix: "
             "pass folders that all hosts share."
         )
-    if is_main():
+    if distributed.is_main():
         # Not earlier: wrong options must leave no folder behind.
-        start = describe_start(device, amp, world_size(), data.fingerprint)
-        held.enter_context(open_run(output, options, start, state))
+        start = run_folder.describe_start(device, amp, distributed.world_size(), data.fingerprint)
+        held.enter_context(run_folder.open_run(output, options, start, state))
         if data.val is not None:
-            write_text(output / VAL_FILE, "\n".join(data.val.names) + "\n")
+            write_text(output / run_folder.VAL_FILE, "\n".join(data.val.names) + "\n")
         print(data.describe())
-        print(describe_batch(run))
+        print(announce.describe_batch(run))
         for line in filter(None, taken):
             print(line)
         if state is not None:
             print(f"resuming in epoch {run.epoch + 1} of {config.epochs}, update {run.step}")
             if "extended_from" in options:
-                print(describe_extension(config, options["extended_from"][-1]))
+                print(announce.describe_extension(config, options["extended_from"][-1]))
     with StopRequest() as stop:
         loop = _Loop(run, data, output, options, stop)
         while run.epoch < config.epochs:
             loop.train_epoch()
             loop.finish_epoch()
-    if is_main():
-        release_weights(output, data, run, options)
+    if distributed.is_main():
+        announce.release_weights(output, data, run, options)
     return output
 
 
@@ -162,14 +136,16 @@ class _Loop:
     ) -> None:
         self.run, self.data = run, data
         self.output, self.options, self.stop = output, options, stop
-        self.board = Board(output, run.updates) if run.config.tensorboard and is_main() else None
+        self.is_main = distributed.is_main()
+        self.board = Board(output, run.updates) if run.config.tensorboard and self.is_main else None
         self.saved_at = time.perf_counter()
 
     def train_epoch(self) -> None:
         """Do the remaining updates of the current epoch."""
         run, config = self.run, self.run.config
         order = self.data.epoch_order(config.seed, run.epoch)
-        plan = plan_epoch(order, run.global_batch, config.batch_size, rank(), world_size())
+        place = distributed.rank(), distributed.world_size()
+        plan = plan_epoch(order, run.global_batch, config.batch_size, *place)
         self.data.train.set_epoch(run.epoch)
         run.prepare_network()
         progress = tqdm(
@@ -179,7 +155,7 @@ class _Loop:
             initial=run.step,
             unit="update",
             leave=False,
-            disable=None if is_main() else True,
+            disable=None if self.is_main else True,
         )
         batches = [list(part.indices) for parts in plan[run.step :] for part in parts]
         cuda = run.device.type == "cuda"
@@ -188,7 +164,7 @@ class _Loop:
             for parts in progress:
                 # Each process has its own clock and signals; the update makes them agree.
                 waited = time.perf_counter() - self.saved_at
-                due = is_main() and waited > 60 * config.checkpoint_minutes
+                due = self.is_main and waited > 60 * config.checkpoint_minutes
                 update = update_weights(run, parts, stream, (self.stop.signal or 0, due))
                 images = min(run.global_batch, len(order) - run.step * run.global_batch)
                 run.step += 1
@@ -230,18 +206,18 @@ class _Loop:
             scores = validate(run, self.data.val, self.stop)
             if scores is None:
                 self.save()
-                self.leave(max(gather(self.stop.signal or 0)))
+                self.leave(max(distributed.gather(self.stop.signal or 0)))
             record["val"], score = scores, scores["loss"]
         if self.board:
             self.board.add_epoch(run, record.get("val", {}), self.data.val or self.data.train)
         run.start_epoch(run.epoch + 1)
-        if is_main():
+        if self.is_main:
             # First the log: after a kill in between, resuming cuts the extra line.
-            add_to_log(self.output, record)
+            run_folder.add_to_log(self.output, record)
         run.log_lines += 1
         self.save(score if score < run.best["score"] else None)
-        if is_main():
-            print(describe_epoch(record, config.epochs), flush=True)
+        if self.is_main:
+            print(announce.describe_epoch(record, config.epochs), flush=True)
 
     def save(self, new_best: float | None = None) -> None:
         self.run.save(self.output, self.options, new_best)

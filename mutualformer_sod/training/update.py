@@ -10,15 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mutualformer_sod import distributed
 from mutualformer_sod.configs.training import TrainConfig
 from mutualformer_sod.data.training.transforms import draw_training_size, resize_batch
-from mutualformer_sod.distributed import (
-    gather,
-    is_main,
-    max_over_processes,
-    sum_over_processes,
-    world_size,
-)
 from mutualformer_sod.errors import InputError, ReportedElsewhere
 from mutualformer_sod.losses import detector_losses
 from mutualformer_sod.models.detector import DetectorOutput
@@ -59,7 +53,6 @@ def update_weights(
     not depend on the number of processes or micro-batches.
 
     Args:
-        run: the run, whose weights are changed.
         batches: iterator of the loader, in the same order.
         requests: numbers to share with all processes: a signal, whether to save.
 
@@ -80,14 +73,8 @@ def update_weights(
     exact = torch.float32 if run.device.type == "mps" else torch.float64  # Apple has no float64
     sums: dict[str, Tensor] = {}
     names: list[str] = []
-    size = training_size(
-        config,
-        run.epoch,
-        run.step,
-        run.updates_per_epoch,
-        run.image_size,
-        max(run.model.encoder.strides),
-    )
+    position, stride = (run.epoch, run.step, run.updates_per_epoch), max(run.model.encoder.strides)
+    size = training_size(config, *position, run.image_size, stride)
     for part in parts:
         batch = next(batches)
         names += batch["name"]
@@ -95,7 +82,7 @@ def update_weights(
         for name, value in losses.items():
             sums[name] = sums.get(name, 0.0) + value.detach().to(exact) * part.share
         # DistributedDataParallel averages over the processes; the shares already add up to 1.
-        loss = losses["total"] * (part.share * world_size())
+        loss = losses["total"] * (part.share * distributed.world_size())
         unsummed = not part.ends_update and hasattr(run.network, "no_sync")
         with run.network.no_sync() if unsummed else contextlib.nullcontext():
             run.scaler.scale(loss).backward()
@@ -108,10 +95,10 @@ def update_weights(
         run.scaler.is_enabled() or math.isfinite(local[-1])
     )
     flags = [float(not finite), *(float(value) for value in requests)]
-    bad, *granted = max_over_processes(flags, run.device)
+    bad, *granted = distributed.max_over_processes(flags, run.device)
     if bad:
         _refuse(run, finite, names)
-    together = sum_over_processes(local[:-1], run.device)
+    together = distributed.sum_over_processes(local[:-1], run.device)
     run.scaler.step(run.optimizer)
     run.scaler.update()
     if run.scaler.is_enabled() and run.scaler.get_scale() < LEAST_SCALE:
@@ -182,8 +169,8 @@ def training_size(
 
 
 def _refuse(run: Run, finite: bool, names: list[str]) -> None:
-    suspects = [name for found in gather([] if finite else names) for name in found]
-    if not is_main():
+    suspects = [name for found in distributed.gather([] if finite else names) for name in found]
+    if not distributed.is_main():
         raise ReportedElsewhere
     raise InputError(
         f"the loss or its gradient is not finite in epoch {run.epoch + 1}, update {run.step + 1} "

@@ -224,7 +224,7 @@ def launch_on_both(two_hosts, *arguments):
 
 def test_two_hosts_train_as_one_process(tmp_path, two_hosts, one_process, scenes):
     outputs = launch_on_both(two_hosts, *train_command(tmp_path / "run", scenes, 3))
-    assert "2 process(es), at most 3 at a time" in outputs[0] + outputs[1]
+    assert "2 processes, at most 3 at a time" in outputs[0] + outputs[1]
     assert_same_training(tmp_path / "run", one_process)
 
 

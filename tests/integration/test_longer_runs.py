@@ -32,7 +32,7 @@ def run(one_epoch, tmp_path):
 def test_finished_run_names_the_flag_that_extends_it(run, scenes):
     done = train_small(run, scenes, "--epochs", 1, *CONSTANT, "--resume")
     assert done.status == 0
-    assert "finished (1 epochs): nothing to do; a larger --epochs extends it" in done.output
+    assert "finished (1 epoch): nothing to do; a larger --epochs extends it" in done.output
 
 
 def test_finished_run_at_a_constant_rate_goes_on_bit_for_bit(run, scenes, tmp_path):

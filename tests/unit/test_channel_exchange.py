@@ -74,7 +74,7 @@ def test_scales_above_theta_exchange_nothing():
 
 def test_scales_below_theta_exchange_the_halves_and_nothing_else():
     model, (rgb, depth) = make(theta=9.0), tokens()
-    got_rgb, got_depth = model.fusion.exchange_norm(BlockCall(0), rgb, depth)
+    got_rgb, got_depth = model.fusion.hooks["norm"](BlockCall(0), rgb, depth)
     half = WIDTH // 2
     for got in (got_rgb, got_depth):
         assert torch.equal(got[..., :half], depth[..., :half])
@@ -87,7 +87,7 @@ def test_scale_of_theta_stays_and_a_negative_one_counts_by_its_size():
     norm = blocks_of(model, 0)[0].norm1
     with torch.no_grad():
         norm.weight[:4] = torch.tensor([0.5, -0.5, 0.49, -0.49])
-    got, _ = model.fusion.exchange_norm(BlockCall(0), rgb, depth)
+    got, _ = model.fusion.hooks["norm"](BlockCall(0), rgb, depth)
     assert torch.equal(got[..., :2], rgb[..., :2])
     assert torch.equal(got[..., 2:4], depth[..., 2:4])
 
@@ -95,14 +95,14 @@ def test_scale_of_theta_stays_and_a_negative_one_counts_by_its_size():
 @pytest.mark.parametrize(("point", "norm"), [("norm", "norm1"), ("mlp_norm", "norm2")])
 def test_modalities_and_halves_swapped_together_swap_the_outputs(point, norm):
     model, (rgb, depth) = make(), tokens()
-    want = getattr(model.fusion, f"exchange_{point}")(BlockCall(1), rgb, depth)
+    want = model.fusion.hooks[point](BlockCall(1), rgb, depth)
     norms = [getattr(block, norm) for block in blocks_of(model, 1)]
     halves = [n.weight.detach().roll(WIDTH // 2) for n in norms]
     with torch.no_grad():
         for target, source in zip(norms, reversed(halves), strict=True):
             target.weight.copy_(source)
     rolled = [stream.roll(WIDTH // 2, -1) for stream in (depth, rgb)]
-    got = getattr(model.fusion, f"exchange_{point}")(BlockCall(1), *rolled)
+    got = model.fusion.hooks[point](BlockCall(1), *rolled)
     for got_stream, want_stream in zip(got, reversed(want), strict=True):
         assert torch.equal(got_stream, want_stream.roll(WIDTH // 2, -1))
 

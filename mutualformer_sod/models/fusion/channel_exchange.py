@@ -8,14 +8,15 @@ so that no channel is lost in both. An L1 penalty pulls gamma of these halves to
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from mutualformer_sod.configs.fusion import FusionConfig, register_fusion
 from mutualformer_sod.configs.switches import switch
-from mutualformer_sod.models.fusion.streams import Fusion
-from mutualformer_sod.models.joint_encoder import BlockCall, JointEncoder
+from mutualformer_sod.models.fusion.streams import Fusion, Scalars
+from mutualformer_sod.models.joint_encoder import BlockCall, JointEncoder, Notes
 
 
 @dataclass(frozen=True)
@@ -52,21 +53,9 @@ class ChannelExchangeFusion(Fusion):
     ) -> None:
         super().__init__(config, channels, strides)
         self._norms = {point: seam.norms(point) for point in ("norm", "mlp_norm")}
-        self.hooks = {point: getattr(self, f"exchange_{point}") for point in self._norms}
+        self.hooks = {point: partial(self._exchange, point) for point in self._norms}
 
-    def exchange_norm(self, call: BlockCall, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
-        """Exchange after the norm before attention: (B, N, C) twice -> the same."""
-        return self._exchange(*self._norms["norm"][call.layer], rgb, depth)
-
-    def exchange_mlp_norm(
-        self, call: BlockCall, rgb: Tensor, depth: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Exchange after the norm before the MLP: (B, N, C) twice -> the same."""
-        return self._exchange(*self._norms["mlp_norm"][call.layer], rgb, depth)
-
-    def report(
-        self, notes: Sequence[dict[str, Tensor]]
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def report(self, notes: Sequence[Notes]) -> tuple[Scalars, Scalars]:
         """Return the loss ``sparsity`` (weighted mean |gamma|) and the ratio of exchanged channels.
 
         Both are over the channels that can be exchanged.
@@ -76,8 +65,10 @@ class ChannelExchangeFusion(Fusion):
         return {"sparsity": self.config.sparsity * scales.mean()}, {"exchange_ratio": exchanged}
 
     def _exchange(
-        self, rgb_norm: torch.nn.Module, depth_norm: torch.nn.Module, rgb: Tensor, depth: Tensor
+        self, point: str, call: BlockCall, rgb: Tensor, depth: Tensor
     ) -> tuple[Tensor, Tensor]:
+        """Exchange after the norms at a point of a block: (B, N, C) twice -> the same."""
+        rgb_norm, depth_norm = self._norms[point][call.layer]
         first = torch.arange(rgb.shape[-1], device=rgb.device) < rgb.shape[-1] // 2
         take_depth = (rgb_norm.weight.abs() < self.config.theta) & first
         take_rgb = (depth_norm.weight.abs() < self.config.theta) & ~first

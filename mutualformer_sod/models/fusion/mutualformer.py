@@ -38,12 +38,8 @@ class MutualFormerConfig(Diffusion, AttentionConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check(
-            int(self.dim * self.mlp_ratio) >= 1,
-            "mlp_ratio",
-            self.mlp_ratio,
-            "a positive number that makes the MLP at least one channel wide",
-        )
+        want = "a positive number that makes the MLP at least one channel wide"
+        check(int(self.dim * self.mlp_ratio) >= 1, "mlp_ratio", self.mlp_ratio, want)
         merges = self.head != "ensemble"
         check(merges, "head", self.head, "merge: mutualformer has one fused stream")
 

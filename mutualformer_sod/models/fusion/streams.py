@@ -9,6 +9,9 @@ from mutualformer_sod.configs.fusion import FusionConfig
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.decoder import apply_to_concatenation, conv_norm_act
 from mutualformer_sod.models.encoder import TwoStreamEncoder
+from mutualformer_sod.models.joint_encoder import Notes
+
+Scalars = dict[str, Tensor]  # by name
 
 
 class Fusion(nn.Module):
@@ -86,9 +89,7 @@ class Fusion(nn.Module):
         """Fuse the streams of one attended ``level``: (B, N, C) twice -> the same."""
         return rgb, depth
 
-    def report(
-        self, notes: Sequence[dict[str, Tensor]]
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def report(self, notes: Sequence[Notes]) -> tuple[Scalars, Scalars]:
         """Return the losses and statistics of a batch.
 
         Args:

@@ -23,8 +23,8 @@ from mutualformer_sod.configs.fusion import FusionConfig, register_fusion
 from mutualformer_sod.configs.switches import switch
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.drop_path import DRAW_BITS, keyed_draws
-from mutualformer_sod.models.fusion.streams import Fusion
-from mutualformer_sod.models.joint_encoder import BlockCall, JointEncoder
+from mutualformer_sod.models.fusion.streams import Fusion, Scalars
+from mutualformer_sod.models.joint_encoder import BlockCall, JointEncoder, Notes
 
 BLOCKS_PER_NET = 3
 
@@ -118,9 +118,7 @@ class TokenFusion(Fusion):
         """Weight the attention's output by the scores and exchange it."""
         return self._exchange(call, *self.scale(call, rgb, depth))
 
-    def report(
-        self, notes: Sequence[dict[str, Tensor]]
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def report(self, notes: Sequence[Notes]) -> tuple[Scalars, Scalars]:
         """Return the loss ``sparsity`` (weighted mean score) and the ratio of exchanged tokens."""
         score = torch.stack([noted["scores"].mean() for noted in notes]).mean()
         kept = torch.stack([noted["kept"].float().mean() for noted in notes]).mean()
@@ -139,9 +137,7 @@ class TokenFusion(Fusion):
         _, batch, count = scores.shape
         if self.training and call.keys is None:
             return torch.rand_like(scores) >= self.config.exchange_ratio
-        keys = torch.zeros(batch, dtype=torch.int64, device=scores.device)
-        if self.training:
-            keys = call.keys
+        keys = call.keys if self.training else scores.new_zeros(batch, dtype=torch.int64)
         indices = torch.arange(2 * count, device=scores.device) + (call.layer + 1) * 2**32
         draws = keyed_draws(keys, indices).unflatten(0, (2, count))  # (2, N, B)
         return (draws >= round(self.config.exchange_ratio * 2**DRAW_BITS)).mT
