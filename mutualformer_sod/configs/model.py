@@ -156,7 +156,9 @@ class ModelConfig(Switches):
             "decoder": DecoderConfig,
         }
         if not isinstance(values, dict):
-            raise InputError("the model configuration is not an object of named fields")
+            raise InputError(
+                "the model configuration is not a JSON object. Fix: pass other weights"
+            )
         # Files from before the fields mean and std were trained with ImageNet's values.
         values = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD} | values
         try:

@@ -25,7 +25,7 @@ from mutualformer_sod.data.discovery.sets import SodSet, discover_sets, limited
 from mutualformer_sod.data.discovery.split import hold_out
 from mutualformer_sod.data.modality import DEPTH, Modality
 from mutualformer_sod.data.synthetic.scenes import KINDS, SET_NAME, write_samples
-from mutualformer_sod.errors import InputError, name_list
+from mutualformer_sod.errors import InputError, counted, name_list
 from mutualformer_sod.experiments.plan import DATA_FILE, Options, read_data
 from mutualformer_sod.files import write_json
 from mutualformer_sod.imaging.io import image_size, write_map
@@ -242,7 +242,8 @@ def _split(folder: Path, options: Options) -> None:
     # Two scenes may hold copies of one image.
     copies = {path for path, _ in find_overlap(parts["train"], parts["test"])}
     if copies:
-        print(f"split: {len(copies)} training images are copies of test images: left out")
+        left_out = counted(len(copies), "training image")
+        print(f"split: {left_out} left out: also among the test images")
     for name in ("train", "test"):
         shutil.rmtree(folder / name, ignore_errors=True)  # links of an interrupted start
         for item in parts[name]:

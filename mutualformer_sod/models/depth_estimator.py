@@ -15,6 +15,7 @@ from mutualformer_sod.files import replacing, why_unreadable
 from mutualformer_sod.models.backbone import create_timm_model
 from mutualformer_sod.models.decoder import Decoder
 from mutualformer_sod.models.safetensors_file import write_safetensors
+from mutualformer_sod.models.weights import load_unique_state
 
 _INDICES = (2, 5, 8, 11)  # of the blocks whose tokens are features
 FORMAT = "mutualformer_sod depth estimator"
@@ -89,16 +90,23 @@ def load_estimator(path: Path | str, pretrained: bool | str | Path = "auto") -> 
         with safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {}).get("about", "{}"))
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+        is_estimator = about["format"] == FORMAT
+        backbone, image_size = about["backbone"], about["image_size"]
     except (SafetensorError, OSError) as error:
         reason = why_unreadable(path) or f"{error}. Fix: pass weights of a depth estimator"
         raise InputError(f"{path}: {reason}") from error
-    if about.get("format") != FORMAT:
+    except (ValueError, TypeError, KeyError):
+        is_estimator = False
+    if not is_estimator:
         raise InputError(
             f"{path}: not the weights of a depth estimator. Fix: train one with "
             "tools/estimate_depth.py train"
         )
-    model = DepthEstimator(about["backbone"], about["image_size"], pretrained)
-    model.decoder.load_state_dict(state)
+    model = DepthEstimator(backbone, image_size, pretrained)
+    try:
+        load_unique_state(model.decoder, state)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     return model.eval()
 
 

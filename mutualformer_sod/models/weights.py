@@ -47,13 +47,14 @@ def load_unique_state(model: nn.Module, state: dict[str, Tensor]) -> None:
     if missing or extra:
         name, word = (missing[0], "lack") if missing else (extra[0], "have the unknown tensor")
         raise InputError(
-            f"the weights {word} {name!r} ({len(missing)} missing, {len(extra)} extra)"
+            f"the weights {word} {name!r} ({len(missing)} missing, {len(extra)} extra). "
+            "Fix: pass weights of this network"
         )
     for name, tensor in expected.items():
         if tensor.shape != state[name].shape:
             raise InputError(
                 f"{name!r} has shape {tuple(state[name].shape)} in the weights and "
-                f"{tuple(tensor.shape)} in the model"
+                f"{tuple(tensor.shape)} in the model. Fix: pass weights of this network"
             )
     with torch.no_grad():
         for name, tensor in expected.items():
@@ -124,7 +125,9 @@ def read_metadata(path: str | Path) -> tuple[ModelConfig, dict[str, Any]]:
             raise InputError("the training protocol is not a JSON object. Fix: pass other weights")
     except KeyError as error:
         raise InputError(f"{path}: its metadata lack {error}. Fix: pass other weights") from error
-    except (json.JSONDecodeError, InputError) as error:
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: its metadata are not JSON. Fix: pass other weights") from error
+    except InputError as error:
         raise InputError(f"{path}: its metadata cannot be used: {error}") from error
     return config, protocol
 

@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 
 from mutualformer_sod.configs.training import TrainConfig
 from mutualformer_sod.distributed import world_size
+from mutualformer_sod.errors import counted
 from mutualformer_sod.models.pretrained import AUTO, describe_backbone_weights
 from mutualformer_sod.models.weights import load_unique_state, save_weights
 from mutualformer_sod.training.checkpoints import load_checkpoint
@@ -27,7 +29,7 @@ def describe_extension(config: TrainConfig, ended: int) -> str:
         else f"from here on --schedule {config.schedule} and --progressive count {config.epochs} "
         f"epochs, so the rate may jump: not what --epochs {config.epochs} from the start gives"
     )
-    return f"a run of {ended} epoch{'s' * (ended != 1)} goes on to {config.epochs}: {effect}"
+    return f"a run of {counted(ended, 'epoch')} goes on to {config.epochs}: {effect}"
 
 
 def describe_batch(run: Run) -> str:
@@ -42,7 +44,7 @@ def describe_batch(run: Run) -> str:
     )
     if batch_norm and (rounds > 1 or (processes > 1 and run.device.type == "cpu")):
         times += " (BatchNorm sees those alone: not the same as the whole update at once)"
-    sees = f"an update sees {run.global_batch} image{'s' * (run.global_batch != 1)}"
+    sees = f"an update sees {counted(run.global_batch, 'image')}"
     split = f"{processes} process{'es' * (processes != 1)}, at most {images} at a time each{times}"
     return f"{sees}: {split}; {run.device}, amp {run.amp}"
 
@@ -69,18 +71,20 @@ def release_weights(output: Path, data: TrainingData, run: Run, options: dict[st
         )
     dtype = getattr(torch, config.weights_dtype)
     sha256 = save_weights(run.model, output / WEIGHTS_FILE, protocol, dtype)
-    epochs = f"{config.epochs} epoch{'s' * (config.epochs != 1)}"
+    epochs = counted(config.epochs, "epoch")
     parameters = sum(parameter.numel() for parameter in run.model.parameters())
-    lines = (output / LOG_FILE).read_text(encoding="utf-8").splitlines()
+    log_file = output / LOG_FILE  # missing if a user deleted it and resumed the run
+    lines = log_file.read_text(encoding="utf-8").splitlines() if log_file.exists() else []
     log = [json.loads(line) for line in lines]
-    seconds, speed = (
-        sum(line[name] for line in log) / len(log) for name in ("seconds", "images_per_second")
-    )
+    pace = ""
+    if log:
+        seconds, speed = (fmean(x[name] for x in log) for name in ("seconds", "images_per_second"))
+        pace = f", {seconds:.1f} s an epoch, {speed:.1f} images/s"
     peaks = [line["peak_memory_mb"] for line in log if line["peak_memory_mb"] is not None]
     kind = "CUDA memory" if run.device.type == "cuda" else "resident memory"
     memory = f", peak {kind} {max(peaks)} MB" if peaks else ""
     print(
         f"done: {parameters / 1e6:.2f} M parameters, {epochs}, released epoch {best['epoch']} "
-        f"({protocol['choice']}), {seconds:.1f} s an epoch, {speed:.1f} images/s{memory}\n"
+        f"({protocol['choice']}){pace}{memory}\n"
         f"weights: {output / WEIGHTS_FILE} (sha256 {sha256[:12]})"
     )

@@ -61,10 +61,13 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint on the CPU, without running its code; InputError if missing or damaged."""
     match = _NAME.fullmatch(path.name)
     if not path.is_file() or match is None:
-        raise InputError(f"{path}: no such checkpoint")
+        raise InputError(f"{path}: no such checkpoint. Fix: restore it, or pass `resume` previous")
     state = load_torch_file(path) if file_sha256(path)[:32] == match[3] else None
     if not isinstance(state, dict):
-        raise InputError(f"{path}: damaged: its content does not match the checksum in its name")
+        raise InputError(
+            f"{path}: damaged: its content does not match the checksum in its name. "
+            "Fix: restore it, or pass `resume` previous"
+        )
     return state
 
 

@@ -71,7 +71,7 @@ class Ema:
             name = min(name for name, _ in ours.items() ^ theirs.items())
             raise InputError(
                 f"the checkpoint's averaged weights are of another model: the shape of {name!r} is "
-                f"{theirs.get(name)} there and {ours.get(name)} here"
+                f"{theirs.get(name)} there and {ours.get(name)} here. Fix: restore the checkpoint"
             )
         _copy(state["averages"], self.averages)
         self.updates = state["updates"]

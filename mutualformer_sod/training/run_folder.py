@@ -18,7 +18,7 @@ import torch
 import mutualformer_sod
 from mutualformer_sod.configs.options import differing_options
 from mutualformer_sod.configs.training import TrainConfig
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, counted
 from mutualformer_sod.files import naming, write_json, write_text
 from mutualformer_sod.output_folder import OutputFolder
 from mutualformer_sod.training.checkpoints import (
@@ -113,7 +113,7 @@ def _differing(found: dict[str, Any], options: dict[str, Any]) -> list[str]:
         differing.append(f"model options were {before} and are now {options['model_overrides']}")
     if images != options["images_per_update"]:
         differing.append(
-            f"an update saw {images} images and would now see {options['images_per_update']} "
+            f"an update saw {counted(images, 'image')} and would now see {options['images_per_update']} "
             f"(--global-batch-size {images} keeps it)"
         )
     return differing

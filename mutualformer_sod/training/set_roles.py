@@ -9,7 +9,7 @@ from mutualformer_sod.data.discovery.benchmarks import matching_names
 from mutualformer_sod.data.discovery.fingerprint import find_overlap
 from mutualformer_sod.data.discovery.protocols import discover_benchmarks, discover_protocol
 from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, counted
 
 
 def _discover(config: TrainConfig, names: Sequence[str], split: str) -> list[SodSet]:
@@ -109,7 +109,7 @@ def count_overlap(
     if shared and not config.allow_overlap:
         train_file, test_file = shared[0]
         raise InputError(
-            f"{len(shared)} training images are in a test set, for example {train_file} is"
+            f"{counted(len(shared), 'training image')} in a test set, for example {train_file} is"
             f" {test_file}. Fix: leave them out, or pass `allow_overlap`, which the weights record."
         )
     owner = {sample.rgb: item.name for item in sets for sample in item.samples}

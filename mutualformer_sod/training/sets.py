@@ -21,7 +21,7 @@ from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.data.training.cache import CacheOptions, build_caches
 from mutualformer_sod.data.training.dataset import SodDataset
 from mutualformer_sod.data.training.transforms import Augmentation
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, counted
 from mutualformer_sod.training import set_roles
 from mutualformer_sod.training.sampler import count_replayed, epoch_order
 
@@ -83,15 +83,15 @@ class TrainingData:
             maps = maps if self.sees_depth else "RGB only"
             held = self.val_counts.get(name, 0)
             times = f", each {self.repeats[name]} times an epoch" if name in self.repeats else ""
-            images = f"{count} image{'s' * (count != 1)}"
+            images = counted(count, "image")
             lines.append(f"train {name}: {images}{times}, {held} held out; {maps}")
         if self.replayed:
             lines.append(f"replay: each epoch has {self.replayed} of {self.pool} earlier images")
         for name, count in self.val_counts.items():
             if name not in self.counts:
-                lines.append(f"validate {name}: {count} image{'s' * (count != 1)}")
+                lines.append(f"validate {name}: {counted(count, 'image')}")
         for name, count in self.overlap.items():
-            lines.append(f"OVERLAP: {count} training images are in the test set {name}")
+            lines.append(f"OVERLAP: {counted(count, 'training image')} in the test set {name}")
         return "\n".join([*lines, *self.remarks])
 
     def protocol(self, config: TrainConfig) -> dict[str, Any]:

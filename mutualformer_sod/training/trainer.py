@@ -14,7 +14,7 @@ from mutualformer_sod import distributed
 from mutualformer_sod.configs.model import make_config
 from mutualformer_sod.configs.training import TrainConfig
 from mutualformer_sod.data.training.loader import open_stream
-from mutualformer_sod.errors import InputError, Stopped
+from mutualformer_sod.errors import InputError, Stopped, counted
 from mutualformer_sod.files import write_text
 from mutualformer_sod.memory import peak_resident_memory
 from mutualformer_sod.models.starting import load_encoder, load_network
@@ -71,7 +71,7 @@ def _train(
     state = run_folder.find_run(output, options, resume)
     if state and state["epoch"] >= config.epochs and (output / run_folder.WEIGHTS_FILE).exists():
         if os.environ.get("RANK", "0") == "0":
-            done = f"this run is finished ({config.epochs} epoch{'s' * (config.epochs != 1)})"
+            done = f"this run is finished ({counted(config.epochs, 'epoch')})"
             print(f"{output}: {done}: nothing to do; a larger --epochs extends it")
         return output
     if config.deterministic:

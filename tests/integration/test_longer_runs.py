@@ -56,6 +56,15 @@ def test_finished_run_that_goes_on_keeps_its_weights_and_records_it(run, one_epo
     assert kept.read_bytes() == before.read_bytes()
 
 
+def test_finished_run_without_its_log_writes_its_weights_again(run, one_epoch, scenes):
+    for name in ("log.jsonl", "weights.safetensors"):
+        (run / name).unlink()
+    done = train_small(run, scenes, "--epochs", 1, *CONSTANT, "--resume")
+    assert done.status == 0, done.error
+    assert "released epoch 1" in done.output
+    load_weights(run / "weights.safetensors")
+
+
 def test_longer_run_goes_on_where_it_was_stopped(run, scenes, tmp_path):
     options = ("--epochs", 3, *CONSTANT, "--resume")
     assert train_small(run, scenes, *options).status == 0

@@ -1,11 +1,13 @@
 """Depth estimated from colour: the loss, the file of weights, the maps."""
 
 import dataclasses
+import json
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from mutualformer_sod import Predictor, build_model
 from mutualformer_sod.data.discovery.sets import discover_sets
@@ -13,6 +15,7 @@ from mutualformer_sod.data.synthetic.scenes import write_samples
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.inference.estimated_depth import estimate
 from mutualformer_sod.models.depth_estimator import (
+    FORMAT,
     DepthEstimator,
     affine_invariant_loss,
     load_estimator,
@@ -84,6 +87,22 @@ def test_load_estimator_saved_file_restores_maps(scenes, tmp_path, monkeypatch):
 def test_load_estimator_other_file_is_refused(tmp_path):
     (tmp_path / "x.safetensors").write_bytes(b"none")
     with pytest.raises(InputError, match=r"x\.safetensors"):
+        load_estimator(tmp_path / "x.safetensors", pretrained=False)
+
+
+@pytest.mark.parametrize(
+    "about", ["{", "[]", '"text"', '{"format": "other"}', f'{{"format": "{FORMAT}"}}']
+)
+def test_load_estimator_unusable_metadata_is_refused(tmp_path, about):
+    save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors", {"about": about})
+    with pytest.raises(InputError, match=r"x\.safetensors: not the weights of a depth estimator"):
+        load_estimator(tmp_path / "x.safetensors", pretrained=False)
+
+
+def test_load_estimator_other_tensors_are_refused(tmp_path):
+    about = json.dumps({"format": FORMAT, "backbone": BACKBONE, "image_size": 64})
+    save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors", {"about": about})
+    with pytest.raises(InputError, match=r"x\.safetensors: the weights lack .* Fix: "):
         load_estimator(tmp_path / "x.safetensors", pretrained=False)
 
 
