@@ -187,8 +187,8 @@ class _OneBlock:
         self.block: Block = self.streams[0].blocks[0]
         self.channels, self.strides = [dim], [16]
 
-    def open_seam(self, fusion: str) -> JointEncoder:
-        """See ``TwoStreamEncoder.open_seam``."""
+    def run_jointly(self, fusion: str) -> JointEncoder:
+        """See ``TwoStreamEncoder.run_jointly``."""
         self.joint = JointEncoder(*self.streams, fusion)
         return self.joint
 

@@ -51,8 +51,12 @@ class TwoStreamEncoder(nn.Module):
         self.recomputes = False
         self.joint: JointEncoder | None = None
 
-    def open_seam(self, fusion: str) -> JointEncoder:
-        """Let a fusion act inside both streams, in lock-step; InputError unless plain ViTs."""
+    def run_jointly(self, fusion: str) -> JointEncoder:
+        """Run the blocks of both streams in turn for a fusion inside them; needs plain ViTs.
+
+        Raises:
+            InputError: the streams are not plain ViTs.
+        """
         self.joint = JointEncoder(self.rgb_stream.body, self.depth_stream.body, fusion)
         return self.joint
 

@@ -43,7 +43,7 @@ def method(hooks=None):
 def encode(encoder, *images, hooks=None):
     """Features of both streams with hooks inside."""
     joint = copy.copy(encoder)
-    joint.open_seam("test")
+    joint.run_jointly("test")
     return joint(*images, method(hooks))[:2]
 
 
@@ -273,7 +273,7 @@ def test_joint_attention_refuses_rotary_positions_in_one_line():
 def test_position_embedding_is_that_of_the_grid_at_hand(name):
     backbone, stem, size = BACKBONES[name]
     encoder = make_encoder(backbone, stem)
-    joint = encoder.open_seam("test")
+    joint = encoder.run_jointly("test")
     body = encoder.rgb_stream.body
     grid = body.patch_embed.dynamic_feat_size(size)
     added = body._pos_embed(torch.zeros(1, *grid, joint.dim, dtype=torch.float64))

@@ -49,10 +49,10 @@ class ChannelExchangeFusion(Fusion):
         config: ChannelExchangeConfig,
         channels: list[int],
         strides: list[int],
-        seam: JointEncoder,
+        joint: JointEncoder,
     ) -> None:
         super().__init__(config, channels, strides)
-        self._norms = {point: seam.norms(point) for point in ("norm", "mlp_norm")}
+        self._norms = {point: joint.norms(point) for point in ("norm", "mlp_norm")}
         self.hooks = {point: partial(self._exchange, point) for point in self._norms}
 
     def report(self, notes: Sequence[Notes]) -> tuple[Scalars, Scalars]:

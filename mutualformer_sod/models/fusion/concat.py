@@ -24,10 +24,10 @@ class ConcatFusion(Fusion):
     joint_attention = True
 
     def __init__(
-        self, config: FusionConfig, channels: list[int], strides: list[int], seam: JointEncoder
+        self, config: FusionConfig, channels: list[int], strides: list[int], joint: JointEncoder
     ) -> None:
         super().__init__(config, channels, strides)
-        self.modality_embed = nn.Parameter(torch.zeros(2, seam.dim))
+        self.modality_embed = nn.Parameter(torch.zeros(2, joint.dim))
         nn.init.trunc_normal_(self.modality_embed, std=0.02)
         self.hooks = {"input": self.embed}
 

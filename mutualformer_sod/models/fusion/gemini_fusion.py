@@ -45,11 +45,11 @@ class GeminiFusion(Fusion):
     joint_attention = False
 
     def __init__(
-        self, config: GeminiConfig, channels: list[int], strides: list[int], seam: JointEncoder
+        self, config: GeminiConfig, channels: list[int], strides: list[int], joint: JointEncoder
     ) -> None:
         super().__init__(config, channels, strides)
         self.blocks = nn.ModuleList(
-            GeminiBlock(seam.dim, config.noise, config.phi) for _ in range(seam.depth)
+            GeminiBlock(joint.dim, config.noise, config.phi) for _ in range(joint.depth)
         )
         self.hooks = {"heads": self.fuse}
 

@@ -157,7 +157,7 @@ def build_fusion(config: FusionConfig, encoder: TwoStreamEncoder) -> Fusion:
     shape = encoder.channels, encoder.strides
     if not method.in_encoder:
         return method.module(config, *shape)
-    joint = encoder.open_seam(config.fusion)
+    joint = encoder.run_jointly(config.fusion)
     fusion = method.module(config, *shape, joint)
     joint.check(fusion)
     return fusion

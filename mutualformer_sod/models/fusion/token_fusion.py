@@ -70,17 +70,21 @@ class TokenFusion(Fusion):
     joint_attention = False
 
     def __init__(
-        self, config: TokenFusionConfig, channels: list[int], strides: list[int], seam: JointEncoder
+        self,
+        config: TokenFusionConfig,
+        channels: list[int],
+        strides: list[int],
+        joint: JointEncoder,
     ) -> None:
         super().__init__(config, channels, strides)
-        if config.realign and not seam.has_position:
+        if config.realign and not joint.has_position:
             raise InputError(
                 "realign=True: this backbone has no position embedding. Fix: leave realign out."
             )
         self.group = 1 if config.per_block else BLOCKS_PER_NET
-        nets = -(-seam.depth // self.group)
-        self.rgb_scores = nn.ModuleList(score_net(seam.dim) for _ in range(nets))
-        self.depth_scores = nn.ModuleList(score_net(seam.dim) for _ in range(nets))
+        nets = -(-joint.depth // self.group)
+        self.rgb_scores = nn.ModuleList(score_net(joint.dim) for _ in range(nets))
+        self.depth_scores = nn.ModuleList(score_net(joint.dim) for _ in range(nets))
         self.hooks = {"input": self.score}
         if config.score_on == "output":
             self.hooks["projection"] = self.scale_and_exchange
