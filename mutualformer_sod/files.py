@@ -51,11 +51,11 @@ def naming(path: Path, *others: Path) -> Iterator[None]:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
-def check_writable(folder: Path, flag: str = "--output") -> None:
+def check_writable(folder: Path, argument: str = "output") -> None:
     """Check that files can be written to a folder, which need not exist and is not made.
 
     Raises:
-        InputError: the folder is not writable; the message names the flag.
+        InputError: the folder is not writable; the message names the argument.
     """
     home = folder.absolute()
     while not os.path.lexists(home):
@@ -66,7 +66,8 @@ def check_writable(folder: Path, flag: str = "--output") -> None:
         Path(name).unlink()
     except OSError as error:
         raise InputError(
-            f"{flag} {folder}: cannot be written to ({error.strerror}). Fix: pass another folder."
+            f"`{argument}` {folder}: cannot be written to ({error.strerror}). "
+            "Fix: pass another folder."
         ) from error
 
 

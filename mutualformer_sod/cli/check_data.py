@@ -34,9 +34,9 @@ def main() -> int:
         cli.refuse_existing(path, args.overwrite)
     if args.json is not None and args.json.suffix.lower() != ".json":
         raise InputError(f"--json {args.json}: wrong ending. Fix: pass a .json file")
-    for flag, folder in (("--output", args.output), ("--json", args.json and args.json.parent)):
+    for argument, folder in (("output", args.output), ("json", args.json and args.json.parent)):
         if folder is not None:
-            check_writable(folder, flag)
+            check_writable(folder, argument)
     # Imported here: --help needs no cv2.
     from mutualformer_sod.data.audit.check import check_data
     from mutualformer_sod.data.audit.report import check_json, check_table, layout_line

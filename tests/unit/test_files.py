@@ -48,5 +48,5 @@ def test_check_writable_passes_a_folder_that_is_not_there_and_leaves_nothing(tmp
 
 def test_check_writable_refuses_a_place_below_a_file(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"--output .*file.* cannot be written to"):
+    with pytest.raises(InputError, match=r"`output` .*file.* cannot be written to"):
         check_writable(tmp_path / "file" / "b")
