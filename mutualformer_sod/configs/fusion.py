@@ -145,7 +145,7 @@ def fusion_methods() -> dict[str, Method]:
 
 
 def find_fusion(name: str) -> Method:
-    """Return the registry entry of a method; InputError, which names all, for another name."""
+    """Return the registry entry of a method; InputError, with the known names, if unknown."""
     check(isinstance(name, str), "fusion", name, "a word")
     methods = fusion_methods()
     check(name in methods, "fusion", name, f"one of {', '.join(methods)}")

@@ -42,7 +42,7 @@ def released_weights() -> dict[str, Path]:
 def find_weights(given: str | os.PathLike[str]) -> Path:
     """Find a weights file by its path, its folder, or the name of released weights.
 
-    A file of that name wins over released weights. A folder is one of ``save_pretrained``.
+    A file of that name is preferred to released weights. Folders are those of ``save_pretrained``.
 
     Raises:
         InputError: no such file or name.

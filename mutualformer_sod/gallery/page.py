@@ -45,7 +45,7 @@ class MapCard:
 
 @dataclass
 class ImageCard:
-    """One image and the maps of it.
+    """An image and its maps.
 
     Attributes:
         rgb, depth, gt: the pictures, or None. Depth is bright where it is near.

@@ -111,7 +111,7 @@ def discover_sets(
 
 
 def limited(sets: Sequence[SodSet], limit: int | None) -> list[SodSet]:
-    """Keep the first images of each set; all for None."""
+    """Keep the first ``limit`` images of each set; None keeps all."""
     return [dataclasses.replace(item, samples=item.samples[:limit]) for item in sets]
 
 

@@ -71,7 +71,7 @@ def place_regions(random: Random, size: tuple[int, int]) -> tuple[np.ndarray, in
 def _free_box(
     random: Random, corners: np.ndarray, boxes: list[np.ndarray], size: tuple[int, int]
 ) -> np.ndarray | None:
-    """Find a free box (left, top, right, bottom) for an outline whose least corner is 0, 0."""
+    """Find a free box (left, top, right, bottom) for an outline that begins at (0, 0)."""
     extent = corners.max(axis=0)
     room = np.array([size[1], size[0]]) - 5 - extent
     if room.min() <= 0:
