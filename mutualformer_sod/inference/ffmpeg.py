@@ -57,7 +57,7 @@ class AlphaWriter:
 
 
 @contextlib.contextmanager
-def open_alpha(path: Path, pixel_aspect: float) -> Iterator[AlphaWriter]:
+def open_alpha(path: Path, pixel_aspect: float = 1.0) -> Iterator[AlphaWriter]:
     """Yield a writer to a temporary file of the caller; arguments as `webm.open_webm`."""
     with naming(path), av.open(f"file:{path}", "w", format="webm") as container:
         writer = AlphaWriter(container, pixel_aspect)

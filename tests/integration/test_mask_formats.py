@@ -15,7 +15,7 @@ from tool_runs import error_line, run_tool, train_small
 
 from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.data.training.dataset import SodDataset
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, counted
 from mutualformer_sod.imaging.masks import read_mask
 
 SIZE = (48, 64)
@@ -215,7 +215,7 @@ def test_evaluate_clear_masks_score_as_their_own_map(clear, notes, tmp_path):
     rows = list(csv.DictReader((tmp_path / "per_image.csv").open()))
     assert {row["image"]: float(row["mae"]) for row in rows} == dict.fromkeys(CLEAR, 0.0)
     for note, count in notes.items():
-        assert f"FORMATS: {count} ground truths, e.g. " in done.output
+        assert f"FORMATS: {counted(count, 'ground truth')}, e.g. " in done.output
         assert f": {note}\n" in done.output
 
 
@@ -226,7 +226,7 @@ def test_gallery_clear_masks_score_as_their_own_map(clear, notes, tmp_path):
     assert {image["stem"] for image in images} == set(CLEAR)
     assert all(0.0 in image["maps"][0]["scores"] for image in images)  # the MAE
     for note, count in notes.items():
-        assert f"FORMATS: {count} ground truths, e.g. " in done.output
+        assert f"FORMATS: {counted(count, 'ground truth')}, e.g. " in done.output
         assert f": {note}\n" in done.output
 
 

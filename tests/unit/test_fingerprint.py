@@ -101,7 +101,7 @@ def gather(root, *names, **options):
 
 def test_training_on_test_images_is_refused(root):
     make_test_set(root, "ECSSD", [3])
-    with pytest.raises(InputError, match=r"1 training images.*copy_3.*`allow_overlap`"):
+    with pytest.raises(InputError, match=r"1 training image .*copy_3.*`allow_overlap`"):
         gather(root)
 
 
