@@ -94,14 +94,14 @@ def parse_arguments(description: str) -> argparse.Namespace:
     args = parser.parse_args()
     take_pictures(parser, args)
     for name, value, needed in (
-        ("--depth", args.depth, "--rgb"),
-        ("--thermal", args.thermal, "--rgb"),
-        ("--depth-video", args.depth_video, "--video"),
-        ("--smooth", args.smooth, "--video"),
-        ("--crop", args.crop or None, "--rgb"),
+        ("--depth", args.depth, "pictures"),
+        ("--thermal", args.thermal, "pictures"),
+        ("--depth-video", args.depth_video, "a video"),
+        ("--smooth", args.smooth, "a video"),
+        ("--crop", args.crop or None, "pictures"),
     ):
-        if value is not None and getattr(args, needed[2:]) is None:
-            parser.error(f"{name} has no effect without {needed}. Fix: pass {needed}, too.")
+        if value is not None and needed != ("pictures" if args.rgb else "a video"):
+            parser.error(f"{name} has no effect without {needed}. Fix: omit {name}.")
     if (args.background or args.crop) and not args.cutout:
         parser.error("--background or --crop without --cutout. Fix: pass --cutout, too.")
     if args.smooth is not None and not 0 <= args.smooth <= MOST_SMOOTH:

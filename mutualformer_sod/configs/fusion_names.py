@@ -21,7 +21,7 @@ from mutualformer_sod.configs.fusion import (
 _PACKAGE = "mutualformer_sod.models.fusion"
 _FOLDER = Path(__file__).resolve().parents[1] / "models" / "fusion"
 _COMMON = (AttentionConfig, Diffusion)  # bases of the configurations
-_REGISTERED = re.compile(r'@register_fusion\(\s*(?:"(\w+)"|DEFAULT_FUSION)')
+_REGISTERED = re.compile(r"""^@register_fusion\(\s*(?:["']([^"']+)["']|DEFAULT_FUSION)""", re.M)
 
 
 def fusion_names() -> list[str]:

@@ -166,7 +166,8 @@ class ModelConfig(Switches):
             return cls(**(values | built))
         except TypeError as error:
             raise InputError(
-                f"the model configuration does not fit this version: {error}"
+                f"the model configuration does not fit this version: {error}. "
+                "Fix: pass other weights, or use the version that wrote them"
             ) from error
 
 

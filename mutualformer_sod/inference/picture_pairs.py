@@ -47,7 +47,7 @@ def pair_pictures(
     by_stem: dict[str, list[Path]] = defaultdict(list)
     for path in rgb:
         if not path.exists():
-            problems.append(f"`rgb` {path}: no such file or folder")
+            problems.append(f"`rgb` {path}: no such file or folder. Fix: check the path")
             continue
         pictures = [path]
         if path.is_dir():

@@ -219,7 +219,8 @@ def apply_to_concatenation(layers: nn.Sequential, left: Tensor, right: Tensor) -
 
 def _stage_strides(strides: list[int]) -> list[int]:
     """Return the coarsest stride, then the powers of 2 below it: [16, 8, 4, 2] for a ViT/16."""
-    # More stages stay at the coarsest stride where it has several maps, or a ViT more than strides.
+    # With more maps than strides, or several at the coarsest stride beside finer ones, the first
+    # stages stay at the coarsest stride.
     coarsest = max(strides)
     finer = [2**power for power in range(coarsest.bit_length(), 0, -1) if 2**power < coarsest]
     first = len(strides) - len(finer)

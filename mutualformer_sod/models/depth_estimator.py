@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
@@ -90,8 +91,10 @@ def load_estimator(path: Path | str, pretrained: bool | str | Path = "auto") -> 
         with safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {}).get("about", "{}"))
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-        is_estimator = about["format"] == FORMAT
         backbone, image_size = about["backbone"], about["image_size"]
+        is_known = isinstance(backbone, str) and timm.is_model(backbone)
+        is_size = isinstance(image_size, int) and image_size > 0
+        is_estimator = about["format"] == FORMAT and is_known and is_size
     except (SafetensorError, OSError) as error:
         reason = why_unreadable(path) or f"{error}. Fix: pass weights of a depth estimator"
         raise InputError(f"{path}: {reason}") from error
@@ -106,7 +109,8 @@ def load_estimator(path: Path | str, pretrained: bool | str | Path = "auto") -> 
     try:
         load_unique_state(model.decoder, state)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        remedy = "Fix: train one with tools/estimate_depth.py train"
+        raise InputError(f"{path}: {error}. {remedy}") from error
     return model.eval()
 
 

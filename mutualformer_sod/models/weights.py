@@ -41,20 +41,23 @@ def unique_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def load_unique_state(model: nn.Module, state: dict[str, Tensor]) -> None:
-    """Load a state of ``unique_state``, shared parameters too; InputError for another model."""
+    """Load a state of ``unique_state``, shared parameters too.
+
+    Raises:
+        InputError: the state of another model. The message has no remedy: callers add it.
+    """
     expected = unique_state(model)
     missing, extra = sorted(set(expected) - set(state)), sorted(set(state) - set(expected))
     if missing or extra:
         name, word = (missing[0], "lack") if missing else (extra[0], "have the unknown tensor")
         raise InputError(
-            f"the weights {word} {name!r} ({len(missing)} missing, {len(extra)} extra). "
-            "Fix: pass weights of this network"
+            f"the weights {word} {name!r} ({len(missing)} missing, {len(extra)} extra)"
         )
     for name, tensor in expected.items():
         if tensor.shape != state[name].shape:
             raise InputError(
                 f"{name!r} has shape {tuple(state[name].shape)} in the weights and "
-                f"{tuple(tensor.shape)} in the model. Fix: pass weights of this network"
+                f"{tuple(tensor.shape)} in the model"
             )
     with torch.no_grad():
         for name, tensor in expected.items():
@@ -158,10 +161,14 @@ def load_weights(
     try:
         with UndrawnWeights():
             model = SaliencyDetector(config)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    try:
         state, is_intact = read_tensors(path)
         load_unique_state(model, without_wrappers(state, path))
     except (InputError, SafetensorError) as error:
-        raise InputError(f"{path}: {error}") from error
+        remedy = "Fix: take a whole copy, or pass other weights"
+        raise InputError(f"{path}: {error}. {remedy}") from error
     if not is_intact:
         raise InputError(DAMAGED.format(path))
     for name, tensor in state.items():

@@ -188,7 +188,7 @@ def _remarks(name: str, table: CommonScores, draws: int) -> Iterator[str]:
         return
     if images < table.total:
         left_out = counted(table.total - images, "image")
-        yield f"{name}: {left_out} not compared: no map by a method"
+        yield f"{name}: {left_out} not compared: some method has no map"
     if images < _FEW_IMAGES:
         yield f"{name}: fewer than {_FEW_IMAGES} images: p of the bootstrap is not reliable"
     pairs = methods * (methods - 1) // 2

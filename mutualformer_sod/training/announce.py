@@ -14,7 +14,7 @@ from mutualformer_sod.distributed import world_size
 from mutualformer_sod.errors import counted
 from mutualformer_sod.models.pretrained import AUTO, describe_backbone_weights
 from mutualformer_sod.models.weights import load_unique_state, save_weights
-from mutualformer_sod.training.checkpoints import load_checkpoint
+from mutualformer_sod.training.checkpoints import load_only_checkpoint
 from mutualformer_sod.training.run import Run
 from mutualformer_sod.training.run_folder import CHECKPOINTS, LOG_FILE, WEIGHTS_FILE, describe_code
 from mutualformer_sod.training.sets import TrainingData
@@ -60,7 +60,7 @@ def describe_epoch(record: dict[str, Any], epochs: int) -> str:
 def release_weights(output: Path, data: TrainingData, run: Run, options: dict[str, Any]) -> None:
     """Write the weights of the chosen epoch: the best in validation, or else the last."""
     config = run.config
-    best = load_checkpoint(output / CHECKPOINTS / run.best["file"])
+    best = load_only_checkpoint(output / CHECKPOINTS / run.best["file"])
     load_unique_state(run.model, best["model"])
     protocol = data.protocol(config) | {"epoch": best["epoch"], "epochs": config.epochs}
     protocol |= {"code": describe_code(), "images_per_update": run.global_batch, "amp": run.amp}

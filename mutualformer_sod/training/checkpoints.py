@@ -58,17 +58,27 @@ def save_checkpoint(folder: Path, kind: str, number: int, state: dict[str, Any])
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint on the CPU, without running its code; InputError if missing or damaged."""
+    """Read a checkpoint on the CPU, without running its code.
+
+    Raises:
+        InputError: missing or damaged. The message has no remedy: see `load_only_checkpoint`.
+    """
     match = _NAME.fullmatch(path.name)
     if not path.is_file() or match is None:
-        raise InputError(f"{path}: no such checkpoint. Fix: restore it, or pass `resume` previous")
+        raise InputError(f"{path}: no such checkpoint")
     state = load_torch_file(path) if file_sha256(path)[:32] == match[3] else None
     if not isinstance(state, dict):
-        raise InputError(
-            f"{path}: damaged: its content does not match the checksum in its name. "
-            "Fix: restore it, or pass `resume` previous"
-        )
+        raise InputError(f"{path}: damaged: its content does not match the checksum in its name")
     return state
+
+
+def load_only_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint that no other one can replace, as `load_checkpoint`."""
+    try:
+        return load_checkpoint(path)
+    except InputError as error:
+        remedy = "Fix: restore it, or start again with another `output`."
+        raise InputError(f"{error}. {remedy}") from error
 
 
 def find_checkpoints(folder: Path, kind: str) -> list[Path]:

@@ -183,7 +183,12 @@ class Run:
                 f"`teacher` {self.config.teacher}: these weights are not those of the start of the "
                 f"run {output}. Fix: restore the file, or pass another `output`."
             )
-        load_unique_state(self.model, state["model"])
+        try:
+            load_unique_state(self.model, state["model"])
+        except InputError as error:
+            raise InputError(
+                f"{output}: checkpoint: {error}. Fix: restore it, or pass another `output`."
+            ) from error
         # Older checkpoints have no such entry and used ImageNet's values.
         self.model.normalise_with(*state.get("normalisation", (IMAGENET_MEAN, IMAGENET_STD)))
         self.optimizer.load_state_dict(state["optimizer"])

@@ -25,6 +25,7 @@ from mutualformer_sod.training.checkpoints import (
     drop_later_checkpoints,
     find_checkpoints,
     load_checkpoint,
+    load_only_checkpoint,
 )
 
 CONFIG_FILE, LOG_FILE, STARTS_FILE = "config.json", "log.jsonl", "starts.json"
@@ -92,7 +93,7 @@ def _load_newest(output: Path, resume: str) -> dict[str, Any] | None:
             raise InputError(
                 f"{output}: `resume` previous: no checkpoint before the last. Fix: pass `resume`."
             )
-        return load_checkpoint(earlier[0])
+        return load_only_checkpoint(earlier[0])
     if last is None:
         return None
     try:
@@ -100,7 +101,7 @@ def _load_newest(output: Path, resume: str) -> dict[str, Any] | None:
     except InputError as error:
         remedy = "No earlier one exists. Fix: start again with another `output`."
         if earlier:
-            remedy = f"Fix: pass --resume previous to continue from {earlier[0].name}."
+            remedy = f"Fix: pass `resume` previous to continue from {earlier[0].name}."
         raise InputError(f"{error}. {remedy}") from error
 
 

@@ -109,7 +109,7 @@ def count_overlap(
     if shared and not config.allow_overlap:
         train_file, test_file = shared[0]
         raise InputError(
-            f"{counted(len(shared), 'training image')} in a test set, for example {train_file} is"
+            f"{counted(len(shared), 'training image')} found in a test set: {train_file} is"
             f" {test_file}. Fix: leave them out, or pass `allow_overlap`, which the weights record."
         )
     owner = {sample.rgb: item.name for item in sets for sample in item.samples}

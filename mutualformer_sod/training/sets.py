@@ -91,7 +91,9 @@ class TrainingData:
             if name not in self.counts:
                 lines.append(f"validate {name}: {counted(count, 'image')}")
         for name, count in self.overlap.items():
-            lines.append(f"OVERLAP: {counted(count, 'training image')} in the test set {name}")
+            lines.append(
+                f"OVERLAP: {counted(count, 'training image')} found in the test set {name}"
+            )
         return "\n".join([*lines, *self.remarks])
 
     def protocol(self, config: TrainConfig) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def test_significance_uses_the_images_that_all_methods_have(bench):
     (bench / "maps/ours/MINI/image_2.png").unlink()
     output, found = comparisons(bench, "--allow-missing")
     assert found["MINI"]["mae"]["images"] == found["MINI"]["mae"]["blocks"] == len(STEMS) - 1
-    assert "MINI: 1 image not compared: no map by a method" in output
+    assert "MINI: 1 image not compared: some method has no map" in output
 
 
 def test_significance_omits_a_method_without_scores_on_the_set(bench):

@@ -90,9 +90,18 @@ def test_load_estimator_other_file_is_refused(tmp_path):
         load_estimator(tmp_path / "x.safetensors", pretrained=False)
 
 
-@pytest.mark.parametrize(
-    "about", ["{", "[]", '"text"', '{"format": "other"}', f'{{"format": "{FORMAT}"}}']
+def _about(**changes) -> str:
+    return json.dumps({"format": FORMAT, "backbone": BACKBONE, "image_size": 64} | changes)
+
+
+_UNUSABLE = (
+    *("{", "[]", "1", "{}", json.dumps({"format": FORMAT}), _about(format="other")),
+    *(_about(backbone=value) for value in ("nope", 5, None)),
+    *(_about(image_size=value) for value in (0, -16, "64", [64])),
 )
+
+
+@pytest.mark.parametrize("about", _UNUSABLE)
 def test_load_estimator_unusable_metadata_is_refused(tmp_path, about):
     save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors", {"about": about})
     with pytest.raises(InputError, match=r"x\.safetensors: not the weights of a depth estimator"):
@@ -100,8 +109,7 @@ def test_load_estimator_unusable_metadata_is_refused(tmp_path, about):
 
 
 def test_load_estimator_other_tensors_are_refused(tmp_path):
-    about = json.dumps({"format": FORMAT, "backbone": BACKBONE, "image_size": 64})
-    save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors", {"about": about})
+    save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors", {"about": _about()})
     with pytest.raises(InputError, match=r"x\.safetensors: the weights lack .* Fix: "):
         load_estimator(tmp_path / "x.safetensors", pretrained=False)
 
