@@ -79,7 +79,7 @@ def read_image_scores(path: Path) -> FusionTable:
 
 
 def read_trial(run: Run) -> Trial:
-    """Read a finished run: scores by group, last statistics; InputError for damaged files."""
+    """Read a finished run: scores by group, and the fusion's last statistics."""
     try:
         results = Results.read(run.folder / SCORES_FILE)
         log = _read_log(run.folder)

@@ -244,7 +244,7 @@ def _without_maps(sod_set: SodSet, output: Path, old_maps: set[str], overwrite: 
 def _claim_folder(
     output: Path, settings: dict[str, Any], overwrite: bool
 ) -> tuple[dict[str, Any], set[str]]:
-    """Refuse maps of other settings, unless ``overwrite``; return the sets' record, old maps."""
+    """Refuse maps of other settings unless ``overwrite``; return the record and the old maps."""
     output.mkdir(parents=True, exist_ok=True)
     remedy = "Fix: pass another `output`, or `overwrite` to replace them."
     maps = {path.relative_to(output).as_posix() for path in output.rglob("[!.]*.png")}

@@ -75,8 +75,8 @@ class PictureOutputs:
         """Return the part of a file's record that depends on its kind."""
         if kind != CUTOUTS:
             return {"kind": kind}
-        shown = {"background": self.style.background, "crop": self.style.crop}
-        return {"kind": kind, "colours": "estimated", **shown}
+        style = {"background": self.style.background, "crop": self.style.crop}
+        return {"kind": kind, "colours": "estimated", **style}
 
 
 def settings_of(weights: Path, estimator: Path | None = None) -> dict[str, str]:

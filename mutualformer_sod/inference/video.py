@@ -157,8 +157,8 @@ def predict_video(
         spare = depths is not None and next(depths, None) is not None
         times.report(video, promised, certain)
     if depths is not None and without_depth:
-        shown = counted(without_depth, "frame")
-        print(f"the depth video is shorter: {shown} mapped from RGB only")
+        frames = counted(without_depth, "frame")
+        print(f"the depth video is shorter: {frames} mapped from RGB only")
     if spare:
         print("the depth video is longer: its last frames were not used; check that both match")
     print(f"{counted(count, 'frame')}: {', '.join(map(str, outputs.paths(video)))}")

@@ -87,6 +87,7 @@ def load_estimator(path: Path | str, pretrained: bool | str | Path = "auto") -> 
         InputError: the file is unreadable or of another kind, or the ViT's weights are not found.
     """
     path = Path(path)
+    remedy = "Fix: train one with tools/estimate_depth.py train"
     try:
         with safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {}).get("about", "{}"))
@@ -101,15 +102,11 @@ def load_estimator(path: Path | str, pretrained: bool | str | Path = "auto") -> 
     except (ValueError, TypeError, KeyError):
         is_estimator = False
     if not is_estimator:
-        raise InputError(
-            f"{path}: not the weights of a depth estimator. Fix: train one with "
-            "tools/estimate_depth.py train"
-        )
+        raise InputError(f"{path}: not the weights of a depth estimator. {remedy}")
     model = DepthEstimator(backbone, image_size, pretrained)
     try:
         load_unique_state(model.decoder, state)
     except InputError as error:
-        remedy = "Fix: train one with tools/estimate_depth.py train"
         raise InputError(f"{path}: {error}. {remedy}") from error
     return model.eval()
 

@@ -52,7 +52,7 @@ class TwoStreamEncoder(nn.Module):
         self.joint: JointEncoder | None = None
 
     def run_jointly(self, fusion: str) -> JointEncoder:
-        """Run the blocks of both streams in turn for a fusion inside them; needs plain ViTs.
+        """Run the blocks of both streams in turn, for a fusion between the parts of the blocks.
 
         Raises:
             InputError: the streams are not plain ViTs.

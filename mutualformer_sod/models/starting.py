@@ -35,7 +35,7 @@ def load_network(model: SaliencyDetector, path: str | Path) -> str:
         weights.load_unique_state(model, state)
     except InputError as error:
         raise InputError(
-            f"--fine-tune {path}: {error}. Fix: {_how_to_fit(source.config, model.config)}"
+            f"`finetune` {path}: {error}. Fix: {_how_to_fit(source.config, model.config)}"
         ) from error
     model.normalise_with(source.config.mean, source.config.std)
     loaded = sum(parameter.numel() for parameter in source.parameters())
@@ -82,12 +82,12 @@ def load_encoder(model: SaliencyDetector, path: str | Path) -> str:
             source = stored.get(twin) if rgb_only else stored.get(name, stored.get(twin))
             if source is None or source.shape != tensor.shape:
                 raise InputError(
-                    f"--init-weights {path}: its encoder does not fit this model ({name!r}). Fix: "
+                    f"`init_weights` {path}: its encoder does not fit this model ({name!r}). Fix: "
                     f"{_how_to_fit(config, model.config)}"
                 )
             if not source.isfinite().all():
                 raise InputError(
-                    f"--init-weights {path}: {name!r} contains NaN or infinity. Fix: pass other "
+                    f"`init_weights` {path}: {name!r} contains NaN or infinity. Fix: pass other "
                     "weights"
                 )
             tensor.copy_(source)

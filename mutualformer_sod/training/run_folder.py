@@ -96,12 +96,12 @@ def _load_newest(output: Path, resume: str) -> dict[str, Any] | None:
         return load_only_checkpoint(earlier[0])
     if last is None:
         return None
+    if not earlier:
+        return load_only_checkpoint(last)
     try:
         return load_checkpoint(last)
     except InputError as error:
-        remedy = "No earlier one exists. Fix: start again with another `output`."
-        if earlier:
-            remedy = f"Fix: pass `resume` previous to continue from {earlier[0].name}."
+        remedy = f"Fix: pass `resume` previous to continue from {earlier[0].name}."
         raise InputError(f"{error}. {remedy}") from error
 
 

@@ -309,7 +309,7 @@ def test_load_network_other_size_resamples_position_embeddings(path, model):
 
 
 def test_load_network_other_shape_error_gives_flags(path):
-    with pytest.raises(InputError, match=r"--fine-tune .*Fix: "):
+    with pytest.raises(InputError, match=r"`finetune` .*Fix: "):
         load_network(build_model("tiny-scratch", **(SMALL | {"dim": 64})), path)
 
 
