@@ -1,4 +1,4 @@
-"""The weights of small-dinov2: what they are said to be, and that depth does not mislead them."""
+"""The released weights equal their model cards, and depth does not mislead them."""
 
 import re
 from collections import deque
@@ -19,8 +19,11 @@ from mutualformer_sod.files import file_sha256
 from mutualformer_sod.imaging.io import read_gt
 from mutualformer_sod.metrics import Evaluator
 
-WEIGHTS = ROOT / "weights" / "mutualformer_small_dinov2.safetensors"
-CARD = (ROOT / "weights/README.md").read_text().split("\n# `tiny`")[0]
+MOST_BYTES = {"small_dinov2": 70 * 10**6, "tiny": 16 * 2**20}
+NAMES = tuple(MOST_BYTES)
+FILES = {name: ROOT / "weights" / f"mutualformer_{name}.safetensors" for name in NAMES}
+PAGE = (ROOT / "weights/README.md").read_text()
+CARDS = dict(zip(NAMES, PAGE.split("\n# `tiny`"), strict=True))
 KINDS = ("right", "none", "another image's", "constant", "random")
 
 
@@ -41,8 +44,13 @@ class Remembering:
         return self.known[-1][1]
 
 
+@pytest.fixture(scope="module", params=NAMES)
+def name(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def scores(shared_data):
+def scores(shared_data, name):
     """S-measure of the 17 images of the spot check, in their order, by kind of depth."""
     sets = with_encodings(discover_sets([shared_data / "spot"]), quiet=True)
     images = []
@@ -50,7 +58,7 @@ def scores(shared_data):
         for sample in sod_set.samples:
             rgb, depth, _ = read_sample(sample)
             images.append((rgb, depth_to_unit(depth, sod_set.encoding), read_gt(sample.gt)))
-    predictor = Predictor.from_weights(WEIGHTS, device="cpu")
+    predictor = Predictor.from_weights(FILES[name], device="cpu")
     for stream in (predictor.model.encoder.rgb_stream, predictor.model.encoder.depth_stream):
         stream.forward = Remembering(stream)
     found = {kind: [] for kind in KINDS}
@@ -77,16 +85,16 @@ def wrong_depth(kind, number, images, depth):
     }[kind]
 
 
-def test_file_is_the_one_the_card_describes():
-    row = re.search(r"`mutualformer_small_dinov2\.safetensors`.*", CARD)
-    assert f"`{file_sha256(WEIGHTS)}`" in row[0]
-    assert WEIGHTS.stat().st_size <= 70 * 10**6
-    dtypes = {str(t.dtype) for t in load_file(WEIGHTS).values() if t.is_floating_point()}
+def test_file_is_the_one_the_card_describes(name):
+    row = re.search(rf"`{FILES[name].name}`.*", PAGE)
+    assert f"`{file_sha256(FILES[name])}`" in row[0]
+    assert FILES[name].stat().st_size <= MOST_BYTES[name]
+    dtypes = {str(t.dtype) for t in load_file(FILES[name]).values() if t.is_floating_point()}
     assert dtypes == {"torch.float16"}
 
 
-def test_spot_check_scores_equal_the_card(scores):
-    row = re.search(r"\| spot check, all[^|]*\| 17 \| (\.\d+) \| \.\d+ \| (\.\d+) \|", CARD)
+def test_spot_check_scores_equal_the_card(scores, name):
+    row = re.search(r"\| spot check, all[^|]*\| 17 \| (\.\d+) \| \.\d+ \| (\.\d+) \|", CARDS[name])
     assert scores["right"].mean() == pytest.approx(float(row[1]), abs=0.003)
     assert scores["none"].mean() == pytest.approx(float(row[2]), abs=0.003)
 
