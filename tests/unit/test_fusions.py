@@ -343,7 +343,7 @@ class TestInitWeights:
     def test_load_encoder_with_another_encoder_names_the_fitting_flags(self, path, other, fix):
         save_weights(make_model("sum"), path, {})
         model = build_model("tiny-scratch", **SMALL | other)
-        with pytest.raises(InputError, match=rf"--init-weights .*weights\.safetensors.*{fix}") as e:
+        with pytest.raises(InputError, match=rf"`init_weights` .*weights\.safetensors.*{fix}") as e:
             load_encoder(model, path)
         assert "\n" not in str(e.value)
 
