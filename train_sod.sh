@@ -10,7 +10,7 @@ Usage: bash train_sod.sh                          the preset tiny-scratch on 200
        bash train_sod.sh --recipe tiny --data ../shared/data
                                                   the preset tiny on photographs, RGB-D images
                                                   and generated scenes
-       GPUS=4 bash train_sod.sh --data ROOT ...   four processes, one a GPU (or all on the CPU)
+       GPUS=4 bash train_sod.sh --data ROOT ...   four processes, one per GPU (or all on the CPU)
        TORCHRUN="--nnodes 2 --node-rank 0 --master-addr HOST --master-port 29500" \
            GPUS=8 bash train_sod.sh ...           on each of two hosts, with torchrun's flags
 The same command with --resume continues an interrupted run.

@@ -19,7 +19,7 @@ from mutualformer_sod.models.device import pick_device
 def start_processes(device: str) -> torch.device:
     """Join the other processes of the run, if torchrun started any; return this one's device.
 
-    nccl connects CUDA devices, one a process; gloo connects CPUs.
+    nccl connects CUDA devices, one per process; gloo connects CPUs.
 
     Raises:
         InputError: unknown device, one that processes cannot share, or fewer CUDA devices than
@@ -35,7 +35,7 @@ def start_processes(device: str) -> torch.device:
         if local >= torch.cuda.device_count():
             raise InputError(
                 f"{local + 1} processes were started on a host with {torch.cuda.device_count()} "
-                "CUDA devices. Fix: start one a device (GPUS=N, --nproc-per-node), or pass "
+                "CUDA devices. Fix: start one per device (GPUS=N, --nproc-per-node), or pass "
                 "`device` cpu."
             )
         chosen = torch.device("cuda", local)

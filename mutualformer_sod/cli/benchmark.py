@@ -1,4 +1,4 @@
-"""Measure networks, by part, and fusions, a layer or a network each: products, time, memory."""
+"""Measure networks, by part, and fusions, per layer or per network: products, time, memory."""
 
 import argparse
 import platform
@@ -171,7 +171,7 @@ def measure_networks(args: argparse.Namespace, fields: dict[str, Any]) -> None:
 
 
 def print_table(results: list[dict[str, Any]], batch_size: int) -> None:
-    """Print one row a network: MACs and FLOPs of an image, times of a batch."""
+    """Print one row per network: MACs and FLOPs of an image, times of a batch."""
     width = max(len(result["name"]) for result in results) + 2
     heads = ("params M", "GMACs", "GFLOPs", "images/s", "median ms", "quartiles", "fastest")
     row = "{:<{width}}" + "{:>10}" * 5 + "{:>16}" + "{:>10}{:>8}{:>12}"

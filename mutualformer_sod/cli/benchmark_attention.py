@@ -97,7 +97,7 @@ def describe(cell: dict[str, Any]) -> str:
 
 
 def plot(path: Path, figures: list[dict[str, Any]], args: argparse.Namespace) -> None:
-    """Draw seconds (above) and peak memory (below) over N, one column a part and mode."""
+    """Draw seconds (above) and peak memory (below) over N, one column per part and mode."""
     from matplotlib.figure import Figure  # an optional package
 
     columns = [(part, mode) for part in args.parts for mode in args.modes]

@@ -144,7 +144,7 @@ def time_windows(step: Callable[[], object], args: argparse.Namespace) -> float:
 def training_step(
     config: Any, model_config: Any, batch: dict[str, Any], device: Any, amp: str
 ) -> Callable[[], None]:
-    """Return a function that updates new random weights on ``batch`` once a call."""
+    """Return a function that updates new random weights on ``batch`` once per call."""
     import torch
 
     from mutualformer_sod.models.detector import SaliencyDetector

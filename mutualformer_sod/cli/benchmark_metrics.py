@@ -58,7 +58,7 @@ def main() -> None:
     cv2.setNumThreads(1)
     for kind, noise in NOISE.items():
         pairs = [make_pair(seed, height, width, noise) for seed in range(args.pairs)]
-        print(f"\n{kind}: {args.pairs} pairs of {width}x{height}, ms an image, one core")
+        print(f"\n{kind}: {args.pairs} pairs of {width}x{height}, ms per image, one core")
         if args.metrics == "all":
             time_all(pairs, args.rounds)
         else:

@@ -50,7 +50,7 @@ def at_least(least: int) -> Callable[[str], int]:
 
 
 COUNT = at_least(1)
-INPUT_SIZE = {"type": int, "help": "input size of the network in pixels a side"}  # of --size
+INPUT_SIZE = {"type": int, "help": "input size of the network in pixels per side"}  # of --size
 FLAGS: dict[str, dict[str, Any]] = {
     "--amp": {"default": "auto", "help": "auto, off, bf16 or fp16 (default: auto)"},
     "--batch-size": {"type": COUNT, "default": 8, "metavar": "N", "help": "default: %(default)s"},
@@ -97,7 +97,7 @@ FLAGS: dict[str, dict[str, Any]] = {
         "help": "model options, as in tools/train.py",
     },
     "--sets": {"nargs": "+", "metavar": "SET", "help": "only these sets (default: all)"},
-    "--size": {"type": at_least(32), "metavar": "S", "help": "pixels a side (default: preset's)"},
+    "--size": {"type": at_least(32), "metavar": "S", "help": "pixels per side (default: preset's)"},
     "--weights": {"default": DEFAULT_WEIGHTS, "metavar": "FILE|NAME", "help": WEIGHTS_HELP},
     "--workers": {"type": COUNT, "metavar": "N", "help": "processes (default: all cores)"},
 }

@@ -85,7 +85,7 @@ def parse_arguments() -> argparse.Namespace:
         "--draws",
         type=cli.at_least(100),
         metavar="N",
-        help=f"draws of --significance (default: {LEAST_DRAWS}, or 100 a pair if this is more)",
+        help=f"draws of --significance (default: {LEAST_DRAWS}, or 100 per pair if this is more)",
     )
     add(
         "--per-sequence",

@@ -74,7 +74,7 @@ class TrainConfig:
         None, _NAME, "or on the sets of a benchmark: 2185, 2985, dut800, come15k, vt2500"
     )
     repeat: tuple[str, ...] = _data(
-        (), Value("SET=K"), "show a small set K times an epoch, augmented anew each time"
+        (), Value("SET=K"), "show a small set K times per epoch, augmented anew each time"
     )
     replay_sets: tuple[str, ...] = _data(
         (), _SET, "earlier training sets to show again against forgetting", _RECORDED
@@ -111,7 +111,7 @@ class TrainConfig:
         None, _COUNT, "largest side of cached images", _CACHE, Unset("1.25 of the size")
     )
     workers: int = _data(2, _COUNT_0, "loaders of each training process", _ANY)
-    size: int | None = _augment(None, _SIZE, "pixels a side", Unset("the preset's"))
+    size: int | None = _augment(None, _SIZE, "pixels per side", Unset("the preset's"))
     multi_scale: bool = _augment(
         True, _SWITCH, "resize each update to 0.75 to 1.25 of the size", _RECORDED
     )

@@ -146,7 +146,7 @@ def do_runs(
 
 
 def _source(run: Run) -> str | None:
-    """Return the name of the run from which this one takes over a ratio."""
+    """Return the name of the earlier run that determines a ratio of this run, or None."""
     return run.variant.matches and f"{run.variant.matches} seed {run.seed}"
 
 

@@ -41,7 +41,7 @@ def read_rgb(path: Path | str, data: bytes | None = None, shrink: int = 1) -> np
     removed, not blended: other methods of the field read the stored colour, too.
 
     Args:
-        path: a PNG, JPEG, BMP or TIFF file of 8 bits a channel.
+        path: a PNG, JPEG, BMP or TIFF file of 8 bits per channel.
         data: the content of the file, if it has been read.
         shrink: 2, 4 or 8 divides the sides of a JPEG, rounded up, while it is decoded.
 

@@ -30,7 +30,7 @@ PHOTO_SUFFIXES = frozenset(
 )
 
 FULL_PIXELS = 64 * 10**6
-"""Pictures of more pixels are reduced to this number: 0.2 GB a copy, two while decoding."""
+"""Pictures of more pixels are reduced to this number: 0.2 GB per copy, two while decoding."""
 
 WHOLE_PIXELS = 320 * 10**6
 """Most pixels of a picture that is decoded whole (all but baseline JPEG): 1.3 GB."""
@@ -233,7 +233,7 @@ def _converted(
     size = -(-height // factor), -(-width // factor)
     rgb = np.empty((*size, 3), np.uint8)
     opacity = np.empty(size, np.uint8) if transparent else None
-    # In bands of rows of the result: Pillow copies the picture in each step, at 4 bytes a pixel.
+    # In bands of rows of the result: Pillow copies the picture in each step, at 4 bytes per pixel.
     rows = max(1, BAND_PIXELS // (factor * width))
     for top in range(0, size[0], rows):
         box = 0, factor * top, width, min(factor * (top + rows), height)

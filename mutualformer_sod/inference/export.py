@@ -53,7 +53,7 @@ def trace(exportable: ExportableDetector, size: int | None = None) -> tuple[Expo
 
     Args:
         exportable: the network.
-        size: pixels a side; None for all multiples of the stride, or for the size of the
+        size: pixels per side; None for all multiples of the stride, or for the size of the
             configuration if the backbone has a fixed size.
 
     Returns:
@@ -92,7 +92,7 @@ def describe(
     Args:
         exportable, any_size: see `trace`.
         protocol: of its training, from the weights file.
-        size: pixels a side; the recommended size of a file for any size.
+        size: pixels per side; the recommended size of a file for any size.
     """
     second = find_modality(exportable.detector.config.second_modality)
     meaning = "near = 1" if second.has_polarity else second.maps

@@ -22,7 +22,7 @@ from mutualformer_sod.models.inputs import check_inputs, hide_modality
 from mutualformer_sod.models.weights import load_weights
 
 STRIP_PIXELS = 16 * 10**6
-"""Larger maps are computed in strips: a whole map takes several times 4 bytes a pixel."""
+"""Larger maps are computed in strips: a whole map takes several times 4 bytes per pixel."""
 
 
 class Predictor:
@@ -35,7 +35,7 @@ class Predictor:
     Args:
         model: the detector. It is put into eval mode on ``device``. On a CPU its memory layout is
             optimised (`models.device`); names, shapes and values of the weights stay.
-        size: input size of the network in pixels a side, 32 or more; None for the size that the
+        size: input size of the network in pixels per side, 32 or more; None for the size that the
             model was built for.
         device: "auto" (CUDA if available), "cpu", "cuda", "cuda:N" or "mps".
         amp: "off" for float32; "bf16" or "fp16" for automatic mixed precision; "auto" for bf16 on

@@ -171,8 +171,8 @@ class Results:
         for method, record in other.protocol.get("training", {}).items():
             if self.protocol.get("training", {}).get(method, record) != record:
                 raise InputError(
-                    f"{source}: {method} was trained otherwise than the {method} before."
-                    " Fix: rename one."
+                    f"{source}: two methods of different training are named {method}. "
+                    "Fix: rename one."
                 )
         for method, cells in other.marks.items():
             for set_name, marks in cells.items():

@@ -26,7 +26,7 @@ class DepthEstimator(nn.Module):
     """Estimate relative depth from a colour image (CHOSEN: ours).
 
     Features of four blocks of a frozen ViT feed a decoder of the same class as the saliency
-    decoder. Its logits are the nearness.
+    decoder. Its output is relative nearness, not limited to [0, 1].
 
     Args:
         backbone: timm's name of the ViT.

@@ -19,7 +19,7 @@ from mutualformer_sod.models.hub import HubModel
 from mutualformer_sod.models.inputs import check_inputs, check_values
 from mutualformer_sod.models.joint_encoder import Notes
 
-NO_DEPTH_GRID = 14  # cells a side of the learned "no depth" map, stretched to the image
+NO_DEPTH_GRID = 14  # cells per side of the learned "no depth" map, stretched to the image
 
 
 @dataclass

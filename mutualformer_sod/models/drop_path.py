@@ -39,7 +39,7 @@ def drop_path(branch: Tensor, rate: float, draws: Tensor | None = None) -> Tenso
 def branch_draws(keys: Tensor | None, first: int, count: int) -> Draws:
     """Draws for ``count`` branches, numbered from ``first``; None each without keys.
 
-    The keys are (B,) int64, one an image, for example a hash of seed, epoch and image.
+    The keys are (B,) int64, one per image, for example a hash of seed, epoch and image.
     """
     if keys is None:
         return [None] * count

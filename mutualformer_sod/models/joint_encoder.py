@@ -35,7 +35,7 @@ class BlockCall:
         layer: number of the block, from 0.
         position: position embedding of the patches, (1, N, C) float without gradient; None where
             the backbone has none.
-        keys: (B,) int64, one an image, for random choices in training; None to draw from torch's
+        keys: (B,) int64, one per image, for random choices in training; None to draw from torch's
             generator.
         notes: tensors that the method keeps for later points of this block and for its report.
     """

@@ -124,7 +124,7 @@ def _entry(item: Comparison) -> dict:
 
 
 def _first(found: AllPairs) -> list[Comparison]:
-    """Return the comparisons of the first set, one a metric."""
+    """Return the comparisons of the first set, one per metric."""
     return next(iter(found.by_set().values()), [])
 
 

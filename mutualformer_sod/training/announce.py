@@ -79,7 +79,7 @@ def release_weights(output: Path, data: TrainingData, run: Run, options: dict[st
     pace = ""
     if log:
         seconds, speed = (fmean(x[name] for x in log) for name in ("seconds", "images_per_second"))
-        pace = f", {seconds:.1f} s an epoch, {speed:.1f} images/s"
+        pace = f", {seconds:.1f} s per epoch, {speed:.1f} images/s"
     peaks = [line["peak_memory_mb"] for line in log if line["peak_memory_mb"] is not None]
     kind = "CUDA memory" if run.device.type == "cuda" else "resident memory"
     memory = f", peak {kind} {max(peaks)} MB" if peaks else ""

@@ -143,10 +143,10 @@ def schedule(
     return min_share + (1 - min_share) * shape
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, share: float) -> None:
-    """Set the rate of every group to ``share`` times its peak rate."""
+def set_learning_rate(optimizer: torch.optim.Optimizer, ratio: float) -> None:
+    """Set the rate of every group to ``ratio`` times its peak rate."""
     for group in optimizer.param_groups:
-        group["lr"] = group["peak_lr"] * share
+        group["lr"] = group["peak_lr"] * ratio
 
 
 def freeze_encoder(model: nn.Module, frozen: bool, layers: int = 0) -> None:

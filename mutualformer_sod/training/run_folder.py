@@ -91,7 +91,7 @@ def _load_newest(output: Path, resume: str) -> dict[str, Any] | None:
     if resume == "previous":
         if not earlier:
             raise InputError(
-                f"{output}: `resume` previous: no checkpoint before the last. Fix: pass `resume`."
+                f"{output}: `resume` previous: there is only one checkpoint. Fix: pass `resume`."
             )
         return load_only_checkpoint(earlier[0])
     if last is None:

@@ -12,13 +12,13 @@ class MicroBatch:
 
     Attributes:
         indices: of the images.
-        share: ratio of these images to the update's images. 0 if this process has none left: it
+        ratio: number of these images over that of the update. 0 if this process has none left: it
             then computes one image without weight, because all processes must take part.
         ends_update: whether the optimiser steps after it.
     """
 
     indices: tuple[int, ...]
-    share: float
+    ratio: float
     ends_update: bool
 
 

@@ -88,7 +88,7 @@ def parse_repeat(items: Sequence[str], names: Sequence[str]) -> dict[str, int]:
         named = matching_names(asked, names)
         if len(named) != 1 or named[0] in repeats or not times.isdecimal() or int(times) < 1:
             raise InputError(
-                f"`repeat` {item}: unusable. Fix: pass SET=K once a set, SET one of "
+                f"`repeat` {item}: unusable. Fix: pass SET=K once per set, SET one of "
                 f"{', '.join(names)}."
             )
         repeats[named[0]] = int(times)

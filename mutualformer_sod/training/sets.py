@@ -82,7 +82,7 @@ class TrainingData:
             maps = f"{noun}: {encoding.describe()}" if encoding else f"no {noun}: RGB only"
             maps = maps if self.sees_depth else "RGB only"
             held = self.val_counts.get(name, 0)
-            times = f", each {self.repeats[name]} times an epoch" if name in self.repeats else ""
+            times = f", each {self.repeats[name]} times per epoch" if name in self.repeats else ""
             images = counted(count, "image")
             lines.append(f"train {name}: {images}{times}, {held} held out; {maps}")
         if self.replayed:
@@ -145,11 +145,11 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
     remarks = check_training_files(sets, show_bar=first)
     train_parts, val_parts, counts = [], list(val_sets), {}
     for sod_set in train_sets:
-        share = 0.0 if val_sets else config.holdout
+        ratio = 0.0 if val_sets else config.holdout
         by = config.holdout_by
         if by == "auto":  # photographs are each a scene of their own, frames of a camera are not
             by = "scene" if sod_set.has_depth else "image"
-        train, held = hold_out(sod_set.samples, share, config.seed, by)
+        train, held = hold_out(sod_set.samples, ratio, config.seed, by)
         counts[sod_set.name] = len(train)
         train *= repeats.get(sod_set.name, 1)  # each time at another index: augmented anew
         train_parts.append(_with(sod_set, train))
@@ -189,7 +189,7 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
         repeats=repeats,
         fingerprint=data_fingerprint(sets),
         overlap=overlap,
-        cache=f"{config.cache}, at most {options.side} pixels a side" if options else "off",
+        cache=f"{config.cache}, at most {options.side} pixels per side" if options else "off",
         remarks=remarks,
     )
 

@@ -22,7 +22,7 @@ from mutualformer_sod.training.sampler import MicroBatch
 
 LEAST_SCALE = 2.0**-14  # of fp16 losses; below it the gradients are not finite for other reasons
 STATISTICS = "statistics/"
-GROWTH_SHARE = 0.8  # share of the run after which progressive training uses the full size
+GROWTH_RATIO = 0.8  # ratio of the run after which progressive training uses the full size
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def update_weights(
         InputError: a loss or gradient is not finite; names the images. The weights are unchanged.
     """
     config = run.config
-    share = schedule(
+    ratio = schedule(
         run.updates,
         config.epochs * run.updates_per_epoch,
         round(config.warmup_epochs * run.updates_per_epoch),
@@ -68,7 +68,7 @@ def update_weights(
         poly_power=config.poly_power,
         min_share=config.min_lr_share,
     )
-    set_learning_rate(run.optimizer, share)
+    set_learning_rate(run.optimizer, ratio)
     run.optimizer.zero_grad(set_to_none=True)
     exact = torch.float32 if run.device.type == "mps" else torch.float64  # Apple has no float64
     sums: dict[str, Tensor] = {}
@@ -80,9 +80,9 @@ def update_weights(
         names += batch["name"]
         losses = _losses(run, batch, size)
         for name, value in losses.items():
-            sums[name] = sums.get(name, 0.0) + value.detach().to(exact) * part.share
-        # DistributedDataParallel averages over the processes; the shares already add up to 1.
-        loss = losses["total"] * (part.share * distributed.world_size())
+            sums[name] = sums.get(name, 0.0) + value.detach().to(exact) * part.ratio
+        # DistributedDataParallel averages over the processes; the ratios already add up to 1.
+        loss = losses["total"] * (part.ratio * distributed.world_size())
         unsummed = not part.ends_update and hasattr(run.network, "no_sync")
         with run.network.no_sync() if unsummed else contextlib.nullcontext():
             run.scaler.scale(loss).backward()
@@ -160,7 +160,7 @@ def training_size(
     multiple = 16 if 32 % stride == 0 else stride
     if config.progressive < 1:
         done = (epoch * updates_per_epoch + step) / (config.epochs * updates_per_epoch)
-        grown = config.progressive + (1 - config.progressive) * min(1.0, done / GROWTH_SHARE)
+        grown = config.progressive + (1 - config.progressive) * min(1.0, done / GROWTH_RATIO)
         full = tuple(max(2 * multiple, round(grown * side / multiple) * multiple) for side in full)
     if not config.multi_scale:
         return full

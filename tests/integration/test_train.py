@@ -60,7 +60,7 @@ def test_every_start_is_recorded_with_code_versions_and_data(run_folder):
 def test_last_line_sums_up_the_run(run_folder_output):
     assert re.search(
         r"done: [\d.]+ M parameters, 2 epochs, released epoch [12] \(best epoch on .+\), "
-        r"[\d.]+ s an epoch, [\d.]+ images/s, peak resident memory \d+ MB",
+        r"[\d.]+ s per epoch, [\d.]+ images/s, peak resident memory \d+ MB",
         run_folder_output,
     )
 

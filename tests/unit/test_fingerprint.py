@@ -179,7 +179,7 @@ def test_wrong_repeat_is_named(item):
 
 
 def test_set_cannot_be_repeated_twice():
-    with pytest.raises(InputError, match=r"A=3.* once a set"):
+    with pytest.raises(InputError, match=r"A=3.* once per set"):
         parse_repeat(["A=2", "A=3"], ["A"])
 
 
@@ -187,7 +187,7 @@ def test_set_cannot_be_repeated_twice():
 def test_run_with_a_cache_records_it(root, tmp_path, mode):
     output = tmp_path / "runs" / "first"
     config, data = gather(root, cache=mode, output=str(output), repeat=("SAMPLES=2",))
-    assert data.protocol(config)["cache"] == f"{mode}, at most 40 pixels a side"
+    assert data.protocol(config)["cache"] == f"{mode}, at most 40 pixels per side"
     assert data.train[0]["rgb"].shape == data.val[0]["rgb"].shape == (3, 32, 32)
     assert (tmp_path / "runs" / "cache").exists() == (mode == "disk")
     assert not output.exists()

@@ -26,7 +26,7 @@ class TestPlan:
             for parts in plan
             for part in parts
             for index in part.indices
-            if part.share
+            if part.ratio
         ]
         assert sorted(seen) == list(range(images))
 
@@ -36,7 +36,7 @@ class TestPlan:
         order, plans = self.plans(images, total, batch, processes)
         assert {len(plan) for plan in plans} == {math.ceil(images / total)}
         for number, updates in enumerate(zip(*plans, strict=True)):
-            seen = [i for parts in updates for part in parts if part.share for i in part.indices]
+            seen = [i for parts in updates for part in parts if part.ratio for i in part.indices]
             assert sorted(seen) == sorted(order[number * total : (number + 1) * total])
 
     def test_shares_are_those_of_the_images_and_sum_to_one(self, images, total, batch, processes):
@@ -44,8 +44,8 @@ class TestPlan:
         for number, updates in enumerate(zip(*plans, strict=True)):
             count = len(order[number * total : (number + 1) * total])
             parts = [part for parts in updates for part in parts]
-            assert sum(part.share for part in parts) == pytest.approx(1)
-            assert all(part.share in (0, len(part.indices) / count) for part in parts)
+            assert sum(part.ratio for part in parts) == pytest.approx(1)
+            assert all(part.ratio in (0, len(part.indices) / count) for part in parts)
 
     def test_processes_take_equally_many_parts_no_larger_than_the_batch(
         self, images, total, batch, processes

@@ -1,4 +1,4 @@
-"""Print the packages of setup.cfg that this interpreter lacks, one a line; status 1 if any.
+"""Print the packages of setup.cfg that this interpreter lacks, one per line; status 1 if any.
 
 Used by tools/env.sh before the installation, so it imports the standard library only.
 Usage: requirements.py [EXTRA ...]

@@ -28,7 +28,7 @@ class Candidate:
         path: below the root, as on disk.
         folder: the root and the path.
         layout: that recognised the folder.
-        split: named by the path or by the folders of the set; None where neither names one.
+        split: as named by the path or by a folder of the set; None without such a name.
         roles: the folders of the set by role.
         modality: of its maps, by the names of the set and of their folder.
     """

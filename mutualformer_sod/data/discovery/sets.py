@@ -163,7 +163,7 @@ def keep_images(sets: Sequence[SodSet], list_file: Path) -> list[SodSet]:
         raise InputError(f"{flag}: unreadable. Fix: pass a text file of SET/STEM lines") from None
     names = [line.strip() for line in lines if line.strip()]
     if wrong := [name for name in names if "/" not in name]:
-        raise InputError(f"{flag}: {wrong[0]!r} is no SET/STEM. Fix: write one a line")
+        raise InputError(f"{flag}: {wrong[0]!r} is no SET/STEM. Fix: write one per line")
     wanted = {tuple(name.rsplit("/", 2)[-2:]) for name in names}
     kept = []
     for sod_set in sets:

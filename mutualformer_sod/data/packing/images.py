@@ -55,7 +55,7 @@ def encode_sample(path: str, sample: Sample, side: int, quality: int) -> list[Fi
 
 
 def _mask(gt: np.ndarray, height: int, width: int) -> bytes:
-    """Return a PNG with one bit a pixel."""
+    """Return a PNG with one bit per pixel."""
     ratio = shrink(gt.astype(np.float32), height, width)
     # A thin object may cover half of no pixel; some of it must stay.
     least = min(0.5, float(ratio.max()))
