@@ -134,7 +134,7 @@ def _opened(path: Path | str, data: bytes) -> Iterator[Image.Image]:
         check_file(path, data)
     try:
         with warnings.catch_warnings(), _without_pixel_limit():
-            warnings.simplefilter("ignore")  # odd metadata, which are ignored
+            warnings.simplefilter("ignore")  # of unusual metadata, which are ignored
             Image.init()  # otherwise open() recognises only some formats
             try:
                 image = Image.open(io.BytesIO(data), formats=_FORMATS)
@@ -180,7 +180,7 @@ def _shrink_factor(path: Path | str, image: Image.Image) -> int:
 def _orientation_of(image: Image.Image) -> int:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd metadata
+            warnings.simplefilter("ignore")  # of unusual metadata
             value = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # damaged metadata must not prevent reading
         return 1

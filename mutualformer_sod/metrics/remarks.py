@@ -37,17 +37,17 @@ def row_marks(cell: Cell, count: int, usual_count: int | None) -> list[str]:
         marks.append(f"maps are named {'STEM'.join(cell.folder.affixes)}")
     if cell.problems:
         marks.append(f"{cell.problems} of {cell.expected} images without a usable map")
-    return marks + _odd_marks(cell)
+    return marks + _suspicious_marks(cell)
 
 
-def _odd_marks(cell: Cell) -> list[str]:
+def _suspicious_marks(cell: Cell) -> list[str]:
     """Return the footnotes of a row whose scores are misleading."""
-    odd, count, marks = cell.oddities, cell.images, []
+    found, count, marks = cell.suspicious, cell.images, []
     for names, text in (
-        (odd.empty_gt, "ground truths without foreground, where F is 0 for any map"),
-        (odd.black, "maps all black"),
-        (odd.constant, "constant maps"),
-        (odd.zero_one, "maps of the values 0 and 1, almost black as v/255. Fix: save 0 to 255"),
+        (found.empty_gt, "ground truths without foreground, where F is 0 for any map"),
+        (found.black, "maps all black"),
+        (found.constant, "constant maps"),
+        (found.zero_one, "maps of the values 0 and 1, almost black as v/255. Fix: save 0 to 255"),
     ):
         if names:
             marks.append(f"{len(names)} of {count}: {text}")
@@ -59,17 +59,17 @@ def _odd_marks(cell: Cell) -> list[str]:
     if _looks_inverted(cell):
         mae = format_score(1 - cell.evaluator.results()["mae"])
         marks.append(
-            f"inverted? background brighter than foreground in {len(odd.inverted)} of {count} maps;"
-            f" 1 - map would have MAE {mae}"
+            f"inverted? background brighter than foreground in {len(found.inverted)} of {count} "
+            f"maps; 1 - map would have MAE {mae}"
         )
-    elif 1 < odd.brightest < _BRIGHT:
-        marks.append(f"no map has a value above {odd.brightest} of 255")
+    elif 1 < found.brightest < _BRIGHT:
+        marks.append(f"no map has a value above {found.brightest} of 255")
     return marks
 
 
 def _looks_inverted(cell: Cell) -> bool:
-    odd = cell.oddities
-    return 2 * len(odd.inverted) > cell.images and odd.inverse_is_better
+    found = cell.suspicious
+    return 2 * len(found.inverted) > cell.images and found.inverse_is_better
 
 
 def _square(cell: Cell) -> list[str]:
@@ -110,12 +110,12 @@ def complaints(cells: Sequence[Cell]) -> list[str]:
             ("resized to the ground truth's size", cell.resized),
             ("square, but the image is not", square),
             ("of another aspect ratio than the ground truth, swapped?", other_aspect),
-            ("ground truth without foreground", cell.oddities.empty_gt),
-            ("ground truth without background, inverted?", cell.oddities.full_gt),
-            ("map all black", cell.oddities.black),
-            ("constant map", cell.oddities.constant),
-            ("map of the values 0 and 1", cell.oddities.zero_one),
-            ("inverted?", cell.oddities.inverted if _looks_inverted(cell) else ()),
+            ("ground truth without foreground", cell.suspicious.empty_gt),
+            ("ground truth without background, inverted?", cell.suspicious.full_gt),
+            ("map all black", cell.suspicious.black),
+            ("constant map", cell.suspicious.constant),
+            ("map of the values 0 and 1", cell.suspicious.zero_one),
+            ("inverted?", cell.suspicious.inverted if _looks_inverted(cell) else ()),
             ("swapped? Each fits the other's ground truth far better", swapped),
         )
         texts = ["" if folder.folder else "no maps"]

@@ -17,9 +17,9 @@ from mutualformer_sod.metrics.cache import ScoreCache, cache_key
 from mutualformer_sod.metrics.evaluator import Evaluator, ImageScores, score_image
 from mutualformer_sod.metrics.folder import MapFolder
 from mutualformer_sod.metrics.ground_truth import GroundTruth
-from mutualformer_sod.metrics.oddities import Oddities
 from mutualformer_sod.metrics.pair import EMPTY_GT, OTHER_ASPECT, RESIZED
 from mutualformer_sod.metrics.registry import METRICS, Metric, added_metrics, register
+from mutualformer_sod.metrics.suspicious_images import SuspiciousImages
 from mutualformer_sod.metrics.swaps import SwapSearch, Thumbnails, is_suspect
 
 _CHUNK = 4  # images a task: more hide the cost of a task, fewer balance the end of a set
@@ -70,7 +70,7 @@ class Cell:
         square: those of them that are square.
         other_aspect: those of them with another aspect ratio than the ground truth.
         swapped: pairs of stems whose maps are probably swapped.
-        oddities: stems of other odd images.
+        suspicious: stems of other suspicious images.
     """
 
     folder: MapFolder
@@ -82,7 +82,7 @@ class Cell:
     square: list[str] = field(default_factory=list)
     other_aspect: list[str] = field(default_factory=list)
     swapped: list[tuple[str, str]] = field(default_factory=list)
-    oddities: Oddities = field(default_factory=Oddities)
+    suspicious: SuspiciousImages = field(default_factory=SuspiciousImages)
 
     @property
     def images(self) -> int:
@@ -231,7 +231,7 @@ def _book(cell: Cell, search: SwapSearch, outcome: Outcome, gt: Path) -> None:
     cell.evaluator.add(image)
     if has_foreground and cell.with_foreground is not None:
         cell.with_foreground.add(image)
-    cell.oddities.add(outcome.stem, image)
+    cell.suspicious.add(outcome.stem, image)
     path, thumbnails = cell.folder.maps[outcome.stem], outcome.thumbnails.get(method)
     search.add(outcome.stem, image.scores["iou"], path, gt, thumbnails)
     if RESIZED in image.flags:

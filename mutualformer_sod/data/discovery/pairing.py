@@ -55,7 +55,7 @@ class RoleFiles:
         by_stem: the images by the stem they are paired by; the first where several have one stem.
         doubles: "kept / other" for images of one stem.
         broken: names of images that are broken links or folders.
-        odd: names of files of other types.
+        other_types: names of files of other types.
         hidden: names of images that are left out because they start with a dot.
     """
 
@@ -63,7 +63,7 @@ class RoleFiles:
     by_stem: dict[str, Path] = field(default_factory=dict)
     doubles: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
-    odd: list[str] = field(default_factory=list)
+    other_types: list[str] = field(default_factory=list)
     hidden: list[str] = field(default_factory=list)
 
 
@@ -92,7 +92,9 @@ class Matches:
             doubles = f"two {label} files for one image"
             found += [
                 Mistake("broken", own.folder, broken, "replace or remove them", own.broken),
-                Mistake("type", own.folder, f"file types not read as {label}", convert, own.odd),
+                Mistake(
+                    "type", own.folder, f"file types not read as {label}", convert, own.other_types
+                ),
                 Mistake("double", own.folder, doubles, "keep one of each", own.doubles),
             ]
         base, base_label = self.files[self.base].by_stem, labels[self.base]
@@ -172,7 +174,7 @@ def _list_files(role: str, folder: Path, stem_of: StemOf, known: Mapping[str, st
         elif is_image:
             files.broken.append(path.name)
         elif not is_hidden and path.is_file() and suffix not in _NOTES:
-            files.odd.append(path.name)
+            files.other_types.append(path.name)
     return files
 
 

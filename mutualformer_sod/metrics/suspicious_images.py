@@ -13,8 +13,8 @@ _GAIN = 0.1  # of max F; maps that are inverted by mistake gain far more
 
 
 @dataclass
-class Oddities:
-    """Stems of the odd images of one method on one set.
+class SuspiciousImages:
+    """Stems of the suspicious images of one method on one set.
 
     Attributes:
         black: all-black maps of images that have foreground.
