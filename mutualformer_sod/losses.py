@@ -48,7 +48,7 @@ def structure_loss(
         InputError (a ValueError): unknown ``loss`` or different shapes.
     """
     if loss not in LOSSES:
-        raise InputError(f"loss={loss!r} is not usable. Fix: give one of {', '.join(LOSSES)}.")
+        raise InputError(f"loss={loss!r} is not usable. Fix: pass one of {', '.join(LOSSES)}.")
     _check_shapes(logits, gt)
     weight = border_weight(gt) if weight is None else weight
     dims = (1, 2, 3)
@@ -164,7 +164,7 @@ def mean_absolute_error(logits: Tensor, gt: Tensor) -> Tensor:
 def _check_shapes(logits: Tensor, gt: Tensor) -> None:
     if logits.shape != gt.shape:
         raise InputError(
-            f"logits {tuple(logits.shape)} and gt {tuple(gt.shape)} differ. Fix: give one shape."
+            f"logits {tuple(logits.shape)} and gt {tuple(gt.shape)} differ. Fix: pass one shape."
         )
 
 

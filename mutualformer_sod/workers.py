@@ -40,9 +40,9 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
         yield pool
     except BrokenProcessPool as error:
         raise InputError(
-            "a worker process ended before its work: killed, perhaps for lack of memory, or started"
-            " by a script without 'if __name__ == \"__main__\":'. Fix: use fewer `workers`, or add"
-            " that line to the script"
+            "a worker process ended before its work was done: killed, perhaps for lack of memory, "
+            "or started by a script without 'if __name__ == \"__main__\":'. Fix: use fewer "
+            "`workers`, or add that line to the script"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

@@ -49,7 +49,7 @@ def check_fusions(names: list[str]) -> list[str]:
     unknown = [name for name in names if name not in (*methods, "all")]
     if unknown:
         raise InputError(
-            f"`fusions` {unknown[0]}: unknown. Fix: give all, or some of {', '.join(methods)}."
+            f"`fusions` {unknown[0]}: unknown. Fix: pass all, or some of {', '.join(methods)}."
         )
     return methods if "all" in names else list(dict.fromkeys(names))
 

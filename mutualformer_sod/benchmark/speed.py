@@ -235,7 +235,7 @@ def _backbone_spec(name: str) -> tuple[str, int] | None:
         return None
     found = re.fullmatch(r"(?:(0*[1-9]\d*)x)?", copies.strip())
     if found is None:
-        raise InputError(f"{name!r} is unknown. Fix: give timm:{backbone} or '2x timm:{backbone}'.")
+        raise InputError(f"{name!r} is unknown. Fix: pass timm:{backbone} or '2x timm:{backbone}'.")
     return backbone, int(found[1] or 1)
 
 
@@ -251,7 +251,7 @@ def _build(name: str, settings: Settings) -> nn.Module:
 
 def _bare_backbone(name: str, size: int) -> nn.Module:
     if not timm.is_model(name):
-        raise InputError(f"timm:{name}: unknown to timm. Fix: give a name of timm.list_models().")
+        raise InputError(f"timm:{name}: unknown to timm. Fix: pass a name of timm.list_models().")
     try:
         return timm.create_model(name, num_classes=0, img_size=size)
     except TypeError:  # convolutional models take any size and have no img_size

@@ -128,7 +128,7 @@ class ModelConfig(Switches):
         if self.fusion.method.in_encoder and not self.encoder.share:
             raise InputError(
                 f"share=False is not usable: {self.fusion.fusion} acts inside an encoder that both "
-                "modalities share. Fix: leave share out, or give share=true."
+                "modalities share. Fix: leave share out, or pass share=true."
             )
 
     def to_dict(self) -> dict[str, Any]:

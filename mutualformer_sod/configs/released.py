@@ -57,14 +57,14 @@ def find_weights(given: str | os.PathLike[str]) -> Path:
         return released[str(given)]
     if path.is_dir():
         trained = path / "weights.safetensors"
-        remedy = f"give {trained}" if trained.is_file() else "give a folder of save_pretrained"
+        remedy = f"pass {trained}" if trained.is_file() else "pass a folder of save_pretrained"
         raise InputError(
             f"{given}: a folder without {HUB_FILE}. Fix: {remedy}, or a weights.safetensors of "
             "tools/train.py."
         )
     names = ", ".join(released) or f"none is in {FOLDER}"
     raise InputError(
-        f"{given}: no such weights file. Fix: give a weights.safetensors of "
+        f"{given}: no such weights file. Fix: pass a weights.safetensors of "
         f"tools/train.py, or a name of the released ones: {names}."
     )
 

@@ -17,7 +17,7 @@ from mutualformer_sod.errors import InputError
 def check(condition: bool, name: str, value: object, want: str) -> None:
     """Raise an InputError that names the option unless the condition is met."""
     if not condition:
-        raise InputError(f"{name}={value!r} is not usable. Fix: give {want}.")
+        raise InputError(f"{name}={value!r} is not usable. Fix: pass {want}.")
 
 
 @dataclass(frozen=True)
@@ -133,12 +133,12 @@ def parse_fields(assignments: list[str]) -> dict[str, Any]:
         name, equals, text = assignment.partition("=")
         if not equals:
             raise InputError(
-                f"--set {assignment!r} has no value. Fix: give FIELD=VALUE, as epsilon=0.5."
+                f"--set {assignment!r} has no value. Fix: pass FIELD=VALUE, as epsilon=0.5."
             )
         if name == "preset":
             raise InputError(f"--set {assignment!r} is not an option. Fix: pass --preset.")
         if name in fields:
-            raise InputError(f"--set {assignment!r}: {name} is given twice. Fix: give it once.")
+            raise InputError(f"--set {assignment!r}: {name} is given twice. Fix: pass it once.")
         try:
             fields[name] = json.loads(text)
         except json.JSONDecodeError:

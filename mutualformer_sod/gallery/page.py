@@ -119,7 +119,7 @@ def _named(cards: Sequence[ImageCard], name: str) -> ImageCard:
         raise InputError(f"--figure {name}: no such image. Fix: pass STEM or SET/STEM of one.")
     if len(found) > 1:
         sets = " or ".join(f"{card.set_name}/{name}" for card in found[:4])
-        raise InputError(f"--figure {name}: several sets have it. Fix: give {sets}.")
+        raise InputError(f"--figure {name}: several sets have it. Fix: pass {sets}.")
     return found[0]
 
 
@@ -143,7 +143,7 @@ def read_scores(folder: Path) -> tuple[dict[tuple[str, str, str], Scores], bool]
     except FileNotFoundError as error:
         raise InputError(
             f"--scores {folder}: no {Path(error.filename).name}. "
-            "Fix: give the --output of tools/evaluate.py."
+            "Fix: pass the --output of tools/evaluate.py."
         ) from None
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(

@@ -57,12 +57,12 @@ class MutualFormerBlock(nn.Module):
         super().__init__()
         if dim < 1 or num_heads < 1 or dim % num_heads:
             raise InputError(
-                f"num_heads={num_heads} is not usable with dim={dim}. Fix: give a dim that it "
+                f"num_heads={num_heads} is not usable with dim={dim}. Fix: pass a dim that it "
                 "divides, both 1 or more."
             )
         if not (mlp_ratio > 0 and 0 <= drop_path < 1):
             raise InputError(
-                f"mlp_ratio={mlp_ratio} or drop_path={drop_path} is not usable. Fix: give a "
+                f"mlp_ratio={mlp_ratio} or drop_path={drop_path} is not usable. Fix: pass a "
                 "positive ratio and a rate in [0, 1)."
             )
         check(attention in ATTENTIONS, "attention", attention, f"one of {', '.join(ATTENTIONS)}")
@@ -108,7 +108,7 @@ class MutualFormerBlock(nn.Module):
         if modality_tokens.shape != expected or fused_tokens.shape[-1] != self.dim:
             raise InputError(
                 f"modality_tokens {tuple(modality_tokens.shape)} and fused_tokens "
-                f"{tuple(fused_tokens.shape)} do not match. Fix: give (B, N, {2 * self.dim}) and "
+                f"{tuple(fused_tokens.shape)} do not match. Fix: pass (B, N, {2 * self.dim}) and "
                 f"(B, N, {self.dim})."
             )
         rgb, depth = self.modality_norm(modality_tokens).chunk(2, dim=-1)
@@ -186,7 +186,7 @@ def remap_released_names(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
         module, _, kind = name.rpartition(".")
         if module not in _RELEASED_NAMES:
             raise InputError(
-                f"{name!r} is not a parameter of the released MutualFormer block. Fix: give the "
+                f"{name!r} is not a parameter of the released MutualFormer block. Fix: pass the "
                 "state dict of that block alone."
             )
         renamed[f"{_RELEASED_NAMES[module]}.{kind}"] = torch.as_tensor(value)
@@ -207,7 +207,7 @@ def load_released_block(state_dict: Mapping[str, Any], num_heads: int) -> Mutual
     missing = {"fused_proj.weight", "mlp.fc1.weight"} - set(renamed)
     if missing:
         raise InputError(
-            f"the released block's weights lack {', '.join(sorted(missing))}. Fix: give all."
+            f"the released block's weights lack {', '.join(sorted(missing))}. Fix: pass all."
         )
     dim, hidden = (len(renamed[name]) for name in ("fused_proj.weight", "mlp.fc1.weight"))
     block = MutualFormerBlock(
@@ -221,6 +221,6 @@ def load_released_block(state_dict: Mapping[str, Any], num_heads: int) -> Mutual
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise InputError(
-            f"the released block's weights do not fit: {reason} Fix: give the whole block."
+            f"the released block's weights do not fit: {reason} Fix: pass the whole block."
         ) from error
     return block

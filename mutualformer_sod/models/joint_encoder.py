@@ -85,7 +85,7 @@ class JointEncoder:
         ):
             raise InputError(
                 f"fusion={fusion} does not fit this backbone: it acts inside the blocks of a plain "
-                "ViT. Fix: give a ViT or DeiT of timm, or a fusion of features "
+                "ViT. Fix: pass a ViT or DeiT of timm, or a fusion of features "
                 "(mutualformer, cross_attention, sum)."
             )
         self.fusion = fusion
@@ -116,12 +116,12 @@ class JointEncoder:
             raise InputError(
                 f"fusion={self.fusion} does not fit this backbone: its attention has rotary "
                 "positions or norms, which a joint sequence cannot have. "
-                "Fix: give a plain ViT or DeiT."
+                "Fix: pass a plain ViT or DeiT."
             )
         if "heads" in method.hooks and any(type(a) not in vit.ATTENTIONS for a in attentions):
             raise InputError(
                 f"fusion={self.fusion} does not fit this backbone: its attention is of a kind "
-                "unknown here. Fix: give a plain ViT or DeiT."
+                "unknown here. Fix: pass a plain ViT or DeiT."
             )
 
     def __call__(

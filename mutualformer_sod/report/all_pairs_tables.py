@@ -21,7 +21,7 @@ from mutualformer_sod.report.hypothesis_tests import ALPHA
 from mutualformer_sod.report.tables import ruled_lines
 
 _PRINTED_PAIRS = 10  # of a set on the terminal; the files have all
-_LATEX_HEAD = r"""% needs \usepackage{booktabs,longtable}; \usepackage[T1]{fontenc} is advised
+_LATEX_HEAD = r"""% needs \usepackage{booktabs,longtable}; \usepackage[T1]{fontenc} is recommended
 % bold: significant difference
 \providecommand{\sodsignificant}[1]{\textbf{#1}}
 \providecommand{\sodup}{$\uparrow$}

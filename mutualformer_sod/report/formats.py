@@ -42,7 +42,7 @@ _LATEX_SPECIAL = {
     "→": r"$\rightarrow$",
     "Δ": r"$\Delta$",
 }
-_LATEX_HEAD = r"""% needs \usepackage{booktabs}; \usepackage[T1]{fontenc} is advised
+_LATEX_HEAD = r"""% needs \usepackage{booktabs}; \usepackage[T1]{fontenc} is recommended
 % best, second and third of the measured methods of a set, ranked at full precision
 \providecommand{\sodbest}[1]{\textbf{#1}}
 \providecommand{\sodsecond}[1]{\underline{#1}}

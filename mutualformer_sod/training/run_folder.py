@@ -66,7 +66,7 @@ def find_run(output: Path, options: dict[str, Any], resume: str | None) -> dict[
     before = folder.read(train=dict, model_overrides=dict, images_per_update=int)
     if before is None:
         raise InputError(
-            f"{folder.record_file}: not the configuration of a run. Fix: restore it, or give "
+            f"{folder.record_file}: not the configuration of a run. Fix: restore it, or pass "
             "another `output`."
         )
     state, ended = None, before.get("extended_from", [])

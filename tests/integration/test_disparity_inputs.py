@@ -64,7 +64,7 @@ def command(name, street, output):
 def test_command_with_disparity_asks_in_one_line(street, tmp_path, name):
     line = error_line(run_tool(*command(name, street, tmp_path / "o")))
     assert "may be millimetres or disparity" in line
-    assert "disparity, " in line.partition("Fix: give --near ")[2]
+    assert "disparity, " in line.partition("Fix: pass --near ")[2]
 
 
 def test_export_check_with_disparity_asks(street, tmp_path):

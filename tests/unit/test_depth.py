@@ -326,7 +326,7 @@ def test_depth_rules_differ_in_the_values_of_0_and_1():
     assert depth_to_unit(depth, NEAR_WHITE)[0, :2] == pytest.approx([0, 1 / 100])
     unit = depth_to_unit(depth, NEAR_WHITE, "percentile")
     assert unit[0, :3] == pytest.approx([0, 0, 1 / 98])
-    with pytest.raises(InputError, match=r"depth rule 'max' is unknown. Fix: give one of minmax"):
+    with pytest.raises(InputError, match=r"depth rule 'max' is unknown. Fix: pass one of minmax"):
         depth_to_unit(depth, NEAR_WHITE, "max")
 
 

@@ -99,7 +99,7 @@ def test_from_pretrained_of_a_folder_without_weights_names_the_file(tmp_path):
 
 def test_from_pretrained_of_a_run_folder_names_its_weights(tmp_path):
     (tmp_path / "weights.safetensors").touch()
-    with pytest.raises(InputError, match=r"Fix: give .*weights\.safetensors"):
+    with pytest.raises(InputError, match=r"Fix: pass .*weights\.safetensors"):
         SaliencyDetector.from_pretrained(tmp_path)
 
 

@@ -256,14 +256,14 @@ def _all_logits(output):
 
 @pytest.mark.parametrize("backbone", ["resnet50", "swin_tiny_patch4_window7_224"])
 def test_backbone_without_plain_blocks_is_refused_in_one_line(backbone):
-    with pytest.raises(ValueError, match=r"fusion=token_fusion .*give a ViT") as error:
+    with pytest.raises(ValueError, match=r"fusion=token_fusion .*pass a ViT") as error:
         build_model("resnet50", fusion="token_fusion", backbone=backbone, image_size=64)
     assert "\n" not in str(error.value)
 
 
 def test_joint_attention_refuses_rotary_positions_in_one_line():
     with pytest.raises(
-        ValueError, match=r"fusion=concat does not fit .* rotary .*give a plain ViT"
+        ValueError, match=r"fusion=concat does not fit .* rotary .*pass a plain ViT"
     ) as error:
         small_model("concat", backbone="eva02_tiny_patch14_224", image_size=56)
     assert "\n" not in str(error.value)

@@ -114,7 +114,7 @@ def scale_to_unit(
     """
     if rule not in DEPTH_RULES:
         raise InputError(
-            f"depth rule {rule!r} is unknown. Fix: give one of {', '.join(DEPTH_RULES)}"
+            f"depth rule {rule!r} is unknown. Fix: pass one of {', '.join(DEPTH_RULES)}"
         )
     valid = raw[~holes] if holes.any() else raw
     if valid.size == 0:

@@ -232,7 +232,7 @@ def encoding_of(
     asks = not quiet if ask_disparity is None else ask_disparity
     if asks and (question := disparity_question(samples, units, evidence)):
         raise InputError(
-            f"{label}: {question}. Fix: give {disparity}, {black} if they are millimetres, or"
+            f"{label}: {question}. Fix: pass {disparity}, {black} if they are millimetres, or"
             f" {white} if large is near and 0 is a value"
         )
     seen = "white" if evidence.mean > 0 else "black"

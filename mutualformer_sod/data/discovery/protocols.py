@@ -22,7 +22,7 @@ def discover_protocol(roots: Sequence[Path | str], protocol: str) -> list[SodSet
     """
     if protocol not in TRAINING_PROTOCOLS:
         raise InputError(
-            f"unknown protocol {protocol!r}. Fix: give one of {', '.join(TRAINING_PROTOCOLS)}"
+            f"unknown protocol {protocol!r}. Fix: pass one of {', '.join(TRAINING_PROTOCOLS)}"
         )
     parts = TRAINING_PROTOCOLS[protocol]
     candidates = [c for c in search(roots) if c.split in (None, "train")]

@@ -72,7 +72,7 @@ class GeminiBlock(nn.Module):
         if dim % NUM_HEADS:
             raise InputError(
                 f"fusion=gemini_fusion: the encoder's width {dim} is not a multiple of its "
-                f"{NUM_HEADS} heads. Fix: give another backbone."
+                f"{NUM_HEADS} heads. Fix: pass another backbone."
             )
         self.relate = None
         if phi:

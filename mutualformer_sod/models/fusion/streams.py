@@ -129,7 +129,7 @@ def attended_levels(attention_stride: int, strides: list[int]) -> list[bool]:
     if not any(attended):
         raise InputError(
             f"attention_stride={attention_stride} is too large: the backbone's coarsest stride is "
-            f"{max(strides)}. Fix: give that or less."
+            f"{max(strides)}. Fix: pass that or less."
         )
     if len({s for s, chosen in zip(strides, attended, strict=True) if chosen}) > 1:
         # MutualFormer's blocks pass on one fused stream, hence one grid: the coarsest.
