@@ -15,7 +15,7 @@ from typing import Any
 from mutualformer_sod.errors import InputError
 
 _WRAPPERS = {"module.": "DataParallel", "_orig_mod.": "torch.compile"}
-_MAX_HEADER = 10**8  # bytes, as safetensors itself has it
+_MAX_HEADER = 10**8  # bytes; the limit of safetensors
 
 
 @contextlib.contextmanager
@@ -23,8 +23,8 @@ def replacing(path: Path | str, *, sync: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it over ``path`` if the block succeeds.
 
     No partial file is ever visible, even after a kill. The temporary file keeps the suffix, because
-    image writers choose the format by it. ``sync`` waits for the disk; checkpoints need it, maps
-    do not.
+    image writers choose the format by it. ``sync`` waits for the disk: weights and caches need it,
+    maps do not.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -85,7 +85,7 @@ def worker_context(preload: Sequence[str] = ()) -> BaseContext:
     from multiprocessing import forkserver  # not on Windows
 
     before = dict(os.environ)
-    # numpy must start no threads in the server: its processes are forks, too.
+    # numpy must not start threads in the server, because workers are forked from it.
     os.environ.update({_IS_SERVER: "1", _NUMPY_THREADS: "1"})
     try:
         forkserver.ensure_running()

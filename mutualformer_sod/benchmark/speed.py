@@ -1,4 +1,4 @@
-"""Cost of a network: parameters, products, time and memory, as a whole and by part."""
+"""Cost of a network: parameters, MACs, time and memory, as a whole and by part."""
 
 import contextlib
 import re
@@ -33,7 +33,7 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings common to all contestants."""
+    """Settings common to all networks."""
 
     size: int
     batch_size: int = 1
@@ -58,7 +58,7 @@ class Contestant:
     Args:
         spec: a preset; a weights file; ``timm:NAME`` for a bare backbone, ``2x timm:NAME`` for two
             of them in turn. On a CPU the network has the predictor's layout (``models.device``).
-        counted: count products, which runs a batch.
+        counted: count MACs, which runs a batch.
 
     Raises:
         InputError: no such preset, backbone or file.
@@ -158,10 +158,10 @@ def count_macs(model: nn.Module, inputs: list[Tensor]) -> dict[str, int]:
 
 @contextlib.contextmanager
 def make_counter() -> Iterator[FlopCounterMode]:
-    """Count FLOPs with torch's counter, including the products that it misses.
+    """Yield torch's FLOP counter, extended by the products that it misses.
 
-    It misses the in-place product of row tiles, and attention in some of torch's fused kernels (in
-    torch 2.14 the CPU's). Attention is therefore two plain products while counting.
+    The original misses the in-place product of row tiles, and attention in some of torch's fused
+    kernels (in torch 2.14 the CPU's). Attention is therefore two plain products while counting.
     """
     counter = FlopCounterMode(
         display=False, custom_mapping={torch.ops.aten.baddbmm_: _baddbmm_flops}
@@ -229,7 +229,7 @@ def default_size(specs: list[str], overrides: dict[str, Any]) -> int:
 
 
 def _backbone_spec(name: str) -> tuple[str, int] | None:
-    """Parse ``2x timm:NAME`` as (NAME, 2); None for another contestant."""
+    """Parse ``2x timm:NAME`` as (NAME, 2); None for another spec."""
     copies, separator, backbone = name.rpartition("timm:")
     if not separator:
         return None

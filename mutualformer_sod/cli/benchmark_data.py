@@ -18,7 +18,7 @@ from mutualformer_sod.files import write_json
 EPILOG = """\
 Each figure is the median of --windows windows of --batches batches, after a warm-up window. Items
 are augmented as in training; a step is forward, backward and optimiser on one batch that stays on
-the device. A loader at more than 1 x the network keeps it busy.
+the device. A ratio above 1 means that the loader is faster than the network.
 """
 
 
@@ -27,7 +27,11 @@ def parse_arguments() -> argparse.Namespace:
     cli.add_flags(parser, "--data", "--near", "--limit", "--size", "--batch-size", "--amp")
     cli.add_flags(parser, "--device", "--json")
     cli.add_flags(
-        parser, "--workers", type=cli.at_least(0), default=2, help="beside none (default: 2)"
+        parser,
+        "--workers",
+        type=cli.at_least(0),
+        default=2,
+        help="compared with no workers (default: 2)",
     )
     parser.add_argument("--train-sets", nargs="+", default=[], metavar="SET", help="sets to load")
     parser.add_argument("--preset", default=DEFAULT_PRESET, help=", ".join(list_presets()))

@@ -116,7 +116,7 @@ def time_measures(pairs: list[Pair], rounds: int) -> None:
         "  S": lambda p, g, pair: s_measure(pair),
         "  P, R, F and E": lambda p, g, pair: ImageScores({}, pair.histogram.quantised, ()).curves,
         "  weighted F": lambda p, g, pair: weighted_f(with_new_truth(pair, g)),
-        "  weighted F, ground truth known": lambda p, g, pair: weighted_f(pair),
+        "  weighted F, ground-truth part reused": lambda p, g, pair: weighted_f(pair),
         ALL: lambda p, g, pair: score_image(p, g),
     }
     measures = reference_measures()

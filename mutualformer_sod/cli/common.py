@@ -83,7 +83,7 @@ FLAGS: dict[str, dict[str, Any]] = {
     "--near": {
         "nargs": "+",
         "default": ["auto"],
-        "metavar": "SIDE",
+        "metavar": "POLARITY",
         "help": "which depth values are near the camera, as in tools/test.py (default: auto)",
     },
     "--output": {"type": Path, "required": True, "metavar": "DIR"},

@@ -173,9 +173,9 @@ def main() -> int:
     plan.train_config(options, runs[0], {"data": (), "sets": (), "near": ()}, {})
     if not (args.output / plan.DATA_FILE).exists():
         refuse_mixed(options)
-    from mutualformer_sod.experiments.runs import check_networks, settle_amp  # needs torch
+    from mutualformer_sod.experiments.runs import check_networks, resolve_amp  # needs torch
 
-    options = settle_amp(args.output, options, args.device)
+    options = resolve_amp(args.output, options, args.device)
     if not (args.output / plan.PLAN_FILE).exists():
         check_networks(variants, options)
     with plan.alone_in(args.output):

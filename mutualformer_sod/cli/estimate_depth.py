@@ -29,7 +29,7 @@ def parse_arguments() -> argparse.Namespace:
     args = parser.parse_args()
     if (args.command == "train") == (args.weights is not None):
         remedy = "omit it" if args.weights else "pass the file of train"
-        parser.error(f"--weights is an option of maps alone, which needs it. Fix: {remedy}.")
+        parser.error(f'command "maps" needs --weights, "train" does not accept it. Fix: {remedy}.')
     return args
 
 

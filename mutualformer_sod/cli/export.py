@@ -37,8 +37,8 @@ def parse_arguments() -> argparse.Namespace:
     cli.add_flags(parser, "--output", metavar="FILE", help=".onnx or .pt2")
     cli.add_flags(parser, "--overwrite", help="replace FILE")
     cli.add_flags(parser, "--size", type=int, help="fixed image size S x S")
-    cli.add_flags(parser, "--limit", default=8, help="images of --check (default: 8)")
-    cli.add_flags(parser, "--rounds", help="of --benchmark (default: 9)")
+    cli.add_flags(parser, "--limit", default=8, help="number of images for --check (default: 8)")
+    cli.add_flags(parser, "--rounds", help="timed rounds of --benchmark (default: 9)")
     parser.add_argument("--format", default="onnx", help="onnx (default) or exported-program")
     parser.add_argument(  # 18 is the oldest of torch's exporter
         "--opset", type=cli.at_least(18), metavar="N", help="ONNX opset (default: torch's)"

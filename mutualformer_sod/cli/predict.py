@@ -25,7 +25,7 @@ def main() -> int:
 
 
 def map_pictures(args: argparse.Namespace) -> int:
-    """Map the pictures of ``--rgb``."""
+    """Predict maps of the pictures of ``--rgb``."""
     from mutualformer_sod.data.modality import DEPTH, THERMAL
     from mutualformer_sod.inference.picture_pairs import pair_pictures
 
@@ -109,7 +109,7 @@ def without_defaults(args: argparse.Namespace, *names: str) -> list[object]:
 
 
 def map_video(args: argparse.Namespace) -> int:
-    """Map the frames of ``--video``."""
+    """Predict maps of the frames of ``--video``."""
     from mutualformer_sod.data.modality import DEPTH
     from mutualformer_sod.inference.cutouts import CutoutStyle
     from mutualformer_sod.inference.video import check_videos, predict_video
@@ -129,7 +129,7 @@ def map_video(args: argparse.Namespace) -> int:
     predictor, _ = load(args)
     if predictor.second != DEPTH:
         trained = f"--weights {args.weights}: trained on {predictor.second.maps}"
-        print(f"{trained}; a video is mapped from colour alone")
+        print(f"{trained}; maps of a video are from colour alone")
     options = {"near": args.near, "smooth": args.smooth or 0.0, "overwrite": args.overwrite}
     predict_video(predictor, *videos_in(output), **options)
     if not args.overlay:

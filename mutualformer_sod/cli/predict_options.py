@@ -78,9 +78,9 @@ def parse_arguments(description: str) -> argparse.Namespace:
         choices=("auto", "white", "black", "disparity", "strict"),
         default="auto",
         help="which depth values are near the camera: large (white) or small (black) ones; "
-        "disparity: large, and 0 is no value; auto: decided from the maps and their type, such as "
-        "millimetres (default); strict: auto, but stop if the evidence is weak or contradicts the "
-        "type",
+        "disparity: large, and 0 means no value; auto: decided from the maps and their type, such "
+        "as millimetres (default); strict: auto, but stop if the evidence is weak or contradicts "
+        "the type",
     )
     parser.add_argument("--overlay", action="store_true", help="write the map over the picture too")
     parser.add_argument("--cutout", action="store_true", help="write the object alone, too")
@@ -112,7 +112,7 @@ def parse_arguments(description: str) -> argparse.Namespace:
         parser.error("--depth and --thermal exclude each other. Fix: pass one of them.")
     if args.depth_orientation is not None and args.depth is None and args.thermal is None:
         parser.error(
-            "--depth-orientation has no effect without maps. Fix: pass --depth or --thermal, too."
+            "--depth-orientation has no effect without --depth or --thermal. Fix: pass one of them."
         )
     if args.estimate_depth is not None and (args.depth or args.thermal or args.depth_video):
         given = next(x for x in ("depth", "thermal", "depth_video") if getattr(args, x))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 EPILOG = """\
-Ctrl-C or SIGTERM stops it: accepted requests are answered, new ones are refused (status 0).
+Ctrl-C or SIGTERM stops the server: accepted requests are answered, new ones are refused (status 0).
 
   curl -f -F rgb=@photo.jpg http://127.0.0.1:8000/map -o map.png
 
@@ -36,14 +36,14 @@ def parse_arguments() -> argparse.Namespace:
         nargs="+",
         default=[],
         metavar="NAME",
-        help="further names in the Host or Origin header of requests, such as that of a proxy",
+        help="further host names to accept in the Host and Origin headers, such as a proxy's",
     )
     parser.add_argument(
         "--timeout",
         type=float,
         default=60,
         metavar="SECONDS",
-        help="for an upload, and again for its answer (default 60)",
+        help="limit for the upload, and for the answer (default: 60)",
     )
     args = parser.parse_args()
     cli.check_server_flags(parser, args)

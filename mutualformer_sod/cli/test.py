@@ -41,7 +41,7 @@ def parse_arguments() -> argparse.Namespace:
         parser,
         "--near",
         help="which depth values are near the camera: auto (decided from the depth maps), white, "
-        "black, disparity (white, and 0 is no value), strict (auto, but stop if the evidence is "
+        "black, disparity (white, and 0 means no value), strict (auto, but stop if the evidence is "
         "weak or contradicts the type), or one for a set: SET=white",
     )
     cli.add_flags(

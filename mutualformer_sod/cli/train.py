@@ -24,7 +24,7 @@ Several GPUs or hosts: GPUS=4 bash train_sod.sh ..., or torchrun --nproc-per-nod
 """
 
 _REQUIRED = {"data", "output"}
-_ALIASES = {"finetune": ("--finetune",)}
+_ALIASES = {"finetune": ("--finetune",), "min_lr_ratio": ("--min-lr-share",)}
 
 
 def make_parser() -> cli.Parser:

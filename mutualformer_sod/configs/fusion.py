@@ -56,7 +56,7 @@ class AttentionConfig(FusionConfig):
     """Options of the methods that stack attention blocks on the encoder's features."""
 
     num_heads: int = switch(8, "1 or more", lambda v: v >= 1)
-    blocks_per_tap: int = switch(1, "1 or more", lambda v: v >= 1)
+    blocks_per_level: int = switch(1, "1 or more", lambda v: v >= 1)
     qkv_bias: bool = True
 
     def __post_init__(self) -> None:
@@ -76,7 +76,7 @@ class Method:
         module: subclass of ``models.fusion.streams.Fusion``.
         in_encoder: whether it acts inside the encoder's blocks, and not on its features.
         ensemble: whether head "auto" is "ensemble".
-        undecayed: names of its parameters that are exempt from weight decay, beside vectors.
+        undecayed: names of its parameters without weight decay, in addition to vectors.
     """
 
     name: str
@@ -93,7 +93,7 @@ class Method:
         return {item.name: item for item in dataclasses.fields(self.config)}
 
     def why_unused(self, name: str, options: Mapping[str, Any]) -> str | None:
-        """Return the reason for which an option has no effect beside ``options``.
+        """Return the reason why an option has no effect in combination with ``options``.
 
         None if it has an effect, or is not an option of any fusion.
         """
@@ -101,7 +101,7 @@ class Method:
         if name not in own:
             users = [other.name for other in fusion_methods().values() if name in other.switches]
             return (
-                f"fusion={self.name} does not use it, {', '.join(users)} would" if users else None
+                f"fusion={self.name} does not use it; used by {', '.join(users)}" if users else None
             )
         other, value = self.config.NEEDS.get(name, (name, None))
         if value is not None and options.get(other, own[other].default) != value:

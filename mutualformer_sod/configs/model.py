@@ -18,6 +18,7 @@ from mutualformer_sod.configs.fusion import (
     make_fusion_config,
     restrict_to_method,
 )
+from mutualformer_sod.configs.renamed import current_names
 from mutualformer_sod.configs.switches import Switches, check, switch
 from mutualformer_sod.errors import InputError
 
@@ -37,7 +38,7 @@ class EncoderConfig(Switches):
 
     Attributes:
         backbone: any timm model with features (ViT or hierarchical).
-        taps: ViT: blocks whose features are used, counted from 1; ignored otherwise.
+        feature_blocks: ViT: blocks whose features are used, counted from 1; ignored otherwise.
         share: use one set of weights for both streams, except for the normalisation layers.
         stem: ViT: embedding of the patches. "patch" is the ViT's own projection. "hybrid" are
             residual convolutions, whose finer maps are features, too. A timm name is that
@@ -48,7 +49,7 @@ class EncoderConfig(Switches):
     """
 
     backbone: str = "deit_small_patch16_224"
-    taps: tuple[int, ...] = (3, 6, 9, 12)
+    feature_blocks: tuple[int, ...] = (3, 6, 9, 12)
     share: bool = False
     stem: str = switch("patch", choices=STEMS)
     encoder_drop_path: float = switch(0.0, "[0, 1)", lambda v: 0 <= v < 1)
@@ -63,11 +64,11 @@ class EncoderConfig(Switches):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        taps = tuple(self.taps)
-        object.__setattr__(self, "taps", taps)
-        usable = min(taps, default=0) >= 1 and list(taps) == sorted(set(taps))
+        blocks = tuple(self.feature_blocks)
+        object.__setattr__(self, "feature_blocks", blocks)
+        usable = min(blocks, default=0) >= 1 and list(blocks) == sorted(set(blocks))
         want = "increasing block numbers counted from 1, for example (3, 6, 9, 12)"
-        check(usable, "taps", taps, want)
+        check(usable, "feature_blocks", blocks, want)
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,11 @@ class ModelConfig(Switches):
         # Files from before the fields mean and std were trained with ImageNet's values.
         values = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD} | values
         try:
-            built = {name: build(**values[name]) for name, build in parts.items() if name in values}
+            built = {
+                name: build(**current_names(values[name]))
+                for name, build in parts.items()
+                if name in values
+            }
             return cls(**(values | built))
         except TypeError as error:
             raise InputError(
@@ -184,9 +189,9 @@ _TINY = {
 # Flat options by preset; options without an effect on the chosen fusion are ignored.
 PRESETS: dict[str, dict[str, Any]] = {
     # CHOSEN: a small pretrained network at the fine strides, transformer blocks above it.
-    "tiny": _TINY | {"image_size": 192, "taps": (2, 4), "stem": "tf_efficientnet_lite0"},
+    "tiny": _TINY | {"image_size": 192, "feature_blocks": (2, 4), "stem": "tf_efficientnet_lite0"},
     # CHOSEN to learn fast from random weights on one CPU core: docs/experiments.md.
-    "tiny-scratch": _TINY | {"image_size": 128, "taps": (4, 8), "stem": "hybrid"},
+    "tiny-scratch": _TINY | {"image_size": 128, "feature_blocks": (4, 8), "stem": "hybrid"},
     # The ViT-S/14 of DINOv2 for both streams. CHOSEN: width and decoder keep a CPU fast.
     "small-dinov2": {
         "image_size": 224,
@@ -203,7 +208,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "resnet50": {
         "image_size": 320,
         "backbone": "resnet50",
-        "blocks_per_tap": 2,
+        "blocks_per_level": 2,
         "decoder_width": 64,
     },
 }
@@ -228,8 +233,9 @@ def make_config(preset: str = DEFAULT_PRESET, **overrides: Any) -> ModelConfig:
 
     Raises:
         InputError: unknown preset or option, an illegal value, or an option that has no effect
-            beside the others; the message names the choices.
+            in combination with the others; the message names the choices.
     """
+    overrides = current_names(overrides)
     config = replace_options(preset, overrides)
     options = PRESETS[preset] | overrides
     for name in overrides:
@@ -243,6 +249,7 @@ def make_config(preset: str = DEFAULT_PRESET, **overrides: Any) -> ModelConfig:
 
 def replace_options(preset: str, overrides: Mapping[str, Any]) -> ModelConfig:
     """Build the configuration as ``make_config``; ignore options without an effect."""
+    overrides = current_names(overrides)
     if preset not in PRESETS:
         raise InputError(f"unknown preset {preset!r}. Fix: choose from {', '.join(PRESETS)}.")
     owners = option_owners()
@@ -285,7 +292,7 @@ def overrides_of(config: ModelConfig) -> dict[str, Any]:
 
 
 def option_owners(of_fusions: Iterable[str] | None = None) -> dict[str, str]:
-    """Map the name of every model option to the part that owns it ("model" for the top level).
+    """Return option name -> the part that owns it ("model" for the top level).
 
     Args:
         of_fusions: names of the options of all fusion methods; None: those of the registry, which

@@ -31,7 +31,7 @@ class Need:
 
 @dataclass(frozen=True)
 class Resume:
-    """Part of a value that a resumed run must share with its start, and what may change."""
+    """Part of a value that must not change when a run is resumed; the text names the rest."""
 
     part: Callable[[Any], Any]
     text: str
@@ -123,7 +123,7 @@ _OFF = (None, False, 0, (), ("auto",))
 
 
 def check_effects(config: Any, given: dict[str, Any]) -> None:
-    """Refuse a given option that has no effect beside the others.
+    """Refuse a given option that has no effect in combination with the others.
 
     Raises:
         InputError: names the option. A value that switches something off is always accepted.
@@ -137,13 +137,13 @@ def check_effects(config: Any, given: dict[str, Any]) -> None:
 
 
 def recorded_options(config: Any) -> dict[str, Any]:
-    """Return the entries of a weights file, by option."""
+    """Return option -> value for the options that a weights file records."""
     options = options_of(config).items()
     return {name: o.recorded.entry(getattr(config, name)) for name, o in options if o.recorded}
 
 
 def differing_options(config: Any, before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Describe the options that changed although a resumed run must share them.
+    """Describe the options that changed although resuming a run does not allow it.
 
     Args:
         before: values at the start of the run, as read from JSON.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Any, get_args, get_type_hints
 
+from mutualformer_sod.configs.renamed import RENAMED
 from mutualformer_sod.errors import InputError
 
 
@@ -27,7 +28,7 @@ class Value:
     Attributes:
         metavar: placeholder in ``--help``; "" for a switch.
         accepts: whether a value is legal; None of an optional field always is.
-        text: completes "give ...".
+        text: completes "pass ...".
         choices: legal words; () for no restriction.
     """
 
@@ -131,6 +132,7 @@ def parse_fields(assignments: list[str]) -> dict[str, Any]:
     fields = {}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
+        name = RENAMED.get(name, name)
         if not equals:
             raise InputError(
                 f"--set {assignment!r} has no value. Fix: pass FIELD=VALUE, as epsilon=0.5."

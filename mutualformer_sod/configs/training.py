@@ -100,7 +100,7 @@ class TrainConfig:
         _HOLDOUT,
     )
     near: tuple[str, ...] = _data(
-        (), Value("SIDE"), "near depth values, as in test.py", _DEPTH, Unset("auto")
+        (), Value("POLARITY"), "which depth values are near, as in test.py", _DEPTH, Unset("auto")
     )
     limit: int | None = _data(None, _COUNT, "the first N images of each set, for a trial")
     cache: str = _data("off", words("WHERE", *CACHES), "decode every image once", _SAME_IMAGES)
@@ -110,7 +110,7 @@ class TrainConfig:
     cache_side: int | None = _data(
         None, _COUNT, "largest side of cached images", _CACHE, Unset("1.25 of the size")
     )
-    workers: int = _data(2, _COUNT_0, "loaders of each training process", _ANY)
+    workers: int = _data(2, _COUNT_0, "loader processes of each training process", _ANY)
     size: int | None = _augment(None, _SIZE, "pixels per side", Unset("the preset's"))
     multi_scale: bool = _augment(
         True, _SWITCH, "resize each update to 0.75 to 1.25 of the size", _RECORDED
@@ -128,7 +128,7 @@ class TrainConfig:
     estimated_depth: str | None = _augment(
         None,
         _DIR,
-        "maps of tools/estimate_depth.py for three of four invented ones",
+        "maps of tools/estimate_depth.py, used in three of four invented maps",
         _INVENTED,
         _RECORDED_NAME,
     )
@@ -136,7 +136,7 @@ class TrainConfig:
         0.0, _RATIO, "ratio of depth maps replaced by a misleading one", _DEPTH, _RECORDED
     )
     poor_colour: float = _augment(
-        0.0, _RATIO, "ratio of images with depth whose colours are made poor", _DEPTH, _RECORDED
+        0.0, _RATIO, "ratio of images with depth whose colours are degraded", _DEPTH, _RECORDED
     )
     modality: str = _augment(
         "both",
@@ -171,10 +171,10 @@ class TrainConfig:
     nesterov: bool = _optim(True, _SWITCH, "Nesterov momentum of sgd", _SGD)
     schedule: str = _optim("cosine", words("NAME", *SCHEDULES), "learning-rate schedule")
     poly_power: float = _optim(0.9, _POSITIVE, "power of --schedule poly", _POLY)
-    min_lr_share: float = _optim(0.0, _RATIO, "ratio of the peak rate at the end", _FALLING)
+    min_lr_ratio: float = _optim(0.0, _RATIO, "final learning rate as a ratio of --lr", _FALLING)
     warmup_epochs: float = _optim(1.0, _NUMBER_0, "epochs of warm-up", _NO_TRIANGLE)
-    freeze_encoder_epochs: int = _optim(0, _COUNT_0, "first epochs without training of the encoder")
-    freeze_layers: int = _optim(0, _COUNT_0, "first encoder layers that never train")
+    freeze_encoder_epochs: int = _optim(0, _COUNT_0, "number of first epochs with a frozen encoder")
+    freeze_layers: int = _optim(0, _COUNT_0, "number of first encoder layers to freeze")
     clip_norm: float = _optim(1.0, _POSITIVE, "largest L2 norm of the whole gradient")
     ema_decay: float | None = _optim(
         None, _DECAY, "validate and release a moving average of the weights (0.999)"

@@ -13,7 +13,7 @@ from mutualformer_sod.data.depth.kind import DepthSample
 
 @dataclass(frozen=True)
 class GreyEncoding:
-    """How one set stores maps without polarity: as brightness, every value is valid.
+    """How one set stores maps without polarity: as brightness. Every value is valid.
 
     Attributes:
         is_empty: whether every map is constant or empty, so that only colour is used.

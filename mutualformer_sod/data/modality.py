@@ -35,7 +35,7 @@ class Modality:
         folder: name of its folder in sets that are written.
         read: returns the raw map (H, W) uint8, uint16 or float32 of a file, or raises InputError.
         to_unit: converts a raw map to (H, W) float32 in [0, 1], from the encoding of its set.
-        has_polarity: whether near is to be decided, with units, evidence and holes as for depth.
+        has_polarity: whether its maps have a polarity, units and holes, decided as for depth.
             Without polarity the encoding of a set is a `GreyEncoding`.
         interpolation: cv2's, from the size of a map to that of its picture. Nearest by default:
             others would add depths between an object and its background.

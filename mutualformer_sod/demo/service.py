@@ -30,7 +30,7 @@ from mutualformer_sod.serving.limits import check_pixels
 from mutualformer_sod.serving.problems import problem_of
 
 SHOWN_PIXELS = 10**6
-"""Most pixels of an overlay or of the shown depth."""
+"""Maximum number of pixels of an overlay or of the shown depth."""
 
 INPUTS = ("picture", "depth", "weights", "threshold", "invert")
 """Names of the inputs of the page, in order."""
@@ -93,7 +93,7 @@ class Service:
         self._turn = threading.Lock()
 
     def answer(self, request: Request) -> Answer:
-        """Map a picture; an unusable file is answered by a message alone."""
+        """Predict the map of a picture; an unusable file is answered by a message alone."""
         if request.rgb is None:
             return Answer("Drop a picture, or click on a sample.")
         try:

@@ -46,8 +46,8 @@ def differences(
     corrected. A variant with one seed shows no variation over seeds.
 
     Returns:
-        group -> one difference for each other variant. With several groups without common images
-        also the mean over them: the resamples of one image in two groups would be independent.
+        group -> one difference for each other variant. The mean over several groups is included if
+        no image is in two of them: such an image would be resampled in each group independently.
     """
     column = METRICS.index("s_measure")
     groups = {name: values[..., column] for name, values in scores.by_group().items()}

@@ -45,7 +45,7 @@ class ImageScores:
         return list(dict.fromkeys(kind for kind, _, _ in self.images))
 
     def by_group(self, kind: str = RIGHT) -> dict[str, np.ndarray]:
-        """Return the scores with a kind of depth by group: (images, runs, metrics)."""
+        """Return group -> scores (images, runs, metrics) for one kind of test depth."""
         rows: dict[str, list[int]] = {}
         for number, (own_kind, sod_set, stem) in enumerate(self.images):
             if own_kind == kind:

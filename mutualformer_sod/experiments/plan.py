@@ -130,7 +130,7 @@ class Run:
         return self.folder.with_suffix(".log")
 
     def per_image(self, kind: str = RIGHT) -> Path:
-        """Return the CSV file of the scores of each image, with a kind of test depth."""
+        """Return the path of the scores per image (CSV) for one kind of test depth."""
         name = "per_image.csv" if kind == RIGHT else f"{kind}.csv"
         return (self.folder / SCORES_FILE).with_name(name)
 
@@ -172,8 +172,8 @@ def train_config(
         **{name: getattr(options, name) for name in _SHARED},
         data=tuple(sources["data"]),
         train_sets=tuple(sources["sets"]),
-        # A part of a benchmark is no test set. Overlaps with the test images are refused when the
-        # data are prepared.
+        # A part of a benchmark is not a test set. Overlaps with the test images are refused when
+        # the data are prepared.
         allow_overlap=True,
         modality=run.variant.modality,
         seed=run.seed,

@@ -41,7 +41,7 @@ def write_fusions(folder: Path, table: FusionTable) -> str:
     write_text(folder / "runs.csv", runs_csv(table))
     notes = list(table.notes)
     if importlib.util.find_spec("matplotlib") is None:
-        notes.append("No plot: matplotlib is missing (pip install 'mutualformer_sod[plot]').")
+        notes.append("No plot: matplotlib is missing (pip install -e '.[plot]').")
     else:
         plot_fusions(folder / "fusions.png", table)
     summaries = [table.summary(group, name) for group in table.groups for name in table.meanings]

@@ -43,7 +43,7 @@ MAPS = "maps"
 _log = logging.getLogger(__name__)
 
 
-def settle_amp(output: Path, options: Options, device: str) -> Options:
+def resolve_amp(output: Path, options: Options, device: str) -> Options:
     """Replace the precision "auto" by the one that all runs use; a started comparison keeps its.
 
     Raises:
@@ -78,7 +78,7 @@ def check_networks(variants: Sequence[Variant], options: Options) -> None:
 def do_run(
     output: Path, run: Run, options: Options, data: dict[str, Any], resources: dict[str, Any]
 ) -> None:
-    """Train a variant, map the test images, score the maps; an interrupted run continues.
+    """Train a variant, predict and score the maps of the test images; an interrupted run continues.
 
     The weights and the maps with the right depth stay; checkpoints and other maps are removed. The
     data are the record of `prepare_data`; ``resources`` are "device" and "workers".

@@ -31,7 +31,7 @@ class LoggedProcess:
     Args:
         function: "module.function" in `mutualformer_sod.experiments`.
         log: file of the output; its folder is made.
-        threads: of the process on a CPU.
+        threads: number of threads of the process on a CPU.
     """
 
     def __init__(self, function: str, arguments: tuple, log: Path, threads: int) -> None:
@@ -103,10 +103,10 @@ def do_runs(
     at_once: int = 1,
     describe: Callable[[Run, float], str],
 ) -> dict[str, str]:
-    """Do the runs that are not finished; return the problems of the failed ones by their names.
+    """Do the unfinished runs; return name -> problem of the runs that failed.
 
-    Up to ``at_once`` processes work at a time. A run that takes over a ratio of another run waits
-    for it, and fails if that one failed.
+    Up to ``at_once`` processes work at a time. A run that uses the exchange ratio of
+    another run waits for that run, and fails if that run failed.
 
     Args:
         describe: returns a line about a finished run and the seconds it took.

@@ -32,7 +32,7 @@ class Variant:
         fields: options of the model, with ``fusion`` and ``share``.
         modality: of training and testing: "both", "rgb" or "depth".
         meaning: short description for the table.
-        matches: variant from which the exchange ratio of the same seed is taken over.
+        matches: variant whose exchange ratio, of the same seed, is used.
     """
 
     name: str
@@ -76,7 +76,7 @@ _CONTROLS = {
         "mutualformer:initial=affinity",
         "diffusion starts from the affinities",
     ),
-    "mutualformer_two_blocks": ("mutualformer:blocks_per_tap=2", "two blocks a level"),
+    "mutualformer_two_blocks": ("mutualformer:blocks_per_level=2", "two blocks a level"),
     "cross_attention_ensemble": ("cross_attention:head=ensemble", "under the other head"),
     "concat_ensemble": ("concat:head=ensemble", "under the other head"),
     "random_exchange": (
@@ -95,8 +95,8 @@ def parse_variants(names: Sequence[str]) -> list[Variant]:
     """Parse ``--fusions``: names, ``all``, ``controls``, or ``FUSION:FIELD=VALUE,FIELD=VALUE``.
 
     Returns:
-        Each variant once, in the order given. A variant that takes over the ratio of another
-        comes after it.
+        Each variant once, in the order given. A variant that uses the exchange ratio of
+        another one comes after it.
 
     Raises:
         InputError: an unknown fusion or control, or two variants with one folder.

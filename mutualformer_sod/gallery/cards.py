@@ -75,7 +75,7 @@ def find_images(
 
     Args:
         maps_root: folder of ``<method>/<set>/<stem>.png``, see `metrics.folder.find_map_folder`.
-        near: values of ``--near``, see `depth.parse_near`.
+        near: values of ``--near``, see `depth.polarity.parse_near`.
         limit: number of images of each set, the first ones; None takes all.
         keep_unmapped: keep sets without any map.
         affixes: text around the stems in the names of the maps; None: found.
@@ -104,7 +104,7 @@ def find_images(
             maps = {f.method: f.maps.get(stem) for f in folders}
             images.append(ImageFiles(sod_set.name, sample, sod_set.encoding, maps, notes))
         for f in folders:
-            extra = f"of no image of the set: {name_list(f.extra)}" if f.extra else ""
+            extra = f"without an image of that name: {name_list(f.extra)}" if f.extra else ""
             named = f"maps are named {'STEM'.join(f.affixes)}" if any(f.affixes) else ""
             own = filter(None, (extra, f.hint, named))
             lines += [f"{f.method}/{f.set_name}: {text}" for text in own]

@@ -194,7 +194,7 @@ def read_saliency(path: Path | str, data: bytes | None = None) -> np.ndarray:
         levels = without_channels(levels.astype(levels.dtype.newbyteorder("=")))
         if levels.ndim != 2 or levels.size == 0:
             raise InputError(
-                f"{path}: shape {levels.shape} is no saliency map. Fix: save one map (H, W)."
+                f"{path}: shape {levels.shape} is not a saliency map. Fix: save one map (H, W)."
             )
     else:
         levels = one_channel(path, data, decode(path, data))
@@ -276,7 +276,7 @@ def _load_npy(path: Path | str, data: bytes | None = None, noun: str = "depth") 
 
 def _as_map(path: Path | str, array: np.ndarray, noun: str) -> np.ndarray:
     if array.dtype.kind not in "fiu":
-        raise InputError(f"{path}: {array.dtype} is no {noun}. Fix: save float32 or uint16")
+        raise InputError(f"{path}: {noun} cannot be {array.dtype}. Fix: save float32 or uint16")
     array = without_channels(array)
     if noun == "depth" and array.ndim == 3 and array.shape[2] == 3:
         raise InputError(

@@ -33,10 +33,10 @@ FULL_PIXELS = 64 * 10**6
 """Pictures of more pixels are reduced to this number: 0.2 GB per copy, two while decoding."""
 
 WHOLE_PIXELS = 320 * 10**6
-"""Most pixels of a picture that is decoded whole (all but baseline JPEG): 1.3 GB."""
+"""Maximum number of pixels of a picture that is not a baseline JPEG; decoding takes 1.3 GB."""
 
 STREAMED_PIXELS = 1000 * 10**6
-"""Most pixels of a baseline JPEG, which is decoded at a fraction of its size."""
+"""Maximum number of pixels of a baseline JPEG, which is decoded at a fraction of its size."""
 
 _FORMATS = ("JPEG", "PNG", "BMP", "DIB", "TIFF", "WEBP", "GIF", "PPM")
 _JPEG = ("JPEG", "MPO")  # Pillow opens the latter, a JPEG with previews behind it, as the former

@@ -33,7 +33,7 @@ def depth_otsu(depth: np.ndarray) -> np.ndarray:
     threshold maximises the variance between the two classes.
 
     Args:
-        depth: (H, W) float in [0, 1], near = 1, as from `data.depth.depth_to_unit`.
+        depth: (H, W) float in [0, 1], near = 1, as from `data.depth.encoding.depth_to_unit`.
 
     Returns:
         (H, W) float32: 1 above the threshold, else 0. A constant depth map gives 0.

@@ -52,7 +52,7 @@ class CutoutStyle:
                 f"`background` {self.background}: neither a colour nor a file. Fix: pass "
                 f"{PLAIN}, or a picture."
             )
-        try:  # before any picture is mapped
+        try:  # before the first map
             read_rgb(self.picture)
         except InputError as error:
             raise InputError(f"`background` {error}") from error
@@ -71,7 +71,7 @@ def is_plain(background: str) -> bool:
 
 
 def _colour_of(background: str) -> tuple[int, ...] | None:
-    """Return R, G and B; None if it is no colour."""
+    """Return R, G and B; None if it is not a colour."""
     text = background.lower()
     if re.fullmatch("#[0-9a-f]{6}", text):
         return tuple(bytes.fromhex(text[1:]))
@@ -96,7 +96,7 @@ def cut_out(
         h = H and w = W unless it is cropped. A picture without object is not cropped.
 
     Raises:
-        InputError: a background that is no readable picture.
+        InputError: an unreadable background picture.
     """
     alpha, top = np.empty(photo.rgb.shape[:2], np.uint8), 0
     for strip in strips:

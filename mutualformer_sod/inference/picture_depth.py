@@ -36,7 +36,7 @@ _FEW = 5  # fewer maps are weak evidence of the polarity
 
 @dataclass
 class DepthPlan:
-    """Decisions about all maps, made before the first picture is mapped.
+    """Decisions about all maps, made before the first map is predicted.
 
     Attributes:
         orientation: of the maps, see `fit_depth`.

@@ -37,7 +37,7 @@ class Outcome:
     """Results of `predict_pictures`.
 
     Attributes:
-        made: pictures that were mapped now.
+        made: pictures whose maps were written now.
         kept: pictures whose outputs were there.
         failed: a line for each failed one.
         depths: number of depth maps that were used.
@@ -97,7 +97,7 @@ def predict_pictures(
 
     Each output file records its inputs and settings (`png.read_note`); existing outputs with the
     same record are kept, others are replaced only with ``overwrite``. Remarks are printed. A
-    picture that fails is reported on standard error, and the others are mapped. Ctrl-C leaves
+    picture that fails is reported on standard error, and the others continue. Ctrl-C leaves
     whole files.
 
     Raises:

@@ -71,7 +71,7 @@ def pair_pictures(
 
 
 def depth_beside(picture: Path) -> Path | None:
-    """Return the file in the folder of a picture that its name makes its depth: x_depth.png for x.
+    """Return the depth map in the folder of a picture that has its name: x_depth.png for x.jpg.
 
     None without such a file, or with several.
     """

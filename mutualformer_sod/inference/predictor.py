@@ -46,7 +46,7 @@ class Predictor:
     Attributes:
         second: the second modality of the network, depth or, for example, thermal.
         estimator: estimates depth for images without depth: rgb (H, W, 3) uint8 -> (H, W) float in
-            [0, 1], 1 = near. None: such images are mapped from RGB alone.
+            [0, 1], 1 = near. None: maps of such images are predicted from RGB alone.
 
     Raises:
         InputError (a ValueError): an illegal value of an argument, or a network of a modality that
@@ -205,7 +205,9 @@ class Predictor:
     ) -> np.ndarray | None:
         """Convert a map to (H, W) in [0, 1], 1 = near; a constant raw map to None."""
         if not isinstance(depth, np.ndarray) or depth.dtype.kind not in "fiu":
-            raise InputError("depth is no numeric numpy array. Fix: pass (H, W) float or uint16.")
+            raise InputError(
+                "depth is not a numeric numpy array. Fix: pass (H, W) float or uint16."
+            )
         depth = without_channels(depth)
         if depth.shape != size:
             raise InputError(f"depth is {depth.shape}. Fix: pass {size}, the size of rgb.")

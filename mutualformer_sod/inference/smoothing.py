@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 _FLOW_SIDE = 256  # pixels of the longer side, for the motion
-_GAINS = (0.5, 2.0)  # of the exposure from one frame to the next, which is no motion
+_GAINS = (0.5, 2.0)  # of the exposure from one frame to the next, which is not motion
 _TOLERANCE = 0.1  # difference of grey in [0, 1] at which a past pixel counts 1/e
 
 

@@ -1,4 +1,4 @@
-"""Saliency of a video; each frame is mapped on its own, and smoothed over time if asked."""
+"""Saliency of a video: one map per frame, smoothed over time if requested."""
 
 import contextlib
 from pathlib import Path
@@ -158,7 +158,7 @@ def predict_video(
         times.report(video, promised, certain)
     if depths is not None and without_depth:
         frames = counted(without_depth, "frame")
-        print(f"the depth video is shorter: {frames} mapped from RGB only")
+        print(f"the depth video is shorter: no depth for {frames}")
     if spare:
         print("the depth video is longer: its last frames were not used; check that both match")
     print(f"{counted(count, 'frame')}: {', '.join(map(str, outputs.paths(video)))}")

@@ -107,7 +107,7 @@ class FrameTimes:
     def report(self, video: Path, promised: int, certain: bool) -> None:
         """Report frames without a time, and a video that ends before the time in its header.
 
-        The number of frames alone is no evidence: some formats estimate it from the length. See
+        The number of frames alone is not evidence: some formats estimate it from the length. See
         `promised_frames` for ``promised`` and ``certain``.
         """
         rate, times = rate_of(self._capture), self.times

@@ -23,7 +23,7 @@ class VideoOutputs:
     """The videos of a run.
 
     Attributes:
-        folder: of the files.
+        folder: folder of the files.
         kinds: some of "map", "overlay" and "cutout".
         style: of cut-outs; they cannot be cropped.
     """

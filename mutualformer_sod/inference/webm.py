@@ -22,7 +22,7 @@ MOST_SIDE = 16383
 _QUALITY = 90  # of WebP, 0 to 100
 _EFFORT = 1  # of WebP, 0 to 6: less than half the time of the default, files 3 % larger
 _CLUSTER_MS = 2000  # players seek to the start of a cluster; times in a cluster have 15 bits
-_ROUNDING_MS = 1  # times are whole milliseconds: intervals may differ by this and be even
+_ROUNDING_MS = 1  # of times: intervals that differ by it count as equal
 _DURATION_SLOT = 12  # bytes of the element DefaultDuration, or of padding instead
 _SRGB = {0x55B1: 6, 0x55B9: 1, 0x55BA: 13, 0x55BB: 1}  # BT.601 luma as WebP has it, limited range
 

@@ -13,7 +13,7 @@ from mutualformer_sod.metrics.registry import hidden_metric
 from mutualformer_sod.metrics.skeleton import skeleton
 
 _RELAX = 5  # pixels of tolerance
-_EPSILON = 2.0  # pixels between a boundary and its polygon
+_EPSILON = 2.0  # largest distance in pixels between a boundary and its polygon
 _CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
 _BIREFNET_LEVEL = 128  # maps are binarised above it, without stretching
 

@@ -69,7 +69,7 @@ def score_image(
     return image
 
 
-def _means(with_weighted_f: bool) -> dict:
+def _means(with_weighted_f: bool = True) -> dict:
     """Return name -> metric of those that are averaged over the images."""
     return {m.name: m for m in of_kind("mean") if m.name != "weighted_f" or with_weighted_f}
 
@@ -88,23 +88,19 @@ class Evaluator:
     Args:
         normalize: stretch every map to its own minimum and maximum first. The literature uses both
             protocols; report yours.
-        with_weighted_f: compute the weighted F-measure, which takes half of the time.
     """
 
-    def __init__(self, normalize: bool = True, with_weighted_f: bool = True) -> None:
+    def __init__(self, normalize: bool = True) -> None:
         self.normalize = normalize
-        self.with_weighted_f = with_weighted_f
         self.images = 0
         self.flags: Counter[str] = Counter()
-        self._sums = dict.fromkeys(_means(with_weighted_f), 0.0)
+        self._sums = dict.fromkeys(_means(), 0.0)
         self._drawn = [metric.name for metric in of_kind("curve")]
         self._curves = {metric.name: 0.0 for metric in of_kind("curve", "map_curve")}
 
     def step(self, pred: np.ndarray, gt: np.ndarray | GroundTruth) -> ImageScores:
         """Score one map and add it; arguments as in `score_image`."""
-        image = score_image(
-            pred, gt, normalize=self.normalize, with_weighted_f=self.with_weighted_f
-        )
+        image = score_image(pred, gt, normalize=self.normalize)
         self.add(image)
         return image
 
@@ -125,8 +121,7 @@ class Evaluator:
 
     def merge(self, other: Evaluator) -> None:
         """Add another shard of the same evaluation; ValueError if its settings differ."""
-        mine = (self.normalize, self.with_weighted_f)
-        if mine != (other.normalize, other.with_weighted_f):
+        if self.normalize != other.normalize:
             raise ValueError("evaluators with different settings cannot be merged")
         self._add(other._sums, other._curves)
         self.flags.update(other.flags)

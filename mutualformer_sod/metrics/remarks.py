@@ -105,7 +105,7 @@ def complaints(cells: Sequence[Cell]) -> list[str]:
         swapped = [f"{first} and {second}" for first, second in cell.swapped]
         problems = (
             ("missing", folder.missing if folder.folder else ()),
-            ("of no image of the set", folder.extra),
+            ("without an image of that name", folder.extra),
             ("two files", folder.duplicate),
             ("resized to the ground truth's size", cell.resized),
             ("square, but the image is not", square),

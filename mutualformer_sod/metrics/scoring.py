@@ -174,7 +174,7 @@ def score_set(
         folders: the maps of each method.
         ground_truths: stem -> file.
         rgb: stem -> colour image, for the metrics that need it.
-        pool: of `workers.worker_pool`; None scores in this process.
+        pool: processes of `workers.worker_pool`; with None, this process scores.
         each: called with the outcome of each image, in the order of the ground truths.
 
     The other arguments are as in `metrics.evaluation.evaluate`.

@@ -22,7 +22,7 @@ _MODULES = {  # of a block: name in the graph -> name in timm
 }
 
 
-def dinov2_from_onnx(path: Path, name: str) -> dict[str, Tensor]:
+def dinov2_from_onnx(path: Path, _name: str) -> dict[str, Tensor]:
     """Read a DINOv2 ViT from an ONNX graph that PyTorch's exporter wrote.
 
     Biases, norms and the patch embedding have names in the graph; weights of linear layers have
@@ -30,7 +30,7 @@ def dinov2_from_onnx(path: Path, name: str) -> dict[str, Tensor]:
 
     Args:
         path: the ``.onnx`` file, with the network under ``backbone.``.
-        name: unused; all converters have the same parameters.
+        _name: unused; all converters have the same parameters.
 
     Returns:
         timm's state dict of the ViT, float32; the position embeddings of class token and patches

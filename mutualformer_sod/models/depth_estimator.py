@@ -26,7 +26,7 @@ class DepthEstimator(nn.Module):
     """Estimate relative depth from a colour image (CHOSEN: ours).
 
     Features of four blocks of a frozen ViT feed a decoder of the same class as the saliency
-    decoder. Its output is relative nearness, not limited to [0, 1].
+    decoder. Its output is relative depth (larger is nearer), not limited to [0, 1].
 
     Args:
         backbone: timm's name of the ViT.
@@ -58,7 +58,7 @@ class DepthEstimator(nn.Module):
         return self
 
     def forward(self, rgb: Tensor) -> Tensor:
-        """Return the nearness of every pixel, up to an increasing affine map.
+        """Return the relative depth of every pixel: up to scale and shift, larger is nearer.
 
         Colours (B, 3, S, S) float in [0, 1], with S = ``image_size``, give (B, 1, S, S) float, any
         real number; larger is nearer.
@@ -112,14 +112,19 @@ def load_estimator(path: Path | str, pretrained: bool | str | Path = "auto") -> 
 
 
 def affine_invariant_loss(predicted: Tensor, target: Tensor) -> Tensor:
-    """Compute a depth loss that is invariant to the scale and shift of each predicted map.
+    """Compute the depth loss of MiDaS (TPAMI 2022) with a small absolute term.
 
-    The loss of MiDaS (TPAMI 2022): the mean absolute difference of the aligned maps, and of their
-    gradients. CHOSEN: the alignment is by least squares, and gradients are compared at four scales.
+    Scale and shift of each predicted map are aligned by least squares (CHOSEN). The loss is the
+    mean absolute difference of the aligned maps, 0.5 times that of their gradients at each of four
+    scales (CHOSEN), and 0.1 times that of sigmoid(predicted) and the target. Only the last term
+    depends on scale and shift.
 
     Args:
         predicted: (B, 1, H, W) float, any real number.
         target: (B, 1, H, W) float in [0, 1].
+
+    Returns:
+        Scalar float, 0 or more.
     """
     flat, wanted = predicted.float().flatten(1), target.float().flatten(1)
     mean, wanted_mean = flat.mean(1, keepdim=True), wanted.mean(1, keepdim=True)

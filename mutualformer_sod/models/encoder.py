@@ -24,8 +24,9 @@ Features = list[Tensor]  # (B, C_l, h_l, w_l) float each, shallow to deep
 class TwoStreamEncoder(nn.Module):
     """A timm backbone for RGB and one for depth.
 
-    The features of a plain ViT are the output tokens of the blocks ``config.taps``, after the final
-    normalisation and without prefix tokens (CLS, registers). The finer maps of a stem come first.
+    The features of a plain ViT are the output tokens of the blocks ``config.feature_blocks``, after
+    the final normalisation and without prefix tokens (CLS, registers). The finer maps of a stem
+    come first.
     The features of a hierarchical model are those of its stages. With ``config.share`` the streams
     share all weights except those of the normalisation layers.
 
@@ -130,12 +131,12 @@ class _Backbone(nn.Module):
             self.strides = list(info.reduction())
             return
         depth = len(self.body.blocks)
-        if config.taps[-1] > depth:
+        if config.feature_blocks[-1] > depth:
             raise InputError(
-                f"taps={config.taps}: {config.backbone} has {depth} blocks. Fix: pass taps of at "
-                f"most {depth}"
+                f"feature_blocks={config.feature_blocks}: {config.backbone} has {depth} blocks. "
+                f"Fix: pass numbers of at most {depth}"
             )
-        self.indices = [number - 1 for number in config.taps]
+        self.indices = [number - 1 for number in config.feature_blocks]
         self.body.prune_intermediate_layers(self.indices, prune_norm=False, prune_head=True)
         self.channels = [self.body.num_features] * len(self.indices)
         self.strides = [info[0]["reduction"]] * len(self.indices)

@@ -10,7 +10,16 @@ _RGB = "Fix: pass (B, 3, H, W) float in [0, 1]"
 
 
 def check_inputs(rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) -> None:
-    """Check types and shapes of the network's inputs, no values; InputError names the input."""
+    """Check types and shapes of the network's inputs, but not their values.
+
+    Args:
+        rgb: (B, 3, H, W) float.
+        depth: (B, 1, H, W) of the same dtype, or None.
+        has_depth: (B,) bool, or None.
+
+    Raises:
+        InputError: names the input.
+    """
     for name, value in (("rgb", rgb), ("depth", depth), ("has_depth", has_depth)):
         if not isinstance(value, Tensor) and (value is not None or name == "rgb"):
             remedy = "; Predictor.predict takes numpy arrays" if name != "has_depth" else ""
@@ -48,7 +57,8 @@ def hide_modality(
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Hide one modality of a batch: depth is marked as missing, colours become mid-grey.
 
-    ``modality`` is the visible one: "rgb", "both", or "depth" (or the name of another second one).
+    ``modality`` is the visible one: "rgb", "both", "depth" or the name of another second modality.
+    Shapes are those of `check_inputs`.
     """
     if modality == "rgb" and depth is not None:
         none = rgb.new_zeros(rgb.shape[0], dtype=torch.bool)
@@ -59,7 +69,7 @@ def hide_modality(
 
 
 def check_values(rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) -> None:
-    """Check that values are in [0, 1]. NaN passes, and depth hidden by ``has_depth``.
+    """Check that values are in [0, 1]; NaN and depth hidden by ``has_depth`` are not checked.
 
     Raises:
         InputError (a ValueError): naming the argument and the value.

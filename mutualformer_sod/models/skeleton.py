@@ -12,7 +12,7 @@ from torch import nn
 def timm_skeleton(name: str, **arguments: Any) -> nn.Module:
     """Return a timm model for its structure only, without memory and initialisation.
 
-    Building one takes as long as a small model with its weights, so callers share it and must not
+    Building a skeleton takes as long as building a small model, so it is cached. Callers must not
     change it.
     """
     return _build(timm.model_entrypoint(name), name, **arguments)
@@ -20,7 +20,7 @@ def timm_skeleton(name: str, **arguments: Any) -> nn.Module:
 
 @functools.lru_cache(maxsize=16)
 def _build(entrypoint: Callable, name: str, **arguments: Any) -> nn.Module:
-    # The entry point is a part of the key alone: a name can be registered again.
+    # The entry point is only part of the cache key, because a name can be registered again.
     try:
         with torch.device("meta"):
             return timm.create_model(name, **arguments)

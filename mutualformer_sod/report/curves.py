@@ -83,9 +83,7 @@ def without_mathematics(name: str) -> str:
 def check_matplotlib(flags: str) -> None:
     """Raise InputError, which names the flags that need it, if matplotlib is not installed."""
     if importlib.util.find_spec("matplotlib") is None:
-        raise InputError(
-            f"{flags}: matplotlib is not installed. Fix: pip install 'mutualformer_sod[plot]'."
-        )
+        raise InputError(f"{flags}: matplotlib is not installed. Fix: pip install -e '.[plot]'.")
 
 
 def load_pyplot():

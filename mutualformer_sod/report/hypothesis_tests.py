@@ -98,7 +98,7 @@ def nemenyi_cd(methods: int, blocks: int, alpha: float = ALPHA) -> float:
 def indistinct_groups(ranks: Sequence[float] | np.ndarray, difference: float) -> list[list[int]]:
     """Return the groups of methods whose average ranks (k,) differ by at most ``difference``.
 
-    A group has the indices of two or more methods, best first, and is no part of another group.
+    A group has the indices of two or more methods, best first, and is not part of another group.
     """
     order = np.argsort(ranks, kind="stable")
     ordered = np.asarray(ranks, np.float64)[order]

@@ -64,7 +64,7 @@ def bind(host: str, port: int) -> socket.socket:
     It listens at once, because two sockets that do not can be bound to one address.
 
     Raises:
-        InputError: the port is in use or not allowed, or the host is no address of this machine.
+        InputError: the port is in use or not allowed, or the host is not an address of the machine.
     """
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]

@@ -30,7 +30,7 @@ there is one, as multipart/form-data. The answer is a PNG file of the size of th
 bytes that `mutualformer-sod predict` writes. The header `X-Notes` has remarks, such as the decision
 on the depth. Every other answer is JSON: `{"error": "PROBLEM: cause. Fix: action."}`."""
 _ERRORS = {
-    400: "The body is no form.",
+    400: "The body is not a form.",
     403: "The Host or Origin header is that of another host.",
     408: "The upload took too long.",
     413: "A file has too many bytes or pixels.",

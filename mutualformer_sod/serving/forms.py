@@ -34,7 +34,7 @@ Near = Annotated[
     Literal["auto", "white", "black", "disparity", "strict"],
     Form(
         description="Which depth values are near the camera: large (white) or small (black) ones; "
-        "disparity: large, and 0 is no value. auto: decided from the map and its type, such as "
+        "disparity: large, and 0 means no value. auto: decided from the map and its type, such as "
         "millimetres; strict: auto, but refuse a decision on weak evidence or against the type."
     ),
 ]

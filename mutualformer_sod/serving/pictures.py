@@ -1,4 +1,4 @@
-"""Map one uploaded picture as `mutualformer-sod predict` maps a file."""
+"""Predict the map of an uploaded picture as `mutualformer-sod predict` does for a file."""
 
 import copy
 import re
@@ -53,7 +53,7 @@ class Mapped:
 
 
 class PictureService:
-    """Map pictures one after another.
+    """Predict maps of pictures one after another.
 
     Args:
         predictor: the network.
@@ -77,7 +77,7 @@ class PictureService:
             self._without_depth = alone, own_settings
 
     def answer(self, asked: Asked, folder: Path) -> Mapped:
-        """Map a picture to a file in ``folder`` with the bytes of the file of ``predict``.
+        """Write the map of a picture in ``folder``, with the bytes of the file of ``predict``.
 
         Raises:
             InputError: an unusable file, or depth whose polarity must be given.

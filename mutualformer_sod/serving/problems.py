@@ -14,7 +14,7 @@ def problem_of(error: Exception, names: Mapping[Path, str]) -> tuple[str, int]:
     """Return a line for the client and the HTTP status; log all but faults of the client.
 
     Args:
-        error: raised while a picture was mapped.
+        error: raised while a map was predicted.
         names: of the files, instead of their paths: a client must not see our folders.
     """
     if isinstance(error, InputError):

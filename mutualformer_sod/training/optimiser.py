@@ -109,7 +109,7 @@ def schedule(
     warmup_steps: int,
     kind: str = "cosine",
     poly_power: float = 0.9,
-    min_share: float = 0.0,
+    min_ratio: float = 0.0,
 ) -> float:
     """Return the ratio of the learning rate to its peak at ``step`` (from 0).
 
@@ -117,7 +117,7 @@ def schedule(
     run needs no state of a scheduler, and existing checkpoints have none.
 
     Linear warm-up to 1, then, with t from 0 at its end to 1 at ``total_steps``, from 1 down to
-    ``min_share`` by
+    ``min_ratio`` by
         cosine      (1 + cos(pi t)) / 2
         poly        (1 - t)^poly_power
         constant    1 throughout
@@ -140,7 +140,7 @@ def schedule(
             "poly": (1 - t) ** poly_power,
             "constant": 1.0,
         }[kind]
-    return min_share + (1 - min_share) * shape
+    return min_ratio + (1 - min_ratio) * shape
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, ratio: float) -> None:

@@ -40,7 +40,7 @@ class Run:
             DistributedDataParallel and torch.compile, if they are used; training calls it.
         optimizer, scaler, ema: of these weights; ``ema`` is None without ``config.ema_decay``.
         epoch: number of finished epochs. ``step``: number of updates of the current epoch.
-        sums: losses of the current epoch by name, each times its images. ``images``, ``seconds``
+        sums: losses of the current epoch by name, summed over its images. ``images``, ``seconds``
             and ``grad_norms`` (a sum over the updates) are of the current epoch too.
         teacher: of ``config.teacher``, or None.
         best: epoch, score and checkpoint file of the best epoch so far.
@@ -112,7 +112,7 @@ class Run:
         if self.config.compile:
             self.network = torch.compile(self.network)
         if world_size() > 1:
-            # Its list of parameters with gradients is fixed at creation.
+            # DistributedDataParallel fixes its list of parameters with gradients at creation.
             warnings.filterwarnings("ignore", "Grad strides do not match bucket view")  # speed only
             ids = [self.device.index] if self.device.type == "cuda" else None
             self.network = DistributedDataParallel(self.network, device_ids=ids)

@@ -57,7 +57,7 @@ def check_teacher(teacher: Teacher | None, config: TrainConfig, found: Modality 
         )
 
 
-def describe_start(path: str, modality: Modality) -> str:
+def describe_other_modality(path: str, modality: Modality) -> str:
     """Describe starting weights of another second modality; empty for the same one."""
     stored = read_metadata(path)[0].second_modality
     if stored == modality.name:

@@ -122,7 +122,7 @@ class TrainingData:
 
 
 def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingData:
-    """Find the sets, decide their depth encodings, and split off what validates.
+    """Find the sets, decide their depth encodings, and split off the validation images.
 
     Raises:
         InputError: sets missing, without ground truth, or test sets used to choose a checkpoint;

@@ -95,7 +95,7 @@ def _train(
     elif config.init_weights or config.finetune:
         load = load_network if config.finetune else load_encoder
         start = config.finetune or config.init_weights
-        taken = [load(run.model, start), second_modality.describe_start(start, second)]
+        taken = [load(run.model, start), second_modality.describe_other_modality(start, second)]
         if run.ema:  # or the average would begin at the random weights
             run.ema = Ema(run.model, config.ema_decay)
     # All processes read the folder before the first one writes to it, and must agree.

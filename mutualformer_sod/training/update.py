@@ -66,7 +66,7 @@ def update_weights(
         round(config.warmup_epochs * run.updates_per_epoch),
         config.schedule,
         poly_power=config.poly_power,
-        min_share=config.min_lr_share,
+        min_ratio=config.min_lr_ratio,
     )
     set_learning_rate(run.optimizer, ratio)
     run.optimizer.zero_grad(set_to_none=True)
@@ -115,7 +115,7 @@ def _losses(run: Run, batch: dict[str, Any], size: tuple[int, int]) -> dict[str,
         resized = resize_batch(*(batch[name] for name in planes), size)
         batch = batch | dict(zip(planes, resized, strict=True))
     rgb, depth, has_depth, gt = run.place(batch)
-    # The "no depth" map belongs to no image: its key comes from the update.
+    # The "no depth" map is not in the batch: its random key comes from seed, epoch and step.
     words = np.random.SeedSequence([run.config.seed, run.epoch, run.step]).generate_state(2)
     own = torch.from_numpy(words.view(np.int64).copy())
     keys = torch.cat((batch["key"], own)).to(run.device, non_blocking=True)

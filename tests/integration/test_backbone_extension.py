@@ -21,8 +21,8 @@ def no_network(monkeypatch):
 @pytest.mark.parametrize(
     ("backbone", "options"),
     [
-        ("test_vit2", ["stem=patch", "taps=[1,2]"]),
-        ("test_vit", ["stem=tf_efficientnet_lite0", "taps=[1,2]"]),
+        ("test_vit2", ["stem=patch", "feature_blocks=[1,2]"]),
+        ("test_vit", ["stem=tf_efficientnet_lite0", "feature_blocks=[1,2]"]),
         ("test_convnext", ["stem=patch"]),
     ],
     ids=["vit", "vit-and-stem", "hierarchical"],

@@ -113,7 +113,7 @@ def test_evaluate_several_problems_are_reported_together(bench):
     result = evaluate(bench, "--compare", "ours", "theirs")
     assert result.status == 2
     assert f"missing: {STEMS[0]}, {STEMS[1]}" in result.output
-    assert "of no image of the set: stray.png" in result.output
+    assert "without an image of that name: stray.png" in result.output
     assert f"unreadable: maps/ours/MINI/{STEMS[3]}.png" in result.output
     assert "3 of 6 images without a usable map" in result.output
     assert set(scores(bench)["scores"]) == {"theirs"}

@@ -88,7 +88,7 @@ def test_evaluate_damaged_files_are_each_named(bench):
     assert result.status == 0
     assert "image_0.png: the file is damaged" in result.output
     assert "missing: image_1, image_2" in result.output
-    assert "of no image of the set: stray.png" in result.output
+    assert "without an image of that name: stray.png" in result.output
     assert "two files: image_4" in result.output
     assert "4 of 6 images without a usable map" in result.output
     assert scores(bench)["scores"]["ours"]["MINI"]["images"] == 2
@@ -282,7 +282,7 @@ def is_alive(process: str) -> bool:
 def test_evaluate_limit_is_marked_without_stray_maps(bench):
     out = evaluate(bench, "--limit", "2").output
     assert "only 2 of 6 images" in out
-    assert "of no image" not in out
+    assert "without an image" not in out
 
 
 @pytest.mark.parametrize("output", ["maps", "maps/scores"])

@@ -173,7 +173,9 @@ def test_an_exported_program_takes_any_batch_and_size(weights, program, images, 
 @pytest.mark.parametrize("fields", [{"fusion": "token_fusion"}, {"fusion": "concat"}])
 def test_a_fusion_inside_the_encoder_is_traced_for_any_batch_and_size(fields):
     torch.manual_seed(0)
-    network = export.ExportableDetector(build_model("tiny-scratch", taps=[1, 2], **SMALL, **fields))
+    network = export.ExportableDetector(
+        build_model("tiny-scratch", feature_blocks=[1, 2], **SMALL, **fields)
+    )
     program, any_size = export.trace(network)
     assert any_size
     inputs = torch.rand(3, 3, 32, 64), torch.rand(3, 1, 32, 64), torch.tensor([True, False, True])

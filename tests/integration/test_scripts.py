@@ -59,7 +59,7 @@ def test_train_sod_with_data_writes_weights(scenes, tmp_path):
     done = bash(
         *("train_sod.sh", "--data", scenes, "--train-sets", "SAMPLES", "--preset", "tiny-scratch"),
         *("--epochs", 1, "--batch-size", 4, "--size", 32, "--workers", 0, "--output", "run"),
-        *("--set", "taps=[1,2]", "dim=32", "decoder_width=16"),
+        *("--set", "feature_blocks=[1,2]", "dim=32", "decoder_width=16"),
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr

@@ -154,7 +154,9 @@ def test_service_health_has_weights_and_places(server):
 
 def test_service_explains_every_choice_of_near(server):
     schema = json.loads(request(f"{server.address}/openapi.json").body)["components"]["schemas"]
-    for fields in (form["properties"] for form in schema.values() if "rgb" in form["properties"]):
+    forms = [form["properties"] for form in schema.values() if "rgb" in form["properties"]]
+    assert forms
+    for fields in forms:
         text = fields["near"]["description"]
         assert all(choice in text for choice in fields["near"]["enum"]), text
 

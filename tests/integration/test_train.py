@@ -265,7 +265,7 @@ def test_loss_that_is_not_finite_stops_with_the_update_and_the_images(
 @pytest.mark.parametrize(
     "options",
     [
-        ["--schedule", "poly", "--min-lr-share", 0.1, "--layer-decay", 0.8],
+        ["--schedule", "poly", "--min-lr-ratio", 0.1, "--layer-decay", 0.8],
         ["--schedule", "triangular", "--optimizer", "sgd", "--freeze-encoder-epochs", 1],
         ["--ssim-weight", 0.5, "--boundary-weight", 0.5, "--loss", "f3net-released"],
         ["--amp", "bf16", "--channels-last", "--grad-checkpointing", "--ema-decay", 0.9],

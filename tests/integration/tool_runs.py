@@ -10,7 +10,7 @@ from unittest import mock
 
 ROOT = Path(__file__).resolve().parents[2]
 # The tiny preset cut down until an epoch takes a second.
-SMALL_MODEL = ["taps=[1,2]", "dim=32", "decoder_width=16", "detail_width=8"]
+SMALL_MODEL = ["feature_blocks=[1,2]", "dim=32", "decoder_width=16", "detail_width=8"]
 
 
 @dataclass

@@ -18,7 +18,7 @@ COUNT = GRID[0] * GRID[1]
 def small_model(fusion, seed=0, **overrides):
     """A detector on a ViT 64 wide with a CLS token, in float64, none of its weights trivial."""
     torch.manual_seed(seed)
-    settings = {"backbone": "test_vit", "stem": "patch", "taps": (2, 4), "image_size": 64}
+    settings = {"backbone": "test_vit", "stem": "patch", "feature_blocks": (2, 4), "image_size": 64}
     model = build_model("tiny-scratch", fusion=fusion, **(settings | {"dim": 16} | overrides))
     return scrambled(model).double()
 

@@ -35,11 +35,13 @@ def test_parse_variants_with_repeated_name_keeps_one():
 
 
 def test_parse_variants_of_own_variant_sets_its_fields():
-    (variant,) = parse_variants(["mutualformer:steps=2,taps=[1,2],form=paper,modality=rgb"])
+    (variant,) = parse_variants(
+        ["mutualformer:steps=2,feature_blocks=[1,2],form=paper,modality=rgb"]
+    )
     assert variant.fields == {
         "fusion": "mutualformer",
         "steps": 2,
-        "taps": [1, 2],
+        "feature_blocks": [1, 2],
         "form": "paper",
     }
     assert variant.modality == "rgb"

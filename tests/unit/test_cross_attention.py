@@ -186,7 +186,7 @@ def features(seed=3):
 @pytest.mark.parametrize("fusion", TAP_FUSIONS)
 @torch.no_grad()
 def test_fusion_with_swapped_modalities_swaps_the_streams(fusion):
-    blocks = {} if fusion == "sum" else {"blocks_per_tap": 2}
+    blocks = {} if fusion == "sum" else {"blocks_per_level": 2}
     module = make_fusion(fusion, head="ensemble", **blocks)
     rgb, depth = features()
     before = module(rgb, depth)

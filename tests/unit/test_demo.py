@@ -25,7 +25,7 @@ SIZE = (96, 128)
 
 @pytest.fixture(scope="module")
 def service():
-    fields = {"taps": (1, 2), "dim": 32, "decoder_width": 16, "detail_width": 8}
+    fields = {"feature_blocks": (1, 2), "dim": 32, "decoder_width": 16, "detail_width": 8}
     predictor = Predictor(build_model("tiny-scratch", **fields), 64, "cpu")
     scratch = Scratch()
     yield Service({"small": predictor}, scratch, 10**6)
@@ -42,7 +42,7 @@ def counted():
             runs.append(arguments)
             return super().image_logits(*arguments, **options)
 
-    fields = {"taps": (1,), "dim": 16, "decoder_width": 16, "detail_width": 8}
+    fields = {"feature_blocks": (1,), "dim": 16, "decoder_width": 16, "detail_width": 8}
     predictor = Counted(build_model("tiny-scratch", num_heads=2, **fields), 32, "cpu")
     scratch = Scratch()
     yield Service({"small": predictor}, scratch, 10**6), runs

@@ -1,4 +1,4 @@
-"""16-bit disparity, as Cityscapes stores it, is asked about; true millimetres are not."""
+"""16-bit disparity, as Cityscapes stores it, stops a command; true millimetres do not."""
 
 import cv2
 import numpy as np
@@ -140,7 +140,9 @@ def test_pack_sets_asks_and_records_the_answer(tmp_path):
 
 
 def test_predictor_with_disparity_asks_by_argument():
-    model = build_model("tiny-scratch", dim=16, backbone="test_vit", stem="patch", taps=(2, 4))
+    model = build_model(
+        "tiny-scratch", dim=16, backbone="test_vit", stem="patch", feature_blocks=(2, 4)
+    )
     predictor = Predictor(model.eval(), 64)
     rgb = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     with pytest.raises(InputError, match='near="disparity"'):

@@ -14,7 +14,9 @@ CPU = torch.device("cpu")
 def weights(tmp_path_factory):
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
-    model = build_model("tiny-scratch", backbone="test_vit", taps=(2, 4), dim=16, image_size=64)
+    model = build_model(
+        "tiny-scratch", backbone="test_vit", feature_blocks=(2, 4), dim=16, image_size=64
+    )
     save_weights(model, path, {})
     return path
 

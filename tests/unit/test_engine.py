@@ -30,7 +30,7 @@ class TestOptimizer:
     @pytest.fixture(scope="class")
     @classmethod
     def model(cls):
-        return build_model("tiny-scratch", taps=(1, 2), dim=32, image_size=64)
+        return build_model("tiny-scratch", feature_blocks=(1, 2), dim=32, image_size=64)
 
     def test_every_parameter_is_in_one_group(self, model):
         groups = make_optimizer(model, TrainConfig()).param_groups

@@ -23,7 +23,13 @@ from mutualformer_sod.models.fusion.streams import Fusion
 from mutualformer_sod.models.weights import load_weights, save_weights
 from mutualformer_sod.training.optimiser import make_optimizer
 
-SMALL = {"taps": (1, 3), "dim": 32, "decoder_width": 16, "detail_width": 8, "image_size": 64}
+SMALL = {
+    "feature_blocks": (1, 3),
+    "dim": 32,
+    "decoder_width": 16,
+    "detail_width": 8,
+    "image_size": 64,
+}
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,13 @@ from mutualformer_sod.models.starting import load_encoder
 from mutualformer_sod.models.weights import load_weights, save_weights
 from mutualformer_sod.training.optimiser import make_optimizer
 
-SMALL = {"taps": (1, 3), "dim": 32, "decoder_width": 16, "detail_width": 8, "image_size": 64}
+SMALL = {
+    "feature_blocks": (1, 3),
+    "dim": 32,
+    "decoder_width": 16,
+    "detail_width": 8,
+    "image_size": 64,
+}
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "weights" / "mutualformer_tiny.safetensors"
 ENSEMBLES = [fusion for fusion in FUSIONS if fusion != "mutualformer"]
@@ -282,7 +288,7 @@ class TestWeights:
 
     def test_configuration_from_before_the_fusions_is_the_default(self):
         values = make_config("tiny-scratch").to_dict()
-        before = ("dim", "num_heads", "blocks_per_tap", "mlp_ratio", "qkv_bias", "drop_path")
+        before = ("dim", "num_heads", "blocks_per_level", "mlp_ratio", "qkv_bias", "drop_path")
         before += ("form", "epsilon", "steps", "affinity", "initial", "attention")
         before += ("attention_stride", "fine_width")
         values["fusion"] = {name: values["fusion"][name] for name in before}
@@ -336,7 +342,7 @@ class TestInitWeights:
         ("other", "fix"),
         [
             ({"backbone": "vit_small_patch16_224"}, "--set backbone=vit_tiny_patch16_224"),
-            ({"taps": (1, 4)}, r"--set taps=\[1,3\]"),
+            ({"feature_blocks": (1, 4)}, r"--set feature_blocks=\[1,3\]"),
             ({"image_size": 96}, "--size 64"),
         ],
     )

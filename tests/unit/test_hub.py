@@ -16,7 +16,7 @@ from mutualformer_sod.models.detector import SaliencyDetector
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    settings = {"backbone": "test_vit", "stem": "patch", "taps": (2, 4), "image_size": 64}
+    settings = {"backbone": "test_vit", "stem": "patch", "feature_blocks": (2, 4), "image_size": 64}
     model = build_model("tiny-scratch", dim=16, **settings).eval()
     model.protocol = {"train_images": {"MINE": 20}}
     return model

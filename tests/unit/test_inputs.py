@@ -9,7 +9,13 @@ from mutualformer_sod.errors import InputError
 from mutualformer_sod.inference.export import CAN_EXPORT
 from mutualformer_sod.models.inputs import hide_modality
 
-SMALL = {"taps": (1,), "dim": 16, "decoder_width": 16, "detail_width": 8, "image_size": 32}
+SMALL = {
+    "feature_blocks": (1,),
+    "dim": 16,
+    "decoder_width": 16,
+    "detail_width": 8,
+    "image_size": 32,
+}
 RGB = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 DEPTH = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(1))
 NAN = torch.full_like(DEPTH, torch.nan)

@@ -32,7 +32,7 @@ BACKBONES = {
 def make_encoder(backbone="test_vit", stem="patch"):
     torch.manual_seed(0)
     side = 56 if "patch14" in backbone else 64
-    config = EncoderConfig(backbone=backbone, stem=stem, taps=(1, 3), share=True)
+    config = EncoderConfig(backbone=backbone, stem=stem, feature_blocks=(1, 3), share=True)
     return scrambled(TwoStreamEncoder(config, side)).double().eval()
 
 
@@ -201,7 +201,12 @@ class TestEveryMethod:
         torch.manual_seed(1)
         weights = scrambled(timm.create_model("test_vit")).state_dict()
         torch.save(weights, tmp_path / "vit.pth")
-        settings = {"backbone": "test_vit", "stem": "patch", "taps": (2, 6), "image_size": 160}
+        settings = {
+            "backbone": "test_vit",
+            "stem": "patch",
+            "feature_blocks": (2, 6),
+            "image_size": 160,
+        }
         model = build_model(
             "tiny-scratch", fusion=fusion, pretrained=tmp_path / "vit.pth", **settings
         )

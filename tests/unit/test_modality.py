@@ -41,7 +41,13 @@ from mutualformer_sod.imaging.io import read_depth
 from mutualformer_sod.imaging.thermal import ambiguous_ratio, read_thermal
 from mutualformer_sod.models.weights import load_weights, save_weights
 
-SMALL = {"taps": [1, 2], "dim": 32, "decoder_width": 16, "detail_width": 8, "image_size": 32}
+SMALL = {
+    "feature_blocks": [1, 2],
+    "dim": 32,
+    "decoder_width": 16,
+    "detail_width": 8,
+    "image_size": 32,
+}
 GREY = GreyEncoding("thermal")
 MONOTONE = ("HOT", "INFERNO", "MAGMA", "PLASMA", "VIRIDIS", "BONE")
 AMBIGUOUS = ("JET", "RAINBOW", "TURBO", "HSV")

@@ -145,16 +145,16 @@ def test_unshared_streams_share_nothing_and_start_differently():
 @pytest.mark.parametrize(
     "overrides",
     [
-        {"backbone": "vit_tiny_patch16_224", "taps": (2, 4), "dim": 64},
+        {"backbone": "vit_tiny_patch16_224", "feature_blocks": (2, 4), "dim": 64},
         {"backbone": "pvt_v2_b0", "dim": 64},
         {"backbone": "swin_tiny_patch4_window7_224", "dim": 64},
         {"backbone": "vit_small_patch16_dinov3", "dim": 64},  # rotary positions, 5 prefix tokens
         {"stem": "patch", "stage_convs": 1, "side_heads": 1},
         {"stem": "hybrid", "stem_width": 16, "stem_blocks": 2, "finest": 1},
-        {"taps": (1, 2, 3, 4, 5)},  # more than the decoder has strides
-        {"backbone": "vit_small_patch14_dinov2", "stem": "patch", "taps": (1, 2)},
+        {"feature_blocks": (1, 2, 3, 4, 5)},  # more than the decoder has strides
+        {"backbone": "vit_small_patch14_dinov2", "stem": "patch", "feature_blocks": (1, 2)},
         {"backbone": "densenet121"},  # knows no drop_path_rate
-        {"blocks_per_tap": 2, "form": "paper", "steps": 2, "initial": "affinity"},
+        {"blocks_per_level": 2, "form": "paper", "steps": 2, "initial": "affinity"},
     ],
     ids=lambda overrides: "-".join(map(str, overrides.values())),
 )
@@ -182,12 +182,12 @@ def test_overrides_reach_every_part_of_the_configuration():
 
 
 def test_decoder_has_a_lateral_for_every_level():
-    model = build_model("tiny-scratch", taps=(1, 2, 3, 4, 5), dim=32, stem="patch")
+    model = build_model("tiny-scratch", feature_blocks=(1, 2, 3, 4, 5), dim=32, stem="patch")
     assert len(model.decoder.laterals) == 5
 
 
 def test_decoder_with_a_hybrid_stem_has_stages_at_its_strides():
-    model = build_model("tiny-scratch", taps=(1, 2), stem_width=16)
+    model = build_model("tiny-scratch", feature_blocks=(1, 2), stem_width=16)
     assert model.encoder.strides == [4, 8, 16, 16]
     assert model.encoder.channels == [16, 32, 192, 192]
     assert model.decoder.stage_strides == [16, 16, 8, 4, 2]
@@ -195,13 +195,14 @@ def test_decoder_with_a_hybrid_stem_has_stages_at_its_strides():
 
 
 def test_decoder_at_half_resolution_gives_logits_of_every_odd_size():
-    model = build_model("tiny-scratch", taps=(1,), finest=2).eval()
+    model = build_model("tiny-scratch", feature_blocks=(1,), finest=2).eval()
     with torch.inference_mode():
         assert model(*batch((47, 61), images=1)).shape == (1, 1, 47, 61)
 
 
 def test_decoder_without_side_heads_gives_no_side_logits():
-    assert build_model("tiny-scratch", taps=(1,), side_heads=0).train()(*batch()).side_logits == []
+    model = build_model("tiny-scratch", feature_blocks=(1,), side_heads=0).train()
+    assert model(*batch()).side_logits == []
 
 
 def test_configuration_of_an_older_release_builds_the_same_network():
@@ -238,19 +239,19 @@ def test_configuration_is_the_same_after_a_round_trip():
         ({"dim": 100}, "num_heads"),
         ({"backbone": "vit_nano"}, "vit_nano"),
         ({"image_size": 8}, "image_size"),
-        ({"taps": (3, 40)}, "12 blocks"),
-        ({"taps": (6, 3)}, "increasing"),
+        ({"feature_blocks": (3, 40)}, "12 blocks"),
+        ({"feature_blocks": (6, 3)}, "increasing"),
         ({"fusion": "magic"}, "mutualformer"),
         ({"dim": "abc"}, "dim='abc'"),
         ({"num_heads": None}, "num_heads"),
-        ({"taps": 3}, "list of whole numbers"),
-        ({"taps": (1.5, 2)}, "list of whole numbers"),
-        ({"taps": "abc"}, "list of whole numbers"),
+        ({"feature_blocks": 3}, "list of whole numbers"),
+        ({"feature_blocks": (1.5, 2)}, "list of whole numbers"),
+        ({"feature_blocks": "abc"}, "list of whole numbers"),
         ({"share": "yes"}, "true or false"),
         ({"mlp_ratio": float("inf")}, "mlp_ratio"),
         ({"mlp_ratio": 0.001}, "mlp_ratio"),
         ({"encoder_drop_path": None}, "encoder_drop_path"),
-        ({"blocks_per_tap": 1.5}, "blocks_per_tap"),
+        ({"blocks_per_level": 1.5}, "blocks_per_level"),
         ({"backbone": 5}, "backbone"),
         ({"backbone": "mixer_s16_224"}, "cannot be used here"),
         ({"decoder_width": 24}, "multiple of 16"),

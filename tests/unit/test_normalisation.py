@@ -15,7 +15,7 @@ from mutualformer_sod.models.starting import load_encoder, load_network
 from mutualformer_sod.models.weights import load_weights, save_weights
 
 HALF = (0.5, 0.5, 0.5)
-SMALL = {"taps": (1, 2), "dim": 32, "image_size": 32}
+SMALL = {"feature_blocks": (1, 2), "dim": 32, "image_size": 32}
 PYRAMID = {"backbone": "tf_efficientnet_lite0", "dim": 32, "image_size": 64}
 
 

@@ -19,7 +19,7 @@ from mutualformer_sod.training.optimiser import (
 
 
 def small_model():
-    return build_model("tiny-scratch", taps=(1, 3), dim=32, image_size=32, stem="hybrid")
+    return build_model("tiny-scratch", feature_blocks=(1, 3), dim=32, image_size=32, stem="hybrid")
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,8 @@ class TestSgd:
         torch.testing.assert_close(model.weight.detach().double(), weight, atol=1e-6, rtol=0)
 
     def test_it_runs_without_momentum(self):
-        make_optimizer(nn.Linear(2, 1), TrainConfig(optimizer="sgd", momentum=0.0))
+        optimizer = make_optimizer(nn.Linear(2, 1), TrainConfig(optimizer="sgd", momentum=0.0))
+        assert not any(group["nesterov"] for group in optimizer.param_groups)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
@@ -194,15 +195,15 @@ class TestSchedule:
         return [schedule(step, self.TOTAL, self.WARMUP, kind, **options) for step in steps]
 
     @pytest.mark.parametrize("kind", ["cosine", "poly", "constant"])
-    @pytest.mark.parametrize("min_share", [0.0, 0.1])
-    def test_it_warms_up_to_one_and_ends_at_the_least_share(self, kind, min_share):
-        shares = self.shares(kind, min_share=min_share)
+    @pytest.mark.parametrize("min_ratio", [0.0, 0.1])
+    def test_it_warms_up_to_one_and_ends_at_the_least_share(self, kind, min_ratio):
+        shares = self.shares(kind, min_ratio=min_ratio)
         assert shares[0] == 1 / self.WARMUP
         assert shares[self.WARMUP - 1] == shares[self.WARMUP] == 1.0
-        want = 1.0 if kind == "constant" else min_share
+        want = 1.0 if kind == "constant" else min_ratio
         assert shares[-1] == pytest.approx(want, abs=1e-12)
         assert (
-            schedule(self.TOTAL + 5, self.TOTAL, self.WARMUP, kind, min_share=min_share)
+            schedule(self.TOTAL + 5, self.TOTAL, self.WARMUP, kind, min_ratio=min_ratio)
             == (shares[-1])
         )
 
@@ -220,7 +221,7 @@ class TestSchedule:
     def test_triangular_rises_to_the_middle_and_falls_without_a_warm_up(self):
         shares = [schedule(step, 9, 3, "triangular") for step in range(9)]
         assert shares == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0, 0.8, 0.6, 0.4, 0.2])
-        assert schedule(9, 9, 0, "triangular", min_share=0.3) == pytest.approx(0.3)
+        assert schedule(9, 9, 0, "triangular", min_ratio=0.3) == pytest.approx(0.3)
 
     def test_no_warm_up_starts_at_one(self):
         assert schedule(0, 10, 0) == 1.0

@@ -19,7 +19,7 @@ from mutualformer_sod.models.fusion.streams import build_fusion
 # Another value of every switch but "attention", which changes no result.
 CHANGES = {
     "num_heads": 2,
-    "blocks_per_tap": 2,
+    "blocks_per_level": 2,
     "qkv_bias": False,
     "mlp_ratio": 2.0,
     "drop_path": 0.9,
@@ -45,7 +45,9 @@ FOR_ALL = {"fusion", "head", "dim", "attention_stride", "fine_width", "attention
 
 @pytest.fixture(scope="module")
 def encoder():
-    config = make_config("tiny-scratch", backbone="test_vit", stem="patch", taps=(2, 4)).encoder
+    config = make_config(
+        "tiny-scratch", backbone="test_vit", stem="patch", feature_blocks=(2, 4)
+    ).encoder
     return TwoStreamEncoder(config, 32)
 
 
@@ -80,7 +82,7 @@ def test_switch_of_another_method_is_refused_with_the_methods_that_have_it(fusio
         (
             {"fusion": "sum", "theta": 0.1},
             "theta",
-            "fusion=sum does not use it, channel_exchange, token_fusion",
+            "fusion=sum does not use it; used by channel_exchange, token_fusion",
         ),
         (
             {"fusion": "gemini_fusion", "epsilon": 0.5},
@@ -95,7 +97,7 @@ def test_switch_of_another_method_is_refused_with_the_methods_that_have_it(fusio
         ({"fusion": "token_fusion", "exchange": "full", "theta": 0.1}, "theta", "exchange=scores"),
         ({"stem": "patch", "stem_width": 32}, "stem_width", "stem=hybrid"),
         ({"preset": "small", "stem_blocks": 2}, "stem_blocks", "stem=hybrid"),
-        ({"backbone": "resnet18", "taps": (1, 2)}, "taps", "hierarchical"),
+        ({"backbone": "resnet18", "feature_blocks": (1, 2)}, "feature_blocks", "hierarchical"),
         ({"backbone": "resnet18", "stem": "hybrid"}, "stem", "stem of its own"),
         ({"stem": "patch", "attention_stride": 16}, "attention_stride", "one stride"),
         ({"stem": "patch", "fine_width": 32}, "fine_width", "no map is finer"),
@@ -136,7 +138,7 @@ def test_stored_configuration_with_an_unknown_switch_is_refused():
     [
         ({"momentum": 0.5}, "momentum"),
         ({"schedule": "cosine", "poly_power": 0.5}, "poly_power"),
-        ({"schedule": "constant", "min_lr_share": 0.1}, "min_lr_share"),
+        ({"schedule": "constant", "min_lr_ratio": 0.1}, "min_lr_ratio"),
         ({"recipe": "f3net-2185", "warmup_epochs": 2.0}, "warmup_epochs"),
         ({"cache": "ram", "cache_dir": "x"}, "cache_dir"),
         ({"cache_side": 100}, "cache_side"),

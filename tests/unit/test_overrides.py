@@ -13,7 +13,13 @@ def test_overrides_of_a_preset_are_empty(preset):
 
 @pytest.mark.parametrize("fusion", fusion_methods())
 def test_overrides_rebuild_a_stored_configuration(fusion):
-    options = {"fusion": fusion, "image_size": 96, "taps": (2, 6), "dim": 48, "decoder_width": 32}
+    options = {
+        "fusion": fusion,
+        "image_size": 96,
+        "feature_blocks": (2, 6),
+        "dim": 48,
+        "decoder_width": 32,
+    }
     config = make_config("tiny-scratch", **options)
     stored = ModelConfig.from_dict(config.to_dict())
     assert make_config(stored.preset, **overrides_of(stored)) == config

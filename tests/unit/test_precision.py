@@ -13,7 +13,7 @@ from mutualformer_sod import Predictor, build_model
 from mutualformer_sod.configs.recipes import RECIPES, make_train_config
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.experiments.plan import Options, claim_folder
-from mutualformer_sod.experiments.runs import settle_amp as settle_comparison
+from mutualformer_sod.experiments.runs import resolve_amp
 from mutualformer_sod.models.device import cpu_computes_in, pick_amp
 from mutualformer_sod.training.run import settle_amp
 
@@ -118,11 +118,11 @@ def test_resume_old_run_keeps_precision_of_flag(flag, amp):
 
 
 def test_comparison_other_machine_keeps_precision(tmp_path, avx2, caplog):
-    begun = settle_comparison(tmp_path, Options(amp="bf16"), "cpu")
+    begun = resolve_amp(tmp_path, Options(amp="bf16"), "cpu")
     claim_folder(tmp_path, begun, [], 1)
-    assert settle_comparison(tmp_path, Options(), "cpu").amp == "bf16"
+    assert resolve_amp(tmp_path, Options(), "cpu").amp == "bf16"
     assert "continues with amp bf16" in caplog.text
 
 
 def test_comparison_auto_is_decided_once(tmp_path, avx2):
-    assert settle_comparison(tmp_path, Options(), "cpu").amp == "off"
+    assert resolve_amp(tmp_path, Options(), "cpu").amp == "off"

@@ -13,7 +13,7 @@ from mutualformer_sod.inference.progress import forecast, ticking
 
 @pytest.fixture(scope="module")
 def model():
-    return build_model("tiny-scratch", image_size=32, taps=[1, 2], dim=32)
+    return build_model("tiny-scratch", image_size=32, feature_blocks=[1, 2], dim=32)
 
 
 def test_ticking_advances_the_clock_during_one_long_step():

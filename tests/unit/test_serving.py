@@ -22,7 +22,7 @@ PIXELS = 96 * 128
 
 @pytest.fixture(scope="module")
 def predictor():
-    fields = {"taps": (1,), "dim": 16, "decoder_width": 16, "detail_width": 8}
+    fields = {"feature_blocks": (1,), "dim": 16, "decoder_width": 16, "detail_width": 8}
     return Predictor(build_model("tiny-scratch", num_heads=2, **fields), 32, "cpu")
 
 

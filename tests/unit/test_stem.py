@@ -9,7 +9,7 @@ from mutualformer_sod import build_model
 from mutualformer_sod.training.optimiser import encoder_layers
 
 LITE = "tf_efficientnet_lite0"
-STEM = {"stem": LITE, "taps": (1, 2), "image_size": 64}
+STEM = {"stem": LITE, "feature_blocks": (1, 2), "image_size": 64}
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ def test_size_grows_to_the_full_one():
 
 @pytest.mark.parametrize("multi_scale", [False, True])
 @pytest.mark.parametrize(("stride", "side"), [(14, 224), (16, 224), (32, 320)])
-def test_size_is_a_multiple_of_the_patch(stride, side, multi_scale):
+def test_size_is_a_multiple_of_the_stride_or_of_16(stride, side, multi_scale):
     for size in sizes(stride, side, progressive=0.75, multi_scale=multi_scale):
         assert size % min(stride, 16) == 0
 

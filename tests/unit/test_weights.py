@@ -26,7 +26,13 @@ from mutualformer_sod.models.weights import (
     save_weights,
 )
 
-SMALL = {"taps": (1, 2), "dim": 32, "decoder_width": 16, "detail_width": 8, "image_size": 64}
+SMALL = {
+    "feature_blocks": (1, 2),
+    "dim": 32,
+    "decoder_width": 16,
+    "detail_width": 8,
+    "image_size": 64,
+}
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "weights" / "mutualformer_tiny.safetensors"
 PROTOCOL = {"name": "custom", "train_images": {"A": 3}, "choice": "last epoch"}
@@ -282,7 +288,7 @@ class TestWrapped:
         settings = {"backbone": "test_vit", "stem": "patch", "image_size": 160}
         with caplog.at_level(logging.WARNING):
             model = build_model(
-                "tiny-scratch", pretrained=tmp_path / "vit.pth", taps=(2,), **settings
+                "tiny-scratch", pretrained=tmp_path / "vit.pth", feature_blocks=(2,), **settings
             )
         weight = model.encoder.rgb_stream.body.blocks[0].attn.qkv.weight
         assert torch.equal(weight, state["blocks.0.attn.qkv.weight"])

@@ -90,7 +90,7 @@ def check_data(
     """Check the sets below some folders, both training and test sets.
 
     Args:
-        names: of sets, by name, alias or path below a root; None: all that are found.
+        names: sets to check, by name, alias or path below a root; None: all that are found.
         near: values of ``--near``, see `polarity.parse_near`; they are compared with the maps.
         workers: processes that read.
         quick: read `QUICK_IMAGES` evenly spaced images of each set, and search no copies.
@@ -167,7 +167,7 @@ def _open(candidate: Candidate, label: str, findings: list[Finding]) -> CheckedS
     for kind, _, text, remedy, files in matches.mistakes():
         findings.append(Finding("problem", kind, label, text, remedy, tuple(files)))
     for role, own in matches.files.items():
-        text = f"hidden {names[role]} files, which are no part of the set"
+        text = f"hidden {names[role]} files, which do not belong to the set"
         findings += about("note", "hidden", label, text, "", own.hidden)
     return checked
 
@@ -197,7 +197,7 @@ def _named_twice(sets: Sequence[CheckedSet]) -> list[Finding]:
 def _check_set(checked: CheckedSet, side: str, strict: bool) -> list[Finding]:
     label, images = checked.label, checked.images
     findings = check_counts(label, checked.part, checked.count, "rgb" in checked.layout)
-    for role, text in (("depth", "no depth: mapped from colour alone"), ("gt", "no ground truth")):
+    for role, text in (("depth", "no depth: maps from colour alone"), ("gt", "no ground truth")):
         there = checked.modality.name if role == "depth" else role
         if there not in checked.layout and "rgb" in checked.layout:
             findings.append(Finding("note", f"no {role}", label, text))

@@ -55,7 +55,7 @@ def find_copies(sets: Mapping[str, tuple[Split | None, Sequence[Inspected]]]) ->
 
     Training images in test sets come first. A copy in two sets is a problem unless both are test
     sets, because one may be used for training and the other for testing. Within a set, equal files
-    are a problem; similar pictures, such as frames of a film, are notes.
+    are a problem; similar pictures, such as frames of a video, are notes.
 
     Args:
         sets: part and images by the name of the set.

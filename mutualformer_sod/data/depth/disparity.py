@@ -1,4 +1,4 @@
-"""Recognise 16-bit disparity, whose values look like millimetres: large is near, 0 is no value.
+"""Recognise 16-bit disparity, whose values look like millimetres: large is near, 0 means no value.
 
 Cityscapes stores disparity x 256. Read as millimetres it would be inverted.
 """

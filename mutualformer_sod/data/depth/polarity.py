@@ -226,7 +226,7 @@ def encoding_of(
         ask.format(f"{name}={side}" if name else side) for side in ("white", "black", DISPARITY)
     )
     if near != "auto":
-        reason = "disparity, 0 is no value" if near == DISPARITY else units.reason
+        reason = "disparity, 0 means no value" if near == DISPARITY else units.reason
         return _encoding(samples, units, near, None, f"{reason}; as given by --near")
     evidence = weigh(samples, units.metric, units.hole_code)
     asks = not quiet if ask_disparity is None else ask_disparity
@@ -242,13 +242,13 @@ def encoding_of(
             f" large were ({evidence.describe()}, margin {evidence.margin:.2f})"
         )
         choice = f"{black} if these are distances, {white} if disparity or inverse depth"
-        choice += f", {disparity} if 0 is no value in it"
+        choice += f", {disparity} if 0 means no value in it"
         prevails = evidence.margin * len(evidence.scores) >= TYPE_WEIGHT
         if strict or not (prevails or quiet):
-            raise InputError(f"{label}: {problem}. Fix: look at some maps and give {choice}")
+            raise InputError(f"{label}: {problem}. Fix: look at some maps and pass {choice}")
         if prevails:
             if not quiet:
-                remedy = f"taken so; give {black} if they are distances"
+                remedy = f"taken so; pass {black} if they are distances"
                 _log.warning("%s: %s: %s", label, problem, remedy)
             return _encoding(samples, units, "white", evidence.margin, f"no distances: {problem}")
     if units.metric:
@@ -258,7 +258,7 @@ def encoding_of(
     reason = f"{units.reason}; {evidence.describe()}"
     encoding = _encoding(samples, units, seen, evidence.margin, reason)
     if encoding.is_weak:
-        remedy = f"look at some maps and give {white} or {'=black' if name else black}"
+        remedy = f"look at some maps and pass {white} or {'=black' if name else black}"
         if strict:
             raise InputError(f"{label}: {encoding.describe()}. Fix: {remedy}")
         if not (quiet or encoding.is_empty):
@@ -269,7 +269,7 @@ def encoding_of(
 def _encoding(
     samples: Sequence[DepthSample], units: DepthUnits, side: str, margin: float | None, reason: str
 ) -> DepthEncoding:
-    """Return the encoding of maps of known polarity; maps with large = near are no distances."""
+    """Return the encoding of maps of known polarity; maps with large = near are not distances."""
     kind = "metric" if units.metric and side == "black" else "map"
     if side == DISPARITY:
         kind, side = DISPARITY, "white"

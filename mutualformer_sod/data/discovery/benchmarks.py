@@ -55,7 +55,7 @@ _ALIASES: dict[str, tuple[str, ...]] = {
 
 
 def name_key(name: str) -> str:
-    """Return the letters and digits of a name in lower case: names with one key are equal."""
+    """Return the letters and digits of a name in lower case: names with the same key are equal."""
     return re.sub(r"[^a-z0-9]", "", name.casefold())
 
 
@@ -91,7 +91,7 @@ def is_known(name: str) -> bool:
 
 
 def part_of(name: str) -> Split | None:
-    """Return the split of a folder that is one part of a known set under its own name."""
+    """Return the split that a folder name such as VT5000-Train contains; None for other names."""
     return _PARTS.get(name_key(name))
 
 

@@ -64,7 +64,7 @@ def search(roots: Iterable[Path | str]) -> list[Candidate]:
     """Find all sets below the roots, each folder once, in a fixed order.
 
     Raises:
-        InputError: a root is no folder, or a set is damaged (see `layout.FolderLayout`).
+        InputError: a root is not a folder, or a set is damaged (see `layout.FolderLayout`).
     """
     found: dict[tuple[Path, Split | None], Candidate] = {}
     for root in together(_folder, map(Path, roots)):

@@ -179,7 +179,7 @@ def _list_files(role: str, folder: Path, stem_of: StemOf, known: Mapping[str, st
 
 
 def _without_endings(stems: Iterable[str]) -> dict[str, str]:
-    """Map each stem without its ending to the stem, where that is unique and no stem itself."""
+    """Return stem without its ending -> stem, where that is unique and no stem itself."""
     groups: dict[str, list[str]] = defaultdict(list)
     for stem in stems:
         groups[bare_stem(stem)].append(stem)

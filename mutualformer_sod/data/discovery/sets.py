@@ -72,7 +72,7 @@ def discover_sets(
     """Find the data sets below one or several folders, in any layout of `layout.LAYOUTS`.
 
     A set is a root or a folder at most six levels below one, with an RGB or a GT folder; a depth
-    folder is optional. Levels such as ``testset`` or ``RGBD_for_train`` are no part of the name. A
+    folder is optional. Levels such as ``testset`` or ``RGBD_for_train`` are not part of the name. A
     set below a "train" level is left out of a search for test sets, and vice versa, unless
     ``names`` gives its path.
 
@@ -163,7 +163,7 @@ def keep_images(sets: Sequence[SodSet], list_file: Path) -> list[SodSet]:
         raise InputError(f"{flag}: unreadable. Fix: pass a text file of SET/STEM lines") from None
     names = [line.strip() for line in lines if line.strip()]
     if wrong := [name for name in names if "/" not in name]:
-        raise InputError(f"{flag}: {wrong[0]!r} is no SET/STEM. Fix: write one per line")
+        raise InputError(f"{flag}: {wrong[0]!r} is not SET/STEM. Fix: write one per line")
     wanted = {tuple(name.rsplit("/", 2)[-2:]) for name in names}
     kept = []
     for sod_set in sets:

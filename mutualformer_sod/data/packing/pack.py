@@ -38,9 +38,9 @@ class PackOptions:
 
     Attributes:
         side: pixels of the longer side, at least 32; a smaller image keeps its size.
-        quality: of the JPEGs, 1 to 100.
-        share: of the images of each set, in (0, 1], evenly spaced.
-        seed: of the first image.
+        quality: JPEG quality, 1 to 100.
+        share: ratio of the images of each set that are packed, in (0, 1], evenly spaced.
+        seed: chooses the first of the evenly spaced images.
         shard_mb: largest size of a shard in MiB.
     """
 
@@ -54,7 +54,7 @@ class PackOptions:
         for name, value, good, want in (
             ("side", self.side, self.side >= 32, "32 pixels or more"),
             ("quality", self.quality, 1 <= self.quality <= 100, "1 to 100"),
-            ("share", self.share, 0 < self.share <= 1, "a share above 0, at most 1"),
+            ("share", self.share, 0 < self.share <= 1, "a ratio above 0, at most 1"),
             ("shard_mb", self.shard_mb, 0 < self.shard_mb < float("inf"), "a number of MiB"),
         ):
             if not good:
@@ -152,7 +152,7 @@ def unpack_sets(
 
 
 def _by_path(sets: Sequence[SodSet], roots: Sequence[Path | str]) -> dict[str, SodSet]:
-    """Map the path of each set in the pack, by which recipes name it, to the set."""
+    """Return path in the pack, by which recipes name a set, -> set."""
     found: dict[str, SodSet] = {}
     for item in sets:
         root = next(Path(root) for root in roots if item.root.is_relative_to(root))
@@ -198,7 +198,7 @@ def _write_shards(
 
 
 def _old_files(output: Path) -> list[Path]:
-    """List the files of a pack, the index first: shards without an index are no pack."""
+    """List the files of a pack, the index first: shards without an index are not a pack."""
     return [*output.glob(INDEX_FILE), *output.glob("shard_*.tar")]
 
 

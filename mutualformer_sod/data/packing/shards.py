@@ -131,7 +131,8 @@ def _target(shard: Path, member: tarfile.TarInfo, root: Path) -> Path:
     # Resolved, because a link below the root may lead outside.
     if not is_image or not target.parent.resolve().is_relative_to(root.resolve()):
         raise InputError(
-            f"{shard}: {member.name!r} is no image of a set below {root}. Fix: do not use this pack"
+            f"{shard}: {member.name!r} is not an image of a set below {root}. "
+            "Fix: do not use this pack"
         )
     return target
 

@@ -40,7 +40,7 @@ class CacheOptions:
     Attributes:
         mode: "ram" or "disk".
         side: largest side of a cached image in pixels.
-        folder: of the files, for "disk".
+        folder: folder of the files, for "disk".
         copies: processes on this host, each with a cache in "ram".
         shared: whether each of them has workers that read the cache.
     """

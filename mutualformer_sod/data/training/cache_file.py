@@ -15,7 +15,7 @@ import numpy as np
 
 from mutualformer_sod.files import replacing
 
-_MAGIC = b"SODcach1"  # another digit for another layout
+_MAGIC = b"SODcach1"  # change the digit when the layout changes
 _HEAD = struct.Struct("<8sIIQ")
 _ALIGNMENT = 64
 _CHUNK = 1 << 24
@@ -42,7 +42,7 @@ def write_cache_file(path: Path, index: dict[str, Any], fill: Callable[[np.ndarr
 def open_cache_file(
     path: Path, key: str, check: bool = True
 ) -> tuple[dict[str, Any], np.ndarray] | None:
-    """Map a cache file with this key in its index for reading.
+    """Open a cache file with this key in its index as a memory map for reading.
 
     Args:
         check: also compare the checksum of the images.

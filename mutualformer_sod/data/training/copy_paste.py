@@ -1,4 +1,4 @@
-"""Copy-paste augmentation: add an object of another RGB-D image, or a copy of the own object."""
+"""Copy-paste augmentation: add an object of another RGB-D image, or a copy of its own object."""
 
 import cv2
 import numpy as np

@@ -2,9 +2,9 @@
 
 There are many photographs with saliency masks, but few with depth. An invented map is roughly that
 of a depth camera: a floor that is nearer at the bottom, planes behind it, the object on the floor,
-and other objects as near. It is made from the ground truth and therefore unreliable on purpose:
-outlines are wrong, distractors are added, some objects have no depth of their own. It is used in
-training only, never in validation.
+and other objects at the same distance. It is made from the ground truth and therefore unreliable on
+purpose: outlines are wrong, distractors are added, some objects have no depth of their own. It is
+used in training only, never in validation.
 """
 
 from collections.abc import Callable

@@ -62,14 +62,14 @@ class CrossAttention(nn.Module):
     "cross_attention", "cross-attention between the features of the two streams", AttentionConfig
 )
 class CrossAttentionFusion(Fusion):
-    """``config.blocks_per_tap`` blocks of cross-attention at every attended level."""
+    """``config.blocks_per_level`` blocks of cross-attention at every attended level."""
 
     block: type[CrossAttention] = CrossAttention
 
     def __init__(self, config: AttentionConfig, channels: list[int], strides: list[int]) -> None:
         super().__init__(config, channels, strides)
         self.blocks = nn.ModuleList(
-            nn.ModuleList(self.block(config) for _ in range(config.blocks_per_tap))
+            nn.ModuleList(self.block(config) for _ in range(config.blocks_per_level))
             for _ in self.rgb_proj
         )
 

@@ -63,7 +63,7 @@ class MutualFormerFusion(Fusion):
         self.blocks = nn.ModuleList(
             nn.ModuleList(
                 MutualFormerBlock(diffusion=Diffusion.of(config), **options)
-                for _ in range(config.blocks_per_tap)
+                for _ in range(config.blocks_per_level)
             )
             for _ in self.rgb_proj
         )

@@ -1,7 +1,7 @@
 """TokenFusion: tokens with low scores are replaced by their partners (Wang et al., CVPR 2022).
 
 A small net scores every token, s in (0, 1). An L1 penalty pulls the mean score towards 0. The paper
-and its released code differ, ``config.score_on`` selects the form:
+and its released code differ; ``config.score_on`` selects the form:
 
     "output" (code)   O = proj(MSA(LN X));  Z_m = s_m O_m;
                       Z'_m = Z_m where s_m >= theta, else Z_m';  X_m <- X_m + Z'_m
@@ -37,7 +37,7 @@ class TokenFusionConfig(FusionConfig):
         theta: tokens with a score below it are exchanged.
         sparsity: weight of the mean score in the loss.
         score_on: score the attention's "output" (released code) or its "input" (paper).
-        per_block: use one score net for each block, not for each three.
+        per_block: use one score net per block; otherwise one for three blocks.
         realign: use the paper's residual positional alignment.
         exchange: exchange by "scores"; controls: "random" tokens, or the "full" set.
         exchange_ratio: ratio of the tokens that "random" exchanges.
@@ -56,7 +56,7 @@ class TokenFusionConfig(FusionConfig):
 
 @register_fusion(
     "token_fusion",
-    "replaces weak tokens by those of the other modality, every block",
+    "replaces weak tokens by those of the other modality, in every block",
     TokenFusionConfig,
     in_encoder=True,
     ensemble=True,
@@ -64,7 +64,7 @@ class TokenFusionConfig(FusionConfig):
 class TokenFusion(Fusion):
     """Token exchange in every block of the shared encoder.
 
-    The control "random" draws the exchanged tokens, in eval mode one pattern for all images.
+    The control "random" exchanges random tokens. In eval mode these are the same for all images.
     """
 
     joint_attention = False
@@ -94,7 +94,8 @@ class TokenFusion(Fusion):
     def score(self, call: BlockCall, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
         """Score a block's tokens; with ``score_on="input"`` also exchange them.
 
-        Note "scores" and "kept", (2, B, N) float and bool, rgb first.
+        Tokens (B, N, C) twice -> the same. Store "scores", (2, B, N) float in (0, 1), and "kept",
+        (2, B, N) bool, in ``call.notes``, rgb first.
         """
         if self.config.realign and call.layer > 0:
             rgb, depth = rgb + call.position, depth + call.position
@@ -119,7 +120,7 @@ class TokenFusion(Fusion):
     def scale_and_exchange(
         self, call: BlockCall, rgb: Tensor, depth: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Weight the attention's output by the scores and exchange it."""
+        """Weight the attention's output by the scores, then exchange: (B, N, C) twice -> same."""
         return self._exchange(call, *self.scale(call, rgb, depth))
 
     def report(self, notes: Sequence[Notes]) -> tuple[Scalars, Scalars]:
