@@ -80,7 +80,7 @@ def test_registered_fusion_is_listed_everywhere():
 
 
 def test_registered_fusion_has_its_own_switches_alone():
-    with pytest.raises(InputError, match=r"^gain has no effect: fusion=sum .* gated would"):
+    with pytest.raises(InputError, match=r"^gain has no effect: fusion=sum .* used by gated"):
         build_model("tiny-scratch", fusion="sum", gain=2.0)
     with pytest.raises(InputError, match=r"^theta has no effect: fusion=gated"):
         build_model("tiny-scratch", fusion="gated", theta=0.1)
