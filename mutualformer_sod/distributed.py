@@ -49,8 +49,8 @@ def start_processes(device: str) -> torch.device:
 def one_voice() -> Iterator[None]:
     """Leave the process group at the end, and report an error once.
 
-    Before the processes are connected, all processes of a host meet the same error; the first one
-    reports it. Afterwards, a process that lost the others reports that in one line.
+    Before the processes are connected, all processes of a host raise the same error; only the first
+    process reports it. Afterwards, a process that lost the connection reports this in one line.
     """
     try:
         yield

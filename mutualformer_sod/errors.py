@@ -75,16 +75,16 @@ def together(read: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_
 
 
 def refuse_all(problems: Sequence[str]) -> None:
-    """Raise one InputError that holds all of the problems; nothing where there are none."""
+    """Raise one InputError with all problems; do nothing if there are none."""
     if problems:
         raise InputError(" | ".join(problems))
 
 
 class Stopped(BaseException):
-    """A long run was asked to end, has saved where it is, and can be resumed.
+    """A long run received a signal to end, has saved its state, and can be resumed.
 
     Attributes:
-        signal: number of the signal that asked.
+        signal: number of this signal.
     """
 
     def __init__(self, signal: int, message: str) -> None:

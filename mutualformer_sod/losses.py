@@ -1,6 +1,6 @@
 """Training losses: border-weighted BCE + IoU (F3Net, AAAI 2020), SSIM, boundary.
 
-Every loss is a mean over the images of a value of one image. The loss of a batch is therefore the
+Every loss is the mean of the losses of the single images. The loss of a batch is therefore the
 mean of the losses of its parts, weighted by their sizes. Distributed training relies on that.
 """
 
@@ -92,8 +92,8 @@ def boundary_loss(logits: Tensor, gt: Tensor) -> Tensor:
     boundary pixel matches within maxpool5 of the other boundary:
         P = (sum(b(p) maxpool5(b(g))) + 1) / (sum(b(p)) + 1),
         R = (sum(b(g) maxpool5(b(p))) + 1) / (sum(b(g)) + 1),  loss = 1 - 2 P R / (P + R).
-    The ones are ours, as in the IoU term: without any boundary the loss is 0. The term does not
-    distinguish inside from outside; the structure loss does.
+    The added constants 1 are ours, as in the IoU term: if neither map has a boundary, the loss is
+    0. The term does not distinguish inside from outside; the structure loss does.
 
     Arguments as in ``structure_loss``. The result is a scalar in [0, 1).
     """
@@ -129,7 +129,7 @@ def detector_losses(
         extra_losses: weighted scalars of the fusion.
         gt: (B, 1, H, W) float in [0, 1].
         loss: see ``structure_loss``.
-        ssim_weight, boundary_weight: of ``ssim_loss`` and ``boundary_loss``; 0 leaves one out.
+        ssim_weight, boundary_weight: weights of ``ssim_loss`` and ``boundary_loss``; 0 omits one.
         streams: (logits, side logits) of each stream of an ensemble, by name.
 
     Returns:

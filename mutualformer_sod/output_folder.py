@@ -40,7 +40,7 @@ class OutputFolder:
             )
 
     def read(self, **entries: type) -> dict[str, Any] | None:
-        """Return the record; None if it is missing, damaged or has not these types of entries."""
+        """Return the record; None if it is missing or damaged, or lacks entries of these types."""
         try:
             record = json.loads(self.record_file.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):  # the latter: not UTF-8, or not JSON

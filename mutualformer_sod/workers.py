@@ -68,7 +68,7 @@ def usable_cores() -> int:
 
 
 def worker_context(preload: Sequence[str] = ()) -> BaseContext:
-    """Return the context that forks processes from a server of one thread, or starts them anew.
+    """Return the context that forks processes from a single-threaded server, or spawns them.
 
     The server imports the modules of this package that this process has imported, so that a worker
     starts in milliseconds. It ignores SIGTERM, which a scheduler sends to all processes of a job,

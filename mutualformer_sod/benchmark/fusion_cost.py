@@ -30,7 +30,7 @@ from mutualformer_sod.models.fusion.mutualformer import MutualFormerFusion
 from mutualformer_sod.models.fusion.streams import build_fusion
 from mutualformer_sod.models.joint_encoder import JointEncoder
 
-HEAD_DIM = 64  # of the ViT, as in DeiT; it does not change the products
+HEAD_DIM = 64  # width of the ViT's heads, as in DeiT; it does not change the MACs
 Call = Callable[[], Any]
 
 
@@ -79,11 +79,11 @@ def layer_costs(
     modules prepared for inference (``models.device``).
 
     Args:
-        dim: C of streams and method, a multiple of 64.
-        tokens: N of each modality.
+        dim: width C of streams and method, a multiple of 64.
+        tokens: number N of tokens of each modality.
         rounds: number of timed runs; the fastest counts. 0: products alone.
         fields: options of the fusions except ``fusion`` and ``dim``.
-        clock: seconds; ``time.process_time`` for one thread on a shared machine.
+        clock: returns seconds; ``time.process_time`` for one thread on a shared machine.
 
     Raises:
         InputError: an option is illegal or does not belong to a layer.

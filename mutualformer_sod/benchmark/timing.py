@@ -23,12 +23,12 @@ def in_turn(
     The functions take turns, so that a busy machine slows all of them equally.
 
     Args:
-        rounds: timed runs of each.
-        warm_up: runs before, which are not returned.
+        rounds: number of timed runs of each function.
+        warm_up: number of runs before them, which are not returned.
         clock: one of ``CLOCKS``.
         enough: a function that has run for so many seconds, warm-up included, gets no further run.
             Its warm-up is returned if it has no other run.
-        label: of the progress bar.
+        label: text of the progress bar.
     """
     seconds: list[list[float]] = [[] for _ in calls]
     for _ in trange(warm_up + rounds, desc=label, leave=False, disable=None):

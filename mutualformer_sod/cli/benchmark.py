@@ -19,13 +19,13 @@ from mutualformer_sod.files import write_json
 EPILOG = """\
 MACs are the multiply-accumulates of matrix products and convolutions; a MAC is two FLOPs. Memory is
 what a batch needs beyond weights and inputs. Networks are timed in turn; --compare gives the ratio
-of the fastest rounds to the first network's. Contestants: a preset, timm:NAME (a bare backbone),
-"2x timm:NAME" (two, one after the other), a file of weights. OMP_NUM_THREADS sets the threads.
+of the fastest rounds to the first network's. NETWORK is a preset, timm:NAME (a bare backbone),
+"2x timm:NAME" (two of them in turn) or a weights file. OMP_NUM_THREADS sets the threads.
 
---fusions compares the methods of fusion=NAME. Alone: one layer of each beside a block of a
-two-stream ViT, one image on a CPU: its MACs and seconds (the fastest round), without the part of
-the layer that does not belong to the method. With --preset: whole networks, all with a shared
-encoder; methods inside the encoder count as encoder.
+--fusions compares fusion methods. Without --preset, it measures one layer of each method and one
+block of a two-stream ViT, for one image on a CPU: MACs and seconds (the fastest round), without the
+part of the layer that does not belong to the method. With --preset, it measures whole networks, all
+with a shared encoder; methods inside the encoder count as encoder.
 
     python tools/benchmark.py --fusions all --dim 384 --tokens 196 784
     python tools/benchmark.py --fusions all --preset small
@@ -194,7 +194,7 @@ def print_table(results: list[dict[str, Any]], batch_size: int) -> None:
 
 
 def print_parts(results: list[dict[str, Any]]) -> None:
-    """Where time and products go, for every network that has parts."""
+    """Print the time and the MACs of each part, for every network that has parts."""
     for result in results:
         parts = result["seconds_by_part"]
         if not parts:

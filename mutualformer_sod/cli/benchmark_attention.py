@@ -1,4 +1,4 @@
-"""Time and peak memory of cross-diffusion attention, beside the released code's computation."""
+"""Compare time and peak memory of cross-diffusion attention with those of the released code."""
 
 import argparse
 from pathlib import Path
@@ -12,10 +12,10 @@ from mutualformer_sod.memory import peak_resident_memory
 
 EPILOG = """\
 "released" is the published formula written out: explicit D^-1/2 and identity matrices, four
-N x N x N products a direction and head. "dense" and "tiled" are this package's two ways, "auto" its
-choice between them. "cda" goes from q, k, v of both modalities to the four attention outputs,
-"block" is a whole MutualFormer block. The contestants take turns; the best run counts. Peak memory
-is the rise of a new process' resident memory during one call. CPU only.
+N x N x N products per direction and head. "dense" and "tiled" are the two implementations of this
+package; "auto" chooses between them. "cda" computes the four attention outputs from q, k, v of both
+modalities, "block" is a whole MutualFormer block. The contestants are timed in turn; the best run
+counts. Peak memory is the rise of a new process' resident memory during one call. CPU only.
 """
 CONTESTANTS = ("released", "dense", "tiled", "auto")
 PARTS = ("cda", "block")
@@ -41,7 +41,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="S",
         help="a contestant that has run this long at one size gets no further round (default: 6)",
     )
-    add("--fit-from", type=int, default=400, metavar="N", help="sizes in the fit (default: 400 on)")
+    add("--fit-from", type=int, default=400, metavar="N", help="smallest N to fit (default: 400)")
     add("--plot", type=Path, metavar="FILE", help="draw the growth (matplotlib)")
     args = parser.parse_args()
     if args.dim % args.heads:

@@ -43,7 +43,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="MODE",
         help="off, ram, disk; several are compared (default: off ram)",
     )
-    parser.add_argument("--cache-side", type=int, metavar="S", help="default: 1.25 of the size")
+    parser.add_argument("--cache-side", type=int, metavar="S", help="default: 1.25 x the size")
     parser.add_argument("--cache-dir", metavar="DIR", help="for --cache disk")
     parser.add_argument("--batches", type=cli.COUNT, default=20, metavar="N", help="default: 20")
     parser.add_argument("--windows", type=cli.COUNT, default=5, metavar="N", help="default: 5")

@@ -17,7 +17,7 @@ from mutualformer_sod.errors import InputError, ReportedElsewhere, Stopped, with
 
 EXIT_INPUT_ERROR = 2
 EXIT_INTERRUPTED = 130
-MOST_MEGAPIXELS = 128  # of an upload; `imaging.photos` reads larger pictures at a smaller size
+MOST_MEGAPIXELS = 128  # limit of an upload; `imaging.photos` reads larger pictures reduced
 
 _LIBRARIES = r"(torch|torchvision|timm|onnx|onnxscript|PIL|matplotlib|gradio)(\.|$)"
 
@@ -124,7 +124,7 @@ def add_server_flags(parser: argparse.ArgumentParser, port: int) -> None:
         type=float,
         default=24,
         metavar="N",
-        help=f"largest picture or depth map, up to {MOST_MEGAPIXELS} (default 24)",
+        help=f"maximum megapixels of a picture or depth map, up to {MOST_MEGAPIXELS} (default 24)",
     )
     add("--max-upload", type=float, default=64, metavar="MB", help="largest file (default 64)")
     add("--queue", type=COUNT, default=32, metavar="N", help="requests that may wait (default 32)")

@@ -149,7 +149,7 @@ def make_parser() -> cli.Parser:
 
 
 def absolute(path: str) -> str:
-    """Return the path as a comparison records it: it may be continued from another folder."""
+    """Return an absolute path: a comparison may be continued from another folder."""
     return str(Path(path).resolve())
 
 

@@ -94,7 +94,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     add("--plots", action="store_true", help="draw the curves (needs matplotlib)")
     add("--no-cache", action="store_true", help="compute every score again")
-    add("--images", type=Path, metavar="FILE", help="only those in a list SET/STEM, as in test.py")
+    add("--images", type=Path, metavar="FILE", help="only images listed as SET/STEM, as in test.py")
     return parser.parse_args()
 
 

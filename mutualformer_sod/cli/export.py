@@ -49,7 +49,7 @@ def parse_arguments() -> argparse.Namespace:
         help="folder of sets: compare with PyTorch on their images; a file that differs by more "
         f"than {TOLERANCE:g} in saliency is not written",
     )
-    cli.add_flags(parser, "--near", help="of --check: which depth values are near (default: auto)")
+    cli.add_flags(parser, "--near", help="for --check: which depth values are near (default: auto)")
     parser.add_argument("--benchmark", action="store_true", help="compare images/s with PyTorch")
     args = parser.parse_args()
     if args.near != ["auto"] and args.check is None:

@@ -15,7 +15,7 @@ There:  python tools/pack_data.py --unpack packed --output ROOT
         bash train_sod.sh --recipe tiny --data ROOT
 OUTPUT gets shard_0000.tar, ... (<set>/RGB/x.jpg, <set>/GT/x.png, <set>/depth/x.png: plain tar
 files) and index.json with their sha256. Colour and ground truth are shrunk by area average, depth
-by picking pixels, so that it keeps its type and values. Unpacking compares the checksums first,
+by nearest neighbour, so that it keeps its type and values. Unpacking compares the checksums first,
 keeps existing files of equal content, and continues an interrupted run. Packed images differ in
 their bytes from those of a test set: check the overlap of training and test sets on the originals.
 """

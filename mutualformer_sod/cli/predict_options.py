@@ -15,12 +15,12 @@ _Result = TypeVar("_Result")
 EPILOG = """\
     mutualformer-sod predict photo.jpg
 
-needs no flag: without --output the outputs are in ./saliency, or in ./saliency-2 and so on if files
-of other settings are there. Outputs are OUTPUT/maps/STEM.png (8-bit, at the size of the picture),
-with --overlay OUTPUT/overlays/STEM.png, with --cutout OUTPUT/cutouts/STEM.png (RGBA); of a video
-OUTPUT/NAME_map.webm, NAME_overlay.webm and NAME_cutout.webm, with its sound. A second run makes
-the missing files. Status 1: some pictures failed and were named, the others are done. See
-docs/predict.md.
+This command needs no flags. Without --output, the outputs are in ./saliency, or in ./saliency-2 and
+so on if that folder has files of other settings. Outputs are OUTPUT/maps/STEM.png (8-bit, at the
+size of the picture), with --overlay OUTPUT/overlays/STEM.png, with --cutout OUTPUT/cutouts/STEM.png
+(RGBA); of a video OUTPUT/NAME_map.webm, NAME_overlay.webm and NAME_cutout.webm, with its sound. A
+second run makes the missing files. Exit status 1: some pictures failed and were reported, the
+others are done. See docs/predict.md.
 """
 DEFAULT_OUTPUT = "saliency"
 MOST_SMOOTH = 0.95
@@ -82,13 +82,13 @@ def parse_arguments(description: str) -> argparse.Namespace:
         "as millimetres (default); strict: auto, but stop if the evidence is weak or contradicts "
         "the type",
     )
-    parser.add_argument("--overlay", action="store_true", help="write the map over the picture too")
-    parser.add_argument("--cutout", action="store_true", help="write the object alone, too")
+    parser.add_argument("--overlay", action="store_true", help="also write the map on the picture")
+    parser.add_argument("--cutout", action="store_true", help="also write the cut-out object")
     parser.add_argument(
         "--background",
         metavar="COLOUR|FILE",
-        help="of cut-outs: white, black, grey, #rrggbb, blur (the picture, blurred) or a picture "
-        "(default: transparent)",
+        help="background of cut-outs: white, black, grey, #rrggbb, blur (the picture, blurred) or "
+        "a picture (default: transparent)",
     )
     parser.add_argument("--crop", action="store_true", help="crop cut-outs to the object")
     args = parser.parse_args()

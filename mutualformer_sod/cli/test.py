@@ -35,7 +35,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="N",
         help="threads that write maps (default: 2)",
     )
-    parser.add_argument("--preset", help="refuse weights of another preset than this one")
+    parser.add_argument("--preset", help="refuse weights of any other preset")
     parser.add_argument("--method", help="name of the maps' folder (default: FUSION_PRESET)")
     cli.add_flags(
         parser,
@@ -50,7 +50,7 @@ def parse_arguments() -> argparse.Namespace:
         help="auto, off, bf16 or fp16 (default: auto, bf16 on CUDA devices that support it)",
     )
     parser.add_argument(
-        "--images", type=Path, metavar="FILE", help="only the images of a list, SET/STEM"
+        "--images", type=Path, metavar="FILE", help="only the images listed in FILE as SET/STEM"
     )
     parser.add_argument(
         "--modality",

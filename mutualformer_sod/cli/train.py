@@ -17,8 +17,8 @@ from mutualformer_sod.configs.training import TrainConfig
 from mutualformer_sod.errors import InputError, flag_of
 
 EPILOG = """\
-OUTPUT gets config.json, starts.json (code, versions, data of each start), log.jsonl (one line an
-epoch), checkpoints/ and, at the end, weights.safetensors: the epoch with the least loss on a
+OUTPUT gets config.json, starts.json (code, versions, data of each start), log.jsonl (one line per
+epoch), checkpoints/ and, at the end, weights.safetensors: the epoch with the lowest loss on a
 seeded hold-out of the training images. The same command with --resume continues a stopped run.
 Several GPUs or hosts: GPUS=4 bash train_sod.sh ..., or torchrun --nproc-per-node 4 tools/train.py
 """

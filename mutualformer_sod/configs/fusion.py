@@ -190,7 +190,7 @@ def combine(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]
 
 
 def refuse_unused(common: Mapping[str, Any], networks: Iterable[Mapping[str, Any]]) -> None:
-    """Raise InputError for a common option without an effect in any of the networks."""
+    """Raise InputError for a common option that affects none of the networks."""
     used = {name for own in networks for name in combine(common, own)}
     for name in common:
         if name not in used:

@@ -40,11 +40,11 @@ class EncoderConfig(Switches):
         backbone: any timm model with features (ViT or hierarchical).
         feature_blocks: ViT: blocks whose features are used, counted from 1; ignored otherwise.
         share: use one set of weights for both streams, except for the normalisation layers.
-        stem: ViT: embedding of the patches. "patch" is the ViT's own projection. "hybrid" are
-            residual convolutions, whose finer maps are features, too. A timm name is that
-            pretrained network, whose maps at strides 4 and 8 are features, too.
+        stem: ViT: embedding of the patches. "patch" is the ViT's own projection. "hybrid"
+            uses residual convolutions; their finer maps are also features. The name of a timm model
+            uses this pretrained network; its maps at strides 4 and 8 are also features.
         encoder_drop_path: stochastic depth rate.
-        stem_width: hybrid stem: width at stride 4; doubles with every halving.
+        stem_width: hybrid stem: width at stride 4; half at stride 2, in groups of 8 channels.
         stem_blocks: hybrid stem: residual blocks for each stride from 4 on.
     """
 
@@ -53,7 +53,6 @@ class EncoderConfig(Switches):
     share: bool = False
     stem: str = switch("patch", choices=STEMS)
     encoder_drop_path: float = switch(0.0, "[0, 1)", lambda v: 0 <= v < 1)
-    # Half of it at stride 2, in groups of 8 channels.
     stem_width: int = switch(48, "a positive multiple of 16", lambda v: v > 0 and v % 16 == 0)
     stem_blocks: int = switch(1, "0 or more", lambda v: v >= 0)
 
@@ -80,7 +79,7 @@ class DecoderConfig(Switches):
         detail_width: width of the detail branch at full resolution; doubles at strides 2 and 4.
         finest: stride of the finest maps, 1 or 2; from 2 the logits are interpolated.
         stage_convs: number of 3x3 convolutions in a stage.
-        side_heads: number of stages under deep supervision, from the last but one to coarser ones.
+        side_heads: number of deeply supervised stages, from the second-to-last to coarser ones.
     """
 
     # Normalised in groups of 8 channels; the stage at stride 4 has half the decoder's width.
@@ -99,10 +98,10 @@ class ModelConfig(Switches):
         preset: name of the preset that it started from.
         image_size: side in pixels for which the model is built; other sizes work, too.
         depth_rule: conversion of a depth map to [0, 1], see ``data.depth.encoding``.
-        second_modality: name of the modality beside colour in training, which is that of the
-            training sets, see ``data.modality``; not among the options of ``make_config``.
-        mean, std: normalisation of the colour channels, in units of [0, 1]. None: that of the
-            pretrained backbone; the weights file records it.
+        second_modality: name of the second modality in training, besides colour. It follows from
+            the training sets (``data.modality``) and is not an option of ``make_config``.
+        mean, std: normalisation of the colour channels, in units of [0, 1]. None: the values of
+            the pretrained backbone; the weights file records them.
         encoder, fusion, decoder: options of the parts.
     """
 
@@ -135,7 +134,7 @@ class ModelConfig(Switches):
     def to_dict(self) -> dict[str, Any]:
         """Return a nested plain dictionary, ready for JSON.
 
-        Depth as the second modality has no entry, as in files from before there were others.
+        If the second modality is depth, it has no entry, as in files of older versions.
         """
         values = dataclasses.asdict(self)
         if self.second_modality == DEPTH:
@@ -163,11 +162,8 @@ class ModelConfig(Switches):
         # Files from before the fields mean and std were trained with ImageNet's values.
         values = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD} | values
         try:
-            built = {
-                name: build(**current_names(values[name]))
-                for name, build in parts.items()
-                if name in values
-            }
+            found = parts.keys() & values.keys()
+            built = {name: parts[name](**current_names(values[name])) for name in found}
             return cls(**(values | built))
         except TypeError as error:
             raise InputError(

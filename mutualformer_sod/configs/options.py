@@ -74,7 +74,7 @@ def option(
     Args:
         group: heading in ``--help`` and in the document; "" for the required options.
         effect: help text.
-        rules: at most one of each kind. Without a ``Resume`` a resumed run must share the value.
+        rules: at most one of each kind. Without a ``Resume`` a resumed run must keep the value.
     """
     given = {type(rule): rule for rule in rules}
     declared = Option(

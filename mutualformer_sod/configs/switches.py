@@ -47,7 +47,7 @@ def check_fields(part: object, form: str = "{}") -> None:
     """Check types and limits of an instance of a configuration dataclass.
 
     Args:
-        form: of a field's name in messages.
+        form: format of a field's name in messages.
 
     Raises:
         InputError: names the field, its value and the legal ones.

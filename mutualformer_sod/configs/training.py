@@ -34,8 +34,8 @@ _SEED = Value("S", lambda v: 0 <= v < 2**32, "a whole number from 0 to 429496729
 
 _SGD = Need(lambda c: c.optimizer == "sgd", "`optimizer` sgd")
 _POLY = Need(lambda c: c.schedule == "poly", "`schedule` poly")
-_FALLING = Need(lambda c: c.schedule != "constant", "a `schedule` that falls")
-_NO_TRIANGLE = Need(lambda c: c.schedule != "triangular", "another `schedule` than triangular")
+_FALLING = Need(lambda c: c.schedule != "constant", "a decreasing `schedule`")
+_NO_TRIANGLE = Need(lambda c: c.schedule != "triangular", "a `schedule` other than triangular")
 _CACHE = Need(lambda c: c.cache != "off", "`cache` ram or disk")
 _DISK = Need(lambda c: c.cache == "disk", "`cache` disk")
 _DEPTH = Need(lambda c: c.modality != "rgb", "a `modality` with depth")
@@ -77,10 +77,10 @@ class TrainConfig:
         (), Value("SET=K"), "show a small set K times per epoch, augmented anew each time"
     )
     replay_sets: tuple[str, ...] = _data(
-        (), _SET, "earlier training sets to show again against forgetting", _RECORDED
+        (), _SET, "earlier training sets whose images are replayed against forgetting", _RECORDED
     )
     replay: float = _data(
-        0.3, _RATIO_BELOW_1, "ratio of an epoch's images from them", _REPLAY, _RECORDED
+        0.3, _RATIO_BELOW_1, "ratio of replayed images in an epoch", _REPLAY, _RECORDED
     )
     val_sets: tuple[str, ...] = _data((), _SET, "validate on these sets")
     choose_on_test_set: bool = _data(
@@ -108,10 +108,10 @@ class TrainConfig:
         None, _DIR, "folder of --cache disk", _DISK, _ANY, Unset("cache beside OUTPUT")
     )
     cache_side: int | None = _data(
-        None, _COUNT, "largest side of cached images", _CACHE, Unset("1.25 of the size")
+        None, _COUNT, "maximum side of cached images", _CACHE, Unset("1.25 x the size")
     )
     workers: int = _data(2, _COUNT_0, "loader processes of each training process", _ANY)
-    size: int | None = _augment(None, _SIZE, "pixels per side", Unset("the preset's"))
+    size: int | None = _augment(None, _SIZE, "pixels per side", Unset("size of the preset"))
     multi_scale: bool = _augment(
         True, _SWITCH, "resize each update to 0.75 to 1.25 of the size", _RECORDED
     )
@@ -141,11 +141,11 @@ class TrainConfig:
     modality: str = _augment(
         "both",
         words("WHICH", *VISIBLE),
-        "rgb, or depth or thermal, hides the other one, in training and testing",
+        "all but both hide the other modality, in training and testing",
         _RECORDED,
     )
     epochs: int = _optim(60, _COUNT, "passes over the training images", _MORE)
-    batch_size: int = _optim(8, _COUNT, "largest batch of a process", _SAME_UPDATE, _RECORDED)
+    batch_size: int = _optim(8, _COUNT, "maximum batch size of a process", _SAME_UPDATE, _RECORDED)
     global_batch_size: int | None = _optim(
         None,
         _COUNT,
@@ -158,11 +158,11 @@ class TrainConfig:
     encoder_lr_scale: float | None = _optim(
         None,
         _NUMBER_0,
-        "ratio of the encoder's rate to --lr",
+        "ratio of the encoder's learning rate to --lr",
         Unset("0.1 with --pretrained or --fine-tune, else 1"),
     )
     layer_decay: float | None = _optim(
-        None, _RATIO_ABOVE_0, "ratio of an encoder layer's rate to the next one's"
+        None, _RATIO_ABOVE_0, "ratio of the learning rates of an encoder layer and the next layer"
     )
     weight_decay: float = _optim(
         0.05, _NUMBER_0, "weight decay of matrices, not of biases and normalisation"
@@ -175,13 +175,16 @@ class TrainConfig:
     warmup_epochs: float = _optim(1.0, _NUMBER_0, "epochs of warm-up", _NO_TRIANGLE)
     freeze_encoder_epochs: int = _optim(0, _COUNT_0, "number of first epochs with a frozen encoder")
     freeze_layers: int = _optim(0, _COUNT_0, "number of first encoder layers to freeze")
-    clip_norm: float = _optim(1.0, _POSITIVE, "largest L2 norm of the whole gradient")
+    clip_norm: float = _optim(1.0, _POSITIVE, "maximum L2 norm of the whole gradient")
     ema_decay: float | None = _optim(
-        None, _DECAY, "validate and release a moving average of the weights (0.999)"
+        None, _DECAY, "decay of a moving average of the weights to validate and release, e.g. 0.999"
     )
     loss: str = _optim("weighted", words("NAME", *LOSSES), "main loss", _RECORDED)
     teacher: str | None = _optim(
-        None, _FILE, "our weights, whose maps enter the ground truth", _RECORDED_NAME
+        None,
+        _FILE,
+        "weights of this project; their maps are blended into the ground truth",
+        _RECORDED_NAME,
     )
     teacher_ratio: float = _optim(
         0.5, _RATIO, "ratio of the teacher's map in the ground truth", _TEACHER, _RECORDED
@@ -194,16 +197,16 @@ class TrainConfig:
         "mixed precision; auto: bf16 if the device computes in it, else off",
         _SAME_AMP,
     )
-    channels_last: bool = _speed(False, _SWITCH, "memory format of images and convolutions")
+    channels_last: bool = _speed(
+        False, _SWITCH, "use the channels-last memory format for images and convolutions"
+    )
     compile: bool = _speed(False, _SWITCH, "torch.compile the network")
     grad_checkpointing: bool = _speed(
         False,
         _SWITCH,
         "recompute the encoder's activations in the backward pass: less memory, more time",
     )
-    deterministic: bool = _speed(
-        False, _SWITCH, "only algorithms that repeat bit for bit (CUDA; slower)"
-    )
+    deterministic: bool = _speed(False, _SWITCH, "use only deterministic algorithms (CUDA; slower)")
     output: str = option("", "", _DIR, "folder of this run", _ANY)
     seed: int = _run(0, _SEED, "seed of hold-out, initial weights and augmentation", _RECORDED)
     device: str = _speed("auto", Value("D"), "auto, cpu, cuda or mps", _ANY)
@@ -216,15 +219,19 @@ class TrainConfig:
         _RECORDED_NAME,
     )
     init_weights: str | None = _model(
-        None, _FILE, "our weights to start the encoder from", _NO_FINETUNE, _RECORDED_NAME
+        None,
+        _FILE,
+        "weights of this project that initialise the encoder",
+        _NO_FINETUNE,
+        _RECORDED_NAME,
     )
     finetune: str | None = _model(
-        None, _FILE, "our weights to start the whole network from", _RECORDED_NAME
+        None, _FILE, "weights of this project that initialise the whole network", _RECORDED_NAME
     )
     weights_dtype: str = _run(
         "float32", words("TYPE", "float32", "float16"), "number format of weights.safetensors", _ANY
     )
-    checkpoint_minutes: float = _run(10.0, _NUMBER_0, "longest time between checkpoints", _ANY)
+    checkpoint_minutes: float = _run(10.0, _NUMBER_0, "maximum minutes between checkpoints", _ANY)
     checkpoint_steps: int | None = _run(
         None, _COUNT, "write a checkpoint every N updates, too", _ANY
     )

@@ -17,8 +17,8 @@ class GreyEncoding:
 
     Attributes:
         is_empty: whether every map is constant or empty, so that only colour is used.
-        near, side: "none", in the record of a run.
-        zero_is_hole: never, see `depth.encoding.DepthEncoding`.
+        near, side: always "none", for the record of a run.
+        zero_is_hole: always False, see `depth.encoding.DepthEncoding`.
     """
 
     kind: str

@@ -1,7 +1,7 @@
-"""Second modalities beside colour: depth, thermal images, and others that are registered.
+"""Second modalities in addition to colour: depth, thermal images, and other registered ones.
 
-`SodSet.modality` is the modality of a set, `ModelConfig.second_modality` that of a network's
-training. All differences between modalities are here.
+`SodSet.modality` is the second modality of a set. `ModelConfig.second_modality` is the one that a
+network was trained on. This module defines all differences between modalities.
 In names such as ``has_depth`` or ``depth`` the package calls the second input depth, whatever its
 modality.
 """
@@ -29,21 +29,21 @@ class Modality:
     """A second modality. Functions must not be lambdas, because worker processes receive them.
 
     Attributes:
-        name: in messages, flags and the configuration of weights.
-        one_map: one of its maps in words, with a regular plural.
-        folders: names of its folders in a set, in lower case.
-        folder: name of its folder in sets that are written.
+        name: name of the modality in messages, flags and the configuration of weights.
+        one_map: noun for one of its maps; the plural is formed by an added "s".
+        folders: lower-case names by which its folder in a set is recognised.
+        folder: name of its folder in sets that this package writes.
         read: returns the raw map (H, W) uint8, uint16 or float32 of a file, or raises InputError.
-        to_unit: converts a raw map to (H, W) float32 in [0, 1], from the encoding of its set.
+        to_unit: converts a raw map to (H, W) float32 in [0, 1], given the encoding of its set.
         has_polarity: whether its maps have a polarity, units and holes, decided as for depth.
             Without polarity the encoding of a set is a `GreyEncoding`.
-        interpolation: cv2's, from the size of a map to that of its picture. Nearest by default:
-            others would add depths between an object and its background.
-        degradations: names of the changes of its values in training, see
+        interpolation: cv2 flag for resizing a map to the size of its colour image. Default: nearest
+            neighbour, because others would add depths between an object and its background.
+        degradations: names of the degradations of its maps in training, see
             `training.degradations`.
-        sets: names of known sets, and beginnings of such names, whose maps are of this modality
-            under any folder name.
-        label: title of its pictures on a page; "" for the name.
+        sets: names, or prefixes of names, of known sets whose maps have this modality whatever
+            the name of their folder.
+        label: title of its images on a page; "" uses ``name``.
     """
 
     name: str
@@ -108,7 +108,7 @@ def modality_of_set(name: str) -> Modality | None:
 def modality_of(folders: Iterable[str], set_name: str) -> Modality:
     """Return the modality of a set from the names of its folder of maps and of the set itself.
 
-    A known set decides, because copies store thermal images in a folder named depth.
+    The name of a known set has priority, because copies of thermal sets name the folder depth.
     """
     names = {folder.casefold() for folder in folders}
     by_folder = (m for m in MODALITIES.values() if names & set(m.folders))

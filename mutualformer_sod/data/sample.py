@@ -15,8 +15,8 @@ class Sample:
     """The files of one sample; None where the set has no such folder.
 
     Attributes:
-        stem: of the RGB file, or of the ground truth without RGB.
-        modality: of ``depth``.
+        stem: stem of the RGB file, or of the ground truth if there is no RGB file.
+        modality: modality of the file in ``depth``.
     """
 
     stem: str
@@ -29,16 +29,16 @@ class Sample:
 def read_sample(sample: Sample) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
     """Read the files of one sample.
 
-    A map of another size than the colour image is resized by the rule of its modality: depth by
-    nearest neighbour, because interpolation would add depths between an object and its background,
-    and across holes. A ground truth of another size is refused, because scores would depend on the
-    method of resizing.
+    If the sizes of a map and the colour image differ, the map is resized by the rule of its
+    modality: depth by nearest neighbour, because interpolation would add depths between an object
+    and its background, and across holes. If the size of the ground truth differs, it is refused,
+    because scores would depend on the method of resizing.
 
     Returns:
         rgb (H, W, 3) uint8, depth (H, W) as stored, gt (H, W) bool; None for a missing part.
 
     Raises:
-        InputError: as `imaging.io`; ground truth and colour image differ in size.
+        InputError: an error of `imaging.io`, or ground truth and colour image differ in size.
     """
     rgb = read_rgb(sample.rgb) if sample.rgb is not None else None
     depth = sample.modality.read(sample.depth) if sample.depth is not None else None

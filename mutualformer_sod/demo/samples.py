@@ -9,7 +9,7 @@ import numpy as np
 from mutualformer_sod.data.synthetic.scenes import KINDS, make_scene, scene_stem
 from mutualformer_sod.imaging.io import write_image
 
-_SEED = 2027  # of scenes outside every training set
+_SEED = 2027  # seed of scenes outside every training set
 _TITLES = {"depth": "depth", "colour": "colour", "either": "both"}
 _THUMBNAIL = (160, 120)  # (W, H) of one half
 

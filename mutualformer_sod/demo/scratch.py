@@ -21,7 +21,7 @@ class Scratch:
 
     Args:
         keep_seconds: time from the writing of a file to its removal.
-        most_bytes: of all files together.
+        most_bytes: maximum size of all files together.
 
     Attributes:
         path: the folder; it is made by the constructor.

@@ -47,7 +47,7 @@ class Request:
         rgb: file of the picture; None if there is none yet.
         depth: file of its depth map; None for RGB alone.
         weights: one of the names of `Service.predictors`.
-        threshold: in [0, 1]; 0 for the map itself; else values from it on become 1, lower ones 0.
+        threshold: in [0, 1]; 0: the map itself; else 1 where the map reaches it, 0 elsewhere.
         invert: invert the polarity of the depth.
     """
 

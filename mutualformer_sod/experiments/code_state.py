@@ -46,7 +46,7 @@ def _digest(path: Path) -> str:
 
 
 def refuse_other_code(output: Path, before: dict[str, str], now: dict[str, str]) -> None:
-    """Raise InputError if a comparison was started with code that may score otherwise."""
+    """Raise InputError if a comparison was started with code that may give other scores."""
     different = [name for name in before | now if before.get(name) != now.get(name)]
     if different:
         more = f" and {len(different) - 1} more" if len(different) > 1 else ""

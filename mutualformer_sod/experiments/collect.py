@@ -63,7 +63,7 @@ def write_image_scores(path: Path, table: FusionTable) -> None:
 
 
 def read_image_scores(path: Path) -> FusionTable:
-    """Read a file of `write_image_scores`, without maxima of curves; InputError for others."""
+    """Read a file of `write_image_scores`, which has no maxima of curves; or raise InputError."""
     images, record = read_scores(path)
     try:
         groups, trials = images.by_group(), []

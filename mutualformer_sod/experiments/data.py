@@ -115,7 +115,7 @@ def groups_of(sod_set: str, stem: str, sources: dict[str, Any]) -> list[str]:
     """Return the groups of an image: all, its set and kind; of several test folders, its folder.
 
     Args:
-        stem: of the image; the stem of a generated scene ends in its kind.
+        stem: stem of the image; that of a generated scene ends in its kind.
         sources: the test part of the record of `prepare_data`.
     """
     if sod_set in sources.get("folders", {}):

@@ -26,7 +26,7 @@ class Difference:
         variant: the other one.
         mean: difference of the means over images and seeds.
         low, high: 95 % interval of the hierarchical bootstrap.
-        p: two-sided p-value of no difference, adjusted by `holm` for all variants.
+        p: two-sided p-value (null hypothesis: no difference), adjusted by `holm` for all variants.
     """
 
     variant: str

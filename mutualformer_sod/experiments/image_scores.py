@@ -121,7 +121,7 @@ def _counts(images: Sequence[tuple[str, str, str]]) -> dict[str, dict[str, int]]
 def _check_complete(
     path: Path, images: Sequence[tuple[str, str, str]], written: dict[str, dict[str, int]] | None
 ) -> None:
-    """Raise InputError for images that are missing or there twice; ``written`` of `_counts`."""
+    """Raise InputError for missing or repeated images; ``written`` is a result of `_counts`."""
     found, different = _counts(images), []
     for kind, counts in (written or found).items():
         for sod_set, count in counts.items():

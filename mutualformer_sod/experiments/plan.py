@@ -35,7 +35,7 @@ RIGHT = "right"
 DEPTHS = {
     "hidden": "no depth",
     "exchanged": "the depth of another image of the set",
-    "constant": "one depth, but for two pixels, without which it counts as missing",
+    "constant": "one depth in all but two pixels (without these it counts as missing)",
     "noise": "random numbers",
 }
 _DAMAGED = "{}: damaged. Fix: restore it, or pass another `output`."

@@ -128,7 +128,7 @@ def score_maps(
 
     Args:
         sets, sources: the test sets and their record, see `prepare_data`.
-        kind: of the depth; a name of `plan.DEPTHS`, or right.
+        kind: kind of test depth: a name of `plan.DEPTHS`, or `plan.RIGHT`.
 
     Raises:
         InputError: a map is missing or unreadable.

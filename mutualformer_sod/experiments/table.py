@@ -18,10 +18,10 @@ class Trial:
 
     Attributes:
         scores: group of test images -> metric -> value; "images" is the number of images.
-        statistics: of the fusion at the last epoch.
-        seconds: of training.
-        commits: of the training code.
-        remarks: on its maps, with the names of images.
+        statistics: statistics of the fusion at the last epoch.
+        seconds: training time.
+        commits: Git commits of the training code.
+        remarks: remarks on its maps, with the names of images.
     """
 
     variant: str
@@ -39,8 +39,8 @@ class Summary:
 
     Attributes:
         images: number of images in the group.
-        mean: by metric.
-        std: by metric, sample standard deviation (n - 1); empty for a single seed.
+        mean: mean by metric.
+        std: sample standard deviation (n - 1) by metric; empty for a single seed.
     """
 
     group: str

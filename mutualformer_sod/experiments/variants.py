@@ -30,7 +30,7 @@ class Variant:
     Attributes:
         name: as passed by the user and shown in tables.
         fields: options of the model, with ``fusion`` and ``share``.
-        modality: of training and testing: "both", "rgb" or "depth".
+        modality: modality of training and testing: "both", "rgb" or "depth".
         meaning: short description for the table.
         matches: variant whose exchange ratio, of the same seed, is used.
     """
@@ -76,9 +76,9 @@ _CONTROLS = {
         "mutualformer:initial=affinity",
         "diffusion starts from the affinities",
     ),
-    "mutualformer_two_blocks": ("mutualformer:blocks_per_level=2", "two blocks a level"),
-    "cross_attention_ensemble": ("cross_attention:head=ensemble", "under the other head"),
-    "concat_ensemble": ("concat:head=ensemble", "under the other head"),
+    "mutualformer_two_blocks": ("mutualformer:blocks_per_level=2", "two blocks per level"),
+    "cross_attention_ensemble": ("cross_attention:head=ensemble", "with the other head"),
+    "concat_ensemble": ("concat:head=ensemble", "with the other head"),
     "random_exchange": (
         "token_fusion:exchange=random,exchange_ratio=0.4",  # the authors aim at 0.3 to 0.5
         "random tokens exchanged, at the last ratio of token_fusion with the same seed "

@@ -76,9 +76,9 @@ def find_images(
     Args:
         maps_root: folder of ``<method>/<set>/<stem>.png``, see `metrics.folder.find_map_folder`.
         near: values of ``--near``, see `depth.polarity.parse_near`.
-        limit: number of images of each set, the first ones; None takes all.
+        limit: maximum number of images of each set, from the first on; None takes all.
         keep_unmapped: keep sets without any map.
-        affixes: text around the stems in the names of the maps; None: found.
+        affixes: text around the stems in the names of the maps; None detects it.
 
     Returns:
         The images, set by set, and messages on sets and maps that are left out.
@@ -131,11 +131,11 @@ def with_scores(
 def make_card(image: ImageFiles, pictures: PictureFolder, normalize: bool = True) -> ImageCard:
     """Read the files of one image, score its maps and store its pictures.
 
-    An unreadable file is named in the problems of the card. ``normalize`` scores maps stretched to
-    their own minimum and maximum.
+    An unreadable file is named in the problems of the card. With ``normalize``, maps are stretched
+    to their own minimum and maximum before they are scored.
 
     Raises:
-        InputError: the scores of the evaluation are not those of these maps.
+        InputError: the scores of the evaluation do not belong to these maps.
     """
     sample = image.sample
     card = ImageCard(image.set_name, sample.stem)

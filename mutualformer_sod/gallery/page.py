@@ -93,11 +93,11 @@ def pick(
     Args:
         stems: the images in this order, as STEM, or as SET/STEM if several sets have the stem.
         worst: number of images with the lowest S-measure, averaged over the methods.
-        best: number of images with the highest.
+        best: number of images with the highest S-measure.
         disagreement: number of images whose maps differ most between the methods.
 
     Raises:
-        InputError: no such image, several of the name, or none that can be ranked.
+        InputError: no such image, several images of this name, or no image that can be ranked.
     """
     if stems:
         return [_named(cards, stem) for stem in stems]

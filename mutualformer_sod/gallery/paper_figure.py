@@ -29,7 +29,7 @@ def save_paper_figure(
     Args:
         paths: files that end in ".pdf" or ".png". All get the same figure.
         rows: one picture for each column, as in `figure.picture_grid`.
-        titles: of the columns, drawn above the first row.
+        titles: titles of the columns, drawn above the first row.
 
     Raises:
         InputError: matplotlib is not installed, or the figure is higher than a PDF page may be.

@@ -1,6 +1,6 @@
 """Check whether an image file is complete, and find its size, without decoding.
 
-Decoders fill the missing part of a truncated JPEG (and older ones of a PNG) with grey and report no
+Decoders fill the missing part of a truncated JPEG (older ones also of a PNG) with grey without an
 error. Therefore the last chunk and the checksums of a PNG and the end marker of a JPEG are checked.
 """
 

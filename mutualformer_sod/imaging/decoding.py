@@ -23,7 +23,7 @@ from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.containers import check_whole, without_notes, without_padding
 
 AS_STORED = cv2.IMREAD_UNCHANGED
-_CHROMA_NOISE = 16  # largest difference of channels that JPEG makes of a grey image, in levels
+_CHROMA_NOISE = 16  # maximum difference in levels between channels of a grey image due to JPEG
 _GREY = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
 _LOG_LEVEL_LOCK = threading.Lock()
 _DAMAGE = re.compile(r"Corrupt JPEG data: (?!bad ICC)|Premature end of JPEG file")  # of libjpeg
@@ -43,7 +43,7 @@ def read_bytes(path: Path | str) -> bytes:
 
 
 def check_file(path: Path | str, data: bytes) -> tuple[int, int] | None:
-    """As `containers.check_whole`; raise InputError for an incomplete file, or for no image."""
+    """Call `containers.check_whole`; raise InputError if a file is incomplete or not an image."""
     try:
         return check_whole(data)
     except ValueError as error:
@@ -81,7 +81,7 @@ def _imdecode(data: bytes, flags: int) -> tuple[np.ndarray | None, str]:
     return _stderr.listen(lambda: cv2.imdecode(np.frombuffer(data, np.uint8), flags))
 
 
-@functools.lru_cache(4096)  # once per file; a server reads files without end
+@functools.lru_cache(4096)  # once per file; limited, for servers
 def _warn_of_damage(path: str, damage: str) -> None:
     _log.warning(
         "%s: damaged JPEG data (%s): part of the image may be wrong. Fix: look at it, and replace"
@@ -126,7 +126,7 @@ def channel_spread(image: np.ndarray) -> float:
 
 @contextlib.contextmanager
 def quiet_decoder() -> Iterator[None]:
-    """Suppress messages of cv2 about a file; our own line is enough."""
+    """Suppress messages of cv2 about a file, because this package reports the file itself."""
     with _LOG_LEVEL_LOCK:  # the level is one for all threads
         logs = cv2 if hasattr(cv2, "getLogLevel") else cv2.utils.logging  # as of 4.8, later
         level = logs.getLogLevel()
@@ -161,7 +161,7 @@ class _Stderr:
             self._flush = library.fflush
 
     def listen(self, function: Callable[[], _Result]) -> tuple[_Result, str]:
-        """Run a function, again if C libraries printed; return its result and the printed text."""
+        """Run a function, twice if C libraries print; return its result and the printed text."""
         if not self._is_settable:  # without glibc the text is on the terminal
             return function(), ""
         with self._captured():

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 
 WINDOWS = (90, 6)  # pixels, of the two passes
-_MARGIN = sum(WINDOWS)  # rows around a band that its colours depend on, at most
-BAND_PIXELS = 10**6  # of float colours at once
+_MARGIN = sum(WINDOWS)  # maximum number of rows around a band that affect its colours
+BAND_PIXELS = 10**6  # number of pixels processed at once as float colours
 _EPSILON = 1e-5
 
 

@@ -43,7 +43,7 @@ def read_rgb(path: Path | str, data: bytes | None = None, shrink: int = 1) -> np
     Args:
         path: a PNG, JPEG, BMP or TIFF file of 8 bits per channel.
         data: the content of the file, if it has been read.
-        shrink: 2, 4 or 8 divides the sides of a JPEG, rounded up, while it is decoded.
+        shrink: 2, 4 or 8 decodes a JPEG with its sides divided by this number, rounded up.
 
     Returns:
         (H, W, 3) uint8, in RGB order.
@@ -63,14 +63,14 @@ def read_rgb(path: Path | str, data: bytes | None = None, shrink: int = 1) -> np
 def read_depth(path: Path | str) -> np.ndarray:
     """Read a depth map as stored; `depth.encoding.depth_to_unit` converts it to [0, 1].
 
-    A third axis of one channel, first or last, or of equal channels is removed. So are differences
-    between channels that are JPEG noise, and constant alpha.
+    A channel axis is removed if it has one channel (as first or last axis), equal channels, or ones
+    that differ only by JPEG noise. Constant alpha is removed, too.
 
     Args:
         path: an image file, or ``.npy`` (never unpickled).
 
     Returns:
-        (H, W) uint8, uint16 or float32, with NaN and infinity.
+        (H, W) uint8, uint16 or float32; NaN and infinity are kept.
 
     Raises:
         InputError: missing, empty, damaged, colour-coded, or of an unsupported type.

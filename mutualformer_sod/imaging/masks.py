@@ -13,8 +13,8 @@ import numpy as np
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.decoding import decode, one_channel, read_bytes, varying_alpha
 
-# 8-bit values between background and foreground, and their largest ratio due to JPEG noise: of all
-# pixels, or, if there are more, away from soft edges.
+# 8-bit values from _DARK to below _BRIGHT are neither background nor foreground. Their maximum
+# ratio of all pixels is _MIDDLE_RATIO, or _EDGE_RATIO with at most _INNER_RATIO away from edges.
 _DARK, _BRIGHT = 64, 192
 _MIDDLE_RATIO = 0.05
 _EDGE_RATIO, _INNER_RATIO = 0.25, 0.005
@@ -33,11 +33,13 @@ def read_mask(path: Path | str, data: bytes | None = None) -> Mask:
 
     - One channel of 0 and one other value (0/1, 0/2, 0/128, 0/255; 8 or 16 bits, integer or
       floating-point): the other value is foreground.
-    - One channel of more values, 8 or 16 bits: above 128 of 255 is foreground, as in the reference
-      evaluation code. There must be dark and bright pixels, and at most 5 % between 64 and 192, or
-      at most 25 % and nearly all of these at an edge. Without values below 192 all is foreground.
+    - One channel of more values, 8 or 16 bits: values above 128 of 255 are foreground, as in the
+      reference evaluation code. Dark and bright pixels must exist. At most 5 % of the pixels may be
+      between 64 and 192, or at most 25 % if nearly all of these are at an edge. If all values are
+      192 or more, all pixels are foreground.
     - Colours: one colour on black is foreground.
-    - Transparency: constant, or the same mask as the colours. With constant colours it is the mask.
+    - Transparency: it must be constant or the same mask as the colours. If the colours are
+      constant, the transparency is the mask.
 
     Args:
         path: a PNG, JPEG, BMP or TIFF file.

@@ -1,8 +1,8 @@
 """Read users' pictures as a viewer shows them, in the formats of cameras and the web.
 
 Unlike files of the benchmarks (`io`), they are rotated by their orientation tag, blended with white
-if transparent, and reduced if huge. A picture for which `io.read_rgb` has the same result is read
-by it, so that a map does not depend on the tool.
+if transparent, and reduced if huge. If `io.read_rgb` gives the same result for a picture, it is
+used, so that a map does not depend on the tool.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ PHOTO_SUFFIXES = frozenset(
 )
 
 FULL_PIXELS = 64 * 10**6
-"""Pictures of more pixels are reduced to this number: 0.2 GB per copy, two while decoding."""
+"""Pictures with more pixels are reduced to this number: 0.2 GB, twice that while decoding."""
 
 WHOLE_PIXELS = 320 * 10**6
 """Maximum number of pixels of a picture that is not a baseline JPEG; decoding takes 1.3 GB."""
@@ -39,7 +39,7 @@ STREAMED_PIXELS = 1000 * 10**6
 """Maximum number of pixels of a baseline JPEG, which is decoded at a fraction of its size."""
 
 _FORMATS = ("JPEG", "PNG", "BMP", "DIB", "TIFF", "WEBP", "GIF", "PPM")
-_JPEG = ("JPEG", "MPO")  # Pillow opens the latter, a JPEG with previews behind it, as the former
+_JPEG = ("JPEG", "MPO")  # MPO is a JPEG with previews after it; Pillow's JPEG reader opens it
 _CHECKED = (*_JPEG, "PNG", "BMP")  # by containers.check_whole
 BAND_PIXELS = 10**6
 _PIXEL_LIMIT_LOCK = threading.Lock()

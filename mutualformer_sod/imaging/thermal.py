@@ -8,9 +8,9 @@ import numpy as np
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import read_map
 
-_SIDE = 256  # pixels of the longer side that are looked at
-_BINS = 32  # of luminance
-_CHROMA = 24  # levels of Cb or Cr from which on colours of one luminance differ
+_SIDE = 256  # number of pixels along the longer side that are examined, about
+_BINS = 32  # bins of luminance
+_CHROMA = 24  # difference in Cb or Cr above which colours of one luminance are different
 _AMBIGUOUS = 0.02
 """Largest accepted ratio of pixels whose colour does not follow from their luminance.
 
@@ -23,8 +23,8 @@ for turbo, .16 for rainbow.
 def read_thermal(path: Path | str) -> np.ndarray:
     """Read a thermal image as stored; colours of a palette are converted to their luminance.
 
-    Palettes such as iron, hot or inferno are brighter the hotter a pixel is. Rainbow and jet are
-    not: hot and cold pixels may have equal luminance. They are refused. Files, result and other
+    In palettes such as iron, hot or inferno, hotter pixels are brighter. In rainbow and jet, hot
+    and cold pixels may have equal luminance, so these palettes are refused. Files, result and other
     errors are those of `imaging.io.read_depth`.
     """
     return read_map(path, "thermal", _luminance)
@@ -36,7 +36,7 @@ def ambiguous_ratio(image: np.ndarray) -> float:
     The image is (H, W, 3) uint8, in cv2's order.
     """
     step = max(1, max(image.shape[:2]) // _SIDE)
-    # Picked, not averaged: a mean of two colours of a palette is none of its colours.
+    # Picked, not averaged: the mean of two colours of a palette is not in the palette.
     picked = np.ascontiguousarray(image[::step, ::step])
     pixels = cv2.cvtColor(picked, cv2.COLOR_BGR2YCrCb).reshape(-1, 3)
     bins = pixels[:, 0].astype(int) * _BINS // 256

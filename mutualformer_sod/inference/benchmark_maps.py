@@ -34,12 +34,12 @@ from mutualformer_sod.signals import ended_by_sigterm
 RUN_FILE = "run.json"
 
 QUEUE_SIZE = 32
-"""Maps that are waiting or being written: 19 MB of logits at 384 x 384."""
+"""Maximum number of maps that wait or are being written: 19 MB of logits at 384 x 384."""
 
 
 class _Timing(NamedTuple):
-    """Images of one process, and its seconds until the first batch was loaded, from then until the
-    last map was written, and (part of the latter) in the network.
+    """Number of images of one process, and its times in seconds: until the first batch was loaded,
+    from then until the last map was written, and the part of the latter in the network.
     """
 
     images: int = 0
@@ -91,8 +91,8 @@ def map_sets(
         Number of maps made in this call, by set.
 
     Raises:
-        InputError: unreadable images, all of them before the first map; or the folder holds maps
-            with other settings; maps of another modality than the network's.
+        InputError: unreadable images (all are reported before the first map); a folder with maps
+            of other settings; or maps of a modality other than the network's.
         OSError: a map could not be written.
         Stopped: SIGTERM arrived; the same call continues.
     """

@@ -22,7 +22,7 @@ PLAIN = f"{', '.join(_NAMED)}, #rrggbb, {BLUR}"
 """Backgrounds that need no file."""
 
 _BLUR_RATIO = 0.02  # standard deviation of the blur as a ratio of the longer side
-_MARGIN_RATIO = 0.03  # of the object's longer side, around a crop
+_MARGIN_RATIO = 0.03  # margin around a crop as a ratio of the object's longer side
 _PRESENT = 128  # opacity from which a pixel belongs to the object
 
 

@@ -91,7 +91,7 @@ def describe(
 
     Args:
         exportable, any_size: see `trace`.
-        protocol: of its training, from the weights file.
+        protocol: record of the training, from the weights file.
         size: pixels per side; the recommended size of a file for any size.
     """
     second = find_modality(exportable.detector.config.second_modality)
@@ -104,7 +104,7 @@ def describe(
         "sizes": f"multiples of {exportable.stride}" if any_size else f"{size} x {size}",
         "rgb": "(batch, 3, height, width) float32 in [0, 1], RGB order",
         "depth": f"(batch, 1, height, width) float32 in [0, 1], {meaning}",
-        "has_depth": "(batch,) bool; where false, depth is not looked at",
+        "has_depth": "(batch,) bool; where false, depth is ignored",
         "logits": "(batch, 1, height, width) float32; resize them, then saliency is their sigmoid",
     }
 
@@ -116,7 +116,7 @@ def save_onnx(
 
     Args:
         program, metadata: from `trace` and `describe`.
-        path: of the file.
+        path: path of the file.
         opset: version of the operators; None for torch's choice.
 
     Raises:

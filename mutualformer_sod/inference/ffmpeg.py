@@ -112,7 +112,7 @@ def add_sound(silent: Path, source: Path) -> None:
 
 
 class _Track:
-    """One track of sound: its packets, copied or encoded."""
+    """One audio track: its packets, copied or encoded."""
 
     def __init__(self, track: Any, output: Any) -> None:
         self._copied = track.codec_context.name in _IN_WEBM
@@ -152,7 +152,7 @@ class _Track:
 
 
 def _length_of(container: Any, stream: Any) -> float | None:
-    """Return the length of a track of pictures in s."""
+    """Return the length of a video track in s."""
     if stream.duration:
         return float(stream.duration * stream.time_base)
     end = None

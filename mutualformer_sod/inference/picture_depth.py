@@ -1,4 +1,4 @@
-"""Depth, or maps of another modality, of a user's pictures: how they are stored and fit."""
+"""Decide how a user's depth (or other) maps are stored, and fit them to the pictures."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -39,10 +39,10 @@ class DepthPlan:
     """Decisions about all maps, made before the first map is predicted.
 
     Attributes:
-        orientation: of the maps, see `fit_depth`.
-        modality: of the maps.
-        encodings: by file, how it is stored.
-        failed: by unreadable file, the problem.
+        orientation: orientation of the maps, see `fit_depth`.
+        modality: modality of the maps.
+        encodings: encoding of each file.
+        failed: problem of each unreadable file.
         remarks: lines for the user.
     """
 
@@ -56,13 +56,13 @@ class DepthPlan:
 def plan_depths(
     pictures: Sequence[Picture], near: str, orientation: str = "auto", modality: Modality = DEPTH
 ) -> DepthPlan:
-    """Decide how the maps are stored, together for all maps of 8 bits, 16 bits and float.
+    """Decide how the maps are stored: one decision for each number type (8 bits, 16 bits, float).
 
     Args:
-        pictures: those with a map are read.
+        pictures: the pictures; their maps are read, if any.
         near: "auto", "white", "black", "disparity" or "strict"; maps without polarity ignore it.
-        orientation: of the maps, see `fit_depth`.
-        modality: of the maps.
+        orientation: orientation of the maps, see `fit_depth`.
+        modality: modality of the maps.
 
     Raises:
         InputError: maps that contradict their type; with "strict", weak evidence.

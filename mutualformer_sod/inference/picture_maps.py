@@ -37,9 +37,9 @@ class Outcome:
     """Results of `predict_pictures`.
 
     Attributes:
-        made: pictures whose maps were written now.
-        kept: pictures whose outputs were there.
-        failed: a line for each failed one.
+        made: number of pictures whose maps were written now.
+        kept: number of pictures whose outputs already existed.
+        failed: one line for each failed picture.
         depths: number of depth maps that were used.
         doubts: depth files that give little information, by the doubt.
     """
@@ -56,10 +56,10 @@ class PictureOutputs:
     """The files of a run, ``folder/KIND/STEM.png``.
 
     Attributes:
-        folder: of all kinds.
+        folder: folder of all kinds.
         settings: plain JSON data that the files depend on, see `settings_of`.
         kinds: some of `overlays.KINDS` and `cutouts.CUTOUTS`.
-        style: of the cut-outs.
+        style: style of the cut-outs.
     """
 
     folder: Path

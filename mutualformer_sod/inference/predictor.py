@@ -82,7 +82,7 @@ class Predictor:
 
     @property
     def settings(self) -> dict[str, str | int]:
-        """The settings that the maps depend on, beside the weights."""
+        """The settings that the maps depend on, besides the weights."""
         return {"size": self.size, "amp": self.amp, "modality": self.modality}
 
     @classmethod
@@ -196,8 +196,8 @@ class Predictor:
         """Raise InputError for logits with NaN or infinity of the images ``name``."""
         if not logits.isfinite().all():
             raise InputError(
-                f"{name}: the network's output is not finite with `amp` {self.amp}. Fix: turn it "
-                "off, or use other weights."
+                f"{name}: the network's output is not finite with `amp` {self.amp}. Fix: pass "
+                "`amp` off, or use other weights."
             )
 
     def _unit_depth(

@@ -1,4 +1,4 @@
-"""Progress of long work: an estimate of its time before, a running clock during it."""
+"""Progress of long work: a time estimate before it starts, and a clock while it runs."""
 
 import contextlib
 import threading
@@ -38,8 +38,8 @@ def ticking(bar: tqdm, every: float = 1.0) -> Iterator[tqdm]:
 def forecast(predictor: "Predictor") -> str | None:
     """Estimate the time of an image if the input is much larger than the model was built for.
 
-    Two sizes are timed: the model's own and its double. One part of the work grows with the number
-    of tokens, attention with its square.
+    Two sizes are timed: the model's own and twice this size. One part of the work grows linearly
+    with the number of tokens, attention quadratically.
 
     Returns:
         A line for the user; None for usual sizes.

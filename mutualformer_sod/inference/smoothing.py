@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 _FLOW_SIDE = 256  # pixels of the longer side, for the motion
-_GAINS = (0.5, 2.0)  # of the exposure from one frame to the next, which is not motion
+_GAINS = (0.5, 2.0)  # limits of the change in exposure between frames, which is not motion
 _TOLERANCE = 0.1  # difference of grey in [0, 1] at which a past pixel counts 1/e
 
 
@@ -12,12 +12,12 @@ class Smoother:
     """Exponential mean of maps, each moved along the optical flow to the next frame.
 
     m(t) = (1 - w) p(t) + w moved m(t-1), with w = ratio exp(-(d / 0.1)^2), where d is the
-    difference of the grey values of this frame and the last one, moved in the same way and brought
-    to the same mean. So the past has no weight after a cut, and little where something was hidden.
+    difference of the grey values of this frame and the last one, moved in the same way and scaled
+    to the same mean. The past has no weight after a cut, and little in newly visible areas.
     The flow is DIS (Kroeger et al., ECCV 2016).
 
     Args:
-        ratio: of the past, in (0, 1).
+        ratio: maximum weight of the past, in (0, 1).
     """
 
     def __init__(self, ratio: float) -> None:

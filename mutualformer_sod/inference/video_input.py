@@ -63,7 +63,7 @@ def frames_of(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
 
 
 def promised_frames(video: Path, capture: cv2.VideoCapture) -> tuple[int, bool]:
-    """Return the number of frames by the header, 0 without one, and whether it is certain.
+    """Return the number of frames from the header (0 if unknown), and whether it is certain.
 
     It is uncertain if it was estimated from the length of the file: the sound may be longer than
     the pictures.

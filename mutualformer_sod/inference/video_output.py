@@ -25,7 +25,7 @@ class VideoOutputs:
     Attributes:
         folder: folder of the files.
         kinds: some of "map", "overlay" and "cutout".
-        style: of cut-outs; they cannot be cropped.
+        style: style of cut-outs; they cannot be cropped.
     """
 
     folder: Path

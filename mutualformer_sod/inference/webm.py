@@ -19,10 +19,10 @@ from mutualformer_sod.files import replacing
 MOST_SIDE = 16383
 """Largest side in pixels of a VP8 frame."""
 
-_QUALITY = 90  # of WebP, 0 to 100
-_EFFORT = 1  # of WebP, 0 to 6: less than half the time of the default, files 3 % larger
+_QUALITY = 90  # WebP quality, 0 to 100
+_EFFORT = 1  # WebP effort, 0 to 6: less than half the time of the default, files 3 % larger
 _CLUSTER_MS = 2000  # players seek to the start of a cluster; times in a cluster have 15 bits
-_ROUNDING_MS = 1  # of times: intervals that differ by it count as equal
+_ROUNDING_MS = 1  # intervals that differ by this rounding error count as equal
 _DURATION_SLOT = 12  # bytes of the element DefaultDuration, or of padding instead
 _SRGB = {0x55B1: 6, 0x55B9: 1, 0x55BA: 13, 0x55BB: 1}  # BT.601 luma as WebP has it, limited range
 
@@ -37,7 +37,7 @@ class WebmWriter:
         self._file = file
         self._pixel_aspect = pixel_aspect
         self._times: list[float] = []  # ms
-        self._last = -1  # whole ms, of the last frame
+        self._last = -1  # time of the last frame in whole ms
         self._cluster: list[tuple[int, bytes]] = []
         self._cues: list[tuple[int, int]] = []  # ms, position of the cluster in the segment
 
@@ -125,7 +125,7 @@ def open_webm(path: Path, pixel_aspect: float = 1.0) -> Iterator[WebmWriter]:
     """Yield a writer; the whole file appears when the block succeeds.
 
     Args:
-        path: of the file; an existing one is replaced.
+        path: path of the file; an existing file is replaced.
         pixel_aspect: width of a pixel divided by its height.
 
     Raises:

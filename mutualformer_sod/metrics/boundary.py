@@ -11,8 +11,8 @@ from mutualformer_sod.metrics.joint_histogram import LEVELS
 from mutualformer_sod.metrics.pair import MapPair
 from mutualformer_sod.metrics.registry import hidden_metric
 
-_WIDTH = 0.02  # of the boundary, as a ratio of the image's diagonal
-_STEPS = 5  # radii of the mean boundary accuracy
+_WIDTH = 0.02  # width of the boundary as a ratio of the image's diagonal
+_STEPS = 5  # number of radii of the mean boundary accuracy
 _SIDES_PER_RADIUS = 300  # (H + W) / this is the upper limit of the radii in pixels
 
 
@@ -33,7 +33,10 @@ def _gt_boundary(gt: GroundTruth) -> np.ndarray:
 
 
 def boundary_iou(pair: MapPair) -> float:
-    """Return the IoU in [0, 1] of the two boundaries, of the map at p > 0.5; 0 if empty."""
+    """Return the IoU in [0, 1] of the boundaries of the map at p > 0.5 and the ground truth.
+
+    It is 0 if both boundaries are empty.
+    """
     marked = boundary(pair.half_map).view(np.bool_)
     truth = _gt_boundary(pair.gt)
     both = int(np.count_nonzero(marked & truth))
@@ -56,7 +59,7 @@ def boundary_iou_curve(pair: MapPair) -> np.ndarray:
 
 @once
 def _bands(gt: GroundTruth) -> list[tuple[np.ndarray, int]]:
-    """Return the band along the foreground's edge of each radius as flat indices, and its uses."""
+    """Return the band along the edge as flat indices, and its number of uses, for each radius."""
     height, width = gt.shape
     reach = (width + height) / _SIDES_PER_RADIUS - 1
     radii = [1 + int(reach / _STEPS * step) for step in range(_STEPS)]

@@ -26,7 +26,7 @@ def cache_key(
 ) -> bytes:
     """Return the key of a pair of files under a protocol: 32 bytes.
 
-    The colour image counts only for metrics that read it; otherwise its content is empty.
+    ``rgb_content`` is empty unless a metric reads the colour image.
     """
     key = hashlib.blake2b(digest_size=32)
     key.update(f"{SCORES_VERSION} normalize={normalize} {len(gt_content)} ".encode())
@@ -40,8 +40,8 @@ def cache_key(
 class ScoreCache:
     """A file of scores. Any number of processes may read and write at the same time.
 
-    When opened for writing, an unusable file is replaced by a new one. A row with a wrong checksum
-    or without a registered metric counts as absent.
+    When opened for writing, an unusable file is replaced by a new one. A row with a wrong checksum,
+    or without the scores of a registered metric, counts as absent.
 
     Args:
         path: the file; created when opened for writing.
@@ -113,7 +113,7 @@ class ScoreCache:
 
 
 def _checksum(key: bytes, scores: str, quantised: bytes, gt_note: str) -> bytes:
-    """Return the checksum of a row: a wrong digit in a damaged file looks like any other digit."""
+    """Return the checksum of a row, which reveals a wrong digit in a damaged file."""
     return hashlib.blake2b(
         b"".join((key, scores.encode(), quantised, gt_note.encode())), digest_size=8
     ).digest()

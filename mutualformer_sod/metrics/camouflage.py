@@ -55,7 +55,7 @@ def _patches(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarra
 def _nearest(
     own: np.ndarray, own_patches: np.ndarray, other: np.ndarray, other_patches: np.ndarray
 ) -> np.ndarray:
-    """Return for each own patch the index of the nearest other one, in colour and place."""
+    """Return for each ``own`` patch the index of the nearest ``other`` one, in colour and place."""
     places = np.concatenate((other, own)).astype(np.float64)
     spread = places.std(axis=0)
     places = _NEARNESS * (places - places.mean(axis=0)) / np.where(spread > 0, spread, 1.0)

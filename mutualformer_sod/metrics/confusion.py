@@ -1,4 +1,7 @@
-"""Rates of the confusion matrix. Every rate is 0 where its denominator is 0, as in pysodmetrics."""
+"""Rates of the confusion matrix. Every rate is 0 where its denominator is 0, as in pysodmetrics.
+
+A marked pixel is one that the binarised map predicts as foreground.
+"""
 
 from __future__ import annotations
 

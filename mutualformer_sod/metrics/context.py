@@ -1,7 +1,7 @@
 """Context-measure (Wang et al., Context-measure: Contextualizing Metric for Camouflage, 2025).
 
-A Gaussian along the foreground's axes carries each pixel to its surroundings: marked pixels count
-by the foreground around them, foreground pixels by the marks around them.
+A Gaussian with the covariance of the foreground weights the surroundings of a pixel. Salient pixels
+are scored by the foreground around them, foreground pixels by the saliency around them.
 """
 
 import math

@@ -1,7 +1,7 @@
 """Human correction effort (Qin et al., Highly Accurate Dichotomous Image Segmentation, ECCV 2022).
 
-The number of points that a person sets to correct a mask. Errors along the edge of the object that
-are thinner than 5 pixels are tolerated; lost parts of the object's skeleton are not.
+It is the number of points that a person sets to correct a mask. Errors along the edge of the object
+that are thinner than 5 pixels are tolerated; lost parts of the object's skeleton are not.
 """
 
 import cv2
@@ -53,7 +53,7 @@ def _effort(marked: np.ndarray, truth: GroundTruth) -> float:
 
 
 def _relaxed(error: np.ndarray, core: np.ndarray, free: np.ndarray) -> np.ndarray:
-    """Return the errors within `_RELAX` steps, through free pixels, of errors in the core."""
+    """Return the errors that `_RELAX` steps over free pixels reach from errors in the core."""
     grown = error & core
     for _ in range(_RELAX):
         grown = cv2.dilate(grown, _CROSS) & free
@@ -61,7 +61,7 @@ def _relaxed(error: np.ndarray, core: np.ndarray, free: np.ndarray) -> np.ndarra
 
 
 def _points(region: np.ndarray, beside: np.ndarray) -> int:
-    """Count the corners of a region's edge beside some pixels, and the parts without such edge."""
+    """Count the corners of a region's edge next to ``beside``, and the parts without such edge."""
     contours, _ = cv2.findContours(region, cv2.RETR_TREE, cv2.CHAIN_APPROX_NONE)
     if not contours:
         return 0

@@ -34,8 +34,8 @@ class GtSet:
     """The ground truths of a set.
 
     Attributes:
-        files: stem -> file, of the images to evaluate.
-        whole: the same for all images of the set; None if `files` has them all.
+        files: stem -> ground truth, for the images to evaluate.
+        whole: stem -> ground truth, for all images of the set; None if `files` has all.
         rgb: stem -> colour image, for the metrics that need it; may be empty.
         usual_count: number of images that papers report for the set; None for a custom set.
     """
@@ -78,7 +78,7 @@ def find_map_folders(
     Args:
         maps: folder of methods, see `metrics.folder.find_map_folder`.
         canonical_name: maps an alias of a set to its name.
-        affixes: text around the stems in the names of the maps; None: found.
+        affixes: text around the stems in the names of the maps; None detects it.
 
     Raises:
         InputError: no map at all.

@@ -33,7 +33,7 @@ class ImageScores:
         quantised: (2, 256) int64 counts by floor(255 p), background and foreground. The curves
             follow from it; a set averages curves before it takes a maximum.
         flags: special conditions of the pair, e.g. "empty_gt" or "resized".
-        map_curves: name -> curve, of the metrics of that kind.
+        map_curves: name -> curve, of the metrics of kind "map_curve".
     """
 
     scores: dict[str, float]
@@ -58,7 +58,7 @@ def score_image(
     """Compute every metric of one saliency map.
 
     Args:
-        pred, gt, normalize: as of `MapPair`, with the same errors.
+        pred, gt, normalize: as in `MapPair`, which raises the errors.
         with_weighted_f: compute the weighted F-measure, which takes half of the time.
     """
     pair = MapPair(pred, gt, normalize)

@@ -18,7 +18,7 @@ from mutualformer_sod.metrics import (
 )
 from mutualformer_sod.metrics.registry import METRICS, Metric, register, unregister
 
-# A metric that is asked for comes with its family: they share most of the work.
+# A requested metric is computed with its family, because they share most of the work.
 FAMILIES: tuple[tuple[Metric, ...], ...] = (
     rates.METRICS,
     boundary.METRICS,

@@ -103,11 +103,11 @@ def find_map_folder(
     Args:
         maps_root: folder of `<method>/<set>/<stem>.png`.
         set_name: name of the set, its alias, or its path relative to the data.
-        ground_truths: stem -> file. If the file has another stem, a map may have that, too.
+        ground_truths: stem -> file. If the file has another stem, a map may have either stem.
         only_set: accept `<method>/<stem>.png`, because a single set is evaluated.
         canonical_name: maps an alias of a set to its name.
-        affixes: text before and after the stem in the names of the maps, as ("", "_sal"); None:
-            those that all maps share, if no map has the stem of an image.
+        affixes: text before and after the stem in the names of the maps, as ("", "_sal"); None
+            detects affixes that all maps share, if no map is named like an image.
     """
     home = maps_root / method
     candidates = [home / set_name, home / Path(set_name).name]
@@ -206,7 +206,7 @@ def _hint_of_types(folder: Path, stems: Collection[str], arrays: bool = False) -
 
 
 def _hint_of_names(missing: Sequence[str], extra: Sequence[str]) -> str:
-    """Name a file that is probably the map of an image without one: "im0_sal.png" of "im0"."""
+    """Report a file that is probably a missing map, such as "im0_sal.png" for "im0"."""
     others = {Path(name).stem for name in extra}
     numbers = {int(stem) for stem in others if stem.isdecimal()}
     for stem in missing[:_COMPARED]:

@@ -14,7 +14,7 @@ Window = tuple[slice, slice]  # rows, columns
 
 REACH = 3  # radius in pixels of the 7 x 7 window of the weighted F-measure
 _REACH_SQUARED = 2 * REACH**2  # squared distance of the window's corners
-_FARTHEST_NEIGHBOUR = 4  # rows or columns between such a pixel and its nearest foreground
+_FARTHEST_NEIGHBOUR = 4  # maximum row or column offset of a pixel's nearest foreground in reach
 
 
 def _neighbour_table() -> np.ndarray:
@@ -34,9 +34,9 @@ _NEIGHBOURHOOD = np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8)
 
 
 def once(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Decorate a function of a ground truth or pair: its result is stored while that object lives.
+    """Cache the result of a function of a ground truth or pair while that object exists.
 
-    The metrics share such results.
+    A decorator. The metrics share such results.
     """
     results: WeakKeyDictionary = WeakKeyDictionary()
 

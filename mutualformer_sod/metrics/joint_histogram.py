@@ -69,7 +69,7 @@ def quantised_levels(values: np.ndarray) -> np.ndarray:
 
 
 def quantise(by_class: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Count by floor(255 p): (2, 256) int64, given counts by level and each level's saliency."""
+    """Convert counts by level to counts by floor(255 p), (2, 256) int64, given each level's p."""
     levels = quantised_levels(values)
     moved = np.zeros((2, LEVELS), np.int64)
     for gt_class, counts in enumerate(by_class):

@@ -126,7 +126,7 @@ class MapPair:
         return cv2.LUT(self.levels, quantised_levels(self.histogram.values))
 
     def binary(self, chosen: np.ndarray) -> np.ndarray:
-        """Return where the map has one of the chosen levels, (256,) bool: (H, W) uint8, 0 or 1."""
+        """Return (H, W) uint8, 1 where the level of the map is ``chosen``, (256,) bool, else 0."""
         return cv2.LUT(self.levels, chosen.view(np.uint8))
 
     def _count(self, chosen: np.ndarray) -> Counts:
@@ -140,8 +140,8 @@ def adaptive_threshold(
 ) -> float:
     """Return the adaptive threshold min(2 mean p, 1).
 
-    The counts give the mean except for its last bits. They matter only if a level equals the
-    threshold. The mean of the float map, (H, W), is then taken, as in the reference.
+    The mean from the counts may be wrong in its last bits. This matters only if a level equals the
+    threshold. The mean of the float map, (H, W), is then used, as in the reference.
     """
     counts = by_class.sum(axis=0)
     threshold = 2.0 * float((counts * values).sum() / pixels)

@@ -18,7 +18,7 @@ from mutualformer_sod.metrics.registry import per_image_columns
 @contextmanager
 def per_image_file(path: Path) -> Iterator[PerImageFile]:
     """Open a per-image CSV. The file appears when the `with` block ends without an error."""
-    # File names may be no valid Unicode.
+    # File names may not be valid Unicode.
     text = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
     with replacing(path) as temporary, temporary.open("w", **text) as file:
         yield PerImageFile(file)

@@ -46,19 +46,19 @@ class Metric:
 
     Attributes:
         name: key of the scores in Python, JSON and CSV.
-        label: heading of the column; of a curve without "max" and "mean".
+        label: heading of the column; for a curve, without the prefix "max" or "mean".
         latex: the same in math mode.
         compute: the function. Its argument depends on the kind.
         kind: "mean": ``compute(MapPair) -> float``; a set has the mean over its images.
             "curve": ``compute(Counts) -> (256,) float64`` at the thresholds 255..0. The curves of a
             set are averaged. The maximum and the mean over the thresholds are the scores
             max_<name> and mean_<name>.
-            "map_curve": ``compute(MapPair) -> (T,) float64``, of any number of thresholds. Treated
-            like a curve, but not drawn.
-            "set": ``compute({name: mean over the images}) -> float``, of a set alone; the names are
+            "map_curve": ``compute(MapPair) -> (T,) float64``, for any number T of thresholds. It is
+            treated like a curve, but not drawn.
+            "set": ``compute({name: mean over the images}) -> float``, for a set only; the names are
             those of curves, (256,), and of scores.
-        in_table: show it in the default table. ``--columns`` shows any.
-        in_gallery: show it in the gallery; of a curve, its maximum.
+        in_table: show it in the default table. ``--columns`` can show any metric.
+        in_gallery: show it in the gallery; for a curve, show its maximum.
         summary: scores of a curve; empty for a curve that is only drawn.
         score: replaces the name of a curve in the names of its scores.
         needs_rgb: whether the metric reads the colour image, `GroundTruth.rgb`.

@@ -7,9 +7,9 @@ from mutualformer_sod.metrics.registry import COLUMNS
 from mutualformer_sod.metrics.results import format_score
 from mutualformer_sod.metrics.scoring import Cell
 
-_BRIGHT = 128  # a set whose maps all stay below it is probably not saliency in [0, 255]
+_BRIGHT = 128  # maps that all stay below this level are probably not saliency in [0, 255]
 
-# Other image counts with which a set circulates.
+# Known copies of a set with another number of images.
 _VARIANTS = {
     ("STERE", 797): "the subset STERE797, not STERE",
     ("NJU2K", 485): "a variant that circulates",

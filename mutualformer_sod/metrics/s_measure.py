@@ -13,8 +13,8 @@ CONSTANT_QUADRANT = "constant_quadrant"
 def s_measure(pair: MapPair, alpha: float = 0.5) -> float:
     """Return S = max(0, alpha So + (1 - alpha) Sr) in [0, 1].
 
-    An empty ground truth gives 1 - mean p, a full one mean p. The reference has no usable value in
-    two cases. They are added to the flags of the pair:
+    A ground truth without foreground gives 1 - mean p; one without background gives mean p. In two
+    cases the reference returns no usable value. They are added to the flags of the pair:
 
     - ``empty_quadrant``: the centroid lies on the last row or column, or the image is one pixel
       high or wide. The reference returns NaN. Here the empty quadrant gets weight 0.

@@ -22,7 +22,7 @@ from mutualformer_sod.metrics.registry import METRICS, Metric, added_metrics, re
 from mutualformer_sod.metrics.suspicious_images import SuspiciousImages
 from mutualformer_sod.metrics.swaps import SwapSearch, Thumbnails, is_suspect
 
-_CHUNK = 4  # images a task: more hide the cost of a task, fewer balance the end of a set
+_CHUNK = 4  # images per task; more reduce the overhead, fewer balance the load at the end of a set
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,10 @@ class Cell:
         expected: number of images.
         evaluator: scores of all images.
         with_foreground: scores of the images with foreground; None if all have it.
-        unreadable: error messages of maps.
-        resized: stems of maps of another size than the ground truth.
-        square: those of them that are square.
-        other_aspect: those of them with another aspect ratio than the ground truth.
+        unreadable: error messages of unreadable maps.
+        resized: stems of maps whose size differs from the ground truth.
+        square: stems of the resized maps that are square.
+        other_aspect: stems of the resized maps whose aspect ratio differs from the ground truth.
         swapped: pairs of stems whose maps are probably swapped.
         suspicious: stems of other suspicious images.
     """

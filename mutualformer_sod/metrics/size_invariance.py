@@ -16,7 +16,7 @@ from mutualformer_sod.metrics.joint_histogram import LEVELS, quantise
 from mutualformer_sod.metrics.pair import Counts, MapPair, adaptive_threshold
 from mutualformer_sod.metrics.registry import Metric, hidden_metric
 
-_SMALLEST = 50  # pixels of an object; without any such object the largest ones count
+_SMALLEST = 50  # minimum pixels of an object; if all are smaller, the largest objects count
 
 
 @once
@@ -74,9 +74,9 @@ def _count(pair: MapPair, where: Window | np.ndarray) -> np.ndarray:
 def si_mae(pair: MapPair) -> float:
     """Return the size-invariant MAE in [0, 1]; smaller is better.
 
-    The mean over the objects of the MAE in their boxes. The rest of the image has the weight of
-    its area relative to that of the boxes. A rest without pixels has weight 0, where the reference
-    divides by zero.
+    It is the weighted mean of the MAE in each object's box, of weight 1, and the MAE outside of all
+    boxes, weighted by its area relative to that of the boxes. If no pixel is outside, this weight
+    is 0; the reference divides by zero.
     """
     values, parts = pair.histogram.values, _parts(pair)
     errors = np.stack((values, 1.0 - values))

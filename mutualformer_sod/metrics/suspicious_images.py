@@ -19,7 +19,7 @@ class SuspiciousImages:
     Attributes:
         black: all-black maps of images that have foreground.
         constant: other constant maps.
-        zero_one: maps of the values 0 and 1 alone, taken as v/255.
+        zero_one: maps with only the values 0 and 1, scored as v/255.
         inverted: maps whose mean is higher on the background than on the foreground.
         empty_gt, full_gt: images without foreground, and without background.
         brightest: highest level of all maps, 0 to 255, as scored.

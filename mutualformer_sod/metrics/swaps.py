@@ -17,7 +17,7 @@ from mutualformer_sod.imaging.masks import read_mask
 _POOR_IOU = 0.3  # maps with a larger IoU are not suspected
 _KEPT = 40  # number of poorest maps of a set that are compared in pairs
 _SIDE = 32  # side of the compared thumbnails in pixels
-_GOOD_FIT, _GAIN = 0.6, 0.4  # correlation with the other ground truth, and minus that with its own
+_GOOD_FIT, _GAIN = 0.6, 0.4  # minimum correlation with the other ground truth, and minimum gain
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from mutualformer_sod.metrics.pair import MapPair
 EPS = float(np.spacing(1.0))
 SIGMA = 5.0
 HALF_LIFE = 5.0  # pixels over which the extra weight of a background error halves
-# Pixels from the foreground's box. Beyond, a weight is taken as 2: an error of at most 2e-7, which
-# changes the score by at most 1e-7.
+# Distance in pixels from the foreground's box beyond which a weight is taken as 2. The error is at
+# most 2e-7, which changes the score by at most 1e-7.
 _FARTHEST = 112
 _BLOCK = 48  # rows at a time, so that intermediate arrays fit the processor's cache
 
@@ -27,8 +27,8 @@ _DECAY[[0, -1]] = 0.0
 def weighted_f(pair: MapPair) -> float:
     """Return the weighted F-measure with beta^2 = 1, in [0, 1]; 0 for an empty ground truth.
 
-    Errors on the foreground are smoothed by a Gaussian. A background pixel takes the error of its
-    nearest foreground pixel there. Errors on the background have the weight
+    Errors on the foreground are smoothed by a Gaussian; a background pixel is given the error of
+    its nearest foreground pixel. Errors on the background have the weight
     2 - 0.5^(distance / 5).
     """
     levels, histogram, gt = pair.levels, pair.histogram, pair.gt

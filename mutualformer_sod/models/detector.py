@@ -172,7 +172,7 @@ class SaliencyDetector(nn.Module, HubModel):
         """Return the context for training on a CPU; without effect elsewhere."""
         plain = self.training and image.device.type == "cpu"
         plain &= not self.encoder.recomputes  # recomputation runs outside this context
-        if plain and torch.compiler.is_compiling():  # it supports only torch's own contexts
+        if plain and torch.compiler.is_compiling():  # it accepts only contexts of torch
             return sdpa_kernel(SDPBackend.MATH)
         return CpuTraining() if plain else nullcontext()
 

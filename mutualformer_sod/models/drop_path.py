@@ -8,7 +8,7 @@ from torch import Tensor
 DRAW_BITS = 24
 # First index of the branches of each part, so that no two branches share their draws.
 RGB_STREAM, DEPTH_STREAM, FUSION = 0, 1000, 2000
-Draws = Sequence[Tensor | None]  # one a branch: (B,) int64 in [0, 2^24), or None
+Draws = Sequence[Tensor | None]  # one per branch: (B,) int64 in [0, 2^24), or None
 _GAMMA, _MIX_1, _MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
 
@@ -37,7 +37,7 @@ def drop_path(branch: Tensor, rate: float, draws: Tensor | None = None) -> Tenso
 
 
 def branch_draws(keys: Tensor | None, first: int, count: int) -> Draws:
-    """Draws for ``count`` branches, numbered from ``first``; None each without keys.
+    """Return the draws of ``count`` branches, numbered from ``first``; all None without keys.
 
     The keys are (B,) int64, one per image, for example a hash of seed, epoch and image.
     """
@@ -48,10 +48,11 @@ def branch_draws(keys: Tensor | None, first: int, count: int) -> Draws:
 
 
 def keyed_draws(keys: Tensor, indices: Tensor) -> Tensor:
-    """Uniform 24-bit numbers for pairs of branch and image, by a 64-bit integer hash.
+    """Return uniform 24-bit numbers for pairs of branch and image, from a 64-bit integer hash.
 
-    The finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), over the key and over the
-    result with the branch's index. int64 wraps around, so this is arithmetic modulo 2^64.
+    The finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) is applied to the key, then to
+    the result combined with the branch's index. int64 wraps around, so this is arithmetic modulo
+    2^64.
     Keys (B,) and indices (M,) int64 give (M, B) int64 in [0, 2^24).
     """
     assert keys.dtype == torch.int64, f"keys are {keys.dtype}: give int64"

@@ -31,11 +31,11 @@ class TwoStreamEncoder(nn.Module):
     share all weights except those of the normalisation layers.
 
     Attributes:
-        channels: C_l of the features.
-        strides: of the features, in pixels.
+        channels: channel counts C_l of the features.
+        strides: strides of the features, in pixels.
         normalisation: mean and std of the input in the backbone's pretraining.
         recomputes: whether activations are recomputed in the backward pass.
-        joint: runs both streams in lock-step for a fusion method inside the encoder; else None.
+        joint: runs both streams block by block for a fusion inside the encoder; else None.
     """
 
     def __init__(
@@ -216,7 +216,7 @@ def _normalisation(model: nn.Module) -> tuple[tuple[float, ...], tuple[float, ..
 
 
 def _open_residual_branches(model: nn.Module) -> None:
-    """Reset timm's zero-initialised BatchNorms to 1, which block gradients of their branches."""
+    """Set zero-initialised BatchNorm scales to 1: zeros block the gradients of a branch."""
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and not module.weight.any():
             nn.init.ones_(module.weight)

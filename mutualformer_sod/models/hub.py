@@ -103,8 +103,8 @@ class HubModel(
         Args:
             pretrained_model_name_or_path: a folder of ``save_pretrained``, a weights file, the name
                 of released weights, or a repository of the hub, as USER/NAME.
-            options: of the download: revision, cache_dir, force_download, local_files_only, token;
-                others have no effect.
+            options: options of the download: revision, cache_dir, force_download, local_files_only,
+                token; others have no effect.
 
         Raises:
             InputError: no such folder, file or repository; a folder without weights; no network; or
@@ -145,7 +145,7 @@ class HubModel(
 
         Args:
             scores: metrics by name for each test set, in [0, 1].
-            licence: of the weights, as a hub licence identifier.
+            licence: licence of the weights, as a hub licence identifier.
         """
         second = self.config.second_modality
         pair = _PAIRS.get(second, f"RGB-{second}")
@@ -197,9 +197,9 @@ def _download(
 def _no_connection(
     repository: str, revision: str | None, token: str | bool | None
 ) -> OSError | None:
-    """Return the error of the system if the hub cannot be reached at all, tried twice."""
-    # hf_hub_download repeats such a request for half a minute, and has no option for fewer times. A
-    # slow network, a busy hub and a wrong name are left to it.
+    """Return the system error if two attempts to reach the hub fail, else None."""
+    # hf_hub_download repeats such a request for half a minute, and no option reduces this. It
+    # handles a slow network, a busy hub and a wrong name itself.
     address = hf_hub_url(repository, HUB_FILE, revision=revision)
     problem = None
     for pause in (0.0, _PAUSE_SECONDS):
@@ -207,7 +207,7 @@ def _no_connection(
         try:
             get_hf_file_metadata(address, token=token, timeout=_ANSWER_SECONDS)
             return None
-        except Exception as error:  # of the HTTP client, which depends on the version of the hub's
+        except Exception as error:  # its type depends on the hub client's version
             problem = _system_error(error)
         if problem is None:
             return None
@@ -215,7 +215,7 @@ def _no_connection(
 
 
 def _system_error(error: BaseException | None) -> OSError | None:
-    """Return the error of a missing name, refusal or route that caused another one."""
+    """Return the cause of an error: unknown host, refused connection or no route; else None."""
     while error is not None:
         is_missing = isinstance(error, socket.gaierror | ConnectionRefusedError)
         if is_missing or getattr(error, "errno", None) in _NO_ROUTE:

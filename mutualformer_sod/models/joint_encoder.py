@@ -1,4 +1,4 @@
-"""Joint encoder: two ViTs in lock-step, with a fusion method between the parts of their blocks.
+"""Joint encoder: two ViTs run block by block, with a fusion method between the parts of a block.
 
 At named points of every block a method may replace the patch tokens of both modalities:
 
@@ -54,7 +54,7 @@ class Method(Protocol):
     """A fusion method inside the encoder.
 
     Attributes:
-        hooks: by the name of their point.
+        hooks: hooks by the name of their point.
         joint_attention: the attention of every block sees the tokens of both modalities as one
             sequence.
     """
@@ -137,7 +137,7 @@ class JointEncoder:
 
         Args:
             rgb, depth: (B, 3, H, W) float, normalised.
-            indices: of the blocks whose tokens are features, from 0.
+            indices: numbers of the blocks whose tokens are features, from 0.
             method: acts between the parts of the blocks.
             rgb_keys, depth_keys: (B,) int64, see ``drop_path.branch_draws``.
 

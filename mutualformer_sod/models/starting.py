@@ -96,7 +96,7 @@ def load_encoder(model: SaliencyDetector, path: str | Path) -> str:
     for name in state.keys() - own.keys():
         new[name.partition(".")[0]] += state[name].numel()
     loaded = sum(tensor.numel() for tensor in own.values())
-    both = ", rgb's norms for depth too, as it was trained without depth" if rgb_only else ""
+    both = ", with the norms of rgb for depth (trained without depth)" if rgb_only else ""
     return (
         f"--init-weights {path}: the encoder is loaded, {loaded / 1e6:.2f} M parameters of a "
         f"{config.fusion.fusion} {config.preset}{both}; new, from random weights: "

@@ -13,7 +13,7 @@ class FineStem(nn.Module):
     """A stem that also gives maps at strides finer than the tokens.
 
     Attributes:
-        fine_channels, fine_strides: of these maps, shallow to deep.
+        fine_channels, fine_strides: channel counts and strides of these maps, shallow to deep.
     """
 
     fine_channels: list[int]
@@ -118,7 +118,7 @@ class HybridStem(FineStem):
     attention.
 
     Args:
-        width: channels at stride 4; doubled with every halving, half of it at stride 2.
+        width: channels at stride 4; half of them at stride 2, twice as many at stride 8, and so on.
         blocks: residual blocks at each stride.
         out, stride: width of the tokens, and patch size.
 

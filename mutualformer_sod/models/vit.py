@@ -70,10 +70,10 @@ def run_block(block: nn.Module, tokens: Tensor, rotary: Tensor | None, draws: Dr
     """Run one block on (B, P + N, C) tokens.
 
     Args:
-        block: of the model. Only ``BLOCKS`` use ``draws``; timm's other blocks draw stochastic
-            depth from torch's generator.
+        block: a block of the model. Only ``BLOCKS`` use ``draws``; timm's other blocks draw
+            stochastic depth from torch's generator.
         rotary: position embedding of this block, or None.
-        draws: of its two branches, see ``drop_path``.
+        draws: random numbers of its two branches, see ``drop_path``.
     """
     if type(block) not in BLOCKS:
         return block(tokens) if rotary is None else block(tokens, rope=rotary)
@@ -112,7 +112,7 @@ def add_branch(
 
 
 def feature_map(body: nn.Module, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Normalise the tokens behind a block: (B, P + h w, C) -> (B, C, h, w), without prefix."""
+    """Normalise the tokens after a block: (B, P + h w, C) -> (B, C, h, w), without prefix."""
     patches = body.norm(tokens)[:, body.num_prefix_tokens :]
     return patches.transpose(1, 2).unflatten(2, grid)
 

@@ -75,7 +75,7 @@ def save_weights(
     Args:
         path: a ``.safetensors`` file; replaced as a whole.
         protocol: data and options of its training, as JSON values.
-        dtype: of the floating-point tensors in the file.
+        dtype: type of the floating-point tensors in the file.
 
     Raises:
         InputError: the file cannot be written, for example to a full disk.

@@ -22,7 +22,7 @@ from mutualformer_sod.report.hypothesis_tests import (
 
 LEAST_DRAWS, MOST_DRAWS = 10_000, 1_000_000
 _DRAWS_PER_PAIR = 100  # the smallest p-value after Holm's correction is then .02
-_FEW_IMAGES = 30  # below, the bootstrap rejects too often
+_FEW_IMAGES = 30  # with fewer images, the bootstrap rejects too often
 _NUMBERS = 2**25  # resampled means at a time, to bound the memory
 
 
@@ -31,13 +31,13 @@ class Comparison:
     """All methods in one metric, on one set or over all sets.
 
     Attributes:
-        set_name: of the set, or "mean of N sets".
+        set_name: name of the set, or "mean of N sets".
         sets: number of sets; with several, the blocks of `ranks` are the sets, else the images.
         methods: (k,) names, in the order of the table.
         images: number of images that all methods have.
         means: (k,) means over the images; over all sets the mean of the sets' means.
         ranks: Friedman's test.
-        critical_difference: of the average ranks (Nemenyi).
+        critical_difference: critical difference of the average ranks (Nemenyi).
         groups: indices of the methods of each group without a significant difference of ranks, best
             first. If Friedman's test does not reject, all methods are one group.
         pairs: differences of all pairs of methods.
@@ -78,7 +78,7 @@ class AllPairs:
     Attributes:
         comparisons: set by set, with the metrics in the order of the table; last over all sets.
         draws: number of bootstrap resamples.
-        notes: on sets and methods that could not be compared, and on weak tests.
+        notes: remarks on sets and methods that could not be compared, and on weak tests.
     """
 
     comparisons: list[Comparison]
@@ -145,7 +145,7 @@ def compare_all(
 def _shared_methods(
     title: str, tables: Sequence[CommonScores]
 ) -> tuple[list[CommonScores], list[str]]:
-    """Return the tables of the methods that every set has, none of fewer than two, and notes."""
+    """Return the tables of the methods that every set has (none for fewer than two), and notes."""
     all_methods = dict.fromkeys(name for table in tables for name in table.methods)
     shared = [name for name in all_methods if all(name in table.methods for table in tables)]
     absent = [name for name in all_methods if name not in shared]

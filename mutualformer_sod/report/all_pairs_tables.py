@@ -41,7 +41,7 @@ def write_all_pairs(output: Path, found: AllPairs, digits: int = 4) -> str:
 
 
 def text(found: AllPairs, digits: int = 4) -> str:
-    """Return the comparison for a terminal, with the pairs of sets that have few of them."""
+    """Return the comparison for a terminal; pairs are listed only for sets with few pairs."""
     lines = []
     if found.comparisons:
         titles = [f"{COLUMNS[c.metric].title}{COLUMNS[c.metric].arrow}" for c in _first(found)]
@@ -147,7 +147,7 @@ def _rank_rows(found: AllPairs) -> list[list[str]]:
 
 
 def _pair_rows(found: AllPairs, digits: int, most: float = float("inf")) -> list[list[str]]:
-    """Return a row for each pair of sets of at most ``most`` pairs; "*" ends significant cells."""
+    """Return a row per pair of methods, for sets of at most ``most`` pairs; "*": significant."""
     rows = []
     for name, items in found.by_set().items():
         pairs = items[0].pairs.pairs.tolist()

@@ -11,7 +11,7 @@ from mutualformer_sod.metrics.registry import of_kind
 from mutualformer_sod.metrics.results import Curves
 
 THRESHOLDS = np.arange(255, -1, -1)
-# Distinct for colour-blind readers; in print the line style differs.
+# Distinct for colour-blind readers; further methods differ in line style.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 # For characters that matplotlib's own font lacks, in the names of methods and sets.
 _CJK_FONTS = ("Noto Sans CJK SC", "Microsoft YaHei", "SimHei", "PingFang SC", "WenQuanYi Zen Hei")
@@ -31,7 +31,7 @@ def save_curves(path: Path, curves: Curves) -> None:
 
 
 def plot_curves(folder: Path, curves: Curves, protocol: str) -> list[Path]:
-    """Draw a figure for each set, as PDF and PNG: precision over recall, curves over threshold.
+    """Draw a figure per set, as PDF and PNG: precision against recall, curves against threshold.
 
     Raises:
         InputError: matplotlib is not installed.

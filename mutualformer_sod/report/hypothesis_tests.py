@@ -119,7 +119,7 @@ class PairedBootstrap:
         pairs: (T, 2) indices of the methods.
         mean: (T,) difference of the means.
         low, high: (T,) bounds of the 95 % interval.
-        p: (T,) two-sided p-values of a difference of zero, for one pair alone.
+        p: (T,) two-sided p-values for the hypothesis of no difference, for each pair alone.
         p_holm: (T,) the same, adjusted by `holm` for all pairs.
     """
 
@@ -189,16 +189,16 @@ def compare_pairs(means: np.ndarray, resampled: np.ndarray, freedom: int) -> Pai
     """Return the intervals and p-values of all pairs, given resampled means of the methods.
 
     The p-value is twice the ratio of resamples in which the difference has the other sign or is
-    zero, with one added to both counts. It is at least 2^-freedom, as for a test of signs: a few
-    images cannot show more.
+    zero, with one added to both counts. It is at least 2^-freedom, as in a sign test, because few
+    images cannot justify a smaller value.
 
     Args:
         means: (k,) observed means.
         resampled: (draws, k) means of the resamples, see `bootstrap_means`.
-        freedom: independent observations that were resampled, less one for each group.
+        freedom: number of independent observations that were resampled, minus one per group.
     """
     pairs = np.array(list(combinations(range(len(means)), 2)))
-    # The product of a resample may round equal scores otherwise.
+    # Rounding may make the resampled means of equal scores differ.
     zero = _ROUNDING * max(np.abs(resampled).max(), np.abs(means).max())
     draws, columns = len(resampled), np.ascontiguousarray(resampled.T)
     bounds, p = np.empty((2, len(pairs))), np.empty(len(pairs))

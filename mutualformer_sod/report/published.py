@@ -7,7 +7,7 @@ from pathlib import Path
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.metrics.results import Row
 
-# Method -> the paper that it was read in, its setting there, and its scores by set.
+# Method -> the paper that the scores are quoted from, its setting there, and its scores by set.
 _PUBLISHED = json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
 PUBLISHED = tuple(_PUBLISHED)
 # Those of the MutualFormer paper; differences are taken from the first.
@@ -30,8 +30,8 @@ def check_published(names: Sequence[str]) -> tuple[str, ...]:
 def with_published(rows: Sequence[Row], methods: Sequence[str] = DEFAULT_PUBLISHED) -> list[Row]:
     """Add the quoted rows of each set, and the differences from the first method.
 
-    The mark of a quoted row names the paper that it was read in, because papers give different
-    scores for one method, and what it states of backbone and training.
+    The mark of a quoted row names the paper that the scores are quoted from, because papers give
+    different scores for one method, and states the backbone and training given there.
     """
     extended: list[Row] = []
     for set_name in dict.fromkeys(row.set_name for row in rows):

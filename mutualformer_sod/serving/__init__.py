@@ -1,1 +1,1 @@
-"""What servers share (access, limits), and the HTTP service; only `app` needs fastapi."""
+"""Parts that servers share (access, limits), and the HTTP service; only `app` needs fastapi."""

@@ -1,7 +1,7 @@
 """The address of a server, and the hosts that requests may name.
 
-Without the check of the host any web page could use a server on its reader's machine, by the
-address or by a name that leads there (DNS rebinding).
+Without this check, any web page could use a server on the machine of its reader, through the
+address or a name that resolves to it (DNS rebinding).
 """
 
 import errno
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from mutualformer_sod.errors import InputError
 
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # and the address that reaches it from here
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # and the address for local clients
 _HOST_REMEDY = "open the printed address, or start the server with the --host of this address"
 
 
@@ -27,10 +27,10 @@ def refusal(
     """Return the reason to refuse a request, or None to accept it.
 
     Args:
-        headers: of the request, names in lower case.
-        host: on which the server listens.
-        others: further names that lead to it, such as that of a proxy.
-        remedy: for the message.
+        headers: headers of the request, names in lower case.
+        host: address or name on which the server listens.
+        others: further names that lead to the server, such as that of a proxy.
+        remedy: fix in the message.
     """
     found: dict[bytes, list[str]] = {b"host": [], b"origin": []}
     for name, value in headers:
@@ -48,8 +48,8 @@ def refusal(
 def is_own(name: str | None, host: str, others: Collection[str] = ()) -> bool:
     """Return whether a name or address belongs to the server.
 
-    Loopback names and addresses do, ``host``, and ``others``. For 0.0.0.0 and :: all addresses do,
-    because only names can be redirected, and the names of this machine.
+    Loopback names and addresses, ``host`` and ``others`` belong to it. For 0.0.0.0 and ::, so do
+    all addresses, because only names can be redirected, and the names of this machine.
     """
     if not name:
         return False
@@ -61,7 +61,7 @@ def is_own(name: str | None, host: str, others: Collection[str] = ()) -> bool:
 def bind(host: str, port: int) -> socket.socket:
     """Return a socket that listens on an address; port 0 is any free one.
 
-    It listens at once, because two sockets that do not can be bound to one address.
+    The socket listens at once, because two sockets that do not listen can share an address.
 
     Raises:
         InputError: the port is in use or not allowed, or the host is not an address of the machine.

@@ -34,7 +34,7 @@ _ERRORS = {
     403: "The Host or Origin header is that of another host.",
     408: "The upload took too long.",
     413: "A file has too many bytes or pixels.",
-    422: "A file or a field is not usable, or a question about the depth is open.",
+    422: "A file or a field is not usable, or the polarity of the depth must be given.",
     500: "A defect of the service.",
     503: "All places of the queue are taken; the header Retry-After has a time in seconds.",
     504: "The time of a request has ended.",

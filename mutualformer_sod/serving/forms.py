@@ -48,7 +48,7 @@ Orientation = Annotated[
 ]
 Background = Annotated[
     str | UploadFile | None,
-    File(description=f"Of the cut-out: {PLAIN}, or a picture. Transparent without it."),
+    File(description=f"Background: {PLAIN}, or a picture. Transparent if omitted."),
 ]
 Crop = Annotated[bool, Form(description="Crop the cut-out to the object.")]
 

@@ -11,8 +11,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from mutualformer_sod.serving.access import refusal
 from mutualformer_sod.serving.jobs import Jobs
 
-_FILES = 3  # of a request: picture, depth, background
-_FORM_BYTES = 10**5  # of a body beside its files
+_FILES = 3  # maximum in a request: picture, depth, background
+_FORM_BYTES = 10**5  # bytes of a body besides its files
 
 _HOST_REMEDY = "use the printed address, or start the server with --allow-host NAME"
 
@@ -22,8 +22,8 @@ class Limits:
     """Limits of a request.
 
     Attributes:
-        file_bytes: of one file.
-        seconds: for the upload; as long again for the answer, and for its sending.
+        file_bytes: maximum bytes of one file.
+        seconds: time limit of each of three steps: upload, computing the answer, sending it.
     """
 
     file_bytes: int
@@ -87,7 +87,7 @@ class Gate:
         return limited
 
     def _in_time(self, send: Send) -> Send:
-        """Return ``send`` with a limit of time: a client that does not read frees its place."""
+        """Return ``send`` with a time limit: a client that does not read loses its place."""
         loop = asyncio.get_running_loop()
         end, is_late = None, False
 

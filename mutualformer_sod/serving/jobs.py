@@ -21,7 +21,7 @@ class Jobs:
     A job that is still running when its call has ended keeps a place.
 
     Args:
-        waiting: number of calls that may wait beside the one that is computed.
+        waiting: number of calls that may wait besides the running one.
     """
 
     def __init__(self, waiting: int) -> None:
@@ -62,7 +62,7 @@ class Jobs:
 
         Args:
             job: called in the thread; it cannot be interrupted, only forgotten.
-            seconds: longest time from now to its end.
+            seconds: maximum time from now to its end.
             gone: ends when the client has gone.
             cleanup: called after the end of the job, from any thread; also if it never ran.
 

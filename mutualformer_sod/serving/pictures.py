@@ -23,13 +23,13 @@ class Asked:
     """One request.
 
     Attributes:
-        kind: of the output, one of `overlays.KINDS` or `cutouts.CUTOUTS`.
+        kind: kind of the output, one of `overlays.KINDS` or `cutouts.CUTOUTS`.
         rgb: file of the picture.
         depth: file of its depth map; None for RGB alone.
         near: "auto", "white", "black", "disparity" or "strict".
-        orientation: of the depth, see `picture_depth.fit_depth`.
-        background: of a cut-out: a plain one, or the client's name of ``background_file``; None for
-            a transparent one.
+        orientation: orientation of the depth, see `picture_depth.fit_depth`.
+        background: background of a cut-out: a plain one, or the client's name of
+            ``background_file``; None for a transparent one.
         background_file: a picture.
         crop: crop the cut-out to the object.
     """
@@ -58,7 +58,7 @@ class PictureService:
     Args:
         predictor: the network.
         settings: see `picture_maps.settings_of`.
-        most_pixels: of a picture, a depth map or a background.
+        most_pixels: maximum pixels of a picture, a depth map or a background.
         estimate: `Predictor.estimator` for pictures without depth, and ``settings`` for its maps.
     """
 

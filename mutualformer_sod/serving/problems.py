@@ -11,11 +11,11 @@ _log = logging.getLogger(__name__)
 
 
 def problem_of(error: Exception, names: Mapping[Path, str]) -> tuple[str, int]:
-    """Return a line for the client and the HTTP status; log all but faults of the client.
+    """Return a line for the client and the HTTP status; log all except errors of the client.
 
     Args:
         error: raised while a map was predicted.
-        names: of the files, instead of their paths: a client must not see our folders.
+        names: names of files to show in place of paths: a client must not see our folders.
     """
     if isinstance(error, InputError):
         line = str(error)

@@ -24,7 +24,7 @@ def save_checkpoint(folder: Path, kind: str, number: int, state: dict[str, Any])
     """Write a checkpoint under a temporary name, flush it to the disk, rename it.
 
     Args:
-        folder: of the run's checkpoints; made if missing.
+        folder: folder of the run's checkpoints; created if missing.
         kind: "last" or "best".
         number: increases over the checkpoints of a kind.
         state: tensors, numbers, strings, None, and lists, tuples and dictionaries of them.
@@ -51,8 +51,8 @@ def save_checkpoint(folder: Path, kind: str, number: int, state: dict[str, Any])
         if cause is None:
             raise
         raise InputError(
-            f"{folder}: a checkpoint could not be written ({cause.strerror}). Fix: make room, then "
-            "continue with `resume`; the earlier checkpoints are untouched."
+            f"{folder}: a checkpoint could not be written ({cause.strerror}). Fix: free disk "
+            "space, then continue with `resume`; the earlier checkpoints are untouched."
         ) from cause
     return path
 

@@ -23,7 +23,7 @@ from mutualformer_sod.models.device import autocast
 
 BATCH = 16
 _PEAK_RATE = 1e-3
-_SEED = 0  # of hold-out, order and augmentation
+_SEED = 0  # seed of hold-out, order and augmentation
 
 
 def train_estimator(
@@ -39,7 +39,7 @@ def train_estimator(
 
     Args:
         model: trained in place, left in eval mode.
-        sets: with depth; ground truth is not used.
+        sets: sets with depth; ground truth is not used.
         holdout: ratio of the images for evaluation, not trained on.
         near: which values are near, see ``with_encodings``.
 

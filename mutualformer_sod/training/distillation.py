@@ -1,4 +1,4 @@
-"""Knowledge distillation (Hinton et al., 2015): a trained network's maps enter the ground truth."""
+"""Knowledge distillation (Hinton et al., 2015): blend a teacher's maps into the ground truth."""
 
 import torch
 from torch import Tensor
@@ -12,10 +12,10 @@ class Teacher:
 
     Args:
         path: a ``.safetensors`` file, or the name of released weights.
-        ratio: of the teacher's map in the ground truth, in [0, 1].
+        ratio: weight of the teacher's map in the ground truth, in [0, 1].
 
     Attributes:
-        sha256: of its tensors, to recognise another teacher in a resumed run.
+        sha256: checksum of its tensors, to detect another teacher in a resumed run.
         second_modality: name of the modality that it was trained on beside colour.
 
     Raises:

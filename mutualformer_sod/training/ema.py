@@ -24,7 +24,7 @@ class Ema:
 
     Args:
         model: the model itself, not its DistributedDataParallel or compiled wrapper.
-        decay: d in the long run, in [0, 1).
+        decay: upper limit of d, in [0, 1).
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:

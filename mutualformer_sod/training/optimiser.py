@@ -116,12 +116,12 @@ def schedule(
     Not ``LambdaLR``: the ratio is a function of the position alone, so that a resumed or extended
     run needs no state of a scheduler, and existing checkpoints have none.
 
-    Linear warm-up to 1, then, with t from 0 at its end to 1 at ``total_steps``, from 1 down to
-    ``min_ratio`` by
+    The warm-up is linear, up to 1. Then the ratio goes from 1 to ``min_ratio`` by one of these
+    functions of t, which is 0 at the end of the warm-up and 1 at ``total_steps``,
         cosine      (1 + cos(pi t)) / 2
         poly        (1 - t)^poly_power
         constant    1 throughout
-    or F3Net's, without a warm-up,
+    or by the schedule of F3Net, which has no warm-up,
         triangular  1 - |2 (step + 1) / (total_steps + 1) - 1|.
 
     Raises:

@@ -38,15 +38,16 @@ class Run:
     Attributes:
         model: the network with the training weights. ``network``: the same network in
             DistributedDataParallel and torch.compile, if they are used; training calls it.
-        optimizer, scaler, ema: of these weights; ``ema`` is None without ``config.ema_decay``.
+        optimizer, scaler, ema: optimiser, fp16 loss scaler and moving average of these weights;
+            ``ema`` is None without ``config.ema_decay``.
         epoch: number of finished epochs. ``step``: number of updates of the current epoch.
         sums: losses of the current epoch by name, summed over its images. ``images``, ``seconds``
             and ``grad_norms`` (a sum over the updates) are of the current epoch too.
-        teacher: of ``config.teacher``, or None.
+        teacher: network of ``config.teacher``, or None.
         best: epoch, score and checkpoint file of the best epoch so far.
         amp: the precision, see ``settle_amp``.
-        fingerprint: of the data at the start of the run.
-        log_lines: lines of log.jsonl at this position.
+        fingerprint: fingerprint of the data at the start of the run.
+        log_lines: number of lines of log.jsonl at this position.
     """
 
     def __init__(

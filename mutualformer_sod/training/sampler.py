@@ -11,8 +11,8 @@ class MicroBatch:
     """Images that one process computes at a time.
 
     Attributes:
-        indices: of the images.
-        ratio: number of these images over that of the update. 0 if this process has none left: it
+        indices: indices of the images.
+        ratio: these images as a ratio of the update's images. 0 if this process has none left: it
             then computes one image without weight, because all processes must take part.
         ends_update: whether the optimiser steps after it.
     """
@@ -37,7 +37,10 @@ def epoch_order(images: int, seed: int, epoch: int, replayed: int = 0, pool: int
 
 
 def count_replayed(images: int, pool: int, ratio: float) -> int:
-    """Return how many of ``pool`` images make ``ratio`` of an epoch beside ``images`` others."""
+    """Return the number of replayed images, at most ``pool``, for an epoch with ``images`` others.
+
+    They are ``ratio`` of all images of the epoch.
+    """
     return min(pool, round(images * ratio / (1 - ratio)))
 
 

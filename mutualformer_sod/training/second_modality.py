@@ -1,4 +1,4 @@
-"""The second modality of a training run: that of its maps, with the options that suit it."""
+"""Determine the second modality of a training run, and check the options that depend on it."""
 
 from typing import Any
 
@@ -19,8 +19,8 @@ def settle(config: TrainConfig, found: Modality | None, state: dict[str, Any] | 
         state: the checkpoint to resume from; None for a new run.
 
     Raises:
-        InputError: options on distances beside maps that have none, a visible modality that the
-            sets do not have, or one that is not registered.
+        InputError: options that need distances, with maps that have none; a visible modality that
+            the sets do not have; or a modality that is not registered.
     """
     modality = found or DEPTH
     if found is None and state is not None:

@@ -34,15 +34,15 @@ class TrainingData:
     """Datasets of a run and their record.
 
     Attributes:
-        train: augmented.
-        val: as in testing; None where nothing is held out.
+        train: training images, augmented.
+        val: validation images, processed as in testing; None if nothing is held out.
         pool: images at the end of ``train`` from which each epoch draws ``replayed``.
         counts: training images by set; val_counts: validation images by set.
         encodings: depth encoding of each set.
-        modality: of the maps; None where no set has maps.
+        modality: modality of the maps; None if no set has maps.
         sees_depth: False where ``config.modality`` hides the maps.
         repeats: number of times that an epoch shows a set, unless it is 1.
-        fingerprint: of all files.
+        fingerprint: fingerprint of all files.
         overlap: number of training images in each test set, allowed by the user.
         cache: description of the cache.
         remarks: lines on the masks.

@@ -169,7 +169,7 @@ class _Loop:
                 images = min(run.global_batch, len(order) - run.step * run.global_batch)
                 run.step += 1
                 run.images += images
-                if math.isfinite(update.grad_norm):  # fp16 skips a few updates that are not
+                if math.isfinite(update.grad_norm):  # fp16 skips a few updates with infinite norms
                     run.grad_norms += update.grad_norm
                 for name, value in update.losses.items():
                     run.sums[name] = run.sums.get(name, 0.0) + value * images

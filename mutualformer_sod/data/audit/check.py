@@ -34,15 +34,14 @@ class CheckedSet:
     """One set and the results of its check.
 
     Attributes:
-        label: its name, with its part if a name has two.
-        path: below the root, as on disk; its last part may be an alias.
+        label: name of the set, followed by its part if there are a training and a test part.
+        path: path below the root, as on disk; its last part may be an alias.
         part: "test" or "train" by its path or its number of images, else None.
-        layout: names of the folders of its parts, by role; the name of the modality in place of
-            "depth".
-        modality: of its maps, by the names of the folders.
-        samples: images with all their parts.
-        images: the inspected ones of them.
-        depth: results on its depth maps; None without depth.
+        layout: names of its folders by role; the name of the modality replaces the role "depth".
+        modality: modality of its maps, from the names of the folders.
+        samples: images that have all their files.
+        images: the inspected images among the samples.
+        depth: results on its depth maps; None for a set without maps.
     """
 
     label: str
@@ -92,8 +91,8 @@ def check_data(
     Args:
         names: sets to check, by name, alias or path below a root; None: all that are found.
         near: values of ``--near``, see `polarity.parse_near`; they are compared with the maps.
-        workers: processes that read.
-        quick: read `QUICK_IMAGES` evenly spaced images of each set, and search no copies.
+        workers: number of processes that read files.
+        quick: read `QUICK_IMAGES` evenly spaced images of each set, and do not search for copies.
 
     Raises:
         InputError: no such folder or set, an illegal value of ``near``, or weak evidence for a set
@@ -197,7 +196,7 @@ def _named_twice(sets: Sequence[CheckedSet]) -> list[Finding]:
 def _check_set(checked: CheckedSet, side: str, strict: bool) -> list[Finding]:
     label, images = checked.label, checked.images
     findings = check_counts(label, checked.part, checked.count, "rgb" in checked.layout)
-    for role, text in (("depth", "no depth: maps from colour alone"), ("gt", "no ground truth")):
+    for role, text in (("depth", "no depth: colour alone is used"), ("gt", "no ground truth")):
         there = checked.modality.name if role == "depth" else role
         if there not in checked.layout and "rgb" in checked.layout:
             findings.append(Finding("note", f"no {role}", label, text))

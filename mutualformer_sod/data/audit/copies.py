@@ -53,9 +53,9 @@ def similar_pairs(descriptors: Sequence[np.ndarray]) -> Iterator[tuple[int, int]
 def find_copies(sets: Mapping[str, tuple[Split | None, Sequence[Inspected]]]) -> list[Finding]:
     """Find copies of colour images: equal files, or the same picture in another encoding.
 
-    Training images in test sets come first. A copy in two sets is a problem unless both are test
-    sets, because one may be used for training and the other for testing. Within a set, equal files
-    are a problem; similar pictures, such as frames of a video, are notes.
+    Findings on training images in test sets come first. A copy in two sets is a problem unless both
+    are test sets, because one may be used for training and the other for testing. Within
+    a set, equal files are a problem; similar pictures, such as frames of a video, are notes.
 
     Args:
         sets: part and images by the name of the set.

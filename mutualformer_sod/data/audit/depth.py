@@ -18,7 +18,7 @@ from mutualformer_sod.data.depth.polarity import decide
 from mutualformer_sod.data.modality import Encoding
 
 _MANY_HOLES = 0.5  # ratio of holes above which a map is reported
-_CONTRARY = 0.5  # evidence of a map against its set above which it is reported
+_CONTRARY = 0.5  # evidence against the polarity of the set above which a map is reported
 _FEW = 0.1  # ratio of a set below which maps of the other polarity are ignored
 
 
@@ -28,9 +28,9 @@ class DepthReport:
 
     Attributes:
         encoding: see `depth.polarity.decide`.
-        evidence: of the polarity of its maps, in the order of ``stems``; None without polarity.
-        stems: of the maps whose samples are not empty.
-        paths: of these maps.
+        evidence: evidence of polarity, in the order of ``stems``; None for maps without polarity.
+        stems: stems of the maps whose samples have a valid pixel.
+        paths: files of these maps.
         types: number of maps by data type.
         range: least and largest value of the set, without holes.
     """
@@ -152,7 +152,7 @@ def _both_signs(label: str, report: DepthReport) -> list[Finding]:
     if len(fewer) < _FEW * len(report.stems):
         return []
     text = (
-        f"maps in which {near} looks near, while {other} does in {len(more)} others:"
+        f"maps in which {near} looks near, but {other} looks near in {len(more)} others:"
         " mixed polarity, or views without up and down"
     )
     remedy = "inspect them; invert those of the wrong polarity, or split the set by polarity"

@@ -1,6 +1,7 @@
 """Check files before the first epoch or the first map: damage, sizes, degenerate masks.
 
-Otherwise a damaged image ends a run at its batch, hours later. Depth maps are not checked here:
+Otherwise a damaged image would end a run hours later, when its batch is loaded. Depth maps are not
+checked here:
 `depth.polarity.with_encodings` has decoded all of them.
 """
 
@@ -55,7 +56,7 @@ def check_training_files(sets: Sequence[SodSet], *, show_bar: bool = True) -> li
 def check_images(sets: Sequence[SodSet]) -> None:
     """Check that all images are complete and fit their ground truths, before maps are made.
 
-    Errors are those of `check_training_files`; masks are not decoded either.
+    The errors are those of `check_training_files`. Masks are not decoded.
     """
     _check_all(_check_image, sets)
 

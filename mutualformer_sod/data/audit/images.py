@@ -72,7 +72,7 @@ def _modality(images: Sequence[Inspected]) -> Modality:
 
 
 def check_sizes(label: str, images: Sequence[Inspected]) -> list[Finding]:
-    """Report files that differ in size from their image: masks must not, depth is resized."""
+    """Report masks and maps that differ in size from their image. Maps are resized on reading."""
     masks, alike, stretched = [], [], []
     noun = _modality(images).name
     for image in images:

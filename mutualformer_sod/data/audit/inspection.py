@@ -35,7 +35,7 @@ class Inspected:
         errors: cause and remedy of unreadable files by role.
         sizes: (H, W) by role.
         content: hash of the file of the colour image.
-        descriptor: of the colour image, see `describe_picture`.
+        descriptor: descriptor of the colour image, see `describe_picture`.
         unrelated: whether the edges of depth have no relation to the colour image.
         depth_range: least and largest finite value.
         gt_note: reading of the mask, see `imaging.masks.read_mask`.

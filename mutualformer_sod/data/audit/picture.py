@@ -23,7 +23,8 @@ _INK, _PALE, _GOOD, _BAD = (30, 30, 30), (205, 205, 205), (40, 140, 60), (200, 6
 def polarity_picture(checked: CheckedSet) -> np.ndarray:
     """Draw some images of a set: colour, depth as decided (near = bright), and evidence.
 
-    The images are spread over the range of evidence, the most contradicting one first. Below each
+    The images are spread over the range of evidence; the image with the strongest evidence against
+    the decision is first. Below each
     image are the mean nearness of its rows from top to bottom (right = nearer) and its evidence. A
     histogram shows the evidence of all images.
 

@@ -1,6 +1,6 @@
-"""Recognise 16-bit disparity, whose values look like millimetres: large is near, 0 means no value.
+"""Recognise 16-bit disparity (large = near, 0 = no value), whose values look like millimetres.
 
-Cityscapes stores disparity x 256. Read as millimetres it would be inverted.
+Cityscapes stores disparity x 256. If it were read as millimetres, the depth would be inverted.
 """
 
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ from mutualformer_sod.data.depth.holes import find_holes
 from mutualformer_sod.data.depth.kind import DepthSample, DepthUnits
 
 DISPARITY = "disparity"
-_ZERO_RATIO = 0.001  # least ratio of pixels without a value; stereo matching leaves some percent
-_LEAST = 128  # half a pixel of disparity x 256: relative maps have smaller values beside 0
-_STEPS = (1, 256)  # factors of copies: whole pixels of disparity are multiples of 256
-_REACH = 10_000  # millimetres that indoor depth cameras measure, 39 pixels of disparity x 256
+_ZERO_RATIO = 0.001  # minimum ratio of pixels without a value; stereo leaves a few percent
+_LEAST = 128  # minimum value above 0, half a pixel x 256; relative maps have smaller values
+_STEPS = (1, 256)  # accepted common factors: whole pixels of disparity are multiples of 256
+_REACH = 10_000  # maximum range of indoor depth cameras in millimetres; as disparity, 39 pixels
 
 
 def disparity_question(
@@ -24,12 +24,12 @@ def disparity_question(
 ) -> str | None:
     """Return the question in words if the 16-bit maps of a set may be disparity, else None.
 
-    The samples are of all maps of the set, the units those of `kind.decide_units`.
-    Such maps have zeros and no values close to 0. They also look as if large were near, or they are
-    undecided and reach farther than millimetres of a depth camera.
+    The samples come from all maps of the set, the units from `kind.decide_units`.
+    Maps of disparity have zeros but no values close to 0. In addition, their evidence is that large
+    is near, or the evidence is weak and their values exceed the range of a depth camera.
 
-    Measured one map at a time: none of the 861 maps in millimetres of NLPR, HOTS, UW, gqcnn and
-    tracebot (docs/data.md).
+    False alarms, measured one map at a time: none among the 861 maps in millimetres of NLPR, HOTS,
+    UW, gqcnn and tracebot (docs/data.md).
     """
     is_16_bit = samples[0].pixels.dtype == np.uint16 and units.high > 255
     if not is_16_bit or units.step not in _STEPS or units.hole_code is not None:

@@ -31,8 +31,8 @@ class DepthEncoding:
         kind: "map" (relative depth, every value is valid), "metric" (distances) or "disparity"
             (0, NaN and infinity are holes in both).
         near: polarity: "white" if large values are near the camera, else "black".
-        margin: of the evidence for ``near``, 0 to about 1.5; negative if the maps contradict it;
-            None if the polarity was given.
+        margin: clarity of the evidence for ``near``, 0 to about 1.5; negative if the evidence is
+            against ``near``; None if the polarity was given.
         reason: the evidence in words.
         low, high: least and largest value that the set stores.
         holes: ratio of pixels without a value.

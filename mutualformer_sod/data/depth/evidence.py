@@ -40,7 +40,7 @@ class SetEvidence:
     def margin(self) -> float:
         """Clarity of the evidence, 0 to about 1.5.
 
-        Maps of opposite signs cancel in the mean and again here: a mixed set is never clear.
+        Maps of opposite signs lower the mean and also this factor: a mixed set is never clear.
         """
         return abs(self.mean) * max(0.0, 2 * self.agreeing - 1)
 
@@ -69,15 +69,15 @@ def polarity(depth: np.ndarray) -> tuple[float, float]:
     """Compute the evidence that large values are near in a depth map; negative if they are far.
 
     The map (H, W) is finite. Ranks are used, so that the evidence does not depend on a monotone
-    coding (metres, disparity, gamma). It is antisymmetric: the inverted map gives exactly the
-    opposite. Both kinds depend on the way pictures are taken and not on their content:
+    coding (metres, disparity, gamma). The inverted map gives exactly the opposite evidence. Both
+    kinds of evidence rely on the way pictures are taken and not on their content:
 
     - ground: lower pixels are nearer, because floors, tables and roads extend from the camera to
       the horizon;
-    - centre: pixels nearer than their row are in the middle, because cameras are aimed at objects.
-      It is weaker, but also works in views from above, where "ground" fails.
+    - centre: pixels nearer than the mean of their row are in the middle, because cameras are aimed
+      at objects. This evidence is weaker, but also works in views from above, where "ground" fails.
 
-    Pixels of the least and largest value of the map are ignored unless they are most of it: in
+    Pixels with the smallest or largest value are ignored unless they cover most of the map: in
     8-bit maps they are mostly pixels without measurement.
 
     Returns:

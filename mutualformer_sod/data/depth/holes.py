@@ -10,10 +10,10 @@ _LARGEST = 1e30  # differences of larger float32 values overflow; no depth is as
 
 
 def find_holes(raw: np.ndarray, metric: bool, code: int | None = None) -> np.ndarray:
-    """Return the pixels (H, W) bool without a value in a raw depth map (H, W).
+    """Return (H, W) bool, true where a raw depth map (H, W) has no value.
 
-    These are NaN, infinity and values of 1e30 or more; in metric depth also 0, negative values, and
-    65535 in 16 bits; and ``code``. In relative depth 0 is valid.
+    NaN, infinity, values of 1e30 or more, and ``code`` mean no value. In metric depth, so do 0,
+    negative values, and 65535 in 16 bits. In relative depth 0 is valid.
     """
     missing = np.zeros(raw.shape, bool)
     if raw.dtype.kind == "f":

@@ -12,12 +12,12 @@ _FARTHEST_MM = 32767  # 16-bit maps with larger values use the whole range of co
 _FARTHEST_M = 100.0
 _NEAREST_M = 0.1  # depth cameras measure no smaller distance; relative maps reach 0
 _HOLE_CODES = tuple(2**bits - 1 for bits in range(10, 16))  # 2047 in raw Kinect maps
-_CODE_RATIO = 0.01  # least ratio of pixels of a hole code
+_CODE_RATIO = 0.01  # minimum ratio of pixels with a hole code
 _LEVELS_OF_A_COPY = 16
 MOST_LEVELS = 16
 """Maps with fewer different values are reported as maps of few levels."""
 
-_LEVEL_PIXELS = 4096  # that usually suffice to find `MOST_LEVELS` values
+_LEVEL_PIXELS = 4096  # number of pixels that is usually enough to find `MOST_LEVELS` values
 _CODE_GAP = 0.9  # all other values are below this ratio of the code
 
 
@@ -29,8 +29,8 @@ class DepthSample:
         pixels: (h, w), some rows and columns of the raw map, see `holes.sampled`.
         least: smallest positive value of the whole map; infinity if there is none.
         largest: largest finite value of the whole map below the value for "no measurement".
-        holes: ratio of pixels without a value, in relative depth (False) and in distances (True).
-        levels: number of different values, likewise; `MOST_LEVELS` for more.
+        holes: ratio of pixels without a value: read as relative depth (False), as distances (True).
+        levels: number of different values with the same keys; counted up to `MOST_LEVELS`.
         zeros: ratio of pixels that are 0.
         size: (H, W) of the map.
     """

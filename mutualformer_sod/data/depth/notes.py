@@ -22,8 +22,8 @@ STRETCHED = "other proportions than the picture: STRETCHED, check that it shows 
 
 _MOSTLY = 0.5
 _ASPECT_TOLERANCE = 0.02
-_RELATED = 200  # images of a set that are compared with their depth
-_NAMED = 3  # files that a line lists before it gives their number only
+_RELATED = 200  # maximum number of images of a set that are compared with their depth
+_NAMED = 3  # maximum number of files that a line lists
 
 
 def doubt_of(depth_sample: DepthSample, encoding: Encoding) -> str | None:
@@ -74,7 +74,7 @@ def depth_notes(
 
 
 def relation_notes(sod_set: SodSet) -> list[str]:
-    """Describe the depth maps whose edges have no relation to their pictures, in a line or none.
+    """Return one line about the depth maps whose edges are unrelated to their images, or no line.
 
     At most `_RELATED` evenly spaced images are read. Unreadable files are ignored: they are
     reported when they are used.

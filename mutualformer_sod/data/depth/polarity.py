@@ -45,11 +45,11 @@ _log = logging.getLogger(__name__)
 
 
 def parse_near(items: Sequence[str]) -> tuple[str, dict[str, str], bool]:
-    """Parse the values of ``--near``: strict, or auto, white, black or disparity, also for a SET=.
+    """Parse the values of ``--near``: strict, auto, white, black, disparity, or SET=VALUE.
 
     Returns:
-        "auto", "white", "black" or "disparity" for sets that are not named, the same for the named
-        sets, and whether a weak decision stops the run.
+        The value ("auto", "white", "black" or "disparity") for sets that are not named, the values
+        of the named sets, and whether a weak decision stops the run ("strict").
 
     Raises:
         InputError: any other value, or values that contradict each other.
@@ -203,18 +203,18 @@ def encoding_of(
 ) -> DepthEncoding:
     """Decide how one set stores depth, from samples of all its maps (of one dtype).
 
-    A weak decision is logged as a warning, and so are maps that outweigh their units.
+    A warning is logged for a weak decision, and if the evidence of the maps outweighs their units.
 
     Args:
         samples: see `read_samples`.
         near: "auto", "white", "black" or "disparity"; all but the first are used as given.
-        name: of the set, for messages only.
+        name: name of the set, for messages only.
         strict: refuse a weak decision, and maps that contradict their units.
-        quiet: log nothing; where units and maps contradict each other and neither prevails, the
-            units are used and the decision is_contradicted.
-        ask_disparity: refuse maps that may be disparity; default: unless ``quiet``. Otherwise they
-            are decided as other maps, and the caller informs the user.
-        ask: argument or flag that gives the polarity, with {} in its place; for messages only.
+        quiet: log nothing; if units and maps contradict each other and neither prevails, the units
+            are used and ``is_contradicted`` of the encoding is true.
+        ask_disparity: whether to refuse maps that may be disparity; None: unless ``quiet``. Maps
+            that are not refused are decided like other maps, and the caller informs the user.
+        ask: argument or flag that sets the polarity, with {} for its value; for messages only.
 
     Raises:
         InputError: a weak decision or a contradiction if ``strict``; a contradiction where neither

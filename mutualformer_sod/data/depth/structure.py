@@ -13,12 +13,12 @@ It is a number of standard deviations: depth of another image reaches 2 in 5 % o
 """
 
 _SIDE = 192  # pixels of the longer side; finer depth edges are mostly noise
-_LEAST_SIDE = 96  # smaller maps have too few edges for a statement
-_BLUR = 0.8  # standard deviations in pixels, before the gradient ...
-_SURROUND = 6.0  # ... and of the surround that is subtracted from its strength
-_BORDER = 4  # pixels at the border, where every image has edges along it
-_NEAR = 8  # largest shift in pixels that is not compared: real depth is registered roughly
-_TOLERANCE = np.ones((3, 3), np.uint8)  # one pixel of wrong registration
+_LEAST_SIDE = 96  # smaller maps have too few edges for a decision
+_BLUR = 0.8  # standard deviation in pixels of the blur before the gradient
+_SURROUND = 6.0  # standard deviation in pixels of the local mean that is subtracted from the edges
+_BORDER = 4  # ignored pixels at the border, because every image has edges along its border
+_NEAR = 8  # shifts of up to 8 pixels are not compared, because real depth is registered roughly
+_TOLERANCE = np.ones((3, 3), np.uint8)  # accepts a registration error of one pixel
 
 
 def relation(rgb: np.ndarray, depth: np.ndarray) -> float | None:
@@ -31,11 +31,11 @@ def relation(rgb: np.ndarray, depth: np.ndarray) -> float | None:
 
     Args:
         rgb: (H, W, 3) uint8, of the same view.
-        depth: (h, w) as stored; 0 is a hole unless it is 8-bit.
+        depth: (h, w) as stored; 0 is a hole unless the map is 8-bit.
 
     Returns:
         A number of standard deviations: about 0 for depth of another image, 5 and more for most
-        real depth; None without a statement: constant, empty or tiny maps.
+        real depth; None for constant, empty or tiny maps, which allow no decision.
     """
     raw = sampled(depth, _SIDE)
     height, width = raw.shape

@@ -12,9 +12,9 @@ from mutualformer_sod.imaging.decoding import read_bytes
 
 
 def data_fingerprint(sets: Iterable[SodSet]) -> str:
-    """Hash the names of sets and files and the sizes of the files, unread, to 64 hex digits.
+    """Hash the names of sets and files and the file sizes to 64 hex digits, without reading files.
 
-    The fingerprint does not depend on the place or the order of the sets, so that it is equal on
+    The fingerprint does not depend on the location or the order of the sets, so that it is equal on
     two machines with copies of the same data.
 
     Raises:

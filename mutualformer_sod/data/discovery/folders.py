@@ -24,13 +24,13 @@ class Candidate:
     """A folder that looks like a set, before its files are listed.
 
     Attributes:
-        name: canonical, see `sets.SodSet`.
-        path: below the root, as on disk.
-        folder: the root and the path.
-        layout: that recognised the folder.
-        split: as named by the path or by a folder of the set; None without such a name.
+        name: canonical name, see `sets.SodSet`.
+        path: path below the root, as on disk.
+        folder: the root joined with the path.
+        layout: layout that recognised the folder.
+        split: split named by the path or by a folder of the set; None if neither names one.
         roles: the folders of the set by role.
-        modality: of its maps, by the names of the set and of their folder.
+        modality: modality of its maps, from the names of the set and of the folder of maps.
     """
 
     name: str
@@ -83,7 +83,7 @@ def _folder(root: Path) -> Path:
 def _walk(root: Path, parts: tuple[str, ...], above: frozenset[str]) -> Iterator[Candidate]:
     folder = root.joinpath(*parts)
     real = os.path.realpath(folder)
-    if real in above:  # a link to a folder above, whose sets have shorter names already
+    if real in above:  # a link to a folder above; its sets were found under shorter names
         return
     with os.scandir(folder) as entries:
         shown = {e.name: Path(e).is_dir() for e in entries if not e.name.startswith(".")}

@@ -19,10 +19,10 @@ class Part:
     """The folders of one set, or of one split of it.
 
     Attributes:
-        split: named by the folders; None where they name none.
+        split: split named by the folders; None if they name no split.
         roles: folders of "rgb", "depth" (maps of any second modality) and "gt". More than one
             folder of a role is an error.
-        modality: of the maps; None: by the name of their folder, see `modality.modality_of`.
+        modality: modality of the maps; None takes it from folder names by `modality.modality_of`.
     """
 
     split: Split | None
@@ -40,8 +40,8 @@ class Layout:
 
         Args:
             folder: any folder below a root.
-            folders: names of its subfolders, sorted, without hidden ones. Those that a part names
-                are not searched further.
+            folders: names of its subfolders, sorted, without hidden ones. Subfolders that belong to
+                a returned part are not searched further.
             files: all other names, broken links included, sorted, without hidden ones.
 
         Raises:
@@ -122,9 +122,9 @@ class RoleFolders(FolderLayout):
 
 @register_layout
 class SplitFolders(FolderLayout):
-    """``<set>/train_images``, ``<set>/test_masks``, ...: both splits in one folder, as DUT-RGBD.
+    """``<set>/train_images``, ``<set>/test_masks``, ...: both splits in one folder, as in DUT-RGBD.
 
-    Only these names: "train_rgb" and the like are as often the name of a folder of sets.
+    Names such as "train_rgb" are not recognised, because they often name a folder of sets.
     """
 
     name = "split folders"

@@ -23,7 +23,7 @@ _ENDING = re.compile(
     r"|gt|ground_?truth|mask|label)$",
     re.IGNORECASE,
 )
-_NAMED = 10  # files that an error message lists before it gives their number only
+_NAMED = 10  # maximum number of files that an error message lists
 
 
 def role_labels(modality: Modality) -> dict[str, str]:
@@ -51,12 +51,12 @@ class RoleFiles:
     """The files in the folder of one role; without notes such as ``readme.txt``.
 
     Attributes:
-        folder: of the role.
-        by_stem: the images by the stem they are paired by; the first where several have one stem.
-        doubles: "kept / other" for images of one stem.
+        folder: folder of the role.
+        by_stem: images by the stem used for pairing; if several images share a stem, the first.
+        doubles: "kept / other" for images that share a stem.
         broken: names of images that are broken links or folders.
         other_types: names of files of other types.
-        hidden: names of images that are left out because they start with a dot.
+        hidden: names of images that are left out because their names start with a dot.
     """
 
     folder: Path
@@ -72,9 +72,9 @@ class Matches:
     """The files of a set by role, matched by stem.
 
     Attributes:
-        files: by role.
-        base: the role whose stems count: "rgb", or "gt" where there are no colour images.
-        modality: of the maps.
+        files: files of each role.
+        base: role that defines the stems of the set: "rgb", or "gt" without colour images.
+        modality: modality of the maps.
     """
 
     files: dict[str, RoleFiles]
@@ -132,11 +132,11 @@ class Matches:
 def match_files(folders: Mapping[str, Path], stem_of: StemOf, modality: Modality) -> Matches:
     """Match the files of a set by stem, never by their position in a sorted list.
 
-    Endings that name the kind of image ("_Depth", "-gt", "_rgb", ...) are ignored where the stems
-    do not agree with them.
+    Endings that name the kind of image ("_Depth", "-gt", "_rgb", ...) are ignored if the stems
+    agree only without them.
 
     Args:
-        folders: by role: "rgb" or "gt", or both, and possibly "depth".
+        folders: folders by role: "rgb", "gt" or both, and optionally "depth".
         stem_of: see `layout.Layout.stem`.
         modality: of the maps.
     """
@@ -179,7 +179,7 @@ def _list_files(role: str, folder: Path, stem_of: StemOf, known: Mapping[str, st
 
 
 def _without_endings(stems: Iterable[str]) -> dict[str, str]:
-    """Return stem without its ending -> stem, where that is unique and no stem itself."""
+    """Map stems without ending to stems, if the short form is unique and not itself a stem."""
     groups: dict[str, list[str]] = defaultdict(list)
     for stem in stems:
         groups[bare_stem(stem)].append(stem)

@@ -12,7 +12,7 @@ from mutualformer_sod.data.modality import Encoding, Modality
 from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.errors import InputError, name_list, refuse_all, together
 
-_NAMED_FOLDERS = 6  # that a message lists
+_NAMED_FOLDERS = 6  # maximum number of folders that a message lists
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ def choose(
     *,
     optional: bool = False,
 ) -> Candidate | None:
-    """Find a set by its name in this split, else by its path in any, else by its last part.
+    """Find a set by name in this split, else by path in any split, else by its name's last part.
 
     Raises:
         InputError: no such set, unless ``optional`` (then None is returned), or several.

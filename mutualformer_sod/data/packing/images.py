@@ -1,9 +1,9 @@
 """The files of a packed image.
 
-Colours are shrunk by area average and stored as JPEG. Ground truth is shrunk by area average, then
-foreground where the average is at least one half: `imaging.masks` has the same threshold, and may
-refuse soft masks. Depth and other maps are picked, never averaged, in the type and values of the
-original, so that units, holes and polarity are decided from them as before.
+Colour images are shrunk by area average and stored as JPEG. Ground truth is shrunk by area average;
+a pixel is foreground if the average is at least one half. `imaging.masks` has the same threshold,
+and may refuse soft masks. Depth and other maps are resized by nearest neighbour, never averaged.
+They keep the type and values of the original, so that units, holes and polarity stay the same.
 """
 
 import io
@@ -20,7 +20,7 @@ def encode_sample(path: str, sample: Sample, side: int, quality: int) -> list[Fi
     """Return the files of a packed sample.
 
     Args:
-        path: of the set in the pack. Folders keep their names, which may name the split.
+        path: path of the set in the pack. Folders keep their names, which may name the split.
         side, quality: see `pack.PackOptions`.
 
     Raises:
@@ -57,7 +57,7 @@ def encode_sample(path: str, sample: Sample, side: int, quality: int) -> list[Fi
 def _mask(gt: np.ndarray, height: int, width: int) -> bytes:
     """Return a PNG with one bit per pixel."""
     ratio = shrink(gt.astype(np.float32), height, width)
-    # A thin object may cover half of no pixel; some of it must stay.
+    # A thin object may cover less than half of every pixel; a part of it must stay.
     least = min(0.5, float(ratio.max()))
     binary = (ratio >= least) & (ratio > 0)
     flags = [cv2.IMWRITE_PNG_BILEVEL, 1, cv2.IMWRITE_PNG_COMPRESSION, 9]

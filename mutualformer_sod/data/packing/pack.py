@@ -26,7 +26,7 @@ from mutualformer_sod.files import write_json
 
 STAGING = ".packing"
 INDEX_FILE = "index.json"
-FORMAT = 1  # of the index; raised when older versions cannot unpack it
+FORMAT = 1  # version of the index; increased when older versions cannot unpack it
 
 _AT_ONCE = 64  # images encoded before they are written; limits the memory
 _MIB = 1 << 20
@@ -130,16 +130,16 @@ def unpack_sets(
     equal content are kept, so that an interrupted run continues.
 
     Args:
-        folder: of the shards and their index.
+        folder: folder of the shards and their index.
         root: folder for the sets, created if missing.
-        overwrite: replace files of other content.
+        overwrite: replace files whose content differs.
 
     Returns:
         The index, and one line for each set whose depth encoding differs from the original's.
 
     Raises:
         InputError: no pack; shards that are missing, damaged or write outside ``root``; existing
-            files of other content, or in addition to those of the pack.
+            files whose content differs, or that are not in the pack.
     """
     index = _read_index(folder)
     paths = checked_shards(folder, index["shards"])
@@ -252,7 +252,7 @@ def _compare(index: dict[str, Any], root: Path) -> list[str]:
         if now != before:
             side = DISPARITY if before["kind"] == DISPARITY else before["near"]
             remarks.append(
-                f"{path}: {noun} is decided to be {now}, in the originals {before}."
+                f"{path}: the encoding of {noun} is {now}, but {before} in the originals."
                 f" Fix: train with --near {item.name}={side}"
             )
     return remarks

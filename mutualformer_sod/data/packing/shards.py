@@ -92,11 +92,11 @@ def checked_shards(folder: Path, shards: Sequence[dict[str, Any]]) -> list[Path]
 
 
 def unpack_shard(path: Path, root: Path, overwrite: bool) -> int:
-    """Write the files of a shard below ``root``, keep those of equal content; return their number.
+    """Write the files of a shard below ``root``; return their number. Keep equal existing files.
 
     Raises:
-        InputError: an existing file of other content, unless ``overwrite``; a member that is no
-            image of a set, or is outside ``root``.
+        InputError: an existing file whose content differs, unless ``overwrite``; a member that is
+            not an image of a set, or is outside ``root``.
     """
     count = 0
     try:

@@ -173,7 +173,7 @@ def _background_depth(random: Random, size: tuple[int, int]) -> np.ndarray:
 
 
 def _shadow(mask: np.ndarray, width: int) -> np.ndarray:
-    """Return the pixels to the right of an object (width > 0) or left that one camera misses."""
+    """Return the pixels right (width > 0) or left of an object that one camera cannot see."""
     shadow = np.roll(mask, width, axis=1)
     if width > 0:
         shadow[:, :width] = False

@@ -1,4 +1,4 @@
-"""Generated scenes, in which colour, depth or either shows the salient object.
+"""Generated scenes in which only colour, only depth, or each of them shows the salient object.
 
 Each scene has three to five regions from one distribution of shapes, sizes and places. One of them,
 chosen at random, is the salient object. The kind of the scene decides how it differs from the
@@ -47,12 +47,12 @@ SENSORS = {
 }
 """By name: the second modality of scenes, the name of their set, and the sensor."""
 
-GENERATOR_VERSION = 1  # raised when a seed gives other scenes than before
+GENERATOR_VERSION = 1  # increased when the scenes of a seed change
 
 _STRONG_HEIGHT = (OCCLUDING_HEIGHT, 75.0)  # grey levels of the object above the background
-_MILD_HEIGHT = 16.0  # most of any other region, in both directions
-_STRONG_COLOUR = 190.0  # least L1 distance (RGB levels) from the background's mean colour
-_MUTED_COLOUR = 22.0  # most, per channel
+_MILD_HEIGHT = 16.0  # maximum absolute height of any other region
+_STRONG_COLOUR = 190.0  # minimum L1 distance (RGB levels) from the background's mean colour
+_MUTED_COLOUR = 22.0  # maximum difference per channel from the background's colours
 
 
 @dataclass(frozen=True)
@@ -207,8 +207,8 @@ def _appearances(
         regions = [None if hide else muted() for hide in hidden]
         regions[salient] = strong()
         return background, regions
-    # Colour must be no cue: the visible regions are drawn without regard to the object, and never
-    # a single one has a strong colour, which would be the object in the other kinds.
+    # Colour must not be a cue: the visible regions are chosen independently of the object. They are
+    # at least two, because a single region of strong colour is the object in the other kinds.
     style = random.choice(("none", "muted", "shared", "own", "own"))
     visible = random.subset(2 + random.integer(count - 1), count)
     shared = strong()

@@ -1,7 +1,7 @@
-"""Random numbers and shapes of generated scenes, alike on every machine.
+"""Random numbers and shapes of generated scenes, equal on every machine.
 
-Random numbers come from PCG64's raw stream, arithmetic is elementwise IEEE float64, and sines and
-powers are rounded or end in integer corners.
+Random numbers come from PCG64's raw stream, arithmetic is elementwise IEEE float64, and results of
+sines and powers are rounded, at the latest to integer corners.
 """
 
 import math

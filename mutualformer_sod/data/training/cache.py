@@ -1,9 +1,10 @@
 """Cache of decoded images of limited size, in memory or in one file per set.
 
-An image is decoded once and shrunk by area average, never enlarged. Each side has the limit on its
-own, because the network input is square: an image of 4:3 keeps as many rows as columns. The cache
-contains uint8 colours, uint16 depth in [0, 1] (near = 1, holes filled) and the uint8 ratio of
-foreground of each pixel. Images from a cache are resized twice, so that they differ slightly.
+An image is decoded once and shrunk by area average, never enlarged. The size limit applies to each
+side separately, because the network input is square: a large image of 4:3 keeps as many rows as
+columns. The cache contains uint8 colours, uint16 depth in [0, 1] (near = 1, holes filled) and the
+uint8 ratio of foreground of each pixel. Images from a cache are resized twice, so that they differ
+slightly from images that are read from their files.
 """
 
 import hashlib
@@ -39,10 +40,10 @@ class CacheOptions:
 
     Attributes:
         mode: "ram" or "disk".
-        side: largest side of a cached image in pixels.
+        side: maximum side of a cached image in pixels.
         folder: folder of the files, for "disk".
-        copies: processes on this host, each with a cache in "ram".
-        shared: whether each of them has workers that read the cache.
+        copies: number of processes on this host; in mode "ram" each has its own cache.
+        shared: whether each process has loader workers that read its cache.
     """
 
     mode: str
@@ -233,7 +234,7 @@ def _check_room(wanted: int, options: CacheOptions) -> None:
         free, what = free_memory(), "memory"
         shared = free_shared_memory() if options.shared else None
         if shared is not None and (free is None or shared < free):
-            free, what = shared, "shared memory (/dev/shm), which loader processes read it from,"
+            free, what = shared, "shared memory (/dev/shm), where loader processes read the cache,"
         wanted *= options.copies
         remedy = "pass a smaller --cache-side, or --cache disk"
     if free is not None and wanted > free * (1 - _SPARE):

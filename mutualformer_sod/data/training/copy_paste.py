@@ -3,15 +3,15 @@
 import cv2
 import numpy as np
 
-_LARGEST = 0.75  # largest ratio of a pasted object to each side of the image
-_MOST = 0.5  # largest ratio of foreground in the donor
+_LARGEST = 0.75  # maximum size of a pasted object, relative to each side of the image
+_MOST = 0.5  # maximum ratio of foreground in the donor
 _SCALES = (0.5, 1.0)
 _GAP = 0.02  # distance in depth between a pasted object and all that it covers
 
-_TWIN_AREA = (0.01, 0.2)  # ratios of the foreground between which a copy is added
+_TWIN_AREA = (0.01, 0.2)  # minimum and maximum ratio of foreground for adding a copy
 _TWIN_SCALES = (0.7, 1.35)
-_DISTANCES = (0.12, 0.4)  # between the two objects, in depth with near = 1
-_COVERED = 0.4  # largest covered ratio of the farther object
+_DISTANCES = (0.12, 0.4)  # distance in depth between the two objects, near = 1
+_COVERED = 0.4  # maximum covered ratio of the farther object
 _TRIES = 8
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]

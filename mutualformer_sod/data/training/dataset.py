@@ -34,22 +34,22 @@ class SodDataset(Dataset):
     - ``gt``: (1, h, w) float32 in [0, 1], with ``with_gt`` and if every set has it.
     - ``name``: ``"<set>/<stem>"``.
     - ``native_size``: (H, W) of the colour image and the ground truth.
-    - ``index``: of the item in the dataset.
+    - ``index``: index of the item in the dataset.
     - ``key``: int64 drawn from (seed, epoch, index), for other random choices of the item.
 
     An item depends on (seed, epoch, index) alone, not on workers or a resumed run.
 
     Args:
-        sets: each with colour images, and with depth its encoding, see
+        sets: each with colour images, and with an encoding if it has depth, see
             `depth.polarity.with_encodings`.
         size: (h, w) of the items, or one number for both.
         depth_rule: see `depth.encoding.depth_to_unit`.
         augment: training augmentations; False for a plain resize.
         with_gt: read ground truth if the sets have it.
-        seed: of the augmentations and of depth dropout.
-        depth_dropout: ratio of images without their depth, drawn again each epoch.
-        estimated_depth: a folder SET/STEM.png, near = white. An existing file gives the
-            surroundings of the object in three of four invented maps.
+        seed: seed of the augmentations and of depth dropout.
+        depth_dropout: probability that the depth of an image is removed, drawn again each epoch.
+        estimated_depth: folder of estimated maps SET/STEM.png, near = white. A map that exists
+            gives the surroundings of the object in three of four invented maps.
         caches: decoded images by the set's name, with their own ``depth_rule``, see
             `cache.build_caches`; other sets are read from their files.
 
@@ -131,7 +131,7 @@ class SodDataset(Dataset):
             depth = invent_depth(gt, rng, self._estimated(index, gt.shape, rng))
             if twinned := rng.random() < strength.twin:
                 rgb, depth, gt = add_twin((rgb, depth, gt), rng)
-        # Only depth shows the ground truth of an image with a twin: it must not be wrong.
+        # In an image with a twin, only depth identifies the ground truth: depth must be right.
         misled = not twinned and depth is not None and drawn(strength.wrong_depth)
         if misled:
             peer = int(rng.choice(self._peers[set_name]))
@@ -152,7 +152,7 @@ class SodDataset(Dataset):
             "name": f"{set_name}/{sample.stem}",
             "native_size": native_size,
             "index": index,
-            # From a branch other than the numbers of rng, which start with the sequence itself.
+            # From a spawned sequence, so that the key is independent of the numbers of rng.
             "key": int(sequence.spawn(1)[0].generate_state(1, np.uint64).view(np.int64)[0]),
         }
         return item if gt_tensor is None else item | {"gt": gt_tensor}
@@ -188,7 +188,7 @@ class SodDataset(Dataset):
         )
         rgb, depth, gt = read_sample(wanted)
         if gt is None and sample.gt is not None:
-            # Maps have the size of the colour image and must fit the ground truth, left unread.
+            # Predictions have the size of the colour image and must fit the unread ground truth.
             check_size(sample.gt, image_size(sample.gt), sample.rgb, rgb.shape[:2])
         if depth is not None:
             depth = without_flat(sample.modality.to_unit(depth, encoding, self.depth_rule))

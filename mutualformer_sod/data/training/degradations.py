@@ -1,6 +1,6 @@
-"""Changes of the values of a map in training, as sensors and file formats make them.
+"""Degradations of a map in training, similar to those of sensors and file formats.
 
-A modality names its own ones (`data.modality.Modality.degradations`).
+A modality names the degradations that apply to it (`data.modality.Modality.degradations`).
 """
 
 from collections.abc import Callable, Sequence
@@ -47,7 +47,7 @@ def noise(plane: Tensor, rng: np.random.Generator, strength: "Augmentation") -> 
 
 @register_degradation
 def levels(plane: Tensor, rng: np.random.Generator, strength: "Augmentation") -> Tensor:
-    """Quantise to ``depth_levels`` to 256 levels."""
+    """Quantise to a random number of levels, from ``depth_levels`` to 256."""
     steps = round(2 ** rng.uniform(np.log2(strength.depth_levels), 8)) - 1
     return (plane * steps).round() / steps
 

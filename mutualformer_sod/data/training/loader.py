@@ -17,7 +17,7 @@ _PREFETCH = 4  # batches that a worker loads in advance
 
 
 def _load(dataset: Dataset, batch: Sequence[int]) -> Any:
-    """Return a batch, or an InputError: torch would carry it out of a worker as a traceback."""
+    """Return a batch or an InputError; if a worker raised it, torch would add a traceback."""
     try:
         return default_collate([dataset[index] for index in batch])
     except InputError as error:
@@ -48,7 +48,7 @@ def make_loader(
     """Load given batches in their order.
 
     Args:
-        dataset: of items for the default collation.
+        dataset: dataset whose items suit the default collation.
         batches: indices of the items of each batch.
         workers: processes that load; 0 for this process.
         pin_memory: use page-locked memory, from which copies to a CUDA device are asynchronous.

@@ -139,7 +139,7 @@ def _rival(rng: np.random.Generator, mask: np.ndarray) -> np.ndarray:
 
 
 def _stand(rng: np.random.Generator, depth: np.ndarray, outline: np.ndarray) -> np.ndarray:
-    """Place an object with this outline on the floor: as near as its lowest row, or nearer."""
+    """Place an object with this outline: as near as the floor at its lowest row, or nearer."""
     inside = outline > 0.5
     if not inside.any():
         return depth

@@ -1,4 +1,4 @@
-"""Make a training set from images without ground truth and confident maps of a network."""
+"""Make a training set of images without ground truth; confident maps serve as labels."""
 
 import shutil
 from pathlib import Path
@@ -11,10 +11,10 @@ from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import replacing
 from mutualformer_sod.imaging.io import image_size, read_saliency, write_map
 
-_SUFFIXES = (".png", ".npy", ".tif", ".tiff")  # of maps; the first one that exists is read
-_CERTAINTY = 0.9  # least mean of |2 p - 1| over the pixels of a confident map
-_FOREGROUND = 0.85  # least mean of p over its pixels with p >= 0.5
-_AREA = (0.005, 0.6)  # least and largest ratio of these pixels
+_SUFFIXES = (".png", ".npy", ".tif", ".tiff")  # suffixes of maps; the first existing file is read
+_CERTAINTY = 0.9  # minimum mean of |2 p - 1| over the pixels of a confident map
+_FOREGROUND = 0.85  # minimum mean of p over its pixels with p >= 0.5
+_AREA = (0.005, 0.6)  # minimum and maximum ratio of these pixels
 
 
 def is_confident(saliency: np.ndarray) -> bool:
@@ -29,8 +29,9 @@ def is_confident(saliency: np.ndarray) -> bool:
 def label_set(sod_set: SodSet, maps: Path, output: Path) -> int:
     """Write ``OUTPUT/{RGB,depth,GT}`` with the images whose maps are confident.
 
-    Maps of another modality than depth are in its folder, such as T. A label is 1 where the map is
-    0.5 or more, else 0. Existing files are kept, so that an interrupted run continues.
+    Maps of a modality other than depth go to the folder of that modality, such as T. A label is 1
+    where the map is 0.5 or more, else 0. Existing files are kept, so that an interrupted run
+    continues.
 
     Args:
         sod_set: images with or without depth; ground truth is ignored.

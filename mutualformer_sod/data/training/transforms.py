@@ -30,12 +30,12 @@ class Augmentation:
 
     Attributes:
         flip: probability of a left-right flip.
-        crop: largest crop from each of the four sides, relative to the side of the image.
-        brightness, contrast, saturation: factors lie in 1 -+ this.
-        hue: shift in -+ this, as a ratio of the colour circle.
-        depth_noise: largest standard deviation of the noise added to depth, near = 1.
-        depth_levels: fewest grey levels that depth is quantised to.
-        depth_holes: largest number of holes in a depth map.
+        crop: maximum crop at each of the four borders, relative to the side of the image.
+        brightness, contrast, saturation: x, for factors from 1 - x to 1 + x.
+        hue: x, for shifts from -x to x, as a ratio of the colour circle.
+        depth_noise: maximum standard deviation of the noise added to depth, near = 1.
+        depth_levels: minimum number of grey levels to which depth is quantised.
+        depth_holes: maximum number of holes in a depth map.
         depth_change: probability of each of noise, quantisation and holes, or of the other
             ``degradations`` of the modality.
         paste: probability that an image with depth gets an object of another image of its set, see
@@ -124,7 +124,7 @@ def augment_sample(
 def draw_training_size(
     size: tuple[int, int], rng: np.random.Generator, multiple: int = 32
 ) -> tuple[int, int]:
-    """Draw the size (h, w) of one training batch: ``size`` times a scale, a ``multiple`` each."""
+    """Draw the size (h, w) of a batch: ``size`` times a scale, rounded to ``multiple`` per side."""
     scale = _SCALES[rng.integers(len(_SCALES))]
     height, width = (max(multiple, round(scale * side / multiple) * multiple) for side in size)
     return height, width

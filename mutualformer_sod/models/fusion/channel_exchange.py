@@ -1,6 +1,6 @@
 """Channel exchange on LayerNorm (Wang et al., CEN, NeurIPS 2020; port of TokenFusion's appendix).
 
-A channel of a normalised token whose own scale gamma is small is taken from the other modality:
+A channel of a normalised token is taken from the other modality if its own scale gamma is small:
     u'_m,c = u_m,c if |gamma_m,c| >= theta else u_m',c.
 Only the first half of the rgb channels and the second half of the depth channels can be replaced,
 so that no channel is lost in both. An L1 penalty pulls gamma of these halves towards 0.

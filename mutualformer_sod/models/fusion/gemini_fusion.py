@@ -1,6 +1,6 @@
 """GeminiFusion: pixel-wise attention between aligned tokens (Jia et al., ICML 2024).
 
-In every block, on the merged heads x of a token's self-attention and those y of its partner:
+In every block, with the merged self-attention heads x of a token and y of its partner:
 
     phi(x, y) = softmax over channels of W2 GELU(W1 [x ; y]);
     query x;  keys [x + n_K, x * phi];  values [x + n_V, y];  out = x + MHA(query, keys, values).
@@ -59,7 +59,7 @@ class GeminiFusion(Fusion):
 
 
 class GeminiBlock(nn.Module):
-    """Pixel-wise attention in both directions, which share phi alone.
+    """Pixel-wise attention in both directions; the directions share only phi.
 
     Args:
         dim: C, a multiple of 8 (the heads).

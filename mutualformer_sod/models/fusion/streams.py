@@ -19,17 +19,17 @@ class Fusion(nn.Module):
 
     Features of stride ``config.attention_stride`` or more, and all those of a plain ViT, are
     attended: their tokens are projected to ``config.dim`` and given to ``mix``, which a method that
-    acts on features overrides. All of them have one grid. Every method fuses finer features by the
-    same convolutions.
+    acts on features overrides. All attended features have the same grid. Every method fuses finer
+    features by the same convolutions.
 
     The head "merge" adds the projections of both streams to one fused map. The head "ensemble"
     keeps the streams apart, as one batch of 2B maps, rgb first.
 
     Args:
-        channels, strides: of the encoder's features, shallow to deep.
+        channels, strides: channel counts and strides of the encoder's features, shallow to deep.
 
     Attributes:
-        channels, strides: of the maps, level by level.
+        channels, strides: channel counts and strides of the maps, level by level.
         attended: whether the features of each level are attended.
 
     Raises:
@@ -93,7 +93,7 @@ class Fusion(nn.Module):
         """Return the losses and statistics of a batch.
 
         Args:
-            notes: of the batch, block by block, from a method inside the encoder; else empty.
+            notes: notes of each block from a method inside the encoder; else empty.
 
         Returns:
             Weighted losses by name, and statistics for the log; each a mean over the images.
@@ -123,7 +123,7 @@ class FineConv(nn.Module):
 
 
 def attended_levels(attention_stride: int, strides: list[int]) -> list[bool]:
-    """Select the attended levels: all of a plain ViT, else the coarsest of sufficient stride."""
+    """Select the attended levels: all of a plain ViT, else those at the coarsest stride."""
     plain = len(set(strides)) == 1
     attended = [plain or stride >= attention_stride for stride in strides]
     if not any(attended):
@@ -132,7 +132,7 @@ def attended_levels(attention_stride: int, strides: list[int]) -> list[bool]:
             f"{max(strides)}. Fix: pass that or less."
         )
     if len({s for s, chosen in zip(strides, attended, strict=True) if chosen}) > 1:
-        # MutualFormer's blocks pass on one fused stream, hence one grid: the coarsest.
+        # MutualFormer's blocks update one fused stream, which needs one grid: the coarsest.
         attended = [stride == max(strides) for stride in strides]
     return attended
 

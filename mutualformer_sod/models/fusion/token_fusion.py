@@ -39,7 +39,7 @@ class TokenFusionConfig(FusionConfig):
         score_on: score the attention's "output" (released code) or its "input" (paper).
         per_block: use one score net per block; otherwise one for three blocks.
         realign: use the paper's residual positional alignment.
-        exchange: exchange by "scores"; controls: "random" tokens, or the "full" set.
+        exchange: exchange tokens by "scores", or, as controls, "random" tokens or all ("full").
         exchange_ratio: ratio of the tokens that "random" exchanges.
     """
 
