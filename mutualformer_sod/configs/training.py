@@ -141,7 +141,7 @@ class TrainConfig:
     modality: str = _augment(
         "both",
         words("WHICH", *VISIBLE),
-        "all but both hide the other modality, in training and testing",
+        "every value except both hides the other modality, in training and testing",
         _RECORDED,
     )
     epochs: int = _optim(60, _COUNT, "passes over the training images", _MORE)
