@@ -44,7 +44,7 @@ def test_list_of_other_images_is_refused(run_folder, scenes, tmp_path):
     for text, word in (
         ("SAMPLES/nothing\n", "nothing"),
         ("OTHER/x\n", "no image of these sets"),
-        ("alone\n", "'alone' is no SET/STEM"),
+        ("alone\n", "'alone' is not SET/STEM"),
     ):
         (tmp_path / "list.txt").write_text(text)
         common = ["--data", scenes, "--images", tmp_path / "list.txt"]

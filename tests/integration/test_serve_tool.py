@@ -142,7 +142,7 @@ def test_service_with_contradicting_depth_asks_for_the_field(server, own, near):
     fields = ("rgb", own / "図.png"), ("depth", path)
     answer = post(f"{server.address}/map", *fields, ("near", near))
     assert answer.status == 422
-    assert "give near=black if these are distances" in answer.error
+    assert "pass near=black if these are distances" in answer.error
     assert post(f"{server.address}/map", *fields, ("near", "black")).status == 200
 
 
