@@ -75,8 +75,8 @@ FLAGS: dict[str, dict[str, Any]] = {
     "--map-prefix": {"metavar": "TEXT", "help": "text before the stem in the names of the maps"},
     "--map-suffix": {
         "metavar": "TEXT",
-        "help": "text after the stem, as _sal in im0_sal.png; without both flags the text that all "
-        "maps share is found",
+        "help": "text after the stem, such as _sal in im0_sal.png; if neither this flag nor "
+        "--map-prefix is passed, the text that all maps share is found",
     },
     "--maps": {"type": Path, "required": True, "metavar": "DIR", "help": "folder of methods"},
     "--methods": {"nargs": "+", "metavar": "M", "help": "only these, in this order (default: all)"},

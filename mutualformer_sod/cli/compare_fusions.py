@@ -28,10 +28,10 @@ controls:  {controls}
 Your own:  FUSION:FIELD=VALUE,FIELD=VALUE, for example mutualformer:steps=3,form=paper
 All variants have the same shared encoder, decoder, recipe, images and evaluator.
 
-Without --data the images are generated scenes. With it, each set is split by scene, the same way
-for all, unless --test-data is given. No epoch is chosen: the last one is scored. OUTPUT gets
-runs/VARIANT/seed-N (training, maps, scores), fusions.md, fusions.csv, runs.csv, fusions.png and
-image_scores.csv.gz.
+Without --data the images are generated scenes. With --data, each set is split by scene, with the
+same split for all variants, unless --test-data is given. The last epoch is always scored. OUTPUT
+gets runs/VARIANT/seed-N (training, maps, scores), fusions.md, fusions.csv, runs.csv, fusions.png
+and image_scores.csv.gz.
 The same command continues an interrupted comparison; it may add fusions and seeds.
 """
 
@@ -86,10 +86,15 @@ def make_parser() -> cli.Parser:
         "--holdout",
         type=float,
         metavar="RATIO",
-        help="ratio of each set to test on (default: 0.2 without --test-data); with --test-data "
-        "only of the sets with depth, as a further test set",
+        help="ratio of each set to test on (default: 0.2 without --test-data, else 0); with "
+        "--test-data, only sets with depth are split, and give a further test set",
     )
-    add("--holdout-sets", nargs="+", metavar="SET", help="sets to split (default: all of these)")
+    add(
+        "--holdout-sets",
+        nargs="+",
+        metavar="SET",
+        help="sets to split (default: all that --holdout splits)",
+    )
     add(
         "--scenes",
         type=int,

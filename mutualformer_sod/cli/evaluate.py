@@ -205,7 +205,7 @@ def check_compared(pair: list[str], methods: list[str]) -> None:
 def check_significance(
     args: argparse.Namespace, columns: tuple[str, ...], methods: list[str]
 ) -> None:
-    """Check before the work that --significance can compare something."""
+    """Check, before any evaluation, that --significance has methods and metrics to compare."""
     if not args.significance:
         if args.draws:
             raise InputError("--draws: has no effect alone. Fix: pass --significance, too.")
@@ -220,7 +220,7 @@ def check_significance(
 
 
 def prepare_output(output: Path, maps: Path) -> None:
-    """Make the folder, and check before the work that it can be written to."""
+    """Make the output folder, and check, before any evaluation, that it is writable."""
     if maps.resolve() in (output.resolve(), output.resolve().parent):
         raise InputError(
             f"--output {output}: the next run would take it for a method of --maps {maps}. "

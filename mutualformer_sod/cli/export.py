@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mutualformer_sod.models.detector import SaliencyDetector
 
 SUFFIXES = {"onnx": ".onnx", "exported-program": ".pt2"}
-TOLERANCE = 1e-4  # of saliency
+TOLERANCE = 1e-4  # maximum difference of saliency
 EPILOG = """\
 The inputs are rgb, depth and has_depth, the output is logits. The metadata of the file contain
 their shapes and ranges, the model's configuration and the training protocol. The batch size is
@@ -40,7 +40,7 @@ def parse_arguments() -> argparse.Namespace:
     cli.add_flags(parser, "--limit", default=8, help="number of images for --check (default: 8)")
     cli.add_flags(parser, "--rounds", help="timed rounds of --benchmark (default: 9)")
     parser.add_argument("--format", default="onnx", help="onnx (default) or exported-program")
-    parser.add_argument(  # 18 is the oldest of torch's exporter
+    parser.add_argument(  # 18 is the oldest opset of torch's exporter
         "--opset", type=cli.at_least(18), metavar="N", help="ONNX opset (default: torch's)"
     )
     parser.add_argument(

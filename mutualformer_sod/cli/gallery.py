@@ -97,7 +97,7 @@ def main() -> int:
     if known is not None:
         images = with_scores(images, known)
     for folder in (args.output / "thumbs", args.output / "full"):
-        check_writable(folder)  # before the work
+        check_writable(folder)  # before any map is read
         folder.mkdir(parents=True, exist_ok=True)
     pictures = PictureFolder(args.output, args.zoom_side)
     work = partial(make_card, pictures=pictures, normalize=normalize)
@@ -129,7 +129,8 @@ def check_figure(
         pick([ImageCard(image.set_name, image.sample.stem) for image in images], stems=args.figure)
     if args.disagreement and len(methods) < 2:
         raise InputError(
-            f"--disagreement {args.disagreement}: only one method. Fix: pass two or more."
+            f"--disagreement {args.disagreement}: there is only one method. "
+            "Fix: pass maps of two methods or more."
         )
     if (args.worst or args.best) and not any(image.sample.gt for image in images):
         flag = "--worst" if args.worst else "--best"

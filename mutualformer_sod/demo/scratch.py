@@ -11,7 +11,7 @@ import uuid
 from pathlib import Path
 
 _SWEEP_SECONDS = 20.0
-_NEW_SECONDS = 60  # files of a folder that is younger are about to be written
+_NEW_SECONDS = 60  # younger folders are kept, because files may still be written to them
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Scratch:
         self._stopped = threading.Event()
 
     def start(self) -> None:
-        """Exempt the present files from removal until `close`, and sweep in the background."""
+        """Keep the files that exist now until `close`, and start sweeping in the background."""
         self._kept = set(self.path.rglob("*"))
         threading.Thread(target=self._watch, name="scratch", daemon=True).start()
 

@@ -134,14 +134,14 @@ def _check_complete(
         )
     if len(set(images)) < len(images):
         twice = next(image for image in images if images.count(image) > 1)
-        raise InputError(f"{path}: {'/'.join(twice[1:])} is there twice. Fix: restore the file.")
+        raise InputError(f"{path}: {'/'.join(twice[1:])} occurs twice. Fix: restore the file.")
 
 
 def read_scores(path: Path) -> tuple[ImageScores, dict[str, Any]]:
     """Read a file of `write_scores`: the scores and the record.
 
     Raises:
-        InputError: no such file, another one, or one without some images of the runs.
+        InputError: a missing file, another kind of file, or a file without all images of the runs.
     """
     try:
         head, _, text = gzip.decompress(path.read_bytes()).decode().partition("\n")

@@ -21,7 +21,7 @@ PLAN_FILE, DATA_FILE = "comparison.json", "data.json"
 SCORES_FILE = "scores/scores.json"
 # Training options of all runs that differ from the defaults of a training.
 _RECIPE: dict[str, Any] = {
-    "holdout": 0.0,  # no epoch is chosen: the last one is scored
+    "holdout": 0.0,  # no validation images: the last epoch is scored
     "multi_scale": False,
     "cache": "disk",
 }
@@ -35,7 +35,7 @@ RIGHT = "right"
 DEPTHS = {
     "hidden": "no depth",
     "exchanged": "the depth of another image of the set",
-    "constant": "one depth in all but two pixels (without these it counts as missing)",
+    "constant": "the same depth in all pixels except two (a fully constant map counts as missing)",
     "noise": "random numbers",
 }
 _DAMAGED = "{}: damaged. Fix: restore it, or pass another `output`."
@@ -54,7 +54,7 @@ class Options:
         sets: names of the sets to use; empty for all.
         limit, estimated_depth, near: as in ``TrainConfig``.
         test_data: folders of test sets; empty to split the sets of ``data``.
-        test_limit: first images of each test set to test on; None for all.
+        test_limit: number of the first images of each test set to test on; None for all.
         test_depth: kinds of misleading depth to test with, too: names of `DEPTHS`.
         holdout: ratio of each set of ``data`` to test on. None: 0.2 without ``test_data``, else 0.
             With ``test_data`` only sets with depth are split.

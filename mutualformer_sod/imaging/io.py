@@ -25,7 +25,7 @@ from mutualformer_sod.imaging.masks import read_mask
 from mutualformer_sod.imaging.refused import refuse_depth_container
 
 _NPY = b"\x93NUMPY"  # the first bytes of a .npy file
-_ROUNDING = 1e-6  # of float32 sums and products near 0 and 1
+_ROUNDING = 1e-6  # rounding error of float32 sums and products near 0 and 1
 _DECODERS = {  # by divisor of the sides
     1: AS_STORED,
     2: cv2.IMREAD_REDUCED_COLOR_2 | cv2.IMREAD_IGNORE_ORIENTATION,
@@ -63,8 +63,8 @@ def read_rgb(path: Path | str, data: bytes | None = None, shrink: int = 1) -> np
 def read_depth(path: Path | str) -> np.ndarray:
     """Read a depth map as stored; `depth.encoding.depth_to_unit` converts it to [0, 1].
 
-    A channel axis is removed if it has one channel (as first or last axis), equal channels, or ones
-    that differ only by JPEG noise. Constant alpha is removed, too.
+    A channel axis is removed if it has one channel (as first or last axis), equal channels, or
+    channels that differ only by JPEG noise. Constant alpha is removed, too.
 
     Args:
         path: an image file, or ``.npy`` (never unpickled).
@@ -73,7 +73,7 @@ def read_depth(path: Path | str) -> np.ndarray:
         (H, W) uint8, uint16 or float32; NaN and infinity are kept.
 
     Raises:
-        InputError: missing, empty, damaged, colour-coded, or of an unsupported type.
+        InputError: the file is missing, empty, damaged, colour-coded, or of an unsupported type.
     """
     return read_map(path, "depth", _refuse_coloured_depth)
 

@@ -19,7 +19,7 @@ from mutualformer_sod.imaging.containers import PNG
 _KEYWORD = b"mutualformer_sod"
 _COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
 _SUB = 1  # filter: difference of each byte to that of the pixel to its left
-_LEVEL = 3  # of zlib: a third of the time of its default, files a few per cent larger
+_LEVEL = 3  # zlib's level: a third of the default's time; files are a few per cent larger
 
 
 def write_png(

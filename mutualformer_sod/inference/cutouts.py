@@ -71,7 +71,7 @@ def is_plain(background: str) -> bool:
 
 
 def _colour_of(background: str) -> tuple[int, ...] | None:
-    """Return R, G and B; None if it is not a colour."""
+    """Return (R, G, B) of a background; None if the background is not a colour."""
     text = background.lower()
     if re.fullmatch("#[0-9a-f]{6}", text):
         return tuple(bytes.fromhex(text[1:]))

@@ -25,7 +25,7 @@ Network = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 INPUTS = ("rgb", "depth", "has_depth")
 OUTPUT = "logits"
-METADATA_FILE = "metadata.json"  # in a torch.export file
+METADATA_FILE = "metadata.json"  # name inside a torch.export file
 # Older exporters refuse a network that keeps features between its parts.
 CAN_EXPORT = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 6)
 _LARGEST_ONNX = 2**31 - 1  # bytes of a protobuf message

@@ -12,7 +12,7 @@ KINDS = ("maps", "overlays")
 """Kinds of `paint`."""
 
 _OVERLAY_COLOUR = (255, 32, 64)
-_OVERLAY_WEIGHT = 0.65  # of the colour where the map is 1: the picture stays visible below it
+_OVERLAY_WEIGHT = 0.65  # weight of the colour where the map is 1: the picture stays visible
 _DIMMED = 0.55  # brightness of the picture where the map is 0
 _BAND_PIXELS = 10**6  # painted at once: float colours take many times the memory of a picture
 

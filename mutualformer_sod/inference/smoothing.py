@@ -5,15 +5,16 @@ import numpy as np
 
 _FLOW_SIDE = 256  # pixels of the longer side, for the motion
 _GAINS = (0.5, 2.0)  # limits of the change in exposure between frames, which is not motion
-_TOLERANCE = 0.1  # difference of grey in [0, 1] at which a past pixel counts 1/e
+_TOLERANCE = 0.1  # grey difference in [0, 1] that reduces the weight of the past to 1/e
 
 
 class Smoother:
     """Exponential mean of maps, each moved along the optical flow to the next frame.
 
     m(t) = (1 - w) p(t) + w moved m(t-1), with w = ratio exp(-(d / 0.1)^2), where d is the
-    difference of the grey values of this frame and the last one, moved in the same way and scaled
-    to the same mean. The past has no weight after a cut, and little in newly visible areas.
+    difference of the grey values of this frame and the previous one. The previous frame is moved in
+    the same way and scaled to the same mean. The past has no weight after a cut, and little in
+    newly visible areas.
     The flow is DIS (Kroeger et al., ECCV 2016).
 
     Args:
@@ -47,7 +48,7 @@ class Smoother:
     def _blend(
         self, grey: np.ndarray, saliency: np.ndarray, last_grey: np.ndarray, last: np.ndarray
     ) -> np.ndarray:
-        flow = self._flow.calc(grey, last_grey, None)  # (h, w, 2), from this frame to the last
+        flow = self._flow.calc(grey, last_grey, None)  # (h, w, 2), from this to the previous frame
         moved_grey = _moved(last_grey, flow)
         gain = float(np.clip(grey.mean() / max(1.0, moved_grey.mean()), *_GAINS))
         difference = (grey.astype(np.float32) - gain * moved_grey) / 255

@@ -19,7 +19,7 @@ _SIDES_PER_RADIUS = 300  # (H + W) / this is the upper limit of the radii in pix
 def boundary(image: np.ndarray) -> np.ndarray:
     """Return an 8-bit image minus its erosion, (H, W) uint8.
 
-    Of a mask these are the pixels nearer to the outside than 2 % of the diagonal (at least 1).
+    For a mask, these are its pixels within 2 % of the diagonal (at least 1 pixel) of the outside.
     The outside of the image counts as background.
     """
     radius = max(1, round(_WIDTH * float(np.hypot(*image.shape))))

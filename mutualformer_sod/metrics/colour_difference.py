@@ -9,7 +9,7 @@ _TO_XYZ = np.array(
         [0.019334, 0.119193, 0.950227],
     ]
 )
-_WHITE = np.array([0.95047, 1.0, 1.08883])  # D65, observer of 2 degrees
+_WHITE = np.array([0.95047, 1.0, 1.08883])  # D65, 2-degree standard observer
 _CHROMA_25_7 = 25.0**7
 
 

@@ -206,7 +206,7 @@ def _hint_of_types(folder: Path, stems: Collection[str], arrays: bool = False) -
 
 
 def _hint_of_names(missing: Sequence[str], extra: Sequence[str]) -> str:
-    """Report a file that is probably a missing map, such as "im0_sal.png" for "im0"."""
+    """Report a file that is probably a misnamed map, such as "im0_sal.png" for "im0"."""
     others = {Path(name).stem for name in extra}
     numbers = {int(stem) for stem in others if stem.isdecimal()}
     for stem in missing[:_COMPARED]:

@@ -36,7 +36,7 @@ _NEIGHBOURHOOD = np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8)
 def once(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Cache the result of a function of a ground truth or pair while that object exists.
 
-    A decorator. The metrics share such results.
+    Use it as a decorator: a result that several metrics need is computed once.
     """
     results: WeakKeyDictionary = WeakKeyDictionary()
 

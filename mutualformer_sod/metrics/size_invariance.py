@@ -40,7 +40,7 @@ class _Part:
 
     window: Window
     counts: np.ndarray
-    pixels: int  # of the whole image
+    pixels: int  # number of pixels of the whole image
 
     @property
     def area(self) -> int:

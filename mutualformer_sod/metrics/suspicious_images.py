@@ -9,7 +9,7 @@ from mutualformer_sod.metrics.f_measure import f_measure
 from mutualformer_sod.metrics.pair import CONSTANT_MAP, EMPTY_GT, FULL_GT, Counts
 
 _LEVELS = np.arange(256)
-_GAIN = 0.1  # of max F; maps that are inverted by mistake gain far more
+_GAIN = 0.1  # minimum gain of max F by 1 - map; maps inverted by mistake gain far more
 
 
 @dataclass
@@ -37,9 +37,9 @@ class SuspiciousImages:
 
     @property
     def inverse_is_better(self) -> bool:
-        """Whether max F of the inverted maps is far higher for 1 - map.
+        """Whether the maps in `inverted` have a far higher max F as 1 - map.
 
-        Otherwise the maps are only poor: both have the F of a map that is all foreground.
+        Otherwise the maps are only poor: map and 1 - map have the F of an all-foreground map.
         """
         own, inverse = self.inverted_f.max(axis=1)
         return bool(inverse - own > _GAIN * len(self.inverted))

@@ -180,7 +180,7 @@ _RELEASED_NAMES = {
 
 
 def remap_released_names(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Rename the authors' block parameters to ours; InputError for a name that it has not."""
+    """Rename the authors' block parameters to ours; InputError for an unknown name."""
     renamed = {}
     for name, value in without_wrappers(state_dict, "the released block's weights").items():
         module, _, kind = name.rpartition(".")

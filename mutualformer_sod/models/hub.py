@@ -23,9 +23,9 @@ from mutualformer_sod.errors import InputError
 _PAIRS = {"depth": "RGB-D", "thermal": "RGB-T"}  # by second modality
 _TAG = "rgb-d"  # replaced in the card of another pair
 _REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*")
-_ANSWER_SECONDS = 5.0  # timeout of the request whether the hub has a file
+_ANSWER_SECONDS = 5.0  # timeout of the request that checks whether the hub has a file
 _DOWNLOAD_OPTIONS = ("revision", "cache_dir", "force_download", "local_files_only", "token")
-_PAUSE_SECONDS = 1.0  # before the second attempt to reach the hub
+_PAUSE_SECONDS = 1.0  # pause before the second attempt to reach the hub
 _NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN)
 _FILES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
 _CARD = """\

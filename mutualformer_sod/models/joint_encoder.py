@@ -104,8 +104,8 @@ class JointEncoder:
         """Check that this backbone has what a method needs.
 
         Raises:
-            InputError: joint attention where attention has rotary positions or norms, or the point
-                "heads" in an attention of an unknown kind.
+            InputError: the method needs joint attention, but the attention has rotary positions or
+                norms; or it has a hook at "heads", but the type of attention is not supported.
         """
         body = self.bodies[0]
         attentions = [block.attn for block in body.blocks]
@@ -120,8 +120,8 @@ class JointEncoder:
             )
         if "heads" in method.hooks and any(type(a) not in vit.ATTENTIONS for a in attentions):
             raise InputError(
-                f"fusion={self.fusion} does not fit this backbone: its attention is of a kind "
-                "unknown here. Fix: pass a plain ViT or DeiT."
+                f"fusion={self.fusion} does not fit this backbone: the type of its "
+                "attention is not supported. Fix: pass a plain ViT or DeiT."
             )
 
     def __call__(

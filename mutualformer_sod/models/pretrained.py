@@ -25,8 +25,8 @@ from mutualformer_sod.models.safetensors_file import write_safetensors
 
 AUTO = "auto"
 CACHE_VARIABLE = "MUTUALFORMER_SOD_CACHE"
-HUB_SECONDS = 3.0  # timeout of the request whether the hub has a file
-ABOUT = ("version", "sha256", "licence", "note")  # of a package, in the metadata of its file
+HUB_SECONDS = 3.0  # timeout of the request that checks whether the hub has a file
+ABOUT = ("version", "sha256", "licence", "note")  # package facts, in the metadata of its file
 Norm = tuple[tuple[float, ...], tuple[float, ...]]
 
 

@@ -17,8 +17,9 @@ from torch.autograd.function import once_differentiable
 # Weights (a, b) of a linked Y, see ``tiled_products``.
 Link = tuple[float, float]
 
-# Size of a slab in bytes; on a CPU that of a thread's second-level cache. With few tokens several
-# heads share a slab, with many it has fewer rows, within TILE_ROWS. CUDA: CHOSEN, not measured.
+# Size of a slab in bytes; on a CPU the size of a thread's second-level cache. With few tokens,
+# several heads share a slab; with many tokens, a slab has fewer rows, within TILE_ROWS. The values
+# for CUDA are CHOSEN, not measured.
 TILE_ROWS = {"cpu": (64, 256), "cuda": (256, 1024)}
 SLAB_BYTES = {"cpu": 2**20, "cuda": 2**28}
 

@@ -20,7 +20,7 @@ from mutualformer_sod.report.formats import (
 from mutualformer_sod.report.hypothesis_tests import ALPHA
 from mutualformer_sod.report.tables import ruled_lines
 
-_PRINTED_PAIRS = 10  # of a set on the terminal; the files have all
+_PRINTED_PAIRS = 10  # maximum number of printed pairs of a set; the files have all
 _LATEX_HEAD = r"""% needs \usepackage{booktabs,longtable}; \usepackage[T1]{fontenc} is recommended
 % bold: significant difference
 \providecommand{\sodsignificant}[1]{\textbf{#1}}

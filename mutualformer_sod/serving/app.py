@@ -102,7 +102,7 @@ async def _answer(
         job = functools.partial(service.answer, replace(asked, **files), folder)
         result = await jobs.run(job, limits.seconds, _gone(request), clean)
     except asyncio.TimeoutError:
-        line = f"not done in {limits.seconds:g} s. Fix: try again later, or send less."
+        line = f"not finished within {limits.seconds:g} s. Fix: try again later, or send less."
         return error_answer(504, line)
     except ClientGone:
         return error_answer(400, "the client has gone")

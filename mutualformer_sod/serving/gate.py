@@ -11,8 +11,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from mutualformer_sod.serving.access import refusal
 from mutualformer_sod.serving.jobs import Jobs
 
-_FILES = 3  # maximum in a request: picture, depth, background
-_FORM_BYTES = 10**5  # bytes of a body besides its files
+_FILES = 3  # maximum number of files in a request: picture, depth, background
+_FORM_BYTES = 10**5  # maximum bytes of a body in addition to its files
 
 _HOST_REMEDY = "use the printed address, or start the server with --allow-host NAME"
 

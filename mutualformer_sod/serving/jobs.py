@@ -27,7 +27,7 @@ class Jobs:
     def __init__(self, waiting: int) -> None:
         self._most = 1 + waiting
         self._taken = 0
-        self._seconds = 1.0  # of the last job
+        self._seconds = 1.0  # duration of the last job
         self._pool = ThreadPoolExecutor(1, "network")
 
     @property

@@ -12,9 +12,10 @@ class MicroBatch:
 
     Attributes:
         indices: indices of the images.
-        ratio: these images as a ratio of the update's images. 0 if this process has none left: it
-            then computes one image without weight, because all processes must take part.
-        ends_update: whether the optimiser steps after it.
+        ratio: number of these images divided by the number of images of the update. If this process
+            has no image left, it computes one image with ratio 0, because all processes must take
+            part.
+        ends_update: whether the optimiser steps after this micro-batch.
     """
 
     indices: tuple[int, ...]

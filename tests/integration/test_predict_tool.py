@@ -352,7 +352,9 @@ class TestVideo:
             assert {frame.shape for frame in frames} == {(61, 91, 3)}
             assert times == pytest.approx(given)
 
-    @pytest.mark.parametrize(("frames", "word"), [(3, "shorter: no depth for 2 frames"), (9, "longer")])
+    @pytest.mark.parametrize(
+        ("frames", "word"), [(3, "shorter: no depth for 2 frames"), (9, "longer")]
+    )
     def test_video_with_depth_of_another_length_is_reported(self, tmp_path, video, frames, word):
         depth_video = video("d.mp4", frames, grey=True)
         done = self.predict(tmp_path, video("v.mp4", 5), "--depth-video", depth_video)

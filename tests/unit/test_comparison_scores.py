@@ -147,7 +147,7 @@ def test_read_scores_with_an_image_twice_names_it(tmp_path):
     write_scores(path, scores_of(np.ones((4, 1))), {})
     text = gzip.decompress(path.read_bytes())
     path.write_bytes(gzip.compress(text + text.splitlines(keepends=True)[-1]))
-    with pytest.raises(InputError, match="B/im3 is there twice"):
+    with pytest.raises(InputError, match="B/im3 occurs twice"):
         read_scores(path)
 
 

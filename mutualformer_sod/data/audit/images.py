@@ -102,7 +102,7 @@ def check_gt(label: str, images: Sequence[Inspected]) -> list[Finding]:
         findings += about("note", "gt values", label, f"GT with {note}", "", paths)
     for kind, text, remedy, ratio in (
         ("empty", "GT without foreground", "omit the image, or restore its mask", 0),
-        ("full", "GT that is foreground all over", "check whether it is inverted", 1),
+        ("full", "GT without background", "check whether it is inverted", 1),
     ):
         paths = [image.sample.gt for image in read if image.gt_ratio == ratio]
         findings += about("problem", f"{kind} gt", label, text, remedy, paths)

@@ -11,8 +11,8 @@ from mutualformer_sod.data.depth.encoding import WEAK_MARGIN
 from mutualformer_sod.errors import counted
 from mutualformer_sod.imaging.io import read_rgb
 
-_IMAGES = 6  # at most
-_HEIGHT = 130  # of a tile
+_IMAGES = 6  # maximum number of images
+_HEIGHT = 130  # height of a tile in pixels
 _WIDEST = 240
 _GAP = 4
 _TEXT = 18  # height of a line

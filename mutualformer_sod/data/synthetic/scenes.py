@@ -207,8 +207,8 @@ def _appearances(
         regions = [None if hide else muted() for hide in hidden]
         regions[salient] = strong()
         return background, regions
-    # Colour must not be a cue: the visible regions are chosen independently of the object. They are
-    # at least two, because a single region of strong colour is the object in the other kinds.
+    # Colour must not be a cue: the visible regions are chosen independently of the object. At least
+    # two are visible, because a single region of strong colour is the object in the other kinds.
     style = random.choice(("none", "muted", "shared", "own", "own"))
     visible = random.subset(2 + random.integer(count - 1), count)
     shared = strong()
