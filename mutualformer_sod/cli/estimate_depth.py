@@ -43,13 +43,14 @@ def main() -> None:
     import torch
 
     from mutualformer_sod.data.discovery.sets import discover_sets, limited
+    from mutualformer_sod.inference.estimated_depth import write_estimates
     from mutualformer_sod.models.depth_estimator import (
         DepthEstimator,
         load_estimator,
         save_estimator,
     )
     from mutualformer_sod.models.device import pick_amp
-    from mutualformer_sod.training.depth_estimation import train_estimator, write_estimates
+    from mutualformer_sod.training.depth_estimation import train_estimator
 
     amp = pick_amp(args.amp, torch.device("cpu"))
     sets = limited(discover_sets(args.data, args.sets, need_rgb=True, split="train"), args.limit)

@@ -1,15 +1,20 @@
-"""Estimate depth from colour, for pictures without depth."""
+"""Estimate depth from colour, for pictures and sets without depth."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from tqdm import trange
 
+from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.data.training.transforms import resize_sample
+from mutualformer_sod.imaging.io import read_rgb, write_map
 from mutualformer_sod.models.depth_estimator import DepthEstimator, load_estimator
 from mutualformer_sod.models.device import autocast
 from mutualformer_sod.models.encoder import resize
+
+_BATCH = 16
 
 
 def estimate(
@@ -49,3 +54,19 @@ def estimator_of(path: Path) -> Callable[[np.ndarray], np.ndarray]:
     """
     model = load_estimator(path)
     return lambda rgb: estimate(model, [rgb], [rgb.shape[:2]])[0]
+
+
+def write_estimates(model: DepthEstimator, sod_set: SodSet, output: Path, amp: str = "off") -> int:
+    """Write ``OUTPUT/STEM.png`` for each image, 8 bits, near = white; existing files stay.
+
+    Returns:
+        Number of written maps.
+    """
+    wanted = [t for t in sod_set.samples if not (output / f"{t.stem}.png").exists()]
+    for start in trange(0, len(wanted), _BATCH, desc=sod_set.name, leave=False, disable=None):
+        samples = wanted[start : start + _BATCH]
+        pictures = [read_rgb(sample.rgb) for sample in samples]
+        sizes = [picture.shape[:2] for picture in pictures]
+        for sample, unit in zip(samples, estimate(model, pictures, sizes, amp), strict=True):
+            write_map(output / f"{sample.stem}.png", unit)
+    return len(wanted)

@@ -1,8 +1,7 @@
-"""Train a depth estimator on measured depth; write estimated maps of photographs."""
+"""Train a depth estimator on measured depth."""
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,8 +15,6 @@ from mutualformer_sod.data.training.dataset import SodDataset
 from mutualformer_sod.data.training.loader import open_stream
 from mutualformer_sod.data.training.transforms import Augmentation
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.imaging.io import read_rgb, write_map
-from mutualformer_sod.inference.estimated_depth import estimate
 from mutualformer_sod.models.depth_estimator import DepthEstimator, affine_invariant_loss
 from mutualformer_sod.models.device import autocast
 
@@ -89,22 +86,6 @@ def train_estimator(
                 rates.step()
     model.eval()
     return _correlation(model, SodDataset(held, model.image_size, with_gt=False), amp)
-
-
-def write_estimates(model: DepthEstimator, sod_set: SodSet, output: Path, amp: str = "off") -> int:
-    """Write ``OUTPUT/STEM.png`` for each image, 8 bits, near = white; existing files stay.
-
-    Returns:
-        Number of written maps.
-    """
-    wanted = [t for t in sod_set.samples if not (output / f"{t.stem}.png").exists()]
-    for start in trange(0, len(wanted), BATCH, desc=sod_set.name, leave=False, disable=None):
-        samples = wanted[start : start + BATCH]
-        pictures = [read_rgb(sample.rgb) for sample in samples]
-        sizes = [picture.shape[:2] for picture in pictures]
-        for sample, unit in zip(samples, estimate(model, pictures, sizes, amp), strict=True):
-            write_map(output / f"{sample.stem}.png", unit)
-    return len(wanted)
 
 
 def _correlation(model: DepthEstimator, held: SodDataset, amp: str) -> float | None:

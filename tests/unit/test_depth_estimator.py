@@ -13,7 +13,7 @@ from mutualformer_sod import Predictor, build_model
 from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.data.synthetic.scenes import write_samples
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.inference.estimated_depth import estimate
+from mutualformer_sod.inference.estimated_depth import estimate, write_estimates
 from mutualformer_sod.models.depth_estimator import (
     FORMAT,
     DepthEstimator,
@@ -21,10 +21,7 @@ from mutualformer_sod.models.depth_estimator import (
     load_estimator,
     save_estimator,
 )
-from mutualformer_sod.training.depth_estimation import (
-    train_estimator,
-    write_estimates,
-)
+from mutualformer_sod.training.depth_estimation import train_estimator
 
 BACKBONE = "vit_tiny_patch16_224"
 

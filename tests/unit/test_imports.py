@@ -30,9 +30,7 @@ ALLOWED = {
     "data": {"configs", "imaging"},
     "distributed": {"models"},
     "inference": {"configs", "imaging", "data", "models", "distributed"},
-    "training": {
-        *("configs", "imaging", "data", "models", "losses", "distributed", "inference"),
-    },
+    "training": {"configs", "imaging", "data", "models", "losses", "distributed"},
     "gallery": {"imaging", "data", "metrics", "report"},
     "benchmark": {"configs", "models"},
     "experiments": {
