@@ -1,4 +1,4 @@
-"""Output of a training run: printed lines, and the weights file at the end."""
+"""Printed lines of a training run."""
 
 import json
 import math
@@ -6,18 +6,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import torch
 from torch import nn
 
 from mutualformer_sod.configs.training import TrainConfig
 from mutualformer_sod.distributed import world_size
 from mutualformer_sod.errors import counted
-from mutualformer_sod.models.pretrained import AUTO, describe_backbone_weights
-from mutualformer_sod.models.weights import load_unique_state, save_weights
-from mutualformer_sod.training.checkpoints import load_only_checkpoint
 from mutualformer_sod.training.run import Run
-from mutualformer_sod.training.run_folder import CHECKPOINTS, LOG_FILE, WEIGHTS_FILE, describe_code
-from mutualformer_sod.training.sets import TrainingData
+from mutualformer_sod.training.run_folder import LOG_FILE, WEIGHTS_FILE
 
 
 def describe_extension(config: TrainConfig, ended: int) -> str:
@@ -57,21 +52,14 @@ def describe_epoch(record: dict[str, Any], epochs: int) -> str:
     return line + f"  {record['images_per_second']:.1f} images/s"
 
 
-def release_weights(output: Path, data: TrainingData, run: Run, options: dict[str, Any]) -> None:
-    """Write the weights of the chosen epoch: the best in validation, or else the last."""
-    config = run.config
-    best = load_only_checkpoint(output / CHECKPOINTS / run.best["file"])
-    load_unique_state(run.model, best["model"])
-    protocol = data.protocol(config) | {"epoch": best["epoch"], "epochs": config.epochs}
-    protocol |= {"code": describe_code(), "images_per_update": run.global_batch, "amp": run.amp}
-    protocol |= {k: v for k, v in options.items() if k == "extended_from"}
-    if config.pretrained == AUTO:
-        protocol["backbone_weights"] = describe_backbone_weights(
-            run.model.config.encoder.pretrained
-        )
-    dtype = getattr(torch, config.weights_dtype)
-    sha256 = save_weights(run.model, output / WEIGHTS_FILE, protocol, dtype)
-    epochs = counted(config.epochs, "epoch")
+def describe_end(output: Path, run: Run, epoch: int, choice: str, sha256: str) -> str:
+    """Return the lines at the end of a run: cost, released epoch and weights file.
+
+    Args:
+        epoch: the released epoch, chosen by ``choice``.
+        sha256: checksum of the weights.
+    """
+    epochs = counted(run.config.epochs, "epoch")
     parameters = sum(parameter.numel() for parameter in run.model.parameters())
     log_file = output / LOG_FILE  # missing if a user deleted it and resumed the run
     lines = log_file.read_text(encoding="utf-8").splitlines() if log_file.exists() else []
@@ -83,8 +71,8 @@ def release_weights(output: Path, data: TrainingData, run: Run, options: dict[st
     peaks = [line["peak_memory_mb"] for line in log if line["peak_memory_mb"] is not None]
     kind = "CUDA memory" if run.device.type == "cuda" else "resident memory"
     memory = f", peak {kind} {max(peaks)} MB" if peaks else ""
-    print(
-        f"done: {parameters / 1e6:.2f} M parameters, {epochs}, released epoch {best['epoch']} "
-        f"({protocol['choice']}){pace}{memory}\n"
+    return (
+        f"done: {parameters / 1e6:.2f} M parameters, {epochs}, released epoch {epoch} "
+        f"({choice}){pace}{memory}\n"
         f"weights: {output / WEIGHTS_FILE} (sha256 {sha256[:12]})"
     )

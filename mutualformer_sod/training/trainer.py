@@ -21,6 +21,7 @@ from mutualformer_sod.models.starting import load_encoder, load_network
 from mutualformer_sod.signals import StopRequest
 from mutualformer_sod.training import announce, run_folder, second_modality
 from mutualformer_sod.training.ema import Ema
+from mutualformer_sod.training.release import release_weights
 from mutualformer_sod.training.run import Run, settle_amp
 from mutualformer_sod.training.sampler import plan_epoch
 from mutualformer_sod.training.sets import TrainingData, gather_training_data
@@ -124,7 +125,7 @@ def _train(
             loop.train_epoch()
             loop.finish_epoch()
     if distributed.is_main():
-        announce.release_weights(output, data, run, options)
+        release_weights(output, data, run, options)
     return output
 
 
