@@ -22,7 +22,7 @@ def start_processes(device: str) -> torch.device:
     nccl connects CUDA devices, one per process; gloo connects CPUs.
 
     Raises:
-        InputError: unknown device, one that processes cannot share, or fewer CUDA devices than
+        InputError: unknown device, a device that processes cannot share, or fewer CUDA devices than
             processes on this host.
     """
     chosen = pick_device(device)

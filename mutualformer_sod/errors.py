@@ -37,7 +37,7 @@ class ReportedElsewhere(InputError):
     """The same mistake as in another process of this run, which reports it."""
 
     def __init__(self) -> None:
-        super().__init__("another process of this run reports what is wrong")
+        super().__init__("another process of this run reports the problem")
 
 
 def name_list(names: Iterable[object], none: str = "nothing") -> str:

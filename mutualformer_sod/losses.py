@@ -14,11 +14,11 @@ from torch import Tensor
 from mutualformer_sod.configs.model import LOSSES
 from mutualformer_sod.errors import InputError
 
-BORDER_WINDOW = 31  # pixels
+BORDER_WINDOW = 31  # side of the averaging window in pixels
 BORDER_GAIN = 5.0
-SSIM_WINDOW, SSIM_SIGMA = 11, 1.5  # pixels
+SSIM_WINDOW, SSIM_SIGMA = 11, 1.5  # side and sigma of the window in pixels
 SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2  # for values in [0, 1]
-BOUNDARY_WINDOW, BOUNDARY_TOLERANCE = 3, 5  # pixels, theta_0 and theta
+BOUNDARY_WINDOW, BOUNDARY_TOLERANCE = 3, 5  # theta_0 and theta in pixels
 
 
 def border_weight(gt: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ def peak_resident_memory(reset: bool = False) -> int | None:
     With ``reset`` the peak is first set to the present value, if the system supports it.
     """
     status = Path("/proc/self/status")
-    if status.is_file():  # not ru_maxrss: Linux lets a process inherit its parent's
+    if status.is_file():  # not ru_maxrss: a process inherits its parent's value
         if reset:
             with contextlib.suppress(OSError):  # not every container allows it
                 Path("/proc/self/clear_refs").write_text("5")

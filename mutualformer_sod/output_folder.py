@@ -43,7 +43,7 @@ class OutputFolder:
         """Return the record; None if it is missing or damaged, or lacks entries of these types."""
         try:
             record = json.loads(self.record_file.read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):  # the latter: not UTF-8, or not JSON
+        except (FileNotFoundError, ValueError):  # ValueError: not UTF-8, or not JSON
             return None
         is_whole = isinstance(record, dict) and all(
             isinstance(record.get(name), kind) for name, kind in entries.items()
@@ -56,7 +56,7 @@ class OutputFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Make and lock the folder while this process lives; InputError if another has it."""
+        """Make and lock the folder while this process lives; InputError if it is locked."""
         from filelock import FileLock, Timeout  # here: few commands lock a folder
 
         self.path.mkdir(parents=True, exist_ok=True)

@@ -73,7 +73,7 @@ def worker_context(preload: Sequence[str] = ()) -> BaseContext:
     The server imports the modules of this package that this process has imported, so that a worker
     starts in milliseconds. It ignores SIGTERM, which a scheduler sends to all processes of a job,
     because this process needs its workers until it has saved. It ends with this process.
-    ``preload`` are further modules for it to import.
+    ``preload`` are further modules that the server imports.
     """
     methods = multiprocessing.get_all_start_methods()
     if "forkserver" not in methods or sys.platform == "darwin":  # macOS: its libraries have threads
@@ -116,6 +116,6 @@ def _accept_sigterm() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
 
 
-if os.environ.pop(_IS_SERVER, None):  # set for the server of `worker_context` alone
+if os.environ.pop(_IS_SERVER, None):  # set only for the server of `worker_context`
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     os.register_at_fork(after_in_child=_accept_sigterm)

@@ -4,8 +4,8 @@
 #   bash tools/fusion_study.sh --benchmarks DATA OUTPUT
 # DATA: the project's data, or with --benchmarks the RGB-D benchmarks of docs/data.md.
 # STEP: prepare, encoder, main or ablations; without it all of them, in this order.
-# JOBS (default 1): runs at a time. FUSIONS: the main rows. SEEDS: number of seeds (default: 3, of the
-# ablations 2). EXTRA: further options of tools/compare_fusions.py.
+# JOBS (default 1): runs at a time. FUSIONS: the main rows. SEEDS: number of seeds (default: 3;
+# 2 for the ablations). EXTRA: further options of tools/compare_fusions.py.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 benchmarks=
@@ -58,7 +58,7 @@ if wanted prepare && [ -z "$benchmarks" ]; then
         --output "$output/label_maps"
     run pseudo_label --data "$data/unlabelled_rgbd" --sets NLPR \
         --maps "$output"/label_maps/* --output "$output/labels"
-    if [ -d "$output/labels/NLPR" ]; then  # a name that is not that of the benchmark
+    if [ -d "$output/labels/NLPR" ]; then  # another name than the benchmark's
         mkdir -p "$output/labelled"
         ln -sfn ../labels/NLPR "$output/labelled/NLPR-labelled"
     fi

@@ -16,7 +16,7 @@ from mutualformer_sod.models.affinity import Heads, cross_diffusion_attention, s
 from mutualformer_sod.models.block import MutualFormerBlock
 from mutualformer_sod.workers import worker_context
 
-EPSILON = 0.6  # of the released code
+EPSILON = 0.6  # epsilon of the released code
 
 
 def released_attention(*heads: Tensor) -> tuple[Tensor, ...]:

@@ -81,7 +81,7 @@ def layer_costs(
     Args:
         dim: width C of streams and method, a multiple of 64.
         tokens: number N of tokens of each modality.
-        rounds: number of timed runs; the fastest counts. 0: products alone.
+        rounds: number of timed runs; the fastest counts. 0: only count products.
         fields: options of the fusions except ``fusion`` and ``dim``.
         clock: returns seconds; ``time.process_time`` for one thread on a shared machine.
 

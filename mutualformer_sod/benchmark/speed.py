@@ -138,7 +138,7 @@ class Contestant:
 def count_macs(model: nn.Module, inputs: list[Tensor]) -> dict[str, int]:
     """Count multiply-accumulates of matrix products and convolutions with torch's counter.
 
-    One is two FLOPs. Element-wise work, normalisations and interpolations are not counted. The
+    A MAC is two FLOPs. Element-wise work, normalisations and interpolations are not counted. The
     counts do not depend on the processor, the device or torch's version: see ``make_counter``.
     ``inputs`` are the arguments of the model, which is in eval mode, for the counted batch.
 

@@ -19,7 +19,7 @@ from mutualformer_sod.files import write_json
 EPILOG = """\
 MACs are the multiply-accumulates of matrix products and convolutions; a MAC is two FLOPs. Memory is
 what a batch needs beyond weights and inputs. Networks are timed in turn; --compare gives the ratio
-of the fastest rounds to the first network's. NETWORK is a preset, timm:NAME (a bare backbone),
+of fastest rounds to that of the first network. NETWORK is a preset, timm:NAME (a bare backbone),
 "2x timm:NAME" (two of them in turn) or a weights file. OMP_NUM_THREADS sets the threads.
 
 --fusions compares fusion methods. Without --preset, it measures one layer of each method and one
@@ -49,7 +49,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="N",
         help="tokens of a modality (default: 196 784)",
     )
-    add("--compile", action="store_true", help="time torch.compile's network")
+    add("--compile", action="store_true", help="time the network compiled by torch.compile")
     cli.add_flags(parser, "--clock", "--size", "--device", "--amp", "--rounds", "--set", "--json")
     cli.add_flags(parser, "--batch-size", default=1)
     return parser.parse_args()

@@ -31,7 +31,7 @@ def parse_arguments() -> argparse.Namespace:
         "--workers",
         type=cli.at_least(0),
         default=2,
-        help="compared with no workers (default: 2)",
+        help="loader processes, compared with 0 (default: 2)",
     )
     parser.add_argument("--train-sets", nargs="+", default=[], metavar="SET", help="sets to load")
     parser.add_argument("--preset", default=DEFAULT_PRESET, help=", ".join(list_presets()))
@@ -55,7 +55,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_arguments()
-    import torch  # here: --help needs no torch
+    import torch  # imported here: --help needs no torch
 
     from mutualformer_sod.models.device import pick_amp, pick_device
 
@@ -99,7 +99,7 @@ def train_config(args: argparse.Namespace, cache: str) -> Any:
 
     same = ("preset", "data", "train_sets", "near", "limit", "cache_side", "cache_dir")
     fields = {name: getattr(args, name) for name in (*same, "batch_size", "workers")}
-    # Nothing is learned here that an overlap could spoil.
+    # An overlap has no effect here, because nothing is evaluated.
     return TrainConfig(**fields, cache=cache, holdout=0.0, allow_overlap=True)
 
 

@@ -43,9 +43,9 @@ def main() -> None:
     add = parser.add_argument
     add("--size", default="640x480", metavar="WxH", help="default: 640x480")
     add("--pairs", type=int, default=30, metavar="N", help="images (default: 30)")
-    add("--rounds", type=int, default=5, metavar="N", help="the fastest of N counts")
+    add("--rounds", type=int, default=5, metavar="N", help="rounds; the fastest counts")
     add("--workers", type=int, nargs="*", default=[2], metavar="N")
-    add("--metrics", choices=("table", "all"), default="table", help="all: those on request, too")
+    add("--metrics", choices=("table", "all"), default="table", help="all: with those on request")
     args = parser.parse_args()
     try:
         width, height = (int(n) for n in args.size.split("x"))
@@ -91,7 +91,7 @@ def make_pair(seed: int, height: int, width: int, noise: int) -> Pair:
 def time_images(
     rounds: int, runs: dict[str, Callable], inputs: Sequence[tuple] = ((),), images: int = 1
 ) -> dict[str, float]:
-    """Print and return milliseconds an image, by run: the fastest round, averaged over the inputs.
+    """Print and return milliseconds per image, by run: the fastest round, averaged over the inputs.
 
     The runs alternate on every input, which has ``images`` images.
     """
@@ -241,7 +241,7 @@ def read_and_step(measures: list, map_path: Path, gt_path: Path) -> None:
 
 
 def read_and_count(map_path: Path, gt_path: Path) -> np.ndarray:
-    """Do the least work of any evaluation: decode a pair and count its levels once."""
+    """Do the minimum work of any evaluation: decode a pair and count its levels once."""
     return cv2.calcHist([read_levels(map_path)], [0], read_levels(gt_path), [256], [0, 256])
 
 

@@ -61,7 +61,7 @@ def main() -> int:
     if check.problems and args.output is None:
         suggest("check-data", *chosen, "--output", "outputs/check")
     else:
-        # The released weights know no other modality than depth.
+        # Depth is the only second modality of the released weights.
         other = any(item.modality.name != "depth" for item in check.sets)
         suggest("test", *chosen, *option("--modality", other and "rgb"), "--output", "outputs/maps")
     return ATTENTION if check.problems else CLEAN

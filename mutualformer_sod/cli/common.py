@@ -104,7 +104,7 @@ FLAGS: dict[str, dict[str, Any]] = {
 
 
 def add_flags(parser: argparse._ActionsContainer, *flags: str, **changes: Any) -> None:
-    """Add flags of ``FLAGS``; ``changes`` replace or extend their arguments there."""
+    """Add flags of ``FLAGS``; ``changes`` replace or extend the arguments in it."""
     for flag in flags:
         parser.add_argument(flag, **FLAGS[flag] | changes)
 

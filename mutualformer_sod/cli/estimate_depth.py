@@ -60,7 +60,7 @@ def main() -> None:
         score = train_estimator(model, sets, epochs=args.epochs, near=args.near, amp=amp)
         save_estimator(model, args.output)
         result = "no image was held out" if score is None else f"{score:.3f} on images held out"
-        print(f"correlation with genuine depth: {result}: {args.output}")
+        print(f"correlation with measured depth: {result}: {args.output}")
         chosen = ["--data", *args.data, "--sets", *args.sets, "--weights", args.output]
         suggest("estimate-depth", "maps", *chosen, "--output", "outputs/estimated")
         return

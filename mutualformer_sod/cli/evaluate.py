@@ -57,7 +57,7 @@ def parse_arguments() -> argparse.Namespace:
         choices=("table", "all"),
         default="table",
         help="all: compute the slow metrics, too, and show them unless --columns is given; "
-        "camouflage_context is computed by --columns alone (default: table)",
+        "camouflage_context is computed only with --columns (default: table)",
     )
     add(
         "--no-normalize",
@@ -167,7 +167,7 @@ def score_maps(args: argparse.Namespace, columns: tuple[str, ...]) -> int:
 
 
 def find_sets(args: argparse.Namespace) -> list[GtSet]:
-    """Return the sets that have ground truth, with the images that are asked for."""
+    """Return the sets that have ground truth, with the requested images."""
     found = discover_sets(args.data, args.sets, need_gt=args.sets is not None, with_depth=False)
     sets = [item for item in found if item.has_gt]
     if not sets:
@@ -223,7 +223,7 @@ def prepare_output(output: Path, maps: Path) -> None:
     """Make the output folder, and check, before any evaluation, that it is writable."""
     if maps.resolve() in (output.resolve(), output.resolve().parent):
         raise InputError(
-            f"--output {output}: the next run would take it for a method of --maps {maps}. "
+            f"--output {output}: the next run would treat it as a method of --maps {maps}. "
             "Fix: pass a folder elsewhere."
         )
     check_writable(output)

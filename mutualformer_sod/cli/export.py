@@ -26,8 +26,8 @@ TOLERANCE = 1e-4  # maximum difference of saliency
 EPILOG = """\
 The inputs are rgb, depth and has_depth, the output is logits. The metadata of the file contain
 their shapes and ranges, the model's configuration and the training protocol. The batch size is
-free, and so is the image size without --size, in multiples of the network's stride. docs/export.md
-shows how to use a file.
+variable. Without --size, the image size is variable too, in multiples of the network's stride.
+docs/export.md shows how to use a file.
 """
 
 
@@ -140,7 +140,7 @@ def load_images(
 
 
 def check(exported: Network, original: Any, images: tuple[Tensor, ...], output: Path) -> None:
-    """Compare two networks on images with depth, without and mixed, one by one and as a batch.
+    """Compare two networks on images with depth, without it and mixed, one by one and as a batch.
 
     Raises:
         InputError: they differ.

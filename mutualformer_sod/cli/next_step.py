@@ -44,7 +44,7 @@ def given(args: argparse.Namespace, *names: str) -> list[object]:
 
 
 def _program(command: str) -> list[str]:
-    """Return the words that start a command in the way in which this one was started."""
+    """Return the words that start a command in the same way as this command was started."""
     started = Path(sys.argv[0])
     tool = started.with_name(f"{command.replace('-', '_')}.py")
     if started.parent.name == "tools" and tool.is_file():

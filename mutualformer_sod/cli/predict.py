@@ -55,7 +55,7 @@ def map_pictures(args: argparse.Namespace) -> int:
     )
     for doubt, names in outcome.doubts.items():
         print(note_line(doubt, names, counted(outcome.depths, "map"), predictor.second.name))
-    kept = f", {outcome.kept} were there" if outcome.kept else ""
+    kept = f", {outcome.kept} existed" if outcome.kept else ""
     alone = "" if maps else ", RGB only"
     if args.estimate_depth:
         alone = ", with estimated depth"

@@ -112,7 +112,7 @@ def make_maps(args: argparse.Namespace) -> None:
 def find_sets(args: argparse.Namespace, modality: str, second: str) -> list:
     """Return the sets with the images to map, and print remarks on them in the main process.
 
-    The network sees ``modality``; ``second`` is the modality beside colour of its training.
+    The network sees ``modality``; ``second`` is the second modality of its training.
     """
     from mutualformer_sod.data.depth.notes import relation_notes
     from mutualformer_sod.data.depth.polarity import print_maps, with_encodings

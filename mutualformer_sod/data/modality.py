@@ -119,7 +119,7 @@ def refuse_named_otherwise(folder: Path, modality: Modality) -> None:
     """Raise InputError for a folder of maps whose name, or set, is that of another modality."""
     folder = folder.absolute()
     named = modality_of_set(folder.parent.name) or next(
-        # Not every folder "t": it may be a temporary one.
+        # The name "t" is no evidence: the folder may be temporary.
         (m for m in MODALITIES.values() if folder.name in (m.folder, *m.folders[1:])),
         modality,
     )

@@ -43,7 +43,7 @@ class _Gate:
             return
         try:
             await self._app(scope, receive, send)
-        except Exception as error:  # of gradio, for an unknown function
+        except Exception as error:  # raised by gradio for an unknown function
             if not any(part in scope["path"] for part in _CALLS):
                 raise
             _log.error("%s: %s: %s", scope["path"], type(error).__name__, error)

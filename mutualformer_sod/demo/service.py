@@ -73,7 +73,7 @@ class Answer(NamedTuple):
 
 
 class _Prediction(NamedTuple):
-    """Output of the network: logits (1, 1, h, w), the depth it got (h, w) uint8, and remarks."""
+    """Output of the network: logits (1, 1, h, w), the input depth (h, w) uint8, and remarks."""
 
     logits: Tensor
     depth: np.ndarray | None
@@ -93,7 +93,7 @@ class Service:
         self._turn = threading.Lock()
 
     def answer(self, request: Request) -> Answer:
-        """Predict the map of a picture; an unusable file is answered by a message alone."""
+        """Predict the map of a picture; for an unusable file, return only a message."""
         if request.rgb is None:
             return Answer("Drop a picture, or click on a sample.")
         try:

@@ -22,7 +22,7 @@ from mutualformer_sod.experiments.variants import Variant, parse_variants
 from mutualformer_sod.metrics.results import Results
 
 COSTS_FILE = "costs.json"
-_LOG_FILE, _STARTS_FILE = "log.jsonl", "starts.json"  # of training.run_folder, which imports torch
+_LOG_FILE, _STARTS_FILE = "log.jsonl", "starts.json"  # training.run_folder imports torch
 
 
 def collect(output: Path) -> FusionTable:

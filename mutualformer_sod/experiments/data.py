@@ -40,7 +40,7 @@ _KIND_NAMES = {"depth": "needs depth", "colour": "needs colour", "either": "eith
 
 
 def prepare_data(output: Path, options: Options) -> dict[str, Any]:
-    """Generate, split or find the images; those of an earlier start are used again.
+    """Generate, split or find the images; images of an earlier start are reused.
 
     Returns:
         "train" and "test", each with "data" (folders), "sets", "near" and "images" (by set); the
@@ -55,7 +55,7 @@ def prepare_data(output: Path, options: Options) -> dict[str, Any]:
     roots = _roots(output, options, anew=record is None)
     if record is None:
         record = _describe(roots, options)
-        check_images(find_sets(record["test"], "test"))  # training checks its own
+        check_images(find_sets(record["test"], "test"))  # training checks its own images
         record["depths"] = {
             kind: _write_depths(output / "test_depth" / kind, kind, record["test"])
             for kind in options.test_depth
@@ -129,11 +129,11 @@ def groups_of(sod_set: str, stem: str, sources: dict[str, Any]) -> list[str]:
 
 def _describe(roots: tuple[list[str], list[str]], options: Options) -> dict[str, Any]:
     """Find the sets of both parts; decide their depth encodings once for all runs."""
-    near = options.near if options.data else ("white",)  # as scenes are drawn
+    near = options.near if options.data else ("white",)  # polarity of generated scenes
     wanted = options.sets or None
     is_split = bool(options.data) and roots[0] != list(options.data)
     train = _discover(roots[0], None if is_split else wanted, "train")
-    # Both parts of a set are more evidence than one.
+    # Both parts of a set are more evidence than one part.
     whole = _discover(options.data, wanted, "train") if is_split else train
     tests = [_discover([root], None, "test") for root in roots[1]]
     held_out = tests[-1] if is_split else []
@@ -168,7 +168,7 @@ def _part(roots: Sequence[str], sets: Sequence[SodSet], near: list[str]) -> dict
 
 def _write_depths(folder: Path, kind: str, sources: dict[str, Any]) -> dict[str, Any]:
     """Make copies of the test sets with misleading depth; return their record."""
-    shutil.rmtree(folder, ignore_errors=True)  # of an interrupted start
+    shutil.rmtree(folder, ignore_errors=True)  # files of an interrupted start
     for item in find_sets(sources, "test"):
         count = len(item.samples)
         if not item.has_depth or count == 1:
@@ -200,7 +200,7 @@ def _drawn(kind: str, size: tuple[int, int], seed: int) -> np.ndarray:
 
 
 def _both(train: Iterable[SodSet], test: Iterable[SodSet]) -> list[SodSet]:
-    """Return all sets, those of the test part under other names."""
+    """Return all sets; sets of the test part get other names."""
     return [*train, *(replace(item, name=f"test/{item.name}") for item in test)]
 
 

@@ -23,7 +23,7 @@ class Difference:
     """The S-measure of the reference minus that of another variant.
 
     Attributes:
-        variant: the other one.
+        variant: name of the other variant.
         mean: difference of the means over images and seeds.
         low, high: 95 % interval of the hierarchical bootstrap.
         p: two-sided p-value (null hypothesis: no difference), adjusted by `holm` for all variants.

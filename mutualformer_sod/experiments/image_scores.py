@@ -16,7 +16,7 @@ from mutualformer_sod.experiments.data import groups_of
 from mutualformer_sod.experiments.plan import RIGHT, Run
 from mutualformer_sod.files import replacing
 
-# Metrics of an image whose mean is the score of a set. Curves have their maximum after the mean.
+# Metrics of an image whose mean is a set's score. The maximum of a curve is that of the mean.
 METRICS = ("s_measure", "mean_f", "weighted_f", "mean_e", "mae")
 _DIGITS = 5
 _GROUPING = ("sets", "folders")  # all that `data.groups_of` needs
@@ -96,7 +96,7 @@ def write_scores(path: Path, scores: ImageScores, record: dict[str, Any]) -> Non
     """
     text = io.StringIO()
     record = record | {"images": _counts(scores.images)}
-    # Without the folders, which mean nothing on another machine.
+    # Folders are left out, because they are not valid on another machine.
     sources = {name: scores.sources[name] for name in _GROUPING if name in scores.sources}
     text.write(f"# {json.dumps(record | {'sources': sources}, ensure_ascii=False)}\n")
     writer = csv.writer(text, lineterminator="\n")

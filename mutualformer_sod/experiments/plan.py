@@ -27,7 +27,7 @@ _RECIPE: dict[str, Any] = {
 }
 
 _SHARED = ("preset", "epochs", "lr", "batch_size", "size", "amp", "limit")  # with `TrainConfig`
-_OF_DATA = (  # without effect on generated scenes
+_OF_DATA = (  # options without effect on generated scenes
     *("sets", "test_data", "near", "limit", "estimated_depth", "holdout", "holdout_sets"),
 )
 RIGHT = "right"

@@ -1,4 +1,4 @@
-"""Variants of a comparison: the fusions, their controls and a user's own.
+"""Variants of a comparison: the fusions, their controls and a user's own variants.
 
 Variants differ by the options they list and by nothing else. In all of them the modalities share
 the encoder, so that sharing is not confounded with fusion.
@@ -116,11 +116,11 @@ def parse_variants(names: Sequence[str]) -> list[Variant]:
 
 
 def check_variants(variants: Sequence[Variant], preset: str, common: dict[str, Any]) -> None:
-    """Raise InputError for a variant without a legal network; it names the option, too."""
+    """Raise InputError for a variant without a legal network; the message names the option."""
     for name, remedy in _NOT_FOR_USERS.items():
         if name in common:
             raise InputError(f"`fields` {name}: fixed in a comparison. Fix: {remedy}.")
-    # With a fusion that takes every head; the variants' own are checked below.
+    # Checked with a fusion that accepts every head; the variants' own heads are checked below.
     replace_options(preset, common | {"fusion": "sum"})
     refuse_unused(common, [variant.fields for variant in variants])
     for variant in variants:

@@ -32,7 +32,7 @@ from mutualformer_sod.metrics.evaluator import score_image
 from mutualformer_sod.metrics.folder import MapFolder
 from mutualformer_sod.metrics.ground_truth import GroundTruth
 
-_SAME_SCORE = 1e-9  # far above the rounding of a mean, far below the difference of two maps
+_SAME_SCORE = 1e-9  # tolerance: above the rounding of a mean, below the difference of two maps
 _Read = TypeVar("_Read")
 
 
@@ -116,11 +116,11 @@ def with_scores(
 ) -> list[ImageFiles]:
     """Add the scores of an evaluation, as read by `page.read_scores`.
 
-    A map without a score is not an error here: it may be unreadable.
+    A map without a score is not an error: the map may be unreadable.
     """
     scored = []
     for image in images:
-        # As evaluate.py writes names: file names may be no valid Unicode.
+        # Encode names as evaluate.py does: file names may be invalid Unicode.
         set_name, stem = escaped(image.set_name), escaped(image.sample.stem)
         keys = {m: (set_name, stem, escaped(m)) for m in image.maps}
         scores = {m: known[key] for m, key in keys.items() if key in known}
@@ -218,7 +218,7 @@ class _Scorer:
 
 
 def _try(card: ImageCard, read: Callable[..., _Read], *arguments: Any) -> _Read | None:
-    """Return what ``read`` returns; if a file is unreadable, add a problem and return None."""
+    """Return the result of ``read``; if a file is unreadable, add a problem and return None."""
     try:
         return read(*arguments)
     except InputError as error:

@@ -135,7 +135,7 @@ def _parse_jpeg(data: bytes) -> tuple[tuple[int, int] | None, int]:
 
 def _check_bmp(data: bytes) -> tuple[int, int] | None:
     offset, header = struct.unpack_from("<II", data, 10)
-    if header < 40:  # the short one of OS/2
+    if header < 40:  # the short header of OS/2
         return None
     width, height, _, bits, compression = struct.unpack_from("<iiHHI", data, 18)
     if header > len(data) or compression > 3:  # cv2 would print a message

@@ -140,7 +140,7 @@ def quiet_decoder() -> Iterator[None]:
 class _Stderr:
     """C's variable ``stderr``, set to a stream in memory while one thread or more capture it."""
 
-    # libjpeg, as used by cv2, prints warnings to it without the name of the file. File descriptor 2
+    # libjpeg, as used by cv2, prints warnings there without the name of the file. File descriptor 2
     # and Python's sys.stderr do not change, so that other threads can print.
     def __init__(self) -> None:
         self._changed = threading.Condition()

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-WINDOWS = (90, 6)  # pixels, of the two passes
+WINDOWS = (90, 6)  # sides in pixels of the windows of the two passes
 _MARGIN = sum(WINDOWS)  # maximum number of rows around a band that affect its colours
 BAND_PIXELS = 10**6  # number of pixels processed at once as float colours
 _EPSILON = 1e-5

@@ -26,7 +26,7 @@ from mutualformer_sod.imaging.refused import refuse_depth_container
 
 _NPY = b"\x93NUMPY"  # the first bytes of a .npy file
 _ROUNDING = 1e-6  # rounding error of float32 sums and products near 0 and 1
-_DECODERS = {  # by divisor of the sides
+_DECODERS = {  # flags of cv2 by divisor of the sides
     1: AS_STORED,
     2: cv2.IMREAD_REDUCED_COLOR_2 | cv2.IMREAD_IGNORE_ORIENTATION,
     4: cv2.IMREAD_REDUCED_COLOR_4 | cv2.IMREAD_IGNORE_ORIENTATION,
@@ -148,10 +148,10 @@ def without_channels(depth: np.ndarray) -> np.ndarray:
 
 
 def to_stored_type(name: object, depth: np.ndarray, noun: str = "depth") -> np.ndarray:
-    """Convert numbers to a type of `read_depth`: uint8, uint16 or float32.
+    """Convert numbers to a type that `read_depth` returns: uint8, uint16 or float32.
 
     Raises:
-        InputError: naming the map by ``name``; integers outside 0 to 65535.
+        InputError: integers outside 0 to 65535; the message has ``name``.
     """
     if depth.dtype.kind == "f":
         with np.errstate(over="ignore"):  # values beyond float32 become infinite: holes
@@ -170,13 +170,13 @@ def to_stored_type(name: object, depth: np.ndarray, noun: str = "depth") -> np.n
 def read_saliency(path: Path | str, data: bytes | None = None) -> np.ndarray:
     """Read a saliency map as (H, W) uint8.
 
-    The evaluation protocol is of 8-bit maps, so other types are converted:
+    The evaluation protocol is for 8-bit maps, so other types are converted:
 
     - Floating-point values in [0, 1] become 255 times the value, rounded half to even, as
-      `write_map` does; up to 1e-6 beyond count as 0 and 1. Whole numbers up to 255 are 8-bit
+      `write_map` does; values up to 1e-6 outside count as 0 or 1. Whole numbers up to 255 are 8-bit
       levels.
     - 16 bits lose their lower byte, as in a greyscale read by cv2. True is 255.
-    - Equal colour channels become one and transparency is dropped. So are axes of length 1.
+    - Equal colour channels become one. Transparency and axes of length 1 are removed.
 
     Args:
         path: an image file, or ``.npy`` (never unpickled).

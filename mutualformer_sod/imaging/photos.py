@@ -154,7 +154,7 @@ def _opened(path: Path | str, data: bytes) -> Iterator[Image.Image]:
 
 @contextlib.contextmanager
 def _without_pixel_limit() -> Iterator[None]:
-    """Disable Pillow's global limit; `_shrink_factor` checks ours."""
+    """Disable Pillow's global limit; `_shrink_factor` checks that of this package."""
     with _PIXEL_LIMIT_LOCK:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:

@@ -8,7 +8,7 @@ import numpy as np
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import read_map
 
-_SIDE = 256  # number of pixels along the longer side that are examined, about
+_SIDE = 256  # approximate number of examined pixels along the longer side
 _BINS = 32  # bins of luminance
 _CHROMA = 24  # difference in Cb or Cr above which colours of one luminance are different
 _AMBIGUOUS = 0.02

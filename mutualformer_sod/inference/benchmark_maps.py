@@ -39,7 +39,7 @@ QUEUE_SIZE = 32
 
 class _Timing(NamedTuple):
     """Number of images of one process, and its times in seconds: until the first batch was loaded,
-    from then until the last map was written, and the part of the latter in the network.
+    from then until the last map was written, and in the network (part of the second).
     """
 
     images: int = 0
@@ -94,7 +94,7 @@ def map_sets(
         InputError: unreadable images (all are reported before the first map); a folder with maps
             of other settings; or maps of a modality other than the network's.
         OSError: a map could not be written.
-        Stopped: SIGTERM arrived; the same call continues.
+        Stopped: SIGTERM arrived; the same call continues the run.
     """
     if predictor.modality != "rgb":
         refuse_other_modality(sets, predictor.second.name, "the network")
@@ -113,12 +113,12 @@ def map_sets(
         },
         "device": str(predictor.device),
         "sets": kept,
-        "to_replace": sorted(old_maps),  # an interrupted run with `overwrite` goes on with these
+        "to_replace": sorted(old_maps),  # an interrupted run with `overwrite` replaces these maps
     }
     missing = [_without_maps(sod_set, output, old_maps, overwrite) for sod_set in sets]
     if is_main():
         check_images(missing)
-    wait_for_all()  # every process has read the folder before one writes to it
+    wait_for_all()  # no process writes to the folder before all have read it
     if is_main():
         write_json(output / RUN_FILE, record)
     made = {}

@@ -34,7 +34,7 @@ class CutoutStyle:
         background: None for a transparent one; "white", "black", "grey", "#rrggbb", "blur" (the
             picture itself), or the file of a picture.
         crop: cut to the object with a small margin.
-        file: where the picture of ``background`` is, if not at that path.
+        file: path of the picture, if it differs from ``background``.
 
     Raises:
         InputError: the background is neither a colour nor a readable picture.
@@ -140,7 +140,7 @@ def _background(style: CutoutStyle, behind: np.ndarray) -> np.ndarray:
 
 
 def _compose(colours: np.ndarray, alpha: np.ndarray, behind: np.ndarray) -> np.ndarray:
-    """Return alpha colours + (1 - alpha) behind, row by row to save memory."""
+    """Return alpha * colours + (1 - alpha) * behind, row by row to save memory."""
     result = np.empty_like(behind)
     for row, weight in enumerate(alpha.astype(np.float32)[..., None] / 255):
         result[row] = np.rint(weight * colours[row] + (1 - weight) * behind[row])

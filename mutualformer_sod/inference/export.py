@@ -28,7 +28,7 @@ OUTPUT = "logits"
 METADATA_FILE = "metadata.json"  # name inside a torch.export file
 # Older exporters refuse a network that keeps features between its parts.
 CAN_EXPORT = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 6)
-_LARGEST_ONNX = 2**31 - 1  # bytes of a protobuf message
+_LARGEST_ONNX = 2**31 - 1  # maximum number of bytes of a protobuf message
 
 
 class ExportableDetector(nn.Module):
@@ -92,7 +92,7 @@ def describe(
     Args:
         exportable, any_size: see `trace`.
         protocol: record of the training, from the weights file.
-        size: pixels per side; the recommended size of a file for any size.
+        size: pixels per side; the recommended size if the file accepts any size.
     """
     second = find_modality(exportable.detector.config.second_modality)
     meaning = "near = 1" if second.has_polarity else second.maps

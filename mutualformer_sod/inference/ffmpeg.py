@@ -20,7 +20,7 @@ except ImportError:
 INSTALL = "pip install -e '.[video]'"
 
 _IN_WEBM = ("opus", "vorbis")  # codecs of sound that are copied; others become Opus
-_OPUS_RATE, _OPUS_SAMPLES = 48000, 960  # samples/s, and of a packet (20 ms)
+_OPUS_RATE, _OPUS_SAMPLES = 48000, 960  # samples/s, samples per packet (20 ms)
 _BT601, _LIMITED = 6, 1  # colours of the conversion from RGB: AVCOL_SPC_SMPTE170M, MPEG range
 _VP9 = {"crf": "20", "b": "0", "deadline": "good", "cpu-used": "5", "row-mt": "1"}
 _VP9 |= {"auto-alt-ref": "0", "lag-in-frames": "0"}  # colours and alpha are coded frame by frame
@@ -66,14 +66,14 @@ def open_alpha(path: Path, pixel_aspect: float = 1.0) -> Iterator[AlphaWriter]:
 
 
 def count_sound(video: Path) -> tuple[int, int]:
-    """Return the number of audio tracks, and of those whose codec is known."""
+    """Return the number of audio tracks, and the number of those whose codec is known."""
     with contextlib.suppress(av.FFmpegError), av.open(f"file:{video}") as container:
         return len(container.streams.audio), len(_known(container))
     return 0, 0
 
 
 def count_frames(video: Path, rate: float) -> int | None:
-    """Return the number of frames by the header: as stored, or from the length and frames/s.
+    """Return the number of frames from the header: as stored, or length times frames/s.
 
     None where the header has only the length of the longest track, which may be sound.
     """
@@ -116,7 +116,7 @@ class _Track:
 
     def __init__(self, track: Any, output: Any) -> None:
         self._copied = track.codec_context.name in _IN_WEBM
-        self._next = 0  # time of a frame without one, in samples
+        self._next = 0  # time for a frame without a time, in samples
         if self._copied:
             self._stream = output.add_stream_from_template(track, opaque=True)
             return
@@ -188,7 +188,7 @@ def _sound(
 
 
 def _start_of(container: Any) -> Fraction:
-    """Return the time of the first frame in s, which OpenCV counts from."""
+    """Return the time of the first frame in s, from which OpenCV counts."""
     for stream in container.streams.video:
         if stream.start_time is not None:
             return stream.start_time * stream.time_base

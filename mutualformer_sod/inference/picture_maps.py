@@ -27,9 +27,9 @@ from mutualformer_sod.inference.progress import ticking
 from mutualformer_sod.output_folder import changed
 
 SEEN_PIXELS = 16 * 10**6
-"""The network gets an averaged copy of larger pictures: its input has far fewer pixels anyway."""
+"""The network gets an averaged copy of larger pictures: the network's input is far smaller."""
 
-_AVERAGED_PIXELS = 4 * 10**6  # least number of pixels of that copy
+_AVERAGED_PIXELS = 4 * 10**6  # minimum number of pixels of that copy
 
 
 @dataclass

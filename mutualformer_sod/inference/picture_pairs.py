@@ -11,7 +11,7 @@ from mutualformer_sod.errors import InputError, first_of, name_list, refuse_all
 from mutualformer_sod.imaging.photos import PHOTO_SUFFIXES
 from mutualformer_sod.imaging.refused import DEPTH_CONTAINERS, REFUSED_SUFFIXES, container_remedy
 
-_NAMED_FILES = 5  # files that a message names; it counts the rest
+_NAMED_FILES = 5  # maximum number of files that a message names; the rest are counted
 _NAMED_GROUPS = 100  # the same for files with one stem: the user must act on each
 
 
@@ -34,7 +34,7 @@ def pair_pictures(
     Args:
         rgb: files, and folders of pictures (without their subfolders).
         depth: a file for a single picture, a folder, or None.
-        modality: of the maps; its name is that of the argument in messages.
+        modality: modality of the maps; messages use its name as the argument's name.
 
     Returns:
         The pictures, sorted by stem, and remarks for the user.
@@ -71,7 +71,7 @@ def pair_pictures(
 
 
 def depth_beside(picture: Path) -> Path | None:
-    """Return the depth map in the folder of a picture that has its name: x_depth.png for x.jpg.
+    """Return the depth map in the folder of a picture with the same name: x_depth.png for x.jpg.
 
     None without such a file, or with several.
     """

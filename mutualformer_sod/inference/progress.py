@@ -48,7 +48,7 @@ def forecast(predictor: "Predictor") -> str | None:
     if size <= _LARGE * built_for:
         return None
     once, twice = (_seconds(predictor, side) for side in (built_for, 2 * built_for))
-    square = max(0.0, (twice - 4 * once) / 12)  # share of ``once`` that grows with the square
+    square = max(0.0, (twice - 4 * once) / 12)  # part of ``once`` that grows quadratically
     tokens = (size / built_for) ** 2
     seconds = (once - square) * tokens + square * tokens**2
     return (

@@ -32,8 +32,8 @@ if TYPE_CHECKING:  # problems of a video are reported before the slow import of 
 
 _SAMPLED = 16  # frames of the depth video from which the polarity is decided
 _SAMPLED_EVERY = 8
-_CHROMA_NOISE = 16  # grey levels between the channels; the coding of a grey video leaves 3
-_COLOURED = 0.05  # ratio of pixels beyond it; 15 % in the palest of 29 photographs
+_CHROMA_NOISE = 16  # maximum difference of channels in grey levels; coding a grey video causes 3
+_COLOURED = 0.05  # ratio of pixels above _CHROMA_NOISE; 15 % in the palest of 29 photographs
 _RATE_TOLERANCE = 0.01
 
 

@@ -28,7 +28,7 @@ def opened(path: Path, argument: str) -> Iterator[cv2.VideoCapture]:
     try:
         if not capture.isOpened():
             raise InputError(
-                f"`{argument}` {path}: not a video for OpenCV. Fix: convert it to MP4 (ffmpeg)."
+                f"`{argument}` {path}: OpenCV cannot read it. Fix: convert it to MP4 (ffmpeg)."
             )
         yield capture
     finally:
@@ -75,7 +75,7 @@ def promised_frames(video: Path, capture: cv2.VideoCapture) -> tuple[int, bool]:
 
 
 def _has_rate(capture: cv2.VideoCapture) -> bool:
-    """Return whether a file has a rate; 1000 frames/s are the unit of time of an uneven one."""
+    """Return whether a file has a rate; 1000 frames/s is the time unit of an uneven rate."""
     return 0 < capture.get(cv2.CAP_PROP_FPS) < 1000
 
 

@@ -172,6 +172,6 @@ def _identifier(value: int) -> bytes:
 
 
 def _size(value: int, length: int = 0) -> bytes:
-    """Encode a length as in EBML: the number of leading zero bits is that of further bytes."""
+    """Encode a length as in EBML: the number of leading zero bits equals that of further bytes."""
     length = length or next(n for n in range(1, 9) if value < (1 << 7 * n) - 1)
     return (value | 1 << 7 * length).to_bytes(length, "big")

@@ -12,7 +12,7 @@ from mutualformer_sod.metrics.evaluator import SCORES_VERSION, ImageScores
 from mutualformer_sod.metrics.registry import of_kind, per_image_columns
 
 _BATCH = 200  # new scores between two commits
-WAIT = 60.0  # seconds to wait for another process; it writes for milliseconds
+WAIT = 60.0  # seconds to wait for another process; a write takes milliseconds
 _TABLE = (
     "CREATE TABLE IF NOT EXISTS images"
     " (key BLOB PRIMARY KEY, scores TEXT, quantised BLOB, gt_note TEXT, checksum BLOB)"
@@ -57,7 +57,7 @@ class ScoreCache:
     def __init__(self, path: Path, writable: bool = False) -> None:
         self.path = path
         self.failure = ""
-        # Written in one short transaction: an open one would block other runs.
+        # Scores are written in one short transaction: an open transaction blocks other runs.
         self._pending: list[tuple[bytes, str, bytes, str, bytes]] = []
         self._connection = _open_for_writing(path) if writable else _open_for_reading(path)
 
@@ -125,9 +125,9 @@ def _open_for_writing(path: Path) -> sqlite3.Connection:
     except sqlite3.Error as error:
         if "locked" in str(error):
             raise InputError(
-                f"{path}: locked by another program. Fix: end it, or pass --no-cache."
+                f"{path}: locked by another program. Fix: end that program, or pass --no-cache."
             ) from error
-    # Another file, a damaged cache or an older one. Its scores can be computed again.
+    # The file is not a cache, is damaged or is older. Its scores can be computed again.
     for name in (path.name, f"{path.name}-journal"):
         path.with_name(name).unlink(missing_ok=True)
     try:

@@ -9,9 +9,9 @@ import numpy as np
 
 from mutualformer_sod.metrics.colour_difference import ciede2000, lab
 
-_SIDE, _STEP = 7, 3  # pixels of a patch, and between patches
+_SIDE, _STEP = 7, 3  # side of a patch, and distance of patches, in pixels
 _SURROUNDINGS = np.ones((20, 20), np.uint8)
-_NEARNESS = 20.0  # weight of the distance in the image against that of the colours
+_NEARNESS = 20.0  # weight of the distance in the image, relative to the colours
 _GAMMA = 8.0  # exponent of the similarity
 _CHUNK = 1024  # patches compared at once
 
@@ -55,7 +55,7 @@ def _patches(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarra
 def _nearest(
     own: np.ndarray, own_patches: np.ndarray, other: np.ndarray, other_patches: np.ndarray
 ) -> np.ndarray:
-    """Return for each ``own`` patch the index of the nearest ``other`` one, in colour and place."""
+    """Return the index of the ``other`` patch nearest in colour and place to each ``own`` patch."""
     places = np.concatenate((other, own)).astype(np.float64)
     spread = places.std(axis=0)
     places = _NEARNESS * (places - places.mean(axis=0)) / np.where(spread > 0, spread, 1.0)

@@ -24,7 +24,7 @@ class Confusion(NamedTuple):
 
     @classmethod
     def of(cls, counts: Counts) -> Confusion:
-        """Complete the counts of positives to the whole matrix."""
+        """Compute the whole matrix from the counts of positives."""
         tp, fp = counts.true_positive, counts.false_positive
         return cls(tp, fp, counts.pixels - counts.area - fp, counts.area - tp)
 

@@ -22,7 +22,7 @@ _SCALE = math.e / (math.e - 1.0)
 
 @once
 def _kernel(gt: GroundTruth) -> np.ndarray:
-    """Return the Gaussian of the foreground's covariance, both sides odd, sum 1."""
+    """Return the Gaussian with the foreground's covariance: both sides are odd, the sum is 1."""
     points = np.argwhere(gt.mask)
     if len(points) <= 1:
         return _gaussian(np.diag([0.25, 0.25]), 1, 1)
@@ -39,7 +39,7 @@ def _kernel(gt: GroundTruth) -> np.ndarray:
         kernel = np.array([[np.nan]])
     if np.isfinite(kernel).all():
         return kernel
-    # Foreground on one oblique line, where the reference fails: leave the covariance out.
+    # The foreground is one oblique line, where the reference fails: leave the covariance out.
     return _gaussian(np.diag(np.diag(covariance)), *reach)
 
 
@@ -89,14 +89,14 @@ def camouflage_context_measure(pair: MapPair) -> float:
 
 
 def _combine(pair: MapPair, reverse: float, beta_squared: float) -> float:
-    """Join the relevance of the marks and the completeness of the foreground to one score."""
+    """Return one score from the relevance of marked pixels and the foreground's completeness."""
     saliency = cv2.LUT(pair.levels, pair.histogram.values)
     forward = float((_surroundings(pair.gt) * saliency).sum() / (saliency.sum() + EPS))
     return (1.0 + beta_squared) * forward * reverse / (beta_squared * forward + reverse + EPS)
 
 
 def _completeness(pair: MapPair) -> np.ndarray:
-    """Return 1 - exp(-marks around) of each foreground pixel, (n,) float64."""
+    """Return 1 - exp(-s) of each foreground pixel, (n,) float64; s is the saliency around it."""
     gt, kernel = pair.gt, _kernel(pair.gt)
     # Only the foreground and a border of the kernel's size are needed.
     window = bounding_window(gt.bytes, (kernel.shape[0] // 2 + 1, kernel.shape[1] // 2 + 1))

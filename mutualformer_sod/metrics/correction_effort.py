@@ -24,7 +24,7 @@ def correction_effort(pair: MapPair) -> float:
 
 
 def correction_effort_birefnet(pair: MapPair) -> float:
-    """Return the effort of the map at an 8-bit level > 128, as BiRefNet's evaluation has it.
+    """Return the effort of the map at an 8-bit level > 128, as in BiRefNet's evaluation.
 
     Its maps are not stretched to their own minimum and maximum.
     """
@@ -53,7 +53,7 @@ def _effort(marked: np.ndarray, truth: GroundTruth) -> float:
 
 
 def _relaxed(error: np.ndarray, core: np.ndarray, free: np.ndarray) -> np.ndarray:
-    """Return the errors that `_RELAX` steps over free pixels reach from errors in the core."""
+    """Return the errors within `_RELAX` steps over free pixels of an error in the core."""
     grown = error & core
     for _ in range(_RELAX):
         grown = cv2.dilate(grown, _CROSS) & free
@@ -69,7 +69,7 @@ def _points(region: np.ndarray, beside: np.ndarray) -> int:
     points = np.concatenate(contours).reshape(-1, 2)
     columns, rows = points.T
     drawn = near[rows, columns] != 0
-    # A pixel that an earlier contour or point has is not drawn again.
+    # A pixel of an earlier contour or point is not drawn again.
     candidates = np.flatnonzero(drawn)
     _, first = np.unique(
         rows[candidates] * region.shape[1] + columns[candidates], return_index=True

@@ -29,9 +29,9 @@ class ImageScores:
     """The scores of one map.
 
     Attributes:
-        scores: name -> value; of a curve, its own maximum and mean over the 256 thresholds.
+        scores: name -> value; for a curve, its own maximum and mean over the 256 thresholds.
         quantised: (2, 256) int64 counts by floor(255 p), background and foreground. The curves
-            follow from it; a set averages curves before it takes a maximum.
+            follow from these counts. For a set, curves are averaged before the maximum.
         flags: special conditions of the pair, e.g. "empty_gt" or "resized".
         map_curves: name -> curve, of the metrics of kind "map_curve".
     """
@@ -70,7 +70,7 @@ def score_image(
 
 
 def _means(with_weighted_f: bool = True) -> dict:
-    """Return name -> metric of those that are averaged over the images."""
+    """Return name -> metric for the metrics that are averaged over the images."""
     return {m.name: m for m in of_kind("mean") if m.name != "weighted_f" or with_weighted_f}
 
 
@@ -138,7 +138,7 @@ class Evaluator:
         return {name: total / self.images for name, total in self._curves.items()}
 
     def results(self) -> dict[str, float]:
-        """Return the scores of the set: "images" and one plain float a score.
+        """Return the scores of the set: "images" and one plain float per score.
 
         Curves are averaged over the images before their maximum or mean over the 256 thresholds is
         taken.

@@ -10,9 +10,9 @@ from pathlib import Path
 from mutualformer_sod.errors import InputError, name_list
 from mutualformer_sod.imaging import image_files
 
-_COMPARED = 20  # missing images whose stem is searched in other names
+_COMPARED = 20  # number of missing images whose stem is searched for in other names
 _SEPARATORS = "_-. "
-_ARRAYS = {  # files of arrays that are not read, and what reads them
+_ARRAYS = {  # array files that are not read, and functions that load them
     ".mat": "scipy.io.loadmat",
     ".npz": "numpy.load",
     ".h5": "h5py",
@@ -49,7 +49,7 @@ class MapFolder:
     training: object | None = None
 
     def part(self, stems: Iterable[str]) -> MapFolder:
-        """Return the maps of these images alone. Maps of the set's other images are not extra."""
+        """Return the maps of these images only. Maps of the set's other images are not extra."""
         kept = dict.fromkeys(stems)
         missing = tuple(stem for stem in self.missing if stem in kept)
         return replace(
@@ -168,7 +168,7 @@ def _pair(
 
 
 def _shared_affixes(files: Sequence[str], names: Collection[str]) -> tuple[str, str]:
-    """Return the text around the names that all files share: ("", "_sal"); else ("", "")."""
+    """Return the text around the stems if all files share it, e.g. ("", "_sal"); else ("", "")."""
     if not set(files).isdisjoint(names):
         return "", ""
     candidates = {
@@ -185,7 +185,7 @@ def _shared_affixes(files: Sequence[str], names: Collection[str]) -> tuple[str, 
 
 
 def _hint_of_types(folder: Path, stems: Collection[str], arrays: bool = False) -> str:
-    """Name files of an unread type with one of the stems; ``arrays``: also arrays of any stem."""
+    """List files of other types with one of the stems; ``arrays``: also arrays of any stem."""
     wanted, read = set(stems), {path.name for path in map_files(folder)}
     found = sorted(
         p.name

@@ -19,7 +19,7 @@ EMPTY_GT, FULL_GT = "empty_gt", "full_gt"
 CONSTANT_MAP, RESIZED, SINGLE_PIXEL = "constant_map", "resized", "single_pixel"
 OTHER_ASPECT = "other_aspect"  # resized from another aspect ratio: perhaps another image's map
 _ASPECT_TOLERANCE = 0.03  # relative; the rounding of a small map's sides stays below it
-_TIE = 1e-9  # far above the rounding of a mean, far below the distance of two levels
+_TIE = 1e-9  # tolerance: above the rounding of a mean, below the distance of two levels
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ _COUNTS = {"tp": "TP", "fp": "FP", "tn": "TN", "fn": "FN"}
 _KNOWN_BINARY = ("iou", "dice", "ber")
 _KNOWN_ADAPTIVE = ("precision", "recall", "f")
 _KNOWN_CURVES = ("precision", "recall", "f")
-# The maximum of the other rates can be that of a trivial threshold.
+# The other rates can have their maximum at a trivial threshold.
 _BOTH_SUMMARIES = ("iou", "dice", "accuracy", "kappa")
 
 

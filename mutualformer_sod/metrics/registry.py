@@ -1,7 +1,7 @@
 """The registry of metrics: tables, files, curves, gallery and comparison are built from it.
 
-A new metric is one file with its function, and an entry here, in `extra.FAMILIES`, or by `register`
-from another package.
+To add a metric, write a file with its function, and an entry here or in `extra.FAMILIES`. Another
+package calls `register`.
 """
 
 from collections.abc import Callable
@@ -96,7 +96,7 @@ class Metric:
         }
 
 
-# A metric that tables and gallery show on request alone.
+# A metric that tables and gallery show only on request.
 hidden_metric = partial(Metric, in_table=False, in_gallery=False)
 
 _PAPER_ORDER = (

@@ -59,7 +59,7 @@ class Outcome:
 
 @dataclass
 class Cell:
-    """One method on one set: its scores and its problems by name.
+    """One method on one set: its scores, and the images with problems.
 
     Attributes:
         expected: number of images.
@@ -144,7 +144,7 @@ def score_pairing(
 
 
 def _colours(pairing: Pairing, content: bytes, shape: tuple[int, int]) -> np.ndarray | None:
-    """Decode the colour image of a mask of this shape, if there is one."""
+    """Decode the colour image for a mask of this shape; None without a colour image."""
     if pairing.rgb is None:
         return None
     rgb = read_rgb(pairing.rgb, content)

@@ -61,7 +61,7 @@ def skeleton(mask: np.ndarray) -> np.ndarray:
 
 
 def _distinct(indices: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Drop repetitions, given a scratch array of the image's size. Faster than a sort."""
+    """Remove repeated indices, given a scratch array of the image's size; faster than a sort."""
     number = np.arange(indices.size)
     order[indices] = number
     return indices[order[indices] == number]

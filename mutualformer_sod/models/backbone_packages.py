@@ -13,7 +13,7 @@ from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import load_torch_file
 from mutualformer_sod.models.skeleton import timm_skeleton
 
-_MODULES = {  # of a block: name in the graph -> name in timm
+_MODULES = {  # modules of a block: name in the graph -> name in timm
     "norm1": "norm1",
     "norm2": "norm2",
     "attention.output.dense": "attn.proj",
@@ -26,7 +26,7 @@ def dinov2_from_onnx(path: Path, _name: str) -> dict[str, Tensor]:
     """Read a DINOv2 ViT from an ONNX graph that PyTorch's exporter wrote.
 
     Biases, norms and the patch embedding have names in the graph; weights of linear layers have
-    none. The graph stores query, key and value apart, timm in one matrix of (3 x out, in).
+    none. Query, key and value are separate in the graph; timm has one matrix (3 x out, in).
 
     Args:
         path: the ``.onnx`` file, with the network under ``backbone.``.

@@ -29,7 +29,7 @@ class MutualFormerBlock(nn.Module):
     Args:
         dim: token width C.
         num_heads: attention heads; must divide ``dim``.
-        mlp_ratio: hidden width of the MLP over ``dim``.
+        mlp_ratio: hidden width of the MLP divided by ``dim``.
         qkv_bias: use biases in the three qkv projections.
         drop_path: stochastic depth rate of the two residual branches.
         attention: see ``affinity.cross_diffusion_attention``.

@@ -38,7 +38,7 @@ def build_model(
 
 
 def _refuse_unused(model: SaliencyDetector, overrides: dict[str, Any]) -> None:
-    """Refuse options that have no effect on this backbone; only timm knows them."""
+    """Refuse options without effect on this backbone, according to its timm model."""
     plain = model.encoder.rgb_stream.is_plain
     needs = {
         "feature_blocks": (plain, "this backbone is hierarchical and returns a map for each stage"),

@@ -36,7 +36,7 @@ class CpuTraining(TorchFunctionMode):
 
 
 def _is_plain(args: tuple, kwargs: dict[str, Any]) -> bool:
-    """Whether a call has query, key and value alone; timm passes the other defaults, too."""
+    """Whether a call has only query, key and value; timm also passes default values."""
     return len(args) == 3 and all(
         not isinstance(value, Tensor) and not value for value in kwargs.values()
     )

@@ -13,9 +13,9 @@ _WORTH = 5 * 10**7  # minimum number of saved products; below it, calls cost mor
 class Decoder(nn.Module):
     """Decode fused maps to saliency logits at input resolution.
 
-    The stages start at the deepest map, and each is twice as fine as the one before. The maps of a
-    plain ViT, all of one stride, feed one stage each. With finer maps, each map feeds the stage of
-    its stride. Stages at strides 4 and 2 and the head also get the detail branch over RGB and depth
+    The stages start at the deepest map; each has half the stride of the previous stage. The maps of
+    a plain ViT have one stride and feed one stage each. Each finer map feeds the stage of the same
+    stride. Stages at strides 4 and 2 and the head also get the detail branch over RGB and depth
     at full resolution. Borders are therefore sharper than the token grid, even if only depth shows
     them. With ``config.finest`` 2 decoding ends at half resolution and the logits are interpolated,
     because full resolution takes most of the time. GroupNorm makes the results independent of the
@@ -164,7 +164,7 @@ def conv_norm_act(channels: int, out: int, stride: int = 1) -> nn.Sequential:
 def saves_products(channels: int, out: int, grid: tuple[int, int], size: tuple[int, int]) -> bool:
     """Whether ``convolve_upsampled`` is faster than a convolution of the upsampled map.
 
-    Its products count twice, because a convolution of oneDNN does more of them in a second. The map
+    Its products count twice, because oneDNN's convolution does more products per second. The map
     has the size ``grid`` (h, w) and is upsampled to ``size`` (H, W).
     """
     (h, w), (height, width) = grid, size
@@ -178,7 +178,7 @@ def convolve_upsampled(features: Tensor, kernel: Tensor, size: tuple[int, int]) 
 
     Upsampling acts on rows and columns, each of the nine kernel positions on channels, so both
     commute. The nine products are taken at the coarse resolution, and two matrices upsample, shift
-    and add them. The result differs by rounding alone.
+    and add them. The result differs only by rounding.
 
     Args:
         features: (B, C, h, w) float.
@@ -207,7 +207,7 @@ def _shifted_upsampling(cells: int, size: int, like: Tensor) -> Tensor:
 
 
 def apply_to_concatenation(layers: nn.Sequential, left: Tensor, right: Tensor) -> Tensor:
-    """Apply layers, a 3x3 convolution first, to [left ; right] without writing it."""
+    """Apply layers, a 3x3 convolution first, to [left ; right] without allocating it."""
     conv, *rest = layers
     left_kernel, right_kernel = conv.weight.split((left.shape[1], right.shape[1]), dim=1)
     mixed = F.conv2d(left, left_kernel, padding=1)
@@ -219,7 +219,7 @@ def apply_to_concatenation(layers: nn.Sequential, left: Tensor, right: Tensor) -
 
 def _stage_strides(strides: list[int]) -> list[int]:
     """Return the coarsest stride, then the powers of 2 below it: [16, 8, 4, 2] for a ViT/16."""
-    # With more maps than strides, or several at the coarsest stride beside finer ones, the first
+    # With more maps than strides, or finer maps and several at the coarsest stride, the first
     # stages stay at the coarsest stride.
     coarsest = max(strides)
     finer = [2**power for power in range(coarsest.bit_length(), 0, -1) if 2**power < coarsest]

@@ -13,7 +13,7 @@ from mutualformer_sod.errors import InputError
 
 _log = logging.getLogger(__name__)
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-# CPU instructions that multiply in a type. oneDNN, the CPU library of torch, uses no others.
+# CPU instructions that multiply matrices of each type. oneDNN, torch's CPU library, uses these.
 _INSTRUCTIONS = {"bf16": {"avx512_bf16", "amx_bf16"}, "fp16": {"avx512_fp16", "amx_fp16"}}
 # Values of ONEDNN_MAX_CPU_ISA that disable these instructions, in oneDNN's order.
 _LIMITS = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
@@ -80,7 +80,7 @@ def autocast(device: torch.device, amp: str) -> contextlib.AbstractContextManage
 def optimise_for_cpu(model: nn.Module) -> nn.Module:
     """Store the weights of convolutions channels-last; results change only by rounding.
 
-    Their outputs get the same layout, so oneDNN need not convert them to its own layout and back.
+    The outputs of the convolutions get this layout too, so oneDNN need not convert them.
     The decoder of the preset small then takes 150 instead of 173 ms (docs/speed.md). Use it for
     inference: training is slower in this layout (docs/experiments.md). The model, with its
     parameters on a CPU, is changed in place and returned.
@@ -92,7 +92,7 @@ def optimise_for_cpu(model: nn.Module) -> nn.Module:
 
 
 def cpu_computes_in(name: str) -> bool:
-    """Return whether this CPU multiplies matrices in "bf16" or "fp16" and torch uses that.
+    """Return whether this CPU has matrix instructions for "bf16" or "fp16" that torch uses.
 
     Other CPUs convert every operand to float32 and back. Instructions that ATEN_CPU_CAPABILITY or
     ONEDNN_MAX_CPU_ISA (or DNNL_MAX_CPU_ISA) disables for the process count as absent.

@@ -15,8 +15,8 @@ _GAMMA, _MIX_1, _MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB13311
 def drop_path(branch: Tensor, rate: float, draws: Tensor | None = None) -> Tensor:
     """Zero the residual branch of some images (stochastic depth, Huang et al., ECCV 2016).
 
-    Kept branches are divided by 1 - rate. With ``draws`` the decision depends on the image and the
-    branch alone: process, worker, batch composition and resumption change nothing.
+    Kept branches are divided by 1 - rate. With ``draws`` the decision depends only on the
+    image and the branch: process, worker, batch composition and resumption change nothing.
 
     Args:
         branch: (B, ...) float.
@@ -31,7 +31,7 @@ def drop_path(branch: Tensor, rate: float, draws: Tensor | None = None) -> Tenso
     if draws is None:
         kept = torch.rand(len(branch), device=branch.device) < 1 - rate
     else:
-        kept = draws < round((1 - rate) * 2**DRAW_BITS)  # integers: alike on every device
+        kept = draws < round((1 - rate) * 2**DRAW_BITS)  # integers: equal on every device
     scale = kept.to(branch.dtype) / (1 - rate)
     return branch * scale.view(-1, *[1] * (branch.ndim - 1))
 
@@ -43,7 +43,7 @@ def branch_draws(keys: Tensor | None, first: int, count: int) -> Draws:
     """
     if keys is None:
         return [None] * count
-    # All branches at once: one set of small kernels a batch instead of one for each branch.
+    # All branches at once: one set of small kernels per batch instead of one for each branch.
     return keyed_draws(keys, torch.arange(first, first + count, device=keys.device)).unbind(0)
 
 

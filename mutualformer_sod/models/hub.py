@@ -20,7 +20,7 @@ from huggingface_hub import (
 from mutualformer_sod.configs.released import HUB_FILE, released_weights
 from mutualformer_sod.errors import InputError
 
-_PAIRS = {"depth": "RGB-D", "thermal": "RGB-T"}  # by second modality
+_PAIRS = {"depth": "RGB-D", "thermal": "RGB-T"}  # pair of modalities by its second modality
 _TAG = "rgb-d"  # replaced in the card of another pair
 _REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _ANSWER_SECONDS = 5.0  # timeout of the request that checks whether the hub has a file
@@ -107,8 +107,8 @@ class HubModel(
                 token; others have no effect.
 
         Raises:
-            InputError: no such folder, file or repository; a folder without weights; no network; or
-                as `weights.load_weights`.
+            InputError: no such folder, file or repository; a folder without weights; no connection;
+                or an error of `weights.load_weights`.
         """
         from mutualformer_sod.models.weights import load_weights
 
@@ -123,7 +123,7 @@ class HubModel(
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(
                 f"{given}: no such folder, and not loaded from the Hugging Face hub ({first})."
-                " Fix: check the name and the network, or pass a folder of save_pretrained."
+                " Fix: check the name and the connection, or pass a folder of save_pretrained."
             ) from error
         return load_weights(path)[0]
 
@@ -198,8 +198,8 @@ def _no_connection(
     repository: str, revision: str | None, token: str | bool | None
 ) -> OSError | None:
     """Return the system error if two attempts to reach the hub fail, else None."""
-    # hf_hub_download repeats such a request for half a minute, and no option reduces this. It
-    # handles a slow network, a busy hub and a wrong name itself.
+    # hf_hub_download repeats such a request for half a minute, and no option reduces this. A
+    # slow network, a busy hub and a wrong name are left to hf_hub_download.
     address = hf_hub_url(repository, HUB_FILE, revision=revision)
     problem = None
     for pause in (0.0, _PAUSE_SECONDS):
@@ -225,7 +225,7 @@ def _system_error(error: BaseException | None) -> OSError | None:
 
 
 def _is_repository(given: str) -> bool:
-    """Whether a word can only be a repository: USER/NAME, and nothing of that name on the disk."""
+    """Whether a word can only be a repository: USER/NAME, and no file or folder of that name."""
     is_local = Path(given).exists() or Path(given).suffix in _FILES or given in released_weights()
     return not is_local and _REPOSITORY.fullmatch(given) is not None
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from mutualformer_sod.errors import InputError
 
-TOLERANCE = 1e-3  # values may exceed [0, 1] by this much, as resizing rounds
+TOLERANCE = 1e-3  # values may exceed [0, 1] by this much, because resizing rounds
 _RGB = "Fix: pass (B, 3, H, W) float in [0, 1]"
 
 
@@ -57,7 +57,7 @@ def hide_modality(
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Hide one modality of a batch: depth is marked as missing, colours become mid-grey.
 
-    ``modality`` is the visible one: "rgb", "both", "depth" or the name of another second modality.
+    The visible ``modality`` is "rgb", "both", "depth" or the name of another second modality.
     Shapes are those of `check_inputs`.
     """
     if modality == "rgb" and depth is not None:

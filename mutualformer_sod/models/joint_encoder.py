@@ -180,7 +180,7 @@ class JointEncoder:
         rotary: Tensor | None = None,
         draws: tuple[Draws, Draws] = ((None, None), (None, None)),
     ) -> tuple[Tensor, Tensor, Notes]:
-        """Run one block of both streams, the method's hooks included.
+        """Run one block of both streams, including the method's hooks.
 
         For ``layer``, ``position`` and ``keys`` see ``BlockCall``, for ``rotary`` and the draws of
         each stream ``vit.run_block``. Return the tokens (B, P + N, C) of both, and the notes.

@@ -26,7 +26,7 @@ from mutualformer_sod.models.safetensors_file import write_safetensors
 AUTO = "auto"
 CACHE_VARIABLE = "MUTUALFORMER_SOD_CACHE"
 HUB_SECONDS = 3.0  # timeout of the request that checks whether the hub has a file
-ABOUT = ("version", "sha256", "licence", "note")  # package facts, in the metadata of its file
+ABOUT = ("version", "sha256", "licence", "note")  # facts of a package in the file metadata
 Norm = tuple[tuple[float, ...], tuple[float, ...]]
 
 
@@ -212,7 +212,7 @@ def _hub_file(name: str) -> Path | str:
     """Return a backbone's weights from timm's hub, or the reason of a failure, within seconds."""
     place = _hub_place(name)
     if place is None:
-        return "it has no such file"
+        return "no such file"
     cached = _hub_cached(place)
     if cached is not None:
         return cached

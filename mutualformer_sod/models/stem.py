@@ -29,15 +29,15 @@ class FineStem(nn.Module):
         raise NotImplementedError
 
     def forward(self, image: Tensor) -> Tensor:
-        """The patch embeddings alone, for timm's own forward pass."""
+        """Return only the patch embeddings, for timm's own forward pass."""
         return self.maps(image)[1]
 
 
 class TimmStem(FineStem):
     """A pretrained convolutional network that ends in a ViT's patch embeddings (CHOSEN: ours).
 
-    Its maps at strides 4 and 8 are features of the encoder. The tokens are the sum of its maps at
-    strides 16 and 32, each projected, the coarser one upsampled.
+    Its maps at strides 4 and 8 are features of the encoder. The tokens are the sum of its projected
+    maps at strides 16 and 32; the map at stride 32 is upsampled.
 
     Its BatchNorms keep the statistics of the pretraining, so that the features of an image do not
     depend on the batch. Their scales and biases train.

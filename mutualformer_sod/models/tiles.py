@@ -3,7 +3,7 @@
 A slab of rows of W is computed, multiplied from both sides and dropped; the backward pass computes
 it again. The results are exact. A head needs O(tile x N) memory in place of O(N^2). FlashAttention
 (Dao et al., 2022) does this for W X. Here the same slab also adds to W^T Y, and both modalities are
-processed as a pair: rows of Y can come from the rows of W X of both (``link``).
+processed as a pair: rows of Y can come from the rows of both W X (``link``).
 """
 
 import math

@@ -50,7 +50,7 @@ def embed(body: nn.Module, image: Tensor) -> Embedding:
     patches, fine_maps = body.patch_embed, []
     if isinstance(patches.proj, FineStem):
         fine_maps, coarse = patches.proj.maps(image)
-        tokens = patches.norm(coarse.permute(0, 2, 3, 1))  # NHWC, as dynamic_img_size has it
+        tokens = patches.norm(coarse.permute(0, 2, 3, 1))  # dynamic_img_size requires NHWC
     else:
         tokens = patches(image)
     tokens, rotary = body._pos_embed(tokens), None

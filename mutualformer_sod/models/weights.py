@@ -204,7 +204,7 @@ def content_sha256(metadata: dict[str, str], state: dict[str, Tensor]) -> str:
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], bool]:
-    """Return the tensors of a file, and whether they match its checksum; True without one."""
+    """Return the tensors of a file, and whether they match its checksum; True if it has none."""
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
         # ``safe_open`` is not a mapping and cannot be iterated.

@@ -28,11 +28,11 @@ _NUMBERS = 2**25  # resampled means at a time, to bound the memory
 
 @dataclass(frozen=True)
 class Comparison:
-    """All methods in one metric, on one set or over all sets.
+    """Comparison of all methods by one metric, on one set or over all sets.
 
     Attributes:
         set_name: name of the set, or "mean of N sets".
-        sets: number of sets; with several, the blocks of `ranks` are the sets, else the images.
+        sets: number of sets; if more than 1, the blocks of `ranks` are the sets, else the images.
         methods: (k,) names, in the order of the table.
         images: number of images that all methods have.
         means: (k,) means over the images; over all sets the mean of the sets' means.
@@ -60,7 +60,7 @@ class Comparison:
         return self.pairs.p_holm < ALPHA
 
     def better_and_worse(self) -> tuple[list[int], list[int]]:
-        """Return for each method the numbers of significantly worse methods, and of better ones."""
+        """Return for each method the numbers of significantly worse and better methods."""
         sign = 1 if COLUMNS[self.metric].larger_is_better else -1
         first_wins = sign * self.pairs.mean > 0
         first, second = self.pairs.pairs[self.significant].T

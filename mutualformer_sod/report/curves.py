@@ -13,7 +13,7 @@ from mutualformer_sod.metrics.results import Curves
 THRESHOLDS = np.arange(255, -1, -1)
 # Distinct for colour-blind readers; further methods differ in line style.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-# For characters that matplotlib's own font lacks, in the names of methods and sets.
+# Fonts for characters that matplotlib's own font lacks, in the names of methods and sets.
 _CJK_FONTS = ("Noto Sans CJK SC", "Microsoft YaHei", "SimHei", "PingFang SC", "WenQuanYi Zen Hei")
 _STYLES = ("-", "--", "-.", ":")
 
@@ -81,7 +81,7 @@ def without_mathematics(name: str) -> str:
 
 
 def check_matplotlib(flags: str) -> None:
-    """Raise InputError, which names the flags that need it, if matplotlib is not installed."""
+    """Raise InputError, which names ``flags``, if matplotlib is not installed."""
     if importlib.util.find_spec("matplotlib") is None:
         raise InputError(f"{flags}: matplotlib is not installed. Fix: pip install -e '.[plot]'.")
 

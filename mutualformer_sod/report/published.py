@@ -10,7 +10,7 @@ from mutualformer_sod.metrics.results import Row
 # Method -> the paper that the scores are quoted from, its setting there, and its scores by set.
 _PUBLISHED = json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
 PUBLISHED = tuple(_PUBLISHED)
-# Those of the MutualFormer paper; differences are taken from the first.
+# Methods in the MutualFormer paper; differences are computed from the first.
 DEFAULT_PUBLISHED = ("MutualFormer", "TriTransNet", "DCF")
 
 

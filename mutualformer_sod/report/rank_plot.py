@@ -11,8 +11,8 @@ from mutualformer_sod.report.all_pairs_tables import p_text
 from mutualformer_sod.report.curves import load_pyplot, save_figure, without_mathematics
 
 BAR_COLOUR = "#d55e00"
-_ROW = 0.24  # inches a line of text
-_WIDTH = 7.0  # inches
+_ROW = 0.24  # height of a line of text in inches
+_WIDTH = 7.0  # width of a figure in inches
 
 
 def plot_ranks(folder: Path, found: AllPairs) -> list[Path]:

@@ -25,7 +25,7 @@ def check_columns(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def check_digits(digits: int) -> None:
-    """Raise InputError for fewer than 1, or more than the 15 decimals of a float64."""
+    """Raise InputError unless ``digits`` is 1 to 15, the decimals of a float64."""
     if not 1 <= digits <= 15:
         raise InputError(f"`digits` {digits} is not usable. Fix: pass 1 to 15.")
 

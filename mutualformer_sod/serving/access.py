@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from mutualformer_sod.errors import InputError
 
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # and the address for local clients
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # all interfaces -> the local address
 _HOST_REMEDY = "open the printed address, or start the server with the --host of this address"
 
 
@@ -48,8 +48,8 @@ def refusal(
 def is_own(name: str | None, host: str, others: Collection[str] = ()) -> bool:
     """Return whether a name or address belongs to the server.
 
-    Loopback names and addresses, ``host`` and ``others`` belong to it. For 0.0.0.0 and ::, so do
-    all addresses, because only names can be redirected, and the names of this machine.
+    Loopback names and addresses, ``host`` and ``others`` belong to it. If ``host`` is 0.0.0.0 or
+    ::, all addresses (only names can be redirected) and the names of this machine belong to it, too.
     """
     if not name:
         return False
@@ -90,8 +90,8 @@ def address_of(listening: socket.socket, host: str, *, here: bool = False) -> st
 
     Args:
         listening: the socket.
-        host: given to `bind`; a name stays, because requests must name it.
-        here: for a client on this machine, in place of 0.0.0.0 and ::.
+        host: the value given to `bind`; a name is kept, because requests must contain it.
+        here: return the address for clients on this machine in place of 0.0.0.0 and ::.
     """
     place, port = listening.getsockname()[:2]
     if here and place in _EVERYWHERE:

@@ -36,7 +36,7 @@ class Limits:
 
 
 class Gate:
-    """Pass requests on that are allowed; a request with a body takes a place of ``jobs``."""
+    """Pass on allowed requests; a request with a body takes a place of ``jobs``."""
 
     def __init__(
         self, app: ASGIApp, jobs: Jobs, limits: Limits, host: str, others: Collection[str]

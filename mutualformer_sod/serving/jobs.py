@@ -58,12 +58,12 @@ class Jobs:
         gone: Awaitable[None],
         cleanup: Callable[[], None],
     ) -> _Result:
-        """Run a job when its turn has come; raise what it raises.
+        """Run a job when its turn has come; pass on its exceptions.
 
         Args:
             job: called in the thread; it cannot be interrupted, only forgotten.
             seconds: maximum time from now to its end.
-            gone: ends when the client has gone.
+            gone: awaitable that ends when the client has gone.
             cleanup: called after the end of the job, from any thread; also if it never ran.
 
         Raises:

@@ -19,10 +19,10 @@ def describe_extension(config: TrainConfig, ended: int) -> str:
     """Describe the extension of a finished run to more epochs."""
     same = config.schedule == "constant" and config.progressive == 1
     effect = (
-        f"what --epochs {config.epochs} from the start gives"
+        f"the result of --epochs {config.epochs} from the start"
         if same
         else f"from here on --schedule {config.schedule} and --progressive count {config.epochs} "
-        f"epochs, so the rate may jump: not what --epochs {config.epochs} from the start gives"
+        f"epochs, so the rate may jump: not the result of --epochs {config.epochs} from the start"
     )
     return f"a run of {counted(ended, 'epoch')} goes on to {config.epochs}: {effect}"
 

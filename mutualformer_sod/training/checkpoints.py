@@ -73,7 +73,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def load_only_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint that no other one can replace, as `load_checkpoint`."""
+    """Read a checkpoint without a substitute, see `load_checkpoint`; errors add a remedy."""
     try:
         return load_checkpoint(path)
     except InputError as error:

@@ -16,7 +16,7 @@ class Teacher:
 
     Attributes:
         sha256: checksum of its tensors, to detect another teacher in a resumed run.
-        second_modality: name of the modality that it was trained on beside colour.
+        second_modality: name of the modality that it was trained on in addition to colour.
 
     Raises:
         InputError: unreadable or damaged file.

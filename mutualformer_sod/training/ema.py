@@ -16,8 +16,8 @@ class Ema:
 
     After update number n (from 0): average <- d average + (1 - d) weight, with
     d = min(decay, (1 + n) / (10 + n)), which soon removes the random weights of the start.
-    Floating tensors are averaged, BatchNorm's running statistics among them; integer ones are
-    copied. A shared tensor is averaged once.
+    Floating-point tensors, including BatchNorm's running statistics, are averaged; integer
+    tensors are copied. A shared tensor is averaged once.
 
     Not ``torch.optim.swa_utils.AveragedModel``: it copies the whole module, averages integer
     buffers too, and its state has other names than existing checkpoints.
@@ -71,7 +71,7 @@ class Ema:
             name = min(name for name, _ in ours.items() ^ theirs.items())
             raise InputError(
                 f"the checkpoint's averaged weights are of another model: the shape of {name!r} is "
-                f"{theirs.get(name)} there and {ours.get(name)} here. Fix: restore the checkpoint"
+                f"{theirs.get(name)}, in this run {ours.get(name)}. Fix: restore the checkpoint"
             )
         _copy(state["averages"], self.averages)
         self.updates = state["updates"]

@@ -13,7 +13,7 @@ from mutualformer_sod.models.skeleton import timm_skeleton
 PRETRAINED_ENCODER_SCALE = 0.1
 LEARNED_INPUTS = ("pos_embed", "cls_token", "reg_token", "no_depth")
 _STREAMS = ("rgb_stream", "depth_stream")
-_TOP = math.inf  # the layer of all that is not encoder: sorts last
+_TOP = math.inf  # layer of all parameters outside the encoder; sorts last
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:

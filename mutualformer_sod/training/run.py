@@ -208,7 +208,7 @@ def settle_amp(asked: str, device: torch.device, state: dict[str, Any] | None) -
 
     Args:
         asked: ``amp`` of this start. "auto" keeps the precision of a resumed run, and is "off" if
-            the hosts of a new one differ.
+            the hosts of a new run differ.
         state: the checkpoint to resume from; None for a new run.
 
     Raises:
@@ -233,7 +233,7 @@ def settle_amp(asked: str, device: torch.device, state: dict[str, Any] | None) -
                 "the run continues with --amp %s, as at its start; on this device auto means %s",
                 *(amp, here),
             )
-        pick_amp(amp, device)  # warns where that is slow
+        pick_amp(amp, device)  # warns if this precision is slow
     if amp == "fp16" and device.type != "cuda":
         raise InputError("`amp` fp16 needs a CUDA device for training. Fix: pass bf16 or off.")
     return amp

@@ -40,7 +40,7 @@ def epoch_order(images: int, seed: int, epoch: int, replayed: int = 0, pool: int
 def count_replayed(images: int, pool: int, ratio: float) -> int:
     """Return the number of replayed images, at most ``pool``, for an epoch with ``images`` others.
 
-    They are ``ratio`` of all images of the epoch.
+    ``ratio`` is their ratio among all images of the epoch.
     """
     return min(pool, round(images * ratio / (1 - ratio)))
 

@@ -80,7 +80,7 @@ def parse_repeat(items: Sequence[str], names: Sequence[str]) -> dict[str, int]:
         items: the values; SET may be an alias or the last part of a name.
 
     Raises:
-        InputError: another form, no such set, or the same set twice.
+        InputError: a value of another form, no such set, or the same set twice.
     """
     repeats: dict[str, int] = {}
     for item in items:
@@ -101,7 +101,7 @@ def count_overlap(
     """Count the training images in each test set below ``data`` and in ``val_sets``.
 
     Raises:
-        InputError: there are any, without ``allow_overlap``.
+        InputError: there are such images, without ``allow_overlap``.
     """
     own = {sod_set.root for sod_set in train_sets}
     sets = [*val_sets, *discover_benchmarks(config.data, own)]

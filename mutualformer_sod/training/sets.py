@@ -151,7 +151,7 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
             by = "scene" if sod_set.has_depth else "image"
         train, held = hold_out(sod_set.samples, ratio, config.seed, by)
         counts[sod_set.name] = len(train)
-        train *= repeats.get(sod_set.name, 1)  # each time at another index: augmented anew
+        train *= repeats.get(sod_set.name, 1)  # each repetition has its own index and augmentation
         train_parts.append(_with(sod_set, train))
         if held:
             val_parts.append(_with(sod_set, held))

@@ -97,7 +97,7 @@ def _train(
         load = load_network if config.finetune else load_encoder
         start = config.finetune or config.init_weights
         taken = [load(run.model, start), second_modality.describe_other_modality(start, second)]
-        if run.ema:  # or the average would begin at the random weights
+        if run.ema:  # otherwise the average would begin at the random weights
             run.ema = Ema(run.model, config.ema_decay)
     # All processes read the folder before the first one writes to it, and must agree.
     if len(set(distributed.gather((run.epoch, run.step, run.checkpoints, run.fingerprint)))) > 1:
@@ -213,7 +213,7 @@ class _Loop:
             self.board.add_epoch(run, record.get("val", {}), self.data.val or self.data.train)
         run.start_epoch(run.epoch + 1)
         if self.is_main:
-            # First the log: after a kill in between, resuming cuts the extra line.
+            # The log is written first: after a kill in between, resuming cuts the extra line.
             run_folder.add_to_log(self.output, record)
         run.log_lines += 1
         self.save(score if score < run.best["score"] else None)

@@ -20,7 +20,7 @@ from mutualformer_sod.training.optimiser import schedule, set_learning_rate
 from mutualformer_sod.training.run import Run
 from mutualformer_sod.training.sampler import MicroBatch
 
-LEAST_SCALE = 2.0**-14  # minimum for fp16 losses; below it, non-finite gradients have other causes
+LEAST_SCALE = 2.0**-14  # minimum scale in fp16; below it, non-finite gradients have other causes
 STATISTICS = "statistics/"
 GROWTH_RATIO = 0.8  # ratio of the run after which progressive training uses the full size
 

@@ -18,11 +18,11 @@ from mutualformer_sod.training.run import Run
 def validate(run: Run, val: SodDataset, stop: StopRequest) -> dict[str, float] | None:
     """Compute mean structure loss and MAE at training size, with the weights to release.
 
-    Every process takes each n-th image. Sums are in float64 in the order of the images, and a CPU
-    computes images one by one: the result does not depend on the number of processes.
+    Each of the n processes takes every n-th image. Sums are in float64 in the order of the images,
+    and a CPU computes images one by one: the result does not depend on the number of processes.
 
     Returns:
-        ``loss`` and ``mae``; None if a process was asked to stop.
+        ``loss`` and ``mae``; None if a process received a request to stop.
 
     Raises:
         InputError: the loss is not finite.

@@ -40,7 +40,7 @@ def test_finished_run_at_a_constant_rate_goes_on_bit_for_bit(run, scenes, tmp_pa
     assert whole.status == 0, whole.error
     done = train_small(run, scenes, "--epochs", 2, *CONSTANT, "--resume")
     assert done.status == 0, done.error
-    assert "what --epochs 2 from the start gives" in done.output
+    assert "the result of --epochs 2 from the start" in done.output
     assert_same_end(run, tmp_path / "whole")
 
 
@@ -85,7 +85,7 @@ def test_falling_rate_follows_the_schedule_of_the_longer_run(scenes, tmp_path):
         done = train_small(tmp_path / "run", scenes, *options)
         assert done.status == 0, done.error
     assert "--schedule cosine and --progressive count 3 epochs" in done.output
-    assert "not what --epochs 3 from the start gives" in done.output
+    assert "not the result of --epochs 3 from the start" in done.output
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     whole = train_small(tmp_path / "whole", scenes, "--epochs", 3, "--warmup-epochs", 0)
     assert whole.status == 0

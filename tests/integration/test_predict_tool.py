@@ -131,7 +131,7 @@ def test_predict_again_makes_the_missing_files(data):
     (data / "out" / "maps" / "a.png").unlink()
     stamp = (data / "out" / "maps" / "b c.png").stat().st_mtime_ns
     done = predict(data)
-    assert "1 of 3 pictures mapped, RGB only, 2 were there" in done.output
+    assert "1 of 3 pictures mapped, RGB only, 2 existed" in done.output
     assert files_of(data / "out") == before
     assert (data / "out" / "maps" / "b c.png").stat().st_mtime_ns == stamp
 

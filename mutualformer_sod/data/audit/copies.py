@@ -12,8 +12,8 @@ from mutualformer_sod.data.audit.findings import Finding, about
 from mutualformer_sod.data.audit.inspection import HASH_BITS, THUMBNAIL, Inspected
 from mutualformer_sod.data.discovery.benchmarks import Split
 
-_MOST_BITS = 20  # largest number of different bits in the hashes of copies
-_LEAST_LIKENESS = 0.97  # least correlation of the thumbnails of copies with similar hashes
+_MOST_BITS = 20  # maximum number of different bits in the hashes of copies
+_LEAST_LIKENESS = 0.97  # minimum correlation of the thumbnails of copies with similar hashes
 _ROWS = 512  # rows of the table of distances computed at once
 _PLAIN = 4.0  # standard deviation in grey levels below which a picture is uniform
 
@@ -24,7 +24,7 @@ def similar_pairs(descriptors: Sequence[np.ndarray]) -> Iterator[tuple[int, int]
     """Find all pairs of copies, each as two increasing indices.
 
     The hashes select the candidates among all pairs by a matrix product (10 000 pictures in
-    seconds); the thumbnails decide. Uniform pictures are in no pair. ``descriptors`` are of
+    seconds); the thumbnails decide. Uniform pictures are in no pair. ``descriptors`` come from
     `inspection.describe_picture`.
     """
     if len(descriptors) < 2:

@@ -110,7 +110,7 @@ def _doubtful(
 def _disparity(
     label: str, samples: Sequence[DepthSample], units: DepthUnits, side: str
 ) -> list[Finding]:
-    """Ask about 16-bit disparity, unless the polarity is given."""
+    """Return the question about 16-bit disparity, unless the polarity is given."""
     question = disparity_question(samples, units, weigh(samples, units.metric))
     if question is None or side != "auto":
         return []

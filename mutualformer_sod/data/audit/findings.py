@@ -19,7 +19,7 @@ class Finding:
         set: name of the set, or of two sets as "A / B".
         text: the finding.
         remedy: the action; empty if none is needed.
-        files: that it concerns.
+        files: the files that the finding concerns.
     """
 
     level: Level

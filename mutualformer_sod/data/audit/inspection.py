@@ -18,7 +18,7 @@ from mutualformer_sod.imaging.io import read_rgb
 from mutualformer_sod.imaging.masks import read_mask
 from mutualformer_sod.workers import worker_pool
 
-_CHUNK = 16  # images a task
+_CHUNK = 16  # images per task
 
 HASH_BITS = 128
 """64 bits of a difference hash (dHash) and 64 of a cosine hash (pHash)."""
@@ -37,8 +37,8 @@ class Inspected:
         content: hash of the file of the colour image.
         descriptor: descriptor of the colour image, see `describe_picture`.
         unrelated: whether the edges of depth have no relation to the colour image.
-        depth_range: least and largest finite value.
-        gt_note: reading of the mask, see `imaging.masks.read_mask`.
+        depth_range: minimum and maximum finite value.
+        gt_note: interpretation of the mask, see `imaging.masks.read_mask`.
         gt_ratio: ratio of foreground.
     """
 

@@ -52,6 +52,6 @@ def disparity_question(
 
 
 def _reach(samples: Sequence[DepthSample]) -> float:
-    """Return the median over the maps of their 99th percentile."""
+    """Return the median of the 99th percentiles of the maps."""
     values = [s.pixels[~find_holes(s.pixels, metric=True)] for s in samples]
     return float(np.median([np.percentile(v, 99) for v in values if v.size] or [0]))

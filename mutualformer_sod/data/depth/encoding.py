@@ -34,7 +34,7 @@ class DepthEncoding:
         margin: clarity of the evidence for ``near``, 0 to about 1.5; negative if the evidence is
             against ``near``; None if the polarity was given.
         reason: the evidence in words.
-        low, high: least and largest value that the set stores.
+        low, high: minimum and maximum value that the set stores.
         holes: ratio of pixels without a value.
         hole_code: a value for "no measurement" in addition to those of ``kind``, or None.
         is_empty: whether every map is constant or empty, so that only colour is used.
@@ -105,7 +105,7 @@ def scale_to_unit(
     Args:
         raw: (H, W), any type.
         holes: (H, W) bool; they get the value of the nearest valid pixel.
-        rule: the values that become 0 and 1: the least and largest of the map ("minmax"), or its
+        rule: the values that become 0 and 1: minimum and maximum of the map ("minmax"), or its
             1st and 99th percentile ("percentile").
         invert: the largest value becomes 0.
 

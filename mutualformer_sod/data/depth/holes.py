@@ -30,11 +30,11 @@ def find_holes(raw: np.ndarray, metric: bool, code: int | None = None) -> np.nda
 def sampled(depth: np.ndarray, side: int) -> np.ndarray:
     """Pick evenly spaced rows and columns of (H, W), at most about ``side`` on the longer side.
 
-    They are never averaged, so that the sample of an inverted map is exactly the inverse.
+    Pixels are never averaged, so that the sample of an inverted map is exactly the inverse.
     """
     scale = min(1.0, side / max(depth.shape))
     counts = (max(1, round(length * scale)) for length in depth.shape)
-    middles = (  # of equal parts
+    middles = (  # centres of equal parts
         (2 * np.arange(count) + 1) * length // (2 * count)
         for count, length in zip(counts, depth.shape, strict=True)
     )

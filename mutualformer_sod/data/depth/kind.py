@@ -7,7 +7,7 @@ import numpy as np
 
 from mutualformer_sod.data.depth.holes import find_holes, sampled
 
-_SAMPLE_SIDE = 96  # pixels of the longer side of a sampled map; the evidence is of large scale
+_SAMPLE_SIDE = 96  # pixels of the longer side of a sampled map; the evidence is large-scale
 _FARTHEST_MM = 32767  # 16-bit maps with larger values use the whole range of codes
 _FARTHEST_M = 100.0
 _NEAREST_M = 0.1  # depth cameras measure no smaller distance; relative maps reach 0
@@ -29,7 +29,7 @@ class DepthSample:
         pixels: (h, w), some rows and columns of the raw map, see `holes.sampled`.
         least: smallest positive value of the whole map; infinity if there is none.
         largest: largest finite value of the whole map below the value for "no measurement".
-        holes: ratio of pixels without a value: read as relative depth (False), as distances (True).
+        holes: ratio of pixels without a value, as relative depth (False) and as distances (True).
         levels: number of different values with the same keys; counted up to `MOST_LEVELS`.
         zeros: ratio of pixels that are 0.
         size: (H, W) of the map.

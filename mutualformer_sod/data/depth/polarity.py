@@ -38,7 +38,7 @@ Measured on 4000 random subsets of 3, 5, 10 and 20 of the 700 maps of NLPR, in m
 (docs/data.md).
 """
 
-_BAR_FROM = 200  # least number of maps in a set for which a progress bar is shown
+_BAR_FROM = 200  # minimum number of maps in a set for which a progress bar is shown
 _SIDES = ("auto", "white", "black", DISPARITY)
 
 _log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ def chosen_sides(names: Sequence[str], near: Sequence[str]) -> tuple[dict[str, s
     """Find the value of ``--near`` for each set.
 
     Returns:
-        The word by the name of the set, see `parse_near`, and whether a weak decision stops.
+        The value by the name of the set, see `parse_near`, and whether a weak decision stops.
 
     Raises:
         InputError: as `parse_near`; a set that is not among ``names``.

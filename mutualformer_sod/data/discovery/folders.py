@@ -16,10 +16,10 @@ _LEVELS: dict[str, Split] = {
     for split in ("train", "test")
     for ending in ("", "set", "_data", "dataset", "ing")
 } | {"rgbd_for_train": "train", "rgbd_for_test": "test"}
-_MAX_LEVELS = 6  # below a root
+_MAX_LEVELS = 6  # maximum number of levels below a root
 
 
-@dataclass(frozen=True, eq=False)  # one object a folder
+@dataclass(frozen=True, eq=False)  # one object per folder
 class Candidate:
     """A folder that looks like a set, before its files are listed.
 

@@ -1,4 +1,4 @@
-"""Pair the files of the folders of a set by stem; name every file without partner."""
+"""Pair the files of the folders of a set by stem; list every file without a partner."""
 
 import re
 from collections import defaultdict
@@ -40,7 +40,7 @@ class Mistake(NamedTuple):
     """A mistake in the files of a set, with the names of the files."""
 
     kind: str
-    folder: Path | None  # of the role; None for a mistake of the whole set
+    folder: Path | None  # folder of the role; None for a mistake of the whole set
     text: str
     remedy: str
     names: list[str]
@@ -138,7 +138,7 @@ def match_files(folders: Mapping[str, Path], stem_of: StemOf, modality: Modality
     Args:
         folders: folders by role: "rgb", "gt" or both, and optionally "depth".
         stem_of: see `layout.Layout.stem`.
-        modality: of the maps.
+        modality: modality of the maps.
     """
     base = "rgb" if "rgb" in folders else "gt"
     own = _list_files(base, folders[base], stem_of, {})

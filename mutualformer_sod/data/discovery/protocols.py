@@ -18,7 +18,7 @@ def discover_protocol(roots: Sequence[Path | str], protocol: str) -> list[SodSet
     identifies them (2185 = NJU2K + NLPR).
 
     Raises:
-        InputError: no key of `TRAINING_PROTOCOLS`, missing sets, or other numbers of images.
+        InputError: not a key of `TRAINING_PROTOCOLS`, missing sets, or other numbers of images.
     """
     if protocol not in TRAINING_PROTOCOLS:
         raise InputError(
@@ -81,7 +81,7 @@ def discover_benchmarks(
         test_set = SodSet(candidate.name, candidate.folder, samples)
         is_open = candidate.split is None and candidate.folder in trained_on
         usual, trained = test_set.usual_count, usual_count(candidate.last_part, "train")
-        # Both parts of VT5000 have 2500 images: their number decides nothing.
+        # Both parts of VT5000 have 2500 images: their number does not identify the part.
         is_test = usual if trained is None else usual == len(files) != trained
         if not is_open or is_test:
             found.append(test_set)

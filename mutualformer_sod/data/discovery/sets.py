@@ -23,7 +23,7 @@ class SodSet:
         name: canonical name, or the path below the root, e.g. "train_rgbd/HOTS".
         root: the folder of the set, with its RGB, depth and GT folders.
         samples: sorted by stem; all have the same parts.
-        split: the split that was asked for, "test" or "train".
+        split: the requested split, "test" or "train".
         encoding: how the set stores its maps; None without maps, or before
             `depth.polarity.with_encodings` has decided it.
     """
@@ -136,7 +136,7 @@ def refuse_other_modality(
     """Raise InputError for sets with maps of another modality than a network was trained on.
 
     Args:
-        sets: their maps would be inputs of the network.
+        sets: sets whose maps would be inputs of the network.
         expected: name of the network's second modality.
         network: its name in the message.
     """
@@ -149,7 +149,7 @@ def refuse_other_modality(
 
 
 def keep_images(sets: Sequence[SodSet], list_file: Path) -> list[SodSet]:
-    """Keep the images that a file lists, one ``SET/STEM`` a line, such as the hold-out of a run.
+    """Keep the images that a file lists, one ``SET/STEM`` per line, such as the hold-out of a run.
 
     Only the last part of the name of a set counts, so that a list is valid below any root.
 

@@ -41,7 +41,7 @@ class PackOptions:
         quality: JPEG quality, 1 to 100.
         share: ratio of the images of each set that are packed, in (0, 1], evenly spaced.
         seed: chooses the first of the evenly spaced images.
-        shard_mb: largest size of a shard in MiB.
+        shard_mb: maximum size of a shard in MiB.
     """
 
     side: int
@@ -152,7 +152,7 @@ def unpack_sets(
 
 
 def _by_path(sets: Sequence[SodSet], roots: Sequence[Path | str]) -> dict[str, SodSet]:
-    """Return path in the pack, by which recipes name a set, -> set."""
+    """Return the sets by path in the pack, the name of a set in recipes."""
     found: dict[str, SodSet] = {}
     for item in sets:
         root = next(Path(root) for root in roots if item.root.is_relative_to(root))
@@ -236,7 +236,7 @@ def _read_index(folder: Path) -> dict[str, Any]:
 
 
 def _compare(index: dict[str, Any], root: Path) -> list[str]:
-    """Find the sets as a training run does; return a line for each other depth encoding."""
+    """Find the sets as a training run does; return a line for each changed depth encoding."""
     paths = list(index["sets"])
     sets = with_encodings(discover_sets([root], paths, need_rgb=True, split="train"), quiet=True)
     remarks = []

@@ -45,7 +45,7 @@ SENSORS = {
     "depth": (DEPTH, SET_NAME, drawing.sense),
     "thermal": (THERMAL, f"{SET_NAME}-T", drawing.sense_heat),
 }
-"""By name: the second modality of scenes, the name of their set, and the sensor."""
+"""Name of the second modality -> the modality, the name of the set, and the sensor."""
 
 GENERATOR_VERSION = 1  # increased when the scenes of a seed change
 
@@ -85,7 +85,7 @@ def make_scene(
 
     Args:
         seed: the series, at least 0. Two series share no scene.
-        index: of the scene in the series, at least 0; scenes are independent of each other.
+        index: index of the scene in the series, at least 0; scenes are independent of each other.
         size: (H, W) in pixels, each at least 64.
         modality: a name of ``SENSORS``; it takes the place of "depth" in the kind.
 

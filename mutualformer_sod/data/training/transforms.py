@@ -5,7 +5,7 @@ stay aligned. Augmentations of values change one modality, independently of the 
 of depth (near = 1) never changes.
 
 The augmentations are those of F3Net (flip, crop, multi-scale) and, for RGB-D, noise, quantisation
-and holes in the depth. Their strengths are our own.
+and holes in the depth. Their strengths were chosen for this package.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from torchvision.transforms.v2 import functional as tvf
 from mutualformer_sod.data.modality import DEPTH
 from mutualformer_sod.data.training.degradations import degrade
 
-_SCALES = (0.75, 0.875, 1.0, 1.125, 1.25)  # of multi-scale training
+_SCALES = (0.75, 0.875, 1.0, 1.125, 1.25)  # scales of multi-scale training
 Planes = tuple[Tensor, Tensor | None, Tensor | None]
 
 
@@ -161,7 +161,7 @@ def _jitter_colours(rgb: Tensor, rng: np.random.Generator, strength: Augmentatio
 
 
 def turn_hue(rgb: Tensor, shift: float) -> Tensor:
-    """Shift the hue as torchvision's ``adjust_hue``, with cv2 in a tenth of the time."""
+    """Shift the hue like torchvision's ``adjust_hue``, but with cv2, in a tenth of the time."""
     hsv = cv2.cvtColor(rgb.permute(1, 2, 0).contiguous().numpy(), cv2.COLOR_RGB2HSV)
     hsv[..., 0] += 360 * (shift % 1)  # degrees; cv2 wraps values above 360, but not below 0
     turned = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB, dst=hsv)

@@ -63,7 +63,7 @@ class GeminiBlock(nn.Module):
 
     Args:
         dim: C, a multiple of 8 (the heads).
-        noise: learn n_K and n_V, drawn from N(0, 1) at the start; zero without.
+        noise: learn n_K and n_V, initialised from N(0, 1); False: both are zero.
         phi: use the relation discriminator; without it the second key is y (cross-attention).
     """
 
@@ -102,7 +102,7 @@ class PixelAttention(nn.Module):
         self.noise = nn.Parameter(torch.randn(2, dim)) if noise else None  # n_K, n_V
 
     def forward(self, own: Tensor, partner: Tensor, second_key: Tensor) -> Tensor:
-        """Attend to the own token and to the partner: (B, N, C) each -> (B, N, C)."""
+        """Attend from each token to itself and its partner: (B, N, C) each -> (B, N, C)."""
         key_source = value_source = own
         if self.noise is not None:
             key_source, value_source = own + self.noise[0], own + self.noise[1]

@@ -104,7 +104,7 @@ class Fusion(nn.Module):
 class FineConv(nn.Module):
     """Reduce each modality by a 1x1 convolution and mix by a 3x3 convolution.
 
-    The 3x3 convolution is over the concatenation, or with ``apart`` over each modality alone.
+    The 3x3 convolution is over the concatenation, or with ``apart`` over each modality separately.
     """
 
     def __init__(self, width: int, out: int, apart: bool) -> None:
@@ -129,7 +129,7 @@ def attended_levels(attention_stride: int, strides: list[int]) -> list[bool]:
     if not any(attended):
         raise InputError(
             f"attention_stride={attention_stride} is too large: the backbone's coarsest stride is "
-            f"{max(strides)}. Fix: pass that or less."
+            f"{max(strides)}. Fix: pass this stride or a smaller one."
         )
     if len({s for s, chosen in zip(strides, attended, strict=True) if chosen}) > 1:
         # MutualFormer's blocks update one fused stream, which needs one grid: the coarsest.

@@ -6,4 +6,4 @@ from mutualformer_sod.models.fusion.streams import Fusion
 
 @register_fusion("sum", "addition")
 class SumFusion(Fusion):
-    """The head's addition (or average) alone; ``Fusion.mix`` leaves the streams apart."""
+    """Only the head's addition (or average); ``Fusion.mix`` keeps the streams separate."""
