@@ -140,7 +140,7 @@ def map_sets(
         without = ", RGB only" if predictor.modality == "rgb" else f", no {noun}: RGB only"
         depth = "" if sod_set.has_depth else without
         seconds = spent.start_up + spent.running
-        speed = f" in {seconds:.1f} s" if todo.samples else " (all were there)"
+        speed = f" in {seconds:.1f} s" if todo.samples else " (all existed)"
         made_now = f"{len(todo.samples)} made now"
         print(f"{sod_set.name}: {counted(images, 'map')}, {made_now}{speed}{depth}")
     _print_speed(timings, predictor.device)

@@ -49,7 +49,7 @@ def is_own(name: str | None, host: str, others: Collection[str] = ()) -> bool:
     """Return whether a name or address belongs to the server.
 
     Loopback names and addresses, ``host`` and ``others`` belong to it. If ``host`` is 0.0.0.0 or
-    ::, all addresses (only names can be redirected) and the names of this machine belong to it, too.
+    ::, the names of this machine and all addresses (only names can be redirected) belong to it too.
     """
     if not name:
         return False
