@@ -28,7 +28,7 @@ def opened(path: Path, argument: str) -> Iterator[cv2.VideoCapture]:
     try:
         if not capture.isOpened():
             raise InputError(
-                f"`{argument}` {path}: OpenCV cannot read it. Fix: convert it to MP4 (ffmpeg)."
+                f"`{argument}` {path}: not a video for OpenCV. Fix: convert it to MP4 (ffmpeg)."
             )
         yield capture
     finally:
