@@ -213,7 +213,10 @@ def _pick(items: Tensor, rows: Tensor | None) -> Tensor:
     """Select the item of each image: (D, ...) -> (B, ...); a single item is not copied."""
     if rows is None:
         return items
-    return items.expand(len(rows), *items.shape[1:]) if len(items) == 1 else items[rows]
+    if len(items) == 1:
+        return items.expand(len(rows), *items.shape[1:])
+    # Not items[rows]: on a CPU its gradient is summed by several threads in random order.
+    return items.index_select(0, rows)
 
 
 def _halves(batch: Tensor) -> tuple[Tensor, Tensor]:

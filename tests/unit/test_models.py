@@ -361,3 +361,22 @@ class _Evil:
         import pathlib
 
         return pathlib.Path.touch, (self.path,)
+
+
+def test_gradients_of_a_batch_with_absent_depth_repeat_bit_for_bit_with_two_threads():
+    threads = torch.get_num_threads()
+    torch.manual_seed(0)
+    model = build_model("tiny-scratch", image_size=64).train()
+    rgb, depth = torch.rand(16, 3, 64, 64), torch.rand(16, 1, 64, 64)
+    has_depth = torch.arange(16) % 2 == 0
+    first = None
+    try:
+        torch.set_num_threads(2)
+        for _ in range(4):
+            model.zero_grad()
+            model(rgb, depth, has_depth).logits.square().mean().backward()
+            found = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+            first = first or found
+            assert all(map(torch.equal, first, found))
+    finally:
+        torch.set_num_threads(threads)
