@@ -32,21 +32,9 @@ def parse_arguments() -> tuple[cli.Parser, argparse.Namespace]:
     add = parser.add_argument
     add("--side", type=int, metavar="S", help="pixels of the longer side; smaller images stay")
     add("--quality", type=int, default=85, metavar="Q", help="JPEG quality, 1 to 100 (default: 85)")
-    add(
-        "--share",
-        type=float,
-        default=1.0,
-        metavar="X",
-        help="ratio of each set to pack (default: 1)",
-    )
+    add("--share", type=float, default=1.0, metavar="X", help="ratio of each set (default: 1)")
     add("--seed", type=int, default=0, metavar="N", help="chooses the first image with --share")
-    add(
-        "--shard-mb",
-        type=float,
-        default=15,
-        metavar="M",
-        help="maximum MiB per shard (default: 15)",
-    )
+    add("--shard-mb", type=float, default=15, metavar="M", help="size limit in MiB (default: 15)")
     add("--unpack", type=Path, metavar="DIR", help="unpack this pack instead")
     return parser, parser.parse_args()
 

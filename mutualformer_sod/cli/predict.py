@@ -62,7 +62,7 @@ def map_pictures(args: argparse.Namespace) -> int:
     is_one = args.output is None and len(pictures) == 1 and not outcome.failed
     place = output / "maps" / f"{pictures[0].stem}.png" if is_one else output
     where = f": {place}" if outcome.made or outcome.kept else ""
-    print(f"{outcome.made} of {counted(len(pictures), 'picture')} mapped{alone}{kept}{where}")
+    print(f"{outcome.made} of {counted(len(pictures), 'picture')} processed{alone}{kept}{where}")
     if outcome.failed:
         print(f"{counted(len(outcome.failed), 'picture')} failed, see above", file=sys.stderr)
     if outcome.made or outcome.kept:

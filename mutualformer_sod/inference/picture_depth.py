@@ -59,7 +59,7 @@ def plan_depths(
     """Decide how the maps are stored: one decision for each number type (8 bits, 16 bits, float).
 
     Args:
-        pictures: the pictures; their maps are read, if any.
+        pictures: files of the pictures and of their maps, which are read.
         near: "auto", "white", "black", "disparity" or "strict"; maps without polarity ignore it.
         orientation: orientation of the maps, see `fit_depth`.
         modality: modality of the maps.

@@ -1,4 +1,4 @@
-"""--images: a list of images, such as a run's hold-out, mapped and scored on its own."""
+"""--images: a list of images, such as a run's hold-out, tested and scored on its own."""
 
 import json
 

@@ -250,4 +250,4 @@ def test_predict_where_every_picture_failed_suggests_nothing(there):
     done = run_tool("predict", "broken.jpg", "--weights", TINY)
     assert done.status == 1
     assert "Next:" not in done.error
-    assert done.output.splitlines()[-1] == "0 of 1 picture mapped, RGB only"  # names no folder
+    assert done.output.splitlines()[-1] == "0 of 1 picture processed, RGB only"  # names no folder

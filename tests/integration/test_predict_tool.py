@@ -131,7 +131,7 @@ def test_predict_again_makes_the_missing_files(data):
     (data / "out" / "maps" / "a.png").unlink()
     stamp = (data / "out" / "maps" / "b c.png").stat().st_mtime_ns
     done = predict(data)
-    assert "1 of 3 pictures mapped, RGB only, 2 existed" in done.output
+    assert "1 of 3 pictures processed, RGB only, 2 existed" in done.output
     assert files_of(data / "out") == before
     assert (data / "out" / "maps" / "b c.png").stat().st_mtime_ns == stamp
 
@@ -249,8 +249,8 @@ def test_predict_with_mistake_ends_in_one_line(tmp_path, monkeypatch, options, w
 def test_predict_of_large_size_estimates_the_time_first(data):
     done = predict(data, "--size", 416)
     assert done.status == 0, done.error
-    cost, mapped = (done.output.index(words) for words in ("--size 416: the network", "mapped"))
-    assert cost < mapped
+    cost, end = (done.output.index(words) for words in ("--size 416: the network", "processed"))
+    assert cost < end
 
 
 def test_predict_reports_mistakes_in_pictures_before_importing_torch(data):
@@ -289,7 +289,7 @@ def test_predict_stopped_by_signal_leaves_whole_files(data, monkeypatch, number,
     assert "Traceback" not in done.error
     assert list(files_of(data / "out")) == ["maps/a.png"]
     monkeypatch.undo()
-    assert "2 of 3 pictures mapped" in predict(data).output
+    assert "2 of 3 pictures processed" in predict(data).output
 
 
 class TestVideo:

@@ -13,6 +13,13 @@ IN_ENCODER = [name for name, method in fusion_methods().items() if method.in_enc
 ON_FEATURES = [name for name in FUSIONS if name not in IN_ENCODER]
 GRID = (2, 3)
 COUNT = GRID[0] * GRID[1]
+SMALL = {
+    "feature_blocks": (1, 3),
+    "dim": 32,
+    "decoder_width": 16,
+    "detail_width": 8,
+    "image_size": 64,
+}
 
 
 def small_model(fusion, seed=0, **overrides):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from fused_models import SMALL
 from torch import nn
 
 from mutualformer_sod import build_model
@@ -22,14 +23,6 @@ from mutualformer_sod.experiments.variants import parse_variants
 from mutualformer_sod.models.fusion.streams import Fusion
 from mutualformer_sod.models.weights import load_weights, save_weights
 from mutualformer_sod.training.optimiser import make_optimizer
-
-SMALL = {
-    "feature_blocks": (1, 3),
-    "dim": 32,
-    "decoder_width": 16,
-    "detail_width": 8,
-    "image_size": 64,
-}
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fused_models import FUSIONS, IN_ENCODER, ON_FEATURES
+from fused_models import FUSIONS, IN_ENCODER, ON_FEATURES, SMALL
 
 from mutualformer_sod import build_model
 from mutualformer_sod.configs.fusion import fusion_methods
@@ -17,13 +17,6 @@ from mutualformer_sod.models.starting import load_encoder
 from mutualformer_sod.models.weights import load_weights, save_weights
 from mutualformer_sod.training.optimiser import make_optimizer
 
-SMALL = {
-    "feature_blocks": (1, 3),
-    "dim": 32,
-    "decoder_width": 16,
-    "detail_width": 8,
-    "image_size": 64,
-}
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "weights" / "mutualformer_tiny.safetensors"
 ENSEMBLES = [fusion for fusion in FUSIONS if fusion != "mutualformer"]
