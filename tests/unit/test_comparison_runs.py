@@ -236,7 +236,7 @@ def test_fusion_markdown_has_deviations_costs_and_ratios():
         "| `token_fusion` | 3 | .600 ± .100 | .600 ± .100 | - | - | - | - | 40.0 ± 10.0 % |" in text
     )
     assert "over 3 seeds" in text
-    assert "between 0.52 and 6.3 times it" in text
+    assert "between 0.52 and 6.3 times this value" in text
     assert "Trained somehow." in text
 
 
