@@ -1,8 +1,8 @@
 """MutualFormer for RGB-D salient object detection.
 
-- `Predictor`: weights and arrays in, saliency maps out.
-- `build_model`, `list_presets`: networks.
-- `Evaluator`, `evaluate`: metrics.
+- `Predictor` loads weights and predicts saliency maps from arrays.
+- `build_model` builds a network; `list_presets` lists the presets.
+- `Evaluator` and `evaluate` compute the metrics.
 
 Importing this package does not import torch; each name is imported on its first use.
 """

@@ -1,4 +1,4 @@
-"""`python -m mutualformer_sod COMMAND ...`."""
+"""Run a command: `python -m mutualformer_sod COMMAND ...`."""
 
 from mutualformer_sod.cli.commands import main
 

@@ -17,7 +17,7 @@ from mutualformer_sod.models.device import pick_device
 
 
 def start_processes(device: str) -> torch.device:
-    """Join the other processes of the run, if torchrun started any; return this one's device.
+    """Join the processes that torchrun started, if any; return the device of this process.
 
     nccl connects CUDA devices, one per process; gloo connects CPUs.
 
@@ -50,7 +50,8 @@ def one_voice() -> Iterator[None]:
     """Leave the process group at the end, and report an error once.
 
     Before the processes are connected, all processes of a host raise the same error; only the first
-    process reports it. Afterwards, a process that lost the connection reports this in one line.
+    process reports it. Later, a process that lost the connection to the others reports the loss in
+    one line.
     """
     try:
         yield
@@ -118,7 +119,7 @@ def gather(value: Any) -> list[Any]:
     if world_size() == 1:
         return [value]
     values: list[Any] = [None] * world_size()
-    with torch.inference_mode(False):  # old versions of torch write into tensors of their own
+    with torch.inference_mode(False):  # old versions of torch change their own tensors in place
         dist.all_gather_object(values, value)
     return values
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 _LISTED = 10  # names in a message before "and N more"
-_FLAGS = {"fields": "set", "finetune": "fine-tune"}  # flags with another name than the argument
+_FLAGS = {"fields": "set", "finetune": "fine-tune"}  # flags not named as the argument
 
 
 class InputError(ValueError):
@@ -20,7 +20,7 @@ class InputError(ValueError):
 
 
 class OutputExists(InputError):
-    """An output would replace a file of other inputs or settings."""
+    """An output would replace a file that was made from other inputs or settings."""
 
 
 def flag_of(argument: str) -> str:
@@ -34,14 +34,14 @@ def with_flags(message: str) -> str:
 
 
 class ReportedElsewhere(InputError):
-    """The same mistake as in another process of this run, which reports it."""
+    """An error that another process of this run also has and reports."""
 
     def __init__(self) -> None:
         super().__init__("another process of this run reports the problem")
 
 
 def name_list(names: Iterable[object], none: str = "nothing") -> str:
-    """Join names for a message: the first ten, then how many more; `none` for no name."""
+    """Join the first ten names for a message and count the others; without names, use `none`."""
     texts = [str(name) for name in names]
     more = f" and {len(texts) - _LISTED} more" if len(texts) > _LISTED else ""
     return (", ".join(texts[:_LISTED]) or none) + more
@@ -53,7 +53,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def first_of(names: Sequence[str], most: int = 3) -> str:
-    """Join the first names for a message; with more than ``most``, add the number of all."""
+    """Join at most ``most`` names for a message; if there are more, add their total number."""
     more = f", ... ({len(names)} in all)" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
@@ -62,7 +62,7 @@ def together(read: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_
     """Call a function on every item, so that all mistakes are reported at once.
 
     Raises:
-        InputError: of one item or several; the message holds the messages of all.
+        InputError: for one or more items; its message contains all their messages.
     """
     results, problems = [], []
     for item in items:
@@ -81,7 +81,7 @@ def refuse_all(problems: Sequence[str]) -> None:
 
 
 class Stopped(BaseException):
-    """A long run received a signal to end, has saved its state, and can be resumed.
+    """A long run received a signal and ended; the message describes the state of its output.
 
     Attributes:
         signal: number of this signal.

@@ -1,4 +1,4 @@
-"""Write files whole or not at all; diagnose unreadable weights files."""
+"""Write files atomically; diagnose unreadable weights files."""
 
 import contextlib
 import functools
@@ -22,9 +22,9 @@ _MAX_HEADER = 10**8  # bytes; the limit of safetensors
 def replacing(path: Path | str, *, sync: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it over ``path`` if the block succeeds.
 
-    No partial file is ever visible, even after a kill. The temporary file keeps the suffix, because
-    image writers choose the format by it. ``sync`` waits for the disk: weights and caches need it,
-    maps do not.
+    No partial file is ever visible, even if the process is killed. The temporary file keeps the
+    suffix, because image writers choose the format by it. ``sync`` waits until the data is on the
+    disk. Weights and caches need this; maps do not.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,7 +42,7 @@ def replacing(path: Path | str, *, sync: bool = False) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def naming(path: Path, *others: Path) -> Iterator[None]:
-    """Context in which an OSError that names no file, or one of ``others``, names ``path``."""
+    """Context that makes an OSError name ``path`` if it names no file or one of ``others``."""
     try:
         yield
     except OSError as error:
@@ -52,7 +52,7 @@ def naming(path: Path, *others: Path) -> Iterator[None]:
 
 
 def check_writable(folder: Path, argument: str = "output") -> None:
-    """Check that files can be written to a folder, which need not exist and is not made.
+    """Check that files can be written to a folder, which need not exist and is not created.
 
     Raises:
         InputError: the folder is not writable; the message names the argument.
@@ -72,27 +72,27 @@ def check_writable(folder: Path, argument: str = "output") -> None:
 
 
 def escaped(name: str) -> str:
-    """Return a file name as `write_text` writes it: bytes that are not Unicode as escapes."""
+    """Return a file name as `write_text` writes it, with non-Unicode bytes escaped."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write a UTF-8 file, whole or not at all; names that are not Unicode are escaped."""
+    """Write a UTF-8 file atomically, with non-Unicode names escaped."""
     with replacing(path) as temporary:
         temporary.write_text(escaped(text), encoding="utf-8")
 
 
 def write_json(path: Path | str, value: Any) -> None:
-    """Write ``value`` as indented JSON, whole or not at all."""
+    """Write ``value`` as indented JSON atomically."""
     write_text(path, json.dumps(value, indent=1) + "\n")
 
 
 def load_torch_file(path: Path | str) -> Any:
-    """Read a file of ``torch.save`` on the CPU; None for any other file, or one with code.
+    """Read a file of ``torch.save`` on the CPU; return None for other files and pickled code.
 
     ``weights_only`` refuses pickled code. Other content raises errors of many types.
     """
-    import torch  # here: the rest of this module serves callers without torch
+    import torch  # here, because the rest of this module needs no torch
 
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
@@ -103,28 +103,28 @@ def load_torch_file(path: Path | str) -> Any:
 
 
 def why_unreadable(path: Path) -> str:
-    """Explain by first bytes and length why a weights file is unusable; "" if unknown."""
+    """Explain from its first bytes and size why a weights file is unusable; "" if unknown."""
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(512)
         if not head:
-            return "an empty file. Fix: take a whole copy"
+            return "an empty file. Fix: copy or download it again"
         if head.startswith(b"version https://git-lfs"):
             return "a Git LFS pointer, not the file itself. Fix: run git lfs pull, or download it"
         if b"<html" in head.lower() or head.lower().startswith(b"<!doctype"):
             return "a web page, not the file itself. Fix: download the file that the page offers"
         if head.startswith(b"PK\x03\x04"):
             whole = zipfile.is_zipfile(path)  # the table of contents is at the end
-            return "" if whole else f"truncated after {size} bytes. Fix: take a whole copy"
+            return "" if whole else f"truncated after {size} bytes. Fix: copy or download it again"
         wanted = _safetensors_size(head, size, path)
     if wanted is None or wanted == size:
         return ""
     word = "truncated" if size < wanted else "damaged"
-    return f"{word}: it has {size} of {wanted} bytes. Fix: take a whole copy"
+    return f"{word}: it has {size} bytes instead of {wanted}. Fix: copy or download it again"
 
 
 def _safetensors_size(head: bytes, size: int, path: Path) -> int | None:
-    """Return the size in the header of a safetensors file; None for another file."""
+    """Return the file size according to a safetensors header; None for another file."""
     length = int.from_bytes(head[:8], "little")
     if head[8:9] != b"{" or length > _MAX_HEADER:
         return None
@@ -140,9 +140,9 @@ def _safetensors_size(head: bytes, size: int, path: Path) -> int | None:
 
 
 def without_wrappers(state: Mapping[str, Any], source: object) -> dict[str, Any]:
-    """Remove wrappers from the names of tensors, and report them.
+    """Remove the prefixes of wrapper modules from the names of tensors, and report them.
 
-    DataParallel puts ``module.`` before every name, torch.compile ``_orig_mod.``.
+    DataParallel puts ``module.`` before every name; torch.compile puts ``_orig_mod.`` there.
     """
     names, removed = list(state), []
     if not names:
@@ -151,13 +151,14 @@ def without_wrappers(state: Mapping[str, Any], source: object) -> dict[str, Any]
         names = [name.removeprefix(wrapper) for name in names]
         removed.append(f"{_WRAPPERS[wrapper]} ({wrapper!r})")
     if removed:
-        _report(f"{source}: saved from {', '.join(removed)}: removed from the names of its tensors")
+        wrappers = ", ".join(removed)
+        _report(f"{source}: saved from {wrappers}; wrapper prefixes are removed from tensor names")
     return dict(zip(names, state.values(), strict=True))
 
 
 @functools.cache
 def _report(line: str) -> None:
-    """Log a line once; a file is read for each of two streams."""
+    """Log a line once, although a file is read once for each of two streams."""
     logging.getLogger(__name__).warning(line)
 
 

@@ -1,7 +1,7 @@
 """Training losses: border-weighted BCE + IoU (F3Net, AAAI 2020), SSIM, boundary.
 
-Every loss is the mean of the losses of the single images. The loss of a batch is therefore the
-mean of the losses of its parts, weighted by their sizes. Distributed training relies on that.
+Every loss is the mean of the losses of the individual images. The loss of a batch is therefore the
+mean of the losses of its parts, weighted by their sizes. Distributed training relies on this.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ BOUNDARY_WINDOW, BOUNDARY_TOLERANCE = 3, 5  # theta_0 and theta in pixels
 def border_weight(gt: Tensor) -> Tensor:
     """Compute the pixel weight w = 1 + 5 |avgpool31(g) - g|, high at the object's border.
 
-    gt is (B, 1, H, W) float in [0, 1], the result the same shape in [1, 6].
+    gt is (B, 1, H, W) float in [0, 1]. The result has the same shape and is in [1, 6].
     """
     window_sum = _filter(gt, gt.new_ones(BORDER_WINDOW))
     return 1 + BORDER_GAIN * (window_sum / BORDER_WINDOW**2 - gt).abs()
@@ -40,9 +40,9 @@ def structure_loss(
     Args:
         logits: (B, 1, H, W) float.
         gt: (B, 1, H, W) float in [0, 1].
-        weight: ``border_weight(gt)``; None: computed here.
-        loss: "weighted", or "f3net-released": F3Net's code passes an obsolete reduction argument,
-            and its weighted BCE is the plain mean of the BCE over all pixels.
+        weight: ``border_weight(gt)``; None to compute it here.
+        loss: "weighted", or "f3net-released", whose BCE is the plain mean over all pixels, because
+            F3Net's code passes an obsolete reduction argument.
 
     Raises:
         InputError (a ValueError): unknown ``loss`` or different shapes.
@@ -89,7 +89,7 @@ def boundary_loss(logits: Tensor, gt: Tensor) -> Tensor:
     """Compute 1 - F1 of soft boundaries (Bokhovkin and Burnaev, ISNN 2019, arXiv 1905.07852).
 
     Boundaries are b(y) = maxpool3(1 - y) - (1 - y) of the saliency p and the ground truth g. A
-    boundary pixel matches within maxpool5 of the other boundary:
+    boundary pixel matches where it lies in maxpool5 of the other boundary:
         P = (sum(b(p) maxpool5(b(g))) + 1) / (sum(b(p)) + 1),
         R = (sum(b(g) maxpool5(b(p))) + 1) / (sum(b(g)) + 1),  loss = 1 - 2 P R / (P + R).
     The added constants 1 are ours, as in the IoU term: if neither map has a boundary, the loss is
@@ -118,10 +118,10 @@ def detector_losses(
 ) -> dict[str, Tensor]:
     """Compute the losses of one training step by name; ``total`` is their weighted sum.
 
-    Deep supervision: ``logits`` and then ``side_logits`` from fine to coarse have the weights 1,
-    1/2, 1/4, 1/8; coarse ones are upsampled to the size of the ground truth. The SSIM and boundary
-    terms apply to ``logits`` alone. Every stream of an ensemble adds the losses of its own outputs
-    in the same way.
+    Deep supervision gives ``logits`` and then ``side_logits``, from fine to coarse, the weights 1,
+    1/2, 1/4, 1/8. Coarse logits are upsampled to the size of ``gt``. The SSIM and boundary terms
+    apply to ``logits`` alone. Every stream of an ensemble adds the losses of its own outputs in the
+    same way.
 
     Args:
         logits: (B, 1, H, W) float.
@@ -129,13 +129,13 @@ def detector_losses(
         extra_losses: weighted scalars of the fusion.
         gt: (B, 1, H, W) float in [0, 1].
         loss: see ``structure_loss``.
-        ssim_weight, boundary_weight: weights of ``ssim_loss`` and ``boundary_loss``; 0 omits one.
+        ssim_weight, boundary_weight: weights of the SSIM and boundary terms; 0 omits a term.
         streams: (logits, side logits) of each stream of an ensemble, by name.
 
     Returns:
-        Scalars: "structure", "side_1" and so on, "ssim", "boundary", those of a stream with its
-        name as prefix ("rgb_structure"), each unweighted and without gradient; the extra losses;
-        and "total", the only one with a gradient.
+        Scalars by name: "structure", "side_1" and so on, "ssim" and "boundary", all unweighted; the
+        same of each stream, with its name as prefix ("rgb_structure"); the extra losses; and
+        "total", the only one with a gradient.
     """
     weight = border_weight(gt)
     losses, total = {}, 0.0
@@ -164,7 +164,7 @@ def mean_absolute_error(logits: Tensor, gt: Tensor) -> Tensor:
 def _check_shapes(logits: Tensor, gt: Tensor) -> None:
     if logits.shape != gt.shape:
         raise InputError(
-            f"logits {tuple(logits.shape)} and gt {tuple(gt.shape)} differ. Fix: pass one shape."
+            f"logits {tuple(logits.shape)} and gt {tuple(gt.shape)} differ. Fix: pass equal shapes."
         )
 
 
@@ -175,7 +175,7 @@ def _upsample(logits: Tensor, gt: Tensor) -> Tensor:
 
 
 def _filter(maps: Tensor, window: Tensor) -> Tensor:
-    """Sum maps (B, C, H, W) under ``window[i] window[j]``: (K,) symmetric, K odd; 0 outside."""
+    """Filter zero-padded (B, C, H, W) by ``window[i] window[j]``, (K,) symmetric, K odd."""
     # Two products with band matrices are several times faster than a pooling or a convolution.
     half = torch.cat((window[len(window) // 2 :], window.new_zeros(1)))
 

@@ -31,12 +31,13 @@ class OutputFolder:
         return self.record_file.exists()
 
     def refuse_foreign(self) -> None:
-        """Accept a new or empty folder, or one with a record; InputError for others, and a file."""
+        """Accept a new or empty folder or one with a record; InputError for any other path."""
         if not self.path.exists() or self.is_begun:
             return
         if not self.path.is_dir() or any(item.name != LOCK_FILE for item in self.path.iterdir()):
             raise InputError(
-                f"`output` {self.path}: not empty, no {self.content} in it. Fix: pass a new folder."
+                f"`output` {self.path}: not an empty folder, and no {self.content} in it. "
+                "Fix: pass a new folder."
             )
 
     def read(self, **entries: type) -> dict[str, Any] | None:
@@ -56,7 +57,7 @@ class OutputFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Make and lock the folder while this process lives; InputError if it is locked."""
+        """Create the folder and lock it in this context; InputError if another process has it."""
         from filelock import FileLock, Timeout  # here: few commands lock a folder
 
         self.path.mkdir(parents=True, exist_ok=True)
@@ -64,13 +65,14 @@ class OutputFolder:
             lock = FileLock(self.path / LOCK_FILE, timeout=0).acquire()
         except Timeout:
             raise InputError(
-                f"`output` {self.path}: in use by another process. Fix: wait, or pass another."
+                f"`output` {self.path}: in use by another process. Fix: wait, or "
+                "pass another folder."
             ) from None
         with lock:
             yield
 
 
 def changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Return the names of the settings in ``now`` that differ in a record read from JSON."""
+    """Return the names of the settings in ``now`` that differ from a record read from JSON."""
     plain = json.loads(json.dumps(now))  # tuples become lists
     return [name for name, value in plain.items() if before.get(name) != value]

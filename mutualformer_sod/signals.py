@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: end long work without loss."""
+"""Handle SIGTERM and Ctrl-C: end long work without loss."""
 
 import contextlib
 import signal
@@ -44,7 +44,7 @@ class StopRequest:
 
 @contextlib.contextmanager
 def ended_by_sigterm(message: str) -> Iterator[None]:
-    """Context that SIGTERM leaves by raising ``Stopped``, so that no partial file remains."""
+    """Context in which SIGTERM raises ``Stopped``, so that no partial file remains."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

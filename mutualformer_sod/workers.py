@@ -1,8 +1,8 @@
 """Worker processes and threads for many files.
 
 A fork copies only the thread that forks. A lock that another thread has at that moment, for example
-one of OpenCV's pool, is never released in the new process. Workers are therefore not forked from
-this process, which may have used OpenCV, torch or numpy.
+a thread of OpenCV's pool, is never released in the new process. Workers are therefore not forked
+from this process, which may have used OpenCV, torch or numpy.
 """
 
 import contextlib
@@ -40,8 +40,8 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
         yield pool
     except BrokenProcessPool as error:
         raise InputError(
-            "a worker process ended before its work was done: killed, perhaps for lack of memory, "
-            "or started by a script without 'if __name__ == \"__main__\":'. Fix: use fewer "
+            "a worker process ended before its work was done: it was killed, perhaps for lack of "
+            "memory, or started by a script without 'if __name__ == \"__main__\":'. Fix: use fewer "
             "`workers`, or add that line to the script"
         ) from error
     finally:
@@ -71,8 +71,8 @@ def worker_context(preload: Sequence[str] = ()) -> BaseContext:
     """Return the context that forks processes from a single-threaded server, or spawns them.
 
     The server imports the modules of this package that this process has imported, so that a worker
-    starts in milliseconds. It ignores SIGTERM, which a scheduler sends to all processes of a job,
-    because this process needs its workers until it has saved. It ends with this process.
+    starts in milliseconds. The server ignores SIGTERM, which a scheduler sends to all processes of
+    a job, because this process may start workers until it has saved. It ends with this process.
     ``preload`` are further modules that the server imports.
     """
     methods = multiprocessing.get_all_start_methods()
@@ -96,14 +96,14 @@ def worker_context(preload: Sequence[str] = ()) -> BaseContext:
 
 
 def start_worker() -> None:
-    """Set up a worker: one thread, no Ctrl-C, and an end together with its parent."""
+    """Set up a worker: use one thread, ignore Ctrl-C, and exit when the parent ends."""
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     end_with_parent(lambda: os._exit(1))
 
 
 def end_with_parent(end: Callable[[], object]) -> None:
-    """Call a function when the parent was killed; else this process would wait or work on."""
+    """Call ``end`` when the parent process has ended; otherwise this process would continue."""
 
     def wait() -> None:
         multiprocessing.parent_process().join()

@@ -22,7 +22,7 @@ mutualformer_install() { # create .venv and install the project and its extras i
         return 2
     fi
     lacking=$(mutualformer_lacks "$base" | grep "is installed" || true)
-    echo "Installing mutualformer_sod into $ROOT/.venv (once; torch is large: minutes) ..." \
+    echo "Installing mutualformer_sod into $ROOT/.venv (once; this takes minutes, because torch is large) ..." \
         "${lacking:+($base: ${lacking//$'\n'/, })}" >&2
     [ -x "$ROOT/.venv/bin/python" ] || "$base" -m venv "$ROOT/.venv" || return 2
     if ! "$ROOT/.venv/bin/python" -m pip install --quiet --disable-pip-version-check \
@@ -57,7 +57,7 @@ export PYTHON
 # train.py and test.py start with torchrun if several processes are requested.
 LAUNCH=("$PYTHON")
 if [[ ! "${GPUS:-1}" =~ ^[1-9][0-9]*$ ]]; then
-    echo "error: GPUS=$GPUS: not a number of processes. Fix: pass a number from 1 on." >&2
+    echo "error: GPUS=$GPUS: not a number of processes. Fix: set GPUS to 1 or more." >&2
     exit 2
 fi
 if [ -n "${TORCHRUN:-}" ] || [ "${GPUS:-1}" != 1 ]; then

@@ -13,7 +13,7 @@ if [ "${1-}" = --benchmarks ]; then benchmarks=1; shift; fi
 if [ $# -lt 2 ]; then sed -n '2,8s/^# //p' "$0" >&2; exit 2; fi
 data=$1 output=$2 step=${3:-all}
 case $step in all | prepare | encoder | main | ablations) ;; *)
-    echo "fusion_study.sh: error: STEP $step. Fix: pass prepare, encoder, main or ablations." >&2
+    echo "fusion_study.sh: error: STEP $step is unknown. Fix: pass prepare, encoder, main or ablations." >&2
     exit 2 ;;
 esac
 run() { python "$here/$1.py" "${@:2}"; }
@@ -44,7 +44,7 @@ if wanted prepare && [ -z "$benchmarks" ]; then
     estimate=(estimate_depth maps --weights "$here/../weights/depth_estimator.safetensors")
     run "${estimate[@]}" --data "$data" --sets "$photos" --limit 2400 --output "$output/depth"
     run "${estimate[@]}" --data "$data" --sets test_rgb/ECSSD --limit 300 --output "$output/depth"
-    # The images that have a map, as a set with depth.
+    # Make a set with depth of the images that have a map.
     whole=$data/test_rgb/ECSSD maps=$output/depth/test_rgb/ECSSD part=$output/ECSSD-depth/ECSSD
     for map in "$maps"/*.png; do
         [ -e "$map" ] || continue

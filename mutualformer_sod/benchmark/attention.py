@@ -77,7 +77,7 @@ def measure(args: argparse.Namespace, part: str, mode: str, tokens: int) -> list
 
 
 def in_child(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Return the function's result from a new process; None if the system killed it (memory)."""
+    """Return the result of a function in a new process; None if the system killed the process."""
     context = worker_context()
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=send_result, args=(sender, function, arguments))

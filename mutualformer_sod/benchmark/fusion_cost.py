@@ -89,9 +89,9 @@ def layer_costs(
         InputError: an option is illegal or does not belong to a layer.
 
     Returns:
-        A dictionary for each layer, the two-stream block first: ``name``, ``macs``, ``seconds``
-        (None without rounds), both of the method's own work, and ``macs_ratio``,
-        ``seconds_ratio`` to the block. A difference of two small times can be negative.
+        One dictionary per layer, the two-stream block first: ``name``; ``macs`` and ``seconds``
+        (None without rounds) of the method's own work; ``macs_ratio`` and ``seconds_ratio`` to
+        the block. A difference of two small times can be negative.
     """
     fusions, fields, owners = list(fusions), fields or {}, option_owners()
     for name in fields:
@@ -149,7 +149,7 @@ def _make_layers(
 
 
 def _mutualformer_layers(block: MutualFormerBlock, both: Tensor) -> list[Layer]:
-    """Measure cross-diffusion beyond the two self-attentions, and a whole block."""
+    """Return the layers to measure: cross-diffusion beyond self-attention, and the whole block."""
     joint = torch.cat(both.chunk(2), dim=-1)
     whole = Layer("mutualformer: whole block", partial(block, joint, both[:1]))
     if block.cross != "diffusion":

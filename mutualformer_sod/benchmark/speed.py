@@ -58,7 +58,7 @@ class Contestant:
     Args:
         spec: a preset; a weights file; ``timm:NAME`` for a bare backbone, ``2x timm:NAME`` for two
             of them in turn. On a CPU the network has the predictor's layout (``models.device``).
-        counted: count MACs, which runs a batch.
+        counted: whether to count MACs; the count runs one batch.
 
     Raises:
         InputError: no such preset, backbone or file.
@@ -83,7 +83,7 @@ class Contestant:
 
     @torch.inference_mode()
     def run(self, network: Callable | None = None) -> None:
-        """Run one batch through the network, or through another form of it."""
+        """Run one batch through ``network``, by default through ``self.network``."""
         with autocast(self.device, self.settings.amp):
             (network or self.network)(*self.inputs)
 
@@ -140,7 +140,7 @@ def count_macs(model: nn.Module, inputs: list[Tensor]) -> dict[str, int]:
 
     A MAC is two FLOPs. Element-wise work, normalisations and interpolations are not counted. The
     counts do not depend on the processor, the device or torch's version: see ``make_counter``.
-    ``inputs`` are the arguments of the model, which is in eval mode, for the counted batch.
+    ``inputs`` are the arguments of the model for the counted batch. The model is in eval mode.
 
     Returns:
         ``total``, and each of ``PARTS`` that the model has.
@@ -161,7 +161,7 @@ def make_counter() -> Iterator[FlopCounterMode]:
     """Yield torch's FLOP counter, extended by the products that it misses.
 
     The original misses the in-place product of row tiles, and attention in some of torch's fused
-    kernels (in torch 2.14 the CPU's). Attention is therefore two plain products while counting.
+    kernels (in torch 2.14 the CPU's). Here attention therefore runs as two plain products.
     """
     counter = FlopCounterMode(
         display=False, custom_mapping={torch.ops.aten.baddbmm_: _baddbmm_flops}

@@ -26,7 +26,7 @@ def in_turn(
         rounds: number of timed runs of each function.
         warm_up: number of runs before them, which are not returned.
         clock: one of ``CLOCKS``.
-        enough: a function that has run for so many seconds, warm-up included, gets no further run.
+        enough: a function that has run for this many seconds, with warm-up, gets no further run.
             Its warm-up is returned if it has no other run.
         label: text of the progress bar.
     """

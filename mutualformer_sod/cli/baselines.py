@@ -76,7 +76,7 @@ def map_set(method: str, sod_set: SodSet, args: argparse.Namespace) -> int:
 
 
 def saliency_of(method: str, sample: Sample, encoding: DepthEncoding | None) -> np.ndarray:
-    """Return one map, (H, W) float32 at the size of the colour image or else the ground truth."""
+    """Return one map, (H, W) float32, at the size of the colour image, else of the ground truth."""
     if method == "centre":
         return centre_prior(image_size(sample.rgb or sample.gt))
     # Both pictures give the size; the ground truth is read faster.
@@ -88,7 +88,7 @@ def saliency_of(method: str, sample: Sample, encoding: DepthEncoding | None) -> 
 def claim_folder(
     folder: Path, method: str, encodings: dict[str, DepthEncoding], overwrite: bool
 ) -> None:
-    """Refuse to mix maps of two polarities, or maps of another tool."""
+    """Record the polarities; refuse a folder with maps of other polarities or of another tool."""
     near = {n: e.side for n, e in encodings.items()} if method == "depth_otsu" else {}
     output = OutputFolder(folder, RUN_FILE, "maps")
     before = output.read(near=dict, baseline=str)

@@ -1,4 +1,4 @@
-"""Measure networks, by part, and fusions, per layer or per network: products, time, memory."""
+"""Measure the MACs, time and memory of networks and of fusion methods."""
 
 import argparse
 import platform
@@ -18,14 +18,15 @@ from mutualformer_sod.files import write_json
 
 EPILOG = """\
 MACs are the multiply-accumulates of matrix products and convolutions; a MAC is two FLOPs. Memory is
-what a batch needs beyond weights and inputs. Networks are timed in turn; --compare gives the ratio
-of fastest rounds to that of the first network. NETWORK is a preset, timm:NAME (a bare backbone),
-"2x timm:NAME" (two of them in turn) or a weights file. OMP_NUM_THREADS sets the threads.
+the peak of a batch beyond weights and inputs. Networks are timed in turn; "ratio" is the fastest
+round of a network divided by that of the first network. NETWORK is a preset, timm:NAME (a bare
+backbone), "2x timm:NAME" (two of them in turn) or a weights file. OMP_NUM_THREADS sets the number
+of threads.
 
---fusions compares fusion methods. Without --preset, it measures one layer of each method and one
-block of a two-stream ViT, for one image on a CPU: MACs and seconds (the fastest round), without the
-part of the layer that does not belong to the method. With --preset, it measures whole networks, all
-with a shared encoder; methods inside the encoder count as encoder.
+--fusions compares fusion methods. Without --preset, it measures the MACs and the seconds (fastest
+round) of one layer of each method and of one block of a two-stream ViT, for one image on a CPU. The
+part of a layer that does not belong to the method is subtracted. With --preset, it measures whole
+networks, all with a shared encoder; the cost of a method inside the encoder counts as encoder.
 
     python tools/benchmark.py --fusions all --dim 384 --tokens 196 784
     python tools/benchmark.py --fusions all --preset small
@@ -38,16 +39,16 @@ def parse_arguments() -> argparse.Namespace:
     who = parser.add_mutually_exclusive_group()
     who.add_argument("--preset", help=f"one of {', '.join(list_presets())}")
     cli.add_flags(who, "--weights", default=None)
-    who.add_argument("--compare", nargs="+", metavar="NETWORK", help="several, side by side")
+    who.add_argument("--compare", nargs="+", metavar="NETWORK", help="networks to compare")
     add = parser.add_argument
     add("--fusions", nargs="+", metavar="NAME", help=f"all, or some of {', '.join(fusion_names())}")
-    add("--dim", type=multiple_of_64, metavar="C", help="width of --fusions' layers (default: 384)")
+    add("--dim", type=multiple_of_64, metavar="C", help="layer width for --fusions (default: 384)")
     add(
         "--tokens",
         type=cli.COUNT,
         nargs="+",
         metavar="N",
-        help="tokens of a modality (default: 196 784)",
+        help="tokens per modality (default: 196 784)",
     )
     add("--compile", action="store_true", help="time the network compiled by torch.compile")
     cli.add_flags(parser, "--clock", "--size", "--device", "--amp", "--rounds", "--set", "--json")
@@ -56,7 +57,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def multiple_of_64(text: str) -> int:
-    """Return the argument of --dim."""
+    """Return the value of --dim, a positive multiple of 64."""
     if int(text) < 64 or int(text) % 64:
         raise argparse.ArgumentTypeError(f"{text} is not usable. Fix: pass a multiple of 64.")
     return int(text)
@@ -67,7 +68,7 @@ def main() -> None:
     check_arguments(args)
     fields = parse_fields(args.fields)
     if args.weights and fields:
-        raise InputError("--set has no effect: --weights have a configuration. Fix: omit --set.")
+        raise InputError("--set has no effect: the weights file sets the options. Fix: omit --set.")
     if args.fusions and not args.preset:
         measure_layers(args, fields)
     else:
@@ -120,13 +121,13 @@ def measure_layers(args: argparse.Namespace, fields: dict[str, Any]) -> None:
 
 
 def check_clock(args: argparse.Namespace, device: str) -> None:
-    """Refuse --clock cpu where CPU seconds are not the time that passed."""
+    """Refuse --clock cpu if CPU seconds may differ from the elapsed time."""
     import torch
 
     if args.clock == "cpu" and (torch.get_num_threads() > 1 or device != "cpu"):
         raise InputError(
-            "--clock cpu adds up the seconds of all threads. Fix: set OMP_NUM_THREADS=1 and pass "
-            "--device cpu."
+            "--clock cpu is valid for one thread on a CPU only. Fix: set OMP_NUM_THREADS=1 and "
+            "pass --device cpu."
         )
 
 

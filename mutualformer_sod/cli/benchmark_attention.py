@@ -14,8 +14,8 @@ EPILOG = """\
 "released" is the published formula written out: explicit D^-1/2 and identity matrices, four
 N x N x N products per direction and head. "dense" and "tiled" are the two implementations of this
 package; "auto" chooses between them. "cda" computes the four attention outputs from q, k, v of both
-modalities, "block" is a whole MutualFormer block. The contestants are timed in turn; the best run
-counts. Peak memory is the rise of a new process' resident memory during one call. CPU only.
+modalities; "block" is a whole MutualFormer block. The contestants are timed in turn; the best run
+counts. Peak memory is the increase of resident memory during one call in a new process. CPU only.
 """
 CONTESTANTS = ("released", "dense", "tiled", "auto")
 PARTS = ("cda", "block")
@@ -42,7 +42,7 @@ def parse_arguments() -> argparse.Namespace:
         help="a contestant that has run this long at one size gets no further round (default: 6)",
     )
     add("--fit-from", type=int, default=400, metavar="N", help="smallest N to fit (default: 400)")
-    add("--plot", type=Path, metavar="FILE", help="draw the growth (matplotlib)")
+    add("--plot", type=Path, metavar="FILE", help="draw time and memory over N (matplotlib)")
     args = parser.parse_args()
     if args.dim % args.heads:
         raise InputError(f"--dim {args.dim} is not usable. Fix: pass a multiple of --heads.")
@@ -77,7 +77,7 @@ def main() -> None:
                 print(f"{tokens:>6}" + "".join(map(describe, cells)), flush=True)
                 figures += cells
     fits = fit_exponents(figures, args.fit_from)
-    print(f"\nexponent of the time's growth with N, fitted from N = {args.fit_from} on")
+    print(f"\nexponent of the growth of time with N, fitted for N >= {args.fit_from}")
     for fit in fits:
         print(f"{fit['part']}, {fit['mode']}, {fit['contestant']}: N^{fit['exponent']:.2f}")
     if args.json is not None:

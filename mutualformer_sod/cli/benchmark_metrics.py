@@ -34,7 +34,7 @@ Pair = tuple[np.ndarray, np.ndarray]
 # Maps of recent networks are 0 away from objects; those of older ones have texture everywhere.
 NOISE = {"clean maps": 0, "maps with texture everywhere": 60}
 ALL, WHOLE = "all metrics, without reading", "whole run"
-FLOOR = "floor: decode both, one histogram"
+FLOOR = "lower bound: decode both, one histogram"
 REFERENCE_CLASSES = ("MAE", "Smeasure", "Fmeasure", "Emeasure", "WeightedFmeasure")
 
 
@@ -45,14 +45,14 @@ def main() -> None:
     add("--pairs", type=int, default=30, metavar="N", help="images (default: 30)")
     add("--rounds", type=int, default=5, metavar="N", help="rounds; the fastest counts")
     add("--workers", type=int, nargs="*", default=[2], metavar="N")
-    add("--metrics", choices=("table", "all"), default="table", help="all: with those on request")
+    add("--metrics", choices=("table", "all"), default="table", help="all: with the slow metrics")
     args = parser.parse_args()
     try:
         width, height = (int(n) for n in args.size.split("x"))
     except ValueError:
         raise InputError(f"--size {args.size}: not a size. Fix: pass e.g. 640x480.") from None
     if min(width, height) < 8 or args.pairs < 1 or args.rounds < 1:
-        raise InputError("--size, --pairs or --rounds too small. Fix: pass at least 8x8, 1 and 1.")
+        raise InputError("--size, --pairs or --rounds is too small. Fix: pass 8x8, 1, 1 or more.")
     if min(args.workers, default=1) < 1:
         raise InputError("--workers: less than 1. Fix: pass 1 or more.")
     cv2.setNumThreads(1)
@@ -133,7 +133,7 @@ def time_measures(pairs: list[Pair], rounds: int) -> None:
 
 
 def time_all(pairs: list[Pair], rounds: int) -> None:
-    """Print the times of the metrics on request by family, and of every metric together."""
+    """Print the time of each family of slow metrics, and the time of all metrics together."""
     with enabled(extra_columns(with_rgb=False)):
         runs: dict[str, Callable] = {ALL: score_image}
         for family in (f for f in FAMILIES if f[0].name in METRICS):
@@ -160,7 +160,7 @@ def reference_measures(extras: bool = False) -> list:
     if not extras:
         return measures
     if not hasattr(np, "trapz"):
-        raise InputError("pysodmetrics 1.6.2: no np.trapz. Fix: install numpy below 2.4 with it.")
+        raise InputError("pysodmetrics 1.6.2 needs np.trapz. Fix: install numpy below 2.4.")
     every = {"with_dynamic": True, "with_adaptive": True, "with_binary": True}
     names = ("IOU", "Specificity", "DICE", "OverallAccuracy", "Kappa", "Precision", "Recall")
     rates = {n: getattr(reference, f"{n}Handler") for n in (*names, "FPR", "BER", "Fmeasure")}
@@ -212,14 +212,14 @@ def time_runs(pairs: list[Pair], args: argparse.Namespace) -> None:
             step = partial(read_and_step, measures)
             runs[f"{WHOLE} of pysodmetrics"] = partial(over_all, step)
         costs = time_images(args.rounds, runs, images=len(maps))
-        show("  of the floor", costs[WHOLE] / costs[FLOOR], 2)
+        show("  ratio to the lower bound", costs[WHOLE] / costs[FLOOR], 2)
         if measures:
             show("  ratio, one process each", costs[f"{WHOLE} of pysodmetrics"] / costs[WHOLE], 1)
         time_workers(MapFolder("method", "set", root, maps), gts, args)
 
 
 def time_workers(source: MapFolder, gts: dict[str, Path], args: argparse.Namespace) -> None:
-    """Print the wall times of a run by number of workers, without their start."""
+    """Print the wall time of a run for each number of workers, without the start of the workers."""
     for workers in args.workers:
         with worker_pool(workers) as pool:
             alone, together = (partial(score_set, [source], gts, pool=p) for p in (None, pool))

@@ -9,10 +9,11 @@ from mutualformer_sod.errors import InputError, counted
 from mutualformer_sod.files import check_writable, write_json
 
 EPILOG = """\
-Prints a table and one line for each finding: PROBLEM needs attention, note is information. The exit
-status is 0 without a PROBLEM, 1 with one, 2 for a wrong command line. Nothing in ROOT is changed.
-OUTPUT gets check.json and polarity_SET.png: depth as decided (near = bright) beside the colour
-images, with the evidence. docs/data.md explains every line.
+The command prints a table and one line for each finding. A PROBLEM needs attention; a note gives
+information. The exit status is 0 without a PROBLEM, 1 with one, 2 for a wrong command line. Nothing
+in ROOT is changed. OUTPUT gets check.json and polarity_SET.png. This picture shows the depth as
+decided (near = bright) beside the colour images, with the evidence. docs/data.md explains every
+line.
 """
 CLEAN, ATTENTION = 0, 1
 
@@ -68,7 +69,7 @@ def main() -> int:
 
 
 def draw(sets: list, folder: Path) -> None:
-    """Write a picture of the polarity of each set whose maps have one."""
+    """Write a picture of the polarity for each set whose depth maps give evidence."""
     from mutualformer_sod.data.audit.picture import polarity_picture
     from mutualformer_sod.imaging.io import write_image
 

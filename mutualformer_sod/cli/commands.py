@@ -28,8 +28,8 @@ def main() -> None:
         common.run_command(name.replace("-", "_"))
     else:
         similar = get_close_matches(name, COMMANDS, 1)
-        hint = f"did you mean {similar[0]}?" if similar else "--help lists the commands"
-        print(f"mutualformer-sod: error: unknown command {name!r}: {hint}", file=sys.stderr)
+        remedy = f"pass {similar[0]}" if similar else "see --help for the commands"
+        print(f"mutualformer-sod: error: unknown command {name!r}. Fix: {remedy}.", file=sys.stderr)
         sys.exit(common.EXIT_INPUT_ERROR)
 
 

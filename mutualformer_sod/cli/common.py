@@ -17,7 +17,7 @@ from mutualformer_sod.errors import InputError, ReportedElsewhere, Stopped, with
 
 EXIT_INPUT_ERROR = 2
 EXIT_INTERRUPTED = 130
-MOST_MEGAPIXELS = 128  # limit of an upload; `imaging.photos` reads larger pictures reduced
+MOST_MEGAPIXELS = 128  # limit of an upload; `imaging.photos` accepts and reduces larger pictures
 
 _LIBRARIES = r"(torch|torchvision|timm|onnx|onnxscript|PIL|matplotlib|gradio)(\.|$)"
 
@@ -38,7 +38,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def at_least(least: int) -> Callable[[str], int]:
-    """Return the argparse type of the whole numbers from ``least`` on."""
+    """Return an argparse type that accepts whole numbers of ``least`` or more."""
 
     def number(text: str) -> int:
         value = int(text)
@@ -76,9 +76,14 @@ FLAGS: dict[str, dict[str, Any]] = {
     "--map-suffix": {
         "metavar": "TEXT",
         "help": "text after the stem, such as _sal in im0_sal.png; if neither this flag nor "
-        "--map-prefix is passed, the text that all maps share is found",
+        "--map-prefix is passed, the text common to all maps is detected",
     },
-    "--maps": {"type": Path, "required": True, "metavar": "DIR", "help": "folder of methods"},
+    "--maps": {
+        "type": Path,
+        "required": True,
+        "metavar": "DIR",
+        "help": "folder that has one folder of maps per method",
+    },
     "--methods": {"nargs": "+", "metavar": "M", "help": "only these, in this order (default: all)"},
     "--near": {
         "nargs": "+",
@@ -131,7 +136,7 @@ def add_server_flags(parser: argparse.ArgumentParser, port: int) -> None:
 
 
 def check_server_flags(parser: Parser, args: argparse.Namespace) -> None:
-    """End with one line for a value of `add_server_flags` that is out of range."""
+    """Exit with an error if a flag of `add_server_flags` has a value out of range."""
     if not 0 < args.max_megapixels <= MOST_MEGAPIXELS:
         parser.error(
             f"--max-megapixels {args.max_megapixels:g}: out of range. "
@@ -152,7 +157,7 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
 
 
 def require_packages(extra: str, *packages: str) -> None:
-    """Raise InputError for a package of an extra of setup.cfg that is not installed."""
+    """Raise InputError if a package of this extra of setup.cfg is not installed."""
     for package in packages:
         if importlib.util.find_spec(package) is None:
             raise InputError(f"{package} is not installed. Fix: pip install -e '.[{extra}]'")
@@ -164,12 +169,12 @@ def kept(files: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        print(f"\nthe {files} so far are kept; the same command continues", file=sys.stderr)
+        print(f"\nthe {files} so far are kept; the same command continues the run", file=sys.stderr)
         raise
 
 
 def program() -> str:
-    """Return the name of this command in messages, as it was started."""
+    """Return the name under which this command was started, for messages."""
     return Path(sys.argv[0]).name
 
 
@@ -179,11 +184,11 @@ def run_command(module: str) -> None:
 
 
 def run(main: Callable[[], int | None]) -> None:
-    """Call ``main`` and end the process: 0 or its status, 2 for a user error, 130 for Ctrl-C.
+    """Call ``main``; exit with its status or 0, with 2 for a user error, with 130 for Ctrl-C.
 
-    An ``InputError``, an ``OSError`` of the file system, or a package that is not installed becomes
-    one line on standard error, as does a run stopped by a signal (status 128 + its number). Any
-    other exception is a defect and keeps its traceback.
+    An ``InputError``, an ``OSError``, a lack of memory or a missing package becomes one line on
+    standard error. A run that a signal stops also prints one line; its status is 128 + the number
+    of the signal. Any other exception is a defect and keeps its traceback.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # for names that the terminal cannot show
@@ -221,7 +226,7 @@ def _quieten_libraries() -> None:
 
 def _one_line(error: Exception) -> str | None:
     """Return the message in one line, with flags in place of arguments; None for a defect."""
-    # Without memory torch raises a RuntimeError.
+    # torch raises a RuntimeError if memory runs out.
     names = ("MemoryError", "OutOfMemoryError")
     if type(error).__name__ in names or "can't allocate memory" in str(error):
         return "out of memory. Fix: pass a smaller --size or --batch-size"
@@ -238,7 +243,7 @@ def _one_line(error: Exception) -> str | None:
 
 
 def map_affixes(args: argparse.Namespace) -> tuple[str, str] | None:
-    """Return the values of ``--map-prefix`` and ``--map-suffix``; None without both."""
+    """Return the values of ``--map-prefix`` and ``--map-suffix``; None if neither is passed."""
     if args.map_prefix is None and args.map_suffix is None:
         return None
     return args.map_prefix or "", args.map_suffix or ""

@@ -49,7 +49,7 @@ def make_parser() -> cli.Parser:
         nargs="+",
         default=["all"],
         metavar="F",
-        help="fusions, controls, your own; all: all fusions (default); controls: all controls",
+        help="fusions, controls or your own; all: all fusions (default); controls: all controls",
     )
     add("--seeds", type=cli.COUNT, default=3, metavar="N", help="seeds 0 to N - 1 (default: 3)")
     add("--report", action="store_true", help="only write the table of the finished runs")
@@ -87,7 +87,7 @@ def make_parser() -> cli.Parser:
         type=float,
         metavar="RATIO",
         help="ratio of each set to test on (default: 0.2 without --test-data, else 0); with "
-        "--test-data, only sets with depth are split, and give a further test set",
+        "--test-data, only sets with depth are split; their test parts are one more test set",
     )
     add(
         "--holdout-sets",
@@ -148,7 +148,7 @@ def make_parser() -> cli.Parser:
         "--workers",
         type=cli.at_least(0),
         default=0,
-        help="loaders of each run (default: 0)",
+        help="loader processes of each run (default: 0)",
     )
     return parser
 
@@ -189,7 +189,7 @@ def main() -> int:
 
 
 def read_options(args: argparse.Namespace) -> plan.Options:
-    """Return the flags that decide the scores; they replace the recipe's options."""
+    """Return the options that decide the scores; flags override the recipe."""
     own = {field.name for field in fields(plan.Options)}
     values = {name: value for name, value in RECIPES.get(args.recipe, {}).items() if name in own}
     given = {name: value for name in own if (value := getattr(args, name)) not in (None, [])}
@@ -231,7 +231,7 @@ def write_report(output: Path) -> str:
 
 
 def measure_costs(args: argparse.Namespace, options: plan.Options) -> bool:
-    """Measure all variants that have a finished run; return whether it succeeded."""
+    """Measure the costs of the variants with a finished run; return whether this succeeded."""
     names = list(plan.read_plan(args.output)["seeds"])
     variants = [
         variant
@@ -253,7 +253,7 @@ def measure_costs(args: argparse.Namespace, options: plan.Options) -> bool:
 
 
 def describe(run: plan.Run, seconds: float) -> str:
-    """Describe a finished run in one line, and each remark on its maps in another."""
+    """Return one line about a finished run, and one line for each remark on its maps."""
     trial = collect.read_trial(run)
     group, scores = next(iter(trial.scores.items()))
     s, mae = (format_score(scores[name]) for name in ("s_measure", "mae"))

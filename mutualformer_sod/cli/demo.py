@@ -1,4 +1,4 @@
-"""Serve a page in the browser that maps a picture and its depth."""
+"""Serve a browser page that computes the saliency map of a picture and its depth."""
 
 import argparse
 import os
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def serve_page(predictors: dict, port: int, args: argparse.Namespace) -> NoReturn:
-    """Serve the page of these predictors until a signal arrives; remove its files at any end."""
+    """Serve the page of these predictors until a signal arrives; always remove its files."""
     from mutualformer_sod.demo.samples import make_samples
     from mutualformer_sod.demo.service import Service
 
@@ -82,7 +82,7 @@ def serve_page(predictors: dict, port: int, args: argparse.Namespace) -> NoRetur
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         print(f"\n{cli.program()}: interrupted", file=sys.stderr, flush=True)
         scratch.close()
-        # A usual exit would wait for the threads of the server and the network.
+        # A normal exit would wait for the threads of the server and the network.
         os._exit(cli.EXIT_INTERRUPTED)
     finally:
         scratch.close()

@@ -9,8 +9,9 @@ from mutualformer_sod.errors import InputError, counted
 from mutualformer_sod.files import check_writable
 
 EPILOG = """\
-"train" learns from the sets' depth maps and writes one file, the decoder on a frozen pretrained
-ViT. "maps" writes OUTPUT/SET/STEM.png, near = white, for tools/train.py --estimated-depth OUTPUT.
+"train" trains a decoder for a frozen pretrained ViT on the depth maps of the sets, and writes the
+decoder to one file. "maps" writes OUTPUT/SET/STEM.png with near = white, for tools/train.py
+--estimated-depth OUTPUT.
 """
 
 
@@ -25,11 +26,11 @@ def parse_arguments() -> argparse.Namespace:
     add("command", choices=("train", "maps"))
     add("--weights", type=Path, metavar="FILE", help="maps: the weights file of train")
     add("--pretrained", default="auto", metavar="FILE", help="weights of the ViT (default: auto)")
-    add("--epochs", type=cli.COUNT, default=8, metavar="N", help="train: default 8")
+    add("--epochs", type=cli.COUNT, default=8, metavar="N", help="train: epochs (default: 8)")
     args = parser.parse_args()
     if (args.command == "train") == (args.weights is not None):
-        remedy = "omit it" if args.weights else "pass the file of train"
-        parser.error(f'command "maps" needs --weights, "train" does not accept it. Fix: {remedy}.')
+        remedy = "omit it" if args.weights else "pass the file that train wrote"
+        parser.error(f'"maps" needs --weights, and "train" does not accept it. Fix: {remedy}.')
     return args
 
 

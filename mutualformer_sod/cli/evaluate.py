@@ -263,7 +263,7 @@ def print_comparison(args: argparse.Namespace, results: Results) -> None:
         first, second = ({name: s[:, i] for name, s in table.items()} for i in (0, 1))
         print(comparison_text(set_name, *args.compare, compare(first, second)))
     if not tables:
-        print(f"{' − '.join(args.compare)}: no image that both have")
+        print(f"{' − '.join(args.compare)}: no image has scores of both")
 
 
 def report_significance(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SUFFIXES = {"onnx": ".onnx", "exported-program": ".pt2"}
 TOLERANCE = 1e-4  # maximum difference of saliency
 EPILOG = """\
-The inputs are rgb, depth and has_depth, the output is logits. The metadata of the file contain
+The inputs are rgb, depth and has_depth; the output is logits. The metadata of the file contain
 their shapes and ranges, the model's configuration and the training protocol. The batch size is
 variable. Without --size, the image size is variable too, in multiples of the network's stride.
 docs/export.md shows how to use a file.
@@ -100,10 +100,10 @@ def main() -> None:
             save_program(program, temporary, metadata)
         print(f"written after {time.perf_counter() - started:.0f} s", flush=True)
         if images is not None:
-            print("check: comparing it with PyTorch", flush=True)
+            print("check: comparing the file with PyTorch", flush=True)
             check(load_exported(temporary), exportable, images, args.output)
     megabytes = args.output.stat().st_size / 1e6
-    print(f"{args.output}: {megabytes:.1f} MB, any batch, images of {metadata['sizes']}")
+    print(f"{args.output}: {megabytes:.1f} MB, any batch size, images of {metadata['sizes']}")
     if args.size is None and not any_size:
         print(f"the graph of this backbone accepts one image size only: {size} x {size}")
     if args.benchmark:
@@ -140,10 +140,10 @@ def load_images(
 
 
 def check(exported: Network, original: Any, images: tuple[Tensor, ...], output: Path) -> None:
-    """Compare two networks on images with depth, without it and mixed, one by one and as a batch.
+    """Compare two networks with depth, without depth and with both, one by one and as a batch.
 
     Raises:
-        InputError: they differ.
+        InputError: their saliency differs by more than ``TOLERANCE``.
     """
     import torch
 
@@ -165,7 +165,7 @@ def check(exported: Network, original: Any, images: tuple[Tensor, ...], output: 
             f"{output}: not written: its saliency differs from PyTorch's by up to {saliency:.1e}. "
             "Fix: pass another --format or --opset"
         )
-    shown = f"{int(has_depth.sum())} with depth, shown with, without and mixed"
+    shown = f"{int(has_depth.sum())} of them with depth; inputs with, without and with mixed depth"
     print(f"check: {counted(len(rgb), 'image')}, {shown}")
     print(f"largest difference: {logits:.1e} in logits, {saliency:.1e} in saliency")
 

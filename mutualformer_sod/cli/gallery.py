@@ -30,7 +30,7 @@ from mutualformer_sod.report.curves import check_matplotlib
 from mutualformer_sod.workers import usable_cores, worker_pool
 
 EPILOG = """\
-Maps are found as by evaluate.py. OUTPUT/index.html opens in any browser without a network. Its
+Maps are found as in evaluate.py. OUTPUT/index.html opens in any browser without a network. Its
 pictures are in OUTPUT/thumbs and OUTPUT/full. An interrupted run continues. --figure, --worst,
 --best or --disagreement also draw OUTPUT/figure.pdf and figure.png with a row for each image. Worst
 and best are ranked by the S-measure, averaged over the methods. If a file is unreadable, the page
@@ -57,7 +57,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     chosen = parser.add_mutually_exclusive_group()
     chosen.add_argument(
-        "--figure", nargs="+", default=[], metavar="STEM", help="draw these: STEM or SET/STEM"
+        "--figure", nargs="+", default=[], metavar="STEM", help="images to draw: STEM or SET/STEM"
     )
     for flag, which in (
         ("--worst", "with the lowest scores"),
@@ -103,8 +103,8 @@ def main() -> int:
     work = partial(make_card, pictures=pictures, normalize=normalize)
     made = in_processes(work, images, args.workers or usable_cores())
     cards = list(tqdm(made, total=len(images), unit="image", disable=None))
-    maps = "stretched to their own min-max" if normalize else "taken as v/255"
-    note = f"Scores of each image alone; maps {maps}; mutualformer_sod {__version__}."
+    maps = "stretched to its own minimum and maximum" if normalize else "taken as v/255"
+    note = f"Scores are per image; each map is {maps}; mutualformer_sod {__version__}."
     write_page(args.output / "index.html", args.title, methods, cards, note)
     if wants_figure:
         draw_figure(args, cards, images, methods)
@@ -185,7 +185,7 @@ def report(
 
 
 def gt_notes(cards: list[ImageCard]) -> dict[tuple[str, str], list[str]]:
-    """Return (set, interpretation of a ground truth that is not 0 and 255) -> stems."""
+    """Return (set, interpretation of ground-truth values other than 0 and 255) -> stems."""
     notes: dict[tuple[str, str], list[str]] = {}
     for card in cards:
         if card.gt_note:

@@ -24,7 +24,7 @@ def main() -> None:
         "--modality",
         choices=tuple(SENSORS),
         default="depth",
-        help="beside colour; thermal: the set is SAMPLES-T/{RGB,T,GT} (default: depth)",
+        help="second modality; with thermal, the set is SAMPLES-T/{RGB,T,GT} (default: depth)",
     )
     args = parser.parse_args()
     root = write_samples(

@@ -30,10 +30,10 @@ def parse_arguments() -> tuple[cli.Parser, argparse.Namespace]:
     cli.add_flags(parser, "--output", help="folder for the pack or the sets")
     cli.add_flags(parser, "--overwrite", help="replace an existing pack or files")
     add = parser.add_argument
-    add("--side", type=int, metavar="S", help="pixels of the longer side; smaller images stay")
+    add("--side", type=int, metavar="S", help="longer side in pixels; smaller images are kept")
     add("--quality", type=int, default=85, metavar="Q", help="JPEG quality, 1 to 100 (default: 85)")
     add("--share", type=float, default=1.0, metavar="X", help="ratio of each set (default: 1)")
-    add("--seed", type=int, default=0, metavar="N", help="chooses the first image with --share")
+    add("--seed", type=int, default=0, metavar="N", help="seed of the first image with --share")
     add("--shard-mb", type=float, default=15, metavar="M", help="size limit in MiB (default: 15)")
     add("--unpack", type=Path, metavar="DIR", help="unpack this pack instead")
     return parser, parser.parse_args()

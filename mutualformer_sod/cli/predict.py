@@ -1,4 +1,4 @@
-"""Map your own pictures or a video: maps, overlays, cut-outs; with or without depth."""
+"""Write maps, overlays and cut-outs of your own pictures or a video, with or without depth."""
 
 import argparse
 import sys
@@ -19,8 +19,10 @@ def main() -> int:
     if args.output is not None and args.output.exists() and not args.output.is_dir():
         raise InputError(f"--output {args.output}: is a file. Fix: pass a folder.")
     check_writable(next(output_folders(args.output)))
-    kept = "finished files are kept" if args.video is None else "nothing is kept of the video"
-    with ended_by_sigterm(f"{kept}; the same command continues"):
+    message = "finished files are kept; the same command continues the run"
+    if args.video is not None:
+        message = "no output of the video is kept; the same command starts again"
+    with ended_by_sigterm(message):
         return map_video(args) if args.video is not None else map_pictures(args)
 
 
@@ -88,7 +90,7 @@ def suggest_next(args: argparse.Namespace, pictures: list, second: object) -> No
 
 
 def suggest_demo(args: argparse.Namespace, second: object) -> None:
-    """Print the command of the demo, or another one for weights that the demo does not take."""
+    """Print the command of the demo, or of evaluate if the demo does not accept the weights."""
     from mutualformer_sod.data.modality import DEPTH
 
     if second == DEPTH:

@@ -16,11 +16,11 @@ EPILOG = """\
     mutualformer-sod predict photo.jpg
 
 This command needs no flags. Without --output, the outputs are in ./saliency, or in ./saliency-2 and
-so on if that folder has files of other settings. Outputs are OUTPUT/maps/STEM.png (8-bit, at the
-size of the picture), with --overlay OUTPUT/overlays/STEM.png, with --cutout OUTPUT/cutouts/STEM.png
-(RGBA); of a video OUTPUT/NAME_map.webm, NAME_overlay.webm and NAME_cutout.webm, with its sound. A
-second run makes the missing files. Exit status 1: some pictures failed and were reported, the
-others are done. See docs/predict.md.
+so on if that folder has files of other settings. The outputs of pictures are OUTPUT/maps/STEM.png
+(8-bit, at the size of the picture), with --overlay OUTPUT/overlays/STEM.png, and with --cutout
+OUTPUT/cutouts/STEM.png (RGBA). The outputs of a video are OUTPUT/NAME_map.webm, NAME_overlay.webm
+and NAME_cutout.webm, with the sound of the video. A second run makes the missing files. Exit status
+1 means that some pictures failed and were reported; the others are done. See docs/predict.md.
 """
 DEFAULT_OUTPUT = "saliency"
 MOST_SMOOTH = 0.95
@@ -46,9 +46,9 @@ def parse_arguments(description: str) -> argparse.Namespace:
     parser.add_argument(
         "--depth-orientation",
         choices=("auto", "stored", "shown"),
-        help="orientation of depth beside a picture with an orientation tag: that of the stored "
-        "file, or of the picture as shown; auto: stored, unless its sides fit the shown picture "
-        "only (default)",
+        help="orientation of the depth map of a picture with an orientation tag: as the picture is "
+        "stored in its file, or as it is shown; auto: stored, unless the sides of the map fit only "
+        "the shown picture (default)",
     )
     cli.add_flags(parser, "--estimate-depth")
     parser.add_argument(
@@ -69,7 +69,7 @@ def parse_arguments(description: str) -> argparse.Namespace:
         parser,
         "--output",
         required=False,
-        help=f"folder of the outputs (default: {DEFAULT_OUTPUT}, or a new name like it)",
+        help=f"folder of the outputs (default: {DEFAULT_OUTPUT}, or {DEFAULT_OUTPUT}-2 and so on)",
     )
     cli.add_flags(parser, "--overwrite", help="replace files made with other settings")
     cli.add_flags(parser, "--size", **cli.INPUT_SIZE)
@@ -103,7 +103,7 @@ def parse_arguments(description: str) -> argparse.Namespace:
         if value is not None and needed != ("pictures" if args.rgb else "a video"):
             parser.error(f"{name} has no effect without {needed}. Fix: omit {name}.")
     if (args.background or args.crop) and not args.cutout:
-        parser.error("--background or --crop without --cutout. Fix: pass --cutout, too.")
+        parser.error("--background and --crop need --cutout. Fix: pass --cutout, too.")
     if args.smooth is not None and not 0 <= args.smooth <= MOST_SMOOTH:
         parser.error(f"--smooth {args.smooth:g}: out of range. Fix: pass 0 to {MOST_SMOOTH}.")
     if args.near != "auto" and args.depth is None and args.depth_video is None:
@@ -122,9 +122,9 @@ def parse_arguments(description: str) -> argparse.Namespace:
 
 
 def take_pictures(parser: cli.Parser, args: argparse.Namespace) -> None:
-    """Make the arguments without a flag the value of ``--rgb`` or, for a video, ``--video``."""
+    """Store the arguments without a flag as the value of ``--rgb`` or, for a video, ``--video``."""
     if args.pictures and (args.rgb or args.video):
-        parser.error("pictures with and without --rgb or --video. Fix: pass them in one way")
+        parser.error("pictures are passed both with and without a flag. Fix: pass them in one way")
     is_video = len(args.pictures) == 1 and args.pictures[0].suffix.lower() in VIDEO_SUFFIXES
     if is_video and not args.pictures[0].is_dir():
         args.video = args.pictures[0]
@@ -133,13 +133,13 @@ def take_pictures(parser: cli.Parser, args: argparse.Namespace) -> None:
     if args.rgb is None and args.video is None:
         taken = args.estimate_depth not in (None, ESTIMATOR)
         parser.error(
-            "no picture. Fix: pass pictures, folders or a video, also with --rgb or --video"
-            + (", before --estimate-depth, which took the next word" if taken else "")
+            "no picture given. Fix: pass pictures, folders or a video, also with --rgb or --video"
+            + (", before --estimate-depth, which uses the next word as its FILE" if taken else "")
         )
 
 
 def output_folders(given: Path | None) -> Iterator[Path]:
-    """Yield the given folder; without one, the default and its numbered names, without end."""
+    """Yield the given folder; if it is None, the default and its numbered names without end."""
     if given is not None:
         yield given
         return
@@ -153,7 +153,7 @@ def free_output(given: Path | None, use: Callable[[Path], _Result]) -> tuple[Pat
     """Return the first of `output_folders` that ``use`` accepts, and the result of ``use``.
 
     Raises:
-        OutputExists: the given folder has files of other settings.
+        OutputExists: the given folder has files that were made with other settings.
     """
     folders = output_folders(given)
     while True:

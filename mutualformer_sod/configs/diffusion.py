@@ -31,13 +31,13 @@ class Diffusion(Recurrence):
     """Cross-diffusion of two self-affinities W_r and W_d.
 
     Attributes:
-        initial: S(0): the "identity", or A ("affinity").
+        initial: S(0), the identity matrix ("identity") or A ("affinity").
     """
 
     initial: str = switch("identity", choices=("identity", "affinity"))
 
     @classmethod
     def of(cls, config: Recurrence) -> "Diffusion":
-        """Return the options of a configuration that has them among others."""
+        """Return the diffusion options out of a configuration that also has other options."""
         names = [item.name for item in dataclasses.fields(cls) if hasattr(config, item.name)]
         return cls(**{name: getattr(config, name) for name in names})

@@ -1,8 +1,8 @@
 """Configuration and registry of the fusion methods.
 
-A method is one file of ``models/fusion``. It declares a configuration with the method's own
-switches and a module, and ``register_fusion`` adds both here. Command line, cost benchmark,
-comparison and tests read the registry.
+Each method is one file of ``models/fusion``. The file declares a module and a configuration with
+the method's own switches; ``register_fusion`` adds both here. The command line, the cost benchmark,
+the comparison and the tests read the registry.
 """
 
 import dataclasses
@@ -27,9 +27,9 @@ class FusionConfig(Switches):
         head: "merge" decodes one fused map, "ensemble" decodes each stream; "auto" is the head of
             the method's paper.
         dim: width of the projected tokens and of the fused stream.
-        attention_stride: hierarchical encoders: levels of this stride or coarser are attended.
+        attention_stride: hierarchical encoders: levels of this stride or coarser use attention.
         fine_width: width of the finer levels, which convolutions fuse.
-        NEEDS: option -> (other option, value): without this value the option has no effect.
+        NEEDS: option -> (other option, value): the option has an effect only with this value.
     """
 
     NEEDS: ClassVar[Mapping[str, tuple[str, str]]] = {}
@@ -89,7 +89,7 @@ class Method:
 
     @property
     def switches(self) -> dict[str, dataclasses.Field]:
-        """Options of the method by name, those of every method included."""
+        """Options of the method by name, including the options of every method."""
         return {item.name: item for item in dataclasses.fields(self.config)}
 
     def why_unused(self, name: str, options: Mapping[str, Any]) -> str | None:

@@ -42,9 +42,9 @@ class EncoderConfig(Switches):
         share: use one set of weights for both streams, except for the normalisation layers.
         stem: ViT: embedding of the patches. "patch" is the ViT's own projection. "hybrid"
             uses residual convolutions; their finer maps are also features. The name of a timm model
-            uses this pretrained network; its maps at strides 4 and 8 are also features.
+            selects this pretrained network; its maps at strides 4 and 8 are also features.
         encoder_drop_path: stochastic depth rate.
-        stem_width: hybrid stem: width at stride 4; half at stride 2, in groups of 8 channels.
+        stem_width: hybrid stem: channels at stride 4, half as many at 2. GroupNorm has 8 groups.
         stem_blocks: hybrid stem: residual blocks for each stride from 4 on.
     """
 
@@ -58,7 +58,7 @@ class EncoderConfig(Switches):
 
     @property
     def pretrained(self) -> str:
-        """timm's name of the part that takes pretrained weights."""
+        """Return timm's name of the part that loads pretrained weights."""
         return self.stem if self.stem in TIMM_STEMS else self.backbone
 
     def __post_init__(self) -> None:
@@ -77,12 +77,12 @@ class DecoderConfig(Switches):
     Attributes:
         decoder_width: width of the stages; half of it at stride 4.
         detail_width: width of the detail branch at full resolution; doubles at strides 2 and 4.
-        finest: stride of the finest maps, 1 or 2; from 2 the logits are interpolated.
+        finest: stride of the finest maps, 1 or 2. With 2, the logits are interpolated.
         stage_convs: number of 3x3 convolutions in a stage.
         side_heads: number of deeply supervised stages, from the second-to-last to coarser ones.
     """
 
-    # Normalised in groups of 8 channels; the stage at stride 4 has half the decoder's width.
+    # GroupNorm has 8 groups, and the stage at stride 4 has half the decoder's width.
     decoder_width: int = switch(128, "a multiple of 16", lambda v: v > 0 and v % 16 == 0)
     detail_width: int = switch(16, "a multiple of 8", lambda v: v > 0 and v % 8 == 0)
     finest: int = switch(1, "1 or 2", lambda v: v in (1, 2))
@@ -92,10 +92,10 @@ class DecoderConfig(Switches):
 
 @dataclass(frozen=True)
 class ModelConfig(Switches):
-    """Shape and arithmetic of the network.
+    """Configuration of the whole network.
 
     Attributes:
-        preset: name of the preset that it started from.
+        preset: name of the preset on which the configuration is based.
         image_size: side in pixels for which the model is built; other sizes work, too.
         depth_rule: conversion of a depth map to [0, 1], see ``data.depth.encoding``.
         second_modality: name of the second modality in training, besides colour. It follows from
@@ -198,7 +198,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "decoder_width": 96,
         "finest": 2,
     },
-    # Detail of half the default width: a CPU spends most of its time at full resolution.
+    # The detail branch has half its default width: a CPU spends most time at full resolution.
     "small": {"detail_width": 8},
     "base": {"backbone": "deit_base_patch16_224"},
     "resnet50": {
@@ -252,9 +252,7 @@ def replace_options(preset: str, overrides: Mapping[str, Any]) -> ModelConfig:
     for name in overrides:
         if name not in owners:
             close = difflib.get_close_matches(name, owners, n=3) or sorted(owners)
-            raise InputError(
-                f"unknown model option {name!r}. Fix: did you mean {', '.join(close)}?"
-            )
+            raise InputError(f"unknown model option {name!r}. Fix: choose from {', '.join(close)}.")
     options = PRESETS[preset] | overrides
     if find_fusion(options.get("fusion", DEFAULT_FUSION)).in_encoder:
         options = {"share": True} | options

@@ -31,7 +31,7 @@ class Need:
 
 @dataclass(frozen=True)
 class Resume:
-    """Part of a value that must not change when a run is resumed; the text names the rest."""
+    """Part of a value that must not change when a run is resumed; the text names legal changes."""
 
     part: Callable[[Any], Any]
     text: str
@@ -126,7 +126,7 @@ def check_effects(config: Any, given: dict[str, Any]) -> None:
     """Refuse a given option that has no effect in combination with the others.
 
     Raises:
-        InputError: names the option. A value that switches something off is always accepted.
+        InputError: an option has no effect. A value that switches an option off is always accepted.
     """
     for name, declared in options_of(config).items():
         need, value = declared.need, getattr(config, name)

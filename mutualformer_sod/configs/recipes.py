@@ -1,7 +1,8 @@
 """Recipes of training: each file in the folder ``recipes`` sets several options at once.
 
-A file is ``{"description": "...", "options": {...}}``; its name is the recipe's. JSON, because the
-standard library of Python 3.10 reads no TOML. ``make_train_config`` checks names and values.
+A file is ``{"description": "...", "options": {...}}``; its name is the recipe's. The format
+is JSON, because the standard library of Python 3.10 cannot read TOML. ``make_train_config`` checks
+names and values.
 """
 
 import json

@@ -11,7 +11,7 @@ _RECORD = "released.json"
 
 
 def _find_folder() -> Path:
-    """Find the folder weights of the repository, or its copy in an installation by pip."""
+    """Find the folder ``weights`` of the repository, or its copy in an installation by pip."""
     own = Path(__file__).resolve().parents[2] / "weights"
     if (own / _RECORD).is_file():
         return own
@@ -29,7 +29,7 @@ DEFAULT_WEIGHTS = "small-dinov2"
 HUB_FILE = "model.safetensors"  # weights in a folder of ``save_pretrained``
 RECORD = FOLDER / _RECORD  # licence, scores and SHA-256 of the released files
 ESTIMATOR = FOLDER / "depth_estimator.safetensors"
-_USUAL_STEMS = ("weights", Path(HUB_FILE).stem)  # the folder of such a file is its name
+_USUAL_STEMS = ("weights", Path(HUB_FILE).stem)  # such a file is named after its folder
 WEIGHTS_HELP = "a weights.safetensors, or the name of released weights (small-dinov2, tiny)"
 
 
@@ -70,7 +70,7 @@ def find_weights(given: str | os.PathLike[str]) -> Path:
 
 
 def name_weights(weights: Sequence[Path]) -> dict[str, Path]:
-    """Return weights files by name: that of released weights, else the shortest unique one.
+    """Return weights files by name: the name of released weights, else the shortest unique name.
 
     Raises:
         InputError: a file is given twice.

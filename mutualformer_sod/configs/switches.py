@@ -27,8 +27,8 @@ class Value:
 
     Attributes:
         metavar: placeholder in ``--help``; "" for a switch.
-        accepts: whether a value is legal; None of an optional field always is.
-        text: completes "pass ...".
+        accepts: whether a value is legal. None is always legal in an optional field.
+        text: legal values in words; completes the message "Fix: pass ...".
         choices: legal words; () for no restriction.
     """
 
@@ -50,7 +50,7 @@ def check_fields(part: object, form: str = "{}") -> None:
         form: format of a field's name in messages.
 
     Raises:
-        InputError: names the field, its value and the legal ones.
+        InputError: a value is illegal; the message names the field and the legal values.
     """
     hints = get_type_hints(type(part))
     for item in dataclasses.fields(part):

@@ -71,7 +71,7 @@ class TrainConfig:
         (), _SET, "train on these sets, by name, alias or path below a root"
     )
     protocol: str | None = _data(
-        None, _NAME, "or on the sets of a benchmark: 2185, 2985, dut800, come15k, vt2500"
+        None, _NAME, "train on the sets of a benchmark instead: 2185, 2985, dut800, come15k, vt2500"
     )
     repeat: tuple[str, ...] = _data(
         (), Value("SET=K"), "show a small set K times per epoch, augmented anew each time"
@@ -102,7 +102,7 @@ class TrainConfig:
     near: tuple[str, ...] = _data(
         (), Value("POLARITY"), "which depth values are near, as in test.py", _DEPTH, Unset("auto")
     )
-    limit: int | None = _data(None, _COUNT, "the first N images of each set, for a trial")
+    limit: int | None = _data(None, _COUNT, "use only the first N images of each set, for a trial")
     cache: str = _data("off", words("WHERE", *CACHES), "decode every image once", _SAME_IMAGES)
     cache_dir: str | None = _data(
         None, _DIR, "folder of --cache disk", _DISK, _ANY, Unset("cache beside OUTPUT")
@@ -113,7 +113,7 @@ class TrainConfig:
     workers: int = _data(2, _COUNT_0, "loader processes of each training process", _ANY)
     size: int | None = _augment(None, _SIZE, "pixels per side", Unset("size of the preset"))
     multi_scale: bool = _augment(
-        True, _SWITCH, "resize each update to 0.75 to 1.25 of the size", _RECORDED
+        True, _SWITCH, "resize the images of each update to 0.75 to 1.25 times the size", _RECORDED
     )
     progressive: float = _augment(
         1.0, _RATIO_ABOVE_0, "start at this ratio of the size and grow to the full size"
@@ -121,7 +121,7 @@ class TrainConfig:
     depth_dropout: float = _augment(
         0.0, _RATIO, "ratio of images shown without their depth", _DEPTH, _RECORDED
     )
-    paste: float = _augment(0.0, _RATIO, "ratio of RGB-D images that get another object", _RECORDED)
+    paste: float = _augment(0.0, _RATIO, "ratio of RGB-D images with a pasted object", _RECORDED)
     invent_depth: float = _augment(
         0.0, _RATIO, "ratio of images without depth that get an invented map", _DEPTH, _RECORDED
     )
@@ -177,7 +177,7 @@ class TrainConfig:
     freeze_layers: int = _optim(0, _COUNT_0, "number of first encoder layers to freeze")
     clip_norm: float = _optim(1.0, _POSITIVE, "maximum L2 norm of the whole gradient")
     ema_decay: float | None = _optim(
-        None, _DECAY, "decay of a moving average of the weights to validate and release, e.g. 0.999"
+        None, _DECAY, "decay of the averaged weights that are validated and released, e.g. 0.999"
     )
     loss: str = _optim("weighted", words("NAME", *LOSSES), "main loss", _RECORDED)
     teacher: str | None = _optim(
@@ -200,7 +200,7 @@ class TrainConfig:
     channels_last: bool = _speed(
         False, _SWITCH, "use the channels-last memory format for images and convolutions"
     )
-    compile: bool = _speed(False, _SWITCH, "torch.compile the network")
+    compile: bool = _speed(False, _SWITCH, "compile the network with torch.compile")
     grad_checkpointing: bool = _speed(
         False,
         _SWITCH,

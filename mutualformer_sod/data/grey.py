@@ -13,9 +13,10 @@ from mutualformer_sod.data.depth.kind import DepthSample
 
 @dataclass(frozen=True)
 class GreyEncoding:
-    """How one set stores maps without polarity: as brightness. Every value is valid.
+    """How one set stores maps without polarity: as brightness. Every finite value is valid.
 
     Attributes:
+        kind: name of the modality, such as "thermal".
         is_empty: whether every map is constant or empty, so that only colour is used.
         near, side: always "none", for the record of a run.
         zero_is_hole: always False, see `depth.encoding.DepthEncoding`.
@@ -34,7 +35,7 @@ class GreyEncoding:
         return cls(kind, all(sample.levels[False] < 2 for sample in samples))
 
     def find_holes(self, raw: np.ndarray) -> np.ndarray:
-        """Return the pixels (H, W) bool that are NaN or infinite."""
+        """Return (H, W) bool, true where a raw map (H, W) is NaN or infinite."""
         return find_holes(raw, metric=False)
 
     def describe(self) -> str:

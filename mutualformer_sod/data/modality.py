@@ -2,8 +2,7 @@
 
 `SodSet.modality` is the second modality of a set. `ModelConfig.second_modality` is the one that a
 network was trained on. This module defines all differences between modalities.
-In names such as ``has_depth`` or ``depth`` the package calls the second input depth, whatever its
-modality.
+Names such as ``has_depth`` and ``depth`` refer to the second input, whatever its modality.
 """
 
 from collections.abc import Callable, Iterable
@@ -26,7 +25,7 @@ Encoding: TypeAlias = DepthEncoding | GreyEncoding
 
 @dataclass(frozen=True)
 class Modality:
-    """A second modality. Functions must not be lambdas, because worker processes receive them.
+    """A second modality. Its functions must not be lambdas: they are pickled for worker processes.
 
     Attributes:
         name: name of the modality in messages, flags and the configuration of weights.
@@ -35,14 +34,14 @@ class Modality:
         folder: name of its folder in sets that this package writes.
         read: returns the raw map (H, W) uint8, uint16 or float32 of a file, or raises InputError.
         to_unit: converts a raw map to (H, W) float32 in [0, 1], given the encoding of its set.
-        has_polarity: whether its maps have a polarity, units and holes, decided as for depth.
+        has_polarity: whether its maps have a polarity, units and holes, as depth has.
             Without polarity the encoding of a set is a `GreyEncoding`.
         interpolation: cv2 flag for resizing a map to the size of its colour image. Default: nearest
-            neighbour, because others would add depths between an object and its background.
+            neighbour, because others would create false depths between object and background.
         degradations: names of the degradations of its maps in training, see
             `training.degradations`.
-        sets: names, or prefixes of names, of known sets whose maps have this modality whatever
-            the name of their folder.
+        sets: names, or prefixes of names, of known sets whose maps have this modality even if
+            their folder has another name.
         label: title of its images on a page; "" uses ``name``.
     """
 
@@ -74,16 +73,19 @@ MODALITIES: dict[str, Modality] = {}
 
 
 def register_modality(modality: Modality) -> Modality:
-    """Register a modality, so that its folders are found; this also works from another package.
+    """Register a modality so that its folders are found; other packages may call this, too.
 
     Raises:
-        ValueError: its name or a name of its folders is taken.
+        ValueError: its name or one of its folder names is registered already.
     """
     for other in MODALITIES.values():
         shared = set(modality.folders) & set(other.folders)
         if modality.name == other.name or shared:
             taken = f"folder {min(shared)!r}" if shared else f"name {other.name!r}"
-            raise ValueError(f"modality {modality.name!r}: the {taken} is registered already")
+            raise ValueError(
+                f"modality {modality.name!r}: the {taken} is registered already."
+                " Fix: choose another name."
+            )
     MODALITIES[modality.name] = modality
     return modality
 
@@ -92,7 +94,7 @@ def find_modality(name: str) -> Modality:
     """Return the modality of a name; InputError if it is not registered."""
     if name not in MODALITIES:
         raise InputError(
-            f"the modality {name!r} is unknown here: known are {', '.join(MODALITIES)}."
+            f"the modality {name!r} is unknown here; the known ones are {', '.join(MODALITIES)}."
             " Fix: import the package that registers it"
         )
     return MODALITIES[name]
@@ -106,9 +108,9 @@ def modality_of_set(name: str) -> Modality | None:
 
 
 def modality_of(folders: Iterable[str], set_name: str) -> Modality:
-    """Return the modality of a set from the names of its folder of maps and of the set itself.
+    """Return the modality of a set from the names of its map folders and from its own name.
 
-    The name of a known set has priority, because copies of thermal sets name the folder depth.
+    The name of a known set has priority: copies of thermal sets call their map folder "depth".
     """
     names = {folder.casefold() for folder in folders}
     by_folder = (m for m in MODALITIES.values() if names & set(m.folders))
@@ -116,7 +118,7 @@ def modality_of(folders: Iterable[str], set_name: str) -> Modality:
 
 
 def refuse_named_otherwise(folder: Path, modality: Modality) -> None:
-    """Raise InputError for a folder of maps whose name, or set, is that of another modality."""
+    """Raise InputError if a folder of maps, or its set, has a name of another modality."""
     folder = folder.absolute()
     named = modality_of_set(folder.parent.name) or next(
         # The name "t" is no evidence: the folder may be temporary.
@@ -125,8 +127,8 @@ def refuse_named_otherwise(folder: Path, modality: Modality) -> None:
     )
     if named != modality:
         raise InputError(
-            f"`{modality.name}` {folder}: a folder of {named.maps} by its name. Fix: pass it as"
-            f" `{named.name}`, with weights that were trained on them, or rename it."
+            f"`{modality.name}` {folder}: its name, or that of its set, stands for {named.maps}."
+            f" Fix: pass it as `{named.name}`, with weights trained on them, or rename it."
         )
 
 

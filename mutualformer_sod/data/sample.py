@@ -29,10 +29,10 @@ class Sample:
 def read_sample(sample: Sample) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
     """Read the files of one sample.
 
-    If the sizes of a map and the colour image differ, the map is resized by the rule of its
-    modality: depth by nearest neighbour, because interpolation would add depths between an object
-    and its background, and across holes. If the size of the ground truth differs, it is refused,
-    because scores would depend on the method of resizing.
+    A map that differs in size from the colour image (from the ground truth, if there is no colour
+    image) is resized by the rule of its modality. Depth is resized by nearest neighbour, because
+    interpolation would create false depths at the borders of objects and holes. A ground truth that
+    differs in size is refused, because scores would depend on the method of resizing.
 
     Returns:
         rgb (H, W, 3) uint8, depth (H, W) as stored, gt (H, W) bool; None for a missing part.
@@ -52,7 +52,7 @@ def read_sample(sample: Sample) -> tuple[np.ndarray | None, np.ndarray | None, n
 
 
 def shrink(plane: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize an image (H, W) or (H, W, 3) by area average; the same array if nothing changes."""
+    """Resize an image (H, W) or (H, W, 3) by area average; return it unchanged at equal size."""
     if plane.shape[:2] == (height, width):
         return plane
     return cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA)

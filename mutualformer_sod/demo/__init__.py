@@ -1,1 +1,1 @@
-"""The page in a browser. Only `page` needs gradio; importing this package imports no torch."""
+"""The demo page in a browser. Only `page` needs gradio; this package imports no torch."""

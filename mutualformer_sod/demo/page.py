@@ -1,4 +1,4 @@
-"""The page of the demo, and its server. Needs gradio: import it after `prepare_gradio`."""
+"""The demo page and its server. It needs gradio: import this file after `prepare_gradio`."""
 
 import logging
 from collections.abc import Sequence
@@ -59,7 +59,7 @@ class _Page(gr.Blocks):
         self._weights = weights
 
     async def preprocess_data(self, block_fn: Any, inputs: list[Any], *rest: Any, **more: Any):
-        """Check the inputs before gradio; wrong ones come from programs, not from the page."""
+        """Check the inputs before gradio does; programs, unlike the page, may send wrong ones."""
         try:
             if block_fn.inputs:
                 check_inputs(inputs, self._weights)
@@ -78,7 +78,9 @@ def build_page(service: Service, samples: Sequence[Sample]) -> gr.Blocks:
         with gr.Row():
             with gr.Column(scale=1, min_width=300):
                 inputs = _inputs(list(service.predictors))
-                gr.Markdown("Samples to click on (generated); the object stands out in")
+                gr.Markdown(
+                    "Generated samples to click on. The title names where the object stands out."
+                )
                 gallery = gr.Gallery(
                     [(sample.thumbnail, sample.title) for sample in samples],
                     show_label=False,

@@ -26,7 +26,7 @@ class Sample(NamedTuple):
 
 
 def make_samples(folder: Path, count: int = 6) -> list[Sample]:
-    """Make a folder and write ``count`` scenes into it."""
+    """Make the folder and write ``count`` scenes to it."""
     folder.mkdir(parents=True)
     return [_write(folder, index) for index in range(count)]
 

@@ -46,7 +46,7 @@ class Scratch:
         shutil.rmtree(self.path, ignore_errors=True)
 
     def new_folder(self) -> Path:
-        """Make a folder with a random name: anyone with the address of a file can see it."""
+        """Make a folder with a random name, because all who know a file's address can see it."""
         path = self.path / "results" / uuid.uuid4().hex
         path.mkdir(parents=True)
         return path

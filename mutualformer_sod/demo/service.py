@@ -35,7 +35,7 @@ SHOWN_PIXELS = 10**6
 INPUTS = ("picture", "depth", "weights", "threshold", "invert")
 """Names of the inputs of the page, in order."""
 
-_CACHED = 32  # outputs of the network: a new threshold does not run it again
+_CACHED = 32  # outputs of the network: a new threshold does not run the network again
 _NAME_LENGTH = 60
 
 
@@ -47,7 +47,7 @@ class Request:
         rgb: file of the picture; None if there is none yet.
         depth: file of its depth map; None for RGB alone.
         weights: one of the names of `Service.predictors`.
-        threshold: in [0, 1]; 0: the map itself; else 1 where the map reaches it, 0 elsewhere.
+        threshold: in [0, 1]; 0 keeps the map, else p >= threshold becomes 1 and the rest 0.
         invert: invert the polarity of the depth.
     """
 
@@ -61,8 +61,8 @@ class Request:
 class Answer(NamedTuple):
     """Outputs of one request; all pictures are PNG files, None if there is none.
 
-    The overlay is reduced to `SHOWN_PIXELS`, map and cut-out keep the size of the picture. The
-    depth is shown as the network got it, near = white.
+    The overlay is reduced to `SHOWN_PIXELS`. The map and the cut-out have the size of the picture.
+    The depth is shown as the network got it, near = white.
     """
 
     message: str
@@ -155,8 +155,8 @@ class Service:
 def _predict(predictor: Predictor, request: Request, photo: Photo) -> _Prediction:
     depth = encoding = None
     if request.depth is None:
-        without = "RGB only" if predictor.estimator is None else "it was estimated"
-        notes = [f"no depth: {without}"]
+        without = "RGB only" if predictor.estimator is None else "estimated depth"
+        notes = [f"no depth map: {without}"]
     elif predictor.modality == "rgb":
         notes = ["these weights were trained without depth: RGB only"]
     else:
@@ -200,7 +200,7 @@ def _read_depth(
 
 
 def check_inputs(inputs: Sequence[Any], weights: Sequence[str]) -> None:
-    """Raise InputError for decoded JSON that is not `INPUTS` in number, type and range."""
+    """Raise InputError for decoded JSON whose number, types or ranges do not fit `INPUTS`."""
     if len(inputs) != len(INPUTS):
         raise InputError(
             f"{len(inputs)} inputs are given. Fix: pass {len(INPUTS)}: {', '.join(INPUTS)}."

@@ -32,7 +32,7 @@ def code_of_results() -> dict[str, str]:
 
 
 def inputs_of(*paths: str | None) -> dict[str, str]:
-    """Return digests of files, and of names and sizes in folders of maps; None is left out."""
+    """Return digests of files, and of the names and sizes of maps in folders; skip None."""
     return {path: _digest(Path(path)) for path in paths if path is not None}
 
 

@@ -63,7 +63,7 @@ def write_image_scores(path: Path, table: FusionTable) -> None:
 
 
 def read_image_scores(path: Path) -> FusionTable:
-    """Read a file of `write_image_scores`, which has no maxima of curves; or raise InputError."""
+    """Read a file of `write_image_scores`, which lacks maxima of curves; InputError if damaged."""
     images, record = read_scores(path)
     try:
         groups, trials = images.by_group(), []

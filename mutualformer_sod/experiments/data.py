@@ -86,13 +86,13 @@ def refuse_mixed(options: Options) -> None:
     if len(named) > 1:
         found = "; ".join(f"{modality.maps}: {name_list(own)}" for modality, own in named.items())
         raise InputError(
-            f"`data`: the sets have maps of several modalities ({found}), a comparison has one. "
+            f"`data`: the sets have maps of several modalities ({found}); a comparison has one. "
             "Fix: pass `sets` and `test_data` of one modality."
         )
 
 
 def _roots(output: Path, options: Options, anew: bool) -> tuple[list[str], list[str]]:
-    """Return the folders of training and of test sets; make those that a comparison makes."""
+    """Return the folders of training and of test sets; create those of generated or split sets."""
     if options.test_data and options.holdout is None:
         return list(options.data), list(options.test_data)
     folder = output / ("split" if options.data else "scenes")
@@ -112,7 +112,7 @@ def find_sets(sources: dict[str, Any], split: str) -> list[SodSet]:
 
 
 def groups_of(sod_set: str, stem: str, sources: dict[str, Any]) -> list[str]:
-    """Return the groups of an image: all, its set and kind; of several test folders, its folder.
+    """Return the groups of an image: all, its set and kind; with several test folders, its folder.
 
     Args:
         stem: stem of the image; that of a generated scene ends in its kind.
@@ -221,7 +221,8 @@ def _refuse_overlap(train: Sequence[SodSet], test: Sequence[SodSet]) -> None:
     if shared:
         raise InputError(
             f"`test_data`: {len(shared)} of its images are training images, for example "
-            f"{shared[0][1]} is {shared[0][0]}. Fix: remove them from `data`, or pass other `sets`."
+            f"{shared[0][1]} equals {shared[0][0]}. Fix: remove them from `data`, or pass other "
+            "`sets`."
         )
 
 

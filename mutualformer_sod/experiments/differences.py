@@ -42,8 +42,8 @@ def differences(
     """Compare the S-measure of a variant with all others on each group, with the right depth.
 
     A resample draws the images of a group, the same for all variants, and the seeds of each
-    variant. Drawing from n seeds gives a variance that is too small by (n - 1) / n, which is
-    corrected. A variant with one seed shows no variation over seeds.
+    variant. Drawing from n seeds gives a variance that is too small by the factor (n - 1) / n;
+    this is corrected. A variant with one seed shows no variation over seeds.
 
     Returns:
         group -> one difference for each other variant. The mean over several groups is included if

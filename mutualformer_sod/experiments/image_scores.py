@@ -16,7 +16,7 @@ from mutualformer_sod.experiments.data import groups_of
 from mutualformer_sod.experiments.plan import RIGHT, Run
 from mutualformer_sod.files import replacing
 
-# Metrics of an image whose mean is a set's score. The maximum of a curve is that of the mean.
+# Metrics whose mean over images is the score of a set. A maximum is that of the mean curve.
 METRICS = ("s_measure", "mean_f", "weighted_f", "mean_e", "mae")
 _DIGITS = 5
 _GROUPING = ("sets", "folders")  # all that `data.groups_of` needs
@@ -58,7 +58,7 @@ def read_runs(runs: Sequence[Run], kinds: Sequence[str], sources: dict[str, Any]
     """Read the scores of each image of finished runs, with the right test depth and other kinds.
 
     Raises:
-        InputError: a missing or damaged file, or runs of other images.
+        InputError: a missing or damaged file, or runs with scores of different images.
     """
     images: list[tuple[str, str, str]] | None = None
     columns = []
@@ -75,7 +75,7 @@ def read_runs(runs: Sequence[Run], kinds: Sequence[str], sources: dict[str, Any]
             )
         images = own
         columns.append(values)
-    scores = np.round(columns, _DIGITS).transpose(1, 0, 2)  # those of the file
+    scores = np.round(columns, _DIGITS).transpose(1, 0, 2)  # as in the file
     return ImageScores([(r.variant.name, r.seed) for r in runs], images or [], scores, sources)
 
 

@@ -207,8 +207,8 @@ def claim_folder(output: Path, options: Options, variants: Sequence[Variant], se
             name = different[0]
             started, value = _as_typed(before["options"].get(name)), _as_typed(now[name])
             raise InputError(
-                f"{output}: started with `{name}` {started}, now it is {value}. Fix: pass the same,"
-                " or another `output`."
+                f"{output}: started with `{name}` {started}, now it is {value}. Fix: pass the "
+                "old value, or another `output`."
             )
         if has_started and before.get("inputs", {}) != plan["inputs"]:
             (path, *_) = changed(before.get("inputs", {}), plan["inputs"])

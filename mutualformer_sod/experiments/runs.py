@@ -44,7 +44,7 @@ _log = logging.getLogger(__name__)
 
 
 def resolve_amp(output: Path, options: Options, device: str) -> Options:
-    """Replace the precision "auto" by the one that all runs use; a started comparison keeps its.
+    """Replace the precision "auto" by that of all runs; a started comparison keeps its precision.
 
     Raises:
         InputError: no such device, or the folder's plan is damaged.
@@ -164,7 +164,7 @@ def score_maps(
 
 
 def model_overrides(output: Path, run: Run, options: Options) -> dict[str, Any]:
-    """Return the options of the model; a matching variant takes its exchange ratio from a log."""
+    """Return the options of the model; with ``matches``, use the exchange ratio of that variant."""
     overrides = run.variant.overrides(options.fields)
     if run.variant.matches is None:
         return overrides

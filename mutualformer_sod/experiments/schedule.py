@@ -1,7 +1,7 @@
 """Do all runs of a comparison, each in its own process, several at once.
 
-A failed run does not stop the others. The processes are forked, if the system can, from a server
-that has imported torch: an import takes longer than the test of a small network.
+A failed run does not stop the others. If the system can fork, the processes are forked from a
+server that has imported torch, because the import takes longer than the test of a small network.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ class LoggedProcess:
 
     Args:
         function: "module.function" in `mutualformer_sod.experiments`.
-        log: file of the output; its folder is made.
+        log: file of the output; its folder is created.
         threads: number of threads of the process on a CPU.
     """
 
@@ -73,7 +73,7 @@ def _work(function: str, arguments: tuple, log: str, threads: int, outcome: Conn
     with Path(log).open("a", encoding="utf-8", buffering=1) as file:
         for descriptor in (1, 2):  # the output of libraries too
             os.dup2(file.fileno(), descriptor)
-    end_with_parent(lambda: os.kill(os.getpid(), signal.SIGTERM))  # it would keep its folder locked
+    end_with_parent(lambda: os.kill(os.getpid(), signal.SIGTERM))  # an orphan would keep the lock
     import cv2
     import torch
 
@@ -109,7 +109,7 @@ def do_runs(
     another run waits for that run, and fails if that run failed.
 
     Args:
-        describe: returns a line about a finished run and the seconds it took.
+        describe: returns the text to print for a finished run and its seconds.
 
     Raises:
         Stopped, KeyboardInterrupt: the runs in progress were saved.
@@ -163,7 +163,7 @@ def _next(todo: list[Run], running: dict[int, _Working]) -> Run | None:
 @contextlib.contextmanager
 def _saved_at_the_end(running: dict[int, _Working]) -> Iterator[None]:
     """Let the runs in progress save their state, also after SIGTERM and Ctrl-C."""
-    with ended_by_sigterm("finished runs are kept; the same command continues"):
+    with ended_by_sigterm("finished runs are kept; the same command continues the comparison"):
         try:
             yield
         finally:

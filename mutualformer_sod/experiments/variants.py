@@ -18,7 +18,7 @@ ALL, CONTROLS_NAME = "all", "controls"
 _SHARED = {"share": True}
 _NOT_FOR_USERS = {
     "fusion": "name it in `fusions`",
-    "share": "it is true for all",
+    "share": "leave share out; it is true for all variants",
     "image_size": "pass `size`",
 }
 

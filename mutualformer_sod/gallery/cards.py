@@ -94,7 +94,7 @@ def find_images(
     chosen = [s for s in sets if keep_unmapped or s.name in mapped]
     lines = []
     if len(chosen) < len(sets):
-        lines.append(f"left out, no map: {name_list(n for n in found if n not in mapped)}")
+        lines.append(f"sets without a map: {name_list(n for n in found if n not in mapped)}")
     images = []
     for sod_set in with_encodings(chosen, near):
         folders = found[sod_set.name]

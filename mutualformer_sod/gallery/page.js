@@ -127,7 +127,7 @@ function valueOf(image, sort, of) {
   return scores.reduce((sum, score) => sum + score, 0) / scores.length;
 }
 
-// Initial direction: names from A, worst scores, largest differences.
+// Initial direction: names from A to Z; the worst scores or the largest differences first.
 function descends(sort) {
   if (sort === "name") return false;
   const measure = data.measures[measureIndex.get(sort)];

@@ -116,10 +116,10 @@ def pick(
 def _named(cards: Sequence[ImageCard], name: str) -> ImageCard:
     found = [card for card in cards if name in (card.stem, f"{card.set_name}/{card.stem}")]
     if not found:
-        raise InputError(f"--figure {name}: no such image. Fix: pass STEM or SET/STEM of one.")
+        raise InputError(f"--figure {name}: no such image. Fix: pass a known STEM or SET/STEM.")
     if len(found) > 1:
         sets = " or ".join(f"{card.set_name}/{name}" for card in found[:4])
-        raise InputError(f"--figure {name}: several sets have it. Fix: pass {sets}.")
+        raise InputError(f"--figure {name}: several sets have this image. Fix: pass {sets}.")
     return found[0]
 
 

@@ -23,8 +23,8 @@ def save_paper_figure(
 ) -> None:
     """Draw pictures in rows and columns, and write them to files.
 
-    All tiles have the same width. The height of a row follows from its first picture; the others
-    are resized to it.
+    All tiles have the same width. The first picture of a row gives the height of the row; the
+    other pictures are stretched to fill their tiles.
 
     Args:
         paths: files that end in ".pdf" or ".png". All get the same figure.
@@ -64,8 +64,8 @@ def save_paper_figure(
             for side in axes.spines.values():
                 side.set(linewidth=0.3, color="0.5")
         top -= _GAP
-    # Font type 42 embeds text as text; publishers refuse Type 3 outlines. Without a date the same
-    # figure is the same file.
+    # Font type 42 embeds text as text; publishers refuse Type 3 outlines. Without a date,
+    # equal figures give equal files.
     with matplotlib.rc_context({"pdf.fonttype": 42, "pdf.compression": 9}):
         for path in paths:
             metadata = {"CreationDate": None} if path.suffix == ".pdf" else None
@@ -74,13 +74,14 @@ def save_paper_figure(
 
 
 def _aspect(row: Sequence[np.ndarray | None]) -> float:
-    """Return height by width of the first picture of the row."""
+    """Return the height divided by the width of the first picture of a row; 1 if it is empty."""
     first = next((picture for picture in row if picture is not None), None)
     return 1.0 if first is None else first.shape[0] / first.shape[1]
 
 
 def _fitting(title: str, tile: float) -> float:
-    """Return a font size at which the title fits its tile. A letter is about half its size wide."""
+    """Return a font size in points at which the title fits its tile of this width in inches."""
+    # The mean width of a letter is about 0.55 of the font size.
     return min(_FONT_SIZE, tile * 72 / (0.55 * max(1, len(title))))
 
 

@@ -81,7 +81,7 @@ class Picture:
 class PictureFolder:
     """Store pictures as a thumbnail and a full-size file, named by a hash of their sources.
 
-    The names are the same in every run, and need no escape in an address. A later run therefore
+    The names need no escape in an address. They are the same in every run, so that a later run
     finds the pictures that exist. The folder gets ``thumbs/`` and ``full/``; full-size pictures are
     shrunk to ``zoom_side`` pixels on the longer side if they are larger.
     """
@@ -96,7 +96,7 @@ class PictureFolder:
         Args:
             picture: (H, W) uint8 or bool, (H, W) float in [0, 1], or (H, W, 3) uint8, RGB.
             sources: all that the picture depends on.
-            suffix: of the full-size file, ".png" or ".jpg".
+            suffix: suffix of the full-size file, ".png" or ".jpg".
         """
         key = hashlib.sha256(f"{_RECIPE} {self.zoom_side} {suffix}".encode())
         for source in sources:

@@ -53,7 +53,7 @@ function openZoom(card, key) {
     picture.alt = `${view.label} of ${nameOf(card.image)}`;
   } else {
     picture.removeAttribute("src");
-    byId("zoom-none").textContent = `${nameOf(card.image)}: ${view.note || "there is none"}`;
+    byId("zoom-none").textContent = `${nameOf(card.image)}: ${view.note || "no such picture"}`;
   }
   if (!byId("zoom").open) byId("zoom").showModal();
   byId("zoom-view").focus({ preventScroll: true });

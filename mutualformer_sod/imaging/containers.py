@@ -1,7 +1,8 @@
 """Check whether an image file is complete, and find its size, without decoding.
 
-Decoders fill the missing part of a truncated JPEG (older ones also of a PNG) with grey without an
-error. Therefore the last chunk and the checksums of a PNG and the end marker of a JPEG are checked.
+Decoders fill the missing part of a truncated JPEG with grey and report no error; older decoders do
+the same for a PNG. Therefore this module checks the last chunk and the checksums of a PNG, and the
+end marker of a JPEG.
 """
 
 import struct
@@ -23,7 +24,7 @@ def check_whole(data: bytes) -> tuple[int, int] | None:
     A TIFF and an old BMP need decoding.
 
     Raises:
-        ValueError: with the predicate of a message, such as "is cut short".
+        ValueError: incomplete, damaged or not an image; the text is a predicate: "is cut short".
     """
     if not data:
         raise ValueError("is empty (0 bytes)")
@@ -53,7 +54,7 @@ def without_notes(data: bytes, *, keep: bytes = b"") -> bytes:
     images are returned unchanged.
 
     Args:
-        data: the bytes of an image that `check_whole` has passed.
+        data: the bytes of an image that has passed `check_whole`.
         keep: name of an optional chunk that stays if its checksum is correct.
     """
     if not data.startswith(PNG):

@@ -1,7 +1,8 @@
 """Read, check and decode image files as stored.
 
 The type of a file is decided by its content, because many JPEGs of the sets are named ``.png``.
-Orientation tags are ignored: depth maps and masks have none and are in the stored orientation.
+Orientation tags are ignored, because depth maps and masks have no such tag and fit the stored
+orientation of their colour images.
 """
 
 import contextlib
@@ -60,7 +61,7 @@ def decode(path: Path | str, data: bytes, flags: int = AS_STORED) -> np.ndarray:
         (H, W) or (H, W, channels in cv2's order), of any dtype.
 
     Raises:
-        InputError: as `check_file`.
+        InputError: as `check_file`; also for an image that cannot be decoded.
     """
     whole = check_file(path, data) is not None
     try:
@@ -94,9 +95,9 @@ def _warn_of_damage(path: str, damage: str) -> None:
 def one_channel(path: Path | str, data: bytes, image: np.ndarray) -> np.ndarray | None:
     """Return the grey values (H, W) of an image from `decode`; None for a colour image.
 
-    Transparency is removed. Channels that differ only by JPEG noise are decoded as grey, as other
-    tools do: decoders weight the channels differently from a later conversion. ``path`` and
-    ``data`` are those of `decode`.
+    Transparency is removed. An image whose channels differ only by JPEG noise is decoded again as
+    grey, as in other tools, because decoders weight the channels differently from a conversion
+    after decoding. ``path`` and ``data`` are those of `decode`.
     """
     if image.ndim == 2:
         return image
@@ -116,7 +117,7 @@ def varying_alpha(image: np.ndarray) -> np.ndarray | None:
 
 
 def channel_spread(image: np.ndarray) -> float:
-    """Return the largest difference between the channels of a pixel; infinity for float ones."""
+    """Return the largest difference between channels of a pixel; for floats, 0 or infinity."""
     first, *others = (np.ascontiguousarray(image[..., k]) for k in range(image.shape[2]))
     if image.dtype in (np.uint8, np.uint16):
         return max((cv2.norm(first, other, cv2.NORM_INF) for other in others), default=0.0)
@@ -127,7 +128,7 @@ def channel_spread(image: np.ndarray) -> float:
 @contextlib.contextmanager
 def quiet_decoder() -> Iterator[None]:
     """Suppress messages of cv2 about a file, because this package reports the file itself."""
-    with _LOG_LEVEL_LOCK:  # the level is one for all threads
+    with _LOG_LEVEL_LOCK:  # all threads share the level
         logs = cv2 if hasattr(cv2, "getLogLevel") else cv2.utils.logging  # as of 4.8, later
         level = logs.getLogLevel()
         logs.setLogLevel(0)  # silent
@@ -138,7 +139,7 @@ def quiet_decoder() -> Iterator[None]:
 
 
 class _Stderr:
-    """C's variable ``stderr``, set to a stream in memory while one thread or more capture it."""
+    """C's variable ``stderr``, set to a stream in memory while at least one thread captures it."""
 
     # libjpeg, as used by cv2, prints warnings there without the name of the file. File descriptor 2
     # and Python's sys.stderr do not change, so that other threads can print.

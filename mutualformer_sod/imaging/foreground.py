@@ -1,4 +1,4 @@
-"""Colours of the object where a cut-out is half transparent (Forte, ICIP 2021, blur fusion)."""
+"""Colours of the object where a cut-out is partly transparent (Forte, ICIP 2021, blur fusion)."""
 
 import cv2
 import numpy as np
@@ -36,7 +36,7 @@ def estimate_foreground(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
 
 def _estimate(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Do both passes: (H, W, 3) and (H, W) uint8 -> (H, W, 3) uint8."""
+    """Run both passes on rgb (H, W, 3) and alpha (H, W), uint8; return (H, W, 3) uint8."""
     image = rgb.astype(np.float32)
     weight = alpha.astype(np.float32)[..., None] / 255
     foreground = background = image

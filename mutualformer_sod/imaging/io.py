@@ -106,7 +106,7 @@ def read_map(
 def _refuse_coloured_depth(path: Path | str, image: np.ndarray) -> np.ndarray:
     spread = channel_spread(image)
     raise InputError(
-        f"{path}: colour-coded depth is not read, nor is HHA (channels differ by {spread:g})."
+        f"{path}: colour-coded depth and HHA are not read (channels differ by {spread:g})."
         " Fix: store the depth itself, or the disparity channel of HHA, as one grey channel"
     )
 
@@ -175,7 +175,7 @@ def read_saliency(path: Path | str, data: bytes | None = None) -> np.ndarray:
     - Floating-point values in [0, 1] become 255 times the value, rounded half to even, as
       `write_map` does; values up to 1e-6 outside count as 0 or 1. Whole numbers up to 255 are 8-bit
       levels.
-    - 16 bits lose their lower byte, as in a greyscale read by cv2. True is 255.
+    - 16 bits lose their lower byte, as in a greyscale read by cv2. True becomes 255.
     - Equal colour channels become one. Transparency and axes of length 1 are removed.
 
     Args:
@@ -212,7 +212,9 @@ def _eight_bits(path: Path | str, values: np.ndarray) -> np.ndarray:
     if values.dtype == bool:
         return values * np.uint8(255)
     if values.dtype.kind not in "fiu":
-        raise InputError(f"{path}: {values.dtype} saliency map. Fix: save it as 8-bit PNG.")
+        raise InputError(
+            f"{path}: a saliency map of type {values.dtype} is not read. Fix: save it as 8-bit PNG."
+        )
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise InputError(
             f"{path}: a saliency map with NaN or infinity. Fix: save finite values in [0, 1]."
@@ -223,8 +225,8 @@ def _eight_bits(path: Path | str, values: np.ndarray) -> np.ndarray:
     if low >= 0 and high <= 255 and (values == np.rint(values)).all():
         return values.astype(np.uint8)
     raise InputError(
-        f"{path}: {values.dtype} saliency from {low} to {high}. Fix: save values in [0, 1] "
-        "(divide by 255, or apply the sigmoid), or an 8-bit PNG."
+        f"{path}: {values.dtype} saliency from {low} to {high} is neither in [0, 1] nor in 8-bit "
+        "levels. Fix: save values in [0, 1] (divide by 255, or apply the sigmoid), or an 8-bit PNG."
     )
 
 

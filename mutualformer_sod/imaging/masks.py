@@ -13,8 +13,9 @@ import numpy as np
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.decoding import decode, one_channel, read_bytes, varying_alpha
 
-# 8-bit values from _DARK to below _BRIGHT are neither background nor foreground. Their maximum
-# ratio of all pixels is _MIDDLE_RATIO, or _EDGE_RATIO with at most _INNER_RATIO away from edges.
+# 8-bit values from _DARK to below _BRIGHT are neither background nor foreground. Their ratio of all
+# pixels may be up to _MIDDLE_RATIO, or up to _EDGE_RATIO if those away from edges are at most
+# _INNER_RATIO.
 _DARK, _BRIGHT = 64, 192
 _MIDDLE_RATIO = 0.05
 _EDGE_RATIO, _INNER_RATIO = 0.25, 0.005
@@ -22,7 +23,7 @@ _REMEDY = "Fix: save it as 0 and 255"
 
 
 class Mask(NamedTuple):
-    """A ground truth (H, W) bool and how it was read; "" for the usual 0 and 255."""
+    """A ground truth (H, W) bool, and a note on how it was read, "" for the usual 0 and 255."""
 
     foreground: np.ndarray
     note: str
@@ -91,7 +92,7 @@ def _of_grey(path: Path | str, levels: np.ndarray) -> Mask:
     if high > 255:
         levels, low, high = levels >> 8, low >> 8, high >> 8
     if low >= _BRIGHT:  # a full mask with JPEG noise
-        return Mask(levels > 128, "" if low == 255 else f"values from {low} on, all foreground")
+        return Mask(levels > 128, "" if low == 255 else f"values of {low} or more, all foreground")
     if low >= _DARK or high < _BRIGHT or not _is_mask_with_noise(levels):
         raise InputError(
             f"{path}: the values {_listed(levels)} do not separate foreground from background."

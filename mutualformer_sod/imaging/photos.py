@@ -1,8 +1,8 @@
 """Read users' pictures as a viewer shows them, in the formats of cameras and the web.
 
 Unlike files of the benchmarks (`io`), they are rotated by their orientation tag, blended with white
-if transparent, and reduced if huge. If `io.read_rgb` gives the same result for a picture, it is
-used, so that a map does not depend on the tool.
+if transparent, and reduced if huge. `io.read_rgb` reads all pictures for which it gives the same
+result, so that a map does not depend on the tool.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ PHOTO_SUFFIXES = frozenset(
 )
 
 FULL_PIXELS = 64 * 10**6
-"""Pictures with more pixels are reduced to this number: 0.2 GB, twice that while decoding."""
+"""Pictures with more pixels are reduced to this number (0.2 GB; twice as much while decoding)."""
 
 WHOLE_PIXELS = 320 * 10**6
 """Maximum number of pixels of a picture that is not a baseline JPEG; decoding takes 1.3 GB."""
@@ -101,7 +101,7 @@ def read_photo(path: Path | str) -> Photo:
     rgb = turn(rgb, orientation)
     if opacity is None or opacity.min() == 255:
         return Photo(rgb, rgb, None, native_size, orientation, tuple(notes))
-    notes.append("transparent: seen on white")
+    notes.append("transparent: blended with white")
     opacity = turn(opacity, orientation)
     return Photo(_on_white(rgb, opacity), rgb, opacity, native_size, orientation, tuple(notes))
 

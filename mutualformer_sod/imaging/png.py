@@ -1,7 +1,7 @@
 """Write PNG files strip by strip, so that maps of any size need little memory.
 
-Written by hand because Pillow and cv2 need the whole picture in memory. A text chunk records how a
-file was made. PNG specification, third edition (W3C, 2025).
+Pillow and cv2 are not used, because they need the whole picture in memory. A text chunk records how
+a file was made. The format is that of the PNG specification, third edition (W3C, 2025).
 """
 
 import json
@@ -18,7 +18,7 @@ from mutualformer_sod.imaging.containers import PNG
 
 _KEYWORD = b"mutualformer_sod"
 _COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
-_SUB = 1  # filter: difference of each byte to that of the pixel to its left
+_SUB = 1  # filter: each byte minus the byte of the pixel to its left
 _LEVEL = 3  # zlib's level: a third of the default's time; files are a few per cent larger
 
 
@@ -31,7 +31,7 @@ def write_png(
     """Write an 8-bit PNG from strips, whole or not at all; an existing file is replaced.
 
     Args:
-        path: of the file; missing folders are created.
+        path: path of the file; missing folders are created.
         size: (H, W) of the picture.
         strips: (h, W), (h, W, 3) or (h, W, 4) uint8 from the top down, H rows in all.
         note: JSON data for `read_note`.

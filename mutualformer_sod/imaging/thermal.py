@@ -36,7 +36,7 @@ def ambiguous_ratio(image: np.ndarray) -> float:
     The image is (H, W, 3) uint8, in cv2's order.
     """
     step = max(1, max(image.shape[:2]) // _SIDE)
-    # Picked, not averaged: the mean of two colours of a palette is not in the palette.
+    # Sampled, not averaged: the mean of two colours of a palette is not in the palette.
     picked = np.ascontiguousarray(image[::step, ::step])
     pixels = cv2.cvtColor(picked, cv2.COLOR_BGR2YCrCb).reshape(-1, 3)
     bins = pixels[:, 0].astype(int) * _BINS // 256

@@ -15,10 +15,10 @@ def centre_prior(size: tuple[int, int], sigma: float = 0.25) -> np.ndarray:
         (H, W) float32 in (0, 1].
 
     Raises:
-        ValueError: an empty size, or a sigma of 0 or less.
+        ValueError: a side below 1, or a sigma of 0 or less.
     """
     if min(size) < 1 or not sigma > 0:
-        raise ValueError(f"centre_prior: size {size}, sigma {sigma}: both must be positive")
+        raise ValueError(f"size {size} or sigma {sigma} is not positive. Fix: pass other values.")
     rows, columns = (
         np.exp(-(((np.arange(length) + 0.5) / length - 0.5) ** 2) / (2 * sigma**2))
         for length in size
@@ -39,10 +39,10 @@ def depth_otsu(depth: np.ndarray) -> np.ndarray:
         (H, W) float32: 1 above the threshold, else 0. A constant depth map gives 0.
 
     Raises:
-        ValueError: another rank, or values outside [0, 1].
+        ValueError: a rank other than 2, or values outside [0, 1].
     """
     if depth.ndim != 2 or not (depth.min() >= 0 and depth.max() <= 1):
-        raise ValueError(f"depth_otsu: depth must be (H, W) in [0, 1], got {depth.shape}")
+        raise ValueError(f"depth {depth.shape} is not (H, W) in [0, 1]. Fix: use `depth_to_unit`.")
     levels = np.rint(depth * 255).astype(np.uint8)
     if levels.min() == levels.max():
         return np.zeros(depth.shape, np.float32)

@@ -39,7 +39,7 @@ QUEUE_SIZE = 32
 
 class _Timing(NamedTuple):
     """Number of images of one process, and its times in seconds: until the first batch was loaded,
-    from then until the last map was written, and in the network (part of the second).
+    from then until the last map was written, and in the network (part of ``running``).
     """
 
     images: int = 0
@@ -74,9 +74,9 @@ def map_sets(
 ) -> dict[str, int]:
     """Write a saliency map for every image: ``output/<set>/<stem>.png``, 8-bit, native size.
 
-    Existing maps with the same settings are kept, so that an interrupted run continues. Under
+    Existing maps with the same settings are kept, so that an interrupted run can continue. Under
     torchrun each process maps a share of the images. Loading, the network and writing overlap.
-    Ctrl-C and SIGTERM leave whole files.
+    Ctrl-C and SIGTERM leave no half-written file.
 
     Args:
         predictor, sets: the network and its inputs.
@@ -126,7 +126,7 @@ def map_sets(
     for sod_set, todo in zip(sets, missing, strict=True):
         made[sod_set.name] = len(todo.samples)
         mine = dataclasses.replace(todo, samples=todo.samples[rank() :: world_size()])
-        with ended_by_sigterm(f"the maps in {output} are complete; the same command continues"):
+        with ended_by_sigterm(f"maps so far are kept in {output}; the same command continues"):
             spent = _map_set(predictor, mine, output, batch_size, workers, writers)
         timings.append(spent)
         wait_for_all()
@@ -189,7 +189,7 @@ def _write(path: Path, logits: Tensor, native_size: tuple[int, int]) -> None:
 
 
 def _print_speed(timings: Sequence[_Timing], device: torch.device) -> None:
-    """Print the images per second and the network's share of the time."""
+    """Print the images per second, and the ratio of the time that the network takes."""
     totals = [float(sum(part)) for part in zip(_Timing(), *timings, strict=True)]
     images, start_up, running, model = sum_over_processes(totals, device)
     if is_main() and images:
@@ -213,7 +213,7 @@ def _map_set(
     loader = make_loader(dataset, batches, workers, predictor.device.type == "cuda")
     start_up = in_model = 0.0
     started = time.perf_counter()
-    loading = iter(loader)  # loader processes are forked, therefore before threads start
+    loading = iter(loader)  # loader processes are forked: start them before any thread
     bar = tqdm(total=len(dataset), desc=sod_set.name, unit="map", leave=False, disable=None)
     with map_writers(writers) as write, ticking(bar):
         for batch in loading:
@@ -244,7 +244,7 @@ def _without_maps(sod_set: SodSet, output: Path, old_maps: set[str], overwrite: 
 def _claim_folder(
     output: Path, settings: dict[str, Any], overwrite: bool
 ) -> tuple[dict[str, Any], set[str]]:
-    """Refuse maps of other settings unless ``overwrite``; return the record and the old maps."""
+    """Refuse maps of other settings unless ``overwrite``; return recorded sets and old maps."""
     output.mkdir(parents=True, exist_ok=True)
     remedy = "Fix: pass another `output`, or `overwrite` to replace them."
     maps = {path.relative_to(output).as_posix() for path in output.rglob("[!.]*.png")}

@@ -1,4 +1,4 @@
-"""Cut the salient object out of its picture, without the old background at its border."""
+"""Cut the salient object out of a picture, without colours of the background at the border."""
 
 import re
 from collections.abc import Iterable
@@ -23,17 +23,17 @@ PLAIN = f"{', '.join(_NAMED)}, #rrggbb, {BLUR}"
 
 _BLUR_RATIO = 0.02  # standard deviation of the blur as a ratio of the longer side
 _MARGIN_RATIO = 0.03  # margin around a crop as a ratio of the object's longer side
-_PRESENT = 128  # opacity from which a pixel belongs to the object
+_PRESENT = 128  # minimum opacity, 0 to 255, of a pixel of the object
 
 
 @dataclass(frozen=True)
 class CutoutStyle:
-    """How cut-outs are shown.
+    """Style of cut-outs.
 
     Attributes:
         background: None for a transparent one; "white", "black", "grey", "#rrggbb", "blur" (the
             picture itself), or the file of a picture.
-        crop: cut to the object with a small margin.
+        crop: crop the cut-out to the object with a small margin.
         file: path of the picture, if it differs from ``background``.
 
     Raises:
@@ -52,7 +52,7 @@ class CutoutStyle:
                 f"`background` {self.background}: neither a colour nor a file. Fix: pass "
                 f"{PLAIN}, or a picture."
             )
-        try:  # before the first map
+        try:  # report an unreadable picture before the first map
             read_rgb(self.picture)
         except InputError as error:
             raise InputError(f"`background` {error}") from error
@@ -113,7 +113,7 @@ def cut_out(
 
 
 def _box(alpha: np.ndarray) -> tuple[slice, slice]:
-    """Return rows and columns of the object with a margin; all of them without an object."""
+    """Return rows and columns of the object with a margin; all of them if there is no object."""
     x, y, width, height = cv2.boundingRect((alpha >= _PRESENT).view(np.uint8))
     if width == 0:
         return slice(None), slice(None)
@@ -123,7 +123,7 @@ def _box(alpha: np.ndarray) -> tuple[slice, slice]:
 
 
 def _background(style: CutoutStyle, behind: np.ndarray) -> np.ndarray:
-    """Return the background, (H, W, 3) uint8; a picture is scaled to cover it and cropped."""
+    """Return the background, (H, W, 3) uint8; a picture is scaled to cover (H, W) and cropped."""
     height, width = behind.shape[:2]
     if style.picture is None:
         if style.background == BLUR:

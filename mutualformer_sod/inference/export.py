@@ -57,7 +57,7 @@ def trace(exportable: ExportableDetector, size: int | None = None) -> tuple[Expo
             configuration if the backbone has a fixed size.
 
     Returns:
-        The program, and whether it accepts images of any size.
+        The program, and whether it accepts any size that is a multiple of the stride.
 
     Raises:
         InputError: ``size`` is not a multiple of the stride, or the network cannot be traced.
@@ -146,7 +146,7 @@ def save_onnx(
         ) from error
     got = next(item.version for item in model.opset_import if item.domain == "")
     if opset is not None and got != opset:
-        raise InputError(f"`opset` {opset} is not supported by this torch. Fix: omit it for {got}")
+        raise InputError(f"`opset` {opset}: this torch writes opset {got}. Fix: omit `opset`.")
     _name_axes(model)
     onnx.helper.set_model_props(model, metadata)
     if model.ByteSize() > _LARGEST_ONNX:
@@ -188,11 +188,11 @@ def needs_extra(*modules: str) -> None:
     """Raise InputError unless torch can export and the modules are installed."""
     if not CAN_EXPORT:
         raise InputError(
-            f"torch {torch.__version__} cannot export these networks. Fix: install 2.6 or newer"
+            f"torch {torch.__version__} cannot export these networks. Fix: install torch>=2.6"
         )
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:
-        raise InputError(f"{', '.join(missing)} missing. Fix: pip install -e '.[export]'")
+        raise InputError(f"{', '.join(missing)}: not installed. Fix: pip install -e '.[export]'")
 
 
 def _trace(

@@ -58,7 +58,7 @@ class AlphaWriter:
 
 @contextlib.contextmanager
 def open_alpha(path: Path, pixel_aspect: float = 1.0) -> Iterator[AlphaWriter]:
-    """Yield a writer to a temporary file of the caller; arguments as `webm.open_webm`."""
+    """Yield a writer to a temporary file of the caller; arguments as in `webm.open_webm`."""
     with naming(path), av.open(f"file:{path}", "w", format="webm") as container:
         writer = AlphaWriter(container, pixel_aspect)
         yield writer
@@ -75,7 +75,7 @@ def count_sound(video: Path) -> tuple[int, int]:
 def count_frames(video: Path, rate: float) -> int | None:
     """Return the number of frames from the header: as stored, or length times frames/s.
 
-    None where the header has only the length of the longest track, which may be sound.
+    Return None if the header has only the length of the longest track, which may be sound.
     """
     with contextlib.suppress(av.FFmpegError), av.open(f"file:{video}") as container:
         stream = container.streams.video[0]
@@ -87,10 +87,10 @@ def count_frames(video: Path, rate: float) -> int | None:
 
 
 def add_sound(silent: Path, source: Path) -> None:
-    """Add the audio tracks of ``source`` to a WebM file, which is replaced.
+    """Add the audio tracks of ``source`` to the WebM file ``silent``, in place.
 
-    Opus and Vorbis are copied, other codecs are encoded as Opus, tracks of unknown codec are left
-    out. The sound keeps its time relative to the first frame.
+    Opus and Vorbis are copied. Other codecs are encoded as Opus. Tracks with an unknown codec are
+    left out. The sound keeps its time relative to the first frame.
 
     Raises:
         av.FFmpegError: the sound cannot be read.
@@ -188,7 +188,7 @@ def _sound(
 
 
 def _start_of(container: Any) -> Fraction:
-    """Return the time of the first frame in s, from which OpenCV counts."""
+    """Return the time of the first frame in s; OpenCV counts from this time."""
     for stream in container.streams.video:
         if stream.start_time is not None:
             return stream.start_time * stream.time_base

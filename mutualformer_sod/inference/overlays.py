@@ -9,7 +9,7 @@ from mutualformer_sod.imaging.io import to_levels
 from mutualformer_sod.imaging.photos import Photo
 
 KINDS = ("maps", "overlays")
-"""Kinds of `paint`."""
+"""Kinds of output of `paint`."""
 
 _OVERLAY_COLOUR = (255, 32, 64)
 _OVERLAY_WEIGHT = 0.65  # weight of the colour where the map is 1: the picture stays visible
@@ -58,7 +58,7 @@ def paint(kind: str, photo: Photo, strips: Iterable[np.ndarray]) -> Iterator[np.
 
     Args:
         kind: one of `KINDS`.
-        photo: the picture, (H, W); a map may have another size.
+        photo: the picture. An overlay has the size of ``photo.rgb``; a map may have another one.
         strips: (rows, W) float in [0, 1], the saliency map from the top down.
     """
     top = 0

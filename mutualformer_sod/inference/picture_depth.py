@@ -65,7 +65,8 @@ def plan_depths(
         modality: modality of the maps.
 
     Raises:
-        InputError: maps that contradict their type; with "strict", weak evidence.
+        InputError: maps that contradict their number type or may be disparity; with "strict",
+            weak evidence.
     """
     plan = DepthPlan(orientation, modality)
     groups: dict[str, dict[Path, DepthSample]] = defaultdict(dict)
@@ -99,19 +100,19 @@ def plan_depths(
 
 
 def encoding_from(samples: Sequence[DepthSample], near: str) -> DepthEncoding:
-    """Decide as `encoding_of`, with the further choice "strict" for ``near``."""
+    """Decide the encoding as `encoding_of` does; ``near`` may also be "strict"."""
     strict = near == "strict"
     return encoding_of(samples, "auto" if strict else near, strict=strict)
 
 
 def read_user_depth(path: Path, modality: Modality = DEPTH) -> np.ndarray:
-    """Read a map as its modality does; refuse more than `photos.WHOLE_PIXELS` pixels."""
+    """Read a map by its modality; refuse an image of more than `photos.WHOLE_PIXELS` pixels."""
     refuse_depth_container(path, modality.name)
     if path.suffix.lower() != ".npy":
         height, width = image_size(path)
         if height * width > WHOLE_PIXELS:
             raise InputError(
-                f"{path}: {width} x {height} pixels are too many. Fix: save it smaller."
+                f"{path}: {width} x {height} pixels are too many. Fix: save a smaller copy."
             )
     return modality.read(path)
 
@@ -133,11 +134,12 @@ def fit_depth(
         size: wanted (h, w).
         orientation: "stored": the depth has the orientation of the picture's file, so that the
             picture's orientation tag applies to both; "shown": it has the orientation of the
-            picture as shown; "auto": "stored", unless its sides fit the shown picture only.
-        modality: of the map.
+            picture as shown; "auto": "shown" if the sides of the depth fit the picture as shown
+            better, else "stored".
+        modality: modality of the map.
 
     Returns:
-        (h, w) raw, or None for a constant or empty map; and remarks.
+        (h, w) raw map, None for a constant or empty map; and remarks for the user.
     """
     noun = modality.name
     valid = depth[~encoding.find_holes(depth)]
@@ -163,19 +165,19 @@ def fit_depth(
 
 
 def doubts_about(depth: np.ndarray, encoding: Encoding, rgb: np.ndarray) -> list[str]:
-    """Return why a map of `fit_depth` gives little information: `notes.FEW_LEVELS` and others."""
+    """Return the reasons to doubt a map of `fit_depth`, such as `notes.FEW_LEVELS`."""
     doubts = low_information(DepthSample.of(depth), encoding)
     is_depth = not isinstance(encoding, GreyEncoding)
     return doubts + [UNRELATED] * (is_depth and is_unrelated(rgb, depth))
 
 
 def _is_evidence(depth: np.ndarray) -> bool:
-    """Whether a map is neither empty nor constant."""
+    """Return whether a map has two or more values apart from holes."""
     return np.unique(depth[~find_holes(depth, metric=False)]).size > 1
 
 
 def _fits_turned_only(depth: np.ndarray, photo: Photo) -> bool:
-    """Whether the depth's proportions fit the picture as shown but not as stored."""
+    """Return whether the depth's proportions fit the picture better as shown than as stored."""
     if photo.orientation < 5:
         return False
     height, width = photo.native_size

@@ -27,7 +27,7 @@ from mutualformer_sod.inference.progress import ticking
 from mutualformer_sod.output_folder import changed
 
 SEEN_PIXELS = 16 * 10**6
-"""The network gets an averaged copy of larger pictures: the network's input is far smaller."""
+"""Pictures with more pixels are first averaged to a smaller copy: the network needs far fewer."""
 
 _AVERAGED_PIXELS = 4 * 10**6  # minimum number of pixels of that copy
 
@@ -37,11 +37,11 @@ class Outcome:
     """Results of `predict_pictures`.
 
     Attributes:
-        made: number of pictures whose maps were written now.
+        made: number of pictures whose outputs were written in this run.
         kept: number of pictures whose outputs already existed.
         failed: one line for each failed picture.
         depths: number of depth maps that were used.
-        doubts: depth files that give little information, by the doubt.
+        doubts: doubt -> names of the depth files, which give little information.
     """
 
     made: int = 0
@@ -97,8 +97,8 @@ def predict_pictures(
 
     Each output file records its inputs and settings (`png.read_note`); existing outputs with the
     same record are kept, others are replaced only with ``overwrite``. Remarks are printed. A
-    picture that fails is reported on standard error, and the others continue. Ctrl-C leaves
-    whole files.
+    picture that fails is reported on standard error, and the others continue. Ctrl-C leaves no
+    half-written file.
 
     Raises:
         OutputExists: existing files have another record, or an output would replace a picture.
@@ -128,10 +128,10 @@ def predict_pictures(
 def map_picture(
     predictor: Predictor, picture: Picture, plan: DepthPlan, outputs: PictureOutputs
 ) -> tuple[list[str], list[str] | None]:
-    """Write the outputs of one picture as `predict_pictures`, and replace existing ones.
+    """Write the outputs of one picture as `predict_pictures` does, and replace existing ones.
 
     Returns:
-        Remarks for the user, and the doubts about its depth; None where no depth was used.
+        Remarks for the user, and the doubts about the depth map, None if no depth was used.
 
     Raises:
         InputError: an unusable file.
@@ -172,7 +172,7 @@ def map_picture(
 def _note(
     predictor: Predictor, picture: Picture, plan: DepthPlan, outputs: PictureOutputs
 ) -> dict[str, Any]:
-    """Return all that the outputs of a picture depend on, whatever their kind."""
+    """Return the part of the record that all kinds of outputs of a picture share."""
     settings = outputs.settings | predictor.settings
     encoding = plan.encodings.get(picture.depth)
     if plan.orientation != "auto" and picture.depth is not None:
@@ -193,7 +193,7 @@ def _without_done(
     outputs: PictureOutputs,
     overwrite: bool,
 ) -> list[Picture]:
-    """Return the pictures whose outputs do not all exist; raise as `predict_pictures`."""
+    """Return the pictures with missing or differing outputs; raise as `predict_pictures`."""
     inputs = [path for item in pictures for path in (item.rgb, item.depth) if path is not None]
     # Path.resolve raises for a link to itself.
     sources = {os.path.realpath(path) for path in inputs}
@@ -203,9 +203,7 @@ def _without_done(
         kinds = {outputs.path(picture, kind): kind for kind in outputs.kinds}
         for path in kinds:
             if os.path.realpath(path) in sources:
-                raise OutputExists(
-                    f"{path}: an output would replace it. Fix: pass another `output`."
-                )
+                raise OutputExists(f"{path}: would replace an input. Fix: pass another `output`.")
         there = [path for path in kinds if path.exists()]
         note = _note(predictor, picture, plan, outputs) if there else {}
         found = {path: _differing(path, note | outputs.record(kinds[path])) for path in there}

@@ -53,10 +53,11 @@ def pair_pictures(
         if path.is_dir():
             pictures, others = _split_by_suffix(path, PHOTO_SUFFIXES | REFUSED_SUFFIXES, remarks)
             if others:
-                remarks.append(f"{path}: {_listed(others)} skipped: no suffix of a picture")
+                names = _listed(others)
+                remarks.append(f"{path}: {names} skipped: the suffix is not that of a picture")
         for picture in pictures:
             by_stem[picture.stem].append(picture)
-    problems += _equal_stems("`rgb`: pictures that would get one name", by_stem)
+    problems += _equal_stems("`rgb`: pictures whose outputs would get one name", by_stem)
     if not problems and not by_stem:
         problems = [f"`rgb` {name_list(rgb)}: no picture found. Fix: pass pictures or folders."]
     chosen = {stem: found[0] for stem, found in by_stem.items()}
@@ -73,7 +74,7 @@ def pair_pictures(
 def depth_beside(picture: Path) -> Path | None:
     """Return the depth map in the folder of a picture with the same name: x_depth.png for x.jpg.
 
-    None without such a file, or with several.
+    Return None if there is no such file, or if there are several.
     """
     found = [
         path
@@ -103,7 +104,7 @@ def _depths_for(
         return dict.fromkeys(pictures, depth)
     if any(folder.is_dir() and folder.samefile(depth) for folder in rgb):
         raise InputError(
-            f"{given}: is the folder of the pictures. Fix: move the {maps} to another."
+            f"{given}: is the folder of the pictures. Fix: move the {maps} to another folder."
         )
     refuse_named_otherwise(depth, modality)
     files, others = _split_by_suffix(depth, DEPTH_SUFFIXES, remarks)
@@ -113,7 +114,7 @@ def _depths_for(
     unread = _paired(lacking, containers, modality)
     if not found and files:
         raise InputError(
-            f"{given}: no file belongs to a picture: {_listed(files)}. Fix: name {maps} as their "
+            f"{given}: no file belongs to a picture: {_listed(files)}. Fix: name {maps} like their "
             "pictures (x.jpg, x.png)."
         )
     if not found and containers:
@@ -123,7 +124,9 @@ def _depths_for(
         raise InputError(f"{given}: no {modality.one_map} found. Fix: pass another folder.")
     others = [path for path in others if path not in unread.values()]
     if others:
-        remarks.append(f"{depth}: {_listed(others)} skipped: no suffix of a {modality.one_map}")
+        remarks.append(
+            f"{depth}: {_listed(others)} skipped: the suffix is not that of a {modality.one_map}"
+        )
     spare = sorted(set(files) - set(found.values()))
     if spare:
         remarks.append(f"{depth}: {_listed(spare)}: {noun} without a picture of that name")

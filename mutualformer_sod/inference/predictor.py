@@ -34,7 +34,7 @@ class Predictor:
 
     Args:
         model: the detector. It is put into eval mode on ``device``. On a CPU its memory layout is
-            optimised (`models.device`); names, shapes and values of the weights stay.
+            optimised (`models.device`); names, shapes and values of the weights stay the same.
         size: input size of the network in pixels per side, 32 or more; None for the size that the
             model was built for.
         device: "auto" (CUDA if available), "cpu", "cuda", "cuda:N" or "mps".
@@ -89,7 +89,7 @@ class Predictor:
     def from_weights(
         cls, path: str | Path, size: int | None = None, device: str = "auto", amp: str = "auto"
     ) -> "Predictor":
-        """Load weights.
+        """Build a predictor from weights.
 
         Args:
             path: a ``.safetensors`` file of this project, a folder of ``save_pretrained``, or the
@@ -106,7 +106,7 @@ class Predictor:
     def logits(self, rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) -> Tensor:
         """Compute the logits of a batch.
 
-        On a CPU the images are processed one by one, at no cost of speed, so that the logits of an
+        On a CPU the images are processed one by one, at equal speed, so that the logits of an
         image do not depend on the rest of the batch.
 
         Args:
@@ -185,7 +185,7 @@ class Predictor:
         return self.logits(rgb_tensor[None], depth_batch, None)
 
     def require_depth(self, weights: str | Path, user: str) -> None:
-        """Raise InputError for a network of another second modality, where ``user`` needs depth."""
+        """Raise InputError, which names ``user``, if the network's second modality is not depth."""
         if self.second != DEPTH:
             raise InputError(
                 f"`weights` {weights}: trained on {self.second.maps}, but {user} takes depth."
@@ -193,7 +193,7 @@ class Predictor:
             )
 
     def check_finite(self, logits: Tensor, name: str) -> None:
-        """Raise InputError for logits with NaN or infinity of the images ``name``."""
+        """Raise InputError, which names the images ``name``, if a logit is NaN or infinite."""
         if not logits.isfinite().all():
             raise InputError(
                 f"{name}: the network's output is not finite with `amp` {self.amp}. Fix: pass "
@@ -215,10 +215,10 @@ class Predictor:
             raise InputError("encoding= and near= are both given. Fix: pass one of them.")
         second, rule = self.second, self.model.config.depth_rule
         if encoding is not None and (encoding.near != "none") != second.has_polarity:
-            raise InputError(f"encoding= is of another modality. Fix: pass {second.maps}.")
+            raise InputError(f"encoding= is of another modality. Fix: pass that of {second.maps}.")
         if not second.has_polarity:
             if near is not None:
-                raise InputError(f"near={near!r}: {second.maps} have no polarity. Fix: omit it.")
+                raise InputError(f"near={near!r}: {second.maps} have no polarity. Fix: omit near=.")
             stored = to_stored_type(second.name, depth, second.name)
             encoding = encoding or GreyEncoding.of([DepthSample.of(stored)], second.name)
             return without_flat(second.to_unit(stored, encoding, rule))

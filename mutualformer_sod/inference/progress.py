@@ -11,12 +11,12 @@ from tqdm import tqdm
 if TYPE_CHECKING:
     from mutualformer_sod.inference.predictor import Predictor
 
-_LARGE = 2  # ratio of input sizes from which on the time is estimated: 4 times the tokens
+_LARGE = 2  # the time is estimated above this ratio of input sizes: 4 times the tokens
 
 
 @contextlib.contextmanager
 def ticking(bar: tqdm, every: float = 1.0) -> Iterator[tqdm]:
-    """Update the clock of a bar every ``every`` seconds, also in a long step; close it after."""
+    """Update the clock of a bar every ``every`` s, even in a long step; close it at the end."""
     ended = threading.Event()
 
     def tick() -> None:

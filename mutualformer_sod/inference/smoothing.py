@@ -3,18 +3,18 @@
 import cv2
 import numpy as np
 
-_FLOW_SIDE = 256  # pixels of the longer side, for the motion
-_GAINS = (0.5, 2.0)  # limits of the change in exposure between frames, which is not motion
+_FLOW_SIDE = 256  # longer side in pixels of the frames for the optical flow
+_GAINS = (0.5, 2.0)  # limits of the gain that cancels a change in exposure between frames
 _TOLERANCE = 0.1  # grey difference in [0, 1] that reduces the weight of the past to 1/e
 
 
 class Smoother:
     """Exponential mean of maps, each moved along the optical flow to the next frame.
 
-    m(t) = (1 - w) p(t) + w moved m(t-1), with w = ratio exp(-(d / 0.1)^2), where d is the
-    difference of the grey values of this frame and the previous one. The previous frame is moved in
-    the same way and scaled to the same mean. The past has no weight after a cut, and little in
-    newly visible areas.
+    m(t) = (1 - w) p(t) + w moved m(t-1), where p(t) is the map of frame t before smoothing. The
+    weight of the past is w = ratio exp(-(d / 0.1)^2), where d is the difference of the grey values
+    of this frame and the previous one. The previous frame is moved in the same way and scaled to
+    the same mean. The past has no weight after a cut, and little in newly visible areas.
     The flow is DIS (Kroeger et al., ECCV 2016).
 
     Args:
@@ -61,7 +61,7 @@ class Smoother:
 
 
 def _moved(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
-    """Return ``image`` (H, W) at each pixel plus its ``flow`` (H, W, 2), x and y; float32."""
+    """Sample ``image`` (H, W) at each position plus its ``flow``, (H, W, 2) as x, y; float32."""
     y, x = np.mgrid[: image.shape[0], : image.shape[1]].astype(np.float32)
     return cv2.remap(
         image.astype(np.float32),

@@ -32,15 +32,15 @@ if TYPE_CHECKING:  # problems of a video are reported before the slow import of 
 
 _SAMPLED = 16  # frames of the depth video from which the polarity is decided
 _SAMPLED_EVERY = 8
-_CHROMA_NOISE = 16  # maximum difference of channels in grey levels; coding a grey video causes 3
-_COLOURED = 0.05  # ratio of pixels above _CHROMA_NOISE; 15 % in the palest of 29 photographs
+_CHROMA_NOISE = 16  # grey levels: maximum channel difference of a grey pixel; coding causes 3
+_COLOURED = 0.05  # maximum ratio of coloured pixels; 15 % in the palest of 29 photographs
 _RATE_TOLERANCE = 0.01
 
 
 def check_videos(
     video: Path, depth_video: Path | None, outputs: VideoOutputs, *, overwrite: bool = False
 ) -> list[str]:
-    """Check before any work that the videos can be read and the outputs written.
+    """Check before any work that the videos are readable and the outputs may be written.
 
     Arguments and errors are those of `predict_video`.
 
@@ -50,7 +50,7 @@ def check_videos(
     sources = {path.resolve() for path in (video, depth_video) if path is not None}
     for path in outputs.paths(video):
         if path.exists() and path.resolve() in sources:
-            raise OutputExists(f"{path}: an output would replace it. Fix: pass another `output`.")
+            raise OutputExists(f"{path}: would replace an input. Fix: pass another `output`.")
         if path.exists() and not overwrite:
             raise OutputExists(
                 f"{path}: exists. Fix: pass another `output`, or `overwrite` to replace it."
@@ -59,7 +59,7 @@ def check_videos(
         width, height, rate = measures_of(capture)
     if max(width, height) > MOST_SIDE:
         raise InputError(
-            f"`video` {video}: {width} x {height} pixels, an output has up to {MOST_SIDE} a side. "
+            f"`video` {video}: {width} x {height} pixels, but a side has at most {MOST_SIDE}. "
             "Fix: scale the video down."
         )
     if outputs.needs_alpha and ffmpeg.av is None:
@@ -106,7 +106,7 @@ def predict_video(
     """Write the videos of ``outputs``.
 
     They have the size of the video in pixels, the times of its frames, and its sound if PyAV is
-    installed. The files appear whole, at the end. A summary is printed.
+    installed. The files appear when they are complete. A summary is printed.
 
     Args:
         predictor: the network.

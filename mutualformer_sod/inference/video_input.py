@@ -1,4 +1,4 @@
-"""Read the frames of a video by OpenCV, with their times."""
+"""Read the frames of a video with OpenCV, and their times."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ _USUAL_RATE = 25.0  # frames/s of a file without a rate
 
 @contextlib.contextmanager
 def opened(path: Path, argument: str) -> Iterator[cv2.VideoCapture]:
-    """Yield an open video; raise InputError, with the name of the argument, for another file."""
+    """Yield an open video; raise InputError, which names ``argument``, for any other file."""
     if path.is_dir():
         raise InputError(f"`{argument}` {path}: is a folder. Fix: pass a video file.")
     if not path.exists():
@@ -43,7 +43,7 @@ def measures_of(capture: cv2.VideoCapture) -> tuple[int, int, float]:
 
 
 def rate_of(capture: cv2.VideoCapture) -> float:
-    """Return frames/s, the usual ones if the file has no value."""
+    """Return the frame rate in frames/s; 25 if the file has none."""
     return capture.get(cv2.CAP_PROP_FPS) if _has_rate(capture) else _USUAL_RATE
 
 
@@ -54,7 +54,7 @@ def pixel_aspect_of(capture: cv2.VideoCapture) -> float:
 
 
 def frames_of(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
-    """Yield frames (H, W, 3) uint8 BGR up to the real end, whatever the header has."""
+    """Yield frames (H, W, 3) uint8 BGR until none is left; the count in the header may differ."""
     while True:
         there, frame = capture.read()
         if not there:
@@ -65,8 +65,8 @@ def frames_of(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
 def promised_frames(video: Path, capture: cv2.VideoCapture) -> tuple[int, bool]:
     """Return the number of frames from the header (0 if unknown), and whether it is certain.
 
-    It is uncertain if it was estimated from the length of the file: the sound may be longer than
-    the pictures.
+    A number that is estimated from the length of the file is not certain, because the sound may be
+    longer than the pictures.
     """
     counted = None if ffmpeg.av is None else ffmpeg.count_frames(video, rate_of(capture))
     if counted is not None:
@@ -75,7 +75,7 @@ def promised_frames(video: Path, capture: cv2.VideoCapture) -> tuple[int, bool]:
 
 
 def _has_rate(capture: cv2.VideoCapture) -> bool:
-    """Return whether a file has a rate; 1000 frames/s is the time unit of an uneven rate."""
+    """Return whether a file has a rate; 1000 frames/s means only that times are in ms."""
     return 0 < capture.get(cv2.CAP_PROP_FPS) < 1000
 
 
@@ -93,7 +93,7 @@ class FrameTimes:
         self._capture = capture
 
     def next(self) -> float:
-        """Return the time of the frame that was read last, ms.
+        """Return the time in ms of the frame that was read last.
 
         A frame without a time is placed one interval after the previous one.
         """
@@ -122,4 +122,4 @@ class FrameTimes:
             )
         if self.untimed:
             frames = counted(self.untimed, "frame")
-            print(f"{video}: {frames} without a time: placed one interval after the last")
+            print(f"{video}: {frames} without a time: placed one interval after the previous one")

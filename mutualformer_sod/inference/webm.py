@@ -22,7 +22,7 @@ MOST_SIDE = 16383
 _QUALITY = 90  # WebP quality, 0 to 100
 _EFFORT = 1  # WebP effort, 0 to 6: less than half the time of the default, files 3 % larger
 _CLUSTER_MS = 2000  # players seek to the start of a cluster; times in a cluster have 15 bits
-_ROUNDING_MS = 1  # intervals that differ by this rounding error count as equal
+_ROUNDING_MS = 1  # intervals that differ by at most this rounding error count as equal
 _DURATION_SLOT = 12  # bytes of the element DefaultDuration, or of padding instead
 _SRGB = {0x55B1: 6, 0x55B9: 1, 0x55BA: 13, 0x55BB: 1}  # BT.601 luma as WebP has it, limited range
 
@@ -46,7 +46,7 @@ class WebmWriter:
 
         Args:
             rgb: (H, W, 3) or, for grey, (H, W) uint8; sides up to `MOST_SIDE`.
-            time: ms from the start; at least 1 ms after the last frame.
+            time: ms from the start; at least 1 ms after the previous frame.
         """
         if not self._times:
             self._begin(*rgb.shape[:2])
@@ -172,6 +172,6 @@ def _identifier(value: int) -> bytes:
 
 
 def _size(value: int, length: int = 0) -> bytes:
-    """Encode a length as in EBML: the number of leading zero bits equals that of further bytes."""
+    """Encode a length as in EBML: n leading zero bits announce n further bytes."""
     length = length or next(n for n in range(1, 9) if value < (1 << 7 * n) - 1)
     return (value | 1 << 7 * length).to_bytes(length, "big")

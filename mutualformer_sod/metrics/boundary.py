@@ -19,8 +19,8 @@ _SIDES_PER_RADIUS = 300  # (H + W) / this is the upper limit of the radii in pix
 def boundary(image: np.ndarray) -> np.ndarray:
     """Return an 8-bit image minus its erosion, (H, W) uint8.
 
-    For a mask, these are its pixels within 2 % of the diagonal (at least 1 pixel) of the outside.
-    The outside of the image counts as background.
+    For a mask, these are its pixels near the background: within 2 % of the image's diagonal, or
+    within 1 pixel if this is more. The outside of the image counts as background.
     """
     radius = max(1, round(_WIDTH * float(np.hypot(*image.shape))))
     kernel = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)

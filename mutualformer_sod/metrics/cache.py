@@ -48,7 +48,7 @@ class ScoreCache:
         writable: open for writing.
 
     Attributes:
-        failure: why scores could not be stored; "" if they were. The evaluation continues.
+        failure: reason why scores could not be stored, or "". The evaluation continues.
 
     Raises:
         InputError: another process locks the file, or no file can be created there.

@@ -9,7 +9,7 @@ import numpy as np
 
 from mutualformer_sod.metrics.colour_difference import ciede2000, lab
 
-_SIDE, _STEP = 7, 3  # side of a patch, and distance of patches, in pixels
+_SIDE, _STEP = 7, 3  # side of a patch, and distance between patches, in pixels
 _SURROUNDINGS = np.ones((20, 20), np.uint8)
 _NEARNESS = 20.0  # weight of the distance in the image, relative to the colours
 _GAMMA = 8.0  # exponent of the similarity

@@ -44,7 +44,7 @@ def precision(c: Confusion) -> np.ndarray:
 
 
 def recall(c: Confusion) -> np.ndarray:
-    """Return the ratio of foreground pixels that are marked; also sensitivity or TPR."""
+    """Return the ratio of foreground pixels that are marked: recall, sensitivity or TPR."""
     return divide(c.tp, c.tp + c.fn)
 
 
@@ -54,7 +54,7 @@ def f_rate(c: Confusion) -> np.ndarray:
 
 
 def specificity(c: Confusion) -> np.ndarray:
-    """Return the ratio of background pixels that are not marked; also TNR."""
+    """Return the ratio of background pixels that are not marked: specificity or TNR."""
     return divide(c.tn, c.tn + c.fp)
 
 

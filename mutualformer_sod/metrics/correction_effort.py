@@ -53,7 +53,7 @@ def _effort(marked: np.ndarray, truth: GroundTruth) -> float:
 
 
 def _relaxed(error: np.ndarray, core: np.ndarray, free: np.ndarray) -> np.ndarray:
-    """Return the errors within `_RELAX` steps over free pixels of an error in the core."""
+    """Return the errors that an error in the core reaches in `_RELAX` steps over free pixels."""
     grown = error & core
     for _ in range(_RELAX):
         grown = cv2.dilate(grown, _CROSS) & free
@@ -61,7 +61,7 @@ def _relaxed(error: np.ndarray, core: np.ndarray, free: np.ndarray) -> np.ndarra
 
 
 def _points(region: np.ndarray, beside: np.ndarray) -> int:
-    """Count the corners of a region's edge next to ``beside``, and the parts without such edge."""
+    """Count corners of a region's edge next to ``beside``, and parts without such an edge."""
     contours, _ = cv2.findContours(region, cv2.RETR_TREE, cv2.CHAIN_APPROX_NONE)
     if not contours:
         return 0

@@ -48,12 +48,12 @@ class GtSet:
 
     @classmethod
     def of_folder(cls, folder: Path) -> GtSet:
-        """Take all images of a folder, and the colour images of "RGB" beside a folder "GT".
+        """Take all images of a folder and, if it is "GT", the colour images of "RGB" beside it.
 
-        "SIP/GT" and "SIP" are both named SIP.
+        The folders "SIP/GT" and "SIP" both give a set named SIP.
 
         Raises:
-            InputError: no image in the folder, or no such folder.
+            InputError: the folder does not exist or has no image.
         """
         files = image_files(folder) if folder.is_dir() else []
         if not files:
@@ -126,7 +126,8 @@ def evaluate(
         normalize: stretch every map to its own minimum and maximum.
         allow_missing: score a method on a set although maps are missing or unreadable.
         cache: SQLite file that stores scores; unchanged files are not scored again.
-        per_image: CSV file to write, a line for each map.
+        per_image: CSV file to write, with a line for each map.
+        workers: number of processes; 1 scores in the process of the caller.
         each: called with the name of the set and the outcome of each image, in order.
 
     Returns:
@@ -134,7 +135,8 @@ def evaluate(
         in `Results.incomplete`.
 
     Raises:
-        InputError: no map at all, an unreadable ground truth, or a file that cannot be written.
+        InputError: no map at all, an unreadable ground truth, missing colour images of a metric
+            that needs them, or a file that cannot be written.
     """
     sets = [GtSet.of_folder(Path(gt))] if isinstance(gt, str | Path) else gt
     if isinstance(maps, str | Path):
@@ -142,7 +144,7 @@ def evaluate(
     for item in sets:
         if needs_rgb() and not item.files.keys() <= item.rgb.keys():
             raise InputError(
-                f"`gt` {item.name}: no colour images, but {name_list(needs_rgb())} needs them. "
+                f"`gt` {item.name}: colour images are missing for {name_list(needs_rgb())}. "
                 "Fix: add the folder RGB, or leave the column out."
             )
     results = Results(scoring_protocol(mutualformer_sod.__version__, normalize))

@@ -108,7 +108,7 @@ class Evaluator:
         """Add the scores of one map; ValueError if one is not finite: it would spoil the means."""
         broken = [name for name in self._sums if not math.isfinite(image.scores[name])]
         if broken:
-            raise ValueError(f"scores that are not finite: {', '.join(broken)}")
+            raise ValueError(f"scores not finite: {', '.join(broken)}. Fix: correct the metric.")
         self._add(image.scores, image.curves | image.map_curves)
         self.flags.update(image.flags)
         self.images += 1
@@ -122,7 +122,7 @@ class Evaluator:
     def merge(self, other: Evaluator) -> None:
         """Add another shard of the same evaluation; ValueError if its settings differ."""
         if self.normalize != other.normalize:
-            raise ValueError("evaluators with different settings cannot be merged")
+            raise ValueError("different settings: `normalize` differs. Fix: pass equal values.")
         self._add(other._sums, other._curves)
         self.flags.update(other.flags)
         self.images += other.images

@@ -32,7 +32,7 @@ FAMILIES: tuple[tuple[Metric, ...], ...] = (
 
 
 def extra_columns(with_rgb: bool = True) -> tuple[str, ...]:
-    """Return the names of the scores on request; ``with_rgb``: also those that read colours."""
+    """Return the names of the extra scores, including those that read colours if ``with_rgb``."""
     metrics = chain.from_iterable(FAMILIES)
     return tuple(n for m in metrics if with_rgb or not m.needs_rgb for n in m.columns)
 

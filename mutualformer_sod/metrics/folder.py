@@ -32,7 +32,7 @@ class MapFolder:
         missing: stems of the set without a map.
         extra: file names that belong to no image of the set.
         duplicate: stems of the set with several maps (`a.png` and `a.jpg`).
-        hint: names the files found in place of missing maps, and the remedy; may be "".
+        hint: message that names the files found in place of missing maps, and the fix; may be "".
         affixes: text before and after the stem in the names of the maps.
         training: the training protocol in the method's run.json; None without that file.
     """
@@ -185,7 +185,7 @@ def _shared_affixes(files: Sequence[str], names: Collection[str]) -> tuple[str, 
 
 
 def _hint_of_types(folder: Path, stems: Collection[str], arrays: bool = False) -> str:
-    """List files of other types with one of the stems; ``arrays``: also arrays of any stem."""
+    """List files of other types with one of the stems, and if ``arrays`` all array files."""
     wanted, read = set(stems), {path.name for path in map_files(folder)}
     found = sorted(
         p.name
@@ -220,7 +220,7 @@ def _hint_of_names(missing: Sequence[str], extra: Sequence[str]) -> str:
                 continue
             return (
                 f"{name} seems to be the map of {stem} ({max(alike, 1)} of {len(missing)} missing"
-                f" maps alike). Fix: name maps like their images: {stem}{Path(name).suffix}"
+                f" maps likewise). Fix: name maps like their images: {stem}{Path(name).suffix}"
             )
     return ""
 

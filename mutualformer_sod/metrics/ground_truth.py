@@ -57,8 +57,8 @@ class GroundTruth:
         rgb: (H, W, 3) uint8 colour image, for the metrics that need it.
 
     Raises:
-        InputError: wrong rank or type, no pixels, or an 8-bit mask whose only values besides 0 are
-            1 to 128, e.g. a mask stored as 0 and 1.
+        InputError: wrong rank or type, no pixels, sizes that differ, or an 8-bit mask that is not
+            all 0 but has no value above 128, e.g. a mask stored as 0 and 1.
     """
 
     def __init__(self, mask: np.ndarray, rgb: np.ndarray | None = None) -> None:
@@ -76,7 +76,7 @@ class GroundTruth:
         if rgb is not None and rgb.shape != (*mask.shape, 3):
             raise InputError(
                 f"colour image of shape {rgb.shape}, ground truth of {mask.shape}. "
-                "Fix: pass one size."
+                "Fix: pass equal sizes."
             )
         self.mask, self.rgb = np.ascontiguousarray(mask), rgb
         self._distance: tuple[Window, np.ndarray] | None = None

@@ -1,4 +1,4 @@
-"""The joint histogram, from which every metric except the weighted F-measure is computed.
+"""The joint histogram, from which all default metrics but the weighted F-measure are computed.
 
 A saliency map has at most 256 levels, a ground truth has two, and the S-measure splits the image
 into four quadrants. A table of 4 x 2 x 256 counts is therefore enough for the mean absolute error,
@@ -29,7 +29,7 @@ class JointHistogram:
         values: (256,) float64 in [0, 1], the saliency of a level after normalisation.
         shape: (H, W) of the image in pixels.
         split: (rows, columns) of the top left quadrant.
-        window: rows and columns. Every pixel outside is background at the lowest level.
+        window: rows and columns. Every pixel outside is background with the lowest level.
     """
 
     counts: np.ndarray
@@ -63,7 +63,7 @@ def quantised_levels(values: np.ndarray) -> np.ndarray:
     """Return floor(255 p), uint8, of saliency in [0, 1].
 
     The product is rounded in float64 before the floor, as in the reference. Exact integer
-    arithmetic gives another level in a few per cent of the (value, minimum, maximum) cases.
+    arithmetic gives another level in a few percent of the (value, minimum, maximum) cases.
     """
     return (values * 255).astype(np.uint8)
 
@@ -81,8 +81,8 @@ def level_values(low: int, high: int, normalize: bool = True) -> np.ndarray:
     """Return the saliency in [0, 1] of each 8-bit level, as (256,) float64.
 
     The float operations are those of the reference, in its order: v / 255, then min-max over the
-    image unless the map is constant. Without ``normalize`` they stay v / 255; ``low`` and ``high``
-    are the smallest and the largest level of the map.
+    image unless the map is constant. Without ``normalize``, the values are v / 255.
+    ``low`` and ``high`` are the smallest and the largest level of the map.
     """
     values = np.arange(LEVELS) / 255
     if normalize and low != high:

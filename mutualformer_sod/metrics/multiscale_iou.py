@@ -1,7 +1,7 @@
 """Multi-scale IoU for fine structures (Ahmadzadeh et al., Multiscale IOU, ICIP 2021).
 
-For each cell size 1, 2, 4, ..., 512, the ratio of the ground truth's edge cells that also contain
-an edge of the map is computed. The score is the area under these ratios.
+For each cell size 1, 2, 4, ..., 512, compute the ratio of the ground truth's edge cells that also
+contain an edge of the map. The score is the area under these ratios.
 """
 
 import cv2

@@ -117,7 +117,7 @@ class MapPair:
 
     @cached_property
     def half_map(self) -> np.ndarray:
-        """The map binarised at p > 0.5, (H, W) uint8 of 0 and 1; not to be changed."""
+        """The map binarised at p > 0.5, (H, W) uint8 of 0 and 1; callers must not change it."""
         return self.binary(self.histogram.values > 0.5)
 
     @cached_property

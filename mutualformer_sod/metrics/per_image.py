@@ -25,10 +25,10 @@ def per_image_file(path: Path) -> Iterator[PerImageFile]:
 
 
 class PerImageFile:
-    """Writes the per-image CSV line by line.
+    """Writer of the per-image CSV, line by line.
 
     Columns: set, image, method, the metrics at full precision, and the flags of the image,
-    separated by blanks.
+    separated by spaces.
     """
 
     def __init__(self, file: TextIO) -> None:

@@ -81,7 +81,7 @@ def _square(cell: Cell) -> list[str]:
 
 
 def _without_empty(cell: Cell) -> str:
-    """Give the scores of the images with foreground; F of the others is 0 for any map."""
+    """Return a line with the scores of the images with foreground; F is 0 for all others."""
     if cell.with_foreground is None or not cell.with_foreground.images:
         return ""
     scores = cell.with_foreground.results()
@@ -97,7 +97,7 @@ def _without_empty(cell: Cell) -> str:
 
 
 def complaints(cells: Sequence[Cell]) -> list[str]:
-    """Return a line for each problem of the maps, with the names of the files."""
+    """Return a line for each problem of the maps, with the names of the images or files."""
     lines = []
     for cell in cells:
         folder, square = cell.folder, dict.fromkeys(_square(cell))

@@ -127,7 +127,7 @@ class Results:
             results._check()
         except FileNotFoundError:
             raise InputError(
-                f"{path}: no such file. Fix: pass a scores.json of evaluate.py."
+                f"{path}: no such file. Fix: pass a scores.json of tools/evaluate.py."
             ) from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(

@@ -68,7 +68,7 @@ def _region_score(histogram: JointHistogram) -> tuple[float, list[str]]:
 
 
 def _similarity(values: np.ndarray, counts: np.ndarray) -> tuple[float, bool]:
-    """Return 4 x y sxy / ((x^2 + y^2)(sx + sy)) of a quadrant, and whether rounding decides it."""
+    """Return 4 x y sxy / ((x^2 + y^2)(sx + sy)) of a quadrant, and whether to flag it."""
     both = counts.sum(axis=0)
     number, area = int(both.sum()), int(counts[1].sum())
     used = np.flatnonzero(both)

@@ -195,7 +195,7 @@ def score_set(
     notes: dict[str, list[str]] = {}
     bad_ground_truths = []
     path = None if cache is None else cache.path.resolve()
-    _cache_for_reading.cache_clear()  # an earlier call may have read another file of the name
+    _cache_for_reading.cache_clear()  # an earlier call may have read another file with this name
     added = () if pool is None else added_metrics()
     score = partial(score_pairing, normalize=normalize, cache_path=path, added=added)
     scored = pool.map(score, pairings, chunksize=_CHUNK) if pool else map(score, pairings)

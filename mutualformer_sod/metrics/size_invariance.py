@@ -48,7 +48,7 @@ class _Part:
         return int(self.counts.sum())
 
     def at(self, chosen: np.ndarray, outside: bool) -> Counts:
-        """Count the pixels of the chosen levels, and all pixels outside of the box if wanted."""
+        """Count the pixels of the chosen levels, and all pixels outside the box if ``outside``."""
         false_positive, true_positive = self.counts[:, chosen].sum(axis=1)
         false_positive += outside * (self.pixels - self.area)
         foreground = int(self.counts[1].sum())
@@ -74,8 +74,8 @@ def _count(pair: MapPair, where: Window | np.ndarray) -> np.ndarray:
 def si_mae(pair: MapPair) -> float:
     """Return the size-invariant MAE in [0, 1]; smaller is better.
 
-    It is the weighted mean of the MAE in each object's box, of weight 1, and the MAE outside of all
-    boxes, weighted by its area relative to that of the boxes. If no pixel is outside, this weight
+    It is a weighted mean: the MAE in each object's box has the weight 1, and the MAE outside of all
+    boxes has the weight (area outside) / (area of all boxes). If no pixel is outside, this weight
     is 0; the reference divides by zero.
     """
     values, parts = pair.histogram.values, _parts(pair)
@@ -100,7 +100,7 @@ def binary_si(pair: MapPair, rate: Rate) -> float:
 
 
 def adaptive_si(pair: MapPair, rate: Rate) -> float:
-    """Return the mean over the objects of a rate at min(2 mean p, 1), p being 0 outside the box."""
+    """Return the mean over the objects of a rate at min(2 mean p, 1); p is 0 outside the box."""
     counts = []
     for part in _parts(pair):
         threshold = _threshold(pair, part)

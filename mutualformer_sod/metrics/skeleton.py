@@ -1,4 +1,4 @@
-"""Skeleton of a mask by Zhang-Suen thinning, pixel for pixel that of scikit-image."""
+"""Skeleton of a mask by Zhang-Suen thinning; each pixel agrees with scikit-image."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ _OTHER_CODES = (
 
 
 def _removal_table() -> np.ndarray:
-    """Return by sub-iteration and code whether a pixel is removed: (2, 256) bool."""
+    """Return whether a pixel is removed, by sub-iteration and code: (2, 256) bool."""
     table = np.zeros((2, 256), np.bool_)
     for code in range(256):
         _, north, _, east, _, south, _, west = bits = [code >> i & 1 for i in range(8)]
@@ -32,9 +32,9 @@ _REMOVED = _removal_table()
 
 
 def skeleton(mask: np.ndarray) -> np.ndarray:
-    """Thin a mask (H, W) bool to lines of one pixel, of the same shape and type.
+    """Thin a mask, (H, W) bool, to lines that are one pixel wide; return (H, W) bool.
 
-    A sub-iteration tests only pixels with a neighbour that was removed in the last two.
+    A sub-iteration tests only pixels next to one that the last two sub-iterations removed.
     """
     height, width = mask.shape
     stride = width + 2

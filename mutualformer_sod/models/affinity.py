@@ -34,7 +34,7 @@ Heads = tuple[Tensor, Tensor, Tensor]  # query, key, values of one modality
 # (rows X, columns Y, link) -> (W X, W^T Y), see tiles.tiled_products.
 Products = Callable[..., tuple[Tensor | None, Tensor | None]]
 
-# Minimum tokens for row tiles in "auto". CPU: measured, docs/attention.md; CUDA: CHOSEN.
+# Minimum number of tokens for row tiles in "auto". CPU: measured, docs/attention.md; CUDA: CHOSEN.
 TILED_FROM = {"cpu": 192, "cuda": 1024}
 AS_RELEASED = Diffusion()
 
@@ -80,7 +80,7 @@ def cross_diffusion_attention(
 
 
 def self_affinity(query: Tensor, key: Tensor) -> Tensor:
-    """Compute the affinity softmax(q k^T / sqrt(d)), every row of which sums to 1.
+    """Compute the affinity softmax(q k^T / sqrt(d)), whose rows sum to 1.
 
     Query and key (B, heads, N, d) float give (B, heads, N, N) float.
     """
@@ -126,8 +126,8 @@ def _diffuse(
     """Run the recurrence for both sides: values (..., 2, N, d) -> (W V, S V of the partner).
 
     ``power`` is R^k V of each modality's own values, which is u_k of the other side. ``joints``
-    are A u_k of each side. Number of passes: 2 t - 1 in the released form, 2 t in the paper's
-    form, and one more with initial="affinity".
+    are A u_k of each side. There are 2 t - 1 passes in the released form, 2 t in the paper's form,
+    and one more with initial="affinity".
     """
     scale = 1.0 if diffusion.affinity == "sum" else 0.5
     released = diffusion.form == "released"

@@ -67,7 +67,7 @@ def create_timm_model(
 
 
 def _ratio_loaded(model: nn.Module, weights: dict[str, Tensor]) -> float:
-    """Return the ratio of a model's weight matrices that occur in a file, by value."""
+    """Return the ratio of a model's weight matrices whose values occur in a file."""
     # timm renames tensors when it loads them, and accepts a file even if no name matches.
     matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     stored: dict[torch.Size, list[Tensor]] = {}

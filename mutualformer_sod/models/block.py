@@ -57,8 +57,8 @@ class MutualFormerBlock(nn.Module):
         super().__init__()
         if dim < 1 or num_heads < 1 or dim % num_heads:
             raise InputError(
-                f"num_heads={num_heads} is not usable with dim={dim}. Fix: pass a dim that it "
-                "divides, both 1 or more."
+                f"num_heads={num_heads} is not usable with dim={dim}. Fix: pass a dim that is a "
+                "multiple of num_heads, both 1 or more."
             )
         if not (mlp_ratio > 0 and 0 <= drop_path < 1):
             raise InputError(
@@ -122,7 +122,7 @@ class MutualFormerBlock(nn.Module):
         return fused_tokens + drop_path(update, rate, draws[1])
 
     def _modality_attention(self, rgb: Tensor, depth: Tensor) -> Tensor:
-        """Attend, cross and aggregate: (B, N, C) twice -> (B, N, C)."""
+        """Attend within and across the modalities, and aggregate: (B, N, C) twice -> (B, N, C)."""
         rgb_own, depth_own, *crossed = self.attend(
             self._heads(self.rgb_qkv(rgb)), self._heads(self.depth_qkv(depth))
         )
@@ -197,8 +197,8 @@ def load_released_block(state_dict: Mapping[str, Any], num_heads: int) -> Mutual
     """Build a MutualFormerBlock with the authors' weights: released form, one step, epsilon 0.6.
 
     Args:
-        state_dict: tensors or arrays by the authors' parameter names; they give the widths.
-        num_heads: attention heads of the released block; its weights do not give them.
+        state_dict: tensors or arrays by the authors' parameter names; their shapes give the widths.
+        num_heads: attention heads of the released block; the weights do not give their number.
 
     Raises:
         InputError (a ValueError): a parameter is unknown, missing or of another shape.
@@ -207,7 +207,7 @@ def load_released_block(state_dict: Mapping[str, Any], num_heads: int) -> Mutual
     missing = {"fused_proj.weight", "mlp.fc1.weight"} - set(renamed)
     if missing:
         raise InputError(
-            f"the released block's weights lack {', '.join(sorted(missing))}. Fix: pass all."
+            f"the released block's weights lack {', '.join(sorted(missing))}. Fix: add them."
         )
     dim, hidden = (len(renamed[name]) for name in ("fused_proj.weight", "mlp.fc1.weight"))
     block = MutualFormerBlock(

@@ -1,4 +1,4 @@
-"""Operations that train faster on a CPU in another form: attention, depthwise convolution."""
+"""Replace attention and depthwise convolution by forms that train faster on a CPU."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,9 +15,9 @@ from mutualformer_sod.models.affinity import self_affinity
 class CpuTraining(TorchFunctionMode):
     """Context that replaces these operations by forms with a fast backward pass on a CPU.
 
-    - ``F.scaled_dot_product_attention`` is two products and a softmax. The backward pass of
+    - ``F.scaled_dot_product_attention`` becomes two products and a softmax. The backward pass of
       torch's fused kernel is slow, and torch's plain kernel also searches for fully masked rows.
-      torch handles calls with a mask, dropout or other options.
+      Calls with a mask, dropout or other options still go to torch.
     - A depthwise ``F.conv2d`` has channels-last outputs and computes its gradients in float32.
       oneDNN's gradients of a depthwise convolution are slow in bfloat16 and in torch's default
       layout (docs/speed.md). The layers that follow keep the channels-last layout.

@@ -17,7 +17,7 @@ class Decoder(nn.Module):
     a plain ViT have one stride and feed one stage each. Each finer map feeds the stage of the same
     stride. Stages at strides 4 and 2 and the head also get the detail branch over RGB and depth
     at full resolution. Borders are therefore sharper than the token grid, even if only depth shows
-    them. With ``config.finest`` 2 decoding ends at half resolution and the logits are interpolated,
+    them. With ``finest=2``, decoding ends at half resolution and the logits are interpolated,
     because full resolution takes most of the time. GroupNorm makes the results independent of the
     batch and of its distribution over devices.
 
@@ -67,12 +67,12 @@ class Decoder(nn.Module):
         Args:
             fused_maps: (k B, C_l, h_l, w_l) float, shallow to deep.
             rgb: (B, 3, H, W) float, normalised.
-            depth: (B, 1, H, W) float, normalised; zero for images without depth.
+            depth: (B, 1, H, W) float, depth minus 0.5; zero for images without depth.
             has_depth: (B, 1, H, W) float, 1 for images with depth.
 
         Returns:
-            Logits (k B, 1, H, W), and in training mode ``config.side_heads`` side logits
-            (k B, 1, h, w) from fine to coarse, in eval mode an empty list.
+            Logits (k B, 1, H, W), and a list: in training mode ``config.side_heads`` side logits
+            (k B, 1, h, w) from fine to coarse; empty in eval mode.
         """
         height, width = rgb.shape[-2:]
         details = self.detail(torch.cat((rgb, depth, has_depth), dim=1))
@@ -176,7 +176,7 @@ def saves_products(channels: int, out: int, grid: tuple[int, int], size: tuple[i
 def convolve_upsampled(features: Tensor, kernel: Tensor, size: tuple[int, int]) -> Tensor:
     """Compute conv(upsample(features)) from products at the resolution of ``features``.
 
-    Upsampling acts on rows and columns, each of the nine kernel positions on channels, so both
+    Upsampling acts on rows and columns, the nine kernel positions act on channels, and so both
     commute. The nine products are taken at the coarse resolution, and two matrices upsample, shift
     and add them. The result differs only by rounding.
 
@@ -207,7 +207,7 @@ def _shifted_upsampling(cells: int, size: int, like: Tensor) -> Tensor:
 
 
 def apply_to_concatenation(layers: nn.Sequential, left: Tensor, right: Tensor) -> Tensor:
-    """Apply layers, a 3x3 convolution first, to [left ; right] without allocating it."""
+    """Apply layers, the first a 3x3 convolution, to [left ; right] without concatenating."""
     conv, *rest = layers
     left_kernel, right_kernel = conv.weight.split((left.shape[1], right.shape[1]), dim=1)
     mixed = F.conv2d(left, left_kernel, padding=1)
@@ -219,8 +219,8 @@ def apply_to_concatenation(layers: nn.Sequential, left: Tensor, right: Tensor) -
 
 def _stage_strides(strides: list[int]) -> list[int]:
     """Return the coarsest stride, then the powers of 2 below it: [16, 8, 4, 2] for a ViT/16."""
-    # With more maps than strides, or finer maps and several at the coarsest stride, the first
-    # stages stay at the coarsest stride.
+    # The first stages stay at the coarsest stride if there are more maps than strides, or if there
+    # are finer maps and several maps at the coarsest stride.
     coarsest = max(strides)
     finer = [2**power for power in range(coarsest.bit_length(), 0, -1) if 2**power < coarsest]
     first = len(strides) - len(finer)

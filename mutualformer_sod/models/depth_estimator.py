@@ -30,7 +30,7 @@ class DepthEstimator(nn.Module):
 
     Args:
         backbone: timm's name of the ViT.
-        image_size: side of the images, a multiple of the ViT's patch size.
+        image_size: side of the images in pixels, a multiple of the ViT's patch size.
         pretrained: weights of the ViT, as for ``build_model``.
     """
 
@@ -58,10 +58,10 @@ class DepthEstimator(nn.Module):
         return self
 
     def forward(self, rgb: Tensor) -> Tensor:
-        """Return the relative depth of every pixel: up to scale and shift, larger is nearer.
+        """Return the relative depth of every pixel, up to scale and shift.
 
-        Colours (B, 3, S, S) float in [0, 1], with S = ``image_size``, give (B, 1, S, S) float, any
-        real number; larger is nearer.
+        Colour images (B, 3, S, S) float in [0, 1], with S = ``image_size``, give (B, 1, S, S)
+        float, any real number; larger is nearer.
         """
         rgb = (rgb - self.mean) / self.std
         with torch.no_grad():
@@ -81,7 +81,7 @@ def save_estimator(model: DepthEstimator, path: Path | str) -> None:
 
 
 def load_estimator(path: Path | str, pretrained: bool | str | Path = "auto") -> DepthEstimator:
-    """Build the estimator of a file of ``save_estimator``, in eval mode.
+    """Build the estimator from a file of ``save_estimator``, in eval mode.
 
     Raises:
         InputError: the file is unreadable or of another kind, or the ViT's weights are not found.
@@ -114,10 +114,10 @@ def load_estimator(path: Path | str, pretrained: bool | str | Path = "auto") -> 
 def affine_invariant_loss(predicted: Tensor, target: Tensor) -> Tensor:
     """Compute the depth loss of MiDaS (TPAMI 2022) with a small absolute term.
 
-    Scale and shift of each predicted map are aligned by least squares (CHOSEN). The loss is a
-    sum of mean absolute differences: of the aligned maps, of their gradients at each of four
-    scales, times 0.5 (CHOSEN), and of sigmoid(predicted) and the target, times 0.1. Only the last
-    term depends on scale and shift.
+    Scale and shift of each predicted map are aligned to the target by least squares (CHOSEN). The
+    loss is a sum of mean absolute differences: between aligned map and target; between their
+    gradients at each of four scales, times 0.5 (CHOSEN); and between sigmoid(predicted) and the
+    target, times 0.1. Only the last term depends on scale and shift.
 
     Args:
         predicted: (B, 1, H, W) float, any real number.

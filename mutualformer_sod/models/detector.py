@@ -19,7 +19,7 @@ from mutualformer_sod.models.hub import HubModel
 from mutualformer_sod.models.inputs import check_inputs, check_values
 from mutualformer_sod.models.joint_encoder import Notes
 
-NO_DEPTH_GRID = 14  # cells per side of the learned "no depth" map, stretched to the image
+NO_DEPTH_GRID = 14  # cells per side of the learned "no depth" map, resized to the image
 
 
 @dataclass
@@ -50,8 +50,7 @@ class SaliencyDetector(nn.Module, HubModel):
     the weights softmax(alpha) (TokenFusion, CVPR 2022).
 
     Args:
-        pretrained: True for timm's ImageNet weights from the hub in both streams, a path for
-            weights from a local file, False for random weights.
+        pretrained: weights of both streams, as for ``build_model``.
 
     Attributes:
         check_values: refuse values outside [0, 1] in eval mode, except in a compiled or exported
@@ -172,7 +171,7 @@ class SaliencyDetector(nn.Module, HubModel):
         """Return the context for training on a CPU; without effect elsewhere."""
         plain = self.training and image.device.type == "cpu"
         plain &= not self.encoder.recomputes  # recomputation runs outside this context
-        if plain and torch.compiler.is_compiling():  # it accepts only contexts of torch
+        if plain and torch.compiler.is_compiling():  # compile accepts only torch's contexts
             return sdpa_kernel(SDPBackend.MATH)
         return CpuTraining() if plain else nullcontext()
 
@@ -182,9 +181,10 @@ class SaliencyDetector(nn.Module, HubModel):
         """Return the images of the depth stream, with the learned "no depth" map for absent depth.
 
         Returns:
-            (D, 3, H, W) float, normalised: the real maps, and the learned map once if an image
-            lacks depth; and (B,) integers, the index of each image's map, or None if D = B. D = B
-            in a compiled or exported graph, whose shapes must not depend on values.
+            The maps (D, 3, H, W) float, normalised: the real ones, then the learned one if an image
+            lacks depth. The index of each image's map, (B,) int64, or None if map i is of image i.
+            With ``depth``, a compiled or exported graph in eval mode has one map per image, because
+            its shapes must not depend on values.
         """
         if depth is not None and has_depth is None:
             return (depth - self.mean) / self.std, None

@@ -49,8 +49,8 @@ def pick_amp(name: str, device: torch.device) -> str:
     """Return the precision of ``--amp`` on a device.
 
     Args:
-        name: "off", "bf16" or "fp16" are returned as given, with a warning if the CPU does not
-            compute in that type. "auto" is bf16 on a CUDA device or a CPU that computes in it,
+        name: "off", "bf16" or "fp16" is returned as given, with a warning if the CPU does not
+            compute in that type. "auto" is bf16 on a CUDA device or a CPU that computes in bf16,
             else off.
 
     Raises:
@@ -80,7 +80,7 @@ def autocast(device: torch.device, amp: str) -> contextlib.AbstractContextManage
 def optimise_for_cpu(model: nn.Module) -> nn.Module:
     """Store the weights of convolutions channels-last; results change only by rounding.
 
-    The outputs of the convolutions get this layout too, so oneDNN need not convert them.
+    The outputs of the convolutions get this layout too, so oneDNN does not convert them.
     The decoder of the preset small then takes 150 instead of 173 ms (docs/speed.md). Use it for
     inference: training is slower in this layout (docs/experiments.md). The model, with its
     parameters on a CPU, is changed in place and returned.

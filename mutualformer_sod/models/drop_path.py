@@ -15,8 +15,8 @@ _GAMMA, _MIX_1, _MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB13311
 def drop_path(branch: Tensor, rate: float, draws: Tensor | None = None) -> Tensor:
     """Zero the residual branch of some images (stochastic depth, Huang et al., ECCV 2016).
 
-    Kept branches are divided by 1 - rate. With ``draws`` the decision depends only on the
-    image and the branch: process, worker, batch composition and resumption change nothing.
+    Kept branches are divided by 1 - rate. With ``draws``, the decision depends only on
+    the image's key and the branch. It does not depend on process, worker, batch or resumption.
 
     Args:
         branch: (B, ...) float.
@@ -52,8 +52,7 @@ def keyed_draws(keys: Tensor, indices: Tensor) -> Tensor:
 
     The finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) is applied to the key, then to
     the result combined with the branch's index. int64 wraps around, so this is arithmetic modulo
-    2^64.
-    Keys (B,) and indices (M,) int64 give (M, B) int64 in [0, 2^24).
+    2^64. Keys (B,) and indices (M,) int64 give (M, B) int64 in [0, 2^24).
     """
     assert keys.dtype == torch.int64, f"keys are {keys.dtype}: give int64"
     mixed = _mix(_mix(keys + _signed(_GAMMA)) + (indices[:, None] + 1) * _signed(_GAMMA))

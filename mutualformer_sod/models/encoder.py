@@ -26,9 +26,8 @@ class TwoStreamEncoder(nn.Module):
 
     The features of a plain ViT are the output tokens of the blocks ``config.feature_blocks``, after
     the final normalisation and without prefix tokens (CLS, registers). The finer maps of a stem
-    come first.
-    The features of a hierarchical model are those of its stages. With ``config.share`` the streams
-    share all weights except those of the normalisation layers.
+    come first. The features of a hierarchical model are those of its stages. With ``config.share``
+    the streams share all weights except those of the normalisation layers.
 
     Attributes:
         channels: channel counts C_l of the features.
@@ -73,7 +72,7 @@ class TwoStreamEncoder(nn.Module):
 
         Args:
             rgb: (B, 3, H, W) float, normalised; H and W multiples of the coarsest stride.
-            depth: (D, 3, H, W) float, normalised; D = B with ``joint``.
+            depth: (D, 3, H, W) float, normalised: D different maps; D = B with ``joint``.
             method: the fusion method inside the encoder, with ``joint``.
             rgb_keys, depth_keys: (B,) and (D,) int64, see ``drop_path.branch_draws``.
 
@@ -118,7 +117,7 @@ class _Backbone(nn.Module):
             )
         self.first_branch = first_branch  # index of the first residual branch
         self.is_plain, arguments = _creation_arguments(config, image_size)
-        # A stem of timm gets the pretrained weights.
+        # A stem of timm gets the pretrained weights; the ViT then starts from random ones.
         has_timm_stem = self.is_plain and config.stem in TIMM_STEMS
         body_weights = False if has_timm_stem else pretrained
         self.body = create_timm_model(config.backbone, body_weights, arguments)
@@ -210,7 +209,7 @@ def _creation_arguments(config: EncoderConfig, image_size: int) -> tuple[bool, d
 
 
 def _normalisation(model: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and std of the input in the pretraining of a timm model or its file."""
+    """Return the input mean and std of a timm model's pretraining or of its weights file."""
     known = model.pretrained_cfg
     return tuple(known["mean"]), tuple(known["std"])
 
@@ -223,7 +222,7 @@ def _open_residual_branches(model: nn.Module) -> None:
 
 
 def _stage_indices(backbone: str) -> tuple[int, ...]:
-    """Return the last stage of each stride of 4 or more."""
+    """Return the index of the last stage at each stride of 4 or more."""
     info = timm_skeleton(backbone, features_only=True).feature_info
     by_stride = dict(zip(info.reduction(), info.out_indices, strict=True))
     indices = tuple(index for stride, index in sorted(by_stride.items()) if stride >= 4)

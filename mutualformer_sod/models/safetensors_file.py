@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def write_safetensors(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
-    """Write contiguous tensors on the CPU and metadata, the metadata sorted by name.
+    """Write contiguous CPU tensors, and metadata sorted by name.
 
     safetensors itself writes metadata in an order that changes from process to process. Two equal
     runs would then write files with different checksums.

@@ -10,10 +10,10 @@ from torch import nn
 
 
 def timm_skeleton(name: str, **arguments: Any) -> nn.Module:
-    """Return a timm model for its structure only, without memory and initialisation.
+    """Return the structure of a timm model, without memory for its weights or initialisation.
 
-    Building a skeleton takes as long as building a small model, so it is cached. Callers must not
-    change it.
+    Building a skeleton takes as long as building a small model, so skeletons are cached.
+    Callers must not change them.
     """
     return _build(timm.model_entrypoint(name), name, **arguments)
 

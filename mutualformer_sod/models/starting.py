@@ -56,7 +56,7 @@ def _at_grid_of(state: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[s
 
 
 def load_encoder(model: SaliencyDetector, path: str | Path) -> str:
-    """Load the encoder of a weights file, of any fusion; return a line for the user.
+    """Load the encoder of a weights file with any fusion; return a line for the user.
 
     Weights trained without depth have an untrained depth stream; both streams then get the
     normalisation layers of rgb. The same holds for a file with the weights of one stream only.
@@ -69,7 +69,7 @@ def load_encoder(model: SaliencyDetector, path: str | Path) -> str:
     try:
         stored, is_intact = weights.read_tensors(path)
     except SafetensorError as error:
-        raise InputError(f"{path}: {error}. Fix: take a whole copy") from error
+        raise InputError(f"{path}: {error}. Fix: copy or download it again") from error
     if not is_intact:
         raise InputError(weights.DAMAGED.format(path))
     stored = without_wrappers(stored, path)
@@ -96,7 +96,7 @@ def load_encoder(model: SaliencyDetector, path: str | Path) -> str:
     for name in state.keys() - own.keys():
         new[name.partition(".")[0]] += state[name].numel()
     loaded = sum(tensor.numel() for tensor in own.values())
-    both = ", with the norms of rgb for depth (trained without depth)" if rgb_only else ""
+    both = ", with the norms of rgb also for depth (trained without depth)" if rgb_only else ""
     return (
         f"--init-weights {path}: the encoder is loaded, {loaded / 1e6:.2f} M parameters of a "
         f"{config.fusion.fusion} {config.preset}{both}; new, from random weights: "
@@ -105,7 +105,7 @@ def load_encoder(model: SaliencyDetector, path: str | Path) -> str:
 
 
 def _how_to_fit(stored: ModelConfig, wanted: ModelConfig) -> str:
-    """Return the flags that give a model the encoder of a weights file."""
+    """Return the remedy: the flags that give a model the encoder of a weights file."""
     flags = [] if stored.preset == wanted.preset else [f"--preset {stored.preset}"]
     if stored.image_size != wanted.image_size:
         flags.append(f"--size {stored.image_size}")

@@ -10,7 +10,7 @@ from mutualformer_sod.errors import InputError
 
 
 class FineStem(nn.Module):
-    """A stem that also gives maps at strides finer than the tokens.
+    """A stem that also returns maps at finer strides than the tokens.
 
     Attributes:
         fine_channels, fine_strides: channel counts and strides of these maps, shallow to deep.
@@ -99,7 +99,7 @@ class HalvingConv2d(nn.Conv2d):
 
 
 def _simplify_padding(body: nn.Module) -> None:
-    """Put a `HalvingConv2d` with the same parameters in place of each ``Conv2dSame``."""
+    """Replace each ``Conv2dSame`` of stride 2 by a `HalvingConv2d` with the same parameters."""
     for parent in list(body.modules()):
         for name, conv in parent.named_children():
             if isinstance(conv, Conv2dSame) and conv.stride == (2, 2) and conv.dilation == (1, 1):
@@ -113,9 +113,9 @@ class HybridStem(FineStem):
     """A small convolutional network that ends in a ViT's patch embeddings (CHOSEN: ours).
 
     Strided 3x3 convolutions halve the resolution. ``blocks`` residual blocks follow at every
-    stride from 4 to half the patch size. The maps at these strides are features of the encoder:
-    the decoder gets borders from convolutions, which learn them from few images, and objects from
-    attention.
+    stride from 4 to half the patch size. The maps at these strides are features of the encoder.
+    The decoder thus gets borders from convolutions, which learn them from few images, and objects
+    from attention.
 
     Args:
         width: channels at stride 4; half of them at stride 2, twice as many at stride 8, and so on.
@@ -156,7 +156,7 @@ class HybridStem(FineStem):
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(act(norm(conv(x)))): two 3x3 convolutions around one normalisation."""
+    """Residual block x + conv(act(norm(conv(x)))), with 3x3 convolutions."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -3,7 +3,7 @@
 A slab of rows of W is computed, multiplied from both sides and dropped; the backward pass computes
 it again. The results are exact. A head needs O(tile x N) memory in place of O(N^2). FlashAttention
 (Dao et al., 2022) does this for W X. Here the same slab also adds to W^T Y, and both modalities are
-processed as a pair: rows of Y can come from the rows of both W X (``link``).
+processed as a pair, so that Y can be combined from the products W X of both (``link``).
 """
 
 import math
@@ -56,7 +56,7 @@ def tiled_products(
 
 
 def _tiling(query: Tensor, tile_rows: int | None) -> tuple[int, int]:
-    """Return the rows of a slab, and the number of matrices (two for a head) in it."""
+    """Return the numbers of rows and of matrices (two for a head) in a slab."""
     tokens, matrices = query.shape[-2], query.shape[:-2].numel()
     kind = "cpu" if query.device.type == "cpu" else "cuda"
     workers = torch.get_num_threads() if kind == "cpu" else 1
@@ -129,7 +129,7 @@ class _RowTiles(torch.autograd.Function):
                 if rows is not None:
                     _accumulate(rows_grad[these], slab, part_grad)
                 score_grad = _join(part_grad, operand) @ right[these].mT
-                # Sum over j of W_ij dW_ij in the softmax' gradient, from the available products.
+                # Sum over j of W_ij dW_ij in the gradient of softmax, from the available products.
                 inner = _dot(part, part_grad) + _dot(operand, operand_grad)
                 score_grad = score_grad.sub_(inner).mul_(slab)
                 query_grad[these, tokens] = score_grad @ key[these]

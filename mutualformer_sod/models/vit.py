@@ -82,12 +82,15 @@ def run_block(block: nn.Module, tokens: Tensor, rotary: Tensor | None, draws: Dr
 
 
 def attend(block: nn.Module, normed: Tensor, rotary: Tensor | None) -> Tensor:
-    """Attention of a block with its output projection: (B, P + N, C) -> the same."""
+    """Apply a block's attention with its output projection: (B, P + N, C) -> the same."""
     return block.attn(normed) if rotary is None else block.attn(normed, rope=rotary)
 
 
 def attention_heads(attention: nn.Module, normed: Tensor, rotary: Tensor | None) -> Tensor:
-    """Merged heads of one of ``ATTENTIONS`` before its output projection: (B, P + N, C) -> same."""
+    """Return the merged heads before the output projection: (B, P + N, C) -> the same.
+
+    ``attention`` is one of ``ATTENTIONS``.
+    """
     qkv = _qkv(attention, normed).unflatten(2, (3, attention.num_heads, -1))
     query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
     query, key = attention.q_norm(query), attention.k_norm(key)

@@ -1,4 +1,4 @@
-"""Released weights: one safetensors file that carries its configuration and training protocol."""
+"""Weights files: safetensors with the configuration of the network and the training protocol."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ from mutualformer_sod.models.safetensors_file import write_safetensors
 
 FORMAT = "mutualformer_sod/1"
 CONTENT_SHA256 = "content_sha256"  # in the metadata; absent in files of older versions
-DAMAGED = "{}: damaged: its content does not match its checksum. Fix: take a whole copy"
+DAMAGED = "{}: damaged: its content does not match its checksum. Fix: copy or download it again"
 _DRAWS = {
     *(Tensor.uniform_, Tensor.normal_, Tensor.erfinv_),
     *(init.uniform_, init.normal_, init.trunc_normal_),
@@ -30,7 +30,7 @@ _DRAWS = {
 
 
 def unique_state(model: nn.Module) -> dict[str, Tensor]:
-    """Return the state dict with every tensor once; a shared parameter has its first name."""
+    """Return the state dict with every tensor once; a shared parameter keeps its first name."""
     seen: set[int] = set()
     state = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
@@ -41,10 +41,10 @@ def unique_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def load_unique_state(model: nn.Module, state: dict[str, Tensor]) -> None:
-    """Load a state of ``unique_state``, shared parameters too.
+    """Load a state of ``unique_state``, including shared parameters.
 
     Raises:
-        InputError: the state of another model. The message has no remedy: callers add it.
+        InputError: the state is of another model. The message has no remedy: callers add it.
     """
     expected = unique_state(model)
     missing, extra = sorted(set(expected) - set(state)), sorted(set(state) - set(expected))
@@ -167,7 +167,7 @@ def load_weights(
         state, is_intact = read_tensors(path)
         load_unique_state(model, without_wrappers(state, path))
     except (InputError, SafetensorError) as error:
-        remedy = "Fix: take a whole copy, or pass other weights"
+        remedy = "Fix: copy or download it again, or pass other weights"
         raise InputError(f"{path}: {error}. {remedy}") from error
     if not is_intact:
         raise InputError(DAMAGED.format(path))
@@ -181,8 +181,8 @@ def load_weights(
 class UndrawnWeights(TorchFunctionMode):
     """Context in which random initialisation leaves tensors as allocated.
 
-    Drawing takes half the time of loading a file. Constants are set as usual. Every parameter of a
-    network built inside must be loaded before use.
+    Drawing random numbers takes half the time of loading a file. Constants are set as usual. Every
+    parameter of a network built in this context must be loaded before use.
     """
 
     def __torch_function__(
@@ -194,7 +194,7 @@ class UndrawnWeights(TorchFunctionMode):
 
 
 def content_sha256(metadata: dict[str, str], state: dict[str, Tensor]) -> str:
-    """Return the hexadecimal SHA-256 of the metadata, without this value, and of CPU tensors."""
+    """Return the hexadecimal SHA-256 of CPU tensors and the metadata without this checksum."""
     own = {name: text for name, text in metadata.items() if name != CONTENT_SHA256}
     digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode())
     for name, tensor in sorted(state.items()):

@@ -158,7 +158,7 @@ def _shared_methods(
 def _compare(
     title: str, tables: Sequence[CommonScores], metrics: Sequence[str], draws: int, seed: int
 ) -> Iterator[Comparison]:
-    """Yield the comparisons by metric; a single table is tested by images, several by sets."""
+    """Yield the comparisons by metric; rank images for a single table, sets for several."""
     methods = tables[0].methods
     images = sum(table.images for table in tables)
     step = max(1, _NUMBERS // (draws * len(methods)))

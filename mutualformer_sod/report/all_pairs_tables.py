@@ -147,7 +147,7 @@ def _rank_rows(found: AllPairs) -> list[list[str]]:
 
 
 def _pair_rows(found: AllPairs, digits: int, most: float = float("inf")) -> list[list[str]]:
-    """Return a row per pair of methods, for sets of at most ``most`` pairs; "*": significant."""
+    """Return a row per pair of methods, for sets of at most ``most`` pairs; "*" = significant."""
     rows = []
     for name, items in found.by_set().items():
         pairs = items[0].pairs.pairs.tolist()

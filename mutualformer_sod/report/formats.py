@@ -142,7 +142,7 @@ def escape_markdown(text: str) -> str:
 def latex_table(
     rows: Sequence[Row], columns: Sequence[str], protocol: Sequence[str], digits: int = 3
 ) -> str:
-    r"""Return a LaTeX table for booktabs, with its macros. A document may define them before."""
+    r"""Return a LaTeX table for booktabs, with its macros, which a document may define before."""
     numbers = numbered_marks(rows)
     ranks = {name: rank_rows(rows, name) for name in columns}
     titles = [latex_title(COLUMNS[name]) for name in columns]

@@ -1,4 +1,4 @@
-"""Tests for many methods: paired bootstrap, Holm's correction, Friedman's test, Nemenyi's."""
+"""Tests for many methods: paired bootstrap, Holm, Friedman and Nemenyi."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -160,15 +160,18 @@ def bootstrap_means(groups: Sequence[np.ndarray], draws: int, seed: int = 0) -> 
     """Return `mean_of_groups` of resampled groups, (draws, ...) float64.
 
     Args:
-        groups: (N, ...) scores of the images of each group. N may differ, the rest is equal.
+        groups: (N, ...) scores of the images of each group. N may differ; all else is equal.
         draws: number of resamples, 1 or more.
 
     Raises:
-        InputError: no group, an empty one, or groups of other columns.
+        InputError: no group, an empty group, groups with different columns, or no draws.
     """
     shapes = {np.shape(group)[1:] for group in groups}
     if len(shapes) != 1 or min(map(len, groups)) == 0 or draws < 1:
-        raise InputError("`groups` must be (N, ...) arrays of equal columns. Fix: pass scores.")
+        raise InputError(
+            "`groups` are empty or differ in columns, or `draws` is below 1. Fix: pass (N, ...) "
+            "arrays with equal columns, and 1 or more draws."
+        )
     rng = np.random.default_rng(seed)
     columns = [np.reshape(group, (len(group), -1)) for group in groups]
     total = np.zeros((draws, columns[0].shape[1]))

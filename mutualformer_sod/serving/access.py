@@ -1,7 +1,7 @@
 """The address of a server, and the hosts that requests may name.
 
-Without this check, any web page could use a server on the machine of its reader, through the
-address or a name that resolves to it (DNS rebinding).
+Without this check, any web page could send requests to a server on the machine of the page's
+reader, by the server's address or by a name that resolves to this address (DNS rebinding).
 """
 
 import errno
@@ -106,7 +106,7 @@ def warning_of(host: str) -> str | None:
     """Return a warning for a host that other machines reach; None for a loopback one."""
     if _is_loopback(host):
         return None
-    return f"--host {host}: every machine with access to this one can use it"
+    return f"--host {host}: every machine with access to this one can use the server"
 
 
 @functools.cache  # the lookup may take seconds
@@ -119,8 +119,8 @@ def _why_not_bound(host: str, port: int, error: OSError) -> str:
     if isinstance(error, PermissionError):
         return f"--port {port}: not allowed. Fix: pass 1024 or more."
     if error.errno == errno.EADDRINUSE:
-        return f"--port {port}: in use. Fix: pass another, or 0 for any."
-    return f"--host {host}: {os.strerror(error.errno)}"
+        return f"--port {port}: in use. Fix: pass another port, or 0 for any free one."
+    return f"--host {host}: {os.strerror(error.errno)}. Fix: pass 127.0.0.1 or 0.0.0.0."
 
 
 def _name_in(address: str) -> str | None:

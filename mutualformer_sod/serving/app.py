@@ -37,7 +37,7 @@ _ERRORS = {
     422: "A file or a field is not usable, or the polarity of the depth must be given.",
     500: "A defect of the service.",
     503: "All places of the queue are taken; the header Retry-After has a time in seconds.",
-    504: "The time of a request has ended.",
+    504: "The request was not finished within the time limit.",
 }
 _CHUNK = 1 << 16
 
@@ -51,9 +51,9 @@ def build_app(
     others: Collection[str],
     about: dict[str, Any],
 ) -> FastAPI:
-    """Build the service, in which up to ``waiting`` requests wait.
+    """Build the service, in which up to ``waiting`` requests may wait.
 
-    See `access.refusal` for the hosts. ``/health`` has ``about``, such as the name of the weights.
+    See `access.refusal` for the hosts. ``/health`` also reports ``about``, e.g. the weights' name.
     """
     jobs = Jobs(waiting)
 
@@ -88,7 +88,7 @@ async def _answer(
     asked: Asked,
     uploads: dict[str, UploadFile | None],
 ) -> Response:
-    """Answer a request; ``uploads`` are its files by the name of the attribute of `Asked`."""
+    """Answer a request; ``uploads`` maps attributes of `Asked` to the files of the request."""
     folder = Path(tempfile.mkdtemp(prefix="mutualformer_serve_"))
     clean = functools.partial(shutil.rmtree, folder, ignore_errors=True)
     names: dict[Path, str] = {}
@@ -102,7 +102,7 @@ async def _answer(
         job = functools.partial(service.answer, replace(asked, **files), folder)
         result = await jobs.run(job, limits.seconds, _gone(request), clean)
     except asyncio.TimeoutError:
-        line = f"not finished within {limits.seconds:g} s. Fix: try again later, or send less."
+        line = f"not finished within {limits.seconds:g} s. Fix: try again later or with less data."
         return error_answer(504, line)
     except ClientGone:
         return error_answer(400, "the client has gone")
@@ -183,7 +183,7 @@ def _add_error_answers(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:  # the server logs it
-        return error_answer(500, "a defect of this server; see its terminal")
+        return error_answer(500, "a defect of this server. Fix: see its terminal.")
 
 
 async def _gone(request: Request) -> None:

@@ -1,4 +1,4 @@
-"""The form fields of the service: checks, and their files on disk."""
+"""The form fields of the service: their types and checks, and the storage of their files."""
 
 import re
 import shutil
@@ -13,7 +13,7 @@ from mutualformer_sod.errors import InputError
 from mutualformer_sod.inference.cutouts import PLAIN, is_plain
 from mutualformer_sod.serving.limits import TooLarge
 
-_BINARY = {"format": "binary"}  # a button for a file on the page of the documentation
+_BINARY = {"format": "binary"}  # shows a button for a file on the documentation page
 _NAME_LENGTH = 80
 
 Rgb = Annotated[
@@ -33,17 +33,18 @@ Depth = Annotated[
 Near = Annotated[
     Literal["auto", "white", "black", "disparity", "strict"],
     Form(
-        description="Which depth values are near the camera: large (white) or small (black) ones; "
-        "disparity: large, and 0 means no value. auto: decided from the map and its type, such as "
-        "millimetres; strict: auto, but refuse a decision on weak evidence or against the type."
+        description="Polarity of the depth map. white: large values are near the camera; black: "
+        "small values are near; disparity: large values are near, and 0 means no value; auto: the "
+        "map and its type, such as millimetres, decide; strict: like auto, but a weak or "
+        "contradictory decision is refused."
     ),
 ]
 Orientation = Annotated[
     Literal["auto", "stored", "shown"],
     Form(
         alias="depth-orientation",
-        description="Orientation of the depth map if the picture has an orientation tag: that of "
-        "the stored file, or of the picture as shown.",
+        description="Orientation of the depth map if the picture has an orientation tag. stored: "
+        "that of the stored picture; shown: that of the picture as shown; auto: the sides decide.",
     ),
 ]
 Background = Annotated[
@@ -86,13 +87,13 @@ def check_effects(depth: UploadFile | None, near: str, orientation: str) -> None
 
 
 def check_background(background: UploadFile | str | None) -> str | None:
-    """Return the text for `CutoutStyle`; InputError for a text that would name a server's file."""
+    """Return the text for `CutoutStyle`; InputError for a text that may name the server's files."""
     if isinstance(background, str) and not is_plain(background):
         raise InputError(
             f"background {background[:_NAME_LENGTH]}: unknown. Fix: send {PLAIN}, or a picture as "
             "a file."
         )
-    # Starlette's class of uploads, not FastAPI's.
+    # Test for text: an upload has Starlette's class here, not FastAPI's.
     return background if background is None or isinstance(background, str) else name_of(background)
 
 

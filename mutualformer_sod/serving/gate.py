@@ -23,7 +23,7 @@ class Limits:
 
     Attributes:
         file_bytes: maximum bytes of one file.
-        seconds: time limit of each of three steps: upload, computing the answer, sending it.
+        seconds: time limit of each step: the upload, the computation, and the answer's transfer.
     """
 
     file_bytes: int
@@ -31,7 +31,7 @@ class Limits:
 
     @property
     def body_bytes(self) -> int:
-        """Bytes of a whole request."""
+        """Maximum bytes of the body of a request."""
         return _FILES * self.file_bytes + _FORM_BYTES
 
 
@@ -93,7 +93,7 @@ class Gate:
 
         async def limited(message: Message) -> None:
             nonlocal end, is_late
-            if is_late:  # without its end the server closes the connection
+            if is_late:  # the server closes a connection with an incomplete answer
                 return
             end = end or loop.time() + self._limits.seconds
             try:
@@ -105,11 +105,11 @@ class Gate:
 
     def _too_many_bytes(self) -> str:
         megabytes = f"{self._limits.file_bytes / 1e6:g} MB"
-        return f"the request is too large: a file has up to {megabytes}. Fix: send smaller files."
+        return f"request too large: a file may have at most {megabytes}. Fix: send smaller files."
 
 
 def error_answer(status: int, line: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """Return the answer to a request that failed: JSON with the problem and its remedy."""
+    """Return the answer to a request that failed: JSON with the problem and the fix."""
     return JSONResponse({"error": line}, status, headers)
 
 

@@ -15,7 +15,7 @@ class ClientGone(Exception):
 
 
 class Jobs:
-    """Places for calls, and the thread that runs their jobs. All methods belong to one event loop.
+    """Places for calls, and the thread that runs their jobs. Call all methods in one event loop.
 
     A call takes its place before its body is read, so that the number of uploads is bounded, too.
     A job that is still running when its call has ended keeps a place.
@@ -37,7 +37,7 @@ class Jobs:
 
     @property
     def retry_seconds(self) -> int:
-        """Time in s in which the present calls should be done, at least 1."""
+        """Expected time in s until the present calls are done, at least 1."""
         return max(1, math.ceil(self._taken * self._seconds))
 
     def enter(self) -> bool:
@@ -61,14 +61,14 @@ class Jobs:
         """Run a job when its turn has come; pass on its exceptions.
 
         Args:
-            job: called in the thread; it cannot be interrupted, only forgotten.
+            job: called in the thread. It cannot be interrupted; its result may be ignored.
             seconds: maximum time from now to its end.
             gone: awaitable that ends when the client has gone.
             cleanup: called after the end of the job, from any thread; also if it never ran.
 
         Raises:
             asyncio.TimeoutError: the job has not ended in time.
-            ClientGone: the client did not wait for it.
+            ClientGone: the client closed the connection before the end of the job.
         """
         future = self._pool.submit(self._timed, job)
         future.add_done_callback(lambda _: cleanup())
@@ -88,7 +88,7 @@ class Jobs:
                 self._keep_place(future)
 
     def close(self) -> None:
-        """Forget the jobs that wait; the running one ends."""
+        """Cancel the jobs that wait; the running job continues to its end."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _keep_place(self, future: Future) -> None:

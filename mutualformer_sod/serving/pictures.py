@@ -77,7 +77,7 @@ class PictureService:
             self._without_depth = alone, own_settings
 
     def answer(self, asked: Asked, folder: Path) -> Mapped:
-        """Write the map of a picture in ``folder``, with the bytes of the file of ``predict``.
+        """Write the output of a picture to ``folder``, byte for byte the file of ``predict``.
 
         Raises:
             InputError: an unusable file, or depth whose polarity must be given.

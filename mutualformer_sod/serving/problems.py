@@ -14,8 +14,8 @@ def problem_of(error: Exception, names: Mapping[Path, str]) -> tuple[str, int]:
     """Return a line for the client and the HTTP status; log all except errors of the client.
 
     Args:
-        error: raised while a map was predicted.
-        names: names of files to show in place of paths: a client must not see our folders.
+        error: exception that was raised while a map was predicted.
+        names: path -> name to show instead: a client must not see the folders of the server.
     """
     if isinstance(error, InputError):
         line = str(error)
@@ -26,6 +26,6 @@ def problem_of(error: Exception, names: Mapping[Path, str]) -> tuple[str, int]:
         return "out of memory. Fix: save a smaller copy of the picture.", 413
     if isinstance(error, OSError):
         _log.error("%s", error)
-        return "a file cannot be read or written; see the terminal of the server", 500
+        return "a file cannot be read or written. Fix: see the terminal of the server.", 500
     _log.error("a request failed", exc_info=error)
-    return "a defect of this server; see its terminal", 500
+    return "a defect of this server. Fix: see its terminal.", 500

@@ -19,12 +19,13 @@ def describe_extension(config: TrainConfig, ended: int) -> str:
     """Describe the extension of a finished run to more epochs."""
     same = config.schedule == "constant" and config.progressive == 1
     effect = (
-        f"the result of --epochs {config.epochs} from the start"
+        f"the outcome is the result of --epochs {config.epochs} from the start"
         if same
-        else f"from here on --schedule {config.schedule} and --progressive count {config.epochs} "
-        f"epochs, so the rate may jump: not the result of --epochs {config.epochs} from the start"
+        else f"from here on, --schedule {config.schedule} and --progressive count {config.epochs} "
+        "epochs, so the learning rate may jump and the outcome is not the result of --epochs "
+        f"{config.epochs} from the start"
     )
-    return f"a run of {counted(ended, 'epoch')} goes on to {config.epochs}: {effect}"
+    return f"a run of {counted(ended, 'epoch')} continues to {config.epochs} epochs; {effect}"
 
 
 def describe_batch(run: Run) -> str:
@@ -32,7 +33,7 @@ def describe_batch(run: Run) -> str:
     processes = world_size()
     rounds = math.ceil(run.global_batch / (run.config.batch_size * processes))
     images = math.ceil(run.global_batch / (rounds * processes))
-    times = f", {rounds} times" if rounds > 1 else ""
+    times = f", in {rounds} rounds" if rounds > 1 else ""
     batch_norm = any(
         isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training
         for module in run.model.modules()

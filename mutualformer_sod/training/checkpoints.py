@@ -73,7 +73,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def load_only_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint without a substitute, see `load_checkpoint`; errors add a remedy."""
+    """Read a checkpoint that has no substitute, see `load_checkpoint`; errors add a remedy."""
     try:
         return load_checkpoint(path)
     except InputError as error:
@@ -100,7 +100,7 @@ def drop_old_checkpoints(folder: Path) -> None:
 
 
 def drop_later_checkpoints(folder: Path, last: int, best: int) -> None:
-    """Remove the checkpoints of each kind with a higher number."""
+    """Remove "last" and "best" checkpoints whose number exceeds ``last`` or ``best``."""
     for kind, number in (("last", last), ("best", best)):
         for path in find_checkpoints(folder, kind):
             if int(_NAME.fullmatch(path.name)[2]) > number:
@@ -108,7 +108,7 @@ def drop_later_checkpoints(folder: Path, last: int, best: int) -> None:
 
 
 class _HashingWriter(io.BufferedWriter):
-    """A file to write to that computes the SHA-256 of its content."""
+    """A file opened for writing that computes the SHA-256 of its content."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(io.FileIO(path, "wb"))
@@ -126,7 +126,7 @@ class _HashingWriter(io.BufferedWriter):
 
 def _sync_folder(folder: Path) -> None:
     """Make a rename survive a power failure."""
-    if os.name == "nt":  # no folder can be opened there
+    if os.name == "nt":  # Windows cannot open a folder
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -32,7 +32,7 @@ def train_estimator(
     near: Sequence[str] = (),
     amp: str = "off",
 ) -> float | None:
-    """Train the decoder of an estimator on every image with depth: AdamW, one cosine cycle.
+    """Train the decoder of an estimator on images with depth, with AdamW and one cosine cycle.
 
     Args:
         model: trained in place, left in eval mode.

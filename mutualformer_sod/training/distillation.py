@@ -8,7 +8,7 @@ from mutualformer_sod.models.weights import content_sha256, load_weights, unique
 
 
 class Teacher:
-    """A trained network in eval mode. It has no state, so resuming repeats its maps exactly.
+    """A trained network in eval mode. It never changes, so a resumed run gets the same maps.
 
     Args:
         path: a ``.safetensors`` file, or the name of released weights.

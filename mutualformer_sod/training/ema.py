@@ -15,7 +15,7 @@ class Ema:
     """Averaged copy of a model's weights (Polyak and Juditsky, 1992).
 
     After update number n (from 0): average <- d average + (1 - d) weight, with
-    d = min(decay, (1 + n) / (10 + n)), which soon removes the random weights of the start.
+    d = min(decay, (1 + n) / (10 + n)), which soon removes the random initial weights.
     Floating-point tensors, including BatchNorm's running statistics, are averaged; integer
     tensors are copied. A shared tensor is averaged once.
 
@@ -34,7 +34,7 @@ class Ema:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Average in the model's weights after an optimiser step."""
+        """Include the model's weights in the average after an optimiser step."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         averages, weights = [], []
         for name, tensor in unique_state(model).items():
@@ -62,7 +62,7 @@ class Ema:
         return {"updates": self.updates, "averages": self.averages}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the result of ``state_dict``, not the decay; InputError for another model."""
+        """Restore the result of ``state_dict`` but keep the decay; InputError for another model."""
         ours, theirs = (
             {name: tuple(tensor.shape) for name, tensor in averages.items()}
             for averages in (self.averages, state["averages"])

@@ -17,7 +17,7 @@ _TOP = math.inf  # layer of all parameters outside the encoder; sorts last
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """Make AdamW, or SGD with momentum, with groups by layer and by weight decay.
+    """Make AdamW, or SGD with momentum, with parameter groups by layer and weight decay.
 
     Vectors (biases, normalisation scales) and learned inputs (position embeddings, CLS tokens, the
     "no depth" map, noise) are not decayed. The encoder trains at ``lr * encoder_lr_scale``. With
@@ -55,7 +55,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
         }
         for (layer, decayed), parameters in sorted(groups.items(), key=lambda item: item[0])
     ]
-    # fused: one pass over the memory; on a CPU core a third of the loop's time.
+    # fused: one pass over the memory; on a CPU core it takes a third of the time of the loop.
     if config.optimizer == "adamw":
         return torch.optim.AdamW(settings, lr=config.lr, fused=True)
     momentum, nesterov = config.momentum, config.nesterov and config.momentum > 0
@@ -65,12 +65,12 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
 def encoder_layers(model: nn.Module) -> tuple[dict[str, int], int]:
     """Return the layer of each encoder parameter, by timm's grouping, and the number of layers.
 
-    Plain ViTs: 0 is the patch embedding, its stem, the position embedding and the prefix tokens,
+    Plain ViTs: 0 is the patch embedding, its stem, the position embedding and the prefix tokens;
     i + 1 is block i; the final normalisation goes with the last block. Hierarchical models: 0 is
     the stem, then the stages.
 
     Raises:
-        InputError (a ValueError): timm has no layers of this backbone.
+        InputError (a ValueError): timm defines no layers for this backbone.
     """
     layers = {}
     for stream in _STREAMS:
@@ -87,7 +87,7 @@ def _layer_matcher(backbone: nn.Module, name: str) -> dict:
     source = backbone.body if backbone.is_plain else timm_skeleton(name)
     if not hasattr(source, "group_matcher"):
         raise InputError(
-            f"`layer_decay`: timm has no layers of {name}. Fix: leave `layer_decay` out."
+            f"`layer_decay`: timm defines no layers for {name}. Fix: leave `layer_decay` out."
         )
     if backbone.is_plain:
         return source.group_matcher(coarse=False)
@@ -157,7 +157,7 @@ def freeze_encoder(model: nn.Module, frozen: bool, layers: int = 0) -> None:
     of a frozen encoder neither use nor update the statistics of the batch.
 
     Raises:
-        InputError: the encoder has no more than ``layers`` layers.
+        InputError: the encoder has ``layers`` layers or fewer.
     """
     for parameter in model.encoder.parameters():  # shared parameters once
         parameter.requires_grad_(not frozen)

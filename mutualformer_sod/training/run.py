@@ -123,7 +123,7 @@ class Run:
         return autocast(self.device, self.amp)
 
     def place(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return rgb, depth, has_depth and gt of a batch on the device, hidden modality applied."""
+        """Move rgb, depth, has_depth and gt to the device, and hide a modality if configured."""
         rgb, depth, has_depth, gt = (
             batch[name].to(self.device, non_blocking=True)
             for name in ("rgb", "depth", "has_depth", "gt")
@@ -218,7 +218,7 @@ def settle_amp(asked: str, device: torch.device, state: dict[str, Any] | None) -
         amps = set(gather(pick_amp(asked, device)))
         amp = amps.pop() if len(amps) == 1 else "off"
     else:
-        # Older checkpoints have the flag; auto was off on CPUs.
+        # Older checkpoints have only the flag; its value auto was off on CPUs.
         amp = state.get("amp") or state["options"]["train"]["amp"]
         if amp == "auto":
             amp = "off" if device.type == "cpu" else pick_amp(amp, device)

@@ -46,7 +46,7 @@ def run_options(
 
 
 def find_run(output: Path, options: dict[str, Any], resume: str | None) -> dict[str, Any] | None:
-    """Return the checkpoint to resume from; None for a new run, or one without checkpoint.
+    """Return the checkpoint to resume from; None for a new run, or one without a checkpoint.
 
     Args:
         options: ``run_options`` of this start. If a finished run is extended, now or before, its
@@ -112,7 +112,7 @@ def _differing(found: dict[str, Any], options: dict[str, Any]) -> list[str]:
     before, images = found["model_overrides"], found["images_per_update"]
     differing = differing_options(TrainConfig, found["train"], options["train"])
     if found["train"].get("epochs") != options["train"]["epochs"]:
-        differing.append("only a finished run that has its checkpoints takes more epochs")
+        differing.append("only a finished run that has its checkpoints can be extended")
     if before != options["model_overrides"]:
         differing.append(f"model options were {before} and are now {options['model_overrides']}")
     if images != options["images_per_update"]:

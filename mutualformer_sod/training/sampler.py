@@ -38,9 +38,9 @@ def epoch_order(images: int, seed: int, epoch: int, replayed: int = 0, pool: int
 
 
 def count_replayed(images: int, pool: int, ratio: float) -> int:
-    """Return the number of replayed images, at most ``pool``, for an epoch with ``images`` others.
+    """Return the number of replayed images, at most ``pool``, for ``images`` other images.
 
-    ``ratio`` is their ratio among all images of the epoch.
+    ``ratio`` is their number divided by the number of all images of the epoch.
     """
     return min(pool, round(images * ratio / (1 - ratio)))
 

@@ -12,10 +12,10 @@ _OF_DISTANCES = ("paste", "invent_depth")  # options that place objects by their
 
 
 def settle(config: TrainConfig, found: Modality | None, state: dict[str, Any] | None) -> Modality:
-    """Return the second modality: that of the maps, else of the starting weights, else depth.
+    """Return the modality of the maps, else of the checkpoint or initial weights, else depth.
 
     Args:
-        found: modality of the maps of its sets; None where they have no maps.
+        found: modality of the maps of the sets; None if they have no maps.
         state: the checkpoint to resume from; None for a new run.
 
     Raises:
@@ -45,15 +45,15 @@ def settle(config: TrainConfig, found: Modality | None, state: dict[str, Any] | 
 def check_teacher(teacher: Teacher | None, config: TrainConfig, found: Modality | None) -> None:
     """Refuse a teacher that would see maps of another modality than it was trained on.
 
-    ``found`` is the modality of the maps of the sets; None where they have no maps.
+    ``found`` is the modality of the maps of the sets; None if they have no maps.
     """
     modality = found or (DEPTH if config.invent_depth else None)
     if teacher is None or modality is None or config.modality == "rgb":
         return
     if teacher.second_modality != modality.name:
         raise InputError(
-            f"`teacher` {config.teacher}: was trained on {teacher.second_modality} maps, this run"
-            f" has {modality.maps}. Fix: pass a teacher that was trained on them."
+            f"`teacher` {config.teacher}: was trained on {teacher.second_modality} maps, but"
+            f" this run has {modality.maps}. Fix: pass a teacher that was trained on these."
         )
 
 

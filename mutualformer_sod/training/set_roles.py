@@ -17,7 +17,11 @@ def _discover(config: TrainConfig, names: Sequence[str], split: str) -> list[Sod
 
 
 def training_sets(config: TrainConfig) -> list[SodSet]:
-    """Find the sets of ``train_sets`` or ``protocol``; InputError for both, or no such set."""
+    """Find the sets of ``train_sets`` or ``protocol``.
+
+    Raises:
+        InputError: both or neither are given, or a set is not found.
+    """
     if config.protocol is None:
         if not config.train_sets:
             raise InputError("nothing to train on. Fix: pass `train_sets` or `protocol`.")
@@ -28,7 +32,7 @@ def training_sets(config: TrainConfig) -> list[SodSet]:
 
 
 def replay_sets(config: TrainConfig, train_sets: list[SodSet]) -> list[SodSet]:
-    """Find the sets of ``replay_sets``; InputError if one is a training set, too."""
+    """Find the sets of ``replay_sets``; InputError if one is also a training set."""
     if not config.replay_sets:
         return []
     found = _discover(config, config.replay_sets, "train")
@@ -88,8 +92,8 @@ def parse_repeat(items: Sequence[str], names: Sequence[str]) -> dict[str, int]:
         named = matching_names(asked, names)
         if len(named) != 1 or named[0] in repeats or not times.isdecimal() or int(times) < 1:
             raise InputError(
-                f"`repeat` {item}: unusable. Fix: pass SET=K once per set, SET one of "
-                f"{', '.join(names)}."
+                f"`repeat` {item}: unusable. Fix: pass SET=K once per set, where SET is "
+                f"one of {', '.join(names)}."
             )
         repeats[named[0]] = int(times)
     return repeats
@@ -109,8 +113,9 @@ def count_overlap(
     if shared and not config.allow_overlap:
         train_file, test_file = shared[0]
         raise InputError(
-            f"{counted(len(shared), 'training image')} found in a test set: {train_file} is"
-            f" {test_file}. Fix: leave them out, or pass `allow_overlap`, which the weights record."
+            f"{counted(len(shared), 'training image')} found in a test set, for example "
+            f"{train_file}, a copy of {test_file}. Fix: leave them out, or pass `allow_overlap`, "
+            "which the weights record."
         )
     owner = {sample.rgb: item.name for item in sets for sample in item.samples}
     return dict(Counter(owner[test_file] for _, test_file in shared))

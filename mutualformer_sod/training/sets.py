@@ -125,8 +125,8 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
     """Find the sets, decide their depth encodings, and split off the validation images.
 
     Raises:
-        InputError: sets missing, without ground truth, or test sets used to choose a checkpoint;
-            unusable files or masks, see `check_training_files`.
+        InputError: missing sets, sets without ground truth, or a test set used to choose a
+            checkpoint; unusable files or masks, see `check_training_files`.
     """
     train_sets = limited(set_roles.training_sets(config), config.limit)
     earlier_sets = limited(set_roles.replay_sets(config, train_sets), config.limit)

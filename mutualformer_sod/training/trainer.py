@@ -36,7 +36,7 @@ def train(
     """Train one model, in this process or in all processes that torchrun started.
 
     The result depends on the configuration, the data and the number of images of an update.
-    Interruptions do not change it. The number of processes changes rounding only.
+    Interruptions do not change it. The number of processes changes only rounding.
 
     Args:
         model_overrides: fields of the model configuration that differ from the preset's.

@@ -49,15 +49,16 @@ def update_weights(
 ) -> Update:
     """Compute the micro-batches of this process and step the optimiser.
 
-    The gradient of a micro-batch is weighted by its share of the update's images. The result does
-    not depend on the number of processes or micro-batches.
+    The gradient of a micro-batch is weighted by its ``ratio`` of the update's images. The result
+    does not depend on the number of processes or micro-batches.
 
     Args:
         batches: iterator of the loader, in the same order.
-        requests: numbers to share with all processes: a signal, whether to save.
+        requests: a signal and whether to save; all processes get the maximum of each.
 
     Raises:
-        InputError: a loss or gradient is not finite; names the images. The weights are unchanged.
+        InputError: a loss or gradient is not finite; the message names the images. The weights do
+            not change.
     """
     config = run.config
     ratio = schedule(

@@ -18,8 +18,8 @@ from mutualformer_sod.training.run import Run
 def validate(run: Run, val: SodDataset, stop: StopRequest) -> dict[str, float] | None:
     """Compute mean structure loss and MAE at training size, with the weights to release.
 
-    Each of the n processes takes every n-th image. Sums are in float64 in the order of the images,
-    and a CPU computes images one by one: the result does not depend on the number of processes.
+    Each of the n processes takes every n-th image. The result does not depend on n: sums are in
+    float64 in the order of the images, and a CPU computes the images one by one.
 
     Returns:
         ``loss`` and ``mae``; None if a process received a request to stop.

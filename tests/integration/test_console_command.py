@@ -31,7 +31,7 @@ def test_console_with_unknown_command_suggests_one_in_one_line():
     done = run_module("trian")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert "did you mean train?" in done.stderr
+    assert "Fix: pass train." in done.stderr
 
 
 def test_console_command_with_wrong_input_ends_with_status_2():

@@ -117,7 +117,7 @@ def test_evaluate_several_problems_are_reported_together(bench):
     assert f"unreadable: maps/ours/MINI/{STEMS[3]}.png" in result.output
     assert "3 of 6 images without a usable map" in result.output
     assert set(scores(bench)["scores"]) == {"theirs"}
-    assert "no image that both have" in result.output
+    assert "no image has scores of both" in result.output
 
 
 def test_evaluate_unclear_ground_truth_is_refused(bench):

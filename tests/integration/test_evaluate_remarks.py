@@ -192,7 +192,7 @@ def refuse(bench, tool="evaluate", output="out", extra=()):
 RENAMED = {
     "several": (
         lambda stem: f"{stem}_{'sal' if stem < STEMS[3] else 'pred'}.png",
-        "image_0_sal.png seems to be the map of image_0 (3 of 6 missing maps alike). Fix: name",
+        "image_0_sal.png seems to be the map of image_0 (3 of 6 missing maps likewise). Fix: name",
     ),
     "capitals": (lambda stem: f"{stem.upper()}.png", "IMAGE_0.png seems to be the map of image_0"),
     "type": (lambda stem: f"{stem}.webp", "image_5.webp: types that are not read as maps. Fix"),
@@ -295,7 +295,7 @@ def test_evaluate_numbers_without_zeros_are_named(bench):
         for number, stem in enumerate(STEMS):
             name = f"{number}.png" if "maps" in folder else f"{number:04}.png"
             (bench / folder / f"{stem}.png").rename(bench / folder / name)
-    assert "0.png seems to be the map of 0000 (6 of 6 missing maps alike)" in refuse(bench)
+    assert "0.png seems to be the map of 0000 (6 of 6 missing maps likewise)" in refuse(bench)
 
 
 def test_evaluate_folder_of_another_set_is_named(bench):

@@ -299,7 +299,7 @@ def test_evaluate_compare_without_common_image_is_noted(bench):
         (bench / f"maps/{method}/MINI/{stem}.png").unlink()
     result = evaluate(bench, "--allow-missing", "--compare", "ours", "theirs")
     assert result.status == 0
-    assert "ours − theirs: no image that both have" in result.output
+    assert "ours − theirs: no image has scores of both" in result.output
 
 
 def test_evaluate_training_record_with_nan_is_written(bench):

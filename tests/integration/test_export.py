@@ -281,7 +281,7 @@ def test_a_missing_extra_is_named(weights, tmp_path, monkeypatch):
         importlib.util, "find_spec", lambda name: None if name == "onnxscript" else find(name)
     )
     line = error_line(run_export(weights, tmp_path / "a.onnx"))
-    assert "onnxscript missing. Fix: pip install -e '.[export]'" in line
+    assert "onnxscript: not installed. Fix: pip install -e '.[export]'" in line
 
 
 @pytest.mark.parametrize(

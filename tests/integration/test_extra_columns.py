@@ -87,7 +87,7 @@ def test_evaluate_per_sequence_adds_the_mean_of_the_sets(bench):
 
 def test_evaluate_camouflage_context_reads_the_colour_images(bench):
     flags = ("--methods", "ours", "--columns", "camouflage_context", "--workers", "2")
-    assert "no colour images" in refused(evaluate(bench, *flags))
+    assert "colour images are missing" in refused(evaluate(bench, *flags))
     (bench / "data/MINI/RGB").mkdir()
     found = []
     for seed in range(2):  # other colours must not take the scores from the cache

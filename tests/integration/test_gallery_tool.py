@@ -136,7 +136,7 @@ def test_gallery_unreadable_files_are_each_named(own_bench, tmp_path):
 def test_gallery_set_without_maps_is_shown_on_request(own_bench, tmp_path):
     write(own_bench / "data/OTHER/GT/x.png", make_pair(0)[1])
     done = show(own_bench, tmp_path / "g")
-    assert "left out, no map: OTHER" in done.output
+    assert "sets without a map: OTHER" in done.output
     show(own_bench, tmp_path / "h", "--sets", "DEEP", "OTHER")
     assert page_data(tmp_path / "h")["sets"] == ["DEEP", "OTHER"]
 

@@ -101,7 +101,7 @@ CLEAR = {
     "noisy_full": (
         ".png",
         encoded(np.maximum(RAMP, 250)),
-        "values from 250 on, all foreground",
+        "values of 250 or more, all foreground",
         np.ones(SIZE, bool),
     ),
     # colour, palettes and transparency

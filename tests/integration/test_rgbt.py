@@ -276,8 +276,8 @@ def test_predict_with_one_thermal_image_and_a_constant_one_reports_them(
     [
         ("thermal", "--depth", "SAMPLES/depth", "were trained on thermal maps. Fix: leave --depth"),
         ("depth", "--thermal", "SAMPLES-T/T", "were trained on depth maps. Fix: leave --thermal"),
-        ("depth", "--depth", "SAMPLES-T/T", "a folder of thermal images by its name"),
-        ("thermal", "--thermal", "SAMPLES/depth", "a folder of depth maps by its name"),
+        ("depth", "--depth", "SAMPLES-T/T", "its set, stands for thermal images. Fix: "),
+        ("thermal", "--thermal", "SAMPLES/depth", "its set, stands for depth maps. Fix: "),
     ],
 )
 def test_predict_of_another_modality_is_refused(

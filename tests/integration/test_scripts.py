@@ -102,5 +102,5 @@ def test_fusion_study_on_benchmarks_trains_on_their_training_parts(run_folder, t
 def test_fusion_study_with_unknown_step_ends_with_status_2(tmp_path):
     done = bash("tools/fusion_study.sh", "data", "out", "all_of_it", cwd=tmp_path)
     assert done.returncode == 2
-    assert done.stderr.startswith("fusion_study.sh: error: STEP all_of_it. Fix: pass prepare")
+    assert done.stderr.startswith("fusion_study.sh: error: STEP all_of_it is unknown. Fix: pass")
     assert not (tmp_path / "out").exists()

@@ -278,7 +278,7 @@ def test_raw_kinect_2047_is_a_hole(tmp_path):
     paths = write(tmp_path / "a", [raw_kinect(seed) for seed in range(3)])
     encoding = decide_encoding(paths)
     assert (encoding.near, encoding.hole_code) == ("black", 2047)
-    assert "2047 a hole value" in encoding.describe()
+    assert "2047 is a hole value" in encoding.describe()
     assert encoding.holes == pytest.approx(400 / (HEIGHT * WIDTH), abs=0.02)
     unit = depth_to_unit(read_depth(paths[0]), encoding)
     assert unit[45:, 65:].min() > 0.2  # as the floor beside, not the farthest

@@ -329,7 +329,7 @@ def test_colour_noise_of_a_jpeg_is_no_colour(tmp_path):
 def test_colour_coded_depth_is_refused(tmp_path, noise):
     ramp = np.tile(np.arange(0, 250, 5, dtype=np.uint8), (40, 1))
     path = save(tmp_path / "jet.png", cv2.applyColorMap(ramp, cv2.COLORMAP_JET))
-    with pytest.raises(InputError, match=r"jet\.png: colour-coded depth is not read"):
+    with pytest.raises(InputError, match=r"jet\.png: colour-coded depth and HHA are not read"):
         read_depth(path)
 
 

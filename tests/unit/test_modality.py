@@ -109,12 +109,12 @@ def test_refuse_named_otherwise_names_the_other_flag(folder, modality, is_refuse
     if not is_refused:
         refuse_named_otherwise(Path(folder), modality)
         return
-    with pytest.raises(InputError, match=r"by its name\. Fix: pass it as"):
+    with pytest.raises(InputError, match=r"stands for .*\. Fix: pass it as"):
         refuse_named_otherwise(Path(folder), modality)
 
 
 def test_find_modality_unknown_lists_the_known_ones():
-    with pytest.raises(InputError, match=r"'sonar' is unknown here: known are depth, thermal"):
+    with pytest.raises(InputError, match=r"'sonar' is unknown here; the known ones are depth"):
         find_modality("sonar")
 
 

@@ -20,7 +20,7 @@ def test_refuse_foreign_new_or_empty_folder_is_accepted(folder):
 def test_refuse_foreign_other_files_are_refused_until_there_is_a_record(folder):
     folder.path.mkdir()
     (folder.path / "notes.txt").touch()
-    with pytest.raises(InputError, match=r"`output` .*out: not empty, no run in it\. Fix: "):
+    with pytest.raises(InputError, match=r"`output` .*out: not an empty folder, .* in it\. Fix: "):
         folder.refuse_foreign()
     folder.write({})
     folder.refuse_foreign()

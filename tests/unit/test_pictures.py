@@ -95,8 +95,8 @@ class TestJobs:
         [
             (["none"], None, "`rgb` .*none"),
             (["empty"], None, "no picture found"),
-            (["two"], None, "pictures that would get one name"),
-            (["one", "more/a.png"], None, "pictures that would get one name"),
+            (["two"], None, "pictures whose outputs would get one name"),
+            (["one", "more/a.png"], None, "pictures whose outputs would get one name"),
             (["one"], "none", "`depth` .*none"),
             (["one"], "one", "is the folder of the pictures"),
             (["one", "z.png"], "z.npy", "one file for several pictures"),

@@ -222,9 +222,9 @@ class TestDamage:
             ("pointer", "a Git LFS pointer.*git lfs pull"),
             ("page", "a web page"),
             ("empty", "an empty file"),
-            ("header", r"truncated: it has 100 of \d+ bytes"),
-            ("half", r"truncated: it has \d+ of \d+ bytes"),
-            ("longer", r"damaged: it has \d+ of \d+ bytes"),
+            ("header", r"truncated: it has 100 bytes instead of \d+"),
+            ("half", r"truncated: it has \d+ bytes instead of \d+"),
+            ("longer", r"damaged: it has \d+ bytes instead of \d+"),
         ],
     )
     @pytest.mark.parametrize("reader", ["load_weights", "load_encoder", "read_backbone_weights"])

@@ -1,6 +1,6 @@
 """Check data sets: report their content and their problems.
 
-Nothing is refused: an error of the readers of this package becomes a finding.
+Damaged files are not refused: an error of the readers of this package becomes a finding.
 """
 
 from collections import Counter
@@ -26,7 +26,7 @@ from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.errors import InputError
 
 QUICK_IMAGES = 40
-"""Images of a set that a quick check reads."""
+"""Maximum number of images of a set that a quick check reads."""
 
 
 @dataclass
@@ -61,7 +61,7 @@ class CheckedSet:
 
     @property
     def usual(self) -> int | None:
-        """Number of images that papers report for this part."""
+        """Number of images that papers report for this part; None if unknown."""
         return usual_count(self.label.rsplit("/", 1)[-1].split(" ")[0], self.part or "test")
 
 
@@ -95,8 +95,8 @@ def check_data(
         quick: read `QUICK_IMAGES` evenly spaced images of each set, and do not search for copies.
 
     Raises:
-        InputError: no such folder or set, an illegal value of ``near``, or weak evidence for a set
-            with "strict".
+        InputError: no such folder or set, an illegal value of ``near``; with "strict" also weak
+            evidence of the maps of a set, or evidence that contradicts their units.
     """
     candidates = _wanted(search(roots), names, roots)
     labels = _labels(candidates)
@@ -172,7 +172,7 @@ def _open(candidate: Candidate, label: str, findings: list[Finding]) -> CheckedS
 
 
 def _part_of(candidate: Candidate, count: int) -> Split | None:
-    """Find the part of a known set by its number of images, else by names such as "train_rgb"."""
+    """Find the part: of known sets by number of images, of others by names such as "train_rgb"."""
     name = candidate.last_part
     if is_known(name):
         return next((s for s in ("test", "train") if usual_count(name, s) == count), "test")

@@ -23,9 +23,9 @@ _Pairs = defaultdict[tuple[str, str], list[tuple[Path, Path]]]
 def similar_pairs(descriptors: Sequence[np.ndarray]) -> Iterator[tuple[int, int]]:
     """Find all pairs of copies, each as two increasing indices.
 
-    The hashes select the candidates among all pairs by a matrix product (10 000 pictures in
-    seconds); the thumbnails decide. Uniform pictures are in no pair. ``descriptors`` come from
-    `inspection.describe_picture`.
+    A matrix product of the hashes selects candidates among all pairs (10 000 pictures take
+    seconds). The correlation of the thumbnails decides. Uniform pictures are in no pair.
+    ``descriptors`` come from `inspection.describe_picture`.
     """
     if len(descriptors) < 2:
         return
@@ -53,9 +53,9 @@ def similar_pairs(descriptors: Sequence[np.ndarray]) -> Iterator[tuple[int, int]
 def find_copies(sets: Mapping[str, tuple[Split | None, Sequence[Inspected]]]) -> list[Finding]:
     """Find copies of colour images: equal files, or the same picture in another encoding.
 
-    Findings on training images in test sets come first. A copy in two sets is a problem unless both
-    are test sets, because one may be used for training and the other for testing. Within
-    a set, equal files are a problem; similar pictures, such as frames of a video, are notes.
+    Findings on training images in test sets come first. A copy in two sets is a problem, because
+    one set may be used for training and the other for testing. Between two test sets it is a note.
+    Within a set, equal files are a problem; similar pictures, such as video frames, are notes.
 
     Args:
         sets: part and images by the name of the set.
@@ -86,7 +86,7 @@ def find_copies(sets: Mapping[str, tuple[Split | None, Sequence[Inspected]]]) ->
 
 
 def _add_plain_copies(owners: Sequence[tuple[str, Inspected]], same: _Pairs) -> None:
-    """Add equal files of uniform pictures, which have no descriptor, by their content."""
+    """Add equal files of uniform pictures, which `similar_pairs` leaves out, by their content."""
     known = set(chain(*same.values()))
     by_content: dict[bytes, tuple[str, Path]] = {}
     for name, image in owners:
@@ -112,7 +112,7 @@ def _copies(
         return about(level, "copies", first, text, "keep one" if exact else "", named)
     both = f"{first} / {second}"
     if {parts[first], parts[second]} == {"train", "test"}:
-        text = f"training images that are in the test set, {how}"
+        text = f"training images that are in the test set ({how})"
         return about("problem", "overlap", both, text, "leave them out of training", named)
     level = "note" if parts[first] == parts[second] == "test" else "problem"
     remedy = "" if level == "note" else "do not train on one and test on the other"

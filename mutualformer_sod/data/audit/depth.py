@@ -46,7 +46,7 @@ class DepthReport:
 def check_depth(
     label: str, images: Sequence[Inspected], side: str, strict: bool
 ) -> tuple[DepthReport, list[Finding]]:
-    """Decide the encoding of a set with some readable map, and report doubtful maps.
+    """Decide the encoding of a set with at least one readable map, and report doubtful maps.
 
     Raises:
         InputError: evidence that is weak or contradicts the units, if ``strict``.
@@ -91,7 +91,7 @@ def _doubtful(
         for doubt in found + [notes.UNRELATED] * image.unrelated:
             doubts.setdefault(doubt, []).append(image.sample.depth)
     holed = [i.sample.depth for i in images if i.depth.holes[encoding.zero_is_hole] > _MANY_HOLES]
-    text = f"{noun} maps of a single value"
+    text = f"constant {noun} maps"
     remedy = "they contain no information: replace them, or omit the images"
     constant = doubts.get(notes.CONSTANT, ())
     findings = about("problem", f"constant {noun}", label, text, remedy, constant)
@@ -131,9 +131,9 @@ def _polarity_findings(label: str, report: DepthReport, side: str, metric: bool)
         return [weak, *_both_signs(label, report)]
     if evidence.margin >= WEAK_MARGIN and seen != encoding.near:
         why = "by --near" if side != "auto" else "by the type of the maps"
-        text = f"{why}, {encoding.near} is near, but the maps look as if {seen} were"
+        text = f"{why}, {encoding.near} is near, but the maps look as if {seen} were near"
         return [Finding("problem", "polarity", label, f"{text} ({evidence.describe()})", remedy)]
-    text = "maps that look inverted against the rest of their set"
+    text = "maps that look inverted compared with the rest of their set"
     contrary = _seen_as("black" if encoding.near == "white" else "white", report)
     return about("note", "polarity", label, text, "inspect them", contrary)
 

@@ -1,8 +1,7 @@
 """Check files before the first epoch or the first map: damage, sizes, degenerate masks.
 
 Otherwise a damaged image would end a run hours later, when its batch is loaded. Depth maps are not
-checked here:
-`depth.polarity.with_encodings` has decoded all of them.
+checked here, because `depth.polarity.with_encodings` has decoded all of them.
 """
 
 from collections.abc import Callable, Sequence
@@ -43,8 +42,8 @@ def check_training_files(sets: Sequence[SodSet], *, show_bar: bool = True) -> li
 
     Raises:
         InputError: files that are damaged, ambiguous or of two sizes, with a description of the
-            first and the names of the others; a set without any mask of both foreground and
-            background.
+            first and the names of the others; a set in which no mask has both foreground
+            and background.
     """
     results = iter(_check_all(_check_training, sets, show_bar))
     lines = []

@@ -17,7 +17,7 @@ from mutualformer_sod.data.modality import DEPTH, Modality
 from mutualformer_sod.errors import counted
 
 _OTHER_PACKS = {
-    ("NJU2K", 485): "the rest of the 1985 after 1500 training images",
+    ("NJU2K", 485): "the rest of the 1985 images without 1500 for training",
     ("NJU2K", 498): "a pack of 498 that circulates",
     ("NJU2K", 503): "a pack of 503 that circulates",
     ("STERE", 797): "the subset STERE797",

@@ -24,9 +24,8 @@ def polarity_picture(checked: CheckedSet) -> np.ndarray:
     """Draw some images of a set: colour, depth as decided (near = bright), and evidence.
 
     The images are spread over the range of evidence; the image with the strongest evidence against
-    the decision is first. Below each
-    image are the mean nearness of its rows from top to bottom (right = nearer) and its evidence. A
-    histogram shows the evidence of all images.
+    the decision is first. Below each image are the mean nearness of its rows from top to bottom
+    (right = nearer) and its evidence. A histogram shows the evidence of all images.
 
     Args:
         checked: a set with depth.

@@ -84,7 +84,7 @@ def _kind(checked: CheckedSet) -> str:
 
 
 def _sizes(images: list[Inspected], role: str) -> str:
-    """Return the size of all images, "640x480", or the smallest and largest by area."""
+    """Return the common size of all images ("640x480"), or the smallest and largest by area."""
     role = role if role in ("rgb", "gt") else "depth"
     sizes = sorted({i.sizes[role] for i in images if role in i.sizes}, key=lambda s: s[0] * s[1])
     if not sizes:

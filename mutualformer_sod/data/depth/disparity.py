@@ -13,8 +13,8 @@ from mutualformer_sod.data.depth.holes import find_holes
 from mutualformer_sod.data.depth.kind import DepthSample, DepthUnits
 
 DISPARITY = "disparity"
-_ZERO_RATIO = 0.001  # minimum ratio of pixels without a value; stereo leaves a few percent
-_LEAST = 128  # minimum value above 0, half a pixel x 256; relative maps have smaller values
+_ZERO_RATIO = 0.001  # minimum ratio of zeros; stereo gives no value to a few percent of the pixels
+_LEAST = 128  # minimum of the least positive value: half a pixel x 256; relative maps go lower
 _STEPS = (1, 256)  # accepted common factors: whole pixels of disparity are multiples of 256
 _REACH = 10_000  # maximum range of indoor depth cameras in millimetres; as disparity, 39 pixels
 
@@ -22,14 +22,14 @@ _REACH = 10_000  # maximum range of indoor depth cameras in millimetres; as disp
 def disparity_question(
     samples: Sequence[DepthSample], units: DepthUnits, evidence: SetEvidence
 ) -> str | None:
-    """Return the question in words if the 16-bit maps of a set may be disparity, else None.
+    """Return a question for the user if the 16-bit maps of a set may be disparity, else None.
 
     The samples come from all maps of the set, the units from `kind.decide_units`.
-    Maps of disparity have zeros but no values close to 0. In addition, their evidence is that large
-    is near, or the evidence is weak and their values exceed the range of a depth camera.
+    Maps of disparity have zeros but no values close to 0. In addition, the evidence shows that
+    large values are near, or it is weak and the values exceed the range of a depth camera.
 
-    False alarms, measured one map at a time: none among the 861 maps in millimetres of NLPR, HOTS,
-    UW, gqcnn and tracebot (docs/data.md).
+    Measured one map at a time, there is no false alarm among the 861 maps in millimetres of NLPR,
+    HOTS, UW, gqcnn and tracebot (docs/data.md).
     """
     is_16_bit = samples[0].pixels.dtype == np.uint16 and units.high > 255
     if not is_16_bit or units.step not in _STEPS or units.hole_code is not None:
@@ -47,7 +47,7 @@ def disparity_question(
     largest = max(sample.largest for sample in samples)
     return (
         f"16-bit values up to {largest:.0f} with 0 in {zeros:.1%} of the pixels may be millimetres"
-        f" or disparity, as Cityscapes' (x 256, 0 = no value); {evidence.describe()}"
+        f" or disparity as in Cityscapes (x 256, 0 = no value); {evidence.describe()}"
     )
 
 

@@ -13,7 +13,7 @@ Near = Literal["white", "black"]
 DepthRule = Literal["minmax", "percentile"]
 
 WEAK_MARGIN = 0.2
-"""Margin below which a decision is reported as weak, and ``--near strict`` stops.
+"""Margin below which a decision is weak. It is reported, and ``--near strict`` refuses it.
 
 Measured: 0.6 or more on every set of known polarity; 0.02 or less on two sets of close-up views
 from above (road surface, pipe wall), where depth hardly depends on the position in the image
@@ -28,13 +28,13 @@ class DepthEncoding:
     """How one set stores depth.
 
     Attributes:
-        kind: "map" (relative depth, every value is valid), "metric" (distances) or "disparity"
-            (0, NaN and infinity are holes in both).
+        kind: "map" (relative depth, every finite value is valid), "metric" (distances) or
+            "disparity". In distances and disparity, 0 is a hole.
         near: polarity: "white" if large values are near the camera, else "black".
         margin: clarity of the evidence for ``near``, 0 to about 1.5; negative if the evidence is
             against ``near``; None if the polarity was given.
         reason: the evidence in words.
-        low, high: minimum and maximum value that the set stores.
+        low, high: range of the stored values, see `kind.DepthUnits`.
         holes: ratio of pixels without a value.
         hole_code: a value for "no measurement" in addition to those of ``kind``, or None.
         is_empty: whether every map is constant or empty, so that only colour is used.
@@ -52,7 +52,7 @@ class DepthEncoding:
 
     @property
     def is_weak(self) -> bool:
-        """Whether the evidence is weak; a unit of length is always sufficient evidence."""
+        """Whether the evidence is weak; distances and disparity need no evidence from the maps."""
         return self.kind == "map" and self.margin is not None and self.margin < WEAK_MARGIN
 
     @property
@@ -71,7 +71,7 @@ class DepthEncoding:
         return "disparity" if self.kind == "disparity" else self.near
 
     def find_holes(self, raw: np.ndarray) -> np.ndarray:
-        """Return the pixels (H, W) bool without a value in a raw depth map (H, W)."""
+        """Return (H, W) bool, true where a raw depth map (H, W) has no value."""
         return find_holes(raw, self.zero_is_hole, self.hole_code)
 
     def describe(self) -> str:
@@ -89,11 +89,11 @@ def depth_to_unit(
 ) -> np.ndarray:
     """Convert raw depth, (H, W) of any type, to (H, W) float32 in [0, 1], near = 1.
 
-    Holes (0, NaN, infinity and 65535 in distances and disparity; NaN and infinity in other maps; a
-    hole code) get the value of the nearest valid pixel. A constant or empty map becomes 0. For the
-    rule and its error see `scale_to_unit`.
+    Holes get the value of the nearest valid pixel. NaN, infinity and the hole code are holes; in
+    distances and disparity 0, negative values and 65535 (16 bits) are holes, too. A constant or
+    empty map becomes 0. For the rule and its error see `scale_to_unit`.
     """
-    # An inverted copy of a map gives bit-identical results.
+    # A map and its inverted copy give bit-identical results.
     return scale_to_unit(raw, encoding.find_holes(raw), rule, invert=encoding.near == "black")
 
 
@@ -105,9 +105,9 @@ def scale_to_unit(
     Args:
         raw: (H, W), any type.
         holes: (H, W) bool; they get the value of the nearest valid pixel.
-        rule: the values that become 0 and 1: minimum and maximum of the map ("minmax"), or its
-            1st and 99th percentile ("percentile").
-        invert: the largest value becomes 0.
+        rule: selects the values that become 0 and 1. "minmax": minimum and maximum of the map;
+            "percentile": its 1st and 99th percentile.
+        invert: whether the largest value becomes 0 and the smallest 1.
 
     Raises:
         InputError: unknown rule.

@@ -40,7 +40,7 @@ class SetEvidence:
     def margin(self) -> float:
         """Clarity of the evidence, 0 to about 1.5.
 
-        Maps of opposite signs lower the mean and also this factor: a mixed set is never clear.
+        Maps of opposite signs lower both the mean and the agreement: a mixed set is never clear.
         """
         return abs(self.mean) * max(0.0, 2 * self.agreeing - 1)
 

@@ -6,14 +6,14 @@ import numpy as np
 METRIC_INVALID = 65535
 """Value of some 16-bit cameras for "no measurement"."""
 
-_LARGEST = 1e30  # differences of larger float32 values overflow; no depth is as large
+_LARGEST = 1e30  # differences of larger float32 values may overflow; no real depth is this large
 
 
 def find_holes(raw: np.ndarray, metric: bool, code: int | None = None) -> np.ndarray:
     """Return (H, W) bool, true where a raw depth map (H, W) has no value.
 
-    NaN, infinity, values of 1e30 or more, and ``code`` mean no value. In metric depth, so do 0,
-    negative values, and 65535 in 16 bits. In relative depth 0 is valid.
+    NaN, infinity, absolute values of 1e30 or more, and ``code`` mean no value. In metric depth, 0,
+    negative values and 65535 (16 bits) also mean no value. In relative depth 0 is valid.
     """
     missing = np.zeros(raw.shape, bool)
     if raw.dtype.kind == "f":
@@ -28,7 +28,7 @@ def find_holes(raw: np.ndarray, metric: bool, code: int | None = None) -> np.nda
 
 
 def sampled(depth: np.ndarray, side: int) -> np.ndarray:
-    """Pick evenly spaced rows and columns of (H, W), at most about ``side`` on the longer side.
+    """Select evenly spaced rows and columns of a map (H, W), at most ``side`` of each.
 
     Pixels are never averaged, so that the sample of an inverted map is exactly the inverse.
     """

@@ -8,7 +8,7 @@ import numpy as np
 from mutualformer_sod.data.depth.holes import find_holes, sampled
 
 _SAMPLE_SIDE = 96  # pixels of the longer side of a sampled map; the evidence is large-scale
-_FARTHEST_MM = 32767  # 16-bit maps with larger values use the whole range of codes
+_FARTHEST_MM = 32767  # 16-bit maps with larger values are relative depth over all codes
 _FARTHEST_M = 100.0
 _NEAREST_M = 0.1  # depth cameras measure no smaller distance; relative maps reach 0
 _HOLE_CODES = tuple(2**bits - 1 for bits in range(10, 16))  # 2047 in raw Kinect maps
@@ -29,8 +29,8 @@ class DepthSample:
         pixels: (h, w), some rows and columns of the raw map, see `holes.sampled`.
         least: smallest positive value of the whole map; infinity if there is none.
         largest: largest finite value of the whole map below the value for "no measurement".
-        holes: ratio of pixels without a value, as relative depth (False) and as distances (True).
-        levels: number of different values with the same keys; counted up to `MOST_LEVELS`.
+        holes: ratio of pixels without a value; key True if the map has distances, else False.
+        levels: number of different valid values, counted up to `MOST_LEVELS`; keys as in ``holes``.
         zeros: ratio of pixels that are 0.
         size: (H, W) of the map.
     """
@@ -111,7 +111,7 @@ def _units_of_16_bit(samples: Sequence[DepthSample], largest: float) -> DepthUni
 def _units_of_float(samples: Sequence[DepthSample], largest: float) -> DepthUnits:
     finite = [s.pixels[~find_holes(s.pixels, metric=False)] for s in samples]
     negative = np.unique(np.concatenate([values[values < 0] for values in finite]))
-    if len(negative) > 1:  # a single one may mean "no measurement"
+    if len(negative) > 1:  # a single negative value may mean "no measurement"
         low, high = (float(pick([pick(v) for v in finite if v.size])) for pick in (np.min, np.max))
         return DepthUnits(False, low, high, "floating-point maps with values below 0")
     scale = 255 if largest <= 1 else 1
@@ -146,7 +146,7 @@ def _distances(samples: Sequence[DepthSample], reason: str) -> DepthUnits:
     if code is not None:
         ratio = np.mean(values == code)
         values = values[values != code]
-        reason += f", {code} a hole value (one far value in {ratio:.0%} of the pixels)"
+        reason += f", {code} is a hole value (a far value in {ratio:.0%} of the pixels)"
     if not values.size:
         return DepthUnits(True, 0, 0, reason)
     low, high = np.percentile(values, (1, 99))

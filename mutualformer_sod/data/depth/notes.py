@@ -12,9 +12,9 @@ from mutualformer_sod.errors import InputError, counted
 from mutualformer_sod.imaging.io import image_size, read_depth, read_rgb
 from mutualformer_sod.workers import in_threads
 
-CONSTANT = "constant or empty, used as missing: colour alone"
+CONSTANT = "constant or empty, treated as missing: colour alone is used"
 TWO_VALUES = "two values only: is it a mask?"
-MOSTLY_ZERO = "0 in more than half of the pixels: 8-bit maps have no holes, 0 counts as a distance"
+MOSTLY_ZERO = "0 in more than half of the pixels: 8-bit maps have no holes, so 0 is used as depth"
 FEW_LEVELS = f"fewer than {MOST_LEVELS} grey levels: little information"
 MOSTLY_HOLES = "more than half holes, filled from the nearest value: little information"
 UNRELATED = "edges without relation to those of the picture (another picture's depth, or noise?)"
@@ -58,7 +58,7 @@ def depth_notes(
     encoding: Encoding,
     noun: str = "depth",
 ) -> list[str]:
-    """Describe the doubtful maps of a set, one line for each kind with the first files.
+    """Describe the doubtful maps of a set: one line per kind of doubt, with the first files.
 
     Unreadable colour images are ignored.
     """
@@ -74,7 +74,7 @@ def depth_notes(
 
 
 def relation_notes(sod_set: SodSet) -> list[str]:
-    """Return one line about the depth maps whose edges are unrelated to their images, or no line.
+    """Return one line about the maps whose edges are unrelated to their images, or an empty list.
 
     At most `_RELATED` evenly spaced images are read. Unreadable files are ignored: they are
     reported when they are used.
@@ -96,7 +96,10 @@ def relation_notes(sod_set: SodSet) -> list[str]:
 
 
 def note_line(doubt: str, names: Sequence[str], maps: str, noun: str = "depth") -> str:
-    """Return one line about a doubt: the number of maps, of ``maps``, and the first names."""
+    """Return one line about a doubt: the number of maps that have it, and the first names.
+
+    ``maps`` is the number of all maps with its noun, such as "700 maps".
+    """
     listed = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
     return f"{noun}: {len(names)} of {maps}: {doubt}: {listed}"
 
@@ -104,5 +107,5 @@ def note_line(doubt: str, names: Sequence[str], maps: str, noun: str = "depth") 
 def _fits(rgb: Path | None, size: tuple[int, int]) -> bool:
     try:
         return rgb is None or same_proportions(image_size(rgb), size)
-    except InputError:  # reported when it is read
+    except InputError:  # reported when the image is read
         return True

@@ -5,9 +5,10 @@ decided once for a set, from all its depth maps:
 
 1. ``--near`` is used as given;
 2. otherwise the evidence of the maps (`evidence.polarity`) is combined with the units: small is
-   near in millimetres and metres, which counts as much as `TYPE_WEIGHT` of evidence;
-3. 16-bit maps that may be disparity (`disparity.disparity_question`) are never decided: the user
-   is asked.
+   near in millimetres and metres. Maps that contradict this are refused, or they decide if their
+   evidence reaches `TYPE_WEIGHT`;
+3. 16-bit maps that may be disparity (`disparity.disparity_question`) are not decided: an error
+   asks the user to pass ``--near``.
 """
 
 import logging
@@ -33,9 +34,9 @@ from mutualformer_sod.workers import in_threads
 TYPE_WEIGHT = 2.0
 """Evidence, summed over the maps, that outweighs contradicting units of distance.
 
-Measured on 4000 random subsets of 3, 5, 10 and 20 of the 700 maps of NLPR, in millimetres: .03 %,
-0, 0 and 0 reach it for the wrong polarity. 5 disparity maps of NJU2K or DES always reach it
-(docs/data.md).
+Measured on 4000 random subsets of each size of the 700 maps of NLPR, in millimetres: .03 % of the
+subsets of 3 maps reach it for the wrong polarity, and none of 5, 10 or 20 maps. 5 disparity maps of
+NJU2K or DES always reach it (docs/data.md).
 """
 
 _BAR_FROM = 200  # minimum number of maps in a set for which a progress bar is shown
@@ -49,7 +50,7 @@ def parse_near(items: Sequence[str]) -> tuple[str, dict[str, str], bool]:
 
     Returns:
         The value ("auto", "white", "black" or "disparity") for sets that are not named, the values
-        of the named sets, and whether a weak decision stops the run ("strict").
+        of the named sets, and whether a weak decision is refused ("strict").
 
     Raises:
         InputError: any other value, or values that contradict each other.
@@ -80,7 +81,7 @@ def chosen_sides(names: Sequence[str], near: Sequence[str]) -> tuple[dict[str, s
     """Find the value of ``--near`` for each set.
 
     Returns:
-        The value by the name of the set, see `parse_near`, and whether a weak decision stops.
+        The value by the name of the set, see `parse_near`, and whether a weak decision is refused.
 
     Raises:
         InputError: as `parse_near`; a set that is not among ``names``.
@@ -115,13 +116,13 @@ def with_encodings(
         quiet, ask_disparity: see `encoding_of`.
 
     Returns:
-        The sets in their order, each with its ``encoding``; None stays where there is no depth.
+        The sets in their order, each with its ``encoding``, which is None for a set without maps.
 
     Raises:
         InputError: an illegal value of ``near``, an unknown set or one without polarity in it;
             unreadable maps, or maps of different types; maps that contradict their units
-            (see `TYPE_WEIGHT`) or may be disparity; a weak decision or any contradiction with
-            "strict".
+            (see `TYPE_WEIGHT`) or may be disparity; with "strict" also a weak decision, or any
+            contradiction between maps and units.
     """
     sets = list(sets)
     sides, strict = chosen_sides([s.name for s in sets], near)
@@ -154,7 +155,7 @@ def decide(
     name: str = "",
     **options: bool | None,
 ) -> Encoding:
-    """Decide the encoding of maps of a modality: with polarity as `encoding_of`, else as stored."""
+    """Decide the encoding of maps: by `encoding_of` if they have a polarity, else as brightness."""
     if modality.has_polarity:
         return encoding_of(samples, near, name, **options)
     return GreyEncoding.of(samples, modality.name)
@@ -186,7 +187,7 @@ def read_samples(
     if len(first) != 1:
         listed = ", ".join(f"{path} ({dtype})" for dtype, path in first.items()) or "no file"
         raise InputError(
-            f"{name or modality.name}: maps of different types: {listed}. Fix: convert them"
+            f"{name or modality.name}: maps of different types: {listed}. Fix: convert them to one"
         )
     return samples
 
@@ -212,13 +213,13 @@ def encoding_of(
         strict: refuse a weak decision, and maps that contradict their units.
         quiet: log nothing; if units and maps contradict each other and neither prevails, the units
             are used and ``is_contradicted`` of the encoding is true.
-        ask_disparity: whether to refuse maps that may be disparity; None: unless ``quiet``. Maps
-            that are not refused are decided like other maps, and the caller informs the user.
+        ask_disparity: whether to refuse maps that may be disparity; None means not ``quiet``. Maps
+            that are not refused are decided like other maps, and the caller must inform the user.
         ask: argument or flag that sets the polarity, with {} for its value; for messages only.
 
     Raises:
-        InputError: a weak decision or a contradiction if ``strict``; a contradiction where neither
-            prevails, unless ``quiet``; maps that may be disparity.
+        InputError: a weak decision or a contradiction if ``strict``; a contradiction in which
+            neither units nor maps prevail, unless ``quiet``; maps that may be disparity.
     """
     units = decide_units(samples)
     label = name or "depth"
@@ -238,19 +239,19 @@ def encoding_of(
     seen = "white" if evidence.mean > 0 else "black"
     if units.metric and seen == "white" and evidence.margin >= WEAK_MARGIN:
         problem = (
-            f"{units.reason} by the type of the maps, so small would be near, but they look as if"
-            f" large were ({evidence.describe()}, margin {evidence.margin:.2f})"
+            f"{units.reason} by the type of the maps, so small is near, but the maps look as if"
+            f" large were near ({evidence.describe()}, margin {evidence.margin:.2f})"
         )
-        choice = f"{black} if these are distances, {white} if disparity or inverse depth"
-        choice += f", {disparity} if 0 means no value in it"
+        choice = f"{black} if these are distances, {white} if they are disparity or inverse depth"
+        choice += f", {disparity} if they are disparity in which 0 means no value"
         prevails = evidence.margin * len(evidence.scores) >= TYPE_WEIGHT
         if strict or not (prevails or quiet):
             raise InputError(f"{label}: {problem}. Fix: look at some maps and pass {choice}")
         if prevails:
             if not quiet:
-                remedy = f"taken so; pass {black} if they are distances"
+                remedy = f"large is used as near; pass {black} if they are distances"
                 _log.warning("%s: %s: %s", label, problem, remedy)
-            return _encoding(samples, units, "white", evidence.margin, f"no distances: {problem}")
+            return _encoding(samples, units, "white", evidence.margin, f"not distances: {problem}")
     if units.metric:
         sign = -1 if seen == "white" else 1
         reason = f"{units.reason}: small is near; {evidence.describe()}"
@@ -277,7 +278,7 @@ def _encoding(
     if units.metric and kind != "metric":
         low, high = 0.0, max(sample.largest for sample in samples)
         if code is None and kind == "map" and samples[0].pixels.dtype == np.uint16:
-            code = METRIC_INVALID  # outside the range of the values, which would be compressed
+            code = METRIC_INVALID  # as a value, it would compress the range of all others
     holes = float(np.mean([s.holes[kind != "map"] for s in samples]))
     if code is not None:
         holes += float(np.mean([np.mean(s.pixels == code) for s in samples]))

@@ -8,8 +8,8 @@ from mutualformer_sod.data.depth.holes import fill_holes, find_holes, sampled
 LEAST_RELATION = 2.0
 """Relation below which a depth map is reported as unrelated to its image.
 
-It is a number of standard deviations: depth of another image reaches 2 in 5 % of the cases
-(docs/data.md has the rates of both kinds).
+It is a number of standard deviations. Depth of another image reaches 2 in 5 % of the cases;
+docs/data.md has the rates for own depth and for depth of another image.
 """
 
 _SIDE = 192  # pixels of the longer side; finer depth edges are mostly noise
@@ -26,8 +26,8 @@ def relation(rgb: np.ndarray, depth: np.ndarray) -> float | None:
 
     Both edge maps are the double-angle form of the gradient, with the square root of its length,
     so that neither contrast nor the sign of depth counts. Their correlation in place is compared
-    with its mean and standard deviation over all larger circular shifts. Depth is used by rank, and
-    its holes have no edges.
+    with its mean and standard deviation over all larger circular shifts. Depth values are replaced
+    by their ranks, and holes have no edges.
 
     Args:
         rgb: (H, W, 3) uint8, of the same view.
@@ -75,7 +75,7 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 
 
 def _edges(planes: list[np.ndarray], holes: np.ndarray | None) -> list[np.ndarray]:
-    """Return the two parts (h, w) of the double-angle gradient, of the strongest plane."""
+    """Return both parts (h, w) of the double-angle gradient of each pixel's strongest plane."""
     gx, gy, strength = (np.zeros(planes[0].shape, np.float32) for _ in range(3))
     for plane in planes:
         smooth = cv2.GaussianBlur(plane, (0, 0), _BLUR)

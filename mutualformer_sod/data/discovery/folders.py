@@ -51,11 +51,11 @@ class Candidate:
         return canonical_name(name) == self.name or name.strip("/") == self.path
 
     def answers_loosely(self, name: str) -> bool:
-        """Whether ``name`` is the last part of the name of this set, or an alias of that."""
+        """Whether ``name`` is the last part of the name of this set, or an alias of it."""
         return canonical_name(name) == canonical_name(self.last_part)
 
     def match(self, with_depth: bool = True) -> Matches:
-        """Match the files of the set by stem; each role has one folder."""
+        """Match the files of the set by stem; each role must have at most one folder."""
         folders = {r: own[0] for r, own in self.roles.items() if with_depth or r != "depth"}
         return match_files(folders, self.layout.stem, self.modality)
 

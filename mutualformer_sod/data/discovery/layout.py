@@ -22,7 +22,7 @@ class Part:
         split: split named by the folders; None if they name no split.
         roles: folders of "rgb", "depth" (maps of any second modality) and "gt". More than one
             folder of a role is an error.
-        modality: modality of the maps; None takes it from folder names by `modality.modality_of`.
+        modality: modality of the maps; None if `modality.modality_of` finds it from the names.
     """
 
     split: Split | None
@@ -63,9 +63,9 @@ LAYOUTS: dict[str, Layout] = {}
 
 
 def register_layout(layout: type[Layout]) -> type[Layout]:
-    """Register a layout under its ``name``; a class decorator."""
+    """Register a layout under its ``name`` (class decorator); ValueError if the name is taken."""
     if layout.name in LAYOUTS:
-        raise ValueError(f"the layout {layout.name!r} is registered already")
+        raise ValueError(f"layout {layout.name!r} is registered already. Fix: choose another name.")
     LAYOUTS[layout.name] = layout()
     return layout
 
@@ -81,9 +81,9 @@ class FolderLayout(Layout):
         return self.roles.get(name.casefold(), (None, ""))
 
     def find(self, folder: Path, folders: Sequence[str], files: Sequence[str]) -> list[Part]:
-        """See `Layout.find`; a file or a broken link in place of a folder is an InputError.
+        """Find the sets in a folder; InputError for a file or broken link in place of a folder.
 
-        Otherwise a broken link to the depth maps would give a set of colour images alone.
+        Without this error, a broken link to the depth maps would give a set without depth.
         """
         found: dict[Split | None, dict[str, tuple[Path, ...]]] = {}
         for name in folders:
@@ -114,7 +114,7 @@ class RoleFolders(FolderLayout):
     )
 
     def role_of(self, name: str) -> tuple[Split | None, str]:
-        """See `FolderLayout.role_of`; the folders of maps are those of the modalities."""
+        """Return the split and the role; the folder of any modality has the role "depth"."""
         if any(name.casefold() in modality.folders for modality in MODALITIES.values()):
             return None, "depth"
         return super().role_of(name)

@@ -87,7 +87,7 @@ class Matches:
         labels = role_labels(self.modality)
         for role, own in self.files.items():
             label, types = labels[role], ", ".join(sorted(s[1:] for s in _suffixes(role)))
-            convert = f"convert them ({types}) or move them away"
+            convert = f"convert them to a supported type ({types}) or move them away"
             broken = f"broken links or folders in place of {label} files"
             doubles = f"two {label} files for one image"
             found += [
@@ -179,7 +179,7 @@ def _list_files(role: str, folder: Path, stem_of: StemOf, known: Mapping[str, st
 
 
 def _without_endings(stems: Iterable[str]) -> dict[str, str]:
-    """Map stems without ending to stems, if the short form is unique and not itself a stem."""
+    """Map shortened stems to stems, if the short form is unique and not itself a stem."""
     groups: dict[str, list[str]] = defaultdict(list)
     for stem in stems:
         groups[bare_stem(stem)].append(stem)

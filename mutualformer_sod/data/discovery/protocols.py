@@ -14,8 +14,8 @@ from mutualformer_sod.errors import InputError, counted, name_list, refuse_all, 
 def discover_protocol(roots: Sequence[Path | str], protocol: str) -> list[SodSet]:
     """Find the training sets of a published protocol, with exactly its numbers of images.
 
-    Sets that are not found by name may be merged in one folder. Its number of images then
-    identifies them (2185 = NJU2K + NLPR).
+    Sets that are not found by name may be merged in one folder. The number of images in this
+    folder then identifies them (2185 = NJU2K + NLPR).
 
     Raises:
         InputError: not a key of `TRAINING_PROTOCOLS`, missing sets, or other numbers of images.
@@ -60,13 +60,13 @@ def discover_benchmarks(
 ) -> list[SodSet]:
     """Find the test sets of the field by name, with their colour images alone.
 
-    Meant for a comparison with training images: files are listed, not paired, so that incomplete
-    sets are accepted. Folders of a training split are left out.
+    The sets are for a comparison with training images. Files are listed, not paired, so that
+    incomplete sets are accepted. Folders of a training split are left out.
 
     Args:
-        trained_on: folders of the training sets. Where the path of such a folder names no split,
-            it is a test set if the field has no training split of that set, or if it has exactly
-            the usual number of test images.
+        trained_on: folders of the training sets. If the path of such a folder names no split, the
+            folder counts as a test set in two cases: the field has no training split of this set,
+            or only the test split usually has this number of images.
 
     Raises:
         InputError: no such folder.
@@ -89,7 +89,7 @@ def discover_benchmarks(
 
 
 def _merged(candidates: Iterable[Candidate], count: int) -> Candidate | None:
-    """Return the only folder with ``count`` images whose name is that of no known set."""
+    """Return the only folder with ``count`` images and the name of no known set, else None."""
     found = [
         candidate
         for candidate in candidates

@@ -36,7 +36,7 @@ class SodSet:
 
     @property
     def has_rgb(self) -> bool:
-        """Whether there is a colour image for each sample; without them maps can only be scored."""
+        """Whether each sample has a colour image. Sets without colour images can only be scored."""
         return bool(self.samples) and self.samples[0].rgb is not None
 
     @property
@@ -86,7 +86,8 @@ def discover_sets(
         The sets in the order of ``names``, else of ``roots`` and then by path.
 
     Raises:
-        InputError: no such folder or set, one name for two folders, files without partner.
+        InputError: no such folder or set, no folder of a needed role, one name for two folders,
+            or files without partner.
     """
     candidates = search(roots)
     if names is None:
@@ -116,14 +117,16 @@ def limited(sets: Sequence[SodSet], limit: int | None) -> list[SodSet]:
 
 
 def second_modality(sets: Iterable[SodSet]) -> Modality | None:
-    """Return the modality of the maps of some sets, None without maps; InputError for several."""
+    """Return the modality of the maps of the sets, None without maps; InputError if they differ."""
     first: dict[Modality, str] = {}
     for item in sets:
         if item.modality is not None:
             first.setdefault(item.modality, item.name)
     if len(first) > 1:
         found = ", ".join(f"{name} has {modality.maps}" for modality, name in first.items())
-        raise InputError(f"the sets have maps of several modalities: {found}. Fix: separate them")
+        raise InputError(
+            f"the sets have maps of several modalities: {found}. Fix: pass sets of one modality"
+        )
     return next(iter(first), None)
 
 
@@ -138,7 +141,7 @@ def refuse_other_modality(
     Args:
         sets: sets whose maps would be inputs of the network.
         expected: name of the network's second modality.
-        network: its name in the message.
+        network, remedy: the name of the network, and the text after "Fix:", in the message.
     """
     other = [item for item in sets if item.modality and item.modality.name != expected]
     if other:
@@ -154,7 +157,7 @@ def keep_images(sets: Sequence[SodSet], list_file: Path) -> list[SodSet]:
     Only the last part of the name of a set counts, so that a list is valid below any root.
 
     Raises:
-        InputError: the file cannot be read, or lists an image of these sets that is not there.
+        InputError: the file cannot be read, or lists an image that these sets do not have.
     """
     flag = f"--images {list_file}"
     try:
@@ -178,7 +181,7 @@ def keep_images(sets: Sequence[SodSet], list_file: Path) -> list[SodSet]:
         if samples:
             kept.append(dataclasses.replace(sod_set, samples=samples))
     if not kept:
-        raise InputError(f"{flag}: no image of these sets. Fix: pass their list")
+        raise InputError(f"{flag}: lists no image of these sets. Fix: pass a list of them")
     return kept
 
 
@@ -190,7 +193,7 @@ def choose(
     *,
     optional: bool = False,
 ) -> Candidate | None:
-    """Find a set by name in this split, else by path in any split, else by its name's last part.
+    """Find a set by its name in the split, its path in any split, or the last part of its name.
 
     Raises:
         InputError: no such set, unless ``optional`` (then None is returned), or several.
@@ -209,7 +212,7 @@ def choose(
         )
     if len(matches) > 1:
         folders = name_list(c.folder for c in matches)
-        raise InputError(f"{name!r} is ambiguous: {folders}. Fix: leave one of them out of --data")
+        raise InputError(f"{name!r} is ambiguous: {folders}. Fix: leave all but one out of --data")
     return matches[0] if matches else None
 
 
@@ -244,7 +247,7 @@ def _picture_folders(roots: Sequence[Path | str]) -> list[str]:
 def load(
     candidate: Candidate, split: Split, need_rgb: bool, need_gt: bool, with_depth: bool = True
 ) -> SodSet:
-    """Pair the files of a set; InputError for two or no folders of a role, or files left over."""
+    """Pair the files of a set; InputError for two or no folders of a role, or unpaired files."""
     for role, found in candidate.roles.items():
         if len(found) > 1 and (with_depth or role != "depth"):
             label = candidate.modality.name if role == "depth" else role

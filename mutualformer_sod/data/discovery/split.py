@@ -14,12 +14,13 @@ def hold_out(
 ) -> tuple[list[Sample], list[Sample]]:
     """Split samples into a training part and a validation part.
 
-    Frames of one scene are similar, so that a split by image validates on trained scenes. With
-    ``by="scene"`` the images whose stems differ only in their last number are a scene and stay
-    together. If the whole set is one scene, it is split by image.
+    Frames of one scene are similar, so a split by image would validate on scenes of the training
+    part. With ``by="scene"`` the images whose stems differ only in their last number form a scene
+    and stay together. If the whole set is one scene, it is split by image.
 
     Args:
         ratio: ratio of images to hold out, in [0, 1); at least one scene if not 0.
+        seed: seed of the order in which scenes are held out.
         by: "scene" or "image".
 
     Returns:

@@ -1,9 +1,10 @@
 """The files of a packed image.
 
 Colour images are shrunk by area average and stored as JPEG. Ground truth is shrunk by area average;
-a pixel is foreground if the average is at least one half. `imaging.masks` has the same threshold,
-and may refuse soft masks. Depth and other maps are resized by nearest neighbour, never averaged.
-They keep the type and values of the original, so that units, holes and polarity stay the same.
+a pixel is foreground if the average is at least one half. The threshold is applied here because
+`imaging.masks`, which has the same one, may refuse soft masks. Depth and other maps are resized by
+nearest neighbour, never averaged. They keep the type and values of the original, so that units,
+holes and polarity stay the same.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""Pack sets, shrunk, into a few tar files, and unpack them on another machine."""
+"""Shrink sets and pack them into a few tar files; unpack these files on another machine."""
 
 import json
 import os
@@ -55,7 +55,7 @@ class PackOptions:
             ("side", self.side, self.side >= 32, "32 pixels or more"),
             ("quality", self.quality, 1 <= self.quality <= 100, "1 to 100"),
             ("share", self.share, 0 < self.share <= 1, "a ratio above 0, at most 1"),
-            ("shard_mb", self.shard_mb, 0 < self.shard_mb < float("inf"), "a number of MiB"),
+            ("shard_mb", self.shard_mb, 0 < self.shard_mb < float("inf"), "a number above 0"),
         ):
             if not good:
                 raise InputError(f"`{name}` {value} is out of range. Fix: pass {want}")
@@ -73,13 +73,13 @@ def pack_sets(
 ) -> dict[str, Any]:
     """Write ``output/shard_NNNN.tar`` and, last, ``output/index.json``.
 
-    Members of a shard are ``<path of the set below its root>/<part>/<stem>.<ext>``. All parts of an
-    image are in one shard. Equal images and options give equal bytes with the same version of
+    Members of a shard are ``<path of the set below its root>/<folder>/<stem>.<ext>``. All files of
+    a sample are in one shard. Equal images and options give equal bytes with the same version of
     OpenCV.
 
     Args:
         names: sets by name or path; None for all with colour images, except test sets.
-        near: values of ``--near``, see `polarity.parse_near`; the depth is stored as it is.
+        near: values of ``--near``, see `polarity.parse_near`; values of depth are stored unchanged.
         workers: threads; None for one per core.
 
     Returns:
@@ -87,14 +87,14 @@ def pack_sets(
         fingerprint of the packed originals, shards with sizes and sha256.
 
     Raises:
-        InputError: unusable sets or images, an existing pack, an image larger than a shard; depth
-            that may be disparity.
+        InputError: unusable sets or images; an existing pack, unless ``overwrite``; an image larger
+            than a shard; depth that may be disparity.
     """
     sets = discover_sets(roots, names, need_rgb=names is not None, split="train")
     by_path = _by_path([item for item in sets if item.has_rgb], roots)
     if _old_files(output) and not overwrite:
         raise InputError(f"{output}: contains a pack. Fix: pass --overwrite or another --output")
-    # Decided from all maps: the reference for `unpack_sets`.
+    # Decided from all maps, not only the packed ones: `unpack_sets` compares with the result.
     decided = with_encodings(by_path.values(), near, quiet=True, ask_disparity=True)
     chosen = {
         path: replace(item, samples=_every_kth(item.samples, options, path))
@@ -152,7 +152,7 @@ def unpack_sets(
 
 
 def _by_path(sets: Sequence[SodSet], roots: Sequence[Path | str]) -> dict[str, SodSet]:
-    """Return the sets by path in the pack, the name of a set in recipes."""
+    """Return the sets by their path in the pack, which is the name of a set in recipes."""
     found: dict[str, SodSet] = {}
     for item in sets:
         root = next(Path(root) for root in roots if item.root.is_relative_to(root))
@@ -162,18 +162,20 @@ def _by_path(sets: Sequence[SodSet], roots: Sequence[Path | str]) -> dict[str, S
         if other is not item:
             raise InputError(
                 f"{other.root} and {item.root} would both be unpacked to {path}."
-                " Fix: pack them apart"
+                " Fix: pack them separately"
             )
     if not found:
         folders = " ".join(map(str, roots))
-        raise InputError(f"--data {folders}: no set with colour images. Fix: pass their folder")
+        raise InputError(
+            f"--data {folders}: no set with colour images. Fix: pass a folder of such sets"
+        )
     return found
 
 
 def _write_shards(
     work: Sequence[tuple[str, Sample]], options: PackOptions, output: Path, workers: int
 ) -> list[dict[str, Any]]:
-    """Write the shards and remove an existing pack once they are whole; return their entries."""
+    """Write all shards, then replace an existing pack by them; return their index entries."""
     encode = partial(encode_sample, side=options.side, quality=options.quality)
     staging = output / STAGING
     shutil.rmtree(staging, ignore_errors=True)
@@ -198,7 +200,7 @@ def _write_shards(
 
 
 def _old_files(output: Path) -> list[Path]:
-    """List the files of a pack, the index first: shards without an index are not a pack."""
+    """List the files of a pack in the order of removal: shards without an index are not a pack."""
     return [*output.glob(INDEX_FILE), *output.glob("shard_*.tar")]
 
 
@@ -245,7 +247,7 @@ def _compare(index: dict[str, Any], root: Path) -> list[str]:
         if len(item.samples) != packed["images"]:
             raise InputError(
                 f"{item.root}: {counted(len(item.samples), 'image')}, but the pack has "
-                f"{packed['images']}. Fix: move the others away, or pass another --output"
+                f"{packed['images']}. Fix: move the other images away, or pass another --output"
             )
         now, before = _coding(item.encoding), packed["depth"]
         noun = item.modality.name if item.modality else "depth"

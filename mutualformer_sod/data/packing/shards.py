@@ -77,7 +77,7 @@ class ShardWriter:
 
 
 def checked_shards(folder: Path, shards: Sequence[dict[str, Any]]) -> list[Path]:
-    """Return the paths of the shards of a `ShardWriter`; InputError lists all damaged ones."""
+    """Return the paths of the shards of a `ShardWriter`; InputError lists all bad ones."""
     paths, bad = [], []
     for shard in tqdm(shards, "checking", unit="shard", leave=False, disable=None):
         path = folder / shard["file"]

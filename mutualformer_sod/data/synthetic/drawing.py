@@ -1,8 +1,8 @@
 """Textures, the depth sensor and the thermal camera of generated scenes.
 
-``scenes.py`` decides the content of a scene; this module only renders it, alike on every machine
-(see ``shapes.py``): noise grids, whose matrix products may be summed in any order, are exact
-fractions, blurs are in integers, and cv2 only computes minima.
+``scenes.py`` decides the content of a scene; this module only renders it. The result is the same on
+every machine (see ``shapes.py``). Noise grids and their weights are exact fractions, so that the
+order of summation in a matrix product has no effect. Blurs use integers. cv2 only computes minima.
 """
 
 import math
@@ -13,7 +13,7 @@ import numpy as np
 
 from mutualformer_sod.data.synthetic.shapes import Random, blur, circle, fill, to_uint8, window_of
 
-OCCLUDING_HEIGHT = 55.0  # grey levels of depth from which on an object occludes the background
+OCCLUDING_HEIGHT = 55.0  # minimum height in grey levels at which an object occludes the background
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,8 @@ def _weights(length: int, cell: int) -> np.ndarray:
 def sense(random: Random, regions: np.ndarray, heights: list[float]) -> np.ndarray:
     """Render the depth map (H, W) uint8 of a simulated sensor, near = white.
 
-    ``heights`` are grey levels of each region above the background. Holes are black, or filled with
-    the farthest depth around them.
+    ``heights`` are the heights of the regions above the background in grey levels. Holes are black,
+    or filled with the farthest depth around them.
     """
     depth = _background_depth(random, regions.shape)
     for number, height in enumerate(heights, start=1):
@@ -130,9 +130,9 @@ def sense(random: Random, regions: np.ndarray, heights: list[float]) -> np.ndarr
 def sense_heat(random: Random, regions: np.ndarray, heights: list[float]) -> np.ndarray:
     """Render the thermal image (H, W) uint8 of a simulated camera, hot = white.
 
-    ``heights`` are differences in grey levels of each region from the background. In three of four
-    scenes they are warmer, in the others colder. Heat has soft borders, no holes and no ground
-    plane.
+    ``heights`` are the differences of the regions from the background in grey levels. Positive
+    means warmer than the background in three of four scenes, and colder in the others. Heat has
+    soft borders, no holes and no ground plane.
     """
     sign = 1 if random.uniform() < 0.75 else -1
     base = 127.5 - sign * random.uniform(20, 80)
@@ -173,7 +173,7 @@ def _background_depth(random: Random, size: tuple[int, int]) -> np.ndarray:
 
 
 def _shadow(mask: np.ndarray, width: int) -> np.ndarray:
-    """Return the pixels right (width > 0) or left of an object that one camera cannot see."""
+    """Return the pixels right (width > 0) or left of an object that a second camera cannot see."""
     shadow = np.roll(mask, width, axis=1)
     if width > 0:
         shadow[:, :width] = False

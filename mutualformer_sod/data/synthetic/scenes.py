@@ -155,7 +155,7 @@ def write_samples(
 def _modality(name: str) -> tuple[Modality, str, Callable]:
     if name not in SENSORS:
         known = ", ".join(SENSORS)
-        raise InputError(f"`modality` {name!r}: no generated scenes of it. Fix: pass {known}.")
+        raise InputError(f"`modality` {name!r} has no generated scenes. Fix: pass one of {known}.")
     return SENSORS[name]
 
 
@@ -165,7 +165,7 @@ def _kind(index: int, modality: str) -> str:
 
 
 def _claim(root: Path, folders: tuple[str, ...], recipe: dict, overwrite: bool) -> None:
-    """Make the folders of the set; refuse those of another set, or empty them."""
+    """Make the folders of the set; refuse those of another set, or empty them if ``overwrite``."""
     output = OutputFolder(root, "samples.json", "generated scenes")
     if root.exists() and any(root.iterdir()):
         if output.read() == recipe:
@@ -185,7 +185,7 @@ def _claim(root: Path, folders: tuple[str, ...], recipe: dict, overwrite: bool) 
 def _appearances(
     random: Random, kind: str, count: int, salient: int
 ) -> tuple[Appearance, list[Appearance | None]]:
-    """Choose the appearance of the background and of each region; None is as the background."""
+    """Choose the appearance of the background and of each region; None means no own appearance."""
     first = random.uniform(50, 205, 3)
     colours = np.stack([first, first + random.uniform(-50, 50, 3)])
     background = Appearance(random.choice(FAMILIES), colours)
@@ -217,7 +217,7 @@ def _appearances(
 
 
 def _heights(random: Random, kind: str, count: int, salient: int) -> list[float]:
-    """Choose the height of each region in grey levels, from one distribution except the object."""
+    """Choose the heights of all regions in grey levels; only the object may have a large one."""
     heights = []
     for _ in range(count):
         height = random.uniform(-_MILD_HEIGHT, _MILD_HEIGHT)

@@ -1,7 +1,7 @@
 """Random numbers and shapes of generated scenes, equal on every machine.
 
-Random numbers come from PCG64's raw stream, arithmetic is elementwise IEEE float64, and results of
-sines and powers are rounded, at the latest to integer corners.
+Random numbers come from PCG64's raw stream. Arithmetic is elementwise IEEE float64. Results of
+sines and powers are rounded, either at once or when corners are rounded to integers.
 """
 
 import math
@@ -20,16 +20,20 @@ class Random:
         self._bits = np.random.PCG64(np.random.SeedSequence([seed, index]))
 
     def uniform(self, low: float = 0.0, high: float = 1.0, size: int | None = None):
+        """Return a number from [low, high), or an array (size,) float64 of such numbers."""
         raw = self._bits.random_raw(size)
         return low + (high - low) * ((raw >> 11) * 2.0**-53)
 
     def integer(self, end: int) -> int:
+        """Return an integer from 0 to ``end`` - 1."""
         return int(self.uniform() * end)
 
     def choice(self, options: Sequence):
+        """Return one of the options, all with equal probability."""
         return options[self.integer(len(options))]
 
     def subset(self, count: int, total: int) -> set[int]:
+        """Return ``count`` different integers from 0 to ``total`` - 1."""
         return set(np.argsort(self.uniform(size=total), kind="stable")[:count].tolist())
 
     def noise(self, shape: tuple[int, ...]) -> np.ndarray:
@@ -160,11 +164,12 @@ def window_of(
 
 
 def blur(image: np.ndarray) -> np.ndarray:
-    """Blur integers exactly with the 3 x 3 binomial kernel; the result is 16 times as large."""
+    """Blur integers exactly with the 3 x 3 binomial kernel; the result is multiplied by 16."""
     padded = np.pad(image, 1, mode="edge")
     rows = padded[:-2] + 2 * padded[1:-1] + padded[2:]
     return rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:]
 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:
+    """Round an array of any shape and clip it to [0, 255]."""
     return np.clip(np.floor(image + 0.5), 0, 255).astype(np.uint8)

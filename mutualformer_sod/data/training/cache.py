@@ -1,8 +1,8 @@
 """Cache of decoded images of limited size, in memory or in one file per set.
 
 An image is decoded once and shrunk by area average, never enlarged. The size limit applies to each
-side separately, because the network input is square: a large image of 4:3 keeps as many rows as
-columns. The cache contains uint8 colours, uint16 depth in [0, 1] (near = 1, holes filled) and the
+side separately, because the network input is square: a large 4:3 image becomes square in the cache.
+The cache contains uint8 colours, uint16 depth in [0, 1] (near = 1, holes filled) and the
 uint8 ratio of foreground of each pixel. Images from a cache are resized twice, so that they differ
 slightly from images that are read from their files.
 """
@@ -122,8 +122,8 @@ def build_caches(
 ) -> dict[str, SetCache]:
     """Decode all images of the sets, or find them in the cache files of an earlier run.
 
-    A cache file is used only if it has the same options, source files (names, sizes, modification
-    times) and correct checksums; otherwise it is written again.
+    A cache file is used only if its options and source files (names, sizes, modification times) are
+    the same and its checksums are correct; otherwise it is written again.
 
     Args:
         sets: each needs colour images, every sample once, and its encoding.

@@ -42,7 +42,7 @@ def write_cache_file(path: Path, index: dict[str, Any], fill: Callable[[np.ndarr
 def open_cache_file(
     path: Path, key: str, check: bool = True
 ) -> tuple[dict[str, Any], np.ndarray] | None:
-    """Open a cache file with this key in its index as a memory map for reading.
+    """Open a cache file as a read-only memory map if its index has this key.
 
     Args:
         check: also compare the checksum of the images.

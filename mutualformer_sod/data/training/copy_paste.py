@@ -1,4 +1,4 @@
-"""Copy-paste augmentation: add an object of another RGB-D image, or a copy of its own object."""
+"""Copy-paste augmentation: paste an object of another RGB-D image, or duplicate the object."""
 
 import cv2
 import numpy as np
@@ -18,11 +18,11 @@ Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def paste_object(target: Arrays, donor: Arrays, rng: np.random.Generator) -> Arrays:
-    """Paste the foreground of the donor at a random place, size (at least half) and flip.
+    """Paste the foreground of the donor at a random place, at half to full size, perhaps flipped.
 
     The depth of the object keeps its relief and is moved towards the camera until the object is
-    nearer than all that it covers. If it exceeds 1, the depth of the whole image is scaled down,
-    which keeps the order. The foreground is that of the target and the pasted object.
+    nearer than all that it covers. If its depth then exceeds 1, the depth of the whole image is
+    scaled down, which keeps the order. The foreground is that of the target and the pasted object.
 
     Args:
         target: rgb (H, W, 3) uint8, depth (H, W) float in [0, 1], near = 1, gt (H, W) in [0, 1].

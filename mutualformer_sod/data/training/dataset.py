@@ -30,12 +30,13 @@ class SodDataset(Dataset):
     - ``rgb``: (3, h, w) float32 in [0, 1].
     - ``depth``: (1, h, w) float32 in [0, 1], near = 1; zeros if missing. Maps of another modality
       of the set take its place.
-    - ``has_depth``: bool, whether ``depth`` is real; a constant or empty map counts as missing.
-    - ``gt``: (1, h, w) float32 in [0, 1], with ``with_gt`` and if every set has it.
+    - ``has_depth``: bool, whether there is a map, read or invented; a constant or empty map counts
+      as missing.
+    - ``gt``: (1, h, w) float32 in [0, 1]; present if ``with_gt`` and every set has ground truth.
     - ``name``: ``"<set>/<stem>"``.
     - ``native_size``: (H, W) of the colour image and the ground truth.
     - ``index``: index of the item in the dataset.
-    - ``key``: int64 drawn from (seed, epoch, index), for other random choices of the item.
+    - ``key``: int64 drawn from (seed, epoch, index), for other random choices about the item.
 
     An item depends on (seed, epoch, index) alone, not on workers or a resumed run.
 
@@ -75,7 +76,7 @@ class SodDataset(Dataset):
             if sod_set.samples and not sod_set.has_rgb:
                 raise InputError(f"{sod_set.root}: no folder of colour images (RGB). Fix: add it")
             if sod_set.has_depth and sod_set.encoding is None:
-                raise ValueError(f"{sod_set.name}: no depth encoding: call with_encodings first")
+                raise ValueError(f"{sod_set.name}: no depth encoding. Fix: call with_encodings")
         self.size = (size, size) if isinstance(size, int) else tuple(size)
         self.augmentation = Augmentation() if augment is True else augment or None
         self.depth_rule = depth_rule
@@ -109,13 +110,13 @@ class SodDataset(Dataset):
         return [f"{set_name}/{sample.stem}" for set_name, sample, _ in self._items]
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        index = range(len(self))[index]  # accept negative indices: the seed needs one from 0
+        index = range(len(self))[index]  # accept negative indices, which a seed cannot have
         set_name, sample, _ = self._items[index]
         sequence = np.random.SeedSequence([self.seed, int(self._epoch), index])
         rng = np.random.default_rng(sequence)
         with_depth = rng.random() >= self.depth_dropout
         rgb, depth, gt, native_size = self._load(index, with_depth)
-        strength = self.augmentation or Augmentation()  # whose depth augmentations are off
+        strength = self.augmentation or Augmentation()  # default: nothing is drawn below
         modality = sample.modality
         is_depth = depth is not None and modality.has_polarity
 
@@ -160,7 +161,7 @@ class SodDataset(Dataset):
     def _estimated(
         self, index: int, size: tuple[int, int], rng: np.random.Generator
     ) -> np.ndarray | None:
-        """Return the estimated depth (h, w) of an image without depth, with ratio `_ESTIMATED`."""
+        """Return estimated depth (h, w) of an image with probability `_ESTIMATED`, else None."""
         if self._estimated_depth is None or rng.random() >= _ESTIMATED:
             return None
         set_name, sample, _ = self._items[index]

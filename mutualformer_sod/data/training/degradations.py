@@ -20,9 +20,15 @@ DEGRADATIONS: dict[str, Degradation] = {}
 
 
 def register_degradation(function: Degradation) -> Degradation:
-    """Register a change under the name of its function; a decorator, for other packages too."""
+    """Register a degradation under the name of its function; a decorator, also for other packages.
+
+    Raises:
+        ValueError: the name is registered already.
+    """
     if function.__name__ in DEGRADATIONS:
-        raise ValueError(f"the degradation {function.__name__!r} is registered already")
+        raise ValueError(
+            f"degradation {function.__name__!r} is registered already. Fix: choose another name."
+        )
     DEGRADATIONS[function.__name__] = function
     return function
 
@@ -30,7 +36,7 @@ def register_degradation(function: Degradation) -> Degradation:
 def degrade(
     plane: Tensor, rng: np.random.Generator, strength: "Augmentation", names: Sequence[str]
 ) -> Tensor:
-    """Apply each of the named changes with probability ``strength.depth_change``."""
+    """Apply each of the named degradations with probability ``strength.depth_change``."""
     chosen = rng.random(len(names)) < strength.depth_change
     for name, is_chosen in zip(names, chosen, strict=True):
         if is_chosen:

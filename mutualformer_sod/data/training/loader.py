@@ -45,7 +45,7 @@ def make_loader(
     *,
     patient: bool = False,
 ) -> _Loader:
-    """Load given batches in their order.
+    """Make a loader that yields the given batches in their order.
 
     Args:
         dataset: dataset whose items suit the default collation.
@@ -76,7 +76,7 @@ def open_stream(
     """Open a stream of the batches of ``make_loader``, from workers that ignore SIGTERM.
 
     Schedulers send SIGTERM to all processes of a job, but the main process still needs batches
-    until it has saved. This context ends the workers.
+    until it has saved its state. At the end of this context the workers end, too.
     """
     stream = DataLoader.__iter__(make_loader(dataset, batches, workers, pin_memory, patient=True))
     try:

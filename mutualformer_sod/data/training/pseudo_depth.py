@@ -2,9 +2,9 @@
 
 There are many photographs with saliency masks, but few with depth. An invented map is roughly that
 of a depth camera: a floor that is nearer at the bottom, planes behind it, the object on the floor,
-and other objects at the same distance. It is made from the ground truth and therefore unreliable on
-purpose: outlines are wrong, distractors are added, some objects have no depth of their own. It is
-used in training only, never in validation.
+and other objects at the same distance. It is made from the ground truth. So that it does not simply
+reveal the ground truth, it is unreliable on purpose: outlines are wrong, distractors are added, and
+some objects have no depth of their own. It is used in training only, never in validation.
 """
 
 from collections.abc import Callable
@@ -57,7 +57,7 @@ def mislead(
 
     Args:
         depth: (H, W) float in [0, 1], near = 1.
-        other: returns the map of another image, (h, w) float in [0, 1], or None without depth.
+        other: function that returns the map (h, w) of another image in [0, 1], or None.
 
     Returns:
         (H, W) float32 in [0, 1].
@@ -139,7 +139,7 @@ def _rival(rng: np.random.Generator, mask: np.ndarray) -> np.ndarray:
 
 
 def _stand(rng: np.random.Generator, depth: np.ndarray, outline: np.ndarray) -> np.ndarray:
-    """Place an object with this outline: as near as the floor at its lowest row, or nearer."""
+    """Place an object with this outline at the depth of the floor at its lowest row, or nearer."""
     inside = outline > 0.5
     if not inside.any():
         return depth

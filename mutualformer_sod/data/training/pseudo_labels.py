@@ -1,4 +1,4 @@
-"""Make a training set of images without ground truth; confident maps serve as labels."""
+"""Make a training set from images without ground truth; confident saliency maps are its labels."""
 
 import shutil
 from pathlib import Path
@@ -18,7 +18,7 @@ _AREA = (0.005, 0.6)  # minimum and maximum ratio of these pixels
 
 
 def is_confident(saliency: np.ndarray) -> bool:
-    """Whether a map (H, W) float in [0, 1] is close to a mask with an object."""
+    """Whether a saliency map (H, W) float in [0, 1] is close to a mask with an object."""
     inside = saliency >= 0.5
     if not _AREA[0] <= inside.mean() <= _AREA[1]:
         return False
@@ -27,22 +27,22 @@ def is_confident(saliency: np.ndarray) -> bool:
 
 
 def label_set(sod_set: SodSet, maps: Path, output: Path) -> int:
-    """Write ``OUTPUT/{RGB,depth,GT}`` with the images whose maps are confident.
+    """Write ``OUTPUT/{RGB,depth,GT}`` with the images whose saliency maps are confident.
 
-    Maps of a modality other than depth go to the folder of that modality, such as T. A label is 1
-    where the map is 0.5 or more, else 0. Existing files are kept, so that an interrupted run
-    continues.
+    Thermal images and maps of other modalities go to the folder of their modality, such as T. A
+    label is 1 where the saliency map is 0.5 or more, else 0. Existing files are kept, so that an
+    interrupted run continues.
 
     Args:
         sod_set: images with or without depth; ground truth is ignored.
-        maps: folder of the maps of the set, STEM.png, .npy or .tif, at the size of the images.
+        maps: folder of the saliency maps STEM.png, .npy or .tif, at the size of the images.
         output: folder of the new set.
 
     Returns:
         Number of images in the new set.
 
     Raises:
-        InputError: a map is missing, unreadable or of another size.
+        InputError: a saliency map is missing, unreadable or of another size.
     """
     taken = 0
     for sample in tqdm(sod_set.samples, sod_set.name, leave=False, disable=None):

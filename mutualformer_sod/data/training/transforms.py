@@ -36,14 +36,14 @@ class Augmentation:
         depth_noise: maximum standard deviation of the noise added to depth, near = 1.
         depth_levels: minimum number of grey levels to which depth is quantised.
         depth_holes: maximum number of holes in a depth map.
-        depth_change: probability of each of noise, quantisation and holes, or of the other
-            ``degradations`` of the modality.
+        depth_change: probability of each of the ``degradations`` of the modality; those of depth
+            are noise, quantisation and holes.
         paste: probability that an image with depth gets an object of another image of its set, see
             `copy_paste.paste_object`; this and the next three are applied by the dataset.
         invent_depth: probability that an image without depth gets an invented map, see
             `pseudo_depth.invent_depth`.
         twin: probability that such an image gets a second object, see `copy_paste.add_twin`.
-        wrong_depth: probability that depth is replaced, see `pseudo_depth.mislead`.
+        wrong_depth: probability that misleading depth replaces depth, see `pseudo_depth.mislead`.
         poor_colour: probability that an image with depth loses most of its colour information, so
             that depth is needed.
     """
@@ -148,7 +148,7 @@ def _split(planes: Tensor, has_depth: bool, has_gt: bool) -> Planes:
 
 
 def _resample(planes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize with antialiasing; clamped because the weights sum to 1 only up to rounding."""
+    """Resize with antialiasing; clamp, because the weights sum to 1 only up to rounding errors."""
     return tvf.resize(planes, list(size), antialias=True).clamp(0, 1)
 
 

@@ -24,8 +24,8 @@ class ChannelExchangeConfig(FusionConfig):
     """Switches of ``channel_exchange``.
 
     Attributes:
-        theta: channels with a scale below it are exchanged.
-        sparsity: weight of the mean scale in the loss.
+        theta: channels with |gamma| below theta are exchanged.
+        sparsity: weight of the mean |gamma| in the loss.
     """
 
     theta: float = switch(0.02, "0 or more", lambda v: v >= 0)
@@ -58,7 +58,7 @@ class ChannelExchangeFusion(Fusion):
     def report(self, notes: Sequence[Notes]) -> tuple[Scalars, Scalars]:
         """Return the loss ``sparsity`` (weighted mean |gamma|) and the ratio of exchanged channels.
 
-        Both are over the channels that can be exchanged.
+        Both are means over the channels that can be exchanged.
         """
         scales = torch.cat([scale.abs() for scale in self._exchangeable()])
         exchanged = (scales.detach() < self.config.theta).float().mean()
@@ -67,7 +67,7 @@ class ChannelExchangeFusion(Fusion):
     def _exchange(
         self, point: str, call: BlockCall, rgb: Tensor, depth: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Exchange after the norms at a point of a block: (B, N, C) twice -> the same."""
+        """Exchange channels after the norms at a point of a block: (B, N, C) twice -> the same."""
         rgb_norm, depth_norm = self._norms[point][call.layer]
         first = torch.arange(rgb.shape[-1], device=rgb.device) < rgb.shape[-1] // 2
         take_depth = (rgb_norm.weight.abs() < self.config.theta) & first

@@ -10,8 +10,8 @@ from mutualformer_sod.models.fusion.streams import Fusion
 class CrossAttention(nn.Module):
     """Multi-head cross-attention in both directions, with separate projections.
 
-    Y_m = X_m + Attn(X_m W_Q, X_m' W_K, X_m' W_V) W_O for m in {rgb, depth}. Pre-norm, as in
-    CrossViT (ICCV 2021) and the two-stream detectors after it.
+    Y_m = X_m + Attn(X_m W_Q, X_m' W_K, X_m' W_V) W_O for m in {rgb, depth}. Each attention has a
+    LayerNorm before it, as in CrossViT (ICCV 2021) and the two-stream detectors after it.
     """
 
     def __init__(self, config: AttentionConfig) -> None:
@@ -42,7 +42,7 @@ class CrossAttention(nn.Module):
     def attend(
         self, rgb: tuple[Tensor, ...], depth: tuple[Tensor, ...], *normed: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Weight the values of the other stream: return (B, heads, N, d) of each stream.
+        """Attend from each stream to the values of the other: return (B, heads, N, d) of each.
 
         Args:
             rgb, depth: query, key, values of each stream, (B, heads, N, d).

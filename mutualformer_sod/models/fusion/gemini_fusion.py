@@ -71,8 +71,8 @@ class GeminiBlock(nn.Module):
         super().__init__()
         if dim % NUM_HEADS:
             raise InputError(
-                f"fusion=gemini_fusion: the encoder's width {dim} is not a multiple of its "
-                f"{NUM_HEADS} heads. Fix: pass another backbone."
+                f"fusion=gemini_fusion: the encoder's width {dim} is not a multiple of the "
+                f"method's {NUM_HEADS} heads. Fix: pass another backbone."
             )
         self.relate = None
         if phi:

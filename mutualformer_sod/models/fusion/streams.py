@@ -17,10 +17,10 @@ Scalars = dict[str, Tensor]  # by name
 class Fusion(nn.Module):
     """Fuse the features of two streams into maps for the decoder, one for each level.
 
-    Features of stride ``config.attention_stride`` or more, and all those of a plain ViT, are
-    attended: their tokens are projected to ``config.dim`` and given to ``mix``, which a method that
-    acts on features overrides. All attended features have the same grid. Every method fuses finer
-    features by the same convolutions.
+    The features at the coarsest stride are attended. If there are finer features, this stride must
+    be at least ``config.attention_stride``. The attended features become tokens of width
+    ``config.dim``. Methods that act on features override ``mix`` or ``fuse_levels`` for them. Every
+    method fuses finer features by the same convolutions.
 
     The head "merge" adds the projections of both streams to one fused map. The head "ensemble"
     keeps the streams apart, as one batch of 2B maps, rgb first.
@@ -42,7 +42,7 @@ class Fusion(nn.Module):
         self.attended = attended_levels(config.attention_stride, strides)
         self.channels = [config.dim if a else config.fine_width for a in self.attended]
         self.strides = strides
-        self.is_ensemble = config.is_ensemble  # not read in a compiled graph
+        self.is_ensemble = config.is_ensemble  # so that a compiled graph does not read the property
         self.fine = nn.ModuleList()
         self.rgb_proj, self.depth_proj = nn.ModuleList(), nn.ModuleList()
         for width, attended in zip(channels, self.attended, strict=True):
@@ -60,8 +60,8 @@ class Fusion(nn.Module):
         Args:
             rgb_features: (B, C_l, h_l, w_l) float each, shallow to deep.
             depth_features: the same of the depth stream.
-            keys: (B,) int64 in training, random keys of the images for a method that draws; None to
-                draw from torch's generator.
+            keys: (B,) int64 in training, keys of the images for a method that draws random numbers;
+                None to draw from torch's generator.
 
         Returns:
             Maps (B, ``channels[l]``, h_l, w_l), or (2B, ...) with the head "ensemble".

@@ -6,4 +6,4 @@ from mutualformer_sod.models.fusion.streams import Fusion
 
 @register_fusion("sum", "addition")
 class SumFusion(Fusion):
-    """Only the head's addition (or average); ``Fusion.mix`` keeps the streams separate."""
+    """Fusion only by the head's addition (or average); ``mix`` keeps the streams separate."""

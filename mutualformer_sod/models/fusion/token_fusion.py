@@ -101,7 +101,7 @@ class TokenFusion(Fusion):
             rgb, depth = rgb + call.position, depth + call.position
         group = call.layer // self.group
         nets = self.rgb_scores[group], self.depth_scores[group]
-        precision = nets[0][0].weight.dtype  # autocast would have less
+        precision = nets[0][0].weight.dtype  # autocast would reduce it
         with torch.autocast(rgb.device.type, enabled=False):
             streams = rgb.to(precision), depth.to(precision)
             logits = torch.stack([net(s) for net, s in zip(nets, streams, strict=True)])
