@@ -34,9 +34,9 @@ def start_processes(device: str) -> torch.device:
     if chosen.type == "cuda":
         if local >= torch.cuda.device_count():
             raise InputError(
-                f"{local + 1} processes were started on a host with {torch.cuda.device_count()} "
-                "CUDA devices. Fix: start one per device (GPUS=N, --nproc-per-node), or pass "
-                "`device` cpu."
+                f"process {local + 1} of this host has no CUDA device of its own: there are "
+                f"{torch.cuda.device_count()}. Fix: start one process per device (GPUS=N, "
+                "--nproc-per-node), or pass `device` cpu."
             )
         chosen = torch.device("cuda", local)
         torch.cuda.set_device(chosen)
@@ -60,7 +60,7 @@ def one_voice() -> Iterator[None]:
             raise ReportedElsewhere from error
         raise
     except RuntimeError as error:
-        lost = isinstance(error, dist.DistError) or "peer" in str(error)
+        lost = isinstance(error, dist.DistError) or "by peer" in str(error)
         if is_connected() and lost:
             raise InputError("another process of this run ended. Fix: see its message.") from error
         raise

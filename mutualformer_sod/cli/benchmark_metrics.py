@@ -47,6 +47,8 @@ def main() -> None:
     add("--workers", type=int, nargs="*", default=[2], metavar="N")
     add("--metrics", choices=("table", "all"), default="table", help="all: with the slow metrics")
     args = parser.parse_args()
+    if args.metrics == "all":
+        parser.refuse_unused(args, ("workers",), "--metrics all")
     try:
         width, height = (int(n) for n in args.size.split("x"))
     except ValueError:

@@ -7,13 +7,13 @@ import importlib.util
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 from mutualformer_sod.cli.next_step import is_first_process
 from mutualformer_sod.configs.released import DEFAULT_WEIGHTS, ESTIMATOR, WEIGHTS_HELP
-from mutualformer_sod.errors import InputError, ReportedElsewhere, Stopped, with_flags
+from mutualformer_sod.errors import InputError, ReportedElsewhere, Stopped, flag_of, with_flags
 
 EXIT_INPUT_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -35,6 +35,14 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(EXIT_INPUT_ERROR, f"{self.prog}: error: {message} (--help lists the flags)\n")
+
+    def refuse_unused(self, args: argparse.Namespace, names: Iterable[str], other: str) -> None:
+        """Exit with an error if an argument was given although it has no effect with ``other``."""
+        for name in names:
+            if getattr(args, name) != self.get_default(name):
+                self.error(
+                    f"{flag_of(name)} has no effect with {other}. Fix: omit {flag_of(name)}."
+                )
 
 
 def at_least(least: int) -> Callable[[str], int]:
@@ -229,7 +237,10 @@ def _one_line(error: Exception) -> str | None:
     # torch raises a RuntimeError if memory runs out.
     names = ("MemoryError", "OutOfMemoryError")
     if type(error).__name__ in names or "can't allocate memory" in str(error):
-        return "out of memory. Fix: pass a smaller --size or --batch-size"
+        return (
+            "out of memory. Fix: close other programs, or pass a smaller --size or --batch-size, "
+            "if the command has these flags."
+        )
     package = error.name if isinstance(error, ModuleNotFoundError) else None
     if package and package.partition(".")[0] != "mutualformer_sod":
         return f"the package {package} is not installed. Fix: pip install . in the repository"

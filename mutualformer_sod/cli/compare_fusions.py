@@ -159,7 +159,11 @@ def absolute(path: str) -> str:
 
 
 def main() -> int:
-    args = make_parser().parse_args()
+    parser = make_parser()
+    args = parser.parse_args()
+    if args.report:
+        of_runs = [name for name in vars(args) if name not in ("output", "report", "scores")]
+        parser.refuse_unused(args, of_runs, "--report")
     if args.report and args.scores:
         print(write_fusions(args.output, collect.read_image_scores(args.scores)))
         return 0

@@ -31,6 +31,8 @@ def parse_arguments() -> argparse.Namespace:
     if (args.command == "train") == (args.weights is not None):
         remedy = "omit it" if args.weights else "pass the file that train wrote"
         parser.error(f'"maps" needs --weights, and "train" does not accept it. Fix: {remedy}.')
+    if args.command == "maps":
+        parser.refuse_unused(args, ("near", "epochs"), "the command maps")
     return args
 
 

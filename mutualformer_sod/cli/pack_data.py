@@ -20,6 +20,8 @@ keeps existing files of equal content, and continues an interrupted run. Packed 
 their bytes from those of a test set: check the overlap of training and test sets on the originals.
 """
 
+_OF_PACKING = ("sets", "near", "workers", "side", "quality", "share", "seed", "shard_mb")
+
 
 def parse_arguments() -> tuple[cli.Parser, argparse.Namespace]:
     parser = cli.Parser(__doc__, EPILOG)
@@ -45,8 +47,7 @@ def main() -> None:
     if args.unpack is not None:
         if args.data:
             parser.error("--data and --unpack exclude each other. Fix: pass one of them")
-        if args.near != ["auto"]:
-            parser.error("--near has no effect with --unpack. Fix: omit it")
+        parser.refuse_unused(args, _OF_PACKING, "--unpack")
         unpack(args)
     elif not args.data or args.side is None:
         parser.error("nothing to do. Fix: pass --data and --side, or --unpack")

@@ -27,8 +27,7 @@ class FusionConfig(Switches):
         head: "merge" decodes one fused map, "ensemble" decodes each stream; "auto" is the head of
             the method's paper.
         dim: width of the projected tokens and of the fused stream.
-        attention_stride: hierarchical encoders: levels of this stride or coarser use attention.
-        fine_width: width of the finer levels, which convolutions fuse.
+        fine_width: width of the levels finer than the coarsest, which convolutions fuse.
         NEEDS: option -> (other option, value): the option has an effect only with this value.
     """
 
@@ -37,7 +36,6 @@ class FusionConfig(Switches):
     fusion: str
     head: str = switch("auto", choices=HEADS)
     dim: int = switch(256, "1 or more", lambda v: v >= 1)
-    attention_stride: int = switch(32, "1 or more", lambda v: v >= 1)
     fine_width: int = switch(64, "a positive multiple of 8", lambda v: v >= 8 and v % 8 == 0)
 
     @property

@@ -176,7 +176,6 @@ _TINY = {
     "backbone": "vit_tiny_patch16_224",
     "share": True,
     "dim": 128,
-    "attention_stride": 16,
     "fine_width": 32,
     "decoder_width": 64,
     "detail_width": 8,

@@ -1,4 +1,4 @@
-"""Names of options in earlier versions, which commands, weights files and runs may contain."""
+"""Options of earlier versions, which commands, weights files and runs may contain."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,8 +8,9 @@ RENAMED = {
     "blocks_per_tap": "blocks_per_level",
     "min_lr_share": "min_lr_ratio",
 }
+_REMOVED = ("attention_stride",)  # it never changed a network
 
 
 def current_names(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options under their current names."""
-    return {RENAMED.get(name, name): value for name, value in options.items()}
+    """Return the options under their current names, without removed ones."""
+    return {RENAMED.get(n, n): value for n, value in options.items() if n not in _REMOVED}

@@ -13,12 +13,8 @@ from typing import Any
 import numpy as np
 
 from mutualformer_sod.data.audit.file_check import check_images
-from mutualformer_sod.data.depth.polarity import (
-    chosen_sides,
-    encodings_by_name,
-    print_maps,
-    with_encodings,
-)
+from mutualformer_sod.data.depth.near import chosen_sides
+from mutualformer_sod.data.depth.polarity import encodings_by_name, print_maps, with_encodings
 from mutualformer_sod.data.discovery.benchmarks import matching_names
 from mutualformer_sod.data.discovery.fingerprint import data_fingerprint, find_overlap
 from mutualformer_sod.data.discovery.sets import SodSet, discover_sets, limited

@@ -75,7 +75,7 @@ def find_images(
 
     Args:
         maps_root: folder of ``<method>/<set>/<stem>.png``, see `metrics.folder.find_map_folder`.
-        near: values of ``--near``, see `depth.polarity.parse_near`.
+        near: values of ``--near``, see `depth.near.parse_near`.
         limit: maximum number of images of each set, from the first on; None takes all.
         keep_unmapped: keep sets without any map.
         affixes: text around the stems in the names of the maps; None detects it.

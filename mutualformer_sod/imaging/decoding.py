@@ -129,7 +129,7 @@ def channel_spread(image: np.ndarray) -> float:
 def quiet_decoder() -> Iterator[None]:
     """Suppress messages of cv2 about a file, because this package reports the file itself."""
     with _LOG_LEVEL_LOCK:  # all threads share the level
-        logs = cv2 if hasattr(cv2, "getLogLevel") else cv2.utils.logging  # as of 4.8, later
+        logs = cv2 if hasattr(cv2, "getLogLevel") else cv2.utils.logging  # OpenCV 4, 5
         level = logs.getLogLevel()
         logs.setLogLevel(0)  # silent
         try:

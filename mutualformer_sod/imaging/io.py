@@ -241,7 +241,8 @@ def write_map(path: Path | str, saliency: np.ndarray) -> None:
         ValueError: wrong shape, or values outside [0, 1].
     """
     if saliency.ndim != 2 or not (saliency.min() >= 0 and saliency.max() <= 1):
-        raise ValueError(f"{path}: a map must be (H, W) in [0, 1], got {saliency.shape}")
+        extent = f"{saliency.shape} from {saliency.min()} to {saliency.max()}"
+        raise ValueError(f"{path}: the map is {extent}. Fix: pass (H, W) in [0, 1].")
     write_image(Path(path), to_levels(saliency))
 
 

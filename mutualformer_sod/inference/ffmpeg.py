@@ -172,7 +172,8 @@ def _packets_of(container: Any, stream: Any, copy: Any) -> Iterator[tuple[float,
     for packet in container.demux(stream):
         if packet.dts is not None:
             packet.stream = copy
-            yield float(packet.pts * packet.time_base), packet
+            time = packet.dts if packet.pts is None else packet.pts
+            yield float(time * packet.time_base), packet
 
 
 def _sound(

@@ -195,9 +195,10 @@ class Predictor:
     def check_finite(self, logits: Tensor, name: str) -> None:
         """Raise InputError, which names the images ``name``, if a logit is NaN or infinite."""
         if not logits.isfinite().all():
+            other = "" if self.amp == "off" else "pass `amp` off, or "
             raise InputError(
-                f"{name}: the network's output is not finite with `amp` {self.amp}. Fix: pass "
-                "`amp` off, or use other weights."
+                f"{name}: the network's output is not finite with `amp` {self.amp}. Fix: {other}"
+                "use other weights."
             )
 
     def _unit_depth(
@@ -226,8 +227,8 @@ class Predictor:
             in_range = (depth >= 0) & (depth <= 1)  # false for NaN
             if depth.dtype.kind != "f" or not in_range.all():
                 raise InputError(
-                    f"depth is {depth.dtype} and not in [0, 1]. Fix: pass float with 1 = near, or "
-                    'raw depth with near="black" (distances), near="white" or encoding=.'
+                    f"depth is {depth.dtype}, not float in [0, 1]. Fix: pass float with 1 = near, "
+                    'or raw depth with near="black" (distances), near="white" or encoding=.'
                 )
             return np.ascontiguousarray(depth)
         depth = to_stored_type("depth", depth)

@@ -12,7 +12,7 @@ _BRIGHT = 128  # maps that all stay below this level are probably not saliency i
 # Known copies of a set with another number of images.
 _VARIANTS = {
     ("STERE", 797): "the subset STERE797, not STERE",
-    ("NJU2K", 485): "a variant that circulates",
+    ("NJU2K", 485): "the rest of the 1985 images without 1500 for training",
     ("NJU2K", 498): "a variant that circulates",
     ("NJU2K", 503): "a variant that circulates",
 }

@@ -43,7 +43,6 @@ def _refuse_unused(model: SaliencyDetector, overrides: dict[str, Any]) -> None:
     needs = {
         "feature_blocks": (plain, "this backbone is hierarchical and returns a map for each stage"),
         "stem": (plain or overrides.get("stem") == "patch", "this backbone has a stem of its own"),
-        "attention_stride": (len(set(model.encoder.strides)) > 1, "all maps have one stride"),
         "fine_width": (not all(model.fusion.attended), "no map is finer than the attended ones"),
     }
     for name in overrides:

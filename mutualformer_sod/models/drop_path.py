@@ -54,7 +54,8 @@ def keyed_draws(keys: Tensor, indices: Tensor) -> Tensor:
     the result combined with the branch's index. int64 wraps around, so this is arithmetic modulo
     2^64. Keys (B,) and indices (M,) int64 give (M, B) int64 in [0, 2^24).
     """
-    assert keys.dtype == torch.int64, f"keys are {keys.dtype}: give int64"
+    if keys.dtype != torch.int64:
+        raise ValueError(f"`keys` are {keys.dtype}. Fix: pass int64.")
     mixed = _mix(_mix(keys + _signed(_GAMMA)) + (indices[:, None] + 1) * _signed(_GAMMA))
     return _shift_right(mixed, 64 - DRAW_BITS)
 

@@ -7,7 +7,6 @@ reader, by the server's address or by a name that resolves to this address (DNS 
 import errno
 import functools
 import ipaddress
-import os
 import socket
 from collections.abc import Collection, Iterable
 from urllib.parse import urlsplit
@@ -120,7 +119,7 @@ def _why_not_bound(host: str, port: int, error: OSError) -> str:
         return f"--port {port}: not allowed. Fix: pass 1024 or more."
     if error.errno == errno.EADDRINUSE:
         return f"--port {port}: in use. Fix: pass another port, or 0 for any free one."
-    return f"--host {host}: {os.strerror(error.errno)}. Fix: pass 127.0.0.1 or 0.0.0.0."
+    return f"--host {host}: {error.strerror or error}. Fix: pass 127.0.0.1 or 0.0.0.0."
 
 
 def _name_in(address: str) -> str | None:

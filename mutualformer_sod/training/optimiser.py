@@ -62,12 +62,15 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
     return torch.optim.SGD(settings, lr=config.lr, momentum=momentum, nesterov=nesterov, fused=True)
 
 
-def encoder_layers(model: nn.Module) -> tuple[dict[str, int], int]:
+def encoder_layers(model: nn.Module, option: str = "layer_decay") -> tuple[dict[str, int], int]:
     """Return the layer of each encoder parameter, by timm's grouping, and the number of layers.
 
     Plain ViTs: 0 is the patch embedding, its stem, the position embedding and the prefix tokens;
     i + 1 is block i; the final normalisation goes with the last block. Hierarchical models: 0 is
     the stem, then the stages.
+
+    Args:
+        option: training option that needs the layers, for the error.
 
     Raises:
         InputError (a ValueError): timm defines no layers for this backbone.
@@ -75,19 +78,19 @@ def encoder_layers(model: nn.Module) -> tuple[dict[str, int], int]:
     layers = {}
     for stream in _STREAMS:
         backbone = getattr(model.encoder, stream)
-        matcher = _layer_matcher(backbone, model.config.encoder.backbone)
+        matcher = _layer_matcher(backbone, model.config.encoder.backbone, option)
         grouped = group_parameters(backbone.body, matcher, reverse=True)
         layers |= {f"encoder.{stream}.body.{name}": layer for name, layer in grouped.items()}
     return layers, max(layers.values()) + 1
 
 
-def _layer_matcher(backbone: nn.Module, name: str) -> dict:
+def _layer_matcher(backbone: nn.Module, name: str, option: str) -> dict:
     """Return timm's description of a backbone's layers, for ``timm.models.group_parameters``."""
     # timm's features_only wrapper has no description.
     source = backbone.body if backbone.is_plain else timm_skeleton(name)
     if not hasattr(source, "group_matcher"):
         raise InputError(
-            f"`layer_decay`: timm defines no layers for {name}. Fix: leave `layer_decay` out."
+            f"`{option}`: timm defines no layers for {name}. Fix: leave `{option}` out."
         )
     if backbone.is_plain:
         return source.group_matcher(coarse=False)
@@ -162,7 +165,7 @@ def freeze_encoder(model: nn.Module, frozen: bool, layers: int = 0) -> None:
     for parameter in model.encoder.parameters():  # shared parameters once
         parameter.requires_grad_(not frozen)
     if layers:
-        numbers, count = encoder_layers(model)
+        numbers, count = encoder_layers(model, "freeze_layers")
         if layers >= count:
             raise InputError(
                 f"`freeze_layers` {layers}: the encoder has {count} layers. Fix: pass fewer."

@@ -22,3 +22,19 @@ def test_unknown_flag_is_answered_in_one_line(tool):
     done = run_tool(tool, *files, *required, "--no-such-flag")
     assert "--no-such-flag" in error_line(done)
     assert len(done.error.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "flag"),
+    [
+        ("pack_data --unpack pack --output sets --side 64", "--side"),
+        ("pack_data --unpack pack --output sets --near white", "--near"),
+        ("estimate_depth maps --data d --sets s --output o --weights w --epochs 2", "--epochs"),
+        ("benchmark_metrics --metrics all --workers 1", "--workers"),
+        ("compare_fusions --report --output runs --epochs 3", "--epochs"),
+    ],
+)
+def test_flag_without_effect_is_refused_in_one_line(tmp_path, monkeypatch, command, flag):
+    monkeypatch.chdir(tmp_path)
+    line = error_line(run_tool(*command.split()))
+    assert f"{flag} has no effect with" in line and f"Fix: omit {flag}" in line

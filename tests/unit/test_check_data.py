@@ -128,7 +128,7 @@ def test_many_findings_of_a_kind_are_summed_up(tmp_path):
 @pytest.mark.parametrize(
     ("name", "part", "count", "words"),
     [
-        ("NJU2K", "test", 498, "498 images (a pack of 498 that circulates), papers report 500"),
+        ("NJU2K", "test", 498, "498 images (a variant that circulates), papers report 500"),
         ("NJU2K", "train", 1400, "1400 images, papers train on 1485"),
         ("a/STERE", "test", 797, "the subset STERE797"),
         ("RGBD_for_train", "train", 2185, "merged training images of NJU2K + NLPR"),

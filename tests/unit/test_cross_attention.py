@@ -171,7 +171,7 @@ TAP_FUSIONS = ["cross_attention", "cross_attention_cda", "sum"]
 
 
 def make_fusion(fusion, **options):
-    settings = config(fusion=fusion, attention_stride=16, fine_width=8, **options)
+    settings = config(fusion=fusion, fine_width=8, **options)
     return scrambled(settings.method.module(settings, [6, 10], [16, 16]))
 
 

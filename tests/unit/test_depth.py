@@ -8,10 +8,10 @@ import pytest
 
 from mutualformer_sod.data.depth.encoding import WEAK_MARGIN, DepthEncoding, depth_to_unit
 from mutualformer_sod.data.depth.evidence import polarity
+from mutualformer_sod.data.depth.near import parse_near
 from mutualformer_sod.data.depth.polarity import (
     encoding_of,
     encodings_by_name,
-    parse_near,
     read_samples,
     with_encodings,
 )
@@ -134,7 +134,7 @@ def test_images_of_both_signs_make_a_weak_decision(tmp_path, maps, caplog):
         encoding = decide_encoding(paths, name="MIXED")
     assert encoding.is_weak
     assert "3 of 5 images agree" in encoding.reason
-    assert "--near MIXED=white or =black" in caplog.text
+    assert "--near MIXED=white or --near MIXED=black" in caplog.text
 
 
 def test_strict_stops_at_a_weak_decision_only(tmp_path, maps):

@@ -283,7 +283,7 @@ class TestWeights:
         values = make_config("tiny-scratch").to_dict()
         before = ("dim", "num_heads", "blocks_per_level", "mlp_ratio", "qkv_bias", "drop_path")
         before += ("form", "epsilon", "steps", "affinity", "initial", "attention")
-        before += ("attention_stride", "fine_width")
+        before += ("fine_width",)
         values["fusion"] = {name: values["fusion"][name] for name in before}
         assert type(make_config("tiny-scratch")).from_dict(values) == make_config("tiny-scratch")
 

@@ -262,7 +262,6 @@ def test_configuration_is_the_same_after_a_round_trip():
         ({"stage_convs": 0}, "stage_convs"),
         ({"side_heads": -1}, "side_heads"),
         ({"backbone": "vit_small_patch14_dinov2"}, "power of 2"),
-        ({"backbone": "pvt_v2_b0", "attention_stride": 64}, "coarsest stride is 32"),
     ],
 )
 def test_illegal_option_is_refused_with_the_choices(arguments, word):

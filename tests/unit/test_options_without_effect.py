@@ -40,7 +40,7 @@ CHANGES = {
     "noise": False,
     "phi": False,
 }
-FOR_ALL = {"fusion", "head", "dim", "attention_stride", "fine_width", "attention"}
+FOR_ALL = {"fusion", "head", "dim", "fine_width", "attention"}
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,6 @@ def test_switch_of_another_method_is_refused_with_the_methods_that_have_it(fusio
         ({"preset": "small", "stem_blocks": 2}, "stem_blocks", "stem=hybrid"),
         ({"backbone": "resnet18", "feature_blocks": (1, 2)}, "feature_blocks", "hierarchical"),
         ({"backbone": "resnet18", "stem": "hybrid"}, "stem", "stem of its own"),
-        ({"stem": "patch", "attention_stride": 16}, "attention_stride", "one stride"),
         ({"stem": "patch", "fine_width": 32}, "fine_width", "no map is finer"),
     ],
     ids=str,

@@ -24,6 +24,13 @@ def test_old_name_is_accepted_on_the_command_line():
     assert parse_fields(["taps=[1,2]"]) == {"feature_blocks": [1, 2]}
 
 
+def test_weights_with_the_removed_attention_stride_have_the_same_configuration():
+    config = make_config("tiny-scratch")
+    stored = config.to_dict()
+    stored["fusion"]["attention_stride"] = 16
+    assert ModelConfig.from_dict(stored) == config
+
+
 @pytest.mark.parametrize("flag", ["--min-lr-ratio", "--min-lr-share"])
 def test_old_flag_is_accepted(flag):
     arguments = make_parser().parse_args(["--data", "d", "--output", "o", flag, "0.1"])

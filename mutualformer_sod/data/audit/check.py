@@ -16,7 +16,7 @@ from mutualformer_sod.data.audit.depth import DepthReport, check_depth
 from mutualformer_sod.data.audit.findings import Finding, about
 from mutualformer_sod.data.audit.images import check_counts, check_gt, check_readable, check_sizes
 from mutualformer_sod.data.audit.inspection import Inspected, inspect_images
-from mutualformer_sod.data.depth.polarity import chosen_sides
+from mutualformer_sod.data.depth.near import chosen_sides
 from mutualformer_sod.data.discovery.benchmarks import Split, is_known, usual_count
 from mutualformer_sod.data.discovery.folders import Candidate, search
 from mutualformer_sod.data.discovery.pairing import role_labels
@@ -90,7 +90,7 @@ def check_data(
 
     Args:
         names: sets to check, by name, alias or path below a root; None: all that are found.
-        near: values of ``--near``, see `polarity.parse_near`; they are compared with the maps.
+        near: values of ``--near``, see `near.parse_near`; they are compared with the maps.
         workers: number of processes that read files.
         quick: read `QUICK_IMAGES` evenly spaced images of each set, and do not search for copies.
 

@@ -18,8 +18,8 @@ from mutualformer_sod.errors import counted
 
 _OTHER_PACKS = {
     ("NJU2K", 485): "the rest of the 1985 images without 1500 for training",
-    ("NJU2K", 498): "a pack of 498 that circulates",
-    ("NJU2K", 503): "a pack of 503 that circulates",
+    ("NJU2K", 498): "a variant that circulates",
+    ("NJU2K", 503): "a variant that circulates",
     ("STERE", 797): "the subset STERE797",
 }
 

@@ -20,11 +20,11 @@ import numpy as np
 
 from mutualformer_sod.data.depth.disparity import DISPARITY, disparity_question
 from mutualformer_sod.data.depth.encoding import WEAK_MARGIN, DepthEncoding
-from mutualformer_sod.data.depth.evidence import weigh
+from mutualformer_sod.data.depth.evidence import SetEvidence, weigh
 from mutualformer_sod.data.depth.holes import METRIC_INVALID
 from mutualformer_sod.data.depth.kind import DepthSample, DepthUnits, decide_units
+from mutualformer_sod.data.depth.near import POLARITIES, chosen_sides
 from mutualformer_sod.data.depth.notes import CONSTANT, depth_notes, doubt_of
-from mutualformer_sod.data.discovery.benchmarks import matching_names
 from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.data.grey import GreyEncoding
 from mutualformer_sod.data.modality import DEPTH, Encoding, Modality
@@ -40,63 +40,8 @@ NJU2K or DES always reach it (docs/data.md).
 """
 
 _BAR_FROM = 200  # minimum number of maps in a set for which a progress bar is shown
-_SIDES = ("auto", "white", "black", DISPARITY)
 
 _log = logging.getLogger(__name__)
-
-
-def parse_near(items: Sequence[str]) -> tuple[str, dict[str, str], bool]:
-    """Parse the values of ``--near``: strict, auto, white, black, disparity, or SET=VALUE.
-
-    Returns:
-        The value ("auto", "white", "black" or "disparity") for sets that are not named, the values
-        of the named sets, and whether a weak decision is refused ("strict").
-
-    Raises:
-        InputError: any other value, or values that contradict each other.
-    """
-    defaults: set[str] = set()
-    by_set: dict[str, str] = {}
-    for item in items:
-        name, equals, value = item.rpartition("=")
-        if (value not in _SIDES and item != "strict") or bool(name) != bool(equals):
-            raise InputError(
-                f"--near {item}: unknown value."
-                " Fix: pass strict, or auto, white, black or disparity, also as SET=white"
-            )
-        if not name:
-            defaults.add(item)
-        elif by_set.setdefault(name, value) != value:
-            raise InputError(f"--near: {name} is both {by_set[name]} and {value}. Fix: pass one")
-    strict = "strict" in defaults
-    sides = defaults - {"strict", "auto"} or {"auto"}
-    if len(sides) > 1 or (strict and sides != {"auto"}):
-        raise InputError(
-            f"--near {' '.join(sorted(defaults))} contradict each other. Fix: pass one"
-        )
-    return sides.pop(), by_set, strict
-
-
-def chosen_sides(names: Sequence[str], near: Sequence[str]) -> tuple[dict[str, str], bool]:
-    """Find the value of ``--near`` for each set.
-
-    Returns:
-        The value by the name of the set, see `parse_near`, and whether a weak decision is refused.
-
-    Raises:
-        InputError: as `parse_near`; a set that is not among ``names``.
-    """
-    default, by_set, strict = parse_near(near)
-    sides = dict.fromkeys(names, default)
-    for asked, side in by_set.items():
-        named = matching_names(asked, names)
-        if len(named) != 1:
-            problem = "names several sets" if named else "names no set"
-            raise InputError(
-                f"--near {asked}={side} {problem}. Fix: name one of {', '.join(names)}"
-            )
-        sides[named[0]] = side
-    return sides, strict
 
 
 def with_encodings(
@@ -222,49 +167,67 @@ def encoding_of(
             neither units nor maps prevail, unless ``quiet``; maps that may be disparity.
     """
     units = decide_units(samples)
-    label = name or "depth"
-    white, black, disparity = (
-        ask.format(f"{name}={side}" if name else side) for side in ("white", "black", DISPARITY)
-    )
     if near != "auto":
         reason = "disparity, 0 means no value" if near == DISPARITY else units.reason
-        return _encoding(samples, units, near, None, f"{reason}; as given by --near")
+        return _encoding(samples, units, near, None, f"{reason}; as given by {ask.format(near)}")
+    label = name or "depth"
+    flags = {side: ask.format(f"{name}={side}" if name else side) for side in POLARITIES}
     evidence = weigh(samples, units.metric, units.hole_code)
     asks = not quiet if ask_disparity is None else ask_disparity
     if asks and (question := disparity_question(samples, units, evidence)):
         raise InputError(
-            f"{label}: {question}. Fix: pass {disparity}, {black} if they are millimetres, or"
-            f" {white} if large is near and 0 is a value"
+            f"{label}: {question}. Fix: pass {flags[DISPARITY]}, {flags['black']} if they are"
+            f" millimetres, or {flags['white']} if large is near and 0 is a value"
         )
-    seen = "white" if evidence.mean > 0 else "black"
-    if units.metric and seen == "white" and evidence.margin >= WEAK_MARGIN:
-        problem = (
-            f"{units.reason} by the type of the maps, so small is near, but the maps look as if"
-            f" large were near ({evidence.describe()}, margin {evidence.margin:.2f})"
-        )
-        choice = f"{black} if these are distances, {white} if they are disparity or inverse depth"
-        choice += f", {disparity} if they are disparity in which 0 means no value"
-        prevails = evidence.margin * len(evidence.scores) >= TYPE_WEIGHT
-        if strict or not (prevails or quiet):
-            raise InputError(f"{label}: {problem}. Fix: look at some maps and pass {choice}")
-        if prevails:
-            if not quiet:
-                remedy = f"large is used as near; pass {black} if they are distances"
-                _log.warning("%s: %s: %s", label, problem, remedy)
-            return _encoding(samples, units, "white", evidence.margin, f"not distances: {problem}")
     if units.metric:
-        sign = -1 if seen == "white" else 1
-        reason = f"{units.reason}: small is near; {evidence.describe()}"
-        return _encoding(samples, units, "black", sign * evidence.margin, reason)
+        return _encoding_of_distances(samples, units, evidence, label, flags, strict, quiet)
+    near = "white" if evidence.mean > 0 else "black"
     reason = f"{units.reason}; {evidence.describe()}"
-    encoding = _encoding(samples, units, seen, evidence.margin, reason)
+    encoding = _encoding(samples, units, near, evidence.margin, reason)
     if encoding.is_weak:
-        remedy = f"look at some maps and pass {white} or {'=black' if name else black}"
+        remedy = f"look at some maps and pass {flags['white']} or {flags['black']}"
         if strict:
             raise InputError(f"{label}: {encoding.describe()}. Fix: {remedy}")
         if not (quiet or encoding.is_empty):
             _log.warning("%s: weak evidence, %s; %s", label, encoding.describe(), remedy)
     return encoding
+
+
+def _encoding_of_distances(
+    samples: Sequence[DepthSample],
+    units: DepthUnits,
+    evidence: SetEvidence,
+    label: str,
+    flags: dict[str, str],
+    strict: bool,
+    quiet: bool,
+) -> DepthEncoding:
+    """Decide between the units of distance, small = near, and evidence of the maps against them.
+
+    Args:
+        flags: polarity -> the argument or flag that sets it, for messages.
+    """
+    agrees = evidence.mean <= 0
+    if not agrees and evidence.margin >= WEAK_MARGIN:
+        problem = (
+            f"{units.reason} by the type of the maps, so small is near, but the maps look as if"
+            f" large were near ({evidence.describe()}, margin {evidence.margin:.2f})"
+        )
+        prevails = evidence.margin * len(evidence.scores) >= TYPE_WEIGHT
+        if strict or not (prevails or quiet):
+            raise InputError(
+                f"{label}: {problem}. Fix: look at some maps and pass {flags['black']} if these are"
+                f" distances, {flags['white']} if they are disparity or inverse depth,"
+                f" {flags[DISPARITY]} if they are disparity in which 0 means no value"
+            )
+        if prevails:
+            if not quiet:
+                remedy = f"large is used as near; pass {flags['black']} if they are distances"
+                _log.warning("%s: %s: %s", label, problem, remedy)
+            return _encoding(samples, units, "white", evidence.margin, f"not distances: {problem}")
+    margin = evidence.margin if agrees else -evidence.margin
+    reason = f"{units.reason}: small is near; {evidence.describe()}"
+    return _encoding(samples, units, "black", margin, reason)
 
 
 def _encoding(

@@ -79,7 +79,7 @@ def pack_sets(
 
     Args:
         names: sets by name or path; None for all with colour images, except test sets.
-        near: values of ``--near``, see `polarity.parse_near`; values of depth are stored unchanged.
+        near: values of ``--near``, see `near.parse_near`; values of depth are stored unchanged.
         workers: threads; None for one per core.
 
     Returns:
@@ -217,6 +217,10 @@ def _coding(encoding: Encoding | None) -> dict[str, str] | None:
     return None if encoding is None else {"kind": encoding.kind, "near": encoding.near}
 
 
+def _shown(coding: dict[str, str] | None) -> str:
+    return "missing" if coding is None else f"{coding['kind']} with near = {coding['near']}"
+
+
 def _read_index(folder: Path) -> dict[str, Any]:
     path = folder / INDEX_FILE
     try:
@@ -252,9 +256,11 @@ def _compare(index: dict[str, Any], root: Path) -> list[str]:
         now, before = _coding(item.encoding), packed["depth"]
         noun = item.modality.name if item.modality else "depth"
         if now != before:
-            side = DISPARITY if before["kind"] == DISPARITY else before["near"]
-            remarks.append(
-                f"{path}: the encoding of {noun} is {now}, but {before} in the originals."
-                f" Fix: train with --near {item.name}={side}"
-            )
+            remark = f"{path}: {noun} is {_shown(now)}, but {_shown(before)} in the originals."
+            if now and before:
+                side = DISPARITY if before["kind"] == DISPARITY else before["near"]
+                remark += f" Fix: train with --near {item.name}={side}"
+            else:
+                remark += f" Fix: compare the folder of {noun} with that of the originals"
+            remarks.append(remark)
     return remarks

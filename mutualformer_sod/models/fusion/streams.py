@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from mutualformer_sod.configs.fusion import FusionConfig
-from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.decoder import apply_to_concatenation, conv_norm_act
 from mutualformer_sod.models.encoder import TwoStreamEncoder
 from mutualformer_sod.models.joint_encoder import Notes
@@ -17,10 +16,10 @@ Scalars = dict[str, Tensor]  # by name
 class Fusion(nn.Module):
     """Fuse the features of two streams into maps for the decoder, one for each level.
 
-    The features at the coarsest stride are attended. If there are finer features, this stride must
-    be at least ``config.attention_stride``. The attended features become tokens of width
-    ``config.dim``. Methods that act on features override ``mix`` or ``fuse_levels`` for them. Every
-    method fuses finer features by the same convolutions.
+    The features at the coarsest stride are attended: all features of a plain ViT, the last ones of
+    a hierarchical backbone. They become tokens of width ``config.dim``. Methods that act on
+    features override ``mix`` or ``fuse_levels`` for them. Every method fuses finer features by the
+    same convolutions.
 
     The head "merge" adds the projections of both streams to one fused map. The head "ensemble"
     keeps the streams apart, as one batch of 2B maps, rgb first.
@@ -31,15 +30,13 @@ class Fusion(nn.Module):
     Attributes:
         channels, strides: channel counts and strides of the maps, level by level.
         attended: whether the features of each level are attended.
-
-    Raises:
-        InputError: no features are coarse enough.
     """
 
     def __init__(self, config: FusionConfig, channels: list[int], strides: list[int]) -> None:
         super().__init__()
         self.config = config
-        self.attended = attended_levels(config.attention_stride, strides)
+        # MutualFormer's blocks update one fused stream, which needs one grid: the coarsest.
+        self.attended = [stride == max(strides) for stride in strides]
         self.channels = [config.dim if a else config.fine_width for a in self.attended]
         self.strides = strides
         self.is_ensemble = config.is_ensemble  # so that a compiled graph does not read the property
@@ -120,21 +117,6 @@ class FineConv(nn.Module):
         if self.apart:
             return self.mix(torch.cat((rgb, depth)))
         return apply_to_concatenation(self.mix, rgb, depth)
-
-
-def attended_levels(attention_stride: int, strides: list[int]) -> list[bool]:
-    """Select the attended levels: all of a plain ViT, else those at the coarsest stride."""
-    plain = len(set(strides)) == 1
-    attended = [plain or stride >= attention_stride for stride in strides]
-    if not any(attended):
-        raise InputError(
-            f"attention_stride={attention_stride} is too large: the backbone's coarsest stride is "
-            f"{max(strides)}. Fix: pass this stride or a smaller one."
-        )
-    if len({s for s, chosen in zip(strides, attended, strict=True) if chosen}) > 1:
-        # MutualFormer's blocks update one fused stream, which needs one grid: the coarsest.
-        attended = [stride == max(strides) for stride in strides]
-    return attended
 
 
 def tokens_of(feature_map: Tensor) -> Tensor:

@@ -1,0 +1,63 @@
+"""Parse the values of ``--near``, which give the polarity of sets."""
+
+from collections.abc import Sequence
+
+from mutualformer_sod.data.depth.disparity import DISPARITY
+from mutualformer_sod.data.discovery.benchmarks import matching_names
+from mutualformer_sod.errors import InputError
+
+POLARITIES = ("white", "black", DISPARITY)
+
+
+def parse_near(items: Sequence[str]) -> tuple[str, dict[str, str], bool]:
+    """Parse the values of ``--near``: strict, auto, white, black, disparity, or SET=VALUE.
+
+    Returns:
+        The value ("auto", "white", "black" or "disparity") for sets that are not named, the values
+        of the named sets, and whether a weak decision is refused ("strict").
+
+    Raises:
+        InputError: any other value, or values that contradict each other.
+    """
+    defaults: set[str] = set()
+    by_set: dict[str, str] = {}
+    for item in items:
+        name, equals, value = item.rpartition("=")
+        if (value not in ("auto", *POLARITIES) and item != "strict") or bool(name) != bool(equals):
+            raise InputError(
+                f"--near {item}: unknown value."
+                " Fix: pass strict, or auto, white, black or disparity, also as SET=white"
+            )
+        if not name:
+            defaults.add(item)
+        elif by_set.setdefault(name, value) != value:
+            raise InputError(f"--near: {name} is both {by_set[name]} and {value}. Fix: pass one")
+    strict = "strict" in defaults
+    sides = defaults - {"strict", "auto"} or {"auto"}
+    if len(sides) > 1 or (strict and sides != {"auto"}):
+        raise InputError(
+            f"--near {' '.join(sorted(defaults))} contradict each other. Fix: pass one"
+        )
+    return sides.pop(), by_set, strict
+
+
+def chosen_sides(names: Sequence[str], near: Sequence[str]) -> tuple[dict[str, str], bool]:
+    """Find the value of ``--near`` for each set.
+
+    Returns:
+        The value by the name of the set, see `parse_near`, and whether a weak decision is refused.
+
+    Raises:
+        InputError: as `parse_near`; a set that is not among ``names``.
+    """
+    default, by_set, strict = parse_near(near)
+    sides = dict.fromkeys(names, default)
+    for asked, side in by_set.items():
+        named = matching_names(asked, names)
+        if len(named) != 1:
+            problem = "names several sets" if named else "names no set"
+            raise InputError(
+                f"--near {asked}={side} {problem}. Fix: name one of {', '.join(names)}"
+            )
+        sides[named[0]] = side
+    return sides, strict
