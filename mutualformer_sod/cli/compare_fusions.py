@@ -59,11 +59,17 @@ def make_parser() -> cli.Parser:
         metavar="FILE",
         help="with --report: an image_scores.csv.gz in place of the runs in OUTPUT",
     )
-    data = parser.add_argument_group("data")
-    add = data.add_argument
-    cli.add_flags(data, "--data", required=False, type=absolute)
-    cli.add_flags(data, "--sets")
-    cli.add_flags(data, "--near", default=None)
+    _add_data_flags(parser.add_argument_group("data"))
+    _add_recipe_flags(parser.add_argument_group("recipe, the same for all"))
+    _add_machine_flags(parser.add_argument_group("machine"))
+    return parser
+
+
+def _add_data_flags(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    cli.add_flags(group, "--data", required=False, type=absolute)
+    cli.add_flags(group, "--sets")
+    cli.add_flags(group, "--near", default=None)
     add("--limit", type=cli.COUNT, metavar="N", help="train on the first N images of each set")
     add("--estimated-depth", type=absolute, metavar="DIR", help="as in tools/train.py")
     add(
@@ -107,8 +113,10 @@ def make_parser() -> cli.Parser:
         metavar="N",
         help=f"test scenes without --data (default: {_DEFAULTS.test_scenes})",
     )
-    recipe = parser.add_argument_group("recipe, the same for all")
-    add = recipe.add_argument
+
+
+def _add_recipe_flags(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
     add(
         "--recipe",
         choices=RECIPES,
@@ -119,8 +127,8 @@ def make_parser() -> cli.Parser:
     add("--epochs", type=int, metavar="N", help=f"default: {_DEFAULTS.epochs}")
     add("--lr", type=float, metavar="X", help=f"default: {_DEFAULTS.lr}")
     add("--batch-size", type=int, metavar="N", help=f"default: {_DEFAULTS.batch_size}")
-    cli.add_flags(recipe, "--size", type=int)
-    cli.add_flags(recipe, "--amp")
+    cli.add_flags(group, "--size", type=int)
+    cli.add_flags(group, "--amp")
     add(
         "--init-weights",
         type=absolute,
@@ -128,12 +136,14 @@ def make_parser() -> cli.Parser:
         help="weights from which every encoder starts",
     )
     cli.add_flags(
-        recipe,
+        group,
         "--set",
         help="model options of all variants, as in tools/train.py; a variant's own replace them",
     )
-    machine = parser.add_argument_group("machine")
-    add = machine.add_argument
+
+
+def _add_machine_flags(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
     add("--jobs", type=cli.COUNT, default=1, metavar="J", help="runs at a time (default: 1)")
     add(
         "--threads",
@@ -142,15 +152,14 @@ def make_parser() -> cli.Parser:
         metavar="T",
         help="threads of each run on a CPU (default: 1)",
     )
-    cli.add_flags(machine, "--device")
+    cli.add_flags(group, "--device")
     cli.add_flags(
-        machine,
+        group,
         "--workers",
         type=cli.at_least(0),
         default=0,
         help="loader processes of each run (default: 0)",
     )
-    return parser
 
 
 def absolute(path: str) -> str:

@@ -28,6 +28,14 @@ VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".web
 
 
 def parse_arguments(description: str) -> argparse.Namespace:
+    parser = make_parser(description)
+    args = parser.parse_args()
+    take_pictures(parser, args)
+    check_combinations(parser, args)
+    return args
+
+
+def make_parser(description: str) -> cli.Parser:
     parser = cli.Parser(description, EPILOG)
     parser.add_argument(
         "pictures", nargs="*", type=Path, metavar="FILE|DIR", help="as --rgb; or one video"
@@ -91,8 +99,11 @@ def parse_arguments(description: str) -> argparse.Namespace:
         "a picture (default: transparent)",
     )
     parser.add_argument("--crop", action="store_true", help="crop cut-outs to the object")
-    args = parser.parse_args()
-    take_pictures(parser, args)
+    return parser
+
+
+def check_combinations(parser: cli.Parser, args: argparse.Namespace) -> None:
+    """Exit with an error for flags that have no effect together, or a value out of range."""
     for name, value, needed in (
         ("--depth", args.depth, "pictures"),
         ("--thermal", args.thermal, "pictures"),
@@ -118,7 +129,6 @@ def parse_arguments(description: str) -> argparse.Namespace:
         given = next(x for x in ("depth", "thermal", "depth_video") if getattr(args, x))
         flag = f"--{given.replace('_', '-')}"
         parser.error(f"--estimate-depth has no effect with {flag}. Fix: omit one of them.")
-    return args
 
 
 def take_pictures(parser: cli.Parser, args: argparse.Namespace) -> None:

@@ -103,14 +103,8 @@ def map_sets(
     settings = provenance | predictor.settings | {"near": near}
     kept, old_maps = _claim_folder(output, settings, overwrite)
     record = settings | {
-        noun: {
-            name: dataclasses.asdict(encoding) for name, encoding in encodings_by_name(sets).items()
-        },
-        "versions": {
-            "mutualformer_sod": mutualformer_sod.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
+        noun: {name: dataclasses.asdict(found) for name, found in encodings_by_name(sets).items()},
+        "versions": _versions(),
         "device": str(predictor.device),
         "sets": kept,
         "to_replace": sorted(old_maps),  # an interrupted run with `overwrite` replaces these maps
@@ -137,14 +131,21 @@ def map_sets(
         record["to_replace"] = sorted(old_maps)
         record["sets"][sod_set.name] = {"images": images, "has_depth": sod_set.has_depth}
         write_json(output / RUN_FILE, record)
+        speed = f"in {spent.start_up + spent.running:.1f} s" if todo.samples else "(all existed)"
         without = ", RGB only" if predictor.modality == "rgb" else f", no {noun}: RGB only"
         depth = "" if sod_set.has_depth else without
-        seconds = spent.start_up + spent.running
-        speed = f" in {seconds:.1f} s" if todo.samples else " (all existed)"
-        made_now = f"{len(todo.samples)} made now"
-        print(f"{sod_set.name}: {counted(images, 'map')}, {made_now}{speed}{depth}")
+        made_now = f"{len(todo.samples)} made now {speed}"
+        print(f"{sod_set.name}: {counted(images, 'map')}, {made_now}{depth}")
     _print_speed(timings, predictor.device)
     return made
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "mutualformer_sod": mutualformer_sod.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
 
 
 @contextlib.contextmanager
