@@ -42,7 +42,7 @@ def replacing(path: Path | str, *, sync: bool = False) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def naming(path: Path, *others: Path) -> Iterator[None]:
-    """Context that makes an OSError name ``path`` if it names no file or one of ``others``."""
+    """Context that adds ``path`` to an OSError without a file name or with one of ``others``."""
     try:
         yield
     except OSError as error:

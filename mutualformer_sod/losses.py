@@ -157,7 +157,7 @@ def detector_losses(
 
 
 def mean_absolute_error(logits: Tensor, gt: Tensor) -> Tensor:
-    """Compute the mean |sigmoid(logits) - gt| of each image: (B, 1, H, W) twice -> (B,)."""
+    """Compute the mean |sigmoid(logits) - gt| of each image: two (B, 1, H, W) -> (B,)."""
     return torch.abs(logits.sigmoid() - gt).mean(dim=(1, 2, 3))
 
 

@@ -55,6 +55,16 @@ class OutputFolder:
         """Replace the record."""
         write_json(self.record_file, record)
 
+    def claim(self, settings: dict[str, Any]) -> None:
+        """Record the settings in a new folder; InputError for one with other settings."""
+        self.refuse_foreign()
+        if self.is_begun and (different := changed(self.read() or {}, settings)):
+            raise InputError(
+                f"`output` {self.path}: its {self.content} has another {different[0]}. "
+                "Fix: pass another folder, or delete this one."
+            )
+        self.write(settings)
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Create the folder and lock it in this context; InputError if another process has it."""

@@ -55,7 +55,7 @@ class ReleasedBlock(MutualFormerBlock):
 
 def measure(args: argparse.Namespace, part: str, mode: str, tokens: int) -> list[dict[str, Any]]:
     """Return best and median seconds, number of runs and peak bytes of each contestant."""
-    # Times first, so that the page faults of a size do not count for the first contestant alone.
+    # Times are taken first. Otherwise the page faults of a size count for the first contestant.
     times = in_child(time_contestants, args, part, mode, tokens) or {}
     cells = []
     for name in args.contestants:

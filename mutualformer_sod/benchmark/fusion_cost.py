@@ -44,7 +44,11 @@ class Layer:
 
 
 def check_fusions(names: list[str]) -> list[str]:
-    """Return the methods by name, each once, "all" for every method; InputError if unknown."""
+    """Return the named methods without duplicates; "all" names every method.
+
+    Raises:
+        InputError: a name is unknown.
+    """
     methods = list(fusion_methods())
     unknown = [name for name in names if name not in (*methods, "all")]
     if unknown:

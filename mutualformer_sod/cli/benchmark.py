@@ -59,7 +59,9 @@ def parse_arguments() -> argparse.Namespace:
 def multiple_of_64(text: str) -> int:
     """Return the value of --dim, a positive multiple of 64."""
     if int(text) < 64 or int(text) % 64:
-        raise argparse.ArgumentTypeError(f"{text} is not usable. Fix: pass a multiple of 64.")
+        raise argparse.ArgumentTypeError(
+            f"{text} is not usable. Fix: pass a positive multiple of 64."
+        )
     return int(text)
 
 
@@ -88,8 +90,8 @@ def check_arguments(args: argparse.Namespace) -> None:
     networks_only = args.size, args.compile, args.batch_size != 1, args.amp != "auto"
     if layers and (any(networks_only) or args.device not in ("auto", "cpu")):
         raise InputError(
-            "--size, --batch-size, --amp, --compile and --device cuda have no effect on layers. "
-            "Fix: pass --preset with --fusions, or omit them."
+            "--size, --batch-size, --amp, --compile and a GPU have no effect: --fusions alone "
+            "times single layers on a CPU. Fix: pass --preset, too, or omit these flags."
         )
     if not layers and (args.dim or args.tokens):
         raise InputError("--dim and --tokens have no effect on whole networks. Fix: omit them.")

@@ -50,6 +50,10 @@ def parse_arguments() -> argparse.Namespace:
     args = parser.parse_args()
     if "disk" in args.cache and args.cache_dir is None:
         raise InputError("--cache disk needs a folder. Fix: pass --cache-dir DIR")
+    if "disk" not in args.cache:
+        parser.refuse_unused(args, ("cache_dir",), "--cache without disk")
+    if args.cache == ["off"]:
+        parser.refuse_unused(args, ("cache_side",), "--cache off")
     return args
 
 

@@ -54,7 +54,9 @@ def main() -> None:
     except ValueError:
         raise InputError(f"--size {args.size}: not a size. Fix: pass e.g. 640x480.") from None
     if min(width, height) < 8 or args.pairs < 1 or args.rounds < 1:
-        raise InputError("--size, --pairs or --rounds is too small. Fix: pass 8x8, 1, 1 or more.")
+        raise InputError(
+            "--size, --pairs or --rounds is too small. Fix: pass at least 8x8, 1 and 1."
+        )
     if min(args.workers, default=1) < 1:
         raise InputError("--workers: less than 1. Fix: pass 1 or more.")
     cv2.setNumThreads(1)

@@ -25,7 +25,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="read 40 images per set, do not search for copies"
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.output is None and args.json is None:
+        parser.refuse_unused(args, ("overwrite",), "neither --output nor --json")
+    return args
 
 
 def main() -> int:
@@ -34,7 +37,7 @@ def main() -> int:
     for path in filter(None, targets):
         cli.refuse_existing(path, args.overwrite)
     if args.json is not None and args.json.suffix.lower() != ".json":
-        raise InputError(f"--json {args.json}: wrong ending. Fix: pass a .json file")
+        raise InputError(f"--json {args.json}: wrong suffix. Fix: pass a .json file")
     for argument, folder in (("output", args.output), ("json", args.json and args.json.parent)):
         if folder is not None:
             check_writable(folder, argument)

@@ -92,7 +92,11 @@ FLAGS: dict[str, dict[str, Any]] = {
         "metavar": "DIR",
         "help": "folder that has one folder of maps per method",
     },
-    "--methods": {"nargs": "+", "metavar": "M", "help": "only these, in this order (default: all)"},
+    "--methods": {
+        "nargs": "+",
+        "metavar": "M",
+        "help": "only these methods, in this order (default: all)",
+    },
     "--near": {
         "nargs": "+",
         "default": ["auto"],
@@ -129,7 +133,7 @@ def add_server_flags(parser: argparse.ArgumentParser, port: int) -> None:
         "--host",
         default="127.0.0.1",
         help="address to listen on (default 127.0.0.1: this machine only; 0.0.0.0: every machine "
-        "with access)",
+        "that can reach this one)",
     )
     add("--port", type=int, default=port, help=f"port (default {port}; 0: any free port)")
     add(
@@ -233,7 +237,7 @@ def _quieten_libraries() -> None:
 
 
 def _one_line(error: Exception) -> str | None:
-    """Return the message in one line, with flags in place of arguments; None for a defect."""
+    """Return the message in one line, with flags in place of arguments; None for a bug."""
     # torch raises a RuntimeError if memory runs out.
     names = ("MemoryError", "OutOfMemoryError")
     if type(error).__name__ in names or "can't allocate memory" in str(error):

@@ -121,7 +121,7 @@ def _add_recipe_flags(group: argparse._ArgumentGroup) -> None:
         "--recipe",
         choices=RECIPES,
         metavar="NAME",
-        help="training options of tools/train.py; the options below replace its own",
+        help="recipe of tools/train.py; the options below replace those of the recipe",
     )
     add("--preset", help=f"{', '.join(list_presets())} (default: {_DEFAULTS.preset})")
     add("--epochs", type=int, metavar="N", help=f"default: {_DEFAULTS.epochs}")
@@ -138,7 +138,8 @@ def _add_recipe_flags(group: argparse._ArgumentGroup) -> None:
     cli.add_flags(
         group,
         "--set",
-        help="model options of all variants, as in tools/train.py; a variant's own replace them",
+        help="model options of all variants, as in tools/train.py; a variant's own options replace "
+        "them",
     )
 
 
@@ -163,7 +164,7 @@ def _add_machine_flags(group: argparse._ArgumentGroup) -> None:
 
 
 def absolute(path: str) -> str:
-    """Return an absolute path: a comparison may be continued from another folder."""
+    """Return an absolute path, because a comparison may be continued from another folder."""
     return str(Path(path).resolve())
 
 
@@ -173,6 +174,8 @@ def main() -> int:
     if args.report:
         of_runs = [name for name in vars(args) if name not in ("output", "report", "scores")]
         parser.refuse_unused(args, of_runs, "--report")
+    if args.data:
+        parser.refuse_unused(args, ("scenes", "test_scenes"), "--data")
     if args.report and args.scores:
         print(write_fusions(args.output, collect.read_image_scores(args.scores)))
         return 0

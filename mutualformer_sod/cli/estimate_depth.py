@@ -6,7 +6,8 @@ from pathlib import Path
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.cli.next_step import suggest
 from mutualformer_sod.errors import InputError, counted
-from mutualformer_sod.files import check_writable
+from mutualformer_sod.files import check_writable, file_sha256
+from mutualformer_sod.output_folder import OutputFolder
 
 EPILOG = """\
 "train" trains a decoder for a frozen pretrained ViT on the depth maps of the sets, and writes the
@@ -18,7 +19,7 @@ decoder to one file. "maps" writes OUTPUT/SET/STEM.png with near = white, for to
 def parse_arguments() -> argparse.Namespace:
     parser = cli.Parser(__doc__, EPILOG)
     cli.add_flags(parser, "--data", "--amp")
-    cli.add_flags(parser, "--sets", required=True, help="sets to learn from or to map")
+    cli.add_flags(parser, "--sets", required=True, help="sets to train on, or to write maps of")
     cli.add_flags(parser, "--output", metavar="PATH", help="train: a weights file; maps: a folder")
     cli.add_flags(parser, "--near", default=[])
     cli.add_flags(parser, "--limit")
@@ -68,8 +69,10 @@ def main() -> None:
         suggest("estimate-depth", "maps", *chosen, "--output", "outputs/estimated")
         return
     model = load_estimator(args.weights, args.pretrained)
+    settings = {"weights": file_sha256(args.weights), "amp": amp}
     for sod_set in sets:
         folder = args.output / sod_set.name
+        OutputFolder(folder, "estimates.json", "estimated depth").claim(settings)
         written = write_estimates(model, sod_set, folder, amp)
         print(f"{sod_set.name}: {counted(written, 'map')}: {folder}")
     chosen = ["--data", *args.data, "--train-sets", *args.sets, "--estimated-depth", args.output]

@@ -52,8 +52,10 @@ def parse_arguments() -> argparse.Namespace:
     cli.add_flags(parser, "--near", help="for --check: which depth values are near (default: auto)")
     parser.add_argument("--benchmark", action="store_true", help="compare images/s with PyTorch")
     args = parser.parse_args()
-    if args.near != ["auto"] and args.check is None:
-        parser.error("--near has no effect without --check. Fix: pass --check, too.")
+    if args.check is None:
+        parser.refuse_unused(args, ("near", "limit"), "no --check")
+    if not args.benchmark:
+        parser.refuse_unused(args, ("rounds",), "no --benchmark")
     return args
 
 

@@ -26,7 +26,7 @@ _OF_PACKING = ("sets", "near", "workers", "side", "quality", "share", "seed", "s
 def parse_arguments() -> tuple[cli.Parser, argparse.Namespace]:
     parser = cli.Parser(__doc__, EPILOG)
     cli.add_flags(parser, "--data", required=False, help="folders of sets to pack")
-    cli.add_flags(parser, "--sets", help="only these (default: all but test sets)")
+    cli.add_flags(parser, "--sets", help="sets to pack (default: all but test sets)")
     cli.add_flags(parser, "--near")
     cli.add_flags(parser, "--workers", help="threads that pack (default: all cores)")
     cli.add_flags(parser, "--output", help="folder for the pack or the sets")
@@ -49,6 +49,8 @@ def main() -> None:
             parser.error("--data and --unpack exclude each other. Fix: pass one of them")
         parser.refuse_unused(args, _OF_PACKING, "--unpack")
         unpack(args)
+    elif args.share == 1 and args.seed:
+        parser.error("--seed has no effect without --share. Fix: pass --share, too.")
     elif not args.data or args.side is None:
         parser.error("nothing to do. Fix: pass --data and --side, or --unpack")
     else:

@@ -166,6 +166,13 @@ def load(args: argparse.Namespace) -> tuple:
                 f"{flag} {value}: --weights {args.weights} were trained on {second} maps. Fix: "
                 f"leave {flag} out, pass --{second} with pictures, or pass other weights."
             )
+    if predictor.modality == "depth" and not any(
+        (args.depth, args.thermal, args.depth_video, args.estimate_depth)
+    ):
+        raise InputError(
+            f"--weights {args.weights} see nothing but {second}. Fix: pass --{second}, or other "
+            "weights."
+        )
     if args.estimate_depth is not None:
         from mutualformer_sod.inference.estimated_depth import estimator_of
 

@@ -25,7 +25,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     args = parse_arguments()
     if args.action == "fetch" and not args.names:
-        raise InputError("fetch: no name given. Fix: pass a name that list shows")
+        raise InputError("fetch: no name given. Fix: pass a name of the output of list")
     if args.action == "list" and (args.names or args.overwrite):
         raise InputError(
             "list takes no names and no flags. Fix: pass fetch NAME to download weights"

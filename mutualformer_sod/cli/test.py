@@ -8,7 +8,7 @@ from mutualformer_sod.cli import common as cli
 from mutualformer_sod.cli.next_step import given, suggest
 from mutualformer_sod.configs.released import find_weights
 from mutualformer_sod.configs.training import VISIBLE
-from mutualformer_sod.errors import InputError, with_flags
+from mutualformer_sod.errors import InputError, name_list, with_flags
 from mutualformer_sod.files import check_writable
 
 EPILOG = """\
@@ -65,7 +65,9 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     args = parse_arguments()
     if args.method and (Path(args.method).name != args.method or args.method == ".."):
-        raise InputError(f"--method {args.method!r} is not usable. Fix: pass a folder name.")
+        raise InputError(
+            f"--method {args.method!r} is a path. Fix: pass a folder name, such as small_rgb."
+        )
     # Imported here: --help and wrong flags need no torch.
     from mutualformer_sod.distributed import one_voice
 
@@ -140,6 +142,12 @@ def find_sets(args: argparse.Namespace, modality: str, second: str) -> list:
             print(f"{item.name}: ground truth only, nothing to map")
     sets = [item for item in found if item.has_rgb]
     refuse_other_modality(sets, second, f"--weights {args.weights}")
+    blind = [item.name for item in sets if modality not in ("both", "rgb") and not item.has_depth]
+    if blind:
+        raise InputError(
+            f"{name_list(blind)}: no {second}, but the network sees nothing but {second}. Fix: pass"
+            " other --sets, --weights or --modality."
+        )
     sets = with_encodings(sets, args.near)
     if is_main():
         print_maps(sets)

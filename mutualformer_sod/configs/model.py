@@ -122,7 +122,7 @@ class ModelConfig(Switches):
             if value is None:
                 continue
             object.__setattr__(self, name, tuple(value))
-            usable = len(value) == 3 and all(v >= 0 if name == "mean" else v > 0 for v in value)
+            usable = all(v >= 0 if name == "mean" else v > 0 for v in value)
             check(usable, name, value, "three numbers in [0, 1], one for each of R, G, B")
         check((self.mean is None) == (self.std is None), "mean", self.mean, "mean and std together")
         if self.fusion.method.in_encoder and not self.encoder.share:
@@ -268,9 +268,10 @@ def replace_options(preset: str, overrides: Mapping[str, Any]) -> ModelConfig:
 
 
 def overrides_of(config: ModelConfig) -> dict[str, Any]:
-    """Return the options that differ from the preset's: ``make_config`` rebuilds ``config``.
+    """Return the options that differ from the preset's.
 
-    The normalisation is left out: it comes with the weights.
+    ``make_config`` rebuilds ``config`` from the preset and these options, except for the
+    normalisation, which comes with the weights.
     """
     fusion = config.fusion.fusion
     preset = replace_options(config.preset, {"fusion": fusion})

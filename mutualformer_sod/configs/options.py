@@ -16,7 +16,7 @@ from mutualformer_sod.errors import InputError
 
 @dataclass(frozen=True)
 class Unset:
-    """Meaning of the default None. Without this rule None switches the option off."""
+    """Meaning of the default None. If an option has no such rule, None switches it off."""
 
     text: str
 
@@ -39,7 +39,7 @@ class Resume:
 
 @dataclass(frozen=True)
 class Recorded:
-    """Entry of a weights file for a value."""
+    """Function from the value of an option to the entry that a weights file has for it."""
 
     entry: Callable[[Any], Any]
 
@@ -113,8 +113,9 @@ def check_options(config: Any) -> None:
         if isinstance(value, os.PathLike):
             value = os.fspath(value)
         if kind == tuple[str, ...]:
-            items = (value,) if isinstance(value, str) else value
-            value = tuple(os.fspath(i) if isinstance(i, os.PathLike) else i for i in items)
+            value = (value,) if isinstance(value, str) else value
+            if isinstance(value, list | tuple):
+                value = tuple(os.fspath(i) if isinstance(i, os.PathLike) else i for i in value)
         object.__setattr__(config, name, value)
     check_fields(config, "`{}`")
 

@@ -78,21 +78,28 @@ def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def _is_number(value: object) -> bool:
+    return (_is_whole(value) or isinstance(value, float)) and math.isfinite(value)
+
+
 _TYPES = {  # accepted values, and their name in messages
     str: (lambda value: isinstance(value, str), "a word"),
     bool: (lambda value: isinstance(value, bool), "true or false"),
     int: (_is_whole, "a whole number"),
-    float: (
-        lambda value: (_is_whole(value) or isinstance(value, float)) and math.isfinite(value),
-        "a number",
-    ),
+    float: (_is_number, "a number"),
     tuple[int, ...]: (
         lambda value: isinstance(value, tuple | list) and all(map(_is_whole, value)),
         "a list of whole numbers, for example [3, 6, 9, 12]",
     ),
     tuple[str, ...]: (
-        lambda value: all(isinstance(item, str) for item in value),
+        lambda value: isinstance(value, tuple | list) and all(isinstance(i, str) for i in value),
         "a list of words",
+    ),
+    tuple[float, float, float]: (
+        lambda value: (
+            isinstance(value, tuple | list) and len(value) == 3 and all(map(_is_number, value))
+        ),
+        "a list of three numbers, one for each of R, G, B",
     ),
 }
 
@@ -135,7 +142,7 @@ def parse_fields(assignments: list[str]) -> dict[str, Any]:
         name = RENAMED.get(name, name)
         if not equals:
             raise InputError(
-                f"--set {assignment!r} has no value. Fix: pass FIELD=VALUE, as epsilon=0.5."
+                f"--set {assignment!r} has no value. Fix: pass FIELD=VALUE, e.g. epsilon=0.5."
             )
         if name == "preset":
             raise InputError(f"--set {assignment!r} is not an option. Fix: pass --preset.")

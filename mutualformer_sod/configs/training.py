@@ -39,6 +39,7 @@ _NO_TRIANGLE = Need(lambda c: c.schedule != "triangular", "a `schedule` other th
 _CACHE = Need(lambda c: c.cache != "off", "`cache` ram or disk")
 _DISK = Need(lambda c: c.cache == "disk", "`cache` disk")
 _DEPTH = Need(lambda c: c.modality != "rgb", "a `modality` with depth")
+_BOTH = Need(lambda c: c.modality == "both", "`modality` both")
 _INVENTED = Need(lambda c: c.invent_depth > 0, "`invent_depth`")
 _VAL_SETS = Need(lambda c: bool(c.val_sets), "`val_sets`")
 _REPLAY = Need(lambda c: bool(c.replay_sets), "`replay_sets`")
@@ -136,7 +137,7 @@ class TrainConfig:
         0.0, _RATIO, "ratio of depth maps replaced by a misleading one", _DEPTH, _RECORDED
     )
     poor_colour: float = _augment(
-        0.0, _RATIO, "ratio of images with depth whose colours are degraded", _DEPTH, _RECORDED
+        0.0, _RATIO, "ratio of images with depth whose colours are degraded", _BOTH, _RECORDED
     )
     modality: str = _augment(
         "both",

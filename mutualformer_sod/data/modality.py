@@ -59,12 +59,12 @@ class Modality:
 
     @property
     def title(self) -> str:
-        """Title of its pictures on a page."""
+        """Title of the maps on a page."""
         return self.label or self.name
 
     @property
     def maps(self) -> str:
-        """Its maps in words."""
+        """Plural noun for the maps, for messages."""
         return f"{self.one_map}s"
 
 
@@ -128,7 +128,7 @@ def refuse_named_otherwise(folder: Path, modality: Modality) -> None:
     if named != modality:
         raise InputError(
             f"`{modality.name}` {folder}: its name, or that of its set, stands for {named.maps}."
-            f" Fix: pass it as `{named.name}`, with weights trained on them, or rename it."
+            f" Fix: pass the folder as `{named.name}`, with weights for such maps, or rename it."
         )
 
 

@@ -1,1 +1,1 @@
-"""The demo page in a browser. Only `page` needs gradio; this package imports no torch."""
+"""The demo page in a browser. Only `page` needs gradio."""

@@ -1,4 +1,4 @@
-"""The temporary folder of a running demo: it confines gradio, and old files are removed."""
+"""The temporary folder of a running demo, from which old files are removed."""
 
 import contextlib
 import logging
@@ -83,7 +83,10 @@ class Scratch:
 
 
 def prepare_gradio(folder: Path) -> None:
-    """Confine gradio to one folder and to this machine; call it before the first import."""
+    """Make gradio store its files in one folder and contact no other machine.
+
+    Call this function before the first import of gradio.
+    """
     os.environ |= {
         "GRADIO_TEMP_DIR": str(folder),
         "GRADIO_ANALYTICS_ENABLED": "False",

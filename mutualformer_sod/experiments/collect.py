@@ -95,7 +95,7 @@ def read_trial(run: Run) -> Trial:
         )
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise InputError(
-            f"{run.folder}: damaged ({error!r}). Fix: remove the folder to make it anew."
+            f"{run.folder}: damaged ({error!r}). Fix: remove the folder, and repeat the run."
         ) from None
 
 
@@ -130,7 +130,7 @@ def _read_costs(output: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {"costs": {}}
     except ValueError:
-        raise InputError(f"{path}: damaged. Fix: remove it to make it anew.") from None
+        raise InputError(f"{path}: damaged. Fix: remove the file, to measure again.") from None
 
 
 def _commit(code: dict[str, Any]) -> str:

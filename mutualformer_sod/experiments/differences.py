@@ -41,8 +41,10 @@ def differences(
 ) -> dict[str, list[Difference]]:
     """Compare the S-measure of a variant with all others on each group, with the right depth.
 
-    A resample draws the images of a group, the same for all variants, and the seeds of each
-    variant. Drawing from n seeds gives a variance that is too small by the factor (n - 1) / n;
+    Each resample draws images of a group, the same ones for all variants, and seeds separately
+    for each variant.
+
+    Drawing from n seeds gives a variance that is too small by the factor (n - 1) / n;
     this is corrected. A variant with one seed shows no variation over seeds.
 
     Returns:

@@ -70,8 +70,8 @@ def read_runs(runs: Sequence[Run], kinds: Sequence[str], sources: dict[str, Any]
                 values.append([float(line[name]) for name in METRICS])
         if images is not None and own != images:
             raise InputError(
-                f"{run.folder}: scores of other images than in the other runs. Fix: remove the "
-                "folder to make it anew."
+                f"{run.folder}: its scores are of other images than those of the other runs. "
+                "Fix: remove the folder, and repeat the run."
             )
         images = own
         columns.append(values)
@@ -85,7 +85,7 @@ def _lines(path: Path) -> list[dict[str, str]]:
             return list(csv.DictReader(file))
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{path}: unreadable ({error}). Fix: remove the folder of the run to make it anew."
+            f"{path}: unreadable ({error}). Fix: remove the folder of the run, and repeat it."
         ) from None
 
 
@@ -157,7 +157,7 @@ def read_scores(path: Path) -> tuple[ImageScores, dict[str, Any]]:
         return found, record
     except InputError:
         raise
-    except (OSError, EOFError, ValueError, KeyError, IndexError) as error:
+    except (OSError, EOFError, LookupError, ValueError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path}: not the image scores of a comparison ({error}). Fix: pass its "
             "image_scores.csv.gz."

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mutualformer_sod.configs.model import DEFAULT_PRESET
-from mutualformer_sod.configs.recipes import make_train_config
+from mutualformer_sod.configs.recipes import RECIPES, make_train_config
 from mutualformer_sod.configs.training import TrainConfig
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.experiments.code_state import code_of_results, inputs_of, refuse_other_code
@@ -101,6 +101,15 @@ class Options:
         for name in _OF_DATA:
             if getattr(self, name) and not self.data:
                 raise InputError(f"`{name}` has no effect without `data`. Fix: pass `data` too.")
+        if self.estimated_depth and not RECIPES.get(self.recipe, {}).get("invent_depth"):
+            raise InputError(
+                "`estimated_depth` has no effect: the recipe invents no depth. Fix: pass a `recipe`"
+                " with `invent_depth`, or omit `estimated_depth`."
+            )
+        if self.holdout_sets and self.test_data and self.holdout is None:
+            raise InputError(
+                "`holdout_sets` has no effect with `test_data` alone. Fix: pass `holdout`, too."
+            )
         if self.init_weights is not None and not Path(self.init_weights).is_file():
             raise InputError(
                 f"`init_weights` {self.init_weights}: no such file. Fix: check the path."
@@ -121,12 +130,12 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Return its name in messages."""
+        """Return the name of the run in messages."""
         return f"{self.variant.name} seed {self.seed}"
 
     @property
     def log(self) -> Path:
-        """Return the file of its printed output."""
+        """Return the path of the file with the printed output of the run."""
         return self.folder.with_suffix(".log")
 
     def per_image(self, kind: str = RIGHT) -> Path:
@@ -136,12 +145,12 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Return whether it was trained, tested and scored."""
+        """Return whether the run was trained, tested and scored."""
         return (self.folder / SCORES_FILE).is_file()
 
 
 def runs_of(output: Path, variants: Sequence[Variant], seeds: int) -> list[Run]:
-    """Return all runs, ordered by seed: an interrupted comparison then has every variant."""
+    """Return all runs, ordered by seed, so that the variants advance together."""
     return [run_of(output, variant, seed) for seed in range(seeds) for variant in variants]
 
 
@@ -213,7 +222,7 @@ def claim_folder(output: Path, options: Options, variants: Sequence[Variant], se
         if has_started and before.get("inputs", {}) != plan["inputs"]:
             (path, *_) = changed(before.get("inputs", {}), plan["inputs"])
             raise InputError(
-                f"{path}: other content than when {output} was started. Fix: restore it, or pass "
+                f"{path}: its content changed since {output} was started. Fix: restore it, or pass "
                 "another `output`."
             )
         seeds_of = before["seeds"] | plan["seeds"]

@@ -127,8 +127,8 @@ def _misleading(table: FusionTable) -> list[str]:
             body.append([f"`{name}`", *cells])
         heads = ["", *(f"S ↑ {kind}" for kind in kinds), "worst − right"]
         lines += [f"### {group} with misleading depth", "", *_markdown(heads, body), ""]
-    kinds = [f"{kind}: {DEPTHS[kind]}" for kind in scores if kind in DEPTHS]
-    return [*lines, f"Depth: {'; '.join(kinds)}.", ""]
+    kinds = [f"{kind} = {DEPTHS[kind]}" for kind in scores if kind in DEPTHS]
+    return [*lines, f"Kinds of depth: {'; '.join(kinds)}.", ""]
 
 
 def _exchange_cell(ratios: Sequence[float]) -> str:

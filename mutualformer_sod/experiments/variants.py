@@ -43,7 +43,7 @@ class Variant:
 
     @property
     def folder(self) -> str:
-        """Return the name of its folder."""
+        """Return the name of the folder of the variant."""
         return re.sub(r"[^\w.=,+-]", "_", self.name)
 
     def overrides(self, common: dict[str, Any]) -> dict[str, Any]:

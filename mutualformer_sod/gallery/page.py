@@ -147,7 +147,8 @@ def read_scores(folder: Path) -> tuple[dict[tuple[str, str, str], Scores], bool]
         ) from None
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"--scores {folder}: not written by tools/evaluate.py: {error!r}. Fix: run it again."
+            f"--scores {folder}: not written by tools/evaluate.py ({error!r}). "
+            "Fix: run tools/evaluate.py again."
         ) from None
     return scores, normalize
 

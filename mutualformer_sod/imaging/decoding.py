@@ -48,7 +48,7 @@ def check_file(path: Path | str, data: bytes) -> tuple[int, int] | None:
     try:
         return check_whole(data)
     except ValueError as error:
-        raise InputError(f"{path}: the file {error}. Fix: replace it by a whole copy") from None
+        raise InputError(f"{path}: the file {error}. Fix: replace it by an intact copy") from None
 
 
 def decode(path: Path | str, data: bytes, flags: int = AS_STORED) -> np.ndarray:
@@ -86,7 +86,7 @@ def _imdecode(data: bytes, flags: int) -> tuple[np.ndarray | None, str]:
 def _warn_of_damage(path: str, damage: str) -> None:
     _log.warning(
         "%s: damaged JPEG data (%s): part of the image may be wrong. Fix: look at it, and replace"
-        " it by a whole copy or save it again.",
+        " it by an intact copy or save it again.",
         path,
         damage,
     )

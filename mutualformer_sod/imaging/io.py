@@ -53,7 +53,7 @@ def read_rgb(path: Path | str, data: bytes | None = None, shrink: int = 1) -> np
     """
     image = decode(path, read_bytes(path) if data is None else data, _DECODERS[shrink])
     if image.dtype != np.uint8:
-        raise InputError(f"{path}: {image.dtype} colour is not read. Fix: convert it to 8 bits")
+        raise InputError(f"{path}: {image.dtype} colour is unsupported. Fix: convert it to 8 bits")
     if image.ndim == 2:
         return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
     code = cv2.COLOR_BGRA2RGB if image.shape[2] == 4 else cv2.COLOR_BGR2RGB
@@ -106,7 +106,7 @@ def read_map(
 def _refuse_coloured_depth(path: Path | str, image: np.ndarray) -> np.ndarray:
     spread = channel_spread(image)
     raise InputError(
-        f"{path}: colour-coded depth and HHA are not read (channels differ by {spread:g})."
+        f"{path}: colour-coded depth and HHA are unsupported (channels differ by {spread:g})."
         " Fix: store the depth itself, or the disparity channel of HHA, as one grey channel"
     )
 
@@ -121,7 +121,7 @@ def check_size(
 ) -> None:
     """Raise InputError for a ground truth of another size (H, W) than its image.
 
-    Scores would depend on the method of resizing.
+    If it were resized, scores would depend on the method of resizing.
     """
     if gt_size != rgb_size:
         one, other = (f"{width} x {height}" for height, width in (gt_size, rgb_size))
@@ -213,7 +213,8 @@ def _eight_bits(path: Path | str, values: np.ndarray) -> np.ndarray:
         return values * np.uint8(255)
     if values.dtype.kind not in "fiu":
         raise InputError(
-            f"{path}: a saliency map of type {values.dtype} is not read. Fix: save it as 8-bit PNG."
+            f"{path}: a saliency map of type {values.dtype} is unsupported. "
+            "Fix: save it as 8-bit PNG."
         )
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise InputError(
@@ -270,7 +271,7 @@ def _load_npy(path: Path | str, data: bytes | None = None, noun: str = "depth") 
         raise InputError(f"{path}: no such file. Fix: check the path") from None
     except Exception:  # the header is parsed as Python and may raise any error
         raise InputError(
-            f"{path}: not a whole .npy array of numbers. Fix: save it with numpy.save"
+            f"{path}: not a complete .npy array of numbers. Fix: save it with numpy.save"
         ) from None
     if not isinstance(array, np.ndarray) or array.ndim < 2:
         raise InputError(f"{path}: {noun} must be an (H, W) array. Fix: save it with numpy.save")
@@ -283,8 +284,8 @@ def _as_map(path: Path | str, array: np.ndarray, noun: str) -> np.ndarray:
     array = without_channels(array)
     if noun == "depth" and array.ndim == 3 and array.shape[2] == 3:
         raise InputError(
-            f"{path}: three different channels (HHA?) are not read as depth. Fix: store the depth"
-            " itself, or the disparity channel of HHA, as (H, W)"
+            f"{path}: three different channels (HHA?) are unsupported as depth. Fix: store the"
+            " depth itself, or the disparity channel of HHA, as (H, W)"
         )
     if array.ndim != 2 or array.size == 0:
         raise InputError(

@@ -64,7 +64,7 @@ def read_mask(path: Path | str, data: bytes | None = None) -> Mask:
             is_same = False
         if not is_same:
             raise InputError(
-                f"{path}: its transparency varies and is another mask than its colours. {_REMEDY},"
+                f"{path}: its transparency and its colours give different masks. {_REMEDY},"
                 " without transparency"
             )
     return mask
@@ -88,7 +88,9 @@ def _of_grey(path: Path | str, levels: np.ndarray) -> Mask:
         note = "" if usual else f"values 0 and {high:g}, foreground = {high:g}"
         return Mask(levels != 0, note)
     if levels.dtype not in (np.uint8, np.uint16):
-        raise InputError(f"{path}: a {levels.dtype} mask without the two values 0 and x. {_REMEDY}")
+        raise InputError(
+            f"{path}: a {levels.dtype} mask must have two values, 0 and another one. {_REMEDY}"
+        )
     if high > 255:
         levels, low, high = levels >> 8, low >> 8, high >> 8
     if low >= _BRIGHT:  # a full mask with JPEG noise

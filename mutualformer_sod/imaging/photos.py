@@ -118,7 +118,7 @@ def turn(image: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def averaged(image: np.ndarray, pixels: int) -> np.ndarray:
-    """Return an image (H, W, ...), averaged to about this number of pixels if it has more."""
+    """Return an image (H, W, ...), averaged to about ``pixels`` pixels if it has more."""
     height, width = image.shape[:2]
     scale = (pixels / (height * width)) ** 0.5
     if scale >= 1:
@@ -199,7 +199,7 @@ def _decode(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return colours (h, w, 3) and opacity (h, w) or None, as stored; extend ``notes``."""
     if image.mode == "F":
-        raise InputError(f"{path}: floating-point colour is not read. Fix: convert it to 8 bits")
+        raise InputError(f"{path}: floating-point colour is unsupported. Fix: save it in 8 bits")
     width, height = image.size
     try:
         with warnings.catch_warnings():
@@ -221,7 +221,8 @@ def _decode(
         raise
     except Exception:
         raise InputError(
-            f"{path}: the picture cannot be decoded whole. Fix: replace it, or save it again as PNG"
+            f"{path}: the picture cannot be decoded completely. "
+            "Fix: replace it, or save it again as PNG"
         ) from None
 
 

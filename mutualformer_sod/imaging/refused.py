@@ -6,13 +6,14 @@ from pathlib import Path
 from mutualformer_sod.errors import InputError
 
 _HEIC = (
-    "HEIC is not read. Fix: convert it to JPEG (heif-convert IN OUT.jpg), or set the camera to JPEG"
+    "HEIC is unsupported. Fix: convert it to JPEG (heif-convert IN OUT.jpg), or set the camera to "
+    "JPEG"
 )
-_AVIF = "AVIF is not read. Fix: convert it to PNG or JPEG (avifdec IN OUT.png)"
-_RAW = "a raw file is not read. Fix: develop it to JPEG or TIFF (darktable, dcraw -T)"
+_AVIF = "AVIF is unsupported. Fix: convert it to PNG or JPEG (avifdec IN OUT.png)"
+_RAW = "a raw file is unsupported. Fix: develop it to JPEG or TIFF (darktable, dcraw -T)"
 _SVG = "SVG is a drawing, not a picture. Fix: render it to PNG (rsvg-convert IN -o OUT.png)"
-_PDF = "PDF is not read. Fix: render its page to PNG (pdftoppm -png IN OUT)"
-_PSD = "a Photoshop file is not read. Fix: export it as PNG"
+_PDF = "PDF is unsupported. Fix: render its page to PNG (pdftoppm -png IN OUT)"
+_PSD = "a Photoshop file is unsupported. Fix: export it as PNG"
 _VIDEO = "a video, not a picture. Fix: pass it as --video"
 _TEXT = "a text file, not a picture. Fix: pass a picture"
 
@@ -53,7 +54,7 @@ def refuse_by_content(path: Path | str, data: bytes) -> None:
     The suffix of ``path`` identifies raw files, which look like TIFF.
     """
     if not data:
-        raise InputError(f"{path}: the file is empty (0 bytes). Fix: replace it by a whole copy")
+        raise InputError(f"{path}: the file is empty (0 bytes). Fix: replace it by an intact copy")
     reason = _reason(Path(path).suffix.lower(), data)
     if reason is not None:
         raise InputError(f"{path}: {reason}")
@@ -64,7 +65,7 @@ def refuse_depth_container(path: Path | str, noun: str = "depth") -> None:
     suffix = Path(path).suffix.lower()
     if suffix in DEPTH_CONTAINERS:
         remedy = container_remedy(suffix, noun)
-        raise InputError(f"{path}: {noun} in {suffix} is not read. Fix: {remedy}")
+        raise InputError(f"{path}: {noun} in {suffix} is unsupported. Fix: {remedy}")
 
 
 def container_remedy(suffix: str, noun: str = "depth") -> str:

@@ -58,8 +58,9 @@ def _luminance(path: Path | str, image: np.ndarray) -> np.ndarray:
     ratio = ambiguous_ratio(eight)
     if ratio > _AMBIGUOUS:
         raise InputError(
-            f"{path}: {ratio:.0%} of the pixels have another colour than pixels of equal brightness"
-            ", as in rainbow palettes and photographs, so that brightness is not heat. Fix: save "
-            "it in grey, or in a palette that grows brighter with heat (iron, hot, inferno)"
+            f"{path}: {ratio:.0%} of the pixels differ in colour from most pixels of equal "
+            "brightness, as in rainbow palettes and photographs, so that brightness is not heat. "
+            "Fix: save it in grey, or in a palette that grows brighter with heat (iron, hot, "
+            "inferno)"
         )
     return cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)

@@ -18,7 +18,7 @@ def centre_prior(size: tuple[int, int], sigma: float = 0.25) -> np.ndarray:
         ValueError: a side below 1, or a sigma of 0 or less.
     """
     if min(size) < 1 or not sigma > 0:
-        raise ValueError(f"size {size} or sigma {sigma} is not positive. Fix: pass other values.")
+        raise ValueError(f"size {size} or sigma {sigma} is not positive. Fix: pass values above 0.")
     rows, columns = (
         np.exp(-(((np.arange(length) + 0.5) / length - 0.5) ** 2) / (2 * sigma**2))
         for length in size

@@ -68,7 +68,7 @@ class PictureOutputs:
     style: CutoutStyle = TRANSPARENT
 
     def path(self, picture: Picture, kind: str) -> Path:
-        """Return the file of a picture and kind."""
+        """Return the path of the output of one kind for a picture."""
         return self.folder / kind / f"{picture.stem}.png"
 
     def record(self, kind: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from mutualformer_sod.imaging.io import to_stored_type, without_channels
 from mutualformer_sod.models.detector import SaliencyDetector
 from mutualformer_sod.models.device import autocast, optimise_for_cpu, pick_amp, pick_device
 from mutualformer_sod.models.encoder import resize
-from mutualformer_sod.models.inputs import check_inputs, hide_modality
+from mutualformer_sod.models.inputs import check_inputs, check_visible, hide_modality
 from mutualformer_sod.models.weights import load_weights
 
 STRIP_PIXELS = 16 * 10**6
@@ -174,6 +174,10 @@ class Predictor:
     ) -> Tensor:
         """Compute the logits of one image, (1, 1, size, size) float32 on the CPU; see `predict`."""
         _check_rgb(rgb)
+        if depth is None and (encoding is not None or near is not None):
+            raise InputError("encoding= and near= have no effect without depth. Fix: omit them.")
+        if depth is not None or self.estimator is None:
+            check_visible(self.modality, depth is not None, self.second.name)
         if depth is not None:
             depth = self._unit_depth(depth, rgb.shape[:2], encoding, near)
         elif self.estimator is not None:

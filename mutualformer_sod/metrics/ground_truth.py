@@ -63,7 +63,9 @@ class GroundTruth:
 
     def __init__(self, mask: np.ndarray, rgb: np.ndarray | None = None) -> None:
         if mask.ndim != 2 or mask.size == 0:
-            raise InputError(f"ground truth of shape {mask.shape}. Fix: pass (H, W), not empty.")
+            raise InputError(
+                f"the ground truth has shape {mask.shape}. Fix: pass a non-empty (H, W) array."
+            )
         if mask.dtype == np.uint8:
             brightest = int(mask.max())
             if 0 < brightest <= 128:  # empty under the usual rule, probably by mistake
@@ -72,10 +74,10 @@ class GroundTruth:
                 )
             mask = mask > 128
         elif mask.dtype != np.bool_:
-            raise InputError(f"ground truth of type {mask.dtype}. Fix: pass bool or uint8.")
+            raise InputError(f"the ground truth has type {mask.dtype}. Fix: pass bool or uint8.")
         if rgb is not None and rgb.shape != (*mask.shape, 3):
             raise InputError(
-                f"colour image of shape {rgb.shape}, ground truth of {mask.shape}. "
+                f"rgb has shape {rgb.shape}, but the ground truth has {mask.shape}. "
                 "Fix: pass equal sizes."
             )
         self.mask, self.rgb = np.ascontiguousarray(mask), rgb

@@ -69,7 +69,15 @@ def quantised_levels(values: np.ndarray) -> np.ndarray:
 
 
 def quantise(by_class: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Convert counts by level to counts by floor(255 p), (2, 256) int64, given each level's p."""
+    """Convert counts by level to counts by floor(255 p), where p is the saliency of a level.
+
+    Args:
+        by_class: (2, 256) counts of background and foreground by level.
+        values: (256,) float, p of each level.
+
+    Returns:
+        (2, 256) int64.
+    """
     levels = quantised_levels(values)
     moved = np.zeros((2, LEVELS), np.int64)
     for gt_class, counts in enumerate(by_class):

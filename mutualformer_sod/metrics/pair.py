@@ -153,17 +153,19 @@ def adaptive_threshold(
 def _eight_bits(pred: np.ndarray) -> np.ndarray:
     """Return the map as contiguous (H, W) uint8."""
     if pred.ndim != 2 or pred.size == 0:
-        raise InputError(f"saliency map of shape {pred.shape}. Fix: pass (H, W), not empty.")
+        raise InputError(
+            f"the saliency map has shape {pred.shape}. Fix: pass a non-empty (H, W) array."
+        )
     if pred.dtype == np.uint8:
         return np.ascontiguousarray(pred)
     if pred.dtype == np.bool_:
         return pred.astype(np.uint8) * np.uint8(255)
     if not np.issubdtype(pred.dtype, np.floating):
         raise InputError(
-            f"saliency map of type {pred.dtype}. Fix: pass uint8, bool or float in [0, 1]."
+            f"the saliency map has type {pred.dtype}. Fix: pass uint8, bool or float in [0, 1]."
         )
     if not (pred.min() >= 0 and pred.max() <= 1):  # false for NaN too
         raise InputError(
-            "float saliency map with values outside [0, 1] or NaN. Fix: apply the sigmoid first."
+            "the float saliency map has values outside [0, 1] or NaN. Fix: apply the sigmoid first."
         )
     return to_levels(pred)

@@ -131,7 +131,8 @@ class Results:
             ) from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
-                f"{path}: not a scores.json of tools/evaluate.py: {error!r}. Fix: run it again."
+                f"{path}: not a scores.json of tools/evaluate.py ({error!r}). "
+                "Fix: run tools/evaluate.py again."
             ) from None
         return results
 
@@ -171,8 +172,8 @@ class Results:
         for method, record in other.protocol.get("training", {}).items():
             if self.protocol.get("training", {}).get(method, record) != record:
                 raise InputError(
-                    f"{source}: two methods of different training are named {method}. "
-                    "Fix: rename one."
+                    f"{source}: two methods with different training have the name {method}. "
+                    "Fix: rename one of them."
                 )
         for method, cells in other.marks.items():
             for set_name, marks in cells.items():

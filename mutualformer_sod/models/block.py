@@ -122,7 +122,7 @@ class MutualFormerBlock(nn.Module):
         return fused_tokens + drop_path(update, rate, draws[1])
 
     def _modality_attention(self, rgb: Tensor, depth: Tensor) -> Tensor:
-        """Attend within and across the modalities, and aggregate: (B, N, C) twice -> (B, N, C)."""
+        """Attend within and across the modalities, and aggregate: two (B, N, C) -> (B, N, C)."""
         rgb_own, depth_own, *crossed = self.attend(
             self._heads(self.rgb_qkv(rgb)), self._heads(self.depth_qkv(depth))
         )

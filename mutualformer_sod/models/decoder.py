@@ -32,7 +32,7 @@ class Decoder(nn.Module):
     ) -> None:
         super().__init__()
         fine = config.detail_width
-        # Not from batch sizes: their quotient would fix the batch size of an exported graph.
+        # A quotient of batch sizes is not used: it would fix the batch size of an exported graph.
         self.streams = streams
         self.finest = config.finest
         self.detail = DetailBranch(fine, config.finest)

@@ -70,7 +70,7 @@ class SaliencyDetector(nn.Module, HubModel):
             config.decoder, self.fusion.channels, self.fusion.strides, 2 if ensemble else 1
         )
         self.alpha = nn.Parameter(torch.zeros(2)) if ensemble else None
-        # Not 0.5: with a mean of 0.5 the map is normalised to 0, and convolutions get no gradient.
+        # 0.5 is not used: a mean of 0.5 normalises it to 0, and convolutions get no gradient.
         self.no_depth = nn.Parameter(torch.full((1, 1, NO_DEPTH_GRID, NO_DEPTH_GRID), 0.4))
         given = None if config.mean is None else (config.mean, config.std)
         self.normalise_with(*(given or self.encoder.normalisation))
@@ -215,12 +215,12 @@ def _pick(items: Tensor, rows: Tensor | None) -> Tensor:
         return items
     if len(items) == 1:
         return items.expand(len(rows), *items.shape[1:])
-    # Not items[rows]: on a CPU its gradient is summed by several threads in random order.
+    # The gradient of items[rows] on a CPU would be summed by several threads in random order.
     return items.index_select(0, rows)
 
 
 def _halves(batch: Tensor) -> tuple[Tensor, Tensor]:
-    """Split a batch into its rgb and depth parts: (2B, ...) -> (B, ...) twice."""
+    """Split a batch into its rgb and depth parts: (2B, ...) -> two (B, ...)."""
     rgb, depth = batch.unflatten(0, (2, -1)).unbind(0)  # chunk fixes the batch of an exported graph
     return rgb, depth
 

@@ -68,6 +68,24 @@ def hide_modality(
     return rgb, depth, has_depth
 
 
+def check_visible(modality: str, has_depth: bool, noun: str) -> None:
+    """Refuse an input that the visible ``modality`` hides, or one without anything visible.
+
+    Args:
+        has_depth: whether the image or the set has maps of the second modality.
+        noun: name of the second modality, for the message.
+
+    Raises:
+        InputError: the maps would be ignored, or only maps are visible and there are none.
+    """
+    if modality == "rgb" and has_depth:
+        raise InputError(f"{noun} has no effect: the network sees colour alone. Fix: omit {noun}.")
+    if modality not in ("rgb", "both") and not has_depth:
+        raise InputError(
+            f"no {noun}: the network sees nothing but {noun}. Fix: pass {noun}, or other weights."
+        )
+
+
 def check_values(rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) -> None:
     """Check that values are in [0, 1]; NaN and depth hidden by ``has_depth`` are not checked.
 

@@ -145,7 +145,10 @@ def compare_all(
 def _shared_methods(
     title: str, tables: Sequence[CommonScores]
 ) -> tuple[list[CommonScores], list[str]]:
-    """Return the tables of the methods that every set has (none for fewer than two), and notes."""
+    """Return the tables of the methods that are scored on every set, and notes.
+
+    With fewer than two such methods there are no tables.
+    """
     all_methods = dict.fromkeys(name for table in tables for name in table.methods)
     shared = [name for name in all_methods if all(name in table.methods for table in tables)]
     absent = [name for name in all_methods if name not in shared]

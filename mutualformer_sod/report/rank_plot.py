@@ -1,4 +1,4 @@
-"""Critical-difference diagrams: average ranks, with a bar over methods that do not differ."""
+"""Critical-difference diagrams: average ranks, with a bar over indistinguishable methods."""
 
 import re
 from pathlib import Path

@@ -10,7 +10,7 @@ from mutualformer_sod.metrics.results import Row, format_score
 
 
 def default_columns() -> tuple[str, ...]:
-    """Return the columns that a table has unless others are requested, as papers report them."""
+    """Return the default columns of a table: those that papers report."""
     return tuple(name for name, column in COLUMNS.items() if column.in_table)
 
 

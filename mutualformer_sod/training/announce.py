@@ -39,8 +39,8 @@ def describe_batch(run: Run) -> str:
         for module in run.model.modules()
     )
     if batch_norm and (rounds > 1 or (processes > 1 and run.device.type == "cpu")):
-        times += " (BatchNorm sees only these images: the result differs from one large batch)"
-    sees = f"an update sees {counted(run.global_batch, 'image')}"
+        times += " (BatchNorm uses only these images: the result differs from one large batch)"
+    sees = f"an update has {counted(run.global_batch, 'image')}"
     split = f"{processes} process{'es' * (processes != 1)}, at most {images} at a time each{times}"
     return f"{sees}: {split}; {run.device}, amp {run.amp}"
 

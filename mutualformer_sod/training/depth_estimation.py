@@ -63,8 +63,9 @@ def train_estimator(
     rng = np.random.default_rng(_SEED)
     steps = len(train) // BATCH or 1
     optimizer = torch.optim.AdamW(model.decoder.parameters(), _PEAK_RATE, weight_decay=0.05)
+    total = max(steps * epochs + 1, 11)  # with 10, torch divides by a warm-up of zero steps
     rates = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, _PEAK_RATE, total_steps=steps * epochs + 1, pct_start=0.1
+        optimizer, _PEAK_RATE, total_steps=total, pct_start=0.1
     )
     for epoch in trange(epochs, desc="epochs", disable=None):
         model.train()

@@ -19,8 +19,8 @@ class Ema:
     Floating-point tensors, including BatchNorm's running statistics, are averaged; integer
     tensors are copied. A shared tensor is averaged once.
 
-    Not ``torch.optim.swa_utils.AveragedModel``: it copies the whole module, averages integer
-    buffers too, and its state has other names than existing checkpoints.
+    ``torch.optim.swa_utils.AveragedModel`` is not used: it copies the whole module, averages
+    integer buffers too, and its state has other names than existing checkpoints.
 
     Args:
         model: the model itself, not its DistributedDataParallel or compiled wrapper.

@@ -116,8 +116,8 @@ def schedule(
 ) -> float:
     """Return the ratio of the learning rate to its peak at ``step`` (from 0).
 
-    Not ``LambdaLR``: the ratio is a function of the position alone, so that a resumed or extended
-    run needs no state of a scheduler, and existing checkpoints have none.
+    ``LambdaLR`` is not used: the ratio is a function of the position alone, so that a resumed or
+    extended run needs no state of a scheduler, and existing checkpoints have none.
 
     The warm-up is linear, up to 1. Then the ratio goes from 1 to ``min_ratio`` by one of these
     functions of t, which is 0 at the end of the warm-up and 1 at ``total_steps``,

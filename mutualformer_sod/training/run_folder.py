@@ -117,7 +117,7 @@ def _differing(found: dict[str, Any], options: dict[str, Any]) -> list[str]:
         differing.append(f"model options were {before} and are now {options['model_overrides']}")
     if images != options["images_per_update"]:
         differing.append(
-            f"an update saw {counted(images, 'image')} and would now see "
+            f"an update had {counted(images, 'image')} and would now have "
             f"{options['images_per_update']} (--global-batch-size {images} keeps it)"
         )
     return differing

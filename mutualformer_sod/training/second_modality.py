@@ -32,6 +32,11 @@ def settle(config: TrainConfig, found: Modality | None, state: dict[str, Any] | 
             f"`modality` {config.modality}: the second modality of this run is {modality.name}."
             f" Fix: pass {modality.name}, rgb or both."
         )
+    if config.modality not in ("both", "rgb") and found is None and not config.invent_depth:
+        raise InputError(
+            f"`modality` {config.modality}: no set has {modality.maps}. Fix: pass sets with "
+            f"{modality.maps}, or rgb."
+        )
     given = [name for name in _OF_DISTANCES if getattr(config, name)]
     if given and not modality.has_polarity and config.modality != "rgb":
         flags = ", ".join(f"`{name}`" for name in given)

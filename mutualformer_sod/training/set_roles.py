@@ -39,7 +39,7 @@ def replay_sets(config: TrainConfig, train_sets: list[SodSet]) -> list[SodSet]:
     twice = sorted({item.name for item in found} & {item.name for item in train_sets})
     if twice:
         raise InputError(
-            f"`replay_sets` {twice[0]}: also a training set. Fix: leave it out of one of them."
+            f"`replay_sets` {twice[0]}: also a training set. Fix: leave it out of `replay_sets`."
         )
     return found
 
@@ -105,7 +105,7 @@ def count_overlap(
     """Count the training images in each test set below ``data`` and in ``val_sets``.
 
     Raises:
-        InputError: there are such images, without ``allow_overlap``.
+        InputError: a test set has training images, and ``allow_overlap`` is not set.
     """
     own = {sod_set.root for sod_set in train_sets}
     sets = [*val_sets, *discover_benchmarks(config.data, own)]

@@ -131,7 +131,7 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
     train_sets = limited(set_roles.training_sets(config), config.limit)
     earlier_sets = limited(set_roles.replay_sets(config, train_sets), config.limit)
     trained_sets = [*train_sets, *earlier_sets]
-    val_sets = set_roles.validation_sets(config, trained_sets)
+    val_sets = limited(set_roles.validation_sets(config, trained_sets), config.limit)
     repeats = set_roles.parse_repeat(config.repeat, [sod_set.name for sod_set in train_sets])
     overlap = set_roles.count_overlap(config, trained_sets, val_sets)
     sets = [*trained_sets, *val_sets]

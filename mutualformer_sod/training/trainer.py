@@ -106,7 +106,7 @@ def _train(
             "pass folders that all hosts share."
         )
     if distributed.is_main():
-        # Not earlier: wrong options must leave no folder behind.
+        # The folder is created only now, because wrong options must leave no folder behind.
         start = run_folder.describe_start(device, amp, distributed.world_size(), data.fingerprint)
         held.enter_context(run_folder.open_run(output, options, start, state))
         if data.val is not None:

@@ -16,7 +16,9 @@ from mutualformer_sod.training.run import Run
 
 @torch.inference_mode()
 def validate(run: Run, val: SodDataset, stop: StopRequest) -> dict[str, float] | None:
-    """Compute mean structure loss and MAE at training size, with the weights to release.
+    """Compute the mean structure loss and the MAE at training size.
+
+    The model has the weights that are released, see `Run.averaged`.
 
     Each of the n processes takes every n-th image. The result does not depend on n: sums are in
     float64 in the order of the images, and a CPU computes the images one by one.

@@ -169,7 +169,7 @@ def test_predict_with_one_unreadable_depth_fails_that_picture(data, tmp_path):
     options = ["--rgb", data / "RGB", "--depth", data / "depth", "--output", tmp_path / "o"]
     done = run_predict(*options)
     assert done.status == 1
-    assert f"failed: {path.with_suffix('.mat')}: depth in .mat is not read. Fix: " in done.error
+    assert f"failed: {path.with_suffix('.mat')}: depth in .mat is unsupported. Fix: " in done.error
 
 
 def test_video_with_constant_depth_reports_it(tmp_path):

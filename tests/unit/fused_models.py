@@ -62,7 +62,7 @@ def encode(model, rgb, depth):
 
 
 def run_block(model, layer, rgb, depth):
-    """One block of the joint encoder with the model's method: (B, 1 + N, C) twice -> the same."""
+    """One block of the joint encoder with the model's method; all tensors are (B, 1 + N, C)."""
     joint = model.encoder.joint
     return joint.run_block(layer, rgb, depth, model.fusion, joint.position(GRID))[:2]
 

@@ -94,7 +94,7 @@ def test_unreadable_file_is_named_with_its_reason(tmp_path, role):
     path.write_bytes(path.read_bytes()[:-40])
     finding = the(check_data([tmp_path]), "unreadable")
     assert finding.files == (str(path),)
-    assert "replace it by a whole copy" in finding.line()
+    assert "replace it by an intact copy" in finding.line()
 
 
 def test_hidden_images_are_noted(tmp_path):

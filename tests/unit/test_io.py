@@ -86,7 +86,7 @@ def test_jpeg_named_png_is_read(tmp_path, noise):
 
 def test_16_bit_rgb_is_refused(tmp_path, noise):
     path = save(tmp_path / "a.png", noise.astype(np.uint16) * 257)
-    with pytest.raises(InputError, match=r"a\.png: uint16 colour is not read\. Fix: convert"):
+    with pytest.raises(InputError, match=r"a\.png: uint16 colour is unsupported\. Fix: convert"):
         read_rgb(path)
 
 
@@ -278,7 +278,7 @@ def test_npy_depth_becomes_one_of_three_types(tmp_path, array, dtype):
         (np.zeros((3, 4, 2)), r"save \(H, W\)"),
         (np.zeros(5), r"must be an \(H, W\) array"),
         (np.zeros((0, 4)), r"save \(H, W\)"),
-        (np.array([[None]]), "not a whole .npy array"),
+        (np.array([[None]]), "not a complete .npy array"),
     ],
 )
 def test_npy_that_is_no_depth_is_refused(tmp_path, array, message):
@@ -308,7 +308,7 @@ def test_damaged_npy_is_refused(tmp_path):
     odd_header = whole.replace(b"{'descr'", b"((((((((")
     for data in (b"", b"text", whole[:50], whole[:-8], odd_header):
         path.write_bytes(data)
-        with pytest.raises(InputError, match=r"a\.npy: not a whole \.npy array"):
+        with pytest.raises(InputError, match=r"a\.npy: not a complete \.npy array"):
             read_depth(path)
 
 
@@ -329,7 +329,7 @@ def test_colour_noise_of_a_jpeg_is_no_colour(tmp_path):
 def test_colour_coded_depth_is_refused(tmp_path, noise):
     ramp = np.tile(np.arange(0, 250, 5, dtype=np.uint8), (40, 1))
     path = save(tmp_path / "jet.png", cv2.applyColorMap(ramp, cv2.COLORMAP_JET))
-    with pytest.raises(InputError, match=r"jet\.png: colour-coded depth and HHA are not read"):
+    with pytest.raises(InputError, match=r"jet\.png: colour-coded depth and HHA are unsupported"):
         read_depth(path)
 
 

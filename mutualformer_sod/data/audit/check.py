@@ -172,7 +172,10 @@ def _open(candidate: Candidate, label: str, findings: list[Finding]) -> CheckedS
 
 
 def _part_of(candidate: Candidate, count: int) -> Split | None:
-    """Find the part: of known sets by number of images, of others by names such as "train_rgb"."""
+    """Return "train", "test" or None for a set.
+
+    A known set is recognised by its number of images, any other by names such as "train_rgb".
+    """
     name = candidate.last_part
     if is_known(name):
         return next((s for s in ("test", "train") if usual_count(name, s) == count), "test")

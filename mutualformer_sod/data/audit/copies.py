@@ -67,7 +67,7 @@ def find_copies(sets: Mapping[str, tuple[Split | None, Sequence[Inspected]]]) ->
         if image.descriptor is not None
     ]
     same, like = _Pairs(list), _Pairs(list)
-    # Training images first: the finding names the image to leave out.
+    # Training images come first, because the finding names the first image as the one to omit.
     owners.sort(key=lambda owner: sets[owner[0]][0] != "train")
     for one, other in similar_pairs([image.descriptor for _, image in owners]):
         (first, a), (second, b) = owners[one], owners[other]

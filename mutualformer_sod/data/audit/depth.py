@@ -71,7 +71,8 @@ def check_depth(
     report = DepthReport(encoding, evidence, stems, paths, dict(types), (low, high))
     odd = [image.sample.depth for image in read if str(image.depth.pixels.dtype) != main]
     text = f"maps of several types, most are {main}"
-    findings = about("problem", f"{modality.name} types", label, text, "convert them to one", odd)
+    remedy = "convert them to one type"
+    findings = about("problem", f"{modality.name} types", label, text, remedy, odd)
     findings += _doubtful(label, own, encoding, modality.name)
     if evidence is not None:
         units = decide_units(samples)

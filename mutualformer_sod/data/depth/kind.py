@@ -90,7 +90,7 @@ def decide_units(samples: Sequence[DepthSample]) -> DepthUnits:
     kind = samples[0].pixels.dtype
     if kind == np.uint8:
         return DepthUnits(False, 0, 255, "8-bit maps")
-    # The median, because a single map may have an outlier.
+    # The median is used, because a single map may have an outlier.
     largest = float(np.median([sample.largest for sample in samples]))
     units_of = _units_of_16_bit if kind == np.uint16 else _units_of_float
     return units_of(samples, largest)

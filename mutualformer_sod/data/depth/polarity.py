@@ -132,7 +132,8 @@ def read_samples(
     if len(first) != 1:
         listed = ", ".join(f"{path} ({dtype})" for dtype, path in first.items()) or "no file"
         raise InputError(
-            f"{name or modality.name}: maps of different types: {listed}. Fix: convert them to one"
+            f"{name or modality.name}: maps of different types: {listed}. "
+            "Fix: convert them to one type"
         )
     return samples
 
@@ -222,7 +223,9 @@ def _encoding_of_distances(
             )
         if prevails:
             if not quiet:
-                remedy = f"large is used as near; pass {flags['black']} if they are distances"
+                remedy = (
+                    f"large values are used as near; pass {flags['black']} if they are distances"
+                )
                 _log.warning("%s: %s: %s", label, problem, remedy)
             return _encoding(samples, units, "white", evidence.margin, f"not distances: {problem}")
     margin = evidence.margin if agrees else -evidence.margin

@@ -48,7 +48,7 @@ class Mistake(NamedTuple):
 
 @dataclass
 class RoleFiles:
-    """The files in the folder of one role; without notes such as ``readme.txt``.
+    """The files in the folder of one role, without notes such as ``readme.txt``.
 
     Attributes:
         folder: folder of the role.

@@ -166,7 +166,7 @@ def keep_images(sets: Sequence[SodSet], list_file: Path) -> list[SodSet]:
         raise InputError(f"{flag}: unreadable. Fix: pass a text file of SET/STEM lines") from None
     names = [line.strip() for line in lines if line.strip()]
     if wrong := [name for name in names if "/" not in name]:
-        raise InputError(f"{flag}: {wrong[0]!r} is not SET/STEM. Fix: write one per line")
+        raise InputError(f"{flag}: {wrong[0]!r} is not SET/STEM. Fix: write one SET/STEM per line")
     wanted = {tuple(name.rsplit("/", 2)[-2:]) for name in names}
     kept = []
     for sod_set in sets:
@@ -176,12 +176,12 @@ def keep_images(sets: Sequence[SodSet], list_file: Path) -> list[SodSet]:
         if missing:
             raise InputError(
                 f"{flag}: {sod_set.root} has no image {min(missing)}"
-                f" ({len(missing)} missing). Fix: pass a list of these sets"
+                f" ({len(missing)} missing). Fix: list images of these sets"
             )
         if samples:
             kept.append(dataclasses.replace(sod_set, samples=samples))
     if not kept:
-        raise InputError(f"{flag}: lists no image of these sets. Fix: pass a list of them")
+        raise InputError(f"{flag}: lists no image of these sets. Fix: list images of them")
     return kept
 
 

@@ -200,7 +200,10 @@ def _write_shards(
 
 
 def _old_files(output: Path) -> list[Path]:
-    """List the files of a pack in the order of removal: shards without an index are not a pack."""
+    """List the files of a pack, the index first.
+
+    They are removed in this order, because shards without an index are not a pack.
+    """
     return [*output.glob(INDEX_FILE), *output.glob("shard_*.tar")]
 
 

@@ -1,4 +1,4 @@
-"""Tar files of limited size, written whole with a checksum, unpacked only below one folder."""
+"""Write tar files of limited size with checksums, and unpack them only below one folder."""
 
 import hashlib
 import io

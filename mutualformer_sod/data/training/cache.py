@@ -1,4 +1,4 @@
-"""Cache of decoded images of limited size, in memory or in one file per set.
+"""Cache of decoded, shrunk images, in memory or in one file per set.
 
 An image is decoded once and shrunk by area average, never enlarged. The size limit applies to each
 side separately, because the network input is square: a large 4:3 image becomes square in the cache.

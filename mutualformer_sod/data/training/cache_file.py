@@ -22,7 +22,7 @@ _CHUNK = 1 << 24
 
 
 def write_cache_file(path: Path, index: dict[str, Any], fill: Callable[[np.ndarray], None]) -> None:
-    """Write a cache file; it appears under its name once it is whole.
+    """Write a cache file under a temporary name, and rename it when it is complete.
 
     Args:
         index: JSON values; ``index["bytes"]`` is the size of the block.

@@ -28,8 +28,8 @@ class SodDataset(Dataset):
     """Samples of several sets, in the given order, each a dictionary:
 
     - ``rgb``: (3, h, w) float32 in [0, 1].
-    - ``depth``: (1, h, w) float32 in [0, 1], near = 1; zeros if missing. Maps of another modality
-      of the set take its place.
+    - ``depth``: (1, h, w) float32 in [0, 1], near = 1; zeros if missing. In a set of another
+      modality, these are the maps of that modality.
     - ``has_depth``: bool, whether there is a map, read or invented; a constant or empty map counts
       as missing.
     - ``gt``: (1, h, w) float32 in [0, 1]; present if ``with_gt`` and every set has ground truth.
@@ -94,7 +94,7 @@ class SodDataset(Dataset):
         for place, (name, _, _) in enumerate(self._items):
             places.setdefault(name, []).append(place)
         self._peers = {name: range(found[0], found[-1] + 1) for name, found in places.items()}
-        # In shared memory: workers that continue after an epoch read the number of the next one.
+        # Shared memory, because workers that outlive an epoch must read the number of the next one.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def set_epoch(self, epoch: int) -> None:

@@ -20,7 +20,9 @@ DEGRADATIONS: dict[str, Degradation] = {}
 
 
 def register_degradation(function: Degradation) -> Degradation:
-    """Register a degradation under the name of its function; a decorator, also for other packages.
+    """Register a degradation under the name of its function.
+
+    Use it as a decorator. Other packages may use it, too.
 
     Raises:
         ValueError: the name is registered already.

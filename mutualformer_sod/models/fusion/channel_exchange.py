@@ -67,7 +67,7 @@ class ChannelExchangeFusion(Fusion):
     def _exchange(
         self, point: str, call: BlockCall, rgb: Tensor, depth: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Exchange channels after the norms at a point of a block: (B, N, C) twice -> the same."""
+        """Exchange channels after the norms at a point of a block; all tensors are (B, N, C)."""
         rgb_norm, depth_norm = self._norms[point][call.layer]
         first = torch.arange(rgb.shape[-1], device=rgb.device) < rgb.shape[-1] // 2
         take_depth = (rgb_norm.weight.abs() < self.config.theta) & first

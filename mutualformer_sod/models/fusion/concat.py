@@ -33,7 +33,7 @@ class ConcatFusion(Fusion):
         self.hooks = {"input": self.embed}
 
     def embed(self, call: BlockCall, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
-        """Add the modality embedding before the first block: (B, N, C) twice -> the same."""
+        """Add the modality embedding before the first block; all tensors are (B, N, C)."""
         if call.layer > 0:
             return rgb, depth
         return rgb + self.modality_embed[0], depth + self.modality_embed[1]

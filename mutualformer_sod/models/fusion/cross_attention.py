@@ -27,7 +27,7 @@ class CrossAttention(nn.Module):
         self.rgb_out, self.depth_out = nn.Linear(dim, dim), nn.Linear(dim, dim)
 
     def forward(self, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
-        """Update both streams: (B, N, C) of each -> the same."""
+        """Update both streams; all tensors are (B, N, C)."""
         rgb_normed, depth_normed = self.rgb_norm(rgb), self.depth_norm(depth)
         (rgb_query,) = self._heads(self.rgb_query(rgb_normed), 1)
         (depth_query,) = self._heads(self.depth_query(depth_normed), 1)
@@ -74,7 +74,7 @@ class CrossAttentionFusion(Fusion):
         )
 
     def mix(self, level: int, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
-        """Run the blocks of one level: (B, N, C) twice -> the same."""
+        """Run the blocks of one level; all tensors are (B, N, C)."""
         for block in self.blocks[level]:
             rgb, depth = block(rgb, depth)
         return rgb, depth

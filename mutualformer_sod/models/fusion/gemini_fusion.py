@@ -54,7 +54,7 @@ class GeminiFusion(Fusion):
         self.hooks = {"heads": self.fuse}
 
     def fuse(self, call: BlockCall, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
-        """Fuse the tokens of one block: (B, N, C) twice -> the same."""
+        """Fuse the tokens of one block; all tensors are (B, N, C)."""
         return self.blocks[call.layer](rgb, depth)
 
 
@@ -81,7 +81,7 @@ class GeminiBlock(nn.Module):
         self.depth = PixelAttention(dim, noise)
 
     def forward(self, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
-        """Update both modalities: (B, N, C) of each -> the same."""
+        """Update both modalities; all tensors are (B, N, C)."""
         return (
             rgb + self.rgb(rgb, depth, self._second_key(rgb, depth)),
             depth + self.depth(depth, rgb, self._second_key(depth, rgb)),

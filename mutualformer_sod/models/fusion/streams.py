@@ -77,13 +77,13 @@ class Fusion(nn.Module):
     def fuse_levels(
         self, streams: Iterable[tuple[Tensor, Tensor]], keys: Tensor | None
     ) -> Iterator[Tensor]:
-        """Fuse the streams of every attended level: (B, N, C) twice -> (B or 2B, N, C)."""
+        """Fuse the streams of every attended level: two (B, N, C) -> (B or 2B, N, C)."""
         for level, pair in enumerate(streams):
             rgb, depth = self.mix(level, *pair)
             yield torch.cat((rgb, depth)) if self.is_ensemble else rgb + depth
 
     def mix(self, level: int, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
-        """Fuse the streams of one attended ``level``: (B, N, C) twice -> the same."""
+        """Fuse the streams of one attended ``level``; all tensors are (B, N, C)."""
         return rgb, depth
 
     def report(self, notes: Sequence[Notes]) -> tuple[Scalars, Scalars]:

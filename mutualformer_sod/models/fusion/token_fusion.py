@@ -94,8 +94,8 @@ class TokenFusion(Fusion):
     def score(self, call: BlockCall, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
         """Score a block's tokens; with ``score_on="input"`` also exchange them.
 
-        Tokens (B, N, C) twice -> the same. Store "scores", (2, B, N) float in (0, 1), and "kept",
-        (2, B, N) bool, in ``call.notes``, rgb first.
+        The tokens are (B, N, C). Store "scores", (2, B, N) float in (0, 1), and "kept", (2, B, N)
+        bool, in ``call.notes``, rgb first.
         """
         if self.config.realign and call.layer > 0:
             rgb, depth = rgb + call.position, depth + call.position
@@ -113,14 +113,14 @@ class TokenFusion(Fusion):
         return rgb, depth
 
     def scale(self, call: BlockCall, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
-        """Weight tokens by their scores: (B, N, C) twice -> the same."""
+        """Weight tokens by their scores; all tokens are (B, N, C)."""
         rgb_score, depth_score = call.notes["scores"].to(rgb.dtype).unsqueeze(-1).unbind(0)
         return rgb * rgb_score, depth * depth_score
 
     def scale_and_exchange(
         self, call: BlockCall, rgb: Tensor, depth: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Weight the attention's output by the scores, then exchange: (B, N, C) twice -> same."""
+        """Weight the attention's output (B, N, C) by the scores, then exchange tokens."""
         return self._exchange(call, *self.scale(call, rgb, depth))
 
     def report(self, notes: Sequence[Notes]) -> tuple[Scalars, Scalars]:
