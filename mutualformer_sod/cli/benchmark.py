@@ -52,6 +52,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     add("--compile", action="store_true", help="time the network compiled by torch.compile")
     cli.add_flags(parser, "--clock", "--size", "--device", "--amp", "--rounds", "--set", "--json")
+    cli.add_flags(parser, "--overwrite", help="replace the file of --json")
     cli.add_flags(parser, "--batch-size", default=1)
     return parser.parse_args()
 
@@ -84,6 +85,10 @@ def check_arguments(args: argparse.Namespace) -> None:
         )
     if args.fusions and (args.weights or args.compare):
         raise InputError("--fusions excludes --weights and --compare. Fix: omit them.")
+    cli.check_result_file(args.json, args.overwrite)
+    presets = list_presets()
+    if args.fields and args.compare and not any(spec in presets for spec in args.compare):
+        raise InputError("--set has no effect: no compared network is a preset. Fix: omit --set.")
     if args.weights:
         args.weights = str(find_weights(args.weights))
     layers = args.fusions and not args.preset

@@ -26,6 +26,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = cli.Parser(__doc__, EPILOG)
     cli.add_flags(parser, "--data", "--near", "--limit", "--size", "--batch-size", "--amp")
     cli.add_flags(parser, "--device", "--json")
+    cli.add_flags(parser, "--overwrite", help="replace the file of --json")
     cli.add_flags(
         parser,
         "--workers",
@@ -50,6 +51,7 @@ def parse_arguments() -> argparse.Namespace:
     args = parser.parse_args()
     if "disk" in args.cache and args.cache_dir is None:
         raise InputError("--cache disk needs a folder. Fix: pass --cache-dir DIR")
+    cli.check_result_file(args.json, args.overwrite)
     if "disk" not in args.cache:
         parser.refuse_unused(args, ("cache_dir",), "--cache without disk")
     if args.cache == ["off"]:

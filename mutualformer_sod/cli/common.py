@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from mutualformer_sod.cli.next_step import is_first_process
 from mutualformer_sod.configs.released import DEFAULT_WEIGHTS, ESTIMATOR, WEIGHTS_HELP
 from mutualformer_sod.errors import InputError, ReportedElsewhere, Stopped, flag_of, with_flags
+from mutualformer_sod.files import check_writable
 
 EXIT_INPUT_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -166,6 +167,13 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
     """Refuse an output file that exists, unless ``--overwrite`` is given."""
     if path.exists() and not overwrite:
         raise InputError(f"{path}: exists. Fix: pass another path, or --overwrite.")
+
+
+def check_result_file(path: Path | None, overwrite: bool) -> None:
+    """Refuse a result file that exists or whose folder cannot be written to; accept None."""
+    if path is not None:
+        refuse_existing(path, overwrite)
+        check_writable(path.parent, "json")
 
 
 def require_packages(extra: str, *packages: str) -> None:

@@ -22,7 +22,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = cli.Parser(__doc__)
     cli.add_flags(parser, "--data", "--maps", "--methods", "--sets", "--near", "--overwrite")
     cli.add_flags(parser, "--output", metavar="FILE", help="a .png file")
-    cli.add_flags(parser, "--limit", default=6, help="images of a set (default: 6)")
+    cli.add_flags(parser, "--limit", help="images of a set (default: 6, or all with --stems)")
     parser.add_argument("--stems", nargs="+", metavar="STEM", help="only these images")
     return parser.parse_args()
 
@@ -57,7 +57,8 @@ def figure_rows(
     rows = []
     found = [find_maps(args.maps, method, sod_set, only_set) for method in methods]
     samples = [t for t in sod_set.samples if args.stems is None or t.stem in args.stems]
-    for sample in tqdm(samples[: args.limit], sod_set.name, leave=False, disable=None):
+    limit = args.limit or (6 if args.stems is None else None)
+    for sample in tqdm(samples[:limit], sod_set.name, leave=False, disable=None):
         row = [read_rgb(sample.rgb), None]
         if sample.depth is not None:
             modality = sample.modality

@@ -53,17 +53,23 @@ class GtSet:
         The folders "SIP/GT" and "SIP" both give a set named SIP.
 
         Raises:
-            InputError: the folder does not exist or has no image.
+            InputError: the folder does not exist, has no image, or two of one stem.
         """
         files = image_files(folder) if folder.is_dir() else []
         if not files:
             raise InputError(f"`gt` {folder}: no ground truth. Fix: pass a folder of masks.")
         named = folder.resolve()
         name = named.parent.name if named.name.lower() == "gt" else named.name
+        by_stem = {path.stem: path for path in files}
+        if len(by_stem) < len(files):
+            twice = name_list(p.name for p in files if p not in by_stem.values())
+            raise InputError(
+                f"`gt` {folder}: two files for one image: {twice}. Fix: remove one of each two."
+            )
         colours = named.parent / "RGB"
         has_rgb = named.name.lower() == "gt" and colours.is_dir()
         rgb = {path.stem: path for path in image_files(colours)} if has_rgb else {}
-        return cls(name, {path.stem: path for path in files}, rgb=rgb)
+        return cls(name, by_stem, rgb=rgb)
 
 
 def find_map_folders(
@@ -135,12 +141,15 @@ def evaluate(
         in `Results.incomplete`.
 
     Raises:
-        InputError: no map at all, an unreadable ground truth, missing colour images of a metric
-            that needs them, or a file that cannot be written.
+        InputError: no map at all, sets of one name, an unreadable ground truth, missing colour
+            images of a metric that needs them, or a file that cannot be written.
     """
     sets = [GtSet.of_folder(Path(gt))] if isinstance(gt, str | Path) else gt
     if isinstance(maps, str | Path):
         maps = find_map_folders(Path(maps), list_methods(Path(maps)), sets)
+    names = [item.name for item in sets]
+    if len(set(names)) < len(names):
+        raise InputError(f"`gt`: sets of one name among {name_list(names)}. Fix: rename one.")
     for item in sets:
         if needs_rgb() and not item.files.keys() <= item.rgb.keys():
             raise InputError(

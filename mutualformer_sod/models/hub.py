@@ -105,21 +105,24 @@ class HubModel(
             pretrained_model_name_or_path: a folder of ``save_pretrained``, a weights file, the name
                 of released weights, or a repository of the hub, as USER/NAME.
             options: options of the download: revision, cache_dir, force_download, local_files_only,
-                token; others have no effect.
+                token.
 
         Raises:
-            InputError: no such folder, file or repository; a folder without weights; no connection;
-                or an error of `weights.load_weights`.
+            InputError: another option; no such folder, file or repository; a folder without
+                weights; no connection; or an error of `weights.load_weights`.
         """
         from mutualformer_sod.models.weights import load_weights
 
+        if unknown := sorted(options.keys() - set(_DOWNLOAD_OPTIONS)):
+            raise InputError(
+                f"{unknown[0]}= is unknown. Fix: pass options of {', '.join(_DOWNLOAD_OPTIONS)}."
+            )
         given = str(pretrained_model_name_or_path)
         if not _is_repository(given):
             return load_weights(given)[0]
-        chosen = {name: options[name] for name in _DOWNLOAD_OPTIONS if name in options}
         try:
             # The weights file has the configuration: config.json is not downloaded.
-            path = _download(given, **chosen)
+            path = _download(given, **options)
         except Exception as error:  # the hub client raises a dozen unrelated types
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(

@@ -32,6 +32,12 @@ def test_unknown_flag_is_answered_in_one_line(tool):
         ("estimate_depth maps --data d --sets s --output o --weights w --epochs 2", "--epochs"),
         ("benchmark_metrics --metrics all --workers 1", "--workers"),
         ("compare_fusions --report --output runs --epochs 3", "--epochs"),
+        ("compare_fusions --output runs --data d --scenes 30", "--scenes"),
+        ("export --weights tiny --output x.onnx --limit 2", "--limit"),
+        ("export --weights tiny --output x.onnx --rounds 2", "--rounds"),
+        ("benchmark_data --data d --train-sets s --cache-dir c", "--cache-dir"),
+        ("benchmark_data --data d --train-sets s --cache off --cache-side 64", "--cache-side"),
+        ("check_data --data d --overwrite", "--overwrite"),
     ],
 )
 def test_flag_without_effect_is_refused_in_one_line(tmp_path, monkeypatch, command, flag):

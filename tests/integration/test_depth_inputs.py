@@ -232,6 +232,18 @@ def test_near_for_rgb_only_is_refused(data, tmp_path):
     assert "--near has no effect" in line
 
 
+def test_weights_that_see_depth_alone_are_refused_without_depth(data, tmp_path):
+    weights = tmp_path / "depth.safetensors"
+    save_weights(build_model("tiny"), weights, {"modality": "depth"})
+    options = ("--rgb", data / "RGB", "--weights", weights, "--output", tmp_path / "o")
+    assert "see nothing but depth. Fix: pass --depth" in error_line(run_predict(*options))
+    shutil.move(data / "depth", tmp_path / "moved")
+    line = error_line(run_test(data, tmp_path / "o", "--weights", weights))
+    assert "no depth, but the network sees nothing but depth" in line
+    done = train_small(tmp_path / "run", data.parent, "--modality", "depth", "--epochs", 1)
+    assert "--modality depth: no set has depth maps" in error_line(done)
+
+
 def test_predict_refuses_depth_for_weights_trained_without(data, tmp_path):
     done = train_small(tmp_path / "run", data.parent, "--modality", "rgb", "--epochs", 1)
     assert done.status == 0, done.error

@@ -10,6 +10,8 @@ from evaluation_runs import STEMS, evaluate, make_bench, make_pair, refused, sco
 
 import mutualformer_sod
 from mutualformer_sod import Evaluator
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.metrics.evaluation import GtSet
 
 
 @pytest.fixture
@@ -31,6 +33,19 @@ def test_evaluate_function_on_folders_equals_the_command(bench):
     assert results.to_json() == (bench / "out/scores.json").read_text()
     assert results.curves["MINI"]["ours"]["f"].max() == results.scores["ours"]["MINI"]["max_f"]
     assert results.incomplete == []
+
+
+def test_evaluate_function_refuses_two_masks_of_one_image(bench):
+    first = bench / f"data/MINI/GT/{STEMS[0]}.png"
+    cv2.imwrite(str(first.with_suffix(".bmp")), cv2.imread(str(first)))
+    with pytest.raises(InputError, match=f"two files for one image: {STEMS[0]}"):
+        mutualformer_sod.evaluate(bench / "data/MINI/GT", bench / "maps")
+
+
+def test_evaluate_function_refuses_sets_of_one_name(bench):
+    gt = [GtSet.of_folder(bench / "data/MINI/GT")] * 2
+    with pytest.raises(InputError, match="sets of one name among MINI, MINI"):
+        mutualformer_sod.evaluate(gt, bench / "maps")
 
 
 def test_evaluate_prints_table_and_protocol(bench):

@@ -236,6 +236,11 @@ def test_noise_depth_has_no_structure(misled):
         ({"test_depth": ("blur",)}, "`test_depth`"),
         ({"limit": 3}, "`limit`"),
         ({"estimated_depth": "A"}, "`estimated_depth`"),
+        ({"estimated_depth": "A", "data": ("d",)}, "`estimated_depth` has no effect: the recipe"),
+        (
+            {"data": ("d",), "test_data": ("t",), "holdout_sets": ("A",)},
+            "`holdout_sets` has no effect with `test_data` alone",
+        ),
         ({"sets": ("A",)}, "`sets`"),
         ({"test_data": ("A",)}, "`test_data`"),
         ({"init_weights": "/none"}, "`init_weights`"),

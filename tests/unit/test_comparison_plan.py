@@ -121,7 +121,8 @@ def test_claim_folder_with_changed_input_names_it(tmp_path, name):
     file = path if name == "init_weights" else path / "A" / "x.png"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(b"one")
-    options, output = Options(data=("d",), **{name: str(path)}), tmp_path / "out"
+    options = Options("fusion-study", data=("d",), **{name: str(path)})
+    output = tmp_path / "out"
     plan.claim_folder(output, options, parse_variants(["sum"]), 1)
     (output / plan.DATA_FILE).touch()
     plan.claim_folder(output, options, parse_variants(["sum"]), 1)

@@ -113,8 +113,15 @@ def test_scores_file_is_the_same_for_the_same_scores(tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"text", gzip.compress(b"no json\nx", mtime=0), None],
-    ids=["empty", "text", "no record", "missing"],
+    [
+        b"",
+        b"text",
+        gzip.compress(b"no json\nx", mtime=0),
+        gzip.compress(b"# [1]\nx,y\n", mtime=0),
+        gzip.compress(bytes(range(256)) * 9, mtime=0)[:20] + bytes(40),
+        None,
+    ],
+    ids=["empty", "text", "no record", "list", "damaged", "missing"],
 )
 def test_read_scores_of_another_file_raises_one_line(tmp_path, content):
     path = tmp_path / "x.csv.gz"
@@ -172,7 +179,7 @@ def test_read_runs_takes_every_kind_and_run(tmp_path):
 
 def test_read_runs_of_other_images_names_the_run(tmp_path):
     runs = [run_with(tmp_path, 0, "ab", ["right"]), run_with(tmp_path, 1, "ac", ["right"])]
-    with pytest.raises(InputError, match=r"seed-1: scores of other images"):
+    with pytest.raises(InputError, match=r"seed-1: its scores are of other images"):
         read_runs(runs, [], SOURCES)
 
 

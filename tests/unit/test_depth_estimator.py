@@ -64,6 +64,10 @@ def test_training_correlation_with_depth_rises(scenes):
     assert trained > untrained + 0.2
 
 
+def test_training_of_nine_steps_ends(scenes):
+    train_estimator(estimator(), [scenes], epochs=9)  # torch's schedule divides by zero
+
+
 def test_training_sets_without_depth_are_refused(scenes):
     no_depth = dataclasses.replace(scenes, samples=())
     with pytest.raises(InputError, match="`sets`: none"):

@@ -172,3 +172,8 @@ def test_from_pretrained_of_an_unknown_file_in_the_cache_only_is_refused(tmp_pat
 def test_from_pretrained_reads_a_weights_file(model, folder):
     path = folder / "model.safetensors"
     assert SaliencyDetector.from_pretrained(path).config == model.config
+
+
+def test_from_pretrained_with_an_unknown_option_names_it(folder):
+    with pytest.raises(InputError, match=r"revison= is unknown\. Fix: pass options of revision"):
+        SaliencyDetector.from_pretrained(folder, revison="v1")

@@ -56,3 +56,17 @@ def test_locked_second_process_is_refused(folder):
 def test_changed_compares_the_settings_of_now_as_json():
     before = {"size": [1, 2], "amp": "off", "device": "cpu"}
     assert changed(before, {"size": (1, 2), "amp": "bf16", "near": {}}) == ["amp", "near"]
+
+
+def test_claim_with_the_same_settings_continues_and_with_others_is_refused(folder):
+    folder.claim({"weights": "a", "amp": "off"})
+    folder.claim({"weights": "a", "amp": "off"})
+    with pytest.raises(InputError, match=r"`output` .*out: its run has another weights\. Fix: "):
+        folder.claim({"weights": "b", "amp": "off"})
+
+
+def test_claim_of_a_folder_with_files_of_unknown_origin_is_refused(folder):
+    folder.path.mkdir()
+    (folder.path / "a.png").touch()
+    with pytest.raises(InputError, match="no run in it"):
+        folder.claim({})

@@ -103,6 +103,7 @@ def test_predictor_with_empty_batch_returns_empty_logits(predictor):
         (None, np.linspace(1, 9, 20).reshape(4, 5), {"near": "auto"}, 'near="black" if'),
         (None, np.zeros((4, 5)), {"near": "up"}, "unknown"),
         (None, np.zeros((4, 5)), {"near": "white", "encoding": MAP}, "one of them"),
+        (None, None, {"near": "white"}, "no effect without depth"),
     ],
 )
 def test_predictor_with_wrong_argument_raises_one_line(predictor, rgb, depth, options, words):
@@ -110,3 +111,17 @@ def test_predictor_with_wrong_argument_raises_one_line(predictor, rgb, depth, op
     with pytest.raises(InputError, match=words) as caught:
         predictor.predict(rgb, depth, **options)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("modality", "with_depth", "words"),
+    [("rgb", True, "depth has no effect"), ("depth", False, "no depth: the network sees nothing")],
+)
+def test_predictor_input_that_the_network_cannot_see_is_refused(
+    predictor, scene, modality, with_depth, words
+):
+    rgb, depth = scene
+    alone = Predictor(predictor.model, device="cpu", modality=modality)
+    with pytest.raises(InputError, match=words):
+        alone.predict(rgb, depth / 255 if with_depth else None)
+    alone.predict(rgb, None if with_depth else depth / 255)

@@ -31,6 +31,8 @@ ROOT = Path(__file__).resolve().parents[2]
         ("multi_scale", 1),
         ("device", 0),
         ("train_sets", [1]),
+        ("data", None),
+        ("repeat", 5),
     ],
 )
 def test_wrong_value_is_refused_by_name(field, value):
