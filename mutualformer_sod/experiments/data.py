@@ -206,7 +206,7 @@ def _decide_near(sets: Sequence[SodSet], near: Sequence[str]) -> list[str]:
     own = [
         item for item in near if "=" not in item or matching_names(item.rpartition("=")[0], names)
     ]
-    sets = with_encodings(sets, own)
+    sets = with_encodings(sets, own if any(item.has_depth for item in sets) else ())
     print_maps(sets)
     encodings = encodings_by_name(sets)
     return [f"{n}={encoding.side}" for n, encoding in encodings.items() if encoding.near != "none"]

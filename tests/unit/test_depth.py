@@ -457,3 +457,10 @@ def test_coloured_thermal_images_give_their_luminance(tmp_path, maps, caplog):
     assert cv2.norm(THERMAL.read(found.samples[0].depth), grey, cv2.NORM_INF) <= 1
     with pytest.raises(InputError, match="colour-coded depth"):
         read_depth(found.samples[0].depth)
+
+
+def test_near_for_sets_without_depth_is_refused(tmp_path):
+    sets = [SodSet("A", tmp_path, (Sample("a", tmp_path / "a.jpg", None, None),))]
+    with pytest.raises(InputError, match="--near white has no effect: no set has depth"):
+        with_encodings(sets, ["white"])
+    assert with_encodings(sets, ["auto"])[0].encoding is None

@@ -64,13 +64,15 @@ def with_encodings(
         The sets in their order, each with its ``encoding``, which is None for a set without maps.
 
     Raises:
-        InputError: an illegal value of ``near``, an unknown set or one without polarity in it;
-            unreadable maps, or maps of different types; maps that contradict their units
-            (see `TYPE_WEIGHT`) or may be disparity; with "strict" also a weak decision, or any
-            contradiction between maps and units.
+        InputError: an illegal value of ``near``, an unknown set or one without polarity in it, or
+            no set with depth; unreadable maps, or maps of different types; maps that contradict
+            their units (see `TYPE_WEIGHT`) or may be disparity; with "strict" also a weak decision,
+            or any contradiction between maps and units.
     """
     sets = list(sets)
     sides, strict = chosen_sides([s.name for s in sets], near)
+    if any(side != "auto" for side in sides.values()) and not any(s.has_depth for s in sets):
+        raise InputError(f"--near {' '.join(near)} has no effect: no set has depth. Fix: omit it.")
     for item in sets:
         side = sides[item.name]
         if item.modality and not item.modality.has_polarity and side != "auto":
