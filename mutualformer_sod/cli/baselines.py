@@ -2,7 +2,6 @@
 
 import argparse
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
@@ -11,16 +10,15 @@ from mutualformer_sod.cli import common as cli
 from mutualformer_sod.cli.next_step import given, suggest
 from mutualformer_sod.data.depth.encoding import DepthEncoding, depth_to_unit
 from mutualformer_sod.data.depth.polarity import encodings_by_name, print_maps, with_encodings
-from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
+from mutualformer_sod.data.discovery.sets import SodSet, discover_sets, limited
 from mutualformer_sod.data.modality import DEPTH
 from mutualformer_sod.data.sample import Sample, read_sample
 from mutualformer_sod.errors import InputError, counted
 from mutualformer_sod.imaging.io import image_size, write_map
 from mutualformer_sod.inference.baselines import centre_prior, depth_otsu
-from mutualformer_sod.output_folder import OutputFolder
+from mutualformer_sod.inference.map_folder import MapFolder
 
 METHODS = ("centre", "depth_otsu")
-RUN_FILE = "run.json"
 EPILOG = """\
 centre      a Gaussian around the middle of the image, a quarter of each side wide
 depth_otsu  near pixels, by Otsu's threshold on the depth; sets without depth are skipped
@@ -50,29 +48,30 @@ def main() -> None:
     encodings = encodings_by_name(sets)
     print_maps(sets)
     for method in dict.fromkeys(args.methods):
-        claim_folder(args.output / method, method, encodings, args.overwrite)
-        for sod_set in sets:
+        near = {n: e.side for n, e in encodings.items()} if method == "depth_otsu" else {}
+        settings = {"baseline": method, "near": near, "protocol": "baseline, not trained"}
+        folder = MapFolder(args.output / method, settings, args.overwrite)
+        folder.begin()
+        for sod_set in limited(sets, args.limit):
             if method == "depth_otsu" and sod_set.modality != DEPTH:
                 reason = f"{sod_set.modality.maps}, no depth" if sod_set.has_depth else "no depth"
                 print(f"{method}: {sod_set.name}: skipped, it has {reason}")
                 continue
-            made = map_set(method, sod_set, args)
+            made = map_set(method, sod_set, folder)
             print(f"{method}: {sod_set.name}: {counted(made, 'map')} made, the others exist")
     print(f"maps: {args.output}")
     chosen = [*given(args, "data", "sets"), "--maps", args.output, *given(args, "limit")]
     suggest("evaluate", *chosen, "--output", "outputs/scores")
 
 
-def map_set(method: str, sod_set: SodSet, args: argparse.Namespace) -> int:
+def map_set(method: str, sod_set: SodSet, folder: MapFolder) -> int:
     """Write the missing maps of a method on a set, and return their number."""
-    made = 0
-    label = f"{method}: {sod_set.name}"
-    for sample in tqdm(sod_set.samples[: args.limit], label, leave=False, disable=None):
-        path = args.output / method / sod_set.name / f"{sample.stem}.png"
-        if args.overwrite or not path.exists():
-            write_map(path, saliency_of(method, sample, sod_set.encoding))
-            made += 1
-    return made
+    todo = folder.missing(sod_set).samples
+    for sample in tqdm(todo, f"{method}: {sod_set.name}", leave=False, disable=None):
+        path = folder.path / sod_set.name / f"{sample.stem}.png"
+        write_map(path, saliency_of(method, sample, sod_set.encoding))
+    folder.finish(sod_set)
+    return len(todo)
 
 
 def saliency_of(method: str, sample: Sample, encoding: DepthEncoding | None) -> np.ndarray:
@@ -83,29 +82,3 @@ def saliency_of(method: str, sample: Sample, encoding: DepthEncoding | None) -> 
     part = replace(sample, rgb=None) if sample.gt is not None else sample
     _, depth, _ = read_sample(part)
     return depth_otsu(depth_to_unit(depth, encoding))
-
-
-def claim_folder(
-    folder: Path, method: str, encodings: dict[str, DepthEncoding], overwrite: bool
-) -> None:
-    """Record the polarities; refuse a folder with maps of other polarities or of another tool."""
-    near = {n: e.side for n, e in encodings.items()} if method == "depth_otsu" else {}
-    output = OutputFolder(folder, RUN_FILE, "maps")
-    before = output.read(near=dict, baseline=str)
-    known = {} if before is None else before["near"]
-    is_foreign = before is None and folder.is_dir()
-    other = sorted(name for name in near if known.get(name, near[name]) != near[name])
-    if not overwrite:
-        remedy = "Fix: pass another --output, or pass --overwrite to replace them."
-        if is_foreign and any(folder.rglob("[!.]*.png")):
-            raise InputError(f"{folder}: contains maps of unknown origin. {remedy}")
-        if other:
-            raise InputError(
-                f"{folder}: contains maps of {', '.join(other)} made with another --near. {remedy}"
-            )
-    for name in near if is_foreign else other:
-        # An interrupted run must not leave these maps under the new record.
-        for path in (folder / name).glob("[!.]*.png"):
-            path.unlink()
-    record = {"baseline": method, "near": known | near, "protocol": "baseline, not trained"}
-    output.write(record)

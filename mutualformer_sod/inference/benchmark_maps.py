@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import platform
 import time
 from collections import deque
@@ -23,15 +22,13 @@ from mutualformer_sod.data.discovery.sets import SodSet, refuse_other_modality
 from mutualformer_sod.data.training.dataset import SodDataset
 from mutualformer_sod.data.training.loader import make_loader
 from mutualformer_sod.distributed import is_main, rank, sum_over_processes, wait_for_all, world_size
-from mutualformer_sod.errors import InputError, counted
-from mutualformer_sod.files import file_sha256, write_json
+from mutualformer_sod.errors import counted
+from mutualformer_sod.files import file_sha256
 from mutualformer_sod.imaging.io import write_map
+from mutualformer_sod.inference.map_folder import MapFolder
 from mutualformer_sod.inference.predictor import Predictor, native_saliency
 from mutualformer_sod.inference.progress import ticking
-from mutualformer_sod.output_folder import OutputFolder, changed
 from mutualformer_sod.signals import ended_by_sigterm
-
-RUN_FILE = "run.json"
 
 QUEUE_SIZE = 32
 """Maximum number of maps that wait or are being written: 19 MB of logits at 384 x 384."""
@@ -100,21 +97,15 @@ def map_sets(
         refuse_other_modality(sets, predictor.second.name, "the network")
     noun = predictor.second.name
     near = {s.name: s.encoding.side if s.has_depth else f"no {noun}" for s in sets}
-    settings = provenance | predictor.settings | {"near": near}
-    kept, old_maps = _claim_folder(output, settings, overwrite)
-    record = settings | {
-        noun: {name: dataclasses.asdict(found) for name, found in encodings_by_name(sets).items()},
-        "versions": _versions(),
-        "device": str(predictor.device),
-        "sets": kept,
-        "to_replace": sorted(old_maps),  # an interrupted run with `overwrite` replaces these maps
-    }
-    missing = [_without_maps(sod_set, output, old_maps, overwrite) for sod_set in sets]
+    folder = MapFolder(output, provenance | predictor.settings | {"near": near}, overwrite)
+    missing = [folder.missing(sod_set) for sod_set in sets]
     if is_main():
         check_images(missing)
     wait_for_all()  # no process writes to the folder before all have read it
     if is_main():
-        write_json(output / RUN_FILE, record)
+        encodings = {n: dataclasses.asdict(e) for n, e in encodings_by_name(sets).items()}
+        device = str(predictor.device)
+        folder.begin(**{noun: encodings}, versions=_versions(), device=device)
     made = {}
     timings = []
     for sod_set, todo in zip(sets, missing, strict=True):
@@ -126,16 +117,12 @@ def map_sets(
         wait_for_all()
         if not is_main():
             continue
-        images = len(sod_set.samples)
-        old_maps -= {f"{sod_set.name}/{item.stem}.png" for item in todo.samples}
-        record["to_replace"] = sorted(old_maps)
-        record["sets"][sod_set.name] = {"images": images, "has_depth": sod_set.has_depth}
-        write_json(output / RUN_FILE, record)
+        folder.finish(sod_set)
         speed = f"in {spent.start_up + spent.running:.1f} s" if todo.samples else "(all existed)"
         without = ", RGB only" if predictor.modality == "rgb" else f", no {noun}: RGB only"
         depth = "" if sod_set.has_depth else without
         made_now = f"{len(todo.samples)} made now {speed}"
-        print(f"{sod_set.name}: {counted(images, 'map')}, {made_now}{depth}")
+        print(f"{sod_set.name}: {counted(len(sod_set.samples), 'map')}, {made_now}{depth}")
     _print_speed(timings, predictor.device)
     return made
 
@@ -229,47 +216,3 @@ def _map_set(
                 write(output / f"{name}.png", logits[index : index + 1], native_size)
             bar.update(len(logits))
     return _Timing(len(dataset), start_up, time.perf_counter() - started - start_up, in_model)
-
-
-def _without_maps(sod_set: SodSet, output: Path, old_maps: set[str], overwrite: bool) -> SodSet:
-    if overwrite:
-        return sod_set
-    todo = []
-    for item in sod_set.samples:
-        name = f"{sod_set.name}/{item.stem}.png"
-        if name in old_maps or not (output / name).exists():
-            todo.append(item)
-    return dataclasses.replace(sod_set, samples=tuple(todo))
-
-
-def _claim_folder(
-    output: Path, settings: dict[str, Any], overwrite: bool
-) -> tuple[dict[str, Any], set[str]]:
-    """Refuse maps of other settings unless ``overwrite``; return recorded sets and old maps."""
-    output.mkdir(parents=True, exist_ok=True)
-    remedy = "Fix: pass another `output`, or `overwrite` to replace them."
-    maps = {path.relative_to(output).as_posix() for path in output.rglob("[!.]*.png")}
-    folder = OutputFolder(output, RUN_FILE, "maps")
-    before = folder.read(near=dict, sets=dict)
-    if before is None:
-        if overwrite or not maps:
-            return {}, maps
-        problem = "unreadable" if folder.is_begun else "no"
-        raise InputError(f"{output}: maps of unknown origin ({problem} {RUN_FILE}). {remedy}")
-    before["config"] = _in_present_form(before.get("config"))
-    shared_near = {k: v for k, v in before["near"].items() if k in settings["near"]}
-    differing = changed(before | {"near": settings["near"] | shared_near}, settings)
-    if differing and overwrite:
-        return {}, maps
-    if differing:
-        raise InputError(f"{output}: maps made with another {', '.join(differing)}. {remedy}")
-    settings["near"] = before["near"] | settings["near"]
-    return before["sets"], set(before.get("to_replace", [])) & maps
-
-
-def _in_present_form(config: Any) -> Any:
-    """Convert a model configuration that an older version recorded; an unusable one stays."""
-    try:
-        return json.loads(json.dumps(ModelConfig.from_dict(config).to_dict()))
-    except (InputError, KeyError, TypeError):
-        return config

@@ -105,3 +105,27 @@ def test_baselines_maps_of_unknown_origin_are_refused(root, tmp_path):
     mine.write_bytes(b"mine")
     done = run_tool("baselines", "--data", root, "--output", tmp_path)
     assert "unknown origin" in error_line(done)
+
+
+def test_baselines_overwrite_after_another_polarity_replaces_all_maps(root, maps, tmp_path):
+    folder = tmp_path / "maps"
+    shutil.copytree(maps[0], folder)
+    record = folder / "depth_otsu" / "run.json"
+    before = json.loads(record.read_text())
+    other = {"white": "black", "black": "white"}[before["near"]["SAMPLES"]]
+    otsu = ("baselines", "--data", root, "--output", folder, "--methods", "depth_otsu")
+    done = run_tool(*otsu, "--near", f"SAMPLES={other}", "--overwrite", "--limit", 2)
+    assert "depth_otsu: SAMPLES: 2 maps made" in done.output
+    assert len(json.loads(record.read_text())["to_replace"]) == 10
+    done = run_tool(*otsu, "--near", f"SAMPLES={other}")
+    assert "depth_otsu: SAMPLES: 10 maps made" in done.output
+    assert json.loads(record.read_text())["to_replace"] == []
+
+
+def test_baselines_maps_of_an_older_version_are_kept(root, maps, tmp_path):
+    shutil.copytree(maps[0], tmp_path / "maps")
+    record = tmp_path / "maps" / "centre" / "run.json"
+    written = {"baseline": "centre", "near": {}, "protocol": "baseline, not trained"}
+    record.write_text(json.dumps(written))
+    done = run_tool("baselines", "--data", root, "--output", tmp_path / "maps")
+    assert "centre: SAMPLES: 0 maps made" in done.output

@@ -1,0 +1,93 @@
+"""The folder with the maps of one method: its settings, and the maps that are still to make."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from mutualformer_sod.configs.model import ModelConfig
+from mutualformer_sod.data.discovery.sets import SodSet
+from mutualformer_sod.errors import InputError
+from mutualformer_sod.output_folder import OutputFolder, changed
+
+RUN_FILE = "run.json"
+
+
+class MapFolder:
+    """The folder of a method: ``<set>/<stem>.png`` for each image, and the record in ``run.json``.
+
+    Maps with the same settings are kept, so that an interrupted run can continue.
+
+    Args:
+        path: the folder; it is created.
+        settings: all that decides the maps, "near" (polarity by set) among them.
+        overwrite: replace maps with other settings.
+
+    Raises:
+        InputError: the folder has maps of other settings or of unknown origin, unless
+            ``overwrite``.
+    """
+
+    def __init__(self, path: Path, settings: dict[str, Any], overwrite: bool) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+        self.path, self.overwrite = path, overwrite
+        self._output = OutputFolder(path, RUN_FILE, "maps")
+        maps = {file.relative_to(path).as_posix() for file in path.rglob("[!.]*.png")}
+        before = self._known(settings, has_maps=bool(maps))
+        self._old_maps = maps & set(before.get("to_replace", [])) if before else maps
+        self._record = settings | {"near": before.get("near", {}) | settings["near"]}
+        self._record["sets"] = before.get("sets", {})
+
+    def _known(self, settings: dict[str, Any], has_maps: bool) -> dict[str, Any]:
+        """Return the record of maps with the same settings; empty if all maps are replaced."""
+        remedy = "Fix: pass another `output`, or `overwrite` to replace them."
+        before = self._output.read(near=dict)
+        if before is None:
+            if self.overwrite or not has_maps:
+                return {}
+            problem = "unreadable" if self._output.is_begun else "no"
+            raise InputError(
+                f"{self.path}: maps of unknown origin ({problem} {RUN_FILE}). {remedy}"
+            )
+        before["config"] = _in_present_form(before.get("config"))
+        shared_near = {k: v for k, v in before["near"].items() if k in settings["near"]}
+        differing = changed(before | {"near": settings["near"] | shared_near}, settings)
+        if differing and not self.overwrite:
+            names = ", ".join("`near`" if name == "near" else name for name in differing)
+            raise InputError(f"{self.path}: maps made with another {names}. {remedy}")
+        return {} if differing else before
+
+    def missing(self, sod_set: SodSet) -> SodSet:
+        """Return the images of a set whose maps are still to make."""
+        if self.overwrite:
+            return sod_set
+        todo = []
+        for item in sod_set.samples:
+            name = f"{sod_set.name}/{item.stem}.png"
+            if name in self._old_maps or not (self.path / name).exists():
+                todo.append(item)
+        return dataclasses.replace(sod_set, samples=tuple(todo))
+
+    def begin(self, **facts: Any) -> None:
+        """Write the record with the settings and further facts, before the first map."""
+        self._record |= facts
+        self._write()
+
+    def finish(self, sod_set: SodSet) -> None:
+        """Record that all maps of a set are made."""
+        self._old_maps -= {f"{sod_set.name}/{item.stem}.png" for item in sod_set.samples}
+        facts = {"images": len(sod_set.samples), "has_depth": sod_set.has_depth}
+        self._record["sets"][sod_set.name] = facts
+        self._write()
+
+    def _write(self) -> None:
+        # An interrupted run with `overwrite` replaces these maps when it continues.
+        self._output.write(self._record | {"to_replace": sorted(self._old_maps)})
+
+
+def _in_present_form(config: Any) -> Any:
+    """Convert a model configuration that an older version recorded; an unusable one stays."""
+    try:
+        return json.loads(json.dumps(ModelConfig.from_dict(config).to_dict()))
+    except (InputError, KeyError, TypeError):
+        return config
