@@ -1,9 +1,9 @@
 """Time and memory of attention and of a block, compared with the released computation."""
 
-import argparse
 import math
 import statistics
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,7 +16,31 @@ from mutualformer_sod.models.affinity import Heads, cross_diffusion_attention, s
 from mutualformer_sod.models.block import MutualFormerBlock
 from mutualformer_sod.workers import worker_context
 
+CONTESTANTS = ("released", "dense", "tiled", "auto")
+PARTS = ("cda", "block")
+MODES = ("forward", "forward+backward")
+FIT_FROM = 400
+"""Smallest number of tokens of the fitted exponents."""
+
 EPSILON = 0.6  # epsilon of the released code
+
+
+@dataclass(frozen=True)
+class Case:
+    """One workload of all contestants.
+
+    Attributes:
+        part: one of ``PARTS``: the four attention outputs, or a whole block.
+        mode: one of ``MODES``.
+        tokens, dim, heads, batch_size: size of the inputs; ``dim`` is a multiple of ``heads``.
+    """
+
+    part: str
+    mode: str
+    tokens: int
+    dim: int
+    heads: int
+    batch_size: int
 
 
 def released_attention(*heads: Tensor) -> tuple[Tensor, ...]:
@@ -53,15 +77,21 @@ class ReleasedBlock(MutualFormerBlock):
         return self_affinity(query, key) @ values
 
 
-def measure(args: argparse.Namespace, part: str, mode: str, tokens: int) -> list[dict[str, Any]]:
-    """Return best and median seconds, number of runs and peak bytes of each contestant."""
+def measure(case: Case, rounds: int, clock: str, seconds: float) -> list[dict[str, Any]]:
+    """Return best and median seconds, number of runs and peak bytes of each contestant.
+
+    Args:
+        rounds: number of timed runs of each contestant.
+        clock: one of `timing.CLOCKS`.
+        seconds: a contestant that has run this long gets no further run.
+    """
     # Times are taken first. Otherwise the page faults of a size count for the first contestant.
-    times = in_child(time_contestants, args, part, mode, tokens) or {}
+    times = in_child(time_contestants, case, rounds, clock, seconds) or {}
     cells = []
-    for name in args.contestants:
-        peak = in_child(peak_memory, args, part, mode, tokens, name)
+    for name in CONTESTANTS:
+        peak = in_child(peak_memory, case, name)
         runs = times.get(name, [])
-        cell = {"part": part, "mode": mode, "tokens": tokens, "contestant": name}
+        cell = {"part": case.part, "mode": case.mode, "tokens": case.tokens, "contestant": name}
         cell |= {
             "seconds": min(runs) if runs and peak is not None else None,
             "median_seconds": statistics.median(runs) if runs else None,
@@ -69,18 +99,18 @@ def measure(args: argparse.Namespace, part: str, mode: str, tokens: int) -> list
             "peak_bytes": peak,
         }
         cells.append(cell)
-    released = next((c["seconds"] for c in cells if c["contestant"] == "released"), None)
+    released = cells[0]["seconds"]
     for cell in cells:
         if released and cell["seconds"]:
             cell["times_released"] = released / cell["seconds"]
     return cells
 
 
-def in_child(function: Callable[..., Any], *arguments: Any) -> Any:
+def in_child(function: Callable[..., Any], case: Case, *options: Any) -> Any:
     """Return the result of a function in a new process; None if the system killed the process."""
     context = worker_context()
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=send_result, args=(sender, function, arguments))
+    process = context.Process(target=send_result, args=(sender, function, case, *options))
     process.start()
     sender.close()
     try:
@@ -90,43 +120,37 @@ def in_child(function: Callable[..., Any], *arguments: Any) -> Any:
     finally:
         process.join()
         if process.exitcode not in (0, -9):
-            raise InputError(
-                f"the measurement of {arguments[1:]} failed. Fix: see the error above."
-            )
+            raise InputError(f"the measurement of {case} failed. Fix: see the error above.")
 
 
-def send_result(sender: Any, function: Callable[..., Any], arguments: tuple) -> None:
+def send_result(sender: Any, function: Callable[..., Any], *arguments: Any) -> None:
     sender.send(function(*arguments))
 
 
-def time_contestants(
-    args: argparse.Namespace, part: str, mode: str, tokens: int
-) -> dict[str, list[float]]:
+def time_contestants(case: Case, rounds: int, clock: str, seconds: float) -> dict[str, list[float]]:
     """Return the seconds of each contestant's runs, see ``timing.in_turn``."""
-    calls = {name: make_call(args, part, mode, tokens, name) for name in args.contestants}
-    clock, label = CLOCKS[args.clock], f"N = {tokens}"
-    runs = in_turn(calls.values(), args.rounds, clock=clock, enough=args.seconds, label=label)
+    calls = {name: make_call(case, name) for name in CONTESTANTS}
+    label = f"N = {case.tokens}"
+    runs = in_turn(calls.values(), rounds, clock=CLOCKS[clock], enough=seconds, label=label)
     return dict(zip(calls, runs, strict=True))
 
 
-def peak_memory(args: argparse.Namespace, part: str, mode: str, tokens: int, name: str) -> int:
+def peak_memory(case: Case, name: str) -> int:
     """Return the bytes that one call adds to the process' peak memory."""
-    make_call(args, part, mode, 8, name)()  # load libraries and start threads
-    call = make_call(args, part, mode, tokens, name)
+    make_call(replace(case, tokens=8), name)()  # load libraries and start threads
+    call = make_call(case, name)
     before = peak_resident_memory(reset=True)
     call()
     return peak_resident_memory() - before
 
 
-def make_call(
-    args: argparse.Namespace, part: str, mode: str, tokens: int, name: str
-) -> Callable[[], None]:
+def make_call(case: Case, name: str) -> Callable[[], None]:
     """Return the function to time; every contestant gets the same random inputs."""
-    torch.set_num_threads(args.threads)
+    torch.set_num_threads(1)  # with more, --clock cpu would add up the seconds of all threads
     torch.manual_seed(0)
-    shape = (args.batch_size, args.heads, tokens, args.dim // args.heads)
+    shape = (case.batch_size, case.heads, case.tokens, case.dim // case.heads)
     parameters = ()
-    if part == "cda":
+    if case.part == "cda":
         inputs = [torch.randn(shape) for _ in range(6)]
         if name == "released":
             function = released_attention
@@ -135,13 +159,13 @@ def make_call(
             def function(*heads: Tensor) -> tuple[Tensor, ...]:
                 return cross_diffusion_attention(heads[:3], heads[3:], attention=name)
     else:
-        inputs = [torch.randn(args.batch_size, tokens, k * args.dim) for k in (2, 1)]
+        inputs = [torch.randn(case.batch_size, case.tokens, k * case.dim) for k in (2, 1)]
         if name == "released":
-            function = ReleasedBlock(args.dim, args.heads)
+            function = ReleasedBlock(case.dim, case.heads)
         else:
-            function = MutualFormerBlock(args.dim, args.heads, attention=name)
+            function = MutualFormerBlock(case.dim, case.heads, attention=name)
         parameters = tuple(function.parameters())
-    backward = mode == "forward+backward"
+    backward = case.mode == "forward+backward"
     leaves = [item.requires_grad_(backward) for item in inputs]
 
     def call() -> None:
@@ -155,11 +179,11 @@ def make_call(
     return call
 
 
-def fit_exponents(figures: list[dict[str, Any]], fit_from: int) -> list[dict[str, Any]]:
+def fit_exponents(figures: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Fit the slope of log seconds over log N by least squares, for two timed sizes or more."""
     lines: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
     for cell in figures:
-        if cell["seconds"] is not None and cell["tokens"] >= fit_from:
+        if cell["seconds"] is not None and cell["tokens"] >= FIT_FROM:
             line = lines.setdefault((cell["part"], cell["mode"], cell["contestant"]), [])
             line.append((math.log(cell["tokens"]), math.log(cell["seconds"])))
     fits = []

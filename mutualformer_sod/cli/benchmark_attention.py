@@ -1,6 +1,7 @@
 """Compare time and peak memory of cross-diffusion attention with those of the released code."""
 
 import argparse
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,10 @@ EPILOG = """\
 N x N x N products per direction and head. "dense" and "tiled" are the two implementations of this
 package; "auto" chooses between them. "cda" computes the four attention outputs from q, k, v of both
 modalities; "block" is a whole MutualFormer block. The contestants are timed in turn; the best run
-counts. Peak memory is the increase of resident memory during one call in a new process. CPU only.
+counts. Peak memory is the increase of resident memory during one call in a new process. It runs on
+one CPU thread, with 8 heads.
 """
-CONTESTANTS = ("released", "dense", "tiled", "auto")
-PARTS = ("cda", "block")
-MODES = ("forward", "forward+backward")
+HEADS = 8
 TOKENS = (100, 196, 400, 576, 784, 1024, 2304)
 
 
@@ -28,12 +28,8 @@ def parse_arguments() -> argparse.Namespace:
     add = parser.add_argument
     cli.add_flags(parser, "--rounds", "--clock", "--json")
     cli.add_flags(parser, "--batch-size", default=1)
-    for flag, default, metavar in (("--dim", 384, "C"), ("--heads", 8, "H"), ("--threads", 1, "N")):
-        add(flag, type=cli.COUNT, default=default, metavar=metavar, help=f"default: {default}")
+    add("--dim", type=cli.COUNT, default=384, metavar="C", help="default: 384")
     add("--tokens", type=cli.COUNT, nargs="+", default=TOKENS, metavar="N")
-    add("--parts", nargs="+", choices=PARTS, default=PARTS)
-    add("--modes", nargs="+", choices=MODES, default=MODES)
-    add("--contestants", nargs="+", choices=CONTESTANTS, default=CONTESTANTS)
     add(
         "--seconds",
         type=float,
@@ -41,17 +37,14 @@ def parse_arguments() -> argparse.Namespace:
         metavar="S",
         help="a contestant that has run this long at one size gets no further round (default: 6)",
     )
-    add("--fit-from", type=int, default=400, metavar="N", help="smallest N to fit (default: 400)")
     add("--plot", type=Path, metavar="FILE", help="draw time and memory over N (matplotlib)")
     args = parser.parse_args()
-    if args.dim % args.heads:
-        raise InputError(f"--dim {args.dim} is not usable. Fix: pass a multiple of --heads.")
+    if args.dim % HEADS:
+        raise InputError(f"--dim {args.dim} is not usable. Fix: pass a multiple of {HEADS}.")
     if not args.seconds > 0:
         raise InputError(f"--seconds {args.seconds} is not usable. Fix: pass a positive number.")
     if args.plot is not None and args.plot.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise InputError(f"--plot {args.plot}: wrong suffix. Fix: pass a .png, .pdf or .svg file.")
-    if args.clock == "cpu" and args.threads > 1:
-        raise InputError("--clock cpu adds up the seconds of all threads. Fix: pass --threads 1.")
     return args
 
 
@@ -60,7 +53,7 @@ def main() -> None:
     # Imported here: --help and wrong flags need no torch.
     import torch
 
-    from mutualformer_sod.benchmark.attention import fit_exponents, measure
+    from mutualformer_sod.benchmark import attention
     from mutualformer_sod.report.curves import check_matplotlib
 
     if args.plot is not None:
@@ -68,24 +61,24 @@ def main() -> None:
     if peak_resident_memory() is None:
         raise InputError("this system does not report peak memory. Fix: use Linux or macOS.")
     figures = []
-    for part in args.parts:
-        for mode in args.modes:
-            print(f"\n{part}, {mode}: C {args.dim}, {args.heads} heads, batch {args.batch_size}")
-            print(f"{'N':>6}" + "".join(f"{name:>26}" for name in args.contestants))
-            for tokens in args.tokens:
-                cells = measure(args, part, mode, tokens)
-                print(f"{tokens:>6}" + "".join(map(describe, cells)), flush=True)
-                figures += cells
-    fits = fit_exponents(figures, args.fit_from)
-    print(f"\nexponent of the growth of time with N, fitted for N >= {args.fit_from}")
+    for part, mode in itertools.product(attention.PARTS, attention.MODES):
+        print(f"\n{part}, {mode}: C {args.dim}, {HEADS} heads, batch {args.batch_size}")
+        print(f"{'N':>6}" + "".join(f"{name:>26}" for name in attention.CONTESTANTS))
+        for tokens in args.tokens:
+            case = attention.Case(part, mode, tokens, args.dim, HEADS, args.batch_size)
+            cells = attention.measure(case, args.rounds, args.clock, args.seconds)
+            print(f"{tokens:>6}" + "".join(map(describe, cells)), flush=True)
+            figures += cells
+    fits = attention.fit_exponents(figures)
+    print(f"\nexponent of the growth of time with N, fitted for N >= {attention.FIT_FROM}")
     for fit in fits:
         print(f"{fit['part']}, {fit['mode']}, {fit['contestant']}: N^{fit['exponent']:.2f}")
     if args.json is not None:
-        options = {"dim": args.dim, "heads": args.heads, "batch_size": args.batch_size}
-        options |= {"threads": args.threads, "clock": args.clock, "torch": torch.__version__}
+        options = {"dim": args.dim, "heads": HEADS, "batch_size": args.batch_size}
+        options |= {"threads": 1, "clock": args.clock, "torch": torch.__version__}
         write_json(args.json, {"options": options, "figures": figures, "exponents": fits})
     if args.plot is not None:
-        plot(args.plot, figures, args)
+        plot(args.plot, figures)
     suggest("benchmark", "--fusions", "all", "--dim", args.dim, "--tokens", *args.tokens)
 
 
@@ -96,11 +89,12 @@ def describe(cell: dict[str, Any]) -> str:
     return f"{cell['seconds'] * 1e3:.1f} ms {cell['peak_bytes'] / 2**20:.0f} MiB{ratio}".rjust(26)
 
 
-def plot(path: Path, figures: list[dict[str, Any]], args: argparse.Namespace) -> None:
+def plot(path: Path, figures: list[dict[str, Any]]) -> None:
     """Draw seconds (above) and peak memory (below) over N, one column per part and mode."""
     from matplotlib.figure import Figure  # an optional package
 
-    columns = [(part, mode) for part in args.parts for mode in args.modes]
+    columns = list(dict.fromkeys((cell["part"], cell["mode"]) for cell in figures))
+    names = dict.fromkeys(cell["contestant"] for cell in figures)
     figure = Figure(figsize=(3.6 * len(columns), 6.4), layout="constrained")
     axes = figure.subplots(2, len(columns), squeeze=False)
     for column, (part, mode) in enumerate(columns):
@@ -108,7 +102,7 @@ def plot(path: Path, figures: list[dict[str, Any]], args: argparse.Namespace) ->
             (("seconds", 1.0, "seconds"), ("peak_bytes", 2.0**20, "peak memory, MiB"))
         ):
             panel = axes[row][column]
-            for name, style in zip(CONTESTANTS, ("o-", "s--", "^-.", "x:"), strict=True):
+            for name, style in zip(names, ("o-", "s--", "^-.", "x:"), strict=True):
                 points = [
                     (cell["tokens"], cell[key] / unit)
                     for cell in figures
