@@ -34,7 +34,6 @@ class DepthEncoding:
         margin: clarity of the evidence for ``near``, 0 to about 1.5; negative if the evidence is
             against ``near``; None if the polarity was given.
         reason: the evidence in words.
-        low, high: range of the stored values, see `kind.DepthUnits`.
         holes: ratio of pixels without a value.
         hole_code: a value for "no measurement" in addition to those of ``kind``, or None.
         is_empty: whether every map is constant or empty, so that only colour is used.
@@ -44,8 +43,6 @@ class DepthEncoding:
     near: Near
     margin: float | None
     reason: str
-    low: float = 0.0
-    high: float = 255.0
     holes: float = 0.0
     hole_code: int | None = None
     is_empty: bool = False

@@ -71,14 +71,13 @@ class DepthUnits:
 
     Attributes:
         metric: whether the values are distances in millimetres or metres, else relative depth.
-        low, high: least and largest possible value; for distances the 1st and 99th percentile.
+        high: largest possible value; for distances the 99th percentile.
         reason: the decision in words.
         hole_code: a value for "no measurement" in addition to the usual ones, or None.
         step: factor of a 16-bit copy of 8-bit maps, else 1.
     """
 
     metric: bool
-    low: float
     high: float
     reason: str
     hole_code: int | None = None
@@ -89,7 +88,7 @@ def decide_units(samples: Sequence[DepthSample]) -> DepthUnits:
     """Decide the units of a set from samples of all its maps (of one dtype)."""
     kind = samples[0].pixels.dtype
     if kind == np.uint8:
-        return DepthUnits(False, 0, 255, "8-bit maps")
+        return DepthUnits(False, 255, "8-bit maps")
     # The median is used, because a single map may have an outlier.
     largest = float(np.median([sample.largest for sample in samples]))
     units_of = _units_of_16_bit if kind == np.uint16 else _units_of_float
@@ -98,13 +97,13 @@ def decide_units(samples: Sequence[DepthSample]) -> DepthUnits:
 
 def _units_of_16_bit(samples: Sequence[DepthSample], largest: float) -> DepthUnits:
     if largest <= 255:
-        return DepthUnits(False, 0, 255, "8-bit values in 16-bit maps")
+        return DepthUnits(False, 255, "8-bit values in 16-bit maps")
     step = _copied_by(samples)
     if step is not None:
         reason = f"16-bit maps, a x{step} copy of 8-bit ones"
-        return DepthUnits(False, 0, 255 * step, reason, step=step)
+        return DepthUnits(False, 255 * step, reason, step=step)
     if largest > _FARTHEST_MM:
-        return DepthUnits(False, 0, 65535, "16-bit maps over the full range")
+        return DepthUnits(False, 65535, "16-bit maps over the full range")
     return _distances(samples, "16-bit millimetres")
 
 
@@ -112,20 +111,20 @@ def _units_of_float(samples: Sequence[DepthSample], largest: float) -> DepthUnit
     finite = [s.pixels[~find_holes(s.pixels, metric=False)] for s in samples]
     negative = np.unique(np.concatenate([values[values < 0] for values in finite]))
     if len(negative) > 1:  # a single negative value may mean "no measurement"
-        low, high = (float(pick([pick(v) for v in finite if v.size])) for pick in (np.min, np.max))
-        return DepthUnits(False, low, high, "floating-point maps with values below 0")
+        high = max(float(values.max()) for values in finite if values.size)
+        return DepthUnits(False, high, "floating-point maps with values below 0")
     scale = 255 if largest <= 1 else 1
     if largest <= 255 and all(_is_integral(values * scale) for values in finite):
-        return DepthUnits(False, 0, 255 / scale, "floating-point copies of 8-bit maps")
+        return DepthUnits(False, 255 / scale, "floating-point copies of 8-bit maps")
     if largest <= 1 and np.median([sample.least for sample in samples]) < _NEAREST_M:
-        return DepthUnits(False, 0, 1, "floating-point maps from 0 to 1")
+        return DepthUnits(False, 1, "floating-point maps from 0 to 1")
     if largest <= _FARTHEST_M:
         return _distances(samples, "floating-point metres")
     if largest <= 255:
-        return DepthUnits(False, 0, 255, "floating-point maps from 0 to 255")
+        return DepthUnits(False, 255, "floating-point maps from 0 to 255")
     if largest <= _FARTHEST_MM:
         return _distances(samples, "floating-point millimetres")
-    return DepthUnits(False, 0, 65535, "floating-point maps from 0 to 65535")
+    return DepthUnits(False, 65535, "floating-point maps from 0 to 65535")
 
 
 def _copied_by(samples: Sequence[DepthSample]) -> int | None:
@@ -148,9 +147,8 @@ def _distances(samples: Sequence[DepthSample], reason: str) -> DepthUnits:
         values = values[values != code]
         reason += f", {code} is a hole value (a far value in {ratio:.0%} of the pixels)"
     if not values.size:
-        return DepthUnits(True, 0, 0, reason)
-    low, high = np.percentile(values, (1, 99))
-    return DepthUnits(True, float(low), float(high), reason, code)
+        return DepthUnits(True, 0, reason)
+    return DepthUnits(True, float(np.percentile(values, 99)), reason, code)
 
 
 def _hole_code(values: np.ndarray) -> int | None:

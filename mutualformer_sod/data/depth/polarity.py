@@ -242,14 +242,13 @@ def _encoding(
     kind = "metric" if units.metric and side == "black" else "map"
     if side == DISPARITY:
         kind, side = DISPARITY, "white"
-    low, high, code = units.low, units.high, units.hole_code
-    if units.metric and kind != "metric":
-        low, high = 0.0, max(sample.largest for sample in samples)
-        if code is None and kind == "map" and samples[0].pixels.dtype == np.uint16:
-            code = METRIC_INVALID  # as a value, it would compress the range of all others
+    code = units.hole_code
+    is_16_bit = samples[0].pixels.dtype == np.uint16
+    if units.metric and kind == "map" and code is None and is_16_bit:
+        code = METRIC_INVALID  # as a value, it would compress the range of all others
     holes = float(np.mean([s.holes[kind != "map"] for s in samples]))
     if code is not None:
         holes += float(np.mean([np.mean(s.pixels == code) for s in samples]))
-    encoding = DepthEncoding(kind, side, margin, reason, low, high, holes, code)
+    encoding = DepthEncoding(kind, side, margin, reason, holes, code)
     is_empty = all(doubt_of(sample, encoding) == CONSTANT for sample in samples)
     return replace(encoding, is_empty=is_empty)

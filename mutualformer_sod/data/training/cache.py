@@ -175,8 +175,7 @@ def _key(sod_set: SodSet, side: int, depth_rule: DepthRule) -> str:
         if path is not None
     ]
     coding = sod_set.encoding and {
-        name: getattr(sod_set.encoding, name, None)
-        for name in ("kind", "near", "low", "high", "hole_code")
+        name: getattr(sod_set.encoding, name, None) for name in ("kind", "near", "hole_code")
     }
     parts = [data_fingerprint([sod_set]), times, side, coding, depth_rule]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
