@@ -1,32 +1,21 @@
 """Share weights as folders or repositories of the Hugging Face hub, with a model card."""
 
-import errno
 import json
 import re
-import socket
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import (
-    ModelCard,
-    ModelHubMixin,
-    get_hf_file_metadata,
-    hf_hub_download,
-    hf_hub_url,
-)
+from huggingface_hub import ModelCard, ModelHubMixin
 
 from mutualformer_sod.configs.released import HUB_FILE, released_weights
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.models.hub_download import download
 
 _PAIRS = {"depth": "RGB-D", "thermal": "RGB-T"}  # pair of modalities by its second modality
 _TAG = "rgb-d"  # replaced in the card of another pair
 _REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*")
-_ANSWER_SECONDS = 5.0  # timeout of the request that checks whether the hub has a file
 _DOWNLOAD_OPTIONS = ("revision", "cache_dir", "force_download", "local_files_only", "token")
-_PAUSE_SECONDS = 1.0  # pause before the second attempt to reach the hub
-_NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN)
 _FILES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
 _CARD = """\
 # {name}
@@ -122,7 +111,7 @@ class HubModel(
             return load_weights(given)[0]
         try:
             # The weights file has the configuration: config.json is not downloaded.
-            path = _download(given, **options)
+            path = download(given, HUB_FILE, **options)
         except Exception as error:  # the hub client raises a dozen unrelated types
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(
@@ -171,62 +160,6 @@ class HubModel(
             protocol=json.dumps(dict(self.protocol), indent=1),
         )
         return ModelCard(f"---\n{header}\n---\n\n{text}")
-
-
-def _download(
-    repository: str,
-    *,
-    revision: str | None = None,
-    token: str | bool | None = None,
-    local_files_only: bool = False,
-    **options: Any,
-) -> str:
-    """Download the weights file and return its path; without a connection, use a cached file."""
-    problem = None if local_files_only else _no_connection(repository, revision, token)
-    try:
-        return hf_hub_download(
-            repository,
-            HUB_FILE,
-            revision=revision,
-            token=token,
-            local_files_only=local_files_only or problem is not None,
-            etag_timeout=_ANSWER_SECONDS,
-            **options,
-        )
-    except (OSError, ValueError) as error:
-        if problem is None:
-            raise
-        raise problem from error
-
-
-def _no_connection(
-    repository: str, revision: str | None, token: str | bool | None
-) -> OSError | None:
-    """Return the system error if two attempts to reach the hub fail, else None."""
-    # hf_hub_download repeats such a request for half a minute, and no option reduces this. A
-    # slow network, a busy hub and a wrong name are left to hf_hub_download.
-    address = hf_hub_url(repository, HUB_FILE, revision=revision)
-    problem = None
-    for pause in (0.0, _PAUSE_SECONDS):
-        time.sleep(pause)
-        try:
-            get_hf_file_metadata(address, token=token, timeout=_ANSWER_SECONDS)
-            return None
-        except Exception as error:  # its type depends on the hub client's version
-            problem = _system_error(error)
-        if problem is None:
-            return None
-    return problem
-
-
-def _system_error(error: BaseException | None) -> OSError | None:
-    """Return the cause of an error: unknown host, refused connection or no route; else None."""
-    while error is not None:
-        is_missing = isinstance(error, socket.gaierror | ConnectionRefusedError)
-        if is_missing or getattr(error, "errno", None) in _NO_ROUTE:
-            return error
-        error = error.__cause__ or error.__context__
-    return None
 
 
 def _is_repository(given: str) -> bool:

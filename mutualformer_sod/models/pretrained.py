@@ -21,11 +21,11 @@ from safetensors import SafetensorError, safe_open
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import file_sha256, replacing
 from mutualformer_sod.models.backbone_packages import PACKAGES, BackbonePackage, check_state
+from mutualformer_sod.models.hub_download import download
 from mutualformer_sod.models.safetensors_file import write_safetensors
 
 AUTO = "auto"
 CACHE_VARIABLE = "MUTUALFORMER_SOD_CACHE"
-HUB_SECONDS = 3.0  # timeout of the request that checks whether the hub has a file
 ABOUT = ("version", "sha256", "licence", "note")  # facts of a package in the file metadata
 Norm = tuple[tuple[float, ...], tuple[float, ...]]
 
@@ -217,9 +217,6 @@ def _hub_file(name: str) -> Path | str:
     if cached is not None:
         return cached
     try:
-        # Without an answer, hf_hub_download alone retries for half a minute.
-        url = huggingface_hub.hf_hub_url(*place)
-        huggingface_hub.get_hf_file_metadata(url, timeout=HUB_SECONDS)
-        return Path(huggingface_hub.hf_hub_download(*place))
+        return Path(download(*place, patient=False))
     except Exception as error:  # the hub client raises a dozen unrelated types
         return type(error).__name__

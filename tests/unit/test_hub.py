@@ -11,6 +11,7 @@ import torch
 from mutualformer_sod import Predictor, build_model
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.detector import SaliencyDetector
+from mutualformer_sod.models.hub_download import download
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +46,8 @@ def test_from_pretrained_of_a_hub_id_reads_the_downloaded_file(model, folder, mo
         return str(folder / filename)
 
     # Nothing is downloaded in a test.
-    monkeypatch.setattr("mutualformer_sod.models.hub.get_hf_file_metadata", lambda *_, **__: None)
-    for module in ("huggingface_hub.hub_mixin", "mutualformer_sod.models.hub"):
+    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", lambda *_, **__: None)
+    for module in ("huggingface_hub.hub_mixin", "huggingface_hub"):
         monkeypatch.setattr(f"{module}.hf_hub_download", download)
     loaded = SaliencyDetector.from_pretrained("user/name", revision="v1")
     assert loaded.config == model.config
@@ -108,9 +109,9 @@ def test_from_pretrained_of_a_hub_id_without_network_is_refused_in_one_line(monk
     def offline(*arguments, **options):
         raise ConnectionError("no route\nto the host")
 
-    for module in ("huggingface_hub.hub_mixin", "mutualformer_sod.models.hub"):
+    for module in ("huggingface_hub.hub_mixin", "huggingface_hub"):
         monkeypatch.setattr(f"{module}.hf_hub_download", offline)
-    monkeypatch.setattr("mutualformer_sod.models.hub.get_hf_file_metadata", offline)
+    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", offline)
     with pytest.raises(InputError, match=r"hub \(no route\)\. Fix: check the name") as raised:
         SaliencyDetector.from_pretrained(name)
     assert "\n" not in str(raised.value)
@@ -125,7 +126,7 @@ def downloads(monkeypatch, folder):
         asked.append(local_files_only)
         return str(folder / file)
 
-    monkeypatch.setattr("mutualformer_sod.models.hub.hf_hub_download", download)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     return asked
 
 
@@ -137,7 +138,7 @@ def closed_port():
 
 def test_from_pretrained_where_the_hub_refuses_takes_the_cache_alone(monkeypatch, downloads):
     address = f"http://127.0.0.1:{closed_port()}/x"
-    monkeypatch.setattr("mutualformer_sod.models.hub.hf_hub_url", lambda *_, **__: address)
+    monkeypatch.setattr("huggingface_hub.hf_hub_url", lambda *_, **__: address)
     SaliencyDetector.from_pretrained("user/name")
     assert downloads == [True]  # without its retries
 
@@ -146,7 +147,7 @@ def test_from_pretrained_where_the_hub_refuses_and_without_cache_names_the_cause
     monkeypatch, tmp_path
 ):
     address = f"http://127.0.0.1:{closed_port()}/x"
-    monkeypatch.setattr("mutualformer_sod.models.hub.hf_hub_url", lambda *_, **__: address)
+    monkeypatch.setattr("huggingface_hub.hf_hub_url", lambda *_, **__: address)
     with pytest.raises(InputError, match=r"hub \(.*refused\)\. Fix: check the name"):
         SaliencyDetector.from_pretrained("user/name", cache_dir=tmp_path)
 
@@ -159,9 +160,18 @@ def test_from_pretrained_where_the_hub_answers_or_is_slow_leaves_retries_to_its_
         if problem is not None:
             raise problem
 
-    monkeypatch.setattr("mutualformer_sod.models.hub.get_hf_file_metadata", ask)
+    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", ask)
     SaliencyDetector.from_pretrained("user/name")
     assert downloads == [False]
+
+
+def test_download_without_patience_from_a_slow_hub_takes_the_cache_alone(monkeypatch, downloads):
+    def slow(*arguments, **options):
+        raise TimeoutError("slow")
+
+    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", slow)
+    download("user/name", "model.safetensors", patient=False)
+    assert downloads == [True]
 
 
 def test_from_pretrained_of_an_unknown_file_in_the_cache_only_is_refused(tmp_path):
