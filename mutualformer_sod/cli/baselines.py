@@ -16,7 +16,7 @@ from mutualformer_sod.data.sample import Sample, read_sample
 from mutualformer_sod.errors import InputError, counted
 from mutualformer_sod.imaging.io import image_size, write_map
 from mutualformer_sod.inference.baselines import centre_prior, depth_otsu
-from mutualformer_sod.inference.map_folder import MapFolder
+from mutualformer_sod.inference.map_output import MapOutput
 
 METHODS = ("centre", "depth_otsu")
 EPILOG = """\
@@ -50,7 +50,7 @@ def main() -> None:
     for method in dict.fromkeys(args.methods):
         near = {n: e.side for n, e in encodings.items()} if method == "depth_otsu" else {}
         settings = {"baseline": method, "near": near, "protocol": "baseline, not trained"}
-        folder = MapFolder(args.output / method, settings, args.overwrite)
+        folder = MapOutput(args.output / method, settings, args.overwrite)
         folder.begin()
         for sod_set in limited(sets, args.limit):
             if method == "depth_otsu" and sod_set.modality != DEPTH:
@@ -64,7 +64,7 @@ def main() -> None:
     suggest("evaluate", *chosen, "--output", "outputs/scores")
 
 
-def map_set(method: str, sod_set: SodSet, folder: MapFolder) -> int:
+def map_set(method: str, sod_set: SodSet, folder: MapOutput) -> int:
     """Write the missing maps of a method on a set, and return their number."""
     todo = folder.missing(sod_set).samples
     for sample in tqdm(todo, f"{method}: {sod_set.name}", leave=False, disable=None):

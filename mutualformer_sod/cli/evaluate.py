@@ -187,6 +187,7 @@ def find_sets(args: argparse.Namespace) -> list[GtSet]:
             {sample.stem: sample.gt for sample in by_name[item.name].samples},
             item.usual_count,
             {sample.stem: sample.rgb for sample in item.samples if sample.rgb},
+            by_name[item.name].other_version,
         )
         for item in chosen
     ]

@@ -25,7 +25,7 @@ from mutualformer_sod.distributed import is_main, rank, sum_over_processes, wait
 from mutualformer_sod.errors import counted
 from mutualformer_sod.files import file_sha256
 from mutualformer_sod.imaging.io import write_map
-from mutualformer_sod.inference.map_folder import MapFolder
+from mutualformer_sod.inference.map_output import MapOutput
 from mutualformer_sod.inference.predictor import Predictor, native_saliency
 from mutualformer_sod.inference.progress import ticking
 from mutualformer_sod.signals import ended_by_sigterm
@@ -97,7 +97,7 @@ def map_sets(
         refuse_other_modality(sets, predictor.second.name, "the network")
     noun = predictor.second.name
     near = {s.name: s.encoding.side if s.has_depth else f"no {noun}" for s in sets}
-    folder = MapFolder(output, provenance | predictor.settings | {"near": near}, overwrite)
+    folder = MapOutput(output, provenance | predictor.settings | {"near": near}, overwrite)
     missing = [folder.missing(sod_set) for sod_set in sets]
     if is_main():
         check_images(missing)

@@ -38,6 +38,7 @@ class GtSet:
         whole: stem -> ground truth, for all images of the set; None if `files` has all.
         rgb: stem -> colour image, for the metrics that need it; may be empty.
         usual_count: number of images that papers report for the set; None for a custom set.
+        other_version: the known version of the set with another number of images, in words.
     """
 
     name: str
@@ -45,6 +46,7 @@ class GtSet:
     whole: dict[str, Path] | None = None
     usual_count: int | None = None
     rgb: dict[str, Path] = field(default_factory=dict)
+    other_version: str = ""
 
     @classmethod
     def of_folder(cls, folder: Path) -> GtSet:
@@ -219,5 +221,6 @@ def _collect(
             scores = cell.evaluator.results()
             curves = results.curves.setdefault(folder.set_name, {})
             curves[folder.method] = cell.evaluator.curves()
-        marks = row_marks(cell, len(item.whole or item.files), item.usual_count)
+        count = len(item.whole or item.files)
+        marks = row_marks(cell, count, item.usual_count, item.other_version)
         results.add(folder.method, folder.set_name, scores, marks)

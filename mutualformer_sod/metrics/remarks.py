@@ -9,27 +9,21 @@ from mutualformer_sod.metrics.scoring import Cell
 
 _BRIGHT = 128  # maps that all stay below this level are probably not saliency in [0, 255]
 
-# Known copies of a set with another number of images.
-_VARIANTS = {
-    ("STERE", 797): "the subset STERE797, not STERE",
-    ("NJU2K", 485): "the rest of the 1985 images without 1500 for training",
-    ("NJU2K", 498): "a variant that circulates",
-    ("NJU2K", 503): "a variant that circulates",
-}
 
-
-def row_marks(cell: Cell, count: int, usual_count: int | None) -> list[str]:
+def row_marks(
+    cell: Cell, count: int, usual_count: int | None, other_version: str = ""
+) -> list[str]:
     """Return the footnotes of a row, e.g. an unusual image count or images without a map.
 
     Args:
         cell: the method on the set.
         count: number of images of the set. The cell may have fewer.
         usual_count: number of images that papers report for the set; None for a custom set.
+        other_version: the known version of the set with this unusual number, in words, or empty.
     """
     marks, name = [], cell.folder.set_name
     if usual_count is not None and usual_count != count:
-        variant = _VARIANTS.get((name, count))
-        which = f" ({variant})" if variant else ""
+        which = f" ({other_version})" if other_version else ""
         marks.append(f"{name} has {counted(count, 'image')} here{which}, usually {usual_count}")
     if cell.expected < count:
         marks.append(f"only {cell.expected} of {count} images of {name}")

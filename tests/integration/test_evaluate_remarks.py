@@ -1,11 +1,15 @@
 """Tests of the remarks that tools/evaluate.py prints on doubtful maps and scores."""
 
+from argparse import Namespace
+
 import cv2
 import numpy as np
 import pytest
 from evaluation_runs import STEMS, make_bench, make_pair, scores
 from tool_runs import error_line, run_tool
 
+from mutualformer_sod.cli.evaluate import find_sets
+from mutualformer_sod.data.discovery.benchmarks import other_version
 from mutualformer_sod.metrics.evaluator import Evaluator
 from mutualformer_sod.metrics.folder import MapFolder
 from mutualformer_sod.metrics.remarks import row_marks
@@ -152,8 +156,19 @@ def test_evaluate_small_maps_of_the_same_aspect_ratio_have_no_mark(bench):
 )
 def test_row_marks_names_a_count_that_is_not_the_usual_one(name, count, usual, mark):
     folder = MapFolder("ours", name, None, maps={str(i): None for i in range(count)})
-    marks = row_marks(Cell(folder, count, Evaluator()), count, usual)
+    version = other_version(name, "test", count)
+    marks = row_marks(Cell(folder, count, Evaluator()), count, usual, version)
     assert [text[: len(mark)] for text in marks] == [mark] * bool(mark)
+
+
+def test_find_sets_describes_a_known_version_of_a_set(tmp_path):
+    for role, suffix in (("RGB", "jpg"), ("GT", "png")):
+        (tmp_path / "STEREO" / role).mkdir(parents=True)
+        for number in range(797):
+            (tmp_path / "STEREO" / role / f"{number}.{suffix}").touch()
+    args = Namespace(data=[tmp_path], sets=None, images=None, limit=5)
+    (found,) = find_sets(args)
+    assert (found.usual_count, found.other_version) == (1000, "the subset STERE797, not STERE")
 
 
 def test_evaluate_zero_one_maps_are_marked_and_named(bench):

@@ -10,18 +10,12 @@ from mutualformer_sod.data.discovery.benchmarks import (
     TRAINING_PROTOCOLS,
     Split,
     is_known,
+    other_version,
     usual_count,
 )
 from mutualformer_sod.data.discovery.pairing import role_labels
 from mutualformer_sod.data.modality import DEPTH, Modality
 from mutualformer_sod.errors import counted
-
-_OTHER_PACKS = {
-    ("NJU2K", 485): "the rest of the 1985 images without 1500 for training",
-    ("NJU2K", 498): "a variant that circulates",
-    ("NJU2K", 503): "a variant that circulates",
-    ("STERE", 797): "the subset STERE797",
-}
 
 
 def check_counts(label: str, part: Split | None, count: int, has_rgb: bool = True) -> list[Finding]:
@@ -38,12 +32,13 @@ def check_counts(label: str, part: Split | None, count: int, has_rgb: bool = Tru
                 text = f"{count} images: the merged training images of {' + '.join(sets)}"
                 return [Finding("note", "count", label, text)]
         return []
-    usual = usual_count(name, part or "test")
+    split = part or "test"
+    usual = usual_count(name, split)
     if not has_rgb or usual is None or usual == count:
         return []
-    pack = _OTHER_PACKS.get((name, count)) if part != "train" else None
-    origin = f" ({pack})" if pack else ""
-    use = "train on" if part == "train" else "report"
+    version = other_version(name, split, count)
+    origin = f" ({version})" if version else ""
+    use = "train on" if split == "train" else "report"
     text = f"{counted(count, 'image')}{origin}, papers {use} {usual}"
     remedy = "use the usual copy, or state the number beside the scores"
     return [Finding("problem", "count", label, text, remedy)]

@@ -39,6 +39,14 @@ _USUAL_COUNTS: dict[Split, dict[str, int]] = {
     },
     "train": {"NJU2K": 1485, "NLPR": 700, "DUT-RGBD": 800, "COME15K": 8025, "VT5000": 2500},
 }
+_OTHER_VERSIONS = {
+    ("NJU2K", 485): "the rest of the 1985 images without 1500 for training",
+    ("NJU2K", 498): "a variant that circulates",
+    ("NJU2K", 503): "a variant that circulates",
+    ("STERE", 797): "the subset STERE797, not STERE",
+}
+"""Known versions of a test set with another number of images than in papers."""
+
 _ALIASES: dict[str, tuple[str, ...]] = {
     "NJU2K": ("NJUD", "NJU2000", "NJUD2K"),
     "STERE": ("STEREO", "STEREO1000", "STERE1000"),
@@ -98,3 +106,8 @@ def part_of(name: str) -> Split | None:
 def usual_count(name: str, split: Split) -> int | None:
     """Return the number of images that papers report for a set and split, or None."""
     return _USUAL_COUNTS[split].get(canonical_name(name))
+
+
+def other_version(name: str, split: Split, count: int) -> str:
+    """Describe the known version of a set that has this unusual number of images; else empty."""
+    return _OTHER_VERSIONS.get((canonical_name(name), count), "") if split == "test" else ""

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mutualformer_sod.data.discovery.benchmarks import Split, usual_count
+from mutualformer_sod.data.discovery.benchmarks import Split, other_version, usual_count
 from mutualformer_sod.data.discovery.folders import Candidate, search
 from mutualformer_sod.data.discovery.pairing import DEPTH_SUFFIXES
 from mutualformer_sod.data.modality import Encoding, Modality
@@ -58,6 +58,11 @@ class SodSet:
     def usual_count(self) -> int | None:
         """Number of images that papers report for this set and split; None for a custom set."""
         return usual_count(self.name.rsplit("/", 1)[-1], self.split)
+
+    @property
+    def other_version(self) -> str:
+        """Known version of this set with another number of images, in words; empty for others."""
+        return other_version(self.name.rsplit("/", 1)[-1], self.split, len(self.samples))
 
 
 def discover_sets(

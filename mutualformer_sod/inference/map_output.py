@@ -13,7 +13,7 @@ from mutualformer_sod.output_folder import OutputFolder, changed
 RUN_FILE = "run.json"
 
 
-class MapFolder:
+class MapOutput:
     """The folder of a method: ``<set>/<stem>.png`` for each image, and the record in ``run.json``.
 
     Maps with the same settings are kept, so that an interrupted run can continue.

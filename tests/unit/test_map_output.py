@@ -7,7 +7,7 @@ import pytest
 from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.inference.map_folder import MapFolder
+from mutualformer_sod.inference.map_output import MapOutput
 
 SETTINGS = {"size": 64, "near": {"A": "white"}}
 
@@ -22,7 +22,7 @@ def images(tmp_path):
 def begun(tmp_path):
     """A folder with two of three maps."""
     folder = tmp_path / "maps"
-    MapFolder(folder, SETTINGS, overwrite=False).begin()
+    MapOutput(folder, SETTINGS, overwrite=False).begin()
     (folder / "A").mkdir()
     for stem in "xy":
         (folder / "A" / f"{stem}.png").write_bytes(b"map")
@@ -30,30 +30,30 @@ def begun(tmp_path):
 
 
 def missing(folder, images, settings=SETTINGS, overwrite=False):
-    todo = MapFolder(folder, settings, overwrite).missing(images)
+    todo = MapOutput(folder, settings, overwrite).missing(images)
     return [sample.stem for sample in todo.samples]
 
 
-def test_map_folder_with_the_same_settings_keeps_its_maps(begun, images):
+def test_map_output_with_the_same_settings_keeps_its_maps(begun, images):
     assert missing(begun, images) == ["z"]
 
 
-def test_map_folder_with_the_depth_record_of_an_older_version_keeps_its_maps(begun, images):
+def test_map_output_with_the_depth_record_of_an_older_version_keeps_its_maps(begun, images):
     record = json.loads((begun / "run.json").read_text())
     older = {"kind": "map", "near": "white", "low": 0.0, "high": 255.0, "hole_code": None}
     (begun / "run.json").write_text(json.dumps(record | {"depth": {"A": older}}))
     assert missing(begun, images) == ["z"]
 
 
-def test_map_folder_with_other_settings_is_refused_unless_overwritten(begun, images):
+def test_map_output_with_other_settings_is_refused_unless_overwritten(begun, images):
     other = SETTINGS | {"size": 96, "near": {"A": "black"}}
     with pytest.raises(InputError, match=r"another size, `near`\. Fix: pass another `output`"):
-        MapFolder(begun, other, overwrite=False)
-    MapFolder(begun, other, overwrite=True).begin()
+        MapOutput(begun, other, overwrite=False)
+    MapOutput(begun, other, overwrite=True).begin()
     assert missing(begun, images, other) == ["x", "y", "z"]  # the run was interrupted
 
 
-def test_map_folder_of_another_set_keeps_the_polarity_of_the_first(begun):
-    MapFolder(begun, SETTINGS | {"near": {"B": "black"}}, overwrite=False).begin()
+def test_map_output_of_another_set_keeps_the_polarity_of_the_first(begun):
+    MapOutput(begun, SETTINGS | {"near": {"B": "black"}}, overwrite=False).begin()
     near = json.loads((begun / "run.json").read_text())["near"]
     assert near == {"A": "white", "B": "black"}
