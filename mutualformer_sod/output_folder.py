@@ -31,10 +31,14 @@ class OutputFolder:
         return self.record_file.exists()
 
     def refuse_foreign(self) -> None:
-        """Accept a new or empty folder or one with a record; InputError for any other path."""
+        """Accept a new or empty folder or one with a record; InputError for any other path.
+
+        Hidden files do not count: the lock, and half-written files of a process that was killed.
+        """
         if not self.path.exists() or self.is_begun:
             return
-        if not self.path.is_dir() or any(item.name != LOCK_FILE for item in self.path.iterdir()):
+        is_folder = self.path.is_dir()
+        if not is_folder or any(not item.name.startswith(".") for item in self.path.iterdir()):
             raise InputError(
                 f"`output` {self.path}: not an empty folder, and no {self.content} in it. "
                 "Fix: pass a new folder."

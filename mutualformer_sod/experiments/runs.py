@@ -88,10 +88,6 @@ def do_run(
     """
     resources = resources | {"cache_dir": str(output / "cache")}
     config = train_config(options, run, data["train"], resources)
-    if not (run.folder / CONFIG_FILE).exists():
-        # A process killed at its start leaves files that training would refuse as foreign.
-        for half_written in run.folder.glob(".*.tmp*"):
-            half_written.unlink()
     train(config, model_overrides(output, run, options), resume="last")
     weights = run.folder / WEIGHTS_FILE
     model, protocol = load_weights(weights)

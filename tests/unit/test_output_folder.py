@@ -17,6 +17,15 @@ def test_refuse_foreign_new_or_empty_folder_is_accepted(folder):
         folder.refuse_foreign()  # the lock file is no content
 
 
+def test_refuse_foreign_half_written_record_of_a_killed_process_is_accepted(folder):
+    folder.path.mkdir()
+    (folder.path / ".run.77.tmp.json").touch()
+    folder.refuse_foreign()
+    (folder.path / "notes.txt").touch()
+    with pytest.raises(InputError, match="not an empty folder"):
+        folder.refuse_foreign()
+
+
 def test_refuse_foreign_other_files_are_refused_until_there_is_a_record(folder):
     folder.path.mkdir()
     (folder.path / "notes.txt").touch()
