@@ -40,6 +40,11 @@ class ReportedElsewhere(InputError):
         super().__init__("another process of this run reports the problem")
 
 
+def one_line(text: object) -> str:
+    """Return a text or an error without line breaks and repeated spaces."""
+    return " ".join(str(text).split())
+
+
 def name_list(names: Iterable[object], none: str = "nothing") -> str:
     """Join the first ten names for a message and count the others; without names, use `none`."""
     texts = [str(name) for name in names]

@@ -13,7 +13,14 @@ from typing import Any, NoReturn
 
 from mutualformer_sod.cli.next_step import is_first_process
 from mutualformer_sod.configs.released import DEFAULT_WEIGHTS, ESTIMATOR, WEIGHTS_HELP
-from mutualformer_sod.errors import InputError, ReportedElsewhere, Stopped, flag_of, with_flags
+from mutualformer_sod.errors import (
+    InputError,
+    ReportedElsewhere,
+    Stopped,
+    flag_of,
+    one_line,
+    with_flags,
+)
 from mutualformer_sod.files import check_writable
 
 EXIT_INPUT_ERROR = 2
@@ -262,7 +269,7 @@ def _one_line(error: Exception) -> str | None:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         remedy = ". Fix: free disk space and start again" if full else ""
         return f"{error.filename}: {error.strerror}{remedy}"
-    return with_flags(" ".join(str(error).split()))
+    return with_flags(one_line(error))
 
 
 def map_affixes(args: argparse.Namespace) -> tuple[str, str] | None:

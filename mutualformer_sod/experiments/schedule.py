@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from mutualformer_sod.errors import InputError, Stopped, with_flags
+from mutualformer_sod.errors import InputError, Stopped, one_line, with_flags
 from mutualformer_sod.experiments.plan import Run
 from mutualformer_sod.signals import ended_by_sigterm
 from mutualformer_sod.workers import end_with_parent, worker_context
@@ -84,7 +84,7 @@ def _work(function: str, arguments: tuple, log: str, threads: int, outcome: Conn
     try:
         getattr(importlib.import_module(f"{__package__}.{module}"), name)(*arguments)
     except (InputError, OSError, Stopped) as error:
-        problem = f"error: {with_flags(' '.join(str(error).split()))}"
+        problem = f"error: {with_flags(one_line(error))}"
         print(problem, file=sys.stderr)
     outcome.send(problem)
 

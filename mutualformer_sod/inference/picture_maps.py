@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from mutualformer_sod.errors import InputError, OutputExists, counted
+from mutualformer_sod.errors import InputError, OutputExists, counted, one_line
 from mutualformer_sod.files import file_sha256
 from mutualformer_sod.imaging.photos import averaged, read_photo
 from mutualformer_sod.imaging.png import read_note, write_png
@@ -108,12 +108,12 @@ def predict_pictures(
     outcome = Outcome(kept=len(pictures) - len(todo))
     with ticking(tqdm(todo, unit="picture", leave=False, disable=None)) as bar:
         for picture in bar:
-            bar.set_postfix_str(_one_line(picture.rgb.name), refresh=False)
+            bar.set_postfix_str(one_line(picture.rgb.name), refresh=False)
             try:
                 notes, doubts = map_picture(predictor, picture, plan, outputs)
             except (InputError, MemoryError) as error:
                 line = str(error) or f"{picture.rgb}: out of memory. Fix: save a smaller copy."
-                outcome.failed.append(_one_line(line))
+                outcome.failed.append(one_line(line))
                 tqdm.write(f"failed: {outcome.failed[-1]}", file=sys.stderr)
                 continue
             outcome.made += 1
@@ -121,7 +121,7 @@ def predict_pictures(
             for doubt in doubts or ():
                 outcome.doubts.setdefault(doubt, []).append(picture.depth.name)
             if notes:
-                tqdm.write(_one_line(f"{picture.rgb.name}: {'; '.join(notes)}"), file=sys.stdout)
+                tqdm.write(one_line(f"{picture.rgb.name}: {'; '.join(notes)}"), file=sys.stdout)
     return outcome
 
 
@@ -228,7 +228,3 @@ def _differing(path: Path, now: dict[str, Any]) -> str:
         return "of unknown origin"
     names = changed(before, dict.fromkeys(before) | now)
     return f"made with another {', '.join(names)}" if names else ""
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

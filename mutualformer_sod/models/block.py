@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mutualformer_sod.configs.diffusion import ATTENTIONS, Diffusion
 from mutualformer_sod.configs.switches import check
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, one_line
 from mutualformer_sod.files import without_wrappers
 from mutualformer_sod.models.affinity import AS_RELEASED, Heads, cross_diffusion_attention
 from mutualformer_sod.models.drop_path import Draws, drop_path
@@ -219,7 +219,7 @@ def load_released_block(state_dict: Mapping[str, Any], num_heads: int) -> Mutual
     try:
         block.load_state_dict(renamed)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise InputError(
             f"the released block's weights do not fit: {reason} Fix: pass the whole block."
         ) from error

@@ -17,7 +17,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 import mutualformer_sod
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, one_line
 from mutualformer_sod.inference.cutouts import CUTOUTS
 from mutualformer_sod.serving import forms
 from mutualformer_sod.serving.gate import Gate, Limits, error_answer
@@ -200,4 +200,4 @@ async def _chunks(data: bytes) -> AsyncIterator[bytes]:
 
 def _header(notes: Collection[str]) -> str:
     """Return remarks as the value of a header: one line of ASCII."""
-    return " ".join("; ".join(notes).split()).encode("ascii", "backslashreplace").decode()[:4000]
+    return one_line("; ".join(notes)).encode("ascii", "backslashreplace").decode()[:4000]

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import File, Form, Request, UploadFile
 
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, one_line
 from mutualformer_sod.inference.cutouts import PLAIN, is_plain
 from mutualformer_sod.serving.limits import TooLarge
 
@@ -101,7 +101,7 @@ def name_of(upload: UploadFile) -> str:
     """Return the client's name of a file in one line, without folders."""
     name = re.split(r"[/\\]", upload.filename or "")[-1]
     name = "".join(sign if sign.isprintable() else " " for sign in name)
-    return " ".join(name.split())[-_NAME_LENGTH:] or "file"
+    return one_line(name)[-_NAME_LENGTH:] or "file"
 
 
 def save(

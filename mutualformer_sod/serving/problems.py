@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, one_line
 from mutualformer_sod.serving.limits import TooLarge
 
 _log = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ def problem_of(error: Exception, names: Mapping[Path, str]) -> tuple[str, int]:
         line = str(error)
         for path, name in names.items():
             line = line.replace(str(path), name)
-        return " ".join(line.split()), 413 if isinstance(error, TooLarge) else 422
+        return one_line(line), 413 if isinstance(error, TooLarge) else 422
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return "out of memory. Fix: save a smaller copy of the picture.", 413
     if isinstance(error, OSError):
