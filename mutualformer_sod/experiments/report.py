@@ -84,7 +84,7 @@ def _overview(table: FusionTable) -> list[str]:
 
 def _differences(table: FusionTable) -> list[str]:
     """Return the table of the first variant's differences to the others."""
-    if table.images is None or len(table.meanings) < 2:
+    if len(table.meanings) < 2:
         return []
     reference = next(iter(table.meanings))
     found = differences(table.images, reference)
@@ -111,7 +111,7 @@ def _interval(item: Difference) -> str:
 
 def _misleading(table: FusionTable) -> list[str]:
     """Return the tables of scores with misleading depth, one for each group."""
-    if table.images is None or len(table.images.kinds) < 2:
+    if len(table.images.kinds) < 2:
         return []
     lines = []
     owners = np.array([name for name, _ in table.images.runs])

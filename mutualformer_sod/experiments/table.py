@@ -64,9 +64,9 @@ class FusionTable:
 
     trials: Sequence[Trial]
     meanings: dict[str, str]
-    costs: dict[str, dict[str, float]] = field(default_factory=dict)
-    notes: Sequence[str] = ()
-    images: ImageScores | None = None
+    costs: dict[str, dict[str, float]]
+    notes: Sequence[str]
+    images: ImageScores
 
     @property
     def groups(self) -> list[str]:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 from mutualformer_sod.cli.compare_fusions import describe
@@ -14,6 +15,7 @@ from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.data.synthetic.scenes import write_samples
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.experiments import collect, plan, schedule
+from mutualformer_sod.experiments.image_scores import METRICS, ImageScores
 from mutualformer_sod.experiments.plan import Options, Run
 from mutualformer_sod.experiments.report import fusion_csv, fusion_markdown, runs_csv
 from mutualformer_sod.experiments.runs import model_overrides, score_maps
@@ -219,7 +221,12 @@ def table_of(**values):
         for seed, s in enumerate(seeds)
     ]
     costs = {"sum": {"parameters": 1.5e6, "macs": 2e8, "images_per_second": 50.0}}
-    return FusionTable(trials, dict.fromkeys(values, ""), costs, ["Trained somehow."])
+    runs = [(trial.variant, trial.seed) for trial in trials]
+    levels = [trial.scores["all"]["s_measure"] for trial in trials]
+    cells = np.broadcast_to(np.array(levels)[:, None], (5, len(runs), len(METRICS)))
+    names = [("right", "A", stem) for stem in "abcde"]
+    images = ImageScores(runs, names, cells, {"sets": ["A"]})
+    return FusionTable(trials, dict.fromkeys(values, ""), costs, ["Trained somehow."], images)
 
 
 def test_summary_has_the_sample_standard_deviation():
