@@ -105,7 +105,7 @@ class ModelConfig(Switches):
         encoder, fusion, decoder: options of the parts.
     """
 
-    preset: str = "small"
+    preset: str
     image_size: int = switch(384, "32 pixels or more", lambda v: v >= 32)
     depth_rule: str = switch("minmax", choices=DEPTH_RULES)
     mean: tuple[float, float, float] | None = None

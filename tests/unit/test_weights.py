@@ -153,7 +153,8 @@ def test_load_weights_other_file_is_refused_by_name(tmp_path, kind):
     [
         ("config", "[]", "metadata"),
         ("config", '{"fusion": {"dim": "x"}}', "dim='x'"),
-        ("config", '{"encoder": {"backbone": "vit_nano"}}', "vit_nano"),
+        ("config", '{"preset": "small", "encoder": {"backbone": "vit_nano"}}', "vit_nano"),
+        ("config", '{"encoder": {}}', "'preset'"),
         ("protocol", "null", "protocol"),
         ("protocol", None, "protocol"),
     ],
