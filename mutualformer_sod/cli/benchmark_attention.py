@@ -27,6 +27,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = cli.Parser(__doc__, EPILOG)
     add = parser.add_argument
     cli.add_flags(parser, "--rounds", "--clock", "--json")
+    cli.add_flags(parser, "--overwrite", help="replace the files of --json and --plot")
     cli.add_flags(parser, "--batch-size", default=1)
     add("--dim", type=cli.COUNT, default=384, metavar="C", help="default: 384")
     add("--tokens", type=cli.COUNT, nargs="+", default=TOKENS, metavar="N")
@@ -45,6 +46,8 @@ def parse_arguments() -> argparse.Namespace:
         raise InputError(f"--seconds {args.seconds} is not usable. Fix: pass a positive number.")
     if args.plot is not None and args.plot.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise InputError(f"--plot {args.plot}: wrong suffix. Fix: pass a .png, .pdf or .svg file.")
+    for path in (args.json, args.plot):
+        cli.check_result_file(path, args.overwrite)
     return args
 
 

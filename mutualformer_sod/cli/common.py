@@ -180,7 +180,7 @@ def check_result_file(path: Path | None, overwrite: bool) -> None:
     """Refuse a result file that exists or whose folder cannot be written to; accept None."""
     if path is not None:
         refuse_existing(path, overwrite)
-        check_writable(path.parent, "json")
+        check_writable(path.parent, "json" if path.suffix == ".json" else "plot")
 
 
 def require_packages(extra: str, *packages: str) -> None:
