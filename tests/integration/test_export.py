@@ -190,7 +190,7 @@ def test_an_exported_program_carries_its_description(exported):
 
 
 def test_the_check_and_the_speed_are_told(exported):
-    assert "8 images, 8 with depth" in exported[1]
+    assert "8 images, 8 of them with depth" in exported[1]
     assert re.search(r"largest difference: [\d.e-]+ in logits", exported[1])
     assert re.search(r"^\| torch.export \| [\d.]+ \|", exported[1], re.MULTILINE)
 

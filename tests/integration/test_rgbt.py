@@ -367,7 +367,9 @@ def test_train_on_thermal_images_refuses_options_of_depth(options, problem, ther
 def test_train_on_two_modalities_is_refused(copy, scenes, tmp_path):
     shutil.copytree(scenes / "SAMPLES", copy / "SAMPLES")
     done = train_small(tmp_path / "run", copy, "--train-sets", "SAMPLES", SET)
-    assert f"SAMPLES has depth maps, {SET} has thermal images. Fix: separate" in error_line(done)
+    assert f"SAMPLES has depth maps, {SET} has thermal images. Fix: pass sets of one" in error_line(
+        done
+    )
 
 
 def test_train_fine_tunes_depth_weights_on_thermal_images_and_reports_it(

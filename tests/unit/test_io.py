@@ -386,7 +386,7 @@ def test_constant_or_agreeing_transparency_of_a_mask_is_dropped(tmp_path):
     white = np.repeat(DISC[..., None], 3, axis=2).astype(np.uint8) * 255
     for alpha in (np.full(DISC.shape, 255, np.uint8), white[..., 0]):
         assert np.array_equal(read_gt(save(tmp_path / "a.png", np.dstack([white, alpha]))), DISC)
-    with pytest.raises(InputError, match=r"a\.png: its transparency varies"):
+    with pytest.raises(InputError, match=r"a\.png: its transparency and its colours"):
         read_gt(save(tmp_path / "a.png", np.dstack([white, 255 - white[..., 0]])))
 
 

@@ -207,7 +207,7 @@ def test_read_thermal_in_a_monotone_palette_keeps_the_order_of_heat(tmp_path, na
 def test_read_thermal_in_an_ambiguous_palette_is_refused(tmp_path, name):
     colours = cv2.applyColorMap(heat_image(), getattr(cv2, f"COLORMAP_{name}"))
     path = write(tmp_path / "a.png", colours)
-    with pytest.raises(InputError, match=r"a\.png: \d+% of the pixels have another colour"):
+    with pytest.raises(InputError, match=r"a\.png: \d+% of the pixels differ in colour"):
         read_thermal(path)
 
 
