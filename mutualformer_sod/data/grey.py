@@ -13,13 +13,15 @@ from mutualformer_sod.data.depth.kind import DepthSample
 
 @dataclass(frozen=True)
 class GreyEncoding:
-    """How one set stores maps without polarity: as brightness. Every finite value is valid.
+    """Encoding of the maps of one set whose modality has no polarity.
+
+    The maps store brightness, and every finite value is valid.
 
     Attributes:
         kind: name of the modality, such as "thermal".
         is_empty: whether every map is constant or empty, so that only colour is used.
-        near, side: always "none", for the record of a run.
-        zero_is_hole: always False, see `depth.encoding.DepthEncoding`.
+        near, side: polarity in the record of a run, always "none".
+        zero_is_hole: whether 0 means that a pixel has no value, always False.
     """
 
     kind: str
@@ -39,15 +41,15 @@ class GreyEncoding:
         return find_holes(raw, metric=False)
 
     def describe(self) -> str:
-        """Return the encoding in words, for the screen."""
+        """Return a one-line description of the encoding for the screen."""
         if self.is_empty:
             return "none: every map is constant or empty, colour alone is used"
         return "brightness as stored"
 
 
 def grey_to_unit(raw: np.ndarray, encoding: GreyEncoding, rule: DepthRule = "minmax") -> np.ndarray:
-    """Scale raw brightness (H, W) to [0, 1], never inverted; see `depth.encoding.scale_to_unit`.
+    """Scale raw brightness (H, W) to [0, 1] with `scale_to_unit`, without inversion.
 
-    NaN and infinite pixels get the value of the nearest finite one.
+    NaN and infinite pixels get the value of the nearest finite pixel.
     """
     return scale_to_unit(raw, encoding.find_holes(raw), rule)

@@ -1,7 +1,7 @@
-"""Second modalities in addition to colour: depth, thermal images, and other registered ones.
+"""Second modalities besides colour: depth, thermal images, and other registered modalities.
 
-`SodSet.modality` is the second modality of a set. `ModelConfig.second_modality` is the one that a
-network was trained on. This module defines all differences between modalities.
+`SodSet.modality` is the second modality of a set. `ModelConfig.second_modality` is the modality
+that a network was trained on. This module defines all differences between modalities.
 Names such as ``has_depth`` and ``depth`` refer to the second input, whatever its modality.
 """
 
@@ -25,24 +25,26 @@ Encoding: TypeAlias = DepthEncoding | GreyEncoding
 
 @dataclass(frozen=True)
 class Modality:
-    """A second modality. Its functions must not be lambdas: they are pickled for worker processes.
+    """Properties of a second modality.
+
+    ``read`` and ``to_unit`` must not be lambdas, because they are pickled for worker processes.
 
     Attributes:
         name: name of the modality in messages, flags and the configuration of weights.
-        one_map: noun for one of its maps; the plural is formed by an added "s".
-        folders: lower-case names by which its folder in a set is recognised.
-        folder: name of its folder in sets that this package writes.
-        read: returns the raw map (H, W) uint8, uint16 or float32 of a file, or raises InputError.
-        to_unit: converts a raw map to (H, W) float32 in [0, 1], given the encoding of its set.
-        has_polarity: whether its maps have a polarity, units and holes, as depth has.
+        one_map: singular noun for a map of this modality; an added "s" forms the plural.
+        folders: lower-case folder names that identify the folder of the maps in a set.
+        folder: name of the folder of the maps in sets that this package writes.
+        read: reads a file as a raw map (H, W) uint8, uint16 or float32, or raises InputError.
+        to_unit: converts a raw map to (H, W) float32 in [0, 1] by the encoding of its set.
+        has_polarity: whether the maps have a polarity, units and holes, as depth maps do.
             Without polarity the encoding of a set is a `GreyEncoding`.
-        interpolation: cv2 flag for resizing a map to the size of its colour image. Default: nearest
-            neighbour, because others would create false depths between object and background.
-        degradations: names of the degradations of its maps in training, see
-            `training.degradations`.
+        interpolation: cv2 flag for resizing a map to the size of its colour image. The default is
+            nearest neighbour: other methods would create false depths at object borders.
+        degradations: names of the functions of `training.degradations` that may change the maps
+            in training.
         sets: names, or prefixes of names, of known sets whose maps have this modality even if
             their folder has another name.
-        label: title of its images on a page; "" uses ``name``.
+        label: title of the maps on a page; if it is "", ``name`` is the title.
     """
 
     name: str
@@ -73,10 +75,10 @@ MODALITIES: dict[str, Modality] = {}
 
 
 def register_modality(modality: Modality) -> Modality:
-    """Register a modality so that its folders are found; other packages may call this, too.
+    """Register a modality of this or another package, so that its folder names are recognised.
 
     Raises:
-        ValueError: its name or one of its folder names is registered already.
+        ValueError: the name or a folder name of the modality is registered already.
     """
     for other in MODALITIES.values():
         shared = set(modality.folders) & set(other.folders)
@@ -91,7 +93,7 @@ def register_modality(modality: Modality) -> Modality:
 
 
 def find_modality(name: str) -> Modality:
-    """Return the modality of a name; InputError if it is not registered."""
+    """Return the registered modality with this name; raise InputError if there is none."""
     if name not in MODALITIES:
         raise InputError(
             f"the modality {name!r} is unknown here; the known ones are {', '.join(MODALITIES)}."
@@ -101,7 +103,7 @@ def find_modality(name: str) -> Modality:
 
 
 def modality_of_set(name: str) -> Modality | None:
-    """Return the modality of a known set, or None."""
+    """Return the modality of a set with a known name; return None for other names."""
     key = name_key(name)
     known = {m: tuple(map(name_key, m.sets)) for m in MODALITIES.values()}
     return next((m for m, own in known.items() if key.startswith(own)), None)
@@ -118,10 +120,10 @@ def modality_of(folders: Iterable[str], set_name: str) -> Modality:
 
 
 def refuse_named_otherwise(folder: Path, modality: Modality) -> None:
-    """Raise InputError if a folder of maps, or its set, has a name of another modality."""
+    """Raise InputError if the name of a folder of maps, or of its set, means another modality."""
     folder = folder.absolute()
     named = modality_of_set(folder.parent.name) or next(
-        # The name "t" is no evidence: the folder may be temporary.
+        # The name "t" alone does not identify thermal images: the folder may be temporary.
         (m for m in MODALITIES.values() if folder.name in (m.folder, *m.folders[1:])),
         modality,
     )

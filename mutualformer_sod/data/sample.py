@@ -1,4 +1,4 @@
-"""One sample of a data set: its files and how they are read."""
+"""The files of one sample of a data set, and functions that read them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,9 @@ from mutualformer_sod.imaging.io import check_size, read_gt, read_rgb
 
 @dataclass(frozen=True)
 class Sample:
-    """The files of one sample; None where the set has no such folder.
+    """The files of one sample.
+
+    ``rgb``, ``depth`` or ``gt`` is None if the set has no folder for this file.
 
     Attributes:
         stem: stem of the RGB file, or of the ground truth if there is no RGB file.
@@ -29,16 +31,17 @@ class Sample:
 def read_sample(sample: Sample) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
     """Read the files of one sample.
 
-    A map that differs in size from the colour image (from the ground truth, if there is no colour
-    image) is resized by the rule of its modality. Depth is resized by nearest neighbour, because
-    interpolation would create false depths at the borders of objects and holes. A ground truth that
-    differs in size is refused, because scores would depend on the method of resizing.
+    The rule of its modality resizes a map to the size of the colour image, or of the ground truth
+    if there is no colour image. Depth is resized by nearest neighbour, because interpolation would
+    create false depths at the borders of objects and holes. A ground truth that differs in size
+    from the colour image is refused, because scores would depend on the method of resizing.
 
     Returns:
-        rgb (H, W, 3) uint8, depth (H, W) as stored, gt (H, W) bool; None for a missing part.
+        rgb (H, W, 3) uint8, depth (H, W) as stored, and gt (H, W) bool. A missing part is None.
 
     Raises:
-        InputError: an error of `imaging.io`, or ground truth and colour image differ in size.
+        InputError: a file is unreadable or unsupported (see `imaging.io`), or ground truth and
+            colour image differ in size.
     """
     rgb = read_rgb(sample.rgb) if sample.rgb is not None else None
     depth = sample.modality.read(sample.depth) if sample.depth is not None else None
@@ -52,7 +55,7 @@ def read_sample(sample: Sample) -> tuple[np.ndarray | None, np.ndarray | None, n
 
 
 def shrink(plane: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize an image (H, W) or (H, W, 3) by area average; return it unchanged at equal size."""
+    """Resize an image (H, W) or (H, W, 3) to the size (height, width) by area average."""
     if plane.shape[:2] == (height, width):
         return plane
     return cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA)

@@ -1,4 +1,4 @@
-"""The cards of a gallery: pair the files of sets and maps, read and score them."""
+"""Make the cards of a gallery from the files of sets and maps."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class ImageFiles:
     Attributes:
         sample: the files of the image.
         encoding: depth encoding of the set; None for a set without depth.
-        maps: method -> file; None if it is absent.
-        notes: method -> reason of an absent file.
+        maps: method -> file; None if the file is absent.
+        notes: method -> reason why the file is absent.
         scores: method -> scores of an evaluation; None computes them.
     """
 
@@ -57,7 +57,7 @@ class ImageFiles:
 
     @property
     def name(self) -> str:
-        """SET/STEM."""
+        """Name of the image as SET/STEM."""
         return f"{self.set_name}/{self.sample.stem}"
 
 
@@ -76,15 +76,15 @@ def find_images(
     Args:
         maps_root: folder of ``<method>/<set>/<stem>.png``, see `metrics.folder.find_map_folder`.
         near: values of ``--near``, see `depth.near.parse_near`.
-        limit: maximum number of images of each set, from the first on; None takes all.
+        limit: maximum number of images of each set, from the first on; None uses all images.
         keep_unmapped: keep sets without any map.
-        affixes: text around the stems in the names of the maps; None detects it.
+        affixes: text around the stems in the names of the maps; None detects this text.
 
     Returns:
-        The images, set by set, and messages on sets and maps that are left out.
+        The images, set by set, and messages on sets and maps that are not used.
 
     Raises:
-        InputError: no map at all, or unreadable depth.
+        InputError: no map was found, or depth is unreadable.
     """
     paired = [GtSet(s.name, {t.stem: t.gt or t.rgb for t in s.samples}) for s in sets]
     found: dict[str, list[MapFolder]] = {s.name: [] for s in sets}
@@ -185,7 +185,7 @@ class _Scorer:
     shown: list[np.ndarray] = field(default_factory=list)  # (H, W) float32 in [0, 1], equal sizes
 
     def card(self, method: str, content: bytes, levels: np.ndarray) -> MapCard:
-        """Score one map, given the bytes of its file and its levels, (H, W) uint8."""
+        """Score one map from the bytes of the file and the levels of the map, (H, W) uint8."""
         card, truth = MapCard(self.pictures.keep(levels, b"map", content)), self.truth
         like = truth.gt if truth else (self.shown or [levels])[0]
         saliency = map_as_scored(levels, like.shape, self.normalize)
@@ -202,14 +202,14 @@ class _Scorer:
     def _scores(
         self, method: str, levels: np.ndarray, saliency: np.ndarray, gt: GroundTruth
     ) -> Scores:
-        """Return the scores of a map: computed, or those of the evaluation if the MAE agrees."""
+        """Compute the scores of a map, or return the evaluation's scores if the MAE agrees."""
         given = self.image.scores
         if given is None:
             image = score_image(levels, gt, normalize=self.normalize, with_weighted_f=False)
             return {name: image.scores[name] for name in gallery_columns()}
         mae = np.abs(saliency - gt.mask).mean()
         if method not in given or abs(given[method]["mae"] - mae) > _SAME_SCORE:
-            found = "other scores" if method in given else "no scores"
+            found = "different scores" if method in given else "no scores"
             raise InputError(
                 f"--scores: {found} for the map of {method} on {self.image.name}. "
                 "Fix: run tools/evaluate.py on these maps again, or omit --scores."
@@ -218,7 +218,7 @@ class _Scorer:
 
 
 def _try(card: ImageCard, read: Callable[..., _Read], *arguments: Any) -> _Read | None:
-    """Return the result of ``read``; if a file is unreadable, add a problem and return None."""
+    """Return the result of ``read``, or add a problem and return None for an unreadable file."""
     try:
         return read(*arguments)
     except InputError as error:
@@ -248,13 +248,13 @@ def _read_map(path: Path) -> tuple[bytes, np.ndarray]:
 def figure_rows(
     images: Sequence[ImageFiles], methods: Sequence[str]
 ) -> tuple[list[list], list[str]]:
-    """Return the pictures of a figure: colour, depth, ground truth and maps, if any.
+    """Return the colour images, depth, ground truths and maps of a figure, if any.
 
     Returns:
         One list of pictures for each image, and the titles of the columns; see `paper_figure`.
 
     Raises:
-        InputError: an unreadable file.
+        InputError: a file is unreadable.
     """
     nouns = {image.sample.modality.name for image in images if image.encoding} or {"depth"}
     titles = ["RGB", " / ".join(sorted(nouns)), "GT", *methods]

@@ -1,4 +1,4 @@
-"""A grid of pictures under column titles, as one array."""
+"""Arrange pictures in a grid under column titles, as one array."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 def picture_grid(
     rows: Sequence[Sequence[np.ndarray | None]], titles: Sequence[str], tile_height: int = 160
 ) -> np.ndarray:
-    """Arrange pictures in rows and columns on white: (H, W, 3) uint8, RGB.
+    """Arrange pictures in rows and columns on a white image, (H, W, 3) uint8, RGB.
 
     Args:
         rows: one picture for each column: (H, W, 3) uint8 RGB, (H, W) uint8, (H, W) bool, or

@@ -1,6 +1,6 @@
-"""The page of a gallery: images, ground truths, and the maps and scores of several methods.
+"""Write the page of a gallery with images, ground truths, maps and scores of several methods.
 
-The page is one file and needs no network and no server. Its pictures are files beside it.
+The page is one file and needs no network and no server. The pictures are separate files.
 """
 
 import csv
@@ -28,11 +28,11 @@ def gallery_columns() -> tuple[str, ...]:
 
 @dataclass
 class MapCard:
-    """One method's map of one image.
+    """The map of one method for one image, with the error map and scores.
 
     Attributes:
-        map: the map as stored; None if it is absent.
-        error: see `pictures.error_map`; None without map or ground truth.
+        map: picture of the stored map; None if the map is absent.
+        error: picture of `pictures.error_map`; None without map or ground truth.
         scores: `gallery_columns` of the image; empty without map or ground truth.
         note: e.g. "missing", "unreadable" or "resized from 320 x 240".
     """
@@ -48,10 +48,10 @@ class ImageCard:
     """An image and its maps.
 
     Attributes:
-        rgb, depth, gt: the pictures, or None. Depth is bright where it is near.
+        rgb, depth, gt: the pictures, or None. Near depth is bright.
         map_name, map_label: name and title of the modality of `depth`.
-        maps: one for each method, in the order of the methods.
-        disagreement: see `pictures.disagreement`.
+        maps: one card for each method, in the order of the methods.
+        disagreement: result of `pictures.disagreement`.
         problems: one line for each file that cannot be read.
         gt_note: interpretation of a ground truth whose values are not 0 and 255.
     """
@@ -75,7 +75,7 @@ class ImageCard:
         return [picture for picture in own if picture is not None]
 
     def mean_s(self) -> float | None:
-        """Return the mean S-measure of the methods; None unless all have a score."""
+        """Return the mean S-measure of the methods, or None if a method has no score."""
         scores = [card.scores.get("s_measure") for card in self.maps]
         return None if None in scores or not scores else statistics.fmean(scores)
 
@@ -88,16 +88,16 @@ def pick(
     best: int = 0,
     disagreement: int = 0,
 ) -> list[ImageCard]:
-    """Choose images for a figure in one of four ways.
+    """Choose images for a figure by name, by S-measure or by disagreement.
 
     Args:
-        stems: the images in this order, as STEM, or as SET/STEM if several sets have the stem.
+        stems: names of the images, as STEM, or as SET/STEM if several sets have the stem.
         worst: number of images with the lowest S-measure, averaged over the methods.
         best: number of images with the highest S-measure.
         disagreement: number of images whose maps differ most between the methods.
 
     Raises:
-        InputError: no such image, several images of this name, or no image that can be ranked.
+        InputError: an image does not exist, a name is ambiguous, or no image can be ranked.
     """
     if stems:
         return [_named(cards, stem) for stem in stems]
@@ -124,13 +124,13 @@ def _named(cards: Sequence[ImageCard], name: str) -> ImageCard:
 
 
 def read_scores(folder: Path) -> tuple[dict[tuple[str, str, str], Scores], bool]:
-    """Read the per-image scores that tools/evaluate.py wrote: per_image.csv and scores.json.
+    """Read the per-image scores in per_image.csv and scores.json of tools/evaluate.py.
 
     Returns:
         (set, stem, method) -> metric -> value, and whether maps were stretched to their min-max.
 
     Raises:
-        InputError: a file is missing, or that tool did not write it.
+        InputError: a file is missing, or was not written by tools/evaluate.py.
     """
     path, summary, names = folder / "per_image.csv", folder / "scores.json", gallery_columns()
     try:
@@ -156,7 +156,7 @@ def read_scores(folder: Path) -> tuple[dict[tuple[str, str, str], Scores], bool]
 def write_page(
     path: Path, title: str, methods: Sequence[str], cards: Sequence[ImageCard], note: str = ""
 ) -> None:
-    """Write the page. Its pictures are in ``thumbs/`` and ``full/`` beside it.
+    """Write the page of a gallery, which shows the pictures in ``thumbs/`` and ``full/``.
 
     Args:
         methods: names, in the order of the maps of the cards.
@@ -188,7 +188,7 @@ def _part(name: str) -> str:
 
 
 def _json_in_html(content: object) -> str:
-    """Return JSON in which no name can open a tag or a comment: ``<`` is escaped."""
+    """Return JSON with escaped ``<``, ``>`` and ``&``, so that no name can open a tag."""
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)  # ASCII
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 

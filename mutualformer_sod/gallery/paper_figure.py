@@ -1,4 +1,4 @@
-"""A grid of pictures for a paper as PDF and PNG, with vector text and print resolution."""
+"""Draw a grid of pictures for a paper as PDF and PNG, with vector text and print resolution."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,11 +23,11 @@ def save_paper_figure(
 ) -> None:
     """Draw pictures in rows and columns, and write them to files.
 
-    All tiles have the same width. The first picture of a row gives the height of the row; the
-    other pictures are stretched to fill their tiles.
+    All tiles have the same width. The first picture of a row determines the height of
+    the row. The other pictures are stretched to fill their tiles.
 
     Args:
-        paths: files that end in ".pdf" or ".png". All get the same figure.
+        paths: files that end in ".pdf" or ".png". All files get the same figure.
         rows: one picture for each column, as in `figure.picture_grid`.
         titles: titles of the columns, drawn above the first row.
 
@@ -60,12 +60,12 @@ def save_paper_figure(
             axes = figure.add_axes((left / _WIDTH, top / total, tile / _WIDTH, height / total))
             axes.imshow(_pixels(picture, tile, height), aspect="auto", interpolation="none")
             axes.set(xticks=[], yticks=[])
-            # The frame stays: a ground truth may be white at its border.
+            # The frame is needed, because a ground truth may be white at the border.
             for side in axes.spines.values():
                 side.set(linewidth=0.3, color="0.5")
         top -= _GAP
     # Font type 42 embeds text as text; publishers refuse Type 3 outlines. Without a date,
-    # equal figures give equal files.
+    # equal figures have equal files.
     with matplotlib.rc_context({"pdf.fonttype": 42, "pdf.compression": 9}):
         for path in paths:
             metadata = {"CreationDate": None} if path.suffix == ".pdf" else None
@@ -74,19 +74,19 @@ def save_paper_figure(
 
 
 def _aspect(row: Sequence[np.ndarray | None]) -> float:
-    """Return the height divided by the width of the first picture of a row; 1 if it is empty."""
+    """Return height / width of the first picture of a row, or 1 for an empty row."""
     first = next((picture for picture in row if picture is not None), None)
     return 1.0 if first is None else first.shape[0] / first.shape[1]
 
 
 def _fitting(title: str, tile: float) -> float:
-    """Return a font size in points at which the title fits its tile of this width in inches."""
+    """Return the font size in points at which a title fits a tile of ``tile`` inches width."""
     # The mean width of a letter is about 0.55 of the font size.
     return min(_FONT_SIZE, tile * 72 / (0.55 * max(1, len(title))))
 
 
 def _pixels(picture: np.ndarray, width: float, height: float) -> np.ndarray:
-    """Return (H, W, 3) uint8 with no more pixels than print can show."""
+    """Return a picture as (H, W, 3) uint8, with no more pixels than print can show."""
     picture = to_rgb(picture)
     size = max(1, round(width * _DPI)), max(1, round(height * _DPI))
     if size[0] < picture.shape[1] and size[1] < picture.shape[0]:

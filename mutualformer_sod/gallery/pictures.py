@@ -1,4 +1,4 @@
-"""The pictures of a gallery: error maps, thumbnails and full-size files."""
+"""Draw error maps, and store the thumbnails and full-size files of a gallery."""
 
 import hashlib
 import re
@@ -19,7 +19,7 @@ FALSE_POSITIVE = (213, 94, 0)
 MISS = (0, 114, 178)
 _FOREGROUND, _BACKGROUND = 205, 255  # grey levels under the errors
 THUMB_HEIGHT = 200  # pixels: sharp at 100 CSS pixels on a dense screen
-_RECIPE = 1  # part of the file names: raise it when the content of the files changes
+_RECIPE = 1  # part of the file names: raise this number when the content of the files changes
 _THUMB_OPTIONS = (cv2.IMWRITE_WEBP_QUALITY, 85)
 _FULL_OPTIONS = {
     ".jpg": (cv2.IMWRITE_JPEG_QUALITY, 92),
@@ -30,8 +30,9 @@ _FULL_OPTIONS = {
 def map_as_scored(levels: np.ndarray, shape: tuple[int, int], normalize: bool = True) -> np.ndarray:
     """Resize and normalise a map, (H, W) uint8, as the evaluator does.
 
-    The 8-bit map is resized bilinearly to ``shape``, that of the ground truth, and stretched to its
-    own minimum and maximum if ``normalize``. The result is float64 in [0, 1].
+    The 8-bit map is resized bilinearly to ``shape``, the size of the ground truth. With
+    ``normalize``, the map is stretched to its own minimum and maximum. The result is float64 in
+    [0, 1].
     """
     if levels.shape != shape:
         levels = cv2.resize(levels, shape[::-1], interpolation=cv2.INTER_LINEAR)
@@ -41,8 +42,9 @@ def map_as_scored(levels: np.ndarray, shape: tuple[int, int], normalize: bool = 
 def error_map(saliency: np.ndarray, gt: np.ndarray) -> np.ndarray:
     """Draw the signed difference between a map (H, W) in [0, 1] and the ground truth (H, W) bool.
 
-    A correct background is white, a correct foreground grey. With a growing error they turn into
-    `FALSE_POSITIVE` (salient background) or `MISS` (foreground that is not salient).
+    A correct background is white, and a correct foreground is grey. With a growing error, the
+    colour turns into `FALSE_POSITIVE` (salient background) or `MISS` (foreground that is not
+    salient).
 
     Returns:
         (H, W, 3) uint8, RGB.
@@ -56,8 +58,8 @@ def error_map(saliency: np.ndarray, gt: np.ndarray) -> np.ndarray:
 def disagreement(maps: Sequence[np.ndarray]) -> float | None:
     """Return the mean absolute difference of the maps of an image, over all pairs of methods.
 
-    The maps, (H, W) float in [0, 1] each, have equal size. The value is in [0, 1]; None for fewer
-    than two maps.
+    The maps, (H, W) float in [0, 1] each, have equal size. The result is in [0, 1], or None for
+    fewer than two maps.
     """
     pairs = [float(np.abs(a - b).mean(dtype=np.float64)) for a, b in combinations(maps, 2)]
     return sum(pairs) / len(pairs) if pairs else None
@@ -79,11 +81,11 @@ class Picture:
 
 
 class PictureFolder:
-    """Store pictures as a thumbnail and a full-size file, named by a hash of their sources.
+    """Folder that stores each picture as a thumbnail and a full-size file, named by a hash.
 
-    The names need no escape in an address. They are the same in every run, so that a later run
-    finds the pictures that exist. The folder gets ``thumbs/`` and ``full/``; full-size pictures are
-    shrunk to ``zoom_side`` pixels on the longer side if they are larger.
+    The hash of the sources is the same in every run, so that a later run finds existing pictures.
+    The names need no escape in an address. The folder has the subfolders ``thumbs/`` and ``full/``.
+    Full-size pictures with a longer side above ``zoom_side`` pixels are shrunk to this size.
     """
 
     def __init__(self, folder: Path, zoom_side: int) -> None:
@@ -91,11 +93,11 @@ class PictureFolder:
         self.zoom_side = zoom_side
 
     def keep(self, picture: np.ndarray, *sources: bytes, suffix: str = ".png") -> Picture:
-        """Write a picture unless it exists.
+        """Write the files of a picture unless both files exist.
 
         Args:
             picture: (H, W) uint8 or bool, (H, W) float in [0, 1], or (H, W, 3) uint8, RGB.
-            sources: all that the picture depends on.
+            sources: all data that the picture depends on.
             suffix: suffix of the full-size file, ".png" or ".jpg".
         """
         key = hashlib.sha256(f"{_RECIPE} {self.zoom_side} {suffix}".encode())
@@ -115,20 +117,20 @@ class PictureFolder:
         return Picture(name, full.name, size)
 
     def remove_all_but(self, kept: set[str]) -> None:
-        """Remove the pictures of earlier runs that this run does not show. Other files stay."""
+        """Remove the pictures of earlier runs whose names are not in ``kept``."""
         for path in (*self.folder.glob("thumbs/*.webp"), *self.folder.glob("full/*.???")):
             if path.stem not in kept and re.fullmatch("[0-9a-f]{24}", path.stem):
                 path.unlink(missing_ok=True)
 
 
 def thumb_size(size: tuple[int, int]) -> tuple[int, int]:
-    """Return the size (H, W) of a thumbnail, at most that of the picture."""
+    """Return the size (H, W) of the thumbnail of a picture of this size, without enlargement."""
     scale = min(1.0, THUMB_HEIGHT / size[0], 4 * THUMB_HEIGHT / size[1])
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def to_rgb(picture: np.ndarray) -> np.ndarray:
-    """Return (H, W, 3) uint8, RGB, of a picture that may be grey, bool or float in [0, 1]."""
+    """Convert a picture to (H, W, 3) uint8, RGB, from uint8, bool or float in [0, 1]."""
     picture = _eight_bits(picture)
     return np.repeat(picture[..., None], 3, axis=2) if picture.ndim == 2 else picture
 

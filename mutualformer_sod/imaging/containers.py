@@ -19,12 +19,13 @@ _NO_FRAME = {0xC4, 0xC8, 0xCC}  # tables that share the number range of the fram
 
 
 def check_whole(data: bytes) -> tuple[int, int] | None:
-    """Return the size (H, W) of an image file as stored; None if it needs decoding.
+    """Check that an image file is complete, and return the size (H, W) of the stored image.
 
-    A TIFF and an old BMP need decoding.
+    The size is None for a TIFF and an old BMP, which must be decoded.
 
     Raises:
-        ValueError: incomplete, damaged or not an image; the text is a predicate: "is cut short".
+        ValueError: the file is incomplete, damaged or not an image. The error text is a predicate,
+            such as "is cut short".
     """
     if not data:
         raise ValueError("is empty (0 bytes)")
@@ -50,12 +51,12 @@ def check_whole(data: bytes) -> tuple[int, int] | None:
 def without_notes(data: bytes, *, keep: bytes = b"") -> bytes:
     """Remove the metadata of a complete PNG, such as profiles, times and texts.
 
-    They are not used, and libpng prints warnings about them without the name of the file. Other
-    images are returned unchanged.
+    The metadata are not used, and libpng would print warnings about them without the file name.
+    Other images are returned unchanged.
 
     Args:
         data: the bytes of an image that has passed `check_whole`.
-        keep: name of an optional chunk that stays if its checksum is correct.
+        keep: name of an optional chunk that is not removed if its checksum is correct.
     """
     if not data.startswith(PNG):
         return data
@@ -119,7 +120,7 @@ def _parse_jpeg(data: bytes) -> tuple[tuple[int, int] | None, int]:
     size = None
     while True:
         if data[position] != 0xFF:
-            raise ValueError("is damaged (no marker where one belongs)")
+            raise ValueError("is damaged (a marker is missing)")
         marker = data[position + 1]
         if marker == 0xFF:  # padding
             position += 1
@@ -129,7 +130,7 @@ def _parse_jpeg(data: bytes) -> tuple[tuple[int, int] | None, int]:
             size = struct.unpack_from(">HH", data, position + 5)
         if marker == _SCAN:
             # Inside a scan 0xFF is followed by 0, so that the end marker cannot occur by chance.
-            # Data after it (a second picture, zeros) are ignored.
+            # Data after the end marker (a second picture, zeros) are ignored.
             return size, data.find(b"\xff\xd9", position)
         position += 2 + length
 
@@ -140,7 +141,7 @@ def _check_bmp(data: bytes) -> tuple[int, int] | None:
         return None
     width, height, _, bits, compression = struct.unpack_from("<iiHHI", data, 18)
     if header > len(data) or compression > 3:  # cv2 would print a message
-        raise ValueError("is damaged, or of a rare kind")
+        raise ValueError("is damaged, or an unsupported kind of BMP")
     stride = (abs(width) * bits + 31) // 32 * 4
     if compression in (0, 3) and len(data) < offset + stride * abs(height):
         raise ValueError("is cut short")

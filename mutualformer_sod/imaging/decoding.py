@@ -1,7 +1,7 @@
 """Read, check and decode image files as stored.
 
 The type of a file is decided by its content, because many JPEGs of the sets are named ``.png``.
-Orientation tags are ignored, because depth maps and masks have no such tag and fit the stored
+Orientation tags are ignored, because depth maps and masks have no such tag and match the stored
 orientation of their colour images.
 """
 
@@ -54,14 +54,14 @@ def check_file(path: Path | str, data: bytes) -> tuple[int, int] | None:
 def decode(path: Path | str, data: bytes, flags: int = AS_STORED) -> np.ndarray:
     """Decode the content of a complete image file, with the flags of ``cv2.imdecode``.
 
-    A JPEG with damaged data is decoded as far as possible, and logged once per process. The path is
-    for messages.
+    A JPEG with damaged data is decoded as far as possible, and the damage is logged once per
+    process. The path is used in messages only.
 
     Returns:
         (H, W) or (H, W, channels in cv2's order), of any dtype.
 
     Raises:
-        InputError: as `check_file`; also for an image that cannot be decoded.
+        InputError: an error of `check_file`, or the image cannot be decoded.
     """
     whole = check_file(path, data) is not None
     try:
@@ -85,8 +85,8 @@ def _imdecode(data: bytes, flags: int) -> tuple[np.ndarray | None, str]:
 @functools.lru_cache(4096)  # once per file; limited, for servers
 def _warn_of_damage(path: str, damage: str) -> None:
     _log.warning(
-        "%s: damaged JPEG data (%s): part of the image may be wrong. Fix: look at it, and replace"
-        " it by an intact copy or save it again.",
+        "%s: damaged JPEG data (%s): part of the image may be wrong. Fix: inspect the image, and"
+        " replace the file by an intact copy or save it again.",
         path,
         damage,
     )
@@ -162,8 +162,11 @@ class _Stderr:
             self._flush = library.fflush
 
     def listen(self, function: Callable[[], _Result]) -> tuple[_Result, str]:
-        """Run a function, twice if C libraries print; return its result and the printed text."""
-        if not self._is_settable:  # without glibc the text is on the terminal
+        """Run a function, and return its result and the text that C libraries printed.
+
+        If text is printed, the function is run again to separate this text from other threads'.
+        """
+        if not self._is_settable:  # without glibc, C libraries print to the terminal
             return function(), ""
         with self._captured():
             before = self._printed()

@@ -1,4 +1,4 @@
-"""Colours of the object where a cut-out is partly transparent (Forte, ICIP 2021, blur fusion)."""
+"""Estimate the colours of partly transparent object pixels (blur fusion, Forte, ICIP 2021)."""
 
 import cv2
 import numpy as np
@@ -12,7 +12,7 @@ _EPSILON = 1e-5
 def estimate_foreground(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """Estimate the colours F of the object from a picture I = alpha F + (1 - alpha) B.
 
-    One pass: F' and B' are means of F and B under a window, weighted by alpha and 1 - alpha;
+    In each pass, F' and B' are means of F and B in a window, weighted by alpha and 1 - alpha, and
     F = F' + alpha (I - alpha F' - (1 - alpha) B'). The first pass starts from F = B = I.
 
     Args:

@@ -43,13 +43,13 @@ def read_rgb(path: Path | str, data: bytes | None = None, shrink: int = 1) -> np
     Args:
         path: a PNG, JPEG, BMP or TIFF file of 8 bits per channel.
         data: the content of the file, if it has been read.
-        shrink: 2, 4 or 8 decodes a JPEG with its sides divided by this number, rounded up.
+        shrink: divisor of the sides of a decoded JPEG: 1, 2, 4 or 8. Quotients are rounded up.
 
     Returns:
         (H, W, 3) uint8, in RGB order.
 
     Raises:
-        InputError: missing, empty, damaged or not an 8-bit image.
+        InputError: the file is missing, empty, damaged or not an 8-bit image.
     """
     image = decode(path, read_bytes(path) if data is None else data, _DECODERS[shrink])
     if image.dtype != np.uint8:
@@ -86,8 +86,8 @@ def read_map(
     Args:
         path: an image file, or ``.npy``.
         noun: name of the modality in messages.
-        levels_of: returns the levels (H, W) of a colour image from its path and its channels
-            (H, W, 3) in cv2's order, or raises InputError.
+        levels_of: function that returns the levels (H, W) of a colour image from its path and its
+            channels (H, W, 3) in cv2's order, or raises InputError.
     """
     if Path(path).suffix.lower() == ".npy":
         return _as_map(path, _load_npy(path, noun=noun), noun)
@@ -121,7 +121,7 @@ def check_size(
 ) -> None:
     """Raise InputError for a ground truth of another size (H, W) than its image.
 
-    If it were resized, scores would depend on the method of resizing.
+    If the ground truth were resized, scores would depend on the method of resizing.
     """
     if gt_size != rgb_size:
         one, other = (f"{width} x {height}" for height, width in (gt_size, rgb_size))
@@ -132,7 +132,7 @@ def image_size(path: Path | str) -> tuple[int, int]:
     """Return the size (H, W) in pixels of an image file or ``.npy``; decode only if needed.
 
     Raises:
-        InputError: missing, empty, damaged or not an image.
+        InputError: the file is missing, empty, damaged or not an image.
     """
     if Path(path).suffix.lower() == ".npy":
         return without_channels(_load_npy(path)).shape[:2]
@@ -151,7 +151,7 @@ def to_stored_type(name: object, depth: np.ndarray, noun: str = "depth") -> np.n
     """Convert numbers to a type that `read_depth` returns: uint8, uint16 or float32.
 
     Raises:
-        InputError: integers outside 0 to 65535; the message has ``name``.
+        InputError: integers are outside 0 to 65535. The message begins with ``name``.
     """
     if depth.dtype.kind == "f":
         with np.errstate(over="ignore"):  # values beyond float32 become infinite: holes
@@ -173,9 +173,9 @@ def read_saliency(path: Path | str, data: bytes | None = None) -> np.ndarray:
     The evaluation protocol is for 8-bit maps, so other types are converted:
 
     - Floating-point values in [0, 1] become 255 times the value, rounded half to even, as
-      `write_map` does; values up to 1e-6 outside count as 0 or 1. Whole numbers up to 255 are 8-bit
-      levels.
-    - 16 bits lose their lower byte, as in a greyscale read by cv2. True becomes 255.
+      `write_map` does; values up to 1e-6 outside [0, 1] become 0 or 1. Integral values up to 255
+      are 8-bit levels.
+    - 16-bit values lose their lower byte, as in cv2's greyscale reading. True becomes 255.
     - Equal colour channels become one. Transparency and axes of length 1 are removed.
 
     Args:
@@ -183,8 +183,8 @@ def read_saliency(path: Path | str, data: bytes | None = None) -> np.ndarray:
         data: the content of the file, if it has been read.
 
     Raises:
-        InputError: missing, unreadable or incomplete file, colour image, other type, shape or range
-            of values.
+        InputError: the file is missing, unreadable, incomplete or a colour image; or the type,
+            shape or range of values is unsupported.
     """
     data = read_bytes(path) if data is None else data
     if data.startswith(_NPY) or Path(path).suffix.lower() == ".npy":
@@ -199,7 +199,7 @@ def read_saliency(path: Path | str, data: bytes | None = None) -> np.ndarray:
     else:
         levels = one_channel(path, data, decode(path, data))
     if levels is None:
-        raise InputError(f"{path}: a colour image, not a saliency map. Fix: save it as greyscale")
+        raise InputError(f"{path}: a saliency map must not have colours. Fix: save it as greyscale")
     return _eight_bits(path, levels)
 
 
@@ -218,7 +218,7 @@ def _eight_bits(path: Path | str, values: np.ndarray) -> np.ndarray:
         )
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise InputError(
-            f"{path}: a saliency map with NaN or infinity. Fix: save finite values in [0, 1]."
+            f"{path}: the saliency map contains NaN or infinity. Fix: save values in [0, 1]."
         )
     low, high = values.min(), values.max()
     if values.dtype.kind == "f" and low >= -_ROUNDING and high <= 1 + _ROUNDING:
@@ -235,11 +235,11 @@ def write_map(path: Path | str, saliency: np.ndarray) -> None:
     """Write a saliency map as 8-bit PNG: 255 times the value, rounded half to even.
 
     Args:
-        path: ends in ``.png``; missing folders are made, an existing file is replaced.
+        path: path that ends in ``.png``. Missing folders are created; an existing file is replaced.
         saliency: (H, W) float in [0, 1].
 
     Raises:
-        ValueError: wrong shape, or values outside [0, 1].
+        ValueError: the map has a wrong shape, or values outside [0, 1].
     """
     if saliency.ndim != 2 or not (saliency.min() >= 0 and saliency.max() <= 1):
         extent = f"{saliency.shape} from {saliency.min()} to {saliency.max()}"
@@ -289,6 +289,6 @@ def _as_map(path: Path | str, array: np.ndarray, noun: str) -> np.ndarray:
         )
     if array.ndim != 2 or array.size == 0:
         raise InputError(
-            f"{path}: {noun} of shape {array.shape}. Fix: save (H, W), (H, W, 1) or (1, H, W)"
+            f"{path}: {noun} has shape {array.shape}. Fix: save (H, W), (H, W, 1) or (1, H, W)"
         )
     return np.ascontiguousarray(to_stored_type(path, array, noun))

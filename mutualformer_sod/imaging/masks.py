@@ -13,9 +13,9 @@ import numpy as np
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.decoding import decode, one_channel, read_bytes, varying_alpha
 
-# 8-bit values from _DARK to below _BRIGHT are neither background nor foreground. Their ratio of all
-# pixels may be up to _MIDDLE_RATIO, or up to _EDGE_RATIO if those away from edges are at most
-# _INNER_RATIO.
+# 8-bit values from _DARK to below _BRIGHT are neither background nor foreground. The ratio of
+# pixels with such values may be up to _MIDDLE_RATIO; or up to _EDGE_RATIO, if the ratio of such
+# pixels away from edges is at most _INNER_RATIO.
 _DARK, _BRIGHT = 64, 192
 _MIDDLE_RATIO = 0.05
 _EDGE_RATIO, _INNER_RATIO = 0.25, 0.005
@@ -23,7 +23,7 @@ _REMEDY = "Fix: save it as 0 and 255"
 
 
 class Mask(NamedTuple):
-    """A ground truth (H, W) bool, and a note on how it was read, "" for the usual 0 and 255."""
+    """A ground truth (H, W) bool, and a note on its stored values; "" for the usual 0 and 255."""
 
     foreground: np.ndarray
     note: str
@@ -39,15 +39,15 @@ def read_mask(path: Path | str, data: bytes | None = None) -> Mask:
       between 64 and 192, or at most 25 % if nearly all of these are at an edge. If all values are
       192 or more, all pixels are foreground.
     - Colours: one colour on black is foreground.
-    - Transparency: it must be constant or the same mask as the colours. If the colours are
-      constant, the transparency is the mask.
+    - Transparency: the alpha channel must be constant, or the same mask as the colours. If the
+      colours are constant, the alpha channel is the mask.
 
     Args:
         path: a PNG, JPEG, BMP or TIFF file.
         data: the content of the file, if it has been read.
 
     Raises:
-        InputError: missing, empty, damaged, or an ambiguous mask.
+        InputError: the file is missing, empty or damaged, or the mask is ambiguous.
     """
     data = read_bytes(path) if data is None else data
     image = decode(path, data)

@@ -1,8 +1,8 @@
 """Read users' pictures as a viewer shows them, in the formats of cameras and the web.
 
-Unlike files of the benchmarks (`io`), they are rotated by their orientation tag, blended with white
-if transparent, and reduced if huge. `io.read_rgb` reads all pictures for which it gives the same
-result, so that a map does not depend on the tool.
+Unlike benchmark images (`io`), users' pictures are rotated by their orientation tag, blended with
+white if transparent, and reduced if huge. `io.read_rgb` reads all pictures for which both readers
+give the same result, so that a map does not depend on the tool.
 """
 
 import contextlib
@@ -51,10 +51,10 @@ class Photo:
 
     Attributes:
         rgb: (h, w, 3) uint8, blended with white.
-        colours: (h, w, 3) uint8, not blended; ``rgb`` itself if opaque.
+        colours: (h, w, 3) uint8, not blended; ``rgb`` itself if the picture is opaque.
         opacity: (h, w) uint8, 255 = opaque; None if the picture is opaque.
         native_size: (H, W) of the file after rotation; (h, w) is smaller if the picture is huge.
-        orientation: EXIF tag of the rotation, 1 to 8; 1 is none.
+        orientation: EXIF orientation tag, 1 to 8; 1 means no rotation or flip.
         notes: conversions of the picture, for the user.
     """
 
@@ -118,7 +118,7 @@ def turn(image: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def averaged(image: np.ndarray, pixels: int) -> np.ndarray:
-    """Return an image (H, W, ...), averaged to about ``pixels`` pixels if it has more."""
+    """Return an image (H, W, ...), averaged to about ``pixels`` pixels if it has more pixels."""
     height, width = image.shape[:2]
     scale = (pixels / (height * width)) ** 0.5
     if scale >= 1:
@@ -144,7 +144,7 @@ def _opened(path: Path | str, data: bytes) -> Iterator[Image.Image]:
             getattr(image, "n_frames", 1)  # reads the headers of all pages of a TIFF, once
     except UnidentifiedImageError:
         raise InputError(
-            f"{path}: not a picture of a known format. Fix: convert it to PNG or JPEG"
+            f"{path}: the file is not a picture of a known format. Fix: convert it to PNG or JPEG"
         ) from None
     except Exception:  # decoders raise errors of any type on damaged files
         raise InputError(f"{path}: the header is damaged. Fix: replace the file") from None
@@ -154,7 +154,7 @@ def _opened(path: Path | str, data: bytes) -> Iterator[Image.Image]:
 
 @contextlib.contextmanager
 def _without_pixel_limit() -> Iterator[None]:
-    """Disable Pillow's global limit; `_shrink_factor` checks that of this package."""
+    """Disable Pillow's limit on pixels; `_shrink_factor` checks the limit of this package."""
     with _PIXEL_LIMIT_LOCK:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
@@ -188,7 +188,7 @@ def _orientation_of(image: Image.Image) -> int:
 
 
 def _is_plain(image: Image.Image, data: bytes) -> bool:
-    """Return whether `io.read_rgb` gives the same result."""
+    """Return whether `io.read_rgb` and `_decode` give the same colours."""
     wide = image.format == "PNG" and data[24] == 16
     transparent = "transparency" in image.info
     return image.format in _CHECKED and image.mode in ("RGB", "L") and not (wide or transparent)

@@ -1,7 +1,7 @@
 """Write PNG files strip by strip, so that maps of any size need little memory.
 
-Pillow and cv2 are not used, because they need the whole picture in memory. A text chunk records how
-a file was made. The format is that of the PNG specification, third edition (W3C, 2025).
+Pillow and cv2 are not used, because they need the complete picture in memory. A text chunk of a
+file can store a note. The format is that of the PNG specification, third edition (W3C, 2025).
 """
 
 import json
@@ -28,7 +28,7 @@ def write_png(
     strips: Iterable[np.ndarray],
     note: dict[str, Any] | None = None,
 ) -> None:
-    """Write an 8-bit PNG from strips, whole or not at all; an existing file is replaced.
+    """Write an 8-bit PNG from strips; an existing file is replaced when the PNG is complete.
 
     Args:
         path: path of the file; missing folders are created.
@@ -55,12 +55,12 @@ def write_png(
             if packed := packer.compress(_filtered(strip)):
                 file.write(_chunk(b"IDAT", packed))
         if rows != size[0]:
-            raise ValueError(f"{path}: {rows} rows instead of {size[0]}")
+            raise ValueError(f"{path}: the strips have {rows} rows instead of {size[0]}")
         file.write(_chunk(b"IDAT", packer.flush()) + _chunk(b"IEND", b""))
 
 
 def read_note(path: Path) -> dict[str, Any] | None:
-    """Return the note of a file of `write_png`; None for any other file."""
+    """Return the note that `write_png` stored in a file; return None if there is no such note."""
     with path.open("rb") as file:
         start = file.read(len(PNG) + 25 + 8)  # signature, header chunk, head of the next
         if len(start) < 41 or not start.startswith(PNG) or start[-4:] != b"tEXt":

@@ -28,12 +28,12 @@ REFUSED_SUFFIXES = _RAW_SUFFIXES | {
 _SAVE = "numpy.save('x.npy', ARRAY)"
 DEPTH_CONTAINERS = {
     ".mat": f"load it with scipy.io.loadmat and store the array by {_SAVE}",
-    ".npz": f"store one array of it by {_SAVE}",
+    ".npz": f"store one array of the file by {_SAVE}",
     **dict.fromkeys((".exr", ".pfm"), f"store it by {_SAVE}, or as 16-bit PNG in millimetres"),
-    **dict.fromkeys((".h5", ".hdf5"), f"store one array of it by {_SAVE}"),
+    **dict.fromkeys((".h5", ".hdf5"), f"store one array of the file by {_SAVE}"),
     **dict.fromkeys((".raw", ".bin", ".dat", ".pcd", ".ply"), f"store the map by {_SAVE}"),
 }
-"""Remedies by suffix for files of depth that are not supported."""
+"""Remedies for depth files of unsupported types, by suffix."""
 
 _BRANDS = {
     **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1"), _HEIC),

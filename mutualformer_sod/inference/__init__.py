@@ -1,1 +1,1 @@
-"""Saliency maps from arrays, data sets, pictures and videos; export of the network."""
+"""Predict saliency maps of arrays, data sets, pictures and videos, and export the network."""

@@ -1,4 +1,4 @@
-"""Baselines without learning: a centre prior and a depth threshold."""
+"""Predict saliency without learning, from a centre prior or from a depth threshold."""
 
 import cv2
 import numpy as np
@@ -9,13 +9,13 @@ def centre_prior(size: tuple[int, int], sigma: float = 0.25) -> np.ndarray:
 
     Args:
         size: (H, W) in pixels.
-        sigma: standard deviation along each axis, as a ratio of that side.
+        sigma: standard deviation along each axis, as a ratio of the side of the image.
 
     Returns:
         (H, W) float32 in (0, 1].
 
     Raises:
-        ValueError: a side below 1, or a sigma of 0 or less.
+        ValueError: a side is below 1, or ``sigma`` is 0 or less.
     """
     if min(size) < 1 or not sigma > 0:
         raise ValueError(f"size {size} or sigma {sigma} is not positive. Fix: pass values above 0.")
@@ -27,19 +27,19 @@ def centre_prior(size: tuple[int, int], sigma: float = 0.25) -> np.ndarray:
 
 
 def depth_otsu(depth: np.ndarray) -> np.ndarray:
-    """Threshold a depth map by Otsu's method on 256 levels; near pixels are salient.
+    """Mark the near pixels of a depth map as salient by Otsu's threshold on 256 levels.
 
-    N. Otsu, "A Threshold Selection Method from Gray-Level Histograms", IEEE Trans. SMC 1979: the
-    threshold maximises the variance between the two classes.
+    The threshold maximises the variance between the two classes (N. Otsu, "A Threshold Selection
+    Method from Gray-Level Histograms", IEEE Trans. SMC 1979).
 
     Args:
         depth: (H, W) float in [0, 1], near = 1, as from `data.depth.encoding.depth_to_unit`.
 
     Returns:
-        (H, W) float32: 1 above the threshold, else 0. A constant depth map gives 0.
+        (H, W) float32: 1 above the threshold, else 0. The result is 0 for a constant depth map.
 
     Raises:
-        ValueError: a rank other than 2, or values outside [0, 1].
+        ValueError: the depth map has a rank other than 2, or values outside [0, 1].
     """
     if depth.ndim != 2 or not (depth.min() >= 0 and depth.max() <= 1):
         raise ValueError(f"depth {depth.shape} is not (H, W) in [0, 1]. Fix: use `depth_to_unit`.")

@@ -1,4 +1,4 @@
-"""Write the maps of benchmark sets; an interrupted run can be resumed."""
+"""Write the saliency maps of benchmark sets in a run that can be resumed."""
 
 import contextlib
 import dataclasses
@@ -31,12 +31,14 @@ from mutualformer_sod.inference.progress import ticking
 from mutualformer_sod.signals import ended_by_sigterm
 
 QUEUE_SIZE = 32
-"""Maximum number of maps that wait or are being written: 19 MB of logits at 384 x 384."""
+"""Maximum number of maps that wait or are being written; the logits need 19 MB at 384 x 384."""
 
 
 class _Timing(NamedTuple):
-    """Number of images of one process, and its times in seconds: until the first batch was loaded,
-    from then until the last map was written, and in the network (part of ``running``).
+    """Number of images of one process, and the times of the process in seconds.
+
+    ``start_up`` ends with the first loaded batch. ``running`` is the time from then until the last
+    map was written, and includes ``model``, the time in the network.
     """
 
     images: int = 0
@@ -46,14 +48,14 @@ class _Timing(NamedTuple):
 
 
 def method_name(config: ModelConfig, modality: str) -> str:
-    """Return the name of a network's map folder: FUSION_PRESET, with a single modality's suffix."""
+    """Return the name of the map folder of a network, FUSION_PRESET or FUSION_PRESET_MODALITY."""
     name = f"{config.fusion.fusion}_{Path(config.preset).name}"
     hidden = {"both": "", "rgb": "_rgb", "depth": f"_{config.second_modality}"}
     return name + hidden[modality]
 
 
 def provenance_of(weights: Path, config: ModelConfig, protocol: dict[str, Any]) -> dict[str, Any]:
-    """Return the origin of a network for `map_sets`: its file, configuration and training."""
+    """Return the checksum, configuration and training record of a network for `map_sets`."""
     checksum = file_sha256(weights)
     return {"weights_sha256": checksum, "config": config.to_dict(), "protocol": protocol}
 
@@ -69,27 +71,27 @@ def map_sets(
     writers: int = 0,
     overwrite: bool = False,
 ) -> dict[str, int]:
-    """Write a saliency map for every image: ``output/<set>/<stem>.png``, 8-bit, native size.
+    """Write a saliency map of every image to ``output/<set>/<stem>.png``.
 
-    Existing maps with the same settings are kept, so that an interrupted run can continue. Under
-    torchrun each process maps a share of the images. Loading, the network and writing overlap.
-    Ctrl-C and SIGTERM leave no half-written file.
+    The maps have 8 bits and the native size. Existing maps with the same settings are kept, so that
+    an interrupted run can continue. Under torchrun each process predicts the maps of a part of the
+    images. Loading, the network and writing overlap. Ctrl-C and SIGTERM leave no half-written file.
 
     Args:
         predictor, sets: the network and its inputs.
-        output: folder of this method.
-        provenance: see `provenance_of`; recorded in ``output/run.json``.
+        output: map folder of the network.
+        provenance: result of `provenance_of`, which is recorded in ``output/run.json``.
         batch_size: images in a batch. On a CPU the maps do not depend on it.
         workers: processes that load images; 0 loads in the main thread.
         writers: threads that write maps; 0 writes in the main thread.
-        overwrite: replace maps with other settings.
+        overwrite: replace the existing maps, also maps with other settings.
 
     Returns:
-        Number of maps made in this call, by set.
+        Number of maps written by this call, for each set.
 
     Raises:
-        InputError: unreadable images (all are reported before the first map); a folder with maps
-            of other settings; or maps of a modality other than the network's.
+        InputError: images are unreadable (all are reported before the first map); the folder has
+            maps with other settings; or a set has maps of another modality than the network.
         OSError: a map could not be written.
         Stopped: SIGTERM arrived; the same call continues the run.
     """
@@ -111,7 +113,7 @@ def map_sets(
     for sod_set, todo in zip(sets, missing, strict=True):
         made[sod_set.name] = len(todo.samples)
         mine = dataclasses.replace(todo, samples=todo.samples[rank() :: world_size()])
-        with ended_by_sigterm(f"maps so far are kept in {output}; the same command continues"):
+        with ended_by_sigterm(f"the written maps are in {output}; the same command continues"):
             spent = _map_set(predictor, mine, output, batch_size, workers, writers)
         timings.append(spent)
         wait_for_all()
@@ -147,8 +149,8 @@ def map_writers(threads: int) -> Iterator[Callable[[Path, Tensor, tuple[int, int
         threads: number of threads; 0 writes in the caller's thread.
 
     Returns:
-        Function of the file, the logits (1, 1, h, w) float32 of one image on the CPU, and the size
-        (H, W) of the map. It waits while the queue is full.
+        A function that writes a map, and waits while the queue is full. The arguments are the file,
+        the logits (1, 1, h, w) float32 of one image on the CPU, and the size (H, W) of the map.
 
     Raises:
         OSError: a map could not be written; raised by a later call or at the end.
@@ -177,7 +179,7 @@ def _write(path: Path, logits: Tensor, native_size: tuple[int, int]) -> None:
 
 
 def _print_speed(timings: Sequence[_Timing], device: torch.device) -> None:
-    """Print the images per second, and the ratio of the time that the network takes."""
+    """Print the images per second, and the ratio of the time in the network."""
     totals = [float(sum(part)) for part in zip(_Timing(), *timings, strict=True)]
     images, start_up, running, model = sum_over_processes(totals, device)
     if is_main() and images:

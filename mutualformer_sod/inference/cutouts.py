@@ -14,12 +14,12 @@ from mutualformer_sod.imaging.io import read_rgb, to_levels
 from mutualformer_sod.imaging.photos import Photo
 
 CUTOUTS = "cutouts"
-"""Kind of output."""
+"""Name of the cut-outs as a kind of output."""
 
 BLUR = "blur"
 _NAMED = {"white": (255, 255, 255), "black": (0, 0, 0), "grey": (128, 128, 128)}
 PLAIN = f"{', '.join(_NAMED)}, #rrggbb, {BLUR}"
-"""Backgrounds that need no file."""
+"""List of the backgrounds that need no picture file, for messages."""
 
 _BLUR_RATIO = 0.02  # standard deviation of the blur as a ratio of the longer side
 _MARGIN_RATIO = 0.03  # margin around a crop as a ratio of the object's longer side
@@ -31,10 +31,10 @@ class CutoutStyle:
     """Style of cut-outs.
 
     Attributes:
-        background: None for a transparent one; "white", "black", "grey", "#rrggbb", "blur" (the
-            picture itself), or the file of a picture.
-        crop: crop the cut-out to the object with a small margin.
-        file: path of the picture, if it differs from ``background``.
+        background: None for a transparent background; "white", "black", "grey" or "#rrggbb"; "blur"
+            for the picture itself, blurred; or the path of a background picture.
+        crop: whether cut-outs are cropped to the object with a small margin.
+        file: path of the background picture, if the path differs from ``background``.
 
     Raises:
         InputError: the background is neither a colour nor a readable picture.
@@ -59,19 +59,19 @@ class CutoutStyle:
 
     @property
     def picture(self) -> Path | None:
-        """Return the file of a background that is a picture."""
+        """Return the path of the background picture, or None for another background."""
         if self.file is not None or self.background is None or is_plain(self.background):
             return self.file
         return Path(self.background)
 
 
 def is_plain(background: str) -> bool:
-    """Return whether a background is one of `PLAIN`, not a picture."""
+    """Return whether a background is a colour or "blur", not a picture."""
     return background == BLUR or _colour_of(background) is not None
 
 
 def _colour_of(background: str) -> tuple[int, ...] | None:
-    """Return (R, G, B) of a background; None if the background is not a colour."""
+    """Return (R, G, B) of a background, or None if the background is not a colour."""
     text = background.lower()
     if re.fullmatch("#[0-9a-f]{6}", text):
         return tuple(bytes.fromhex(text[1:]))
@@ -84,19 +84,20 @@ TRANSPARENT = CutoutStyle()
 def cut_out(
     photo: Photo, strips: Iterable[np.ndarray], style: CutoutStyle = TRANSPARENT
 ) -> np.ndarray:
-    """Cut the object out with its estimated colours, see ``imaging.foreground``.
+    """Cut the object out of a picture, and estimate its colours with ``imaging.foreground``.
 
     Args:
-        photo: the picture, (H, W).
+        photo: the picture, of size (H, W).
         strips: (rows, W) float in [0, 1], the saliency map from the top down.
         style: background and crop.
 
     Returns:
-        (h, w, 4) uint8, colours (not premultiplied) and opacity; with a background (h, w, 3) uint8.
-        h = H and w = W unless it is cropped. A picture without object is not cropped.
+        (h, w, 4) uint8, colours (not premultiplied) and opacity. A cut-out on a background is
+        (h, w, 3) uint8. h = H and w = W without cropping. A picture without an object is not
+        cropped.
 
     Raises:
-        InputError: an unreadable background picture.
+        InputError: the background picture is unreadable.
     """
     alpha, top = np.empty(photo.rgb.shape[:2], np.uint8), 0
     for strip in strips:
@@ -113,7 +114,7 @@ def cut_out(
 
 
 def _box(alpha: np.ndarray) -> tuple[slice, slice]:
-    """Return rows and columns of the object with a margin; all of them if there is no object."""
+    """Return the rows and columns of the object with a margin, or of a picture without object."""
     x, y, width, height = cv2.boundingRect((alpha >= _PRESENT).view(np.uint8))
     if width == 0:
         return slice(None), slice(None)
@@ -123,7 +124,7 @@ def _box(alpha: np.ndarray) -> tuple[slice, slice]:
 
 
 def _background(style: CutoutStyle, behind: np.ndarray) -> np.ndarray:
-    """Return the background, (H, W, 3) uint8; a picture is scaled to cover (H, W) and cropped."""
+    """Return the background at the size of ``behind``, (H, W, 3) uint8."""
     height, width = behind.shape[:2]
     if style.picture is None:
         if style.background == BLUR:

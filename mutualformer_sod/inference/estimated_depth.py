@@ -32,7 +32,7 @@ def estimate(
         amp: "off", "bf16" or "fp16".
 
     Returns:
-        For each picture (h, w) float32, stretched to [0, 1], 1 = near.
+        Depth of each picture, (h, w) float32, stretched to [0, 1], 1 = near.
     """
     side = (model.image_size, model.image_size)
     rgb = torch.stack([resize_sample(picture, None, None, side)[0] for picture in pictures])
@@ -47,20 +47,22 @@ def estimate(
 
 
 def estimator_of(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """Load a file of ``tools/estimate_depth.py train`` for `Predictor.estimator`.
+    """Load a file of ``tools/estimate_depth.py train`` as a function for `Predictor.estimator`.
 
     Raises:
-        InputError: an unusable file, or the weights of its ViT are not available.
+        InputError: the file is unusable, or the weights of its ViT are not available.
     """
     model = load_estimator(path)
     return lambda rgb: estimate(model, [rgb], [rgb.shape[:2]])[0]
 
 
 def write_estimates(model: DepthEstimator, sod_set: SodSet, output: Path, amp: str = "off") -> int:
-    """Write ``OUTPUT/STEM.png`` for each image, 8 bits, near = white; existing files stay.
+    """Write the estimated depth of each image to ``OUTPUT/STEM.png``.
+
+    The files have 8 bits and near = white. Existing files stay unchanged.
 
     Returns:
-        Number of written maps.
+        Number of written depth maps.
     """
     wanted = [t for t in sod_set.samples if not (output / f"{t.stem}.png").exists()]
     for start in trange(0, len(wanted), _BATCH, desc=sod_set.name, leave=False, disable=None):

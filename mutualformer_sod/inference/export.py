@@ -1,4 +1,4 @@
-"""Export the network to a file that runs without this package: ONNX or torch.export."""
+"""Export the network to an ONNX or torch.export file that runs without this package."""
 
 import contextlib
 import importlib.util
@@ -32,7 +32,7 @@ _LARGEST_ONNX = 2**31 - 1  # maximum number of bytes of a protobuf message
 
 
 class ExportableDetector(nn.Module):
-    """A detector in eval mode that hides the modality it was trained without.
+    """A detector in eval mode that hides the modality that its training did not use.
 
     ``modality`` is "both", "rgb" (hides the depth) or "depth" (hides the colours).
     """
@@ -44,7 +44,7 @@ class ExportableDetector(nn.Module):
         self.stride = max(detector.encoder.strides)
 
     def forward(self, rgb: Tensor, depth: Tensor, has_depth: Tensor) -> Tensor:
-        """Compute the logits (B, 1, H, W); H and W are multiples of ``stride``. See `describe`."""
+        """Compute the logits (B, 1, H, W), where H and W are multiples of ``stride``."""
         return self.detector(*hide_modality(self.modality, rgb, depth, has_depth))
 
 
@@ -68,7 +68,7 @@ def trace(exportable: ExportableDetector, size: int | None = None) -> tuple[Expo
             f"`size` {size} is not usable. Fix: pass a multiple of {stride}, 32 or more"
         )
     if size is None:
-        # Unequal sides, none of the configured size: the graph must not depend on equal sizes.
+        # The sides differ from each other and from the configured size, so that none is fixed.
         rounded = -(-exportable.detector.config.image_size // stride) * stride
         try:
             return _trace(exportable, (rounded + stride, rounded + 2 * stride), True), True
@@ -90,7 +90,8 @@ def describe(
     """Return the metadata of an exported file, as text.
 
     Args:
-        exportable, any_size: see `trace`.
+        exportable: the network.
+        any_size: whether the file accepts any size that is a multiple of the stride.
         protocol: record of the training, from the weights file.
         size: pixels per side; the recommended size if the file accepts any size.
     """
@@ -115,13 +116,13 @@ def save_onnx(
     """Write an ONNX file with its weights and metadata inside.
 
     Args:
-        program, metadata: from `trace` and `describe`.
+        program, metadata: results of `trace` and `describe`.
         path: path of the file.
-        opset: version of the operators; None for torch's choice.
+        opset: version of the ONNX operators; None for the default version of torch.
 
     Raises:
         InputError: the extra ``export`` is missing, torch does not write the opset, or the file
-            would exceed the format's 2 GB.
+            would exceed the limit of 2 GB.
     """
     needs_extra("onnx", "onnxscript")
     import onnx
@@ -151,7 +152,7 @@ def save_onnx(
     onnx.helper.set_model_props(model, metadata)
     if model.ByteSize() > _LARGEST_ONNX:
         raise InputError(
-            f"{path}: over 2 GB, too large for ONNX. Fix: pass --format exported-program"
+            f"{path}: the ONNX file would exceed 2 GB. Fix: pass --format exported-program"
         )
     path.write_bytes(model.SerializeToString())
 
@@ -164,7 +165,7 @@ def save_program(program: ExportedProgram, path: Path, metadata: dict[str, str])
 
 
 def load_exported(path: Path) -> Network:
-    """Load a file of `save_onnx` (``.onnx``) or `save_program` for the CPU."""
+    """Load a file of `save_onnx` or `save_program` as a function that runs on the CPU."""
     if path.suffix == ".onnx":
         needs_extra("onnxruntime")
         import onnxruntime

@@ -1,4 +1,4 @@
-"""Write transparent videos and copy sound with FFmpeg's libraries, by PyAV (extra `video`)."""
+"""Write transparent videos and copy sound with FFmpeg through PyAV, the extra `video`."""
 
 import contextlib
 import heapq
@@ -19,7 +19,7 @@ except ImportError:
 
 INSTALL = "pip install -e '.[video]'"
 
-_IN_WEBM = ("opus", "vorbis")  # codecs of sound that are copied; others become Opus
+_IN_WEBM = ("opus", "vorbis")  # audio codecs that are copied; other codecs are converted to Opus
 _OPUS_RATE, _OPUS_SAMPLES = 48000, 960  # samples/s, samples per packet (20 ms)
 _BT601, _LIMITED = 6, 1  # colours of the conversion from RGB: AVCOL_SPC_SMPTE170M, MPEG range
 _VP9 = {"crf": "20", "b": "0", "deadline": "good", "cpu-used": "5", "row-mt": "1"}
@@ -27,7 +27,7 @@ _VP9 |= {"auto-alt-ref": "0", "lag-in-frames": "0"}  # colours and alpha are cod
 
 
 class AlphaWriter:
-    """Writer of a WebM file with transparency (VP9, yuva420p); see `open_alpha`."""
+    """Writer of a transparent WebM file (VP9, yuva420p), which `open_alpha` yields."""
 
     def __init__(self, container: "av.container.OutputContainer", pixel_aspect: float) -> None:
         self._container = container
@@ -58,7 +58,10 @@ class AlphaWriter:
 
 @contextlib.contextmanager
 def open_alpha(path: Path, pixel_aspect: float = 1.0) -> Iterator[AlphaWriter]:
-    """Yield a writer to a temporary file of the caller; arguments as in `webm.open_webm`."""
+    """Yield a writer of a transparent video at ``path``, a temporary file of the caller.
+
+    The arguments are those of `webm.open_webm`.
+    """
     with naming(path), av.open(f"file:{path}", "w", format="webm") as container:
         writer = AlphaWriter(container, pixel_aspect)
         yield writer
@@ -66,14 +69,14 @@ def open_alpha(path: Path, pixel_aspect: float = 1.0) -> Iterator[AlphaWriter]:
 
 
 def count_sound(video: Path) -> tuple[int, int]:
-    """Return the number of audio tracks, and the number of those whose codec is known."""
+    """Return the number of audio tracks, and the number of audio tracks with a known codec."""
     with contextlib.suppress(av.FFmpegError), av.open(f"file:{video}") as container:
         return len(container.streams.audio), len(_known(container))
     return 0, 0
 
 
 def count_frames(video: Path, rate: float) -> int | None:
-    """Return the number of frames from the header: as stored, or length times frames/s.
+    """Return the number of frames in the header, or else the length of the video times ``rate``.
 
     Return None if the header has only the length of the longest track, which may be sound.
     """
@@ -89,8 +92,8 @@ def count_frames(video: Path, rate: float) -> int | None:
 def add_sound(silent: Path, source: Path) -> None:
     """Add the audio tracks of ``source`` to the WebM file ``silent``, in place.
 
-    Opus and Vorbis are copied. Other codecs are encoded as Opus. Tracks with an unknown codec are
-    left out. The sound keeps its time relative to the first frame.
+    Opus and Vorbis are copied. Other codecs are converted to Opus. Tracks with an unknown codec are
+    omitted. The sound keeps its time relative to the first frame.
 
     Raises:
         av.FFmpegError: the sound cannot be read.
@@ -112,7 +115,7 @@ def add_sound(silent: Path, source: Path) -> None:
 
 
 class _Track:
-    """One audio track: its packets, copied or encoded."""
+    """Converter of the packets of one audio track, which are copied or encoded."""
 
     def __init__(self, track: Any, output: Any) -> None:
         self._copied = track.codec_context.name in _IN_WEBM
@@ -125,7 +128,7 @@ class _Track:
         self._resampler = av.AudioResampler("s16", layout, _OPUS_RATE, _OPUS_SAMPLES)
 
     def convert(self, packet: Any, start: Fraction) -> Iterator[Any]:
-        """Yield packets for the output; ``start`` (s) becomes 0; earlier packets are left out."""
+        """Yield the packets from the time ``start`` (s), with times that count from ``start``."""
         if self._copied:
             if packet.dts is not None:
                 shift = round(start / packet.time_base)
@@ -136,10 +139,10 @@ class _Track:
                     yield packet
             return
         frames = []
-        with contextlib.suppress(av.FFmpegError):  # a damaged packet is left out
+        with contextlib.suppress(av.FFmpegError):  # a damaged packet is omitted
             for frame in packet.decode():
                 frames += self._resampler.resample(frame)
-        if packet.dts is None:  # the end
+        if packet.dts is None:  # the end of the track
             frames += self._resampler.resample(None)
         for frame in frames:
             time = self._next if frame.pts is None else frame.pts
@@ -152,7 +155,7 @@ class _Track:
 
 
 def _length_of(container: Any, stream: Any) -> float | None:
-    """Return the length of a video track in s."""
+    """Return the length of a video track in s, or None if the length is unknown."""
     if stream.duration:
         return float(stream.duration * stream.time_base)
     end = None
@@ -189,7 +192,7 @@ def _sound(
 
 
 def _start_of(container: Any) -> Fraction:
-    """Return the time of the first frame in s; OpenCV counts from this time."""
+    """Return the time in s of the first frame, from which OpenCV counts the frame times."""
     for stream in container.streams.video:
         if stream.start_time is not None:
             return stream.start_time * stream.time_base

@@ -1,4 +1,4 @@
-"""The folder with the maps of one method: its settings, and the maps that are still to make."""
+"""Manage the map folder of one method, with the settings and the list of missing maps."""
 
 import dataclasses
 import json
@@ -14,18 +14,18 @@ RUN_FILE = "run.json"
 
 
 class MapOutput:
-    """The folder of a method: ``<set>/<stem>.png`` for each image, and the record in ``run.json``.
+    """Map folder of a method, with ``<set>/<stem>.png`` for each image and the record ``run.json``.
 
     Maps with the same settings are kept, so that an interrupted run can continue.
 
     Args:
-        path: the folder; it is created.
-        settings: all that decides the maps, "near" (polarity by set) among them.
-        overwrite: replace maps with other settings.
+        path: the folder, which is created.
+        settings: all settings that the maps depend on, including "near", the polarity by set.
+        overwrite: replace the existing maps, also maps with other settings.
 
     Raises:
-        InputError: the folder has maps of other settings or of unknown origin, unless
-            ``overwrite``.
+        InputError: the folder has maps with other settings or of unknown origin, and ``overwrite``
+            is off.
     """
 
     def __init__(self, path: Path, settings: dict[str, Any], overwrite: bool) -> None:
@@ -39,7 +39,7 @@ class MapOutput:
         self._record["sets"] = before.get("sets", {})
 
     def _known(self, settings: dict[str, Any], has_maps: bool) -> dict[str, Any]:
-        """Return the record of maps with the same settings; empty if all maps are replaced."""
+        """Return the record of the maps with the same settings, or {} without such maps."""
         remedy = "Fix: pass another `output`, or `overwrite` to replace them."
         before = self._output.read(near=dict)
         if before is None:
@@ -47,18 +47,18 @@ class MapOutput:
                 return {}
             problem = "unreadable" if self._output.is_begun else "no"
             raise InputError(
-                f"{self.path}: maps of unknown origin ({problem} {RUN_FILE}). {remedy}"
+                f"{self.path}: has maps of unknown origin ({problem} {RUN_FILE}). {remedy}"
             )
         before["config"] = _in_present_form(before.get("config"))
         shared_near = {k: v for k, v in before["near"].items() if k in settings["near"]}
         differing = changed(before | {"near": settings["near"] | shared_near}, settings)
         if differing and not self.overwrite:
             names = ", ".join("`near`" if name == "near" else name for name in differing)
-            raise InputError(f"{self.path}: maps made with another {names}. {remedy}")
+            raise InputError(f"{self.path}: has maps made with another {names}. {remedy}")
         return {} if differing else before
 
     def missing(self, sod_set: SodSet) -> SodSet:
-        """Return the images of a set whose maps are still to make."""
+        """Return the set with only the images whose maps must be written."""
         if self.overwrite:
             return sod_set
         todo = []
@@ -74,7 +74,7 @@ class MapOutput:
         self._write()
 
     def finish(self, sod_set: SodSet) -> None:
-        """Record that all maps of a set are made."""
+        """Record that all maps of a set are written."""
         self._old_maps -= {f"{sod_set.name}/{item.stem}.png" for item in sod_set.samples}
         facts = {"images": len(sod_set.samples), "has_depth": sod_set.has_depth}
         self._record["sets"][sod_set.name] = facts
@@ -86,7 +86,7 @@ class MapOutput:
 
 
 def _in_present_form(config: Any) -> Any:
-    """Convert a model configuration that an older version recorded; an unusable one stays."""
+    """Convert a model configuration of an older version, or return an unusable one unchanged."""
     try:
         return json.loads(json.dumps(ModelConfig.from_dict(config).to_dict()))
     except (InputError, KeyError, TypeError):

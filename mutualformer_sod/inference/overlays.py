@@ -1,4 +1,4 @@
-"""Show a saliency map: as grey levels, as an overlay on its picture, or as a cut-out."""
+"""Show a saliency map as grey levels, as an overlay on its picture, or as a cut-out."""
 
 from collections.abc import Iterable, Iterator
 
@@ -14,13 +14,14 @@ KINDS = ("maps", "overlays")
 _OVERLAY_COLOUR = (255, 32, 64)
 _OVERLAY_WEIGHT = 0.65  # weight of the colour where the map is 1: the picture stays visible
 _DIMMED = 0.55  # brightness of the picture where the map is 0
-_BAND_PIXELS = 10**6  # painted at once: float colours take many times the memory of a picture
+_BAND_PIXELS = 10**6  # pixels painted at once: float colours need more memory than a picture
 
 
 def overlay(rgb: np.ndarray, saliency: np.ndarray) -> np.ndarray:
-    """Blend a map with its picture: red where it is 1, a dark picture where it is 0.
+    """Blend a saliency map with its picture.
 
-    Raises ValueError if the sizes differ.
+    The picture becomes red where the map is 1, and dark where the map is 0. Raises ValueError if
+    the sizes differ.
 
     Args:
         rgb: (H, W, 3) uint8.
@@ -37,12 +38,14 @@ def overlay(rgb: np.ndarray, saliency: np.ndarray) -> np.ndarray:
 
 
 def cutout(rgb: np.ndarray, saliency: np.ndarray, opacity: np.ndarray | None = None) -> np.ndarray:
-    """Use a map as the opacity of its picture; raises ValueError if the sizes differ.
+    """Use a saliency map as the opacity of its picture.
+
+    Raises ValueError if the sizes differ.
 
     Args:
         rgb: (H, W, 3) uint8.
         saliency: (H, W) float in [0, 1].
-        opacity: (H, W) uint8, the picture's own, multiplied by the map; None for an opaque picture.
+        opacity: (H, W) uint8, opacity of the picture before the map; None for an opaque picture.
 
     Returns:
         (H, W, 4) uint8: the object's estimated colours (``imaging.foreground``), not premultiplied,
@@ -58,7 +61,7 @@ def paint(kind: str, photo: Photo, strips: Iterable[np.ndarray]) -> Iterator[np.
 
     Args:
         kind: one of `KINDS`.
-        photo: the picture. An overlay has the size of ``photo.rgb``; a map may have another one.
+        photo: the picture. An overlay has the size of ``photo.rgb``; a map may have another size.
         strips: (rows, W) float in [0, 1], the saliency map from the top down.
     """
     top = 0

@@ -1,4 +1,4 @@
-"""Decide how a user's depth (or other) maps are stored, and fit them to the pictures."""
+"""Decide how maps of depth or another modality are stored, and fit the maps to the pictures."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -36,13 +36,13 @@ _FEW = 5  # fewer maps are weak evidence of the polarity
 
 @dataclass
 class DepthPlan:
-    """Decisions about all maps, made before the first map is predicted.
+    """Decisions about all input maps, before the first saliency map is predicted.
 
     Attributes:
         orientation: orientation of the maps, see `fit_depth`.
         modality: modality of the maps.
-        encodings: encoding of each file.
-        failed: problem of each unreadable file.
+        encodings: encoding of each readable map file.
+        failed: error message of each unreadable map file.
         remarks: lines for the user.
     """
 
@@ -56,7 +56,7 @@ class DepthPlan:
 def plan_depths(
     pictures: Sequence[Picture], near: str, orientation: str = "auto", modality: Modality = DEPTH
 ) -> DepthPlan:
-    """Decide how the maps are stored: one decision for each number type (8 bits, 16 bits, float).
+    """Decide how the maps of each number type (8 bits, 16 bits, float) are stored.
 
     Args:
         pictures: files of the pictures and of their maps, which are read.
@@ -65,13 +65,13 @@ def plan_depths(
         modality: modality of the maps.
 
     Raises:
-        InputError: maps that contradict their number type or may be disparity; with "strict",
-            weak evidence.
+        InputError: maps contradict their number type or may be disparity, or the evidence is weak
+            and ``near`` is "strict".
     """
     plan = DepthPlan(orientation, modality)
     groups: dict[str, dict[Path, DepthSample]] = defaultdict(dict)
     paths = [picture.depth for picture in pictures if picture.depth is not None]
-    quiet = True if len(paths) < 50 else None  # None: a bar on a terminal only
+    quiet = True if len(paths) < 50 else None  # None shows a bar on a terminal only
     for path in tqdm(paths, modality.name, unit="map", leave=False, disable=quiet):
         try:
             depth = read_user_depth(path, modality)
@@ -106,7 +106,7 @@ def encoding_from(samples: Sequence[DepthSample], near: str) -> DepthEncoding:
 
 
 def read_user_depth(path: Path, modality: Modality = DEPTH) -> np.ndarray:
-    """Read a map by its modality; refuse an image of more than `photos.WHOLE_PIXELS` pixels."""
+    """Read a raw map, but refuse an image of more than `photos.WHOLE_PIXELS` pixels."""
     refuse_depth_container(path, modality.name)
     if path.suffix.lower() != ".npy":
         height, width = image_size(path)
@@ -125,13 +125,13 @@ def fit_depth(
     orientation: str = "auto",
     modality: Modality = DEPTH,
 ) -> tuple[np.ndarray | None, list[str]]:
-    """Rotate a raw map to its picture, and resize it by the rule of its modality.
+    """Rotate a raw map like its picture, and resize the map by the rule of its modality.
 
     Args:
-        depth: (H, W), raw.
-        encoding: how it is stored.
+        depth: the raw map, (H, W).
+        encoding: encoding of the raw map.
         photo: the picture.
-        size: wanted (h, w).
+        size: size (h, w) of the result.
         orientation: "stored": the depth has the orientation of the picture's file, so that the
             picture's orientation tag applies to both; "shown": it has the orientation of the
             picture as shown; "auto": "shown" if the sides of the depth fit the picture as shown
@@ -139,7 +139,7 @@ def fit_depth(
         modality: modality of the map.
 
     Returns:
-        (h, w) raw map, None for a constant or empty map; and remarks for the user.
+        The raw map (h, w), or None if the map is constant or empty; and remarks for the user.
     """
     noun = modality.name
     valid = depth[~encoding.find_holes(depth)]

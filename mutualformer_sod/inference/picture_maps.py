@@ -1,4 +1,4 @@
-"""Write maps, overlays and cut-outs of a user's pictures; an interrupted run can be resumed."""
+"""Write maps, overlays and cut-outs of a user's pictures in a run that can be resumed."""
 
 import os
 import sys
@@ -27,9 +27,9 @@ from mutualformer_sod.inference.progress import ticking
 from mutualformer_sod.output_folder import changed
 
 SEEN_PIXELS = 16 * 10**6
-"""Pictures with more pixels are first averaged to a smaller copy: the network needs far fewer."""
+"""Pictures with more pixels are averaged to a smaller copy, which is enough for the network."""
 
-_AVERAGED_PIXELS = 4 * 10**6  # minimum number of pixels of that copy
+_AVERAGED_PIXELS = 4 * 10**6  # minimum number of pixels of the smaller copy of a picture
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Outcome:
         kept: number of pictures whose outputs already existed.
         failed: one line for each failed picture.
         depths: number of depth maps that were used.
-        doubts: doubt -> names of the depth files, which give little information.
+        doubts: doubt -> names of the depth files to which the doubt applies.
     """
 
     made: int = 0
@@ -53,12 +53,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class PictureOutputs:
-    """The files of a run, ``folder/KIND/STEM.png``.
+    """The output files of a run, ``folder/KIND/STEM.png``.
 
     Attributes:
-        folder: folder of all kinds.
+        folder: folder with one subfolder for each kind of output.
         settings: plain JSON data that the files depend on, see `settings_of`.
-        kinds: some of `overlays.KINDS` and `cutouts.CUTOUTS`.
+        kinds: kinds of output, from `overlays.KINDS` and `cutouts.CUTOUTS`.
         style: style of the cut-outs.
     """
 
@@ -72,7 +72,7 @@ class PictureOutputs:
         return self.folder / kind / f"{picture.stem}.png"
 
     def record(self, kind: str) -> dict[str, Any]:
-        """Return the part of a file's record that depends on its kind."""
+        """Return the part of the record of an output file that depends on the kind of output."""
         if kind != CUTOUTS:
             return {"kind": kind}
         style = {"background": self.style.background, "crop": self.style.crop}
@@ -95,13 +95,13 @@ def predict_pictures(
 ) -> Outcome:
     """Write the outputs of every picture.
 
-    Each output file records its inputs and settings (`png.read_note`); existing outputs with the
-    same record are kept, others are replaced only with ``overwrite``. Remarks are printed. A
-    picture that fails is reported on standard error, and the others continue. Ctrl-C leaves no
-    half-written file.
+    Each output file records its inputs and settings, see `png.read_note`. Existing outputs with the
+    same record stay unchanged. Existing outputs with another record are replaced only with
+    ``overwrite``. Remarks are printed. A picture that fails is reported on standard error, and the
+    other pictures are still processed. Ctrl-C leaves no half-written file.
 
     Raises:
-        OutputExists: existing files have another record, or an output would replace a picture.
+        OutputExists: existing outputs have another record, or an output would replace an input.
         OSError: an output cannot be written.
     """
     todo = _without_done(predictor, pictures, plan, outputs, overwrite)
@@ -128,13 +128,14 @@ def predict_pictures(
 def map_picture(
     predictor: Predictor, picture: Picture, plan: DepthPlan, outputs: PictureOutputs
 ) -> tuple[list[str], list[str] | None]:
-    """Write the outputs of one picture as `predict_pictures` does, and replace existing ones.
+    """Write the outputs of one picture, and replace existing outputs of the picture.
 
     Returns:
-        Remarks for the user, and the doubts about the depth map, None if no depth was used.
+        Remarks for the user, and the doubts about the depth map. The doubts are None if no depth
+        map was used.
 
     Raises:
-        InputError: an unusable file.
+        InputError: the picture or its depth map is unusable.
         OSError: an output cannot be written.
     """
     if picture.depth in plan.failed:
@@ -153,7 +154,7 @@ def map_picture(
         notes += remarks
         doubts = None if depth is None else doubts_about(depth, encoding, seen)
     elif plan.encodings:
-        notes.append(f"no {plan.modality.name} of that name: RGB only")
+        notes.append(f"has no matching {plan.modality.name}: RGB only")
     logits = predictor.image_logits(seen, depth, encoding if depth is not None else None)
     predictor.check_finite(logits, str(picture.rgb))
     note = _note(predictor, picture, plan, outputs)
@@ -193,7 +194,7 @@ def _without_done(
     outputs: PictureOutputs,
     overwrite: bool,
 ) -> list[Picture]:
-    """Return the pictures with missing or differing outputs; raise as `predict_pictures`."""
+    """Return the pictures with missing or differing outputs, or raise `OutputExists`."""
     inputs = [path for item in pictures for path in (item.rgb, item.depth) if path is not None]
     # Path.resolve raises for a link to itself.
     sources = {os.path.realpath(path) for path in inputs}
@@ -222,7 +223,7 @@ def _without_done(
 
 
 def _differing(path: Path, now: dict[str, Any]) -> str:
-    """Describe how the record of an existing file differs; empty if it does not."""
+    """Return how the record of a file differs from ``now``, as text that is empty if both agree."""
     before = read_note(path)
     if before is None:
         return "of unknown origin"

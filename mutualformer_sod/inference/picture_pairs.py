@@ -1,4 +1,4 @@
-"""Find a user's pictures and pair them with their maps: depth or another modality."""
+"""Find a user's pictures, and pair them with maps of depth or another modality."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -11,13 +11,13 @@ from mutualformer_sod.errors import InputError, first_of, name_list, refuse_all
 from mutualformer_sod.imaging.photos import PHOTO_SUFFIXES
 from mutualformer_sod.imaging.refused import DEPTH_CONTAINERS, REFUSED_SUFFIXES, container_remedy
 
-_NAMED_FILES = 5  # maximum number of files that a message names; the rest are counted
-_NAMED_GROUPS = 100  # the same for files with one stem: the user must act on each
+_NAMED_FILES = 5  # maximum number of files that a message names; other files are counted
+_NAMED_GROUPS = 100  # maximum number of listed groups of files with one stem
 
 
 @dataclass(frozen=True)
 class Picture:
-    """The files of a picture and of its map, if any; the outputs are named by ``stem``."""
+    """The files of a picture and of its map, if any, and the stem of the output names."""
 
     stem: str
     rgb: Path
@@ -33,7 +33,7 @@ def pair_pictures(
 
     Args:
         rgb: files, and folders of pictures (without their subfolders).
-        depth: a file for a single picture, a folder, or None.
+        depth: the map of a single picture, a folder of maps, or None.
         modality: modality of the maps; messages use its name as the argument's name.
 
     Returns:
@@ -72,9 +72,9 @@ def pair_pictures(
 
 
 def depth_beside(picture: Path) -> Path | None:
-    """Return the depth map in the folder of a picture with the same name: x_depth.png for x.jpg.
+    """Return the depth map of a picture in the same folder, for example x_depth.png for x.jpg.
 
-    Return None if there is no such file, or if there are several.
+    Return None if the folder has no such file, or several such files.
     """
     found = [
         path
@@ -100,7 +100,7 @@ def _depths_for(
         raise InputError(f"{given}: no such file or folder. Fix: check the path.")
     if not depth.is_dir():
         if len(pictures) > 1:
-            raise InputError(f"{given}: one file for several pictures. Fix: pass a folder.")
+            raise InputError(f"{given}: is one file for several pictures. Fix: pass a folder.")
         return dict.fromkeys(pictures, depth)
     if any(folder.is_dir() and folder.samefile(depth) for folder in rgb):
         raise InputError(
@@ -129,7 +129,7 @@ def _depths_for(
         )
     spare = sorted(set(files) - set(found.values()))
     if spare:
-        remarks.append(f"{depth}: {_listed(spare)}: {noun} without a picture of that name")
+        remarks.append(f"{depth}: {_listed(spare)}: no picture matches this {noun}")
     return found | unread  # reading an unsupported container fails with a remedy of its own
 
 
@@ -172,7 +172,7 @@ def _equal_stems(problem: str, files: Mapping[str, Sequence[Path]]) -> list[str]
     groups = [" and ".join(map(str, own)) for _, own in sorted(files.items()) if len(own) > 1]
     if not groups:
         return []
-    return [f"{problem}: {first_of(groups, _NAMED_GROUPS)}. Fix: keep or rename one of each."]
+    return [f"{problem}: {first_of(groups, _NAMED_GROUPS)}. Fix: rename, or keep one per name."]
 
 
 def _listed(paths: Sequence[Path]) -> str:

@@ -1,4 +1,4 @@
-"""The predictor: weights and arrays in, saliency maps out."""
+"""Predict saliency maps of images that are arrays."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,7 +22,7 @@ from mutualformer_sod.models.inputs import check_inputs, check_visible, hide_mod
 from mutualformer_sod.models.weights import load_weights
 
 STRIP_PIXELS = 16 * 10**6
-"""Larger maps are computed in strips: a whole map takes several times 4 bytes per pixel."""
+"""Larger maps are computed in strips: a complete map needs several times 4 bytes per pixel."""
 
 
 class Predictor:
@@ -45,8 +45,8 @@ class Predictor:
 
     Attributes:
         second: the second modality of the network, depth or, for example, thermal.
-        estimator: estimates depth for images without depth: rgb (H, W, 3) uint8 -> (H, W) float in
-            [0, 1], 1 = near. None: maps of such images are predicted from RGB alone.
+        estimator: function that estimates the depth of images without depth, from rgb (H, W, 3)
+            uint8 to (H, W) float in [0, 1], 1 = near. None: such images are processed as RGB only.
 
     Raises:
         InputError (a ValueError): an illegal value of an argument, or a network of a modality that
@@ -107,7 +107,7 @@ class Predictor:
         """Compute the logits of a batch.
 
         On a CPU the images are processed one by one, at equal speed, so that the logits of an
-        image do not depend on the rest of the batch.
+        image do not depend on the other images of the batch.
 
         Args:
             rgb: (B, 3, H, W) float in [0, 1].
@@ -147,14 +147,14 @@ class Predictor:
         Args:
             rgb: (H, W, 3) uint8 in RGB order.
             depth: (H, W); None for RGB alone. Without ``encoding`` and ``near``: float in [0, 1],
-                1 = near. With one of them: raw depth, for example millimetres (uint16) or metres
+                1 = near. Otherwise: raw depth, for example millimetres (uint16) or metres
                 (float), where 0, NaN and infinity are holes. A constant raw depth map is treated as
                 missing depth. Maps without polarity (`second`), such as thermal images, are
                 scaled to [0, 1] from any values.
             encoding: how ``depth`` is stored, see `data.depth`.
-            near: which raw values are near: "black" for small ones (distances), "white" for large
-                ones, "disparity" for large ones where 0 is a hole, "auto" to decide it from this
-                map. Pass ``encoding`` or ``near``, not both.
+            near: raw values that are near: "black" for small values (distances), "white" for large
+                values, "disparity" for large values where 0 is a hole, "auto" for a decision from
+                this map. Pass ``encoding`` or ``near``, not both.
 
         Returns:
             (H, W) float32 in [0, 1].
@@ -189,15 +189,15 @@ class Predictor:
         return self.logits(rgb_tensor[None], depth_batch, None)
 
     def require_depth(self, weights: str | Path, user: str) -> None:
-        """Raise InputError, which names ``user``, if the network's second modality is not depth."""
+        """Raise an InputError that names ``user`` if the network's second modality is not depth."""
         if self.second != DEPTH:
             raise InputError(
-                f"`weights` {weights}: trained on {self.second.maps}, but {user} takes depth."
+                f"`weights` {weights}: trained on {self.second.maps}, but {user} needs depth."
                 " Fix: use tools/predict.py, or pass other weights"
             )
 
     def check_finite(self, logits: Tensor, name: str) -> None:
-        """Raise InputError, which names the images ``name``, if a logit is NaN or infinite."""
+        """Raise an InputError about the images ``name`` if a logit is NaN or infinite."""
         if not logits.isfinite().all():
             other = "" if self.amp == "off" else "pass `amp` off, or "
             raise InputError(
@@ -208,7 +208,7 @@ class Predictor:
     def _unit_depth(
         self, depth: np.ndarray, size: tuple[int, int], encoding: Encoding | None, near: str | None
     ) -> np.ndarray | None:
-        """Convert a map to (H, W) in [0, 1], 1 = near; a constant raw map to None."""
+        """Return a map as (H, W) in [0, 1], 1 = near, or None if a raw map is constant."""
         if not isinstance(depth, np.ndarray) or depth.dtype.kind not in "fiu":
             raise InputError(
                 "depth is not a numeric numpy array. Fix: pass (H, W) float or uint16."
@@ -217,10 +217,12 @@ class Predictor:
         if depth.shape != size:
             raise InputError(f"depth is {depth.shape}. Fix: pass {size}, the size of rgb.")
         if encoding is not None and near is not None:
-            raise InputError("encoding= and near= are both given. Fix: pass one of them.")
+            raise InputError("encoding= and near= are both passed. Fix: pass one of them.")
         second, rule = self.second, self.model.config.depth_rule
         if encoding is not None and (encoding.near != "none") != second.has_polarity:
-            raise InputError(f"encoding= is of another modality. Fix: pass that of {second.maps}.")
+            raise InputError(
+                f"encoding= is of another modality. Fix: pass an encoding of {second.maps}."
+            )
         if not second.has_polarity:
             if near is not None:
                 raise InputError(f"near={near!r}: {second.maps} have no polarity. Fix: omit near=.")
@@ -275,12 +277,12 @@ def saliency_strips(
 ) -> Iterator[np.ndarray]:
     """Yield the map of `native_saliency` in strips (rows, W), from the top down.
 
-    Strips equal the whole map up to rounding. The number of rows depends on the width, so that
-    memory is bounded.
+    The strips equal the complete map up to rounding. The number of rows depends on the width, so
+    that memory is bounded.
 
     Args:
         logits, native_size: as in `native_saliency`.
-        whole_pixels: maps of up to this number of pixels are one strip.
+        whole_pixels: maximum number of pixels of a map that is yielded as one strip.
     """
     height, width = native_size
     if height * width <= whole_pixels:

@@ -1,4 +1,4 @@
-"""Progress of long work: a time estimate before it starts, and a clock while it runs."""
+"""Estimate the time of long work before its start, and show a clock during the work."""
 
 import contextlib
 import threading
@@ -16,7 +16,7 @@ _LARGE = 2  # the time is estimated above this ratio of input sizes: 4 times the
 
 @contextlib.contextmanager
 def ticking(bar: tqdm, every: float = 1.0) -> Iterator[tqdm]:
-    """Update the clock of a bar every ``every`` s, even in a long step; close it at the end."""
+    """Update the clock of a progress bar every ``every`` s, and close the bar at the end."""
     ended = threading.Event()
 
     def tick() -> None:
@@ -38,11 +38,11 @@ def ticking(bar: tqdm, every: float = 1.0) -> Iterator[tqdm]:
 def forecast(predictor: "Predictor") -> str | None:
     """Estimate the time of an image if the input is much larger than the model was built for.
 
-    Two sizes are timed: the model's own and twice this size. One part of the work grows linearly
-    with the number of tokens, attention quadratically.
+    The size of the model and twice this size are timed. The time of attention grows quadratically
+    with the number of tokens, and the time of the other work grows linearly.
 
     Returns:
-        A line for the user; None for usual sizes.
+        A line for the user, or None for an input size of at most twice the size of the model.
     """
     built_for, size = predictor.model.config.image_size, predictor.size
     if size <= _LARGE * built_for:
@@ -53,7 +53,7 @@ def forecast(predictor: "Predictor") -> str | None:
     seconds = (once - square) * tokens + square * tokens**2
     return (
         f"`size` {size}: the network was built for {built_for}; an image takes about "
-        f"{_in_words(seconds)} here, {_in_words(once)} at {built_for}"
+        f"{_in_words(seconds)} here, and {_in_words(once)} at size {built_for}"
     )
 
 
@@ -62,7 +62,7 @@ def _seconds(predictor: "Predictor", side: int) -> float:
 
     rgb, depth = torch.zeros(1, 3, side, side), torch.zeros(1, 1, side, side)
     times = []
-    for _ in range(2):  # the first one is a warm-up
+    for _ in range(2):  # the first run is a warm-up
         begun = time.perf_counter()
         predictor.logits(rgb, depth, None)
         times.append(time.perf_counter() - begun)

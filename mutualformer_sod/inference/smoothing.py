@@ -13,8 +13,9 @@ class Smoother:
 
     m(t) = (1 - w) p(t) + w moved m(t-1), where p(t) is the map of frame t before smoothing. The
     weight of the past is w = ratio exp(-(d / 0.1)^2), where d is the difference of the grey values
-    of this frame and the previous one. The previous frame is moved in the same way and scaled to
-    the same mean. The past has no weight after a cut, and little in newly visible areas.
+    of this frame and the previous one. The previous frame is moved along the same flow, and scaled
+    to the mean grey value of this frame. The past has no weight after a cut, and little weight in
+    newly visible areas.
     The flow is DIS (Kroeger et al., ECCV 2016).
 
     Args:
@@ -30,11 +31,11 @@ class Smoother:
         """Return the smoothed map of the next frame.
 
         Args:
-            rgb: (H, W, 3) uint8, the frame; all frames have one size.
-            saliency: (H, W) float32 in [0, 1], its map.
+            rgb: (H, W, 3) uint8, the frame; all frames have the same size.
+            saliency: (H, W) float32 in [0, 1], the map of the frame.
 
         Returns:
-            (H, W) float32 in [0, 1].
+            The smoothed map, (H, W) float32 in [0, 1].
         """
         height, width = saliency.shape
         scale = min(1.0, _FLOW_SIDE / max(height, width))
@@ -61,7 +62,7 @@ class Smoother:
 
 
 def _moved(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
-    """Sample ``image`` (H, W) at each position plus its ``flow``, (H, W, 2) as x, y; float32."""
+    """Return an image (H, W) warped by a flow (H, W, 2) in pixels, x before y, as float32."""
     y, x = np.mgrid[: image.shape[0], : image.shape[1]].astype(np.float32)
     return cv2.remap(
         image.astype(np.float32),

@@ -1,4 +1,4 @@
-"""Saliency of a video: one map per frame, smoothed over time if requested."""
+"""Predict the saliency maps of a video, and smooth the maps over time if requested."""
 
 import contextlib
 from pathlib import Path
@@ -74,7 +74,7 @@ def check_videos(
         tracks, known = ffmpeg.count_sound(video)
         if known < tracks:
             remarks.append(
-                f"{video}: {tracks - known} of {tracks} audio tracks omitted: unknown codec"
+                f"{video}: {tracks - known} of {tracks} audio tracks are omitted: unknown codec"
             )
     if depth_video is None:
         return remarks
@@ -88,7 +88,7 @@ def check_videos(
     if abs(depth_rate / rate - 1) > _RATE_TOLERANCE:
         remarks.append(
             f"{depth_video}: {depth_rate:.5g} frames/s, the video has {rate:.5g}: frames are "
-            "paired by number, NOT by time; convert both to one rate"
+            "paired by number, NOT by time; convert both videos to the same rate"
         )
     return remarks
 
@@ -103,23 +103,23 @@ def predict_video(
     smooth: float = 0.0,
     overwrite: bool = False,
 ) -> int:
-    """Write the videos of ``outputs``.
+    """Predict the saliency of a video, and write the videos of ``outputs``.
 
-    They have the size of the video in pixels, the times of its frames, and its sound if PyAV is
-    installed. The files appear when they are complete. A summary is printed.
+    Each output has the size of the video in pixels, the times of the frames, and the sound if PyAV
+    is installed. The files appear when they are complete. A summary is printed.
 
     Args:
         predictor: the network.
         video: a file that OpenCV reads (MP4, AVI, MOV, MKV ...).
-        depth_video: its depth as 8-bit grey, paired by frame number; None for RGB alone.
-        outputs: kinds and folder.
+        depth_video: depth as 8-bit grey, paired by frame number; None for RGB alone.
+        outputs: kinds, folder and style of the output videos.
         near: "auto" (decided from the first frames of the depth video), "white", "black",
             "disparity" or "strict".
-        smooth: ratio of the past in each map, in [0, 1), see `smoothing.Smoother`; 0 for none.
+        smooth: ratio of the past in each map, in [0, 1), see `smoothing.Smoother`; 0 is off.
         overwrite: replace existing files.
 
     Returns:
-        Number of frames.
+        Number of frames of the video.
 
     Raises:
         InputError: a video that cannot be read or written, or existing outputs.
@@ -166,7 +166,7 @@ def predict_video(
 
 
 def _depth_frame(bgr: np.ndarray | None, size: tuple[int, int]) -> np.ndarray | None:
-    """Convert a grey frame to (H, W) uint8 at the size of its picture; None stays None."""
+    """Convert a frame of a depth video to (H, W) uint8 at ``size``; return None for None."""
     if bgr is None:
         return None
     grey = cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY)
@@ -186,7 +186,7 @@ def _encoding_of_video(path: Path, near: str) -> DepthEncoding:
         raise InputError(f"{path}: no frame could be read. Fix: replace the file.")
     if np.mean(coloured) > _COLOURED:
         raise InputError(
-            f"`depth_video` {path}: frames in colour ({np.mean(coloured):.0%} of the pixels), but "
-            "depth is grey. Fix: pass depth as 8-bit grey."
+            f"`depth_video` {path}: {np.mean(coloured):.0%} of the pixels are in colour, but depth "
+            "is grey. Fix: pass depth as 8-bit grey."
         )
     return encoding_from(samples, near)

@@ -1,4 +1,4 @@
-"""Read the frames of a video with OpenCV, and their times."""
+"""Read the frames of a video, and the times of the frames, with OpenCV."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ _USUAL_RATE = 25.0  # frames/s of a file without a rate
 
 @contextlib.contextmanager
 def opened(path: Path, argument: str) -> Iterator[cv2.VideoCapture]:
-    """Yield an open video; raise InputError, which names ``argument``, for any other file."""
+    """Yield an open video, or raise an InputError that names ``argument``."""
     if path.is_dir():
         raise InputError(f"`{argument}` {path}: is a folder. Fix: pass a video file.")
     if not path.exists():
@@ -28,7 +28,7 @@ def opened(path: Path, argument: str) -> Iterator[cv2.VideoCapture]:
     try:
         if not capture.isOpened():
             raise InputError(
-                f"`{argument}` {path}: not a video for OpenCV. Fix: convert it to MP4 (ffmpeg)."
+                f"`{argument}` {path}: OpenCV cannot open this video. Fix: convert to MP4 (ffmpeg)."
             )
         yield capture
     finally:
@@ -36,25 +36,25 @@ def opened(path: Path, argument: str) -> Iterator[cv2.VideoCapture]:
 
 
 def measures_of(capture: cv2.VideoCapture) -> tuple[int, int, float]:
-    """Return width and height in pixels as shown, and frames/s."""
+    """Return the width and height of a video as shown in pixels, and its rate in frames/s."""
     width = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH))
     height = int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
     return max(1, width), max(1, height), rate_of(capture)
 
 
 def rate_of(capture: cv2.VideoCapture) -> float:
-    """Return the frame rate in frames/s; 25 if the file has none."""
+    """Return the frame rate in frames/s, or 25 if the file has no rate."""
     return capture.get(cv2.CAP_PROP_FPS) if _has_rate(capture) else _USUAL_RATE
 
 
 def pixel_aspect_of(capture: cv2.VideoCapture) -> float:
-    """Return the width of a pixel divided by its height; 1 if the file has no value."""
+    """Return the width of a pixel divided by its height, or 1 if the file has no pixel aspect."""
     width, height = capture.get(cv2.CAP_PROP_SAR_NUM), capture.get(cv2.CAP_PROP_SAR_DEN)
     return width / height if width > 0 and height > 0 else 1.0
 
 
 def frames_of(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
-    """Yield frames (H, W, 3) uint8 BGR until none is left; the count in the header may differ."""
+    """Yield all frames, (H, W, 3) uint8 BGR, also if the count in the header differs."""
     while True:
         there, frame = capture.read()
         if not there:
@@ -63,10 +63,10 @@ def frames_of(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
 
 
 def promised_frames(video: Path, capture: cv2.VideoCapture) -> tuple[int, bool]:
-    """Return the number of frames from the header (0 if unknown), and whether it is certain.
+    """Return the number of frames in the header, and whether this number is certain.
 
-    A number that is estimated from the length of the file is not certain, because the sound may be
-    longer than the pictures.
+    The number is 0 if it is unknown. A number that is estimated from the length of the file is not
+    certain, because the sound may be longer than the pictures.
     """
     counted = None if ffmpeg.av is None else ffmpeg.count_frames(video, rate_of(capture))
     if counted is not None:
@@ -75,7 +75,10 @@ def promised_frames(video: Path, capture: cv2.VideoCapture) -> tuple[int, bool]:
 
 
 def _has_rate(capture: cv2.VideoCapture) -> bool:
-    """Return whether a file has a rate; 1000 frames/s means only that times are in ms."""
+    """Return whether a file has a frame rate.
+
+    A rate of 1000 frames/s only indicates that times are in ms.
+    """
     return 0 < capture.get(cv2.CAP_PROP_FPS) < 1000
 
 
@@ -83,7 +86,7 @@ class FrameTimes:
     """Times of the frames of a video.
 
     Attributes:
-        times: ms from the first frame, increasing.
+        times: times of the frames in ms from the first frame, increasing.
         untimed: number of frames without a time of their own.
     """
 
@@ -95,7 +98,7 @@ class FrameTimes:
     def next(self) -> float:
         """Return the time in ms of the frame that was read last.
 
-        A frame without a time is placed one interval after the previous one.
+        A frame without a time is placed one interval after the previous frame.
         """
         time = self._capture.get(cv2.CAP_PROP_POS_MSEC)
         if self.times and time <= self.times[-1]:
@@ -107,8 +110,8 @@ class FrameTimes:
     def report(self, video: Path, promised: int, certain: bool) -> None:
         """Report frames without a time, and a video that ends before the time in its header.
 
-        The number of frames alone is not evidence: some formats estimate it from the length. See
-        `promised_frames` for ``promised`` and ``certain``.
+        The number of frames alone is not evidence, because some formats estimate the number from
+        the length. ``promised`` and ``certain`` are the results of `promised_frames`.
         """
         rate, times = rate_of(self._capture), self.times
         end = times[-1] / 1000  # s
@@ -122,4 +125,4 @@ class FrameTimes:
             )
         if self.untimed:
             frames = counted(self.untimed, "frame")
-            print(f"{video}: {frames} without a time: placed one interval after the previous one")
+            print(f"{video}: {frames} had no time: placed one interval after the previous frame")

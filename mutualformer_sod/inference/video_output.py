@@ -1,4 +1,4 @@
-"""Write the videos of one run: maps, overlays and cut-outs, with the sound of the source."""
+"""Write maps, overlays and cut-outs of a video as videos with the sound of the source."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -23,9 +23,9 @@ class VideoOutputs:
     """The videos of a run.
 
     Attributes:
-        folder: folder of the files.
-        kinds: some of "map", "overlay" and "cutout".
-        style: style of cut-outs; they cannot be cropped.
+        folder: folder of the videos.
+        kinds: kinds of output, from "map", "overlay" and "cutout".
+        style: style of the cut-outs, which cannot be cropped in a video.
     """
 
     folder: Path
@@ -34,19 +34,20 @@ class VideoOutputs:
 
     @property
     def needs_alpha(self) -> bool:
-        """Whether a file is transparent, which needs PyAV."""
+        """Whether PyAV is needed, because one of the videos is transparent."""
         return any(map(self._is_alpha, self.kinds))
 
     def paths(self, video: Path) -> list[Path]:
-        """Return ``NAME_KIND.webm`` for each kind."""
+        """Return the path ``NAME_KIND.webm`` of the output of each kind."""
         return [self.folder / f"{video.stem}_{kind}.webm" for kind in self.kinds]
 
     @contextlib.contextmanager
     def open(self, video: Path, pixel_aspect: float) -> Iterator[Callable[..., None]]:
-        """Yield a function that appends a frame to all videos; the files appear at the end.
+        """Yield a function that appends a frame to all videos.
 
-        Its arguments are the frame (H, W, 3) uint8, its map (H, W) float in [0, 1], and its time in
-        ms. The sound of ``video`` is added if PyAV is installed.
+        The arguments of this function are the frame (H, W, 3) uint8, the map (H, W) float in
+        [0, 1], and the time of the frame in ms. The files appear at the end. The sound of
+        ``video`` is added if PyAV is installed.
         """
         with contextlib.ExitStack() as stack:
             sound = video if ffmpeg.av is not None and ffmpeg.count_sound(video)[1] else None
@@ -84,4 +85,4 @@ def _opened(
         try:
             ffmpeg.add_sound(temporary, sound)
         except (ffmpeg.av.FFmpegError, ValueError) as error:
-            print(f"{path}: without sound: {error}")
+            print(f"{path}: has no sound: {error}")

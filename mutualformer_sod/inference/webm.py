@@ -1,6 +1,6 @@
-"""Write WebM files that browsers play: any size in pixels, any frame times.
+"""Write WebM files that browsers can play, with any size in pixels and any frame times.
 
-Each frame is a VP8 key frame, taken from a WebP picture (RFC 6386, RFC 9649). The container is
+Each frame is a VP8 key frame, extracted from a WebP picture (RFC 6386, RFC 9649). The container is
 Matroska (RFC 9559). `cv2.VideoWriter` supports neither odd sizes nor uneven frame times.
 """
 
@@ -24,20 +24,20 @@ _EFFORT = 1  # WebP effort, 0 to 6: less than half the time of the default, file
 _CLUSTER_MS = 2000  # players seek to the start of a cluster; times in a cluster have 15 bits
 _ROUNDING_MS = 1  # intervals that differ by at most this rounding error count as equal
 _DURATION_SLOT = 12  # bytes of the element DefaultDuration, or of padding instead
-_SRGB = {0x55B1: 6, 0x55B9: 1, 0x55BA: 13, 0x55BB: 1}  # BT.601 luma as WebP has it, limited range
+_SRGB = {0x55B1: 6, 0x55B9: 1, 0x55BA: 13, 0x55BB: 1}  # BT.601 luma as in WebP, limited range
 
 _SEEK_HEAD, _INFO, _TRACKS = 0x114D9B74, 0x1549A966, 0x1654AE6B
 _CUES, _CLUSTER = 0x1C53BB6B, 0x1F43B675
 
 
 class WebmWriter:
-    """Writer of a WebM file with one video track and no sound; see `open_webm`."""
+    """Writer of a WebM file with one video track and no sound, which `open_webm` yields."""
 
     def __init__(self, file: BinaryIO, pixel_aspect: float) -> None:
         self._file = file
         self._pixel_aspect = pixel_aspect
         self._times: list[float] = []  # ms
-        self._last = -1  # time of the last frame in whole ms
+        self._last = -1  # time of the last frame in ms
         self._cluster: list[tuple[int, bytes]] = []
         self._cues: list[tuple[int, int]] = []  # ms, position of the cluster in the segment
 
@@ -45,8 +45,9 @@ class WebmWriter:
         """Append a frame.
 
         Args:
-            rgb: (H, W, 3) or, for grey, (H, W) uint8; sides up to `MOST_SIDE`.
-            time: ms from the start; at least 1 ms after the previous frame.
+            rgb: (H, W, 3) uint8, or (H, W) uint8 for a grey frame; sides up to `MOST_SIDE`.
+            time: time in ms from the start. The written time is rounded, and at least 1 ms after
+                that of the previous frame.
         """
         if not self._times:
             self._begin(*rgb.shape[:2])
@@ -122,7 +123,7 @@ class WebmWriter:
 
 @contextlib.contextmanager
 def open_webm(path: Path, pixel_aspect: float = 1.0) -> Iterator[WebmWriter]:
-    """Yield a writer; the whole file appears when the block succeeds.
+    """Yield a writer of a WebM file that appears at ``path`` when the block succeeds.
 
     Args:
         path: path of the file; an existing file is replaced.
@@ -147,7 +148,7 @@ def _key_frame(rgb: np.ndarray) -> bytes:
 
 
 def _seek_head(info: int, tracks: int, cues: int) -> bytes:
-    """Encode the positions of the parts in the segment; the last 8 bytes are ``cues``."""
+    """Encode the positions of the parts in the segment, with ``cues`` as the last 8 bytes."""
     places = (_INFO, info), (_TRACKS, tracks), (_CUES, cues)
     return _element(
         _SEEK_HEAD,
@@ -172,6 +173,6 @@ def _identifier(value: int) -> bytes:
 
 
 def _size(value: int, length: int = 0) -> bytes:
-    """Encode a length as in EBML: n leading zero bits announce n further bytes."""
+    """Encode a length as in EBML, where n leading zero bits announce n further bytes."""
     length = length or next(n for n in range(1, 9) if value < (1 << 7 * n) - 1)
     return (value | 1 << 7 * length).to_bytes(length, "big")

@@ -1,6 +1,6 @@
 """Metrics of salient object detection, without torch.
 
-`evaluate` scores folders of maps, `Evaluator` arrays; `registry` lists the metrics.
+`evaluate` scores folders of maps, and `Evaluator` scores arrays. `registry` lists the metrics.
 """
 
 from mutualformer_sod.metrics.evaluation import GtSet, evaluate

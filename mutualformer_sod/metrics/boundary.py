@@ -1,4 +1,4 @@
-"""Quality along the boundary: boundary IoU, and mean boundary accuracy.
+"""Compute the boundary IoU and the mean boundary accuracy.
 
 Boundary IoU: Cheng et al., CVPR 2021. Mean boundary accuracy: Cheng et al. (CascadePSP), CVPR 2020.
 """
@@ -19,8 +19,8 @@ _SIDES_PER_RADIUS = 300  # (H + W) / this is the upper limit of the radii in pix
 def boundary(image: np.ndarray) -> np.ndarray:
     """Return an 8-bit image minus its erosion, (H, W) uint8.
 
-    For a mask, these are its pixels near the background: within 2 % of the image's diagonal, or
-    within 1 pixel if this is more. The outside of the image counts as background.
+    For a mask, the result is the set of mask pixels within 2 % of the image diagonal, but at least
+    1 pixel, from the background. The outside of the image counts as background.
     """
     radius = max(1, round(_WIDTH * float(np.hypot(*image.shape))))
     kernel = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
@@ -35,7 +35,7 @@ def _gt_boundary(gt: GroundTruth) -> np.ndarray:
 def boundary_iou(pair: MapPair) -> float:
     """Return the IoU in [0, 1] of the boundaries of the map at p > 0.5 and the ground truth.
 
-    It is 0 if both boundaries are empty.
+    The IoU is 0 if both boundaries are empty.
     """
     marked = boundary(pair.half_map).view(np.bool_)
     truth = _gt_boundary(pair.gt)
@@ -59,7 +59,7 @@ def boundary_iou_curve(pair: MapPair) -> np.ndarray:
 
 @once
 def _bands(gt: GroundTruth) -> list[tuple[np.ndarray, int]]:
-    """Return for each radius the band along the edge (flat indices) and how often it counts."""
+    """Return the band along the edge as flat indices, and its number of uses, for each radius."""
     height, width = gt.shape
     reach = (width + height) / _SIDES_PER_RADIUS - 1
     radii = [1 + int(reach / _STEPS * step) for step in range(_STEPS)]
@@ -74,7 +74,7 @@ def _bands(gt: GroundTruth) -> list[tuple[np.ndarray, int]]:
 def mean_boundary_accuracy(pair: MapPair) -> float:
     """Return the accuracy in [0, 1] of the map at p > 0.5 near the edge, averaged over five bands.
 
-    It is 1 for a ground truth without an edge, where the original divides by zero.
+    The accuracy is 1 for a ground truth without an edge, where the original divides by zero.
     """
     correct = pair.half_map.ravel() == pair.gt.bytes.ravel()
     total = 0.0

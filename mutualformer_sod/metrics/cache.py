@@ -1,4 +1,4 @@
-"""A cache of scores, keyed by the content of the two files and the protocol."""
+"""Cache scores by the content of the files of an image and the protocol."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ _COLUMNS = "scores, quantised, gt_note, checksum"
 def cache_key(
     map_content: bytes, gt_content: bytes, normalize: bool, rgb_content: bytes = b""
 ) -> bytes:
-    """Return the key of a pair of files under a protocol: 32 bytes.
+    """Return the key, 32 bytes, of a map and a ground truth under a protocol.
 
     ``rgb_content`` is empty unless a metric reads the colour image.
     """
@@ -38,20 +38,20 @@ def cache_key(
 
 
 class ScoreCache:
-    """A file of scores. Any number of processes may read and write at the same time.
+    """Score file that any number of processes may read and write at the same time.
 
-    When opened for writing, an unusable file is replaced by a new one. A row with a wrong checksum,
-    or without the scores of a registered metric, counts as absent.
+    When opened for writing, an unusable file is replaced by a new file. A row with a wrong
+    checksum, or without the scores of a registered metric, counts as absent.
 
     Args:
-        path: the file; created when opened for writing.
-        writable: open for writing.
+        path: the file, which is created when it is opened for writing.
+        writable: open the file for writing.
 
     Attributes:
         failure: reason why scores could not be stored, or "". The evaluation continues.
 
     Raises:
-        InputError: another process locks the file, or no file can be created there.
+        InputError: another process locks the file, or the file cannot be created.
     """
 
     def __init__(self, path: Path, writable: bool = False) -> None:
@@ -82,7 +82,7 @@ class ScoreCache:
             return None  # the scores are computed again
 
     def put(self, key: bytes, image: ImageScores, gt_note: str) -> None:
-        """Store the scores of a pair; the next `flush` or full batch writes them to the file."""
+        """Store the scores of a pair until `flush` or a full batch writes them to the file."""
         content = {"scores": image.scores, "flags": image.flags}
         if image.map_curves:
             content["map_curves"] = {name: c.tolist() for name, c in image.map_curves.items()}
@@ -93,7 +93,7 @@ class ScoreCache:
             self.flush()
 
     def flush(self) -> None:
-        """Write the pending scores; `failure` has the reason if that fails."""
+        """Write the pending scores, or store the reason of a failure in `failure`."""
         rows, self._pending = self._pending, []
         if not rows or self.failure:
             return
@@ -102,7 +102,7 @@ class ScoreCache:
                 insert = "INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?)"
                 self._connection.executemany(insert, rows)
         except sqlite3.Error as error:
-            self.failure = f"{self.path}: scores not stored: {error}. Fix: delete the file."
+            self.failure = f"{self.path}: scores were not stored: {error}. Fix: delete the file."
 
     def close(self) -> None:
         """Write the pending scores and close the file."""
@@ -125,7 +125,7 @@ def _open_for_writing(path: Path) -> sqlite3.Connection:
     except sqlite3.Error as error:
         if "locked" in str(error):
             raise InputError(
-                f"{path}: locked by another program. Fix: end that program, or pass --no-cache."
+                f"{path}: is locked by another program. Fix: end that program, or pass --no-cache."
             ) from error
     # The file is not a cache, is damaged or is older. Its scores can be computed again.
     for name in (path.name, f"{path.name}-journal"):

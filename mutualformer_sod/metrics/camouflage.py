@@ -17,10 +17,10 @@ _CHUNK = 1024  # patches compared at once
 
 
 def camouflage_degree(rgb: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Return the degree of camouflage in [0, 1], (H, W) float64; 0 outside of the foreground.
+    """Return the degree of camouflage, (H, W) float64 in [0, 1], with 0 outside the foreground.
 
-    It is 0 everywhere if no patch of 7 x 7 pixels fits into the foreground or its surroundings. The
-    image is (H, W, 3) uint8, the mask (H, W) bool.
+    The degree is 0 everywhere if the foreground or its surroundings contain no patch of 7 x 7
+    pixels. The image is (H, W, 3) uint8, and the mask is (H, W) bool.
     """
     degree = np.zeros(mask.shape)
     inside = mask.view(np.uint8)
@@ -41,7 +41,7 @@ def camouflage_degree(rgb: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def _patches(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return corners (P, 2) and colours (P, 147) of the patches that lie inside a mask."""
+    """Return corners (P, 2) and colours (P, 147) of the patches inside a mask."""
     padding = [(0, -(size - _SIDE) % _STEP) for size in mask.shape]
     image = np.pad(image, (*padding, (0, 0)), mode="reflect")
     mask = np.pad(mask, padding)

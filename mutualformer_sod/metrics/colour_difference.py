@@ -1,4 +1,4 @@
-"""Colour difference CIEDE2000 (Sharma et al., Color Research and Application, 2005) of sRGB."""
+"""CIEDE2000 colour difference of sRGB (Sharma et al., Color Research and Application, 2005)."""
 
 import numpy as np
 
@@ -23,7 +23,7 @@ def lab(rgb: np.ndarray) -> np.ndarray:
 
 
 def ciede2000(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return the CIEDE2000 difference of Lab colours, (N, 3) each: (N,) float64, 0 or more."""
+    """Return the CIEDE2000 differences (N,), float64 and 0 or more, of two arrays of Lab (N, 3)."""
     (l1, a1, b1), (l2, a2, b2) = first.T, second.T
     mean_chroma_7 = ((np.hypot(a1, b1) + np.hypot(a2, b2)) / 2.0) ** 7
     stretch = 1.5 - 0.5 * np.sqrt(mean_chroma_7 / (mean_chroma_7 + _CHROMA_25_7))

@@ -1,4 +1,4 @@
-"""Rates of the confusion matrix. Every rate is 0 where its denominator is 0, as in pysodmetrics.
+"""Rates of the confusion matrix, which are 0 where the denominator is 0, as in pysodmetrics.
 
 A marked pixel is one that the binarised map predicts as foreground.
 """
@@ -15,7 +15,7 @@ from mutualformer_sod.metrics.pair import Counts, MapPair
 
 
 class Confusion(NamedTuple):
-    """Counts of pixels: true and false positives, true and false negatives, numbers or arrays."""
+    """Pixel counts of true and false positives and negatives, as numbers or arrays."""
 
     tp: np.ndarray | float
     fp: np.ndarray | float
@@ -24,7 +24,7 @@ class Confusion(NamedTuple):
 
     @classmethod
     def of(cls, counts: Counts) -> Confusion:
-        """Compute the whole matrix from the counts of positives."""
+        """Compute the confusion matrix from the counts of positives."""
         tp, fp = counts.true_positive, counts.false_positive
         return cls(tp, fp, counts.pixels - counts.area - fp, counts.area - tp)
 
@@ -39,12 +39,12 @@ def divide(part: np.ndarray | float, whole: np.ndarray | float) -> np.ndarray:
 
 
 def precision(c: Confusion) -> np.ndarray:
-    """Return the ratio of marked pixels that are foreground."""
+    """Return the precision, the ratio of marked pixels that are foreground."""
     return divide(c.tp, c.tp + c.fp)
 
 
 def recall(c: Confusion) -> np.ndarray:
-    """Return the ratio of foreground pixels that are marked: recall, sensitivity or TPR."""
+    """Return the recall (sensitivity, TPR), the ratio of foreground pixels that are marked."""
     return divide(c.tp, c.tp + c.fn)
 
 
@@ -54,17 +54,17 @@ def f_rate(c: Confusion) -> np.ndarray:
 
 
 def specificity(c: Confusion) -> np.ndarray:
-    """Return the ratio of background pixels that are not marked: specificity or TNR."""
+    """Return the specificity (TNR), the ratio of background pixels that are not marked."""
     return divide(c.tn, c.tn + c.fp)
 
 
 def fpr(c: Confusion) -> np.ndarray:
-    """Return the ratio of background pixels that are marked."""
+    """Return the false positive rate, the ratio of background pixels that are marked."""
     return divide(c.fp, c.tn + c.fp)
 
 
 def accuracy(c: Confusion) -> np.ndarray:
-    """Return the ratio of correct pixels (overall accuracy)."""
+    """Return the overall accuracy, the ratio of correct pixels."""
     return divide(c.tp + c.tn, c.tp + c.fp + c.tn + c.fn)
 
 
@@ -76,7 +76,7 @@ def kappa(c: Confusion) -> np.ndarray:
 
 
 def iou(c: Confusion) -> np.ndarray:
-    """Return intersection over union."""
+    """Return the intersection over union of the marked pixels and the foreground."""
     return divide(c.tp, c.tp + c.fp + c.fn)
 
 

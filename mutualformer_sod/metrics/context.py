@@ -22,7 +22,7 @@ _SCALE = math.e / (math.e - 1.0)
 
 @once
 def _kernel(gt: GroundTruth) -> np.ndarray:
-    """Return the Gaussian with the foreground's covariance: both sides are odd, the sum is 1."""
+    """Return the Gaussian with the covariance of the foreground, with odd sides and the sum 1."""
     points = np.argwhere(gt.mask)
     if len(points) <= 1:
         return _gaussian(np.diag([0.25, 0.25]), 1, 1)
@@ -39,7 +39,7 @@ def _kernel(gt: GroundTruth) -> np.ndarray:
         kernel = np.array([[np.nan]])
     if np.isfinite(kernel).all():
         return kernel
-    # The foreground is one oblique line, where the reference fails: leave the covariance out.
+    # The foreground is one oblique line, where the reference fails: use only the variances.
     return _gaussian(np.diag(np.diag(covariance)), *reach)
 
 
@@ -55,7 +55,7 @@ def _gaussian(covariance: np.ndarray, rows: int, columns: int) -> np.ndarray:
 
 @once
 def _surroundings(gt: GroundTruth) -> np.ndarray:
-    """Return the foreground around each pixel, (H, W) float32 as in the reference."""
+    """Return the Gaussian mean of the mask at each pixel, (H, W) float32 as in the reference."""
     return cv2.filter2D(gt.mask.astype(np.float32), cv2.CV_32F, _kernel(gt))
 
 
@@ -96,7 +96,7 @@ def _combine(pair: MapPair, reverse: float, beta_squared: float) -> float:
 
 
 def _completeness(pair: MapPair) -> np.ndarray:
-    """Return 1 - exp(-s) of each foreground pixel, (n,) float64; s is the saliency around it."""
+    """Return 1 - exp(-s) of each foreground pixel, (n,) float64, for the saliency s around it."""
     gt, kernel = pair.gt, _kernel(pair.gt)
     # Only the foreground and a border of the kernel's size are needed.
     window = bounding_window(gt.bytes, (kernel.shape[0] // 2 + 1, kernel.shape[1] // 2 + 1))

@@ -1,7 +1,7 @@
 """Human correction effort (Qin et al., Highly Accurate Dichotomous Image Segmentation, ECCV 2022).
 
-It is the number of points that a person sets to correct a mask. Errors along the edge of the object
-that are thinner than 5 pixels are tolerated; lost parts of the object's skeleton are not.
+The effort is the number of points that a person sets to correct a mask. Errors along the edge of
+the object that are thinner than 5 pixels are tolerated, but not lost parts of the skeleton.
 """
 
 import cv2
@@ -15,7 +15,7 @@ from mutualformer_sod.metrics.skeleton import skeleton
 _RELAX = 5  # pixels of tolerance
 _EPSILON = 2.0  # largest distance in pixels between a boundary and its polygon
 _CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
-_BIREFNET_LEVEL = 128  # maps are binarised above it, without stretching
+_BIREFNET_LEVEL = 128  # maps are binarised above this level, without stretching
 
 
 def correction_effort(pair: MapPair) -> float:
@@ -26,7 +26,7 @@ def correction_effort(pair: MapPair) -> float:
 def correction_effort_birefnet(pair: MapPair) -> float:
     """Return the effort of the map at an 8-bit level > 128, as in BiRefNet's evaluation.
 
-    Its maps are not stretched to their own minimum and maximum.
+    BiRefNet does not stretch maps to their own minimum and maximum.
     """
     return _effort((pair.levels > _BIREFNET_LEVEL).view(np.uint8), pair.gt)
 

@@ -8,10 +8,10 @@ EPS = float(np.spacing(1.0))
 
 
 def e_measure(counts: Counts) -> np.ndarray:
-    """Return E of one binary map or at each threshold, float64 of the counts' shape.
+    """Return E of a binary map or at each threshold, as float64 shaped like the counts.
 
-    E lies in [0, N / (N - 1)]: the sum over the N pixels is divided by N - 1, as in the reference.
-    For an image of a single pixel it is divided by 1; the reference divides by its epsilon.
+    E is in [0, N / (N - 1)], because the sum over the N pixels is divided by N - 1 as in the
+    reference. For a single pixel the sum is divided by 1, but in the reference by an epsilon.
     """
     area, pixels = counts.area, counts.pixels
     true_positive = np.asarray(counts.true_positive, np.int64)

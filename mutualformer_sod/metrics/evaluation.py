@@ -1,4 +1,4 @@
-"""Evaluate folders of saliency maps: scores, marks, notes and protocol in one `Results`.
+"""Evaluate folders of saliency maps, and return scores, marks, notes and protocol as `Results`.
 
 results = evaluate("data/SIP/GT", "maps")
 print(results.scores["ours"]["SIP"]["s_measure"])
@@ -35,10 +35,10 @@ class GtSet:
 
     Attributes:
         files: stem -> ground truth, for the images to evaluate.
-        whole: stem -> ground truth, for all images of the set; None if `files` has all.
+        whole: stem -> ground truth, for all images of the set; None if `files` has all images.
         rgb: stem -> colour image, for the metrics that need it; may be empty.
         usual_count: number of images that papers report for the set; None for a custom set.
-        other_version: the known version of the set with another number of images, in words.
+        other_version: description of the known version of the set with this number of images.
     """
 
     name: str
@@ -50,12 +50,13 @@ class GtSet:
 
     @classmethod
     def of_folder(cls, folder: Path) -> GtSet:
-        """Take all images of a folder and, if it is "GT", the colour images of "RGB" beside it.
+        """Return the set of all ground truths in a folder.
 
-        The folders "SIP/GT" and "SIP" both give a set named SIP.
+        Both "SIP/GT" and "SIP" become the set SIP. With "SIP/GT", the colour images of "SIP/RGB"
+        are added.
 
         Raises:
-            InputError: the folder does not exist, has no image, or two of one stem.
+            InputError: the folder does not exist, has no image, or has two images with one stem.
         """
         files = image_files(folder) if folder.is_dir() else []
         if not files:
@@ -66,7 +67,7 @@ class GtSet:
         if len(by_stem) < len(files):
             twice = name_list(p.name for p in files if p not in by_stem.values())
             raise InputError(
-                f"`gt` {folder}: two files for one image: {twice}. Fix: remove one of each two."
+                f"`gt` {folder}: two files for one image: {twice}. Fix: keep one file per image."
             )
         colours = named.parent / "RGB"
         has_rgb = named.name.lower() == "gt" and colours.is_dir()
@@ -81,15 +82,15 @@ def find_map_folders(
     canonical_name: Callable[[str], str] = str,
     affixes: tuple[str, str] | None = None,
 ) -> list[MapFolder]:
-    """Pair maps with sets: return one `MapFolder` for each set and method, set by set.
+    """Return a `MapFolder` with the paired maps of each set and method, set by set.
 
     Args:
         maps: folder of methods, see `metrics.folder.find_map_folder`.
-        canonical_name: maps an alias of a set to its name.
-        affixes: text around the stems in the names of the maps; None detects it.
+        canonical_name: function that maps an alias of a set to the name of the set.
+        affixes: text around the stems in the names of the maps; None detects this text.
 
     Raises:
-        InputError: no map at all.
+        InputError: no map was found.
     """
     only = len(sets) == 1
     folders = [
@@ -136,22 +137,22 @@ def evaluate(
         cache: SQLite file that stores scores; unchanged files are not scored again.
         per_image: CSV file to write, with a line for each map.
         workers: number of processes; 1 scores in the process of the caller.
-        each: called with the name of the set and the outcome of each image, in order.
+        each: function that is called with the set name and the outcome of each image, in order.
 
     Returns:
         The results. A method without scores on a set has marks that state the reason, and is listed
         in `Results.incomplete`.
 
     Raises:
-        InputError: no map at all, sets of one name, an unreadable ground truth, missing colour
-            images of a metric that needs them, or a file that cannot be written.
+        InputError: no map was found, two sets have the same name, a ground truth is unreadable,
+            colour images that a metric needs are missing, or a file cannot be written.
     """
     sets = [GtSet.of_folder(Path(gt))] if isinstance(gt, str | Path) else gt
     if isinstance(maps, str | Path):
         maps = find_map_folders(Path(maps), list_methods(Path(maps)), sets)
     names = [item.name for item in sets]
     if len(set(names)) < len(names):
-        raise InputError(f"`gt`: sets of one name among {name_list(names)}. Fix: rename one.")
+        raise InputError(f"`gt`: set names are not unique: {name_list(names)}. Fix: rename one.")
     for item in sets:
         if needs_rgb() and not item.files.keys() <= item.rgb.keys():
             raise InputError(
@@ -175,8 +176,8 @@ def evaluate(
                 each(name, outcome)
 
         for item in sets:
-            # Incomplete cells are scored, too: all problems are reported at once, and the scores
-            # come from the cache when the cells are complete.
+            # Incomplete cells are scored, too, so that all problems are reported at once, and the
+            # scores are in the cache when the cells are complete.
             scored, gt_notes = score_set(
                 [folder for folder in maps if folder.set_name == item.name],
                 item.files,
@@ -204,7 +205,7 @@ def _close(cache: ScoreCache) -> None:
 def _collect(
     results: Results, cells: Sequence[Cell], sets: dict[str, GtSet], allow_missing: bool
 ) -> None:
-    """Add scores, curves, marks and notes, and the protocol of the maps."""
+    """Add the scores, curves, marks, notes and protocol of the cells to the results."""
     results.notes += complaints(cells)
     for name in ("resized", "training"):
         results.protocol[name] = {}

@@ -1,4 +1,4 @@
-"""Every metric of one map, and the mean over the images of a set.
+"""Compute every metric of one map, and the scores of all images of a set.
 
 evaluator = Evaluator()
 for pred, gt in pairs:
@@ -21,7 +21,7 @@ from mutualformer_sod.metrics.ground_truth import GroundTruth
 from mutualformer_sod.metrics.pair import Counts, MapPair
 from mutualformer_sod.metrics.registry import of_kind
 
-SCORES_VERSION = 2  # part of the cache key: raise it when any score changes
+SCORES_VERSION = 2  # part of the cache key: raise this number when any score changes
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class ImageScores:
     """The scores of one map.
 
     Attributes:
-        scores: name -> value; for a curve, its own maximum and mean over the 256 thresholds.
+        scores: name -> value; the values of a curve are the maximum and mean over the thresholds.
         quantised: (2, 256) int64 counts by floor(255 p), background and foreground. The curves
             follow from these counts. For a set, curves are averaged before the maximum.
         flags: special conditions of the pair, e.g. "empty_gt" or "resized".
@@ -59,7 +59,7 @@ def score_image(
 
     Args:
         pred, gt, normalize: as in `MapPair`, which raises the errors.
-        with_weighted_f: compute the weighted F-measure, which takes half of the time.
+        with_weighted_f: compute the weighted F-measure, which needs half of the time.
     """
     pair = MapPair(pred, gt, normalize)
     scores = {name: float(metric.compute(pair)) for name, metric in _means(with_weighted_f).items()}
@@ -83,11 +83,11 @@ def _curve_scores(curves: Mapping[str, np.ndarray]) -> dict[str, float]:
 
 
 class Evaluator:
-    """Streaming scores of one method on one set; its memory does not grow with the images.
+    """Accumulator of the scores of one method on one set, with constant memory.
 
     Args:
         normalize: stretch every map to its own minimum and maximum first. The literature uses both
-            protocols; report yours.
+            protocols; report the protocol that you use.
     """
 
     def __init__(self, normalize: bool = True) -> None:
@@ -99,13 +99,13 @@ class Evaluator:
         self._curves = {metric.name: 0.0 for metric in of_kind("curve", "map_curve")}
 
     def step(self, pred: np.ndarray, gt: np.ndarray | GroundTruth) -> ImageScores:
-        """Score one map and add it; arguments as in `score_image`."""
+        """Score one map and add the scores. The arguments are those of `score_image`."""
         image = score_image(pred, gt, normalize=self.normalize)
         self.add(image)
         return image
 
     def add(self, image: ImageScores) -> None:
-        """Add the scores of one map; ValueError if one is not finite: it would spoil the means."""
+        """Add the scores of one map, or raise ValueError if a score is not finite."""
         broken = [name for name in self._sums if not math.isfinite(image.scores[name])]
         if broken:
             raise ValueError(f"scores not finite: {', '.join(broken)}. Fix: correct the metric.")
@@ -120,7 +120,7 @@ class Evaluator:
             self._curves[name] = self._curves[name] + curves[name]
 
     def merge(self, other: Evaluator) -> None:
-        """Add another shard of the same evaluation; ValueError if its settings differ."""
+        """Add another part of the same evaluation, or raise ValueError if the settings differ."""
         if self.normalize != other.normalize:
             raise ValueError("different settings: `normalize` differs. Fix: pass equal values.")
         self._add(other._sums, other._curves)
@@ -128,7 +128,7 @@ class Evaluator:
         self.images += other.images
 
     def curves(self) -> dict[str, np.ndarray]:
-        """Return the mean curves at the thresholds 255..0, (256,) float64; InputError if empty."""
+        """Return the mean curves of the images at the thresholds 255..0, each (256,) float64."""
         means = self._mean_curves()
         return {name: means[name] for name in self._drawn}
 
@@ -138,10 +138,9 @@ class Evaluator:
         return {name: total / self.images for name, total in self._curves.items()}
 
     def results(self) -> dict[str, float]:
-        """Return the scores of the set: "images" and one plain float per score.
+        """Return name -> score of the set, and "images" -> number of images.
 
-        Curves are averaged over the images before their maximum or mean over the 256 thresholds is
-        taken.
+        The maximum and the mean over the 256 thresholds are those of the mean curves of the images.
 
         Raises:
             InputError: no image was added.

@@ -32,16 +32,16 @@ FAMILIES: tuple[tuple[Metric, ...], ...] = (
 
 
 def extra_columns(with_rgb: bool = True) -> tuple[str, ...]:
-    """Return the names of the extra scores, including those that read colours if ``with_rgb``."""
+    """Return the names of the extra scores, including scores that read colours if ``with_rgb``."""
     metrics = chain.from_iterable(FAMILIES)
     return tuple(n for m in metrics if with_rgb or not m.needs_rgb for n in m.columns)
 
 
 @contextmanager
 def enabled(names: Iterable[str]) -> Iterator[tuple[str, ...]]:
-    """Register the extra metrics of these scores inside the `with` block; yield the added names.
+    """Register the extra metrics of some scores in a `with` block, and yield the added names.
 
-    Names of other scores are ignored.
+    Names of scores that no extra metric has are ignored.
     """
     wanted, added = set(names), []
     families = [f for f in FAMILIES if wanted & {n for metric in f for n in metric.columns}]

@@ -10,7 +10,7 @@ BETA_SQUARED = 0.3
 
 
 def f_measure(counts: Counts) -> np.ndarray:
-    """Return F in [0, 1] of one binary map or at each threshold, float64 of the counts' shape."""
+    """Return F in [0, 1] of a binary map or at each threshold, float64 shaped like the counts."""
     return f_score(counts.precision, counts.recall)
 
 
@@ -22,9 +22,9 @@ def f_score(precision: np.ndarray | float, recall: np.ndarray | float) -> np.nda
 
 
 def max_f_of_mean_pr(curves: Mapping[str, np.ndarray]) -> float:
-    """Return the maximum F of a set's mean precision and mean recall.
+    """Return the maximum of F computed from the mean precision and the mean recall of a set.
 
-    This is the other convention of the literature. It differs from the maximum of the mean F curve
-    by up to .04.
+    The literature uses this score or the maximum of the mean F curve. The two scores differ by up
+    to .04.
     """
     return float(f_score(curves["precision"], curves["recall"]).max())

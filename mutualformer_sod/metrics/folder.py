@@ -1,4 +1,4 @@
-"""Folders of saliency maps: find the maps of a method on a set, and pair them with the set."""
+"""Find the saliency maps of a method on a set, and pair the maps with the images of the set."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class MapFolder:
     """One method's maps of one set, paired by stem with the set's ground truths.
 
     Attributes:
-        folder: the folder of the maps; None if the method has none for the set.
+        folder: the folder of the maps; None if the method has no maps for the set.
         maps: stem -> file, for the stems of the set that have exactly one map.
         missing: stems of the set without a map.
         extra: file names that belong to no image of the set.
         duplicate: stems of the set with several maps (`a.png` and `a.jpg`).
         hint: message that names the files found in place of missing maps, and the fix; may be "".
         affixes: text before and after the stem in the names of the maps.
-        training: the training protocol in the method's run.json; None without that file.
+        training: the training protocol in the run.json of the method; None without a run.json.
     """
 
     method: str
@@ -49,7 +49,7 @@ class MapFolder:
     training: object | None = None
 
     def part(self, stems: Iterable[str]) -> MapFolder:
-        """Return the maps of these images only. Maps of the set's other images are not extra."""
+        """Return only the maps of some images; maps of other images of the set are not extra."""
         kept = dict.fromkeys(stems)
         missing = tuple(stem for stem in self.missing if stem in kept)
         return replace(
@@ -62,10 +62,10 @@ class MapFolder:
 
 
 def list_methods(maps_root: Path, wanted: Iterable[str] | None = None) -> list[str]:
-    """Return the names of the methods in a folder of maps: all sub-folders, or those wanted.
+    """Return the names of all methods in a folder of maps, or of only the wanted methods.
 
     Raises:
-        InputError: no such folder, a wanted method without a folder, or no method at all.
+        InputError: the folder does not exist, has no method, or lacks a wanted method.
     """
     if not maps_root.is_dir():
         raise InputError(
@@ -83,7 +83,7 @@ def list_methods(maps_root: Path, wanted: Iterable[str] | None = None) -> list[s
         return wanted
     if not found:
         raise InputError(
-            f"`maps` {maps_root}: no method. Fix: store maps as <method>/<set>/<stem>.png there."
+            f"`maps` {maps_root}: no method found. Fix: store maps as <method>/<set>/<stem>.png."
         )
     return found
 
@@ -98,14 +98,14 @@ def find_map_folder(
     canonical_name: Callable[[str], str] = str,
     affixes: tuple[str, str] | None = None,
 ) -> MapFolder:
-    """Find and pair one method's maps of one set.
+    """Find the maps of one method on one set, and pair the maps with the images.
 
     Args:
         maps_root: folder of `<method>/<set>/<stem>.png`.
         set_name: name of the set, its alias, or its path relative to the data.
         ground_truths: stem -> file. If the file has another stem, a map may have either stem.
         only_set: accept `<method>/<stem>.png`, because a single set is evaluated.
-        canonical_name: maps an alias of a set to its name.
+        canonical_name: function that maps an alias of a set to the name of the set.
         affixes: text before and after the stem in the names of the maps, as ("", "_sal"); None
             detects affixes that all maps share, if no map is named like an image.
     """
@@ -131,7 +131,7 @@ def find_map_folder(
 
 
 def map_files(folder: Path) -> list[Path]:
-    """Return the maps in a folder, sorted: the images, or else the ``.npy`` arrays."""
+    """Return the sorted maps in a folder, which are the images or else the ``.npy`` arrays."""
     return image_files(folder) or sorted(
         p for p in folder.iterdir() if p.suffix.lower() == ".npy" and not p.name.startswith(".")
     )
@@ -168,7 +168,7 @@ def _pair(
 
 
 def _shared_affixes(files: Sequence[str], names: Collection[str]) -> tuple[str, str]:
-    """Return the text around the stems if all files share it, e.g. ("", "_sal"); else ("", "")."""
+    """Return the text around the stems that all files share, e.g. ("", "_sal"), or ("", "")."""
     if not set(files).isdisjoint(names):
         return "", ""
     candidates = {
@@ -185,7 +185,7 @@ def _shared_affixes(files: Sequence[str], names: Collection[str]) -> tuple[str, 
 
 
 def _hint_of_types(folder: Path, stems: Collection[str], arrays: bool = False) -> str:
-    """List files of other types with one of the stems, and if ``arrays`` all array files."""
+    """Return a hint on files of other types with one of the stems, and on all ``arrays``."""
     wanted, read = set(stems), {path.name for path in map_files(folder)}
     found = sorted(
         p.name
@@ -206,7 +206,7 @@ def _hint_of_types(folder: Path, stems: Collection[str], arrays: bool = False) -
 
 
 def _hint_of_names(missing: Sequence[str], extra: Sequence[str]) -> str:
-    """Report a file that is probably a misnamed map, such as "im0_sal.png" for "im0"."""
+    """Return a hint on a file that is probably a misnamed map, e.g. "im0_sal.png" for "im0"."""
     others = {Path(name).stem for name in extra}
     numbers = {int(stem) for stem in others if stem.isdecimal()}
     for stem in missing[:_COMPARED]:
@@ -226,7 +226,7 @@ def _hint_of_names(missing: Sequence[str], extra: Sequence[str]) -> str:
 
 
 def _around(stem: str, name: str) -> tuple[str, str] | None:
-    """Return the text before and after a stem in a name, as ("", "_sal"); None without the stem."""
+    """Return the text before and after a stem in a name, or None if the name lacks the stem."""
     before, found, after = name.lower().partition(stem.lower())
     apart = before[-1:] in _SEPARATORS and after[:1] in _SEPARATORS  # "" is in every string
     if not (found and apart):
@@ -238,7 +238,7 @@ def _training_protocol(method_folder: Path) -> object | None:
     """Return the "protocol" of the run.json that tools/test.py writes beside the maps."""
     try:
         text = (method_folder / "run.json").read_text(encoding="utf-8")
-        # JSON has no NaN; scores.json must not have it either.
+        # JSON has no NaN; scores.json must not have NaN either.
         return json.loads(text, parse_constant=str)["protocol"]
     except FileNotFoundError:
         return None

@@ -18,8 +18,8 @@ _FARTHEST_NEIGHBOUR = 4  # maximum row or column offset of a pixel's nearest for
 
 
 def _neighbour_table() -> np.ndarray:
-    """Return the offsets at every squared distance up to the reach: (19, 8, 2) (row, column)."""
-    # The reference takes the smallest column of equidistant pixels, then the smallest row.
+    """Return the (row, column) offsets at each squared distance up to the reach, (19, 8, 2)."""
+    # The reference prefers the smallest column of equidistant pixels, then the smallest row.
     steps = range(-_FARTHEST_NEIGHBOUR, _FARTHEST_NEIGHBOUR + 1)
     table = np.zeros((_REACH_SQUARED + 1, 8, 2), np.int64)
     for squared in range(_REACH_SQUARED + 1):
@@ -36,7 +36,7 @@ _NEIGHBOURHOOD = np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8)
 def once(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Cache the result of a function of a ground truth or pair while that object exists.
 
-    Use it as a decorator: a result that several metrics need is computed once.
+    With this decorator, a result that several metrics need is computed only once.
     """
     results: WeakKeyDictionary = WeakKeyDictionary()
 
@@ -108,7 +108,7 @@ class GroundTruth:
         """(rows, columns) of the top left quadrant of the S-measure.
 
         This is the foreground's centroid in 0-based coordinates, rounded half to even, plus one.
-        Without foreground it is the middle of the image.
+        Without foreground, the split is the middle of the image.
         """
         height, width = self.shape
         if self.foreground == 0:
@@ -151,9 +151,9 @@ class GroundTruth:
     def nearest_foreground(self) -> tuple[np.ndarray, np.ndarray]:
         """Background pixels near the foreground, and the foreground pixel nearest to each.
 
-        Two (M,) int64 arrays of flat indices into the `window`. The first has every background
-        pixel in the 7 x 7 neighbourhood of a foreground pixel, the second its nearest foreground
-        pixel. Among equidistant pixels the smallest column is taken, then the smallest row.
+        Both are (M,) int64 arrays of flat indices into the `window`. The first has every background
+        pixel in the 7 x 7 neighbourhood of a foreground pixel. The second has the nearest
+        foreground pixel, with the smallest column, then row, among equidistant pixels.
         """
         inside = np.ascontiguousarray(self.bytes[self.window])
         ring = cv2.dilate(inside, _NEIGHBOURHOOD) - inside

@@ -1,4 +1,4 @@
-"""The joint histogram, from which all default metrics but the weighted F-measure are computed.
+"""Joint histogram of a map and a ground truth for all default metrics except weighted F.
 
 A saliency map has at most 256 levels, a ground truth has two, and the S-measure splits the image
 into four quadrants. A table of 4 x 2 x 256 counts is therefore enough for the mean absolute error,
@@ -29,7 +29,7 @@ class JointHistogram:
         values: (256,) float64 in [0, 1], the saliency of a level after normalisation.
         shape: (H, W) of the image in pixels.
         split: (rows, columns) of the top left quadrant.
-        window: rows and columns. Every pixel outside is background with the lowest level.
+        window: rows and columns. Pixels outside this window are background with the lowest level.
     """
 
     counts: np.ndarray
@@ -45,7 +45,7 @@ class JointHistogram:
 
     @cached_property
     def by_class(self) -> np.ndarray:
-        """(2, 256) int64 counts over the whole image: background, foreground."""
+        """(2, 256) int64 counts over the complete image: background, foreground."""
         return self.counts.sum(axis=0)
 
     @property
@@ -88,7 +88,7 @@ def quantise(by_class: np.ndarray, values: np.ndarray) -> np.ndarray:
 def level_values(low: int, high: int, normalize: bool = True) -> np.ndarray:
     """Return the saliency in [0, 1] of each 8-bit level, as (256,) float64.
 
-    The float operations are those of the reference, in its order: v / 255, then min-max over the
+    The order of the float operations is that of the reference: v / 255, then min-max over the
     image unless the map is constant. Without ``normalize``, the values are v / 255.
     ``low`` and ``high`` are the smallest and the largest level of the map.
     """
@@ -99,7 +99,7 @@ def level_values(low: int, high: int, normalize: bool = True) -> np.ndarray:
 
 
 def joint_histogram(pred: np.ndarray, gt: GroundTruth, normalize: bool = True) -> JointHistogram:
-    """Count the levels of a map, (H, W) uint8 of the ground truth's size; see `level_values`."""
+    """Return the joint histogram of a map, (H, W) uint8, and a ground truth of the same size."""
     height, width = gt.shape
     row, column = gt.split
     low, high = int(pred.min()), int(pred.max())

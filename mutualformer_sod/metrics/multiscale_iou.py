@@ -16,9 +16,9 @@ _SCALES = 10
 
 
 def edges(mask: np.ndarray) -> np.ndarray:
-    """Return where a Sobel derivative of a mask, (H, W) uint8 of 0 and 1, is not 0: (H, W) bool.
+    """Return the pixels of a mask at which a Sobel derivative is not 0, (H, W) bool.
 
-    The outside counts as 0.
+    The mask is (H, W) uint8 of 0 and 1. The outside of the image counts as 0.
     """
     padded = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     smooth = padded[:-2] + padded[2:] + 2 * padded[1:-1]
@@ -46,7 +46,7 @@ def _gt_cells(gt: GroundTruth) -> tuple[list[np.ndarray], list[float]]:
     """Return the edge cells of each size as flat indices, and the denominators of the ratios."""
     cells = [np.flatnonzero(level) for level in _pyramid(edges(gt.bytes))]
     # The reference adds up in half precision: more than 2048 cells are rounded, so that a score can
-    # exceed 1 by 5e-4; from 65520 on the denominator is infinite.
+    # exceed 1 by 5e-4. From 65520 cells on, the denominator is infinite.
     with np.errstate(over="ignore"):
         return cells, [float(np.float16(c.size) + np.float16(1)) for c in cells]
 
@@ -78,7 +78,7 @@ def multiscale_iou_curve(pair: MapPair) -> np.ndarray:
     present = np.bincount(levels.ravel(), minlength=LEVELS) > 0
     curve = [_area(np.zeros_like(levels), pair.gt)]
     for threshold in range(LEVELS - 1, -1, -1):
-        if present[threshold]:  # otherwise the binary map is the same as before
+        if present[threshold]:  # otherwise the binary map does not change
             curve.append(_area((levels >= threshold).view(np.uint8), pair.gt))
         else:
             curve.append(curve[-1])

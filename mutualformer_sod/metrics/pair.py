@@ -24,11 +24,11 @@ _TIE = 1e-9  # tolerance: above the rounding of a mean, below the distance of tw
 
 @dataclass(frozen=True)
 class Counts:
-    """Pixel counts of a map that is binarised at one threshold or at many.
+    """Pixel counts of a map that is binarised at one or many thresholds.
 
     Attributes:
         true_positive: foreground pixels at or above the threshold, int or (T,) int64.
-        false_positive: background pixels at or above it, of the same shape.
+        false_positive: background pixels at or above the threshold, int or (T,) int64.
         area: foreground pixels of the ground truth.
         pixels: pixels of the image.
     """
@@ -59,7 +59,7 @@ class Counts:
 
 
 class MapPair:
-    """A saliency map and its ground truth. Each derived quantity is computed at first use.
+    """A saliency map and its ground truth, with quantities that are computed at the first use.
 
     Args:
         pred: (H, W) map: uint8, bool, or float in [0, 1], which is rounded to 8 bits as in a file.
@@ -69,7 +69,7 @@ class MapPair:
 
     Attributes:
         levels: (H, W) uint8, the map at the size of the ground truth.
-        flags: special conditions of the pair, e.g. "empty_gt" or "resized"; a metric may add some.
+        flags: special conditions of the pair, e.g. "resized"; a metric may add flags.
 
     Raises:
         InputError: wrong rank, type or range, or values that are not finite.
@@ -117,7 +117,7 @@ class MapPair:
 
     @cached_property
     def half_map(self) -> np.ndarray:
-        """The map binarised at p > 0.5, (H, W) uint8 of 0 and 1; callers must not change it."""
+        """The map binarised at p > 0.5, (H, W) uint8 of 0 and 1, which must not be changed."""
         return self.binary(self.histogram.values > 0.5)
 
     @cached_property
@@ -126,7 +126,7 @@ class MapPair:
         return cv2.LUT(self.levels, quantised_levels(self.histogram.values))
 
     def binary(self, chosen: np.ndarray) -> np.ndarray:
-        """Return (H, W) uint8, 1 where the level of the map is ``chosen``, (256,) bool, else 0."""
+        """Return a binary map, (H, W) uint8, that is 1 at the levels ``chosen``, (256,) bool."""
         return cv2.LUT(self.levels, chosen.view(np.uint8))
 
     def _count(self, chosen: np.ndarray) -> Counts:

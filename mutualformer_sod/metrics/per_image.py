@@ -1,4 +1,4 @@
-"""The per-image CSV: one line for every scored map, written while the scores arrive."""
+"""Write and read the per-image CSV, which has one line for every scored map."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ class PerImageFile:
 
 @dataclass(frozen=True)
 class CommonScores:
-    """The scores of several methods on the images of a set that all of them have.
+    """Scores of several methods on the images of a set for which all these methods have scores.
 
     Attributes:
         methods: (k,) names.
-        total: number of images that one or more of the methods have.
+        total: number of images for which one or more of the methods have scores.
         scores: metric -> (N, k) scores.
     """
 
@@ -76,7 +76,9 @@ class CommonScores:
 
 
 def read_common(path: Path, methods: Mapping[str, Sequence[str]]) -> dict[str, CommonScores]:
-    """Read the scores of the images that all ``methods`` of a set have, given set -> methods.
+    """Read the scores of the images of each set for which all methods of the set have scores.
+
+    ``methods`` is set -> methods.
 
     Returns:
         set -> scores, in the order of the sets in the file.

@@ -1,4 +1,4 @@
-"""Rates of the confusion matrix as metrics: of an image, over thresholds, pooled over a set."""
+"""Metrics from rates of the confusion matrix, for a binary map, a curve or a pooled set."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -24,7 +24,7 @@ RATES: dict[str, tuple[Rate, str, bool]] = {
     "ber": (confusion.ber, "BER", False),
 }
 _COUNTS = {"tp": "TP", "fp": "FP", "tn": "TN", "fn": "FN"}
-# The registry has these under the same definition already.
+# The registry already has these rates with the same definition.
 _KNOWN_BINARY = ("iou", "dice", "ber")
 _KNOWN_ADAPTIVE = ("precision", "recall", "f")
 _KNOWN_CURVES = ("precision", "recall", "f")

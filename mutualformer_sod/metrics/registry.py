@@ -1,7 +1,7 @@
-"""The registry of metrics: tables, files, curves, gallery and comparison are built from it.
+"""Registry of the metrics for tables, files, curves, gallery and comparison.
 
-To add a metric, write a file with its function, and an entry here or in `extra.FAMILIES`. Another
-package calls `register`.
+To add a metric, write a file with the function of the metric, and add an entry here or in
+`extra.FAMILIES`. Other packages call `register`.
 """
 
 from collections.abc import Callable
@@ -19,12 +19,12 @@ from mutualformer_sod.metrics.weighted_f import weighted_f
 
 @dataclass(frozen=True)
 class Column:
-    """A score as a table shows it.
+    """Heading and presentation of a score in tables.
 
     Attributes:
         title, latex: the heading in plain text, and in math mode.
         per_image: whether a single image has the score.
-        in_table, in_gallery: whether the default table shows it, and whether the gallery does.
+        in_table, in_gallery: whether the default table or the gallery shows the score.
     """
 
     title: str
@@ -47,20 +47,20 @@ class Metric:
     Attributes:
         name: key of the scores in Python, JSON and CSV.
         label: heading of the column; for a curve, without the prefix "max" or "mean".
-        latex: the same in math mode.
-        compute: the function. Its argument depends on the kind.
+        latex: heading in math mode.
+        compute: function of the metric, whose argument depends on the kind.
         kind: "mean": ``compute(MapPair) -> float``; a set has the mean over its images.
-            "curve": ``compute(Counts) -> (256,) float64`` at the thresholds 255..0. The curves of a
-            set are averaged. The maximum and the mean over the thresholds are the scores
-            max_<name> and mean_<name>.
-            "map_curve": ``compute(MapPair) -> (T,) float64``, for any number T of thresholds. It is
-            treated like a curve, but not drawn.
+            "curve": ``compute(Counts) -> (256,) float64`` at the thresholds 255..0. The curves of
+            the images of a set are averaged. The maximum and the mean over the thresholds are the
+            scores max_<name> and mean_<name>.
+            "map_curve": ``compute(MapPair) -> (T,) float64``, for any number T of thresholds. The
+            result is treated like a curve, but not drawn.
             "set": ``compute({name: mean over the images}) -> float``, for a set only; the names are
             those of curves, (256,), and of scores.
-        in_table: show it in the default table. ``--columns`` can show any metric.
-        in_gallery: show it in the gallery; for a curve, show its maximum.
+        in_table: whether the default table shows the metric. ``--columns`` can show any metric.
+        in_gallery: whether the gallery shows the metric, or the maximum of a curve.
         summary: scores of a curve; empty for a curve that is only drawn.
-        score: replaces the name of a curve in the names of its scores.
+        score: name of a curve in the names of the scores, if this name differs from ``name``.
         needs_rgb: whether the metric reads the colour image, `GroundTruth.rgb`.
     """
 
@@ -108,16 +108,17 @@ COLUMNS: dict[str, Column] = dict.fromkeys(_PAPER_ORDER)  # in the order of tabl
 
 
 def register(metric: Metric) -> None:
-    """Add a metric. Worker processes receive it, too, if its function is not a lambda.
+    """Add a metric to the registry.
 
-    Scores of unchanged maps come from a cache. After a change of the function, delete the cache.
+    Worker processes receive the metric, too, if the function is not a lambda. Scores of unchanged
+    maps come from a cache. After a change of the function, delete the cache.
 
     Raises:
-        ValueError: a metric or a score has the name already.
+        ValueError: another metric or score already has the name.
     """
     taken = {*METRICS, *(name for name, column in COLUMNS.items() if column)}
     if taken & {metric.name, *metric.columns}:
-        raise ValueError(f"metric {metric.name!r}: the name is taken. Fix: choose another name.")
+        raise ValueError(f"metric {metric.name!r}: the name is in use. Fix: choose another name.")
     METRICS[metric.name] = metric
     COLUMNS.update(metric.columns)
 
@@ -144,7 +145,7 @@ def per_image_columns() -> tuple[str, ...]:
 
 
 def added_metrics() -> tuple[Metric, ...]:
-    """Return the metrics beyond the default ones: extra ones, and those of other packages."""
+    """Return the registered metrics that are not default metrics."""
     return tuple(metric for name, metric in METRICS.items() if name not in _BUILT_IN)
 
 

@@ -1,4 +1,4 @@
-"""Remarks on an evaluated method and set: footnotes of its row, and problems by file name."""
+"""Describe problems of the maps of a method on a set, as footnotes and as lists of files."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ def row_marks(
         cell: the method on the set.
         count: number of images of the set. The cell may have fewer.
         usual_count: number of images that papers report for the set; None for a custom set.
-        other_version: the known version of the set with this unusual number, in words, or empty.
+        other_version: description of the known version of the set with this number, or "".
     """
     marks, name = [], cell.folder.set_name
     if usual_count is not None and usual_count != count:
@@ -75,7 +75,7 @@ def _square(cell: Cell) -> list[str]:
 
 
 def _without_empty(cell: Cell) -> str:
-    """Return a line with the scores of the images with foreground; F is 0 for all others."""
+    """Return a line with the scores of the images with foreground, or "" if not needed."""
     if cell.with_foreground is None or not cell.with_foreground.images:
         return ""
     scores = cell.with_foreground.results()

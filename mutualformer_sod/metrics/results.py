@@ -1,4 +1,4 @@
-"""The results of an evaluation: the content of scores.json, and its rows."""
+"""Results of an evaluation, with the content of scores.json and the rows of the table."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def scoring_protocol(version: str, normalize: bool = True) -> dict:
 
 @dataclass(frozen=True)
 class Row:
-    """One method on one set.
+    """A row of a table, for one method on one set.
 
     Attributes:
         scores: metric -> value; empty if the set could not be scored.
-        images: number of images scored.
+        images: number of scored images.
         marks: footnotes of the row, e.g. "NJU2K has usually 500 images".
         kind: "measured" here, "quoted" from a paper, or the "difference" of the two.
     """
@@ -79,7 +79,7 @@ class Results:
     incomplete: list[str] = field(default_factory=list)
 
     def add(self, method: str, set_name: str, scores: Scores, marks: Iterable[str]) -> None:
-        """Add a method on a set; `scores` may be empty."""
+        """Add the scores of a method on a set, which may be empty, and the marks."""
         if scores:
             self.scores.setdefault(method, {})[set_name] = scores
         self.marks.setdefault(method, {})[set_name] = list(marks)
@@ -98,7 +98,7 @@ class Results:
     def protocol_lines(self) -> list[str]:
         """Return the protocol as printed below every table."""
         p = self.protocol
-        maps = "stretched to their own min-max" if p["normalize"] else "taken as v/255"
+        maps = "stretched to their own min-max" if p["normalize"] else "scored as v/255"
         resized = sum(p.get("resized", {}).values())
         training = p.get("training", {})
         return [
@@ -119,7 +119,7 @@ class Results:
 
     @classmethod
     def read(cls, path: Path) -> Results:
-        """Read a scores.json of tools/evaluate.py; InputError if missing, or for another file."""
+        """Read a scores.json of tools/evaluate.py, or raise InputError for an unusable file."""
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             marks, notes = content.get("marks", {}), list(content.get("notes", []))
@@ -137,7 +137,7 @@ class Results:
         return results
 
     def _check(self) -> None:
-        """Refuse content of another form; add the entries that older files lack."""
+        """Add the entries that older files lack, or raise an error if the content is unusable."""
         missing = [name for name in SHARED_PROTOCOL if name not in self.protocol]
         if missing:
             raise ValueError(f"no {', '.join(missing)} in the protocol")
@@ -158,8 +158,8 @@ class Results:
         """Add the results of another evaluation, named ``source`` in error messages.
 
         Raises:
-            InputError: another protocol, other scores for the same method and set, or one name for
-                maps of different weights.
+            InputError: the protocols differ, the scores for the same method and set differ, or
+                methods with different training have the same name.
         """
         differing = [n for n in SHARED_PROTOCOL if self.protocol[n] != other.protocol[n]]
         if differing:
@@ -167,7 +167,7 @@ class Results:
                 f"{n}: {self.protocol[n]!r} against {other.protocol[n]!r}" for n in differing
             )
             raise InputError(
-                f"{source}: another protocol: {named}. Fix: evaluate all maps with equal options."
+                f"{source}: the protocol differs: {named}. Fix: evaluate with equal options."
             )
         for method, record in other.protocol.get("training", {}).items():
             if self.protocol.get("training", {}).get(method, record) != record:
@@ -181,8 +181,8 @@ class Results:
                 known = self.scores.get(method, {}).get(set_name, {})
                 if known and scores and known != scores:
                     raise InputError(
-                        f"{source}: other scores for {method} on {set_name}. Fix: omit one file, "
-                        "or rename the method."
+                        f"{source}: the scores of {method} on {set_name} differ. Fix: omit one "
+                        "file, or rename the method."
                     )
                 if not known:
                     self.add(method, set_name, scores, marks)
@@ -192,7 +192,7 @@ class Results:
 
 
 def format_score(value: float | None, digits: int = 3, signed: bool = False) -> str:
-    """Format a score without its leading zero, as papers print it; "-" for None."""
+    """Format a score without the leading zero, as in papers, or None as "-"."""
     if value is None:
         return "-"
     text = f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"

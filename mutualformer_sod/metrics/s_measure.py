@@ -13,14 +13,14 @@ CONSTANT_QUADRANT = "constant_quadrant"
 def s_measure(pair: MapPair, alpha: float = 0.5) -> float:
     """Return S = max(0, alpha So + (1 - alpha) Sr) in [0, 1].
 
-    A ground truth without foreground gives 1 - mean p; one without background gives mean p. In two
-    cases the reference returns no usable value. They are added to the flags of the pair:
+    S is 1 - mean p for a ground truth without foreground, and mean p without background. In two
+    cases the reference returns no usable value. These cases are added to the flags of the pair:
 
-    - ``empty_quadrant``: the centroid lies on the last row or column, or the image is one pixel
+    - ``empty_quadrant``: the centroid is on the last row or column, or the image is one pixel
       high or wide. The reference returns NaN. Here the empty quadrant gets weight 0.
     - ``constant_quadrant``: map and ground truth are both constant in a quadrant, and the map is
       neither 0 nor 1. The reference returns 1 or 0, depending on the rounding of its mean. Here
-      the exact value 1 is taken.
+      the exact value 1 is used.
     """
     histogram = pair.histogram
     background, foreground = histogram.by_class
@@ -38,7 +38,7 @@ def s_measure(pair: MapPair, alpha: float = 0.5) -> float:
 
 
 def _object_score(values: np.ndarray, counts: np.ndarray) -> float:
-    """Return O = 2 m / (m^2 + 1 + sigma + eps); sigma is the sample standard deviation."""
+    """Return O = 2 m / (m^2 + 1 + sigma + eps) for the sample mean m and deviation sigma."""
     number = int(counts.sum())
     mean = float((counts * values).sum() / number)
     sigma = 0.0
@@ -68,7 +68,7 @@ def _region_score(histogram: JointHistogram) -> tuple[float, list[str]]:
 
 
 def _similarity(values: np.ndarray, counts: np.ndarray) -> tuple[float, bool]:
-    """Return 4 x y sxy / ((x^2 + y^2)(sx + sy)) of a quadrant, and whether to flag it."""
+    """Return 4 x y sxy / ((x^2 + y^2)(sx + sy)) of a quadrant, and whether a flag is needed."""
     both = counts.sum(axis=0)
     number, area = int(both.sum()), int(counts[1].sum())
     used = np.flatnonzero(both)

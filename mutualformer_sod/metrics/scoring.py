@@ -1,4 +1,4 @@
-"""Score the maps of a set against its ground truths, in one process or several."""
+"""Score the maps of a set against its ground truths, in one or several processes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -22,7 +22,7 @@ from mutualformer_sod.metrics.registry import METRICS, Metric, added_metrics, re
 from mutualformer_sod.metrics.suspicious_images import SuspiciousImages
 from mutualformer_sod.metrics.swaps import SwapSearch, Thumbnails, is_suspect
 
-_CHUNK = 4  # images per task; more reduce the overhead, fewer balance the load at the end of a set
+_CHUNK = 4  # images per task: large tasks have less overhead, small tasks balance the load
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,12 @@ class Outcome:
 
 @dataclass
 class Cell:
-    """One method on one set: its scores, and the images with problems.
+    """Scores of one method on one set, and the images with problems.
 
     Attributes:
         expected: number of images.
         evaluator: scores of all images.
-        with_foreground: scores of the images with foreground; None if all have it.
+        with_foreground: scores of the images with foreground; None if no image lacks foreground.
         unreadable: error messages of unreadable maps.
         resized: stems of maps whose size differs from the ground truth.
         square: stems of the resized maps that are square.
@@ -101,9 +101,9 @@ def score_pairing(
     cache_path: Path | None = None,
     added: Sequence[Metric] = (),
 ) -> Outcome:
-    """Read one ground truth, and score every method's map of it unless the cache has its scores.
+    """Read one ground truth, and score the map of each method unless the cache has the scores.
 
-    A worker process registers the ``added`` metrics, those beyond the default ones.
+    A worker process registers the ``added`` metrics, which are not default metrics.
     """
     for metric in added:
         if metric.name not in METRICS:
@@ -144,7 +144,7 @@ def score_pairing(
 
 
 def _colours(pairing: Pairing, content: bytes, shape: tuple[int, int]) -> np.ndarray | None:
-    """Decode the colour image for a mask of this shape; None without a colour image."""
+    """Decode the colour image of a mask of size ``shape``, or return None without a file."""
     if pairing.rgb is None:
         return None
     rgb = read_rgb(pairing.rgb, content)
@@ -174,17 +174,19 @@ def score_set(
         folders: the maps of each method.
         ground_truths: stem -> file.
         rgb: stem -> colour image, for the metrics that need it.
-        pool: processes of `workers.worker_pool`; with None, this process scores.
-        each: called with the outcome of each image, in the order of the ground truths.
+        pool: processes of `workers.worker_pool`; None computes the scores in this process.
+        each: function that is called with the outcome of each image, in the order of
+            ``ground_truths``.
 
-    The other arguments are as in `metrics.evaluation.evaluate`.
+    The other arguments are those of `metrics.evaluation.evaluate`.
 
     Returns:
         The cells in the order of the folders, and the interpretations of ground truths
         (note -> stems).
 
     Raises:
-        InputError: unreadable ground truths. The message names the first and counts the others.
+        InputError: ground truths are unreadable. The message names the first file, and counts the
+            other files.
     """
     cells = [Cell(f, len(ground_truths), Evaluator(normalize)) for f in folders]
     searches = [SwapSearch() for _ in folders]

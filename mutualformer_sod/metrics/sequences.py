@@ -1,13 +1,14 @@
-"""Means over the sequences of a video set, so that long sequences do not weigh more."""
+"""Average the scores over the sequences of a video set with equal weights."""
 
 from mutualformer_sod.metrics.results import Results
 
 
 def add_sequence_means(results: Results) -> None:
-    """Add a set for each parent folder of sets: the mean of their scores, in place.
+    """Add the mean scores of the sets in each parent folder as another set, in place.
 
-    VIDEOS/walk and VIDEOS/drive give "VIDEOS (2 sequences)"; sets without a parent folder give
-    "all (N sequences)". A method without scores on a sequence has a mark instead of the mean.
+    The mean of VIDEOS/walk and VIDEOS/drive is "VIDEOS (2 sequences)". The mean of sets without a
+    parent folder is "all (N sequences)". A method without scores on a sequence has a mark instead
+    of the mean.
     """
     for method in list(results.marks):
         groups: dict[str, list[str]] = {}

@@ -21,7 +21,7 @@ _SMALLEST = 50  # minimum pixels of an object; if all are smaller, the largest o
 
 @once
 def object_boxes(gt: GroundTruth) -> list[Window]:
-    """Return the bounding box of each object (4-connected); empty without foreground."""
+    """Return the bounding box of each 4-connected object, or [] without foreground."""
     _, _, stats, _ = cv2.connectedComponentsWithStats(gt.bytes, connectivity=4)
     stats = stats[1:]
     if not len(stats):
@@ -36,11 +36,11 @@ def object_boxes(gt: GroundTruth) -> list[Window]:
 
 @dataclass(frozen=True)
 class _Part:
-    """A box of the image: (2, 256) counts of background and foreground by level."""
+    """A box of the image, with (2, 256) counts of background and foreground by level."""
 
     window: Window
     counts: np.ndarray
-    pixels: int  # number of pixels of the whole image
+    pixels: int  # number of pixels of the complete image
 
     @property
     def area(self) -> int:
@@ -57,7 +57,7 @@ class _Part:
 
 @once
 def _parts(pair: MapPair) -> list[_Part]:
-    """Return the boxes of the objects; the whole image if there are none."""
+    """Return the boxes of the objects, or a box of the complete image without objects."""
     gt = pair.gt
     whole = (slice(0, gt.shape[0]), slice(0, gt.shape[1]))
     return [
@@ -74,9 +74,9 @@ def _count(pair: MapPair, where: Window | np.ndarray) -> np.ndarray:
 def si_mae(pair: MapPair) -> float:
     """Return the size-invariant MAE in [0, 1]; smaller is better.
 
-    It is a weighted mean: the MAE in each object's box has the weight 1, and the MAE outside of all
-    boxes has the weight (area outside) / (area of all boxes). If no pixel is outside, this weight
-    is 0; the reference divides by zero.
+    The score is a weighted mean. The MAE in the box of each object has the weight 1, and the MAE
+    outside of all boxes has the weight (area outside) / (area of all boxes). If no pixel is
+    outside, this weight is 0; the reference divides by zero.
     """
     values, parts = pair.histogram.values, _parts(pair)
     errors = np.stack((values, 1.0 - values))
@@ -94,13 +94,13 @@ def si_mae(pair: MapPair) -> float:
 
 
 def binary_si(pair: MapPair, rate: Rate) -> float:
-    """Return the mean over the objects of a rate at p > 0.5."""
+    """Return a rate at p > 0.5, averaged over the objects."""
     chosen = pair.histogram.values > 0.5
     return _mean(rate, [part.at(chosen, False) for part in _parts(pair)])
 
 
 def adaptive_si(pair: MapPair, rate: Rate) -> float:
-    """Return the mean over the objects of a rate at min(2 mean p, 1); p is 0 outside the box."""
+    """Return a rate at min(2 mean p, 1), averaged over the objects, with p = 0 outside each box."""
     counts = []
     for part in _parts(pair):
         threshold = _threshold(pair, part)
@@ -125,7 +125,7 @@ def _threshold(pair: MapPair, part: _Part) -> float:
 
 
 def si_curve(pair: MapPair, rate: Rate) -> np.ndarray:
-    """Return the mean over the objects of a rate at the thresholds 255..0, (256,) float64."""
+    """Return a rate at the thresholds 255..0, averaged over the objects, (256,) float64."""
     curves = []
     for part in _parts(pair):
         quantised = quantise(part.counts, pair.histogram.values)

@@ -1,4 +1,4 @@
-"""Skeleton of a mask by Zhang-Suen thinning; each pixel agrees with scikit-image."""
+"""Compute the skeleton of a mask by Zhang-Suen thinning, in each pixel as in scikit-image."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ _OTHER_CODES = (
 
 
 def _removal_table() -> np.ndarray:
-    """Return whether a pixel is removed, by sub-iteration and code: (2, 256) bool."""
+    """Return whether each sub-iteration removes a pixel with each code, (2, 256) bool."""
     table = np.zeros((2, 256), np.bool_)
     for code in range(256):
         _, north, _, east, _, south, _, west = bits = [code >> i & 1 for i in range(8)]
@@ -32,9 +32,9 @@ _REMOVED = _removal_table()
 
 
 def skeleton(mask: np.ndarray) -> np.ndarray:
-    """Thin a mask, (H, W) bool, to lines that are one pixel wide; return (H, W) bool.
+    """Return a mask (H, W) bool thinned to lines that are one pixel wide, (H, W) bool.
 
-    A sub-iteration tests only pixels next to one that the last two sub-iterations removed.
+    A sub-iteration tests only pixels next to a pixel that the last two sub-iterations removed.
     """
     height, width = mask.shape
     stride = width + 2
@@ -61,7 +61,7 @@ def skeleton(mask: np.ndarray) -> np.ndarray:
 
 
 def _distinct(indices: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Remove repeated indices, given a scratch array of the image's size; faster than a sort."""
+    """Return the distinct indices. A scratch array of the image size makes this fast."""
     number = np.arange(indices.size)
     order[indices] = number
     return indices[order[indices] == number]

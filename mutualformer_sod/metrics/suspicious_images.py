@@ -1,4 +1,4 @@
-"""Maps and ground truths that are probably wrong although they can be scored."""
+"""Find maps and ground truths that are probably wrong although they can be scored."""
 
 from dataclasses import dataclass, field
 
@@ -45,7 +45,7 @@ class SuspiciousImages:
         return bool(inverse - own > _GAIN * len(self.inverted))
 
     def add(self, stem: str, image: ImageScores) -> None:
-        """Add one image, given its scores."""
+        """Classify one image by its scores, and add the stem to the matching lists."""
         background, foreground = image.quantised
         brightest = int(np.flatnonzero(image.quantised.any(axis=0))[-1])
         self.brightest = max(self.brightest, brightest)

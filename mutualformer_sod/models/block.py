@@ -1,4 +1,4 @@
-"""The MutualFormer block (IJCV 2024, Fig. 2b), and loading of the authors' released weights."""
+"""The MutualFormer block (IJCV 2024, Fig. 2b) and a loader of the authors' released weights."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -31,15 +31,16 @@ class MutualFormerBlock(nn.Module):
         num_heads: attention heads; must divide ``dim``.
         mlp_ratio: hidden width of the MLP divided by ``dim``.
         qkv_bias: use biases in the three qkv projections.
-        drop_path: stochastic depth rate of the two residual branches.
-        attention: see ``affinity.cross_diffusion_attention``.
+        drop_path: stochastic depth rate of the two residual branches, in [0, 1).
+        diffusion: options of the recurrence of cross-diffusion.
+        attention: "auto", "dense" or "tiled", as in ``affinity.cross_diffusion_attention``.
         cross: "diffusion", or one of two ablations. "attention" is plain cross-attention
-            softmax(q_r k_d^T / sqrt(d)) V_d (and the reverse). "none" is only the self-attention
-            of each modality.
+            softmax(q_r k_d^T / sqrt(d)) V_d (and the reverse). "none" omits attention across the
+            modalities.
         fused_attention: use self-attention over the fused stream.
 
     Raises:
-        InputError (a ValueError): illegal option.
+        InputError (a ValueError): an option has an invalid value.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class MutualFormerBlock(nn.Module):
         if dim < 1 or num_heads < 1 or dim % num_heads:
             raise InputError(
                 f"num_heads={num_heads} is not usable with dim={dim}. Fix: pass a dim that is a "
-                "multiple of num_heads, both 1 or more."
+                "multiple of num_heads; both must be 1 or more."
             )
         if not (mlp_ratio > 0 and 0 <= drop_path < 1):
             raise InputError(
@@ -96,7 +97,7 @@ class MutualFormerBlock(nn.Module):
         Args:
             modality_tokens: (B, N, 2C) float, rgb then depth along the last axis.
             fused_tokens: (B, N, C) float.
-            draws: random numbers of the two residual branches, see ``drop_path.drop_path``.
+            draws: random numbers of the two residual branches, for ``drop_path.drop_path``.
 
         Returns:
             (B, N, C) float, the new fused stream.
@@ -122,7 +123,7 @@ class MutualFormerBlock(nn.Module):
         return fused_tokens + drop_path(update, rate, draws[1])
 
     def _modality_attention(self, rgb: Tensor, depth: Tensor) -> Tensor:
-        """Attend within and across the modalities, and aggregate: two (B, N, C) -> (B, N, C)."""
+        """Attend within and across the modalities and aggregate: two (B, N, C) -> (B, N, C)."""
         rgb_own, depth_own, *crossed = self.attend(
             self._heads(self.rgb_qkv(rgb)), self._heads(self.depth_qkv(depth))
         )
@@ -134,7 +135,8 @@ class MutualFormerBlock(nn.Module):
         """Attend within and across the modalities.
 
         Returns:
-            O_r, O_d and, unless ``cross`` is "none", O_rd, O_dr, each (B, heads, N, d).
+            O_r and O_d, then O_rd and O_dr except for ``cross="none"``, (B, heads, N, d) float
+            each.
         """
         if self.cross == "diffusion":
             return cross_diffusion_attention(rgb, depth, self.diffusion, self.attention)
@@ -148,7 +150,7 @@ class MutualFormerBlock(nn.Module):
         )
 
     def attend_to_itself(self, query: Tensor, key: Tensor, values: Tensor) -> Tensor:
-        """Attend within one stream: (B, heads, N, d) each -> the same."""
+        """Attend within one stream: three (B, heads, N, d) -> (B, heads, N, d)."""
         return F.scaled_dot_product_attention(query, key, values)
 
     def _heads(self, qkv: Tensor) -> Heads:
@@ -158,11 +160,11 @@ class MutualFormerBlock(nn.Module):
 
 
 def _merge(*parts: Tensor) -> Tensor:
-    """Concatenate the heads of each part, part after part: (B, heads, N, d) each -> (B, N, k C)."""
+    """Concatenate the heads of all k parts: (B, heads, N, d) each -> (B, N, k C)."""
     return torch.cat([part.transpose(1, 2).flatten(2) for part in parts], dim=-1)
 
 
-# The authors' module names, and ours.
+# The authors' module names and the names in this project.
 _RELEASED_NAMES = {
     "norm1": "modality_norm",
     "norm1_rd": "fused_norm",
@@ -180,7 +182,7 @@ _RELEASED_NAMES = {
 
 
 def remap_released_names(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Rename the authors' block parameters to ours; InputError for an unknown name."""
+    """Give the authors' block parameters our names; raise InputError for an unknown name."""
     renamed = {}
     for name, value in without_wrappers(state_dict, "the released block's weights").items():
         module, _, kind = name.rpartition(".")
@@ -194,20 +196,21 @@ def remap_released_names(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def load_released_block(state_dict: Mapping[str, Any], num_heads: int) -> MutualFormerBlock:
-    """Build a MutualFormerBlock with the authors' weights: released form, one step, epsilon 0.6.
+    """Build a MutualFormerBlock with the authors' weights, released form, one step, epsilon 0.6.
 
     Args:
-        state_dict: tensors or arrays by the authors' parameter names; their shapes give the widths.
-        num_heads: attention heads of the released block; the weights do not give their number.
+        state_dict: tensors or arrays by the authors' parameter names. The widths of the block come
+            from the shapes.
+        num_heads: number of attention heads, which the weights do not contain.
 
     Raises:
-        InputError (a ValueError): a parameter is unknown, missing or of another shape.
+        InputError (a ValueError): a parameter is unknown, is missing or has a wrong shape.
     """
     renamed = remap_released_names(state_dict)
     missing = {"fused_proj.weight", "mlp.fc1.weight"} - set(renamed)
     if missing:
         raise InputError(
-            f"the released block's weights lack {', '.join(sorted(missing))}. Fix: add them."
+            f"the released weights lack {', '.join(sorted(missing))}. Fix: add these parameters."
         )
     dim, hidden = (len(renamed[name]) for name in ("fused_proj.weight", "mlp.fc1.weight"))
     block = MutualFormerBlock(
@@ -221,6 +224,6 @@ def load_released_block(state_dict: Mapping[str, Any], num_heads: int) -> Mutual
     except RuntimeError as error:
         reason = one_line(error)
         raise InputError(
-            f"the released block's weights do not fit: {reason} Fix: pass the whole block."
+            f"the released block's weights do not fit: {reason} Fix: pass all parameters."
         ) from error
     return block

@@ -1,4 +1,4 @@
-"""Construction of a detector from a preset and options."""
+"""Build a detector from a preset and options."""
 
 from pathlib import Path
 from typing import Any
@@ -19,18 +19,18 @@ def build_model(
 
     Args:
         preset: one of `list_presets()`.
-        pretrained: weights of the backbones: True for timm's ImageNet weights from the hub, a path
-            for a local file, "auto" for the first available source
-            (`models.pretrained.find_backbone_weights`), False for random weights.
+        pretrained: weights of the backbones. True selects timm's ImageNet weights from the hub, a
+            path selects a local file, "auto" selects the first available source
+            (`models.pretrained.find_backbone_weights`), and False selects random weights.
         **overrides: options of the configuration by name, for example ``epsilon=0.5``,
             ``share=True``, ``backbone="pvt_v2_b2"``, ``image_size=256``.
 
     Returns:
-        The detector in training mode. See `SaliencyDetector.forward` for its inputs and outputs.
+        The detector in training mode. `SaliencyDetector.forward` documents inputs and outputs.
 
     Raises:
-        InputError (a ValueError): an unknown preset or option, an illegal value, an option without
-            effect, or unavailable weights.
+        InputError (a ValueError): a preset or option is unknown, a value is invalid, an option has
+            no effect, or the weights are not available.
     """
     model = SaliencyDetector(make_config(preset, **overrides), pretrained)
     _refuse_unused(model, overrides)
@@ -38,7 +38,7 @@ def build_model(
 
 
 def _refuse_unused(model: SaliencyDetector, overrides: dict[str, Any]) -> None:
-    """Refuse options without effect on this backbone, according to its timm model."""
+    """Refuse options that have no effect with the timm backbone of this model."""
     plain = model.encoder.rgb_stream.is_plain
     needs = {
         "feature_blocks": (plain, "this backbone is hierarchical and returns a map for each stage"),

@@ -1,4 +1,4 @@
-"""Replace attention and depthwise convolution by forms that train faster on a CPU."""
+"""Replace attention and depthwise convolution by operations that train faster on a CPU."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,14 +13,14 @@ from mutualformer_sod.models.affinity import self_affinity
 
 
 class CpuTraining(TorchFunctionMode):
-    """Context that replaces these operations by forms with a fast backward pass on a CPU.
+    """Context that replaces two operations by equivalents with a fast backward pass on a CPU.
 
     - ``F.scaled_dot_product_attention`` becomes two products and a softmax. The backward pass of
       torch's fused kernel is slow, and torch's plain kernel also searches for fully masked rows.
-      Calls with a mask, dropout or other options still go to torch.
+      Calls with a mask, dropout or other options are not replaced.
     - A depthwise ``F.conv2d`` has channels-last outputs and computes its gradients in float32.
       oneDNN's gradients of a depthwise convolution are slow in bfloat16 and in torch's default
-      layout (docs/speed.md). The layers that follow keep the channels-last layout.
+      layout (docs/speed.md). The next layers also compute in the channels-last layout.
     """
 
     def __torch_function__(
@@ -36,7 +36,7 @@ class CpuTraining(TorchFunctionMode):
 
 
 def _is_plain(args: tuple, kwargs: dict[str, Any]) -> bool:
-    """Whether a call has only query, key and value; timm also passes default values."""
+    """Return whether all arguments except query, key and value have their default values."""
     return len(args) == 3 and all(
         not isinstance(value, Tensor) and not value for value in kwargs.values()
     )
@@ -51,7 +51,7 @@ def _convolve(
     dilation: int | tuple[int, ...] = 1,
     groups: int = 1,
 ) -> Tensor:
-    """Compute ``F.conv2d`` with the same arguments."""
+    """Compute ``F.conv2d``, with a faster backward pass for depthwise convolutions."""
     if groups == 1 or weight.shape[1] != 1 or input.ndim != 4 or isinstance(padding, str):
         return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
     pairs = ((n, n) if isinstance(n, int) else tuple(n) for n in (stride, padding, dilation))

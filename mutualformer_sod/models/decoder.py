@@ -1,4 +1,4 @@
-"""Top-down decoder to full input resolution with a light detail branch (CHOSEN: ours)."""
+"""Top-down decoder with a light detail branch, up to the input resolution (CHOSEN: ours)."""
 
 import torch
 import torch.nn.functional as F
@@ -7,24 +7,24 @@ from torch import Tensor, nn
 from mutualformer_sod.configs.model import DecoderConfig
 from mutualformer_sod.models.encoder import resize
 
-_WORTH = 5 * 10**7  # minimum number of saved products; below it, calls cost more (CHOSEN)
+_WORTH = 5 * 10**7  # minimum number of saved products; with fewer, the calls cost more (CHOSEN)
 
 
 class Decoder(nn.Module):
     """Decode fused maps to saliency logits at input resolution.
 
-    The stages start at the deepest map; each has half the stride of the previous stage. The maps of
-    a plain ViT have one stride and feed one stage each. Each finer map feeds the stage of the same
-    stride. Stages at strides 4 and 2 and the head also get the detail branch over RGB and depth
-    at full resolution. Borders are therefore sharper than the token grid, even if only depth shows
-    them. With ``finest=2``, decoding ends at half resolution and the logits are interpolated,
-    because full resolution takes most of the time. GroupNorm makes the results independent of the
-    batch and of its distribution over devices.
+    The first stage decodes the deepest map. Each later stage has half the stride of the previous
+    stage. All maps of a plain ViT have one stride, and each map feeds one stage. Each finer map
+    feeds the stage with the same stride. Stages at strides 4 and 2 and the head also use the detail
+    branch over RGB and depth at full resolution. Borders, even those that only depth shows, are
+    therefore sharper than the token grid. With ``finest=2``, decoding ends at half resolution and
+    the logits are interpolated, because full resolution takes most of the time. GroupNorm makes the
+    results independent of the batch and of the distribution of the batch over devices.
 
     Args:
         channels, strides: channel counts and strides of the fused maps, shallow to deep.
-        streams: number k of streams of the same images, one after the other in a batch; they share
-            the detail branch.
+        streams: number k of streams of the same images. The streams follow one another in a batch
+            and share the detail branch.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Decoder(nn.Module):
     ) -> None:
         super().__init__()
         fine = config.detail_width
-        # A quotient of batch sizes is not used: it would fix the batch size of an exported graph.
+        # A quotient of batch sizes would fix the batch size of an exported graph.
         self.streams = streams
         self.finest = config.finest
         self.detail = DetailBranch(fine, config.finest)
@@ -67,12 +67,13 @@ class Decoder(nn.Module):
         Args:
             fused_maps: (k B, C_l, h_l, w_l) float, shallow to deep.
             rgb: (B, 3, H, W) float, normalised.
-            depth: (B, 1, H, W) float, depth minus 0.5; zero for images without depth.
+            depth: (B, 1, H, W) float, depth minus 0.5, or zero for images without depth.
             has_depth: (B, 1, H, W) float, 1 for images with depth.
 
         Returns:
-            Logits (k B, 1, H, W), and a list: in training mode ``config.side_heads`` side logits
-            (k B, 1, h, w) from fine to coarse; empty in eval mode.
+            The logits (k B, 1, H, W) float and a list of side logits, (k B, 1, h, w) float each,
+            from fine to coarse. The list has ``config.side_heads`` items in training mode and is
+            empty in eval mode.
         """
         height, width = rgb.shape[-2:]
         details = self.detail(torch.cat((rgb, depth, has_depth), dim=1))
@@ -84,10 +85,10 @@ class Decoder(nn.Module):
         for level, stage in enumerate(self.stages):
             stride = self.stage_strides[level]
             size = (height // stride, width // stride)
-            if stride in details:  # rounded up where the stride does not divide the image
+            if stride in details:  # rounded up if the stride does not divide the image size
                 size = details[stride].shape[-2:]
             parts = [] if features is None else [features]
-            if level < len(deep_to_fine):  # 1x1 before the resize, which makes it cheaper
+            if level < len(deep_to_fine):  # the 1x1 convolution is cheaper before the resize
                 parts.append(self.laterals[level](deep_to_fine[level]))
             if stride in details:
                 parts.append(details[stride])
@@ -108,9 +109,9 @@ class Decoder(nn.Module):
         return logits, [head(output) for head, output in sides][::-1]
 
     def _convolve(self, conv: nn.Conv2d, parts: list[Tensor], size: tuple[int, int]) -> Tensor:
-        """Apply ``conv`` to the concatenation of ``parts`` (B, C, h, w), resized to ``size``.
+        """Resize ``parts``, (B, C, h, w) each, to ``size`` and convolve their concatenation.
 
-        In eval mode and float32, sufficiently coarse parts are not resized.
+        In eval mode and float32, the products of sufficiently coarse parts are upsampled instead.
         """
         kernels = list(conv.weight.split([part.shape[1] for part in parts], dim=1))
         traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
@@ -134,7 +135,7 @@ class Decoder(nn.Module):
 
 
 class DetailBranch(nn.Module):
-    """One convolution for each stride over (rgb, depth, has_depth), from stride 1 or 2 to 4."""
+    """Convolutions over (rgb, depth, has_depth), one for each stride from ``finest`` to 4."""
 
     def __init__(self, width: int, finest: int = 1) -> None:
         super().__init__()
@@ -153,7 +154,7 @@ class DetailBranch(nn.Module):
 
 
 def conv_norm_act(channels: int, out: int, stride: int = 1) -> nn.Sequential:
-    """Build a 3x3 convolution, GroupNorm with 8 groups, and GELU."""
+    """Build a 3x3 convolution, a GroupNorm with 8 groups and a GELU."""
     return nn.Sequential(
         nn.Conv2d(channels, out, 3, stride=stride, padding=1, bias=False),
         nn.GroupNorm(8, out),
@@ -162,10 +163,10 @@ def conv_norm_act(channels: int, out: int, stride: int = 1) -> nn.Sequential:
 
 
 def saves_products(channels: int, out: int, grid: tuple[int, int], size: tuple[int, int]) -> bool:
-    """Whether ``convolve_upsampled`` is faster than a convolution of the upsampled map.
+    """Return whether ``convolve_upsampled`` is faster than a convolution of the upsampled map.
 
-    Its products count twice, because oneDNN's convolution does more products per second. The map
-    has the size ``grid`` (h, w) and is upsampled to ``size`` (H, W).
+    The products of ``convolve_upsampled`` count twice, because oneDNN's convolution does more
+    products per second. The map has size ``grid`` (h, w) and is upsampled to ``size`` (H, W).
     """
     (h, w), (height, width) = grid, size
     direct = 9 * channels * height * width
@@ -176,14 +177,14 @@ def saves_products(channels: int, out: int, grid: tuple[int, int], size: tuple[i
 def convolve_upsampled(features: Tensor, kernel: Tensor, size: tuple[int, int]) -> Tensor:
     """Compute conv(upsample(features)) from products at the resolution of ``features``.
 
-    Upsampling acts on rows and columns, the nine kernel positions act on channels, and so both
-    commute. The nine products are taken at the coarse resolution, and two matrices upsample, shift
-    and add them. The result differs only by rounding.
+    Upsampling acts on rows and columns, and the nine kernel positions act on channels, so the two
+    operations commute. The nine products are computed at the coarse resolution. Two matrices
+    upsample, shift and add the products. The result differs from conv(upsample) only by rounding.
 
     Args:
         features: (B, C, h, w) float.
         kernel: (out, C, 3, 3) float, for stride 1 and zero padding of 1.
-        size: (H, W) to upsample to, bilinear with half-pixel centres.
+        size: size (H, W) of the bilinear upsampling with half-pixel centres.
 
     Returns:
         (B, out, H, W) float, channels-last.
@@ -199,7 +200,7 @@ def convolve_upsampled(features: Tensor, kernel: Tensor, size: tuple[int, int]) 
 
 
 def _shifted_upsampling(cells: int, size: int, like: Tensor) -> Tensor:
-    """Return (size, 3 cells): upsampled pixel p + k - 1, or 0, for k = 0, 1, 2 and pixel p."""
+    """Return a (size, 3 cells) matrix whose row p yields upsampled pixels p - 1, p, p + 1 or 0."""
     identity = torch.eye(cells, dtype=like.dtype, device=like.device)[None]
     weights = F.interpolate(identity, size=size, mode="linear", align_corners=False)[0]
     padded = F.pad(weights, (1, 1))  # (cells, size + 2)
@@ -207,7 +208,7 @@ def _shifted_upsampling(cells: int, size: int, like: Tensor) -> Tensor:
 
 
 def apply_to_concatenation(layers: nn.Sequential, left: Tensor, right: Tensor) -> Tensor:
-    """Apply layers, the first a 3x3 convolution, to [left ; right] without concatenating."""
+    """Apply layers that begin with a 3x3 convolution to [left ; right] without a concatenation."""
     conv, *rest = layers
     left_kernel, right_kernel = conv.weight.split((left.shape[1], right.shape[1]), dim=1)
     mixed = F.conv2d(left, left_kernel, padding=1)
@@ -218,9 +219,9 @@ def apply_to_concatenation(layers: nn.Sequential, left: Tensor, right: Tensor) -
 
 
 def _stage_strides(strides: list[int]) -> list[int]:
-    """Return the coarsest stride, then the powers of 2 below it: [16, 8, 4, 2] for a ViT/16."""
-    # The first stages stay at the coarsest stride if there are more maps than strides, or if there
-    # are finer maps and several maps at the coarsest stride.
+    """Return the coarsest stride and all smaller powers of 2, for example [16, 8, 4, 2]."""
+    # The coarsest stride is repeated if there are more maps than strides, or if there are finer
+    # maps and several maps at the coarsest stride.
     coarsest = max(strides)
     finer = [2**power for power in range(coarsest.bit_length(), 0, -1) if 2**power < coarsest]
     first = len(strides) - len(finer)

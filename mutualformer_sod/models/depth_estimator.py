@@ -1,4 +1,4 @@
-"""Estimate depth from colour: a small decoder on the frozen features of a pretrained ViT."""
+"""Estimate depth from colour by a small decoder on frozen features of a pretrained ViT."""
 
 import json
 from pathlib import Path
@@ -26,12 +26,13 @@ class DepthEstimator(nn.Module):
     """Estimate relative depth from a colour image (CHOSEN: ours).
 
     Features of four blocks of a frozen ViT feed a decoder of the same class as the saliency
-    decoder. Its output is relative depth (larger is nearer), not limited to [0, 1].
+    decoder. The decoder outputs relative depth, in which larger values are nearer. The values are
+    not limited to [0, 1].
 
     Args:
         backbone: timm's name of the ViT.
         image_size: side of the images in pixels, a multiple of the ViT's patch size.
-        pretrained: weights of the ViT, as for ``build_model``.
+        pretrained: source of the ViT's weights; ``build_model`` describes the values.
     """
 
     def __init__(
@@ -60,8 +61,8 @@ class DepthEstimator(nn.Module):
     def forward(self, rgb: Tensor) -> Tensor:
         """Return the relative depth of every pixel, up to scale and shift.
 
-        Colour images (B, 3, S, S) float in [0, 1], with S = ``image_size``, give (B, 1, S, S)
-        float, any real number; larger is nearer.
+        The input is (B, 3, S, S) float, RGB in [0, 1], with S = ``image_size``. The output is
+        (B, 1, S, S) float without limits; larger is nearer.
         """
         rgb = (rgb - self.mean) / self.std
         with torch.no_grad():
@@ -73,7 +74,7 @@ class DepthEstimator(nn.Module):
 
 
 def save_estimator(model: DepthEstimator, path: Path | str) -> None:
-    """Write the decoder's weights (fp16), with the name and image size of the ViT."""
+    """Write a file of the decoder's fp16 weights, the ViT's name and the image size."""
     state = {name: value.half().contiguous() for name, value in model.decoder.state_dict().items()}
     about = {"format": FORMAT, "backbone": model.backbone, "image_size": model.image_size}
     with replacing(path) as temporary:
@@ -81,10 +82,11 @@ def save_estimator(model: DepthEstimator, path: Path | str) -> None:
 
 
 def load_estimator(path: Path | str, pretrained: bool | str | Path = "auto") -> DepthEstimator:
-    """Build the estimator from a file of ``save_estimator``, in eval mode.
+    """Build an estimator in eval mode from a file that ``save_estimator`` wrote.
 
     Raises:
-        InputError: the file is unreadable or of another kind, or the ViT's weights are not found.
+        InputError: the file is unreadable, the file has no depth estimator, or the ViT's weights
+            are not found.
     """
     path = Path(path)
     remedy = "Fix: train one with tools/estimate_depth.py train"
@@ -115,9 +117,10 @@ def affine_invariant_loss(predicted: Tensor, target: Tensor) -> Tensor:
     """Compute the depth loss of MiDaS (TPAMI 2022) with a small absolute term.
 
     Scale and shift of each predicted map are aligned to the target by least squares (CHOSEN). The
-    loss is a sum of mean absolute differences: between aligned map and target; between their
-    gradients at each of four scales, times 0.5 (CHOSEN); and between sigmoid(predicted) and the
-    target, times 0.1. Only the last term depends on scale and shift.
+    loss is the sum of three terms. The first is the mean absolute difference of aligned map and
+    target. The second is 0.5 (CHOSEN) times the same difference of the two maps' gradients, summed
+    over four scales. The third is 0.1 times the mean absolute difference of sigmoid(predicted) and
+    target. Only the third term depends on the scale and shift of the prediction.
 
     Args:
         predicted: (B, 1, H, W) float, any real number.
@@ -130,12 +133,12 @@ def affine_invariant_loss(predicted: Tensor, target: Tensor) -> Tensor:
     mean, wanted_mean = flat.mean(1, keepdim=True), wanted.mean(1, keepdim=True)
     centred, goal = flat - mean, wanted - wanted_mean
     scale = (centred * goal).mean(1, keepdim=True) / (centred.square().mean(1, keepdim=True) + 1e-4)
-    scale = scale.clamp(min=1e-3)  # positive, so that larger stays nearer
+    scale = scale.clamp(min=1e-3)  # positive, so that larger remains nearer
     error = (scale * centred - goal).unflatten(1, target.shape[-2:])
     loss = error.abs().mean()
     for step in (1, 2, 4, 8):
         coarse = F.avg_pool2d(error[:, None], step) if step > 1 else error[:, None]
         loss = loss + 0.5 * coarse.diff(dim=-1).abs().mean()
         loss = loss + 0.5 * coarse.diff(dim=-2).abs().mean()
-    # Fixes the free scale and shift, so that logits stay in a range of high precision.
+    # The last term fixes scale and shift, which keeps logits in a range of high precision.
     return loss + 0.1 * (torch.sigmoid(flat) - wanted).abs().mean()

@@ -1,4 +1,4 @@
-"""The whole network: normalisation, two-stream encoder, fusion, decoder."""
+"""The complete network of normalisation, two-stream encoder, fusion and decoder."""
 
 import dataclasses
 from contextlib import AbstractContextManager, nullcontext
@@ -19,7 +19,7 @@ from mutualformer_sod.models.hub import HubModel
 from mutualformer_sod.models.inputs import check_inputs, check_values
 from mutualformer_sod.models.joint_encoder import Notes
 
-NO_DEPTH_GRID = 14  # cells per side of the learned "no depth" map, resized to the image
+NO_DEPTH_GRID = 14  # cells per side of the learned "no depth" map before resizing
 
 
 @dataclass
@@ -28,11 +28,11 @@ class DetectorOutput:
 
     Attributes:
         logits: (B, 1, H, W) float at input size.
-        side_logits: (B, 1, h, w) float, fine to coarse, for deep supervision.
-        extra_losses: further losses of a fusion method, scalar tensors by name.
+        side_logits: (B, 1, h, w) float each, fine to coarse, for deep supervision.
+        extra_losses: additional losses of a fusion method, scalar tensors by name.
         statistics: values of a fusion method for the log, scalar tensors by name.
-        streams: with the head "ensemble", the output of each stream, "rgb" and "depth". ``logits``
-            then trains only the two weights of the streams, and ``side_logits`` is empty.
+        streams: outputs of the streams "rgb" and "depth" with the head "ensemble". ``logits`` then
+            trains only the weights of the two streams, and ``side_logits`` is empty.
     """
 
     logits: Tensor
@@ -46,16 +46,16 @@ class SaliencyDetector(nn.Module, HubModel):
     """RGB-D salient object detector (MutualFormer, IJCV 2024; encoder and decoder CHOSEN).
 
     ``config.fusion`` selects the fusion method; encoder and decoder are the same for all methods.
-    With the head "ensemble" one decoder decodes both streams, and their logits are averaged with
-    the weights softmax(alpha) (TokenFusion, CVPR 2022).
+    With the head "ensemble", one decoder decodes both streams, and the logits of the streams are
+    averaged with the weights softmax(alpha) (TokenFusion, CVPR 2022).
 
     Args:
-        pretrained: weights of both streams, as for ``build_model``.
+        pretrained: source of both streams' weights; ``build_model`` describes the values.
 
     Attributes:
         check_values: refuse values outside [0, 1] in eval mode, except in a compiled or exported
-            graph. NaN is not refused: the logits of its image become NaN. Depth is ignored if
-            ``has_depth`` is False.
+            graph. NaN is not refused; the logits of an image with NaN become NaN. Depth is ignored
+            where ``has_depth`` is False.
     """
 
     check_values = True
@@ -70,7 +70,7 @@ class SaliencyDetector(nn.Module, HubModel):
             config.decoder, self.fusion.channels, self.fusion.strides, 2 if ensemble else 1
         )
         self.alpha = nn.Parameter(torch.zeros(2)) if ensemble else None
-        # 0.5 is not used: a mean of 0.5 normalises it to 0, and convolutions get no gradient.
+        # A mean of 0.5 would normalise 0.5 to 0, and convolutions would get no gradient.
         self.no_depth = nn.Parameter(torch.full((1, 1, NO_DEPTH_GRID, NO_DEPTH_GRID), 0.4))
         given = None if config.mean is None else (config.mean, config.std)
         self.normalise_with(*(given or self.encoder.normalisation))
@@ -89,15 +89,15 @@ class SaliencyDetector(nn.Module, HubModel):
             depth: (B, 1, H, W) float in [0, 1], near = 1; None for RGB-only use.
             has_depth: (B,) bool, False for an image without depth, whose depth values are
                 ignored; None if all images have depth.
-            keys: (B + 1,) int64, seeds of random choices in training: one for each image, then
-                one for the "no depth" map; None to draw from torch's generator.
+            keys: (B + 1,) int64, seeds of random choices in training. The first B seeds belong to
+                the images, the last seed to the "no depth" map. None: use torch's generator.
 
         Returns:
-            In eval mode logits (B, 1, H, W) at input size; in training mode a DetectorOutput.
+            Logits (B, 1, H, W) float at input size in eval mode; a DetectorOutput in training mode.
 
         Raises:
-            InputError (a ValueError): types or shapes that do not fit, or in eval mode values that
-                are not in [0, 1].
+            InputError (a ValueError): a type or a shape is wrong, or a value is outside [0, 1] in
+                eval mode.
         """
         check_inputs(rgb, depth, has_depth)
         # A compiled or exported graph must not depend on values.
@@ -126,9 +126,9 @@ class SaliencyDetector(nn.Module, HubModel):
         return output if self.training else output.logits
 
     def normalise_with(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-        """Set mean and std of the input, in units of [0, 1]; the configuration records them."""
+        """Set mean and std of RGB in [0, 1] for normalisation, and store both in ``config``."""
         self.config = dataclasses.replace(self.config, mean=mean, std=std)
-        for name in ("mean", "std"):  # part of the configuration, not of the state
+        for name in ("mean", "std"):  # stored in the configuration, not in the state dict
             values = torch.tensor(getattr(self.config, name)).view(1, 3, 1, 1)
             self.register_buffer(name, values.to(self.no_depth.device), persistent=False)
 
@@ -141,7 +141,7 @@ class SaliencyDetector(nn.Module, HubModel):
         return rgb_weight * rgb_logits + depth_weight * depth_logits
 
     def _ensemble(self, logits: Tensor, side_logits: list[Tensor]) -> DetectorOutput:
-        """Average both streams' logits (2B, 1, H, W), detached so that only alpha trains."""
+        """Average the detached logits (2B, 1, H, W) of both streams, so that only alpha trains."""
         parts = zip(*(_halves(part) for part in (logits, *side_logits)), strict=True)
         streams = {
             name: DetectorOutput(own, sides)
@@ -152,7 +152,7 @@ class SaliencyDetector(nn.Module, HubModel):
     def _encode(
         self, rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None, keys: Tensor | None
     ) -> tuple[Features, Features, list[Notes]]:
-        """Return the features of each stream, (B, C_l, h_l, w_l) each, and the method's notes."""
+        """Return the features of each stream, (B, C_l, h_l, w_l) each, and the fusion's notes."""
         own_keys, absent_key = (None, None) if keys is None else (keys[:-1], keys[-1:])
         seen, rows = self._depth_images(rgb, depth, has_depth)
         depth_keys = own_keys
@@ -168,7 +168,7 @@ class SaliencyDetector(nn.Module, HubModel):
         return rgb_features, [_pick(feature, rows) for feature in depth_features], notes
 
     def _kernels(self, image: Tensor) -> AbstractContextManager:
-        """Return the context for training on a CPU; without effect elsewhere."""
+        """Return a context with fast kernels for training on a CPU, or a context without effect."""
         plain = self.training and image.device.type == "cpu"
         plain &= not self.encoder.recomputes  # recomputation runs outside this context
         if plain and torch.compiler.is_compiling():  # compile accepts only torch's contexts
@@ -178,13 +178,13 @@ class SaliencyDetector(nn.Module, HubModel):
     def _depth_images(
         self, rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        """Return the images of the depth stream, with the learned "no depth" map for absent depth.
+        """Return the input maps of the depth stream, and the index of each image's map.
 
         Returns:
-            The maps (D, 3, H, W) float, normalised: the real ones, then the learned one if an image
-            lacks depth. The index of each image's map, (B,) int64, or None if map i is of image i.
-            With ``depth``, a compiled or exported graph in eval mode has one map per image, because
-            its shapes must not depend on values.
+            The normalised maps, (D, 3, H, W) float. The real maps come first. The learned map
+            "no depth" follows if an image has no depth. The index of each image's map is (B,)
+            int64, or None if image i has map i. A compiled or exported graph in eval mode has one
+            map per image if ``depth`` is present, because shapes must not depend on values.
         """
         if depth is not None and has_depth is None:
             return (depth - self.mean) / self.std, None
@@ -201,7 +201,7 @@ class SaliencyDetector(nn.Module, HubModel):
         return torch.cat((real, absent)), rows
 
     def _pad(self, image: Tensor) -> Tensor:
-        """Pad right and bottom to a multiple of the coarsest stride by repeating the border."""
+        """Repeat the right and bottom border up to a multiple of the coarsest stride."""
         stride = max(self.encoder.strides)
         bottom, right = (-image.shape[-2] % stride, -image.shape[-1] % stride)
         if not (bottom or right):
@@ -210,7 +210,7 @@ class SaliencyDetector(nn.Module, HubModel):
 
 
 def _pick(items: Tensor, rows: Tensor | None) -> Tensor:
-    """Select the item of each image: (D, ...) -> (B, ...); a single item is not copied."""
+    """Select the item of each image without copying a single item: (D, ...) -> (B, ...)."""
     if rows is None:
         return items
     if len(items) == 1:
@@ -221,14 +221,14 @@ def _pick(items: Tensor, rows: Tensor | None) -> Tensor:
 
 def _halves(batch: Tensor) -> tuple[Tensor, Tensor]:
     """Split a batch into its rgb and depth parts: (2B, ...) -> two (B, ...)."""
-    rgb, depth = batch.unflatten(0, (2, -1)).unbind(0)  # chunk fixes the batch of an exported graph
+    rgb, depth = batch.unflatten(0, (2, -1)).unbind(0)  # chunk would fix the exported batch
     return rgb, depth
 
 
 def _decoder_depth(
     rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Return centred depth, zero if absent, and a mask of real depth: (B, 1, H, W) each."""
+    """Return depth minus 0.5, or zero if absent, and a mask of real depth, (B, 1, H, W) each."""
     plane = rgb.new_zeros(rgb.shape[0], 1, *rgb.shape[-2:])
     if depth is None:
         return plane, plane

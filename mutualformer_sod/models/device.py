@@ -13,7 +13,7 @@ from mutualformer_sod.errors import InputError
 
 _log = logging.getLogger(__name__)
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-# CPU instructions that multiply matrices of each type. oneDNN, torch's CPU library, uses these.
+# CPU instructions with which oneDNN, torch's CPU library, multiplies matrices of each type.
 _INSTRUCTIONS = {"bf16": {"avx512_bf16", "amx_bf16"}, "fp16": {"avx512_fp16", "amx_fp16"}}
 # Values of ONEDNN_MAX_CPU_ISA that disable these instructions, in oneDNN's order.
 _LIMITS = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
@@ -21,10 +21,10 @@ _LIMITS_OF = {"bf16": _LIMITS, "fp16": (*_LIMITS, "AVX512_CORE_BF16")}
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """Return the device of ``--device``: auto (CUDA if available), cpu, cuda, cuda:N or mps.
+    """Return the device of ``--device`` auto, cpu, cuda, cuda:N or mps; auto prefers CUDA.
 
     Raises:
-        InputError: unknown name, or the machine has no such device.
+        InputError: the name is unknown, or torch does not find the device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -49,12 +49,12 @@ def pick_amp(name: str, device: torch.device) -> str:
     """Return the precision of ``--amp`` on a device.
 
     Args:
-        name: "off", "bf16" or "fp16" is returned as given, with a warning if the CPU does not
-            compute in that type. "auto" is bf16 on a CUDA device or a CPU that computes in bf16,
-            else off.
+        name: "off", "bf16" or "fp16" is returned unchanged, with a warning if the CPU does not
+            compute in this type. "auto" becomes "bf16" on a CUDA device or a CPU that computes in
+            bf16, and "off" on other devices.
 
     Raises:
-        InputError: unknown name.
+        InputError: the name is unknown.
     """
     if name not in AMP:
         raise InputError(f"--amp {name!r} is unknown. Fix: pass one of {', '.join(AMP)}")
@@ -63,15 +63,15 @@ def pick_amp(name: str, device: torch.device) -> str:
         return "bf16" if native or (device.type == "cpu" and cpu_computes_in("bf16")) else "off"
     if name != "off" and device.type == "cpu" and not cpu_computes_in(name):
         _log.warning(
-            "--amp %s is slow: this CPU does not compute in it. On AVX2 a ViT-S takes 4 to 5 times "
-            "as long as in float32 (docs/speed.md). Fix: pass --amp auto.",
+            "--amp %s is slow: this CPU does not compute in this type. On AVX2, a ViT-S takes 4 to "
+            "5 times as long as in float32 (docs/speed.md). Fix: pass --amp auto.",
             name,
         )
     return name
 
 
 def autocast(device: torch.device, amp: str) -> contextlib.AbstractContextManager:
-    """Return the autocast context of ``amp`` "off", "bf16" or "fp16" on a device."""
+    """Return the autocast context of a device for ``amp`` "off", "bf16" or "fp16"."""
     if amp == "off":
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=_DTYPES[amp])
@@ -80,10 +80,10 @@ def autocast(device: torch.device, amp: str) -> contextlib.AbstractContextManage
 def optimise_for_cpu(model: nn.Module) -> nn.Module:
     """Store the weights of convolutions channels-last; results change only by rounding.
 
-    The outputs of the convolutions get this layout too, so oneDNN does not convert them.
-    The decoder of the preset small then takes 150 instead of 173 ms (docs/speed.md). Use it for
-    inference: training is slower in this layout (docs/experiments.md). The model, with its
-    parameters on a CPU, is changed in place and returned.
+    The outputs of the convolutions get this layout too, so oneDNN does not convert the outputs. The
+    decoder of the preset small then takes 150 instead of 173 ms (docs/speed.md). Use the layout
+    only for inference, because training is slower (docs/experiments.md). The model must have its
+    parameters on a CPU; it is changed in place and returned.
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
@@ -92,7 +92,7 @@ def optimise_for_cpu(model: nn.Module) -> nn.Module:
 
 
 def cpu_computes_in(name: str) -> bool:
-    """Return whether this CPU has matrix instructions for "bf16" or "fp16" that torch uses.
+    """Return whether torch can use matrix instructions of this CPU for "bf16" or "fp16".
 
     Other CPUs convert every operand to float32 and back. Instructions that ATEN_CPU_CAPABILITY or
     ONEDNN_MAX_CPU_ISA (or DNNL_MAX_CPU_ISA) disables for the process count as absent.
@@ -106,13 +106,13 @@ def cpu_computes_in(name: str) -> bool:
 
 
 def _cpu_flags() -> set[str]:
-    """Return the instruction sets of this CPU by Linux's names; empty if they are unknown."""
+    """Return the instruction sets of this CPU by Linux's names, or an empty set if unknown."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
         for row in cpuinfo.read_text(errors="replace").splitlines():
             name, _, values = row.partition(":")
             if name.strip() == "flags":
                 return set(values.split())
-    if hasattr(torch.cpu, "get_capabilities"):  # not in torch 2.4
+    if hasattr(torch.cpu, "get_capabilities"):  # torch 2.4 does not have this function
         return {name for name, there in torch.cpu.get_capabilities().items() if there is True}
     return set()

@@ -1,4 +1,4 @@
-"""Stochastic depth whose decisions depend on the image and not on the random number generator."""
+"""Stochastic depth whose decisions can depend on the image alone, not on a random generator."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 DRAW_BITS = 24
-# First index of the branches of each part, so that no two branches share their draws.
+# First branch index of each part of the network, so that no two branches share random numbers.
 RGB_STREAM, DEPTH_STREAM, FUSION = 0, 1000, 2000
 Draws = Sequence[Tensor | None]  # one per branch: (B,) int64 in [0, 2^24), or None
 _GAMMA, _MIX_1, _MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
@@ -15,35 +15,36 @@ _GAMMA, _MIX_1, _MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB13311
 def drop_path(branch: Tensor, rate: float, draws: Tensor | None = None) -> Tensor:
     """Zero the residual branch of some images (stochastic depth, Huang et al., ECCV 2016).
 
-    Kept branches are divided by 1 - rate. With ``draws``, the decision depends only on
-    the image's key and the branch. It does not depend on process, worker, batch or resumption.
+    Branches that are not dropped are divided by 1 - rate. With ``draws``, the decision depends only
+    on the image's key and the branch, and not on process, worker, batch or resumption.
 
     Args:
-        branch: (B, ...) float.
-        rate: probability of dropping, in [0, 1); 0 outside training.
+        branch: (B, ...) float, output of the residual branch.
+        rate: probability that the branch of an image is dropped, in [0, 1); 0 outside training.
         draws: (B,) int64, one row of ``keyed_draws``; None to draw from torch's generator.
 
     Returns:
-        (B, ...) float.
+        (B, ...) float, the scaled branch, with zeros for some images.
     """
     if rate == 0:
         return branch
     if draws is None:
         kept = torch.rand(len(branch), device=branch.device) < 1 - rate
     else:
-        kept = draws < round((1 - rate) * 2**DRAW_BITS)  # integers: equal on every device
+        kept = draws < round((1 - rate) * 2**DRAW_BITS)  # integers are equal on every device
     scale = kept.to(branch.dtype) / (1 - rate)
     return branch * scale.view(-1, *[1] * (branch.ndim - 1))
 
 
 def branch_draws(keys: Tensor | None, first: int, count: int) -> Draws:
-    """Return the draws of ``count`` branches, numbered from ``first``; all None without keys.
+    """Return the random numbers of ``count`` branches whose indices start at ``first``.
 
-    The keys are (B,) int64, one per image, for example a hash of seed, epoch and image.
+    The keys are (B,) int64, one per image, for example a hash of seed, epoch and image. Without
+    keys, the random numbers of every branch are None.
     """
     if keys is None:
         return [None] * count
-    # All branches at once: one set of small kernels per batch instead of one for each branch.
+    # One call for all branches needs fewer small kernels per batch than one call per branch.
     return keyed_draws(keys, torch.arange(first, first + count, device=keys.device)).unbind(0)
 
 
@@ -51,8 +52,8 @@ def keyed_draws(keys: Tensor, indices: Tensor) -> Tensor:
     """Return uniform 24-bit numbers for pairs of branch and image, from a 64-bit integer hash.
 
     The finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) is applied to the key, then to
-    the result combined with the branch's index. int64 wraps around, so this is arithmetic modulo
-    2^64. Keys (B,) and indices (M,) int64 give (M, B) int64 in [0, 2^24).
+    the result combined with the branch's index. int64 wraps around, so the arithmetic is modulo
+    2^64. Keys are (B,) int64, indices (M,) int64; the result is (M, B) int64 in [0, 2^24).
     """
     if keys.dtype != torch.int64:
         raise ValueError(f"`keys` are {keys.dtype}. Fix: pass int64.")
@@ -67,7 +68,7 @@ def _mix(bits: Tensor) -> Tensor:
 
 
 def _shift_right(bits: Tensor, places: int) -> Tensor:
-    """Shift zeros in: torch's ``>>`` repeats the sign."""
+    """Shift bits to the right and insert zeros, because torch's ``>>`` repeats the sign bit."""
     return (bits >> places) & ((1 << (64 - places)) - 1)
 
 

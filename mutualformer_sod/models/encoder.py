@@ -1,4 +1,4 @@
-"""Two-stream encoder: one timm model for each modality, with features of several layers."""
+"""Two-stream encoder with one timm model for each modality."""
 
 import inspect
 from pathlib import Path
@@ -22,19 +22,20 @@ Features = list[Tensor]  # (B, C_l, h_l, w_l) float each, shallow to deep
 
 
 class TwoStreamEncoder(nn.Module):
-    """A timm backbone for RGB and one for depth.
+    """Encode RGB with one timm backbone and depth with another.
 
     The features of a plain ViT are the output tokens of the blocks ``config.feature_blocks``, after
     the final normalisation and without prefix tokens (CLS, registers). The finer maps of a stem
-    come first. The features of a hierarchical model are those of its stages. With ``config.share``
-    the streams share all weights except those of the normalisation layers.
+    precede these features. A hierarchical model has one feature map per stage. With
+    ``config.share``, the streams share all weights except those of the normalisation layers.
 
     Attributes:
-        channels: channel counts C_l of the features.
-        strides: strides of the features, in pixels.
+        channels: channel counts C_l of the features, shallow to deep.
+        strides: strides of the features in pixels, shallow to deep.
         normalisation: mean and std of the input in the backbone's pretraining.
         recomputes: whether activations are recomputed in the backward pass.
-        joint: runs both streams block by block for a fusion inside the encoder; else None.
+        joint: the encoder that runs both streams block by block, for a fusion method inside the
+            encoder; None for other methods.
     """
 
     def __init__(
@@ -52,7 +53,9 @@ class TwoStreamEncoder(nn.Module):
         self.joint: JointEncoder | None = None
 
     def run_jointly(self, fusion: str) -> JointEncoder:
-        """Run the blocks of both streams in turn, for a fusion between the parts of the blocks.
+        """Return a joint encoder, which runs both streams block by block for a fusion method.
+
+        ``fusion`` is the name of the method, for error messages.
 
         Raises:
             InputError: the streams are not plain ViTs.
@@ -71,14 +74,14 @@ class TwoStreamEncoder(nn.Module):
         """Encode both modalities.
 
         Args:
-            rgb: (B, 3, H, W) float, normalised; H and W multiples of the coarsest stride.
-            depth: (D, 3, H, W) float, normalised: D different maps; D = B with ``joint``.
-            method: the fusion method inside the encoder, with ``joint``.
-            rgb_keys, depth_keys: (B,) and (D,) int64, see ``drop_path.branch_draws``.
+            rgb: (B, 3, H, W) float, normalised. H and W are multiples of the coarsest stride.
+            depth: (D, 3, H, W) float, normalised, D different maps. D is B if ``joint`` is used.
+            method: the fusion method inside the encoder, if ``joint`` is used.
+            rgb_keys, depth_keys: (B,) and (D,) int64, random keys of ``drop_path.branch_draws``.
 
         Returns:
             The features of each stream, (B, C_l, h_l, w_l) and (D, C_l, h_l, w_l), shallow to deep,
-            and the method's notes of each block.
+            and the method's notes for each block.
         """
         if self.joint is not None:
             indices = self.rgb_stream.indices
@@ -86,7 +89,7 @@ class TwoStreamEncoder(nn.Module):
         return self.rgb_stream(rgb, rgb_keys), self.depth_stream(depth, depth_keys), []
 
     def set_grad_checkpointing(self) -> None:
-        """Recompute activations in the backward pass; InputError where timm does not support it."""
+        """Recompute activations in the backward pass, or raise InputError if timm cannot do so."""
         self.recomputes = True
         for stream in (self.rgb_stream, self.depth_stream):
             try:
@@ -94,12 +97,12 @@ class TwoStreamEncoder(nn.Module):
             except (AttributeError, AssertionError) as error:
                 raise InputError(
                     "--grad-checkpointing cannot be used: timm does not support it for this "
-                    "backbone. Fix: omit it"
+                    "backbone. Fix: omit the option"
                 ) from error
 
 
 class _Backbone(nn.Module):
-    """Wrap any timm model: image -> list of features (B, C, h, w)."""
+    """A timm model that returns a list of features, (B, C, h, w) float each."""
 
     def __init__(
         self,
@@ -117,7 +120,7 @@ class _Backbone(nn.Module):
             )
         self.first_branch = first_branch  # index of the first residual branch
         self.is_plain, arguments = _creation_arguments(config, image_size)
-        # A stem of timm gets the pretrained weights; the ViT then starts from random ones.
+        # A stem of timm gets the pretrained weights; the ViT then starts from random weights.
         has_timm_stem = self.is_plain and config.stem in TIMM_STEMS
         body_weights = False if has_timm_stem else pretrained
         self.body = create_timm_model(config.backbone, body_weights, arguments)
@@ -142,7 +145,7 @@ class _Backbone(nn.Module):
         self._put_stem(config, pretrained)
 
     def _put_stem(self, config: EncoderConfig, pretrained: bool | str | Path) -> None:
-        """Replace the patch projection by ``config.stem``."""
+        """Replace the patch projection of a ViT by ``config.stem``."""
         width, stride = self.channels[0], self.strides[0]
         stem: FineStem | None = None
         if config.stem == "hybrid":
@@ -158,7 +161,7 @@ class _Backbone(nn.Module):
             self.strides = stem.fine_strides + self.strides
 
     def forward(self, image: Tensor, keys: Tensor | None = None) -> Features:
-        """Encode (B, 3, H, W) float images; ``keys`` are those of ``drop_path.branch_draws``."""
+        """Encode (B, 3, H, W) float images; ``keys`` (B,) seed the drops of residual branches."""
         if not self.is_plain:
             return [
                 feature if feature.shape[1] == channels else feature.permute(0, 3, 1, 2)  # NHWC
@@ -167,7 +170,7 @@ class _Backbone(nn.Module):
         if isinstance(self.body, vit.VITS):
             return self._run_vit(image, keys)
         stem = self.body.patch_embed.proj
-        # Other timm models run the stem themselves and drop its finer maps.
+        # Other timm models run the stem themselves, but do not return the finer maps.
         fine_maps = stem.maps(image)[0] if isinstance(stem, FineStem) else []
         return fine_maps + self.body.forward_intermediates(
             image, indices=self.indices, norm=True, intermediates_only=True
@@ -191,12 +194,12 @@ class _Backbone(nn.Module):
 
 
 def _creation_arguments(config: EncoderConfig, image_size: int) -> tuple[bool, dict[str, Any]]:
-    """Return whether the backbone has one resolution (a ViT), and its arguments for timm."""
+    """Return whether the backbone is a plain ViT, and the arguments to create it with timm."""
     model = timm_skeleton(config.backbone)
     reductions = {info["reduction"] for info in model.feature_info}
     is_plain = len(reductions) == 1 and hasattr(model, "prune_intermediate_layers")
     arguments: dict[str, Any] = {}
-    if config.encoder_drop_path:  # some timm models do not accept it
+    if config.encoder_drop_path:  # some timm models do not accept this argument
         arguments["drop_path_rate"] = config.encoder_drop_path
     if is_plain:
         arguments |= {"img_size": image_size, "num_classes": 0, "global_pool": ""}
@@ -209,13 +212,13 @@ def _creation_arguments(config: EncoderConfig, image_size: int) -> tuple[bool, d
 
 
 def _normalisation(model: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the input mean and std of a timm model's pretraining or of its weights file."""
+    """Return the input mean and std from a timm model's pretrained configuration."""
     known = model.pretrained_cfg
     return tuple(known["mean"]), tuple(known["std"])
 
 
 def _open_residual_branches(model: nn.Module) -> None:
-    """Set zero-initialised BatchNorm scales to 1: zeros block the gradients of a branch."""
+    """Set zero-initialised BatchNorm scales to 1, because zeros block a branch's gradients."""
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and not module.weight.any():
             nn.init.ones_(module.weight)
@@ -235,7 +238,7 @@ def _stage_indices(backbone: str) -> tuple[int, ...]:
 
 
 def share_all_but_norms(source: nn.Module, target: nn.Module) -> None:
-    """Share every parameter of ``source`` with ``target``, except normalisation layers."""
+    """Share all parameters of ``source`` with ``target``, except those of normalisation layers."""
     for module, twin in zip(source.modules(), target.modules(), strict=True):
         if isinstance(module, vit.NORMS):
             continue

@@ -12,8 +12,8 @@ from mutualformer_sod.configs.released import HUB_FILE, released_weights
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.hub_download import download
 
-_PAIRS = {"depth": "RGB-D", "thermal": "RGB-T"}  # pair of modalities by its second modality
-_TAG = "rgb-d"  # replaced in the card of another pair
+_PAIRS = {"depth": "RGB-D", "thermal": "RGB-T"}  # name of a pair by the second modality
+_TAG = "rgb-d"  # replaced in the cards of other pairs
 _REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _DOWNLOAD_OPTIONS = ("revision", "cache_dir", "force_download", "local_files_only", "token")
 _FILES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
@@ -51,12 +51,12 @@ class HubModel(
 ):
     """A network with ``save_pretrained``, ``from_pretrained`` and ``push_to_hub``.
 
-    A folder contains the weights in model.safetensors, which `Predictor` and ``--weights`` read; a
-    readable copy of the configuration and the protocol in config.json; and the model card in
-    README.md. An existing card is kept.
+    A folder contains model.safetensors, config.json and README.md. `Predictor` and ``--weights``
+    read the weights in model.safetensors. config.json is a readable copy of the configuration and
+    the protocol. README.md is the model card; an existing card is not overwritten.
 
     Attributes:
-        protocol: record of the training, as in its weights file; empty for a new network.
+        protocol: record of the training, as in the weights file; empty for a new network.
 
     Example:
         >>> scores = {"ECSSD": {"S": 0.929, "MAE": 0.034}}
@@ -67,10 +67,14 @@ class HubModel(
     protocol: Mapping[str, Any] = {}
 
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
-        """Write the folder, see `ModelHubMixin.save_pretrained`.
+        """Write weights, configuration and model card to a folder.
+
+        Args:
+            save_directory: the folder; created if missing.
+            options: arguments of `ModelHubMixin.save_pretrained`.
 
         Raises:
-            InputError: the folder has the weights or the configuration of another project.
+            InputError: the folder contains weights or a configuration of another project.
         """
         from mutualformer_sod.models.weights import read_metadata
 
@@ -91,14 +95,13 @@ class HubModel(
         """Load a network, in float32 and eval mode.
 
         Args:
-            pretrained_model_name_or_path: a folder of ``save_pretrained``, a weights file, the name
-                of released weights, or a repository of the hub, as USER/NAME.
-            options: options of the download: revision, cache_dir, force_download, local_files_only,
-                token.
+            pretrained_model_name_or_path: a folder that ``save_pretrained`` wrote, a weights file,
+                the name of released weights, or USER/NAME of a repository on the hub.
+            options: download options revision, cache_dir, force_download, local_files_only, token.
 
         Raises:
-            InputError: another option; no such folder, file or repository; a folder without
-                weights; no connection; or an error of `weights.load_weights`.
+            InputError: an option is unknown; the folder, file or repository does not exist; the
+                folder has no weights; there is no connection; or `weights.load_weights` fails.
         """
         from mutualformer_sod.models.weights import load_weights
 
@@ -110,18 +113,18 @@ class HubModel(
         if not _is_repository(given):
             return load_weights(given)[0]
         try:
-            # The weights file has the configuration: config.json is not downloaded.
+            # The weights file has the configuration, so config.json is not needed.
             path = download(given, HUB_FILE, **options)
         except Exception as error:  # the hub client raises a dozen unrelated types
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(
-                f"{given}: no such folder, and not loaded from the Hugging Face hub ({first})."
+                f"{given}: not a folder, and not available on the Hugging Face hub ({first})."
                 " Fix: check the name and the connection, or pass a folder of save_pretrained."
             ) from error
         return load_weights(path)[0]
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        from mutualformer_sod.models.weights import save_weights  # it imports the detector
+        from mutualformer_sod.models.weights import save_weights  # that module imports the detector
 
         save_weights(self, save_directory / HUB_FILE, dict(self.protocol))
         stored = {"model": self.config.to_dict(), "protocol": dict(self.protocol)}
@@ -137,9 +140,9 @@ class HubModel(
         """Return the model card.
 
         Args:
-            scores: metrics by name for each test set, in [0, 1].
+            scores: metrics in [0, 1] by test set and by name of the metric.
             name: title of the card.
-            licence: licence of the weights, as a hub licence identifier.
+            licence: identifier of the weights' licence on the hub.
         """
         second = self.config.second_modality
         pair = _PAIRS.get(second, f"RGB-{second}")
@@ -163,13 +166,13 @@ class HubModel(
 
 
 def _is_repository(given: str) -> bool:
-    """Whether a name can only be a repository: USER/NAME, no file, folder or released weights."""
+    """Return whether a name is USER/NAME and neither a file, a folder nor released weights."""
     is_local = Path(given).exists() or Path(given).suffix in _FILES or given in released_weights()
     return not is_local and _REPOSITORY.fullmatch(given) is not None
 
 
 def _table(scores: Mapping[str, Mapping[str, float]]) -> str:
-    """Return a Markdown table with a row for each set."""
+    """Return a Markdown table of the scores with a row for each test set."""
     if not scores:
         return "Not measured."
     metrics = list(dict.fromkeys(name for row in scores.values() for name in row))

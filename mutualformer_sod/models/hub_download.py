@@ -1,4 +1,4 @@
-"""Download a file from the Hugging Face hub; without a connection, fail soon."""
+"""Download files from the Hugging Face hub and fail fast if there is no connection."""
 
 import errno
 import socket
@@ -22,17 +22,18 @@ def download(
     local_files_only: bool = False,
     **options: Any,
 ) -> str:
-    """Return the path of a downloaded file; without a connection, of one in the local cache.
+    """Download a file and return its path; without a connection, use the file in the local cache.
 
-    The hub's client alone repeats its first request for half a minute, and no option reduces this.
+    The hub's client alone repeats its first request for half a minute. No option of the client
+    reduces this time.
 
     Args:
-        patient: leave a slow network and a busy hub to the client. False: the file is not
-            downloaded if the first request fails for any reason.
-        revision, token, local_files_only, options: see `huggingface_hub.hf_hub_download`.
+        patient: whether the hub's client handles a slow network and a busy hub. If False, the file
+            is not downloaded after any failure of the first request.
+        revision, token, local_files_only, options: arguments of `huggingface_hub.hf_hub_download`.
 
     Raises:
-        Exception: an error of the hub's client or of the system; it has a dozen unrelated types.
+        Exception: the hub's client or the system fails; the errors have a dozen unrelated types.
     """
     problem = None
     if not local_files_only:
@@ -55,14 +56,14 @@ def download(
 
 
 def _no_connection(address: str, token: str | bool | None, patient: bool) -> Exception | None:
-    """Return the error that shows that the hub is not reachable, else None."""
+    """Return the error of a request if the hub is unreachable; otherwise return None."""
     problem = None
     for pause in (0.0, _PAUSE_SECONDS):
         time.sleep(pause)
         try:
             huggingface_hub.get_hf_file_metadata(address, token=token, timeout=_ANSWER_SECONDS)
             return None
-        except Exception as error:  # its type depends on the hub client's version
+        except Exception as error:  # the type depends on the version of the hub's client
             if not patient:
                 return error
             problem = _system_error(error)
@@ -72,7 +73,7 @@ def _no_connection(address: str, token: str | bool | None, patient: bool) -> Exc
 
 
 def _system_error(error: BaseException | None) -> OSError | None:
-    """Return the cause of an error: unknown host, refused connection or no route; else None."""
+    """Return the cause of an error that shows a missing connection, or None for other errors."""
     while error is not None:
         is_missing = isinstance(error, socket.gaierror | ConnectionRefusedError)
         if is_missing or getattr(error, "errno", None) in _NO_ROUTE:

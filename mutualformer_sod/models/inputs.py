@@ -1,4 +1,4 @@
-"""Check the inputs of the detector. An error names the argument and the fix in one line."""
+"""Check the inputs of the detector, and hide one modality of a batch."""
 
 import torch
 from torch import Tensor
@@ -14,11 +14,11 @@ def check_inputs(rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) ->
 
     Args:
         rgb: (B, 3, H, W) float.
-        depth: (B, 1, H, W) of the same dtype, or None.
+        depth: (B, 1, H, W) float in the dtype of ``rgb``, or None.
         has_depth: (B,) bool, or None.
 
     Raises:
-        InputError: a wrong type or shape; the message names the input.
+        InputError: an input has a wrong type or shape; the message names the input.
     """
     for name, value in (("rgb", rgb), ("depth", depth), ("has_depth", has_depth)):
         if not isinstance(value, Tensor) and (value is not None or name == "rgb"):
@@ -55,10 +55,11 @@ def check_inputs(rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) ->
 def hide_modality(
     modality: str, rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Hide one modality of a batch: mark depth as missing, or make the colours mid-grey.
+    """Hide the modality of a batch that is not visible.
 
     The visible ``modality`` is "rgb", "both", "depth" or the name of another second modality.
-    Shapes are those of `check_inputs`.
+    Hidden depth is marked as missing, and hidden colours become mid-grey. The tensors have the
+    shapes of `check_inputs`.
     """
     if modality == "rgb" and depth is not None:
         none = rgb.new_zeros(rgb.shape[0], dtype=torch.bool)
@@ -69,17 +70,18 @@ def hide_modality(
 
 
 def check_visible(modality: str, has_depth: bool, noun: str) -> None:
-    """Refuse an input that the visible ``modality`` hides, or one without anything visible.
+    """Refuse maps that the network would ignore, and an input that lacks the visible modality.
 
     Args:
+        modality: visible modality, as in `hide_modality`.
         has_depth: whether the image or the set has maps of the second modality.
         noun: name of the second modality, for the message.
 
     Raises:
-        InputError: the maps would be ignored, or only maps are visible and there are none.
+        InputError: the network ignores the maps, or the network needs maps and the input has none.
     """
     if modality == "rgb" and has_depth:
-        raise InputError(f"{noun} has no effect: the network sees colour alone. Fix: omit {noun}.")
+        raise InputError(f"{noun} has no effect: the network uses only colour. Fix: omit {noun}.")
     if modality not in ("rgb", "both") and not has_depth:
         raise InputError(
             f"no {noun}: the network sees nothing but {noun}. Fix: pass {noun}, or other weights."
@@ -87,10 +89,10 @@ def check_visible(modality: str, has_depth: bool, noun: str) -> None:
 
 
 def check_values(rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) -> None:
-    """Check that values are in [0, 1]; NaN and depth hidden by ``has_depth`` are not checked.
+    """Check that values are in [0, 1], except NaN and depth where ``has_depth`` is False.
 
     Raises:
-        InputError (a ValueError): a value outside [0, 1]; the message names the argument.
+        InputError (a ValueError): a value is outside [0, 1]; the message names the argument.
     """
     bounds = [*torch.aminmax(rgb.detach())]
     if depth is not None:

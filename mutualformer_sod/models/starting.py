@@ -22,12 +22,12 @@ _ENCODER = "encoder."
 
 
 def load_network(model: SaliencyDetector, path: str | Path) -> str:
-    """Load a weights file of the same configuration into a model; return a line for the user.
+    """Load weights of the same configuration into a model and return a line for the user.
 
     Position embeddings are resampled if the image size differs.
 
     Raises:
-        InputError: unreadable file, or tensors that do not fit the model.
+        InputError: the file is unreadable or damaged, or the tensors do not fit the model.
     """
     source, _ = weights.load_weights(path)
     state = _at_grid_of(weights.unique_state(source), weights.unique_state(model))
@@ -43,7 +43,7 @@ def load_network(model: SaliencyDetector, path: str | Path) -> str:
 
 
 def _at_grid_of(state: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the state with its position embeddings resampled to the grid of the model."""
+    """Return the state with position embeddings resampled to the model's grid of patches."""
     resampled = dict(state)
     for name, tensor in state.items():
         wanted = expected.get(name)
@@ -56,20 +56,21 @@ def _at_grid_of(state: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[s
 
 
 def load_encoder(model: SaliencyDetector, path: str | Path) -> str:
-    """Load the encoder of a weights file with any fusion; return a line for the user.
+    """Load the encoder of a weights file with any fusion and return a line for the user.
 
-    Weights trained without depth have an untrained depth stream; both streams then get the
-    normalisation layers of rgb. The same holds for a file with the weights of one stream only.
+    In weights trained without depth, the depth stream is untrained, so both streams get the
+    normalisation layers of rgb. A file with the weights of only one stream is loaded likewise.
 
     Raises:
-        InputError: unreadable or damaged file, an encoder of another shape, or NaN or infinity.
+        InputError: the file is unreadable or damaged, the encoder has other shapes than the model,
+            or a tensor contains NaN or infinity.
     """
     path = find_weights(path)
     config, protocol = weights.read_metadata(path)
     try:
         stored, is_intact = weights.read_tensors(path)
     except SafetensorError as error:
-        raise InputError(f"{path}: {error}. Fix: copy or download it again") from error
+        raise InputError(f"{path}: {error}. Fix: copy or download the file again") from error
     if not is_intact:
         raise InputError(weights.DAMAGED.format(path))
     stored = without_wrappers(stored, path)
@@ -91,12 +92,12 @@ def load_encoder(model: SaliencyDetector, path: str | Path) -> str:
                     "weights"
                 )
             tensor.copy_(source)
-    model.normalise_with(config.mean, config.std)  # as this encoder was trained
+    model.normalise_with(config.mean, config.std)  # the normalisation of the encoder's training
     new: Counter[str] = Counter()
     for name in state.keys() - own.keys():
         new[name.partition(".")[0]] += state[name].numel()
     loaded = sum(tensor.numel() for tensor in own.values())
-    both = ", with the norms of rgb also for depth (trained without depth)" if rgb_only else ""
+    both = ", with the rgb norms also for depth (trained without depth)" if rgb_only else ""
     return (
         f"--init-weights {path}: the encoder is loaded, {loaded / 1e6:.2f} M parameters of a "
         f"{config.fusion.fusion} {config.preset}{both}; new, from random weights: "
@@ -105,7 +106,7 @@ def load_encoder(model: SaliencyDetector, path: str | Path) -> str:
 
 
 def _how_to_fit(stored: ModelConfig, wanted: ModelConfig) -> str:
-    """Return the remedy: the flags that give a model the encoder of a weights file."""
+    """Return a remedy with the flags that make a model fit the encoder of a weights file."""
     flags = [] if stored.preset == wanted.preset else [f"--preset {stored.preset}"]
     if stored.image_size != wanted.image_size:
         flags.append(f"--size {stored.image_size}")

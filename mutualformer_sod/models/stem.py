@@ -1,4 +1,4 @@
-"""Convolutional stems in place of a ViT's patch projection."""
+"""Convolutional stems that replace the patch projection of a ViT."""
 
 from collections import OrderedDict
 
@@ -13,7 +13,7 @@ class FineStem(nn.Module):
     """A stem that also returns maps at finer strides than the tokens.
 
     Attributes:
-        fine_channels, fine_strides: channel counts and strides of these maps, shallow to deep.
+        fine_channels, fine_strides: channel counts and strides of the finer maps, shallow to deep.
     """
 
     fine_channels: list[int]
@@ -23,31 +23,32 @@ class FineStem(nn.Module):
         """Encode (B, 3, H, W) float images.
 
         Returns:
-            The finer maps, (B, C_l, h_l, w_l) each, shallow to deep, and the patch embeddings
-            (B, out, H / stride, W / stride).
+            The finer maps, (B, C_l, h_l, w_l) float each, shallow to deep. The patch embeddings,
+            (B, out, H / stride, W / stride) float.
         """
         raise NotImplementedError
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return only the patch embeddings, for timm's own forward pass."""
+        """Return only the patch embeddings, as timm's own forward pass expects."""
         return self.maps(image)[1]
 
 
 class TimmStem(FineStem):
     """A pretrained convolutional network that ends in a ViT's patch embeddings (CHOSEN: ours).
 
-    Its maps at strides 4 and 8 are features of the encoder. The tokens are the sum of its projected
-    maps at strides 16 and 32; the map at stride 32 is upsampled.
+    The network's maps at strides 4 and 8 are features of the encoder. Its maps at strides 16 and 32
+    are projected, the map at stride 32 is upsampled, and their sum gives the tokens.
 
-    Its BatchNorms keep the statistics of the pretraining, so that the features of an image do not
-    depend on the batch. Their scales and biases train.
+    The BatchNorms use the statistics of the pretraining, so that the features of an image do not
+    depend on the batch. The scales and biases of the BatchNorms are trained.
 
     Args:
         body: a timm model with features at strides 4, 8, 16 and 32.
-        out, stride: width of the tokens, and patch size.
+        out: width of the tokens.
+        stride: patch size in pixels; must be 16.
 
     Raises:
-        InputError: a patch size other than 16.
+        InputError: the patch size is not 16.
     """
 
     def __init__(self, body: nn.Module, out: int, stride: int) -> None:
@@ -82,10 +83,10 @@ class TimmStem(FineStem):
 
 
 class HalvingConv2d(nn.Conv2d):
-    """A convolution of stride 2 with TensorFlow's "same" padding, as timm's ``Conv2dSame``.
+    """A convolution of stride 2 with TensorFlow's "same" padding, like timm's ``Conv2dSame``.
 
-    timm computes the padding by floating-point division of the size, which torch.export cannot
-    simplify for a variable size.
+    timm computes the padding by floating-point division of the size. torch.export cannot simplify
+    this division for a variable size.
     """
 
     def forward(self, features: Tensor) -> Tensor:
@@ -114,13 +115,14 @@ class HybridStem(FineStem):
 
     Strided 3x3 convolutions halve the resolution. ``blocks`` residual blocks follow at every
     stride from 4 to half the patch size. The maps at these strides are features of the encoder.
-    The decoder thus gets borders from convolutions, which learn them from few images, and objects
-    from attention.
+    The decoder thus gets borders from convolutions and objects from attention. Convolutions learn
+    borders from few images.
 
     Args:
-        width: channels at stride 4; half of them at stride 2, twice as many at stride 8, and so on.
-        blocks: residual blocks at each stride.
-        out, stride: width of the tokens, and patch size.
+        width: number of channels at stride 4. Stride 2 has half as many, stride 8 twice as many.
+        blocks: number of residual blocks at each stride.
+        out: width of the tokens.
+        stride: patch size in pixels; must be a power of 2.
 
     Raises:
         InputError: the patch size is not a power of 2.

@@ -1,9 +1,9 @@
-"""Products W X and W^T Y with W = softmax(q k^T), computed in row tiles.
+"""Compute the products W X and W^T Y with W = softmax(q k^T) in row tiles.
 
 A slab of rows of W is computed, multiplied from both sides and dropped; the backward pass computes
-it again. The results are exact. A head needs O(tile x N) memory in place of O(N^2). FlashAttention
-(Dao et al., 2022) does this for W X. Here the same slab also adds to W^T Y, and both modalities are
-processed as a pair, so that Y can be combined from the products W X of both (``link``).
+the slab again. The results are exact. A head needs O(tile x N) memory in place of O(N^2).
+FlashAttention (Dao et al., 2022) computes W X in this way. Here each slab also adds to W^T Y. Both
+modalities are processed as a pair, so that Y can combine the products W X of both (``link``).
 """
 
 import math
@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Weights (a, b) of a linked Y, see ``tiled_products``.
+# Weights (a, b) of the terms of a linked Y, as documented in ``tiled_products``.
 Link = tuple[float, float]
 
-# Size of a slab in bytes; on a CPU the size of a thread's second-level cache. With few tokens,
-# several heads share a slab; with many tokens, a slab has fewer rows, within TILE_ROWS. The values
-# for CUDA are CHOSEN, not measured.
+# SLAB_BYTES is the size of a slab; on a CPU, the size of the second-level cache of one thread. With
+# few tokens, several heads share a slab. With many tokens, a slab has fewer rows, within the limits
+# of TILE_ROWS. The values for CUDA are CHOSEN, not measured.
 TILE_ROWS = {"cpu": (64, 256), "cuda": (256, 1024)}
 SLAB_BYTES = {"cpu": 2**20, "cuda": 2**28}
 
@@ -38,15 +38,15 @@ def tiled_products(
     Args:
         query: (B, heads, 2, N, d) float, scaled by the caller; axis -3 is rgb, depth.
         key: (B, heads, 2, N, d); all tensors have the dtype of ``query``.
-        rows: X (B, heads, 2, N, w); None: no product W X.
-        columns: Y (B, heads, 2, N, c); None: no product W^T Y unless ``link`` is given.
-        link: (a, b), in place of ``columns``: X is [own ; other] of even width w = 2 c, and
-            Y = a P(W X)_own + b (W X)_other, where P swaps the modalities.
-        tile_rows: rows of a slab; None: chosen by device.
+        rows: X (B, heads, 2, N, w), or None to omit W X.
+        columns: Y (B, heads, 2, N, c), or None to omit W^T Y or to use ``link``.
+        link: weights (a, b) that replace ``columns``. X is then [own ; other] of even width
+            w = 2 c, and Y = a P(W X)_own + b (W X)_other, where P swaps the modalities.
+        tile_rows: number of rows of a slab; None to select the number by device.
 
     Returns:
-        W X (B, heads, 2, N, w) and W^T Y (B, heads, 2, N, c); None for a product that was not
-        requested. Softmax and sums are in float32 or float64, the results in ``query``'s dtype.
+        W X (B, heads, 2, N, w) and W^T Y (B, heads, 2, N, c), or None for an omitted product. The
+        dtype is that of ``query``; softmax and sums use float32 or float64.
     """
     lead = query.shape[:-2]
     flat = [None if x is None else x.flatten(0, -3) for x in (query, key, rows, columns)]
@@ -56,11 +56,11 @@ def tiled_products(
 
 
 def _tiling(query: Tensor, tile_rows: int | None) -> tuple[int, int]:
-    """Return the numbers of rows and of matrices (two for a head) in a slab."""
+    """Return the number of rows and the number of matrices in a slab; a head has two matrices."""
     tokens, matrices = query.shape[-2], query.shape[:-2].numel()
     kind = "cpu" if query.device.type == "cpu" else "cuda"
     workers = torch.get_num_threads() if kind == "cpu" else 1
-    row_bytes = max(1, 2 * tokens * query.element_size())  # one row of both modalities' slabs
+    row_bytes = max(1, 2 * tokens * query.element_size())  # one row of the slabs of both modalities
     if tile_rows is None:
         least, most = TILE_ROWS[kind]
         tile_rows = min(most, max(least, SLAB_BYTES[kind] // row_bytes))
@@ -92,7 +92,7 @@ class _RowTiles(torch.autograd.Function):
                 slab = _softmax(query[these, tokens], key[these])
                 part = None
                 if rows is not None:
-                    part = row_products[these, tokens]  # written in place: no copy
+                    part = row_products[these, tokens]  # a view, so the product needs no copy
                     part.baddbmm_(slab, rows[these], beta=0)
                 if sums is not None:
                     given = None if columns is None else columns[these, tokens]
@@ -129,7 +129,7 @@ class _RowTiles(torch.autograd.Function):
                 if rows is not None:
                     _accumulate(rows_grad[these], slab, part_grad)
                 score_grad = _join(part_grad, operand) @ right[these].mT
-                # Sum over j of W_ij dW_ij in the gradient of softmax, from the available products.
+                # Sum over j of W_ij dW_ij for the gradient of softmax, from products above.
                 inner = _dot(part, part_grad) + _dot(operand, operand_grad)
                 score_grad = score_grad.sub_(inner).mul_(slab)
                 query_grad[these, tokens] = score_grad @ key[these]
@@ -139,7 +139,7 @@ class _RowTiles(torch.autograd.Function):
 
 
 def _tiles(like: Tensor, tile: int, group: int) -> Iterator[tuple[slice, slice]]:
-    """Iterate over the slabs: their matrices and rows."""
+    """Yield the slices of matrices and of rows of every slab."""
     matrices, tokens = like.shape[:2]
     for first in range(0, matrices, group):
         for row in range(0, tokens, tile):
@@ -157,7 +157,7 @@ def _zeros(like: Tensor, width: int) -> Tensor:
 
 
 def _accumulate(sums: Tensor, slab: Tensor, operand: Tensor) -> None:
-    """Add slab^T operand to ``sums``."""
+    """Add the product slab^T operand to ``sums`` in place."""
     if sums.dtype == slab.dtype:
         sums.baddbmm_(slab.mT, operand)
     else:
@@ -165,7 +165,7 @@ def _accumulate(sums: Tensor, slab: Tensor, operand: Tensor) -> None:
 
 
 def _operand(part: Tensor | None, columns: Tensor | None, link: Link | None) -> Tensor:
-    """Return the rows of Y: the given ones, or those linked to the rows of W X."""
+    """Return rows of Y, either ``columns`` or a combination of ``part``, the rows of W X."""
     if link is None:
         return columns
     own, other = part.chunk(2, dim=-1)
@@ -178,7 +178,7 @@ def _operand_backward(grad: Tensor, link: Link) -> Tensor:
 
 
 def _swap(pairs: Tensor) -> Tensor:
-    """Exchange the modalities: (2 M, n, w) -> (2 M, n, w)."""
+    """Exchange the two modalities of each pair: (2 M, n, w) -> (2 M, n, w)."""
     return pairs.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)
 
 

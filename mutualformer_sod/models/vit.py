@@ -1,7 +1,7 @@
-"""timm's plain vision transformers, run block by block.
+"""Run timm's plain vision transformers block by block.
 
-timm's own ``forward_intermediates`` neither returns the finer maps of a stem nor lets a method act
-between the parts of a block.
+timm's own ``forward_intermediates`` does not return the finer maps of a stem and does not let
+a fusion method act between the parts of a block.
 """
 
 from collections.abc import Sequence
@@ -29,9 +29,9 @@ class Embedding:
 
     Attributes:
         tokens: (B, P + N, C) float, prefix tokens (CLS, registers), then patches.
-        rotary: the rotary position embedding of each block, or None.
+        rotary: one rotary position embedding per block, or None without rotary positions.
         fine_maps: maps of the stem at finer strides, (B, C_l, h_l, w_l) each, shallow to deep.
-        grid: (h, w) of the patches, N = h w.
+        grid: numbers (h, w) of patches per column and row; N = h w.
     """
 
     tokens: Tensor
@@ -45,7 +45,7 @@ def embed(body: nn.Module, image: Tensor) -> Embedding:
 
     Args:
         body: one of ``VITS``, created with ``dynamic_img_size=True``.
-        image: normalised; H and W multiples of the patch size.
+        image: normalised RGB. H and W must be multiples of the patch size.
     """
     patches, fine_maps = body.patch_embed, []
     if isinstance(patches.proj, FineStem):
@@ -72,8 +72,8 @@ def run_block(block: nn.Module, tokens: Tensor, rotary: Tensor | None, draws: Dr
     Args:
         block: a block of the model. Only ``BLOCKS`` use ``draws``; timm's other blocks draw
             stochastic depth from torch's generator.
-        rotary: position embedding of this block, or None.
-        draws: random numbers of its two branches, see ``drop_path``.
+        rotary: rotary position embedding of this block, or None.
+        draws: random numbers of the block's two residual branches, for ``drop_path.drop_path``.
     """
     if type(block) not in BLOCKS:
         return block(tokens) if rotary is None else block(tokens, rope=rotary)
@@ -82,14 +82,14 @@ def run_block(block: nn.Module, tokens: Tensor, rotary: Tensor | None, draws: Dr
 
 
 def attend(block: nn.Module, normed: Tensor, rotary: Tensor | None) -> Tensor:
-    """Apply a block's attention with its output projection: (B, P + N, C) -> the same."""
+    """Apply a block's attention and output projection: (B, P + N, C) -> (B, P + N, C)."""
     return block.attn(normed) if rotary is None else block.attn(normed, rope=rotary)
 
 
 def attention_heads(attention: nn.Module, normed: Tensor, rotary: Tensor | None) -> Tensor:
-    """Return the merged heads before the output projection: (B, P + N, C) -> the same.
+    """Return the merged heads before the output projection: (B, P + N, C) -> (B, P + N, C).
 
-    ``attention`` is one of ``ATTENTIONS``.
+    ``attention`` is an instance of ``ATTENTIONS``.
     """
     qkv = _qkv(attention, normed).unflatten(2, (3, attention.num_heads, -1))
     query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
@@ -98,14 +98,14 @@ def attention_heads(attention: nn.Module, normed: Tensor, rotary: Tensor | None)
         query, key = (_rotate(attention, part, rotary).type_as(value) for part in (query, key))
     heads = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
     heads = attention.norm(heads)
-    gate = getattr(attention, "gate", None)  # not in old versions of timm
+    gate = getattr(attention, "gate", None)  # old versions of timm have no gate
     return heads if gate is None else heads * gate(normed).sigmoid()
 
 
 def add_branch(
     block: nn.Module, number: int, tokens: Tensor, branch: Tensor, draws: Tensor | None
 ) -> Tensor:
-    """Add residual branch 1 (attention) or 2 (MLP), scaled and under stochastic depth."""
+    """Add residual branch 1 (attention) or 2 (MLP) with layer scale and stochastic depth."""
     if isinstance(block, Block):
         branch = getattr(block, f"ls{number}")(branch)
     elif (gamma := getattr(block, f"gamma_{number}")) is not None:
@@ -115,13 +115,13 @@ def add_branch(
 
 
 def feature_map(body: nn.Module, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Normalise the tokens after a block: (B, P + h w, C) -> (B, C, h, w), without prefix."""
+    """Return the normalised patch tokens of a block as a map: (B, P + h w, C) -> (B, C, h, w)."""
     patches = body.norm(tokens)[:, body.num_prefix_tokens :]
     return patches.transpose(1, 2).unflatten(2, grid)
 
 
 def _qkv(attention: nn.Module, normed: Tensor) -> Tensor:
-    """Query, key and value of every head in timm's order: (B, N, 3 C)."""
+    """Return query, key and value of every head in timm's order, (B, N, 3 C)."""
     if attention.qkv is None:
         projections = attention.q_proj, attention.k_proj, attention.v_proj
         return torch.cat([project(normed) for project in projections], dim=-1)
@@ -132,7 +132,7 @@ def _qkv(attention: nn.Module, normed: Tensor) -> Tensor:
 
 
 def _rotate(attention: nn.Module, part: Tensor, rotary: Tensor) -> Tensor:
-    """Rotate the patches of (B, heads, P + N, d) queries or keys."""
+    """Apply rotary positions to the patches of queries or keys (B, heads, P + N, d)."""
     prefix = attention.num_prefix_tokens
     half = {"half": True} if getattr(attention, "rotate_half", False) else {}
     patches = apply_rot_embed_cat(part[:, :, prefix:], rotary, **half)

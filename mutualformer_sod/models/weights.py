@@ -1,4 +1,4 @@
-"""Weights files: safetensors with the configuration of the network and the training protocol."""
+"""Weights files in safetensors format, with network configuration and training protocol."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ from mutualformer_sod.models.detector import SaliencyDetector
 from mutualformer_sod.models.safetensors_file import write_safetensors
 
 FORMAT = "mutualformer_sod/1"
-CONTENT_SHA256 = "content_sha256"  # in the metadata; absent in files of older versions
+CONTENT_SHA256 = "content_sha256"  # a key of the metadata; older files do not have this key
 DAMAGED = "{}: damaged: its content does not match its checksum. Fix: copy or download it again"
 _DRAWS = {
     *(Tensor.uniform_, Tensor.normal_, Tensor.erfinv_),
@@ -30,7 +30,7 @@ _DRAWS = {
 
 
 def unique_state(model: nn.Module) -> dict[str, Tensor]:
-    """Return the state dict with every tensor once; a shared parameter keeps its first name."""
+    """Return the state dict without repeated tensors; shared parameters have their first name."""
     seen: set[int] = set()
     state = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
@@ -41,10 +41,10 @@ def unique_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def load_unique_state(model: nn.Module, state: dict[str, Tensor]) -> None:
-    """Load a state of ``unique_state``, including shared parameters.
+    """Load a state dict of ``unique_state``, including shared parameters.
 
     Raises:
-        InputError: the state is of another model. The message has no remedy: callers add it.
+        InputError: the state dict does not fit the model. Callers add a remedy to the message.
     """
     expected = unique_state(model)
     missing, extra = sorted(set(expected) - set(state)), sorted(set(state) - set(expected))
@@ -70,15 +70,15 @@ def save_weights(
     protocol: dict[str, Any],
     dtype: torch.dtype = torch.float32,
 ) -> str:
-    """Write a model's weights with its configuration and protocol; return the file's sha256.
+    """Write weights, configuration and training protocol of a model; return the file's SHA-256.
 
     Args:
-        path: a ``.safetensors`` file; replaced as a whole.
-        protocol: data and options of its training, as JSON values.
+        path: a ``.safetensors`` file; an existing file is replaced.
+        protocol: data and options of the model's training, as JSON values.
         dtype: type of the floating-point tensors in the file.
 
     Raises:
-        InputError: the file cannot be written, for example to a full disk.
+        InputError: the file cannot be written, for example because the disk is full.
     """
     state = {
         name: tensor.to("cpu", dtype if tensor.is_floating_point() else tensor.dtype).contiguous()
@@ -101,10 +101,10 @@ def save_weights(
 
 
 def read_metadata(path: str | Path) -> tuple[ModelConfig, dict[str, Any]]:
-    """Read the configuration and training protocol of a weights file, or of released weights.
+    """Read the configuration and training protocol of a weights file or of released weights.
 
     Raises:
-        InputError: the file is missing, or is not a weights file of this project.
+        InputError: the file is missing, unreadable or not a weights file of this project.
     """
     path = find_weights(path)
     try:
@@ -142,14 +142,14 @@ def load_weights(
 
     Args:
         path: a ``.safetensors`` file written by ``save_weights``, or the name of released weights.
-        preset: refuse weights of any other preset.
+        preset: preset that the weights must have, or None for any preset.
 
     Returns:
         The detector and its training protocol.
 
     Raises:
-        InputError: unreadable or damaged file, another preset, or tensors that do not fit the
-            configuration.
+        InputError: the file is unreadable or damaged, the weights have another preset, or the
+            tensors do not fit the configuration or are not finite.
     """
     path = find_weights(path)
     config, protocol = read_metadata(path)
@@ -167,7 +167,7 @@ def load_weights(
         state, is_intact = read_tensors(path)
         load_unique_state(model, without_wrappers(state, path))
     except (InputError, SafetensorError) as error:
-        remedy = "Fix: copy or download it again, or pass other weights"
+        remedy = "Fix: copy or download the file again, or pass other weights"
         raise InputError(f"{path}: {error}. {remedy}") from error
     if not is_intact:
         raise InputError(DAMAGED.format(path))
@@ -179,10 +179,10 @@ def load_weights(
 
 
 class UndrawnWeights(TorchFunctionMode):
-    """Context in which random initialisation leaves tensors as allocated.
+    """Context in which random initialisation does not change the allocated tensors.
 
-    Drawing random numbers takes half the time of loading a file. Constants are set as usual. Every
-    parameter of a network built in this context must be loaded before use.
+    The random numbers would take half the time of loading a file. Constants are set as usual. Load
+    every parameter of a network that was built in this context before you use the network.
     """
 
     def __torch_function__(
@@ -194,7 +194,7 @@ class UndrawnWeights(TorchFunctionMode):
 
 
 def content_sha256(metadata: dict[str, str], state: dict[str, Tensor]) -> str:
-    """Return the hexadecimal SHA-256 of CPU tensors and the metadata without this checksum."""
+    """Return the hexadecimal SHA-256 of CPU tensors and of all metadata except this checksum."""
     own = {name: text for name, text in metadata.items() if name != CONTENT_SHA256}
     digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode())
     for name, tensor in sorted(state.items()):
@@ -204,7 +204,7 @@ def content_sha256(metadata: dict[str, str], state: dict[str, Tensor]) -> str:
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], bool]:
-    """Return the tensors of a file, and whether they match its checksum; True if it has none."""
+    """Return the tensors of a file, and whether the file has no checksum or the right checksum."""
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
         # ``safe_open`` is not a mapping and cannot be iterated.

@@ -35,8 +35,8 @@ class Comparison:
         sets: number of sets; if more than 1, the blocks of `ranks` are the sets, else the images.
         methods: (k,) names, in the order of the table.
         images: number of images that all methods have.
-        means: (k,) means over the images; over all sets the mean of the sets' means.
-        ranks: Friedman's test.
+        means: (k,) means over the images, or for all sets the averages of the means of the sets.
+        ranks: result of Friedman's test.
         critical_difference: critical difference of the average ranks (Nemenyi).
         groups: indices of the methods of each group without a significant difference of ranks, best
             first. If Friedman's test does not reject, all methods are one group.
@@ -76,7 +76,8 @@ class AllPairs:
     """The comparisons of an evaluation.
 
     Attributes:
-        comparisons: set by set, with the metrics in the order of the table; last over all sets.
+        comparisons: comparisons set by set, and last over all sets, each in the table's order of
+            metrics.
         draws: number of bootstrap resamples.
         notes: remarks on sets and methods that could not be compared, and on weak tests.
     """
@@ -95,7 +96,7 @@ class AllPairs:
 
 
 def metrics_per_image(columns: Sequence[str]) -> tuple[str, ...]:
-    """Return the columns with a value for each image; InputError if there are none."""
+    """Return the columns with a value for each image, or raise InputError without such a column."""
     chosen = tuple(name for name in columns if COLUMNS[name].per_image)
     if not chosen:
         raise InputError(
@@ -121,8 +122,8 @@ def compare_all(
 
     Args:
         tables: set -> scores of the images that all methods of the set have.
-        draws: number of resamples; None: `default_draws`.
-        each: called after each comparison.
+        draws: number of resamples; None uses `default_draws`.
+        each: function that is called after each comparison.
     """
     usable = {name: t for name, t in tables.items() if len(t.methods) > 1 and t.images}
     most = max((len(table.methods) for table in usable.values()), default=2)
@@ -145,9 +146,9 @@ def compare_all(
 def _shared_methods(
     title: str, tables: Sequence[CommonScores]
 ) -> tuple[list[CommonScores], list[str]]:
-    """Return the tables of the methods that are scored on every set, and notes.
+    """Return the tables of the methods that are scored on every set, and notes for the user.
 
-    With fewer than two such methods there are no tables.
+    The list of tables is empty if fewer than two methods are scored on every set.
     """
     all_methods = dict.fromkeys(name for table in tables for name in table.methods)
     shared = [name for name in all_methods if all(name in table.methods for table in tables)]
@@ -161,7 +162,7 @@ def _shared_methods(
 def _compare(
     title: str, tables: Sequence[CommonScores], metrics: Sequence[str], draws: int, seed: int
 ) -> Iterator[Comparison]:
-    """Yield the comparisons by metric; rank images for a single table, sets for several."""
+    """Yield a comparison for each metric, with images (one table) or sets (several) as blocks."""
     methods = tables[0].methods
     images = sum(table.images for table in tables)
     step = max(1, _NUMBERS // (draws * len(methods)))
@@ -181,7 +182,7 @@ def _compare(
 
 
 def _remarks(name: str, table: CommonScores, draws: int) -> Iterator[str]:
-    """Yield remarks on a set that is not compared, or only in part, or by weak tests."""
+    """Yield remarks on a set that is not or only partly compared, or for which tests are weak."""
     methods, images = len(table.methods), table.images
     if methods < 2:
         yield f"{name}: not compared: fewer than two methods have scores"

@@ -1,4 +1,4 @@
-"""The comparison of all methods as text, Markdown, LaTeX and JSON."""
+"""Format the comparison of all methods as text, Markdown, LaTeX and JSON."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,7 +20,7 @@ from mutualformer_sod.report.formats import (
 from mutualformer_sod.report.hypothesis_tests import ALPHA
 from mutualformer_sod.report.tables import ruled_lines
 
-_PRINTED_PAIRS = 10  # maximum number of printed pairs of a set; the files have all
+_PRINTED_PAIRS = 10  # maximum number of printed pairs of a set; the files have all pairs
 _LATEX_HEAD = r"""% needs \usepackage{booktabs,longtable}; \usepackage[T1]{fontenc} is recommended
 % bold: significant difference
 \providecommand{\sodsignificant}[1]{\textbf{#1}}
@@ -30,9 +30,9 @@ _LATEX_HEAD = r"""% needs \usepackage{booktabs,longtable}; \usepackage[T1]{fonte
 
 
 def write_all_pairs(output: Path, found: AllPairs, digits: int = 4) -> str:
-    """Write significance.json, .md and .tex to an existing folder; return the text to print.
+    """Write significance.json, .md and .tex to an existing folder, and return the text to print.
 
-    ``digits`` are the decimals of the differences in the tables; JSON has full precision.
+    ``digits`` is the number of decimals of the differences in the tables. JSON has full precision.
     """
     write_text(output / "significance.json", to_json(found))
     write_text(output / "significance.md", markdown(found, digits))
@@ -41,7 +41,7 @@ def write_all_pairs(output: Path, found: AllPairs, digits: int = 4) -> str:
 
 
 def text(found: AllPairs, digits: int = 4) -> str:
-    """Return the comparison for a terminal; pairs are listed only for sets with few pairs."""
+    """Return the comparison for a terminal, with the pairs of only the sets with few pairs."""
     lines = []
     if found.comparisons:
         titles = [f"{COLUMNS[c.metric].title}{COLUMNS[c.metric].arrow}" for c in _first(found)]
@@ -78,7 +78,7 @@ def latex(found: AllPairs, digits: int = 4) -> str:
 
 
 def _emphasised(row: Sequence[str], escape: Callable[[str], str], style: str) -> list[str]:
-    """Escape the cells of a row; ``style`` formats those that end with "*"."""
+    """Escape the cells of a row, and format the cells that end with "*" by ``style``."""
     return [style.format(escape(c[:-1])) if c.endswith("*") else escape(c) for c in row]
 
 
@@ -129,7 +129,7 @@ def _first(found: AllPairs) -> list[Comparison]:
 
 
 def _rank_rows(found: AllPairs) -> list[list[str]]:
-    """Return a row for each method: set, images, method, and rank, wins and losses by metric."""
+    """Return table rows with the set, images, method, and rank, wins and losses by each metric."""
     rows = []
     for name, items in found.by_set().items():
         head = [name, str(items[0].images)]
@@ -147,7 +147,10 @@ def _rank_rows(found: AllPairs) -> list[list[str]]:
 
 
 def _pair_rows(found: AllPairs, digits: int, most: float = float("inf")) -> list[list[str]]:
-    """Return a row per pair of methods, for sets of at most ``most`` pairs; "*" = significant."""
+    """Return a row for each pair of methods, for sets with at most ``most`` pairs.
+
+    A significant difference ends with "*".
+    """
     rows = []
     for name, items in found.by_set().items():
         pairs = items[0].pairs.pairs.tolist()
@@ -163,7 +166,7 @@ def _pair_rows(found: AllPairs, digits: int, most: float = float("inf")) -> list
 
 
 def p_text(p: float) -> str:
-    """Format a p-value with three decimals; "<.001" for smaller ones."""
+    """Format a p-value with three decimals, or as "<.001" if the value is smaller."""
     return "<.001" if p < 0.001 else format_score(p)
 
 

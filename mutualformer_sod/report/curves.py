@@ -1,4 +1,4 @@
-"""The curves of an evaluation: one .npz file, and figures of each set."""
+"""Save the curves of an evaluation to one .npz file, and draw the figures of each set."""
 
 import importlib.util
 from pathlib import Path
@@ -19,7 +19,7 @@ _STYLES = ("-", "--", "-.", ":")
 
 
 def save_curves(path: Path, curves: Curves) -> None:
-    """Write all curves under "<set>/<method>/<curve>", and "thresholds" 255..0."""
+    """Write all curves with the keys "<set>/<method>/<curve>", and "thresholds" 255..0."""
     arrays = {
         escaped(f"{set_name}/{method}/{name}"): curve
         for set_name, methods in curves.items()
@@ -31,7 +31,7 @@ def save_curves(path: Path, curves: Curves) -> None:
 
 
 def plot_curves(folder: Path, curves: Curves, protocol: str) -> list[Path]:
-    """Draw a figure per set, as PDF and PNG: precision against recall, curves against threshold.
+    """Draw a figure of each set, as PDF and PNG, with precision-recall and threshold curves.
 
     Raises:
         InputError: matplotlib is not installed.
@@ -66,7 +66,7 @@ def plot_curves(folder: Path, curves: Curves, protocol: str) -> list[Path]:
 
 
 def save_figure(figure, folder: Path, name: str) -> list[Path]:
-    """Write a figure of matplotlib as PDF and PNG, close it, and return the files."""
+    """Write a figure of matplotlib as PDF and PNG, close the figure, and return the paths."""
     paths = [folder / f"{name}{suffix}" for suffix in (".pdf", ".png")]
     for path in paths:
         with replacing(path) as temporary:
@@ -81,13 +81,13 @@ def without_mathematics(name: str) -> str:
 
 
 def check_matplotlib(flags: str) -> None:
-    """Raise InputError, which names ``flags``, if matplotlib is not installed."""
+    """Raise an InputError that names ``flags`` if matplotlib is not installed."""
     if importlib.util.find_spec("matplotlib") is None:
         raise InputError(f"{flags}: matplotlib is not installed. Fix: pip install -e '.[plot]'.")
 
 
 def load_pyplot():
-    """Return pyplot with the backend that draws files; InputError without matplotlib."""
+    """Return pyplot with a backend for files, or raise InputError without matplotlib."""
     check_matplotlib("--plots")
     import matplotlib
 

@@ -1,4 +1,4 @@
-"""The files of an evaluation: scores.json, and the table as CSV, Markdown and LaTeX."""
+"""Write the results of an evaluation to scores.json, and the table as CSV, Markdown and LaTeX."""
 
 import csv
 import io
@@ -61,10 +61,10 @@ def write_results(
     digits: int = 3,
     published: Sequence[str] = (),
 ) -> str:
-    """Write scores.json, table.csv, table.md and table.tex; return the table for the screen.
+    """Write scores.json, table.csv, table.md and table.tex, and return the table for the screen.
 
     Args:
-        columns: metrics in the tables; scores.json has all.
+        columns: metrics in the tables; scores.json has all metrics.
         digits: decimals in the tables; CSV and JSON have full precision.
         published: methods whose quoted scores are added, see ``report.published``.
     """
@@ -129,7 +129,7 @@ def markdown_line(cells: Sequence[str]) -> str:
 
 
 def markdown_head(cells: Sequence[str], names: Sequence[int] = (0,)) -> list[str]:
-    """Return the first two lines of a Markdown table; columns other than ``names`` are numbers."""
+    """Return the two head lines of a Markdown table, with text in the columns ``names``."""
     ruler = [":--" if column in names else "--:" for column in range(len(cells))]
     return [markdown_line(cells), markdown_line(ruler)]
 
@@ -142,7 +142,7 @@ def escape_markdown(text: str) -> str:
 def latex_table(
     rows: Sequence[Row], columns: Sequence[str], protocol: Sequence[str], digits: int = 3
 ) -> str:
-    r"""Return a LaTeX table for booktabs, with its macros, which a document may define before."""
+    r"""Return a LaTeX table for booktabs, with macros that a document may define before."""
     numbers = numbered_marks(rows)
     ranks = {name: rank_rows(rows, name) for name in columns}
     titles = [latex_title(COLUMNS[name]) for name in columns]
@@ -165,7 +165,7 @@ def latex_table(
 
 
 def latex_title(column: Column) -> str:
-    """Return the heading of a column with its arrow, which the head of a table defines."""
+    """Return the heading of a column with an arrow macro, which the head of a table defines."""
     arrow = r"\sodup" if column.larger_is_better else r"\soddown"
     return rf"${column.latex}$\,{arrow}"
 

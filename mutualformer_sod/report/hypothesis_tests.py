@@ -1,4 +1,4 @@
-"""Tests for many methods: paired bootstrap, Holm, Friedman and Nemenyi."""
+"""Compare many methods by the paired bootstrap and by Holm's, Friedman's and Nemenyi's tests."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
     of one or more false rejections is then below the level, for any dependence of the tests.
 
     Raises:
-        InputError: not a list of numbers in [0, 1].
+        InputError: ``p`` is not a list of numbers in [0, 1].
     """
     p = np.asarray(p, np.float64)
     if p.ndim != 1 or not np.all((p >= 0) & (p <= 1)):
@@ -37,10 +37,10 @@ class Friedman:
     """Friedman's test of k methods on N blocks.
 
     Attributes:
-        ranks: (k,) average ranks over the blocks; 1 is the best, equal scores share their ranks.
+        ranks: (k,) average ranks over the blocks. 1 is the best, and equal scores share a rank.
         statistic: chi-squared with k - 1 degrees of freedom, corrected for equal scores.
-        p: probability of this statistic or a larger one if all methods are equally good.
-        blocks: N.
+        p: probability of this or a larger statistic if all methods are equally good.
+        blocks: number N of blocks.
     """
 
     ranks: np.ndarray
@@ -52,9 +52,9 @@ class Friedman:
 def friedman(scores: np.ndarray, larger_is_better: bool = True) -> Friedman:
     """Rank the methods in each block, and test whether the average ranks differ (Friedman 1937).
 
-    The statistic is that of `scipy.stats.friedmanchisquare`, which needs three methods and gives
-    NaN if all scores of every block are equal. Here two methods are enough, and equal scores give
-    the statistic 0 and p = 1.
+    The statistic is that of `scipy.stats.friedmanchisquare`, which needs three methods and returns
+    NaN if all scores of every block are equal. Here two methods are enough, and for equal scores
+    the statistic is 0 and p = 1.
 
     Args:
         scores: (N, k) finite scores of k methods; a block is an image, or a set.
@@ -62,7 +62,7 @@ def friedman(scores: np.ndarray, larger_is_better: bool = True) -> Friedman:
     Raises:
         InputError: fewer than two methods, no block, or a score that is not finite.
     """
-    from scipy.stats import chi2, rankdata  # takes a second to import
+    from scipy.stats import chi2, rankdata  # this import needs a second
 
     scores = _checked(scores)
     blocks, methods = scores.shape
@@ -82,7 +82,7 @@ def nemenyi_cd(methods: int, blocks: int, alpha: float = ALPHA) -> float:
     (images, or sets) differ by more than this value.
 
     Raises:
-        InputError: a number out of range.
+        InputError: an argument is out of range.
     """
     if methods < 2 or blocks < 1 or not 0 < alpha < 1:
         raise InputError(
@@ -113,14 +113,14 @@ def indistinct_groups(ranks: Sequence[float] | np.ndarray, difference: float) ->
 
 @dataclass(frozen=True)
 class PairedBootstrap:
-    """Differences of all pairs of k methods, T = k (k - 1) / 2, first minus second.
+    """Differences, first minus second, of all T = k (k - 1) / 2 pairs of k methods.
 
     Attributes:
         pairs: (T, 2) indices of the methods.
         mean: (T,) difference of the means.
         low, high: (T,) bounds of the 95 % interval.
         p: (T,) two-sided p-values for the hypothesis of no difference, for each pair alone.
-        p_holm: (T,) the same, adjusted by `holm` for all pairs.
+        p_holm: (T,) p-values adjusted by `holm` for all pairs.
     """
 
     pairs: np.ndarray
@@ -136,12 +136,12 @@ def paired_bootstrap(
 ) -> PairedBootstrap:
     """Compare all pairs of methods by the percentile bootstrap over images (Efron 1979).
 
-    The compared value is the mean over the groups of the mean over a group's images. Images are
-    drawn with replacement within each group. All methods have the same draws.
+    The mean over the images of a group, averaged over the groups, is compared. Images are drawn
+    with replacement within each group. All methods use the same draws.
 
     Args:
-        groups: (N, k) finite scores of the images of each group, e.g. of each set; one array for
-            one set. The columns are the methods.
+        groups: an array (N, k) for each group, e.g. each set, with finite scores of N images (rows)
+            and k methods (columns).
 
     Raises:
         InputError: no group, fewer than two methods, no image, or a score that is not finite.
@@ -152,7 +152,7 @@ def paired_bootstrap(
 
 
 def mean_of_groups(groups: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the mean over the groups of the mean over the first axis."""
+    """Average each group over its first axis, and return the mean of these averages."""
     return np.mean([group.mean(axis=0) for group in groups], axis=0)
 
 
@@ -160,7 +160,7 @@ def bootstrap_means(groups: Sequence[np.ndarray], draws: int, seed: int = 0) -> 
     """Return `mean_of_groups` of resampled groups, (draws, ...) float64.
 
     Args:
-        groups: (N, ...) scores of the images of each group. N may differ; all else is equal.
+        groups: scores (N, ...) of the images of each group. Only N may differ between groups.
         draws: number of resamples, 1 or more.
 
     Raises:
@@ -192,8 +192,8 @@ def compare_pairs(means: np.ndarray, resampled: np.ndarray, freedom: int) -> Pai
     """Return the intervals and p-values of all pairs, given resampled means of the methods.
 
     The p-value is twice the ratio of resamples in which the difference has the other sign or is
-    zero, with one added to both counts. It is at least 2^-freedom, as in a sign test, because few
-    images cannot justify a smaller value.
+    zero, with one added to both counts. The p-value is at least 2^-freedom, as in a sign test,
+    because few images cannot justify a smaller value.
 
     Args:
         means: (k,) observed means.
@@ -222,7 +222,7 @@ def _checked(scores: np.ndarray, name: str = "scores") -> np.ndarray:
     scores = np.asarray(scores, np.float64)
     if scores.ndim != 2 or scores.shape[1] < 2 or not len(scores) or not np.isfinite(scores).all():
         raise InputError(
-            f"`{name}` of shape {scores.shape}: not (images, methods) of finite scores with two or "
-            "more methods and one or more images. Fix: pass the scores per image."
+            f"`{name}` of shape {scores.shape} are not finite scores (images, methods) of one or "
+            "more images and two or more methods. Fix: pass the scores per image."
         )
     return scores

@@ -1,4 +1,4 @@
-"""Scores that papers report, as rows beside the measured ones."""
+"""Add the scores that papers report, as rows beside the measured rows."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,15 +7,15 @@ from pathlib import Path
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.metrics.results import Row
 
-# Method -> the paper that the scores are quoted from, its setting there, and its scores by set.
+# Method -> the source paper of the scores, the setting in this paper, and the scores by set.
 _PUBLISHED = json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
 PUBLISHED = tuple(_PUBLISHED)
-# Methods in the MutualFormer paper; differences are computed from the first.
+# Methods in the MutualFormer paper; differences are computed from the first method.
 DEFAULT_PUBLISHED = ("MutualFormer", "TriTransNet", "DCF")
 
 
 def check_published(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the methods to quote, "all" for all of them; InputError for an unknown one."""
+    """Return the methods to quote, where "all" selects every method, or raise InputError."""
     if "all" in names:
         return PUBLISHED
     for name in names:
@@ -30,8 +30,8 @@ def check_published(names: Sequence[str]) -> tuple[str, ...]:
 def with_published(rows: Sequence[Row], methods: Sequence[str] = DEFAULT_PUBLISHED) -> list[Row]:
     """Add the quoted rows of each set, and the differences from the first method.
 
-    The mark of a quoted row names the paper that the scores are quoted from, because papers give
-    different scores for one method, and states the backbone and training given there.
+    The mark of a quoted row names the source paper, because papers report different scores for one
+    method. The mark also states the backbone and training in this paper.
     """
     extended: list[Row] = []
     for set_name in dict.fromkeys(row.set_name for row in rows):

@@ -1,4 +1,4 @@
-"""Critical-difference diagrams: average ranks, with a bar over indistinguishable methods."""
+"""Draw critical-difference diagrams of average ranks, with bars over similar methods."""
 
 import re
 from pathlib import Path
@@ -16,9 +16,9 @@ _WIDTH = 7.0  # width of a figure in inches
 
 
 def plot_ranks(folder: Path, found: AllPairs) -> list[Path]:
-    """Draw a figure for each set, as PDF and PNG: SET_ranks, with a diagram for each metric.
+    """Draw a figure of each set, with a diagram for each metric.
 
-    The diagrams are those of Demšar (JMLR 2006).
+    The files are SET_ranks.pdf and SET_ranks.png. The diagrams are those of Demšar (JMLR 2006).
 
     Raises:
         InputError: matplotlib is not installed.
@@ -48,7 +48,7 @@ def _height(item: Comparison) -> float:
 
 
 def draw_ranks(axes, item: Comparison) -> None:
-    """Draw one diagram: the ranks on a line, the best at the left, and names at both sides."""
+    """Draw one diagram with the ranks on a line, the best rank left, and names at both sides."""
     ranks, order = item.ranks.ranks, np.argsort(item.ranks.ranks, kind="stable")
     low = int(np.floor(ranks.min()))
     high = max(int(np.ceil(ranks.max())), low + 1)
@@ -76,7 +76,7 @@ def draw_ranks(axes, item: Comparison) -> None:
 
 
 def _draw_heading(axes, item: Comparison, left: float, right: float) -> None:
-    """Draw the name of the metric, Friedman's p, and the critical difference as a bar."""
+    """Draw the name of the metric, the p-value of Friedman's test, and the critical difference."""
     column, limit = COLUMNS[item.metric], item.critical_difference
     title = f"{without_mathematics(column.title)}{column.arrow}"
     axes.text(

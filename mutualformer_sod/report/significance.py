@@ -1,4 +1,4 @@
-"""Paired comparison of two methods: per-image differences with a bootstrap interval."""
+"""Compare two methods by the per-image differences, with a bootstrap interval."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ _BATCH = 200  # resamples at a time, to bound the memory
 
 @dataclass(frozen=True)
 class Difference:
-    """First method minus second in one metric on one set, over the images that both have.
+    """Difference, first minus second, of two methods in one metric on the common images of a set.
 
     Attributes:
-        metric: name of the metric; its per-image values are compared.
+        metric: name of the metric, whose per-image values are compared.
         images: number of images.
         mean: mean of the per-image differences.
         low, high: bounds of the 95 % bootstrap interval of the mean.
-        better, worse: images on which the first method is better, and worse.
+        better, worse: numbers of images on which the first method is better, or worse.
     """
 
     metric: str
@@ -44,15 +44,15 @@ def compare(
 ) -> list[Difference]:
     """Compare two methods on one set.
 
-    The interval is the percentile bootstrap over images (Efron 1979) with 2000 resamples. Every
-    metric has the same resamples.
+    The interval is the percentile bootstrap over images (Efron 1979) with 2000 resamples. All
+    metrics use the same resamples.
 
     Args:
         first: metric -> (N,) per-image scores of the first method.
-        second: the same for the second method, in the same order of images.
+        second: metric -> (N,) scores of the second method, in the same order of images.
 
     Returns:
-        One difference for each metric that both have, in the order of the columns of tables.
+        One difference for each metric that both methods have, in the order of the table columns.
     """
     names = [name for name in COLUMNS if name in first and name in second]
     if not names:

@@ -1,4 +1,4 @@
-"""Benchmark tables: choice of columns, text of a score, ranks, and the table on the terminal."""
+"""Select the columns of benchmark tables, format and rank the scores, and format text tables."""
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
@@ -10,12 +10,12 @@ from mutualformer_sod.metrics.results import Row, format_score
 
 
 def default_columns() -> tuple[str, ...]:
-    """Return the default columns of a table: those that papers report."""
+    """Return the default columns of a table, which are the scores that papers report."""
     return tuple(name for name, column in COLUMNS.items() if column.in_table)
 
 
 def check_columns(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the requested columns without repetitions; InputError for an unknown one."""
+    """Return the requested columns without repetitions, or raise InputError for unknown names."""
     names = tuple(dict.fromkeys(names))
     unknown = [name for name in names if name not in COLUMNS]
     if unknown:
@@ -25,7 +25,7 @@ def check_columns(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def check_digits(digits: int) -> None:
-    """Raise InputError unless ``digits`` is 1 to 15, the decimals of a float64."""
+    """Raise InputError unless ``digits`` is 1 to 15; a float64 has 15 reliable decimals."""
     if not 1 <= digits <= 15:
         raise InputError(f"`digits` {digits} is not usable. Fix: pass 1 to 15.")
 
@@ -36,12 +36,12 @@ def cell_text(row: Row, column: str, digits: int) -> str:
 
 
 def images_text(row: Row) -> str:
-    """Return the number of images; "" for a row that was not measured here."""
+    """Return the number of images as text, or "" for a row that was not measured here."""
     return str(row.images) if row.kind == "measured" else ""
 
 
 def rank_rows(rows: Sequence[Row], column: str) -> list[int | None]:
-    """Rank the measured rows of each set by one column at full precision; 1 is the best.
+    """Rank the measured rows of each set by one column at full precision, where 1 is the best.
 
     Equal scores have the same rank. Quoted rows, differences and rows without the score have None.
     """
@@ -79,7 +79,7 @@ def text_table(rows: Sequence[Row], columns: Sequence[str], digits: int = 3) -> 
 def ruled_lines(cells: Sequence[Sequence[str]]) -> list[str]:
     """Align heads and rows for a terminal, with a rule wherever the first column changes.
 
-    The first and third column are names, the others numbers.
+    The first and third columns are names, and the other columns are numbers.
     """
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     head, *rows = cells

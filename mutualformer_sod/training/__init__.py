@@ -1,1 +1,1 @@
-"""Train a network: steps, optimiser, validation, checkpoints, run folder, several processes."""
+"""Train a network, with updates, validation, checkpoints, run folder and several processes."""

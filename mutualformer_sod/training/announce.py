@@ -1,4 +1,4 @@
-"""Printed lines of a training run."""
+"""Describe a training run in lines to print."""
 
 import json
 import math
@@ -46,7 +46,7 @@ def describe_batch(run: Run) -> str:
 
 
 def describe_epoch(record: dict[str, Any], epochs: int) -> str:
-    """Return the line of a finished epoch."""
+    """Describe a finished epoch in one line, with losses and speed."""
     line = f"epoch {record['epoch']}/{epochs}  loss {record['train']['total']:.4f}"
     if "val" in record:
         line += f"  val loss {record['val']['loss']:.4f}  val MAE {record['val']['mae']:.4f}"
@@ -54,15 +54,16 @@ def describe_epoch(record: dict[str, Any], epochs: int) -> str:
 
 
 def describe_end(output: Path, run: Run, epoch: int, choice: str, sha256: str) -> str:
-    """Return the lines at the end of a run: cost, released epoch and weights file.
+    """Describe a finished run, with its cost, the released epoch and the weights file.
 
     Args:
-        epoch: the released epoch, chosen by ``choice``.
-        sha256: checksum of the weights.
+        epoch: number of the released epoch.
+        choice: rule that selected the epoch.
+        sha256: checksum of the weights file.
     """
     epochs = counted(run.config.epochs, "epoch")
     parameters = sum(parameter.numel() for parameter in run.model.parameters())
-    log_file = output / LOG_FILE  # missing if a user deleted it and resumed the run
+    log_file = output / LOG_FILE  # missing if a user deleted the log and resumed the run
     lines = log_file.read_text(encoding="utf-8").splitlines() if log_file.exists() else []
     log = [json.loads(line) for line in lines]
     pace = ""

@@ -1,7 +1,7 @@
-"""Training checkpoints: the whole state of a run in one file with a checksum.
+"""Training checkpoints, which store the complete state of a run in one file with a checksum.
 
-The name ends in the first half of the content's SHA-256. A truncated or altered file is therefore
-detected, and one rename publishes content and checksum together.
+The file name ends in the first half of the content's SHA-256. A truncated or altered file is
+therefore detected, and one rename publishes content and checksum together.
 """
 
 import hashlib
@@ -16,24 +16,25 @@ import torch
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import file_sha256, load_torch_file
 
-KEPT = 2  # the newest checkpoint and the previous one
+KEPT = 2  # number of newest checkpoints of each kind that are not removed
 _NAME = re.compile(r"(last|best)-(\d{6,})-([0-9a-f]{32})\.pt")
 
 
 def save_checkpoint(folder: Path, kind: str, number: int, state: dict[str, Any]) -> Path:
-    """Write a checkpoint under a temporary name, flush it to the disk, rename it.
+    """Write a checkpoint under a temporary name, flush the file to the disk and rename the file.
 
     Args:
         folder: folder of the run's checkpoints; created if missing.
         kind: "last" or "best".
-        number: increases over the checkpoints of a kind.
-        state: tensors, numbers, strings, None, and lists, tuples and dictionaries of them.
+        number: number of the checkpoint, larger than those of earlier checkpoints of the kind.
+        state: dictionary of tensors, numbers, strings, None, lists, tuples and dictionaries.
 
     Returns:
-        The file: ``<kind>-<number>-<checksum>.pt``.
+        Path of the file ``<kind>-<number>-<checksum>.pt``.
 
     Raises:
-        InputError: the file cannot be written (a full disk); all earlier ones are untouched.
+        InputError: the file cannot be written, for example because the disk is full. Earlier
+            checkpoints are not changed.
     """
     temporary = folder / f".{kind}.{os.getpid()}.tmp"
     try:
@@ -52,16 +53,16 @@ def save_checkpoint(folder: Path, kind: str, number: int, state: dict[str, Any])
             raise
         raise InputError(
             f"{folder}: a checkpoint could not be written ({cause.strerror}). Fix: free disk "
-            "space, then continue with `resume`; the earlier checkpoints are untouched."
+            "space, then continue with `resume`; the earlier checkpoints are unchanged."
         ) from cause
     return path
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint on the CPU, without running its code.
+    """Read a checkpoint to CPU tensors without executing pickled code.
 
     Raises:
-        InputError: missing or damaged. The message has no remedy: see `load_only_checkpoint`.
+        InputError: the file is missing or damaged. `load_only_checkpoint` adds a remedy.
     """
     match = _NAME.fullmatch(path.name)
     if not path.is_file() or match is None:
@@ -73,16 +74,16 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def load_only_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint that has no substitute, see `load_checkpoint`; errors add a remedy."""
+    """Read a checkpoint that has no substitute, and add a remedy to the message of an error."""
     try:
         return load_checkpoint(path)
     except InputError as error:
-        remedy = "Fix: restore it, or start again with another `output`."
+        remedy = "Fix: restore the file, or start a run with another `output`."
         raise InputError(f"{error}. {remedy}") from error
 
 
 def find_checkpoints(folder: Path, kind: str) -> list[Path]:
-    """Return the checkpoints of a kind ("last" or "best"), newest first."""
+    """Return the paths of the checkpoints of a kind, "last" or "best", newest first."""
     if not folder.is_dir():
         return []
     found = [(match, path) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))]
@@ -91,7 +92,7 @@ def find_checkpoints(folder: Path, kind: str) -> list[Path]:
 
 
 def drop_old_checkpoints(folder: Path) -> None:
-    """Remove all but the newest two of each kind, and temporary files of killed runs."""
+    """Remove temporary files and all checkpoints except the newest two of each kind."""
     kept = {path for kind in ("last", "best") for path in find_checkpoints(folder, kind)[:KEPT]}
     for path in folder.iterdir():
         leftover = path.name.startswith(".") and path.suffix == ".tmp"
@@ -113,7 +114,7 @@ class _HashingWriter(io.BufferedWriter):
     def __init__(self, path: Path) -> None:
         super().__init__(io.FileIO(path, "wb"))
         self.hash = hashlib.sha256()
-        self.error: OSError | None = None  # torch replaces it by a RuntimeError
+        self.error: OSError | None = None  # torch replaces the OSError by a RuntimeError
 
     def write(self, data: bytes) -> int:
         self.hash.update(data)
@@ -125,7 +126,7 @@ class _HashingWriter(io.BufferedWriter):
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power failure."""
+    """Flush a folder to the disk, so that a rename survives a power failure."""
     if os.name == "nt":  # Windows cannot open a folder
         return
     descriptor = os.open(folder, os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""Train a depth estimator on measured depth."""
+"""Train a depth estimator on images with measured depth."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from mutualformer_sod.models.device import autocast
 
 BATCH = 16
 _PEAK_RATE = 1e-3
-_SEED = 0  # seed of hold-out, order and augmentation
+_SEED = 0  # seed of the hold-out, the order of images and the augmentation
 
 
 def train_estimator(
@@ -32,20 +32,20 @@ def train_estimator(
     near: Sequence[str] = (),
     amp: str = "off",
 ) -> float | None:
-    """Train the decoder of an estimator on images with depth, with AdamW and one cosine cycle.
+    """Train the decoder of an estimator with AdamW and one cosine cycle.
 
     Args:
-        model: trained in place, left in eval mode.
-        sets: sets with depth; ground truth is not used.
-        holdout: ratio of the images for evaluation, not trained on.
-        near: which values are near, see ``with_encodings``.
+        model: the estimator, which is trained in place and is in eval mode afterwards.
+        sets: sets with depth. Sets without depth and all ground truth are not used.
+        holdout: ratio of the images that are used only for evaluation.
+        near: which values are near, in the format of ``with_encodings``.
 
     Returns:
         Mean correlation of estimated and measured depth over the held-out images, in [-1, 1]; None
         if no image was held out.
 
     Raises:
-        InputError: no set with depth, or depth that cannot be used.
+        InputError: no set has depth, or the depth cannot be used.
     """
     sets = [sod_set for sod_set in sets if sod_set.modality == DEPTH]
     if not sets:
@@ -63,7 +63,7 @@ def train_estimator(
     rng = np.random.default_rng(_SEED)
     steps = len(train) // BATCH or 1
     optimizer = torch.optim.AdamW(model.decoder.parameters(), _PEAK_RATE, weight_decay=0.05)
-    total = max(steps * epochs + 1, 11)  # with 10, torch divides by a warm-up of zero steps
+    total = max(steps * epochs + 1, 11)  # with 10 steps, torch divides by a warm-up of zero steps
     rates = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, _PEAK_RATE, total_steps=total, pct_start=0.1
     )

@@ -1,4 +1,4 @@
-"""Knowledge distillation (Hinton et al., 2015): blend a teacher's maps into the ground truth."""
+"""Blend a teacher's maps into the ground truth (knowledge distillation, Hinton et al., 2015)."""
 
 import torch
 from torch import Tensor
@@ -8,18 +8,20 @@ from mutualformer_sod.models.weights import content_sha256, load_weights, unique
 
 
 class Teacher:
-    """A trained network in eval mode. It never changes, so a resumed run gets the same maps.
+    """A trained network in eval mode.
+
+    The weights never change, so a resumed run gets the same maps.
 
     Args:
         path: a ``.safetensors`` file, or the name of released weights.
         ratio: weight of the teacher's map in the ground truth, in [0, 1].
 
     Attributes:
-        sha256: checksum of its tensors, to detect another teacher in a resumed run.
-        second_modality: name of the modality that it was trained on in addition to colour.
+        sha256: checksum of the teacher's tensors, to detect another teacher in a resumed run.
+        second_modality: name of the modality on which the teacher was trained besides colour.
 
     Raises:
-        InputError: unreadable or damaged file.
+        InputError: the file is unreadable or damaged.
     """
 
     def __init__(self, path: str, ratio: float, device: torch.device) -> None:
@@ -33,8 +35,8 @@ class Teacher:
     def blend(self, rgb: Tensor, depth: Tensor, has_depth: Tensor, gt: Tensor) -> Tensor:
         """Return (1 - ratio) gt + ratio sigmoid(teacher's logits), (B, 1, H, W) float in [0, 1].
 
-        The BCE of a blend is the blend of the BCEs. The teacher gets the training images, resized
-        to the next multiple of its stride.
+        The BCE with a blend as target is the blend of the BCEs. The teacher's input is the training
+        images, resized to the next multiple of the teacher's stride.
 
         Args:
             rgb: (B, 3, H, W) float in [0, 1], augmented.

@@ -14,16 +14,16 @@ from mutualformer_sod.models.weights import unique_state
 class Ema:
     """Averaged copy of a model's weights (Polyak and Juditsky, 1992).
 
-    After update number n (from 0): average <- d average + (1 - d) weight, with
+    Update n (from 0) computes average <- d average + (1 - d) weight, with
     d = min(decay, (1 + n) / (10 + n)), which soon removes the random initial weights.
     Floating-point tensors, including BatchNorm's running statistics, are averaged; integer
     tensors are copied. A shared tensor is averaged once.
 
-    ``torch.optim.swa_utils.AveragedModel`` is not used: it copies the whole module, averages
-    integer buffers too, and its state has other names than existing checkpoints.
+    ``torch.optim.swa_utils.AveragedModel`` is not used, because that class copies the complete
+    module, averages integer buffers and has a state with other names than existing checkpoints.
 
     Args:
-        model: the model itself, not its DistributedDataParallel or compiled wrapper.
+        model: the model itself, not a DistributedDataParallel or compiled wrapper.
         decay: upper limit of d, in [0, 1).
     """
 
@@ -48,7 +48,7 @@ class Ema:
 
     @contextlib.contextmanager
     def applied_to(self, model: nn.Module) -> Iterator[None]:
-        """Context in which the model has the averaged weights; its own are restored bit for bit."""
+        """Context with averaged weights in the model; the own weights are then restored exactly."""
         state = unique_state(model)
         own = {name: tensor.clone() for name, tensor in state.items()}
         try:
@@ -58,11 +58,11 @@ class Ema:
             _copy(own, state)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the number of updates and the averages, not copied."""
+        """Return the number of updates and the averages without copying the averages."""
         return {"updates": self.updates, "averages": self.averages}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the result of ``state_dict`` but keep the decay; InputError for another model."""
+        """Restore the updates and averages of ``state_dict``; raise InputError for other shapes."""
         ours, theirs = (
             {name: tuple(tensor.shape) for name, tensor in averages.items()}
             for averages in (self.averages, state["averages"])

@@ -1,4 +1,4 @@
-"""Optimiser, learning-rate schedule, freezing of the encoder."""
+"""Optimiser, learning-rate schedule and freezing of the encoder."""
 
 import math
 
@@ -13,19 +13,19 @@ from mutualformer_sod.models.skeleton import timm_skeleton
 PRETRAINED_ENCODER_SCALE = 0.1
 LEARNED_INPUTS = ("pos_embed", "cls_token", "reg_token", "no_depth")
 _STREAMS = ("rgb_stream", "depth_stream")
-_TOP = math.inf  # layer of all parameters outside the encoder; sorts last
+_TOP = math.inf  # layer number of all parameters outside the encoder, the last in sorted order
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """Make AdamW, or SGD with momentum, with parameter groups by layer and weight decay.
 
     Vectors (biases, normalisation scales) and learned inputs (position embeddings, CLS tokens, the
-    "no depth" map, noise) are not decayed. The encoder trains at ``lr * encoder_lr_scale``. With
-    ``layer_decay`` d, layer l of its L layers trains at that rate times d^(L - l) (BEiT, ICLR 2022,
-    A.6). Each group has its peak rate as ``peak_lr``.
+    "no depth" map, noise) are not decayed. The encoder's rate is r = ``lr * encoder_lr_scale``.
+    With ``layer_decay`` d, the rate of layer l of L encoder layers is r d^(L - l) (BEiT, ICLR 2022,
+    A.6). ``peak_lr`` of each group is the group's peak rate.
 
     Raises:
-        InputError (a ValueError): ``layer_decay`` for a backbone without known layers.
+        InputError (a ValueError): ``layer_decay`` is set, but timm defines no layers.
     """
     scale = config.encoder_lr_scale
     if scale is None:
@@ -55,7 +55,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
         }
         for (layer, decayed), parameters in sorted(groups.items(), key=lambda item: item[0])
     ]
-    # fused: one pass over the memory; on a CPU core it takes a third of the time of the loop.
+    # fused=True passes over memory once; on a CPU core it takes a third of the loop's time.
     if config.optimizer == "adamw":
         return torch.optim.AdamW(settings, lr=config.lr, fused=True)
     momentum, nesterov = config.momentum, config.nesterov and config.momentum > 0
@@ -65,12 +65,12 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
 def encoder_layers(model: nn.Module, option: str = "layer_decay") -> tuple[dict[str, int], int]:
     """Return the layer of each encoder parameter, by timm's grouping, and the number of layers.
 
-    Plain ViTs: 0 is the patch embedding, its stem, the position embedding and the prefix tokens;
-    i + 1 is block i; the final normalisation goes with the last block. Hierarchical models: 0 is
-    the stem, then the stages.
+    In a plain ViT, layer 0 is the patch embedding with the stem, the position embedding and the
+    prefix tokens. Layer i + 1 is block i, and the last layer includes the final normalisation. In a
+    hierarchical model, layer 0 is the stem, and the next layers are the stages.
 
     Args:
-        option: training option that needs the layers, for the error.
+        option: training option that needs the layers, for the error message.
 
     Raises:
         InputError (a ValueError): timm defines no layers for this backbone.
@@ -85,8 +85,8 @@ def encoder_layers(model: nn.Module, option: str = "layer_decay") -> tuple[dict[
 
 
 def _layer_matcher(backbone: nn.Module, name: str, option: str) -> dict:
-    """Return timm's description of a backbone's layers, for ``timm.models.group_parameters``."""
-    # timm's features_only wrapper has no description.
+    """Return timm's description of a backbone's layers for ``timm.models.group_parameters``."""
+    # timm's features_only wrapper does not describe its layers.
     source = backbone.body if backbone.is_plain else timm_skeleton(name)
     if not hasattr(source, "group_matcher"):
         raise InputError(
@@ -114,13 +114,13 @@ def schedule(
     poly_power: float = 0.9,
     min_ratio: float = 0.0,
 ) -> float:
-    """Return the ratio of the learning rate to its peak at ``step`` (from 0).
+    """Return the ratio of the learning rate at ``step`` (from 0) to the peak learning rate.
 
-    ``LambdaLR`` is not used: the ratio is a function of the position alone, so that a resumed or
-    extended run needs no state of a scheduler, and existing checkpoints have none.
+    ``LambdaLR`` is not used. The ratio is a function of the position alone, so a resumed or
+    extended run needs no scheduler state, and existing checkpoints have no scheduler state.
 
-    The warm-up is linear, up to 1. Then the ratio goes from 1 to ``min_ratio`` by one of these
-    functions of t, which is 0 at the end of the warm-up and 1 at ``total_steps``,
+    The warm-up is linear, up to 1. Then the ratio decreases from 1 to ``min_ratio`` by one of these
+    functions of t, where t is 0 at the end of the warm-up and 1 at ``total_steps``,
         cosine      (1 + cos(pi t)) / 2
         poly        (1 - t)^poly_power
         constant    1 throughout
@@ -128,7 +128,7 @@ def schedule(
         triangular  1 - |2 (step + 1) / (total_steps + 1) - 1|.
 
     Raises:
-        InputError (a ValueError): unknown ``kind``.
+        InputError (a ValueError): ``kind`` is unknown.
     """
     if kind not in SCHEDULES:
         raise InputError(f"`schedule` {kind}: unknown. Fix: pass one of {', '.join(SCHEDULES)}.")
@@ -147,17 +147,17 @@ def schedule(
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, ratio: float) -> None:
-    """Set the rate of every group to ``ratio`` times its peak rate."""
+    """Set the learning rate of every group to ``ratio`` times the group's peak rate."""
     for group in optimizer.param_groups:
         group["lr"] = group["peak_lr"] * ratio
 
 
 def freeze_encoder(model: nn.Module, frozen: bool, layers: int = 0) -> None:
-    """Stop or resume the training of the encoder; call it after every ``model.train()``.
+    """Stop or resume the training of the encoder; call this function after ``model.train()``.
 
     The first ``layers`` layers, counted as in ``encoder_layers``, never train. Frozen parameters
-    get no gradient, so the optimiser does not change them, not even by weight decay. The BatchNorms
-    of a frozen encoder neither use nor update the statistics of the batch.
+    get no gradient, so the optimiser changes no frozen parameter, not even by weight decay. The
+    BatchNorms of a frozen encoder neither use nor update the statistics of the batch.
 
     Raises:
         InputError: the encoder has ``layers`` layers or fewer.

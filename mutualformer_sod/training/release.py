@@ -15,7 +15,7 @@ from mutualformer_sod.training.sets import TrainingData
 
 
 def release_weights(output: Path, data: TrainingData, run: Run, options: dict[str, Any]) -> None:
-    """Write the weights of the chosen epoch: the best in validation, or else the last."""
+    """Write the weights of the best epoch in validation; without validation, of the last epoch."""
     config = run.config
     best = load_only_checkpoint(output / CHECKPOINTS / run.best["file"])
     load_unique_state(run.model, best["model"])

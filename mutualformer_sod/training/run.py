@@ -1,4 +1,4 @@
-"""Model, optimiser and position of a training run: the content of a checkpoint."""
+"""Model, optimiser and position of a training run, which a checkpoint stores."""
 
 import contextlib
 import logging
@@ -36,16 +36,18 @@ class Run:
     """A run in progress.
 
     Attributes:
-        model: the network with the training weights. ``network``: the same network in
-            DistributedDataParallel and torch.compile, if they are used; training calls it.
-        optimizer, scaler, ema: optimiser, fp16 loss scaler and moving average of these weights;
+        model: the network with the training weights.
+        network: ``model``, wrapped by torch.compile and DistributedDataParallel if configured;
+            training calls ``network``.
+        optimizer, scaler, ema: optimiser, fp16 loss scaler and moving average of the weights;
             ``ema`` is None without ``config.ema_decay``.
-        epoch: number of finished epochs. ``step``: number of updates of the current epoch.
-        sums: losses of the current epoch by name, summed over its images. ``images``, ``seconds``
-            and ``grad_norms`` (a sum over the updates) are of the current epoch too.
-        teacher: network of ``config.teacher``, or None.
+        epoch, step: number of finished epochs, and of finished updates of the current epoch.
+        sums: losses of the current epoch by name, summed over the images.
+        images, seconds, grad_norms: number of images, time in seconds and sum of the gradient norms
+            of the current epoch.
+        teacher: the ``Teacher`` of ``config.teacher``, or None.
         best: epoch, score and checkpoint file of the best epoch so far.
-        amp: the precision, see ``settle_amp``.
+        amp: precision "off", "bf16" or "fp16", from ``settle_amp``.
         fingerprint: fingerprint of the data at the start of the run.
         log_lines: number of lines of log.jsonl at this position.
     """
@@ -67,7 +69,7 @@ class Run:
         source = True if pretrained == "imagenet" else pretrained or False
         self.model = build_model(config.preset, pretrained=source, **overrides).to(device)
         self.model.config = replace(self.model.config, second_modality=second_modality)
-        if world_size() > 1 and device.type == "cuda":  # without BatchNorm this changes nothing
+        if world_size() > 1 and device.type == "cuda":  # no effect without BatchNorm
             self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
         if config.channels_last:
             self.model.to(memory_format=torch.channels_last)
@@ -92,18 +94,18 @@ class Run:
 
     @property
     def updates(self) -> int:
-        """Number of optimiser steps since the start."""
+        """Number of optimiser steps since the start of the run."""
         return self.epoch * self.updates_per_epoch + self.step
 
     def start_epoch(self, epoch: int) -> None:
-        """Move to the beginning of an epoch (from 0) and set all sums to zero."""
+        """Move to the start of an epoch, numbered from 0, and set the sums of an epoch to zero."""
         self.epoch, self.step = epoch, 0
         self.sums: dict[str, float] = {}
         self.images = 0
         self.seconds = self.grad_norms = 0.0
 
     def prepare_network(self) -> None:
-        """Set training mode, and freeze the encoder in the first epochs."""
+        """Set training mode, and freeze the encoder in the first epochs if configured."""
         frozen = self.epoch < self.config.freeze_encoder_epochs
         self.model.train()
         freeze_encoder(self.model, frozen, self.config.freeze_layers)
@@ -133,7 +135,7 @@ class Run:
         return *hide_modality(self.config.modality, rgb, depth, has_depth), gt
 
     def averaged(self) -> contextlib.AbstractContextManager:
-        """Return the context with the weights to validate and release: the average, if used."""
+        """Return a context in which the model has averaged weights, if these are configured."""
         return self.ema.applied_to(self.model) if self.ema else contextlib.nullcontext()
 
     def save(self, output: Path, options: dict[str, Any], new_best: float | None = None) -> None:
@@ -141,7 +143,7 @@ class Run:
 
         Args:
             options: ``run_options`` of the run, stored in the checkpoint.
-            new_best: score (lower is better) of the finished epoch if it is the best so far.
+            new_best: score of the finished epoch if the score is the lowest (best) so far, or None.
         """
         rng = gather(_rng_states(self.device))
         folder = output / CHECKPOINTS
@@ -173,7 +175,7 @@ class Run:
         drop_old_checkpoints(folder)
 
     def restore(self, state: dict[str, Any], output: Path) -> None:
-        """Restore a checkpoint; InputError if the data or the teacher changed since the start."""
+        """Restore a checkpoint; raise InputError if the data, teacher or model is not the same."""
         if state["fingerprint"] != self.fingerprint:
             raise InputError(
                 f"{output}: the training or validation data changed since the run was started "
@@ -188,9 +190,9 @@ class Run:
             load_unique_state(self.model, state["model"])
         except InputError as error:
             raise InputError(
-                f"{output}: checkpoint: {error}. Fix: restore it, or pass another `output`."
+                f"{output}: checkpoint: {error}. Fix: restore the file, or pass another `output`."
             ) from error
-        # Older checkpoints have no such entry and used ImageNet's values.
+        # Older checkpoints do not store the normalisation and used ImageNet's values.
         self.model.normalise_with(*state.get("normalisation", (IMAGENET_MEAN, IMAGENET_STD)))
         self.optimizer.load_state_dict(state["optimizer"])
         if self.ema:
@@ -207,30 +209,31 @@ def settle_amp(asked: str, device: torch.device, state: dict[str, Any] | None) -
     """Return "off", "bf16" or "fp16", the same for all processes and resumptions of a run.
 
     Args:
-        asked: ``amp`` of this start. "auto" keeps the precision of a resumed run, and is "off" if
-            the hosts of a new run differ.
+        asked: ``amp`` of this start. "auto" selects the initial precision of a resumed run. In a
+            new run whose hosts differ, "auto" selects "off".
         state: the checkpoint to resume from; None for a new run.
 
     Raises:
-        InputError: fp16 on a CPU, or another precision than at the start of the run.
+        InputError: the precision is fp16 on a device other than CUDA, or differs from the precision
+            at the start of the run.
     """
     if state is None:
         amps = set(gather(pick_amp(asked, device)))
         amp = amps.pop() if len(amps) == 1 else "off"
     else:
-        # Older checkpoints have only the flag; its value auto was off on CPUs.
+        # Older checkpoints have only the option ``amp``, whose value auto was off on CPUs.
         amp = state.get("amp") or state["options"]["train"]["amp"]
         if amp == "auto":
             amp = "off" if device.type == "cpu" else pick_amp(amp, device)
         if asked not in ("auto", amp):
             raise InputError(
                 f"`amp` {asked}: the run was started with {amp}. Fix: leave `amp` out to keep "
-                "it, or pass another `output`."
+                "this precision, or pass another `output`."
             )
         here = pick_amp("auto", device)
         if asked == "auto" and amp != here and is_main():
             _log.warning(
-                "the run continues with --amp %s, as at its start; on this device auto means %s",
+                "the run continues with --amp %s, as at the start; on this device auto selects %s",
                 *(amp, here),
             )
         pick_amp(amp, device)  # warns if this precision is slow

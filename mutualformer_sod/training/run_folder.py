@@ -1,4 +1,4 @@
-"""The folder of a training run: configuration, log, and records of its starts."""
+"""The folder of a training run, with configuration, log and records of all starts."""
 
 import contextlib
 import dataclasses
@@ -42,19 +42,20 @@ def run_options(
         "model_overrides": overrides,
         "images_per_update": global_batch,
     }
-    return json.loads(json.dumps(options, default=str))  # tuples become lists, as in the file
+    return json.loads(json.dumps(options, default=str))  # tuples become lists, as in the JSON file
 
 
 def find_run(output: Path, options: dict[str, Any], resume: str | None) -> dict[str, Any] | None:
-    """Return the checkpoint to resume from; None for a new run, or one without a checkpoint.
+    """Return the checkpoint to resume from, or None if the run has no checkpoint.
 
     Args:
-        options: ``run_options`` of this start. If a finished run is extended, now or before, its
-            earlier numbers of epochs are added as ``extended_from``.
+        options: ``run_options`` of this start. After an extension of a finished run, now or
+            earlier, the former numbers of epochs are added as ``extended_from``.
         resume: None, "last", or "previous" for the checkpoint before the last.
 
     Raises:
-        InputError: an existing run without ``resume``, other options, or a damaged checkpoint.
+        InputError: ``resume`` is None, but the folder contains a run; the options differ from those
+            of the run; or the checkpoint is damaged.
     """
     folder = OutputFolder(output, CONFIG_FILE, "run")
     folder.refuse_foreign()
@@ -67,8 +68,8 @@ def find_run(output: Path, options: dict[str, Any], resume: str | None) -> dict[
     before = folder.read(train=dict, model_overrides=dict, images_per_update=int)
     if before is None:
         raise InputError(
-            f"{folder.record_file}: not the configuration of a run. Fix: restore it, or pass "
-            "another `output`."
+            f"{folder.record_file}: not the configuration of a run. Fix: restore the file, or "
+            "pass another `output`."
         )
     for part in ("train", "model_overrides"):  # a run of an earlier version can be resumed
         before[part] = current_names(before[part])
@@ -118,7 +119,7 @@ def _differing(found: dict[str, Any], options: dict[str, Any]) -> list[str]:
     if images != options["images_per_update"]:
         differing.append(
             f"an update had {counted(images, 'image')} and would now have "
-            f"{options['images_per_update']} (--global-batch-size {images} keeps it)"
+            f"{options['images_per_update']} (pass --global-batch-size {images})"
         )
     return differing
 
@@ -127,11 +128,11 @@ def _differing(found: dict[str, Any], options: dict[str, Any]) -> list[str]:
 def open_run(
     output: Path, options: dict[str, Any], start: dict[str, Any], state: dict[str, Any] | None
 ) -> Iterator[None]:
-    """Lock the folder for this process, and restore its state at the checkpoint.
+    """Lock the folder for this process, and restore the folder's state at the checkpoint.
 
-    Write config.json, add this start to starts.json, cut the log to the checkpoint's lines and
-    remove later checkpoints: damaged ones, and those of updates that are repeated. The weights of
-    a finished run that is extended are kept as weights-N-epochs.safetensors.
+    Write config.json, add this start to starts.json, cut the log to the checkpoint's lines, and
+    remove later checkpoints, which are damaged or belong to updates that are repeated. If a
+    finished run is extended, rename its weights file to weights-N-epochs.safetensors.
 
     Raises:
         InputError: another process uses the folder.
@@ -158,7 +159,7 @@ def open_run(
 
 
 def add_to_log(output: Path, record: dict[str, Any]) -> None:
-    """Append one line to log.jsonl."""
+    """Append a record to log.jsonl as one line."""
     path = output / LOG_FILE
     with naming(path), path.open("a", encoding="utf-8") as log:
         log.write(json.dumps(record) + "\n")
@@ -189,7 +190,7 @@ def describe_start(
 
 
 def describe_code() -> dict[str, Any]:
-    """Return the Git commit of this code and whether files differ from it; None without git."""
+    """Return this code's Git commit and whether files are changed, both None without Git."""
     root = Path(mutualformer_sod.__file__).resolve().parents[1]
 
     def git(*arguments: str) -> str | None:

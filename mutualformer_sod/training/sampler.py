@@ -12,9 +12,9 @@ class MicroBatch:
 
     Attributes:
         indices: indices of the images.
-        ratio: number of these images divided by the number of images of the update. If this process
-            has no image left, it computes one image with ratio 0, because all processes must take
-            part.
+        ratio: number of these images divided by the number of images of the update. A process
+            without a remaining image computes one image with ratio 0, because every process must
+            participate.
         ends_update: whether the optimiser steps after this micro-batch.
     """
 
@@ -24,11 +24,12 @@ class MicroBatch:
 
 
 def epoch_order(images: int, seed: int, epoch: int, replayed: int = 0, pool: int = 0) -> list[int]:
-    """Return the order of an epoch's images, from (seed, epoch) alone.
+    """Return the order of an epoch's images, which depends only on seed and epoch.
 
     Args:
-        images: number of images that every epoch shows, with the indices from 0.
-        replayed: number of images to draw from the ``pool`` images with the next indices.
+        images: number of images that every epoch uses; their indices start at 0.
+        replayed: number of images that are drawn from the pool.
+        pool: number of images in the pool, whose indices start at ``images``.
     """
     rng = np.random.default_rng([seed, epoch])
     if not replayed:
@@ -40,7 +41,7 @@ def epoch_order(images: int, seed: int, epoch: int, replayed: int = 0, pool: int
 def count_replayed(images: int, pool: int, ratio: float) -> int:
     """Return the number of replayed images, at most ``pool``, for ``images`` other images.
 
-    ``ratio`` is their number divided by the number of all images of the epoch.
+    ``ratio`` is the number of replayed images divided by the number of all images of an epoch.
     """
     return min(pool, round(images * ratio / (1 - ratio)))
 
@@ -50,22 +51,23 @@ def plan_epoch(
 ) -> list[list[MicroBatch]]:
     """Split an epoch into updates, and each update over the processes.
 
-    Update k takes ``order[k G : (k + 1) G]`` for any number of processes; the last update of an
-    epoch may have fewer images. Over all processes every image occurs exactly once.
+    Update k uses ``order[k G : (k + 1) G]`` for any number of processes; the last update of an
+    epoch may have fewer images. Every image has a positive ratio in exactly one process.
 
     Args:
-        global_batch: images of one update, G.
-        batch_size: images that one process takes at a time.
+        global_batch: number G of images of one update.
+        batch_size: maximum number of images that one process computes at a time.
         rank, world_size: number of this process, from 0, and number of processes.
 
     Returns:
-        For each update the micro-batches of this process, the same number in every process.
+        The micro-batches of this process for each update. Every process has the same number of
+        micro-batches.
     """
     updates = []
     for start in range(0, len(order), global_batch):
         images = order[start : start + global_batch]
         rounds = math.ceil(len(images) / (batch_size * world_size))
-        # Equal parts, so that all processes work in the last update of an epoch too.
+        # With equal parts, all processes also work in the last update of an epoch.
         bounds = [len(images) * k // (rounds * world_size) for k in range(rounds * world_size + 1)]
         parts = []
         for number in range(rounds):

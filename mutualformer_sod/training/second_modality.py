@@ -8,19 +8,22 @@ from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.weights import read_metadata
 from mutualformer_sod.training.distillation import Teacher
 
-_OF_DISTANCES = ("paste", "invent_depth")  # options that place objects by their distance
+_OF_DISTANCES = ("paste", "invent_depth")  # options that place objects by distance
 
 
 def settle(config: TrainConfig, found: Modality | None, state: dict[str, Any] | None) -> Modality:
-    """Return the modality of the maps, else of the checkpoint or initial weights, else depth.
+    """Return the second modality of a training run.
+
+    The maps of the sets determine the modality. Without maps, the checkpoint or the weights of
+    ``finetune`` determine the modality; without these, the modality is depth.
 
     Args:
-        found: modality of the maps of the sets; None if they have no maps.
+        found: modality of the maps of the sets; None if the sets have no maps.
         state: the checkpoint to resume from; None for a new run.
 
     Raises:
-        InputError: options that need distances, with maps that have none; a visible modality that
-            the sets do not have; or a modality that is not registered.
+        InputError: an option needs distances, but the maps have no distances; the sets do not have
+            the visible modality; or a modality is not registered.
     """
     modality = found or DEPTH
     if found is None and state is not None:
@@ -48,9 +51,9 @@ def settle(config: TrainConfig, found: Modality | None, state: dict[str, Any] | 
 
 
 def check_teacher(teacher: Teacher | None, config: TrainConfig, found: Modality | None) -> None:
-    """Refuse a teacher that would see maps of another modality than it was trained on.
+    """Refuse a teacher that was trained on another modality than that of the maps of this run.
 
-    ``found`` is the modality of the maps of the sets; None if they have no maps.
+    ``found`` is the modality of the maps of the sets, or None if the sets have no maps.
     """
     modality = found or (DEPTH if config.invent_depth else None)
     if teacher is None or modality is None or config.modality == "rgb":
@@ -63,7 +66,7 @@ def check_teacher(teacher: Teacher | None, config: TrainConfig, found: Modality 
 
 
 def describe_other_modality(path: str, modality: Modality) -> str:
-    """Describe starting weights of another second modality; empty for the same one."""
+    """Describe initial weights with another second modality, or return an empty string."""
     stored = read_metadata(path)[0].second_modality
     if stored == modality.name:
         return ""

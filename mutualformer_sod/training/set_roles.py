@@ -1,4 +1,4 @@
-"""The sets that a training configuration names: to train on, to replay and to validate on."""
+"""Find the sets that a training configuration names for training, replay and validation."""
 
 import dataclasses
 from collections import Counter
@@ -20,19 +20,19 @@ def training_sets(config: TrainConfig) -> list[SodSet]:
     """Find the sets of ``train_sets`` or ``protocol``.
 
     Raises:
-        InputError: both or neither are given, or a set is not found.
+        InputError: both options or neither option is set, or a set is not found.
     """
     if config.protocol is None:
         if not config.train_sets:
-            raise InputError("nothing to train on. Fix: pass `train_sets` or `protocol`.")
+            raise InputError("there is no training set. Fix: pass `train_sets` or `protocol`.")
         return _discover(config, config.train_sets, "train")
     if config.train_sets:
-        raise InputError("`protocol` and `train_sets` are both given. Fix: leave one of them out.")
+        raise InputError("`protocol` and `train_sets` exclude each other. Fix: pass one of them.")
     return discover_protocol(config.data, config.protocol)
 
 
 def replay_sets(config: TrainConfig, train_sets: list[SodSet]) -> list[SodSet]:
-    """Find the sets of ``replay_sets``; InputError if one is also a training set."""
+    """Find the sets of ``replay_sets``; raise InputError if one set is also a training set."""
     if not config.replay_sets:
         return []
     found = _discover(config, config.replay_sets, "train")
@@ -45,10 +45,11 @@ def replay_sets(config: TrainConfig, train_sets: list[SodSet]) -> list[SodSet]:
 
 
 def validation_sets(config: TrainConfig, train_sets: list[SodSet]) -> list[SodSet]:
-    """Find the sets of ``val_sets``; a set that is trained on gets the name ``test/NAME``.
+    """Find the sets of ``val_sets``, and rename sets with a training part to ``test/NAME``.
 
     Raises:
-        InputError: a test set without ``choose_on_test_set``, or an image that is trained on.
+        InputError: a set is a test set and ``choose_on_test_set`` is not set, or a set contains a
+            training image.
     """
     if not config.val_sets:
         return []
@@ -81,10 +82,11 @@ def parse_repeat(items: Sequence[str], names: Sequence[str]) -> dict[str, int]:
     """Return how often an epoch shows each image, by set, from values SET=K.
 
     Args:
-        items: the values; SET may be an alias or the last part of a name.
+        items: the values SET=K; SET may be an alias or the last part of a name.
+        names: names of the training sets.
 
     Raises:
-        InputError: a value of another form, no such set, or the same set twice.
+        InputError: a value has another form, a set does not exist, or a set occurs twice.
     """
     repeats: dict[str, int] = {}
     for item in items:
@@ -92,7 +94,7 @@ def parse_repeat(items: Sequence[str], names: Sequence[str]) -> dict[str, int]:
         named = matching_names(asked, names)
         if len(named) != 1 or named[0] in repeats or not times.isdecimal() or int(times) < 1:
             raise InputError(
-                f"`repeat` {item}: unusable. Fix: pass SET=K once per set, where SET is "
+                f"`repeat` {item}: cannot be used. Fix: pass SET=K once per set, where SET is "
                 f"one of {', '.join(names)}."
             )
         repeats[named[0]] = int(times)
@@ -105,7 +107,7 @@ def count_overlap(
     """Count the training images in each test set below ``data`` and in ``val_sets``.
 
     Raises:
-        InputError: a test set has training images, and ``allow_overlap`` is not set.
+        InputError: a test set contains training images, and ``allow_overlap`` is not set.
     """
     own = {sod_set.root for sod_set in train_sets}
     sets = [*val_sets, *discover_benchmarks(config.data, own)]

@@ -1,4 +1,4 @@
-"""Training and validation images of a training configuration."""
+"""Collect the training and validation images of a training configuration."""
 
 import dataclasses
 import math
@@ -25,27 +25,28 @@ from mutualformer_sod.errors import InputError, counted
 from mutualformer_sod.training import set_roles
 from mutualformer_sod.training.sampler import count_replayed, epoch_order
 
-# Ratio of the side of cached images to the training size: a crop keeps 3/4 of a side or more.
+# Ratio of the side of cached images to the training size; crops have 3/4 of a side or more.
 _CACHE_SCALE = 1.25
 
 
 @dataclass
 class TrainingData:
-    """Datasets of a run and their record.
+    """Datasets of a run, and facts about these datasets for the user and the weights file.
 
     Attributes:
         train: training images, augmented.
-        val: validation images, processed as in testing; None if nothing is held out.
-        pool: images at the end of ``train`` from which each epoch draws ``replayed``.
-        counts: training images by set; val_counts: validation images by set.
+        val: validation images, processed as in testing, or None without validation images.
+        pool, replayed: number of images at the end of ``train`` for replay, and number of images
+            that each epoch draws from these.
+        counts, val_counts: numbers of training and validation images by set.
         encodings: depth encoding of each set.
-        modality: modality of the maps; None if no set has maps.
-        sees_depth: False where ``config.modality`` hides the maps.
-        repeats: number of times that an epoch shows a set, unless it is 1.
+        modality: modality of the maps, or None if no set has maps.
+        sees_depth: whether the network gets the maps; False if ``config.modality`` hides the maps.
+        repeats: number of times that an epoch uses each image of a set, for numbers above 1.
         fingerprint: fingerprint of all files.
-        overlap: number of training images in each test set, allowed by the user.
+        overlap: number of training images in each test set, if the user allows an overlap.
         cache: description of the cache.
-        remarks: lines on the masks.
+        remarks: lines about the masks, for the user.
     """
 
     train: SodDataset
@@ -69,12 +70,12 @@ class TrainingData:
         return len(self.train) - self.pool + self.replayed
 
     def epoch_order(self, seed: int, epoch: int) -> list[int]:
-        """Return the indices of an epoch's images, see `sampler.epoch_order`."""
+        """Return the indices of an epoch's images in the order of `sampler.epoch_order`."""
         own = len(self.train) - self.pool
         return epoch_order(own, seed, epoch, self.replayed, self.pool)
 
     def describe(self) -> str:
-        """Describe the sets with their counts and depth polarity."""
+        """Describe the sets in lines with numbers of images and depth polarity."""
         lines = []
         for name, count in self.counts.items():
             encoding = self.encodings.get(name)
@@ -97,7 +98,7 @@ class TrainingData:
         return "\n".join([*lines, *self.remarks])
 
     def protocol(self, config: TrainConfig) -> dict[str, Any]:
-        """Return the record of the training inside a weights file."""
+        """Return the record of the training that a weights file contains."""
         if config.val_sets:
             choice = f"best epoch on {', '.join(config.val_sets)}"
             if config.choose_on_test_set:
@@ -125,8 +126,8 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
     """Find the sets, decide their depth encodings, and split off the validation images.
 
     Raises:
-        InputError: missing sets, sets without ground truth, or a test set used to choose a
-            checkpoint; unusable files or masks, see `check_training_files`.
+        InputError: a set is missing or has no ground truth, a test set would select a checkpoint,
+            or `check_training_files` finds files or masks that cannot be used.
     """
     train_sets = limited(set_roles.training_sets(config), config.limit)
     earlier_sets = limited(set_roles.replay_sets(config, train_sets), config.limit)
@@ -147,7 +148,7 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
     for sod_set in train_sets:
         ratio = 0.0 if val_sets else config.holdout
         by = config.holdout_by
-        if by == "auto":  # photographs are each a scene of their own, frames of a camera are not
+        if by == "auto":  # each photograph has its own scene; frames of a camera share scenes
             by = "scene" if sod_set.has_depth else "image"
         train, held = hold_out(sod_set.samples, ratio, config.seed, by)
         counts[sod_set.name] = len(train)
@@ -204,7 +205,7 @@ def _estimated_folder(config: TrainConfig, sets: Sequence[SodSet]) -> Path | Non
     if folder and not any((folder / s.name).is_dir() for s in sets if not s.has_depth):
         raise InputError(
             f"`estimated_depth` {folder}: no folder SET for any training set without depth. "
-            "Fix: make the maps with tools/estimate_depth.py maps."
+            "Fix: write the maps with tools/estimate_depth.py maps."
         )
     return folder
 

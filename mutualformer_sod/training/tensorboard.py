@@ -1,4 +1,4 @@
-"""The optional TensorBoard log of a run (extra ``tensorboard``)."""
+"""Write the optional TensorBoard log of a run (extra ``tensorboard``)."""
 
 from pathlib import Path
 
@@ -14,10 +14,10 @@ SAMPLES = 4
 
 
 class Board:
-    """Losses, learning rates and gradient norm of every update; scores and pictures of every epoch.
+    """Write losses, rates and gradient norm of each update, and scores and pictures of each epoch.
 
     Args:
-        output: the folder of the run; events go to its folder ``tensorboard``.
+        output: the folder of the run; events are written to the subfolder ``tensorboard``.
         updates: number of updates so far; later entries of an interrupted run are hidden.
 
     Raises:
@@ -36,7 +36,7 @@ class Board:
             self.writer = SummaryWriter(str(self.folder), purge_step=updates)
 
     def add_update(self, run: Run, update: Update) -> None:
-        """Log one update of the weights."""
+        """Log losses, gradient norm and learning rates of one update of the weights."""
         rates = {f"lr/{group['name']}": group["lr"] for group in run.optimizer.param_groups}
         losses = {f"train/{name}": value for name, value in update.losses.items()}
         with naming(self.folder):
@@ -44,7 +44,7 @@ class Board:
                 self.writer.add_scalar(name, value, run.updates)
 
     def add_epoch(self, run: Run, scores: dict[str, float], images: SodDataset) -> None:
-        """Log an epoch's scores, and rgb, depth, gt and map of the first few ``images``."""
+        """Log an epoch's scores, and rgb, depth, gt and saliency of the first four ``images``."""
         batch = torch.utils.data.default_collate(
             [images[index] for index in range(min(SAMPLES, len(images)))]
         )

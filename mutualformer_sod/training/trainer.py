@@ -1,4 +1,4 @@
-"""The training loop over epochs: sets, loader, network, losses, optimiser."""
+"""Train a network in a loop over epochs, and save, resume and finish a run."""
 
 import contextlib
 import math
@@ -36,21 +36,21 @@ def train(
     """Train one model, in this process or in all processes that torchrun started.
 
     The result depends on the configuration, the data and the number of images of an update.
-    Interruptions do not change it. The number of processes changes only rounding.
+    Interruptions do not change the result. The number of processes changes only rounding.
 
     Args:
-        model_overrides: fields of the model configuration that differ from the preset's.
-        resume: "last" to continue the run in ``config.output``, or start it if there is none;
-            "previous" to continue from the checkpoint before the last; None for a new run.
+        model_overrides: fields of the model configuration that differ from those of the preset.
+        resume: "last" continues the run in ``config.output`` or starts a run if there is none.
+            "previous" continues from the checkpoint before the last. None starts a new run.
 
     Returns:
-        The folder of the run: config.json, starts.json, log.jsonl, checkpoints and, at the end,
-        weights.safetensors.
+        The folder of the run, with config.json, starts.json, log.jsonl, checkpoints and, at the
+        end, weights.safetensors.
 
     Raises:
-        InputError: unusable data or options, an existing run without ``resume``, a loss that is
-            not finite, or a full disk.
-        Stopped: SIGTERM or Ctrl-C was received; the run was saved.
+        InputError: the data or options cannot be used, ``resume`` is None but the folder contains
+            a run, the loss is not finite, or the disk is full.
+        Stopped: SIGTERM or Ctrl-C was received, and the run was saved.
     """
     with distributed.one_voice(), contextlib.ExitStack() as held:
         return _train(config, dict(model_overrides or {}), resume, held)
@@ -81,7 +81,7 @@ def _train(
         torch.backends.cudnn.benchmark = False
     data = gather_training_data(config, make_config(config.preset, **overrides))
     device = distributed.start_processes(config.device)
-    # A checkpoint has the weights: a resumed run needs neither the hub nor the file.
+    # A checkpoint has the weights, so a resumed run needs neither the hub nor a weights file.
     pretrained = config.pretrained if state is None else None
     images, taken = data.epoch_images, []
     amp = settle_amp(config.amp, device, state)
@@ -99,7 +99,7 @@ def _train(
         taken = [load(run.model, start), second_modality.describe_other_modality(start, second)]
         if run.ema:  # otherwise the average would begin at the random weights
             run.ema = Ema(run.model, config.ema_decay)
-    # All processes read the folder before the first one writes to it, and must agree.
+    # All processes read the folder before the main process writes to the folder, and must agree.
     if len(set(distributed.gather((run.epoch, run.step, run.checkpoints, run.fingerprint)))) > 1:
         raise InputError(
             f"`output` {output}: the hosts of this run see different checkpoints or data. Fix: "
@@ -130,7 +130,7 @@ def _train(
 
 
 class _Loop:
-    """The epochs of a run: load batches, save checkpoints, stop on a signal."""
+    """Run the epochs of a training run, save checkpoints and stop on a signal."""
 
     def __init__(
         self, run: Run, data: TrainingData, output: Path, options: dict[str, Any], stop: StopRequest
@@ -142,7 +142,7 @@ class _Loop:
         self.saved_at = time.perf_counter()
 
     def train_epoch(self) -> None:
-        """Do the remaining updates of the current epoch."""
+        """Compute the remaining updates of the current epoch."""
         run, config = self.run, self.run.config
         order = self.data.epoch_order(config.seed, run.epoch)
         place = distributed.rank(), distributed.world_size()
@@ -163,7 +163,7 @@ class _Loop:
         with open_stream(self.data.train, batches, config.workers, cuda) as stream:
             begun_at = time.perf_counter()
             for parts in progress:
-                # Each process has its own clock and signals; the update makes them agree.
+                # Each process has its own clock and signals; ``update_weights`` exchanges both.
                 waited = time.perf_counter() - self.saved_at
                 due = self.is_main and waited > 60 * config.checkpoint_minutes
                 update = update_weights(run, parts, stream, (self.stop.signal or 0, due))
@@ -202,7 +202,7 @@ class _Loop:
             kind, slash, statistic = name.partition("/")
             part = record.setdefault(kind, {}) if slash else record["train"]
             part[statistic or name] = value / run.images
-        score = -float(run.epoch)  # without validation the last epoch is released
+        score = -float(run.epoch)  # without validation, the score selects the last epoch
         if self.data.val is not None:
             scores = validate(run, self.data.val, self.stop)
             if scores is None:
@@ -213,7 +213,8 @@ class _Loop:
             self.board.add_epoch(run, record.get("val", {}), self.data.val or self.data.train)
         run.start_epoch(run.epoch + 1)
         if self.is_main:
-            # The log is written first: after a kill in between, resuming cuts the extra line.
+            # The log is written first. If the process is killed before the checkpoint, resuming
+            # removes the extra line.
             run_folder.add_to_log(self.output, record)
         run.log_lines += 1
         self.save(score if score < run.best["score"] else None)
@@ -225,7 +226,7 @@ class _Loop:
         self.saved_at = time.perf_counter()
 
     def leave(self, signal: int) -> NoReturn:
-        """Stop a run that was saved."""
+        """Raise Stopped for a run that was saved."""
         run = self.run
         raise Stopped(
             signal,
@@ -235,7 +236,7 @@ class _Loop:
 
 
 def _peak_memory_mb(device: torch.device) -> int | None:
-    """Return the peak memory of this process in MiB: CUDA allocations, or the resident set."""
+    """Return this process's peak of CUDA allocations, or of the resident set on a CPU, in MiB."""
     cuda = device.type == "cuda"
     peak = torch.cuda.max_memory_allocated(device) if cuda else peak_resident_memory()
     return None if peak is None else round(peak / 2**20)

@@ -1,4 +1,4 @@
-"""One optimiser step: the micro-batches of this process, summed over all processes."""
+"""Compute one update of the weights from the micro-batches of all processes."""
 
 import contextlib
 import math
@@ -30,10 +30,10 @@ class Update:
     """Result of one update, the same on every process.
 
     Attributes:
-        losses: by name, mean over the update's images; the names of the fusion's statistics
-            start with ``STATISTICS``.
+        losses: losses by name, as means over the update's images. Statistics of the fusion have
+            names that start with ``STATISTICS``.
         grad_norm: L2 norm of the gradient before clipping.
-        requests: maximum of each request over the processes.
+        requests: maximum over the processes of each request, as in ``update_weights``.
     """
 
     losses: dict[str, float]
@@ -49,12 +49,14 @@ def update_weights(
 ) -> Update:
     """Compute the micro-batches of this process and step the optimiser.
 
-    The gradient of a micro-batch is weighted by its ``ratio`` of the update's images. The result
-    does not depend on the number of processes or micro-batches.
+    The gradient of a micro-batch is weighted by ``MicroBatch.ratio``. The result does not depend on
+    the number of processes or micro-batches.
 
     Args:
-        batches: iterator of the loader, in the same order.
-        requests: a signal and whether to save; all processes get the maximum of each.
+        parts: micro-batches of this process.
+        batches: iterator of the loader, in the order of ``parts``.
+        requests: signal number (0 for no signal) and whether to save a checkpoint. All processes
+            get the maximum of each value.
 
     Raises:
         InputError: a loss or gradient is not finite; the message names the images. The weights do
@@ -82,7 +84,7 @@ def update_weights(
         losses = _losses(run, batch, size)
         for name, value in losses.items():
             sums[name] = sums.get(name, 0.0) + value.detach().to(exact) * part.ratio
-        # DistributedDataParallel averages over the processes; the ratios already add up to 1.
+        # DistributedDataParallel averages over processes, but the ratios already sum to 1.
         loss = losses["total"] * (part.ratio * distributed.world_size())
         unsummed = not part.ends_update and hasattr(run.network, "no_sync")
         with run.network.no_sync() if unsummed else contextlib.nullcontext():
@@ -116,7 +118,7 @@ def _losses(run: Run, batch: dict[str, Any], size: tuple[int, int]) -> dict[str,
         resized = resize_batch(*(batch[name] for name in planes), size)
         batch = batch | dict(zip(planes, resized, strict=True))
     rgb, depth, has_depth, gt = run.place(batch)
-    # The "no depth" map is not in the batch: its random key comes from seed, epoch and step.
+    # The "no depth" map is not part of the batch, so seed, epoch and step give its random key.
     words = np.random.SeedSequence([run.config.seed, run.epoch, run.step]).generate_state(2)
     own = torch.from_numpy(words.view(np.int64).copy())
     keys = torch.cat((batch["key"], own)).to(run.device, non_blocking=True)
@@ -129,7 +131,7 @@ def _losses(run: Run, batch: dict[str, Any], size: tuple[int, int]) -> dict[str,
 
 
 def losses_of(output: DetectorOutput, gt: Tensor, config: TrainConfig) -> dict[str, Tensor]:
-    """Return ``detector_losses`` of the network's output, in float32."""
+    """Return the ``detector_losses`` of the network's output, computed in float32."""
 
     def exact(part: DetectorOutput) -> tuple[Tensor, list[Tensor]]:
         return part.logits.float(), [side.float() for side in part.side_logits]
@@ -153,10 +155,10 @@ def training_size(
     full: tuple[int, int],
     stride: int = 16,
 ) -> tuple[int, int]:
-    """Return the size (h, w) of one update's images, from the seed and the position.
+    """Return the size (h, w) in pixels of one update's images, from the seed and the position.
 
-    Sizes are multiples of 16, or of 32 with ``multi_scale``. If ``stride`` does not divide 32, they
-    are multiples of ``stride``, or of twice ``stride``.
+    Sizes are multiples of 16, or of 32 with ``multi_scale``. If ``stride`` does not divide 32,
+    sizes are multiples of ``stride``, or of twice ``stride`` with ``multi_scale``.
     """
     multiple = 16 if 32 % stride == 0 else stride
     if config.progressive < 1:
@@ -175,5 +177,5 @@ def _refuse(run: Run, finite: bool, names: list[str]) -> None:
         raise ReportedElsewhere
     raise InputError(
         f"the loss or its gradient is not finite in epoch {run.epoch + 1}, update {run.step + 1} "
-        f"on the images {', '.join(suspects)}. Fix: check them, or lower `lr`."
+        f"on the images {', '.join(suspects)}. Fix: check these images, or lower `lr`."
     )

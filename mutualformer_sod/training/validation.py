@@ -1,4 +1,4 @@
-"""Loss and MAE on the validation images, shared by all processes and merged exactly."""
+"""Compute loss and MAE on the validation images, in all processes."""
 
 import math
 
@@ -18,16 +18,16 @@ from mutualformer_sod.training.run import Run
 def validate(run: Run, val: SodDataset, stop: StopRequest) -> dict[str, float] | None:
     """Compute the mean structure loss and the MAE at training size.
 
-    The model has the weights that are released, see `Run.averaged`.
+    The model has the weights of `Run.averaged`, which are also released.
 
-    Each of the n processes takes every n-th image. The result does not depend on n: sums are in
-    float64 in the order of the images, and a CPU computes the images one by one.
+    Each of the n processes computes every n-th image. The result does not depend on n, because sums
+    are in float64 in the order of the images, and a CPU computes the images one by one.
 
     Returns:
-        ``loss`` and ``mae``; None if a process received a request to stop.
+        The means "loss" and "mae", or None if a process received a request to stop.
 
     Raises:
-        InputError: the loss is not finite.
+        InputError: the mean loss is not finite.
     """
     run.model.eval()
     share_buffers(run.model)

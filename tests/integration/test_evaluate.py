@@ -44,7 +44,7 @@ def test_evaluate_function_refuses_two_masks_of_one_image(bench):
 
 def test_evaluate_function_refuses_sets_of_one_name(bench):
     gt = [GtSet.of_folder(bench / "data/MINI/GT")] * 2
-    with pytest.raises(InputError, match="sets of one name among MINI, MINI"):
+    with pytest.raises(InputError, match="set names are not unique: MINI, MINI"):
         mutualformer_sod.evaluate(gt, bench / "maps")
 
 

@@ -277,7 +277,7 @@ def test_evaluate_array_with_nan_is_named_and_not_scored(bench):
     folders = ("--data", bench / "data", "--maps", bench / "maps", "--output", bench / "out")
     done = run_tool("evaluate", *folders, "--workers", 1)
     assert done.status == 2
-    assert f"{STEMS[1]}.npy: a saliency map with NaN or infinity. Fix" in done.output
+    assert f"{STEMS[1]}.npy: the saliency map contains NaN or infinity. Fix" in done.output
 
 
 def test_evaluate_arrays_beside_images_are_not_read(bench):

@@ -85,7 +85,7 @@ def test_predict_writes_every_kind_at_native_size(data):
     assert read(data / "out" / "overlays" / "a.png").shape == (60, 90, 3)
     cut, saliency = (read(data / "out" / kind / "a.png") for kind in ("cutouts", "maps"))
     assert np.array_equal(cut[..., 3], saliency)
-    assert "d é.png: no depth of that name: RGB only" in done.output
+    assert "d é.png: has no matching depth: RGB only" in done.output
     assert "millimetres" in done.output
     assert "metres" in done.output
 
@@ -236,7 +236,7 @@ def test_predict_maps_the_smallest_pictures(tmp_path, shape):
         (["--rgb", "x", "--crop"], "Fix: pass --cutout"),
         (["--rgb", "x", "--background", "white"], "Fix: pass --cutout"),
         (["--video", "nowhere.mp4"], "nowhere.mp4"),
-        (["--video", "README.md"], "README.md: not a video"),
+        (["--video", "README.md"], "README.md: OpenCV cannot open this video"),
         (["--video", "docs"], "--video docs: is a folder"),
         ([], "--rgb"),
     ],

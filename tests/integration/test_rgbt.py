@@ -347,7 +347,7 @@ def test_servers_of_depth_refuse_weights_of_thermal_images(tool, extra, thermal_
     pytest.importorskip(extra)
     line = error_line(run_tool(tool, "--weights", thermal_run[0], "--port", 0))
     assert "trained on thermal images, but the" in line
-    assert "takes depth. Fix: use tools/predict.py" in line
+    assert "needs depth. Fix: use tools/predict.py" in line
 
 
 @pytest.mark.parametrize(

@@ -249,7 +249,7 @@ def test_video_with_damaged_sound_keeps_the_pictures(av, tmp_path, make, monkeyp
         raise av.FFmpegError(1, "damaged")
 
     monkeypatch.setattr(ffmpeg, "add_sound", broken)
-    assert "v_map.webm: without sound" in predict(tmp_path, path)
+    assert "v_map.webm: has no sound" in predict(tmp_path, path)
     assert times_of(av, tmp_path / "o" / "v_map.webm") == UNEVEN
     assert len(list((tmp_path / "o").iterdir())) == 1
 
@@ -263,7 +263,7 @@ def test_video_with_damaged_packets_of_sound_keeps_the_others(av, tmp_path, make
     for start, size in places:
         data[start : start + size] = bytes(255 for _ in range(size))
     path.write_bytes(data)
-    assert "without sound" not in predict(tmp_path, path)
+    assert "has no sound" not in predict(tmp_path, path)
     ((_, start),) = tone_starts(av, tmp_path / "o" / "v_map.webm")
     assert start == pytest.approx(1.0, abs=0.03)
 
@@ -272,7 +272,7 @@ def test_video_without_known_codec_of_sound_keeps_the_pictures(av, tmp_path, mak
     path = make("v.mkv", UNEVEN, "pcm_s16le")
     path.write_bytes(path.read_bytes().replace(b"A_PCM/INT/LIT", b"A_XYZ/INT/LIT"))
     output = predict(tmp_path, path)
-    assert "v.mkv: 1 of 1 audio tracks omitted: unknown codec" in output
+    assert "v.mkv: 1 of 1 audio tracks are omitted: unknown codec" in output
     assert times_of(av, tmp_path / "o" / "v_map.webm") == UNEVEN
     assert tone_starts(av, tmp_path / "o" / "v_map.webm") == []
 

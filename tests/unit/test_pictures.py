@@ -80,7 +80,7 @@ class TestJobs:
 
     def test_pair_pictures_reports_depth_without_picture(self, tmp_path):
         rgb, depth = touch(tmp_path / "rgb", "a.png"), touch(tmp_path / "d", "a.png", "b.png")
-        assert "b.png: depth without a picture" in pair_pictures([rgb], depth)[1][0]
+        assert "b.png: no picture matches this depth" in pair_pictures([rgb], depth)[1][0]
 
     def test_pair_pictures_keeps_unsupported_depth_to_fail_later(self, tmp_path):
         rgb = touch(tmp_path / "rgb", "a.png", "b.png")

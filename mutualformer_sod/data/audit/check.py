@@ -1,6 +1,6 @@
 """Check data sets: report their content and their problems.
 
-Damaged files are not refused: an error of the readers of this package becomes a finding.
+Damaged files are not refused: each error of a reader of this package becomes a finding.
 """
 
 from collections import Counter
@@ -36,12 +36,12 @@ class CheckedSet:
     Attributes:
         label: name of the set, followed by its part if there are a training and a test part.
         path: path below the root, as on disk; its last part may be an alias.
-        part: "test" or "train" by its path or its number of images, else None.
+        part: "test" or "train", known from the path or the number of images; None if unknown.
         layout: names of its folders by role; the name of the modality replaces the role "depth".
         modality: modality of its maps, from the names of the folders.
         samples: images that have all their files.
         images: the inspected images among the samples.
-        depth: results on its depth maps; None for a set without maps.
+        depth: results for the depth or other maps of the set; None for a set without maps.
     """
 
     label: str
@@ -89,14 +89,14 @@ def check_data(
     """Check the sets below some folders, both training and test sets.
 
     Args:
-        names: sets to check, by name, alias or path below a root; None: all that are found.
+        names: sets to check, by name, alias or path below a root; None checks all sets.
         near: values of ``--near``, see `near.parse_near`; they are compared with the maps.
         workers: number of processes that read files.
         quick: read `QUICK_IMAGES` evenly spaced images of each set, and do not search for copies.
 
     Raises:
-        InputError: no such folder or set, an illegal value of ``near``; with "strict" also weak
-            evidence of the maps of a set, or evidence that contradicts their units.
+        InputError: a folder or set does not exist, or ``near`` has an illegal value; with "strict"
+            also if the evidence of the maps of a set is weak or contradicts the units of the maps.
     """
     candidates = _wanted(search(roots), names, roots)
     labels = _labels(candidates)
@@ -140,7 +140,7 @@ def _wanted(
 
 
 def _labels(candidates: Sequence[Candidate]) -> list[str]:
-    """Return the names, with the part if a name has a training and a test part."""
+    """Return the name of each set, followed by the part if the name has two parts."""
     parts = Counter(name for name, _ in {(c.name, c.split) for c in candidates})
     return [
         f"{c.name} ({c.split})" if c.split and parts[c.name] > 1 else c.name for c in candidates
@@ -172,9 +172,9 @@ def _open(candidate: Candidate, label: str, findings: list[Finding]) -> CheckedS
 
 
 def _part_of(candidate: Candidate, count: int) -> Split | None:
-    """Return "train", "test" or None for a set.
+    """Return the part of a set: "train", "test", or None if the part is unknown.
 
-    A known set is recognised by its number of images, any other by names such as "train_rgb".
+    The number of images decides for a known set, folder names such as "train_rgb" for other sets.
     """
     name = candidate.last_part
     if is_known(name):

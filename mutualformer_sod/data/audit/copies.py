@@ -21,7 +21,7 @@ _Pairs = defaultdict[tuple[str, str], list[tuple[Path, Path]]]
 
 
 def similar_pairs(descriptors: Sequence[np.ndarray]) -> Iterator[tuple[int, int]]:
-    """Find all pairs of copies, each as two increasing indices.
+    """Yield the two indices of each pair of copies, the smaller index first.
 
     A matrix product of the hashes selects candidates among all pairs (10 000 pictures take
     seconds). The correlation of the thumbnails decides. Uniform pictures are in no pair.
@@ -36,7 +36,7 @@ def similar_pairs(descriptors: Sequence[np.ndarray]) -> Iterator[tuple[int, int]
     deviation = np.sqrt((thumbnails**2).mean(axis=1, keepdims=True))
     seen = (deviation > _PLAIN).ravel()
     unit = thumbnails / np.maximum(deviation, 1e-6) / THUMBNAIL
-    least = HASH_BITS - 2 * _MOST_BITS  # the product of hashes that differ in _MOST_BITS
+    least = HASH_BITS - 2 * _MOST_BITS  # the product of hashes that differ in _MOST_BITS bits
     with tqdm(
         total=len(table), desc="searching copies", unit="image", leave=False, disable=None
     ) as bar:
@@ -54,7 +54,7 @@ def find_copies(sets: Mapping[str, tuple[Split | None, Sequence[Inspected]]]) ->
     """Find copies of colour images: equal files, or the same picture in another encoding.
 
     Findings on training images in test sets come first. A copy in two sets is a problem, because
-    one set may be used for training and the other for testing. Between two test sets it is a note.
+    one set may be used for training and the other for testing. A copy in two test sets is a note.
     Within a set, equal files are a problem; similar pictures, such as video frames, are notes.
 
     Args:
@@ -86,7 +86,7 @@ def find_copies(sets: Mapping[str, tuple[Split | None, Sequence[Inspected]]]) ->
 
 
 def _add_plain_copies(owners: Sequence[tuple[str, Inspected]], same: _Pairs) -> None:
-    """Add equal files of uniform pictures, which `similar_pairs` leaves out, by their content."""
+    """Add to ``same`` the equal files of uniform pictures, which `similar_pairs` ignores."""
     known = set(chain(*same.values()))
     by_content: dict[bytes, tuple[str, Path]] = {}
     for name, image in owners:

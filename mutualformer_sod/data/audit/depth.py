@@ -1,4 +1,4 @@
-"""Check the depth maps of a set: types, polarity with its evidence, doubtful maps."""
+"""Check the types and the polarity of the depth maps of a set, and find doubtful maps."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class DepthReport:
     """Results on the maps of one set.
 
     Attributes:
-        encoding: see `depth.polarity.decide`.
+        encoding: encoding of the maps, from `depth.polarity.decide`.
         evidence: evidence of polarity, in the order of ``stems``; None for maps without polarity.
         stems: stems of the maps whose samples have a valid pixel.
         paths: files of these maps.
@@ -49,7 +49,7 @@ def check_depth(
     """Decide the encoding of a set with at least one readable map, and report doubtful maps.
 
     Raises:
-        InputError: evidence that is weak or contradicts the units, if ``strict``.
+        InputError: the evidence is weak or contradicts the units, and ``strict`` is true.
     """
     read = [image for image in images if image.depth is not None]
     types = Counter(str(image.depth.pixels.dtype) for image in read)
@@ -84,7 +84,7 @@ def check_depth(
 def _doubtful(
     label: str, images: Sequence[Inspected], encoding: Encoding, noun: str
 ) -> list[Finding]:
-    """Report the maps that are constant, of few values, or without relation to their image."""
+    """Report the maps that are constant, have few values, or are unrelated to their image."""
     doubts: dict[str | None, list[Path]] = {}
     for image in images:
         depth = image.depth
@@ -105,13 +105,13 @@ def _doubtful(
         text, maps = f"{noun} maps: {doubt}", doubts.get(doubt, ())
         findings += about("note", kind, label, text, "inspect them", maps)
     text = f"{noun} maps with more than {_MANY_HOLES:.0%} holes"
-    return findings + about("note", "holes", label, text, "filled from the nearest value", holed)
+    return findings + about("note", "holes", label, text, "holes get the nearest value", holed)
 
 
 def _disparity(
     label: str, samples: Sequence[DepthSample], units: DepthUnits, side: str
 ) -> list[Finding]:
-    """Return the question about 16-bit disparity, unless the polarity is given."""
+    """Return a finding with the question about 16-bit disparity; none if ``side`` answers it."""
     question = disparity_question(samples, units, weigh(samples, units.metric))
     if question is None or side != "auto":
         return []
@@ -134,7 +134,7 @@ def _polarity_findings(label: str, report: DepthReport, side: str, metric: bool)
         why = "by --near" if side != "auto" else "by the type of the maps"
         text = f"{why}, {encoding.near} is near, but the maps look as if {seen} were near"
         return [Finding("problem", "polarity", label, f"{text} ({evidence.describe()})", remedy)]
-    text = "maps that look inverted compared with the rest of their set"
+    text = "maps that look inverted compared with the other maps of the set"
     contrary = _seen_as("black" if encoding.near == "white" else "white", report)
     return about("note", "polarity", label, text, "inspect them", contrary)
 
@@ -147,7 +147,7 @@ def _seen_as(near: str, report: DepthReport) -> list[Path]:
 
 
 def _both_signs(label: str, report: DepthReport) -> list[Finding]:
-    """Report a set with maps of both polarities, where no single polarity fits."""
+    """Report a set whose maps have both polarities, so that no single polarity is right."""
     sides = [(near, _seen_as(near, report)) for near in ("white", "black")]
     (near, fewer), (other, more) = sorted(sides, key=lambda side: len(side[1]))
     if len(fewer) < _FEW * len(report.stems):

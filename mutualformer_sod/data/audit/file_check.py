@@ -19,7 +19,7 @@ from mutualformer_sod.workers import in_threads
 
 
 class _Checked(NamedTuple):
-    """Result for one sample: an error, or the kind (black, white) and note of its mask."""
+    """Result for one sample: an error; or the kind (black or white) and the note of its mask."""
 
     error: str = ""
     kind: str = ""
@@ -41,9 +41,9 @@ def check_training_files(sets: Sequence[SodSet], *, show_bar: bool = True) -> li
         masks that are all black or all white.
 
     Raises:
-        InputError: files that are damaged, ambiguous or of two sizes, with a description of the
-            first and the names of the others; a set in which no mask has both foreground
-            and background.
+        InputError: files are damaged, ambiguous or of two sizes, with a description of the first
+            file and the names of the other images; or no mask of a set has both foreground and
+            background.
     """
     results = iter(_check_all(_check_training, sets, show_bar))
     lines = []
@@ -53,7 +53,7 @@ def check_training_files(sets: Sequence[SodSet], *, show_bar: bool = True) -> li
 
 
 def check_images(sets: Sequence[SodSet]) -> None:
-    """Check that all images are complete and fit their ground truths, before maps are made.
+    """Check that all images are complete and have the sizes of their ground truths.
 
     The errors are those of `check_training_files`. Masks are not decoded.
     """
@@ -63,7 +63,7 @@ def check_images(sets: Sequence[SodSet]) -> None:
 def _check_all(
     check: Callable[[Sample], _Checked], sets: Sequence[SodSet], show_bar: bool = True
 ) -> list[_Checked]:
-    """Return the results of all images in order; raise all errors in one line."""
+    """Return the results of all images in order; raise one InputError for all errors."""
     work = [sample for sod_set in sets for sample in sod_set.samples]
 
     def checked(sample: Sample) -> _Checked:

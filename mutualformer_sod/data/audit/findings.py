@@ -30,7 +30,7 @@ class Finding:
     files: tuple[str, ...] = ()
 
     def line(self) -> str:
-        """Return the finding in one line, with the first files and the number of all."""
+        """Return the finding in one line, with the first files and the number of all files."""
         label = "PROBLEM" if self.level == "problem" else "note"
         files = f": {first_of(self.files)}" if self.files else ""
         remedy = f"; {self.remedy}" if self.remedy else ""
@@ -40,6 +40,6 @@ class Finding:
 def about(
     level: Level, kind: str, set_name: str, text: str, remedy: str, files: Iterable[object]
 ) -> list[Finding]:
-    """Return one finding about some files; an empty list without files."""
+    """Return a list of one finding about some files, or an empty list if there are no files."""
     listed = tuple(map(str, files))
     return [Finding(level, kind, set_name, text, remedy, listed)] if listed else []

@@ -22,8 +22,8 @@ def check_counts(label: str, part: Split | None, count: int, has_rgb: bool = Tru
     """Compare the number of images of a set with the number that papers report.
 
     Args:
-        part: a known set without a part counts as the test set.
-        has_rgb: False for a folder of masks only, whose number is not checked.
+        part: part of the set; a known set with part None counts as a test set.
+        has_rgb: whether the set has colour images; the number of masks alone is not checked.
     """
     name = label.rsplit("/", 1)[-1].split(" ")[0]
     if not is_known(name):
@@ -82,7 +82,7 @@ def check_sizes(label: str, images: Sequence[Inspected]) -> list[Finding]:
     remedy = "resize both to one size, masks by nearest neighbour"
     findings = about("problem", "size", label, text, remedy, masks)
     text = f"{noun} of another shape than its RGB"
-    remedy = "crop or register it; otherwise it is stretched"
+    remedy = "crop or register the maps; otherwise they are stretched"
     findings += about("problem", "size", label, text, remedy, stretched)
     text = f"{noun} of another size, same shape: resized on reading"
     return findings + about("note", "size", label, text, "", alike)
@@ -97,7 +97,7 @@ def check_gt(label: str, images: Sequence[Inspected]) -> list[Finding]:
         findings += about("note", "gt values", label, f"GT with {note}", "", paths)
     for kind, text, remedy, ratio in (
         ("empty", "GT without foreground", "omit the image, or restore its mask", 0),
-        ("full", "GT without background", "check whether it is inverted", 1),
+        ("full", "GT without background", "check whether the mask is inverted", 1),
     ):
         paths = [image.sample.gt for image in read if image.gt_ratio == ratio]
         findings += about("problem", f"{kind} gt", label, text, remedy, paths)

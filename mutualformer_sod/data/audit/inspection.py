@@ -21,7 +21,7 @@ from mutualformer_sod.workers import worker_pool
 _CHUNK = 16  # images per task
 
 HASH_BITS = 128
-"""64 bits of a difference hash (dHash) and 64 of a cosine hash (pHash)."""
+"""Number of bits of a hash: 64 of a difference hash (dHash) and 64 of a cosine hash (pHash)."""
 
 THUMBNAIL = 16
 """Side in pixels of the thumbnail of a descriptor."""
@@ -29,7 +29,7 @@ THUMBNAIL = 16
 
 @dataclass
 class Inspected:
-    """Content of the files of one sample; None for a missing or unreadable file.
+    """Content of the files of one sample; values of a missing or unreadable file are None.
 
     Attributes:
         errors: cause and remedy of unreadable files by role.
@@ -37,9 +37,10 @@ class Inspected:
         content: hash of the file of the colour image.
         descriptor: descriptor of the colour image, see `describe_picture`.
         unrelated: whether the edges of depth have no relation to the colour image.
-        depth_range: minimum and maximum finite value.
+        depth: sample of the depth map.
+        depth_range: minimum and maximum finite value of the depth map.
         gt_note: interpretation of the mask, see `imaging.masks.read_mask`.
-        gt_ratio: ratio of foreground.
+        gt_ratio: ratio of foreground pixels in the mask.
     """
 
     sample: Sample
@@ -91,7 +92,7 @@ def inspect_image(sample: Sample) -> Inspected:
 
 
 def inspect_images(samples: Sequence[Sample], workers: int) -> Iterator[Inspected]:
-    """Inspect samples in order, in ``workers`` processes; 1 is this process."""
+    """Inspect samples in order, in ``workers`` processes; 1 uses this process."""
     workers = min(workers, -(-len(samples) // _CHUNK))
     if workers <= 1:
         yield from map(inspect_image, samples)

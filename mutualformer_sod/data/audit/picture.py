@@ -21,11 +21,11 @@ _INK, _PALE, _GOOD, _BAD = (30, 30, 30), (205, 205, 205), (40, 140, 60), (200, 6
 
 
 def polarity_picture(checked: CheckedSet) -> np.ndarray:
-    """Draw some images of a set: colour, depth as decided (near = bright), and evidence.
+    """Draw some images of a set: colour, depth in the decided polarity, and evidence.
 
-    The images are spread over the range of evidence; the image with the strongest evidence against
-    the decision is first. Below each image are the mean nearness of its rows from top to bottom
-    (right = nearer) and its evidence. A histogram shows the evidence of all images.
+    In the drawn depth, near = bright. The images cover the range of evidence, beginning with the
+    strongest evidence against the decision. Below each image are a curve of the mean nearness of
+    its rows (right = nearer) and its evidence. A histogram shows the evidence of all images.
 
     Args:
         checked: a set with depth.
@@ -79,7 +79,7 @@ def _profile(near: np.ndarray, width: int) -> np.ndarray:
 
 
 def _histogram(scores: Sequence[float], height: int) -> np.ndarray:
-    """Draw a histogram of the evidence of all images for the decided polarity, in tenths."""
+    """Draw a histogram of all images' evidence for the decided polarity, with bins of 0.1."""
     width = 200
     panel = _blank(height, width)
     counts, _ = np.histogram(np.clip(scores, -1.49, 1.49), bins=30, range=(-1.5, 1.5))

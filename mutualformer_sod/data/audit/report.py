@@ -14,7 +14,7 @@ from mutualformer_sod.data.modality import Encoding
 
 
 def check_table(check: Check) -> str:
-    """Return a table with one line per set; "!" is the number of its problems."""
+    """Return a table with one line per set; the column "!" has the number of problems."""
     kinds = {s.modality.name for s in check.sets if s.depth is not None}
     noun = " / ".join(sorted(kinds)) or "depth"
     heads = ("set", "part", "images", "usual", "RGB", noun, "near", "margin", "holes", "GT", "!")
@@ -25,7 +25,7 @@ def check_table(check: Check) -> str:
 
 
 def layout_line(checked: CheckedSet) -> str:
-    """Return the folders of a set and its alias in one line."""
+    """Return one line with the folders of a set and the alias under which the set was found."""
     folders = ", ".join(f"{role} in {names}" for role, names in checked.layout.items())
     alias = checked.path.rsplit("/", 1)[-1]
     own = checked.label.split(" ")[0].rsplit("/", 1)[-1]
@@ -61,7 +61,7 @@ def _row(checked: CheckedSet, check: Check) -> tuple[str, ...]:
 
 
 def _polarity(encoding: Encoding) -> tuple[str, str, str]:
-    """Return polarity, margin and ratio of holes; "-" without polarity."""
+    """Return polarity, margin and ratio of holes, each "-" for maps without polarity."""
     if not isinstance(encoding, DepthEncoding):
         return "-", "-", "-"
     margin = "-" if encoding.margin is None else f"{encoding.margin:.2f}"

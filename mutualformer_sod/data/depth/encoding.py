@@ -13,7 +13,9 @@ Near = Literal["white", "black"]
 DepthRule = Literal["minmax", "percentile"]
 
 WEAK_MARGIN = 0.2
-"""Margin below which a decision is weak. It is reported, and ``--near strict`` refuses it.
+"""Margin below which a decision is weak.
+
+A weak decision is reported, or refused with ``--near strict``.
 
 Measured: 0.6 or more on every set of known polarity; 0.02 or less on two sets of close-up views
 from above (road surface, pipe wall), where depth hardly depends on the position in the image
@@ -25,17 +27,17 @@ _PERCENTILES = (1.0, 99.0)
 
 @dataclass(frozen=True)
 class DepthEncoding:
-    """How one set stores depth.
+    """Encoding of the depth maps of one set: units, polarity and holes.
 
     Attributes:
         kind: "map" (relative depth, every finite value is valid), "metric" (distances) or
             "disparity". In distances and disparity, 0 is a hole.
         near: polarity: "white" if large values are near the camera, else "black".
         margin: clarity of the evidence for ``near``, 0 to about 1.5; negative if the evidence is
-            against ``near``; None if the polarity was given.
-        reason: the evidence in words.
+            against ``near``; None if the user chose the polarity.
+        reason: description of the evidence for ``near``.
         holes: ratio of pixels without a value.
-        hole_code: a value for "no measurement" in addition to those of ``kind``, or None.
+        hole_code: an additional value that means "no measurement", or None.
         is_empty: whether every map is constant or empty, so that only colour is used.
     """
 
@@ -64,7 +66,7 @@ class DepthEncoding:
 
     @property
     def side(self) -> str:
-        """The value of ``--near`` that gives this polarity and, in disparity, these holes."""
+        """The value of ``--near`` that selects this polarity and, for disparity, 0 as a hole."""
         return "disparity" if self.kind == "disparity" else self.near
 
     def find_holes(self, raw: np.ndarray) -> np.ndarray:
@@ -86,9 +88,9 @@ def depth_to_unit(
 ) -> np.ndarray:
     """Convert raw depth, (H, W) of any type, to (H, W) float32 in [0, 1], near = 1.
 
-    Holes get the value of the nearest valid pixel. NaN, infinity and the hole code are holes; in
-    distances and disparity 0, negative values and 65535 (16 bits) are holes, too. A constant or
-    empty map becomes 0. For the rule and its error see `scale_to_unit`.
+    Holes get the value of the nearest valid pixel. NaN, infinity and the hole code are holes. In
+    distances and disparity, 0, negative values and 65535 (16 bits) are holes, too. A constant or
+    empty map becomes 0. `scale_to_unit` defines the rules and refuses unknown rules.
     """
     # A map and its inverted copy give bit-identical results.
     return scale_to_unit(raw, encoding.find_holes(raw), rule, invert=encoding.near == "black")
@@ -107,7 +109,7 @@ def scale_to_unit(
         invert: whether the largest value becomes 0 and the smallest 1.
 
     Raises:
-        InputError: unknown rule.
+        InputError: the rule is unknown.
     """
     if rule not in DEPTH_RULES:
         raise InputError(
@@ -133,5 +135,5 @@ def scale_to_unit(
 
 
 def without_flat(unit: np.ndarray) -> np.ndarray | None:
-    """Return depth (H, W) in [0, 1], or None if it is constant, which counts as missing."""
+    """Return depth (H, W) in [0, 1]; return None for constant depth, which counts as missing."""
     return unit if unit.min() < unit.max() else None

@@ -1,4 +1,4 @@
-"""Polarity of depth maps, from their appearance."""
+"""Estimate the polarity of depth maps from their appearance."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from mutualformer_sod.data.depth.holes import fill_holes, find_holes
 from mutualformer_sod.data.depth.kind import DepthSample
 
 CENTRE_WEIGHT = 0.5
-"""Weight of "centre" relative to "ground": at 1 it dominates in views from above."""
+"""Weight of "centre" relative to "ground". With 1, "centre" dominates in views from above."""
 
-_MOST_EXTREME = 0.75  # ratio of pixels of extreme value above which they are kept
+_MOST_EXTREME = 0.75  # maximum ratio of extreme pixels that are ignored
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class SetEvidence:
         return abs(self.mean) * max(0.0, 2 * self.agreeing - 1)
 
     def describe(self) -> str:
-        """Return the evidence in words, for the record of a decision."""
+        """Return a one-line description of the evidence, for the record of a decision."""
         ground, centre = (float(v.mean()) if v.size else 0.0 for v in (self.ground, self.centre))
         return (
             f"{round(self.agreeing * len(self.scores))} of {len(self.scores)} images agree"
@@ -56,7 +56,7 @@ class SetEvidence:
 def weigh(
     samples: Sequence[DepthSample], metric: bool, hole_code: int | None = None
 ) -> SetEvidence:
-    """Collect the evidence of the maps of a set; maps without any value are left out."""
+    """Return the evidence of the maps of a set, without the maps that have no valid pixel."""
     reasons = []
     for sample in samples:
         holes = find_holes(sample.pixels, metric, hole_code)

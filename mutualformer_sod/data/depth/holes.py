@@ -1,10 +1,10 @@
-"""Find and fill the pixels of a depth map that have no value; sample a map."""
+"""Find and fill pixels without a value in depth maps, and sample maps."""
 
 import cv2
 import numpy as np
 
 METRIC_INVALID = 65535
-"""Value of some 16-bit cameras for "no measurement"."""
+"""Value that some 16-bit cameras store for "no measurement"."""
 
 _LARGEST = 1e30  # differences of larger float32 values may overflow; no real depth is this large
 
@@ -42,7 +42,7 @@ def sampled(depth: np.ndarray, side: int) -> np.ndarray:
 
 
 def fill_holes(values: np.ndarray, holes: np.ndarray) -> np.ndarray:
-    """Give each hole the value of the nearest valid pixel; values (H, W) float32."""
+    """Fill each hole of ``values`` (H, W) float32 with the value of the nearest valid pixel."""
     if not holes.any() or holes.all():
         return values
     # Each valid pixel has its own label, which the holes nearest to it share.

@@ -1,4 +1,4 @@
-"""Units of a set: millimetres, metres, or relative depth in a range of codes."""
+"""Decide the units of a set: millimetres, metres, or relative depth in a range of levels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 from mutualformer_sod.data.depth.holes import find_holes, sampled
 
 _SAMPLE_SIDE = 96  # pixels of the longer side of a sampled map; the evidence is large-scale
-_FARTHEST_MM = 32767  # 16-bit maps with larger values are relative depth over all codes
+_FARTHEST_MM = 32767  # 16-bit maps with larger values are relative depth over the full range
 _FARTHEST_M = 100.0
 _NEAREST_M = 0.1  # depth cameras measure no smaller distance; relative maps reach 0
 _HOLE_CODES = tuple(2**bits - 1 for bits in range(10, 16))  # 2047 in raw Kinect maps
@@ -27,9 +27,9 @@ class DepthSample:
 
     Attributes:
         pixels: (h, w), some rows and columns of the raw map, see `holes.sampled`.
-        least: smallest positive value of the whole map; infinity if there is none.
-        largest: largest finite value of the whole map below the value for "no measurement".
-        holes: ratio of pixels without a value; key True if the map has distances, else False.
+        least: smallest positive value of the complete map; infinity if no value is positive.
+        largest: largest finite value of the complete map below the value for "no measurement".
+        holes: ratio of pixels without a value, if values are distances (True) or not (False).
         levels: number of different valid values, counted up to `MOST_LEVELS`; keys as in ``holes``.
         zeros: ratio of pixels that are 0.
         size: (H, W) of the map.
@@ -72,8 +72,8 @@ class DepthUnits:
     Attributes:
         metric: whether the values are distances in millimetres or metres, else relative depth.
         high: largest possible value; for distances the 99th percentile.
-        reason: the decision in words.
-        hole_code: a value for "no measurement" in addition to the usual ones, or None.
+        reason: description of the decision.
+        hole_code: an additional value that means "no measurement", or None.
         step: factor of a 16-bit copy of 8-bit maps, else 1.
     """
 

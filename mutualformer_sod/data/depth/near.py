@@ -1,4 +1,4 @@
-"""Parse the values of ``--near``, which give the polarity of sets."""
+"""Parse the values of ``--near``, which set the polarity of data sets."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ def parse_near(items: Sequence[str]) -> tuple[str, dict[str, str], bool]:
         of the named sets, and whether a weak decision is refused ("strict").
 
     Raises:
-        InputError: any other value, or values that contradict each other.
+        InputError: a value is unknown, or two values contradict each other.
     """
     defaults: set[str] = set()
     by_set: dict[str, str] = {}
@@ -25,7 +25,7 @@ def parse_near(items: Sequence[str]) -> tuple[str, dict[str, str], bool]:
         name, equals, value = item.rpartition("=")
         if (value not in ("auto", *POLARITIES) and item != "strict") or bool(name) != bool(equals):
             raise InputError(
-                f"--near {item}: unknown value."
+                f"--near {item}: the value is unknown."
                 " Fix: pass strict, or auto, white, black or disparity, also as SET=white"
             )
         if not name:
@@ -36,7 +36,7 @@ def parse_near(items: Sequence[str]) -> tuple[str, dict[str, str], bool]:
     sides = defaults - {"strict", "auto"} or {"auto"}
     if len(sides) > 1 or (strict and sides != {"auto"}):
         raise InputError(
-            f"--near {' '.join(sorted(defaults))} contradict each other. Fix: pass one"
+            f"--near {' '.join(sorted(defaults))} contradict each other. Fix: pass one value"
         )
     return sides.pop(), by_set, strict
 
@@ -48,7 +48,7 @@ def chosen_sides(names: Sequence[str], near: Sequence[str]) -> tuple[dict[str, s
         The value by the name of the set, see `parse_near`, and whether a weak decision is refused.
 
     Raises:
-        InputError: as `parse_near`; a set that is not among ``names``.
+        InputError: an error of `parse_near`, or a set that does not match one of ``names``.
     """
     default, by_set, strict = parse_near(near)
     sides = dict.fromkeys(names, default)

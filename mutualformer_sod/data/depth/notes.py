@@ -1,4 +1,4 @@
-"""Doubtful depth maps: constant, of few values, mostly 0 or holes, stretched, or unrelated."""
+"""Find doubtful depth maps: constant, with few values, mostly 0 or holes, stretched, unrelated."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,7 +38,7 @@ def doubt_of(depth_sample: DepthSample, encoding: Encoding) -> str | None:
 
 
 def low_information(depth_sample: DepthSample, encoding: Encoding) -> list[str]:
-    """Return `FEW_LEVELS` and `MOSTLY_HOLES` where they apply; none for one or two values."""
+    """Return the doubts `FEW_LEVELS` and `MOSTLY_HOLES` that apply to a map of over two values."""
     levels = depth_sample.levels[encoding.zero_is_hole]
     if levels <= 2:
         return []
@@ -76,8 +76,8 @@ def depth_notes(
 def relation_notes(sod_set: SodSet) -> list[str]:
     """Return one line about the maps whose edges are unrelated to their images, or an empty list.
 
-    At most `_RELATED` evenly spaced images are read. Unreadable files are ignored: they are
-    reported when they are used.
+    At most `_RELATED` evenly spaced images are read. Unreadable files are ignored, because errors
+    are reported when the files are used.
     """
     pairs = [s for s in sod_set.samples if s.rgb is not None and s.depth is not None]
     step = max(1, -(-len(pairs) // _RELATED))
@@ -96,7 +96,7 @@ def relation_notes(sod_set: SodSet) -> list[str]:
 
 
 def note_line(doubt: str, names: Sequence[str], maps: str, noun: str = "depth") -> str:
-    """Return one line about a doubt: the number of maps that have it, and the first names.
+    """Return one line with a doubt, the number of maps with this doubt, and the first names.
 
     ``maps`` is the number of all maps with its noun, such as "700 maps".
     """

@@ -3,10 +3,10 @@
 The sets of the field differ in the polarity of depth, and so do copies of one set. The polarity is
 decided once for a set, from all its depth maps:
 
-1. ``--near`` is used as given;
+1. a polarity passed by ``--near`` is used without evidence;
 2. otherwise the evidence of the maps (`evidence.polarity`) is combined with the units: small is
-   near in millimetres and metres. Maps that contradict this are refused, or they decide if their
-   evidence reaches `TYPE_WEIGHT`;
+   near in millimetres and metres. Maps that contradict their units are refused, but if the evidence
+   reaches `TYPE_WEIGHT`, the evidence decides;
 3. 16-bit maps that may be disparity (`disparity.disparity_question`) are not decided: an error
    asks the user to pass ``--near``.
 """
@@ -35,8 +35,8 @@ TYPE_WEIGHT = 2.0
 """Evidence, summed over the maps, that outweighs contradicting units of distance.
 
 Measured on 4000 random subsets of each size of the 700 maps of NLPR, in millimetres: .03 % of the
-subsets of 3 maps reach it for the wrong polarity, and none of 5, 10 or 20 maps. 5 disparity maps of
-NJU2K or DES always reach it (docs/data.md).
+subsets of 3 maps reach 2.0 for the wrong polarity, and no subset of 5, 10 or 20 maps does. Five
+disparity maps of NJU2K or DES always reach 2.0 (docs/data.md).
 """
 
 _BAR_FROM = 200  # minimum number of maps in a set for which a progress bar is shown
@@ -51,7 +51,7 @@ def with_encodings(
     quiet: bool = False,
     ask_disparity: bool | None = None,
 ) -> list[SodSet]:
-    """Decide once for each set how it stores its maps, and keep the decision in the set.
+    """Decide the encoding of the maps of each set, and store the encoding in the returned sets.
 
     Thermal images and other modalities without polarity are never inverted. Doubtful maps
     (`depth_notes`) are logged.
@@ -64,10 +64,10 @@ def with_encodings(
         The sets in their order, each with its ``encoding``, which is None for a set without maps.
 
     Raises:
-        InputError: an illegal value of ``near``, an unknown set or one without polarity in it, or
-            no set with depth; unreadable maps, or maps of different types; maps that contradict
-            their units (see `TYPE_WEIGHT`) or may be disparity; with "strict" also a weak decision,
-            or any contradiction between maps and units.
+        InputError: ``near`` has an illegal value, names a set that is unknown or has no polarity,
+            or is passed although no set has depth. Maps are unreadable, differ in type, contradict
+            their units (see `TYPE_WEIGHT`) or may be disparity. With "strict", a decision is weak,
+            or maps contradict their units in any way.
     """
     sets = list(sets)
     sides, strict = chosen_sides([s.name for s in sets], near)
@@ -114,7 +114,7 @@ def encodings_by_name(sets: Iterable[SodSet]) -> dict[str, Encoding]:
 
 
 def print_maps(sets: Iterable[SodSet]) -> None:
-    """Print for each set with maps their modality and encoding."""
+    """Print one line with the modality and the encoding of the maps for each set with maps."""
     for item in sets:
         if item.encoding is not None:
             print(f"{item.name}: {item.modality.name} {item.encoding.describe()}")
@@ -123,7 +123,7 @@ def print_maps(sets: Iterable[SodSet]) -> None:
 def read_samples(
     paths: Sequence[Path | str], name: str = "", modality: Modality = DEPTH
 ) -> list[DepthSample]:
-    """Sample every map of a set; InputError for unreadable files, or files of several types."""
+    """Sample every map of a set; raise InputError if maps are unreadable or differ in type."""
     samples = in_threads(
         lambda path: DepthSample.of(modality.read(path)),
         paths,
@@ -134,7 +134,7 @@ def read_samples(
     if len(first) != 1:
         listed = ", ".join(f"{path} ({dtype})" for dtype, path in first.items()) or "no file"
         raise InputError(
-            f"{name or modality.name}: maps of different types: {listed}. "
+            f"{name or modality.name}: the maps have different types: {listed}. "
             "Fix: convert them to one type"
         )
     return samples
@@ -155,24 +155,24 @@ def encoding_of(
     A warning is logged for a weak decision, and if the evidence of the maps outweighs their units.
 
     Args:
-        samples: see `read_samples`.
-        near: "auto", "white", "black" or "disparity"; all but the first are used as given.
+        samples: samples of all maps of the set, from `read_samples`.
+        near: "auto", "white", "black" or "disparity"; only "auto" uses the evidence of the maps.
         name: name of the set, for messages only.
-        strict: refuse a weak decision, and maps that contradict their units.
-        quiet: log nothing; if units and maps contradict each other and neither prevails, the units
-            are used and ``is_contradicted`` of the encoding is true.
+        strict: whether to refuse a weak decision, and maps that contradict their units.
+        quiet: whether to log nothing. If units and maps contradict each other and neither prevails,
+            then the units are used and ``is_contradicted`` of the encoding is true.
         ask_disparity: whether to refuse maps that may be disparity; None means not ``quiet``. Maps
             that are not refused are decided like other maps, and the caller must inform the user.
         ask: argument or flag that sets the polarity, with {} for its value; for messages only.
 
     Raises:
-        InputError: a weak decision or a contradiction if ``strict``; a contradiction in which
-            neither units nor maps prevail, unless ``quiet``; maps that may be disparity.
+        InputError: the maps may be disparity; or units and maps contradict each other and neither
+            prevails, unless ``quiet``; or, with ``strict``, the decision is weak or contradicted.
     """
     units = decide_units(samples)
     if near != "auto":
         reason = "disparity, 0 means no value" if near == DISPARITY else units.reason
-        return _encoding(samples, units, near, None, f"{reason}; as given by {ask.format(near)}")
+        return _encoding(samples, units, near, None, f"{reason}; set by {ask.format(near)}")
     label = name or "depth"
     flags = {side: ask.format(f"{name}={side}" if name else side) for side in POLARITIES}
     evidence = weigh(samples, units.metric, units.hole_code)
@@ -208,7 +208,7 @@ def _encoding_of_distances(
     """Decide between the units of distance, small = near, and evidence of the maps against them.
 
     Args:
-        flags: polarity -> the argument or flag that sets it, for messages.
+        flags: for each polarity, the argument or flag that sets this polarity, for messages.
     """
     agrees = evidence.mean <= 0
     if not agrees and evidence.margin >= WEAK_MARGIN:

@@ -1,4 +1,4 @@
-"""Relation of a depth map to its colour image: do depth edges lie on colour edges?"""
+"""Measure whether the edges of a depth map coincide with the edges of its colour image."""
 
 import cv2
 import numpy as np
@@ -8,8 +8,8 @@ from mutualformer_sod.data.depth.holes import fill_holes, find_holes, sampled
 LEAST_RELATION = 2.0
 """Relation below which a depth map is reported as unrelated to its image.
 
-It is a number of standard deviations. Depth of another image reaches 2 in 5 % of the cases;
-docs/data.md has the rates for own depth and for depth of another image.
+The relation is a number of standard deviations. Depth of another image reaches 2 in 5 % of the
+cases; docs/data.md lists the rates for the right depth and for depth of another image.
 """
 
 _SIDE = 192  # pixels of the longer side; finer depth edges are mostly noise
@@ -30,7 +30,7 @@ def relation(rgb: np.ndarray, depth: np.ndarray) -> float | None:
     by their ranks, and holes have no edges.
 
     Args:
-        rgb: (H, W, 3) uint8, of the same view.
+        rgb: (H, W, 3) uint8, colour image of the same view.
         depth: (h, w) as stored; 0 is a hole unless the map is 8-bit.
 
     Returns:

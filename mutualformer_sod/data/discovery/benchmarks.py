@@ -40,12 +40,12 @@ _USUAL_COUNTS: dict[Split, dict[str, int]] = {
     "train": {"NJU2K": 1485, "NLPR": 700, "DUT-RGBD": 800, "COME15K": 8025, "VT5000": 2500},
 }
 _OTHER_VERSIONS = {
-    ("NJU2K", 485): "the rest of the 1985 images without 1500 for training",
+    ("NJU2K", 485): "the 1985 images without 1500 for training",
     ("NJU2K", 498): "a variant that circulates",
     ("NJU2K", 503): "a variant that circulates",
     ("STERE", 797): "the subset STERE797, not STERE",
 }
-"""Known versions of a test set with another number of images than in papers."""
+"""Known versions of test sets whose number of images differs from that in papers."""
 
 _ALIASES: dict[str, tuple[str, ...]] = {
     "NJU2K": ("NJUD", "NJU2000", "NJUD2K"),
@@ -63,7 +63,7 @@ _ALIASES: dict[str, tuple[str, ...]] = {
 
 
 def name_key(name: str) -> str:
-    """Return the letters and digits of a name in lower case: names with the same key are equal."""
+    """Return the lower-case letters and digits of a name; names with equal keys mean one set."""
     return re.sub(r"[^a-z0-9]", "", name.casefold())
 
 
@@ -76,15 +76,15 @@ _CANONICAL = {
 
 
 def canonical_name(name: str) -> str:
-    """Return the usual name of a set: "NJUD" -> "NJU2K"; an unknown name stays.
+    """Return the usual name of a set, such as "NJU2K" for "NJUD".
 
-    Case, hyphens and underscores are ignored.
+    Case, hyphens and underscores are ignored. An unknown name is returned unchanged.
     """
     return _CANONICAL.get(name_key(name), name)
 
 
 def matching_names(name: str, names: Iterable[str]) -> list[str]:
-    """Return the names equal to ``name``; else those with the same last part or an alias of it."""
+    """Return the names equal to ``name``, or else the names with the same last part or alias."""
 
     def last_part(path: str) -> str:
         return canonical_name(path.rsplit("/", 1)[-1])
@@ -94,7 +94,7 @@ def matching_names(name: str, names: Iterable[str]) -> list[str]:
 
 
 def is_known(name: str) -> bool:
-    """Whether ``name`` is a set of the field or an alias of one."""
+    """Whether ``name`` is the name or an alias of a set of the field."""
     return name_key(name) in _CANONICAL
 
 
@@ -109,5 +109,5 @@ def usual_count(name: str, split: Split) -> int | None:
 
 
 def other_version(name: str, split: Split, count: int) -> str:
-    """Describe the known version of a set that has this unusual number of images; else empty."""
+    """Describe the known version of a set with this unusual number of images; return "" if none."""
     return _OTHER_VERSIONS.get((canonical_name(name), count), "") if split == "test" else ""

@@ -1,4 +1,4 @@
-"""Fingerprint of the sets of a run, and images that two groups of sets share."""
+"""Compute the fingerprint of sets, and find the images that two groups of sets share."""
 
 import hashlib
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ def data_fingerprint(sets: Iterable[SodSet]) -> str:
     two machines with copies of the same data.
 
     Raises:
-        InputError: a missing file.
+        InputError: a file is missing.
     """
     digest = hashlib.sha256()
     for sod_set in sorted(sets, key=lambda item: item.name):
@@ -41,10 +41,10 @@ def find_overlap(
     Only files of equal size are read. Copies in another encoding are not found.
 
     Returns:
-        (training file, test file), in the order of the training sets.
+        Pairs (training file, test file) of equal content, in the order of the training sets.
 
     Raises:
-        InputError: a missing or unreadable file.
+        InputError: a file is missing or unreadable.
     """
     tests, trains = _file_sizes(test_sets), _file_sizes(train_sets)
     sizes = set(tests.values()) & set(trains.values())
@@ -52,12 +52,12 @@ def find_overlap(
     trains = [path for path, size in trains.items() if size in sizes]
     bar = tqdm([*tests, *trains], "looking for test images", leave=False, disable=None)
     contents = {path: hashlib.sha256(read_bytes(path)).digest() for path in bar}
-    twins = {contents[path]: path for path in reversed(tests)}  # the first of equal ones
+    twins = {contents[path]: path for path in reversed(tests)}  # the first of equal files
     return [(path, twins[contents[path]]) for path in trains if contents[path] in twins]
 
 
 def _file_sizes(sets: Iterable[SodSet]) -> dict[Path, int]:
-    """Return the file sizes in bytes of the colour images, each once."""
+    """Return the file size in bytes of each colour image."""
     return {t.rgb: _size(t.rgb) for s in sets for t in s.samples if t.rgb is not None}
 
 

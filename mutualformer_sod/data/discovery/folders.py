@@ -28,7 +28,7 @@ class Candidate:
         path: path below the root, as on disk.
         folder: the root joined with the path.
         layout: layout that recognised the folder.
-        split: split named by the path or by a folder of the set; None if neither names one.
+        split: split named by the path or by a folder of the set; None if neither names a split.
         roles: the folders of the set by role.
         modality: modality of its maps, from the names of the set and of the folder of maps.
     """
@@ -43,7 +43,7 @@ class Candidate:
 
     @property
     def last_part(self) -> str:
-        """The name without the folders above."""
+        """The last part of the name of the set, without the names of the folders above."""
         return self.name.rsplit("/", 1)[-1]
 
     def answers(self, name: str) -> bool:
@@ -111,7 +111,7 @@ def name_of_set(root: Path, parts: Sequence[str]) -> str:
     """Return the name of a set from its root and the folders below, without split levels."""
     kept = [part for part in parts if part.casefold() not in _LEVELS]
     if not kept and parts and parts[-1].casefold().startswith("rgbd_for_"):
-        kept = [parts[-1]]  # the merged training folder, wherever its root lies
+        kept = [parts[-1]]  # the merged training folder, whatever the root
     if not kept:
         above = [part for part in root.resolve().parts if part.casefold() not in _LEVELS]
         kept = [above[-1] if len(above) > 1 else root.resolve().name]  # "/test" is named test

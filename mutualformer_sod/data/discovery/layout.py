@@ -16,13 +16,13 @@ from mutualformer_sod.imaging import image_files
 
 @dataclass(frozen=True)
 class Part:
-    """The folders of one set, or of one split of it.
+    """The folders of one set, or of one split of a set.
 
     Attributes:
         split: split named by the folders; None if they name no split.
         roles: folders of "rgb", "depth" (maps of any second modality) and "gt". More than one
             folder of a role is an error.
-        modality: modality of the maps; None if `modality.modality_of` finds it from the names.
+        modality: modality of the maps; None if `modality.modality_of` decides it by the names.
     """
 
     split: Split | None
@@ -40,9 +40,9 @@ class Layout:
 
         Args:
             folder: any folder below a root.
-            folders: names of its subfolders, sorted, without hidden ones. Subfolders that belong to
+            folders: sorted names of the subfolders that are not hidden. Subfolders that belong to
                 a returned part are not searched further.
-            files: all other names, broken links included, sorted, without hidden ones.
+            files: names of all other entries, sorted, with broken links, without hidden entries.
 
         Raises:
             InputError: the folder is a damaged set of this layout.
@@ -63,7 +63,7 @@ LAYOUTS: dict[str, Layout] = {}
 
 
 def register_layout(layout: type[Layout]) -> type[Layout]:
-    """Register a layout under its ``name`` (class decorator); ValueError if the name is taken."""
+    """Register a layout class under its ``name``; raise ValueError if the name is registered."""
     if layout.name in LAYOUTS:
         raise ValueError(f"layout {layout.name!r} is registered already. Fix: choose another name.")
     LAYOUTS[layout.name] = layout()
@@ -71,17 +71,17 @@ def register_layout(layout: type[Layout]) -> type[Layout]:
 
 
 class FolderLayout(Layout):
-    """One folder per role, recognised by its name (in lower case)."""
+    """Layout with one folder per role, recognised by its lower-case name."""
 
     roles: ClassVar[dict[str, tuple[Split | None, str]]]
-    """Split and role by the name of the folder."""
+    """Split and role of a folder by its lower-case name."""
 
     def role_of(self, name: str) -> tuple[Split | None, str]:
         """Return the split and the role of a folder; (None, "") for any other folder."""
         return self.roles.get(name.casefold(), (None, ""))
 
     def find(self, folder: Path, folders: Sequence[str], files: Sequence[str]) -> list[Part]:
-        """Find the sets in a folder; InputError for a file or broken link in place of a folder.
+        """Find the sets in a folder; raise InputError for a file or broken link named as a role.
 
         Without this error, a broken link to the depth maps would give a set without depth.
         """
@@ -96,15 +96,15 @@ class FolderLayout(Layout):
             if role and split in found and role not in found[split]:
                 label = modality_of([name], "").name if role == "depth" else role
                 raise InputError(
-                    f"{folder / name}: a file or a broken link where the set's folder of {label}"
-                    " belongs. Fix: replace it by the folder, or remove it"
+                    f"{folder / name}: the {label} folder of the set is a file or a broken link."
+                    " Fix: replace it by the folder, or remove it"
                 )
         return [Part(split, roles) for split, roles in found.items()]
 
 
 @register_layout
 class RoleFolders(FolderLayout):
-    """``<set>/RGB``, ``<set>/depth``, ``<set>/GT``, and the other names of the field."""
+    """Layout ``<set>/RGB``, ``<set>/depth``, ``<set>/GT``, with these or other usual names."""
 
     name = "role folders"
     roles = dict.fromkeys(
@@ -122,7 +122,7 @@ class RoleFolders(FolderLayout):
 
 @register_layout
 class SplitFolders(FolderLayout):
-    """``<set>/train_images``, ``<set>/test_masks``, ...: both splits in one folder, as in DUT-RGBD.
+    """Layout of DUT-RGBD, with both splits in one folder, such as ``<set>/train_images``.
 
     Names such as "train_rgb" are not recognised, because they often name a folder of sets.
     """

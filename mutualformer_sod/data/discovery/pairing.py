@@ -15,7 +15,7 @@ from mutualformer_sod.imaging import IMAGE_SUFFIXES
 DEPTH_SUFFIXES = IMAGE_SUFFIXES | {".npy"}
 
 StemOf: TypeAlias = Callable[[str, Path], str | None]
-"""See `layout.Layout.stem`."""
+"""Function that returns the stem of a file of a role, see `layout.Layout.stem`."""
 
 _NOTES = {".txt", ".md", ".json", ".csv", ".log", ".html", ".db", ".ini", ".yaml", ".yml"}
 _ENDING = re.compile(
@@ -27,7 +27,7 @@ _NAMED = 10  # maximum number of files that an error message lists
 
 
 def role_labels(modality: Modality) -> dict[str, str]:
-    """Return the name of each role in messages."""
+    """Return the name of each role for messages."""
     return {"rgb": "RGB", "depth": modality.name, "gt": "GT"}
 
 
@@ -40,7 +40,7 @@ class Mistake(NamedTuple):
     """A mistake in the files of a set, with the names of the files."""
 
     kind: str
-    folder: Path | None  # folder of the role; None for a mistake of the whole set
+    folder: Path | None  # folder of the role; None for a mistake of the set
     text: str
     remedy: str
     names: list[str]
@@ -53,7 +53,7 @@ class RoleFiles:
     Attributes:
         folder: folder of the role.
         by_stem: images by the stem used for pairing; if several images share a stem, the first.
-        doubles: "kept / other" for images that share a stem.
+        doubles: "NAME / NAME" of two images that share a stem; the first of them is used.
         broken: names of images that are broken links or folders.
         other_types: names of files of other types.
         hidden: names of images that are left out because their names start with a dot.
@@ -124,7 +124,7 @@ class Matches:
         )
 
     def all_samples(self, folder: Path) -> tuple[Sample, ...]:
-        """Return a sample for each image of a set; InputError if it has any of the `mistakes`."""
+        """Return a sample for each image of a set; raise InputError if there are `mistakes`."""
         refuse_all([_error_of(mistake, folder) for mistake in self.mistakes()])
         return self.samples()
 
@@ -133,11 +133,11 @@ def match_files(folders: Mapping[str, Path], stem_of: StemOf, modality: Modality
     """Match the files of a set by stem, never by their position in a sorted list.
 
     Endings that name the kind of image ("_Depth", "-gt", "_rgb", ...) are ignored if the stems
-    agree only without them.
+    agree only without such endings.
 
     Args:
         folders: folders by role: "rgb", "gt" or both, and optionally "depth".
-        stem_of: see `layout.Layout.stem`.
+        stem_of: function that returns the stem of a file, see `layout.Layout.stem`.
         modality: modality of the maps.
     """
     base = "rgb" if "rgb" in folders else "gt"

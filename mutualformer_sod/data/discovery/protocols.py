@@ -1,4 +1,4 @@
-"""The training sets of the published protocols, and the test sets of the field."""
+"""Find the training sets of the published protocols, and the test sets of the field."""
 
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -12,17 +12,17 @@ from mutualformer_sod.errors import InputError, counted, name_list, refuse_all, 
 
 
 def discover_protocol(roots: Sequence[Path | str], protocol: str) -> list[SodSet]:
-    """Find the training sets of a published protocol, with exactly its numbers of images.
+    """Find the training sets of a published protocol, with exactly the published image numbers.
 
     Sets that are not found by name may be merged in one folder. The number of images in this
-    folder then identifies them (2185 = NJU2K + NLPR).
+    folder then identifies the merged sets (2185 = NJU2K + NLPR).
 
     Raises:
-        InputError: not a key of `TRAINING_PROTOCOLS`, missing sets, or other numbers of images.
+        InputError: the protocol is unknown, or sets are missing or have other numbers of images.
     """
     if protocol not in TRAINING_PROTOCOLS:
         raise InputError(
-            f"unknown protocol {protocol!r}. Fix: pass one of {', '.join(TRAINING_PROTOCOLS)}"
+            f"protocol {protocol!r} is unknown. Fix: pass one of {', '.join(TRAINING_PROTOCOLS)}"
         )
     parts = TRAINING_PROTOCOLS[protocol]
     candidates = [c for c in search(roots) if c.split in (None, "train")]
@@ -47,7 +47,7 @@ def discover_protocol(roots: Sequence[Path | str], protocol: str) -> list[SodSet
     refuse_all(
         [
             f"{found.root}: {counted(len(found.samples), 'image')}, but protocol {protocol} "
-            f"takes {parts[part]} of {part}. Fix: pass --train-sets to train on these"
+            f"takes {parts[part]} of {part}. Fix: pass --train-sets to train on these images"
             for part, found in sets.items()
             if part and len(found.samples) != parts[part]
         ]
@@ -58,7 +58,7 @@ def discover_protocol(roots: Sequence[Path | str], protocol: str) -> list[SodSet
 def discover_benchmarks(
     roots: Sequence[Path | str], trained_on: Collection[Path] = ()
 ) -> list[SodSet]:
-    """Find the test sets of the field by name, with their colour images alone.
+    """Find the test sets of the field by name, with their colour images only.
 
     The sets are for a comparison with training images. Files are listed, not paired, so that
     incomplete sets are accepted. Folders of a training split are left out.
@@ -69,7 +69,7 @@ def discover_benchmarks(
             or only the test split usually has this number of images.
 
     Raises:
-        InputError: no such folder.
+        InputError: a root is not a folder.
     """
     found = []
     for candidate in search(roots):

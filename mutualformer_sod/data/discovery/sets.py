@@ -22,10 +22,10 @@ class SodSet:
     Attributes:
         name: canonical name, or the path below the root, e.g. "train_rgbd/HOTS".
         root: the folder of the set, with its RGB, depth and GT folders.
-        samples: sorted by stem; all have the same parts.
+        samples: samples sorted by stem; all samples have the same parts.
         split: the requested split, "test" or "train".
-        encoding: how the set stores its maps; None without maps, or before
-            `depth.polarity.with_encodings` has decided it.
+        encoding: encoding of the maps; None in a set without maps, or before
+            `depth.polarity.with_encodings` has decided the encoding.
     """
 
     name: str
@@ -41,17 +41,17 @@ class SodSet:
 
     @property
     def has_depth(self) -> bool:
-        """Whether there is a depth map, or one of another modality, for each sample."""
+        """Whether each sample has a depth map or a map of another modality."""
         return bool(self.samples) and self.samples[0].depth is not None
 
     @property
     def modality(self) -> Modality | None:
-        """The modality of the maps; None without maps."""
+        """The modality of the maps; None in a set without maps."""
         return self.samples[0].modality if self.has_depth else None
 
     @property
     def has_gt(self) -> bool:
-        """Whether there is a ground truth for each sample."""
+        """Whether each sample has a ground truth."""
         return bool(self.samples) and self.samples[0].gt is not None
 
     @property
@@ -61,7 +61,7 @@ class SodSet:
 
     @property
     def other_version(self) -> str:
-        """Known version of this set with another number of images, in words; empty for others."""
+        """Description of the version of this set with this unusual number of images, or ""."""
         return other_version(self.name.rsplit("/", 1)[-1], self.split, len(self.samples))
 
 
@@ -76,7 +76,7 @@ def discover_sets(
 ) -> list[SodSet]:
     """Find the data sets below one or several folders, in any layout of `layout.LAYOUTS`.
 
-    A set is a root or a folder at most six levels below one, with an RGB or a GT folder; a depth
+    A set is a root or a folder at most six levels below a root, with an RGB or GT folder; a depth
     folder is optional. Levels such as ``testset`` or ``RGBD_for_train`` are not part of the name. A
     set below a "train" level is left out of a search for test sets, and vice versa, unless
     ``names`` gives its path.
@@ -88,11 +88,11 @@ def discover_sets(
         split: "test" or "train".
 
     Returns:
-        The sets in the order of ``names``, else of ``roots`` and then by path.
+        The sets in the order of ``names``; if this is None, in the order of ``roots`` and paths.
 
     Raises:
-        InputError: no such folder or set, no folder of a needed role, one name for two folders,
-            or files without partner.
+        InputError: a root or set does not exist, a needed folder is missing, two folders have one
+            name, or files have no partner.
     """
     candidates = search(roots)
     if names is None:
@@ -122,7 +122,7 @@ def limited(sets: Sequence[SodSet], limit: int | None) -> list[SodSet]:
 
 
 def second_modality(sets: Iterable[SodSet]) -> Modality | None:
-    """Return the modality of the maps of the sets, None without maps; InputError if they differ."""
+    """Return the modality of the maps of all sets, or None; raise InputError for two modalities."""
     first: dict[Modality, str] = {}
     for item in sets:
         if item.modality is not None:
@@ -186,7 +186,9 @@ def keep_images(sets: Sequence[SodSet], list_file: Path) -> list[SodSet]:
         if samples:
             kept.append(dataclasses.replace(sod_set, samples=samples))
     if not kept:
-        raise InputError(f"{flag}: lists no image of these sets. Fix: list images of them")
+        raise InputError(
+            f"{flag}: the file lists no image of these sets. Fix: list images of these sets"
+        )
     return kept
 
 
@@ -201,7 +203,7 @@ def choose(
     """Find a set by its name in the split, its path in any split, or the last part of its name.
 
     Raises:
-        InputError: no such set, unless ``optional`` (then None is returned), or several.
+        InputError: several sets match; or no set matches (None is returned if ``optional``).
     """
     here = [c for c in candidates if c.split in (None, split)]
     matches = (
@@ -252,7 +254,7 @@ def _picture_folders(roots: Sequence[Path | str]) -> list[str]:
 def load(
     candidate: Candidate, split: Split, need_rgb: bool, need_gt: bool, with_depth: bool = True
 ) -> SodSet:
-    """Pair the files of a set; InputError for two or no folders of a role, or unpaired files."""
+    """Pair the files of a set; raise InputError for missing or double folders or unpaired files."""
     for role, found in candidate.roles.items():
         if len(found) > 1 and (with_depth or role != "depth"):
             label = candidate.modality.name if role == "depth" else role

@@ -1,4 +1,4 @@
-"""Seeded hold-out of a training set, by scene."""
+"""Hold out a part of a training set for validation, by scene and with a seed."""
 
 import random
 import re
@@ -16,15 +16,15 @@ def hold_out(
 
     Frames of one scene are similar, so a split by image would validate on scenes of the training
     part. With ``by="scene"`` the images whose stems differ only in their last number form a scene
-    and stay together. If the whole set is one scene, it is split by image.
+    and stay together. If all images form one scene, the set is split by image.
 
     Args:
-        ratio: ratio of images to hold out, in [0, 1); at least one scene if not 0.
+        ratio: ratio of images to hold out, in [0, 1). Above 0, at least one scene is held out.
         seed: seed of the order in which scenes are held out.
         by: "scene" or "image".
 
     Returns:
-        The training part and the held-out part, each in the order given.
+        The training part and the held-out part, each in the order of ``samples``.
     """
     scenes: dict[str, list[str]] = {}
     for stem in (sample.stem for sample in samples):

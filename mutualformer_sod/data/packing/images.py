@@ -1,10 +1,10 @@
-"""The files of a packed image.
+"""Encode the files of a packed image.
 
 Colour images are shrunk by area average and stored as JPEG. Ground truth is shrunk by area average;
-a pixel is foreground if the average is at least one half. The threshold is applied here because
-`imaging.masks`, which has the same one, may refuse soft masks. Depth and other maps are resized by
-nearest neighbour, never averaged. They keep the type and values of the original, so that units,
-holes and polarity stay the same.
+a pixel is foreground if the average is at least one half. The threshold is applied here, because
+`imaging.masks`, which uses the same threshold, may refuse soft masks. Depth and other maps are
+resized by nearest neighbour, never averaged. Type and values of these maps do not change, so that
+units, holes and polarity are those of the original.
 """
 
 import io
@@ -25,7 +25,7 @@ def encode_sample(path: str, sample: Sample, side: int, quality: int) -> list[Fi
         side, quality: see `pack.PackOptions`.
 
     Raises:
-        InputError: as `read_sample`.
+        InputError: an error of `read_sample`.
     """
     rgb, depth, gt = parts = read_sample(sample)
     scale = min(1.0, side / max(rgb.shape[:2]))
@@ -58,7 +58,7 @@ def encode_sample(path: str, sample: Sample, side: int, quality: int) -> list[Fi
 def _mask(gt: np.ndarray, height: int, width: int) -> bytes:
     """Return a PNG with one bit per pixel."""
     ratio = shrink(gt.astype(np.float32), height, width)
-    # A thin object may cover less than half of every pixel; a part of it must stay.
+    # A thin object may cover less than half of every pixel, but must not disappear.
     least = min(0.5, float(ratio.max()))
     binary = (ratio >= least) & (ratio > 0)
     flags = [cv2.IMWRITE_PNG_BILEVEL, 1, cv2.IMWRITE_PNG_COMPRESSION, 9]

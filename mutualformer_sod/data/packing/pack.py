@@ -37,10 +37,10 @@ class PackOptions:
     """Options of a pack.
 
     Attributes:
-        side: pixels of the longer side, at least 32; a smaller image keeps its size.
+        side: maximum length of the longer side in pixels, at least 32; images are not enlarged.
         quality: JPEG quality, 1 to 100.
         share: ratio of the images of each set that are packed, in (0, 1], evenly spaced.
-        seed: chooses the first of the evenly spaced images.
+        seed: seed of the choice of the first of the evenly spaced images.
         shard_mb: maximum size of a shard in MiB.
     """
 
@@ -71,7 +71,7 @@ def pack_sets(
     overwrite: bool = False,
     workers: int | None = None,
 ) -> dict[str, Any]:
-    """Write ``output/shard_NNNN.tar`` and, last, ``output/index.json``.
+    """Write the shards ``output/shard_NNNN.tar``, and then their index ``output/index.json``.
 
     Members of a shard are ``<path of the set below its root>/<folder>/<stem>.<ext>``. All files of
     a sample are in one shard. Equal images and options give equal bytes with the same version of
@@ -80,21 +80,21 @@ def pack_sets(
     Args:
         names: sets by name or path; None for all with colour images, except test sets.
         near: values of ``--near``, see `near.parse_near`; values of depth are stored unchanged.
-        workers: threads; None for one per core.
+        workers: number of threads; None uses one thread per core.
 
     Returns:
         The index: options, sets (name, numbers of packed and of all images, depth encoding),
         fingerprint of the packed originals, shards with sizes and sha256.
 
     Raises:
-        InputError: unusable sets or images; an existing pack, unless ``overwrite``; an image larger
-            than a shard; depth that may be disparity.
+        InputError: a set or image is unusable, ``output`` contains a pack and ``overwrite`` is
+            false, an image is larger than a shard, or depth may be disparity.
     """
     sets = discover_sets(roots, names, need_rgb=names is not None, split="train")
     by_path = _by_path([item for item in sets if item.has_rgb], roots)
     if _old_files(output) and not overwrite:
-        raise InputError(f"{output}: contains a pack. Fix: pass --overwrite or another --output")
-    # Decided from all maps, not only the packed ones: `unpack_sets` compares with the result.
+        raise InputError(f"{output} contains a pack. Fix: pass --overwrite or another --output")
+    # All maps decide the encoding, not only the packed maps; `unpack_sets` checks the encoding.
     decided = with_encodings(by_path.values(), near, quiet=True, ask_disparity=True)
     chosen = {
         path: replace(item, samples=_every_kth(item.samples, options, path))
@@ -124,10 +124,10 @@ def pack_sets(
 def unpack_sets(
     folder: Path, root: Path, *, overwrite: bool = False
 ) -> tuple[dict[str, Any], list[str]]:
-    """Write the files of a pack below ``root``, and check that the sets are those packed.
+    """Write the files of a pack below ``root``, and compare the sets with the packed sets.
 
     The checksums of all shards are compared before the first file is written. Existing files of
-    equal content are kept, so that an interrupted run continues.
+    equal content are not written again, so that an interrupted run continues.
 
     Args:
         folder: folder of the shards and their index.
@@ -135,11 +135,11 @@ def unpack_sets(
         overwrite: replace files whose content differs.
 
     Returns:
-        The index, and one line for each set whose depth encoding differs from the original's.
+        The index, and one line for each set whose depth encoding differs from the packed encoding.
 
     Raises:
-        InputError: no pack; shards that are missing, damaged or write outside ``root``; existing
-            files whose content differs, or that are not in the pack.
+        InputError: the folder has no pack; shards are missing, damaged or have paths outside
+            ``root``; or existing files have other content or are not in the pack.
     """
     index = _read_index(folder)
     paths = checked_shards(folder, index["shards"])
@@ -175,7 +175,7 @@ def _by_path(sets: Sequence[SodSet], roots: Sequence[Path | str]) -> dict[str, S
 def _write_shards(
     work: Sequence[tuple[str, Sample]], options: PackOptions, output: Path, workers: int
 ) -> list[dict[str, Any]]:
-    """Write all shards, then replace an existing pack by them; return their index entries."""
+    """Write all shards, then replace an existing pack; return the index entries of the shards."""
     encode = partial(encode_sample, side=options.side, quality=options.quality)
     staging = output / STAGING
     shutil.rmtree(staging, ignore_errors=True)
@@ -202,7 +202,7 @@ def _write_shards(
 def _old_files(output: Path) -> list[Path]:
     """List the files of a pack, the index first.
 
-    They are removed in this order, because shards without an index are not a pack.
+    The files are removed in this order, because shards without an index are not a pack.
     """
     return [*output.glob(INDEX_FILE), *output.glob("shard_*.tar")]
 
@@ -239,7 +239,7 @@ def _read_index(folder: Path) -> dict[str, Any]:
         good = False
     if not good:
         raise InputError(
-            f"{path}: not the index of a pack of format {FORMAT}. Fix: pack the sets again"
+            f"{path}: the file is not a pack index of format {FORMAT}. Fix: pack the sets again"
         )
     return index
 
@@ -253,7 +253,7 @@ def _compare(index: dict[str, Any], root: Path) -> list[str]:
         packed = index["sets"][path]
         if len(item.samples) != packed["images"]:
             raise InputError(
-                f"{item.root}: {counted(len(item.samples), 'image')}, but the pack has "
+                f"{item.root} has {counted(len(item.samples), 'image')}, but the pack has "
                 f"{packed['images']}. Fix: move the other images away, or pass another --output"
             )
         now, before = _coding(item.encoding), packed["depth"]

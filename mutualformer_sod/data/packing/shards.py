@@ -21,10 +21,10 @@ File = tuple[str, bytes]
 class ShardWriter:
     """Write images to tar files ``shard_NNNN.tar`` of at most ``limit`` bytes.
 
-    Each of them appears whole or not at all.
+    A shard appears only when it is complete.
 
     Attributes:
-        written: file, bytes, sha256 and number of files of each shard.
+        written: name, size in bytes, sha256 and number of files of each written shard.
     """
 
     def __init__(self, folder: Path, limit: int) -> None:
@@ -38,7 +38,7 @@ class ShardWriter:
         self._tar = tarfile.open(fileobj=self._buffer, mode="w", format=tarfile.PAX_FORMAT)  # noqa: SIM115
 
     def add(self, files: Sequence[File]) -> None:
-        """Add the files of one image to a shard; InputError if they exceed the limit."""
+        """Add the files of one image to a shard; raise InputError if the files exceed the limit."""
         members = []
         for name, data in files:
             member = tarfile.TarInfo(name)  # time 0: equal packs have equal sha256
@@ -62,7 +62,7 @@ class ShardWriter:
         return _whole(self._tar.offset + more + 2 * tarfile.BLOCKSIZE, tarfile.RECORDSIZE)
 
     def flush(self) -> None:
-        """Write the open shard unless it is empty, and begin the next one."""
+        """Write the open shard and begin the next shard; do nothing if the open shard is empty."""
         self._tar.close()
         if not self._files:
             return
@@ -77,7 +77,7 @@ class ShardWriter:
 
 
 def checked_shards(folder: Path, shards: Sequence[dict[str, Any]]) -> list[Path]:
-    """Return the paths of the shards of a `ShardWriter`; InputError lists all bad ones."""
+    """Return the paths of all shards; raise an InputError that lists missing or damaged shards."""
     paths, bad = [], []
     for shard in tqdm(shards, "checking", unit="shard", leave=False, disable=None):
         path = folder / shard["file"]
@@ -92,11 +92,13 @@ def checked_shards(folder: Path, shards: Sequence[dict[str, Any]]) -> list[Path]
 
 
 def unpack_shard(path: Path, root: Path, overwrite: bool) -> int:
-    """Write the files of a shard below ``root``; return their number. Keep equal existing files.
+    """Write the files of a shard below ``root``, and return the number of files in the shard.
+
+    Existing files of equal content are not written again.
 
     Raises:
-        InputError: an existing file whose content differs, unless ``overwrite``; a member that is
-            not an image of a set, or is outside ``root``.
+        InputError: an existing file has other content, unless ``overwrite``; or a member of the
+            shard is not an image of a set, or is outside ``root``.
     """
     count = 0
     try:
@@ -108,13 +110,13 @@ def unpack_shard(path: Path, root: Path, overwrite: bool) -> int:
                     continue
                 if os.path.lexists(target) and not overwrite:
                     raise InputError(
-                        f"{target}: exists with other content."
+                        f"{target}: the file exists with other content."
                         " Fix: pass --overwrite or another --output"
                     )
                 with replacing(target) as temporary:
                     temporary.write_bytes(data)
     except tarfile.TarError as error:
-        raise InputError(f"{path}: not a shard ({error}). Fix: copy it again") from None
+        raise InputError(f"{path} is not a shard ({error}). Fix: copy the shard again") from None
     return count
 
 

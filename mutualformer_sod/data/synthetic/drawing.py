@@ -1,6 +1,6 @@
-"""Textures, the depth sensor and the thermal camera of generated scenes.
+"""Render the colour images, depth maps and thermal images of generated scenes.
 
-``scenes.py`` decides the content of a scene; this module only renders it. The result is the same on
+``scenes.py`` decides the content of a scene; this module renders the scene. The result is equal on
 every machine (see ``shapes.py``). Noise grids and their weights are exact fractions, so that the
 order of summation in a matrix product has no effect. Blurs use integers. cv2 only computes minima.
 """
@@ -18,7 +18,7 @@ OCCLUDING_HEIGHT = 55.0  # minimum height in grey levels at which an object occl
 
 @dataclass(frozen=True)
 class Appearance:
-    """A family of textures and the two colours that it mixes."""
+    """A family of textures, and the two colours that the texture mixes."""
 
     family: str
     colours: np.ndarray  # (2, 3)
@@ -78,7 +78,7 @@ def _wave(phase: np.ndarray) -> np.ndarray:
 
 
 def _smooth_noise(random: Random, shape: tuple[int, int], cell: int) -> np.ndarray:
-    """Return noise (H, W) in [0, 1] without detail below about ``cell`` pixels."""
+    """Return noise (H, W) in [0, 1] without details smaller than about ``cell`` pixels."""
     rows, columns = (_weights(length, cell) for length in shape)
     grid = np.floor(random.uniform(0, 256, rows.shape[1] * columns.shape[1]))
     # Weights are multiples of 1/256 and the grid is integer: exact in any order of summation.
@@ -100,7 +100,7 @@ def sense(random: Random, regions: np.ndarray, heights: list[float]) -> np.ndarr
     """Render the depth map (H, W) uint8 of a simulated sensor, near = white.
 
     ``heights`` are the heights of the regions above the background in grey levels. Holes are black,
-    or filled with the farthest depth around them.
+    or have the farthest depth in their neighbourhood.
     """
     depth = _background_depth(random, regions.shape)
     for number, height in enumerate(heights, start=1):
@@ -130,9 +130,9 @@ def sense(random: Random, regions: np.ndarray, heights: list[float]) -> np.ndarr
 def sense_heat(random: Random, regions: np.ndarray, heights: list[float]) -> np.ndarray:
     """Render the thermal image (H, W) uint8 of a simulated camera, hot = white.
 
-    ``heights`` are the differences of the regions from the background in grey levels. Positive
-    means warmer than the background in three of four scenes, and colder in the others. Heat has
-    soft borders, no holes and no ground plane.
+    ``heights`` are the differences of the regions from the background in grey levels. A positive
+    difference means a warmer region in three of four scenes, and a colder region in the others. The
+    image has soft borders, no holes and no ground plane.
     """
     sign = 1 if random.uniform() < 0.75 else -1
     base = 127.5 - sign * random.uniform(20, 80)
@@ -173,7 +173,10 @@ def _background_depth(random: Random, size: tuple[int, int]) -> np.ndarray:
 
 
 def _shadow(mask: np.ndarray, width: int) -> np.ndarray:
-    """Return the pixels right (width > 0) or left of an object that a second camera cannot see."""
+    """Return the pixels beside an object that a second camera cannot see.
+
+    If ``width`` is positive, these pixels are right of the object, else left.
+    """
     shadow = np.roll(mask, width, axis=1)
     if width > 0:
         shadow[:, :width] = False

@@ -1,8 +1,8 @@
-"""Generated scenes in which only colour, only depth, or each of them shows the salient object.
+"""Generated scenes whose salient object is visible in colour only, in depth only, or in both.
 
-Each scene has three to five regions from one distribution of shapes, sizes and places. One of them,
-chosen at random, is the salient object. The kind of the scene decides how it differs from the
-other regions:
+Each scene has three to five regions from one distribution of shapes, sizes and places. A region
+chosen at random is the salient object. The kind of the scene decides how this object differs from
+the other regions:
 
 ==========  ==============================================  =====================================
 kind        colour                                          depth
@@ -16,8 +16,8 @@ kind        colour                                          depth
 
 A model that sees one modality can therefore only guess on a third of the scenes.
 
-With the modality "thermal" a thermal image takes the place of depth: the object is warmer, or
-colder, than the others. Colour and ground truth are those of the depth scene of the same seed.
+With the modality "thermal" a thermal image replaces the depth map: the object is warmer or colder
+than the other regions. Colour and ground truth equal those of the depth scene of the same seed.
 
 Scenes are the same on every machine, see ``shapes.py`` and ``drawing.py``.
 """
@@ -45,7 +45,7 @@ SENSORS = {
     "depth": (DEPTH, SET_NAME, drawing.sense),
     "thermal": (THERMAL, f"{SET_NAME}-T", drawing.sense_heat),
 }
-"""Name of the second modality -> the modality, the name of the set, and the sensor."""
+"""For each name of a second modality: the modality, the name of the set, and its sensor."""
 
 GENERATOR_VERSION = 1  # increased when the scenes of a seed change
 
@@ -63,8 +63,8 @@ class Scene:
         rgb: (H, W, 3) uint8, RGB order.
         depth: (H, W) uint8, near = white, with noise, quantisation and holes of a sensor. As in
             published 8-bit maps, holes have no code of their own: they are 0 (black) in half of
-            the scenes, and filled with the farthest depth around them in the others. In scenes of
-            the thermal modality: a thermal image, hot = white, without holes.
+            the scenes, and have the farthest depth in their neighbourhood in the other scenes. With
+            the thermal modality, ``depth`` is a thermal image without holes, hot = white.
         gt: (H, W) bool, the salient object, 3 to 35 % of the image.
         regions: (H, W) uint8, the number of the object or distractor at each pixel, 0 for the
             background. Numbers follow the order of placement, not salience.
@@ -81,20 +81,22 @@ class Scene:
 def make_scene(
     seed: int, index: int, size: tuple[int, int] = DEFAULT_SIZE, modality: str = "depth"
 ) -> Scene:
-    """Draw scene ``index`` of the series ``seed``; its kind is ``KINDS[index % 3]``.
+    """Draw scene ``index`` of the series ``seed``.
+
+    The kind of the scene is ``KINDS[index % 3]``.
 
     Args:
         seed: the series, at least 0. Two series share no scene.
         index: index of the scene in the series, at least 0; scenes are independent of each other.
         size: (H, W) in pixels, each at least 64.
-        modality: a name of ``SENSORS``; it takes the place of "depth" in the kind.
+        modality: a key of ``SENSORS``; this name replaces "depth" in the kind of the scene.
 
     Raises:
-        InputError: a negative seed or index, a size below 64, or another modality.
+        InputError: a negative seed or index, a side below 64, or an unknown modality.
     """
     _, _, sense = _modality(modality)
     if seed < 0 or index < 0:
-        raise InputError(f"seed {seed}, index {index}: negative. Fix: pass 0 or more")
+        raise InputError(f"seed {seed} or index {index} is negative. Fix: pass 0 or more")
     if min(size) < 64:
         raise InputError(
             f"size {size[0]}x{size[1]} is too small for a scene. Fix: pass at least 64x64"
@@ -125,12 +127,12 @@ def write_samples(
 ) -> Path:
     """Write scenes as ``<output_dir>/SAMPLES/{RGB,depth,GT}/<stem>.png``; return ``SAMPLES``.
 
-    Thermal scenes are ``SAMPLES-T/{RGB,T,GT}``. Existing scenes of the same seed, count and size
-    are kept, so that an interrupted run continues. The seed, count and size are recorded beside the
-    folders, in ``samples.json``.
+    Thermal scenes are written to ``SAMPLES-T/{RGB,T,GT}``. Existing scenes of the same seed, count
+    and size are not written again, so that an interrupted run continues. The seed, count and size
+    are recorded beside the folders, in ``samples.json``.
 
     Raises:
-        InputError: a count below 1; or an existing folder with other files, unless ``overwrite``.
+        InputError: the count is below 1, or another set exists and ``overwrite`` is false.
     """
     if count < 1:
         raise InputError(f"--count {count} is too small. Fix: pass 1 or more")
@@ -165,17 +167,17 @@ def _kind(index: int, modality: str) -> str:
 
 
 def _claim(root: Path, folders: tuple[str, ...], recipe: dict, overwrite: bool) -> None:
-    """Make the folders of the set; refuse those of another set, or empty them if ``overwrite``."""
+    """Create the folders; refuse scenes of another set, or delete these scenes if ``overwrite``."""
     output = OutputFolder(root, "samples.json", "generated scenes")
     if root.exists() and any(root.iterdir()):
         if output.read() == recipe:
             return
         if not overwrite:
             raise InputError(
-                f"{root}: contains another set. Fix: pass --overwrite or another --output"
+                f"{root} contains another set. Fix: pass --overwrite or another --output"
             )
         for folder in folders:
-            for file in (root / folder).glob("scene_*.png"):  # other files are kept
+            for file in (root / folder).glob("scene_*.png"):  # other files stay
                 file.unlink()
     for folder in folders:
         (root / folder).mkdir(parents=True, exist_ok=True)
@@ -185,7 +187,7 @@ def _claim(root: Path, folders: tuple[str, ...], recipe: dict, overwrite: bool) 
 def _appearances(
     random: Random, kind: str, count: int, salient: int
 ) -> tuple[Appearance, list[Appearance | None]]:
-    """Choose the appearance of the background and of each region; None means no own appearance."""
+    """Choose the appearances of the background and of the regions; None hides a region."""
     first = random.uniform(50, 205, 3)
     colours = np.stack([first, first + random.uniform(-50, 50, 3)])
     background = Appearance(random.choice(FAMILIES), colours)
@@ -207,8 +209,8 @@ def _appearances(
         regions = [None if hide else muted() for hide in hidden]
         regions[salient] = strong()
         return background, regions
-    # Colour must not be a cue: the visible regions are chosen independently of the object. At least
-    # two are visible, because a single region of strong colour is the object in the other kinds.
+    # Colour must not be a cue, so the visible regions do not depend on the object. At least two
+    # regions are visible: a single region of strong colour is the object in the other kinds.
     style = random.choice(("none", "muted", "shared", "own", "own"))
     visible = random.subset(2 + random.integer(count - 1), count)
     shared = strong()
@@ -217,7 +219,7 @@ def _appearances(
 
 
 def _heights(random: Random, kind: str, count: int, salient: int) -> list[float]:
-    """Choose the heights of all regions in grey levels; only the object may have a large one."""
+    """Choose the heights of all regions in grey levels; only the object may have a large height."""
     heights = []
     for _ in range(count):
         height = random.uniform(-_MILD_HEIGHT, _MILD_HEIGHT)

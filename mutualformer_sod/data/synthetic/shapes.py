@@ -14,7 +14,7 @@ _MIN_AREA, _MAX_AREA = 0.03, 0.35  # ratio of the image, for objects and distrac
 
 
 class Random:
-    """Random numbers from PCG64's raw stream, which numpy guarantees never to change."""
+    """Random numbers from PCG64's raw stream, which is equal in all versions of numpy."""
 
     def __init__(self, seed: int, index: int):
         self._bits = np.random.PCG64(np.random.SeedSequence([seed, index]))
@@ -48,12 +48,13 @@ def place_regions(random: Random, size: tuple[int, int]) -> tuple[np.ndarray, in
     """Place 3 to 5 regions with disjoint boxes.
 
     Returns:
-        The number of the region at each pixel, (H, W) uint8, 0 = none; and the number of regions.
+        An array (H, W) uint8 with the region number of each pixel, 0 = background; and the number
+        of regions.
     """
     wanted = 3 + random.integer(3)
     largest = (0.30, 0.20, 0.13)[wanted - 3]
     pixels = size[0] * size[1]
-    while True:  # large first regions may leave no room; all are then drawn again
+    while True:  # if large first regions leave no room, all regions are drawn again
         regions, boxes = np.zeros(size, np.uint8), []
         for _ in range(4 * wanted):
             area = 0.037 * (largest / 0.037) ** random.uniform()
@@ -93,7 +94,7 @@ def _outline(random: Random, area: float) -> list[np.ndarray]:
     """Draw an ellipse, polygon, blob, rounded rectangle or two-part shape as integer polygons.
 
     Returns:
-        One or two (n, 2) arrays of x, y from 0, 0, with about ``area`` pixels together.
+        One or two polygons (n, 2) of corners x, y >= 0, with about ``area`` pixels in total.
     """
     family = random.choice(("ellipse", "polygon", "blob", "rectangle", "two-part"))
     upright = family == "two-part"
@@ -125,7 +126,7 @@ def _outline(random: Random, area: float) -> list[np.ndarray]:
 def fill(canvas: np.ndarray, corners: np.ndarray) -> None:
     """Set the pixels of a bool canvas whose centres lie in a polygon with integer corners x, y.
 
-    cv2.fillPoly is not used: it sets other border pixels since OpenCV 5.
+    cv2.fillPoly is not used, because OpenCV 5 sets other border pixels than OpenCV 4.
     """
     height, width = canvas.shape
     top, bottom = np.clip([corners[:, 1].min(), corners[:, 1].max()], 0, height).astype(int)
@@ -154,7 +155,7 @@ def _polygon_area(points: np.ndarray) -> float:
 def window_of(
     regions: np.ndarray, number: int
 ) -> tuple[tuple[slice, slice], np.ndarray, np.ndarray]:
-    """Return the box around a region, and its coordinates x, y, (h, w) in [-1, 1]."""
+    """Return the box around a region, and the coordinates x, y (h, w) in [-1, 1] of its pixels."""
     x, y, width, height = cv2.boundingRect((regions == number).astype(np.uint8))
     rows = slice(max(y - 1, 0), y + height + 1)
     columns = slice(max(x - 1, 0), x + width + 1)
@@ -171,5 +172,5 @@ def blur(image: np.ndarray) -> np.ndarray:
 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:
-    """Round an array of any shape and clip it to [0, 255]."""
+    """Round the values of an array of any shape, clip to [0, 255], and return uint8."""
     return np.clip(np.floor(image + 0.5), 0, 255).astype(np.uint8)

@@ -2,9 +2,9 @@
 
 An image is decoded once and shrunk by area average, never enlarged. The size limit applies to each
 side separately, because the network input is square: a large 4:3 image becomes square in the cache.
-The cache contains uint8 colours, uint16 depth in [0, 1] (near = 1, holes filled) and the
-uint8 ratio of foreground of each pixel. Images from a cache are resized twice, so that they differ
-slightly from images that are read from their files.
+The cache stores colours as uint8, depth in [0, 1] (near = 1, holes filled) as uint16, and the ratio
+of foreground in each pixel as uint8. Images from a cache are resized twice, so that they differ
+slightly from images that are read from files.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ class CacheOptions:
         mode: "ram" or "disk".
         side: maximum side of a cached image in pixels.
         folder: folder of the files, for "disk".
-        copies: number of processes on this host; in mode "ram" each has its own cache.
+        copies: number of processes on this host; in mode "ram" each process has its own cache.
         shared: whether each process has loader workers that read its cache.
     """
 
@@ -61,7 +61,7 @@ class CachedImage:
         rgb: (h, w, 3) uint8, not writable.
         depth: (h, w) float32 in [0, 1], near = 1; None in a set without depth.
         gt: (h, w) float32 in [0, 1], ratio of foreground; None in a set without ground truth.
-        native_size: (H, W) of the file.
+        native_size: (H, W) of the image file in pixels.
     """
 
     rgb: np.ndarray
@@ -71,10 +71,10 @@ class CachedImage:
 
 
 class SetCache:
-    """The images of one set in one block of bytes, read-only once filled.
+    """The cached images of one set in one block of bytes.
 
-    The block is a tensor, which torch moves to shared memory for other processes, or a mapped file,
-    which each process maps itself.
+    Images read from the block are not writable. The block is a tensor, which torch moves to shared
+    memory for other processes, or a file, which each process maps into its own memory.
     """
 
     def __init__(self, index: dict[str, Any], block: torch.Tensor | None, path: Path | None):
@@ -87,7 +87,7 @@ class SetCache:
         return self.__dict__ | {"_mapped": None}  # a pickled mapping would be a copy
 
     def read(self, stem: str) -> CachedImage:
-        """Return the image of a stem."""
+        """Return the cached image with this file stem."""
         offset, height, width, *native_size = self.index["images"][self._rows[stem]]
         count = height * width
         part = self._bytes()[offset : offset + count * self.index["pixel"]]
@@ -103,7 +103,7 @@ class SetCache:
 
     def _bytes(self) -> np.ndarray:
         if self._block is not None:
-            # Not stored: torch may move the tensor for another process.
+            # The array is not stored, because torch may move the tensor for another process.
             return self._block.numpy()
         if self._mapped is None:
             found = open_cache_file(self.path, self.index["key"], check=False)
@@ -122,19 +122,19 @@ def build_caches(
 ) -> dict[str, SetCache]:
     """Decode all images of the sets, or find them in the cache files of an earlier run.
 
-    A cache file is used only if its options and source files (names, sizes, modification times) are
-    the same and its checksums are correct; otherwise it is written again.
+    A cache file is used only if the options and the source files (names, sizes, modification times)
+    have not changed and its checksums are correct; otherwise the cache file is written again.
 
     Args:
-        sets: each needs colour images, every sample once, and its encoding.
+        sets: sets with colour images and an encoding, in which each sample occurs once.
         depth_rule: conversion of depth to [0, 1].
-        report: called with one line per set, with its size.
+        report: function that is called with one line per set about the size of the cache.
 
     Returns:
         Caches by the name of the set.
 
     Raises:
-        InputError: unreadable images, or not enough memory or disk.
+        InputError: an image is unreadable, or memory or disk space is insufficient.
     """
     caches: dict[str, SetCache] = {}
     missing: list[tuple[SodSet, Path | None, dict[str, Any]]] = []
@@ -157,7 +157,7 @@ def build_caches(
         block = None
         if path is None:
             block = torch.empty(index["bytes"], dtype=torch.uint8)
-            if options.shared:  # while empty: a filled block would be copied
+            if options.shared:  # shared before filling: a filled block would be copied
                 block.share_memory_()
             fill(block.numpy())
         else:
@@ -167,7 +167,7 @@ def build_caches(
 
 
 def _key(sod_set: SodSet, side: int, depth_rule: DepthRule) -> str:
-    """Hash all that decides the cached images: the files, and how they are read and shrunk."""
+    """Hash the files, encoding, size limit and depth rule, on which the cached images depend."""
     times = [
         path.stat().st_mtime_ns
         for sample in sod_set.samples
@@ -182,7 +182,7 @@ def _key(sod_set: SodSet, side: int, depth_rule: DepthRule) -> str:
 
 
 def _plan(sod_set: SodSet, side: int, key: str) -> dict[str, Any]:
-    """Return the index of a cache: the place of each image, see `SetCache.read`."""
+    """Return the index of a cache, with the position of each image in the block."""
     samples = sod_set.samples
     pixel = 3 + 2 * sod_set.has_depth + sod_set.has_gt
     sizes = in_threads(lambda sample: image_size(sample.rgb), samples, f"{sod_set.name}: sizes")
@@ -209,7 +209,7 @@ def _fill(sod_set: SodSet, rows: list[list[int]], depth_rule: DepthRule, block: 
         sample, (offset, height, width, *native_size) = work
         rgb, raw_depth, gt = read_sample(sample)
         if list(rgb.shape[:2]) != native_size:
-            raise InputError(f"{sample.rgb}: changed while it was read. Fix: start again")
+            raise InputError(f"{sample.rgb}: the file changed during reading. Fix: start again")
         parts = [shrink(rgb, height, width)]
         if raw_depth is not None:
             unit = sample.modality.to_unit(raw_depth, sod_set.encoding, depth_rule)
@@ -238,6 +238,6 @@ def _check_room(wanted: int, options: CacheOptions) -> None:
         remedy = "pass a smaller --cache-side, or --cache disk"
     if free is not None and wanted > free * (1 - _SPARE):
         raise InputError(
-            f"--cache {options.mode}: the images take {wanted / 1e6:.0f} MB, but {what} has"
+            f"--cache {options.mode}: the images need {wanted / 1e6:.0f} MB, but {what} has"
             f" {free / 1e6:.0f} MB free. Fix: {remedy}"
         )

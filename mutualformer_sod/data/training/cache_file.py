@@ -1,4 +1,4 @@
-"""The file of one set's cached images: a checked header, then the images as one block.
+"""Write and open the cache file of one set: an index, then all images as one block.
 
 Layout: magic number, CRC of the index, CRC of the block, length of the index (all little-endian);
 the index as JSON; the block, from the next multiple of 64 bytes to the end of the file.
@@ -22,7 +22,7 @@ _CHUNK = 1 << 24
 
 
 def write_cache_file(path: Path, index: dict[str, Any], fill: Callable[[np.ndarray], None]) -> None:
-    """Write a cache file under a temporary name, and rename it when it is complete.
+    """Write a cache file under a temporary name, and rename the complete file.
 
     Args:
         index: JSON values; ``index["bytes"]`` is the size of the block.
@@ -45,11 +45,11 @@ def open_cache_file(
     """Open a cache file as a read-only memory map if its index has this key.
 
     Args:
-        check: also compare the checksum of the images.
+        check: whether the checksum of the images is compared, too.
 
     Returns:
-        The index and the block, (bytes,) uint8; None for a missing or damaged file, or another
-        key.
+        The index and the block, (bytes,) uint8; None if the file is missing or damaged, or has
+        another key.
     """
     try:
         whole = np.memmap(path, np.uint8, "r")

@@ -18,11 +18,11 @@ Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def paste_object(target: Arrays, donor: Arrays, rng: np.random.Generator) -> Arrays:
-    """Paste the foreground of the donor at a random place, at half to full size, perhaps flipped.
+    """Paste the foreground of the donor into the target at a random place, scale and flip.
 
-    The depth of the object keeps its relief and is moved towards the camera until the object is
-    nearer than all that it covers. If its depth then exceeds 1, the depth of the whole image is
-    scaled down, which keeps the order. The foreground is that of the target and the pasted object.
+    The scale is between half and full size. The depth of the object is moved towards the camera,
+    without a change of relief, until the object is nearer than everything it covers. If a depth
+    then exceeds 1, all depths are scaled down. The new foreground includes both objects.
 
     Args:
         target: rgb (H, W, 3) uint8, depth (H, W) float in [0, 1], near = 1, gt (H, W) in [0, 1].
@@ -41,7 +41,7 @@ def paste_object(target: Arrays, donor: Arrays, rng: np.random.Generator) -> Arr
     parts = [donor[0][box], donor[1][box], mask[box]]
     if rng.random() < 0.5:
         parts = [np.ascontiguousarray(part[:, ::-1]) for part in parts]
-    # Relative to the sides of the image: both images are resized to the same square.
+    # The size is relative to the sides of the image: both images are resized to the same square.
     ratio = np.divide(parts[2].shape, mask.shape) * rng.uniform(*_SCALES)
     ratio *= min(1.0, _LARGEST / ratio.max())
     height, width = (max(1, round(s * side)) for s, side in zip(ratio, depth.shape, strict=True))
@@ -69,11 +69,11 @@ def paste_object(target: Arrays, donor: Arrays, rng: np.random.Generator) -> Arr
 
 
 def add_twin(image: Arrays, rng: np.random.Generator) -> Arrays:
-    """Add a copy of the object at another distance; the nearer of the two is the ground truth.
+    """Add a copy of the object at another distance; the nearer object is the ground truth.
 
-    Depth alone decides which of the two is salient. The copy is nearer or farther with equal
-    probability, and larger or smaller. The outline of the original has no seam, but this does not
-    show which object is the ground truth. The nearer object covers the other.
+    Depth alone decides which object is salient. The copy is nearer or farther with equal
+    probability, and its scale is random. The outline of the original has no seam, but this does not
+    show which object is the ground truth. The nearer object covers the farther object.
 
     Args:
         image: rgb (H, W, 3) uint8, depth (H, W) float in [0, 1], near = 1, gt (H, W) in [0, 1].

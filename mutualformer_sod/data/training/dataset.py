@@ -32,31 +32,31 @@ class SodDataset(Dataset):
       modality, these are the maps of that modality.
     - ``has_depth``: bool, whether there is a map, read or invented; a constant or empty map counts
       as missing.
-    - ``gt``: (1, h, w) float32 in [0, 1]; present if ``with_gt`` and every set has ground truth.
+    - ``gt``: (1, h, w) float32 in [0, 1]; only with ``with_gt`` and ground truth in every set.
     - ``name``: ``"<set>/<stem>"``.
     - ``native_size``: (H, W) of the colour image and the ground truth.
     - ``index``: index of the item in the dataset.
     - ``key``: int64 drawn from (seed, epoch, index), for other random choices about the item.
 
-    An item depends on (seed, epoch, index) alone, not on workers or a resumed run.
+    An item depends on (seed, epoch, index), but not on the workers or on a resumption of the run.
 
     Args:
-        sets: each with colour images, and with an encoding if it has depth, see
+        sets: sets with colour images; a set with depth needs an encoding, see
             `depth.polarity.with_encodings`.
         size: (h, w) of the items, or one number for both.
         depth_rule: see `depth.encoding.depth_to_unit`.
-        augment: training augmentations; False for a plain resize.
-        with_gt: read ground truth if the sets have it.
+        augment: training augmentations; True uses the default strengths, False only resizes.
+        with_gt: whether ground truth is read if every set has ground truth.
         seed: seed of the augmentations and of depth dropout.
         depth_dropout: probability that the depth of an image is removed, drawn again each epoch.
-        estimated_depth: folder of estimated maps SET/STEM.png, near = white. A map that exists
-            gives the surroundings of the object in three of four invented maps.
-        caches: decoded images by the set's name, with their own ``depth_rule``, see
-            `cache.build_caches`; other sets are read from their files.
+        estimated_depth: folder of estimated maps SET/STEM.png, near = white. An existing map
+            provides the surroundings of the object in three of four invented maps.
+        caches: caches by the name of the set, see `cache.build_caches`; ``depth_rule`` does not
+            affect cached maps. Sets without a cache are read from files.
 
     Raises:
-        InputError: a set without colour images.
-        ValueError: a set with depth but without encoding.
+        InputError: a set has no colour images.
+        ValueError: a set has depth but no encoding.
     """
 
     def __init__(
@@ -74,9 +74,9 @@ class SodDataset(Dataset):
     ) -> None:
         for sod_set in sets:
             if sod_set.samples and not sod_set.has_rgb:
-                raise InputError(f"{sod_set.root}: no folder of colour images (RGB). Fix: add it")
+                raise InputError(f"{sod_set.root} has no colour images. Fix: add an RGB folder")
             if sod_set.has_depth and sod_set.encoding is None:
-                raise ValueError(f"{sod_set.name}: no depth encoding. Fix: call with_encodings")
+                raise ValueError(f"{sod_set.name} has no depth encoding. Fix: call with_encodings")
         self.size = (size, size) if isinstance(size, int) else tuple(size)
         self.augmentation = Augmentation() if augment is True else augment or None
         self.depth_rule = depth_rule
@@ -94,11 +94,11 @@ class SodDataset(Dataset):
         for place, (name, _, _) in enumerate(self._items):
             places.setdefault(name, []).append(place)
         self._peers = {name: range(found[0], found[-1] + 1) for name, found in places.items()}
-        # Shared memory, because workers that outlive an epoch must read the number of the next one.
+        # In shared memory, because a worker that outlives an epoch must read the next epoch number.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch, which decides the augmentations."""
+        """Set the epoch number, on which the random augmentations depend."""
         self._epoch.fill_(epoch)
 
     def __len__(self) -> int:
@@ -116,7 +116,7 @@ class SodDataset(Dataset):
         rng = np.random.default_rng(sequence)
         with_depth = rng.random() >= self.depth_dropout
         rgb, depth, gt, native_size = self._load(index, with_depth)
-        strength = self.augmentation or Augmentation()  # default: nothing is drawn below
+        strength = self.augmentation or Augmentation()  # the default draws nothing below
         modality = sample.modality
         is_depth = depth is not None and modality.has_polarity
 
@@ -189,7 +189,7 @@ class SodDataset(Dataset):
         )
         rgb, depth, gt = read_sample(wanted)
         if gt is None and sample.gt is not None:
-            # Predictions have the size of the colour image and must fit the unread ground truth.
+            # Predictions have the size of the colour image, which the ground truth must have, too.
             check_size(sample.gt, image_size(sample.gt), sample.rgb, rgb.shape[:2])
         if depth is not None:
             depth = without_flat(sample.modality.to_unit(depth, encoding, self.depth_rule))

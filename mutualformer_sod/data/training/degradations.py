@@ -1,6 +1,6 @@
 """Degradations of a map in training, similar to those of sensors and file formats.
 
-A modality names the degradations that apply to it (`data.modality.Modality.degradations`).
+`data.modality.Modality.degradations` lists the degradations of the maps of a modality.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mutualformer_sod.data.training.transforms import Augmentation
 
 Degradation = Callable[[Tensor, np.random.Generator, "Augmentation"], Tensor]
-"""Change a map (1, h, w) in [0, 1]; values outside are clamped afterwards."""
+"""Function that changes a map (1, h, w) in [0, 1]; `degrade` clamps the result to [0, 1]."""
 
 DEGRADATIONS: dict[str, Degradation] = {}
 
@@ -22,7 +22,7 @@ DEGRADATIONS: dict[str, Degradation] = {}
 def register_degradation(function: Degradation) -> Degradation:
     """Register a degradation under the name of its function.
 
-    Use it as a decorator. Other packages may use it, too.
+    This function is a decorator. Other packages may use this decorator, too.
 
     Raises:
         ValueError: the name is registered already.
@@ -48,24 +48,24 @@ def degrade(
 
 @register_degradation
 def noise(plane: Tensor, rng: np.random.Generator, strength: "Augmentation") -> Tensor:
-    """Add normal noise."""
+    """Add normally distributed noise to a map."""
     drawn = rng.standard_normal(plane.shape, dtype=np.float32)
     return plane + torch.from_numpy(drawn) * (strength.depth_noise * rng.random())
 
 
 @register_degradation
 def levels(plane: Tensor, rng: np.random.Generator, strength: "Augmentation") -> Tensor:
-    """Quantise to a random number of levels, from ``depth_levels`` to 256."""
+    """Quantise a map to a random number of levels, from ``depth_levels`` to 256."""
     steps = round(2 ** rng.uniform(np.log2(strength.depth_levels), 8)) - 1
     return (plane * steps).round() / steps
 
 
 @register_degradation
 def holes(plane: Tensor, rng: np.random.Generator, strength: "Augmentation") -> Tensor:
-    """Cut elliptic holes of at most a tenth of a side, smaller than objects.
+    """Cut elliptic holes into a map; each hole covers at most a tenth of the height and width.
 
-    All holes of a map are either farthest (0) or nearest (1). Both occur: a black hole in a file
-    becomes one or the other, depending on the polarity of its set.
+    Either all holes of a map are farthest (0), or all are nearest (1). Both cases occur, because
+    the depth of a black hole in a file depends on the polarity of its set.
     """
     height, width = plane.shape[-2:]
     value = float(rng.integers(2))
@@ -81,6 +81,6 @@ def holes(plane: Tensor, rng: np.random.Generator, strength: "Augmentation") -> 
 
 @register_degradation
 def gain(plane: Tensor, rng: np.random.Generator, strength: "Augmentation") -> Tensor:
-    """Change brightness and contrast, as the automatic gain of a thermal camera does."""
+    """Change brightness and contrast of a map, as the automatic gain of a thermal camera does."""
     factor = 1 + strength.contrast * rng.uniform(-1, 1)
     return (plane - 0.5) * factor + 0.5 + strength.brightness / 2 * rng.uniform(-1, 1)

@@ -1,4 +1,4 @@
-"""Data loader for given batches."""
+"""Data loader for batches whose item indices are known in advance."""
 
 import contextlib
 import signal
@@ -17,7 +17,10 @@ _PREFETCH = 4  # batches that a worker loads in advance
 
 
 def _load(dataset: Dataset, batch: Sequence[int]) -> Any:
-    """Return a batch or an InputError; if a worker raised it, torch would add a traceback."""
+    """Return a batch, or the InputError of an item.
+
+    The error is returned, because torch would add a traceback to an error raised in a worker.
+    """
     try:
         return default_collate([dataset[index] for index in batch])
     except InputError as error:
@@ -48,11 +51,11 @@ def make_loader(
     """Make a loader that yields the given batches in their order.
 
     Args:
-        dataset: dataset whose items suit the default collation.
+        dataset: dataset whose items torch's `default_collate` can join to a batch.
         batches: indices of the items of each batch.
-        workers: processes that load; 0 for this process.
+        workers: number of loading processes; 0 loads in this process.
         pin_memory: use page-locked memory, from which copies to a CUDA device are asynchronous.
-        patient: workers ignore SIGTERM, as in `open_stream`.
+        patient: whether workers ignore SIGTERM, as in `open_stream`.
     """
     return _Loader(
         [list(batch) for batch in batches],  # one item of torch's dataset is a batch
@@ -63,8 +66,8 @@ def make_loader(
         pin_memory=pin_memory,
         worker_init_fn=partial(_start_worker, patient=patient),
         prefetch_factor=_PREFETCH if workers else None,
-        # Unused. Without it the loader draws from torch's global generator, which would change
-        # later random numbers.
+        # Unused. Without this argument the loader would draw from torch's global generator and
+        # change later random numbers.
         generator=torch.Generator().manual_seed(0),
     )
 

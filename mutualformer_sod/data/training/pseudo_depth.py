@@ -1,10 +1,10 @@
 """Invented depth for training images without depth, and misleading depth in place of real depth.
 
-There are many photographs with saliency masks, but few with depth. An invented map is roughly that
-of a depth camera: a floor that is nearer at the bottom, planes behind it, the object on the floor,
-and other objects at the same distance. It is made from the ground truth. So that it does not simply
-reveal the ground truth, it is unreliable on purpose: outlines are wrong, distractors are added, and
-some objects have no depth of their own. It is used in training only, never in validation.
+There are many photographs with saliency masks, but few with depth. An invented map roughly looks
+like a map of a depth camera: a floor that is nearer at the bottom, planes behind this floor, the
+object on the floor, and other objects at the same distance. The ground truth defines the object.
+The map must not simply reveal the ground truth: outlines are inexact, distractors are added, and
+some objects have no depth of their own. Invented maps are used in training, never in validation.
 """
 
 from collections.abc import Callable
@@ -23,8 +23,8 @@ def invent_depth(
     Args:
         gt: (H, W) in [0, 1].
         scene: (H, W) float in [0, 1], near = 1, an estimated depth map of the image. It replaces
-            the invented surroundings. The object still gets an outline from its ground truth: an
-            estimate alone adds nothing to the colours that it was computed from.
+            the invented surroundings. The object still gets an outline from its ground truth,
+            because an estimate from the colours alone adds no information to the colours.
 
     Returns:
         (H, W) float32 in [0, 1], near = 1, with minimum 0 and maximum 1.
@@ -50,10 +50,10 @@ def invent_depth(
 def mislead(
     depth: np.ndarray, other: Callable[[], np.ndarray | None], rng: np.random.Generator
 ) -> np.ndarray:
-    """Replace a depth map by one with little information, so that fusion learns to ignore it.
+    """Return a misleading depth map, so that fusion learns to ignore unreliable depth.
 
-    The kinds are: the map of another image, smooth or white noise, the same map inverted or
-    strongly blurred, and an almost constant tilted plane.
+    The misleading map is the map of another image, smooth or white noise, the inverted or strongly
+    blurred map ``depth``, or an almost constant tilted plane.
 
     Args:
         depth: (H, W) float in [0, 1], near = 1.
@@ -139,7 +139,7 @@ def _rival(rng: np.random.Generator, mask: np.ndarray) -> np.ndarray:
 
 
 def _stand(rng: np.random.Generator, depth: np.ndarray, outline: np.ndarray) -> np.ndarray:
-    """Place an object with this outline at the depth of the floor at its lowest row, or nearer."""
+    """Add an object at the depth of the background in the lowest row of its outline, or nearer."""
     inside = outline > 0.5
     if not inside.any():
         return depth
@@ -147,5 +147,5 @@ def _stand(rng: np.random.Generator, depth: np.ndarray, outline: np.ndarray) -> 
     contact = float(np.median(depth[lowest][inside[lowest]]))
     level = contact + max(0.0, rng.normal(0.15, 0.15))
     relief = rng.uniform(0, 0.1) * _smooth(rng, *depth.shape)
-    lean = rng.uniform(0, 0.5) * (depth - contact)  # it may be tilted like its background
+    lean = rng.uniform(0, 0.5) * (depth - contact)  # the object may be tilted like its background
     return np.where(inside, np.maximum(depth, level + relief + lean), depth).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Make a training set from images without ground truth; confident saliency maps are its labels."""
+"""Make a training set from images without ground truth, with confident saliency maps as labels."""
 
 import shutil
 from pathlib import Path
@@ -30,19 +30,19 @@ def label_set(sod_set: SodSet, maps: Path, output: Path) -> int:
     """Write ``OUTPUT/{RGB,depth,GT}`` with the images whose saliency maps are confident.
 
     Thermal images and maps of other modalities go to the folder of their modality, such as T. A
-    label is 1 where the saliency map is 0.5 or more, else 0. Existing files are kept, so that an
-    interrupted run continues.
+    label is 1 where the saliency map is 0.5 or more, else 0. Existing files are not written again,
+    so that an interrupted run continues.
 
     Args:
         sod_set: images with or without depth; ground truth is ignored.
-        maps: folder of the saliency maps STEM.png, .npy or .tif, at the size of the images.
+        maps: folder of the saliency maps STEM.png, .npy or .tif, which have the image sizes.
         output: folder of the new set.
 
     Returns:
         Number of images in the new set.
 
     Raises:
-        InputError: a saliency map is missing, unreadable or of another size.
+        InputError: a saliency map is missing or unreadable, or differs in size from its image.
     """
     taken = 0
     for sample in tqdm(sod_set.samples, sod_set.name, leave=False, disable=None):
@@ -50,15 +50,15 @@ def label_set(sod_set: SodSet, maps: Path, output: Path) -> int:
         source = next((path for path in candidates if path.is_file()), candidates[0])
         if not source.is_file():
             raise InputError(
-                f"{source}: no such map. Fix: make maps of all images of {sod_set.name} with "
-                "tools/test.py, and pass their folder with --maps."
+                f"{source}: no such map. Fix: predict maps of all images of {sod_set.name} with "
+                "tools/test.py, and pass the folder of these maps with --maps."
             )
         saliency = read_saliency(source)
         size = image_size(sample.rgb)
         if saliency.shape != size:
             raise InputError(
                 f"{source}: {saliency.shape[1]} x {saliency.shape[0]} pixels, but {sample.rgb} "
-                f"has {size[1]} x {size[0]}. Fix: make the maps at the size of the images."
+                f"has {size[1]} x {size[0]}. Fix: write the maps at the size of the images."
             )
         if not is_confident(saliency / 255):
             continue

@@ -5,7 +5,7 @@ stay aligned. Augmentations of values change one modality, independently of the 
 of depth (near = 1) never changes.
 
 The augmentations are those of F3Net (flip, crop, multi-scale) and, for RGB-D, noise, quantisation
-and holes in the depth. Their strengths were chosen for this package.
+and holes in the depth. The default strengths were chosen for this package.
 """
 
 from collections.abc import Sequence
@@ -31,18 +31,19 @@ class Augmentation:
     Attributes:
         flip: probability of a left-right flip.
         crop: maximum crop at each of the four borders, relative to the side of the image.
-        brightness, contrast, saturation: x, for factors from 1 - x to 1 + x.
-        hue: x, for shifts from -x to x, as a ratio of the colour circle.
-        depth_noise: maximum standard deviation of the noise added to depth, near = 1.
+        brightness, contrast, saturation: x; the factor is drawn from 1 - x to 1 + x.
+        hue: x; the shift is drawn from -x to x, as a ratio of the colour circle.
+        depth_noise: maximum standard deviation of the noise added to depth in [0, 1].
         depth_levels: minimum number of grey levels to which depth is quantised.
         depth_holes: maximum number of holes in a depth map.
         depth_change: probability of each of the ``degradations`` of the modality; those of depth
             are noise, quantisation and holes.
         paste: probability that an image with depth gets an object of another image of its set, see
-            `copy_paste.paste_object`; this and the next three are applied by the dataset.
+            `copy_paste.paste_object`. The dataset applies this and the next three augmentations.
         invent_depth: probability that an image without depth gets an invented map, see
             `pseudo_depth.invent_depth`.
-        twin: probability that such an image gets a second object, see `copy_paste.add_twin`.
+        twin: probability that an image with an invented map gets a copy of its object, see
+            `copy_paste.add_twin`.
         wrong_depth: probability that misleading depth replaces depth, see `pseudo_depth.mislead`.
         poor_colour: probability that an image with depth loses most of its colour information, so
             that depth is needed.
@@ -68,10 +69,10 @@ class Augmentation:
 def resize_sample(
     rgb: np.ndarray, depth: np.ndarray | None, gt: np.ndarray | None, size: tuple[int, int]
 ) -> Planes:
-    """Resize one sample for the network: bilinear, with antialiasing.
+    """Resize one sample to the network input size, by bilinear interpolation with antialiasing.
 
-    The ground truth is resized like the images, as in F3Net: pixels at its border get fractions,
-    all others stay exactly 0 or 1.
+    The ground truth is resized like the images, as in F3Net: pixels at object borders get
+    fractions, and all other pixels remain exactly 0 or 1.
 
     Args:
         rgb: (H, W, 3) uint8.
@@ -99,8 +100,8 @@ def augment_sample(
     """Crop, flip and resize all parts of a sample alike, then augment colours and depth.
 
     Arguments and result are those of `resize_sample`. All random numbers are from ``rng``. Colours
-    are degraded only in samples with depth and ``depth_is_right``. ``degradations`` are those of
-    the modality of ``depth``.
+    are degraded only if the sample has depth and ``depth_is_right`` is true. ``degradations`` are
+    the names of the degradations of ``depth``.
     """
     augmentation = augmentation or Augmentation()
     planes = _stack(rgb, depth, gt)

@@ -1,4 +1,4 @@
-"""Fusion methods, one file each; importing a file registers its method."""
+"""Fusion methods, one per file. The import of a file registers the method in the file."""
 
 import importlib
 import pkgutil

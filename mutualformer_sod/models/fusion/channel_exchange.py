@@ -1,9 +1,9 @@
 """Channel exchange on LayerNorm (Wang et al., CEN, NeurIPS 2020; port of TokenFusion's appendix).
 
-A channel of a normalised token is taken from the other modality if its own scale gamma is small:
+A channel whose LayerNorm scale gamma is small is replaced by the channel of the other modality,
     u'_m,c = u_m,c if |gamma_m,c| >= theta else u_m',c.
 Only the first half of the rgb channels and the second half of the depth channels can be replaced,
-so that no channel is lost in both. An L1 penalty pulls gamma of these halves towards 0.
+so that no channel is lost in both modalities. An L1 penalty pulls gamma of these halves towards 0.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ class ChannelExchangeConfig(FusionConfig):
     ensemble=True,
 )
 class ChannelExchangeFusion(Fusion):
-    """Exchange of channels after both LayerNorms of every block of the shared encoder."""
+    """Exchange channels after both LayerNorms of every block of the shared encoder."""
 
     joint_attention = False
 
@@ -58,7 +58,7 @@ class ChannelExchangeFusion(Fusion):
     def report(self, notes: Sequence[Notes]) -> tuple[Scalars, Scalars]:
         """Return the loss ``sparsity`` (weighted mean |gamma|) and the ratio of exchanged channels.
 
-        Both are means over the channels that can be exchanged.
+        Loss and ratio are means over the channels that can be exchanged.
         """
         scales = torch.cat([scale.abs() for scale in self._exchangeable()])
         exchanged = (scales.detach() < self.config.theta).float().mean()
@@ -67,7 +67,7 @@ class ChannelExchangeFusion(Fusion):
     def _exchange(
         self, point: str, call: BlockCall, rgb: Tensor, depth: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Exchange channels after the norms at a point of a block; all tensors are (B, N, C)."""
+        """Exchange channels of the norm outputs at ``point``; all tensors are (B, N, C)."""
         rgb_norm, depth_norm = self._norms[point][call.layer]
         first = torch.arange(rgb.shape[-1], device=rgb.device) < rgb.shape[-1] // 2
         take_depth = (rgb_norm.weight.abs() < self.config.theta) & first

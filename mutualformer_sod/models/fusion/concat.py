@@ -1,4 +1,4 @@
-"""Joint attention over the concatenated tokens of both modalities."""
+"""Fusion by joint attention over the concatenated tokens of both modalities."""
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +15,11 @@ from mutualformer_sod.models.joint_encoder import BlockCall, JointEncoder
     undecayed=("modality_embed",),
 )
 class ConcatFusion(Fusion):
-    """Joint attention in every block of the shared encoder.
+    """Fuse the modalities by joint attention in every block of the shared encoder.
 
     A learned modality embedding is added before the first block. Attention runs over the joint
-    sequence of 2N tokens (prefix tokens included). The rest of a block processes each modality
-    alone.
+    sequence of 2N tokens (prefix tokens included). All other parts of a block process each modality
+    separately.
     """
 
     joint_attention = True

@@ -1,4 +1,4 @@
-"""Cross-attention between the encoder's features."""
+"""Fusion by cross-attention between the features of the two streams."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,8 +10,8 @@ from mutualformer_sod.models.fusion.streams import Fusion
 class CrossAttention(nn.Module):
     """Multi-head cross-attention in both directions, with separate projections.
 
-    Y_m = X_m + Attn(X_m W_Q, X_m' W_K, X_m' W_V) W_O for m in {rgb, depth}. Each attention has a
-    LayerNorm before it, as in CrossViT (ICCV 2021) and the two-stream detectors after it.
+    Y_m = X_m + Attn(X_m W_Q, X_m' W_K, X_m' W_V) W_O for m in {rgb, depth}, where a LayerNorm
+    precedes each attention, as in CrossViT (ICCV 2021) and later two-stream detectors.
     """
 
     def __init__(self, config: AttentionConfig) -> None:
@@ -20,7 +20,7 @@ class CrossAttention(nn.Module):
         self.num_heads = config.num_heads
         self.rgb_norm, self.depth_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.rgb_query, self.depth_query = (nn.Linear(dim, dim, bias=bias) for _ in range(2))
-        # Used by the queries of the other stream.
+        # The queries of each stream use the keys and values of the other stream.
         self.rgb_key_value, self.depth_key_value = (
             nn.Linear(dim, 2 * dim, bias=bias) for _ in range(2)
         )
@@ -42,10 +42,10 @@ class CrossAttention(nn.Module):
     def attend(
         self, rgb: tuple[Tensor, ...], depth: tuple[Tensor, ...], *normed: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Attend from each stream to the values of the other: return (B, heads, N, d) of each.
+        """Attend from each stream to the other stream, and return (B, heads, N, d) for each stream.
 
         Args:
-            rgb, depth: query, key, values of each stream, (B, heads, N, d).
+            rgb, depth: query, key and values of the stream, (B, heads, N, d) float each.
             *normed: normalised tokens (B, N, C) of both streams.
         """
         return (
@@ -62,7 +62,7 @@ class CrossAttention(nn.Module):
     "cross_attention", "cross-attention between the features of the two streams", AttentionConfig
 )
 class CrossAttentionFusion(Fusion):
-    """``config.blocks_per_level`` blocks of cross-attention at every attended level."""
+    """Run ``config.blocks_per_level`` blocks of cross-attention at every attended level."""
 
     block: type[CrossAttention] = CrossAttention
 

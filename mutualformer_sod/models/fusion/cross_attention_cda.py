@@ -1,4 +1,4 @@
-"""Cross-attention between the encoder's features, post-optimised by cross-diffusion."""
+"""Fusion by cross-attention whose affinity is post-optimised by cross-diffusion."""
 
 from dataclasses import dataclass
 
@@ -18,8 +18,8 @@ class CrossDiffusedConfig(Recurrence, AttentionConfig):
 class CrossDiffused(CrossAttention):
     """Cross-attention whose affinity S(0) is diffused by two self-affinities W_r and W_d.
 
-    S(0) of the rgb side is softmax(q_r k_d^T / sqrt(d)), that of the depth side the reverse. W_r
-    and W_d have projections of their own. See ``affinity.cross_diffusion``.
+    S(0) is softmax(q_r k_d^T / sqrt(d)) for the rgb side and softmax(q_d k_r^T / sqrt(d)) for the
+    depth side. W_r and W_d have separate projections. ``affinity.cross_diffusion`` has the formula.
     """
 
     def __init__(self, config: CrossDiffusedConfig) -> None:
@@ -32,7 +32,7 @@ class CrossDiffused(CrossAttention):
     def attend(
         self, rgb: tuple[Tensor, ...], depth: tuple[Tensor, ...], *normed: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """See ``CrossAttention.attend``."""
+        """Attend with diffused affinities; shapes are those of ``CrossAttention.attend``."""
         start = self_affinity(rgb[0], depth[1]), self_affinity(depth[0], rgb[1])
         rgb_affinity = self_affinity(*self._heads(self.rgb_own(normed[0]), 2))
         depth_affinity = self_affinity(*self._heads(self.depth_own(normed[1]), 2))
@@ -47,6 +47,6 @@ class CrossDiffused(CrossAttention):
     CrossDiffusedConfig,
 )
 class CrossDiffusedFusion(CrossAttentionFusion):
-    """Cross-attention with the affinity of cross-diffusion (MutualFormer's second claim)."""
+    """Fuse by cross-attention with diffused affinities (second claim of MutualFormer)."""
 
     block = CrossDiffused

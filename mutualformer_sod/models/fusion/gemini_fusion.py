@@ -1,11 +1,11 @@
 """GeminiFusion: pixel-wise attention between aligned tokens (Jia et al., ICML 2024).
 
-In every block, with the merged self-attention heads x of a token and y of its partner:
+In every block, x are the merged self-attention heads of a token and y those of the partner token:
 
     phi(x, y) = softmax over channels of W2 GELU(W1 [x ; y]);
     query x;  keys [x + n_K, x * phi];  values [x + n_V, y];  out = x + MHA(query, keys, values).
 
-Token i attends to itself and to token i of the other modality only, so the cost is linear in the
+Token i attends only to itself and to token i of the other modality, so the cost is linear in the
 number of tokens.
 """
 
@@ -40,7 +40,7 @@ class GeminiConfig(FusionConfig):
     undecayed=("noise",),
 )
 class GeminiFusion(Fusion):
-    """A ``GeminiBlock`` in every block of the shared encoder, before the output projection."""
+    """Run a ``GeminiBlock`` in every encoder block, before the attention's output projection."""
 
     joint_attention = False
 
@@ -59,12 +59,12 @@ class GeminiFusion(Fusion):
 
 
 class GeminiBlock(nn.Module):
-    """Pixel-wise attention in both directions; the directions share only phi.
+    """Pixel-wise attention in both directions, which share only phi.
 
     Args:
-        dim: C, a multiple of 8 (the heads).
-        noise: learn n_K and n_V, initialised from N(0, 1); False: both are zero.
-        phi: use the relation discriminator; without it the second key is y (cross-attention).
+        dim: width C of the tokens, a multiple of the 8 heads.
+        noise: learn n_K and n_V, initialised from N(0, 1). If False, n_K and n_V are zero.
+        phi: use the relation discriminator phi. If False, the second key is y (cross-attention).
     """
 
     def __init__(self, dim: int, noise: bool = True, phi: bool = True) -> None:
@@ -102,7 +102,7 @@ class PixelAttention(nn.Module):
         self.noise = nn.Parameter(torch.randn(2, dim)) if noise else None  # n_K, n_V
 
     def forward(self, own: Tensor, partner: Tensor, second_key: Tensor) -> Tensor:
-        """Attend from each token to itself and its partner: (B, N, C) each -> (B, N, C)."""
+        """Attend from each token to itself and its partner; all tensors are (B, N, C)."""
         key_source = value_source = own
         if self.noise is not None:
             key_source, value_source = own + self.noise[0], own + self.noise[1]

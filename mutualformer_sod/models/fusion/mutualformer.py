@@ -55,7 +55,7 @@ class MutualFormerFusion(Fusion):
     have the same token grid.
 
     Wang et al., "MutualFormer: Multi-Modality Representation Learning via Cross-Diffusion
-    Attention", IJCV 2024. Its ablations are switches of ``MutualFormerConfig``.
+    Attention", IJCV 2024. The paper's ablations are switches of ``MutualFormerConfig``.
     """
 
     def __init__(self, config: MutualFormerConfig, channels: list[int], strides: list[int]) -> None:
@@ -73,7 +73,7 @@ class MutualFormerFusion(Fusion):
     def fuse_levels(
         self, streams: Iterable[tuple[Tensor, Tensor]], keys: Tensor | None
     ) -> Iterator[Tensor]:
-        """Fuse level by level, see ``Fusion.fuse_levels``."""
+        """Update one fused stream level by level; shapes are those of ``Fusion.fuse_levels``."""
         draws = iter(branch_draws(keys, FUSION, 2 * sum(map(len, self.blocks))))
         fused_tokens: Tensor | None = None
         for pair, blocks in zip(streams, self.blocks, strict=True):

@@ -1,4 +1,4 @@
-"""Base of the fusion methods: from the features of two streams to maps for the decoder."""
+"""Base class of the fusion methods, which turn two streams' features into maps."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -16,13 +16,13 @@ Scalars = dict[str, Tensor]  # by name
 class Fusion(nn.Module):
     """Fuse the features of two streams into maps for the decoder, one for each level.
 
-    The features at the coarsest stride are attended: all features of a plain ViT, the last ones of
-    a hierarchical backbone. They become tokens of width ``config.dim``. Methods that act on
-    features override ``mix`` or ``fuse_levels`` for them. Every method fuses finer features by the
-    same convolutions.
+    The features at the coarsest stride are called attended. A plain ViT has only attended features;
+    in a hierarchical backbone, the last features are attended. Attended features become tokens of
+    width ``config.dim``. Methods that act on features override ``mix`` or ``fuse_levels``. Every
+    method fuses finer features by the same convolutions.
 
-    The head "merge" adds the projections of both streams to one fused map. The head "ensemble"
-    keeps the streams apart, as one batch of 2B maps, rgb first.
+    The head "merge" adds the projections of both streams and returns one fused map. The head
+    "ensemble" does not merge the streams; it returns a batch of 2B maps, rgb first.
 
     Args:
         channels, strides: channel counts and strides of the encoder's features, shallow to deep.
@@ -52,11 +52,11 @@ class Fusion(nn.Module):
     def forward(
         self, rgb_features: list[Tensor], depth_features: list[Tensor], keys: Tensor | None = None
     ) -> list[Tensor]:
-        """Fuse level by level.
+        """Fuse the features of both streams level by level.
 
         Args:
-            rgb_features: (B, C_l, h_l, w_l) float each, shallow to deep.
-            depth_features: the same of the depth stream.
+            rgb_features: features of the rgb stream, (B, C_l, h_l, w_l) float, shallow to deep.
+            depth_features: features of the depth stream, with the shapes of ``rgb_features``.
             keys: (B,) int64 in training, keys of the images for a method that draws random numbers;
                 None to draw from torch's generator.
 
@@ -77,7 +77,7 @@ class Fusion(nn.Module):
     def fuse_levels(
         self, streams: Iterable[tuple[Tensor, Tensor]], keys: Tensor | None
     ) -> Iterator[Tensor]:
-        """Fuse the streams of every attended level: two (B, N, C) -> (B or 2B, N, C)."""
+        """Fuse the tokens of every attended level: two (B, N, C) -> (B or 2B, N, C)."""
         for level, pair in enumerate(streams):
             rgb, depth = self.mix(level, *pair)
             yield torch.cat((rgb, depth)) if self.is_ensemble else rgb + depth
@@ -90,18 +90,19 @@ class Fusion(nn.Module):
         """Return the losses and statistics of a batch.
 
         Args:
-            notes: notes of each block from a method inside the encoder; else empty.
+            notes: notes of each block if the method acts inside the encoder; otherwise empty.
 
         Returns:
-            Weighted losses by name, and statistics for the log; each a mean over the images.
+            Weighted losses by name, and statistics by name for the log. Each value is a mean over
+            the images.
         """
         return {}, {}
 
 
 class FineConv(nn.Module):
-    """Reduce each modality by a 1x1 convolution and mix by a 3x3 convolution.
+    """Reduce each modality by a 1x1 convolution and mix the results by a 3x3 convolution.
 
-    The 3x3 convolution is over the concatenation, or with ``apart`` over each modality separately.
+    The 3x3 convolution processes the concatenation or, with ``apart``, each modality separately.
     """
 
     def __init__(self, width: int, out: int, apart: bool) -> None:
@@ -112,7 +113,7 @@ class FineConv(nn.Module):
         self.mix = conv_norm_act(out if apart else 2 * out, out)
 
     def forward(self, rgb: Tensor, depth: Tensor) -> Tensor:
-        """Fuse (B, C, h, w) of both modalities to (B, out, h, w), or (2B, ...) apart."""
+        """Fuse two (B, C, h, w) maps to (B, out, h, w), or to (2B, out, h, w) with ``apart``."""
         rgb, depth = self.rgb_reduce(rgb), self.depth_reduce(depth)
         if self.apart:
             return self.mix(torch.cat((rgb, depth)))
@@ -130,7 +131,7 @@ def map_of(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def build_fusion(config: FusionConfig, encoder: TwoStreamEncoder) -> Fusion:
-    """Build ``config.fusion``; connect a method inside the encoder to its blocks.
+    """Build the fusion method of ``config``; a method inside the encoder gets a joint encoder.
 
     Raises:
         InputError: the method does not work with this encoder.

@@ -1,4 +1,4 @@
-"""TokenFusion: tokens with low scores are replaced by their partners (Wang et al., CVPR 2022).
+"""TokenFusion replaces tokens with low scores by their partners (Wang et al., CVPR 2022).
 
 A small net scores every token, s in (0, 1). An L1 penalty pulls the mean score towards 0. The paper
 and its released code differ; ``config.score_on`` selects the form:
@@ -6,7 +6,7 @@ and its released code differ; ``config.score_on`` selects the form:
     "output" (code)   O = proj(MSA(LN X));  Z_m = s_m O_m;
                       Z'_m = Z_m where s_m >= theta, else Z_m';  X_m <- X_m + Z'_m
     "input" (paper)   X_m <- X_m where s_m >= theta, else X_m';  then a block whose attention
-                      sees s_m LN(X_m)
+                      has the input s_m LN(X_m)
 
 The penalty is a mean here; the released code's sum makes its weight depend on image and batch size.
 """
@@ -34,12 +34,12 @@ class TokenFusionConfig(FusionConfig):
     """Switches of ``token_fusion``.
 
     Attributes:
-        theta: tokens with a score below it are exchanged.
+        theta: tokens with a score below theta are exchanged.
         sparsity: weight of the mean score in the loss.
-        score_on: score the attention's "output" (released code) or its "input" (paper).
-        per_block: use one score net per block; otherwise one for three blocks.
+        score_on: apply scores to the "output" (released code) or "input" (paper) of attention.
+        per_block: use one score net per block; otherwise three blocks share a net.
         realign: use the paper's residual positional alignment.
-        exchange: exchange tokens by "scores", or, as controls, "random" tokens or all ("full").
+        exchange: exchange tokens with low "scores", or as controls "random" tokens or all ("full").
         exchange_ratio: ratio of the tokens that "random" exchanges.
     """
 
@@ -62,9 +62,10 @@ class TokenFusionConfig(FusionConfig):
     ensemble=True,
 )
 class TokenFusion(Fusion):
-    """Token exchange in every block of the shared encoder.
+    """Exchange tokens in every block of the shared encoder.
 
-    The control "random" exchanges random tokens. In eval mode these are the same for all images.
+    The control "random" exchanges random tokens. In eval mode, the same tokens of all images are
+    exchanged.
     """
 
     joint_attention = False
@@ -92,16 +93,16 @@ class TokenFusion(Fusion):
             self.hooks["norm"] = self.scale
 
     def score(self, call: BlockCall, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
-        """Score a block's tokens; with ``score_on="input"`` also exchange them.
+        """Score the tokens of a block, and exchange tokens if ``score_on`` is "input".
 
         The tokens are (B, N, C). Store "scores", (2, B, N) float in (0, 1), and "kept", (2, B, N)
-        bool, in ``call.notes``, rgb first.
+        bool, in ``call.notes``, rgb first. "kept" is False for tokens to exchange.
         """
         if self.config.realign and call.layer > 0:
             rgb, depth = rgb + call.position, depth + call.position
         group = call.layer // self.group
         nets = self.rgb_scores[group], self.depth_scores[group]
-        precision = nets[0][0].weight.dtype  # autocast would reduce it
+        precision = nets[0][0].weight.dtype  # autocast would reduce this precision
         with torch.autocast(rgb.device.type, enabled=False):
             streams = rgb.to(precision), depth.to(precision)
             logits = torch.stack([net(s) for net, s in zip(nets, streams, strict=True)])
@@ -134,7 +135,7 @@ class TokenFusion(Fusion):
         return torch.where(rgb_kept, rgb, depth), torch.where(depth_kept, depth, rgb)
 
     def _decide(self, call: BlockCall, scores: Tensor) -> Tensor:
-        """Return a mask of the tokens that stay: (2, B, N) bool."""
+        """Return a mask of the tokens that are not exchanged, (2, B, N) bool."""
         if self.config.exchange == "scores":
             return scores >= self.config.theta
         if self.config.exchange == "full":
@@ -149,7 +150,7 @@ class TokenFusion(Fusion):
 
 
 def score_net(dim: int) -> nn.Sequential:
-    """Build LN, Linear layers of widths C, C/2, C/4 with GELU, and 2 logits for each token."""
+    """Build a net of LayerNorm, GELU and Linear layers (C, C/2, C/4, then 2 logits per token)."""
     widths = (dim, dim, dim // 2, dim // 4)
     layers: list[nn.Module] = [nn.LayerNorm(dim)]
     for width, out in itertools.pairwise(widths):
