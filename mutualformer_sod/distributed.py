@@ -1,6 +1,6 @@
-"""The processes of one run: those that torchrun started, or this one alone.
+"""Functions for the processes of one run, which torchrun starts.
 
-All functions also work without a process group, in a run of one process.
+All functions also work in a run of one process, which has no process group.
 """
 
 import contextlib
@@ -17,24 +17,24 @@ from mutualformer_sod.models.device import pick_device
 
 
 def start_processes(device: str) -> torch.device:
-    """Join the processes that torchrun started, if any; return the device of this process.
+    """Connect the processes that torchrun started, and return the device of this process.
 
-    nccl connects CUDA devices, one per process; gloo connects CPUs.
+    The backend nccl connects CUDA devices, one per process; the backend gloo connects CPUs.
 
     Raises:
-        InputError: unknown device, a device that processes cannot share, or fewer CUDA devices than
-            processes on this host.
+        InputError: the device is unknown, several processes cannot share this device, or the host
+            has fewer CUDA devices than processes.
     """
     chosen = pick_device(device)
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         return chosen
     local = int(os.environ.get("LOCAL_RANK", "0"))
     if chosen.type == "mps":
-        raise InputError("`device` mps: several processes cannot share it. Fix: pass `device` cpu.")
+        raise InputError("`device` mps: several processes cannot use mps. Fix: pass `device` cpu.")
     if chosen.type == "cuda":
         if local >= torch.cuda.device_count():
             raise InputError(
-                f"process {local + 1} of this host has no CUDA device of its own: there are "
+                f"process {local + 1} of this host has no CUDA device: the host has only "
                 f"{torch.cuda.device_count()}. Fix: start one process per device (GPUS=N, "
                 "--nproc-per-node), or pass `device` cpu."
             )
@@ -47,7 +47,7 @@ def start_processes(device: str) -> torch.device:
 
 @contextlib.contextmanager
 def one_voice() -> Iterator[None]:
-    """Leave the process group at the end, and report an error once.
+    """Context that reports an error only once, and leaves the process group at the end.
 
     Before the processes are connected, all processes of a host raise the same error; only the first
     process reports it. Later, a process that lost the connection to the others reports the loss in
@@ -62,7 +62,9 @@ def one_voice() -> Iterator[None]:
     except RuntimeError as error:
         lost = isinstance(error, dist.DistError) or "by peer" in str(error)
         if is_connected() and lost:
-            raise InputError("another process of this run ended. Fix: see its message.") from error
+            raise InputError(
+                "another process of this run ended. Fix: see the message of that process."
+            ) from error
         raise
     finally:
         if is_connected():
@@ -70,22 +72,22 @@ def one_voice() -> Iterator[None]:
 
 
 def is_connected() -> bool:
-    """Whether this process has joined others."""
+    """Return whether this process is in a process group."""
     return dist.is_available() and dist.is_initialized()
 
 
 def rank() -> int:
-    """Number of this process, from 0."""
+    """Return the number of this process, counted from 0."""
     return dist.get_rank() if is_connected() else 0
 
 
 def world_size() -> int:
-    """Number of processes."""
+    """Return the number of processes of the run."""
     return dist.get_world_size() if is_connected() else 1
 
 
 def is_main() -> bool:
-    """Whether this process writes files and prints."""
+    """Return whether this is the first process, which writes files and prints."""
     return rank() == 0
 
 
@@ -108,14 +110,14 @@ def _reduce(values: list[float], device: torch.device, operation: str) -> list[f
 
 
 def share_buffers(model: nn.Module) -> None:
-    """Copy the buffers of the first process (running statistics of BatchNorm) to all others."""
+    """Copy the buffers (running statistics of BatchNorm) of the first process to all others."""
     if world_size() > 1:
         for buffer in model.buffers():
             dist.broadcast(buffer, 0)
 
 
 def gather(value: Any) -> list[Any]:
-    """Return the values of all processes, in the order of their numbers, on every process."""
+    """Gather the values of all processes; return the list, in process order, on every process."""
     if world_size() == 1:
         return [value]
     values: list[Any] = [None] * world_size()
@@ -125,6 +127,6 @@ def gather(value: Any) -> list[Any]:
 
 
 def wait_for_all() -> None:
-    """Wait for all processes."""
+    """Wait until all processes have called this function."""
     if world_size() > 1:
         dist.barrier()

@@ -1,4 +1,4 @@
-"""The exception type for mistakes of a user, and how its messages name arguments."""
+"""The exception for mistakes of a user, and functions that format messages."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -7,20 +7,21 @@ from typing import TypeVar
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 _LISTED = 10  # names in a message before "and N more"
-_FLAGS = {"fields": "set", "finetune": "fine-tune"}  # flags not named as the argument
+_FLAGS = {"fields": "set", "finetune": "fine-tune"}  # argument -> flag, if the names differ
 
 
 class InputError(ValueError):
-    """A user's file, folder or option is not usable; the message names it and the remedy.
+    """Error for an unusable file, folder or option of the user; the message has the remedy.
 
     A message names an argument in backticks, for example "`size` 3 is too small". The command
-    lines show the flag instead (see `with_flags`), print the message alone and exit with status 2
-    (see `cli.common.run`). Any other exception is a defect of this package and keeps its traceback.
+    lines replace the argument by its flag (`with_flags`), print only the message and exit with
+    status 2 (`cli.common.run`). Any other exception is a defect of this package, and its traceback
+    is printed.
     """
 
 
 class OutputExists(InputError):
-    """An output would replace a file that was made from other inputs or settings."""
+    """Error for an output that would replace a file of other inputs or settings."""
 
 
 def flag_of(argument: str) -> str:
@@ -34,7 +35,7 @@ def with_flags(message: str) -> str:
 
 
 class ReportedElsewhere(InputError):
-    """An error that another process of this run also has and reports."""
+    """An error that another process of this run also raises and reports."""
 
     def __init__(self) -> None:
         super().__init__("another process of this run reports the problem")
@@ -58,16 +59,16 @@ def counted(number: int, noun: str) -> str:
 
 
 def first_of(names: Sequence[str], most: int = 3) -> str:
-    """Join at most ``most`` names for a message; if there are more, add their total number."""
+    """Join at most ``most`` names for a message; if there are more names, add their number."""
     more = f", ... ({len(names)} in all)" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
 
 def together(read: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
-    """Call a function on every item, so that all mistakes are reported at once.
+    """Call a function on every item, and report the errors of all items at once.
 
     Raises:
-        InputError: for one or more items; its message contains all their messages.
+        InputError: the function raised it for some items; all their messages are joined.
     """
     results, problems = [], []
     for item in items:
@@ -80,16 +81,16 @@ def together(read: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_
 
 
 def refuse_all(problems: Sequence[str]) -> None:
-    """Raise one InputError with all problems; do nothing if there are none."""
+    """Raise one InputError with all problems; do nothing for an empty list."""
     if problems:
         raise InputError(" | ".join(problems))
 
 
 class Stopped(BaseException):
-    """A long run received a signal and ended; the message describes the state of its output.
+    """Exception that ends a long run after a signal; the message describes the run's output.
 
     Attributes:
-        signal: number of this signal.
+        signal: number of the signal.
     """
 
     def __init__(self, signal: int, message: str) -> None:

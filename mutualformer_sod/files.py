@@ -20,11 +20,11 @@ _MAX_HEADER = 10**8  # bytes; the limit of safetensors
 
 @contextlib.contextmanager
 def replacing(path: Path | str, *, sync: bool = False) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; rename it over ``path`` if the block succeeds.
+    """Context that yields a temporary path, and renames this file to ``path`` after success.
 
     No partial file is ever visible, even if the process is killed. The temporary file keeps the
-    suffix, because image writers choose the format by it. ``sync`` waits until the data is on the
-    disk. Weights and caches need this; maps do not.
+    suffix, because image writers choose the format by the suffix. With ``sync``, the context waits
+    until the data are on the disk; weights and caches need this guarantee, maps do not.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,7 +42,7 @@ def replacing(path: Path | str, *, sync: bool = False) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def naming(path: Path, *others: Path) -> Iterator[None]:
-    """Context that adds ``path`` to an OSError without a file name or with one of ``others``."""
+    """Context that names ``path`` in an OSError that names no file or one of ``others``."""
     try:
         yield
     except OSError as error:
@@ -72,7 +72,7 @@ def check_writable(folder: Path, argument: str = "output") -> None:
 
 
 def escaped(name: str) -> str:
-    """Return a file name as `write_text` writes it, with non-Unicode bytes escaped."""
+    """Escape the bytes of a file name that are not Unicode, as `write_text` does."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -103,28 +103,28 @@ def load_torch_file(path: Path | str) -> Any:
 
 
 def why_unreadable(path: Path) -> str:
-    """Explain from its first bytes and size why a weights file is unusable; "" if unknown."""
+    """Return the reason why a weights file is unusable; "" if its bytes show no reason."""
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(512)
         if not head:
-            return "an empty file. Fix: copy or download it again"
+            return "an empty file. Fix: copy or download the file again"
         if head.startswith(b"version https://git-lfs"):
-            return "a Git LFS pointer, not the file itself. Fix: run git lfs pull, or download it"
+            return "a Git LFS pointer, not the weights. Fix: run git lfs pull, or download the file"
         if b"<html" in head.lower() or head.lower().startswith(b"<!doctype"):
-            return "a web page, not the file itself. Fix: download the file that the page offers"
+            return "a web page, not the weights. Fix: download the file that the page offers"
         if head.startswith(b"PK\x03\x04"):
             whole = zipfile.is_zipfile(path)  # the table of contents is at the end
-            return "" if whole else f"truncated after {size} bytes. Fix: copy or download it again"
+            return "" if whole else f"truncated after {size} bytes. Fix: copy or download again"
         wanted = _safetensors_size(head, size, path)
     if wanted is None or wanted == size:
         return ""
     word = "truncated" if size < wanted else "damaged"
-    return f"{word}: it has {size} bytes instead of {wanted}. Fix: copy or download it again"
+    return f"{word}: it has {size} bytes instead of {wanted}. Fix: copy or download the file again"
 
 
 def _safetensors_size(head: bytes, size: int, path: Path) -> int | None:
-    """Return the file size according to a safetensors header; None for another file."""
+    """Return the file size that a safetensors header requires; None for another file format."""
     length = int.from_bytes(head[:8], "little")
     if head[8:9] != b"{" or length > _MAX_HEADER:
         return None
@@ -140,9 +140,9 @@ def _safetensors_size(head: bytes, size: int, path: Path) -> int | None:
 
 
 def without_wrappers(state: Mapping[str, Any], source: object) -> dict[str, Any]:
-    """Remove the prefixes of wrapper modules from the names of tensors, and report them.
+    """Remove the prefixes of wrapper modules from the names of tensors, and log a warning.
 
-    DataParallel puts ``module.`` before every name; torch.compile puts ``_orig_mod.`` there.
+    DataParallel adds the prefix ``module.`` to every name; torch.compile adds ``_orig_mod.``.
     """
     names, removed = list(state), []
     if not names:
@@ -158,7 +158,7 @@ def without_wrappers(state: Mapping[str, Any], source: object) -> dict[str, Any]
 
 @functools.cache
 def _report(line: str) -> None:
-    """Log a line once, although a file is read once for each of two streams."""
+    """Log a warning only once: a network of two streams reads the same file twice."""
     logging.getLogger(__name__).warning(line)
 
 

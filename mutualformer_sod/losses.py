@@ -1,4 +1,4 @@
-"""Training losses: border-weighted BCE + IoU (F3Net, AAAI 2020), SSIM, boundary.
+"""Training losses: border-weighted BCE + IoU (F3Net, AAAI 2020), SSIM and boundary losses.
 
 Every loss is the mean of the losses of the individual images. The loss of a batch is therefore the
 mean of the losses of its parts, weighted by their sizes. Distributed training relies on this.
@@ -40,12 +40,12 @@ def structure_loss(
     Args:
         logits: (B, 1, H, W) float.
         gt: (B, 1, H, W) float in [0, 1].
-        weight: ``border_weight(gt)``; None to compute it here.
+        weight: (B, 1, H, W) float, the result of ``border_weight(gt)``; None: computed here.
         loss: "weighted", or "f3net-released", whose BCE is the plain mean over all pixels, because
             F3Net's code passes an obsolete reduction argument.
 
     Raises:
-        InputError (a ValueError): unknown ``loss`` or different shapes.
+        InputError (a ValueError): ``loss`` is unknown, or the shapes of the tensors differ.
     """
     if loss not in LOSSES:
         raise InputError(f"loss={loss!r} is not usable. Fix: pass one of {', '.join(LOSSES)}.")
@@ -70,7 +70,7 @@ def ssim_loss(logits: Tensor, gt: Tensor) -> Tensor:
     pixels and sigma 1.5 (Wang et al., TIP 2004), C1 = 0.01^2, C2 = 0.03^2. Both maps are 0 beyond
     the border, as in BASNet's code.
 
-    Arguments as in ``structure_loss``. The result is a scalar in [0, 2].
+    The arguments are those of ``structure_loss``. The result is a scalar in [0, 2].
     """
     _check_shapes(logits, gt)
     offsets = torch.arange(SSIM_WINDOW, device=gt.device, dtype=gt.dtype) - SSIM_WINDOW // 2
@@ -89,13 +89,13 @@ def boundary_loss(logits: Tensor, gt: Tensor) -> Tensor:
     """Compute 1 - F1 of soft boundaries (Bokhovkin and Burnaev, ISNN 2019, arXiv 1905.07852).
 
     Boundaries are b(y) = maxpool3(1 - y) - (1 - y) of the saliency p and the ground truth g. A
-    boundary pixel matches where it lies in maxpool5 of the other boundary:
+    boundary pixel matches if it is inside maxpool5 of the other boundary:
         P = (sum(b(p) maxpool5(b(g))) + 1) / (sum(b(p)) + 1),
         R = (sum(b(g) maxpool5(b(p))) + 1) / (sum(b(g)) + 1),  loss = 1 - 2 P R / (P + R).
     The added constants 1 are ours, as in the IoU term: if neither map has a boundary, the loss is
     0. The term does not distinguish inside from outside; the structure loss does.
 
-    Arguments as in ``structure_loss``. The result is a scalar in [0, 1).
+    The arguments are those of ``structure_loss``. The result is a scalar in [0, 1).
     """
     _check_shapes(logits, gt)
     edges, gt_edges = _boundary(logits.sigmoid()), _boundary(gt)
@@ -116,26 +116,26 @@ def detector_losses(
     boundary_weight: float = 0.0,
     streams: Mapping[str, tuple[Tensor, list[Tensor]]] = MappingProxyType({}),
 ) -> dict[str, Tensor]:
-    """Compute the losses of one training step by name; ``total`` is their weighted sum.
+    """Compute the named losses of one training step, and their weighted sum ``total``.
 
-    Deep supervision gives ``logits`` and then ``side_logits``, from fine to coarse, the weights 1,
-    1/2, 1/4, 1/8. Coarse logits are upsampled to the size of ``gt``. The SSIM and boundary terms
+    Deep supervision weights ``logits`` by 1 and ``side_logits``, from fine to coarse, by 1/2, 1/4,
+    1/8 and so on. Coarse logits are upsampled to the size of ``gt``. The SSIM and boundary terms
     apply to ``logits`` alone. Every stream of an ensemble adds the losses of its own outputs in the
     same way.
 
     Args:
         logits: (B, 1, H, W) float.
         side_logits: (B, 1, h, w) float each, fine to coarse.
-        extra_losses: weighted scalars of the fusion.
+        extra_losses: scalar losses of the fusion by name, already weighted.
         gt: (B, 1, H, W) float in [0, 1].
-        loss: see ``structure_loss``.
+        loss: "weighted" or "f3net-released", as in ``structure_loss``.
         ssim_weight, boundary_weight: weights of the SSIM and boundary terms; 0 omits a term.
         streams: (logits, side logits) of each stream of an ensemble, by name.
 
     Returns:
-        Scalars by name: "structure", "side_1" and so on, "ssim" and "boundary", all unweighted; the
-        same of each stream, with its name as prefix ("rgb_structure"); the extra losses; and
-        "total", the only one with a gradient.
+        Scalars by name: "structure", "side_1" and so on, "ssim" and "boundary", all unweighted;
+        these losses of each stream, with the stream's name as prefix ("rgb_structure"); the extra
+        losses; and "total", the only loss with a gradient.
     """
     weight = border_weight(gt)
     losses, total = {}, 0.0
@@ -157,7 +157,7 @@ def detector_losses(
 
 
 def mean_absolute_error(logits: Tensor, gt: Tensor) -> Tensor:
-    """Compute the mean |sigmoid(logits) - gt| of each image: two (B, 1, H, W) -> (B,)."""
+    """Compute means (B,) of |sigmoid(logits) - gt| over each image of (B, 1, H, W) tensors."""
     return torch.abs(logits.sigmoid() - gt).mean(dim=(1, 2, 3))
 
 
@@ -175,7 +175,10 @@ def _upsample(logits: Tensor, gt: Tensor) -> Tensor:
 
 
 def _filter(maps: Tensor, window: Tensor) -> Tensor:
-    """Filter zero-padded (B, C, H, W) by ``window[i] window[j]``, (K,) symmetric, K odd."""
+    """Filter zero-padded maps (B, C, H, W) with the kernel ``window[i] window[j]``.
+
+    ``window`` is (K,) float and symmetric, with odd K.
+    """
     # Two products with band matrices are several times faster than a pooling or a convolution.
     half = torch.cat((window[len(window) // 2 :], window.new_zeros(1)))
 
@@ -190,7 +193,7 @@ def _filter(maps: Tensor, window: Tensor) -> Tensor:
 
 
 def _boundary(maps: Tensor) -> Tensor:
-    """Return the inner boundary, one pixel wide: (B, 1, H, W) in [0, 1] -> the same."""
+    """Return the inner boundary, one pixel wide, of (B, 1, H, W) maps in [0, 1]."""
     background = 1 - maps
     return F.max_pool2d(background, BOUNDARY_WINDOW, 1, BOUNDARY_WINDOW // 2) - background
 

@@ -1,4 +1,4 @@
-"""The folder that a command writes to: refuse foreign files, record the settings, lock it."""
+"""The output folder of a command, with a check of its files, a record of settings and a lock."""
 
 import contextlib
 import json
@@ -13,12 +13,12 @@ LOCK_FILE = ".lock"
 
 
 class OutputFolder:
-    """An output folder whose record file contains the settings it was made with.
+    """An output folder with a record file, which contains the settings of the other files.
 
     Args:
         path: the folder; it need not exist.
-        record_file: name of the JSON record in it.
-        content: for messages, for example "run".
+        record_file: name of the JSON record in the folder.
+        content: name of the folder's content in messages, for example "run".
     """
 
     def __init__(self, path: Path, record_file: str, content: str) -> None:
@@ -31,21 +31,21 @@ class OutputFolder:
         return self.record_file.exists()
 
     def refuse_foreign(self) -> None:
-        """Accept a new or empty folder or one with a record; InputError for any other path.
+        """Raise InputError for a file, or for a folder that has files but no record.
 
-        Hidden files do not count: the lock, and half-written files of a process that was killed.
+        Hidden files are ignored: the lock, and incomplete files of a process that was killed.
         """
         if not self.path.exists() or self.is_begun:
             return
         is_folder = self.path.is_dir()
         if not is_folder or any(not item.name.startswith(".") for item in self.path.iterdir()):
             raise InputError(
-                f"`output` {self.path}: not an empty folder, and no {self.content} in it. "
+                f"`output` {self.path}: is not an empty folder, and has no {self.content} in it. "
                 "Fix: pass a new folder."
             )
 
     def read(self, **entries: type) -> dict[str, Any] | None:
-        """Return the record; None if it is missing or damaged, or lacks entries of these types."""
+        """Return the record; None if it is missing, damaged, or without these typed entries."""
         try:
             record = json.loads(self.record_file.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):  # ValueError: not UTF-8, or not JSON
@@ -56,11 +56,11 @@ class OutputFolder:
         return record if is_whole else None
 
     def write(self, record: dict[str, Any]) -> None:
-        """Replace the record."""
+        """Write the record, in place of an earlier record."""
         write_json(self.record_file, record)
 
     def claim(self, settings: dict[str, Any]) -> None:
-        """Record the settings in a new folder; InputError for one with other settings."""
+        """Write the settings to the record; InputError if the folder has other settings."""
         self.refuse_foreign()
         if self.is_begun and (different := changed(self.read() or {}, settings)):
             raise InputError(
@@ -71,7 +71,7 @@ class OutputFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Create the folder and lock it in this context; InputError if another process has it."""
+        """Context that creates and locks the folder; InputError if another process has the lock."""
         from filelock import FileLock, Timeout  # here: few commands lock a folder
 
         self.path.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Handle SIGTERM and Ctrl-C: end long work without loss."""
+"""Handle SIGTERM and Ctrl-C so that long work ends without loss of data."""
 
 import contextlib
 import signal
@@ -15,8 +15,8 @@ PATIENCE = 3.0  # seconds after which a second Ctrl-C ends the process
 class StopRequest:
     """Context in which SIGTERM and SIGINT are recorded instead of ending the process.
 
-    torchrun forwards Ctrl-C, so a process receives it twice. Only a second one after ``PATIENCE``
-    seconds ends the process at once.
+    torchrun forwards Ctrl-C, so a process receives the signal twice. Only a second Ctrl-C after
+    ``PATIENCE`` seconds ends the process at once.
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
 """Worker processes and threads for many files.
 
-A fork copies only the thread that forks. A lock that another thread has at that moment, for example
+A fork copies only one thread. A lock that another thread holds at the time of the fork, for example
 a thread of OpenCV's pool, is never released in the new process. Workers are therefore not forked
 from this process, which may have used OpenCV, torch or numpy.
 """
@@ -28,7 +28,7 @@ _IS_SERVER, _NUMPY_THREADS = "MUTUALFORMER_SOD_FORK_SERVER", "OPENBLAS_NUM_THREA
 
 @contextlib.contextmanager
 def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Open a pool of processes for functions and plain data.
+    """Context that opens a pool of worker processes; tasks are functions with plain data.
 
     Leaving the context drops the tasks that have not started, and ends the processes.
 
@@ -68,11 +68,12 @@ def usable_cores() -> int:
 
 
 def worker_context(preload: Sequence[str] = ()) -> BaseContext:
-    """Return the context that forks processes from a single-threaded server, or spawns them.
+    """Return the context that forks workers from a single-threaded server, or spawns workers.
 
     The server imports the modules of this package that this process has imported, so that a worker
     starts in milliseconds. The server ignores SIGTERM, which a scheduler sends to all processes of
-    a job, because this process may start workers until it has saved. It ends with this process.
+    a job, because this process may start workers until it has saved. The server ends when this
+    process ends.
     ``preload`` are further modules that the server imports.
     """
     methods = multiprocessing.get_all_start_methods()

@@ -20,17 +20,17 @@ CONTESTANTS = ("released", "dense", "tiled", "auto")
 PARTS = ("cda", "block")
 MODES = ("forward", "forward+backward")
 FIT_FROM = 400
-"""Smallest number of tokens of the fitted exponents."""
+"""Smallest number of tokens that the fit of the exponents uses."""
 
 EPSILON = 0.6  # epsilon of the released code
 
 
 @dataclass(frozen=True)
 class Case:
-    """One workload of all contestants.
+    """One workload, which every contestant runs.
 
     Attributes:
-        part: one of ``PARTS``: the four attention outputs, or a whole block.
+        part: one of ``PARTS``: the four attention outputs, or a complete block.
         mode: one of ``MODES``.
         tokens, dim, heads, batch_size: size of the inputs; ``dim`` is a multiple of ``heads``.
     """
@@ -83,9 +83,9 @@ def measure(case: Case, rounds: int, clock: str, seconds: float) -> list[dict[st
     Args:
         rounds: number of timed runs of each contestant.
         clock: one of `timing.CLOCKS`.
-        seconds: a contestant that has run this long gets no further run.
+        seconds: a contestant that has run for this many seconds is not run again.
     """
-    # Times are taken first. Otherwise the page faults of a size count for the first contestant.
+    # Time is measured before memory. Otherwise page faults slow only the first contestant.
     times = in_child(time_contestants, case, rounds, clock, seconds) or {}
     cells = []
     for name in CONTESTANTS:
@@ -128,7 +128,7 @@ def send_result(sender: Any, function: Callable[..., Any], *arguments: Any) -> N
 
 
 def time_contestants(case: Case, rounds: int, clock: str, seconds: float) -> dict[str, list[float]]:
-    """Return the seconds of each contestant's runs, see ``timing.in_turn``."""
+    """Time the contestants in turn; return contestant -> seconds of each run."""
     calls = {name: make_call(case, name) for name in CONTESTANTS}
     label = f"N = {case.tokens}"
     runs = in_turn(calls.values(), rounds, clock=CLOCKS[clock], enough=seconds, label=label)
@@ -146,7 +146,7 @@ def peak_memory(case: Case, name: str) -> int:
 
 def make_call(case: Case, name: str) -> Callable[[], None]:
     """Return the function to time; every contestant gets the same random inputs."""
-    torch.set_num_threads(1)  # with more, --clock cpu would add up the seconds of all threads
+    torch.set_num_threads(1)  # otherwise --clock cpu would add up the seconds of all threads
     torch.manual_seed(0)
     shape = (case.batch_size, case.heads, case.tokens, case.dim // case.heads)
     parameters = ()
@@ -180,7 +180,7 @@ def make_call(case: Case, name: str) -> Callable[[], None]:
 
 
 def fit_exponents(figures: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Fit the slope of log seconds over log N by least squares, for two timed sizes or more."""
+    """Fit the slope of log seconds over log N by least squares, if two sizes or more were timed."""
     lines: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
     for cell in figures:
         if cell["seconds"] is not None and cell["tokens"] >= FIT_FROM:

@@ -1,4 +1,4 @@
-"""Cost that each fusion adds to one block of a two-stream ViT: products and seconds."""
+"""MACs and seconds that each fusion adds to one block of a two-stream ViT."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -36,7 +36,7 @@ Call = Callable[[], Any]
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of a method: a function to measure, and the part of it to subtract, if any."""
+    """One layer of a method; the cost of ``without`` is subtracted from that of ``run``."""
 
     name: str
     run: Call
@@ -59,7 +59,7 @@ def check_fusions(names: list[str]) -> list[str]:
 
 
 def network_overrides(fusion: str, preset: str, fields: dict[str, Any]) -> dict[str, Any]:
-    """Return the options of a compared network, with a shared encoder; InputError if illegal."""
+    """Return the options of a network with a shared encoder; InputError for illegal options."""
     overrides = combine({"share": True} | fields, {"fusion": fusion})
     if not make_config(preset, **overrides).encoder.share:
         raise InputError(
@@ -77,17 +77,17 @@ def layer_costs(
     fields: dict[str, Any] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[dict[str, Any]]:
-    """Measure one layer of each method and one block of a two-stream ViT: one image, on a CPU.
+    """Measure one layer of each method and one block of a two-stream ViT, for an image on a CPU.
 
-    torch counts the products on the modules as they are built. Times are taken in turn on the same
-    modules prepared for inference (``models.device``).
+    torch counts the MACs before the modules are prepared for inference (``models.device``). Then
+    the modules are timed in turn.
 
     Args:
-        dim: width C of streams and method, a multiple of 64.
+        dim: width C of the streams and of the methods, a multiple of 64.
         tokens: number N of tokens of each modality.
-        rounds: number of timed runs; the fastest counts. 0: only count products.
+        rounds: number of timed runs, of which the fastest counts; 0 to count only MACs.
         fields: options of the fusions except ``fusion`` and ``dim``.
-        clock: returns seconds; ``time.process_time`` for one thread on a shared machine.
+        clock: returns a time in seconds; ``time.process_time`` for one thread on a shared machine.
 
     Raises:
         InputError: an option is illegal or does not belong to a layer.
@@ -102,7 +102,7 @@ def layer_costs(
         if owners.get(name) != "fusion" or name in ("fusion", "dim"):
             raise InputError(
                 f"`fields` {name} is not an option of one layer, whose width is `dim`. "
-                f"Fix: leave {name} out, or pass `preset` for whole networks."
+                f"Fix: leave {name} out, or pass `preset` for complete networks."
             )
     refuse_unused(fields, [{"fusion": fusion} for fusion in fusions])
     layers, modules = _make_layers(fusions, dim, tokens, fields)
@@ -129,7 +129,7 @@ def layer_costs(
 def _make_layers(
     fusions: Iterable[str], dim: int, tokens: int, fields: dict[str, Any]
 ) -> tuple[list[Layer], list[nn.Module]]:
-    """Build the layers, and return the modules that they use."""
+    """Return the layers to measure, and the modules that these layers use."""
     generator = torch.Generator().manual_seed(0)
     both = torch.randn(2, tokens, dim, generator=generator)  # rgb, depth
     plain = _OneBlock(dim)
@@ -153,7 +153,7 @@ def _make_layers(
 
 
 def _mutualformer_layers(block: MutualFormerBlock, both: Tensor) -> list[Layer]:
-    """Return the layers to measure: cross-diffusion beyond self-attention, and the whole block."""
+    """Return layers for the complete block, and for cross-diffusion minus self-attention."""
     joint = torch.cat(both.chunk(2), dim=-1)
     whole = Layer("mutualformer: whole block", partial(block, joint, both[:1]))
     if block.cross != "diffusion":
@@ -192,7 +192,7 @@ class _OneBlock:
         self.channels, self.strides = [dim], [16]
 
     def run_jointly(self, fusion: str) -> JointEncoder:
-        """See ``TwoStreamEncoder.run_jointly``."""
+        """Return a joint encoder of both streams, as ``TwoStreamEncoder.run_jointly`` does."""
         self.joint = JointEncoder(*self.streams, fusion)
         return self.joint
 
@@ -205,8 +205,8 @@ def _count(call: Call) -> int:
 
 
 def _time_layers(layers: list[Layer], rounds: int, clock: Callable[[], float]) -> list[float]:
-    """Return the fastest seconds of each layer's own work."""
-    # The subtracted part is timed beside every layer: its time drifts on a busy machine.
+    """Return the fastest seconds of each layer, minus those of the part to subtract."""
+    # The subtracted part is timed again for every layer, because times drift on a busy machine.
     calls = [call for layer in layers for call in (layer.without, layer.run) if call]
     fastest = map(min, in_turn(calls, rounds, clock=clock))
     return [(-next(fastest) if layer.without else 0.0) + next(fastest) for layer in layers]

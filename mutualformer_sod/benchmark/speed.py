@@ -1,4 +1,4 @@
-"""Cost of a network: parameters, MACs, time and memory, as a whole and by part."""
+"""Parameters, MACs, time and memory of a network; MACs and time also of each part."""
 
 import contextlib
 import re
@@ -40,7 +40,7 @@ class Settings:
     device: str = "cpu"
     amp: str = "off"
     compile: bool = False
-    clock: str = "wall"  # or "cpu": the process' own seconds, for a shared machine
+    clock: str = "wall"  # or "cpu": CPU seconds of the process, for a shared machine
     overrides: dict[str, Any] = field(default_factory=dict)
 
 
@@ -53,15 +53,15 @@ class Backbones(nn.ModuleList):
 
 
 class Contestant:
-    """A network with an input to run it on.
+    """A network with random inputs.
 
     Args:
-        spec: a preset; a weights file; ``timm:NAME`` for a bare backbone, ``2x timm:NAME`` for two
-            of them in turn. On a CPU the network has the predictor's layout (``models.device``).
+        spec: a preset; a weights file; ``timm:NAME`` for a bare backbone; ``2x timm:NAME`` for two
+            backbones in turn. On a CPU, the network is prepared for inference (``models.device``).
         counted: whether to count MACs; the count runs one batch.
 
     Raises:
-        InputError: no such preset, backbone or file.
+        InputError: the preset, backbone or file does not exist.
     """
 
     def __init__(self, spec: str, settings: Settings, counted: bool = True) -> None:
@@ -96,7 +96,7 @@ class Contestant:
         return CLOCKS[self.settings.clock]()
 
     def run_in_parts(self) -> dict[str, float]:
-        """Return the seconds of one uncompiled batch by part, and of the ``rest``."""
+        """Run one uncompiled batch; return part -> seconds, and the other seconds as ``rest``."""
         seconds: dict[str, float] = {}
 
         def begin(name: str, *_: Any) -> None:
@@ -119,10 +119,10 @@ class Contestant:
         return seconds
 
     def peak_memory(self) -> int | None:
-        """Return the peak bytes of a batch beyond weights and inputs.
+        """Return the peak memory of a batch in bytes, without weights and inputs.
 
-        On CUDA torch's allocator reports them. On a CPU a new process measures the rise of its
-        resident memory over two batches; None if the system does not report it.
+        On CUDA, torch's allocator reports this number. On a CPU, a new process measures the
+        increase of its resident memory over two batches. None: the system does not report memory.
         """
         if self.device.type == "cuda":
             self.run()
@@ -139,11 +139,11 @@ def count_macs(model: nn.Module, inputs: list[Tensor]) -> dict[str, int]:
     """Count multiply-accumulates of matrix products and convolutions with torch's counter.
 
     A MAC is two FLOPs. Element-wise work, normalisations and interpolations are not counted. The
-    counts do not depend on the processor, the device or torch's version: see ``make_counter``.
+    counts do not depend on the processor, the device or torch's version (``make_counter``).
     ``inputs`` are the arguments of the model for the counted batch. The model is in eval mode.
 
     Returns:
-        ``total``, and each of ``PARTS`` that the model has.
+        MACs by name: ``total``, and each of ``PARTS`` that the model has.
     """
     with torch.no_grad(), make_counter() as counter:
         model(*inputs)
@@ -160,8 +160,8 @@ def count_macs(model: nn.Module, inputs: list[Tensor]) -> dict[str, int]:
 def make_counter() -> Iterator[FlopCounterMode]:
     """Yield torch's FLOP counter, extended by the products that it misses.
 
-    The original misses the in-place product of row tiles, and attention in some of torch's fused
-    kernels (in torch 2.14 the CPU's). Here attention therefore runs as two plain products.
+    torch's counter misses the in-place product of row tiles, and attention in some fused kernels,
+    such as that of the CPU in torch 2.14. In this context, attention runs as two plain products.
     """
     counter = FlopCounterMode(
         display=False, custom_mapping={torch.ops.aten.baddbmm_: _baddbmm_flops}
@@ -176,7 +176,7 @@ def _baddbmm_flops(sums: Any, left: Any, right: Any, **_: Any) -> int:
 
 
 def time_in_turn(contestants: list[Contestant], rounds: int) -> list[list[float]]:
-    """Return the seconds of each contestant's batches, see ``timing.in_turn``."""
+    """Time the contestants in turn; return the seconds of each batch of each contestant."""
     calls = [contestant.run for contestant in contestants]
     return in_turn(calls, rounds, warm_up=2, clock=contestants[0].now)
 
@@ -185,9 +185,9 @@ def measure(contestants: list[Contestant], rounds: int) -> list[dict[str, Any]]:
     """Time contestants in turn, so that a busy machine slows all of them equally.
 
     Returns:
-        A plain dictionary for each, in order: ``name``, ``parameters``, ``macs`` and ``flops`` (of
+        One dictionary per network, in order: ``name``, ``parameters``, ``macs`` and ``flops`` (of
         a batch, by part), ``seconds`` (``fastest``, ``median``, ``quartiles`` of a batch),
-        ``images_per_second`` (from the median), ``seconds_by_part`` (fastest of each) and
+        ``images_per_second`` (from the median), ``seconds_by_part`` (fastest times) and
         ``peak_memory_mib`` (beyond ``weights_mib`` and inputs).
     """
     seconds = time_in_turn(contestants, rounds)
@@ -219,7 +219,7 @@ def _result(
 
 
 def default_size(specs: list[str], overrides: dict[str, Any]) -> int:
-    """Return the image size of the first network that is not a bare backbone, else 384."""
+    """Return the image size of the first network that is not a bare backbone; 384 without one."""
     for spec in specs:
         if spec.endswith(_FILE):
             return read_metadata(Path(spec))[0].image_size
@@ -229,7 +229,7 @@ def default_size(specs: list[str], overrides: dict[str, Any]) -> int:
 
 
 def _backbone_spec(name: str) -> tuple[str, int] | None:
-    """Parse ``2x timm:NAME`` as (NAME, 2); None for another spec."""
+    """Parse ``2x timm:NAME`` as (NAME, 2); return None for a preset or a weights file."""
     copies, separator, backbone = name.rpartition("timm:")
     if not separator:
         return None
@@ -254,7 +254,7 @@ def _bare_backbone(name: str, size: int) -> nn.Module:
         raise InputError(f"timm:{name}: unknown to timm. Fix: pass a name of timm.list_models().")
     try:
         return timm.create_model(name, num_classes=0, img_size=size)
-    except TypeError:  # convolutional models take any size and have no img_size
+    except TypeError:  # convolutional models accept any size and have no img_size
         return timm.create_model(name, num_classes=0)
 
 

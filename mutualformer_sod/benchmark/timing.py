@@ -18,16 +18,16 @@ def in_turn(
     enough: float = math.inf,
     label: str = "rounds",
 ) -> list[list[float]]:
-    """Return the seconds of every run of each function.
+    """Time several functions in turn; return the seconds of every run of each function.
 
     The functions take turns, so that a busy machine slows all of them equally.
 
     Args:
         rounds: number of timed runs of each function.
-        warm_up: number of runs before them, which are not returned.
+        warm_up: number of earlier runs of each function, whose seconds are not returned.
         clock: one of ``CLOCKS``.
-        enough: a function that has run for this many seconds, with warm-up, gets no further run.
-            Its warm-up is returned if it has no other run.
+        enough: seconds after which a function is not run again; the warm-up counts. The seconds of
+            the warm-up are returned for a function without a timed run.
         label: text of the progress bar.
     """
     seconds: list[list[float]] = [[] for _ in calls]

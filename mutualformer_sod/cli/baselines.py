@@ -1,4 +1,4 @@
-"""Make the saliency maps of two baselines without learning: centre prior, depth threshold."""
+"""Write saliency maps of two baselines without learning: centre prior and depth threshold."""
 
 import argparse
 from dataclasses import replace
@@ -58,7 +58,7 @@ def main() -> None:
                 print(f"{method}: {sod_set.name}: skipped, it has {reason}")
                 continue
             made = map_set(method, sod_set, folder)
-            print(f"{method}: {sod_set.name}: {counted(made, 'map')} made, the others exist")
+            print(f"{method}: {sod_set.name}: {counted(made, 'map')} written, the others exist")
     print(f"maps: {args.output}")
     chosen = [*given(args, "data", "sets"), "--maps", args.output, *given(args, "limit")]
     suggest("evaluate", *chosen, "--output", "outputs/scores")
@@ -75,10 +75,10 @@ def map_set(method: str, sod_set: SodSet, folder: MapOutput) -> int:
 
 
 def saliency_of(method: str, sample: Sample, encoding: DepthEncoding | None) -> np.ndarray:
-    """Return one map, (H, W) float32, at the size of the colour image, else of the ground truth."""
+    """Return one map, (H, W) float32, at the size of the colour image or the ground truth."""
     if method == "centre":
         return centre_prior(image_size(sample.rgb or sample.gt))
-    # Both pictures give the size; the ground truth is read faster.
+    # Colour image and ground truth have the same size; the ground truth is read faster.
     part = replace(sample, rgb=None) if sample.gt is not None else sample
     _, depth, _ = read_sample(part)
     return depth_otsu(depth_to_unit(depth, encoding))

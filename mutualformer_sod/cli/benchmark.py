@@ -99,7 +99,7 @@ def check_arguments(args: argparse.Namespace) -> None:
             "times single layers on a CPU. Fix: pass --preset, too, or omit these flags."
         )
     if not layers and (args.dim or args.tokens):
-        raise InputError("--dim and --tokens have no effect on whole networks. Fix: omit them.")
+        raise InputError("--dim and --tokens have no effect on complete networks. Fix: omit them.")
 
 
 def measure_layers(args: argparse.Namespace, fields: dict[str, Any]) -> None:
@@ -139,7 +139,7 @@ def check_clock(args: argparse.Namespace, device: str) -> None:
 
 
 def measure_networks(args: argparse.Namespace, fields: dict[str, Any]) -> None:
-    """Measure whole networks in turn: those named, or one preset with each fusion."""
+    """Measure complete networks in turn: the named networks, or one preset with each fusion."""
     from mutualformer_sod.benchmark.fusion_cost import check_fusions, network_overrides
     from mutualformer_sod.benchmark.speed import Contestant, Settings, default_size, measure
     from mutualformer_sod.models.device import pick_amp, pick_device

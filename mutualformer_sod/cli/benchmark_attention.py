@@ -15,9 +15,9 @@ EPILOG = """\
 "released" is the published formula written out: explicit D^-1/2 and identity matrices, four
 N x N x N products per direction and head. "dense" and "tiled" are the two implementations of this
 package; "auto" chooses between them. "cda" computes the four attention outputs from q, k, v of both
-modalities; "block" is a whole MutualFormer block. The contestants are timed in turn; the best run
-counts. Peak memory is the increase of resident memory during one call in a new process. It runs on
-one CPU thread, with 8 heads.
+modalities; "block" is one MutualFormer block. The contestants are timed in turn; the best run
+counts. Peak memory is the increase of resident memory during one call in a new process. All
+runs use one CPU thread and 8 heads.
 """
 HEADS = 8
 TOKENS = (100, 196, 400, 576, 784, 1024, 2304)
@@ -36,7 +36,7 @@ def parse_arguments() -> argparse.Namespace:
         type=float,
         default=6.0,
         metavar="S",
-        help="a contestant that has run this long at one size gets no further round (default: 6)",
+        help="seconds after which a contestant is not run again at one size (default: 6)",
     )
     add("--plot", type=Path, metavar="FILE", help="draw time and memory over N (matplotlib)")
     args = parser.parse_args()

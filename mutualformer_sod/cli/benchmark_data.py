@@ -112,7 +112,7 @@ def train_config(args: argparse.Namespace, cache: str) -> Any:
 def time_loaders(
     args: argparse.Namespace, cache: str, model: Any, device: Any
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Return figures of the loader without and with workers, and its first batch."""
+    """Return the speed of the loader without and with workers, and the first batch."""
     import torch
 
     from mutualformer_sod.data.training.loader import make_loader
@@ -141,7 +141,7 @@ def time_loaders(
 
 
 def time_windows(step: Callable[[], object], args: argparse.Namespace) -> float:
-    """Return the seconds of a call of ``step``: the median of all windows but the first."""
+    """Return the median seconds of one call of ``step`` over all windows except the first."""
     seconds = []
     for _ in trange(args.windows + 1, desc="windows", leave=False, disable=None):
         started = time.perf_counter()

@@ -31,7 +31,7 @@ from mutualformer_sod.metrics.weighted_f import weighted_f
 from mutualformer_sod.workers import worker_pool
 
 Pair = tuple[np.ndarray, np.ndarray]
-# Maps of recent networks are 0 away from objects; those of older ones have texture everywhere.
+# Maps of recent networks are 0 away from objects; maps of older networks have texture everywhere.
 NOISE = {"clean maps": 0, "maps with texture everywhere": 60}
 ALL, WHOLE = "all metrics, without reading", "whole run"
 FLOOR = "lower bound: decode both, one histogram"
@@ -52,13 +52,13 @@ def main() -> None:
     try:
         width, height = (int(n) for n in args.size.split("x"))
     except ValueError:
-        raise InputError(f"--size {args.size}: not a size. Fix: pass e.g. 640x480.") from None
+        raise InputError(f"--size {args.size}: is not a size. Fix: pass e.g. 640x480.") from None
     if min(width, height) < 8 or args.pairs < 1 or args.rounds < 1:
         raise InputError(
             "--size, --pairs or --rounds is too small. Fix: pass at least 8x8, 1 and 1."
         )
     if min(args.workers, default=1) < 1:
-        raise InputError("--workers: less than 1. Fix: pass 1 or more.")
+        raise InputError("--workers has a value below 1. Fix: pass 1 or more.")
     cv2.setNumThreads(1)
     for kind, noise in NOISE.items():
         pairs = [make_pair(seed, height, width, noise) for seed in range(args.pairs)]
@@ -108,7 +108,7 @@ def time_images(
 
 
 def time_measures(pairs: list[Pair], rounds: int) -> None:
-    """Print the times of each metric, of all together, and of pysodmetrics."""
+    """Print the times of each metric, of all metrics together, and of pysodmetrics."""
     inputs = []
     for pred, gt in pairs:
         pair = MapPair(pred, gt)
@@ -129,7 +129,7 @@ def time_measures(pairs: list[Pair], rounds: int) -> None:
         runs[name] = lambda p, g, pair, measure=measure: measure.step(p, g)
     costs = time_images(rounds, runs, inputs)
     if not measures:
-        print("pysodmetrics is not installed here: no ratio")
+        print("pysodmetrics is not installed, so no ratio is printed")
         return
     reference = sum(costs[name] for name in names)
     show("pysodmetrics, without reading", reference)
@@ -154,7 +154,7 @@ def time_all(pairs: list[Pair], rounds: int) -> None:
 
 
 def reference_measures(extras: bool = False) -> list:
-    """Return metrics of pysodmetrics, with ``extras`` all of them; none if it is not installed."""
+    """Return metrics of pysodmetrics, or all metrics with ``extras``; [] without the package."""
     try:
         import py_sod_metrics as reference
     except ImportError:
@@ -192,7 +192,7 @@ def show(name: str, value: float, digits: int = 3) -> None:
 
 
 def time_runs(pairs: list[Pair], args: argparse.Namespace) -> None:
-    """Print the times of whole runs with reading: lower bound, this package, pysodmetrics."""
+    """Print the times of complete runs with reading: lower bound, this package, pysodmetrics."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         maps, gts = {}, {}

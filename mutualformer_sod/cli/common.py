@@ -45,7 +45,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(EXIT_INPUT_ERROR, f"{self.prog}: error: {message} (--help lists the flags)\n")
 
     def refuse_unused(self, args: argparse.Namespace, names: Iterable[str], other: str) -> None:
-        """Exit with an error if an argument was given although it has no effect with ``other``."""
+        """Exit with an error if an argument was passed although it has no effect with ``other``."""
         for name in names:
             if getattr(args, name) != self.get_default(name):
                 self.error(
@@ -129,7 +129,7 @@ FLAGS: dict[str, dict[str, Any]] = {
 
 
 def add_flags(parser: argparse._ActionsContainer, *flags: str, **changes: Any) -> None:
-    """Add flags of ``FLAGS``; ``changes`` replace or extend the arguments in it."""
+    """Add flags of ``FLAGS``; ``changes`` replace or extend the arguments in ``FLAGS``."""
     for flag in flags:
         parser.add_argument(flag, **FLAGS[flag] | changes)
 
@@ -171,7 +171,7 @@ def check_server_flags(parser: Parser, args: argparse.Namespace) -> None:
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
-    """Refuse an output file that exists, unless ``--overwrite`` is given."""
+    """Raise InputError for an output file that exists, if ``overwrite`` is false."""
     if path.exists() and not overwrite:
         raise InputError(f"{path}: exists. Fix: pass another path, or --overwrite.")
 
@@ -184,7 +184,7 @@ def check_result_file(path: Path | None, overwrite: bool) -> None:
 
 
 def require_packages(extra: str, *packages: str) -> None:
-    """Raise InputError if a package of this extra of setup.cfg is not installed."""
+    """Raise InputError if a package is not installed; the message names the extra."""
     for package in packages:
         if importlib.util.find_spec(package) is None:
             raise InputError(f"{package} is not installed. Fix: pip install -e '.[{extra}]'")
@@ -201,12 +201,12 @@ def kept(files: str) -> Iterator[None]:
 
 
 def program() -> str:
-    """Return the name under which this command was started, for messages."""
+    """Return the file name of the started command, for messages."""
     return Path(sys.argv[0]).name
 
 
 def run_command(module: str) -> None:
-    """Import and run the command of a module of this folder; `run` reports a failed import, too."""
+    """Run the command of a module in this folder; `run` also reports errors of the import."""
     run(lambda: importlib.import_module(f"mutualformer_sod.cli.{module}").main())
 
 
@@ -252,7 +252,7 @@ def _quieten_libraries() -> None:
 
 
 def _one_line(error: Exception) -> str | None:
-    """Return the message in one line, with flags in place of arguments; None for a bug."""
+    """Return the message in one line, with flags in place of arguments; None for a defect."""
     # torch raises a RuntimeError if memory runs out.
     names = ("MemoryError", "OutOfMemoryError")
     if type(error).__name__ in names or "can't allocate memory" in str(error):

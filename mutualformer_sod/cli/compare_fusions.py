@@ -32,7 +32,7 @@ Without --data the images are generated scenes. With --data, each set is split b
 same split for all variants, unless --test-data is given. The last epoch is always scored. OUTPUT
 gets runs/VARIANT/seed-N (training, maps, scores), fusions.md, fusions.csv, runs.csv, fusions.png
 and image_scores.csv.gz.
-The same command continues an interrupted comparison; it may add fusions and seeds.
+The same command continues an interrupted comparison, also with more fusions and seeds.
 """
 
 _DEFAULTS = plan.Options()
@@ -205,7 +205,7 @@ def main() -> int:
 
 
 def read_options(args: argparse.Namespace) -> plan.Options:
-    """Return the options that decide the scores; flags override the recipe."""
+    """Return the options that affect the scores; flags override the recipe."""
     own = {field.name for field in fields(plan.Options)}
     values = {name: value for name, value in RECIPES.get(args.recipe, {}).items() if name in own}
     given = {name: value for name in own if (value := getattr(args, name)) not in (None, [])}
@@ -214,7 +214,7 @@ def read_options(args: argparse.Namespace) -> plan.Options:
 
 
 def compare(args: argparse.Namespace, options: plan.Options, runs: list[plan.Run]) -> int:
-    """Do the runs, measure the costs, write the table; return the exit status."""
+    """Run the comparison: runs, costs and table; return the exit status."""
     data = prepare_data(args.output, options)
     done = sum(run.finished for run in runs)
     print(f"{counted(len(runs), 'run')}, {done} finished before")
@@ -240,7 +240,7 @@ def compare(args: argparse.Namespace, options: plan.Options, runs: list[plan.Run
 
 
 def write_report(output: Path) -> str:
-    """Write the table of the finished runs, and the file from which it can be written again."""
+    """Write the table of the finished runs, and the scores of each image for --scores."""
     table = collect.collect(output)
     collect.write_image_scores(output / "image_scores.csv.gz", table)
     return write_fusions(output, table)

@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def serve_page(predictors: dict, port: int, args: argparse.Namespace) -> NoReturn:
-    """Serve the page of these predictors until a signal arrives; always remove its files."""
+    """Serve the page of these predictors until a signal arrives; remove temporary files."""
     from mutualformer_sod.demo.samples import make_samples
     from mutualformer_sod.demo.service import Service
 

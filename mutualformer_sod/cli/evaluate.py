@@ -62,7 +62,7 @@ def parse_arguments() -> argparse.Namespace:
     add(
         "--no-normalize",
         action="store_true",
-        help="take maps as v/255 instead of stretching each to its own minimum and maximum",
+        help="read maps as v/255 instead of stretching each map to its own minimum and maximum",
     )
     add(
         "--allow-missing",
@@ -118,7 +118,7 @@ def add_table_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def quoted_methods(given: list[str] | None) -> tuple[str, ...]:
-    """Return the methods of ``--published``: none without the flag, some by default."""
+    """Return the methods of ``--published``; without the flag, return no methods."""
     return () if given is None else check_published(given) or DEFAULT_PUBLISHED
 
 
@@ -132,7 +132,7 @@ def main() -> int:
 
 
 def score_maps(args: argparse.Namespace, columns: tuple[str, ...]) -> int:
-    """Evaluate with the metrics that are registered now, and report these columns."""
+    """Evaluate with the metrics that are registered now, and report ``columns``."""
     check_digits(args.digits)
     args.published = quoted_methods(args.published)
     if args.plots:
@@ -177,7 +177,7 @@ def find_sets(args: argparse.Namespace) -> list[GtSet]:
         )
     if len(sets) < len(found):
         left_out = name_list(item.name for item in found if not item.has_gt)
-        print(f"left out, no ground truth: {left_out}")
+        print(f"sets left out, because they have no ground truth: {left_out}")
     chosen = keep_images(sets, args.images) if args.images else sets
     by_name = {item.name: item for item in sets}
     return [
@@ -221,10 +221,10 @@ def check_significance(
 
 
 def prepare_output(output: Path, maps: Path) -> None:
-    """Make the output folder, and check, before any evaluation, that it is writable."""
+    """Create the output folder; InputError if files cannot be written to this folder."""
     if maps.resolve() in (output.resolve(), output.resolve().parent):
         raise InputError(
-            f"--output {output}: the next run would treat it as a method of --maps {maps}. "
+            f"--output {output}: the next run would read this folder as a method of --maps {maps}. "
             "Fix: pass a folder elsewhere."
         )
     check_writable(output)

@@ -90,7 +90,7 @@ def main() -> None:
     exportable = ExportableDetector(model, protocol.get("modality", "both"))
     size = args.size or -(-model.config.image_size // exportable.stride) * exportable.stride
     images = load_images(args, size, model) if args.check else None
-    print("tracing the network; a large one takes minutes", flush=True)
+    print("tracing the network, which may take minutes", flush=True)
     started = time.perf_counter()
     program, any_size = trace(exportable, args.size)
     metadata = describe(exportable, any_size, protocol, size)
@@ -142,10 +142,10 @@ def load_images(
 
 
 def check(exported: Network, original: Any, images: tuple[Tensor, ...], output: Path) -> None:
-    """Compare two networks with depth, without depth and with both, one by one and as a batch.
+    """Compare two networks on images with, without and with mixed depth, singly and as a batch.
 
     Raises:
-        InputError: their saliency differs by more than ``TOLERANCE``.
+        InputError: the saliency of the networks differs by more than ``TOLERANCE``.
     """
     import torch
 
@@ -175,7 +175,7 @@ def check(exported: Network, original: Any, images: tuple[Tensor, ...], output: 
 def benchmark(
     exported: Network, model: SaliencyDetector, modality: str, size: int, args: argparse.Namespace
 ) -> None:
-    """Print images/s of the exported file and of PyTorch, one image with depth at a time."""
+    """Print images/s of the exported file and of PyTorch, for batches of one image with depth."""
     import torch
 
     from mutualformer_sod.inference.predictor import Predictor

@@ -69,7 +69,7 @@ def figure_rows(
 
 
 def find_maps(folder: Path, method: str, sod_set: SodSet, only_set: bool) -> dict[str, Path]:
-    """Return stem -> map of a method on a set; if a stem has two files, the PNG."""
+    """Return stem -> map of a method on a set; for two files of a stem, use the PNG file."""
     files = {sample.stem: sample.gt or sample.rgb for sample in sod_set.samples}
     found = find_map_folder(
         *(folder, method, sod_set.name, files), only_set=only_set, canonical_name=canonical_name
@@ -79,7 +79,7 @@ def find_maps(folder: Path, method: str, sod_set: SodSet, only_set: bool) -> dic
 
 
 def read_map_picture(path: Path | None) -> np.ndarray | None:
-    """Read a map of a type of `read_saliency`, or a colour picture of a map; None for no path."""
+    """Read a map as saliency (.npy, .tif) or as a colour picture; return None without a path."""
     if path is None:
         return None
     read = read_saliency if path.suffix.lower() in (".npy", ".tif", ".tiff") else read_rgb

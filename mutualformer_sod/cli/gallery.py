@@ -45,7 +45,7 @@ def parse_arguments() -> argparse.Namespace:
     cli.add_flags(parser, "--workers", "--overwrite", "--map-prefix", "--map-suffix")
     cli.add_flags(parser, "--output", help="folder for the page")
     add = parser.add_argument
-    add("--scores", type=Path, metavar="DIR", help="take the scores from evaluate.py's output")
+    add("--scores", type=Path, metavar="DIR", help="read the scores from the output of evaluate.py")
     add("--no-normalize", action="store_true", help="score maps as v/255, as in evaluate.py")
     add("--title", default="Saliency maps", metavar="TEXT", help="title of the page")
     add(
@@ -185,7 +185,7 @@ def report(
 
 
 def gt_notes(cards: list[ImageCard]) -> dict[tuple[str, str], list[str]]:
-    """Return (set, interpretation of ground-truth values other than 0 and 255) -> stems."""
+    """Return (set, note) -> stems; a note interprets ground-truth values besides 0 and 255."""
     notes: dict[tuple[str, str], list[str]] = {}
     for card in cards:
         if card.gt_note:

@@ -1,4 +1,4 @@
-"""The last line of a command: the next useful command, ready to be copied."""
+"""Print the next useful command as the last line of a command's output."""
 
 import argparse
 import os
@@ -30,7 +30,7 @@ def is_first_process() -> bool:
 
 
 def option(name: str, values: object) -> list[object]:
-    """Return a flag with its values, the flag alone for True, or nothing without a value."""
+    """Return a flag with its values, the flag alone for True, or [] without a value."""
     if values in (None, False, [], ()):
         return []
     if values is True:
@@ -39,7 +39,7 @@ def option(name: str, values: object) -> list[object]:
 
 
 def given(args: argparse.Namespace, *names: str) -> list[object]:
-    """Return the flags of these arguments with their values, see `option`."""
+    """Return the flags of the named arguments with their values, as `option` does."""
     return [word for name in names for word in option(flag_of(name), getattr(args, name))]
 
 

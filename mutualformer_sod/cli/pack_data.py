@@ -1,4 +1,4 @@
-"""Pack training sets, shrunk, into shards that can be carried to another machine; unpack them."""
+"""Pack reduced copies of training sets into shards for another machine, or unpack such shards."""
 
 import argparse
 from pathlib import Path
@@ -15,7 +15,7 @@ There:  python tools/pack_data.py --unpack packed --output ROOT
         bash train_sod.sh --recipe tiny --data ROOT
 OUTPUT gets shard_0000.tar, ... (<set>/RGB/x.jpg, <set>/GT/x.png, <set>/depth/x.png: plain tar
 files) and index.json with their sha256. Colour and ground truth are shrunk by area average, depth
-by nearest neighbour, so that it keeps its type and values. Unpacking compares the checksums first,
+by nearest neighbour, which preserves type and values. Unpacking compares the checksums first,
 keeps existing files of equal content, and continues an interrupted run. Packed images differ in
 their bytes from those of a test set: check the overlap of training and test sets on the originals.
 """
@@ -32,7 +32,7 @@ def parse_arguments() -> tuple[cli.Parser, argparse.Namespace]:
     cli.add_flags(parser, "--output", help="folder for the pack or the sets")
     cli.add_flags(parser, "--overwrite", help="replace an existing pack or files")
     add = parser.add_argument
-    add("--side", type=int, metavar="S", help="longer side in pixels; smaller images are kept")
+    add("--side", type=int, metavar="S", help="longer side in pixels; no image is enlarged")
     add("--quality", type=int, default=85, metavar="Q", help="JPEG quality, 1 to 100 (default: 85)")
     add("--share", type=float, default=1.0, metavar="X", help="ratio of each set (default: 1)")
     add("--seed", type=int, default=0, metavar="N", help="seed of the first image with --share")

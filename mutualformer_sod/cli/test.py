@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def make_maps(args: argparse.Namespace) -> None:
-    """Load weights and sets, write maps; in this process or in all processes of torchrun."""
+    """Load weights and sets, and write maps; under torchrun, all processes share the images."""
     from mutualformer_sod.distributed import is_main, start_processes
     from mutualformer_sod.inference.benchmark_maps import map_sets, method_name, provenance_of
     from mutualformer_sod.inference.predictor import Predictor
@@ -114,7 +114,7 @@ def make_maps(args: argparse.Namespace) -> None:
 
 
 def find_sets(args: argparse.Namespace, modality: str, second: str) -> list:
-    """Return the sets with the images to map, and print remarks on them in the main process.
+    """Return the sets with the images to map; the main process prints remarks on the sets.
 
     The network sees ``modality``; ``second`` is the second modality of its training.
     """
@@ -139,13 +139,13 @@ def find_sets(args: argparse.Namespace, modality: str, second: str) -> list:
     )
     for item in found if is_main() else ():
         if not item.has_rgb:
-            print(f"{item.name}: ground truth only, nothing to map")
+            print(f"{item.name}: has only ground truths, so no maps are written")
     sets = [item for item in found if item.has_rgb]
     refuse_other_modality(sets, second, f"--weights {args.weights}")
     blind = [item.name for item in sets if modality not in ("both", "rgb") and not item.has_depth]
     if blind:
         raise InputError(
-            f"{name_list(blind)}: no {second}, but the network sees nothing but {second}. Fix: pass"
+            f"{name_list(blind)}: no {second}, but the network uses only {second}. Fix: pass"
             " other --sets, --weights or --modality."
         )
     sets = with_encodings(sets, args.near)

@@ -85,7 +85,7 @@ def _add_option(group: argparse._ActionsContainer, name: str, declared: Option) 
 def read_options(args: dict[str, Any]) -> tuple[TrainConfig, dict[str, Any], str | None]:
     """Return the configuration of the run, the fields of its model, and the value of --resume.
 
-    Fine-tuning without --preset and --recipe takes the network of the weights file and the recipe
+    Fine-tuning without --preset and --recipe uses the network of the weights file and the recipe
     ``fine-tune``.
     """
     resume, overrides = args.pop("resume"), parse_fields(args.pop("fields"))
@@ -118,7 +118,7 @@ def main() -> None:
 
 
 def suggest_next(config: TrainConfig) -> None:
-    """Print the command that tests the new weights on the test sets that they fit."""
+    """Print the command that tests the new weights on the test sets of a usable modality."""
     from mutualformer_sod.data.discovery.folders import search
     from mutualformer_sod.models.weights import read_metadata
 

@@ -21,7 +21,7 @@ contain their checksums.
 def main() -> None:
     args = parse_arguments()
     if args.action == "list" and args.names:
-        raise InputError("list takes no names. Fix: pass verify NAME to check a file")
+        raise InputError("list accepts no names. Fix: pass verify NAME to check a file")
     records = read_records()
     if args.action == "list":
         for name, path in released_weights().items():
@@ -38,7 +38,7 @@ def main() -> None:
         sha256 = records.get(name, {}).get("sha256")
         if sha256 and file_sha256(path) != sha256:
             raise InputError(
-                f"{path}: its SHA-256 is not the one in {RECORD.name}. Fix: copy the file again"
+                f"{path}: its SHA-256 differs from {RECORD.name}. Fix: copy the file again"
             )
         load_weights(path)
         tqdm.write(f"{path}: intact{', as released' if sha256 else ''}")
@@ -68,7 +68,7 @@ def read_records() -> dict[str, dict]:
 
 
 def describe(name: str, path: Path, record: dict) -> str:
-    """Return the lines of one released file and its record."""
+    """Return the text that describes one released file and its record."""
     scores = [
         f"{test_set} " + ", ".join(f"{metric} {value:.3f}" for metric, value in row.items())
         for test_set, row in record.get("scores", {}).items()

@@ -1,1 +1,1 @@
-"""Options of the network, of each fusion method and of a training run; presets and recipes."""
+"""Options, presets and recipes of the network, the fusion methods and training runs."""

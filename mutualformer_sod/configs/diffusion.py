@@ -17,7 +17,7 @@ class Recurrence(Switches):
             (W_r S W_d^T).
         epsilon: weight of the diffused term, in (0, 1).
         steps: number of iterations; the published code has one.
-        affinity: A = W_r + W_d ("sum", as published) or half of it ("mean").
+        affinity: A = W_r + W_d ("sum", as published) or half of this sum ("mean").
     """
 
     form: str = switch("released", choices=("released", "paper"))
@@ -38,6 +38,6 @@ class Diffusion(Recurrence):
 
     @classmethod
     def of(cls, config: Recurrence) -> "Diffusion":
-        """Return the diffusion options out of a configuration that also has other options."""
+        """Return the diffusion options of a configuration that also has other options."""
         names = [item.name for item in dataclasses.fields(cls) if hasattr(config, item.name)]
         return cls(**{name: getattr(config, name) for name in names})

@@ -1,6 +1,6 @@
 """Tables of docs/training.md, generated from the declared options and the recipes.
 
-``python -m mutualformer_sod.configs.document docs/training.md`` brings the document up to date.
+``python -m mutualformer_sod.configs.document docs/training.md`` updates the document.
 """
 
 import re
@@ -16,7 +16,7 @@ _TABLE = re.compile(r"<!-- (recipes|options: ([a-z ]+)) -->\n(?:\|.*\n)*")
 
 
 def with_tables(document: str) -> str:
-    """Return the document with the table below every marker generated anew.
+    """Return the document with the table below every marker generated again.
 
     Markers are ``<!-- options: GROUP -->`` and ``<!-- recipes -->``.
     """

@@ -1,8 +1,8 @@
 """Configuration and registry of the fusion methods.
 
 Each method is one file of ``models/fusion``. The file declares a module and a configuration with
-the method's own switches; ``register_fusion`` adds both here. The command line, the cost benchmark,
-the comparison and the tests read the registry.
+the method's own switches; ``register_fusion`` adds both to the registry. The command line, the cost
+benchmark, the comparison and the tests read the registry.
 """
 
 import dataclasses
@@ -28,7 +28,8 @@ class FusionConfig(Switches):
             the method's paper.
         dim: width of the projected tokens and of the fused stream.
         fine_width: width of the levels finer than the coarsest, which convolutions fuse.
-        NEEDS: option -> (other option, value): the option has an effect only with this value.
+        NEEDS: option -> (other option, value): the option has an effect only with this value
+            of the other option.
     """
 
     NEEDS: ClassVar[Mapping[str, tuple[str, str]]] = {}
@@ -68,13 +69,13 @@ class Method:
     """Registry entry of a fusion method.
 
     Attributes:
-        name: as in ``--fusion``.
+        name: value of ``--fusion``.
         description: one line, for tables.
-        config: class of its configuration.
+        config: class of the method's configuration.
         module: subclass of ``models.fusion.streams.Fusion``.
-        in_encoder: whether it acts inside the encoder's blocks, and not on its features.
+        in_encoder: whether the method acts inside the encoder's blocks instead of on features.
         ensemble: whether head "auto" is "ensemble".
-        undecayed: names of its parameters without weight decay, in addition to vectors.
+        undecayed: names of the module's parameters without weight decay, besides all vectors.
     """
 
     name: str
@@ -93,13 +94,15 @@ class Method:
     def why_unused(self, name: str, options: Mapping[str, Any]) -> str | None:
         """Return the reason why an option has no effect in combination with ``options``.
 
-        None if it has an effect, or is not an option of any fusion.
+        The result is None if the option has an effect, or if no fusion has this option.
         """
         own = self.switches
         if name not in own:
             users = [other.name for other in fusion_methods().values() if name in other.switches]
             return (
-                f"fusion={self.name} does not use it; used by {', '.join(users)}" if users else None
+                f"fusion={self.name} does not use it; it is used by {', '.join(users)}"
+                if users
+                else None
             )
         other, value = self.config.NEEDS.get(name, (name, None))
         if value is not None and options.get(other, own[other].default) != value:
@@ -117,7 +120,7 @@ def register_fusion(
     """Add the decorated module to the registry; the arguments are fields of ``Method``.
 
     Raises:
-        ValueError: the name is taken.
+        ValueError: a method of this name is registered already.
     """
 
     def register(module: Module) -> Module:
@@ -143,7 +146,7 @@ def fusion_methods() -> dict[str, Method]:
 
 
 def find_fusion(name: str) -> Method:
-    """Return the registry entry of a method; InputError, with the known names, if unknown."""
+    """Return the registry entry of a method; InputError for an unknown name."""
     check(isinstance(name, str), "fusion", name, "a word")
     methods = fusion_methods()
     check(name in methods, "fusion", name, f"one of {', '.join(methods)}")
@@ -166,9 +169,9 @@ def make_fusion_config(fusion: str = DEFAULT_FUSION, **options: Any) -> FusionCo
 
 
 def restrict_to_method(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``options`` without the switches that other methods have and the chosen one lacks.
+    """Return ``options`` without the switches that only other methods have.
 
-    Presets carry options for every method, as do weights files of older versions.
+    Presets and weights files of older versions contain options of every method.
     """
     method = find_fusion(options.get("fusion", DEFAULT_FUSION))
     foreign = fusion_options() - set(method.switches)
@@ -176,10 +179,10 @@ def restrict_to_method(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def combine(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Combine options of several networks with those of one of them.
+    """Combine the common options of several networks with the own options of one network.
 
     Args:
-        common: flat options of the model; those without an effect in this network are dropped.
+        common: flat options of the model; an option without effect in this network is dropped.
         own: flat options of this network; they include the fusion.
     """
     options = {**common, **own}

@@ -38,14 +38,14 @@ class EncoderConfig(Switches):
 
     Attributes:
         backbone: any timm model with features (ViT or hierarchical).
-        feature_blocks: ViT: blocks whose features are used, counted from 1; ignored otherwise.
+        feature_blocks: ViT blocks whose features are used, counted from 1; unused in other models.
         share: use one set of weights for both streams, except for the normalisation layers.
-        stem: ViT: embedding of the patches. "patch" is the ViT's own projection. "hybrid"
+        stem: embedding of the patches of a ViT. "patch" is the ViT's own projection. "hybrid"
             uses residual convolutions; their finer maps are also features. The name of a timm model
             selects this pretrained network; its maps at strides 4 and 8 are also features.
         encoder_drop_path: stochastic depth rate.
-        stem_width: hybrid stem: channels at stride 4, half as many at 2. GroupNorm has 8 groups.
-        stem_blocks: hybrid stem: residual blocks for each stride from 4 on.
+        stem_width: width of the hybrid stem at stride 4; half at stride 2. GroupNorm has 8 groups.
+        stem_blocks: residual blocks of the hybrid stem for each stride from 4 on.
     """
 
     backbone: str = "deit_small_patch16_224"
@@ -75,11 +75,11 @@ class DecoderConfig(Switches):
     """Top-down decoder with a detail branch over RGB and depth (CHOSEN).
 
     Attributes:
-        decoder_width: width of the stages; half of it at stride 4.
-        detail_width: width of the detail branch at full resolution; doubles at strides 2 and 4.
+        decoder_width: width of the stages; half of this width at stride 4.
+        detail_width: width of the detail branch at stride 1, doubled at stride 2 and again at 4.
         finest: stride of the finest maps, 1 or 2. With 2, the logits are interpolated.
         stage_convs: number of 3x3 convolutions in a stage.
-        side_heads: number of deeply supervised stages, from the second-to-last to coarser ones.
+        side_heads: number of deeply supervised stages, from the second-to-last to coarser stages.
     """
 
     # GroupNorm has 8 groups, and the stage at stride 4 has half the decoder's width.
@@ -92,16 +92,16 @@ class DecoderConfig(Switches):
 
 @dataclass(frozen=True)
 class ModelConfig(Switches):
-    """Configuration of the whole network.
+    """Configuration of the complete network.
 
     Attributes:
         preset: name of the preset on which the configuration is based.
-        image_size: side in pixels for which the model is built; other sizes work, too.
+        image_size: side in pixels for which the model is built; inputs may have other sizes.
         depth_rule: conversion of a depth map to [0, 1], see ``data.depth.encoding``.
-        second_modality: name of the second modality in training, besides colour. It follows from
-            the training sets (``data.modality``) and is not an option of ``make_config``.
+        second_modality: name of the second modality in training, besides colour. The
+            training sets determine this name (``data.modality``); ``make_config`` does not.
         mean, std: normalisation of the colour channels, in units of [0, 1]. None: the values of
-            the pretrained backbone; the weights file records them.
+            the pretrained backbone, which the weights file records.
         encoder, fusion, decoder: options of the parts.
     """
 
@@ -134,7 +134,7 @@ class ModelConfig(Switches):
     def to_dict(self) -> dict[str, Any]:
         """Return a nested plain dictionary, ready for JSON.
 
-        If the second modality is depth, it has no entry, as in files of older versions.
+        The second modality depth has no entry, as in files of older versions.
         """
         values = dataclasses.asdict(self)
         if self.second_modality == DEPTH:
@@ -145,7 +145,7 @@ class ModelConfig(Switches):
     def from_dict(cls, values: dict[str, Any]) -> "ModelConfig":
         """Rebuild a configuration written by ``to_dict``.
 
-        Older versions wrote the switches of all fusions; those of other methods are ignored.
+        Older versions wrote the switches of all fusions; switches of other methods are ignored.
 
         Raises:
             InputError: a field is unknown to this version or has an illegal value.
@@ -159,7 +159,7 @@ class ModelConfig(Switches):
             raise InputError(
                 "the model configuration is not a JSON object. Fix: pass other weights"
             )
-        # Files from before the fields mean and std were trained with ImageNet's values.
+        # Files without the fields mean and std were trained with ImageNet's values.
         values = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD} | values
         try:
             found = parts.keys() & values.keys()
@@ -167,8 +167,8 @@ class ModelConfig(Switches):
             return cls(**(values | built))
         except TypeError as error:
             raise InputError(
-                f"the model configuration does not fit this version: {error}. "
-                "Fix: pass other weights, or use the version that wrote them"
+                f"the model configuration is unusable in this version: {error}. "
+                "Fix: pass other weights, or use the version that wrote the file"
             ) from error
 
 
@@ -185,9 +185,9 @@ _TINY = {
 PRESETS: dict[str, dict[str, Any]] = {
     # CHOSEN: a small pretrained network at the fine strides, transformer blocks above it.
     "tiny": _TINY | {"image_size": 192, "feature_blocks": (2, 4), "stem": "tf_efficientnet_lite0"},
-    # CHOSEN to learn fast from random weights on one CPU core: docs/experiments.md.
+    # CHOSEN to learn fast from random weights on one CPU core, see docs/experiments.md.
     "tiny-scratch": _TINY | {"image_size": 128, "feature_blocks": (4, 8), "stem": "hybrid"},
-    # The ViT-S/14 of DINOv2 for both streams. CHOSEN: width and decoder keep a CPU fast.
+    # The ViT-S/14 of DINOv2 for both streams. CHOSEN: width and decoder, for speed on a CPU.
     "small-dinov2": {
         "image_size": 224,
         "backbone": "vit_small_patch14_dinov2",
@@ -243,7 +243,7 @@ def make_config(preset: str = DEFAULT_PRESET, **overrides: Any) -> ModelConfig:
 
 
 def replace_options(preset: str, overrides: Mapping[str, Any]) -> ModelConfig:
-    """Build the configuration as ``make_config``; ignore options without an effect."""
+    """Build a configuration as ``make_config`` does, but ignore options without an effect."""
     overrides = current_names(overrides)
     if preset not in PRESETS:
         raise InputError(f"unknown preset {preset!r}. Fix: choose from {', '.join(PRESETS)}.")
@@ -268,10 +268,10 @@ def replace_options(preset: str, overrides: Mapping[str, Any]) -> ModelConfig:
 
 
 def overrides_of(config: ModelConfig) -> dict[str, Any]:
-    """Return the options that differ from the preset's.
+    """Return the options of a configuration that differ from those of its preset.
 
     ``make_config`` rebuilds ``config`` from the preset and these options, except for the
-    normalisation, which comes with the weights.
+    normalisation, which the weights file contains.
     """
     fusion = config.fusion.fusion
     preset = replace_options(config.preset, {"fusion": fusion})
@@ -286,10 +286,10 @@ def overrides_of(config: ModelConfig) -> dict[str, Any]:
 
 
 def option_owners(of_fusions: Iterable[str] | None = None) -> dict[str, str]:
-    """Return option name -> the part that owns it ("model" for the top level).
+    """Return option name -> part of the configuration; "model" is the top level.
 
     Args:
-        of_fusions: names of the options of all fusion methods; None: those of the registry, which
+        of_fusions: names of the options of all fusion methods; None reads the registry, which
             imports torch.
     """
     owners = dict.fromkeys(("image_size", "depth_rule", "mean", "std"), "model")

@@ -1,7 +1,7 @@
-"""Declaration of an option of a training run: one dataclass field carries everything about it.
+"""Declaration of the options of a training run, with one dataclass field for each option.
 
-Command line, checks, the tables of docs/training.md, the record inside a weights file and the check
-of a resumed run are generated from the declarations.
+The command line, the checks, the tables of docs/training.md, the record inside a weights file and
+the check of a resumed run are generated from the declarations.
 """
 
 import dataclasses
@@ -16,14 +16,14 @@ from mutualformer_sod.errors import InputError
 
 @dataclass(frozen=True)
 class Unset:
-    """Meaning of the default None. If an option has no such rule, None switches it off."""
+    """Description of the default None. Without this rule, None switches the option off."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Need:
-    """Condition on the configuration under which an option has an effect, and its text."""
+    """Condition on the configuration under which an option has an effect, with a description."""
 
     is_met: Callable[[Any], bool]
     text: str
@@ -39,14 +39,14 @@ class Resume:
 
 @dataclass(frozen=True)
 class Recorded:
-    """Function from the value of an option to the entry that a weights file has for it."""
+    """Function that converts the value of an option to the entry in a weights file."""
 
     entry: Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
 class Option:
-    """Declaration of one option; name, type and default are those of its dataclass field."""
+    """Declaration of one option, whose name, type and default are in the dataclass field."""
 
     group: str
     value: Value
@@ -58,7 +58,7 @@ class Option:
 
     @property
     def effect(self) -> str:
-        """The legal words and the help text."""
+        """Return the legal values of the option, if they are listed, and the help text."""
         words = ", ".join(self.value.choices)
         return f"{words}: {self.help}" if words else self.help
 
@@ -74,7 +74,8 @@ def option(
     Args:
         group: heading in ``--help`` and in the document; "" for the required options.
         effect: help text.
-        rules: at most one of each kind. Without a ``Resume`` a resumed run must keep the value.
+        rules: at most one rule of each class. Without ``Resume``, a resumed run must have the
+            same value as before.
     """
     given = {type(rule): rule for rule in rules}
     declared = Option(
@@ -95,7 +96,7 @@ def options_of(config: Any) -> dict[str, Option]:
 
 
 def describe_default(config: type, name: str) -> str:
-    """Return the default of an option in words; "" where the option is off."""
+    """Return the default of an option as text; "" if the option is off by default."""
     default = getattr(config, name)
     if isinstance(default, bool):
         return "on" if default else ""
@@ -103,7 +104,7 @@ def describe_default(config: type, name: str) -> str:
 
 
 def check_options(config: Any) -> None:
-    """Turn paths into strings and single words into tuples, then check types and limits.
+    """Convert paths to strings and single strings to tuples; then check types and limits.
 
     Raises:
         InputError: a value has the wrong type or is outside its limit.
@@ -124,7 +125,7 @@ _OFF = (None, False, 0, (), ("auto",))
 
 
 def check_effects(config: Any, given: dict[str, Any]) -> None:
-    """Refuse a given option that has no effect in combination with the others.
+    """Refuse an option of ``given`` that has no effect in combination with other options.
 
     Raises:
         InputError: an option has no effect. A value that switches an option off is always accepted.
@@ -144,7 +145,7 @@ def recorded_options(config: Any) -> dict[str, Any]:
 
 
 def differing_options(config: Any, before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Describe the options that changed although resuming a run does not allow it.
+    """Describe the changes of options that are not allowed in a resumed run.
 
     Args:
         before: values at the start of the run, as read from JSON.

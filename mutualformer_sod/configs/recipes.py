@@ -1,6 +1,6 @@
 """Recipes of training: each file in the folder ``recipes`` sets several options at once.
 
-A file is ``{"description": "...", "options": {...}}``; its name is the recipe's. The format
+A file is ``{"description": "...", "options": {...}}``; the recipe has the file's name. The format
 is JSON, because the standard library of Python 3.10 cannot read TOML. ``make_train_config`` checks
 names and values.
 """
@@ -22,7 +22,7 @@ DESCRIPTIONS: dict[str, str] = {name: file["description"] for name, file in _FIL
 
 
 def make_train_config(recipe: str | None = None, **fields: Any) -> TrainConfig:
-    """Return the recipe's configuration, or the defaults, with the given fields replaced.
+    """Return the recipe's configuration, or the defaults, with the values of ``fields`` replaced.
 
     Raises:
         InputError: unknown recipe, an illegal value, or one of ``fields`` that has no effect with
@@ -34,7 +34,7 @@ def make_train_config(recipe: str | None = None, **fields: Any) -> TrainConfig:
     values = dict(RECIPES[recipe]) if recipe else {}
     if fields.get("train_sets"):  # the given sets replace the recipe's protocol
         values.pop("protocol", None)
-    if fields.get("init_weights") or fields.get("finetune"):  # likewise the encoder's start
+    if fields.get("init_weights") or fields.get("finetune"):  # these weights replace the recipe's
         values.pop("pretrained", None)
     values |= fields
     if unknown := sorted(values.keys() - options_of(TrainConfig)):

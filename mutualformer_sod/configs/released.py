@@ -11,7 +11,7 @@ _RECORD = "released.json"
 
 
 def _find_folder() -> Path:
-    """Find the folder ``weights`` of the repository, or its copy in an installation by pip."""
+    """Find the folder ``weights`` of the repository, or the copy that pip installed."""
     own = Path(__file__).resolve().parents[2] / "weights"
     if (own / _RECORD).is_file():
         return own
@@ -29,7 +29,7 @@ DEFAULT_WEIGHTS = "small-dinov2"
 HUB_FILE = "model.safetensors"  # weights in a folder of ``save_pretrained``
 RECORD = FOLDER / _RECORD  # licence, scores and SHA-256 of the released files
 ESTIMATOR = FOLDER / "depth_estimator.safetensors"
-_USUAL_STEMS = ("weights", Path(HUB_FILE).stem)  # such a file is named after its folder
+_USUAL_STEMS = ("weights", Path(HUB_FILE).stem)  # a file of this stem is named after its folder
 WEIGHTS_HELP = "a weights.safetensors, or the name of released weights (small-dinov2, tiny)"
 
 
@@ -42,10 +42,11 @@ def released_weights() -> dict[str, Path]:
 def find_weights(given: str | os.PathLike[str]) -> Path:
     """Find a weights file by its path, its folder, or the name of released weights.
 
-    A file of that name is preferred to released weights. Folders are those of ``save_pretrained``.
+    A file is preferred to released weights of the same name. A folder must be one that
+    ``save_pretrained`` wrote.
 
     Raises:
-        InputError: no such file or name.
+        InputError: there is no such file, folder or name.
     """
     path = Path(given)
     if path.is_file():
@@ -65,15 +66,15 @@ def find_weights(given: str | os.PathLike[str]) -> Path:
     names = ", ".join(released) or f"none is in {FOLDER}"
     raise InputError(
         f"{given}: no such weights file. Fix: pass a weights.safetensors of "
-        f"tools/train.py, or a name of the released ones: {names}."
+        f"tools/train.py, or a name of released weights: {names}."
     )
 
 
 def name_weights(weights: Sequence[Path]) -> dict[str, Path]:
-    """Return weights files by name: the name of released weights, else the shortest unique name.
+    """Return name -> weights file; files that are not released get the shortest unique name.
 
     Raises:
-        InputError: a file is given twice.
+        InputError: a file is passed twice.
     """
     found: dict[str, Path] = {}
     released = {file.resolve(): name for name, file in released_weights().items()}
@@ -88,7 +89,7 @@ def name_weights(weights: Sequence[Path]) -> dict[str, Path]:
 
 
 def _names(path: Path) -> Iterator[str]:
-    """Yield names from short to long; the first of ``runs/x/weights.safetensors`` is x."""
+    """Yield names of a file, short to long; the first for ``runs/x/weights.safetensors`` is x."""
     parts = [*path.parts[1:-1], path.stem]
     if path.stem in _USUAL_STEMS and len(parts) > 1:
         parts.pop()

@@ -12,5 +12,5 @@ _REMOVED = ("attention_stride",)  # it never changed a network
 
 
 def current_names(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options under their current names, without removed ones."""
+    """Return the options under their current names, without removed options."""
     return {RENAMED.get(n, n): value for n, value in options.items() if n not in _REMOVED}

@@ -1,6 +1,6 @@
 """Declaration and checks of dataclass fields that are options of the model.
 
-The fields of a training run, see ``options``, are checked by the same functions.
+The same functions check the options of a training run, which ``options`` declares.
 """
 
 import dataclasses
@@ -16,20 +16,20 @@ from mutualformer_sod.errors import InputError
 
 
 def check(condition: bool, name: str, value: object, want: str) -> None:
-    """Raise an InputError that names the option unless the condition is met."""
+    """Raise an InputError that names the option if the condition is false."""
     if not condition:
         raise InputError(f"{name}={value!r} is not usable. Fix: pass {want}.")
 
 
 @dataclass(frozen=True)
 class Value:
-    """Kind of value of an option.
+    """Rule for the values of an option.
 
     Attributes:
         metavar: placeholder in ``--help``; "" for a switch.
         accepts: whether a value is legal. None is always legal in an optional field.
-        text: legal values in words; completes the message "Fix: pass ...".
-        choices: legal words; () for no restriction.
+        text: description of the legal values; it completes the message "Fix: pass ...".
+        choices: legal strings; () for no restriction.
     """
 
     metavar: str
@@ -39,7 +39,7 @@ class Value:
 
 
 def words(metavar: str, *choices: str) -> Value:
-    """Return the kind of value that is one of a few words."""
+    """Return the rule of an option whose value is one of ``choices``."""
     return Value(metavar, lambda v: v in choices, f"one of {', '.join(choices)}", choices)
 
 
@@ -66,7 +66,7 @@ def check_fields(part: object, form: str = "{}") -> None:
 
 
 def field_types(cls: type) -> dict[str, Any]:
-    """Return the type of each field by name; that of ``int | None`` is int."""
+    """Return field name -> type; for the annotation ``int | None``, the type is int."""
     return {name: _alternatives(hint)[0] for name, hint in get_type_hints(cls).items()}
 
 
@@ -114,9 +114,9 @@ def switch(
     """Declare a dataclass field as an option of the model.
 
     Args:
-        want: legal values in words.
-        accepts: test of a value for ``want``.
-        choices: legal words, in place of ``want`` and ``accepts``.
+        want: description of the legal values.
+        accepts: function that returns whether a value is legal.
+        choices: legal strings, in place of ``want`` and ``accepts``.
     """
     value = words("", *choices) if choices else Value("", accepts, want)
     return dataclasses.field(default=default, metadata={"value": value})
@@ -124,7 +124,7 @@ def switch(
 
 @dataclass(frozen=True)
 class Switches:
-    """Base of dataclasses that check their fields; InputError for another type or value."""
+    """Base of dataclasses that check their fields; InputError for an illegal type or value."""
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -15,7 +15,7 @@ AMP = ("auto", "off", "bf16", "fp16")
 VISIBLE = ("both", "rgb", "depth", "thermal")
 CACHES = ("off", "ram", "disk")
 
-# The options of each group; the required ones are in none.
+# Each function declares an option of one group; required options have no group.
 _model, _data, _augment = (partial(option, name) for name in ("model", "data", "augmentation"))
 _optim, _speed = partial(option, "optimisation"), partial(option, "precision and speed")
 _run = partial(option, "run")
@@ -64,7 +64,7 @@ _RECORDED_NAME = Recorded(lambda v: None if v is None else Path(v).name)
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Options of one training run. Paths and set names are as given; sizes are in pixels."""
+    """Options of one training run. Sizes are in pixels; paths are unchanged user input."""
 
     preset: str = _model(DEFAULT_PRESET, _NAME, f"network: {', '.join(list_presets())}", _RECORDED)
     data: tuple[str, ...] = option("", (), Value("ROOT"), "folders of sets")

@@ -1,4 +1,4 @@
-"""The demo page and its server. It needs gradio: import this file after `prepare_gradio`."""
+"""The demo page and its server; call `prepare_gradio` before importing this module."""
 
 import logging
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Gate:
-    """Answer status 403 to foreign Host or Origin headers, 400 to calls of unknown functions."""
+    """ASGI middleware that refuses foreign hosts (status 403) and unknown functions (400)."""
 
     def __init__(self, app: ASGIApp, host: str) -> None:
         self._app, self._host = app, host
@@ -43,7 +43,7 @@ class _Gate:
             return
         try:
             await self._app(scope, receive, send)
-        except Exception as error:  # raised by gradio for an unknown function
+        except Exception as error:  # gradio raises it for an unknown function
             if not any(part in scope["path"] for part in _CALLS):
                 raise
             _log.error("%s: %s: %s", scope["path"], type(error).__name__, error)
@@ -52,14 +52,14 @@ class _Gate:
 
 
 class _Page(gr.Blocks):
-    """The page; it answers wrong inputs with one line instead of a traceback in the terminal."""
+    """The page, which answers wrong inputs with one line instead of a traceback."""
 
     def __init__(self, weights: Sequence[str]) -> None:
         super().__init__(title="mutualformer_sod", analytics_enabled=False)
         self._weights = weights
 
     async def preprocess_data(self, block_fn: Any, inputs: list[Any], *rest: Any, **more: Any):
-        """Check the inputs before gradio does; programs, unlike the page, may send wrong ones."""
+        """Check the inputs before gradio does, because programs may send wrong inputs."""
         try:
             if block_fn.inputs:
                 check_inputs(inputs, self._weights)
@@ -102,7 +102,7 @@ def build_page(service: Service, samples: Sequence[Sample]) -> gr.Blocks:
 def serve(page: gr.Blocks, host: str, port: int, *, upload_bytes: int, queue: int) -> str:
     """Start the server in the background; return its address.
 
-    Up to ``queue`` requests wait; further ones are refused with a message.
+    Up to ``queue`` requests wait; further requests are refused with a message.
     """
     page.queue(max_size=queue, default_concurrency_limit=1, api_open=False)
     _, address, _ = page.launch(

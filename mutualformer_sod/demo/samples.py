@@ -15,8 +15,9 @@ _THUMBNAIL = (160, 120)  # (W, H) of one half
 
 
 class Sample(NamedTuple):
-    """One scene: the modality in which its object is salient, and the files of the picture, of its
-    depth map, and of a thumbnail with the depth map below the picture.
+    """Files of one scene; the title is the modality in which the object is salient.
+
+    The thumbnail shows the depth map below the picture.
     """
 
     title: str
@@ -26,7 +27,7 @@ class Sample(NamedTuple):
 
 
 def make_samples(folder: Path, count: int = 6) -> list[Sample]:
-    """Make the folder and write ``count`` scenes to it."""
+    """Create the folder, and write ``count`` scenes to this folder."""
     folder.mkdir(parents=True)
     return [_write(folder, index) for index in range(count)]
 

@@ -17,14 +17,16 @@ _log = logging.getLogger(__name__)
 
 
 class Scratch:
-    """A folder of temporary files; old ones are removed, and the oldest ones above a total size.
+    """A folder of temporary files, from which old files are removed.
+
+    If the total size is above a limit, the oldest files are removed first.
 
     Args:
         keep_seconds: time from the writing of a file to its removal.
         most_bytes: maximum size of all files together.
 
     Attributes:
-        path: the folder; it is made by the constructor.
+        path: the folder, which the constructor creates.
     """
 
     def __init__(self, keep_seconds: float = 1800, most_bytes: int = 2 * 10**9) -> None:
@@ -36,7 +38,7 @@ class Scratch:
         self._stopped = threading.Event()
 
     def start(self) -> None:
-        """Keep the files that exist now until `close`, and start sweeping in the background."""
+        """Protect the present files until `close`, and remove old files in the background."""
         self._kept = set(self.path.rglob("*"))
         threading.Thread(target=self._watch, name="scratch", daemon=True).start()
 
@@ -46,13 +48,13 @@ class Scratch:
         shutil.rmtree(self.path, ignore_errors=True)
 
     def new_folder(self) -> Path:
-        """Make a folder with a random name, because all who know a file's address can see it."""
+        """Create a folder with a random name, because anyone with a file's URL can open it."""
         path = self.path / "results" / uuid.uuid4().hex
         path.mkdir(parents=True)
         return path
 
     def sweep(self) -> None:
-        """Remove old files, then the oldest ones until the total size is below the limit."""
+        """Remove old files, then the oldest files until the total size is at most the limit."""
         now = time.time()
         files, folders = [], []
         for path in self.path.rglob("*"):

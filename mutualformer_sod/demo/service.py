@@ -1,4 +1,4 @@
-"""Answer requests of the page: files in, pictures and a message out."""
+"""Answer the requests of the page with pictures and a message."""
 
 import reprlib
 import threading
@@ -44,10 +44,11 @@ class Request:
     """Inputs of one request.
 
     Attributes:
-        rgb: file of the picture; None if there is none yet.
-        depth: file of its depth map; None for RGB alone.
+        rgb: file of the picture; None before the user has chosen a picture.
+        depth: file of the depth map of the picture; None for RGB alone.
         weights: one of the names of `Service.predictors`.
-        threshold: in [0, 1]; 0 keeps the map, else p >= threshold becomes 1 and the rest 0.
+        threshold: in [0, 1]; 0 does not change the map; otherwise values >= threshold become 1,
+            and smaller values become 0.
         invert: invert the polarity of the depth.
     """
 
@@ -59,10 +60,10 @@ class Request:
 
 
 class Answer(NamedTuple):
-    """Outputs of one request; all pictures are PNG files, None if there is none.
+    """Outputs of one request; the pictures are PNG files, and a missing picture is None.
 
     The overlay is reduced to `SHOWN_PIXELS`. The map and the cut-out have the size of the picture.
-    The depth is shown as the network got it, near = white.
+    The shown depth is the input of the network, with near = white.
     """
 
     message: str
@@ -99,7 +100,7 @@ class Service:
         try:
             with self._turn:
                 return self._answer(request)
-        except Exception as error:  # the page stays alive, even after a defect
+        except Exception as error:  # the page continues, even after a defect
             paths = filter(None, (request.rgb, request.depth))
             line, _ = problem_of(error, {path: path.name for path in paths})
             return Answer(f"Error: {line}")
@@ -107,7 +108,7 @@ class Service:
     def _answer(self, request: Request) -> Answer:
         for path in filter(None, (request.rgb, request.depth)):
             if not path.is_file():
-                raise InputError(f"{path}: was removed. Fix: upload it again.")
+                raise InputError(f"{path}: was removed. Fix: upload the file again.")
             check_pixels(path, self._most_pixels)
         photo = read_photo(request.rgb)
         prediction = self._prediction_of(request, photo)
@@ -120,7 +121,7 @@ class Service:
         return Answer("\n".join(notes), *files)
 
     def _prediction_of(self, request: Request, photo: Photo) -> _Prediction:
-        """Run the network, or take its output from the cache."""
+        """Return the output of the network, from the cache if possible."""
         files = [path and file_sha256(path) for path in (request.rgb, request.depth)]
         # The suffix of a depth map decides how it is read.
         suffix = request.depth and request.depth.suffix.lower()
@@ -173,7 +174,7 @@ def _predict(predictor: Predictor, request: Request, photo: Photo) -> _Predictio
 def _read_depth(
     request: Request, photo: Photo
 ) -> tuple[np.ndarray | None, DepthEncoding | None, list[str]]:
-    """Return raw depth (h, w), its encoding, and remarks; constant depth becomes None, None."""
+    """Return raw depth (h, w), its encoding, and remarks; None, None for constant depth."""
     raw = read_depth(request.depth)
     samples = [DepthSample.of(raw)]
     encoding = encoding_of(samples, quiet=True)
@@ -200,10 +201,10 @@ def _read_depth(
 
 
 def check_inputs(inputs: Sequence[Any], weights: Sequence[str]) -> None:
-    """Raise InputError for decoded JSON whose number, types or ranges do not fit `INPUTS`."""
+    """Raise InputError if the number, types or ranges of decoded JSON inputs are illegal."""
     if len(inputs) != len(INPUTS):
         raise InputError(
-            f"{len(inputs)} inputs are given. Fix: pass {len(INPUTS)}: {', '.join(INPUTS)}."
+            f"{len(inputs)} inputs were sent. Fix: pass {len(INPUTS)}: {', '.join(INPUTS)}."
         )
     picture, depth, name, threshold, invert = inputs
     is_number = isinstance(threshold, int | float) and not isinstance(threshold, bool)

@@ -1,4 +1,4 @@
-"""State of code and inputs behind the scores of a comparison, the same for all its runs."""
+"""State of the code and inputs of a comparison, which must be equal for all of its runs."""
 
 import hashlib
 from importlib.metadata import version
@@ -21,7 +21,7 @@ _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "scipy")
 
 
 def code_of_results() -> dict[str, str]:
-    """Return digests of the source files, and versions of the libraries, that decide scores."""
+    """Return the digests of source files and the versions of libraries that affect scores."""
     files = [path for suffix in ("py", "json") for path in _PACKAGE.rglob(f"*.{suffix}")]
     digests = {
         name: file_sha256(path)[:16]
@@ -32,7 +32,10 @@ def code_of_results() -> dict[str, str]:
 
 
 def inputs_of(*paths: str | None) -> dict[str, str]:
-    """Return digests of files, and of the names and sizes of maps in folders; skip None."""
+    """Return path -> digest; skip None.
+
+    The digest of a folder covers the names and sizes of the maps in the folder.
+    """
     return {path: _digest(Path(path)) for path in paths if path is not None}
 
 
@@ -46,11 +49,11 @@ def _digest(path: Path) -> str:
 
 
 def refuse_other_code(output: Path, before: dict[str, str], now: dict[str, str]) -> None:
-    """Raise InputError if a comparison was started with code that may give other scores."""
+    """Raise InputError if a comparison was started with code that may produce other scores."""
     different = [name for name in before | now if before.get(name) != now.get(name)]
     if different:
         more = f" and {len(different) - 1} more" if len(different) > 1 else ""
         raise InputError(
-            f"{output}: started with other code: {different[0]}{more}. Fix: continue with the "
+            f"{output}: was started with other code: {different[0]}{more}. Fix: continue with the "
             "version of the start, or pass another `output`."
         )

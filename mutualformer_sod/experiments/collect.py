@@ -26,7 +26,7 @@ _LOG_FILE, _STARTS_FILE = "log.jsonl", "starts.json"  # training.run_folder impo
 
 
 def collect(output: Path) -> FusionTable:
-    """Collect all finished runs; InputError without any, or for a damaged file."""
+    """Collect all finished runs; InputError if no run is finished or a file is damaged."""
     plan = read_plan(output)
     variants = parse_variants(list(plan["seeds"]))
     seeds = plan["seeds"]
@@ -34,11 +34,11 @@ def collect(output: Path) -> FusionTable:
     runs = [run for run in runs if run.seed < seeds[run.variant.name]]
     trials = [read_trial(run) for run in runs if run.finished]
     if not trials:
-        raise InputError(f"`output` {output}: no run is finished. Fix: start it without `report`.")
+        raise InputError(f"`output` {output}: no run is finished. Fix: start without `report`.")
     costs = _read_costs(output)
     data = read_data(output)
     if data is None:
-        raise InputError(f"{output / DATA_FILE}: missing. Fix: start without `report` to make it.")
+        raise InputError(f"{output / DATA_FILE}: is missing. Fix: start without `report`.")
     kinds = plan["options"].get("test_depth", [])
     images = read_runs([run for run in runs if run.finished], kinds, data["test"])
     notes = _notes(plan["options"], data, trials)
@@ -56,14 +56,17 @@ def collect(output: Path) -> FusionTable:
 
 
 def write_image_scores(path: Path, table: FusionTable) -> None:
-    """Write the scores of each image, and all else that `read_image_scores` needs for a table."""
+    """Write the scores of each image and the other data that `read_image_scores` needs."""
     trials = [dataclasses.asdict(trial) | {"scores": {}} for trial in table.trials]
     record = {"meanings": table.meanings, "costs": table.costs, "notes": list(table.notes)}
     write_scores(path, table.images, record | {"trials": trials})
 
 
 def read_image_scores(path: Path) -> FusionTable:
-    """Read a file of `write_image_scores`, which lacks maxima of curves; InputError if damaged."""
+    """Read the table of a file of `write_image_scores`; InputError if the file is damaged.
+
+    The table has no metrics that are the maximum of a curve.
+    """
     images, record = read_scores(path)
     try:
         groups, trials = images.by_group(), []
@@ -75,11 +78,11 @@ def read_image_scores(path: Path) -> FusionTable:
             trials.append(Trial(**trial | {"scores": scores}))
         return FusionTable(trials, record["meanings"], record["costs"], record["notes"], images)
     except (KeyError, TypeError) as error:
-        raise InputError(f"{path}: damaged ({error!r}). Fix: restore it.") from None
+        raise InputError(f"{path}: damaged ({error!r}). Fix: restore the file.") from None
 
 
 def read_trial(run: Run) -> Trial:
-    """Read a finished run: scores by group, and the fusion's last statistics."""
+    """Read the results of a finished run; InputError if a file of the run is damaged."""
     try:
         results = Results.read(run.folder / SCORES_FILE)
         log = _read_log(run.folder)
@@ -139,7 +142,7 @@ def _commit(code: dict[str, Any]) -> str:
 
 
 def describe_sources(options: dict[str, Any]) -> list[str]:
-    """Describe where the test images are from."""
+    """Describe the sources of the test images."""
     if not options["data"]:
         return ["generated scenes of two seeds"]
     is_apart = bool(options["test_data"])

@@ -27,7 +27,7 @@ from mutualformer_sod.files import write_json
 from mutualformer_sod.imaging.io import image_size, write_map
 
 SPLIT_SEED = 0
-# Other seeds than those of the released weights: 0 for training, 2027 for tests.
+# These differ from the seeds of the released weights: 0 for training, 2027 for tests.
 TRAIN_SCENES_SEED, TEST_SCENES_SEED = 9001, 9002
 HOLDOUT = 0.2  # default ratio of test images, without other test data
 WHOLE, HELD_OUT = "all", "held-out"
@@ -43,8 +43,8 @@ def prepare_data(output: Path, options: Options) -> dict[str, Any]:
         "fingerprint" of their files; and "depths", the test part for each kind of test depth.
 
     Raises:
-        InputError: unusable data, damaged test images, images that changed since the start, or test
-            images that are also training images.
+        InputError: the data are unusable, a test image is damaged, an image has changed since the
+            start, or a test image is also a training image.
     """
     path = output / DATA_FILE
     record = read_data(output)
@@ -62,7 +62,7 @@ def prepare_data(output: Path, options: Options) -> dict[str, Any]:
     if data_fingerprint(_both(train, test)) != record["fingerprint"]:
         raise InputError(
             f"`output` {output}: the images changed since the start (names or sizes of files). "
-            "Fix: restore them, or pass another folder."
+            "Fix: restore the images, or pass another folder."
         )
     return record
 
@@ -82,13 +82,13 @@ def refuse_mixed(options: Options) -> None:
     if len(named) > 1:
         found = "; ".join(f"{modality.maps}: {name_list(own)}" for modality, own in named.items())
         raise InputError(
-            f"`data`: the sets have maps of several modalities ({found}); a comparison has one. "
+            f"`data`: the sets have maps of several modalities ({found}); one is allowed. "
             "Fix: pass `sets` and `test_data` of one modality."
         )
 
 
 def _roots(output: Path, options: Options, anew: bool) -> tuple[list[str], list[str]]:
-    """Return the folders of training and of test sets; create those of generated or split sets."""
+    """Return the folders of training and test sets; create folders of generated or split sets."""
     if options.test_data and options.holdout is None:
         return list(options.data), list(options.test_data)
     folder = output / ("split" if options.data else "scenes")
@@ -108,10 +108,12 @@ def find_sets(sources: dict[str, Any], split: str) -> list[SodSet]:
 
 
 def groups_of(sod_set: str, stem: str, sources: dict[str, Any]) -> list[str]:
-    """Return the groups of an image: all, its set and kind; with several test folders, its folder.
+    """Return the groups of an image: "all", the set of the image, and the kind of the scene.
+
+    If there are several test folders, the only group of an image is its folder.
 
     Args:
-        stem: stem of the image; that of a generated scene ends in its kind.
+        stem: stem of the image; the stem of a generated scene ends in the kind of the scene.
         sources: the test part of the record of `prepare_data`.
     """
     if sod_set in sources.get("folders", {}):
@@ -129,7 +131,7 @@ def _describe(roots: tuple[list[str], list[str]], options: Options) -> dict[str,
     wanted = options.sets or None
     is_split = bool(options.data) and roots[0] != list(options.data)
     train = _discover(roots[0], None if is_split else wanted, "train")
-    # Both parts of a set are more evidence than one part.
+    # Both parts of a set together have more evidence than one part.
     whole = _discover(options.data, wanted, "train") if is_split else train
     tests = [_discover([root], None, "test") for root in roots[1]]
     held_out = tests[-1] if is_split else []
@@ -163,7 +165,7 @@ def _part(roots: Sequence[str], sets: Sequence[SodSet], near: list[str]) -> dict
 
 
 def _write_depths(folder: Path, kind: str, sources: dict[str, Any]) -> dict[str, Any]:
-    """Make copies of the test sets with misleading depth; return their record."""
+    """Write copies of the test sets with misleading depth; return the record of the copies."""
     shutil.rmtree(folder, ignore_errors=True)  # files of an interrupted start
     for item in find_sets(sources, "test"):
         count = len(item.samples)
@@ -196,12 +198,12 @@ def _drawn(kind: str, size: tuple[int, int], seed: int) -> np.ndarray:
 
 
 def _both(train: Iterable[SodSet], test: Iterable[SodSet]) -> list[SodSet]:
-    """Return all sets; sets of the test part get other names."""
+    """Return the sets of both parts; the prefix "test/" is added to the names of test sets."""
     return [*train, *(replace(item, name=f"test/{item.name}") for item in test)]
 
 
 def _decide_near(sets: Sequence[SodSet], near: Sequence[str]) -> list[str]:
-    """Return the decided ``near`` of each set with depth, from the values for these sets."""
+    """Decide the polarity of each set with depth, using ``near``; return "SET=POLARITY"."""
     names = [item.name for item in sets]
     own = [
         item for item in near if "=" not in item or matching_names(item.rpartition("=")[0], names)
@@ -217,13 +219,13 @@ def _refuse_overlap(train: Sequence[SodSet], test: Sequence[SodSet]) -> None:
     if shared:
         raise InputError(
             f"`test_data`: {len(shared)} of its images are training images, for example "
-            f"{shared[0][1]} equals {shared[0][0]}. Fix: remove them from `data`, or pass other "
+            f"{shared[0][1]} equals {shared[0][0]}. Fix: remove these from `data`, or pass other "
             "`sets`."
         )
 
 
 def _split(folder: Path, options: Options) -> None:
-    """Link the files of each set's training and test part in two folders."""
+    """Split the sets by scene, and link the files of both parts in two folders."""
     parts: dict[str, list[SodSet]] = {"train": [], "test": []}
     whole = _discover(options.data, options.sets or None, "train")
     chosen = [name for asked in options.holdout_sets for name in _named(asked, whole)]
@@ -236,11 +238,11 @@ def _split(folder: Path, options: Options) -> None:
             parts["test"].append(replace(item, samples=tuple(test)))
     if not parts["test"]:
         raise InputError("`data`: sets of one image cannot be split. Fix: pass `test_data`.")
-    # Two scenes may hold copies of one image.
+    # Two scenes may contain copies of the same image.
     copies = {path for path, _ in find_overlap(parts["train"], parts["test"])}
     if copies:
         left_out = counted(len(copies), "training image")
-        print(f"split: {left_out} left out: also among the test images")
+        print(f"split: {left_out} left out, because the test set has copies")
     for name in ("train", "test"):
         shutil.rmtree(folder / name, ignore_errors=True)  # links of an interrupted start
         for item in parts[name]:
@@ -249,7 +251,7 @@ def _split(folder: Path, options: Options) -> None:
 
 
 def _named(asked: str, sets: Sequence[SodSet]) -> list[str]:
-    """Return the names of the sets that a user names."""
+    """Return the names of the sets that match a user's name; InputError if no set matches."""
     names = [item.name for item in sets]
     found = matching_names(asked, names)
     if not found:

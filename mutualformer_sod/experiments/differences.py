@@ -1,4 +1,4 @@
-"""Differences of one variant to the others, with intervals over images and seeds together."""
+"""Differences between one variant and the others, with intervals over images and seeds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,17 +39,17 @@ class Difference:
 def differences(
     scores: ImageScores, reference: str, draws: int = DRAWS
 ) -> dict[str, list[Difference]]:
-    """Compare the S-measure of a variant with all others on each group, with the right depth.
+    """Compare the S-measure of a variant with that of all other variants on each group.
 
-    Each resample draws images of a group, the same ones for all variants, and seeds separately
-    for each variant.
+    Only scores with the right depth are used. Each resample draws the same images of a group for
+    all variants, and draws seeds separately for each variant.
 
     Drawing from n seeds gives a variance that is too small by the factor (n - 1) / n;
     this is corrected. A variant with one seed shows no variation over seeds.
 
     Returns:
         group -> one difference for each other variant. The mean over several groups is included if
-        no image is in two of them: such an image would be resampled in each group independently.
+        no image is in two groups: such an image would be resampled in each group independently.
     """
     column = METRICS.index("s_measure")
     groups = {name: values[..., column] for name, values in scores.by_group().items()}
@@ -84,7 +84,7 @@ def _compare(
 
 
 def _draw_seeds(scores: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return (draws,) means of drawn seeds, given (draws, seeds) scores."""
+    """Draw seeds in each row of (draws, seeds) scores; return the (draws,) means."""
     draws, seeds = scores.shape
     centre = scores.mean(axis=1)
     if seeds == 1:

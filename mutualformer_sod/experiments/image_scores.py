@@ -1,4 +1,4 @@
-"""Scores of each image of all runs, and their file, from which the report can be made again."""
+"""Scores of each image of all runs, and a file of these scores, from which reports are written."""
 
 import csv
 import gzip
@@ -16,10 +16,10 @@ from mutualformer_sod.experiments.data import groups_of
 from mutualformer_sod.experiments.plan import RIGHT, Run
 from mutualformer_sod.files import replacing
 
-# Metrics whose mean over images is the score of a set. A maximum is that of the mean curve.
+# Metrics whose mean over images is the score of a set; max_f and max_e need the mean curve.
 METRICS = ("s_measure", "mean_f", "weighted_f", "mean_e", "mae")
 _DIGITS = 5
-_GROUPING = ("sets", "folders")  # all that `data.groups_of` needs
+_GROUPING = ("sets", "folders")  # entries that `data.groups_of` needs
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,10 @@ class ImageScores:
 
 
 def read_runs(runs: Sequence[Run], kinds: Sequence[str], sources: dict[str, Any]) -> ImageScores:
-    """Read the scores of each image of finished runs, with the right test depth and other kinds.
+    """Read the scores of each image of finished runs, for the right test depth and ``kinds``.
 
     Raises:
-        InputError: a missing or damaged file, or runs with scores of different images.
+        InputError: a file is missing or damaged, or two runs have scores of different images.
     """
     images: list[tuple[str, str, str]] | None = None
     columns = []
@@ -70,7 +70,7 @@ def read_runs(runs: Sequence[Run], kinds: Sequence[str], sources: dict[str, Any]
                 values.append([float(line[name]) for name in METRICS])
         if images is not None and own != images:
             raise InputError(
-                f"{run.folder}: its scores are of other images than those of the other runs. "
+                f"{run.folder}: its scores are of other images than the scores of other runs. "
                 "Fix: remove the folder, and repeat the run."
             )
         images = own
@@ -85,7 +85,7 @@ def _lines(path: Path) -> list[dict[str, str]]:
             return list(csv.DictReader(file))
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{path}: unreadable ({error}). Fix: remove the folder of the run, and repeat it."
+            f"{path}: unreadable ({error}). Fix: remove the folder of the run, and repeat the run."
         ) from None
 
 
@@ -138,10 +138,10 @@ def _check_complete(
 
 
 def read_scores(path: Path) -> tuple[ImageScores, dict[str, Any]]:
-    """Read a file of `write_scores`: the scores and the record.
+    """Read a file of `write_scores`; return the scores and the record.
 
     Raises:
-        InputError: a missing file, another kind of file, or a file without all images of the runs.
+        InputError: the file is missing, has another format, or lacks images of the runs.
     """
     try:
         head, _, text = gzip.decompress(path.read_bytes()).decode().partition("\n")
@@ -159,6 +159,6 @@ def read_scores(path: Path) -> tuple[ImageScores, dict[str, Any]]:
         raise
     except (OSError, EOFError, LookupError, ValueError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{path}: not the image scores of a comparison ({error}). Fix: pass its "
-            "image_scores.csv.gz."
+            f"{path}: not the image scores of a comparison ({error}). Fix: pass the "
+            "image_scores.csv.gz of a comparison."
         ) from None

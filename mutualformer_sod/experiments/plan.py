@@ -26,7 +26,7 @@ _RECIPE: dict[str, Any] = {
     "cache": "disk",
 }
 
-_SHARED = ("preset", "epochs", "lr", "batch_size", "size", "amp", "limit")  # with `TrainConfig`
+_SHARED = ("preset", "epochs", "lr", "batch_size", "size", "amp", "limit")  # also in TrainConfig
 _OF_DATA = (  # options without effect on generated scenes
     *("sets", "test_data", "near", "limit", "estimated_depth", "holdout", "holdout_sets"),
 )
@@ -38,12 +38,12 @@ DEPTHS = {
     "constant": "the same depth in all pixels except two (a fully constant map counts as missing)",
     "noise": "random numbers",
 }
-_DAMAGED = "{}: damaged. Fix: restore it, or pass another `output`."
+_DAMAGED = "{}: damaged. Fix: restore the file, or pass another `output`."
 
 
 @dataclass(frozen=True)
 class Options:
-    """Options that decide the scores; they are fixed once a comparison has started.
+    """Options that affect the scores, and do not change after the start of a comparison.
 
     Attributes:
         recipe: name of a recipe, whose training options all runs have; None for the defaults.
@@ -62,7 +62,7 @@ class Options:
         scenes, test_scenes: numbers of generated scenes, without ``data``.
 
     Raises:
-        InputError: an illegal value, a missing file, or an option without effect.
+        InputError: a value is illegal, a file is missing, or an option has no effect.
     """
 
     recipe: str | None = None
@@ -91,7 +91,7 @@ class Options:
         for name, is_legal, remedy in (
             ("holdout", self.holdout is None or 0 < self.holdout < 1, "a ratio in (0, 1)"),
             ("test_limit", self.test_limit is None or self.test_limit >= 1, "1 or more"),
-            ("test_depth", set(self.test_depth) <= set(DEPTHS), f"words of {', '.join(DEPTHS)}"),
+            ("test_depth", set(self.test_depth) <= set(DEPTHS), f"some of {', '.join(DEPTHS)}"),
             ("scenes", self.scenes >= 3, "3 or more"),  # one scene of each kind
             ("test_scenes", self.test_scenes >= 3, "3 or more"),
         ):
@@ -162,10 +162,10 @@ def run_of(output: Path, variant: Variant, seed: int) -> Run:
 def train_config(
     options: Options, run: Run, sources: dict[str, Any], resources: dict[str, Any]
 ) -> TrainConfig:
-    """Return the training options of a run; the recipe is the same for all.
+    """Return the training options of a run; the recipe is the same for all runs.
 
     Args:
-        options, run: the comparison and its run.
+        options, run: options of the comparison, and one of its runs.
         sources: "data", "sets" and "near" of the training images.
         resources: options without an effect on results, such as device and workers.
 
@@ -188,14 +188,14 @@ def train_config(
         seed=run.seed,
         output=str(run.folder),
     )
-    # Set for variants without depth too, although they have no effect: all share one cache.
+    # Variants without depth ignore these options, but need equal options to share the cache.
     return dataclasses.replace(
         config, near=tuple(sources["near"]), estimated_depth=options.estimated_depth
     )
 
 
 def claim_folder(output: Path, options: Options, variants: Sequence[Variant], seeds: int) -> None:
-    """Start a comparison in a folder, or continue the one in it, perhaps with more variants.
+    """Start a comparison in a folder, or continue the comparison there, also with more variants.
 
     Raises:
         InputError: the folder has a comparison with other options, inputs or code.
@@ -234,12 +234,12 @@ def read_plan(output: Path) -> dict[str, Any]:
     """Read the options and the number of seeds of each variant of the comparison in a folder.
 
     Raises:
-        InputError: no comparison, or a damaged file.
+        InputError: the folder has no comparison, or the file of the comparison is damaged.
     """
     folder = OutputFolder(output, PLAN_FILE, "comparison")
     if not folder.is_begun:
         raise InputError(
-            f"`output` {output}: no comparison there ({PLAN_FILE}). Fix: pass its folder."
+            f"`output` {output}: no comparison there ({PLAN_FILE}). Fix: pass another folder."
         )
     plan = folder.read(options=dict, seeds=dict)
     if plan is None:  # an older version wrote one number of seeds for all variants
@@ -251,7 +251,7 @@ def read_plan(output: Path) -> dict[str, Any]:
 
 
 def read_data(output: Path) -> dict[str, Any] | None:
-    """Read the record of ``data.prepare_data``; None before it exists, InputError if damaged."""
+    """Read the record of ``data.prepare_data``; None if it is missing, InputError if damaged."""
     folder = OutputFolder(output, DATA_FILE, "comparison")
     if not folder.is_begun:
         return None
@@ -272,7 +272,7 @@ def _as_typed(value: Any) -> str:
 
 @contextlib.contextmanager
 def alone_in(output: Path) -> Iterator[None]:
-    """Lock the folder for this process; InputError if it has other content, or is in use."""
+    """Context that locks a folder; InputError if the folder has other content or is in use."""
     folder = OutputFolder(output, PLAN_FILE, "comparison")
     folder.refuse_foreign()
     with folder.locked():

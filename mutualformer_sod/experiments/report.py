@@ -1,4 +1,4 @@
-"""Files of the table of a comparison: Markdown, CSV and plot."""
+"""Write the table of a comparison as Markdown, CSV and plot."""
 
 import csv
 import importlib.util
@@ -34,7 +34,7 @@ def write_fusions(folder: Path, table: FusionTable) -> str:
     """Write fusions.md, fusions.csv, runs.csv and, with matplotlib, fusions.png.
 
     Returns:
-        The means as a text table, and the notes.
+        Text for the terminal: a table of the means, and the notes.
     """
     write_text(folder / "fusions.md", fusion_markdown(table))
     write_text(folder / "fusions.csv", fusion_csv(table))
@@ -50,7 +50,7 @@ def write_fusions(folder: Path, table: FusionTable) -> str:
 
 
 def fusion_markdown(table: FusionTable) -> str:
-    """Format as Markdown: scores with costs, differences, misleading depth, metrics by group."""
+    """Format all tables as Markdown: costs, differences, misleading depth, metrics by group."""
     lines = [*_overview(table), "", *_differences(table), *_misleading(table)]
     for group in table.groups:
         rows = [table.summary(group, variant) for variant in table.meanings]
@@ -83,7 +83,7 @@ def _overview(table: FusionTable) -> list[str]:
 
 
 def _differences(table: FusionTable) -> list[str]:
-    """Return the table of the first variant's differences to the others."""
+    """Return the table of differences between the first variant and the other variants."""
     if len(table.meanings) < 2:
         return []
     reference = next(iter(table.meanings))
@@ -140,7 +140,7 @@ def _exchange_cell(ratios: Sequence[float]) -> str:
 
 
 def _spread(row: Summary, metric: str) -> str:
-    """Format mean ± standard deviation; the mean only for a single seed."""
+    """Format mean ± standard deviation; for a single seed, format the mean alone."""
     text = format_score(row.mean.get(metric))
     return f"{text} ± {format_score(row.std[metric])}" if metric in row.std else text
 

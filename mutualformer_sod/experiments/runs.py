@@ -44,10 +44,12 @@ _log = logging.getLogger(__name__)
 
 
 def resolve_amp(output: Path, options: Options, device: str) -> Options:
-    """Replace the precision "auto" by that of all runs; a started comparison keeps its precision.
+    """Replace the precision "auto" by the precision of all runs of the comparison.
+
+    A started comparison has the precision of its start on every device.
 
     Raises:
-        InputError: no such device, or the folder's plan is damaged.
+        InputError: the device does not exist, or the plan in the folder is damaged.
     """
     if options.amp != "auto":
         return options
@@ -55,14 +57,14 @@ def resolve_amp(output: Path, options: Options, device: str) -> Options:
     amp = read_plan(output)["options"]["amp"] if (output / PLAN_FILE).exists() else here
     if amp not in ("auto", here):
         _log.warning(
-            "the comparison continues with amp %s, as started; on this device auto is %s",
+            "the comparison continues with the amp of its start, %s; on this device, auto is %s",
             *(amp, here),
         )
     return dataclasses.replace(options, amp=amp)
 
 
 def check_networks(variants: Sequence[Variant], options: Options) -> None:
-    """Build the network of every variant before any run; InputError names one that does not fit."""
+    """Build the network of every variant before any run; InputError names an illegal variant."""
     for number, variant in enumerate(variants):
         overrides = variant.overrides(options.fields)
         if options.size is not None:
@@ -80,8 +82,8 @@ def do_run(
 ) -> None:
     """Train a variant, predict and score the maps of the test images; an interrupted run continues.
 
-    The weights and the maps with the right depth stay; checkpoints and other maps are removed. The
-    data are the record of `prepare_data`; ``resources`` are "device" and "workers".
+    The weights and the maps with the right depth remain; checkpoints and other maps are removed.
+    ``data`` is the record of `prepare_data`; ``resources`` has "device" and "workers".
 
     Raises:
         Stopped: SIGTERM or Ctrl-C during training; the run was saved.
@@ -142,7 +144,7 @@ def score_maps(
     folders = find_map_folders(run.folder, [maps], truths, canonical_name)
     folders = [dataclasses.replace(folder, method=name) for folder in folders]
     whole = evaluate(truths, folders, per_image=run.per_image(kind), each=add)
-    own = f"{name}/"  # the other notes are on the ground truths
+    own = f"{name}/"  # the other notes are about the ground truths
     remarks = [note.removeprefix(own) for note in whole.notes if note.startswith(own)]
     if whole.incomplete:
         raise InputError(
@@ -160,7 +162,7 @@ def score_maps(
 
 
 def model_overrides(output: Path, run: Run, options: Options) -> dict[str, Any]:
-    """Return the options of the model; with ``matches``, use the exchange ratio of that variant."""
+    """Return the model options of a run, with the exchange ratio of the variant in ``matches``."""
     overrides = run.variant.overrides(options.fields)
     if run.variant.matches is None:
         return overrides

@@ -1,4 +1,4 @@
-"""Do all runs of a comparison, each in its own process, several at once.
+"""Run the processes of a comparison: one process for each run, several at the same time.
 
 A failed run does not stop the others. If the system can fork, the processes are forked from a
 server that has imported torch, because the import takes longer than the test of a small network.
@@ -48,7 +48,7 @@ class LoggedProcess:
         self.terminate = self._process.terminate
 
     def problem(self) -> str | None:
-        """Wait for the end; return the problem in one line, or None for success."""
+        """Wait for the end of the process; return the problem in one line, or None for success."""
         self._process.join()
         status = self._process.exitcode
         try:
@@ -69,7 +69,7 @@ def _last_line(log: Path) -> str:
 
 
 def _work(function: str, arguments: tuple, log: str, threads: int, outcome: Connection) -> None:
-    """Call the function in the new process; send the problem in one line, or None."""
+    """Call the function in the new process; send the parent the problem in one line, or None."""
     with Path(log).open("a", encoding="utf-8", buffering=1) as file:
         for descriptor in (1, 2):  # the output of libraries too
             os.dup2(file.fileno(), descriptor)
@@ -103,7 +103,7 @@ def do_runs(
     at_once: int = 1,
     describe: Callable[[Run, float], str],
 ) -> dict[str, str]:
-    """Do the unfinished runs; return name -> problem of the runs that failed.
+    """Start the unfinished runs and wait; return name -> problem of the runs that failed.
 
     Up to ``at_once`` processes work at a time. A run that uses the exchange ratio of
     another run waits for that run, and fails if that run failed.
@@ -151,7 +151,7 @@ def _source(run: Run) -> str | None:
 
 
 def _next(todo: list[Run], running: dict[int, _Working]) -> Run | None:
-    """Take the first run that does not wait for another."""
+    """Remove and return the first run that does not wait for another run, or None."""
     waiting = {run.name for run in todo} | {work.run.name for work in running.values()}
     for run in todo:
         if _source(run) not in waiting:
@@ -163,7 +163,7 @@ def _next(todo: list[Run], running: dict[int, _Working]) -> Run | None:
 @contextlib.contextmanager
 def _saved_at_the_end(running: dict[int, _Working]) -> Iterator[None]:
     """Let the runs in progress save their state, also after SIGTERM and Ctrl-C."""
-    with ended_by_sigterm("finished runs are kept; the same command continues the comparison"):
+    with ended_by_sigterm("finished runs remain; the same command continues the comparison"):
         try:
             yield
         finally:

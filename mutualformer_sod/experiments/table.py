@@ -21,7 +21,7 @@ class Trial:
         statistics: statistics of the fusion at the last epoch.
         seconds: training time.
         commits: Git commits of the training code.
-        remarks: remarks on its maps, with the names of images.
+        remarks: remarks on the maps of the run, with the names of images.
     """
 
     variant: str
@@ -39,7 +39,7 @@ class Summary:
 
     Attributes:
         images: number of images in the group.
-        mean: mean by metric.
+        mean: mean over the seeds, by metric.
         std: sample standard deviation (n - 1) by metric; empty for a single seed.
     """
 
@@ -53,7 +53,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class FusionTable:
-    """Content of the table.
+    """Content of the table of a comparison.
 
     Attributes:
         meanings: variant -> description, in the order of the rows.
@@ -92,7 +92,7 @@ class FusionTable:
         return [trial for trial in self.trials if trial.variant == variant]
 
     def summary(self, group: str, variant: str) -> Summary:
-        """Return a row: mean and standard deviation over the seeds of a variant."""
+        """Return mean and standard deviation over the seeds of a variant on a group of images."""
         trials = self.of(variant)
         scores = [trial.scores[group] for trial in trials]
         names = [name for name in COLUMNS if all(name in one for one in scores)]

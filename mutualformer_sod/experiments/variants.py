@@ -1,6 +1,6 @@
 """Variants of a comparison: the fusions, their controls and a user's own variants.
 
-Variants differ by the options they list and by nothing else. In all of them the modalities share
+Variants differ only by the options that they name. In all of them the modalities share
 the encoder, so that sharing is not confounded with fusion.
 """
 
@@ -47,7 +47,7 @@ class Variant:
         return re.sub(r"[^\w.=,+-]", "_", self.name)
 
     def overrides(self, common: dict[str, Any]) -> dict[str, Any]:
-        """Return the options of the model: the common ones that have an effect, then its own."""
+        """Return the common options that have an effect, combined with those of this variant."""
         return combine(common, _SHARED | self.fields)
 
 
@@ -95,11 +95,11 @@ def parse_variants(names: Sequence[str]) -> list[Variant]:
     """Parse ``--fusions``: names, ``all``, ``controls``, or ``FUSION:FIELD=VALUE,FIELD=VALUE``.
 
     Returns:
-        Each variant once, in the order given. A variant that uses the exchange ratio of
-        another one comes after it.
+        Each variant once, in the order of ``names``. A variant that uses the exchange ratio of
+        another variant is sorted after the other variants.
 
     Raises:
-        InputError: an unknown fusion or control, or two variants with one folder.
+        InputError: a fusion or control is unknown, or two variants have the same folder.
     """
     found: dict[str, Variant] = {}
     for name in names:

@@ -84,7 +84,7 @@ def check_visible(modality: str, has_depth: bool, noun: str) -> None:
         raise InputError(f"{noun} has no effect: the network uses only colour. Fix: omit {noun}.")
     if modality not in ("rgb", "both") and not has_depth:
         raise InputError(
-            f"no {noun}: the network sees nothing but {noun}. Fix: pass {noun}, or other weights."
+            f"no {noun}: the network uses only {noun}. Fix: pass {noun}, or other weights."
         )
 
 

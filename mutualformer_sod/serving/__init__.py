@@ -1,1 +1,1 @@
-"""Parts that servers share (access, limits), and the HTTP service; only `app` needs fastapi."""
+"""The HTTP service, and the parts that the demo also uses; `app` and `forms` need fastapi."""

@@ -29,7 +29,7 @@ def refusal(
         headers: headers of the request, names in lower case.
         host: address or name on which the server listens.
         others: further names that lead to the server, such as that of a proxy.
-        remedy: fix in the message.
+        remedy: text after "Fix:" in the returned reason.
     """
     found: dict[bytes, list[str]] = {b"host": [], b"origin": []}
     for name, value in headers:
@@ -47,8 +47,9 @@ def refusal(
 def is_own(name: str | None, host: str, others: Collection[str] = ()) -> bool:
     """Return whether a name or address belongs to the server.
 
-    Loopback names and addresses, ``host`` and ``others`` belong to it. If ``host`` is 0.0.0.0 or
-    ::, the names of this machine and all addresses (only names can be redirected) belong to it too.
+    Loopback names and addresses, ``host`` and ``others`` belong to the server. If ``host`` is
+    0.0.0.0 or ::, the names of this machine and all IP addresses belong to the server, too: only
+    names can be redirected.
     """
     if not name:
         return False
@@ -58,7 +59,7 @@ def is_own(name: str | None, host: str, others: Collection[str] = ()) -> bool:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Return a socket that listens on an address; port 0 is any free one.
+    """Return a socket that listens on an address; port 0 selects any free port.
 
     The socket listens at once, because two sockets that do not listen can share an address.
 
@@ -79,18 +80,19 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def free_port(host: str, port: int) -> int:
-    """Return the port, or a free one for 0; raise as `bind`."""
+    """Return ``port``, or a free port if ``port`` is 0; raise InputError as `bind` does."""
     with bind(host, port) as probe:
         return probe.getsockname()[1]
 
 
 def address_of(listening: socket.socket, host: str, *, here: bool = False) -> str:
-    """Return the address that clients use for the service at a socket of `bind`.
+    """Return the URL of the server that listens on a socket of `bind`.
 
     Args:
         listening: the socket.
-        host: the value given to `bind`; a name is kept, because requests must contain it.
-        here: return the address for clients on this machine in place of 0.0.0.0 and ::.
+        host: host passed to `bind`; a host name stays in the URL, because requests must contain
+            this name.
+        here: whether the local address replaces 0.0.0.0 and ::, for clients on this machine.
     """
     place, port = listening.getsockname()[:2]
     if here and place in _EVERYWHERE:
@@ -102,10 +104,10 @@ def address_of(listening: socket.socket, host: str, *, here: bool = False) -> st
 
 
 def warning_of(host: str) -> str | None:
-    """Return a warning for a host that other machines reach; None for a loopback one."""
+    """Return a warning for a host that other machines reach; None for a loopback host."""
     if _is_loopback(host):
         return None
-    return f"--host {host}: every machine with access to this one can use the server"
+    return f"--host {host}: every machine with access to this machine can use the server"
 
 
 @functools.cache  # the lookup may take seconds

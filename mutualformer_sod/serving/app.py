@@ -1,4 +1,4 @@
-"""The HTTP service: POST a picture, get its map, overlay or cut-out as PNG. Needs fastapi."""
+"""The HTTP service, which answers a picture with a map, an overlay or a cut-out as PNG."""
 
 import asyncio
 import contextlib
@@ -51,9 +51,10 @@ def build_app(
     others: Collection[str],
     about: dict[str, Any],
 ) -> FastAPI:
-    """Build the service, in which up to ``waiting`` requests may wait.
+    """Build the HTTP application, in which up to ``waiting`` requests may wait.
 
-    See `access.refusal` for the hosts. ``/health`` also reports ``about``, e.g. the weights' name.
+    ``host`` and ``others`` are arguments of `access.refusal`. The address ``/health`` also reports
+    ``about``, for example the name of the weights.
     """
     jobs = Jobs(waiting)
 
@@ -102,7 +103,7 @@ async def _answer(
         job = functools.partial(service.answer, replace(asked, **files), folder)
         result = await jobs.run(job, limits.seconds, _gone(request), clean)
     except asyncio.TimeoutError:
-        line = f"not finished within {limits.seconds:g} s. Fix: try again later or with less data."
+        line = f"no result within {limits.seconds:g} s. Fix: try again later or with less data."
         return error_answer(504, line)
     except ClientGone:
         return error_answer(400, "the client has gone")
@@ -116,7 +117,7 @@ async def _answer(
 
 
 def _add_outputs(app: FastAPI, answer_with: Callable[..., Awaitable[Response]]) -> None:
-    """Add the addresses ``/map``, ``/overlay`` and ``/cutout``."""
+    """Add the addresses ``/map``, ``/overlay`` and ``/cutout`` to the application."""
     errors = {status: {"description": text} for status, text in _ERRORS.items()}
     png = {200: {"content": {"image/png": {}}, "description": "The picture as PNG."}}
     options = {"response_class": Response, "responses": png | errors}
@@ -161,7 +162,7 @@ def _add_outputs(app: FastAPI, answer_with: Callable[..., Awaitable[Response]]) 
 
 
 def _add_error_answers(app: FastAPI) -> None:
-    """Answer every error by JSON with one line."""
+    """Make the application answer every error with one line in JSON."""
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
@@ -183,7 +184,7 @@ def _add_error_answers(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:  # the server logs it
-        return error_answer(500, "a defect of this server. Fix: see its terminal.")
+        return error_answer(500, "a defect of this server. Fix: see the terminal of this server.")
 
 
 async def _gone(request: Request) -> None:
@@ -193,7 +194,7 @@ async def _gone(request: Request) -> None:
 
 
 async def _chunks(data: bytes) -> AsyncIterator[bytes]:
-    """Yield pieces, so that the server waits for a slow reader instead of buffering all."""
+    """Yield the data in pieces, so that the server waits for a slow client and buffers little."""
     for start in range(0, len(data), _CHUNK):
         yield data[start : start + _CHUNK]
 

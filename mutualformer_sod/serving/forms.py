@@ -26,7 +26,7 @@ Rgb = Annotated[
 Depth = Annotated[
     UploadFile,
     File(
-        description="Its depth map: PNG or TIFF of 8 or 16 bits, or .npy. Optional.",
+        description="Depth map of the picture: PNG or TIFF of 8 or 16 bits, or .npy. Optional.",
         json_schema_extra=_BINARY,
     ),
 ]
@@ -59,16 +59,16 @@ CUTOUT_FIELDS = (*DEPTH_FIELDS, "background", "crop")
 
 
 def only(known: Sequence[str]) -> Callable[[Request], Awaitable[None]]:
-    """Return a dependency that raises InputError for fields that would be ignored.
+    """Return a FastAPI dependency that raises InputError for fields that would be ignored.
 
-    These are fields that are not ``known``, repeated fields, and options in the address.
+    Ignored fields are those that are not ``known``, repeated fields, and options in the address.
     """
 
     async def check_fields(request: Request) -> None:
         given = Counter(name for name, _ in (await request.form()).multi_items())
         for name in request.query_params:
             short = name[:_NAME_LENGTH]
-            raise InputError(f"{short}: is in the address. Fix: send it as a form field.")
+            raise InputError(f"{short}: is in the address. Fix: send a form field.")
         for name, count in given.items():
             if name not in known:
                 fields = ", ".join(known)
@@ -87,7 +87,7 @@ def check_effects(depth: UploadFile | None, near: str, orientation: str) -> None
 
 
 def check_background(background: UploadFile | str | None) -> str | None:
-    """Return the text for `CutoutStyle`; InputError for a text that may name the server's files."""
+    """Return the background for `CutoutStyle`; refuse text that may name a file of the server."""
     if isinstance(background, str) and not is_plain(background):
         raise InputError(
             f"background {background[:_NAME_LENGTH]}: unknown. Fix: send {PLAIN}, or a picture as "
@@ -98,7 +98,7 @@ def check_background(background: UploadFile | str | None) -> str | None:
 
 
 def name_of(upload: UploadFile) -> str:
-    """Return the client's name of a file in one line, without folders."""
+    """Return the file name that the client sent, in one line and without folders."""
     name = re.split(r"[/\\]", upload.filename or "")[-1]
     name = "".join(sign if sign.isprintable() else " " for sign in name)
     return one_line(name)[-_NAME_LENGTH:] or "file"
@@ -107,7 +107,9 @@ def name_of(upload: UploadFile) -> str:
 def save(
     uploads: Mapping[str, UploadFile | None], folder: Path, most_bytes: int
 ) -> dict[str, Path]:
-    """Write uploaded files to a folder, named by field with their own suffix; return the paths.
+    """Write uploaded files to a folder; return field -> path.
+
+    The name of a written file is its field with the suffix of the uploaded file.
 
     Raises:
         TooLarge: a file has more than ``most_bytes``.
@@ -118,8 +120,8 @@ def save(
             continue
         if (upload.size or 0) > most_bytes:
             raise TooLarge(
-                f"{name_of(upload)}: {upload.size / 1e6:.1f} MB, more than {most_bytes / 1e6:g}. "
-                "Fix: send a smaller file."
+                f"{name_of(upload)}: has {upload.size / 1e6:.1f} MB, more than "
+                f"{most_bytes / 1e6:g}. Fix: send a smaller file."
             )
         suffix = re.search(r"\.[A-Za-z0-9]{1,8}$", upload.filename or "")
         paths[field] = folder / f"{field}{suffix[0] if suffix else ''}"
@@ -129,7 +131,7 @@ def save(
 
 
 def line_of(error: dict[str, Any]) -> str:
-    """Describe an error of FastAPI's validation of a form in one line."""
+    """Describe, in one line, an error that FastAPI found in a form."""
     field = str(error["loc"][-1])
     value = str(error.get("input"))[:_NAME_LENGTH]
     example = f"Fix: send a file in multipart/form-data (curl: -F {field}=@FILE)."

@@ -1,4 +1,4 @@
-"""Refuse requests before their body is read: foreign hosts, too many bytes, a full queue."""
+"""Middleware that refuses foreign hosts, large requests, and requests beyond the queue."""
 
 import asyncio
 from collections.abc import Collection
@@ -36,7 +36,10 @@ class Limits:
 
 
 class Gate:
-    """Pass on allowed requests; a request with a body takes a place of ``jobs``."""
+    """ASGI middleware that refuses requests before their body is read, and passes on the others.
+
+    A request that may have a body occupies a place of ``jobs`` until it is answered.
+    """
 
     def __init__(
         self, app: ASGIApp, jobs: Jobs, limits: Limits, host: str, others: Collection[str]
@@ -87,7 +90,7 @@ class Gate:
         return limited
 
     def _in_time(self, send: Send) -> Send:
-        """Return ``send`` with a time limit: a client that does not read loses its place."""
+        """Return ``send`` with a time limit, so that a client that does not read frees a place."""
         loop = asyncio.get_running_loop()
         end, is_late = None, False
 

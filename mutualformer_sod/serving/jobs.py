@@ -15,13 +15,15 @@ class ClientGone(Exception):
 
 
 class Jobs:
-    """Places for calls, and the thread that runs their jobs. Call all methods in one event loop.
+    """Limited places for calls, and the thread that runs the jobs of these calls in turn.
 
-    A call takes its place before its body is read, so that the number of uploads is bounded, too.
-    A job that is still running when its call has ended keeps a place.
+    All methods must be called in the same event loop.
+
+    A call occupies a place before the body of the request is read, so that the number of uploads is
+    bounded, too. A job that runs longer than its call occupies a place until the job ends.
 
     Args:
-        waiting: number of calls that may wait besides the running one.
+        waiting: number of calls that may wait besides the running call.
     """
 
     def __init__(self, waiting: int) -> None:
@@ -41,14 +43,14 @@ class Jobs:
         return max(1, math.ceil(self._taken * self._seconds))
 
     def enter(self) -> bool:
-        """Take a place; return whether there was a free one."""
+        """Occupy a place; return whether a place was free."""
         if self._taken >= self._most:
             return False
         self._taken += 1
         return True
 
     def leave(self) -> None:
-        """Give a place back."""
+        """Free a place."""
         self._taken -= 1
 
     async def run(
@@ -58,13 +60,14 @@ class Jobs:
         gone: Awaitable[None],
         cleanup: Callable[[], None],
     ) -> _Result:
-        """Run a job when its turn has come; pass on its exceptions.
+        """Run a job after the earlier jobs; return its result or raise its exception.
 
         Args:
-            job: called in the thread. It cannot be interrupted; its result may be ignored.
-            seconds: maximum time from now to its end.
+            job: function called in the thread. A running job cannot be interrupted.
+            seconds: maximum time in s from now to the end of the job.
             gone: awaitable that ends when the client has gone.
-            cleanup: called after the end of the job, from any thread; also if it never ran.
+            cleanup: function called after the end of the job, from any thread; it is also called if
+                the job never ran.
 
         Raises:
             asyncio.TimeoutError: the job has not ended in time.

@@ -1,4 +1,4 @@
-"""Find the size of uploaded files by their headers, before anything is decoded."""
+"""Check the size of uploaded images by their headers, before the images are decoded."""
 
 import math
 import warnings
@@ -20,19 +20,20 @@ class TooLarge(InputError):
 def check_pixels(path: Path, most: int) -> None:
     """Raise InputError for an image or ``.npy`` array with too many pixels, without decoding it.
 
-    A file with an unknown header passes, unless it may be large: its reader reports the problem.
+    A file with an unknown header is accepted, because its reader reports the problem. Only a TIFF
+    with an unknown header is refused, because other decoders may read the file without a limit.
     """
     size = _npy_size(path) if path.suffix.lower() == ".npy" else _image_size(path)
     height, width = size or (0, 0)
     if height * width > most:
         raise TooLarge(
-            f"{path}: {width} x {height} pixels, more than {most / 1e6:g} megapixels. "
+            f"{path}: has {width} x {height} pixels, more than {most / 1e6:g} megapixels. "
             "Fix: save a smaller copy."
         )
 
 
 def _npy_size(path: Path) -> tuple[int, int] | None:
-    """Return (H, W), where W is the product of all other axes; None for no array."""
+    """Return (H, W), where W is the product of all other axes; None without such an array."""
     try:
         with path.open("rb") as file:
             version = npy.read_magic(file)
@@ -50,11 +51,11 @@ def _image_size(path: Path) -> tuple[int, int] | None:
             with Image.open(path) as image:
                 return image.height, image.width
     except Image.DecompressionBombError:
-        raise TooLarge(f"{path}: too many pixels. Fix: save a smaller copy.") from None
+        raise TooLarge(f"{path}: has too many pixels. Fix: save a smaller copy.") from None
     except UnidentifiedImageError:
         # Other decoders read more kinds of TIFF and have no limit of their own.
         if read_bytes(path).startswith(TIFF):
-            raise InputError(f"{path}: unsupported TIFF. Fix: save it as PNG or .npy.") from None
+            raise InputError(f"{path}: unsupported TIFF. Fix: save PNG or .npy.") from None
     except Exception:  # a damaged header or metadata
         pass
     try:

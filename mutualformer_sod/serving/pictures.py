@@ -20,18 +20,18 @@ from mutualformer_sod.serving.limits import check_pixels
 
 @dataclass(frozen=True)
 class Asked:
-    """One request.
+    """Inputs of one request.
 
     Attributes:
         kind: kind of the output, one of `overlays.KINDS` or `cutouts.CUTOUTS`.
         rgb: file of the picture.
-        depth: file of its depth map; None for RGB alone.
+        depth: file of the depth map of the picture; None for RGB alone.
         near: "auto", "white", "black", "disparity" or "strict".
-        orientation: orientation of the depth, see `picture_depth.fit_depth`.
-        background: background of a cut-out: a plain one, or the client's name of
-            ``background_file``; None for a transparent one.
-        background_file: a picture.
-        crop: crop the cut-out to the object.
+        orientation: orientation of the depth map: "auto", "stored" or "shown".
+        background: background of a cut-out: the name of a plain background, or the client's name
+            of ``background_file``; None for a transparent background.
+        background_file: file of a picture as background; None for other backgrounds.
+        crop: whether to crop the cut-out to the object.
     """
 
     kind: str
@@ -46,7 +46,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Mapped:
-    """The PNG file and remarks for the user."""
+    """Result of a request: the bytes of a PNG file, and remarks for the user."""
 
     png: bytes
     notes: tuple[str, ...]
@@ -57,9 +57,10 @@ class PictureService:
 
     Args:
         predictor: the network.
-        settings: see `picture_maps.settings_of`.
+        settings: settings of the maps, returned by `picture_maps.settings_of`.
         most_pixels: maximum pixels of a picture, a depth map or a background.
-        estimate: `Predictor.estimator` for pictures without depth, and ``settings`` for its maps.
+        estimate: `Predictor.estimator` for pictures without depth, and the settings of the maps
+            with estimated depth; None to use RGB alone.
     """
 
     def __init__(
@@ -77,10 +78,10 @@ class PictureService:
             self._without_depth = alone, own_settings
 
     def answer(self, asked: Asked, folder: Path) -> Mapped:
-        """Write the output of a picture to ``folder``, byte for byte the file of ``predict``.
+        """Write the output of a picture to ``folder``, as ``predict`` does, and return the output.
 
         Raises:
-            InputError: an unusable file, or depth whose polarity must be given.
+            InputError: a file is unusable, or the polarity of the depth must be given.
             OSError: the output cannot be written.
         """
         for path in filter(None, (asked.rgb, asked.depth, asked.background_file)):
@@ -102,7 +103,7 @@ class PictureService:
 
 
 def with_fields(message: str) -> str:
-    """Name form fields in place of arguments and flags: --near black becomes near=black."""
+    """Replace arguments and flags in a message by form fields: --near black becomes near=black."""
     message = re.sub(r"--([a-z-]+) (white|black|disparity)\b", r"\1=\2", with_flags(message))
     message = message.replace("pass it as --video", "pass it to the command predict")
     return re.sub(r"(?<![\w-])--([a-z][a-z-]*)", r"\1", message)

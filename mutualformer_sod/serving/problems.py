@@ -11,11 +11,12 @@ _log = logging.getLogger(__name__)
 
 
 def problem_of(error: Exception, names: Mapping[Path, str]) -> tuple[str, int]:
-    """Return a line for the client and the HTTP status; log all except errors of the client.
+    """Return a message for the client and the HTTP status; log errors of the server.
 
     Args:
         error: exception that was raised while a map was predicted.
-        names: path -> name to show instead: a client must not see the folders of the server.
+        names: path -> name that replaces the path in the message, because a client must not see
+            the folders of the server.
     """
     if isinstance(error, InputError):
         line = str(error)
@@ -28,4 +29,4 @@ def problem_of(error: Exception, names: Mapping[Path, str]) -> tuple[str, int]:
         _log.error("%s", error)
         return "a file cannot be read or written. Fix: see the terminal of the server.", 500
     _log.error("a request failed", exc_info=error)
-    return "a defect of this server. Fix: see its terminal.", 500
+    return "a defect of this server. Fix: see the terminal of this server.", 500

@@ -236,10 +236,10 @@ def test_weights_that_see_depth_alone_are_refused_without_depth(data, tmp_path):
     weights = tmp_path / "depth.safetensors"
     save_weights(build_model("tiny"), weights, {"modality": "depth"})
     options = ("--rgb", data / "RGB", "--weights", weights, "--output", tmp_path / "o")
-    assert "see nothing but depth. Fix: pass --depth" in error_line(run_predict(*options))
+    assert "use only depth. Fix: pass --depth" in error_line(run_predict(*options))
     shutil.move(data / "depth", tmp_path / "moved")
     line = error_line(run_test(data, tmp_path / "o", "--weights", weights))
-    assert "no depth, but the network sees nothing but depth" in line
+    assert "no depth, but the network uses only depth" in line
     done = train_small(tmp_path / "run", data.parent, "--modality", "depth", "--epochs", 1)
     assert "--modality depth: no set has depth maps" in error_line(done)
 

@@ -242,7 +242,7 @@ def test_predict_of_a_video_with_thermal_weights_is_from_colour_alone(
     given = ("--video", tmp_path / "v.webm", "--weights", thermal_run[0], "--device", "cpu")
     done = run_tool("predict", *given, "--output", tmp_path / "o")
     assert done.status == 0, done.error
-    assert "trained on thermal images; maps of a video are from colour alone" in done.output
+    assert "trained on thermal images; maps of a video use colour alone" in done.output
     assert (tmp_path / "o" / "v_map.webm").is_file()
     depth = ("--depth-video", tmp_path / "v.webm", "--output", tmp_path / "p")
     assert "Fix: leave --depth-video out" in error_line(run_tool("predict", *given, *depth))

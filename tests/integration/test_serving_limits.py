@@ -195,7 +195,7 @@ def test_service_with_unannounced_bytes_above_the_limit_answers_413(serve):
 def test_service_with_one_file_above_the_limit_names_it(serve):
     answer = post(f"{serve()}/map", ("rgb", ("groß.png", bytes(FILE_BYTES + 1))))
     assert answer.status == 413
-    assert answer.error.startswith("groß.png: 0.1 MB, more than 0.1")
+    assert answer.error.startswith("groß.png: has 0.1 MB, more than 0.1")
 
 
 @pytest.mark.parametrize(

@@ -33,4 +33,4 @@ def test_weights_verify_of_a_damaged_file_is_an_error(tmp_path):
 
 
 def test_weights_list_with_a_name_is_an_error():
-    assert "list takes no names" in error_line(run_tool("weights", "list", "tiny"))
+    assert "list accepts no names" in error_line(run_tool("weights", "list", "tiny"))

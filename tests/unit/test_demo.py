@@ -194,7 +194,7 @@ def test_service_with_bad_file_names_it_in_one_line(service, rgb, tmp_path, name
 
 
 def test_service_with_removed_file_asks_for_it_again(service, tmp_path):
-    assert "upload it again" in ask(service, tmp_path / "gone.png").message
+    assert "upload the file again" in ask(service, tmp_path / "gone.png").message
 
 
 @pytest.mark.parametrize("suffix", [".png", ".npy", ".tif", ".webp"])

@@ -82,7 +82,7 @@ def test_switch_of_another_method_is_refused_with_the_methods_that_have_it(fusio
         (
             {"fusion": "sum", "theta": 0.1},
             "theta",
-            "fusion=sum does not use it; used by channel_exchange, token_fusion",
+            "fusion=sum does not use it; it is used by channel_exchange, token_fusion",
         ),
         (
             {"fusion": "gemini_fusion", "epsilon": 0.5},

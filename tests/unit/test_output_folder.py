@@ -29,7 +29,7 @@ def test_refuse_foreign_half_written_record_of_a_killed_process_is_accepted(fold
 def test_refuse_foreign_other_files_are_refused_until_there_is_a_record(folder):
     folder.path.mkdir()
     (folder.path / "notes.txt").touch()
-    with pytest.raises(InputError, match=r"`output` .*out: not an empty folder, .* in it\. Fix: "):
+    with pytest.raises(InputError, match=r"`output` .*out: is not an empty folder, .*it\. Fix: "):
         folder.refuse_foreign()
     folder.write({})
     folder.refuse_foreign()

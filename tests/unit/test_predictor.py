@@ -115,7 +115,10 @@ def test_predictor_with_wrong_argument_raises_one_line(predictor, rgb, depth, op
 
 @pytest.mark.parametrize(
     ("modality", "with_depth", "words"),
-    [("rgb", True, "depth has no effect"), ("depth", False, "no depth: the network sees nothing")],
+    [
+        ("rgb", True, "depth has no effect"),
+        ("depth", False, "no depth: the network uses only depth"),
+    ],
 )
 def test_predictor_input_that_the_network_cannot_see_is_refused(
     predictor, scene, modality, with_depth, words
