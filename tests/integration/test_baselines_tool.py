@@ -77,7 +77,7 @@ def test_baselines_second_run_makes_only_missing_maps(root, maps, tmp_path):
     here[0].write_bytes(b"mine")
     here[1].unlink()
     done = run_tool("baselines", "--data", root, "--output", folder, "--methods", "centre")
-    assert "centre: SAMPLES: 1 map made" in done.output
+    assert "centre: SAMPLES: 1 map written" in done.output
     assert here[0].read_bytes() == b"mine"
     assert here[1].exists()
 
@@ -115,10 +115,10 @@ def test_baselines_overwrite_after_another_polarity_replaces_all_maps(root, maps
     other = {"white": "black", "black": "white"}[before["near"]["SAMPLES"]]
     otsu = ("baselines", "--data", root, "--output", folder, "--methods", "depth_otsu")
     done = run_tool(*otsu, "--near", f"SAMPLES={other}", "--overwrite", "--limit", 2)
-    assert "depth_otsu: SAMPLES: 2 maps made" in done.output
+    assert "depth_otsu: SAMPLES: 2 maps written" in done.output
     assert len(json.loads(record.read_text())["to_replace"]) == 10
     done = run_tool(*otsu, "--near", f"SAMPLES={other}")
-    assert "depth_otsu: SAMPLES: 10 maps made" in done.output
+    assert "depth_otsu: SAMPLES: 10 maps written" in done.output
     assert json.loads(record.read_text())["to_replace"] == []
 
 
@@ -128,4 +128,4 @@ def test_baselines_maps_of_an_older_version_are_kept(root, maps, tmp_path):
     written = {"baseline": "centre", "near": {}, "protocol": "baseline, not trained"}
     record.write_text(json.dumps(written))
     done = run_tool("baselines", "--data", root, "--output", tmp_path / "maps")
-    assert "centre: SAMPLES: 0 maps made" in done.output
+    assert "centre: SAMPLES: 0 maps written" in done.output

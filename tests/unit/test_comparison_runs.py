@@ -196,7 +196,7 @@ def test_collect_without_finished_run_raises(tmp_path):
 def test_collect_without_record_of_the_images_raises_one_line(tmp_path):
     plan.claim_folder(tmp_path, Options(), parse_variants(["sum"]), 1)
     finish(plan.run_of(tmp_path, Variant("sum"), 0))
-    with pytest.raises(InputError, match=r"data\.json: missing"):
+    with pytest.raises(InputError, match=r"data\.json: is missing"):
         collect.collect(tmp_path)
 
 
