@@ -53,9 +53,9 @@ def parse_arguments() -> argparse.Namespace:
         raise InputError("--cache disk needs a folder. Fix: pass --cache-dir DIR")
     cli.check_result_file(args.json, args.overwrite)
     if "disk" not in args.cache:
-        parser.refuse_unused(args, ("cache_dir",), "--cache without disk")
+        parser.refuse_unused(args, ("cache_dir",), "without --cache disk")
     if args.cache == ["off"]:
-        parser.refuse_unused(args, ("cache_side",), "--cache off")
+        parser.refuse_unused(args, ("cache_side",), "with --cache off")
     return args
 
 

@@ -48,7 +48,7 @@ def main() -> None:
     add("--metrics", choices=("table", "all"), default="table", help="all: with the slow metrics")
     args = parser.parse_args()
     if args.metrics == "all":
-        parser.refuse_unused(args, ("workers",), "--metrics all")
+        parser.refuse_unused(args, ("workers",), "with --metrics all")
     try:
         width, height = (int(n) for n in args.size.split("x"))
     except ValueError:

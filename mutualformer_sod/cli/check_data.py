@@ -27,7 +27,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     args = parser.parse_args()
     if args.output is None and args.json is None:
-        parser.refuse_unused(args, ("overwrite",), "neither --output nor --json")
+        parser.refuse_unused(args, ("overwrite",), "without --output or --json")
     return args
 
 

@@ -44,13 +44,14 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(EXIT_INPUT_ERROR, f"{self.prog}: error: {message} (--help lists the flags)\n")
 
-    def refuse_unused(self, args: argparse.Namespace, names: Iterable[str], other: str) -> None:
-        """Exit with an error if an argument was passed although it has no effect with ``other``."""
+    def refuse_unused(self, args: argparse.Namespace, names: Iterable[str], when: str) -> None:
+        """Exit with an error if an argument was passed that has no effect.
+
+        ``when`` is the condition for the message, for example "with --unpack".
+        """
         for name in names:
             if getattr(args, name) != self.get_default(name):
-                self.error(
-                    f"{flag_of(name)} has no effect with {other}. Fix: omit {flag_of(name)}."
-                )
+                self.error(f"{flag_of(name)} has no effect {when}. Fix: omit {flag_of(name)}.")
 
 
 def at_least(least: int) -> Callable[[str], int]:

@@ -173,9 +173,9 @@ def main() -> int:
     args = parser.parse_args()
     if args.report:
         of_runs = [name for name in vars(args) if name not in ("output", "report", "scores")]
-        parser.refuse_unused(args, of_runs, "--report")
+        parser.refuse_unused(args, of_runs, "with --report")
     if args.data:
-        parser.refuse_unused(args, ("scenes", "test_scenes"), "--data")
+        parser.refuse_unused(args, ("scenes", "test_scenes"), "with --data")
     if args.report and args.scores:
         print(write_fusions(args.output, collect.read_image_scores(args.scores)))
         return 0

@@ -15,6 +15,8 @@ decoder to one file. "maps" writes OUTPUT/SET/STEM.png with near = white, for to
 --estimated-depth OUTPUT.
 """
 
+RECORD = "estimates.json"  # in each folder of estimated depth: the settings it was made with
+
 
 def parse_arguments() -> argparse.Namespace:
     parser = cli.Parser(__doc__, EPILOG)
@@ -33,7 +35,7 @@ def parse_arguments() -> argparse.Namespace:
         remedy = "omit it" if args.weights else "pass the file that train wrote"
         parser.error(f'"maps" needs --weights, and "train" does not accept it. Fix: {remedy}.')
     if args.command == "maps":
-        parser.refuse_unused(args, ("near", "epochs"), "the command maps")
+        parser.refuse_unused(args, ("near", "epochs"), "with the command maps")
     return args
 
 
@@ -68,11 +70,12 @@ def main() -> None:
         chosen = ["--data", *args.data, "--sets", *args.sets, "--weights", args.output]
         suggest("estimate-depth", "maps", *chosen, "--output", "outputs/estimated")
         return
+    settings = {"weights": file_sha256(args.weights), "pretrained": args.pretrained, "amp": amp}
+    for sod_set in sets:  # before the slow load of the ViT
+        OutputFolder(args.output / sod_set.name, RECORD, RECORD).claim(settings)
     model = load_estimator(args.weights, args.pretrained)
-    settings = {"weights": file_sha256(args.weights), "amp": amp}
     for sod_set in sets:
         folder = args.output / sod_set.name
-        OutputFolder(folder, "estimates.json", "estimated depth").claim(settings)
         written = write_estimates(model, sod_set, folder, amp)
         print(f"{sod_set.name}: {counted(written, 'map')}: {folder}")
     chosen = ["--data", *args.data, "--train-sets", *args.sets, "--estimated-depth", args.output]

@@ -53,9 +53,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--benchmark", action="store_true", help="compare images/s with PyTorch")
     args = parser.parse_args()
     if args.check is None:
-        parser.refuse_unused(args, ("near", "limit"), "no --check")
+        parser.refuse_unused(args, ("near", "limit"), "without --check")
     if not args.benchmark:
-        parser.refuse_unused(args, ("rounds",), "no --benchmark")
+        parser.refuse_unused(args, ("rounds",), "without --benchmark")
     return args
 
 

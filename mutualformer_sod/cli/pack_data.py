@@ -47,7 +47,7 @@ def main() -> None:
     if args.unpack is not None:
         if args.data:
             parser.error("--data and --unpack exclude each other. Fix: pass one of them")
-        parser.refuse_unused(args, _OF_PACKING, "--unpack")
+        parser.refuse_unused(args, _OF_PACKING, "with --unpack")
         unpack(args)
     elif args.share == 1 and args.seed:
         parser.error("--seed has no effect without --share. Fix: pass --share, too.")

@@ -18,7 +18,7 @@ from mutualformer_sod.configs.fusion import (
     make_fusion_config,
     restrict_to_method,
 )
-from mutualformer_sod.configs.renamed import current_names
+from mutualformer_sod.configs.renamed import current_names, stored_options
 from mutualformer_sod.configs.switches import Switches, check, switch
 from mutualformer_sod.errors import InputError
 
@@ -163,7 +163,7 @@ class ModelConfig(Switches):
         values = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD} | values
         try:
             found = parts.keys() & values.keys()
-            built = {name: parts[name](**current_names(values[name])) for name in found}
+            built = {name: parts[name](**stored_options(values[name])) for name in found}
             return cls(**(values | built))
         except TypeError as error:
             raise InputError(

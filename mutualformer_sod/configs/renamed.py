@@ -12,5 +12,10 @@ _REMOVED = ("attention_stride",)  # it never changed a network
 
 
 def current_names(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options under their current names, without removed options."""
-    return {RENAMED.get(n, n): value for n, value in options.items() if n not in _REMOVED}
+    """Return the options under their current names."""
+    return {RENAMED.get(name, name): value for name, value in options.items()}
+
+
+def stored_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a file under their current names, without removed options."""
+    return {n: value for n, value in current_names(options).items() if n not in _REMOVED}

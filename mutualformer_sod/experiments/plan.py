@@ -103,8 +103,8 @@ class Options:
                 raise InputError(f"`{name}` has no effect without `data`. Fix: pass `data` too.")
         if self.estimated_depth and not RECIPES.get(self.recipe, {}).get("invent_depth"):
             raise InputError(
-                "`estimated_depth` has no effect: the recipe invents no depth. Fix: pass a `recipe`"
-                " with `invent_depth`, or omit `estimated_depth`."
+                "`estimated_depth` has no effect: the recipe invents no depth. Fix: pass `recipe`"
+                " fusion-study, tiny or small-dinov2, or omit `estimated_depth`."
             )
         if self.holdout_sets and self.test_data and self.holdout is None:
             raise InputError(

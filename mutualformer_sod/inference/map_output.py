@@ -42,6 +42,10 @@ class MapOutput:
         """Return the record of the maps with the same settings, or {} without such maps."""
         remedy = "Fix: pass another `output`, or `overwrite` to replace them."
         before = self._output.read(near=dict)
+        # The baselines of earlier versions recorded neither of the two.
+        kinds = {"sets": dict, "to_replace": list}
+        if before and not all(isinstance(before.get(n, kind()), kind) for n, kind in kinds.items()):
+            before = None
         if before is None:
             if self.overwrite or not has_maps:
                 return {}

@@ -176,12 +176,13 @@ class Predictor:
         _check_rgb(rgb)
         if depth is None and (encoding is not None or near is not None):
             raise InputError("encoding= and near= have no effect without depth. Fix: omit them.")
-        if depth is not None or self.estimator is None:
-            check_visible(self.modality, depth is not None, self.second.name)
         if depth is not None:
+            check_visible(self.modality, True, self.second.name)
             depth = self._unit_depth(depth, rgb.shape[:2], encoding, near)
         elif self.estimator is not None:
             depth = self.estimator(rgb)
+        if self.modality == "depth":
+            check_visible(self.modality, depth is not None, self.second.name)
         # torch does not support negative strides, as in bgr[..., ::-1].
         rgb = np.ascontiguousarray(rgb)
         rgb_tensor, depth_tensor, _ = resize_sample(rgb, depth, None, (self.size, self.size))

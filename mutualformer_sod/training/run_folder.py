@@ -17,7 +17,7 @@ import torch
 
 import mutualformer_sod
 from mutualformer_sod.configs.options import differing_options
-from mutualformer_sod.configs.renamed import current_names
+from mutualformer_sod.configs.renamed import stored_options
 from mutualformer_sod.configs.training import TrainConfig
 from mutualformer_sod.errors import InputError, counted
 from mutualformer_sod.files import naming, write_json, write_text
@@ -72,7 +72,7 @@ def find_run(output: Path, options: dict[str, Any], resume: str | None) -> dict[
             "pass another `output`."
         )
     for part in ("train", "model_overrides"):  # a run of an earlier version can be resumed
-        before[part] = current_names(before[part])
+        before[part] = stored_options(before[part])
     state, ended = None, before.get("extended_from", [])
     epochs, more = before["train"].get("epochs"), options["train"]["epochs"]
     if isinstance(epochs, int) and more > epochs:

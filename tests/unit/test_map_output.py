@@ -45,6 +45,14 @@ def test_map_output_with_the_depth_record_of_an_older_version_keeps_its_maps(beg
     assert missing(begun, images) == ["z"]
 
 
+@pytest.mark.parametrize("damage", [{"sets": None}, {"sets": []}, {"to_replace": 3}])
+def test_map_output_with_a_damaged_record_is_refused(begun, damage):
+    record = json.loads((begun / "run.json").read_text())
+    (begun / "run.json").write_text(json.dumps(record | damage))
+    with pytest.raises(InputError, match=r"unknown origin \(unreadable run\.json\)"):
+        MapOutput(begun, SETTINGS, overwrite=False)
+
+
 def test_map_output_with_other_settings_is_refused_unless_overwritten(begun, images):
     other = SETTINGS | {"size": 96, "near": {"A": "black"}}
     with pytest.raises(InputError, match=r"another size, `near`\. Fix: pass another `output`"):

@@ -128,3 +128,9 @@ def test_predictor_input_that_the_network_cannot_see_is_refused(
     with pytest.raises(InputError, match=words):
         alone.predict(rgb, depth / 255 if with_depth else None)
     alone.predict(rgb, None if with_depth else depth / 255)
+
+
+def test_predictor_that_uses_only_depth_refuses_a_constant_map(predictor, scene):
+    alone = Predictor(predictor.model, device="cpu", modality="depth")
+    with pytest.raises(InputError, match="no depth: the network uses only depth"):
+        alone.predict(scene[0], np.full(scene[1].shape, 7, np.uint16), near="black")

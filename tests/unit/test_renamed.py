@@ -5,6 +5,7 @@ import pytest
 from mutualformer_sod.cli.train import make_parser
 from mutualformer_sod.configs.model import ModelConfig, make_config
 from mutualformer_sod.configs.switches import parse_fields
+from mutualformer_sod.errors import InputError
 
 
 def test_weights_with_old_names_have_the_same_configuration():
@@ -29,6 +30,8 @@ def test_weights_with_the_removed_attention_stride_have_the_same_configuration()
     stored = config.to_dict()
     stored["fusion"]["attention_stride"] = 16
     assert ModelConfig.from_dict(stored) == config
+    with pytest.raises(InputError, match="unknown model option 'attention_stride'"):
+        make_config("tiny-scratch", attention_stride=16)
 
 
 @pytest.mark.parametrize("flag", ["--min-lr-ratio", "--min-lr-share"])
