@@ -43,6 +43,27 @@ class StopRequest:
 
 
 @contextlib.contextmanager
+def ctrl_c_deferred() -> Iterator[None]:
+    """Context that delays Ctrl-C to its end: a worker that is starting would print a traceback."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed = False
+
+    def note(_: int, __: FrameType | None) -> None:
+        nonlocal pressed
+        pressed = True
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        signal.raise_signal(signal.SIGINT)
+
+
+@contextlib.contextmanager
 def ended_by_sigterm(message: str) -> Iterator[None]:
     """Context in which SIGTERM raises ``Stopped``, so that no partial file remains."""
     if threading.current_thread() is not threading.main_thread():

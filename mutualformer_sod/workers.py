@@ -6,6 +6,7 @@ from this process, which may have used OpenCV, torch or numpy.
 """
 
 import contextlib
+import functools
 import multiprocessing
 import os
 import signal
@@ -23,6 +24,7 @@ from tqdm import tqdm
 from mutualformer_sod.errors import InputError
 
 _LIBRARIES = ("torch", "torchvision", "timm", "scipy", "cv2")
+_BLOCKED = (signal.SIGTERM, signal.SIGINT)  # in the server of `worker_context`
 _IS_SERVER, _NUMPY_THREADS = "MUTUALFORMER_SOD_FORK_SERVER", "OPENBLAS_NUM_THREADS"
 
 
@@ -71,9 +73,10 @@ def worker_context(preload: Sequence[str] = ()) -> BaseContext:
     """Return the context that forks workers from a single-threaded server, or spawns workers.
 
     The server imports the modules of this package that this process has imported, so that a worker
-    starts in milliseconds. The server ignores SIGTERM, which a scheduler sends to all processes of
-    a job, because this process may start workers until it has saved. The server ends when this
-    process ends.
+    starts in milliseconds. The server starts with SIGTERM and SIGINT blocked. A scheduler sends
+    SIGTERM to all processes of a job, but this process may start workers until it has saved its
+    state. Ctrl-C sends SIGINT to all, and would end the imports of the server with a traceback. The
+    server ends when this process ends.
     ``preload`` are further modules that the server imports.
     """
     methods = multiprocessing.get_all_start_methods()
@@ -83,9 +86,10 @@ def worker_context(preload: Sequence[str] = ()) -> BaseContext:
     libraries = [name for name in _LIBRARIES if name in sys.modules]
     ours = sorted(name for name in sys.modules if name.partition(".")[0] == "mutualformer_sod")
     context.set_forkserver_preload([__name__, *libraries, *ours, *preload])
-    from multiprocessing import forkserver  # not on Windows
+    from multiprocessing import forkserver, resource_tracker  # not on Windows
 
-    before = dict(os.environ)
+    resource_tracker.ensure_running()  # it would unblock the signals
+    before, mask = dict(os.environ), signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
     # numpy must not start threads in the server, because workers are forked from it.
     os.environ.update({_IS_SERVER: "1", _NUMPY_THREADS: "1"})
     try:
@@ -93,6 +97,7 @@ def worker_context(preload: Sequence[str] = ()) -> BaseContext:
     finally:
         del os.environ[_IS_SERVER], os.environ[_NUMPY_THREADS]
         os.environ.update(before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return context
 
 
@@ -113,10 +118,16 @@ def end_with_parent(end: Callable[[], object]) -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def _accept_sigterm() -> None:
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+def _accept_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _BLOCKED)
+
+
+def _end_without(parent: int) -> None:
+    if os.getppid() != parent:  # a worker would find no queues, and end with a traceback
+        os._exit(0)
 
 
 if os.environ.pop(_IS_SERVER, None):  # set only for the server of `worker_context`
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-    os.register_at_fork(after_in_child=_accept_sigterm)
+    os.register_at_fork(
+        before=functools.partial(_end_without, os.getppid()), after_in_child=_accept_signals
+    )

@@ -28,7 +28,7 @@ from mutualformer_sod.imaging.io import write_map
 from mutualformer_sod.inference.map_output import MapOutput
 from mutualformer_sod.inference.predictor import Predictor, native_saliency
 from mutualformer_sod.inference.progress import ticking
-from mutualformer_sod.signals import ended_by_sigterm
+from mutualformer_sod.signals import ctrl_c_deferred, ended_by_sigterm
 
 QUEUE_SIZE = 32
 """Maximum number of maps that wait or are being written; the logits need 19 MB at 384 x 384."""
@@ -203,7 +203,8 @@ def _map_set(
     loader = make_loader(dataset, batches, workers, predictor.device.type == "cuda")
     start_up = in_model = 0.0
     started = time.perf_counter()
-    loading = iter(loader)  # loader processes are forked: start them before any thread
+    with ctrl_c_deferred():
+        loading = iter(loader)  # loader processes are forked: start them before any thread
     bar = tqdm(total=len(dataset), desc=sod_set.name, unit="map", leave=False, disable=None)
     with map_writers(writers) as write, ticking(bar):
         for batch in loading:

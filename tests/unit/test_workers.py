@@ -26,6 +26,7 @@ from mutualformer_sod.errors import InputError
 from mutualformer_sod.experiments.schedule import LoggedProcess
 from mutualformer_sod.metrics.folder import MapFolder
 from mutualformer_sod.metrics.scoring import score_set
+from mutualformer_sod.signals import ctrl_c_deferred
 from mutualformer_sod.workers import worker_context, worker_pool
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -141,6 +142,31 @@ def test_workers_start_after_a_sigterm_to_all_processes(samples):
 
 
 @on_linux
+def test_ctrl_c_while_the_server_imports_gives_no_traceback(tmp_path):
+    (tmp_path / "slow_module.py").write_text(
+        f"import pathlib, time; pathlib.Path({str(tmp_path / 'begun')!r}).touch(); time.sleep(1)"
+    )
+    script = (
+        "import time\nfrom mutualformer_sod.workers import worker_context\n"
+        "try:\n    worker_context(['slow_module'])\n    time.sleep(60)\n"
+        "except KeyboardInterrupt:\n    print('interrupted')\n"
+    )
+    path = os.pathsep.join([str(ROOT), str(tmp_path)])
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        env=os.environ | {"PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while not (tmp_path / "begun").exists() and process.poll() is None:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert (output, errors) == ("interrupted\n", "")
+
+
 def test_processes_of_others_can_be_terminated():
     with worker_pool(1):
         process = multiprocessing.get_context("forkserver").Process(target=time.sleep, args=(99,))
@@ -180,3 +206,15 @@ def test_script_without_main_guard_is_reported_in_one_line(tmp_path):
 def test_start_method_exists_where_there_is_no_forkserver(monkeypatch):
     monkeypatch.setattr("multiprocessing.get_all_start_methods", lambda: ["spawn"])
     assert worker_context().get_start_method() == "spawn"
+
+
+def test_ctrl_c_while_workers_start_takes_effect_afterwards():
+    done = []
+    with pytest.raises(KeyboardInterrupt):
+        with ctrl_c_deferred():
+            signal.raise_signal(signal.SIGINT)
+            done.append("started")
+        done.append("not reached")
+    assert done == ["started"]
+    with ctrl_c_deferred():
+        pass
