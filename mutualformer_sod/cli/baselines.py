@@ -58,7 +58,8 @@ def main() -> None:
                 print(f"{method}: {sod_set.name}: skipped, it has {reason}")
                 continue
             made = map_set(method, sod_set, folder)
-            print(f"{method}: {sod_set.name}: {counted(made, 'map')} written, the others exist")
+            existed = len(sod_set.samples) - made
+            print(f"{method}: {sod_set.name}: {counted(made, 'map')} written, {existed} existed")
     print(f"maps: {args.output}")
     chosen = [*given(args, "data", "sets"), "--maps", args.output, *given(args, "limit")]
     suggest("evaluate", *chosen, "--output", "outputs/scores")

@@ -85,7 +85,7 @@ def check_arguments(args: argparse.Namespace) -> None:
         )
     if args.fusions and (args.weights or args.compare):
         raise InputError("--fusions excludes --weights and --compare. Fix: omit them.")
-    cli.check_result_file(args.json, args.overwrite)
+    cli.check_result_files(args, "json")
     presets = list_presets()
     if args.fields and args.compare and not any(spec in presets for spec in args.compare):
         raise InputError("--set has no effect: no compared network is a preset. Fix: omit --set.")

@@ -46,8 +46,7 @@ def parse_arguments() -> argparse.Namespace:
         raise InputError(f"--seconds {args.seconds} is not usable. Fix: pass a positive number.")
     if args.plot is not None and args.plot.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise InputError(f"--plot {args.plot}: wrong suffix. Fix: pass a .png, .pdf or .svg file.")
-    for path in (args.json, args.plot):
-        cli.check_result_file(path, args.overwrite)
+    cli.check_result_files(args, "json", "plot")
     return args
 
 

@@ -51,7 +51,7 @@ def parse_arguments() -> argparse.Namespace:
     args = parser.parse_args()
     if "disk" in args.cache and args.cache_dir is None:
         raise InputError("--cache disk needs a folder. Fix: pass --cache-dir DIR")
-    cli.check_result_file(args.json, args.overwrite)
+    cli.check_result_files(args, "json")
     if "disk" not in args.cache:
         parser.refuse_unused(args, ("cache_dir",), "without --cache disk")
     if args.cache == ["off"]:

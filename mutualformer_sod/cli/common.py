@@ -177,11 +177,12 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
         raise InputError(f"{path}: exists. Fix: pass another path, or --overwrite.")
 
 
-def check_result_file(path: Path | None, overwrite: bool) -> None:
-    """Refuse a result file that exists or whose folder cannot be written to; accept None."""
-    if path is not None:
-        refuse_existing(path, overwrite)
-        check_writable(path.parent, "json" if path.suffix == ".json" else "plot")
+def check_result_files(args: argparse.Namespace, *names: str) -> None:
+    """Raise InputError if the file of an argument exists, or its folder is not writable."""
+    for name in names:
+        if (path := getattr(args, name)) is not None:
+            refuse_existing(path, args.overwrite)
+            check_writable(path.parent, name)
 
 
 def require_packages(extra: str, *packages: str) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -445,3 +446,10 @@ def test_picture_shows_near_as_bright(tmp_path):
         image = polarity_picture(checked)
         depth = image[image.shape[0] - 148 - 130 - 4 : image.shape[0] - 148 - 4, :170]
         assert depth[-30:].mean() > depth[:30].mean() + 60
+
+
+def test_near_without_depth_is_refused(tmp_path):
+    make_set(tmp_path / "mine")
+    shutil.rmtree(tmp_path / "mine" / "depth")
+    with pytest.raises(InputError, match="--near white has no effect: no set has depth"):
+        check_data([tmp_path], near=["white"])

@@ -61,3 +61,9 @@ def chosen_sides(names: Sequence[str], near: Sequence[str]) -> tuple[dict[str, s
             )
         sides[named[0]] = side
     return sides, strict
+
+
+def refuse_without_depth(near: Sequence[str], sides: dict[str, str], has_depth: bool) -> None:
+    """Raise InputError if ``near`` gives a polarity, but no set has depth."""
+    if not has_depth and any(side != "auto" for side in sides.values()):
+        raise InputError(f"--near {' '.join(near)} has no effect: no set has depth. Fix: omit it.")

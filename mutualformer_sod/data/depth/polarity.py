@@ -23,7 +23,7 @@ from mutualformer_sod.data.depth.encoding import WEAK_MARGIN, DepthEncoding
 from mutualformer_sod.data.depth.evidence import SetEvidence, weigh
 from mutualformer_sod.data.depth.holes import METRIC_INVALID
 from mutualformer_sod.data.depth.kind import DepthSample, DepthUnits, decide_units
-from mutualformer_sod.data.depth.near import POLARITIES, chosen_sides
+from mutualformer_sod.data.depth.near import POLARITIES, chosen_sides, refuse_without_depth
 from mutualformer_sod.data.depth.notes import CONSTANT, depth_notes, doubt_of
 from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.data.grey import GreyEncoding
@@ -71,8 +71,7 @@ def with_encodings(
     """
     sets = list(sets)
     sides, strict = chosen_sides([s.name for s in sets], near)
-    if any(side != "auto" for side in sides.values()) and not any(s.has_depth for s in sets):
-        raise InputError(f"--near {' '.join(near)} has no effect: no set has depth. Fix: omit it.")
+    refuse_without_depth(near, sides, any(s.has_depth for s in sets))
     for item in sets:
         side = sides[item.name]
         if item.modality and not item.modality.has_polarity and side != "auto":
