@@ -4,7 +4,7 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 from mutualformer_sod.errors import Stopped
@@ -12,7 +12,19 @@ from mutualformer_sod.errors import Stopped
 PATIENCE = 3.0  # seconds after which a second Ctrl-C ends the process
 
 
-class StopRequest:
+@contextlib.contextmanager
+def _handled(handler: Callable[[int, FrameType | None], None], *numbers: int) -> Iterator[None]:
+    """Context with a handler of signals, in the main thread; no other thread can handle signals."""
+    in_main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.signal(number, handler) for number in numbers if in_main}
+    try:
+        yield
+    finally:
+        for number, former in before.items():
+            signal.signal(number, former)
+
+
+class StopRequest(contextlib.ExitStack):
     """Context in which SIGTERM and SIGINT are recorded instead of ending the process.
 
     torchrun forwards Ctrl-C, so a process receives the signal twice. Only a second Ctrl-C after
@@ -20,19 +32,13 @@ class StopRequest:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.signal: int | None = None  # number of the first signal
         self._came_at = 0.0
-        self._before: dict[int, object] = {}
 
     def __enter__(self) -> "StopRequest":
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._note)
+        self.enter_context(_handled(self._note, signal.SIGTERM, signal.SIGINT))
         return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
@@ -45,20 +51,9 @@ class StopRequest:
 @contextlib.contextmanager
 def ctrl_c_deferred() -> Iterator[None]:
     """Context that delays Ctrl-C to its end: a worker that is starting would print a traceback."""
-    if threading.current_thread() is not threading.main_thread():
+    pressed = []
+    with _handled(lambda number, _: pressed.append(number), signal.SIGINT):
         yield
-        return
-    pressed = False
-
-    def note(_: int, __: FrameType | None) -> None:
-        nonlocal pressed
-        pressed = True
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
     if pressed:
         signal.raise_signal(signal.SIGINT)
 
@@ -66,16 +61,10 @@ def ctrl_c_deferred() -> Iterator[None]:
 @contextlib.contextmanager
 def ended_by_sigterm(message: str) -> Iterator[None]:
     """Context in which SIGTERM raises ``Stopped``, so that no partial file remains."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
     def stop(number: int, _: FrameType | None) -> None:
         signal.signal(number, signal.SIG_IGN)
         raise Stopped(number, message)
 
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
+    with _handled(stop, signal.SIGTERM):
         yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

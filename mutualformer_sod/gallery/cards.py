@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,7 +19,6 @@ from mutualformer_sod.errors import InputError, name_list
 from mutualformer_sod.files import escaped
 from mutualformer_sod.gallery.page import ImageCard, MapCard, Scores, gallery_columns
 from mutualformer_sod.gallery.pictures import (
-    Picture,
     PictureFolder,
     disagreement,
     error_map,
@@ -33,7 +33,6 @@ from mutualformer_sod.metrics.folder import MapFolder
 from mutualformer_sod.metrics.ground_truth import GroundTruth
 
 _SAME_SCORE = 1e-9  # tolerance: above the rounding of a mean, below the difference of two maps
-_Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True)
@@ -140,38 +139,53 @@ def make_card(image: ImageFiles, pictures: PictureFolder, normalize: bool = True
     sample = image.sample
     card = ImageCard(image.set_name, sample.stem)
     if sample.rgb is not None:
-        card.rgb = _try(card, _keep_rgb, sample.rgb, pictures)
+        with _noted(card):
+            rgb = read_rgb(sample.rgb)
+            card.rgb = pictures.keep(rgb, b"rgb", read_bytes(sample.rgb), suffix=".jpg")
     if sample.depth is not None:
-        card.depth = _try(card, _keep_depth, sample, image.encoding, pictures)
         card.map_name, card.map_label = sample.modality.name, sample.modality.title
+        with _noted(card):
+            kind = f"depth {image.encoding.kind} {image.encoding.near}".encode()
+            unit = _unit(sample, image.encoding)
+            card.depth = pictures.keep(unit, kind, read_bytes(sample.depth))
     truth = None
-    if sample.gt is not None and (truth := _try(card, _read_truth, sample.gt)):
-        card.gt = pictures.keep(truth.gt.mask, b"gt", truth.content)
-        card.gt_note = truth.note
+    if sample.gt is not None:
+        with _noted(card):
+            content = read_bytes(sample.gt)
+            foreground, card.gt_note = read_mask(sample.gt, content)
+            card.gt = pictures.keep(foreground, b"gt", content)
+            truth = _Truth(GroundTruth(foreground), content)
     scorer = _Scorer(image, pictures, normalize, truth)
     for method, path in image.maps.items():
         if path is None:
             card.maps.append(MapCard(note=image.notes[method]))
-        elif (content := _try(card, _read_map, path)) is None:
+            continue
+        levels = None
+        with _noted(card):
+            content = read_bytes(path)
+            levels = read_saliency(path, content)
+        if levels is None:
             card.maps.append(MapCard(note="unreadable"))
         else:
-            card.maps.append(scorer.card(method, *content))
+            card.maps.append(scorer.card(method, content, levels))
     card.disagreement = disagreement(scorer.shown)
     return card
 
 
+@contextlib.contextmanager
+def _noted(card: ImageCard) -> Iterator[None]:
+    """Context that adds the error of an unreadable file to the problems of a card."""
+    try:
+        yield
+    except InputError as error:
+        card.problems.append(str(error))
+
+
 class _Truth(NamedTuple):
-    """A ground truth, its interpretation, and the bytes of its file."""
+    """A ground truth and the bytes of its file."""
 
     gt: GroundTruth
-    note: str
     content: bytes
-
-
-def _read_truth(path: Path) -> _Truth:
-    content = read_bytes(path)
-    foreground, note = read_mask(path, content)
-    return _Truth(GroundTruth(foreground), note, content)
 
 
 @dataclass
@@ -217,32 +231,9 @@ class _Scorer:
         return given[method]
 
 
-def _try(card: ImageCard, read: Callable[..., _Read], *arguments: Any) -> _Read | None:
-    """Return the result of ``read``, or add a problem and return None for an unreadable file."""
-    try:
-        return read(*arguments)
-    except InputError as error:
-        card.problems.append(str(error))
-        return None
-
-
-def _keep_rgb(path: Path, pictures: PictureFolder) -> Picture:
-    return pictures.keep(read_rgb(path), b"rgb", read_bytes(path), suffix=".jpg")
-
-
-def _keep_depth(sample: Sample, encoding: Encoding, pictures: PictureFolder) -> Picture:
-    kind = f"depth {encoding.kind} {encoding.near}".encode()
-    return pictures.keep(_unit(sample, encoding), kind, read_bytes(sample.depth))
-
-
 def _unit(sample: Sample, encoding: Encoding) -> np.ndarray:
     """Return the map of a sample, (H, W) float32 in [0, 1]."""
     return sample.modality.to_unit(sample.modality.read(sample.depth), encoding, "minmax")
-
-
-def _read_map(path: Path) -> tuple[bytes, np.ndarray]:
-    content = read_bytes(path)
-    return content, read_saliency(path, content)
 
 
 def figure_rows(

@@ -77,10 +77,8 @@ def mean_boundary_accuracy(pair: MapPair) -> float:
     The accuracy is 1 for a ground truth without an edge, where the original divides by zero.
     """
     correct = pair.half_map.ravel() == pair.gt.bytes.ravel()
-    total = 0.0
-    for band, uses in _bands(pair.gt):
-        total += uses * (float(correct[band].mean()) if band.size else 1.0)
-    return total / _STEPS
+    bands = _bands(pair.gt)
+    return sum(uses * (float(correct[b].mean()) if b.size else 1.0) for b, uses in bands) / _STEPS
 
 
 _BIOU = "BIoU", r"\mathrm{BIoU}"

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import sqlite3
 from pathlib import Path
 
@@ -19,6 +20,7 @@ _TABLE = (
     " WITHOUT ROWID"
 )
 _COLUMNS = "scores, quantised, gt_note, checksum"
+_log = logging.getLogger(__name__)
 
 
 def cache_key(
@@ -40,12 +42,8 @@ def cache_key(
 class ScoreCache:
     """Score file that any number of processes may read and write at the same time.
 
-    When opened for writing, an unusable file is replaced by a new file. A row with a wrong
+    Opening for writing creates an absent file and replaces an unusable one. A row with a wrong
     checksum, or without the scores of a registered metric, counts as absent.
-
-    Args:
-        path: the file, which is created when it is opened for writing.
-        writable: open the file for writing.
 
     Attributes:
         failure: reason why scores could not be stored, or "". The evaluation continues.
@@ -59,7 +57,12 @@ class ScoreCache:
         self.failure = ""
         # Scores are written in one short transaction: an open transaction blocks other runs.
         self._pending: list[tuple[bytes, str, bytes, str, bytes]] = []
-        self._connection = _open_for_writing(path) if writable else _open_for_reading(path)
+        self._connection: sqlite3.Connection | None = None
+        if writable:
+            self._connection = _open_for_writing(path)
+        elif path.is_file():
+            address = f"{path.resolve().as_uri()}?mode=ro"
+            self._connection = sqlite3.connect(address, uri=True, timeout=WAIT)
 
     def get(self, key: bytes) -> tuple[ImageScores, str] | None:
         """Return the scores and the note on the ground truth, or None if they are absent."""
@@ -105,18 +108,19 @@ class ScoreCache:
             self.failure = f"{self.path}: scores were not stored: {error}. Fix: delete the file."
 
     def close(self) -> None:
-        """Write the pending scores and close the file."""
+        """Write the pending scores, close the file, and log the reason of a failure."""
         if self._connection is not None:
             self.flush()
             self._connection.close()
             self._connection = None
+        if self.failure:
+            _log.warning("%s", self.failure)
 
 
 def _checksum(key: bytes, scores: str, quantised: bytes, gt_note: str) -> bytes:
     """Return the checksum of a row, which reveals a wrong digit in a damaged file."""
-    return hashlib.blake2b(
-        b"".join((key, scores.encode(), quantised, gt_note.encode())), digest_size=8
-    ).digest()
+    content = key + scores.encode() + quantised + gt_note.encode()
+    return hashlib.blake2b(content, digest_size=8).digest()
 
 
 def _open_for_writing(path: Path) -> sqlite3.Connection:
@@ -145,9 +149,3 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-def _open_for_reading(path: Path) -> sqlite3.Connection | None:
-    if not path.is_file():
-        return None
-    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=WAIT)

@@ -6,9 +6,8 @@ print(results.scores["ours"]["SIP"]["s_measure"])
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,7 +25,6 @@ from mutualformer_sod.metrics.scoring import Cell, Outcome, score_set
 from mutualformer_sod.workers import worker_pool
 
 _HINTS = 3  # hints in one error
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,8 +34,8 @@ class GtSet:
     Attributes:
         files: stem -> ground truth, for the images to evaluate.
         whole: stem -> ground truth, for all images of the set; None if `files` has all images.
-        rgb: stem -> colour image, for the metrics that need it; may be empty.
         usual_count: number of images that papers report for the set; None for a custom set.
+        rgb: stem -> colour image, for the metrics that need it; may be empty.
         other_version: description of the known version of the set with this number of images.
     """
 
@@ -50,10 +48,9 @@ class GtSet:
 
     @classmethod
     def of_folder(cls, folder: Path) -> GtSet:
-        """Return the set of all ground truths in a folder.
+        """Return the set of all ground truths in a folder, named SIP for "SIP/GT" and for "SIP".
 
-        Both "SIP/GT" and "SIP" become the set SIP. With "SIP/GT", the colour images of "SIP/RGB"
-        are added.
+        With "SIP/GT", the colour images of "SIP/RGB" are added.
 
         Raises:
             InputError: the folder does not exist, has no image, or has two images with one stem.
@@ -63,15 +60,15 @@ class GtSet:
             raise InputError(f"`gt` {folder}: no ground truth. Fix: pass a folder of masks.")
         named = folder.resolve()
         name = named.parent.name if named.name.lower() == "gt" else named.name
-        by_stem = {path.stem: path for path in files}
+        by_stem, rgb = {path.stem: path for path in files}, {}
         if len(by_stem) < len(files):
             twice = name_list(p.name for p in files if p not in by_stem.values())
             raise InputError(
                 f"`gt` {folder}: two files for one image: {twice}. Fix: keep one file per image."
             )
         colours = named.parent / "RGB"
-        has_rgb = named.name.lower() == "gt" and colours.is_dir()
-        rgb = {path.stem: path for path in image_files(colours)} if has_rgb else {}
+        if named.name.lower() == "gt" and colours.is_dir():
+            rgb = {path.stem: path for path in image_files(colours)}
         return cls(name, by_stem, rgb=rgb)
 
 
@@ -82,12 +79,7 @@ def find_map_folders(
     canonical_name: Callable[[str], str] = str,
     affixes: tuple[str, str] | None = None,
 ) -> list[MapFolder]:
-    """Return a `MapFolder` with the paired maps of each set and method, set by set.
-
-    Args:
-        maps: folder of methods, see `metrics.folder.find_map_folder`.
-        canonical_name: function that maps an alias of a set to the name of the set.
-        affixes: text around the stems in the names of the maps; None detects this text.
+    """Return the paired maps of each set and method, set by set; see `folder.find_map_folder`.
 
     Raises:
         InputError: no map was found.
@@ -165,8 +157,7 @@ def evaluate(
         pool = stack.enter_context(worker_pool(workers)) if workers > 1 else None
         store = None
         if cache is not None:
-            store = ScoreCache(cache, writable=True)
-            stack.callback(_close, store)
+            store = stack.enter_context(closing(ScoreCache(cache, writable=True)))
         file = None if per_image is None else stack.enter_context(per_image_file(per_image))
 
         def book(name: str, outcome: Outcome) -> None:
@@ -194,12 +185,6 @@ def evaluate(
             ]
     _collect(results, cells, {item.name: item for item in sets}, allow_missing)
     return results
-
-
-def _close(cache: ScoreCache) -> None:
-    cache.close()
-    if cache.failure:
-        _log.warning("%s", cache.failure)
 
 
 def _collect(

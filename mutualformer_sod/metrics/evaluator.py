@@ -29,7 +29,7 @@ class ImageScores:
     """The scores of one map.
 
     Attributes:
-        scores: name -> value; the values of a curve are the maximum and mean over the thresholds.
+        scores: name -> value; for a curve, the maximum and the mean over the thresholds.
         quantised: (2, 256) int64 counts by floor(255 p), background and foreground. The curves
             follow from these counts. For a set, curves are averaged before the maximum.
         flags: special conditions of the pair, e.g. "empty_gt" or "resized".
@@ -62,16 +62,12 @@ def score_image(
         with_weighted_f: compute the weighted F-measure, which needs half of the time.
     """
     pair = MapPair(pred, gt, normalize)
-    scores = {name: float(metric.compute(pair)) for name, metric in _means(with_weighted_f).items()}
+    means = [m for m in of_kind("mean") if with_weighted_f or m.name != "weighted_f"]
+    scores = {metric.name: float(metric.compute(pair)) for metric in means}
     map_curves = {metric.name: metric.compute(pair) for metric in of_kind("map_curve")}
     image = ImageScores(scores, pair.histogram.quantised, tuple(pair.flags), map_curves)
     scores |= _curve_scores(image.curves | map_curves)
     return image
-
-
-def _means(with_weighted_f: bool = True) -> dict:
-    """Return name -> metric for the metrics that are averaged over the images."""
-    return {m.name: m for m in of_kind("mean") if m.name != "weighted_f" or with_weighted_f}
 
 
 def _curve_scores(curves: Mapping[str, np.ndarray]) -> dict[str, float]:
@@ -85,16 +81,15 @@ def _curve_scores(curves: Mapping[str, np.ndarray]) -> dict[str, float]:
 class Evaluator:
     """Accumulator of the scores of one method on one set, with constant memory.
 
-    Args:
-        normalize: stretch every map to its own minimum and maximum first. The literature uses both
-            protocols; report the protocol that you use.
+    ``normalize`` stretches every map to its own minimum and maximum first. The literature has both
+    protocols; report the protocol that you use.
     """
 
     def __init__(self, normalize: bool = True) -> None:
         self.normalize = normalize
         self.images = 0
         self.flags: Counter[str] = Counter()
-        self._sums = dict.fromkeys(_means(), 0.0)
+        self._sums = {metric.name: 0.0 for metric in of_kind("mean")}
         self._drawn = [metric.name for metric in of_kind("curve")]
         self._curves = {metric.name: 0.0 for metric in of_kind("curve", "map_curve")}
 
@@ -146,9 +141,7 @@ class Evaluator:
             InputError: no image was added.
         """
         curves = self._mean_curves()
-        scores: dict[str, float] = {"images": self.images}
-        scores |= {name: total / self.images for name, total in self._sums.items()}
-        scores |= _curve_scores(curves)
-        means = scores | curves
-        scores |= {metric.name: float(metric.compute(means)) for metric in of_kind("set")}
-        return scores
+        scores = {name: total / self.images for name, total in self._sums.items()}
+        means = {"images": self.images} | scores | _curve_scores(curves)
+        of_set = {m.name: float(m.compute(means | curves)) for m in of_kind("set")}
+        return means | of_set

@@ -15,8 +15,7 @@ import numpy as np
 from mutualformer_sod.metrics.ground_truth import GroundTruth, Window, bounding_window
 
 LEVELS = 256
-# cv2 returns counts as float32, which is exact up to 2^24.
-_EXACT_COUNT = 1 << 24
+_EXACT_COUNT = 1 << 24  # cv2 returns counts as float32, which is exact up to this number
 
 
 @dataclass(frozen=True)
@@ -27,21 +26,17 @@ class JointHistogram:
         counts: (4, 2, 256) int64. Quadrants: top left, top right, bottom left, bottom right.
             Ground truth: background, foreground. Level: 0..255 of the 8-bit map.
         values: (256,) float64 in [0, 1], the saliency of a level after normalisation.
-        shape: (H, W) of the image in pixels.
-        split: (rows, columns) of the top left quadrant.
         window: rows and columns. Pixels outside this window are background with the lowest level.
     """
 
     counts: np.ndarray
     values: np.ndarray
-    shape: tuple[int, int]
-    split: tuple[int, int]
     window: Window
 
-    @property
+    @cached_property
     def pixels(self) -> int:
         """Number of pixels, N."""
-        return self.shape[0] * self.shape[1]
+        return int(self.counts.sum())
 
     @cached_property
     def by_class(self) -> np.ndarray:
@@ -69,14 +64,9 @@ def quantised_levels(values: np.ndarray) -> np.ndarray:
 
 
 def quantise(by_class: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Convert counts by level to counts by floor(255 p), where p is the saliency of a level.
+    """Convert counts by level to counts by floor(255 p), (2, 256) int64 each.
 
-    Args:
-        by_class: (2, 256) counts of background and foreground by level.
-        values: (256,) float, p of each level.
-
-    Returns:
-        (2, 256) int64.
+    ``values`` (256,) has the saliency p of each level.
     """
     levels = quantised_levels(values)
     moved = np.zeros((2, LEVELS), np.int64)
@@ -114,8 +104,7 @@ def joint_histogram(pred: np.ndarray, gt: GroundTruth, normalize: bool = True) -
             counts[index, 1] = _count(part, gt.bytes[busy])
         area = (rows.stop - rows.start) * (columns.stop - columns.start)
         counts[index, 0, low] += area - part.size
-    values = level_values(low, high, normalize)
-    return JointHistogram(counts, values, gt.shape, gt.split, window)
+    return JointHistogram(counts, level_values(low, high, normalize), window)
 
 
 def _overlap(first: slice, second: slice) -> slice:

@@ -27,8 +27,8 @@ class Counts:
     """Pixel counts of a map that is binarised at one or many thresholds.
 
     Attributes:
-        true_positive: foreground pixels at or above the threshold, int or (T,) int64.
-        false_positive: background pixels at or above the threshold, int or (T,) int64.
+        true_positive, false_positive: foreground and background pixels at or above the threshold,
+            int or (T,) int64.
         area: foreground pixels of the ground truth.
         pixels: pixels of the image.
     """
@@ -101,9 +101,9 @@ class MapPair:
     @cached_property
     def adaptive_threshold(self) -> float:
         """The adaptive threshold min(2 mean p, 1)."""
-        by_class, values = self.histogram.by_class, self.histogram.values
-        pixels = self.histogram.pixels
-        return adaptive_threshold(by_class, values, pixels, lambda: cv2.LUT(self.levels, values))
+        values = self.histogram.values
+        counts, pixels = self.histogram.by_class, self.histogram.pixels
+        return adaptive_threshold(counts, values, pixels, lambda: cv2.LUT(self.levels, values))
 
     @cached_property
     def adaptive(self) -> Counts:
@@ -131,8 +131,8 @@ class MapPair:
 
     def _count(self, chosen: np.ndarray) -> Counts:
         false_positive, true_positive = self.histogram.by_class[:, chosen].sum(axis=1)
-        area = int(self.histogram.by_class[1].sum())
-        return Counts(int(true_positive), int(false_positive), area, self.histogram.pixels)
+        area, pixels = self.gt.foreground, self.histogram.pixels
+        return Counts(int(true_positive), int(false_positive), area, pixels)
 
 
 def adaptive_threshold(

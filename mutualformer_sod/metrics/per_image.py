@@ -25,11 +25,7 @@ def per_image_file(path: Path) -> Iterator[PerImageFile]:
 
 
 class PerImageFile:
-    """Writer of the per-image CSV, line by line.
-
-    Columns: set, image, method, the metrics at full precision, and the flags of the image,
-    separated by spaces.
-    """
+    """Writer of lines: set, image, method, metrics at full precision, and the flags of the map."""
 
     def __init__(self, file: TextIO) -> None:
         self._writer = csv.writer(file, lineterminator="\n")
@@ -51,10 +47,9 @@ class PerImageFile:
 
 @dataclass(frozen=True)
 class CommonScores:
-    """Scores of several methods on the images of a set for which all these methods have scores.
+    """Scores of k methods on the N images of a set for which all these methods have scores.
 
     Attributes:
-        methods: (k,) names.
         total: number of images for which one or more of the methods have scores.
         scores: metric -> (N, k) scores.
     """
@@ -76,13 +71,7 @@ class CommonScores:
 
 
 def read_common(path: Path, methods: Mapping[str, Sequence[str]]) -> dict[str, CommonScores]:
-    """Read the scores of the images of each set for which all methods of the set have scores.
-
-    ``methods`` is set -> methods.
-
-    Returns:
-        set -> scores, in the order of the sets in the file.
-    """
+    """Read set -> scores of a per-image CSV, in its order of the sets, given set -> methods."""
     columns = per_image_columns()
     sets = {escaped(name): name for name in methods}
     wanted = {escaped(name): name for names in methods.values() for name in names}

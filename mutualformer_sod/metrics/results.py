@@ -24,11 +24,7 @@ Curves = dict[str, dict[str, dict[str, np.ndarray]]]  # set -> method -> curve -
 
 
 def scoring_protocol(version: str, normalize: bool = True) -> dict:
-    """Return the protocol of the scores, with the entries of `SHARED_PROTOCOL`.
-
-    The version is that of this package. ``normalize`` stretches each map to its own minimum and
-    maximum.
-    """
+    """Return the entries of `SHARED_PROTOCOL`; the version is that of this package."""
     return {
         "normalize": normalize,
         "thresholds": 256,
@@ -45,7 +41,7 @@ class Row:
     Attributes:
         scores: metric -> value; empty if the set could not be scored.
         images: number of scored images.
-        marks: footnotes of the row, e.g. "NJU2K has usually 500 images".
+        marks: footnotes of the row.
         kind: "measured" here, "quoted" from a paper, or the "difference" of the two.
     """
 
@@ -109,12 +105,7 @@ class Results:
 
     def to_json(self) -> str:
         """Return the text of scores.json."""
-        content = {
-            "protocol": self.protocol,
-            "scores": self.scores,
-            "marks": self.marks,
-            "notes": self.notes,
-        }
+        content = {k: getattr(self, k) for k in ("protocol", "scores", "marks", "notes")}
         return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
     @classmethod

@@ -32,7 +32,7 @@ def s_measure(pair: MapPair, alpha: float = 0.5) -> float:
     ratio = area / pixels
     on_object = ratio * _object_score(values, foreground)
     on_object += (1.0 - ratio) * _object_score(1.0 - values, background)
-    on_region, flags = _region_score(histogram)
+    on_region, flags = _region_score(histogram, *pair.gt.split, *pair.gt.shape)
     pair.flags += [flag for flag in flags if flag not in pair.flags]
     return max(0.0, alpha * on_object + (1.0 - alpha) * on_region)
 
@@ -47,10 +47,10 @@ def _object_score(values: np.ndarray, counts: np.ndarray) -> float:
     return 2.0 * mean / (mean**2 + 1.0 + sigma + EPS)
 
 
-def _region_score(histogram: JointHistogram) -> tuple[float, list[str]]:
+def _region_score(
+    histogram: JointHistogram, row: int, column: int, height: int, width: int
+) -> tuple[float, list[str]]:
     """Return the mean similarity of the four quadrants, weighted by area, and the flags."""
-    height, width = histogram.shape
-    row, column = histogram.split
     pixels = histogram.pixels
     weights = [row * column / pixels, row * (width - column) / pixels]
     weights.append((height - row) * column / pixels)

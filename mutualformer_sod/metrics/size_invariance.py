@@ -47,7 +47,7 @@ class _Part:
         """Number of pixels in the box."""
         return int(self.counts.sum())
 
-    def at(self, chosen: np.ndarray, outside: bool) -> Counts:
+    def at(self, chosen: np.ndarray, outside: bool = False) -> Counts:
         """Count the pixels of the chosen levels, and all pixels outside the box if ``outside``."""
         false_positive, true_positive = self.counts[:, chosen].sum(axis=1)
         false_positive += outside * (self.pixels - self.area)
@@ -59,10 +59,8 @@ class _Part:
 def _parts(pair: MapPair) -> list[_Part]:
     """Return the boxes of the objects, or a box of the complete image without objects."""
     gt = pair.gt
-    whole = (slice(0, gt.shape[0]), slice(0, gt.shape[1]))
-    return [
-        _Part(box, _count(pair, box), pair.histogram.pixels) for box in object_boxes(gt) or [whole]
-    ]
+    boxes = object_boxes(gt) or [(slice(0, gt.shape[0]), slice(0, gt.shape[1]))]
+    return [_Part(box, _count(pair, box), gt.mask.size) for box in boxes]
 
 
 def _count(pair: MapPair, where: Window | np.ndarray) -> np.ndarray:
@@ -96,7 +94,7 @@ def si_mae(pair: MapPair) -> float:
 def binary_si(pair: MapPair, rate: Rate) -> float:
     """Return a rate at p > 0.5, averaged over the objects."""
     chosen = pair.histogram.values > 0.5
-    return _mean(rate, [part.at(chosen, False) for part in _parts(pair)])
+    return _mean(rate, [part.at(chosen) for part in _parts(pair)])
 
 
 def adaptive_si(pair: MapPair, rate: Rate) -> float:
