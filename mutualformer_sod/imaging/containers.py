@@ -11,7 +11,6 @@ from collections.abc import Iterator
 
 PNG = b"\x89PNG\r\n\x1a\n"
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-
 _JPEG = b"\xff\xd8\xff"
 _BMP = b"BM"
 _SCAN = 0xDA
@@ -24,8 +23,7 @@ def check_whole(data: bytes) -> tuple[int, int] | None:
     The size is None for a TIFF and an old BMP, which must be decoded.
 
     Raises:
-        ValueError: the file is incomplete, damaged or not an image. The error text is a predicate,
-            such as "is cut short".
+        ValueError: the file is unusable. The error text is a predicate, such as "is cut short".
     """
     if not data:
         raise ValueError("is empty (0 bytes)")
@@ -52,11 +50,8 @@ def without_notes(data: bytes, *, keep: bytes = b"") -> bytes:
     """Remove the metadata of a complete PNG, such as profiles, times and texts.
 
     The metadata are not used, and libpng would print warnings about them without the file name.
-    Other images are returned unchanged.
-
-    Args:
-        data: the bytes of an image that has passed `check_whole`.
-        keep: name of an optional chunk that is not removed if its checksum is correct.
+    Other images, and an optional chunk ``keep`` with a correct checksum, are not changed. ``data``
+    has passed `check_whole`.
     """
     if not data.startswith(PNG):
         return data

@@ -25,13 +25,12 @@ def estimate_foreground(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     result = rgb.copy()
     rows = max(1, BAND_PIXELS // rgb.shape[1])
     for top in range(0, len(rgb), rows):
-        soft = (alpha[top : top + rows] > 0) & (alpha[top : top + rows] < 255)
-        if not soft.any():
-            continue
-        start = max(0, top - _MARGIN)
-        around = slice(start, top + rows + _MARGIN)
-        band = _estimate(rgb[around], alpha[around])[top - start : top - start + rows]
-        result[top : top + rows][soft] = band[soft]
+        own, start = slice(top, top + rows), max(0, top - _MARGIN)
+        soft = (alpha[own] > 0) & (alpha[own] < 255)
+        if soft.any():
+            around = slice(start, top + rows + _MARGIN)
+            band = _estimate(rgb[around], alpha[around])[top - start : top - start + rows]
+            result[own][soft] = band[soft]
     return result
 
 

@@ -35,18 +35,14 @@ _DECODERS = {  # flags of cv2 by divisor of the sides
 
 
 def read_rgb(path: Path | str, data: bytes | None = None, shrink: int = 1) -> np.ndarray:
-    """Read a colour image.
+    """Read a PNG, JPEG, BMP or TIFF of 8 bits per channel as (H, W, 3) uint8, RGB.
 
     Grey images are repeated over the channels and palettes are applied. An alpha channel is
     removed, not blended: other methods of the field read the stored colour, too.
 
     Args:
-        path: a PNG, JPEG, BMP or TIFF file of 8 bits per channel.
         data: the content of the file, if it has been read.
         shrink: divisor of the sides of a decoded JPEG: 1, 2, 4 or 8. Quotients are rounded up.
-
-    Returns:
-        (H, W, 3) uint8, in RGB order.
 
     Raises:
         InputError: the file is missing, empty, damaged or not an 8-bit image.
@@ -61,16 +57,14 @@ def read_rgb(path: Path | str, data: bytes | None = None, shrink: int = 1) -> np
 
 
 def read_depth(path: Path | str) -> np.ndarray:
-    """Read a depth map as stored; `depth.encoding.depth_to_unit` converts it to [0, 1].
+    """Read a depth map, an image file or ``.npy`` (never unpickled), as stored.
 
     A channel axis is removed if it has one channel (as first or last axis), equal channels, or
     channels that differ only by JPEG noise. Constant alpha is removed, too.
 
-    Args:
-        path: an image file, or ``.npy`` (never unpickled).
-
     Returns:
-        (H, W) uint8, uint16 or float32; NaN and infinity are kept.
+        (H, W) uint8, uint16 or float32; NaN and infinity are kept. `depth.encoding.depth_to_unit`
+        converts these values to [0, 1].
 
     Raises:
         InputError: the file is missing, empty, damaged, colour-coded, or of an unsupported type.
@@ -81,13 +75,10 @@ def read_depth(path: Path | str) -> np.ndarray:
 def read_map(
     path: Path | str, noun: str, levels_of: Callable[[Path | str, np.ndarray], np.ndarray]
 ) -> np.ndarray:
-    """Read the map of a second modality as stored, see `read_depth`.
+    """Read the map of a second modality, called ``noun`` in messages, as `read_depth` does.
 
-    Args:
-        path: an image file, or ``.npy``.
-        noun: name of the modality in messages.
-        levels_of: function that returns the levels (H, W) of a colour image from its path and its
-            channels (H, W, 3) in cv2's order, or raises InputError.
+    ``levels_of`` returns the levels (H, W) of a colour image from its path and its channels
+    (H, W, 3) in cv2's order, or raises InputError.
     """
     if Path(path).suffix.lower() == ".npy":
         return _as_map(path, _load_npy(path, noun=noun), noun)
@@ -112,7 +103,7 @@ def _refuse_coloured_depth(path: Path | str, image: np.ndarray) -> np.ndarray:
 
 
 def read_gt(path: Path | str) -> np.ndarray:
-    """Read the foreground of a mask, (H, W) bool; see `imaging.masks.read_mask`."""
+    """Read the foreground of a mask, (H, W) bool; see `masks.read_mask`."""
     return read_mask(path).foreground
 
 
@@ -121,7 +112,7 @@ def check_size(
 ) -> None:
     """Raise InputError for a ground truth of another size (H, W) than its image.
 
-    If the ground truth were resized, scores would depend on the method of resizing.
+    A resized ground truth would make scores depend on the method of resizing.
     """
     if gt_size != rgb_size:
         one, other = (f"{width} x {height}" for height, width in (gt_size, rgb_size))
@@ -132,7 +123,7 @@ def image_size(path: Path | str) -> tuple[int, int]:
     """Return the size (H, W) in pixels of an image file or ``.npy``; decode only if needed.
 
     Raises:
-        InputError: the file is missing, empty, damaged or not an image.
+        InputError: the file is unusable.
     """
     if Path(path).suffix.lower() == ".npy":
         return without_channels(_load_npy(path)).shape[:2]
@@ -178,9 +169,7 @@ def read_saliency(path: Path | str, data: bytes | None = None) -> np.ndarray:
     - 16-bit values lose their lower byte, as in cv2's greyscale reading. True becomes 255.
     - Equal colour channels become one. Transparency and axes of length 1 are removed.
 
-    Args:
-        path: an image file, or ``.npy`` (never unpickled).
-        data: the content of the file, if it has been read.
+    ``path`` is an image file or ``.npy`` (never unpickled), and ``data`` its content, if read.
 
     Raises:
         InputError: the file is missing, unreadable, incomplete or a colour image; or the type,
@@ -232,11 +221,9 @@ def _eight_bits(path: Path | str, values: np.ndarray) -> np.ndarray:
 
 
 def write_map(path: Path | str, saliency: np.ndarray) -> None:
-    """Write a saliency map as 8-bit PNG: 255 times the value, rounded half to even.
+    """Write a saliency map, (H, W) float in [0, 1], as 8-bit PNG: 255 p, rounded half to even.
 
-    Args:
-        path: path that ends in ``.png``. Missing folders are created; an existing file is replaced.
-        saliency: (H, W) float in [0, 1].
+    Missing folders are created; an existing file is replaced.
 
     Raises:
         ValueError: the map has a wrong shape, or values outside [0, 1].
@@ -254,10 +241,7 @@ def to_levels(values: np.ndarray, most: int | np.ndarray = 255) -> np.ndarray:
 
 
 def write_image(path: Path, pixels: np.ndarray, flags: Sequence[int] = ()) -> None:
-    """Encode pixels, in cv2's order, by the suffix of a path, and write the file with `replacing`.
-
-    ``flags`` are those of ``cv2.imencode``.
-    """
+    """Write pixels, in cv2's order, with `replacing`; the flags are those of ``cv2.imencode``."""
     _, encoded = cv2.imencode(path.suffix, pixels, flags)
     with replacing(path) as temporary:
         temporary.write_bytes(encoded.tobytes())

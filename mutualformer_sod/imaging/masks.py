@@ -4,6 +4,7 @@ A reader without checks changes scores silently: a mask stored as 0 and 1 is emp
 rule "foreground above 128".
 """
 
+import contextlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,9 +43,7 @@ def read_mask(path: Path | str, data: bytes | None = None) -> Mask:
     - Transparency: the alpha channel must be constant, or the same mask as the colours. If the
       colours are constant, the alpha channel is the mask.
 
-    Args:
-        path: a PNG, JPEG, BMP or TIFF file.
-        data: the content of the file, if it has been read.
+    ``path`` is a PNG, JPEG, BMP or TIFF file, and ``data`` its content, if it has been read.
 
     Raises:
         InputError: the file is missing, empty or damaged, or the mask is ambiguous.
@@ -57,17 +56,15 @@ def read_mask(path: Path | str, data: bytes | None = None) -> Mask:
         return Mask(foreground, "; ".join(filter(None, ("mask in the alpha channel", note))))
     levels = one_channel(path, data, image)
     mask = _of_colours(path, image) if levels is None else _of_grey(path, levels)
-    if alpha is not None:
-        try:
-            is_same = np.array_equal(_of_grey(path, alpha).foreground, mask.foreground)
-        except InputError:
-            is_same = False
-        if not is_same:
-            raise InputError(
-                f"{path}: its transparency and its colours give different masks. {_REMEDY},"
-                " without transparency"
-            )
-    return mask
+    if alpha is None:
+        return mask
+    with contextlib.suppress(InputError):
+        if np.array_equal(_of_grey(path, alpha).foreground, mask.foreground):
+            return mask
+    raise InputError(
+        f"{path}: its transparency and its colours give different masks. {_REMEDY},"
+        " without transparency"
+    )
 
 
 def _of_colours(path: Path | str, image: np.ndarray) -> Mask:

@@ -29,14 +29,12 @@ PHOTO_SUFFIXES = frozenset(
     | {".webp", ".gif", ".ppm", ".pgm"}
 )
 
+# Pictures with more pixels are reduced to this number (0.2 GB; twice as much while decoding).
 FULL_PIXELS = 64 * 10**6
-"""Pictures with more pixels are reduced to this number (0.2 GB; twice as much while decoding)."""
-
+# Maximum number of pixels of a picture that is not a baseline JPEG; decoding takes 1.3 GB.
 WHOLE_PIXELS = 320 * 10**6
-"""Maximum number of pixels of a picture that is not a baseline JPEG; decoding takes 1.3 GB."""
-
+# Maximum number of pixels of a baseline JPEG, which is decoded at a fraction of its size.
 STREAMED_PIXELS = 1000 * 10**6
-"""Maximum number of pixels of a baseline JPEG, which is decoded at a fraction of its size."""
 
 _FORMATS = ("JPEG", "PNG", "BMP", "DIB", "TIFF", "WEBP", "GIF", "PPM")
 _JPEG = ("JPEG", "MPO")  # MPO is a JPEG with previews after it; Pillow's JPEG reader opens it
@@ -121,10 +119,8 @@ def averaged(image: np.ndarray, pixels: int) -> np.ndarray:
     """Return an image (H, W, ...), averaged to about ``pixels`` pixels if it has more pixels."""
     height, width = image.shape[:2]
     scale = (pixels / (height * width)) ** 0.5
-    if scale >= 1:
-        return image
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return image if scale >= 1 else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
 @contextlib.contextmanager
@@ -189,9 +185,8 @@ def _orientation_of(image: Image.Image) -> int:
 
 def _is_plain(image: Image.Image, data: bytes) -> bool:
     """Return whether `io.read_rgb` and `_decode` give the same colours."""
-    wide = image.format == "PNG" and data[24] == 16
-    transparent = "transparency" in image.info
-    return image.format in _CHECKED and image.mode in ("RGB", "L") and not (wide or transparent)
+    special = "transparency" in image.info or (image.format == "PNG" and data[24] == 16)
+    return image.format in _CHECKED and image.mode in ("RGB", "L") and not special
 
 
 def _decode(

@@ -4,6 +4,7 @@ Pillow and cv2 are not used, because they need the complete picture in memory. A
 file can store a note. The format is that of the PNG specification, third edition (W3C, 2025).
 """
 
+import contextlib
 import json
 import struct
 import zlib
@@ -28,11 +29,9 @@ def write_png(
     strips: Iterable[np.ndarray],
     note: dict[str, Any] | None = None,
 ) -> None:
-    """Write an 8-bit PNG from strips; an existing file is replaced when the PNG is complete.
+    """Write an 8-bit PNG of the size (H, W); an existing file is replaced by the complete PNG.
 
     Args:
-        path: path of the file; missing folders are created.
-        size: (H, W) of the picture.
         strips: (h, W), (h, W, 3) or (h, W, 4) uint8 from the top down, H rows in all.
         note: JSON data for `read_note`.
 
@@ -60,7 +59,7 @@ def write_png(
 
 
 def read_note(path: Path) -> dict[str, Any] | None:
-    """Return the note that `write_png` stored in a file; return None if there is no such note."""
+    """Return the note that `write_png` stored in a file, or None."""
     with path.open("rb") as file:
         start = file.read(len(PNG) + 25 + 8)  # signature, header chunk, head of the next
         if len(start) < 41 or not start.startswith(PNG) or start[-4:] != b"tEXt":
@@ -68,13 +67,11 @@ def read_note(path: Path) -> dict[str, Any] | None:
         (length,) = struct.unpack(">I", start[-8:-4])
         body = file.read(min(length, 1 << 20))
     keyword, _, text = body.partition(b"\0")
-    if keyword != _KEYWORD:
-        return None
-    try:
-        note = json.loads(text)
-    except ValueError:
-        return None
-    return note if isinstance(note, dict) else None
+    if keyword == _KEYWORD:
+        with contextlib.suppress(ValueError):
+            note = json.loads(text)
+            return note if isinstance(note, dict) else None
+    return None
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:

@@ -55,15 +55,13 @@ def refuse_by_content(path: Path | str, data: bytes) -> None:
     """
     if not data:
         raise InputError(f"{path}: the file is empty (0 bytes). Fix: replace it by an intact copy")
-    reason = _reason(Path(path).suffix.lower(), data)
-    if reason is not None:
+    if reason := _reason(Path(path).suffix.lower(), data):
         raise InputError(f"{path}: {reason}")
 
 
 def refuse_depth_container(path: Path | str, noun: str = "depth") -> None:
     """Raise InputError if the suffix is one of `DEPTH_CONTAINERS`."""
-    suffix = Path(path).suffix.lower()
-    if suffix in DEPTH_CONTAINERS:
+    if (suffix := Path(path).suffix.lower()) in DEPTH_CONTAINERS:
         remedy = container_remedy(suffix, noun)
         raise InputError(f"{path}: {noun} in {suffix} is unsupported. Fix: {remedy}")
 
@@ -74,9 +72,8 @@ def container_remedy(suffix: str, noun: str = "depth") -> str:
 
 
 def _reason(suffix: str, data: bytes) -> str | None:
-    for start, reason in _STARTS.items():
-        if data.startswith(start):
-            return reason
+    if start := next(filter(data.startswith, _STARTS), b""):
+        return _STARTS[start]
     if data[4:8] == b"ftyp":
         return _BRANDS.get(data[8:12], _VIDEO)
     if data[:4] == b"RIFF" and data[8:12] == b"AVI ":

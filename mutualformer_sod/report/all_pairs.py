@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import numpy as np
 
@@ -28,19 +29,16 @@ _NUMBERS = 2**25  # resampled means at a time, to bound the memory
 
 @dataclass(frozen=True)
 class Comparison:
-    """Comparison of all methods by one metric, on one set or over all sets.
+    """Comparison of k methods by one metric, on one set or over all sets.
 
     Attributes:
         set_name: name of the set, or "mean of N sets".
         sets: number of sets; if more than 1, the blocks of `ranks` are the sets, else the images.
-        methods: (k,) names, in the order of the table.
         images: number of images that all methods have.
         means: (k,) means over the images, or for all sets the averages of the means of the sets.
-        ranks: result of Friedman's test.
         critical_difference: critical difference of the average ranks (Nemenyi).
         groups: indices of the methods of each group without a significant difference of ranks, best
             first. If Friedman's test does not reject, all methods are one group.
-        pairs: differences of all pairs of methods.
     """
 
     set_name: str
@@ -66,9 +64,9 @@ class Comparison:
         first, second = self.pairs.pairs[self.significant].T
         wins = first_wins[self.significant]
         number = len(self.methods)
-        better = np.bincount(np.where(wins, first, second), minlength=number)
-        worse = np.bincount(np.where(wins, second, first), minlength=number)
-        return better.tolist(), worse.tolist()
+        sides = np.where(wins, first, second), np.where(wins, second, first)
+        better, worse = (np.bincount(side, minlength=number).tolist() for side in sides)
+        return better, worse
 
 
 @dataclass
@@ -76,8 +74,7 @@ class AllPairs:
     """The comparisons of an evaluation.
 
     Attributes:
-        comparisons: comparisons set by set, and last over all sets, each in the table's order of
-            metrics.
+        comparisons: set by set, and last over all sets, each in the table's order of metrics.
         draws: number of bootstrap resamples.
         notes: remarks on sets and methods that could not be compared, and on weak tests.
     """
@@ -89,10 +86,8 @@ class AllPairs:
 
     def by_set(self) -> dict[str, list[Comparison]]:
         """Return the comparisons of each set."""
-        found: dict[str, list[Comparison]] = {}
-        for item in self.comparisons:
-            found.setdefault(item.set_name, []).append(item)
-        return found
+        by_set = groupby(self.comparisons, key=lambda item: item.set_name)
+        return {name: list(items) for name, items in by_set}
 
 
 def metrics_per_image(columns: Sequence[str]) -> tuple[str, ...]:
@@ -118,12 +113,9 @@ def compare_all(
     seed: int = 0,
     each: Callable[[], None] = lambda: None,
 ) -> AllPairs:
-    """Compare all methods on every set, and over all sets.
+    """Compare all methods on every set, and over all sets, and call ``each`` after a comparison.
 
-    Args:
-        tables: set -> scores of the images that all methods of the set have.
-        draws: number of resamples; None uses `default_draws`.
-        each: function that is called after each comparison.
+    ``tables`` is set -> scores. Without ``draws``, `default_draws` is the number of resamples.
     """
     usable = {name: t for name, t in tables.items() if len(t.methods) > 1 and t.images}
     most = max((len(table.methods) for table in usable.values()), default=2)
@@ -146,10 +138,7 @@ def compare_all(
 def _shared_methods(
     title: str, tables: Sequence[CommonScores]
 ) -> tuple[list[CommonScores], list[str]]:
-    """Return the tables of the methods that are scored on every set, and notes for the user.
-
-    The list of tables is empty if fewer than two methods are scored on every set.
-    """
+    """Return the tables of the methods scored on every set, [] for fewer than two, and notes."""
     all_methods = dict.fromkeys(name for table in tables for name in table.methods)
     shared = [name for name in all_methods if all(name in table.methods for table in tables)]
     absent = [name for name in all_methods if name not in shared]

@@ -32,7 +32,7 @@ _LATEX_HEAD = r"""% needs \usepackage{booktabs,longtable}; \usepackage[T1]{fonte
 def write_all_pairs(output: Path, found: AllPairs, digits: int = 4) -> str:
     """Write significance.json, .md and .tex to an existing folder, and return the text to print.
 
-    ``digits`` is the number of decimals of the differences in the tables. JSON has full precision.
+    The differences have ``digits`` decimals in the tables, and full precision in JSON.
     """
     write_text(output / "significance.json", to_json(found))
     write_text(output / "significance.md", markdown(found, digits))
@@ -91,20 +91,15 @@ def _latex_rows(rows: Iterable[Sequence[str]]) -> Iterator[str]:
 
 def to_json(found: AllPairs) -> str:
     """Return the text of significance.json."""
-    content = {
-        "alpha": ALPHA,
-        "draws": found.draws,
-        "seed": found.seed,
-        "comparisons": [_entry(item) for item in found.comparisons],
-        "notes": found.notes,
-    }
+    content = {"alpha": ALPHA, "draws": found.draws, "seed": found.seed}
+    content |= {"comparisons": [_entry(c) for c in found.comparisons], "notes": found.notes}
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
 def _entry(item: Comparison) -> dict:
     names, pairs = item.methods, item.pairs
-    columns = (pairs.mean, pairs.low, pairs.high, pairs.p, pairs.p_holm)
-    keys = ("difference", "low", "high", "p", "p_holm")
+    columns = {"difference": pairs.mean, "low": pairs.low, "high": pairs.high, "p": pairs.p}
+    columns["p_holm"] = pairs.p_holm
     return {
         "set": item.set_name,
         "metric": item.metric,
@@ -117,7 +112,7 @@ def _entry(item: Comparison) -> dict:
         "groups": [[names[i] for i in group] for group in item.groups],
         "pairs": [
             {"first": names[i], "second": names[j]}
-            | {key: float(column[t]) for key, column in zip(keys, columns, strict=True)}
+            | {key: float(column[t]) for key, column in columns.items()}
             for t, (i, j) in enumerate(pairs.pairs.tolist())
         ],
     }

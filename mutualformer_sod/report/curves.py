@@ -52,11 +52,11 @@ def plot_curves(folder: Path, curves: Curves, protocol: str) -> list[Path]:
             pr.plot(curve["recall"], curve["precision"], **style)
             for axes, metric in zip(panels, drawn, strict=True):
                 axes.plot(THRESHOLDS, curve[metric.name], **style)
-        pr.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.005))
+        pr.set(xlabel="recall", ylabel="precision", xlim=(0, 1))
         for axes, metric in zip(panels, drawn, strict=True):
-            label = f"{metric.label}-measure"
-            axes.set(xlabel="threshold", ylabel=label, xlim=(0, 255), ylim=(0, 1.005))
+            axes.set(xlabel="threshold", ylabel=f"{metric.label}-measure", xlim=(0, 255))
         for axes in (pr, *panels):
+            axes.set_ylim(0, 1.005)
             axes.grid(alpha=0.3)
         pr.legend(loc="lower left", fontsize=9, ncols=1 + len(methods) // 9)
         figure.suptitle(f"{without_mathematics(set_name)}: mean curves over the images")

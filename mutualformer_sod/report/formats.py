@@ -63,10 +63,8 @@ def write_results(
 ) -> str:
     """Write scores.json, table.csv, table.md and table.tex, and return the table for the screen.
 
-    Args:
-        columns: metrics in the tables; scores.json has all metrics.
-        digits: decimals in the tables; CSV and JSON have full precision.
-        published: methods whose quoted scores are added, see ``report.published``.
+    CSV and JSON have full precision, JSON all metrics. Quoted scores of the methods ``published``
+    are added to the tables, see ``report.published``.
     """
     rows, protocol = results.rows(), results.protocol_lines()
     if published:
@@ -92,9 +90,7 @@ def csv_table(rows: Sequence[Row], columns: Sequence[str], protocol: Sequence[st
     titles = [title for name in columns for title in (name, f"{name}_rank")]
     writer.writerow(["set", "images", "method", "kind", *titles, "marks"])
     for i, row in enumerate(rows):
-        values: list[object] = []
-        for name in columns:
-            values += [row.scores.get(name, ""), ranks[name][i] or ""]
+        values = [v for n in columns for v in (row.scores.get(n, ""), ranks[n][i] or "")]
         head = [row.set_name, images_text(row), row.method, row.kind]
         writer.writerow([*head, *values, "; ".join(row.marks)])
     return text.getvalue() + "".join(f"# {line}\n" for line in protocol)

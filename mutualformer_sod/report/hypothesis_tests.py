@@ -17,8 +17,8 @@ _ROUNDING = 1e-12  # relative; the rounding of a mean stays below it
 def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
     """Adjust p-values (T,) in [0, 1] for several tests by Holm's step-down method (Holm 1979).
 
-    Reject the hypotheses whose adjusted value, (T,) in [0, 1], is below the level. The probability
-    of one or more false rejections is then below the level, for any dependence of the tests.
+    If hypotheses with adjusted values below a level are rejected, the probability of one or more
+    false rejections is below this level, for any dependence of the tests.
 
     Raises:
         InputError: ``p`` is not a list of numbers in [0, 1].
@@ -40,7 +40,6 @@ class Friedman:
         ranks: (k,) average ranks over the blocks. 1 is the best, and equal scores share a rank.
         statistic: chi-squared with k - 1 degrees of freedom, corrected for equal scores.
         p: probability of this or a larger statistic if all methods are equally good.
-        blocks: number N of blocks.
     """
 
     ranks: np.ndarray
@@ -56,8 +55,7 @@ def friedman(scores: np.ndarray, larger_is_better: bool = True) -> Friedman:
     NaN if all scores of every block are equal. Here two methods are enough, and for equal scores
     the statistic is 0 and p = 1.
 
-    Args:
-        scores: (N, k) finite scores of k methods; a block is an image, or a set.
+    ``scores`` are (N, k) finite scores of k methods; a block is an image, or a set.
 
     Raises:
         InputError: fewer than two methods, no block, or a score that is not finite.
@@ -113,14 +111,14 @@ def indistinct_groups(ranks: Sequence[float] | np.ndarray, difference: float) ->
 
 @dataclass(frozen=True)
 class PairedBootstrap:
-    """Differences, first minus second, of all T = k (k - 1) / 2 pairs of k methods.
+    """Differences, first minus second, of all T = k (k - 1) / 2 pairs of k methods, (T,) each.
 
     Attributes:
         pairs: (T, 2) indices of the methods.
-        mean: (T,) difference of the means.
-        low, high: (T,) bounds of the 95 % interval.
-        p: (T,) two-sided p-values for the hypothesis of no difference, for each pair alone.
-        p_holm: (T,) p-values adjusted by `holm` for all pairs.
+        mean: differences of the means.
+        low, high: bounds of the 95 % intervals.
+        p: two-sided p-values for the hypothesis of no difference, for each pair alone.
+        p_holm: p-values adjusted by `holm` for all pairs.
     """
 
     pairs: np.ndarray
@@ -136,12 +134,9 @@ def paired_bootstrap(
 ) -> PairedBootstrap:
     """Compare all pairs of methods by the percentile bootstrap over images (Efron 1979).
 
-    The mean over the images of a group, averaged over the groups, is compared. Images are drawn
-    with replacement within each group. All methods use the same draws.
-
-    Args:
-        groups: an array (N, k) for each group, e.g. each set, with finite scores of N images (rows)
-            and k methods (columns).
+    The mean over the images of a group (e.g. a set), averaged over the groups, is compared. Images
+    are drawn with replacement within each group. All methods use the same draws. Each group is an
+    array (N, k) of finite scores of N images and k methods.
 
     Raises:
         InputError: no group, fewer than two methods, no image, or a score that is not finite.
@@ -157,11 +152,7 @@ def mean_of_groups(groups: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def bootstrap_means(groups: Sequence[np.ndarray], draws: int, seed: int = 0) -> np.ndarray:
-    """Return `mean_of_groups` of resampled groups, (draws, ...) float64.
-
-    Args:
-        groups: scores (N, ...) of the images of each group. Only N may differ between groups.
-        draws: number of resamples, 1 or more.
+    """Return `mean_of_groups` of resampled groups (N, ...), (draws, ...) float64.
 
     Raises:
         InputError: no group, an empty group, groups with different columns, or no draws.
@@ -197,7 +188,7 @@ def compare_pairs(means: np.ndarray, resampled: np.ndarray, freedom: int) -> Pai
 
     Args:
         means: (k,) observed means.
-        resampled: (draws, k) means of the resamples, see `bootstrap_means`.
+        resampled: (draws, k) `bootstrap_means`.
         freedom: number of independent observations that were resampled, minus one per group.
     """
     pairs = np.array(list(combinations(range(len(means)), 2)))

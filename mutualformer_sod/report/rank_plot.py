@@ -16,9 +16,7 @@ _WIDTH = 7.0  # width of a figure in inches
 
 
 def plot_ranks(folder: Path, found: AllPairs) -> list[Path]:
-    """Draw a figure of each set, with a diagram for each metric.
-
-    The files are SET_ranks.pdf and SET_ranks.png. The diagrams are those of Demšar (JMLR 2006).
+    """Draw SET_ranks.pdf and .png of each set: a diagram (Demšar, JMLR 2006) for each metric.
 
     Raises:
         InputError: matplotlib is not installed.

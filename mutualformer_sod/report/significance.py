@@ -18,8 +18,6 @@ class Difference:
     """Difference, first minus second, of two methods in one metric on the common images of a set.
 
     Attributes:
-        metric: name of the metric, whose per-image values are compared.
-        images: number of images.
         mean: mean of the per-image differences.
         low, high: bounds of the 95 % bootstrap interval of the mean.
         better, worse: numbers of images on which the first method is better, or worse.
@@ -42,14 +40,10 @@ class Difference:
 def compare(
     first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray], seed: int = 0
 ) -> list[Difference]:
-    """Compare two methods on one set.
+    """Compare two methods on one set, given metric -> (N,) scores of the same images.
 
     The interval is the percentile bootstrap over images (Efron 1979) with 2000 resamples. All
     metrics use the same resamples.
-
-    Args:
-        first: metric -> (N,) per-image scores of the first method.
-        second: metric -> (N,) scores of the second method, in the same order of images.
 
     Returns:
         One difference for each metric that both methods have, in the order of the table columns.
