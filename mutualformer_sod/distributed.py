@@ -49,9 +49,8 @@ def start_processes(device: str) -> torch.device:
 def one_voice() -> Iterator[None]:
     """Context that reports an error only once, and leaves the process group at the end.
 
-    Before the processes are connected, all processes of a host raise the same error; only the first
-    process reports it. Later, a process that lost the connection to the others reports the loss in
-    one line.
+    Before the processes are connected, all processes of a host raise the same error, and only the
+    first reports it. Later, a process that lost the connection to the others reports the loss.
     """
     try:
         yield

@@ -15,8 +15,7 @@ class InputError(ValueError):
 
     A message names an argument in backticks, for example "`size` 3 is too small". The command
     lines replace the argument by its flag (`with_flags`), print only the message and exit with
-    status 2 (`cli.common.run`). Any other exception is a defect of this package, and its traceback
-    is printed.
+    status 2 (`cli.common.run`). Any other exception is a defect, and its traceback is printed.
     """
 
 
@@ -65,11 +64,7 @@ def first_of(names: Sequence[str], most: int = 3) -> str:
 
 
 def together(read: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
-    """Call a function on every item, and report the errors of all items at once.
-
-    Raises:
-        InputError: the function raised it for some items; all their messages are joined.
-    """
+    """Return the results of a function for all items, or raise one InputError with all messages."""
     results, problems = [], []
     for item in items:
         try:
@@ -87,11 +82,7 @@ def refuse_all(problems: Sequence[str]) -> None:
 
 
 class Stopped(BaseException):
-    """Exception that ends a long run after a signal; the message describes the run's output.
-
-    Attributes:
-        signal: number of the signal.
-    """
+    """Exception that ends a long run after a signal; the message describes its output."""
 
     def __init__(self, signal: int, message: str) -> None:
         super().__init__(message)

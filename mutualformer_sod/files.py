@@ -52,11 +52,7 @@ def naming(path: Path, *others: Path) -> Iterator[None]:
 
 
 def check_writable(folder: Path, argument: str = "output") -> None:
-    """Check that files can be written to a folder, which need not exist and is not created.
-
-    Raises:
-        InputError: the folder is not writable; the message names the argument.
-    """
+    """Raise InputError unless files can be written to a folder, which need not exist."""
     home = folder.absolute()
     while not os.path.lexists(home):
         home = home.parent
@@ -88,17 +84,14 @@ def write_json(path: Path | str, value: Any) -> None:
 
 
 def load_torch_file(path: Path | str) -> Any:
-    """Read a file of ``torch.save`` on the CPU; return None for other files and pickled code.
-
-    ``weights_only`` refuses pickled code. Other content raises errors of many types.
-    """
+    """Read a file of ``torch.save`` on the CPU; return None for other files and pickled code."""
     import torch  # here, because the rest of this module needs no torch
 
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise
-    except Exception:
+    except Exception:  # errors of many types
         return None
 
 
@@ -140,10 +133,7 @@ def _safetensors_size(head: bytes, size: int, path: Path) -> int | None:
 
 
 def without_wrappers(state: Mapping[str, Any], source: object) -> dict[str, Any]:
-    """Remove the prefixes of wrapper modules from the names of tensors, and log a warning.
-
-    DataParallel adds the prefix ``module.`` to every name; torch.compile adds ``_orig_mod.``.
-    """
+    """Remove the prefixes of wrapper modules from the names of tensors, and log a warning."""
     names, removed = list(state), []
     if not names:
         return {}

@@ -13,12 +13,9 @@ LOCK_FILE = ".lock"
 
 
 class OutputFolder:
-    """An output folder with a record file, which contains the settings of the other files.
+    """An output folder, which need not exist, with a JSON record of the settings of its files.
 
-    Args:
-        path: the folder; it need not exist.
-        record_file: name of the JSON record in the folder.
-        content: name of the folder's content in messages, for example "run".
+    ``content`` names the other files in messages, for example "run".
     """
 
     def __init__(self, path: Path, record_file: str, content: str) -> None:

@@ -37,14 +37,13 @@ _SAME_SCORE = 1e-9  # tolerance: above the rounding of a mean, below the differe
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """An image of the gallery and the files of its maps.
+    """An image of the gallery and the files of its maps, by method.
 
     Attributes:
-        sample: the files of the image.
         encoding: depth encoding of the set; None for a set without depth.
-        maps: method -> file; None if the file is absent.
-        notes: method -> reason why the file is absent.
-        scores: method -> scores of an evaluation; None computes them.
+        maps: files; None if the file is absent.
+        notes: reasons why files are absent.
+        scores: scores of an evaluation; None computes them.
     """
 
     set_name: str
@@ -70,10 +69,9 @@ def find_images(
     keep_unmapped: bool = False,
     affixes: tuple[str, str] | None = None,
 ) -> tuple[list[ImageFiles], list[str]]:
-    """Pair the images of sets with the maps of methods.
+    """Pair the images of sets with the maps of methods, see `metrics.folder.find_map_folder`.
 
     Args:
-        maps_root: folder of ``<method>/<set>/<stem>.png``, see `metrics.folder.find_map_folder`.
         near: values of ``--near``, see `depth.near.parse_near`.
         limit: maximum number of images of each set, from the first on; None uses all images.
         keep_unmapped: keep sets without any map.
@@ -113,10 +111,7 @@ def find_images(
 def with_scores(
     images: Sequence[ImageFiles], known: dict[tuple[str, str, str], Scores]
 ) -> list[ImageFiles]:
-    """Add the scores of an evaluation, as read by `page.read_scores`.
-
-    A map without a score is not an error: the map may be unreadable.
-    """
+    """Add the scores of `page.read_scores`. Unreadable maps have no score."""
     scored = []
     for image in images:
         # Encode names as evaluate.py does: file names may be invalid Unicode.
@@ -239,13 +234,9 @@ def _unit(sample: Sample, encoding: Encoding) -> np.ndarray:
 def figure_rows(
     images: Sequence[ImageFiles], methods: Sequence[str]
 ) -> tuple[list[list], list[str]]:
-    """Return the colour images, depth, ground truths and maps of a figure, if any.
+    """Return the pictures of each image, and the titles of the columns, for `paper_figure`.
 
-    Returns:
-        One list of pictures for each image, and the titles of the columns; see `paper_figure`.
-
-    Raises:
-        InputError: a file is unreadable.
+    Columns without a picture are left out. Unreadable files raise InputError.
     """
     nouns = {image.sample.modality.name for image in images if image.encoding} or {"depth"}
     titles = ["RGB", " / ".join(sorted(nouns)), "GT", *methods]

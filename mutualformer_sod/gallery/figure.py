@@ -17,10 +17,8 @@ def picture_grid(
 ) -> np.ndarray:
     """Arrange pictures in rows and columns on a white image, (H, W, 3) uint8, RGB.
 
-    Args:
-        rows: one picture for each column: (H, W, 3) uint8 RGB, (H, W) uint8, (H, W) bool, or
-            (H, W) float in [0, 1]; None leaves the tile empty.
-        tile_height: height of a tile in pixels. A column is as wide as its widest tile.
+    A picture is (H, W, 3) uint8 RGB, (H, W) uint8 or bool, or (H, W) float in [0, 1]; None leaves
+    the tile empty. A column is as wide as its widest tile.
     """
     tiles = [[_tile(picture, tile_height) for picture in row] for row in rows]
     widths = [max(row[column].shape[1] for row in tiles) for column in range(len(titles))]

@@ -28,13 +28,9 @@ def gallery_columns() -> tuple[str, ...]:
 
 @dataclass
 class MapCard:
-    """The map of one method for one image, with the error map and scores.
+    """The map, `pictures.error_map` and scores of one method for one image; absent parts are empty.
 
-    Attributes:
-        map: picture of the stored map; None if the map is absent.
-        error: picture of `pictures.error_map`; None without map or ground truth.
-        scores: `gallery_columns` of the image; empty without map or ground truth.
-        note: e.g. "missing", "unreadable" or "resized from 320 x 240".
+    ``note`` is e.g. "missing", "unreadable" or "resized from 320 x 240".
     """
 
     map: Picture | None = None
@@ -49,11 +45,11 @@ class ImageCard:
 
     Attributes:
         rgb, depth, gt: the pictures, or None. Near depth is bright.
-        map_name, map_label: name and title of the modality of `depth`.
         maps: one card for each method, in the order of the methods.
         disagreement: result of `pictures.disagreement`.
         problems: one line for each file that cannot be read.
         gt_note: interpretation of a ground truth whose values are not 0 and 255.
+        map_name, map_label: name and title of the modality of `depth`.
     """
 
     set_name: str
@@ -92,8 +88,7 @@ def pick(
 
     Args:
         stems: names of the images, as STEM, or as SET/STEM if several sets have the stem.
-        worst: number of images with the lowest S-measure, averaged over the methods.
-        best: number of images with the highest S-measure.
+        worst, best: number of images with the lowest or highest mean S-measure of the methods.
         disagreement: number of images whose maps differ most between the methods.
 
     Raises:
@@ -158,10 +153,7 @@ def write_page(
 ) -> None:
     """Write the page of a gallery, which shows the pictures in ``thumbs/`` and ``full/``.
 
-    Args:
-        methods: names, in the order of the maps of the cards.
-        cards: the images in their initial order.
-        note: protocol of the scores, shown at the end of the page.
+    ``note`` is the protocol of the scores, shown at the end of the page.
     """
     content = {
         "methods": list(methods),

@@ -21,15 +21,14 @@ _MOST_HEIGHT = 200.0  # inches; the limit of a PDF page
 def save_paper_figure(
     paths: Sequence[Path], rows: Sequence[Sequence[np.ndarray | None]], titles: Sequence[str]
 ) -> None:
-    """Draw pictures in rows and columns, and write them to files.
+    """Draw pictures in rows and columns under titles, and write the same figure to each path.
 
-    All tiles have the same width. The first picture of a row determines the height of
-    the row. The other pictures are stretched to fill their tiles.
+    All tiles have the same width. The first picture of a row determines the height of the row. The
+    other pictures are stretched to fill their tiles.
 
     Args:
-        paths: files that end in ".pdf" or ".png". All files get the same figure.
+        paths: files that end in ".pdf" or ".png".
         rows: one picture for each column, as in `figure.picture_grid`.
-        titles: titles of the columns, drawn above the first row.
 
     Raises:
         InputError: matplotlib is not installed, or the figure is higher than a PDF page may be.

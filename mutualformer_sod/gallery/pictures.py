@@ -28,11 +28,9 @@ _FULL_OPTIONS = {
 
 
 def map_as_scored(levels: np.ndarray, shape: tuple[int, int], normalize: bool = True) -> np.ndarray:
-    """Resize and normalise a map, (H, W) uint8, as the evaluator does.
+    """Resize a map, (H, W) uint8, to ``shape``, and normalise it, as the evaluator does.
 
-    The 8-bit map is resized bilinearly to ``shape``, the size of the ground truth. With
-    ``normalize``, the map is stretched to its own minimum and maximum. The result is float64 in
-    [0, 1].
+    The result is float64 in [0, 1].
     """
     if levels.shape != shape:
         levels = cv2.resize(levels, shape[::-1], interpolation=cv2.INTER_LINEAR)
@@ -40,14 +38,10 @@ def map_as_scored(levels: np.ndarray, shape: tuple[int, int], normalize: bool = 
 
 
 def error_map(saliency: np.ndarray, gt: np.ndarray) -> np.ndarray:
-    """Draw the signed difference between a map (H, W) in [0, 1] and the ground truth (H, W) bool.
+    """Draw the difference of a map (H, W) in [0, 1] and a mask (H, W) bool, (H, W, 3) uint8, RGB.
 
     A correct background is white, and a correct foreground is grey. With a growing error, the
-    colour turns into `FALSE_POSITIVE` (salient background) or `MISS` (foreground that is not
-    salient).
-
-    Returns:
-        (H, W, 3) uint8, RGB.
+    colour turns into `FALSE_POSITIVE` (salient background) or `MISS` (foreground not salient).
     """
     wrong = np.where(gt, 1 - saliency, saliency)[..., None]
     right = np.where(gt, _FOREGROUND, _BACKGROUND)[..., None]
@@ -67,13 +61,7 @@ def disagreement(maps: Sequence[np.ndarray]) -> float | None:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture that a page can show.
-
-    Attributes:
-        name: the thumbnail is ``thumbs/<name>.webp``.
-        full: the file for the zoom is ``full/<full>``.
-        size: (H, W) of the full picture in pixels.
-    """
+    """A picture, (H, W) pixels, whose files are ``thumbs/<name>.webp`` and ``full/<full>``."""
 
     name: str
     full: str
@@ -84,7 +72,6 @@ class PictureFolder:
     """Folder that stores each picture as a thumbnail and a full-size file, named by a hash.
 
     The hash of the sources is the same in every run, so that a later run finds existing pictures.
-    The names need no escape in an address. The folder has the subfolders ``thumbs/`` and ``full/``.
     Full-size pictures with a longer side above ``zoom_side`` pixels are shrunk to this size.
     """
 
@@ -93,12 +80,10 @@ class PictureFolder:
         self.zoom_side = zoom_side
 
     def keep(self, picture: np.ndarray, *sources: bytes, suffix: str = ".png") -> Picture:
-        """Write the files of a picture unless both files exist.
+        """Write the files of a picture unless both exist; ``sources`` are all data it depends on.
 
-        Args:
-            picture: (H, W) uint8 or bool, (H, W) float in [0, 1], or (H, W, 3) uint8, RGB.
-            sources: all data that the picture depends on.
-            suffix: suffix of the full-size file, ".png" or ".jpg".
+        The picture is (H, W) uint8 or bool, (H, W) float in [0, 1], or (H, W, 3) uint8, RGB. The
+        suffix of the full-size file is ".png" or ".jpg".
         """
         key = hashlib.sha256(f"{_RECIPE} {self.zoom_side} {suffix}".encode())
         for source in sources:

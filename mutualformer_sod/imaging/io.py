@@ -1,7 +1,4 @@
-"""Read colour images, depth maps, ground truths and saliency maps; write saliency maps.
-
-Files are read as stored, see `imaging.decoding`.
-"""
+"""Read colour images, depth maps, masks and saliency maps as stored; write saliency maps."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -110,25 +107,18 @@ def read_gt(path: Path | str) -> np.ndarray:
 def check_size(
     gt: Path | str, gt_size: tuple[int, int], rgb: Path | str, rgb_size: tuple[int, int]
 ) -> None:
-    """Raise InputError for a ground truth of another size (H, W) than its image.
-
-    A resized ground truth would make scores depend on the method of resizing.
-    """
+    """Raise InputError if sizes (H, W) differ: scores would depend on the method of resizing."""
     if gt_size != rgb_size:
         one, other = (f"{width} x {height}" for height, width in (gt_size, rgb_size))
         raise InputError(f"{gt}: {one} pixels, but {rgb} has {other}. Fix: bring both to one size")
 
 
 def image_size(path: Path | str) -> tuple[int, int]:
-    """Return the size (H, W) in pixels of an image file or ``.npy``; decode only if needed.
-
-    Raises:
-        InputError: the file is unusable.
-    """
+    """Return the size (H, W) of an image or ``.npy``; raise InputError for an unusable file."""
     if Path(path).suffix.lower() == ".npy":
         return without_channels(_load_npy(path)).shape[:2]
     data = read_bytes(path)
-    return check_file(path, data) or decode(path, data).shape[:2]
+    return check_file(path, data) or decode(path, data).shape[:2]  # decoded only if needed
 
 
 def without_channels(depth: np.ndarray) -> np.ndarray:
@@ -139,7 +129,7 @@ def without_channels(depth: np.ndarray) -> np.ndarray:
 
 
 def to_stored_type(name: object, depth: np.ndarray, noun: str = "depth") -> np.ndarray:
-    """Convert numbers to a type that `read_depth` returns: uint8, uint16 or float32.
+    """Convert numbers to uint8, uint16 or float32, the types of `read_depth`.
 
     Raises:
         InputError: integers are outside 0 to 65535. The message begins with ``name``.

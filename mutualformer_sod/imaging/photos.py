@@ -65,10 +65,10 @@ class Photo:
 
 
 def read_photo(path: Path | str) -> Photo:
-    """Read a picture: JPEG (CMYK too), PNG, BMP, TIFF, WebP, GIF or PPM.
+    """Read a picture: JPEG (CMYK too), PNG, BMP, TIFF, WebP, GIF or PPM; only its first frame.
 
-    Only the first frame is read. 16-bit colours are reduced to 8 bits, grey and palettes become
-    RGB, and colour profiles are ignored.
+    16-bit colours are reduced to 8 bits, grey and palettes become RGB, and colour profiles are
+    ignored.
 
     Raises:
         InputError: a missing, empty, damaged or too large file, or an unsupported format.

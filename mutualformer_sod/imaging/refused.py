@@ -49,10 +49,7 @@ _STARTS = {
 
 
 def refuse_by_content(path: Path | str, data: bytes) -> None:
-    """Raise InputError for an empty file, or for bytes in a known unsupported format.
-
-    The suffix of ``path`` identifies raw files, which look like TIFF.
-    """
+    """Raise InputError for an empty or unsupported file; raw files, like TIFF, by the suffix."""
     if not data:
         raise InputError(f"{path}: the file is empty (0 bytes). Fix: replace it by an intact copy")
     if reason := _reason(Path(path).suffix.lower(), data):

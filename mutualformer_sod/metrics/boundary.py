@@ -1,7 +1,4 @@
-"""Compute the boundary IoU and the mean boundary accuracy.
-
-Boundary IoU: Cheng et al., CVPR 2021. Mean boundary accuracy: Cheng et al. (CascadePSP), CVPR 2020.
-"""
+"""Boundary IoU (Cheng et al., CVPR 2021) and mean boundary accuracy (CascadePSP, CVPR 2020)."""
 
 import cv2
 import numpy as np
@@ -33,10 +30,7 @@ def _gt_boundary(gt: GroundTruth) -> np.ndarray:
 
 
 def boundary_iou(pair: MapPair) -> float:
-    """Return the IoU in [0, 1] of the boundaries of the map at p > 0.5 and the ground truth.
-
-    The IoU is 0 if both boundaries are empty.
-    """
+    """Return the IoU in [0, 1] of the boundaries at p > 0.5, or 0 if both boundaries are empty."""
     marked = boundary(pair.half_map).view(np.bool_)
     truth = _gt_boundary(pair.gt)
     both = int(np.count_nonzero(marked & truth))
@@ -74,7 +68,7 @@ def _bands(gt: GroundTruth) -> list[tuple[np.ndarray, int]]:
 def mean_boundary_accuracy(pair: MapPair) -> float:
     """Return the accuracy in [0, 1] of the map at p > 0.5 near the edge, averaged over five bands.
 
-    The accuracy is 1 for a ground truth without an edge, where the original divides by zero.
+    Without an edge of the ground truth the accuracy is 1; the original divides by zero.
     """
     correct = pair.half_map.ravel() == pair.gt.bytes.ravel()
     bands = _bands(pair.gt)

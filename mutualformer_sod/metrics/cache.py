@@ -26,10 +26,7 @@ _log = logging.getLogger(__name__)
 def cache_key(
     map_content: bytes, gt_content: bytes, normalize: bool, rgb_content: bytes = b""
 ) -> bytes:
-    """Return the key, 32 bytes, of a map and a ground truth under a protocol.
-
-    ``rgb_content`` is empty unless a metric reads the colour image.
-    """
+    """Return the key, 32 bytes, of a pair, and of the colour image if a metric reads it."""
     key = hashlib.blake2b(digest_size=32)
     key.update(f"{SCORES_VERSION} normalize={normalize} {len(gt_content)} ".encode())
     key.update(gt_content)

@@ -39,18 +39,7 @@ def ciede2000(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     hue = hue + np.where(far & (hue < 2.0 * np.pi), 2.0 * np.pi, 0.0)
     hue = np.where(far & (h1 + h2 >= 2.0 * np.pi), hue - 2.0 * np.pi, hue) / 2.0
     hue = np.where(colourless, h1 + h2, hue)
-    return _weighted(l1, l2, c1, c2, 2.0 * np.sqrt(c1 * c2) * np.sin(turn / 2.0), hue)
-
-
-def _weighted(
-    l1: np.ndarray,
-    l2: np.ndarray,
-    c1: np.ndarray,
-    c2: np.ndarray,
-    hue_difference: np.ndarray,
-    hue: np.ndarray,
-) -> np.ndarray:
-    """Join the differences of lightness, chroma and hue, each divided by its tolerance."""
+    # Join the differences of lightness, chroma and hue, each divided by its tolerance.
     chroma = (c1 + c2) / 2.0
     offset = ((l1 + l2) / 2.0 - 50.0) ** 2
     lightness_difference = (l2 - l1) / (1.0 + 0.015 * offset / np.sqrt(20.0 + offset))
@@ -62,6 +51,7 @@ def _weighted(
         + 0.32 * np.cos(3.0 * hue + np.radians(6.0))
         - 0.20 * np.cos(4.0 * hue - np.radians(63.0))
     )
+    hue_difference = 2.0 * np.sqrt(c1 * c2) * np.sin(turn / 2.0)
     hue_difference = hue_difference / (1.0 + 0.015 * chroma * hue_weight)
     angle = np.radians(30.0) * np.exp(-(((np.degrees(hue) - 275.0) / 25.0) ** 2))
     rotation = -np.sin(2.0 * angle) * 2.0 * np.sqrt(chroma**7 / (chroma**7 + _CHROMA_25_7))

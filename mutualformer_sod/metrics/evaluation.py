@@ -1,8 +1,4 @@
-"""Evaluate folders of saliency maps, and return scores, marks, notes and protocol as `Results`.
-
-results = evaluate("data/SIP/GT", "maps")
-print(results.scores["ours"]["SIP"]["s_measure"])
-"""
+"""Evaluate folders of saliency maps, and return scores, marks, notes and protocol as `Results`."""
 
 from __future__ import annotations
 
@@ -35,7 +31,7 @@ class GtSet:
         files: stem -> ground truth, for the images to evaluate.
         whole: stem -> ground truth, for all images of the set; None if `files` has all images.
         usual_count: number of images that papers report for the set; None for a custom set.
-        rgb: stem -> colour image, for the metrics that need it; may be empty.
+        rgb: stem -> colour image, for the metrics that need it.
         other_version: description of the known version of the set with this number of images.
     """
 
@@ -79,11 +75,7 @@ def find_map_folders(
     canonical_name: Callable[[str], str] = str,
     affixes: tuple[str, str] | None = None,
 ) -> list[MapFolder]:
-    """Return the paired maps of each set and method, set by set; see `folder.find_map_folder`.
-
-    Raises:
-        InputError: no map was found.
-    """
+    """Return the paired maps of sets and methods, or raise InputError if no map was found."""
     only = len(sets) == 1
     folders = [
         find_map_folder(

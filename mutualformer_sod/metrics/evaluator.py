@@ -1,10 +1,4 @@
-"""Compute every metric of one map, and the scores of all images of a set.
-
-evaluator = Evaluator()
-for pred, gt in pairs:
-    evaluator.step(pred, gt)
-print(evaluator.results()["s_measure"])
-"""
+"""Compute every metric of one map, and the scores of all images of a set."""
 
 from __future__ import annotations
 
@@ -55,11 +49,9 @@ def score_image(
     normalize: bool = True,
     with_weighted_f: bool = True,
 ) -> ImageScores:
-    """Compute every metric of one saliency map.
+    """Compute every metric of one saliency map, with the arguments and errors of `MapPair`.
 
-    Args:
-        pred, gt, normalize: as in `MapPair`, which raises the errors.
-        with_weighted_f: compute the weighted F-measure, which needs half of the time.
+    The weighted F-measure, which needs half of the time, may be left out.
     """
     pair = MapPair(pred, gt, normalize)
     means = [m for m in of_kind("mean") if with_weighted_f or m.name != "weighted_f"]

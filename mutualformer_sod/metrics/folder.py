@@ -29,9 +29,8 @@ class MapFolder:
     Attributes:
         folder: the folder of the maps; None if the method has no maps for the set.
         maps: stem -> file, for the stems of the set that have exactly one map.
-        missing: stems of the set without a map.
+        missing, duplicate: stems of the set without a map, and with several (`a.png` and `a.jpg`).
         extra: file names that belong to no image of the set.
-        duplicate: stems of the set with several maps (`a.png` and `a.jpg`).
         hint: message that names the files found in place of missing maps, and the fix; may be "".
         affixes: text before and after the stem in the names of the maps.
         training: the training protocol in the run.json of the method; None without a run.json.
@@ -74,8 +73,7 @@ def list_methods(maps_root: Path, wanted: Iterable[str] | None = None) -> list[s
     found = sorted(p.name for p in maps_root.iterdir() if p.is_dir() and p.name[0] not in "._")
     if wanted is not None:
         wanted = list(dict.fromkeys(wanted))
-        absent = [name for name in wanted if not (maps_root / name).is_dir()]
-        if absent:
+        if absent := [name for name in wanted if not (maps_root / name).is_dir()]:
             raise InputError(
                 f"`methods` {name_list(absent)}: no such folder in {maps_root}. "
                 f"Fix: choose from: {name_list(found, 'none')}"
@@ -121,12 +119,10 @@ def find_map_folder(
     for folder in candidates:
         if files := map_files(folder):
             return _pair(unpaired, folder, files, ground_truths, affixes)
+    shown = (path for path in home.iterdir() if not path.name.startswith("."))
+    names = sorted(path.name + "/" * path.is_dir() for path in shown)
     hints = (_hint_of_types(folder, ground_truths, arrays=True) for folder in candidates)
-    hint = next(filter(None, hints), "")
-    if not hint:
-        shown = (path for path in home.iterdir() if not path.name.startswith("."))
-        names = sorted(path.name + "/" * path.is_dir() for path in shown)
-        hint = f"{home} contains: {name_list(names)}"
+    hint = next(filter(None, hints), f"{home} contains: {name_list(names)}")
     return replace(unpaired, missing=tuple(ground_truths), hint=hint)
 
 

@@ -34,10 +34,7 @@ _NEIGHBOURHOOD = np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8)
 
 
 def once(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Cache the result of a function of a ground truth or pair while that object exists.
-
-    With this decorator, a result that several metrics need is computed only once.
-    """
+    """Cache the result of a function, needed by several metrics, while its argument exists."""
     results: WeakKeyDictionary = WeakKeyDictionary()
 
     @wraps(function)
@@ -128,9 +125,8 @@ class GroundTruth:
     def distance(self, window: Window) -> np.ndarray:
         """Return the Euclidean distance in pixels to the nearest foreground pixel, float32.
 
-        Args:
-            window: rows and columns; must contain the foreground's own `window`. The result is
-                stored, and reused by later maps with the same or a smaller window.
+        The window must contain the foreground's own `window`. The result is stored, and reused by
+        later maps with the same or a smaller window.
         """
         known, distance = self._distance or (None, None)
         wanted = _union(known, window) if known else window

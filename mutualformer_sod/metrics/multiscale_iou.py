@@ -16,10 +16,7 @@ _SCALES = 10
 
 
 def edges(mask: np.ndarray) -> np.ndarray:
-    """Return the pixels of a mask at which a Sobel derivative is not 0, (H, W) bool.
-
-    The mask is (H, W) uint8 of 0 and 1. The outside of the image counts as 0.
-    """
+    """Return where a Sobel derivative of a mask, (H, W) of 0 and 1 with a border of 0, is not 0."""
     padded = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     smooth = padded[:-2] + padded[2:] + 2 * padded[1:-1]
     found = smooth[:, 2:] != smooth[:, :-2]

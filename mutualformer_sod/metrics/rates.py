@@ -48,10 +48,7 @@ def binary_count(pair: MapPair, name: str) -> float:
 
 
 def pooled_rate(means: Mapping[str, np.ndarray | float], rate: Rate) -> float:
-    """Return a rate of the summed counts of a set, so that large images weigh more.
-
-    The mean counts serve as the sums, because no rate depends on the scale of the counts.
-    """
+    """Return a rate of the summed counts of a set; their scale, that of means, has no effect."""
     return float(rate(Confusion(*(means[f"{name}_pixels"] for name in Confusion._fields))))
 
 

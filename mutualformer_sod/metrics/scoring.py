@@ -37,13 +37,12 @@ class Pairing:
 
 @dataclass
 class Outcome:
-    """The scores of a pairing, or the error messages.
+    """The scores of a pairing, or the error messages, by method.
 
     Attributes:
-        scores: method -> scores.
-        errors: method -> error message of its map.
-        thumbnails: method -> thumbnails of a poor map, which may belong to another image.
-        new: method -> cache key, for the scores that were not in the cache.
+        errors: error messages of unreadable maps.
+        thumbnails: those of poor maps, which may belong to another image.
+        new: cache keys of the scores that were not in the cache.
         gt_error: error message of the ground truth.
         gt_note: interpretation of a ground truth whose values are not 0 and 255.
     """
@@ -59,18 +58,16 @@ class Outcome:
 
 @dataclass
 class Cell:
-    """Scores of one method on one set, and the images with problems.
+    """Scores of one method on one set, and the stems of images with problems.
 
     Attributes:
         expected: number of images.
-        evaluator: scores of all images.
         with_foreground: scores of the images with foreground; None if no image lacks foreground.
         unreadable: error messages of unreadable maps.
-        resized: stems of maps whose size differs from the ground truth.
-        square: stems of the resized maps that are square.
-        other_aspect: stems of the resized maps whose aspect ratio differs from the ground truth.
-        swapped: pairs of stems whose maps are probably swapped.
-        suspicious: stems of other suspicious images.
+        resized: maps whose size differs from the ground truth.
+        square: resized maps that are square.
+        other_aspect: resized maps whose aspect ratio differs from the ground truth.
+        swapped: pairs of probably swapped maps.
     """
 
     folder: MapFolder
@@ -103,7 +100,7 @@ def score_pairing(
 ) -> Outcome:
     """Read one ground truth, and score the map of each method unless the cache has the scores.
 
-    A worker process registers the ``added`` metrics, which are not default metrics.
+    A worker process registers the ``added`` metrics first.
     """
     for metric in added:
         if metric.name not in METRICS:
@@ -168,25 +165,18 @@ def score_set(
     pool: Executor | None = None,
     each: Callable[[Outcome], None] = lambda _: None,
 ) -> tuple[list[Cell], dict[str, list[str]]]:
-    """Score the maps of several methods on one set.
+    """Score the maps of several methods on one set; see `metrics.evaluation.evaluate`.
 
     Args:
-        folders: the maps of each method.
-        ground_truths: stem -> file.
         rgb: stem -> colour image, for the metrics that need it.
         pool: processes of `workers.worker_pool`; None computes the scores in this process.
-        each: function that is called with the outcome of each image, in the order of
-            ``ground_truths``.
-
-    The other arguments are those of `metrics.evaluation.evaluate`.
+        each: function that is called with the outcome of each image, in order.
 
     Returns:
-        The cells in the order of the folders, and the interpretations of ground truths
-        (note -> stems).
+        The cells in the order of the folders, and the notes on ground truths (note -> stems).
 
     Raises:
-        InputError: ground truths are unreadable. The message names the first file, and counts the
-            other files.
+        InputError: ground truths are unreadable. The message names the first and counts the others.
     """
     cells = [Cell(f, len(ground_truths), Evaluator(normalize)) for f in folders]
     searches = [SwapSearch() for _ in folders]

@@ -17,8 +17,7 @@ class SuspiciousImages:
     """Stems of the suspicious images of one method on one set.
 
     Attributes:
-        black: all-black maps of images that have foreground.
-        constant: other constant maps.
+        black, constant: all-black maps of images that have foreground, and other constant maps.
         zero_one: maps with only the values 0 and 1, scored as v/255.
         inverted: maps whose mean is higher on the background than on the foreground.
         empty_gt, full_gt: images without foreground, and without background.
@@ -46,7 +45,6 @@ class SuspiciousImages:
 
     def add(self, stem: str, image: ImageScores) -> None:
         """Classify one image by its scores, and add the stem to the matching lists."""
-        background, foreground = image.quantised
         brightest = int(np.flatnonzero(image.quantised.any(axis=0))[-1])
         self.brightest = max(self.brightest, brightest)
         flags = set(image.flags)
@@ -61,10 +59,10 @@ class SuspiciousImages:
                 self.black.append(stem)
         elif brightest <= 1:
             self.zero_one.append(stem)
-        if not flags & {EMPTY_GT, FULL_GT, CONSTANT_MAP}:
-            means = (float(_LEVELS @ part / part.sum()) for part in (background, foreground))
-            if next(means) > next(means):
-                self.inverted.append(stem)
-                self.inverted_f[0] += image.curves["f"]
-                inverse = Counts.of_thresholds(image.quantised[:, ::-1])
-                self.inverted_f[1] += f_measure(inverse)
+        if flags & {EMPTY_GT, FULL_GT, CONSTANT_MAP}:
+            return
+        on_background, on_foreground = image.quantised @ _LEVELS / image.quantised.sum(axis=1)
+        if on_background > on_foreground:
+            self.inverted.append(stem)
+            inverse = Counts.of_thresholds(image.quantised[:, ::-1])
+            self.inverted_f += image.curves["f"], f_measure(inverse)

@@ -54,10 +54,7 @@ class SwapSearch:
     def add(
         self, stem: str, iou: float, map_path: Path, gt_path: Path, thumbnails: Thumbnails | None
     ) -> None:
-        """Add a map of a set.
-
-        Only the poorest maps are stored. The files of a map without thumbnails are read later.
-        """
+        """Store a map if it is one of the poorest. Without thumbnails it is read later."""
         if is_suspect(iou):
             heapq.heappush(self._poorest, (-iou, stem, map_path, gt_path, thumbnails))
             if len(self._poorest) > _KEPT:
@@ -85,8 +82,7 @@ def _thumbnail(image: np.ndarray) -> np.ndarray:
     """Resize an image to 32 x 32 with mean 0 and norm 1, or with all values 0 if constant."""
     small = cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float64)
     small -= small.mean()
-    norm = float(np.sqrt((small**2).sum()))
-    return small / norm if norm > 0 else small
+    return small / (np.sqrt((small**2).sum()) or 1.0)
 
 
 def _fits_better(one: Thumbnails, other: Thumbnails) -> bool:

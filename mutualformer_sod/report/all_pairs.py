@@ -71,12 +71,10 @@ class Comparison:
 
 @dataclass
 class AllPairs:
-    """The comparisons of an evaluation.
+    """The comparisons set by set, and last over all sets, each in the table's order of metrics.
 
-    Attributes:
-        comparisons: set by set, and last over all sets, each in the table's order of metrics.
-        draws: number of bootstrap resamples.
-        notes: remarks on sets and methods that could not be compared, and on weak tests.
+    ``draws`` is the number of bootstrap resamples. The notes are remarks on sets and methods that
+    could not be compared, and on weak tests.
     """
 
     comparisons: list[Comparison]

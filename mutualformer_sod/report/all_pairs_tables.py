@@ -142,10 +142,7 @@ def _rank_rows(found: AllPairs) -> list[list[str]]:
 
 
 def _pair_rows(found: AllPairs, digits: int, most: float = float("inf")) -> list[list[str]]:
-    """Return a row for each pair of methods, for sets with at most ``most`` pairs.
-
-    A significant difference ends with "*".
-    """
+    """Return a row for each pair in sets with at most ``most`` pairs; "*" marks significance."""
     rows = []
     for name, items in found.by_set().items():
         pairs = items[0].pairs.pairs.tolist()

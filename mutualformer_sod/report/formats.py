@@ -81,8 +81,7 @@ def write_results(
 def csv_table(rows: Sequence[Row], columns: Sequence[str], protocol: Sequence[str]) -> str:
     """Return the table as CSV with full precision and a rank column for each score.
 
-    The protocol follows as comment lines that start with "#". Read the file with
-    `pandas.read_csv(..., comment="#")`.
+    The protocol follows as comments: read the file with `pandas.read_csv(..., comment="#")`.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
