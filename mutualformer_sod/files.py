@@ -110,7 +110,7 @@ def why_unreadable(path: Path) -> str:
             whole = zipfile.is_zipfile(path)  # the table of contents is at the end
             return "" if whole else f"truncated after {size} bytes. Fix: copy or download again"
         wanted = _safetensors_size(head, size, path)
-    if wanted is None or wanted == size:
+    if wanted in (None, size):
         return ""
     word = "truncated" if size < wanted else "damaged"
     return f"{word}: it has {size} bytes instead of {wanted}. Fix: copy or download the file again"

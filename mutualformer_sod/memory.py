@@ -6,30 +6,25 @@ import shutil
 import sys
 from pathlib import Path
 
-_SHARED = Path("/dev/shm")
-
 
 def free_memory() -> int | None:
     """Return the bytes available without swapping; None if the system does not report them."""
     found = []
-    try:
+    with contextlib.suppress(OSError, TypeError):
         text = Path("/proc/meminfo").read_text()
         found.append(int(re.search(r"MemAvailable:\s+(\d+) kB", text)[1]) * 1024)
-    except (OSError, TypeError):
-        pass
-    try:  # the limit of a container; cached file pages count as free
+    with contextlib.suppress(OSError, ValueError, TypeError):  # the limit of a container
         group = Path("/sys/fs/cgroup")
         limit, used = (int((group / f"memory.{n}").read_text()) for n in ("max", "current"))
         pages = re.search(r"^file (\d+)", (group / "memory.stat").read_text(), re.MULTILINE)
-        found.append(limit - used + int(pages[1]))
-    except (OSError, ValueError, TypeError):
-        pass
+        found.append(limit - used + int(pages[1]))  # cached file pages count as free
     return min(found, default=None)
 
 
 def free_shared_memory() -> int | None:
     """Return the free bytes of shared memory; None if the system does not report them."""
-    return shutil.disk_usage(_SHARED).free if _SHARED.is_dir() else None
+    shared = Path("/dev/shm")
+    return shutil.disk_usage(shared).free if shared.is_dir() else None
 
 
 def peak_resident_memory(reset: bool = False) -> int | None:

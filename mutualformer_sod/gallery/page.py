@@ -211,4 +211,4 @@ def _image_entry(card: ImageCard) -> dict:
 
 
 def _picture_entry(picture: Picture | None) -> dict | None:
-    return None if picture is None else asdict(picture) | {"thumb": thumb_size(picture.size)}
+    return picture and asdict(picture) | {"thumb": thumb_size(picture.size)}

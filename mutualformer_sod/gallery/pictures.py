@@ -21,10 +21,7 @@ _FOREGROUND, _BACKGROUND = 205, 255  # grey levels under the errors
 THUMB_HEIGHT = 200  # pixels: sharp at 100 CSS pixels on a dense screen
 _RECIPE = 1  # part of the file names: raise this number when the content of the files changes
 _THUMB_OPTIONS = (cv2.IMWRITE_WEBP_QUALITY, 85)
-_FULL_OPTIONS = {
-    ".jpg": (cv2.IMWRITE_JPEG_QUALITY, 92),
-    ".png": (cv2.IMWRITE_PNG_COMPRESSION, 3),
-}
+_FULL_OPTIONS = {".jpg": (cv2.IMWRITE_JPEG_QUALITY, 92), ".png": (cv2.IMWRITE_PNG_COMPRESSION, 3)}
 
 
 def map_as_scored(levels: np.ndarray, shape: tuple[int, int], normalize: bool = True) -> np.ndarray:

@@ -31,11 +31,9 @@ def _gt_boundary(gt: GroundTruth) -> np.ndarray:
 
 def boundary_iou(pair: MapPair) -> float:
     """Return the IoU in [0, 1] of the boundaries at p > 0.5, or 0 if both boundaries are empty."""
-    marked = boundary(pair.half_map).view(np.bool_)
-    truth = _gt_boundary(pair.gt)
-    both = int(np.count_nonzero(marked & truth))
-    either = int(np.count_nonzero(marked)) + int(np.count_nonzero(truth)) - both
-    return both / either if either else 0.0
+    marked, truth = boundary(pair.half_map).view(np.bool_), _gt_boundary(pair.gt)
+    either = np.count_nonzero(marked | truth)
+    return np.count_nonzero(marked & truth) / either if either else 0.0
 
 
 def boundary_iou_curve(pair: MapPair) -> np.ndarray:

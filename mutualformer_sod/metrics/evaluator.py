@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -80,7 +79,6 @@ class Evaluator:
     def __init__(self, normalize: bool = True) -> None:
         self.normalize = normalize
         self.images = 0
-        self.flags: Counter[str] = Counter()
         self._sums = {metric.name: 0.0 for metric in of_kind("mean")}
         self._drawn = [metric.name for metric in of_kind("curve")]
         self._curves = {metric.name: 0.0 for metric in of_kind("curve", "map_curve")}
@@ -97,7 +95,6 @@ class Evaluator:
         if broken:
             raise ValueError(f"scores not finite: {', '.join(broken)}. Fix: correct the metric.")
         self._add(image.scores, image.curves | image.map_curves)
-        self.flags.update(image.flags)
         self.images += 1
 
     def _add(self, sums: Mapping[str, float], curves: Mapping[str, np.ndarray]) -> None:
@@ -111,7 +108,6 @@ class Evaluator:
         if self.normalize != other.normalize:
             raise ValueError("different settings: `normalize` differs. Fix: pass equal values.")
         self._add(other._sums, other._curves)
-        self.flags.update(other.flags)
         self.images += other.images
 
     def curves(self) -> dict[str, np.ndarray]:

@@ -145,19 +145,19 @@ def _pair(
     affixes = affixes or _shared_affixes([path.stem for path in files], names)
     before, after = affixes
     stem_of = {before + name + after: stem for name, stem in names.items()}
-    found: dict[str, list[Path]] = {}
+    found: dict[str, list[Path]] = {stem: [] for stem in ground_truths}
     for path in files:
         if path.stem in stem_of:
-            found.setdefault(stem_of[path.stem], []).append(path)
-    missing = tuple(s for s in ground_truths if s not in found)
+            found[stem_of[path.stem]].append(path)
+    missing = tuple(stem for stem, paths in found.items() if not paths)
     extra = tuple(path.name for path in files if path.stem not in stem_of)
     return replace(
         unpaired,
         folder=folder,
-        maps={s: found[s][0] for s in ground_truths if len(found.get(s, ())) == 1},
+        maps={stem: paths[0] for stem, paths in found.items() if len(paths) == 1},
         missing=missing,
         extra=extra,
-        duplicate=tuple(s for s in ground_truths if len(found.get(s, ())) > 1),
+        duplicate=tuple(stem for stem, paths in found.items() if len(paths) > 1),
         hint=_hint_of_names(missing, extra) or _hint_of_types(folder, missing),
         affixes=affixes,
     )

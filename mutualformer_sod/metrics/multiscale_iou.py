@@ -18,11 +18,9 @@ _SCALES = 10
 def edges(mask: np.ndarray) -> np.ndarray:
     """Return where a Sobel derivative of a mask, (H, W) of 0 and 1 with a border of 0, is not 0."""
     padded = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    smooth = padded[:-2] + padded[2:] + 2 * padded[1:-1]
-    found = smooth[:, 2:] != smooth[:, :-2]
-    smooth = padded[:, :-2] + padded[:, 2:] + 2 * padded[:, 1:-1]
-    found |= smooth[2:] != smooth[:-2]
-    return found
+    in_rows = padded[:-2] + padded[2:] + 2 * padded[1:-1]
+    in_columns = padded[:, :-2] + padded[:, 2:] + 2 * padded[:, 1:-1]
+    return (in_rows[:, 2:] != in_rows[:, :-2]) | (in_columns[2:] != in_columns[:-2])
 
 
 def _pyramid(edge: np.ndarray) -> list[np.ndarray]:

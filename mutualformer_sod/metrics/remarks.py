@@ -76,7 +76,7 @@ def _square(cell: Cell) -> list[str]:
 
 def _without_empty(cell: Cell) -> str:
     """Return a line with the scores of the images with foreground, or "" if not needed."""
-    if cell.with_foreground is None or not cell.with_foreground.images:
+    if not (cell.with_foreground and cell.with_foreground.images):
         return ""
     scores = cell.with_foreground.results()
     listed = (

@@ -96,12 +96,11 @@ class Results:
         p = self.protocol
         maps = "stretched to their own min-max" if p["normalize"] else "scored as v/255"
         resized = sum(p.get("resized", {}).values())
-        training = p.get("training", {})
-        return [
+        line = (
             f"protocol: maps {maps}; {p['thresholds']} thresholds; {p['aggregation']}; "
-            f"{resized} maps resized ({p['resize']}); mutualformer_sod {p['version']}",
-            *(f"{method}: {training_line(record)}" for method, record in training.items()),
-        ]
+            f"{resized} maps resized ({p['resize']}); mutualformer_sod {p['version']}"
+        )
+        return [line, *(f"{m}: {training_line(t)}" for m, t in p.get("training", {}).items())]
 
     def to_json(self) -> str:
         """Return the text of scores.json."""
@@ -129,8 +128,7 @@ class Results:
 
     def _check(self) -> None:
         """Add the entries that older files lack, or raise an error if the content is unusable."""
-        missing = [name for name in SHARED_PROTOCOL if name not in self.protocol]
-        if missing:
+        if missing := [name for name in SHARED_PROTOCOL if name not in self.protocol]:
             raise ValueError(f"no {', '.join(missing)} in the protocol")
         for name in ("resized", "training"):
             self.protocol.setdefault(name, {}).items()  # must be a dict
@@ -152,8 +150,7 @@ class Results:
             InputError: the protocols differ, the scores for the same method and set differ, or
                 methods with different training have the same name.
         """
-        differing = [n for n in SHARED_PROTOCOL if self.protocol[n] != other.protocol[n]]
-        if differing:
+        if differing := [n for n in SHARED_PROTOCOL if self.protocol[n] != other.protocol[n]]:
             named = "; ".join(
                 f"{n}: {self.protocol[n]!r} against {other.protocol[n]!r}" for n in differing
             )
@@ -194,13 +191,12 @@ def training_line(record: object) -> str:
     """Describe the training of weights in one line, from the record that tools/test.py writes."""
     try:
         images = ", ".join(f"{name} {count}" for name, count in record["train_images"].items())
-        overlap = record.get("test_images_trained_on", {}).items()
-        return (
+        line = (
             f"trained on {images} images (protocol {record['name']}); {record['choice']}: epoch "
             f"{record['epoch']} of {record['epochs']}; seed {record['seed']}, {record['size']} px"
-            + "".join(
-                f"; TRAINED ON {count} IMAGES OF THE TEST SET {name}" for name, count in overlap
-            )
         )
+        for name, count in record.get("test_images_trained_on", {}).items():
+            line += f"; TRAINED ON {count} IMAGES OF THE TEST SET {name}"
+        return line
     except (TypeError, KeyError, AttributeError):
         return json.dumps(record)  # a record of another program

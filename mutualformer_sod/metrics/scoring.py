@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 
-import numpy as np
-
 from mutualformer_sod.errors import InputError, counted
 from mutualformer_sod.imaging.decoding import read_bytes
 from mutualformer_sod.imaging.io import check_size, image_size, read_rgb, read_saliency
@@ -130,23 +128,17 @@ def score_pairing(
             continue
         if gt is None:
             try:
-                mask, outcome.gt_note = read_mask(pairing.gt, gt_content)
-                gt = GroundTruth(mask, _colours(pairing, rgb_content, mask.shape))
+                (mask, outcome.gt_note), rgb = read_mask(pairing.gt, gt_content), None
+                if pairing.rgb:
+                    rgb = read_rgb(pairing.rgb, rgb_content)
+                    check_size(pairing.gt, mask.shape, pairing.rgb, rgb.shape[:2])
+                gt = GroundTruth(mask, rgb)
             except InputError as error:
                 return Outcome(pairing.stem, gt_error=str(error))
         image = outcome.scores[method] = score_image(levels, gt, normalize=normalize)
         if is_suspect(image.scores["iou"]):
             outcome.thumbnails[method] = Thumbnails.of(levels, gt.mask)
     return outcome
-
-
-def _colours(pairing: Pairing, content: bytes, shape: tuple[int, int]) -> np.ndarray | None:
-    """Decode the colour image of a mask of size ``shape``, or return None without a file."""
-    if pairing.rgb is None:
-        return None
-    rgb = read_rgb(pairing.rgb, content)
-    check_size(pairing.gt, shape, pairing.rgb, rgb.shape[:2])
-    return rgb
 
 
 @lru_cache(maxsize=1)
@@ -202,9 +194,9 @@ def score_set(
         for cell, search in zip(cells, searches, strict=True):
             _book(cell, search, outcome, ground_truths[outcome.stem])
     if bad_ground_truths:
-        count = len(bad_ground_truths)
-        more = f" (and {counted(count - 1, 'more ground truth')})" if count > 1 else ""
-        raise InputError(bad_ground_truths[0] + more)
+        first, *others = bad_ground_truths
+        more = f" (and {counted(len(others), 'more ground truth')})" if others else ""
+        raise InputError(first + more)
     for cell, search in zip(cells, searches, strict=True):
         cell.swapped = search.pairs()
     return cells, notes
@@ -217,19 +209,17 @@ def _book(cell: Cell, search: SwapSearch, outcome: Outcome, gt: Path) -> None:
     if method not in outcome.scores:
         return
     image = outcome.scores[method]
-    has_foreground = EMPTY_GT not in image.flags
-    if not has_foreground and cell.with_foreground is None:
-        cell.with_foreground = deepcopy(cell.evaluator)
-    cell.evaluator.add(image)
-    if has_foreground and cell.with_foreground is not None:
+    if EMPTY_GT in image.flags:
+        cell.with_foreground = cell.with_foreground or deepcopy(cell.evaluator)
+    elif cell.with_foreground is not None:
         cell.with_foreground.add(image)
+    cell.evaluator.add(image)
     cell.suspicious.add(outcome.stem, image)
     path, thumbnails = cell.folder.maps[outcome.stem], outcome.thumbnails.get(method)
     search.add(outcome.stem, image.scores["iou"], path, gt, thumbnails)
     if RESIZED in image.flags:
         cell.resized.append(outcome.stem)
-        height, width = image_size(path)
-        if height == width:
+        if len(set(image_size(path))) == 1:
             cell.square.append(outcome.stem)
     if OTHER_ASPECT in image.flags:
         cell.other_aspect.append(outcome.stem)
