@@ -55,9 +55,9 @@ def in_threads(
 ) -> list[Any]:
     """Apply a function to each item in threads, with a progress bar; stop at the first error."""
     pool = ThreadPoolExecutor(usable_cores())
+    disable = None if show_bar else True  # None: no bar without a terminal
     try:
         results = pool.map(function, items)
-        disable = None if show_bar else True  # None: no bar without a terminal
         return list(tqdm(results, label, len(items), leave=False, disable=disable))
     finally:
         pool.shutdown(cancel_futures=True)

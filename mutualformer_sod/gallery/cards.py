@@ -18,12 +18,7 @@ from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.errors import InputError, name_list
 from mutualformer_sod.files import escaped
 from mutualformer_sod.gallery.page import ImageCard, MapCard, Scores, gallery_columns
-from mutualformer_sod.gallery.pictures import (
-    PictureFolder,
-    disagreement,
-    error_map,
-    map_as_scored,
-)
+from mutualformer_sod.gallery.pictures import PictureFolder, disagreement, error_map, map_as_scored
 from mutualformer_sod.imaging.decoding import read_bytes
 from mutualformer_sod.imaging.io import read_gt, read_rgb, read_saliency
 from mutualformer_sod.imaging.masks import read_mask
@@ -115,10 +110,9 @@ def with_scores(
     scored = []
     for image in images:
         # Encode names as evaluate.py does: file names may be invalid Unicode.
-        set_name, stem = escaped(image.set_name), escaped(image.sample.stem)
-        keys = {m: (set_name, stem, escaped(m)) for m in image.maps}
-        scores = {m: known[key] for m, key in keys.items() if key in known}
-        scored.append(replace(image, scores=scores))
+        place = escaped(image.set_name), escaped(image.sample.stem)
+        found = {method: known.get((*place, escaped(method))) for method in image.maps}
+        scored.append(replace(image, scores={m: s for m, s in found.items() if s is not None}))
     return scored
 
 

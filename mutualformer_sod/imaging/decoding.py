@@ -143,7 +143,6 @@ class _Stderr:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._running = 0
-        self._own: int | None = None
         library = ctypes.CDLL(None) if sys.platform == "linux" else None
         self._is_settable = hasattr(library, "gnu_get_libc_version")
         if self._is_settable:

@@ -87,8 +87,9 @@ def read_map(
             f"{path}: its transparency varies, so that the values are ambiguous."
             " Fix: save it without transparency"
         )
-    levels = one_channel(path, data, image)
-    return _as_map(path, levels_of(path, image[..., :3]) if levels is None else levels, noun)
+    if (levels := one_channel(path, data, image)) is None:
+        levels = levels_of(path, image[..., :3])
+    return _as_map(path, levels, noun)
 
 
 def _refuse_coloured_depth(path: Path | str, image: np.ndarray) -> np.ndarray:

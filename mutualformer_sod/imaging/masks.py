@@ -79,7 +79,7 @@ def _of_colours(path: Path | str, image: np.ndarray) -> Mask:
 
 def _of_grey(path: Path | str, levels: np.ndarray) -> Mask:
     low, high = levels.min(), levels.max()
-    if low == 0 and np.isfinite(high) and bool(((levels == 0) | (levels == high)).all()):
+    if low == 0 and np.isfinite(high) and ((levels == 0) | (levels == high)).all():
         usual = high in (0, 255) or (levels.dtype == np.uint16 and high == 65535)
         note = "" if usual else f"values 0 and {high:g}, foreground = {high:g}"
         return Mask(levels != 0, note)

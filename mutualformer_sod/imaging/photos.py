@@ -195,7 +195,7 @@ def _decode(
     """Return colours (h, w, 3) and opacity (h, w) or None, as stored; extend ``notes``."""
     if image.mode == "F":
         raise InputError(f"{path}: floating-point colour is unsupported. Fix: save it in 8 bits")
-    width, height = image.size
+    size = width, height = image.size
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -208,10 +208,9 @@ def _decode(
                     raise ValueError("values outside 0 to 65535")
                 notes.append("16-bit grey: its upper 8 bits are used")
                 image = Image.fromarray((values >> 8).astype(np.uint8))
-            transparent = image.mode in ("LA", "PA", "RGBA", "La", "RGBa")
-            transparent = transparent or "transparency" in image.info
-            drafted = image.size != (width, height)
-            return _converted(image, transparent, 1 if drafted else shrink)
+            has_alpha = image.mode in ("LA", "PA", "RGBA", "La", "RGBa")
+            transparent = has_alpha or "transparency" in image.info
+            return _converted(image, transparent, 1 if image.size != size else shrink)
     except MemoryError:
         raise
     except Exception:

@@ -86,8 +86,7 @@ class ScoreCache:
         content = {"scores": image.scores, "flags": image.flags}
         if image.map_curves:
             content["map_curves"] = {name: c.tolist() for name, c in image.map_curves.items()}
-        scores = json.dumps(content)
-        row = scores, image.quantised.astype("<u4").tobytes(), gt_note
+        row = json.dumps(content), image.quantised.astype("<u4").tobytes(), gt_note
         self._pending.append((key, *row, _checksum(key, *row)))
         if len(self._pending) >= _BATCH:
             self.flush()

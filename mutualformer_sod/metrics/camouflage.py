@@ -22,11 +22,10 @@ def camouflage_degree(rgb: np.ndarray, mask: np.ndarray) -> np.ndarray:
     The degree is 0 everywhere if the foreground or its surroundings contain no patch of 7 x 7
     pixels. The image is (H, W, 3) uint8, and the mask is (H, W) bool.
     """
-    degree = np.zeros(mask.shape)
-    inside = mask.view(np.uint8)
-    around = cv2.dilate(inside, _SURROUNDINGS) - inside
+    degree, inside = np.zeros(mask.shape), mask.view(np.uint8)
     if min(mask.shape) < _SIDE:
         return degree
+    around = cv2.dilate(inside, _SURROUNDINGS) - inside
     colours = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB)
     own, own_patches = _patches(colours, inside)
     other, other_patches = _patches(colours, around)
@@ -63,17 +62,14 @@ def _nearest(
     features = features.astype(np.float32).astype(np.float64)
     others, owns = features[: len(other)], features[len(other) :]
     squares = (others**2).sum(axis=1)
-    found = [
-        (squares - 2.0 * owns[start : start + _CHUNK] @ others.T).argmin(axis=1)
-        for start in range(0, len(owns), _CHUNK)
-    ]
-    return np.concatenate(found)
+    chunks = (owns[start : start + _CHUNK] for start in range(0, len(owns), _CHUNK))
+    return np.concatenate([(squares - 2.0 * c @ others.T).argmin(axis=1) for c in chunks])
 
 
 def _replace(source: np.ndarray, targets: np.ndarray, origins: np.ndarray) -> np.ndarray:
     """Return the mean of the patches that are copied from origins to targets, (H, W, 3) uint8."""
     height, width = source.shape[:2]
-    last = np.array([height - _SIDE, width - _SIDE])
+    last = height - _SIDE, width - _SIDE
     targets, origins = np.minimum(targets, last), np.minimum(origins, last)
     total = np.zeros((height * width, 3), np.int64)
     number = np.zeros(height * width)

@@ -23,10 +23,9 @@ _SCALE = math.e / (math.e - 1.0)
 @once
 def _kernel(gt: GroundTruth) -> np.ndarray:
     """Return the Gaussian with the covariance of the foreground, with odd sides and the sum 1."""
-    points = np.argwhere(gt.mask)
-    if len(points) <= 1:
+    if gt.foreground <= 1:
         return _gaussian(np.diag([0.25, 0.25]), 1, 1)
-    covariance = np.cov(points, rowvar=False)
+    covariance = np.cov(np.argwhere(gt.mask), rowvar=False)
     variances = np.where(np.diag(covariance) == 0.0, EPS, np.diag(covariance))
     np.fill_diagonal(covariance, variances)
     total = np.sqrt(variances.sum())
@@ -61,8 +60,7 @@ def _surroundings(gt: GroundTruth) -> np.ndarray:
 
 def context_measure(pair: MapPair) -> float:
     """Return the context-measure with beta^2 = 1, in [0, 1]."""
-    complete = _completeness(pair)
-    reverse = _SCALE * float(complete.sum()) / (pair.gt.foreground + EPS)
+    reverse = _SCALE * float(_completeness(pair).sum()) / (pair.gt.foreground + EPS)
     return _combine(pair, reverse, 1.0)
 
 

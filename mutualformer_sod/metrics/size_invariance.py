@@ -99,27 +99,21 @@ def binary_si(pair: MapPair, rate: Rate) -> float:
 
 def adaptive_si(pair: MapPair, rate: Rate) -> float:
     """Return a rate at min(2 mean p, 1), averaged over the objects, with p = 0 outside each box."""
-    counts = []
+    values, counts = pair.histogram.values, []
     for part in _parts(pair):
-        threshold = _threshold(pair, part)
-        counts.append(part.at(pair.histogram.values >= threshold, threshold <= 0))
+
+        def alone(box: Window = part.window) -> np.ndarray:
+            saliency = np.zeros(pair.gt.shape)
+            saliency[box] = values[pair.levels[box]]
+            return saliency
+
+        threshold = adaptive_threshold(part.counts, values, part.pixels, alone)
+        counts.append(part.at(values >= threshold, threshold <= 0))
     return _mean(rate, counts)
 
 
 def _mean(rate: Rate, counts: list[Counts]) -> float:
     return float(np.mean([float(rate(Confusion.of(c))) for c in counts]))
-
-
-def _threshold(pair: MapPair, part: _Part) -> float:
-    """Return min(2 mean p, 1) of the map with p = 0 outside of the box."""
-    values = pair.histogram.values
-
-    def alone() -> np.ndarray:
-        saliency = np.zeros(pair.gt.shape)
-        saliency[part.window] = values[pair.levels[part.window]]
-        return saliency
-
-    return adaptive_threshold(part.counts, values, part.pixels, alone)
 
 
 def si_curve(pair: MapPair, rate: Rate) -> np.ndarray:

@@ -44,7 +44,7 @@ def skeleton(mask: np.ndarray) -> np.ndarray:
     for bit, (row, column) in enumerate(_AROUND):
         shifted = left[1 + row : 1 + row + height, 1 + column : 1 + column + width]
         codes[1:-1, 1:-1] |= shifted.view(np.uint8) << np.uint8(bit)
-    offsets = np.array([row * stride + column for row, column in _AROUND])
+    offsets = np.array(_AROUND) @ (stride, 1)
     flat, codes, order = left.ravel(), codes.ravel(), np.zeros(left.size, np.int64)
     older = newer = np.flatnonzero(flat & (codes < 255))
     part = 0

@@ -20,22 +20,14 @@ from mutualformer_sod.report.tables import (
 )
 
 _LATEX_SPECIAL = {
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    **{character: f"{{{character}}}" for character in "[]*"},  # after \\, [ begins an option
     "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    "[": "{[}",  # after \\, a plain bracket begins an option
-    "]": "{]}",
-    "*": "{*}",
     '"': "''",
     "†": r"\textsuperscript{\textdagger}",
     "−": r"$-$",
@@ -150,7 +142,7 @@ def latex_table(
             noted = ",".join(str(numbers[mark]) for mark in row.marks)
             images = images_text(row) + (rf"\textsuperscript{{{noted}}}" if noted else "")
             scores = [_latex_score(row, name, digits, ranks[name][i]) for name in columns]
-            names = [escape_latex(name) for name in (row.set_name, row.method)]
+            names = escape_latex(row.set_name), escape_latex(row.method)
             lines.append(latex_line([names[0], images, names[1], *scores]))
     lines += [r"\bottomrule", r"\end{tabular}"]
     feet = [rf"\textsuperscript{{{n}}}\,{escape_latex(mark)}" for mark, n in numbers.items()]
