@@ -44,6 +44,12 @@ class Counts:
         false_positive, true_positive = np.cumsum(quantised[:, ::-1], axis=1)
         return cls(true_positive, false_positive, int(quantised[1].sum()), int(quantised.sum()))
 
+    @classmethod
+    def at(cls, by_class: np.ndarray, chosen: np.ndarray, pixels: int, outside: int = 0) -> Counts:
+        """Count the chosen levels of (2, 256) counts, and ``outside`` more background pixels."""
+        false_positive, true_positive = by_class[:, chosen].sum(axis=1).tolist()
+        return cls(true_positive, false_positive + outside, int(by_class[1].sum()), pixels)
+
     @cached_property
     def precision(self) -> np.ndarray:
         """Precision in [0, 1]; 0 if no pixel is marked."""
@@ -127,9 +133,7 @@ class MapPair:
         return cv2.LUT(self.levels, chosen.view(np.uint8))
 
     def _count(self, chosen: np.ndarray) -> Counts:
-        false_positive, true_positive = self.histogram.by_class[:, chosen].sum(axis=1)
-        area, pixels = self.gt.foreground, self.histogram.pixels
-        return Counts(int(true_positive), int(false_positive), area, pixels)
+        return Counts.at(self.histogram.by_class, chosen, self.histogram.pixels)
 
 
 def adaptive_threshold(

@@ -4,7 +4,6 @@ Every object counts equally: a score is computed in the bounding box of each obj
 set to 0 elsewhere, and averaged over the objects.
 """
 
-from dataclasses import dataclass
 from functools import partial
 
 import cv2
@@ -34,33 +33,12 @@ def object_boxes(gt: GroundTruth) -> list[Window]:
     ]
 
 
-@dataclass(frozen=True)
-class _Part:
-    """A box of the image, with (2, 256) counts of background and foreground by level."""
-
-    window: Window
-    counts: np.ndarray
-    pixels: int  # number of pixels of the complete image
-
-    @property
-    def area(self) -> int:
-        """Number of pixels in the box."""
-        return int(self.counts.sum())
-
-    def at(self, chosen: np.ndarray, outside: bool = False) -> Counts:
-        """Count the pixels of the chosen levels, and all pixels outside the box if ``outside``."""
-        false_positive, true_positive = self.counts[:, chosen].sum(axis=1)
-        false_positive += outside * (self.pixels - self.area)
-        foreground = int(self.counts[1].sum())
-        return Counts(int(true_positive), int(false_positive), foreground, self.pixels)
-
-
 @once
-def _parts(pair: MapPair) -> list[_Part]:
-    """Return the boxes of the objects, or a box of the complete image without objects."""
+def _parts(pair: MapPair) -> list[tuple[Window, np.ndarray]]:
+    """Return the boxes of the objects, or of the image without objects, with their `_count`."""
     gt = pair.gt
     boxes = object_boxes(gt) or [(slice(0, gt.shape[0]), slice(0, gt.shape[1]))]
-    return [_Part(box, _count(pair, box), gt.mask.size) for box in boxes]
+    return [(box, _count(pair, box)) for box in boxes]
 
 
 def _count(pair: MapPair, where: Window | np.ndarray) -> np.ndarray:
@@ -79,13 +57,13 @@ def si_mae(pair: MapPair) -> float:
     values, parts = pair.histogram.values, _parts(pair)
     errors = np.stack((values, 1.0 - values))
     if not object_boxes(pair.gt):
-        return float((parts[0].counts * errors).sum() / pair.histogram.pixels)
+        return float((parts[0][1] * errors).sum() / pair.histogram.pixels)
     outside = np.ones(pair.gt.shape, np.bool_)
-    for part in parts:
-        outside[part.window] = False
+    for box, _ in parts:
+        outside[box] = False
     rest = int(np.count_nonzero(outside))
     ratio = rest / (pair.histogram.pixels - rest)
-    total = sum(float((part.counts * errors).sum()) / part.area for part in parts)
+    total = sum(float((counts * errors).sum()) / int(counts.sum()) for _, counts in parts)
     if rest:
         total += ratio * float((_count(pair, outside) * errors).sum()) / rest
     return total / (len(parts) + ratio)
@@ -93,23 +71,24 @@ def si_mae(pair: MapPair) -> float:
 
 def binary_si(pair: MapPair, rate: Rate) -> float:
     """Return a rate at p > 0.5, averaged over the objects."""
-    chosen = pair.histogram.values > 0.5
-    return _mean(rate, [part.at(chosen) for part in _parts(pair)])
+    chosen, pixels = pair.histogram.values > 0.5, pair.histogram.pixels
+    return _mean(rate, [Counts.at(counts, chosen, pixels) for _, counts in _parts(pair)])
 
 
 def adaptive_si(pair: MapPair, rate: Rate) -> float:
     """Return a rate at min(2 mean p, 1), averaged over the objects, with p = 0 outside each box."""
-    values, counts = pair.histogram.values, []
-    for part in _parts(pair):
+    values, pixels, found = pair.histogram.values, pair.histogram.pixels, []
+    for box, counts in _parts(pair):
 
-        def alone(box: Window = part.window) -> np.ndarray:
+        def alone(box: Window = box) -> np.ndarray:
             saliency = np.zeros(pair.gt.shape)
             saliency[box] = values[pair.levels[box]]
             return saliency
 
-        threshold = adaptive_threshold(part.counts, values, part.pixels, alone)
-        counts.append(part.at(values >= threshold, threshold <= 0))
-    return _mean(rate, counts)
+        threshold = adaptive_threshold(counts, values, pixels, alone)
+        outside = 0 if threshold > 0 else pixels - int(counts.sum())
+        found.append(Counts.at(counts, values >= threshold, pixels, outside))
+    return _mean(rate, found)
 
 
 def _mean(rate: Rate, counts: list[Counts]) -> float:
@@ -119,9 +98,9 @@ def _mean(rate: Rate, counts: list[Counts]) -> float:
 def si_curve(pair: MapPair, rate: Rate) -> np.ndarray:
     """Return a rate at the thresholds 255..0, averaged over the objects, (256,) float64."""
     curves = []
-    for part in _parts(pair):
-        quantised = quantise(part.counts, pair.histogram.values)
-        quantised[0, 0] += part.pixels - part.area
+    for _, counts in _parts(pair):
+        quantised = quantise(counts, pair.histogram.values)
+        quantised[0, 0] += pair.histogram.pixels - counts.sum()
         curves.append(rate(Confusion.of(Counts.of_thresholds(quantised))))
     return np.mean(curves, axis=0)
 
