@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -137,14 +136,13 @@ def make_card(image: ImageFiles, pictures: PictureFolder, normalize: bool = True
             kind = f"depth {image.encoding.kind} {image.encoding.near}".encode()
             unit = _unit(sample, image.encoding)
             card.depth = pictures.keep(unit, kind, read_bytes(sample.depth))
-    truth = None
+    scorer = _Scorer(image, pictures, normalize)
     if sample.gt is not None:
         with _noted(card):
             content = read_bytes(sample.gt)
             foreground, card.gt_note = read_mask(sample.gt, content)
             card.gt = pictures.keep(foreground, b"gt", content)
-            truth = _Truth(GroundTruth(foreground), content)
-    scorer = _Scorer(image, pictures, normalize, truth)
+            scorer.gt, scorer.gt_content = GroundTruth(foreground), content
     for method, path in image.maps.items():
         if path is None:
             card.maps.append(MapCard(note=image.notes[method]))
@@ -170,13 +168,6 @@ def _noted(card: ImageCard) -> Iterator[None]:
         card.problems.append(str(error))
 
 
-class _Truth(NamedTuple):
-    """A ground truth and the bytes of its file."""
-
-    gt: GroundTruth
-    content: bytes
-
-
 @dataclass
 class _Scorer:
     """Score and draw the maps of one image."""
@@ -184,33 +175,31 @@ class _Scorer:
     image: ImageFiles
     pictures: PictureFolder
     normalize: bool
-    truth: _Truth | None
+    gt: GroundTruth | None = None
+    gt_content: bytes = b""
     shown: list[np.ndarray] = field(default_factory=list)  # (H, W) float32 in [0, 1], equal sizes
 
     def card(self, method: str, content: bytes, levels: np.ndarray) -> MapCard:
         """Score one map from the bytes of the file and the levels of the map, (H, W) uint8."""
-        card, truth = MapCard(self.pictures.keep(levels, b"map", content)), self.truth
-        like = truth.gt if truth else (self.shown or [levels])[0]
+        card = MapCard(self.pictures.keep(levels, b"map", content))
+        like = self.gt or (self.shown or [levels])[0]
         saliency = map_as_scored(levels, like.shape, self.normalize)
         if levels.shape != like.shape:
             card.note = f"resized from {levels.shape[1]} x {levels.shape[0]}"
-        if truth:
-            kind = f"error {self.normalize}".encode()
-            error = error_map(saliency, truth.gt.mask)
-            card.error = self.pictures.keep(error, kind, content, truth.content)
-            card.scores = self._scores(method, levels, saliency, truth.gt)
+        if self.gt:
+            kind, error = f"error {self.normalize}".encode(), error_map(saliency, self.gt.mask)
+            card.error = self.pictures.keep(error, kind, content, self.gt_content)
+            card.scores = self._scores(method, levels, saliency)
         self.shown.append(saliency.astype(np.float32))  # half the memory; exact enough for a mean
         return card
 
-    def _scores(
-        self, method: str, levels: np.ndarray, saliency: np.ndarray, gt: GroundTruth
-    ) -> Scores:
+    def _scores(self, method: str, levels: np.ndarray, saliency: np.ndarray) -> Scores:
         """Compute the scores of a map, or return the evaluation's scores if the MAE agrees."""
         given = self.image.scores
         if given is None:
-            image = score_image(levels, gt, normalize=self.normalize, with_weighted_f=False)
+            image = score_image(levels, self.gt, normalize=self.normalize, with_weighted_f=False)
             return {name: image.scores[name] for name in gallery_columns()}
-        mae = np.abs(saliency - gt.mask).mean()
+        mae = np.abs(saliency - self.gt.mask).mean()
         if method not in given or abs(given[method]["mae"] - mae) > _SAME_SCORE:
             found = "different scores" if method in given else "no scores"
             raise InputError(

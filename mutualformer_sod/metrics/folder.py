@@ -109,9 +109,7 @@ def find_map_folder(
     """
     home = maps_root / method
     candidates = [home / set_name, home / Path(set_name).name]
-    candidates += sorted(
-        p for p in home.iterdir() if p.is_dir() and canonical_name(p.name) == set_name
-    )
+    candidates += sorted(path for path in home.iterdir() if canonical_name(path.name) == set_name)
     if only_set:
         candidates.append(home)
     candidates = [folder for folder in dict.fromkeys(candidates) if folder.is_dir()]

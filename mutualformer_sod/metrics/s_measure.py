@@ -24,8 +24,7 @@ def s_measure(pair: MapPair, alpha: float = 0.5) -> float:
     """
     histogram = pair.histogram
     background, foreground = histogram.by_class
-    values, pixels = histogram.values, histogram.pixels
-    area = int(foreground.sum())
+    values, pixels, area = histogram.values, histogram.pixels, pair.gt.foreground
     if area in (0, pixels):
         mean = float(((background + foreground) * values).sum() / pixels)
         return mean if area else 1.0 - mean
@@ -51,9 +50,8 @@ def _region_score(
     histogram: JointHistogram, row: int, column: int, height: int, width: int
 ) -> tuple[float, list[str]]:
     """Return the mean similarity of the four quadrants, weighted by area, and the flags."""
-    pixels = histogram.pixels
-    weights = [row * column / pixels, row * (width - column) / pixels]
-    weights.append((height - row) * column / pixels)
+    areas = row * column, row * (width - column), (height - row) * column
+    weights = [area / histogram.pixels for area in areas]
     weights.append(1.0 - weights[0] - weights[1] - weights[2])
     total, flags = 0.0, []
     for counts, weight in zip(histogram.counts, weights, strict=True):

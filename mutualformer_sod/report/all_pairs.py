@@ -63,9 +63,8 @@ class Comparison:
         first_wins = sign * self.pairs.mean > 0
         first, second = self.pairs.pairs[self.significant].T
         wins = first_wins[self.significant]
-        number = len(self.methods)
         sides = np.where(wins, first, second), np.where(wins, second, first)
-        better, worse = (np.bincount(side, minlength=number).tolist() for side in sides)
+        better, worse = (np.bincount(s, minlength=len(self.methods)).tolist() for s in sides)
         return better, worse
 
 

@@ -82,16 +82,11 @@ def ruled_lines(cells: Sequence[Sequence[str]]) -> list[str]:
     The first and third columns are names, and the other columns are numbers.
     """
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    sides = ["<", ">", "<", *">" * (len(widths) - 3)]
+    pattern = "  ".join(f"{{:{side}{width}}}" for side, width in zip(sides, widths, strict=True))
     head, *rows = cells
-    text = [_text_line(head, widths)]
+    text = [pattern.format(*head)]
     rule = "-" * len(text[0])
     for _, group in groupby(rows, key=lambda row: row[0]):
-        text += [rule, *(_text_line(row, widths) for row in group)]
+        text += [rule, *(pattern.format(*row) for row in group)]
     return [*text, rule] if rows else text
-
-
-def _text_line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """Align names to the left and numbers to the right."""
-    left = {0, 2}
-    pairs = zip(cells, widths, strict=True)
-    return "  ".join(c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(pairs))
