@@ -1,7 +1,4 @@
-"""Functions for the processes of one run, which torchrun starts.
-
-All functions also work in a run of one process, which has no process group.
-"""
+"""Functions for the processes of one run, which torchrun starts, or for a single process."""
 
 import contextlib
 import os

@@ -13,10 +13,7 @@ LOCK_FILE = ".lock"
 
 
 class OutputFolder:
-    """An output folder, which need not exist, with a JSON record of the settings of its files.
-
-    ``content`` names the other files in messages, for example "run".
-    """
+    """An output folder with a JSON record of settings; ``content`` names its files in messages."""
 
     def __init__(self, path: Path, record_file: str, content: str) -> None:
         self.path, self.content = path, content

@@ -1,7 +1,4 @@
-"""Write the page of a gallery with images, ground truths, maps and scores of several methods.
-
-The page is one file and needs no network and no server. The pictures are separate files.
-"""
+"""Write the page of a gallery, one file that needs no network and no server."""
 
 import csv
 import html
@@ -151,10 +148,7 @@ def read_scores(folder: Path) -> tuple[dict[tuple[str, str, str], Scores], bool]
 def write_page(
     path: Path, title: str, methods: Sequence[str], cards: Sequence[ImageCard], note: str = ""
 ) -> None:
-    """Write the page of a gallery, which shows the pictures in ``thumbs/`` and ``full/``.
-
-    ``note`` is the protocol of the scores, shown at the end of the page.
-    """
+    """Write the page, which shows ``thumbs/``, ``full/`` and, at its end, a note on the scores."""
     content = {
         "methods": list(methods),
         "measures": [

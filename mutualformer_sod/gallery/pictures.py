@@ -25,10 +25,7 @@ _FULL_OPTIONS = {".jpg": (cv2.IMWRITE_JPEG_QUALITY, 92), ".png": (cv2.IMWRITE_PN
 
 
 def map_as_scored(levels: np.ndarray, shape: tuple[int, int], normalize: bool = True) -> np.ndarray:
-    """Resize a map, (H, W) uint8, to ``shape``, and normalise it, as the evaluator does.
-
-    The result is float64 in [0, 1].
-    """
+    """Resize a map, (H, W) uint8, and return it as scored, (H, W) float64 in [0, 1]."""
     if levels.shape != shape:
         levels = cv2.resize(levels, shape[::-1], interpolation=cv2.INTER_LINEAR)
     return level_values(int(levels.min()), int(levels.max()), normalize)[levels]

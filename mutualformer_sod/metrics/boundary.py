@@ -37,10 +37,7 @@ def boundary_iou(pair: MapPair) -> float:
 
 
 def boundary_iou_curve(pair: MapPair) -> np.ndarray:
-    """Return the IoU of the boundaries at the thresholds 255..0 as in BiRefNet, (256,) float64.
-
-    The boundary of the grey map is thresholded, not the boundary of the thresholded map.
-    """
+    """Return the IoU of the thresholded boundary of the grey map at 255..0, as BiRefNet, (256,)."""
     grey = boundary(pair.quantised_map)
     truth = _gt_boundary(pair.gt)
     inside = np.bincount(grey[truth], minlength=LEVELS)

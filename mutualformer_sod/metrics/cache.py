@@ -23,15 +23,13 @@ _COLUMNS = "scores, quantised, gt_note, checksum"
 _log = logging.getLogger(__name__)
 
 
-def cache_key(
-    map_content: bytes, gt_content: bytes, normalize: bool, rgb_content: bytes = b""
-) -> bytes:
+def cache_key(map_content: bytes, gt_content: bytes, normalize: bool, rgb: bytes = b"") -> bytes:
     """Return the key, 32 bytes, of a pair, and of the colour image if a metric reads it."""
     key = hashlib.blake2b(digest_size=32)
     key.update(f"{SCORES_VERSION} normalize={normalize} {len(gt_content)} ".encode())
     key.update(gt_content)
-    if rgb_content:
-        key.update(f"{len(rgb_content)} ".encode() + rgb_content)
+    if rgb:
+        key.update(f"{len(rgb)} ".encode() + rgb)
     key.update(map_content)
     return key.digest()
 

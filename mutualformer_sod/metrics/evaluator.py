@@ -48,10 +48,7 @@ def score_image(
     normalize: bool = True,
     with_weighted_f: bool = True,
 ) -> ImageScores:
-    """Compute every metric of one saliency map, with the arguments and errors of `MapPair`.
-
-    The weighted F-measure, which needs half of the time, may be left out.
-    """
+    """Compute every metric of a map, perhaps without the slow weighted F, as a `MapPair`."""
     pair = MapPair(pred, gt, normalize)
     means = [m for m in of_kind("mean") if with_weighted_f or m.name != "weighted_f"]
     scores = {metric.name: float(metric.compute(pair)) for metric in means}

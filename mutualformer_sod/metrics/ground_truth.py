@@ -133,15 +133,10 @@ class GroundTruth:
         if wanted != known:
             background = np.ascontiguousarray(self.inverse_bytes[wanted])
             # Exact: these are float32 roots of integers, see `squared`.
-            distance = cv2.distanceTransform(
-                background, cv2.DIST_L2, cv2.DIST_MASK_PRECISE, dstType=cv2.CV_32F
-            )
+            distance = cv2.distanceTransform(background, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
             self._distance = wanted, distance
-        top, left = wanted[0].start, wanted[1].start
-        rows, columns = window
-        return distance[
-            rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
-        ]
+        offsets = zip(window, wanted, strict=True)
+        return distance[tuple(slice(w.start - o.start, w.stop - o.start) for w, o in offsets)]
 
     @cached_property
     def nearest_foreground(self) -> tuple[np.ndarray, np.ndarray]:
@@ -184,8 +179,5 @@ def squared(distance: np.ndarray) -> np.ndarray:
 
 
 def _union(first: Window, second: Window) -> Window:
-    rows, columns = (
-        slice(min(a.start, b.start), max(a.stop, b.stop))
-        for a, b in zip(first, second, strict=True)
-    )
-    return rows, columns
+    pairs = zip(first, second, strict=True)
+    return tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in pairs)

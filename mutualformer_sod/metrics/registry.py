@@ -19,10 +19,7 @@ from mutualformer_sod.metrics.weighted_f import weighted_f
 
 @dataclass(frozen=True)
 class Column:
-    """Heading (plain, and in math mode) and presentation of a score in tables.
-
-    ``per_image`` scores exist for a single image.
-    """
+    """Heading, plain and in math mode, and presentation of a score in tables."""
 
     title: str
     larger_is_better: bool

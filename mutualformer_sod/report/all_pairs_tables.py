@@ -30,10 +30,7 @@ _LATEX_HEAD = r"""% needs \usepackage{booktabs,longtable}; \usepackage[T1]{fonte
 
 
 def write_all_pairs(output: Path, found: AllPairs, digits: int = 4) -> str:
-    """Write significance.json, .md and .tex to an existing folder, and return the text to print.
-
-    The differences have ``digits`` decimals in the tables, and full precision in JSON.
-    """
+    """Write significance.json, .md and .tex to an existing folder, and return the text to print."""
     write_text(output / "significance.json", to_json(found))
     write_text(output / "significance.md", markdown(found, digits))
     write_text(output / "significance.tex", latex(found, digits))

@@ -32,10 +32,8 @@ def plot_ranks(folder: Path, found: AllPairs) -> list[Path]:
         for axes, item in zip(panels[:, 0], items, strict=True):
             draw_ranks(axes, item)
         unit = "sets" if items[0].sets > 1 else "images"
-        figure.suptitle(
-            f"{without_mathematics(name)}: average ranks over {items[0].ranks.blocks} {unit}",
-            fontsize=10,
-        )
+        title = f"{without_mathematics(name)}: average ranks over {items[0].ranks.blocks} {unit}"
+        figure.suptitle(title, fontsize=10)
         paths += save_figure(figure, folder, f"{re.sub('[/ ]', '_', name)}_ranks")
     return paths
 
@@ -77,9 +75,8 @@ def _draw_heading(axes, item: Comparison, left: float, right: float) -> None:
     """Draw the name of the metric, the p-value of Friedman's test, and the critical difference."""
     column, limit = COLUMNS[item.metric], item.critical_difference
     title = f"{without_mathematics(column.title)}{column.arrow}"
-    axes.text(
-        left, -1.6, f"{title}   (Friedman: p {p_text(item.ranks.p)})", fontsize=8, va="center"
-    )
+    friedman = f"(Friedman: p {p_text(item.ranks.p)})"
+    axes.text(left, -1.6, f"{title}   {friedman}", fontsize=8, va="center")
     if limit < (right - left) / 2:
         axes.plot([right - limit, right], [-1.3, -1.3], "|-", color="black", lw=1.2, ms=5)
     text = f"critical difference {limit:.2f}"
