@@ -36,9 +36,6 @@ def with_flags(message: str) -> str:
 class ReportedElsewhere(InputError):
     """An error that another process of this run also raises and reports."""
 
-    def __init__(self) -> None:
-        super().__init__("another process of this run reports the problem")
-
 
 def one_line(text: object) -> str:
     """Return a text or an error without line breaks and repeated spaces."""

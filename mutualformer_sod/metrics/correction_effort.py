@@ -65,13 +65,10 @@ def _points(region: np.ndarray, beside: np.ndarray) -> int:
     near = cv2.dilate(beside, _CROSS)
     points = np.concatenate(contours).reshape(-1, 2)
     columns, rows = points.T
-    drawn = near[rows, columns] != 0
+    candidates = np.flatnonzero(near[rows, columns])
     # A pixel of an earlier contour or point is not drawn again.
-    candidates = np.flatnonzero(drawn)
-    _, first = np.unique(
-        rows[candidates] * region.shape[1] + columns[candidates], return_index=True
-    )
-    drawn[:] = False
+    _, first = np.unique((rows * region.shape[1] + columns)[candidates], return_index=True)
+    drawn = np.zeros(len(points), np.bool_)
     drawn[candidates[first]] = True
     parts, labels = cv2.connectedComponents(region, connectivity=8)
     touched = np.unique(labels[rows[drawn], columns[drawn]])

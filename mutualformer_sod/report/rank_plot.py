@@ -16,11 +16,7 @@ _WIDTH = 7.0  # width of a figure in inches
 
 
 def plot_ranks(folder: Path, found: AllPairs) -> list[Path]:
-    """Draw SET_ranks.pdf and .png of each set: a diagram (Demšar, JMLR 2006) for each metric.
-
-    Raises:
-        InputError: matplotlib is not installed.
-    """
+    """Draw SET_ranks.pdf and .png of each set (Demšar, JMLR 2006), or raise InputError."""
     plt = load_pyplot()
     paths = []
     for name, items in found.by_set().items():
