@@ -23,11 +23,9 @@ RATES: dict[str, tuple[Rate, str, bool]] = {
     "kappa": (confusion.kappa, "Kappa", True),
     "ber": (confusion.ber, "BER", False),
 }
-_COUNTS = {"tp": "TP", "fp": "FP", "tn": "TN", "fn": "FN"}
 # The registry already has these rates with the same definition.
 _KNOWN_BINARY = ("iou", "dice", "ber")
-_KNOWN_ADAPTIVE = ("precision", "recall", "f")
-_KNOWN_CURVES = ("precision", "recall", "f")
+_KNOWN_ADAPTIVE = _KNOWN_CURVES = ("precision", "recall", "f")
 # The other rates can have their maximum at a trivial threshold.
 _BOTH_SUMMARIES = ("iou", "dice", "accuracy", "kappa")
 
@@ -71,8 +69,9 @@ def _metrics() -> tuple[Metric, ...]:
             summary = ("max", "mean") if name in _BOTH_SUMMARIES else ("mean",)
             entry = f"{name}_curve", title, text, partial(rate_curve, rate=rate), "curve", larger
             found.append(hidden_metric(*entry, summary=summary, score=name))
-    for name, title in _COUNTS.items():
-        entry = f"{name}_pixels", title, rf"\mathrm{{{title}}}", partial(binary_count, name=name)
+    for name in Confusion._fields:
+        count, title = partial(binary_count, name=name), name.upper()
+        entry = f"{name}_pixels", title, rf"\mathrm{{{title}}}", count
         found.append(hidden_metric(*entry, "mean", larger_is_better=name.startswith("t")))
     for name, (rate, title, larger) in RATES.items():
         entry = f"pooled_{name}", f"{title}(all)", rf"\mathrm{{{title}}}^{{\mathrm{{all}}}}"
