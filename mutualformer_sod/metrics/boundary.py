@@ -37,7 +37,7 @@ def boundary_iou(pair: MapPair) -> float:
 
 
 def boundary_iou_curve(pair: MapPair) -> np.ndarray:
-    """Return the IoU of the thresholded boundary of the grey map at 255..0, as BiRefNet, (256,)."""
+    """Return the IoU of the grey map's boundary, thresholded at 255..0 as in BiRefNet, (256,)."""
     grey = boundary(pair.quantised_map)
     truth = _gt_boundary(pair.gt)
     inside = np.bincount(grey[truth], minlength=LEVELS)

@@ -16,7 +16,7 @@ _SCALES = 10
 
 
 def edges(mask: np.ndarray) -> np.ndarray:
-    """Return where a Sobel derivative of a mask, (H, W) of 0 and 1 with a border of 0, is not 0."""
+    """Return the pixels with a Sobel derivative of a 0/1 mask, (H, W) bool; outside of it is 0."""
     padded = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     in_rows = padded[:-2] + padded[2:] + 2 * padded[1:-1]
     in_columns = padded[:, :-2] + padded[:, 2:] + 2 * padded[:, 1:-1]

@@ -46,7 +46,7 @@ def binary_count(pair: MapPair, name: str) -> float:
 
 
 def pooled_rate(means: Mapping[str, np.ndarray | float], rate: Rate) -> float:
-    """Return a rate of the summed counts of a set; their scale, that of means, has no effect."""
+    """Return a rate over all pixels of a set; mean counts give the same rate as their sums."""
     return float(rate(Confusion(*(means[f"{name}_pixels"] for name in Confusion._fields))))
 
 

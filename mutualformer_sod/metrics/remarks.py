@@ -15,11 +15,7 @@ def row_marks(
 ) -> list[str]:
     """Return the footnotes of a row, e.g. an unusual image count or images without a map.
 
-    Args:
-        cell: the method on the set.
-        count: number of images of the set. The cell may have fewer.
-        usual_count: number of images that papers report for the set; None for a custom set.
-        other_version: description of the known version of the set with this number, or "".
+    The set has ``count`` images; the cell may have fewer. The other arguments are those of `GtSet`.
     """
     marks, name = [], cell.folder.set_name
     if usual_count is not None and usual_count != count:

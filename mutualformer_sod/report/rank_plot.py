@@ -16,7 +16,7 @@ _WIDTH = 7.0  # width of a figure in inches
 
 
 def plot_ranks(folder: Path, found: AllPairs) -> list[Path]:
-    """Draw SET_ranks.pdf and .png of each set (Demšar, JMLR 2006), or raise InputError."""
+    """Draw SET_ranks.pdf and .png (Demšar, JMLR 2006), or raise InputError without matplotlib."""
     plt = load_pyplot()
     paths = []
     for name, items in found.by_set().items():
