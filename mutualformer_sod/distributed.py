@@ -1,4 +1,7 @@
-"""Functions for the processes of one run, which torchrun starts, or for a single process."""
+"""Functions for the processes of one run, which torchrun starts.
+
+All functions also work in a run of one process, which has no process group.
+"""
 
 import contextlib
 import os
@@ -47,7 +50,8 @@ def one_voice() -> Iterator[None]:
     """Context that reports an error only once, and leaves the process group at the end.
 
     Before the processes are connected, all processes of a host raise the same error, and only the
-    first reports it. Later, a process that lost the connection to the others reports the loss.
+    first reports it. Later, a process that lost the connection to the others reports the loss
+    in one line.
     """
     try:
         yield

@@ -36,6 +36,9 @@ def with_flags(message: str) -> str:
 class ReportedElsewhere(InputError):
     """An error that another process of this run also raises and reports."""
 
+    def __init__(self) -> None:
+        super().__init__("another process of this run reports the problem")
+
 
 def one_line(text: object) -> str:
     """Return a text or an error without line breaks and repeated spaces."""
@@ -79,7 +82,7 @@ def refuse_all(problems: Sequence[str]) -> None:
 
 
 class Stopped(BaseException):
-    """Exception that ends a long run after a signal; the message describes its output."""
+    """Exception that ends a long run after a signal; the message describes the run's output."""
 
     def __init__(self, signal: int, message: str) -> None:
         super().__init__(message)

@@ -52,7 +52,10 @@ def naming(path: Path, *others: Path) -> Iterator[None]:
 
 
 def check_writable(folder: Path, argument: str = "output") -> None:
-    """Raise InputError unless files can be written to a folder, which need not exist."""
+    """Raise InputError, which names the argument, unless files can be written to a folder.
+
+    The folder need not exist, and is not created.
+    """
     home = folder.absolute()
     while not os.path.lexists(home):
         home = home.parent
@@ -91,7 +94,7 @@ def load_torch_file(path: Path | str) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise
-    except Exception:  # errors of many types
+    except Exception:  # other content raises errors of many types
         return None
 
 
@@ -110,7 +113,7 @@ def why_unreadable(path: Path) -> str:
             whole = zipfile.is_zipfile(path)  # the table of contents is at the end
             return "" if whole else f"truncated after {size} bytes. Fix: copy or download again"
         wanted = _safetensors_size(head, size, path)
-    if wanted in (None, size):
+    if wanted is None or wanted == size:
         return ""
     word = "truncated" if size < wanted else "damaged"
     return f"{word}: it has {size} bytes instead of {wanted}. Fix: copy or download the file again"

@@ -13,7 +13,13 @@ LOCK_FILE = ".lock"
 
 
 class OutputFolder:
-    """An output folder with a JSON record of settings; ``content`` names its files in messages."""
+    """An output folder with a record file, which contains the settings of the other files.
+
+    Args:
+        path: the folder; it need not exist.
+        record_file: name of the JSON record in the folder.
+        content: name of the folder's content in messages, for example "run".
+    """
 
     def __init__(self, path: Path, record_file: str, content: str) -> None:
         self.path, self.content = path, content

@@ -24,7 +24,7 @@ def _handled(handler: Callable[[int, FrameType | None], None], *numbers: int) ->
             signal.signal(number, former)
 
 
-class StopRequest(contextlib.ExitStack):
+class StopRequest:
     """Context in which SIGTERM and SIGINT are recorded instead of ending the process.
 
     torchrun forwards Ctrl-C, so a process receives the signal twice. Only a second Ctrl-C after
@@ -32,13 +32,16 @@ class StopRequest(contextlib.ExitStack):
     """
 
     def __init__(self) -> None:
-        super().__init__()
         self.signal: int | None = None  # number of the first signal
         self._came_at = 0.0
+        self._handlers = contextlib.ExitStack()
 
     def __enter__(self) -> "StopRequest":
-        self.enter_context(_handled(self._note, signal.SIGTERM, signal.SIGINT))
+        self._handlers.enter_context(_handled(self._note, signal.SIGTERM, signal.SIGINT))
         return self
+
+    def __exit__(self, *_: object) -> None:
+        self._handlers.close()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()

@@ -32,7 +32,7 @@ _IS_SERVER, _NUMPY_THREADS = "MUTUALFORMER_SOD_FORK_SERVER", "OPENBLAS_NUM_THREA
 def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """Context that opens a pool of worker processes; tasks are functions with plain data.
 
-    At its end, tasks that have not started are dropped, and the processes end.
+    Leaving the context drops the tasks that have not started, and ends the processes.
 
     Raises:
         InputError: a process was killed, or could not start.
@@ -73,10 +73,10 @@ def worker_context(preload: Sequence[str] = ()) -> BaseContext:
     """Return the context that forks workers from a single-threaded server, or spawns workers.
 
     The server imports ``preload`` and the modules of this package that this process has imported,
-    so that a worker starts in milliseconds. It starts with SIGTERM and SIGINT blocked: a scheduler
-    sends SIGTERM to all processes of a job, but this process may start workers until it has saved
-    its state; and Ctrl-C would end the imports of the server with a traceback. The server ends when
-    this process ends.
+    so that a worker starts in milliseconds. The server starts with SIGTERM and SIGINT blocked. A
+    scheduler sends SIGTERM to all processes of a job, but this process may start workers until it
+    has saved its state. Ctrl-C sends SIGINT to all, and would end the imports of the server with a
+    traceback. The server ends when this process ends.
     """
     methods = multiprocessing.get_all_start_methods()
     if "forkserver" not in methods or sys.platform == "darwin":  # macOS: its libraries have threads

@@ -31,13 +31,13 @@ _SAME_SCORE = 1e-9  # tolerance: above the rounding of a mean, below the differe
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """An image of the gallery and the files of its maps, by method.
+    """An image of the gallery and the files of its maps.
 
     Attributes:
         encoding: depth encoding of the set; None for a set without depth.
-        maps: files; None if the file is absent.
-        notes: reasons why files are absent.
-        scores: scores of an evaluation; None computes them.
+        maps: method -> file; None if the file is absent.
+        notes: method -> reason why the file is absent.
+        scores: method -> scores of an evaluation; None computes the scores.
     """
 
     set_name: str
@@ -63,9 +63,10 @@ def find_images(
     keep_unmapped: bool = False,
     affixes: tuple[str, str] | None = None,
 ) -> tuple[list[ImageFiles], list[str]]:
-    """Pair the images of sets with the maps of methods, see `metrics.folder.find_map_folder`.
+    """Pair the images of sets with the maps of methods.
 
     Args:
+        maps_root: folder of ``<method>/<set>/<stem>.png``, see `metrics.folder.find_map_folder`.
         near: values of ``--near``, see `depth.near.parse_near`.
         limit: maximum number of images of each set, from the first on; None uses all images.
         keep_unmapped: keep sets without any map.
@@ -105,13 +106,17 @@ def find_images(
 def with_scores(
     images: Sequence[ImageFiles], known: dict[tuple[str, str, str], Scores]
 ) -> list[ImageFiles]:
-    """Add the scores of `page.read_scores`. Unreadable maps have no score."""
+    """Add the scores of an evaluation, as read by `page.read_scores`.
+
+    A map without a score is not an error: the map may be unreadable.
+    """
     scored = []
     for image in images:
         # Encode names as evaluate.py does: file names may be invalid Unicode.
-        place = escaped(image.set_name), escaped(image.sample.stem)
-        found = {method: known.get((*place, escaped(method))) for method in image.maps}
-        scored.append(replace(image, scores={m: s for m, s in found.items() if s is not None}))
+        set_name, stem = escaped(image.set_name), escaped(image.sample.stem)
+        keys = {method: (set_name, stem, escaped(method)) for method in image.maps}
+        scores = {method: known[key] for method, key in keys.items() if key in known}
+        scored.append(replace(image, scores=scores))
     return scored
 
 
@@ -187,7 +192,8 @@ class _Scorer:
         if levels.shape != like.shape:
             card.note = f"resized from {levels.shape[1]} x {levels.shape[0]}"
         if self.gt:
-            kind, error = f"error {self.normalize}".encode(), error_map(saliency, self.gt.mask)
+            kind = f"error {self.normalize}".encode()
+            error = error_map(saliency, self.gt.mask)
             card.error = self.pictures.keep(error, kind, content, self.gt_content)
             card.scores = self._scores(method, levels, saliency)
         self.shown.append(saliency.astype(np.float32))  # half the memory; exact enough for a mean

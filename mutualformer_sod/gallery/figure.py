@@ -18,7 +18,7 @@ def picture_grid(
     """Arrange pictures in rows and columns on a white image, (H, W, 3) uint8, RGB.
 
     A picture is (H, W, 3) uint8 RGB, (H, W) uint8 or bool, or (H, W) float in [0, 1]; None leaves
-    the tile empty. A column is as wide as its widest tile.
+    the tile empty. Tiles are ``tile_height`` pixels high; a column is as wide as its widest tile.
     """
     tiles = [[_tile(picture, tile_height) for picture in row] for row in rows]
     widths = [max(row[column].shape[1] for row in tiles) for column in range(len(titles))]

@@ -1,4 +1,7 @@
-"""Write the page of a gallery, one file that needs no network and no server."""
+"""Write the page of a gallery with images, ground truths, maps and scores of several methods.
+
+The page is one file and needs no network and no server. The pictures are separate files.
+"""
 
 import csv
 import html
@@ -25,9 +28,13 @@ def gallery_columns() -> tuple[str, ...]:
 
 @dataclass
 class MapCard:
-    """The map, `pictures.error_map` and scores of one method for one image; absent parts are empty.
+    """The map of one method for one image, with the error map and scores.
 
-    ``note`` is e.g. "missing", "unreadable" or "resized from 320 x 240".
+    Attributes:
+        map: picture of the stored map; None if the map is absent.
+        error: picture of `pictures.error_map`; None without map or ground truth.
+        scores: `gallery_columns` of the image; empty without map or ground truth.
+        note: e.g. "missing", "unreadable" or "resized from 320 x 240".
     """
 
     map: Picture | None = None
@@ -148,7 +155,13 @@ def read_scores(folder: Path) -> tuple[dict[tuple[str, str, str], Scores], bool]
 def write_page(
     path: Path, title: str, methods: Sequence[str], cards: Sequence[ImageCard], note: str = ""
 ) -> None:
-    """Write the page, which shows ``thumbs/``, ``full/`` and, at its end, a note on the scores."""
+    """Write the page of a gallery, which shows the pictures in ``thumbs/`` and ``full/``.
+
+    Args:
+        methods: names, in the order of the maps of the cards.
+        cards: the images in their initial order.
+        note: protocol of the scores, shown at the end of the page.
+    """
     content = {
         "methods": list(methods),
         "measures": [
@@ -205,4 +218,4 @@ def _image_entry(card: ImageCard) -> dict:
 
 
 def _picture_entry(picture: Picture | None) -> dict | None:
-    return picture and asdict(picture) | {"thumb": thumb_size(picture.size)}
+    return None if picture is None else asdict(picture) | {"thumb": thumb_size(picture.size)}

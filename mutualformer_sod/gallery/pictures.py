@@ -25,7 +25,12 @@ _FULL_OPTIONS = {".jpg": (cv2.IMWRITE_JPEG_QUALITY, 92), ".png": (cv2.IMWRITE_PN
 
 
 def map_as_scored(levels: np.ndarray, shape: tuple[int, int], normalize: bool = True) -> np.ndarray:
-    """Resize a map, (H, W) uint8, and return it as scored, (H, W) float64 in [0, 1]."""
+    """Resize and normalise a map, (H, W) uint8, as the evaluator does.
+
+    The 8-bit map is resized bilinearly to ``shape``, the size of the ground truth. With
+    ``normalize``, the map is stretched to its own minimum and maximum. The result is float64 in
+    [0, 1].
+    """
     if levels.shape != shape:
         levels = cv2.resize(levels, shape[::-1], interpolation=cv2.INTER_LINEAR)
     return level_values(int(levels.min()), int(levels.max()), normalize)[levels]
@@ -55,7 +60,10 @@ def disagreement(maps: Sequence[np.ndarray]) -> float | None:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture, (H, W) pixels, whose files are ``thumbs/<name>.webp`` and ``full/<full>``."""
+    """A picture whose files are ``thumbs/<name>.webp`` and ``full/<full>``.
+
+    ``size`` is (H, W) of the full picture in pixels.
+    """
 
     name: str
     full: str
@@ -66,6 +74,7 @@ class PictureFolder:
     """Folder that stores each picture as a thumbnail and a full-size file, named by a hash.
 
     The hash of the sources is the same in every run, so that a later run finds existing pictures.
+    The names need no escape in an address. The folder has the subfolders ``thumbs/`` and ``full/``.
     Full-size pictures with a longer side above ``zoom_side`` pixels are shrunk to this size.
     """
 
@@ -74,10 +83,12 @@ class PictureFolder:
         self.zoom_side = zoom_side
 
     def keep(self, picture: np.ndarray, *sources: bytes, suffix: str = ".png") -> Picture:
-        """Write the files of a picture unless both exist; ``sources`` are all data it depends on.
+        """Write the files of a picture unless both files exist.
 
-        The picture is (H, W) uint8 or bool, (H, W) float in [0, 1], or (H, W, 3) uint8, RGB. The
-        suffix of the full-size file is ".png" or ".jpg".
+        Args:
+            picture: (H, W) uint8 or bool, (H, W) float in [0, 1], or (H, W, 3) uint8, RGB.
+            sources: all data that the picture depends on.
+            suffix: suffix of the full-size file, ".png" or ".jpg".
         """
         key = hashlib.sha256(f"{_RECIPE} {self.zoom_side} {suffix}".encode())
         for source in sources:

@@ -23,7 +23,8 @@ def check_whole(data: bytes) -> tuple[int, int] | None:
     The size is None for a TIFF and an old BMP, which must be decoded.
 
     Raises:
-        ValueError: the file is unusable. The error text is a predicate, such as "is cut short".
+        ValueError: the file is incomplete, damaged or not an image. The error text is a predicate,
+            such as "is cut short".
     """
     if not data:
         raise ValueError("is empty (0 bytes)")
@@ -50,8 +51,11 @@ def without_notes(data: bytes, *, keep: bytes = b"") -> bytes:
     """Remove the metadata of a complete PNG, such as profiles, times and texts.
 
     The metadata are not used, and libpng would print warnings about them without the file name.
-    Other images, and an optional chunk ``keep`` with a correct checksum, are not changed. ``data``
-    has passed `check_whole`.
+    Other images are returned unchanged.
+
+    Args:
+        data: the bytes of an image that has passed `check_whole`.
+        keep: name of an optional chunk that is not removed if its checksum is correct.
     """
     if not data.startswith(PNG):
         return data

@@ -55,8 +55,10 @@ def decode(path: Path | str, data: bytes, flags: int = AS_STORED) -> np.ndarray:
     """Decode the content of a complete image file, with the flags of ``cv2.imdecode``.
 
     A JPEG with damaged data is decoded as far as possible, and the damage is logged once per
-    process. The path is used in messages only. The result is (H, W) or (H, W, channels in cv2's
-    order), of any dtype.
+    process. The path is used in messages only.
+
+    Returns:
+        (H, W) or (H, W, channels in cv2's order), of any dtype.
 
     Raises:
         InputError: an error of `check_file`, or the image cannot be decoded.
@@ -94,7 +96,8 @@ def one_channel(path: Path | str, data: bytes, image: np.ndarray) -> np.ndarray 
     """Return the grey values (H, W) of an image from `decode`; None for a colour image.
 
     Transparency is removed. An image whose channels differ only by JPEG noise is decoded again as
-    grey, as in other tools: decoders and later conversions weight the channels differently.
+    grey, as in other tools, because decoders weight the channels differently from a conversion
+    after decoding. ``path`` and ``data`` are those of `decode`.
     """
     if image.ndim == 2:
         return image

@@ -25,9 +25,10 @@ def estimate_foreground(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     result = rgb.copy()
     rows = max(1, BAND_PIXELS // rgb.shape[1])
     for top in range(0, len(rgb), rows):
-        own, start = slice(top, top + rows), max(0, top - _MARGIN)
+        own = slice(top, top + rows)
         soft = (alpha[own] > 0) & (alpha[own] < 255)
         if soft.any():
+            start = max(0, top - _MARGIN)
             around = slice(start, top + rows + _MARGIN)
             band = _estimate(rgb[around], alpha[around])[top - start : top - start + rows]
             result[own][soft] = band[soft]

@@ -108,18 +108,25 @@ def read_gt(path: Path | str) -> np.ndarray:
 def check_size(
     gt: Path | str, gt_size: tuple[int, int], rgb: Path | str, rgb_size: tuple[int, int]
 ) -> None:
-    """Raise InputError if sizes (H, W) differ: scores would depend on the method of resizing."""
+    """Raise InputError for a ground truth of another size (H, W) than its image.
+
+    If the ground truth were resized, scores would depend on the method of resizing.
+    """
     if gt_size != rgb_size:
         one, other = (f"{width} x {height}" for height, width in (gt_size, rgb_size))
         raise InputError(f"{gt}: {one} pixels, but {rgb} has {other}. Fix: bring both to one size")
 
 
 def image_size(path: Path | str) -> tuple[int, int]:
-    """Return the size (H, W) of an image or ``.npy``; raise InputError for an unusable file."""
+    """Return the size (H, W) in pixels of an image file or ``.npy``; decode only if needed.
+
+    Raises:
+        InputError: the file is missing, empty, damaged or not an image.
+    """
     if Path(path).suffix.lower() == ".npy":
         return without_channels(_load_npy(path)).shape[:2]
     data = read_bytes(path)
-    return check_file(path, data) or decode(path, data).shape[:2]  # decoded only if needed
+    return check_file(path, data) or decode(path, data).shape[:2]
 
 
 def without_channels(depth: np.ndarray) -> np.ndarray:
@@ -212,9 +219,10 @@ def _eight_bits(path: Path | str, values: np.ndarray) -> np.ndarray:
 
 
 def write_map(path: Path | str, saliency: np.ndarray) -> None:
-    """Write a saliency map, (H, W) float in [0, 1], as 8-bit PNG: 255 p, rounded half to even.
+    """Write a saliency map, (H, W) float in [0, 1], as 8-bit PNG.
 
-    Missing folders are created; an existing file is replaced.
+    A level is 255 times the value, rounded half to even. The path ends in ``.png``. Missing folders
+    are created; an existing file is replaced.
 
     Raises:
         ValueError: the map has a wrong shape, or values outside [0, 1].
@@ -232,7 +240,10 @@ def to_levels(values: np.ndarray, most: int | np.ndarray = 255) -> np.ndarray:
 
 
 def write_image(path: Path, pixels: np.ndarray, flags: Sequence[int] = ()) -> None:
-    """Write pixels, in cv2's order, with `replacing`; the flags are those of ``cv2.imencode``."""
+    """Encode pixels, in cv2's order, by the suffix of a path, and write the file with `replacing`.
+
+    ``flags`` are those of ``cv2.imencode``.
+    """
     _, encoded = cv2.imencode(path.suffix, pixels, flags)
     with replacing(path) as temporary:
         temporary.write_bytes(encoded.tobytes())

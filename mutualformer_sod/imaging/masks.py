@@ -1,6 +1,7 @@
 """The one rule for the foreground of a ground-truth mask.
 
-A mask stored as 0 and 1 is empty under the usual rule "foreground above 128".
+A reader without checks changes scores silently: a mask stored as 0 and 1 is empty under the usual
+rule "foreground above 128".
 """
 
 import contextlib

@@ -119,8 +119,10 @@ def averaged(image: np.ndarray, pixels: int) -> np.ndarray:
     """Return an image (H, W, ...), averaged to about ``pixels`` pixels if it has more pixels."""
     height, width = image.shape[:2]
     scale = (pixels / (height * width)) ** 0.5
+    if scale >= 1:
+        return image
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    return image if scale >= 1 else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
 @contextlib.contextmanager
@@ -185,8 +187,9 @@ def _orientation_of(image: Image.Image) -> int:
 
 def _is_plain(image: Image.Image, data: bytes) -> bool:
     """Return whether `io.read_rgb` and `_decode` give the same colours."""
-    special = "transparency" in image.info or (image.format == "PNG" and data[24] == 16)
-    return image.format in _CHECKED and image.mode in ("RGB", "L") and not special
+    wide = image.format == "PNG" and data[24] == 16
+    transparent = "transparency" in image.info
+    return image.format in _CHECKED and image.mode in ("RGB", "L") and not (wide or transparent)
 
 
 def _decode(
@@ -195,7 +198,7 @@ def _decode(
     """Return colours (h, w, 3) and opacity (h, w) or None, as stored; extend ``notes``."""
     if image.mode == "F":
         raise InputError(f"{path}: floating-point colour is unsupported. Fix: save it in 8 bits")
-    size = width, height = image.size
+    width, height = image.size
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -210,7 +213,8 @@ def _decode(
                 image = Image.fromarray((values >> 8).astype(np.uint8))
             has_alpha = image.mode in ("LA", "PA", "RGBA", "La", "RGBa")
             transparent = has_alpha or "transparency" in image.info
-            return _converted(image, transparent, 1 if image.size != size else shrink)
+            drafted = image.size != (width, height)
+            return _converted(image, transparent, 1 if drafted else shrink)
     except MemoryError:
         raise
     except Exception:

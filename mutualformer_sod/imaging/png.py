@@ -29,9 +29,11 @@ def write_png(
     strips: Iterable[np.ndarray],
     note: dict[str, Any] | None = None,
 ) -> None:
-    """Write an 8-bit PNG of the size (H, W); an existing file is replaced by the complete PNG.
+    """Write an 8-bit PNG from strips; an existing file is replaced when the PNG is complete.
 
     Args:
+        path: path of the file; missing folders are created.
+        size: (H, W) of the picture.
         strips: (h, W), (h, W, 3) or (h, W, 4) uint8 from the top down, H rows in all.
         note: JSON data for `read_note`.
 

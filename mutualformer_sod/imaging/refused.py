@@ -49,7 +49,10 @@ _STARTS = {
 
 
 def refuse_by_content(path: Path | str, data: bytes) -> None:
-    """Raise InputError for an empty or unsupported file; raw files, like TIFF, by the suffix."""
+    """Raise InputError for an empty file, or for bytes in a known unsupported format.
+
+    The suffix of ``path`` identifies raw files, which look like TIFF.
+    """
     if not data:
         raise InputError(f"{path}: the file is empty (0 bytes). Fix: replace it by an intact copy")
     if reason := _reason(Path(path).suffix.lower(), data):
@@ -69,8 +72,9 @@ def container_remedy(suffix: str, noun: str = "depth") -> str:
 
 
 def _reason(suffix: str, data: bytes) -> str | None:
-    if start := next(filter(data.startswith, _STARTS), b""):
-        return _STARTS[start]
+    for start, reason in _STARTS.items():
+        if data.startswith(start):
+            return reason
     if data[4:8] == b"ftyp":
         return _BRANDS.get(data[8:12], _VIDEO)
     if data[:4] == b"RIFF" and data[8:12] == b"AVI ":

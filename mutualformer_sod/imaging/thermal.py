@@ -21,16 +21,20 @@ for turbo, .16 for rainbow.
 
 
 def read_thermal(path: Path | str) -> np.ndarray:
-    """Read a thermal image like `io.read_depth`; palette colours are converted to luminance.
+    """Read a thermal image as stored; colours of a palette are converted to their luminance.
 
     In palettes such as iron, hot or inferno, hotter pixels are brighter. In rainbow and jet, hot
-    and cold pixels may have equal luminance, so these palettes are refused.
+    and cold pixels may have equal luminance, so these palettes are refused. Files, result and other
+    errors are those of `imaging.io.read_depth`.
     """
     return read_map(path, "thermal", _luminance)
 
 
 def ambiguous_ratio(image: np.ndarray) -> float:
-    """Return the ratio of BGR pixels whose colour differs from most pixels of equal luminance."""
+    """Return the ratio of pixels whose colour differs from most pixels of equal luminance.
+
+    The image is (H, W, 3) uint8, in cv2's order.
+    """
     step = max(1, max(image.shape[:2]) // _SIDE)
     # Sampled, not averaged: the mean of two colours of a palette is not in the palette.
     picked = np.ascontiguousarray(image[::step, ::step])

@@ -1,4 +1,7 @@
-"""Boundary IoU (Cheng et al., CVPR 2021) and mean boundary accuracy (CascadePSP, CVPR 2020)."""
+"""Compute the boundary IoU and the mean boundary accuracy.
+
+Boundary IoU: Cheng et al., CVPR 2021. Mean boundary accuracy: Cheng et al. (CascadePSP), CVPR 2020.
+"""
 
 import cv2
 import numpy as np
@@ -30,14 +33,20 @@ def _gt_boundary(gt: GroundTruth) -> np.ndarray:
 
 
 def boundary_iou(pair: MapPair) -> float:
-    """Return the IoU in [0, 1] of the boundaries at p > 0.5, or 0 if both boundaries are empty."""
+    """Return the IoU in [0, 1] of the boundaries of the map at p > 0.5 and the ground truth.
+
+    The IoU is 0 if both boundaries are empty.
+    """
     marked, truth = boundary(pair.half_map).view(np.bool_), _gt_boundary(pair.gt)
-    either = np.count_nonzero(marked | truth)
-    return np.count_nonzero(marked & truth) / either if either else 0.0
+    either = int(np.count_nonzero(marked | truth))
+    return int(np.count_nonzero(marked & truth)) / either if either else 0.0
 
 
 def boundary_iou_curve(pair: MapPair) -> np.ndarray:
-    """Return the IoU of the grey map's boundary, thresholded at 255..0 as in BiRefNet, (256,)."""
+    """Return the IoU of the boundaries at the thresholds 255..0 as in BiRefNet, (256,) float64.
+
+    The boundary of the grey map is thresholded, not the boundary of the thresholded map.
+    """
     grey = boundary(pair.quantised_map)
     truth = _gt_boundary(pair.gt)
     inside = np.bincount(grey[truth], minlength=LEVELS)
@@ -63,11 +72,13 @@ def _bands(gt: GroundTruth) -> list[tuple[np.ndarray, int]]:
 def mean_boundary_accuracy(pair: MapPair) -> float:
     """Return the accuracy in [0, 1] of the map at p > 0.5 near the edge, averaged over five bands.
 
-    Without an edge of the ground truth the accuracy is 1; the original divides by zero.
+    The accuracy is 1 for a ground truth without an edge, where the original divides by zero.
     """
     correct = pair.half_map.ravel() == pair.gt.bytes.ravel()
-    bands = _bands(pair.gt)
-    return sum(uses * (float(correct[b].mean()) if b.size else 1.0) for b, uses in bands) / _STEPS
+    total = 0.0
+    for band, uses in _bands(pair.gt):  # sum() rounds differently in Python 3.12
+        total += uses * (float(correct[band].mean()) if band.size else 1.0)
+    return total / _STEPS
 
 
 _BIOU = "BIoU", r"\mathrm{BIoU}"

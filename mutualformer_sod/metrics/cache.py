@@ -23,13 +23,18 @@ _COLUMNS = "scores, quantised, gt_note, checksum"
 _log = logging.getLogger(__name__)
 
 
-def cache_key(map_content: bytes, gt_content: bytes, normalize: bool, rgb: bytes = b"") -> bytes:
-    """Return the key, 32 bytes, of a pair, and of the colour image if a metric reads it."""
+def cache_key(
+    map_content: bytes, gt_content: bytes, normalize: bool, rgb_content: bytes = b""
+) -> bytes:
+    """Return the key, 32 bytes, of a map and a ground truth under a protocol.
+
+    ``rgb_content`` is empty unless a metric reads the colour image.
+    """
     key = hashlib.blake2b(digest_size=32)
     key.update(f"{SCORES_VERSION} normalize={normalize} {len(gt_content)} ".encode())
     key.update(gt_content)
-    if rgb:
-        key.update(f"{len(rgb)} ".encode() + rgb)
+    if rgb_content:
+        key.update(f"{len(rgb_content)} ".encode() + rgb_content)
     key.update(map_content)
     return key.digest()
 
@@ -107,8 +112,8 @@ class ScoreCache:
             self.flush()
             self._connection.close()
             self._connection = None
-        if self.failure:
-            _log.warning("%s", self.failure)
+            if self.failure:
+                _log.warning("%s", self.failure)
 
 
 def _checksum(key: bytes, scores: str, quantised: bytes, gt_note: str) -> bytes:

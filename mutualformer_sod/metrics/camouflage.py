@@ -22,9 +22,10 @@ def camouflage_degree(rgb: np.ndarray, mask: np.ndarray) -> np.ndarray:
     The degree is 0 everywhere if the foreground or its surroundings contain no patch of 7 x 7
     pixels. The image is (H, W, 3) uint8, and the mask is (H, W) bool.
     """
-    degree, inside = np.zeros(mask.shape), mask.view(np.uint8)
+    degree = np.zeros(mask.shape)
     if min(mask.shape) < _SIDE:
         return degree
+    inside = mask.view(np.uint8)
     around = cv2.dilate(inside, _SURROUNDINGS) - inside
     colours = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB)
     own, own_patches = _patches(colours, inside)

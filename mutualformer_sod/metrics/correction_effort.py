@@ -24,7 +24,10 @@ def correction_effort(pair: MapPair) -> float:
 
 
 def correction_effort_birefnet(pair: MapPair) -> float:
-    """Return the effort at an 8-bit level > 128 of the map without stretching, as in BiRefNet."""
+    """Return the effort of the map at an 8-bit level > 128, as in BiRefNet's evaluation.
+
+    BiRefNet does not stretch maps to their own minimum and maximum.
+    """
     return _effort((pair.levels > _BIREFNET_LEVEL).view(np.uint8), pair.gt)
 
 

@@ -31,7 +31,7 @@ class GtSet:
         files: stem -> ground truth, for the images to evaluate.
         whole: stem -> ground truth, for all images of the set; None if `files` has all images.
         usual_count: number of images that papers report for the set; None for a custom set.
-        rgb: stem -> colour image, for the metrics that need it.
+        rgb: stem -> colour image, for the metrics that need it; may be empty.
         other_version: description of the known version of the set with this number of images.
     """
 
@@ -44,9 +44,10 @@ class GtSet:
 
     @classmethod
     def of_folder(cls, folder: Path) -> GtSet:
-        """Return the set of all ground truths in a folder, named SIP for "SIP/GT" and for "SIP".
+        """Return the set of all ground truths in a folder.
 
-        With "SIP/GT", the colour images of "SIP/RGB" are added.
+        Both "SIP/GT" and "SIP" become the set SIP. With "SIP/GT", the colour images of "SIP/RGB"
+        are added.
 
         Raises:
             InputError: the folder does not exist, has no image, or has two images with one stem.
@@ -56,13 +57,13 @@ class GtSet:
             raise InputError(f"`gt` {folder}: no ground truth. Fix: pass a folder of masks.")
         named = folder.resolve()
         name = named.parent.name if named.name.lower() == "gt" else named.name
-        by_stem, rgb = {path.stem: path for path in files}, {}
+        by_stem = {path.stem: path for path in files}
         if len(by_stem) < len(files):
             twice = name_list(p.name for p in files if p not in by_stem.values())
             raise InputError(
                 f"`gt` {folder}: two files for one image: {twice}. Fix: keep one file per image."
             )
-        colours = named.parent / "RGB"
+        colours, rgb = named.parent / "RGB", {}
         if named.name.lower() == "gt" and colours.is_dir():
             rgb = {path.stem: path for path in image_files(colours)}
         return cls(name, by_stem, rgb=rgb)
@@ -75,7 +76,16 @@ def find_map_folders(
     canonical_name: Callable[[str], str] = str,
     affixes: tuple[str, str] | None = None,
 ) -> list[MapFolder]:
-    """Return the paired maps of sets and methods, or raise InputError if no map was found."""
+    """Return a `MapFolder` with the paired maps of each set and method, set by set.
+
+    Args:
+        maps: folder of methods, see `metrics.folder.find_map_folder`.
+        canonical_name: function that maps an alias of a set to the name of the set.
+        affixes: text around the stems in the names of the maps; None detects this text.
+
+    Raises:
+        InputError: no map was found.
+    """
     only = len(sets) == 1
     folders = [
         find_map_folder(

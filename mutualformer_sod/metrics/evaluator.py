@@ -48,9 +48,11 @@ def score_image(
     normalize: bool = True,
     with_weighted_f: bool = True,
 ) -> ImageScores:
-    """Compute every metric of one saliency map, with the arguments and errors of `MapPair`.
+    """Compute every metric of one saliency map.
 
-    Without the weighted F-measure this takes half of the time.
+    Args:
+        pred, gt, normalize: as in `MapPair`, which raises the errors.
+        with_weighted_f: compute the weighted F-measure, which needs half of the time.
     """
     pair = MapPair(pred, gt, normalize)
     means = [m for m in of_kind("mean") if with_weighted_f or m.name != "weighted_f"]

@@ -39,9 +39,9 @@ def extra_columns(with_rgb: bool = True) -> tuple[str, ...]:
 
 @contextmanager
 def enabled(names: Iterable[str]) -> Iterator[tuple[str, ...]]:
-    """Register the extra metrics that have some of these scores in a `with` block.
+    """Register the extra metrics of some scores in a `with` block, and yield the added names.
 
-    The context yields the names of the added scores.
+    Names of scores that no extra metric has are ignored.
     """
     wanted, added = set(names), []
     families = [f for f in FAMILIES if wanted & {n for metric in f for n in metric.columns}]

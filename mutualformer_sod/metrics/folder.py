@@ -29,8 +29,9 @@ class MapFolder:
     Attributes:
         folder: the folder of the maps; None if the method has no maps for the set.
         maps: stem -> file, for the stems of the set that have exactly one map.
-        missing, duplicate: stems of the set without a map, and with several (`a.png` and `a.jpg`).
+        missing: stems of the set without a map.
         extra: file names that belong to no image of the set.
+        duplicate: stems of the set with several maps (`a.png` and `a.jpg`).
         hint: message that names the files found in place of missing maps, and the fix; may be "".
         affixes: text before and after the stem in the names of the maps.
         training: the training protocol in the run.json of the method; None without a run.json.
@@ -109,7 +110,9 @@ def find_map_folder(
     """
     home = maps_root / method
     candidates = [home / set_name, home / Path(set_name).name]
-    candidates += sorted(path for path in home.iterdir() if canonical_name(path.name) == set_name)
+    candidates += sorted(
+        p for p in home.iterdir() if p.is_dir() and canonical_name(p.name) == set_name
+    )
     if only_set:
         candidates.append(home)
     candidates = [folder for folder in dict.fromkeys(candidates) if folder.is_dir()]

@@ -34,7 +34,10 @@ _NEIGHBOURHOOD = np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8)
 
 
 def once(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Cache the result of a function, needed by several metrics, while its argument exists."""
+    """Cache the result of a function of a ground truth or pair while that object exists.
+
+    With this decorator, a result that several metrics need is computed only once.
+    """
     results: WeakKeyDictionary = WeakKeyDictionary()
 
     @wraps(function)

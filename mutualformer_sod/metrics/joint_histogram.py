@@ -1,7 +1,8 @@
 """Joint histogram of a map and a ground truth for all default metrics except weighted F.
 
-A map has at most 256 levels, a ground truth has two, and the S-measure splits the image into four
-quadrants. Hence 4 x 2 x 256 counts are enough for MAE, precision, recall, F, E and S at any size.
+A saliency map has at most 256 levels, a ground truth has two, and the S-measure splits the image
+into four quadrants. A table of 4 x 2 x 256 counts is therefore enough for the mean absolute error,
+precision, recall, F, E and S of an image of any size.
 """
 
 from dataclasses import dataclass
@@ -63,7 +64,15 @@ def quantised_levels(values: np.ndarray) -> np.ndarray:
 
 
 def quantise(by_class: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Convert (2, 256) counts by level to counts by floor(255 p), given p of each level."""
+    """Convert counts by level to counts by floor(255 p), where p is the saliency of a level.
+
+    Args:
+        by_class: (2, 256) counts of background and foreground by level.
+        values: (256,) float, p of each level.
+
+    Returns:
+        (2, 256) int64.
+    """
     levels = quantised_levels(values)
     moved = np.zeros((2, LEVELS), np.int64)
     for gt_class, counts in enumerate(by_class):
@@ -74,8 +83,9 @@ def quantise(by_class: np.ndarray, values: np.ndarray) -> np.ndarray:
 def level_values(low: int, high: int, normalize: bool = True) -> np.ndarray:
     """Return the saliency in [0, 1] of each 8-bit level, as (256,) float64.
 
-    The order of the float operations is that of the reference: v / 255, then min-max with the
-    smallest and largest level of the map, unless it is constant or not to be normalised.
+    The order of the float operations is that of the reference: v / 255, then min-max over the
+    image unless the map is constant. Without ``normalize``, the values are v / 255.
+    ``low`` and ``high`` are the smallest and the largest level of the map.
     """
     values = np.arange(LEVELS) / 255
     if normalize and low != high:

@@ -16,7 +16,10 @@ _SCALES = 10
 
 
 def edges(mask: np.ndarray) -> np.ndarray:
-    """Return the pixels with a Sobel derivative of a 0/1 mask, (H, W) bool; outside of it is 0."""
+    """Return the pixels of a mask at which a Sobel derivative is not 0, (H, W) bool.
+
+    The mask is (H, W) uint8 of 0 and 1. The outside of the image counts as 0.
+    """
     padded = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     in_rows = padded[:-2] + padded[2:] + 2 * padded[1:-1]
     in_columns = padded[:, :-2] + padded[:, 2:] + 2 * padded[:, 1:-1]

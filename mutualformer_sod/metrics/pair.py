@@ -40,7 +40,10 @@ class Counts:
 
     @classmethod
     def of_thresholds(cls, quantised: np.ndarray) -> Counts:
-        """Count at the thresholds 255..0, given `JointHistogram.quantised`."""
+        """Count at the thresholds 255..0, given (2, 256) counts by level: background, foreground.
+
+        Levels are floor(255 p), see `JointHistogram.quantised`.
+        """
         false_positive, true_positive = np.cumsum(quantised[:, ::-1], axis=1)
         return cls(true_positive, false_positive, int(quantised[1].sum()), int(quantised.sum()))
 
@@ -104,9 +107,9 @@ class MapPair:
     @cached_property
     def adaptive_threshold(self) -> float:
         """The adaptive threshold min(2 mean p, 1)."""
-        values = self.histogram.values
-        counts, pixels = self.histogram.by_class, self.histogram.pixels
-        return adaptive_threshold(counts, values, pixels, lambda: cv2.LUT(self.levels, values))
+        by_class, values = self.histogram.by_class, self.histogram.values
+        pixels = self.histogram.pixels
+        return adaptive_threshold(by_class, values, pixels, lambda: cv2.LUT(self.levels, values))
 
     @cached_property
     def adaptive(self) -> Counts:

@@ -25,7 +25,11 @@ def per_image_file(path: Path) -> Iterator[PerImageFile]:
 
 
 class PerImageFile:
-    """Writer of lines: set, image, method, metrics at full precision, and the flags of the map."""
+    """Writer of the per-image CSV, line by line.
+
+    Columns: set, image, method, the metrics at full precision, and the flags of the image,
+    separated by spaces.
+    """
 
     def __init__(self, file: TextIO) -> None:
         self._writer = csv.writer(file, lineterminator="\n")
@@ -71,7 +75,13 @@ class CommonScores:
 
 
 def read_common(path: Path, methods: Mapping[str, Sequence[str]]) -> dict[str, CommonScores]:
-    """Read set -> scores of a per-image CSV, in its order of the sets, given set -> methods."""
+    """Read the scores of the images of each set for which all methods of the set have scores.
+
+    ``methods`` is set -> methods.
+
+    Returns:
+        set -> scores, in the order of the sets in the file.
+    """
     columns = per_image_columns()
     sets = {escaped(name): name for name in methods}
     wanted = {escaped(name): name for names in methods.values() for name in names}

@@ -25,7 +25,8 @@ RATES: dict[str, tuple[Rate, str, bool]] = {
 }
 # The registry already has these rates with the same definition.
 _KNOWN_BINARY = ("iou", "dice", "ber")
-_KNOWN_ADAPTIVE = _KNOWN_CURVES = ("precision", "recall", "f")
+_KNOWN_ADAPTIVE = ("precision", "recall", "f")
+_KNOWN_CURVES = _KNOWN_ADAPTIVE
 # The other rates can have their maximum at a trivial threshold.
 _BOTH_SUMMARIES = ("iou", "dice", "accuracy", "kappa")
 
@@ -46,7 +47,10 @@ def binary_count(pair: MapPair, name: str) -> float:
 
 
 def pooled_rate(means: Mapping[str, np.ndarray | float], rate: Rate) -> float:
-    """Return a rate over all pixels of a set; mean counts give the same rate as their sums."""
+    """Return a rate of the summed counts of a set, so that large images weigh more.
+
+    The mean counts serve as the sums, because no rate depends on the scale of the counts.
+    """
     return float(rate(Confusion(*(means[f"{name}_pixels"] for name in Confusion._fields))))
 
 

@@ -19,7 +19,13 @@ from mutualformer_sod.metrics.weighted_f import weighted_f
 
 @dataclass(frozen=True)
 class Column:
-    """Heading, plain and in math mode, and presentation of a score in tables."""
+    """Heading and presentation of a score in tables.
+
+    Attributes:
+        title, latex: the heading in plain text, and in math mode.
+        per_image: whether a single image has the score.
+        in_table, in_gallery: whether the default table or the gallery shows the score.
+    """
 
     title: str
     larger_is_better: bool

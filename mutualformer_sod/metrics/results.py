@@ -24,7 +24,11 @@ Curves = dict[str, dict[str, dict[str, np.ndarray]]]  # set -> method -> curve -
 
 
 def scoring_protocol(version: str, normalize: bool = True) -> dict:
-    """Return the entries of `SHARED_PROTOCOL`; the version is that of this package."""
+    """Return the protocol of the scores, with the entries of `SHARED_PROTOCOL`.
+
+    The version is that of this package. ``normalize`` stretches each map to its own minimum and
+    maximum.
+    """
     return {
         "normalize": normalize,
         "thresholds": 256,
@@ -41,7 +45,7 @@ class Row:
     Attributes:
         scores: metric -> value; empty if the set could not be scored.
         images: number of scored images.
-        marks: footnotes of the row.
+        marks: footnotes of the row, e.g. "NJU2K has usually 500 images".
         kind: "measured" here, "quoted" from a paper, or the "difference" of the two.
     """
 
@@ -104,7 +108,12 @@ class Results:
 
     def to_json(self) -> str:
         """Return the text of scores.json."""
-        content = {k: getattr(self, k) for k in ("protocol", "scores", "marks", "notes")}
+        content = {
+            "protocol": self.protocol,
+            "scores": self.scores,
+            "marks": self.marks,
+            "notes": self.notes,
+        }
         return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
     @classmethod

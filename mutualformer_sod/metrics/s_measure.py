@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from mutualformer_sod.metrics.ground_truth import GroundTruth
 from mutualformer_sod.metrics.joint_histogram import JointHistogram
 from mutualformer_sod.metrics.pair import MapPair
 
@@ -31,7 +32,7 @@ def s_measure(pair: MapPair, alpha: float = 0.5) -> float:
     ratio = area / pixels
     on_object = ratio * _object_score(values, foreground)
     on_object += (1.0 - ratio) * _object_score(1.0 - values, background)
-    on_region, flags = _region_score(histogram, *pair.gt.split, *pair.gt.shape)
+    on_region, flags = _region_score(histogram, pair.gt)
     pair.flags += [flag for flag in flags if flag not in pair.flags]
     return max(0.0, alpha * on_object + (1.0 - alpha) * on_region)
 
@@ -46,10 +47,9 @@ def _object_score(values: np.ndarray, counts: np.ndarray) -> float:
     return 2.0 * mean / (mean**2 + 1.0 + sigma + EPS)
 
 
-def _region_score(
-    histogram: JointHistogram, row: int, column: int, height: int, width: int
-) -> tuple[float, list[str]]:
+def _region_score(histogram: JointHistogram, gt: GroundTruth) -> tuple[float, list[str]]:
     """Return the mean similarity of the four quadrants, weighted by area, and the flags."""
+    (row, column), (height, width) = gt.split, gt.shape
     areas = row * column, row * (width - column), (height - row) * column
     weights = [area / histogram.pixels for area in areas]
     weights.append(1.0 - weights[0] - weights[1] - weights[2])

@@ -39,7 +39,7 @@ class Outcome:
 
     Attributes:
         errors: error messages of unreadable maps.
-        thumbnails: those of poor maps, which may belong to another image.
+        thumbnails: thumbnails of poor maps, which may belong to other images.
         new: cache keys of the scores that were not in the cache.
         gt_error: error message of the ground truth.
         gt_note: interpretation of a ground truth whose values are not 0 and 255.
@@ -128,8 +128,9 @@ def score_pairing(
             continue
         if gt is None:
             try:
-                (mask, outcome.gt_note), rgb = read_mask(pairing.gt, gt_content), None
-                if pairing.rgb:
+                mask, outcome.gt_note = read_mask(pairing.gt, gt_content)
+                rgb = None
+                if pairing.rgb is not None:
                     rgb = read_rgb(pairing.rgb, rgb_content)
                     check_size(pairing.gt, mask.shape, pairing.rgb, rgb.shape[:2])
                 gt = GroundTruth(mask, rgb)
@@ -162,13 +163,15 @@ def score_set(
     Args:
         rgb: stem -> colour image, for the metrics that need it.
         pool: processes of `workers.worker_pool`; None computes the scores in this process.
-        each: function that is called with the outcome of each image, in order.
+        each: function that is called with the outcome of each image, in the order of
+            ``ground_truths``.
 
     Returns:
         The cells in the order of the folders, and the notes on ground truths (note -> stems).
 
     Raises:
-        InputError: ground truths are unreadable. The message names the first and counts the others.
+        InputError: ground truths are unreadable. The message names the first file, and counts the
+            other files.
     """
     cells = [Cell(f, len(ground_truths), Evaluator(normalize)) for f in folders]
     searches = [SwapSearch() for _ in folders]
@@ -219,7 +222,8 @@ def _book(cell: Cell, search: SwapSearch, outcome: Outcome, gt: Path) -> None:
     search.add(outcome.stem, image.scores["iou"], path, gt, thumbnails)
     if RESIZED in image.flags:
         cell.resized.append(outcome.stem)
-        if len(set(image_size(path))) == 1:
+        height, width = image_size(path)
+        if height == width:
             cell.square.append(outcome.stem)
     if OTHER_ASPECT in image.flags:
         cell.other_aspect.append(outcome.stem)

@@ -6,8 +6,9 @@ from mutualformer_sod.metrics.results import Results
 def add_sequence_means(results: Results) -> None:
     """Add the mean scores of the sets in each parent folder as another set, in place.
 
-    The mean of VIDEOS/walk and VIDEOS/drive is "VIDEOS (2 sequences)", and that of sets without a
-    parent folder "all (N sequences)". A method without scores on a sequence has a mark instead.
+    The mean of VIDEOS/walk and VIDEOS/drive is "VIDEOS (2 sequences)". The mean of sets without a
+    parent folder is "all (N sequences)". A method without scores on a sequence has a mark instead
+    of the mean.
     """
     for method in list(results.marks):
         groups: dict[str, list[str]] = {}

@@ -77,18 +77,24 @@ def binary_si(pair: MapPair, rate: Rate) -> float:
 
 def adaptive_si(pair: MapPair, rate: Rate) -> float:
     """Return a rate at min(2 mean p, 1), averaged over the objects, with p = 0 outside each box."""
-    values, pixels, found = pair.histogram.values, pair.histogram.pixels, []
+    pixels, found = pair.histogram.pixels, []
     for box, counts in _parts(pair):
-
-        def alone(box: Window = box) -> np.ndarray:
-            saliency = np.zeros(pair.gt.shape)
-            saliency[box] = values[pair.levels[box]]
-            return saliency
-
-        threshold = adaptive_threshold(counts, values, pixels, alone)
-        outside = 0 if threshold > 0 else pixels - int(counts.sum())
-        found.append(Counts.at(counts, values >= threshold, pixels, outside))
+        threshold = _threshold(pair, box, counts)
+        outside = pixels - int(counts.sum()) if threshold <= 0 else 0
+        found.append(Counts.at(counts, pair.histogram.values >= threshold, pixels, outside))
     return _mean(rate, found)
+
+
+def _threshold(pair: MapPair, box: Window, counts: np.ndarray) -> float:
+    """Return min(2 mean p, 1) of the map with p = 0 outside of the box."""
+    values = pair.histogram.values
+
+    def alone() -> np.ndarray:
+        saliency = np.zeros(pair.gt.shape)
+        saliency[box] = values[pair.levels[box]]
+        return saliency
+
+    return adaptive_threshold(counts, values, pair.histogram.pixels, alone)
 
 
 def _mean(rate: Rate, counts: list[Counts]) -> float:

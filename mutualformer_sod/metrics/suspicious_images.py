@@ -17,7 +17,8 @@ class SuspiciousImages:
     """Stems of the suspicious images of one method on one set.
 
     Attributes:
-        black, constant: all-black maps of images that have foreground, and other constant maps.
+        black: all-black maps of images that have foreground.
+        constant: other constant maps.
         zero_one: maps with only the values 0 and 1, scored as v/255.
         inverted: maps whose mean is higher on the background than on the foreground.
         empty_gt, full_gt: images without foreground, and without background.

@@ -54,7 +54,10 @@ class SwapSearch:
     def add(
         self, stem: str, iou: float, map_path: Path, gt_path: Path, thumbnails: Thumbnails | None
     ) -> None:
-        """Store a map if it is one of the poorest. Without thumbnails it is read later."""
+        """Add a map of a set.
+
+        Only the poorest maps are stored. The files of a map without thumbnails are read later.
+        """
         if is_suspect(iou):
             heapq.heappush(self._poorest, (-iou, stem, map_path, gt_path, thumbnails))
             if len(self._poorest) > _KEPT:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 
 import numpy as np
 
@@ -63,17 +62,21 @@ class Comparison:
         first_wins = sign * self.pairs.mean > 0
         first, second = self.pairs.pairs[self.significant].T
         wins = first_wins[self.significant]
-        sides = np.where(wins, first, second), np.where(wins, second, first)
-        better, worse = (np.bincount(s, minlength=len(self.methods)).tolist() for s in sides)
-        return better, worse
+        number = len(self.methods)
+        better = np.bincount(np.where(wins, first, second), minlength=number)
+        worse = np.bincount(np.where(wins, second, first), minlength=number)
+        return better.tolist(), worse.tolist()
 
 
 @dataclass
 class AllPairs:
-    """The comparisons set by set, and last over all sets, each in the table's order of metrics.
+    """The comparisons of an evaluation.
 
-    ``draws`` is the number of bootstrap resamples. The notes are remarks on sets and methods that
-    could not be compared, and on weak tests.
+    Attributes:
+        comparisons: comparisons set by set, and last over all sets, each in the table's order of
+            metrics.
+        draws: number of bootstrap resamples.
+        notes: remarks on sets and methods that could not be compared, and on weak tests.
     """
 
     comparisons: list[Comparison]
@@ -83,8 +86,10 @@ class AllPairs:
 
     def by_set(self) -> dict[str, list[Comparison]]:
         """Return the comparisons of each set."""
-        by_set = groupby(self.comparisons, key=lambda item: item.set_name)
-        return {name: list(items) for name, items in by_set}
+        found: dict[str, list[Comparison]] = {}
+        for item in self.comparisons:
+            found.setdefault(item.set_name, []).append(item)
+        return found
 
 
 def metrics_per_image(columns: Sequence[str]) -> tuple[str, ...]:
@@ -110,9 +115,12 @@ def compare_all(
     seed: int = 0,
     each: Callable[[], None] = lambda: None,
 ) -> AllPairs:
-    """Compare all methods on every set, and over all sets, and call ``each`` after a comparison.
+    """Compare all methods on every set, and over all sets.
 
-    ``tables`` is set -> scores. Without ``draws``, `default_draws` is the number of resamples.
+    Args:
+        tables: set -> scores of the images that all methods of the set have.
+        draws: number of resamples; None uses `default_draws`.
+        each: function that is called after each comparison.
     """
     usable = {name: t for name, t in tables.items() if len(t.methods) > 1 and t.images}
     most = max((len(table.methods) for table in usable.values()), default=2)
@@ -135,7 +143,10 @@ def compare_all(
 def _shared_methods(
     title: str, tables: Sequence[CommonScores]
 ) -> tuple[list[CommonScores], list[str]]:
-    """Return the tables of the methods scored on every set, [] for fewer than two, and notes."""
+    """Return the tables of the methods that are scored on every set, and notes for the user.
+
+    The list of tables is empty if fewer than two methods are scored on every set.
+    """
     all_methods = dict.fromkeys(name for table in tables for name in table.methods)
     shared = [name for name in all_methods if all(name in table.methods for table in tables)]
     absent = [name for name in all_methods if name not in shared]

@@ -30,7 +30,10 @@ _LATEX_HEAD = r"""% needs \usepackage{booktabs,longtable}; \usepackage[T1]{fonte
 
 
 def write_all_pairs(output: Path, found: AllPairs, digits: int = 4) -> str:
-    """Write significance.json, .md and .tex to an existing folder, and return the text to print."""
+    """Write significance.json, .md and .tex to an existing folder, and return the text to print.
+
+    ``digits`` is the number of decimals of the differences in the tables. JSON has full precision.
+    """
     write_text(output / "significance.json", to_json(found))
     write_text(output / "significance.md", markdown(found, digits))
     write_text(output / "significance.tex", latex(found, digits))
@@ -88,15 +91,25 @@ def _latex_rows(rows: Iterable[Sequence[str]]) -> Iterator[str]:
 
 def to_json(found: AllPairs) -> str:
     """Return the text of significance.json."""
-    content = {"alpha": ALPHA, "draws": found.draws, "seed": found.seed}
-    content |= {"comparisons": [_entry(c) for c in found.comparisons], "notes": found.notes}
+    content = {
+        "alpha": ALPHA,
+        "draws": found.draws,
+        "seed": found.seed,
+        "comparisons": [_entry(item) for item in found.comparisons],
+        "notes": found.notes,
+    }
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
 def _entry(item: Comparison) -> dict:
     names, pairs = item.methods, item.pairs
-    columns = {"difference": pairs.mean, "low": pairs.low, "high": pairs.high, "p": pairs.p}
-    columns["p_holm"] = pairs.p_holm
+    columns = {
+        "difference": pairs.mean,
+        "low": pairs.low,
+        "high": pairs.high,
+        "p": pairs.p,
+        "p_holm": pairs.p_holm,
+    }
     return {
         "set": item.set_name,
         "metric": item.metric,
@@ -139,7 +152,10 @@ def _rank_rows(found: AllPairs) -> list[list[str]]:
 
 
 def _pair_rows(found: AllPairs, digits: int, most: float = float("inf")) -> list[list[str]]:
-    """Return a row for each pair in sets with at most ``most`` pairs; "*" marks significance."""
+    """Return a row for each pair of methods, for sets with at most ``most`` pairs.
+
+    A significant difference ends with "*".
+    """
     rows = []
     for name, items in found.by_set().items():
         pairs = items[0].pairs.pairs.tolist()

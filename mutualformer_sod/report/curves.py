@@ -31,7 +31,11 @@ def save_curves(path: Path, curves: Curves) -> None:
 
 
 def plot_curves(folder: Path, curves: Curves, protocol: str) -> list[Path]:
-    """Draw the curves of each set as PDF and PNG, or raise InputError without matplotlib."""
+    """Draw a figure of each set, as PDF and PNG, with precision-recall and threshold curves.
+
+    Raises:
+        InputError: matplotlib is not installed.
+    """
     plt = load_pyplot()
     drawn = [metric for metric in of_kind("curve") if metric.summary]
     paths = []

@@ -55,8 +55,10 @@ def write_results(
 ) -> str:
     """Write scores.json, table.csv, table.md and table.tex, and return the table for the screen.
 
-    CSV and JSON have full precision, JSON all metrics. Quoted scores of the methods ``published``
-    are added to the tables, see ``report.published``.
+    Args:
+        columns: metrics in the tables; scores.json has all metrics.
+        digits: decimals in the tables; CSV and JSON have full precision.
+        published: methods whose quoted scores are added, see ``report.published``.
     """
     rows, protocol = results.rows(), results.protocol_lines()
     if published:
@@ -73,7 +75,8 @@ def write_results(
 def csv_table(rows: Sequence[Row], columns: Sequence[str], protocol: Sequence[str]) -> str:
     """Return the table as CSV with full precision and a rank column for each score.
 
-    The protocol follows as comments: read the file with `pandas.read_csv(..., comment="#")`.
+    The protocol follows as comment lines that start with "#". Read the file with
+    `pandas.read_csv(..., comment="#")`.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -17,8 +17,8 @@ _ROUNDING = 1e-12  # relative; the rounding of a mean stays below it
 def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
     """Adjust p-values (T,) in [0, 1] for several tests by Holm's step-down method (Holm 1979).
 
-    If hypotheses with adjusted values below a level are rejected, the probability of one or more
-    false rejections is below this level, for any dependence of the tests.
+    Reject the hypotheses whose adjusted value, (T,) in [0, 1], is below the level. The probability
+    of one or more false rejections is then below the level, for any dependence of the tests.
 
     Raises:
         InputError: ``p`` is not a list of numbers in [0, 1].
@@ -152,7 +152,11 @@ def mean_of_groups(groups: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def bootstrap_means(groups: Sequence[np.ndarray], draws: int, seed: int = 0) -> np.ndarray:
-    """Return `mean_of_groups` of resampled groups (N, ...), (draws, ...) float64.
+    """Return `mean_of_groups` of resampled groups, (draws, ...) float64.
+
+    Args:
+        groups: scores (N, ...) of the images of each group. Only N may differ between groups.
+        draws: number of resamples, 1 or more.
 
     Raises:
         InputError: no group, an empty group, groups with different columns, or no draws.
@@ -188,7 +192,7 @@ def compare_pairs(means: np.ndarray, resampled: np.ndarray, freedom: int) -> Pai
 
     Args:
         means: (k,) observed means.
-        resampled: (draws, k) `bootstrap_means`.
+        resampled: (draws, k) means of the resamples, see `bootstrap_means`.
         freedom: number of independent observations that were resampled, minus one per group.
     """
     pairs = np.array(list(combinations(range(len(means)), 2)))

@@ -16,7 +16,13 @@ _WIDTH = 7.0  # width of a figure in inches
 
 
 def plot_ranks(folder: Path, found: AllPairs) -> list[Path]:
-    """Draw SET_ranks.pdf and .png (Demšar, JMLR 2006), or raise InputError without matplotlib."""
+    """Draw a figure of each set, with a diagram for each metric.
+
+    The files are SET_ranks.pdf and SET_ranks.png. The diagrams are those of Demšar (JMLR 2006).
+
+    Raises:
+        InputError: matplotlib is not installed.
+    """
     plt = load_pyplot()
     paths = []
     for name, items in found.by_set().items():

@@ -40,7 +40,7 @@ class Difference:
 def compare(
     first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray], seed: int = 0
 ) -> list[Difference]:
-    """Compare two methods on one set, given metric -> (N,) scores of the same images.
+    """Compare two methods on one set, given metric -> (N,) scores in the same order of images.
 
     The interval is the percentile bootstrap over images (Efron 1979) with 2000 resamples. All
     metrics use the same resamples.
