@@ -43,13 +43,7 @@ def parse_arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--fusions", nargs="+", metavar="NAME", help=f"all, or some of {', '.join(fusion_names())}")
     add("--dim", type=multiple_of_64, metavar="C", help="layer width for --fusions (default: 384)")
-    add(
-        "--tokens",
-        type=cli.COUNT,
-        nargs="+",
-        metavar="N",
-        help="tokens per modality (default: 196 784)",
-    )
+    add("--tokens", nargs="+", **cli.N, help="tokens per modality (default: 196 784)")
     add("--compile", action="store_true", help="time the network compiled by torch.compile")
     cli.add_flags(parser, "--clock", "--size", "--device", "--amp", "--rounds", "--set", "--json")
     cli.add_flags(parser, "--overwrite", help="replace the file of --json")
@@ -59,11 +53,12 @@ def parse_arguments() -> argparse.Namespace:
 
 def multiple_of_64(text: str) -> int:
     """Return the value of --dim, a positive multiple of 64."""
-    if int(text) < 64 or int(text) % 64:
+    value = int(text)
+    if value < 64 or value % 64:
         raise argparse.ArgumentTypeError(
             f"{text} is not usable. Fix: pass a positive multiple of 64."
         )
-    return int(text)
+    return value
 
 
 def main() -> None:
@@ -109,7 +104,8 @@ def measure_layers(args: argparse.Namespace, fields: dict[str, Any]) -> None:
 
     check_clock(args, "cpu")
     dim, fusions, figures = args.dim or 384, check_fusions(args.fusions), {}
-    print(f"C = {dim}, one image, float32; {describe_machine('cpu')['text']}")
+    machine, text = describe_machine("cpu")
+    print(f"C = {dim}, one image, float32; {text}")
     for tokens in args.tokens or (196, 784):
         rows = layer_costs(fusions, dim, tokens, args.rounds, fields, CLOCKS[args.clock])
         print(f"\nN = {tokens:<32}{'MMACs':>10}{'of the block':>14}{'ms':>10}{'of the block':>14}")
@@ -122,7 +118,6 @@ def measure_layers(args: argparse.Namespace, fields: dict[str, Any]) -> None:
         figures[str(tokens)] = rows
     suggest("benchmark", "--fusions", *fusions, "--preset", DEFAULT_PRESET, "--device", "cpu")
     if args.json is not None:
-        machine = describe_machine("cpu")["machine"]
         chosen = {"dim": dim, "rounds": args.rounds, "clock": args.clock, "fields": fields}
         write_json(args.json, {"machine": machine, "settings": chosen, "tokens": figures})
 
@@ -158,24 +153,24 @@ def measure_networks(args: argparse.Namespace, fields: dict[str, Any]) -> None:
     amp = pick_amp(args.amp, device)
     common = (size, args.batch_size, str(device), amp, args.compile, args.clock)
     contestants = [Contestant(spec, Settings(*common, overrides)) for _, spec, overrides in entries]
-    about = describe_machine(str(device))
+    machine, text = describe_machine(str(device))
     results = measure(contestants, args.rounds)
     for result, (name, _, _) in zip(results, entries, strict=True):
         result["name"] = name
         fastest = result["seconds"]["fastest"]
         result["times_the_first"] = fastest / results[0]["seconds"]["fastest"]
     print(
-        f"{size} x {size}, batch {args.batch_size}, {about['machine']['device']}, amp {amp}"
-        f"{', compiled' if args.compile else ''}, {args.clock} time; {about['text']}\n"
+        f"{size} x {size}, batch {args.batch_size}, {machine['device']}, amp {amp}"
+        f"{', compiled' if args.compile else ''}, {args.clock} time; {text}\n"
     )
     print_table(results, args.batch_size)
     print_parts(results)
     suggest("benchmark", "--fusions", "all")
     if args.json is not None:
         chosen = {"size": size, "batch_size": args.batch_size, "amp": amp}
-        chosen |= {"compile": args.compile, "clock": args.clock, "rounds": args.rounds}
-        chosen |= {"fields": fields}
-        write_json(args.json, {"machine": about["machine"], "settings": chosen, "results": results})
+        chosen |= {name: getattr(args, name) for name in ("compile", "clock", "rounds")}
+        chosen["fields"] = fields
+        write_json(args.json, {"machine": machine, "settings": chosen, "results": results})
 
 
 def print_table(results: list[dict[str, Any]], batch_size: int) -> None:
@@ -185,7 +180,7 @@ def print_table(results: list[dict[str, Any]], batch_size: int) -> None:
     row = "{:<{width}}" + "{:>10}" * 5 + "{:>16}" + "{:>10}{:>8}{:>12}"
     print(row.format("network", *heads, "ratio", "memory MiB", width=width))
     for result in results:
-        seconds = result["seconds"]
+        seconds, memory = result["seconds"], result["peak_memory_mib"]
         low, high = (1e3 * value for value in seconds["quartiles"])
         cells = (
             f"{result['parameters'] / 1e6:.2f}",
@@ -196,7 +191,7 @@ def print_table(results: list[dict[str, Any]], batch_size: int) -> None:
             f"{low:.1f} - {high:.1f}",
             f"{1e3 * seconds['fastest']:.1f}",
             f"{result['times_the_first']:.2f}",
-            "-" if result["peak_memory_mib"] is None else f"{result['peak_memory_mib']:.0f}",
+            "-" if memory is None else f"{memory:.0f}",
         )
         print(row.format(result["name"], *cells, width=width))
 
@@ -204,19 +199,16 @@ def print_table(results: list[dict[str, Any]], batch_size: int) -> None:
 def print_parts(results: list[dict[str, Any]]) -> None:
     """Print the time and the MACs of each part, for every network that has parts."""
     for result in results:
-        parts = result["seconds_by_part"]
-        if not parts:
-            continue
-        whole = sum(parts.values())
-        print(f"\n{result['name']}, by part (fastest of each)")
+        if parts := result["seconds_by_part"]:
+            print(f"\n{result['name']}, by part (fastest of each)")
         for name, seconds in parts.items():
-            macs = result["macs"].get(name)
+            macs, ratio = result["macs"].get(name), seconds / sum(parts.values())
             share = "" if macs is None else f"{macs / result['macs']['total']:>8.1%} of the MACs"
-            print(f"  {name:<10}{1e3 * seconds:>10.1f} ms{seconds / whole:>8.1%}{share}")
+            print(f"  {name:<10}{1e3 * seconds:>10.1f} ms{ratio:>8.1%}{share}")
 
 
-def describe_machine(device: str) -> dict[str, Any]:
-    """Return processor, device and versions: ``machine`` for a file, ``text`` for the screen."""
+def describe_machine(device: str) -> tuple[dict[str, Any], str]:
+    """Return processor, device and versions for a file, and as text for the screen."""
     import torch
 
     machine = {
@@ -226,8 +218,7 @@ def describe_machine(device: str) -> dict[str, Any]:
         "torch": torch.__version__,
     }
     threads = counted(machine["torch_threads"], "thread")
-    text = f"{machine['processor']}, {threads}, torch {machine['torch']}"
-    return {"machine": machine, "text": text}
+    return machine, f"{machine['processor']}, {threads}, torch {machine['torch']}"
 
 
 def processor() -> str:

@@ -30,7 +30,7 @@ def parse_arguments() -> argparse.Namespace:
     cli.add_flags(parser, "--overwrite", help="replace the files of --json and --plot")
     cli.add_flags(parser, "--batch-size", default=1)
     add("--dim", type=cli.COUNT, default=384, metavar="C", help="default: 384")
-    add("--tokens", type=cli.COUNT, nargs="+", default=TOKENS, metavar="N")
+    add("--tokens", nargs="+", **cli.N, default=TOKENS)
     add(
         "--seconds",
         type=float,
@@ -95,15 +95,13 @@ def plot(path: Path, figures: list[dict[str, Any]]) -> None:
     """Draw seconds (above) and peak memory (below) over N, one column per part and mode."""
     from matplotlib.figure import Figure  # an optional package
 
+    rows = (("seconds", 1.0, "seconds"), ("peak_bytes", 2.0**20, "peak memory, MiB"))
     columns = list(dict.fromkeys((cell["part"], cell["mode"]) for cell in figures))
     names = dict.fromkeys(cell["contestant"] for cell in figures)
     figure = Figure(figsize=(3.6 * len(columns), 6.4), layout="constrained")
     axes = figure.subplots(2, len(columns), squeeze=False)
-    for column, (part, mode) in enumerate(columns):
-        for row, (key, unit, label) in enumerate(
-            (("seconds", 1.0, "seconds"), ("peak_bytes", 2.0**20, "peak memory, MiB"))
-        ):
-            panel = axes[row][column]
+    for panels, (part, mode) in zip(axes.T, columns, strict=True):
+        for panel, (key, unit, label) in zip(panels, rows, strict=True):
             for name, style in zip(names, ("o-", "s--", "^-.", "x:"), strict=True):
                 points = [
                     (cell["tokens"], cell[key] / unit)
@@ -114,8 +112,8 @@ def plot(path: Path, figures: list[dict[str, Any]]) -> None:
                 ]
                 if points:
                     panel.plot(*zip(*points, strict=True), style, label=name, markersize=4)
-            panel.set(xscale="log", yscale="log", xlabel="tokens N", title=f"{part}, {mode}")
-            panel.set_ylabel(label)
+            panel.set(xscale="log", yscale="log", xlabel="tokens N", ylabel=label)
+            panel.set_title(f"{part}, {mode}")
             panel.grid(alpha=0.3, which="both")
     axes[0][0].legend()
     with replacing(path) as temporary:

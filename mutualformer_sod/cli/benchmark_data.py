@@ -12,6 +12,7 @@ from mutualformer_sod import list_presets
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.cli.next_step import suggest
 from mutualformer_sod.configs.model import DEFAULT_PRESET, make_config
+from mutualformer_sod.configs.training import CACHES, TrainConfig
 from mutualformer_sod.errors import InputError, counted
 from mutualformer_sod.files import write_json
 
@@ -34,26 +35,27 @@ def parse_arguments() -> argparse.Namespace:
         default=2,
         help="loader processes, compared with 0 (default: 2)",
     )
-    parser.add_argument("--train-sets", nargs="+", default=[], metavar="SET", help="sets to load")
-    parser.add_argument("--preset", default=DEFAULT_PRESET, help=", ".join(list_presets()))
-    parser.add_argument(
+    add = parser.add_argument
+    add("--train-sets", nargs="+", default=[], metavar="SET", help="sets to load")
+    add("--preset", default=DEFAULT_PRESET, help=", ".join(list_presets()))
+    add(
         "--cache",
         nargs="+",
-        choices=("off", "ram", "disk"),
+        choices=CACHES,
         default=["off", "ram"],
         metavar="MODE",
         help="off, ram, disk; several are compared (default: off ram)",
     )
-    parser.add_argument("--cache-side", type=int, metavar="S", help="default: 1.25 x the size")
-    parser.add_argument("--cache-dir", metavar="DIR", help="for --cache disk")
-    parser.add_argument("--batches", type=cli.COUNT, default=20, metavar="N", help="default: 20")
-    parser.add_argument("--windows", type=cli.COUNT, default=5, metavar="N", help="default: 5")
+    add("--cache-side", type=int, metavar="S", help="default: 1.25 x the size")
+    add("--cache-dir", metavar="DIR", help="for --cache disk")
+    add("--batches", **cli.N, default=20, help="default: 20")
+    add("--windows", **cli.N, default=5, help="default: 5")
     args = parser.parse_args()
-    if "disk" in args.cache and args.cache_dir is None:
-        raise InputError("--cache disk needs a folder. Fix: pass --cache-dir DIR")
     cli.check_result_files(args, "json")
     if "disk" not in args.cache:
         parser.refuse_unused(args, ("cache_dir",), "without --cache disk")
+    elif args.cache_dir is None:
+        raise InputError("--cache disk needs a folder. Fix: pass --cache-dir DIR")
     if args.cache == ["off"]:
         parser.refuse_unused(args, ("cache_side",), "with --cache off")
     return args
@@ -87,22 +89,15 @@ def main() -> None:
     )
     suggest("train", "--data", *args.data, "--preset", args.preset, "--output", "runs/mine")
     if args.json is not None:
-        options = {
-            "preset": args.preset,
-            "size": model.image_size,
-            "batch_size": args.batch_size,
-            "amp": args.amp,
-            "device": str(device),
-            "torch_threads": torch.get_num_threads(),
-        }
+        options = {"preset": args.preset, "size": model.image_size, "batch_size": args.batch_size}
+        options |= {"amp": args.amp, "device": str(device)}
+        options["torch_threads"] = torch.get_num_threads()
         network = {"images_per_second": speed}
         write_json(args.json, {"options": options, "loaders": loaders, "network": network})
 
 
-def train_config(args: argparse.Namespace, cache: str) -> Any:
+def train_config(args: argparse.Namespace, cache: str) -> TrainConfig:
     """Return the configuration of the run whose data and optimiser are timed."""
-    from mutualformer_sod.configs.training import TrainConfig
-
     same = ("preset", "data", "train_sets", "near", "limit", "cache_side", "cache_dir")
     fields = {name: getattr(args, name) for name in (*same, "batch_size", "workers")}
     # An overlap has no effect here, because nothing is evaluated.
@@ -128,15 +123,9 @@ def time_loaders(
     figures = []
     for workers in dict.fromkeys((0, args.workers)):
         stream = iter(make_loader(train, batches, workers, device.type == "cuda"))
-        seconds = time_windows(stream.__next__, args)
-        figures.append(
-            {
-                "cache": cache,
-                "workers": workers,
-                "images_per_second": args.batch_size / seconds,
-                "setup_seconds": setup,
-            }
-        )
+        speed = args.batch_size / time_windows(stream.__next__, args)
+        loader = {"cache": cache, "workers": workers}
+        figures.append(loader | {"images_per_second": speed, "setup_seconds": setup})
     return figures, next(iter(make_loader(train, batches[:1])))
 
 
@@ -152,7 +141,7 @@ def time_windows(step: Callable[[], object], args: argparse.Namespace) -> float:
 
 
 def training_step(
-    config: Any, model_config: Any, batch: dict[str, Any], device: Any, amp: str
+    config: TrainConfig, model_config: Any, batch: dict[str, Any], device: Any, amp: str
 ) -> Callable[[], None]:
     """Return a function that updates new random weights on ``batch`` once per call."""
     import torch
@@ -165,13 +154,11 @@ def training_step(
     torch.manual_seed(0)
     model = SaliencyDetector(model_config).to(device).train()
     optimizer = make_optimizer(model, config)
-    rgb, depth, has_depth, gt = (
-        batch[part].to(device) for part in ("rgb", "depth", "has_depth", "gt")
-    )
+    *inputs, gt = (batch[part].to(device) for part in ("rgb", "depth", "has_depth", "gt"))
 
     def step() -> None:
         with autocast(device, amp):
-            output = model(rgb, depth, has_depth)
+            output = model(*inputs)
         losses = losses_of(output, gt, config)
         optimizer.zero_grad(set_to_none=True)
         losses["total"].backward()

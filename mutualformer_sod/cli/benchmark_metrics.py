@@ -109,11 +109,9 @@ def time_images(
 
 def time_measures(pairs: list[Pair], rounds: int) -> None:
     """Print the times of each metric, of all metrics together, and of pysodmetrics."""
-    inputs = []
-    for pred, gt in pairs:
-        pair = MapPair(pred, gt)
+    inputs = [(pred, gt, MapPair(pred, gt)) for pred, gt in pairs]
+    for _, _, pair in inputs:
         weighted_f(pair)  # computes the distances of the ground truth, which are reused
-        inputs.append((pred, gt, pair))
     runs = {
         "  joint histogram": lambda p, g, pair: MapPair(p, g),
         "  MAE": lambda p, g, pair: mae(pair),
@@ -123,15 +121,14 @@ def time_measures(pairs: list[Pair], rounds: int) -> None:
         "  weighted F, ground-truth part reused": lambda p, g, pair: weighted_f(pair),
         ALL: lambda p, g, pair: score_image(p, g),
     }
-    measures = reference_measures()
-    names = [f"  pysodmetrics {type(measure).__name__}" for measure in measures]
-    for name, measure in zip(names, measures, strict=True):
+    for measure in reference_measures():
+        name = f"  pysodmetrics {type(measure).__name__}"
         runs[name] = lambda p, g, pair, measure=measure: measure.step(p, g)
     costs = time_images(rounds, runs, inputs)
-    if not measures:
+    reference = sum(value for name, value in costs.items() if "pysodmetrics" in name)
+    if not reference:
         print("pysodmetrics is not installed, so no ratio is printed")
         return
-    reference = sum(costs[name] for name in names)
     show("pysodmetrics, without reading", reference)
     show("  ratio, without reading", reference / costs[ALL], 1)
 
@@ -197,9 +194,9 @@ def time_runs(pairs: list[Pair], args: argparse.Namespace) -> None:
         root = Path(folder)
         maps, gts = {}, {}
         for i, (pred, gt) in enumerate(pairs):
-            for kind, files, image in (("map", maps, pred), ("gt", gts, gt)):
-                files[f"{i}"] = root / f"{kind}_{i}.png"
-                cv2.imwrite(str(files[f"{i}"]), image)
+            maps[f"{i}"], gts[f"{i}"] = root / f"map_{i}.png", root / f"gt_{i}.png"
+            cv2.imwrite(str(maps[f"{i}"]), pred)
+            cv2.imwrite(str(gts[f"{i}"]), gt)
         evaluator, measures = Evaluator(), reference_measures()
 
         def ours(map_path: Path, gt_path: Path) -> None:
@@ -228,10 +225,8 @@ def time_workers(source: MapFolder, gts: dict[str, Path], args: argparse.Namespa
         with worker_pool(workers) as pool:
             alone, together = (partial(score_set, [source], gts, pool=p) for p in (None, pool))
             together()  # starts the workers
-            runs = {
-                "run of 1 process, wall time": alone,
-                f"run of {counted(workers, 'worker')}, wall time": together,
-            }
+            several = f"run of {counted(workers, 'worker')}, wall time"
+            runs = {"run of 1 process, wall time": alone, several: together}
             costs = time_images(args.rounds, runs, images=len(gts))
         alone, together = costs.values()
         show("  speed-up", alone / together, 2)

@@ -33,14 +33,13 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_arguments()
-    targets = [args.json, args.output and args.output / "check.json"]
-    for path in filter(None, targets):
+    report = args.output and args.output / "check.json"
+    targets = {name: path for name, path in (("json", args.json), ("output", report)) if path}
+    for argument, path in targets.items():
         cli.refuse_existing(path, args.overwrite)
+        check_writable(path.parent, argument)
     if args.json is not None and args.json.suffix.lower() != ".json":
         raise InputError(f"--json {args.json}: wrong suffix. Fix: pass a .json file")
-    for argument, folder in (("output", args.output), ("json", args.json and args.json.parent)):
-        if folder is not None:
-            check_writable(folder, argument)
     # Imported here: --help needs no cv2.
     from mutualformer_sod.data.audit.check import check_data
     from mutualformer_sod.data.audit.report import check_json, check_table, layout_line
@@ -53,7 +52,7 @@ def main() -> int:
     print(f"\n{check_table(check)}\n")
     for finding in check.findings:
         print(finding.line())
-    for path in filter(None, targets):
+    for path in targets.values():
         write_json(path, check_json(check))
     if args.output is not None:
         draw(check.sets, args.output)

@@ -67,10 +67,11 @@ def at_least(least: int) -> Callable[[str], int]:
 
 
 COUNT = at_least(1)
+N = {"type": COUNT, "metavar": "N"}
 INPUT_SIZE = {"type": int, "help": "input size of the network in pixels per side"}  # of --size
 FLAGS: dict[str, dict[str, Any]] = {
     "--amp": {"default": "auto", "help": "auto, off, bf16 or fp16 (default: auto)"},
-    "--batch-size": {"type": COUNT, "default": 8, "metavar": "N", "help": "default: %(default)s"},
+    "--batch-size": {**N, "default": 8, "help": "default: %(default)s"},
     "--clock": {
         "choices": ("wall", "cpu"),
         "default": "wall",
@@ -88,7 +89,7 @@ FLAGS: dict[str, dict[str, Any]] = {
         "(tools/estimate_depth.py)",
     },
     "--json": {"type": Path, "metavar": "FILE", "help": "also write the results to this file"},
-    "--limit": {"type": COUNT, "metavar": "N", "help": "the first N images of each set"},
+    "--limit": {**N, "help": "the first N images of each set"},
     "--map-prefix": {"metavar": "TEXT", "help": "text before the stem in the names of the maps"},
     "--map-suffix": {
         "metavar": "TEXT",
@@ -114,7 +115,7 @@ FLAGS: dict[str, dict[str, Any]] = {
     },
     "--output": {"type": Path, "required": True, "metavar": "DIR"},
     "--overwrite": {"action": "store_true", "help": "replace existing files"},
-    "--rounds": {"type": COUNT, "default": 9, "metavar": "N", "help": "default: %(default)s"},
+    "--rounds": {**N, "default": 9, "help": "default: %(default)s"},
     "--set": {
         "nargs": "+",
         "default": [],
@@ -125,7 +126,7 @@ FLAGS: dict[str, dict[str, Any]] = {
     "--sets": {"nargs": "+", "metavar": "SET", "help": "only these sets (default: all)"},
     "--size": {"type": at_least(32), "metavar": "S", "help": "pixels per side (default: preset's)"},
     "--weights": {"default": DEFAULT_WEIGHTS, "metavar": "FILE|NAME", "help": WEIGHTS_HELP},
-    "--workers": {"type": COUNT, "metavar": "N", "help": "processes (default: all cores)"},
+    "--workers": {**N, "help": "processes (default: all cores)"},
 }
 
 
@@ -153,20 +154,19 @@ def add_server_flags(parser: argparse.ArgumentParser, port: int) -> None:
         help=f"maximum megapixels of a picture or depth map, up to {MOST_MEGAPIXELS} (default 24)",
     )
     add("--max-upload", type=float, default=64, metavar="MB", help="largest file (default 64)")
-    add("--queue", type=COUNT, default=32, metavar="N", help="requests that may wait (default 32)")
+    add("--queue", **N, default=32, help="requests that may wait (default 32)")
 
 
-def check_server_flags(parser: Parser, args: argparse.Namespace) -> None:
-    """Exit with an error if a flag of `add_server_flags` has a value out of range."""
-    if not 0 < args.max_megapixels <= MOST_MEGAPIXELS:
-        parser.error(
-            f"--max-megapixels {args.max_megapixels:g}: out of range. "
-            f"Fix: pass more than 0, at most {MOST_MEGAPIXELS}."
-        )
-    if not 0 < args.max_upload <= 4096:
-        parser.error(
-            f"--max-upload {args.max_upload:g}: out of range. Fix: pass more than 0, at most 4096."
-        )
+def check_server_flags(parser: Parser, args: argparse.Namespace, **further: float) -> None:
+    """Exit with an error if a flag has a value out of range.
+
+    ``further`` are the limits of the command's own arguments.
+    """
+    limits = {"max_megapixels": MOST_MEGAPIXELS, "max_upload": 4096, **further}
+    for name, most in limits.items():
+        if not 0 < (value := getattr(args, name)) <= most:
+            problem = f"{flag_of(name)} {value:g}: out of range."
+            parser.error(f"{problem} Fix: pass more than 0, at most {most}.")
     if not 0 <= args.port <= 65535:
         parser.error(f"--port {args.port}: out of range. Fix: pass 0 to 65535.")
 
@@ -222,7 +222,10 @@ def run(main: Callable[[], int | None]) -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # for names that the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
-    _quieten_libraries()
+    if not sys.warnoptions:  # ``python -W default`` shows the libraries' warnings for programmers
+        for category in (FutureWarning, DeprecationWarning):
+            warnings.simplefilter("ignore", category)
+        warnings.filterwarnings("ignore", category=UserWarning, module=_LIBRARIES)
     status = EXIT_INPUT_ERROR
     try:
         status = main() or 0
@@ -244,15 +247,6 @@ def run(main: Callable[[], int | None]) -> None:
     sys.exit(status)
 
 
-def _quieten_libraries() -> None:
-    """Hide the libraries' warnings for programmers; ``python -W default`` shows them."""
-    if sys.warnoptions:
-        return
-    for category in (FutureWarning, DeprecationWarning):
-        warnings.simplefilter("ignore", category)
-    warnings.filterwarnings("ignore", category=UserWarning, module=_LIBRARIES)
-
-
 def _one_line(error: Exception) -> str | None:
     """Return the message in one line, with flags in place of arguments; None for a defect."""
     # torch raises a RuntimeError if memory runs out.
@@ -265,17 +259,14 @@ def _one_line(error: Exception) -> str | None:
     package = error.name if isinstance(error, ModuleNotFoundError) else None
     if package and package.partition(".")[0] != "mutualformer_sod":
         return f"the package {package} is not installed. Fix: pip install . in the repository"
-    if not isinstance(error, (InputError, OSError)):
-        return None
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         remedy = ". Fix: free disk space and start again" if full else ""
         return f"{error.filename}: {error.strerror}{remedy}"
-    return with_flags(one_line(error))
+    return with_flags(one_line(error)) if isinstance(error, (InputError, OSError)) else None
 
 
 def map_affixes(args: argparse.Namespace) -> tuple[str, str] | None:
     """Return the values of ``--map-prefix`` and ``--map-suffix``; None if neither is passed."""
-    if args.map_prefix is None and args.map_suffix is None:
-        return None
-    return args.map_prefix or "", args.map_suffix or ""
+    passed = args.map_prefix is not None or args.map_suffix is not None
+    return (args.map_prefix or "", args.map_suffix or "") if passed else None

@@ -29,7 +29,7 @@ def parse_arguments() -> argparse.Namespace:
     add("command", choices=("train", "maps"))
     add("--weights", type=Path, metavar="FILE", help="maps: the weights file of train")
     add("--pretrained", default="auto", metavar="FILE", help="weights of the ViT (default: auto)")
-    add("--epochs", type=cli.COUNT, default=8, metavar="N", help="train: epochs (default: 8)")
+    add("--epochs", **cli.N, default=8, help="train: epochs (default: 8)")
     args = parser.parse_args()
     if (args.command == "train") == (args.weights is not None):
         remedy = "omit it" if args.weights else "pass the file that train wrote"
@@ -50,11 +50,7 @@ def main() -> None:
 
     from mutualformer_sod.data.discovery.sets import discover_sets, limited
     from mutualformer_sod.inference.estimated_depth import write_estimates
-    from mutualformer_sod.models.depth_estimator import (
-        DepthEstimator,
-        load_estimator,
-        save_estimator,
-    )
+    from mutualformer_sod.models import depth_estimator
     from mutualformer_sod.models.device import pick_amp
     from mutualformer_sod.training.depth_estimation import train_estimator
 
@@ -62,9 +58,9 @@ def main() -> None:
     sets = limited(discover_sets(args.data, args.sets, need_rgb=True, split="train"), args.limit)
     if is_training:
         torch.manual_seed(0)
-        model = DepthEstimator(pretrained=args.pretrained)
+        model = depth_estimator.DepthEstimator(pretrained=args.pretrained)
         score = train_estimator(model, sets, epochs=args.epochs, near=args.near, amp=amp)
-        save_estimator(model, args.output)
+        depth_estimator.save_estimator(model, args.output)
         result = "no image was held out" if score is None else f"{score:.3f} on images held out"
         print(f"correlation with measured depth: {result}: {args.output}")
         chosen = ["--data", *args.data, "--sets", *args.sets, "--weights", args.output]
@@ -73,7 +69,7 @@ def main() -> None:
     settings = {"weights": file_sha256(args.weights), "pretrained": args.pretrained, "amp": amp}
     for sod_set in sets:  # before the slow load of the ViT
         OutputFolder(args.output / sod_set.name, RECORD, RECORD).claim(settings)
-    model = load_estimator(args.weights, args.pretrained)
+    model = depth_estimator.load_estimator(args.weights, args.pretrained)
     for sod_set in sets:
         folder = args.output / sod_set.name
         written = write_estimates(model, sod_set, folder, amp)

@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -144,8 +143,7 @@ def score_maps(args: argparse.Namespace, columns: tuple[str, ...]) -> int:
     sets = find_sets(args)
     folders = find_map_folders(args.maps, methods, sets, canonical_name, cli.map_affixes(args))
     prepare_output(args.output, args.maps)
-    total = sum(len(item.files) for item in sets)
-    with tqdm(total=total, unit="image", disable=None) as bar:
+    with tqdm(total=sum(len(item.files) for item in sets), unit="image", disable=None) as bar:
 
         def advance(set_name: str, _: object) -> None:
             bar.set_description(set_name, refresh=False)
@@ -171,19 +169,16 @@ def find_sets(args: argparse.Namespace) -> list[GtSet]:
     found = discover_sets(args.data, args.sets, need_gt=args.sets is not None, with_depth=False)
     sets = [item for item in found if item.has_gt]
     if not sets:
-        roots = " ".join(args.data)
-        raise InputError(
-            f"--data {roots}: no set with ground truth. Fix: pass sets with GT folders."
-        )
-    if len(sets) < len(found):
-        left_out = name_list(item.name for item in found if not item.has_gt)
-        print(f"sets left out, because they have no ground truth: {left_out}")
+        problem = f"--data {' '.join(args.data)}: no set with ground truth."
+        raise InputError(f"{problem} Fix: pass sets with GT folders.")
+    if left_out := [item.name for item in found if not item.has_gt]:
+        print(f"sets left out, because they have no ground truth: {name_list(left_out)}")
     chosen = keep_images(sets, args.images) if args.images else sets
     by_name = {item.name: item for item in sets}
     return [
         GtSet(
             item.name,
-            {sample.stem: sample.gt for sample in islice(item.samples, args.limit)},
+            {sample.stem: sample.gt for sample in item.samples[: args.limit]},
             {sample.stem: sample.gt for sample in by_name[item.name].samples},
             item.usual_count,
             {sample.stem: sample.rgb for sample in item.samples if sample.rgb},
@@ -194,11 +189,9 @@ def find_sets(args: argparse.Namespace) -> list[GtSet]:
 
 
 def check_compared(pair: list[str], methods: list[str]) -> None:
-    absent = [name for name in pair if name not in methods]
-    if absent:
-        raise InputError(
-            f"--compare {name_list(absent)}: not evaluated. Fix: pass two of {name_list(methods)}"
-        )
+    if absent := name_list((name for name in pair if name not in methods), none=""):
+        known = name_list(methods)
+        raise InputError(f"--compare {absent}: not evaluated. Fix: pass two of {known}")
     if pair[0] == pair[1]:
         raise InputError(f"--compare {pair[0]} {pair[1]}: equal. Fix: pass two different methods.")
 

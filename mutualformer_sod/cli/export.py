@@ -13,7 +13,7 @@ from mutualformer_sod.benchmark.timing import in_turn
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.cli.next_step import suggest
 from mutualformer_sod.errors import InputError, counted
-from mutualformer_sod.files import check_writable, replacing
+from mutualformer_sod.files import replacing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,18 +39,18 @@ def parse_arguments() -> argparse.Namespace:
     cli.add_flags(parser, "--size", type=int, help="fixed image size S x S")
     cli.add_flags(parser, "--limit", default=8, help="number of images for --check (default: 8)")
     cli.add_flags(parser, "--rounds", help="timed rounds of --benchmark (default: 9)")
-    parser.add_argument("--format", default="onnx", help="onnx (default) or exported-program")
-    parser.add_argument(  # 18 is the oldest opset of torch's exporter
-        "--opset", type=cli.at_least(18), metavar="N", help="ONNX opset (default: torch's)"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("--format", default="onnx", help="onnx (default) or exported-program")
+    # 18 is the oldest opset of torch's exporter.
+    add("--opset", type=cli.at_least(18), metavar="N", help="ONNX opset (default: torch's)")
+    add(
         "--check",
         metavar="ROOT",
         help="folder of sets: compare with PyTorch on their images; a file that differs by more "
         f"than {TOLERANCE:g} in saliency is not written",
     )
     cli.add_flags(parser, "--near", help="for --check: which depth values are near (default: auto)")
-    parser.add_argument("--benchmark", action="store_true", help="compare images/s with PyTorch")
+    add("--benchmark", action="store_true", help="compare images/s with PyTorch")
     args = parser.parse_args()
     if args.check is None:
         parser.refuse_unused(args, ("near", "limit"), "without --check")
@@ -62,55 +62,43 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     args = parse_arguments()
     if args.format not in SUFFIXES:
-        raise InputError(
-            f"--format {args.format!r} is unknown. Fix: pass one of {', '.join(SUFFIXES)}"
-        )
-    if args.output.suffix != SUFFIXES[args.format]:
-        raise InputError(
-            f"--output {args.output}: wrong suffix. Fix: pass a name in {SUFFIXES[args.format]}"
-        )
+        known = ", ".join(SUFFIXES)
+        raise InputError(f"--format {args.format!r} is unknown. Fix: pass one of {known}")
+    if args.output.suffix != (suffix := SUFFIXES[args.format]):
+        raise InputError(f"--output {args.output}: wrong suffix. Fix: pass a name in {suffix}")
     if args.opset is not None and args.format != "onnx":
         raise InputError("--opset has no effect without --format onnx. Fix: omit it")
-    cli.refuse_existing(args.output, args.overwrite)
-    check_writable(args.output.parent)
+    cli.check_result_files(args, "output")
     # Imported here: --help and wrong flags need no torch.
-    from mutualformer_sod.inference.export import (
-        ExportableDetector,
-        describe,
-        load_exported,
-        needs_extra,
-        save_onnx,
-        save_program,
-        trace,
-    )
+    from mutualformer_sod.inference import export
     from mutualformer_sod.models.weights import load_weights
 
-    needs_extra(*(("onnx", "onnxscript", "onnxruntime") if args.format == "onnx" else ()))
+    export.needs_extra(*(("onnx", "onnxscript", "onnxruntime") if args.format == "onnx" else ()))
     model, protocol = load_weights(args.weights)
-    exportable = ExportableDetector(model, protocol.get("modality", "both"))
+    exportable = export.ExportableDetector(model, protocol.get("modality", "both"))
     size = args.size or -(-model.config.image_size // exportable.stride) * exportable.stride
     images = load_images(args, size, model) if args.check else None
     print("tracing the network, which may take minutes", flush=True)
     started = time.perf_counter()
-    program, any_size = trace(exportable, args.size)
-    metadata = describe(exportable, any_size, protocol, size)
+    program, any_size = export.trace(exportable, args.size)
+    metadata = export.describe(exportable, any_size, protocol, size)
     with replacing(args.output) as temporary:
         print(f"traced in {time.perf_counter() - started:.0f} s; writing {args.format}", flush=True)
         if args.format == "onnx":
-            save_onnx(program, temporary, metadata, args.opset)
+            export.save_onnx(program, temporary, metadata, args.opset)
         else:
-            save_program(program, temporary, metadata)
+            export.save_program(program, temporary, metadata)
         print(f"written after {time.perf_counter() - started:.0f} s", flush=True)
         if images is not None:
             print("check: comparing the file with PyTorch", flush=True)
-            check(load_exported(temporary), exportable, images, args.output)
+            check(export.load_exported(temporary), exportable, images, args.output)
     megabytes = args.output.stat().st_size / 1e6
     print(f"{args.output}: {megabytes:.1f} MB, any batch size, images of {metadata['sizes']}")
     if args.size is None and not any_size:
         print(f"the graph of this backbone accepts one image size only: {size} x {size}")
     if args.benchmark:
         print(f"benchmark: {args.rounds} rounds", flush=True)
-        benchmark(load_exported(args.output), model, exportable.modality, size, args)
+        benchmark(export.load_exported(args.output), model, exportable.modality, size, args)
     suggest("benchmark", "--weights", args.weights, "--device", "cpu")
 
 
@@ -131,12 +119,8 @@ def load_images(
         )
     second = model.config.second_modality
     refuse_other_modality(sets, second, "the network", f"pass --check a folder with {second}")
-    dataset = SodDataset(
-        with_encodings(sets, args.near, quiet=True, ask_disparity=True),
-        size,
-        depth_rule=model.config.depth_rule,
-        with_gt=False,
-    )
+    sets = with_encodings(sets, args.near, quiet=True, ask_disparity=True)
+    dataset = SodDataset(sets, size, depth_rule=model.config.depth_rule, with_gt=False)
     batch = default_collate([dataset[index] for index in range(min(args.limit, len(dataset)))])
     return batch["rgb"], batch["depth"], batch["has_depth"]
 

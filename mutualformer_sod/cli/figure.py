@@ -12,7 +12,6 @@ from mutualformer_sod.data.depth.polarity import with_encodings
 from mutualformer_sod.data.discovery.benchmarks import canonical_name
 from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
 from mutualformer_sod.errors import InputError, counted
-from mutualformer_sod.files import check_writable
 from mutualformer_sod.gallery.figure import picture_grid
 from mutualformer_sod.imaging.io import read_gt, read_rgb, read_saliency, write_image
 from mutualformer_sod.metrics.folder import find_map_folder, list_methods
@@ -31,18 +30,15 @@ def main() -> None:
     args = parse_arguments()
     if args.output.suffix.lower() != ".png":
         raise InputError(f"--output {args.output}: not a .png file. Fix: end the name in .png.")
-    cli.refuse_existing(args.output, args.overwrite)
-    check_writable(args.output.parent)
+    cli.check_result_files(args, "output")
     methods = list_methods(args.maps, args.methods)
     sets = with_encodings(discover_sets(args.data, args.sets, need_rgb=True), args.near)
     rows = []
     for sod_set in sets:
         rows += figure_rows(sod_set, args, methods, only_set=len(sets) == 1)
-    stems = {sample.stem for sod_set in sets for sample in sod_set.samples}
-    unknown = [stem for stem in args.stems or [] if stem not in stems]
-    if unknown:
-        stems = " ".join(unknown)
-        raise InputError(f"--stems {stems}: no such image in the sets. Fix: pass other stems.")
+    known = {sample.stem for sod_set in sets for sample in sod_set.samples}
+    if unknown := " ".join(stem for stem in args.stems or () if stem not in known):
+        raise InputError(f"--stems {unknown}: no such image in the sets. Fix: pass other stems.")
     nouns = {item.modality.name for item in sets if item.modality} or {"depth"}
     grid = picture_grid(rows, ["RGB", " / ".join(sorted(nouns)), *methods, "ground truth"])
     write_image(args.output, grid[..., ::-1])

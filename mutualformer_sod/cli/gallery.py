@@ -64,7 +64,7 @@ def parse_arguments() -> argparse.Namespace:
         ("--best", "with the highest scores"),
         ("--disagreement", "whose maps differ most"),
     ):
-        chosen.add_argument(flag, type=cli.COUNT, metavar="N", help=f"draw N images {which}")
+        chosen.add_argument(flag, **cli.N, help=f"draw N images {which}")
     return parser.parse_args()
 
 
@@ -80,14 +80,10 @@ def main() -> int:
     if wants_figure:
         check_matplotlib("--figure, --worst, --best and --disagreement")
     methods = list_methods(args.maps, args.methods)
-    normalize, known = not args.no_normalize, None
-    if args.scores:
-        known, normalize = read_scores(args.scores)
+    known, normalize = read_scores(args.scores) if args.scores else (None, not args.no_normalize)
     check_output(args, wants_figure)
     images, lines = find_images(
-        discover_sets(args.data, args.sets),
-        args.maps,
-        methods,
+        *(discover_sets(args.data, args.sets), args.maps, methods),
         near=args.near,
         limit=args.limit,
         affixes=cli.map_affixes(args),
@@ -128,10 +124,8 @@ def check_figure(
     if args.figure:
         pick([ImageCard(image.set_name, image.sample.stem) for image in images], stems=args.figure)
     if args.disagreement and len(methods) < 2:
-        raise InputError(
-            f"--disagreement {args.disagreement}: there is only one method. "
-            "Fix: pass maps of two methods or more."
-        )
+        problem = f"--disagreement {args.disagreement}: there is only one method."
+        raise InputError(f"{problem} Fix: pass maps of two methods or more.")
     if (args.worst or args.best) and not any(image.sample.gt for image in images):
         flag = "--worst" if args.worst else "--best"
         raise InputError(f"{flag}: no set has ground truth. Fix: pass --figure STEM instead.")
@@ -156,10 +150,9 @@ def draw_figure(
     by_name = {(image.set_name, image.sample.stem): image for image in images}
     chosen_images = [by_name[card.set_name, card.stem] for card in chosen]
     rows, titles = figure_rows(chosen_images, methods)
-    save_paper_figure([args.output / name for name in FIGURES], rows, titles)
-    print(
-        f"figure of {name_list(image.name for image in chosen_images)}: {args.output / FIGURES[0]}"
-    )
+    files = [args.output / name for name in FIGURES]
+    save_paper_figure(files, rows, titles)
+    print(f"figure of {name_list(image.name for image in chosen_images)}: {files[0]}")
 
 
 def report(
@@ -172,7 +165,11 @@ def report(
             if absent:
                 names = name_list(f"{c.set_name}/{c.stem}" for c in absent)
                 lines.append(f"{method}: {counted(len(absent), 'map')}: {note}: {names}")
-    for (set_name, note), stems in gt_notes(cards).items():
+    notes: dict[tuple[str, str], list[str]] = {}  # on ground-truth values besides 0 and 255
+    for card in cards:
+        if card.gt_note:
+            notes.setdefault((card.set_name, card.gt_note), []).append(card.stem)
+    for (set_name, note), stems in notes.items():
         count = counted(len(stems), "ground truth")
         lines.append(f"{set_name}: {count}, e.g. {stems[0]}: {note}")
     content = f"{counted(len(cards), 'image')}, {counted(len(methods), 'method')}"
@@ -182,12 +179,3 @@ def report(
         print(f"{cli.program()}: {line}", file=sys.stderr)
     suggest("figure", *given(args, "data", "sets", "maps"), "--output", "outputs/figure.png")
     return cli.EXIT_INPUT_ERROR if problems else 0
-
-
-def gt_notes(cards: list[ImageCard]) -> dict[tuple[str, str], list[str]]:
-    """Return (set, note) -> stems; a note interprets ground-truth values besides 0 and 255."""
-    notes: dict[tuple[str, str], list[str]] = {}
-    for card in cards:
-        if card.gt_note:
-            notes.setdefault((card.set_name, card.gt_note), []).append(card.stem)
-    return notes

@@ -58,9 +58,7 @@ def map_pictures(args: argparse.Namespace) -> int:
     for doubt, names in outcome.doubts.items():
         print(note_line(doubt, names, counted(outcome.depths, "map"), predictor.second.name))
     kept = f", {outcome.kept} existed" if outcome.kept else ""
-    alone = "" if maps else ", RGB only"
-    if args.estimate_depth:
-        alone = ", with estimated depth"
+    alone = ", with estimated depth" if args.estimate_depth else "" if maps else ", RGB only"
     is_one = args.output is None and len(pictures) == 1 and not outcome.failed
     place = output / "maps" / f"{pictures[0].stem}.png" if is_one else output
     where = f": {place}" if outcome.made or outcome.kept else ""
@@ -134,12 +132,12 @@ def map_video(args: argparse.Namespace) -> int:
         print(f"{trained}; maps of a video use colour alone")
     options = {"near": args.near, "smooth": args.smooth or 0.0, "overwrite": args.overwrite}
     predict_video(predictor, *videos_in(output), **options)
-    if not args.overlay:
+    if args.overlay:
+        suggest_demo(args, predictor.second)
+    else:
         again = ["--video", args.video, *own_weights(args)]
         again += [*without_defaults(args, "depth_video", "smooth", "cutout"), "--overlay"]
         suggest("predict", *again, "--output", f"{output}-overlay")
-    else:
-        suggest_demo(args, predictor.second)
     return 0
 
 
@@ -152,23 +150,18 @@ def load(args: argparse.Namespace) -> tuple:
     weights = find_weights(args.weights)
     predictor = Predictor.from_weights(weights, args.size, args.device, args.amp)
     second = predictor.second.name
-    for name in ("depth", "thermal", "depth_video", "estimate_depth"):
-        flag, value = flag_of(name), getattr(args, name)
-        if value is None:
-            continue
+    names = ("depth", "thermal", "depth_video", "estimate_depth")
+    passed = [name for name in names if getattr(args, name) is not None]
+    for name in passed:
+        flag = flag_of(name)
+        problem = f"{flag} {getattr(args, name)}: --weights {args.weights} were trained"
+        remedy = f"Fix: leave {flag} out,"
         if predictor.modality == "rgb":
-            raise InputError(
-                f"{flag} {value}: --weights {args.weights} were trained without {second}. Fix: "
-                f"leave {flag} out, or pass other weights."
-            )
+            raise InputError(f"{problem} without {second}. {remedy} or pass other weights.")
         if second != ("thermal" if name == "thermal" else "depth"):
-            raise InputError(
-                f"{flag} {value}: --weights {args.weights} were trained on {second} maps. Fix: "
-                f"leave {flag} out, pass --{second} with pictures, or pass other weights."
-            )
-    if predictor.modality == "depth" and not any(
-        (args.depth, args.thermal, args.depth_video, args.estimate_depth)
-    ):
+            remedy += f" pass --{second} with pictures, or pass other weights."
+            raise InputError(f"{problem} on {second} maps. {remedy}")
+    if predictor.modality == "depth" and not passed:
         raise InputError(
             f"--weights {args.weights} use only {second}. Fix: pass --{second}, or other weights."
         )

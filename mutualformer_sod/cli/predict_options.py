@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.configs.released import ESTIMATOR
-from mutualformer_sod.errors import OutputExists
+from mutualformer_sod.errors import OutputExists, flag_of
 
 _Result = TypeVar("_Result")
 
@@ -37,21 +37,17 @@ def parse_arguments(description: str) -> argparse.Namespace:
 
 def make_parser(description: str) -> cli.Parser:
     parser = cli.Parser(description, EPILOG)
-    parser.add_argument(
-        "pictures", nargs="*", type=Path, metavar="FILE|DIR", help="as --rgb; or one video"
-    )
+    add, files = parser.add_argument, {"type": Path, "metavar": "FILE|DIR"}
+    add("pictures", nargs="*", **files, help="as --rgb; or one video")
     source = parser.add_mutually_exclusive_group()
-    source.add_argument(
-        "--rgb", nargs="+", type=Path, metavar="FILE|DIR", help="pictures, or folders of pictures"
-    )
+    source.add_argument("--rgb", nargs="+", **files, help="pictures, or folders of pictures")
     source.add_argument("--video", type=Path, metavar="FILE", help="a video, instead of pictures")
-    parser.add_argument(
+    add(
         "--depth",
-        type=Path,
-        metavar="FILE|DIR",
+        **files,
         help="depth of the picture, or a folder of depth maps paired by name (.png .tif .npy ...)",
     )
-    parser.add_argument(
+    add(
         "--depth-orientation",
         choices=("auto", "stored", "shown"),
         help="orientation of the depth map of a picture with an orientation tag: as the picture is "
@@ -59,14 +55,13 @@ def make_parser(description: str) -> cli.Parser:
         "the shown picture (default)",
     )
     cli.add_flags(parser, "--estimate-depth")
-    parser.add_argument(
+    add(
         "--thermal",
-        type=Path,
-        metavar="FILE|DIR",
+        **files,
         help="thermal image or images in place of depth, for weights that were trained on them",
     )
-    parser.add_argument("--depth-video", type=Path, metavar="FILE", help="depth of the video")
-    parser.add_argument(
+    add("--depth-video", type=Path, metavar="FILE", help="depth of the video")
+    add(
         "--smooth",
         type=float,
         metavar="RATIO",
@@ -81,7 +76,7 @@ def make_parser(description: str) -> cli.Parser:
     )
     cli.add_flags(parser, "--overwrite", help="replace files made with other settings")
     cli.add_flags(parser, "--size", **cli.INPUT_SIZE)
-    parser.add_argument(
+    add(
         "--near",
         choices=("auto", "white", "black", "disparity", "strict"),
         default="auto",
@@ -90,29 +85,24 @@ def make_parser(description: str) -> cli.Parser:
         "as millimetres (default); strict: auto, but stop if the evidence is weak or contradicts "
         "the type",
     )
-    parser.add_argument("--overlay", action="store_true", help="also write the map on the picture")
-    parser.add_argument("--cutout", action="store_true", help="also write the cut-out object")
-    parser.add_argument(
+    add("--overlay", action="store_true", help="also write the map on the picture")
+    add("--cutout", action="store_true", help="also write the cut-out object")
+    add(
         "--background",
         metavar="COLOUR|FILE",
         help="background of cut-outs: white, black, grey, #rrggbb, blur (the picture, blurred) or "
         "a picture (default: transparent)",
     )
-    parser.add_argument("--crop", action="store_true", help="crop cut-outs to the object")
+    add("--crop", action="store_true", help="crop cut-outs to the object")
     return parser
 
 
 def check_combinations(parser: cli.Parser, args: argparse.Namespace) -> None:
     """Exit with an error for flags that have no effect together, or a value out of range."""
-    for name, value, needed in (
-        ("--depth", args.depth, "pictures"),
-        ("--thermal", args.thermal, "pictures"),
-        ("--depth-video", args.depth_video, "a video"),
-        ("--smooth", args.smooth, "a video"),
-        ("--crop", args.crop or None, "pictures"),
-    ):
-        if value is not None and needed != ("pictures" if args.rgb else "a video"):
-            parser.error(f"{name} has no effect without {needed}. Fix: omit {name}.")
+    if args.rgb:
+        parser.refuse_unused(args, ("depth_video", "smooth"), "without a video")
+    else:
+        parser.refuse_unused(args, ("depth", "thermal", "crop"), "without pictures")
     if (args.background or args.crop) and not args.cutout:
         parser.error("--background and --crop need --cutout. Fix: pass --cutout, too.")
     if args.smooth is not None and not 0 <= args.smooth <= MOST_SMOOTH:
@@ -125,10 +115,10 @@ def check_combinations(parser: cli.Parser, args: argparse.Namespace) -> None:
         parser.error(
             "--depth-orientation has no effect without --depth or --thermal. Fix: pass one of them."
         )
-    if args.estimate_depth is not None and (args.depth or args.thermal or args.depth_video):
-        given = next(x for x in ("depth", "thermal", "depth_video") if getattr(args, x))
-        flag = f"--{given.replace('_', '-')}"
-        parser.error(f"--estimate-depth has no effect with {flag}. Fix: omit one of them.")
+    for name in ("depth", "thermal", "depth_video"):
+        if args.estimate_depth is not None and getattr(args, name):
+            flag = flag_of(name)
+            parser.error(f"--estimate-depth has no effect with {flag}. Fix: omit one of them.")
 
 
 def take_pictures(parser: cli.Parser, args: argparse.Namespace) -> None:

@@ -37,10 +37,9 @@ def main() -> None:
     if args.action == "list":
         for name, package in PACKAGES.items():
             file = backbone_file(name)
+            place = file if file.exists() else "not fetched"
             print(f"{name}\n  package  {package.requirement}\n  licence  {package.licence}")
-            print(
-                f"  origin   {package.note}\n  file     {file if file.exists() else 'not fetched'}"
-            )
+            print(f"  origin   {package.note}\n  file     {place}")
         absent = [name for name in PACKAGES if not backbone_file(name).exists()]
         suggest("pretrained", "fetch", *(absent or PACKAGES))
         return

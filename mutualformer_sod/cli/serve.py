@@ -47,11 +47,7 @@ def parse_arguments() -> argparse.Namespace:
         help="limit for the upload, and for the answer (default: 60)",
     )
     args = parser.parse_args()
-    cli.check_server_flags(parser, args)
-    if not 0 < args.timeout <= 3600:
-        parser.error(
-            f"--timeout {args.timeout:g}: out of range. Fix: pass more than 0, at most 3600."
-        )
+    cli.check_server_flags(parser, args, timeout=3600)
     return args
 
 
@@ -70,13 +66,13 @@ def main() -> None:
 
     predictor = Predictor.from_weights(weights, args.size, args.device, args.amp)
     predictor.require_depth(args.weights, "the service")
-    if args.estimate_depth is not None and predictor.modality == "rgb":
-        raise InputError(
-            f"--estimate-depth: --weights {args.weights} were trained without depth. Fix: omit "
-            "--estimate-depth, or pass other weights."
-        )
     estimate = None
     if args.estimate_depth is not None:
+        if predictor.modality == "rgb":
+            raise InputError(
+                f"--estimate-depth: --weights {args.weights} were trained without depth. Fix: omit "
+                "--estimate-depth, or pass other weights."
+            )
         estimate = estimator_of(args.estimate_depth), settings_of(weights, args.estimate_depth)
     most_pixels = round(args.max_megapixels * 10**6)
     service = PictureService(predictor, settings_of(weights), most_pixels, estimate)
@@ -98,19 +94,16 @@ def serve(app: "FastAPI", listening: socket.socket, args: argparse.Namespace) ->
 
     for source in ("mutualformer_sod.data.depth", "python_multipart"):  # clients get these remarks
         logging.getLogger(source).setLevel(logging.CRITICAL)
+    longest = round(2 * args.timeout)
     config = uvicorn.Config(
-        app,
-        log_level="info",
-        server_header=False,
-        timeout_graceful_shutdown=round(2 * args.timeout),
+        app, log_level="info", server_header=False, timeout_graceful_shutdown=longest
     )
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    server = uvicorn.Server(config)
     print(f"{address_of(listening, args.host)}/docs (Ctrl-C ends it)", flush=True)
     if warning := warning_of(args.host):
         print(f"{warning}, without a password", flush=True)
     address = address_of(listening, args.host, here=True)
     suggest_program("curl", "-f", "-F", "rgb=@photo.jpg", f"{address}/map", "-o", "map.png")
     with StopRequest():  # uvicorn repeats the signal at its end
-        server.run(sockets=[listening])
+        uvicorn.Server(config).run(sockets=[listening])
     print("stopped", flush=True)

@@ -27,18 +27,12 @@ def parse_arguments() -> argparse.Namespace:
     cli.add_flags(parser, "--output", help="folder of the maps")
     cli.add_flags(parser, "--overwrite", help="replace maps with other settings")
     cli.add_flags(parser, "--size", **cli.INPUT_SIZE)
-    cli.add_flags(
-        parser, "--workers", type=cli.at_least(0), default=2, help="loader processes (default: 2)"
-    )
-    parser.add_argument(
-        "--writers",
-        type=cli.at_least(0),
-        default=2,
-        metavar="N",
-        help="threads that write maps (default: 2)",
-    )
-    parser.add_argument("--preset", help="refuse weights of any other preset")
-    parser.add_argument("--method", help="name of the maps' folder (default: FUSION_PRESET)")
+    some = {"type": cli.at_least(0), "default": 2, "metavar": "N"}
+    add = parser.add_argument
+    add("--workers", **some, help="loader processes (default: 2)")
+    add("--writers", **some, help="threads that write maps (default: 2)")
+    add("--preset", help="refuse weights of any other preset")
+    add("--method", help="name of the maps' folder (default: FUSION_PRESET)")
     cli.add_flags(
         parser,
         "--near",
@@ -51,10 +45,8 @@ def parse_arguments() -> argparse.Namespace:
         "--amp",
         help="auto, off, bf16 or fp16 (default: auto, bf16 on CUDA devices that support it)",
     )
-    parser.add_argument(
-        "--images", type=Path, metavar="FILE", help="only the images listed in FILE as SET/STEM"
-    )
-    parser.add_argument(
+    add("--images", type=Path, metavar="FILE", help="only the images listed in FILE as SET/STEM")
+    add(
         "--modality",
         choices=VISIBLE,
         help="rgb: colour alone; depth or thermal: the maps alone (default: as trained)",
@@ -93,22 +85,16 @@ def make_maps(args: argparse.Namespace) -> None:
     sets = find_sets(args, modality, model.config.second_modality)
     if is_main() and (line := forecast(predictor)):
         print(with_flags(line), flush=True)
-    map_sets(
-        predictor,
-        sets,
-        args.output / method,
-        provenance_of(weights, model.config, protocol),
-        batch_size=args.batch_size,
-        workers=args.workers,
-        writers=args.writers,
-        overwrite=args.overwrite,
-    )
+    provenance = provenance_of(weights, model.config, protocol)
+    same = ("batch_size", "workers", "writers", "overwrite")
+    options = {name: getattr(args, name) for name in same}
+    map_sets(predictor, sets, args.output / method, provenance, **options)
     if is_main():
         print(f"maps: {args.output / method}")
         chosen = [*given(args, "data", "sets"), "--maps", args.output]
         if any(item.has_gt for item in sets):
-            chosen += given(args, "images", "limit")
-            suggest("evaluate", *chosen, "--output", "outputs/scores")
+            limits = given(args, "images", "limit")
+            suggest("evaluate", *chosen, *limits, "--output", "outputs/scores")
         else:
             suggest("gallery", *chosen, "--output", "outputs/gallery")
 
@@ -134,13 +120,12 @@ def find_sets(args: argparse.Namespace, modality: str, second: str) -> list:
         raise InputError(
             "--near has no effect: it needs a --modality with depth. Fix: leave --near out."
         )
-    found = discover_sets(
-        args.data, args.sets, need_rgb=args.sets is not None, with_depth=sees_depth
-    )
+    need_rgb = args.sets is not None
+    found = discover_sets(args.data, args.sets, need_rgb=need_rgb, with_depth=sees_depth)
+    sets = [item for item in found if item.has_rgb]
     for item in found if is_main() else ():
         if not item.has_rgb:
             print(f"{item.name}: has only ground truths, so no maps are written")
-    sets = [item for item in found if item.has_rgb]
     refuse_other_modality(sets, second, f"--weights {args.weights}")
     blind = [item.name for item in sets if modality not in ("both", "rgb") and not item.has_depth]
     if blind:
@@ -153,12 +138,12 @@ def find_sets(args: argparse.Namespace, modality: str, second: str) -> list:
         print_maps(sets)
     if args.images is not None:
         sets = keep_images(sets, args.images)
-    sets = limited(sets, args.limit)
     if not sets:
         roots = " ".join(args.data)
         raise InputError(
             f"--data {roots}: no colour images, nothing to map. Fix: pass sets with RGB folders."
         )
+    sets = limited(sets, args.limit)
     for item in sets if is_main() else ():
         for note in relation_notes(item):
             _log.warning("%s: %s", item.name, note)

@@ -23,7 +23,6 @@ seeded hold-out of the training images. The same command with --resume continues
 Several GPUs or hosts: GPUS=4 bash train_sod.sh ..., or torchrun --nproc-per-node 4 tools/train.py
 """
 
-_REQUIRED = {"data", "output"}
 _ALIASES = {"finetune": ("--finetune",), "min_lr_ratio": ("--min-lr-share",)}
 
 
@@ -37,10 +36,9 @@ def make_parser() -> cli.Parser:
     parser.usage = "%(prog)s --data ROOT ... --output DIR [options]"
     groups = {"": parser}
     for name, declared in options_of(TrainConfig).items():
-        title = declared.group
-        if title not in groups:
-            groups[title] = parser.add_argument_group(title)
-        _add_option(groups[title], name, declared)
+        if declared.group not in groups:
+            groups[declared.group] = parser.add_argument_group(declared.group)
+        _add_option(groups[declared.group], name, declared)
     parser.add_argument(
         "--recipe",
         default=argparse.SUPPRESS,
@@ -71,7 +69,7 @@ def _add_option(group: argparse._ActionsContainer, name: str, declared: Option) 
     kind, default = field_types(TrainConfig)[name], describe_default(TrainConfig, name)
     text = f"{declared.effect} (default: {default})" if default else declared.effect
     rest: dict[str, Any] = {"help": text, "default": argparse.SUPPRESS}
-    if name in _REQUIRED:
+    if name in ("data", "output"):
         rest["required"] = True
     if kind is bool:
         rest["action"] = argparse.BooleanOptionalAction if default else "store_true"

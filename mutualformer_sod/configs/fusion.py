@@ -1,8 +1,7 @@
 """Configuration and registry of the fusion methods.
 
-Each method is one file of ``models/fusion``. The file declares a module and a configuration with
-the method's own switches; ``register_fusion`` adds both to the registry. The command line, the cost
-benchmark, the comparison and the tests read the registry.
+Each file of ``models/fusion`` registers a module and a configuration with the method's own
+switches. The command line, the cost benchmark, the comparison and the tests read the registry.
 """
 
 import dataclasses
@@ -99,11 +98,8 @@ class Method:
         own = self.switches
         if name not in own:
             users = [other.name for other in fusion_methods().values() if name in other.switches]
-            return (
-                f"fusion={self.name} does not use it; it is used by {', '.join(users)}"
-                if users
-                else None
-            )
+            reason = f"fusion={self.name} does not use it; it is used by {', '.join(users)}"
+            return reason if users else None
         other, value = self.config.NEEDS.get(name, (name, None))
         if value is not None and options.get(other, own[other].default) != value:
             return f"it needs {other}={value}"

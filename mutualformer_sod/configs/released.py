@@ -24,7 +24,6 @@ def _find_folder() -> Path:
 
 
 FOLDER = _find_folder()
-PREFIX, SUFFIX = "mutualformer_", ".safetensors"
 DEFAULT_WEIGHTS = "small-dinov2"
 HUB_FILE = "model.safetensors"  # weights in a folder of ``save_pretrained``
 RECORD = FOLDER / _RECORD  # licence, scores and SHA-256 of the released files
@@ -35,8 +34,8 @@ WEIGHTS_HELP = "a weights.safetensors, or the name of released weights (small-di
 
 def released_weights() -> dict[str, Path]:
     """Return the files ``weights/mutualformer_NAME.safetensors`` by name."""
-    files = sorted(FOLDER.glob(f"{PREFIX}*{SUFFIX}"))
-    return {file.stem.removeprefix(PREFIX).replace("_", "-"): file for file in files}
+    files = sorted(FOLDER.glob("mutualformer_*.safetensors"))
+    return {file.stem.removeprefix("mutualformer_").replace("_", "-"): file for file in files}
 
 
 def find_weights(given: str | os.PathLike[str]) -> Path:
@@ -49,10 +48,9 @@ def find_weights(given: str | os.PathLike[str]) -> Path:
         InputError: there is no such file, folder or name.
     """
     path = Path(given)
-    if path.is_file():
-        return path
-    if (path / HUB_FILE).is_file():
-        return path / HUB_FILE
+    for file in (path, path / HUB_FILE):
+        if file.is_file():
+            return file
     released = released_weights()
     if str(given) in released:
         return released[str(given)]

@@ -1,8 +1,6 @@
-"""Declaration and checks of dataclass fields that are options of the model.
+"""Options of the model as dataclass fields; checks of these and of the options of training."""
 
-The same functions check the options of a training run, which ``options`` declares.
-"""
-
+import contextlib
 import dataclasses
 import json
 import math
@@ -82,23 +80,19 @@ def _is_number(value: object) -> bool:
     return (_is_whole(value) or isinstance(value, float)) and math.isfinite(value)
 
 
+def _list_of(is_item: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, tuple | list) and all(map(is_item, value))
+
+
 _TYPES = {  # accepted values, and their name in messages
     str: (lambda value: isinstance(value, str), "a word"),
     bool: (lambda value: isinstance(value, bool), "true or false"),
     int: (_is_whole, "a whole number"),
     float: (_is_number, "a number"),
-    tuple[int, ...]: (
-        lambda value: isinstance(value, tuple | list) and all(map(_is_whole, value)),
-        "a list of whole numbers, for example [3, 6, 9, 12]",
-    ),
-    tuple[str, ...]: (
-        lambda value: isinstance(value, tuple | list) and all(isinstance(i, str) for i in value),
-        "a list of words",
-    ),
+    tuple[int, ...]: (_list_of(_is_whole), "a list of whole numbers, for example [3, 6, 9, 12]"),
+    tuple[str, ...]: (_list_of(lambda value: isinstance(value, str)), "a list of words"),
     tuple[float, float, float]: (
-        lambda value: (
-            isinstance(value, tuple | list) and len(value) == 3 and all(map(_is_number, value))
-        ),
+        lambda value: _list_of(_is_number)(value) and len(value) == 3,
         "a list of three numbers, one for each of R, G, B",
     ),
 }
@@ -148,8 +142,7 @@ def parse_fields(assignments: list[str]) -> dict[str, Any]:
             raise InputError(f"--set {assignment!r} is not an option. Fix: pass --preset.")
         if name in fields:
             raise InputError(f"--set {assignment!r}: {name} is given twice. Fix: pass it once.")
-        try:
+        fields[name] = text
+        with contextlib.suppress(json.JSONDecodeError):
             fields[name] = json.loads(text)
-        except json.JSONDecodeError:
-            fields[name] = text
     return fields
