@@ -1,6 +1,5 @@
 """Write saliency maps of two baselines without learning: centre prior and depth threshold."""
 
-import argparse
 from dataclasses import replace
 
 import numpy as np
@@ -27,18 +26,13 @@ maps are kept.
 """
 
 
-def parse_arguments() -> argparse.Namespace:
+def main() -> None:
     parser = cli.Parser(__doc__, EPILOG)
     cli.add_flags(parser, "--data", "--sets", "--near", "--limit", "--overwrite")
     cli.add_flags(parser, "--output", metavar="MAPS", help="folder for maps")
-    parser.add_argument(
-        "--methods", nargs="+", choices=METHODS, default=METHODS, help="default: both"
-    )
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = parse_arguments()
+    add = parser.add_argument
+    add("--methods", nargs="+", choices=METHODS, default=METHODS, help="default: both")
+    args = parser.parse_args()
     wants_depth = "depth_otsu" in args.methods
     if args.near != ["auto"] and not wants_depth:
         raise InputError("--near has no effect: it needs --methods depth_otsu. Fix: omit --near.")

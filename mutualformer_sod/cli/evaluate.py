@@ -42,6 +42,17 @@ table.csv, table.md, table.tex, per_image.csv, curves.npz, and with --plots plot
 --significance adds significance.json, .md and .tex, and with --plots plots/SET_ranks.pdf and .png.
 OUTPUT/cache.sqlite stores the scores: a later run computes only new or changed maps.
 """
+SWITCHES = {
+    "--no-normalize": "read maps as v/255 instead of stretching each map to its own minimum and "
+    "maximum",
+    "--allow-missing": "score a method although maps are missing, and mark its row",
+    "--significance": "compare all pairs of methods: paired bootstrap with Holm's correction, "
+    "Friedman's test of the ranks with Nemenyi's critical difference",
+    "--per-sequence": "video sets: add the mean over the sequences, which are the sets of one "
+    "folder",
+    "--plots": "draw the curves (needs matplotlib)",
+    "--no-cache": "compute every score again",
+}
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -59,26 +70,10 @@ def parse_arguments() -> argparse.Namespace:
         "camouflage_context is computed only with --columns (default: table)",
     )
     add(
-        "--no-normalize",
-        action="store_true",
-        help="read maps as v/255 instead of stretching each map to its own minimum and maximum",
-    )
-    add(
-        "--allow-missing",
-        action="store_true",
-        help="score a method although maps are missing, and mark its row",
-    )
-    add(
         "--compare",
         nargs=2,
         metavar=("A", "B"),
         help="per-image differences of two methods with bootstrap intervals",
-    )
-    add(
-        "--significance",
-        action="store_true",
-        help="compare all pairs of methods: paired bootstrap with Holm's correction, Friedman's "
-        "test of the ranks with Nemenyi's critical difference",
     )
     add(
         "--draws",
@@ -86,13 +81,8 @@ def parse_arguments() -> argparse.Namespace:
         metavar="N",
         help=f"draws of --significance (default: {LEAST_DRAWS}, or 100 per pair if this is more)",
     )
-    add(
-        "--per-sequence",
-        action="store_true",
-        help="video sets: add the mean over the sequences, which are the sets of one folder",
-    )
-    add("--plots", action="store_true", help="draw the curves (needs matplotlib)")
-    add("--no-cache", action="store_true", help="compute every score again")
+    for flag, effect in SWITCHES.items():
+        add(flag, action="store_true", help=effect)
     add("--images", type=Path, metavar="FILE", help="only images listed as SET/STEM, as in test.py")
     return parser.parse_args()
 

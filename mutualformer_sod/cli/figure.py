@@ -17,17 +17,13 @@ from mutualformer_sod.imaging.io import read_gt, read_rgb, read_saliency, write_
 from mutualformer_sod.metrics.folder import find_map_folder, list_methods
 
 
-def parse_arguments() -> argparse.Namespace:
+def main() -> None:
     parser = cli.Parser(__doc__)
     cli.add_flags(parser, "--data", "--maps", "--methods", "--sets", "--near", "--overwrite")
     cli.add_flags(parser, "--output", metavar="FILE", help="a .png file")
     cli.add_flags(parser, "--limit", help="images of a set (default: 6, or all with --stems)")
     parser.add_argument("--stems", nargs="+", metavar="STEM", help="only these images")
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = parse_arguments()
+    args = parser.parse_args()
     if args.output.suffix.lower() != ".png":
         raise InputError(f"--output {args.output}: not a .png file. Fix: end the name in .png.")
     cli.check_result_files(args, "output")

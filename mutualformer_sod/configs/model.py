@@ -210,12 +210,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def list_presets() -> list[str]:
-    """Return the names of the presets, for `build_model` and ``--preset``.
-
-    Example:
-        >>> for preset in list_presets():
-        ...     print(preset, sum(p.numel() for p in build_model(preset).parameters()))
-    """
+    """Return the names of the presets, for `build_model` and ``--preset``."""
     return list(PRESETS)
 
 
