@@ -45,10 +45,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(EXIT_INPUT_ERROR, f"{self.prog}: error: {message} (--help lists the flags)\n")
 
     def refuse_unused(self, args: argparse.Namespace, names: Iterable[str], when: str) -> None:
-        """Exit with an error if an argument was passed that has no effect.
-
-        ``when`` is the condition for the message, for example "with --unpack".
-        """
+        """Exit with an error for a passed argument without effect; when: "with --unpack"."""
         for name in names:
             if getattr(args, name) != self.get_default(name):
                 self.error(f"{flag_of(name)} has no effect {when}. Fix: omit {flag_of(name)}.")
@@ -158,10 +155,7 @@ def add_server_flags(parser: argparse.ArgumentParser, port: int) -> None:
 
 
 def check_server_flags(parser: Parser, args: argparse.Namespace, **further: float) -> None:
-    """Exit with an error if a flag has a value out of range.
-
-    ``further`` are the limits of the command's own arguments.
-    """
+    """Exit with an error for a value out of range; ``further``: upper limits of own flags."""
     limits = {"max_megapixels": MOST_MEGAPIXELS, "max_upload": 4096, **further}
     for name, most in limits.items():
         if not 0 < (value := getattr(args, name)) <= most:

@@ -23,7 +23,7 @@ their bytes from those of a test set: check the overlap of training and test set
 _OF_PACKING = ("sets", "near", "workers", "side", "quality", "share", "seed", "shard_mb")
 
 
-def parse_arguments() -> tuple[cli.Parser, argparse.Namespace]:
+def main() -> None:
     parser = cli.Parser(__doc__, EPILOG)
     cli.add_flags(parser, "--data", required=False, help="folders of sets to pack")
     cli.add_flags(parser, "--sets", help="sets to pack (default: all but test sets)")
@@ -38,11 +38,7 @@ def parse_arguments() -> tuple[cli.Parser, argparse.Namespace]:
     add("--seed", type=int, default=0, metavar="N", help="seed of the first image with --share")
     add("--shard-mb", type=float, default=15, metavar="M", help="size limit in MiB (default: 15)")
     add("--unpack", type=Path, metavar="DIR", help="unpack this pack instead")
-    return parser, parser.parse_args()
-
-
-def main() -> None:
-    parser, args = parse_arguments()
+    args = parser.parse_args()
     check_writable(args.output)
     if args.unpack is not None:
         if args.data:

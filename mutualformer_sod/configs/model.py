@@ -90,6 +90,13 @@ class DecoderConfig(Switches):
     side_heads: int = switch(3, "0 or more", lambda v: v >= 0)
 
 
+_PARTS = {  # functions that build the parts of a configuration
+    "encoder": EncoderConfig,
+    "fusion": lambda **options: make_fusion_config(**restrict_to_method(options)),
+    "decoder": DecoderConfig,
+}
+
+
 @dataclass(frozen=True)
 class ModelConfig(Switches):
     """Configuration of the complete network.
@@ -118,12 +125,10 @@ class ModelConfig(Switches):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("mean", "std"):
-            value = getattr(self, name)
-            if value is None:
-                continue
-            object.__setattr__(self, name, tuple(value))
-            usable = all(v >= 0 if name == "mean" else v > 0 for v in value)
-            check(usable, name, value, "three numbers in [0, 1], one for each of R, G, B")
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, tuple(value))
+                usable = all(v >= 0 if name == "mean" else v > 0 for v in value)
+                check(usable, name, value, "three numbers in [0, 1], one for each of R, G, B")
         check((self.mean is None) == (self.std is None), "mean", self.mean, "mean and std together")
         if self.fusion.method.in_encoder and not self.encoder.share:
             raise InputError(
@@ -150,11 +155,6 @@ class ModelConfig(Switches):
         Raises:
             InputError: a field is unknown to this version or has an illegal value.
         """
-        parts = {
-            "encoder": EncoderConfig,
-            "fusion": lambda **options: make_fusion_config(**restrict_to_method(options)),
-            "decoder": DecoderConfig,
-        }
         if not isinstance(values, dict):
             raise InputError(
                 "the model configuration is not a JSON object. Fix: pass other weights"
@@ -162,8 +162,8 @@ class ModelConfig(Switches):
         # Files without the fields mean and std were trained with ImageNet's values.
         values = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD} | values
         try:
-            found = parts.keys() & values.keys()
-            built = {name: parts[name](**stored_options(values[name])) for name in found}
+            found = _PARTS.keys() & values.keys()
+            built = {name: _PARTS[name](**stored_options(values[name])) for name in found}
             return cls(**(values | built))
         except TypeError as error:
             raise InputError(
@@ -250,16 +250,11 @@ def replace_options(preset: str, overrides: Mapping[str, Any]) -> ModelConfig:
     options = PRESETS[preset] | overrides
     if find_fusion(options.get("fusion", DEFAULT_FUSION)).in_encoder:
         options = {"share": True} | options
-    parts: dict[str, dict[str, Any]] = {"model": {}, "encoder": {}, "fusion": {}, "decoder": {}}
+    flat: dict[str, dict[str, Any]] = {"model": {}} | {part: {} for part in _PARTS}
     for name, value in options.items():
-        parts[owners[name]][name] = value
-    return ModelConfig(
-        preset=preset,
-        encoder=EncoderConfig(**parts["encoder"]),
-        fusion=make_fusion_config(**restrict_to_method(parts["fusion"])),
-        decoder=DecoderConfig(**parts["decoder"]),
-        **parts["model"],
-    )
+        flat[owners[name]][name] = value
+    parts = {part: build(**flat[part]) for part, build in _PARTS.items()}
+    return ModelConfig(preset=preset, **parts, **flat["model"])
 
 
 def overrides_of(config: ModelConfig) -> dict[str, Any]:
