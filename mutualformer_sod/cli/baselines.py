@@ -30,8 +30,9 @@ def main() -> None:
     parser = cli.Parser(__doc__, EPILOG)
     cli.add_flags(parser, "--data", "--sets", "--near", "--limit", "--overwrite")
     cli.add_flags(parser, "--output", metavar="MAPS", help="folder for maps")
-    add = parser.add_argument
-    add("--methods", nargs="+", choices=METHODS, default=METHODS, help="default: both")
+    parser.add_argument(
+        "--methods", nargs="+", choices=METHODS, default=METHODS, help="default: both"
+    )
     args = parser.parse_args()
     wants_depth = "depth_otsu" in args.methods
     if args.near != ["auto"] and not wants_depth:

@@ -168,8 +168,8 @@ def measure_networks(args: argparse.Namespace, fields: dict[str, Any]) -> None:
     suggest("benchmark", "--fusions", "all")
     if args.json is not None:
         chosen = {"size": size, "batch_size": args.batch_size, "amp": amp}
-        chosen |= {name: getattr(args, name) for name in ("compile", "clock", "rounds")}
-        chosen["fields"] = fields
+        chosen |= {"compile": args.compile, "clock": args.clock, "rounds": args.rounds}
+        chosen |= {"fields": fields}
         write_json(args.json, {"machine": machine, "settings": chosen, "results": results})
 
 
@@ -199,16 +199,19 @@ def print_table(results: list[dict[str, Any]], batch_size: int) -> None:
 def print_parts(results: list[dict[str, Any]]) -> None:
     """Print the time and the MACs of each part, for every network that has parts."""
     for result in results:
-        if parts := result["seconds_by_part"]:
-            print(f"\n{result['name']}, by part (fastest of each)")
+        parts = result["seconds_by_part"]
+        if not parts:
+            continue
+        whole = sum(parts.values())
+        print(f"\n{result['name']}, by part (fastest of each)")
         for name, seconds in parts.items():
-            macs, ratio = result["macs"].get(name), seconds / sum(parts.values())
+            macs = result["macs"].get(name)
             share = "" if macs is None else f"{macs / result['macs']['total']:>8.1%} of the MACs"
-            print(f"  {name:<10}{1e3 * seconds:>10.1f} ms{ratio:>8.1%}{share}")
+            print(f"  {name:<10}{1e3 * seconds:>10.1f} ms{seconds / whole:>8.1%}{share}")
 
 
 def describe_machine(device: str) -> tuple[dict[str, Any], str]:
-    """Return processor, device and versions for a file, and as text for the screen."""
+    """Return processor, device and versions: a dictionary for a file, a text for the screen."""
     import torch
 
     machine = {

@@ -89,9 +89,14 @@ def main() -> None:
     )
     suggest("train", "--data", *args.data, "--preset", args.preset, "--output", "runs/mine")
     if args.json is not None:
-        options = {"preset": args.preset, "size": model.image_size, "batch_size": args.batch_size}
-        options |= {"amp": args.amp, "device": str(device)}
-        options["torch_threads"] = torch.get_num_threads()
+        options = {
+            "preset": args.preset,
+            "size": model.image_size,
+            "batch_size": args.batch_size,
+            "amp": args.amp,
+            "device": str(device),
+            "torch_threads": torch.get_num_threads(),
+        }
         network = {"images_per_second": speed}
         write_json(args.json, {"options": options, "loaders": loaders, "network": network})
 
@@ -123,9 +128,15 @@ def time_loaders(
     figures = []
     for workers in dict.fromkeys((0, args.workers)):
         stream = iter(make_loader(train, batches, workers, device.type == "cuda"))
-        speed = args.batch_size / time_windows(stream.__next__, args)
-        loader = {"cache": cache, "workers": workers}
-        figures.append(loader | {"images_per_second": speed, "setup_seconds": setup})
+        seconds = time_windows(stream.__next__, args)
+        figures.append(
+            {
+                "cache": cache,
+                "workers": workers,
+                "images_per_second": args.batch_size / seconds,
+                "setup_seconds": setup,
+            }
+        )
     return figures, next(iter(make_loader(train, batches[:1])))
 
 

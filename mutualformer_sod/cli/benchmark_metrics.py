@@ -121,14 +121,15 @@ def time_measures(pairs: list[Pair], rounds: int) -> None:
         "  weighted F, ground-truth part reused": lambda p, g, pair: weighted_f(pair),
         ALL: lambda p, g, pair: score_image(p, g),
     }
-    for measure in reference_measures():
-        name = f"  pysodmetrics {type(measure).__name__}"
+    measures = reference_measures()
+    names = [f"  pysodmetrics {type(measure).__name__}" for measure in measures]
+    for name, measure in zip(names, measures, strict=True):
         runs[name] = lambda p, g, pair, measure=measure: measure.step(p, g)
     costs = time_images(rounds, runs, inputs)
-    reference = sum(value for name, value in costs.items() if "pysodmetrics" in name)
-    if not reference:
+    if not measures:
         print("pysodmetrics is not installed, so no ratio is printed")
         return
+    reference = sum(costs[name] for name in names)
     show("pysodmetrics, without reading", reference)
     show("  ratio, without reading", reference / costs[ALL], 1)
 

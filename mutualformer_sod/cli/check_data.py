@@ -33,8 +33,8 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_arguments()
-    report = args.output and args.output / "check.json"
-    targets = {name: path for name, path in (("json", args.json), ("output", report)) if path}
+    files = {"json": args.json, "output": args.output and args.output / "check.json"}
+    targets = {argument: path for argument, path in files.items() if path is not None}
     for argument, path in targets.items():
         cli.refuse_existing(path, args.overwrite)
         check_writable(path.parent, argument)

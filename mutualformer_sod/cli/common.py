@@ -45,7 +45,10 @@ class Parser(argparse.ArgumentParser):
         self.exit(EXIT_INPUT_ERROR, f"{self.prog}: error: {message} (--help lists the flags)\n")
 
     def refuse_unused(self, args: argparse.Namespace, names: Iterable[str], when: str) -> None:
-        """Exit with an error for a passed argument without effect; when: "with --unpack"."""
+        """Exit with an error if an argument was passed that has no effect.
+
+        ``when`` is the condition for the message, for example "with --unpack".
+        """
         for name in names:
             if getattr(args, name) != self.get_default(name):
                 self.error(f"{flag_of(name)} has no effect {when}. Fix: omit {flag_of(name)}.")
@@ -64,7 +67,7 @@ def at_least(least: int) -> Callable[[str], int]:
 
 
 COUNT = at_least(1)
-N = {"type": COUNT, "metavar": "N"}
+N = {"type": COUNT, "metavar": "N"}  # of flags that take a count
 INPUT_SIZE = {"type": int, "help": "input size of the network in pixels per side"}  # of --size
 FLAGS: dict[str, dict[str, Any]] = {
     "--amp": {"default": "auto", "help": "auto, off, bf16 or fp16 (default: auto)"},
@@ -155,10 +158,14 @@ def add_server_flags(parser: argparse.ArgumentParser, port: int) -> None:
 
 
 def check_server_flags(parser: Parser, args: argparse.Namespace, **further: float) -> None:
-    """Exit with an error for a value out of range; ``further``: upper limits of own flags."""
+    """Exit with an error if a flag of `add_server_flags` has a value out of range.
+
+    ``further`` contains the upper limits of further arguments, which must also be above 0.
+    """
     limits = {"max_megapixels": MOST_MEGAPIXELS, "max_upload": 4096, **further}
     for name, most in limits.items():
-        if not 0 < (value := getattr(args, name)) <= most:
+        value = getattr(args, name)
+        if not 0 < value <= most:
             problem = f"{flag_of(name)} {value:g}: out of range."
             parser.error(f"{problem} Fix: pass more than 0, at most {most}.")
     if not 0 <= args.port <= 65535:
@@ -262,5 +269,6 @@ def _one_line(error: Exception) -> str | None:
 
 def map_affixes(args: argparse.Namespace) -> tuple[str, str] | None:
     """Return the values of ``--map-prefix`` and ``--map-suffix``; None if neither is passed."""
-    passed = args.map_prefix is not None or args.map_suffix is not None
-    return (args.map_prefix or "", args.map_suffix or "") if passed else None
+    if args.map_prefix is None and args.map_suffix is None:
+        return None
+    return args.map_prefix or "", args.map_suffix or ""

@@ -72,8 +72,13 @@ def _add_data_flags(group: argparse._ArgumentGroup) -> None:
     cli.add_flags(group, "--near", default=None)
     add("--limit", **cli.N, help="train on the first N images of each set")
     add("--estimated-depth", type=absolute, metavar="DIR", help="as in tools/train.py")
-    folders = {"type": absolute, "nargs": "+", "metavar": "ROOT"}
-    add("--test-data", **folders, help="folders of the sets to test on")
+    add(
+        "--test-data",
+        type=absolute,
+        nargs="+",
+        metavar="ROOT",
+        help="folders of the sets to test on",
+    )
     add("--test-limit", **cli.N, help="test on the first N images of each set")
     add(
         "--test-depth",
@@ -96,12 +101,18 @@ def _add_data_flags(group: argparse._ArgumentGroup) -> None:
         metavar="SET",
         help="sets to split (default: all that --holdout splits)",
     )
-    for flag, kind, default in (
-        ("--scenes", "training", _DEFAULTS.scenes),
-        ("--test-scenes", "test", _DEFAULTS.test_scenes),
-    ):
-        text = f"{kind} scenes without --data (default: {default})"
-        add(flag, type=int, metavar="N", help=text)
+    add(
+        "--scenes",
+        type=int,
+        metavar="N",
+        help=f"training scenes without --data (default: {_DEFAULTS.scenes})",
+    )
+    add(
+        "--test-scenes",
+        type=int,
+        metavar="N",
+        help=f"test scenes without --data (default: {_DEFAULTS.test_scenes})",
+    )
 
 
 def _add_recipe_flags(group: argparse._ArgumentGroup) -> None:
@@ -134,12 +145,22 @@ def _add_recipe_flags(group: argparse._ArgumentGroup) -> None:
 
 def _add_machine_flags(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    one = {"type": cli.COUNT, "default": 1}
-    add("--jobs", **one, metavar="J", help="runs at a time (default: 1)")
-    add("--threads", **one, metavar="T", help="threads of each run on a CPU (default: 1)")
+    add("--jobs", type=cli.COUNT, default=1, metavar="J", help="runs at a time (default: 1)")
+    add(
+        "--threads",
+        type=cli.COUNT,
+        default=1,
+        metavar="T",
+        help="threads of each run on a CPU (default: 1)",
+    )
     cli.add_flags(group, "--device")
-    workers = {"type": cli.at_least(0), "default": 0}
-    cli.add_flags(group, "--workers", **workers, help="loader processes of each run (default: 0)")
+    cli.add_flags(
+        group,
+        "--workers",
+        type=cli.at_least(0),
+        default=0,
+        help="loader processes of each run (default: 0)",
+    )
 
 
 def absolute(path: str) -> str:

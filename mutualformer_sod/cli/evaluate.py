@@ -69,6 +69,8 @@ def parse_arguments() -> argparse.Namespace:
         help="all: compute the slow metrics, too, and show them unless --columns is given; "
         "camouflage_context is computed only with --columns (default: table)",
     )
+    for flag, effect in SWITCHES.items():
+        add(flag, action="store_true", help=effect)
     add(
         "--compare",
         nargs=2,
@@ -81,8 +83,6 @@ def parse_arguments() -> argparse.Namespace:
         metavar="N",
         help=f"draws of --significance (default: {LEAST_DRAWS}, or 100 per pair if this is more)",
     )
-    for flag, effect in SWITCHES.items():
-        add(flag, action="store_true", help=effect)
     add("--images", type=Path, metavar="FILE", help="only images listed as SET/STEM, as in test.py")
     return parser.parse_args()
 
@@ -179,9 +179,11 @@ def find_sets(args: argparse.Namespace) -> list[GtSet]:
 
 
 def check_compared(pair: list[str], methods: list[str]) -> None:
-    if absent := name_list((name for name in pair if name not in methods), none=""):
-        known = name_list(methods)
-        raise InputError(f"--compare {absent}: not evaluated. Fix: pass two of {known}")
+    absent = [name for name in pair if name not in methods]
+    if absent:
+        raise InputError(
+            f"--compare {name_list(absent)}: not evaluated. Fix: pass two of {name_list(methods)}"
+        )
     if pair[0] == pair[1]:
         raise InputError(f"--compare {pair[0]} {pair[1]}: equal. Fix: pass two different methods.")
 

@@ -64,7 +64,8 @@ def main() -> None:
     if args.format not in SUFFIXES:
         known = ", ".join(SUFFIXES)
         raise InputError(f"--format {args.format!r} is unknown. Fix: pass one of {known}")
-    if args.output.suffix != (suffix := SUFFIXES[args.format]):
+    suffix = SUFFIXES[args.format]
+    if args.output.suffix != suffix:
         raise InputError(f"--output {args.output}: wrong suffix. Fix: pass a name in {suffix}")
     if args.opset is not None and args.format != "onnx":
         raise InputError("--opset has no effect without --format onnx. Fix: omit it")

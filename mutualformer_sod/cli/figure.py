@@ -33,8 +33,10 @@ def main() -> None:
     for sod_set in sets:
         rows += figure_rows(sod_set, args, methods, only_set=len(sets) == 1)
     known = {sample.stem for sod_set in sets for sample in sod_set.samples}
-    if unknown := " ".join(stem for stem in args.stems or () if stem not in known):
-        raise InputError(f"--stems {unknown}: no such image in the sets. Fix: pass other stems.")
+    unknown = [stem for stem in args.stems or () if stem not in known]
+    if unknown:
+        stems = " ".join(unknown)
+        raise InputError(f"--stems {stems}: no such image in the sets. Fix: pass other stems.")
     nouns = {item.modality.name for item in sets if item.modality} or {"depth"}
     grid = picture_grid(rows, ["RGB", " / ".join(sorted(nouns)), *methods, "ground truth"])
     write_image(args.output, grid[..., ::-1])

@@ -83,7 +83,9 @@ def main() -> int:
     known, normalize = read_scores(args.scores) if args.scores else (None, not args.no_normalize)
     check_output(args, wants_figure)
     images, lines = find_images(
-        *(discover_sets(args.data, args.sets), args.maps, methods),
+        discover_sets(args.data, args.sets),
+        args.maps,
+        methods,
         near=args.near,
         limit=args.limit,
         affixes=cli.map_affixes(args),
@@ -165,11 +167,7 @@ def report(
             if absent:
                 names = name_list(f"{c.set_name}/{c.stem}" for c in absent)
                 lines.append(f"{method}: {counted(len(absent), 'map')}: {note}: {names}")
-    notes: dict[tuple[str, str], list[str]] = {}  # on ground-truth values besides 0 and 255
-    for card in cards:
-        if card.gt_note:
-            notes.setdefault((card.set_name, card.gt_note), []).append(card.stem)
-    for (set_name, note), stems in notes.items():
+    for (set_name, note), stems in gt_notes(cards).items():
         count = counted(len(stems), "ground truth")
         lines.append(f"{set_name}: {count}, e.g. {stems[0]}: {note}")
     content = f"{counted(len(cards), 'image')}, {counted(len(methods), 'method')}"
@@ -179,3 +177,12 @@ def report(
         print(f"{cli.program()}: {line}", file=sys.stderr)
     suggest("figure", *given(args, "data", "sets", "maps"), "--output", "outputs/figure.png")
     return cli.EXIT_INPUT_ERROR if problems else 0
+
+
+def gt_notes(cards: list[ImageCard]) -> dict[tuple[str, str], list[str]]:
+    """Return (set, note) -> stems; a note interprets ground-truth values besides 0 and 255."""
+    notes: dict[tuple[str, str], list[str]] = {}
+    for card in cards:
+        if card.gt_note:
+            notes.setdefault((card.set_name, card.gt_note), []).append(card.stem)
+    return notes

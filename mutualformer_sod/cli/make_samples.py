@@ -28,7 +28,13 @@ def main() -> None:
         help="second modality; with thermal, the set is SAMPLES-T/{RGB,T,GT} (default: depth)",
     )
     args = parser.parse_args()
-    options = {"size": tuple(args.size), "overwrite": args.overwrite, "modality": args.modality}
-    root = write_samples(args.output, args.count, args.seed, **options)
+    root = write_samples(
+        args.output,
+        args.count,
+        args.seed,
+        size=tuple(args.size),
+        overwrite=args.overwrite,
+        modality=args.modality,
+    )
     print(f"{counted(args.count, 'scene')} in {root}")
     suggest("check-data", "--data", args.output)

@@ -58,7 +58,9 @@ def map_pictures(args: argparse.Namespace) -> int:
     for doubt, names in outcome.doubts.items():
         print(note_line(doubt, names, counted(outcome.depths, "map"), predictor.second.name))
     kept = f", {outcome.kept} existed" if outcome.kept else ""
-    alone = ", with estimated depth" if args.estimate_depth else "" if maps else ", RGB only"
+    alone = "" if maps else ", RGB only"
+    if args.estimate_depth:
+        alone = ", with estimated depth"
     is_one = args.output is None and len(pictures) == 1 and not outcome.failed
     place = output / "maps" / f"{pictures[0].stem}.png" if is_one else output
     where = f": {place}" if outcome.made or outcome.kept else ""
@@ -153,14 +155,17 @@ def load(args: argparse.Namespace) -> tuple:
     names = ("depth", "thermal", "depth_video", "estimate_depth")
     passed = [name for name in names if getattr(args, name) is not None]
     for name in passed:
-        flag = flag_of(name)
-        problem = f"{flag} {getattr(args, name)}: --weights {args.weights} were trained"
-        remedy = f"Fix: leave {flag} out,"
+        flag, value = flag_of(name), getattr(args, name)
         if predictor.modality == "rgb":
-            raise InputError(f"{problem} without {second}. {remedy} or pass other weights.")
+            raise InputError(
+                f"{flag} {value}: --weights {args.weights} were trained without {second}. Fix: "
+                f"leave {flag} out, or pass other weights."
+            )
         if second != ("thermal" if name == "thermal" else "depth"):
-            remedy += f" pass --{second} with pictures, or pass other weights."
-            raise InputError(f"{problem} on {second} maps. {remedy}")
+            raise InputError(
+                f"{flag} {value}: --weights {args.weights} were trained on {second} maps. Fix: "
+                f"leave {flag} out, pass --{second} with pictures, or pass other weights."
+            )
     if predictor.modality == "depth" and not passed:
         raise InputError(
             f"--weights {args.weights} use only {second}. Fix: pass --{second}, or other weights."

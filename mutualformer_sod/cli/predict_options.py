@@ -37,7 +37,8 @@ def parse_arguments(description: str) -> argparse.Namespace:
 
 def make_parser(description: str) -> cli.Parser:
     parser = cli.Parser(description, EPILOG)
-    add, files = parser.add_argument, {"type": Path, "metavar": "FILE|DIR"}
+    add = parser.add_argument
+    files = {"type": Path, "metavar": "FILE|DIR"}
     add("pictures", nargs="*", **files, help="as --rgb; or one video")
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--rgb", nargs="+", **files, help="pictures, or folders of pictures")
@@ -116,7 +117,7 @@ def check_combinations(parser: cli.Parser, args: argparse.Namespace) -> None:
             "--depth-orientation has no effect without --depth or --thermal. Fix: pass one of them."
         )
     for name in ("depth", "thermal", "depth_video"):
-        if args.estimate_depth is not None and getattr(args, name):
+        if args.estimate_depth is not None and getattr(args, name) is not None:
             flag = flag_of(name)
             parser.error(f"--estimate-depth has no effect with {flag}. Fix: omit one of them.")
 

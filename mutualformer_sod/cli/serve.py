@@ -94,16 +94,19 @@ def serve(app: "FastAPI", listening: socket.socket, args: argparse.Namespace) ->
 
     for source in ("mutualformer_sod.data.depth", "python_multipart"):  # clients get these remarks
         logging.getLogger(source).setLevel(logging.CRITICAL)
-    longest = round(2 * args.timeout)
     config = uvicorn.Config(
-        app, log_level="info", server_header=False, timeout_graceful_shutdown=longest
+        app,
+        log_level="info",
+        server_header=False,
+        timeout_graceful_shutdown=round(2 * args.timeout),
     )
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    server = uvicorn.Server(config)
     print(f"{address_of(listening, args.host)}/docs (Ctrl-C ends it)", flush=True)
     if warning := warning_of(args.host):
         print(f"{warning}, without a password", flush=True)
     address = address_of(listening, args.host, here=True)
     suggest_program("curl", "-f", "-F", "rgb=@photo.jpg", f"{address}/map", "-o", "map.png")
     with StopRequest():  # uvicorn repeats the signal at its end
-        uvicorn.Server(config).run(sockets=[listening])
+        server.run(sockets=[listening])
     print("stopped", flush=True)

@@ -27,10 +27,17 @@ def parse_arguments() -> argparse.Namespace:
     cli.add_flags(parser, "--output", help="folder of the maps")
     cli.add_flags(parser, "--overwrite", help="replace maps with other settings")
     cli.add_flags(parser, "--size", **cli.INPUT_SIZE)
-    some = {"type": cli.at_least(0), "default": 2, "metavar": "N"}
+    cli.add_flags(
+        parser, "--workers", type=cli.at_least(0), default=2, help="loader processes (default: 2)"
+    )
     add = parser.add_argument
-    add("--workers", **some, help="loader processes (default: 2)")
-    add("--writers", **some, help="threads that write maps (default: 2)")
+    add(
+        "--writers",
+        type=cli.at_least(0),
+        default=2,
+        metavar="N",
+        help="threads that write maps (default: 2)",
+    )
     add("--preset", help="refuse weights of any other preset")
     add("--method", help="name of the maps' folder (default: FUSION_PRESET)")
     cli.add_flags(
@@ -86,9 +93,16 @@ def make_maps(args: argparse.Namespace) -> None:
     if is_main() and (line := forecast(predictor)):
         print(with_flags(line), flush=True)
     provenance = provenance_of(weights, model.config, protocol)
-    same = ("batch_size", "workers", "writers", "overwrite")
-    options = {name: getattr(args, name) for name in same}
-    map_sets(predictor, sets, args.output / method, provenance, **options)
+    map_sets(
+        predictor,
+        sets,
+        args.output / method,
+        provenance,
+        batch_size=args.batch_size,
+        workers=args.workers,
+        writers=args.writers,
+        overwrite=args.overwrite,
+    )
     if is_main():
         print(f"maps: {args.output / method}")
         chosen = [*given(args, "data", "sets"), "--maps", args.output]

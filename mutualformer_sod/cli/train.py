@@ -27,7 +27,10 @@ _ALIASES = {"finetune": ("--finetune",), "min_lr_ratio": ("--min-lr-share",)}
 
 
 def make_parser() -> cli.Parser:
-    """Return the parser, with the flags that TrainConfig declares."""
+    """Return the parser, with the flags that TrainConfig declares.
+
+    argparse is used: it prints grouped help and one-line errors without a further dependency.
+    """
     # An omitted flag stays out of the result, so the recipe's value or the default applies.
     parser = cli.Parser(__doc__, EPILOG)
     parser.usage = "%(prog)s --data ROOT ... --output DIR [options]"

@@ -1,7 +1,8 @@
 """Configuration and registry of the fusion methods.
 
-Each file of ``models/fusion`` registers a module and a configuration with the method's own
-switches. The command line, the cost benchmark, the comparison and the tests read the registry.
+Each method is one file of ``models/fusion``. The file declares a module and a configuration with
+the method's own switches; ``register_fusion`` adds both to the registry. The command line, the cost
+benchmark, the comparison and the tests read the registry.
 """
 
 import dataclasses

@@ -63,6 +63,9 @@ class Option:
         return f"{words}: {self.help}" if words else self.help
 
 
+_SAME = Resume(lambda value: value, "")
+
+
 def option(
     group: str, default: Any, value: Value, effect: str, *rules: Unset | Need | Resume | Recorded
 ) -> Any:
@@ -75,9 +78,15 @@ def option(
             same value as before.
     """
     given = {type(rule): rule for rule in rules}
-    unset = given[Unset].text if Unset in given else ""
-    resume = given.get(Resume, Resume(lambda value: value, ""))
-    declared = Option(group, value, effect, unset, given.get(Need), resume, given.get(Recorded))
+    declared = Option(
+        group=group,
+        value=value,
+        help=effect,
+        unset=given[Unset].text if Unset in given else "",
+        need=given.get(Need),
+        resume=given.get(Resume, _SAME),
+        recorded=given.get(Recorded),
+    )
     return dataclasses.field(default=default, metadata={"option": declared, "value": value})
 
 

@@ -1,6 +1,8 @@
-"""Options of the model as dataclass fields; checks of these and of the options of training."""
+"""Declaration and checks of dataclass fields that are options of the model.
 
-import contextlib
+The same functions check the options of a training run, which ``options`` declares.
+"""
+
 import dataclasses
 import json
 import math
@@ -142,7 +144,8 @@ def parse_fields(assignments: list[str]) -> dict[str, Any]:
             raise InputError(f"--set {assignment!r} is not an option. Fix: pass --preset.")
         if name in fields:
             raise InputError(f"--set {assignment!r}: {name} is given twice. Fix: pass it once.")
-        fields[name] = text
-        with contextlib.suppress(json.JSONDecodeError):
+        try:
             fields[name] = json.loads(text)
+        except json.JSONDecodeError:
+            fields[name] = text
     return fields
