@@ -15,15 +15,12 @@ _THUMBNAIL = (160, 120)  # (W, H) of one half
 
 
 class Sample(NamedTuple):
-    """Files of one scene; the title is the modality in which the object is salient.
+    """Files of one scene."""
 
-    The thumbnail shows the depth map below the picture.
-    """
-
-    title: str
+    title: str  # modality in which the object is salient
     rgb: Path
     depth: Path
-    thumbnail: Path
+    thumbnail: Path  # depth map below the picture
 
 
 def make_samples(folder: Path, count: int = 6) -> list[Sample]:

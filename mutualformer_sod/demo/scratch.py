@@ -17,16 +17,11 @@ _log = logging.getLogger(__name__)
 
 
 class Scratch:
-    """A folder of temporary files, from which old files are removed.
-
-    If the total size is above a limit, the oldest files are removed first.
+    """A folder of temporary files, which is created at ``path``.
 
     Args:
         keep_seconds: time from the writing of a file to its removal.
-        most_bytes: maximum size of all files together.
-
-    Attributes:
-        path: the folder, which the constructor creates.
+        most_bytes: maximum size of all files together; the oldest files are removed first.
     """
 
     def __init__(self, keep_seconds: float = 1800, most_bytes: int = 2 * 10**9) -> None:
@@ -85,10 +80,7 @@ class Scratch:
 
 
 def prepare_gradio(folder: Path) -> None:
-    """Make gradio store its files in one folder and contact no other machine.
-
-    Call this function before the first import of gradio.
-    """
+    """Before the import of gradio, make it store files in one folder, and contact no other host."""
     os.environ |= {
         "GRADIO_TEMP_DIR": str(folder),
         "GRADIO_ANALYTICS_ENABLED": "False",

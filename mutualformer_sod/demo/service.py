@@ -29,48 +29,31 @@ from mutualformer_sod.inference.predictor import Predictor, native_saliency
 from mutualformer_sod.serving.limits import check_pixels
 from mutualformer_sod.serving.problems import problem_of
 
-SHOWN_PIXELS = 10**6
-"""Maximum number of pixels of an overlay or of the shown depth."""
-
-INPUTS = ("picture", "depth", "weights", "threshold", "invert")
-"""Names of the inputs of the page, in order."""
-
+INPUTS = ("picture", "depth", "weights", "threshold", "invert")  # of the page, in order
+_SHOWN_PIXELS = 10**6  # maximum number of pixels of an overlay or of the shown depth
 _CACHED = 32  # outputs of the network: a new threshold does not run the network again
 _NAME_LENGTH = 60
 
 
 @dataclass(frozen=True)
 class Request:
-    """Inputs of one request.
+    """Inputs of one request."""
 
-    Attributes:
-        rgb: file of the picture; None before the user has chosen a picture.
-        depth: file of the depth map of the picture; None for RGB alone.
-        weights: one of the names of `Service.predictors`.
-        threshold: in [0, 1]; 0 does not change the map; otherwise values >= threshold become 1,
-            and smaller values become 0.
-        invert: invert the polarity of the depth.
-    """
-
-    rgb: Path | None
-    depth: Path | None
-    weights: str
-    threshold: float = 0.0
-    invert: bool = False
+    rgb: Path | None  # None before the user has chosen a picture
+    depth: Path | None  # None for RGB alone
+    weights: str  # one of the names of `Service.predictors`
+    threshold: float = 0.0  # values >= threshold become 1, and others 0; 0 does not change the map
+    invert: bool = False  # invert the polarity of the depth
 
 
 class Answer(NamedTuple):
-    """Outputs of one request; the pictures are PNG files, and a missing picture is None.
-
-    The overlay is reduced to `SHOWN_PIXELS`. The map and the cut-out have the size of the picture.
-    The shown depth is the input of the network, with near = white.
-    """
+    """Outputs of one request; the pictures are PNG files, and a missing picture is None."""
 
     message: str
     saliency: Path | None = None
-    overlay: Path | None = None
+    overlay: Path | None = None  # of at most `_SHOWN_PIXELS`
     cutout: Path | None = None
-    depth: Path | None = None
+    depth: Path | None = None  # input of the network, near = white, of at most `_SHOWN_PIXELS`
 
 
 class _Prediction(NamedTuple):
@@ -97,16 +80,16 @@ class Service:
         """Predict the map of a picture; for an unusable file, return only a message."""
         if request.rgb is None:
             return Answer("Drop a picture, or click on a sample.")
+        paths = [path for path in (request.rgb, request.depth) if path]
         try:
             with self._turn:
-                return self._answer(request)
+                return self._answer(request, paths)
         except Exception as error:  # the page continues, even after a defect
-            paths = filter(None, (request.rgb, request.depth))
             line, _ = problem_of(error, {path: path.name for path in paths})
             return Answer(f"Error: {line}")
 
-    def _answer(self, request: Request) -> Answer:
-        for path in filter(None, (request.rgb, request.depth)):
+    def _answer(self, request: Request, paths: Sequence[Path]) -> Answer:
+        for path in paths:
             if not path.is_file():
                 raise InputError(f"{path}: was removed. Fix: upload the file again.")
             check_pixels(path, self._most_pixels)
@@ -138,10 +121,10 @@ class Service:
         self, stem: str, photo: Photo, saliency: np.ndarray, depth: np.ndarray | None
     ) -> list[Path]:
         """Write the pictures of an `Answer`; return their files."""
-        small = averaged(saliency, SHOWN_PIXELS)
+        small = averaged(saliency, _SHOWN_PIXELS)
         pictures = {
             "map": (saliency.shape, paint("maps", photo, [saliency])),
-            "overlay": (small.shape, [overlay(averaged(photo.rgb, SHOWN_PIXELS), small)]),
+            "overlay": (small.shape, [overlay(averaged(photo.rgb, _SHOWN_PIXELS), small)]),
             "cutout": (saliency.shape, [cut_out(photo, [saliency])]),
         }
         if depth is not None:
@@ -167,7 +150,7 @@ def _predict(predictor: Predictor, request: Request, photo: Photo) -> _Predictio
     if depth is None:
         return _Prediction(logits, None, tuple(notes))
     rule = predictor.model.config.depth_rule
-    shown = to_levels(averaged(depth_to_unit(depth, encoding, rule), SHOWN_PIXELS))
+    shown = to_levels(averaged(depth_to_unit(depth, encoding, rule), _SHOWN_PIXELS))
     return _Prediction(logits, shown, tuple(notes))
 
 

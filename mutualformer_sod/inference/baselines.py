@@ -5,14 +5,11 @@ import numpy as np
 
 
 def centre_prior(size: tuple[int, int], sigma: float = 0.25) -> np.ndarray:
-    """Return a Gaussian around the middle of the image.
+    """Return a Gaussian around the middle of the image, (H, W) float32 in (0, 1].
 
     Args:
         size: (H, W) in pixels.
         sigma: standard deviation along each axis, as a ratio of the side of the image.
-
-    Returns:
-        (H, W) float32 in (0, 1].
 
     Raises:
         ValueError: a side is below 1, or ``sigma`` is 0 or less.
@@ -36,7 +33,7 @@ def depth_otsu(depth: np.ndarray) -> np.ndarray:
         depth: (H, W) float in [0, 1], near = 1, as from `data.depth.encoding.depth_to_unit`.
 
     Returns:
-        (H, W) float32: 1 above the threshold, else 0. The result is 0 for a constant depth map.
+        (H, W) float32: 1 above the threshold, else 0; all 0 for a constant depth map.
 
     Raises:
         ValueError: the depth map has a rank other than 2, or values outside [0, 1].

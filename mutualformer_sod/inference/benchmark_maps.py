@@ -35,16 +35,12 @@ QUEUE_SIZE = 32
 
 
 class _Timing(NamedTuple):
-    """Number of images of one process, and the times of the process in seconds.
-
-    ``start_up`` ends with the first loaded batch. ``running`` is the time from then until the last
-    map was written, and includes ``model``, the time in the network.
-    """
+    """Number of images of one process, and the times of the process in seconds."""
 
     images: int = 0
-    start_up: float = 0.0
-    running: float = 0.0
-    model: float = 0.0
+    start_up: float = 0.0  # until the first batch was loaded
+    running: float = 0.0  # from then until the last map was written
+    model: float = 0.0  # part of ``running`` in the network
 
 
 def method_name(config: ModelConfig, modality: str) -> str:
@@ -70,7 +66,7 @@ def map_sets(
     workers: int = 0,
     writers: int = 0,
     overwrite: bool = False,
-) -> dict[str, int]:
+) -> None:
     """Write a saliency map of every image to ``output/<set>/<stem>.png``.
 
     The maps have 8 bits and the native size. Existing maps with the same settings are kept, so that
@@ -85,9 +81,6 @@ def map_sets(
         workers: processes that load images; 0 loads in the main thread.
         writers: threads that write maps; 0 writes in the main thread.
         overwrite: replace the existing maps, also maps with other settings.
-
-    Returns:
-        Number of maps written by this call, for each set.
 
     Raises:
         InputError: images are unreadable (all are reported before the first map); the folder has
@@ -106,12 +99,14 @@ def map_sets(
     wait_for_all()  # no process writes to the folder before all have read it
     if is_main():
         encodings = {n: dataclasses.asdict(e) for n, e in encodings_by_name(sets).items()}
-        device = str(predictor.device)
-        folder.begin(**{noun: encodings}, versions=_versions(), device=device)
-    made = {}
+        versions = {
+            "mutualformer_sod": mutualformer_sod.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        }
+        folder.begin(**{noun: encodings}, versions=versions, device=str(predictor.device))
     timings = []
     for sod_set, todo in zip(sets, missing, strict=True):
-        made[sod_set.name] = len(todo.samples)
         mine = dataclasses.replace(todo, samples=todo.samples[rank() :: world_size()])
         with ended_by_sigterm(f"the written maps are in {output}; the same command continues"):
             spent = _map_set(predictor, mine, output, batch_size, workers, writers)
@@ -126,31 +121,16 @@ def map_sets(
         made_now = f"{len(todo.samples)} made now {speed}"
         print(f"{sod_set.name}: {counted(len(sod_set.samples), 'map')}, {made_now}{depth}")
     _print_speed(timings, predictor.device)
-    return made
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "mutualformer_sod": mutualformer_sod.__version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
 
 
 @contextlib.contextmanager
 def map_writers(threads: int) -> Iterator[Callable[[Path, Tensor, tuple[int, int]], None]]:
     """Yield a function that writes maps while the network computes the next ones.
 
-    A slow disk slows the network down, so that memory stays bounded. A map does not depend on the
-    thread that writes it. The end of the context waits for the queue; after an error the queue is
-    dropped, and no half-written file is left. torch and cv2 release Python's global lock.
-
-    Args:
-        threads: number of threads; 0 writes in the caller's thread.
-
-    Returns:
-        A function that writes a map, and waits while the queue is full. The arguments are the file,
-        the logits (1, 1, h, w) float32 of one image on the CPU, and the size (H, W) of the map.
+    The arguments of this function are the file, the logits (1, 1, h, w) float32 of one image on the
+    CPU, and the size (H, W) of the map. The function waits while the queue is full, so that memory
+    stays bounded. The end of the context waits for the queue; after an error the queue is dropped,
+    and no half-written file is left. With 0 ``threads`` the caller's thread writes.
 
     Raises:
         OSError: a map could not be written; raised by a later call or at the end.
@@ -213,9 +193,8 @@ def _map_set(
             logits = predictor.logits(batch["rgb"], batch["depth"], batch["has_depth"])
             in_model += time.perf_counter() - begun
             predictor.check_finite(logits, ", ".join(batch["name"]))
-            heights, widths = batch["native_size"]
-            for index, name in enumerate(batch["name"]):
-                native_size = (int(heights[index]), int(widths[index]))
-                write(output / f"{name}.png", logits[index : index + 1], native_size)
+            sizes = torch.stack(batch["native_size"], dim=1).tolist()
+            for name, one, size in zip(batch["name"], logits.split(1), sizes, strict=True):
+                write(output / f"{name}.png", one, tuple(size))
             bar.update(len(logits))
     return _Timing(len(dataset), start_up, time.perf_counter() - started - start_up, in_model)

@@ -13,13 +13,10 @@ from mutualformer_sod.imaging.foreground import estimate_foreground
 from mutualformer_sod.imaging.io import read_rgb, to_levels
 from mutualformer_sod.imaging.photos import Photo
 
-CUTOUTS = "cutouts"
-"""Name of the cut-outs as a kind of output."""
-
+CUTOUTS = "cutouts"  # name of the cut-outs as a kind of output
 BLUR = "blur"
 _NAMED = {"white": (255, 255, 255), "black": (0, 0, 0), "grey": (128, 128, 128)}
-PLAIN = f"{', '.join(_NAMED)}, #rrggbb, {BLUR}"
-"""List of the backgrounds that need no picture file, for messages."""
+PLAIN = f"{', '.join(_NAMED)}, #rrggbb, {BLUR}"  # in messages: backgrounds without a file
 
 _BLUR_RATIO = 0.02  # standard deviation of the blur as a ratio of the longer side
 _MARGIN_RATIO = 0.03  # margin around a crop as a ratio of the object's longer side
@@ -31,8 +28,8 @@ class CutoutStyle:
     """Style of cut-outs.
 
     Attributes:
-        background: None for a transparent background; "white", "black", "grey" or "#rrggbb"; "blur"
-            for the picture itself, blurred; or the path of a background picture.
+        background: None for a transparent one; "white", "black", "grey" or "#rrggbb"; "blur" for
+            the picture itself, blurred; or the path of a background picture.
         crop: whether cut-outs are cropped to the object with a small margin.
         file: path of the background picture, if the path differs from ``background``.
 
@@ -89,12 +86,11 @@ def cut_out(
     Args:
         photo: the picture, of size (H, W).
         strips: (rows, W) float in [0, 1], the saliency map from the top down.
-        style: background and crop.
+        style: background and crop; a picture without an object is not cropped.
 
     Returns:
-        (h, w, 4) uint8, colours (not premultiplied) and opacity. A cut-out on a background is
-        (h, w, 3) uint8. h = H and w = W without cropping. A picture without an object is not
-        cropped.
+        (h, w, 4) uint8, colours (not premultiplied) and opacity; or (h, w, 3) uint8 on a
+        background. h = H and w = W without cropping.
 
     Raises:
         InputError: the background picture is unreadable.
@@ -132,11 +128,11 @@ def _background(style: CutoutStyle, behind: np.ndarray) -> np.ndarray:
         return np.full_like(behind, _colour_of(style.background))
     picture = read_rgb(style.picture)
     scale = max(height / picture.shape[0], width / picture.shape[1])
-    size = [max(1, round(side * scale)) for side in picture.shape[:2]]
-    size = max(width, size[1]), max(height, size[0])
+    rows, columns = (round(side * scale) for side in picture.shape[:2])
+    size = max(width, columns), max(height, rows)
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     picture = cv2.resize(picture, size, interpolation=interpolation)
-    top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
+    top, left = (size[1] - height) // 2, (size[0] - width) // 2
     return picture[top : top + height, left : left + width]
 
 

@@ -57,12 +57,9 @@ def estimator_of(path: Path) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def write_estimates(model: DepthEstimator, sod_set: SodSet, output: Path, amp: str = "off") -> int:
-    """Write the estimated depth of each image to ``OUTPUT/STEM.png``.
+    """Write the estimated depth of each image to ``OUTPUT/STEM.png``; return the number of files.
 
-    The files have 8 bits and near = white. Existing files stay unchanged.
-
-    Returns:
-        Number of written depth maps.
+    The files have 8 bits and near = white. Existing files stay unchanged and are not counted.
     """
     wanted = [t for t in sod_set.samples if not (output / f"{t.stem}.png").exists()]
     for start in trange(0, len(wanted), _BATCH, desc=sod_set.name, leave=False, disable=None):

@@ -32,10 +32,7 @@ _LARGEST_ONNX = 2**31 - 1  # maximum number of bytes of a protobuf message
 
 
 class ExportableDetector(nn.Module):
-    """A detector in eval mode that hides the modality that its training did not use.
-
-    ``modality`` is "both", "rgb" (hides the depth) or "depth" (hides the colours).
-    """
+    """A detector in eval mode that hides a modality unless ``modality`` is "both"."""
 
     def __init__(self, detector: SaliencyDetector, modality: str = "both") -> None:
         super().__init__()
@@ -57,7 +54,7 @@ def trace(exportable: ExportableDetector, size: int | None = None) -> tuple[Expo
             configuration if the backbone has a fixed size.
 
     Returns:
-        The program, and whether it accepts any size that is a multiple of the stride.
+        The program, and whether it accepts all multiples of the stride as sizes.
 
     Raises:
         InputError: ``size`` is not a multiple of the stride, or the network cannot be traced.
@@ -90,8 +87,7 @@ def describe(
     """Return the metadata of an exported file, as text.
 
     Args:
-        exportable: the network.
-        any_size: whether the file accepts any size that is a multiple of the stride.
+        exportable, any_size: the network, and the second result of `trace`.
         protocol: record of the training, from the weights file.
         size: pixels per side; the recommended size if the file accepts any size.
     """
@@ -117,7 +113,7 @@ def save_onnx(
 
     Args:
         program, metadata: results of `trace` and `describe`.
-        path: path of the file.
+        path: the file.
         opset: version of the ONNX operators; None for the default version of torch.
 
     Raises:
@@ -199,17 +195,14 @@ def needs_extra(*modules: str) -> None:
 def _trace(
     exportable: ExportableDetector, size: tuple[int, int], any_size: bool
 ) -> ExportedProgram:
-    rgb, depth = torch.zeros(2, 3, *size), torch.zeros(2, 1, *size)
-    batch = Dim("batch")
-    image: dict[int, Any] = {0: batch}
+    inputs = torch.zeros(2, 3, *size), torch.zeros(2, 1, *size), torch.tensor([True, False])
+    batch: dict[int, Any] = {0: Dim("batch")}
+    image = dict(batch)
     if any_size:
         stride = exportable.stride
         image |= {2: stride * Dim("rows", min=2), 3: stride * Dim("columns", min=2)}
-    shapes = (image, image, {0: batch})
     with torch.no_grad(), _quiet():
-        program = torch.export.export(
-            exportable, (rgb, depth, torch.tensor([True, False])), dynamic_shapes=shapes
-        )
+        program = torch.export.export(exportable, inputs, dynamic_shapes=(image, image, batch))
     sides = next(n for n in program.graph.nodes if n.name == "rgb").meta["val"].shape[-2:]
     if any_size and any(isinstance(side, int) for side in sides):
         raise ValueError("the tracer fixed a side of the image")
@@ -233,12 +226,11 @@ def _quiet() -> Iterator[None]:
 
 def _name_axes(model: Any) -> None:
     """Name the axes batch, height and width instead of torch's symbols."""
-    names: dict[str, str] = {}
+    names: dict[str, str] = {"": ""}
     for value in model.graph.input:
         axes = value.type.tensor_type.shape.dim
         for axis, name in zip(axes, ("batch", "channels", "height", "width"), strict=False):
-            if axis.dim_param:
-                names.setdefault(axis.dim_param, name)
+            names.setdefault(axis.dim_param, name)
     for value in (*model.graph.input, *model.graph.output):
         for axis in value.type.tensor_type.shape.dim:
             axis.dim_param = names.get(axis.dim_param, axis.dim_param)

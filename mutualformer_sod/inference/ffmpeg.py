@@ -58,10 +58,7 @@ class AlphaWriter:
 
 @contextlib.contextmanager
 def open_alpha(path: Path, pixel_aspect: float = 1.0) -> Iterator[AlphaWriter]:
-    """Yield a writer of a transparent video at ``path``, a temporary file of the caller.
-
-    The arguments are those of `webm.open_webm`.
-    """
+    """Yield a writer of a transparent video at ``path``, a temporary file, as `open_webm` does."""
     with naming(path), av.open(f"file:{path}", "w", format="webm") as container:
         writer = AlphaWriter(container, pixel_aspect)
         yield writer

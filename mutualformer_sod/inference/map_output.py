@@ -21,11 +21,10 @@ class MapOutput:
     Args:
         path: the folder, which is created.
         settings: all settings that the maps depend on, including "near", the polarity by set.
-        overwrite: replace the existing maps, also maps with other settings.
+        overwrite: replace the existing maps, also those of other settings or of unknown origin.
 
     Raises:
-        InputError: the folder has maps with other settings or of unknown origin, and ``overwrite``
-            is off.
+        InputError: the folder has maps that need ``overwrite``.
     """
 
     def __init__(self, path: Path, settings: dict[str, Any], overwrite: bool) -> None:
@@ -44,9 +43,7 @@ class MapOutput:
         before = self._output.read(near=dict)
         # The baselines of earlier versions recorded neither of the two.
         kinds = {"sets": dict, "to_replace": list}
-        if before and not all(isinstance(before.get(n, kind()), kind) for n, kind in kinds.items()):
-            before = None
-        if before is None:
+        if not before or any(not isinstance(before.get(n, k()), k) for n, k in kinds.items()):
             if self.overwrite or not has_maps:
                 return {}
             problem = "unreadable" if self._output.is_begun else "no"

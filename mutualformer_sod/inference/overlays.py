@@ -18,17 +18,10 @@ _BAND_PIXELS = 10**6  # pixels painted at once: float colours need more memory t
 
 
 def overlay(rgb: np.ndarray, saliency: np.ndarray) -> np.ndarray:
-    """Blend a saliency map with its picture.
+    """Blend a saliency map (H, W) float in [0, 1] with its picture (H, W, 3) uint8.
 
     The picture becomes red where the map is 1, and dark where the map is 0. Raises ValueError if
     the sizes differ.
-
-    Args:
-        rgb: (H, W, 3) uint8.
-        saliency: (H, W) float in [0, 1].
-
-    Returns:
-        (H, W, 3) uint8.
     """
     _check_sizes(rgb, saliency)
     saliency = saliency[..., None].astype(np.float32)

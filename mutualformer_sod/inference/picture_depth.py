@@ -36,21 +36,13 @@ _FEW = 5  # fewer maps are weak evidence of the polarity
 
 @dataclass
 class DepthPlan:
-    """Decisions about all input maps, before the first saliency map is predicted.
+    """Decisions about all input maps, before the first saliency map is predicted."""
 
-    Attributes:
-        orientation: orientation of the maps, see `fit_depth`.
-        modality: modality of the maps.
-        encodings: encoding of each readable map file.
-        failed: error message of each unreadable map file.
-        remarks: lines for the user.
-    """
-
-    orientation: str
+    orientation: str  # see `fit_depth`
     modality: Modality = DEPTH
-    encodings: dict[Path, Encoding] = field(default_factory=dict)
-    failed: dict[Path, str] = field(default_factory=dict)
-    remarks: list[str] = field(default_factory=list)
+    encodings: dict[Path, Encoding] = field(default_factory=dict)  # of each readable map
+    failed: dict[Path, str] = field(default_factory=dict)  # error message of each unreadable map
+    remarks: list[str] = field(default_factory=list)  # lines for the user
 
 
 def plan_depths(
@@ -61,8 +53,7 @@ def plan_depths(
     Args:
         pictures: files of the pictures and of their maps, which are read.
         near: "auto", "white", "black", "disparity" or "strict"; maps without polarity ignore it.
-        orientation: orientation of the maps, see `fit_depth`.
-        modality: modality of the maps.
+        orientation, modality: of the maps, see `fit_depth`.
 
     Raises:
         InputError: maps contradict their number type or may be disparity, or the evidence is weak
@@ -128,14 +119,12 @@ def fit_depth(
     """Rotate a raw map like its picture, and resize the map by the rule of its modality.
 
     Args:
-        depth: the raw map, (H, W).
-        encoding: encoding of the raw map.
+        depth, encoding: the raw map, (H, W), and its encoding.
         photo: the picture.
         size: size (h, w) of the result.
-        orientation: "stored": the depth has the orientation of the picture's file, so that the
-            picture's orientation tag applies to both; "shown": it has the orientation of the
-            picture as shown; "auto": "shown" if the sides of the depth fit the picture as shown
-            better, else "stored".
+        orientation: "stored": the picture's orientation tag applies to the map, too; "shown": the
+            map has the orientation of the picture as shown; "auto": "shown" if the sides of the
+            map fit the picture as shown better, else "stored".
         modality: modality of the map.
 
     Returns:

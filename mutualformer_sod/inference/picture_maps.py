@@ -34,21 +34,13 @@ _AVERAGED_PIXELS = 4 * 10**6  # minimum number of pixels of the smaller copy of 
 
 @dataclass
 class Outcome:
-    """Results of `predict_pictures`.
+    """Results of `predict_pictures`."""
 
-    Attributes:
-        made: number of pictures whose outputs were written in this run.
-        kept: number of pictures whose outputs already existed.
-        failed: one line for each failed picture.
-        depths: number of depth maps that were used.
-        doubts: doubt -> names of the depth files to which the doubt applies.
-    """
-
-    made: int = 0
-    kept: int = 0
-    failed: list[str] = field(default_factory=list)
-    depths: int = 0
-    doubts: dict[str, list[str]] = field(default_factory=dict)
+    made: int = 0  # pictures whose outputs were written in this run
+    kept: int = 0  # pictures whose outputs already existed
+    failed: list[str] = field(default_factory=list)  # one line for each failed picture
+    depths: int = 0  # depth maps that were used
+    doubts: dict[str, list[str]] = field(default_factory=dict)  # doubt -> names of depth files
 
 
 @dataclass(frozen=True)
@@ -56,7 +48,6 @@ class PictureOutputs:
     """The output files of a run, ``folder/KIND/STEM.png``.
 
     Attributes:
-        folder: folder with one subfolder for each kind of output.
         settings: plain JSON data that the files depend on, see `settings_of`.
         kinds: kinds of output, from `overlays.KINDS` and `cutouts.CUTOUTS`.
         style: style of the cut-outs.
@@ -131,8 +122,7 @@ def map_picture(
     """Write the outputs of one picture, and replace existing outputs of the picture.
 
     Returns:
-        Remarks for the user, and the doubts about the depth map. The doubts are None if no depth
-        map was used.
+        Remarks for the user; and the doubts about the depth map, None if none was used.
 
     Raises:
         InputError: the picture or its depth map is unusable.
@@ -146,16 +136,16 @@ def map_picture(
         seen = averaged(seen, max(_AVERAGED_PIXELS, (2 * predictor.size) ** 2))
     depth = encoding = doubts = None
     if picture.depth is not None:
-        raw = read_user_depth(picture.depth, plan.modality)
-        encoding = plan.encodings[picture.depth]
+        raw, found = read_user_depth(picture.depth, plan.modality), plan.encodings[picture.depth]
         depth, remarks = fit_depth(
-            raw, encoding, photo, seen.shape[:2], plan.orientation, plan.modality
+            raw, found, photo, seen.shape[:2], plan.orientation, plan.modality
         )
         notes += remarks
-        doubts = None if depth is None else doubts_about(depth, encoding, seen)
+        if depth is not None:
+            encoding, doubts = found, doubts_about(depth, found, seen)
     elif plan.encodings:
         notes.append(f"has no matching {plan.modality.name}: RGB only")
-    logits = predictor.image_logits(seen, depth, encoding if depth is not None else None)
+    logits = predictor.image_logits(seen, depth, encoding)
     predictor.check_finite(logits, str(picture.rgb))
     note = _note(predictor, picture, plan, outputs)
     for kind in outputs.kinds:
@@ -195,9 +185,8 @@ def _without_done(
     overwrite: bool,
 ) -> list[Picture]:
     """Return the pictures with missing or differing outputs, or raise `OutputExists`."""
-    inputs = [path for item in pictures for path in (item.rgb, item.depth) if path is not None]
     # Path.resolve raises for a link to itself.
-    sources = {os.path.realpath(path) for path in inputs}
+    sources = {os.path.realpath(p) for item in pictures for p in (item.rgb, item.depth) if p}
     todo: list[Picture] = []
     others: dict[Path, str] = {}
     for picture in pictures:

@@ -1,7 +1,7 @@
 """Find a user's pictures, and pair them with maps of depth or another modality."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,10 +72,7 @@ def pair_pictures(
 
 
 def depth_beside(picture: Path) -> Path | None:
-    """Return the depth map of a picture in the same folder, for example x_depth.png for x.jpg.
-
-    Return None if the folder has no such file, or several such files.
-    """
+    """Return the only depth map of a picture in its folder, such as x_depth.png for x.jpg."""
     found = [
         path
         for path in picture.parent.iterdir()
@@ -110,8 +107,7 @@ def _depths_for(
     files, others = _split_by_suffix(depth, DEPTH_SUFFIXES, remarks)
     found = _paired(pictures, files, modality)
     containers = [path for path in others if path.suffix.lower() in DEPTH_CONTAINERS]
-    lacking = {stem: pictures[stem] for stem in pictures.keys() - found}
-    unread = _paired(lacking, containers, modality)
+    unread = _paired(pictures.keys() - found, containers, modality)
     if not found and files:
         raise InputError(
             f"{given}: no file belongs to a picture: {_listed(files)}. Fix: name {maps} like their "
@@ -133,7 +129,8 @@ def _depths_for(
     return found | unread  # reading an unsupported container fails with a remedy of its own
 
 
-def _paired(pictures: dict[str, Path], files: list[Path], modality: Modality) -> dict[str, Path]:
+def _paired(pictures: Iterable[str], files: list[Path], modality: Modality) -> dict[str, Path]:
+    """Return stem of a picture -> file; InputError if two files belong to one picture."""
     by_bare = defaultdict(list)
     for stem in pictures:
         by_bare[bare_stem(stem)].append(stem)

@@ -35,11 +35,10 @@ class Predictor:
     Args:
         model: the detector. It is put into eval mode on ``device``. On a CPU its memory layout is
             optimised (`models.device`); names, shapes and values of the weights stay the same.
-        size: input size of the network in pixels per side, 32 or more; None for the size that the
-            model was built for.
+        size: input size of the network in pixels per side, 32 or more; None for that of the model.
         device: "auto" (CUDA if available), "cpu", "cuda", "cuda:N" or "mps".
-        amp: "off" for float32; "bf16" or "fp16" for automatic mixed precision; "auto" for bf16 on
-            CUDA devices that support it, else "off".
+        amp: "off" (float32), "bf16", "fp16" or "auto" (bf16 on CUDA devices that support it, else
+            "off").
         modality: "both"; "rgb" hides the depth (or the maps of another second modality); "depth",
             or the name of the second modality, hides the colours.
 
@@ -106,8 +105,8 @@ class Predictor:
     def logits(self, rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) -> Tensor:
         """Compute the logits of a batch.
 
-        On a CPU the images are processed one by one, at equal speed, so that the logits of an
-        image do not depend on the other images of the batch.
+        On a CPU the images are processed one by one, so that the logits of an image do not depend
+        on the other images of the batch. The speed is equal.
 
         Args:
             rgb: (B, 3, H, W) float in [0, 1].
@@ -190,7 +189,7 @@ class Predictor:
         return self.logits(rgb_tensor[None], depth_batch, None)
 
     def require_depth(self, weights: str | Path, user: str) -> None:
-        """Raise an InputError that names ``user`` if the network's second modality is not depth."""
+        """Raise InputError with the name of ``user`` if the second modality is not depth."""
         if self.second != DEPTH:
             raise InputError(
                 f"`weights` {weights}: trained on {self.second.maps}, but {user} needs depth."
@@ -209,7 +208,7 @@ class Predictor:
     def _unit_depth(
         self, depth: np.ndarray, size: tuple[int, int], encoding: Encoding | None, near: str | None
     ) -> np.ndarray | None:
-        """Return a map as (H, W) in [0, 1], 1 = near, or None if a raw map is constant."""
+        """Return a map (H, W) in [0, 1], 1 = near, or None if a raw map is constant."""
         if not isinstance(depth, np.ndarray) or depth.dtype.kind not in "fiu":
             raise InputError(
                 "depth is not a numeric numpy array. Fix: pass (H, W) float or uint16."
@@ -227,12 +226,12 @@ class Predictor:
         if not second.has_polarity:
             if near is not None:
                 raise InputError(f"near={near!r}: {second.maps} have no polarity. Fix: omit near=.")
-            stored = to_stored_type(second.name, depth, second.name)
-            encoding = encoding or GreyEncoding.of([DepthSample.of(stored)], second.name)
-            return without_flat(second.to_unit(stored, encoding, rule))
+            depth = to_stored_type(second.name, depth, second.name)
+            encoding = encoding or GreyEncoding.of([DepthSample.of(depth)], second.name)
+            return without_flat(second.to_unit(depth, encoding, rule))
         if encoding is None and near is None:
-            in_range = (depth >= 0) & (depth <= 1)  # false for NaN
-            if depth.dtype.kind != "f" or not in_range.all():
+            # The comparison is false for NaN.
+            if depth.dtype.kind != "f" or not ((depth >= 0) & (depth <= 1)).all():
                 raise InputError(
                     f"depth is {depth.dtype}, not float in [0, 1]. Fix: pass float with 1 = near, "
                     'or raw depth with near="black" (distances), near="white" or encoding=.'
@@ -259,16 +258,9 @@ def _check_rgb(rgb: np.ndarray) -> None:
 
 
 def native_saliency(logits: Tensor, native_size: tuple[int, int]) -> np.ndarray:
-    """Convert the logits of one image to a saliency map at its native size.
+    """Convert logits (1, 1, h, w) to a saliency map of the native size, (H, W) float32 in [0, 1].
 
     The logits are resized before the sigmoid, so that borders stay sharp.
-
-    Args:
-        logits: (1, 1, h, w) float.
-        native_size: (H, W).
-
-    Returns:
-        (H, W) float32 in [0, 1].
     """
     return resize(logits, native_size).sigmoid()[0, 0].numpy()
 
@@ -278,12 +270,8 @@ def saliency_strips(
 ) -> Iterator[np.ndarray]:
     """Yield the map of `native_saliency` in strips (rows, W), from the top down.
 
-    The strips equal the complete map up to rounding. The number of rows depends on the width, so
-    that memory is bounded.
-
-    Args:
-        logits, native_size: as in `native_saliency`.
-        whole_pixels: maximum number of pixels of a map that is yielded as one strip.
+    The strips equal the complete map up to rounding. Their height bounds the memory. A map of at
+    most ``whole_pixels`` pixels is one strip.
     """
     height, width = native_size
     if height * width <= whole_pixels:

@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-import time
+import timeit
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -10,8 +10,6 @@ from tqdm import tqdm
 
 if TYPE_CHECKING:
     from mutualformer_sod.inference.predictor import Predictor
-
-_LARGE = 2  # the time is estimated above this ratio of input sizes: 4 times the tokens
 
 
 @contextlib.contextmanager
@@ -36,16 +34,14 @@ def ticking(bar: tqdm, every: float = 1.0) -> Iterator[tqdm]:
 
 
 def forecast(predictor: "Predictor") -> str | None:
-    """Estimate the time of an image if the input is much larger than the model was built for.
+    """Estimate the time of an image; return a line for the user.
 
-    The size of the model and twice this size are timed. The time of attention grows quadratically
-    with the number of tokens, and the time of the other work grows linearly.
-
-    Returns:
-        A line for the user, or None for an input size of at most twice the size of the model.
+    Return None for an input size of at most twice the size that the model was built for. These two
+    sizes are timed. The time of attention grows quadratically with the number of tokens, and the
+    time of the other work grows linearly.
     """
     built_for, size = predictor.model.config.image_size, predictor.size
-    if size <= _LARGE * built_for:
+    if size <= 2 * built_for:  # 4 times the tokens
         return None
     once, twice = (_seconds(predictor, side) for side in (built_for, 2 * built_for))
     square = max(0.0, (twice - 4 * once) / 12)  # part of ``once`` that grows quadratically
@@ -61,12 +57,8 @@ def _seconds(predictor: "Predictor", side: int) -> float:
     import torch
 
     rgb, depth = torch.zeros(1, 3, side, side), torch.zeros(1, 1, side, side)
-    times = []
-    for _ in range(2):  # the first run is a warm-up
-        begun = time.perf_counter()
-        predictor.logits(rgb, depth, None)
-        times.append(time.perf_counter() - begun)
-    return min(times)
+    # The first run is a warm-up.
+    return min(timeit.repeat(lambda: predictor.logits(rgb, depth, None), number=1, repeat=2))
 
 
 def _in_words(seconds: float) -> str:

@@ -15,8 +15,7 @@ class Smoother:
     weight of the past is w = ratio exp(-(d / 0.1)^2), where d is the difference of the grey values
     of this frame and the previous one. The previous frame is moved along the same flow, and scaled
     to the mean grey value of this frame. The past has no weight after a cut, and little weight in
-    newly visible areas.
-    The flow is DIS (Kroeger et al., ECCV 2016).
+    newly visible areas. The flow is DIS (Kroeger et al., ECCV 2016).
 
     Args:
         ratio: maximum weight of the past, in (0, 1).
@@ -28,14 +27,11 @@ class Smoother:
         self._last: tuple[np.ndarray, np.ndarray] | None = None  # grey uint8, map
 
     def step(self, rgb: np.ndarray, saliency: np.ndarray) -> np.ndarray:
-        """Return the smoothed map of the next frame.
+        """Return the smoothed map of the next frame, (H, W) float32 in [0, 1].
 
         Args:
             rgb: (H, W, 3) uint8, the frame; all frames have the same size.
             saliency: (H, W) float32 in [0, 1], the map of the frame.
-
-        Returns:
-            The smoothed map, (H, W) float32 in [0, 1].
         """
         height, width = saliency.shape
         scale = min(1.0, _FLOW_SIDE / max(height, width))
@@ -54,10 +50,9 @@ class Smoother:
         gain = float(np.clip(grey.mean() / max(1.0, moved_grey.mean()), *_GAINS))
         difference = (grey.astype(np.float32) - gain * moved_grey) / 255
         weight = self._ratio * np.exp(-((difference / _TOLERANCE) ** 2))
-        height, width = saliency.shape
-        weight = cv2.resize(weight, (width, height), interpolation=cv2.INTER_LINEAR)
-        flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR)
-        flow *= np.float32([width / grey.shape[1], height / grey.shape[0]])
+        size = saliency.shape[::-1]  # (W, H)
+        weight, flow = (cv2.resize(x, size, interpolation=cv2.INTER_LINEAR) for x in (weight, flow))
+        flow *= np.divide(size, grey.shape[::-1]).astype(np.float32)
         return (1 - weight) * saliency + weight * _moved(last, flow)
 
 

@@ -40,18 +40,12 @@ _RATE_TOLERANCE = 0.01
 def check_videos(
     video: Path, depth_video: Path | None, outputs: VideoOutputs, *, overwrite: bool = False
 ) -> list[str]:
-    """Check before any work that the videos are readable and the outputs may be written.
-
-    Arguments and errors are those of `predict_video`.
-
-    Returns:
-        Remarks for the user.
-    """
+    """Check the arguments of `predict_video` before any work; return remarks for the user."""
     sources = {path.resolve() for path in (video, depth_video) if path is not None}
-    for path in outputs.paths(video):
-        if path.exists() and path.resolve() in sources:
+    for path in filter(Path.exists, outputs.paths(video)):
+        if path.resolve() in sources:
             raise OutputExists(f"{path}: would replace an input. Fix: pass another `output`.")
-        if path.exists() and not overwrite:
+        if not overwrite:
             raise OutputExists(
                 f"{path}: exists. Fix: pass another `output`, or `overwrite` to replace it."
             )
@@ -62,13 +56,13 @@ def check_videos(
             f"`video` {video}: {width} x {height} pixels, but a side has at most {MOST_SIDE}. "
             "Fix: scale the video down."
         )
-    if outputs.needs_alpha and ffmpeg.av is None:
-        raise InputError(
-            "`cutout`: a transparent video needs PyAV. "
-            f"Fix: {ffmpeg.INSTALL}, or pass `background`."
-        )
     remarks = []
     if ffmpeg.av is None:
+        if outputs.needs_alpha:
+            raise InputError(
+                "`cutout`: a transparent video needs PyAV. "
+                f"Fix: {ffmpeg.INSTALL}, or pass `background`."
+            )
         remarks.append(f"PyAV is not installed: sound is not copied ({ffmpeg.INSTALL} adds it)")
     else:
         tracks, known = ffmpeg.count_sound(video)
@@ -102,7 +96,7 @@ def predict_video(
     near: str = "auto",
     smooth: float = 0.0,
     overwrite: bool = False,
-) -> int:
+) -> None:
     """Predict the saliency of a video, and write the videos of ``outputs``.
 
     Each output has the size of the video in pixels, the times of the frames, and the sound if PyAV
@@ -117,9 +111,6 @@ def predict_video(
             "disparity" or "strict".
         smooth: ratio of the past in each map, in [0, 1), see `smoothing.Smoother`; 0 is off.
         overwrite: replace existing files.
-
-    Returns:
-        Number of frames of the video.
 
     Raises:
         InputError: a video that cannot be read or written, or existing outputs.
@@ -157,12 +148,10 @@ def predict_video(
         spare = depths is not None and next(depths, None) is not None
         times.report(video, promised, certain)
     if depths is not None and without_depth:
-        frames = counted(without_depth, "frame")
-        print(f"the depth video is shorter: no depth for {frames}")
+        print(f"the depth video is shorter: no depth for {counted(without_depth, 'frame')}")
     if spare:
         print("the depth video is longer: its last frames were not used; check that both match")
     print(f"{counted(count, 'frame')}: {', '.join(map(str, outputs.paths(video)))}")
-    return count
 
 
 def _depth_frame(bgr: np.ndarray | None, size: tuple[int, int]) -> np.ndarray | None:

@@ -55,18 +55,15 @@ def pixel_aspect_of(capture: cv2.VideoCapture) -> float:
 
 def frames_of(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
     """Yield all frames, (H, W, 3) uint8 BGR, also if the count in the header differs."""
-    while True:
-        there, frame = capture.read()
-        if not there:
-            return
+    while (frame := capture.read()[1]) is not None:
         yield frame
 
 
 def promised_frames(video: Path, capture: cv2.VideoCapture) -> tuple[int, bool]:
-    """Return the number of frames in the header, and whether this number is certain.
+    """Return the number of frames in the header, 0 if unknown, and whether it is certain.
 
-    The number is 0 if it is unknown. A number that is estimated from the length of the file is not
-    certain, because the sound may be longer than the pictures.
+    A number that is estimated from the length of the file is not certain, because the sound may be
+    longer than the pictures.
     """
     counted = None if ffmpeg.av is None else ffmpeg.count_frames(video, rate_of(capture))
     if counted is not None:
@@ -75,10 +72,7 @@ def promised_frames(video: Path, capture: cv2.VideoCapture) -> tuple[int, bool]:
 
 
 def _has_rate(capture: cv2.VideoCapture) -> bool:
-    """Return whether a file has a frame rate.
-
-    A rate of 1000 frames/s only indicates that times are in ms.
-    """
+    """Return whether a file has a frame rate; 1000 frames/s only indicate times in ms."""
     return 0 < capture.get(cv2.CAP_PROP_FPS) < 1000
 
 

@@ -20,13 +20,7 @@ MAP, OVERLAY, CUTOUT = "map", "overlay", "cutout"
 
 @dataclass(frozen=True)
 class VideoOutputs:
-    """The videos of a run.
-
-    Attributes:
-        folder: folder of the videos.
-        kinds: kinds of output, from "map", "overlay" and "cutout".
-        style: style of the cut-outs, which cannot be cropped in a video.
-    """
+    """The videos of a run; cut-outs cannot be cropped in a video."""
 
     folder: Path
     kinds: tuple[str, ...] = (MAP,)
@@ -51,13 +45,13 @@ class VideoOutputs:
         """
         with contextlib.ExitStack() as stack:
             sound = video if ffmpeg.av is not None and ffmpeg.count_sound(video)[1] else None
-            writers = []
+            writers = {}
             for kind, path in zip(self.kinds, self.paths(video), strict=True):
                 opener = ffmpeg.open_alpha if self._is_alpha(kind) else open_webm
-                writers.append(stack.enter_context(_opened(path, opener, pixel_aspect, sound)))
+                writers[kind] = stack.enter_context(_opened(path, opener, pixel_aspect, sound))
 
             def write(rgb: np.ndarray, saliency: np.ndarray, time: float) -> None:
-                for kind, writer in zip(self.kinds, writers, strict=True):
+                for kind, writer in writers.items():
                     writer.write(self._paint(kind, rgb, saliency), time)
 
             yield write

@@ -16,9 +16,7 @@ from PIL import Image
 
 from mutualformer_sod.files import replacing
 
-MOST_SIDE = 16383
-"""Largest side in pixels of a VP8 frame."""
-
+MOST_SIDE = 16383  # pixels, of a VP8 frame
 _QUALITY = 90  # WebP quality, 0 to 100
 _EFFORT = 1  # WebP effort, 0 to 6: less than half the time of the default, files 3 % larger
 _CLUSTER_MS = 2000  # players seek to the start of a cluster; times in a cluster have 15 bits
@@ -42,12 +40,9 @@ class WebmWriter:
         self._cues: list[tuple[int, int]] = []  # ms, position of the cluster in the segment
 
     def write(self, rgb: np.ndarray, time: float) -> None:
-        """Append a frame.
+        """Append a frame (H, W, 3) uint8, or (H, W) uint8 for grey; sides up to `MOST_SIDE`.
 
-        Args:
-            rgb: (H, W, 3) uint8, or (H, W) uint8 for a grey frame; sides up to `MOST_SIDE`.
-            time: time in ms from the start. The written time is rounded, and at least 1 ms after
-                that of the previous frame.
+        The ``time`` in ms from the start is rounded, and at least 1 ms after the previous time.
         """
         if not self._times:
             self._begin(*rgb.shape[:2])
@@ -125,12 +120,7 @@ class WebmWriter:
 def open_webm(path: Path, pixel_aspect: float = 1.0) -> Iterator[WebmWriter]:
     """Yield a writer of a WebM file that appears at ``path`` when the block succeeds.
 
-    Args:
-        path: path of the file; an existing file is replaced.
-        pixel_aspect: width of a pixel divided by its height.
-
-    Raises:
-        OSError: the file cannot be written.
+    An existing file is replaced. ``pixel_aspect`` is the width of a pixel divided by its height.
     """
     with replacing(path) as temporary, temporary.open("wb") as file:
         writer = WebmWriter(file, pixel_aspect)
@@ -149,14 +139,11 @@ def _key_frame(rgb: np.ndarray) -> bytes:
 
 def _seek_head(info: int, tracks: int, cues: int) -> bytes:
     """Encode the positions of the parts in the segment, with ``cues`` as the last 8 bytes."""
-    places = (_INFO, info), (_TRACKS, tracks), (_CUES, cues)
-    return _element(
-        _SEEK_HEAD,
-        *(
-            _element(0x4DBB, _element(0x53AB, _identifier(part)), _number(0x53AC, at, 8))
-            for part, at in places
-        ),
+    seeks = (
+        _element(0x4DBB, _element(0x53AB, _identifier(part)), _number(0x53AC, at, 8))
+        for part, at in ((_INFO, info), (_TRACKS, tracks), (_CUES, cues))
     )
+    return _element(_SEEK_HEAD, *seeks)
 
 
 def _element(identifier: int, *content: bytes) -> bytes:

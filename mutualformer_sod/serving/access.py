@@ -45,11 +45,10 @@ def refusal(
 
 
 def is_own(name: str | None, host: str, others: Collection[str] = ()) -> bool:
-    """Return whether a name or address belongs to the server.
+    """Return whether a name or address belongs to the server: loopback, ``host`` or ``others``.
 
-    Loopback names and addresses, ``host`` and ``others`` belong to the server. If ``host`` is
-    0.0.0.0 or ::, the names of this machine and all IP addresses belong to the server, too: only
-    names can be redirected.
+    If ``host`` is 0.0.0.0 or ::, the names of this machine and all IP addresses belong to the
+    server, too: only names can be redirected.
     """
     if not name:
         return False
@@ -88,11 +87,8 @@ def free_port(host: str, port: int) -> int:
 def address_of(listening: socket.socket, host: str, *, here: bool = False) -> str:
     """Return the URL of the server that listens on a socket of `bind`.
 
-    Args:
-        listening: the socket.
-        host: host passed to `bind`; a host name stays in the URL, because requests must contain
-            this name.
-        here: whether the local address replaces 0.0.0.0 and ::, for clients on this machine.
+    The name ``host``, as passed to `bind`, stays in the URL, because requests must contain it. With
+    ``here`` the local address replaces 0.0.0.0 and ::, for clients on this machine.
     """
     place, port = listening.getsockname()[:2]
     if here and place in _EVERYWHERE:

@@ -124,7 +124,8 @@ def _add_outputs(app: FastAPI, answer_with: Callable[..., Awaitable[Response]]) 
     depth_only = options | {"dependencies": [Depends(forms.only(forms.DEPTH_FIELDS))]}
     all_fields = options | {"dependencies": [Depends(forms.only(forms.CUTOUT_FIELDS))]}
 
-    def of_kind(kind: str) -> Callable[..., Awaitable[Response]]:
+    def add(kind: str, about: str) -> None:
+        @app.post(f"/{kind}", name=kind, summary=about, **depth_only)
         async def answer(
             request: Request,
             rgb: forms.Rgb,
@@ -133,15 +134,11 @@ def _add_outputs(app: FastAPI, answer_with: Callable[..., Awaitable[Response]]) 
             orientation: forms.Orientation = "auto",
         ) -> Response:
             forms.check_effects(depth, near, orientation)
-            asked = Asked(kind, Path(), None, near, orientation)
+            asked = Asked(f"{kind}s", Path(), None, near, orientation)
             return await answer_with(request, asked, {"rgb": rgb, "depth": depth})
 
-        return answer
-
-    about = "Map of the salient object, 8-bit grey"
-    app.post("/map", name="map", summary=about, **depth_only)(of_kind("maps"))
-    about = "Map over the picture, RGB"
-    app.post("/overlay", name="overlay", summary=about, **depth_only)(of_kind("overlays"))
+    add("map", "Map of the salient object, 8-bit grey")
+    add("overlay", "Map over the picture, RGB")
 
     @app.post("/cutout", summary="Object alone, RGBA; RGB with a background", **all_fields)
     async def cutout(

@@ -1,5 +1,6 @@
 """The form fields of the service: their types and checks, and the storage of their files."""
 
+import functools
 import re
 import shutil
 from collections import Counter
@@ -13,21 +14,17 @@ from mutualformer_sod.errors import InputError, one_line
 from mutualformer_sod.inference.cutouts import PLAIN, is_plain
 from mutualformer_sod.serving.limits import TooLarge
 
-_BINARY = {"format": "binary"}  # shows a button for a file on the documentation page
 _NAME_LENGTH = 80
+# json_schema_extra shows a button for a file on the documentation page.
+_a_file = functools.partial(File, json_schema_extra={"format": "binary"})
 
 Rgb = Annotated[
-    UploadFile,
-    File(
-        description="The picture: JPEG, PNG, BMP, TIFF, WebP, GIF or PPM.",
-        json_schema_extra=_BINARY,
-    ),
+    UploadFile, _a_file(description="The picture: JPEG, PNG, BMP, TIFF, WebP, GIF or PPM.")
 ]
 Depth = Annotated[
     UploadFile,
-    File(
-        description="Depth map of the picture: PNG or TIFF of 8 or 16 bits, or .npy. Optional.",
-        json_schema_extra=_BINARY,
+    _a_file(
+        description="Depth map of the picture: PNG or TIFF of 8 or 16 bits, or .npy. Optional."
     ),
 ]
 Near = Annotated[
@@ -107,9 +104,7 @@ def name_of(upload: UploadFile) -> str:
 def save(
     uploads: Mapping[str, UploadFile | None], folder: Path, most_bytes: int
 ) -> dict[str, Path]:
-    """Write uploaded files to a folder; return field -> path.
-
-    The name of a written file is its field with the suffix of the uploaded file.
+    """Write uploaded files to a folder as FIELD.SUFFIX; return field -> path.
 
     Raises:
         TooLarge: a file has more than ``most_bytes``.

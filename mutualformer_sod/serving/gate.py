@@ -19,15 +19,10 @@ _HOST_REMEDY = "use the printed address, or start the server with --allow-host N
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of a request.
+    """Limits of a request."""
 
-    Attributes:
-        file_bytes: maximum bytes of one file.
-        seconds: time limit of each step: the upload, the computation, and the answer's transfer.
-    """
-
-    file_bytes: int
-    seconds: float
+    file_bytes: int  # of one file
+    seconds: float  # for each step: the upload, the computation, and the answer's transfer
 
     @property
     def body_bytes(self) -> int:
@@ -117,5 +112,5 @@ def error_answer(status: int, line: str, headers: dict[str, str] | None = None) 
 
 
 def _promised_bytes(scope: Scope) -> int:
-    values = [value for name, value in scope["headers"] if name == b"content-length"]
-    return int(values[0]) if values and values[0].isdigit() else 0
+    length = next((v for name, v in scope["headers"] if name == b"content-length"), b"")
+    return int(length) if length.isdigit() else 0

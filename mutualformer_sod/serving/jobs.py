@@ -4,7 +4,7 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 _Result = TypeVar("_Result")
@@ -17,41 +17,33 @@ class ClientGone(Exception):
 class Jobs:
     """Limited places for calls, and the thread that runs the jobs of these calls in turn.
 
-    All methods must be called in the same event loop.
+    All methods must be called in the same event loop. Up to ``waiting`` calls may wait besides the
+    running call.
 
     A call occupies a place before the body of the request is read, so that the number of uploads is
     bounded, too. A job that runs longer than its call occupies a place until the job ends.
-
-    Args:
-        waiting: number of calls that may wait besides the running call.
     """
 
     def __init__(self, waiting: int) -> None:
+        self.taken = 0  # places
         self._most = 1 + waiting
-        self._taken = 0
         self._seconds = 1.0  # duration of the last job
         self._pool = ThreadPoolExecutor(1, "network")
 
     @property
-    def taken(self) -> int:
-        """Number of places that are taken."""
-        return self._taken
-
-    @property
     def retry_seconds(self) -> int:
         """Expected time in s until the present calls are done, at least 1."""
-        return max(1, math.ceil(self._taken * self._seconds))
+        return max(1, math.ceil(self.taken * self._seconds))
 
     def enter(self) -> bool:
         """Occupy a place; return whether a place was free."""
-        if self._taken >= self._most:
-            return False
-        self._taken += 1
-        return True
+        is_free = self.taken < self._most
+        self.taken += is_free
+        return is_free
 
     def leave(self) -> None:
         """Free a place."""
-        self._taken -= 1
+        self.taken -= 1
 
     async def run(
         self,
@@ -66,8 +58,7 @@ class Jobs:
             job: function called in the thread. A running job cannot be interrupted.
             seconds: maximum time in s from now to the end of the job.
             gone: awaitable that ends when the client has gone.
-            cleanup: function called after the end of the job, from any thread; it is also called if
-                the job never ran.
+            cleanup: function called from any thread at the end, also if the job never ran.
 
         Raises:
             asyncio.TimeoutError: the job has not ended in time.
@@ -87,17 +78,14 @@ class Jobs:
         finally:
             watching.cancel()
             waiting.cancel()
-            if not future.cancel() and not future.done():
-                self._keep_place(future)
+            if not future.cancel() and not future.done():  # the job keeps a place
+                loop = asyncio.get_running_loop()
+                self.taken += 1
+                future.add_done_callback(lambda _: loop.call_soon_threadsafe(self.leave))
 
     def close(self) -> None:
         """Cancel the jobs that wait; the running job continues to its end."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-
-    def _keep_place(self, future: Future) -> None:
-        loop = asyncio.get_running_loop()
-        self._taken += 1
-        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self.leave))
 
     def _timed(self, job: Callable[[], _Result]) -> _Result:
         begun = time.monotonic()

@@ -26,12 +26,9 @@ class Asked:
         kind: kind of the output, one of `overlays.KINDS` or `cutouts.CUTOUTS`.
         rgb: file of the picture.
         depth: file of the depth map of the picture; None for RGB alone.
-        near: "auto", "white", "black", "disparity" or "strict".
-        orientation: orientation of the depth map: "auto", "stored" or "shown".
-        background: background of a cut-out: the name of a plain background, or the client's name
-            of ``background_file``; None for a transparent background.
-        background_file: file of a picture as background; None for other backgrounds.
-        crop: whether to crop the cut-out to the object.
+        near, orientation: of the depth map, see `picture_depth.plan_depths`.
+        background, crop, background_file: style of a cut-out, see `cutouts.CutoutStyle`. For a file
+            ``background`` is the client's name of the file.
     """
 
     kind: str
@@ -56,8 +53,7 @@ class PictureService:
     """Predict maps of pictures one after another.
 
     Args:
-        predictor: the network.
-        settings: settings of the maps, returned by `picture_maps.settings_of`.
+        predictor, settings: the network, and the result of `picture_maps.settings_of`.
         most_pixels: maximum pixels of a picture, a depth map or a background.
         estimate: `Predictor.estimator` for pictures without depth, and the settings of the maps
             with estimated depth; None to use RGB alone.
