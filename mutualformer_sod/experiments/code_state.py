@@ -32,20 +32,17 @@ def code_of_results() -> dict[str, str]:
 
 
 def inputs_of(*paths: str | None) -> dict[str, str]:
-    """Return path -> digest; skip None.
-
-    The digest of a folder covers the names and sizes of the maps in the folder.
-    """
+    """Return path -> digest; skip None."""
     return {path: _digest(Path(path)) for path in paths if path is not None}
 
 
 def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
+    """Return the digest of a file, or of the names and sizes of the maps in a folder."""
     if path.is_file():
-        digest.update(path.read_bytes())
-    for file in sorted(path.rglob("*.png")):
-        digest.update(f"{file.relative_to(path).as_posix()} {file.stat().st_size}\n".encode())
-    return digest.hexdigest()
+        return file_sha256(path)
+    maps = sorted(path.rglob("*.png"))
+    lines = (f"{item.relative_to(path).as_posix()} {item.stat().st_size}\n" for item in maps)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def refuse_other_code(output: Path, before: dict[str, str], now: dict[str, str]) -> None:

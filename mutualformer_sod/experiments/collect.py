@@ -28,30 +28,29 @@ _LOG_FILE, _STARTS_FILE = "log.jsonl", "starts.json"  # training.run_folder impo
 def collect(output: Path) -> FusionTable:
     """Collect all finished runs; InputError if no run is finished or a file is damaged."""
     plan = read_plan(output)
-    variants = parse_variants(list(plan["seeds"]))
     seeds = plan["seeds"]
+    variants = parse_variants(list(seeds))
     runs = runs_of(output, variants, max(seeds.values()))
     runs = [run for run in runs if run.seed < seeds[run.variant.name]]
-    trials = [read_trial(run) for run in runs if run.finished]
+    finished = [run for run in runs if run.finished]
+    trials = [read_trial(run) for run in finished]
     if not trials:
         raise InputError(f"`output` {output}: no run is finished. Fix: start without `report`.")
     costs = _read_costs(output)
     data = read_data(output)
     if data is None:
         raise InputError(f"{output / DATA_FILE}: is missing. Fix: start without `report`.")
-    kinds = plan["options"].get("test_depth", [])
-    images = read_runs([run for run in runs if run.finished], kinds, data["test"])
+    images = read_runs(finished, plan["options"].get("test_depth", []), data["test"])
     notes = _notes(plan["options"], data, trials)
     if "how" in costs:
         notes.append(f"Images/s and GMACs: {costs['how']}, the variants in turn.")
     for remark in dict.fromkeys(remark for trial in trials for remark in trial.remarks):
         names = [f"{t.variant} seed {t.seed}" for t in trials if remark in t.remarks]
         notes.append(f"{remark} ({'all runs' if len(names) == len(trials) else ', '.join(names)})")
-    unfinished = [run.name for run in runs if not run.finished]
-    if unfinished:
+    if unfinished := [run.name for run in runs if run not in finished]:
         notes.append(f"NOT FINISHED: {', '.join(unfinished)}.")
-    finished = {trial.variant for trial in trials}
-    meanings = {v.name: v.meaning for v in variants if v.name in finished}
+    named = {trial.variant for trial in trials}
+    meanings = {v.name: v.meaning for v in variants if v.name in named}
     return FusionTable(trials, meanings, costs["costs"], notes, images)
 
 
@@ -83,19 +82,15 @@ def read_image_scores(path: Path) -> FusionTable:
 
 def read_trial(run: Run) -> Trial:
     """Read the results of a finished run; InputError if a file of the run is damaged."""
+    name = run.variant.name
     try:
         results = Results.read(run.folder / SCORES_FILE)
         log = _read_log(run.folder)
+        seconds = sum(line["seconds"] for line in log)
         starts = json.loads((run.folder / _STARTS_FILE).read_text(encoding="utf-8"))
-        return Trial(
-            run.variant.name,
-            run.seed,
-            results.scores[run.variant.name],
-            _numbers(log[-1].get("statistics")),
-            sum(line["seconds"] for line in log),
-            tuple(dict.fromkeys(_commit(start["code"]) for start in starts)),
-            tuple(results.notes),
-        )
+        commits = tuple(dict.fromkeys(_commit(start["code"]) for start in starts))
+        last, notes = _statistics(log), tuple(results.notes)
+        return Trial(name, run.seed, results.scores[name], last, seconds, commits, notes)
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise InputError(
             f"{run.folder}: damaged ({error!r}). Fix: remove the folder, and repeat the run."
@@ -105,7 +100,7 @@ def read_trial(run: Run) -> Trial:
 def last_statistics(folder: Path) -> dict[str, float]:
     """Return the statistics of a run's fusion at the last epoch; empty if there are none."""
     try:
-        return _numbers(_read_log(folder)[-1].get("statistics"))
+        return _statistics(_read_log(folder))
     except (OSError, ValueError, IndexError):
         return {}
 
@@ -120,9 +115,10 @@ def _read_log(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def _numbers(statistics: Any) -> dict[str, float]:
-    """Return the plain numbers among the statistics of a fusion."""
-    items = statistics.items() if isinstance(statistics, dict) else ()
+def _statistics(log: list[dict[str, Any]]) -> dict[str, float]:
+    """Return the plain numbers among the statistics of a fusion at the last epoch."""
+    last = log[-1].get("statistics")
+    items = last.items() if isinstance(last, dict) else ()
     return {name: float(value) for name, value in items if isinstance(value, int | float)}
 
 
@@ -159,17 +155,17 @@ def _notes(options: dict[str, Any], data: Any, trials: Sequence[Trial]) -> list[
         counts = data[part]["images"]
         return f"{sum(counts.values())} ({', '.join(f'{n} {c}' for n, c in counts.items())})"
 
-    source = "; ".join(describe_sources(options))
     size = f" at {options['size']} px" if options["size"] else ""
-    weights = options["init_weights"]
-    start = f"encoders started from {'/'.join(Path(weights).parts[-2:])}" if weights else ""
-    fields = ", ".join(f"{name}={value}" for name, value in options["fields"].items())
-    epochs = counted(options["epochs"], "epoch")
     recipe = [
-        f"preset {options['preset']}{size}, encoder shared, {epochs} of "
-        f"batches of {options['batch_size']}, peak rate {options['lr']}, amp {options['amp']}",
-        *filter(None, (fields, start)),
+        f"preset {options['preset']}{size}, encoder shared, {counted(options['epochs'], 'epoch')} "
+        f"of batches of {options['batch_size']}, peak rate {options['lr']}, amp {options['amp']}"
     ]
+    if options["fields"]:
+        recipe.append(", ".join(f"{name}={value}" for name, value in options["fields"].items()))
+    if options["init_weights"]:
+        weights = "/".join(Path(options["init_weights"]).parts[-2:])
+        recipe.append(f"encoders started from {weights}")
+    source = "; ".join(describe_sources(options))
     commits = dict.fromkeys(commit for trial in trials for commit in trial.commits)
     return [
         f"Trained on {images('train')} images, tested on {images('test')}: {source}.",

@@ -31,7 +31,6 @@ SPLIT_SEED = 0
 TRAIN_SCENES_SEED, TEST_SCENES_SEED = 9001, 9002
 HOLDOUT = 0.2  # default ratio of test images, without other test data
 WHOLE, HELD_OUT = "all", "held-out"
-_ROLES = {"rgb": "RGB", "depth": "depth", "gt": "GT"}
 _KIND_NAMES = {"depth": "needs depth", "colour": "needs colour", "either": "either"}
 
 
@@ -46,7 +45,6 @@ def prepare_data(output: Path, options: Options) -> dict[str, Any]:
         InputError: the data are unusable, a test image is damaged, an image has changed since the
             start, or a test image is also a training image.
     """
-    path = output / DATA_FILE
     record = read_data(output)
     roots = _roots(output, options, anew=record is None)
     if record is None:
@@ -57,7 +55,7 @@ def prepare_data(output: Path, options: Options) -> dict[str, Any]:
             for kind in options.test_depth
             if kind != "hidden"
         }
-        write_json(path, record)
+        write_json(output / DATA_FILE, record)
     train, test = find_sets(record["train"], "train"), find_sets(record["test"], "test")
     if data_fingerprint(_both(train, test)) != record["fingerprint"]:
         raise InputError(
@@ -110,15 +108,12 @@ def find_sets(sources: dict[str, Any], split: str) -> list[SodSet]:
 def groups_of(sod_set: str, stem: str, sources: dict[str, Any]) -> list[str]:
     """Return the groups of an image: "all", the set of the image, and the kind of the scene.
 
-    If there are several test folders, the only group of an image is its folder.
-
-    Args:
-        stem: stem of the image; the stem of a generated scene ends in the kind of the scene.
-        sources: the test part of the record of `prepare_data`.
+    If there are several test folders, the only group of an image is its folder. ``sources`` is the
+    test part of the record of `prepare_data`.
     """
     if sod_set in sources.get("folders", {}):
         return [sources["folders"][sod_set]]
-    kind = stem.rpartition("_")[2]
+    kind = stem.rpartition("_")[2]  # of a generated scene
     groups = [WHOLE] if len(sources["sets"]) == 1 else [WHOLE, sod_set]
     if sod_set.rpartition("/")[2] == SET_NAME and kind in KINDS:
         groups.append(_KIND_NAMES[kind])
@@ -177,16 +172,13 @@ def _write_depths(folder: Path, kind: str, sources: dict[str, Any]) -> dict[str,
         depths.mkdir()
         for number, sample in enumerate(item.samples):
             if kind == "exchanged":  # half a set away: neighbours may be frames of one scene
-                other = item.samples[(number + max(1, count // 2)) % count].depth
+                other = item.samples[(number + count // 2) % count].depth
                 (depths / f"{sample.stem}{other.suffix}").symlink_to(other.resolve())
             else:
-                write_map(
-                    depths / f"{sample.stem}.png", _drawn(kind, image_size(sample.rgb), number)
-                )
-    record = _part([str(folder)], _discover([str(folder)], None, "test"), [])
-    for name in ("near", "folders"):
-        record[name] = sources.get(name, [])
-    return record
+                drawn = _drawn(kind, image_size(sample.rgb), number)
+                write_map(depths / f"{sample.stem}.png", drawn)
+    record = _part([str(folder)], _discover([str(folder)], None, "test"), sources["near"])
+    return record | {"folders": sources.get("folders", [])}
 
 
 def _drawn(kind: str, size: tuple[int, int], seed: int) -> np.ndarray:
@@ -206,9 +198,7 @@ def _both(train: Iterable[SodSet], test: Iterable[SodSet]) -> list[SodSet]:
 def _decide_near(sets: Sequence[SodSet], near: Sequence[str]) -> list[str]:
     """Decide the polarity of each set with depth, using ``near``; return "SET=POLARITY"."""
     names = [item.name for item in sets]
-    own = [
-        item for item in near if "=" not in item or matching_names(item.rpartition("=")[0], names)
-    ]
+    own = [x for x in near if "=" not in x or matching_names(x.rpartition("=")[0], names)]
     sets = with_encodings(sets, own if any(item.has_depth for item in sets) else ())
     print_maps(sets)
     encodings = encodings_by_name(sets)
@@ -229,7 +219,13 @@ def _split(folder: Path, options: Options) -> None:
     """Split the sets by scene, and link the files of both parts in two folders."""
     parts: dict[str, list[SodSet]] = {"train": [], "test": []}
     whole = _discover(options.data, options.sets or None, "train")
-    chosen = [name for asked in options.holdout_sets for name in _named(asked, whole)]
+    names, chosen = [item.name for item in whole], []
+    for asked in options.holdout_sets:
+        if not (found := matching_names(asked, names)):
+            raise InputError(
+                f"`holdout_sets` {asked}: names no set. Fix: pass one of {', '.join(names)}."
+            )
+        chosen += found
     for item in whole:
         is_split = item.name in chosen if chosen else item.has_depth or not options.test_data
         ratio = (options.holdout or HOLDOUT) if is_split else 0.0
@@ -244,30 +240,18 @@ def _split(folder: Path, options: Options) -> None:
     if copies:
         left_out = counted(len(copies), "training image")
         print(f"split: {left_out} left out, because the test set has copies")
-    for name in ("train", "test"):
+    for name, sets in parts.items():
         shutil.rmtree(folder / name, ignore_errors=True)  # links of an interrupted start
-        for item in parts[name]:
+        for item in sets:
             kept = [sample for sample in item.samples if sample.rgb not in copies]
             _link(folder / name / item.name, replace(item, samples=tuple(kept)))
 
 
-def _named(asked: str, sets: Sequence[SodSet]) -> list[str]:
-    """Return the names of the sets that match a user's name; InputError if no set matches."""
-    names = [item.name for item in sets]
-    found = matching_names(asked, names)
-    if not found:
-        raise InputError(
-            f"`holdout_sets` {asked}: names no set. Fix: pass one of {', '.join(names)}."
-        )
-    return found
-
-
-def _link(folder: Path, sod_set: SodSet, roles: Iterable[str] = tuple(_ROLES)) -> None:
+def _link(folder: Path, sod_set: SodSet, roles: Iterable[str] = ("rgb", "depth", "gt")) -> None:
+    labels = {"rgb": "RGB", "gt": "GT", "depth": sod_set.modality and sod_set.modality.folder}
     for role in roles:
         files = [getattr(sample, role) for sample in sod_set.samples]
-        label = _ROLES[role]
-        if role == "depth" and sod_set.modality:
-            label = sod_set.modality.folder
+        label = labels[role]
         if files and files[0] is not None:
             (folder / label).mkdir(parents=True)
             for file in files:

@@ -20,20 +20,13 @@ MEAN_OF_GROUPS = "mean"
 
 @dataclass(frozen=True)
 class Difference:
-    """The S-measure of the reference minus that of another variant.
+    """The S-measure of the reference minus that of another variant."""
 
-    Attributes:
-        variant: name of the other variant.
-        mean: difference of the means over images and seeds.
-        low, high: 95 % interval of the hierarchical bootstrap.
-        p: two-sided p-value (null hypothesis: no difference), adjusted by `holm` for all variants.
-    """
-
-    variant: str
-    mean: float
-    low: float
+    variant: str  # the other variant
+    mean: float  # difference of the means over images and seeds
+    low: float  # 95 % interval of the hierarchical bootstrap
     high: float
-    p: float
+    p: float  # two-sided p-value of no difference, adjusted by `holm` for all variants
 
 
 def differences(
@@ -42,10 +35,9 @@ def differences(
     """Compare the S-measure of a variant with that of all other variants on each group.
 
     Only scores with the right depth are used. Each resample draws the same images of a group for
-    all variants, and draws seeds separately for each variant.
-
-    Drawing from n seeds gives a variance that is too small by the factor (n - 1) / n;
-    this is corrected. A variant with one seed shows no variation over seeds.
+    all variants, and draws seeds separately for each variant. Drawing from n seeds gives a variance
+    that is too small by the factor (n - 1) / n; this is corrected. A variant with one seed shows no
+    variation over seeds.
 
     Returns:
         group -> one difference for each other variant. The mean over several groups is included if

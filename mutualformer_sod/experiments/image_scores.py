@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,20 +25,12 @@ _GROUPING = ("sets", "folders")  # entries that `data.groups_of` needs
 
 @dataclass(frozen=True)
 class ImageScores:
-    """Scores of the images of every run.
+    """Scores of the images of every run; an image counts once for each kind of depth."""
 
-    Attributes:
-        runs: variant and seed of each run.
-        images: kind of depth, set and stem of each image.
-        scores: (images, runs, metrics) float64, the metrics of `METRICS`; an image counts once for
-            each kind of depth.
-        sources: "sets" and "folders" of the test data, see `data.groups_of`.
-    """
-
-    runs: list[tuple[str, int]]
-    images: list[tuple[str, str, str]]
-    scores: np.ndarray
-    sources: dict[str, Any]
+    runs: list[tuple[str, int]]  # variant and seed
+    images: list[tuple[str, str, str]]  # kind of depth, set and stem
+    scores: np.ndarray  # (images, runs, metrics) float64, the metrics of `METRICS`
+    sources: dict[str, Any]  # "sets" and "folders" of the test data, see `data.groups_of`
 
     @property
     def kinds(self) -> list[str]:
@@ -60,23 +53,20 @@ def read_runs(runs: Sequence[Run], kinds: Sequence[str], sources: dict[str, Any]
     Raises:
         InputError: a file is missing or damaged, or two runs have scores of different images.
     """
-    images: list[tuple[str, str, str]] | None = None
+    images: list[tuple[str, str, str]] = []
     columns = []
     for run in runs:
-        own, values = [], []
-        for kind in (RIGHT, *kinds):
-            for line in _lines(run.per_image(kind)):
-                own.append((kind, line["set"], line["image"]))
-                values.append([float(line[name]) for name in METRICS])
-        if images is not None and own != images:
+        lines = [(kind, x) for kind in (RIGHT, *kinds) for x in _lines(run.per_image(kind))]
+        own = [(kind, line["set"], line["image"]) for kind, line in lines]
+        if columns and own != images:
             raise InputError(
                 f"{run.folder}: its scores are of other images than the scores of other runs. "
                 "Fix: remove the folder, and repeat the run."
             )
         images = own
-        columns.append(values)
+        columns.append([[float(line[name]) for name in METRICS] for _, line in lines])
     scores = np.round(columns, _DIGITS).transpose(1, 0, 2)  # as in the file
-    return ImageScores([(r.variant.name, r.seed) for r in runs], images or [], scores, sources)
+    return ImageScores([(r.variant.name, r.seed) for r in runs], images, scores, sources)
 
 
 def _lines(path: Path) -> list[dict[str, str]]:
@@ -95,10 +85,10 @@ def write_scores(path: Path, scores: ImageScores, record: dict[str, Any]) -> Non
     The path ends in ``.csv.gz``; the record is JSON data for the first line.
     """
     text = io.StringIO()
-    record = record | {"images": _counts(scores.images)}
     # Folders are left out, because they are not valid on another machine.
     sources = {name: scores.sources[name] for name in _GROUPING if name in scores.sources}
-    text.write(f"# {json.dumps(record | {'sources': sources}, ensure_ascii=False)}\n")
+    record = record | {"images": _counts(scores.images), "sources": sources}
+    text.write(f"# {json.dumps(record, ensure_ascii=False)}\n")
     writer = csv.writer(text, lineterminator="\n")
     names = [f"{name}|{seed}|{metric}" for name, seed in scores.runs for metric in METRICS]
     writer.writerow(["depth", "set", "image", *names])
@@ -109,12 +99,11 @@ def write_scores(path: Path, scores: ImageScores, record: dict[str, Any]) -> Non
         temporary.write_bytes(data)
 
 
-def _counts(images: Sequence[tuple[str, str, str]]) -> dict[str, dict[str, int]]:
+def _counts(images: Sequence[tuple[str, str, str]]) -> dict[str, Counter[str]]:
     """Return the number of different images by kind of depth and set."""
-    counts: dict[str, dict[str, int]] = {}
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
     for kind, sod_set, _ in dict.fromkeys(images):
-        own = counts.setdefault(kind, {})
-        own[sod_set] = own.get(sod_set, 0) + 1
+        counts[kind][sod_set] += 1
     return counts
 
 
@@ -122,12 +111,13 @@ def _check_complete(
     path: Path, images: Sequence[tuple[str, str, str]], written: dict[str, dict[str, int]] | None
 ) -> None:
     """Raise InputError for missing or repeated images; ``written`` is a result of `_counts`."""
-    found, different = _counts(images), []
-    for kind, counts in (written or found).items():
-        for sod_set, count in counts.items():
-            number = found.get(kind, {}).get(sod_set, 0)
-            if number != count:
-                different.append(f"{sod_set} {number} of {count} with {kind} depth")
+    found = _counts(images)
+    different = [
+        f"{sod_set} {found[kind][sod_set]} of {count} with {kind} depth"
+        for kind, counts in (written or dict(found)).items()
+        for sod_set, count in counts.items()
+        if found[kind][sod_set] != count
+    ]
     if different:
         raise InputError(
             f"{path}: images are missing or added ({'; '.join(different)}). Fix: restore the file."

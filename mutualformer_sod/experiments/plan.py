@@ -27,9 +27,8 @@ _RECIPE: dict[str, Any] = {
 }
 
 _SHARED = ("preset", "epochs", "lr", "batch_size", "size", "amp", "limit")  # also in TrainConfig
-_OF_DATA = (  # options without effect on generated scenes
-    *("sets", "test_data", "near", "limit", "estimated_depth", "holdout", "holdout_sets"),
-)
+# Options without effect on generated scenes.
+_OF_DATA = ("sets", "test_data", "near", "limit", "estimated_depth", "holdout", "holdout_sets")
 RIGHT = "right"
 # Kinds of misleading depth in a test.
 DEPTHS = {
@@ -168,9 +167,6 @@ def train_config(
         options, run: options of the comparison, and one of its runs.
         sources: "data", "sets" and "near" of the training images.
         resources: options without an effect on results, such as device and workers.
-
-    Raises:
-        InputError: an illegal value.
     """
     own = {} if options.init_weights is None else {"init_weights": options.init_weights}
     config = make_train_config(
@@ -207,35 +203,32 @@ def claim_folder(output: Path, options: Options, variants: Sequence[Variant], se
         "inputs": inputs_of(options.init_weights, options.estimated_depth),
     }
     if (output / PLAN_FILE).exists():
-        before, now = read_plan(output), plan["options"]
-        different = changed(before["options"], now)
-        has_started = (output / DATA_FILE).exists()
-        if has_started:
-            refuse_other_code(output, before.get("code", {}), plan["code"])
-        if different and has_started:
-            name = different[0]
-            started, value = _as_typed(before["options"].get(name)), _as_typed(now[name])
-            raise InputError(
-                f"{output}: started with `{name}` {started}, now it is {value}. Fix: pass the "
-                "old value, or another `output`."
-            )
-        if has_started and before.get("inputs", {}) != plan["inputs"]:
-            (path, *_) = changed(before.get("inputs", {}), plan["inputs"])
-            raise InputError(
-                f"{path}: its content changed since {output} was started. Fix: restore it, or pass "
-                "another `output`."
-            )
+        before = read_plan(output)
+        if (output / DATA_FILE).exists():
+            _refuse_changes(output, before, plan)
         seeds_of = before["seeds"] | plan["seeds"]
         plan["seeds"] = {n: max(k, before["seeds"].get(n, 0)) for n, k in seeds_of.items()}
     write_json(output / PLAN_FILE, plan)
 
 
-def read_plan(output: Path) -> dict[str, Any]:
-    """Read the options and the number of seeds of each variant of the comparison in a folder.
+def _refuse_changes(output: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raise InputError if code, options or inputs changed since the start of a comparison."""
+    refuse_other_code(output, before.get("code", {}), now["code"])
+    for name in changed(before["options"], now["options"]):
+        old, value = (_as_typed(plan["options"].get(name)) for plan in (before, now))
+        raise InputError(
+            f"{output}: started with `{name}` {old}, now it is {value}. Fix: pass the old value, "
+            "or another `output`."
+        )
+    for path in changed(before.get("inputs", {}), now["inputs"]):
+        raise InputError(
+            f"{path}: its content changed since {output} was started. Fix: restore it, or pass "
+            "another `output`."
+        )
 
-    Raises:
-        InputError: the folder has no comparison, or the file of the comparison is damaged.
-    """
+
+def read_plan(output: Path) -> dict[str, Any]:
+    """Read the options and the seeds of the variants; InputError without an intact comparison."""
     folder = OutputFolder(output, PLAN_FILE, "comparison")
     if not folder.is_begun:
         raise InputError(

@@ -52,9 +52,9 @@ def write_fusions(folder: Path, table: FusionTable) -> str:
 def fusion_markdown(table: FusionTable) -> str:
     """Format all tables as Markdown: costs, differences, misleading depth, metrics by group."""
     lines = [*_overview(table), "", *_differences(table), *_misleading(table)]
+    heads = [f"{COLUMNS[name].title} {COLUMNS[name].arrow}" for name in table.shown]
     for group in table.groups:
         rows = [table.summary(group, variant) for variant in table.meanings]
-        heads = [f"{COLUMNS[name].title} {COLUMNS[name].arrow}" for name in table.shown]
         lines += [f"### {group}: {rows[0].images} images", ""]
         body = [[f"`{row.variant}`", *(_spread(row, name) for name in table.shown)] for row in rows]
         lines += [*_markdown(["", *heads], body), ""]
@@ -64,8 +64,7 @@ def fusion_markdown(table: FusionTable) -> str:
 
 
 def _overview(table: FusionTable) -> list[str]:
-    first = table.groups[0]
-    heads = ["", "seeds", *(f"S ↑ {group}" for group in table.groups), f"MAE ↓ {first}"]
+    heads = ["", "seeds", *(f"S ↑ {group}" for group in table.groups), f"MAE ↓ {table.groups[0]}"]
     heads += ["params M", "GMACs", "images/s", "MiB"]
     exchange = any(EXCHANGE in trial.statistics for trial in table.trials)
     body = []
@@ -89,8 +88,7 @@ def _differences(table: FusionTable) -> list[str]:
     reference = next(iter(table.meanings))
     found = differences(table.images, reference)
     body = [
-        [f"`{name}`", *(_interval(items[number]) for items in found.values())]
-        for number, name in enumerate(item.variant for item in found[table.groups[0]])
+        [f"`{row[0].variant}`", *map(_interval, row)] for row in zip(*found.values(), strict=True)
     ]
     text = (
         f"S-measure of `{reference}` minus that of each other variant, with the 95 % interval of "
@@ -151,14 +149,14 @@ def _markdown(heads: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
 
 def _reading(table: FusionTable) -> list[str]:
     """Return notes on the standard deviations, which depend on the number of seeds."""
-    counts = sorted({len(table.of(variant)) for variant in table.meanings})
-    most = counts[-1]
-    seeds = str(most) if len(counts) == 1 else f"{counts[0]} to {most}"
+    counts = [len(table.of(variant)) for variant in table.meanings]
+    fewest, most = min(counts), max(counts)
     if most == 1:
         return ["One seed: the deviation over seeds is unknown."]
     from scipy.stats import chi2  # takes half a second to import
 
     low, high = (((most - 1) / chi2.ppf(p, most - 1)) ** 0.5 for p in (0.975, 0.025))
+    seeds = str(most) if fewest == most else f"{fewest} to {most}"
     return [
         f"± is the standard deviation (n − 1) over {seeds} seeds. It is a rough estimate: for "
         f"{most} scores the true deviation is between {low:.2f} and {high:.1f} times this value "

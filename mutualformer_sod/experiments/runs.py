@@ -39,14 +39,11 @@ from mutualformer_sod.models.weights import load_weights
 from mutualformer_sod.training.run_folder import CHECKPOINTS, CONFIG_FILE, WEIGHTS_FILE
 from mutualformer_sod.training.trainer import train
 
-MAPS = "maps"
 _log = logging.getLogger(__name__)
 
 
 def resolve_amp(output: Path, options: Options, device: str) -> Options:
-    """Replace the precision "auto" by the precision of all runs of the comparison.
-
-    A started comparison has the precision of its start on every device.
+    """Replace the precision "auto" by that of the start of the comparison, on every device.
 
     Raises:
         InputError: the device does not exist, or the plan in the folder is damaged.
@@ -99,7 +96,7 @@ def do_run(
         sources = data["test"] if kind in (RIGHT, "hidden") else data["depths"][kind]
         modality = "rgb" if kind == "hidden" else protocol["modality"]
         sets = find_sets(sources, "test")
-        maps = run.folder / (MAPS if kind == RIGHT else f"{MAPS}_{kind}")
+        maps = run.folder / _maps_of(kind)
         map_sets(
             Predictor(model, None, resources["device"], options.amp, modality),
             with_encodings(sets, sources["near"], quiet=kind != RIGHT),
@@ -115,6 +112,10 @@ def do_run(
     shutil.rmtree(run.folder / CHECKPOINTS, ignore_errors=True)
 
 
+def _maps_of(kind: str) -> str:
+    return "maps" if kind == RIGHT else f"maps_{kind}"
+
+
 def score_maps(
     run: Run,
     sets: Sequence[SodSet],
@@ -124,12 +125,8 @@ def score_maps(
 ) -> Results:
     """Score the maps of a run by group, with remarks; write the scores of each image.
 
-    Args:
-        sets, sources: the test sets and their record, see `prepare_data`.
-        kind: kind of test depth: a name of `plan.DEPTHS`, or `plan.RIGHT`.
-
-    Raises:
-        InputError: a map is missing or unreadable.
+    ``sources`` is the record of the test sets, see `prepare_data`; ``kind`` is `plan.RIGHT` or one
+    of `plan.DEPTHS`. Raises InputError for a missing or unreadable map.
     """
     name = run.variant.name
     evaluators: dict[str, Evaluator] = {}
@@ -140,7 +137,7 @@ def score_maps(
                 evaluators.setdefault(group, Evaluator()).add(image)
 
     truths = [GtSet(item.name, {s.stem: s.gt for s in item.samples}) for item in sets]
-    maps = MAPS if kind == RIGHT else f"{MAPS}_{kind}"
+    maps = _maps_of(kind)
     folders = find_map_folders(run.folder, [maps], truths, canonical_name)
     folders = [dataclasses.replace(folder, method=name) for folder in folders]
     whole = evaluate(truths, folders, per_image=run.per_image(kind), each=add)

@@ -50,22 +50,19 @@ class LoggedProcess:
     def problem(self) -> str | None:
         """Wait for the end of the process; return the problem in one line, or None for success."""
         self._process.join()
-        status = self._process.exitcode
         try:
             problem = self._outcome.recv()
         except EOFError:  # killed, or an unexpected error whose traceback is in the log
-            problem = _signal_name(status) if status < 0 else _last_line(self._log)
+            problem = self._end()
         return problem and f"{problem} (see {self._log})"
 
-
-def _signal_name(status: int) -> str:
-    name = signal.Signals(-status).name
-    return f"ended by {name}{', perhaps out of memory' if name == 'SIGKILL' else ''}"
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().split("\n")
-    return lines[-1].strip() or "no output"
+    def _end(self) -> str:
+        """Return the signal that ended the process, or else the last line of the log."""
+        if (status := self._process.exitcode) < 0:
+            name = signal.Signals(-status).name
+            return f"ended by {name}{', perhaps out of memory' if name == 'SIGKILL' else ''}"
+        lines = self._log.read_text(encoding="utf-8", errors="replace").strip().split("\n")
+        return lines[-1].strip() or "no output"
 
 
 def _work(function: str, arguments: tuple, log: str, threads: int, outcome: Connection) -> None:
@@ -106,10 +103,8 @@ def do_runs(
     """Start the unfinished runs and wait; return name -> problem of the runs that failed.
 
     Up to ``at_once`` processes work at a time. A run that uses the exchange ratio of
-    another run waits for that run, and fails if that run failed.
-
-    Args:
-        describe: returns the text to print for a finished run and its seconds.
+    another run waits for that run, and fails if that run failed. ``describe`` returns the text to
+    print for a finished run and its seconds.
 
     Raises:
         Stopped, KeyboardInterrupt: the runs in progress were saved.

@@ -14,58 +14,37 @@ EXCHANGE = "exchange_ratio"
 
 @dataclass(frozen=True)
 class Trial:
-    """Results of one variant and seed.
-
-    Attributes:
-        scores: group of test images -> metric -> value; "images" is the number of images.
-        statistics: statistics of the fusion at the last epoch.
-        seconds: training time.
-        commits: Git commits of the training code.
-        remarks: remarks on the maps of the run, with the names of images.
-    """
+    """Results of one variant and seed."""
 
     variant: str
     seed: int
-    scores: dict[str, Scores]
-    statistics: dict[str, float] = field(default_factory=dict)
-    seconds: float = 0.0
-    commits: tuple[str, ...] = ()
-    remarks: tuple[str, ...] = ()
+    scores: dict[str, Scores]  # by group of test images; "images" is the number of images
+    statistics: dict[str, float] = field(default_factory=dict)  # of the fusion at the last epoch
+    seconds: float = 0.0  # of training
+    commits: tuple[str, ...] = ()  # of the training code
+    remarks: tuple[str, ...] = ()  # on the maps of the run, with the names of images
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Scores of a variant on a group of test images, over its seeds.
-
-    Attributes:
-        images: number of images in the group.
-        mean: mean over the seeds, by metric.
-        std: sample standard deviation (n - 1) by metric; empty for a single seed.
-    """
+    """Scores of a variant on a group of test images, over its seeds."""
 
     group: str
     variant: str
     seeds: tuple[int, ...]
     images: int
-    mean: Scores
-    std: Scores
+    mean: Scores  # over the seeds
+    std: Scores  # sample standard deviation (n - 1); empty for a single seed
 
 
 @dataclass(frozen=True)
 class FusionTable:
-    """Content of the table of a comparison.
-
-    Attributes:
-        meanings: variant -> description, in the order of the rows.
-        costs: variant -> value of each cost in `report.COSTS`; values may be missing or None.
-        notes: lines below the table.
-        images: scores of each image of the runs.
-    """
+    """Content of the table of a comparison."""
 
     trials: Sequence[Trial]
-    meanings: dict[str, str]
-    costs: dict[str, dict[str, float]]
-    notes: Sequence[str]
+    meanings: dict[str, str]  # variant -> description, in the order of the rows
+    costs: dict[str, dict[str, float]]  # of each variant, by `report.COSTS`; may be missing or None
+    notes: Sequence[str]  # lines below the table
     images: ImageScores
 
     @property

@@ -25,21 +25,13 @@ _NOT_FOR_USERS = {
 
 @dataclass(frozen=True)
 class Variant:
-    """One row of the comparison.
+    """One row of the comparison."""
 
-    Attributes:
-        name: as passed by the user and shown in tables.
-        fields: options of the model, with ``fusion`` and ``share``.
-        modality: modality of training and testing: "both", "rgb" or "depth".
-        meaning: short description for the table.
-        matches: variant whose exchange ratio, of the same seed, is used.
-    """
-
-    name: str
-    fields: dict[str, Any] = field(default_factory=dict)
-    modality: str = "both"
-    meaning: str = ""
-    matches: str | None = None
+    name: str  # as passed by the user and shown in tables
+    fields: dict[str, Any] = field(default_factory=dict)  # options of the model, with ``fusion``
+    modality: str = "both"  # of training and testing: "both", "rgb" or "depth"
+    meaning: str = ""  # short description for the table
+    matches: str | None = None  # variant whose exchange ratio, of the same seed, is used
 
     @property
     def folder(self) -> str:
@@ -94,9 +86,8 @@ _MATCHES = {"random_exchange": "token_fusion"}
 def parse_variants(names: Sequence[str]) -> list[Variant]:
     """Parse ``--fusions``: names, ``all``, ``controls``, or ``FUSION:FIELD=VALUE,FIELD=VALUE``.
 
-    Returns:
-        Each variant once, in the order of ``names``. A variant that uses the exchange ratio of
-        another variant is sorted after the other variants.
+    Return each variant once, in the order of ``names``; a variant that uses the exchange ratio of
+    another variant is sorted after the other variants.
 
     Raises:
         InputError: a fusion or control is unknown, or two variants have the same folder.
@@ -138,24 +129,21 @@ def _variants_of(name: str) -> list[Variant]:
         return list(CONTROLS.values())
     if name in CONTROLS:
         return [CONTROLS[name]]
-    fusion, colon, _ = name.partition(":")
-    if fusion not in methods:
-        known = ", ".join((*methods, *CONTROLS))
-        raise InputError(
-            f"`fusions` {name}: unknown. Fix: pass {ALL}, {CONTROLS_NAME}, {known}, or "
-            "FUSION:FIELD=VALUE,FIELD=VALUE."
-        )
-    if not colon:
+    if name in methods:
         return [Variant(name, {"fusion": name}, meaning=methods[name].description)]
-    return [_own_variant(name)]
+    if name.partition(":")[0] in methods:
+        return [_own_variant(name)]
+    known = ", ".join((*methods, *CONTROLS))
+    raise InputError(
+        f"`fusions` {name}: unknown. Fix: pass {ALL}, {CONTROLS_NAME}, {known}, or "
+        "FUSION:FIELD=VALUE,FIELD=VALUE."
+    )
 
 
 def _own_variant(name: str) -> Variant:
     fusion, _, text = name.partition(":")
-    # A comma in brackets belongs to a list.
-    assignments = re.split(r",(?![^\[]*\])", text)
     try:
-        fields = parse_fields(assignments)
+        fields = parse_fields(re.split(r",(?![^\[]*\])", text))  # not at a comma in brackets
     except InputError as error:
         raise InputError(f"`fusions` {name}: {error}".replace("--set ", "", 1)) from None
     modality = fields.pop("modality", "both")
