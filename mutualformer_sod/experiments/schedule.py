@@ -11,7 +11,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -86,13 +85,6 @@ def _work(function: str, arguments: tuple, log: str, threads: int, outcome: Conn
     outcome.send(problem)
 
 
-@dataclass(frozen=True)
-class _Working:
-    run: Run
-    process: LoggedProcess
-    since: float
-
-
 def do_runs(
     runs: Sequence[Run],
     start: Callable[[Run], LoggedProcess],
@@ -111,7 +103,7 @@ def do_runs(
     """
     failed: dict[str, str] = {}
     todo = [run for run in runs if not run.finished]
-    running: dict[int, _Working] = {}
+    running: dict[int, tuple[Run, LoggedProcess, float]] = {}  # by sentinel, with the start in s
 
     def fail(run: Run, problem: str) -> None:
         failed[run.name] = problem
@@ -128,14 +120,14 @@ def do_runs(
                 fail(run, f"waits for {_source(run)}, which failed")
             while len(running) < at_once and (run := _next(todo, running)):
                 process = start(run)
-                running[process.sentinel] = _Working(run, process, time.monotonic())
-            bar.set_description(", ".join(work.run.name for work in running.values()))
+                running[process.sentinel] = run, process, time.monotonic()
+            bar.set_description(", ".join(run.name for run, *_ in running.values()))
             for sentinel in wait(list(running)) if running else ():
-                work = running.pop(sentinel)
-                if problem := work.process.problem():
-                    fail(work.run, problem)
+                run, process, since = running.pop(sentinel)
+                if problem := process.problem():
+                    fail(run, problem)
                 else:
-                    tqdm.write(describe(work.run, time.monotonic() - work.since))
+                    tqdm.write(describe(run, time.monotonic() - since))
                     bar.update()
     return failed
 
@@ -145,9 +137,9 @@ def _source(run: Run) -> str | None:
     return run.variant.matches and f"{run.variant.matches} seed {run.seed}"
 
 
-def _next(todo: list[Run], running: dict[int, _Working]) -> Run | None:
+def _next(todo: list[Run], running: dict[int, tuple]) -> Run | None:
     """Remove and return the first run that does not wait for another run, or None."""
-    waiting = {run.name for run in todo} | {work.run.name for work in running.values()}
+    waiting = {run.name for run in todo} | {run.name for run, *_ in running.values()}
     for run in todo:
         if _source(run) not in waiting:
             todo.remove(run)
@@ -156,13 +148,13 @@ def _next(todo: list[Run], running: dict[int, _Working]) -> Run | None:
 
 
 @contextlib.contextmanager
-def _saved_at_the_end(running: dict[int, _Working]) -> Iterator[None]:
+def _saved_at_the_end(running: dict[int, tuple]) -> Iterator[None]:
     """Let the runs in progress save their state, also after SIGTERM and Ctrl-C."""
     with ended_by_sigterm("finished runs remain; the same command continues the comparison"):
         try:
             yield
         finally:
-            for work in running.values():
-                work.process.terminate()
-            for work in running.values():
-                work.process.problem()
+            for _, process, _ in running.values():
+                process.terminate()
+            for _, process, _ in running.values():
+                process.problem()

@@ -22,7 +22,6 @@ from mutualformer_sod.inference.video_input import (
     measures_of,
     opened,
     pixel_aspect_of,
-    promised_frames,
 )
 from mutualformer_sod.inference.video_output import VideoOutputs
 from mutualformer_sod.inference.webm import MOST_SIDE
@@ -128,11 +127,9 @@ def predict_video(
         if depth_video is not None:
             depths = frames_of(stack.enter_context(opened(depth_video, "depth_video")))
         write = stack.enter_context(outputs.open(video, pixel_aspect_of(capture)))
-        promised, certain = promised_frames(video, capture)
-        frames = tqdm(
-            frames_of(capture), total=promised or None, unit="frame", leave=False, disable=None
-        )
-        times, without_depth = FrameTimes(capture), 0
+        times, without_depth = FrameTimes(video, capture), 0
+        total = times.promised or None
+        frames = tqdm(frames_of(capture), total=total, unit="frame", leave=False, disable=None)
         for bgr in stack.enter_context(ticking(frames)):
             depth = None if depths is None else _depth_frame(next(depths, None), bgr.shape[:2])
             without_depth += depth is None
@@ -142,16 +139,16 @@ def predict_video(
             if smoother is not None:
                 saliency = smoother.step(rgb, saliency)
             write(rgb, saliency, time)
-        count = len(times.times)
-        if not count:
+        if not times.times:
             raise InputError(f"{video}: no frame could be read. Fix: replace the file.")
         spare = depths is not None and next(depths, None) is not None
-        times.report(video, promised, certain)
+        times.report()
     if depths is not None and without_depth:
         print(f"the depth video is shorter: no depth for {counted(without_depth, 'frame')}")
     if spare:
         print("the depth video is longer: its last frames were not used; check that both match")
-    print(f"{counted(count, 'frame')}: {', '.join(map(str, outputs.paths(video)))}")
+    count = counted(len(times.times), "frame")
+    print(f"{count}: {', '.join(map(str, outputs.paths(video)))}")
 
 
 def _depth_frame(bgr: np.ndarray | None, size: tuple[int, int]) -> np.ndarray | None:

@@ -59,18 +59,6 @@ def frames_of(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
         yield frame
 
 
-def promised_frames(video: Path, capture: cv2.VideoCapture) -> tuple[int, bool]:
-    """Return the number of frames in the header, 0 if unknown, and whether it is certain.
-
-    A number that is estimated from the length of the file is not certain, because the sound may be
-    longer than the pictures.
-    """
-    counted = None if ffmpeg.av is None else ffmpeg.count_frames(video, rate_of(capture))
-    if counted is not None:
-        return counted, True
-    return max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))), False
-
-
 def _has_rate(capture: cv2.VideoCapture) -> bool:
     """Return whether a file has a frame rate; 1000 frames/s only indicate times in ms."""
     return 0 < capture.get(cv2.CAP_PROP_FPS) < 1000
@@ -81,13 +69,18 @@ class FrameTimes:
 
     Attributes:
         times: times of the frames in ms from the first frame, increasing.
-        untimed: number of frames without a time of their own.
+        promised: number of frames in the header; 0 if unknown.
     """
 
-    def __init__(self, capture: cv2.VideoCapture) -> None:
+    def __init__(self, video: Path, capture: cv2.VideoCapture) -> None:
         self.times: list[float] = []
-        self.untimed = 0
-        self._capture = capture
+        self._untimed = 0  # frames without a time of their own
+        self._video, self._capture = video, capture
+        count = None if ffmpeg.av is None else ffmpeg.count_frames(video, rate_of(capture))
+        # OpenCV estimates the number from the length of the file, which may be that of the sound.
+        self._is_certain = count is not None
+        estimate = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        self.promised = estimate if count is None else count
 
     def next(self) -> float:
         """Return the time in ms of the frame that was read last.
@@ -97,26 +90,26 @@ class FrameTimes:
         time = self._capture.get(cv2.CAP_PROP_POS_MSEC)
         if self.times and time <= self.times[-1]:
             time = self.times[-1] + 1000 / rate_of(self._capture)
-            self.untimed += 1
+            self._untimed += 1
         self.times.append(time)
         return time
 
-    def report(self, video: Path, promised: int, certain: bool) -> None:
+    def report(self) -> None:
         """Report frames without a time, and a video that ends before the time in its header.
 
-        The number of frames alone is not evidence, because some formats estimate the number from
-        the length. ``promised`` and ``certain`` are the results of `promised_frames`.
+        The number of frames alone is not evidence, because some formats estimate it from the
+        length.
         """
         rate, times = rate_of(self._capture), self.times
         end = times[-1] / 1000  # s
         step = max(1 / rate, (end - times[0] / 1000) / max(1, len(times) - 1))
-        length = promised / rate
-        if _has_rate(self._capture) and promised > len(times) and end + 1.5 * step < length:
-            doubt = "" if certain else ": it is cut off, or its sound is longer"
+        length = self.promised / rate
+        if _has_rate(self._capture) and self.promised > len(times) and end + 1.5 * step < length:
+            doubt = "" if self._is_certain else ": it is cut off, or its sound is longer"
             print(
-                f"{video}: ends after {counted(len(times), 'frame')}, at {end + step:.1f} s of the "
-                f"{length:.1f} s in its header{doubt}"
+                f"{self._video}: ends after {counted(len(times), 'frame')}, at {end + step:.1f} s "
+                f"of the {length:.1f} s in its header{doubt}"
             )
-        if self.untimed:
-            frames = counted(self.untimed, "frame")
-            print(f"{video}: {frames} had no time: placed one interval after the previous frame")
+        if self._untimed:
+            frames = f"{self._video}: {counted(self._untimed, 'frame')}"
+            print(f"{frames} had no time: placed one interval after the previous frame")
