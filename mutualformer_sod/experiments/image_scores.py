@@ -50,8 +50,7 @@ class ImageScores:
 def read_runs(runs: Sequence[Run], kinds: Sequence[str], sources: dict[str, Any]) -> ImageScores:
     """Read the scores of each image of finished runs, for the right test depth and ``kinds``.
 
-    Raises:
-        InputError: a file is missing or damaged, or two runs have scores of different images.
+    Raises InputError for a missing or damaged file, and if two runs have scores of other images.
     """
     images: list[tuple[str, str, str]] = []
     columns = []
@@ -128,11 +127,7 @@ def _check_complete(
 
 
 def read_scores(path: Path) -> tuple[ImageScores, dict[str, Any]]:
-    """Read a file of `write_scores`; return the scores and the record.
-
-    Raises:
-        InputError: the file is missing, has another format, or lacks images of the runs.
-    """
+    """Read a file of `write_scores`; InputError if it is missing, damaged or incomplete."""
     try:
         head, _, text = gzip.decompress(path.read_bytes()).decode().partition("\n")
         record = json.loads(head.removeprefix("# "))

@@ -44,46 +44,32 @@ _DAMAGED = "{}: damaged. Fix: restore the file, or pass another `output`."
 class Options:
     """Options that affect the scores, and do not change after the start of a comparison.
 
-    Attributes:
-        recipe: name of a recipe, whose training options all runs have; None for the defaults.
-        preset, epochs, lr, batch_size, size, amp: as in ``TrainConfig``.
-        fields: options of the model, the same for all variants.
-        init_weights: weights from which every encoder starts.
-        data: folders of sets; empty for generated scenes.
-        sets: names of the sets to use; empty for all.
-        limit, estimated_depth, near: as in ``TrainConfig``.
-        test_data: folders of test sets; empty to split the sets of ``data``.
-        test_limit: number of the first images of each test set to test on; None for all.
-        test_depth: kinds of misleading depth to test with, too: names of `DEPTHS`.
-        holdout: ratio of each set of ``data`` to test on. None: 0.2 without ``test_data``, else 0.
-            With ``test_data`` only sets with depth are split.
-        holdout_sets: names of the sets to split; empty for all that ``holdout`` splits.
-        scenes, test_scenes: numbers of generated scenes, without ``data``.
-
-    Raises:
-        InputError: a value is illegal, a file is missing, or an option has no effect.
+    Options without a comment are those of ``TrainConfig``. Raises InputError for an illegal value,
+    a missing file, and an option without effect.
     """
 
-    recipe: str | None = None
+    recipe: str | None = None  # recipe whose training options all runs have
     preset: str = DEFAULT_PRESET
     epochs: int = 6
     lr: float = 1e-3
     batch_size: int = 16
     size: int | None = None
     amp: str = "auto"
-    fields: dict[str, Any] = field(default_factory=dict)
-    init_weights: str | None = None
-    data: tuple[str, ...] = ()
-    sets: tuple[str, ...] = ()
-    test_data: tuple[str, ...] = ()
+    fields: dict[str, Any] = field(default_factory=dict)  # options of the model, for all variants
+    init_weights: str | None = None  # weights from which every encoder starts
+    data: tuple[str, ...] = ()  # folders of sets; empty for generated scenes
+    sets: tuple[str, ...] = ()  # names of the sets to use; empty for all
+    test_data: tuple[str, ...] = ()  # folders of test sets; empty to split the sets of ``data``
     near: tuple[str, ...] = ()
     limit: int | None = None
     estimated_depth: str | None = None
-    test_limit: int | None = None
-    test_depth: tuple[str, ...] = ()
+    test_limit: int | None = None  # test on the first images of each set; None for all
+    test_depth: tuple[str, ...] = ()  # misleading depth to test with, too: names of `DEPTHS`
+    # Ratio of each set of ``data`` to test on. None: 0.2 without ``test_data``, else 0. With
+    # ``test_data`` only sets with depth are split.
     holdout: float | None = None
-    holdout_sets: tuple[str, ...] = ()
-    scenes: int = 1000
+    holdout_sets: tuple[str, ...] = ()  # sets to split; empty for all that ``holdout`` splits
+    scenes: int = 1000  # number of generated scenes for training, without ``data``
     test_scenes: int = 120
 
     def __post_init__(self) -> None:
@@ -193,8 +179,7 @@ def train_config(
 def claim_folder(output: Path, options: Options, variants: Sequence[Variant], seeds: int) -> None:
     """Start a comparison in a folder, or continue the comparison there, also with more variants.
 
-    Raises:
-        InputError: the folder has a comparison with other options, inputs or code.
+    Raises InputError if the folder has a comparison with other options, inputs or code.
     """
     plan = {
         "options": options.to_dict(),

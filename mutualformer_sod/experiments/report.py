@@ -33,8 +33,7 @@ COSTS = {
 def write_fusions(folder: Path, table: FusionTable) -> str:
     """Write fusions.md, fusions.csv, runs.csv and, with matplotlib, fusions.png.
 
-    Returns:
-        Text for the terminal: a table of the means, and the notes.
+    Return text for the terminal: a table of the means, and the notes.
     """
     write_text(folder / "fusions.md", fusion_markdown(table))
     write_text(folder / "fusions.csv", fusion_csv(table))

@@ -43,11 +43,7 @@ _log = logging.getLogger(__name__)
 
 
 def resolve_amp(output: Path, options: Options, device: str) -> Options:
-    """Replace the precision "auto" by that of the start of the comparison, on every device.
-
-    Raises:
-        InputError: the device does not exist, or the plan in the folder is damaged.
-    """
+    """Replace the precision "auto" by that of the start of the comparison, on every device."""
     if options.amp != "auto":
         return options
     here = pick_amp("auto", pick_device(device))

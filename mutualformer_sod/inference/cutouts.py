@@ -27,19 +27,13 @@ _PRESENT = 128  # minimum opacity, 0 to 255, of a pixel of the object
 class CutoutStyle:
     """Style of cut-outs.
 
-    Attributes:
-        background: None for a transparent one; "white", "black", "grey" or "#rrggbb"; "blur" for
-            the picture itself, blurred; or the path of a background picture.
-        crop: whether cut-outs are cropped to the object with a small margin.
-        file: path of the background picture, if the path differs from ``background``.
-
-    Raises:
-        InputError: the background is neither a colour nor a readable picture.
+    The background is None (transparent), "white", "black", "grey", "#rrggbb", "blur" (the picture
+    itself, blurred) or the path of a picture. Raises InputError for any other background.
     """
 
     background: str | None = None
-    crop: bool = False
-    file: Path | None = None
+    crop: bool = False  # to the object with a small margin
+    file: Path | None = None  # the background picture, if its path differs from ``background``
 
     def __post_init__(self) -> None:
         if self.picture is None:
@@ -91,9 +85,6 @@ def cut_out(
     Returns:
         (h, w, 4) uint8, colours (not premultiplied) and opacity; or (h, w, 3) uint8 on a
         background. h = H and w = W without cropping.
-
-    Raises:
-        InputError: the background picture is unreadable.
     """
     alpha, top = np.empty(photo.rgb.shape[:2], np.uint8), 0
     for strip in strips:

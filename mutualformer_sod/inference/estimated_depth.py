@@ -23,16 +23,9 @@ def estimate(
     sizes: Sequence[tuple[int, int]],
     amp: str = "off",
 ) -> list[np.ndarray]:
-    """Estimate the depth of pictures.
+    """Estimate the depth of pictures (H, W, 3) uint8 with ``amp`` "off", "bf16" or "fp16".
 
-    Args:
-        model: the estimator.
-        pictures: (H, W, 3) uint8 each.
-        sizes: (h, w) of each result.
-        amp: "off", "bf16" or "fp16".
-
-    Returns:
-        Depth of each picture, (h, w) float32, stretched to [0, 1], 1 = near.
+    The results have the ``sizes`` (h, w), in float32, and are stretched to [0, 1], 1 = near.
     """
     side = (model.image_size, model.image_size)
     rgb = torch.stack([resize_sample(picture, None, None, side)[0] for picture in pictures])
@@ -47,11 +40,7 @@ def estimate(
 
 
 def estimator_of(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """Load a file of ``tools/estimate_depth.py train`` as a function for `Predictor.estimator`.
-
-    Raises:
-        InputError: the file is unusable, or the weights of its ViT are not available.
-    """
+    """Load a file of ``tools/estimate_depth.py train`` as a function for `Predictor.estimator`."""
     model = load_estimator(path)
     return lambda rgb: estimate(model, [rgb], [rgb.shape[:2]])[0]
 

@@ -21,10 +21,8 @@ class MapOutput:
     Args:
         path: the folder, which is created.
         settings: all settings that the maps depend on, including "near", the polarity by set.
-        overwrite: replace the existing maps, also those of other settings or of unknown origin.
-
-    Raises:
-        InputError: the folder has maps that need ``overwrite``.
+        overwrite: replace the existing maps. Without it, maps with other settings or of unknown
+            origin raise InputError.
     """
 
     def __init__(self, path: Path, settings: dict[str, Any], overwrite: bool) -> None:

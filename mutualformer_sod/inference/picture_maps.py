@@ -26,9 +26,8 @@ from mutualformer_sod.inference.predictor import Predictor, saliency_strips
 from mutualformer_sod.inference.progress import ticking
 from mutualformer_sod.output_folder import changed
 
-SEEN_PIXELS = 16 * 10**6
-"""Pictures with more pixels are averaged to a smaller copy, which is enough for the network."""
-
+# Pictures with more pixels are averaged to a smaller copy, which is enough for the network.
+_SEEN_PIXELS = 16 * 10**6
 _AVERAGED_PIXELS = 4 * 10**6  # minimum number of pixels of the smaller copy of a picture
 
 
@@ -45,17 +44,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class PictureOutputs:
-    """The output files of a run, ``folder/KIND/STEM.png``.
-
-    Attributes:
-        settings: plain JSON data that the files depend on, see `settings_of`.
-        kinds: kinds of output, from `overlays.KINDS` and `cutouts.CUTOUTS`.
-        style: style of the cut-outs.
-    """
+    """The output files of a run, ``folder/KIND/STEM.png``."""
 
     folder: Path
-    settings: dict[str, Any]
-    kinds: Sequence[str] = ("maps",)
+    settings: dict[str, Any]  # JSON data that the files depend on, see `settings_of`
+    kinds: Sequence[str] = ("maps",)  # of `overlays.KINDS` and `cutouts.CUTOUTS`
     style: CutoutStyle = TRANSPARENT
 
     def path(self, picture: Picture, kind: str) -> Path:
@@ -84,12 +77,11 @@ def predict_pictures(
     *,
     overwrite: bool = False,
 ) -> Outcome:
-    """Write the outputs of every picture.
+    """Write the outputs of every picture, and print remarks.
 
     Each output file records its inputs and settings, see `png.read_note`. Existing outputs with the
-    same record stay unchanged. Existing outputs with another record are replaced only with
-    ``overwrite``. Remarks are printed. A picture that fails is reported on standard error, and the
-    other pictures are still processed. Ctrl-C leaves no half-written file.
+    same record stay unchanged; others are replaced only with ``overwrite``. A picture that fails is
+    reported on standard error, and does not stop the others. Ctrl-C leaves no half-written file.
 
     Raises:
         OutputExists: existing outputs have another record, or an output would replace an input.
@@ -132,7 +124,7 @@ def map_picture(
         raise InputError(plan.failed[picture.depth])
     photo = read_photo(picture.rgb)
     notes, seen = list(photo.notes), photo.rgb
-    if seen.size > 3 * SEEN_PIXELS:
+    if seen.size > 3 * _SEEN_PIXELS:
         seen = averaged(seen, max(_AVERAGED_PIXELS, (2 * predictor.size) ** 2))
     depth = encoding = doubts = None
     if picture.depth is not None:

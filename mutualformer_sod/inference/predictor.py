@@ -21,8 +21,8 @@ from mutualformer_sod.models.encoder import resize
 from mutualformer_sod.models.inputs import check_inputs, check_visible, hide_modality
 from mutualformer_sod.models.weights import load_weights
 
-STRIP_PIXELS = 16 * 10**6
-"""Larger maps are computed in strips: a complete map needs several times 4 bytes per pixel."""
+# Larger maps are computed in strips: a complete map needs several times 4 bytes per pixel.
+_STRIP_PIXELS = 16 * 10**6
 
 
 class Predictor:
@@ -93,7 +93,7 @@ class Predictor:
         Args:
             path: a ``.safetensors`` file of this project, a folder of ``save_pretrained``, or the
                 name of released weights, for example "tiny".
-            size, device, amp: as in `Predictor`. The modality is the one of the training.
+            size, device, amp: as in `Predictor`. The modality is that of the training.
 
         Raises:
             InputError (a ValueError): a missing or unreadable file, or weights of another project.
@@ -172,7 +172,13 @@ class Predictor:
         near: str | None = None,
     ) -> Tensor:
         """Compute the logits of one image, (1, 1, size, size) float32 on the CPU; see `predict`."""
-        _check_rgb(rgb)
+        if not isinstance(rgb, np.ndarray):
+            raise InputError(f"rgb is a {type(rgb).__name__}. Fix: pass a numpy array.")
+        if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or not rgb.size:
+            raise InputError(
+                f"rgb is {rgb.shape} {rgb.dtype}. Fix: pass (H, W, 3) uint8, a grey image as "
+                "numpy.dstack([grey] * 3)."
+            )
         if depth is None and (encoding is not None or near is not None):
             raise InputError("encoding= and near= have no effect without depth. Fix: omit them.")
         if depth is not None:
@@ -247,16 +253,6 @@ class Predictor:
         return without_flat(second.to_unit(depth, encoding, rule))
 
 
-def _check_rgb(rgb: np.ndarray) -> None:
-    if not isinstance(rgb, np.ndarray):
-        raise InputError(f"rgb is a {type(rgb).__name__}. Fix: pass a numpy array.")
-    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or not rgb.size:
-        raise InputError(
-            f"rgb is {rgb.shape} {rgb.dtype}. Fix: pass (H, W, 3) uint8, a grey image as "
-            "numpy.dstack([grey] * 3)."
-        )
-
-
 def native_saliency(logits: Tensor, native_size: tuple[int, int]) -> np.ndarray:
     """Convert logits (1, 1, h, w) to a saliency map of the native size, (H, W) float32 in [0, 1].
 
@@ -266,7 +262,7 @@ def native_saliency(logits: Tensor, native_size: tuple[int, int]) -> np.ndarray:
 
 
 def saliency_strips(
-    logits: Tensor, native_size: tuple[int, int], whole_pixels: int = STRIP_PIXELS
+    logits: Tensor, native_size: tuple[int, int], whole_pixels: int = _STRIP_PIXELS
 ) -> Iterator[np.ndarray]:
     """Yield the map of `native_saliency` in strips (rows, W), from the top down.
 

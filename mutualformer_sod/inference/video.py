@@ -102,10 +102,9 @@ def predict_video(
     is installed. The files appear when they are complete. A summary is printed.
 
     Args:
-        predictor: the network.
+        predictor, outputs: the network and the output videos.
         video: a file that OpenCV reads (MP4, AVI, MOV, MKV ...).
         depth_video: depth as 8-bit grey, paired by frame number; None for RGB alone.
-        outputs: kinds, folder and style of the output videos.
         near: "auto" (decided from the first frames of the depth video), "white", "black",
             "disparity" or "strict".
         smooth: ratio of the past in each map, in [0, 1), see `smoothing.Smoother`; 0 is off.

@@ -65,15 +65,10 @@ def _has_rate(capture: cv2.VideoCapture) -> bool:
 
 
 class FrameTimes:
-    """Times of the frames of a video.
-
-    Attributes:
-        times: times of the frames in ms from the first frame, increasing.
-        promised: number of frames in the header; 0 if unknown.
-    """
+    """Times of the frames of a video, and the number of frames in its header (0 if unknown)."""
 
     def __init__(self, video: Path, capture: cv2.VideoCapture) -> None:
-        self.times: list[float] = []
+        self.times: list[float] = []  # ms from the first frame, increasing
         self._untimed = 0  # frames without a time of their own
         self._video, self._capture = video, capture
         count = None if ffmpeg.av is None else ffmpeg.count_frames(video, rate_of(capture))
@@ -83,27 +78,21 @@ class FrameTimes:
         self.promised = estimate if count is None else count
 
     def next(self) -> float:
-        """Return the time in ms of the frame that was read last.
-
-        A frame without a time is placed one interval after the previous frame.
-        """
+        """Return the time in ms of the frame that was read last."""
         time = self._capture.get(cv2.CAP_PROP_POS_MSEC)
-        if self.times and time <= self.times[-1]:
+        if self.times and time <= self.times[-1]:  # the frame has no time
             time = self.times[-1] + 1000 / rate_of(self._capture)
             self._untimed += 1
         self.times.append(time)
         return time
 
     def report(self) -> None:
-        """Report frames without a time, and a video that ends before the time in its header.
-
-        The number of frames alone is not evidence, because some formats estimate it from the
-        length.
-        """
+        """Report frames without a time, and a video that ends before the time in its header."""
         rate, times = rate_of(self._capture), self.times
         end = times[-1] / 1000  # s
         step = max(1 / rate, (end - times[0] / 1000) / max(1, len(times) - 1))
         length = self.promised / rate
+        # The number alone is not evidence, because some formats estimate it from the length.
         if _has_rate(self._capture) and self.promised > len(times) and end + 1.5 * step < length:
             doubt = "" if self._is_certain else ": it is cut off, or its sound is longer"
             print(

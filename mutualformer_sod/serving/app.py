@@ -111,8 +111,9 @@ async def _answer(
         line, status = problem_of(error, names)
         return error_answer(status, with_fields(line))
     headers = {"Content-Length": str(len(result.png))}
-    if result.notes:
-        headers["X-Notes"] = _header(result.notes)
+    if result.notes:  # a header is one line of ASCII
+        line = one_line("; ".join(result.notes)).encode("ascii", "backslashreplace")
+        headers["X-Notes"] = line.decode()[:4000]
     return StreamingResponse(_chunks(result.png), media_type="image/png", headers=headers)
 
 
@@ -194,8 +195,3 @@ async def _chunks(data: bytes) -> AsyncIterator[bytes]:
     """Yield the data in pieces, so that the server waits for a slow client and buffers little."""
     for start in range(0, len(data), _CHUNK):
         yield data[start : start + _CHUNK]
-
-
-def _header(notes: Collection[str]) -> str:
-    """Return remarks as the value of a header: one line of ASCII."""
-    return one_line("; ".join(notes)).encode("ascii", "backslashreplace").decode()[:4000]

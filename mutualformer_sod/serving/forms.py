@@ -104,11 +104,7 @@ def name_of(upload: UploadFile) -> str:
 def save(
     uploads: Mapping[str, UploadFile | None], folder: Path, most_bytes: int
 ) -> dict[str, Path]:
-    """Write uploaded files to a folder as FIELD.SUFFIX; return field -> path.
-
-    Raises:
-        TooLarge: a file has more than ``most_bytes``.
-    """
+    """Write files to a folder as FIELD.SUFFIX; return field -> path. TooLarge: too many bytes."""
     paths = {}
     for field, upload in uploads.items():
         if upload is None:

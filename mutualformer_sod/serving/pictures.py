@@ -20,23 +20,14 @@ from mutualformer_sod.serving.limits import check_pixels
 
 @dataclass(frozen=True)
 class Asked:
-    """Inputs of one request.
+    """Inputs of one request; the last three are the style of a cut-out, see `CutoutStyle`."""
 
-    Attributes:
-        kind: kind of the output, one of `overlays.KINDS` or `cutouts.CUTOUTS`.
-        rgb: file of the picture.
-        depth: file of the depth map of the picture; None for RGB alone.
-        near, orientation: of the depth map, see `picture_depth.plan_depths`.
-        background, crop, background_file: style of a cut-out, see `cutouts.CutoutStyle`. For a file
-            ``background`` is the client's name of the file.
-    """
-
-    kind: str
+    kind: str  # one of `overlays.KINDS` or `cutouts.CUTOUTS`
     rgb: Path
-    depth: Path | None = None
-    near: str = "auto"
+    depth: Path | None = None  # None for RGB alone
+    near: str = "auto"  # as in `picture_depth.plan_depths`
     orientation: str = "auto"
-    background: str | None = None
+    background: str | None = None  # plain background, or the client's name of the file
     background_file: Path | None = None
     crop: bool = False
 
@@ -76,9 +67,7 @@ class PictureService:
     def answer(self, asked: Asked, folder: Path) -> Mapped:
         """Write the output of a picture to ``folder``, as ``predict`` does, and return the output.
 
-        Raises:
-            InputError: a file is unusable, or the polarity of the depth must be given.
-            OSError: the output cannot be written.
+        Raises InputError for an unusable file, or if the polarity of the depth must be given.
         """
         for path in filter(None, (asked.rgb, asked.depth, asked.background_file)):
             check_pixels(path, self._most_pixels)

@@ -13,10 +13,7 @@ _log = logging.getLogger(__name__)
 def problem_of(error: Exception, names: Mapping[Path, str]) -> tuple[str, int]:
     """Return a message for the client and the HTTP status; log errors of the server.
 
-    Args:
-        error: exception that was raised while a map was predicted.
-        names: path -> name that replaces the path in the message, because a client must not see
-            the folders of the server.
+    ``names`` replace paths in the message: a client must not see the folders of the server.
     """
     if isinstance(error, InputError):
         line = str(error)
