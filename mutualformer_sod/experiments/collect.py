@@ -7,16 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from mutualformer_sod.errors import InputError, counted
+from mutualformer_sod.experiments import plan
 from mutualformer_sod.experiments.data import HOLDOUT
 from mutualformer_sod.experiments.image_scores import METRICS, read_runs, read_scores, write_scores
-from mutualformer_sod.experiments.plan import (
-    DATA_FILE,
-    SCORES_FILE,
-    Run,
-    read_data,
-    read_plan,
-    runs_of,
-)
 from mutualformer_sod.experiments.table import FusionTable, Trial
 from mutualformer_sod.experiments.variants import Variant, parse_variants
 from mutualformer_sod.metrics.results import Results
@@ -27,21 +20,21 @@ _LOG_FILE, _STARTS_FILE = "log.jsonl", "starts.json"  # training.run_folder impo
 
 def collect(output: Path) -> FusionTable:
     """Collect all finished runs; InputError if no run is finished or a file is damaged."""
-    plan = read_plan(output)
-    seeds = plan["seeds"]
+    record = plan.read_plan(output)
+    options, seeds = record["options"], record["seeds"]
     variants = parse_variants(list(seeds))
-    runs = runs_of(output, variants, max(seeds.values()))
+    runs = plan.runs_of(output, variants, max(seeds.values()))
     runs = [run for run in runs if run.seed < seeds[run.variant.name]]
     finished = [run for run in runs if run.finished]
     trials = [read_trial(run) for run in finished]
     if not trials:
         raise InputError(f"`output` {output}: no run is finished. Fix: start without `report`.")
     costs = _read_costs(output)
-    data = read_data(output)
+    data = plan.read_data(output)
     if data is None:
-        raise InputError(f"{output / DATA_FILE}: is missing. Fix: start without `report`.")
-    images = read_runs(finished, plan["options"].get("test_depth", []), data["test"])
-    notes = _notes(plan["options"], data, trials)
+        raise InputError(f"{output / plan.DATA_FILE}: is missing. Fix: start without `report`.")
+    images = read_runs(finished, options.get("test_depth", []), data["test"])
+    notes = _notes(options, data, trials)
     if "how" in costs:
         notes.append(f"Images/s and GMACs: {costs['how']}, the variants in turn.")
     for remark in dict.fromkeys(remark for trial in trials for remark in trial.remarks):
@@ -80,11 +73,11 @@ def read_image_scores(path: Path) -> FusionTable:
         raise InputError(f"{path}: damaged ({error!r}). Fix: restore the file.") from None
 
 
-def read_trial(run: Run) -> Trial:
+def read_trial(run: plan.Run) -> Trial:
     """Read the results of a finished run; InputError if a file of the run is damaged."""
     name = run.variant.name
     try:
-        results = Results.read(run.folder / SCORES_FILE)
+        results = Results.read(run.folder / plan.SCORES_FILE)
         log = _read_log(run.folder)
         seconds = sum(line["seconds"] for line in log)
         starts = json.loads((run.folder / _STARTS_FILE).read_text(encoding="utf-8"))

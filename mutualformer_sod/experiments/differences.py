@@ -7,12 +7,7 @@ import numpy as np
 
 from mutualformer_sod.experiments.image_scores import METRICS, ImageScores
 from mutualformer_sod.experiments.plan import RIGHT
-from mutualformer_sod.report.hypothesis_tests import (
-    bootstrap_means,
-    compare_pairs,
-    holm,
-    mean_of_groups,
-)
+from mutualformer_sod.report import hypothesis_tests
 
 DRAWS = 10_000
 MEAN_OF_GROUPS = "mean"
@@ -61,14 +56,14 @@ def _compare(
     """Compare the reference with the others on the mean over groups of (images, runs) scores."""
     variants = [reference, *(name for name in dict.fromkeys(owners) if name != reference)]
     columns = [np.flatnonzero(np.array(owners) == name) for name in variants]
-    observed = mean_of_groups(groups)  # (runs,)
-    resampled = bootstrap_means(groups, draws)  # (draws, runs), images only
+    observed = hypothesis_tests.mean_of_groups(groups)  # (runs,)
+    resampled = hypothesis_tests.bootstrap_means(groups, draws)  # (draws, runs), images only
     rng = np.random.default_rng(1)
     drawn = np.stack([_draw_seeds(resampled[:, own], rng) for own in columns], axis=1)
     means = np.array([observed[own].mean() for own in columns])
-    found = compare_pairs(means, drawn, sum(len(group) - 1 for group in groups))
+    found = hypothesis_tests.compare_pairs(means, drawn, sum(len(group) - 1 for group in groups))
     own = np.flatnonzero(found.pairs[:, 0] == 0)  # the pairs of the reference
-    rows = zip(own, variants[1:], holm(found.p[own]), strict=True)
+    rows = zip(own, variants[1:], hypothesis_tests.holm(found.p[own]), strict=True)
     return [
         Difference(name, *map(float, (found.mean[i], found.low[i], found.high[i], p)))
         for i, name, p in rows

@@ -12,18 +12,10 @@ from mutualformer_sod.data.depth.polarity import with_encodings
 from mutualformer_sod.data.discovery.benchmarks import canonical_name
 from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.experiments import plan
 from mutualformer_sod.experiments.collect import last_statistics
 from mutualformer_sod.experiments.data import find_sets, groups_of
-from mutualformer_sod.experiments.plan import (
-    PLAN_FILE,
-    RIGHT,
-    SCORES_FILE,
-    Options,
-    Run,
-    read_plan,
-    run_of,
-    train_config,
-)
+from mutualformer_sod.experiments.plan import Options, Run
 from mutualformer_sod.experiments.variants import Variant
 from mutualformer_sod.files import write_text
 from mutualformer_sod.inference.benchmark_maps import map_sets, provenance_of
@@ -47,7 +39,7 @@ def resolve_amp(output: Path, options: Options, device: str) -> Options:
     if options.amp != "auto":
         return options
     here = pick_amp("auto", pick_device(device))
-    amp = read_plan(output)["options"]["amp"] if (output / PLAN_FILE).exists() else here
+    amp = plan.read_plan(output)["options"]["amp"] if (output / plan.PLAN_FILE).exists() else here
     if amp not in ("auto", here):
         _log.warning(
             "the comparison continues with the amp of its start, %s; on this device, auto is %s",
@@ -82,34 +74,35 @@ def do_run(
         Stopped: SIGTERM or Ctrl-C during training; the run was saved.
     """
     resources = resources | {"cache_dir": str(output / "cache")}
-    config = train_config(options, run, data["train"], resources)
+    config = plan.train_config(options, run, data["train"], resources)
     train(config, model_overrides(output, run, options), resume="last")
     weights = run.folder / WEIGHTS_FILE
     model, protocol = load_weights(weights)
     provenance = provenance_of(weights, model.config, protocol)
     results = {}
-    for kind in (RIGHT, *options.test_depth):
-        sources = data["test"] if kind in (RIGHT, "hidden") else data["depths"][kind]
+    for kind in (plan.RIGHT, *options.test_depth):
+        sources = data["test"] if kind in (plan.RIGHT, "hidden") else data["depths"][kind]
         modality = "rgb" if kind == "hidden" else protocol["modality"]
         sets = find_sets(sources, "test")
         maps = run.folder / _maps_of(kind)
         map_sets(
             Predictor(model, None, resources["device"], options.amp, modality),
-            with_encodings(sets, sources["near"], quiet=kind != RIGHT),
+            with_encodings(sets, sources["near"], quiet=kind != plan.RIGHT),
             maps,
             provenance,
             batch_size=options.batch_size,
             overwrite=True,  # nothing else writes to the folder of a run
         )
         results[kind] = score_maps(run, sets, sources, protocol, kind)
-        if kind != RIGHT:
+        if kind != plan.RIGHT:
             shutil.rmtree(maps)
-    write_text(run.folder / SCORES_FILE, results[RIGHT].to_json())  # last: it marks a finished run
+    # This file is the last, because it marks a finished run.
+    write_text(run.folder / plan.SCORES_FILE, results[plan.RIGHT].to_json())
     shutil.rmtree(run.folder / CHECKPOINTS, ignore_errors=True)
 
 
 def _maps_of(kind: str) -> str:
-    return "maps" if kind == RIGHT else f"maps_{kind}"
+    return "maps" if kind == plan.RIGHT else f"maps_{kind}"
 
 
 def score_maps(
@@ -117,7 +110,7 @@ def score_maps(
     sets: Sequence[SodSet],
     sources: dict[str, Any],
     training: dict[str, Any],
-    kind: str = RIGHT,
+    kind: str = plan.RIGHT,
 ) -> Results:
     """Score the maps of a run by group, with remarks; write the scores of each image.
 
@@ -163,7 +156,7 @@ def model_overrides(output: Path, run: Run, options: Options) -> dict[str, Any]:
     if config.exists():  # a started run keeps its ratio
         ratio = json.loads(config.read_text(encoding="utf-8"))["model_overrides"]["exchange_ratio"]
     else:
-        other = run_of(output, Variant(run.variant.matches), run.seed)
+        other = plan.run_of(output, Variant(run.variant.matches), run.seed)
         ratio = last_statistics(other.folder).get("exchange_ratio") if other.finished else None
     if ratio is not None:
         overrides["exchange_ratio"] = round(float(ratio), 4)
