@@ -26,8 +26,7 @@ from mutualformer_sod.inference.cutouts import cut_out
 from mutualformer_sod.inference.overlays import overlay, paint
 from mutualformer_sod.inference.picture_depth import fit_depth
 from mutualformer_sod.inference.predictor import Predictor, native_saliency
-from mutualformer_sod.serving.limits import check_pixels
-from mutualformer_sod.serving.problems import problem_of
+from mutualformer_sod.serving.limits import check_pixels, problem_of
 
 INPUTS = ("picture", "depth", "weights", "threshold", "invert")  # of the page, in order
 _SHOWN_PIXELS = 10**6  # maximum number of pixels of an overlay or of the shown depth

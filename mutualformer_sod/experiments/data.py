@@ -101,8 +101,7 @@ def _roots(output: Path, options: Options, anew: bool) -> tuple[list[str], list[
 
 def find_sets(sources: dict[str, Any], split: str) -> list[SodSet]:
     """Find the sets of one part of the record of `prepare_data`."""
-    found = _discover(sources["data"], sources["sets"], split)
-    return limited(found, sources.get("limit"))
+    return limited(_discover(sources["data"], sources["sets"], split), sources.get("limit"))
 
 
 def groups_of(sod_set: str, stem: str, sources: dict[str, Any]) -> list[str]:

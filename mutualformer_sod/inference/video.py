@@ -1,6 +1,7 @@
 """Predict the saliency maps of a video, and smooth the maps over time if requested."""
 
 import contextlib
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,8 +30,7 @@ from mutualformer_sod.inference.webm import MOST_SIDE
 if TYPE_CHECKING:  # problems of a video are reported before the slow import of torch
     from mutualformer_sod.inference.predictor import Predictor
 
-_SAMPLED = 16  # frames of the depth video from which the polarity is decided
-_SAMPLED_EVERY = 8
+_SAMPLED = 0, 121, 8  # start, end and step of the frames from which the polarity is decided
 _CHROMA_NOISE = 16  # grey levels: maximum channel difference of a grey pixel; coding causes 3
 _COLOURED = 0.05  # maximum ratio of coloured pixels; 15 % in the palest of 29 photographs
 _RATE_TOLERANCE = 0.01
@@ -161,12 +161,9 @@ def _depth_frame(bgr: np.ndarray | None, size: tuple[int, int]) -> np.ndarray | 
 def _encoding_of_video(path: Path, near: str) -> DepthEncoding:
     samples, coloured = [], []
     with opened(path, "depth_video") as capture:
-        for number, frame in enumerate(frames_of(capture)):
-            if number % _SAMPLED_EVERY == 0:
-                coloured.append(np.mean(np.ptp(frame, axis=2) > _CHROMA_NOISE))
-                samples.append(DepthSample.of(_depth_frame(frame, frame.shape[:2])))
-            if len(samples) == _SAMPLED:
-                break
+        for frame in itertools.islice(frames_of(capture), *_SAMPLED):
+            coloured.append(np.mean(np.ptp(frame, axis=2) > _CHROMA_NOISE))
+            samples.append(DepthSample.of(_depth_frame(frame, frame.shape[:2])))
     if not samples:
         raise InputError(f"{path}: no frame could be read. Fix: replace the file.")
     if np.mean(coloured) > _COLOURED:

@@ -28,8 +28,8 @@ class VideoOutputs:
 
     @property
     def needs_alpha(self) -> bool:
-        """Whether PyAV is needed, because one of the videos is transparent."""
-        return any(map(self._is_alpha, self.kinds))
+        """Whether PyAV is needed, because the cut-out is transparent."""
+        return CUTOUT in self.kinds and self.style.background is None
 
     def paths(self, video: Path) -> list[Path]:
         """Return the path ``NAME_KIND.webm`` of the output of each kind."""
@@ -47,7 +47,7 @@ class VideoOutputs:
             sound = video if ffmpeg.av is not None and ffmpeg.count_sound(video)[1] else None
             writers = {}
             for kind, path in zip(self.kinds, self.paths(video), strict=True):
-                opener = ffmpeg.open_alpha if self._is_alpha(kind) else open_webm
+                opener = ffmpeg.open_alpha if kind == CUTOUT and self.needs_alpha else open_webm
                 writers[kind] = stack.enter_context(_opened(path, opener, pixel_aspect, sound))
 
             def write(rgb: np.ndarray, saliency: np.ndarray, time: float) -> None:
@@ -55,9 +55,6 @@ class VideoOutputs:
                     writer.write(self._paint(kind, rgb, saliency), time)
 
             yield write
-
-    def _is_alpha(self, kind: str) -> bool:
-        return kind == CUTOUT and self.style.background is None
 
     def _paint(self, kind: str, rgb: np.ndarray, saliency: np.ndarray) -> np.ndarray:
         if kind == MAP:

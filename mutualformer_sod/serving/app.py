@@ -22,8 +22,8 @@ from mutualformer_sod.inference.cutouts import CUTOUTS
 from mutualformer_sod.serving import forms
 from mutualformer_sod.serving.gate import Gate, Limits, error_answer
 from mutualformer_sod.serving.jobs import ClientGone, Jobs
+from mutualformer_sod.serving.limits import problem_of
 from mutualformer_sod.serving.pictures import Asked, PictureService, with_fields
-from mutualformer_sod.serving.problems import problem_of
 
 _ABOUT = """Salient object detection from colour and depth. Send a picture, and its depth map if
 there is one, as multipart/form-data. The answer is a PNG file of the size of the picture, with the
