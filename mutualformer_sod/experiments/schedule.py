@@ -25,13 +25,7 @@ _PRELOADED = ["torch", "torchvision", "timm", "cv2", "mutualformer_sod.experimen
 
 
 class LoggedProcess:
-    """A process that calls one function and appends its output to a log.
-
-    Args:
-        function: "module.function" in `mutualformer_sod.experiments`.
-        log: file of the output; its folder is created.
-        threads: number of threads of the process on a CPU.
-    """
+    """A process that calls "module.function" of this package and appends its output to a log."""
 
     def __init__(self, function: str, arguments: tuple, log: Path, threads: int) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)

@@ -14,8 +14,6 @@ from mutualformer_sod.configs.model import make_config, replace_options
 from mutualformer_sod.configs.switches import parse_fields
 from mutualformer_sod.errors import InputError
 
-ALL, CONTROLS_NAME = "all", "controls"
-_SHARED = {"share": True}
 _NOT_FOR_USERS = {
     "fusion": "name it in `fusions`",
     "share": "leave share out; it is true for all variants",
@@ -40,7 +38,7 @@ class Variant:
 
     def overrides(self, common: dict[str, Any]) -> dict[str, Any]:
         """Return the common options that have an effect, combined with those of this variant."""
-        return combine(common, _SHARED | self.fields)
+        return combine(common, {"share": True} | self.fields)
 
 
 _CONTROLS = {
@@ -123,9 +121,9 @@ def check_variants(variants: Sequence[Variant], preset: str, common: dict[str, A
 
 def _variants_of(name: str) -> list[Variant]:
     methods = fusion_methods()
-    if name == ALL:
+    if name == "all":
         return [variant for fusion in methods for variant in _variants_of(fusion)]
-    if name == CONTROLS_NAME:
+    if name == "controls":
         return list(CONTROLS.values())
     if name in CONTROLS:
         return [CONTROLS[name]]
@@ -133,10 +131,9 @@ def _variants_of(name: str) -> list[Variant]:
         return [Variant(name, {"fusion": name}, meaning=methods[name].description)]
     if name.partition(":")[0] in methods:
         return [_own_variant(name)]
-    known = ", ".join((*methods, *CONTROLS))
+    known = ", ".join(("all", "controls", *methods, *CONTROLS))
     raise InputError(
-        f"`fusions` {name}: unknown. Fix: pass {ALL}, {CONTROLS_NAME}, {known}, or "
-        "FUSION:FIELD=VALUE,FIELD=VALUE."
+        f"`fusions` {name}: unknown. Fix: pass {known}, or FUSION:FIELD=VALUE,FIELD=VALUE."
     )
 
 

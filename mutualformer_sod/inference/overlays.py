@@ -9,8 +9,6 @@ from mutualformer_sod.imaging.io import to_levels
 from mutualformer_sod.imaging.photos import Photo
 
 KINDS = ("maps", "overlays")
-"""Kinds of output of `paint`."""
-
 _OVERLAY_COLOUR = (255, 32, 64)
 _OVERLAY_WEIGHT = 0.65  # weight of the colour where the map is 1: the picture stays visible
 _DIMMED = 0.55  # brightness of the picture where the map is 0
@@ -50,12 +48,10 @@ def cutout(rgb: np.ndarray, saliency: np.ndarray, opacity: np.ndarray | None = N
 
 
 def paint(kind: str, photo: Photo, strips: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Yield a map or an overlay in strips (rows, W, ...) uint8, from the top down.
+    """Yield an output of one of `KINDS` in strips (rows, W, ...) uint8, from the top down.
 
-    Args:
-        kind: one of `KINDS`.
-        photo: the picture. An overlay has the size of ``photo.rgb``; a map may have another size.
-        strips: (rows, W) float in [0, 1], the saliency map from the top down.
+    The ``strips`` are those of the saliency map, (rows, W) float in [0, 1], from the top down. An
+    overlay has the size of ``photo.rgb``; a map may have another size.
     """
     top = 0
     for strip in strips:

@@ -113,12 +113,8 @@ def map_picture(
 ) -> tuple[list[str], list[str] | None]:
     """Write the outputs of one picture, and replace existing outputs of the picture.
 
-    Returns:
-        Remarks for the user; and the doubts about the depth map, None if none was used.
-
-    Raises:
-        InputError: the picture or its depth map is unusable.
-        OSError: an output cannot be written.
+    Return remarks for the user, and the doubts about the depth map (None if none was used). Raises
+    InputError if the picture or its depth map is unusable.
     """
     if picture.depth in plan.failed:
         raise InputError(plan.failed[picture.depth])
@@ -129,9 +125,8 @@ def map_picture(
     depth = encoding = doubts = None
     if picture.depth is not None:
         raw, found = read_user_depth(picture.depth, plan.modality), plan.encodings[picture.depth]
-        depth, remarks = fit_depth(
-            raw, found, photo, seen.shape[:2], plan.orientation, plan.modality
-        )
+        size = seen.shape[:2]
+        depth, remarks = fit_depth(raw, found, photo, size, plan.orientation, plan.modality)
         notes += remarks
         if depth is not None:
             encoding, doubts = found, doubts_about(depth, found, seen)

@@ -64,8 +64,7 @@ def only(known: Sequence[str]) -> Callable[[Request], Awaitable[None]]:
     async def check_fields(request: Request) -> None:
         given = Counter(name for name, _ in (await request.form()).multi_items())
         for name in request.query_params:
-            short = name[:_NAME_LENGTH]
-            raise InputError(f"{short}: is in the address. Fix: send a form field.")
+            raise InputError(f"{name[:_NAME_LENGTH]}: is in the address. Fix: send a form field.")
         for name, count in given.items():
             if name not in known:
                 fields = ", ".join(known)
