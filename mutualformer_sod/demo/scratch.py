@@ -80,7 +80,7 @@ class Scratch:
 
 
 def prepare_gradio(folder: Path) -> None:
-    """Before the import of gradio, make it store files in one folder, and contact no other host."""
+    """Make gradio, before its import, store files in one folder and contact no other machine."""
     os.environ |= {
         "GRADIO_TEMP_DIR": str(folder),
         "GRADIO_ANALYTICS_ENABLED": "False",

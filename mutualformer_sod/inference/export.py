@@ -226,11 +226,12 @@ def _quiet() -> Iterator[None]:
 
 def _name_axes(model: Any) -> None:
     """Name the axes batch, height and width instead of torch's symbols."""
-    names: dict[str, str] = {"": ""}
+    names: dict[str, str] = {}
     for value in model.graph.input:
         axes = value.type.tensor_type.shape.dim
         for axis, name in zip(axes, ("batch", "channels", "height", "width"), strict=False):
-            names.setdefault(axis.dim_param, name)
+            if axis.dim_param:
+                names.setdefault(axis.dim_param, name)
     for value in (*model.graph.input, *model.graph.output):
         for axis in value.type.tensor_type.shape.dim:
             axis.dim_param = names.get(axis.dim_param, axis.dim_param)

@@ -72,7 +72,7 @@ def pair_pictures(
 
 
 def depth_beside(picture: Path) -> Path | None:
-    """Return the only depth map of a picture in its folder, such as x_depth.png for x.jpg."""
+    """Return the only depth map of a picture in its folder (x_depth.png for x.jpg), or None."""
     found = [
         path
         for path in picture.parent.iterdir()

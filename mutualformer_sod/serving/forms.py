@@ -103,7 +103,10 @@ def name_of(upload: UploadFile) -> str:
 def save(
     uploads: Mapping[str, UploadFile | None], folder: Path, most_bytes: int
 ) -> dict[str, Path]:
-    """Write files to a folder as FIELD.SUFFIX; return field -> path. TooLarge: too many bytes."""
+    """Write uploaded files to a folder as FIELD.SUFFIX; return field -> path.
+
+    Raises TooLarge for a file with more than ``most_bytes``.
+    """
     paths = {}
     for field, upload in uploads.items():
         if upload is None:

@@ -25,7 +25,7 @@ class Jobs:
     """
 
     def __init__(self, waiting: int) -> None:
-        self.taken = 0  # places
+        self.taken = 0  # number of places that are taken
         self._most = 1 + waiting
         self._seconds = 1.0  # duration of the last job
         self._pool = ThreadPoolExecutor(1, "network")
