@@ -136,13 +136,20 @@ def _inputs(weights: list[str]) -> list[gr.Component]:
 
 def _outputs() -> list[gr.Component]:
     message = gr.Textbox(label="Message", lines=3, interactive=False, elem_id="message")
-    look = {"type": "filepath", "height": 300, "buttons": ["download", "fullscreen"]}
     shown = []
     for pair in (("Map", "Overlay"), ("Cut-out", "Depth as the network got it: near = white")):
         with gr.Row():
             for label in pair:
-                name = label.split()[0].lower().replace("-", "") + "_shown"
-                shown.append(gr.Image(label=label, elem_id=name, interactive=False, **look))
+                shown.append(
+                    gr.Image(
+                        label=label,
+                        type="filepath",
+                        interactive=False,
+                        height=300,
+                        buttons=["download", "fullscreen"],
+                        elem_id=label.split()[0].lower().replace("-", "") + "_shown",
+                    )
+                )
     download = gr.DownloadButton("Download the map (PNG)", elem_id="download", interactive=False)
     return [message, *shown, download]
 

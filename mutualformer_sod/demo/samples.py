@@ -20,7 +20,7 @@ class Sample(NamedTuple):
     title: str  # modality in which the object is salient
     rgb: Path
     depth: Path
-    thumbnail: Path  # depth map below the picture
+    thumbnail: Path  # shows the depth map below the picture
 
 
 def make_samples(folder: Path, count: int = 6) -> list[Sample]:

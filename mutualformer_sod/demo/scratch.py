@@ -17,7 +17,9 @@ _log = logging.getLogger(__name__)
 
 
 class Scratch:
-    """A folder of temporary files, which is created at ``path``.
+    """A folder of temporary files, from which old files are removed.
+
+    The constructor creates the folder at ``path``.
 
     Args:
         keep_seconds: time from the writing of a file to its removal.

@@ -26,7 +26,8 @@ from mutualformer_sod.inference.cutouts import cut_out
 from mutualformer_sod.inference.overlays import overlay, paint
 from mutualformer_sod.inference.picture_depth import fit_depth
 from mutualformer_sod.inference.predictor import Predictor, native_saliency
-from mutualformer_sod.serving.limits import check_pixels, problem_of
+from mutualformer_sod.serving.limits import check_pixels
+from mutualformer_sod.serving.problems import problem_of
 
 INPUTS = ("picture", "depth", "weights", "threshold", "invert")  # of the page, in order
 _SHOWN_PIXELS = 10**6  # maximum number of pixels of an overlay or of the shown depth
@@ -49,9 +50,9 @@ class Answer(NamedTuple):
     """Outputs of one request; the pictures are PNG files, and a missing picture is None."""
 
     message: str
-    saliency: Path | None = None
+    saliency: Path | None = None  # of the size of the picture
     overlay: Path | None = None  # of at most `_SHOWN_PIXELS`
-    cutout: Path | None = None
+    cutout: Path | None = None  # of the size of the picture
     depth: Path | None = None  # input of the network, near = white, of at most `_SHOWN_PIXELS`
 
 

@@ -32,7 +32,7 @@ def code_of_results() -> dict[str, str]:
 
 
 def inputs_of(*paths: str | None) -> dict[str, str]:
-    """Return path -> digest; skip None."""
+    """Return path -> digest of files and folders; skip None."""
     return {path: _digest(Path(path)) for path in paths if path is not None}
 
 

@@ -75,15 +75,19 @@ def read_image_scores(path: Path) -> FusionTable:
 
 def read_trial(run: plan.Run) -> Trial:
     """Read the results of a finished run; InputError if a file of the run is damaged."""
-    name = run.variant.name
     try:
         results = Results.read(run.folder / plan.SCORES_FILE)
         log = _read_log(run.folder)
-        seconds = sum(line["seconds"] for line in log)
         starts = json.loads((run.folder / _STARTS_FILE).read_text(encoding="utf-8"))
-        commits = tuple(dict.fromkeys(_commit(start["code"]) for start in starts))
-        last, notes = _statistics(log), tuple(results.notes)
-        return Trial(name, run.seed, results.scores[name], last, seconds, commits, notes)
+        return Trial(
+            run.variant.name,
+            run.seed,
+            results.scores[run.variant.name],
+            _statistics(log),
+            sum(line["seconds"] for line in log),
+            tuple(dict.fromkeys(_commit(start["code"]) for start in starts)),
+            tuple(results.notes),
+        )
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise InputError(
             f"{run.folder}: damaged ({error!r}). Fix: remove the folder, and repeat the run."

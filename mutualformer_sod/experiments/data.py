@@ -108,11 +108,11 @@ def groups_of(sod_set: str, stem: str, sources: dict[str, Any]) -> list[str]:
     """Return the groups of an image: "all", the set of the image, and the kind of the scene.
 
     If there are several test folders, the only group of an image is its folder. ``sources`` is the
-    test part of the record of `prepare_data`.
+    test part of the record of `prepare_data`. The stem of a generated scene ends in the kind.
     """
     if sod_set in sources.get("folders", {}):
         return [sources["folders"][sod_set]]
-    kind = stem.rpartition("_")[2]  # of a generated scene
+    kind = stem.rpartition("_")[2]
     groups = [WHOLE] if len(sources["sets"]) == 1 else [WHOLE, sod_set]
     if sod_set.rpartition("/")[2] == SET_NAME and kind in KINDS:
         groups.append(_KIND_NAMES[kind])
@@ -197,7 +197,9 @@ def _both(train: Iterable[SodSet], test: Iterable[SodSet]) -> list[SodSet]:
 def _decide_near(sets: Sequence[SodSet], near: Sequence[str]) -> list[str]:
     """Decide the polarity of each set with depth, using ``near``; return "SET=POLARITY"."""
     names = [item.name for item in sets]
-    own = [x for x in near if "=" not in x or matching_names(x.rpartition("=")[0], names)]
+    own = [
+        item for item in near if "=" not in item or matching_names(item.rpartition("=")[0], names)
+    ]
     sets = with_encodings(sets, own if any(item.has_depth for item in sets) else ())
     print_maps(sets)
     encodings = encodings_by_name(sets)
@@ -218,13 +220,7 @@ def _split(folder: Path, options: Options) -> None:
     """Split the sets by scene, and link the files of both parts in two folders."""
     parts: dict[str, list[SodSet]] = {"train": [], "test": []}
     whole = _discover(options.data, options.sets or None, "train")
-    names, chosen = [item.name for item in whole], []
-    for asked in options.holdout_sets:
-        if not (found := matching_names(asked, names)):
-            raise InputError(
-                f"`holdout_sets` {asked}: names no set. Fix: pass one of {', '.join(names)}."
-            )
-        chosen += found
+    chosen = [name for asked in options.holdout_sets for name in _named(asked, whole)]
     for item in whole:
         is_split = item.name in chosen if chosen else item.has_depth or not options.test_data
         ratio = (options.holdout or HOLDOUT) if is_split else 0.0
@@ -244,6 +240,17 @@ def _split(folder: Path, options: Options) -> None:
         for item in sets:
             kept = [sample for sample in item.samples if sample.rgb not in copies]
             _link(folder / name / item.name, replace(item, samples=tuple(kept)))
+
+
+def _named(asked: str, sets: Sequence[SodSet]) -> list[str]:
+    """Return the names of the sets that match a user's name; InputError if no set matches."""
+    names = [item.name for item in sets]
+    found = matching_names(asked, names)
+    if not found:
+        raise InputError(
+            f"`holdout_sets` {asked}: names no set. Fix: pass one of {', '.join(names)}."
+        )
+    return found
 
 
 def _link(folder: Path, sod_set: SodSet, roles: Iterable[str] = ("rgb", "depth", "gt")) -> None:

@@ -19,7 +19,7 @@ class Difference:
 
     variant: str  # the other variant
     mean: float  # difference of the means over images and seeds
-    low: float  # 95 % interval of the hierarchical bootstrap
+    low: float  # low and high: 95 % interval of the hierarchical bootstrap
     high: float
     p: float  # two-sided p-value of no difference, adjusted by `holm` for all variants
 

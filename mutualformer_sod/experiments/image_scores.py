@@ -50,20 +50,23 @@ class ImageScores:
 def read_runs(runs: Sequence[Run], kinds: Sequence[str], sources: dict[str, Any]) -> ImageScores:
     """Read the scores of each image of finished runs, for the right test depth and ``kinds``.
 
-    Raises InputError for a missing or damaged file, and if two runs have scores of other images.
+    Raises InputError if a file is missing or damaged, or two runs have scores of different images.
     """
     images: list[tuple[str, str, str]] = []
     columns = []
     for run in runs:
-        lines = [(kind, x) for kind in (RIGHT, *kinds) for x in _lines(run.per_image(kind))]
-        own = [(kind, line["set"], line["image"]) for kind, line in lines]
+        own, values = [], []
+        for kind in (RIGHT, *kinds):
+            for line in _lines(run.per_image(kind)):
+                own.append((kind, line["set"], line["image"]))
+                values.append([float(line[name]) for name in METRICS])
         if columns and own != images:
             raise InputError(
                 f"{run.folder}: its scores are of other images than the scores of other runs. "
                 "Fix: remove the folder, and repeat the run."
             )
         images = own
-        columns.append([[float(line[name]) for name in METRICS] for _, line in lines])
+        columns.append(values)
     scores = np.round(columns, _DIGITS).transpose(1, 0, 2)  # as in the file
     return ImageScores([(r.variant.name, r.seed) for r in runs], images, scores, sources)
 
@@ -113,7 +116,7 @@ def _check_complete(
     found = _counts(images)
     different = [
         f"{sod_set} {found[kind][sod_set]} of {count} with {kind} depth"
-        for kind, counts in (written or dict(found)).items()
+        for kind, counts in (written or found).items()
         for sod_set, count in counts.items()
         if found[kind][sod_set] != count
     ]

@@ -48,7 +48,7 @@ class Options:
     a missing file, and an option without effect.
     """
 
-    recipe: str | None = None  # recipe whose training options all runs have
+    recipe: str | None = None  # recipe whose training options all runs have; None for the defaults
     preset: str = DEFAULT_PRESET
     epochs: int = 6
     lr: float = 1e-3
@@ -70,7 +70,7 @@ class Options:
     holdout: float | None = None
     holdout_sets: tuple[str, ...] = ()  # sets to split; empty for all that ``holdout`` splits
     scenes: int = 1000  # number of generated scenes for training, without ``data``
-    test_scenes: int = 120
+    test_scenes: int = 120  # number of generated scenes for the test, without ``data``
 
     def __post_init__(self) -> None:
         for name, is_legal, remedy in (
@@ -153,6 +153,9 @@ def train_config(
         options, run: options of the comparison, and one of its runs.
         sources: "data", "sets" and "near" of the training images.
         resources: options without an effect on results, such as device and workers.
+
+    Raises:
+        InputError: an illegal value.
     """
     own = {} if options.init_weights is None else {"init_weights": options.init_weights}
     config = make_train_config(
@@ -200,10 +203,11 @@ def _refuse_changes(output: Path, before: dict[str, Any], now: dict[str, Any]) -
     """Raise InputError if code, options or inputs changed since the start of a comparison."""
     refuse_other_code(output, before.get("code", {}), now["code"])
     for name in changed(before["options"], now["options"]):
-        old, value = (_as_typed(plan["options"].get(name)) for plan in (before, now))
+        started = _as_typed(before["options"].get(name))
+        value = _as_typed(now["options"][name])
         raise InputError(
-            f"{output}: started with `{name}` {old}, now it is {value}. Fix: pass the old value, "
-            "or another `output`."
+            f"{output}: started with `{name}` {started}, now it is {value}. Fix: pass the "
+            "old value, or another `output`."
         )
     for path in changed(before.get("inputs", {}), now["inputs"]):
         raise InputError(
@@ -213,7 +217,10 @@ def _refuse_changes(output: Path, before: dict[str, Any], now: dict[str, Any]) -
 
 
 def read_plan(output: Path) -> dict[str, Any]:
-    """Read the options and the seeds of the variants; InputError without an intact comparison."""
+    """Read the options and the number of seeds of each variant of the comparison in a folder.
+
+    Raises InputError if the folder has no comparison, or the file of the comparison is damaged.
+    """
     folder = OutputFolder(output, PLAN_FILE, "comparison")
     if not folder.is_begun:
         raise InputError(

@@ -35,7 +35,11 @@ _log = logging.getLogger(__name__)
 
 
 def resolve_amp(output: Path, options: Options, device: str) -> Options:
-    """Replace the precision "auto" by that of the start of the comparison, on every device."""
+    """Replace the precision "auto" by the precision of all runs of the comparison.
+
+    A started comparison has the precision of its start on every device. Raises InputError if the
+    device does not exist, or the plan in the folder is damaged.
+    """
     if options.amp != "auto":
         return options
     here = pick_amp("auto", pick_device(device))

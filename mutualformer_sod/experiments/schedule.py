@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -25,7 +26,13 @@ _PRELOADED = ["torch", "torchvision", "timm", "cv2", "mutualformer_sod.experimen
 
 
 class LoggedProcess:
-    """A process that calls "module.function" of this package and appends its output to a log."""
+    """A process that calls one function and appends its output to a log.
+
+    Args:
+        function: "module.function" in `mutualformer_sod.experiments`.
+        log: file of the output; its folder is created.
+        threads: number of threads of the process on a CPU.
+    """
 
     def __init__(self, function: str, arguments: tuple, log: Path, threads: int) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -51,7 +58,8 @@ class LoggedProcess:
 
     def _end(self) -> str:
         """Return the signal that ended the process, or else the last line of the log."""
-        if (status := self._process.exitcode) < 0:
+        status = self._process.exitcode
+        if status < 0:
             name = signal.Signals(-status).name
             return f"ended by {name}{', perhaps out of memory' if name == 'SIGKILL' else ''}"
         lines = self._log.read_text(encoding="utf-8", errors="replace").strip().split("\n")
@@ -79,6 +87,13 @@ def _work(function: str, arguments: tuple, log: str, threads: int, outcome: Conn
     outcome.send(problem)
 
 
+@dataclass(frozen=True)
+class _Working:
+    run: Run
+    process: LoggedProcess
+    since: float
+
+
 def do_runs(
     runs: Sequence[Run],
     start: Callable[[Run], LoggedProcess],
@@ -97,7 +112,7 @@ def do_runs(
     """
     failed: dict[str, str] = {}
     todo = [run for run in runs if not run.finished]
-    running: dict[int, tuple[Run, LoggedProcess, float]] = {}  # by sentinel, with the start in s
+    running: dict[int, _Working] = {}
 
     def fail(run: Run, problem: str) -> None:
         failed[run.name] = problem
@@ -114,14 +129,14 @@ def do_runs(
                 fail(run, f"waits for {_source(run)}, which failed")
             while len(running) < at_once and (run := _next(todo, running)):
                 process = start(run)
-                running[process.sentinel] = run, process, time.monotonic()
-            bar.set_description(", ".join(run.name for run, *_ in running.values()))
+                running[process.sentinel] = _Working(run, process, time.monotonic())
+            bar.set_description(", ".join(work.run.name for work in running.values()))
             for sentinel in wait(list(running)) if running else ():
-                run, process, since = running.pop(sentinel)
-                if problem := process.problem():
-                    fail(run, problem)
+                work = running.pop(sentinel)
+                if problem := work.process.problem():
+                    fail(work.run, problem)
                 else:
-                    tqdm.write(describe(run, time.monotonic() - since))
+                    tqdm.write(describe(work.run, time.monotonic() - work.since))
                     bar.update()
     return failed
 
@@ -131,9 +146,9 @@ def _source(run: Run) -> str | None:
     return run.variant.matches and f"{run.variant.matches} seed {run.seed}"
 
 
-def _next(todo: list[Run], running: dict[int, tuple]) -> Run | None:
+def _next(todo: list[Run], running: dict[int, _Working]) -> Run | None:
     """Remove and return the first run that does not wait for another run, or None."""
-    waiting = {run.name for run in todo} | {run.name for run, *_ in running.values()}
+    waiting = {run.name for run in todo} | {work.run.name for work in running.values()}
     for run in todo:
         if _source(run) not in waiting:
             todo.remove(run)
@@ -142,13 +157,13 @@ def _next(todo: list[Run], running: dict[int, tuple]) -> Run | None:
 
 
 @contextlib.contextmanager
-def _saved_at_the_end(running: dict[int, tuple]) -> Iterator[None]:
+def _saved_at_the_end(running: dict[int, _Working]) -> Iterator[None]:
     """Let the runs in progress save their state, also after SIGTERM and Ctrl-C."""
     with ended_by_sigterm("finished runs remain; the same command continues the comparison"):
         try:
             yield
         finally:
-            for _, process, _ in running.values():
-                process.terminate()
-            for _, process, _ in running.values():
-                process.problem()
+            for work in running.values():
+                work.process.terminate()
+            for work in running.values():
+                work.process.problem()

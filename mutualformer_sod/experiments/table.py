@@ -43,7 +43,7 @@ class FusionTable:
 
     trials: Sequence[Trial]
     meanings: dict[str, str]  # variant -> description, in the order of the rows
-    costs: dict[str, dict[str, float]]  # of each variant, by `report.COSTS`; may be missing or None
+    costs: dict[str, dict[str, float]]  # by variant and `report.COSTS`; may be missing or None
     notes: Sequence[str]  # lines below the table
     images: ImageScores
 

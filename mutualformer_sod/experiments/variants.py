@@ -26,7 +26,8 @@ class Variant:
     """One row of the comparison."""
 
     name: str  # as passed by the user and shown in tables
-    fields: dict[str, Any] = field(default_factory=dict)  # options of the model, with ``fusion``
+    # Options of the model, with ``fusion``; ``share`` is true for all variants.
+    fields: dict[str, Any] = field(default_factory=dict)
     modality: str = "both"  # of training and testing: "both", "rgb" or "depth"
     meaning: str = ""  # short description for the table
     matches: str | None = None  # variant whose exchange ratio, of the same seed, is used
@@ -139,8 +140,10 @@ def _variants_of(name: str) -> list[Variant]:
 
 def _own_variant(name: str) -> Variant:
     fusion, _, text = name.partition(":")
+    # A comma in brackets belongs to a list.
+    assignments = re.split(r",(?![^\[]*\])", text)
     try:
-        fields = parse_fields(re.split(r",(?![^\[]*\])", text))  # not at a comma in brackets
+        fields = parse_fields(assignments)
     except InputError as error:
         raise InputError(f"`fusions` {name}: {error}".replace("--set ", "", 1)) from None
     modality = fields.pop("modality", "both")

@@ -129,8 +129,9 @@ def map_writers(threads: int) -> Iterator[Callable[[Path, Tensor, tuple[int, int
 
     The arguments of this function are the file, the logits (1, 1, h, w) float32 of one image on the
     CPU, and the size (H, W) of the map. The function waits while the queue is full, so that memory
-    stays bounded. The end of the context waits for the queue; after an error the queue is dropped,
-    and no half-written file is left. With 0 ``threads`` the caller's thread writes.
+    stays bounded. A map does not depend on the thread that writes it. The end of the context waits
+    for the queue; after an error the queue is dropped, and no half-written file is left. With 0
+    ``threads`` the caller's thread writes. torch and cv2 release Python's global lock.
 
     Raises:
         OSError: a map could not be written; raised by a later call or at the end.
@@ -193,8 +194,9 @@ def _map_set(
             logits = predictor.logits(batch["rgb"], batch["depth"], batch["has_depth"])
             in_model += time.perf_counter() - begun
             predictor.check_finite(logits, ", ".join(batch["name"]))
-            sizes = torch.stack(batch["native_size"], dim=1).tolist()
-            for name, one, size in zip(batch["name"], logits.split(1), sizes, strict=True):
-                write(output / f"{name}.png", one, tuple(size))
+            heights, widths = batch["native_size"]
+            for index, name in enumerate(batch["name"]):
+                native_size = (int(heights[index]), int(widths[index]))
+                write(output / f"{name}.png", logits[index : index + 1], native_size)
             bar.update(len(logits))
     return _Timing(len(dataset), start_up, time.perf_counter() - started - start_up, in_model)

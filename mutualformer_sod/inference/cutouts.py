@@ -28,11 +28,12 @@ class CutoutStyle:
     """Style of cut-outs.
 
     The background is None (transparent), "white", "black", "grey", "#rrggbb", "blur" (the picture
-    itself, blurred) or the path of a picture. Raises InputError for any other background.
+    itself, blurred) or the path of a background picture. Raises InputError if the background is
+    neither a colour nor a readable picture.
     """
 
     background: str | None = None
-    crop: bool = False  # to the object with a small margin
+    crop: bool = False  # crop cut-outs to the object with a small margin
     file: Path | None = None  # the background picture, if its path differs from ``background``
 
     def __post_init__(self) -> None:
@@ -85,6 +86,9 @@ def cut_out(
     Returns:
         (h, w, 4) uint8, colours (not premultiplied) and opacity; or (h, w, 3) uint8 on a
         background. h = H and w = W without cropping.
+
+    Raises:
+        InputError: the background picture is unreadable.
     """
     alpha, top = np.empty(photo.rgb.shape[:2], np.uint8), 0
     for strip in strips:

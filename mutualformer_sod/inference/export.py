@@ -32,7 +32,10 @@ _LARGEST_ONNX = 2**31 - 1  # maximum number of bytes of a protobuf message
 
 
 class ExportableDetector(nn.Module):
-    """A detector in eval mode that hides a modality unless ``modality`` is "both"."""
+    """A detector in eval mode that hides the modality that its training did not use.
+
+    ``modality`` is "both", "rgb" (hides the depth) or "depth" (hides the colours).
+    """
 
     def __init__(self, detector: SaliencyDetector, modality: str = "both") -> None:
         super().__init__()

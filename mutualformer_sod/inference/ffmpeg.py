@@ -58,7 +58,10 @@ class AlphaWriter:
 
 @contextlib.contextmanager
 def open_alpha(path: Path, pixel_aspect: float = 1.0) -> Iterator[AlphaWriter]:
-    """Yield a writer of a transparent video at ``path``, a temporary file, as `open_webm` does."""
+    """Yield a writer of a transparent video at ``path``, a temporary file of the caller.
+
+    The arguments are those of `webm.open_webm`.
+    """
     with naming(path), av.open(f"file:{path}", "w", format="webm") as container:
         writer = AlphaWriter(container, pixel_aspect)
         yield writer

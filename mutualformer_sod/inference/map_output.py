@@ -21,8 +21,11 @@ class MapOutput:
     Args:
         path: the folder, which is created.
         settings: all settings that the maps depend on, including "near", the polarity by set.
-        overwrite: replace the existing maps. Without it, maps with other settings or of unknown
-            origin raise InputError.
+        overwrite: replace the existing maps, also maps with other settings.
+
+    Raises:
+        InputError: the folder has maps with other settings or of unknown origin, and ``overwrite``
+            is off.
     """
 
     def __init__(self, path: Path, settings: dict[str, Any], overwrite: bool) -> None:
@@ -41,7 +44,9 @@ class MapOutput:
         before = self._output.read(near=dict)
         # The baselines of earlier versions recorded neither of the two.
         kinds = {"sets": dict, "to_replace": list}
-        if not before or any(not isinstance(before.get(n, k()), k) for n, k in kinds.items()):
+        if before and not all(isinstance(before.get(n, kind()), kind) for n, kind in kinds.items()):
+            before = None
+        if before is None:
             if self.overwrite or not has_maps:
                 return {}
             problem = "unreadable" if self._output.is_begun else "no"

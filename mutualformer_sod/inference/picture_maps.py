@@ -113,8 +113,12 @@ def map_picture(
 ) -> tuple[list[str], list[str] | None]:
     """Write the outputs of one picture, and replace existing outputs of the picture.
 
-    Return remarks for the user, and the doubts about the depth map (None if none was used). Raises
-    InputError if the picture or its depth map is unusable.
+    Return remarks for the user, and the doubts about the depth map. The doubts are None if no depth
+    map was used.
+
+    Raises:
+        InputError: the picture or its depth map is unusable.
+        OSError: an output cannot be written.
     """
     if picture.depth in plan.failed:
         raise InputError(plan.failed[picture.depth])
@@ -124,15 +128,16 @@ def map_picture(
         seen = averaged(seen, max(_AVERAGED_PIXELS, (2 * predictor.size) ** 2))
     depth = encoding = doubts = None
     if picture.depth is not None:
-        raw, found = read_user_depth(picture.depth, plan.modality), plan.encodings[picture.depth]
-        size = seen.shape[:2]
-        depth, remarks = fit_depth(raw, found, photo, size, plan.orientation, plan.modality)
+        raw = read_user_depth(picture.depth, plan.modality)
+        encoding = plan.encodings[picture.depth]
+        depth, remarks = fit_depth(
+            raw, encoding, photo, seen.shape[:2], plan.orientation, plan.modality
+        )
         notes += remarks
-        if depth is not None:
-            encoding, doubts = found, doubts_about(depth, found, seen)
+        doubts = None if depth is None else doubts_about(depth, encoding, seen)
     elif plan.encodings:
         notes.append(f"has no matching {plan.modality.name}: RGB only")
-    logits = predictor.image_logits(seen, depth, encoding)
+    logits = predictor.image_logits(seen, depth, encoding if depth is not None else None)
     predictor.check_finite(logits, str(picture.rgb))
     note = _note(predictor, picture, plan, outputs)
     for kind in outputs.kinds:

@@ -1,7 +1,7 @@
 """Find a user's pictures, and pair them with maps of depth or another modality."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,7 +129,7 @@ def _depths_for(
     return found | unread  # reading an unsupported container fails with a remedy of its own
 
 
-def _paired(pictures: Iterable[str], files: list[Path], modality: Modality) -> dict[str, Path]:
+def _paired(pictures: Collection[str], files: list[Path], modality: Modality) -> dict[str, Path]:
     """Return stem of a picture -> file; InputError if two files belong to one picture."""
     by_bare = defaultdict(list)
     for stem in pictures:

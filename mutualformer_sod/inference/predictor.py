@@ -35,10 +35,11 @@ class Predictor:
     Args:
         model: the detector. It is put into eval mode on ``device``. On a CPU its memory layout is
             optimised (`models.device`); names, shapes and values of the weights stay the same.
-        size: input size of the network in pixels per side, 32 or more; None for that of the model.
+        size: input size of the network in pixels per side, 32 or more; None for the size that the
+            model was built for.
         device: "auto" (CUDA if available), "cpu", "cuda", "cuda:N" or "mps".
-        amp: "off" (float32), "bf16", "fp16" or "auto" (bf16 on CUDA devices that support it, else
-            "off").
+        amp: "off" for float32; "bf16" or "fp16" for automatic mixed precision; "auto" for bf16 on
+            CUDA devices that support it, else "off".
         modality: "both"; "rgb" hides the depth (or the maps of another second modality); "depth",
             or the name of the second modality, hides the colours.
 
@@ -232,12 +233,12 @@ class Predictor:
         if not second.has_polarity:
             if near is not None:
                 raise InputError(f"near={near!r}: {second.maps} have no polarity. Fix: omit near=.")
-            depth = to_stored_type(second.name, depth, second.name)
-            encoding = encoding or GreyEncoding.of([DepthSample.of(depth)], second.name)
-            return without_flat(second.to_unit(depth, encoding, rule))
+            stored = to_stored_type(second.name, depth, second.name)
+            encoding = encoding or GreyEncoding.of([DepthSample.of(stored)], second.name)
+            return without_flat(second.to_unit(stored, encoding, rule))
         if encoding is None and near is None:
-            # The comparison is false for NaN.
-            if depth.dtype.kind != "f" or not ((depth >= 0) & (depth <= 1)).all():
+            in_range = (depth >= 0) & (depth <= 1)  # false for NaN
+            if depth.dtype.kind != "f" or not in_range.all():
                 raise InputError(
                     f"depth is {depth.dtype}, not float in [0, 1]. Fix: pass float with 1 = near, "
                     'or raw depth with near="black" (distances), near="white" or encoding=.'
@@ -266,8 +267,8 @@ def saliency_strips(
 ) -> Iterator[np.ndarray]:
     """Yield the map of `native_saliency` in strips (rows, W), from the top down.
 
-    The strips equal the complete map up to rounding. Their height bounds the memory. A map of at
-    most ``whole_pixels`` pixels is one strip.
+    The strips equal the complete map up to rounding. The number of rows depends on the width, so
+    that memory is bounded. A map of at most ``whole_pixels`` pixels is one strip.
     """
     height, width = native_size
     if height * width <= whole_pixels:

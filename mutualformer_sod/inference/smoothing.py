@@ -50,9 +50,10 @@ class Smoother:
         gain = float(np.clip(grey.mean() / max(1.0, moved_grey.mean()), *_GAINS))
         difference = (grey.astype(np.float32) - gain * moved_grey) / 255
         weight = self._ratio * np.exp(-((difference / _TOLERANCE) ** 2))
-        size = saliency.shape[::-1]  # (W, H)
-        weight, flow = (cv2.resize(x, size, interpolation=cv2.INTER_LINEAR) for x in (weight, flow))
-        flow *= np.divide(size, grey.shape[::-1]).astype(np.float32)
+        height, width = saliency.shape
+        weight = cv2.resize(weight, (width, height), interpolation=cv2.INTER_LINEAR)
+        flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR)
+        flow *= np.float32([width / grey.shape[1], height / grey.shape[0]])
         return (1 - weight) * saliency + weight * _moved(last, flow)
 
 

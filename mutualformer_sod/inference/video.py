@@ -30,7 +30,7 @@ from mutualformer_sod.inference.webm import MOST_SIDE
 if TYPE_CHECKING:  # problems of a video are reported before the slow import of torch
     from mutualformer_sod.inference.predictor import Predictor
 
-_SAMPLED = 0, 121, 8  # start, end and step of the frames from which the polarity is decided
+_SAMPLED = 0, 121, 8  # start, end and step of the 16 frames from which the polarity is decided
 _CHROMA_NOISE = 16  # grey levels: maximum channel difference of a grey pixel; coding causes 3
 _COLOURED = 0.05  # maximum ratio of coloured pixels; 15 % in the palest of 29 photographs
 _RATE_TOLERANCE = 0.01
@@ -102,7 +102,7 @@ def predict_video(
     is installed. The files appear when they are complete. A summary is printed.
 
     Args:
-        predictor, outputs: the network and the output videos.
+        predictor, outputs: the network, and the kinds, folder and style of the output videos.
         video: a file that OpenCV reads (MP4, AVI, MOV, MKV ...).
         depth_video: depth as 8-bit grey, paired by frame number; None for RGB alone.
         near: "auto" (decided from the first frames of the depth video), "white", "black",

@@ -55,32 +55,38 @@ def pixel_aspect_of(capture: cv2.VideoCapture) -> float:
 
 def frames_of(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
     """Yield all frames, (H, W, 3) uint8 BGR, also if the count in the header differs."""
-    while (frame := capture.read()[1]) is not None:
+    while True:
+        there, frame = capture.read()
+        if not there:
+            return
         yield frame
 
 
 def _has_rate(capture: cv2.VideoCapture) -> bool:
-    """Return whether a file has a frame rate; 1000 frames/s only indicate times in ms."""
+    """Return whether a file has a frame rate; 1000 frames/s only indicates times in ms."""
     return 0 < capture.get(cv2.CAP_PROP_FPS) < 1000
 
 
 class FrameTimes:
-    """Times of the frames of a video, and the number of frames in its header (0 if unknown)."""
+    """Times of the frames of a video, and the number of frames in its header."""
 
     def __init__(self, video: Path, capture: cv2.VideoCapture) -> None:
         self.times: list[float] = []  # ms from the first frame, increasing
         self._untimed = 0  # frames without a time of their own
         self._video, self._capture = video, capture
         count = None if ffmpeg.av is None else ffmpeg.count_frames(video, rate_of(capture))
-        # OpenCV estimates the number from the length of the file, which may be that of the sound.
         self._is_certain = count is not None
-        estimate = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
-        self.promised = estimate if count is None else count
+        if count is None:  # estimated from the length of the file, which may be that of the sound
+            count = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        self.promised = count  # number of frames in the header; 0 if it is unknown
 
     def next(self) -> float:
-        """Return the time in ms of the frame that was read last."""
+        """Return the time in ms of the frame that was read last.
+
+        A frame without a time is placed one interval after the previous frame.
+        """
         time = self._capture.get(cv2.CAP_PROP_POS_MSEC)
-        if self.times and time <= self.times[-1]:  # the frame has no time
+        if self.times and time <= self.times[-1]:
             time = self.times[-1] + 1000 / rate_of(self._capture)
             self._untimed += 1
         self.times.append(time)
@@ -100,5 +106,7 @@ class FrameTimes:
                 f"of the {length:.1f} s in its header{doubt}"
             )
         if self._untimed:
-            frames = f"{self._video}: {counted(self._untimed, 'frame')}"
-            print(f"{frames} had no time: placed one interval after the previous frame")
+            print(
+                f"{self._video}: {counted(self._untimed, 'frame')} had no time: placed one "
+                "interval after the previous frame"
+            )

@@ -23,7 +23,7 @@ class VideoOutputs:
     """The videos of a run; cut-outs cannot be cropped in a video."""
 
     folder: Path
-    kinds: tuple[str, ...] = (MAP,)
+    kinds: tuple[str, ...] = (MAP,)  # of `MAP`, `OVERLAY` and `CUTOUT`
     style: CutoutStyle = TRANSPARENT
 
     @property

@@ -16,7 +16,7 @@ from PIL import Image
 
 from mutualformer_sod.files import replacing
 
-MOST_SIDE = 16383  # pixels, of a VP8 frame
+MOST_SIDE = 16383  # largest side in pixels of a VP8 frame
 _QUALITY = 90  # WebP quality, 0 to 100
 _EFFORT = 1  # WebP effort, 0 to 6: less than half the time of the default, files 3 % larger
 _CLUSTER_MS = 2000  # players seek to the start of a cluster; times in a cluster have 15 bits
@@ -121,6 +121,7 @@ def open_webm(path: Path, pixel_aspect: float = 1.0) -> Iterator[WebmWriter]:
     """Yield a writer of a WebM file that appears at ``path`` when the block succeeds.
 
     An existing file is replaced. ``pixel_aspect`` is the width of a pixel divided by its height.
+    Raises OSError if the file cannot be written.
     """
     with replacing(path) as temporary, temporary.open("wb") as file:
         writer = WebmWriter(file, pixel_aspect)

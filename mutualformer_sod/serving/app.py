@@ -22,8 +22,8 @@ from mutualformer_sod.inference.cutouts import CUTOUTS
 from mutualformer_sod.serving import forms
 from mutualformer_sod.serving.gate import Gate, Limits, error_answer
 from mutualformer_sod.serving.jobs import ClientGone, Jobs
-from mutualformer_sod.serving.limits import problem_of
 from mutualformer_sod.serving.pictures import Asked, PictureService, with_fields
+from mutualformer_sod.serving.problems import problem_of
 
 _ABOUT = """Salient object detection from colour and depth. Send a picture, and its depth map if
 there is one, as multipart/form-data. The answer is a PNG file of the size of the picture, with the
@@ -125,8 +125,8 @@ def _add_outputs(app: FastAPI, answer_with: Callable[..., Awaitable[Response]]) 
     depth_only = options | {"dependencies": [Depends(forms.only(forms.DEPTH_FIELDS))]}
     all_fields = options | {"dependencies": [Depends(forms.only(forms.CUTOUT_FIELDS))]}
 
-    def add(kind: str, about: str) -> None:
-        @app.post(f"/{kind}", name=kind, summary=about, **depth_only)
+    def add(name: str, about: str) -> None:
+        @app.post(f"/{name}", name=name, summary=about, **depth_only)
         async def answer(
             request: Request,
             rgb: forms.Rgb,
@@ -135,7 +135,8 @@ def _add_outputs(app: FastAPI, answer_with: Callable[..., Awaitable[Response]]) 
             orientation: forms.Orientation = "auto",
         ) -> Response:
             forms.check_effects(depth, near, orientation)
-            asked = Asked(f"{kind}s", Path(), None, near, orientation)
+            kind = f"{name}s"  # one of `overlays.KINDS`
+            asked = Asked(kind, Path(), None, near, orientation)
             return await answer_with(request, asked, {"rgb": rgb, "depth": depth})
 
     add("map", "Map of the salient object, 8-bit grey")

@@ -16,14 +16,14 @@ from mutualformer_sod.serving.limits import TooLarge
 
 _NAME_LENGTH = 80
 # json_schema_extra shows a button for a file on the documentation page.
-_a_file = functools.partial(File, json_schema_extra={"format": "binary"})
+_file_field = functools.partial(File, json_schema_extra={"format": "binary"})
 
 Rgb = Annotated[
-    UploadFile, _a_file(description="The picture: JPEG, PNG, BMP, TIFF, WebP, GIF or PPM.")
+    UploadFile, _file_field(description="The picture: JPEG, PNG, BMP, TIFF, WebP, GIF or PPM.")
 ]
 Depth = Annotated[
     UploadFile,
-    _a_file(
+    _file_field(
         description="Depth map of the picture: PNG or TIFF of 8 or 16 bits, or .npy. Optional."
     ),
 ]

@@ -21,8 +21,8 @@ _HOST_REMEDY = "use the printed address, or start the server with --allow-host N
 class Limits:
     """Limits of a request."""
 
-    file_bytes: int  # of one file
-    seconds: float  # for each step: the upload, the computation, and the answer's transfer
+    file_bytes: int  # maximum bytes of one file
+    seconds: float  # time limit of each step: upload, computation, and transfer of the answer
 
     @property
     def body_bytes(self) -> int:

@@ -37,9 +37,10 @@ class Jobs:
 
     def enter(self) -> bool:
         """Occupy a place; return whether a place was free."""
-        is_free = self.taken < self._most
-        self.taken += is_free
-        return is_free
+        if self.taken >= self._most:
+            return False
+        self.taken += 1
+        return True
 
     def leave(self) -> None:
         """Free a place."""
@@ -58,7 +59,8 @@ class Jobs:
             job: function called in the thread. A running job cannot be interrupted.
             seconds: maximum time in s from now to the end of the job.
             gone: awaitable that ends when the client has gone.
-            cleanup: function called from any thread at the end, also if the job never ran.
+            cleanup: function called after the end of the job, from any thread; it is also called if
+                the job never ran.
 
         Raises:
             asyncio.TimeoutError: the job has not ended in time.

@@ -1,20 +1,16 @@
-"""Refuse too large images before they are decoded; describe errors for the client."""
+"""Check the size of uploaded images by their headers, before the images are decoded."""
 
-import logging
 import math
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 
 from numpy.lib import format as npy
 from PIL import Image, UnidentifiedImageError
 
-from mutualformer_sod.errors import InputError, one_line
+from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.containers import TIFF
 from mutualformer_sod.imaging.decoding import read_bytes
 from mutualformer_sod.imaging.io import image_size
-
-_log = logging.getLogger(__name__)
 
 
 class TooLarge(InputError):
@@ -66,22 +62,3 @@ def _image_size(path: Path) -> tuple[int, int] | None:
         return image_size(path)
     except InputError:
         return None
-
-
-def problem_of(error: Exception, names: Mapping[Path, str]) -> tuple[str, int]:
-    """Return a message for the client and the HTTP status; log errors of the server.
-
-    ``names`` replace paths in the message: a client must not see the folders of the server.
-    """
-    if isinstance(error, InputError):
-        line = str(error)
-        for path, name in names.items():
-            line = line.replace(str(path), name)
-        return one_line(line), 413 if isinstance(error, TooLarge) else 422
-    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
-        return "out of memory. Fix: save a smaller copy of the picture.", 413
-    if isinstance(error, OSError):
-        _log.error("%s", error)
-        return "a file cannot be read or written. Fix: see the terminal of the server.", 500
-    _log.error("a request failed", exc_info=error)
-    return "a defect of this server. Fix: see the terminal of this server.", 500

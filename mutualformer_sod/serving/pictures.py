@@ -26,7 +26,7 @@ class Asked:
     rgb: Path
     depth: Path | None = None  # None for RGB alone
     near: str = "auto"  # as in `picture_depth.plan_depths`
-    orientation: str = "auto"
+    orientation: str = "auto"  # as in `picture_depth.fit_depth`
     background: str | None = None  # plain background, or the client's name of the file
     background_file: Path | None = None
     crop: bool = False
@@ -67,7 +67,9 @@ class PictureService:
     def answer(self, asked: Asked, folder: Path) -> Mapped:
         """Write the output of a picture to ``folder``, as ``predict`` does, and return the output.
 
-        Raises InputError for an unusable file, or if the polarity of the depth must be given.
+        Raises:
+            InputError: a file is unusable, or the polarity of the depth must be given.
+            OSError: the output cannot be written.
         """
         for path in filter(None, (asked.rgb, asked.depth, asked.background_file)):
             check_pixels(path, self._most_pixels)
