@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mutualformer_sod.data.audit.file_check import check_images
-from mutualformer_sod.data.depth.near import chosen_sides, refuse_without_depth
+from mutualformer_sod.data.depth.near import chosen_sides
 from mutualformer_sod.data.depth.polarity import encodings_by_name, print_maps, with_encodings
 from mutualformer_sod.data.discovery.benchmarks import matching_names
 from mutualformer_sod.data.discovery.fingerprint import data_fingerprint, find_overlap
@@ -130,8 +130,8 @@ def _describe(roots: tuple[list[str], list[str]], options: Options) -> dict[str,
     tests = [_discover([root], None, "test") for root in roots[1]]
     held_out = tests[-1] if is_split else []
     others = [item for sets in (tests[:-1] if is_split else tests) for item in sets]
-    sides, _ = chosen_sides([item.name for item in [*whole, *others]], near)
-    refuse_without_depth(near, sides, any(item.has_depth for item in [*whole, *others]))
+    both = [*whole, *others]
+    chosen_sides([item.name for item in both], near, any(item.has_depth for item in both))
     train_near, test_near = _decide_near(whole, near), _decide_near(others, near)
     names = {item.name for item in held_out}
     test_near += [item for item in train_near if item.rpartition("=")[0] in names]

@@ -16,7 +16,7 @@ from mutualformer_sod.data.audit.depth import DepthReport, check_depth
 from mutualformer_sod.data.audit.findings import Finding, about
 from mutualformer_sod.data.audit.images import check_counts, check_gt, check_readable, check_sizes
 from mutualformer_sod.data.audit.inspection import Inspected, inspect_images
-from mutualformer_sod.data.depth.near import chosen_sides, refuse_without_depth
+from mutualformer_sod.data.depth.near import chosen_sides
 from mutualformer_sod.data.discovery.benchmarks import Split, is_known, usual_count
 from mutualformer_sod.data.discovery.folders import Candidate, search
 from mutualformer_sod.data.discovery.pairing import role_labels
@@ -100,10 +100,10 @@ def check_data(
     """
     candidates = _wanted(search(roots), names, roots)
     labels = _labels(candidates)
-    sides, strict = chosen_sides(list(dict.fromkeys(labels)), near)
     findings: list[Finding] = []
     sets = [_open(c, label, findings) for c, label in zip(candidates, labels, strict=True)]
-    refuse_without_depth(near, sides, any(t.depth for s in sets for t in s.samples))
+    has_depth = any(t.depth for s in sets for t in s.samples)
+    sides, strict = chosen_sides(list(dict.fromkeys(labels)), near, has_depth)
     findings += _named_twice(sets)
     chosen = [_spread(s.samples, QUICK_IMAGES) if quick else s.samples for s in sets]
     work = list(chain(*chosen))

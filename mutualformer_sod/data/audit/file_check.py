@@ -4,9 +4,10 @@ Otherwise a damaged image would end a run hours later, when its batch is loaded.
 checked here, because `depth.polarity.with_encodings` has decoded all of them.
 """
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import partial
 from itertools import islice
-from typing import NamedTuple
 
 import numpy as np
 
@@ -17,13 +18,8 @@ from mutualformer_sod.imaging.io import check_size, image_size
 from mutualformer_sod.imaging.masks import read_mask
 from mutualformer_sod.workers import in_threads
 
-
-class _Checked(NamedTuple):
-    """Result for one sample: an error; or the kind (black or white) and the note of its mask."""
-
-    error: str = ""
-    kind: str = ""
-    note: str = ""
+_Mask = tuple[str, str]
+"""Kind (black or white) and note of a mask; "" for a usual mask, and without ground truth."""
 
 
 def check_training_files(sets: Sequence[SodSet], *, show_bar: bool = True) -> list[str]:
@@ -32,24 +28,20 @@ def check_training_files(sets: Sequence[SodSet], *, show_bar: bool = True) -> li
     Colour images are checked from their headers, ends and checksums without decoding (TIFF is
     decoded); masks are decoded by the rule of `imaging.masks`.
 
-    Args:
-        sets: training and validation sets, with colour images.
-        show_bar: show a progress bar if the output is a terminal.
-
     Returns:
-        Lines on the masks of each set: the interpretation of unusual masks, and the number of
-        masks that are all black or all white.
+        Lines on the unusual masks of each set, and on masks that are all black or all white.
 
     Raises:
         InputError: files are damaged, ambiguous or of two sizes, with a description of the first
             file and the names of the other images; or no mask of a set has both foreground and
             background.
     """
-    results = iter(_check_all(_check_training, sets, show_bar))
-    lines = []
-    for sod_set in sets:
-        lines += _describe(sod_set, list(islice(results, len(sod_set.samples))))
-    return lines
+    masks = iter(_check_all(sets, with_masks=True, show_bar=show_bar))
+    return [
+        line
+        for sod_set in sets
+        for line in _describe(sod_set, list(islice(masks, len(sod_set.samples))))
+    ]
 
 
 def check_images(sets: Sequence[SodSet]) -> None:
@@ -57,56 +49,49 @@ def check_images(sets: Sequence[SodSet]) -> None:
 
     The errors are those of `check_training_files`. Masks are not decoded.
     """
-    _check_all(_check_image, sets)
+    _check_all(sets, with_masks=False)
 
 
 def _check_all(
-    check: Callable[[Sample], _Checked], sets: Sequence[SodSet], show_bar: bool = True
-) -> list[_Checked]:
-    """Return the results of all images in order; raise one InputError for all errors."""
+    sets: Sequence[SodSet], *, with_masks: bool, show_bar: bool = True
+) -> list[_Mask | InputError]:
+    """Check all images in order; raise one InputError for all errors."""
     work = [sample for sod_set in sets for sample in sod_set.samples]
-
-    def checked(sample: Sample) -> _Checked:
-        try:
-            return check(sample)
-        except InputError as error:
-            return _Checked(str(error))
-
-    results = in_threads(checked, work, "checking files", show_bar=show_bar)
-    damaged = [(c.error, t) for c, t in zip(results, work, strict=True) if c.error]
+    check = partial(_check, with_mask=with_masks)
+    results = in_threads(check, work, "checking files", show_bar=show_bar)
+    damaged = [(c, t) for c, t in zip(results, work, strict=True) if isinstance(c, InputError)]
     if damaged:
         others = [sample.rgb.name for _, sample in damaged[1:]]
         text = f" (and {counted(len(others), 'more image')}: {first_of(others)})"
-        raise InputError(damaged[0][0] + (text if others else ""))
+        raise InputError(f"{damaged[0][0]}{text if others else ''}")
     return results
 
 
-def _check_image(sample: Sample) -> _Checked:
-    size = image_size(sample.rgb)
-    if sample.gt is not None:
-        check_size(sample.gt, image_size(sample.gt), sample.rgb, size)
-    return _Checked()
-
-
-def _check_training(sample: Sample) -> _Checked:
-    size = image_size(sample.rgb)
-    if sample.gt is None:
-        return _Checked()
-    mask, note = read_mask(sample.gt)
-    check_size(sample.gt, mask.shape, sample.rgb, size)
+def _check(sample: Sample, with_mask: bool) -> _Mask | InputError:
+    try:
+        size = image_size(sample.rgb)
+        if sample.gt is None:
+            return "", ""
+        if not with_mask:
+            check_size(sample.gt, image_size(sample.gt), sample.rgb, size)
+            return "", ""
+        mask, note = read_mask(sample.gt)
+        check_size(sample.gt, mask.shape, sample.rgb, size)
+    except InputError as error:
+        return error
     kinds = {0: "all black (no foreground)", mask.size: "all white (no background)"}
-    return _Checked("", kinds.get(np.count_nonzero(mask), ""), note)
+    return kinds.get(np.count_nonzero(mask), ""), note
 
 
-def _describe(sod_set: SodSet, results: Sequence[_Checked]) -> list[str]:
-    by_kind: dict[str, list[str]] = {}
-    by_note: dict[str, list[str]] = {}
-    for sample, result in zip(sod_set.samples, results, strict=True):
-        if result.kind:
-            by_kind.setdefault(result.kind, []).append(sample.gt.name)
-        if result.note:
-            by_note.setdefault(result.note, []).append(sample.gt.name)
-    count = len(results)
+def _describe(sod_set: SodSet, masks: Sequence[_Mask]) -> list[str]:
+    by_kind: defaultdict[str, list[str]] = defaultdict(list)
+    by_note: defaultdict[str, list[str]] = defaultdict(list)
+    for sample, (kind, note) in zip(sod_set.samples, masks, strict=True):
+        if kind:
+            by_kind[kind].append(sample.gt.name)
+        if note:
+            by_note[note].append(sample.gt.name)
+    count = len(masks)
     found = [
         f"{len(names)} of {count} masks are {kind}: {first_of(names)}"
         for kind, names in sorted(by_kind.items())

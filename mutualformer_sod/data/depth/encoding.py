@@ -13,13 +13,10 @@ Near = Literal["white", "black"]
 DepthRule = Literal["minmax", "percentile"]
 
 WEAK_MARGIN = 0.2
-"""Margin below which a decision is weak.
-
-A weak decision is reported, or refused with ``--near strict``.
+"""Margin below which a decision is weak, so that it is reported, or refused with "strict".
 
 Measured: 0.6 or more on every set of known polarity; 0.02 or less on two sets of close-up views
-from above (road surface, pipe wall), where depth hardly depends on the position in the image
-(docs/data.md).
+from above, where depth hardly depends on the position in the image (docs/data.md).
 """
 
 _PERCENTILES = (1.0, 99.0)
@@ -88,9 +85,7 @@ def depth_to_unit(
 ) -> np.ndarray:
     """Convert raw depth, (H, W) of any type, to (H, W) float32 in [0, 1], near = 1.
 
-    Holes get the value of the nearest valid pixel. NaN, infinity and the hole code are holes. In
-    distances and disparity, 0, negative values and 65535 (16 bits) are holes, too. A constant or
-    empty map becomes 0. `scale_to_unit` defines the rules and refuses unknown rules.
+    `holes.find_holes` defines the holes; `scale_to_unit` fills them, and defines the rules.
     """
     # A map and its inverted copy give bit-identical results.
     return scale_to_unit(raw, encoding.find_holes(raw), rule, invert=encoding.near == "black")
@@ -126,12 +121,8 @@ def scale_to_unit(
         return np.zeros(raw.shape, np.float32)
     unit = fill_holes(raw.astype(np.float32), holes)
     low, high = np.float32(low), np.float32(high)
-    if invert:
-        np.subtract(high, unit, out=unit)
-    else:
-        unit -= low
-    unit /= high - low
-    return np.clip(unit, 0, 1, out=unit)
+    unit = high - unit if invert else unit - low
+    return np.clip(unit / (high - low), 0, 1)
 
 
 def without_flat(unit: np.ndarray) -> np.ndarray | None:

@@ -66,11 +66,11 @@ def weigh(
 
 
 def polarity(depth: np.ndarray) -> tuple[float, float]:
-    """Compute the evidence that large values are near in a depth map; negative if they are far.
+    """Compute the evidence that large values are near in a finite depth map (H, W).
 
-    The map (H, W) is finite. Ranks are used, so that the evidence does not depend on a monotone
-    coding (metres, disparity, gamma). The inverted map gives exactly the opposite evidence. Both
-    kinds of evidence rely on the way pictures are taken and not on their content:
+    Ranks are used, so that the evidence does not depend on a monotone coding (metres, disparity,
+    gamma). The inverted map gives exactly the opposite evidence. Both kinds of evidence rely on the
+    way pictures are taken and not on their content:
 
     - ground: lower pixels are nearer, because floors, tables and roads extend from the camera to
       the horizon;
@@ -81,17 +81,21 @@ def polarity(depth: np.ndarray) -> tuple[float, float]:
     8-bit maps they are mostly pixels without measurement.
 
     Returns:
-        The evidence "ground" and "centre", each in about [-1, 1].
+        The evidence "ground" and "centre", each in about [-1, 1]; negative if large is far.
     """
     extreme = (depth == depth.min()) | (depth == depth.max())
     if extreme.mean() <= _MOST_EXTREME:
         depth = fill_holes(depth, extreme)
-    _, inverse, counts = np.unique(depth, return_inverse=True, return_counts=True)
-    middle = 2 * np.cumsum(counts) - counts  # twice the mean rank of equal values
-    rank = ((middle - depth.size) / depth.size)[inverse].reshape(depth.shape)  # in (-1, 1)
+    rank = (doubled_ranks(depth) - depth.size) / depth.size  # in (-1, 1)
     height, width = depth.shape
     y = (2 * np.arange(height) + 1 - height) / height  # -1 at the top
     x = (2 * np.arange(width) + 1 - width) / width
     ground = 3 * (rank * y[:, None]).mean()
     centre = 3 * ((rank - rank.mean(axis=1, keepdims=True)) * (1 - 2 * np.abs(x))).mean()
     return float(ground), float(centre)
+
+
+def doubled_ranks(values: np.ndarray) -> np.ndarray:
+    """Return twice the mean rank of each pixel among all pixels, (H, W) int."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (2 * np.cumsum(counts) - counts)[inverse].reshape(values.shape)

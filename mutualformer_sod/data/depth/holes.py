@@ -33,11 +33,10 @@ def sampled(depth: np.ndarray, side: int) -> np.ndarray:
     Pixels are never averaged, so that the sample of an inverted map is exactly the inverse.
     """
     scale = min(1.0, side / max(depth.shape))
-    counts = (max(1, round(length * scale)) for length in depth.shape)
-    middles = (  # centres of equal parts
-        (2 * np.arange(count) + 1) * length // (2 * count)
-        for count, length in zip(counts, depth.shape, strict=True)
-    )
+    middles = []  # of equal parts
+    for length in depth.shape:
+        count = max(1, round(length * scale))
+        middles.append((2 * np.arange(count) + 1) * length // (2 * count))
     return np.ascontiguousarray(depth[np.ix_(*middles)])
 
 

@@ -91,11 +91,8 @@ def decide_units(samples: Sequence[DepthSample]) -> DepthUnits:
         return DepthUnits(False, 255, "8-bit maps")
     # The median is used, because a single map may have an outlier.
     largest = float(np.median([sample.largest for sample in samples]))
-    units_of = _units_of_16_bit if kind == np.uint16 else _units_of_float
-    return units_of(samples, largest)
-
-
-def _units_of_16_bit(samples: Sequence[DepthSample], largest: float) -> DepthUnits:
+    if kind != np.uint16:
+        return _units_of_float(samples, largest)
     if largest <= 255:
         return DepthUnits(False, 255, "8-bit values in 16-bit maps")
     step = _copied_by(samples)
@@ -114,7 +111,8 @@ def _units_of_float(samples: Sequence[DepthSample], largest: float) -> DepthUnit
         high = max(float(values.max()) for values in finite if values.size)
         return DepthUnits(False, high, "floating-point maps with values below 0")
     scale = 255 if largest <= 1 else 1
-    if largest <= 255 and all(_is_integral(values * scale) for values in finite):
+    levels = [values * scale for values in finite]
+    if largest <= 255 and all((np.abs(v - np.rint(v)) < 1e-3).all() for v in levels):
         return DepthUnits(False, 255 / scale, "floating-point copies of 8-bit maps")
     if largest <= 1 and np.median([sample.least for sample in samples]) < _NEAREST_M:
         return DepthUnits(False, 1, "floating-point maps from 0 to 1")
@@ -159,7 +157,3 @@ def _hole_code(values: np.ndarray) -> int | None:
     others = values[values < largest]
     is_apart = others.size > 0 and others.max() <= _CODE_GAP * largest
     return int(largest) if is_apart else None
-
-
-def _is_integral(values: np.ndarray) -> bool:
-    return bool((np.abs(values - np.rint(values)) < 1e-3).all())

@@ -32,23 +32,21 @@ def parse_near(items: Sequence[str]) -> tuple[str, dict[str, str], bool]:
             defaults.add(item)
         elif by_set.setdefault(name, value) != value:
             raise InputError(f"--near: {name} is both {by_set[name]} and {value}. Fix: pass one")
-    strict = "strict" in defaults
-    sides = defaults - {"strict", "auto"} or {"auto"}
-    if len(sides) > 1 or (strict and sides != {"auto"}):
+    if len(defaults - {"auto"}) > 1:
         raise InputError(
             f"--near {' '.join(sorted(defaults))} contradict each other. Fix: pass one value"
         )
-    return sides.pop(), by_set, strict
+    return next(iter(defaults - {"strict", "auto"}), "auto"), by_set, "strict" in defaults
 
 
-def chosen_sides(names: Sequence[str], near: Sequence[str]) -> tuple[dict[str, str], bool]:
-    """Find the value of ``--near`` for each set.
-
-    Returns:
-        The value by the name of the set, see `parse_near`, and whether a weak decision is refused.
+def chosen_sides(
+    names: Sequence[str], near: Sequence[str], has_depth: bool
+) -> tuple[dict[str, str], bool]:
+    """Find the value of ``--near`` for each set, and whether a weak decision is refused.
 
     Raises:
-        InputError: an error of `parse_near`, or a set that does not match one of ``names``.
+        InputError: an error of `parse_near`, a set that does not match one of ``names``, or a
+            polarity although no set has depth.
     """
     default, by_set, strict = parse_near(near)
     sides = dict.fromkeys(names, default)
@@ -60,10 +58,6 @@ def chosen_sides(names: Sequence[str], near: Sequence[str]) -> tuple[dict[str, s
                 f"--near {asked}={side} {problem}. Fix: name one of {', '.join(names)}"
             )
         sides[named[0]] = side
-    return sides, strict
-
-
-def refuse_without_depth(near: Sequence[str], sides: dict[str, str], has_depth: bool) -> None:
-    """Raise InputError if ``near`` gives a polarity, but no set has depth."""
     if not has_depth and any(side != "auto" for side in sides.values()):
         raise InputError(f"--near {' '.join(near)} has no effect: no set has depth. Fix: omit it.")
+    return sides, strict

@@ -53,10 +53,7 @@ def same_proportions(one: tuple[int, int], other: tuple[int, int]) -> bool:
 
 
 def depth_notes(
-    samples: Sequence[Sample],
-    depth_samples: Sequence[DepthSample],
-    encoding: Encoding,
-    noun: str = "depth",
+    samples: Sequence[Sample], depth_samples: Sequence[DepthSample], encoding: Encoding
 ) -> list[str]:
     """Describe the doubtful maps of a set: one line per kind of doubt, with the first files.
 
@@ -69,7 +66,7 @@ def depth_notes(
             doubts.append(STRETCHED)
         for doubt in filter(None, doubts):
             found.setdefault(doubt, []).append(str(sample.depth))
-    count = counted(len(depth_samples), "map")
+    count, noun = counted(len(samples), "map"), samples[0].modality.name
     return [note_line(doubt, paths, count, noun) for doubt, paths in found.items()]
 
 
@@ -79,9 +76,10 @@ def relation_notes(sod_set: SodSet) -> list[str]:
     At most `_RELATED` evenly spaced images are read. Unreadable files are ignored, because errors
     are reported when the files are used.
     """
-    pairs = [s for s in sod_set.samples if s.rgb is not None and s.depth is not None]
-    step = max(1, -(-len(pairs) // _RELATED))
-    pairs = pairs[::step] if sod_set.modality == DEPTH else []
+    if not sod_set.has_rgb or sod_set.modality != DEPTH:
+        return []
+    step = -(-len(sod_set.samples) // _RELATED)
+    pairs = sod_set.samples[::step]
 
     def check(sample: Sample) -> bool:
         try:

@@ -23,7 +23,7 @@ from mutualformer_sod.data.depth.encoding import WEAK_MARGIN, DepthEncoding
 from mutualformer_sod.data.depth.evidence import SetEvidence, weigh
 from mutualformer_sod.data.depth.holes import METRIC_INVALID
 from mutualformer_sod.data.depth.kind import DepthSample, DepthUnits, decide_units
-from mutualformer_sod.data.depth.near import POLARITIES, chosen_sides, refuse_without_depth
+from mutualformer_sod.data.depth.near import POLARITIES, chosen_sides
 from mutualformer_sod.data.depth.notes import CONSTANT, depth_notes, doubt_of
 from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.data.grey import GreyEncoding
@@ -49,29 +49,26 @@ def with_encodings(
     near: Sequence[str] = (),
     *,
     quiet: bool = False,
-    ask_disparity: bool | None = None,
+    ask_disparity: bool = False,
 ) -> list[SodSet]:
     """Decide the encoding of the maps of each set, and store the encoding in the returned sets.
 
     Thermal images and other modalities without polarity are never inverted. Doubtful maps
-    (`depth_notes`) are logged.
+    (`depth_notes`) are logged unless ``quiet``.
 
     Args:
-        near: values of ``--near``, see `parse_near`.
+        near: values of ``--near``, see `near.parse_near`.
         quiet, ask_disparity: see `encoding_of`.
 
     Returns:
         The sets in their order, each with its ``encoding``, which is None for a set without maps.
 
     Raises:
-        InputError: ``near`` has an illegal value, names a set that is unknown or has no polarity,
-            or is passed although no set has depth. Maps are unreadable, differ in type, contradict
-            their units (see `TYPE_WEIGHT`) or may be disparity. With "strict", a decision is weak,
-            or maps contradict their units in any way.
+        InputError: an error of `near.chosen_sides`, `read_samples` or `encoding_of`, or ``near``
+            names a set without polarity.
     """
     sets = list(sets)
-    sides, strict = chosen_sides([s.name for s in sets], near)
-    refuse_without_depth(near, sides, any(s.has_depth for s in sets))
+    sides, strict = chosen_sides([s.name for s in sets], near, any(s.has_depth for s in sets))
     for item in sets:
         side = sides[item.name]
         if item.modality and not item.modality.has_polarity and side != "auto":
@@ -87,19 +84,14 @@ def with_encodings(
             samples = read_samples([t.depth for t in sod_set.samples], name, modality)
             options = {"strict": strict, "quiet": quiet, "ask_disparity": ask_disparity}
             encoding = decide(modality, samples, sides[name], name, **options)
-            if not quiet:
-                for note in depth_notes(sod_set.samples, samples, encoding, modality.name):
-                    _log.warning("%s: %s", name, note)
+            for note in [] if quiet else depth_notes(sod_set.samples, samples, encoding):
+                _log.warning("%s: %s", name, note)
         decided.append(replace(sod_set, encoding=encoding))
     return decided
 
 
 def decide(
-    modality: Modality,
-    samples: Sequence[DepthSample],
-    near: str = "auto",
-    name: str = "",
-    **options: bool | None,
+    modality: Modality, samples: Sequence[DepthSample], near: str, name: str, **options: bool
 ) -> Encoding:
     """Decide the encoding of maps: by `encoding_of` if they have a polarity, else as brightness."""
     if modality.has_polarity:
@@ -123,11 +115,9 @@ def read_samples(
     paths: Sequence[Path | str], name: str = "", modality: Modality = DEPTH
 ) -> list[DepthSample]:
     """Sample every map of a set; raise InputError if maps are unreadable or differ in type."""
+    label, show_bar = f"{name} {modality.name}", len(paths) >= _BAR_FROM
     samples = in_threads(
-        lambda path: DepthSample.of(modality.read(path)),
-        paths,
-        f"{name} {modality.name}",
-        show_bar=len(paths) >= _BAR_FROM,
+        lambda path: DepthSample.of(modality.read(path)), paths, label, show_bar=show_bar
     )
     first = {sample.pixels.dtype: path for sample, path in zip(samples, paths, strict=True)}
     if len(first) != 1:
@@ -146,7 +136,7 @@ def encoding_of(
     *,
     strict: bool = False,
     quiet: bool = False,
-    ask_disparity: bool | None = None,
+    ask_disparity: bool = False,
     ask: str = "--near {}",
 ) -> DepthEncoding:
     """Decide how one set stores depth, from samples of all its maps (of one dtype).
@@ -160,8 +150,8 @@ def encoding_of(
         strict: whether to refuse a weak decision, and maps that contradict their units.
         quiet: whether to log nothing. If units and maps contradict each other and neither prevails,
             then the units are used and ``is_contradicted`` of the encoding is true.
-        ask_disparity: whether to refuse maps that may be disparity; None means not ``quiet``. Maps
-            that are not refused are decided like other maps, and the caller must inform the user.
+        ask_disparity: whether to refuse maps that may be disparity also if ``quiet``. Maps that are
+            not refused are decided like other maps, and the caller must inform the user.
         ask: argument or flag that sets the polarity, with {} for its value; for messages only.
 
     Raises:
@@ -175,7 +165,7 @@ def encoding_of(
     label = name or "depth"
     flags = {side: ask.format(f"{name}={side}" if name else side) for side in POLARITIES}
     evidence = weigh(samples, units.metric, units.hole_code)
-    asks = not quiet if ask_disparity is None else ask_disparity
+    asks = ask_disparity or not quiet
     if asks and (question := disparity_question(samples, units, evidence)):
         raise InputError(
             f"{label}: {question}. Fix: pass {flags[DISPARITY]}, {flags['black']} if they are"
@@ -224,10 +214,8 @@ def _encoding_of_distances(
             )
         if prevails:
             if not quiet:
-                remedy = (
-                    f"large values are used as near; pass {flags['black']} if they are distances"
-                )
-                _log.warning("%s: %s: %s", label, problem, remedy)
+                remedy = f"pass {flags['black']} if they are distances"
+                _log.warning("%s: %s: large values are used as near; %s", label, problem, remedy)
             return _encoding(samples, units, "white", evidence.margin, f"not distances: {problem}")
     margin = evidence.margin if agrees else -evidence.margin
     reason = f"{units.reason}: small is near; {evidence.describe()}"

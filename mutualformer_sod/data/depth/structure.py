@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 
+from mutualformer_sod.data.depth.evidence import doubled_ranks
 from mutualformer_sod.data.depth.holes import fill_holes, find_holes, sampled
 
 LEAST_RELATION = 2.0
@@ -47,11 +48,10 @@ def relation(rgb: np.ndarray, depth: np.ndarray) -> float | None:
         return None
     small = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
     lab = cv2.cvtColor(small, cv2.COLOR_RGB2LAB).astype(np.float32)
-    ranks = _ranks(fill_holes(raw.astype(np.float32), holes))
+    ranks = doubled_ranks(fill_holes(raw.astype(np.float32), holes)) / (2 * raw.size)
+    ranks = ranks.astype(np.float32)
     one, other = _edges(cv2.split(lab), None), _edges([ranks], holes)
-    product = sum(
-        np.fft.rfft2(a) * np.conj(np.fft.rfft2(b)) for a, b in zip(one, other, strict=True)
-    )
+    product = (np.fft.rfft2(one) * np.conj(np.fft.rfft2(other))).sum(axis=0)
     matches = np.fft.irfft2(product, s=(height, width)).astype(np.float32)  # by shift
     matches = cv2.dilate(np.fft.fftshift(matches), _TOLERANCE)
     y, x = height // 2, width // 2
@@ -67,15 +67,8 @@ def is_unrelated(rgb: np.ndarray, depth: np.ndarray) -> bool:
     return found is not None and found < LEAST_RELATION
 
 
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Return the mean rank of each pixel in [0, 1], (h, w) float32."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    middle = np.cumsum(counts) - counts / 2
-    return (middle / values.size)[inverse].reshape(values.shape).astype(np.float32)
-
-
-def _edges(planes: list[np.ndarray], holes: np.ndarray | None) -> list[np.ndarray]:
-    """Return both parts (h, w) of the double-angle gradient of each pixel's strongest plane."""
+def _edges(planes: list[np.ndarray], holes: np.ndarray | None) -> np.ndarray:
+    """Return the double-angle gradient (2, h, w) of each pixel's strongest plane."""
     gx, gy, strength = (np.zeros(planes[0].shape, np.float32) for _ in range(3))
     for plane in planes:
         smooth = cv2.GaussianBlur(plane, (0, 0), _BLUR)
@@ -85,11 +78,10 @@ def _edges(planes: list[np.ndarray], holes: np.ndarray | None) -> list[np.ndarra
         for kept, new in ((gx, dx), (gy, dy), (strength, squared)):
             np.copyto(kept, new, where=stronger)
     weight = strength**0.25 / np.maximum(strength, 1e-12)
-    parts = [weight * (gx * gx - gy * gy), weight * (2 * gx * gy)]
-    filled = None if holes is None else cv2.dilate(holes.view(np.uint8), _TOLERANCE).view(bool)
+    parts = np.stack([weight * (gx * gx - gy * gy), weight * (2 * gx * gy)])
+    if holes is not None:
+        parts[:, cv2.dilate(holes.view(np.uint8), _TOLERANCE).view(bool)] = 0
     for part in parts:
-        if filled is not None:
-            part[filled] = 0
         part -= cv2.GaussianBlur(part, (0, 0), _SURROUND)
         for border in (part, part.T):
             border[:_BORDER] = border[-_BORDER:] = 0
