@@ -6,28 +6,24 @@ from typing import ClassVar
 
 import numpy as np
 
-from mutualformer_sod.data.depth.encoding import DepthRule, scale_to_unit
+from mutualformer_sod.data.depth.encoding import NO_INFORMATION, DepthRule, scale_to_unit
 from mutualformer_sod.data.depth.holes import find_holes
 from mutualformer_sod.data.depth.kind import DepthSample
 
 
 @dataclass(frozen=True)
 class GreyEncoding:
-    """Encoding of the maps of one set whose modality has no polarity.
-
-    The maps store brightness, and every finite value is valid.
+    """Encoding of the maps of one set whose modality has no polarity; every value is valid.
 
     Attributes:
         kind: name of the modality, such as "thermal".
         is_empty: whether every map is constant or empty, so that only colour is used.
-        near, side: polarity in the record of a run, always "none".
-        zero_is_hole: whether 0 means that a pixel has no value, always False.
     """
 
     kind: str
     is_empty: bool = False
 
-    near: ClassVar[str] = "none"
+    near: ClassVar[str] = "none"  # in the record of a run
     side: ClassVar[str] = "none"
     zero_is_hole: ClassVar[bool] = False
 
@@ -42,14 +38,9 @@ class GreyEncoding:
 
     def describe(self) -> str:
         """Return a one-line description of the encoding for the screen."""
-        if self.is_empty:
-            return "none: every map is constant or empty, colour alone is used"
-        return "brightness as stored"
+        return NO_INFORMATION if self.is_empty else "brightness as stored"
 
 
 def grey_to_unit(raw: np.ndarray, encoding: GreyEncoding, rule: DepthRule = "minmax") -> np.ndarray:
-    """Scale raw brightness (H, W) to [0, 1] with `scale_to_unit`, without inversion.
-
-    NaN and infinite pixels get the value of the nearest finite pixel.
-    """
+    """Scale raw brightness (H, W) to (H, W) float32 in [0, 1], see `scale_to_unit`."""
     return scale_to_unit(raw, encoding.find_holes(raw), rule)

@@ -40,10 +40,8 @@ class Modality:
             Without polarity the encoding of a set is a `GreyEncoding`.
         interpolation: cv2 flag for resizing a map to the size of its colour image. The default is
             nearest neighbour: other methods would create false depths at object borders.
-        degradations: names of the functions of `training.degradations` that may change the maps
-            in training.
-        sets: names, or prefixes of names, of known sets whose maps have this modality even if
-            their folder has another name.
+        degradations: names of the `training.degradations` of the maps.
+        sets: prefixes of the names of known sets of this modality, whatever their folders.
         label: title of the maps on a page; if it is "", ``name`` is the title.
     """
 
@@ -77,17 +75,14 @@ MODALITIES: dict[str, Modality] = {}
 def register_modality(modality: Modality) -> Modality:
     """Register a modality of this or another package, so that its folder names are recognised.
 
-    Raises:
-        ValueError: the name or a folder name of the modality is registered already.
+    A name or folder name that is registered already raises ValueError.
     """
     for other in MODALITIES.values():
         shared = set(modality.folders) & set(other.folders)
         if modality.name == other.name or shared:
             taken = f"folder {min(shared)!r}" if shared else f"name {other.name!r}"
-            raise ValueError(
-                f"modality {modality.name!r}: the {taken} is registered already."
-                " Fix: choose another name."
-            )
+            text = f"modality {modality.name!r}: the {taken} is registered already."
+            raise ValueError(f"{text} Fix: choose another name.")
     MODALITIES[modality.name] = modality
     return modality
 

@@ -12,9 +12,7 @@ from mutualformer_sod.imaging.io import check_size, read_gt, read_rgb
 
 @dataclass(frozen=True)
 class Sample:
-    """The files of one sample.
-
-    ``rgb``, ``depth`` or ``gt`` is None if the set has no folder for this file.
+    """The files of one sample; None if the set has no folder for a file.
 
     Attributes:
         stem: stem of the RGB file, or of the ground truth if there is no RGB file.
@@ -46,11 +44,12 @@ def read_sample(sample: Sample) -> tuple[np.ndarray | None, np.ndarray | None, n
     rgb = read_rgb(sample.rgb) if sample.rgb is not None else None
     depth = sample.modality.read(sample.depth) if sample.depth is not None else None
     gt = read_gt(sample.gt) if sample.gt is not None else None
-    size = next((part.shape[:2] for part in (rgb, gt) if part is not None), None)
     if rgb is not None and gt is not None:
         check_size(sample.gt, gt.shape, sample.rgb, rgb.shape[:2])
-    if depth is not None and size is not None and depth.shape != size:
-        depth = cv2.resize(depth, size[::-1], interpolation=sample.modality.interpolation)
+    image = gt if rgb is None else rgb
+    if depth is not None and image is not None and depth.shape != image.shape[:2]:
+        size = image.shape[1::-1]
+        depth = cv2.resize(depth, size, interpolation=sample.modality.interpolation)
     return rgb, depth, gt
 
 

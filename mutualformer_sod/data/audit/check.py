@@ -17,8 +17,8 @@ from mutualformer_sod.data.audit.findings import Finding, about
 from mutualformer_sod.data.audit.images import check_counts, check_gt, check_readable, check_sizes
 from mutualformer_sod.data.audit.inspection import Inspected, inspect_images
 from mutualformer_sod.data.depth.near import chosen_sides
-from mutualformer_sod.data.discovery.benchmarks import Split, is_known, usual_count
-from mutualformer_sod.data.discovery.folders import Candidate, search
+from mutualformer_sod.data.discovery.benchmarks import Split, is_known, last_part, usual_count
+from mutualformer_sod.data.discovery.folders import Candidate, matching, search
 from mutualformer_sod.data.discovery.pairing import role_labels
 from mutualformer_sod.data.discovery.sets import nothing_found
 from mutualformer_sod.data.modality import Modality
@@ -36,12 +36,11 @@ class CheckedSet:
     Attributes:
         label: name of the set, followed by its part if there are a training and a test part.
         path: path below the root, as on disk; its last part may be an alias.
-        part: "test" or "train", known from the path or the number of images; None if unknown.
+        part: part of the set, known from the path or the number of images; None if unknown.
         layout: names of its folders by role; the name of the modality replaces the role "depth".
-        modality: modality of its maps, from the names of the folders.
         samples: images that have all their files.
         images: the inspected images among the samples.
-        depth: results for the depth or other maps of the set; None for a set without maps.
+        depth: results for the maps of the set; None for a set without maps.
     """
 
     label: str
@@ -55,14 +54,9 @@ class CheckedSet:
     depth: DepthReport | None = None
 
     @property
-    def count(self) -> int:
-        """Number of images with all their parts."""
-        return len(self.samples)
-
-    @property
     def usual(self) -> int | None:
         """Number of images that papers report for this part; None if unknown."""
-        return usual_count(self.label.rsplit("/", 1)[-1].split(" ")[0], self.part or "test")
+        return usual_count(last_part(self.label).split(" ")[0], self.part or "test")
 
 
 @dataclass
@@ -91,7 +85,7 @@ def check_data(
     Args:
         names: sets to check, by name, alias or path below a root; None checks all sets.
         near: values of ``--near``, see `near.parse_near`; they are compared with the maps.
-        workers: number of processes that read files.
+        workers: number of processes.
         quick: read `QUICK_IMAGES` evenly spaced images of each set, and do not search for copies.
 
     Raises:
@@ -127,15 +121,11 @@ def _wanted(
         return candidates
     chosen: dict[Candidate, None] = {}
     for name in names:
-        own = [c for c in candidates if c.answers(name)] or [
-            c for c in candidates if c.answers_loosely(name)
-        ]
+        own = matching(name, candidates)
         if not own:
             found = ", ".join(dict.fromkeys(c.name for c in candidates))
-            raise InputError(
-                f"--sets {name}: no such set below {', '.join(map(str, roots))}."
-                f" Fix: pass one of those found: {found}"
-            )
+            problem = f"--sets {name}: no such set below {', '.join(map(str, roots))}"
+            raise InputError(f"{problem}. Fix: pass one of those found: {found}")
         chosen |= dict.fromkeys(own)
     return list(chosen)
 
@@ -157,13 +147,13 @@ def _open(candidate: Candidate, label: str, findings: list[Finding]) -> CheckedS
         label, candidate.folder, candidate.path, candidate.split, layout, candidate.modality
     )
     several = [folders[role] for role, found in candidate.roles.items() if len(found) > 1]
+    text = "several folders of one kind"
+    findings += about("problem", "folders", label, text, "keep one of each", several)
     if several:
-        text = "several folders of one kind"
-        findings += about("problem", "folders", label, text, "keep one of each", several)
         return checked
     matches = candidate.match()
     checked.samples = matches.samples()
-    checked.part = candidate.split or _part_of(candidate, checked.count)
+    checked.part = candidate.split or _part_of(candidate, len(checked.samples))
     for kind, _, text, remedy, files in matches.mistakes():
         findings.append(Finding("problem", kind, label, text, remedy, tuple(files)))
     for role, own in matches.files.items():
@@ -177,32 +167,32 @@ def _part_of(candidate: Candidate, count: int) -> Split | None:
 
     The number of images decides for a known set, folder names such as "train_rgb" for other sets.
     """
-    name = candidate.last_part
+    name = candidate.name
     if is_known(name):
         return next((s for s in ("test", "train") if usual_count(name, s) == count), "test")
-    above = candidate.folder.resolve().parts[-2:-1] + tuple(candidate.path.split("/"))
-    parts = [part.casefold() for part in above]
-    return next((s for s in ("train", "test") if any(p.startswith(s) for p in parts)), None)
+    parts = [*candidate.folder.resolve().parts[-2:-1], *candidate.path.split("/")]
+    named = [s for s in ("train", "test") if any(p.casefold().startswith(s) for p in parts)]
+    return next(iter(named), None)
 
 
 def _named_twice(sets: Sequence[CheckedSet]) -> list[Finding]:
-    folders: dict[str, list[str]] = {}
-    for checked in sets:
-        folders.setdefault(checked.label, []).append(str(checked.folder))
-    remedy = "omit all but one from --data"
-    return [
-        Finding("problem", "twice", label, f"{len(own)} folders under one name", remedy, tuple(own))
-        for label, own in folders.items()
-        if len(own) > 1
-    ]
+    findings = []
+    for label in dict.fromkeys(checked.label for checked in sets):
+        own = [checked.folder for checked in sets if checked.label == label]
+        text, remedy = f"{len(own)} folders under one name", "omit all but one from --data"
+        findings += about("problem", "twice", label, text, remedy, own if len(own) > 1 else [])
+    return findings
 
 
 def _check_set(checked: CheckedSet, side: str, strict: bool) -> list[Finding]:
     label, images = checked.label, checked.images
-    findings = check_counts(label, checked.part, checked.count, "rgb" in checked.layout)
-    for role, text in (("depth", "no depth: colour alone is used"), ("gt", "no ground truth")):
-        there = checked.modality.name if role == "depth" else role
-        if there not in checked.layout and "rgb" in checked.layout:
+    has_rgb = "rgb" in checked.layout
+    findings = check_counts(label, checked.part, len(checked.samples), has_rgb)
+    for role, there, text in (
+        ("depth", checked.modality.name, "no depth: colour alone is used"),
+        ("gt", "gt", "no ground truth"),
+    ):
+        if has_rgb and there not in checked.layout:
             findings.append(Finding("note", f"no {role}", label, text))
     for check in (check_readable, check_sizes, check_gt):
         findings += check(label, images)

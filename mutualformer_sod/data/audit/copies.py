@@ -25,7 +25,6 @@ def similar_pairs(descriptors: Sequence[np.ndarray]) -> Iterator[tuple[int, int]
 
     A matrix product of the hashes selects candidates among all pairs (10 000 pictures take
     seconds). The correlation of the thumbnails decides. Uniform pictures are in no pair.
-    ``descriptors`` come from `inspection.describe_picture`.
     """
     if len(descriptors) < 2:
         return
@@ -42,11 +41,10 @@ def similar_pairs(descriptors: Sequence[np.ndarray]) -> Iterator[tuple[int, int]
     ) as bar:
         for start in range(0, len(table), _ROWS):
             products = signs[start : start + _ROWS] @ signs[start:].T
-            for row, column in zip(*np.nonzero(products >= least), strict=True):
-                one, other = start + int(row), start + int(column)
+            for one, other in np.argwhere(products >= least) + start:
                 like = one < other and seen[one] and seen[other]
                 if like and unit[one] @ unit[other] >= _LEAST_LIKENESS:
-                    yield one, other
+                    yield int(one), int(other)
             bar.update(len(products))
 
 
@@ -56,19 +54,12 @@ def find_copies(sets: Mapping[str, tuple[Split | None, Sequence[Inspected]]]) ->
     Findings on training images in test sets come first. A copy in two sets is a problem, because
     one set may be used for training and the other for testing. A copy in two test sets is a note.
     Within a set, equal files are a problem; similar pictures, such as video frames, are notes.
-
-    Args:
-        sets: part and images by the name of the set.
+    ``sets`` has the part and the images by the name of the set.
     """
-    owners = [
-        (name, image)
-        for name, (_, images) in sets.items()
-        for image in images
-        if image.descriptor is not None
-    ]
-    same, like = _Pairs(list), _Pairs(list)
     # Training images come first, because the finding names the first image as the one to omit.
-    owners.sort(key=lambda owner: sets[owner[0]][0] != "train")
+    ordered = sorted(sets.items(), key=lambda item: item[1][0] != "train")
+    owners = [(n, i) for n, (_, images) in ordered for i in images if i.descriptor is not None]
+    same, like = _Pairs(list), _Pairs(list)
     for one, other in similar_pairs([image.descriptor for _, image in owners]):
         (first, a), (second, b) = owners[one], owners[other]
         if not a.sample.rgb.samefile(b.sample.rgb):  # one file may be below two roots
@@ -76,12 +67,10 @@ def find_copies(sets: Mapping[str, tuple[Split | None, Sequence[Inspected]]]) ->
             pairs[first, second].append((a.sample.rgb, b.sample.rgb))
     _add_plain_copies(owners, same)
     parts = {name: part for name, (part, _) in sets.items()}
-    findings = [
-        finding
-        for pairs, exact in ((same, True), (like, False))
-        for (first, second), found in pairs.items()
-        for finding in _copies(first, second, parts, found, exact)
-    ]
+    findings = []
+    for pairs, exact in ((same, True), (like, False)):
+        for (first, second), found in pairs.items():
+            findings += _copies(first, second, parts, found, exact)
     return sorted(findings, key=lambda finding: finding.kind != "overlap")
 
 
@@ -92,8 +81,7 @@ def _add_plain_copies(owners: Sequence[tuple[str, Inspected]], same: _Pairs) -> 
     for name, image in owners:
         path = image.sample.rgb
         first, original = by_content.setdefault(image.content, (name, path))
-        is_known = (original, path) in known or original is path or original.samefile(path)
-        if not is_known:
+        if (original, path) not in known and not original.samefile(path):
             same[first, name].append((original, path))
 
 

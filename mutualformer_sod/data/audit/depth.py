@@ -27,10 +27,8 @@ class DepthReport:
     """Results on the maps of one set.
 
     Attributes:
-        encoding: encoding of the maps, from `depth.polarity.decide`.
         evidence: evidence of polarity, in the order of ``stems``; None for maps without polarity.
-        stems: stems of the maps whose samples have a valid pixel.
-        paths: files of these maps.
+        stems, paths: stems and files of the maps whose `DepthSample` has a valid pixel.
         types: number of maps by data type.
         range: least and largest value of the set, without holes.
     """

@@ -10,6 +10,7 @@ from mutualformer_sod.data.discovery.benchmarks import (
     TRAINING_PROTOCOLS,
     Split,
     is_known,
+    last_part,
     other_version,
     usual_count,
 )
@@ -25,7 +26,7 @@ def check_counts(label: str, part: Split | None, count: int, has_rgb: bool = Tru
         part: part of the set; a known set with part None counts as a test set.
         has_rgb: whether the set has colour images; the number of masks alone is not checked.
     """
-    name = label.rsplit("/", 1)[-1].split(" ")[0]
+    name = last_part(label).split(" ")[0]
     if not is_known(name):
         for sets in TRAINING_PROTOCOLS.values():
             if len(sets) > 1 and sum(sets.values()) == count:

@@ -10,7 +10,6 @@ import numpy as np
 from mutualformer_sod.data.audit.check import Check, CheckedSet
 from mutualformer_sod.data.audit.inspection import Inspected
 from mutualformer_sod.data.depth.encoding import DepthEncoding
-from mutualformer_sod.data.modality import Encoding
 
 
 def check_table(check: Check) -> str:
@@ -45,27 +44,22 @@ def check_json(check: Check) -> dict[str, Any]:
 def _row(checked: CheckedSet, check: Check) -> tuple[str, ...]:
     problems = sum(checked.label in finding.set.split(" / ") for finding in check.problems)
     ratios = [image.gt_ratio for image in checked.images if image.gt_ratio is not None]
-    depth = ("-", "-", "-", "-")
+    kind = near = margin = holes = "-"
     if checked.depth is not None:
-        depth = (_kind(checked), *_polarity(checked.depth.encoding))
+        kind, encoding = _kind(checked), checked.depth.encoding
+        if isinstance(encoding, DepthEncoding):
+            near, holes = encoding.near, f"{encoding.holes:.1%}"
+            margin = "-" if encoding.margin is None else f"{encoding.margin:.2f}"
     return (
         checked.label,
         checked.part or "-",
-        str(checked.count),
+        str(len(checked.samples)),
         str(checked.usual or "-"),
         _sizes(checked.images, "rgb"),
-        *depth,
+        *(kind, near, margin, holes),
         f"{np.mean(ratios):.0%} fg" if ratios else "-",
         str(problems or "-"),
     )
-
-
-def _polarity(encoding: Encoding) -> tuple[str, str, str]:
-    """Return polarity, margin and ratio of holes, each "-" for maps without polarity."""
-    if not isinstance(encoding, DepthEncoding):
-        return "-", "-", "-"
-    margin = "-" if encoding.margin is None else f"{encoding.margin:.2f}"
-    return encoding.near, margin, f"{encoding.holes:.1%}"
 
 
 def _kind(checked: CheckedSet) -> str:
@@ -87,10 +81,8 @@ def _sizes(images: list[Inspected], role: str) -> str:
     """Return the common size of all images ("640x480"), or the smallest and largest by area."""
     role = role if role in ("rgb", "gt") else "depth"
     sizes = sorted({i.sizes[role] for i in images if role in i.sizes}, key=lambda s: s[0] * s[1])
-    if not sizes:
-        return "-"
-    ends = (sizes[0], sizes[-1]) if len(sizes) > 1 else sizes
-    return "..".join(f"{width}x{height}" for height, width in ends)
+    ends = dict.fromkeys((sizes[0], sizes[-1]) if sizes else ())
+    return "..".join(f"{width}x{height}" for height, width in ends) or "-"
 
 
 def _set_json(checked: CheckedSet) -> dict[str, Any]:
@@ -100,7 +92,7 @@ def _set_json(checked: CheckedSet) -> dict[str, Any]:
         "path": checked.path,
         "part": checked.part,
         "layout": checked.layout,
-        "images": checked.count,
+        "images": len(checked.samples),
         "usual": checked.usual,
         "read": len(checked.images),
         "sizes": {role: _sizes(checked.images, role) for role in checked.layout},

@@ -19,6 +19,7 @@ Measured: 0.6 or more on every set of known polarity; 0.02 or less on two sets o
 from above, where depth hardly depends on the position in the image (docs/data.md).
 """
 
+NO_INFORMATION = "none: every map is constant or empty, colour alone is used"
 _PERCENTILES = (1.0, 99.0)
 
 
@@ -73,7 +74,7 @@ class DepthEncoding:
     def describe(self) -> str:
         """Return the decision in one line, for the screen and the record of a run."""
         if self.is_empty:
-            return "none: every map is constant or empty, colour alone is used"
+            return NO_INFORMATION
         holes = f"; {self.holes:.1%} holes, filled" if self.holes else ""
         weak = "; WEAK, check it" if self.is_weak else ""
         margin = "" if self.margin is None else f" (margin {self.margin:.2f}{weak})"
@@ -94,22 +95,17 @@ def depth_to_unit(
 def scale_to_unit(
     raw: np.ndarray, holes: np.ndarray, rule: DepthRule, *, invert: bool = False
 ) -> np.ndarray:
-    """Scale a raw map to (H, W) float32 in [0, 1]. A constant or empty map becomes 0.
+    """Scale a raw map (H, W) of any type to float32 in [0, 1]; a constant or empty map becomes 0.
 
     Args:
-        raw: (H, W), any type.
         holes: (H, W) bool; they get the value of the nearest valid pixel.
         rule: selects the values that become 0 and 1. "minmax": minimum and maximum of the map;
-            "percentile": its 1st and 99th percentile.
+            "percentile": its 1st and 99th percentile. Another rule raises InputError.
         invert: whether the largest value becomes 0 and the smallest 1.
-
-    Raises:
-        InputError: the rule is unknown.
     """
     if rule not in DEPTH_RULES:
-        raise InputError(
-            f"depth rule {rule!r} is unknown. Fix: pass one of {', '.join(DEPTH_RULES)}"
-        )
+        known = ", ".join(DEPTH_RULES)
+        raise InputError(f"depth rule {rule!r} is unknown. Fix: pass one of {known}")
     valid = raw[~holes] if holes.any() else raw
     if valid.size == 0:
         return np.zeros(raw.shape, np.float32)

@@ -40,10 +40,8 @@ def doubt_of(depth_sample: DepthSample, encoding: Encoding) -> str | None:
 def low_information(depth_sample: DepthSample, encoding: Encoding) -> list[str]:
     """Return the doubts `FEW_LEVELS` and `MOSTLY_HOLES` that apply to a map of over two values."""
     levels = depth_sample.levels[encoding.zero_is_hole]
-    if levels <= 2:
-        return []
-    is_holed = depth_sample.holes[encoding.zero_is_hole] > _MOSTLY
-    return [FEW_LEVELS] * (levels < MOST_LEVELS) + [MOSTLY_HOLES] * is_holed
+    is_holed = depth_sample.holes[encoding.zero_is_hole] > _MOSTLY and levels > 2
+    return [FEW_LEVELS] * (2 < levels < MOST_LEVELS) + [MOSTLY_HOLES] * is_holed
 
 
 def same_proportions(one: tuple[int, int], other: tuple[int, int]) -> bool:

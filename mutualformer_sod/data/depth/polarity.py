@@ -77,12 +77,11 @@ def with_encodings(
                 f" Fix: name the sets with depth, as in --near SET={side}"
             )
     decided = []
+    options = {"strict": strict, "quiet": quiet, "ask_disparity": ask_disparity}
     for sod_set in sets:
-        name, encoding = sod_set.name, None
-        if sod_set.has_depth:
-            modality = sod_set.modality
+        name, modality, encoding = sod_set.name, sod_set.modality, None
+        if modality is not None:
             samples = read_samples([t.depth for t in sod_set.samples], name, modality)
-            options = {"strict": strict, "quiet": quiet, "ask_disparity": ask_disparity}
             encoding = decide(modality, samples, sides[name], name, **options)
             for note in [] if quiet else depth_notes(sod_set.samples, samples, encoding):
                 _log.warning("%s: %s", name, note)
@@ -144,7 +143,6 @@ def encoding_of(
     A warning is logged for a weak decision, and if the evidence of the maps outweighs their units.
 
     Args:
-        samples: samples of all maps of the set, from `read_samples`.
         near: "auto", "white", "black" or "disparity"; only "auto" uses the evidence of the maps.
         name: name of the set, for messages only.
         strict: whether to refuse a weak decision, and maps that contradict their units.
@@ -194,11 +192,7 @@ def _encoding_of_distances(
     strict: bool,
     quiet: bool,
 ) -> DepthEncoding:
-    """Decide between the units of distance, small = near, and evidence of the maps against them.
-
-    Args:
-        flags: for each polarity, the argument or flag that sets this polarity, for messages.
-    """
+    """Decide between the units of distance, small = near, and evidence of the maps against them."""
     agrees = evidence.mean <= 0
     if not agrees and evidence.margin >= WEAK_MARGIN:
         problem = (

@@ -83,19 +83,20 @@ def canonical_name(name: str) -> str:
     return _CANONICAL.get(name_key(name), name)
 
 
+def last_part(name: str) -> str:
+    """Return the name of a set without the names of the folders above."""
+    return name.rsplit("/", 1)[-1]
+
+
 def matching_names(name: str, names: Iterable[str]) -> list[str]:
     """Return the names equal to ``name``, or else the names with the same last part or alias."""
-
-    def last_part(path: str) -> str:
-        return canonical_name(path.rsplit("/", 1)[-1])
-
-    names = list(names)
-    return [name] if name in names else [n for n in names if last_part(n) == last_part(name)]
+    names, usual = list(names), canonical_name(last_part(name))
+    return [name] if name in names else [n for n in names if canonical_name(last_part(n)) == usual]
 
 
 def is_known(name: str) -> bool:
-    """Whether ``name`` is the name or an alias of a set of the field."""
-    return name_key(name) in _CANONICAL
+    """Whether the last part of ``name`` is the name or an alias of a set of the field."""
+    return name_key(last_part(name)) in _CANONICAL
 
 
 def part_of(name: str) -> Split | None:
@@ -105,9 +106,10 @@ def part_of(name: str) -> Split | None:
 
 def usual_count(name: str, split: Split) -> int | None:
     """Return the number of images that papers report for a set and split, or None."""
-    return _USUAL_COUNTS[split].get(canonical_name(name))
+    return _USUAL_COUNTS[split].get(canonical_name(last_part(name)))
 
 
 def other_version(name: str, split: Split, count: int) -> str:
     """Describe the known version of a set with this unusual number of images; return "" if none."""
-    return _OTHER_VERSIONS.get((canonical_name(name), count), "") if split == "test" else ""
+    usual = canonical_name(last_part(name))
+    return _OTHER_VERSIONS.get((usual, count), "") if split == "test" else ""

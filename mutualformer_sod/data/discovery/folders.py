@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mutualformer_sod.data.discovery.benchmarks import Split, canonical_name, part_of
+from mutualformer_sod.data.discovery.benchmarks import Split, canonical_name, last_part, part_of
 from mutualformer_sod.data.discovery.layout import LAYOUTS, Layout
 from mutualformer_sod.data.discovery.pairing import Matches, match_files
 from mutualformer_sod.data.modality import Modality, modality_of
@@ -28,9 +28,9 @@ class Candidate:
         path: path below the root, as on disk.
         folder: the root joined with the path.
         layout: layout that recognised the folder.
-        split: split named by the path or by a folder of the set; None if neither names a split.
+        split: split named by the path or by a folder of the set, or None.
         roles: the folders of the set by role.
-        modality: modality of its maps, from the names of the set and of the folder of maps.
+        modality: modality of its maps.
     """
 
     name: str
@@ -41,23 +41,26 @@ class Candidate:
     roles: dict[str, tuple[Path, ...]]
     modality: Modality
 
-    @property
-    def last_part(self) -> str:
-        """The last part of the name of the set, without the names of the folders above."""
-        return self.name.rsplit("/", 1)[-1]
-
-    def answers(self, name: str) -> bool:
-        """Whether ``name`` is the name of this set, an alias of it, or its path below the root."""
-        return canonical_name(name) == self.name or name.strip("/") == self.path
-
-    def answers_loosely(self, name: str) -> bool:
-        """Whether ``name`` is the last part of the name of this set, or an alias of it."""
-        return canonical_name(name) == canonical_name(self.last_part)
-
     def match(self, with_depth: bool = True) -> Matches:
         """Match the files of the set by stem; each role must have at most one folder."""
         folders = {r: own[0] for r, own in self.roles.items() if with_depth or r != "depth"}
         return match_files(folders, self.layout.stem, self.modality)
+
+
+def matching(
+    name: str, candidates: Sequence[Candidate], split: Split | None = None
+) -> list[Candidate]:
+    """Return the sets with a name, alias or path, or else those with this last part of the name.
+
+    With ``split``, a set of the other split is found only by its path.
+    """
+    here = [c for c in candidates if split is None or c.split in (None, split)]
+    path, usual = name.strip("/"), canonical_name(name)
+    return (
+        [c for c in here if usual == c.name or path == c.path]
+        or [c for c in candidates if path == c.path]
+        or [c for c in here if usual == canonical_name(last_part(c.name))]
+    )
 
 
 def search(roots: Iterable[Path | str]) -> list[Candidate]:
@@ -96,7 +99,7 @@ def _walk(root: Path, parts: tuple[str, ...], above: frozenset[str]) -> Iterator
             if "rgb" in part.roles or "gt" in part.roles:
                 name = name_of_set(root, parts)
                 maps = [path.name for path in part.roles.get("depth", ())]
-                modality = part.modality or modality_of(maps, name.rsplit("/", 1)[-1])
+                modality = part.modality or modality_of(maps, last_part(name))
                 levels = [s for p in parts if (s := _LEVELS.get(p.casefold()) or part_of(p))]
                 split = part.split or (levels[-1] if levels else None)
                 path = "/".join(parts)

@@ -53,10 +53,10 @@ class RoleFiles:
     Attributes:
         folder: folder of the role.
         by_stem: images by the stem used for pairing; if several images share a stem, the first.
-        doubles: "NAME / NAME" of two images that share a stem; the first of them is used.
+        doubles: "NAME / NAME" of two images that share a stem.
         broken: names of images that are broken links or folders.
         other_types: names of files of other types.
-        hidden: names of images that are left out because their names start with a dot.
+        hidden: names of images that start with a dot.
     """
 
     folder: Path
@@ -69,12 +69,9 @@ class RoleFiles:
 
 @dataclass(frozen=True)
 class Matches:
-    """The files of a set by role, matched by stem.
+    """The files of each role of a set, matched by stem.
 
-    Attributes:
-        files: files of each role.
-        base: role that defines the stems of the set: "rgb", or "gt" without colour images.
-        modality: modality of the maps.
+    The role ``base`` defines the stems of the set: "rgb", or "gt" without colour images.
     """
 
     files: dict[str, RoleFiles]
@@ -88,23 +85,20 @@ class Matches:
         for role, own in self.files.items():
             label, types = labels[role], ", ".join(sorted(s[1:] for s in _suffixes(role)))
             convert = f"convert them to a supported type ({types}) or move them away"
-            broken = f"broken links or folders in place of {label} files"
-            doubles = f"two {label} files for one image"
-            found += [
-                Mistake("broken", own.folder, broken, "replace or remove them", own.broken),
-                Mistake(
-                    "type", own.folder, f"file types not read as {label}", convert, own.other_types
-                ),
-                Mistake("double", own.folder, doubles, "keep one of each", own.doubles),
-            ]
+            restore = "replace or remove them"
+            for kind, text, remedy, names in (
+                ("broken", "broken links or folders in place of {} files", restore, own.broken),
+                ("type", "file types not read as {}", convert, own.other_types),
+                ("double", "two {} files for one image", "keep one of each", own.doubles),
+            ):
+                found.append(Mistake(kind, own.folder, text.format(label), remedy, names))
         base, base_label = self.files[self.base].by_stem, labels[self.base]
         for role, own in self.files.items():
-            lacking = [path.name for stem, path in sorted(base.items()) if stem not in own.by_stem]
-            extra = [path.name for stem, path in sorted(own.by_stem.items()) if stem not in base]
-            for text, names in (
-                (f"{base_label} without {labels[role]}", lacking),
-                (f"{labels[role]} without {base_label}", extra),
+            for one, other, text in (
+                (base, own.by_stem, f"{base_label} without {labels[role]}"),
+                (own.by_stem, base, f"{labels[role]} without {base_label}"),
             ):
+                names = [path.name for stem, path in sorted(one.items()) if stem not in other]
                 remedy = "add the missing files or move these away"
                 found.append(Mistake("unpaired", None, text, remedy, names))
         found = [mistake for mistake in found if mistake.names]
@@ -125,7 +119,11 @@ class Matches:
 
     def all_samples(self, folder: Path) -> tuple[Sample, ...]:
         """Return a sample for each image of a set; raise InputError if there are `mistakes`."""
-        refuse_all([_error_of(mistake, folder) for mistake in self.mistakes()])
+        errors = []
+        for _, own, text, remedy, names in self.mistakes():
+            listed = f": {first_of(names, _NAMED)}" if names else ""
+            errors.append(f"{own or folder}: {text}{listed}. Fix: {remedy}")
+        refuse_all(errors)
         return self.samples()
 
 
@@ -135,10 +133,7 @@ def match_files(folders: Mapping[str, Path], stem_of: StemOf, modality: Modality
     Endings that name the kind of image ("_Depth", "-gt", "_rgb", ...) are ignored if the stems
     agree only without such endings.
 
-    Args:
-        folders: folders by role: "rgb", "gt" or both, and optionally "depth".
-        stem_of: function that returns the stem of a file, see `layout.Layout.stem`.
-        modality: modality of the maps.
+    ``folders`` has "rgb", "gt" or both, and optionally "depth".
     """
     base = "rgb" if "rgb" in folders else "gt"
     own = _list_files(base, folders[base], stem_of, {})
@@ -184,9 +179,3 @@ def _without_endings(stems: Iterable[str]) -> dict[str, str]:
     for stem in stems:
         groups[bare_stem(stem)].append(stem)
     return {short: own[0] for short, own in groups.items() if len(own) == 1 and short not in stems}
-
-
-def _error_of(mistake: Mistake, folder: Path) -> str:
-    names = mistake.names
-    listed = f": {first_of(names, _NAMED)}" if names else ""
-    return f"{mistake.folder or folder}: {mistake.text}{listed}. Fix: {mistake.remedy}"

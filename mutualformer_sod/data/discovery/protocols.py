@@ -61,30 +61,23 @@ def discover_benchmarks(
     """Find the test sets of the field by name, with their colour images only.
 
     The sets are for a comparison with training images. Files are listed, not paired, so that
-    incomplete sets are accepted. Folders of a training split are left out.
-
-    Args:
-        trained_on: folders of the training sets. If the path of such a folder names no split, the
-            folder counts as a test set in two cases: the field has no training split of this set,
-            or only the test split usually has this number of images.
-
-    Raises:
-        InputError: a root is not a folder.
+    incomplete sets are accepted. Folders of a training split are left out. A folder of a training
+    set, ``trained_on``, whose path names no split counts as a test set in two cases: the field has
+    no training split of this set, or only the test split usually has this number of images.
     """
     found = []
     for candidate in search(roots):
-        if candidate.split == "train" or not is_known(candidate.last_part):
+        if candidate.split == "train" or not is_known(candidate.name):
             continue
         folders = candidate.roles.get("rgb", ())
         files = [path for folder in folders for path in candidate.layout.images("rgb", folder)]
-        samples = tuple(Sample(path.stem, path, None, None) for path in files)
-        test_set = SodSet(candidate.name, candidate.folder, samples)
         is_open = candidate.split is None and candidate.folder in trained_on
-        usual, trained = test_set.usual_count, usual_count(candidate.last_part, "train")
+        usual, trained = (usual_count(candidate.name, split) for split in ("test", "train"))
         # Both parts of VT5000 have 2500 images: their number does not identify the part.
         is_test = usual if trained is None else usual == len(files) != trained
         if not is_open or is_test:
-            found.append(test_set)
+            samples = tuple(Sample(path.stem, path, None, None) for path in files)
+            found.append(SodSet(candidate.name, candidate.folder, samples))
     return found
 
 
@@ -94,7 +87,7 @@ def _merged(candidates: Iterable[Candidate], count: int) -> Candidate | None:
         candidate
         for candidate in candidates
         if {"rgb", "gt"} <= candidate.roles.keys()
-        and not is_known(candidate.last_part)
+        and not is_known(candidate.name)
         and len(candidate.layout.images("gt", candidate.roles["gt"][0])) == count
     ]
     return found[0] if len(found) == 1 else None

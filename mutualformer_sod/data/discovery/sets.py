@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mutualformer_sod.data.discovery.benchmarks import Split, other_version, usual_count
-from mutualformer_sod.data.discovery.folders import Candidate, search
+from mutualformer_sod.data.discovery.benchmarks import Split, last_part, other_version, usual_count
+from mutualformer_sod.data.discovery.folders import Candidate, matching, search
 from mutualformer_sod.data.discovery.pairing import DEPTH_SUFFIXES
 from mutualformer_sod.data.modality import Encoding, Modality
 from mutualformer_sod.data.sample import Sample
@@ -23,9 +23,8 @@ class SodSet:
         name: canonical name, or the path below the root, e.g. "train_rgbd/HOTS".
         root: the folder of the set, with its RGB, depth and GT folders.
         samples: samples sorted by stem; all samples have the same parts.
-        split: the requested split, "test" or "train".
-        encoding: encoding of the maps; None in a set without maps, or before
-            `depth.polarity.with_encodings` has decided the encoding.
+        split: the requested split.
+        encoding: encoding of the maps, from `depth.polarity.with_encodings`, or None.
     """
 
     name: str
@@ -57,12 +56,12 @@ class SodSet:
     @property
     def usual_count(self) -> int | None:
         """Number of images that papers report for this set and split; None for a custom set."""
-        return usual_count(self.name.rsplit("/", 1)[-1], self.split)
+        return usual_count(self.name, self.split)
 
     @property
     def other_version(self) -> str:
-        """Description of the version of this set with this unusual number of images, or ""."""
-        return other_version(self.name.rsplit("/", 1)[-1], self.split, len(self.samples))
+        """Description of the version of this set with this number of images, or ""."""
+        return other_version(self.name, self.split, len(self.samples))
 
 
 def discover_sets(
@@ -85,7 +84,6 @@ def discover_sets(
         names: wanted sets, by name, alias or path below a root; None for all.
         need_gt, need_rgb: refuse a set without ground truth or colour images.
         with_depth: False to ignore the folders of depth and other maps.
-        split: "test" or "train".
 
     Returns:
         The sets in the order of ``names``; if this is None, in the order of ``roots`` and paths.
@@ -105,14 +103,9 @@ def discover_sets(
     folders: dict[str, list[Path]] = {}
     for candidate in chosen:
         folders.setdefault(candidate.name, []).append(candidate.folder)
-    refuse_all(
-        [
-            f"{name} is found {len(own)} times: {name_list(own)}. "
-            "Fix: leave all but one out of --data"
-            for name, own in folders.items()
-            if len(own) > 1
-        ]
-    )
+    twice = {name: own for name, own in folders.items() if len(own) > 1}
+    text = "{} is found {} times: {}. Fix: leave all but one out of --data"
+    refuse_all([text.format(n, len(own), name_list(own)) for n, own in twice.items()])
     return together(lambda candidate: load(candidate, split, need_rgb, need_gt, with_depth), chosen)
 
 
@@ -143,10 +136,7 @@ def refuse_other_modality(
 ) -> None:
     """Raise InputError for sets with maps of another modality than a network was trained on.
 
-    Args:
-        sets: sets whose maps would be inputs of the network.
-        expected: name of the network's second modality.
-        network, remedy: the name of the network, and the text after "Fix:", in the message.
+    ``expected`` is the name of the network's second modality, and ``remedy`` follows "Fix:".
     """
     other = [item for item in sets if item.modality and item.modality.name != expected]
     if other:
@@ -169,26 +159,22 @@ def keep_images(sets: Sequence[SodSet], list_file: Path) -> list[SodSet]:
         lines = list_file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError):
         raise InputError(f"{flag}: unreadable. Fix: pass a text file of SET/STEM lines") from None
-    names = [line.strip() for line in lines if line.strip()]
+    names = list(filter(None, map(str.strip, lines)))
     if wrong := [name for name in names if "/" not in name]:
         raise InputError(f"{flag}: {wrong[0]!r} is not SET/STEM. Fix: write one SET/STEM per line")
     wanted = {tuple(name.rsplit("/", 2)[-2:]) for name in names}
-    kept = []
+    kept, remedy = [], "Fix: list images of these sets"
     for sod_set in sets:
-        name = sod_set.name.rsplit("/", 1)[-1]
+        name = last_part(sod_set.name)
         samples = tuple(t for t in sod_set.samples if (name, t.stem) in wanted)
         missing = {stem for owner, stem in wanted if owner == name} - {t.stem for t in samples}
         if missing:
-            raise InputError(
-                f"{flag}: {sod_set.root} has no image {min(missing)}"
-                f" ({len(missing)} missing). Fix: list images of these sets"
-            )
+            text = f"{sod_set.root} has no image {min(missing)} ({len(missing)} missing)"
+            raise InputError(f"{flag}: {text}. {remedy}")
         if samples:
             kept.append(dataclasses.replace(sod_set, samples=samples))
     if not kept:
-        raise InputError(
-            f"{flag}: the file lists no image of these sets. Fix: list images of these sets"
-        )
+        raise InputError(f"{flag}: the file lists no image of these sets. {remedy}")
     return kept
 
 
@@ -200,19 +186,13 @@ def choose(
     *,
     optional: bool = False,
 ) -> Candidate | None:
-    """Find a set by its name in the split, its path in any split, or the last part of its name.
+    """Find a set by `folders.matching`; raise InputError unless one set matches.
 
-    Raises:
-        InputError: several sets match; or no set matches (None is returned if ``optional``).
+    With ``optional``, None is returned if no set matches.
     """
-    here = [c for c in candidates if c.split in (None, split)]
-    matches = (
-        [c for c in here if c.answers(name)]
-        or [c for c in candidates if c.path == name.strip("/")]
-        or [c for c in here if c.answers_loosely(name)]
-    )
+    matches = matching(name, candidates, split)
     if not matches and not optional:
-        found = name_list(c.name for c in here)
+        found = name_list(c.name for c in candidates if c.split in (None, split))
         raise InputError(
             f"no {split} set {name!r} below {name_list(roots)}; found: {found}. "
             "Fix: check the name."
@@ -262,11 +242,9 @@ def load(
                 f"{candidate.folder}: two folders for {label}: {name_list(p.name for p in found)}."
                 " Fix: keep one of them"
             )
-    for role, label, needed in (
-        ("rgb", "colour images (RGB)", need_rgb),
-        ("gt", "ground truth (GT)", need_gt),
-    ):
-        if needed and role not in candidate.roles:
+    needed = [("rgb", "colour images (RGB)")] * need_rgb + [("gt", "ground truth (GT)")] * need_gt
+    for role, label in needed:
+        if role not in candidate.roles:
             raise InputError(f"{candidate.folder}: the set has no folder of {label}. Fix: add it")
     samples = candidate.match(with_depth).all_samples(candidate.folder)
     return SodSet(candidate.name, candidate.folder, samples, split)

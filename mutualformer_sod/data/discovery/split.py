@@ -20,15 +20,15 @@ def hold_out(
 
     Args:
         ratio: ratio of images to hold out, in [0, 1). Above 0, at least one scene is held out.
-        seed: seed of the order in which scenes are held out.
         by: "scene" or "image".
 
     Returns:
         The training part and the held-out part, each in the order of ``samples``.
     """
     scenes: dict[str, list[str]] = {}
-    for stem in (sample.stem for sample in samples):
-        scenes.setdefault(_LAST_NUMBER.sub("", stem) if by == "scene" else stem, []).append(stem)
+    for sample in samples:
+        key = _LAST_NUMBER.sub("", sample.stem) if by == "scene" else sample.stem
+        scenes.setdefault(key, []).append(sample.stem)
     if len(scenes) == 1:
         scenes = {sample.stem: [sample.stem] for sample in samples}
     if ratio <= 0 or len(scenes) < 2:

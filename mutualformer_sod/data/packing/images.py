@@ -16,16 +16,14 @@ import numpy as np
 from mutualformer_sod.data.packing.shards import File
 from mutualformer_sod.data.sample import Sample, read_sample, shrink
 
+_SMALLEST = [cv2.IMWRITE_PNG_COMPRESSION, 9]
+
 
 def encode_sample(path: str, sample: Sample, side: int, quality: int) -> list[File]:
-    """Return the files of a packed sample.
+    """Return the files of a packed sample; raise the errors of `read_sample`.
 
-    Args:
-        path: path of the set in the pack. Folders keep their names, which may name the split.
-        side, quality: see `pack.PackOptions`.
-
-    Raises:
-        InputError: an error of `read_sample`.
+    ``path`` is the path of the set in the pack. Folders keep their names, which may name the split.
+    ``side`` and ``quality`` are those of `pack.PackOptions`.
     """
     rgb, depth, gt = parts = read_sample(sample)
     scale = min(1.0, side / max(rgb.shape[:2]))
@@ -36,17 +34,14 @@ def encode_sample(path: str, sample: Sample, side: int, quality: int) -> list[Fi
     if depth is not None:
         picked = cv2.resize(depth, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
         if depth.dtype == np.float32:
-            buffer = io.BytesIO()
-            np.save(buffer, picked, allow_pickle=False)
+            np.save(buffer := io.BytesIO(), picked, allow_pickle=False)
             files.append((sample.depth, ".npy", buffer.getvalue()))
         else:
-            png = _image(".png", picked, [cv2.IMWRITE_PNG_COMPRESSION, 9])
-            files.append((sample.depth, ".png", png))
+            files.append((sample.depth, ".png", _image(".png", picked, _SMALLEST)))
     if gt is not None:
         files.append((sample.gt, ".png", _mask(gt, height, width)))
-    if len({source.parent for source, _, _ in files}) == len(files):
-        folders = [source.parent.name for source, _, _ in files]
-    else:  # a layout with several roles in one folder
+    folders = [source.parent.name for source, _, _ in files]
+    if len({source.parent for source, _, _ in files}) < len(files):  # several roles in one folder
         roles = ("RGB", sample.modality.folder, "GT")
         folders = [role for role, part in zip(roles, parts, strict=True) if part is not None]
     return [
@@ -61,8 +56,7 @@ def _mask(gt: np.ndarray, height: int, width: int) -> bytes:
     # A thin object may cover less than half of every pixel, but must not disappear.
     least = min(0.5, float(ratio.max()))
     binary = (ratio >= least) & (ratio > 0)
-    flags = [cv2.IMWRITE_PNG_BILEVEL, 1, cv2.IMWRITE_PNG_COMPRESSION, 9]
-    return _image(".png", binary.astype(np.uint8) * 255, flags)
+    return _image(".png", binary.astype(np.uint8) * 255, [cv2.IMWRITE_PNG_BILEVEL, 1, *_SMALLEST])
 
 
 def _image(suffix: str, pixels: np.ndarray, flags: Sequence[int]) -> bytes:

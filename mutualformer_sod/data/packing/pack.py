@@ -37,9 +37,9 @@ class PackOptions:
     """Options of a pack.
 
     Attributes:
-        side: maximum length of the longer side in pixels, at least 32; images are not enlarged.
-        quality: JPEG quality, 1 to 100.
-        share: ratio of the images of each set that are packed, in (0, 1], evenly spaced.
+        side: maximum length of the longer side in pixels; images are not enlarged.
+        quality: JPEG quality.
+        share: ratio of the images of each set that are packed, evenly spaced.
         seed: seed of the choice of the first of the evenly spaced images.
         shard_mb: maximum size of a shard in MiB.
     """
@@ -75,16 +75,15 @@ def pack_sets(
 
     Members of a shard are ``<path of the set below its root>/<folder>/<stem>.<ext>``. All files of
     a sample are in one shard. Equal images and options give equal bytes with the same version of
-    OpenCV.
+    OpenCV. Values of depth are stored unchanged.
 
     Args:
         names: sets by name or path; None for all with colour images, except test sets.
-        near: values of ``--near``, see `near.parse_near`; values of depth are stored unchanged.
+        near: values of ``--near``, see `near.parse_near`.
         workers: number of threads; None uses one thread per core.
 
     Returns:
-        The index: options, sets (name, numbers of packed and of all images, depth encoding),
-        fingerprint of the packed originals, shards with sizes and sha256.
+        The content of the index.
 
     Raises:
         InputError: a set or image is unusable, ``output`` contains a pack and ``overwrite`` is
@@ -129,17 +128,13 @@ def unpack_sets(
     The checksums of all shards are compared before the first file is written. Existing files of
     equal content are not written again, so that an interrupted run continues.
 
-    Args:
-        folder: folder of the shards and their index.
-        root: folder for the sets, created if missing.
-        overwrite: replace files whose content differs.
-
     Returns:
         The index, and one line for each set whose depth encoding differs from the packed encoding.
 
     Raises:
         InputError: the folder has no pack; shards are missing, damaged or have paths outside
-            ``root``; or existing files have other content or are not in the pack.
+            ``root``; or existing files have other content, unless ``overwrite``, or are not in the
+            pack.
     """
     index = _read_index(folder)
     paths = checked_shards(folder, index["shards"])
@@ -160,15 +155,11 @@ def _by_path(sets: Sequence[SodSet], roots: Sequence[Path | str]) -> dict[str, S
         path = item.name if path == "." else path
         other = found.setdefault(path, item)
         if other is not item:
-            raise InputError(
-                f"{other.root} and {item.root} would both be unpacked to {path}."
-                " Fix: pack them separately"
-            )
+            problem = f"{other.root} and {item.root} would both be unpacked to {path}"
+            raise InputError(f"{problem}. Fix: pack them separately")
     if not found:
-        folders = " ".join(map(str, roots))
-        raise InputError(
-            f"--data {folders}: no set with colour images. Fix: pass a folder of such sets"
-        )
+        problem = f"--data {' '.join(map(str, roots))}: no set with colour images"
+        raise InputError(f"{problem}. Fix: pass a folder of such sets")
     return found
 
 
@@ -200,10 +191,7 @@ def _write_shards(
 
 
 def _old_files(output: Path) -> list[Path]:
-    """List the files of a pack, the index first.
-
-    The files are removed in this order, because shards without an index are not a pack.
-    """
+    """List the files of a pack, the index first: shards without an index are not a pack."""
     return [*output.glob(INDEX_FILE), *output.glob("shard_*.tar")]
 
 
@@ -228,19 +216,19 @@ def _read_index(folder: Path) -> dict[str, Any]:
     path = folder / INDEX_FILE
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
-        shards, sets = index["shards"], index["sets"].values()
-        good = index["format"] == FORMAT
-        good = good and all({"images", "depth"} <= item.keys() for item in sets)
-        good = good and all({"sha256", "files"} <= shard.keys() for shard in shards)
-        good = good and all(Path(shard["file"]).name == shard["file"] for shard in shards)
+        good = (
+            index["format"] == FORMAT
+            and all({"images", "depth"} <= item.keys() for item in index["sets"].values())
+            and all({"sha256", "files"} <= shard.keys() for shard in index["shards"])
+            and all(Path(shard["file"]).name == shard["file"] for shard in index["shards"])
+        )
     except FileNotFoundError:
         raise InputError(f"{path}: no such file. Fix: pass --unpack the folder of a pack") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         good = False
     if not good:
-        raise InputError(
-            f"{path}: the file is not a pack index of format {FORMAT}. Fix: pack the sets again"
-        )
+        problem = f"{path}: the file is not a pack index of format {FORMAT}"
+        raise InputError(f"{problem}. Fix: pack the sets again")
     return index
 
 
@@ -258,12 +246,12 @@ def _compare(index: dict[str, Any], root: Path) -> list[str]:
             )
         now, before = _coding(item.encoding), packed["depth"]
         noun = item.modality.name if item.modality else "depth"
-        if now != before:
-            remark = f"{path}: {noun} is {_shown(now)}, but {_shown(before)} in the originals."
-            if now and before:
-                side = DISPARITY if before["kind"] == DISPARITY else before["near"]
-                remark += f" Fix: train with --near {item.name}={side}"
-            else:
-                remark += f" Fix: compare the folder of {noun} with that of the originals"
-            remarks.append(remark)
+        if now == before:
+            continue
+        remedy = f"compare the folder of {noun} with that of the originals"
+        if now and before:
+            side = DISPARITY if before["kind"] == DISPARITY else before["near"]
+            remedy = f"train with --near {item.name}={side}"
+        problem = f"{path}: {noun} is {_shown(now)}, but {_shown(before)} in the originals"
+        remarks.append(f"{problem}. Fix: {remedy}")
     return remarks

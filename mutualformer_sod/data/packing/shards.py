@@ -39,22 +39,18 @@ class ShardWriter:
 
     def add(self, files: Sequence[File]) -> None:
         """Add the files of one image to a shard; raise InputError if the files exceed the limit."""
-        members = []
+        members, room = [], 0
         for name, data in files:
             member = tarfile.TarInfo(name)  # time 0: equal packs have equal sha256
             member.size = len(data)
-            members.append((member, data))
-        room = sum(
-            len(member.tobuf(tarfile.PAX_FORMAT)) + _whole(member.size, tarfile.BLOCKSIZE)
-            for member, _ in members
-        )
+            members.append(member)
+            room += len(member.tobuf(tarfile.PAX_FORMAT)) + _whole(len(data), tarfile.BLOCKSIZE)
         if self._files and self._closed_size(room) > self._limit:
             self.flush()
         if self._closed_size(room) > self._limit:
-            raise InputError(
-                f"{files[0][0]}: the image is larger than a shard. Fix: pass a larger --shard-mb"
-            )
-        for member, data in members:
+            problem = f"{files[0][0]}: the image is larger than a shard"
+            raise InputError(f"{problem}. Fix: pass a larger --shard-mb")
+        for member, (_, data) in zip(members, files, strict=True):
             self._tar.addfile(member, io.BytesIO(data))
         self._files += len(members)
 
@@ -70,9 +66,10 @@ class ShardWriter:
         path = self._folder / f"shard_{len(self.written):04d}.tar"
         with replacing(path) as temporary:
             temporary.write_bytes(data)
-        sha256 = hashlib.sha256(data).hexdigest()
-        entry = {"file": path.name, "bytes": len(data), "sha256": sha256, "files": self._files}
-        self.written.append(entry)
+        sha256, count = hashlib.sha256(data).hexdigest(), self._files
+        self.written.append(
+            {"file": path.name, "bytes": len(data), "sha256": sha256, "files": count}
+        )
         self._begin()
 
 
@@ -109,10 +106,8 @@ def unpack_shard(path: Path, root: Path, overwrite: bool) -> int:
                 if target.is_file() and target.read_bytes() == data:
                     continue
                 if os.path.lexists(target) and not overwrite:
-                    raise InputError(
-                        f"{target}: the file exists with other content."
-                        " Fix: pass --overwrite or another --output"
-                    )
+                    problem = f"{target}: the file exists with other content"
+                    raise InputError(f"{problem}. Fix: pass --overwrite or another --output")
                 with replacing(target) as temporary:
                     temporary.write_bytes(data)
     except tarfile.TarError as error:
@@ -132,10 +127,8 @@ def _target(shard: Path, member: tarfile.TarInfo, root: Path) -> Path:
     )
     # Resolved, because a link below the root may lead outside.
     if not is_image or not target.parent.resolve().is_relative_to(root.resolve()):
-        raise InputError(
-            f"{shard}: {member.name!r} is not an image of a set below {root}. "
-            "Fix: do not use this pack"
-        )
+        problem = f"{shard}: {member.name!r} is not an image of a set below {root}"
+        raise InputError(f"{problem}. Fix: do not use this pack")
     return target
 
 

@@ -36,11 +36,11 @@ def paint(
     for number, look in enumerate(looks, start=1):
         if look is None:
             continue
-        window, x, y = window_of(regions, number)
+        window, mask, x, y = window_of(regions, number)
         patch = _texture(random, x.shape, look)
         ((tilt_x, tilt_y),) = circle(np.array([random.uniform()]))
         patch *= (1.0 + 0.12 * (tilt_x * x + tilt_y * y) - 0.12 * (x * x + y * y))[..., None]
-        alpha = blur((regions[window] == number) * 16)[..., None] / 256.0
+        alpha = blur(mask * 16)[..., None] / 256.0
         image[window] += alpha * (patch - image[window])
     light = random.uniform(-0.15, 0.15, 2)
     rows, columns = (np.linspace(-1, 1, n) for n in regions.shape)
@@ -106,8 +106,7 @@ def sense(random: Random, regions: np.ndarray, heights: list[float]) -> np.ndarr
     for number, height in enumerate(heights, start=1):
         if height == 0:
             continue
-        window, x, y = window_of(regions, number)
-        mask = regions[window] == number
+        window, mask, x, y = window_of(regions, number)
         behind = depth[window]
         tilt = 0.5 * random.uniform() * min(1.0, abs(height) / OCCLUDING_HEIGHT)
         level = math.fsum(behind[mask]) / np.count_nonzero(mask)
@@ -141,8 +140,7 @@ def sense_heat(random: Random, regions: np.ndarray, heights: list[float]) -> np.
     for number, height in enumerate(heights, start=1):
         if height == 0:
             continue
-        window, x, y = window_of(regions, number)
-        mask = regions[window] == number
+        window, mask, x, y = window_of(regions, number)
         behind = heat[window]
         level = math.fsum(behind[mask]) / np.count_nonzero(mask)
         surface = 0.5 * (behind + level) + sign * height * (1 - 0.3 * (x * x + y * y))
@@ -178,10 +176,8 @@ def _shadow(mask: np.ndarray, width: int) -> np.ndarray:
     If ``width`` is positive, these pixels are right of the object, else left.
     """
     shadow = np.roll(mask, width, axis=1)
-    if width > 0:
-        shadow[:, :width] = False
-    else:
-        shadow[:, mask.shape[1] + width :] = False
+    wrapped = np.s_[:width] if width > 0 else np.s_[mask.shape[1] + width :]
+    shadow[:, wrapped] = False
     return shadow & ~mask
 
 

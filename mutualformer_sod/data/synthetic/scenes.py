@@ -81,14 +81,12 @@ class Scene:
 def make_scene(
     seed: int, index: int, size: tuple[int, int] = DEFAULT_SIZE, modality: str = "depth"
 ) -> Scene:
-    """Draw scene ``index`` of the series ``seed``.
+    """Draw scene ``index`` of the series ``seed``, of the kind ``KINDS[index % 3]``.
 
-    The kind of the scene is ``KINDS[index % 3]``.
+    Scenes are independent of each other, and two series share no scene.
 
     Args:
-        seed: the series, at least 0. Two series share no scene.
-        index: index of the scene in the series, at least 0; scenes are independent of each other.
-        size: (H, W) in pixels, each at least 64.
+        size: (H, W) in pixels.
         modality: a key of ``SENSORS``; this name replaces "depth" in the kind of the scene.
 
     Raises:
@@ -98,9 +96,8 @@ def make_scene(
     if seed < 0 or index < 0:
         raise InputError(f"seed {seed} or index {index} is negative. Fix: pass 0 or more")
     if min(size) < 64:
-        raise InputError(
-            f"size {size[0]}x{size[1]} is too small for a scene. Fix: pass at least 64x64"
-        )
+        problem = f"size {size[0]}x{size[1]} is too small for a scene"
+        raise InputError(f"{problem}. Fix: pass at least 64x64")
     random = Random(seed, index)
     kind = KINDS[index % len(KINDS)]
     regions, count = place_regions(random, size)
@@ -173,14 +170,12 @@ def _claim(root: Path, folders: tuple[str, ...], recipe: dict, overwrite: bool) 
         if output.read() == recipe:
             return
         if not overwrite:
-            raise InputError(
-                f"{root} contains another set. Fix: pass --overwrite or another --output"
-            )
-        for folder in folders:
-            for file in (root / folder).glob("scene_*.png"):  # other files stay
-                file.unlink()
+            remedy = "Fix: pass --overwrite or another --output"
+            raise InputError(f"{root} contains another set. {remedy}")
     for folder in folders:
         (root / folder).mkdir(parents=True, exist_ok=True)
+        for file in (root / folder).glob("scene_*.png"):  # other files stay
+            file.unlink()
     output.write(recipe)
 
 

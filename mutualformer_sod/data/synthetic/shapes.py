@@ -48,8 +48,7 @@ def place_regions(random: Random, size: tuple[int, int]) -> tuple[np.ndarray, in
     """Place 3 to 5 regions with disjoint boxes.
 
     Returns:
-        An array (H, W) uint8 with the region number of each pixel, 0 = background; and the number
-        of regions.
+        The region number (H, W) uint8 of each pixel, 0 = background; and the number of regions.
     """
     wanted = 3 + random.integer(3)
     largest = (0.30, 0.20, 0.13)[wanted - 3]
@@ -65,10 +64,9 @@ def place_regions(random: Random, size: tuple[int, int]) -> tuple[np.ndarray, in
             drawn = np.zeros(size, bool)
             for part in parts:
                 fill(drawn, part + box[:2])
-            if not _MIN_AREA * pixels <= np.count_nonzero(drawn) <= _MAX_AREA * pixels:
-                continue
-            boxes.append(box)
-            regions += drawn * np.uint8(len(boxes))
+            if _MIN_AREA * pixels <= np.count_nonzero(drawn) <= _MAX_AREA * pixels:
+                boxes.append(box)
+                regions += drawn * np.uint8(len(boxes))
             if len(boxes) == wanted:
                 return regions, wanted
 
@@ -154,14 +152,14 @@ def _polygon_area(points: np.ndarray) -> float:
 
 def window_of(
     regions: np.ndarray, number: int
-) -> tuple[tuple[slice, slice], np.ndarray, np.ndarray]:
-    """Return the box around a region, and the coordinates x, y (h, w) in [-1, 1] of its pixels."""
-    x, y, width, height = cv2.boundingRect((regions == number).astype(np.uint8))
-    rows = slice(max(y - 1, 0), y + height + 1)
-    columns = slice(max(x - 1, 0), x + width + 1)
-    shape = regions[rows, columns].shape
+) -> tuple[tuple[slice, slice], np.ndarray, np.ndarray, np.ndarray]:
+    """Return the box around a region, its mask (h, w) bool, and coordinates x, y in [-1, 1]."""
+    mask = regions == number
+    x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    window = np.s_[max(y - 1, 0) : y + height + 1, max(x - 1, 0) : x + width + 1]
+    shape = mask[window].shape
     down, right = (np.linspace(-1, 1, length) for length in shape)
-    return (rows, columns), right + np.zeros(shape), down[:, None] + np.zeros(shape)
+    return window, mask[window], right + np.zeros(shape), down[:, None] + np.zeros(shape)
 
 
 def blur(image: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -53,14 +53,13 @@ class CacheOptions:
     shared: bool = False
 
 
-@dataclass(frozen=True)
-class CachedImage:
-    """One cached image.
+class CachedImage(NamedTuple):
+    """One cached image; ``depth`` and ``gt`` are None if the set has none.
 
     Attributes:
         rgb: (h, w, 3) uint8, not writable.
-        depth: (h, w) float32 in [0, 1], near = 1; None in a set without depth.
-        gt: (h, w) float32 in [0, 1], ratio of foreground; None in a set without ground truth.
+        depth: (h, w) float32 in [0, 1], near = 1.
+        gt: (h, w) float32 in [0, 1], ratio of foreground.
         native_size: (H, W) of the image file in pixels.
     """
 
@@ -124,11 +123,8 @@ def build_caches(
 
     A cache file is used only if the options and the source files (names, sizes, modification times)
     have not changed and its checksums are correct; otherwise the cache file is written again.
-
-    Args:
-        sets: sets with colour images and an encoding, in which each sample occurs once.
-        depth_rule: conversion of depth to [0, 1].
-        report: function that is called with one line per set about the size of the cache.
+    The sets have colour images and an encoding, and each sample occurs once. ``report`` gets one
+    line per set about the size of the cache.
 
     Returns:
         Caches by the name of the set.
@@ -155,13 +151,13 @@ def build_caches(
         report(f"cache: {sod_set.name}: {index['bytes'] / 1e6:.0f} MB in {path or 'memory'}")
         fill = partial(_fill, sod_set, index["images"], depth_rule)
         block = None
-        if path is None:
+        if path is not None:
+            write_cache_file(path, index, fill)
+        else:
             block = torch.empty(index["bytes"], dtype=torch.uint8)
             if options.shared:  # shared before filling: a filled block would be copied
                 block.share_memory_()
             fill(block.numpy())
-        else:
-            write_cache_file(path, index, fill)
         caches[sod_set.name] = SetCache(index, block, path)
     return {sod_set.name: caches[sod_set.name] for sod_set in sets}
 
@@ -191,19 +187,13 @@ def _plan(sod_set: SodSet, side: int, key: str) -> dict[str, Any]:
         height, width = (min(length, side) for length in size)
         images.append([end, height, width, *size])
         end += -(-height * width * pixel // _ALIGNMENT) * _ALIGNMENT
-    return {
-        "key": key,
-        "bytes": end,
-        "pixel": pixel,
-        "depth": sod_set.has_depth,
-        "gt": sod_set.has_gt,
-        "stems": [sample.stem for sample in samples],
-        "images": images,
-    }
+    index = {"key": key, "bytes": end, "pixel": pixel}
+    index |= {"depth": sod_set.has_depth, "gt": sod_set.has_gt}
+    return index | {"stems": [sample.stem for sample in samples], "images": images}
 
 
 def _fill(sod_set: SodSet, rows: list[list[int]], depth_rule: DepthRule, block: np.ndarray) -> None:
-    """Read all samples of a set and write each to its place in the block."""
+    """Write all samples of a set to their places in the block."""
 
     def keep(work: tuple[Sample, list[int]]) -> None:
         sample, (offset, height, width, *native_size) = work
@@ -213,8 +203,8 @@ def _fill(sod_set: SodSet, rows: list[list[int]], depth_rule: DepthRule, block: 
         parts = [shrink(rgb, height, width)]
         if raw_depth is not None:
             unit = sample.modality.to_unit(raw_depth, sod_set.encoding, depth_rule)
-            depth = shrink(unit, height, width)
-            parts.insert(0, np.rint(depth * 65535).astype("<u2").view(np.uint8))
+            levels = np.rint(shrink(unit, height, width) * 65535).astype("<u2")
+            parts.insert(0, levels.view(np.uint8))
         if gt is not None:
             parts.append(shrink(gt.astype(np.uint8) * 255, height, width))
         for part in parts:
@@ -237,7 +227,5 @@ def _check_room(wanted: int, options: CacheOptions) -> None:
         wanted *= options.copies
         remedy = "pass a smaller --cache-side, or --cache disk"
     if free is not None and wanted > free * (1 - _SPARE):
-        raise InputError(
-            f"--cache {options.mode}: the images need {wanted / 1e6:.0f} MB, but {what} has"
-            f" {free / 1e6:.0f} MB free. Fix: {remedy}"
-        )
+        sizes = f"the images need {wanted / 1e6:.0f} MB, but {what} has {free / 1e6:.0f} MB free"
+        raise InputError(f"--cache {options.mode}: {sizes}. Fix: {remedy}")

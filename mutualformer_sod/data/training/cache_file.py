@@ -24,28 +24,22 @@ _CHUNK = 1 << 24
 def write_cache_file(path: Path, index: dict[str, Any], fill: Callable[[np.ndarray], None]) -> None:
     """Write a cache file under a temporary name, and rename the complete file.
 
-    Args:
-        index: JSON values; ``index["bytes"]`` is the size of the block.
-        fill: function that writes the block, (bytes,) uint8.
+    The function ``fill`` writes the block, (bytes,) uint8. Its size is ``index["bytes"]``.
     """
     text = json.dumps(index).encode()
     start = _start(len(text))
     with replacing(path, sync=True) as temporary:
         whole = np.memmap(temporary, np.uint8, "w+", shape=(start + index["bytes"],))
         fill(whole[start:])
-        head = _HEAD.pack(_MAGIC, zlib.crc32(text), _checksum(whole[start:]), len(text))
+        head = _HEAD.pack(_MAGIC, zlib.crc32(text), _checksum(whole[start:]), len(text)) + text
         whole[: len(head)] = np.frombuffer(head, np.uint8)
-        whole[len(head) : len(head) + len(text)] = np.frombuffer(text, np.uint8)
         whole.flush()
 
 
 def open_cache_file(
     path: Path, key: str, check: bool = True
 ) -> tuple[dict[str, Any], np.ndarray] | None:
-    """Open a cache file as a read-only memory map if its index has this key.
-
-    Args:
-        check: whether the checksum of the images is compared, too.
+    """Open a cache file as a read-only memory map; with ``check``, compare its checksum, too.
 
     Returns:
         The index and the block, (bytes,) uint8; None if the file is missing or damaged, or has

@@ -20,9 +20,9 @@ Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 def paste_object(target: Arrays, donor: Arrays, rng: np.random.Generator) -> Arrays:
     """Paste the foreground of the donor into the target at a random place, scale and flip.
 
-    The scale is between half and full size. The depth of the object is moved towards the camera,
-    without a change of relief, until the object is nearer than everything it covers. If a depth
-    then exceeds 1, all depths are scaled down. The new foreground includes both objects.
+    The depth of the object is moved towards the camera, without a change of relief, until the
+    object is nearer than everything it covers. If a depth then exceeds 1, all depths are scaled
+    down. The new foreground includes both objects.
 
     Args:
         target: rgb (H, W, 3) uint8, depth (H, W) float in [0, 1], near = 1, gt (H, W) in [0, 1].

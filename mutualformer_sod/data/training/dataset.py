@@ -44,15 +44,13 @@ class SodDataset(Dataset):
         sets: sets with colour images; a set with depth needs an encoding, see
             `depth.polarity.with_encodings`.
         size: (h, w) of the items, or one number for both.
-        depth_rule: see `depth.encoding.depth_to_unit`.
+        depth_rule: see `depth.encoding.scale_to_unit`; not used for cached maps.
         augment: training augmentations; True uses the default strengths, False only resizes.
         with_gt: whether ground truth is read if every set has ground truth.
-        seed: seed of the augmentations and of depth dropout.
         depth_dropout: probability that the depth of an image is removed, drawn again each epoch.
         estimated_depth: folder of estimated maps SET/STEM.png, near = white. An existing map
             provides the surroundings of the object in three of four invented maps.
-        caches: caches by the name of the set, see `cache.build_caches`; ``depth_rule`` does not
-            affect cached maps. Sets without a cache are read from files.
+        caches: caches by the name of the set, from `cache.build_caches`, in place of the files.
 
     Raises:
         InputError: a set has no colour images.
@@ -90,10 +88,9 @@ class SodDataset(Dataset):
             for sod_set in sets
             for sample in sod_set.samples
         ]
-        places: dict[str, list[int]] = {}
-        for place, (name, _, _) in enumerate(self._items):
-            places.setdefault(name, []).append(place)
-        self._peers = {name: range(found[0], found[-1] + 1) for name, found in places.items()}
+        names = [name for name, _, _ in self._items]
+        ends = {name: place + 1 for place, name in enumerate(names)}
+        self._peers = {name: range(names.index(name), end) for name, end in ends.items()}
         # In shared memory, because a worker that outlives an epoch must read the next epoch number.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
@@ -138,14 +135,13 @@ class SodDataset(Dataset):
             peer = int(rng.choice(self._peers[set_name]))
             depth = mislead(depth, lambda: self._load(peer)[1], rng)
         if self.augmentation is None:
-            tensors = resize_sample(rgb, depth, gt, self.size)
+            rgb_tensor, depth_tensor, gt_tensor = resize_sample(rgb, depth, gt, self.size)
         else:
-            tensors = augment_sample(
+            rgb_tensor, depth_tensor, gt_tensor = augment_sample(
                 *(rgb, depth, gt, self.size, rng, strength),
                 depth_is_right=not misled,
                 degradations=modality.degradations,
             )
-        rgb_tensor, depth_tensor, gt_tensor = tensors
         item = {
             "rgb": rgb_tensor,
             "depth": torch.zeros(1, *self.size) if depth_tensor is None else depth_tensor,
@@ -177,17 +173,13 @@ class SodDataset(Dataset):
     ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None, tuple[int, int]]:
         """Load colours, depth in [0, 1] (None if constant), ground truth and native size."""
         set_name, sample, encoding = self._items[index]
-        cache = self._caches.get(set_name)
-        if cache is not None:
-            image = cache.read(sample.stem)
-            depth = without_flat(image.depth) if with_depth and image.depth is not None else None
-            return image.rgb, depth, image.gt if self.with_gt else None, image.native_size
-        wanted = dataclasses.replace(
-            sample,
-            depth=sample.depth if with_depth else None,
-            gt=sample.gt if self.with_gt else None,
-        )
-        rgb, depth, gt = read_sample(wanted)
+        if set_name in self._caches:
+            rgb, depth, gt, native_size = self._caches[set_name].read(sample.stem)
+            depth = without_flat(depth) if with_depth and depth is not None else None
+            return rgb, depth, gt if self.with_gt else None, native_size
+        wanted = {"depth": sample.depth if with_depth else None}
+        wanted["gt"] = sample.gt if self.with_gt else None
+        rgb, depth, gt = read_sample(dataclasses.replace(sample, **wanted))
         if gt is None and sample.gt is not None:
             # Predictions have the size of the colour image, which the ground truth must have, too.
             check_size(sample.gt, image_size(sample.gt), sample.rgb, rgb.shape[:2])

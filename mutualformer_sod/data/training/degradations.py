@@ -20,18 +20,15 @@ DEGRADATIONS: dict[str, Degradation] = {}
 
 
 def register_degradation(function: Degradation) -> Degradation:
-    """Register a degradation under the name of its function.
-
-    This function is a decorator. Other packages may use this decorator, too.
+    """Register a degradation of this or another package; a decorator.
 
     Raises:
-        ValueError: the name is registered already.
+        ValueError: the name of the function is registered already.
     """
-    if function.__name__ in DEGRADATIONS:
-        raise ValueError(
-            f"degradation {function.__name__!r} is registered already. Fix: choose another name."
-        )
-    DEGRADATIONS[function.__name__] = function
+    name = function.__name__
+    if name in DEGRADATIONS:
+        raise ValueError(f"degradation {name!r} is registered already. Fix: choose another name.")
+    DEGRADATIONS[name] = function
     return function
 
 

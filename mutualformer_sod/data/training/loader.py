@@ -54,7 +54,6 @@ def make_loader(
         dataset: dataset whose items torch's `default_collate` can join to a batch.
         batches: indices of the items of each batch.
         workers: number of loading processes; 0 loads in this process.
-        pin_memory: use page-locked memory, from which copies to a CUDA device are asynchronous.
         patient: whether workers ignore SIGTERM, as in `open_stream`.
     """
     return _Loader(

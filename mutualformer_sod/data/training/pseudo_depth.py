@@ -52,9 +52,6 @@ def mislead(
 ) -> np.ndarray:
     """Return a misleading depth map, so that fusion learns to ignore unreliable depth.
 
-    The misleading map is the map of another image, smooth or white noise, the inverted or strongly
-    blurred map ``depth``, or an almost constant tilted plane.
-
     Args:
         depth: (H, W) float in [0, 1], near = 1.
         other: function that returns the map (h, w) of another image in [0, 1], or None.

@@ -31,12 +31,8 @@ def label_set(sod_set: SodSet, maps: Path, output: Path) -> int:
 
     Thermal images and maps of other modalities go to the folder of their modality, such as T. A
     label is 1 where the saliency map is 0.5 or more, else 0. Existing files are not written again,
-    so that an interrupted run continues.
-
-    Args:
-        sod_set: images with or without depth; ground truth is ignored.
-        maps: folder of the saliency maps STEM.png, .npy or .tif, which have the image sizes.
-        output: folder of the new set.
+    so that an interrupted run continues. Ground truth of the set is ignored. ``maps`` is the folder
+    of the saliency maps STEM.png, .npy or .tif, which have the image sizes.
 
     Returns:
         Number of images in the new set.

@@ -38,13 +38,11 @@ class Augmentation:
         depth_holes: maximum number of holes in a depth map.
         depth_change: probability of each of the ``degradations`` of the modality; those of depth
             are noise, quantisation and holes.
-        paste: probability that an image with depth gets an object of another image of its set, see
-            `copy_paste.paste_object`. The dataset applies this and the next three augmentations.
-        invent_depth: probability that an image without depth gets an invented map, see
-            `pseudo_depth.invent_depth`.
-        twin: probability that an image with an invented map gets a copy of its object, see
-            `copy_paste.add_twin`.
-        wrong_depth: probability that misleading depth replaces depth, see `pseudo_depth.mislead`.
+        paste: probability of `copy_paste.paste_object` for an image with depth, from another image
+            of its set. The dataset applies this and the next three augmentations.
+        invent_depth: probability of `pseudo_depth.invent_depth` for an image without depth.
+        twin: probability of `copy_paste.add_twin` for an image with an invented map.
+        wrong_depth: probability that `pseudo_depth.mislead` replaces depth.
         poor_colour: probability that an image with depth loses most of its colour information, so
             that depth is needed.
     """
@@ -111,15 +109,14 @@ def augment_sample(
     planes = planes[:, top : height - bottom, left : width - right]
     if rng.random() < augmentation.flip:
         planes = planes.flip(-1)
-    planes = _resample(planes, size)
-    rgb_tensor, depth_tensor, gt_tensor = _split(planes, depth is not None, gt is not None)
-    rgb_tensor = _jitter_colours(rgb_tensor, rng, augmentation)
-    if depth_tensor is not None:
+    colours, unit, mask = _split(_resample(planes, size), depth is not None, gt is not None)
+    colours = _jitter_colours(colours, rng, augmentation)
+    if unit is not None:
         ratio = augmentation.poor_colour
         if depth_is_right and ratio and rng.random() < ratio:
-            rgb_tensor = _degrade_colours(rgb_tensor, rng)
-        depth_tensor = degrade(depth_tensor, rng, augmentation, degradations)
-    return rgb_tensor, depth_tensor, gt_tensor
+            colours = _degrade_colours(colours, rng)
+        unit = degrade(unit, rng, augmentation, degradations)
+    return colours, unit, mask
 
 
 def draw_training_size(
