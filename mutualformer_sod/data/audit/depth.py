@@ -13,7 +13,7 @@ from mutualformer_sod.data.depth import notes
 from mutualformer_sod.data.depth.disparity import disparity_question
 from mutualformer_sod.data.depth.encoding import WEAK_MARGIN
 from mutualformer_sod.data.depth.evidence import SetEvidence, weigh
-from mutualformer_sod.data.depth.kind import DepthSample, DepthUnits, decide_units
+from mutualformer_sod.data.depth.kind import decide_units
 from mutualformer_sod.data.depth.polarity import decide
 from mutualformer_sod.data.modality import Encoding
 
@@ -74,8 +74,13 @@ def check_depth(
     findings += _doubtful(label, own, encoding, modality.name)
     if evidence is not None:
         units = decide_units(samples)
-        question = _disparity(label, samples, units, side)
-        findings += question or _polarity_findings(label, report, side, units.metric)
+        question = disparity_question(samples, units, weigh(samples, units.metric))
+        if question and side == "auto":
+            name = label.split(" ")[0]
+            remedy = f"pass --near {name}=disparity, or {name}=black if they are millimetres"
+            findings.append(Finding("problem", "disparity", label, question, remedy))
+        else:
+            findings += _polarity_findings(label, report, side, units.metric)
     return report, findings
 
 
@@ -104,18 +109,6 @@ def _doubtful(
         findings += about("note", kind, label, text, "inspect them", maps)
     text = f"{noun} maps with more than {_MANY_HOLES:.0%} holes"
     return findings + about("note", "holes", label, text, "holes get the nearest value", holed)
-
-
-def _disparity(
-    label: str, samples: Sequence[DepthSample], units: DepthUnits, side: str
-) -> list[Finding]:
-    """Return a finding with the question about 16-bit disparity; none if ``side`` answers it."""
-    question = disparity_question(samples, units, weigh(samples, units.metric))
-    if question is None or side != "auto":
-        return []
-    name = label.split(" ")[0]
-    remedy = f"pass --near {name}=disparity, or {name}=black if they are millimetres"
-    return [Finding("problem", "disparity", label, question, remedy)]
 
 
 def _polarity_findings(label: str, report: DepthReport, side: str, metric: bool) -> list[Finding]:

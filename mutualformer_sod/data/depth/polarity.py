@@ -20,7 +20,7 @@ import numpy as np
 
 from mutualformer_sod.data.depth.disparity import DISPARITY, disparity_question
 from mutualformer_sod.data.depth.encoding import WEAK_MARGIN, DepthEncoding
-from mutualformer_sod.data.depth.evidence import SetEvidence, weigh
+from mutualformer_sod.data.depth.evidence import weigh
 from mutualformer_sod.data.depth.holes import METRIC_INVALID
 from mutualformer_sod.data.depth.kind import DepthSample, DepthUnits, decide_units
 from mutualformer_sod.data.depth.near import POLARITIES, chosen_sides
@@ -169,32 +169,19 @@ def encoding_of(
             f"{label}: {question}. Fix: pass {flags[DISPARITY]}, {flags['black']} if they are"
             f" millimetres, or {flags['white']} if large is near and 0 is a value"
         )
-    if units.metric:
-        return _encoding_of_distances(samples, units, evidence, label, flags, strict, quiet)
-    near = "white" if evidence.mean > 0 else "black"
-    reason = f"{units.reason}; {evidence.describe()}"
-    encoding = _encoding(samples, units, near, evidence.margin, reason)
-    if encoding.is_weak:
-        remedy = f"look at some maps and pass {flags['white']} or {flags['black']}"
-        if strict:
+    look = "look at some maps and pass"
+    if not units.metric:
+        near = "white" if evidence.mean > 0 else "black"
+        reason = f"{units.reason}; {evidence.describe()}"
+        encoding = _encoding(samples, units, near, evidence.margin, reason)
+        remedy = f"{look} {flags['white']} or {flags['black']}"
+        if encoding.is_weak and strict:
             raise InputError(f"{label}: {encoding.describe()}. Fix: {remedy}")
-        if not (quiet or encoding.is_empty):
+        if encoding.is_weak and not (quiet or encoding.is_empty):
             _log.warning("%s: weak evidence, %s; %s", label, encoding.describe(), remedy)
-    return encoding
-
-
-def _encoding_of_distances(
-    samples: Sequence[DepthSample],
-    units: DepthUnits,
-    evidence: SetEvidence,
-    label: str,
-    flags: dict[str, str],
-    strict: bool,
-    quiet: bool,
-) -> DepthEncoding:
-    """Decide between the units of distance, small = near, and evidence of the maps against them."""
-    agrees = evidence.mean <= 0
-    if not agrees and evidence.margin >= WEAK_MARGIN:
+        return encoding
+    margin = -evidence.margin if evidence.mean > 0 else evidence.margin  # that small is near
+    if margin <= -WEAK_MARGIN:
         problem = (
             f"{units.reason} by the type of the maps, so small is near, but the maps look as if"
             f" large were near ({evidence.describe()}, margin {evidence.margin:.2f})"
@@ -202,16 +189,15 @@ def _encoding_of_distances(
         prevails = evidence.margin * len(evidence.scores) >= TYPE_WEIGHT
         if strict or not (prevails or quiet):
             raise InputError(
-                f"{label}: {problem}. Fix: look at some maps and pass {flags['black']} if these are"
-                f" distances, {flags['white']} if they are disparity or inverse depth,"
-                f" {flags[DISPARITY]} if they are disparity in which 0 means no value"
+                f"{label}: {problem}. Fix: {look} {flags['black']} if these are distances,"
+                f" {flags['white']} if they are disparity or inverse depth, {flags[DISPARITY]} if"
+                " they are disparity in which 0 means no value"
             )
         if prevails:
             if not quiet:
                 remedy = f"pass {flags['black']} if they are distances"
                 _log.warning("%s: %s: large values are used as near; %s", label, problem, remedy)
             return _encoding(samples, units, "white", evidence.margin, f"not distances: {problem}")
-    margin = evidence.margin if agrees else -evidence.margin
     reason = f"{units.reason}: small is near; {evidence.describe()}"
     return _encoding(samples, units, "black", margin, reason)
 

@@ -22,7 +22,6 @@ than the other regions. Colour and ground truth equal those of the depth scene o
 Scenes are the same on every machine, see ``shapes.py`` and ``drawing.py``.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +29,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from mutualformer_sod.data.modality import DEPTH, THERMAL, Modality
+from mutualformer_sod.data.modality import DEPTH, THERMAL
 from mutualformer_sod.data.synthetic import drawing
 from mutualformer_sod.data.synthetic.drawing import FAMILIES, OCCLUDING_HEIGHT, Appearance
 from mutualformer_sod.data.synthetic.shapes import Random, place_regions
@@ -92,7 +91,9 @@ def make_scene(
     Raises:
         InputError: a negative seed or index, a side below 64, or an unknown modality.
     """
-    _, _, sense = _modality(modality)
+    if modality not in SENSORS:
+        problem = f"`modality` {modality!r} has no generated scenes"
+        raise InputError(f"{problem}. Fix: pass one of {', '.join(SENSORS)}.")
     if seed < 0 or index < 0:
         raise InputError(f"seed {seed} or index {index} is negative. Fix: pass 0 or more")
     if min(size) < 64:
@@ -104,7 +105,7 @@ def make_scene(
     salient = random.integer(count)
     gt = regions == salient + 1
     rgb = drawing.paint(random, regions, _appearances(random, kind, count, salient))
-    depth = sense(random, regions, _heights(random, kind, count, salient))
+    depth = SENSORS[modality][2](random, regions, _heights(random, kind, count, salient))
     return Scene(rgb, depth, gt, regions, _kind(index, modality))
 
 
@@ -133,12 +134,12 @@ def write_samples(
     """
     if count < 1:
         raise InputError(f"--count {count} is too small. Fix: pass 1 or more")
-    second, set_name, _ = _modality(modality)
+    make_scene(seed, 0, size, modality)  # refuses illegal arguments before the first file
+    second, set_name, _ = SENSORS[modality]
     root, folders = Path(output_dir) / set_name, ("RGB", second.folder, "GT")
     recipe = {"generator": GENERATOR_VERSION, "seed": seed, "count": count, "size": list(size)}
     if second != DEPTH:
         recipe["modality"] = modality
-    make_scene(seed, 0, size)  # refuses illegal arguments before the first file
     _claim(root, folders, recipe, overwrite)
     for index in tqdm(range(count), desc=str(root), unit="scene", disable=None):
         files = [root / folder / f"{scene_stem(index, modality)}.png" for folder in folders]
@@ -149,13 +150,6 @@ def write_samples(
         for file, image in zip(files, (scene.rgb[..., ::-1], scene.depth, gt), strict=True):
             write_image(file, image, [cv2.IMWRITE_PNG_COMPRESSION, 3])
     return root
-
-
-def _modality(name: str) -> tuple[Modality, str, Callable]:
-    if name not in SENSORS:
-        known = ", ".join(SENSORS)
-        raise InputError(f"`modality` {name!r} has no generated scenes. Fix: pass one of {known}.")
-    return SENSORS[name]
 
 
 def _kind(index: int, modality: str) -> str:
