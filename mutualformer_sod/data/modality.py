@@ -90,18 +90,16 @@ def register_modality(modality: Modality) -> Modality:
 def find_modality(name: str) -> Modality:
     """Return the registered modality with this name; raise InputError if there is none."""
     if name not in MODALITIES:
-        raise InputError(
-            f"the modality {name!r} is unknown here; the known ones are {', '.join(MODALITIES)}."
-            " Fix: import the package that registers it"
-        )
+        known = f"the known ones are {', '.join(MODALITIES)}"
+        remedy = "Fix: import the package that registers it"
+        raise InputError(f"the modality {name!r} is unknown here; {known}. {remedy}")
     return MODALITIES[name]
 
 
 def modality_of_set(name: str) -> Modality | None:
     """Return the modality of a set with a known name; return None for other names."""
-    key = name_key(name)
     known = {m: tuple(map(name_key, m.sets)) for m in MODALITIES.values()}
-    return next((m for m, own in known.items() if key.startswith(own)), None)
+    return next((m for m, own in known.items() if name_key(name).startswith(own)), None)
 
 
 def modality_of(folders: Iterable[str], set_name: str) -> Modality:

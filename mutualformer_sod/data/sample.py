@@ -20,9 +20,9 @@ class Sample:
     """
 
     stem: str
-    rgb: Path | None
-    depth: Path | None
-    gt: Path | None
+    rgb: Path | None = None
+    depth: Path | None = None
+    gt: Path | None = None
     modality: Modality = DEPTH
 
 
@@ -30,16 +30,14 @@ def read_sample(sample: Sample) -> tuple[np.ndarray | None, np.ndarray | None, n
     """Read the files of one sample.
 
     The rule of its modality resizes a map to the size of the colour image, or of the ground truth
-    if there is no colour image. Depth is resized by nearest neighbour, because interpolation would
-    create false depths at the borders of objects and holes. A ground truth that differs in size
-    from the colour image is refused, because scores would depend on the method of resizing.
+    if there is no colour image. A ground truth that differs in size from the colour image is
+    refused, because scores would depend on the method of resizing.
 
     Returns:
         rgb (H, W, 3) uint8, depth (H, W) as stored, and gt (H, W) bool. A missing part is None.
 
     Raises:
-        InputError: a file is unreadable or unsupported (see `imaging.io`), or ground truth and
-            colour image differ in size.
+        InputError: an error of `imaging.io`, or ground truth and colour image differ in size.
     """
     rgb = read_rgb(sample.rgb) if sample.rgb is not None else None
     depth = sample.modality.read(sample.depth) if sample.depth is not None else None

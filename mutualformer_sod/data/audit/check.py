@@ -25,8 +25,7 @@ from mutualformer_sod.data.modality import Modality
 from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.errors import InputError
 
-QUICK_IMAGES = 40
-"""Maximum number of images of a set that a quick check reads."""
+QUICK_IMAGES = 40  # maximum number of images of a set that a quick check reads
 
 
 @dataclass
@@ -38,9 +37,6 @@ class CheckedSet:
         path: path below the root, as on disk; its last part may be an alias.
         part: part of the set, known from the path or the number of images; None if unknown.
         layout: names of its folders by role; the name of the modality replaces the role "depth".
-        samples: images that have all their files.
-        images: the inspected images among the samples.
-        depth: results for the maps of the set; None for a set without maps.
     """
 
     label: str
@@ -85,12 +81,11 @@ def check_data(
     Args:
         names: sets to check, by name, alias or path below a root; None checks all sets.
         near: values of ``--near``, see `near.parse_near`; they are compared with the maps.
-        workers: number of processes.
         quick: read `QUICK_IMAGES` evenly spaced images of each set, and do not search for copies.
 
     Raises:
-        InputError: a folder or set does not exist, or ``near`` has an illegal value; with "strict"
-            also if the evidence of the maps of a set is weak or contradicts the units of the maps.
+        InputError: a folder or set does not exist, ``near`` has an illegal value, or with "strict"
+            the evidence of the maps of a set is weak or contradicts the units of the maps.
     """
     candidates = _wanted(search(roots), names, roots)
     labels = _labels(candidates)

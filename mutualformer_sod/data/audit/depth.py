@@ -29,7 +29,6 @@ class DepthReport:
     Attributes:
         evidence: evidence of polarity, in the order of ``stems``; None for maps without polarity.
         stems, paths: stems and files of the maps whose `DepthSample` has a valid pixel.
-        types: number of maps by data type.
         range: least and largest value of the set, without holes.
     """
 

@@ -18,8 +18,7 @@ from mutualformer_sod.imaging.io import check_size, image_size
 from mutualformer_sod.imaging.masks import read_mask
 from mutualformer_sod.workers import in_threads
 
-_Mask = tuple[str, str]
-"""Kind (black or white) and note of a mask; "" for a usual mask, and without ground truth."""
+_Mask = tuple[str, str]  # kind (black or white) and note of a mask; "" for a usual mask
 
 
 def check_training_files(sets: Sequence[SodSet], *, show_bar: bool = True) -> list[str]:
@@ -32,9 +31,8 @@ def check_training_files(sets: Sequence[SodSet], *, show_bar: bool = True) -> li
         Lines on the unusual masks of each set, and on masks that are all black or all white.
 
     Raises:
-        InputError: files are damaged, ambiguous or of two sizes, with a description of the first
-            file and the names of the other images; or no mask of a set has both foreground and
-            background.
+        InputError: files are damaged, ambiguous or of two sizes; or no mask of a set has both
+            foreground and background.
     """
     masks = iter(_check_all(sets, with_masks=True, show_bar=show_bar))
     return [

@@ -17,9 +17,6 @@ class Finding:
         level: "problem" needs attention, "note" is information.
         kind: short name, equal for all findings of a kind.
         set: name of the set, or of two sets as "A / B".
-        text: the finding.
-        remedy: the action; empty if none is needed.
-        files: the files that the finding concerns.
     """
 
     level: Level

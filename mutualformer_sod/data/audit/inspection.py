@@ -20,11 +20,8 @@ from mutualformer_sod.workers import worker_pool
 
 _CHUNK = 16  # images per task
 
-HASH_BITS = 128
-"""Number of bits of a hash: 64 of a difference hash (dHash) and 64 of a cosine hash (pHash)."""
-
-THUMBNAIL = 16
-"""Side in pixels of the thumbnail of a descriptor."""
+HASH_BITS = 128  # 64 of a difference hash (dHash) and 64 of a cosine hash (pHash)
+THUMBNAIL = 16  # side in pixels of the thumbnail of a descriptor
 
 
 @dataclass
@@ -35,12 +32,9 @@ class Inspected:
         errors: cause and remedy of unreadable files by role.
         sizes: (H, W) by role.
         content: hash of the file of the colour image.
-        descriptor: descriptor of the colour image, see `describe_picture`.
         unrelated: whether the edges of depth have no relation to the colour image.
-        depth: sample of the depth map.
         depth_range: minimum and maximum finite value of the depth map.
         gt_note: interpretation of the mask, see `imaging.masks.read_mask`.
-        gt_ratio: ratio of foreground pixels in the mask.
     """
 
     sample: Sample
@@ -56,10 +50,7 @@ class Inspected:
 
 
 def describe_picture(rgb: np.ndarray) -> np.ndarray:
-    """Compute a descriptor of a picture, independent of its size and encoding.
-
-    Args:
-        rgb: (H, W, 3) uint8.
+    """Compute a descriptor of a picture (H, W, 3) uint8, independent of its size and encoding.
 
     Returns:
         (272,) uint8: 16 bytes of hash, then a grey thumbnail of 16 x 16 pixels.
@@ -96,9 +87,9 @@ def inspect_images(samples: Sequence[Sample], workers: int) -> Iterator[Inspecte
     workers = min(workers, -(-len(samples) // _CHUNK))
     if workers <= 1:
         yield from map(inspect_image, samples)
-        return
-    with worker_pool(workers) as pool:
-        yield from pool.map(inspect_image, samples, chunksize=_CHUNK)
+    else:
+        with worker_pool(workers) as pool:
+            yield from pool.map(inspect_image, samples, chunksize=_CHUNK)
 
 
 def _inspect_rgb(found: Inspected, path: Path) -> np.ndarray:

@@ -25,13 +25,8 @@ def polarity_picture(checked: CheckedSet) -> np.ndarray:
 
     In the drawn depth, near = bright. The images cover the range of evidence, beginning with the
     strongest evidence against the decision. Below each image are a curve of the mean nearness of
-    its rows (right = nearer) and its evidence. A histogram shows the evidence of all images.
-
-    Args:
-        checked: a set with depth.
-
-    Returns:
-        (H, W, 3) uint8, RGB.
+    its rows (right = nearer) and its evidence. A histogram shows the evidence of all images. The
+    result is (H, W, 3) uint8, RGB.
     """
     report = checked.depth
     sign = 1 if report.encoding.near == "white" else -1
@@ -85,20 +80,19 @@ def _histogram(scores: Sequence[float], height: int) -> np.ndarray:
     counts, _ = np.histogram(np.clip(scores, -1.49, 1.49), bins=30, range=(-1.5, 1.5))
     floor, top = height - 2 * _TEXT, 2 * _TEXT
     step = (width - 20) / 30
-    for number, count in enumerate(counts):
+    for number in np.flatnonzero(counts):
         left = round(10 + number * step)
         right = round(10 + (number + 1) * step) - 1
-        tall = round((floor - top) * count / counts.max())
+        tall = round((floor - top) * counts[number] / counts.max())
         colour = _GOOD if number >= 15 else _BAD
-        if count:
-            cv2.rectangle(panel, (left, floor - tall), (right, floor), colour, cv2.FILLED)
+        cv2.rectangle(panel, (left, floor - tall), (right, floor), colour, cv2.FILLED)
     cv2.line(panel, (10, floor), (width - 10, floor), _INK, 1)
-    for value in (-WEAK_MARGIN, WEAK_MARGIN):
+    for value, label in ((-WEAK_MARGIN, ""), (WEAK_MARGIN, ""), (-1, "-1"), (0, "0"), (1, "+1")):
         x = round(10 + (value + 1.5) * 10 * step)
-        cv2.line(panel, (x, top), (x, floor), _PALE, 1)
-    for value in (-1, 0, 1):
-        x = round(10 + (value + 1.5) * 10 * step)
-        _write(panel, f"{value:+d}" if value else "0", (x - 8, floor + 15))
+        if label:
+            _write(panel, label, (x - 8, floor + 15))
+        else:
+            cv2.line(panel, (x, top), (x, floor), _PALE, 1)
     _write(panel, f"evidence of {counted(len(scores), 'image')}", (8, _TEXT - 4))
     _write(panel, "against      for", (width // 2 - 62, height - 5))
     return panel

@@ -33,8 +33,6 @@ class DepthEncoding:
         near: polarity: "white" if large values are near the camera, else "black".
         margin: clarity of the evidence for ``near``, 0 to about 1.5; negative if the evidence is
             against ``near``; None if the user chose the polarity.
-        reason: description of the evidence for ``near``.
-        holes: ratio of pixels without a value.
         hole_code: an additional value that means "no measurement", or None.
         is_empty: whether every map is constant or empty, so that only colour is used.
     """

@@ -8,9 +8,7 @@ import numpy as np
 from mutualformer_sod.data.depth.holes import fill_holes, find_holes
 from mutualformer_sod.data.depth.kind import DepthSample
 
-CENTRE_WEIGHT = 0.5
-"""Weight of "centre" relative to "ground". With 1, "centre" dominates in views from above."""
-
+_CENTRE_WEIGHT = 0.5  # of "centre" relative to "ground"; 1 would dominate in views from above
 _MOST_EXTREME = 0.75  # maximum ratio of extreme pixels that are ignored
 
 
@@ -24,7 +22,7 @@ class SetEvidence:
     @property
     def scores(self) -> np.ndarray:
         """Evidence (n,) of each map that large values are near; negative if they are far."""
-        return self.ground + CENTRE_WEIGHT * self.centre
+        return self.ground + _CENTRE_WEIGHT * self.centre
 
     @property
     def mean(self) -> float:

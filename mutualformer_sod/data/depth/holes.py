@@ -3,9 +3,7 @@
 import cv2
 import numpy as np
 
-METRIC_INVALID = 65535
-"""Value that some 16-bit cameras store for "no measurement"."""
-
+METRIC_INVALID = 65535  # some 16-bit cameras store this value for "no measurement"
 _LARGEST = 1e30  # differences of larger float32 values may overflow; no real depth is this large
 
 

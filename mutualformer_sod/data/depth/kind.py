@@ -14,9 +14,7 @@ _NEAREST_M = 0.1  # depth cameras measure no smaller distance; relative maps rea
 _HOLE_CODES = tuple(2**bits - 1 for bits in range(10, 16))  # 2047 in raw Kinect maps
 _CODE_RATIO = 0.01  # minimum ratio of pixels with a hole code
 _LEVELS_OF_A_COPY = 16
-MOST_LEVELS = 16
-"""Maps with fewer different values are reported as maps of few levels."""
-
+MOST_LEVELS = 16  # maps with fewer different values are reported as maps of few levels
 _LEVEL_PIXELS = 4096  # number of pixels that is usually enough to find `MOST_LEVELS` values
 _CODE_GAP = 0.9  # all other values are below this ratio of the code
 
@@ -31,8 +29,6 @@ class DepthSample:
         largest: largest finite value of the complete map below the value for "no measurement".
         holes: ratio of pixels without a value, if values are distances (True) or not (False).
         levels: number of different valid values, counted up to `MOST_LEVELS`; keys as in ``holes``.
-        zeros: ratio of pixels that are 0.
-        size: (H, W) of the map.
     """
 
     pixels: np.ndarray
@@ -72,7 +68,6 @@ class DepthUnits:
     Attributes:
         metric: whether the values are distances in millimetres or metres, else relative depth.
         high: largest possible value; for distances the 99th percentile.
-        reason: description of the decision.
         hole_code: an additional value that means "no measurement", or None.
         step: factor of a 16-bit copy of 8-bit maps, else 1.
     """

@@ -144,7 +144,6 @@ def encoding_of(
 
     Args:
         near: "auto", "white", "black" or "disparity"; only "auto" uses the evidence of the maps.
-        name: name of the set, for messages only.
         strict: whether to refuse a weak decision, and maps that contradict their units.
         quiet: whether to log nothing. If units and maps contradict each other and neither prevails,
             then the units are used and ``is_contradicted`` of the encoding is true.

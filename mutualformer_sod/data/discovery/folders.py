@@ -26,11 +26,7 @@ class Candidate:
     Attributes:
         name: canonical name, see `sets.SodSet`.
         path: path below the root, as on disk.
-        folder: the root joined with the path.
-        layout: layout that recognised the folder.
         split: split named by the path or by a folder of the set, or None.
-        roles: the folders of the set by role.
-        modality: modality of its maps.
     """
 
     name: str

@@ -81,24 +81,20 @@ class FolderLayout(Layout):
         return self.roles.get(name.casefold(), (None, ""))
 
     def find(self, folder: Path, folders: Sequence[str], files: Sequence[str]) -> list[Part]:
-        """Find the sets in a folder; raise InputError for a file or broken link named as a role.
-
-        Without this error, a broken link to the depth maps would give a set without depth.
-        """
+        """Find the sets in a folder; raise InputError for a file or broken link named as a role."""
         found: dict[Split | None, dict[str, tuple[Path, ...]]] = {}
         for name in folders:
             split, role = self.role_of(name)
             if role:
                 own = found.setdefault(split, {})
                 own[role] = (*own.get(role, ()), folder / name)
-        for name in files:
+        for name in files:  # a broken link to the depth maps would give a set without depth
             split, role = self.role_of(name)
             if role and split in found and role not in found[split]:
                 label = modality_of([name], "").name if role == "depth" else role
-                raise InputError(
-                    f"{folder / name}: the {label} folder of the set is a file or a broken link."
-                    " Fix: replace it by the folder, or remove it"
-                )
+                problem = f"the {label} folder of the set is a file or a broken link"
+                remedy = "Fix: replace it by the folder, or remove it"
+                raise InputError(f"{folder / name}: {problem}. {remedy}")
         return [Part(split, roles) for split, roles in found.items()]
 
 
@@ -107,9 +103,8 @@ class RoleFolders(FolderLayout):
     """Layout ``<set>/RGB``, ``<set>/depth``, ``<set>/GT``, with these or other usual names."""
 
     name = "role folders"
-    roles = dict.fromkeys(
-        ("rgb", "images", "image", "img", "imgs", "imgs_right"), (None, "rgb")
-    ) | dict.fromkeys(
+    roles = dict.fromkeys(("rgb", "images", "image", "img", "imgs", "imgs_right"), (None, "rgb"))
+    roles |= dict.fromkeys(
         ("gt", "masks", "mask", "ground_truth", "groundtruth", "gt_right"), (None, "gt")
     )
 

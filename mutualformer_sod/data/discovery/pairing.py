@@ -51,12 +51,10 @@ class RoleFiles:
     """The files in the folder of one role, without notes such as ``readme.txt``.
 
     Attributes:
-        folder: folder of the role.
         by_stem: images by the stem used for pairing; if several images share a stem, the first.
         doubles: "NAME / NAME" of two images that share a stem.
-        broken: names of images that are broken links or folders.
-        other_types: names of files of other types.
-        hidden: names of images that start with a dot.
+        broken: images that are broken links or folders.
+        hidden: images whose names start with a dot.
     """
 
     folder: Path
@@ -110,11 +108,9 @@ class Matches:
     def samples(self) -> tuple[Sample, ...]:
         """Return a sample for each image that has all its parts, sorted by stem."""
         found = {role: files.by_stem for role, files in self.files.items()}
-        complete = sorted(set.intersection(*map(set, found.values())))
-        roles = ("rgb", "depth", "gt")
         return tuple(
-            Sample(stem, *(found.get(role, {}).get(stem) for role in roles), self.modality)
-            for stem in complete
+            Sample(stem, **{r: own[stem] for r, own in found.items()}, modality=self.modality)
+            for stem in sorted(set.intersection(*map(set, found.values())))
         )
 
     def all_samples(self, folder: Path) -> tuple[Sample, ...]:
@@ -131,9 +127,7 @@ def match_files(folders: Mapping[str, Path], stem_of: StemOf, modality: Modality
     """Match the files of a set by stem, never by their position in a sorted list.
 
     Endings that name the kind of image ("_Depth", "-gt", "_rgb", ...) are ignored if the stems
-    agree only without such endings.
-
-    ``folders`` has "rgb", "gt" or both, and optionally "depth".
+    agree only without such endings. ``folders`` has "rgb", "gt" or both, and optionally "depth".
     """
     base = "rgb" if "rgb" in folders else "gt"
     own = _list_files(base, folders[base], stem_of, {})

@@ -23,7 +23,6 @@ class SodSet:
         name: canonical name, or the path below the root, e.g. "train_rgbd/HOTS".
         root: the folder of the set, with its RGB, depth and GT folders.
         samples: samples sorted by stem; all samples have the same parts.
-        split: the requested split.
         encoding: encoding of the maps, from `depth.polarity.with_encodings`, or None.
     """
 

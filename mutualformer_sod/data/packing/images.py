@@ -1,10 +1,9 @@
 """Encode the files of a packed image.
 
 Colour images are shrunk by area average and stored as JPEG. Ground truth is shrunk by area average;
-a pixel is foreground if the average is at least one half. The threshold is applied here, because
-`imaging.masks`, which uses the same threshold, may refuse soft masks. Depth and other maps are
-resized by nearest neighbour, never averaged. Type and values of these maps do not change, so that
-units, holes and polarity are those of the original.
+a pixel is foreground if the average is at least one half, as in `imaging.masks`. Depth and other
+maps are resized by nearest neighbour, so that type, units, holes and polarity are those of the
+original.
 """
 
 import io

@@ -38,7 +38,6 @@ class PackOptions:
 
     Attributes:
         side: maximum length of the longer side in pixels; images are not enlarged.
-        quality: JPEG quality.
         share: ratio of the images of each set that are packed, evenly spaced.
         seed: seed of the choice of the first of the evenly spaced images.
         shard_mb: maximum size of a shard in MiB.
@@ -81,9 +80,6 @@ def pack_sets(
         names: sets by name or path; None for all with colour images, except test sets.
         near: values of ``--near``, see `near.parse_near`.
         workers: number of threads; None uses one thread per core.
-
-    Returns:
-        The content of the index.
 
     Raises:
         InputError: a set or image is unusable, ``output`` contains a pack and ``overwrite`` is

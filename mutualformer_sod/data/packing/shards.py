@@ -14,17 +14,13 @@ from mutualformer_sod.data.discovery.pairing import DEPTH_SUFFIXES
 from mutualformer_sod.errors import InputError, name_list
 from mutualformer_sod.files import file_sha256, replacing
 
-File = tuple[str, bytes]
-"""Path of an unpacked file below the root, and its content."""
+File = tuple[str, bytes]  # path of an unpacked file below the root, and its content
 
 
 class ShardWriter:
-    """Write images to tar files ``shard_NNNN.tar`` of at most ``limit`` bytes.
+    """Write images to tar files ``shard_NNNN.tar`` of at most ``limit`` bytes, each atomically.
 
-    A shard appears only when it is complete.
-
-    Attributes:
-        written: name, size in bytes, sha256 and number of files of each written shard.
+    ``written`` has the name, size in bytes, sha256 and number of files of each written shard.
     """
 
     def __init__(self, folder: Path, limit: int) -> None:
@@ -75,17 +71,16 @@ class ShardWriter:
 
 def checked_shards(folder: Path, shards: Sequence[dict[str, Any]]) -> list[Path]:
     """Return the paths of all shards; raise an InputError that lists missing or damaged shards."""
-    paths, bad = [], []
+    bad = []
     for shard in tqdm(shards, "checking", unit="shard", leave=False, disable=None):
         path = folder / shard["file"]
-        paths.append(path)
         if not path.is_file():
             bad.append(f"{path.name} is missing")
         elif file_sha256(path) != shard["sha256"]:
             bad.append(f"{path.name} is damaged (wrong sha256)")
     if bad:
         raise InputError(f"{folder}: {name_list(bad)}. Fix: copy these shards again")
-    return paths
+    return [folder / shard["file"] for shard in shards]
 
 
 def unpack_shard(path: Path, root: Path, overwrite: bool) -> int:

@@ -99,8 +99,9 @@ def _weights(length: int, cell: int) -> np.ndarray:
 def sense(random: Random, regions: np.ndarray, heights: list[float]) -> np.ndarray:
     """Render the depth map (H, W) uint8 of a simulated sensor, near = white.
 
-    ``heights`` are the heights of the regions above the background in grey levels. Holes are black,
-    or have the farthest depth in their neighbourhood.
+    ``heights`` are the heights of the regions above the background in grey levels. As in published
+    8-bit maps, holes have no code of their own: they are black in half of the scenes, and have the
+    farthest depth in their neighbourhood in the other scenes.
     """
     depth = _background_depth(random, regions.shape)
     for number, height in enumerate(heights, start=1):

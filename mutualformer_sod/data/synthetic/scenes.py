@@ -47,7 +47,6 @@ SENSORS = {
 """For each name of a second modality: the modality, the name of the set, and its sensor."""
 
 GENERATOR_VERSION = 1  # increased when the scenes of a seed change
-
 _STRONG_HEIGHT = (OCCLUDING_HEIGHT, 75.0)  # grey levels of the object above the background
 _MILD_HEIGHT = 16.0  # maximum absolute height of any other region
 _STRONG_COLOUR = 190.0  # minimum L1 distance (RGB levels) from the background's mean colour
@@ -60,10 +59,8 @@ class Scene:
 
     Attributes:
         rgb: (H, W, 3) uint8, RGB order.
-        depth: (H, W) uint8, near = white, with noise, quantisation and holes of a sensor. As in
-            published 8-bit maps, holes have no code of their own: they are 0 (black) in half of
-            the scenes, and have the farthest depth in their neighbourhood in the other scenes. With
-            the thermal modality, ``depth`` is a thermal image without holes, hot = white.
+        depth: (H, W) uint8, near = white, with noise, quantisation and holes of a sensor, see
+            `drawing.sense`; or a thermal image, hot = white.
         gt: (H, W) bool, the salient object, 3 to 35 % of the image.
         regions: (H, W) uint8, the number of the object or distractor at each pixel, 0 for the
             background. Numbers follow the order of placement, not salience.
@@ -138,8 +135,7 @@ def write_samples(
     second, set_name, _ = SENSORS[modality]
     root, folders = Path(output_dir) / set_name, ("RGB", second.folder, "GT")
     recipe = {"generator": GENERATOR_VERSION, "seed": seed, "count": count, "size": list(size)}
-    if second != DEPTH:
-        recipe["modality"] = modality
+    recipe |= {} if second == DEPTH else {"modality": modality}
     _claim(root, folders, recipe, overwrite)
     for index in tqdm(range(count), desc=str(root), unit="scene", disable=None):
         files = [root / folder / f"{scene_stem(index, modality)}.png" for folder in folders]

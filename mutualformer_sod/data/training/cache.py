@@ -1,10 +1,9 @@
 """Cache of decoded, shrunk images, in memory or in one file per set.
 
 An image is decoded once and shrunk by area average, never enlarged. The size limit applies to each
-side separately, because the network input is square: a large 4:3 image becomes square in the cache.
-The cache stores colours as uint8, depth in [0, 1] (near = 1, holes filled) as uint16, and the ratio
-of foreground in each pixel as uint8. Images from a cache are resized twice, so that they differ
-slightly from images that are read from files.
+side separately: a large 4:3 image becomes square in the cache, like the network input. The cache
+stores colours as uint8, depth in [0, 1] (near = 1, holes filled) as uint16, and the ratio of
+foreground in each pixel as uint8. Images from a cache are resized twice, and differ slightly.
 """
 
 import hashlib
@@ -39,7 +38,6 @@ class CacheOptions:
     """Place and size of a cache.
 
     Attributes:
-        mode: "ram" or "disk".
         side: maximum side of a cached image in pixels.
         folder: folder of the files, for "disk".
         copies: number of processes on this host; in mode "ram" each process has its own cache.
@@ -54,19 +52,12 @@ class CacheOptions:
 
 
 class CachedImage(NamedTuple):
-    """One cached image; ``depth`` and ``gt`` are None if the set has none.
+    """One cached image; ``depth`` and ``gt`` are None if the set has none."""
 
-    Attributes:
-        rgb: (h, w, 3) uint8, not writable.
-        depth: (h, w) float32 in [0, 1], near = 1.
-        gt: (h, w) float32 in [0, 1], ratio of foreground.
-        native_size: (H, W) of the image file in pixels.
-    """
-
-    rgb: np.ndarray
-    depth: np.ndarray | None
-    gt: np.ndarray | None
-    native_size: tuple[int, int]
+    rgb: np.ndarray  # (h, w, 3) uint8, not writable
+    depth: np.ndarray | None  # (h, w) float32 in [0, 1], near = 1
+    gt: np.ndarray | None  # (h, w) float32 in [0, 1], ratio of foreground
+    native_size: tuple[int, int]  # (H, W) of the image file in pixels
 
 
 class SetCache:

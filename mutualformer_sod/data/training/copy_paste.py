@@ -72,8 +72,8 @@ def add_twin(image: Arrays, rng: np.random.Generator) -> Arrays:
     """Add a copy of the object at another distance; the nearer object is the ground truth.
 
     Depth alone decides which object is salient. The copy is nearer or farther with equal
-    probability, and its scale is random. The outline of the original has no seam, but this does not
-    show which object is the ground truth. The nearer object covers the farther object.
+    probability, so that the seam of its outline does not show which object is the ground truth. The
+    nearer object covers the farther object.
 
     Args:
         image: rgb (H, W, 3) uint8, depth (H, W) float in [0, 1], near = 1, gt (H, W) in [0, 1].

@@ -52,7 +52,6 @@ def make_loader(
 
     Args:
         dataset: dataset whose items torch's `default_collate` can join to a batch.
-        batches: indices of the items of each batch.
         workers: number of loading processes; 0 loads in this process.
         patient: whether workers ignore SIGTERM, as in `open_stream`.
     """

@@ -1,10 +1,9 @@
 """Invented depth for training images without depth, and misleading depth in place of real depth.
 
-There are many photographs with saliency masks, but few with depth. An invented map roughly looks
-like a map of a depth camera: a floor that is nearer at the bottom, planes behind this floor, the
-object on the floor, and other objects at the same distance. The ground truth defines the object.
-The map must not simply reveal the ground truth: outlines are inexact, distractors are added, and
-some objects have no depth of their own. Invented maps are used in training, never in validation.
+An invented map roughly looks like a map of a depth camera: a floor that is nearer at the bottom,
+planes behind this floor, the object on the floor, and other objects at the same distance. The
+ground truth defines the object. The map must not simply reveal the ground truth: outlines are
+inexact, distractors are added, and some objects have no depth of their own.
 """
 
 from collections.abc import Callable

@@ -49,12 +49,11 @@ def label_set(sod_set: SodSet, maps: Path, output: Path) -> int:
                 f"{source}: no such map. Fix: predict maps of all images of {sod_set.name} with "
                 "tools/test.py, and pass the folder of these maps with --maps."
             )
-        saliency = read_saliency(source)
-        size = image_size(sample.rgb)
-        if saliency.shape != size:
+        saliency, (height, width) = read_saliency(source), image_size(sample.rgb)
+        if saliency.shape != (height, width):
             raise InputError(
                 f"{source}: {saliency.shape[1]} x {saliency.shape[0]} pixels, but {sample.rgb} "
-                f"has {size[1]} x {size[0]}. Fix: write the maps at the size of the images."
+                f"has {width} x {height}. Fix: write the maps at the size of the images."
             )
         if not is_confident(saliency / 255):
             continue

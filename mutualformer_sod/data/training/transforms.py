@@ -1,11 +1,9 @@
 """Joint transforms from the arrays of one sample to aligned tensors of the network input size.
 
 Colour, depth and ground truth are stacked before they are cropped, flipped or resized, so that they
-stay aligned. Augmentations of values change one modality, independently of the others. The polarity
-of depth (near = 1) never changes.
-
-The augmentations are those of F3Net (flip, crop, multi-scale) and, for RGB-D, noise, quantisation
-and holes in the depth. The default strengths were chosen for this package.
+stay aligned. The polarity of depth (near = 1) never changes. The augmentations are those of F3Net
+(flip, crop, multi-scale) and, for RGB-D, noise, quantisation and holes in the depth. The default
+strengths were chosen for this package.
 """
 
 from collections.abc import Sequence
@@ -36,15 +34,13 @@ class Augmentation:
         depth_noise: maximum standard deviation of the noise added to depth in [0, 1].
         depth_levels: minimum number of grey levels to which depth is quantised.
         depth_holes: maximum number of holes in a depth map.
-        depth_change: probability of each of the ``degradations`` of the modality; those of depth
-            are noise, quantisation and holes.
+        depth_change: probability of each of the ``degradations`` of the modality.
         paste: probability of `copy_paste.paste_object` for an image with depth, from another image
             of its set. The dataset applies this and the next three augmentations.
         invent_depth: probability of `pseudo_depth.invent_depth` for an image without depth.
         twin: probability of `copy_paste.add_twin` for an image with an invented map.
         wrong_depth: probability that `pseudo_depth.mislead` replaces depth.
-        poor_colour: probability that an image with depth loses most of its colour information, so
-            that depth is needed.
+        poor_colour: probability that an image with depth loses most of its colour information.
     """
 
     flip: float = 0.5
@@ -97,9 +93,8 @@ def augment_sample(
 ) -> Planes:
     """Crop, flip and resize all parts of a sample alike, then augment colours and depth.
 
-    Arguments and result are those of `resize_sample`. All random numbers are from ``rng``. Colours
-    are degraded only if the sample has depth and ``depth_is_right`` is true. ``degradations`` are
-    the names of the degradations of ``depth``.
+    Arguments and result are those of `resize_sample`. Colours are degraded only if the sample has
+    depth and ``depth_is_right`` is true. ``degradations`` are those of ``depth``.
     """
     augmentation = augmentation or Augmentation()
     planes = _stack(rgb, depth, gt)
