@@ -73,10 +73,7 @@ MODALITIES: dict[str, Modality] = {}
 
 
 def register_modality(modality: Modality) -> Modality:
-    """Register a modality of this or another package, so that its folder names are recognised.
-
-    A name or folder name that is registered already raises ValueError.
-    """
+    """Register a modality; raise ValueError if its name or one of its folders is registered."""
     for other in MODALITIES.values():
         shared = set(modality.folders) & set(other.folders)
         if modality.name == other.name or shared:

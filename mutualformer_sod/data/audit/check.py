@@ -50,6 +50,11 @@ class CheckedSet:
     depth: DepthReport | None = None
 
     @property
+    def count(self) -> int:
+        """Number of images with all their parts."""
+        return len(self.samples)
+
+    @property
     def usual(self) -> int | None:
         """Number of images that papers report for this part; None if unknown."""
         return usual_count(last_part(self.label).split(" ")[0], self.part or "test")
@@ -148,7 +153,7 @@ def _open(candidate: Candidate, label: str, findings: list[Finding]) -> CheckedS
         return checked
     matches = candidate.match()
     checked.samples = matches.samples()
-    checked.part = candidate.split or _part_of(candidate, len(checked.samples))
+    checked.part = candidate.split or _part_of(candidate, checked.count)
     for kind, _, text, remedy, files in matches.mistakes():
         findings.append(Finding("problem", kind, label, text, remedy, tuple(files)))
     for role, own in matches.files.items():
@@ -158,10 +163,7 @@ def _open(candidate: Candidate, label: str, findings: list[Finding]) -> CheckedS
 
 
 def _part_of(candidate: Candidate, count: int) -> Split | None:
-    """Return the part of a set: "train", "test", or None if the part is unknown.
-
-    The number of images decides for a known set, folder names such as "train_rgb" for other sets.
-    """
+    """Return the part by the number of images of a known set, or by names like "train_rgb"."""
     name = candidate.name
     if is_known(name):
         return next((s for s in ("test", "train") if usual_count(name, s) == count), "test")
@@ -182,13 +184,11 @@ def _named_twice(sets: Sequence[CheckedSet]) -> list[Finding]:
 def _check_set(checked: CheckedSet, side: str, strict: bool) -> list[Finding]:
     label, images = checked.label, checked.images
     has_rgb = "rgb" in checked.layout
-    findings = check_counts(label, checked.part, len(checked.samples), has_rgb)
-    for role, there, text in (
-        ("depth", checked.modality.name, "no depth: colour alone is used"),
-        ("gt", "gt", "no ground truth"),
-    ):
-        if has_rgb and there not in checked.layout:
-            findings.append(Finding("note", f"no {role}", label, text))
+    findings = check_counts(label, checked.part, checked.count, has_rgb)
+    if has_rgb and checked.modality.name not in checked.layout:
+        findings.append(Finding("note", "no depth", label, "no depth: colour alone is used"))
+    if has_rgb and "gt" not in checked.layout:
+        findings.append(Finding("note", "no gt", label, "no ground truth"))
     for check in (check_readable, check_sizes, check_gt):
         findings += check(label, images)
     if any(image.depth is not None for image in images):

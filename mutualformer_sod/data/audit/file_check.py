@@ -43,10 +43,7 @@ def check_training_files(sets: Sequence[SodSet], *, show_bar: bool = True) -> li
 
 
 def check_images(sets: Sequence[SodSet]) -> None:
-    """Check that all images are complete and have the sizes of their ground truths.
-
-    The errors are those of `check_training_files`. Masks are not decoded.
-    """
+    """Check images like `check_training_files`, but only the sizes of ground truths."""
     _check_all(sets, with_masks=False)
 
 
@@ -95,10 +92,8 @@ def _describe(sod_set: SodSet, masks: Sequence[_Mask]) -> list[str]:
         for kind, names in sorted(by_kind.items())
     ]
     if sod_set.has_gt and count and sum(map(len, by_kind.values())) == count:
-        raise InputError(
-            f"{sod_set.root}: {', '.join(found)}; no mask shows an object. Fix:"
-            " restore the masks, or omit the set"
-        )
+        problem = f"{sod_set.root}: {', '.join(found)}; no mask shows an object"
+        raise InputError(f"{problem}. Fix: restore the masks, or omit the set")
     lines = [f"WARNING: {sod_set.name}: {text}; inspect them" for text in found]
     lines += [
         f"{sod_set.name}: {counted(len(names), 'mask')}, e.g. {names[0]}: {note}"

@@ -6,38 +6,31 @@ from collections.abc import Sequence
 from mutualformer_sod.data.audit.findings import Finding, about
 from mutualformer_sod.data.audit.inspection import Inspected
 from mutualformer_sod.data.depth.notes import same_proportions
-from mutualformer_sod.data.discovery.benchmarks import (
-    TRAINING_PROTOCOLS,
-    Split,
-    is_known,
-    last_part,
-    other_version,
-    usual_count,
-)
+from mutualformer_sod.data.discovery import benchmarks
 from mutualformer_sod.data.discovery.pairing import role_labels
 from mutualformer_sod.data.modality import DEPTH, Modality
 from mutualformer_sod.errors import counted
 
 
-def check_counts(label: str, part: Split | None, count: int, has_rgb: bool = True) -> list[Finding]:
+def check_counts(
+    label: str, part: benchmarks.Split | None, count: int, has_rgb: bool = True
+) -> list[Finding]:
     """Compare the number of images of a set with the number that papers report.
 
-    Args:
-        part: part of the set; a known set with part None counts as a test set.
-        has_rgb: whether the set has colour images; the number of masks alone is not checked.
+    A known set with part None counts as a test set. The number of masks alone is not checked.
     """
-    name = last_part(label).split(" ")[0]
-    if not is_known(name):
-        for sets in TRAINING_PROTOCOLS.values():
+    name = benchmarks.last_part(label).split(" ")[0]
+    if not benchmarks.is_known(name):
+        for sets in benchmarks.TRAINING_PROTOCOLS.values():
             if len(sets) > 1 and sum(sets.values()) == count:
                 text = f"{count} images: the merged training images of {' + '.join(sets)}"
                 return [Finding("note", "count", label, text)]
         return []
     split = part or "test"
-    usual = usual_count(name, split)
+    usual = benchmarks.usual_count(name, split)
     if not has_rgb or usual is None or usual == count:
         return []
-    version = other_version(name, split, count)
+    version = benchmarks.other_version(name, split, count)
     origin = f" ({version})" if version else ""
     use = "train on" if split == "train" else "report"
     text = f"{counted(count, 'image')}{origin}, papers {use} {usual}"

@@ -8,6 +8,7 @@ import numpy as np
 from mutualformer_sod.data.audit.check import CheckedSet
 from mutualformer_sod.data.audit.inspection import Inspected
 from mutualformer_sod.data.depth.encoding import WEAK_MARGIN
+from mutualformer_sod.data.sample import shrink
 from mutualformer_sod.errors import counted
 from mutualformer_sod.imaging.io import read_rgb
 
@@ -48,11 +49,11 @@ def _column(image: Inspected, score: float, checked: CheckedSet) -> np.ndarray:
     encoding = checked.depth.encoding
     modality = image.sample.modality
     near = modality.to_unit(modality.read(image.sample.depth), encoding, "percentile")
-    tile = _fitted(np.rint(near * 255).astype(np.uint8))
-    width = tile.shape[1]
-    rgb = _blank(_HEIGHT, width)
-    if "rgb" in image.sizes:
-        rgb = cv2.resize(read_rgb(image.sample.rgb), (width, _HEIGHT), interpolation=cv2.INTER_AREA)
+    width = min(_WIDEST, max(60, round(near.shape[1] * _HEIGHT / near.shape[0])))
+    grey = shrink(np.rint(near * 255).astype(np.uint8), _HEIGHT, width)
+    tile = np.repeat(grey[..., None], 3, axis=2)
+    has_rgb = "rgb" in image.sizes
+    rgb = shrink(read_rgb(image.sample.rgb), _HEIGHT, width) if has_rgb else _blank(_HEIGHT, width)
     label = _blank(_TEXT, width)
     name = image.sample.stem[: width // 13]
     _write(label, f"{name} {score:+.2f}", (2, _TEXT - 5), _GOOD if score > 0 else _BAD)
@@ -96,12 +97,6 @@ def _histogram(scores: Sequence[float], height: int) -> np.ndarray:
     _write(panel, f"evidence of {counted(len(scores), 'image')}", (8, _TEXT - 4))
     _write(panel, "against      for", (width // 2 - 62, height - 5))
     return panel
-
-
-def _fitted(grey: np.ndarray) -> np.ndarray:
-    width = min(_WIDEST, max(60, round(grey.shape[1] * _HEIGHT / grey.shape[0])))
-    small = cv2.resize(grey, (width, _HEIGHT), interpolation=cv2.INTER_AREA)
-    return np.repeat(small[..., None], 3, axis=2)
 
 
 def _blank(height: int, width: int) -> np.ndarray:

@@ -53,7 +53,7 @@ def _row(checked: CheckedSet, check: Check) -> tuple[str, ...]:
     return (
         checked.label,
         checked.part or "-",
-        str(len(checked.samples)),
+        str(checked.count),
         str(checked.usual or "-"),
         _sizes(checked.images, "rgb"),
         *(kind, near, margin, holes),
@@ -92,7 +92,7 @@ def _set_json(checked: CheckedSet) -> dict[str, Any]:
         "path": checked.path,
         "part": checked.part,
         "layout": checked.layout,
-        "images": len(checked.samples),
+        "images": checked.count,
         "usual": checked.usual,
         "read": len(checked.images),
         "sizes": {role: _sizes(checked.images, role) for role in checked.layout},

@@ -23,18 +23,15 @@ def parse_near(items: Sequence[str]) -> tuple[str, dict[str, str], bool]:
     for item in items:
         name, equals, value = item.rpartition("=")
         if (value not in ("auto", *POLARITIES) and item != "strict") or bool(name) != bool(equals):
-            raise InputError(
-                f"--near {item}: the value is unknown."
-                " Fix: pass strict, or auto, white, black or disparity, also as SET=white"
-            )
+            remedy = "pass strict, or auto, white, black or disparity, also as SET=white"
+            raise InputError(f"--near {item}: the value is unknown. Fix: {remedy}")
         if not name:
             defaults.add(item)
         elif by_set.setdefault(name, value) != value:
             raise InputError(f"--near: {name} is both {by_set[name]} and {value}. Fix: pass one")
     if len(defaults - {"auto"}) > 1:
-        raise InputError(
-            f"--near {' '.join(sorted(defaults))} contradict each other. Fix: pass one value"
-        )
+        passed = " ".join(sorted(defaults))
+        raise InputError(f"--near {passed} contradict each other. Fix: pass one value")
     return next(iter(defaults - {"strict", "auto"}), "auto"), by_set, "strict" in defaults
 
 
@@ -53,9 +50,8 @@ def chosen_sides(
         named = matching_names(asked, names)
         if len(named) != 1:
             problem = "names several sets" if named else "names no set"
-            raise InputError(
-                f"--near {asked}={side} {problem}. Fix: name one of {', '.join(names)}"
-            )
+            known = ", ".join(names)
+            raise InputError(f"--near {asked}={side} {problem}. Fix: name one of {known}")
         sides[named[0]] = side
     if not has_depth and any(side != "auto" for side in sides.values()):
         raise InputError(f"--near {' '.join(near)} has no effect: no set has depth. Fix: omit it.")

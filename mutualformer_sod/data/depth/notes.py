@@ -53,10 +53,7 @@ def same_proportions(one: tuple[int, int], other: tuple[int, int]) -> bool:
 def depth_notes(
     samples: Sequence[Sample], depth_samples: Sequence[DepthSample], encoding: Encoding
 ) -> list[str]:
-    """Describe the doubtful maps of a set: one line per kind of doubt, with the first files.
-
-    Unreadable colour images are ignored.
-    """
+    """Describe the doubtful maps of a set: one line per kind of doubt, with the first files."""
     found: dict[str, list[str]] = {}
     for sample, depth_sample in zip(samples, depth_samples, strict=True):
         doubts = [doubt_of(depth_sample, encoding), *low_information(depth_sample, encoding)]
@@ -69,11 +66,7 @@ def depth_notes(
 
 
 def relation_notes(sod_set: SodSet) -> list[str]:
-    """Return one line about the maps whose edges are unrelated to their images, or an empty list.
-
-    At most `_RELATED` evenly spaced images are read. Unreadable files are ignored, because errors
-    are reported when the files are used.
-    """
+    """Report the maps whose edges are unrelated to their images, in one line; else return []."""
     if not sod_set.has_rgb or sod_set.modality != DEPTH:
         return []
     step = -(-len(sod_set.samples) // _RELATED)
@@ -82,7 +75,7 @@ def relation_notes(sod_set: SodSet) -> list[str]:
     def check(sample: Sample) -> bool:
         try:
             return is_unrelated(read_rgb(sample.rgb), read_depth(sample.depth))
-        except InputError:
+        except InputError:  # reported when the files are used
             return False
 
     unrelated = in_threads(check, pairs, sod_set.name)
@@ -92,10 +85,7 @@ def relation_notes(sod_set: SodSet) -> list[str]:
 
 
 def note_line(doubt: str, names: Sequence[str], maps: str, noun: str = "depth") -> str:
-    """Return one line with a doubt, the number of maps with this doubt, and the first names.
-
-    ``maps`` is the number of all maps with its noun, such as "700 maps".
-    """
+    """Return one line: ``names`` are those of ``maps``, such as "700 maps", with this doubt."""
     listed = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
     return f"{noun}: {len(names)} of {maps}: {doubt}: {listed}"
 

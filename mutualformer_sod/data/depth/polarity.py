@@ -72,10 +72,9 @@ def with_encodings(
     for item in sets:
         side = sides[item.name]
         if item.modality and not item.modality.has_polarity and side != "auto":
-            raise InputError(
-                f"--near {side}: {item.name} has {item.modality.maps}, which have no polarity."
-                f" Fix: name the sets with depth, as in --near SET={side}"
-            )
+            problem = f"{item.name} has {item.modality.maps}, which have no polarity"
+            remedy = f"name the sets with depth, as in --near SET={side}"
+            raise InputError(f"--near {side}: {problem}. Fix: {remedy}")
     decided = []
     options = {"strict": strict, "quiet": quiet, "ask_disparity": ask_disparity}
     for sod_set in sets:
@@ -121,10 +120,8 @@ def read_samples(
     first = {sample.pixels.dtype: path for sample, path in zip(samples, paths, strict=True)}
     if len(first) != 1:
         listed = ", ".join(f"{path} ({dtype})" for dtype, path in first.items()) or "no file"
-        raise InputError(
-            f"{name or modality.name}: the maps have different types: {listed}. "
-            "Fix: convert them to one type"
-        )
+        problem = f"{name or modality.name}: the maps have different types: {listed}"
+        raise InputError(f"{problem}. Fix: convert them to one type")
     return samples
 
 

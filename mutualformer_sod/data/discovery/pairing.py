@@ -67,10 +67,7 @@ class RoleFiles:
 
 @dataclass(frozen=True)
 class Matches:
-    """The files of each role of a set, matched by stem.
-
-    The role ``base`` defines the stems of the set: "rgb", or "gt" without colour images.
-    """
+    """The files of each role of a set, matched to the stems of the role ``base``, rgb or gt."""
 
     files: dict[str, RoleFiles]
     base: str

@@ -21,9 +21,8 @@ def discover_protocol(roots: Sequence[Path | str], protocol: str) -> list[SodSet
         InputError: the protocol is unknown, or sets are missing or have other numbers of images.
     """
     if protocol not in TRAINING_PROTOCOLS:
-        raise InputError(
-            f"protocol {protocol!r} is unknown. Fix: pass one of {', '.join(TRAINING_PROTOCOLS)}"
-        )
+        known = ", ".join(TRAINING_PROTOCOLS)
+        raise InputError(f"protocol {protocol!r} is unknown. Fix: pass one of {known}")
     parts = TRAINING_PROTOCOLS[protocol]
     candidates = [c for c in search(roots) if c.split in (None, "train")]
     named = {part: choose(part, candidates, "train", roots, optional=True) for part in parts}

@@ -121,9 +121,8 @@ def second_modality(sets: Iterable[SodSet]) -> Modality | None:
             first.setdefault(item.modality, item.name)
     if len(first) > 1:
         found = ", ".join(f"{name} has {modality.maps}" for modality, name in first.items())
-        raise InputError(
-            f"the sets have maps of several modalities: {found}. Fix: pass sets of one modality"
-        )
+        problem = f"the sets have maps of several modalities: {found}"
+        raise InputError(f"{problem}. Fix: pass sets of one modality")
     return next(iter(first), None)
 
 
@@ -139,10 +138,8 @@ def refuse_other_modality(
     """
     other = [item for item in sets if item.modality and item.modality.name != expected]
     if other:
-        raise InputError(
-            f"{network} was trained on {expected} maps, but "
-            f"{name_list(item.name for item in other)} has {other[0].modality.maps}. Fix: {remedy}"
-        )
+        found = f"{name_list(item.name for item in other)} has {other[0].modality.maps}"
+        raise InputError(f"{network} was trained on {expected} maps, but {found}. Fix: {remedy}")
 
 
 def keep_images(sets: Sequence[SodSet], list_file: Path) -> list[SodSet]:
@@ -185,17 +182,12 @@ def choose(
     *,
     optional: bool = False,
 ) -> Candidate | None:
-    """Find a set by `folders.matching`; raise InputError unless one set matches.
-
-    With ``optional``, None is returned if no set matches.
-    """
+    """Find one set by `folders.matching`, or None if ``optional``; else raise InputError."""
     matches = matching(name, candidates, split)
     if not matches and not optional:
         found = name_list(c.name for c in candidates if c.split in (None, split))
-        raise InputError(
-            f"no {split} set {name!r} below {name_list(roots)}; found: {found}. "
-            "Fix: check the name."
-        )
+        problem = f"no {split} set {name!r} below {name_list(roots)}; found: {found}"
+        raise InputError(f"{problem}. Fix: check the name.")
     if len(matches) > 1:
         folders = name_list(c.folder for c in matches)
         raise InputError(f"{name!r} is ambiguous: {folders}. Fix: leave all but one out of --data")
@@ -237,10 +229,8 @@ def load(
     for role, found in candidate.roles.items():
         if len(found) > 1 and (with_depth or role != "depth"):
             label = candidate.modality.name if role == "depth" else role
-            raise InputError(
-                f"{candidate.folder}: two folders for {label}: {name_list(p.name for p in found)}."
-                " Fix: keep one of them"
-            )
+            problem = f"two folders for {label}: {name_list(p.name for p in found)}"
+            raise InputError(f"{candidate.folder}: {problem}. Fix: keep one of them")
     needed = [("rgb", "colour images (RGB)")] * need_rgb + [("gt", "ground truth (GT)")] * need_gt
     for role, label in needed:
         if role not in candidate.roles:

@@ -172,10 +172,7 @@ def _background_depth(random: Random, size: tuple[int, int]) -> np.ndarray:
 
 
 def _shadow(mask: np.ndarray, width: int) -> np.ndarray:
-    """Return the pixels beside an object that a second camera cannot see.
-
-    If ``width`` is positive, these pixels are right of the object, else left.
-    """
+    """Return the pixels right of an object (left if ``width`` < 0) that a second camera misses."""
     shadow = np.roll(mask, width, axis=1)
     wrapped = np.s_[:width] if width > 0 else np.s_[mask.shape[1] + width :]
     shadow[:, wrapped] = False

@@ -89,11 +89,7 @@ def _free_box(
 
 
 def _outline(random: Random, area: float) -> list[np.ndarray]:
-    """Draw an ellipse, polygon, blob, rounded rectangle or two-part shape as integer polygons.
-
-    Returns:
-        One or two polygons (n, 2) of corners x, y >= 0, with about ``area`` pixels in total.
-    """
+    """Draw a shape of about ``area`` pixels: one or two integer polygons (n, 2), x, y >= 0."""
     family = random.choice(("ellipse", "polygon", "blob", "rectangle", "two-part"))
     upright = family == "two-part"
     if family == "polygon":

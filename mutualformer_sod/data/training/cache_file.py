@@ -22,10 +22,7 @@ _CHUNK = 1 << 24
 
 
 def write_cache_file(path: Path, index: dict[str, Any], fill: Callable[[np.ndarray], None]) -> None:
-    """Write a cache file under a temporary name, and rename the complete file.
-
-    The function ``fill`` writes the block, (bytes,) uint8. Its size is ``index["bytes"]``.
-    """
+    """Write a cache file atomically; ``fill`` writes the block, (``index["bytes"]``,) uint8."""
     text = json.dumps(index).encode()
     start = _start(len(text))
     with replacing(path, sync=True) as temporary:

@@ -20,11 +20,7 @@ DEGRADATIONS: dict[str, Degradation] = {}
 
 
 def register_degradation(function: Degradation) -> Degradation:
-    """Register a degradation of this or another package; a decorator.
-
-    Raises:
-        ValueError: the name of the function is registered already.
-    """
+    """Register a degradation by the name of its function; raise ValueError for a known name."""
     name = function.__name__
     if name in DEGRADATIONS:
         raise ValueError(f"degradation {name!r} is registered already. Fix: choose another name.")

@@ -17,10 +17,7 @@ _PREFETCH = 4  # batches that a worker loads in advance
 
 
 def _load(dataset: Dataset, batch: Sequence[int]) -> Any:
-    """Return a batch, or the InputError of an item.
-
-    The error is returned, because torch would add a traceback to an error raised in a worker.
-    """
+    """Return a batch, or the InputError of an item: torch would add a traceback to a raised one."""
     try:
         return default_collate([dataset[index] for index in batch])
     except InputError as error:
