@@ -112,16 +112,13 @@ def modality_of(folders: Iterable[str], set_name: str) -> Modality:
 def refuse_named_otherwise(folder: Path, modality: Modality) -> None:
     """Raise InputError if the name of a folder of maps, or of its set, means another modality."""
     folder = folder.absolute()
-    named = modality_of_set(folder.parent.name) or next(
-        # The name "t" alone does not identify thermal images: the folder may be temporary.
-        (m for m in MODALITIES.values() if folder.name in (m.folder, *m.folders[1:])),
-        modality,
-    )
+    # The name "t" alone does not identify thermal images: the folder may be temporary.
+    by_folder = (m for m in MODALITIES.values() if folder.name in (m.folder, *m.folders[1:]))
+    named = modality_of_set(folder.parent.name) or next(by_folder, modality)
     if named != modality:
-        raise InputError(
-            f"`{modality.name}` {folder}: its name, or that of its set, stands for {named.maps}."
-            f" Fix: pass the folder as `{named.name}`, with weights for such maps, or rename it."
-        )
+        problem = f"its name, or that of its set, stands for {named.maps}"
+        remedy = f"pass the folder as `{named.name}`, with weights for such maps, or rename it."
+        raise InputError(f"`{modality.name}` {folder}: {problem}. Fix: {remedy}")
 
 
 DEPTH = register_modality(

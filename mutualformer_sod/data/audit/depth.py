@@ -57,9 +57,7 @@ def check_depth(
     encoding = decide(modality, samples, side, label, strict=strict, quiet=True)
     metric = encoding.zero_is_hole
     filled = [image for image in own if not encoding.find_holes(image.depth.pixels).all()]
-    evidence = None
-    if modality.has_polarity:
-        evidence = weigh([image.depth for image in filled], metric, encoding.hole_code)
+    evidence = weigh(samples, metric, encoding.hole_code) if modality.has_polarity else None
     measured = [(s.least, s.largest) for s in samples if s.largest > 0]
     ranges = np.array(measured if metric and measured else [image.depth_range for image in own])
     low, high = float(ranges[:, 0].min()), float(ranges[:, 1].max())
@@ -67,9 +65,8 @@ def check_depth(
     paths = tuple(image.sample.depth for image in filled)
     report = DepthReport(encoding, evidence, stems, paths, dict(types), (low, high))
     odd = [image.sample.depth for image in read if str(image.depth.pixels.dtype) != main]
-    text = f"maps of several types, most are {main}"
-    remedy = "convert them to one type"
-    findings = about("problem", f"{modality.name} types", label, text, remedy, odd)
+    kind, text = f"{modality.name} types", f"maps of several types, most are {main}"
+    findings = about("problem", kind, label, text, "convert them to one type", odd)
     findings += _doubtful(label, own, encoding, modality.name)
     if evidence is not None:
         units = decide_units(samples)
@@ -118,8 +115,7 @@ def _polarity_findings(label: str, report: DepthReport, side: str, metric: bool)
         return [Finding("problem", "polarity", label, encoding.describe(), remedy)]
     if encoding.is_weak:
         text = f"weak evidence of polarity: {encoding.describe()}"
-        weak = Finding("problem", "polarity", label, text, remedy)
-        return [weak, *_both_signs(label, report)]
+        return [Finding("problem", "polarity", label, text, remedy), *_both_signs(label, report)]
     if evidence.margin >= WEAK_MARGIN and seen != encoding.near:
         why = "by --near" if side != "auto" else "by the type of the maps"
         text = f"{why}, {encoding.near} is near, but the maps look as if {seen} were near"

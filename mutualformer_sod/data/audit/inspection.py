@@ -70,8 +70,7 @@ def inspect_image(sample: Sample) -> Inspected:
     found = Inspected(sample)
     pixels: dict[str, np.ndarray] = {}
     for role, inspect in (("rgb", _inspect_rgb), ("depth", _inspect_depth), ("gt", _inspect_gt)):
-        path = getattr(sample, role)
-        if path is not None:
+        if path := getattr(sample, role):
             try:
                 pixels[role] = inspect(found, path)
                 found.sizes[role] = pixels[role].shape[:2]

@@ -29,10 +29,8 @@ _NAMED = 3  # maximum number of files that a line lists
 def doubt_of(depth_sample: DepthSample, encoding: Encoding) -> str | None:
     """Return the doubt about one map: `CONSTANT`, `TWO_VALUES`, `MOSTLY_ZERO` or None."""
     levels = depth_sample.levels[encoding.zero_is_hole]
-    if levels < 2:
-        return CONSTANT
-    if levels == 2:
-        return TWO_VALUES
+    if levels <= 2:
+        return TWO_VALUES if levels == 2 else CONSTANT
     is_8_bit = depth_sample.pixels.dtype == "uint8" and encoding.kind == "map"
     return MOSTLY_ZERO if is_8_bit and depth_sample.zeros > _MOSTLY else None
 

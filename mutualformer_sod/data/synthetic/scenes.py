@@ -136,7 +136,17 @@ def write_samples(
     root, folders = Path(output_dir) / set_name, ("RGB", second.folder, "GT")
     recipe = {"generator": GENERATOR_VERSION, "seed": seed, "count": count, "size": list(size)}
     recipe |= {} if second == DEPTH else {"modality": modality}
-    _claim(root, folders, recipe, overwrite)
+    output = OutputFolder(root, "samples.json", "generated scenes")
+    is_used = root.exists() and any(root.iterdir())
+    if not is_used or output.read() != recipe:
+        if is_used and not overwrite:
+            remedy = "Fix: pass --overwrite or another --output"
+            raise InputError(f"{root} contains another set. {remedy}")
+        for folder in folders:
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            for file in (root / folder).glob("scene_*.png"):  # other files stay
+                file.unlink()
+        output.write(recipe)
     for index in tqdm(range(count), desc=str(root), unit="scene", disable=None):
         files = [root / folder / f"{scene_stem(index, modality)}.png" for folder in folders]
         if all(file.exists() for file in files):
@@ -151,22 +161,6 @@ def write_samples(
 def _kind(index: int, modality: str) -> str:
     kind = KINDS[index % len(KINDS)]
     return modality if kind == "depth" else kind
-
-
-def _claim(root: Path, folders: tuple[str, ...], recipe: dict, overwrite: bool) -> None:
-    """Create the folders; refuse scenes of another set, or delete these scenes if ``overwrite``."""
-    output = OutputFolder(root, "samples.json", "generated scenes")
-    if root.exists() and any(root.iterdir()):
-        if output.read() == recipe:
-            return
-        if not overwrite:
-            remedy = "Fix: pass --overwrite or another --output"
-            raise InputError(f"{root} contains another set. {remedy}")
-    for folder in folders:
-        (root / folder).mkdir(parents=True, exist_ok=True)
-        for file in (root / folder).glob("scene_*.png"):  # other files stay
-            file.unlink()
-    output.write(recipe)
 
 
 def _appearances(

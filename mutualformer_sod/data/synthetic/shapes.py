@@ -45,11 +45,7 @@ class Random:
 
 
 def place_regions(random: Random, size: tuple[int, int]) -> tuple[np.ndarray, int]:
-    """Place 3 to 5 regions with disjoint boxes.
-
-    Returns:
-        The region number (H, W) uint8 of each pixel, 0 = background; and the number of regions.
-    """
+    """Place 3 to 5 regions with disjoint boxes; return their numbers (H, W) uint8 and the count."""
     wanted = 3 + random.integer(3)
     largest = (0.30, 0.20, 0.13)[wanted - 3]
     pixels = size[0] * size[1]

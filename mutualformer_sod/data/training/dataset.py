@@ -28,10 +28,9 @@ class SodDataset(Dataset):
     """Samples of several sets, in the given order, each a dictionary:
 
     - ``rgb``: (3, h, w) float32 in [0, 1].
-    - ``depth``: (1, h, w) float32 in [0, 1], near = 1; zeros if missing. In a set of another
-      modality, these are the maps of that modality.
-    - ``has_depth``: bool, whether there is a map, read or invented; a constant or empty map counts
-      as missing.
+    - ``depth``: (1, h, w) float32 in [0, 1], near = 1, or a map of another modality; zeros if
+      missing.
+    - ``has_depth``: bool; false for a missing, constant or empty map.
     - ``gt``: (1, h, w) float32 in [0, 1]; only with ``with_gt`` and ground truth in every set.
     - ``name``: ``"<set>/<stem>"``.
     - ``native_size``: (H, W) of the colour image and the ground truth.

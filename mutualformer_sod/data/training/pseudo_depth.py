@@ -60,15 +60,12 @@ def mislead(
     """
     height, width = depth.shape
     kind = MISLEADING_KINDS[rng.integers(len(MISLEADING_KINDS))]
-    if kind == "other":
-        found = other()
-        if found is not None:
-            return cv2.resize(np.float32(found), (width, height), interpolation=cv2.INTER_LINEAR)
-        kind = "noise"
-    if kind == "noise":
-        cells = int(2 ** rng.uniform(1, max(1.0, np.log2(min(height, width)))))
-        noise = rng.random((cells, cells), dtype=np.float32)
-        return cv2.resize(noise, (width, height), interpolation=cv2.INTER_LINEAR)
+    if kind in ("other", "noise"):
+        found = other() if kind == "other" else None
+        if found is None:
+            cells = int(2 ** rng.uniform(1, max(1.0, np.log2(min(height, width)))))
+            found = rng.random((cells, cells), dtype=np.float32)
+        return cv2.resize(np.float32(found), (width, height), interpolation=cv2.INTER_LINEAR)
     if kind == "inverted":
         return np.float32(1 - depth)
     if kind == "blurred":
