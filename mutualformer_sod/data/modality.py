@@ -1,8 +1,7 @@
 """Second modalities besides colour: depth, thermal images, and other registered modalities.
 
-`SodSet.modality` is the second modality of a set. `ModelConfig.second_modality` is the modality
-that a network was trained on. This module defines all differences between modalities.
-Names such as ``has_depth`` and ``depth`` refer to the second input, whatever its modality.
+This module defines all differences between modalities. Names such as ``has_depth`` and ``depth``
+refer to the second input, whatever its modality.
 """
 
 from collections.abc import Callable, Iterable

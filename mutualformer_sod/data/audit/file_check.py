@@ -25,10 +25,8 @@ def check_training_files(sets: Sequence[SodSet], *, show_bar: bool = True) -> li
     """Check that all images are complete and all masks are usable, before training begins.
 
     Colour images are checked from their headers, ends and checksums without decoding (TIFF is
-    decoded); masks are decoded by the rule of `imaging.masks`.
-
-    Returns:
-        Lines on the unusual masks of each set, and on masks that are all black or all white.
+    decoded); masks are decoded by the rule of `imaging.masks`. Return lines on the unusual masks of
+    each set, and on masks that are all black or all white.
 
     Raises:
         InputError: files are damaged, ambiguous or of two sizes; or no mask of a set has both

@@ -1,7 +1,6 @@
 """Decide the depth encoding of a set: its polarity and its units.
 
-The sets of the field differ in the polarity of depth, and so do copies of one set. The polarity is
-decided once for a set, from all its depth maps:
+The polarity is decided once for a set, from all its depth maps:
 
 1. a polarity passed by ``--near`` is used without evidence;
 2. otherwise the evidence of the maps (`evidence.polarity`) is combined with the units: small is
@@ -34,9 +33,8 @@ from mutualformer_sod.workers import in_threads
 TYPE_WEIGHT = 2.0
 """Evidence, summed over the maps, that outweighs contradicting units of distance.
 
-Measured on 4000 random subsets of each size of the 700 maps of NLPR, in millimetres: .03 % of the
-subsets of 3 maps reach 2.0 for the wrong polarity, and no subset of 5, 10 or 20 maps does. Five
-disparity maps of NJU2K or DES always reach 2.0 (docs/data.md).
+Measured: .03 % of the subsets of 3 maps in millimetres of NLPR reach 2.0 for the wrong polarity,
+and five disparity maps of NJU2K or DES always reach 2.0 (docs/data.md).
 """
 
 _BAR_FROM = 200  # minimum number of maps in a set for which a progress bar is shown

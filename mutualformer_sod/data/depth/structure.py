@@ -7,10 +7,9 @@ from mutualformer_sod.data.depth.evidence import doubled_ranks
 from mutualformer_sod.data.depth.holes import fill_holes, find_holes, sampled
 
 LEAST_RELATION = 2.0
-"""Relation below which a depth map is reported as unrelated to its image.
+"""`relation` below which a depth map is reported as unrelated to its image.
 
-The relation is a number of standard deviations. Depth of another image reaches 2 in 5 % of the
-cases; docs/data.md lists the rates for the right depth and for depth of another image.
+Depth of another image reaches 2 in 5 % of the cases (docs/data.md).
 """
 
 _SIDE = 192  # pixels of the longer side; finer depth edges are mostly noise

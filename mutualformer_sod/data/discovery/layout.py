@@ -1,7 +1,4 @@
-"""Layouts of data sets: how the folders of a set are recognised and how its files are paired.
-
-A layout is one subclass of `Layout`, registered with `register_layout`.
-"""
+"""Layouts of data sets: how the folders of a set are recognised and how its files are paired."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +28,7 @@ class Part:
 
 
 class Layout:
-    """One arrangement of the files of a set on disk."""
+    """One arrangement of the files of a set on disk, registered with `register_layout`."""
 
     name: ClassVar[str]
 

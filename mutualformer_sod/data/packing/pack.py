@@ -129,8 +129,7 @@ def unpack_sets(
 
     Raises:
         InputError: the folder has no pack; shards are missing, damaged or have paths outside
-            ``root``; or existing files have other content, unless ``overwrite``, or are not in the
-            pack.
+            ``root``; or existing files differ, unless ``overwrite``, or are not in the pack.
     """
     index = _read_index(folder)
     paths = checked_shards(folder, index["shards"])

@@ -84,9 +84,7 @@ def checked_shards(folder: Path, shards: Sequence[dict[str, Any]]) -> list[Path]
 
 
 def unpack_shard(path: Path, root: Path, overwrite: bool) -> int:
-    """Write the files of a shard below ``root``, and return the number of files in the shard.
-
-    Existing files of equal content are not written again.
+    """Write the files of a shard below ``root``, unless they exist; return the number of files.
 
     Raises:
         InputError: an existing file has other content, unless ``overwrite``; or a member of the

@@ -123,8 +123,7 @@ def write_samples(
     """Write scenes as ``<output_dir>/SAMPLES/{RGB,depth,GT}/<stem>.png``; return ``SAMPLES``.
 
     Thermal scenes are written to ``SAMPLES-T/{RGB,T,GT}``. Existing scenes of the same seed, count
-    and size are not written again, so that an interrupted run continues. The seed, count and size
-    are recorded beside the folders, in ``samples.json``.
+    and size, which ``samples.json`` records, are not written again.
 
     Raises:
         InputError: the count is below 1, or another set exists and ``overwrite`` is false.

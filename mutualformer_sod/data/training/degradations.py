@@ -1,7 +1,4 @@
-"""Degradations of a map in training, similar to those of sensors and file formats.
-
-`data.modality.Modality.degradations` lists the degradations of the maps of a modality.
-"""
+"""Degradations of a map in training, similar to those of sensors and file formats."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING

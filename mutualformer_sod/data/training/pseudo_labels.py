@@ -30,12 +30,9 @@ def label_set(sod_set: SodSet, maps: Path, output: Path) -> int:
     """Write ``OUTPUT/{RGB,depth,GT}`` with the images whose saliency maps are confident.
 
     Thermal images and maps of other modalities go to the folder of their modality, such as T. A
-    label is 1 where the saliency map is 0.5 or more, else 0. Existing files are not written again,
-    so that an interrupted run continues. Ground truth of the set is ignored. ``maps`` is the folder
-    of the saliency maps STEM.png, .npy or .tif, which have the image sizes.
-
-    Returns:
-        Number of images in the new set.
+    label is 1 where the saliency map is 0.5 or more, else 0. Existing files are not written again.
+    ``maps`` is the folder of the saliency maps STEM.png, .npy or .tif, which have the image sizes.
+    Return the number of images in the new set.
 
     Raises:
         InputError: a saliency map is missing or unreadable, or differs in size from its image.
