@@ -13,15 +13,10 @@ from mutualformer_sod.data.depth.kind import DepthSample
 
 @dataclass(frozen=True)
 class GreyEncoding:
-    """Encoding of the maps of one set whose modality has no polarity; every value is valid.
+    """Encoding of the maps of one set without polarity; every finite value is valid."""
 
-    Attributes:
-        kind: name of the modality, such as "thermal".
-        is_empty: whether every map is constant or empty, so that only colour is used.
-    """
-
-    kind: str
-    is_empty: bool = False
+    kind: str  # name of the modality, such as "thermal"
+    is_empty: bool = False  # whether every map is constant or empty, so that only colour is used
 
     near: ClassVar[str] = "none"  # in the record of a run
     side: ClassVar[str] = "none"

@@ -12,18 +12,13 @@ from mutualformer_sod.imaging.io import check_size, read_gt, read_rgb
 
 @dataclass(frozen=True)
 class Sample:
-    """The files of one sample; None if the set has no folder for a file.
+    """The files of one sample; None if the set has no folder for a file."""
 
-    Attributes:
-        stem: stem of the RGB file, or of the ground truth if there is no RGB file.
-        modality: modality of the file in ``depth``.
-    """
-
-    stem: str
+    stem: str  # stem of the RGB file, or of the ground truth if there is no RGB file
     rgb: Path | None = None
     depth: Path | None = None
     gt: Path | None = None
-    modality: Modality = DEPTH
+    modality: Modality = DEPTH  # modality of the file in depth
 
 
 def read_sample(sample: Sample) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:

@@ -30,20 +30,13 @@ QUICK_IMAGES = 40  # maximum number of images of a set that a quick check reads
 
 @dataclass
 class CheckedSet:
-    """One set and the results of its check.
+    """One set and the results of its check."""
 
-    Attributes:
-        label: name of the set, followed by its part if there are a training and a test part.
-        path: path below the root, as on disk; its last part may be an alias.
-        part: part of the set, known from the path or the number of images; None if unknown.
-        layout: names of its folders by role; the name of the modality replaces the role "depth".
-    """
-
-    label: str
+    label: str  # name of the set, followed by its part if there are a training and a test part
     folder: Path
-    path: str
-    part: Split | None
-    layout: dict[str, str]
+    path: str  # path below the root, as on disk; its last part may be an alias
+    part: Split | None  # part of the set, from the path or the number of images; None if unknown
+    layout: dict[str, str]  # folders by role, with the name of the modality for "depth"
     modality: Modality
     samples: Sequence[Sample] = ()
     images: list[Inspected] = field(default_factory=list)

@@ -11,17 +11,11 @@ Level = Literal["problem", "note"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding about a set.
+    """One finding about a set."""
 
-    Attributes:
-        level: "problem" needs attention, "note" is information.
-        kind: short name, equal for all findings of a kind.
-        set: name of the set, or of two sets as "A / B".
-    """
-
-    level: Level
-    kind: str
-    set: str
+    level: Level  # "problem" needs attention, "note" is information
+    kind: str  # short name, equal for all findings of a kind
+    set: str  # name of the set, or of two sets as "A / B"
     text: str
     remedy: str = ""
     files: tuple[str, ...] = ()

@@ -26,26 +26,17 @@ THUMBNAIL = 16  # side in pixels of the thumbnail of a descriptor
 
 @dataclass
 class Inspected:
-    """Content of the files of one sample; values of a missing or unreadable file are None.
-
-    Attributes:
-        errors: cause and remedy of unreadable files by role.
-        sizes: (H, W) by role.
-        content: hash of the file of the colour image.
-        unrelated: whether the edges of depth have no relation to the colour image.
-        depth_range: minimum and maximum finite value of the depth map.
-        gt_note: interpretation of the mask, see `imaging.masks.read_mask`.
-    """
+    """Content of the files of one sample; values of a missing or unreadable file are None."""
 
     sample: Sample
-    errors: dict[str, str] = field(default_factory=dict)
-    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
-    content: bytes | None = None
+    errors: dict[str, str] = field(default_factory=dict)  # cause and remedy by role
+    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)  # (H, W) by role
+    content: bytes | None = None  # hash of the file of the colour image
     descriptor: np.ndarray | None = None
     depth: DepthSample | None = None
-    unrelated: bool = False
-    depth_range: tuple[float, float] | None = None
-    gt_note: str | None = None
+    unrelated: bool = False  # whether the edges of depth have no relation to the colour image
+    depth_range: tuple[float, float] | None = None  # least and largest finite value
+    gt_note: str | None = None  # interpretation of the mask, see `imaging.masks.read_mask`
     gt_ratio: float | None = None
 
 

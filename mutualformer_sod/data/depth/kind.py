@@ -63,20 +63,13 @@ def _levels(values: np.ndarray) -> int:
 
 @dataclass(frozen=True)
 class DepthUnits:
-    """Units of the values of a set.
+    """Units of the values of a set."""
 
-    Attributes:
-        metric: whether the values are distances in millimetres or metres, else relative depth.
-        high: largest possible value; for distances the 99th percentile.
-        hole_code: an additional value that means "no measurement", or None.
-        step: factor of a 16-bit copy of 8-bit maps, else 1.
-    """
-
-    metric: bool
-    high: float
+    metric: bool  # whether the values are distances in millimetres or metres, else relative depth
+    high: float  # largest possible value; for distances the 99th percentile
     reason: str
-    hole_code: int | None = None
-    step: int = 1
+    hole_code: int | None = None  # an additional value that means "no measurement", or None
+    step: int = 1  # factor of a 16-bit copy of 8-bit maps, else 1
 
 
 def decide_units(samples: Sequence[DepthSample]) -> DepthUnits:

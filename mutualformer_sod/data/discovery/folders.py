@@ -21,19 +21,13 @@ _MAX_LEVELS = 6  # maximum number of levels below a root
 
 @dataclass(frozen=True, eq=False)  # one object per folder
 class Candidate:
-    """A folder that looks like a set, before its files are listed.
+    """A folder that looks like a set, before its files are listed."""
 
-    Attributes:
-        name: canonical name, see `sets.SodSet`.
-        path: path below the root, as on disk.
-        split: split named by the path or by a folder of the set, or None.
-    """
-
-    name: str
-    path: str
+    name: str  # canonical name, see `sets.SodSet`
+    path: str  # path below the root, as on disk
     folder: Path
     layout: Layout
-    split: Split | None
+    split: Split | None  # split named by the path or by a folder of the set, or None
     roles: dict[str, tuple[Path, ...]]
     modality: Modality
 

@@ -48,21 +48,14 @@ class Mistake(NamedTuple):
 
 @dataclass
 class RoleFiles:
-    """The files in the folder of one role, without notes such as ``readme.txt``.
-
-    Attributes:
-        by_stem: images by the stem used for pairing; if several images share a stem, the first.
-        doubles: "NAME / NAME" of two images that share a stem.
-        broken: images that are broken links or folders.
-        hidden: images whose names start with a dot.
-    """
+    """The files in the folder of one role, without notes such as ``readme.txt``."""
 
     folder: Path
-    by_stem: dict[str, Path] = field(default_factory=dict)
-    doubles: list[str] = field(default_factory=list)
-    broken: list[str] = field(default_factory=list)
+    by_stem: dict[str, Path] = field(default_factory=dict)  # the first image of each stem
+    doubles: list[str] = field(default_factory=list)  # "NAME / NAME" of images of one stem
+    broken: list[str] = field(default_factory=list)  # images that are broken links or folders
     other_types: list[str] = field(default_factory=list)
-    hidden: list[str] = field(default_factory=list)
+    hidden: list[str] = field(default_factory=list)  # images whose names start with a dot
 
 
 @dataclass(frozen=True)

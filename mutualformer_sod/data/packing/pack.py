@@ -34,20 +34,13 @@ _MIB = 1 << 20
 
 @dataclass(frozen=True)
 class PackOptions:
-    """Options of a pack.
+    """Options of a pack."""
 
-    Attributes:
-        side: maximum length of the longer side in pixels; images are not enlarged.
-        share: ratio of the images of each set that are packed, evenly spaced.
-        seed: seed of the choice of the first of the evenly spaced images.
-        shard_mb: maximum size of a shard in MiB.
-    """
-
-    side: int
+    side: int  # maximum length of the longer side in pixels; images are not enlarged
     quality: int = 85
-    share: float = 1.0
-    seed: int = 0
-    shard_mb: float = 15.0
+    share: float = 1.0  # ratio of the images of each set that are packed, evenly spaced
+    seed: int = 0  # seed of the choice of the first of the evenly spaced images
+    shard_mb: float = 15.0  # maximum size of a shard in MiB
 
     def __post_init__(self) -> None:
         for name, value, good, want in (

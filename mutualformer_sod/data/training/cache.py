@@ -35,20 +35,13 @@ _SPARE = 0.1  # ratio of the free memory that must remain
 
 @dataclass(frozen=True)
 class CacheOptions:
-    """Place and size of a cache.
-
-    Attributes:
-        side: maximum side of a cached image in pixels.
-        folder: folder of the files, for "disk".
-        copies: number of processes on this host; in mode "ram" each process has its own cache.
-        shared: whether each process has loader workers that read its cache.
-    """
+    """Place and size of a cache."""
 
     mode: str
-    side: int
-    folder: Path | None = None
-    copies: int = 1
-    shared: bool = False
+    side: int  # maximum side of a cached image in pixels
+    folder: Path | None = None  # folder of the files, for "disk"
+    copies: int = 1  # processes on this host, each with its own cache in mode "ram"
+    shared: bool = False  # whether each process has loader workers that read its cache
 
 
 class CachedImage(NamedTuple):
