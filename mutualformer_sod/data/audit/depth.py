@@ -24,20 +24,14 @@ _FEW = 0.1  # ratio of a set below which maps of the other polarity are ignored
 
 @dataclass(frozen=True)
 class DepthReport:
-    """Results on the maps of one set.
-
-    Attributes:
-        evidence: evidence of polarity, in the order of ``stems``; None for maps without polarity.
-        stems, paths: stems and files of the maps whose `DepthSample` has a valid pixel.
-        range: least and largest value of the set, without holes.
-    """
+    """Results on the maps of one set."""
 
     encoding: Encoding
-    evidence: SetEvidence | None
-    stems: tuple[str, ...]
-    paths: tuple[Path, ...]
-    types: dict[str, int]
-    range: tuple[float, float]
+    evidence: SetEvidence | None  # in the order of stems; None for maps without polarity
+    stems: tuple[str, ...]  # of the maps whose `DepthSample` has a valid pixel
+    paths: tuple[Path, ...]  # files of these maps
+    types: dict[str, int]  # number of maps by data type
+    range: tuple[float, float]  # least and largest value of the set, without holes
 
 
 def check_depth(

@@ -41,11 +41,7 @@ class Inspected:
 
 
 def describe_picture(rgb: np.ndarray) -> np.ndarray:
-    """Compute a descriptor of a picture (H, W, 3) uint8, independent of its size and encoding.
-
-    Returns:
-        (272,) uint8: 16 bytes of hash, then a grey thumbnail of 16 x 16 pixels.
-    """
+    """Compute 16 bytes of hash and a grey 16 x 16 thumbnail of a picture, (272,) uint8."""
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
     small = cv2.resize(grey, (64, 64), interpolation=cv2.INTER_AREA).astype(np.float32)
     steps = cv2.resize(small, (9, 8), interpolation=cv2.INTER_AREA)

@@ -21,23 +21,18 @@ _CODE_GAP = 0.9  # all other values are below this ratio of the code
 
 @dataclass(frozen=True)
 class DepthSample:
-    """A sample of one depth map and its statistics.
+    """A sample of one depth map, and statistics of the complete map.
 
-    Attributes:
-        pixels: (h, w), some rows and columns of the raw map, see `holes.sampled`.
-        least: smallest positive value of the complete map; infinity if no value is positive.
-        largest: largest finite value of the complete map below the value for "no measurement".
-        holes: ratio of pixels without a value, if values are distances (True) or not (False).
-        levels: number of different valid values, counted up to `MOST_LEVELS`; keys as in ``holes``.
+    The keys of ``holes`` and ``levels`` are whether the values are distances.
     """
 
-    pixels: np.ndarray
-    least: float
-    largest: float
-    holes: dict[bool, float]
-    levels: dict[bool, int]
-    zeros: float
-    size: tuple[int, int]
+    pixels: np.ndarray  # (h, w), some rows and columns of the raw map, see `holes.sampled`
+    least: float  # smallest positive value; infinity if no value is positive
+    largest: float  # largest finite value below the value for "no measurement"
+    holes: dict[bool, float]  # ratio of pixels without a value
+    levels: dict[bool, int]  # number of different valid values, counted up to `MOST_LEVELS`
+    zeros: float  # ratio of pixels that are 0
+    size: tuple[int, int]  # (H, W)
 
     @classmethod
     def of(cls, depth: np.ndarray) -> "DepthSample":

@@ -58,9 +58,6 @@ def with_encodings(
         near: values of ``--near``, see `near.parse_near`.
         quiet, ask_disparity: see `encoding_of`.
 
-    Returns:
-        The sets in their order, each with its ``encoding``, which is None for a set without maps.
-
     Raises:
         InputError: an error of `near.chosen_sides`, `read_samples` or `encoding_of`, or ``near``
             names a set without polarity.

@@ -14,8 +14,10 @@ from mutualformer_sod.imaging.decoding import read_bytes
 def data_fingerprint(sets: Iterable[SodSet]) -> str:
     """Hash the names of sets and files and the file sizes to 64 hex digits, without reading files.
 
-    The fingerprint does not depend on the location or the order of the sets. A missing file raises
-    InputError.
+    The fingerprint does not depend on the location or the order of the sets.
+
+    Raises:
+        InputError: a file is missing.
     """
     digest = hashlib.sha256()
     for sod_set in sorted(sets, key=lambda item: item.name):
@@ -35,11 +37,13 @@ def find_overlap(
 ) -> list[tuple[Path, Path]]:
     """Find the colour images that two groups of sets share, byte for byte, under any name.
 
-    Only files of equal size are read. Copies in another encoding are not found. A missing or
-    unreadable file raises InputError.
+    Only files of equal size are read. Copies in another encoding are not found.
 
     Returns:
         Pairs (training file, test file), in the order of the training sets.
+
+    Raises:
+        InputError: a file is missing or unreadable.
     """
     tests, trains = _file_sizes(test_sets), _file_sizes(train_sets)
     sizes = set(tests.values()) & set(trains.values())

@@ -17,6 +17,7 @@ DEPTH_SUFFIXES = IMAGE_SUFFIXES | {".npy"}
 StemOf: TypeAlias = Callable[[str, Path], str | None]
 """Function that returns the stem of a file of a role, see `layout.Layout.stem`."""
 
+_SUFFIXES = {"rgb": IMAGE_SUFFIXES, "depth": DEPTH_SUFFIXES, "gt": IMAGE_SUFFIXES}
 _NOTES = {".txt", ".md", ".json", ".csv", ".log", ".html", ".db", ".ini", ".yaml", ".yml"}
 _ENDING = re.compile(
     r"[_-](abs_depth|depth|disparity|disp|d|thermal|t|rgb|colou?r|image|img"
@@ -71,7 +72,7 @@ class Matches:
         found = []
         labels = role_labels(self.modality)
         for role, own in self.files.items():
-            label, types = labels[role], ", ".join(sorted(s[1:] for s in _suffixes(role)))
+            label, types = labels[role], ", ".join(sorted(s[1:] for s in _SUFFIXES[role]))
             convert = f"convert them to a supported type ({types}) or move them away"
             restore = "replace or remove them"
             for kind, text, remedy, names in (
@@ -130,10 +131,6 @@ def match_files(folders: Mapping[str, Path], stem_of: StemOf, modality: Modality
     return Matches(files, base, modality)
 
 
-def _suffixes(role: str) -> frozenset[str]:
-    return DEPTH_SUFFIXES if role == "depth" else IMAGE_SUFFIXES
-
-
 def _list_files(role: str, folder: Path, stem_of: StemOf, known: Mapping[str, str]) -> RoleFiles:
     """List the files of a role; an image whose stem is not ``known`` keeps its own stem."""
     files = RoleFiles(folder)
@@ -142,7 +139,7 @@ def _list_files(role: str, folder: Path, stem_of: StemOf, known: Mapping[str, st
         if own is None:
             continue
         suffix = path.suffix.lower()
-        is_image, is_hidden = suffix in _suffixes(role), path.name.startswith(".")
+        is_image, is_hidden = suffix in _SUFFIXES[role], path.name.startswith(".")
         if is_image and is_hidden:
             files.hidden.append(path.name)
         elif is_image and path.is_file():

@@ -17,20 +17,13 @@ _NAMED_FOLDERS = 6  # maximum number of folders that a message lists
 
 @dataclass(frozen=True)
 class SodSet:
-    """The images of one data set.
+    """The images of one data set."""
 
-    Attributes:
-        name: canonical name, or the path below the root, e.g. "train_rgbd/HOTS".
-        root: the folder of the set, with its RGB, depth and GT folders.
-        samples: samples sorted by stem; all samples have the same parts.
-        encoding: encoding of the maps, from `depth.polarity.with_encodings`, or None.
-    """
-
-    name: str
-    root: Path
-    samples: tuple[Sample, ...]
+    name: str  # canonical name, or the path below the root, e.g. "train_rgbd/HOTS"
+    root: Path  # the folder of the set, with its RGB, depth and GT folders
+    samples: tuple[Sample, ...]  # sorted by stem; all samples have the same parts
     split: Split = "test"
-    encoding: Encoding | None = None
+    encoding: Encoding | None = None  # of the maps, from `depth.polarity.with_encodings`
 
     @property
     def has_rgb(self) -> bool:

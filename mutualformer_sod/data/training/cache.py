@@ -103,15 +103,12 @@ def build_caches(
     depth_rule: DepthRule = "minmax",
     report: Callable[[str], None] = print,
 ) -> dict[str, SetCache]:
-    """Decode all images of the sets, or find them in the cache files of an earlier run.
+    """Return caches by the name of the set, decoded or from the cache files of an earlier run.
 
     A cache file is used only if the options and the source files (names, sizes, modification times)
     have not changed and its checksums are correct; otherwise the cache file is written again.
     The sets have colour images and an encoding, and each sample occurs once. ``report`` gets one
     line per set about the size of the cache.
-
-    Returns:
-        Caches by the name of the set.
 
     Raises:
         InputError: an image is unreadable, or memory or disk space is insufficient.

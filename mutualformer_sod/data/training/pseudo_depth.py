@@ -21,9 +21,8 @@ def invent_depth(
 
     Args:
         gt: (H, W) in [0, 1].
-        scene: (H, W) float in [0, 1], near = 1, an estimated depth map of the image. It replaces
-            the invented surroundings. The object still gets an outline from its ground truth,
-            because an estimate from the colours alone adds no information to the colours.
+        scene: (H, W) float in [0, 1], near = 1, an estimated depth map of the image, in place of
+            the invented surroundings. The object still gets an outline from its ground truth.
 
     Returns:
         (H, W) float32 in [0, 1], near = 1, with minimum 0 and maximum 1.

@@ -24,39 +24,24 @@ Planes = tuple[Tensor, Tensor | None, Tensor | None]
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Strengths of the training augmentations; every draw is uniform.
+    """Strengths of the training augmentations; every draw is uniform."""
 
-    Attributes:
-        flip: probability of a left-right flip.
-        crop: maximum crop at each of the four borders, relative to the side of the image.
-        brightness, contrast, saturation: x; the factor is drawn from 1 - x to 1 + x.
-        hue: x; the shift is drawn from -x to x, as a ratio of the colour circle.
-        depth_noise: maximum standard deviation of the noise added to depth in [0, 1].
-        depth_levels: minimum number of grey levels to which depth is quantised.
-        depth_holes: maximum number of holes in a depth map.
-        depth_change: probability of each of the ``degradations`` of the modality.
-        paste: probability of `copy_paste.paste_object` for an image with depth, from another image
-            of its set. The dataset applies this and the next three augmentations.
-        invent_depth: probability of `pseudo_depth.invent_depth` for an image without depth.
-        twin: probability of `copy_paste.add_twin` for an image with an invented map.
-        wrong_depth: probability that `pseudo_depth.mislead` replaces depth.
-        poor_colour: probability that an image with depth loses most of its colour information.
-    """
-
-    flip: float = 0.5
-    crop: float = 1 / 8
-    brightness: float = 0.3
+    flip: float = 0.5  # probability of a left-right flip
+    crop: float = 1 / 8  # maximum crop at each of the four borders, relative to the side
+    brightness: float = 0.3  # x: the factor is drawn from 1 - x to 1 + x
     contrast: float = 0.3
     saturation: float = 0.3
-    hue: float = 0.03
-    depth_noise: float = 0.03
-    depth_levels: int = 16
-    depth_holes: int = 4
-    depth_change: float = 0.3
-    paste: float = 0.0
-    invent_depth: float = 0.0
-    twin: float = 0.5
-    wrong_depth: float = 0.0
+    hue: float = 0.03  # x: the shift is drawn from -x to x, as a ratio of the colour circle
+    depth_noise: float = 0.03  # maximum standard deviation of the noise added to depth in [0, 1]
+    depth_levels: int = 16  # minimum number of grey levels to which depth is quantised
+    depth_holes: int = 4  # maximum number of holes in a depth map
+    depth_change: float = 0.3  # probability of each of the degradations of the modality
+    # Probabilities of augmentations that the dataset applies:
+    paste: float = 0.0  # `copy_paste.paste_object` for an image with depth, from its set
+    invent_depth: float = 0.0  # `pseudo_depth.invent_depth` for an image without depth
+    twin: float = 0.5  # `copy_paste.add_twin` for an image with an invented map
+    wrong_depth: float = 0.0  # `pseudo_depth.mislead` in place of depth
+    # Probability that an image with depth loses most of its colour information:
     poor_colour: float = 0.0
 
 
