@@ -47,8 +47,7 @@ def relation(rgb: np.ndarray, depth: np.ndarray) -> float | None:
         return None
     small = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
     lab = cv2.cvtColor(small, cv2.COLOR_RGB2LAB).astype(np.float32)
-    ranks = doubled_ranks(fill_holes(raw.astype(np.float32), holes)) / (2 * raw.size)
-    ranks = ranks.astype(np.float32)
+    ranks = np.float32(doubled_ranks(fill_holes(np.float32(raw), holes)) / (2 * raw.size))
     one, other = _edges(cv2.split(lab), None), _edges([ranks], holes)
     product = (np.fft.rfft2(one) * np.conj(np.fft.rfft2(other))).sum(axis=0)
     matches = np.fft.irfft2(product, s=(height, width)).astype(np.float32)  # by shift
