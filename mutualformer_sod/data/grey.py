@@ -13,14 +13,18 @@ from mutualformer_sod.data.depth.kind import DepthSample
 
 @dataclass(frozen=True)
 class GreyEncoding:
-    """Encoding of the maps of one set without polarity; every finite value is valid."""
+    """Encoding of the maps of one set whose modality has no polarity.
+
+    The maps store brightness, and every finite value is valid.
+    """
 
     kind: str  # name of the modality, such as "thermal"
     is_empty: bool = False  # whether every map is constant or empty, so that only colour is used
 
-    near: ClassVar[str] = "none"  # in the record of a run
+    # Polarity in the record of a run:
+    near: ClassVar[str] = "none"
     side: ClassVar[str] = "none"
-    zero_is_hole: ClassVar[bool] = False
+    zero_is_hole: ClassVar[bool] = False  # whether 0 means that a pixel has no value
 
     @classmethod
     def of(cls, samples: Sequence[DepthSample], kind: str) -> "GreyEncoding":
@@ -37,5 +41,8 @@ class GreyEncoding:
 
 
 def grey_to_unit(raw: np.ndarray, encoding: GreyEncoding, rule: DepthRule = "minmax") -> np.ndarray:
-    """Scale raw brightness (H, W) to (H, W) float32 in [0, 1], see `scale_to_unit`."""
+    """Scale raw brightness (H, W) to (H, W) float32 in [0, 1], see `scale_to_unit`.
+
+    NaN and infinite pixels get the value of the nearest finite pixel. Brightness is not inverted.
+    """
     return scale_to_unit(raw, encoding.find_holes(raw), rule)

@@ -1,7 +1,8 @@
 """Second modalities besides colour: depth, thermal images, and other registered modalities.
 
-This module defines all differences between modalities. Names such as ``has_depth`` and ``depth``
-refer to the second input, whatever its modality.
+`SodSet.modality` is the second modality of a set. `ModelConfig.second_modality` is the modality
+that a network was trained on. This module defines all differences between modalities.
+Names such as ``has_depth`` and ``depth`` refer to the second input, whatever its modality.
 """
 
 from collections.abc import Callable, Iterable
@@ -39,8 +40,10 @@ class Modality:
             Without polarity the encoding of a set is a `GreyEncoding`.
         interpolation: cv2 flag for resizing a map to the size of its colour image. The default is
             nearest neighbour: other methods would create false depths at object borders.
-        degradations: names of the `training.degradations` of the maps.
-        sets: prefixes of the names of known sets of this modality, whatever their folders.
+        degradations: names of the functions of `training.degradations` that may change the maps
+            in training.
+        sets: names, or prefixes of names, of known sets whose maps have this modality even if
+            their folder has another name.
         label: title of the maps on a page; if it is "", ``name`` is the title.
     """
 
@@ -72,7 +75,11 @@ MODALITIES: dict[str, Modality] = {}
 
 
 def register_modality(modality: Modality) -> Modality:
-    """Register a modality; raise ValueError if its name or one of its folders is registered."""
+    """Register a modality of this or another package, so that its folder names are recognised.
+
+    Raises:
+        ValueError: the name or a folder name of the modality is registered already.
+    """
     for other in MODALITIES.values():
         shared = set(modality.folders) & set(other.folders)
         if modality.name == other.name or shared:

@@ -15,9 +15,9 @@ class Sample:
     """The files of one sample; None if the set has no folder for a file."""
 
     stem: str  # stem of the RGB file, or of the ground truth if there is no RGB file
-    rgb: Path | None = None
-    depth: Path | None = None
-    gt: Path | None = None
+    rgb: Path | None
+    depth: Path | None
+    gt: Path | None
     modality: Modality = DEPTH  # modality of the file in depth
 
 
@@ -41,8 +41,8 @@ def read_sample(sample: Sample) -> tuple[np.ndarray | None, np.ndarray | None, n
         check_size(sample.gt, gt.shape, sample.rgb, rgb.shape[:2])
     image = gt if rgb is None else rgb
     if depth is not None and image is not None and depth.shape != image.shape[:2]:
-        size = image.shape[1::-1]
-        depth = cv2.resize(depth, size, interpolation=sample.modality.interpolation)
+        height, width = image.shape[:2]
+        depth = cv2.resize(depth, (width, height), interpolation=sample.modality.interpolation)
     return rgb, depth, gt
 
 

@@ -130,8 +130,9 @@ def _describe(roots: tuple[list[str], list[str]], options: Options) -> dict[str,
     tests = [_discover([root], None, "test") for root in roots[1]]
     held_out = tests[-1] if is_split else []
     others = [item for sets in (tests[:-1] if is_split else tests) for item in sets]
-    both = [*whole, *others]
-    chosen_sides([item.name for item in both], near, any(item.has_depth for item in both))
+    # Raises if --near names no set or several sets, or if no set has depth.
+    every = [*whole, *others]
+    chosen_sides([item.name for item in every], near, any(item.has_depth for item in every))
     train_near, test_near = _decide_near(whole, near), _decide_near(others, near)
     names = {item.name for item in held_out}
     test_near += [item for item in train_near if item.rpartition("=")[0] in names]

@@ -37,10 +37,10 @@ class CheckedSet:
     path: str  # path below the root, as on disk; its last part may be an alias
     part: Split | None  # part of the set, from the path or the number of images; None if unknown
     layout: dict[str, str]  # folders by role, with the name of the modality for "depth"
-    modality: Modality
-    samples: Sequence[Sample] = ()
-    images: list[Inspected] = field(default_factory=list)
-    depth: DepthReport | None = None
+    modality: Modality  # modality of its maps, from the names of the folders
+    samples: Sequence[Sample] = ()  # images that have all their files
+    images: list[Inspected] = field(default_factory=list)  # the inspected images among the samples
+    depth: DepthReport | None = None  # results for the maps of the set; None without maps
 
     @property
     def count(self) -> int:
@@ -79,6 +79,7 @@ def check_data(
     Args:
         names: sets to check, by name, alias or path below a root; None checks all sets.
         near: values of ``--near``, see `near.parse_near`; they are compared with the maps.
+        workers: number of processes that read files.
         quick: read `QUICK_IMAGES` evenly spaced images of each set, and do not search for copies.
 
     Raises:
@@ -140,9 +141,9 @@ def _open(candidate: Candidate, label: str, findings: list[Finding]) -> CheckedS
         label, candidate.folder, candidate.path, candidate.split, layout, candidate.modality
     )
     several = [folders[role] for role, found in candidate.roles.items() if len(found) > 1]
-    text = "several folders of one kind"
-    findings += about("problem", "folders", label, text, "keep one of each", several)
     if several:
+        text = "several folders of one kind"
+        findings += about("problem", "folders", label, text, "keep one of each", several)
         return checked
     matches = candidate.match()
     checked.samples = matches.samples()
@@ -156,22 +157,28 @@ def _open(candidate: Candidate, label: str, findings: list[Finding]) -> CheckedS
 
 
 def _part_of(candidate: Candidate, count: int) -> Split | None:
-    """Return the part by the number of images of a known set, or by names like "train_rgb"."""
+    """Return the part of a set, or None if the part is unknown.
+
+    The number of images decides for a known set, folder names such as "train_rgb" for other sets.
+    """
     name = candidate.name
     if is_known(name):
         return next((s for s in ("test", "train") if usual_count(name, s) == count), "test")
     parts = [*candidate.folder.resolve().parts[-2:-1], *candidate.path.split("/")]
-    named = [s for s in ("train", "test") if any(p.casefold().startswith(s) for p in parts)]
-    return next(iter(named), None)
+    named = (s for s in ("train", "test") if any(p.casefold().startswith(s) for p in parts))
+    return next(named, None)
 
 
 def _named_twice(sets: Sequence[CheckedSet]) -> list[Finding]:
-    findings = []
-    for label in dict.fromkeys(checked.label for checked in sets):
-        own = [checked.folder for checked in sets if checked.label == label]
-        text, remedy = f"{len(own)} folders under one name", "omit all but one from --data"
-        findings += about("problem", "twice", label, text, remedy, own if len(own) > 1 else [])
-    return findings
+    folders: dict[str, list[str]] = {}
+    for checked in sets:
+        folders.setdefault(checked.label, []).append(str(checked.folder))
+    remedy = "omit all but one from --data"
+    return [
+        Finding("problem", "twice", label, f"{len(own)} folders under one name", remedy, tuple(own))
+        for label, own in folders.items()
+        if len(own) > 1
+    ]
 
 
 def _check_set(checked: CheckedSet, side: str, strict: bool) -> list[Finding]:

@@ -25,6 +25,7 @@ def similar_pairs(descriptors: Sequence[np.ndarray]) -> Iterator[tuple[int, int]
 
     A matrix product of the hashes selects candidates among all pairs (10 000 pictures take
     seconds). The correlation of the thumbnails decides. Uniform pictures are in no pair.
+    ``descriptors`` come from `inspection.describe_picture`.
     """
     if len(descriptors) < 2:
         return
@@ -65,19 +66,25 @@ def find_copies(sets: Mapping[str, tuple[Split | None, Sequence[Inspected]]]) ->
         if not a.sample.rgb.samefile(b.sample.rgb):  # one file may be below two roots
             pairs = same if a.content == b.content else like
             pairs[first, second].append((a.sample.rgb, b.sample.rgb))
-    known = set(chain(*same.values()))
-    by_content: dict[bytes, tuple[str, Path]] = {}
-    for name, image in owners:  # `similar_pairs` ignores equal files of uniform pictures
-        path = image.sample.rgb
-        first, original = by_content.setdefault(image.content, (name, path))
-        if (original, path) not in known and not original.samefile(path):
-            same[first, name].append((original, path))
+    _add_plain_copies(owners, same)
     parts = {name: part for name, (part, _) in sets.items()}
     findings = []
     for pairs, exact in ((same, True), (like, False)):
         for (first, second), found in pairs.items():
             findings += _copies(first, second, parts, found, exact)
     return sorted(findings, key=lambda finding: finding.kind != "overlap")
+
+
+def _add_plain_copies(owners: Sequence[tuple[str, Inspected]], same: _Pairs) -> None:
+    """Add to ``same`` the equal files of uniform pictures, which `similar_pairs` ignores."""
+    known = set(chain(*same.values()))
+    by_content: dict[bytes, tuple[str, Path]] = {}
+    for name, image in owners:
+        path = image.sample.rgb
+        first, original = by_content.setdefault(image.content, (name, path))
+        is_known = (original, path) in known or original is path or original.samefile(path)
+        if not is_known:
+            same[first, name].append((original, path))
 
 
 def _copies(

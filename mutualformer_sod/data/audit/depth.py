@@ -26,7 +26,7 @@ _FEW = 0.1  # ratio of a set below which maps of the other polarity are ignored
 class DepthReport:
     """Results on the maps of one set."""
 
-    encoding: Encoding
+    encoding: Encoding  # from `depth.polarity.decide`
     evidence: SetEvidence | None  # in the order of stems; None for maps without polarity
     stems: tuple[str, ...]  # of the maps whose `DepthSample` has a valid pixel
     paths: tuple[Path, ...]  # files of these maps

@@ -25,42 +25,47 @@ def check_training_files(sets: Sequence[SodSet], *, show_bar: bool = True) -> li
     """Check that all images are complete and all masks are usable, before training begins.
 
     Colour images are checked from their headers, ends and checksums without decoding (TIFF is
-    decoded); masks are decoded by the rule of `imaging.masks`. Return lines on the unusual masks of
-    each set, and on masks that are all black or all white.
+    decoded); masks are decoded by the rule of `imaging.masks`. The sets have colour images.
+
+    Returns:
+        Lines on the masks of each set: the interpretation of unusual masks, and the number of
+        masks that are all black or all white.
 
     Raises:
-        InputError: files are damaged, ambiguous or of two sizes; or no mask of a set has both
-            foreground and background.
+        InputError: files are damaged, ambiguous or of two sizes, with a description of the first
+            file and the names of the other images; or no mask of a set has both foreground and
+            background.
     """
     masks = iter(_check_all(sets, with_masks=True, show_bar=show_bar))
-    return [
-        line
-        for sod_set in sets
-        for line in _describe(sod_set, list(islice(masks, len(sod_set.samples))))
-    ]
+    lines = []
+    for sod_set in sets:
+        lines += _describe(sod_set, list(islice(masks, len(sod_set.samples))))
+    return lines
 
 
 def check_images(sets: Sequence[SodSet]) -> None:
-    """Check images like `check_training_files`, but only the sizes of ground truths."""
+    """Check that all images are complete and have the sizes of their ground truths.
+
+    The errors are those of `check_training_files`. Masks are not decoded.
+    """
     _check_all(sets, with_masks=False)
 
 
-def _check_all(
-    sets: Sequence[SodSet], *, with_masks: bool, show_bar: bool = True
-) -> list[_Mask | InputError]:
-    """Check all images in order; raise one InputError for all errors."""
+def _check_all(sets: Sequence[SodSet], *, with_masks: bool, show_bar: bool = True) -> list[_Mask]:
+    """Return the masks of all images in order; raise one InputError for all errors."""
     work = [sample for sod_set in sets for sample in sod_set.samples]
     check = partial(_check, with_mask=with_masks)
     results = in_threads(check, work, "checking files", show_bar=show_bar)
-    damaged = [(c, t) for c, t in zip(results, work, strict=True) if isinstance(c, InputError)]
+    damaged = [(c, t) for c, t in zip(results, work, strict=True) if isinstance(c, str)]
     if damaged:
         others = [sample.rgb.name for _, sample in damaged[1:]]
         text = f" (and {counted(len(others), 'more image')}: {first_of(others)})"
-        raise InputError(f"{damaged[0][0]}{text if others else ''}")
+        raise InputError(damaged[0][0] + (text if others else ""))
     return results
 
 
-def _check(sample: Sample, with_mask: bool) -> _Mask | InputError:
+def _check(sample: Sample, with_mask: bool) -> _Mask | str:
+    """Return the mask of a sample, as two empty texts if it is not decoded; or an error text."""
     try:
         size = image_size(sample.rgb)
         if sample.gt is None:
@@ -71,7 +76,7 @@ def _check(sample: Sample, with_mask: bool) -> _Mask | InputError:
         mask, note = read_mask(sample.gt)
         check_size(sample.gt, mask.shape, sample.rgb, size)
     except InputError as error:
-        return error
+        return str(error)  # the error itself would keep its mask in memory
     kinds = {0: "all black (no foreground)", mask.size: "all white (no background)"}
     return kinds.get(np.count_nonzero(mask), ""), note
 

@@ -17,8 +17,8 @@ class Finding:
     kind: str  # short name, equal for all findings of a kind
     set: str  # name of the set, or of two sets as "A / B"
     text: str
-    remedy: str = ""
-    files: tuple[str, ...] = ()
+    remedy: str = ""  # the action; empty if none is needed
+    files: tuple[str, ...] = ()  # the files that the finding concerns
 
     def line(self) -> str:
         """Return the finding in one line, with the first files and the number of all files."""

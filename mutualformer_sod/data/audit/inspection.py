@@ -32,16 +32,19 @@ class Inspected:
     errors: dict[str, str] = field(default_factory=dict)  # cause and remedy by role
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)  # (H, W) by role
     content: bytes | None = None  # hash of the file of the colour image
-    descriptor: np.ndarray | None = None
+    descriptor: np.ndarray | None = None  # of the colour image, see `describe_picture`
     depth: DepthSample | None = None
     unrelated: bool = False  # whether the edges of depth have no relation to the colour image
-    depth_range: tuple[float, float] | None = None  # least and largest finite value
+    depth_range: tuple[float, float] | None = None  # least and largest finite value of the map
     gt_note: str | None = None  # interpretation of the mask, see `imaging.masks.read_mask`
-    gt_ratio: float | None = None
+    gt_ratio: float | None = None  # ratio of foreground pixels in the mask
 
 
 def describe_picture(rgb: np.ndarray) -> np.ndarray:
-    """Compute 16 bytes of hash and a grey 16 x 16 thumbnail of a picture, (272,) uint8."""
+    """Compute a descriptor of a picture (H, W, 3) uint8, independent of its size and encoding.
+
+    The descriptor is (272,) uint8: 16 bytes of hash, then a grey thumbnail of 16 x 16 pixels.
+    """
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
     small = cv2.resize(grey, (64, 64), interpolation=cv2.INTER_AREA).astype(np.float32)
     steps = cv2.resize(small, (9, 8), interpolation=cv2.INTER_AREA)

@@ -22,7 +22,7 @@ _INK, _PALE, _GOOD, _BAD = (30, 30, 30), (205, 205, 205), (40, 140, 60), (200, 6
 
 
 def polarity_picture(checked: CheckedSet) -> np.ndarray:
-    """Draw some images of a set: colour, depth in the decided polarity, and evidence.
+    """Draw some images of a set with depth: colour, depth in the decided polarity, and evidence.
 
     In the drawn depth, near = bright. The images cover the range of evidence, beginning with the
     strongest evidence against the decision. Below each image are a curve of the mean nearness of
@@ -88,12 +88,12 @@ def _histogram(scores: Sequence[float], height: int) -> np.ndarray:
         colour = _GOOD if number >= 15 else _BAD
         cv2.rectangle(panel, (left, floor - tall), (right, floor), colour, cv2.FILLED)
     cv2.line(panel, (10, floor), (width - 10, floor), _INK, 1)
-    for value, label in ((-WEAK_MARGIN, ""), (WEAK_MARGIN, ""), (-1, "-1"), (0, "0"), (1, "+1")):
+    for value in (-WEAK_MARGIN, WEAK_MARGIN):
         x = round(10 + (value + 1.5) * 10 * step)
-        if label:
-            _write(panel, label, (x - 8, floor + 15))
-        else:
-            cv2.line(panel, (x, top), (x, floor), _PALE, 1)
+        cv2.line(panel, (x, top), (x, floor), _PALE, 1)
+    for value in (-1, 0, 1):
+        x = round(10 + (value + 1.5) * 10 * step)
+        _write(panel, f"{value:+d}" if value else "0", (x - 8, floor + 15))
     _write(panel, f"evidence of {counted(len(scores), 'image')}", (8, _TEXT - 4))
     _write(panel, "against      for", (width // 2 - 62, height - 5))
     return panel

@@ -10,6 +10,7 @@ import numpy as np
 from mutualformer_sod.data.audit.check import Check, CheckedSet
 from mutualformer_sod.data.audit.inspection import Inspected
 from mutualformer_sod.data.depth.encoding import DepthEncoding
+from mutualformer_sod.data.modality import Encoding
 
 
 def check_table(check: Check) -> str:
@@ -44,22 +45,27 @@ def check_json(check: Check) -> dict[str, Any]:
 def _row(checked: CheckedSet, check: Check) -> tuple[str, ...]:
     problems = sum(checked.label in finding.set.split(" / ") for finding in check.problems)
     ratios = [image.gt_ratio for image in checked.images if image.gt_ratio is not None]
-    kind = near = margin = holes = "-"
+    depth = ("-", "-", "-", "-")
     if checked.depth is not None:
-        kind, encoding = _kind(checked), checked.depth.encoding
-        if isinstance(encoding, DepthEncoding):
-            near, holes = encoding.near, f"{encoding.holes:.1%}"
-            margin = "-" if encoding.margin is None else f"{encoding.margin:.2f}"
+        depth = (_kind(checked), *_polarity(checked.depth.encoding))
     return (
         checked.label,
         checked.part or "-",
         str(checked.count),
         str(checked.usual or "-"),
         _sizes(checked.images, "rgb"),
-        *(kind, near, margin, holes),
+        *depth,
         f"{np.mean(ratios):.0%} fg" if ratios else "-",
         str(problems or "-"),
     )
+
+
+def _polarity(encoding: Encoding) -> tuple[str, str, str]:
+    """Return polarity, margin and ratio of holes, each "-" for maps without polarity."""
+    if not isinstance(encoding, DepthEncoding):
+        return "-", "-", "-"
+    margin = "-" if encoding.margin is None else f"{encoding.margin:.2f}"
+    return encoding.near, margin, f"{encoding.holes:.1%}"
 
 
 def _kind(checked: CheckedSet) -> str:
@@ -81,8 +87,10 @@ def _sizes(images: list[Inspected], role: str) -> str:
     """Return the common size of all images ("640x480"), or the smallest and largest by area."""
     role = role if role in ("rgb", "gt") else "depth"
     sizes = sorted({i.sizes[role] for i in images if role in i.sizes}, key=lambda s: s[0] * s[1])
-    ends = dict.fromkeys((sizes[0], sizes[-1]) if sizes else ())
-    return "..".join(f"{width}x{height}" for height, width in ends) or "-"
+    if not sizes:
+        return "-"
+    ends = (sizes[0], sizes[-1]) if len(sizes) > 1 else sizes
+    return "..".join(f"{width}x{height}" for height, width in ends)
 
 
 def _set_json(checked: CheckedSet) -> dict[str, Any]:

@@ -24,9 +24,10 @@ def disparity_question(
 ) -> str | None:
     """Return a question for the user if the 16-bit maps of a set may be disparity, else None.
 
+    The samples come from all maps of the set, the units from `kind.decide_units`.
     Maps of disparity have zeros but no values close to 0. In addition, the evidence shows that
     large values are near, or the evidence is weak and values exceed the range of a depth camera.
-    docs/data.md has the measured false alarms.
+    None of the 861 maps in millimetres that were checked alone gave a false alarm (docs/data.md).
     """
     is_16_bit = samples[0].pixels.dtype == np.uint16 and units.high > 255
     if not is_16_bit or units.step not in _STEPS or units.hole_code is not None:

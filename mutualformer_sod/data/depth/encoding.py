@@ -33,6 +33,8 @@ class DepthEncoding:
         near: polarity: "white" if large values are near the camera, else "black".
         margin: clarity of the evidence for ``near``, 0 to about 1.5; negative if the evidence is
             against ``near``; None if the user chose the polarity.
+        reason: description of the evidence for ``near``.
+        holes: ratio of pixels without a value.
         hole_code: an additional value that means "no measurement", or None.
         is_empty: whether every map is constant or empty, so that only colour is used.
     """
@@ -93,7 +95,9 @@ def depth_to_unit(
 def scale_to_unit(
     raw: np.ndarray, holes: np.ndarray, rule: DepthRule, *, invert: bool = False
 ) -> np.ndarray:
-    """Scale a raw map (H, W) of any type to float32 in [0, 1]; a constant or empty map becomes 0.
+    """Scale a raw map (H, W) of any type to (H, W) float32 in [0, 1].
+
+    A constant or empty map becomes 0.
 
     Args:
         holes: (H, W) bool; they get the value of the nearest valid pixel.

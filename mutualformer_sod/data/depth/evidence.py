@@ -8,7 +8,7 @@ import numpy as np
 from mutualformer_sod.data.depth.holes import fill_holes, find_holes
 from mutualformer_sod.data.depth.kind import DepthSample
 
-_CENTRE_WEIGHT = 0.5  # of "centre" relative to "ground"; 1 would dominate in views from above
+_CENTRE_WEIGHT = 0.5  # of "centre" relative to "ground"; with 1, it dominates views from above
 _MOST_EXTREME = 0.75  # maximum ratio of extreme pixels that are ignored
 
 
@@ -79,7 +79,8 @@ def polarity(depth: np.ndarray) -> tuple[float, float]:
     8-bit maps they are mostly pixels without measurement.
 
     Returns:
-        The evidence "ground" and "centre", each in about [-1, 1]; negative if large is far.
+        The evidence "ground" and "centre", each in about [-1, 1]; negative if large values
+        are far.
     """
     extreme = (depth == depth.min()) | (depth == depth.max())
     if extreme.mean() <= _MOST_EXTREME:
@@ -94,6 +95,9 @@ def polarity(depth: np.ndarray) -> tuple[float, float]:
 
 
 def doubled_ranks(values: np.ndarray) -> np.ndarray:
-    """Return twice the mean rank of each pixel among all pixels, (H, W) int."""
+    """Return twice the mean rank of each pixel of (H, W) values, (H, W) int in (0, 2 H W).
+
+    Equal values share their mean rank, of which the double is an integer.
+    """
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     return (2 * np.cumsum(counts) - counts)[inverse].reshape(values.shape)

@@ -26,9 +26,12 @@ def find_holes(raw: np.ndarray, metric: bool, code: int | None = None) -> np.nda
 
 
 def sampled(depth: np.ndarray, side: int) -> np.ndarray:
-    """Select at most ``side`` evenly spaced rows and columns of a map (H, W), without averaging."""
+    """Select evenly spaced rows and columns of a map (H, W), at most ``side`` of each.
+
+    Pixels are never averaged, so that the sample of an inverted map is exactly the inverse.
+    """
     scale = min(1.0, side / max(depth.shape))
-    middles = []  # of equal parts
+    middles = []  # centres of equal parts of the rows, and of the columns
     for length in depth.shape:
         count = max(1, round(length * scale))
         middles.append((2 * np.arange(count) + 1) * length // (2 * count))

@@ -94,8 +94,7 @@ def _units_of_float(samples: Sequence[DepthSample], largest: float) -> DepthUnit
         high = max(float(values.max()) for values in finite if values.size)
         return DepthUnits(False, high, "floating-point maps with values below 0")
     scale = 255 if largest <= 1 else 1
-    levels = [values * scale for values in finite]
-    if largest <= 255 and all((np.abs(v - np.rint(v)) < 1e-3).all() for v in levels):
+    if largest <= 255 and all(_is_integral(values * scale) for values in finite):
         return DepthUnits(False, 255 / scale, "floating-point copies of 8-bit maps")
     if largest <= 1 and np.median([sample.least for sample in samples]) < _NEAREST_M:
         return DepthUnits(False, 1, "floating-point maps from 0 to 1")
@@ -122,13 +121,25 @@ def _copied_by(samples: Sequence[DepthSample]) -> int | None:
 
 def _distances(samples: Sequence[DepthSample], reason: str) -> DepthUnits:
     values = np.concatenate([s.pixels[~find_holes(s.pixels, metric=True)] for s in samples])
+    code = _hole_code(values)
+    if code is not None:
+        ratio = np.mean(values == code)
+        values = values[values != code]
+        reason += f", {code} is a hole value (a far value in {ratio:.0%} of the pixels)"
     if not values.size:
         return DepthUnits(True, 0, reason)
-    code, largest = None, values.max()
-    others, ratio = values[values < largest], np.mean(values == largest)
-    # A value for "no measurement" is 2^n - 1, frequent, and far from all other values.
-    is_frequent = largest in _HOLE_CODES and ratio >= _CODE_RATIO
-    if is_frequent and others.size and others.max() <= _CODE_GAP * largest:
-        code, values = int(largest), others
-        reason += f", {code} is a hole value (a far value in {ratio:.0%} of the pixels)"
     return DepthUnits(True, float(np.percentile(values, 99)), reason, code)
+
+
+def _hole_code(values: np.ndarray) -> int | None:
+    """Find a value for "no measurement": 2^n - 1, frequent, and far from all other values."""
+    largest = values.max(initial=0)
+    if largest not in _HOLE_CODES or np.mean(values == largest) < _CODE_RATIO:
+        return None
+    others = values[values < largest]
+    is_apart = others.size > 0 and others.max() <= _CODE_GAP * largest
+    return int(largest) if is_apart else None
+
+
+def _is_integral(values: np.ndarray) -> bool:
+    return bool((np.abs(values - np.rint(values)) < 1e-3).all())

@@ -32,13 +32,16 @@ def parse_near(items: Sequence[str]) -> tuple[str, dict[str, str], bool]:
     if len(defaults - {"auto"}) > 1:
         passed = " ".join(sorted(defaults))
         raise InputError(f"--near {passed} contradict each other. Fix: pass one value")
-    return next(iter(defaults - {"strict", "auto"}), "auto"), by_set, "strict" in defaults
+    default = next(iter(defaults - {"strict", "auto"}), "auto")
+    return default, by_set, "strict" in defaults
 
 
 def chosen_sides(
     names: Sequence[str], near: Sequence[str], has_depth: bool
 ) -> tuple[dict[str, str], bool]:
     """Find the value of ``--near`` for each set, and whether a weak decision is refused.
+
+    ``has_depth`` is whether any set has depth or other maps.
 
     Raises:
         InputError: an error of `parse_near`, a set that does not match one of ``names``, or a

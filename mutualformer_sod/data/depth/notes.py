@@ -29,8 +29,10 @@ _NAMED = 3  # maximum number of files that a line lists
 def doubt_of(depth_sample: DepthSample, encoding: Encoding) -> str | None:
     """Return the doubt about one map: `CONSTANT`, `TWO_VALUES`, `MOSTLY_ZERO` or None."""
     levels = depth_sample.levels[encoding.zero_is_hole]
-    if levels <= 2:
-        return TWO_VALUES if levels == 2 else CONSTANT
+    if levels < 2:
+        return CONSTANT
+    if levels == 2:
+        return TWO_VALUES
     is_8_bit = depth_sample.pixels.dtype == "uint8" and encoding.kind == "map"
     return MOSTLY_ZERO if is_8_bit and depth_sample.zeros > _MOSTLY else None
 
@@ -38,8 +40,10 @@ def doubt_of(depth_sample: DepthSample, encoding: Encoding) -> str | None:
 def low_information(depth_sample: DepthSample, encoding: Encoding) -> list[str]:
     """Return the doubts `FEW_LEVELS` and `MOSTLY_HOLES` that apply to a map of over two values."""
     levels = depth_sample.levels[encoding.zero_is_hole]
-    is_holed = depth_sample.holes[encoding.zero_is_hole] > _MOSTLY and levels > 2
-    return [FEW_LEVELS] * (2 < levels < MOST_LEVELS) + [MOSTLY_HOLES] * is_holed
+    if levels <= 2:
+        return []
+    is_holed = depth_sample.holes[encoding.zero_is_hole] > _MOSTLY
+    return [FEW_LEVELS] * (levels < MOST_LEVELS) + [MOSTLY_HOLES] * is_holed
 
 
 def same_proportions(one: tuple[int, int], other: tuple[int, int]) -> bool:
@@ -51,7 +55,10 @@ def same_proportions(one: tuple[int, int], other: tuple[int, int]) -> bool:
 def depth_notes(
     samples: Sequence[Sample], depth_samples: Sequence[DepthSample], encoding: Encoding
 ) -> list[str]:
-    """Describe the doubtful maps of a set: one line per kind of doubt, with the first files."""
+    """Describe the doubtful maps of a set: one line per kind of doubt, with the first files.
+
+    The samples are not empty. Unreadable colour images are ignored.
+    """
     found: dict[str, list[str]] = {}
     for sample, depth_sample in zip(samples, depth_samples, strict=True):
         doubts = [doubt_of(depth_sample, encoding), *low_information(depth_sample, encoding)]
@@ -64,7 +71,10 @@ def depth_notes(
 
 
 def relation_notes(sod_set: SodSet) -> list[str]:
-    """Report the maps whose edges are unrelated to their images, in one line; else return []."""
+    """Return one line about the maps whose edges are unrelated to their images, or an empty list.
+
+    At most `_RELATED` evenly spaced images are read. Unreadable files are ignored.
+    """
     if not sod_set.has_rgb or sod_set.modality != DEPTH:
         return []
     step = -(-len(sod_set.samples) // _RELATED)
@@ -73,7 +83,7 @@ def relation_notes(sod_set: SodSet) -> list[str]:
     def check(sample: Sample) -> bool:
         try:
             return is_unrelated(read_rgb(sample.rgb), read_depth(sample.depth))
-        except InputError:  # reported when the files are used
+        except InputError:  # errors are reported when the files are used
             return False
 
     unrelated = in_threads(check, pairs, sod_set.name)
@@ -83,7 +93,10 @@ def relation_notes(sod_set: SodSet) -> list[str]:
 
 
 def note_line(doubt: str, names: Sequence[str], maps: str, noun: str = "depth") -> str:
-    """Return one line: ``names`` are those of ``maps``, such as "700 maps", with this doubt."""
+    """Return one line with a doubt, the number of maps with this doubt, and the first names.
+
+    ``maps`` is the number of all maps with its noun, such as "700 maps".
+    """
     listed = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
     return f"{noun}: {len(names)} of {maps}: {doubt}: {listed}"
 

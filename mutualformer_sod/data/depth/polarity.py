@@ -1,6 +1,7 @@
 """Decide the depth encoding of a set: its polarity and its units.
 
-The polarity is decided once for a set, from all its depth maps:
+The sets of the field differ in the polarity of depth, and so do copies of one set. The polarity is
+decided once for a set, from all its depth maps:
 
 1. a polarity passed by ``--near`` is used without evidence;
 2. otherwise the evidence of the maps (`evidence.polarity`) is combined with the units: small is
@@ -19,7 +20,7 @@ import numpy as np
 
 from mutualformer_sod.data.depth.disparity import DISPARITY, disparity_question
 from mutualformer_sod.data.depth.encoding import WEAK_MARGIN, DepthEncoding
-from mutualformer_sod.data.depth.evidence import weigh
+from mutualformer_sod.data.depth.evidence import SetEvidence, weigh
 from mutualformer_sod.data.depth.holes import METRIC_INVALID
 from mutualformer_sod.data.depth.kind import DepthSample, DepthUnits, decide_units
 from mutualformer_sod.data.depth.near import POLARITIES, chosen_sides
@@ -58,6 +59,9 @@ def with_encodings(
         near: values of ``--near``, see `near.parse_near`.
         quiet, ask_disparity: see `encoding_of`.
 
+    Returns:
+        The sets in their order, each with its ``encoding``, which is None for a set without maps.
+
     Raises:
         InputError: an error of `near.chosen_sides`, `read_samples` or `encoding_of`, or ``near``
             names a set without polarity.
@@ -77,8 +81,9 @@ def with_encodings(
         if modality is not None:
             samples = read_samples([t.depth for t in sod_set.samples], name, modality)
             encoding = decide(modality, samples, sides[name], name, **options)
-            for note in [] if quiet else depth_notes(sod_set.samples, samples, encoding):
-                _log.warning("%s: %s", name, note)
+            if not quiet:
+                for note in depth_notes(sod_set.samples, samples, encoding):
+                    _log.warning("%s: %s", name, note)
         decided.append(replace(sod_set, encoding=encoding))
     return decided
 
@@ -136,6 +141,7 @@ def encoding_of(
 
     Args:
         near: "auto", "white", "black" or "disparity"; only "auto" uses the evidence of the maps.
+        name: name of the set, for messages only.
         strict: whether to refuse a weak decision, and maps that contradict their units.
         quiet: whether to log nothing. If units and maps contradict each other and neither prevails,
             then the units are used and ``is_contradicted`` of the encoding is true.
@@ -160,19 +166,34 @@ def encoding_of(
             f"{label}: {question}. Fix: pass {flags[DISPARITY]}, {flags['black']} if they are"
             f" millimetres, or {flags['white']} if large is near and 0 is a value"
         )
-    look = "look at some maps and pass"
-    if not units.metric:
-        near = "white" if evidence.mean > 0 else "black"
-        reason = f"{units.reason}; {evidence.describe()}"
-        encoding = _encoding(samples, units, near, evidence.margin, reason)
-        remedy = f"{look} {flags['white']} or {flags['black']}"
-        if encoding.is_weak and strict:
-            raise InputError(f"{label}: {encoding.describe()}. Fix: {remedy}")
-        if encoding.is_weak and not (quiet or encoding.is_empty):
-            _log.warning("%s: weak evidence, %s; %s", label, encoding.describe(), remedy)
-        return encoding
-    margin = -evidence.margin if evidence.mean > 0 else evidence.margin  # that small is near
-    if margin <= -WEAK_MARGIN:
+    if units.metric:
+        return _encoding_of_distances(samples, units, evidence, label, flags, strict, quiet)
+    near = "white" if evidence.mean > 0 else "black"
+    reason = f"{units.reason}; {evidence.describe()}"
+    encoding = _encoding(samples, units, near, evidence.margin, reason)
+    remedy = f"look at some maps and pass {flags['white']} or {flags['black']}"
+    if encoding.is_weak and strict:
+        raise InputError(f"{label}: {encoding.describe()}. Fix: {remedy}")
+    if encoding.is_weak and not (quiet or encoding.is_empty):
+        _log.warning("%s: weak evidence, %s; %s", label, encoding.describe(), remedy)
+    return encoding
+
+
+def _encoding_of_distances(
+    samples: Sequence[DepthSample],
+    units: DepthUnits,
+    evidence: SetEvidence,
+    label: str,
+    flags: dict[str, str],
+    strict: bool,
+    quiet: bool,
+) -> DepthEncoding:
+    """Decide between the units of distance, small = near, and evidence of the maps against them.
+
+    ``flags`` are the argument or flag that sets each polarity, for messages.
+    """
+    agrees = evidence.mean <= 0
+    if not agrees and evidence.margin >= WEAK_MARGIN:
         problem = (
             f"{units.reason} by the type of the maps, so small is near, but the maps look as if"
             f" large were near ({evidence.describe()}, margin {evidence.margin:.2f})"
@@ -180,15 +201,16 @@ def encoding_of(
         prevails = evidence.margin * len(evidence.scores) >= TYPE_WEIGHT
         if strict or not (prevails or quiet):
             raise InputError(
-                f"{label}: {problem}. Fix: {look} {flags['black']} if these are distances,"
-                f" {flags['white']} if they are disparity or inverse depth, {flags[DISPARITY]} if"
-                " they are disparity in which 0 means no value"
+                f"{label}: {problem}. Fix: look at some maps and pass {flags['black']} if these are"
+                f" distances, {flags['white']} if they are disparity or inverse depth,"
+                f" {flags[DISPARITY]} if they are disparity in which 0 means no value"
             )
         if prevails:
             if not quiet:
                 remedy = f"pass {flags['black']} if they are distances"
                 _log.warning("%s: %s: large values are used as near; %s", label, problem, remedy)
             return _encoding(samples, units, "white", evidence.margin, f"not distances: {problem}")
+    margin = evidence.margin if agrees else -evidence.margin
     reason = f"{units.reason}: small is near; {evidence.describe()}"
     return _encoding(samples, units, "black", margin, reason)
 

@@ -7,7 +7,7 @@ from mutualformer_sod.data.depth.evidence import doubled_ranks
 from mutualformer_sod.data.depth.holes import fill_holes, find_holes, sampled
 
 LEAST_RELATION = 2.0
-"""`relation` below which a depth map is reported as unrelated to its image.
+"""`relation` below which a depth map is reported as unrelated to its image, in standard deviations.
 
 Depth of another image reaches 2 in 5 % of the cases (docs/data.md).
 """

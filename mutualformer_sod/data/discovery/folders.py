@@ -25,11 +25,11 @@ class Candidate:
 
     name: str  # canonical name, see `sets.SodSet`
     path: str  # path below the root, as on disk
-    folder: Path
-    layout: Layout
+    folder: Path  # the root joined with the path
+    layout: Layout  # layout that recognised the folder
     split: Split | None  # split named by the path or by a folder of the set, or None
-    roles: dict[str, tuple[Path, ...]]
-    modality: Modality
+    roles: dict[str, tuple[Path, ...]]  # the folders of the set by role
+    modality: Modality  # of its maps, from the names of the set and of the folder of maps
 
     def match(self, with_depth: bool = True) -> Matches:
         """Match the files of the set by stem; each role must have at most one folder."""
@@ -40,7 +40,7 @@ class Candidate:
 def matching(
     name: str, candidates: Sequence[Candidate], split: Split | None = None
 ) -> list[Candidate]:
-    """Return the sets with a name, alias or path, or else those with this last part of the name.
+    """Find sets by name, alias or path below the root, or else by the last part of their names.
 
     With ``split``, a set of the other split is found only by its path.
     """

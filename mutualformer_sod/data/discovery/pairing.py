@@ -74,13 +74,15 @@ class Matches:
         for role, own in self.files.items():
             label, types = labels[role], ", ".join(sorted(s[1:] for s in _SUFFIXES[role]))
             convert = f"convert them to a supported type ({types}) or move them away"
-            restore = "replace or remove them"
-            for kind, text, remedy, names in (
-                ("broken", "broken links or folders in place of {} files", restore, own.broken),
-                ("type", "file types not read as {}", convert, own.other_types),
-                ("double", "two {} files for one image", "keep one of each", own.doubles),
-            ):
-                found.append(Mistake(kind, own.folder, text.format(label), remedy, names))
+            broken = f"broken links or folders in place of {label} files"
+            doubles = f"two {label} files for one image"
+            found += [
+                Mistake("broken", own.folder, broken, "replace or remove them", own.broken),
+                Mistake(
+                    "type", own.folder, f"file types not read as {label}", convert, own.other_types
+                ),
+                Mistake("double", own.folder, doubles, "keep one of each", own.doubles),
+            ]
         base, base_label = self.files[self.base].by_stem, labels[self.base]
         for role, own in self.files.items():
             for one, other, text in (
@@ -99,18 +101,16 @@ class Matches:
     def samples(self) -> tuple[Sample, ...]:
         """Return a sample for each image that has all its parts, sorted by stem."""
         found = {role: files.by_stem for role, files in self.files.items()}
+        complete = sorted(set.intersection(*map(set, found.values())))
+        roles = ("rgb", "depth", "gt")
         return tuple(
-            Sample(stem, **{r: own[stem] for r, own in found.items()}, modality=self.modality)
-            for stem in sorted(set.intersection(*map(set, found.values())))
+            Sample(stem, *(found.get(role, {}).get(stem) for role in roles), self.modality)
+            for stem in complete
         )
 
     def all_samples(self, folder: Path) -> tuple[Sample, ...]:
         """Return a sample for each image of a set; raise InputError if there are `mistakes`."""
-        errors = []
-        for _, own, text, remedy, names in self.mistakes():
-            listed = f": {first_of(names, _NAMED)}" if names else ""
-            errors.append(f"{own or folder}: {text}{listed}. Fix: {remedy}")
-        refuse_all(errors)
+        refuse_all([_error_of(mistake, folder) for mistake in self.mistakes()])
         return self.samples()
 
 
@@ -160,3 +160,9 @@ def _without_endings(stems: Iterable[str]) -> dict[str, str]:
     for stem in stems:
         groups[bare_stem(stem)].append(stem)
     return {short: own[0] for short, own in groups.items() if len(own) == 1 and short not in stems}
+
+
+def _error_of(mistake: Mistake, folder: Path) -> str:
+    names = mistake.names
+    listed = f": {first_of(names, _NAMED)}" if names else ""
+    return f"{mistake.folder or folder}: {mistake.text}{listed}. Fix: {mistake.remedy}"

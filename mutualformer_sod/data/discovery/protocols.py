@@ -63,6 +63,9 @@ def discover_benchmarks(
     incomplete sets are accepted. Folders of a training split are left out. A folder of a training
     set, ``trained_on``, whose path names no split counts as a test set in two cases: the field has
     no training split of this set, or only the test split usually has this number of images.
+
+    Raises:
+        InputError: a root is not a folder.
     """
     found = []
     for candidate in search(roots):
@@ -71,7 +74,8 @@ def discover_benchmarks(
         folders = candidate.roles.get("rgb", ())
         files = [path for folder in folders for path in candidate.layout.images("rgb", folder)]
         is_open = candidate.split is None and candidate.folder in trained_on
-        usual, trained = (usual_count(candidate.name, split) for split in ("test", "train"))
+        usual = usual_count(candidate.name, "test")
+        trained = usual_count(candidate.name, "train")
         # Both parts of VT5000 have 2500 images: their number does not identify the part.
         is_test = usual if trained is None else usual == len(files) != trained
         if not is_open or is_test:

@@ -22,8 +22,9 @@ class SodSet:
     name: str  # canonical name, or the path below the root, e.g. "train_rgbd/HOTS"
     root: Path  # the folder of the set, with its RGB, depth and GT folders
     samples: tuple[Sample, ...]  # sorted by stem; all samples have the same parts
-    split: Split = "test"
-    encoding: Encoding | None = None  # of the maps, from `depth.polarity.with_encodings`
+    split: Split = "test"  # the requested split
+    # None in a set without maps, or before `depth.polarity.with_encodings` has decided the encoding
+    encoding: Encoding | None = None
 
     @property
     def has_rgb(self) -> bool:
@@ -52,7 +53,7 @@ class SodSet:
 
     @property
     def other_version(self) -> str:
-        """Description of the version of this set with this number of images, or ""."""
+        """Description of the version of this set with this unusual number of images, or ""."""
         return other_version(self.name, self.split, len(self.samples))
 
 
@@ -95,9 +96,14 @@ def discover_sets(
     folders: dict[str, list[Path]] = {}
     for candidate in chosen:
         folders.setdefault(candidate.name, []).append(candidate.folder)
-    twice = {name: own for name, own in folders.items() if len(own) > 1}
-    text = "{} is found {} times: {}. Fix: leave all but one out of --data"
-    refuse_all([text.format(n, len(own), name_list(own)) for n, own in twice.items()])
+    remedy = "Fix: leave all but one out of --data"
+    refuse_all(
+        [
+            f"{name} is found {len(own)} times: {name_list(own)}. {remedy}"
+            for name, own in folders.items()
+            if len(own) > 1
+        ]
+    )
     return together(lambda candidate: load(candidate, split, need_rgb, need_gt, with_depth), chosen)
 
 
@@ -148,11 +154,12 @@ def keep_images(sets: Sequence[SodSet], list_file: Path) -> list[SodSet]:
         lines = list_file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError):
         raise InputError(f"{flag}: unreadable. Fix: pass a text file of SET/STEM lines") from None
-    names = list(filter(None, map(str.strip, lines)))
+    names = [line.strip() for line in lines if line.strip()]
     if wrong := [name for name in names if "/" not in name]:
         raise InputError(f"{flag}: {wrong[0]!r} is not SET/STEM. Fix: write one SET/STEM per line")
     wanted = {tuple(name.rsplit("/", 2)[-2:]) for name in names}
-    kept, remedy = [], "Fix: list images of these sets"
+    remedy = "Fix: list images of these sets"
+    kept = []
     for sod_set in sets:
         name = last_part(sod_set.name)
         samples = tuple(t for t in sod_set.samples if (name, t.stem) in wanted)
@@ -175,7 +182,11 @@ def choose(
     *,
     optional: bool = False,
 ) -> Candidate | None:
-    """Find one set by `folders.matching`, or None if ``optional``; else raise InputError."""
+    """Find one set by `folders.matching`.
+
+    Raises:
+        InputError: several sets match; or no set matches (None is returned if ``optional``).
+    """
     matches = matching(name, candidates, split)
     if not matches and not optional:
         found = name_list(c.name for c in candidates if c.split in (None, split))
@@ -224,9 +235,11 @@ def load(
             label = candidate.modality.name if role == "depth" else role
             problem = f"two folders for {label}: {name_list(p.name for p in found)}"
             raise InputError(f"{candidate.folder}: {problem}. Fix: keep one of them")
-    needed = [("rgb", "colour images (RGB)")] * need_rgb + [("gt", "ground truth (GT)")] * need_gt
-    for role, label in needed:
-        if role not in candidate.roles:
+    for role, label, needed in (
+        ("rgb", "colour images (RGB)", need_rgb),
+        ("gt", "ground truth (GT)", need_gt),
+    ):
+        if needed and role not in candidate.roles:
             raise InputError(f"{candidate.folder}: the set has no folder of {label}. Fix: add it")
     samples = candidate.match(with_depth).all_samples(candidate.folder)
     return SodSet(candidate.name, candidate.folder, samples, split)

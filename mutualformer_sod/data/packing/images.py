@@ -1,9 +1,9 @@
 """Encode the files of a packed image.
 
 Colour images are shrunk by area average and stored as JPEG. Ground truth is shrunk by area average;
-a pixel is foreground if the average is at least one half, as in `imaging.masks`. Depth and other
-maps are resized by nearest neighbour, so that type, units, holes and polarity are those of the
-original.
+a pixel is foreground if the average is at least one half. The threshold is that of `imaging.masks`,
+which may refuse soft masks and is therefore not used here. Depth and other maps are resized by
+nearest neighbour, so that type, units, holes and polarity are those of the original.
 """
 
 import io
@@ -15,7 +15,7 @@ import numpy as np
 from mutualformer_sod.data.packing.shards import File
 from mutualformer_sod.data.sample import Sample, read_sample, shrink
 
-_SMALLEST = [cv2.IMWRITE_PNG_COMPRESSION, 9]
+_SMALLEST_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 9]
 
 
 def encode_sample(path: str, sample: Sample, side: int, quality: int) -> list[File]:
@@ -33,10 +33,11 @@ def encode_sample(path: str, sample: Sample, side: int, quality: int) -> list[Fi
     if depth is not None:
         picked = cv2.resize(depth, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
         if depth.dtype == np.float32:
-            np.save(buffer := io.BytesIO(), picked, allow_pickle=False)
+            buffer = io.BytesIO()
+            np.save(buffer, picked, allow_pickle=False)
             files.append((sample.depth, ".npy", buffer.getvalue()))
         else:
-            files.append((sample.depth, ".png", _image(".png", picked, _SMALLEST)))
+            files.append((sample.depth, ".png", _image(".png", picked, _SMALLEST_PNG)))
     if gt is not None:
         files.append((sample.gt, ".png", _mask(gt, height, width)))
     folders = [source.parent.name for source, _, _ in files]
@@ -55,7 +56,8 @@ def _mask(gt: np.ndarray, height: int, width: int) -> bytes:
     # A thin object may cover less than half of every pixel, but must not disappear.
     least = min(0.5, float(ratio.max()))
     binary = (ratio >= least) & (ratio > 0)
-    return _image(".png", binary.astype(np.uint8) * 255, [cv2.IMWRITE_PNG_BILEVEL, 1, *_SMALLEST])
+    flags = [cv2.IMWRITE_PNG_BILEVEL, 1, *_SMALLEST_PNG]
+    return _image(".png", binary.astype(np.uint8) * 255, flags)
 
 
 def _image(suffix: str, pixels: np.ndarray, flags: Sequence[int]) -> bytes:

@@ -36,9 +36,9 @@ _MIB = 1 << 20
 class PackOptions:
     """Options of a pack."""
 
-    side: int  # maximum length of the longer side in pixels; images are not enlarged
-    quality: int = 85
-    share: float = 1.0  # ratio of the images of each set that are packed, evenly spaced
+    side: int  # maximum length of the longer side in pixels, 32 or more; images are not enlarged
+    quality: int = 85  # JPEG quality, 1 to 100
+    share: float = 1.0  # ratio of the images of each set that are packed, in (0, 1], evenly spaced
     seed: int = 0  # seed of the choice of the first of the evenly spaced images
     shard_mb: float = 15.0  # maximum size of a shard in MiB
 
@@ -73,6 +73,10 @@ def pack_sets(
         names: sets by name or path; None for all with colour images, except test sets.
         near: values of ``--near``, see `near.parse_near`.
         workers: number of threads; None uses one thread per core.
+
+    Returns:
+        The index: options, sets (name, numbers of packed and of all images, depth encoding),
+        fingerprint of the packed originals, shards with sizes and sha256.
 
     Raises:
         InputError: a set or image is unusable, ``output`` contains a pack and ``overwrite`` is
@@ -116,6 +120,7 @@ def unpack_sets(
 
     The checksums of all shards are compared before the first file is written. Existing files of
     equal content are not written again, so that an interrupted run continues.
+    ``folder`` has the shards and their index; ``root`` is created if missing.
 
     Returns:
         The index, and one line for each set whose depth encoding differs from the packed encoding.

@@ -18,8 +18,9 @@ File = tuple[str, bytes]  # path of an unpacked file below the root, and its con
 
 
 class ShardWriter:
-    """Write images to tar files ``shard_NNNN.tar`` of at most ``limit`` bytes, each atomically.
+    """Write images to tar files ``shard_NNNN.tar`` of at most ``limit`` bytes.
 
+    A shard appears only when it is complete.
     ``written`` has the name, size in bytes, sha256 and number of files of each written shard.
     """
 
@@ -62,10 +63,9 @@ class ShardWriter:
         path = self._folder / f"shard_{len(self.written):04d}.tar"
         with replacing(path) as temporary:
             temporary.write_bytes(data)
-        sha256, count = hashlib.sha256(data).hexdigest(), self._files
-        self.written.append(
-            {"file": path.name, "bytes": len(data), "sha256": sha256, "files": count}
-        )
+        sha256 = hashlib.sha256(data).hexdigest()
+        entry = {"file": path.name, "bytes": len(data), "sha256": sha256, "files": self._files}
+        self.written.append(entry)
         self._begin()
 
 
@@ -84,7 +84,9 @@ def checked_shards(folder: Path, shards: Sequence[dict[str, Any]]) -> list[Path]
 
 
 def unpack_shard(path: Path, root: Path, overwrite: bool) -> int:
-    """Write the files of a shard below ``root``, unless they exist; return the number of files.
+    """Write the files of a shard below ``root``, and return the number of files in the shard.
+
+    Existing files of equal content are not written again.
 
     Raises:
         InputError: an existing file has other content, unless ``overwrite``; or a member of the

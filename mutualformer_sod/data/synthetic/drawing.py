@@ -131,7 +131,8 @@ def sense_heat(random: Random, regions: np.ndarray, heights: list[float]) -> np.
     """Render the thermal image (H, W) uint8 of a simulated camera, hot = white, without holes.
 
     ``heights`` are the differences of the regions from the background in grey levels. A positive
-    difference means a warmer region in three of four scenes, and a colder region in the others.
+    difference means a warmer region in three of four scenes, and a colder region in the others. The
+    image has soft borders and no ground plane.
     """
     sign = 1 if random.uniform() < 0.75 else -1
     base = 127.5 - sign * random.uniform(20, 80)

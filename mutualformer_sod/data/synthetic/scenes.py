@@ -82,7 +82,7 @@ def make_scene(
     Scenes are independent of each other, and two series share no scene.
 
     Args:
-        size: (H, W) in pixels.
+        size: (H, W) in pixels, each at least 64.
         modality: a key of ``SENSORS``; this name replaces "depth" in the kind of the scene.
 
     Raises:
@@ -102,7 +102,8 @@ def make_scene(
     salient = random.integer(count)
     gt = regions == salient + 1
     rgb = drawing.paint(random, regions, _appearances(random, kind, count, salient))
-    depth = SENSORS[modality][2](random, regions, _heights(random, kind, count, salient))
+    _, _, sense = SENSORS[modality]
+    depth = sense(random, regions, _heights(random, kind, count, salient))
     return Scene(rgb, depth, gt, regions, _kind(index, modality))
 
 
@@ -123,7 +124,8 @@ def write_samples(
     """Write scenes as ``<output_dir>/SAMPLES/{RGB,depth,GT}/<stem>.png``; return ``SAMPLES``.
 
     Thermal scenes are written to ``SAMPLES-T/{RGB,T,GT}``. Existing scenes of the same seed, count
-    and size, which ``samples.json`` records, are not written again.
+    and size are not written again, so that an interrupted run continues. The seed, count and size
+    are recorded beside the folders, in ``samples.json``.
 
     Raises:
         InputError: the count is below 1, or another set exists and ``overwrite`` is false.
@@ -134,18 +136,9 @@ def write_samples(
     second, set_name, _ = SENSORS[modality]
     root, folders = Path(output_dir) / set_name, ("RGB", second.folder, "GT")
     recipe = {"generator": GENERATOR_VERSION, "seed": seed, "count": count, "size": list(size)}
-    recipe |= {} if second == DEPTH else {"modality": modality}
-    output = OutputFolder(root, "samples.json", "generated scenes")
-    is_used = root.exists() and any(root.iterdir())
-    if not is_used or output.read() != recipe:
-        if is_used and not overwrite:
-            remedy = "Fix: pass --overwrite or another --output"
-            raise InputError(f"{root} contains another set. {remedy}")
-        for folder in folders:
-            (root / folder).mkdir(parents=True, exist_ok=True)
-            for file in (root / folder).glob("scene_*.png"):  # other files stay
-                file.unlink()
-        output.write(recipe)
+    if second != DEPTH:
+        recipe["modality"] = modality
+    _claim(root, folders, recipe, overwrite)
     for index in tqdm(range(count), desc=str(root), unit="scene", disable=None):
         files = [root / folder / f"{scene_stem(index, modality)}.png" for folder in folders]
         if all(file.exists() for file in files):
@@ -160,6 +153,23 @@ def write_samples(
 def _kind(index: int, modality: str) -> str:
     kind = KINDS[index % len(KINDS)]
     return modality if kind == "depth" else kind
+
+
+def _claim(root: Path, folders: tuple[str, ...], recipe: dict, overwrite: bool) -> None:
+    """Create the folders; refuse scenes of another set, or delete these scenes if ``overwrite``."""
+    output = OutputFolder(root, "samples.json", "generated scenes")
+    if root.exists() and any(root.iterdir()):
+        if output.read() == recipe:
+            return
+        if not overwrite:
+            problem = f"{root} contains another set"
+            raise InputError(f"{problem}. Fix: pass --overwrite or another --output")
+        for folder in folders:
+            for file in (root / folder).glob("scene_*.png"):  # other files stay
+                file.unlink()
+    for folder in folders:
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    output.write(recipe)
 
 
 def _appearances(

@@ -45,7 +45,12 @@ class Random:
 
 
 def place_regions(random: Random, size: tuple[int, int]) -> tuple[np.ndarray, int]:
-    """Place 3 to 5 regions with disjoint boxes; return their numbers (H, W) uint8 and the count."""
+    """Place 3 to 5 regions with disjoint boxes.
+
+    Returns:
+        An array (H, W) uint8 with the region number of each pixel, 0 = background; and the number
+        of regions.
+    """
     wanted = 3 + random.integer(3)
     largest = (0.30, 0.20, 0.13)[wanted - 3]
     pixels = size[0] * size[1]
@@ -145,7 +150,10 @@ def _polygon_area(points: np.ndarray) -> float:
 def window_of(
     regions: np.ndarray, number: int
 ) -> tuple[tuple[slice, slice], np.ndarray, np.ndarray, np.ndarray]:
-    """Return the box around a region, its mask (h, w) bool, and coordinates x, y in [-1, 1]."""
+    """Return the box around a region, its mask, and the coordinates x, y of its pixels.
+
+    The mask is (h, w) bool, and the coordinates are (h, w) float in [-1, 1].
+    """
     mask = regions == number
     x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
     window = np.s_[max(y - 1, 0) : y + height + 1, max(x - 1, 0) : x + width + 1]

@@ -3,7 +3,8 @@
 An image is decoded once and shrunk by area average, never enlarged. The size limit applies to each
 side separately: a large 4:3 image becomes square in the cache, like the network input. The cache
 stores colours as uint8, depth in [0, 1] (near = 1, holes filled) as uint16, and the ratio of
-foreground in each pixel as uint8. Images from a cache are resized twice, and differ slightly.
+foreground in each pixel as uint8. Images from a cache are resized twice, so that they differ
+slightly from images that are read from files.
 """
 
 import hashlib
@@ -37,7 +38,7 @@ _SPARE = 0.1  # ratio of the free memory that must remain
 class CacheOptions:
     """Place and size of a cache."""
 
-    mode: str
+    mode: str  # "ram" or "disk"
     side: int  # maximum side of a cached image in pixels
     folder: Path | None = None  # folder of the files, for "disk"
     copies: int = 1  # processes on this host, each with its own cache in mode "ram"
@@ -45,7 +46,7 @@ class CacheOptions:
 
 
 class CachedImage(NamedTuple):
-    """One cached image; ``depth`` and ``gt`` are None if the set has none."""
+    """One cached image; ``depth`` is None in a set without depth, ``gt`` without ground truth."""
 
     rgb: np.ndarray  # (h, w, 3) uint8, not writable
     depth: np.ndarray | None  # (h, w) float32 in [0, 1], near = 1
@@ -168,9 +169,15 @@ def _plan(sod_set: SodSet, side: int, key: str) -> dict[str, Any]:
         height, width = (min(length, side) for length in size)
         images.append([end, height, width, *size])
         end += -(-height * width * pixel // _ALIGNMENT) * _ALIGNMENT
-    index = {"key": key, "bytes": end, "pixel": pixel}
-    index |= {"depth": sod_set.has_depth, "gt": sod_set.has_gt}
-    return index | {"stems": [sample.stem for sample in samples], "images": images}
+    return {
+        "key": key,
+        "bytes": end,
+        "pixel": pixel,
+        "depth": sod_set.has_depth,
+        "gt": sod_set.has_gt,
+        "stems": [sample.stem for sample in samples],
+        "images": images,
+    }
 
 
 def _fill(sod_set: SodSet, rows: list[list[int]], depth_rule: DepthRule, block: np.ndarray) -> None:

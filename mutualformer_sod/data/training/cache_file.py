@@ -22,7 +22,10 @@ _CHUNK = 1 << 24
 
 
 def write_cache_file(path: Path, index: dict[str, Any], fill: Callable[[np.ndarray], None]) -> None:
-    """Write a cache file atomically; ``fill`` writes the block, (``index["bytes"]``,) uint8."""
+    """Write a cache file under a temporary name, and rename the complete file.
+
+    ``index`` has JSON values. ``fill`` writes the block, (``index["bytes"]``,) uint8.
+    """
     text = json.dumps(index).encode()
     start = _start(len(text))
     with replacing(path, sync=True) as temporary:
@@ -36,7 +39,9 @@ def write_cache_file(path: Path, index: dict[str, Any], fill: Callable[[np.ndarr
 def open_cache_file(
     path: Path, key: str, check: bool = True
 ) -> tuple[dict[str, Any], np.ndarray] | None:
-    """Open a cache file as a read-only memory map; with ``check``, compare its checksum, too.
+    """Open a cache file as a read-only memory map if its index has this key.
+
+    With ``check``, the checksum of the images is compared, too.
 
     Returns:
         The index and the block, (bytes,) uint8; None if the file is missing or damaged, or has

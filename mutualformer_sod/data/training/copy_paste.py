@@ -20,9 +20,9 @@ Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 def paste_object(target: Arrays, donor: Arrays, rng: np.random.Generator) -> Arrays:
     """Paste the foreground of the donor into the target at a random place, scale and flip.
 
-    The depth of the object is moved towards the camera, without a change of relief, until the
-    object is nearer than everything it covers. If a depth then exceeds 1, all depths are scaled
-    down. The new foreground includes both objects.
+    The scale is between half and full size. The depth of the object is moved towards the camera,
+    without a change of relief, until the object is nearer than everything it covers. If a depth
+    then exceeds 1, all depths are scaled down. The new foreground includes both objects.
 
     Args:
         target: rgb (H, W, 3) uint8, depth (H, W) float in [0, 1], near = 1, gt (H, W) in [0, 1].
@@ -73,7 +73,7 @@ def add_twin(image: Arrays, rng: np.random.Generator) -> Arrays:
 
     Depth alone decides which object is salient. The copy is nearer or farther with equal
     probability, so that the seam of its outline does not show which object is the ground truth. The
-    nearer object covers the farther object.
+    scale of the copy is random. The nearer object covers the farther object.
 
     Args:
         image: rgb (H, W, 3) uint8, depth (H, W) float in [0, 1], near = 1, gt (H, W) in [0, 1].

@@ -30,7 +30,8 @@ class SodDataset(Dataset):
     - ``rgb``: (3, h, w) float32 in [0, 1].
     - ``depth``: (1, h, w) float32 in [0, 1], near = 1, or a map of another modality; zeros if
       missing.
-    - ``has_depth``: bool; false for a missing, constant or empty map.
+    - ``has_depth``: bool, true for a map that is read or invented; false for a missing, constant or
+      empty map.
     - ``gt``: (1, h, w) float32 in [0, 1]; only with ``with_gt`` and ground truth in every set.
     - ``name``: ``"<set>/<stem>"``.
     - ``native_size``: (H, W) of the colour image and the ground truth.
@@ -46,10 +47,12 @@ class SodDataset(Dataset):
         depth_rule: see `depth.encoding.scale_to_unit`; not used for cached maps.
         augment: training augmentations; True uses the default strengths, False only resizes.
         with_gt: whether ground truth is read if every set has ground truth.
+        seed: seed of the augmentations and of depth dropout.
         depth_dropout: probability that the depth of an image is removed, drawn again each epoch.
         estimated_depth: folder of estimated maps SET/STEM.png, near = white. An existing map
             provides the surroundings of the object in three of four invented maps.
-        caches: caches by the name of the set, from `cache.build_caches`, in place of the files.
+        caches: caches by the name of the set, from `cache.build_caches`; sets without a cache are
+            read from files.
 
     Raises:
         InputError: a set has no colour images.
@@ -176,9 +179,12 @@ class SodDataset(Dataset):
             rgb, depth, gt, native_size = self._caches[set_name].read(sample.stem)
             depth = without_flat(depth) if with_depth and depth is not None else None
             return rgb, depth, gt if self.with_gt else None, native_size
-        wanted = {"depth": sample.depth if with_depth else None}
-        wanted["gt"] = sample.gt if self.with_gt else None
-        rgb, depth, gt = read_sample(dataclasses.replace(sample, **wanted))
+        wanted = dataclasses.replace(
+            sample,
+            depth=sample.depth if with_depth else None,
+            gt=sample.gt if self.with_gt else None,
+        )
+        rgb, depth, gt = read_sample(wanted)
         if gt is None and sample.gt is not None:
             # Predictions have the size of the colour image, which the ground truth must have, too.
             check_size(sample.gt, image_size(sample.gt), sample.rgb, rgb.shape[:2])

@@ -1,4 +1,7 @@
-"""Degradations of a map in training, similar to those of sensors and file formats."""
+"""Degradations of a map in training, similar to those of sensors and file formats.
+
+`data.modality.Modality.degradations` lists the degradations of the maps of a modality.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -17,7 +20,13 @@ DEGRADATIONS: dict[str, Degradation] = {}
 
 
 def register_degradation(function: Degradation) -> Degradation:
-    """Register a degradation by the name of its function; raise ValueError for a known name."""
+    """Register a degradation under the name of its function.
+
+    This function is a decorator. Other packages may use this decorator, too.
+
+    Raises:
+        ValueError: the name is registered already.
+    """
     name = function.__name__
     if name in DEGRADATIONS:
         raise ValueError(f"degradation {name!r} is registered already. Fix: choose another name.")

@@ -3,7 +3,8 @@
 An invented map roughly looks like a map of a depth camera: a floor that is nearer at the bottom,
 planes behind this floor, the object on the floor, and other objects at the same distance. The
 ground truth defines the object. The map must not simply reveal the ground truth: outlines are
-inexact, distractors are added, and some objects have no depth of their own.
+inexact, distractors are added, and some objects have no depth of their own. Invented maps are used
+in training, never in validation.
 """
 
 from collections.abc import Callable
@@ -22,7 +23,8 @@ def invent_depth(
     Args:
         gt: (H, W) in [0, 1].
         scene: (H, W) float in [0, 1], near = 1, an estimated depth map of the image, in place of
-            the invented surroundings. The object still gets an outline from its ground truth.
+            the invented surroundings. The object still gets an outline from its ground truth,
+            because an estimate from the colours alone adds no information to the colours.
 
     Returns:
         (H, W) float32 in [0, 1], near = 1, with minimum 0 and maximum 1.
@@ -49,6 +51,9 @@ def mislead(
     depth: np.ndarray, other: Callable[[], np.ndarray | None], rng: np.random.Generator
 ) -> np.ndarray:
     """Return a misleading depth map, so that fusion learns to ignore unreliable depth.
+
+    The misleading map is the map of another image, smooth or white noise, the inverted or strongly
+    blurred map ``depth``, or an almost constant tilted plane.
 
     Args:
         depth: (H, W) float in [0, 1], near = 1.

@@ -30,9 +30,12 @@ def label_set(sod_set: SodSet, maps: Path, output: Path) -> int:
     """Write ``OUTPUT/{RGB,depth,GT}`` with the images whose saliency maps are confident.
 
     Thermal images and maps of other modalities go to the folder of their modality, such as T. A
-    label is 1 where the saliency map is 0.5 or more, else 0. Existing files are not written again.
-    ``maps`` is the folder of the saliency maps STEM.png, .npy or .tif, which have the image sizes.
-    Return the number of images in the new set.
+    label is 1 where the saliency map is 0.5 or more, else 0. Existing files are not written again,
+    so that an interrupted run continues. ``maps`` is the folder of the saliency maps STEM.png, .npy
+    or .tif, which have the image sizes. Ground truth of the set is ignored.
+
+    Returns:
+        Number of images in the new set.
 
     Raises:
         InputError: a saliency map is missing or unreadable, or differs in size from its image.
@@ -46,11 +49,12 @@ def label_set(sod_set: SodSet, maps: Path, output: Path) -> int:
                 f"{source}: no such map. Fix: predict maps of all images of {sod_set.name} with "
                 "tools/test.py, and pass the folder of these maps with --maps."
             )
-        saliency, (height, width) = read_saliency(source), image_size(sample.rgb)
-        if saliency.shape != (height, width):
+        saliency = read_saliency(source)
+        size = image_size(sample.rgb)
+        if saliency.shape != size:
             raise InputError(
                 f"{source}: {saliency.shape[1]} x {saliency.shape[0]} pixels, but {sample.rgb} "
-                f"has {width} x {height}. Fix: write the maps at the size of the images."
+                f"has {size[1]} x {size[0]}. Fix: write the maps at the size of the images."
             )
         if not is_confident(saliency / 255):
             continue

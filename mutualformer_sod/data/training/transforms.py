@@ -1,9 +1,11 @@
 """Joint transforms from the arrays of one sample to aligned tensors of the network input size.
 
 Colour, depth and ground truth are stacked before they are cropped, flipped or resized, so that they
-stay aligned. The polarity of depth (near = 1) never changes. The augmentations are those of F3Net
-(flip, crop, multi-scale) and, for RGB-D, noise, quantisation and holes in the depth. The default
-strengths were chosen for this package.
+stay aligned. Augmentations of values change one modality, independently of the others. The polarity
+of depth (near = 1) never changes.
+
+The augmentations are those of F3Net (flip, crop, multi-scale) and, for RGB-D, noise, quantisation
+and holes in the depth. The default strengths were chosen for this package.
 """
 
 from collections.abc import Sequence
@@ -29,19 +31,23 @@ class Augmentation:
     flip: float = 0.5  # probability of a left-right flip
     crop: float = 1 / 8  # maximum crop at each of the four borders, relative to the side
     brightness: float = 0.3  # x: the factor is drawn from 1 - x to 1 + x
-    contrast: float = 0.3
-    saturation: float = 0.3
+    contrast: float = 0.3  # as brightness
+    saturation: float = 0.3  # as brightness
     hue: float = 0.03  # x: the shift is drawn from -x to x, as a ratio of the colour circle
     depth_noise: float = 0.03  # maximum standard deviation of the noise added to depth in [0, 1]
     depth_levels: int = 16  # minimum number of grey levels to which depth is quantised
     depth_holes: int = 4  # maximum number of holes in a depth map
     depth_change: float = 0.3  # probability of each of the degradations of the modality
-    # Probabilities of augmentations that the dataset applies:
-    paste: float = 0.0  # `copy_paste.paste_object` for an image with depth, from its set
-    invent_depth: float = 0.0  # `pseudo_depth.invent_depth` for an image without depth
-    twin: float = 0.5  # `copy_paste.add_twin` for an image with an invented map
-    wrong_depth: float = 0.0  # `pseudo_depth.mislead` in place of depth
-    # Probability that an image with depth loses most of its colour information:
+    # Probabilities of augmentations that the dataset applies. An image with depth gets an object of
+    # another image of its set (`copy_paste.paste_object`):
+    paste: float = 0.0
+    # An image without depth gets an invented map (`pseudo_depth.invent_depth`):
+    invent_depth: float = 0.0
+    # An image with an invented map gets a copy of its object (`copy_paste.add_twin`):
+    twin: float = 0.5
+    # Misleading depth replaces depth (`pseudo_depth.mislead`):
+    wrong_depth: float = 0.0
+    # Probability that an image with depth loses most of its colours, so that depth is needed:
     poor_colour: float = 0.0
 
 
@@ -78,8 +84,9 @@ def augment_sample(
 ) -> Planes:
     """Crop, flip and resize all parts of a sample alike, then augment colours and depth.
 
-    Arguments and result are those of `resize_sample`. Colours are degraded only if the sample has
-    depth and ``depth_is_right`` is true. ``degradations`` are those of ``depth``.
+    Arguments and result are those of `resize_sample`. All random numbers are from ``rng``. Colours
+    are degraded only if the sample has depth and ``depth_is_right`` is true. ``degradations`` are
+    the names of the degradations of ``depth``.
     """
     augmentation = augmentation or Augmentation()
     planes = _stack(rgb, depth, gt)
@@ -89,14 +96,15 @@ def augment_sample(
     planes = planes[:, top : height - bottom, left : width - right]
     if rng.random() < augmentation.flip:
         planes = planes.flip(-1)
-    colours, unit, mask = _split(_resample(planes, size), depth is not None, gt is not None)
-    colours = _jitter_colours(colours, rng, augmentation)
-    if unit is not None:
+    planes = _resample(planes, size)
+    rgb_tensor, depth_tensor, gt_tensor = _split(planes, depth is not None, gt is not None)
+    rgb_tensor = _jitter_colours(rgb_tensor, rng, augmentation)
+    if depth_tensor is not None:
         ratio = augmentation.poor_colour
         if depth_is_right and ratio and rng.random() < ratio:
-            colours = _degrade_colours(colours, rng)
-        unit = degrade(unit, rng, augmentation, degradations)
-    return colours, unit, mask
+            rgb_tensor = _degrade_colours(rgb_tensor, rng)
+        depth_tensor = degrade(depth_tensor, rng, augmentation, degradations)
+    return rgb_tensor, depth_tensor, gt_tensor
 
 
 def draw_training_size(
