@@ -5,7 +5,6 @@ mean of the losses of its parts, weighted by their sizes. Distributed training r
 """
 
 from collections.abc import Mapping
-from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
@@ -114,21 +113,17 @@ def detector_losses(
     loss: str = "weighted",
     ssim_weight: float = 0.0,
     boundary_weight: float = 0.0,
-    streams: Mapping[str, tuple[Tensor, list[Tensor]]] = MappingProxyType({}),
+    streams: Mapping[str, tuple[Tensor, list[Tensor]]] | None = None,
 ) -> dict[str, Tensor]:
     """Compute the named losses of one training step, and their weighted sum ``total``.
 
     Deep supervision weights ``logits`` by 1 and ``side_logits``, from fine to coarse, by 1/2, 1/4,
-    1/8 and so on. Coarse logits are upsampled to the size of ``gt``. The SSIM and boundary terms
-    apply to ``logits`` alone. Every stream of an ensemble adds the losses of its own outputs in the
-    same way.
+    1/8 and so on, at the size of ``gt``. The SSIM and boundary terms apply to ``logits`` alone.
+    Every stream of an ensemble adds the losses of its own outputs in the same way.
 
     Args:
-        logits: (B, 1, H, W) float.
-        side_logits: (B, 1, h, w) float each, fine to coarse.
+        logits, side_logits, gt: as in ``structure_loss``; side logits (B, 1, h, w), fine to coarse.
         extra_losses: scalar losses of the fusion by name, already weighted.
-        gt: (B, 1, H, W) float in [0, 1].
-        loss: "weighted" or "f3net-released", as in ``structure_loss``.
         ssim_weight, boundary_weight: weights of the SSIM and boundary terms; 0 omits a term.
         streams: (logits, side logits) of each stream of an ensemble, by name.
 
@@ -140,7 +135,8 @@ def detector_losses(
     weight = border_weight(gt)
     losses, total = {}, 0.0
     terms = ("ssim", ssim_loss, ssim_weight), ("boundary", boundary_loss, boundary_weight)
-    outputs = {"": (logits, side_logits)} | {f"{name}_": pair for name, pair in streams.items()}
+    outputs = {"": (logits, side_logits)}
+    outputs |= {f"{name}_": pair for name, pair in (streams or {}).items()}
     for prefix, (full, sides) in outputs.items():
         for level, output in enumerate((full, *sides)):
             name = prefix + (f"side_{level}" if level else "structure")
@@ -150,9 +146,8 @@ def detector_losses(
             if factor:
                 losses[prefix + name] = term(full, gt)
                 total = total + factor * losses[prefix + name]
-    for name, extra in extra_losses.items():
-        losses[name] = extra
-        total = total + extra
+    losses |= extra_losses
+    total = sum(extra_losses.values(), total)
     return {name: value.detach() for name, value in losses.items()} | {"total": total}
 
 
@@ -175,21 +170,17 @@ def _upsample(logits: Tensor, gt: Tensor) -> Tensor:
 
 
 def _filter(maps: Tensor, window: Tensor) -> Tensor:
-    """Filter zero-padded maps (B, C, H, W) with the kernel ``window[i] window[j]``.
-
-    ``window`` is (K,) float and symmetric, with odd K.
-    """
+    """Filter zero-padded maps (B, C, H, W) by ``window[i] window[j]``, symmetric (K,), K odd."""
     # Two products with band matrices are several times faster than a pooling or a convolution.
     half = torch.cat((window[len(window) // 2 :], window.new_zeros(1)))
-
-    def band(size: int) -> Tensor:
+    bands = []
+    for size in maps.shape[-2:]:
         place = torch.arange(size, device=maps.device)
         distance = (place[:, None] - place).abs()
-        return half[distance.clamp(max=len(half) - 1)]  # (size, size)
-
+        bands.append(half[distance.clamp(max=len(half) - 1)])  # (size, size)
     # Under autocast a matrix product would lose the precision that a variance needs.
     with torch.autocast(maps.device.type, enabled=False):
-        return band(maps.shape[-2]) @ maps @ band(maps.shape[-1])
+        return bands[0] @ maps @ bands[1]
 
 
 def _boundary(maps: Tensor) -> Tensor:

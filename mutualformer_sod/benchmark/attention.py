@@ -2,8 +2,10 @@
 
 import math
 import statistics
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,24 +21,16 @@ from mutualformer_sod.workers import worker_context
 CONTESTANTS = ("released", "dense", "tiled", "auto")
 PARTS = ("cda", "block")
 MODES = ("forward", "forward+backward")
-FIT_FROM = 400
-"""Smallest number of tokens that the fit of the exponents uses."""
-
-EPSILON = 0.6  # epsilon of the released code
+FIT_FROM = 400  # smallest number of tokens that the fit of the exponents uses
+EPSILON = 0.6  # of the released code
 
 
 @dataclass(frozen=True)
 class Case:
-    """One workload, which every contestant runs.
+    """One workload, which every contestant runs; ``dim`` is a multiple of ``heads``."""
 
-    Attributes:
-        part: one of ``PARTS``: the four attention outputs, or a complete block.
-        mode: one of ``MODES``.
-        tokens, dim, heads, batch_size: size of the inputs; ``dim`` is a multiple of ``heads``.
-    """
-
-    part: str
-    mode: str
+    part: str  # one of PARTS: the four attention outputs, or a complete block
+    mode: str  # one of MODES
     tokens: int
     dim: int
     heads: int
@@ -45,20 +39,15 @@ class Case:
 
 def released_attention(*heads: Tensor) -> tuple[Tensor, ...]:
     """Compute O_r, O_d, O_rd, O_dr from (q, k, v) of rgb and depth as the released code does."""
-    rgb_query, rgb_key, rgb_values, depth_query, depth_key, depth_values = heads
-    rgb_affinity = self_affinity(rgb_query, rgb_key)
-    depth_affinity = self_affinity(depth_query, depth_key)
-    rgb_normal, depth_normal = released_normalise(rgb_affinity), released_normalise(depth_affinity)
-    joint = rgb_affinity + depth_affinity
+    rgb, depth = self_affinity(*heads[:2]), self_affinity(*heads[3:5])
+    rgb_values, depth_values = heads[2], heads[5]
+    rgb_normal, depth_normal = released_normalise(rgb), released_normalise(depth)
+    joint = rgb + depth
     identity = torch.diag_embed(joint.new_ones(joint.shape[:-1]))
     rgb_side = EPSILON * rgb_normal @ identity @ depth_normal.mT + (1 - EPSILON) * joint
     depth_side = EPSILON * depth_normal @ identity @ rgb_normal.mT + (1 - EPSILON) * joint
-    return (
-        rgb_affinity @ rgb_values,
-        depth_affinity @ depth_values,
-        rgb_side @ depth_values,
-        depth_side @ rgb_values,
-    )
+    own = rgb @ rgb_values, depth @ depth_values
+    return (*own, rgb_side @ depth_values, depth_side @ rgb_values)
 
 
 def released_normalise(affinity: Tensor) -> Tensor:
@@ -99,10 +88,8 @@ def measure(case: Case, rounds: int, clock: str, seconds: float) -> list[dict[st
             "peak_bytes": peak,
         }
         cells.append(cell)
-    released = cells[0]["seconds"]
-    for cell in cells:
-        if released and cell["seconds"]:
-            cell["times_released"] = released / cell["seconds"]
+        if cells[0]["seconds"] and cell["seconds"]:  # the first is "released"
+            cell["times_released"] = cells[0]["seconds"] / cell["seconds"]
     return cells
 
 
@@ -149,21 +136,15 @@ def make_call(case: Case, name: str) -> Callable[[], None]:
     torch.set_num_threads(1)  # otherwise --clock cpu would add up the seconds of all threads
     torch.manual_seed(0)
     shape = (case.batch_size, case.heads, case.tokens, case.dim // case.heads)
-    parameters = ()
+    released, parameters = name == "released", ()
     if case.part == "cda":
         inputs = [torch.randn(shape) for _ in range(6)]
-        if name == "released":
-            function = released_attention
-        else:
-
-            def function(*heads: Tensor) -> tuple[Tensor, ...]:
-                return cross_diffusion_attention(heads[:3], heads[3:], attention=name)
+        ours = partial(cross_diffusion_attention, attention=name)
+        function = released_attention if released else lambda *heads: ours(heads[:3], heads[3:])
     else:
         inputs = [torch.randn(case.batch_size, case.tokens, k * case.dim) for k in (2, 1)]
-        if name == "released":
-            function = ReleasedBlock(case.dim, case.heads)
-        else:
-            function = MutualFormerBlock(case.dim, case.heads, attention=name)
+        block = ReleasedBlock if released else partial(MutualFormerBlock, attention=name)
+        function = block(case.dim, case.heads)
         parameters = tuple(function.parameters())
     backward = case.mode == "forward+backward"
     leaves = [item.requires_grad_(backward) for item in inputs]
@@ -181,11 +162,11 @@ def make_call(case: Case, name: str) -> Callable[[], None]:
 
 def fit_exponents(figures: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Fit the slope of log seconds over log N by least squares, if two sizes or more were timed."""
-    lines: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
+    lines = defaultdict(list)
     for cell in figures:
         if cell["seconds"] is not None and cell["tokens"] >= FIT_FROM:
-            line = lines.setdefault((cell["part"], cell["mode"], cell["contestant"]), [])
-            line.append((math.log(cell["tokens"]), math.log(cell["seconds"])))
+            point = math.log(cell["tokens"]), math.log(cell["seconds"])
+            lines[cell["part"], cell["mode"], cell["contestant"]].append(point)
     fits = []
     for (part, mode, name), line in lines.items():
         if len({tokens for tokens, _ in line}) > 1:

@@ -44,11 +44,7 @@ class Layer:
 
 
 def check_fusions(names: list[str]) -> list[str]:
-    """Return the named methods without duplicates; "all" names every method.
-
-    Raises:
-        InputError: a name is unknown.
-    """
+    """Return the named methods once each; "all" names every method; InputError if unknown."""
     methods = list(fusion_methods())
     unknown = [name for name in names if name not in (*methods, "all")]
     if unknown:
@@ -79,15 +75,12 @@ def layer_costs(
 ) -> list[dict[str, Any]]:
     """Measure one layer of each method and one block of a two-stream ViT, for an image on a CPU.
 
-    torch counts the MACs before the modules are prepared for inference (``models.device``). Then
-    the modules are timed in turn.
-
     Args:
         dim: width C of the streams and of the methods, a multiple of 64.
         tokens: number N of tokens of each modality.
-        rounds: number of timed runs, of which the fastest counts; 0 to count only MACs.
+        rounds: number of timed runs in turn, of which the fastest counts; 0 to count only MACs.
         fields: options of the fusions except ``fusion`` and ``dim``.
-        clock: returns a time in seconds; ``time.process_time`` for one thread on a shared machine.
+        clock: one of ``timing.CLOCKS``.
 
     Raises:
         InputError: an option is illegal or does not belong to a layer.
@@ -97,7 +90,7 @@ def layer_costs(
         (None without rounds) of the method's own work; ``macs_ratio`` and ``seconds_ratio`` to
         the block. A difference of two small times can be negative.
     """
-    fusions, fields, owners = list(fusions), fields or {}, option_owners()
+    fields, owners = fields or {}, option_owners()
     for name in fields:
         if owners.get(name) != "fusion" or name in ("fusion", "dim"):
             raise InputError(
@@ -107,9 +100,7 @@ def layer_costs(
     refuse_unused(fields, [{"fusion": fusion} for fusion in fusions])
     layers, modules = _make_layers(fusions, dim, tokens, fields)
     with torch.no_grad():
-        macs = [
-            _count(layer.run) - (_count(layer.without) if layer.without else 0) for layer in layers
-        ]
+        macs = [_count(layer.run) - _count(layer.without) for layer in layers]
     for module in modules:
         optimise_for_cpu(module)
     with torch.inference_mode():
@@ -177,17 +168,9 @@ class _OneBlock:
     """A two-stream encoder of one block, with the interface that fusions use."""
 
     def __init__(self, dim: int) -> None:
-        self.streams = [
-            VisionTransformer(
-                embed_dim=dim,
-                depth=1,
-                num_heads=dim // HEAD_DIM,
-                class_token=False,
-                global_pool="avg",
-                dynamic_img_size=True,
-            ).eval()
-            for _ in range(2)
-        ]
+        options = {"embed_dim": dim, "num_heads": dim // HEAD_DIM, "depth": 1}
+        options |= {"class_token": False, "global_pool": "avg", "dynamic_img_size": True}
+        self.streams = [VisionTransformer(**options).eval() for _ in range(2)]
         self.block: Block = self.streams[0].blocks[0]
         self.channels, self.strides = [dim], [16]
 
@@ -197,8 +180,10 @@ class _OneBlock:
         return self.joint
 
 
-def _count(call: Call) -> int:
-    """Count multiply-accumulates of matrix products."""
+def _count(call: Call | None) -> int:
+    """Count multiply-accumulates of matrix products; 0 for None."""
+    if call is None:
+        return 0
     with make_counter() as counter:
         call()
     return counter.get_total_flops() // 2

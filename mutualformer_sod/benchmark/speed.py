@@ -6,7 +6,6 @@ import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import timm
@@ -53,11 +52,11 @@ class Backbones(nn.ModuleList):
 
 
 class Contestant:
-    """A network with random inputs.
+    """A network with random inputs; on a CPU it is prepared for inference (``models.device``).
 
     Args:
         spec: a preset; a weights file; ``timm:NAME`` for a bare backbone; ``2x timm:NAME`` for two
-            backbones in turn. On a CPU, the network is prepared for inference (``models.device``).
+            backbones in turn.
         counted: whether to count MACs; the count runs one batch.
 
     Raises:
@@ -65,16 +64,15 @@ class Contestant:
     """
 
     def __init__(self, spec: str, settings: Settings, counted: bool = True) -> None:
-        self.spec = spec
-        self.settings = settings
+        self.spec, self.settings = spec, settings
         self.device = torch.device(settings.device)
         self.model = _build(spec, settings).to(self.device).eval()
         generator = torch.Generator().manual_seed(0)
         shape = (settings.batch_size, 3, settings.size, settings.size)
-        self.inputs = [torch.rand(shape, generator=generator).to(self.device)]
+        self.inputs = [torch.rand(shape, generator=generator)]
         if isinstance(self.model, SaliencyDetector):
-            depth = torch.rand(shape, generator=generator)[:, :1]
-            self.inputs.append(depth.contiguous().to(self.device))
+            self.inputs.append(torch.rand(shape, generator=generator)[:, :1].contiguous())
+        self.inputs = [item.to(self.device) for item in self.inputs]
         self.parameters = sum(parameter.numel() for parameter in self.model.parameters())
         self.macs = count_macs(self.model, self.inputs) if counted else {}
         if self.device.type == "cpu":
@@ -107,8 +105,7 @@ class Contestant:
 
         with contextlib.ExitStack() as stack:
             for name in PARTS:
-                part = getattr(self.model, name, None)
-                if part is not None:
+                if (part := getattr(self.model, name, None)) is not None:
                     stack.enter_context(part.register_forward_pre_hook(partial(begin, name)))
                     stack.enter_context(part.register_forward_hook(partial(end, name)))
             started = self.now()
@@ -121,8 +118,8 @@ class Contestant:
     def peak_memory(self) -> int | None:
         """Return the peak memory of a batch in bytes, without weights and inputs.
 
-        On CUDA, torch's allocator reports this number. On a CPU, a new process measures the
-        increase of its resident memory over two batches. None: the system does not report memory.
+        On a CPU, a new process measures the increase of its resident memory over two batches. None:
+        the system does not report memory.
         """
         if self.device.type == "cuda":
             self.run()
@@ -130,38 +127,35 @@ class Contestant:
             before = torch.cuda.memory_allocated(self.device)
             self.run()
             return torch.cuda.max_memory_allocated(self.device) - before
+        arguments = self.spec, self.settings, torch.get_num_threads(), len(self.inputs)
         with worker_pool(1) as pool:
-            arguments = self.spec, self.settings, torch.get_num_threads(), len(self.inputs)
             return pool.submit(_measure_peak, *arguments).result()
 
 
 def count_macs(model: nn.Module, inputs: list[Tensor]) -> dict[str, int]:
-    """Count multiply-accumulates of matrix products and convolutions with torch's counter.
+    """Count multiply-accumulates of matrix products and convolutions of a batch, in eval mode.
 
     A MAC is two FLOPs. Element-wise work, normalisations and interpolations are not counted. The
     counts do not depend on the processor, the device or torch's version (``make_counter``).
-    ``inputs`` are the arguments of the model for the counted batch. The model is in eval mode.
 
     Returns:
         MACs by name: ``total``, and each of ``PARTS`` that the model has.
     """
     with torch.no_grad(), make_counter() as counter:
         model(*inputs)
-    by_module = counter.get_flop_counts()
-    macs = {"total": counter.get_total_flops() // 2}
+    by_module, macs = counter.get_flop_counts(), {"total": counter.get_total_flops() // 2}
     for part in PARTS:
-        flops = by_module.get(f"{type(model).__name__}.{part}")
-        if flops is not None:
+        if (flops := by_module.get(f"{type(model).__name__}.{part}")) is not None:
             macs[part] = sum(flops.values()) // 2
     return macs
 
 
 @contextlib.contextmanager
 def make_counter() -> Iterator[FlopCounterMode]:
-    """Yield torch's FLOP counter, extended by the products that it misses.
+    """Yield torch's FLOP counter, extended by the in-place product of row tiles.
 
-    torch's counter misses the in-place product of row tiles, and attention in some fused kernels,
-    such as that of the CPU in torch 2.14. In this context, attention runs as two plain products.
+    Attention runs as two plain products, because the counter misses some fused kernels, such as
+    that of the CPU in torch 2.14.
     """
     counter = FlopCounterMode(
         display=False, custom_mapping={torch.ops.aten.baddbmm_: _baddbmm_flops}
@@ -182,13 +176,10 @@ def time_in_turn(contestants: list[Contestant], rounds: int) -> list[list[float]
 
 
 def measure(contestants: list[Contestant], rounds: int) -> list[dict[str, Any]]:
-    """Time contestants in turn, so that a busy machine slows all of them equally.
+    """Measure contestants in turn; return one dictionary per network.
 
-    Returns:
-        One dictionary per network, in order: ``name``, ``parameters``, ``macs`` and ``flops`` (of
-        a batch, by part), ``seconds`` (``fastest``, ``median``, ``quartiles`` of a batch),
-        ``images_per_second`` (from the median), ``seconds_by_part`` (fastest times) and
-        ``peak_memory_mib`` (beyond ``weights_mib`` and inputs).
+    ``macs`` and ``flops`` are those of a batch, by part; ``seconds`` those of a batch;
+    ``seconds_by_part`` the fastest; ``peak_memory_mib`` is beyond ``weights_mib`` and inputs.
     """
     seconds = time_in_turn(contestants, rounds)
     by_part: list[dict[str, float]] = [{} for _ in contestants]
@@ -222,7 +213,7 @@ def default_size(specs: list[str], overrides: dict[str, Any]) -> int:
     """Return the image size of the first network that is not a bare backbone; 384 without one."""
     for spec in specs:
         if spec.endswith(_FILE):
-            return read_metadata(Path(spec))[0].image_size
+            return read_metadata(spec)[0].image_size
         if not _backbone_spec(spec):
             return make_config(spec, **overrides).image_size
     return 384
@@ -245,7 +236,7 @@ def _build(name: str, settings: Settings) -> nn.Module:
         backbone, copies = bare
         return Backbones(_bare_backbone(backbone, settings.size) for _ in range(copies))
     if name.endswith(_FILE):
-        return load_weights(Path(name))[0]
+        return load_weights(name)[0]
     return build_model(name, **({"image_size": settings.size} | settings.overrides))
 
 

@@ -50,11 +50,9 @@ def cross_diffusion_attention(
 
     Args:
         rgb, depth: query and key (B, heads, N, d), values (B, heads, N, d_v), float.
-        diffusion: options of the recurrence.
-        attention: "dense" stores both affinities (B, heads, N, N). "tiled" stores a few rows of the
-            affinities at a time and computes these rows again for the gradient; the results are
-            the same. "auto" uses "tiled" for large N, but not in traced graphs (torch.compile,
-            export).
+        attention: "dense" stores both affinities (B, heads, N, N). "tiled" stores a few rows at a
+            time and computes these again for the gradient, with the same results. "auto" uses
+            "tiled" for large N, but not in traced graphs (torch.compile, export).
         tile_rows: number of rows of a tile; None to select the number by device.
 
     Returns:
@@ -101,10 +99,9 @@ def cross_diffusion(
     Args:
         rgb_affinity, depth_affinity: W_r and W_d (B, heads, N, N) float, rows sum to 1.
         rgb_values, depth_values: V_r and V_d (B, heads, N, d) float.
-        diffusion: options of the recurrence.
-        start: S(0) of the rgb side and of the depth side, (B, heads, N, N) float each, which
-            replaces ``diffusion.initial``. The paper's post-optimisation (second claim) uses the
-            cross-affinities of another method as S(0).
+        start: S(0) of the rgb side and of the depth side, (B, heads, N, N) float each, in place of
+            ``diffusion.initial``. The paper's post-optimisation (second claim) starts from the
+            cross-affinities of another method.
 
     Returns:
         O_rd = S_rd V_d for the rgb side and O_dr = S_dr V_r for the depth side, each
@@ -117,8 +114,7 @@ def cross_diffusion(
     products = partial(_dense_products, torch.stack((rgb_affinity, depth_affinity), dim=-3))
     values = torch.stack((rgb_values, depth_values), dim=-3)
     pair = None if start is None else torch.stack(start, dim=-3)
-    rgb_side, depth_side = _diffuse(products, values, diffusion, pair)[1].unbind(-3)
-    return rgb_side, depth_side
+    return _diffuse(products, values, diffusion, pair)[1].unbind(-3)
 
 
 def _diffuse(
@@ -200,11 +196,9 @@ def _use_tiles(attention: str, query: Tensor) -> bool:
     exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
     if attention == "dense" or exporting() or torch.jit.is_tracing():
         return False
-    if attention == "tiled":
-        return True
-    # Checked before N, because a graph with a dynamic number of tokens must not depend on N.
-    if torch.compiler.is_compiling():
-        return False
+    # N is checked last, because a graph with a dynamic number of tokens must not depend on N.
+    if attention == "tiled" or torch.compiler.is_compiling():
+        return attention == "tiled"
     return query.shape[-2] >= TILED_FROM["cpu" if query.device.type == "cpu" else "cuda"]
 
 

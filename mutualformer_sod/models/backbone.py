@@ -35,36 +35,35 @@ def create_timm_model(
                 f"backbone {name!r} cannot be used here: {error}. Fix: pass a plain ViT that "
                 "accepts images of any size, or a timm model with features_only"
             ) from error
-    if pretrained is not True:
-        weights = read_backbone_weights(Path(pretrained))
-        overlay: dict[str, Any] = {"state_dict": dict(weights)}
-        norm = read_backbone_norm(pretrained)
-        if norm is not None:
-            overlay["mean"], overlay["std"] = norm
+    if pretrained is True:
         try:
-            model = timm.create_model(
-                name, pretrained=True, pretrained_cfg_overlay=overlay, **arguments
-            )
-        except (RuntimeError, KeyError) as error:
-            first = str(error).splitlines()[:2]
+            return timm.create_model(name, pretrained=True, **arguments)
+        except Exception as error:  # the hub client raises a dozen unrelated types
             raise InputError(
-                f"{pretrained}: these weights do not fit {name}: {' '.join(first)}. Fix: pass "
-                f"timm's weights of {name}"
+                f"ImageNet weights of {name} could not be downloaded: {type(error).__name__}. Fix: "
+                f"pass pretrained=FILE (--pretrained FILE) with timm's weights of {name}, "
+                "or omit pretrained to start from random weights"
             ) from error
-        if _ratio_loaded(model, weights) < 0.5:
-            raise InputError(
-                f"{pretrained}: not weights of {name}: more than half of its matrices are not in "
-                f"the file. Fix: pass timm's weights of {name}"
-            )
-        return model
+    weights = read_backbone_weights(Path(pretrained))
+    overlay: dict[str, Any] = {"state_dict": dict(weights)}
+    if norm := read_backbone_norm(pretrained):
+        overlay["mean"], overlay["std"] = norm
     try:
-        return timm.create_model(name, pretrained=True, **arguments)
-    except Exception as error:  # the hub client raises a dozen unrelated types
+        model = timm.create_model(
+            name, pretrained=True, pretrained_cfg_overlay=overlay, **arguments
+        )
+    except (RuntimeError, KeyError) as error:
+        first = str(error).splitlines()[:2]
         raise InputError(
-            f"ImageNet weights of {name} could not be downloaded: {type(error).__name__}. Fix: "
-            f"pass pretrained=FILE (--pretrained FILE) with timm's weights of {name}, "
-            "or omit pretrained to start from random weights"
+            f"{pretrained}: these weights do not fit {name}: {' '.join(first)}. Fix: pass "
+            f"timm's weights of {name}"
         ) from error
+    if _ratio_loaded(model, weights) < 0.5:
+        raise InputError(
+            f"{pretrained}: not weights of {name}: more than half of its matrices are not in "
+            f"the file. Fix: pass timm's weights of {name}"
+        )
+    return model
 
 
 def _ratio_loaded(model: nn.Module, weights: dict[str, Tensor]) -> float:
@@ -74,11 +73,11 @@ def _ratio_loaded(model: nn.Module, weights: dict[str, Tensor]) -> float:
     stored: dict[torch.Size, list[Tensor]] = {}
     for tensor in weights.values():
         stored.setdefault(tensor.shape, []).append(tensor)
-    loaded = sum(
+    loaded = [
         any(torch.equal(matrix, tensor.to(matrix.dtype)) for tensor in stored.get(matrix.shape, []))
         for matrix in matrices
-    )
-    return loaded / len(matrices)
+    ]
+    return sum(loaded) / len(matrices)
 
 
 def read_backbone_weights(path: Path) -> dict[str, Tensor]:

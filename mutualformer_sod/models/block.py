@@ -21,19 +21,15 @@ CROSSINGS = ("diffusion", "attention", "none")
 class MutualFormerBlock(nn.Module):
     """Self-attention and cross-diffusion attention, aggregated into a fused stream.
 
-    Wang et al., "MutualFormer: Multi-Modality Representation Learning via Cross-Diffusion
-    Attention", IJCV 2024, Fig. 2b. The paper aggregates by convolutions, the released code by
-    Linear layers; on tokens a 1x1 convolution is a Linear layer. The self-attention over the fused
-    stream is part of the released code but not of the figure.
+    The paper aggregates by convolutions, the released code by Linear layers; on tokens a 1x1
+    convolution is a Linear layer. The self-attention over the fused stream is part of the released
+    code but not of the figure.
 
     Args:
-        dim: token width C.
-        num_heads: attention heads; must divide ``dim``.
+        dim: token width C, a multiple of ``num_heads``.
         mlp_ratio: hidden width of the MLP divided by ``dim``.
-        qkv_bias: use biases in the three qkv projections.
         drop_path: stochastic depth rate of the two residual branches, in [0, 1).
-        diffusion: options of the recurrence of cross-diffusion.
-        attention: "auto", "dense" or "tiled", as in ``affinity.cross_diffusion_attention``.
+        diffusion, attention: options of ``affinity.cross_diffusion_attention``.
         cross: "diffusion", or one of two ablations. "attention" is plain cross-attention
             softmax(q_r k_d^T / sqrt(d)) V_d (and the reverse). "none" omits attention across the
             modalities.
@@ -68,11 +64,8 @@ class MutualFormerBlock(nn.Module):
             )
         check(attention in ATTENTIONS, "attention", attention, f"one of {', '.join(ATTENTIONS)}")
         check(cross in CROSSINGS, "cross", cross, f"one of {', '.join(CROSSINGS)}")
-        self.cross = cross
-        self.dim = dim
-        self.num_heads = num_heads
-        self.diffusion = diffusion
-        self.attention = attention
+        self.dim, self.num_heads = dim, num_heads
+        self.diffusion, self.attention, self.cross = diffusion, attention, cross
         self.modality_norm = nn.LayerNorm(2 * dim)
         self.rgb_qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.depth_qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
@@ -113,7 +106,12 @@ class MutualFormerBlock(nn.Module):
                 f"(B, N, {self.dim})."
             )
         rgb, depth = self.modality_norm(modality_tokens).chunk(2, dim=-1)
-        update = self._modality_attention(rgb, depth)
+        rgb_own, depth_own, *crossed = self.attend(
+            self._heads(self.rgb_qkv(rgb)), self._heads(self.depth_qkv(depth))
+        )
+        rgb = self.rgb_aggregate(_merge(rgb_own, *crossed[:1]))
+        depth = self.depth_aggregate(_merge(depth_own, *crossed[1:]))
+        update = self.joint_aggregate(torch.cat((rgb, depth), dim=-1))
         if self.fused_attention:
             heads = self._heads(self.fused_qkv(self.fused_norm(fused_tokens)))
             update = self.fused_proj(_merge(self.attend_to_itself(*heads))) + update
@@ -122,22 +120,8 @@ class MutualFormerBlock(nn.Module):
         update = self.mlp(self.mlp_norm(fused_tokens))
         return fused_tokens + drop_path(update, rate, draws[1])
 
-    def _modality_attention(self, rgb: Tensor, depth: Tensor) -> Tensor:
-        """Attend within and across the modalities and aggregate: two (B, N, C) -> (B, N, C)."""
-        rgb_own, depth_own, *crossed = self.attend(
-            self._heads(self.rgb_qkv(rgb)), self._heads(self.depth_qkv(depth))
-        )
-        rgb_joined = self.rgb_aggregate(_merge(rgb_own, *crossed[:1]))
-        depth_joined = self.depth_aggregate(_merge(depth_own, *crossed[1:]))
-        return self.joint_aggregate(torch.cat((rgb_joined, depth_joined), dim=-1))
-
     def attend(self, rgb: Heads, depth: Heads) -> tuple[Tensor, ...]:
-        """Attend within and across the modalities.
-
-        Returns:
-            O_r and O_d, then O_rd and O_dr except for ``cross="none"``, (B, heads, N, d) float
-            each.
-        """
+        """Return O_r and O_d, and O_rd and O_dr unless ``cross="none"``, (B, heads, N, d) each."""
         if self.cross == "diffusion":
             return cross_diffusion_attention(rgb, depth, self.diffusion, self.attention)
         own = self.attend_to_itself(*rgb), self.attend_to_itself(*depth)
@@ -198,10 +182,8 @@ def remap_released_names(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
 def load_released_block(state_dict: Mapping[str, Any], num_heads: int) -> MutualFormerBlock:
     """Build a MutualFormerBlock with the authors' weights, released form, one step, epsilon 0.6.
 
-    Args:
-        state_dict: tensors or arrays by the authors' parameter names. The widths of the block come
-            from the shapes.
-        num_heads: number of attention heads, which the weights do not contain.
+    The state dict has tensors or arrays by the authors' parameter names, whose shapes determine the
+    block's widths. The weights do not contain the number of attention heads.
 
     Raises:
         InputError (a ValueError): a parameter is unknown, is missing or has a wrong shape.
@@ -222,8 +204,7 @@ def load_released_block(state_dict: Mapping[str, Any], num_heads: int) -> Mutual
     try:
         block.load_state_dict(renamed)
     except RuntimeError as error:
-        reason = one_line(error)
         raise InputError(
-            f"the released block's weights do not fit: {reason} Fix: pass all parameters."
+            f"the released block's weights do not fit: {one_line(error)} Fix: pass all parameters."
         ) from error
     return block

@@ -33,14 +33,8 @@ def build_model(
             no effect, or the weights are not available.
     """
     model = SaliencyDetector(make_config(preset, **overrides), pretrained)
-    _refuse_unused(model, overrides)
-    return model
-
-
-def _refuse_unused(model: SaliencyDetector, overrides: dict[str, Any]) -> None:
-    """Refuse options that have no effect with the timm backbone of this model."""
     plain = model.encoder.rgb_stream.is_plain
-    needs = {
+    needs = {  # whether an option has an effect with this backbone, and otherwise the reason
         "feature_blocks": (plain, "this backbone is hierarchical and returns a map for each stage"),
         "stem": (plain or overrides.get("stem") == "patch", "this backbone has a stem of its own"),
         "fine_width": (not all(model.fusion.attended), "no map is finer than the attended ones"),
@@ -49,3 +43,4 @@ def _refuse_unused(model: SaliencyDetector, overrides: dict[str, Any]) -> None:
         used, reason = needs.get(name, (True, ""))
         if not used:
             raise InputError(f"{name} has no effect: {reason}. Fix: leave {name} out.")
+    return model

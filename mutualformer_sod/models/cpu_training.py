@@ -27,19 +27,13 @@ class CpuTraining(TorchFunctionMode):
         self, func: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func is F.scaled_dot_product_attention and _is_plain(args, kwargs):
-            query, key, values = args
-            return self_affinity(query, key) @ values
         if func is F.conv2d:
             return _convolve(*args, **kwargs)
+        is_plain = not any(isinstance(value, Tensor) or value for value in kwargs.values())
+        if func is F.scaled_dot_product_attention and len(args) == 3 and is_plain:
+            query, key, values = args
+            return self_affinity(query, key) @ values
         return func(*args, **kwargs)
-
-
-def _is_plain(args: tuple, kwargs: dict[str, Any]) -> bool:
-    """Return whether all arguments except query, key and value have their default values."""
-    return len(args) == 3 and all(
-        not isinstance(value, Tensor) and not value for value in kwargs.values()
-    )
 
 
 def _convolve(

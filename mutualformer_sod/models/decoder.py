@@ -16,15 +16,14 @@ class Decoder(nn.Module):
     The first stage decodes the deepest map. Each later stage has half the stride of the previous
     stage. All maps of a plain ViT have one stride, and each map feeds one stage. Each finer map
     feeds the stage with the same stride. Stages at strides 4 and 2 and the head also use the detail
-    branch over RGB and depth at full resolution. Borders, even those that only depth shows, are
-    therefore sharper than the token grid. With ``finest=2``, decoding ends at half resolution and
-    the logits are interpolated, because full resolution takes most of the time. GroupNorm makes the
-    results independent of the batch and of the distribution of the batch over devices.
+    branch over RGB and depth at full resolution, for borders sharper than the token grid. With
+    ``finest=2``, decoding ends at half resolution and the logits are interpolated, because full
+    resolution takes most of the time. GroupNorm makes the results independent of the batch.
 
     Args:
         channels, strides: channel counts and strides of the fused maps, shallow to deep.
-        streams: number k of streams of the same images. The streams follow one another in a batch
-            and share the detail branch.
+        streams: number k of streams of the same images, one after the other in a batch, with one
+            detail branch.
     """
 
     def __init__(
@@ -36,17 +35,15 @@ class Decoder(nn.Module):
         self.streams = streams
         self.finest = config.finest
         self.detail = DetailBranch(fine, config.finest)
-        self.laterals = nn.ModuleList()
-        self.stages = nn.ModuleList()
+        self.laterals, self.stages = nn.ModuleList(), nn.ModuleList()
         self.stage_strides = _stage_strides(strides)
         width = 0
-        deep_to_fine = list(reversed(channels))
         for level, stride in enumerate(self.stage_strides):
             out = {4: config.decoder_width // 2, 2: 2 * fine}.get(stride, config.decoder_width)
-            lateral = level < len(channels)
-            if lateral:
-                self.laterals.append(nn.Conv2d(deep_to_fine[level], out, 1))
-            incoming = width + (out if lateral else 0) + self.detail.channels.get(stride, 0)
+            incoming = width + self.detail.channels.get(stride, 0)
+            if level < len(channels):
+                self.laterals.append(nn.Conv2d(channels[-1 - level], out, 1))
+                incoming += out
             inputs = [incoming] + [out] * (config.stage_convs - 1)
             self.stages.append(nn.Sequential(*(conv_norm_act(count, out) for count in inputs)))
             width = out
@@ -62,36 +59,30 @@ class Decoder(nn.Module):
     def forward(
         self, fused_maps: list[Tensor], rgb: Tensor, depth: Tensor, has_depth: Tensor
     ) -> tuple[Tensor, list[Tensor]]:
-        """Decode the fused maps.
+        """Decode the fused maps (k B, C_l, h_l, w_l) float, shallow to deep.
 
         Args:
-            fused_maps: (k B, C_l, h_l, w_l) float, shallow to deep.
             rgb: (B, 3, H, W) float, normalised.
             depth: (B, 1, H, W) float, depth minus 0.5, or zero for images without depth.
             has_depth: (B, 1, H, W) float, 1 for images with depth.
 
         Returns:
-            The logits (k B, 1, H, W) float and a list of side logits, (k B, 1, h, w) float each,
-            from fine to coarse. The list has ``config.side_heads`` items in training mode and is
-            empty in eval mode.
+            The logits (k B, 1, H, W) float, and ``config.side_heads`` side logits (k B, 1, h, w),
+            fine to coarse; no side logits in eval mode.
         """
         height, width = rgb.shape[-2:]
         details = self.detail(torch.cat((rgb, depth, has_depth), dim=1))
         if self.streams > 1:
             details = {stride: x.repeat(self.streams, 1, 1, 1) for stride, x in details.items()}
-        deep_to_fine = fused_maps[::-1]
-        features: Tensor | None = None
         outputs: list[Tensor] = []
-        for level, stage in enumerate(self.stages):
-            stride = self.stage_strides[level]
+        for level, (stage, stride) in enumerate(zip(self.stages, self.stage_strides, strict=True)):
             size = (height // stride, width // stride)
-            if stride in details:  # rounded up if the stride does not divide the image size
-                size = details[stride].shape[-2:]
-            parts = [] if features is None else [features]
-            if level < len(deep_to_fine):  # the 1x1 convolution is cheaper before the resize
-                parts.append(self.laterals[level](deep_to_fine[level]))
+            parts = outputs[-1:]
+            if level < len(fused_maps):  # the 1x1 convolution is cheaper before the resize
+                parts.append(self.laterals[level](fused_maps[-1 - level]))
             if stride in details:
                 parts.append(details[stride])
+                size = details[stride].shape[-2:]  # rounded up if the stride is no divisor
             (first, *norm_act), *rest = stage
             features = self._convolve(first, parts, size)
             for layer in (*norm_act, *rest):
@@ -117,7 +108,7 @@ class Decoder(nn.Module):
         traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
         mixed = None
         if not (self.training or traced or torch.is_autocast_enabled(parts[0].device.type)):
-            for grid in {part.shape[-2:]: None for part in parts}:
+            for grid in dict.fromkeys(part.shape[-2:] for part in parts):
                 chosen = [number for number, part in enumerate(parts) if part.shape[-2:] == grid]
                 joined = torch.cat([parts[number] for number in chosen], dim=1)
                 if saves_products(joined.shape[1], conv.out_channels, grid, size):
@@ -126,12 +117,12 @@ class Decoder(nn.Module):
                     mixed = coarse if mixed is None else mixed + coarse
                     parts = [part for part in parts if part.shape[-2:] != grid]
                     kernels = [k for number, k in enumerate(kernels) if number not in chosen]
-        joined = torch.cat([resize(part, size) for part in parts], dim=1) if parts else None
+        if not parts:
+            return mixed
+        joined = torch.cat([resize(part, size) for part in parts], dim=1)
         if mixed is None:
             return conv(joined)
-        if joined is not None:
-            mixed = mixed + F.conv2d(joined, torch.cat(kernels, dim=1), padding=1)
-        return mixed
+        return mixed + F.conv2d(joined, torch.cat(kernels, dim=1), padding=1)
 
 
 class DetailBranch(nn.Module):
@@ -165,8 +156,8 @@ def conv_norm_act(channels: int, out: int, stride: int = 1) -> nn.Sequential:
 def saves_products(channels: int, out: int, grid: tuple[int, int], size: tuple[int, int]) -> bool:
     """Return whether ``convolve_upsampled`` is faster than a convolution of the upsampled map.
 
-    The products of ``convolve_upsampled`` count twice, because oneDNN's convolution does more
-    products per second. The map has size ``grid`` (h, w) and is upsampled to ``size`` (H, W).
+    The map has size ``grid`` (h, w) and is upsampled to ``size`` (H, W). The products of
+    ``convolve_upsampled`` count twice: oneDNN's convolution does more products per second.
     """
     (h, w), (height, width) = grid, size
     direct = 9 * channels * height * width
@@ -177,9 +168,9 @@ def saves_products(channels: int, out: int, grid: tuple[int, int], size: tuple[i
 def convolve_upsampled(features: Tensor, kernel: Tensor, size: tuple[int, int]) -> Tensor:
     """Compute conv(upsample(features)) from products at the resolution of ``features``.
 
-    Upsampling acts on rows and columns, and the nine kernel positions act on channels, so the two
-    operations commute. The nine products are computed at the coarse resolution. Two matrices
-    upsample, shift and add the products. The result differs from conv(upsample) only by rounding.
+    Upsampling acts on rows and columns, the nine kernel positions act on channels, so the two
+    commute. The nine products are computed at the coarse resolution, then two matrices upsample,
+    shift and add them. The result differs from conv(upsample) only by rounding.
 
     Args:
         features: (B, C, h, w) float.

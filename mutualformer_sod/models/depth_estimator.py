@@ -18,16 +18,14 @@ from mutualformer_sod.models.decoder import Decoder
 from mutualformer_sod.models.safetensors_file import write_safetensors
 from mutualformer_sod.models.weights import load_unique_state
 
-_INDICES = (2, 5, 8, 11)  # indices of the blocks whose tokens are features
+_INDICES = [2, 5, 8, 11]  # indices of the blocks whose tokens are features
 FORMAT = "mutualformer_sod depth estimator"
 
 
 class DepthEstimator(nn.Module):
     """Estimate relative depth from a colour image (CHOSEN: ours).
 
-    Features of four blocks of a frozen ViT feed a decoder of the same class as the saliency
-    decoder. The decoder outputs relative depth, in which larger values are nearer. The values are
-    not limited to [0, 1].
+    Features of four blocks of a frozen ViT feed a decoder of the saliency decoder's class.
 
     Args:
         backbone: timm's name of the ViT.
@@ -67,10 +65,10 @@ class DepthEstimator(nn.Module):
         rgb = (rgb - self.mean) / self.std
         with torch.no_grad():
             maps = self.vit.forward_intermediates(
-                rgb, indices=list(_INDICES), norm=True, intermediates_only=True
+                rgb, indices=_INDICES, norm=True, intermediates_only=True
             )
         absent = rgb.new_zeros(len(rgb), 1, *rgb.shape[-2:])
-        return self.decoder([found.detach() for found in maps], rgb, absent, absent)[0]
+        return self.decoder(maps, rgb, absent, absent)[0]
 
 
 def save_estimator(model: DepthEstimator, path: Path | str) -> None:
@@ -95,13 +93,12 @@ def load_estimator(path: Path | str, pretrained: bool | str | Path = "auto") -> 
             about = json.loads((file.metadata() or {}).get("about", "{}"))
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
         backbone, image_size = about["backbone"], about["image_size"]
-        is_known = isinstance(backbone, str) and timm.is_model(backbone)
-        is_size = isinstance(image_size, int) and image_size > 0
-        is_estimator = about["format"] == FORMAT and is_known and is_size
+        is_usable = timm.is_model(backbone) and isinstance(image_size, int) and image_size > 0
+        is_estimator = about["format"] == FORMAT and is_usable
     except (SafetensorError, OSError) as error:
         reason = why_unreadable(path) or f"{error}. Fix: pass weights of a depth estimator"
         raise InputError(f"{path}: {reason}") from error
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         is_estimator = False
     if not is_estimator:
         raise InputError(f"{path}: not the weights of a depth estimator. {remedy}")
@@ -117,17 +114,11 @@ def affine_invariant_loss(predicted: Tensor, target: Tensor) -> Tensor:
     """Compute the depth loss of MiDaS (TPAMI 2022) with a small absolute term.
 
     Scale and shift of each predicted map are aligned to the target by least squares (CHOSEN). The
-    loss is the sum of three terms. The first is the mean absolute difference of aligned map and
-    target. The second is 0.5 (CHOSEN) times the same difference of the two maps' gradients, summed
-    over four scales. The third is 0.1 times the mean absolute difference of sigmoid(predicted) and
-    target. Only the third term depends on the scale and shift of the prediction.
+    loss has three terms: the mean absolute difference of aligned map and target, 0.5 (CHOSEN) times
+    the same difference of their gradients, summed over four scales, and 0.1 times the mean absolute
+    difference of sigmoid(predicted) and target.
 
-    Args:
-        predicted: (B, 1, H, W) float, any real number.
-        target: (B, 1, H, W) float in [0, 1].
-
-    Returns:
-        Scalar float, 0 or more.
+    ``predicted`` is (B, 1, H, W) float without limits, ``target`` (B, 1, H, W) float in [0, 1].
     """
     flat, wanted = predicted.float().flatten(1), target.float().flatten(1)
     mean, wanted_mean = flat.mean(1, keepdim=True), wanted.mean(1, keepdim=True)

@@ -29,8 +29,7 @@ class DetectorOutput:
     Attributes:
         logits: (B, 1, H, W) float at input size.
         side_logits: (B, 1, h, w) float each, fine to coarse, for deep supervision.
-        extra_losses: additional losses of a fusion method, scalar tensors by name.
-        statistics: values of a fusion method for the log, scalar tensors by name.
+        extra_losses, statistics: losses and log values of a fusion method, scalars by name.
         streams: outputs of the streams "rgb" and "depth" with the head "ensemble". ``logits`` then
             trains only the weights of the two streams, and ``side_logits`` is empty.
     """
@@ -65,11 +64,10 @@ class SaliencyDetector(nn.Module, HubModel):
         self.encoder = TwoStreamEncoder(config.encoder, config.image_size, pretrained)
         self.config = config
         self.fusion = build_fusion(config.fusion, self.encoder)
-        ensemble = config.fusion.is_ensemble
-        self.decoder = Decoder(
-            config.decoder, self.fusion.channels, self.fusion.strides, 2 if ensemble else 1
-        )
-        self.alpha = nn.Parameter(torch.zeros(2)) if ensemble else None
+        streams = 2 if config.fusion.is_ensemble else 1
+        maps = self.fusion.channels, self.fusion.strides
+        self.decoder = Decoder(config.decoder, *maps, streams)
+        self.alpha = nn.Parameter(torch.zeros(2)) if streams == 2 else None
         # A mean of 0.5 would normalise 0.5 to 0, and convolutions would get no gradient.
         self.no_depth = nn.Parameter(torch.full((1, 1, NO_DEPTH_GRID, NO_DEPTH_GRID), 0.4))
         given = None if config.mean is None else (config.mean, config.std)
@@ -117,12 +115,9 @@ class SaliencyDetector(nn.Module, HubModel):
             # DistributedDataParallel needs every parameter in every step, even if all images have
             # depth.
             logits = logits + 0 * self.no_depth.sum()
-        extra_losses, statistics = self.fusion.report(notes)
-        output = DetectorOutput(logits, side_logits)
+        output = DetectorOutput(logits, side_logits, *self.fusion.report(notes))
         if self.alpha is not None:
-            output = self._ensemble(logits, side_logits)
-            statistics["rgb_weight"] = self.alpha.detach().softmax(0)[0]
-        output.extra_losses, output.statistics = extra_losses, statistics
+            self._make_ensemble(output)
         return output if self.training else output.logits
 
     def normalise_with(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
@@ -140,25 +135,23 @@ class SaliencyDetector(nn.Module, HubModel):
         rgb_logits, depth_logits = _halves(logits)
         return rgb_weight * rgb_logits + depth_weight * depth_logits
 
-    def _ensemble(self, logits: Tensor, side_logits: list[Tensor]) -> DetectorOutput:
-        """Average the detached logits (2B, 1, H, W) of both streams, so that only alpha trains."""
-        parts = zip(*(_halves(part) for part in (logits, *side_logits)), strict=True)
-        streams = {
-            name: DetectorOutput(own, sides)
-            for name, (own, *sides) in zip(("rgb", "depth"), parts, strict=True)
-        }
-        return DetectorOutput(self.average(logits.detach()), [], streams=streams)
+    def _make_ensemble(self, output: DetectorOutput) -> None:
+        """Split logits (2B, 1, H, W) into streams; average the detached ones to train alpha."""
+        parts = zip(*map(_halves, (output.logits, *output.side_logits)), strict=True)
+        for name, (own, *sides) in zip(("rgb", "depth"), parts, strict=True):
+            output.streams[name] = DetectorOutput(own, sides)
+        output.logits, output.side_logits = self.average(output.logits.detach()), []
+        output.statistics["rgb_weight"] = self.alpha.detach().softmax(0)[0]
 
     def _encode(
         self, rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None, keys: Tensor | None
     ) -> tuple[Features, Features, list[Notes]]:
         """Return the features of each stream, (B, C_l, h_l, w_l) each, and the fusion's notes."""
-        own_keys, absent_key = (None, None) if keys is None else (keys[:-1], keys[-1:])
+        own_keys = depth_keys = None if keys is None else keys[:-1]
         seen, rows = self._depth_images(rgb, depth, has_depth)
-        depth_keys = own_keys
         if keys is not None and rows is not None:
             real_keys = own_keys[:0] if has_depth is None else own_keys[has_depth]
-            depth_keys = torch.cat((real_keys, absent_key))
+            depth_keys = torch.cat((real_keys, keys[-1:]))
         if self.encoder.joint is not None and rows is not None:
             depth_keys = None if keys is None else depth_keys[rows]
             seen, rows = _pick(seen, rows), None
@@ -180,11 +173,10 @@ class SaliencyDetector(nn.Module, HubModel):
     ) -> tuple[Tensor, Tensor | None]:
         """Return the input maps of the depth stream, and the index of each image's map.
 
-        Returns:
-            The normalised maps, (D, 3, H, W) float. The real maps come first. The learned map
-            "no depth" follows if an image has no depth. The index of each image's map is (B,)
-            int64, or None if image i has map i. A compiled or exported graph in eval mode has one
-            map per image if ``depth`` is present, because shapes must not depend on values.
+        The normalised maps are (D, 3, H, W) float, the real maps, then the learned map "no depth"
+        if an image has no depth. The indices are (B,) int64, or None if image i has map i. A
+        compiled or exported graph in eval mode has one map per image if ``depth`` is present,
+        because shapes must not depend on values.
         """
         if depth is not None and has_depth is None:
             return (depth - self.mean) / self.std, None
@@ -221,8 +213,7 @@ def _pick(items: Tensor, rows: Tensor | None) -> Tensor:
 
 def _halves(batch: Tensor) -> tuple[Tensor, Tensor]:
     """Split a batch into its rgb and depth parts: (2B, ...) -> two (B, ...)."""
-    rgb, depth = batch.unflatten(0, (2, -1)).unbind(0)  # chunk would fix the exported batch
-    return rgb, depth
+    return batch.unflatten(0, (2, -1)).unbind(0)  # chunk would fix the exported batch
 
 
 def _decoder_depth(

@@ -67,11 +67,9 @@ class HubModel(
     protocol: Mapping[str, Any] = {}
 
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
-        """Write weights, configuration and model card to a folder.
+        """Write weights, configuration and model card to a folder, which is created if missing.
 
-        Args:
-            save_directory: the folder; created if missing.
-            options: arguments of `ModelHubMixin.save_pretrained`.
+        The options are arguments of `ModelHubMixin.save_pretrained`.
 
         Raises:
             InputError: the folder contains weights or a configuration of another project.
@@ -100,8 +98,8 @@ class HubModel(
             options: download options revision, cache_dir, force_download, local_files_only, token.
 
         Raises:
-            InputError: an option is unknown; the folder, file or repository does not exist; the
-                folder has no weights; there is no connection; or `weights.load_weights` fails.
+            InputError: an option is unknown, the weights are not found, there is no connection, or
+                `weights.load_weights` fails.
         """
         from mutualformer_sod.models.weights import load_weights
 
@@ -137,12 +135,9 @@ class HubModel(
         name: str = "MutualFormer",
         licence: str = "other",
     ) -> ModelCard:
-        """Return the model card.
+        """Return the model card with this title and the hub's identifier of the licence.
 
-        Args:
-            scores: metrics in [0, 1] by test set and by name of the metric.
-            name: title of the card.
-            licence: identifier of the weights' licence on the hub.
+        ``scores`` are metrics in [0, 1] by test set and by name of the metric.
         """
         second = self.config.second_modality
         pair = _PAIRS.get(second, f"RGB-{second}")

@@ -57,18 +57,15 @@ def download(
 
 def _no_connection(address: str, token: str | bool | None, patient: bool) -> Exception | None:
     """Return the error of a request if the hub is unreachable; otherwise return None."""
-    problem = None
     for pause in (0.0, _PAUSE_SECONDS):
         time.sleep(pause)
         try:
             huggingface_hub.get_hf_file_metadata(address, token=token, timeout=_ANSWER_SECONDS)
             return None
         except Exception as error:  # the type depends on the version of the hub's client
-            if not patient:
-                return error
-            problem = _system_error(error)
-        if problem is None:
-            return None
+            problem = _system_error(error) if patient else error
+        if problem is None or not patient:
+            break
     return problem
 
 

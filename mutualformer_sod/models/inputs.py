@@ -12,10 +12,7 @@ _RGB = "Fix: pass (B, 3, H, W) float in [0, 1]"
 def check_inputs(rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) -> None:
     """Check types and shapes of the network's inputs, but not their values.
 
-    Args:
-        rgb: (B, 3, H, W) float.
-        depth: (B, 1, H, W) float in the dtype of ``rgb``, or None.
-        has_depth: (B,) bool, or None.
+    They are rgb (B, 3, H, W) float, depth (B, 1, H, W) in the same dtype, has_depth (B,) bool.
 
     Raises:
         InputError: an input has a wrong type or shape; the message names the input.
@@ -31,24 +28,23 @@ def check_inputs(rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) ->
         raise InputError(f"rgb is {tuple(rgb.shape)} {rgb.dtype}. {_RGB}{scale}")
     if 0 in rgb.shape:
         raise InputError(f"rgb is {tuple(rgb.shape)}, an empty batch. {_RGB}, B 1 or more")
-    if depth is not None and depth.shape != (rgb.shape[0], 1, *rgb.shape[-2:]):
+    if depth is None:
+        if has_depth is not None:
+            raise InputError("has_depth is given without depth. Fix: pass both, or neither")
+        return
+    want = (rgb.shape[0], 1, *rgb.shape[-2:])
+    if depth.shape != want:
         raise InputError(
-            f"depth is {tuple(depth.shape)}. Fix: pass {(rgb.shape[0], 1, *rgb.shape[-2:])}, "
-            "one channel at the size of rgb"
+            f"depth is {tuple(depth.shape)}. Fix: pass {want}, one channel at the size of rgb"
         )
-    if depth is not None and depth.dtype != rgb.dtype:
+    if depth.dtype != rgb.dtype:
         raise InputError(
             f"depth is {depth.dtype} and rgb {rgb.dtype}. Fix: pass depth in [0, 1], near = 1, in "
             "the dtype of rgb"
         )
-    if has_depth is not None and depth is None:
-        raise InputError("has_depth is given without depth. Fix: pass both, or neither")
-    if has_depth is not None and (
-        has_depth.shape != rgb.shape[:1] or has_depth.dtype != torch.bool
-    ):
+    if has_depth is not None and (has_depth.shape, has_depth.dtype) != (want[:1], torch.bool):
         raise InputError(
-            f"has_depth is {tuple(has_depth.shape)} {has_depth.dtype}. Fix: pass "
-            f"({rgb.shape[0]},) bool"
+            f"has_depth is {tuple(has_depth.shape)} {has_depth.dtype}. Fix: pass ({want[0]},) bool"
         )
 
 
@@ -70,15 +66,9 @@ def hide_modality(
 
 
 def check_visible(modality: str, has_depth: bool, noun: str) -> None:
-    """Refuse maps that the network would ignore, and an input that lacks the visible modality.
+    """Raise InputError for maps that the network ignores, or if it needs maps that are missing.
 
-    Args:
-        modality: visible modality, as in `hide_modality`.
-        has_depth: whether the image or the set has maps of the second modality.
-        noun: name of the second modality, for the message.
-
-    Raises:
-        InputError: the network ignores the maps, or the network needs maps and the input has none.
+    ``modality`` is visible, as in `hide_modality`; ``noun`` is the second modality's name.
     """
     if modality == "rgb" and has_depth:
         raise InputError(f"{noun} has no effect: the network uses only colour. Fix: omit {noun}.")
@@ -96,10 +86,9 @@ def check_values(rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) ->
     """
     bounds = [*torch.aminmax(rgb.detach())]
     if depth is not None:
-        depth = depth.detach()
         if has_depth is not None:
-            depth = torch.where(has_depth.view(-1, 1, 1, 1), depth, torch.full_like(depth, 0.5))
-        bounds += torch.aminmax(depth)
+            depth = torch.where(has_depth.view(-1, 1, 1, 1), depth, 0.5)
+        bounds += torch.aminmax(depth.detach())
     lows_and_highs = torch.stack(bounds).tolist()  # one GPU synchronisation
     _check_range("rgb", *lows_and_highs[:2])
     if depth is not None:

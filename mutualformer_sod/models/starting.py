@@ -45,21 +45,21 @@ def load_network(model: SaliencyDetector, path: str | Path) -> str:
 def _at_grid_of(state: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the state with position embeddings resampled to the model's grid of patches."""
     resampled = dict(state)
-    for name, tensor in state.items():
-        wanted = expected.get(name)
-        if not name.endswith("pos_embed") or wanted is None or wanted.shape == tensor.shape:
-            continue
-        side = math.isqrt(wanted.shape[1])
-        prefix = wanted.shape[1] - side**2
-        resampled[name] = resample_abs_pos_embed(tensor, [side] * 2, num_prefix_tokens=prefix)
+    for name in state.keys() & expected.keys():
+        if name.endswith("pos_embed") and expected[name].shape != state[name].shape:
+            count = expected[name].shape[1]
+            side = math.isqrt(count)
+            resampled[name] = resample_abs_pos_embed(
+                state[name], [side] * 2, num_prefix_tokens=count - side**2
+            )
     return resampled
 
 
 def load_encoder(model: SaliencyDetector, path: str | Path) -> str:
     """Load the encoder of a weights file with any fusion and return a line for the user.
 
-    In weights trained without depth, the depth stream is untrained, so both streams get the
-    normalisation layers of rgb. A file with the weights of only one stream is loaded likewise.
+    From weights trained without depth, and from weights of only one stream, both streams get the
+    normalisation layers of rgb.
 
     Raises:
         InputError: the file is unreadable or damaged, the encoder has other shapes than the model,

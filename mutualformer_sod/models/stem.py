@@ -1,5 +1,6 @@
 """Convolutional stems that replace the patch projection of a ViT."""
 
+import itertools
 from collections import OrderedDict
 
 import torch.nn.functional as F
@@ -23,8 +24,8 @@ class FineStem(nn.Module):
         """Encode (B, 3, H, W) float images.
 
         Returns:
-            The finer maps, (B, C_l, h_l, w_l) float each, shallow to deep. The patch embeddings,
-            (B, out, H / stride, W / stride) float.
+            The finer maps, (B, C_l, h_l, w_l) float each, shallow to deep, and the patch
+            embeddings, (B, out, H / stride, W / stride) float.
         """
         raise NotImplementedError
 
@@ -37,18 +38,13 @@ class TimmStem(FineStem):
     """A pretrained convolutional network that ends in a ViT's patch embeddings (CHOSEN: ours).
 
     The network's maps at strides 4 and 8 are features of the encoder. Its maps at strides 16 and 32
-    are projected, the map at stride 32 is upsampled, and their sum gives the tokens.
+    are projected, the map at stride 32 is upsampled, and their sum gives tokens of width ``out``.
 
     The BatchNorms use the statistics of the pretraining, so that the features of an image do not
-    depend on the batch. The scales and biases of the BatchNorms are trained.
-
-    Args:
-        body: a timm model with features at strides 4, 8, 16 and 32.
-        out: width of the tokens.
-        stride: patch size in pixels; must be 16.
+    depend on the batch. Their scales and biases are trained.
 
     Raises:
-        InputError: the patch size is not 16.
+        InputError: the patch size ``stride`` is not 16.
     """
 
     def __init__(self, body: nn.Module, out: int, stride: int) -> None:
@@ -115,17 +111,11 @@ class HybridStem(FineStem):
 
     Strided 3x3 convolutions halve the resolution. ``blocks`` residual blocks follow at every
     stride from 4 to half the patch size. The maps at these strides are features of the encoder.
-    The decoder thus gets borders from convolutions and objects from attention. Convolutions learn
-    borders from few images.
-
-    Args:
-        width: number of channels at stride 4. Stride 2 has half as many, stride 8 twice as many.
-        blocks: number of residual blocks at each stride.
-        out: width of the tokens.
-        stride: patch size in pixels; must be a power of 2.
+    The decoder thus gets borders from convolutions, which learn borders from few images. Stride 4
+    has ``width`` channels, stride 2 half as many, stride 8 twice as many; tokens have ``out``.
 
     Raises:
-        InputError: the patch size is not a power of 2.
+        InputError: the patch size ``stride`` is not a power of 2.
     """
 
     def __init__(self, width: int, blocks: int, out: int, stride: int) -> None:
@@ -135,26 +125,22 @@ class HybridStem(FineStem):
                 f"stem='hybrid': patch size {stride}: it must be a power of 2. "
                 "Fix: pass another backbone, or stem=patch."
             )
-        halvings = stride.bit_length() - 1
-        self.fine_strides = [2**power for power in range(2, halvings)]
+        self.fine_strides = [2**power for power in range(2, stride.bit_length() - 1)]
         self.fine_channels = [width << level for level in range(len(self.fine_strides))]
-        self.entry = _down(3, width // 2)
-        self.stages = nn.ModuleList()
-        channels = width // 2
-        for wider in self.fine_channels:
-            stage = [_down(channels, wider), *(ResidualBlock(wider) for _ in range(blocks))]
-            self.stages.append(nn.Sequential(*stage))
-            channels = wider
-        self.proj = nn.Conv2d(channels, out, 3, stride=2, padding=1)
+        channels = [width // 2, *self.fine_channels]
+        self.entry = _down(3, channels[0])
+        self.stages = nn.ModuleList(
+            nn.Sequential(_down(*pair), *(ResidualBlock(pair[1]) for _ in range(blocks)))
+            for pair in itertools.pairwise(channels)
+        )
+        self.proj = nn.Conv2d(channels[-1], out, 3, stride=2, padding=1)
 
     def maps(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
         """See ``FineStem.maps``."""
-        features = self.entry(image)
-        fine_maps = []
+        maps = [self.entry(image)]
         for stage in self.stages:
-            features = stage(features)
-            fine_maps.append(features)
-        return fine_maps, self.proj(features)
+            maps.append(stage(maps[-1]))
+        return maps[1:], self.proj(maps[-1])
 
 
 class ResidualBlock(nn.Module):

@@ -56,7 +56,7 @@ def tiled_products(
 
 
 def _tiling(query: Tensor, tile_rows: int | None) -> tuple[int, int]:
-    """Return the number of rows and the number of matrices in a slab; a head has two matrices."""
+    """Return the numbers of rows and of matrices in a slab; a head has two matrices."""
     tokens, matrices = query.shape[-2], query.shape[:-2].numel()
     kind = "cpu" if query.device.type == "cpu" else "cuda"
     workers = torch.get_num_threads() if kind == "cpu" else 1

@@ -43,9 +43,8 @@ class Embedding:
 def embed(body: nn.Module, image: Tensor) -> Embedding:
     """Embed the patches of (B, 3, H, W) float images and add the positions.
 
-    Args:
-        body: one of ``VITS``, created with ``dynamic_img_size=True``.
-        image: normalised RGB. H and W must be multiples of the patch size.
+    ``body`` is one of ``VITS``, created with ``dynamic_img_size=True``. The images are normalised;
+    H and W are multiples of the patch size.
     """
     patches, fine_maps = body.patch_embed, []
     if isinstance(patches.proj, FineStem):
@@ -67,13 +66,10 @@ def embed(body: nn.Module, image: Tensor) -> Embedding:
 
 
 def run_block(block: nn.Module, tokens: Tensor, rotary: Tensor | None, draws: Draws) -> Tensor:
-    """Run one block on (B, P + N, C) tokens.
+    """Run one block on (B, P + N, C) tokens, with its rotary position embedding or None.
 
-    Args:
-        block: a block of the model. Only ``BLOCKS`` use ``draws``; timm's other blocks draw
-            stochastic depth from torch's generator.
-        rotary: rotary position embedding of this block, or None.
-        draws: random numbers of the block's two residual branches, for ``drop_path.drop_path``.
+    ``draws`` are random numbers of the block's two residual branches, for ``drop_path.drop_path``.
+    Blocks other than ``BLOCKS`` draw stochastic depth from torch's generator.
     """
     if type(block) not in BLOCKS:
         return block(tokens) if rotary is None else block(tokens, rope=rotary)
@@ -86,11 +82,12 @@ def attend(block: nn.Module, normed: Tensor, rotary: Tensor | None) -> Tensor:
     return block.attn(normed) if rotary is None else block.attn(normed, rope=rotary)
 
 
-def attention_heads(attention: nn.Module, normed: Tensor, rotary: Tensor | None) -> Tensor:
+def attention_heads(block: nn.Module, normed: Tensor, rotary: Tensor | None) -> Tensor:
     """Return the merged heads before the output projection: (B, P + N, C) -> (B, P + N, C).
 
-    ``attention`` is an instance of ``ATTENTIONS``.
+    The block's attention is one of ``ATTENTIONS``.
     """
+    attention = block.attn
     qkv = _qkv(attention, normed).unflatten(2, (3, attention.num_heads, -1))
     query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
     query, key = attention.q_norm(query), attention.k_norm(key)

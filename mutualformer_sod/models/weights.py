@@ -72,10 +72,7 @@ def save_weights(
 ) -> str:
     """Write weights, configuration and training protocol of a model; return the file's SHA-256.
 
-    Args:
-        path: a ``.safetensors`` file; an existing file is replaced.
-        protocol: data and options of the model's training, as JSON values.
-        dtype: type of the floating-point tensors in the file.
+    The protocol has JSON values; ``dtype`` is that of the floating-point tensors in the file.
 
     Raises:
         InputError: the file cannot be written, for example because the disk is full.
@@ -138,14 +135,11 @@ def read_metadata(path: str | Path) -> tuple[ModelConfig, dict[str, Any]]:
 def load_weights(
     path: str | Path, preset: str | None = None
 ) -> tuple[SaliencyDetector, dict[str, Any]]:
-    """Build the detector of a weights file and load its weights, in float32 and eval mode.
+    """Build the detector of a weights file in float32 and eval mode; return it and its protocol.
 
     Args:
         path: a ``.safetensors`` file written by ``save_weights``, or the name of released weights.
         preset: preset that the weights must have, or None for any preset.
-
-    Returns:
-        The detector and its training protocol.
 
     Raises:
         InputError: the file is unreadable or damaged, the weights have another preset, or the
@@ -181,8 +175,7 @@ def load_weights(
 class UndrawnWeights(TorchFunctionMode):
     """Context in which random initialisation does not change the allocated tensors.
 
-    The random numbers would take half the time of loading a file. Constants are set as usual. Load
-    every parameter of a network that was built in this context before you use the network.
+    Random numbers would take half the time of loading a file. Constants are set as usual.
     """
 
     def __torch_function__(

@@ -6,6 +6,7 @@ Only the first half of the rgb channels and the second half of the depth channel
 so that no channel is lost in both modalities. An L1 penalty pulls gamma of these halves towards 0.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -58,9 +59,13 @@ class ChannelExchangeFusion(Fusion):
     def report(self, notes: Sequence[Notes]) -> tuple[Scalars, Scalars]:
         """Return the loss ``sparsity`` (weighted mean |gamma|) and the ratio of exchanged channels.
 
-        Loss and ratio are means over the channels that can be exchanged.
+        Both are means over the channels that can be exchanged.
         """
-        scales = torch.cat([scale.abs() for scale in self._exchangeable()])
+        parts = []
+        for rgb_norm, depth_norm in itertools.chain(*self._norms.values()):
+            half = len(rgb_norm.weight) // 2
+            parts += [rgb_norm.weight[:half], depth_norm.weight[half:]]
+        scales = torch.cat(parts).abs()
         exchanged = (scales.detach() < self.config.theta).float().mean()
         return {"sparsity": self.config.sparsity * scales.mean()}, {"exchange_ratio": exchanged}
 
@@ -73,11 +78,3 @@ class ChannelExchangeFusion(Fusion):
         take_depth = (rgb_norm.weight.abs() < self.config.theta) & first
         take_rgb = (depth_norm.weight.abs() < self.config.theta) & ~first
         return torch.where(take_depth, depth, rgb), torch.where(take_rgb, rgb, depth)
-
-    def _exchangeable(self) -> list[Tensor]:
-        scales = []
-        for norms in self._norms.values():
-            for rgb_norm, depth_norm in norms:
-                half = len(rgb_norm.weight) // 2
-                scales += [rgb_norm.weight[:half], depth_norm.weight[half:]]
-        return scales

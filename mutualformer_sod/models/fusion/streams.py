@@ -55,8 +55,7 @@ class Fusion(nn.Module):
         """Fuse the features of both streams level by level.
 
         Args:
-            rgb_features: features of the rgb stream, (B, C_l, h_l, w_l) float, shallow to deep.
-            depth_features: features of the depth stream, with the shapes of ``rgb_features``.
+            rgb_features, depth_features: (B, C_l, h_l, w_l) float each, shallow to deep.
             keys: (B,) int64 in training, keys of the images for a method that draws random numbers;
                 None to draw from torch's generator.
 
@@ -67,12 +66,12 @@ class Fusion(nn.Module):
         pairs = list(zip(rgb_features, depth_features, strict=True))
         maps = [fine(*pair) for fine, pair in zip(self.fine, pairs[:count], strict=True)]
         projections = zip(self.rgb_proj, self.depth_proj, pairs[count:], strict=True)
-        streams = (
-            (rgb_proj(tokens_of(rgb)), depth_proj(tokens_of(depth)))
+        streams = (  # (B, h w, C) tokens
+            (rgb_proj(rgb.flatten(2).transpose(1, 2)), depth_proj(depth.flatten(2).transpose(1, 2)))
             for rgb_proj, depth_proj, (rgb, depth) in projections
         )
-        grid = rgb_features[-1].shape[-2:]
-        return maps + [map_of(tokens, grid) for tokens in self.fuse_levels(streams, keys)]
+        grid, fused = rgb_features[-1].shape[-2:], self.fuse_levels(streams, keys)
+        return maps + [tokens.transpose(1, 2).unflatten(2, grid) for tokens in fused]
 
     def fuse_levels(
         self, streams: Iterable[tuple[Tensor, Tensor]], keys: Tensor | None
@@ -87,23 +86,15 @@ class Fusion(nn.Module):
         return rgb, depth
 
     def report(self, notes: Sequence[Notes]) -> tuple[Scalars, Scalars]:
-        """Return the losses and statistics of a batch.
+        """Return weighted losses and statistics for the log by name, each a mean over the images.
 
-        Args:
-            notes: notes of each block if the method acts inside the encoder; otherwise empty.
-
-        Returns:
-            Weighted losses by name, and statistics by name for the log. Each value is a mean over
-            the images.
+        ``notes`` are those of each block if the method acts inside the encoder; otherwise empty.
         """
         return {}, {}
 
 
 class FineConv(nn.Module):
-    """Reduce each modality by a 1x1 convolution and mix the results by a 3x3 convolution.
-
-    The 3x3 convolution processes the concatenation or, with ``apart``, each modality separately.
-    """
+    """Mix both modalities, or with ``apart`` each alone, by 1x1 and 3x3 convolutions."""
 
     def __init__(self, width: int, out: int, apart: bool) -> None:
         super().__init__()
@@ -120,24 +111,9 @@ class FineConv(nn.Module):
         return apply_to_concatenation(self.mix, rgb, depth)
 
 
-def tokens_of(feature_map: Tensor) -> Tensor:
-    """Flatten a map to tokens: (B, C, h, w) -> (B, h w, C)."""
-    return feature_map.flatten(2).transpose(1, 2)
-
-
-def map_of(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Arrange tokens as a map: (B, h w, C) -> (B, C, h, w)."""
-    return tokens.transpose(1, 2).unflatten(2, grid)
-
-
 def build_fusion(config: FusionConfig, encoder: TwoStreamEncoder) -> Fusion:
-    """Build the fusion method of ``config``; a method inside the encoder gets a joint encoder.
-
-    Raises:
-        InputError: the method does not work with this encoder.
-    """
-    method = config.method
-    shape = encoder.channels, encoder.strides
+    """Build the fusion method of ``config``; InputError if it does not work with the encoder."""
+    method, shape = config.method, (encoder.channels, encoder.strides)
     if not method.in_encoder:
         return method.module(config, *shape)
     joint = encoder.run_jointly(config.fusion)
