@@ -17,14 +17,13 @@ from mutualformer_sod.training.run_folder import LOG_FILE, WEIGHTS_FILE
 
 def describe_extension(config: TrainConfig, ended: int) -> str:
     """Describe the extension of a finished run to more epochs."""
-    same = config.schedule == "constant" and config.progressive == 1
-    effect = (
-        f"the outcome is the result of --epochs {config.epochs} from the start"
-        if same
-        else f"from here on, --schedule {config.schedule} and --progressive count {config.epochs} "
-        "epochs, so the learning rate may jump and the outcome is not the result of --epochs "
-        f"{config.epochs} from the start"
-    )
+    outcome = f"the result of --epochs {config.epochs} from the start"
+    effect = f"the outcome is {outcome}"
+    if config.schedule != "constant" or config.progressive != 1:
+        effect = (
+            f"from here on, --schedule {config.schedule} and --progressive count {config.epochs} "
+            f"epochs, so the learning rate may jump and the outcome is not {outcome}"
+        )
     return f"a run of {counted(ended, 'epoch')} continues to {config.epochs} epochs; {effect}"
 
 
@@ -54,27 +53,21 @@ def describe_epoch(record: dict[str, Any], epochs: int) -> str:
 
 
 def describe_end(output: Path, run: Run, epoch: int, choice: str, sha256: str) -> str:
-    """Describe a finished run, with its cost, the released epoch and the weights file.
-
-    Args:
-        epoch: number of the released epoch.
-        choice: rule that selected the epoch.
-        sha256: checksum of the weights file.
-    """
+    """Describe a finished run: cost, released epoch and the rule of its choice, weights file."""
     epochs = counted(run.config.epochs, "epoch")
     parameters = sum(parameter.numel() for parameter in run.model.parameters())
     log_file = output / LOG_FILE  # missing if a user deleted the log and resumed the run
     lines = log_file.read_text(encoding="utf-8").splitlines() if log_file.exists() else []
     log = [json.loads(line) for line in lines]
-    pace = ""
+    cost = ""
     if log:
         seconds, speed = (fmean(x[name] for x in log) for name in ("seconds", "images_per_second"))
-        pace = f", {seconds:.1f} s per epoch, {speed:.1f} images/s"
-    peaks = [line["peak_memory_mb"] for line in log if line["peak_memory_mb"] is not None]
-    kind = "CUDA memory" if run.device.type == "cuda" else "resident memory"
-    memory = f", peak {kind} {max(peaks)} MB" if peaks else ""
+        cost = f", {seconds:.1f} s per epoch, {speed:.1f} images/s"
+    if peaks := [line["peak_memory_mb"] for line in log if line["peak_memory_mb"] is not None]:
+        kind = "CUDA memory" if run.device.type == "cuda" else "resident memory"
+        cost += f", peak {kind} {max(peaks)} MB"
     return (
         f"done: {parameters / 1e6:.2f} M parameters, {epochs}, released epoch {epoch} "
-        f"({choice}){pace}{memory}\n"
+        f"({choice}){cost}\n"
         f"weights: {output / WEIGHTS_FILE} (sha256 {sha256[:12]})"
     )

@@ -21,16 +21,13 @@ _NAME = re.compile(r"(last|best)-(\d{6,})-([0-9a-f]{32})\.pt")
 
 
 def save_checkpoint(folder: Path, kind: str, number: int, state: dict[str, Any]) -> Path:
-    """Write a checkpoint under a temporary name, flush the file to the disk and rename the file.
+    """Write a checkpoint ``<kind>-<number>-<checksum>.pt``, flush it to the disk and rename it.
 
     Args:
         folder: folder of the run's checkpoints; created if missing.
         kind: "last" or "best".
         number: number of the checkpoint, larger than those of earlier checkpoints of the kind.
         state: dictionary of tensors, numbers, strings, None, lists, tuples and dictionaries.
-
-    Returns:
-        Path of the file ``<kind>-<number>-<checksum>.pt``.
 
     Raises:
         InputError: the file cannot be written, for example because the disk is full. Earlier
@@ -59,11 +56,7 @@ def save_checkpoint(folder: Path, kind: str, number: int, state: dict[str, Any])
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint to CPU tensors without executing pickled code.
-
-    Raises:
-        InputError: the file is missing or damaged. `load_only_checkpoint` adds a remedy.
-    """
+    """Read a checkpoint to CPU tensors; InputError without a remedy if it is missing or damaged."""
     match = _NAME.fullmatch(path.name)
     if not path.is_file() or match is None:
         raise InputError(f"{path}: no such checkpoint")

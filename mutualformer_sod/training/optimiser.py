@@ -1,6 +1,7 @@
 """Optimiser, learning-rate schedule and freezing of the encoder."""
 
 import math
+from collections import defaultdict
 
 import torch
 from timm.models import group_parameters
@@ -22,10 +23,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
     Vectors (biases, normalisation scales) and learned inputs (position embeddings, CLS tokens, the
     "no depth" map, noise) are not decayed. The encoder's rate is r = ``lr * encoder_lr_scale``.
     With ``layer_decay`` d, the rate of layer l of L encoder layers is r d^(L - l) (BEiT, ICLR 2022,
-    A.6). ``peak_lr`` of each group is the group's peak rate.
-
-    Raises:
-        InputError (a ValueError): ``layer_decay`` is set, but timm defines no layers.
+    A.6); InputError if timm defines no layers. ``peak_lr`` of each group is its peak rate.
     """
     scale = config.encoder_lr_scale
     if scale is None:
@@ -34,27 +32,25 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
     layers, count = ({}, 0) if decay is None else encoder_layers(model)
     fusion = getattr(model, "fusion", None)
     undecayed = (*LEARNED_INPUTS, *(fusion.config.method.undecayed if fusion else ()))
-    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    groups = defaultdict(list)
     for name, parameter in model.named_parameters():  # shared parameters once
         layer = layers.get(name, 0) if name.startswith("encoder.") else _TOP
         decayed = parameter.ndim > 1 and name.rsplit(".", 1)[-1] not in undecayed
-        groups.setdefault((layer, decayed), []).append(parameter)
-
-    def rate(layer: float) -> float:
-        if layer == _TOP:
-            return config.lr
-        return config.lr * scale * (1.0 if decay is None else decay ** (count - layer))
-
-    settings = [
-        {
-            "params": parameters,
-            "name": ("rest" if layer == _TOP else f"encoder_{layer}")
-            + ("" if decayed else "_undecayed"),
-            "peak_lr": rate(layer),
-            "weight_decay": config.weight_decay if decayed else 0.0,
-        }
-        for (layer, decayed), parameters in sorted(groups.items(), key=lambda item: item[0])
-    ]
+        groups[layer, decayed].append(parameter)
+    settings = []
+    for layer, decayed in sorted(groups):
+        name, rate = "rest", config.lr
+        if layer != _TOP:
+            name = f"encoder_{layer}"
+            rate = config.lr * scale * (1.0 if decay is None else decay ** (count - layer))
+        settings.append(
+            {
+                "params": groups[layer, decayed],
+                "name": name if decayed else f"{name}_undecayed",
+                "peak_lr": rate,
+                "weight_decay": config.weight_decay if decayed else 0.0,
+            }
+        )
     # fused=True passes over memory once; on a CPU core it takes a third of the loop's time.
     if config.optimizer == "adamw":
         return torch.optim.AdamW(settings, lr=config.lr, fused=True)
@@ -69,11 +65,9 @@ def encoder_layers(model: nn.Module, option: str = "layer_decay") -> tuple[dict[
     prefix tokens. Layer i + 1 is block i, and the last layer includes the final normalisation. In a
     hierarchical model, layer 0 is the stem, and the next layers are the stages.
 
-    Args:
-        option: training option that needs the layers, for the error message.
-
     Raises:
-        InputError (a ValueError): timm defines no layers for this backbone.
+        InputError (a ValueError): timm defines no layers for this backbone; the message names the
+            training ``option`` that needs them.
     """
     layers = {}
     for stream in _STREAMS:
@@ -92,18 +86,16 @@ def _layer_matcher(backbone: nn.Module, name: str, option: str) -> dict:
         raise InputError(
             f"`{option}`: timm defines no layers for {name}. Fix: leave `{option}` out."
         )
+    matcher = source.group_matcher(coarse=not backbone.is_plain)
     if backbone.is_plain:
-        return source.group_matcher(coarse=False)
+        return matcher
 
-    def flattened(pattern: str) -> str:  # the wrapper's name of stages.0 is stages_0
-        return pattern.replace(r"\.", "[._]")
+    def flattened(pattern: str | list) -> str | list:  # the wrapper's name of stages.0 is stages_0
+        if isinstance(pattern, str):
+            return pattern.replace(r"\.", "[._]")
+        return [(flattened(expression), suffix) for expression, suffix in pattern]
 
-    return {
-        part: flattened(pattern)
-        if isinstance(pattern, str)
-        else [(flattened(expression), suffix) for expression, suffix in pattern]
-        for part, pattern in source.group_matcher(coarse=True).items()
-    }
+    return {part: flattened(pattern) for part, pattern in matcher.items()}
 
 
 def schedule(
@@ -116,8 +108,7 @@ def schedule(
 ) -> float:
     """Return the ratio of the learning rate at ``step`` (from 0) to the peak learning rate.
 
-    ``LambdaLR`` is not used. The ratio is a function of the position alone, so a resumed or
-    extended run needs no scheduler state, and existing checkpoints have no scheduler state.
+    ``LambdaLR`` is not used: a resumed or extended run needs no scheduler state.
 
     The warm-up is linear, up to 1. Then the ratio decreases from 1 to ``min_ratio`` by one of these
     functions of t, where t is 0 at the end of the warm-up and 1 at ``total_steps``,

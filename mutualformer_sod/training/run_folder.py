@@ -81,8 +81,7 @@ def find_run(output: Path, options: dict[str, Any], resume: str | None) -> dict[
             before["train"]["epochs"], ended = more, [*ended, epochs]
     if ended:
         options["extended_from"] = ended
-    differing = _differing(before, options)
-    if differing:
+    if differing := _differing(before, options):
         raise InputError(
             f"{output}: `resume` needs the options of the run's start: {'; '.join(differing)}. "
             "Fix: pass the same options, or another `output`."
@@ -98,10 +97,8 @@ def _load_newest(output: Path, resume: str) -> dict[str, Any] | None:
                 f"{output}: `resume` previous: there is only one checkpoint. Fix: pass `resume`."
             )
         return load_only_checkpoint(earlier[0])
-    if last is None:
-        return None
     if not earlier:
-        return load_only_checkpoint(last)
+        return load_only_checkpoint(last) if last else None
     try:
         return load_checkpoint(last)
     except InputError as error:
@@ -128,14 +125,11 @@ def _differing(found: dict[str, Any], options: dict[str, Any]) -> list[str]:
 def open_run(
     output: Path, options: dict[str, Any], start: dict[str, Any], state: dict[str, Any] | None
 ) -> Iterator[None]:
-    """Lock the folder for this process, and restore the folder's state at the checkpoint.
+    """Lock the folder, or raise InputError, and restore the folder's state at the checkpoint.
 
     Write config.json, add this start to starts.json, cut the log to the checkpoint's lines, and
     remove later checkpoints, which are damaged or belong to updates that are repeated. If a
     finished run is extended, rename its weights file to weights-N-epochs.safetensors.
-
-    Raises:
-        InputError: another process uses the folder.
     """
     weights, starts_file, log = (output / name for name in (WEIGHTS_FILE, STARTS_FILE, LOG_FILE))
     with OutputFolder(output, CONFIG_FILE, "run").locked():
@@ -153,8 +147,7 @@ def open_run(
         write_json(starts_file, [*starts, start])
         if log.exists():
             lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept_lines = lines[: state["log_lines"] if state else 0]
-            write_text(log, "".join(kept_lines))
+            write_text(log, "".join(lines[: state["log_lines"] if state else 0]))
         yield
 
 

@@ -17,11 +17,7 @@ def _discover(config: TrainConfig, names: Sequence[str], split: str) -> list[Sod
 
 
 def training_sets(config: TrainConfig) -> list[SodSet]:
-    """Find the sets of ``train_sets`` or ``protocol``.
-
-    Raises:
-        InputError: both options or neither option is set, or a set is not found.
-    """
+    """Find the sets of ``train_sets`` or ``protocol``; InputError unless exactly one is set."""
     if config.protocol is None:
         if not config.train_sets:
             raise InputError("there is no training set. Fix: pass `train_sets` or `protocol`.")
@@ -54,8 +50,8 @@ def validation_sets(config: TrainConfig, train_sets: list[SodSet]) -> list[SodSe
     if not config.val_sets:
         return []
     val_sets = _discover(config, config.val_sets, "test")
-    for sod_set in val_sets:
-        if sod_set.usual_count is not None and not config.choose_on_test_set:
+    for sod_set in () if config.choose_on_test_set else val_sets:
+        if sod_set.usual_count is not None:
             raise InputError(
                 f"`val_sets` {sod_set.name} is a test set: its scores are worthless once a "
                 "checkpoint is chosen on it. Fix: leave `val_sets` out to use a hold-out of the "
@@ -64,8 +60,7 @@ def validation_sets(config: TrainConfig, train_sets: list[SodSet]) -> list[SodSe
     trained, validated = (
         {sample.rgb for item in part for sample in item.samples} for part in (train_sets, val_sets)
     )
-    shared = trained & validated
-    if shared:
+    if shared := trained & validated:
         raise InputError(
             f"`val_sets` has {len(shared)} training images, for example {min(shared)}. Fix: pass "
             "other sets."
@@ -81,9 +76,7 @@ def validation_sets(config: TrainConfig, train_sets: list[SodSet]) -> list[SodSe
 def parse_repeat(items: Sequence[str], names: Sequence[str]) -> dict[str, int]:
     """Return how often an epoch shows each image, by set, from values SET=K.
 
-    Args:
-        items: the values SET=K; SET may be an alias or the last part of a name.
-        names: names of the training sets.
+    ``names`` are those of the training sets; SET may be an alias or the last part of a name.
 
     Raises:
         InputError: a value has another form, a set does not exist, or a set occurs twice.

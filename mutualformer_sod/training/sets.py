@@ -31,38 +31,22 @@ _CACHE_SCALE = 1.25
 
 @dataclass
 class TrainingData:
-    """Datasets of a run, and facts about these datasets for the user and the weights file.
+    """Datasets of a run, and facts about these datasets for the user and the weights file."""
 
-    Attributes:
-        train: training images, augmented.
-        val: validation images, processed as in testing, or None without validation images.
-        pool, replayed: number of images at the end of ``train`` for replay, and number of images
-            that each epoch draws from these.
-        counts, val_counts: numbers of training and validation images by set.
-        encodings: depth encoding of each set.
-        modality: modality of the maps, or None if no set has maps.
-        sees_depth: whether the network gets the maps; False if ``config.modality`` hides the maps.
-        repeats: number of times that an epoch uses each image of a set, for numbers above 1.
-        fingerprint: fingerprint of all files.
-        overlap: number of training images in each test set, if the user allows an overlap.
-        cache: description of the cache.
-        remarks: lines about the masks, for the user.
-    """
-
-    train: SodDataset
-    val: SodDataset | None
-    pool: int
-    replayed: int
-    counts: dict[str, int]
+    train: SodDataset  # augmented
+    val: SodDataset | None  # processed as in testing
+    pool: int  # number of images at the end of ``train`` for replay
+    replayed: int  # number of images that each epoch draws from these
+    counts: dict[str, int]  # numbers of training and of validation images by set
     val_counts: dict[str, int]
-    encodings: dict[str, Encoding]
-    modality: Modality | None
-    sees_depth: bool
-    repeats: dict[str, int]
-    fingerprint: str
-    overlap: dict[str, int]
-    cache: str
-    remarks: list[str]
+    encodings: dict[str, Encoding]  # of each set
+    modality: Modality | None  # of the maps; None if no set has maps
+    sees_depth: bool  # whether the network gets the maps, which ``config.modality`` may hide
+    repeats: dict[str, int]  # times that an epoch uses each image of a set
+    fingerprint: str  # of all files
+    overlap: dict[str, int]  # training images in each test set, if the user allows an overlap
+    cache: str  # description of the cache
+    remarks: list[str]  # lines about the masks, for the user
 
     @property
     def epoch_images(self) -> int:
@@ -76,10 +60,9 @@ class TrainingData:
 
     def describe(self) -> str:
         """Describe the sets in lines with numbers of images and depth polarity."""
-        lines = []
+        lines, noun = [], (self.modality or DEPTH).name
         for name, count in self.counts.items():
             encoding = self.encodings.get(name)
-            noun = self.modality.name if self.modality else DEPTH.name
             maps = f"{noun}: {encoding.describe()}" if encoding else f"no {noun}: RGB only"
             maps = maps if self.sees_depth else "RGB only"
             held = self.val_counts.get(name, 0)
@@ -88,13 +71,15 @@ class TrainingData:
             lines.append(f"train {name}: {images}{times}, {held} held out; {maps}")
         if self.replayed:
             lines.append(f"replay: each epoch has {self.replayed} of {self.pool} earlier images")
-        for name, count in self.val_counts.items():
-            if name not in self.counts:
-                lines.append(f"validate {name}: {counted(count, 'image')}")
-        for name, count in self.overlap.items():
-            lines.append(
-                f"OVERLAP: {counted(count, 'training image')} found in the test set {name}"
-            )
+        lines += [
+            f"validate {name}: {counted(count, 'image')}"
+            for name, count in self.val_counts.items()
+            if name not in self.counts
+        ]
+        lines += [
+            f"OVERLAP: {counted(count, 'training image')} found in the test set {name}"
+            for name, count in self.overlap.items()
+        ]
         return "\n".join([*lines, *self.remarks])
 
     def protocol(self, config: TrainConfig) -> dict[str, Any]:

@@ -16,9 +16,7 @@ SAMPLES = 4
 class Board:
     """Write losses, rates and gradient norm of each update, and scores and pictures of each epoch.
 
-    Args:
-        output: the folder of the run; events are written to the subfolder ``tensorboard``.
-        updates: number of updates so far; later entries of an interrupted run are hidden.
+    Entries after ``updates``, the number of updates so far, are hidden: the run was interrupted.
 
     Raises:
         InputError: TensorBoard is not installed.

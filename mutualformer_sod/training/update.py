@@ -29,32 +29,27 @@ GROWTH_RATIO = 0.8  # ratio of the run after which progressive training uses the
 class Update:
     """Result of one update, the same on every process.
 
-    Attributes:
-        losses: losses by name, as means over the update's images. Statistics of the fusion have
-            names that start with ``STATISTICS``.
-        grad_norm: L2 norm of the gradient before clipping.
-        requests: maximum over the processes of each request, as in ``update_weights``.
+    Losses are means over the update's images; names of the fusion's statistics start with
+    ``STATISTICS``.
     """
 
     losses: dict[str, float]
-    grad_norm: float
-    requests: list[int]
+    grad_norm: float  # L2 norm of the gradient before clipping
+    requests: list[int]  # maximum over the processes of each request, as in ``update_weights``
 
 
 def update_weights(
     run: Run,
     parts: Sequence[MicroBatch],
     batches: Iterator[dict[str, Any]],
-    requests: Sequence[int] = (),
+    requests: Sequence[int],
 ) -> Update:
     """Compute the micro-batches of this process and step the optimiser.
 
     The gradient of a micro-batch is weighted by ``MicroBatch.ratio``. The result does not depend on
-    the number of processes or micro-batches.
+    the number of processes or micro-batches. The loader's batches have the order of ``parts``.
 
     Args:
-        parts: micro-batches of this process.
-        batches: iterator of the loader, in the order of ``parts``.
         requests: signal number (0 for no signal) and whether to save a checkpoint. All processes
             get the maximum of each value.
 
@@ -101,14 +96,13 @@ def update_weights(
     bad, *granted = distributed.max_over_processes(flags, run.device)
     if bad:
         _refuse(run, finite, names)
-    together = distributed.sum_over_processes(local[:-1], run.device)
+    losses = dict(zip(order, distributed.sum_over_processes(local[:-1], run.device), strict=True))
     run.scaler.step(run.optimizer)
     run.scaler.update()
     if run.scaler.is_enabled() and run.scaler.get_scale() < LEAST_SCALE:
         _refuse(run, False, names)  # dozens of updates in a row were skipped
     if run.ema:
         run.ema.update(run.model)
-    losses = dict(zip(order, together, strict=True))
     return Update(losses, local[-1], [round(value) for value in granted])
 
 
@@ -157,8 +151,8 @@ def training_size(
 ) -> tuple[int, int]:
     """Return the size (h, w) in pixels of one update's images, from the seed and the position.
 
-    Sizes are multiples of 16, or of 32 with ``multi_scale``. If ``stride`` does not divide 32,
-    sizes are multiples of ``stride``, or of twice ``stride`` with ``multi_scale``.
+    Sizes are multiples of 16, or of ``stride`` if it does not divide 32; with ``multi_scale``, of
+    twice this number.
     """
     multiple = 16 if 32 % stride == 0 else stride
     if config.progressive < 1:
