@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mutualformer_sod.configs.model import LOSSES
+from mutualformer_sod.configs.switches import check
 from mutualformer_sod.errors import InputError
 
 BORDER_WINDOW = 31  # side of the averaging window in pixels
@@ -46,8 +47,7 @@ def structure_loss(
     Raises:
         InputError (a ValueError): ``loss`` is unknown, or the shapes of the tensors differ.
     """
-    if loss not in LOSSES:
-        raise InputError(f"loss={loss!r} is not usable. Fix: pass one of {', '.join(LOSSES)}.")
+    check(loss in LOSSES, "loss", loss, f"one of {', '.join(LOSSES)}")
     _check_shapes(logits, gt)
     weight = border_weight(gt) if weight is None else weight
     dims = (1, 2, 3)

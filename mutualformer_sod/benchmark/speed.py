@@ -187,26 +187,25 @@ def measure(contestants: list[Contestant], rounds: int) -> list[dict[str, Any]]:
         for contestant, fastest in zip(contestants, by_part, strict=True):
             for name, value in contestant.run_in_parts().items():
                 fastest[name] = min(value, fastest.get(name, value))
-    return [_result(*items) for items in zip(contestants, seconds, by_part, strict=True)]
-
-
-def _result(
-    contestant: Contestant, times: list[float], by_part: dict[str, float]
-) -> dict[str, Any]:
-    median, peak_memory = statistics.median(times), contestant.peak_memory()
-    low, _, high = statistics.quantiles(times, n=4) if len(times) > 1 else times * 3
-    weights = sum(p.numel() * p.element_size() for p in contestant.model.parameters())
-    return {
-        "name": contestant.spec,
-        "parameters": contestant.parameters,
-        "macs": contestant.macs,
-        "flops": {name: 2 * count for name, count in contestant.macs.items()},
-        "seconds": {"fastest": min(times), "median": median, "quartiles": [low, high]},
-        "images_per_second": contestant.settings.batch_size / median,
-        "seconds_by_part": by_part,
-        "peak_memory_mib": None if peak_memory is None else peak_memory / MIB,
-        "weights_mib": weights / MIB,
-    }
+    results = []
+    for contestant, times, parts in zip(contestants, seconds, by_part, strict=True):
+        median, peak_memory = statistics.median(times), contestant.peak_memory()
+        low, _, high = statistics.quantiles(times, n=4) if len(times) > 1 else times * 3
+        weights = sum(p.numel() * p.element_size() for p in contestant.model.parameters())
+        results.append(
+            {
+                "name": contestant.spec,
+                "parameters": contestant.parameters,
+                "macs": contestant.macs,
+                "flops": {name: 2 * count for name, count in contestant.macs.items()},
+                "seconds": {"fastest": min(times), "median": median, "quartiles": [low, high]},
+                "images_per_second": contestant.settings.batch_size / median,
+                "seconds_by_part": parts,
+                "peak_memory_mib": None if peak_memory is None else peak_memory / MIB,
+                "weights_mib": weights / MIB,
+            }
+        )
+    return results
 
 
 def default_size(specs: list[str], overrides: dict[str, Any]) -> int:
@@ -231,8 +230,7 @@ def _backbone_spec(name: str) -> tuple[str, int] | None:
 
 
 def _build(name: str, settings: Settings) -> nn.Module:
-    bare = _backbone_spec(name)
-    if bare is not None:
+    if bare := _backbone_spec(name):
         backbone, copies = bare
         return Backbones(_bare_backbone(backbone, settings.size) for _ in range(copies))
     if name.endswith(_FILE):

@@ -26,18 +26,14 @@ NO_DEPTH_GRID = 14  # cells per side of the learned "no depth" map before resizi
 class DetectorOutput:
     """Output of the detector in training mode.
 
-    Attributes:
-        logits: (B, 1, H, W) float at input size.
-        side_logits: (B, 1, h, w) float each, fine to coarse, for deep supervision.
-        extra_losses, statistics: losses and log values of a fusion method, scalars by name.
-        streams: outputs of the streams "rgb" and "depth" with the head "ensemble". ``logits`` then
-            trains only the weights of the two streams, and ``side_logits`` is empty.
+    With the head "ensemble", ``streams`` are the outputs of the streams "rgb" and "depth",
+    ``logits`` trains only the weights of the two streams, and ``side_logits`` is empty.
     """
 
-    logits: Tensor
-    side_logits: list[Tensor]
-    extra_losses: dict[str, Tensor] = field(default_factory=dict)
-    statistics: dict[str, Tensor] = field(default_factory=dict)
+    logits: Tensor  # (B, 1, H, W) float at input size
+    side_logits: list[Tensor]  # (B, 1, h, w) float each, fine to coarse, for deep supervision
+    extra_losses: dict[str, Tensor] = field(default_factory=dict)  # scalars of the fusion method
+    statistics: dict[str, Tensor] = field(default_factory=dict)  # scalars for the log
     streams: dict[str, "DetectorOutput"] = field(default_factory=dict)
 
 

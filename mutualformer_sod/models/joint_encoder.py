@@ -33,15 +33,13 @@ class BlockCall:
     """Information about one block in one forward pass, for a fusion method.
 
     Attributes:
-        layer: number of the block, from 0.
         position: position embedding of the patches, (1, N, C) float without gradient, or None if
             the backbone has no absolute position embedding.
-        keys: (B,) int64, one per image, for random choices in training; None to draw from torch's
-            generator.
+        keys: (B,) int64, one per image, for random choices in training, or None.
         notes: tensors that the method stores for later points of the block and ``Fusion.report``.
     """
 
-    layer: int
+    layer: int  # number of the block, from 0
     position: Tensor | None = None
     keys: Tensor | None = None
     notes: Notes = field(default_factory=dict)

@@ -123,7 +123,8 @@ class _RowTiles(torch.autograd.Function):
                     operand = _operand(part, given, link)
                     operand_grad = slab @ sum_grad[these]
                     if link:
-                        part_grad = part_grad + _operand_backward(operand_grad, link)
+                        terms = link[0] * _swap(operand_grad), link[1] * operand_grad
+                        part_grad = part_grad + torch.cat(terms, dim=-1)
                     else:
                         columns_grad[these, tokens] = operand_grad
                 if rows is not None:
@@ -171,10 +172,6 @@ def _operand(part: Tensor | None, columns: Tensor | None, link: Link | None) -> 
     own, other = part.chunk(2, dim=-1)
     made = _swap(own) if link[0] == 1 else link[0] * _swap(own)
     return made + link[1] * other if link[1] else made
-
-
-def _operand_backward(grad: Tensor, link: Link) -> Tensor:
-    return torch.cat((link[0] * _swap(grad), link[1] * grad), dim=-1)
 
 
 def _swap(pairs: Tensor) -> Tensor:

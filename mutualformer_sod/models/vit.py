@@ -5,7 +5,7 @@ a fusion method act between the parts of a block.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -23,21 +23,13 @@ BLOCKS = (Block, EvaBlock)
 ATTENTIONS = (Attention, EvaAttention)
 
 
-@dataclass(frozen=True)
-class Embedding:
-    """Input of the first block.
+class Embedding(NamedTuple):
+    """Input of the first block."""
 
-    Attributes:
-        tokens: (B, P + N, C) float, prefix tokens (CLS, registers), then patches.
-        rotary: one rotary position embedding per block, or None without rotary positions.
-        fine_maps: maps of the stem at finer strides, (B, C_l, h_l, w_l) each, shallow to deep.
-        grid: numbers (h, w) of patches per column and row; N = h w.
-    """
-
-    tokens: Tensor
-    rotary: Sequence[Tensor | None]
-    fine_maps: list[Tensor]
-    grid: tuple[int, int]
+    tokens: Tensor  # (B, P + N, C) float, prefix tokens (CLS, registers), then patches
+    rotary: Sequence[Tensor | None]  # rotary position embedding of each block
+    fine_maps: list[Tensor]  # of the stem, (B, C_l, h_l, w_l) each, shallow to deep
+    grid: tuple[int, int]  # numbers (h, w) of patches per column and row; N = h w
 
 
 def embed(body: nn.Module, image: Tensor) -> Embedding:

@@ -17,11 +17,13 @@ from mutualformer_sod.data.training.loader import open_stream
 from mutualformer_sod.errors import InputError, Stopped, counted
 from mutualformer_sod.files import write_text
 from mutualformer_sod.memory import peak_resident_memory
+from mutualformer_sod.models.pretrained import AUTO, describe_backbone_weights
 from mutualformer_sod.models.starting import load_encoder, load_network
+from mutualformer_sod.models.weights import load_unique_state, save_weights
 from mutualformer_sod.signals import StopRequest
 from mutualformer_sod.training import announce, run_folder, second_modality
+from mutualformer_sod.training.checkpoints import load_only_checkpoint
 from mutualformer_sod.training.ema import Ema
-from mutualformer_sod.training.release import release_weights
 from mutualformer_sod.training.run import Run, settle_amp
 from mutualformer_sod.training.sampler import plan_epoch
 from mutualformer_sod.training.sets import TrainingData, gather_training_data
@@ -35,7 +37,6 @@ def train(
 ) -> Path:
     """Train one model, in this process or in all processes that torchrun started.
 
-    The result depends on the configuration, the data and the number of images of an update.
     Interruptions do not change the result. The number of processes changes only rounding.
 
     Args:
@@ -44,8 +45,7 @@ def train(
             "previous" continues from the checkpoint before the last. None starts a new run.
 
     Returns:
-        The folder of the run, with config.json, starts.json, log.jsonl, checkpoints and, at the
-        end, weights.safetensors.
+        The folder of the run.
 
     Raises:
         InputError: the data or options cannot be used, ``resume`` is None but the folder contains
@@ -125,8 +125,25 @@ def _train(
             loop.train_epoch()
             loop.finish_epoch()
     if distributed.is_main():
-        release_weights(output, data, run, options)
+        _release_weights(output, data, run, options)
     return output
+
+
+def _release_weights(output: Path, data: TrainingData, run: Run, options: dict[str, Any]) -> None:
+    """Write the weights of the best epoch in validation; without validation, of the last epoch."""
+    config = run.config
+    best = load_only_checkpoint(output / run_folder.CHECKPOINTS / run.best["file"])
+    load_unique_state(run.model, best["model"])
+    protocol = data.protocol(config) | {"epoch": best["epoch"], "epochs": config.epochs}
+    protocol |= {"code": run_folder.describe_code(), "images_per_update": run.global_batch}
+    protocol |= {"amp": run.amp}
+    protocol |= {k: v for k, v in options.items() if k == "extended_from"}
+    if config.pretrained == AUTO:
+        name = run.model.config.encoder.pretrained
+        protocol["backbone_weights"] = describe_backbone_weights(name)
+    dtype = getattr(torch, config.weights_dtype)
+    sha256 = save_weights(run.model, output / run_folder.WEIGHTS_FILE, protocol, dtype)
+    print(announce.describe_end(output, run, best["epoch"], protocol["choice"], sha256))
 
 
 class _Loop:
@@ -189,6 +206,8 @@ class _Loop:
     def finish_epoch(self) -> None:
         """Validate, log, save and report a finished epoch."""
         run, config = self.run, self.run.config
+        cuda = run.device.type == "cuda"
+        peak = torch.cuda.max_memory_allocated(run.device) if cuda else peak_resident_memory()
         record: dict[str, Any] = {
             "epoch": run.epoch + 1,
             "lr": max(group["lr"] for group in run.optimizer.param_groups),
@@ -196,7 +215,7 @@ class _Loop:
             "grad_norm": run.grad_norms / run.updates_per_epoch,
             "seconds": round(run.seconds, 2),
             "images_per_second": round(run.images / run.seconds, 2),
-            "peak_memory_mb": _peak_memory_mb(run.device),
+            "peak_memory_mb": None if peak is None else round(peak / 2**20),
         }
         for name, value in run.sums.items():
             kind, slash, statistic = name.partition("/")
@@ -233,10 +252,3 @@ class _Loop:
             f"saved {self.output} in epoch {run.epoch + 1} of {run.config.epochs}, after update "
             f"{run.step} of {run.updates_per_epoch}: the same command with --resume continues",
         )
-
-
-def _peak_memory_mb(device: torch.device) -> int | None:
-    """Return this process's peak of CUDA allocations, or of the resident set on a CPU, in MiB."""
-    cuda = device.type == "cuda"
-    peak = torch.cuda.max_memory_allocated(device) if cuda else peak_resident_memory()
-    return None if peak is None else round(peak / 2**20)

@@ -57,22 +57,16 @@ def update_weights(
         InputError: a loss or gradient is not finite; the message names the images. The weights do
             not change.
     """
-    config = run.config
-    ratio = schedule(
-        run.updates,
-        config.epochs * run.updates_per_epoch,
-        round(config.warmup_epochs * run.updates_per_epoch),
-        config.schedule,
-        poly_power=config.poly_power,
-        min_ratio=config.min_lr_ratio,
-    )
-    set_learning_rate(run.optimizer, ratio)
+    config, per_epoch = run.config, run.updates_per_epoch
+    lengths = config.epochs * per_epoch, round(config.warmup_epochs * per_epoch)
+    shape = config.schedule, config.poly_power, config.min_lr_ratio
+    set_learning_rate(run.optimizer, schedule(run.updates, *lengths, *shape))
     run.optimizer.zero_grad(set_to_none=True)
     exact = torch.float32 if run.device.type == "mps" else torch.float64  # Apple has no float64
     sums: dict[str, Tensor] = {}
     names: list[str] = []
-    position, stride = (run.epoch, run.step, run.updates_per_epoch), max(run.model.encoder.strides)
-    size = training_size(config, *position, run.image_size, stride)
+    stride = max(run.model.encoder.strides)
+    size = training_size(config, run.epoch, run.step, per_epoch, run.image_size, stride)
     for part in parts:
         batch = next(batches)
         names += batch["name"]
@@ -89,10 +83,8 @@ def update_weights(
     order = sorted(sums)
     local = torch.stack([sums[name] for name in order] + [norm.to(exact)]).tolist()
     # The scaler of fp16 skips updates with infinite gradients, which are expected.
-    finite = math.isfinite(sum(local[:-1])) and (
-        run.scaler.is_enabled() or math.isfinite(local[-1])
-    )
-    flags = [float(not finite), *(float(value) for value in requests)]
+    finite = math.isfinite(sum(local[:-1] if run.scaler.is_enabled() else local))
+    flags = [float(value) for value in (not finite, *requests)]
     bad, *granted = distributed.max_over_processes(flags, run.device)
     if bad:
         _refuse(run, finite, names)
@@ -130,15 +122,9 @@ def losses_of(output: DetectorOutput, gt: Tensor, config: TrainConfig) -> dict[s
     def exact(part: DetectorOutput) -> tuple[Tensor, list[Tensor]]:
         return part.logits.float(), [side.float() for side in part.side_logits]
 
-    return detector_losses(
-        *exact(output),
-        output.extra_losses,
-        gt,
-        config.loss,
-        ssim_weight=config.ssim_weight,
-        boundary_weight=config.boundary_weight,
-        streams={name: exact(stream) for name, stream in output.streams.items()},
-    )
+    weights = config.loss, config.ssim_weight, config.boundary_weight
+    streams = {name: exact(stream) for name, stream in output.streams.items()}
+    return detector_losses(*exact(output), output.extra_losses, gt, *weights, streams)
 
 
 def training_size(

@@ -28,14 +28,10 @@ class CrossAttention(nn.Module):
 
     def forward(self, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
         """Update both streams; all tensors are (B, N, C)."""
-        rgb_normed, depth_normed = self.rgb_norm(rgb), self.depth_norm(depth)
-        (rgb_query,) = self._heads(self.rgb_query(rgb_normed), 1)
-        (depth_query,) = self._heads(self.depth_query(depth_normed), 1)
-        rgb_keys = self._heads(self.rgb_key_value(rgb_normed), 2)
-        depth_keys = self._heads(self.depth_key_value(depth_normed), 2)
-        rgb_update, depth_update = self.attend(
-            (rgb_query, *rgb_keys), (depth_query, *depth_keys), rgb_normed, depth_normed
-        )
+        x, y = self.rgb_norm(rgb), self.depth_norm(depth)
+        rgb_heads = self._heads(self.rgb_query(x), 1) + self._heads(self.rgb_key_value(x), 2)
+        depth_heads = self._heads(self.depth_query(y), 1) + self._heads(self.depth_key_value(y), 2)
+        rgb_update, depth_update = self.attend(rgb_heads, depth_heads, x, y)
         rgb = rgb + self.rgb_out(rgb_update.transpose(1, 2).flatten(2))
         return rgb, depth + self.depth_out(depth_update.transpose(1, 2).flatten(2))
 
