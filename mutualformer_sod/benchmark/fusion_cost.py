@@ -1,7 +1,7 @@
 """MACs and seconds that each fusion adds to one block of a two-stream ViT."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -66,7 +66,7 @@ def network_overrides(fusion: str, preset: str, fields: dict[str, Any]) -> dict[
 
 
 def layer_costs(
-    fusions: Iterable[str],
+    fusions: Sequence[str],
     dim: int,
     tokens: int,
     rounds: int,
@@ -118,7 +118,7 @@ def layer_costs(
 
 
 def _make_layers(
-    fusions: Iterable[str], dim: int, tokens: int, fields: dict[str, Any]
+    fusions: Sequence[str], dim: int, tokens: int, fields: dict[str, Any]
 ) -> tuple[list[Layer], list[nn.Module]]:
     """Return the layers to measure, and the modules that these layers use."""
     generator = torch.Generator().manual_seed(0)

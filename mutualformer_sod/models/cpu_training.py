@@ -15,12 +15,11 @@ from mutualformer_sod.models.affinity import self_affinity
 class CpuTraining(TorchFunctionMode):
     """Context that replaces two operations by equivalents with a fast backward pass on a CPU.
 
-    - ``F.scaled_dot_product_attention`` becomes two products and a softmax. The backward pass of
-      torch's fused kernel is slow, and torch's plain kernel also searches for fully masked rows.
-      Calls with a mask, dropout or other options are not replaced.
+    - ``F.scaled_dot_product_attention`` without a mask, dropout or other options becomes two
+      products and a softmax. The backward passes of torch's kernels are slow.
     - A depthwise ``F.conv2d`` has channels-last outputs and computes its gradients in float32.
       oneDNN's gradients of a depthwise convolution are slow in bfloat16 and in torch's default
-      layout (docs/speed.md). The next layers also compute in the channels-last layout.
+      layout (docs/speed.md).
     """
 
     def __torch_function__(

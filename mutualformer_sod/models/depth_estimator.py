@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import timm
 import torch
@@ -41,12 +40,11 @@ class DepthEstimator(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone, self.image_size = backbone, image_size
-        arguments: dict[str, Any] = {"img_size": image_size, "num_classes": 0}
+        arguments = {"img_size": image_size, "num_classes": 0}
         self.vit = create_timm_model(backbone, pretrained, arguments).requires_grad_(False).eval()
-        config = DecoderConfig(decoder_width=64, finest=2)
-        stride = self.vit.patch_embed.patch_size[0]
-        count = len(_INDICES)
-        self.decoder = Decoder(config, [self.vit.num_features] * count, [stride] * count)
+        widths = [self.vit.num_features] * len(_INDICES)
+        strides = [self.vit.patch_embed.patch_size[0]] * len(_INDICES)
+        self.decoder = Decoder(DecoderConfig(decoder_width=64, finest=2), widths, strides)
         for name in ("mean", "std"):
             values = torch.tensor(self.vit.pretrained_cfg[name]).view(1, 3, 1, 1)
             self.register_buffer(name, values, persistent=False)

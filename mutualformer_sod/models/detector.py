@@ -44,9 +44,6 @@ class SaliencyDetector(nn.Module, HubModel):
     With the head "ensemble", one decoder decodes both streams, and the logits of the streams are
     averaged with the weights softmax(alpha) (TokenFusion, CVPR 2022).
 
-    Args:
-        pretrained: source of both streams' weights; ``build_model`` describes the values.
-
     Attributes:
         check_values: refuse values outside [0, 1] in eval mode, except in a compiled or exported
             graph. NaN is not refused; the logits of an image with NaN become NaN. Depth is ignored
@@ -81,10 +78,9 @@ class SaliencyDetector(nn.Module, HubModel):
         Args:
             rgb: (B, 3, H, W) float in [0, 1].
             depth: (B, 1, H, W) float in [0, 1], near = 1; None for RGB-only use.
-            has_depth: (B,) bool, False for an image without depth, whose depth values are
-                ignored; None if all images have depth.
-            keys: (B + 1,) int64, seeds of random choices in training. The first B seeds belong to
-                the images, the last seed to the "no depth" map. None: use torch's generator.
+            has_depth: (B,) bool, False for an image without depth; None if all images have depth.
+            keys: (B + 1,) int64, seeds of random choices in training, for the images and the "no
+                depth" map. None: use torch's generator.
 
         Returns:
             Logits (B, 1, H, W) float at input size in eval mode; a DetectorOutput in training mode.

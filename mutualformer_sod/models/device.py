@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import re
 from pathlib import Path
 
 import torch
@@ -104,11 +105,9 @@ def cpu_computes_in(name: str) -> bool:
 def _cpu_flags() -> set[str]:
     """Return the instruction sets of this CPU by Linux's names, or an empty set if unknown."""
     cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for row in cpuinfo.read_text(errors="replace").splitlines():
-            name, _, values = row.partition(":")
-            if name.strip() == "flags":
-                return set(values.split())
+    text = cpuinfo.read_text(errors="replace") if cpuinfo.is_file() else ""
+    if found := re.search(r"^flags\s*:(.*)", text, re.MULTILINE):
+        return set(found[1].split())
     if hasattr(torch.cpu, "get_capabilities"):  # torch 2.4 does not have this function
         return {name for name, there in torch.cpu.get_capabilities().items() if there is True}
     return set()

@@ -20,7 +20,7 @@ def drop_path(branch: Tensor, rate: float, draws: Tensor | None = None) -> Tenso
     key and the branch, and not on process, worker, batch or resumption.
 
     Args:
-        branch: (B, ...) float, output of the residual branch.
+        branch: (B, ...) float.
         rate: probability that the branch of an image is dropped, in [0, 1); 0 outside training.
         draws: (B,) int64, one row of ``keyed_draws``; None to draw from torch's generator.
     """

@@ -108,7 +108,9 @@ class HubModel(
                 f"{unknown[0]}= is unknown. Fix: pass options of {', '.join(_DOWNLOAD_OPTIONS)}."
             )
         given = str(pretrained_model_name_or_path)
-        if not _is_repository(given):
+        path = Path(given)
+        is_local = path.exists() or path.suffix in _FILES or given in released_weights()
+        if is_local or not _REPOSITORY.fullmatch(given):
             return load_weights(given)[0]
         try:
             # The weights file has the configuration, so config.json is not needed.
@@ -158,12 +160,6 @@ class HubModel(
             protocol=json.dumps(dict(self.protocol), indent=1),
         )
         return ModelCard(f"---\n{header}\n---\n\n{text}")
-
-
-def _is_repository(given: str) -> bool:
-    """Return whether a name is USER/NAME and neither a file, a folder nor released weights."""
-    is_local = Path(given).exists() or Path(given).suffix in _FILES or given in released_weights()
-    return not is_local and _REPOSITORY.fullmatch(given) is not None
 
 
 def _table(scores: Mapping[str, Mapping[str, float]]) -> str:

@@ -24,8 +24,7 @@ def download(
 ) -> str:
     """Download a file and return its path; without a connection, use the file in the local cache.
 
-    The hub's client alone repeats its first request for half a minute. No option of the client
-    reduces this time.
+    The hub's client alone would repeat its first request for half a minute.
 
     Args:
         patient: whether the hub's client handles a slow network and a busy hub. If False, the file

@@ -99,20 +99,17 @@ def fetch(name: str, overwrite: bool = False) -> Path:
     return target
 
 
-def cache_folder() -> Path:
-    """Return the folder of downloaded weights, which ``CACHE_VARIABLE`` can set."""
-    if os.environ.get(CACHE_VARIABLE):
-        return Path(os.environ[CACHE_VARIABLE]).expanduser()
-    checkout = Path(__file__).resolve().parents[2]
-    if (checkout / "train_sod.sh").is_file():
-        return checkout / "weights" / "backbones"
-    user = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(user) / "mutualformer_sod" / "backbones"
-
-
 def backbone_file(name: str) -> Path:
     """Return the path of a backbone's downloaded weights, even if the file does not exist."""
-    return cache_folder() / f"{name}.safetensors"
+    checkout = Path(__file__).resolve().parents[2]
+    if os.environ.get(CACHE_VARIABLE):
+        folder = Path(os.environ[CACHE_VARIABLE]).expanduser()
+    elif (checkout / "train_sod.sh").is_file():
+        folder = checkout / "weights" / "backbones"
+    else:
+        user = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        folder = Path(user) / "mutualformer_sod" / "backbones"
+    return folder / f"{name}.safetensors"
 
 
 def cached_backbone(name: str) -> Path | None:
@@ -146,8 +143,7 @@ def describe_backbone_weights(name: str) -> dict[str, str]:
 
     The entries are "source" and, for a package, those of ``ABOUT``; none without local weights.
     """
-    path = cached_backbone(name)
-    if path is not None:
+    if path := cached_backbone(name):
         metadata = _read_metadata(path)
         return {key: metadata[key] for key in ("source", *ABOUT) if key in metadata}
     place = _hub_place(name)
@@ -205,10 +201,7 @@ def _hub_file(name: str) -> Path | str:
     place = _hub_place(name)
     if place is None:
         return "no such file"
-    cached = _hub_cached(place)
-    if cached is not None:
-        return cached
     try:
-        return Path(download(*place, patient=False))
+        return _hub_cached(place) or Path(download(*place, patient=False))
     except Exception as error:  # the hub client raises a dozen unrelated types
         return type(error).__name__

@@ -9,13 +9,9 @@ from torch import Tensor
 
 
 def write_safetensors(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
-    """Write contiguous CPU tensors and metadata, with the metadata sorted by name.
+    """Write contiguous CPU tensors and metadata, sorted by name; OSError if this is impossible.
 
-    The safetensors library writes metadata in an order that differs between processes. Two
-    identical runs would then write files with different checksums.
-
-    Raises:
-        OSError: the file cannot be written.
+    The safetensors library writes metadata in an order that differs between processes.
     """
     data = save(dict(state), dict(metadata))
     end = 8 + int.from_bytes(data[:8], "little")

@@ -18,8 +18,6 @@ from mutualformer_sod.files import without_wrappers
 from mutualformer_sod.models import weights
 from mutualformer_sod.models.detector import SaliencyDetector
 
-_ENCODER = "encoder."
-
 
 def load_network(model: SaliencyDetector, path: str | Path) -> str:
     """Load weights of the same configuration into a model and return a line for the user.
@@ -76,7 +74,7 @@ def load_encoder(model: SaliencyDetector, path: str | Path) -> str:
     stored = without_wrappers(stored, path)
     rgb_only = protocol.get("modality") == "rgb"
     state = weights.unique_state(model)
-    own = {n: t for n, t in state.items() if n.startswith(_ENCODER)}
+    own = {name: tensor for name, tensor in state.items() if name.startswith("encoder.")}
     with torch.no_grad():
         for name, tensor in own.items():
             twin = name.replace("encoder.depth_stream.", "encoder.rgb_stream.", 1)

@@ -71,11 +71,9 @@ class TimmStem(FineStem):
     def maps(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
         """See ``FineStem.maps``."""
         *fine_maps, middle, deep = self.body(image)
-        tokens = self.proj(middle)
-        deep = F.interpolate(
-            self.deep_proj(deep), size=tokens.shape[-2:], mode="bilinear", align_corners=False
-        )
-        return fine_maps, tokens + deep
+        tokens, deep = self.proj(middle), self.deep_proj(deep)
+        size = tokens.shape[-2:]
+        return fine_maps, tokens + F.interpolate(deep, size, mode="bilinear", align_corners=False)
 
 
 class HalvingConv2d(nn.Conv2d):
@@ -86,12 +84,11 @@ class HalvingConv2d(nn.Conv2d):
     """
 
     def forward(self, features: Tensor) -> Tensor:
-        vertical, horizontal = (
-            kernel - 2 + side % 2
-            for kernel, side in zip(self.kernel_size, features.shape[-2:], strict=True)
-        )
-        left, top = horizontal // 2, vertical // 2
-        padded = F.pad(features, (left, horizontal - left, top, vertical - top))
+        padding = []
+        for kernel, side in zip(self.kernel_size, features.shape[-2:], strict=True):
+            both = kernel - 2 + side % 2
+            padding = [both // 2, both - both // 2, *padding]
+        padded = F.pad(features, padding)
         return F.conv2d(padded, self.weight, self.bias, self.stride, groups=self.groups)
 
 

@@ -41,13 +41,9 @@ def unique_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def load_unique_state(model: nn.Module, state: dict[str, Tensor]) -> None:
-    """Load a state dict of ``unique_state``, including shared parameters.
-
-    Raises:
-        InputError: the state dict does not fit the model. Callers add a remedy to the message.
-    """
+    """Load a state dict of ``unique_state``; InputError without a remedy if it does not fit."""
     expected = unique_state(model)
-    missing, extra = sorted(set(expected) - set(state)), sorted(set(state) - set(expected))
+    missing, extra = (sorted(set(a) - set(b)) for a, b in ((expected, state), (state, expected)))
     if missing or extra:
         name, word = (missing[0], "lack") if missing else (extra[0], "have the unknown tensor")
         raise InputError(

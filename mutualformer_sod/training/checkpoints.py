@@ -17,6 +17,7 @@ from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import file_sha256, load_torch_file
 
 KEPT = 2  # number of newest checkpoints of each kind that are not removed
+_RESTORE = "Fix: restore the file, or start a run with another `output`."
 _NAME = re.compile(r"(last|best)-(\d{6,})-([0-9a-f]{32})\.pt")
 
 
@@ -55,24 +56,16 @@ def save_checkpoint(folder: Path, kind: str, number: int, state: dict[str, Any])
     return path
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint to CPU tensors; InputError without a remedy if it is missing or damaged."""
+def load_checkpoint(path: Path, remedy: str = _RESTORE) -> dict[str, Any]:
+    """Read a checkpoint to CPU tensors; InputError with ``remedy`` if it is missing or damaged."""
     match = _NAME.fullmatch(path.name)
     if not path.is_file() or match is None:
-        raise InputError(f"{path}: no such checkpoint")
+        raise InputError(f"{path}: no such checkpoint. {remedy}")
     state = load_torch_file(path) if file_sha256(path)[:32] == match[3] else None
     if not isinstance(state, dict):
-        raise InputError(f"{path}: damaged: its content does not match the checksum in its name")
+        problem = "damaged: its content does not match the checksum in its name"
+        raise InputError(f"{path}: {problem}. {remedy}")
     return state
-
-
-def load_only_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint that has no substitute, and add a remedy to the message of an error."""
-    try:
-        return load_checkpoint(path)
-    except InputError as error:
-        remedy = "Fix: restore the file, or start a run with another `output`."
-        raise InputError(f"{error}. {remedy}") from error
 
 
 def find_checkpoints(folder: Path, kind: str) -> list[Path]:

@@ -49,9 +49,8 @@ def train_estimator(
     sets = [sod_set for sod_set in sets if sod_set.modality == DEPTH]
     if not sets:
         raise InputError("`sets`: none of the sets has depth. Fix: pass sets with depth maps.")
-    sets = with_encodings(sets, near)
     parts, held = [], []
-    for sod_set in sets:
+    for sod_set in with_encodings(sets, near):
         with_depth = [sample for sample in sod_set.samples if sample.depth]
         train, rest = hold_out(with_depth, holdout, _SEED, "image")
         parts.append(dataclasses.replace(sod_set, samples=tuple(train)))

@@ -146,9 +146,9 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, ratio: float) -> None:
 def freeze_encoder(model: nn.Module, frozen: bool, layers: int = 0) -> None:
     """Stop or resume the training of the encoder; call this function after ``model.train()``.
 
-    The first ``layers`` layers, counted as in ``encoder_layers``, never train. Frozen parameters
-    get no gradient, so the optimiser changes no frozen parameter, not even by weight decay. The
-    BatchNorms of a frozen encoder neither use nor update the statistics of the batch.
+    The first ``layers`` layers, counted as in ``encoder_layers``, never train. The optimiser does
+    not change parameters without a gradient, not even by weight decay. The BatchNorms of a frozen
+    encoder neither use nor update the statistics of the batch.
 
     Raises:
         InputError: the encoder has ``layers`` layers or fewer.

@@ -138,17 +138,16 @@ class Run:
         if the score is the lowest (best) so far, or None.
         """
         rng = gather(_rng_states(self.device))
-        folder = output / CHECKPOINTS
         self.checkpoints += 1
         if new_best is not None:
             self.best = {"epoch": self.epoch, "score": new_best, "file": None}
-            if is_main():
-                with self.averaged():
-                    state = {"epoch": self.epoch, "model": unique_state(self.model)}
-                    path = save_checkpoint(folder, "best", self.epoch, state)
-                self.best["file"] = path.name
         if not is_main():
             return
+        folder = output / CHECKPOINTS
+        if new_best is not None:
+            with self.averaged():
+                state = {"epoch": self.epoch, "model": unique_state(self.model)}
+                self.best["file"] = save_checkpoint(folder, "best", self.epoch, state).name
         state = {name: getattr(self, name) for name in _POSITION} | {
             "options": options,
             "fingerprint": self.fingerprint,

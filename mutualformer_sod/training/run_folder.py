@@ -26,7 +26,6 @@ from mutualformer_sod.training.checkpoints import (
     drop_later_checkpoints,
     find_checkpoints,
     load_checkpoint,
-    load_only_checkpoint,
 )
 
 CONFIG_FILE, LOG_FILE, STARTS_FILE = "config.json", "log.jsonl", "starts.json"
@@ -96,14 +95,11 @@ def _load_newest(output: Path, resume: str) -> dict[str, Any] | None:
             raise InputError(
                 f"{output}: `resume` previous: there is only one checkpoint. Fix: pass `resume`."
             )
-        return load_only_checkpoint(earlier[0])
+        return load_checkpoint(earlier[0])
     if not earlier:
-        return load_only_checkpoint(last) if last else None
-    try:
-        return load_checkpoint(last)
-    except InputError as error:
-        remedy = f"Fix: pass `resume` previous to continue from {earlier[0].name}."
-        raise InputError(f"{error}. {remedy}") from error
+        return load_checkpoint(last) if last else None
+    remedy = f"Fix: pass `resume` previous to continue from {earlier[0].name}."
+    return load_checkpoint(last, remedy)
 
 
 def _differing(found: dict[str, Any], options: dict[str, Any]) -> list[str]:

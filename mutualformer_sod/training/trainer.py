@@ -22,7 +22,7 @@ from mutualformer_sod.models.starting import load_encoder, load_network
 from mutualformer_sod.models.weights import load_unique_state, save_weights
 from mutualformer_sod.signals import StopRequest
 from mutualformer_sod.training import announce, run_folder, second_modality
-from mutualformer_sod.training.checkpoints import load_only_checkpoint
+from mutualformer_sod.training.checkpoints import load_checkpoint
 from mutualformer_sod.training.ema import Ema
 from mutualformer_sod.training.run import Run, settle_amp
 from mutualformer_sod.training.sampler import plan_epoch
@@ -132,7 +132,7 @@ def _train(
 def _release_weights(output: Path, data: TrainingData, run: Run, options: dict[str, Any]) -> None:
     """Write the weights of the best epoch in validation; without validation, of the last epoch."""
     config = run.config
-    best = load_only_checkpoint(output / run_folder.CHECKPOINTS / run.best["file"])
+    best = load_checkpoint(output / run_folder.CHECKPOINTS / run.best["file"])
     load_unique_state(run.model, best["model"])
     protocol = data.protocol(config) | {"epoch": best["epoch"], "epochs": config.epochs}
     protocol |= {"code": run_folder.describe_code(), "images_per_update": run.global_batch}

@@ -47,11 +47,8 @@ def update_weights(
     """Compute the micro-batches of this process and step the optimiser.
 
     The gradient of a micro-batch is weighted by ``MicroBatch.ratio``. The result does not depend on
-    the number of processes or micro-batches. The loader's batches have the order of ``parts``.
-
-    Args:
-        requests: signal number (0 for no signal) and whether to save a checkpoint. All processes
-            get the maximum of each value.
+    the number of processes or micro-batches. The loader's batches have the order of ``parts``. The
+    requests are a signal number or 0, and whether to save a checkpoint.
 
     Raises:
         InputError: a loss or gradient is not finite; the message names the images. The weights do

@@ -40,9 +40,7 @@ class CrossAttention(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Attend from each stream to the other stream, and return (B, heads, N, d) for each stream.
 
-        Args:
-            rgb, depth: query, key and values of the stream, (B, heads, N, d) float each.
-            *normed: normalised tokens (B, N, C) of both streams.
+        Query, key and values of a stream are (B, heads, N, d); its normalised tokens are (B, N, C).
         """
         return (
             F.scaled_dot_product_attention(rgb[0], *depth[1:]),

@@ -24,11 +24,9 @@ class Fusion(nn.Module):
     The head "merge" adds the projections of both streams and returns one fused map. The head
     "ensemble" does not merge the streams; it returns a batch of 2B maps, rgb first.
 
-    Args:
-        channels, strides: channel counts and strides of the encoder's features, shallow to deep.
-
     Attributes:
-        channels, strides: channel counts and strides of the maps, level by level.
+        channels, strides: channel counts and strides of the maps, level by level. The arguments are
+            those of the encoder's features, shallow to deep.
         attended: whether the features of each level are attended.
     """
 
@@ -56,8 +54,7 @@ class Fusion(nn.Module):
 
         Args:
             rgb_features, depth_features: (B, C_l, h_l, w_l) float each, shallow to deep.
-            keys: (B,) int64 in training, keys of the images for a method that draws random numbers;
-                None to draw from torch's generator.
+            keys: (B,) int64 in training, or None, for a method that draws random numbers.
 
         Returns:
             Maps (B, ``channels[l]``, h_l, w_l), or (2B, ...) with the head "ensemble".
