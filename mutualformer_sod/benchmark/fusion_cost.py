@@ -46,8 +46,7 @@ class Layer:
 def check_fusions(names: list[str]) -> list[str]:
     """Return the named methods once each; "all" names every method; InputError if unknown."""
     methods = list(fusion_methods())
-    unknown = [name for name in names if name not in (*methods, "all")]
-    if unknown:
+    if unknown := [name for name in names if name not in (*methods, "all")]:
         raise InputError(
             f"`fusions` {unknown[0]}: unknown. Fix: pass all, or some of {', '.join(methods)}."
         )

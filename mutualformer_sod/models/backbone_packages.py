@@ -84,12 +84,9 @@ def _linear_weights(nodes: Iterable[Any], tensors: dict[str, Tensor]) -> dict[st
 
 
 def efficientnet_from_torch(path: Path, name: str) -> dict[str, Tensor]:
-    """Rename the tensors of an EfficientNet to timm's names.
+    """Rename the tensors of an EfficientNet to timm's names; InputError for another number of them.
 
     The file is a plain state dict of ``torch.save`` with timm's order of tensors but other names.
-
-    Raises:
-        InputError: the file is not a state dict with the model's number of tensors.
     """
     state, names = load_torch_file(path), timm_skeleton(name).state_dict()
     if not isinstance(state, dict) or len(state) != len(names):
@@ -103,8 +100,7 @@ def check_state(state: dict[str, Tensor], name: str) -> None:
     """Raise InputError if the names or shapes of a state dict differ from those of a timm model."""
     want = {key: tensor.shape for key, tensor in timm_skeleton(name).state_dict().items()}
     have = {key: tensor.shape for key, tensor in state.items()}
-    wrong = sorted(key for key in want.keys() | have.keys() if want.get(key) != have.get(key))
-    if wrong:
+    if wrong := sorted({key for key, _ in want.items() ^ have.items()}):
         raise InputError(
             f"{name}: {len(wrong)} converted tensors do not fit timm {timm.__version__}, for "
             f"example {wrong[0]!r}. Fix: install another version of timm, or pass --pretrained FILE"

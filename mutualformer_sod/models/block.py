@@ -189,8 +189,7 @@ def load_released_block(state_dict: Mapping[str, Any], num_heads: int) -> Mutual
         InputError (a ValueError): a parameter is unknown, is missing or has a wrong shape.
     """
     renamed = remap_released_names(state_dict)
-    missing = {"fused_proj.weight", "mlp.fc1.weight"} - set(renamed)
-    if missing:
+    if missing := {"fused_proj.weight", "mlp.fc1.weight"} - set(renamed):
         raise InputError(
             f"the released weights lack {', '.join(sorted(missing))}. Fix: add these parameters."
         )

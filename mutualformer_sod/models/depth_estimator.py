@@ -80,9 +80,7 @@ def save_estimator(model: DepthEstimator, path: Path | str) -> None:
 def load_estimator(path: Path | str, pretrained: bool | str | Path = "auto") -> DepthEstimator:
     """Build an estimator in eval mode from a file that ``save_estimator`` wrote.
 
-    Raises:
-        InputError: the file is unreadable, the file has no depth estimator, or the ViT's weights
-            are not found.
+    Raise InputError for an unusable file, and if the ViT's weights are not found.
     """
     path = Path(path)
     remedy = "Fix: train one with tools/estimate_depth.py train"

@@ -24,8 +24,7 @@ _LIMITS_OF = {"bf16": _LIMITS, "fp16": (*_LIMITS, "AVX512_CORE_BF16")}
 def pick_device(name: str = "auto") -> torch.device:
     """Return the device of ``--device`` auto, cpu, cuda, cuda:N or mps; auto prefers CUDA.
 
-    Raises:
-        InputError: the name is unknown, or torch does not find the device.
+    Raise InputError for an unknown name, and for a device that torch does not find.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -47,13 +46,10 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 def pick_amp(name: str, device: torch.device) -> str:
-    """Return the precision of ``--amp`` on a device.
+    """Return the precision of ``--amp`` on a device; InputError for an unknown name.
 
     "off", "bf16" and "fp16" are unchanged, with a warning if the CPU does not compute in this type.
     "auto" becomes "bf16" on CUDA devices and CPUs that compute in bf16, and "off" on other devices.
-
-    Raises:
-        InputError: the name is unknown.
     """
     if name not in AMP:
         raise InputError(f"--amp {name!r} is unknown. Fix: pass one of {', '.join(AMP)}")

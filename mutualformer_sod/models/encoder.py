@@ -45,8 +45,7 @@ class TwoStreamEncoder(nn.Module):
         self.depth_stream = _Backbone(config, image_size, pretrained, DEPTH_STREAM)
         if config.share:
             share_all_but_norms(self.rgb_stream, self.depth_stream)
-        self.channels = self.rgb_stream.channels
-        self.strides = self.rgb_stream.strides
+        self.channels, self.strides = self.rgb_stream.channels, self.rgb_stream.strides
         self.normalisation = self.rgb_stream.normalisation
         self.recomputes = False
         self.joint: JointEncoder | None = None
@@ -114,8 +113,7 @@ class _Backbone(nn.Module):
         info = self.body.feature_info
         self.normalisation = _normalisation(self.body)
         if not self.is_plain:
-            self.channels = list(info.channels())
-            self.strides = list(info.reduction())
+            self.channels, self.strides = list(info.channels()), list(info.reduction())
             return
         depth = len(self.body.blocks)
         if config.feature_blocks[-1] > depth:
@@ -125,13 +123,8 @@ class _Backbone(nn.Module):
             )
         self.indices = [number - 1 for number in config.feature_blocks]
         self.body.prune_intermediate_layers(self.indices, prune_norm=False, prune_head=True)
-        self.channels = [self.body.num_features] * len(self.indices)
-        self.strides = [info[0]["reduction"]] * len(self.indices)
-        self._put_stem(config, pretrained)
-
-    def _put_stem(self, config: EncoderConfig, pretrained: bool | str | Path) -> None:
-        """Replace the patch projection of a ViT by ``config.stem``."""
-        width, stride = self.channels[0], self.strides[0]
+        width, stride = self.body.num_features, info[0]["reduction"]
+        self.channels, self.strides = ([item] * len(self.indices) for item in (width, stride))
         if config.stem == "patch":
             return
         if config.stem == "hybrid":

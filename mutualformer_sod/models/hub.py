@@ -69,10 +69,8 @@ class HubModel(
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
         """Write weights, configuration and model card to a folder, which is created if missing.
 
-        The options are arguments of `ModelHubMixin.save_pretrained`.
-
-        Raises:
-            InputError: the folder contains weights or a configuration of another project.
+        The options are arguments of `ModelHubMixin.save_pretrained`. Raise InputError if the folder
+        contains weights or a configuration of another project.
         """
         from mutualformer_sod.models.weights import read_metadata
 

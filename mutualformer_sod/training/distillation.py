@@ -8,17 +8,13 @@ from mutualformer_sod.models.weights import content_sha256, load_weights, unique
 
 
 class Teacher:
-    """A trained network in eval mode, from a ``.safetensors`` file or released weights.
+    """A trained network in eval mode, from a weights file or released weights, or InputError.
 
-    Args:
-        ratio: weight of the teacher's map in the ground truth, in [0, 1].
+    ``ratio`` is the weight of the teacher's map in the ground truth, in [0, 1].
 
     Attributes:
         sha256: checksum of the teacher's tensors, to detect another teacher in a resumed run.
         second_modality: name of the modality on which the teacher was trained besides colour.
-
-    Raises:
-        InputError: the file is unreadable or damaged.
     """
 
     def __init__(self, path: str, ratio: float, device: torch.device) -> None:

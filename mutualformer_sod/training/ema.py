@@ -63,8 +63,8 @@ class Ema:
             {name: tuple(tensor.shape) for name, tensor in averages.items()}
             for averages in (self.averages, state["averages"])
         )
-        if ours != theirs:
-            name = min(name for name, _ in ours.items() ^ theirs.items())
+        if different := ours.items() ^ theirs.items():
+            name, _ = min(different)
             raise InputError(
                 f"the checkpoint's averaged weights are of another model: the shape of {name!r} is "
                 f"{theirs.get(name)}, in this run {ours.get(name)}. Fix: restore the checkpoint"

@@ -63,11 +63,8 @@ def encoder_layers(model: nn.Module, option: str = "layer_decay") -> tuple[dict[
 
     In a plain ViT, layer 0 is the patch embedding with the stem, the position embedding and the
     prefix tokens. Layer i + 1 is block i, and the last layer includes the final normalisation. In a
-    hierarchical model, layer 0 is the stem, and the next layers are the stages.
-
-    Raises:
-        InputError (a ValueError): timm defines no layers for this backbone; the message names the
-            training ``option`` that needs them.
+    hierarchical model, layer 0 is the stem, and the next layers are the stages. Raise InputError,
+    which names the training ``option``, if timm defines no layers for this backbone.
     """
     layers = {}
     for stream in _STREAMS:
@@ -117,9 +114,7 @@ def schedule(
         constant    1 throughout
     or by the schedule of F3Net, which has no warm-up,
         triangular  1 - |2 (step + 1) / (total_steps + 1) - 1|.
-
-    Raises:
-        InputError (a ValueError): ``kind`` is unknown.
+    An unknown ``kind`` raises InputError.
     """
     if kind not in SCHEDULES:
         raise InputError(f"`schedule` {kind}: unknown. Fix: pass one of {', '.join(SCHEDULES)}.")
@@ -148,10 +143,8 @@ def freeze_encoder(model: nn.Module, frozen: bool, layers: int = 0) -> None:
 
     The first ``layers`` layers, counted as in ``encoder_layers``, never train. The optimiser does
     not change parameters without a gradient, not even by weight decay. The BatchNorms of a frozen
-    encoder neither use nor update the statistics of the batch.
-
-    Raises:
-        InputError: the encoder has ``layers`` layers or fewer.
+    encoder neither use nor update the statistics of the batch. Raise InputError if the encoder has
+    ``layers`` layers or fewer.
     """
     for parameter in model.encoder.parameters():  # shared parameters once
         parameter.requires_grad_(not frozen)

@@ -200,11 +200,8 @@ def settle_amp(asked: str, device: torch.device, state: dict[str, Any] | None) -
     """Return "off", "bf16" or "fp16", the same for all processes and resumptions of a run.
 
     ``asked`` is the ``amp`` of this start. "auto" selects the initial precision of a resumed run,
-    whose checkpoint is ``state``. In a new run whose hosts differ, "auto" selects "off".
-
-    Raises:
-        InputError: the precision is fp16 on a device other than CUDA, or differs from the precision
-            at the start of the run.
+    whose checkpoint is ``state``. In a new run whose hosts differ, "auto" selects "off". Raise
+    InputError for fp16 without CUDA, and for a precision other than at the start of the run.
     """
     if state is None:
         amps = set(gather(pick_amp(asked, device)))

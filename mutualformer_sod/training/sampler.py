@@ -32,7 +32,7 @@ def epoch_order(images: int, seed: int, epoch: int, replayed: int = 0, pool: int
 
 
 def count_replayed(images: int, pool: int, ratio: float) -> int:
-    """Return the number of replayed images for ``images`` others; ``ratio`` is that in an epoch."""
+    """Return the number of replayed images, of which an epoch has ``ratio``, for the others."""
     return min(pool, round(images * ratio / (1 - ratio)))
 
 

@@ -32,8 +32,7 @@ def replay_sets(config: TrainConfig, train_sets: list[SodSet]) -> list[SodSet]:
     if not config.replay_sets:
         return []
     found = _discover(config, config.replay_sets, "train")
-    twice = sorted({item.name for item in found} & {item.name for item in train_sets})
-    if twice:
+    if twice := sorted({item.name for item in found} & {item.name for item in train_sets}):
         raise InputError(
             f"`replay_sets` {twice[0]}: also a training set. Fix: leave it out of `replay_sets`."
         )
@@ -43,9 +42,7 @@ def replay_sets(config: TrainConfig, train_sets: list[SodSet]) -> list[SodSet]:
 def validation_sets(config: TrainConfig, train_sets: list[SodSet]) -> list[SodSet]:
     """Find the sets of ``val_sets``, and rename sets with a training part to ``test/NAME``.
 
-    Raises:
-        InputError: a set is a test set and ``choose_on_test_set`` is not set, or a set contains a
-            training image.
+    Raise InputError for training images, and for test sets without ``choose_on_test_set``.
     """
     if not config.val_sets:
         return []
@@ -76,10 +73,8 @@ def validation_sets(config: TrainConfig, train_sets: list[SodSet]) -> list[SodSe
 def parse_repeat(items: Sequence[str], names: Sequence[str]) -> dict[str, int]:
     """Return how often an epoch shows each image, by set, from values SET=K.
 
-    ``names`` are those of the training sets; SET may be an alias or the last part of a name.
-
-    Raises:
-        InputError: a value has another form, a set does not exist, or a set occurs twice.
+    ``names`` are those of the training sets; SET may be an alias or the last part of a name. Raise
+    InputError for a value of another form, an unknown set, or a set that occurs twice.
     """
     repeats: dict[str, int] = {}
     for item in items:
@@ -99,8 +94,7 @@ def count_overlap(
 ) -> dict[str, int]:
     """Count the training images in each test set below ``data`` and in ``val_sets``.
 
-    Raises:
-        InputError: a test set contains training images, and ``allow_overlap`` is not set.
+    Raise InputError for any without ``allow_overlap``.
     """
     own = {sod_set.root for sod_set in train_sets}
     sets = [*val_sets, *discover_benchmarks(config.data, own)]

@@ -17,7 +17,6 @@ from mutualformer_sod.data.discovery.fingerprint import data_fingerprint
 from mutualformer_sod.data.discovery.sets import SodSet, limited, second_modality
 from mutualformer_sod.data.discovery.split import hold_out
 from mutualformer_sod.data.modality import DEPTH, Encoding, Modality
-from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.data.training.cache import CacheOptions, build_caches
 from mutualformer_sod.data.training.dataset import SodDataset
 from mutualformer_sod.data.training.transforms import Augmentation
@@ -138,9 +137,9 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
         train, held = hold_out(sod_set.samples, ratio, config.seed, by)
         counts[sod_set.name] = len(train)
         train *= repeats.get(sod_set.name, 1)  # each repetition has its own index and augmentation
-        train_parts.append(_with(sod_set, train))
+        train_parts.append(dataclasses.replace(sod_set, samples=tuple(train)))
         if held:
-            val_parts.append(_with(sod_set, held))
+            val_parts.append(dataclasses.replace(sod_set, samples=tuple(held)))
     pool = sum(len(sod_set.samples) for sod_set in earlier_sets)
     replayed = count_replayed(sum(len(p.samples) for p in train_parts), pool, config.replay)
     counts |= {sod_set.name: len(sod_set.samples) for sod_set in earlier_sets}
@@ -178,10 +177,6 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
         cache=f"{config.cache}, at most {options.side} pixels per side" if options else "off",
         remarks=remarks,
     )
-
-
-def _with(sod_set: SodSet, samples: Sequence[Sample]) -> SodSet:
-    return dataclasses.replace(sod_set, samples=tuple(samples))
 
 
 def _estimated_folder(config: TrainConfig, sets: Sequence[SodSet]) -> Path | None:

@@ -17,9 +17,7 @@ class Board:
     """Write losses, rates and gradient norm of each update, and scores and pictures of each epoch.
 
     Entries after ``updates``, the number of updates so far, are hidden: the run was interrupted.
-
-    Raises:
-        InputError: TensorBoard is not installed.
+    Raise InputError if TensorBoard is not installed.
     """
 
     def __init__(self, output: Path, updates: int) -> None:

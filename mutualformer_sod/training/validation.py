@@ -20,10 +20,7 @@ def validate(run: Run, val: SodDataset, stop: StopRequest) -> dict[str, float] |
 
     Return None if a process received a request to stop. Each of the n processes computes every n-th
     image. The result does not depend on n, because sums are in float64 in the order of the images,
-    and a CPU computes the images one by one.
-
-    Raises:
-        InputError: the mean loss is not finite.
+    and a CPU computes the images one by one. Raise InputError if the mean loss is not finite.
     """
     run.model.eval()
     share_buffers(run.model)

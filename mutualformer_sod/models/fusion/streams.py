@@ -38,8 +38,7 @@ class Fusion(nn.Module):
         self.channels = [config.dim if a else config.fine_width for a in self.attended]
         self.strides = strides
         self.is_ensemble = config.is_ensemble  # so that a compiled graph does not read the property
-        self.fine = nn.ModuleList()
-        self.rgb_proj, self.depth_proj = nn.ModuleList(), nn.ModuleList()
+        self.fine, self.rgb_proj, self.depth_proj = (nn.ModuleList() for _ in range(3))
         for width, attended in zip(channels, self.attended, strict=True):
             if attended:
                 self.rgb_proj.append(nn.Linear(width, config.dim))
