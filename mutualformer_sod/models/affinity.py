@@ -65,11 +65,8 @@ def cross_diffusion_attention(
     check(attention in ATTENTIONS, "attention", attention, f"one of {', '.join(ATTENTIONS)}")
     check(tile_rows is None or tile_rows >= 1, "tile_rows", tile_rows, "1 or more")
     _check_heads(rgb, depth)
-    query, key, values = _same_dtype(
-        torch.stack((rgb[0], depth[0]), dim=-3).mul_(rgb[0].shape[-1] ** -0.5),
-        torch.stack((rgb[1], depth[1]), dim=-3),
-        torch.stack((rgb[2], depth[2]), dim=-3),
-    )
+    query, key, values = (torch.stack(pair, dim=-3) for pair in zip(rgb, depth, strict=True))
+    query, key, values = _same_dtype(query.mul_(query.shape[-1] ** -0.5), key, values)
     if _use_tiles(attention, query):
         products = partial(tiled_products, query, key, tile_rows=tile_rows)
     else:
@@ -133,11 +130,8 @@ def _diffuse(
     for step in range(diffusion.steps):
         # W u_(k-1) gives the next power (released), one term of A u_(k-1), and O for k = 1.
         last = released and from_identity and step == diffusion.steps - 1
-        rows, columns = products(
-            torch.cat((power, _partner(power)), dim=-1),
-            None if released else power,
-            (1.0, 0.0) if last else None,
-        )
+        given, link = None if released else power, (1.0, 0.0) if last else None
+        rows, columns = products(torch.cat((power, _partner(power)), dim=-1), given, link)
         forward, joint = _own_and_joint(rows, scale)
         own = forward if own is None else own
         joints.append(joint)

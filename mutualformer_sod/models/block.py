@@ -21,9 +21,9 @@ CROSSINGS = ("diffusion", "attention", "none")
 class MutualFormerBlock(nn.Module):
     """Self-attention and cross-diffusion attention, aggregated into a fused stream.
 
-    The paper aggregates by convolutions, the released code by Linear layers; on tokens a 1x1
-    convolution is a Linear layer. The self-attention over the fused stream is part of the released
-    code but not of the figure.
+    The paper (MutualFormer, IJCV 2024, Fig. 2b) aggregates by convolutions, the released code by
+    Linear layers; on tokens a 1x1 convolution is a Linear layer. The self-attention over the fused
+    stream is part of the released code but not of the figure.
 
     Args:
         dim: token width C, a multiple of ``num_heads``.

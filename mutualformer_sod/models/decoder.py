@@ -20,10 +20,8 @@ class Decoder(nn.Module):
     ``finest=2``, decoding ends at half resolution and the logits are interpolated, because full
     resolution takes most of the time. GroupNorm makes the results independent of the batch.
 
-    Args:
-        channels, strides: channel counts and strides of the fused maps, shallow to deep.
-        streams: number k of streams of the same images, one after the other in a batch, with one
-            detail branch.
+    ``channels`` and ``strides`` are those of the fused maps, shallow to deep. The batch has k
+    ``streams`` of the same images, one after the other, with one detail branch.
     """
 
     def __init__(

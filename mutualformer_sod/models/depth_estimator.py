@@ -26,10 +26,8 @@ class DepthEstimator(nn.Module):
 
     Features of four blocks of a frozen ViT feed a decoder of the saliency decoder's class.
 
-    Args:
-        backbone: timm's name of the ViT.
-        image_size: side of the images in pixels, a multiple of the ViT's patch size.
-        pretrained: source of the ViT's weights; ``build_model`` describes the values.
+    ``backbone`` is timm's name of the ViT, ``pretrained`` the source of its weights as in
+    ``build_model``, and ``image_size`` a multiple of its patch size in pixels.
     """
 
     def __init__(

@@ -119,21 +119,18 @@ class SaliencyDetector(nn.Module, HubModel):
             values = torch.tensor(getattr(self.config, name)).view(1, 3, 1, 1)
             self.register_buffer(name, values.to(self.no_depth.device), persistent=False)
 
-    def average(self, logits: Tensor) -> Tensor:
-        """Average the logits of the k streams: (k B, 1, H, W) -> (B, 1, H, W)."""
-        if self.alpha is None:
-            return logits
-        rgb_weight, depth_weight = self.alpha.softmax(0).unbind(0)
-        rgb_logits, depth_logits = _halves(logits)
-        return rgb_weight * rgb_logits + depth_weight * depth_logits
-
     def _make_ensemble(self, output: DetectorOutput) -> None:
         """Split logits (2B, 1, H, W) into streams; average the detached ones to train alpha."""
-        parts = zip(*map(_halves, (output.logits, *output.side_logits)), strict=True)
-        for name, (own, *sides) in zip(("rgb", "depth"), parts, strict=True):
-            output.streams[name] = DetectorOutput(own, sides)
-        output.logits, output.side_logits = self.average(output.logits.detach()), []
-        output.statistics["rgb_weight"] = self.alpha.detach().softmax(0)[0]
+        both = (output.logits, *output.side_logits)
+        # chunk would fix the batch size of an exported graph
+        halves = [part.unflatten(0, (2, -1)).unbind(0) for part in both]
+        (rgb, *rgb_sides), (depth, *depth_sides) = zip(*halves, strict=True)
+        output.streams["rgb"] = DetectorOutput(rgb, rgb_sides)
+        output.streams["depth"] = DetectorOutput(depth, depth_sides)
+        rgb_weight, depth_weight = self.alpha.softmax(0).unbind(0)
+        output.logits = rgb_weight * rgb.detach() + depth_weight * depth.detach()
+        output.side_logits = []
+        output.statistics["rgb_weight"] = rgb_weight.detach()
 
     def _encode(
         self, rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None, keys: Tensor | None
@@ -201,11 +198,6 @@ def _pick(items: Tensor, rows: Tensor | None) -> Tensor:
         return items.expand(len(rows), *items.shape[1:])
     # The gradient of items[rows] on a CPU would be summed by several threads in random order.
     return items.index_select(0, rows)
-
-
-def _halves(batch: Tensor) -> tuple[Tensor, Tensor]:
-    """Split a batch into its rgb and depth parts: (2B, ...) -> two (B, ...)."""
-    return batch.unflatten(0, (2, -1)).unbind(0)  # chunk would fix the exported batch
 
 
 def _decoder_depth(

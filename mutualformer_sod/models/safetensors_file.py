@@ -15,8 +15,7 @@ def write_safetensors(state: Mapping[str, Tensor], path: Path, metadata: Mapping
     """
     data = save(dict(state), dict(metadata))
     end = 8 + int.from_bytes(data[:8], "little")
-    header = json.loads(data[8:end])
-    header["__metadata__"] = dict(sorted(metadata.items()))
+    header = json.loads(data[8:end]) | {"__metadata__": dict(sorted(metadata.items()))}
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)  # the format aligns tensors to 8 bytes
     with path.open("wb") as file:

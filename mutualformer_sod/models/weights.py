@@ -127,9 +127,7 @@ def load_weights(
 ) -> tuple[SaliencyDetector, dict[str, Any]]:
     """Build the detector of a weights file in float32 and eval mode; return it and its protocol.
 
-    Args:
-        path: a ``.safetensors`` file written by ``save_weights``, or the name of released weights.
-        preset: preset that the weights must have, or None for any preset.
+    ``path`` may be the name of released weights; ``preset`` is that of the weights, or None.
 
     Raises:
         InputError: the file is unreadable or damaged, the weights have another preset, or the

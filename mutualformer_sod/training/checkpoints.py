@@ -26,8 +26,7 @@ def save_checkpoint(folder: Path, kind: str, number: int, state: dict[str, Any])
 
     Args:
         folder: folder of the run's checkpoints; created if missing.
-        kind: "last" or "best".
-        number: number of the checkpoint, larger than those of earlier checkpoints of the kind.
+        number: larger than the numbers of earlier checkpoints of the kind "last" or "best".
         state: dictionary of tensors, numbers, strings, None, lists, tuples and dictionaries.
 
     Raises:

@@ -13,7 +13,6 @@ from mutualformer_sod.models.skeleton import timm_skeleton
 
 PRETRAINED_ENCODER_SCALE = 0.1
 LEARNED_INPUTS = ("pos_embed", "cls_token", "reg_token", "no_depth")
-_STREAMS = ("rgb_stream", "depth_stream")
 _TOP = math.inf  # layer number of all parameters outside the encoder, the last in sorted order
 
 
@@ -67,7 +66,7 @@ def encoder_layers(model: nn.Module, option: str = "layer_decay") -> tuple[dict[
     which names the training ``option``, if timm defines no layers for this backbone.
     """
     layers = {}
-    for stream in _STREAMS:
+    for stream in ("rgb_stream", "depth_stream"):
         backbone = getattr(model.encoder, stream)
         matcher = _layer_matcher(backbone, model.config.encoder.backbone, option)
         grouped = group_parameters(backbone.body, matcher, reverse=True)
