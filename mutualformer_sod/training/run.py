@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mutualformer_sod.configs.model import DEPTH, IMAGENET_MEAN, IMAGENET_STD
+from mutualformer_sod.configs.model import IMAGENET_MEAN, IMAGENET_STD
 from mutualformer_sod.configs.training import TrainConfig
 from mutualformer_sod.distributed import gather, is_main, rank, world_size
 from mutualformer_sod.errors import InputError
@@ -58,7 +58,7 @@ class Run:
         device: torch.device,
         pretrained: str | None,
         amp: str,
-        second_modality: str = DEPTH,
+        second_modality: str,
     ) -> None:
         self.config, self.device = config, device
         torch.manual_seed(config.seed)

@@ -32,7 +32,7 @@ def epoch_order(images: int, seed: int, epoch: int, replayed: int = 0, pool: int
 
 
 def count_replayed(images: int, pool: int, ratio: float) -> int:
-    """Return the number of replayed images, of which an epoch has ``ratio``, for the others."""
+    """Return the number of replayed images, at most ``pool``, as a ``ratio`` of an epoch."""
     return min(pool, round(images * ratio / (1 - ratio)))
 
 

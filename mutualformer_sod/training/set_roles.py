@@ -47,8 +47,8 @@ def validation_sets(config: TrainConfig, train_sets: list[SodSet]) -> list[SodSe
     if not config.val_sets:
         return []
     val_sets = _discover(config, config.val_sets, "test")
-    for sod_set in () if config.choose_on_test_set else val_sets:
-        if sod_set.usual_count is not None:
+    for sod_set in val_sets:
+        if sod_set.usual_count is not None and not config.choose_on_test_set:
             raise InputError(
                 f"`val_sets` {sod_set.name} is a test set: its scores are worthless once a "
                 "checkpoint is chosen on it. Fix: leave `val_sets` out to use a hold-out of the "

@@ -83,13 +83,10 @@ def _train(
     device = distributed.start_processes(config.device)
     # A checkpoint has the weights, so a resumed run needs neither the hub nor a weights file.
     pretrained = config.pretrained if state is None else None
-    images, taken = data.epoch_images, []
-    amp = settle_amp(config.amp, device, state)
+    amp, taken = settle_amp(config.amp, device, state), []
     second = second_modality.settle(config, data.modality, state)
-    run = Run(
-        *(config, overrides, images, global_batch, data.fingerprint, device, pretrained, amp),
-        second.name,
-    )
+    facts = data.epoch_images, global_batch, data.fingerprint
+    run = Run(config, overrides, *facts, device, pretrained, amp, second.name)
     second_modality.check_teacher(run.teacher, config, data.modality)
     if state is not None:
         run.restore(state, output)
